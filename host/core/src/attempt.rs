@@ -1,0 +1,74 @@
+//! One try at a job: the lease that it is, what the runtime is given, and what is recorded of it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::job::{Job, JobId, Payload};
+use crate::lifecycle::Lifecycle;
+use crate::limits::{Limit, Limits};
+use crate::log::LogBuffer;
+use crate::outcome::{AttemptError, Outcome, OutcomeKind, Usage};
+
+/// The exclusive right to try a job until `expires_at`. The attempt number fences: a holder whose
+/// lease was taken away cannot finish, because the job has a higher attempt by then or none running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub job: JobId,
+    /// The number of this attempt, from 1.
+    pub attempt: u32,
+    /// Until when the lease holds, unless renewed.
+    pub expires_at: Timestamp,
+}
+
+/// What the runtime is given to run.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The job as it was claimed.
+    pub job: Job,
+    /// What this attempt may use: the job's limits under today's ceilings.
+    pub limits: Limits,
+    /// What the guest reads.
+    pub payload: Payload,
+    /// Where its log goes while it runs.
+    pub log: Arc<LogBuffer>,
+}
+
+/// What is kept of an attempt that ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// Its number.
+    pub attempt: u32,
+    /// When it was claimed.
+    pub attempted_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How.
+    pub outcome: OutcomeKind,
+    /// The limit it reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<AttemptError>,
+    /// What it took.
+    pub usage: Usage,
+}
+
+impl AttemptRecord {
+    /// The record of the attempt that `lifecycle` says is running, which ended with `outcome`.
+    #[must_use]
+    pub fn new(lifecycle: &Lifecycle, outcome: &Outcome, usage: Usage, now: Timestamp) -> Self {
+        Self {
+            attempt: lifecycle.attempt,
+            attempted_at: lifecycle.attempted_at.unwrap_or(now),
+            ended_at: now,
+            outcome: outcome.kind(),
+            limit: outcome.limit(),
+            error: outcome.error().cloned(),
+            usage,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! How much may wait: a permit for every unfinished job, held from acceptance to finalization, so
+//! that a retry never needs one and a full queue is refused at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::job::QueueName;
+use crate::limits::show_bytes;
+
+/// The bounds on unfinished jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapacityLimits {
+    /// Jobs in one queue.
+    pub per_queue: usize,
+    /// Jobs in all queues.
+    pub total: usize,
+    /// Payload bytes of all jobs.
+    pub payload_bytes: u64,
+}
+
+impl Default for CapacityLimits {
+    /// 10,000 jobs a queue (what others found to be a backlog that helps nobody), 100,000 a host
+    /// (their scheduling facts take some 40 MiB of memory), 512 MiB of payloads.
+    fn default() -> Self {
+        Self { per_queue: 10_000, total: 100_000, payload_bytes: 512 << 20 }
+    }
+}
+
+/// Why there is no room, with how much there was.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
+#[serde(tag = "full", rename_all = "snake_case")]
+pub enum QueueFull {
+    /// The queue that was named.
+    #[error("queue `{queue}` is full: it holds {depth} unfinished jobs of at most {capacity}")]
+    Queue {
+        /// Its name.
+        queue: QueueName,
+        /// Unfinished jobs in it.
+        depth: usize,
+        /// At most so many.
+        capacity: usize,
+    },
+    /// All queues together.
+    #[error("the host is full: it holds {depth} unfinished jobs of at most {capacity}")]
+    Host {
+        /// Unfinished jobs.
+        depth: usize,
+        /// At most so many.
+        capacity: usize,
+    },
+    /// The payloads.
+    #[error(
+        "the host is full: it holds {} of payloads of at most {}",
+        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
+    )]
+    Bytes {
+        /// Payload bytes of unfinished jobs.
+        depth_bytes: u64,
+        /// At most so many.
+        capacity_bytes: u64,
+    },
+}
+
+/// Counts unfinished jobs and their payloads.
+#[derive(Debug)]
+pub struct Capacity {
+    limits: CapacityLimits,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    jobs: usize,
+    payload_bytes: u64,
+    by_queue: HashMap<QueueName, usize>,
+}
+
+/// The place of one unfinished job; given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    capacity: Arc<Capacity>,
+    queue: QueueName,
+    payload_bytes: u64,
+}
+
+impl Capacity {
+    /// Nothing waits yet.
+    #[must_use]
+    pub fn new(limits: CapacityLimits) -> Arc<Self> {
+        Arc::new(Self { limits, used: Mutex::default() })
+    }
+
+    /// The bounds.
+    #[must_use]
+    pub fn limits(&self) -> CapacityLimits {
+        self.limits
+    }
+
+    /// Takes a place for a job in `queue`.
+    ///
+    /// # Errors
+    /// [`QueueFull`] if there is none.
+    pub fn reserve(
+        self: &Arc<Self>,
+        queue: &QueueName,
+        payload_bytes: u64,
+    ) -> Result<Permit, QueueFull> {
+        let limits = self.limits;
+        let mut used = self.lock();
+        let in_queue = used.by_queue.get(queue).copied().unwrap_or(0);
+        if used.jobs >= limits.total {
+            return Err(QueueFull::Host { depth: used.jobs, capacity: limits.total });
+        }
+        if in_queue >= limits.per_queue {
+            let (queue, capacity) = (queue.clone(), limits.per_queue);
+            return Err(QueueFull::Queue { queue, depth: in_queue, capacity });
+        }
+        if used.payload_bytes.saturating_add(payload_bytes) > limits.payload_bytes {
+            return Err(QueueFull::Bytes {
+                depth_bytes: used.payload_bytes,
+                capacity_bytes: limits.payload_bytes,
+            });
+        }
+        Ok(self.take(&mut used, queue, payload_bytes))
+    }
+
+    /// Takes a place for a job that was accepted before, even if the bounds are lower by now.
+    #[must_use]
+    pub fn readmit(self: &Arc<Self>, queue: &QueueName, payload_bytes: u64) -> Permit {
+        self.take(&mut self.lock(), queue, payload_bytes)
+    }
+
+    fn take(self: &Arc<Self>, used: &mut Used, queue: &QueueName, payload_bytes: u64) -> Permit {
+        used.jobs += 1;
+        used.payload_bytes += payload_bytes;
+        *used.by_queue.entry(queue.clone()).or_default() += 1;
+        Permit { capacity: self.clone(), queue: queue.clone(), payload_bytes }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        // Nothing panics between the changes of one call.
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut used = self.capacity.lock();
+        used.jobs -= 1;
+        used.payload_bytes -= self.payload_bytes;
+        if let Some(count) = used.by_queue.get_mut(&self.queue) {
+            *count -= 1;
+            if *count == 0 {
+                used.by_queue.remove(&self.queue);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_permit_makes_room_and_every_bound_is_its_own() {
+        let limits = CapacityLimits { per_queue: 1, total: 2, payload_bytes: 10 };
+        let capacity = Capacity::new(limits);
+        let queue = |name: &str| name.parse::<QueueName>().expect("a name");
+        let (a, b, c) = (queue("a"), queue("b"), queue("c"));
+
+        let first = capacity.reserve(&a, 4).expect("room");
+        assert!(matches!(capacity.reserve(&a, 0), Err(QueueFull::Queue { depth: 1, .. })));
+        assert!(matches!(capacity.reserve(&b, 7), Err(QueueFull::Bytes { depth_bytes: 4, .. })));
+        let second = capacity.reserve(&b, 6).expect("room");
+        assert!(matches!(capacity.reserve(&c, 0), Err(QueueFull::Host { depth: 2, .. })));
+        let third = capacity.readmit(&c, 100);
+        drop((first, second, third));
+        assert!(capacity.reserve(&a, 10).is_ok());
+    }
+}

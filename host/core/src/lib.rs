@@ -1,0 +1,50 @@
+//! The domain of Jobwright: what a job is, what may happen to it, and the four traits behind
+//! which every effect lives.
+//!
+//! Three sentences that everything follows from: a job is a row, an attempt is a lease on it, an
+//! outcome is a value; decisions are pure functions and effects are behind [`JobStore`],
+//! [`Runtime`], [`PluginRegistry`] and [`Clock`]; a guest gets nothing that it was not granted.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`job`] | a job, its identity, its specification and payload |
+//! | [`lifecycle`] | the states of a job and every transition between them |
+//! | [`attempt`] | one try: the lease, what the runtime is given, what is recorded |
+//! | [`outcome`] | how an attempt ended, and the usage receipt it leaves |
+//! | [`retry`] | the only decision about trying again |
+//! | [`limits`] | what an attempt may use, and the operator's ceilings |
+//! | [`plugin`] | names, versions, references and digests of plugins |
+//! | [`queue`], [`capacity`] | what is claimed next, and how much may wait |
+//! | [`log`] | an attempt's bounded log |
+//! | [`store`], [`runtime`], [`registry`], [`clock`] | the traits |
+//!
+//! No tokio runtime, wasmtime, axum, SQL or file is known here.
+
+pub mod attempt;
+pub mod capacity;
+pub mod clock;
+pub mod job;
+pub mod lifecycle;
+pub mod limits;
+pub mod log;
+pub mod name;
+pub mod outcome;
+pub mod plugin;
+pub mod queue;
+pub mod registry;
+pub mod retry;
+pub mod runtime;
+pub mod store;
+
+pub use attempt::{Attempt, AttemptRecord, Lease};
+pub use clock::{Clock, Timestamp};
+pub use job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
+pub use lifecycle::{JobState, Lifecycle, Phase};
+pub use limits::{Fuel, Limit, LimitPolicy, Limits, LimitsRequest};
+pub use log::LogBuffer;
+pub use outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
+pub use plugin::{Digest, PluginName, PluginRef, Version};
+pub use registry::PluginRegistry;
+pub use retry::{RetryPolicy, Verdict};
+pub use runtime::Runtime;
+pub use store::JobStore;

@@ -1,0 +1,314 @@
+//! The states of a job and every transition between them, as pure functions. Each store applies
+//! these and writes what they leave; none has transitions of its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::retry::Verdict;
+
+/// What is stored. *Scheduled* and *retryable* are not: they are `Available` with a future
+/// `scheduled_at`, see [`Lifecycle::phase`], so nothing has to flip states when the time comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits to be claimed.
+    Available,
+    /// An attempt holds a lease on it.
+    Running,
+    /// Over: it succeeded.
+    Completed,
+    /// Over: it failed for good.
+    Discarded,
+    /// Over: someone cancelled it.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether the job is over for good.
+    #[must_use]
+    pub fn is_finalized(self) -> bool {
+        matches!(self, Self::Completed | Self::Discarded | Self::Cancelled)
+    }
+}
+
+/// The state in the words that people use; what HTTP answers call `state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Not due yet, never tried.
+    Scheduled,
+    /// Due.
+    Available,
+    /// Not due yet, tried before.
+    Retryable,
+    /// Held by an attempt.
+    Running,
+    /// Succeeded.
+    Completed,
+    /// Failed for good.
+    Discarded,
+    /// Cancelled.
+    Cancelled,
+}
+
+/// After how many lost attempts a job is discarded: it may be what takes the host down.
+pub const MAX_LOST: u16 = 3;
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lifecycle {
+    /// The stored state.
+    pub state: JobState,
+    /// The number of the latest attempt, 0 before the first. It only grows: it is the fencing token.
+    pub attempt: u32,
+    /// Attempts that count against `max_attempts`.
+    pub failures: u16,
+    /// Attempts that were lost with their host; at [`MAX_LOST`] the job is discarded.
+    pub lost: u16,
+    /// Attempts that the host could not start.
+    pub refused: u16,
+    /// When the job is, or was last, due.
+    pub scheduled_at: Timestamp,
+    /// When the latest attempt was claimed.
+    pub attempted_at: Option<Timestamp>,
+    /// When the job was over.
+    pub finalized_at: Option<Timestamp>,
+    /// When someone asked a running job to stop.
+    pub cancel_requested_at: Option<Timestamp>,
+}
+
+/// The answer to a request to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelRequest {
+    /// It was waiting and is cancelled now.
+    Cancelled,
+    /// It is running; its attempt is being stopped.
+    Stopping,
+    /// It had been cancelled before.
+    AlreadyCancelled,
+    /// Too late: it is over in another way.
+    Finalized(JobState),
+}
+
+/// The answer to a request to run a job again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redrive {
+    /// It is due now.
+    Due,
+    /// It is running; there is nothing to retry.
+    Running,
+}
+
+impl Lifecycle {
+    /// A job that was just accepted and is due at `scheduled_at`.
+    #[must_use]
+    pub fn new(scheduled_at: Timestamp) -> Self {
+        Self {
+            state: JobState::Available,
+            attempt: 0,
+            failures: 0,
+            lost: 0,
+            refused: 0,
+            scheduled_at,
+            attempted_at: None,
+            finalized_at: None,
+            cancel_requested_at: None,
+        }
+    }
+
+    /// The state in people's words, at `now`.
+    #[must_use]
+    pub fn phase(&self, now: Timestamp) -> Phase {
+        match self.state {
+            JobState::Available if self.scheduled_at <= now => Phase::Available,
+            JobState::Available if self.attempt == 0 => Phase::Scheduled,
+            JobState::Available => Phase::Retryable,
+            JobState::Running => Phase::Running,
+            JobState::Completed => Phase::Completed,
+            JobState::Discarded => Phase::Discarded,
+            JobState::Cancelled => Phase::Cancelled,
+        }
+    }
+
+    /// Whether the next attempt must run with no other in flight: an earlier one was lost, so this
+    /// job is under suspicion of taking its host down.
+    #[must_use]
+    pub fn runs_alone(&self) -> bool {
+        self.lost > 0
+    }
+
+    /// Begins the next attempt.
+    pub fn claim(&mut self, now: Timestamp) {
+        debug_assert_eq!(self.state, JobState::Available, "only a waiting job is claimed");
+        self.state = JobState::Running;
+        self.attempt += 1;
+        self.attempted_at = Some(now);
+    }
+
+    /// Ends the running attempt as `verdict` says; a request to cancel turns a verdict that would
+    /// lead to another attempt into a cancellation.
+    pub fn finish(&mut self, verdict: Verdict, now: Timestamp) {
+        debug_assert_eq!(self.state, JobState::Running, "only a running job is finished");
+        match verdict {
+            Verdict::Complete => self.finalize(JobState::Completed, now),
+            Verdict::Discard => {
+                self.failures += 1;
+                self.finalize(JobState::Discarded, now);
+            }
+            Verdict::Cancel => self.finalize(JobState::Cancelled, now),
+            Verdict::Retry { .. } | Verdict::Release { .. }
+                if self.cancel_requested_at.is_some() =>
+            {
+                self.finalize(JobState::Cancelled, now);
+            }
+            Verdict::Retry { at } => {
+                self.failures += 1;
+                self.wait_until(at);
+            }
+            Verdict::Release { at, refused } => {
+                self.refused += u16::from(refused);
+                self.wait_until(at);
+            }
+        }
+    }
+
+    /// Takes the job back from an attempt whose host is gone.
+    pub fn reclaim(&mut self, now: Timestamp) {
+        debug_assert_eq!(self.state, JobState::Running, "only a running job is reclaimed");
+        self.lost += 1;
+        if self.cancel_requested_at.is_some() {
+            self.finalize(JobState::Cancelled, now);
+        } else if self.lost >= MAX_LOST {
+            self.finalize(JobState::Discarded, now);
+        } else {
+            // Its place in the queue is kept: it had been waiting since then.
+            self.state = JobState::Available;
+        }
+    }
+
+    /// Cancels a waiting job, or asks the attempt of a running one to stop.
+    pub fn request_cancel(&mut self, now: Timestamp) -> CancelRequest {
+        match self.state {
+            JobState::Available => {
+                self.finalize(JobState::Cancelled, now);
+                CancelRequest::Cancelled
+            }
+            JobState::Running => {
+                self.cancel_requested_at.get_or_insert(now);
+                CancelRequest::Stopping
+            }
+            JobState::Cancelled => CancelRequest::AlreadyCancelled,
+            over => CancelRequest::Finalized(over),
+        }
+    }
+
+    /// Makes a job due now: a waiting one at once, a finalized one again, with all its attempts
+    /// before it.
+    pub fn redrive(&mut self, now: Timestamp) -> Redrive {
+        if self.state == JobState::Running {
+            return Redrive::Running;
+        }
+        if self.state.is_finalized() {
+            (self.failures, self.lost, self.refused) = (0, 0, 0);
+            (self.finalized_at, self.cancel_requested_at) = (None, None);
+        }
+        self.wait_until(now);
+        Redrive::Due
+    }
+
+    fn wait_until(&mut self, at: Timestamp) {
+        self.state = JobState::Available;
+        self.scheduled_at = at;
+    }
+
+    fn finalize(&mut self, state: JobState, now: Timestamp) {
+        self.state = state;
+        self.finalized_at = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    fn running() -> Lifecycle {
+        let mut job = Lifecycle::new(at(0));
+        job.claim(at(1));
+        job
+    }
+
+    #[test]
+    fn the_phase_of_a_waiting_job_depends_on_time_alone() {
+        let mut job = Lifecycle::new(at(10));
+        assert_eq!(job.phase(at(9)), Phase::Scheduled);
+        assert_eq!(job.phase(at(10)), Phase::Available);
+        job.claim(at(10));
+        job.finish(Verdict::Retry { at: at(20) }, at(11));
+        assert_eq!(job.phase(at(19)), Phase::Retryable);
+        assert_eq!(job.phase(at(20)), Phase::Available);
+    }
+
+    #[test]
+    fn a_release_is_not_counted_and_a_retry_is() {
+        let mut job = running();
+        job.finish(Verdict::Release { at: at(2), refused: false }, at(2));
+        assert_eq!((job.attempt, job.failures, job.refused), (1, 0, 0));
+        job.claim(at(2));
+        job.finish(Verdict::Retry { at: at(3) }, at(3));
+        assert_eq!((job.attempt, job.failures), (2, 1));
+    }
+
+    #[test]
+    fn a_cancel_request_turns_a_retry_a_release_and_a_reclaim_into_cancelled() {
+        for verdict in [
+            Some(Verdict::Retry { at: at(9) }),
+            Some(Verdict::Release { at: at(9), refused: true }),
+            None,
+        ] {
+            let mut job = running();
+            assert_eq!(job.request_cancel(at(2)), CancelRequest::Stopping);
+            match verdict {
+                Some(verdict) => job.finish(verdict, at(3)),
+                None => job.reclaim(at(3)),
+            }
+            assert_eq!(job.state, JobState::Cancelled, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_success_beats_a_cancel_request_that_came_before_it() {
+        let mut job = running();
+        job.request_cancel(at(2));
+        job.finish(Verdict::Complete, at(3));
+        assert_eq!(job.state, JobState::Completed);
+        assert_eq!(job.request_cancel(at(4)), CancelRequest::Finalized(JobState::Completed));
+    }
+
+    #[test]
+    fn the_third_loss_discards() {
+        let mut job = running();
+        for _ in 1..MAX_LOST {
+            job.reclaim(at(5));
+            assert_eq!(job.state, JobState::Available);
+            assert!(job.runs_alone());
+            job.claim(at(6));
+        }
+        job.reclaim(at(7));
+        assert_eq!((job.state, job.finalized_at), (JobState::Discarded, Some(at(7))));
+    }
+
+    #[test]
+    fn a_redriven_job_starts_with_a_clean_count_but_never_reuses_an_attempt_number() {
+        let mut job = running();
+        job.finish(Verdict::Discard, at(2));
+        assert_eq!(job.redrive(at(3)), Redrive::Due);
+        assert_eq!((job.state, job.failures, job.finalized_at), (JobState::Available, 0, None));
+        job.claim(at(4));
+        assert_eq!(job.attempt, 2);
+        assert_eq!(job.redrive(at(5)), Redrive::Running);
+    }
+}

@@ -1,0 +1,112 @@
+//! The bounded log of one attempt. Chatter never ends a job: what exceeds the bound is cut out of
+//! the middle and counted.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+/// What is kept of a log at some moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogSnapshot {
+    /// The text; where something was dropped, a line says how much.
+    pub bytes: Vec<u8>,
+    /// How much was kept.
+    pub kept_bytes: u64,
+    /// How much was dropped.
+    pub dropped_bytes: u64,
+}
+
+/// Takes everything that a guest writes, keeps the first and the last half of its capacity. Written
+/// by the guest's thread, read by others meanwhile.
+#[derive(Debug)]
+pub struct LogBuffer {
+    half: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    dropped: u64,
+    written: u64,
+}
+
+impl LogBuffer {
+    /// An empty log that keeps at most `capacity` bytes.
+    #[must_use]
+    pub fn new(capacity: u64) -> Self {
+        let half = usize::try_from(capacity / 2).unwrap_or(usize::MAX);
+        Self { half, kept: Mutex::default() }
+    }
+
+    /// Adds `bytes`; never fails and never waits.
+    pub fn write(&self, bytes: &[u8]) {
+        let mut kept = self.lock();
+        kept.written += bytes.len() as u64;
+        let room = self.half - kept.head.len();
+        let (first, rest) = bytes.split_at(room.min(bytes.len()));
+        kept.head.extend_from_slice(first);
+        let (passed, last) = rest.split_at(rest.len().saturating_sub(self.half));
+        let over = (kept.tail.len() + last.len()).saturating_sub(self.half);
+        kept.tail.drain(..over);
+        kept.tail.extend(last);
+        kept.dropped += (passed.len() + over) as u64;
+    }
+
+    /// How many bytes were written so far, kept or not: tells whether a snapshot is still current.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.lock().written
+    }
+
+    /// What is kept now.
+    #[must_use]
+    pub fn snapshot(&self) -> LogSnapshot {
+        let kept = self.lock();
+        let mut bytes = kept.head.clone();
+        if kept.dropped > 0 {
+            bytes.extend_from_slice(
+                format!("\n[… {} bytes of log dropped …]\n", kept.dropped).as_bytes(),
+            );
+        }
+        bytes.extend(&kept.tail);
+        LogSnapshot {
+            bytes,
+            kept_bytes: (kept.head.len() + kept.tail.len()) as u64,
+            dropped_bytes: kept.dropped,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        // Every write leaves the buffer consistent, so a panic elsewhere does not spoil it.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LogBuffer;
+
+    #[test]
+    fn a_log_within_its_bound_is_kept_whole() {
+        let log = LogBuffer::new(10);
+        log.write(b"hello");
+        log.write(b"world");
+        let snapshot = log.snapshot();
+        assert_eq!(snapshot.bytes, b"helloworld");
+        assert_eq!((snapshot.kept_bytes, snapshot.dropped_bytes), (10, 0));
+    }
+
+    #[test]
+    fn a_log_over_its_bound_keeps_both_ends_and_counts_the_middle() {
+        let log = LogBuffer::new(10);
+        for piece in ["abc", "defgh", "ijklmnop", "q", &"x".repeat(100), "vwxyz"] {
+            log.write(piece.as_bytes());
+        }
+        let snapshot = log.snapshot();
+        assert!(snapshot.bytes.starts_with(b"abcde\n["), "{snapshot:?}");
+        assert!(snapshot.bytes.ends_with(b"]\nvwxyz"), "{snapshot:?}");
+        assert_eq!((snapshot.kept_bytes, snapshot.dropped_bytes), (10, 112));
+        assert_eq!(log.written(), 122);
+    }
+}

@@ -1,0 +1,254 @@
+//! How an attempt ended, and what it used. Running a job never returns `Err`: every ending is a value.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::Limit;
+
+/// The longest error message that is kept, in bytes: a screenful.
+pub const MAX_MESSAGE_BYTES: usize = 2 * 1024;
+
+/// The longest backtrace that is kept, in bytes: some fifty frames.
+pub const MAX_BACKTRACE_BYTES: usize = 8 * 1024;
+
+/// The end of one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The guest finished and left an output.
+    Succeeded {
+        /// What it left.
+        output: Output,
+    },
+    /// The guest itself reported a failure.
+    Failed {
+        /// What it reported.
+        error: AttemptError,
+        /// What it asks for.
+        retry: RetryHint,
+    },
+    /// The guest did what WebAssembly forbids, or the host failed under it.
+    Trapped {
+        /// The trap, with the guest's frames.
+        error: AttemptError,
+    },
+    /// The guest reached a limit.
+    LimitExceeded {
+        /// Which one.
+        limit: Limit,
+        /// With the value of the limit.
+        error: AttemptError,
+    },
+    /// Stopped because someone cancelled the job.
+    Cancelled,
+    /// Stopped because the host stops; not the job's doing.
+    Interrupted,
+    /// The host could not start it.
+    Refused {
+        /// Why.
+        error: AttemptError,
+        /// Whether another try may go better; false for a corrupt or missing plugin.
+        transient: bool,
+    },
+    /// The host died, or stalled past the lease.
+    Lost,
+}
+
+/// What is recorded of an [`Outcome`]: the words that HTTP answers and stores use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeKind {
+    /// The guest finished and left an output.
+    Succeeded,
+    /// The guest itself reported a failure.
+    Failed,
+    /// The guest trapped.
+    Trapped,
+    /// The guest reached a limit.
+    LimitExceeded,
+    /// Someone cancelled the job.
+    Cancelled,
+    /// The host stopped.
+    Interrupted,
+    /// The host could not start it.
+    Refused,
+    /// The host died or stalled.
+    Lost,
+}
+
+impl Outcome {
+    /// The word for it.
+    #[must_use]
+    pub fn kind(&self) -> OutcomeKind {
+        match self {
+            Self::Succeeded { .. } => OutcomeKind::Succeeded,
+            Self::Failed { .. } => OutcomeKind::Failed,
+            Self::Trapped { .. } => OutcomeKind::Trapped,
+            Self::LimitExceeded { .. } => OutcomeKind::LimitExceeded,
+            Self::Cancelled => OutcomeKind::Cancelled,
+            Self::Interrupted => OutcomeKind::Interrupted,
+            Self::Refused { .. } => OutcomeKind::Refused,
+            Self::Lost => OutcomeKind::Lost,
+        }
+    }
+
+    /// The limit that was reached, if one was.
+    #[must_use]
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::LimitExceeded { limit, .. } => Some(*limit),
+            _ => None,
+        }
+    }
+
+    /// The error to record, if there is one.
+    #[must_use]
+    pub fn error(&self) -> Option<&AttemptError> {
+        match self {
+            Self::Failed { error, .. }
+            | Self::Trapped { error }
+            | Self::LimitExceeded { error, .. }
+            | Self::Refused { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What a guest asks for with its failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryHint {
+    /// Try again after the usual back-off.
+    Backoff,
+    /// Try again, not earlier than this from now.
+    After(Duration),
+    /// Trying again is of no use.
+    Never,
+}
+
+/// Bytes that a success left, with their media type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The media type.
+    pub content_type: String,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+impl Output {
+    /// The output `bytes` under the media type `declared`, or else under the one that they show: an
+    /// object or array that parses is JSON, valid UTF-8 is text, anything else is just bytes.
+    #[must_use]
+    pub fn new(bytes: Bytes, declared: Option<&str>) -> Self {
+        let content_type = declared.unwrap_or_else(|| guess(&bytes)).to_owned();
+        Self { content_type, bytes }
+    }
+}
+
+fn guess(bytes: &[u8]) -> &'static str {
+    let opens = bytes.trim_ascii_start().first();
+    if matches!(opens, Some(b'{' | b'['))
+        && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+    {
+        "application/json"
+    } else if std::str::from_utf8(bytes).is_ok() {
+        "text/plain; charset=utf-8"
+    } else {
+        "application/octet-stream"
+    }
+}
+
+/// What went wrong in an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptError {
+    /// A stable word that programs may compare: `exit_code`, `unreachable`, `fuel`, …
+    pub code: String,
+    /// What a person reads; at most [`MAX_MESSAGE_BYTES`].
+    pub message: String,
+    /// The guest's frames, innermost first; at most [`MAX_BACKTRACE_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backtrace: Option<String>,
+}
+
+impl AttemptError {
+    /// An error without a backtrace; a message that is too long is cut.
+    #[must_use]
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        let message = cut(message.into(), MAX_MESSAGE_BYTES);
+        Self { code: code.to_owned(), message, backtrace: None }
+    }
+
+    /// The same error with the guest's frames.
+    #[must_use]
+    pub fn with_backtrace(mut self, frames: String) -> Self {
+        self.backtrace = Some(cut(frames, MAX_BACKTRACE_BYTES));
+        self
+    }
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    text
+}
+
+/// The receipt of an attempt: what it took. Times are in milliseconds, to the microsecond.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// From the time the job was due until it was claimed.
+    pub queue_ms: f64,
+    /// Making the plugin's code ready: near zero when it was.
+    pub compile_ms: f64,
+    /// Making the instance, start function included.
+    pub instantiate_ms: f64,
+    /// From the call of the guest to its end.
+    pub run_ms: f64,
+    /// Time that a processor spent on the guest: instantiating, running, and in host calls.
+    pub cpu_ms: f64,
+    /// Fuel used; none when the job runs without a fuel limit.
+    pub fuel: Option<u64>,
+    /// The most that all memories and tables held at once.
+    pub peak_memory_bytes: u64,
+    /// Length of the payload.
+    pub payload_bytes: u64,
+    /// Length of the output, also of one that was refused for its size.
+    pub output_bytes: u64,
+    /// Log bytes that were kept.
+    pub log_bytes: u64,
+    /// Log bytes that were dropped.
+    pub log_dropped_bytes: u64,
+}
+
+/// A duration as [`Usage`] shows it.
+#[must_use]
+pub fn millis(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_json_only_when_it_is_an_object_or_array_that_parses() {
+        let kind = |text: &'static str| Output::new(Bytes::from(text), None).content_type;
+        assert_eq!(kind(" {\"a\":1}\n"), "application/json");
+        assert_eq!(kind("[1,2]"), "application/json");
+        assert_eq!(kind("{\"a\":"), "text/plain; charset=utf-8");
+        assert_eq!(kind("7"), "text/plain; charset=utf-8");
+        assert_eq!(kind(""), "text/plain; charset=utf-8");
+        let bytes = Output::new(Bytes::from_static(&[0xff, 0xfe]), None);
+        assert_eq!(bytes.content_type, "application/octet-stream");
+        assert_eq!(Output::new(Bytes::new(), Some("image/png")).content_type, "image/png");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_at_a_character() {
+        let error = AttemptError::new("x", "ä".repeat(MAX_MESSAGE_BYTES));
+        assert!(error.message.len() <= MAX_MESSAGE_BYTES + '…'.len_utf8());
+        assert!(error.message.ends_with('…'));
+    }
+}

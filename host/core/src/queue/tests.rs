@@ -1,0 +1,226 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::capacity::{Capacity, CapacityLimits};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn id(n: u8) -> JobId {
+    JobId::from_bytes([n; 16])
+}
+
+struct Fixture {
+    queue: Queue,
+    capacity: std::sync::Arc<Capacity>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { queue: Queue::new(), capacity: Capacity::new(CapacityLimits::default()) }
+    }
+
+    fn add(&mut self, n: u8, lane: &str, priority: u8, due: i64) {
+        let queue: QueueName = lane.parse().unwrap();
+        let permit = self.capacity.readmit(&queue, 0);
+        let entry = Entry {
+            queue,
+            priority: priority.try_into().unwrap(),
+            memory_bytes: u64::from(n),
+            lifecycle: Lifecycle::new(at(due)),
+            permit,
+        };
+        self.queue.insert(id(n), entry, at(0));
+    }
+
+    fn claim(&mut self, max: usize, memory_bytes: u64, now: i64) -> Vec<Lease> {
+        self.queue.claim(&Claim { max, memory_bytes, expires_at: at(now + 30) }, at(now))
+    }
+
+    fn claimed(&mut self, max: usize, now: i64) -> Vec<u8> {
+        self.claim(max, u64::MAX, now).iter().map(|lease| lease.job.as_bytes()[0]).collect()
+    }
+}
+
+#[test]
+fn claims_go_by_priority_then_due_time_then_arrival() {
+    let mut fixture = Fixture::new();
+    for (n, lane, priority, due) in
+        [(1, "a", 2, 5), (2, "b", 2, 4), (3, "a", 1, 9), (4, "b", 2, 4), (5, "a", 1, 99)]
+    {
+        fixture.add(n, lane, priority, due);
+    }
+    assert_eq!(fixture.claimed(2, 10), [3, 2]);
+    assert_eq!(fixture.claimed(9, 10), [4, 1]);
+    assert_eq!(fixture.queue.next_due(), Some(at(99)));
+    assert_eq!(fixture.claimed(9, 99), [5]);
+}
+
+#[test]
+fn a_job_that_does_not_fit_makes_those_behind_it_wait() {
+    let mut fixture = Fixture::new();
+    fixture.add(50, "a", 1, 0);
+    fixture.add(60, "a", 2, 0);
+    fixture.add(1, "a", 3, 0);
+    assert_eq!(fixture.claim(9, 100, 0).len(), 1);
+    assert_eq!(fixture.claim(9, 50, 0).len(), 0);
+    assert_eq!(fixture.claim(9, 61, 0).len(), 2);
+}
+
+#[test]
+fn a_job_that_was_lost_runs_with_no_other_in_flight() {
+    let mut fixture = Fixture::new();
+    fixture.add(1, "a", 2, 0);
+    fixture.add(2, "a", 2, 1);
+    fixture.add(3, "a", 2, 2);
+    assert_eq!(fixture.claimed(2, 10), [1, 2]);
+    fixture.queue.reclaim(id(2), at(11));
+    assert_eq!(fixture.claimed(9, 12), [] as [u8; 0], "while another runs");
+    fixture.queue.finish(
+        &Lease { job: id(1), attempt: 1, expires_at: at(0) },
+        Verdict::Complete,
+        at(13),
+    );
+    assert_eq!(fixture.claimed(9, 14), [2], "alone");
+    assert_eq!(fixture.claimed(9, 15), [] as [u8; 0], "while it runs");
+    fixture.queue.finish(
+        &Lease { job: id(2), attempt: 2, expires_at: at(0) },
+        Verdict::Complete,
+        at(16),
+    );
+    assert_eq!(fixture.claimed(9, 17), [3]);
+}
+
+#[test]
+fn a_paused_queue_is_passed_by_and_counted() {
+    let mut fixture = Fixture::new();
+    fixture.add(1, "a", 1, 0);
+    fixture.add(2, "b", 2, 0);
+    let lane = "a".parse().unwrap();
+    fixture.queue.set_paused(&lane, true);
+    fixture.add(3, "a", 1, 0);
+    assert_eq!(fixture.claimed(9, 10), [2]);
+    let counts = fixture.queue.counts(at(10), 7);
+    assert_eq!((counts[0].depth, counts[0].paused, counts[0].oldest_age_ms), (2, true, 10_000));
+    fixture.queue.set_paused(&lane, false);
+    assert_eq!(fixture.claimed(9, 10), [1, 3]);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Add { n: u8, lane: u8, priority: u8, due: i64 },
+    Claim { max: usize },
+    Finish { n: u8, verdict: u8 },
+    Cancel { n: u8 },
+    Reclaim { n: u8 },
+    Redrive { n: u8 },
+    Pause { lane: u8, paused: bool },
+    Advance { by: i64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (any::<u8>(), 0..3u8, 1..=4u8, 0..50i64)
+            .prop_map(|(n, lane, priority, due)| Step::Add { n, lane, priority, due }),
+        3 => (0..5usize).prop_map(|max| Step::Claim { max }),
+        3 => (any::<u8>(), 0..5u8).prop_map(|(n, verdict)| Step::Finish { n, verdict }),
+        1 => any::<u8>().prop_map(|n| Step::Cancel { n }),
+        1 => any::<u8>().prop_map(|n| Step::Reclaim { n }),
+        1 => any::<u8>().prop_map(|n| Step::Redrive { n }),
+        1 => (0..3u8, any::<bool>()).prop_map(|(lane, paused)| Step::Pause { lane, paused }),
+        2 => (0..20i64).prop_map(|by| Step::Advance { by }),
+    ]
+}
+
+impl Fixture {
+    /// The slow way to say what a claim takes first.
+    fn first_due(&self, now: i64) -> Option<JobId> {
+        let due = self.queue.slots.iter().filter(|(_, slot)| {
+            let lifecycle = &slot.entry.lifecycle;
+            lifecycle.state == JobState::Available
+                && lifecycle.scheduled_at <= at(now)
+                && !self.queue.lanes[&slot.entry.queue].paused
+        });
+        due.min_by_key(|(_, slot)| slot.place()).map(|(id, _)| *id)
+    }
+
+    fn apply(&mut self, step: Step, now: &mut i64) {
+        match step {
+            Step::Add { n, lane, priority, due } => {
+                if self.queue.lifecycle(id(n)).is_none() {
+                    self.add(n, ["a", "b", "c"][usize::from(lane)], priority, due);
+                }
+            }
+            Step::Claim { max } => {
+                for _ in 0..max {
+                    let first = self.first_due(*now);
+                    let nothing_lost =
+                        !self.queue.slots.values().any(|s| s.entry.lifecycle.lost > 0);
+                    let taken = self.claim(1, u64::MAX, *now);
+                    if nothing_lost {
+                        assert_eq!(taken.first().map(|lease| lease.job), first);
+                    }
+                }
+            }
+            Step::Finish { n, verdict } => {
+                let attempt = self.queue.lifecycle(id(n)).map_or(1, |l| l.attempt);
+                let later = at(*now + 10);
+                let verdict = match verdict {
+                    0 => Verdict::Complete,
+                    1 => Verdict::Discard,
+                    2 => Verdict::Retry { at: later },
+                    3 => Verdict::Release { at: at(*now), refused: false },
+                    _ => Verdict::Cancel,
+                };
+                let stale = Lease { job: id(n), attempt: attempt + 1, expires_at: later };
+                assert_eq!(self.queue.finish(&stale, verdict, at(*now)), None);
+                self.queue.finish(&Lease { attempt, ..stale }, verdict, at(*now));
+            }
+            Step::Cancel { n } => drop(self.queue.request_cancel(id(n), at(*now))),
+            Step::Reclaim { n } => drop(self.queue.reclaim(id(n), at(*now))),
+            Step::Redrive { n } => drop(self.queue.redrive(id(n), at(*now))),
+            Step::Pause { lane, paused } => {
+                let lane = ["a", "b", "c"][usize::from(lane)].parse().unwrap();
+                self.queue.set_paused(&lane, paused);
+            }
+            Step::Advance { by } => *now += by,
+        }
+    }
+
+    fn check(&self) {
+        let queue = &self.queue;
+        let running = queue.slots.values().filter(|s| s.entry.lifecycle.state == JobState::Running);
+        let running = running.count();
+        assert_eq!(queue.running.len(), running);
+        assert_eq!(queue.lanes.values().map(|l| l.running).sum::<usize>(), running);
+        let waiting: usize = queue.lanes.values().map(|l| l.waiting.len()).sum();
+        assert_eq!(waiting + running, queue.len());
+        let open: usize = queue.lanes.values().filter(|l| !l.paused).map(|l| l.waiting.len()).sum();
+        assert_eq!(queue.ready.len() + queue.future.len(), open);
+        assert!(queue.slots.values().all(|s| !s.entry.lifecycle.state.is_finalized()));
+        let alone = queue.slots.values().any(|s| {
+            s.entry.lifecycle.state == JobState::Running && s.entry.lifecycle.runs_alone()
+        });
+        assert!(!alone || running == 1, "a suspect runs beside another");
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_history_leaves_the_indexes_true(steps in proptest::collection::vec(step(), 1..200)) {
+        let mut fixture = Fixture::new();
+        let mut now = 0;
+        for step in steps {
+            fixture.apply(step, &mut now);
+            fixture.check();
+        }
+        let places = fixture.queue.len();
+        let spare = fixture.capacity.limits().total - places;
+        let lane = "z".parse().unwrap();
+        let permits: Vec<_> =
+            std::iter::from_fn(|| fixture.capacity.readmit(&lane, 0).into()).take(spare).collect();
+        prop_assert!(fixture.capacity.reserve(&"y".parse().unwrap(), 0).is_err());
+        drop(permits);
+    }
+}

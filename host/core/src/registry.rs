@@ -1,0 +1,121 @@
+//! The seam to the plugins' durable home.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::clock::Timestamp;
+use crate::plugin::{
+    Digest, Inspection, Plugin, PluginName, PluginRef, PluginSettings, PluginVersion, Version,
+};
+
+/// Keeps plugins: bytes by their digest, versions that never change, settings that do. Each change
+/// happens entirely or not at all, also when the host dies in the middle.
+#[async_trait]
+pub trait PluginRegistry: Send + Sync + 'static {
+    /// Stores an inspected upload.
+    async fn publish(&self, upload: Upload, now: Timestamp) -> Result<Published, RegistryError>;
+
+    /// The plugin and version that `reference` means, now.
+    fn resolve(&self, reference: &PluginRef) -> Result<Resolved, NotFound>;
+
+    /// One plugin.
+    fn get(&self, name: &PluginName) -> Option<Plugin>;
+
+    /// At most `most` plugins by name, those after `after`.
+    fn list(&self, after: Option<&PluginName>, most: usize) -> Vec<Plugin>;
+
+    /// Replaces the settings of a plugin; `None` if there is no such plugin.
+    async fn configure(
+        &self,
+        name: &PluginName,
+        settings: PluginSettings,
+    ) -> Result<Option<Plugin>, RegistryError>;
+
+    /// Removes one version, or all with `None`; says whether something was removed. That no
+    /// unfinished job needs it is the caller's to check.
+    async fn remove(
+        &self,
+        name: &PluginName,
+        version: Option<&Version>,
+    ) -> Result<bool, RegistryError>;
+
+    /// The bytes with this digest, verified; `None` if they are not kept.
+    async fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError>;
+}
+
+/// An upload that was inspected and may be stored.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The plugin.
+    pub name: PluginName,
+    /// The version; absent for one made from the digest.
+    pub version: Option<Version>,
+    /// The bytes.
+    pub wasm: Bytes,
+    /// What they say.
+    pub inspection: Inspection,
+}
+
+/// The answer to an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// It is new.
+    Created(PluginVersion),
+    /// It was there, with the same bytes.
+    Unchanged(PluginVersion),
+    /// The version holds other bytes: versions never change.
+    Conflict(PluginVersion),
+}
+
+/// What a reference means now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The version.
+    pub version: PluginVersion,
+    /// The plugin's settings.
+    pub settings: PluginSettings,
+}
+
+/// What a reference does not find.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotFound {
+    /// No such plugin.
+    #[error("plugin `{0}` is not installed")]
+    Plugin(PluginName),
+    /// The plugin has no such version.
+    #[error("plugin `{reference}` is not installed; there is {installed}")]
+    Version {
+        /// What was asked for.
+        reference: PluginRef,
+        /// The versions that there are.
+        installed: String,
+    },
+}
+
+/// The registry itself failed.
+#[derive(Debug, Error)]
+pub enum RegistryError {
+    /// Reading or writing failed.
+    #[error("the plugin registry cannot {action}: {source}")]
+    Io {
+        /// What it was about to do.
+        action: String,
+        /// Why it could not.
+        source: std::io::Error,
+    },
+    /// Stored bytes are not what they were.
+    #[error("the stored plugin {digest} is corrupt: its bytes have the digest {found}")]
+    Corrupt {
+        /// What was asked for.
+        digest: Digest,
+        /// What was found.
+        found: Digest,
+    },
+    /// No more versions are taken.
+    #[error("the registry holds {held} versions, its maximum; remove some first")]
+    Full {
+        /// How many there are.
+        held: usize,
+    },
+}

@@ -1,0 +1,104 @@
+//! The seam to WebAssembly.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::attempt::Attempt;
+use crate::outcome::{Outcome, Usage};
+use crate::plugin::{Digest, Inspection};
+
+/// Runs attempts in sandboxes.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// What `wasm` is and needs, told from its bytes, before anything is compiled.
+    ///
+    /// # Errors
+    /// [`Unusable`] if no attempt could ever run these bytes; the message names what is missing.
+    fn inspect(&self, wasm: &[u8]) -> Result<Inspection, Unusable>;
+
+    /// Compiles `wasm` ahead, so that the first attempt does not have to.
+    ///
+    /// # Errors
+    /// [`Unusable`] if the code does not compile.
+    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unusable>;
+
+    /// Runs one attempt to its end. It stops soon after `stop` is raised, and dropping the future
+    /// stops it too. Every ending is a value; a panic inside is one as well.
+    async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended;
+}
+
+/// How an attempt ended and what it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it took; `queue_ms` is filled in by who claimed the job.
+    pub usage: Usage,
+}
+
+/// Bytes that are no plugin, or not one that this host can run.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct Unusable {
+    /// A stable word that programs may compare: `not_wasm`, `unknown_import`, …
+    pub code: &'static str,
+    /// What a person can act on.
+    pub message: String,
+}
+
+impl Unusable {
+    /// Unusable for the reason `code`.
+    #[must_use]
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Why an attempt is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Someone cancelled the job.
+    Cancelled,
+    /// The host stops, or the lease was lost.
+    Interrupted,
+}
+
+/// The holder's end: raises the signal.
+#[derive(Debug)]
+pub struct Stop(watch::Sender<Option<StopReason>>);
+
+/// The attempt's end: sees the signal.
+#[derive(Debug, Clone)]
+pub struct StopSignal(watch::Receiver<Option<StopReason>>);
+
+impl Stop {
+    /// A signal that is not raised yet.
+    #[must_use]
+    pub fn new() -> (Self, StopSignal) {
+        let (sender, receiver) = watch::channel(None);
+        (Self(sender), StopSignal(receiver))
+    }
+
+    /// Raises the signal; the first reason stays.
+    pub fn raise(&self, reason: StopReason) {
+        self.0.send_if_modified(|now| now.is_none() && now.replace(reason).is_none());
+    }
+}
+
+impl StopSignal {
+    /// The reason, if the signal was raised.
+    #[must_use]
+    pub fn raised(&self) -> Option<StopReason> {
+        *self.0.borrow()
+    }
+
+    /// Waits until the signal is raised; for ever, if its holder is gone without raising it.
+    pub async fn wait(&mut self) -> StopReason {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(reason) => reason.unwrap_or(StopReason::Interrupted),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The seam to the durable home of jobs. Every driver keeps the laws of the conformance suite.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::attempt::{AttemptRecord, Lease};
+use crate::capacity::QueueFull;
+use crate::clock::Timestamp;
+use crate::job::{Job, JobId, NewJob, Payload, QueueName};
+use crate::lifecycle::{CancelRequest, JobState, Phase};
+use crate::log::LogSnapshot;
+use crate::outcome::Output;
+use crate::plugin::{PluginName, Version};
+use crate::queue::QueueCounts;
+use crate::retry::Verdict;
+
+/// Keeps jobs. Each method is one atomic step: it happens entirely or not at all, and what it
+/// answered survives a crash from then on. The time is always passed in; a driver reads no clock.
+#[async_trait]
+pub trait JobStore: Send + Sync + 'static {
+    /// Accepts jobs, each on its own: a full queue refuses the rest, in order. Answers when those
+    /// that were accepted are on disk.
+    async fn enqueue(&self, jobs: Vec<NewJob>, now: Timestamp)
+    -> Result<Vec<Enqueued>, StoreError>;
+
+    /// Begins attempts at the first jobs that are due: priority, then due time, then arrival.
+    async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError>;
+
+    /// Extends leases; answers one renewal for each, in order.
+    async fn renew(
+        &self,
+        leases: Vec<Lease>,
+        expires_at: Timestamp,
+    ) -> Result<Vec<Renewal>, StoreError>;
+
+    /// Ends the attempt that the lease holds.
+    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError>;
+
+    /// Cancels a waiting job or asks the attempt of a running one to stop; `None` if unknown.
+    async fn request_cancel(
+        &self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<Option<CancelRequest>, StoreError>;
+
+    /// Makes a job due now, a finalized one again; `None` if unknown.
+    async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError>;
+
+    /// Takes back at most `most` running jobs whose lease has expired; answers those that this
+    /// finalized or made due.
+    async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError>;
+
+    /// One job; `None` if unknown or pruned.
+    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError>;
+
+    /// What the success of a job left; `None` if unknown or not completed.
+    async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError>;
+
+    /// Keeps the log of an attempt as it is now, in place of what was kept before. May lose the
+    /// latest second when the machine loses power.
+    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError>;
+
+    /// The kept logs of a job's attempts, oldest first.
+    async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError>;
+
+    /// Jobs from the newest to the oldest.
+    async fn list(
+        &self,
+        filter: JobFilter,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<JobPage, StoreError>;
+
+    /// What the queues hold that have unfinished jobs or are paused.
+    async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError>;
+
+    /// Makes claims pass a queue by, or not any more; survives a restart.
+    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError>;
+
+    /// Removes at most `most` finalized jobs, and what belongs to them, that are older than their
+    /// retention, and expired idempotency keys; says how many jobs went.
+    async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError>;
+
+    /// Whether the store takes jobs.
+    ///
+    /// # Errors
+    /// [`StoreError`] with the reason, if it does not.
+    fn ready(&self) -> Result<(), StoreError>;
+}
+
+/// The store itself failed. Expected answers are values, so `?` is right for these.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// It has stopped, or cannot be reached.
+    #[error("the job store is unavailable: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// It holds something that it cannot have written.
+    #[error("the job store is corrupt: {what}")]
+    Corrupt {
+        /// What it holds.
+        what: String,
+    },
+}
+
+/// The answer to an enqueue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is on disk.
+    Inserted,
+    /// The idempotency key was used for the same request before.
+    Duplicate {
+        /// The job of the first request.
+        id: JobId,
+        /// The body of the first answer.
+        answer: Bytes,
+    },
+    /// The idempotency key was used for another request before.
+    KeyReused,
+    /// There is no room.
+    QueueFull(QueueFull),
+}
+
+/// What a worker can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// At most so many jobs.
+    pub max: usize,
+    /// Whose memory limits add up to at most this.
+    pub memory_bytes: u64,
+    /// Until when the leases hold.
+    pub expires_at: Timestamp,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Claimed {
+    /// The attempts that begin.
+    pub leased: Vec<Leased>,
+    /// When the next job becomes due that is not yet: a time to claim again, even without a hint.
+    pub next_due: Option<Timestamp>,
+}
+
+/// A claimed job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leased {
+    /// The right to try it.
+    pub lease: Lease,
+    /// The job; its lifecycle says `Running`.
+    pub job: Job,
+    /// What the guest reads.
+    pub payload: Payload,
+}
+
+/// The answer to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// It holds until the new time.
+    Extended,
+    /// It holds, and someone asked the attempt to stop.
+    CancelRequested,
+    /// It was taken away.
+    LeaseLost,
+}
+
+/// The end of an attempt, to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    /// The right to write it.
+    pub lease: Lease,
+    /// What to write.
+    pub verdict: Verdict,
+    /// What to remember of the attempt.
+    pub record: AttemptRecord,
+    /// What a success left.
+    pub output: Option<Output>,
+}
+
+/// The answer to a finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// It is written; this is the state now.
+    Recorded(JobState),
+    /// The lease was taken away: what the attempt did does not count.
+    LeaseLost,
+}
+
+/// The answer to a redrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redriven {
+    /// It is due now.
+    Due,
+    /// It is running.
+    Running,
+    /// It was over, and there is no room for one more unfinished job.
+    QueueFull(QueueFull),
+}
+
+/// The log of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptLog {
+    /// The attempt's number.
+    pub attempt: u32,
+    /// Its log.
+    pub log: LogSnapshot,
+}
+
+/// Which jobs to list: all that match every given field.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobFilter {
+    /// In this phase at the time of the listing.
+    pub phase: Option<Phase>,
+    /// Of this plugin.
+    pub plugin: Option<PluginName>,
+    /// Of this version.
+    pub version: Option<Version>,
+    /// In this queue.
+    pub queue: Option<QueueName>,
+    /// With this tag.
+    pub tag: Option<String>,
+}
+
+impl JobFilter {
+    /// Whether `job` is one of them at `now`.
+    #[must_use]
+    pub fn matches(&self, job: &Job, now: Timestamp) -> bool {
+        let spec = &job.spec;
+        self.phase.is_none_or(|phase| job.lifecycle.phase(now) == phase)
+            && self.plugin.as_ref().is_none_or(|plugin| &spec.plugin == plugin)
+            && self.version.as_ref().is_none_or(|version| &spec.version == version)
+            && self.queue.as_ref().is_none_or(|queue| &spec.queue == queue)
+            && self.tag.as_ref().is_none_or(|tag| spec.tags.contains(tag))
+    }
+}
+
+/// Which part of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Only jobs with smaller ids: where the page before ended.
+    pub before: Option<JobId>,
+    /// At most so many jobs.
+    pub most: usize,
+}
+
+/// A part of a listing. It may hold fewer jobs than asked for and still not be the last: a driver
+/// looks at a bounded number of jobs for one page.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct JobPage {
+    /// The jobs, newest first.
+    pub jobs: Vec<Job>,
+    /// Where the next page begins; none after the last.
+    pub next: Option<JobId>,
+}
+
+/// Until when finalized jobs are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Completed and cancelled ones that were finalized before this go.
+    pub completed_before: Timestamp,
+    /// Discarded ones that were finalized before this go.
+    pub discarded_before: Timestamp,
+    /// The present, for idempotency keys.
+    pub now: Timestamp,
+}
+
+impl Retention {
+    /// Whether a job that was finalized in `state` at `at` is to go.
+    #[must_use]
+    pub fn expired(&self, state: JobState, at: Timestamp) -> bool {
+        match state {
+            JobState::Discarded => at < self.discarded_before,
+            _ => at < self.completed_before,
+        }
+    }
+}
