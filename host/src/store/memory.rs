@@ -1,0 +1,251 @@
+//! Jobs in memory: for tests, for `jobwright run`, and as the model that durable drivers are held
+//! against. Nothing survives the process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jobwright_core::attempt::{AttemptRecord, Lease};
+use jobwright_core::capacity::{Capacity, CapacityLimits};
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{
+    Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, QueueName, Stored,
+};
+use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::outcome::{Outcome, Output, Usage};
+use jobwright_core::queue::{Entry, Queue, QueueCounts};
+use jobwright_core::store::{
+    AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Leased,
+    Page, Redriven, Renewal, Retention, StoreError,
+};
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct MemoryStore {
+    capacity: Arc<Capacity>,
+    jobs: Mutex<Jobs>,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    queue: Queue,
+    records: BTreeMap<JobId, Record>,
+    keys: HashMap<String, (JobId, Idempotency)>,
+}
+
+#[derive(Debug)]
+struct Record {
+    job: Job,
+    payload: Payload,
+    output: Option<Output>,
+    logs: BTreeMap<u32, LogSnapshot>,
+}
+
+impl MemoryStore {
+    /// An empty store that holds at most what `limits` say.
+    #[must_use]
+    pub fn new(limits: CapacityLimits) -> Self {
+        Self { capacity: Capacity::new(limits), jobs: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue_one(&self, jobs: &mut Jobs, new: NewJob, now: Timestamp) -> Enqueued {
+        if let Some(asked) = &new.idempotency
+            && let Some((id, first)) = jobs.keys.get(&asked.key)
+            && first.expires_at > now
+        {
+            return if first.fingerprint == asked.fingerprint {
+                Enqueued::Duplicate { id: *id, answer: first.answer.clone() }
+            } else {
+                Enqueued::KeyReused
+            };
+        }
+        let permit = match self.capacity.reserve(&new.spec.queue, new.payload.bytes.len() as u64) {
+            Ok(permit) => permit,
+            Err(full) => return Enqueued::QueueFull(full),
+        };
+        let lifecycle = Lifecycle::new(new.scheduled_at.max(now));
+        jobs.queue.insert(new.id, Entry::new(&new.spec, lifecycle.clone(), permit), now);
+        if let Some(key) = new.idempotency {
+            jobs.keys.insert(key.key.clone(), (new.id, key));
+        }
+        let (id, spec) = (new.id, new.spec);
+        let job = Job { id, spec, created_at: now, lifecycle, attempts: vec![], output: None };
+        let logs = BTreeMap::new();
+        jobs.records.insert(id, Record { job, payload: new.payload, output: None, logs });
+        Enqueued::Inserted
+    }
+}
+
+impl Jobs {
+    fn lease(&mut self, lease: Lease) -> Option<Leased> {
+        let record = self.records.get_mut(&lease.job)?;
+        record.job.lifecycle = self.queue.lifecycle(lease.job)?.clone();
+        Some(Leased { lease, job: record.job.clone(), payload: record.payload.clone() })
+    }
+
+    fn record(&mut self, id: JobId, lifecycle: Lifecycle, attempt: Option<AttemptRecord>) {
+        if let Some(record) = self.records.get_mut(&id) {
+            record.job.lifecycle = lifecycle;
+            record.job.attempts.extend(attempt);
+            let over = record.job.attempts.len().saturating_sub(MAX_RECORDS);
+            record.job.attempts.drain(..over);
+        }
+    }
+}
+
+#[async_trait]
+impl JobStore for MemoryStore {
+    async fn enqueue(&self, new: Vec<NewJob>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
+        let mut jobs = self.lock();
+        Ok(new.into_iter().map(|job| self.enqueue_one(&mut jobs, job, now)).collect())
+    }
+
+    async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        let mut jobs = self.lock();
+        let leases = jobs.queue.claim(&want, now);
+        let leased = leases.into_iter().filter_map(|lease| jobs.lease(lease)).collect();
+        Ok(Claimed { leased, next_due: jobs.queue.next_due() })
+    }
+
+    async fn renew(
+        &self,
+        leases: Vec<Lease>,
+        expires_at: Timestamp,
+    ) -> Result<Vec<Renewal>, StoreError> {
+        let mut jobs = self.lock();
+        Ok(leases.iter().map(|lease| jobs.queue.renew(lease, expires_at)).collect())
+    }
+
+    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
+        let mut jobs = self.lock();
+        let Some(lifecycle) = jobs.queue.finish(&finish.lease, finish.verdict, now) else {
+            return Ok(Finished::LeaseLost);
+        };
+        let state = lifecycle.state;
+        jobs.record(finish.lease.job, lifecycle, Some(finish.record));
+        if state == JobState::Completed
+            && let (Some(output), Some(record)) =
+                (finish.output, jobs.records.get_mut(&finish.lease.job))
+        {
+            let (content_type, bytes) = (output.content_type.clone(), output.bytes.len() as u64);
+            record.job.output = Some(Stored { content_type, bytes });
+            record.output = Some(output);
+        }
+        Ok(Finished::Recorded(state))
+    }
+
+    async fn request_cancel(
+        &self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<Option<CancelRequest>, StoreError> {
+        let mut jobs = self.lock();
+        if let Some((answer, lifecycle)) = jobs.queue.request_cancel(id, now) {
+            jobs.record(id, lifecycle, None);
+            return Ok(Some(answer));
+        }
+        Ok(jobs.records.get_mut(&id).map(|record| record.job.lifecycle.request_cancel(now)))
+    }
+
+    async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError> {
+        let mut jobs = self.lock();
+        if let Some((answer, lifecycle)) = jobs.queue.redrive(id, now) {
+            jobs.record(id, lifecycle, None);
+            return Ok(Some(match answer {
+                Redrive::Due => Redriven::Due,
+                Redrive::Running => Redriven::Running,
+            }));
+        }
+        let Some(record) = jobs.records.get_mut(&id) else { return Ok(None) };
+        let bytes = record.payload.bytes.len() as u64;
+        let permit = match self.capacity.reserve(&record.job.spec.queue, bytes) {
+            Ok(permit) => permit,
+            Err(full) => return Ok(Some(Redriven::QueueFull(full))),
+        };
+        record.job.lifecycle.redrive(now);
+        (record.job.output, record.output) = (None, None);
+        let entry = Entry::new(&record.job.spec, record.job.lifecycle.clone(), permit);
+        jobs.queue.insert(id, entry, now);
+        Ok(Some(Redriven::Due))
+    }
+
+    async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError> {
+        let mut jobs = self.lock();
+        let expired = jobs.queue.expired(now, most);
+        for id in &expired {
+            let Some(running) = jobs.queue.lifecycle(*id).cloned() else { continue };
+            if let Some(lifecycle) = jobs.queue.reclaim(*id, now) {
+                let lost = AttemptRecord::new(&running, &Outcome::Lost, Usage::default(), now);
+                jobs.record(*id, lifecycle, Some(lost));
+            }
+        }
+        Ok(expired)
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        Ok(self.lock().records.get(&id).map(|record| record.job.clone()))
+    }
+
+    async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
+        Ok(self.lock().records.get(&id).and_then(|record| record.output.clone()))
+    }
+
+    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
+        if let Some(record) = self.lock().records.get_mut(&id) {
+            record.logs.insert(attempt, log);
+        }
+        Ok(())
+    }
+
+    async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
+        let jobs = self.lock();
+        let logs = jobs.records.get(&id).into_iter().flat_map(|record| &record.logs);
+        Ok(logs.map(|(attempt, log)| AttemptLog { attempt: *attempt, log: log.clone() }).collect())
+    }
+
+    async fn list(
+        &self,
+        filter: JobFilter,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<JobPage, StoreError> {
+        let jobs = self.lock();
+        let below = jobs.records.range(..page.before.unwrap_or(JobId::from_bytes([0xff; 16])));
+        let mut matching = below.rev().map(|(_, r)| &r.job).filter(|j| filter.matches(j, now));
+        let found: Vec<Job> = matching.by_ref().take(page.most).cloned().collect();
+        let next = matching.next().and_then(|_| found.last().map(|job| job.id));
+        Ok(JobPage { jobs: found, next })
+    }
+
+    async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
+        Ok(self.lock().queue.counts(now, self.capacity.limits().per_queue))
+    }
+
+    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {
+        self.lock().queue.set_paused(&queue, paused);
+        Ok(())
+    }
+
+    async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
+        let mut jobs = self.lock();
+        jobs.keys.retain(|_, (_, key)| key.expires_at > retention.now);
+        let expired = jobs.records.iter().filter(|(_, record)| {
+            let lifecycle = &record.job.lifecycle;
+            lifecycle.finalized_at.is_some_and(|at| retention.expired(lifecycle.state, at))
+        });
+        let expired: Vec<JobId> = expired.map(|(id, _)| *id).take(most).collect();
+        for id in &expired {
+            jobs.records.remove(id);
+        }
+        Ok(expired.len())
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Drivers of [`JobStore`](jobwright_core::JobStore): in memory, and embedded SQLite. Both are the
+//! queue of `jobwright-core` with a place for what it does not hold; neither decides anything.
+
+pub mod memory;
+pub mod sqlite;

@@ -1,0 +1,90 @@
+//! The logs of attempts: a database and a writer of their own, so that a chatty guest never shares
+//! a commit with the queue. Its commits are not synced each by itself: a power loss may cost the
+//! latest part of a log, never a state.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jobwright_core::job::JobId;
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::store::{AttemptLog, StoreError};
+use rusqlite::{Connection, params};
+
+use super::reader::Readers;
+use super::schema;
+use super::writer::{Effect, State, Writer};
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Logs {
+    writer: Writer<Database>,
+    readers: Arc<Readers>,
+}
+
+#[derive(Debug)]
+struct Database(Connection);
+
+impl State for Database {
+    fn connection(&self) -> &Connection {
+        &self.0
+    }
+
+    fn reload(&mut self) -> rusqlite::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logs {
+    /// Opens or makes the database at `path`.
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        let database = Database(schema::open_logs(path)?);
+        Ok(Self { writer: Writer::start("logs", database)?, readers: Arc::new(Readers::new(path)) })
+    }
+
+    /// Keeps `log` in place of what was kept of this attempt before.
+    pub(super) async fn save(
+        &self,
+        id: JobId,
+        attempt: u32,
+        log: LogSnapshot,
+    ) -> Result<(), StoreError> {
+        let step = move |database: &mut Database| {
+            let sql = "INSERT OR REPLACE INTO log VALUES (?1, ?2, ?3, ?4, ?5)";
+            let counts = (log.kept_bytes.cast_signed(), log.dropped_bytes.cast_signed());
+            let row = params![id.as_bytes(), attempt, log.bytes, counts.0, counts.1];
+            database.0.prepare_cached(sql)?.execute(row).map(drop)
+        };
+        self.writer.submit(Effect::Unsynced, 0, step).await
+    }
+
+    /// The logs of a job's attempts, oldest first.
+    pub(super) async fn read(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
+        let query = move |db: &Connection| {
+            let sql = "SELECT attempt, bytes, kept_bytes, dropped_bytes FROM log WHERE job = ?1
+                       ORDER BY attempt";
+            let log = |row: &rusqlite::Row<'_>| {
+                let (kept, dropped): (i64, i64) = (row.get(2)?, row.get(3)?);
+                let log = LogSnapshot {
+                    bytes: row.get(1)?,
+                    kept_bytes: kept.cast_unsigned(),
+                    dropped_bytes: dropped.cast_unsigned(),
+                };
+                Ok(AttemptLog { attempt: row.get(0)?, log })
+            };
+            db.prepare_cached(sql)?.query_map([id.as_bytes()], log)?.collect()
+        };
+        self.readers.read(query).await
+    }
+
+    /// Removes the logs of these jobs.
+    pub(super) async fn remove(&self, ids: Vec<JobId>) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let step = move |database: &mut Database| {
+            let mut delete = database.0.prepare_cached("DELETE FROM log WHERE job = ?1")?;
+            ids.iter().try_for_each(|id| delete.execute([id.as_bytes()]).map(drop))
+        };
+        self.writer.submit(Effect::Unsynced, 0, step).await
+    }
+}

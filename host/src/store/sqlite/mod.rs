@@ -1,0 +1,195 @@
+//! Jobs on disk, for one host: the queue of `jobwright-core` with a durable table under it.
+//!
+//! ```text
+//! JobStore method ─▶ Command ─▶ writer thread: take what waits ─▶ ledger: queue + rows ─▶ one COMMIT ─▶ answers
+//! reads ─────────────────────▶ read-only connections
+//! logs ──────────────────────▶ a writer and a file of their own, so that chatter never delays a job
+//! ```
+//!
+//! What was answered is on disk. A failed commit answers nobody and stops the store: memory had
+//! gone ahead of the disk. The data directory's lock is the lease on every running job, so at the
+//! start all of them are reclaimed, and renewals are not written.
+
+mod ledger;
+mod logs;
+mod reader;
+mod rows;
+mod schema;
+mod table;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jobwright_core::attempt::Lease;
+use jobwright_core::capacity::{Capacity, CapacityLimits};
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId, NewJob, QueueName};
+use jobwright_core::lifecycle::CancelRequest;
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::outcome::Output;
+use jobwright_core::queue::QueueCounts;
+use jobwright_core::store::{
+    AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
+    Redriven, Renewal, Retention, StoreError,
+};
+
+use self::ledger::{Admission, Ledger};
+use self::logs::Logs;
+use self::reader::Readers;
+use self::writer::{Effect, Writer};
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct SqliteStore {
+    capacity: Arc<Capacity>,
+    writer: Writer<Ledger>,
+    readers: Arc<Readers>,
+    logs: Logs,
+}
+
+impl SqliteStore {
+    /// Opens or makes the store in `directory`, which the caller has locked, and reclaims what was
+    /// running when it was last used.
+    ///
+    /// # Errors
+    /// With a reason a person can act on: the directory cannot be written, was written by a newer
+    /// version, or holds something that cannot be read.
+    pub fn open(directory: &Path, limits: CapacityLimits, now: Timestamp) -> anyhow::Result<Self> {
+        let capacity = Capacity::new(limits);
+        let path = directory.join("jobs.db");
+        let ledger = Ledger::open(&path, capacity.clone(), now)?;
+        Ok(Self {
+            capacity,
+            writer: Writer::start("jobs", ledger)?,
+            readers: Arc::new(Readers::new(&path)),
+            logs: Logs::open(&directory.join("logs.db"))?,
+        })
+    }
+
+    async fn read<A: Send + 'static>(
+        &self,
+        query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<A> + Send + 'static,
+    ) -> Result<A, StoreError> {
+        self.readers.read(query).await
+    }
+}
+
+/// The answers, if they are all the same and need no look at the rows: there is no place.
+fn refusals(admissions: &[Admission]) -> Option<Vec<Enqueued>> {
+    let refusal = |admission: &Admission| match (&admission.permit, &admission.job.idempotency) {
+        (Err(full), None) => Some(Enqueued::QueueFull(full.clone())),
+        _ => None,
+    };
+    admissions.iter().map(refusal).collect()
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn enqueue(
+        &self,
+        jobs: Vec<NewJob>,
+        now: Timestamp,
+    ) -> Result<Vec<Enqueued>, StoreError> {
+        let bytes = jobs.iter().map(|job| job.payload.bytes.len()).sum();
+        // Places are taken here, before the writer's turn: a full queue answers at once. Only a
+        // request that carries a key goes on without one, as it may have been answered before.
+        let mut admissions = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let length = job.payload.bytes.len() as u64;
+            let permit = self.capacity.reserve(&job.spec.queue, length);
+            admissions.push(Admission { job, permit });
+        }
+        if let Some(answers) = refusals(&admissions) {
+            self.writer.healthy()?;
+            return Ok(answers);
+        }
+        let step = move |ledger: &mut Ledger| ledger.enqueue(admissions, now);
+        self.writer.submit(Effect::Synced, bytes, step).await
+    }
+
+    async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        // A power loss that forgets a claim only makes the attempt again: no fsync of its own.
+        self.writer.submit(Effect::Unsynced, 0, move |ledger| ledger.claim(&want, now)).await
+    }
+
+    async fn renew(
+        &self,
+        leases: Vec<Lease>,
+        expires_at: Timestamp,
+    ) -> Result<Vec<Renewal>, StoreError> {
+        let step = move |ledger: &mut Ledger| Ok(ledger.renew(&leases, expires_at));
+        self.writer.submit(Effect::Nothing, 0, step).await
+    }
+
+    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
+        let bytes = finish.output.as_ref().map_or(0, |output| output.bytes.len());
+        self.writer.submit(Effect::Synced, bytes, move |ledger| ledger.finish(&finish, now)).await
+    }
+
+    async fn request_cancel(
+        &self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<Option<CancelRequest>, StoreError> {
+        self.writer.submit(Effect::Synced, 0, move |ledger| ledger.request_cancel(id, now)).await
+    }
+
+    async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError> {
+        self.writer.submit(Effect::Synced, 0, move |ledger| ledger.redrive(id, now)).await
+    }
+
+    async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError> {
+        let step = move |ledger: &mut Ledger| ledger.reclaim_expired(now, most);
+        self.writer.submit(Effect::Synced, 0, step).await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.read(move |db| reader::job(db, id)).await
+    }
+
+    async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
+        self.read(move |db| reader::output(db, id)).await
+    }
+
+    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
+        self.logs.save(id, attempt, log).await
+    }
+
+    async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
+        self.logs.read(id).await
+    }
+
+    async fn list(
+        &self,
+        filter: JobFilter,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<JobPage, StoreError> {
+        self.read(move |db| reader::list(db, &filter, page, now)).await
+    }
+
+    async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
+        let per_queue = self.capacity.limits().per_queue;
+        let step = move |ledger: &mut Ledger| Ok(ledger.counts(now, per_queue));
+        self.writer.submit(Effect::Nothing, 0, step).await
+    }
+
+    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {
+        let step = move |ledger: &mut Ledger| ledger.set_paused(&queue, paused);
+        self.writer.submit(Effect::Synced, 0, step).await
+    }
+
+    async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
+        let step = move |ledger: &mut Ledger| ledger.prune(retention, most);
+        let pruned = self.writer.submit(Effect::Synced, 0, step).await?;
+        let count = pruned.len();
+        self.logs.remove(pruned).await?;
+        Ok(count)
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        self.writer.healthy()
+    }
+}

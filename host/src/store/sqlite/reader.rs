@@ -1,0 +1,155 @@
+//! Reading, beside the writer: a few read-only connections, each query on a blocking thread.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId};
+use jobwright_core::outcome::Output;
+use jobwright_core::store::{JobFilter, JobPage, Page, StoreError};
+use rusqlite::{Connection, OptionalExtension as _};
+use tokio::sync::Semaphore;
+
+use super::{rows, schema};
+
+/// Queries at one time: more only wait for the same disk.
+const READERS: usize = 4;
+
+/// How many rows of a table one page looks at. A listing whose filter matches little answers a
+/// short page and goes on from there, instead of reading a long history at once.
+const SCANNED_ROWS: usize = 10_000;
+
+/// Read-only connections, opened when they are first needed.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    places: Semaphore,
+}
+
+impl Readers {
+    /// Readers of the database at `path`, which exists.
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), idle: Mutex::default(), places: Semaphore::new(READERS) }
+    }
+
+    /// Runs `query` on a connection of its own.
+    pub(super) async fn read<A: Send + 'static>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
+    ) -> Result<A, StoreError> {
+        let ended = |reason: &str| StoreError::Unavailable { reason: reason.to_owned() };
+        let _place = self.places.acquire().await.map_err(|_| ended("it is closed"))?;
+        let readers = self.clone();
+        let work = move || {
+            let idle = readers.lock().pop();
+            let connection = idle.map_or_else(|| schema::open_reader(&readers.path), Ok)?;
+            let answer = query(&connection);
+            readers.lock().push(connection);
+            answer
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(answer) => answer.map_err(|error| store_error(&error)),
+            Err(_) => Err(ended("a query was broken off")),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a failure of SQLite means to the callers of the store.
+pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
+    use rusqlite::{Error, ErrorCode};
+    let corrupt = match error {
+        Error::FromSqlConversionFailure(..)
+        | Error::InvalidColumnType(..)
+        | Error::IntegralValueOutOfRange(..) => true,
+        other => matches!(
+            other.sqlite_error_code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        ),
+    };
+    if corrupt {
+        StoreError::Corrupt { what: error.to_string() }
+    } else {
+        StoreError::Unavailable { reason: error.to_string() }
+    }
+}
+
+/// One job, finished or not.
+pub(super) fn job(db: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
+    // One statement, so that a job which is just moving is seen in one of its places.
+    let columns = rows::COLUMNS;
+    let sql = format!(
+        "SELECT {columns} FROM job WHERE id = ?1 UNION ALL SELECT {columns} FROM history WHERE id = ?1"
+    );
+    db.prepare_cached(&sql)?.query_row([id.as_bytes()], rows::job).optional()
+}
+
+/// What a completed job left.
+pub(super) fn output(db: &Connection, id: JobId) -> rusqlite::Result<Option<Output>> {
+    let sql = "SELECT output.content_type, output.bytes FROM history JOIN output USING (seq)
+               WHERE history.id = ?1";
+    let output = |row: &rusqlite::Row<'_>| {
+        let bytes: Vec<u8> = row.get(1)?;
+        Ok(Output { content_type: row.get(0)?, bytes: bytes.into() })
+    };
+    db.prepare_cached(sql)?.query_row([id.as_bytes()], output).optional()
+}
+
+/// A page of jobs, newest first.
+pub(super) fn list(
+    db: &Connection,
+    filter: &JobFilter,
+    page: Page,
+    now: Timestamp,
+) -> rusqlite::Result<JobPage> {
+    // One transaction: between two statements a job could move from one table to the other.
+    let view = db.unchecked_transaction()?;
+    let below = page.before.unwrap_or(JobId::from_bytes([0xff; 16]));
+    let mut found = HashMap::new();
+    let unfinished = scan(&view, "job", below, filter, now, page.most, &mut found)?;
+    let finished = scan(&view, "history", below, filter, now, page.most, &mut found)?;
+    // Below the higher of the two ends one of the tables has not been looked at.
+    let seen_down_to = unfinished.max(finished);
+    let mut jobs: Vec<Job> =
+        found.into_values().filter(|job| Some(job.id) >= seen_down_to).collect();
+    jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.id));
+    let cut = jobs.len() > page.most;
+    jobs.truncate(page.most);
+    let next = if cut { jobs.last().map(|job| job.id) } else { seen_down_to };
+    Ok(JobPage { jobs, next })
+}
+
+/// Adds what matches in one table; answers the last id it looked at, unless that was the end.
+fn scan(
+    db: &Connection,
+    table: &str,
+    below: JobId,
+    filter: &JobFilter,
+    now: Timestamp,
+    most: usize,
+    found: &mut HashMap<JobId, Job>,
+) -> rusqlite::Result<Option<JobId>> {
+    let columns = rows::COLUMNS;
+    let sql = format!("SELECT {columns} FROM {table} WHERE id < ?1 ORDER BY id DESC");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([below.as_bytes()])?;
+    let (mut matches, mut scanned) = (0, 0);
+    while let Some(row) = rows.next()? {
+        let job = rows::job(row)?;
+        let id = job.id;
+        if filter.matches(&job, now) {
+            matches += 1;
+            found.insert(id, job);
+        }
+        scanned += 1;
+        if matches > most || scanned >= SCANNED_ROWS {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}

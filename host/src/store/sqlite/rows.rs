@@ -1,0 +1,112 @@
+//! How a job is written as a row, and read back. The one place that knows the columns.
+
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId, Stored};
+use jobwright_core::lifecycle::{JobState, Lifecycle};
+use rusqlite::Row;
+use rusqlite::types::Type;
+use serde::de::DeserializeOwned;
+
+/// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them.
+pub(super) const COLUMNS: &str = "id, spec, created_at, attempts, output_type, output_bytes, \
+     state, attempt, failures, lost, refused, scheduled_at, attempted_at, finalized_at, \
+     cancel_requested_at, payload_bytes";
+
+/// Where [`COLUMNS`] end.
+pub(super) const WIDTH: usize = 16;
+
+/// The job in a row of [`COLUMNS`].
+pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
+    let output_type: Option<String> = row.get(4)?;
+    let output_bytes: Option<i64> = row.get(5)?;
+    Ok(Job {
+        id: id(row, 0)?,
+        spec: json(row, 1)?,
+        created_at: time(row, 2)?,
+        attempts: json(row, 3)?,
+        output: output_type
+            .zip(output_bytes)
+            .map(|(content_type, bytes)| Stored { content_type, bytes: bytes.unsigned_abs() }),
+        lifecycle: lifecycle(row)?,
+    })
+}
+
+fn lifecycle(row: &Row<'_>) -> rusqlite::Result<Lifecycle> {
+    Ok(Lifecycle {
+        state: state_of(row, 6)?,
+        attempt: row.get(7)?,
+        failures: row.get(8)?,
+        lost: row.get(9)?,
+        refused: row.get(10)?,
+        scheduled_at: time(row, 11)?,
+        attempted_at: optional_time(row, 12)?,
+        finalized_at: optional_time(row, 13)?,
+        cancel_requested_at: optional_time(row, 14)?,
+    })
+}
+
+/// The number that stands for a state.
+pub(super) fn state(state: JobState) -> i64 {
+    match state {
+        JobState::Available => 0,
+        JobState::Running => 1,
+        JobState::Completed => 2,
+        JobState::Discarded => 3,
+        JobState::Cancelled => 4,
+    }
+}
+
+fn state_of(row: &Row<'_>, column: usize) -> rusqlite::Result<JobState> {
+    let states = [
+        JobState::Available,
+        JobState::Running,
+        JobState::Completed,
+        JobState::Discarded,
+        JobState::Cancelled,
+    ];
+    let number: i64 = row.get(column)?;
+    let found = states.into_iter().find(|s| state(*s) == number);
+    found.ok_or_else(|| unreadable(column, Type::Integer, format!("{number} is no job state")))
+}
+
+/// A time as it is written: microseconds since 1970.
+pub(super) fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    let micros: i64 = row.get(column)?;
+    Timestamp::from_microsecond(micros).map_err(|e| unreadable(column, Type::Integer, e))
+}
+
+fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    match row.get::<_, Option<i64>>(column)? {
+        None => Ok(None),
+        Some(_) => time(row, column).map(Some),
+    }
+}
+
+/// The id in a column.
+pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<JobId> {
+    row.get(column).map(JobId::from_bytes)
+}
+
+/// The JSON in a column.
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(row.get_ref(column)?.as_str()?)
+        .map_err(|error| unreadable(column, Type::Text, error))
+}
+
+/// `value` as it is written; everything that is stored so can be written.
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn unreadable(
+    column: usize,
+    kind: Type,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, kind, error.into())
+}

@@ -1,0 +1,217 @@
+//! The statements that write `jobs.db`. Each expects to be inside the writer's transaction; none
+//! decides anything.
+
+use jobwright_core::attempt::{AttemptRecord, Lease};
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload};
+use jobwright_core::lifecycle::{JobState, Lifecycle};
+use jobwright_core::outcome::Output;
+use jobwright_core::store::{Enqueued, Leased, Retention};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::rows::{self, micros, state, to_json};
+
+/// The highest `seq` in use; 0 in an empty store.
+pub(super) fn last_seq(db: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT max(coalesce((SELECT max(seq) FROM job), 0),
+                          coalesce((SELECT max(seq) FROM history), 0))";
+    db.query_row(sql, [], |row| row.get(0))
+}
+
+/// Calls `each` with every unfinished job and its payload's length, in the order of arrival.
+pub(super) fn for_each_unfinished(
+    db: &Connection,
+    mut each: impl FnMut(Job, u64),
+) -> rusqlite::Result<()> {
+    let sql = format!("SELECT {} FROM job ORDER BY seq", rows::COLUMNS);
+    let mut statement = db.prepare(&sql)?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        let payload_bytes: i64 = row.get(rows::WIDTH - 1)?;
+        each(rows::job(row)?, payload_bytes.unsigned_abs());
+    }
+    Ok(())
+}
+
+/// The names of the paused queues.
+pub(super) fn paused(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    db.prepare("SELECT queue FROM paused")?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Remembers whether a queue is paused.
+pub(super) fn set_paused(db: &Connection, queue: &str, paused: bool) -> rusqlite::Result<()> {
+    let sql = if paused {
+        "INSERT OR IGNORE INTO paused VALUES (?1)"
+    } else {
+        "DELETE FROM paused WHERE queue = ?1"
+    };
+    db.prepare_cached(sql)?.execute([queue]).map(drop)
+}
+
+/// Adds a job and its payload.
+pub(super) fn insert(
+    db: &Connection,
+    seq: i64,
+    job: &NewJob,
+    lifecycle: &Lifecycle,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO job (seq, id, spec, payload_bytes, created_at, state, attempt, failures,
+                 lost, refused, scheduled_at, attempts)
+               VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 0, 0, ?6, '[]')";
+    let (created_at, scheduled_at) = (micros(now), micros(lifecycle.scheduled_at));
+    let length = job.payload.bytes.len() as i64;
+    let row =
+        params![seq, job.id.as_bytes(), to_json(&job.spec)?, length, created_at, scheduled_at];
+    db.prepare_cached(sql)?.execute(row)?;
+    let payload = params![seq, job.payload.content_type, &job.payload.bytes[..]];
+    db.prepare_cached("INSERT INTO payload VALUES (?1, ?2, ?3)")?.execute(payload).map(drop)
+}
+
+/// The answer to a request with this key, if it was answered before.
+pub(super) fn answered_before(
+    db: &Connection,
+    asked: &Idempotency,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Enqueued>> {
+    let sql = "SELECT job, fingerprint, answer FROM idempotency WHERE key = ?1 AND expires_at > ?2";
+    let answer = |row: &Row<'_>| {
+        if row.get_ref(1)?.as_str()? != asked.fingerprint.to_string() {
+            return Ok(Enqueued::KeyReused);
+        }
+        let answer: Vec<u8> = row.get(2)?;
+        Ok(Enqueued::Duplicate { id: rows::id(row, 0)?, answer: answer.into() })
+    };
+    db.prepare_cached(sql)?.query_row(params![asked.key, micros(now)], answer).optional()
+}
+
+/// Remembers the answer to a request with this key.
+pub(super) fn remember_key(db: &Connection, id: JobId, key: &Idempotency) -> rusqlite::Result<()> {
+    // Replaces one that has expired and was not pruned yet.
+    let sql = "INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5)";
+    let (fingerprint, expires_at) = (key.fingerprint.to_string(), micros(key.expires_at));
+    let row = params![key.key, fingerprint, id.as_bytes(), &key.answer[..], expires_at];
+    db.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+/// Reads a claimed job with its payload.
+pub(super) fn leased(db: &Connection, lease: Lease) -> rusqlite::Result<Leased> {
+    let sql = format!(
+        "SELECT {}, content_type, bytes FROM job JOIN payload USING (seq) WHERE id = ?1",
+        rows::COLUMNS
+    );
+    let read = |row: &Row<'_>| {
+        let bytes: Vec<u8> = row.get(rows::WIDTH + 1)?;
+        let payload = Payload { content_type: row.get(rows::WIDTH)?, bytes: bytes.into() };
+        Ok(Leased { lease, job: rows::job(row)?, payload })
+    };
+    db.prepare_cached(&sql)?.query_row([lease.job.as_bytes()], read)
+}
+
+/// Writes where an unfinished job stands.
+pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::Result<()> {
+    let sql = "UPDATE job SET state = ?2, attempt = ?3, failures = ?4, lost = ?5, refused = ?6,
+                 scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10
+               WHERE id = ?1";
+    let changed = db.prepare_cached(sql)?.execute(params![
+        id.as_bytes(),
+        state(now.state),
+        now.attempt,
+        now.failures,
+        now.lost,
+        now.refused,
+        micros(now.scheduled_at),
+        now.attempted_at.map(micros),
+        now.finalized_at.map(micros),
+        now.cancel_requested_at.map(micros),
+    ])?;
+    // The queue knows a job whose row is not there: memory and disk disagree.
+    if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+}
+
+/// Writes where a job stands after a transition, and the attempt that it ended; moves it to the
+/// history if it is over.
+pub(super) fn transition(
+    db: &Connection,
+    id: JobId,
+    now: &Lifecycle,
+    ended: Option<&AttemptRecord>,
+) -> rusqlite::Result<()> {
+    if let Some(record) = ended {
+        let sql = "UPDATE job SET attempts = json_insert(
+                     CASE WHEN json_array_length(attempts) < ?3 THEN attempts
+                          ELSE json_remove(attempts, '$[0]') END, '$[#]', json(?2))
+                   WHERE id = ?1";
+        let row = params![id.as_bytes(), to_json(record)?, MAX_RECORDS as i64];
+        db.prepare_cached(sql)?.execute(row)?;
+    }
+    update(db, id, now)?;
+    if now.state.is_finalized() {
+        let sql = "INSERT INTO history SELECT * FROM job WHERE id = ?1";
+        db.prepare_cached(sql)?.execute([id.as_bytes()])?;
+        db.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Keeps what a job that is about to be completed has left.
+pub(super) fn insert_output(db: &Connection, id: JobId, output: &Output) -> rusqlite::Result<()> {
+    let sql = "UPDATE job SET output_type = ?2, output_bytes = ?3 WHERE id = ?1 RETURNING seq";
+    let row = params![id.as_bytes(), output.content_type, output.bytes.len() as i64];
+    let seq: i64 = db.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
+    let row = params![seq, output.content_type, &output.bytes[..]];
+    db.prepare_cached("INSERT INTO output VALUES (?1, ?2, ?3)")?.execute(row).map(drop)
+}
+
+/// The length of a finalized job's payload.
+pub(super) fn payload_bytes(db: &Connection, id: JobId) -> rusqlite::Result<u64> {
+    let sql = "SELECT payload_bytes FROM history WHERE id = ?1";
+    let bytes: i64 = db.query_row(sql, [id.as_bytes()], |row| row.get(0))?;
+    Ok(bytes.unsigned_abs())
+}
+
+/// Moves a finalized job back from the history, without its output.
+pub(super) fn revive(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM output WHERE seq = (SELECT seq FROM history WHERE id = ?1)",
+        "INSERT INTO job SELECT * FROM history WHERE id = ?1",
+        "DELETE FROM history WHERE id = ?1",
+        "UPDATE job SET output_type = NULL, output_bytes = NULL WHERE id = ?1",
+    ] {
+        db.prepare_cached(sql)?.execute([id.as_bytes()])?;
+    }
+    update(db, id, now)
+}
+
+/// Removes at most `most` finalized jobs that are past their retention, with what belongs to them,
+/// and as many expired keys; answers which jobs went.
+pub(super) fn prune(
+    db: &Connection,
+    retention: Retention,
+    most: usize,
+) -> rusqlite::Result<Vec<JobId>> {
+    let sql = "DELETE FROM idempotency WHERE key IN
+                 (SELECT key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    db.prepare_cached(sql)?.execute(params![micros(retention.now), most])?;
+    let sql = "SELECT seq, id FROM history WHERE state = ?1 AND finalized_at < ?2
+               ORDER BY finalized_at LIMIT ?3";
+    let mut query = db.prepare_cached(sql)?;
+    let mut pruned: Vec<(i64, JobId)> = Vec::new();
+    for (over, before) in [
+        (JobState::Completed, retention.completed_before),
+        (JobState::Cancelled, retention.completed_before),
+        (JobState::Discarded, retention.discarded_before),
+    ] {
+        let room = most - pruned.len() as i64;
+        let found = query.query_map(params![state(over), micros(before), room], |row| {
+            Ok((row.get(0)?, rows::id(row, 1)?))
+        })?;
+        pruned.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    for table in ["history", "payload", "output"] {
+        let mut delete = db.prepare_cached(&format!("DELETE FROM {table} WHERE seq = ?1"))?;
+        pruned.iter().try_for_each(|(seq, _)| delete.execute([seq]).map(drop))?;
+    }
+    Ok(pruned.into_iter().map(|(_, id)| id).collect())
+}

@@ -1,0 +1,234 @@
+//! One thread writes: it takes the first command and all that wait behind it, applies them in one
+//! transaction, commits once, and then answers all. While one commit syncs the next group gathers,
+//! so the group grows with the load and light load pays for one sync.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jobwright_core::store::StoreError;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+
+use super::reader::store_error;
+use crate::clock::Stopwatch;
+
+/// Commands that may wait for the writer; more make their senders wait.
+const QUEUED_COMMANDS: usize = 4096;
+
+/// The most commands in one commit: bounds how long the first of them waits for its answer.
+const GROUP_COMMANDS: usize = 1024;
+
+/// The most payload and output bytes in one commit, for the same reason.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// How soon a store that ran out of disk looks whether there is room again.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What commands change: memory with a database under it.
+pub(super) trait State: Send + 'static {
+    /// The database.
+    fn connection(&self) -> &Connection;
+
+    /// Forgets what memory holds and reads it anew, after a transaction was rolled back.
+    fn reload(&mut self) -> rusqlite::Result<()>;
+}
+
+/// What a command needs of its commit. The greatest in a group decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effect {
+    /// Writes nothing.
+    Nothing,
+    /// Survives the death of the process; a power loss may undo it.
+    Unsynced,
+    /// Survives a power loss.
+    Synced,
+}
+
+type Reply = Box<dyn FnOnce() + Send>;
+
+type Step<S> = Box<dyn FnOnce(&mut S) -> rusqlite::Result<Reply> + Send>;
+
+struct Command<S> {
+    effect: Effect,
+    bytes: usize,
+    apply: Step<S>,
+}
+
+/// The way to the writing thread, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Writer<S> {
+    commands: Option<mpsc::Sender<Command<S>>>,
+    health: Arc<Health>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<S: State> Writer<S> {
+    /// Starts the thread.
+    pub(super) fn start(name: &str, state: S) -> std::io::Result<Self> {
+        let (commands, waiting) = mpsc::channel(QUEUED_COMMANDS);
+        let health = Arc::<Health>::default();
+        let run = Group { state, waiting, health: health.clone(), synchronous: Effect::Nothing };
+        let thread =
+            std::thread::Builder::new().name(format!("{name}-writer")).spawn(move || run.run())?;
+        Ok(Self { commands: Some(commands), health, thread: Some(thread) })
+    }
+
+    /// Applies `step` in the next group and answers when that is committed.
+    pub(super) async fn submit<A: Send + 'static>(
+        &self,
+        effect: Effect,
+        bytes: usize,
+        step: impl FnOnce(&mut S) -> rusqlite::Result<A> + Send + 'static,
+    ) -> Result<A, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let apply = Box::new(move |state: &mut S| {
+            let value = step(state)?;
+            // Nobody listens when the caller has gone away; what was done is done all the same.
+            Ok(Box::new(move || drop(answer.send(value))) as Reply)
+        });
+        let commands = self.commands.as_ref().ok_or_else(|| self.health.error())?;
+        let command = Command { effect, bytes, apply };
+        commands.send(command).await.map_err(|_| self.health.error())?;
+        answered.await.map_err(|_| self.health.error())
+    }
+
+    /// Whether commands are taken.
+    pub(super) fn healthy(&self) -> Result<(), StoreError> {
+        match &*self.health.lock() {
+            None => Ok(()),
+            Some(fault) => Err(fault.error.clone()),
+        }
+    }
+}
+
+impl<S> Drop for Writer<S> {
+    fn drop(&mut self) {
+        self.commands = None;
+        // Waits for the last commit, so that the directory is at rest when its lock is given up.
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer had panicked");
+        }
+    }
+}
+
+/// The fault that stopped the writer, if one did.
+#[derive(Debug, Default)]
+struct Health(Mutex<Option<Fault>>);
+
+#[derive(Debug)]
+struct Fault {
+    error: StoreError,
+    /// None if the store must not go on: after a failed sync nobody knows what the disk holds.
+    retry: Option<Stopwatch>,
+}
+
+impl Health {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self) -> StoreError {
+        let ended = || StoreError::Unavailable { reason: "its writer has ended".to_owned() };
+        self.lock().as_ref().map_or_else(ended, |fault| fault.error.clone())
+    }
+
+    fn fail(&self, error: &rusqlite::Error) {
+        let passes = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::CannotOpen)
+        );
+        let error = store_error(error);
+        tracing::error!(%error, recoverable = passes, "the job store stops taking jobs");
+        *self.lock() = Some(Fault { error, retry: passes.then(Stopwatch::start) });
+    }
+}
+
+/// The thread's side.
+struct Group<S> {
+    state: S,
+    waiting: mpsc::Receiver<Command<S>>,
+    health: Arc<Health>,
+    /// What the connection's `synchronous` is set for; `Nothing` before it was first set.
+    synchronous: Effect,
+}
+
+impl<S: State> Group<S> {
+    fn run(mut self) {
+        while let Some(first) = self.waiting.blocking_recv() {
+            if !self.recovered() {
+                continue; // dropping the command answers it with the fault
+            }
+            let group = self.gather(first);
+            match self.commit(group) {
+                Ok(replies) => replies.into_iter().for_each(|reply| reply()),
+                Err(error) => self.health.fail(&error),
+            }
+        }
+        // Leaves one file behind, not three; whatever fails here is made up for at the next start.
+        let _ = self.state.connection().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    fn gather(&mut self, first: Command<S>) -> Vec<Command<S>> {
+        let mut bytes = first.bytes;
+        let mut group = vec![first];
+        while group.len() < GROUP_COMMANDS && bytes < GROUP_BYTES {
+            let Ok(next) = self.waiting.try_recv() else { break };
+            bytes += next.bytes;
+            group.push(next);
+        }
+        group
+    }
+
+    fn commit(&mut self, group: Vec<Command<S>>) -> rusqlite::Result<Vec<Reply>> {
+        let effect = group.iter().map(|command| command.effect).max().unwrap_or(Effect::Nothing);
+        if effect == Effect::Nothing {
+            return self.apply(group);
+        }
+        self.synchronize(effect)?;
+        self.state.connection().execute_batch("BEGIN IMMEDIATE")?;
+        let replies = self.apply(group)?;
+        self.state.connection().execute_batch("COMMIT")?;
+        Ok(replies)
+    }
+
+    fn apply(&mut self, group: Vec<Command<S>>) -> rusqlite::Result<Vec<Reply>> {
+        group.into_iter().map(|command| (command.apply)(&mut self.state)).collect()
+    }
+
+    fn synchronize(&mut self, effect: Effect) -> rusqlite::Result<()> {
+        if self.synchronous != effect {
+            let mode = if effect == Effect::Synced { "FULL" } else { "NORMAL" };
+            self.state.connection().pragma_update(None, "synchronous", mode)?;
+            self.synchronous = effect;
+        }
+        Ok(())
+    }
+
+    /// Whether the store can go on: always, unless it had failed and still does.
+    fn recovered(&mut self) -> bool {
+        match &*self.health.lock() {
+            None => return true,
+            Some(Fault { retry: Some(since), .. }) if since.elapsed() >= RECOVERY_INTERVAL => {}
+            Some(_) => return false,
+        }
+        let connection = self.state.connection();
+        // What a failed transaction left open; an error says that nothing was.
+        let _ = connection.execute_batch("ROLLBACK");
+        let probe = "CREATE TABLE probe (x); DROP TABLE probe;";
+        let outcome = connection.execute_batch(probe).and_then(|()| self.state.reload());
+        match outcome {
+            Ok(()) => {
+                tracing::info!("the job store takes jobs again");
+                *self.health.lock() = None;
+                true
+            }
+            Err(error) => {
+                self.health.fail(&error);
+                false
+            }
+        }
+    }
+}
