@@ -1,0 +1,145 @@
+//! The Rust guests: a cargo workspace of their own, and the choice of the compiler for it.
+//!
+//! Cargo decides what is out of date, so it is always run. The compiler is the machine's own where
+//! it knows the target, or can be taught it by rustup; else one that a script puts beside it.
+
+use std::cell::Cell;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::command::{command, run, stdout_of, succeeds_within};
+use crate::places::{Places, entries, name_of, root, sources};
+use crate::{Availability, Language, Plugin};
+
+const TARGET: &str = "wasm32-wasip1";
+
+/// A download of some 20 MB; beyond this there is no network to speak of.
+const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
+
+/// What makes wasm of Rust.
+#[derive(Debug, PartialEq, Eq)]
+enum Compiler {
+    /// The `rustc` of the machine.
+    Own,
+    /// The one that the script makes, in the folder of that name.
+    Fallback(PathBuf),
+}
+
+pub(crate) fn build(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Plugin>> {
+    let compiler = choose(places, progress)?;
+    let target = compiler.target_folder(places);
+    let mut cargo = compiler.cargo();
+    cargo.args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"]).arg(&target);
+    let announced = Cell::new(false);
+    run(&mut cargo, |line| {
+        if line.trim_start().starts_with("Compiling") && !announced.replace(true) {
+            progress(&format!("building the Rust guests for {TARGET}, which may take a minute"));
+        }
+    })?;
+    let built = target.join(TARGET).join("release");
+    let folders = entries(&workspace(), |folder| folder.join("Cargo.toml").is_file());
+    folders.iter().map(|folder| found(name_of(folder), &built)).collect()
+}
+
+fn found(name: String, built: &Path) -> anyhow::Result<Plugin> {
+    let path = built.join(format!("{name}.wasm"));
+    if !path.is_file() {
+        bail!("cargo made no {}: `{name}` must be a member with a program", path.display());
+    }
+    Ok(Plugin { name, language: Language::Rust, availability: Availability::Built(path) })
+}
+
+/// The folder that cargo is run in, so that it obeys the same configuration wherever we are.
+fn workspace() -> PathBuf {
+    sources().join("rust")
+}
+
+fn choose(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result<Compiler> {
+    let forced = env::var_os("FORCE_FALLBACK").is_some_and(|value| !value.is_empty());
+    if !forced && own_has_target() {
+        return Ok(Compiler::Own);
+    }
+    let prefix = places.wasm_rust.clone();
+    // A fallback that is ready comes before rustup, which may take its whole time to fail again.
+    if prefix.join("env.sh").is_file() {
+        return Ok(Compiler::Fallback(prefix));
+    }
+    if !forced && stdout_of(command("rustup").arg("--version")).is_some() {
+        progress(&format!("asking rustup for the target {TARGET}"));
+        let mut rustup = command("rustup");
+        rustup.args(["target", "add", TARGET]).current_dir(workspace());
+        if succeeds_within(RUSTUP_LIMIT, &mut rustup) && own_has_target() {
+            return Ok(Compiler::Own);
+        }
+    }
+    set_up_fallback(&prefix, progress)?;
+    Ok(Compiler::Fallback(prefix))
+}
+
+/// Flags that keep the paths of this machine out of the guests' panic messages. Encoded, since
+/// paths may hold spaces.
+fn remap_flags() -> OsString {
+    let home = env::home_dir().unwrap_or_default().join(".cargo");
+    let cargo = env::var_os("CARGO_HOME").map_or(home, PathBuf::from);
+    let mut flags = OsString::new();
+    for (from, to) in [(cargo.as_path(), "=/cargo\u{1f}"), (root(), "=/jobwright")] {
+        flags.push("--remap-path-prefix=");
+        flags.push(from);
+        flags.push(to);
+    }
+    flags
+}
+
+/// Whether the standard library for the target is where `rustc` would look for it.
+fn own_has_target() -> bool {
+    let mut rustc = command("rustc");
+    rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(workspace());
+    let entries = stdout_of(&mut rustc).and_then(|folder| fs::read_dir(folder).ok());
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with("libstd-")))
+}
+
+fn set_up_fallback(prefix: &Path, progress: &impl Fn(&str)) -> anyhow::Result<()> {
+    progress(&format!("setting up a Rust compiler for {TARGET}, which takes some minutes"));
+    let mut script = command("bash");
+    script.arg(sources().join("setup-rust-wasm.sh")).env("WASM_RUST_PREFIX", prefix);
+    run(&mut script, progress).with_context(|| {
+        format!(
+            "no Rust compiler for {TARGET} could be set up; `rustup target add {TARGET}` is the \
+             usual remedy"
+        )
+    })
+}
+
+impl Compiler {
+    /// Cargo, about to use this compiler.
+    fn cargo(&self) -> Command {
+        let mut cargo = match self {
+            Self::Own => command("cargo"),
+            Self::Fallback(prefix) => {
+                let mut shell = command("bash");
+                shell.args(["-c", r#". "$0/env.sh" && exec cargo "$@""#]).arg(prefix);
+                shell
+            }
+        };
+        cargo.current_dir(workspace()).env("CARGO_ENCODED_RUSTFLAGS", remap_flags());
+        cargo
+    }
+
+    fn target_folder(&self, places: &Places) -> PathBuf {
+        match self {
+            Self::Own => places.target.join("rust"),
+            // As in its `env.sh`. What two compilers made does not mix.
+            Self::Fallback(prefix) => prefix.join("target"),
+        }
+    }
+}
