@@ -203,16 +203,17 @@ impl Lifecycle {
     }
 
     /// Makes a job due now: a waiting one at once, a finalized one again, with all its attempts
-    /// before it.
+    /// before it. One that was due keeps its place.
     pub fn redrive(&mut self, now: Timestamp) -> Redrive {
-        if self.state == JobState::Running {
-            return Redrive::Running;
+        match self.state {
+            JobState::Running => return Redrive::Running,
+            JobState::Available => self.wait_until(now.min(self.scheduled_at)),
+            JobState::Completed | JobState::Discarded | JobState::Cancelled => {
+                (self.failures, self.lost, self.refused) = (0, 0, 0);
+                (self.finalized_at, self.cancel_requested_at) = (None, None);
+                self.wait_until(now);
+            }
         }
-        if self.state.is_finalized() {
-            (self.failures, self.lost, self.refused) = (0, 0, 0);
-            (self.finalized_at, self.cancel_requested_at) = (None, None);
-        }
-        self.wait_until(now);
         Redrive::Due
     }
 

@@ -318,7 +318,7 @@ pub fn show_bytes(bytes: u64) -> String {
     for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
         if bytes >= unit {
             let (whole, tenths) = (bytes / unit, bytes % unit * 10 / unit);
-            return if bytes % unit == 0 {
+            return if bytes.is_multiple_of(unit) {
                 format!("{whole} {name}")
             } else if tenths == 0 {
                 // Shown as it is: a rounded value could read like the limit that it exceeds.

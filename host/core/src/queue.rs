@@ -67,6 +67,15 @@ pub struct QueueCounts {
     pub paused: bool,
 }
 
+impl QueueCounts {
+    /// A queue without jobs.
+    #[must_use]
+    pub fn empty(name: QueueName, capacity: usize) -> Self {
+        let (depth, scheduled, running) = (0, 0, 0);
+        Self { name, depth, scheduled, running, capacity, oldest_age_ms: 0, paused: false }
+    }
+}
+
 /// A waiting job's place in the order; the last part is the order of arrival.
 type Place = (Priority, Timestamp, u64);
 
@@ -147,10 +156,13 @@ impl Queue {
             let Some((_, &id)) = self.ready.first_key_value() else { break };
             let Some(slot) = self.slots.get(&id) else { break };
             alone = slot.entry.lifecycle.runs_alone();
-            if slot.entry.memory_bytes > memory_left || (alone && !self.running.is_empty()) {
+            let idle = self.running.is_empty();
+            // On an idle host every job fits: else one accepted under a larger budget would wait
+            // for ever, and all behind it.
+            if (slot.entry.memory_bytes > memory_left || alone) && !idle {
                 break;
             }
-            memory_left -= slot.entry.memory_bytes;
+            memory_left = memory_left.saturating_sub(slot.entry.memory_bytes);
             let expires_at = want.expires_at;
             if let Some(lease) = self.change(id, |slot| {
                 slot.entry.lifecycle.claim(now);

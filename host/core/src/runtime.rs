@@ -96,7 +96,8 @@ impl StopSignal {
 
     /// Waits until the signal is raised; for ever, if its holder is gone without raising it.
     pub async fn wait(&mut self) -> StopReason {
-        match self.0.wait_for(Option::is_some).await {
+        let raised = self.0.wait_for(Option::is_some).await.map(|reason| *reason);
+        match raised {
             Ok(reason) => reason.unwrap_or(StopReason::Interrupted),
             Err(_) => std::future::pending().await,
         }

@@ -69,6 +69,14 @@ fn a_job_that_does_not_fit_makes_those_behind_it_wait() {
 }
 
 #[test]
+fn on_an_idle_host_every_job_fits() {
+    let mut fixture = Fixture::new();
+    fixture.add(50, "a", 1, 0);
+    fixture.add(1, "a", 2, 0);
+    assert_eq!(fixture.claim(9, 10, 0).len(), 1);
+}
+
+#[test]
 fn a_job_that_was_lost_runs_with_no_other_in_flight() {
     let mut fixture = Fixture::new();
     fixture.add(1, "a", 2, 0);

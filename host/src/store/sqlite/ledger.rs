@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::{Capacity, Permit, QueueFull};
 use jobwright_core::clock::Timestamp;
@@ -24,15 +25,16 @@ pub(super) struct Ledger {
     db: Connection,
     queue: Queue,
     capacity: Arc<Capacity>,
-    /// The `seq` of the job that was enqueued last; also the order of arrival.
+    /// The `seq` of the job that was enqueued or redriven last; also the order of arrival.
     last_seq: i64,
 }
 
-/// A job to be enqueued with its place, if there was one.
+/// A job to be enqueued with its place, if there was one; `None` to take one only when its turn
+/// comes.
 #[derive(Debug)]
 pub(super) struct Admission {
     pub(super) job: NewJob,
-    pub(super) permit: Result<Permit, QueueFull>,
+    pub(super) permit: Option<Result<Permit, QueueFull>>,
 }
 
 impl State for Ledger {
@@ -55,7 +57,9 @@ impl Ledger {
     ) -> anyhow::Result<Self> {
         let db = schema::open_jobs(path)?;
         let mut ledger = Self { db, queue: Queue::new(), capacity, last_seq: 0 };
-        ledger.load(now)?;
+        ledger
+            .load(now)
+            .with_context(|| format!("cannot read the job store {}", path.display()))?;
         ledger.db.execute_batch("BEGIN IMMEDIATE")?;
         let reclaimed = ledger.reclaim_expired(now, usize::MAX)?;
         ledger.db.execute_batch("COMMIT")?;
@@ -71,9 +75,7 @@ impl Ledger {
             queue.insert(job.id, Entry::new(&job.spec, job.lifecycle, permit), expires_at);
         })?;
         for name in table::paused(&self.db)? {
-            if let Ok(name) = name.parse() {
-                queue.set_paused(&name, true);
-            }
+            queue.set_paused(&name, true);
         }
         self.last_seq = table::last_seq(&self.db)?;
         self.queue = queue;
@@ -96,7 +98,8 @@ impl Ledger {
         {
             return Ok(answered);
         }
-        let permit = match permit {
+        let bytes = job.payload.bytes.len() as u64;
+        let permit = match permit.unwrap_or_else(|| self.capacity.reserve(&job.spec.queue, bytes)) {
             Ok(permit) => permit,
             Err(full) => return Ok(Enqueued::QueueFull(full)),
         };
@@ -177,7 +180,8 @@ impl Ledger {
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
         job.lifecycle.redrive(now);
-        table::revive(&self.db, id, &job.lifecycle)?;
+        self.last_seq += 1;
+        table::revive(&self.db, self.last_seq, id, &job.lifecycle)?;
         self.queue.insert(id, Entry::new(&job.spec, job.lifecycle, permit), now);
         Ok(Some(Redriven::Due))
     }

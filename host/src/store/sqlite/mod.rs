@@ -78,8 +78,8 @@ impl SqliteStore {
 
 /// The answers, if they are all the same and need no look at the rows: there is no place.
 fn refusals(admissions: &[Admission]) -> Option<Vec<Enqueued>> {
-    let refusal = |admission: &Admission| match (&admission.permit, &admission.job.idempotency) {
-        (Err(full), None) => Some(Enqueued::QueueFull(full.clone())),
+    let refusal = |admission: &Admission| match &admission.permit {
+        Some(Err(full)) => Some(Enqueued::QueueFull(full.clone())),
         _ => None,
     };
     admissions.iter().map(refusal).collect()
@@ -94,15 +94,19 @@ impl JobStore for SqliteStore {
     ) -> Result<Vec<Enqueued>, StoreError> {
         let bytes = jobs.iter().map(|job| job.payload.bytes.len()).sum();
         // Places are taken here, before the writer's turn: a full queue answers at once. Only a
-        // request that carries a key goes on without one, as it may have been answered before.
+        // request that carries a key takes them later, as it may have been answered before.
+        let keyed = jobs.iter().any(|job| job.idempotency.is_some());
         let mut admissions = Vec::with_capacity(jobs.len());
         for job in jobs {
             let length = job.payload.bytes.len() as u64;
-            let permit = self.capacity.reserve(&job.spec.queue, length);
+            let permit = (!keyed).then(|| self.capacity.reserve(&job.spec.queue, length));
             admissions.push(Admission { job, permit });
         }
-        if let Some(answers) = refusals(&admissions) {
-            self.writer.healthy()?;
+        // A writer that has stopped holds places of jobs that it could not write: it must have the
+        // chance to recover, so it is asked even when there seems to be no room.
+        if let Some(answers) = refusals(&admissions)
+            && self.writer.healthy().is_ok()
+        {
             return Ok(answers);
         }
         let step = move |ledger: &mut Ledger| ledger.enqueue(admissions, now);

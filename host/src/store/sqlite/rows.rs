@@ -1,7 +1,7 @@
 //! How a job is written as a row, and read back. The one place that knows the columns.
 
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, Stored};
+use jobwright_core::job::{Job, JobId, QueueName, Stored};
 use jobwright_core::lifecycle::{JobState, Lifecycle};
 use rusqlite::Row;
 use rusqlite::types::Type;
@@ -89,6 +89,11 @@ fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timest
 /// The id in a column.
 pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<JobId> {
     row.get(column).map(JobId::from_bytes)
+}
+
+/// The name of a queue in a column.
+pub(super) fn queue(row: &Row<'_>, column: usize) -> rusqlite::Result<QueueName> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, Type::Text, error))
 }
 
 /// The JSON in a column.

@@ -3,7 +3,7 @@
 
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload};
+use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, QueueName};
 use jobwright_core::lifecycle::{JobState, Lifecycle};
 use jobwright_core::outcome::Output;
 use jobwright_core::store::{Enqueued, Leased, Retention};
@@ -34,8 +34,8 @@ pub(super) fn for_each_unfinished(
 }
 
 /// The names of the paused queues.
-pub(super) fn paused(db: &Connection) -> rusqlite::Result<Vec<String>> {
-    db.prepare("SELECT queue FROM paused")?.query_map([], |row| row.get(0))?.collect()
+pub(super) fn paused(db: &Connection) -> rusqlite::Result<Vec<QueueName>> {
+    db.prepare("SELECT queue FROM paused")?.query_map([], |row| rows::queue(row, 0))?.collect()
 }
 
 /// Remembers whether a queue is paused.
@@ -170,16 +170,24 @@ pub(super) fn payload_bytes(db: &Connection, id: JobId) -> rusqlite::Result<u64>
     Ok(bytes.unsigned_abs())
 }
 
-/// Moves a finalized job back from the history, without its output.
-pub(super) fn revive(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::Result<()> {
+/// Moves a finalized job back from the history, without its output, as the latest to arrive.
+pub(super) fn revive(
+    db: &Connection,
+    seq: i64,
+    id: JobId,
+    now: &Lifecycle,
+) -> rusqlite::Result<()> {
+    let sql = "SELECT seq FROM history WHERE id = ?1";
+    let old: i64 = db.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0))?;
+    db.prepare_cached("DELETE FROM output WHERE seq = ?1")?.execute([old])?;
     for sql in [
-        "DELETE FROM output WHERE seq = (SELECT seq FROM history WHERE id = ?1)",
-        "INSERT INTO job SELECT * FROM history WHERE id = ?1",
-        "DELETE FROM history WHERE id = ?1",
-        "UPDATE job SET output_type = NULL, output_bytes = NULL WHERE id = ?1",
+        "UPDATE payload SET seq = ?2 WHERE seq = ?1",
+        "UPDATE history SET seq = ?2, output_type = NULL, output_bytes = NULL WHERE seq = ?1",
     ] {
-        db.prepare_cached(sql)?.execute([id.as_bytes()])?;
+        db.prepare_cached(sql)?.execute([old, seq])?;
     }
+    db.prepare_cached("INSERT INTO job SELECT * FROM history WHERE seq = ?1")?.execute([seq])?;
+    db.prepare_cached("DELETE FROM history WHERE seq = ?1")?.execute([seq])?;
     update(db, id, now)
 }
 

@@ -116,7 +116,12 @@ impl<S> Drop for Writer<S> {
 
 /// The fault that stopped the writer, if one did.
 #[derive(Debug, Default)]
-struct Health(Mutex<Option<Fault>>);
+struct Health {
+    fault: Mutex<Option<Fault>>,
+    /// Held while a group is written: a caller that is left without an answer then must not ask for
+    /// the fault before it is known.
+    turn: Mutex<()>,
+}
 
 #[derive(Debug)]
 struct Fault {
@@ -127,10 +132,15 @@ struct Fault {
 
 impl Health {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self) -> StoreError {
+        drop(self.turn());
         let ended = || StoreError::Unavailable { reason: "its writer has ended".to_owned() };
         self.lock().as_ref().map_or_else(ended, |fault| fault.error.clone())
     }
@@ -157,7 +167,9 @@ struct Group<S> {
 
 impl<S: State> Group<S> {
     fn run(mut self) {
+        let health = self.health.clone();
         while let Some(first) = self.waiting.blocking_recv() {
+            let _turn = health.turn();
             if !self.recovered() {
                 continue; // dropping the command answers it with the fault
             }

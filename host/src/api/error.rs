@@ -1,0 +1,187 @@
+//! What an HTTP client is told when something is wrong: RFC 9457 problem details. The only file
+//! that knows status codes of failures; the cause of an internal one goes to the log.
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jobwright_core::capacity::QueueFull;
+use jobwright_core::registry::{NotFound, RegistryError};
+use jobwright_core::runtime::Unusable;
+use jobwright_core::store::StoreError;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// Seconds after which a client that was turned away for lack of room may ask again: some hundred
+/// jobs are done by then.
+const RETRY_AFTER_S: u64 = 1;
+
+/// A failure as the client sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    members: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// One invalid field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct FieldError {
+    /// Its name; inner fields after a dot.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) message: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: impl Into<String>, message: impl ToString) -> Self {
+        Self { field: field.into(), message: message.to_string() }
+    }
+}
+
+/// A problem on its way to the client: the outermost layer adds the request's id and writes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem(pub(crate) Map<String, Value>);
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl ToString) -> Self {
+        let detail = detail.to_string();
+        Self { status, code, detail, members: Map::new(), headers: vec![] }
+    }
+
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn header(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+        self
+    }
+
+    /// The body is not what it should be at all.
+    pub(crate) fn bad_request(code: &'static str, detail: impl ToString) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// The body is well formed and asks for something that cannot be.
+    pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
+        let fields: Vec<String> =
+            errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", fields.join("; "))
+            .with("errors", json!(errors))
+    }
+
+    pub(crate) fn not_found(code: &'static str, detail: impl ToString) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    pub(crate) fn conflict(code: &'static str, detail: impl ToString) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    pub(crate) fn too_large(what: &str, most: u64) -> Self {
+        let most_text = jobwright_core::limits::show_bytes(most);
+        let detail = format!("the {what} is larger than {most_text}, the most that is taken");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("limit_bytes", most)
+    }
+
+    pub(crate) fn busy(detail: impl ToString) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+            .header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string())
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        let detail = "this host demands an API key: send `Authorization: Bearer KEY`";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+            .header(header::WWW_AUTHENTICATE, "Bearer")
+    }
+
+    pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(%cause, "a request failed inside the host");
+        let detail = "the host failed; its log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+}
+
+impl From<QueueFull> for ApiError {
+    fn from(full: QueueFull) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", &full)
+            .header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string());
+        if let Ok(Value::Object(members)) = serde_json::to_value(&full) {
+            error.members.extend(members);
+        }
+        error
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } => {
+                tracing::warn!(%error, "turned a request away");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "store_unavailable",
+                    "the job store takes nothing at the moment; /readyz and the host's log say why",
+                )
+                .header(header::RETRY_AFTER, "10")
+            }
+            StoreError::Corrupt { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<NotFound> for ApiError {
+    fn from(missing: NotFound) -> Self {
+        let code = match missing {
+            NotFound::Plugin(_) => "plugin_not_found",
+            NotFound::Version { .. } => "version_not_found",
+        };
+        Self::not_found(code, missing)
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Full { .. } => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "registry_full", error)
+            }
+            RegistryError::Io { .. } | RegistryError::Corrupt { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<Unusable> for ApiError {
+    fn from(unusable: Unusable) -> Self {
+        let status = match unusable.code {
+            "not_wasm" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, unusable.code, unusable.message)
+    }
+}
+
+impl ApiError {
+    /// The problem's members, without the request's id.
+    pub(crate) fn problem(self) -> Map<String, Value> {
+        let mut members = self.members;
+        members.insert("type".to_owned(), "about:blank".into());
+        members.insert("title".to_owned(), self.status.canonical_reason().into());
+        members.insert("status".to_owned(), self.status.as_u16().into());
+        members.insert("code".to_owned(), self.code.into());
+        members.insert("detail".to_owned(), self.detail.into());
+        members
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(mut self) -> Response {
+        let headers = std::mem::take(&mut self.headers);
+        let mut response = self.status.into_response();
+        response.headers_mut().extend(headers);
+        response.extensions_mut().insert(Problem(self.problem()));
+        response
+    }
+}

@@ -1,0 +1,191 @@
+//! Accepting one job.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::job::{Idempotency, Job, JobId, JobSpec, NewJob, Payload};
+use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::plugin::{Digest, PluginRef, Selector};
+use jobwright_core::store::Enqueued;
+
+use super::draft::Draft;
+use super::view::{self, JobView};
+use crate::api::error::ApiError;
+use crate::api::{App, wait};
+
+/// How long an `Idempotency-Key` is remembered.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest `Idempotency-Key`, in bytes: what other interfaces take.
+const MAX_KEY_BYTES: usize = 255;
+
+/// What JSON adds to a payload at the most: base64's third, and room for the other fields.
+pub(super) fn request_bytes(payload_bytes: u64) -> u64 {
+    payload_bytes / 3 * 4 + (64 << 10)
+}
+
+/// How often a client that waits for room asks again while no hint comes.
+const ROOM_POLL: Duration = Duration::from_millis(100);
+
+pub(in crate::api) async fn create(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let raw = super::query::<Vec<(String, String)>>(&uri)?;
+    let most = match raw.is_empty() {
+        true => request_bytes(app.settings.payload_bytes),
+        false => app.settings.payload_bytes,
+    };
+    let what = if raw.is_empty() { "request" } else { "payload" };
+    let body = app.gates.bodies.read(what, &headers, body, most).await?;
+    let key = idempotency_key(&headers)?;
+    let fingerprint = key.is_some().then(|| fingerprint(&uri, &headers, &body));
+    let now = app.clock.now();
+    let draft = if raw.is_empty() {
+        Draft::of_json(utf8(&body)?, &app.settings, now)?
+    } else {
+        let payload = Payload { content_type: content_type(&headers), bytes: body };
+        Draft::of_query(raw, payload, &app.settings, now)?
+    };
+    let wait = wait::preferred(&headers);
+    let deadline = after(now, wait.unwrap_or_default());
+
+    let mut job = app.resolve(draft, now)?;
+    let accepted = Bytes::from(app.first_answer(&job, now)?);
+    job.idempotency = key.zip(fingerprint).map(|(key, fingerprint)| Idempotency {
+        key,
+        fingerprint,
+        answer: accepted.clone(),
+        expires_at: after(now, KEY_LIFE),
+    });
+    let (id, answer) = match app.enqueue_by(job.clone(), deadline).await? {
+        Enqueued::Inserted => (job.id, accepted),
+        Enqueued::Duplicate { id, answer } => (id, answer),
+        Enqueued::QueueFull(full) => return Err(full.into()),
+        Enqueued::KeyReused => {
+            let detail = "this Idempotency-Key was used for another request in the last 24 hours";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return Err(ApiError::new(status, "idempotency_key_reused", detail));
+        }
+    };
+    app.answer_enqueued(id, answer, wait.map(|wait| (wait, deadline))).await
+}
+
+impl App {
+    /// The job that a draft asks for, with the plugin's version pinned as of now.
+    pub(super) fn resolve(&self, draft: Draft, now: Timestamp) -> Result<NewJob, ApiError> {
+        let found = self.registry.resolve(&draft.plugin)?;
+        let (payload, scheduled_at) = (draft.payload.clone(), draft.scheduled_at);
+        let spec = draft.resolve(found, &self.settings)?;
+        Ok(NewJob { id: JobId::new(now), spec, payload, scheduled_at, idempotency: None })
+    }
+
+    /// The body that accepts a job; known before the job is stored, so that a repeated request can
+    /// be answered with it.
+    fn first_answer(&self, job: &NewJob, now: Timestamp) -> Result<Vec<u8>, ApiError> {
+        let job = Job {
+            id: job.id,
+            spec: job.spec.clone(),
+            created_at: now,
+            lifecycle: Lifecycle::new(job.scheduled_at),
+            attempts: vec![],
+            output: None,
+        };
+        serde_json::to_vec(&JobView::new(&job, None, now)).map_err(ApiError::internal)
+    }
+
+    /// Enqueues, and waits until `deadline` for room if there is none.
+    async fn enqueue_by(&self, job: NewJob, deadline: Timestamp) -> Result<Enqueued, ApiError> {
+        loop {
+            let room = self.signals.room.notified();
+            let now = self.clock.now();
+            match self.enqueue_now(job.clone(), now).await? {
+                Enqueued::QueueFull(_) if now < deadline => {}
+                answer => return Ok(answer),
+            }
+            tokio::select! {
+                () = room => {}
+                () = self.clock.sleep_until(after(now, ROOM_POLL).min(deadline)) => {}
+            }
+        }
+    }
+
+    async fn enqueue_now(&self, job: NewJob, now: Timestamp) -> Result<Enqueued, ApiError> {
+        let _stays = self.gates.removal.read().await;
+        self.still_installed(&job.spec)?;
+        let answer = self.store.enqueue(vec![job], now).await?.pop();
+        answer.ok_or_else(|| ApiError::internal("the store answered no enqueue"))
+    }
+
+    /// Checks, while no plugin can be removed, that a job's code is still there.
+    pub(super) fn still_installed(&self, spec: &JobSpec) -> Result<(), ApiError> {
+        let (name, selector) = (spec.plugin.clone(), Selector::Digest(spec.digest));
+        self.registry.resolve(&PluginRef { name, selector })?;
+        Ok(())
+    }
+
+    async fn answer_enqueued(
+        &self,
+        id: JobId,
+        accepted: Bytes,
+        wait: Option<(Duration, Timestamp)>,
+    ) -> Result<Response, ApiError> {
+        let finalized = match wait {
+            None => None,
+            Some((_, deadline)) => self
+                .finalized_by(id, deadline)
+                .await?
+                .filter(|job| job.lifecycle.state.is_finalized()),
+        };
+        let mut response = match finalized {
+            Some(job) => self.answer(StatusCode::OK, &job).await?,
+            None => (StatusCode::ACCEPTED, accepted).into_response(),
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let applied = wait.map(|(wait, _)| format!("wait={}", wait.as_secs()));
+        for (name, value) in [
+            (header::LOCATION, Some(view::url(id))),
+            (header::HeaderName::from_static("preference-applied"), applied),
+        ] {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        Ok(response)
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(ApiError::bad_request(
+            "invalid_idempotency_key",
+            format!("an Idempotency-Key is 1 to {MAX_KEY_BYTES} visible ASCII characters"),
+        )),
+    }
+}
+
+/// What makes two requests the same: where they go and what they carry.
+fn fingerprint(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Digest {
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    let kind = content_type(headers).unwrap_or_default();
+    Digest::of(&[target.as_bytes(), kind.as_bytes(), body].join(&b'\n'))
+}
+
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    headers.get(header::CONTENT_TYPE)?.to_str().ok().map(str::to_owned)
+}
+
+pub(super) fn utf8(body: &[u8]) -> Result<&str, ApiError> {
+    std::str::from_utf8(body)
+        .map_err(|error| ApiError::bad_request("invalid_json", format!("the body: {error}")))
+}

@@ -1,0 +1,233 @@
+//! Jobs: accepted in `create` and `batch`, shown, listed, cancelled and retried here.
+
+mod batch;
+mod create;
+mod draft;
+mod fields;
+mod view;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use jobwright_core::clock::after;
+use jobwright_core::job::{Job, JobId};
+use jobwright_core::lifecycle::{CancelRequest, Phase};
+use jobwright_core::outcome::Output;
+use jobwright_core::plugin::{PluginRef, Selector};
+use jobwright_core::store::{JobFilter, Page, Redriven};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+pub(super) use self::batch::create_batch;
+pub(super) use self::create::create;
+use self::view::JobView;
+use super::error::{ApiError, FieldError};
+use super::{App, content, wait};
+
+/// Jobs on one page, unless asked otherwise, and at most.
+const PAGE: (usize, usize) = (50, 200);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Waiting {
+    wait: Option<String>,
+}
+
+pub(super) async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id = parse_id(&id)?;
+    let asked = query::<Waiting>(&uri)?.wait.map(|text| wait::parse(&text)).transpose()?;
+    let job = match asked.or_else(|| wait::preferred(&headers)) {
+        None => app.store.get(id).await?,
+        Some(span) => app.finalized_by(id, after(app.clock.now(), span)).await?,
+    };
+    app.answer(StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    state: Option<Phase>,
+    plugin: Option<String>,
+    queue: Option<String>,
+    tag: Option<String>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Response, ApiError> {
+    let asked: Listing = query(&uri)?;
+    let limit = asked.limit.unwrap_or(PAGE.0);
+    let mut errors = Vec::new();
+    if !(1..=PAGE.1).contains(&limit) {
+        errors.push(FieldError::new("limit", format!("{limit} is not one of 1 to {}", PAGE.1)));
+    }
+    let plugin = field(&mut errors, "plugin", asked.plugin.as_deref().map(str::parse::<PluginRef>));
+    let queue = field(&mut errors, "queue", asked.queue.as_deref().map(str::parse));
+    let before = field(&mut errors, "cursor", asked.cursor.as_deref().map(str::parse));
+    let version = match plugin.as_ref().map(|plugin| &plugin.selector) {
+        Some(Selector::Exact(version)) => Some(version.clone()),
+        None | Some(Selector::Default) => None,
+        Some(_) => {
+            errors.push(FieldError::new("plugin", "name the plugin, or one exact version of it"));
+            None
+        }
+    };
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    let (plugin, tag) = (plugin.map(|plugin| plugin.name), asked.tag);
+    let filter = JobFilter { phase: asked.state, plugin, version, queue, tag };
+    let now = app.clock.now();
+    let page = app.store.list(filter, Page { before, most: limit }, now).await?;
+    let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();
+    Ok(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response())
+}
+
+pub(super) async fn output(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let id = parse_id(&id)?;
+    if let Some(Output { content_type, bytes }) = app.store.output(id).await? {
+        return Ok(content::serve(bytes, &content_type, &id.to_string()));
+    }
+    let job = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
+    let state = state_word(job.lifecycle.phase(app.clock.now()));
+    let detail = format!("job {id} has no output: its state is {state}");
+    Err(ApiError::not_found("no_output", detail))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhichLog {
+    attempt: Option<u32>,
+}
+
+/// The log of the latest attempt that wrote one, or of the attempt asked for.
+pub(super) async fn logs(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let id = parse_id(&id)?;
+    let wanted = query::<WhichLog>(&uri)?.attempt;
+    let job = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
+    if let Some(attempt) = wanted.filter(|n| !(1..=job.lifecycle.attempt).contains(n)) {
+        let detail =
+            format!("job {id} has no attempt {attempt}; its latest is {}", job.lifecycle.attempt);
+        return Err(ApiError::not_found("attempt_not_found", detail));
+    }
+    let mut logs = app.store.logs(id).await?;
+    logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));
+    let latest = logs.pop();
+    let (attempt, log) = match latest {
+        Some(found) => (found.attempt, found.log),
+        None => (wanted.unwrap_or(job.lifecycle.attempt), Default::default()),
+    };
+    let mut response =
+        content::serve(log.bytes.into(), "text/plain; charset=utf-8", &format!("{id}.log"));
+    for (name, value) in [
+        ("jobwright-attempt", u64::from(attempt)),
+        ("jobwright-log-dropped-bytes", log.dropped_bytes),
+    ] {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(value));
+    }
+    Ok(response)
+}
+
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let id = parse_id(&id)?;
+    let status = match app.store.request_cancel(id, app.clock.now()).await? {
+        None => return Err(unknown(id)),
+        Some(CancelRequest::Cancelled | CancelRequest::AlreadyCancelled) => StatusCode::OK,
+        Some(CancelRequest::Stopping) => StatusCode::ACCEPTED,
+        Some(CancelRequest::Finalized(state)) => {
+            let detail = format!("job {id} is over: it was {}", state_word(state));
+            return Err(ApiError::conflict("already_finalized", detail));
+        }
+    };
+    app.answer_with(status, id).await
+}
+
+pub(super) async fn retry(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let id = parse_id(&id)?;
+    // A plugin that is just going must not gain a job.
+    let _stays = app.gates.removal.read().await;
+    let job = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
+    app.still_installed(&job.spec)?;
+    match app.store.redrive(id, app.clock.now()).await? {
+        None => Err(unknown(id)),
+        Some(Redriven::Due) => app.answer_with(StatusCode::ACCEPTED, id).await,
+        Some(Redriven::QueueFull(full)) => Err(full.into()),
+        Some(Redriven::Running) => {
+            let detail = format!("job {id} is running: there is nothing to retry yet");
+            Err(ApiError::conflict("already_running", detail))
+        }
+    }
+}
+
+impl App {
+    /// A job as an answer, with its output if that is JSON.
+    async fn answer(&self, status: StatusCode, job: &Job) -> Result<Response, ApiError> {
+        let is_json =
+            |kind: &str| kind.split(';').next().is_some_and(|e| e.trim() == "application/json");
+        let json = match &job.output {
+            Some(stored) if is_json(&stored.content_type) => self.store.output(job.id).await?,
+            _ => None,
+        };
+        // A plugin may be set to leave JSON and leave something else.
+        let json: Option<Box<RawValue>> =
+            json.and_then(|output| serde_json::from_slice(&output.bytes).ok());
+        let view = JobView::new(job, json.as_deref(), self.clock.now());
+        let mut response = (status, Json(view)).into_response();
+        if let Ok(url) = HeaderValue::from_str(&view::url(job.id)) {
+            response.headers_mut().insert(header::LOCATION, url);
+        }
+        Ok(response)
+    }
+
+    async fn answer_with(&self, status: StatusCode, id: JobId) -> Result<Response, ApiError> {
+        let job = self.store.get(id).await?.ok_or_else(|| unknown(id))?;
+        self.answer(status, &job).await
+    }
+}
+
+fn parse_id(text: &str) -> Result<JobId, ApiError> {
+    text.parse().map_err(|error| ApiError::bad_request("invalid_job_id", error))
+}
+
+fn unknown(id: JobId) -> ApiError {
+    ApiError::not_found("job_not_found", format!("job {id} is not known; it may have been pruned"))
+}
+
+fn state_word(state: impl serde::Serialize) -> String {
+    serde_json::to_value(state).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    Query::try_from_uri(uri)
+        .map(|Query(asked)| asked)
+        .map_err(|error| ApiError::bad_request("invalid_query", error.body_text()))
+}
+
+fn field<T, E: ToString>(
+    errors: &mut Vec<FieldError>,
+    name: &str,
+    parsed: Option<Result<T, E>>,
+) -> Option<T> {
+    parsed.and_then(|result| result.map_err(|e| errors.push(FieldError::new(name, e))).ok())
+}

@@ -1,0 +1,160 @@
+//! The HTTP interface: [`router`] is its table of contents. One file for each resource; what goes
+//! wrong is in `error`, and nothing here names a driver.
+
+pub mod auth;
+pub(crate) mod body;
+pub mod browser;
+mod content;
+pub(crate) mod error;
+mod health;
+mod jobs;
+mod layers;
+mod plugins;
+mod queues;
+pub mod server;
+mod wait;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use jobwright_core::clock::Clock;
+use jobwright_core::limits::LimitPolicy;
+use jobwright_core::registry::PluginRegistry;
+use jobwright_core::runtime::Runtime;
+use jobwright_core::store::JobStore;
+use tokio::sync::{RwLock, Semaphore};
+
+use self::auth::ApiKeys;
+use self::body::Bodies;
+use self::browser::AllowedHosts;
+use self::error::ApiError;
+use crate::notify::Signals;
+
+/// Uploads that are inspected and compiled at one time: each may take the length of the plugin
+/// many times over.
+const UPLOADS: usize = 2;
+
+/// What requests are answered from.
+#[derive(Clone)]
+pub struct App {
+    /// Where jobs are.
+    pub store: Arc<dyn JobStore>,
+    /// Where plugins are.
+    pub registry: Arc<dyn PluginRegistry>,
+    /// What says whether bytes are a plugin.
+    pub runtime: Arc<dyn Runtime>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Who is to hear of what.
+    pub signals: Arc<Signals>,
+    /// What an operator decided.
+    pub settings: Arc<ApiSettings>,
+    gates: Arc<Gates>,
+}
+
+/// What an operator decides about the interface.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Limits that jobs get and may ask for.
+    pub limits: LimitPolicy,
+    /// How many unfinished jobs a queue may hold.
+    pub queue_capacity: usize,
+    /// The longest payload, in bytes.
+    pub payload_bytes: u64,
+    /// The longest plugin, in bytes.
+    pub plugin_bytes: u64,
+    /// The keys that may ask.
+    pub keys: ApiKeys,
+    /// The names under which the host may be asked.
+    pub allowed_hosts: AllowedHosts,
+}
+
+/// What keeps requests from getting in each other's way.
+#[derive(Debug)]
+struct Gates {
+    bodies: Bodies,
+    uploads: Semaphore,
+    /// Shared while a job is accepted, from resolving its plugin to its being stored; alone while a
+    /// plugin is removed. So no job is accepted whose plugin is just going.
+    removal: RwLock<()>,
+}
+
+/// What the interface works with.
+pub struct Parts {
+    /// Where jobs are.
+    pub store: Arc<dyn JobStore>,
+    /// Where plugins are.
+    pub registry: Arc<dyn PluginRegistry>,
+    /// What says whether bytes are a plugin.
+    pub runtime: Arc<dyn Runtime>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Who is to hear of what.
+    pub signals: Arc<Signals>,
+}
+
+impl App {
+    /// The interface to these parts.
+    #[must_use]
+    pub fn new(parts: Parts, settings: ApiSettings) -> Self {
+        Self {
+            store: parts.store,
+            registry: parts.registry,
+            runtime: parts.runtime,
+            clock: parts.clock,
+            signals: parts.signals,
+            settings: Arc::new(settings),
+            gates: Arc::new(Gates {
+                bodies: Bodies::new(),
+                uploads: Semaphore::new(UPLOADS),
+                removal: RwLock::new(()),
+            }),
+        }
+    }
+}
+
+/// Every route.
+pub fn router(app: App) -> Router {
+    let v1 = Router::new()
+        .route("/plugins", get(plugins::list))
+        .route(
+            "/plugins/{name}",
+            get(plugins::show)
+                .put(plugins::upload)
+                .patch(plugins::configure)
+                .delete(plugins::remove),
+        )
+        .route(
+            "/plugins/{name}/versions/{version}",
+            get(plugins::show_version).delete(plugins::remove_version),
+        )
+        .route("/plugins/{name}/versions/{version}/wasm", get(plugins::wasm))
+        .route("/jobs", get(jobs::list).post(jobs::create))
+        .route("/jobs/batch", post(jobs::create_batch))
+        .route("/jobs/{id}", get(jobs::show))
+        .route("/jobs/{id}/output", get(jobs::output))
+        .route("/jobs/{id}/logs", get(jobs::logs))
+        .route("/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/jobs/{id}/retry", post(jobs::retry))
+        .route("/queues", get(queues::list))
+        .route("/queues/{name}", get(queues::show))
+        .route("/queues/{name}/pause", post(queues::pause))
+        .route("/queues/{name}/resume", post(queues::resume))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::authenticate));
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .nest("/v1", v1)
+        .fallback(async || ApiError::not_found("no_such_route", "there is nothing at this address"))
+        .method_not_allowed_fallback(async || {
+            let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+            ApiError::new(status, "method_not_allowed", "this address does not take this method")
+        })
+        // Bodies are read, and bounded, by `body`.
+        .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::guard))
+        .layer(axum::middleware::from_fn(layers::finish))
+        .with_state(app)
+}

@@ -1,0 +1,267 @@
+//! Plugins: uploaded, shown, set up and removed.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use jobwright_core::plugin::{
+    Digest, Plugin, PluginName, PluginRef, PluginSettings, PluginVersion, Selector, Version,
+};
+use jobwright_core::registry::{NotFound, Published, Upload};
+use jobwright_core::store::{JobFilter, Page};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::{ApiError, FieldError};
+use super::jobs::query;
+use super::{App, content};
+
+/// Plugins on one page.
+const PAGE: usize = 100;
+
+/// Unfinished jobs that are looked at in one step, when a plugin is to be removed.
+const JOBS_STEP: usize = 100;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Uploading {
+    version: Option<String>,
+}
+
+pub(super) async fn upload(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let name = parse_name(&name)?;
+    let version = query::<Uploading>(&uri)?.version.map(|text| parse_version(&text)).transpose()?;
+    let wasm = app.gates.bodies.read("plugin", &headers, body, app.settings.plugin_bytes).await?;
+    let _turn = app.gates.uploads.acquire().await.map_err(ApiError::internal)?;
+    let (runtime, bytes) = (app.runtime.clone(), wasm.clone());
+    // Inspection takes time in proportion to the length, so not on a thread that answers requests.
+    let inspection = tokio::task::spawn_blocking(move || runtime.inspect(&bytes))
+        .await
+        .map_err(ApiError::internal)??;
+    app.runtime.prepare(Digest::of(&wasm), wasm.clone()).await?;
+    let upload = Upload { name: name.clone(), version, wasm, inspection };
+    let (status, version) = match app.registry.publish(upload, app.clock.now()).await? {
+        Published::Created(version) => (StatusCode::CREATED, version),
+        Published::Unchanged(version) => (StatusCode::OK, version),
+        Published::Conflict(there) => {
+            let detail = format!(
+                "{name}@{} holds other bytes, {}: versions never change, so upload another one",
+                there.version, there.digest
+            );
+            return Err(ApiError::conflict("version_taken", detail));
+        }
+    };
+    let url = format!("/v1/plugins/{name}/versions/{}", version.version);
+    let mut response = (status, Json(version_view(&name, &version))).into_response();
+    if let Ok(url) = HeaderValue::from_str(&url) {
+        response.headers_mut().insert(header::LOCATION, url);
+    }
+    Ok(response)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    cursor: Option<String>,
+}
+
+pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<Value>, ApiError> {
+    let after = query::<Listing>(&uri)?.cursor.map(|text| parse_name(&text)).transpose()?;
+    let plugins = app.registry.list(after.as_ref(), PAGE);
+    let next = (plugins.len() == PAGE).then(|| plugins.last().map(|p| p.name.clone())).flatten();
+    let plugins: Vec<Value> = plugins.iter().map(plugin_view).collect();
+    Ok(Json(json!({ "plugins": plugins, "next_cursor": next })))
+}
+
+pub(super) async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let name = parse_name(&name)?;
+    let plugin = app.registry.get(&name).ok_or(NotFound::Plugin(name))?;
+    Ok(Json(plugin_view(&plugin)))
+}
+
+pub(super) async fn show_version(
+    State(app): State<App>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let name = parse_name(&name)?;
+    Ok(Json(version_view(&name, &app.version(&name, &version)?)))
+}
+
+pub(super) async fn wasm(
+    State(app): State<App>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let name = parse_name(&name)?;
+    let version = app.version(&name, &version)?;
+    let missing = || ApiError::internal(format!("the bytes of {} are gone", version.digest));
+    let bytes = app.registry.wasm(&version.digest).await?.ok_or_else(missing)?;
+    Ok(content::serve(bytes, "application/wasm", &format!("{name}-{}.wasm", version.version)))
+}
+
+/// Changes the settings that are given (RFC 7396: `null` unsets).
+pub(super) async fn configure(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let name = parse_name(&name)?;
+    let body = app.gates.bodies.read("settings", &headers, body, 64 << 10).await?;
+    let plugin = app.registry.get(&name).ok_or_else(|| NotFound::Plugin(name.clone()))?;
+    let settings = merged(&plugin.settings, &body)?;
+    let mut errors: Vec<FieldError> = app
+        .settings
+        .limits
+        .faults(&settings.limits)
+        .into_iter()
+        .map(|fault| FieldError::new(format!("limits.{}", fault.field), fault.message))
+        .collect();
+    if let Some(pinned) = &settings.default_version
+        && plugin.select(&Selector::Exact(pinned.clone())).is_none()
+    {
+        errors
+            .push(FieldError::new("default_version", format!("{name}@{pinned} is not installed")));
+    }
+    if settings.output_type.as_ref().is_some_and(|kind| HeaderValue::from_str(kind).is_err()) {
+        errors.push(FieldError::new("output_type", "is not a media type such as text/plain"));
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    let changed = app.registry.configure(&name, settings).await?.ok_or(NotFound::Plugin(name))?;
+    Ok(Json(plugin_view(&changed)))
+}
+
+fn merged(settings: &PluginSettings, patch: &[u8]) -> Result<PluginSettings, ApiError> {
+    let invalid = |error: serde_json::Error| {
+        ApiError::bad_request("invalid_json", format!("the settings: {error}"))
+    };
+    let Value::Object(patch) = serde_json::from_slice(patch).map_err(invalid)? else {
+        return Err(ApiError::bad_request("invalid_json", "the settings: not an object"));
+    };
+    let mut merged = serde_json::to_value(settings).map_err(invalid)?;
+    merge(&mut merged, Value::Object(patch));
+    serde_json::from_value(merged)
+        .map_err(|error| ApiError::invalid(vec![FieldError::new("settings", error)]))
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    match (target, patch) {
+        (Value::Object(target), Value::Object(patch)) => {
+            for (name, value) in patch {
+                if value.is_null() {
+                    target.remove(&name);
+                } else {
+                    merge(target.entry(name).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (target, value) => *target = value,
+    }
+}
+
+pub(super) async fn remove(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    app.remove(parse_name(&name)?, None).await
+}
+
+pub(super) async fn remove_version(
+    State(app): State<App>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let name = parse_name(&name)?;
+    let version = app.version(&name, &version)?.version;
+    app.remove(name, Some(version)).await
+}
+
+impl App {
+    fn version(&self, name: &PluginName, version: &str) -> Result<PluginVersion, ApiError> {
+        let selector = Selector::Exact(parse_version(version)?);
+        let reference = PluginRef { name: name.clone(), selector };
+        Ok(self.registry.resolve(&reference)?.version)
+    }
+
+    async fn remove(
+        &self,
+        name: PluginName,
+        version: Option<Version>,
+    ) -> Result<StatusCode, ApiError> {
+        let _alone = self.gates.removal.write().await;
+        let filter = JobFilter {
+            plugin: Some(name.clone()),
+            version: version.clone(),
+            ..JobFilter::default()
+        };
+        if let Some(job) = self.unfinished(filter).await? {
+            let detail =
+                format!("job {job} still needs it: wait for its unfinished jobs, or cancel them");
+            return Err(ApiError::conflict("plugin_in_use", detail));
+        }
+        if self.registry.remove(&name, version.as_ref()).await? {
+            Ok(StatusCode::NO_CONTENT)
+        } else {
+            Err(NotFound::Plugin(name).into())
+        }
+    }
+
+    /// Some unfinished job of these.
+    async fn unfinished(&self, filter: JobFilter) -> Result<Option<String>, ApiError> {
+        let mut before = None;
+        loop {
+            let page = Page { before, most: JOBS_STEP };
+            let found = self.store.list(filter.clone(), page, self.clock.now()).await?;
+            if let Some(job) = found.jobs.iter().find(|j| !j.lifecycle.state.is_finalized()) {
+                return Ok(Some(job.id.to_string()));
+            }
+            before = found.next;
+            if before.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn plugin_view(plugin: &Plugin) -> Value {
+    let default = plugin.select(&Selector::Default).map(|v| v.version.to_string());
+    let versions: Vec<Value> =
+        plugin.versions.iter().map(|version| version_view(&plugin.name, version)).collect();
+    json!({
+        "name": plugin.name,
+        "default_version": default,
+        "settings": plugin.settings,
+        "versions": versions,
+    })
+}
+
+fn version_view(name: &PluginName, version: &PluginVersion) -> Value {
+    json!({
+        "name": name,
+        "version": version.version,
+        "digest": version.digest,
+        "size_bytes": version.size_bytes,
+        "created_at": version.created_at,
+        "abi": version.inspection.abi,
+        "imports": version.inspection.imports,
+        "minimum_memory_bytes": version.inspection.minimum_memory_bytes,
+    })
+}
+
+fn parse_name(text: &str) -> Result<PluginName, ApiError> {
+    text.parse().map_err(|error| ApiError::bad_request("invalid_name", error))
+}
+
+fn parse_version(text: &str) -> Result<Version, ApiError> {
+    text.parse().map_err(|error| ApiError::bad_request("invalid_version", error))
+}

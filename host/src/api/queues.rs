@@ -1,0 +1,64 @@
+//! Queues: what they hold, and whether claims pass them by.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use jobwright_core::job::QueueName;
+use jobwright_core::queue::QueueCounts;
+use serde_json::{Value, json};
+
+use super::App;
+use super::error::ApiError;
+
+pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+    Ok(Json(json!({ "queues": all(&app).await? })))
+}
+
+pub(super) async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<QueueCounts>, ApiError> {
+    counts(&app, &parse(&name)?).await.map(Json)
+}
+
+pub(super) async fn pause(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<QueueCounts>, ApiError> {
+    set_paused(&app, &name, true).await
+}
+
+pub(super) async fn resume(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<QueueCounts>, ApiError> {
+    set_paused(&app, &name, false).await
+}
+
+async fn set_paused(app: &App, name: &str, paused: bool) -> Result<Json<QueueCounts>, ApiError> {
+    let name = parse(name)?;
+    app.store.set_paused(name.clone(), paused).await?;
+    counts(app, &name).await.map(Json)
+}
+
+/// What the queue holds. Queues come into being with their first job, so every name is one: a queue
+/// without jobs is empty, not missing.
+async fn counts(app: &App, name: &QueueName) -> Result<QueueCounts, ApiError> {
+    let all = all(app).await?;
+    let empty = || QueueCounts::empty(name.clone(), app.settings.queue_capacity);
+    Ok(all.into_iter().find(|queue| &queue.name == name).unwrap_or_else(empty))
+}
+
+/// Every queue that has unfinished jobs or is paused, and `default`, which always exists.
+async fn all(app: &App) -> Result<Vec<QueueCounts>, ApiError> {
+    let mut queues = app.store.counts(app.clock.now()).await?;
+    let default = QueueName::default();
+    if let Err(place) = queues.binary_search_by(|queue| queue.name.cmp(&default)) {
+        let capacity = app.settings.queue_capacity;
+        queues.insert(place, QueueCounts::empty(default, capacity));
+    }
+    Ok(queues)
+}
+
+fn parse(name: &str) -> Result<QueueName, ApiError> {
+    name.parse().map_err(|error| ApiError::bad_request("invalid_name", error))
+}

@@ -1,0 +1,89 @@
+//! Waiting, as a client asks for it: `Prefer: wait=N` (RFC 7240) and `?wait=30s`.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use jiff::SignedDuration;
+use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::job::{Job, JobId};
+
+use super::App;
+use super::error::ApiError;
+
+/// The longest wait: what proxies commonly allow, and some.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// How often the store is looked at while no hint comes.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The seconds of `Prefer: wait=N`, at most [`MAX_WAIT`]; anything else in the header is not ours.
+pub(super) fn preferred(headers: &HeaderMap) -> Option<Duration> {
+    let preferences = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|value| value.split(',')).find_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        let seconds = value.trim().trim_matches('"').parse().ok()?;
+        let is_wait = name.trim().eq_ignore_ascii_case("wait");
+        is_wait.then(|| Duration::from_secs(seconds).min(MAX_WAIT))
+    })
+}
+
+/// The time of `?wait=`: `30s`, `1m30s`, or plain seconds.
+pub(super) fn parse(text: &str) -> Result<Duration, ApiError> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let span = || text.parse::<SignedDuration>().ok().and_then(|span| span.try_into().ok());
+    seconds.or_else(span).map(|wait| wait.min(MAX_WAIT)).ok_or_else(|| {
+        let shown = jobwright_core::name::shorten(text);
+        ApiError::bad_request("invalid_wait", format!("`{shown}` is not a time: use 30s or 1m30s"))
+    })
+}
+
+impl App {
+    /// The job, finalized if that comes by `deadline`; `None` if it is unknown.
+    pub(super) async fn finalized_by(
+        &self,
+        id: JobId,
+        deadline: Timestamp,
+    ) -> Result<Option<Job>, ApiError> {
+        let waiter = self.signals.waiters.listen(id).map_err(ApiError::busy)?;
+        loop {
+            let hint = waiter.hint();
+            let now = self.clock.now();
+            match self.store.get(id).await? {
+                Some(job) if !job.lifecycle.state.is_finalized() && now < deadline => {}
+                other => return Ok(other),
+            }
+            tokio::select! {
+                () = hint => {}
+                () = self.clock.sleep_until(after(now, POLL).min(deadline)) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_from_the_header_among_other_preferences() {
+        let wait = |value: &str| {
+            preferred(&HeaderMap::from_iter([("prefer".parse().unwrap(), value.parse().unwrap())]))
+        };
+        assert_eq!(wait("wait=5"), Some(Duration::from_secs(5)));
+        assert_eq!(wait("respond-async, Wait = 7; x"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("wait=99999"), Some(MAX_WAIT));
+        for none in ["", "wait", "wait=x", "wait=-1", "return=minimal"] {
+            assert_eq!(wait(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_wait_in_the_query_is_a_time() {
+        assert_eq!(parse("30s").unwrap(), Duration::from_secs(30));
+        assert_eq!(parse("2").unwrap(), Duration::from_secs(2));
+        assert_eq!(parse("9h").unwrap(), MAX_WAIT);
+        for bad in ["", "x", "-3s", "1w2"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The way to a host.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde_json::Value;
+
+/// How long to try to reach the host.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The longest that one request may take; waits are asked for in shorter steps.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(180);
+
+/// Speaks to one host.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    key: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(host: &str, key: Option<String>) -> anyhow::Result<Self> {
+        let base = Url::parse(host)
+            .ok()
+            .filter(|url| url.has_host())
+            .with_context(|| format!("`{host}` is not a host's address: use http://HOST:PORT"))?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_DEADLINE)
+            .timeout(REQUEST_DEADLINE)
+            // A host answers itself; a key must not follow to anywhere else.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { http, base, key })
+    }
+
+    /// A request for the path made of `segments`, each escaped.
+    pub(super) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("v1").extend(segments);
+        }
+        let request = self.http.request(method, url);
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    /// The answer, if it is a success; else what the host says is wrong.
+    pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let response = request.send().await.map_err(|error| {
+            if error.is_connect() {
+                let base = self.base.as_str().trim_end_matches('/');
+                anyhow!(error).context(format!(
+                    "cannot reach a host at {base}: start one with `jobwright serve`, or name \
+                     another with --host URL"
+                ))
+            } else {
+                anyhow!(error)
+            }
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let problem: Value = response.json().await.unwrap_or_default();
+        match (problem["detail"].as_str(), problem["code"].as_str()) {
+            (Some(detail), Some(code)) => bail!("{detail} ({code})"),
+            _ => bail!("the host answered {status}, which no jobwright host would"),
+        }
+    }
+
+    /// The answer's JSON.
+    pub(super) async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+        self.send(request).await?.json().await.context("the host's answer is no JSON")
+    }
+}

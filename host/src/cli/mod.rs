@@ -1,0 +1,156 @@
+//! The command line. One file for each command; all but `serve` and `run` speak HTTP to a host.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes, for scripts:
+//! 0 done, 1 failed, 2 wrong usage, 3 the job failed for good, 4 it was cancelled, 5 the wait ended
+//! before the job did.
+
+mod client;
+mod job;
+mod options;
+mod plugin;
+mod receipt;
+mod run;
+mod serve;
+mod terminal;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use self::client::Client;
+use self::terminal::Terminal;
+use crate::config::DEFAULT_ADDRESS;
+
+/// A job host for WebAssembly: upload plugins, submit jobs over HTTP, run them in sandboxes.
+#[derive(Debug, Parser)]
+#[command(name = "jobwright", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Answer as JSON, for scripts.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a host.
+    Serve(serve::Serve),
+    /// Run one job here, without a host, in the same sandbox; its receipt goes to stderr.
+    Run(run::Run),
+    /// Upload, list, show and remove plugins.
+    Plugin {
+        #[command(subcommand)]
+        command: plugin::PluginCommand,
+        #[command(flatten)]
+        host: HostOptions,
+    },
+    /// Submit jobs, and see what became of them.
+    Job {
+        #[command(subcommand)]
+        command: job::JobCommand,
+        #[command(flatten)]
+        host: HostOptions,
+    },
+    /// Print the completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the host is.
+#[derive(Debug, clap::Args)]
+struct HostOptions {
+    /// The host's address.
+    #[arg(long, global = true, env = "JOBWRIGHT_HOST", value_name = "URL",
+          default_value_t = format!("http://{DEFAULT_ADDRESS}"))]
+    host: String,
+    /// The API key, if the host demands one.
+    #[arg(long, global = true, env = "JOBWRIGHT_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+}
+
+/// How a command that went well ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Done,
+    JobFailed,
+    JobCancelled,
+    StillUnfinished,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        Self::from(match ending {
+            Ending::Done => 0,
+            Ending::JobFailed => 3,
+            Ending::JobCancelled => 4,
+            Ending::StillUnfinished => 5,
+        })
+    }
+}
+
+/// Parses the arguments, does what they say, and answers how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_tracing(&cli.command);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(execute(cli)) {
+        Ok(ending) => ending.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> anyhow::Result<Ending> {
+    let terminal = Terminal::new(cli.json);
+    let client = |host: HostOptions| Client::new(&host.host, host.api_key);
+    match cli.command {
+        Command::Serve(serve) => serve.execute(&terminal).await,
+        Command::Run(run) => run.execute(&terminal).await,
+        Command::Plugin { command, host } => command.execute(&client(host)?, &terminal).await,
+        Command::Job { command, host } => command.execute(&client(host)?, &terminal).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "jobwright",
+                &mut std::io::stdout(),
+            );
+            Ok(Ending::Done)
+        }
+    }
+}
+
+/// A host tells what it does; other commands only what is wrong. `JOBWRIGHT_LOG` changes either.
+fn start_tracing(command: &Command) {
+    let usual = if matches!(command, Command::Serve(_)) { "info" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("JOBWRIGHT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

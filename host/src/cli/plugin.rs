@@ -1,0 +1,174 @@
+//! `jobwright plugin …`
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use jobwright_core::limits::show_bytes;
+use jobwright_core::plugin::{PluginRef, Selector};
+use reqwest::Method;
+use serde_json::Value;
+
+use super::Ending;
+use super::client::Client;
+use super::terminal::{Terminal, printable, table};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum PluginCommand {
+    /// Upload a plugin.
+    Push {
+        /// The WebAssembly binary.
+        file: PathBuf,
+        /// Its name; the file's name unless given.
+        #[arg(long)]
+        name: Option<String>,
+        /// Its version, such as 1.2.0; made from its digest unless given.
+        #[arg(long)]
+        version: Option<String>,
+    },
+    /// List the plugins.
+    List,
+    /// Show a plugin and its versions.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Remove a plugin, or one version of it, that no unfinished job needs.
+    Rm {
+        /// `name`, or `name@version`.
+        plugin: PluginRef,
+    },
+}
+
+impl PluginCommand {
+    pub(super) async fn execute(
+        self,
+        client: &Client,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Ending> {
+        match self {
+            Self::Push { file, name, version } => push(client, terminal, file, name, version).await,
+            Self::List => list(client, terminal).await,
+            Self::Show { name } => show(client, terminal, &name).await,
+            Self::Rm { plugin } => remove(client, terminal, plugin).await,
+        }
+    }
+}
+
+async fn push(
+    client: &Client,
+    terminal: &Terminal,
+    file: PathBuf,
+    name: Option<String>,
+    version: Option<String>,
+) -> anyhow::Result<Ending> {
+    let stem = || file.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-"));
+    let name = name.or_else(stem).context("name the plugin with --name")?;
+    let wasm = tokio::fs::read(&file)
+        .await
+        .with_context(|| format!("cannot read the plugin {}", file.display()))?;
+    let progress = terminal.progress(format!("uploading and compiling {name}"));
+    let mut request = client.request(Method::PUT, &["plugins", &name]).body(wasm);
+    if let Some(version) = version {
+        request = request.query(&[("version", version)]);
+    }
+    let answer = client.json(request).await;
+    progress.finish_and_clear();
+    let version = answer?;
+    terminal.result(
+        || version.clone(),
+        |out| {
+            let text = |field: &str| printable(version[field].as_str().unwrap_or_default());
+            writeln!(
+                out,
+                "{}@{}  {}  {}",
+                text("name"),
+                text("version"),
+                text("abi"),
+                text("digest")
+            )
+        },
+    )?;
+    Ok(Ending::Done)
+}
+
+async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
+    let mut plugins: Vec<Value> = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let request = client.request(Method::GET, &["plugins"]);
+        let mut page = client.json(request.query(&cursor.map(|c| [("cursor", c)]))).await?;
+        if let Value::Array(found) = page["plugins"].take() {
+            plugins.extend(found);
+        }
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    terminal.result(
+        || plugins.clone().into(),
+        |out| {
+            let row = |plugin: &Value| {
+                vec![
+                    text(&plugin["name"]),
+                    text(&plugin["default_version"]),
+                    plugin["versions"].as_array().map_or(0, Vec::len).to_string(),
+                ]
+            };
+            writeln!(out, "{}", table(&["name", "default", "versions"], plugins.iter().map(row)))
+        },
+    )?;
+    Ok(Ending::Done)
+}
+
+async fn show(client: &Client, terminal: &Terminal, name: &str) -> anyhow::Result<Ending> {
+    let plugin = client.json(client.request(Method::GET, &["plugins", name])).await?;
+    terminal.result(
+        || plugin.clone(),
+        |out| {
+            writeln!(out, "name      {}", printable(&text(&plugin["name"])))?;
+            writeln!(out, "default   {}", printable(&text(&plugin["default_version"])))?;
+            writeln!(out, "settings  {}\n", printable(&plugin["settings"].to_string()))?;
+            let row = |version: &Value| {
+                vec![
+                    text(&version["version"]),
+                    text(&version["abi"]),
+                    show_bytes(version["size_bytes"].as_u64().unwrap_or_default()),
+                    text(&version["created_at"]),
+                    text(&version["digest"]),
+                ]
+            };
+            let versions = plugin["versions"].as_array().into_iter().flatten().map(row);
+            let header = ["version", "abi", "size", "uploaded", "digest"];
+            writeln!(out, "{}", table(&header, versions))
+        },
+    )?;
+    Ok(Ending::Done)
+}
+
+async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyhow::Result<Ending> {
+    let name = plugin.name.as_str();
+    let request = match &plugin.selector {
+        Selector::Default => client.request(Method::DELETE, &["plugins", name]),
+        Selector::Exact(version) => {
+            let version = version.to_string();
+            client.request(Method::DELETE, &["plugins", name, "versions", &version])
+        }
+        _ => anyhow::bail!("`{plugin}` may mean several versions: use `name` or `name@1.2.0`"),
+    };
+    client.send(request).await?;
+    terminal.result(
+        || serde_json::json!({ "removed": plugin.to_string() }),
+        |out| writeln!(out, "removed {plugin}"),
+    )?;
+    Ok(Ending::Done)
+}
+
+/// A JSON text without its quotes; `-` for none.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,164 @@
+//! `jobwright run`: one job here, without a host, in the very same sandbox.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use jobwright_core::attempt::Attempt;
+use jobwright_core::clock::Clock as _;
+use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
+use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::limits::{LimitPolicy, LimitsRequest};
+use jobwright_core::log::LogBuffer;
+use jobwright_core::outcome::Outcome;
+use jobwright_core::plugin::{PluginName, PluginVersion};
+use jobwright_core::registry::{PluginRegistry as _, Published, Upload};
+use jobwright_core::retry::RetryPolicy;
+use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
+use serde_json::json;
+
+use super::options::{CommandOptions, LimitOptions, PayloadOptions};
+use super::terminal::{self, Terminal, printable};
+use super::{Ending, receipt};
+use crate::clock::SystemClock;
+use crate::registry::DiskRegistry;
+use crate::runtime::{RuntimeConfig, WasmRuntime};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// The WebAssembly binary.
+    file: PathBuf,
+    #[command(flatten)]
+    payload: PayloadOptions,
+    #[command(flatten)]
+    command: CommandOptions,
+    #[command(flatten)]
+    limits: LimitOptions,
+}
+
+impl Run {
+    pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
+        let name = self.name();
+        let wasm = tokio::fs::read(&self.file)
+            .await
+            .with_context(|| format!("cannot read the plugin {}", self.file.display()))?;
+        let (bytes, content_type) = self.payload.read().await?;
+        // What a host keeps for long, for as long as this takes.
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let registry = Arc::new(DiskRegistry::open(folder.path())?);
+        let config = RuntimeConfig { slots: 1, ..RuntimeConfig::default() };
+        let runtime = WasmRuntime::new(config, registry.clone())?;
+
+        let progress = terminal.progress(format!("compiling {}", self.file.display()));
+        let version = publish(&runtime, &registry, name.clone(), wasm.into()).await;
+        progress.finish_and_clear();
+        let (version, request) = (version?, self.limits.request());
+        let job = job(name, version, self.command, request)?;
+        let log = Arc::new(LogBuffer::new(job.spec.limits.log_bytes));
+        let payload = Payload { content_type, bytes: bytes.into() };
+        let limits = job.spec.limits;
+        let attempt = Attempt { job, limits, payload, log: log.clone() };
+
+        let (stop, signal) = Stop::new();
+        let run = runtime.run(attempt, signal);
+        tokio::pin!(run);
+        let ended = tokio::select! {
+            ended = &mut run => ended,
+            _ = tokio::signal::ctrl_c() => {
+                stop.raise(StopReason::Cancelled);
+                run.await
+            }
+        };
+        terminal::write_foreign(&log.snapshot().bytes, &mut std::io::stderr())?;
+        report(terminal, ended)
+    }
+
+    /// The file's name, as far as it is a plugin's name.
+    fn name(&self) -> PluginName {
+        let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = stem.to_ascii_lowercase().parse().or_else(|_| "plugin".parse());
+        name.unwrap_or_else(|_| unreachable!("`plugin` is a plugin's name"))
+    }
+}
+
+async fn publish(
+    runtime: &WasmRuntime,
+    registry: &DiskRegistry,
+    name: PluginName,
+    wasm: Bytes,
+) -> anyhow::Result<PluginVersion> {
+    let inspection = runtime.inspect(&wasm)?;
+    let upload = Upload { name, version: None, wasm, inspection };
+    match registry.publish(upload, SystemClock.now()).await? {
+        Published::Created(version) | Published::Unchanged(version) => Ok(version),
+        Published::Conflict(version) => Err(anyhow!("{} is taken", version.version)),
+    }
+}
+
+fn job(
+    plugin: PluginName,
+    found: PluginVersion,
+    command: CommandOptions,
+    request: LimitsRequest,
+) -> anyhow::Result<Job> {
+    let none = LimitsRequest::default();
+    let minimum = found.inspection.minimum_memory_bytes;
+    let limits = LimitPolicy::default().complete(request, none, minimum).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        anyhow!(faults.join("; "))
+    })?;
+    let now = SystemClock.now();
+    let mut lifecycle = Lifecycle::new(now);
+    lifecycle.claim(now);
+    let spec = JobSpec {
+        plugin,
+        version: found.version,
+        digest: found.digest,
+        queue: QueueName::default(),
+        priority: Priority::default(),
+        max_attempts: 1,
+        limits,
+        retry: RetryPolicy::default(),
+        args: command.args,
+        env: command.env.into_iter().collect(),
+        tags: vec![],
+        deterministic: command.deterministic,
+        output_type: None,
+    };
+    let id = JobId::new(now);
+    Ok(Job { id, spec, created_at: now, lifecycle, attempts: vec![], output: None })
+}
+
+fn report(terminal: &Terminal, ended: Ended) -> anyhow::Result<Ending> {
+    let Ended { outcome, usage } = ended;
+    let mut notes = std::io::stderr().lock();
+    if terminal.is_json() {
+        let (kind, limit, error) = (outcome.kind(), outcome.limit(), outcome.error());
+        let receipt = json!({ "outcome": kind, "limit": limit, "error": error, "usage": usage });
+        writeln!(notes, "{receipt}")?;
+    } else {
+        if let Some(error) = outcome.error() {
+            writeln!(notes, "{}: {}", error.code, printable(&error.message))?;
+            if let Some(frames) = &error.backtrace {
+                writeln!(notes, "{}", printable(frames))?;
+            }
+        }
+        let kind = serde_json::to_value(outcome.kind())?;
+        writeln!(notes, "{}", kind.as_str().unwrap_or_default().replace('_', " "))?;
+        receipt::write(&usage, &mut notes)?;
+    }
+    match outcome {
+        Outcome::Succeeded { output } => {
+            if terminal::is_binary_on_terminal(&output.bytes) {
+                writeln!(notes, "the output is no text: send it to a file")?;
+            } else {
+                terminal::write_foreign(&output.bytes, &mut std::io::stdout())?;
+            }
+            Ok(Ending::Done)
+        }
+        Outcome::Cancelled => Ok(Ending::JobCancelled),
+        _ => Ok(Ending::JobFailed),
+    }
+}

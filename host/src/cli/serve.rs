@@ -1,0 +1,78 @@
+//! `jobwright serve`: runs a host until SIGTERM or Ctrl-C.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Ending;
+use super::terminal::Terminal;
+use crate::config::{Config, StoreChoice};
+
+/// Flags overlay the environment, which overlays the file.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    /// Where to listen; any address but loopback needs API keys.
+    #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// The data directory.
+    #[arg(long, env = "JOBWRIGHT_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What keeps the jobs: `sqlite`, or `memory` to try things out.
+    #[arg(long, env = "JOBWRIGHT_STORE", value_name = "STORE")]
+    store: Option<StoreChoice>,
+    /// Attempts in flight at most.
+    #[arg(long, env = "JOBWRIGHT_WORKERS", value_name = "N")]
+    workers: Option<NonZeroU32>,
+    /// Unfinished jobs that one queue may hold.
+    #[arg(long, env = "JOBWRIGHT_QUEUE_CAPACITY", value_name = "N")]
+    queue_capacity: Option<usize>,
+    /// A file of API keys, one a line.
+    #[arg(long, env = "JOBWRIGHT_API_KEYS", value_name = "FILE")]
+    api_keys: Option<PathBuf>,
+    /// Listen on any address without API keys.
+    #[arg(long, env = "JOBWRIGHT_INSECURE_NO_AUTH")]
+    insecure_no_auth: bool,
+    /// A configuration file (TOML).
+    #[arg(long, env = "JOBWRIGHT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
+        // Before anything else: a signal during the start must not kill the host half way.
+        let mut terminated = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
+        let mut interrupted = signal(SignalKind::interrupt()).context("cannot await Ctrl-C")?;
+        let host = crate::build(self.config()?).await?;
+        let address = host.address()?;
+        terminal.result(
+            || serde_json::json!({ "address": format!("http://{address}") }),
+            |out| writeln!(out, "jobwright listens on http://{address}"),
+        )?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+        };
+        host.run(stop).await;
+        Ok(Ending::Done)
+    }
+
+    fn config(self) -> anyhow::Result<Config> {
+        let mut config = match &self.config {
+            Some(path) => Config::read(path)?,
+            None => Config::default(),
+        };
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.data = self.data.unwrap_or(config.data);
+        config.store = self.store.unwrap_or(config.store);
+        config.workers = self.workers.unwrap_or(config.workers);
+        config.queue.capacity = self.queue_capacity.unwrap_or(config.queue.capacity);
+        config.api_keys = self.api_keys.or(config.api_keys);
+        config.insecure_no_auth |= self.insecure_no_auth;
+        Ok(config)
+    }
+}

@@ -1,0 +1,99 @@
+//! What a person sees, or a script reads.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+/// Where answers go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terminal {
+    json: bool,
+}
+
+impl Terminal {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether answers are for scripts.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints an answer: as JSON for scripts, else as `human` writes it.
+    pub(super) fn result(
+        &self,
+        json: impl FnOnce() -> Value,
+        human: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json { writeln!(out, "{}", json()) } else { human(&mut out) }?;
+        out.flush()
+    }
+
+    /// A line that shows that something is awaited; nothing where nobody looks.
+    pub(super) fn progress(&self, message: String) -> ProgressBar {
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}");
+        let bar = ProgressBar::new_spinner().with_message(message);
+        bar.enable_steady_tick(Duration::from_millis(100));
+        style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
+    }
+}
+
+/// A table without lines, as wide as its contents.
+pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|title| title.to_uppercase()));
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(|cell| printable(&cell))));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+/// Foreign text without what would act on a terminal: control characters other than line breaks and
+/// tabs, and marks that turn the direction of writing.
+pub(super) fn printable(text: &str) -> String {
+    let acts = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    text.chars().map(|c| if acts(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Writes a guest's bytes: as they are into files and pipes, made harmless on a terminal.
+pub(super) fn write_foreign(
+    bytes: &[u8],
+    out: &mut (impl Write + io::IsTerminal),
+) -> io::Result<()> {
+    if out.is_terminal() {
+        let text = printable(&String::from_utf8_lossy(bytes));
+        out.write_all(text.as_bytes())?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            writeln!(out)?;
+        }
+    } else {
+        out.write_all(bytes)?;
+    }
+    out.flush()
+}
+
+/// Whether stdout is a terminal that should not be sent these bytes.
+pub(super) fn is_binary_on_terminal(bytes: &[u8]) -> bool {
+    io::stdout().is_terminal() && (std::str::from_utf8(bytes).is_err() || bytes.contains(&0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn what_acts_on_a_terminal_is_made_visible() {
+        assert_eq!(printable("a\tb\nc ä"), "a\tb\nc ä");
+        assert_eq!(printable("\u{1b}[31m\r\u{7}\u{202e}"), "�[31m���");
+    }
+}

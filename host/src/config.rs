@@ -1,0 +1,299 @@
+//! What an operator decides: a TOML file, overlaid by the environment and flags. An unknown key is
+//! an error, because a misspelt limit is no limit.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::limits::{LimitPolicy, Limits, LimitsRequest, show_bytes};
+use serde::{Deserialize, Deserializer};
+
+/// Where a client looks for a host, and a host listens, unless told otherwise.
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7878";
+
+/// The configuration of a host. Every value has a default.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen. Any address but loopback needs `api_keys`, or `insecure_no_auth`.
+    pub listen: SocketAddr,
+    /// The data directory.
+    pub data: PathBuf,
+    /// What keeps the jobs.
+    pub store: StoreChoice,
+    /// A file of API keys, one a line.
+    pub api_keys: Option<PathBuf>,
+    /// Names under which the host is asked, beside `localhost` and plain addresses.
+    pub allowed_hosts: Vec<String>,
+    /// Listen on any address without keys.
+    pub insecure_no_auth: bool,
+    /// Attempts in flight at most. More than cores, so that sleeping guests do not block others.
+    pub workers: NonZeroU32,
+    /// Threads that run guests; one for each core unless set.
+    pub guest_threads: Option<NonZeroUsize>,
+    /// What running attempts may take of memory together; half of the machine's unless set.
+    pub memory_budget_bytes: Option<u64>,
+    /// The longest payload: what message services commonly take.
+    pub payload_bytes: u64,
+    /// The longest plugin: the largest language runtimes as plugins are about 20 MB.
+    pub plugin_bytes: u64,
+    /// How many unfinished jobs are held.
+    pub queue: QueueConfig,
+    /// What jobs get that ask for nothing.
+    pub limits: LimitsRequest,
+    /// What jobs may ask for at most.
+    pub ceilings: LimitsRequest,
+    /// How long a lease holds without being renewed.
+    #[serde(deserialize_with = "duration")]
+    pub lease: Duration,
+    /// How often leases are renewed and expired ones looked for.
+    #[serde(deserialize_with = "duration")]
+    pub heartbeat: Duration,
+    /// How often the queue is looked at when no hint comes.
+    #[serde(deserialize_with = "duration")]
+    pub poll: Duration,
+    /// How long running attempts may go on when the host is told to stop.
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_grace: Duration,
+    /// How long finalized jobs are kept.
+    pub retention: RetentionConfig,
+}
+
+/// How many unfinished jobs are held.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueConfig {
+    /// Jobs in one queue.
+    pub capacity: usize,
+    /// Jobs in all queues.
+    pub total: usize,
+    /// Payload bytes of all jobs.
+    pub payload_bytes: u64,
+}
+
+/// How long finalized jobs are kept.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Completed and cancelled ones: long enough for whoever asked to come back.
+    #[serde(deserialize_with = "duration")]
+    pub completed: Duration,
+    /// Discarded ones: long enough for someone to look after a holiday.
+    #[serde(deserialize_with = "duration")]
+    pub discarded: Duration,
+}
+
+/// What keeps the jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreChoice {
+    /// SQLite in the data directory.
+    #[default]
+    Sqlite,
+    /// Memory: jobs are lost with the process. For trying things out.
+    Memory,
+}
+
+impl std::str::FromStr for StoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "sqlite" => Ok(Self::Sqlite),
+            "memory" => Ok(Self::Memory),
+            other => Err(format!("`{other}` is not a store: use `sqlite` or `memory`")),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7878)),
+            data: PathBuf::from("jobwright-data"),
+            store: StoreChoice::default(),
+            api_keys: None,
+            allowed_hosts: vec![],
+            insecure_no_auth: false,
+            workers: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN),
+            guest_threads: None,
+            memory_budget_bytes: None,
+            payload_bytes: 1 << 20,
+            plugin_bytes: 32 << 20,
+            queue: QueueConfig::default(),
+            limits: LimitsRequest::default(),
+            ceilings: LimitsRequest::default(),
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(10),
+            poll: Duration::from_secs(1),
+            shutdown_grace: Duration::from_secs(30),
+            retention: RetentionConfig::default(),
+        }
+    }
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        let CapacityLimits { per_queue, total, payload_bytes } = CapacityLimits::default();
+        Self { capacity: per_queue, total, payload_bytes }
+    }
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self { completed: DAY, discarded: 14 * DAY }
+    }
+}
+
+impl Config {
+    /// The configuration in a TOML file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no TOML, or has a key that there is not.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = || format!("the configuration {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(shown)?;
+        toml::from_str(&text).with_context(shown)
+    }
+
+    /// Refuses what contradicts itself, or would be open to everyone by mistake.
+    ///
+    /// # Errors
+    /// With both values, and what to do.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if !self.listen.ip().is_loopback() && self.api_keys.is_none() && !self.insecure_no_auth {
+            bail!(
+                "{} can be reached from other machines: configure `api_keys` (--api-keys FILE), or \
+                 say --insecure-no-auth",
+                self.listen
+            );
+        }
+        if self.heartbeat * 2 > self.lease {
+            bail!(
+                "heartbeat {:?} is more than half of lease {:?}: one late renewal would lose it",
+                self.heartbeat,
+                self.lease
+            );
+        }
+        let (ceiling, budget) = (self.limit_policy()?.ceiling.memory_bytes, self.memory_budget());
+        if ceiling > budget {
+            bail!(
+                "memory ceiling {} exceeds the memory budget {}: no such job could run",
+                show_bytes(ceiling),
+                show_bytes(budget)
+            );
+        }
+        Ok(())
+    }
+
+    /// The limits that jobs get and may ask for.
+    ///
+    /// # Errors
+    /// If a default exceeds its ceiling.
+    pub fn limit_policy(&self) -> anyhow::Result<LimitPolicy> {
+        let none = LimitsRequest::default();
+        let open = LimitPolicy { default: Limits::CEILING, ceiling: UNBOUNDED };
+        let complete = |policy: LimitPolicy, asked: LimitsRequest, what: &str| {
+            policy.complete(asked, none, 0).map_err(|faults| {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                anyhow::anyhow!("{what}: {}", faults.join("; "))
+            })
+        };
+        let ceiling = complete(open, self.ceilings, "ceilings")?;
+        let policy = LimitPolicy { default: Limits::DEFAULT, ceiling };
+        let default = complete(policy, self.limits, "limits")?;
+        Ok(LimitPolicy { default, ceiling })
+    }
+
+    /// How many unfinished jobs are held.
+    #[must_use]
+    pub fn capacity(&self) -> CapacityLimits {
+        let QueueConfig { capacity: per_queue, total, payload_bytes } = self.queue;
+        CapacityLimits { per_queue, total, payload_bytes }
+    }
+
+    /// What running attempts may take of memory together, in bytes.
+    #[must_use]
+    pub fn memory_budget(&self) -> u64 {
+        self.memory_budget_bytes.unwrap_or_else(|| machine_memory() / 2)
+    }
+}
+
+/// The ceilings of ceilings: 4 GiB is all that a memory can have, and the rest is beyond every use.
+const UNBOUNDED: Limits = Limits {
+    fuel: jobwright_core::limits::Fuel::Unlimited,
+    timeout_ms: 7 * 24 * 60 * 60 * 1000,
+    memory_bytes: 4 << 30,
+    output_bytes: 1 << 30,
+    log_bytes: 64 << 20,
+    tables: 10_000_000,
+    resources: 1_000_000,
+};
+
+/// The machine's memory, or the smaller one that its control group allows; 4 GiB if neither tells.
+fn machine_memory() -> u64 {
+    let text = |path| std::fs::read_to_string(path).ok();
+    let total = text("/proc/meminfo").and_then(|info| {
+        let line = info.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+    });
+    let group = text("/sys/fs/cgroup/memory.max").and_then(|max| max.trim().parse::<u64>().ok());
+    total.into_iter().chain(group).min().unwrap_or(4 << 30)
+}
+
+/// A duration as people write it: `30s`, `1h30m`, `14d`.
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+/// See [`duration`].
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span: Result<jiff::Span, _> = text.parse();
+    span.and_then(|span| {
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).and_then(Duration::try_from)
+    })
+    .map_err(|_| format!("`{text}` is not a duration: use 30s, 1h30m or 14d"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let error = toml::from_str::<Config>("wrokers = 3").expect_err("misspelt").to_string();
+        assert!(error.contains("wrokers"), "{error}");
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_and_nothing_else() {
+        let text = "workers = 3\n[limits]\nfuel = \"unlimited\"\n[retention]\ndiscarded = \"2d\"\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.workers.get(), 3);
+        assert_eq!(config.retention.discarded, Duration::from_secs(2 * 86_400));
+        let limits = config.limit_policy().unwrap().default;
+        assert_eq!(limits.fuel, jobwright_core::limits::Fuel::Unlimited);
+        assert_eq!(limits.timeout_ms, Limits::DEFAULT.timeout_ms);
+    }
+
+    #[test]
+    fn an_address_that_others_reach_demands_keys() {
+        let open = Config { listen: ([0, 0, 0, 0], 1).into(), ..Config::default() };
+        assert!(open.check().is_err());
+        assert!(Config { insecure_no_auth: true, ..open.clone() }.check().is_ok());
+        assert!(Config { api_keys: Some("keys".into()), ..open }.check().is_ok());
+        assert!(Config { listen: "[::1]:1".parse().unwrap(), ..Config::default() }.check().is_ok());
+    }
+
+    #[test]
+    fn a_default_above_its_ceiling_is_refused() {
+        let text = "[limits]\nmemory_bytes = 2000\n[ceilings]\nmemory_bytes = 1000\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert!(config.limit_policy().is_err());
+    }
+}

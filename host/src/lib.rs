@@ -1,0 +1,199 @@
+//! Jobwright: a job host for WebAssembly. This crate is the effects and the binary; the domain is
+//! `jobwright-core`.
+//!
+//! ```text
+//! POST /v1/jobs ─ api::jobs::create ─ the fields, each checked; the plugin's digest pinned; limits
+//!                                     completed, refused above the operator's ceilings
+//!    └ store::enqueue ─ a permit (a full queue is refused at once), a row, one commit for many
+//!        └ 202, when the commit is on disk
+//! dispatch::worker ─ waits for a free slot and memory, then claims
+//!    └ runtime::run ─ one fresh sandbox for each attempt ─ Outcome
+//!        └ core::retry::decide ─ Verdict ─ store::finish, fenced by the attempt's number
+//! dispatch::heartbeat renews and saves logs; dispatch::reaper takes back what a dead host held
+//! notify: hints to those who wait, beside the store; losing one costs time, never a job
+//! ```
+//!
+//! Arrows point one way: `main → cli → lib → api, dispatch, notify → core's traits ← store, runtime,
+//! registry`. A test holds the tree to it.
+
+pub mod api;
+pub mod cli;
+mod clock;
+pub mod config;
+mod data_dir;
+pub mod dispatch;
+pub mod notify;
+pub mod registry;
+pub mod runtime;
+pub mod store;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jobwright_core::{Clock, JobStore, PluginRegistry, Runtime};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub use self::clock::SystemClock;
+pub use self::config::Config;
+pub use self::data_dir::DataDir;
+
+use self::api::auth::ApiKeys;
+use self::api::browser::AllowedHosts;
+use self::api::{ApiSettings, App};
+use self::dispatch::{DispatchSettings, Dispatcher, RetentionSettings};
+use self::notify::{AnnouncingStore, Signals};
+use self::registry::DiskRegistry;
+use self::runtime::{RuntimeConfig, WasmRuntime};
+use self::store::memory::MemoryStore;
+use self::store::sqlite::SqliteStore;
+
+/// The four effects that a host is made of.
+pub struct Parts {
+    /// Where jobs are.
+    pub store: Arc<dyn JobStore>,
+    /// Where plugins are.
+    pub registry: Arc<dyn PluginRegistry>,
+    /// What runs them.
+    pub runtime: Arc<dyn Runtime>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A host that listens and does not answer yet.
+pub struct Host {
+    config: Config,
+    listener: TcpListener,
+    app: App,
+    dispatcher: Dispatcher,
+    /// Held until all is at rest.
+    _data: Option<DataDir>,
+}
+
+/// Makes a host of the parts that `config` names.
+///
+/// # Errors
+/// With a reason a person can act on: the configuration contradicts itself, the data directory is
+/// in use or unreadable, the address is taken.
+pub async fn build(config: Config) -> anyhow::Result<Host> {
+    config.check()?;
+    let data = DataDir::lock(&config.data)?;
+    let clock = Arc::new(SystemClock);
+    let store: Arc<dyn JobStore> = match config.store {
+        config::StoreChoice::Memory => Arc::new(MemoryStore::new(config.capacity())),
+        config::StoreChoice::Sqlite => {
+            Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
+        }
+    };
+    let registry = Arc::new(DiskRegistry::open(&data.path().join("plugins"))?);
+    let runtime = Arc::new(WasmRuntime::new(
+        RuntimeConfig {
+            slots: config.workers.get() as usize,
+            guest_threads: guest_threads(&config),
+            ceiling: config.limit_policy()?.ceiling,
+            cache_dir: Some(data.path().join("compiled")),
+            ..RuntimeConfig::default()
+        },
+        registry.clone(),
+    )?);
+    let mut host = assemble(config, Parts { store, registry, runtime, clock }).await?;
+    host._data = Some(data);
+    Ok(host)
+}
+
+/// Makes a host of the given parts.
+///
+/// # Errors
+/// If the address is taken, the API keys cannot be read, or the configuration contradicts itself.
+pub async fn assemble(config: Config, parts: Parts) -> anyhow::Result<Host> {
+    config.check()?;
+    let keys = config.api_keys.as_deref().map(ApiKeys::read).transpose()?.unwrap_or_default();
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let signals = Signals::new();
+    let store: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(parts.store, signals.clone()));
+    let limits = config.limit_policy()?;
+    let dispatcher = Dispatcher::new(
+        dispatch::Parts {
+            store: store.clone(),
+            runtime: parts.runtime.clone(),
+            clock: parts.clock.clone(),
+            signals: signals.clone(),
+        },
+        dispatch_settings(&config, limits.ceiling),
+    );
+    let app = App::new(
+        api::Parts {
+            store,
+            registry: parts.registry,
+            runtime: parts.runtime,
+            clock: parts.clock,
+            signals,
+        },
+        ApiSettings {
+            limits,
+            queue_capacity: config.queue.capacity,
+            payload_bytes: config.payload_bytes,
+            plugin_bytes: config.plugin_bytes,
+            keys,
+            allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
+        },
+    );
+    Ok(Host { config, listener, app, dispatcher, _data: None })
+}
+
+impl Host {
+    /// Where it listens; tells the port when the configuration says 0.
+    ///
+    /// # Errors
+    /// If the operating system does not tell.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// Answers requests and runs jobs until `stop`; then claims no more, gives running jobs the
+    /// grace period, releases the rest, and returns when all is written. Requests are answered
+    /// meanwhile: a job accepted then waits for the next start.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (stopping, is_stopping) = watch::channel(false);
+        let (stopped, mut is_stopped) = watch::channel(false);
+        let server =
+            tokio::spawn(api::server::serve(self.listener, api::router(self.app), async move {
+                drop(is_stopped.wait_for(|stopped| *stopped).await)
+            }));
+        let grace = self.config.shutdown_grace;
+        let dispatching = tokio::spawn(self.dispatcher.run(is_stopping, grace));
+        stop.await;
+        tracing::info!("stopping: no new attempts; running ones have {grace:?}");
+        stopping.send_replace(true);
+        for (part, task) in [("dispatcher", dispatching), ("server", server)] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the {part} broke");
+            }
+            stopped.send_replace(true);
+        }
+    }
+}
+
+fn guest_threads(config: &Config) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    config.guest_threads.map_or(cores, usize::from)
+}
+
+fn dispatch_settings(config: &Config, ceiling: jobwright_core::Limits) -> DispatchSettings {
+    DispatchSettings {
+        slots: config.workers.get(),
+        memory_bytes: config.memory_budget(),
+        lease: config.lease,
+        heartbeat: config.heartbeat,
+        poll: config.poll,
+        ceiling,
+        retention: RetentionSettings {
+            completed: config.retention.completed,
+            discarded: config.retention.discarded,
+        },
+    }
+}

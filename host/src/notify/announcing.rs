@@ -1,0 +1,144 @@
+//! A store that says what it did: any driver, with hints after each answer.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jobwright_core::attempt::Lease;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId, NewJob, QueueName};
+use jobwright_core::lifecycle::CancelRequest;
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::outcome::Output;
+use jobwright_core::queue::QueueCounts;
+use jobwright_core::store::{
+    AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
+    Redriven, Renewal, Retention, StoreError,
+};
+
+use super::Signals;
+
+/// See the module's text.
+pub struct AnnouncingStore {
+    store: Arc<dyn JobStore>,
+    signals: Arc<Signals>,
+}
+
+impl AnnouncingStore {
+    /// `store`, with hints to `signals`.
+    #[must_use]
+    pub fn new(store: Arc<dyn JobStore>, signals: Arc<Signals>) -> Self {
+        Self { store, signals }
+    }
+}
+
+#[async_trait]
+impl JobStore for AnnouncingStore {
+    async fn enqueue(
+        &self,
+        jobs: Vec<NewJob>,
+        now: Timestamp,
+    ) -> Result<Vec<Enqueued>, StoreError> {
+        let answers = self.store.enqueue(jobs, now).await?;
+        if answers.contains(&Enqueued::Inserted) {
+            self.signals.work.notify_one();
+        }
+        Ok(answers)
+    }
+
+    async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        self.store.claim(want, now).await
+    }
+
+    async fn renew(
+        &self,
+        leases: Vec<Lease>,
+        expires_at: Timestamp,
+    ) -> Result<Vec<Renewal>, StoreError> {
+        self.store.renew(leases, expires_at).await
+    }
+
+    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
+        let id = finish.lease.job;
+        let answer = self.store.finish(finish, now).await?;
+        match answer {
+            Finished::Recorded(state) if state.is_finalized() => self.signals.finalized(id),
+            // It waits for another attempt, perhaps one that is due before what workers know of.
+            Finished::Recorded(_) => self.signals.work.notify_one(),
+            Finished::LeaseLost => {}
+        }
+        Ok(answer)
+    }
+
+    async fn request_cancel(
+        &self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<Option<CancelRequest>, StoreError> {
+        let answer = self.store.request_cancel(id, now).await?;
+        match answer {
+            Some(CancelRequest::Cancelled) => self.signals.finalized(id),
+            Some(CancelRequest::Stopping) => self.signals.cancel(id),
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError> {
+        let answer = self.store.redrive(id, now).await?;
+        self.signals.work.notify_one();
+        Ok(answer)
+    }
+
+    async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError> {
+        let reclaimed = self.store.reclaim_expired(now, most).await?;
+        for id in &reclaimed {
+            // Over or due again: who waits looks at the store.
+            self.signals.finalized(*id);
+        }
+        self.signals.work.notify_one();
+        Ok(reclaimed)
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.store.get(id).await
+    }
+
+    async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
+        self.store.output(id).await
+    }
+
+    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
+        self.store.save_log(id, attempt, log).await
+    }
+
+    async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
+        self.store.logs(id).await
+    }
+
+    async fn list(
+        &self,
+        filter: JobFilter,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<JobPage, StoreError> {
+        self.store.list(filter, page, now).await
+    }
+
+    async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
+        self.store.counts(now).await
+    }
+
+    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {
+        self.store.set_paused(queue, paused).await?;
+        self.signals.work.notify_one();
+        Ok(())
+    }
+
+    async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
+        self.store.prune(retention, most).await
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        self.store.ready()
+    }
+}

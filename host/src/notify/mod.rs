@@ -1,0 +1,128 @@
+//! Who is to hear of what happened.
+//!
+//! Workers hear of work, waiters of a job's end, attempts of a request to stop. All of these are
+//! hints within one process. Losing one costs time, never a job: everyone who waits here also looks
+//! at the store now and then.
+
+mod announcing;
+mod waiters;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jobwright_core::attempt::Lease;
+use jobwright_core::job::JobId;
+use jobwright_core::log::LogBuffer;
+use jobwright_core::runtime::{Stop, StopReason};
+use tokio::sync::Notify;
+
+pub use self::announcing::AnnouncingStore;
+pub use self::waiters::{TooManyWaiters, Waiter, Waiters};
+
+/// The process's hints, shared by all who give and take them.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// A job may have become claimable, or a slot or memory free.
+    pub work: Notify,
+    /// A job was finalized, so there may be room for another.
+    pub room: Notify,
+    /// Who waits for which job's end.
+    pub waiters: Waiters,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    /// By job and number: one whose lease was lost may still run when the next begins.
+    attempts: BTreeMap<(JobId, u32), InFlight>,
+    /// Requests to stop that came between a claim and the start of its attempt.
+    early: HashSet<JobId>,
+}
+
+/// An attempt that this process makes.
+#[derive(Debug)]
+struct InFlight {
+    lease: Lease,
+    stop: Stop,
+    log: Arc<LogBuffer>,
+}
+
+/// Keeps an attempt among those in flight until dropped.
+#[derive(Debug)]
+pub struct Enlisted {
+    signals: Arc<Signals>,
+    key: (JobId, u32),
+}
+
+impl Signals {
+    /// No hints yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Counts an attempt among those in flight, so that it can be renewed and stopped.
+    pub fn enlist(self: &Arc<Self>, lease: Lease, stop: Stop, log: Arc<LogBuffer>) -> Enlisted {
+        let mut running = self.running();
+        if running.early.remove(&lease.job) {
+            stop.raise(StopReason::Cancelled);
+        }
+        let key = (lease.job, lease.attempt);
+        running.attempts.insert(key, InFlight { lease, stop, log });
+        Enlisted { signals: self.clone(), key }
+    }
+
+    /// Asks every attempt at `job` to stop because it was cancelled, also one that is just starting.
+    pub fn cancel(&self, job: JobId) {
+        let mut running = self.running();
+        let mut attempts = running.attempts.range((job, 0)..=(job, u32::MAX)).peekable();
+        if attempts.peek().is_none() {
+            running.early.insert(job);
+        } else {
+            attempts.for_each(|(_, attempt)| attempt.stop.raise(StopReason::Cancelled));
+        }
+    }
+
+    /// Asks the attempt that holds, or held, `lease` to stop.
+    pub fn stop(&self, lease: Lease, reason: StopReason) {
+        if let Some(attempt) = self.running().attempts.get(&(lease.job, lease.attempt)) {
+            attempt.stop.raise(reason);
+        }
+    }
+
+    /// Asks every attempt to stop.
+    pub fn stop_all(&self, reason: StopReason) {
+        self.running().attempts.values().for_each(|attempt| attempt.stop.raise(reason));
+    }
+
+    /// The leases in flight.
+    #[must_use]
+    pub fn leases(&self) -> Vec<Lease> {
+        self.running().attempts.values().map(|attempt| attempt.lease).collect()
+    }
+
+    /// The logs that are being written.
+    #[must_use]
+    pub fn logs(&self) -> Vec<(Lease, Arc<LogBuffer>)> {
+        self.running().attempts.values().map(|a| (a.lease, a.log.clone())).collect()
+    }
+
+    /// Tells that a job is over.
+    pub fn finalized(&self, job: JobId) {
+        self.running().early.remove(&job);
+        self.waiters.wake(job);
+        self.room.notify_waiters();
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Enlisted {
+    fn drop(&mut self) {
+        self.signals.running().attempts.remove(&self.key);
+        // Its slot and its memory are free.
+        self.signals.work.notify_one();
+    }
+}

@@ -1,0 +1,218 @@
+//! Compiled code on disk, so that a restart or a job after a while need not compile again.
+//!
+//! ```text
+//! <sha-256 of the plugin>-<profile>-<hash of the engine's settings>.bin
+//!     "jobwright code 1\n" · sha-256 of the rest (32 bytes) · wasmtime's artefact
+//! ```
+//!
+//! Owns the only place where machine code is taken from bytes. Invariant: those bytes come from our
+//! own compiler, either directly or through a file in a directory that only we can write, which is
+//! verified against its hash after it was read; nothing that a user supplied is ever loaded. A file
+//! that is missing, cut short, changed or of another wasmtime is as good as none.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use jobwright_core::clock::Clock as _;
+use jobwright_core::plugin::Digest;
+use tempfile::NamedTempFile;
+use wasmtime::{Engine, Module};
+
+use crate::clock::SystemClock;
+use crate::runtime::Profile;
+
+/// How much compiled code is kept when nobody says otherwise: some hundreds of large plugins.
+pub const DEFAULT_MOST_BYTES: u64 = 2 << 30;
+
+const MAGIC: &[u8] = b"jobwright code 1\n";
+const HEADER_BYTES: usize = MAGIC.len() + 32;
+
+/// The directory.
+#[derive(Debug)]
+pub(crate) struct CompiledCache {
+    directory: PathBuf,
+    most_bytes: u64,
+}
+
+/// Names one piece of compiled code: a plugin, and everything that its code depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CodeName(String);
+
+impl CodeName {
+    /// The name of what `engine` makes of the plugin `digest`. wasmtime's own version is part of
+    /// what is hashed.
+    pub(crate) fn new(digest: &Digest, profile: Profile, engine: &Engine) -> Self {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Self(format!("{}-{}-{:016x}.bin", digest.hex(), profile.word(), hasher.finish()))
+    }
+}
+
+impl CompiledCache {
+    /// Opens or makes `directory`, which must be on a disk of this machine.
+    ///
+    /// # Errors
+    /// If it cannot be made or kept from others.
+    pub(crate) fn open(directory: PathBuf, most_bytes: u64) -> anyhow::Result<Self> {
+        make_private(&directory)
+            .with_context(|| format!("cannot use {} for compiled code", directory.display()))?;
+        Ok(Self { directory, most_bytes })
+    }
+
+    /// The code with this name and its length, if it is here and whole.
+    pub(crate) fn load(&self, name: &CodeName, engine: &Engine) -> Option<(Module, u64)> {
+        let path = self.directory.join(&name.0);
+        let file = match read(&path) {
+            Ok(file) => file?,
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "cannot read compiled code");
+                return None;
+            }
+        };
+        let module = verified(&file).and_then(|artefact| module(engine, artefact).ok());
+        if module.is_none() {
+            tracing::warn!(path = %path.display(), "compiled code is damaged: compiling again");
+        }
+        module.map(|module| (module, (file.len() - HEADER_BYTES) as u64))
+    }
+
+    /// Keeps `artefact`, and removes what was not used for longest if there is too much.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn store(&self, name: &CodeName, artefact: &[u8]) -> io::Result<()> {
+        let mut file = NamedTempFile::new_in(&self.directory)?;
+        file.write_all(MAGIC)?;
+        file.write_all(Digest::of(artefact).as_bytes())?;
+        file.write_all(artefact)?;
+        // Not synced: what a crash leaves of it does not match its hash.
+        file.persist(self.directory.join(&name.0))?;
+        self.evict()
+    }
+
+    fn evict(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let about = entry.metadata()?;
+            files.push((about.modified()?, about.len(), entry.path()));
+        }
+        files.sort();
+        let mut held: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, path) in files {
+            if held <= self.most_bytes {
+                break;
+            }
+            remove(&path)?;
+            held -= bytes;
+        }
+        Ok(())
+    }
+}
+
+/// The module in an artefact that [`crate::runtime`]'s compiler has just made, or that was verified.
+pub(crate) fn module(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Module> {
+    // SAFETY: `artefact` is what `Engine::precompile_module` made, unchanged: it comes from our
+    // compiler in this process, or from a file in our private directory whose hash matched after it
+    // had been read into memory that nobody else can write. wasmtime itself refuses what was made by
+    // another version or under other settings.
+    #[expect(unsafe_code, reason = "the one place that turns bytes into machine code")]
+    unsafe {
+        Module::deserialize(engine, artefact)
+    }
+}
+
+/// The file's bytes, if there is one. Marks it as used.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    // Best effort: if the mark fails, the file is only removed earlier than it might be.
+    let _ = file.set_modified(SystemTime::from(SystemClock.now()));
+    Ok(Some(bytes))
+}
+
+fn verified(file: &[u8]) -> Option<&[u8]> {
+    let (hash, artefact) = file.strip_prefix(MAGIC)?.split_at_checked(32)?;
+    (Digest::of(artefact).as_bytes() == hash).then_some(artefact)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn make_private(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn make_private(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).create(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> CodeName {
+        CodeName(text.to_owned())
+    }
+
+    #[test]
+    fn only_a_whole_file_is_verified() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = CompiledCache::open(directory.path().join("code"), 1_000).unwrap();
+        cache.store(&name("a"), b"machine code").unwrap();
+        let mut file = read(&cache.directory.join("a")).unwrap().unwrap();
+        assert_eq!(verified(&file), Some(b"machine code".as_slice()));
+        for cut in 0..file.len() {
+            assert_eq!(verified(&file[..cut]), None, "{cut}");
+        }
+        file[HEADER_BYTES] ^= 1;
+        assert_eq!(verified(&file), None);
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = CompiledCache::open(directory.path().join("code"), 400).unwrap();
+        let age = |text: &str, seconds: u64| {
+            let file = File::options().write(true).open(cache.directory.join(text)).unwrap();
+            let when = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            file.set_modified(when).unwrap();
+        };
+        for (index, text) in ["a", "b", "c"].into_iter().enumerate() {
+            cache.store(&name(text), &[0; 60]).unwrap();
+            age(text, index as u64);
+        }
+        age("a", 10);
+        cache.store(&name("d"), &[0; 60]).unwrap();
+        let kept = ["a", "b", "c", "d"].map(|text| cache.directory.join(text).exists());
+        assert_eq!(kept, [true, false, true, true]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_directory_is_ours_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("code");
+        fs::create_dir(&path).unwrap();
+        CompiledCache::open(path.clone(), 1).unwrap();
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}

@@ -1,0 +1,134 @@
+//! The registry's files, and how they are written so that a crash leaves nothing half there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use jobwright_core::plugin::{Digest, Plugin, PluginName};
+use jobwright_core::registry::RegistryError;
+
+/// The two folders of a registry.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    wasm: PathBuf,
+    index: PathBuf,
+}
+
+impl Files {
+    /// Makes the folders if they are not there.
+    pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
+        let files = Self { wasm: directory.join("wasm"), index: directory.join("index") };
+        for folder in [&files.wasm, &files.index] {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        }
+        Ok(files)
+    }
+
+    /// Every plugin that has an index.
+    pub(super) fn load(&self) -> anyhow::Result<BTreeMap<PluginName, Plugin>> {
+        let mut plugins = BTreeMap::new();
+        for path in list(&self.index)? {
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let read = || -> anyhow::Result<Plugin> {
+                let plugin: Plugin = serde_json::from_slice(&fs::read(&path)?)?;
+                let named = path.file_stem().is_some_and(|stem| stem == plugin.name.as_str());
+                named.then_some(plugin).ok_or_else(|| anyhow!("it is of another plugin"))
+            };
+            let plugin = read()
+                .with_context(|| format!("the plugin index {} is unreadable", path.display()))?;
+            plugins.insert(plugin.name.clone(), plugin);
+        }
+        Ok(plugins)
+    }
+
+    /// Removes what a crash left: temporary files, and bytes that no index names.
+    pub(super) fn remove_orphans(
+        &self,
+        plugins: &BTreeMap<PluginName, Plugin>,
+    ) -> anyhow::Result<()> {
+        let versions = plugins.values().flat_map(|plugin| &plugin.versions);
+        let named: BTreeSet<PathBuf> = versions.map(|v| self.wasm_path(&v.digest)).collect();
+        let bytes = list(&self.wasm)?.into_iter().filter(|path| !named.contains(path));
+        let is_index = |path: &PathBuf| path.extension().is_some_and(|e| e == "json");
+        let indexes = list(&self.index)?.into_iter().filter(|path| !is_index(path));
+        for path in bytes.chain(indexes) {
+            tracing::info!(path = %path.display(), "removing what an unfinished upload left");
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Stores bytes under their digest.
+    pub(super) fn write_wasm(&self, digest: &Digest, wasm: &[u8]) -> Result<(), RegistryError> {
+        write(&self.wasm_path(digest), wasm).map_err(|e| failed("store the plugin", e))
+    }
+
+    /// The bytes with this digest, verified.
+    pub(super) fn read_wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {
+        let bytes = match fs::read(self.wasm_path(digest)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("read the plugin", error)),
+        };
+        let found = Digest::of(&bytes);
+        if found == *digest {
+            Ok(Some(bytes.into()))
+        } else {
+            Err(RegistryError::Corrupt { digest: *digest, found })
+        }
+    }
+
+    /// Removes the bytes with this digest.
+    pub(super) fn remove_wasm(&self, digest: &Digest) -> Result<(), RegistryError> {
+        fs::remove_file(self.wasm_path(digest)).map_err(|e| failed("remove the plugin", e))
+    }
+
+    /// Writes a plugin's index; removes it if no version is left.
+    pub(super) fn write_index(&self, plugin: &Plugin) -> Result<(), RegistryError> {
+        let path = self.index.join(format!("{}.json", plugin.name));
+        let written = if plugin.versions.is_empty() {
+            fs::remove_file(&path).and_then(|()| sync_folder(&path))
+        } else {
+            serde_json::to_vec_pretty(plugin)
+                .map_err(io::Error::from)
+                .and_then(|json| write(&path, &json))
+        };
+        written.map_err(|e| failed("write the plugin's index", e))
+    }
+
+    fn wasm_path(&self, digest: &Digest) -> PathBuf {
+        self.wasm.join(format!("{}.wasm", digest.hex()))
+    }
+}
+
+fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
+    });
+    entries.with_context(|| format!("cannot read the folder {}", folder.display()))
+}
+
+/// Writes a file entirely or not at all, and on disk when this returns.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    sync_folder(path)
+}
+
+/// Makes the name of a file durable, as `sync_all` makes its bytes.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn failed(action: &str, source: io::Error) -> RegistryError {
+    RegistryError::Io { action: action.to_owned(), source }
+}

@@ -1,0 +1,95 @@
+//! Plugins on disk: bytes named by their digest, and one small index file for each plugin.
+//!
+//! ```text
+//! plugins/wasm/<sha-256>.wasm     written once, never changed
+//! plugins/index/<name>.json       the plugin's settings and versions
+//! ```
+//!
+//! Every write goes to a temporary file, is synced and renamed, the bytes before the index that
+//! names them: a crash leaves at most bytes that no index names, and those go at the next start.
+
+pub mod compiled;
+mod files;
+mod shelf;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
+use jobwright_core::registry::{
+    NotFound, PluginRegistry, Published, RegistryError, Resolved, Upload,
+};
+
+use self::shelf::Shelf;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct DiskRegistry {
+    shelf: Arc<Shelf>,
+}
+
+impl DiskRegistry {
+    /// Opens or makes the registry in `directory`, which the caller has locked.
+    ///
+    /// # Errors
+    /// With a reason a person can act on, if the directory cannot be used or an index not be read.
+    pub fn open(directory: &Path) -> anyhow::Result<Self> {
+        Ok(Self { shelf: Arc::new(Shelf::open(directory)?) })
+    }
+
+    /// Works on a blocking thread, where it is done to its end even if the caller goes away.
+    async fn work<A: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shelf) -> Result<A, RegistryError> + Send + 'static,
+    ) -> Result<A, RegistryError> {
+        let shelf = self.shelf.clone();
+        tokio::task::spawn_blocking(move || work(&shelf)).await.unwrap_or_else(|broken| {
+            Err(RegistryError::Io { action: "go on".to_owned(), source: broken.into() })
+        })
+    }
+}
+
+#[async_trait]
+impl PluginRegistry for DiskRegistry {
+    async fn publish(&self, upload: Upload, now: Timestamp) -> Result<Published, RegistryError> {
+        self.work(move |shelf| shelf.publish(upload, now)).await
+    }
+
+    fn resolve(&self, reference: &PluginRef) -> Result<Resolved, NotFound> {
+        self.shelf.resolve(reference)
+    }
+
+    fn get(&self, name: &PluginName) -> Option<Plugin> {
+        self.shelf.get(name)
+    }
+
+    fn list(&self, after: Option<&PluginName>, most: usize) -> Vec<Plugin> {
+        self.shelf.list(after, most)
+    }
+
+    async fn configure(
+        &self,
+        name: &PluginName,
+        settings: PluginSettings,
+    ) -> Result<Option<Plugin>, RegistryError> {
+        let name = name.clone();
+        self.work(move |shelf| shelf.configure(&name, settings)).await
+    }
+
+    async fn remove(
+        &self,
+        name: &PluginName,
+        version: Option<&Version>,
+    ) -> Result<bool, RegistryError> {
+        let (name, version) = (name.clone(), version.cloned());
+        self.work(move |shelf| shelf.remove(&name, version.as_ref())).await
+    }
+
+    async fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {
+        let digest = *digest;
+        self.work(move |shelf| shelf.wasm(&digest)).await
+    }
+}

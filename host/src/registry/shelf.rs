@@ -1,0 +1,186 @@
+//! The plugins in memory, over their files: reads are from memory, changes go to disk first.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::plugin::{
+    Digest, Plugin, PluginName, PluginRef, PluginSettings, PluginVersion, Version,
+};
+use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
+
+use super::files::Files;
+
+/// The most versions of all plugins: some thousand plugins with some versions each. Every one is
+/// an entry in memory.
+const MAX_VERSIONS: usize = 10_000;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    files: Files,
+    plugins: RwLock<BTreeMap<PluginName, Plugin>>,
+    /// Held over each change, from reading what there is to having written what there is then.
+    changing: Mutex<()>,
+}
+
+impl Shelf {
+    /// Reads what is there, and removes what a crash left.
+    pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
+        let files = Files::open(directory)?;
+        let plugins = files.load()?;
+        files.remove_orphans(&plugins)?;
+        Ok(Self { files, plugins: RwLock::new(plugins), changing: Mutex::default() })
+    }
+
+    fn plugins(&self) -> RwLockReadGuard<'_, BTreeMap<PluginName, Plugin>> {
+        self.plugins.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a changed plugin, then shows it; one without versions goes.
+    fn replace(&self, plugin: Plugin) -> Result<(), RegistryError> {
+        self.files.write_index(&plugin)?;
+        let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
+        if plugin.versions.is_empty() {
+            plugins.remove(&plugin.name);
+        } else {
+            plugins.insert(plugin.name.clone(), plugin);
+        }
+        Ok(())
+    }
+
+    fn is_referenced(&self, digest: &Digest) -> bool {
+        self.plugins().values().flat_map(|plugin| &plugin.versions).any(|v| &v.digest == digest)
+    }
+
+    /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
+    pub(super) fn publish(
+        &self,
+        upload: Upload,
+        now: Timestamp,
+    ) -> Result<Published, RegistryError> {
+        let digest = Digest::of(&upload.wasm);
+        let version = upload.version.unwrap_or_else(|| Version::from_digest(&digest));
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut plugin = self.get(&upload.name).unwrap_or_else(|| Plugin {
+            name: upload.name,
+            settings: PluginSettings::default(),
+            versions: vec![],
+        });
+        if let Some(there) = plugin.versions.iter().find(|v| v.version == version) {
+            let there = there.clone();
+            return Ok(if there.digest == digest {
+                Published::Unchanged(there)
+            } else {
+                Published::Conflict(there)
+            });
+        }
+        let held: usize = self.plugins().values().map(|plugin| plugin.versions.len()).sum();
+        if held >= MAX_VERSIONS {
+            return Err(RegistryError::Full { held });
+        }
+        let size_bytes = upload.wasm.len() as u64;
+        self.files.write_wasm(&digest, &upload.wasm)?;
+        let created = PluginVersion {
+            version,
+            digest,
+            size_bytes,
+            created_at: now,
+            inspection: upload.inspection,
+        };
+        plugin.versions.push(created.clone());
+        self.replace(plugin)?;
+        Ok(Published::Created(created))
+    }
+
+    /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
+    pub(super) fn resolve(&self, reference: &PluginRef) -> Result<Resolved, NotFound> {
+        let plugins = self.plugins();
+        let plugin =
+            plugins.get(&reference.name).ok_or_else(|| NotFound::Plugin(reference.name.clone()))?;
+        let version = plugin.select(&reference.selector).ok_or_else(|| NotFound::Version {
+            reference: reference.clone(),
+            installed: installed(plugin),
+        })?;
+        Ok(Resolved { version: version.clone(), settings: plugin.settings.clone() })
+    }
+
+    /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
+    pub(super) fn get(&self, name: &PluginName) -> Option<Plugin> {
+        self.plugins().get(name).cloned()
+    }
+
+    /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
+    pub(super) fn list(&self, after: Option<&PluginName>, most: usize) -> Vec<Plugin> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let plugins = self.plugins();
+        plugins
+            .range::<PluginName, _>((start, Bound::Unbounded))
+            .take(most)
+            .map(|(_, plugin)| plugin.clone())
+            .collect()
+    }
+
+    /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
+    pub(super) fn configure(
+        &self,
+        name: &PluginName,
+        settings: PluginSettings,
+    ) -> Result<Option<Plugin>, RegistryError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut plugin) = self.get(name) else { return Ok(None) };
+        plugin.settings = settings;
+        self.replace(plugin.clone())?;
+        Ok(Some(plugin))
+    }
+
+    /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
+    pub(super) fn remove(
+        &self,
+        name: &PluginName,
+        version: Option<&Version>,
+    ) -> Result<bool, RegistryError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut plugin) = self.get(name) else { return Ok(false) };
+        let goes = |v: &PluginVersion| version.is_none_or(|version| &v.version == version);
+        let (gone, kept): (Vec<_>, Vec<_>) = plugin.versions.into_iter().partition(goes);
+        plugin.versions = kept;
+        if gone.is_empty() {
+            return Ok(false);
+        }
+        if plugin
+            .settings
+            .default_version
+            .as_ref()
+            .is_some_and(|pinned| plugin.versions.iter().all(|v| &v.version != pinned))
+        {
+            plugin.settings.default_version = None;
+        }
+        self.replace(plugin)?;
+        for version in gone {
+            if !self.is_referenced(&version.digest) {
+                self.files.remove_wasm(&version.digest)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
+    pub(super) fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {
+        self.files.read_wasm(digest)
+    }
+}
+
+/// The versions of a plugin for a message: the latest few.
+fn installed(plugin: &Plugin) -> String {
+    const SHOWN: usize = 5;
+    let latest = plugin.versions.iter().rev();
+    let mut names: Vec<_> = latest.take(SHOWN).map(|v| v.version.to_string()).collect();
+    if plugin.versions.len() > SHOWN {
+        names.push(format!("{} more", plugin.versions.len() - SHOWN));
+    }
+    names.join(", ")
+}

@@ -1,0 +1,171 @@
+//! What an ending means: from what wasmtime says, and what the host remembers, to an [`Outcome`].
+//!
+//! Pure. Invariant, in this order: what the host decided (stop, time, output), a limit that wasmtime
+//! enforced (fuel, stack, resources), a refusal of memory or tables that the guest did not survive,
+//! and only then what the guest itself said.
+
+use jobwright_core::attempt::Attempt;
+use jobwright_core::limits::{Fuel, Limit, Limits, show_bytes};
+use jobwright_core::name::shorten;
+use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint};
+use jobwright_core::runtime::StopReason;
+use wasmtime::{Error, Trap, WasmBacktrace};
+use wasmtime_wasi::{I32Exit, ResourceTableError};
+
+use super::engine::GUEST_STACK_BYTES;
+use super::limiter::Refusal;
+use super::meter::Halt;
+use super::stdio::{OutputBuffer, OutputFull};
+use super::trap;
+
+/// What the host remembers of an attempt that ended.
+pub(super) struct Evidence<'a> {
+    pub(super) attempt: &'a Attempt,
+    pub(super) refused: Option<Refusal>,
+    pub(super) output: &'a OutputBuffer,
+}
+
+/// The host stopped the guest.
+pub(super) fn halted(halt: Halt, limits: &Limits) -> Outcome {
+    match halt {
+        Halt::Stopped(reason) => stopped(reason),
+        Halt::Deadline => {
+            exceeded(Limit::Time, format!("time limit {} ms exceeded", limits.timeout_ms))
+        }
+    }
+}
+
+/// The signal was raised.
+pub(super) fn stopped(reason: StopReason) -> Outcome {
+    match reason {
+        StopReason::Cancelled => Outcome::Cancelled,
+        StopReason::Interrupted => Outcome::Interrupted,
+    }
+}
+
+/// The guest returned.
+pub(super) fn returned(evidence: &Evidence<'_>) -> Outcome {
+    if evidence.output.exceeded() {
+        return output_exceeded(evidence);
+    }
+    let declared = evidence.attempt.job.spec.output_type.as_deref();
+    Outcome::Succeeded { output: Output::new(evidence.output.take_bytes(), declared) }
+}
+
+/// The guest ended in any other way, or could not be made.
+pub(super) fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
+    let limits = &evidence.attempt.limits;
+    if evidence.output.exceeded() || error.is::<OutputFull>() {
+        return output_exceeded(evidence);
+    }
+    let exit = error.downcast_ref::<I32Exit>();
+    if let Some(I32Exit(0)) = exit {
+        return returned(evidence);
+    }
+    if let Some((limit, message)) = enforced(error, limits) {
+        return with_frames(exceeded(limit, message), error);
+    }
+    if let Some(refusal) = evidence.refused {
+        return with_frames(exceeded(refusal.limit, refused(refusal, limits)), error);
+    }
+    match exit {
+        Some(I32Exit(code)) => exited(*code, evidence),
+        None => with_frames(Outcome::Trapped { error: trap::describe(error) }, error),
+    }
+}
+
+/// The limit that wasmtime itself enforced.
+fn enforced(error: &Error, limits: &Limits) -> Option<(Limit, String)> {
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+        let message = format!("resource limit {} handles exceeded", limits.resources);
+        return Some((Limit::Resources, message));
+    }
+    match (error.downcast_ref::<Trap>()?, limits.fuel) {
+        (Trap::OutOfFuel, Fuel::Units(units)) => {
+            Some((Limit::Fuel, format!("fuel limit {units} exceeded")))
+        }
+        (Trap::StackOverflow, _) => {
+            let most = show_bytes(GUEST_STACK_BYTES as u64);
+            Some((Limit::Stack, format!("stack limit {most} exceeded")))
+        }
+        _ => None,
+    }
+}
+
+fn refused(refusal: Refusal, limits: &Limits) -> String {
+    let Refusal { limit, wanted } = refusal;
+    match limit {
+        Limit::Tables => format!(
+            "tables limit {} elements exceeded: growth to {wanted} elements was refused",
+            limits.tables
+        ),
+        _ => format!(
+            "memory limit {} exceeded: growth to {} was refused",
+            show_bytes(limits.memory_bytes),
+            show_bytes(wanted)
+        ),
+    }
+}
+
+fn output_exceeded(evidence: &Evidence<'_>) -> Outcome {
+    let message = format!(
+        "output limit {} exceeded: at least {} were written",
+        show_bytes(evidence.attempt.limits.output_bytes),
+        show_bytes(evidence.output.tried())
+    );
+    exceeded(Limit::Output, message)
+}
+
+fn exceeded(limit: Limit, message: String) -> Outcome {
+    Outcome::LimitExceeded { limit, error: AttemptError::new(&limit.to_string(), message) }
+}
+
+fn with_frames(mut outcome: Outcome, source: &Error) -> Outcome {
+    if let Outcome::Trapped { error } | Outcome::LimitExceeded { error, .. } = &mut outcome
+        && let Some(frames) = source.downcast_ref::<WasmBacktrace>()
+    {
+        *error = error.clone().with_backtrace(trap::show_frames(frames));
+    }
+    outcome
+}
+
+/// The guest said so itself, in the codes of BSD's `sysexits.h`.
+fn exited(code: i32, evidence: &Evidence<'_>) -> Outcome {
+    let (meaning, retry) = match code {
+        64 => (" (usage error)", RetryHint::Never),
+        65 => (" (data error)", RetryHint::Never),
+        66 => (" (no input)", RetryHint::Backoff),
+        69 => (" (service unavailable)", RetryHint::Backoff),
+        70 => (" (internal error)", RetryHint::Backoff),
+        75 => (" (temporary failure)", RetryHint::Backoff),
+        78 => (" (configuration error)", RetryHint::Backoff),
+        _ => ("", RetryHint::Backoff),
+    };
+    let mut message = format!("exited with {code}{meaning}");
+    if let Some(line) = last_line(&evidence.attempt.log.snapshot().bytes) {
+        message.push_str(": ");
+        message.push_str(&line);
+    }
+    Outcome::Failed { error: AttemptError::new("exit_code", message), retry }
+}
+
+/// The last line of a log that says something.
+fn last_line(log: &[u8]) -> Option<String> {
+    let line = log.rsplit(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty())?;
+    // Four bytes hold any character, and 80 of them are shown.
+    let shown = &line.trim_ascii()[..line.trim_ascii().len().min(4 * 81)];
+    Some(shorten(&String::from_utf8_lossy(shown)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_line;
+
+    #[test]
+    fn the_last_line_that_says_something_is_shown() {
+        assert_eq!(last_line(b""), None);
+        assert_eq!(last_line(b"\n \n"), None);
+        assert_eq!(last_line(b"one\ntwo\r\n\n").as_deref(), Some("two"));
+        assert_eq!(last_line(b"a\x1b[31m").as_deref(), Some("a\\u{1b}[31m"));
+    }
+}

@@ -1,0 +1,225 @@
+//! wasmtime's engines: how code is generated, and where instances live.
+//!
+//! Owns the two [`Profile`]s of code and their settings; not the code itself. Invariants: all code
+//! runs under epochs; the pool of an engine always has room for as many attempts as the runtime lets
+//! in, so that no attempt fails for want of a slot.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jobwright_core::limits::{Fuel, Limits};
+use wasmtime::error::Context as _;
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, Linker, OperatorCost,
+    PoolingAllocationConfig, VariableOperatorCost, WasmBacktraceDetails,
+};
+
+use super::epoch::Ticker;
+use super::instance::Guest;
+use super::limiter::{MAX_MEMORIES, MAX_TABLES};
+use super::{Allocator, abi};
+
+/// What a guest's own calls may take of the stack; what is left of [`STACK_BYTES`] is the host's.
+pub(super) const GUEST_STACK_BYTES: usize = 512 << 10;
+
+/// The stack of an attempt: wasmtime's default, of which host calls get 1.5 MiB.
+const STACK_BYTES: usize = 2 << 20;
+
+/// What WebAssembly with 32-bit addresses can address, and so what is reserved for each memory: then
+/// no access needs a check, because whatever is beyond faults.
+const RESERVED_BYTES: u64 = 4 << 30;
+
+/// What an instance takes beside its memories and tables: globals, functions, types. Programs
+/// compiled from Go or C# come close to one MiB.
+const INSTANCE_BYTES: usize = 10 << 20;
+
+/// Kept in memory of each slot that was used, so that the next attempt finds its pages mapped. It
+/// pays for itself (measured: twice the small jobs per second); 64 slots take 64 MiB.
+const RESIDENT_BYTES: usize = 1 << 20;
+
+/// The same for each table and each stack.
+const RESIDENT_SMALL_BYTES: usize = 64 << 10;
+
+/// How many slots are given back to the system at once: one call for eight.
+const DECOMMIT_BATCH: usize = 8;
+
+/// Frames of a backtrace: beyond that it is recursion.
+const FRAMES: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+
+/// How code is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Profile {
+    /// With fuel and epochs.
+    Fuel,
+    /// With epochs only.
+    Epochs,
+}
+
+impl Profile {
+    /// The profile that a job with this limit needs.
+    pub(super) fn of(fuel: Fuel) -> Self {
+        match fuel {
+            Fuel::Units(_) => Self::Fuel,
+            Fuel::Unlimited => Self::Epochs,
+        }
+    }
+
+    /// A word for file names.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Fuel => "fuel",
+            Self::Epochs => "epochs",
+        }
+    }
+}
+
+/// What the pool of each engine must hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Attempts at one time.
+    pub(super) attempts: usize,
+    /// The most that one may use.
+    pub(super) ceiling: Limits,
+}
+
+/// An engine with what the host offers to its guests.
+pub(super) struct Machine {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<Guest>,
+}
+
+/// The engines, of which the second is made when the first job needs it.
+pub(super) struct Engines {
+    shape: Shape,
+    allocator: Allocator,
+    ticker: Arc<Ticker>,
+    fuel: Arc<Machine>,
+    epochs: Mutex<Option<Arc<Machine>>>,
+}
+
+impl Engines {
+    /// Makes the first engine.
+    ///
+    /// # Errors
+    /// If this machine cannot run guests, or not in the way that `allocator` demands.
+    pub(super) fn new(
+        shape: Shape,
+        allocator: Allocator,
+        ticker: Arc<Ticker>,
+    ) -> anyhow::Result<Self> {
+        let fuel = Arc::new(machine(Profile::Fuel, &shape, allocator)?);
+        ticker.add(&fuel.engine);
+        Ok(Self { shape, allocator, ticker, fuel, epochs: Mutex::default() })
+    }
+
+    /// The engine for code of this profile.
+    ///
+    /// # Errors
+    /// If it has to be made and cannot.
+    pub(super) fn machine(&self, profile: Profile) -> anyhow::Result<Arc<Machine>> {
+        if profile == Profile::Fuel {
+            return Ok(self.fuel.clone());
+        }
+        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = &*epochs {
+            return Ok(made.clone());
+        }
+        let made = Arc::new(machine(profile, &self.shape, self.allocator)?);
+        self.ticker.add(&made.engine);
+        Ok(epochs.insert(made).clone())
+    }
+
+    /// The engine that always is.
+    pub(super) fn first(&self) -> &Machine {
+        &self.fuel
+    }
+}
+
+fn machine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::Result<Machine> {
+    let engine = engine(profile, shape, allocator)?;
+    let mut linker = Linker::new(&engine);
+    abi::link(&mut linker).context("cannot offer host functions")?;
+    Ok(Machine { engine, linker })
+}
+
+fn engine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::Result<Engine> {
+    if allocator != Allocator::OnDemand {
+        // All address space is reserved here, so that making the engine is the probe.
+        let made = Engine::new(config(profile).allocation_strategy(pool(shape)));
+        match (made, allocator) {
+            (Ok(engine), _) => return Ok(engine),
+            (Err(error), Allocator::Pooling) => {
+                return Err(error.context(format!(
+                    "cannot reserve address space for {} guests; {REMEDY}",
+                    shape.attempts
+                )));
+            }
+            (Err(error), _) => tracing::warn!(
+                guests = shape.attempts,
+                error = format!("{error:#}"),
+                "cannot reserve address space for a pool of guests: each attempt will allocate for \
+                 itself, which is several times slower for short jobs; {REMEDY}"
+            ),
+        }
+    }
+    Engine::new(&config(profile)).context("cannot make an engine for guests")
+}
+
+const REMEDY: &str = "raise the limit on address space (`ulimit -v`, RLIMIT_AS, a container's \
+                      memory policy, vm.overcommit_memory=2) or lower `--workers`";
+
+/// Everything that shapes the generated code: two engines with the same answer share compiled code.
+fn config(profile: Profile) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .consume_fuel(profile == Profile::Fuel)
+        .operator_cost(costs())
+        .max_wasm_stack(GUEST_STACK_BYTES)
+        .async_stack_size(STACK_BYTES)
+        .memory_reservation(RESERVED_BYTES)
+        .memory_init_cow(true)
+        // Threads, GC and exceptions are not even compiled into wasmtime here.
+        .shared_memory(false)
+        .wasm_memory64(false)
+        .wasm_gc(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_stack_switching(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_backtrace_max_frames(Some(FRAMES))
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // Only for debuggers and profilers outside of wasmtime. Registering it slows down with
+        // every module that is loaded, and a host loads thousands; Windows cannot do without.
+        .native_unwind_info(cfg!(windows));
+    config
+}
+
+/// As by default, and memory that grows is charged: the system zeroes its pages at first use. 255 a
+/// page is the most that wasmtime takes.
+fn costs() -> OperatorCost {
+    let variable = VariableOperatorCost { memory_grow_per_page: u8::MAX, ..Default::default() };
+    OperatorCost { variable, ..OperatorCost::new() }
+}
+
+fn pool(shape: &Shape) -> InstanceAllocationStrategy {
+    let attempts = u32::try_from(shape.attempts).unwrap_or(u32::MAX);
+    let memory_bytes = shape.ceiling.memory_bytes.min(RESERVED_BYTES);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(attempts)
+        .total_stacks(attempts)
+        .total_memories(attempts.saturating_mul(MAX_MEMORIES))
+        .max_memories_per_module(MAX_MEMORIES)
+        .max_memory_size(usize::try_from(memory_bytes).unwrap_or(usize::MAX))
+        .total_tables(attempts.saturating_mul(MAX_TABLES))
+        .max_tables_per_module(MAX_TABLES)
+        .table_elements(usize::try_from(shape.ceiling.tables).unwrap_or(usize::MAX))
+        .max_core_instance_size(INSTANCE_BYTES)
+        .max_unused_warm_slots(attempts)
+        .decommit_batch_size(DECOMMIT_BATCH)
+        .linear_memory_keep_resident(RESIDENT_BYTES)
+        .table_keep_resident(RESIDENT_SMALL_BYTES)
+        .async_stack_keep_resident(RESIDENT_SMALL_BYTES)
+        // Linux 6.7 and later tell which pages were written; elsewhere all are cleared.
+        .pagemap_scan(Enabled::Auto);
+    InstanceAllocationStrategy::Pooling(pool)
+}

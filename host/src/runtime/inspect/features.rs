@@ -1,0 +1,76 @@
+//! Which parts of WebAssembly this host has, and which one an upload lacks.
+//!
+//! Invariant: [`ours`] is what the engines compile; a test compares the two.
+
+use jobwright_core::name::shorten;
+use jobwright_core::runtime::Unusable;
+use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
+
+/// What an upload may ask for in vain, with the name that people know.
+const MISSING: [(WasmFeatures, &str); 10] = [
+    (WasmFeatures::THREADS, "threads"),
+    (WasmFeatures::SHARED_EVERYTHING_THREADS, "shared-everything threads"),
+    (WasmFeatures::MEMORY64, "64-bit memories (memory64)"),
+    (WasmFeatures::EXCEPTIONS, "exceptions"),
+    (WasmFeatures::LEGACY_EXCEPTIONS, "legacy exceptions"),
+    (WasmFeatures::FUNCTION_REFERENCES, "typed function references"),
+    (WasmFeatures::GC.union(WasmFeatures::GC_TYPES), "garbage collection (GC)"),
+    (WasmFeatures::CUSTOM_PAGE_SIZES, "custom page sizes"),
+    (WasmFeatures::STACK_SWITCHING, "stack switching"),
+    (WasmFeatures::WIDE_ARITHMETIC, "wide arithmetic"),
+];
+
+/// What the engines compile.
+pub(super) fn ours() -> WasmFeatures {
+    let mut features = WasmFeatures::WASM3;
+    for (missing, _) in MISSING {
+        features.remove(missing);
+    }
+    features
+}
+
+/// Validates `wasm` as the engines will.
+pub(super) fn check(wasm: &[u8]) -> Result<(), Unusable> {
+    let Err(error) = validate(wasm, ours()) else { return Ok(()) };
+    match needed(wasm, &error) {
+        Some(name) => Err(Unusable::new(
+            "needs_feature",
+            format!(
+                "it needs {name}, which this host does not have: {} at offset {:#x}; it has \
+                 WebAssembly 2.0 with SIMD, multiple memories, tail calls and extended constants",
+                shorten(error.message()),
+                error.offset()
+            ),
+        )),
+        None => Err(invalid(&error)),
+    }
+}
+
+/// The answer for what is no valid module.
+pub(super) fn invalid(error: &BinaryReaderError) -> Unusable {
+    let message = shorten(error.message());
+    let offset = error.offset();
+    Unusable::new("invalid_wasm", format!("it is damaged: {message} at offset {offset:#x}"))
+}
+
+/// The feature without which validation stops where it did.
+fn needed(wasm: &[u8], error: &BinaryReaderError) -> Option<&'static str> {
+    let everything = MISSING.iter().fold(ours(), |all, (missing, _)| all.union(*missing));
+    if !gets_beyond(wasm, everything, error) {
+        return None;
+    }
+    let alone = |with| gets_beyond(wasm, ours().union(with), error);
+    let found = MISSING.iter().find(|(feature, _)| alone(*feature));
+    // Some need each other: then the one that all others cannot replace.
+    let without = |missing| !gets_beyond(wasm, everything.difference(missing), error);
+    let found = found.or_else(|| MISSING.iter().find(|(feature, _)| without(*feature)));
+    Some(found.map_or("a feature", |(_, name)| name))
+}
+
+fn gets_beyond(wasm: &[u8], features: WasmFeatures, error: &BinaryReaderError) -> bool {
+    validate(wasm, features).err().is_none_or(|other| other.offset() > error.offset())
+}
+
+fn validate(wasm: &[u8], features: WasmFeatures) -> Result<(), BinaryReaderError> {
+    Validator::new_with_features(features).validate_all(wasm).map(|_| ())
+}

@@ -1,0 +1,84 @@
+//! What this host offers to guests, and what an upload wants beyond it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jobwright_core::name::shorten;
+use jobwright_core::runtime::Unusable;
+use wasmtime::{Extern, Linker, Store};
+
+use super::super::instance::Guest;
+use super::module::Wanted;
+use super::names;
+
+/// Every function that a guest may import, with its signature.
+#[derive(Debug)]
+pub(in super::super) struct Offer {
+    functions: HashMap<String, HashMap<String, String>>,
+    summary: String,
+}
+
+impl Offer {
+    /// What `linker` has. `idle` is a guest that never runs.
+    pub(in super::super) fn new(linker: &Linker<Guest>, idle: Guest) -> Self {
+        let mut store = Store::new(linker.engine(), idle);
+        let mut functions: HashMap<String, HashMap<String, String>> = HashMap::new();
+        let all: Vec<_> = linker
+            .iter(&mut store)
+            .filter_map(|(module, name, item)| match item {
+                Extern::Func(function) => Some((module.to_owned(), name.to_owned(), function)),
+                _ => None,
+            })
+            .collect();
+        for (module, name, function) in all {
+            let ty = function.ty(&store);
+            functions.entry(module).or_default().insert(name, signature(&ty));
+        }
+        let counts: BTreeMap<_, _> = functions.iter().map(|(m, f)| (m, f.len())).collect();
+        let counts: Vec<_> = counts.iter().map(|(m, n)| format!("{m} ({n} functions)")).collect();
+        Self { functions, summary: counts.join(", ") }
+    }
+
+    /// Refuses what is wanted and not offered.
+    pub(super) fn check(&self, wanted: &[Wanted<'_>]) -> Result<(), Unusable> {
+        let faults: Vec<_> = wanted.iter().filter_map(|wanted| self.fault(wanted)).collect();
+        match names(faults.into_iter()) {
+            None => Ok(()),
+            Some(faults) => Err(Unusable::new(
+                "unknown_import",
+                format!("it imports {faults}; this host offers {}", self.summary),
+            )),
+        }
+    }
+
+    fn fault(&self, wanted: &Wanted<'_>) -> Option<String> {
+        let (name, module) = (shorten(wanted.name), shorten(wanted.module));
+        let wanted_type = match &wanted.shape {
+            Ok(signature) => signature,
+            Err(kind) => {
+                return Some(format!("the {kind} `{name}` from `{module}` (functions only)"));
+            }
+        };
+        match self.functions.get(wanted.module).and_then(|all| all.get(wanted.name)) {
+            Some(offered) if offered == wanted_type => None,
+            Some(offered) => Some(format!(
+                "the function `{name}` from `{module}` as {}, which is {offered} here",
+                shorten(wanted_type)
+            )),
+            None => Some(format!(
+                "the function `{name}` from `{module}`, which this host does not offer"
+            )),
+        }
+    }
+}
+
+/// An import as records name it.
+pub(super) fn shown(wanted: &Wanted<'_>) -> String {
+    format!("{}.{}", wanted.module, wanted.name)
+}
+
+fn signature(ty: &wasmtime::FuncType) -> String {
+    let list = |types: &mut dyn Iterator<Item = wasmtime::ValType>| {
+        types.map(|ty| ty.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    format!("({}) -> ({})", list(&mut ty.params()), list(&mut ty.results()))
+}

@@ -1,0 +1,166 @@
+//! What one attempt takes of memory and tables, and what it was refused.
+//!
+//! Invariant: the sum over all memories and tables of an attempt never exceeds its limits. Growth
+//! beyond answers −1 to the guest, as WebAssembly wants it; that it was refused is remembered, so
+//! that a guest which then fails is reported for what really happened to it.
+
+use jobwright_core::limits::{Limit, Limits};
+use wasmtime::ResourceLimiter;
+
+/// What a table element takes: wasmtime keeps a pointer for each.
+pub(super) const ELEMENT_BYTES: u64 = 8;
+
+/// Memories in one module. WebAssembly programs have one; instrumented or merged ones have two.
+/// Each takes 4 GiB of address space in every slot of the pool.
+pub(super) const MAX_MEMORIES: u32 = 4;
+
+/// Tables in one module. Programs have one; those made for JavaScript hosts have two.
+pub(super) const MAX_TABLES: u32 = 4;
+
+/// A limit that an attempt ran into, and the size it wanted instead: bytes or elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) limit: Limit,
+    pub(super) wanted: u64,
+}
+
+/// The account of one attempt.
+#[derive(Debug)]
+pub(super) struct Budget {
+    memory_limit: u64,
+    table_limit: u64,
+    memory: u64,
+    elements: u64,
+    peak: u64,
+    refused: Option<Refusal>,
+}
+
+impl Budget {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            memory_limit: limits.memory_bytes,
+            table_limit: limits.tables,
+            memory: 0,
+            elements: 0,
+            peak: 0,
+            refused: None,
+        }
+    }
+
+    /// The most that all memories and tables held at once, in bytes.
+    pub(super) fn peak(&self) -> u64 {
+        self.peak
+    }
+
+    /// The last growth that was refused.
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        self.refused
+    }
+
+    fn take(&mut self, memory: u64, elements: u64) -> bool {
+        if elements > self.table_limit {
+            self.refused = Some(Refusal { limit: Limit::Tables, wanted: elements });
+            return false;
+        }
+        let wanted = memory.saturating_add(elements * ELEMENT_BYTES);
+        if wanted > self.memory_limit {
+            self.refused = Some(Refusal { limit: Limit::Memory, wanted });
+            return false;
+        }
+        (self.memory, self.elements) = (memory, elements);
+        self.peak = self.peak.max(wanted);
+        true
+    }
+}
+
+/// Whether the guest asks for more than its own declaration allows, when that allows less than our
+/// limit: what then fails is the guest's own bound.
+fn beyond_its_own(desired: usize, maximum: Option<usize>, limit: u64) -> bool {
+    maximum.is_some_and(|most| desired > most && (most as u64) < limit)
+}
+
+impl ResourceLimiter for Budget {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if beyond_its_own(desired, maximum, self.memory_limit) {
+            return Ok(false);
+        }
+        let memory = self.memory.saturating_add((desired - current) as u64);
+        Ok(self.take(memory, self.elements))
+    }
+
+    /// Called when the type of a memory cannot be that large, without having asked; or when the
+    /// system gives nothing. Then the account keeps what was granted, which is only stricter.
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.refused = Some(Refusal { limit: Limit::Memory, wanted: u64::from(u32::MAX) + 1 });
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if beyond_its_own(desired, maximum, self.table_limit) {
+            return Ok(false);
+        }
+        let elements = self.elements.saturating_add((desired - current) as u64);
+        Ok(self.take(self.memory, elements))
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.refused = Some(Refusal { limit: Limit::Tables, wanted: u64::from(u32::MAX) + 1 });
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES as usize
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(memory_bytes: u64, tables: u64) -> Budget {
+        Budget::new(&Limits { memory_bytes, tables, ..Limits::DEFAULT })
+    }
+
+    #[test]
+    fn all_memories_and_tables_count_together() {
+        let mut budget = budget(1_000, 100);
+        assert!(budget.memory_growing(0, 500, None).unwrap());
+        assert!(budget.memory_growing(0, 300, None).unwrap());
+        assert!(budget.table_growing(0, 20, None).unwrap());
+        assert_eq!((budget.peak(), budget.refused()), (960, None));
+        assert!(!budget.memory_growing(500, 541, None).unwrap());
+        assert_eq!(budget.refused(), Some(Refusal { limit: Limit::Memory, wanted: 1_001 }));
+        assert!(budget.memory_growing(500, 540, None).unwrap());
+        assert!(!budget.table_growing(0, 81, None).unwrap());
+        assert_eq!(budget.refused(), Some(Refusal { limit: Limit::Tables, wanted: 101 }));
+        assert_eq!(budget.peak(), 1_000);
+    }
+
+    #[test]
+    fn a_maximum_that_the_guest_declared_itself_is_not_our_limit() {
+        let mut budget = budget(1_000, 100);
+        assert!(!budget.memory_growing(0, 5_000, Some(500)).unwrap());
+        assert!(!budget.table_growing(0, 5_000, Some(10)).unwrap());
+        assert_eq!(budget.refused(), None);
+        assert!(!budget.memory_growing(0, 5_000, Some(4_000)).unwrap());
+        assert_eq!(budget.refused(), Some(Refusal { limit: Limit::Memory, wanted: 5_000 }));
+    }
+}

@@ -1,0 +1,155 @@
+//! Drives the guest's futures under the attempt's deadline and stop signal, and measures them.
+//!
+//! Invariant: the signal and the deadline are looked at before every poll of the guest, and wake it
+//! when it waits. A guest that spins gives way at every epoch, so it is polled, and stops, as soon
+//! as one that sleeps; no timer that a busy thread might serve late is relied on for it.
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use jobwright_core::runtime::{StopReason, StopSignal};
+
+use crate::clock::Stopwatch;
+
+/// Why a guest was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// The signal was raised.
+    Stopped(StopReason),
+    /// The wall time limit has passed.
+    Deadline,
+}
+
+type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The clock of one attempt, which runs from its making.
+pub(super) struct Meter {
+    stop: StopSignal,
+    timeout: Duration,
+    since: Stopwatch,
+    cpu: Duration,
+    /// Made when the guest waits for the first time: most never do.
+    alarm: Option<Alarm>,
+}
+
+impl Meter {
+    /// Starts the clock.
+    pub(super) fn start(stop: StopSignal, timeout: Duration) -> Self {
+        Self { stop, timeout, since: Stopwatch::start(), cpu: Duration::ZERO, alarm: None }
+    }
+
+    /// Since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Spent in polls of the guest.
+    pub(super) fn cpu(&self) -> Duration {
+        self.cpu
+    }
+
+    /// Runs `guest` to its end or to a halt; then it is dropped.
+    pub(super) async fn drive<F: Future>(&mut self, guest: F) -> Result<F::Output, Halt> {
+        let mut guest = pin!(guest);
+        std::future::poll_fn(|wake| self.poll(guest.as_mut(), wake)).await
+    }
+
+    fn poll<F: Future>(
+        &mut self,
+        guest: Pin<&mut F>,
+        wake: &mut Context<'_>,
+    ) -> Poll<Result<F::Output, Halt>> {
+        if let Some(halt) = self.halted() {
+            return Poll::Ready(Err(halt));
+        }
+        let watch = Stopwatch::start();
+        let polled = guest.poll(wake);
+        self.cpu += watch.elapsed();
+        match polled {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.wait(wake).map(Err),
+        }
+    }
+
+    fn halted(&self) -> Option<Halt> {
+        match self.stop.raised() {
+            Some(reason) => Some(Halt::Stopped(reason)),
+            None if self.elapsed() >= self.timeout => Some(Halt::Deadline),
+            None => None,
+        }
+    }
+
+    /// Ready when there is a reason to halt; else `wake` is called when there is one.
+    fn wait(&mut self, wake: &mut Context<'_>) -> Poll<Halt> {
+        loop {
+            let (stop, left) = (&self.stop, self.timeout.saturating_sub(self.since.elapsed()));
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(alarm(stop.clone(), left)));
+            ready!(alarm.as_mut().poll(wake));
+            self.alarm = None;
+            if let Some(halt) = self.halted() {
+                return Poll::Ready(halt);
+            }
+        }
+    }
+}
+
+async fn alarm(mut stop: StopSignal, left: Duration) {
+    tokio::select! {
+        biased;
+        _ = stop.wait() => {}
+        () = tokio::time::sleep(left) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use jobwright_core::runtime::Stop;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(future)
+    }
+
+    #[test]
+    fn what_ends_in_time_is_not_disturbed() {
+        let (_stop, signal) = Stop::new();
+        let ended = block_on(async { Meter::start(signal, HOUR).drive(async { 7 }).await });
+        assert_eq!(ended, Ok(7));
+    }
+
+    #[test]
+    fn what_waits_is_woken_by_the_signal_and_by_the_deadline() {
+        let (stop, signal) = Stop::new();
+        let waiting = async {
+            let mut meter = Meter::start(signal, HOUR);
+            tokio::join!(meter.drive(pending::<()>()), async { stop.raise(StopReason::Cancelled) })
+        };
+        assert_eq!(block_on(waiting).0, Err(Halt::Stopped(StopReason::Cancelled)));
+
+        let (_stop, signal) = Stop::new();
+        let short = Duration::from_millis(1);
+        let ended = block_on(async { Meter::start(signal, short).drive(pending::<()>()).await });
+        assert_eq!(ended, Err(Halt::Deadline));
+    }
+
+    #[test]
+    fn what_never_waits_is_not_polled_again_after_a_halt() {
+        let (_stop, signal) = Stop::new();
+        let spin = async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut meter = Meter::start(signal, Duration::from_millis(1));
+        let ended: Result<(), Halt> = block_on(async { meter.drive(spin).await });
+        assert_eq!(ended, Err(Halt::Deadline));
+        assert!(meter.cpu() > Duration::ZERO);
+    }
+}

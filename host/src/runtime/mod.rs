@@ -1,0 +1,270 @@
+//! Runs attempts in WebAssembly sandboxes: the host's side of wasmtime.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`engine`] | how code is generated, and where instances live |
+//! | [`code`], [`flights`] | plugins' code, from bytes to what an attempt is made of |
+//! | [`instance`] | one attempt, from an armed `wasmtime::Store` to the receipt |
+//! | [`abi`] | how plugins are called, and what they see |
+//! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
+//! | [`ending`], [`trap`] | what an ending means |
+//! | [`deterministic`] | clocks and random numbers that are the same at every attempt |
+//! | [`guests`] | the threads |
+//! | [`inspect`] | whether bytes can run here, before they are compiled |
+//!
+//! Owns no job and no store of jobs: an attempt comes in, an [`Ended`] goes out. Invariants: running
+//! never fails and never panics towards the caller; a guest that is stopped, in whatever it does,
+//! ends within milliseconds; a guest gets nothing that its attempt does not grant.
+
+mod abi;
+mod code;
+mod deterministic;
+mod ending;
+mod engine;
+mod epoch;
+mod flights;
+mod guests;
+mod inspect;
+mod instance;
+mod limiter;
+mod meter;
+mod stdio;
+mod trap;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jobwright_core::attempt::Attempt;
+use jobwright_core::limits::Limits;
+use jobwright_core::log::{LogBuffer, LogSnapshot};
+use jobwright_core::outcome::{AttemptError, Outcome, Usage, millis};
+use jobwright_core::plugin::{Digest, Inspection};
+use jobwright_core::registry::PluginRegistry;
+use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unusable};
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+
+use self::code::{Bounds, Code, Codes, Unready};
+pub(crate) use self::engine::Profile;
+use self::engine::{Engines, Shape};
+use self::epoch::Ticker;
+use self::guests::Guests;
+use self::inspect::Offer;
+use self::instance::Guest;
+use crate::clock::Stopwatch;
+use crate::registry::compiled::{self, CompiledCache};
+
+/// Slots when nobody says otherwise: jobs that sleep or wait should not block others.
+const DEFAULT_SLOTS: usize = 64;
+
+/// Compiled code in memory when nobody says otherwise: some tens of large plugins.
+const DEFAULT_CODE_BYTES: u64 = 256 << 20;
+
+/// Room beside the slots for attempts that were dropped and whose guest has not given way yet.
+const SPARE_ATTEMPTS: usize = 8;
+
+/// How instances get their memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allocator {
+    /// From a pool if the system gives the address space, else as [`Self::OnDemand`].
+    #[default]
+    Auto,
+    /// From a pool that is reserved at start: several times faster for short jobs.
+    Pooling,
+    /// From the system, each time.
+    OnDemand,
+}
+
+/// How a [`WasmRuntime`] is made.
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    /// Attempts at one time; more wait.
+    pub slots: usize,
+    /// Threads that run guests.
+    pub guest_threads: usize,
+    /// The most that any attempt may use, which sizes the pool.
+    pub ceiling: Limits,
+    /// Where compiled code is kept across restarts, on a disk of this machine; absent for nowhere.
+    pub cache_dir: Option<PathBuf>,
+    /// The bound of `cache_dir`, in bytes.
+    pub cache_bytes: u64,
+    /// How much compiled code is kept in memory, in bytes.
+    pub code_cache_bytes: u64,
+    /// How instances get their memory.
+    pub allocator: Allocator,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            slots: DEFAULT_SLOTS,
+            guest_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            ceiling: Limits::CEILING,
+            cache_dir: None,
+            cache_bytes: compiled::DEFAULT_MOST_BYTES,
+            code_cache_bytes: DEFAULT_CODE_BYTES,
+            allocator: Allocator::Auto,
+        }
+    }
+}
+
+/// Runs attempts with wasmtime. Dropping it stops every guest, without waiting.
+pub struct WasmRuntime {
+    host: Arc<Host>,
+    guests: Guests,
+    ceiling: Limits,
+    offer: Offer,
+}
+
+/// What every attempt needs.
+struct Host {
+    codes: Codes,
+    ticker: Arc<Ticker>,
+    /// One for each attempt that the pool has room for.
+    room: Semaphore,
+}
+
+impl WasmRuntime {
+    /// Makes the engine and starts the threads.
+    ///
+    /// # Errors
+    /// With a reason a person can act on, if this machine cannot run guests or the cache directory
+    /// cannot be used.
+    pub fn new(config: RuntimeConfig, registry: Arc<dyn PluginRegistry>) -> anyhow::Result<Self> {
+        let attempts = config.slots.saturating_add(SPARE_ATTEMPTS);
+        let ticker = Arc::new(Ticker::start()?);
+        let guests = Guests::start(config.guest_threads)?;
+        let shape = Shape { attempts, ceiling: config.ceiling };
+        let engines = Engines::new(shape, config.allocator, ticker.clone())?;
+        let disk = config
+            .cache_dir
+            .map(|directory| CompiledCache::open(directory, config.cache_bytes))
+            .transpose()?;
+        let bounds = Bounds {
+            threads: guests.handle().clone(),
+            // Half of what guests have: compiling shares the processors with them.
+            compilations: config.guest_threads / 2,
+            most_bytes: config.code_cache_bytes,
+        };
+        let codes = Codes::new(engines, registry, disk, bounds);
+        let offer = Offer::new(&codes.first_machine().linker, Guest::idle());
+        let host = Arc::new(Host { codes, ticker, room: Semaphore::new(attempts) });
+        Ok(Self { host, guests, ceiling: config.ceiling, offer })
+    }
+}
+
+impl std::fmt::Debug for WasmRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasmRuntime").field("guests", &self.guests).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Runtime for WasmRuntime {
+    fn inspect(&self, wasm: &[u8]) -> Result<Inspection, Unusable> {
+        inspect::inspect(wasm, &self.offer, &self.ceiling)
+    }
+
+    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unusable> {
+        match self.host.codes.get(digest, Profile::Fuel, Some(wasm)).await {
+            // What failed for a moment may go better at the first attempt.
+            Err(Unready { transient: true, .. }) | Ok(_) => Ok(()),
+            Err(Unready { message, .. }) => Err(Unusable::new(UNUSABLE, message)),
+        }
+    }
+
+    async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {
+        let (payload, log) = (attempt.payload.bytes.len() as u64, attempt.log.clone());
+        let host = self.host.clone();
+        let mut ended = match self.guests.run(host.attempt(attempt, stop)).await {
+            Ok(ended) => ended,
+            Err(broken) => unreceipted(broken_off(broken)),
+        };
+        let usage = &mut ended.usage;
+        usage.payload_bytes = payload;
+        (usage.log_bytes, usage.log_dropped_bytes) = counts(&log);
+        ended
+    }
+}
+
+/// How much of a log was kept and dropped.
+fn counts(log: &LogBuffer) -> (u64, u64) {
+    if log.written() == 0 {
+        return (0, 0); // as for most jobs, without a copy of the log
+    }
+    let LogSnapshot { kept_bytes, dropped_bytes, .. } = log.snapshot();
+    (kept_bytes, dropped_bytes)
+}
+
+/// The code of what can never run.
+const UNUSABLE: &str = "plugin_unusable";
+
+impl Host {
+    async fn attempt(self: Arc<Self>, attempt: Attempt, mut stop: StopSignal) -> Ended {
+        let watch = Stopwatch::start();
+        let ready = unless_stopped(&mut stop, self.code(&attempt)).await;
+        let compile_ms = millis(watch.elapsed());
+        let mut ended = match ready {
+            Err(reason) => unreceipted(ending::stopped(reason)),
+            Ok(Err(unready)) => unreceipted(refused(unready)),
+            Ok(Ok(code)) => match unless_stopped(&mut stop, self.room.acquire()).await {
+                Err(reason) => unreceipted(ending::stopped(reason)),
+                // It is never closed; if it were, the pool itself would still hold the bound.
+                Ok(_room) => {
+                    let _watch = self.ticker.watch();
+                    instance::run(&code, &attempt, stop).await
+                }
+            },
+        };
+        ended.usage.compile_ms = compile_ms;
+        ended
+    }
+
+    async fn code(&self, attempt: &Attempt) -> Result<Arc<Code>, Unready> {
+        let (digest, profile) = (attempt.job.spec.digest, Profile::of(attempt.limits.fuel));
+        match self.codes.ready(digest, profile) {
+            Some(code) => Ok(code),
+            None => self.codes.get(digest, profile, None).await,
+        }
+    }
+}
+
+/// What `wait` answers, unless the signal is raised first.
+async fn unless_stopped<F: Future>(
+    stop: &mut StopSignal,
+    wait: F,
+) -> Result<F::Output, StopReason> {
+    tokio::select! {
+        biased;
+        answer = wait => Ok(answer),
+        reason = stop.wait() => Err(reason),
+    }
+}
+
+fn unreceipted(outcome: Outcome) -> Ended {
+    Ended { outcome, usage: Usage::default() }
+}
+
+fn refused(unready: Unready) -> Outcome {
+    let code = if unready.transient { "plugin_unavailable" } else { UNUSABLE };
+    let error = AttemptError::new(code, unready.message);
+    Outcome::Refused { error, transient: unready.transient }
+}
+
+/// The attempt's task did not come to its end: the host failed, or its threads were stopped.
+fn broken_off(broken: JoinError) -> Outcome {
+    match broken.try_into_panic() {
+        Ok(panic) => {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let reason = text.unwrap_or("no reason given");
+            Outcome::Trapped {
+                error: AttemptError::new("host_panic", format!("the host panicked: {reason}")),
+            }
+        }
+        Err(_) => Outcome::Interrupted,
+    }
+}

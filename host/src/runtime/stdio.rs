@@ -1,0 +1,186 @@
+//! What a guest reads and writes: payload in, output and log out.
+//!
+//! Invariants: no write is ever waited for; an output never holds more than its limit, and the write
+//! that exceeds it ends the guest; a log takes everything.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use jobwright_core::log::LogBuffer;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+/// What a stream says it takes at once: the most that a guest may make the host allocate for one
+/// write.
+const PERMIT_BYTES: usize = 64 << 10;
+
+/// Where written bytes go.
+pub(super) trait Sink: Send + Sync + 'static {
+    /// Takes `bytes`, or says that the guest must end.
+    fn take(&self, bytes: &[u8]) -> Result<(), OutputFull>;
+}
+
+/// A guest wrote more output than it may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the output limit was exceeded")]
+pub(super) struct OutputFull;
+
+/// The output of one attempt.
+#[derive(Debug)]
+pub(super) struct OutputBuffer {
+    most: u64,
+    written: Mutex<Written>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    bytes: Vec<u8>,
+    /// All that the guest tried to write.
+    tried: u64,
+}
+
+impl OutputBuffer {
+    /// An empty output that takes at most `most` bytes.
+    pub(super) fn new(most: u64) -> Self {
+        Self { most, written: Mutex::default() }
+    }
+
+    /// How much the guest tried to write: up to the write that exceeded the limit.
+    pub(super) fn tried(&self) -> u64 {
+        self.lock().tried
+    }
+
+    /// Whether that was more than it may.
+    pub(super) fn exceeded(&self) -> bool {
+        self.tried() > self.most
+    }
+
+    /// Takes the bytes out.
+    pub(super) fn take_bytes(&self) -> Bytes {
+        std::mem::take(&mut self.lock().bytes).into()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Written> {
+        // Every write leaves it consistent, so a panic elsewhere does not spoil it.
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for OutputBuffer {
+    fn take(&self, bytes: &[u8]) -> Result<(), OutputFull> {
+        let mut written = self.lock();
+        written.tried = written.tried.saturating_add(bytes.len() as u64);
+        if written.tried > self.most {
+            // What was written before is of no use any more.
+            written.bytes = Vec::new();
+            return Err(OutputFull);
+        }
+        written.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Sink for LogBuffer {
+    fn take(&self, bytes: &[u8]) -> Result<(), OutputFull> {
+        self.write(bytes);
+        Ok(())
+    }
+}
+
+/// A guest's end of a [`Sink`].
+#[derive(Debug)]
+pub(super) struct Pipe<S>(Arc<S>);
+
+impl<S> Pipe<S> {
+    pub(super) fn new(sink: Arc<S>) -> Self {
+        Self(sink)
+    }
+}
+
+impl<S> IsTerminal for Pipe<S> {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl<S: Sink> StdoutStream for Pipe<S> {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(Self(self.0.clone()))
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+#[async_trait]
+impl<S: Sink> OutputStream for Pipe<S> {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.take(&bytes).map_err(|full| StreamError::Trap(wasmtime::Error::new(full)))
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        // Also when the output is full: the write itself must come, to be seen and refused.
+        Ok(PERMIT_BYTES)
+    }
+
+    /// The same in one step: nothing here is ever waited for.
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.write(bytes)
+    }
+}
+
+#[async_trait]
+impl<S: Sink> Pollable for Pipe<S> {
+    async fn ready(&mut self) {}
+}
+
+impl<S: Sink> AsyncWrite for Pipe<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.0.take(bytes).map(|()| bytes.len()).map_err(io::Error::other))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_of_exactly_its_limit_is_kept() {
+        let output = OutputBuffer::new(5);
+        assert_eq!(output.take(b"abc"), Ok(()));
+        assert_eq!(output.take(b"de"), Ok(()));
+        assert!(!output.exceeded());
+        assert_eq!((output.tried(), output.take_bytes()), (5, Bytes::from("abcde")));
+    }
+
+    #[test]
+    fn one_byte_more_is_refused_and_remembered() {
+        let output = OutputBuffer::new(5);
+        assert_eq!(output.take(b"abcde"), Ok(()));
+        assert_eq!(output.take(b"f"), Err(OutputFull));
+        assert!(output.exceeded());
+        assert_eq!((output.tried(), output.take_bytes()), (6, Bytes::new()));
+    }
+}

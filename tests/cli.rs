@@ -1,0 +1,164 @@
+//! The command line, as a person or a script uses it.
+
+use std::process::Output;
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{TestHost, guests, jobwright, tests};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        a_plugin_is_pushed_listed_shown_and_removed,
+        a_job_is_submitted_waited_for_and_its_output_and_log_are_read,
+        exit_codes_tell_how_a_job_ended,
+        a_job_is_cancelled_and_retried,
+        run_prints_the_output_on_stdout_and_the_receipt_on_stderr,
+        run_tells_by_its_exit_code_that_a_limit_ended_the_job,
+        what_is_wrong_is_said_in_a_line_that_helps,
+        completions_are_printed_for_a_shell,
+    ]
+}
+
+struct Shell {
+    host: TestHost,
+    folder: TempDir,
+}
+
+impl Shell {
+    async fn new() -> anyhow::Result<Self> {
+        let shell = Self { host: TestHost::start().await?, folder: tempfile::tempdir()? };
+        for (name, wasm) in [
+            ("echo.wasm", guests::echo()?),
+            ("spin.wasm", guests::assemble(guests::SPIN)?),
+            ("sleep.wasm", guests::assemble(guests::SLEEP)?),
+            ("fail.wasm", guests::assemble(&guests::exit(65))?),
+        ] {
+            std::fs::write(shell.folder.path().join(name), wasm)?;
+        }
+        Ok(shell)
+    }
+
+    /// Runs `jobwright` with the words of `line`.
+    async fn run(&self, line: &str) -> anyhow::Result<Output> {
+        let mut command = jobwright(line.split(' '))?;
+        command.env("JOBWRIGHT_HOST", format!("http://{}", self.host.address()));
+        Ok(command.current_dir(self.folder.path()).output().await?)
+    }
+
+    /// The output of a command that must go well.
+    async fn text(&self, line: &str) -> anyhow::Result<String> {
+        let output = self.run(line).await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{line}: {:?} {errors}", output.status.code());
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The JSON that a command answers to a script.
+    async fn json(&self, line: &str) -> anyhow::Result<Value> {
+        let text = self.text(&format!("{line} --json")).await?;
+        serde_json::from_str(&text).context(text)
+    }
+}
+
+async fn a_plugin_is_pushed_listed_shown_and_removed() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let pushed = shell.text("plugin push echo.wasm --version 1.2.3").await?;
+    ensure!(pushed.starts_with("echo@1.2.3  wasi-command-p1  sha256:"), "{pushed}");
+    ensure!(shell.text("plugin list").await?.contains("echo"));
+    ensure!(shell.json("plugin show echo").await?["default_version"] == "1.2.3");
+    ensure!(shell.text("plugin rm echo@1.2.3").await? == "removed echo@1.2.3\n");
+    ensure!(shell.json("plugin list").await? == serde_json::json!([]));
+    Ok(())
+}
+
+async fn a_job_is_submitted_waited_for_and_its_output_and_log_are_read() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm").await?;
+    let id = shell.text("job submit echo --data hello --tag mine --priority 1").await?;
+    let id = id.trim();
+    let job = shell.json(&format!("job wait {id}")).await?;
+    ensure!(job["state"] == "completed" && job["priority"] == 1, "{job}");
+    ensure!(shell.text(&format!("job output {id}")).await? == "hello");
+    ensure!(shell.text(&format!("job logs {id}")).await?.is_empty());
+    let listed = shell.json("job list --state completed --tag mine").await?;
+    ensure!(listed[0]["id"] == id, "{listed}");
+    let shown = shell.text(&format!("job show {id}")).await?;
+    ensure!(shown.contains("completed") && shown.contains("succeeded"), "{shown}");
+    Ok(())
+}
+
+async fn exit_codes_tell_how_a_job_ended() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    for plugin in ["echo", "fail", "sleep"] {
+        shell.text(&format!("plugin push {plugin}.wasm")).await?;
+    }
+    let code = async |line: &str| -> anyhow::Result<_> { Ok(shell.run(line).await?.status.code()) };
+    ensure!(code("job submit echo --wait").await? == Some(0));
+    ensure!(code("job submit fail --wait").await? == Some(3));
+    let id = shell.text("job submit sleep").await?;
+    ensure!(code(&format!("job wait {} --timeout 1s", id.trim())).await? == Some(5));
+    shell.text(&format!("job cancel {}", id.trim())).await?;
+    ensure!(code(&format!("job wait {}", id.trim())).await? == Some(4));
+    ensure!(code("job submit nothing-there").await? == Some(1));
+    ensure!(code("job submit").await? == Some(2));
+    Ok(())
+}
+
+async fn a_job_is_cancelled_and_retried() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm").await?;
+    let id = shell.text("job submit echo --delay 1h --data again").await?;
+    let id = id.trim();
+    ensure!(shell.json(&format!("job cancel {id}")).await?["state"] == "cancelled");
+    shell.text(&format!("job retry {id}")).await?;
+    ensure!(shell.json(&format!("job wait {id}")).await?["state"] == "completed");
+    Ok(())
+}
+
+async fn run_prints_the_output_on_stdout_and_the_receipt_on_stderr() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    std::fs::write(shell.folder.path().join("payload.json"), "{\"a\": 1}")?;
+    let output = shell.run("run echo.wasm --payload payload.json").await?;
+    let receipt = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success() && output.stdout == b"{\"a\": 1}", "{receipt}");
+    ensure!(receipt.contains("succeeded") && receipt.contains("peak memory"), "{receipt}");
+    let output = shell.run("run echo.wasm --data x --json").await?;
+    let receipt: Value = serde_json::from_slice(&output.stderr)?;
+    ensure!(receipt["usage"]["payload_bytes"] == 1, "{receipt}");
+    Ok(())
+}
+
+async fn run_tells_by_its_exit_code_that_a_limit_ended_the_job() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let output = shell.run("run spin.wasm --fuel 1_000_000").await?;
+    let receipt = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(3), "{receipt}");
+    ensure!(receipt.contains("limit exceeded") && receipt.contains("fuel"), "{receipt}");
+    Ok(())
+}
+
+async fn what_is_wrong_is_said_in_a_line_that_helps() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let says = async |line: &str, part: &str| -> anyhow::Result<()> {
+        let output = shell.run(line).await?;
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!output.status.success() && message.contains(part), "{line}: {message}");
+        Ok(())
+    };
+    says("job show 7", "is not a job id").await?;
+    says("job submit nothing-there", "plugin `nothing-there` is not installed").await?;
+    says("plugin push missing.wasm", "cannot read the plugin missing.wasm").await?;
+    says("plugin list --host nonsense", "is not a host's address").await?;
+    says("plugin list --host http://127.0.0.1:1", "start one with `jobwright serve`").await?;
+    says("run echo.wasm --memory 2GiB", "exceeds the operator's maximum 1 GiB").await?;
+    says("serve --listen 0.0.0.0:0", "--insecure-no-auth").await?;
+    Ok(())
+}
+
+async fn completions_are_printed_for_a_shell() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    ensure!(shell.text("completions bash").await?.contains("jobwright"));
+    Ok(())
+}

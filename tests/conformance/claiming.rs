@@ -1,0 +1,196 @@
+//! What is claimed, when, in which order and how much at once.
+
+use jobwright_core::clock::after;
+use jobwright_core::job::Payload;
+use jobwright_core::lifecycle::JobState;
+use jobwright_core::retry::Verdict;
+use jobwright_core::store::{Claim, Claimed};
+
+use super::drafts::{Draft as _, at, job, jobs, named};
+use super::fixture::{Fixture, LEASE};
+use super::laws;
+
+laws![
+    enqueued_job_is_claimable,
+    an_empty_store_has_nothing_to_claim,
+    future_job_is_not_claimable_before_its_time,
+    a_time_that_has_passed_means_now,
+    claim_respects_priority_then_due_time_then_arrival,
+    claim_never_returns_more_than_asked,
+    claim_keeps_within_the_memory_asked_for,
+    a_job_that_does_not_fit_is_not_overtaken,
+    a_job_too_large_for_the_budget_runs_when_no_other_does,
+    claim_tells_when_the_next_job_is_due,
+    two_claimers_never_share_a_job,
+    claim_increments_attempt,
+    a_claim_carries_payload_and_spec_unchanged,
+    a_paused_queue_is_passed_by_and_resumes_in_order,
+];
+
+async fn enqueued_job_is_claimable(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    let leased = store.claim_one(at(1)).await?;
+    assert_eq!((leased.job.id, leased.lease.job), (id, id));
+    assert_eq!((leased.lease.attempt, leased.lease.expires_at), (1, after(at(1), LEASE)));
+    assert_eq!(leased.job.lifecycle.state, JobState::Running);
+    assert_eq!(leased.job.lifecycle.attempted_at, Some(at(1)));
+    assert_eq!(store.job(id).await?, leased.job);
+    Ok(())
+}
+
+async fn an_empty_store_has_nothing_to_claim(store: Fixture) -> anyhow::Result<()> {
+    let want = Claim { max: 10, memory_bytes: u64::MAX, expires_at: at(30) };
+    assert_eq!(store.claim(want, at(0)).await?, Claimed::default());
+    Ok(())
+}
+
+async fn future_job_is_not_claimable_before_its_time(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job().due(at(10)), at(0)).await?;
+    assert_eq!(store.claim_all(at(9)).await?, []);
+    assert_eq!(store.claim_all(at(10)).await?, [id]);
+    Ok(())
+}
+
+async fn a_time_that_has_passed_means_now(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job().due(at(3)), at(10)).await?;
+    assert_eq!(store.job(id).await?.lifecycle.scheduled_at, at(10));
+    Ok(())
+}
+
+async fn claim_respects_priority_then_due_time_then_arrival(store: Fixture) -> anyhow::Result<()> {
+    let drafts = [
+        job().priority(4),
+        job().priority(2).due(at(5)),
+        job().priority(2).due(at(3)),
+        job().priority(2).due(at(3)).queue("other"),
+        job().priority(1).due(at(9)),
+        job().priority(2).due(at(3)),
+    ];
+    let ids = drafts.each_ref().map(|draft| draft.id);
+    store.enqueue(drafts.into(), at(0)).await?;
+    let order = [4, 2, 3, 5, 1, 0].map(|place: usize| ids[place]);
+    assert_eq!(store.claim_all(at(9)).await?, order);
+    Ok(())
+}
+
+async fn claim_never_returns_more_than_asked(store: Fixture) -> anyhow::Result<()> {
+    store.enqueue(jobs(5), at(0)).await?;
+    for (asked, given) in [(0, 0), (2, 2), (1, 1), (9, 2), (9, 0)] {
+        assert_eq!(store.claim_up_to(asked, at(0)).await?.len(), given, "asked for {asked}");
+    }
+    Ok(())
+}
+
+async fn claim_keeps_within_the_memory_asked_for(store: Fixture) -> anyhow::Result<()> {
+    let sizes = [1, 40, 60, 1];
+    store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    for (memory_bytes, given) in [(39, 0), (100, 2), (0, 0), (1, 1)] {
+        let want = Claim { max: 9, memory_bytes, expires_at: at(30) };
+        let claimed = store.claim(want, at(0)).await?;
+        assert_eq!(claimed.leased.len(), given, "with {memory_bytes} bytes of memory");
+    }
+    Ok(())
+}
+
+/// Else a large job could wait for ever behind a stream of small ones.
+async fn a_job_that_does_not_fit_is_not_overtaken(store: Fixture) -> anyhow::Result<()> {
+    let sizes = [1, 80, 1];
+    store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
+    let want = Claim { max: 9, memory_bytes: 50, expires_at: at(30) };
+    assert_eq!(store.claim(want, at(0)).await?.leased.len(), 1);
+    assert_eq!(store.claim(want, at(0)).await?.leased, []);
+    Ok(())
+}
+
+/// Else one that was accepted under a larger budget would wait for ever, and all behind it.
+async fn a_job_too_large_for_the_budget_runs_when_no_other_does(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let large = store.accept(job().memory(80), at(0)).await?;
+    store.accept(job().memory(1), at(0)).await?;
+    let want = Claim { max: 9, memory_bytes: 50, expires_at: at(30) };
+    let leased = store.claim(want, at(0)).await?.leased;
+    assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [large]);
+    Ok(())
+}
+
+async fn claim_tells_when_the_next_job_is_due(store: Fixture) -> anyhow::Result<()> {
+    let drafts = vec![job(), job().due(at(20)), job().due(at(10)), job().queue("off").due(at(5))];
+    store.enqueue(drafts, at(0)).await?;
+    store.set_paused(named("off"), true).await?;
+    for (now, next_due) in [(0, Some(at(10))), (10, Some(at(20))), (20, None)] {
+        let want = Claim { max: 9, memory_bytes: u64::MAX, expires_at: at(99) };
+        assert_eq!(store.claim(want, at(now)).await?.next_due, next_due, "at {now} s");
+    }
+    Ok(())
+}
+
+async fn two_claimers_never_share_a_job(store: Fixture) -> anyhow::Result<()> {
+    store.enqueue(jobs(200), at(0)).await?;
+    let claimers = (0..8).map(|_| {
+        let store = store.handle();
+        tokio::spawn(async move {
+            let want = Claim { max: 3, memory_bytes: u64::MAX, expires_at: at(30) };
+            let mut mine = Vec::new();
+            loop {
+                let leased = store.claim(want, at(0)).await?.leased;
+                if leased.is_empty() {
+                    return anyhow::Ok(mine);
+                }
+                mine.extend(leased.into_iter().map(|leased| leased.job.id));
+            }
+        })
+    });
+    let mut claimed = Vec::new();
+    for claimer in claimers.collect::<Vec<_>>() {
+        claimed.extend(claimer.await??);
+    }
+    assert_eq!(claimed.len(), 200);
+    claimed.sort_unstable();
+    claimed.dedup();
+    assert_eq!(claimed.len(), 200, "some job was claimed twice");
+    Ok(())
+}
+
+async fn claim_increments_attempt(store: Fixture) -> anyhow::Result<()> {
+    store.accept(job(), at(0)).await?;
+    for attempt in 1..=4 {
+        let leased = store.claim_one(at(0)).await?;
+        assert_eq!((leased.lease.attempt, leased.job.lifecycle.attempt), (attempt, attempt));
+        store.finish_with(&leased, Verdict::Retry { at: at(0) }, at(0)).await?;
+    }
+    Ok(())
+}
+
+async fn a_claim_carries_payload_and_spec_unchanged(store: Fixture) -> anyhow::Result<()> {
+    let bytes = [vec![], vec![0], b"a\0b\xff\r\n".to_vec(), vec![7; 1 << 20]];
+    let types = [None, Some(String::new()), Some("text/plain; a=\"ä\"".to_owned())];
+    for bytes in bytes {
+        for content_type in types.clone() {
+            let mut draft = job();
+            draft.payload = Payload { content_type, bytes: bytes.clone().into() };
+            draft.spec.args = vec![String::new(), "a\0b".to_owned(), "\"ä\" 🦀".to_owned()];
+            draft.spec.env = [("NAME".to_owned(), "a\nb".to_owned())].into();
+            draft.spec.output_type = Some("image/png".to_owned());
+            store.accept(draft.clone(), at(0)).await?;
+            let leased = store.claim_one(at(0)).await?;
+            assert_eq!((leased.payload, leased.job.spec), (draft.payload, draft.spec));
+        }
+    }
+    Ok(())
+}
+
+async fn a_paused_queue_is_passed_by_and_resumes_in_order(store: Fixture) -> anyhow::Result<()> {
+    let drafts =
+        [job().queue("off").priority(1), job().queue("off"), job(), job().queue("off").due(at(2))];
+    let ids = drafts.each_ref().map(|draft| draft.id);
+    store.enqueue(drafts.into(), at(0)).await?;
+    store.set_paused(named("off"), true).await?;
+    assert_eq!(store.claim_all(at(5)).await?, [ids[2]]);
+    let late = store.accept(job().queue("off"), at(5)).await?;
+    assert_eq!(store.claim_all(at(5)).await?, []);
+    store.set_paused(named("off"), false).await?;
+    assert_eq!(store.claim_all(at(5)).await?, [ids[0], ids[1], ids[3], late]);
+    Ok(())
+}

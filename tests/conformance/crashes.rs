@@ -1,0 +1,103 @@
+//! A process that is killed: what was answered is there for the next one.
+
+use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::job::JobId;
+use jobwright_core::lifecycle::JobState;
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::retry::Verdict;
+use jobwright_core::store::{Enqueued, JobFilter};
+
+use super::drafts::{Draft as _, at, job, jobs, named};
+use super::fixture::Fixture;
+use super::laws;
+
+laws![
+    each_answer_survives_a_crash_right_after_it,
+    a_log_survives_a_crash,
+    a_batch_survives_a_crash,
+    many_concurrent_enqueues_are_all_answered_and_none_is_lost,
+    a_crash_within_a_crash_counts_each_loss,
+];
+
+fn crash(store: &Fixture) -> anyhow::Result<Fixture> {
+    store.crash(CapacityLimits::default(), at(9))
+}
+
+async fn each_answer_survives_a_crash_right_after_it(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job().key("k", "body"), at(0)).await?;
+    let next = crash(&store)?;
+    assert_eq!(next.job(id).await?, store.job(id).await?);
+    assert!(matches!(next.offer(job().key("k", "body"), at(1)).await?, Enqueued::Duplicate { .. }));
+
+    let leased = store.claim_one(at(1)).await?;
+    assert_eq!(crash(&store)?.job(id).await?.lifecycle.lost, 1);
+    store.finish_with(&leased, Verdict::Retry { at: at(50) }, at(2)).await?;
+    assert_eq!(crash(&store)?.job(id).await?, store.job(id).await?);
+    store.redrive(id, at(3)).await?;
+    assert_eq!(crash(&store)?.job(id).await?, store.job(id).await?);
+
+    let leased = store.claim_one(at(3)).await?;
+    store.request_cancel(id, at(4)).await?;
+    assert_eq!(crash(&store)?.state(id).await?, JobState::Cancelled);
+    store.finish_with(&leased, Verdict::Complete, at(5)).await?;
+    let next = crash(&store)?;
+    assert_eq!(next.job(id).await?, store.job(id).await?);
+    assert_eq!(next.output(id).await?, store.output(id).await?);
+
+    store.set_paused(named("default"), true).await?;
+    assert!(crash(&store)?.queue("default", at(9)).await?.paused);
+    Ok(())
+}
+
+async fn a_log_survives_a_crash(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    let log = LogSnapshot { bytes: b"hello".to_vec(), kept_bytes: 5, dropped_bytes: 0 };
+    store.save_log(id, 1, log).await?;
+    assert_eq!(crash(&store)?.logs(id).await?, store.logs(id).await?);
+    Ok(())
+}
+
+async fn a_batch_survives_a_crash(store: Fixture) -> anyhow::Result<()> {
+    let batch: Vec<_> = (0..1000).map(|n| job().payload(vec![0; n])).collect();
+    let ids: Vec<JobId> = batch.iter().map(|job| job.id).collect();
+    let answers = store.enqueue(batch, at(0)).await?;
+    assert!(answers.iter().all(|answer| *answer == Enqueued::Inserted));
+    let leased = crash(&store)?.claim_up_to(1000, at(9)).await?;
+    assert!(leased.iter().map(|leased| leased.job.id).eq(ids));
+    assert!(leased.iter().enumerate().all(|(n, leased)| leased.payload.bytes.len() == n));
+    Ok(())
+}
+
+async fn many_concurrent_enqueues_are_all_answered_and_none_is_lost(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let requests = (0..2000).map(|_| {
+        let store = store.handle();
+        tokio::spawn(async move {
+            let batch = jobs(1);
+            let id = batch[0].id;
+            let answers = store.enqueue(batch, at(0)).await?;
+            assert_eq!(answers, [Enqueued::Inserted]);
+            anyhow::Ok(id)
+        })
+    });
+    let mut acknowledged = Vec::new();
+    for request in requests.collect::<Vec<_>>() {
+        acknowledged.push(request.await??);
+    }
+    acknowledged.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+    let found = crash(&store)?.walk(JobFilter::default(), 500, at(9)).await?;
+    assert!(found.iter().map(|job| job.id).eq(acknowledged));
+    Ok(())
+}
+
+async fn a_crash_within_a_crash_counts_each_loss(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    let second = crash(&store)?;
+    second.claim_one(at(9)).await?;
+    assert_eq!(crash(&second)?.job(id).await?.lifecycle.lost, 2);
+    let untouched = crash(&crash(&store)?)?;
+    assert_eq!(untouched.job(id).await?.lifecycle.lost, 1, "nothing ran in between");
+    Ok(())
+}

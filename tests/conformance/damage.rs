@@ -1,0 +1,193 @@
+//! Directories that cannot be used as they are, and disks that are full: refused with a message that
+//! a person can act on, and never at the cost of a job that was acknowledged.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use jobwright_core::capacity::{CapacityLimits, QueueFull};
+use jobwright_core::lifecycle::JobState;
+use jobwright_core::retry::Verdict;
+use jobwright_core::store::{Enqueued, Finished, StoreError};
+use libtest_mimic::Trial;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::drafts::{Draft as _, at, job};
+use super::fixture::Fixture;
+use super::{SQLITE, laws};
+
+laws![
+    a_directory_of_a_newer_version_is_refused,
+    a_file_that_is_no_database_is_refused,
+    a_missing_directory_is_refused,
+    a_waiting_job_that_cannot_be_read_is_refused,
+    a_paused_queue_that_cannot_be_read_is_refused,
+    a_finalized_job_that_cannot_be_read_is_an_error,
+];
+
+fn open(directory: TempDir) -> anyhow::Result<Fixture> {
+    Fixture::open(SQLITE, directory, CapacityLimits::default(), at(1))
+}
+
+/// What a person is told who opens the directory; all of `facts` must be in it.
+fn refused(directory: TempDir, facts: &[&str]) -> anyhow::Result<()> {
+    let path = directory.path().display().to_string();
+    let Err(error) = open(directory) else { bail!("the store was opened") };
+    let message = format!("{error:#}");
+    for fact in facts.iter().copied().chain([&*path]) {
+        ensure!(message.contains(fact), "`{fact}` is not in: {message}");
+    }
+    Ok(())
+}
+
+/// Closes the store and runs `sql` on one of its files.
+fn alter(store: Fixture, file: &str, sql: &str) -> anyhow::Result<TempDir> {
+    let directory = store.close();
+    let database = Connection::open(directory.path().join(file))?;
+    database.execute_batch(sql)?;
+    Ok(directory)
+}
+
+async fn a_directory_of_a_newer_version_is_refused(store: Fixture) -> anyhow::Result<()> {
+    store.accept(job(), at(0)).await?;
+    let directory = alter(store, "jobs.db", "PRAGMA user_version = 7")?;
+    refused(directory, &["newer version", "schema 7", "up to 1", "jobs.db"])
+}
+
+async fn a_file_that_is_no_database_is_refused(_: Fixture) -> anyhow::Result<()> {
+    for file in ["jobs.db", "logs.db"] {
+        let directory = TempDir::new()?;
+        let text = "this is a letter to my aunt and no database; ".repeat(100);
+        std::fs::write(directory.path().join(file), &text)?;
+        let path = directory.path().join(file);
+        refused(directory, &["not a database", file]).with_context(|| format!("{path:?}"))?;
+    }
+    Ok(())
+}
+
+async fn a_missing_directory_is_refused(_: Fixture) -> anyhow::Result<()> {
+    let directory = TempDir::new()?;
+    std::fs::remove_dir(directory.path())?;
+    refused(directory, &["cannot open the job store"])
+}
+
+/// A job that was skipped would be a job that was lost.
+async fn a_waiting_job_that_cannot_be_read_is_refused(_: Fixture) -> anyhow::Result<()> {
+    for damage in [
+        "UPDATE job SET spec = '{'",
+        "UPDATE job SET spec = '{\"plugin\":\"A/B\"}'",
+        "UPDATE job SET state = 9",
+        "UPDATE job SET id = x'00'",
+        "UPDATE job SET scheduled_at = 9223372036854775807",
+        "UPDATE job SET attempts = 'x'",
+    ] {
+        let store = Fixture::new(SQLITE, super::Place::Memory)?;
+        store.accept(job(), at(0)).await?;
+        let directory = alter(store, "jobs.db", damage)?;
+        refused(directory, &["cannot read", "jobs.db"]).context(damage)?;
+    }
+    Ok(())
+}
+
+async fn a_paused_queue_that_cannot_be_read_is_refused(store: Fixture) -> anyhow::Result<()> {
+    let directory = alter(store, "jobs.db", "INSERT INTO paused VALUES ('NO NAME')")?;
+    refused(directory, &["cannot read", "NO NAME"])
+}
+
+async fn a_finalized_job_that_cannot_be_read_is_an_error(store: Fixture) -> anyhow::Result<()> {
+    let id = store.finished(Verdict::Complete, at(0)).await?;
+    let store = open(alter(store, "jobs.db", "UPDATE history SET spec = '{'")?)?;
+    assert!(matches!(store.get(id).await, Err(StoreError::Corrupt { .. })));
+    assert_eq!(store.ready(), Ok(()), "the rest goes on");
+    store.accept(job(), at(1)).await?;
+    Ok(())
+}
+
+/// A small file system of its own, which can be filled.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount() -> anyhow::Result<Self> {
+        let directory = TempDir::new()?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(directory.path());
+        let done = mount.output().context("cannot run mount")?;
+        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Ok(Self(directory))
+    }
+
+    /// Takes all the room that is left.
+    fn fill(&self) -> anyhow::Result<PathBuf> {
+        let ballast = self.0.path().join("ballast");
+        let outcome = std::fs::write(&ballast, vec![0; 8 << 20]);
+        ensure!(outcome.is_err(), "the disk is larger than it should be");
+        Ok(ballast)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A mount that stays behind holds a few MiB until the machine stops.
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+/// The law of the full disk; ignored where a small one cannot be mounted.
+pub(super) fn full_disk() -> Trial {
+    let name = format!("{}::a_full_disk_loses_nothing", module_path!());
+    let name = name.replace("::damage::", "::sqlite::");
+    let possible = SmallDisk::mount().is_ok();
+    let test = jobwright_tests::trial(&name, || Box::pin(a_full_disk_loses_nothing()));
+    test.with_ignored_flag(!possible)
+}
+
+async fn a_full_disk_loses_nothing() -> anyhow::Result<()> {
+    let disk = SmallDisk::mount()?;
+    let limits = CapacityLimits { total: 3, ..Default::default() };
+    let store = Fixture::open(SQLITE, TempDir::new_in(disk.0.path())?, limits, at(0))?;
+    let running = store.accept(job(), at(0)).await?;
+    let waiting = store.accept(job(), at(0)).await?;
+    let leased = store.claim_one(at(0)).await?;
+
+    let ballast = disk.fill()?;
+    let large = || job().payload(vec![7; 1 << 20]);
+    assert_unavailable(store.offer(large(), at(1)).await);
+    assert!(matches!(store.ready(), Err(StoreError::Unavailable { .. })));
+    assert_unavailable(store.offer(job(), at(1)).await);
+    assert_eq!(store.state(waiting).await?, JobState::Available, "reading goes on");
+
+    std::fs::remove_file(&ballast)?;
+    until_accepted(&store).await?;
+    assert_eq!(store.ready(), Ok(()));
+    let full = QueueFull::Host { depth: 3, capacity: 3 };
+    assert_eq!(store.offer(job(), at(2)).await?, Enqueued::QueueFull(full));
+    let answer = store.finish_with(&leased, Verdict::Complete, at(2)).await?;
+    assert_eq!(answer, Finished::Recorded(JobState::Completed), "the lease still holds");
+
+    let store = store.reopen(at(3))?;
+    assert_eq!(store.state(running).await?, JobState::Completed);
+    assert_eq!(store.claim_all(at(3)).await?.first(), Some(&waiting));
+    Ok(())
+}
+
+fn assert_unavailable(answer: anyhow::Result<Enqueued>) {
+    let error = answer.expect_err("the disk is full");
+    let Some(StoreError::Unavailable { reason }) = error.downcast_ref() else {
+        panic!("{error:?}");
+    };
+    assert!(reason.contains("full"), "{reason}");
+}
+
+/// Offers a job until it is taken. The store looks for room each second of the machine's clock, so
+/// this is the one test that waits.
+async fn until_accepted(store: &Fixture) -> anyhow::Result<()> {
+    for _ in 0..100 {
+        if store.offer(job(), at(1)).await.is_ok_and(|answer| answer == Enqueued::Inserted) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("no job is taken although there is room again: {:?}", store.ready())
+}

@@ -1,0 +1,141 @@
+//! Jobs to put into a store, ends of attempts, and times by hand.
+
+use bytes::Bytes;
+use jobwright_core::attempt::AttemptRecord;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Idempotency, JobId, JobSpec, NewJob, Payload};
+use jobwright_core::limits::Limits;
+use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
+use jobwright_core::plugin::Digest;
+use jobwright_core::retry::{RetryPolicy, Verdict};
+use jobwright_core::store::{Finish, Leased};
+
+/// So many seconds after the beginning of the test.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_767_225_600 + seconds).expect("a time in the calendar")
+}
+
+/// The id of no job.
+pub(crate) fn unknown() -> JobId {
+    JobId::new(at(0))
+}
+
+/// A name that is known to be valid: of a queue, a plugin, a version.
+pub(crate) fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> T {
+    name.parse().expect("a valid name")
+}
+
+/// A job that is due at once, with the defaults and a payload of five bytes.
+pub(crate) fn job() -> NewJob {
+    let spec = JobSpec {
+        plugin: named("word-count"),
+        version: named("1.0.0"),
+        digest: Digest::of(b"wasm"),
+        queue: named("default"),
+        priority: Default::default(),
+        max_attempts: 5,
+        limits: Limits::DEFAULT,
+        retry: RetryPolicy::default(),
+        args: vec![],
+        env: Default::default(),
+        tags: vec![],
+        deterministic: false,
+        output_type: None,
+    };
+    let payload = Payload { content_type: None, bytes: Bytes::from_static(b"hello") };
+    NewJob { id: JobId::new(at(0)), spec, payload, scheduled_at: at(0), idempotency: None }
+}
+
+/// So many jobs, the oldest first.
+pub(crate) fn jobs(count: usize) -> Vec<NewJob> {
+    (0..count).map(|_| job()).collect()
+}
+
+/// Variations on a job.
+pub(crate) trait Draft: Sized {
+    /// In another queue.
+    fn queue(self, name: &str) -> Self;
+    /// With another priority.
+    fn priority(self, priority: u8) -> Self;
+    /// Due later.
+    fn due(self, at: Timestamp) -> Self;
+    /// With another payload.
+    fn payload(self, bytes: impl Into<Bytes>) -> Self;
+    /// With another memory limit.
+    fn memory(self, bytes: u64) -> Self;
+    /// With an idempotency key that holds for a day, for a request with this body.
+    fn key(self, key: &str, body: &str) -> Self;
+}
+
+impl Draft for NewJob {
+    fn queue(mut self, name: &str) -> Self {
+        self.spec.queue = named(name);
+        self
+    }
+
+    fn priority(mut self, priority: u8) -> Self {
+        self.spec.priority = priority.try_into().expect("1 to 4");
+        self
+    }
+
+    fn due(mut self, at: Timestamp) -> Self {
+        self.scheduled_at = at;
+        self
+    }
+
+    fn payload(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.payload.bytes = bytes.into();
+        self
+    }
+
+    fn memory(mut self, bytes: u64) -> Self {
+        self.spec.limits.memory_bytes = bytes;
+        self
+    }
+
+    fn key(mut self, key: &str, body: &str) -> Self {
+        self.idempotency = Some(Idempotency {
+            key: key.to_owned(),
+            fingerprint: Digest::of(body.as_bytes()),
+            answer: format!("{{\"id\":\"{}\"}}", self.id).into(),
+            expires_at: at(24 * 3600),
+        });
+        self
+    }
+}
+
+/// The end of an attempt as a worker writes it. It always carries an output, which only a success
+/// may leave.
+pub(crate) fn ending(leased: &Leased, verdict: Verdict, now: Timestamp) -> Finish {
+    let attempt = leased.lease.attempt;
+    let output = Output::new(format!("output of attempt {attempt}").into(), None);
+    let error = AttemptError::new("exit_code", format!("attempt {attempt}: \0 \"quoted\" ä\n"));
+    let outcome = match verdict {
+        Verdict::Complete => Outcome::Succeeded { output: output.clone() },
+        Verdict::Retry { .. } => Outcome::Failed { error, retry: RetryHint::Backoff },
+        Verdict::Discard => Outcome::Trapped { error: error.with_backtrace("0: main".to_owned()) },
+        Verdict::Cancel => Outcome::Cancelled,
+        Verdict::Release { refused: true, .. } => Outcome::Refused { error, transient: true },
+        Verdict::Release { refused: false, .. } => Outcome::Interrupted,
+    };
+    let record = AttemptRecord::new(&leased.job.lifecycle, &outcome, usage(attempt), now);
+    Finish { lease: leased.lease, verdict, record, output: Some(output) }
+}
+
+/// A receipt whose every number tells the attempt.
+pub(crate) fn usage(attempt: u32) -> Usage {
+    let ms = f64::from(attempt);
+    Usage {
+        queue_ms: ms + 0.001,
+        compile_ms: ms + 0.1,
+        instantiate_ms: ms + 0.2,
+        run_ms: ms * 1e9 + 0.3,
+        cpu_ms: ms + 0.4,
+        fuel: Some(u64::MAX - u64::from(attempt)),
+        peak_memory_bytes: 1 << 40,
+        payload_bytes: 5,
+        output_bytes: u64::from(attempt),
+        log_bytes: 0,
+        log_dropped_bytes: u64::MAX,
+    }
+}

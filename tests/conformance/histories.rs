@@ -1,0 +1,294 @@
+//! Random histories: the embedded store against the one in memory, step by step, through crashes.
+//!
+//! Both are built on the same queue, so what either answers is also held against rules that are
+//! written here anew: the order of claims, and counts that agree with the list.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use jobwright::store::memory::MemoryStore;
+use jobwright_core::attempt::Lease;
+use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId, QueueName};
+use jobwright_core::lifecycle::JobState;
+use jobwright_core::queue::QueueCounts;
+use jobwright_core::store::{
+    Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobStore, Leased, Redriven, StoreError,
+};
+use libtest_mimic::{Failed, Trial};
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+
+use super::SQLITE;
+use super::drafts::{at, ending, unknown};
+use super::fixture::{Fixture, Place, walk};
+use super::steps::{Sketch, Step, later, older_than, steps};
+
+/// Bounds that a history reaches.
+const LIMITS: CapacityLimits = CapacityLimits { per_queue: 7, total: 12, payload_bytes: 60 };
+
+/// The most steps in a history.
+const STEPS: usize = 80;
+
+/// The histories of one run.
+const CASES: u32 = 192;
+
+pub(super) fn trial() -> Trial {
+    let name = "conformance::sqlite::any_history_is_answered_as_in_memory";
+    Trial::test(name, || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+        let outcome = TestRunner::new(Config { max_shrink_iters: 500, ..config }).run(
+            &steps(STEPS),
+            |history| {
+                let outcome = runtime.block_on(replay(&history));
+                outcome.map_err(|error| TestCaseError::fail(format!("{error:#}")))
+            },
+        );
+        outcome.map_err(|error| match error {
+            TestError::Fail(reason, history) => {
+                let steps: Vec<String> = history.iter().map(|step| format!("{step:?}")).collect();
+                Failed::from(format!("{reason}\nafter this history:\n{}", steps.join("\n")))
+            }
+            TestError::Abort(reason) => Failed::from(reason.to_string()),
+        })
+    })
+}
+
+async fn replay(history: &[Step]) -> anyhow::Result<()> {
+    let mut pair = Pair::new()?;
+    for (number, step) in history.iter().enumerate() {
+        let context = || format!("at step {number}, {step:?}");
+        pair.take(step).await.with_context(context)?;
+        pair.compare().await.with_context(context)?;
+    }
+    pair.compare_each().await
+}
+
+/// Two stores with the same history.
+struct Pair {
+    memory: Arc<dyn JobStore>,
+    sqlite: Fixture,
+    now: Timestamp,
+    /// Every job that was accepted, pruned ones too.
+    ids: Vec<JobId>,
+    /// When each came to wait, in the order of arrival.
+    arrivals: BTreeMap<JobId, usize>,
+    /// Every claim that was ever made.
+    leased: Vec<Leased>,
+}
+
+impl Pair {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            memory: Arc::new(MemoryStore::new(LIMITS)),
+            sqlite: Fixture::new(SQLITE, Place::Memory)?.bounded(LIMITS)?,
+            now: at(0),
+            ids: vec![],
+            arrivals: BTreeMap::new(),
+            leased: vec![],
+        })
+    }
+
+    /// What both stores answer, if it is the same.
+    async fn both<A: PartialEq + Debug>(
+        &self,
+        call: impl AsyncFn(&dyn JobStore) -> Result<A, StoreError>,
+    ) -> anyhow::Result<A> {
+        let (expected, found) = (call(&*self.memory).await?, call(&*self.sqlite).await?);
+        ensure!(expected == found, "memory: {expected:?}\nsqlite: {found:?}");
+        Ok(found)
+    }
+
+    async fn take(&mut self, step: &Step) -> anyhow::Result<()> {
+        let now = self.now;
+        match step {
+            Step::Enqueue(sketches) => self.enqueue(sketches).await?,
+            Step::Claim { max, memory_bytes, lease_ms } => {
+                let (max, memory_bytes, expires_at) = (*max, *memory_bytes, later(now, *lease_ms));
+                self.claim(Claim { max, memory_bytes, expires_at }).await?;
+            }
+            Step::Renew { lease_ms } => {
+                let (leases, until) = (self.leases(), later(now, *lease_ms));
+                self.both(async |s| s.renew(leases.clone(), until).await).await?;
+            }
+            Step::Finish { newest, ending: end } => {
+                if let Some(leased) = self.leased.iter().rev().nth(*newest) {
+                    self.finish(ending(leased, end.verdict(now), now)).await?;
+                }
+            }
+            Step::Cancel(which) => {
+                let id = self.pick(*which);
+                self.both(async |s| s.request_cancel(id, now).await).await?;
+            }
+            Step::Redrive(which) => self.redrive(self.pick(*which)).await?,
+            Step::Reclaim { most } => {
+                self.both(async |s| s.reclaim_expired(now, *most).await).await?;
+            }
+            Step::Pause { queue, paused } => {
+                self.both(async |s| s.set_paused(queue.clone(), *paused).await).await?;
+            }
+            Step::Prune { age_ms } => {
+                let retention = older_than(now, *age_ms);
+                self.both(async |s| s.prune(retention, 1000).await).await?;
+            }
+            Step::List { filter, most } => {
+                self.both(async |s| walk(s, filter.clone(), *most, now).await).await?;
+            }
+            Step::Advance { ms } => self.now = later(now, *ms),
+            Step::Crash => self.crash().await?,
+        }
+        Ok(())
+    }
+
+    async fn enqueue(&mut self, sketches: &[Sketch]) -> anyhow::Result<()> {
+        let jobs: Vec<_> = sketches.iter().map(|sketch| sketch.job(self.now)).collect();
+        let answers = self.both(async |s| s.enqueue(jobs.clone(), self.now).await).await?;
+        for (job, answer) in jobs.iter().zip(answers) {
+            if answer == Enqueued::Inserted {
+                self.ids.push(job.id);
+                self.arrives(job.id);
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim(&mut self, want: Claim) -> anyhow::Result<()> {
+        let order = self.due_in_order().await?;
+        let claimed = self.both(async |s| s.claim(want, self.now).await).await?;
+        claims_are_right(&order, &want, &claimed)?;
+        self.leased.extend(claimed.leased);
+        Ok(())
+    }
+
+    async fn finish(&self, finish: Finish) -> anyhow::Result<()> {
+        let before = self.memory.get(finish.lease.job).await?.map(|job| job.lifecycle);
+        let holds = before
+            .is_some_and(|l| l.state == JobState::Running && l.attempt == finish.lease.attempt);
+        let answer = self.both(async |s| s.finish(finish.clone(), self.now).await).await?;
+        ensure!((answer != Finished::LeaseLost) == holds, "{answer:?}, holds: {holds}");
+        Ok(())
+    }
+
+    async fn redrive(&mut self, id: JobId) -> anyhow::Result<()> {
+        let before = self.memory.get(id).await?;
+        let answer = self.both(async |s| s.redrive(id, self.now).await).await?;
+        let was_over = before.is_some_and(|job| job.lifecycle.state.is_finalized());
+        if was_over && answer == Some(Redriven::Due) {
+            self.arrives(id);
+        }
+        Ok(())
+    }
+
+    fn leases(&self) -> Vec<Lease> {
+        self.leased.iter().map(|leased| leased.lease).collect()
+    }
+
+    fn arrives(&mut self, id: JobId) {
+        let place = self.arrivals.values().max().map_or(0, |last| last + 1);
+        self.arrivals.insert(id, place);
+    }
+
+    /// One of the jobs that there are, or an unknown one.
+    fn pick(&self, which: usize) -> JobId {
+        self.ids.get(which % (self.ids.len() + 1)).copied().unwrap_or_else(unknown)
+    }
+
+    /// Kills the embedded store. In memory a crash is what it is said to mean: every attempt in
+    /// flight is lost at once.
+    async fn crash(&mut self) -> anyhow::Result<()> {
+        self.memory.renew(self.leases(), self.now).await?;
+        self.memory.reclaim_expired(self.now, usize::MAX).await?;
+        self.sqlite = self.sqlite.crash(LIMITS, self.now)?;
+        self.compare_each().await
+    }
+
+    async fn all(&self) -> anyhow::Result<Vec<Job>> {
+        self.both(async |s| walk(s, JobFilter::default(), 1000, self.now).await).await
+    }
+
+    /// The jobs that may be claimed now, in their order.
+    async fn due_in_order(&self) -> anyhow::Result<Vec<Job>> {
+        let counts = self.memory.counts(self.now).await?;
+        let paused: Vec<QueueName> =
+            counts.into_iter().filter(|counts| counts.paused).map(|counts| counts.name).collect();
+        let mut jobs = self.all().await?;
+        jobs.retain(|job| {
+            let (state, due) = (job.lifecycle.state, job.lifecycle.scheduled_at);
+            state == JobState::Running
+                || (state == JobState::Available
+                    && due <= self.now
+                    && !paused.contains(&job.spec.queue))
+        });
+        jobs.sort_by_key(|job| {
+            let place = (job.spec.priority, job.lifecycle.scheduled_at, self.arrivals.get(&job.id));
+            (job.lifecycle.state != JobState::Running, place)
+        });
+        Ok(jobs)
+    }
+
+    /// Compares what the stores hold.
+    async fn compare(&self) -> anyhow::Result<()> {
+        let jobs = self.all().await?;
+        let counts = self.both(async |s| s.counts(self.now).await).await?;
+        for queue in counts {
+            let mut expected = QueueCounts {
+                depth: 0,
+                scheduled: 0,
+                running: 0,
+                oldest_age_ms: 0,
+                capacity: LIMITS.per_queue,
+                ..queue.clone()
+            };
+            for job in jobs.iter().filter(|job| job.spec.queue == queue.name) {
+                let lifecycle = &job.lifecycle;
+                let waits = lifecycle.state == JobState::Available;
+                expected.running += usize::from(lifecycle.state == JobState::Running);
+                expected.depth += usize::from(waits);
+                expected.scheduled += usize::from(waits && lifecycle.scheduled_at > self.now);
+                if waits {
+                    let age = self.now.duration_since(lifecycle.scheduled_at).as_millis();
+                    expected.oldest_age_ms =
+                        expected.oldest_age_ms.max(u64::try_from(age).unwrap_or(0));
+                }
+            }
+            ensure!(queue == expected, "listed: {expected:?}\ncounted: {queue:?}");
+        }
+        Ok(())
+    }
+
+    /// Compares every job, one by one, with all that belongs to it.
+    async fn compare_each(&self) -> anyhow::Result<()> {
+        for id in &self.ids {
+            self.both(async |s| s.get(*id).await).await?;
+            self.both(async |s| s.output(*id).await).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether `claimed` is what a reading of the rules gives: the first of `order`, which begins with
+/// the running jobs, as far as number and memory allow; a suspect alone.
+fn claims_are_right(order: &[Job], want: &Claim, claimed: &Claimed) -> anyhow::Result<()> {
+    let (running, due): (Vec<&Job>, Vec<&Job>) =
+        order.iter().partition(|job| job.lifecycle.state == JobState::Running);
+    let mut idle = running.is_empty();
+    let mut alone = running.iter().any(|job| job.lifecycle.lost > 0);
+    let mut memory = want.memory_bytes;
+    let mut expected = Vec::new();
+    for job in due {
+        let suspect = job.lifecycle.lost > 0;
+        let fits = idle || (job.spec.limits.memory_bytes <= memory && !suspect);
+        if alone || !fits || expected.len() == want.max {
+            break;
+        }
+        memory = memory.saturating_sub(job.spec.limits.memory_bytes);
+        (idle, alone) = (false, suspect);
+        expected.push(job.id);
+    }
+    let found: Vec<JobId> = claimed.leased.iter().map(|leased| leased.job.id).collect();
+    ensure!(found == expected, "expected to claim {expected:?}, claimed {found:?}");
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Attempts whose host died or stalled: the reaper takes the job back, and suspects it.
+
+use jobwright_core::attempt::AttemptRecord;
+use jobwright_core::lifecycle::{JobState, MAX_LOST};
+use jobwright_core::outcome::{Outcome, Usage};
+use jobwright_core::retry::Verdict;
+
+use super::drafts::{Draft as _, at, job, jobs};
+use super::fixture::Fixture;
+use super::laws;
+
+laws![
+    reclaimed_job_is_claimable_again,
+    a_reclaimed_job_keeps_its_place,
+    reclaim_takes_only_expired_leases,
+    reclaim_takes_at_most_as_many_as_asked,
+    a_lost_attempt_is_recorded_and_is_no_failure,
+    third_lost_attempt_discards,
+    a_job_that_was_lost_waits_until_nothing_else_runs,
+    a_job_that_was_lost_lets_nothing_run_beside_it,
+    a_job_that_must_run_alone_is_not_overtaken,
+];
+
+async fn reclaimed_job_is_claimable_again(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    assert_eq!(store.reclaim_expired(at(30), 9).await?, [id]);
+    let again = store.claim_one(at(30)).await?;
+    assert_eq!((again.job.id, again.lease.attempt, again.lease.expires_at), (id, 2, at(60)));
+    Ok(())
+}
+
+async fn a_reclaimed_job_keeps_its_place(store: Fixture) -> anyhow::Result<()> {
+    let first = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    store.accept(job(), at(1)).await?;
+    store.reclaim_expired(at(30), 9).await?;
+    assert_eq!(store.claim_one(at(30)).await?.job.id, first);
+    Ok(())
+}
+
+async fn reclaim_takes_only_expired_leases(store: Fixture) -> anyhow::Result<()> {
+    store.enqueue(jobs(3), at(0)).await?;
+    let early = store.claim_one(at(0)).await?;
+    let late = store.claim_one(at(1)).await?;
+    assert_eq!(store.reclaim_expired(at(29), 9).await?, []);
+    assert_eq!(store.reclaim_expired(at(30), 9).await?, [early.job.id]);
+    assert_eq!(store.state(late.job.id).await?, JobState::Running);
+    Ok(())
+}
+
+async fn reclaim_takes_at_most_as_many_as_asked(store: Fixture) -> anyhow::Result<()> {
+    store.enqueue(jobs(3), at(0)).await?;
+    store.claim_up_to(3, at(0)).await?;
+    for (asked, taken) in [(0, 0), (2, 2), (9, 1), (9, 0)] {
+        assert_eq!(store.reclaim_expired(at(30), asked).await?.len(), taken);
+    }
+    Ok(())
+}
+
+async fn a_lost_attempt_is_recorded_and_is_no_failure(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    let leased = store.claim_one(at(1)).await?;
+    store.reclaim_expired(at(40), 9).await?;
+    let job = store.job(id).await?;
+    assert_eq!((job.lifecycle.lost, job.lifecycle.failures), (1, 0));
+    let running = &leased.job.lifecycle;
+    let record = AttemptRecord::new(running, &Outcome::Lost, Usage::default(), at(40));
+    assert_eq!(job.attempts, [record]);
+    Ok(())
+}
+
+async fn third_lost_attempt_discards(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    for loss in 1..=MAX_LOST {
+        store.claim_one(at(0)).await?;
+        assert_eq!(store.reclaim_expired(at(30), 9).await?, [id], "loss {loss}");
+    }
+    let job = store.job(id).await?;
+    assert_eq!((job.lifecycle.state, job.lifecycle.lost), (JobState::Discarded, MAX_LOST));
+    assert_eq!(job.lifecycle.finalized_at, Some(at(30)));
+    assert_eq!(job.attempts.len(), usize::from(MAX_LOST));
+    assert_eq!(store.claim_all(at(99)).await?, []);
+    Ok(())
+}
+
+async fn a_job_that_was_lost_waits_until_nothing_else_runs(store: Fixture) -> anyhow::Result<()> {
+    let suspect = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    let other = store.accept(job().priority(1), at(0)).await?;
+    store.reclaim_expired(at(30), 9).await?;
+    assert_eq!(store.claim_up_to(1, at(30)).await?.len(), 1, "the more urgent one runs");
+    assert_eq!(store.claim_all(at(30)).await?, [], "the suspect waits");
+    store.request_cancel(other, at(30)).await?;
+    store.reclaim_expired(at(60), 9).await?;
+    assert_eq!(store.claim_all(at(60)).await?, [suspect]);
+    Ok(())
+}
+
+async fn a_job_that_was_lost_lets_nothing_run_beside_it(store: Fixture) -> anyhow::Result<()> {
+    let suspect = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    store.reclaim_expired(at(30), 9).await?;
+    let other = store.accept(job(), at(30)).await?;
+    let leased = store.claim_up_to(9, at(30)).await?;
+    assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [suspect]);
+    assert_eq!(store.claim_all(at(30)).await?, []);
+    store.finish_with(&leased[0], Verdict::Complete, at(31)).await?;
+    assert_eq!(store.claim_all(at(31)).await?, [other]);
+    Ok(())
+}
+
+/// Else it would wait for as long as other jobs keep coming.
+async fn a_job_that_must_run_alone_is_not_overtaken(store: Fixture) -> anyhow::Result<()> {
+    let suspect = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    store.accept(job().priority(1), at(0)).await?;
+    store.reclaim_expired(at(30), 9).await?;
+    let running = store.claim_one(at(30)).await?;
+    store.accept(job(), at(31)).await?;
+    assert_eq!(store.claim_all(at(31)).await?, []);
+    store.finish_with(&running, Verdict::Complete, at(32)).await?;
+    assert_eq!(store.claim_all(at(32)).await?, [suspect]);
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! What a durable store still knows when it is opened again.
+
+use jobwright_core::capacity::{CapacityLimits, QueueFull};
+use jobwright_core::job::JobId;
+use jobwright_core::lifecycle::{JobState, MAX_LOST};
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::retry::Verdict;
+use jobwright_core::store::{Enqueued, Finished, JobFilter, Retention};
+
+use super::drafts::{Draft as _, at, job, jobs, named};
+use super::fixture::Fixture;
+use super::laws;
+
+laws![
+    waiting_and_finalized_jobs_survive_reopen,
+    outputs_survive_reopen,
+    logs_survive_reopen,
+    paused_queues_survive_reopen,
+    a_resumed_queue_stays_resumed,
+    idempotency_keys_survive_reopen,
+    the_order_of_claims_survives_reopen,
+    the_place_of_a_redriven_job_survives_reopen,
+    a_running_job_is_reclaimed_at_reopen_and_counted_as_lost,
+    a_job_that_was_lost_at_reopen_runs_alone,
+    the_third_loss_at_reopen_discards,
+    a_cancel_request_survives_reopen,
+    a_lease_from_before_reopen_is_lost,
+    capacity_is_rebuilt_at_reopen,
+    jobs_are_readmitted_above_lowered_bounds,
+    pruned_jobs_stay_pruned,
+];
+
+async fn waiting_and_finalized_jobs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
+    for verdict in [Verdict::Complete, Verdict::Discard, Verdict::Cancel] {
+        store.finished(verdict, at(1)).await?;
+    }
+    store.finished(Verdict::Retry { at: at(90) }, at(1)).await?;
+    store.finished(Verdict::Release { at: at(90), refused: true }, at(1)).await?;
+    store.enqueue(vec![job(), job().due(at(90)), job().queue("b").priority(4)], at(1)).await?;
+    let jobs = store.walk(JobFilter::default(), 100, at(2)).await?;
+    let counts = store.counts(at(2)).await?;
+    let store = store.reopen(at(2))?;
+    assert_eq!(store.walk(JobFilter::default(), 100, at(2)).await?, jobs);
+    assert_eq!(store.counts(at(2)).await?, counts);
+    Ok(())
+}
+
+async fn outputs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
+    let id = store.finished(Verdict::Complete, at(0)).await?;
+    let output = store.output(id).await?;
+    let store = store.reopen(at(1))?;
+    assert!(output.is_some());
+    assert_eq!(store.output(id).await?, output);
+    Ok(())
+}
+
+async fn logs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    let log = LogSnapshot { bytes: vec![0, 0xff], kept_bytes: 2, dropped_bytes: 1 };
+    store.save_log(id, 1, log.clone()).await?;
+    let store = store.reopen(at(1))?;
+    assert_eq!(store.logs(id).await?[0].log, log);
+    Ok(())
+}
+
+async fn paused_queues_survive_reopen(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job().queue("off"), at(0)).await?;
+    store.set_paused(named("off"), true).await?;
+    store.set_paused(named("empty"), true).await?;
+    let store = store.reopen(at(1))?;
+    assert!(store.queue("off", at(1)).await?.paused);
+    assert!(store.queue("empty", at(1)).await?.paused);
+    assert_eq!(store.claim_all(at(1)).await?, []);
+    store.set_paused(named("off"), false).await?;
+    assert_eq!(store.claim_all(at(1)).await?, [id]);
+    Ok(())
+}
+
+async fn a_resumed_queue_stays_resumed(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job().queue("off"), at(0)).await?;
+    store.set_paused(named("off"), true).await?;
+    store.set_paused(named("off"), false).await?;
+    assert_eq!(store.reopen(at(1))?.claim_all(at(1)).await?, [id]);
+    Ok(())
+}
+
+async fn idempotency_keys_survive_reopen(store: Fixture) -> anyhow::Result<()> {
+    let first = job().key("k", "body");
+    let answer = first.idempotency.clone().map(|key| key.answer).unwrap_or_default();
+    store.accept(first.clone(), at(0)).await?;
+    let store = store.reopen(at(1))?;
+    let again = store.offer(job().key("k", "body"), at(1)).await?;
+    assert_eq!(again, Enqueued::Duplicate { id: first.id, answer });
+    assert_eq!(store.offer(job().key("k", "other"), at(1)).await?, Enqueued::KeyReused);
+    Ok(())
+}
+
+/// The same claims on a store that was never closed and on one that was.
+async fn claims_after_reopen(store: Fixture, now: i64) -> anyhow::Result<[Vec<JobId>; 2]> {
+    let copy = store.crash(CapacityLimits::default(), at(now))?;
+    Ok([store.claim_all(at(now)).await?, copy.claim_all(at(now)).await?])
+}
+
+async fn the_order_of_claims_survives_reopen(store: Fixture) -> anyhow::Result<()> {
+    for (priority, due) in [(2, 5), (2, 0), (1, 7), (2, 5), (4, 0), (2, 0), (3, 1)] {
+        store.accept(job().priority(priority).due(at(due)), at(0)).await?;
+    }
+    let [expected, found] = claims_after_reopen(store, 9).await?;
+    assert_eq!(expected.len(), 7);
+    assert_eq!(found, expected);
+    Ok(())
+}
+
+async fn the_place_of_a_redriven_job_survives_reopen(store: Fixture) -> anyhow::Result<()> {
+    let first = store.finished(Verdict::Discard, at(0)).await?;
+    let second = store.accept(job(), at(5)).await?;
+    store.redrive(first, at(5)).await?;
+    let third = store.accept(job(), at(5)).await?;
+    let expected = vec![second, first, third];
+    assert_eq!(claims_after_reopen(store, 5).await?, [expected.clone(), expected]);
+    Ok(())
+}
+
+async fn a_running_job_is_reclaimed_at_reopen_and_counted_as_lost(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    let store = store.reopen(at(1))?;
+    let job = store.job(id).await?;
+    assert_eq!((job.lifecycle.state, job.lifecycle.lost), (JobState::Available, 1));
+    assert_eq!((job.attempts.len(), job.attempts[0].ended_at), (1, at(1)));
+    assert_eq!(store.claim_one(at(1)).await?.lease.attempt, 2);
+    Ok(())
+}
+
+async fn a_job_that_was_lost_at_reopen_runs_alone(store: Fixture) -> anyhow::Result<()> {
+    let ids = [store.accept(job(), at(0)).await?, store.accept(job(), at(0)).await?];
+    store.claim_up_to(2, at(0)).await?;
+    let store = store.reopen(at(1))?.reopen(at(2))?;
+    for id in ids {
+        let alone = store.claim_up_to(9, at(2)).await?;
+        assert_eq!(alone.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
+        store.finish_with(&alone[0], Verdict::Complete, at(2)).await?;
+    }
+    Ok(())
+}
+
+async fn the_third_loss_at_reopen_discards(mut store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    for loss in 1..=MAX_LOST {
+        store.claim_one(at(0)).await?;
+        store = store.reopen(at(1))?;
+        assert_eq!(store.job(id).await?.lifecycle.lost, loss);
+    }
+    let job = store.job(id).await?;
+    assert_eq!(
+        (job.lifecycle.state, job.lifecycle.finalized_at),
+        (JobState::Discarded, Some(at(1)))
+    );
+    assert_eq!(store.counts(at(1)).await?, []);
+    Ok(())
+}
+
+async fn a_cancel_request_survives_reopen(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    store.request_cancel(id, at(1)).await?;
+    assert_eq!(store.reopen(at(2))?.state(id).await?, JobState::Cancelled);
+    Ok(())
+}
+
+async fn a_lease_from_before_reopen_is_lost(store: Fixture) -> anyhow::Result<()> {
+    store.accept(job(), at(0)).await?;
+    let lost = store.claim_one(at(0)).await?;
+    let store = store.reopen(at(1))?;
+    store.claim_one(at(1)).await?;
+    let answer = store.finish_with(&lost, Verdict::Complete, at(1)).await?;
+    assert_eq!(answer, Finished::LeaseLost);
+    Ok(())
+}
+
+async fn capacity_is_rebuilt_at_reopen(store: Fixture) -> anyhow::Result<()> {
+    store.finished(Verdict::Complete, at(0)).await?;
+    store.enqueue(jobs(2), at(0)).await?;
+    let limits = CapacityLimits { per_queue: 9, total: 9, payload_bytes: 15 };
+    let store = store.reopen_bounded(limits, at(1))?;
+    store.accept(job(), at(1)).await?;
+    let full = QueueFull::Bytes { depth_bytes: 15, capacity_bytes: 15 };
+    assert_eq!(store.offer(job(), at(1)).await?, Enqueued::QueueFull(full));
+    Ok(())
+}
+
+async fn jobs_are_readmitted_above_lowered_bounds(store: Fixture) -> anyhow::Result<()> {
+    store.enqueue(jobs(5), at(0)).await?;
+    let limits = CapacityLimits { per_queue: 2, total: 2, payload_bytes: 1 };
+    let store = store.reopen_bounded(limits, at(1))?;
+    let full = QueueFull::Host { depth: 5, capacity: 2 };
+    assert_eq!(store.offer(job(), at(1)).await?, Enqueued::QueueFull(full));
+    assert_eq!(store.claim_all(at(1)).await?.len(), 5);
+    Ok(())
+}
+
+async fn pruned_jobs_stay_pruned(store: Fixture) -> anyhow::Result<()> {
+    let id = store.finished(Verdict::Complete, at(0)).await?;
+    let all = Retention { completed_before: at(9), discarded_before: at(9), now: at(9) };
+    assert_eq!(store.prune(all, 9).await?, 1);
+    assert_eq!(store.reopen(at(9))?.get(id).await?, None);
+    Ok(())
+}

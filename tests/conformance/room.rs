@@ -1,0 +1,149 @@
+//! Bounds: a full queue refuses at once and says how full it is; room comes back at the end of a
+//! job and not before.
+
+use jobwright_core::capacity::{CapacityLimits, QueueFull};
+use jobwright_core::retry::Verdict;
+use jobwright_core::store::Enqueued;
+
+use super::drafts::{Draft as _, at, job, jobs, named};
+use super::fixture::Fixture;
+use super::laws;
+
+laws![
+    a_full_queue_says_how_full_it_is,
+    a_full_host_says_how_full_it_is,
+    full_payload_bytes_say_how_full_they_are,
+    a_full_queue_leaves_room_in_others,
+    a_full_queue_refuses_the_rest_of_a_batch_in_order,
+    what_was_refused_leaves_no_trace,
+    scheduled_and_running_jobs_take_room,
+    room_returns_at_finalization,
+    room_does_not_return_at_retry_or_release,
+    room_returns_when_a_waiting_job_is_cancelled,
+    room_returns_when_the_last_loss_discards,
+    many_at_once_never_exceed_the_bound,
+];
+
+fn at_most(jobs: usize) -> CapacityLimits {
+    CapacityLimits { per_queue: jobs, ..Default::default() }
+}
+
+/// The answer of the default queue that holds as many jobs as it may.
+fn full(jobs: usize) -> Enqueued {
+    let queue = named("default");
+    Enqueued::QueueFull(QueueFull::Queue { queue, depth: jobs, capacity: jobs })
+}
+
+async fn a_full_queue_says_how_full_it_is(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(2))?;
+    store.enqueue(jobs(2), at(0)).await?;
+    assert_eq!(store.offer(job(), at(0)).await?, full(2));
+    Ok(())
+}
+
+async fn a_full_host_says_how_full_it_is(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(CapacityLimits { total: 2, ..Default::default() })?;
+    store.enqueue(vec![job().queue("a"), job().queue("b")], at(0)).await?;
+    let full = Enqueued::QueueFull(QueueFull::Host { depth: 2, capacity: 2 });
+    assert_eq!(store.offer(job().queue("c"), at(0)).await?, full);
+    Ok(())
+}
+
+async fn full_payload_bytes_say_how_full_they_are(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(CapacityLimits { payload_bytes: 10, ..Default::default() })?;
+    store.accept(job().payload("1234567"), at(0)).await?;
+    let full = Enqueued::QueueFull(QueueFull::Bytes { depth_bytes: 7, capacity_bytes: 10 });
+    assert_eq!(store.offer(job().payload("1234"), at(0)).await?, full);
+    store.accept(job().payload("123"), at(0)).await?;
+    store.accept(job().payload(""), at(0)).await?;
+    Ok(())
+}
+
+async fn a_full_queue_leaves_room_in_others(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(1))?;
+    store.accept(job(), at(0)).await?;
+    store.accept(job().queue("other"), at(0)).await?;
+    Ok(())
+}
+
+async fn a_full_queue_refuses_the_rest_of_a_batch_in_order(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(2))?;
+    let answers = store.enqueue(jobs(4), at(0)).await?;
+    assert_eq!(answers, [Enqueued::Inserted, Enqueued::Inserted, full(2), full(2)]);
+    Ok(())
+}
+
+async fn what_was_refused_leaves_no_trace(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(1))?;
+    let batch = jobs(2);
+    let ids = [batch[0].id, batch[1].id];
+    store.enqueue(batch, at(0)).await?;
+    assert_eq!(store.get(ids[1]).await?, None);
+    assert_eq!(store.queue("default", at(0)).await?.depth, 1);
+    assert_eq!(store.claim_all(at(0)).await?, [ids[0]]);
+    Ok(())
+}
+
+async fn scheduled_and_running_jobs_take_room(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(2))?;
+    store.enqueue(vec![job(), job().due(at(100))], at(0)).await?;
+    store.claim_one(at(0)).await?;
+    assert_eq!(store.offer(job(), at(0)).await?, full(2));
+    Ok(())
+}
+
+async fn room_returns_at_finalization(store: Fixture) -> anyhow::Result<()> {
+    let limits = CapacityLimits { per_queue: 1, total: 1, payload_bytes: 5 };
+    let store = store.bounded(limits)?;
+    for verdict in [Verdict::Complete, Verdict::Discard, Verdict::Cancel, Verdict::Complete] {
+        store.finished(verdict, at(0)).await?;
+    }
+    Ok(())
+}
+
+async fn room_does_not_return_at_retry_or_release(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(1))?;
+    store.accept(job(), at(0)).await?;
+    let release = Verdict::Release { at: at(0), refused: true };
+    for verdict in [Verdict::Retry { at: at(0) }, release, Verdict::Retry { at: at(9) }] {
+        let leased = store.claim_one(at(0)).await?;
+        store.finish_with(&leased, verdict, at(0)).await?;
+        assert_eq!(store.offer(job(), at(0)).await?, full(1), "{verdict:?}");
+    }
+    Ok(())
+}
+
+async fn room_returns_when_a_waiting_job_is_cancelled(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(1))?;
+    let id = store.accept(job().due(at(9)), at(0)).await?;
+    store.request_cancel(id, at(0)).await?;
+    store.accept(job(), at(0)).await?;
+    Ok(())
+}
+
+async fn room_returns_when_the_last_loss_discards(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(1))?;
+    store.accept(job(), at(0)).await?;
+    for _ in 0..3 {
+        assert_eq!(store.offer(job(), at(0)).await?, full(1));
+        store.claim_one(at(0)).await?;
+        store.reclaim_expired(at(30), 9).await?;
+    }
+    store.accept(job(), at(30)).await?;
+    Ok(())
+}
+
+async fn many_at_once_never_exceed_the_bound(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(50))?;
+    let requests = (0..100).map(|_| {
+        let store = store.handle();
+        tokio::spawn(async move { store.enqueue(jobs(1), at(0)).await })
+    });
+    let mut inserted = 0;
+    for request in requests.collect::<Vec<_>>() {
+        inserted += usize::from(request.await?? == [Enqueued::Inserted]);
+    }
+    assert_eq!(inserted, 50);
+    assert_eq!(store.claim_all(at(0)).await?.len(), 50);
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The steps of random histories, and how likely each is.
+
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{JobId, NewJob, QueueName};
+use jobwright_core::lifecycle::Phase;
+use jobwright_core::retry::Verdict;
+use jobwright_core::store::{JobFilter, Retention};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::sample::select;
+
+use super::drafts::{Draft as _, job, named};
+
+/// Something that is done to a store. Jobs and leases are picked among those that there are by then.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Enqueue(Vec<Sketch>),
+    Claim {
+        max: usize,
+        memory_bytes: u64,
+        lease_ms: i64,
+    },
+    /// Every lease there ever was.
+    Renew {
+        lease_ms: i64,
+    },
+    /// One of the latest leases, live or not.
+    Finish {
+        newest: usize,
+        ending: Ending,
+    },
+    Cancel(usize),
+    Redrive(usize),
+    Reclaim {
+        most: usize,
+    },
+    Pause {
+        queue: QueueName,
+        paused: bool,
+    },
+    Prune {
+        age_ms: i64,
+    },
+    List {
+        filter: JobFilter,
+        most: usize,
+    },
+    Advance {
+        ms: i64,
+    },
+    Crash,
+}
+
+/// A job to be enqueued.
+#[derive(Debug, Clone)]
+pub(super) struct Sketch {
+    queue: &'static str,
+    priority: u8,
+    memory: u64,
+    delay_ms: i64,
+    payload: usize,
+    key: Option<(&'static str, &'static str)>,
+}
+
+impl Sketch {
+    /// The job that it describes, enqueued at `now`.
+    pub(super) fn job(&self, now: Timestamp) -> NewJob {
+        let mut draft = job()
+            .queue(self.queue)
+            .priority(self.priority)
+            .memory(self.memory)
+            .due(later(now, self.delay_ms))
+            .payload(vec![b'x'; self.payload]);
+        draft.id = JobId::new(now);
+        if let Some((key, body)) = self.key {
+            draft = draft.key(key, body);
+        }
+        if let Some(key) = &mut draft.idempotency {
+            key.expires_at = later(now, 20_000);
+        }
+        draft
+    }
+}
+
+/// How an attempt ends.
+#[derive(Debug, Clone)]
+pub(super) enum Ending {
+    Complete,
+    Retry { ms: i64 },
+    Discard,
+    Cancel,
+    Release { ms: i64, refused: bool },
+}
+
+impl Ending {
+    /// What is written of it at `now`.
+    pub(super) fn verdict(&self, now: Timestamp) -> Verdict {
+        match *self {
+            Self::Complete => Verdict::Complete,
+            Self::Retry { ms } => Verdict::Retry { at: later(now, ms) },
+            Self::Discard => Verdict::Discard,
+            Self::Cancel => Verdict::Cancel,
+            Self::Release { ms, refused } => Verdict::Release { at: later(now, ms), refused },
+        }
+    }
+}
+
+/// `ms` milliseconds after `now`, or before it.
+pub(super) fn later(now: Timestamp, ms: i64) -> Timestamp {
+    Timestamp::from_microsecond(now.as_microsecond() + ms * 1000).expect("a time in the calendar")
+}
+
+/// What prunes discarded jobs at twice the age of others.
+pub(super) fn older_than(now: Timestamp, age_ms: i64) -> Retention {
+    let (completed_before, discarded_before) = (later(now, -age_ms), later(now, -2 * age_ms));
+    Retention { completed_before, discarded_before, now }
+}
+
+/// Histories of at most `most` steps, and no fewer than a quarter of that.
+pub(super) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    vec(step(), most / 4..=most)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => vec(sketch(), 1..5).prop_map(Step::Enqueue),
+        8 => (0_usize..4, select(vec![0, 5, 12, u64::MAX]), span())
+            .prop_map(|(max, memory_bytes, lease_ms)| Step::Claim { max, memory_bytes, lease_ms }),
+        2 => span().prop_map(|lease_ms| Step::Renew { lease_ms }),
+        10 => (0_usize..5, ending()).prop_map(|(newest, ending)| Step::Finish { newest, ending }),
+        3 => any::<usize>().prop_map(Step::Cancel),
+        5 => any::<usize>().prop_map(Step::Redrive),
+        3 => (0_usize..4).prop_map(|most| Step::Reclaim { most }),
+        2 => (queue(), any::<bool>())
+            .prop_map(|(queue, paused)| Step::Pause { queue: named(queue), paused }),
+        1 => span().prop_map(|age_ms| Step::Prune { age_ms }),
+        2 => (filter(), 1_usize..6).prop_map(|(filter, most)| Step::List { filter, most }),
+        5 => span().prop_map(|ms| Step::Advance { ms }),
+        2 => Just(Step::Crash),
+    ]
+}
+
+/// Few different spans, so that times coincide.
+fn span() -> impl Strategy<Value = i64> {
+    select(vec![0, 1, 500, 1000, 5000, 20_000])
+}
+
+fn queue() -> impl Strategy<Value = &'static str> {
+    select(vec!["a", "b", "c"])
+}
+
+fn sketch() -> impl Strategy<Value = Sketch> {
+    let key = (select(vec!["k", "l"]), select(vec!["body", "other"]));
+    let when = prop_oneof![3 => Just(0), 1 => span()];
+    (queue(), 1_u8..=4, select(vec![1, 4, 9]), when, 0_usize..9, option::weighted(0.3, key))
+        .prop_map(|(queue, priority, memory, delay_ms, payload, key)| Sketch {
+            queue,
+            priority,
+            memory,
+            delay_ms,
+            payload,
+            key,
+        })
+}
+
+fn ending() -> impl Strategy<Value = Ending> {
+    prop_oneof![
+        3 => Just(Ending::Complete),
+        3 => span().prop_map(|ms| Ending::Retry { ms }),
+        1 => Just(Ending::Discard),
+        1 => Just(Ending::Cancel),
+        2 => (span(), any::<bool>()).prop_map(|(ms, refused)| Ending::Release { ms, refused }),
+    ]
+}
+
+fn filter() -> impl Strategy<Value = JobFilter> {
+    let phases = vec![
+        Phase::Scheduled,
+        Phase::Available,
+        Phase::Retryable,
+        Phase::Running,
+        Phase::Completed,
+        Phase::Discarded,
+        Phase::Cancelled,
+    ];
+    (option::of(select(phases)), option::of(queue())).prop_map(|(phase, queue)| JobFilter {
+        phase,
+        queue: queue.map(named),
+        ..JobFilter::default()
+    })
+}

@@ -1,0 +1,62 @@
+//! From claim to verdict, with attempts that end when the test says, on a clock that it moves.
+
+mod retries;
+mod shutdown;
+mod slots;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jobwright::store::memory::MemoryStore;
+use jobwright_core::JobStore;
+use jobwright_tests::{InFlight, ScriptedRuntime, TestClock, TestHost};
+use libtest_mimic::Trial;
+
+/// Every test of this module.
+pub fn trials() -> Vec<Trial> {
+    [retries::trials(), shutdown::trials(), slots::trials()].into_iter().flatten().collect()
+}
+
+/// A host whose time and attempts the test controls.
+struct Stage {
+    host: TestHost,
+    runtime: ScriptedRuntime,
+    clock: TestClock,
+    store: Arc<MemoryStore>,
+}
+
+impl Stage {
+    async fn new(change: impl FnOnce(&mut jobwright::Config)) -> anyhow::Result<Self> {
+        let (runtime, clock) = (ScriptedRuntime::default(), TestClock::default());
+        let store = Arc::new(MemoryStore::new(Default::default()));
+        let parts = (store.clone(), Arc::new(runtime.clone()), Arc::new(clock.clone()));
+        let host = TestHost::of(parts.0, parts.1, parts.2, change).await?;
+        host.push("p", "any bytes will do").await?;
+        Ok(Self { host, runtime, clock, store })
+    }
+
+    /// Submits a job of the plugin.
+    async fn submit(&self, mut job: serde_json::Value) -> anyhow::Result<String> {
+        job["plugin"] = "p".into();
+        self.host.submit(job).await
+    }
+
+    async fn begins(&self) -> anyhow::Result<InFlight> {
+        let next = self.runtime.next();
+        tokio::time::timeout(std::time::Duration::from_secs(20), next)
+            .await
+            .context("no attempt began")?
+    }
+
+    /// The state of a job once it is no longer running.
+    async fn rests(&self, id: &str) -> anyhow::Result<jobwright_core::Job> {
+        let id = id.parse()?;
+        loop {
+            let job = self.store.get(id).await?.context("the job is known")?;
+            if job.lifecycle.state != jobwright_core::JobState::Running {
+                return Ok(job);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! How a host stops.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use jobwright_core::lifecycle::JobState;
+use jobwright_core::outcome::OutcomeKind;
+use jobwright_core::runtime::StopReason;
+use jobwright_core::{Clock as _, JobStore as _};
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::Stage;
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        a_running_job_gets_the_grace_period_and_nothing_new_begins,
+        what_the_grace_period_does_not_see_end_is_released_without_burning_an_attempt,
+    ]
+}
+
+async fn a_running_job_gets_the_grace_period_and_nothing_new_begins() -> anyhow::Result<()> {
+    let stage = Stage::new(|config| config.workers = std::num::NonZeroU32::MIN).await?;
+    let running = stage.submit(json!({})).await?;
+    let waiting = stage.submit(json!({})).await?;
+    let attempt = stage.begins().await?;
+    let Stage { host, runtime, clock, store } = stage;
+    let stopping = tokio::spawn(host.stop());
+    // The attempt is not told to stop, and ends by itself.
+    ensure!(attempt.stop.raised().is_none());
+    attempt.succeed();
+    stopping.await??;
+    ensure!(runtime.begun().await.is_none(), "a new attempt began");
+    let state = async |id: &str| -> anyhow::Result<_> {
+        let job = store.get(id.parse()?).await?;
+        Ok(job.map(|job| job.lifecycle.state))
+    };
+    ensure!(state(&running).await? == Some(JobState::Completed));
+    ensure!(state(&waiting).await? == Some(JobState::Available));
+    ensure!(!store.counts(clock.now()).await?.is_empty());
+    Ok(())
+}
+
+async fn what_the_grace_period_does_not_see_end_is_released_without_burning_an_attempt()
+-> anyhow::Result<()> {
+    let grace = Duration::from_millis(10);
+    let stage = Stage::new(|config| config.shutdown_grace = grace).await?;
+    let id = stage.submit(json!({})).await?;
+    let mut attempt = stage.begins().await?;
+    let Stage { host, store, .. } = stage;
+    let stopping = tokio::spawn(host.stop());
+    ensure!(attempt.stop.wait().await == StopReason::Interrupted);
+    stopping.await??;
+    let job = store.get(id.parse()?).await?;
+    let job = job.ok_or_else(|| anyhow::anyhow!("the job is known"))?;
+    ensure!((job.lifecycle.state, job.lifecycle.failures) == (JobState::Available, 0), "{job:?}");
+    ensure!(job.attempts[0].outcome == OutcomeKind::Interrupted);
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The harness of the integration tests: how a test is listed and run, and the parts that tests
+//! share. The tests themselves are the modules of `main.rs`, one binary, because linking wasmtime
+//! is slow.
+
+mod clock;
+pub mod guests;
+mod host;
+mod process;
+mod scripted;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+
+pub use self::clock::TestClock;
+pub use self::host::TestHost;
+pub use self::process::{AS_PROGRAM, HostProcess, jobwright};
+pub use self::scripted::{InFlight, ScriptedRuntime};
+
+/// How long one test may take, so that one that waits in vain says so.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// A running test.
+pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// A test that runs `body` on a tokio runtime of its own.
+pub fn trial(name: &str, body: impl FnOnce() -> Running + Send + 'static) -> Trial {
+    // The binary's own name tells nothing.
+    let name = name.split_once("::").map_or(name, |(_, rest)| rest);
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let outcome = runtime.block_on(async {
+            let late = |_| anyhow::anyhow!("the test did not end within {DEADLINE:?}");
+            tokio::time::timeout(DEADLINE, body()).await.map_err(late)?
+        });
+        // Whatever a test left running must not hold up the next.
+        runtime.shutdown_background();
+        outcome.map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
+
+/// Lists async functions of the module as tests: `tests![one, another]`. A function that is not
+/// listed is dead code, which the compiler reports.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        vec![$($crate::trial(
+            concat!(module_path!(), "::", stringify!($name)),
+            || Box::pin($name()),
+        )),*]
+    };
+}

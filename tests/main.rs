@@ -1,0 +1,38 @@
+//! Every integration test, in one binary.
+
+#![expect(
+    unreachable_pub,
+    reason = "nothing is outside of this binary; `pub` is for the list below"
+)]
+
+mod cli;
+mod conformance;
+mod dispatch;
+mod load;
+mod plugins;
+mod readme;
+mod restart;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    if std::env::var_os(jobwright_tests::AS_PROGRAM).is_some() {
+        return jobwright::cli::main();
+    }
+    let mut trials: Vec<Trial> = [
+        cli::trials(),
+        conformance::trials(),
+        dispatch::trials(),
+        load::trials(),
+        plugins::trials(),
+        readme::trials(),
+        restart::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    trials.push(readme::every_promise_names_its_test(&trials));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

@@ -1,0 +1,72 @@
+//! The `jobwright` program in a process of its own.
+//!
+//! The test binary is that program too: started with [`AS_PROGRAM`] set, it is nothing else. So it
+//! is always the code under test that runs, built once, wherever cargo has put it.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// Set for a process that is to be `jobwright` and not the tests.
+pub const AS_PROGRAM: &str = "JOBWRIGHT_TESTS_AS_PROGRAM";
+
+/// `jobwright` with these arguments, to be started; killed when dropped.
+pub fn jobwright<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(args).env(AS_PROGRAM, "1").env("JOBWRIGHT_LOG", "error").kill_on_drop(true);
+    Ok(command)
+}
+
+/// A `jobwright serve`. Killed when dropped.
+pub struct HostProcess {
+    child: Child,
+    url: String,
+    /// Held open: a host whose output nobody reads must not fail to write it.
+    _output: BufReader<ChildStdout>,
+}
+
+impl HostProcess {
+    /// Starts a host on `data`, and waits until it listens.
+    pub async fn start(data: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        let mut child = jobwright(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])?
+            .arg(data)
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a host")?;
+        let mut output = BufReader::new(child.stdout.take().context("its output is piped")?);
+        let mut line = String::new();
+        if output.read_line(&mut line).await? == 0 {
+            bail!("the host ended before it listened: {}", child.wait().await?);
+        }
+        let told: serde_json::Value = serde_json::from_str(&line)?;
+        let url = told["address"].as_str().context("it tells its address")?.to_owned();
+        Ok(Self { child, url, _output: output })
+    }
+
+    /// Its address, as a URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Kills it as a crash would: with SIGKILL.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits for its end, which someone else has asked for.
+    pub async fn ended(mut self) -> anyhow::Result<std::process::ExitStatus> {
+        Ok(self.child.wait().await?)
+    }
+}

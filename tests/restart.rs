@@ -1,0 +1,152 @@
+//! What survives the death of the host: everything that was answered.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{HostProcess, TestHost, guests, jobwright, tests};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        whatever_was_acknowledged_is_finalized_once_however_often_the_host_is_killed,
+        sigterm_ends_a_host_in_good_order,
+        a_second_host_on_the_same_directory_is_refused,
+        a_stopped_host_releases_its_running_job_without_burning_an_attempt,
+    ]
+}
+
+/// How often the host is killed.
+const KILLS: usize = 20;
+
+/// Clients that submit meanwhile.
+const CLIENTS: usize = 4;
+
+/// Every id that was answered with `202`, and how often each attempt count was seen at the end.
+type Ledger = Arc<Mutex<Vec<String>>>;
+
+async fn whatever_was_acknowledged_is_finalized_once_however_often_the_host_is_killed()
+-> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let ledger = Ledger::default();
+    for kill in 0..KILLS {
+        let host = HostProcess::start(data.path(), &[]).await?;
+        if kill == 0 {
+            push(host.url(), "echo", guests::echo()?).await?;
+        }
+        let alive = Arc::new(AtomicBool::new(true));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                tokio::spawn(submit_until_dead(
+                    host.url().to_owned(),
+                    ledger.clone(),
+                    alive.clone(),
+                ))
+            })
+            .collect();
+        // A random moment: it is the moments in between that are being looked for.
+        let moment = Duration::from_micros(20_000 + u64::from(rand::random::<u16>()) * 4);
+        tokio::time::sleep(moment).await;
+        host.kill().await?;
+        alive.store(false, Ordering::Relaxed);
+        for client in clients {
+            client.await?;
+        }
+    }
+    let ledger = ledger.lock().await.clone();
+    ensure!(ledger.len() > KILLS, "only {} jobs were accepted", ledger.len());
+    let attempts = drain(data.path(), &ledger).await?;
+    println!("{KILLS} kills, {} jobs acknowledged, by attempts made: {attempts:?}", ledger.len());
+    Ok(())
+}
+
+async fn submit_until_dead(url: String, ledger: Ledger, alive: Arc<AtomicBool>) {
+    let http = reqwest::Client::new();
+    let job = json!({ "plugin": "echo", "payload": { "n": 1 } });
+    while alive.load(Ordering::Relaxed) {
+        let Ok(answer) = http.post(format!("{url}/v1/jobs")).json(&job).send().await else {
+            return;
+        };
+        if answer.status() != reqwest::StatusCode::ACCEPTED {
+            continue;
+        }
+        // The head has arrived, so the job is on disk, whether or not the rest arrives.
+        let Some(place) = answer.headers().get("location").and_then(|l| l.to_str().ok()) else {
+            return;
+        };
+        ledger.lock().await.push(place.to_owned());
+    }
+}
+
+/// Starts the host a last time and waits until every job of the ledger is over; answers how many
+/// jobs took how many attempts.
+async fn drain(data: &Path, ledger: &[String]) -> anyhow::Result<BTreeMap<u64, usize>> {
+    let host = HostProcess::start(data, &[]).await?;
+    let http = reqwest::Client::new();
+    let mut by_attempts = BTreeMap::new();
+    for place in ledger {
+        let answer = http.get(format!("{}{place}?wait=60s", host.url())).send().await?;
+        let job: Value =
+            answer.error_for_status().context("an acknowledged job is lost")?.json().await?;
+        ensure!(job["state"] == "completed" || job["state"] == "discarded", "{job}");
+        let attempts = job["attempts"].as_array().context("attempts are a list")?;
+        let successes = attempts.iter().filter(|a| a["outcome"] == "succeeded").count();
+        let lost = attempts.iter().filter(|a| a["outcome"] == "lost").count();
+        let over = if job["state"] == "completed" { successes == 1 } else { lost == 3 };
+        ensure!(over && successes <= 1, "finalized more than once, or not at all: {job}");
+        *by_attempts.entry(attempts.len() as u64).or_default() += 1;
+    }
+    Ok(by_attempts)
+}
+
+async fn push(url: &str, name: &str, wasm: Vec<u8>) -> anyhow::Result<()> {
+    let url = format!("{url}/v1/plugins/{name}");
+    reqwest::Client::new().put(url).body(wasm).send().await?.error_for_status()?;
+    Ok(())
+}
+
+async fn sigterm_ends_a_host_in_good_order() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let host = HostProcess::start(data.path(), &[]).await?;
+    let id = host.id().context("it runs")?.to_string();
+    let told = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await?;
+    ensure!(told.success());
+    ensure!(host.ended().await?.success());
+    // At rest: no write-ahead log is left to be replayed.
+    let log = data.path().join("jobs.db-wal");
+    ensure!(!log.exists() || std::fs::metadata(&log)?.len() == 0);
+    Ok(())
+}
+
+async fn a_second_host_on_the_same_directory_is_refused() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let mut second = jobwright(["serve", "--listen", "127.0.0.1:0", "--data"])?;
+    let output = second.arg(host.directory()).output().await?;
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1), "{:?}", output.status);
+    ensure!(message.contains("is in use by another host"), "{message}");
+    ensure!(message.contains(&std::process::id().to_string()), "{message}");
+    Ok(())
+}
+
+async fn a_stopped_host_releases_its_running_job_without_burning_an_attempt() -> anyhow::Result<()>
+{
+    let host =
+        TestHost::configured(|config| config.shutdown_grace = Duration::from_millis(50)).await?;
+    host.push("sleep", guests::assemble(guests::SLEEP)?).await?;
+    let id = host.submit(json!({ "plugin": "sleep", "max_attempts": 1 })).await?;
+    while host.job(&id).await?["state"] != "running" {
+        tokio::task::yield_now().await;
+    }
+    let directory = host.stop().await?;
+    let host = TestHost::on(directory, |_| {}).await?;
+    let job = host.job(&id).await?;
+    ensure!(job["attempts"][0]["outcome"] == "interrupted", "{job}");
+    ensure!(job["failures"] == 0 && job["finalized_at"].is_null(), "{job}");
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! A runtime whose attempts end when and how a test says.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use bytes::Bytes;
+use jobwright_core::attempt::Attempt;
+use jobwright_core::outcome::{Outcome, Output, Usage};
+use jobwright_core::plugin::{Abi, Digest, Inspection};
+use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unusable};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+/// See the module's text. Takes any bytes for a plugin.
+#[derive(Debug, Clone)]
+pub struct ScriptedRuntime {
+    begin: mpsc::Sender<InFlight>,
+    begun: Arc<Mutex<mpsc::Receiver<InFlight>>>,
+}
+
+/// An attempt that began and waits for its end.
+#[derive(Debug)]
+pub struct InFlight {
+    /// What it was given.
+    pub attempt: Attempt,
+    /// Whether it was told to stop.
+    pub stop: StopSignal,
+    end: oneshot::Sender<Outcome>,
+}
+
+impl Default for ScriptedRuntime {
+    fn default() -> Self {
+        let (begin, begun) = mpsc::channel(1024);
+        Self { begin, begun: Arc::new(Mutex::new(begun)) }
+    }
+}
+
+impl ScriptedRuntime {
+    /// The next attempt that begins.
+    pub async fn next(&self) -> anyhow::Result<InFlight> {
+        self.begun.lock().await.recv().await.context("no attempt can begin any more")
+    }
+
+    /// An attempt that has begun, if there is one now.
+    pub async fn begun(&self) -> Option<InFlight> {
+        self.begun.lock().await.try_recv().ok()
+    }
+}
+
+impl InFlight {
+    /// Ends it.
+    pub fn end(self, outcome: Outcome) {
+        // The host may have given it up.
+        let _ = self.end.send(outcome);
+    }
+
+    /// Ends it with its payload as output.
+    pub fn succeed(self) {
+        let output = Output::new(self.attempt.payload.bytes.clone(), None);
+        self.end(Outcome::Succeeded { output });
+    }
+}
+
+#[async_trait]
+impl Runtime for ScriptedRuntime {
+    fn inspect(&self, _wasm: &[u8]) -> Result<Inspection, Unusable> {
+        Ok(Inspection { abi: Abi::WasiCommandP1, imports: vec![], minimum_memory_bytes: 0 })
+    }
+
+    async fn prepare(&self, _digest: Digest, _wasm: Bytes) -> Result<(), Unusable> {
+        Ok(())
+    }
+
+    async fn run(&self, attempt: Attempt, mut stop: StopSignal) -> Ended {
+        let (end, ended) = oneshot::channel();
+        let in_flight = InFlight { attempt, stop: stop.clone(), end };
+        let told = async {
+            self.begin.send(in_flight).await.ok()?;
+            ended.await.ok()
+        };
+        let outcome = tokio::select! {
+            outcome = told => outcome.unwrap_or(Outcome::Interrupted),
+            reason = stop.wait() => match reason {
+                StopReason::Cancelled => Outcome::Cancelled,
+                StopReason::Interrupted => Outcome::Interrupted,
+            },
+        };
+        Ended { outcome, usage: Usage::default() }
+    }
+}
