@@ -12,6 +12,8 @@ mod load;
 mod plugins;
 mod readme;
 mod restart;
+mod runtime;
+mod structure;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         plugins::trials(),
         readme::trials(),
         restart::trials(),
+        runtime::trials(),
+        structure::trials(),
     ]
     .into_iter()
     .flatten()

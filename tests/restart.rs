@@ -16,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
     tests![
         whatever_was_acknowledged_is_finalized_once_however_often_the_host_is_killed,
         sigterm_ends_a_host_in_good_order,
+        a_second_signal_ends_a_host_at_once,
         a_second_host_on_the_same_directory_is_refused,
         a_stopped_host_releases_its_running_job_without_burning_an_attempt,
     ]
@@ -120,6 +121,27 @@ async fn sigterm_ends_a_host_in_good_order() -> anyhow::Result<()> {
     // At rest: no write-ahead log is left to be replayed.
     let log = data.path().join("jobs.db-wal");
     ensure!(!log.exists() || std::fs::metadata(&log)?.len() == 0);
+    Ok(())
+}
+
+async fn a_second_signal_ends_a_host_at_once() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let host = HostProcess::start(data.path(), &[]).await?;
+    push(host.url(), "sleep", guests::assemble(guests::SLEEP)?).await?;
+    let (http, jobs) = (reqwest::Client::new(), format!("{}/v1/jobs", host.url()));
+    let job = http.post(&jobs).json(&json!({ "plugin": "sleep" })).send().await?;
+    let url = format!("{jobs}/{}", job.json::<Value>().await?["id"].as_str().unwrap_or_default());
+    while http.get(&url).send().await?.json::<Value>().await?["state"] != "running" {
+        tokio::task::yield_now().await;
+    }
+    // The grace period is 30 s, and the job sleeps for an hour: only the second signal ends it.
+    let id = host.id().context("it runs")?.to_string();
+    let ended = tokio::spawn(host.ended());
+    while !ended.is_finished() {
+        tokio::process::Command::new("kill").args(["-INT", &id]).output().await?;
+        tokio::task::yield_now().await;
+    }
+    ensure!(ended.await??.code() == Some(1));
     Ok(())
 }
 

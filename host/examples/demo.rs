@@ -87,7 +87,11 @@ impl Demo {
                 }
             }
         }
-        self.push_one("endless", wat::parse_str(ENDLESS)?).await
+        self.push_one("endless", wat::parse_str(ENDLESS)?).await?;
+        // What the bytes do not tell, an operator can.
+        let settings = json!({ "output_type": "image/png" });
+        self.json(self.request(Method::PATCH, "/v1/plugins/thumbnail").json(&settings)).await?;
+        Ok(())
     }
 
     async fn push_one(&self, name: &str, wasm: Vec<u8>) -> anyhow::Result<()> {
@@ -206,12 +210,14 @@ impl Demo {
     }
 
     async fn cancel(&self) -> anyhow::Result<()> {
-        println!("\nA CANCELLATION: the same loop without a budget, cancelled while it runs");
-        let submit = self.request(Method::POST, "/v1/jobs?plugin=endless&limits.fuel=unlimited");
+        println!("\nA CANCELLATION: the same loop with the usual budget, cancelled while it runs");
+        let submit = self.request(Method::POST, "/v1/jobs?plugin=endless");
         let path = format!("/v1/jobs/{}", text(&self.json(submit).await?["id"]));
         while self.json(self.request(Method::GET, &path)).await?["state"] != "running" {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // It is to be seen running for a moment.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         self.json(self.request(Method::POST, &format!("{path}/cancel"))).await?;
         let job = self.json(self.request(Method::GET, &format!("{path}?wait=10s"))).await?;
         ensure!(job["state"] == "cancelled", "it was not cancelled: {job}");

@@ -203,7 +203,11 @@ impl Config {
                 anyhow::anyhow!("{what}: {}", faults.join("; "))
             })
         };
-        let ceiling = complete(open, self.ceilings, "ceilings")?;
+        let mut ceiling = complete(open, self.ceilings, "ceilings")?;
+        if self.ceilings.memory_bytes.is_none() {
+            // On a small machine the usual ceiling is more than there is.
+            ceiling.memory_bytes = ceiling.memory_bytes.min(self.memory_budget());
+        }
         let policy = LimitPolicy { default: Limits::DEFAULT, ceiling };
         let default = complete(policy, self.limits, "limits")?;
         Ok(LimitPolicy { default, ceiling })
@@ -288,6 +292,15 @@ mod tests {
         assert!(Config { insecure_no_auth: true, ..open.clone() }.check().is_ok());
         assert!(Config { api_keys: Some("keys".into()), ..open }.check().is_ok());
         assert!(Config { listen: "[::1]:1".parse().unwrap(), ..Config::default() }.check().is_ok());
+    }
+
+    #[test]
+    fn on_a_small_machine_no_job_may_ask_for_more_than_there_is() {
+        let small = Config { memory_budget_bytes: Some(100 << 20), ..Config::default() };
+        small.check().unwrap();
+        assert_eq!(small.limit_policy().unwrap().ceiling.memory_bytes, 100 << 20);
+        let ceilings = LimitsRequest { memory_bytes: Some(200 << 20), ..Default::default() };
+        assert!(Config { ceilings, ..small }.check().is_err(), "unless someone says so");
     }
 
     #[test]

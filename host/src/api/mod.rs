@@ -76,9 +76,9 @@ pub struct ApiSettings {
 struct Gates {
     bodies: Bodies,
     uploads: Semaphore,
-    /// Shared while a job is accepted, from resolving its plugin to its being stored; alone while a
-    /// plugin is removed. So no job is accepted whose plugin is just going.
-    removal: RwLock<()>,
+    /// Shared while a job is accepted, from finding its plugin to its being stored; alone while a
+    /// plugin is changed or removed. So no job is accepted whose plugin is just going.
+    plugins: RwLock<()>,
 }
 
 /// What the interface works with.
@@ -109,7 +109,7 @@ impl App {
             gates: Arc::new(Gates {
                 bodies: Bodies::new(),
                 uploads: Semaphore::new(UPLOADS),
-                removal: RwLock::new(()),
+                plugins: RwLock::new(()),
             }),
         }
     }

@@ -117,6 +117,8 @@ pub(super) async fn configure(
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
     let body = app.gates.bodies.read("settings", &headers, body, 64 << 10).await?;
+    // Alone, so that no other change comes between reading the settings and writing them.
+    let _alone = app.gates.plugins.write().await;
     let plugin = app.registry.get(&name).ok_or_else(|| NotFound::Plugin(name.clone()))?;
     let settings = merged(&plugin.settings, &body)?;
     let mut errors: Vec<FieldError> = app
@@ -198,7 +200,7 @@ impl App {
         name: PluginName,
         version: Option<Version>,
     ) -> Result<StatusCode, ApiError> {
-        let _alone = self.gates.removal.write().await;
+        let _alone = self.gates.plugins.write().await;
         let filter = JobFilter {
             plugin: Some(name.clone()),
             version: version.clone(),

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::Ending;
 use super::terminal::Terminal;
@@ -40,25 +41,42 @@ pub(super) struct Serve {
     config: Option<PathBuf>,
 }
 
+/// Counts SIGTERM and Ctrl-C: the first asks to stop in good order, the second to stop at once.
+fn count_signals() -> anyhow::Result<watch::Receiver<u32>> {
+    let mut terminated = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("cannot await Ctrl-C")?;
+    let (count, counted) = watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+            count.send_modify(|count| *count += 1);
+        }
+    });
+    Ok(counted)
+}
+
 impl Serve {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
         // Before anything else: a signal during the start must not kill the host half way.
-        let mut terminated = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
-        let mut interrupted = signal(SignalKind::interrupt()).context("cannot await Ctrl-C")?;
+        let signals = count_signals()?;
         let host = crate::build(self.config()?).await?;
         let address = host.address()?;
         terminal.result(
             || serde_json::json!({ "address": format!("http://{address}") }),
             |out| writeln!(out, "jobwright listens on http://{address}"),
         )?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminated.recv() => {}
-                _ = interrupted.recv() => {}
-            }
+        let told = |times: u32| {
+            let mut signals = signals.clone();
+            // The counting task lives as long as the program.
+            async move { drop(signals.wait_for(|count| *count >= times).await) }
         };
-        host.run(stop).await;
-        Ok(Ending::Done)
+        tokio::select! {
+            () = host.run(told(1)) => Ok(Ending::Done),
+            () = told(2) => bail!("told to stop twice: the next start reclaims what was running"),
+        }
     }
 
     fn config(self) -> anyhow::Result<Config> {

@@ -37,7 +37,7 @@ pub(in crate::api) async fn create_batch(
         return Err(ApiError::bad_request("batch_too_long", detail));
     }
     let now = app.clock.now();
-    let _stays = app.gates.removal.read().await;
+    let _stays = app.gates.plugins.read().await;
     let drafts = texts.into_iter().map(|text| app.draft(text, now)).collect();
     Ok(Json(app.enqueue_all(drafts, now).await?))
 }

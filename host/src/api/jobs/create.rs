@@ -118,7 +118,7 @@ impl App {
     }
 
     async fn enqueue_now(&self, job: NewJob, now: Timestamp) -> Result<Enqueued, ApiError> {
-        let _stays = self.gates.removal.read().await;
+        let _stays = self.gates.plugins.read().await;
         self.still_installed(&job.spec)?;
         let answer = self.store.enqueue(vec![job], now).await?.pop();
         answer.ok_or_else(|| ApiError::internal("the store answered no enqueue"))

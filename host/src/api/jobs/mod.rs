@@ -166,7 +166,7 @@ pub(super) async fn retry(
 ) -> Result<Response, ApiError> {
     let id = parse_id(&id)?;
     // A plugin that is just going must not gain a job.
-    let _stays = app.gates.removal.read().await;
+    let _stays = app.gates.plugins.read().await;
     let job = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
     app.still_installed(&job.spec)?;
     match app.store.redrive(id, app.clock.now()).await? {

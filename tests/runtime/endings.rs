@@ -1,0 +1,125 @@
+//! How guests end by themselves: exit codes and traps.
+
+use jobwright_core::outcome::{Outcome, RetryHint};
+use libtest_mimic::Trial;
+
+use super::fixture::{Lab, command, output, trapped};
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        returning_succeeds_with_an_output_and_its_type,
+        exit_codes_mean_what_sysexits_says,
+        a_trap_has_a_code_and_the_frames_of_the_guest,
+        each_trap_has_its_code,
+        a_host_call_with_a_bad_pointer_traps,
+        names_in_a_backtrace_are_escaped_and_bounded,
+    ]
+}
+
+async fn returning_succeeds_with_an_output_and_its_type() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let guest = command(
+        r#"(data (i32.const 100) "{\"a\":1}")"#,
+        "(call $write (i32.const 1) (i32.const 100) (i32.const 7))",
+    );
+    for (declared, expected) in [(None, "application/json"), (Some("text/x-a"), "text/x-a")] {
+        let mut attempt = lab.attempt(&guest)?;
+        attempt.job.spec.output_type = declared.map(str::to_owned);
+        let Outcome::Succeeded { output } = lab.run(attempt).await.outcome else {
+            anyhow::bail!("it did not succeed");
+        };
+        assert_eq!(
+            (&output.bytes[..], output.content_type.as_str()),
+            (&br#"{"a":1}"#[..], expected)
+        );
+    }
+    Ok(())
+}
+
+async fn exit_codes_mean_what_sysexits_says() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let exits = |code: i32| {
+        command(
+            r#"(data (i32.const 100) "out\nall went wrong\n")"#,
+            &format!(
+                "(call $write (i32.const 1) (i32.const 100) (i32.const 3))
+                (call $write (i32.const 2) (i32.const 103) (i32.const 16))
+                (call $exit (i32.const {code}))"
+            ),
+        )
+    };
+    assert_eq!(&output(&lab.try_with(&exits(0), |_| {}).await?)?[..], b"out");
+    let expected = [
+        (1, RetryHint::Backoff, "exited with 1: all went wrong"),
+        (64, RetryHint::Never, "exited with 64 (usage error): all went wrong"),
+        (65, RetryHint::Never, "exited with 65 (data error): all went wrong"),
+        (75, RetryHint::Backoff, "exited with 75 (temporary failure): all went wrong"),
+        (255, RetryHint::Backoff, "exited with 255: all went wrong"),
+    ];
+    for (code, hint, message) in expected {
+        let ended = lab.try_with(&exits(code), |_| {}).await?;
+        let Outcome::Failed { error, retry } = ended.outcome else {
+            anyhow::bail!("{code}: {:?}", ended.outcome);
+        };
+        assert_eq!(
+            (error.code.as_str(), error.message.as_str(), retry),
+            ("exit_code", message, hint)
+        );
+    }
+    Ok(())
+}
+
+async fn a_trap_has_a_code_and_the_frames_of_the_guest() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let guest = command("(func $inner unreachable) (func $outer (call $inner))", "(call $outer)");
+    let error = trapped(&lab.try_with(&guest, |_| {}).await?)?;
+    assert_eq!(error.code, "unreachable");
+    assert_eq!(error.message, "wasm trap: wasm `unreachable` instruction executed");
+    let frames = error.backtrace.unwrap_or_default();
+    let names: Vec<_> = frames.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(names[..2], ["inner", "outer"], "{frames}");
+    assert!(frames.lines().count() == 3, "{frames}");
+    Ok(())
+}
+
+async fn each_trap_has_its_code() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let traps = [
+        ("(drop (i32.load (i32.const -4)))", "memory_out_of_bounds"),
+        ("(drop (i32.div_u (i32.const 1) (i32.const 0)))", "integer_division_by_zero"),
+        ("(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", "integer_overflow"),
+        ("(drop (i32.trunc_f32_s (f32.const nan)))", "bad_conversion_to_integer"),
+        ("(call_indirect (i32.const 0))", "indirect_call_to_null"),
+        ("(call_indirect (i32.const 9))", "table_out_of_bounds"),
+        ("(call_indirect (param i32) (i32.const 7) (i32.const 1))", "indirect_call_type_mismatch"),
+        ("(drop (table.get 0 (i32.const 9)))", "table_out_of_bounds"),
+    ];
+    for (body, code) in traps {
+        let guest = command("(table 2 funcref) (elem (i32.const 1) func $none) (func $none)", body);
+        assert_eq!(trapped(&lab.try_with(&guest, |_| {}).await?)?.code, code, "{body}");
+    }
+    Ok(())
+}
+
+async fn a_host_call_with_a_bad_pointer_traps() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let guest = command("", "(call $write (i32.const 1) (i32.const 65530) (i32.const 600))");
+    output(&lab.try_with(&guest, |_| {}).await?)?;
+    let guest = command("", "(drop (call $random (i32.const 0) (i32.const 0x7fffffff)))");
+    let error = trapped(&lab.try_with(&guest, |_| {}).await?)?;
+    assert_eq!(error.code, "host_call");
+    assert!(error.message.contains("exceeds limit"), "{}", error.message);
+    Ok(())
+}
+
+async fn names_in_a_backtrace_are_escaped_and_bounded() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let name = format!("a\\1b[31m{}", "x".repeat(100_000));
+    let guest = format!(
+        "(module (func $f (@name \"{name}\") unreachable) (func (export \"_start\") (call $f)))"
+    );
+    let frames = trapped(&lab.try_with(&guest, |_| {}).await?)?.backtrace.unwrap_or_default();
+    assert!(frames.len() < 1_000, "{}", frames.len());
+    assert!(frames.starts_with("0: a\\u{1b}[31mxxx"), "{frames}");
+    Ok(())
+}

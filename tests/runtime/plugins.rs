@@ -1,0 +1,246 @@
+//! Plugins' code: unusable, unavailable, compiled once, kept in memory and on disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jobwright::runtime::RuntimeConfig;
+use jobwright_core::Runtime;
+use jobwright_core::limits::Fuel;
+use jobwright_core::outcome::{AttemptError, Outcome};
+use jobwright_core::plugin::Digest;
+use jobwright_core::runtime::{Ended, Stop, StopReason};
+use libtest_mimic::Trial;
+
+use super::fixture::{Lab, attempt, command, output, small};
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        missing_bytes_are_refused_for_good,
+        corrupt_bytes_are_refused_for_good,
+        bytes_that_do_not_compile_are_refused_for_good,
+        bytes_that_do_not_link_are_refused_for_good,
+        bytes_that_cannot_be_read_now_are_refused_for_now,
+        a_registry_that_panics_is_refused_for_now,
+        waiting_for_code_can_be_cancelled,
+        code_is_made_once_for_all_who_want_it,
+        a_prepared_plugin_is_not_read_again,
+        what_does_not_compile_cannot_be_prepared,
+        code_beyond_the_bound_in_memory_is_dropped_and_made_again,
+        compiled_code_survives_the_runtime,
+        each_profile_has_its_own_code,
+        damaged_compiled_code_is_made_again,
+        a_receipt_is_complete,
+    ]
+}
+
+fn hello() -> String {
+    command(
+        r#"(data (i32.const 100) "hello")"#,
+        "(call $write (i32.const 1) (i32.const 100) (i32.const 5))",
+    )
+}
+
+fn refused(ended: &Ended) -> anyhow::Result<(AttemptError, bool)> {
+    match &ended.outcome {
+        Outcome::Refused { error, transient } => Ok((error.clone(), *transient)),
+        other => anyhow::bail!("it was not refused: {other:?}"),
+    }
+}
+
+async fn is_unusable(lab: &Lab, digest: Digest, why: &str) -> anyhow::Result<()> {
+    let ended = lab.run(attempt(digest)?).await;
+    let (error, transient) = refused(&ended)?;
+    assert_eq!((error.code.as_str(), transient), ("plugin_unusable", false));
+    assert!(error.message.contains(why), "{}", error.message);
+    Ok(())
+}
+
+async fn missing_bytes_are_refused_for_good() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    is_unusable(&lab, Digest::of(b"nothing"), "are missing").await
+}
+
+async fn corrupt_bytes_are_refused_for_good() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let digest = lab.plugins.add(wat::parse_str(hello())?);
+    lab.plugins.corrupt(digest);
+    is_unusable(&lab, digest, "is corrupt").await
+}
+
+async fn bytes_that_do_not_compile_are_refused_for_good() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let digest = lab.plugins.add(b"\0asm\x01\0\0\0junk".to_vec());
+    is_unusable(&lab, digest, "does not compile").await
+}
+
+async fn bytes_that_do_not_link_are_refused_for_good() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let unknown = r#"(module (import "env" "nope" (func)) (func (export "_start")))"#;
+    let digest = lab.plugins.add(wat::parse_str(unknown)?);
+    is_unusable(&lab, digest, "does not fit").await?;
+    let digest = lab.plugins.add(wat::parse_str("(module)")?);
+    is_unusable(&lab, digest, "exports no `_start`").await
+}
+
+async fn bytes_that_cannot_be_read_now_are_refused_for_now() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let wasm = wat::parse_str(hello())?;
+    let digest = lab.plugins.add(wasm.clone());
+    lab.plugins.fail(digest, "disk on fire");
+    let (error, transient) = refused(&lab.run(attempt(digest)?).await)?;
+    assert!(transient && error.message.contains("disk on fire"), "{error:?}");
+    // The failure is not kept.
+    lab.plugins.add(wasm);
+    output(&lab.run(attempt(digest)?).await)?;
+    Ok(())
+}
+
+async fn a_registry_that_panics_is_refused_for_now() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let wasm = wat::parse_str(hello())?;
+    let digest = lab.plugins.add(wasm.clone());
+    lab.plugins.fail(digest, "panic");
+    let (_, transient) = refused(&lab.run(attempt(digest)?).await)?;
+    assert!(transient);
+    lab.plugins.add(wasm);
+    output(&lab.run(attempt(digest)?).await)?;
+    Ok(())
+}
+
+async fn waiting_for_code_can_be_cancelled() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let digest = lab.plugins.add(wat::parse_str(hello())?);
+    lab.plugins.fail(digest, "never");
+    let (stop, signal) = Stop::new();
+    let runtime = lab.runtime.clone();
+    let waiting = attempt(digest)?;
+    let running = tokio::spawn(async move { runtime.run(waiting, signal).await });
+    while lab.plugins.reads() == 0 {
+        tokio::task::yield_now().await;
+    }
+    stop.raise(StopReason::Cancelled);
+    assert_eq!(running.await?.outcome, Outcome::Cancelled);
+    Ok(())
+}
+
+async fn code_is_made_once_for_all_who_want_it() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let digest = lab.plugins.add(wat::parse_str(hello())?);
+    let mut all = vec![];
+    for _ in 0..20 {
+        let (runtime, attempt) = (lab.runtime.clone(), attempt(digest)?);
+        all.push(tokio::spawn(async move {
+            let (_stop, signal) = Stop::new();
+            runtime.run(attempt, signal).await
+        }));
+    }
+    for running in all {
+        assert_eq!(&output(&running.await?)?[..], b"hello");
+    }
+    assert_eq!(lab.plugins.reads(), 1);
+    Ok(())
+}
+
+async fn a_prepared_plugin_is_not_read_again() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let wasm = wat::parse_str(hello())?;
+    let digest = lab.plugins.add(wasm.clone());
+    lab.runtime.prepare(digest, wasm.into()).await?;
+    let ended = lab.run(attempt(digest)?).await;
+    output(&ended)?;
+    assert_eq!(lab.plugins.reads(), 0);
+    assert!(ended.usage.compile_ms < 5.0, "{:?}", ended.usage);
+    Ok(())
+}
+
+async fn what_does_not_compile_cannot_be_prepared() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let junk = b"\0asm\x01\0\0\0junk".to_vec();
+    let error = lab.runtime.prepare(Digest::of(&junk), junk.into()).await.err();
+    assert_eq!(error.context("it was prepared")?.code, "plugin_unusable");
+    Ok(())
+}
+
+async fn code_beyond_the_bound_in_memory_is_dropped_and_made_again() -> anyhow::Result<()> {
+    let lab = Lab::with(RuntimeConfig { code_cache_bytes: 1, ..small() })?;
+    let one = lab.plugins.add(wat::parse_str(hello())?);
+    let two = lab.plugins.add(wat::parse_str(command("", ""))?);
+    for digest in [one, one, two, one] {
+        output(&lab.run(attempt(digest)?).await)?;
+    }
+    assert_eq!(lab.plugins.reads(), 3);
+    Ok(())
+}
+
+fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
+    Ok(entries.iter().map(fs::DirEntry::path).collect())
+}
+
+/// Runs `hello` on a new runtime over `directory`; says how often the plugin was read, too.
+async fn run_over(directory: &Path, fuel: Fuel) -> anyhow::Result<(Ended, usize)> {
+    let lab = Lab::with(RuntimeConfig { cache_dir: Some(directory.to_owned()), ..small() })?;
+    let mut attempt = lab.attempt(&hello())?;
+    attempt.limits.fuel = fuel;
+    let ended = lab.run(attempt).await;
+    assert_eq!(&output(&ended)?[..], b"hello");
+    Ok((ended, lab.plugins.reads()))
+}
+
+const METERED: Fuel = Fuel::Units(1_000_000_000);
+
+async fn compiled_code_survives_the_runtime() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (first, reads) = run_over(directory.path(), METERED).await?;
+    assert_eq!((reads, files(directory.path())?.len()), (1, 1));
+    let (second, reads) = run_over(directory.path(), METERED).await?;
+    assert_eq!((reads, files(directory.path())?.len()), (0, 1));
+    println!("compiled in {} ms, loaded in {} ms", first.usage.compile_ms, second.usage.compile_ms);
+    assert_eq!(first.usage.fuel, second.usage.fuel);
+    Ok(())
+}
+
+async fn each_profile_has_its_own_code() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    run_over(directory.path(), METERED).await?;
+    let (_, reads) = run_over(directory.path(), Fuel::Unlimited).await?;
+    assert_eq!((reads, files(directory.path())?.len()), (1, 2));
+    Ok(())
+}
+
+async fn damaged_compiled_code_is_made_again() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    run_over(directory.path(), METERED).await?;
+    let file = files(directory.path())?.pop().context("no file")?;
+    let whole = fs::read(&file)?;
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let damages = [vec![], whole[..10].to_vec(), whole[..whole.len() - 1].to_vec(), flipped];
+    for damage in damages {
+        fs::write(&file, &damage)?;
+        let (_, reads) = run_over(directory.path(), METERED).await?;
+        assert_eq!(reads, 1, "it was compiled again");
+        assert_eq!(fs::read(&file)?.len(), whole.len(), "and kept");
+    }
+    Ok(())
+}
+
+async fn a_receipt_is_complete() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let mut attempt = lab.attempt(&hello())?;
+    attempt.payload.bytes = b"some payload".to_vec().into();
+    let log = Arc::clone(&attempt.log);
+    log.write(b"from before");
+    let usage = lab.run(attempt).await.usage;
+    assert_eq!(usage.queue_ms, 0.0);
+    assert!(usage.compile_ms > 0.0 && usage.instantiate_ms > 0.0 && usage.run_ms > 0.0);
+    assert!(usage.cpu_ms > 0.0 && usage.cpu_ms <= usage.instantiate_ms + usage.run_ms);
+    assert!(usage.fuel > Some(0));
+    assert_eq!(usage.peak_memory_bytes, 65_536);
+    assert_eq!((usage.payload_bytes, usage.output_bytes), (12, 5));
+    assert_eq!((usage.log_bytes, usage.log_dropped_bytes), (11, 0));
+    Ok(())
+}

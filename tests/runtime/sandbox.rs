@@ -1,0 +1,140 @@
+//! What a guest sees, and what it does not.
+
+use jobwright_core::job::JobId;
+use libtest_mimic::Trial;
+
+use super::fixture::{Lab, command, number, output};
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        arguments_begin_with_the_plugins_name,
+        variables_are_the_submitters_and_ours_and_none_of_the_host,
+        there_are_no_files,
+        the_real_clock_and_random_numbers_differ_at_each_attempt,
+        a_deterministic_job_reads_the_same_at_each_attempt,
+        another_deterministic_job_reads_other_random_numbers,
+    ]
+}
+
+/// Writes all arguments, or all variables, with what the host puts between them.
+fn lists(call: &str) -> String {
+    command(
+        "",
+        &format!(
+            "(drop (call {call} (i32.const 1024) (i32.const 8192)))
+            (call $write (i32.const 1) (i32.const 8192) (i32.const 1000))"
+        ),
+    )
+}
+
+/// The strings that a guest listed.
+fn listed(output: &[u8]) -> Vec<String> {
+    let strings = output.split(|byte| *byte == 0).take_while(|text| !text.is_empty());
+    strings.map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+}
+
+async fn arguments_begin_with_the_plugins_name() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let mut attempt = lab.attempt(&lists("$args_get"))?;
+    attempt.job.spec.args = vec!["--top".to_owned(), "ten words".to_owned()];
+    let ended = lab.run(attempt).await;
+    assert_eq!(listed(&output(&ended)?), ["probe", "--top", "ten words"]);
+    Ok(())
+}
+
+async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow::Result<()> {
+    assert!(std::env::vars().count() > 0, "there is something to leak");
+    let lab = Lab::new()?;
+    let mut attempt = lab.attempt(&lists("$environ_get"))?;
+    let set = [("COLOUR", "blue"), ("JOBWRIGHT_ATTEMPT", "99"), ("JOBWRIGHT_MINE", "1")];
+    attempt.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    attempt.payload.content_type = Some("text/csv".to_owned());
+    attempt.job.lifecycle.attempt = 3;
+    let id = attempt.job.id;
+    let ended = lab.run(attempt).await;
+    assert_eq!(
+        listed(&output(&ended)?),
+        [
+            "COLOUR=blue".to_owned(),
+            "JOBWRIGHT_MINE=1".to_owned(),
+            format!("JOBWRIGHT_JOB_ID={id}"),
+            "JOBWRIGHT_ATTEMPT=3".to_owned(),
+            "JOBWRIGHT_MAX_ATTEMPTS=5".to_owned(),
+            "JOBWRIGHT_QUEUE=default".to_owned(),
+            "JOBWRIGHT_PLUGIN=probe@1.0.0".to_owned(),
+            "JOBWRIGHT_CONTENT_TYPE=text/csv".to_owned(),
+        ]
+    );
+    Ok(())
+}
+
+async fn there_are_no_files() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // Says what `fd_prestat_get` answers for the first descriptor after the standard ones.
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "fd_prestat_get"
+            (func $prestat (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write"
+            (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (i64.store (i32.const 100) (i64.extend_i32_u
+                (call $prestat (i32.const 3) (i32.const 200))))
+            (i32.store (i32.const 0) (i32.const 100))
+            (i32.store (i32.const 4) (i32.const 8))
+            (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+    let ended = lab.try_with(guest, |_| {}).await?;
+    let bad_descriptor = 8;
+    assert_eq!(number(&output(&ended)?, 0)?, bad_descriptor);
+    Ok(())
+}
+
+/// Writes the wall clock, the monotonic clock twice, and two random numbers.
+fn reads() -> String {
+    command(
+        "",
+        "(drop (call $clock (i32.const 0) (i64.const 1) (i32.const 100)))
+        (drop (call $clock (i32.const 1) (i64.const 1) (i32.const 108)))
+        (drop (call $clock (i32.const 1) (i64.const 1) (i32.const 116)))
+        (drop (call $random (i32.const 124) (i32.const 8)))
+        (drop (call $random (i32.const 132) (i32.const 8)))
+        (call $write (i32.const 1) (i32.const 100) (i32.const 40))",
+    )
+}
+
+async fn the_real_clock_and_random_numbers_differ_at_each_attempt() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let attempt = lab.attempt(&reads())?;
+    let one = output(&lab.run(attempt.clone()).await)?;
+    let two = output(&lab.run(attempt).await)?;
+    assert!(number(&one, 0)? < number(&two, 0)?, "the wall clock goes on");
+    assert!(number(&one, 8)? <= number(&one, 16)?, "the monotonic clock does not go back");
+    assert_ne!(number(&one, 24)?, number(&two, 24)?);
+    Ok(())
+}
+
+async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let mut attempt = lab.attempt(&reads())?;
+    attempt.job.spec.deterministic = true;
+    let one = output(&lab.run(attempt.clone()).await)?;
+    attempt.job.lifecycle.attempt = 2;
+    let created_at = u64::try_from(attempt.job.created_at.as_nanosecond())?;
+    let two = output(&lab.run(attempt).await)?;
+    assert_eq!(one, two);
+    assert_eq!(number(&one, 0)?, created_at);
+    assert_eq!((number(&one, 8)?, number(&one, 16)?), (1_000_000, 2_000_000));
+    assert_ne!(number(&one, 24)?, number(&one, 32)?, "random numbers go on");
+    Ok(())
+}
+
+async fn another_deterministic_job_reads_other_random_numbers() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let mut attempt = lab.attempt(&reads())?;
+    attempt.job.spec.deterministic = true;
+    let one = output(&lab.run(attempt.clone()).await)?;
+    attempt.job.id = JobId::new(attempt.job.created_at);
+    let two = output(&lab.run(attempt).await)?;
+    assert_ne!(number(&one, 24)?, number(&two, 24)?);
+    Ok(())
+}

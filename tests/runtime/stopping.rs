@@ -1,0 +1,226 @@
+//! Cancelling, interrupting and dropping, whatever the guest does at that moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobwright_core::attempt::Attempt;
+use jobwright_core::limits::Fuel;
+use jobwright_core::outcome::Outcome;
+use jobwright_core::runtime::{Ended, Stop, StopReason};
+use jobwright_core::{LogBuffer, Runtime};
+use libtest_mimic::Trial;
+use tokio::time::Instant;
+
+use super::fixture::{Lab, SLEEP, SPIN, command, output, small, text};
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        a_spinning_guest_is_cancelled_at_once_and_its_log_is_kept,
+        a_spinning_guest_without_fuel_is_cancelled_at_once,
+        a_sleeping_guest_is_cancelled_at_once_and_its_log_is_kept,
+        a_guest_in_bulk_operations_is_cancelled_at_once,
+        a_guest_is_cancelled_at_once_among_many_that_spin,
+        an_interrupted_guest_says_so,
+        a_guest_that_was_cancelled_before_its_start_never_runs,
+        an_attempt_that_is_dropped_gives_its_thread_back,
+        a_runtime_that_is_dropped_in_async_code_stops_its_guests,
+        more_attempts_than_slots_wait_for_each_other,
+        sleeping_guests_do_not_hold_threads,
+    ]
+}
+
+/// Far above what stopping takes, for machines that are busy with other things.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Returns when the guest has said something.
+async fn hear(log: &LogBuffer) {
+    while log.written() == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// `body` after the word `here` on the log.
+fn speaks_then(body: &str) -> String {
+    let word = r#"(data (i32.const 100) "here")"#;
+    let speak = "(call $write (i32.const 2) (i32.const 100) (i32.const 4))";
+    command(word, &format!("{speak} {body}"))
+}
+
+/// Starts `attempt`, raises `reason` once it has spoken, and says how long it took to end.
+async fn stopped(
+    lab: &Lab,
+    attempt: Attempt,
+    reason: StopReason,
+) -> anyhow::Result<(Ended, Duration)> {
+    let (stop, signal) = Stop::new();
+    let log = attempt.log.clone();
+    let runtime = lab.runtime.clone();
+    let running = tokio::spawn(async move { runtime.run(attempt, signal).await });
+    hear(&log).await;
+    let since = Instant::now();
+    stop.raise(reason);
+    let ended = running.await?;
+    Ok((ended, since.elapsed()))
+}
+
+async fn is_cancelled_at_once(lab: &Lab, body: &str, fuel: Fuel) -> anyhow::Result<Ended> {
+    let mut attempt = lab.attempt(&speaks_then(body))?;
+    attempt.limits.fuel = fuel;
+    let log = attempt.log.clone();
+    let (ended, took) = stopped(lab, attempt, StopReason::Cancelled).await?;
+    println!("cancelled in {took:?}: {:?}", ended.usage);
+    assert_eq!(ended.outcome, Outcome::Cancelled);
+    assert!(took < SOON, "{took:?}");
+    assert_eq!(text(&log), "here");
+    assert_eq!(ended.usage.log_bytes, 4);
+    Ok(ended)
+}
+
+const METERED: Fuel = Fuel::Units(100_000_000_000);
+
+async fn a_spinning_guest_is_cancelled_at_once_and_its_log_is_kept() -> anyhow::Result<()> {
+    let ended = is_cancelled_at_once(&Lab::new()?, SPIN, METERED).await?;
+    assert!(ended.usage.fuel > Some(0) && ended.usage.cpu_ms > 0.0, "{:?}", ended.usage);
+    Ok(())
+}
+
+async fn a_spinning_guest_without_fuel_is_cancelled_at_once() -> anyhow::Result<()> {
+    let ended = is_cancelled_at_once(&Lab::new()?, SPIN, Fuel::Unlimited).await?;
+    assert_eq!(ended.usage.fuel, None);
+    Ok(())
+}
+
+async fn a_sleeping_guest_is_cancelled_at_once_and_its_log_is_kept() -> anyhow::Result<()> {
+    let ended = is_cancelled_at_once(&Lab::new()?, SLEEP, METERED).await?;
+    assert!(ended.usage.fuel > Some(0), "{:?}", ended.usage);
+    Ok(())
+}
+
+async fn a_guest_in_bulk_operations_is_cancelled_at_once() -> anyhow::Result<()> {
+    let body = "(drop (memory.grow (i32.const 512)))
+        (loop $again
+            (memory.fill (i32.const 1024) (i32.const 7) (i32.const 0x2000000))
+            (br $again))";
+    is_cancelled_at_once(&Lab::new()?, body, METERED).await?;
+    Ok(())
+}
+
+async fn a_guest_is_cancelled_at_once_among_many_that_spin() -> anyhow::Result<()> {
+    let lab = Lab::with(jobwright::runtime::RuntimeConfig { guest_threads: 1, ..small() })?;
+    let (all, signal) = Stop::new();
+    let mut spinning = vec![];
+    for _ in 0..6 {
+        let attempt = lab.attempt(&speaks_then(SPIN))?;
+        let (runtime, signal, log) = (lab.runtime.clone(), signal.clone(), attempt.log.clone());
+        spinning.push(tokio::spawn(async move { runtime.run(attempt, signal).await }));
+        hear(&log).await;
+    }
+    is_cancelled_at_once(&lab, SPIN, METERED).await?;
+    is_cancelled_at_once(&lab, SLEEP, METERED).await?;
+    all.raise(StopReason::Interrupted);
+    for guest in spinning {
+        let ended = guest.await?;
+        assert_eq!(ended.outcome, Outcome::Interrupted);
+        assert!(ended.usage.fuel > Some(0), "each had its turn: {:?}", ended.usage);
+    }
+    Ok(())
+}
+
+async fn an_interrupted_guest_says_so() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let attempt = lab.attempt(&speaks_then(SLEEP))?;
+    let (ended, _) = stopped(&lab, attempt, StopReason::Interrupted).await?;
+    assert_eq!(ended.outcome, Outcome::Interrupted);
+    Ok(())
+}
+
+async fn a_guest_that_was_cancelled_before_its_start_never_runs() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let attempt = lab.attempt(&speaks_then(""))?;
+    let log = attempt.log.clone();
+    let (stop, signal) = Stop::new();
+    stop.raise(StopReason::Cancelled);
+    let ended = lab.runtime.run(attempt, signal).await;
+    assert_eq!(ended.outcome, Outcome::Cancelled);
+    assert_eq!(log.written(), 0);
+    Ok(())
+}
+
+async fn an_attempt_that_is_dropped_gives_its_thread_back() -> anyhow::Result<()> {
+    let lab =
+        Lab::with(jobwright::runtime::RuntimeConfig { guest_threads: 1, slots: 1, ..small() })?;
+    // More than there is room for, so that each must be gone for the next to run.
+    for _ in 0..20 {
+        let attempt = lab.attempt(&speaks_then(SPIN))?;
+        let log = attempt.log.clone();
+        let (_stop, signal) = Stop::new();
+        tokio::select! {
+            ended = lab.runtime.run(attempt, signal) => anyhow::bail!("it ended: {ended:?}"),
+            () = hear(&log) => {}
+        }
+    }
+    output(&lab.try_with(&speaks_then(""), |_| {}).await?)?;
+    Ok(())
+}
+
+async fn a_runtime_that_is_dropped_in_async_code_stops_its_guests() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let attempt = lab.attempt(&speaks_then(SPIN))?;
+    let log = attempt.log.clone();
+    // Held by the guest alone, once the runtime is gone.
+    let held = Arc::downgrade(&log);
+    let (_stop, signal) = Stop::new();
+    tokio::select! {
+        ended = lab.runtime.run(attempt, signal) => anyhow::bail!("it ended: {ended:?}"),
+        () = hear(&log) => {}
+    }
+    drop((lab, log));
+    while held.upgrade().is_some() {
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+async fn more_attempts_than_slots_wait_for_each_other() -> anyhow::Result<()> {
+    let lab = Lab::with(jobwright::runtime::RuntimeConfig { slots: 2, ..small() })?;
+    let guest = command(
+        "(memory 1) (memory 1) (memory 1) (table 1 funcref)",
+        "(local $n i32)
+        (loop $again
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $n) (i32.const 3000000))))
+        (call $write (i32.const 1) (i32.const 0) (i32.const 4))",
+    );
+    let mut all = vec![];
+    for n in 0..100 {
+        let mut attempt = lab.attempt(&guest)?;
+        attempt.limits.fuel = if n % 2 == 0 { METERED } else { Fuel::Unlimited };
+        let runtime = lab.runtime.clone();
+        all.push(tokio::spawn(async move {
+            let (_stop, signal) = Stop::new();
+            runtime.run(attempt, signal).await
+        }));
+    }
+    for attempt in all {
+        assert_eq!(output(&attempt.await?)?.len(), 4);
+    }
+    Ok(())
+}
+
+async fn sleeping_guests_do_not_hold_threads() -> anyhow::Result<()> {
+    let lab = Lab::with(jobwright::runtime::RuntimeConfig { guest_threads: 1, ..small() })?;
+    let (stop, signal) = Stop::new();
+    let mut sleeping = vec![];
+    for _ in 0..7 {
+        let attempt = lab.attempt(&speaks_then(SLEEP))?;
+        let (runtime, signal, log) = (lab.runtime.clone(), signal.clone(), attempt.log.clone());
+        sleeping.push(tokio::spawn(async move { runtime.run(attempt, signal).await }));
+        hear(&log).await;
+    }
+    output(&lab.try_with(&speaks_then(""), |_| {}).await?)?;
+    stop.raise(StopReason::Cancelled);
+    for guest in sleeping {
+        assert_eq!(guest.await?.outcome, Outcome::Cancelled);
+    }
+    Ok(())
+}
