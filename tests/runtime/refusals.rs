@@ -155,7 +155,7 @@ async fn unknown_imports_are_named() -> anyhow::Result<()> {
     says(
         found,
         "unknown_import",
-        &["`nope` from `env`", "`fd_nope`", "wasi_snapshot_preview1 (45 functions)"],
+        &["`nope` from `env`", "`fd_nope`", "wasi_snapshot_preview1 (46 functions)"],
     )
 }
 

@@ -78,9 +78,9 @@ async fn there_are_no_files() -> anyhow::Result<()> {
             (func $fd_write (param i32 i32 i32 i32) (result i32)))
         (memory (export "memory") 1)
         (func (export "_start")
-            (i64.store (i32.const 100) (i64.extend_i32_u
+            (i64.store (i32.const 128) (i64.extend_i32_u
                 (call $prestat (i32.const 3) (i32.const 200))))
-            (i32.store (i32.const 0) (i32.const 100))
+            (i32.store (i32.const 0) (i32.const 128))
             (i32.store (i32.const 4) (i32.const 8))
             (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
     let ended = lab.try_with(guest, |_| {}).await?;
@@ -93,12 +93,12 @@ async fn there_are_no_files() -> anyhow::Result<()> {
 fn reads() -> String {
     command(
         "",
-        "(drop (call $clock (i32.const 0) (i64.const 1) (i32.const 100)))
-        (drop (call $clock (i32.const 1) (i64.const 1) (i32.const 108)))
-        (drop (call $clock (i32.const 1) (i64.const 1) (i32.const 116)))
-        (drop (call $random (i32.const 124) (i32.const 8)))
-        (drop (call $random (i32.const 132) (i32.const 8)))
-        (call $write (i32.const 1) (i32.const 100) (i32.const 40))",
+        "(drop (call $clock (i32.const 0) (i64.const 1) (i32.const 128)))
+        (drop (call $clock (i32.const 1) (i64.const 1) (i32.const 136)))
+        (drop (call $clock (i32.const 1) (i64.const 1) (i32.const 144)))
+        (drop (call $random (i32.const 152) (i32.const 8)))
+        (drop (call $random (i32.const 160) (i32.const 8)))
+        (call $write (i32.const 1) (i32.const 128) (i32.const 40))",
     )
 }
 

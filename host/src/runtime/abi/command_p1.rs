@@ -10,7 +10,7 @@ use jobwright_core::attempt::Attempt;
 use wasmtime::Linker;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
 
 use super::super::deterministic;
 use super::super::instance::Guest;
@@ -23,7 +23,13 @@ pub(in super::super) const ENTRY_POINT: &str = "_start";
 const RANDOM_BYTES: u64 = 1 << 20;
 
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    p1::add_to_linker_async(linker, Guest::wasi)
+    p1::add_to_linker_async(linker, Guest::wasi)?;
+    // Theirs takes codes from 126 on for a broken guest; `exit(-1)` is 255, and means a failure.
+    linker.allow_shadowing(true);
+    let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
+    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", exit)?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// What `attempt` sees.
