@@ -20,7 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("data_dir", &[]),
     ("dispatch", &["notify"]),
     ("notify", &[]),
-    ("registry", &["clock", "runtime"]),
+    ("registry", &["clock"]),
     ("runtime", &["clock", "registry"]),
     ("store", &["clock"]),
 ];

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::sync::Semaphore;
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
 
@@ -27,14 +28,24 @@ pub(super) struct Bodies {
     deadline: Duration,
 }
 
+/// A body that was read to its end.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// All of it.
+    pub(super) bytes: Bytes,
+    /// Its place among the bodies: kept as long as this is.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
 impl Bodies {
-    /// Nothing is being read yet.
-    pub(super) fn new() -> Self {
-        Self::with_deadline(READ_DEADLINE)
+    /// Nothing is being read yet; the longest body will be about `longest` bytes.
+    pub(super) fn new(longest: u64) -> Self {
+        Self::bounded(BUDGET_BYTES.max(longest.saturating_mul(4)), READ_DEADLINE)
     }
 
-    fn with_deadline(deadline: Duration) -> Self {
-        Self { budget: Arc::new(Semaphore::new(units(BUDGET_BYTES) as usize)), deadline }
+    fn bounded(budget: u64, deadline: Duration) -> Self {
+        let units = (units(budget) as usize).min(Semaphore::MAX_PERMITS);
+        Self { budget: Arc::new(Semaphore::new(units)), deadline }
     }
 
     /// The whole of a body that is at most `most` bytes; `what` names it in errors.
@@ -44,31 +55,45 @@ impl Bodies {
         headers: &HeaderMap,
         body: Body,
         most: u64,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Received, ApiError> {
         let declared = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|length| length > most) {
             return Err(ApiError::too_large(what, most));
         }
-        let _place = self
-            .budget
-            .try_acquire_many(units(declared.unwrap_or(most)))
-            .map_err(|_| ApiError::busy("the host is reading as many bodies as it has room for"))?;
-        let limit = usize::try_from(most).unwrap_or(usize::MAX);
-        let whole = Limited::new(body, limit).collect();
-        match tokio::time::timeout(self.deadline, whole).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                Err(ApiError::too_large(what, most))
+        let late = |_| {
+            let detail = format!("the {what} did not arrive within {} s", self.deadline.as_secs());
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
+        };
+        tokio::time::timeout(self.deadline, self.receive(what, body, most)).await.map_err(late)?
+    }
+
+    /// Takes room for what has come, never for what is only announced: who announces much and
+    /// sends nothing keeps nobody out.
+    async fn receive(&self, what: &str, mut body: Body, most: u64) -> Result<Received, ApiError> {
+        // One piece of memory: a list of pieces can take many times what came in them.
+        let mut whole = BytesMut::new();
+        let mut place: Option<OwnedSemaphorePermit> = None;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| ApiError::bad_request("broken_body", error))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let length = (whole.len() + data.len()) as u64;
+            if length > most {
+                return Err(ApiError::too_large(what, most));
             }
-            Ok(Err(error)) => Err(ApiError::bad_request("broken_body", error)),
-            Err(_) => Err(ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body_timeout",
-                format!("the {what} did not arrive within {} s", self.deadline.as_secs()),
-            )),
+            let held = place.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            let missing = units(length).saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
+            let more = self.budget.clone().try_acquire_many_owned(missing).map_err(|_| {
+                ApiError::busy("the host is reading as many bodies as it has room for")
+            })?;
+            match &mut place {
+                Some(place) => place.merge(more),
+                None => place = Some(more),
+            }
+            whole.extend_from_slice(&data);
         }
+        Ok(Received { bytes: whole.freeze(), _place: place })
     }
 }
 
@@ -82,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_never_ends_is_given_up() {
-        let bodies = Bodies::with_deadline(Duration::from_millis(20));
+        let bodies = Bodies::bounded(BUDGET_BYTES, Duration::from_millis(20));
         let endless = Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>());
         let answer = bodies.read("payload", &HeaderMap::new(), endless, 10).await;
         let problem = answer.expect_err("it never ended").problem();
@@ -91,12 +116,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_refused_while_it_is_read_not_after() {
-        let bodies = Bodies::new();
+        let bodies = Bodies::new(0);
         // Without a length, and endless: only a limit that counts while reading can end this.
         let chunk = || Some((Ok::<_, std::io::Error>(Bytes::from_static(&[0; 1024])), ()));
         let flood = futures_util::stream::unfold((), move |()| async move { chunk() });
         let answer =
             bodies.read("payload", &HeaderMap::new(), Body::from_stream(flood), 4096).await;
         assert_eq!(answer.expect_err("too large").problem()["status"], 413);
+    }
+
+    #[tokio::test]
+    async fn all_bodies_together_take_no_more_than_there_is_room_for() {
+        let bodies = Bodies::bounded(4 * UNIT_BYTES, READ_DEADLINE);
+        let read = async |units: u64| {
+            let body = Body::from(vec![0; (units * UNIT_BYTES) as usize]);
+            bodies.read("payload", &HeaderMap::new(), body, 100 * UNIT_BYTES).await
+        };
+        let held = read(3).await.expect("there is room");
+        assert_eq!(read(2).await.expect_err("there is none").problem()["code"], "busy");
+        read(1).await.expect("there is room for this");
+        drop(held);
+        read(4).await.expect("all was given back");
     }
 }

@@ -14,6 +14,9 @@ use serde_json::{Map, Value, json};
 /// jobs are done by then.
 const RETRY_AFTER_S: u64 = 1;
 
+/// The longest message about one field: some repeat the value, which may be long.
+const MAX_MESSAGE_BYTES: usize = 400;
+
 /// A failure as the client sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
@@ -35,7 +38,12 @@ pub(crate) struct FieldError {
 
 impl FieldError {
     pub(crate) fn new(field: impl Into<String>, message: impl ToString) -> Self {
-        Self { field: field.into(), message: message.to_string() }
+        let mut message = message.to_string();
+        if message.len() > MAX_MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+            message.push('…');
+        }
+        Self { field: field.into(), message }
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod error;
 mod health;
 mod jobs;
 mod layers;
+mod path;
 mod plugins;
 mod queues;
 pub mod server;
@@ -75,10 +76,13 @@ pub struct ApiSettings {
 #[derive(Debug)]
 struct Gates {
     bodies: Bodies,
+    /// Apart, so that uploads, which are long and take their time, never keep jobs out.
+    plugins: Bodies,
     uploads: Semaphore,
-    /// Shared while a job is accepted, from finding its plugin to its being stored; alone while a
-    /// plugin is changed or removed. So no job is accepted whose plugin is just going.
-    plugins: RwLock<()>,
+    /// Shared while a job is accepted, from resolving its plugin to its being stored; alone while a
+    /// plugin is removed or set up. So no job is accepted whose plugin is just going, and no setting
+    /// is lost that is changed at the same time as another.
+    removal: RwLock<()>,
 }
 
 /// What the interface works with.
@@ -105,12 +109,13 @@ impl App {
             runtime: parts.runtime,
             clock: parts.clock,
             signals: parts.signals,
-            settings: Arc::new(settings),
             gates: Arc::new(Gates {
-                bodies: Bodies::new(),
+                bodies: Bodies::new(settings.payload_bytes),
+                plugins: Bodies::new(settings.plugin_bytes),
                 uploads: Semaphore::new(UPLOADS),
-                plugins: RwLock::new(()),
+                removal: RwLock::new(()),
             }),
+            settings: Arc::new(settings),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::plugin::{
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::error::{ApiError, FieldError};
 use super::jobs::query;
+use super::path::Path;
 use super::{App, content};
 
 /// Plugins on one page.
@@ -38,7 +39,9 @@ pub(super) async fn upload(
 ) -> Result<Response, ApiError> {
     let name = parse_name(&name)?;
     let version = query::<Uploading>(&uri)?.version.map(|text| parse_version(&text)).transpose()?;
-    let wasm = app.gates.bodies.read("plugin", &headers, body, app.settings.plugin_bytes).await?;
+    let body = app.gates.plugins.read("plugin", &headers, body, app.settings.plugin_bytes).await?;
+    // The rest of it, its place among the bodies, is kept until the end.
+    let wasm = body.bytes.clone();
     let _turn = app.gates.uploads.acquire().await.map_err(ApiError::internal)?;
     let (runtime, bytes) = (app.runtime.clone(), wasm.clone());
     // Inspection takes time in proportion to the length, so not on a thread that answers requests.
@@ -116,9 +119,9 @@ pub(super) async fn configure(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
-    let body = app.gates.bodies.read("settings", &headers, body, 64 << 10).await?;
-    // Alone, so that no other change comes between reading the settings and writing them.
-    let _alone = app.gates.plugins.write().await;
+    let body = app.gates.bodies.read("settings", &headers, body, 64 << 10).await?.bytes;
+    // From what they are until they are changed, nobody else may change them.
+    let _alone = app.gates.removal.write().await;
     let plugin = app.registry.get(&name).ok_or_else(|| NotFound::Plugin(name.clone()))?;
     let settings = merged(&plugin.settings, &body)?;
     let mut errors: Vec<FieldError> = app
@@ -134,7 +137,7 @@ pub(super) async fn configure(
         errors
             .push(FieldError::new("default_version", format!("{name}@{pinned} is not installed")));
     }
-    if settings.output_type.as_ref().is_some_and(|kind| HeaderValue::from_str(kind).is_err()) {
+    if settings.output_type.as_ref().is_some_and(|kind| !content::is_media_type(kind)) {
         errors.push(FieldError::new("output_type", "is not a media type such as text/plain"));
     }
     if !errors.is_empty() {
@@ -200,7 +203,7 @@ impl App {
         name: PluginName,
         version: Option<Version>,
     ) -> Result<StatusCode, ApiError> {
-        let _alone = self.gates.plugins.write().await;
+        let _alone = self.gates.removal.write().await;
         let filter = JobFilter {
             plugin: Some(name.clone()),
             version: version.clone(),

@@ -1,13 +1,14 @@
 //! Queues: what they hold, and whether claims pass them by.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jobwright_core::job::QueueName;
 use jobwright_core::queue::QueueCounts;
 use serde_json::{Value, json};
 
 use super::App;
 use super::error::ApiError;
+use super::path::Path;
 
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     Ok(Json(json!({ "queues": all(&app).await? })))

@@ -23,7 +23,6 @@ use tempfile::NamedTempFile;
 use wasmtime::{Engine, Module};
 
 use crate::clock::SystemClock;
-use crate::runtime::Profile;
 
 /// How much compiled code is kept when nobody says otherwise: some hundreds of large plugins.
 pub const DEFAULT_MOST_BYTES: u64 = 2 << 30;
@@ -45,10 +44,10 @@ pub(crate) struct CodeName(String);
 impl CodeName {
     /// The name of what `engine` makes of the plugin `digest`. wasmtime's own version is part of
     /// what is hashed.
-    pub(crate) fn new(digest: &Digest, profile: Profile, engine: &Engine) -> Self {
+    pub(crate) fn new(digest: &Digest, profile: &str, engine: &Engine) -> Self {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Self(format!("{}-{}-{:016x}.bin", digest.hex(), profile.word(), hasher.finish()))
+        Self(format!("{}-{}-{:016x}.bin", digest.hex(), profile, hasher.finish()))
     }
 }
 
@@ -114,7 +113,7 @@ impl CompiledCache {
     }
 }
 
-/// The module in an artefact that [`crate::runtime`]'s compiler has just made, or that was verified.
+/// The module in an artefact that the runtime's compiler has just made, or that was verified.
 pub(crate) fn module(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Module> {
     // SAFETY: `artefact` is what `Engine::precompile_module` made, unchanged: it comes from our
     // compiler in this process, or from a file in our private directory whose hash matched after it

@@ -123,7 +123,7 @@ impl Source {
         let machine = beside(move || source.engines.machine(profile))
             .await?
             .map_err(|error| Unready::transient(format!("{error:#}")))?;
-        let name = CodeName::new(&digest, profile, &machine.engine);
+        let name = CodeName::new(&digest, profile.word(), &machine.engine);
         let (module, bytes) = match self.clone().load(name.clone(), machine.engine.clone()).await? {
             Some(kept) => kept,
             None => {

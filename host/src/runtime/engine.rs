@@ -48,7 +48,7 @@ const FRAMES: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
 /// How code is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Profile {
+pub(super) enum Profile {
     /// With fuel and epochs.
     Fuel,
     /// With epochs only.
@@ -65,7 +65,7 @@ impl Profile {
     }
 
     /// A word for file names.
-    pub(crate) fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Fuel => "fuel",
             Self::Epochs => "epochs",

@@ -48,8 +48,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 use self::code::{Bounds, Code, Codes, Unready};
-pub(crate) use self::engine::Profile;
-use self::engine::{Engines, Shape};
+use self::engine::{Engines, Profile, Shape};
 use self::epoch::Ticker;
 use self::guests::Guests;
 use self::inspect::Offer;

@@ -31,13 +31,13 @@ pub(in crate::api) async fn create_batch(
         return Err(ApiError::bad_request("invalid_idempotency_key", detail));
     }
     let body = app.gates.bodies.read("batch", &headers, body, MAX_BYTES).await?;
-    let texts = split(utf8(&body)?)?;
+    let texts = split(utf8(&body.bytes)?)?;
     if texts.len() > MAX_JOBS {
         let detail = format!("the batch has {} jobs, more than {MAX_JOBS}", texts.len());
         return Err(ApiError::bad_request("batch_too_long", detail));
     }
     let now = app.clock.now();
-    let _stays = app.gates.plugins.read().await;
+    let _stays = app.gates.removal.read().await;
     let drafts = texts.into_iter().map(|text| app.draft(text, now)).collect();
     Ok(Json(app.enqueue_all(drafts, now).await?))
 }

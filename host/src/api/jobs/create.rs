@@ -44,7 +44,7 @@ pub(in crate::api) async fn create(
         false => app.settings.payload_bytes,
     };
     let what = if raw.is_empty() { "request" } else { "payload" };
-    let body = app.gates.bodies.read(what, &headers, body, most).await?;
+    let body = app.gates.bodies.read(what, &headers, body, most).await?.bytes;
     let key = idempotency_key(&headers)?;
     let fingerprint = key.is_some().then(|| fingerprint(&uri, &headers, &body));
     let now = app.clock.now();
@@ -118,7 +118,7 @@ impl App {
     }
 
     async fn enqueue_now(&self, job: NewJob, now: Timestamp) -> Result<Enqueued, ApiError> {
-        let _stays = self.gates.plugins.read().await;
+        let _stays = self.gates.removal.read().await;
         self.still_installed(&job.spec)?;
         let answer = self.store.enqueue(vec![job], now).await?.pop();
         answer.ok_or_else(|| ApiError::internal("the store answered no enqueue"))

@@ -14,6 +14,7 @@ use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
 
 use super::fields::Fields;
 use crate::api::ApiSettings;
+use crate::api::content::is_media_type;
 use crate::api::error::{ApiError, FieldError};
 
 /// The most that arguments, environment and tags may take together, in bytes: they are kept in the
@@ -107,7 +108,7 @@ impl Draft {
                 None
             }
             None => {
-                fields.wrong("plugin", "is missing: name the plugin to run");
+                fields.missing("plugin", "is missing: name the plugin to run");
                 None
             }
         };
@@ -199,7 +200,7 @@ impl Options {
         if self.args.iter().chain(self.env.values()).any(|text| text.contains('\0')) {
             fields.wrong("args", "no argument or variable may contain a NUL");
         }
-        for name in self.env.keys().filter(|name| !is_variable(name)) {
+        for name in self.env.keys().take(MAX_ITEMS).filter(|name| !is_variable(name)) {
             let message = "is not a variable's name: use A-Z, a-z, 0-9 and `_`, no digit first, \
                            and not `JOBWRIGHT_…`";
             fields.wrong(format!("env.{}", jobwright_core::name::shorten(name)), message);
@@ -227,10 +228,7 @@ fn scheduled_at(fields: &mut Fields, now: Timestamp) -> Timestamp {
 }
 
 fn check_content_type(fields: &mut Fields, content_type: Option<&str>) {
-    let is_plain = |text: &str| {
-        text.len() <= 255 && text.contains('/') && text.bytes().all(|b| (0x20..0x7f).contains(&b))
-    };
-    if content_type.is_some_and(|text| !is_plain(text)) {
+    if content_type.is_some_and(|text| !is_media_type(text)) {
         fields.wrong("content_type", "is not a media type such as text/plain");
     }
 }

@@ -9,6 +9,12 @@ use serde_json::value::RawValue;
 
 use crate::api::error::{ApiError, FieldError};
 
+/// The most fields of one request: some more than there are, for the misspelt ones.
+const MAX_FIELDS: usize = 64;
+
+/// The fields of a query that are text, also when they look like numbers.
+const TEXT: [&str; 3] = ["plugin", "queue", "scheduled_at"];
+
 /// Named values, still as JSON text, and what was wrong with those that were taken.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
@@ -36,15 +42,14 @@ impl Fields {
         for (name, value) in pairs {
             match (name.as_str(), name.split_once('.')) {
                 ("arg" | "tag", _) => lists.entry(format!("{name}s")).or_default().push(value),
-                (_, Some(("env", key))) => {
-                    inner.entry("env".to_owned()).or_default().insert(key.to_owned(), value.into());
-                }
                 (_, Some((outer, key))) => {
-                    inner
-                        .entry(outer.to_owned())
-                        .or_default()
-                        .insert(key.to_owned(), scalar(value));
+                    let value = if outer == "env" { value.into() } else { scalar(value) };
+                    let outer = inner.entry(outer.to_owned()).or_default();
+                    if outer.insert(key.to_owned(), value).is_some() {
+                        fields.wrong(name, "is there twice");
+                    }
                 }
+                (text, None) if TEXT.contains(&text) => fields.put(name, &value),
                 (_, None) => fields.put(name, &scalar(value)),
             }
         }
@@ -91,6 +96,13 @@ impl Fields {
         self.errors.push(FieldError::new(field, message));
     }
 
+    /// Says that a field is needed, unless it is there and wrong.
+    pub(super) fn missing(&mut self, field: &str, message: &str) {
+        if self.errors.iter().all(|error| error.field != field) {
+            self.wrong(field, message);
+        }
+    }
+
     /// Everything that is wrong, with the fields that nobody took.
     pub(super) fn into_errors(mut self) -> Vec<FieldError> {
         for name in std::mem::take(&mut self.values).into_keys() {
@@ -128,6 +140,10 @@ impl<'de> Visitor<'de> for Pairs {
         let mut fields = Fields::default();
         while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
             fields.insert(name, value);
+            if fields.values.len() + fields.errors.len() > MAX_FIELDS {
+                let message = format!("there are more than {MAX_FIELDS} fields");
+                return Err(serde::de::Error::custom(message));
+            }
         }
         Ok(fields)
     }

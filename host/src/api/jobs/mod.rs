@@ -7,7 +7,7 @@ mod fields;
 mod view;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::clock::after;
@@ -25,6 +25,7 @@ pub(super) use self::batch::create_batch;
 pub(super) use self::create::create;
 use self::view::JobView;
 use super::error::{ApiError, FieldError};
+use super::path::Path;
 use super::{App, content, wait};
 
 /// Jobs on one page, unless asked otherwise, and at most.
@@ -166,7 +167,7 @@ pub(super) async fn retry(
 ) -> Result<Response, ApiError> {
     let id = parse_id(&id)?;
     // A plugin that is just going must not gain a job.
-    let _stays = app.gates.plugins.read().await;
+    let _stays = app.gates.removal.read().await;
     let job = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
     app.still_installed(&job.spec)?;
     match app.store.redrive(id, app.clock.now()).await? {

@@ -148,7 +148,13 @@ impl Health {
     fn fail(&self, error: &rusqlite::Error) {
         let passes = matches!(
             error.sqlite_error_code(),
-            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::CannotOpen)
+            Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::CannotOpen
+                    // Another program holds the database; nothing of the group was applied.
+                    | ErrorCode::DatabaseBusy
+            )
         );
         let error = store_error(error);
         tracing::error!(%error, recoverable = passes, "the job store stops taking jobs");
