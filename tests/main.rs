@@ -5,6 +5,7 @@
     reason = "nothing is outside of this binary; `pub` is for the list below"
 )]
 
+mod api;
 mod cli;
 mod conformance;
 mod dispatch;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         return jobwright::cli::main();
     }
     let mut trials: Vec<Trial> = [
+        api::trials(),
         cli::trials(),
         conformance::trials(),
         dispatch::trials(),

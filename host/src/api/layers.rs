@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::error::{ApiError, Problem};
+use super::linger::lingering;
 use super::wait::MAX_WAIT;
 
 /// The longest that any request may take: the longest wait that one may ask for, an upload that
@@ -40,7 +41,7 @@ pub(super) async fn guard(
 /// Gives the request an id and a deadline, and finishes its answer.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     let id = format!("{:016x}", rand::random::<u64>());
-    let answer = tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await;
+    let answer = tokio::time::timeout(REQUEST_DEADLINE, next.run(lingering(request))).await;
     let mut response = answer
         .unwrap_or_else(|_| ApiError::busy("the request took longer than any may").into_response());
     if let Some(Problem(mut members)) = response.extensions_mut().remove() {

@@ -9,6 +9,7 @@ pub(crate) mod error;
 mod health;
 mod jobs;
 mod layers;
+mod linger;
 mod path;
 mod plugins;
 mod queues;

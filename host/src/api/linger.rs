@@ -1,0 +1,71 @@
+//! What becomes of a body that is refused before its end. A client that is still sending when the
+//! connection is closed sees a broken connection and never the answer that says why. So the rest is
+//! read for a moment, and thrown away.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::header;
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
+use tokio::runtime::Handle;
+
+/// How long: who sends 32 MiB too much over a fast network is done by then.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A body whose rest is read when it is dropped before its end.
+struct Lingering {
+    body: Body,
+    ended: bool,
+}
+
+/// The request, with a body that is read to its end or for a moment longer than it was needed.
+pub(super) fn lingering(request: Request) -> Request {
+    // Who asks whether to send waits for the answer, and need not be heard out.
+    if request.headers().contains_key(header::EXPECT) {
+        return request;
+    }
+    request.map(|body| {
+        let ended = body.is_end_stream();
+        if ended { body } else { Body::new(Lingering { body, ended }) }
+    })
+}
+
+impl HttpBody for Lingering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.ended |= matches!(frame, Poll::Ready(None | Some(Err(_))));
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let mut rest = std::mem::take(&mut self.body);
+        if self.ended || rest.is_end_stream() {
+            return;
+        }
+        // Without a runtime the process is ending, and the connection with it.
+        if let Ok(runtime) = Handle::try_current() {
+            let reading = async move { while let Some(Ok(_)) = rest.frame().await {} };
+            runtime.spawn(async { drop(tokio::time::timeout(LINGER, reading).await) });
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Many jobs in one request: each is answered as if it had come alone, in order.
+
+use anyhow::ensure;
+use insta::assert_json_snapshot;
+use jobwright_tests::{TestHost, guests, tests};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{Stage, get, post};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        an_array_is_a_batch,
+        one_object_a_line_is_a_batch,
+        the_invalid_are_refused_in_their_places_and_the_rest_taken,
+        a_full_queue_refuses_the_rest_in_order,
+        a_batch_is_bounded,
+        a_batch_of_nothing_is_answered_with_nothing,
+        a_broken_batch_is_refused_as_a_whole,
+        a_thousand_real_jobs_in_one_request_are_all_run,
+    ]
+}
+
+async fn an_array_is_a_batch() -> anyhow::Result<()> {
+    let stage = Stage::one_by_one().await?;
+    let batch = r#" [ {"plugin":"p","payload":{"n" : 1.0}}, {"plugin":"p"} ] "#;
+    let answers = post(&stage.host, "/v1/jobs/batch", batch).await?.ok(200)?;
+    assert_json_snapshot!(answers, { "[].id" => "[id]" }, @r#"
+    [
+      {
+        "id": "[id]",
+        "status": 202
+      },
+      {
+        "id": "[id]",
+        "status": 202
+      }
+    ]
+    "#);
+    let (first, second) = (stage.succeeds().await?, stage.succeeds().await?);
+    assert_eq!(
+        (&first.payload.bytes[..], &second.payload.bytes[..]),
+        (&b"{\"n\" : 1.0}"[..], &b""[..])
+    );
+    assert_eq!(answers[0]["id"], first.job.id.to_string());
+    assert_eq!(answers[1]["id"], second.job.id.to_string());
+    Ok(())
+}
+
+async fn one_object_a_line_is_a_batch() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let batch = "\n{\"plugin\":\"p\"}\r\n\n  {\"plugin\":\"p\",\"tags\":[\"last\"]}";
+    let answers = post(&stage.host, "/v1/jobs/batch", batch).await?.ok(200)?;
+    assert_eq!(answers.as_array().map(Vec::len), Some(2), "{answers}");
+    let last = stage.host.job(answers[1]["id"].as_str().unwrap_or_default()).await?;
+    assert_eq!(last["tags"], json!(["last"]));
+    Ok(())
+}
+
+async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let batch = [
+        r#"{"plugin":"p"}"#,
+        r#"{"plugin":"none"}"#,
+        r#"{"plugin":"p","priority":9,"colour":1}"#,
+        r#"{"plugin":"#,
+        "[]",
+        r#"{"plugin":"p","limits":{"memory_bytes":9999999999}}"#,
+        r#"{"plugin":"p"}"#,
+    ];
+    let answers = post(&host, "/v1/jobs/batch", batch.join("\n")).await?.ok(200)?;
+    assert_json_snapshot!(answers, { "[].id" => "[id]" }, @r#"
+    [
+      {
+        "id": "[id]",
+        "status": 202
+      },
+      {
+        "error": {
+          "code": "plugin_not_found",
+          "detail": "plugin `none` is not installed",
+          "status": 404,
+          "title": "Not Found",
+          "type": "about:blank"
+        },
+        "status": 404
+      },
+      {
+        "error": {
+          "code": "invalid_fields",
+          "detail": "priority: priority 9 is not one of 1 (first) to 4 (last); colour: is not a field of a job",
+          "errors": [
+            {
+              "field": "priority",
+              "message": "priority 9 is not one of 1 (first) to 4 (last)"
+            },
+            {
+              "field": "colour",
+              "message": "is not a field of a job"
+            }
+          ],
+          "status": 422,
+          "title": "Unprocessable Entity",
+          "type": "about:blank"
+        },
+        "status": 422
+      },
+      {
+        "error": {
+          "code": "invalid_json",
+          "detail": "the body: EOF while parsing a value at line 1 column 10",
+          "status": 400,
+          "title": "Bad Request",
+          "type": "about:blank"
+        },
+        "status": 400
+      },
+      {
+        "error": {
+          "code": "invalid_json",
+          "detail": "the body: invalid type: sequence, expected a job as a JSON object at line 1 column 0",
+          "status": 400,
+          "title": "Bad Request",
+          "type": "about:blank"
+        },
+        "status": 400
+      },
+      {
+        "error": {
+          "code": "invalid_fields",
+          "detail": "limits.memory_bytes: memory limit 9.3 GiB exceeds the operator's maximum 1 GiB",
+          "errors": [
+            {
+              "field": "limits.memory_bytes",
+              "message": "memory limit 9.3 GiB exceeds the operator's maximum 1 GiB"
+            }
+          ],
+          "status": 422,
+          "title": "Unprocessable Entity",
+          "type": "about:blank"
+        },
+        "status": 422
+      },
+      {
+        "id": "[id]",
+        "status": 202
+      }
+    ]
+    "#);
+    let jobs = get(&host, "/v1/jobs").await?.ok(200)?;
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(2));
+    Ok(())
+}
+
+async fn a_full_queue_refuses_the_rest_in_order() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::with_capacity(2).await?;
+    let job = json!({ "plugin": "p" });
+    let other = json!({ "plugin": "p", "queue": "other" });
+    let batch = json!([job, job, job, other, job]);
+    let answers = post(&host, "/v1/jobs/batch", batch).await?.ok(200)?;
+    let statuses: Vec<&Value> =
+        answers.as_array().into_iter().flatten().map(|a| &a["status"]).collect();
+    assert_eq!(statuses, [202, 202, 503, 202, 503]);
+    assert_json_snapshot!(answers[2], @r#"
+    {
+      "error": {
+        "capacity": 2,
+        "code": "queue_full",
+        "depth": 2,
+        "detail": "queue `default` is full: it holds 2 unfinished jobs of at most 2",
+        "full": "queue",
+        "queue": "default",
+        "status": 503,
+        "title": "Service Unavailable",
+        "type": "about:blank"
+      },
+      "status": 503
+    }
+    "#);
+    Ok(())
+}
+
+async fn a_batch_is_bounded() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let many = json!(vec![json!({ "plugin": "p" }); 1001]);
+    let problem = post(&host, "/v1/jobs/batch", &many).await?.problem(400)?;
+    assert_eq!(problem["code"], "batch_too_long");
+    let lines = "{\"plugin\":\"p\"}\n".repeat(1001);
+    assert_eq!(post(&host, "/v1/jobs/batch", lines).await?.code(400)?, "batch_too_long");
+    let long = " ".repeat((16 << 20) + 1);
+    assert_eq!(post(&host, "/v1/jobs/batch", long).await?.code(413)?, "too_large");
+    let payload = json!([{ "plugin": "p", "payload": "x".repeat(1 << 20) }, { "plugin": "p" }]);
+    let answers = post(&host, "/v1/jobs/batch", payload).await?.ok(200)?;
+    assert_eq!((&answers[0]["status"], &answers[1]["status"]), (&json!(413), &json!(202)));
+    Ok(())
+}
+
+async fn a_batch_of_nothing_is_answered_with_nothing() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    for nothing in ["[]", "", "\n\n"] {
+        assert_eq!(post(&host, "/v1/jobs/batch", nothing).await?.ok(200)?, json!([]));
+    }
+    let invalid = post(&host, "/v1/jobs/batch", "[1,null]").await?.ok(200)?;
+    assert_eq!((&invalid[0]["status"], &invalid[1]["status"]), (&json!(400), &json!(400)));
+    Ok(())
+}
+
+async fn a_broken_batch_is_refused_as_a_whole() -> anyhow::Result<()> {
+    let Stage { host, runtime, .. } = Stage::new().await?;
+    let job = r#"{"plugin":"p"}"#;
+    for broken in [format!("[{job}"), format!("[{job}] {job}"), format!("[{job},]")] {
+        let answer = post(&host, "/v1/jobs/batch", &broken).await?;
+        assert_eq!(answer.code(400)?, "invalid_json", "{broken}");
+    }
+    ensure!(runtime.begun().await.is_none(), "nothing was taken");
+    Ok(())
+}
+
+async fn a_thousand_real_jobs_in_one_request_are_all_run() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    host.push("echo", guests::echo()?).await?;
+    let batch: Vec<Value> =
+        (0..1000).map(|n| json!({ "plugin": "echo", "payload": [n] })).collect();
+    let answers = post(&host, "/v1/jobs/batch", json!(batch)).await?.ok(200)?;
+    for (n, answer) in answers.as_array().into_iter().flatten().enumerate() {
+        let job = host.finalized(answer["id"].as_str().unwrap_or_default()).await?;
+        assert_eq!((&job["state"], &job["output"]), (&json!("completed"), &json!([n])));
+    }
+    assert_eq!(answers.as_array().map(Vec::len), Some(1000));
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Requests for jobs that ask for too much, or are too much.
+
+use anyhow::ensure;
+use insta::assert_json_snapshot;
+use jobwright_core::limits::Fuel;
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::{Stage, post};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        limits_above_the_ceilings_are_refused_with_both_values,
+        a_payload_over_its_limit_is_refused,
+        a_request_of_countless_fields_is_refused_in_few_words,
+    ]
+}
+
+async fn limits_above_the_ceilings_are_refused_with_both_values() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::configured(|config| {
+        config.limits.fuel = Some(Fuel::Units(1000));
+        config.ceilings.fuel = Some(Fuel::Units(2000));
+    })
+    .await?;
+    let limits = json!({
+        "fuel": "unlimited", "timeout_ms": 3_600_001, "memory_bytes": (1 << 30) + 1,
+        "output_bytes": 17 << 20, "log_bytes": 5 << 20, "tables": 1_000_001, "resources": 10_001,
+    });
+    let answer = post(&host, "/v1/jobs", json!({ "plugin": "p", "limits": limits })).await?;
+    assert_json_snapshot!(answer.problem(422)?["errors"], @r#"
+    [
+      {
+        "field": "limits.fuel",
+        "message": "fuel limit unlimited exceeds the operator's maximum 2000"
+      },
+      {
+        "field": "limits.timeout_ms",
+        "message": "time limit 3600001 ms exceeds the operator's maximum 3600000 ms"
+      },
+      {
+        "field": "limits.memory_bytes",
+        "message": "memory limit 1073741825 bytes exceeds the operator's maximum 1 GiB"
+      },
+      {
+        "field": "limits.output_bytes",
+        "message": "output limit 17 MiB exceeds the operator's maximum 16 MiB"
+      },
+      {
+        "field": "limits.log_bytes",
+        "message": "log limit 5 MiB exceeds the operator's maximum 4 MiB"
+      },
+      {
+        "field": "limits.tables",
+        "message": "tables limit 1000001 elements exceeds the operator's maximum 1000000 elements"
+      },
+      {
+        "field": "limits.resources",
+        "message": "resources limit 10001 handles exceeds the operator's maximum 10000 handles"
+      }
+    ]
+    "#);
+    Ok(())
+}
+
+async fn a_payload_over_its_limit_is_refused() -> anyhow::Result<()> {
+    let stage = Stage::configured(|config| config.payload_bytes = 1000).await?;
+    let with = |length: usize| json!({ "plugin": "p", "payload": "x".repeat(length - 2) });
+    post(&stage.host, "/v1/jobs", with(1000)).await?.ok(202)?;
+    assert_json_snapshot!(post(&stage.host, "/v1/jobs", with(1001)).await?.problem(413)?, @r#"
+    {
+      "code": "too_large",
+      "detail": "the payload is larger than 1000 bytes, the most that is taken",
+      "limit_bytes": 1000
+    }
+    "#);
+    let base64 = json!({ "plugin": "p", "payload_base64": "AAAA".repeat(334) });
+    assert_eq!(post(&stage.host, "/v1/jobs", base64).await?.code(413)?, "too_large");
+    // The request as a whole is bounded too, whatever it is made of.
+    let spaces = format!("{}{{}}", " ".repeat(100 << 10));
+    assert_eq!(post(&stage.host, "/v1/jobs", spaces).await?.code(413)?, "too_large");
+    Ok(())
+}
+
+async fn a_request_of_countless_fields_is_refused_in_few_words() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let unknown: Vec<String> = (0..50_000).map(|n| format!("\"{n}\":0")).collect();
+    let many = format!("{{{}}}", unknown.join(","));
+    let repeated = format!("{{{}}}", vec!["\"a\":0"; 100_000].join(","));
+    let variables = format!("{{\"plugin\":\"p\",\"env\":{}}}", many.replace(":0", ":\"\""));
+    let long = format!("{{\"priority\":\"{}\",\"plugin\":\"p\"}}", "x".repeat(500_000));
+    for body in [many, repeated, variables, long] {
+        let answer = post(&host, "/v1/jobs", &body).await?;
+        ensure!(answer.status.is_client_error(), "{}", answer.status);
+        ensure!(answer.body.len() < 20_000, "{} bytes of answer", answer.body.len());
+        // A batch is no way around.
+        let answer = post(&host, "/v1/jobs/batch", &body).await?.ok(200)?;
+        ensure!(answer.to_string().len() < 20_000, "{} bytes of answer", answer.to_string().len());
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Creating a job from JSON: what it says, and what the guest then reads.
+
+use anyhow::ensure;
+use insta::assert_json_snapshot;
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{Stage, get, post};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        a_job_is_answered_with_all_that_is_known_of_it,
+        a_job_that_is_over_says_how_it_went,
+        a_payload_reaches_the_guest_as_it_was_written,
+        a_payload_of_bytes_reaches_the_guest_decoded,
+        a_job_carries_all_its_options_to_the_guest,
+        limits_come_from_the_job_then_the_plugin_then_the_host,
+    ]
+}
+
+async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let body = json!({ "plugin": "p", "delay_ms": 90_000, "tags": ["blue"] });
+    let answer = post(&host, "/v1/jobs", body).await?;
+    let job = answer.ok(202)?;
+    assert_json_snapshot!(job, {
+        ".id" => "[id]", ".digest" => "[digest]", ".logs_url" => "/v1/jobs/[id]/logs",
+    }, @r#"
+    {
+      "args": [],
+      "attempt": 0,
+      "attempted_at": null,
+      "attempts": [],
+      "cancel_requested_at": null,
+      "created_at": "2026-01-01T00:00:00Z",
+      "deterministic": false,
+      "digest": "[digest]",
+      "env": {},
+      "failures": 0,
+      "finalized_at": null,
+      "id": "[id]",
+      "limits": {
+        "fuel": 100000000000,
+        "log_bytes": 262144,
+        "memory_bytes": 67108864,
+        "output_bytes": 1048576,
+        "resources": 1000,
+        "tables": 100000,
+        "timeout_ms": 60000
+      },
+      "logs_url": "/v1/jobs/[id]/logs",
+      "max_attempts": 5,
+      "output_bytes": null,
+      "output_type": null,
+      "output_url": null,
+      "plugin": "p@1.0.0",
+      "priority": 2,
+      "queue": "default",
+      "scheduled_at": "2026-01-01T00:01:30Z",
+      "state": "scheduled",
+      "tags": [
+        "blue"
+      ]
+    }
+    "#);
+    let id = job["id"].as_str().unwrap_or_default();
+    assert_eq!(job["logs_url"], format!("/v1/jobs/{id}/logs"));
+    assert_eq!(answer.header("location"), format!("/v1/jobs/{id}"));
+    assert_eq!(get(&host, answer.header("location")).await?.ok(200)?, job);
+    Ok(())
+}
+
+async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let id = stage.submit(json!({ "payload": { "a": [1] } })).await?;
+    let attempt = stage.begins().await?;
+    assert_eq!(stage.host.job(&id).await?["state"], "running");
+    attempt.succeed();
+    let job = stage.host.finalized(&id).await?;
+    ensure!(job["output_url"] == format!("/v1/jobs/{id}/output"), "{job}");
+    assert_json_snapshot!(job, {
+        ".id" => "[id]", ".digest" => "[digest]", ".limits" => "[limits]",
+        ".logs_url" => "[url]", ".output_url" => "[url]",
+    }, @r#"
+    {
+      "args": [],
+      "attempt": 1,
+      "attempted_at": "2026-01-01T00:00:00Z",
+      "attempts": [
+        {
+          "attempt": 1,
+          "attempted_at": "2026-01-01T00:00:00Z",
+          "ended_at": "2026-01-01T00:00:00Z",
+          "outcome": "succeeded",
+          "usage": {
+            "compile_ms": 0.0,
+            "cpu_ms": 0.0,
+            "fuel": null,
+            "instantiate_ms": 0.0,
+            "log_bytes": 0,
+            "log_dropped_bytes": 0,
+            "output_bytes": 0,
+            "payload_bytes": 0,
+            "peak_memory_bytes": 0,
+            "queue_ms": 0.0,
+            "run_ms": 0.0
+          }
+        }
+      ],
+      "cancel_requested_at": null,
+      "created_at": "2026-01-01T00:00:00Z",
+      "deterministic": false,
+      "digest": "[digest]",
+      "env": {},
+      "failures": 0,
+      "finalized_at": "2026-01-01T00:00:00Z",
+      "id": "[id]",
+      "limits": "[limits]",
+      "logs_url": "[url]",
+      "max_attempts": 5,
+      "output": {
+        "a": [
+          1
+        ]
+      },
+      "output_bytes": 9,
+      "output_type": "application/json",
+      "output_url": "[url]",
+      "plugin": "p@1.0.0",
+      "priority": 2,
+      "queue": "default",
+      "scheduled_at": "2026-01-01T00:00:00Z",
+      "state": "completed",
+      "tags": []
+    }
+    "#);
+    Ok(())
+}
+
+async fn a_payload_reaches_the_guest_as_it_was_written() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    for payload in [
+        r#"{"a" : 1,"b":[ ],  "a": 2}"#,
+        "12345678901234567890123456789.0100e-400",
+        r#""\u00e4 ä \ud83e\udd80""#,
+        "null",
+        "false",
+        "\"\"",
+        "{\n\t\"lines\": true\r\n}",
+        &deep,
+    ] {
+        let body = format!(r#"{{"payload": {payload} ,"plugin":"p"}}"#);
+        post(&stage.host, "/v1/jobs", body).await?.ok(202)?;
+        let given = stage.succeeds().await?.payload;
+        assert_eq!(std::str::from_utf8(&given.bytes)?, payload);
+        assert_eq!(given.content_type.as_deref(), Some("application/json"));
+    }
+    stage.submit(json!({})).await?;
+    let given = stage.succeeds().await?.payload;
+    ensure!(given.bytes.is_empty() && given.content_type.is_none(), "absent is empty: {given:?}");
+    Ok(())
+}
+
+async fn a_payload_of_bytes_reaches_the_guest_decoded() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    stage.submit(json!({ "payload_base64": "AP/+", "content_type": "image/png" })).await?;
+    let given = stage.succeeds().await?.payload;
+    assert_eq!(
+        (&*given.bytes, given.content_type.as_deref()),
+        (&[0, 255, 254][..], Some("image/png"))
+    );
+    stage.submit(json!({ "payload": "# hi", "content_type": "text/markdown" })).await?;
+    let given = stage.succeeds().await?.payload;
+    assert_eq!(
+        (&*given.bytes, given.content_type.as_deref()),
+        (&b"\"# hi\""[..], Some("text/markdown"))
+    );
+    Ok(())
+}
+
+async fn a_job_carries_all_its_options_to_the_guest() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let options = json!({
+        "queue": "slow", "priority": 1, "max_attempts": 25, "args": ["-x", "", "ä b"],
+        "env": { "N": "5", "_empty": "" }, "tags": ["blue", "blue"], "deterministic": true,
+    });
+    let id = stage.submit(options.clone()).await?;
+    let spec = stage.succeeds().await?.job.spec;
+    assert_eq!(
+        (&spec.args[..], &spec.env["N"], spec.deterministic),
+        (&["-x", "", "ä b"].map(str::to_owned)[..], &"5".to_owned(), true)
+    );
+    let job = stage.host.job(&id).await?;
+    for (name, value) in options.as_object().into_iter().flatten() {
+        assert_eq!(&job[name], value, "{name}");
+    }
+    // As if they were not there.
+    let none = json!({
+        "plugin": "p", "queue": null, "priority": null, "max_attempts": null, "args": null,
+        "env": null, "tags": null, "deterministic": null, "limits": null, "delay_ms": null,
+        "scheduled_at": null, "payload_base64": null, "content_type": null,
+    });
+    let job = post(&stage.host, "/v1/jobs", none).await?.ok(202)?;
+    assert_eq!(
+        (&job["queue"], &job["priority"], &job["max_attempts"]),
+        (&json!("default"), &json!(2), &json!(5))
+    );
+    Ok(())
+}
+
+async fn limits_come_from_the_job_then_the_plugin_then_the_host() -> anyhow::Result<()> {
+    let stage = Stage::configured(|config| config.limits.timeout_ms = Some(7000)).await?;
+    let settings = json!({ "limits": { "log_bytes": 100, "output_bytes": 200 } });
+    super::patch(&stage.host, "/v1/plugins/p", settings).await?.ok(200)?;
+    let asked = json!({ "limits": { "output_bytes": 300, "fuel": "unlimited" } });
+    let id = stage.submit(asked).await?;
+    let limits: Value = stage.host.job(&id).await?["limits"].clone();
+    assert_json_snapshot!(limits, @r#"
+    {
+      "fuel": "unlimited",
+      "log_bytes": 100,
+      "memory_bytes": 67108864,
+      "output_bytes": 300,
+      "resources": 1000,
+      "tables": 100000,
+      "timeout_ms": 7000
+    }
+    "#);
+    Ok(())
+}

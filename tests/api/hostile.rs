@@ -1,0 +1,231 @@
+//! Clients that mean harm, or know no better: what they do costs them, and nobody else.
+
+use anyhow::ensure;
+use jobwright_core::outcome::{Outcome, Output};
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use reqwest::Method;
+use serde_json::json;
+
+use super::wire::Wire;
+use super::{Stage, get, post, put, send, soon};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        what_is_no_http_is_turned_away,
+        endless_heads_are_turned_away,
+        a_head_that_stops_arriving_is_ended,
+        bodies_that_stop_arriving_hold_up_nobody,
+        half_sent_requests_do_not_hold_up_the_end,
+        a_body_that_breaks_off_is_no_job,
+        lengths_that_contradict_each_other_are_turned_away,
+        a_client_that_reads_nothing_holds_up_nobody,
+        a_client_that_is_still_sending_hears_why_it_is_refused,
+        many_requests_on_one_connection_are_answered_in_order,
+    ]
+}
+
+const JOB: &str = "POST /v1/jobs?plugin=p HTTP/1.1\r\nhost: localhost\r\n";
+
+async fn alive(stage: &Stage) -> anyhow::Result<()> {
+    get(&stage.host, "/healthz").await?.ok(200)?;
+    stage.submit(json!({})).await?;
+    Ok(())
+}
+
+async fn what_is_no_http_is_turned_away() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
+    for noise in [
+        tls,
+        b"hello\r\n\r\n".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        b"GET /healthz HTTP/9.9\r\n\r\n".to_vec(),
+        b"GET /healthz\0 HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
+        b"GET /healthz HTTP/1.1\r\nhost: local\0host\r\n\r\n".to_vec(),
+        vec![0; 10_000],
+    ] {
+        Wire::with(&stage.host, noise).await?.closed().await?;
+    }
+    for (line, statuses) in [
+        ("OPTIONS * HTTP/1.1", [404, 405]),
+        ("CONNECT localhost:7878 HTTP/1.1", [404, 405]),
+        ("GET http://evil.example/healthz HTTP/1.1", [200, 403]),
+    ] {
+        let mut wire =
+            Wire::with(&stage.host, format!("{line}\r\nhost: localhost\r\n\r\n")).await?;
+        let (status, _) = wire.answer().await?;
+        ensure!(statuses.contains(&status), "{line}: {status}");
+    }
+    alive(&stage).await
+}
+
+async fn endless_heads_are_turned_away() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let long = "x".repeat(1 << 20);
+    let many: String = (0..1000).map(|n| format!("x-{n}: y\r\n")).collect();
+    for head in [
+        format!("GET /v1/jobs/{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+        format!("GET /v1/jobs?tag={long} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+        format!("GET /v1/jobs HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n"),
+        format!("GET /v1/jobs HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"),
+    ] {
+        let mut wire = Wire::to(&stage.host).await?;
+        // The host may stop reading in the middle, which is one way to turn it away.
+        if wire.send(head).await.is_ok()
+            && let Ok((status, _)) = wire.answer().await
+        {
+            ensure!(matches!(status, 400 | 414 | 431), "{status}");
+        }
+    }
+    // What is still taken is answered in the interface's own words.
+    let long = format!("/v1/jobs/{}", "x".repeat(30_000));
+    let answer = get(&stage.host, &long).await?;
+    assert_eq!(answer.code(400)?, "invalid_job_id");
+    ensure!(answer.body.len() < 1000, "it does not come back whole");
+    let request = stage.host.request(Method::GET, "/v1/jobs").header("host", "y".repeat(30_000));
+    let answer = send(request).await?;
+    assert_eq!(answer.code(403)?, "foreign_host");
+    ensure!(answer.body.len() < 1000, "it does not come back whole");
+    alive(&stage).await
+}
+
+async fn a_head_that_stops_arriving_is_ended() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let half = Wire::with(&stage.host, "GET /v1/jobs HTTP/1.1\r\nhost: local").await?;
+    alive(&stage).await?;
+    half.closed().await
+}
+
+async fn bodies_that_stop_arriving_hold_up_nobody() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let mut half = Vec::new();
+    for _ in 0..20 {
+        for head in [
+            format!(
+                "PUT /v1/plugins/q HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n",
+                32 << 20
+            ),
+            "PUT /v1/plugins/q HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
+                .to_owned(),
+            format!(
+                "POST /v1/jobs/batch HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n",
+                16 << 20
+            ),
+            format!("{JOB}content-length: 1000000\r\n"),
+        ] {
+            // A head that asks to go on shows that the host began to read the body.
+            let mut wire =
+                Wire::with(&stage.host, format!("{head}expect: 100-continue\r\n\r\n")).await?;
+            assert_eq!(wire.answer().await?.0, 100);
+            half.push(wire);
+        }
+    }
+    post(&stage.host, "/v1/jobs?plugin=p", "x".repeat(1 << 20)).await?.ok(202)?;
+    put(&stage.host, "/v1/plugins/r", vec![0; 1 << 20]).await?.ok(201)?;
+    alive(&stage).await?;
+    drop(half);
+    Ok(())
+}
+
+async fn half_sent_requests_do_not_hold_up_the_end() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let mut body =
+        Wire::with(&stage.host, format!("{JOB}content-length: 10\r\nexpect: 100-continue\r\n\r\n"))
+            .await?;
+    assert_eq!(body.answer().await?.0, 100);
+    body.send("half").await?;
+    let _head = Wire::with(&stage.host, "GET /v1/jobs HTTP/1.1\r\nhost: local").await?;
+    let _idle = Wire::to(&stage.host).await?;
+    soon(stage.host.stop()).await??;
+    Ok(())
+}
+
+async fn a_body_that_breaks_off_is_no_job() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    for rest in
+        ["content-length: 10\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
+    {
+        let mut wire =
+            Wire::with(&stage.host, format!("{JOB}expect: 100-continue\r\n{rest}")).await?;
+        assert_eq!(wire.answer().await?.0, 100);
+        drop(wire);
+    }
+    let mut bad =
+        Wire::with(&stage.host, format!("{JOB}transfer-encoding: chunked\r\n\r\nxyz\r\n")).await?;
+    assert_eq!(bad.problem().await?, (400, "broken_body".to_owned()));
+    alive(&stage).await?;
+    let jobs = get(&stage.host, "/v1/jobs").await?.ok(200)?;
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1), "only the one that shows it lives");
+    Ok(())
+}
+
+async fn lengths_that_contradict_each_other_are_turned_away() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    for lengths in [
+        "content-length: 5\r\ncontent-length: 6",
+        "content-length: -1",
+        "content-length: 99999999999999999999999",
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "transfer-encoding: gzip",
+    ] {
+        let text = format!("{JOB}{lengths}\r\n\r\n0\r\n\r\n");
+        let mut wire = Wire::with(&stage.host, text).await?;
+        let (status, body) = wire.answer().await?;
+        // A length beside chunks is to be passed over (RFC 9112, 6.3); anything else is refused.
+        ensure!(status < 500, "{lengths}: {status} {body}");
+        ensure!(status != 202 || lengths.contains("chunked"), "{lengths}: {status} {body}");
+    }
+    alive(&stage).await
+}
+
+async fn a_client_that_reads_nothing_holds_up_nobody() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let id = stage.submit(json!({})).await?;
+    let output = Output::new(vec![b'x'; 8 << 20].into(), None);
+    stage.begins().await?.end(Outcome::Succeeded { output });
+    stage.host.finalized(&id).await?;
+    let mut deaf = Vec::new();
+    for _ in 0..20 {
+        let head = format!("GET /v1/jobs/{id}/output HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        deaf.push(Wire::with(&stage.host, head).await?);
+    }
+    get(&stage.host, "/healthz").await?.ok(200)?;
+    soon(stage.host.stop()).await??;
+    Ok(())
+}
+
+async fn a_client_that_is_still_sending_hears_why_it_is_refused() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::configured(|config| config.plugin_bytes = 1000).await?;
+    for _ in 0..10 {
+        let body = vec![0; 8 << 20];
+        assert_eq!(put(&host, "/v1/plugins/q", body.clone()).await?.code(413)?, "too_large");
+        assert_eq!(put(&host, "/v1/plugins/NO", body.clone()).await?.code(400)?, "invalid_name");
+        let foreign = host.request(Method::PUT, "/v1/plugins/q").header("origin", "null");
+        assert_eq!(send(foreign.body(body)).await?.code(403)?, "foreign_origin");
+    }
+    Ok(())
+}
+
+async fn many_requests_on_one_connection_are_answered_in_order() -> anyhow::Result<()> {
+    let stage = Stage::one_by_one().await?;
+    let one = |n: usize| format!("{JOB}content-length: 2\r\n\r\n{n:02}");
+    let mut wire = Wire::with(&stage.host, (0..50).map(one).collect::<String>()).await?;
+    for n in 0..50 {
+        let (status, body) = wire.answer().await?;
+        ensure!(status == 202, "{status} {body}");
+        assert_eq!(stage.succeeds().await?.payload.bytes, format!("{n:02}"));
+    }
+    // A refused body that was not read does not become the next request.
+    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let refused = format!(
+        "PUT /v1/plugins/NO HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{smuggled}",
+        smuggled.len()
+    );
+    wire.send(refused + "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
+    assert_eq!(wire.problem().await?, (400, "invalid_name".to_owned()));
+    if let Ok((status, body)) = wire.answer().await {
+        assert_eq!((status, body.as_str()), (200, "{\"status\":\"ok\"}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! The bytes that a success left, served so that no browser takes them for a page.
+
+use bytes::Bytes;
+use insta::assert_json_snapshot;
+use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint};
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Answer, Stage, get, patch, send};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        an_output_is_served_as_it_was_left,
+        only_inert_types_are_shown_in_place,
+        a_json_output_is_part_of_the_job_as_it_is_written,
+        what_only_claims_to_be_json_is_not_part_of_the_job,
+        an_odd_media_type_does_no_harm,
+        without_a_success_there_is_no_output,
+    ]
+}
+
+impl Stage {
+    /// A job that left this, and the answer to a request for it.
+    async fn output(&self, kind: &str, bytes: &[u8]) -> anyhow::Result<(Value, Answer)> {
+        let id = self.submit(json!({})).await?;
+        let output = Output::new(Bytes::copy_from_slice(bytes), Some(kind));
+        self.begins().await?.end(Outcome::Succeeded { output });
+        let job = self.host.finalized(&id).await?;
+        let answer = get(&self.host, job["output_url"].as_str().unwrap_or_default()).await?;
+        Ok((job, answer))
+    }
+}
+
+async fn an_output_is_served_as_it_was_left() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let (job, output) = stage.output("text/csv", b"a,b\n").await?;
+    assert_eq!((output.status.as_u16(), output.text()?), (200, "a,b\n"));
+    let id = job["id"].as_str().unwrap_or_default();
+    for (name, value) in [
+        ("content-type", "text/csv"),
+        ("content-length", "4"),
+        ("content-digest", "sha-256=:W+CMloSh0l787gkxggSCQniwi7+0rvlz/+/QuddHgxM=:"),
+        ("content-disposition", &format!("inline; filename=\"{id}\"")),
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(output.header(name), value, "{name}");
+    }
+    assert_eq!((&job["output_type"], &job["output_bytes"]), (&json!("text/csv"), &json!(4)));
+    let head = send(stage.host.request(Method::HEAD, &format!("/v1/jobs/{id}/output"))).await?;
+    assert_eq!((head.header("content-length"), head.body.len()), ("4", 0));
+    Ok(())
+}
+
+async fn only_inert_types_are_shown_in_place() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    for (kind, placed) in [
+        ("text/plain; charset=utf-8", "inline"),
+        ("application/json", "inline"),
+        ("IMAGE/PNG", "inline"),
+        ("text/html", "attachment"),
+        ("text/html; charset=utf-8", "attachment"),
+        ("image/svg+xml", "attachment"),
+        ("application/xhtml+xml", "attachment"),
+        ("application/pdf", "attachment"),
+        ("text/javascript", "attachment"),
+        ("text/plain, text/html", "attachment"),
+        ("application/octet-stream", "attachment"),
+        ("multipart/x-mixed-replace", "attachment"),
+    ] {
+        let (_, output) = stage.output(kind, b"<script>alert(1)</script>").await?;
+        let disposition = output.header("content-disposition");
+        assert_eq!(disposition.split(';').next(), Some(placed), "{kind}");
+        assert_eq!(output.header("content-type"), kind);
+        assert_eq!(output.header("x-content-type-options"), "nosniff");
+    }
+    Ok(())
+}
+
+async fn a_json_output_is_part_of_the_job_as_it_is_written() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let written = "{ \"n\" : 12345678901234567890123.100, \"n\":\n2 }";
+    let (job, _) = stage.output("application/json; charset=utf-8", written.as_bytes()).await?;
+    let id = job["id"].as_str().unwrap_or_default();
+    let text = get(&stage.host, &format!("/v1/jobs/{id}")).await?;
+    assert!(text.text()?.contains(written), "{}", text.text()?);
+    Ok(())
+}
+
+async fn what_only_claims_to_be_json_is_not_part_of_the_job() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let injected: [&[u8]; 5] = [b"", b"{", b"1,\"state\":\"x\"", b"[1]}", &[b'"', 0xff, b'"']];
+    for bytes in injected {
+        let (job, output) = stage.output("application/json", bytes).await?;
+        assert_eq!((job.get("output"), &job["state"]), (None, &json!("completed")));
+        assert_eq!(output.body, bytes);
+    }
+    Ok(())
+}
+
+async fn an_odd_media_type_does_no_harm() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    for kind in ["", "text/plain\r\nset-cookie: a=b", "text/plain\0", "ä", &"x".repeat(100_000)] {
+        let (_, output) = stage.output(kind, b"<b>").await?;
+        assert_eq!((output.status.as_u16(), output.text()?), (200, "<b>"));
+        assert_eq!(output.header("set-cookie"), "");
+    }
+    let declared = json!({ "output_type": "text/csv; header=present" });
+    patch(&stage.host, "/v1/plugins/p", declared).await?.ok(200)?;
+    let id = stage.submit(json!({})).await?;
+    let attempt = stage.begins().await?;
+    assert_eq!(attempt.attempt.job.spec.output_type.as_deref(), Some("text/csv; header=present"));
+    attempt.succeed();
+    stage.host.finalized(&id).await?;
+    Ok(())
+}
+
+async fn without_a_success_there_is_no_output() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let id = stage.submit(json!({})).await?;
+    let attempt = stage.begins().await?;
+    let path = format!("/v1/jobs/{id}/output");
+    let problem = get(&stage.host, &path).await?.problem(404)?;
+    assert_eq!(problem["code"], "no_output");
+    assert_eq!(problem["detail"], format!("job {id} has no output: its state is running"));
+    let error = AttemptError::new("x", "it failed");
+    attempt.end(Outcome::Failed { error, retry: RetryHint::Never });
+    let job = stage.host.finalized(&id).await?;
+    assert_eq!(get(&stage.host, &path).await?.code(404)?, "no_output");
+    assert_eq!((&job["output_url"], &job["output_type"]), (&Value::Null, &Value::Null));
+    assert_json_snapshot!(job["attempts"][0], { ".usage" => "[usage]" }, @r#"
+    {
+      "attempt": 1,
+      "attempted_at": "2026-01-01T00:00:00Z",
+      "ended_at": "2026-01-01T00:00:00Z",
+      "error": {
+        "code": "x",
+        "message": "it failed"
+      },
+      "outcome": "failed",
+      "usage": "[usage]"
+    }
+    "#);
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Queues: what they hold, how they are paused, and what happens when they are full.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use insta::assert_json_snapshot;
+use jobwright_tests::{TestHost, guests, tests};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{Stage, get, post};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        a_queue_says_what_it_holds,
+        the_default_queue_always_exists,
+        queues_are_listed_by_name,
+        a_paused_queue_takes_jobs_and_begins_none,
+        a_pause_survives_a_restart,
+        a_full_queue_says_how_full_and_when_to_come_back,
+        a_full_queue_leaves_room_in_others,
+        a_full_host_refuses_in_every_queue,
+        payloads_take_room_too,
+        the_end_of_a_job_makes_room,
+        the_name_of_a_queue_follows_its_rule,
+    ]
+}
+
+async fn a_queue_says_what_it_holds() -> anyhow::Result<()> {
+    let stage = Stage::one_by_one().await?;
+    stage.submit(json!({})).await?;
+    let _running = stage.begins().await?;
+    stage.submit(json!({})).await?;
+    stage.submit(json!({ "delay_ms": 60_000 })).await?;
+    stage.clock.advance(Duration::from_millis(1500));
+    assert_json_snapshot!(get(&stage.host, "/v1/queues/default").await?.ok(200)?, @r#"
+    {
+      "capacity": 10000,
+      "depth": 2,
+      "name": "default",
+      "oldest_age_ms": 1500,
+      "paused": false,
+      "running": 1,
+      "scheduled": 1
+    }
+    "#);
+    Ok(())
+}
+
+async fn the_default_queue_always_exists() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::with_capacity(7).await?;
+    let default = get(&host, "/v1/queues/default").await?.ok(200)?;
+    assert_eq!((&default["depth"], &default["capacity"]), (&json!(0), &json!(7)));
+    assert_eq!(get(&host, "/v1/queues").await?.ok(200)?, json!({ "queues": [default] }));
+    // Any other comes into being with its first job: until then it is empty, not missing.
+    let other = get(&host, "/v1/queues/other").await?.ok(200)?;
+    assert_eq!((&other["name"], &other["capacity"]), (&json!("other"), &json!(7)));
+    Ok(())
+}
+
+async fn queues_are_listed_by_name() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    for queue in ["zebra", "ant", "moth"] {
+        stage.submit(json!({ "queue": queue })).await?;
+    }
+    let queues = get(&stage.host, "/v1/queues").await?.ok(200)?;
+    let names: Vec<&Value> =
+        queues["queues"].as_array().into_iter().flatten().map(|q| &q["name"]).collect();
+    assert_eq!(names, ["ant", "default", "moth", "zebra"]);
+    Ok(())
+}
+
+async fn a_paused_queue_takes_jobs_and_begins_none() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let paused = post(&stage.host, "/v1/queues/slow/pause", "").await?.ok(200)?;
+    assert_eq!((&paused["name"], &paused["paused"]), (&json!("slow"), &json!(true)));
+    assert_eq!(post(&stage.host, "/v1/queues/slow/pause", "").await?.ok(200)?, paused);
+    stage.submit(json!({ "queue": "slow" })).await?;
+    let id = stage.submit(json!({})).await?;
+    assert_eq!(stage.succeeds().await?.job.id.to_string(), id, "the other one goes on");
+    ensure!(stage.runtime.begun().await.is_none());
+    assert_eq!(get(&stage.host, "/v1/queues/slow").await?.ok(200)?["depth"], 1);
+    let resumed = post(&stage.host, "/v1/queues/slow/resume", "").await?.ok(200)?;
+    assert_eq!(resumed["paused"], false);
+    assert_eq!(stage.succeeds().await?.job.spec.queue.as_str(), "slow");
+    Ok(())
+}
+
+async fn a_pause_survives_a_restart() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    host.push("echo", guests::echo()?).await?;
+    post(&host, "/v1/queues/slow/pause", "").await?.ok(200)?;
+    let id = host.submit(json!({ "plugin": "echo", "queue": "slow" })).await?;
+    let host = TestHost::on(host.stop().await?, |_| {}).await?;
+    host.run(json!({ "plugin": "echo" })).await?;
+    let slow = get(&host, "/v1/queues/slow").await?.ok(200)?;
+    assert_eq!((&slow["paused"], &slow["depth"]), (&json!(true), &json!(1)));
+    assert_eq!(host.job(&id).await?["attempt"], 0);
+    post(&host, "/v1/queues/slow/resume", "").await?.ok(200)?;
+    assert_eq!(host.finalized(&id).await?["state"], "completed");
+    Ok(())
+}
+
+async fn a_full_queue_says_how_full_and_when_to_come_back() -> anyhow::Result<()> {
+    let stage = Stage::with_capacity(2).await?;
+    stage.submit(json!({})).await?;
+    stage.submit(json!({ "delay_ms": 1000 })).await?;
+    let answer = post(&stage.host, "/v1/jobs", json!({ "plugin": "p" })).await?;
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_json_snapshot!(answer.problem(503)?, @r#"
+    {
+      "capacity": 2,
+      "code": "queue_full",
+      "depth": 2,
+      "detail": "queue `default` is full: it holds 2 unfinished jobs of at most 2",
+      "full": "queue",
+      "queue": "default"
+    }
+    "#);
+    Ok(())
+}
+
+async fn a_full_queue_leaves_room_in_others() -> anyhow::Result<()> {
+    let stage = Stage::with_capacity(1).await?;
+    stage.submit(json!({})).await?;
+    assert_eq!(post(&stage.host, "/v1/jobs?plugin=p", "").await?.code(503)?, "queue_full");
+    post(&stage.host, "/v1/jobs?plugin=p&queue=other", "").await?.ok(202)?;
+    Ok(())
+}
+
+async fn a_full_host_refuses_in_every_queue() -> anyhow::Result<()> {
+    let stage = Stage::configured(|config| config.queue.total = 1).await?;
+    stage.submit(json!({})).await?;
+    let answer = post(&stage.host, "/v1/jobs?plugin=p&queue=other", "").await?;
+    assert_json_snapshot!(answer.problem(503)?, @r#"
+    {
+      "capacity": 1,
+      "code": "queue_full",
+      "depth": 1,
+      "detail": "the host is full: it holds 1 unfinished jobs of at most 1",
+      "full": "host"
+    }
+    "#);
+    ensure!(!answer.header("retry-after").is_empty());
+    Ok(())
+}
+
+async fn payloads_take_room_too() -> anyhow::Result<()> {
+    let stage = Stage::configured(|config| config.queue.payload_bytes = 1500).await?;
+    post(&stage.host, "/v1/jobs?plugin=p", "x".repeat(1000)).await?.ok(202)?;
+    let answer = post(&stage.host, "/v1/jobs?plugin=p", "x".repeat(1000)).await?;
+    assert_json_snapshot!(answer.problem(503)?, @r#"
+    {
+      "capacity_bytes": 1500,
+      "code": "queue_full",
+      "depth_bytes": 1000,
+      "detail": "the host is full: it holds 1000 bytes of payloads of at most 1.4 KiB",
+      "full": "bytes"
+    }
+    "#);
+    post(&stage.host, "/v1/jobs?plugin=p", "x".repeat(500)).await?.ok(202)?;
+    Ok(())
+}
+
+async fn the_end_of_a_job_makes_room() -> anyhow::Result<()> {
+    let stage = Stage::with_capacity(1).await?;
+    for _ in 0..3 {
+        let id = stage.submit(json!({})).await?;
+        let attempt = stage.begins().await?;
+        assert_eq!(post(&stage.host, "/v1/jobs?plugin=p", "").await?.code(503)?, "queue_full");
+        attempt.succeed();
+        stage.host.finalized(&id).await?;
+    }
+    Ok(())
+}
+
+async fn the_name_of_a_queue_follows_its_rule() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    for name in ["UPPER", "%2e%2e%2f", "a%20b", &"x".repeat(65)] {
+        let path = format!("/v1/queues/{name}");
+        assert_eq!(get(&host, &path).await?.code(400)?, "invalid_name", "{name}");
+        let answer = post(&host, &format!("{path}/pause"), "").await?;
+        assert_eq!(answer.code(400)?, "invalid_name", "{name}");
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Requests for jobs that cannot be: each is refused with every reason, and leaves nothing.
+
+use anyhow::ensure;
+use insta::assert_json_snapshot;
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{Answer, Stage, get, post};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        several_invalid_fields_are_all_named,
+        every_field_has_its_bounds,
+        a_field_that_stands_there_twice_is_refused,
+        two_payloads_exclude_each_other,
+        what_is_no_json_object_is_refused,
+        ids_that_are_none_or_unknown_are_told_apart,
+        a_refused_job_leaves_nothing,
+    ]
+}
+
+async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let body = json!({
+        "plugin": "Not A Name", "priority": 5, "queue": "Default", "colour": "red",
+        "max_attempts": 26, "delay_ms": "soon", "limits": { "memory_bytes": 2_u64 << 30 },
+    });
+    assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(422)?, @r#"
+    {
+      "code": "invalid_fields",
+      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: invalid type: string \"soon\", expected u64; max_attempts: 26 is not one of 1 to 25; limits.memory_bytes: memory limit 2 GiB exceeds the operator's maximum 1 GiB; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: priority 5 is not one of 1 (first) to 4 (last); colour: is not a field of a job",
+      "errors": [
+        {
+          "field": "plugin",
+          "message": "`Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit"
+        },
+        {
+          "field": "delay_ms",
+          "message": "invalid type: string \"soon\", expected u64"
+        },
+        {
+          "field": "max_attempts",
+          "message": "26 is not one of 1 to 25"
+        },
+        {
+          "field": "limits.memory_bytes",
+          "message": "memory limit 2 GiB exceeds the operator's maximum 1 GiB"
+        },
+        {
+          "field": "queue",
+          "message": "`Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit"
+        },
+        {
+          "field": "priority",
+          "message": "priority 5 is not one of 1 (first) to 4 (last)"
+        },
+        {
+          "field": "colour",
+          "message": "is not a field of a job"
+        }
+      ]
+    }
+    "#);
+    Ok(())
+}
+
+/// The fields that an answer says are invalid.
+fn fields(answer: &Answer) -> anyhow::Result<Vec<String>> {
+    let problem = answer.problem(422)?;
+    ensure!(problem["code"] == "invalid_fields", "{problem}");
+    let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+    Ok(errors.iter().filter_map(|error| error["field"].as_str().map(str::to_owned)).collect())
+}
+
+async fn every_field_has_its_bounds() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let many = vec!["x"; 65];
+    for (field, wrong) in [
+        ("plugin", json!(7)),
+        ("plugin", json!(null)),
+        ("queue", json!("")),
+        ("queue", json!("x".repeat(65))),
+        ("priority", json!(0)),
+        ("priority", json!(2.5)),
+        ("max_attempts", json!(0)),
+        ("max_attempts", json!(65_536)),
+        ("delay_ms", json!(-1)),
+        ("delay_ms", json!(u64::MAX)),
+        ("scheduled_at", json!("tomorrow")),
+        ("scheduled_at", json!("2027-06-01T00:00:00Z")),
+        ("args", json!("-x")),
+        ("args", json!([7])),
+        ("args", json!(many)),
+        ("args", json!(["x".repeat(16 << 10), "y"])),
+        ("args", json!(["nul\0"])),
+        ("env", json!([])),
+        ("env", json!({ "N": 5 })),
+        ("env.1N", json!({ "1N": "" })),
+        ("env.", json!({ "": "" })),
+        ("env.A=B", json!({ "A=B": "" })),
+        ("env.JOBWRIGHT_JOB_ID", json!({ "JOBWRIGHT_JOB_ID": "mine" })),
+        ("tags", json!("blue")),
+        ("tags", json!(many)),
+        ("deterministic", json!("yes")),
+        ("limits", json!(5)),
+        ("limits", json!({ "fule": 5 })),
+        ("limits.timeout_ms", json!({ "timeout_ms": 0 })),
+        ("content_type", json!("text")),
+        ("content_type", json!("text/plain\nx: y")),
+        ("payload_base64", json!("no base64")),
+        ("payload_base64", json!("AA")),
+    ] {
+        let name = field.split('.').next().unwrap_or(field);
+        let mut body = json!({ "plugin": "p" });
+        body[name] = wrong;
+        let answer = post(&host, "/v1/jobs", &body).await?;
+        ensure!(fields(&answer)? == [field], "{field}: {body}: {answer:?}");
+    }
+    let both = json!({ "plugin": "p", "delay_ms": 1, "scheduled_at": "2026-01-02T00:00:00Z" });
+    assert_eq!(fields(&post(&host, "/v1/jobs", both).await?)?, ["delay_ms"]);
+    Ok(())
+}
+
+async fn a_field_that_stands_there_twice_is_refused() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    for (field, body) in [
+        ("plugin", r#"{"plugin":"p","plugin":"p"}"#),
+        ("payload", r#"{"plugin":"p","payload":1,"payload":2}"#),
+        ("limits", r#"{"plugin":"p","limits":{"fuel":1,"fuel":2}}"#),
+    ] {
+        assert_eq!(fields(&post(&host, "/v1/jobs", body).await?)?, [field]);
+    }
+    Ok(())
+}
+
+async fn two_payloads_exclude_each_other() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let body = json!({ "plugin": "p", "payload": null, "payload_base64": "" });
+    assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(400)?, @r#"
+    {
+      "code": "two_payloads",
+      "detail": "`payload` and `payload_base64` exclude each other: give one"
+    }
+    "#);
+    Ok(())
+}
+
+async fn what_is_no_json_object_is_refused() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    assert_json_snapshot!(post(&host, "/v1/jobs", "{\"plugin\":").await?.problem(400)?, @r#"
+    {
+      "code": "invalid_json",
+      "detail": "the body: EOF while parsing a value at line 1 column 10"
+    }
+    "#);
+    let deep = "[".repeat(100_000);
+    for body in ["", "null", "[]", "\"p\"", "{\"plugin\":\"p\"}x", "{'plugin':'p'}", &deep] {
+        assert_eq!(post(&host, "/v1/jobs", body).await?.code(400)?, "invalid_json", "{body}");
+    }
+    let bytes =
+        super::send(host.request(reqwest::Method::POST, "/v1/jobs").body(vec![0xff])).await?;
+    assert_eq!(bytes.code(400)?, "invalid_json");
+    Ok(())
+}
+
+async fn ids_that_are_none_or_unknown_are_told_apart() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let unknown = "019b7000-0000-7000-8000-000000000000";
+    assert_json_snapshot!(get(&host, &format!("/v1/jobs/{unknown}")).await?.problem(404)?, @r#"
+    {
+      "code": "job_not_found",
+      "detail": "job 019b7000-0000-7000-8000-000000000000 is not known; it may have been pruned"
+    }
+    "#);
+    assert_json_snapshot!(get(&host, "/v1/jobs/7").await?.problem(400)?, @r#"
+    {
+      "code": "invalid_job_id",
+      "detail": "`7` is not a job id: use the `id` that enqueueing answered, a UUID"
+    }
+    "#);
+    let bare = unknown.replace('-', "");
+    for id in ["%00", "%F0%9F%A6%80", "null", &bare, &"9".repeat(5000)] {
+        for resource in ["", "/output", "/logs"] {
+            let answer = get(&host, &format!("/v1/jobs/{id}{resource}")).await?;
+            assert_eq!(answer.code(400)?, "invalid_job_id", "{id}{resource}");
+        }
+    }
+    for resource in ["/output", "/logs", "?wait=1s"] {
+        let answer = get(&host, &format!("/v1/jobs/{unknown}{resource}")).await?;
+        assert_eq!(answer.code(404)?, "job_not_found", "{resource}");
+    }
+    for action in ["cancel", "retry"] {
+        let answer = post(&host, &format!("/v1/jobs/{unknown}/{action}"), "").await?;
+        assert_eq!(answer.code(404)?, "job_not_found", "{action}");
+        let answer = post(&host, &format!("/v1/jobs/7/{action}"), "").await?;
+        assert_eq!(answer.code(400)?, "invalid_job_id", "{action}");
+    }
+    Ok(())
+}
+
+async fn a_refused_job_leaves_nothing() -> anyhow::Result<()> {
+    let Stage { host, runtime, .. } = Stage::new().await?;
+    for body in ["{", r#"{"plugin":"p","priority":9}"#, r#"{"plugin":"none"}"#] {
+        ensure!(post(&host, "/v1/jobs", body).await?.status.is_client_error());
+    }
+    let jobs = get(&host, "/v1/jobs").await?.ok(200)?;
+    assert_eq!(jobs, json!({ "jobs": [], "next_cursor": Value::Null }));
+    ensure!(runtime.begun().await.is_none());
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Uploading a plugin: what is taken, what is refused and why.
+
+use anyhow::ensure;
+use insta::assert_json_snapshot;
+use jobwright_core::plugin::Digest;
+use jobwright_tests::{TestHost, guests, tests};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::wire::Wire;
+use super::{Stage, get, put};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        an_upload_is_answered_with_what_the_host_read_from_the_bytes,
+        the_same_bytes_again_change_nothing,
+        a_version_never_holds_other_bytes,
+        an_upload_without_a_version_gets_one_from_its_digest,
+        bytes_that_are_no_plugin_are_refused_with_the_reason,
+        a_plugin_that_starts_with_more_memory_than_allowed_is_refused,
+        a_plugin_that_is_too_large_is_refused_before_it_is_sent,
+        a_plugin_of_unknown_length_is_refused_while_it_is_sent,
+        a_refused_upload_leaves_nothing,
+        names_and_versions_follow_their_rules,
+    ]
+}
+
+async fn an_upload_is_answered_with_what_the_host_read_from_the_bytes() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let wasm = guests::echo()?;
+    let answer = put(&host, "/v1/plugins/echo?version=1.2.0", wasm.clone()).await?;
+    let version = answer.ok(201)?;
+    assert_eq!(version["digest"], Digest::of(&wasm).to_string());
+    assert_eq!(version["size_bytes"], wasm.len());
+    assert_json_snapshot!(version, {
+        ".digest" => "[digest]", ".size_bytes" => "[length]", ".created_at" => "[time]",
+    }, @r#"
+    {
+      "abi": "wasi-command-p1",
+      "created_at": "[time]",
+      "digest": "[digest]",
+      "imports": [
+        "wasi_snapshot_preview1.fd_read",
+        "wasi_snapshot_preview1.fd_write"
+      ],
+      "minimum_memory_bytes": 131072,
+      "name": "echo",
+      "size_bytes": "[length]",
+      "version": "1.2.0"
+    }
+    "#);
+    assert_eq!(answer.header("location"), "/v1/plugins/echo/versions/1.2.0");
+    assert_eq!(get(&host, answer.header("location")).await?.ok(200)?, version);
+    Ok(())
+}
+
+async fn the_same_bytes_again_change_nothing() -> anyhow::Result<()> {
+    let Stage { host, clock, .. } = Stage::new().await?;
+    let first = put(&host, "/v1/plugins/q?version=1.0.0", "bytes").await?.ok(201)?;
+    clock.advance(std::time::Duration::from_secs(60));
+    let again = put(&host, "/v1/plugins/q?version=1.0.0", "bytes").await?;
+    assert_eq!(again.ok(200)?, first);
+    assert_eq!(again.header("location"), "/v1/plugins/q/versions/1.0.0");
+    Ok(())
+}
+
+async fn a_version_never_holds_other_bytes() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    put(&host, "/v1/plugins/q?version=1.0.0", "bytes").await?.ok(201)?;
+    let other = put(&host, "/v1/plugins/q?version=1.0.0", "other bytes").await?;
+    assert_json_snapshot!(other.problem(409)?, @r#"
+    {
+      "code": "version_taken",
+      "detail": "q@1.0.0 holds other bytes, sha256:277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9: versions never change, so upload another one"
+    }
+    "#);
+    let kept = get(&host, "/v1/plugins/q/versions/1.0.0/wasm").await?;
+    assert_eq!(kept.body, "bytes");
+    Ok(())
+}
+
+async fn an_upload_without_a_version_gets_one_from_its_digest() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let version = put(&host, "/v1/plugins/q", "bytes").await?.ok(201)?;
+    let digits = &Digest::of(b"bytes").hex()[..12];
+    assert_eq!(version["version"], format!("sha-{digits}"));
+    assert_eq!(put(&host, "/v1/plugins/q", "bytes").await?.ok(200)?, version);
+    let job = host.submit(json!({ "plugin": format!("q@sha-{digits}") })).await?;
+    assert_eq!(host.job(&job).await?["plugin"], format!("q@sha-{digits}"));
+    Ok(())
+}
+
+async fn bytes_that_are_no_plugin_are_refused_with_the_reason() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let echo = guests::echo()?;
+    let truncated = echo[..echo.len() - 7].to_vec();
+    let wasm = |text: &str| guests::assemble(text);
+    let unknown_import = r#"(module (import "env" "nope" (func)) (func (export "_start")))"#;
+    let unknown_wasi = r#"(module (import "wasi_snapshot_preview1" "fd_teleport" (func))
+        (memory (export "memory") 1) (func (export "_start")))"#;
+    let no_start = r#"(module (memory (export "memory") 1) (func (export "main")))"#;
+    let shared = r#"(module (memory 1 1 shared) (func (export "_start")))"#;
+    for (what, bytes, status, code, says) in [
+        ("nothing", vec![], 415, "not_wasm", &[][..]),
+        ("a text", b"hello, world".to_vec(), 415, "not_wasm", &[]),
+        ("wasm text", guests::TRAP.as_bytes().to_vec(), 415, "not_wasm", &["text"]),
+        ("only the magic number", b"\0asm".to_vec(), 422, "invalid_wasm", &[]),
+        ("truncated", truncated, 422, "invalid_wasm", &[]),
+        ("an import", wasm(unknown_import)?, 422, "unknown_import", &["nope", "env", "offers"]),
+        ("wasi", wasm(unknown_wasi)?, 422, "unknown_import", &["fd_teleport", "preview1"]),
+        ("no `_start`", wasm(no_start)?, 422, "no_entry_point", &["_start"]),
+        ("threads", wasm(shared)?, 422, "needs_feature", &["thread"]),
+    ] {
+        let problem = put(&host, "/v1/plugins/bad", bytes).await?.problem(status)?;
+        assert_eq!(problem["code"], code, "{what}: {problem}");
+        for word in says {
+            ensure!(problem["detail"].to_string().contains(word), "{what}: no `{word}`: {problem}");
+        }
+    }
+    assert_eq!(get(&host, "/v1/plugins/bad").await?.code(404)?, "plugin_not_found");
+    Ok(())
+}
+
+async fn a_plugin_that_starts_with_more_memory_than_allowed_is_refused() -> anyhow::Result<()> {
+    let host = TestHost::configured(|config| {
+        config.limits.memory_bytes = Some(1 << 20);
+        config.ceilings.memory_bytes = Some(2 << 20);
+    })
+    .await?;
+    let pages = |n: u32| {
+        guests::assemble(&format!(
+            r#"(module (memory (export "memory") {n}) (func (export "_start")))"#
+        ))
+    };
+    let problem = put(&host, "/v1/plugins/big", pages(33)?).await?.problem(422)?;
+    let detail = problem["detail"].to_string();
+    ensure!(detail.contains("2.0 MiB") || detail.contains("2 MiB"), "{detail}");
+    // Above the default and under the ceiling: its jobs get what it starts with.
+    let version = put(&host, "/v1/plugins/fits", pages(32)?).await?.ok(201)?;
+    assert_eq!(version["minimum_memory_bytes"], 2 << 20);
+    let job = host.run(json!({ "plugin": "fits" })).await?;
+    assert_eq!(
+        (&job["limits"]["memory_bytes"], &job["state"]),
+        (&json!(2 << 20), &json!("completed"))
+    );
+    Ok(())
+}
+
+async fn a_plugin_that_is_too_large_is_refused_before_it_is_sent() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::configured(|config| config.plugin_bytes = 1000).await?;
+    let head = "PUT /v1/plugins/q HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1001\r\n\r\n";
+    let mut wire = Wire::with(&host, head).await?;
+    assert_eq!(wire.problem().await?, (413, "too_large".to_owned()));
+    let problem = put(&host, "/v1/plugins/q", [0; 1001]).await?.problem(413)?;
+    assert_json_snapshot!(problem, @r#"
+    {
+      "code": "too_large",
+      "detail": "the plugin is larger than 1000 bytes, the most that is taken",
+      "limit_bytes": 1000
+    }
+    "#);
+    put(&host, "/v1/plugins/q", [0; 1000]).await?.ok(201)?;
+    Ok(())
+}
+
+async fn a_plugin_of_unknown_length_is_refused_while_it_is_sent() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::configured(|config| config.plugin_bytes = 1000).await?;
+    let head =
+        "PUT /v1/plugins/q HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut wire = Wire::with(&host, head).await?;
+    // A chunk that is just too long, and no end.
+    wire.send(format!("3e9\r\n{}\r\n", "x".repeat(1001))).await?;
+    assert_eq!(wire.problem().await?, (413, "too_large".to_owned()));
+    Ok(())
+}
+
+async fn a_refused_upload_leaves_nothing() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let head = "PUT /v1/plugins/q HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n";
+    let mut wire = Wire::with(&host, head).await?;
+    wire.send("only some of them").await?;
+    drop(wire);
+    assert_eq!(get(&host, "/v1/plugins/q").await?.code(404)?, "plugin_not_found");
+    let files = std::fs::read_dir(host.directory().join("plugins/wasm"))?;
+    assert_eq!(files.count(), 1, "the plugin of the stage, and nothing else");
+    Ok(())
+}
+
+async fn names_and_versions_follow_their_rules() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let long = "x".repeat(65);
+    for name in ["UPPER", ".hidden", "a%2Fb", "%00", "%F0%9F%A6%80", "..%2f..%2fetc", &long] {
+        let answer = put(&host, &format!("/v1/plugins/{name}"), "bytes").await?;
+        assert_eq!(answer.code(400)?, "invalid_name", "{name}");
+    }
+    for version in ["", "1", "1.2", "v1.0.0", "latest", "..%2f1.0.0", "sha-XYZ", &long] {
+        let answer = put(&host, &format!("/v1/plugins/q?version={version}"), "bytes").await?;
+        assert_eq!(answer.code(400)?, "invalid_version", "{version}");
+    }
+    for query in ["verzion=1.0.0", "version=1.0.0&version=2.0.0", "version=1.0.0&x"] {
+        let answer = put(&host, &format!("/v1/plugins/q?{query}"), "bytes").await?;
+        assert_eq!(answer.code(400)?, "invalid_query", "{query}");
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Waiting: `Prefer: wait=N` when a job is created, `?wait=` when it is read.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Answer, Stage, get, send, soon};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        a_create_that_waits_is_answered_with_the_finalized_job,
+        a_create_whose_time_passes_is_answered_as_if_it_did_not_wait,
+        a_create_that_waits_gets_the_room_that_comes,
+        a_create_that_waits_in_vain_for_room_is_refused,
+        a_read_that_waits_is_answered_at_the_end,
+        a_read_whose_time_passes_is_answered_with_the_job_as_it_is,
+        who_does_not_wait_is_answered_at_once,
+        a_client_that_goes_away_takes_no_job_with_it,
+        a_wait_that_is_none_is_refused,
+    ]
+}
+
+/// The delay of a job that does not begin, however far a test moves the clock.
+const YEAR_MS: u64 = 365 * 24 * 60 * 60 * 1000;
+
+impl Stage {
+    /// Creates a job, and waits so many seconds.
+    fn create(&self, wait: &str) -> impl Future<Output = anyhow::Result<Answer>> + use<> {
+        let request = self.host.request(Method::POST, "/v1/jobs").header("prefer", wait);
+        send(request.json(&json!({ "plugin": "p", "payload": [7] })))
+    }
+
+    /// Moves the clock until something is done that waits on it.
+    async fn time_passes<T>(&self, until: impl Future<Output = T>) -> anyhow::Result<T> {
+        let ticking = async {
+            loop {
+                self.clock.advance(Duration::from_millis(500));
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(async {
+            tokio::select! {
+                done = until => done,
+                never = ticking => never,
+            }
+        })
+        .await
+    }
+}
+
+async fn a_create_that_waits_is_answered_with_the_finalized_job() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let waiting = tokio::spawn(stage.create("respond-async, wait=60"));
+    stage.begins().await?.succeed();
+    let answer = soon(waiting).await???;
+    let job = answer.ok(200)?;
+    assert_eq!((&job["state"], &job["output"]), (&json!("completed"), &json!([7])));
+    assert_eq!(answer.header("preference-applied"), "wait=60");
+    assert_eq!(answer.header("location"), format!("/v1/jobs/{}", job["id"].as_str().unwrap_or("")));
+    Ok(())
+}
+
+async fn a_create_whose_time_passes_is_answered_as_if_it_did_not_wait() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let waiting = tokio::spawn(stage.create("wait=10"));
+    let attempt = stage.begins().await?;
+    stage.clock.advance(Duration::from_secs(9));
+    ensure!(!waiting.is_finished());
+    stage.clock.advance(Duration::from_secs(1));
+    let answer = soon(waiting).await???;
+    let job = answer.ok(202)?;
+    assert_eq!((&job["state"], &job["attempt"]), (&json!("available"), &json!(0)));
+    assert_eq!(answer.header("preference-applied"), "wait=10");
+    attempt.succeed();
+    let job = stage.host.finalized(job["id"].as_str().unwrap_or_default()).await?;
+    assert_eq!(job["state"], "completed");
+    Ok(())
+}
+
+async fn a_create_that_waits_gets_the_room_that_comes() -> anyhow::Result<()> {
+    let stage = Stage::with_capacity(1).await?;
+    stage.submit(json!({})).await?;
+    let first = stage.begins().await?;
+    let waiting = tokio::spawn(stage.create("wait=300"));
+    // Refused, so the queue is full still; the other one may be waiting by now, or come later.
+    assert_eq!(stage.create("return=minimal").await?.code(503)?, "queue_full");
+    first.succeed();
+    stage.begins().await?.succeed();
+    assert_eq!(soon(waiting).await???.ok(200)?["state"], "completed");
+    Ok(())
+}
+
+async fn a_create_that_waits_in_vain_for_room_is_refused() -> anyhow::Result<()> {
+    let stage = Stage::with_capacity(1).await?;
+    stage.submit(json!({ "delay_ms": YEAR_MS })).await?;
+    let answer = stage.time_passes(stage.create("wait=30")).await??;
+    assert_eq!(answer.code(503)?, "queue_full");
+    ensure!(!answer.header("retry-after").is_empty());
+    Ok(())
+}
+
+async fn a_read_that_waits_is_answered_at_the_end() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let id = stage.submit(json!({})).await?;
+    let attempt = stage.begins().await?;
+    let path = format!("/v1/jobs/{id}");
+    let waits = [
+        stage.host.request(Method::GET, &format!("{path}?wait=30s")),
+        stage.host.request(Method::GET, &format!("{path}?wait=300")),
+        stage.host.request(Method::GET, &path).header("prefer", "wait=30"),
+    ];
+    let waiting = waits.map(|request| tokio::spawn(send(request)));
+    attempt.succeed();
+    for answer in waiting {
+        assert_eq!(soon(answer).await???.ok(200)?["state"], "completed");
+    }
+    Ok(())
+}
+
+async fn a_read_whose_time_passes_is_answered_with_the_job_as_it_is() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let id = stage.submit(json!({ "delay_ms": YEAR_MS })).await?;
+    for wait in ["1m30s", "90", "300s", "99999999999"] {
+        let path = format!("/v1/jobs/{id}?wait={wait}");
+        let job = stage.time_passes(get(&stage.host, &path)).await??.ok(200)?;
+        assert_eq!((&job["state"], &job["finalized_at"]), (&json!("scheduled"), &Value::Null));
+    }
+    Ok(())
+}
+
+async fn who_does_not_wait_is_answered_at_once() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    for prefer in ["wait=0", "wait", "wait=-1", "wait=x", "return=minimal", ""] {
+        let answer = stage.create(prefer).await?;
+        let applied = if prefer == "wait=0" { "wait=0" } else { "" };
+        assert_eq!((answer.status.as_u16(), answer.header("preference-applied")), (202, applied));
+        let id = answer.json()?["id"].as_str().unwrap_or_default().to_owned();
+        let job = get(&stage.host, &format!("/v1/jobs/{id}?wait=0")).await?.ok(200)?;
+        assert_eq!(job["finalized_at"], Value::Null);
+    }
+    Ok(())
+}
+
+async fn a_client_that_goes_away_takes_no_job_with_it() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let waiting = tokio::spawn(stage.create("wait=300"));
+    let attempt = stage.begins().await?;
+    waiting.abort();
+    let id = attempt.attempt.job.id.to_string();
+    attempt.succeed();
+    assert_eq!(stage.host.finalized(&id).await?["state"], "completed");
+    Ok(())
+}
+
+async fn a_wait_that_is_none_is_refused() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let id = stage.submit(json!({})).await?;
+    for wait in ["", "soon", "-1s", "1w2"] {
+        let answer = get(&stage.host, &format!("/v1/jobs/{id}?wait={wait}")).await?;
+        assert_eq!(answer.code(400)?, "invalid_wait", "{wait}");
+    }
+    let answer = get(&stage.host, &format!("/v1/jobs/{id}?wait=1s&wait=2s")).await?;
+    assert_eq!(answer.code(400)?, "invalid_query");
+    Ok(())
+}
