@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use wasmtime::{Engine, InstancePre, Module, ModuleExport};
 
 use super::abi::command_p1::ENTRY_POINT;
+use super::debug_info;
 use super::engine::{Engines, Machine, Profile};
 use super::flights::{Broken, Flight, Flights};
 use super::instance::Guest;
@@ -167,7 +168,7 @@ impl Source {
         let _turn = self.compiling.acquire().await.map_err(|_| Broken)?;
         beside(move || {
             let unusable = |error| Unready::unusable(format!("it does not compile: {error:#}"));
-            let artefact = compile(&engine, &wasm).map_err(unusable)?;
+            let artefact = compile(&engine, &debug_info::bounded(&wasm)).map_err(unusable)?;
             if let Some(disk) = &source.disk
                 && let Err(error) = disk.store(&name, &artefact)
             {

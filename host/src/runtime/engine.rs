@@ -11,7 +11,7 @@ use jobwright_core::limits::{Fuel, Limits};
 use wasmtime::error::Context as _;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, Linker, OperatorCost,
-    PoolingAllocationConfig, VariableOperatorCost, WasmBacktraceDetails,
+    PoolingAllocationConfig, VariableOperatorCost, WasmBacktraceDetails, WasmFeatures,
 };
 
 use super::epoch::Ticker;
@@ -44,7 +44,7 @@ const RESIDENT_SMALL_BYTES: usize = 64 << 10;
 const DECOMMIT_BATCH: usize = 8;
 
 /// Frames of a backtrace: beyond that it is recursion.
-const FRAMES: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+const FRAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 
 /// How code is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -183,6 +183,8 @@ fn config(profile: Profile) -> Config {
         .shared_memory(false)
         .wasm_memory64(false)
         .wasm_gc(false)
+        // On by default, although what it is for is not compiled in.
+        .wasm_features(WasmFeatures::FUNCTION_REFERENCES, false)
         .wasm_custom_page_sizes(false)
         .wasm_stack_switching(false)
         .wasm_wide_arithmetic(false)
@@ -222,4 +224,47 @@ fn pool(shape: &Shape) -> InstanceAllocationStrategy {
         // Linux 6.7 and later tell which pages were written; elsewhere all are cleared.
         .pagemap_scan(Enabled::Auto);
     InstanceAllocationStrategy::Pooling(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::runtime::inspect;
+
+    #[test]
+    fn uploads_are_checked_for_the_features_that_code_is_compiled_with() {
+        // Each side has a wasmparser of its own: only names compare.
+        let names = |all: &mut dyn Iterator<Item = &'static str>| -> BTreeSet<_> {
+            all.filter(|name| !name.starts_with("CM") && !name.starts_with("COMPONENT")).collect()
+        };
+        let checked = names(&mut inspect::features().iter_names().map(|(name, _)| name));
+        for profile in [Profile::Fuel, Profile::Epochs] {
+            let engine = Engine::new(&config(profile)).expect("an engine");
+            let compiled = engine.get_wasm_features();
+            let compiled = names(&mut compiled.iter_names().map(|(name, _)| name));
+            assert_eq!(checked, compiled);
+        }
+    }
+
+    #[test]
+    fn the_pool_is_used_where_the_system_gives_the_address_space() {
+        let shape = Shape { attempts: 4, ceiling: Limits::CEILING };
+        let pooled = |allocator| {
+            let engine = engine(Profile::Fuel, &shape, allocator).expect("an engine");
+            engine.get_pooling_config().is_some()
+        };
+        assert!(pooled(Allocator::Pooling));
+        assert!(!pooled(Allocator::OnDemand));
+    }
+
+    #[test]
+    fn a_pool_that_the_system_does_not_give_is_done_without() {
+        // 2^20 guests need 2^54 bytes; processors have 2^47.
+        let shape = Shape { attempts: 1 << 20, ceiling: Limits::CEILING };
+        engine(Profile::Fuel, &shape, Allocator::Auto).expect("an engine without a pool");
+        let error = engine(Profile::Fuel, &shape, Allocator::Pooling).expect_err("no such space");
+        assert!(error.to_string().contains("`--workers`"), "{error}");
+    }
 }

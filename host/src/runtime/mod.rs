@@ -3,7 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`engine`] | how code is generated, and where instances live |
-//! | [`code`], [`flights`] | plugins' code, from bytes to what an attempt is made of |
+//! | [`code`], [`flights`], [`debug_info`] | plugins' code, from bytes to what an attempt is made of |
 //! | [`instance`] | one attempt, from an armed `wasmtime::Store` to the receipt |
 //! | [`abi`] | how plugins are called, and what they see |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
@@ -18,6 +18,7 @@
 
 mod abi;
 mod code;
+mod debug_info;
 mod deterministic;
 mod ending;
 mod engine;
@@ -265,5 +266,30 @@ fn broken_off(broken: JoinError) -> Outcome {
             }
         }
         Err(_) => Outcome::Interrupted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_host_is_an_outcome() {
+        let guests = Guests::start(1).expect("threads");
+        let broken = guests.run(async { panic!("table {} is torn", 7) }).await;
+        let Outcome::Trapped { error } = broken_off(broken.expect_err("a panic")) else {
+            panic!("another outcome");
+        };
+        assert_eq!(error.code, "host_panic");
+        assert_eq!(error.message, "the host panicked: table 7 is torn");
+    }
+
+    #[tokio::test]
+    async fn threads_that_were_stopped_interrupt_their_guests() {
+        let guests = Guests::start(1).expect("threads");
+        let waiting = guests.run(std::future::pending::<()>());
+        drop(guests);
+        let broken = waiting.await.expect_err("the threads are gone");
+        assert_eq!(broken_off(broken), Outcome::Interrupted);
     }
 }

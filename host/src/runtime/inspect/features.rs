@@ -21,7 +21,7 @@ const MISSING: [(WasmFeatures, &str); 10] = [
 ];
 
 /// What the engines compile.
-pub(super) fn ours() -> WasmFeatures {
+pub(in super::super) fn ours() -> WasmFeatures {
     let mut features = WasmFeatures::WASM3;
     for (missing, _) in MISSING {
         features.remove(missing);

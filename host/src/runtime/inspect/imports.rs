@@ -45,7 +45,10 @@ impl Offer {
             None => Ok(()),
             Some(faults) => Err(Unusable::new(
                 "unknown_import",
-                format!("it imports {faults}; this host offers {}", self.summary),
+                format!(
+                    "it imports what this host does not offer: {faults}; it offers {}",
+                    self.summary
+                ),
             )),
         }
     }
@@ -55,18 +58,16 @@ impl Offer {
         let wanted_type = match &wanted.shape {
             Ok(signature) => signature,
             Err(kind) => {
-                return Some(format!("the {kind} `{name}` from `{module}` (functions only)"));
+                return Some(format!("the {kind} `{name}` from `{module}` (only functions are)"));
             }
         };
         match self.functions.get(wanted.module).and_then(|all| all.get(wanted.name)) {
             Some(offered) if offered == wanted_type => None,
             Some(offered) => Some(format!(
-                "the function `{name}` from `{module}` as {}, which is {offered} here",
+                "`{name}` from `{module}` as {} (here it is {offered})",
                 shorten(wanted_type)
             )),
-            None => Some(format!(
-                "the function `{name}` from `{module}`, which this host does not offer"
-            )),
+            None => Some(format!("`{name}` from `{module}`")),
         }
     }
 }

@@ -13,6 +13,8 @@ use jobwright_core::name::shorten;
 use jobwright_core::plugin::{Abi, Inspection};
 use jobwright_core::runtime::Unusable;
 
+#[cfg(test)]
+pub(super) use self::features::ours as features;
 pub(super) use self::imports::Offer;
 use self::module::Outline;
 use super::abi::command_p1::ENTRY_POINT;
