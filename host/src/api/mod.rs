@@ -14,6 +14,7 @@ mod path;
 mod plugins;
 mod queues;
 pub mod server;
+mod stall;
 mod wait;
 
 use std::sync::Arc;

@@ -13,6 +13,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::stall::{Impatient, PATIENCE};
+
 /// Connections at one time. More wait in the kernel's queue; each takes some tens of kilobytes.
 const MAX_CONNECTIONS: usize = 1024;
 
@@ -41,7 +43,7 @@ pub async fn serve(listener: TcpListener, router: Router, stopped: impl Future<O
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_DEADLINE)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Impatient::new(stream, PATIENCE)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A connection that breaks is the client's to notice.

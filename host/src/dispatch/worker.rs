@@ -17,6 +17,18 @@ use super::{Dispatcher, PAGE_BYTES};
 /// How long to wait before writing a verdict again that a failing store did not take.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
 
+/// How long to let slots become free while more jobs wait than there were slots: a claim costs a turn
+/// of the store, so it should take many. Less than a turn takes, and nothing under light load.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// What a claim tells about the next.
+struct Turn {
+    /// When the next job becomes due, as far as is known.
+    next_due: Option<Timestamp>,
+    /// Whether every free slot was used, so that more jobs may wait.
+    took_all: bool,
+}
+
 /// What an attempt holds of the host while the guest runs.
 struct Place {
     _slot: OwnedSemaphorePermit,
@@ -27,23 +39,27 @@ impl Dispatcher {
     /// Claims whenever there may be something to claim and room to run it, until told to stop.
     pub(super) async fn claims(self, mut stopping: watch::Receiver<bool>) {
         while !*stopping.borrow() {
-            let next_due = self.claim_and_start().await;
+            let turn = self.claim_and_start().await;
             let poll = after(self.clock.now(), self.settings.poll);
-            let wake_at = next_due.map_or(poll, |due| due.min(poll));
+            let wake_at = turn.next_due.map_or(poll, |due| due.min(poll));
             tokio::select! {
                 () = self.signals.work.notified() => {}
                 () = self.clock.sleep_until(wake_at) => {}
                 _ = stopping.changed() => {}
             }
+            let free = self.slots.available_permits();
+            if turn.took_all && free * 2 < self.settings.slots as usize {
+                tokio::time::sleep(GATHER).await;
+            }
         }
     }
 
-    /// Starts as many attempts as there is room for; answers when the next job becomes due.
-    async fn claim_and_start(&self) -> Option<Timestamp> {
+    /// Starts as many attempts as there is room for.
+    async fn claim_and_start(&self) -> Turn {
         // Only this loop takes places, so what is free now stays free.
         let (slots, pages) = (self.slots.available_permits(), self.memory.available_permits());
         if slots == 0 {
-            return None;
+            return Turn { next_due: None, took_all: true };
         }
         let now = self.clock.now();
         let want = Claim {
@@ -55,13 +71,14 @@ impl Dispatcher {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::warn!(%error, "cannot claim");
-                return None;
+                return Turn { next_due: None, took_all: false };
             }
         };
+        let took_all = leased.len() == slots;
         for leased in leased {
             self.start(leased);
         }
-        next_due
+        Turn { next_due, took_all }
     }
 
     fn start(&self, leased: Leased) {
