@@ -19,7 +19,7 @@ use jobwright_core::runtime::Stop;
 use jobwright_core::{Attempt, Lifecycle, Limits, LogBuffer, PluginRegistry, RetryPolicy, Runtime};
 use tokio::time::Instant;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module,
+    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module,
     PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline,
 };
 use wasmtime_wasi::WasiCtxBuilder;
@@ -51,7 +51,9 @@ struct Bare(InstancePre<State>);
 impl Bare {
     fn new(wasm: &[u8]) -> wasmtime::Result<Self> {
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_memories(100).linear_memory_keep_resident(1 << 20);
+        pool.linear_memory_keep_resident(1 << 20)
+            .decommit_batch_size(8)
+            .pagemap_scan(Enabled::Auto);
         let mut config = Config::new();
         config
             .epoch_interruption(true)

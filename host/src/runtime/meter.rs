@@ -23,11 +23,13 @@ pub(super) enum Halt {
 
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The clock of one attempt, which runs from its making.
+/// The clock of one attempt, which runs from its making. It is read before and after each poll.
 pub(super) struct Meter {
     stop: StopSignal,
     timeout: Duration,
     since: Stopwatch,
+    /// The last reading.
+    now: Duration,
     cpu: Duration,
     /// Made when the guest waits for the first time: most never do.
     alarm: Option<Alarm>,
@@ -36,12 +38,13 @@ pub(super) struct Meter {
 impl Meter {
     /// Starts the clock.
     pub(super) fn start(stop: StopSignal, timeout: Duration) -> Self {
-        Self { stop, timeout, since: Stopwatch::start(), cpu: Duration::ZERO, alarm: None }
+        let (now, cpu) = (Duration::ZERO, Duration::ZERO);
+        Self { stop, timeout, since: Stopwatch::start(), now, cpu, alarm: None }
     }
 
-    /// Since the start.
+    /// From the start to the last poll.
     pub(super) fn elapsed(&self) -> Duration {
-        self.since.elapsed()
+        self.now
     }
 
     /// Spent in polls of the guest.
@@ -63,19 +66,21 @@ impl Meter {
         if let Some(halt) = self.halted() {
             return Poll::Ready(Err(halt));
         }
-        let watch = Stopwatch::start();
+        let before = self.now;
         let polled = guest.poll(wake);
-        self.cpu += watch.elapsed();
+        self.now = self.since.elapsed();
+        self.cpu += self.now - before;
         match polled {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending => self.wait(wake).map(Err),
         }
     }
 
-    fn halted(&self) -> Option<Halt> {
+    fn halted(&mut self) -> Option<Halt> {
+        self.now = self.since.elapsed();
         match self.stop.raised() {
             Some(reason) => Some(Halt::Stopped(reason)),
-            None if self.elapsed() >= self.timeout => Some(Halt::Deadline),
+            None if self.now >= self.timeout => Some(Halt::Deadline),
             None => None,
         }
     }
@@ -83,7 +88,7 @@ impl Meter {
     /// Ready when there is a reason to halt; else `wake` is called when there is one.
     fn wait(&mut self, wake: &mut Context<'_>) -> Poll<Halt> {
         loop {
-            let (stop, left) = (&self.stop, self.timeout.saturating_sub(self.since.elapsed()));
+            let (stop, left) = (&self.stop, self.timeout.saturating_sub(self.now));
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(alarm(stop.clone(), left)));
             ready!(alarm.as_mut().poll(wake));
             self.alarm = None;

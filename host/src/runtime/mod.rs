@@ -205,29 +205,39 @@ const UNUSABLE: &str = "plugin_unusable";
 impl Host {
     async fn attempt(self: Arc<Self>, attempt: Attempt, mut stop: StopSignal) -> Ended {
         let watch = Stopwatch::start();
-        let ready = unless_stopped(&mut stop, self.code(&attempt)).await;
+        let ready = self.code(&attempt, &mut stop).await;
         let compile_ms = millis(watch.elapsed());
         let mut ended = match ready {
-            Err(reason) => unreceipted(ending::stopped(reason)),
-            Ok(Err(unready)) => unreceipted(refused(unready)),
-            Ok(Ok(code)) => match unless_stopped(&mut stop, self.room.acquire()).await {
-                Err(reason) => unreceipted(ending::stopped(reason)),
-                // It is never closed; if it were, the pool itself would still hold the bound.
-                Ok(_room) => {
-                    let _watch = self.ticker.watch();
-                    instance::run(&code, &attempt, stop).await
-                }
-            },
+            Ok(code) => self.on(&code, &attempt, stop).await,
+            Err(outcome) => unreceipted(outcome),
         };
         ended.usage.compile_ms = compile_ms;
         ended
     }
 
-    async fn code(&self, attempt: &Attempt) -> Result<Arc<Code>, Unready> {
+    async fn on(&self, code: &Code, attempt: &Attempt, mut stop: StopSignal) -> Ended {
+        // Held to the end of the attempt. Never closed, so an error means nothing.
+        let _room = match self.room.try_acquire() {
+            Ok(room) => Ok(room),
+            Err(_) => match unless_stopped(&mut stop, self.room.acquire()).await {
+                Ok(room) => room,
+                Err(reason) => return unreceipted(ending::stopped(reason)),
+            },
+        };
+        let _watch = self.ticker.watch();
+        instance::run(code, attempt, stop).await
+    }
+
+    /// The code for `attempt`, or how the attempt ends without.
+    async fn code(&self, attempt: &Attempt, stop: &mut StopSignal) -> Result<Arc<Code>, Outcome> {
         let (digest, profile) = (attempt.job.spec.digest, Profile::of(attempt.limits.fuel));
-        match self.codes.ready(digest, profile) {
-            Some(code) => Ok(code),
-            None => self.codes.get(digest, profile, None).await,
+        if let Some(code) = self.codes.ready(digest, profile) {
+            return Ok(code);
+        }
+        match unless_stopped(stop, self.codes.get(digest, profile, None)).await {
+            Ok(Ok(code)) => Ok(code),
+            Ok(Err(unready)) => Err(refused(unready)),
+            Err(reason) => Err(ending::stopped(reason)),
         }
     }
 }
