@@ -158,7 +158,7 @@ impl Pair {
     async fn claim(&mut self, want: Claim) -> anyhow::Result<()> {
         let order = self.due_in_order().await?;
         let claimed = self.both(async |s| s.claim(want, self.now).await).await?;
-        claims_are_right(&order, &want, &claimed)?;
+        claims_are_right(&order, &want, self.now, &claimed)?;
         self.leased.extend(claimed.leased);
         Ok(())
     }
@@ -270,22 +270,33 @@ impl Pair {
 }
 
 /// Whether `claimed` is what a reading of the rules gives: the first of `order`, which begins with
-/// the running jobs, as far as number and memory allow; a suspect alone.
-fn claims_are_right(order: &[Job], want: &Claim, claimed: &Claimed) -> anyhow::Result<()> {
+/// the running jobs, as far as number and memory allow; one suspect at a time, and one that was lost
+/// twice alone.
+fn claims_are_right(
+    order: &[Job],
+    want: &Claim,
+    now: Timestamp,
+    claimed: &Claimed,
+) -> anyhow::Result<()> {
     let (running, due): (Vec<&Job>, Vec<&Job>) =
         order.iter().partition(|job| job.lifecycle.state == JobState::Running);
     let mut idle = running.is_empty();
-    let mut alone = running.iter().any(|job| job.lifecycle.lost > 0);
+    let watched = || running.iter().filter(|job| job.lifecycle.is_watched(now));
+    let mut trying = watched().count() > 0;
+    let mut alone = watched().any(|job| job.lifecycle.lost == 2);
     let mut memory = want.memory_bytes;
     let mut expected = Vec::new();
     for job in due {
-        let suspect = job.lifecycle.lost > 0;
-        let fits = idle || (job.spec.limits.memory_bytes <= memory && !suspect);
+        let (suspect, last) = (job.lifecycle.lost > 0, job.lifecycle.lost == 2);
+        if suspect && trying && !alone {
+            continue;
+        }
+        let fits = idle || (job.spec.limits.memory_bytes <= memory && !last);
         if alone || !fits || expected.len() == want.max {
             break;
         }
         memory = memory.saturating_sub(job.spec.limits.memory_bytes);
-        (idle, alone) = (false, suspect);
+        (idle, alone, trying) = (false, last, trying || suspect);
         expected.push(job.id);
     }
     let found: Vec<JobId> = claimed.leased.iter().map(|leased| leased.job.id).collect();

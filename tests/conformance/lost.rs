@@ -1,6 +1,7 @@
 //! Attempts whose host died or stalled: the reaper takes the job back, and suspects it.
 
 use jobwright_core::attempt::AttemptRecord;
+use jobwright_core::job::JobId;
 use jobwright_core::lifecycle::{JobState, MAX_LOST};
 use jobwright_core::outcome::{Outcome, Usage};
 use jobwright_core::retry::Verdict;
@@ -16,8 +17,10 @@ laws![
     reclaim_takes_at_most_as_many_as_asked,
     a_lost_attempt_is_recorded_and_is_no_failure,
     third_lost_attempt_discards,
-    a_job_that_was_lost_waits_until_nothing_else_runs,
-    a_job_that_was_lost_lets_nothing_run_beside_it,
+    jobs_that_were_lost_are_tried_one_at_a_time,
+    jobs_that_were_lost_hold_no_other_back,
+    a_job_that_was_lost_twice_waits_until_nothing_else_runs,
+    a_job_that_was_lost_twice_lets_nothing_run_beside_it,
     a_job_that_must_run_alone_is_not_overtaken,
 ];
 
@@ -84,11 +87,45 @@ async fn third_lost_attempt_discards(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_job_that_was_lost_waits_until_nothing_else_runs(store: Fixture) -> anyhow::Result<()> {
-    let suspect = store.accept(job(), at(0)).await?;
-    store.claim_one(at(0)).await?;
-    let other = store.accept(job().priority(1), at(0)).await?;
+async fn jobs_that_were_lost_are_tried_one_at_a_time(store: Fixture) -> anyhow::Result<()> {
+    let ids = [store.accept(job(), at(0)).await?, store.accept(job(), at(0)).await?];
+    store.claim_up_to(2, at(0)).await?;
     store.reclaim_expired(at(30), 9).await?;
+    for id in ids {
+        let tried = store.claim_up_to(9, at(30)).await?;
+        assert_eq!(tried.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
+        store.finish_with(&tried[0], Verdict::Complete, at(30)).await?;
+    }
+    Ok(())
+}
+
+/// Else a host that was killed in full work would do nothing else for a long time.
+async fn jobs_that_were_lost_hold_no_other_back(store: Fixture) -> anyhow::Result<()> {
+    let suspects = [store.accept(job(), at(0)).await?, store.accept(job(), at(0)).await?];
+    store.claim_up_to(2, at(0)).await?;
+    let other = store.accept(job(), at(1)).await?;
+    store.reclaim_expired(at(30), 9).await?;
+    assert_eq!(store.claim_all(at(30)).await?, [suspects[0], other]);
+    assert_eq!(store.claim_all(at(39)).await?, []);
+    assert_eq!(store.claim_all(at(40)).await?, [suspects[1]], "the first has run for long");
+    Ok(())
+}
+
+/// Accepts a job and loses two attempts at it.
+async fn lost_twice(store: &Fixture) -> anyhow::Result<JobId> {
+    let suspect = store.accept(job(), at(0)).await?;
+    for _ in 0..2 {
+        store.claim_one(at(0)).await?;
+        assert_eq!(store.reclaim_expired(at(30), 9).await?, [suspect]);
+    }
+    Ok(suspect)
+}
+
+async fn a_job_that_was_lost_twice_waits_until_nothing_else_runs(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let suspect = lost_twice(&store).await?;
+    let other = store.accept(job().priority(1), at(0)).await?;
     assert_eq!(store.claim_up_to(1, at(30)).await?.len(), 1, "the more urgent one runs");
     assert_eq!(store.claim_all(at(30)).await?, [], "the suspect waits");
     store.request_cancel(other, at(30)).await?;
@@ -97,10 +134,10 @@ async fn a_job_that_was_lost_waits_until_nothing_else_runs(store: Fixture) -> an
     Ok(())
 }
 
-async fn a_job_that_was_lost_lets_nothing_run_beside_it(store: Fixture) -> anyhow::Result<()> {
-    let suspect = store.accept(job(), at(0)).await?;
-    store.claim_one(at(0)).await?;
-    store.reclaim_expired(at(30), 9).await?;
+async fn a_job_that_was_lost_twice_lets_nothing_run_beside_it(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let suspect = lost_twice(&store).await?;
     let other = store.accept(job(), at(30)).await?;
     let leased = store.claim_up_to(9, at(30)).await?;
     assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [suspect]);
@@ -112,10 +149,8 @@ async fn a_job_that_was_lost_lets_nothing_run_beside_it(store: Fixture) -> anyho
 
 /// Else it would wait for as long as other jobs keep coming.
 async fn a_job_that_must_run_alone_is_not_overtaken(store: Fixture) -> anyhow::Result<()> {
-    let suspect = store.accept(job(), at(0)).await?;
-    store.claim_one(at(0)).await?;
+    let suspect = lost_twice(&store).await?;
     store.accept(job().priority(1), at(0)).await?;
-    store.reclaim_expired(at(30), 9).await?;
     let running = store.claim_one(at(30)).await?;
     store.accept(job(), at(31)).await?;
     assert_eq!(store.claim_all(at(31)).await?, []);

@@ -21,7 +21,7 @@ laws![
     the_order_of_claims_survives_reopen,
     the_place_of_a_redriven_job_survives_reopen,
     a_running_job_is_reclaimed_at_reopen_and_counted_as_lost,
-    a_job_that_was_lost_at_reopen_runs_alone,
+    jobs_that_were_lost_at_reopen_are_tried_one_at_a_time,
     the_third_loss_at_reopen_discards,
     a_cancel_request_survives_reopen,
     a_lease_from_before_reopen_is_lost,
@@ -134,14 +134,16 @@ async fn a_running_job_is_reclaimed_at_reopen_and_counted_as_lost(
     Ok(())
 }
 
-async fn a_job_that_was_lost_at_reopen_runs_alone(store: Fixture) -> anyhow::Result<()> {
+async fn jobs_that_were_lost_at_reopen_are_tried_one_at_a_time(
+    store: Fixture,
+) -> anyhow::Result<()> {
     let ids = [store.accept(job(), at(0)).await?, store.accept(job(), at(0)).await?];
     store.claim_up_to(2, at(0)).await?;
     let store = store.reopen(at(1))?.reopen(at(2))?;
     for id in ids {
-        let alone = store.claim_up_to(9, at(2)).await?;
-        assert_eq!(alone.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
-        store.finish_with(&alone[0], Verdict::Complete, at(2)).await?;
+        let tried = store.claim_up_to(9, at(2)).await?;
+        assert_eq!(tried.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
+        store.finish_with(&tried[0], Verdict::Complete, at(2)).await?;
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The states of a job and every transition between them, as pure functions. Each store applies
 //! these and writes what they leave; none has transitions of its own.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, after};
 use crate::retry::Verdict;
 
 /// What is stored. *Scheduled* and *retryable* are not: they are `Available` with a future
@@ -53,6 +55,11 @@ pub enum Phase {
 
 /// After how many lost attempts a job is discarded: it may be what takes the host down.
 pub const MAX_LOST: u16 = 3;
+
+/// For how long an attempt at a suspect keeps others back. What takes a host down does it at once
+/// as a rule; without an end, the long jobs that a power loss interrupted would make all others wait
+/// for each of them in turn.
+pub const WATCH: Duration = Duration::from_secs(10);
 
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,11 +137,26 @@ impl Lifecycle {
         }
     }
 
-    /// Whether the next attempt must run with no other in flight: an earlier one was lost, so this
-    /// job is under suspicion of taking its host down.
+    /// Whether an attempt was lost, so that this job may be what took its host down. Suspects are
+    /// tried one at a time: which of two it was could not be told.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.lost > 0
+    }
+
+    /// Whether the next loss discards it: it is then tried with no other attempt in flight, so that
+    /// no other can be the cause.
     #[must_use]
     pub fn runs_alone(&self) -> bool {
-        self.lost > 0
+        self.lost + 1 >= MAX_LOST
+    }
+
+    /// Whether it is a suspect whose running attempt is still watched, see [`WATCH`].
+    #[must_use]
+    pub fn is_watched(&self, now: Timestamp) -> bool {
+        self.state == JobState::Running
+            && self.is_suspect()
+            && self.attempted_at.is_some_and(|began| now < after(began, WATCH))
     }
 
     /// Begins the next attempt.
@@ -292,11 +314,13 @@ mod tests {
     #[test]
     fn the_third_loss_discards() {
         let mut job = running();
-        for _ in 1..MAX_LOST {
+        assert!(!job.is_suspect());
+        for loss in 1..MAX_LOST {
             job.reclaim(at(5));
-            assert_eq!(job.state, JobState::Available);
-            assert!(job.runs_alone());
+            assert_eq!((job.state, job.is_suspect()), (JobState::Available, true));
+            assert_eq!(job.runs_alone(), loss + 1 == MAX_LOST);
             job.claim(at(6));
+            assert!(job.is_watched(at(6)) && !job.is_watched(after(at(6), WATCH)));
         }
         job.reclaim(at(7));
         assert_eq!((job.state, job.finalized_at), (JobState::Discarded, Some(at(7))));

@@ -4,8 +4,10 @@
 //! The in-memory store is this structure and little more; the SQLite store is the same structure
 //! with a durable table under it. So memory and disk cannot disagree about what a claim means.
 //!
-//! Order: priority, then due time, then arrival. Nothing is skipped: a job that does not fit into
-//! the memory that is left, or that must run alone, makes those behind it wait rather than starve.
+//! Order: priority, then due time, then arrival. A job that does not fit into the memory that is
+//! left, or that must run alone, makes those behind it wait rather than starve. Only suspects (jobs
+//! with a lost attempt) are passed by, while another suspect is watched: a host that was killed with
+//! all its slots in use must not try them one by one before anything else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -105,11 +107,16 @@ struct Lane {
 pub struct Queue {
     slots: HashMap<JobId, Slot>,
     lanes: BTreeMap<QueueName, Lane>,
-    /// Waiting jobs that were due at the latest look and whose queue is not paused.
+    /// Waiting jobs that were due at the latest look, whose queue is not paused, and that are no
+    /// suspects.
     ready: BTreeMap<Place, JobId>,
+    /// As `ready`, but suspects.
+    suspects: BTreeMap<Place, JobId>,
     /// The other waiting jobs of queues that are not paused.
     future: BTreeSet<(Timestamp, u64, JobId)>,
     running: BTreeSet<(Timestamp, JobId)>,
+    /// Those of `running` that are suspects.
+    tried: BTreeSet<JobId>,
     arrivals: u64,
 }
 
@@ -151,15 +158,14 @@ impl Queue {
         self.promote(now);
         let mut memory_left = want.memory_bytes;
         let mut leases = Vec::new();
-        let mut alone = self.running.iter().any(|(_, id)| self.runs_alone(*id));
-        while leases.len() < want.max && !alone {
-            let Some((_, &id)) = self.ready.first_key_value() else { break };
+        while leases.len() < want.max
+            && let Some(id) = self.next(now)
+        {
             let Some(slot) = self.slots.get(&id) else { break };
-            alone = slot.entry.lifecycle.runs_alone();
-            let idle = self.running.is_empty();
+            let fits = slot.entry.memory_bytes <= memory_left;
             // On an idle host every job fits: else one accepted under a larger budget would wait
             // for ever, and all behind it.
-            if (slot.entry.memory_bytes > memory_left || alone) && !idle {
+            if !self.running.is_empty() && (!fits || slot.entry.lifecycle.runs_alone()) {
                 break;
             }
             memory_left = memory_left.saturating_sub(slot.entry.memory_bytes);
@@ -173,6 +179,18 @@ impl Queue {
             }
         }
         leases
+    }
+
+    /// The first waiting job that may start beside those that run.
+    fn next(&self, now: Timestamp) -> Option<JobId> {
+        let tried = self.tried.iter().filter_map(|id| self.lifecycle(*id));
+        let watched: Vec<_> = tried.filter(|lifecycle| lifecycle.is_watched(now)).collect();
+        if watched.iter().any(|lifecycle| lifecycle.runs_alone()) {
+            return None;
+        }
+        let suspect = self.suspects.first_key_value().filter(|_| watched.is_empty());
+        let first = [self.ready.first_key_value(), suspect].into_iter().flatten().min();
+        first.map(|(_, id)| *id)
     }
 
     /// When the next waiting job becomes due, if there is one.
@@ -264,10 +282,6 @@ impl Queue {
         self.lanes.iter().map(count).collect()
     }
 
-    fn runs_alone(&self, id: JobId) -> bool {
-        self.lifecycle(id).is_some_and(Lifecycle::runs_alone)
-    }
-
     fn holds(&self, lease: &Lease) -> bool {
         self.lifecycle(lease.job).is_some_and(|lifecycle| {
             lifecycle.state == JobState::Running && lifecycle.attempt == lease.attempt
@@ -300,6 +314,9 @@ impl Queue {
         if slot.entry.lifecycle.state == JobState::Running {
             lane.running += 1;
             self.running.insert((slot.expires_at, id));
+            if slot.entry.lifecycle.is_suspect() {
+                self.tried.insert(id);
+            }
         } else {
             let waiting = (slot.entry.lifecycle.scheduled_at, slot.arrival, id);
             lane.waiting.insert(waiting);
@@ -316,11 +333,13 @@ impl Queue {
         if slot.entry.lifecycle.state == JobState::Running {
             lane.running -= 1;
             self.running.remove(&(slot.expires_at, id));
+            self.tried.remove(&id);
         } else {
             let waiting = (slot.entry.lifecycle.scheduled_at, slot.arrival, id);
             lane.waiting.remove(&waiting);
             self.future.remove(&waiting);
             self.ready.remove(&slot.place());
+            self.suspects.remove(&slot.place());
         }
         Some(slot)
     }
@@ -331,7 +350,9 @@ impl Queue {
         {
             self.future.remove(&due);
             if let Some(slot) = self.slots.get(&due.2) {
-                self.ready.insert(slot.place(), due.2);
+                let suspect = slot.entry.lifecycle.is_suspect();
+                let due_jobs = if suspect { &mut self.suspects } else { &mut self.ready };
+                due_jobs.insert(slot.place(), due.2);
             }
         }
     }

@@ -76,28 +76,51 @@ fn on_an_idle_host_every_job_fits() {
     assert_eq!(fixture.claim(9, 10, 0).len(), 1);
 }
 
+impl Fixture {
+    fn lose(&mut self, n: u8, now: i64) {
+        self.queue.reclaim(id(n), at(now));
+    }
+
+    fn complete(&mut self, n: u8, attempt: u32, now: i64) {
+        let lease = Lease { job: id(n), attempt, expires_at: at(0) };
+        assert!(self.queue.finish(&lease, Verdict::Complete, at(now)).is_some());
+    }
+}
+
 #[test]
-fn a_job_that_was_lost_runs_with_no_other_in_flight() {
+fn suspects_are_tried_one_at_a_time_and_hold_no_other_job_back() {
+    let mut fixture = Fixture::new();
+    for n in 1..=4 {
+        fixture.add(n, "a", 2, i64::from(n));
+    }
+    assert_eq!(fixture.claimed(3, 10), [1, 2, 3]);
+    for n in 1..=3 {
+        fixture.lose(n, 11);
+    }
+    assert_eq!(fixture.claimed(9, 12), [1, 4], "the first suspect, and who is none");
+    assert_eq!(fixture.claimed(9, 13), [] as [u8; 0]);
+    fixture.complete(1, 2, 14);
+    assert_eq!(fixture.claimed(9, 14), [2]);
+    assert_eq!(fixture.claimed(9, 23), [] as [u8; 0], "the second is watched");
+    assert_eq!(fixture.claimed(9, 24), [3], "it has run for ten seconds");
+}
+
+#[test]
+fn a_job_that_the_next_loss_discards_runs_with_no_other_in_flight() {
     let mut fixture = Fixture::new();
     fixture.add(1, "a", 2, 0);
     fixture.add(2, "a", 2, 1);
-    fixture.add(3, "a", 2, 2);
-    assert_eq!(fixture.claimed(2, 10), [1, 2]);
-    fixture.queue.reclaim(id(2), at(11));
-    assert_eq!(fixture.claimed(9, 12), [] as [u8; 0], "while another runs");
-    fixture.queue.finish(
-        &Lease { job: id(1), attempt: 1, expires_at: at(0) },
-        Verdict::Complete,
-        at(13),
-    );
-    assert_eq!(fixture.claimed(9, 14), [2], "alone");
-    assert_eq!(fixture.claimed(9, 15), [] as [u8; 0], "while it runs");
-    fixture.queue.finish(
-        &Lease { job: id(2), attempt: 2, expires_at: at(0) },
-        Verdict::Complete,
-        at(16),
-    );
-    assert_eq!(fixture.claimed(9, 17), [3]);
+    for now in [10, 11] {
+        assert_eq!(fixture.claimed(1, now), [1]);
+        fixture.lose(1, now);
+    }
+    fixture.add(3, "a", 1, 0);
+    assert_eq!(fixture.claimed(1, 12), [3], "the more urgent one");
+    assert_eq!(fixture.claimed(9, 13), [] as [u8; 0], "while another runs");
+    fixture.complete(3, 1, 14);
+    assert_eq!(fixture.claimed(9, 14), [1], "alone");
+    assert_eq!(fixture.claimed(9, 23), [] as [u8; 0], "while it is watched");
+    assert_eq!(fixture.claimed(9, 24), [2]);
 }
 
 #[test]
@@ -196,7 +219,7 @@ impl Fixture {
         }
     }
 
-    fn check(&self) {
+    fn check(&self, now: i64) {
         let queue = &self.queue;
         let running = queue.slots.values().filter(|s| s.entry.lifecycle.state == JobState::Running);
         let running = running.count();
@@ -205,12 +228,15 @@ impl Fixture {
         let waiting: usize = queue.lanes.values().map(|l| l.waiting.len()).sum();
         assert_eq!(waiting + running, queue.len());
         let open: usize = queue.lanes.values().filter(|l| !l.paused).map(|l| l.waiting.len()).sum();
-        assert_eq!(queue.ready.len() + queue.future.len(), open);
+        assert_eq!(queue.ready.len() + queue.suspects.len() + queue.future.len(), open);
         assert!(queue.slots.values().all(|s| !s.entry.lifecycle.state.is_finalized()));
-        let alone = queue.slots.values().any(|s| {
-            s.entry.lifecycle.state == JobState::Running && s.entry.lifecycle.runs_alone()
+        let tried = queue.slots.iter().filter(|(_, s)| {
+            s.entry.lifecycle.state == JobState::Running && s.entry.lifecycle.is_suspect()
         });
-        assert!(!alone || running == 1, "a suspect runs beside another");
+        assert_eq!(queue.tried, tried.map(|(id, _)| *id).collect());
+        let watched: Vec<_> = queue.tried.iter().filter_map(|id| queue.lifecycle(*id)).collect();
+        let watched: Vec<_> = watched.into_iter().filter(|l| l.is_watched(at(now))).collect();
+        assert!(watched.len() <= 1, "two suspects are watched at once");
     }
 }
 
@@ -221,7 +247,7 @@ proptest! {
         let mut now = 0;
         for step in steps {
             fixture.apply(step, &mut now);
-            fixture.check();
+            fixture.check(now);
         }
         let places = fixture.queue.len();
         let spare = fixture.capacity.limits().total - places;
