@@ -80,13 +80,7 @@ pub struct Host {
 pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;
-    let clock = Arc::new(SystemClock);
-    let store: Arc<dyn JobStore> = match config.store {
-        config::StoreChoice::Memory => Arc::new(MemoryStore::new(config.capacity())),
-        config::StoreChoice::Sqlite => {
-            Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
-        }
-    };
+    let front = Front::open(&config).await?;
     let registry = Arc::new(DiskRegistry::open(&data.path().join("plugins"))?);
     let runtime = Arc::new(WasmRuntime::new(
         RuntimeConfig {
@@ -98,7 +92,15 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
         },
         registry.clone(),
     )?);
-    let mut host = assemble(config, Parts { store, registry, runtime, clock }).await?;
+    let clock = Arc::new(SystemClock);
+    // Last, because it takes back what was running: a start that fails leaves all as it was.
+    let store: Arc<dyn JobStore> = match config.store {
+        config::StoreChoice::Memory => Arc::new(MemoryStore::new(config.capacity())),
+        config::StoreChoice::Sqlite => {
+            Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
+        }
+    };
+    let mut host = front.host(config, Parts { store, registry, runtime, clock })?;
     host._data = Some(data);
     Ok(host)
 }
@@ -109,40 +111,58 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
 /// If the address is taken, the API keys cannot be read, or the configuration contradicts itself.
 pub async fn assemble(config: Config, parts: Parts) -> anyhow::Result<Host> {
     config.check()?;
-    let keys = config.api_keys.as_deref().map(ApiKeys::read).transpose()?.unwrap_or_default();
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let signals = Signals::new();
-    let store: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(parts.store, signals.clone()));
-    let limits = config.limit_policy()?;
-    let dispatcher = Dispatcher::new(
-        dispatch::Parts {
-            store: store.clone(),
-            runtime: parts.runtime.clone(),
-            clock: parts.clock.clone(),
-            signals: signals.clone(),
-        },
-        dispatch_settings(&config, limits.ceiling),
-    );
-    let app = App::new(
-        api::Parts {
-            store,
-            registry: parts.registry,
-            runtime: parts.runtime,
-            clock: parts.clock,
-            signals,
-        },
-        ApiSettings {
-            limits,
-            queue_capacity: config.queue.capacity,
-            payload_bytes: config.payload_bytes,
-            plugin_bytes: config.plugin_bytes,
-            keys,
-            allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
-        },
-    );
-    Ok(Host { config, listener, app, dispatcher, _data: None })
+    Front::open(&config).await?.host(config, parts)
+}
+
+/// What requests reach first.
+struct Front {
+    listener: TcpListener,
+    keys: ApiKeys,
+}
+
+impl Front {
+    async fn open(config: &Config) -> anyhow::Result<Self> {
+        let keys = config.api_keys.as_deref().map(ApiKeys::read).transpose()?.unwrap_or_default();
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        Ok(Self { listener, keys })
+    }
+
+    /// The host behind it.
+    fn host(self, config: Config, parts: Parts) -> anyhow::Result<Host> {
+        let Self { listener, keys } = self;
+        let signals = Signals::new();
+        let store: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(parts.store, signals.clone()));
+        let limits = config.limit_policy()?;
+        let dispatcher = Dispatcher::new(
+            dispatch::Parts {
+                store: store.clone(),
+                runtime: parts.runtime.clone(),
+                clock: parts.clock.clone(),
+                signals: signals.clone(),
+            },
+            dispatch_settings(&config, limits.ceiling),
+        );
+        let app = App::new(
+            api::Parts {
+                store,
+                registry: parts.registry,
+                runtime: parts.runtime,
+                clock: parts.clock,
+                signals,
+            },
+            ApiSettings {
+                limits,
+                queue_capacity: config.queue.capacity,
+                payload_bytes: config.payload_bytes,
+                plugin_bytes: config.plugin_bytes,
+                keys,
+                allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
+            },
+        );
+        Ok(Host { config, listener, app, dispatcher, _data: None })
+    }
 }
 
 impl Host {

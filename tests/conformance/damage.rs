@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::lifecycle::JobState;
+use jobwright_core::log::LogSnapshot;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Enqueued, Finished, StoreError};
 use libtest_mimic::Trial;
@@ -21,6 +22,8 @@ use super::{SQLITE, laws};
 laws![
     a_directory_of_a_newer_version_is_refused,
     a_file_that_is_no_database_is_refused,
+    damaged_logs_are_set_aside,
+    a_used_directory_without_its_jobs_is_refused,
     a_missing_directory_is_refused,
     a_waiting_job_that_cannot_be_read_is_refused,
     a_paused_queue_that_cannot_be_read_is_refused,
@@ -57,12 +60,45 @@ async fn a_directory_of_a_newer_version_is_refused(store: Fixture) -> anyhow::Re
 }
 
 async fn a_file_that_is_no_database_is_refused(_: Fixture) -> anyhow::Result<()> {
-    for file in ["jobs.db", "logs.db"] {
-        let directory = TempDir::new()?;
-        let text = "this is a letter to my aunt and no database; ".repeat(100);
-        std::fs::write(directory.path().join(file), &text)?;
-        let path = directory.path().join(file);
-        refused(directory, &["not a database", file]).with_context(|| format!("{path:?}"))?;
+    let directory = TempDir::new()?;
+    std::fs::write(directory.path().join("jobs.db"), letter())?;
+    refused(directory, &["not a database", "jobs.db"])
+}
+
+fn letter() -> String {
+    "this is a letter to my aunt and no database; ".repeat(100)
+}
+
+/// No job needs them, so no job waits until a person has looked at them.
+async fn damaged_logs_are_set_aside(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    let directory = store.close();
+    let path = directory.path().to_owned();
+    std::fs::write(path.join("logs.db"), letter())?;
+    let store = open(directory)?;
+    assert_eq!(std::fs::read_to_string(path.join("logs.db.damaged"))?, letter());
+    assert_eq!(store.claim_all(at(1)).await?, [id]);
+    let log = LogSnapshot { bytes: b"new".to_vec(), kept_bytes: 3, dropped_bytes: 0 };
+    store.save_log(id, 1, log).await?;
+    assert_eq!(store.logs(id).await?.len(), 1);
+    Ok(())
+}
+
+/// It would look like a new one, and every job that was acknowledged would be forgotten.
+async fn a_used_directory_without_its_jobs_is_refused(_: Fixture) -> anyhow::Result<()> {
+    for (left, empty) in [("logs.db", false), ("jobs.db-wal", false), ("logs.db", true)] {
+        let store = Fixture::new(SQLITE, super::Place::Memory)?;
+        store.accept(job(), at(0)).await?;
+        let directory = store.close();
+        let jobs = directory.path().join("jobs.db");
+        std::fs::remove_file(&jobs)?;
+        if empty {
+            std::fs::write(&jobs, "")?;
+        }
+        let lost = if left == "logs.db" { "jobs.db-wal" } else { "logs.db" };
+        let _ = std::fs::remove_file(directory.path().join(lost));
+        std::fs::write(directory.path().join(left), "something")?;
+        refused(directory, &["missing or empty", left])?;
     }
     Ok(())
 }

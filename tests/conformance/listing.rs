@@ -17,6 +17,7 @@ laws![
     a_job_that_moves_between_pages_is_listed_once,
     a_page_before_the_oldest_is_the_last,
     list_filters_by_phase,
+    list_filters_by_whether_jobs_are_over,
     list_filters_by_plugin_version_queue_and_tag,
     a_filtered_list_walks_all_its_pages,
     a_rare_match_is_found_behind_many_others,
@@ -123,6 +124,23 @@ async fn list_filters_by_phase(store: Fixture) -> anyhow::Result<()> {
     assert_eq!(list(Phase::Available, 10).await?, [available, scheduled, retryable]);
     assert_eq!(list(Phase::Scheduled, 10).await?, []);
     assert_eq!(list(Phase::Retryable, 10).await?, []);
+    Ok(())
+}
+
+async fn list_filters_by_whether_jobs_are_over(store: Fixture) -> anyhow::Result<()> {
+    let all = twelve_jobs(&store).await?;
+    let (over, others): (Vec<_>, Vec<_>) =
+        all.iter().enumerate().partition(|(place, _)| place % 2 == 1);
+    for (finalized, expected) in [(true, over), (false, others)] {
+        let filter = JobFilter { finalized: Some(finalized), ..JobFilter::default() };
+        let found = store.walk(filter.clone(), 2, at(0)).await?;
+        assert!(ids(found).iter().eq(expected.iter().map(|(_, id)| *id)), "{finalized}");
+        let contradiction = JobFilter {
+            phase: Some(if finalized { Phase::Running } else { Phase::Completed }),
+            ..filter
+        };
+        assert_eq!(store.list(contradiction, ALL, at(0)).await?, JobPage::default());
+    }
     Ok(())
 }
 

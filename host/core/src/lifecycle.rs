@@ -53,6 +53,14 @@ pub enum Phase {
     Cancelled,
 }
 
+impl Phase {
+    /// Whether the job is over for good.
+    #[must_use]
+    pub fn is_finalized(self) -> bool {
+        matches!(self, Self::Completed | Self::Discarded | Self::Cancelled)
+    }
+}
+
 /// After how many lost attempts a job is discarded: it may be what takes the host down.
 pub const MAX_LOST: u16 = 3;
 

@@ -213,6 +213,8 @@ pub struct AttemptLog {
 pub struct JobFilter {
     /// In this phase at the time of the listing.
     pub phase: Option<Phase>,
+    /// Only those that are over for good, or only the others.
+    pub finalized: Option<bool>,
     /// Of this plugin.
     pub plugin: Option<PluginName>,
     /// Of this version.
@@ -224,11 +226,20 @@ pub struct JobFilter {
 }
 
 impl JobFilter {
+    /// Whether jobs that are over for good (`true`), or others, can match at all: drivers keep them
+    /// apart, and one kind need not be looked at.
+    #[must_use]
+    pub fn wants(&self, finalized: bool) -> bool {
+        self.finalized.is_none_or(|over| over == finalized)
+            && self.phase.is_none_or(|phase| phase.is_finalized() == finalized)
+    }
+
     /// Whether `job` is one of them at `now`.
     #[must_use]
     pub fn matches(&self, job: &Job, now: Timestamp) -> bool {
         let spec = &job.spec;
         self.phase.is_none_or(|phase| job.lifecycle.phase(now) == phase)
+            && self.finalized.is_none_or(|over| job.lifecycle.state.is_finalized() == over)
             && self.plugin.as_ref().is_none_or(|plugin| &spec.plugin == plugin)
             && self.version.as_ref().is_none_or(|version| &spec.version == version)
             && self.queue.as_ref().is_none_or(|queue| &spec.queue == queue)

@@ -150,11 +150,21 @@ impl From<NotFound> for ApiError {
     }
 }
 
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
 impl From<RegistryError> for ApiError {
     fn from(error: RegistryError) -> Self {
-        match error {
+        match &error {
             RegistryError::Full { .. } => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "registry_full", error)
+            }
+            RegistryError::Io { source, .. } if is_full(source) => {
+                tracing::warn!(%error, "turned an upload away");
+                let detail = "the disk under the data directory is full";
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail)
             }
             RegistryError::Io { .. } | RegistryError::Corrupt { .. } => Self::internal(error),
         }

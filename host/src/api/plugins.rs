@@ -13,6 +13,7 @@ use jobwright_core::store::{JobFilter, Page};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::body::Received;
 use super::error::{ApiError, FieldError};
 use super::jobs::query;
 use super::path::Path;
@@ -20,9 +21,6 @@ use super::{App, content};
 
 /// Plugins on one page.
 const PAGE: usize = 100;
-
-/// Unfinished jobs that are looked at in one step, when a plugin is to be removed.
-const JOBS_STEP: usize = 100;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,17 +38,10 @@ pub(super) async fn upload(
     let name = parse_name(&name)?;
     let version = query::<Uploading>(&uri)?.version.map(|text| parse_version(&text)).transpose()?;
     let body = app.gates.plugins.read("plugin", &headers, body, app.settings.plugin_bytes).await?;
-    // The rest of it, its place among the bodies, is kept until the end.
-    let wasm = body.bytes.clone();
-    let _turn = app.gates.uploads.acquire().await.map_err(ApiError::internal)?;
-    let (runtime, bytes) = (app.runtime.clone(), wasm.clone());
-    // Inspection takes time in proportion to the length, so not on a thread that answers requests.
-    let inspection = tokio::task::spawn_blocking(move || runtime.inspect(&bytes))
-        .await
-        .map_err(ApiError::internal)??;
-    app.runtime.prepare(Digest::of(&wasm), wasm.clone()).await?;
-    let upload = Upload { name: name.clone(), version, wasm, inspection };
-    let (status, version) = match app.registry.publish(upload, app.clock.now()).await? {
+    // Compiling takes long: a client that does not wait for the answer finds its plugin there all
+    // the same, and the log says what became of it.
+    let publishing = tokio::spawn(publish(app, name.clone(), version, body));
+    let (status, version) = match publishing.await.map_err(ApiError::internal)?? {
         Published::Created(version) => (StatusCode::CREATED, version),
         Published::Unchanged(version) => (StatusCode::OK, version),
         Published::Conflict(there) => {
@@ -67,6 +58,33 @@ pub(super) async fn upload(
         response.headers_mut().insert(header::LOCATION, url);
     }
     Ok(response)
+}
+
+/// `body` has a place among the bodies, which it keeps until the end.
+async fn publish(
+    app: App,
+    name: PluginName,
+    version: Option<Version>,
+    body: Received,
+) -> Result<Published, ApiError> {
+    let wasm = body.bytes.clone();
+    let _turn = app.gates.uploads.acquire().await.map_err(ApiError::internal)?;
+    let (runtime, bytes) = (app.runtime.clone(), wasm.clone());
+    // Inspection takes time in proportion to the length, so not on a thread that answers requests.
+    let inspection = tokio::task::spawn_blocking(move || runtime.inspect(&bytes))
+        .await
+        .map_err(ApiError::internal)??;
+    let digest = Digest::of(&wasm);
+    if let Err(unusable) = app.runtime.prepare(digest, wasm.clone()).await {
+        tracing::info!(plugin = %name, %digest, %unusable, "refused a plugin");
+        return Err(unusable.into());
+    }
+    let upload = Upload { name: name.clone(), version, wasm, inspection };
+    let published = app.registry.publish(upload, app.clock.now()).await?;
+    if let Published::Created(version) = &published {
+        tracing::info!(plugin = %name, version = %version.version, %digest, "published a plugin");
+    }
+    Ok(published)
 }
 
 #[derive(Debug, Deserialize)]
@@ -207,9 +225,10 @@ impl App {
         let filter = JobFilter {
             plugin: Some(name.clone()),
             version: version.clone(),
+            finalized: Some(false),
             ..JobFilter::default()
         };
-        if let Some(job) = self.unfinished(filter).await? {
+        if let Some(job) = self.any(filter).await? {
             let detail =
                 format!("job {job} still needs it: wait for its unfinished jobs, or cancel them");
             return Err(ApiError::conflict("plugin_in_use", detail));
@@ -221,13 +240,13 @@ impl App {
         }
     }
 
-    /// Some unfinished job of these.
-    async fn unfinished(&self, filter: JobFilter) -> Result<Option<String>, ApiError> {
+    /// Some job of these.
+    async fn any(&self, filter: JobFilter) -> Result<Option<String>, ApiError> {
         let mut before = None;
         loop {
-            let page = Page { before, most: JOBS_STEP };
+            let page = Page { before, most: 1 };
             let found = self.store.list(filter.clone(), page, self.clock.now()).await?;
-            if let Some(job) = found.jobs.iter().find(|j| !j.lifecycle.state.is_finalized()) {
+            if let Some(job) = found.jobs.first() {
                 return Ok(Some(job.id.to_string()));
             }
             before = found.next;

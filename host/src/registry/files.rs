@@ -40,8 +40,13 @@ impl Files {
                 let named = path.file_stem().is_some_and(|stem| stem == plugin.name.as_str());
                 named.then_some(plugin).ok_or_else(|| anyhow!("it is of another plugin"))
             };
-            let plugin = read()
-                .with_context(|| format!("the plugin index {} is unreadable", path.display()))?;
+            let plugin = read().with_context(|| {
+                format!(
+                    "the plugin index {} is unreadable: put the file back, or move it away to go \
+                         on without that plugin, whose jobs then fail and whose bytes are removed",
+                    path.display()
+                )
+            })?;
             plugins.insert(plugin.name.clone(), plugin);
         }
         Ok(plugins)

@@ -85,7 +85,7 @@ pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Response, A
         return Err(ApiError::invalid(errors));
     }
     let (plugin, tag) = (plugin.map(|plugin| plugin.name), asked.tag);
-    let filter = JobFilter { phase: asked.state, plugin, version, queue, tag };
+    let filter = JobFilter { phase: asked.state, finalized: None, plugin, version, queue, tag };
     let now = app.clock.now();
     let page = app.store.list(filter, Page { before, most: limit }, now).await?;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();

@@ -2,15 +2,17 @@
 //! a commit with the queue. Its commits are not synced each by itself: a power loss may cost the
 //! latest part of a log, never a state.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use jobwright_core::job::JobId;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{AttemptLog, StoreError};
 use rusqlite::{Connection, params};
 
-use super::reader::Readers;
+use super::reader::{Readers, store_error};
 use super::schema;
 use super::writer::{Effect, State, Writer};
 
@@ -34,10 +36,42 @@ impl State for Database {
     }
 }
 
+fn is_damaged(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<rusqlite::Error>();
+    cause.is_some_and(|cause| matches!(store_error(cause), StoreError::Corrupt { .. }))
+}
+
+/// Renames the database and what belongs to it; one that was set aside before goes.
+fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
+    let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
+    for suffix in ["", "-wal", "-shm"] {
+        let (from, to) = (with(suffix), with(&format!(".damaged{suffix}")));
+        match std::fs::rename(&from, &to) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot rename {}", from.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(with(".damaged"))
+}
+
 impl Logs {
-    /// Opens or makes the database at `path`.
+    /// Opens or makes the database at `path`. A damaged one is set aside: no job needs it.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let database = Database(schema::open_logs(path)?);
+        let opened = schema::open_logs(path).or_else(|error| {
+            if !is_damaged(&error) {
+                return Err(error);
+            }
+            let aside = set_aside(path)?;
+            tracing::error!(
+                error = format!("{error:#}"),
+                aside = %aside.display(),
+                "the logs of attempts are damaged: set aside, new ones begin"
+            );
+            schema::open_logs(path)
+        });
+        let database = Database(opened?);
         Ok(Self { writer: Writer::start("logs", database)?, readers: Arc::new(Readers::new(path)) })
     }
 

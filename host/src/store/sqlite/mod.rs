@@ -55,10 +55,11 @@ impl SqliteStore {
     ///
     /// # Errors
     /// With a reason a person can act on: the directory cannot be written, was written by a newer
-    /// version, or holds something that cannot be read.
+    /// version, holds something that cannot be read, or lacks its jobs.
     pub fn open(directory: &Path, limits: CapacityLimits, now: Timestamp) -> anyhow::Result<Self> {
         let capacity = Capacity::new(limits);
         let path = directory.join("jobs.db");
+        refuse_if_missing(directory)?;
         let ledger = Ledger::open(&path, capacity.clone(), now)?;
         Ok(Self {
             capacity,
@@ -74,6 +75,23 @@ impl SqliteStore {
     ) -> Result<A, StoreError> {
         self.readers.read(query).await
     }
+}
+
+/// A directory that was used has its jobs. One that has lost them must not be taken for a new one:
+/// its jobs would be forgotten, and SQLite would remove the write-ahead log that may hold them.
+fn refuse_if_missing(directory: &Path) -> anyhow::Result<()> {
+    let length = |file: &str| std::fs::metadata(directory.join(file)).map_or(0, |it| it.len());
+    let traces = ["jobs.db-wal", "logs.db"];
+    if length("jobs.db") == 0
+        && let Some(trace) = traces.into_iter().find(|file| length(file) > 0)
+    {
+        anyhow::bail!(
+            "the job store {} is missing or empty, but there is {trace} beside it: put back the \
+             file that belongs to it, or use another data directory",
+            directory.join("jobs.db").display()
+        );
+    }
+    Ok(())
 }
 
 /// The answers, if they are all the same and need no look at the rows: there is no place.

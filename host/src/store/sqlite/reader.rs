@@ -111,10 +111,14 @@ pub(super) fn list(
     let view = db.unchecked_transaction()?;
     let below = page.before.unwrap_or(JobId::from_bytes([0xff; 16]));
     let mut found = HashMap::new();
-    let unfinished = scan(&view, "job", below, filter, now, page.most, &mut found)?;
-    let finished = scan(&view, "history", below, filter, now, page.most, &mut found)?;
     // Below the higher of the two ends one of the tables has not been looked at.
-    let seen_down_to = unfinished.max(finished);
+    let mut seen_down_to = None;
+    for (table, finalized) in [("job", false), ("history", true)] {
+        if filter.wants(finalized) {
+            let end = scan(&view, table, below, filter, now, page.most, &mut found)?;
+            seen_down_to = seen_down_to.max(end);
+        }
+    }
     let mut jobs: Vec<Job> =
         found.into_values().filter(|job| Some(job.id) >= seen_down_to).collect();
     jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.id));
