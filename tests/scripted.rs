@@ -9,13 +9,21 @@ use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::{Outcome, Output, Usage};
 use jobwright_core::plugin::{Abi, Digest, Inspection};
 use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unusable};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc, oneshot};
 
 /// See the module's text. Takes any bytes for a plugin.
 #[derive(Debug, Clone)]
 pub struct ScriptedRuntime {
     begin: mpsc::Sender<InFlight>,
     begun: Arc<Mutex<mpsc::Receiver<InFlight>>>,
+    compiler: Arc<Compiler>,
+}
+
+/// Makes a test wait for a plugin that is being compiled, and the plugin for the test.
+#[derive(Debug, Default)]
+struct Compiler {
+    turn: Arc<Mutex<()>>,
+    asked: Notify,
 }
 
 /// An attempt that began and waits for its end.
@@ -31,7 +39,7 @@ pub struct InFlight {
 impl Default for ScriptedRuntime {
     fn default() -> Self {
         let (begin, begun) = mpsc::channel(1024);
-        Self { begin, begun: Arc::new(Mutex::new(begun)) }
+        Self { begin, begun: Arc::new(Mutex::new(begun)), compiler: Arc::default() }
     }
 }
 
@@ -44,6 +52,18 @@ impl ScriptedRuntime {
     /// An attempt that has begun, if there is one now.
     pub async fn begun(&self) -> Option<InFlight> {
         self.begun.lock().await.try_recv().ok()
+    }
+}
+
+impl ScriptedRuntime {
+    /// Lets no plugin be compiled until the guard is dropped.
+    pub async fn hold_compiler(&self) -> OwnedMutexGuard<()> {
+        self.compiler.turn.clone().lock_owned().await
+    }
+
+    /// Returns when a plugin waits for the compiler that is held.
+    pub async fn compiler_asked(&self) {
+        self.compiler.asked.notified().await;
     }
 }
 
@@ -68,6 +88,10 @@ impl Runtime for ScriptedRuntime {
     }
 
     async fn prepare(&self, _digest: Digest, _wasm: Bytes) -> Result<(), Unusable> {
+        if self.compiler.turn.try_lock().is_err() {
+            self.compiler.asked.notify_one();
+            let _turn = self.compiler.turn.lock().await;
+        }
         Ok(())
     }
 

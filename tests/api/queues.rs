@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         queues_are_listed_by_name,
         a_paused_queue_takes_jobs_and_begins_none,
         a_pause_survives_a_restart,
+        only_so_many_queues_are_paused_before_they_have_jobs,
         a_full_queue_says_how_full_and_when_to_come_back,
         a_full_queue_leaves_room_in_others,
         a_full_host_refuses_in_every_queue,
@@ -182,5 +183,20 @@ async fn the_name_of_a_queue_follows_its_rule() -> anyhow::Result<()> {
         let answer = post(&host, &format!("{path}/pause"), "").await?;
         assert_eq!(answer.code(400)?, "invalid_name", "{name}");
     }
+    Ok(())
+}
+
+/// Each is kept for ever, and names cost nothing.
+async fn only_so_many_queues_are_paused_before_they_have_jobs() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let pause = async |n: usize| post(&stage.host, &format!("/v1/queues/q{n}/pause"), "").await;
+    // `default` is there already.
+    for n in 1..1000 {
+        pause(n).await?.ok(200)?;
+    }
+    assert_eq!(pause(1000).await?.problem(409)?["code"], "too_many_queues");
+    pause(1).await?.ok(200)?;
+    stage.submit(json!({ "queue": "q1000" })).await?;
+    pause(1000).await?.ok(200)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::wire::Wire;
-use super::{Stage, get, put};
+use super::{Stage, get, put, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         a_plugin_that_is_too_large_is_refused_before_it_is_sent,
         a_plugin_of_unknown_length_is_refused_while_it_is_sent,
         a_refused_upload_leaves_nothing,
+        an_upload_whose_client_leaves_is_finished,
         names_and_versions_follow_their_rules,
     ]
 }
@@ -202,4 +203,26 @@ async fn names_and_versions_follow_their_rules() -> anyhow::Result<()> {
         assert_eq!(answer.code(400)?, "invalid_query", "{query}");
     }
     Ok(())
+}
+
+/// A client may give up sooner than a compiler.
+async fn an_upload_whose_client_leaves_is_finished() -> anyhow::Result<()> {
+    let Stage { host, runtime, .. } = Stage::new().await?;
+    let compiler = runtime.hold_compiler().await;
+    let head = format!("PUT /v1/plugins/slow HTTP/1.1\r\nHost: {}\r\n", host.address());
+    let client = Wire::with(&host, head + "Content-Length: 5\r\n\r\nbytes").await?;
+    soon(runtime.compiler_asked()).await?;
+    drop(client);
+    // By then the host has seen that the client is gone.
+    for _ in 0..10 {
+        get(&host, "/v1/plugins/slow").await?.problem(404)?;
+    }
+    drop(compiler);
+    let there = async {
+        while get(&host, "/v1/plugins/slow").await?.ok(200).is_err() {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    };
+    soon(there).await?
 }

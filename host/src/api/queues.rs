@@ -10,6 +10,10 @@ use super::App;
 use super::error::ApiError;
 use super::path::Path;
 
+/// A queue that does not exist yet can be paused only while fewer than so many do: jobs are bounded,
+/// and with them the queues that have some, but a paused one needs none.
+const MAX_QUEUES: usize = 1000;
+
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     Ok(Json(json!({ "queues": all(&app).await? })))
 }
@@ -37,6 +41,11 @@ pub(super) async fn resume(
 
 async fn set_paused(app: &App, name: &str, paused: bool) -> Result<Json<QueueCounts>, ApiError> {
     let name = parse(name)?;
+    let known = all(app).await?;
+    if paused && known.len() >= MAX_QUEUES && !known.iter().any(|queue| queue.name == name) {
+        let detail = format!("{MAX_QUEUES} queues have jobs or are paused; resume or empty some");
+        return Err(ApiError::conflict("too_many_queues", detail));
+    }
     app.store.set_paused(name.clone(), paused).await?;
     counts(app, &name).await.map(Json)
 }
