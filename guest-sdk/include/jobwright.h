@@ -1,0 +1,74 @@
+/* What a Jobwright host offers to core WebAssembly modules, beside WASI preview 1: the functions of
+ * wit/job.wit as plain imports of the module "jobwright". The payload is on stdin, the output goes
+ * to stdout, the job's metadata is in the environment (JOBWRIGHT_JOB_ID, JOBWRIGHT_ATTEMPT, …).
+ *
+ * Every pointer is to the memory that the module exports as "memory"; one that reaches beyond it
+ * traps. Text is UTF-8 with its length in bytes, not ended by a NUL. */
+#ifndef JOBWRIGHT_H
+#define JOBWRIGHT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define JOBWRIGHT_IMPORT(name) __attribute__((import_module("jobwright"), import_name(name)))
+
+enum jobwright_level {
+    JOBWRIGHT_TRACE,
+    JOBWRIGHT_DEBUG,
+    JOBWRIGHT_INFO,
+    JOBWRIGHT_WARN,
+    JOBWRIGHT_ERROR,
+    JOBWRIGHT_CRITICAL
+};
+
+/* Writes a line to the job's log. */
+JOBWRIGHT_IMPORT("log")
+void jobwright_log(int32_t level, const char *message, size_t length);
+
+/* How far the job has come: from 0 to 1, or NaN when it cannot be known. The host keeps the latest. */
+JOBWRIGHT_IMPORT("progress")
+void jobwright_progress(double fraction, const char *message, size_t length);
+
+/* 1 if the attempt should end, else 0. Who has asked once is given a grace (one second unless the
+ * job says otherwise) to save a checkpoint; who never asks is stopped at once. */
+JOBWRIGHT_IMPORT("is_cancelled")
+int32_t jobwright_is_cancelled(void);
+
+/* Milliseconds until the job's time limit. */
+JOBWRIGHT_IMPORT("remaining_ms")
+int64_t jobwright_remaining_ms(void);
+
+/* Fuel that is left; -1 if it is unlimited. */
+JOBWRIGHT_IMPORT("remaining_fuel")
+int64_t jobwright_remaining_fuel(void);
+
+/* Replaces the checkpoint, which survives a failed, interrupted or lost attempt. 0 when saved; -1 if
+ * it is longer than the job's limit, and then nothing was changed. */
+JOBWRIGHT_IMPORT("checkpoint_save")
+int32_t jobwright_checkpoint_save(const void *state, size_t length);
+
+/* Copies the first `length` bytes of the checkpoint to `state`. Answers the length of all of it, or
+ * -1 if there is none: ask with length 0 first. */
+JOBWRIGHT_IMPORT("checkpoint_load")
+int32_t jobwright_checkpoint_load(void *state, size_t length);
+
+/* The media type of the output. Without: the host looks whether it is JSON, text or neither. 0, or
+ * -1 if that is no media type. */
+JOBWRIGHT_IMPORT("output_type")
+int32_t jobwright_output_type(const char *media_type, size_t length);
+
+/* Says why the attempt fails, before it exits with a code other than 0. With `retry` 0 the job is
+ * discarded; else another attempt may go better, not before `delay_ms` from now (-1: the host's
+ * back-off). */
+JOBWRIGHT_IMPORT("fail")
+void jobwright_fail(int32_t retry, int64_t delay_ms, const char *message, size_t length);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
