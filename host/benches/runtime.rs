@@ -15,6 +15,7 @@ use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
 use jobwright_core::outcome::Outcome;
 use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
 use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
+use jobwright_core::report::Report;
 use jobwright_core::runtime::Stop;
 use jobwright_core::{Attempt, Lifecycle, Limits, LogBuffer, PluginRegistry, RetryPolicy, Runtime};
 use tokio::time::Instant;
@@ -145,6 +146,7 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         max_attempts: 5,
         limits: Limits::DEFAULT,
         retry: RetryPolicy::default(),
+        entrypoint: None,
         args: vec![],
         env: BTreeMap::new(),
         tags: vec![],
@@ -153,13 +155,15 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     };
     let lifecycle = Lifecycle { attempt: 1, ..Lifecycle::new(created_at) };
     let id = JobId::new(created_at);
-    let job = Job { id, spec, created_at, lifecycle, attempts: vec![], output: None };
+    let job =
+        Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };
     let payload = Payload {
         content_type: Some("application/json".to_owned()),
         bytes: Bytes::from_static(PAYLOAD),
     };
     let log = Arc::new(LogBuffer::new(Limits::DEFAULT.log_bytes));
-    Ok(Attempt { job, limits: Limits::DEFAULT, payload, log })
+    let report = Arc::new(Report::new(None, Limits::DEFAULT.checkpoint_bytes));
+    Ok(Attempt { job, limits: Limits::DEFAULT, payload, log, report })
 }
 
 fn jobs(criterion: &mut Criterion) {

@@ -236,6 +236,8 @@ const UNBOUNDED: Limits = Limits {
     log_bytes: 64 << 20,
     tables: 10_000_000,
     resources: 1_000_000,
+    checkpoint_bytes: 1 << 30,
+    grace_ms: 60_000,
 };
 
 /// The machine's memory, or the smaller one that its control group allows; 4 GiB if neither tells.

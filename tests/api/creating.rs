@@ -41,7 +41,9 @@ async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> 
       "finalized_at": null,
       "id": "[id]",
       "limits": {
+        "checkpoint_bytes": 1048576,
         "fuel": 100000000000,
+        "grace_ms": 1000,
         "log_bytes": 262144,
         "memory_bytes": 67108864,
         "output_bytes": 1048576,
@@ -56,6 +58,7 @@ async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> 
       "output_url": null,
       "plugin": "p@1.0.0",
       "priority": 2,
+      "progress": null,
       "queue": "default",
       "scheduled_at": "2026-01-01T00:01:30Z",
       "state": "scheduled",
@@ -129,6 +132,7 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
       "output_url": "[url]",
       "plugin": "p@1.0.0",
       "priority": 2,
+      "progress": null,
       "queue": "default",
       "scheduled_at": "2026-01-01T00:00:00Z",
       "state": "completed",
@@ -219,7 +223,9 @@ async fn limits_come_from_the_job_then_the_plugin_then_the_host() -> anyhow::Res
     let limits: Value = stage.host.job(&id).await?["limits"].clone();
     assert_json_snapshot!(limits, @r#"
     {
+      "checkpoint_bytes": 1048576,
       "fuel": "unlimited",
+      "grace_ms": 1000,
       "log_bytes": 100,
       "memory_bytes": 67108864,
       "output_bytes": 300,

@@ -14,6 +14,7 @@ use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
 use jobwright_core::queue::QueueCounts;
+use jobwright_core::report::Told;
 use jobwright_core::store::{
     AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
     Redriven, Renewal, Retention, StoreError,
@@ -72,6 +73,7 @@ forward! {
     get(id: JobId) -> Option<Job>;
     output(id: JobId) -> Option<Output>;
     save_log(id: JobId, attempt: u32, log: LogSnapshot) -> ();
+    save_told(lease: Lease, told: Told) -> ();
     logs(id: JobId) -> Vec<AttemptLog>;
     list(filter: JobFilter, page: Page, now: Timestamp) -> JobPage;
     counts(now: Timestamp) -> Vec<QueueCounts>;

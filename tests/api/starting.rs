@@ -102,10 +102,14 @@ async fn a_directory_that_a_newer_version_wrote_is_refused_and_left_as_it_is() -
 {
     let folder = TestHost::start().await?.stop().await?;
     let database = folder.path().join("jobs.db");
+    let version = |db: &rusqlite::Connection| -> rusqlite::Result<u32> {
+        db.pragma_query_value(None, "user_version", |row| row.get(0))
+    };
+    let ours = version(&rusqlite::Connection::open(&database)?)?;
     set_schema(&database, 999)?;
     let message = refusal(folder.clone(), |_| {}).await?;
     says(&message, &["newer version", "999", "jobs.db"])?;
-    set_schema(&database, 1)?;
+    set_schema(&database, ours)?;
     TestHost::on(folder, |_| {}).await?;
     Ok(())
 }

@@ -21,6 +21,7 @@ use super::{SQLITE, laws};
 
 laws![
     a_directory_of_a_newer_version_is_refused,
+    a_directory_of_an_older_version_is_brought_up_to_date,
     a_file_that_is_no_database_is_refused,
     damaged_logs_are_set_aside,
     a_used_directory_without_its_jobs_is_refused,
@@ -56,7 +57,23 @@ fn alter(store: Fixture, file: &str, sql: &str) -> anyhow::Result<TempDir> {
 async fn a_directory_of_a_newer_version_is_refused(store: Fixture) -> anyhow::Result<()> {
     store.accept(job(), at(0)).await?;
     let directory = alter(store, "jobs.db", "PRAGMA user_version = 7")?;
-    refused(directory, &["newer version", "schema 7", "up to 1", "jobs.db"])
+    refused(directory, &["newer version", "schema 7", "up to 2", "jobs.db"])
+}
+
+async fn a_directory_of_an_older_version_is_brought_up_to_date(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let over = store.finished(Verdict::Complete, at(0)).await?;
+    let waiting = store.accept(job(), at(0)).await?;
+    let first_version = "ALTER TABLE job DROP COLUMN progress; DROP TABLE checkpoint;
+        ALTER TABLE history DROP COLUMN progress; PRAGMA user_version = 1;";
+    let store = open(alter(store, "jobs.db", first_version)?)?;
+    assert_eq!(store.state(over).await?, JobState::Completed);
+    let leased = store.claim_one(at(1)).await?;
+    assert_eq!(leased.job.id, waiting);
+    store.finish_with(&leased, Verdict::Retry { at: at(2) }, at(1)).await?;
+    assert!(store.claim_one(at(2)).await?.checkpoint.is_some());
+    Ok(())
 }
 
 async fn a_file_that_is_no_database_is_refused(_: Fixture) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use jobwright_core::job::{Idempotency, JobId, JobSpec, NewJob, Payload};
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 use jobwright_core::plugin::Digest;
+use jobwright_core::report::{Progress, Told};
 use jobwright_core::retry::{RetryPolicy, Verdict};
 use jobwright_core::store::{Finish, Leased};
 
@@ -36,6 +37,7 @@ pub(crate) fn job() -> NewJob {
         max_attempts: 5,
         limits: Limits::DEFAULT,
         retry: RetryPolicy::default(),
+        entrypoint: None,
         args: vec![],
         env: Default::default(),
         tags: vec![],
@@ -119,7 +121,15 @@ pub(crate) fn ending(leased: &Leased, verdict: Verdict, now: Timestamp) -> Finis
         Verdict::Release { refused: false, .. } => Outcome::Interrupted,
     };
     let record = AttemptRecord::new(&leased.job.lifecycle, &outcome, usage(attempt), now);
-    Finish { lease: leased.lease, verdict, record, output: Some(output) }
+    let told = told(attempt);
+    Finish { lease: leased.lease, verdict, record, output: Some(output), told }
+}
+
+/// Progress and a checkpoint that tell the attempt.
+pub(crate) fn told(attempt: u32) -> Told {
+    let progress = Progress::new(Some(1.0 / f64::from(attempt)), &format!("\"{attempt}\" ä"));
+    let checkpoint = format!("\0 state of attempt {attempt}").into();
+    Told { progress: Some(progress), checkpoint: Some(checkpoint) }
 }
 
 /// A receipt whose every number tells the attempt.

@@ -19,6 +19,7 @@ mod reopening;
 mod room;
 mod steps;
 mod storing;
+mod telling;
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         claiming::LAWS,
         leases::LAWS,
         lost::LAWS,
+        telling::LAWS,
         endings::LAWS,
         cancelling::LAWS,
         redriving::LAWS,

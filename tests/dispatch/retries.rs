@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use jobwright_core::lifecycle::{JobState, Phase};
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
+use jobwright_core::report::Progress;
 use jobwright_core::runtime::StopReason;
 use jobwright_core::{Clock as _, JobStore as _, Limit};
 use jobwright_tests::tests;
@@ -23,6 +24,8 @@ pub fn trials() -> Vec<Trial> {
         a_job_that_the_host_cannot_start_is_released_without_burning_an_attempt,
         a_scheduled_job_runs_at_its_time,
         an_attempt_whose_lease_was_lost_is_stopped_and_does_not_count,
+        what_an_attempt_tells_is_seen_within_a_second,
+        an_attempt_goes_on_from_the_checkpoint_of_the_one_before,
     ]
 }
 
@@ -46,6 +49,39 @@ async fn a_failed_attempt_is_made_again_at_its_time_and_not_before() -> anyhow::
     let job = stage.host.finalized(&id).await?;
     let outcomes = [&job["attempts"][0]["outcome"], &job["attempts"][1]["outcome"]];
     ensure!(outcomes == ["failed", "succeeded"], "{job}");
+    Ok(())
+}
+
+async fn what_an_attempt_tells_is_seen_within_a_second() -> anyhow::Result<()> {
+    let stage = Stage::new(|_| {}).await?;
+    let id = stage.submit(json!({})).await?;
+    let running = stage.begins().await?;
+    running.attempt.report.progress(Progress::new(Some(0.5), "half of it"));
+    let seen = async {
+        while stage.host.job(&id).await?["progress"]
+            != json!({ "fraction": 0.5, "message": "half of it" })
+        {
+            stage.clock.advance(Duration::from_secs(1));
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(10), seen).await??;
+    running.succeed();
+    Ok(())
+}
+
+async fn an_attempt_goes_on_from_the_checkpoint_of_the_one_before() -> anyhow::Result<()> {
+    let stage = Stage::new(|_| {}).await?;
+    let id = stage.submit(json!({})).await?;
+    let first = stage.begins().await?;
+    ensure!(first.attempt.report.checkpoint().is_none());
+    first.attempt.report.save("at 7".into())?;
+    first.end(failed(RetryHint::Backoff));
+    stage.rests(&id).await?;
+    stage.clock.advance(Duration::from_secs(60));
+    let second = stage.begins().await?;
+    ensure!(second.attempt.report.checkpoint() == Some("at 7".into()));
+    second.succeed();
     Ok(())
 }
 

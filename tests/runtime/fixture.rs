@@ -14,6 +14,7 @@ use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
 use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
+use jobwright_core::report::Report;
 use jobwright_core::runtime::{Ended, Stop};
 use jobwright_core::{Attempt, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime};
 
@@ -113,6 +114,7 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         max_attempts: 5,
         limits,
         retry: RetryPolicy::default(),
+        entrypoint: None,
         args: vec![],
         env: BTreeMap::new(),
         tags: vec![],
@@ -121,9 +123,11 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     };
     let lifecycle = Lifecycle { attempt: 1, ..Lifecycle::new(created_at) };
     let id = JobId::new(created_at);
-    let job = Job { id, spec, created_at, lifecycle, attempts: vec![], output: None };
+    let job =
+        Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };
     let log = Arc::new(LogBuffer::new(limits.log_bytes));
-    Ok(Attempt { job, limits, payload: Payload::default(), log })
+    let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
+    Ok(Attempt { job, limits, payload: Payload::default(), log, report })
 }
 
 /// The output of an attempt that succeeded.

@@ -10,6 +10,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::{Limit, Limits};
 use crate::log::LogBuffer;
 use crate::outcome::{AttemptError, Outcome, OutcomeKind, Usage};
+use crate::report::Report;
 
 /// The exclusive right to try a job until `expires_at`. The attempt number fences: a holder whose
 /// lease was taken away cannot finish, because the job has a higher attempt by then or none running.
@@ -34,6 +35,8 @@ pub struct Attempt {
     pub payload: Payload,
     /// Where its log goes while it runs.
     pub log: Arc<LogBuffer>,
+    /// Where it tells its progress and keeps its checkpoint.
+    pub report: Arc<Report>,
 }
 
 /// What is kept of an attempt that ended.

@@ -16,6 +16,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::Limits;
 use crate::name::{name_type, shorten};
 use crate::plugin::{Digest, PluginName, Version};
+use crate::report::Progress;
 use crate::retry::RetryPolicy;
 
 /// The identity of a job: a UUID of version 7 (RFC 9562), so that ids sort by creation.
@@ -132,6 +133,9 @@ pub struct JobSpec {
     /// Which endings are tried again.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// Which export runs, for plugins that may have several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<String>,
     /// Arguments of the command, after its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
@@ -182,6 +186,8 @@ pub struct Job {
     pub attempts: Vec<AttemptRecord>,
     /// Of the output, when it has completed.
     pub output: Option<Stored>,
+    /// What its latest attempt told last of how far it is.
+    pub progress: Option<Progress>,
 }
 
 /// How many ended attempts a job remembers: 25 counted, 3 lost and 10 refused, and some more for

@@ -15,7 +15,7 @@
 //! | [`limits`] | what an attempt may use, and the operator's ceilings |
 //! | [`plugin`] | names, versions, references and digests of plugins |
 //! | [`queue`], [`capacity`] | what is claimed next, and how much may wait |
-//! | [`log`] | an attempt's bounded log |
+//! | [`log`], [`report`] | what an attempt tells: its bounded log, its progress and its checkpoint |
 //! | [`store`], [`runtime`], [`registry`], [`clock`] | the traits |
 //!
 //! No tokio runtime, wasmtime, axum, SQL or file is known here.
@@ -32,6 +32,7 @@ pub mod outcome;
 pub mod plugin;
 pub mod queue;
 pub mod registry;
+pub mod report;
 pub mod retry;
 pub mod runtime;
 pub mod store;
@@ -45,6 +46,7 @@ pub use log::LogBuffer;
 pub use outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 pub use plugin::{Digest, PluginName, PluginRef, Version};
 pub use registry::PluginRegistry;
+pub use report::{Progress, Report};
 pub use retry::{RetryPolicy, Verdict};
 pub use runtime::Runtime;
 pub use store::JobStore;

@@ -64,8 +64,9 @@ impl Phase {
 /// After how many lost attempts a job is discarded: it may be what takes the host down.
 pub const MAX_LOST: u16 = 3;
 
-/// For how long an attempt at a suspect keeps others back. What takes a host down does it at once
-/// as a rule; without an end, the long jobs that a power loss interrupted would make all others wait
+/// For how long an attempt at a suspect keeps others back.
+///
+/// What takes a host down does it at once as a rule; without an end, the long jobs that a power loss interrupted would make all others wait
 /// for each of them in turn.
 pub const WATCH: Duration = Duration::from_secs(10);
 

@@ -102,6 +102,12 @@ pub struct Limits {
     pub tables: u64,
     /// Handles to host resources at one time.
     pub resources: u64,
+    /// Length of the checkpoint, in bytes.
+    #[serde(default = "Limits::default_checkpoint_bytes")]
+    pub checkpoint_bytes: u64,
+    /// How long a guest that asks whether it is cancelled may go on after it was, in milliseconds.
+    #[serde(default = "Limits::default_grace_ms")]
+    pub grace_ms: u64,
 }
 
 impl Limits {
@@ -114,6 +120,8 @@ impl Limits {
         log_bytes: 256 << 10,               // some thousand lines
         tables: 100_000,                    // debug builds of C# need over 10,000
         resources: 1_000,                   // wasmtime's default of a million is host memory
+        checkpoint_bytes: 1 << 20,          // as the output
+        grace_ms: 1_000,                    // enough to write state down, not to go on working
     };
 
     /// The most that an operator who configures nothing lets a job ask for.
@@ -125,7 +133,18 @@ impl Limits {
         log_bytes: 4 << 20, // sixteen times the default: 64 such logs are 256 MiB
         tables: 1_000_000,
         resources: 10_000,
+        checkpoint_bytes: 16 << 20, // as the output
+        grace_ms: 10_000,           // a third of the host's own grace at its shutdown
     };
+
+    // Jobs that were accepted before there were these two.
+    fn default_checkpoint_bytes() -> u64 {
+        Self::DEFAULT.checkpoint_bytes
+    }
+
+    fn default_grace_ms() -> u64 {
+        Self::DEFAULT.grace_ms
+    }
 
     /// The wall time limit.
     #[must_use]
@@ -144,6 +163,8 @@ impl Limits {
             log_bytes: self.log_bytes.min(ceiling.log_bytes),
             tables: self.tables.min(ceiling.tables),
             resources: self.resources.min(ceiling.resources),
+            checkpoint_bytes: self.checkpoint_bytes.min(ceiling.checkpoint_bytes),
+            grace_ms: self.grace_ms.min(ceiling.grace_ms),
         }
     }
 }
@@ -174,6 +195,12 @@ pub struct LimitsRequest {
     /// See [`Limits::resources`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<u64>,
+    /// See [`Limits::checkpoint_bytes`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_bytes: Option<u64>,
+    /// See [`Limits::grace_ms`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
 }
 
 impl LimitsRequest {
@@ -188,6 +215,8 @@ impl LimitsRequest {
             log_bytes: self.log_bytes.or(other.log_bytes),
             tables: self.tables.or(other.tables),
             resources: self.resources.or(other.resources),
+            checkpoint_bytes: self.checkpoint_bytes.or(other.checkpoint_bytes),
+            grace_ms: self.grace_ms.or(other.grace_ms),
         }
     }
 
@@ -200,6 +229,8 @@ impl LimitsRequest {
             log_bytes: self.log_bytes.unwrap_or(limits.log_bytes),
             tables: self.tables.unwrap_or(limits.tables),
             resources: self.resources.unwrap_or(limits.resources),
+            checkpoint_bytes: self.checkpoint_bytes.unwrap_or(limits.checkpoint_bytes),
+            grace_ms: self.grace_ms.unwrap_or(limits.grace_ms),
         }
     }
 }
@@ -297,6 +328,9 @@ impl LimitPolicy {
         check("log_bytes", request.log_bytes, ceiling.log_bytes, show_bytes);
         check("tables", request.tables, ceiling.tables, |n| format!("{n} elements"));
         check("resources", request.resources, ceiling.resources, |n| format!("{n} handles"));
+        let (asked, most) = (request.checkpoint_bytes, ceiling.checkpoint_bytes);
+        check("checkpoint_bytes", asked, most, show_bytes);
+        check("grace_ms", request.grace_ms, ceiling.grace_ms, |ms| format!("{ms} ms"));
         faults
     }
 }
@@ -308,6 +342,7 @@ fn zero(field: &'static str) -> InvalidLimit {
 fn field_name(field: &str) -> &str {
     match field {
         "timeout_ms" => "time",
+        "grace_ms" => "grace",
         other => other.trim_end_matches("_bytes"),
     }
 }

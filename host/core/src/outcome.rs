@@ -186,7 +186,8 @@ impl AttemptError {
     }
 }
 
-fn cut(mut text: String, most: usize) -> String {
+/// `text`, or its first `most` bytes and an ellipsis.
+pub(crate) fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
         text.push('…');

@@ -282,7 +282,9 @@ impl Queue {
         self.lanes.iter().map(count).collect()
     }
 
-    fn holds(&self, lease: &Lease) -> bool {
+    /// Whether `lease` is still the right to try its job.
+    #[must_use]
+    pub fn holds(&self, lease: &Lease) -> bool {
         self.lifecycle(lease.job).is_some_and(|lifecycle| {
             lifecycle.state == JobState::Running && lifecycle.attempt == lease.attempt
         })

@@ -13,6 +13,7 @@ use crate::log::LogSnapshot;
 use crate::outcome::Output;
 use crate::plugin::{PluginName, Version};
 use crate::queue::QueueCounts;
+use crate::report::Told;
 use crate::retry::Verdict;
 
 /// Keeps jobs. Each method is one atomic step: it happens entirely or not at all, and what it
@@ -60,6 +61,10 @@ pub trait JobStore: Send + Sync + 'static {
     /// Keeps the log of an attempt as it is now, in place of what was kept before. May lose the
     /// latest second when the machine loses power.
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError>;
+
+    /// Keeps what the attempt that holds the lease told, in place of what was kept before; does
+    /// nothing if the lease was taken away.
+    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError>;
 
     /// The kept logs of a job's attempts, oldest first.
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError>;
@@ -153,6 +158,8 @@ pub struct Leased {
     pub job: Job,
     /// What the guest reads.
     pub payload: Payload,
+    /// What an earlier attempt saved, to go on from.
+    pub checkpoint: Option<Bytes>,
 }
 
 /// The answer to a renewal.
@@ -177,6 +184,8 @@ pub struct Finish {
     pub record: AttemptRecord,
     /// What a success left.
     pub output: Option<Output>,
+    /// What the attempt told. The checkpoint is kept if another attempt follows.
+    pub told: Told,
 }
 
 /// The answer to a finish.

@@ -15,6 +15,7 @@ use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::Outcome;
 use jobwright_core::plugin::{PluginName, PluginVersion};
 use jobwright_core::registry::{PluginRegistry as _, Published, Upload};
+use jobwright_core::report::Report;
 use jobwright_core::retry::RetryPolicy;
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
 use serde_json::json;
@@ -59,7 +60,8 @@ impl Run {
         let log = Arc::new(LogBuffer::new(job.spec.limits.log_bytes));
         let payload = Payload { content_type, bytes: bytes.into() };
         let limits = job.spec.limits;
-        let attempt = Attempt { job, limits, payload, log: log.clone() };
+        let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
+        let attempt = Attempt { job, limits, payload, log: log.clone(), report };
 
         let (stop, signal) = Stop::new();
         let run = runtime.run(attempt, signal);
@@ -72,7 +74,7 @@ impl Run {
             }
         };
         terminal::write_foreign(&log.snapshot().bytes, &mut std::io::stderr())?;
-        report(terminal, ended)
+        show(terminal, ended)
     }
 
     /// The file's name, as far as it is a plugin's name.
@@ -121,6 +123,7 @@ fn job(
         max_attempts: 1,
         limits,
         retry: RetryPolicy::default(),
+        entrypoint: None,
         args: command.args,
         env: command.env.into_iter().collect(),
         tags: vec![],
@@ -128,10 +131,11 @@ fn job(
         output_type: None,
     };
     let id = JobId::new(now);
-    Ok(Job { id, spec, created_at: now, lifecycle, attempts: vec![], output: None })
+    let (attempts, output, progress) = (vec![], None, None);
+    Ok(Job { id, spec, created_at: now, lifecycle, attempts, output, progress })
 }
 
-fn report(terminal: &Terminal, ended: Ended) -> anyhow::Result<Ending> {
+fn show(terminal: &Terminal, ended: Ended) -> anyhow::Result<Ending> {
     let Ended { outcome, usage } = ended;
     let mut notes = std::io::stderr().lock();
     if terminal.is_json() {

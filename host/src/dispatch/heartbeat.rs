@@ -1,18 +1,21 @@
-//! What attempts in flight need now and then: a longer lease, and their log saved.
+//! What attempts in flight need now and then: a longer lease, and saved what they log and tell.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use jobwright_core::attempt::Lease;
 use jobwright_core::clock::after;
 use jobwright_core::job::JobId;
+use jobwright_core::report::Told;
 use jobwright_core::runtime::StopReason;
 use jobwright_core::store::Renewal;
 use tokio::sync::Mutex;
 
 use super::Dispatcher;
+use crate::notify::Traces;
 
-/// How often the logs that are being written are saved: a crash costs the last second of a log.
-const LOG_SAVE: Duration = Duration::from_secs(1);
+/// How often what attempts log and tell is saved: a crash costs the last second of it.
+const SAVE: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// Renews every lease in flight at a third of its length, from a task that no guest can delay.
@@ -44,24 +47,35 @@ impl Dispatcher {
         }
     }
 
-    /// Saves the logs that have grown since they were last saved.
-    pub(super) async fn log_saves(self) {
-        let saved = Mutex::new(HashMap::new());
-        self.repeat(LOG_SAVE, || self.save_logs(&saved)).await;
+    /// Saves what attempts in flight logged and told since it was last saved.
+    pub(super) async fn saves(self) {
+        let logged = Mutex::new(HashMap::new());
+        self.repeat(SAVE, || self.save(&logged)).await;
     }
 
-    async fn save_logs(&self, saved: &Mutex<HashMap<(JobId, u32), u64>>) {
-        let logs = self.signals.logs();
-        let mut saved = saved.lock().await;
-        let mut current = HashMap::with_capacity(logs.len());
-        for (lease, log) in logs {
+    async fn save(&self, logged: &Mutex<HashMap<(JobId, u32), u64>>) {
+        let traces = self.signals.traces();
+        let mut logged = logged.lock().await;
+        let mut current = HashMap::with_capacity(traces.len());
+        for (lease, Traces { log, report }) in traces {
             let key = (lease.job, lease.attempt);
             let written = log.written();
             current.insert(key, written);
-            if written > saved.get(&key).copied().unwrap_or(0) {
+            if written > logged.get(&key).copied().unwrap_or(0) {
                 self.save_log(lease, &log).await;
             }
+            self.save_told(lease, report.take_unsaved()).await;
         }
-        *saved = current;
+        *logged = current;
+    }
+
+    /// All of it is written again at the end of the attempt, so a failure here costs little.
+    async fn save_told(&self, lease: Lease, told: Told) {
+        if told.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.save_told(lease, told).await {
+            tracing::warn!(job = %lease.job, %error, "cannot save progress and checkpoint");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`worker`] | waits for a free slot and memory, claims, runs, finishes |
-//! | [`heartbeat`] | renews the leases in flight, saves the logs being written |
+//! | [`heartbeat`] | renews the leases in flight, saves what attempts log and tell |
 //! | [`reaper`] | takes back what a dead host held, removes what is past its retention |
 
 pub mod heartbeat;
@@ -108,7 +108,7 @@ impl Dispatcher {
     pub async fn run(self, stopping: watch::Receiver<bool>, grace: Duration) {
         let alive = tokio::task::JoinSet::from_iter([
             spawnable(self.clone().heartbeats()),
-            spawnable(self.clone().log_saves()),
+            spawnable(self.clone().saves()),
             spawnable(self.clone().reaping()),
             spawnable(self.clone().pruning()),
         ]);

@@ -7,12 +7,14 @@ use jobwright_core::attempt::{Attempt, AttemptRecord, Lease};
 use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, millis};
+use jobwright_core::report::Report;
 use jobwright_core::retry;
 use jobwright_core::runtime::{Ended, Stop};
 use jobwright_core::store::{Claim, Claimed, Finish, Finished, Leased};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Dispatcher, PAGE_BYTES};
+use crate::notify::Traces;
 
 /// How long to wait before writing a verdict again that a failing store did not take.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
@@ -96,12 +98,16 @@ impl Dispatcher {
     }
 
     async fn attempt(self, leased: Leased, place: Place) {
-        let Leased { lease, job, payload } = leased;
+        let Leased { lease, job, payload, checkpoint } = leased;
         let limits = job.spec.limits.under(&self.settings.ceiling);
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let (stop, signal) = Stop::new();
-        let enlisted = self.signals.enlist(lease, stop, log.clone());
-        let attempt = Attempt { job: job.clone(), limits, payload, log: log.clone() };
+        let report = Arc::new(Report::new(checkpoint, limits.checkpoint_bytes));
+        let traces = Traces { log: log.clone(), report: report.clone() };
+        let enlisted = self.signals.enlist(lease, stop, traces);
+        let (job, log) = (&job, &log);
+        let attempt =
+            Attempt { job: job.clone(), limits, payload, log: log.clone(), report: report.clone() };
 
         let mut ended = self.runtime.run(attempt, signal).await;
 
@@ -120,8 +126,8 @@ impl Dispatcher {
         let _finishing = self.finishing.acquire().await;
         drop(place);
         self.signals.work.notify_one();
-        self.save_log(lease, &log).await;
-        self.finish(Finish { lease, verdict, record, output }).await;
+        self.save_log(lease, log).await;
+        self.finish(Finish { lease, verdict, record, output, told: report.told() }).await;
         drop(enlisted);
     }
 

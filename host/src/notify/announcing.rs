@@ -10,6 +10,7 @@ use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
 use jobwright_core::queue::QueueCounts;
+use jobwright_core::report::Told;
 use jobwright_core::store::{
     AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
     Redriven, Renewal, Retention, StoreError,
@@ -109,6 +110,10 @@ impl JobStore for AnnouncingStore {
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
         self.store.save_log(id, attempt, log).await
+    }
+
+    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
+        self.store.save_told(lease, told).await
     }
 
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jobwright_core::attempt::Lease;
 use jobwright_core::job::JobId;
 use jobwright_core::log::LogBuffer;
+use jobwright_core::report::Report;
 use jobwright_core::runtime::{Stop, StopReason};
 use tokio::sync::Notify;
 
@@ -44,7 +45,16 @@ struct Running {
 struct InFlight {
     lease: Lease,
     stop: Stop,
-    log: Arc<LogBuffer>,
+    traces: Traces,
+}
+
+/// What an attempt leaves while it runs.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// What it logs.
+    pub log: Arc<LogBuffer>,
+    /// What it tells.
+    pub report: Arc<Report>,
 }
 
 /// Keeps an attempt among those in flight until dropped.
@@ -62,13 +72,13 @@ impl Signals {
     }
 
     /// Counts an attempt among those in flight, so that it can be renewed and stopped.
-    pub fn enlist(self: &Arc<Self>, lease: Lease, stop: Stop, log: Arc<LogBuffer>) -> Enlisted {
+    pub fn enlist(self: &Arc<Self>, lease: Lease, stop: Stop, traces: Traces) -> Enlisted {
         let mut running = self.running();
         if running.early.remove(&lease.job) {
             stop.raise(StopReason::Cancelled);
         }
         let key = (lease.job, lease.attempt);
-        running.attempts.insert(key, InFlight { lease, stop, log });
+        running.attempts.insert(key, InFlight { lease, stop, traces });
         Enlisted { signals: self.clone(), key }
     }
 
@@ -101,10 +111,10 @@ impl Signals {
         self.running().attempts.values().map(|attempt| attempt.lease).collect()
     }
 
-    /// The logs that are being written.
+    /// What the attempts in flight leave.
     #[must_use]
-    pub fn logs(&self) -> Vec<(Lease, Arc<LogBuffer>)> {
-        self.running().attempts.values().map(|a| (a.lease, a.log.clone())).collect()
+    pub fn traces(&self) -> Vec<(Lease, Traces)> {
+        self.running().attempts.values().map(|a| (a.lease, a.traces.clone())).collect()
     }
 
     /// Tells that a job is over.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::{Capacity, CapacityLimits};
 use jobwright_core::clock::Timestamp;
@@ -15,6 +16,7 @@ use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::{Outcome, Output, Usage};
 use jobwright_core::queue::{Entry, Queue, QueueCounts};
+use jobwright_core::report::Told;
 use jobwright_core::store::{
     AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Leased,
     Page, Redriven, Renewal, Retention, StoreError,
@@ -39,6 +41,7 @@ struct Record {
     job: Job,
     payload: Payload,
     output: Option<Output>,
+    checkpoint: Option<Bytes>,
     logs: BTreeMap<u32, LogSnapshot>,
 }
 
@@ -74,9 +77,10 @@ impl MemoryStore {
             jobs.keys.insert(key.key.clone(), (new.id, key));
         }
         let (id, spec) = (new.id, new.spec);
-        let job = Job { id, spec, created_at: now, lifecycle, attempts: vec![], output: None };
-        let logs = BTreeMap::new();
-        jobs.records.insert(id, Record { job, payload: new.payload, output: None, logs });
+        let (attempts, output, progress) = (vec![], None, None);
+        let job = Job { id, spec, created_at: now, lifecycle, attempts, output, progress };
+        let (output, checkpoint, logs) = (None, None, BTreeMap::new());
+        jobs.records.insert(id, Record { job, payload: new.payload, output, checkpoint, logs });
         Enqueued::Inserted
     }
 }
@@ -85,11 +89,22 @@ impl Jobs {
     fn lease(&mut self, lease: Lease) -> Option<Leased> {
         let record = self.records.get_mut(&lease.job)?;
         record.job.lifecycle = self.queue.lifecycle(lease.job)?.clone();
-        Some(Leased { lease, job: record.job.clone(), payload: record.payload.clone() })
+        let (job, payload) = (record.job.clone(), record.payload.clone());
+        Some(Leased { lease, job, payload, checkpoint: record.checkpoint.clone() })
+    }
+
+    fn keep(&mut self, id: JobId, told: Told) {
+        if let Some(record) = self.records.get_mut(&id) {
+            record.job.progress = told.progress.or(record.job.progress.take());
+            record.checkpoint = told.checkpoint.or(record.checkpoint.take());
+        }
     }
 
     fn record(&mut self, id: JobId, lifecycle: Lifecycle, attempt: Option<AttemptRecord>) {
         if let Some(record) = self.records.get_mut(&id) {
+            if lifecycle.state.is_finalized() {
+                record.checkpoint = None;
+            }
             record.job.lifecycle = lifecycle;
             record.job.attempts.extend(attempt);
             let over = record.job.attempts.len().saturating_sub(MAX_RECORDS);
@@ -127,6 +142,7 @@ impl JobStore for MemoryStore {
             return Ok(Finished::LeaseLost);
         };
         let state = lifecycle.state;
+        jobs.keep(finish.lease.job, finish.told);
         jobs.record(finish.lease.job, lifecycle, Some(finish.record));
         if state == JobState::Completed
             && let (Some(output), Some(record)) =
@@ -168,7 +184,7 @@ impl JobStore for MemoryStore {
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
         record.job.lifecycle.redrive(now);
-        (record.job.output, record.output) = (None, None);
+        (record.job.output, record.output, record.job.progress) = (None, None, None);
         let entry = Entry::new(&record.job.spec, record.job.lifecycle.clone(), permit);
         jobs.queue.insert(id, entry, now);
         Ok(Some(Redriven::Due))
@@ -193,6 +209,14 @@ impl JobStore for MemoryStore {
 
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
         Ok(self.lock().records.get(&id).and_then(|record| record.output.clone()))
+    }
+
+    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
+        let mut jobs = self.lock();
+        if jobs.queue.holds(&lease) {
+            jobs.keep(lease.job, told);
+        }
+        Ok(())
     }
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {

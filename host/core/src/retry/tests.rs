@@ -16,6 +16,7 @@ fn spec(max_attempts: u16) -> JobSpec {
         max_attempts,
         limits: Limits::DEFAULT,
         retry: RetryPolicy::default(),
+        entrypoint: None,
         args: vec![],
         env: std::collections::BTreeMap::new(),
         tags: vec![],

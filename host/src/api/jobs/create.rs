@@ -97,6 +97,7 @@ impl App {
             lifecycle: Lifecycle::new(job.scheduled_at),
             attempts: vec![],
             output: None,
+            progress: None,
         };
         serde_json::to_vec(&JobView::new(&job, None, now)).map_err(ApiError::internal)
     }

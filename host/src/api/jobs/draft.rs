@@ -144,6 +144,7 @@ impl Draft {
             max_attempts: options.max_attempts,
             limits,
             retry: found.settings.retry_on.unwrap_or_default(),
+            entrypoint: None,
             args: options.args,
             env: options.env,
             tags: options.tags,

@@ -8,6 +8,7 @@ use jobwright_core::job::{Job, JobId, Priority, QueueName};
 use jobwright_core::lifecycle::Phase;
 use jobwright_core::limits::Limits;
 use jobwright_core::plugin::Digest;
+use jobwright_core::report::Progress;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -39,6 +40,7 @@ pub(super) struct JobView<'a> {
     output_bytes: Option<u64>,
     output_url: Option<String>,
     logs_url: String,
+    progress: Option<&'a Progress>,
     attempts: &'a [AttemptRecord],
 }
 
@@ -71,6 +73,7 @@ impl<'a> JobView<'a> {
             output_bytes: stored.map(|stored| stored.bytes),
             output_url: stored.map(|_| format!("{}/output", url(job.id))),
             logs_url: format!("{}/logs", url(job.id)),
+            progress: job.progress.as_ref(),
             attempts: &job.attempts,
         }
     }

@@ -11,6 +11,7 @@ use jobwright_core::job::{JobId, NewJob, QueueName};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::outcome::{Outcome, Usage};
 use jobwright_core::queue::{Entry, Queue, QueueCounts};
+use jobwright_core::report::Told;
 use jobwright_core::store::{
     Claim, Claimed, Enqueued, Finish, Finished, Leased, Redriven, Renewal, Retention,
 };
@@ -143,8 +144,14 @@ impl Ledger {
         {
             table::insert_output(&self.db, id, output)?;
         }
+        table::keep_told(&self.db, id, &end.told)?;
         table::transition(&self.db, id, &lifecycle, Some(&end.record))?;
         Ok(Finished::Recorded(lifecycle.state))
+    }
+
+    /// See [`JobStore::save_told`](jobwright_core::JobStore::save_told).
+    pub(super) fn save_told(&mut self, lease: &Lease, told: &Told) -> rusqlite::Result<()> {
+        if self.queue.holds(lease) { table::keep_told(&self.db, lease.job, told) } else { Ok(()) }
     }
 
     /// See [`JobStore::request_cancel`](jobwright_core::JobStore::request_cancel).

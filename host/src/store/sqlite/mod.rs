@@ -30,6 +30,7 @@ use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
 use jobwright_core::queue::QueueCounts;
+use jobwright_core::report::Told;
 use jobwright_core::store::{
     AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
     Redriven, Renewal, Retention, StoreError,
@@ -146,7 +147,8 @@ impl JobStore for SqliteStore {
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
-        let bytes = finish.output.as_ref().map_or(0, |output| output.bytes.len());
+        let output = finish.output.as_ref().map_or(0, |output| output.bytes.len());
+        let bytes = output + finish.told.checkpoint.as_ref().map_or(0, |state| state.len());
         self.writer.submit(Effect::Synced, bytes, move |ledger| ledger.finish(&finish, now)).await
     }
 
@@ -177,6 +179,13 @@ impl JobStore for SqliteStore {
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
         self.logs.save(id, attempt, log).await
+    }
+
+    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
+        // A power loss may cost what was saved last, never all of it: a commit is whole.
+        let bytes = told.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len());
+        let step = move |ledger: &mut Ledger| ledger.save_told(&lease, &told);
+        self.writer.submit(Effect::Unsynced, bytes, step).await
     }
 
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {

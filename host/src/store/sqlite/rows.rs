@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 /// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them.
 pub(super) const COLUMNS: &str = "id, spec, created_at, attempts, output_type, output_bytes, \
      state, attempt, failures, lost, refused, scheduled_at, attempted_at, finalized_at, \
-     cancel_requested_at, payload_bytes";
+     cancel_requested_at, progress, payload_bytes";
 
 /// Where [`COLUMNS`] end.
-pub(super) const WIDTH: usize = 16;
+pub(super) const WIDTH: usize = 17;
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -28,6 +28,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
             .zip(output_bytes)
             .map(|(content_type, bytes)| Stored { content_type, bytes: bytes.unsigned_abs() }),
         lifecycle: lifecycle(row)?,
+        progress: row.get::<_, Option<String>>(15)?.map(|_| json(row, 15)).transpose()?,
     })
 }
 

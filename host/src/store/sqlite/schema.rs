@@ -5,8 +5,12 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use rusqlite::{Connection, OpenFlags};
 
-/// The version of the tables below; a database with a higher one was written by a newer Jobwright.
-const VERSION: i64 = 1;
+/// The tables of `jobs.db`, in the steps in which they came to be: a database of version N has had the
+/// first N of them, and one with a higher version was written by a newer Jobwright.
+const JOBS: &[&str] = &[TABLES, REPORTS];
+
+/// As [`JOBS`], for `logs.db`.
+const LOGS: &[&str] = &[LOG_TABLES];
 
 /// `job` is hot: only unfinished jobs, nothing large. A finalized job's row moves to `history`.
 /// Times are microseconds since 1970; states are the numbers of `rows::state`.
@@ -63,7 +67,13 @@ CREATE INDEX idempotency_by_end ON idempotency (expires_at);
 CREATE TABLE paused (queue TEXT PRIMARY KEY);
 ";
 
-/// The tables of `logs.db`.
+/// What attempts tell of themselves.
+const REPORTS: &str = "
+ALTER TABLE job ADD COLUMN progress TEXT;
+ALTER TABLE history ADD COLUMN progress TEXT;
+CREATE TABLE checkpoint (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+";
+
 const LOG_TABLES: &str = "
 CREATE TABLE log (
     job BLOB NOT NULL,
@@ -77,29 +87,30 @@ CREATE TABLE log (
 
 /// Opens `jobs.db` for the writer, making its tables if it is new.
 pub(super) fn open_jobs(path: &Path) -> anyhow::Result<Connection> {
-    open(path, TABLES)
+    open(path, JOBS)
 }
 
 /// Opens `logs.db` for its writer, making its table if it is new.
 pub(super) fn open_logs(path: &Path) -> anyhow::Result<Connection> {
-    open(path, LOG_TABLES)
+    open(path, LOGS)
 }
 
-fn open(path: &Path, tables: &str) -> anyhow::Result<Connection> {
+fn open(path: &Path, steps: &[&str]) -> anyhow::Result<Connection> {
     let failed = || format!("cannot open the job store {}", path.display());
     let connection = Connection::open(path).with_context(failed)?;
-    prepare(&connection, tables).with_context(failed)?;
+    prepare(&connection, steps).with_context(failed)?;
     Ok(connection)
 }
 
-fn prepare(connection: &Connection, tables: &str) -> anyhow::Result<()> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > VERSION {
+fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = steps.len();
+    let Some(missing) = steps.get(found as usize..) else {
         bail!(
             "it was written by a newer version of jobwright (schema {found}; this one knows up to \
-             {VERSION}): use that version, or another data directory"
+             {known}): use that version, or another data directory"
         );
-    }
+    };
     // One more than the writer's own statements; all of them stay prepared.
     connection.set_prepared_statement_cache_capacity(64);
     let mode: String =
@@ -114,9 +125,10 @@ fn prepare(connection: &Connection, tables: &str) -> anyhow::Result<()> {
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 8000;
          PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
     )?;
-    if found == 0 {
+    if !missing.is_empty() {
+        let missing = missing.concat();
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {tables} PRAGMA user_version = {VERSION}; COMMIT;"
+            "BEGIN IMMEDIATE; {missing} PRAGMA user_version = {known}; COMMIT;"
         ))?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, QueueName};
 use jobwright_core::lifecycle::{JobState, Lifecycle};
 use jobwright_core::outcome::Output;
+use jobwright_core::report::Told;
 use jobwright_core::store::{Enqueued, Leased, Retention};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -103,9 +104,17 @@ pub(super) fn leased(db: &Connection, lease: Lease) -> rusqlite::Result<Leased> 
     let read = |row: &Row<'_>| {
         let bytes: Vec<u8> = row.get(rows::WIDTH + 1)?;
         let payload = Payload { content_type: row.get(rows::WIDTH)?, bytes: bytes.into() };
-        Ok(Leased { lease, job: rows::job(row)?, payload })
+        Ok(Leased { lease, job: rows::job(row)?, payload, checkpoint: None })
     };
-    db.prepare_cached(&sql)?.query_row([lease.job.as_bytes()], read)
+    let mut leased = db.prepare_cached(&sql)?.query_row([lease.job.as_bytes()], read)?;
+    // Most jobs are tried once, and the first attempt finds none.
+    if lease.attempt > 1 {
+        let sql = "SELECT bytes FROM checkpoint JOIN job USING (seq) WHERE id = ?1";
+        let read = |row: &Row<'_>| row.get::<_, Vec<u8>>(0);
+        let found = db.prepare_cached(sql)?.query_row([lease.job.as_bytes()], read).optional()?;
+        leased.checkpoint = found.map(Into::into);
+    }
+    Ok(leased)
 }
 
 /// Writes where an unfinished job stands.
@@ -147,9 +156,24 @@ pub(super) fn transition(
     }
     update(db, id, now)?;
     if now.state.is_finalized() {
+        let sql = "DELETE FROM checkpoint WHERE seq = (SELECT seq FROM job WHERE id = ?1)";
+        db.prepare_cached(sql)?.execute([id.as_bytes()])?;
         let sql = "INSERT INTO history SELECT * FROM job WHERE id = ?1";
         db.prepare_cached(sql)?.execute([id.as_bytes()])?;
         db.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Keeps what an attempt at an unfinished job told.
+pub(super) fn keep_told(db: &Connection, id: JobId, told: &Told) -> rusqlite::Result<()> {
+    if let Some(progress) = &told.progress {
+        let sql = "UPDATE job SET progress = ?2 WHERE id = ?1";
+        db.prepare_cached(sql)?.execute(params![id.as_bytes(), to_json(progress)?])?;
+    }
+    if let Some(state) = &told.checkpoint {
+        let sql = "INSERT OR REPLACE INTO checkpoint SELECT seq, ?2 FROM job WHERE id = ?1";
+        db.prepare_cached(sql)?.execute(params![id.as_bytes(), &state[..]])?;
     }
     Ok(())
 }
@@ -182,7 +206,8 @@ pub(super) fn revive(
     db.prepare_cached("DELETE FROM output WHERE seq = ?1")?.execute([old])?;
     for sql in [
         "UPDATE payload SET seq = ?2 WHERE seq = ?1",
-        "UPDATE history SET seq = ?2, output_type = NULL, output_bytes = NULL WHERE seq = ?1",
+        "UPDATE history SET seq = ?2, output_type = NULL, output_bytes = NULL, progress = NULL
+         WHERE seq = ?1",
     ] {
         db.prepare_cached(sql)?.execute([old, seq])?;
     }

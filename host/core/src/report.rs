@@ -1,0 +1,172 @@
+//! What a running guest tells of itself, beside its output and its log: how far it has come, and
+//! the checkpoint from which another attempt can go on.
+//!
+//! Guests may tell as often as they like: the latest is kept, and stored now and then.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::outcome::cut;
+
+/// The longest progress message that is kept, in bytes: a line or two.
+pub const MAX_PROGRESS_BYTES: usize = 512;
+
+/// How far a job has come.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// From 0 to 1; none if it cannot be known.
+    pub fraction: Option<f64>,
+    /// What it is about to do, in the guest's words.
+    pub message: String,
+}
+
+impl Progress {
+    /// Progress within its bounds: a fraction that is no number is none, a long message is cut.
+    #[must_use]
+    pub fn new(fraction: Option<f64>, message: &str) -> Self {
+        let fraction = fraction.filter(|f| !f.is_nan()).map(|f| f.clamp(0.0, 1.0));
+        Self { fraction, message: cut(message.to_owned(), MAX_PROGRESS_BYTES) }
+    }
+}
+
+/// What was told, to be stored; what is absent has not changed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Told {
+    /// How far it has come.
+    pub progress: Option<Progress>,
+    /// The checkpoint.
+    pub checkpoint: Option<Bytes>,
+}
+
+impl Told {
+    /// Whether nothing was told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A checkpoint that is longer than its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a checkpoint of {length} bytes exceeds the limit of {most} bytes")]
+pub struct TooLarge {
+    /// How long it is.
+    pub length: u64,
+    /// The limit, `checkpoint_bytes`.
+    pub most: u64,
+}
+
+/// Takes what one attempt tells. Written by the guest's thread, read by others meanwhile.
+#[derive(Debug)]
+pub struct Report {
+    most: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What an earlier attempt saved.
+    found: Option<Bytes>,
+    /// What this attempt told last.
+    told: Told,
+    /// What of it is not stored yet.
+    unsaved: Told,
+}
+
+impl Report {
+    /// The report of an attempt that goes on from `checkpoint`, and may save `most` bytes.
+    #[must_use]
+    pub fn new(checkpoint: Option<Bytes>, most: u64) -> Self {
+        let state = State { found: checkpoint, ..State::default() };
+        Self { most, state: Mutex::new(state) }
+    }
+
+    /// Tells how far the job has come.
+    pub fn progress(&self, progress: Progress) {
+        let mut state = self.lock();
+        state.told.progress = Some(progress.clone());
+        state.unsaved.progress = Some(progress);
+    }
+
+    /// Replaces the checkpoint.
+    ///
+    /// # Errors
+    /// [`TooLarge`], and the checkpoint is the one it was.
+    pub fn save(&self, checkpoint: Bytes) -> Result<(), TooLarge> {
+        let length = checkpoint.len() as u64;
+        if length > self.most {
+            return Err(TooLarge { length, most: self.most });
+        }
+        let mut state = self.lock();
+        state.told.checkpoint = Some(checkpoint.clone());
+        state.unsaved.checkpoint = Some(checkpoint);
+        Ok(())
+    }
+
+    /// The checkpoint that was saved last, by this attempt or an earlier one.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Bytes> {
+        let state = self.lock();
+        state.told.checkpoint.as_ref().or(state.found.as_ref()).cloned()
+    }
+
+    /// What was told since the last call, for who stores it.
+    #[must_use]
+    pub fn take_unsaved(&self) -> Told {
+        std::mem::take(&mut self.lock().unsaved)
+    }
+
+    /// All that this attempt told.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        self.lock().told.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change leaves it consistent, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    #[test]
+    fn an_attempt_goes_on_from_what_an_earlier_one_saved_until_it_saves_itself() {
+        let report = Report::new(Some(bytes("at 7")), 10);
+        assert_eq!(report.checkpoint(), Some(bytes("at 7")));
+        assert!(report.take_unsaved().is_empty(), "that is stored already");
+        report.save(bytes("at 8")).unwrap();
+        assert_eq!(report.checkpoint(), Some(bytes("at 8")));
+        assert_eq!(report.take_unsaved().checkpoint, Some(bytes("at 8")));
+        assert!(report.take_unsaved().is_empty());
+        assert_eq!(report.told().checkpoint, Some(bytes("at 8")));
+    }
+
+    #[test]
+    fn a_checkpoint_over_its_limit_changes_nothing() {
+        let report = Report::new(None, 3);
+        report.save(bytes("abc")).unwrap();
+        assert_eq!(report.save(bytes("abcd")), Err(TooLarge { length: 4, most: 3 }));
+        assert_eq!(report.checkpoint(), Some(bytes("abc")));
+    }
+
+    #[test]
+    fn progress_is_brought_into_its_bounds() {
+        let long = "é".repeat(MAX_PROGRESS_BYTES);
+        for (told, kept) in [(-1.0, Some(0.0)), (0.25, Some(0.25)), (9.0, Some(1.0))] {
+            assert_eq!(Progress::new(Some(told), "").fraction, kept);
+        }
+        assert_eq!(Progress::new(Some(f64::NAN), "").fraction, None);
+        let cut = Progress::new(None, &long).message;
+        assert!(cut.len() <= MAX_PROGRESS_BYTES + '…'.len_utf8() && cut.ends_with('…'));
+    }
+}

@@ -1,0 +1,107 @@
+//! What attempts tell while they run: progress, and checkpoints for the attempts after them.
+
+use jobwright_core::job::JobId;
+use jobwright_core::report::Told;
+use jobwright_core::retry::Verdict;
+use jobwright_core::store::{Finish, Finished};
+
+use super::drafts::{at, ending, job, told};
+use super::fixture::Fixture;
+use super::laws;
+
+laws![
+    progress_is_kept_until_more_is_told,
+    progress_survives_the_end_and_goes_with_a_redrive,
+    what_is_not_told_stays_as_it_was,
+    a_checkpoint_is_given_to_the_next_attempt,
+    a_checkpoint_survives_a_lost_attempt,
+    a_checkpoint_goes_when_its_job_is_finalized,
+    who_has_lost_the_lease_tells_nothing_any_more,
+];
+
+async fn progress_is_kept_until_more_is_told(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    assert_eq!(store.job(id).await?.progress, None);
+    let leased = store.claim_one(at(0)).await?;
+    for n in [7, 8] {
+        store.save_told(leased.lease, told(n)).await?;
+        assert_eq!(store.job(id).await?.progress, told(n).progress);
+    }
+    Ok(())
+}
+
+async fn progress_survives_the_end_and_goes_with_a_redrive(store: Fixture) -> anyhow::Result<()> {
+    let id = store.finished(Verdict::Discard, at(0)).await?;
+    assert_eq!(store.job(id).await?.progress, told(1).progress);
+    store.redrive(id, at(1)).await?;
+    assert_eq!(store.job(id).await?.progress, None);
+    Ok(())
+}
+
+async fn what_is_not_told_stays_as_it_was(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    let leased = store.claim_one(at(0)).await?;
+    store.save_told(leased.lease, told(7)).await?;
+    store.save_told(leased.lease, Told { checkpoint: None, ..told(8) }).await?;
+    store.save_told(leased.lease, Told { progress: None, ..told(9) }).await?;
+    let silent = ending(&leased, Verdict::Retry { at: at(1) }, at(1));
+    store.finish(Finish { told: Told::default(), ..silent }, at(1)).await?;
+    assert_eq!(store.job(id).await?.progress, told(8).progress);
+    assert_eq!(store.claim_one(at(1)).await?.checkpoint, told(9).checkpoint);
+    Ok(())
+}
+
+async fn a_checkpoint_is_given_to_the_next_attempt(store: Fixture) -> anyhow::Result<()> {
+    store.accept(job(), at(0)).await?;
+    let first = store.claim_one(at(0)).await?;
+    assert_eq!(first.checkpoint, None);
+    store.finish_with(&first, Verdict::Retry { at: at(1) }, at(1)).await?;
+    let second = store.claim_one(at(1)).await?;
+    assert_eq!(second.checkpoint, told(1).checkpoint);
+    store.finish_with(&second, Verdict::Release { at: at(2), refused: false }, at(2)).await?;
+    assert_eq!(store.claim_one(at(2)).await?.checkpoint, told(2).checkpoint);
+    Ok(())
+}
+
+async fn a_checkpoint_survives_a_lost_attempt(store: Fixture) -> anyhow::Result<()> {
+    store.accept(job(), at(0)).await?;
+    let leased = store.claim_one(at(0)).await?;
+    store.save_told(leased.lease, told(7)).await?;
+    store.reclaim_expired(at(30), 9).await?;
+    assert_eq!(store.claim_one(at(30)).await?.checkpoint, told(7).checkpoint);
+    Ok(())
+}
+
+/// What its next attempt is given, after it was made due again.
+async fn checkpoint_after_redrive(store: &Fixture, id: JobId) -> anyhow::Result<bool> {
+    store.redrive(id, at(50)).await?;
+    let leased = store.claim_one(at(50)).await?;
+    assert!((leased.job.id, leased.lease.attempt) > (id, 1));
+    Ok(leased.checkpoint.is_some())
+}
+
+async fn a_checkpoint_goes_when_its_job_is_finalized(store: Fixture) -> anyhow::Result<()> {
+    for verdict in [Verdict::Complete, Verdict::Discard, Verdict::Cancel] {
+        let id = store.finished(verdict, at(0)).await?;
+        assert!(!checkpoint_after_redrive(&store, id).await?, "{verdict:?}");
+    }
+    let id = store.accept(job(), at(60)).await?;
+    let leased = store.claim_one(at(60)).await?;
+    store.finish_with(&leased, Verdict::Retry { at: at(99) }, at(60)).await?;
+    store.request_cancel(id, at(61)).await?;
+    assert!(!checkpoint_after_redrive(&store, id).await?, "cancelled while it waited");
+    Ok(())
+}
+
+async fn who_has_lost_the_lease_tells_nothing_any_more(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    let stalled = store.claim_one(at(0)).await?;
+    store.reclaim_expired(at(30), 9).await?;
+    store.save_told(stalled.lease, told(7)).await?;
+    let second = store.claim_one(at(30)).await?;
+    assert_eq!((second.checkpoint, &store.job(id).await?.progress), (None, &None));
+    store.save_told(stalled.lease, told(8)).await?;
+    let late = store.finish_with(&stalled, Verdict::Complete, at(31)).await?;
+    assert_eq!((late, store.job(id).await?.progress), (Finished::LeaseLost, None));
+    Ok(())
+}
