@@ -88,11 +88,11 @@ async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow:
       {
         "error": {
           "code": "invalid_fields",
-          "detail": "priority: priority 9 is not one of 1 (first) to 4 (last); colour: is not a field of a job",
+          "detail": "priority: `9` is not one of 1 (first) to 4 (last); colour: is not a field of a job",
           "errors": [
             {
               "field": "priority",
-              "message": "priority 9 is not one of 1 (first) to 4 (last)"
+              "message": "`9` is not one of 1 (first) to 4 (last)"
             },
             {
               "field": "colour",
@@ -118,7 +118,7 @@ async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow:
       {
         "error": {
           "code": "invalid_json",
-          "detail": "the body: invalid type: sequence, expected a job as a JSON object at line 1 column 0",
+          "detail": "the body is not a JSON object",
           "status": 400,
           "title": "Bad Request",
           "type": "about:blank"

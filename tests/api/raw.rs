@@ -76,7 +76,7 @@ async fn what_is_wrong_in_the_query_is_named() -> anyhow::Result<()> {
         ("plugin=p&plugin=q", &["plugin"]),
         ("plugin=p&limits.fuel=1&limits.fuel=2", &["limits.fuel"]),
         ("plugin=p&env.A=1&env.A=2", &["env.A"]),
-        ("plugin=p&limits.fule=1", &["limits"]),
+        ("plugin=p&limits.fule=1&limits.fuel=x", &["limits.fuel", "limits.fule"]),
         ("plugin=p&limits=1", &["limits"]),
         ("plugin=p&payload=1", &["payload"]),
         ("plugin=p&args=x", &["args"]),

@@ -11,6 +11,7 @@ use super::{Answer, Stage, get, post};
 pub fn trials() -> Vec<Trial> {
     tests![
         several_invalid_fields_are_all_named,
+        every_invalid_limit_is_named_in_words_for_people,
         every_field_has_its_bounds,
         a_field_that_stands_there_twice_is_refused,
         two_payloads_exclude_each_other,
@@ -29,7 +30,7 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
     assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(422)?, @r#"
     {
       "code": "invalid_fields",
-      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: invalid type: string \"soon\", expected u64; max_attempts: 26 is not one of 1 to 25; limits.memory_bytes: memory limit 2 GiB exceeds the operator's maximum 1 GiB; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: priority 5 is not one of 1 (first) to 4 (last); colour: is not a field of a job",
+      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: `\"soon\"` is not a whole number of milliseconds; max_attempts: `26` is not one of 1 to 25; limits.memory_bytes: memory limit 2 GiB exceeds the operator's maximum 1 GiB; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: `5` is not one of 1 (first) to 4 (last); colour: is not a field of a job",
       "errors": [
         {
           "field": "plugin",
@@ -37,11 +38,11 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
         },
         {
           "field": "delay_ms",
-          "message": "invalid type: string \"soon\", expected u64"
+          "message": "`\"soon\"` is not a whole number of milliseconds"
         },
         {
           "field": "max_attempts",
-          "message": "26 is not one of 1 to 25"
+          "message": "`26` is not one of 1 to 25"
         },
         {
           "field": "limits.memory_bytes",
@@ -53,7 +54,7 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
         },
         {
           "field": "priority",
-          "message": "priority 5 is not one of 1 (first) to 4 (last)"
+          "message": "`5` is not one of 1 (first) to 4 (last)"
         },
         {
           "field": "colour",
@@ -62,6 +63,55 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
       ]
     }
     "#);
+    Ok(())
+}
+
+async fn every_invalid_limit_is_named_in_words_for_people() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let limits = json!({
+        "fuel": "much", "timeout_ms": "5s", "memory_bytes": -1, "output_bytes": 1.5,
+        "log_bytes": [1], "tables": true, "resources": {}, "fule": 1,
+    });
+    let body = json!({ "plugin": "p", "limits": limits });
+    let problem = post(&host, "/v1/jobs", body).await?.problem(422)?;
+    assert_json_snapshot!(problem["errors"], @r#"
+    [
+      {
+        "field": "limits.fuel",
+        "message": "`\"much\"` is not a whole number or \"unlimited\""
+      },
+      {
+        "field": "limits.timeout_ms",
+        "message": "`\"5s\"` is not a whole number of milliseconds"
+      },
+      {
+        "field": "limits.memory_bytes",
+        "message": "`-1` is not a whole number of bytes"
+      },
+      {
+        "field": "limits.output_bytes",
+        "message": "`1.5` is not a whole number of bytes"
+      },
+      {
+        "field": "limits.log_bytes",
+        "message": "`[1]` is not a whole number of bytes"
+      },
+      {
+        "field": "limits.tables",
+        "message": "`true` is not a whole number of elements"
+      },
+      {
+        "field": "limits.resources",
+        "message": "`{}` is not a whole number of handles"
+      },
+      {
+        "field": "limits.fule",
+        "message": "is not a limit"
+      }
+    ]
+    "#);
+    let settings = super::patch(&host, "/v1/plugins/p", json!({ "limits": limits })).await?;
+    assert_eq!(settings.problem(422)?["errors"], problem["errors"], "settings are told the same");
     Ok(())
 }
 
@@ -95,7 +145,9 @@ async fn every_field_has_its_bounds() -> anyhow::Result<()> {
         ("args", json!(["x".repeat(16 << 10), "y"])),
         ("args", json!(["nul\0"])),
         ("env", json!([])),
-        ("env", json!({ "N": 5 })),
+        ("env.N", json!({ "N": 5 })),
+        ("env.N", json!({ "N": null })),
+        ("env.N", json!({ "N": "nul\0" })),
         ("env.1N", json!({ "1N": "" })),
         ("env.", json!({ "": "" })),
         ("env.A=B", json!({ "A=B": "" })),
@@ -104,7 +156,7 @@ async fn every_field_has_its_bounds() -> anyhow::Result<()> {
         ("tags", json!(many)),
         ("deterministic", json!("yes")),
         ("limits", json!(5)),
-        ("limits", json!({ "fule": 5 })),
+        ("limits.fule", json!({ "fule": 5 })),
         ("limits.timeout_ms", json!({ "timeout_ms": 0 })),
         ("content_type", json!("text")),
         ("content_type", json!("text/plain\nx: y")),
@@ -127,7 +179,8 @@ async fn a_field_that_stands_there_twice_is_refused() -> anyhow::Result<()> {
     for (field, body) in [
         ("plugin", r#"{"plugin":"p","plugin":"p"}"#),
         ("payload", r#"{"plugin":"p","payload":1,"payload":2}"#),
-        ("limits", r#"{"plugin":"p","limits":{"fuel":1,"fuel":2}}"#),
+        ("limits.fuel", r#"{"plugin":"p","limits":{"fuel":1,"fuel":2}}"#),
+        ("env.A", r#"{"plugin":"p","env":{"A":"1","A":"1"}}"#),
     ] {
         assert_eq!(fields(&post(&host, "/v1/jobs", body).await?)?, [field]);
     }

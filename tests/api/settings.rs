@@ -113,6 +113,14 @@ async fn settings_that_cannot_be_are_refused_all_at_once() -> anyhow::Result<()>
         let answer = patch(&host, "/v1/plugins/p", wrong.to_string()).await?;
         assert_eq!(answer.code(422)?, "invalid_fields", "{wrong}");
     }
+    for (field, twice) in [
+        ("output_type", r#"{"output_type":"text/csv","output_type":"text/csv"}"#),
+        ("limits.fuel", r#"{"limits":{"fuel":1,"fuel":1}}"#),
+    ] {
+        let problem = patch(&host, "/v1/plugins/p", twice).await?.problem(422)?;
+        let errors = json!([{ "field": field, "message": "is there twice" }]);
+        assert_eq!(problem["errors"], errors);
+    }
     let untouched = get(&host, "/v1/plugins/p").await?.ok(200)?;
     assert_eq!(untouched["settings"], json!({ "limits": {} }));
     Ok(())

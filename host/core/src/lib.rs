@@ -8,6 +8,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`job`] | a job, its identity, its specification and payload |
+//! | [`command`] | what a command may be started with |
 //! | [`lifecycle`] | the states of a job and every transition between them |
 //! | [`attempt`] | one try: the lease, what the runtime is given, what is recorded |
 //! | [`outcome`] | how an attempt ended, and the usage receipt it leaves |
@@ -23,6 +24,7 @@
 pub mod attempt;
 pub mod capacity;
 pub mod clock;
+pub mod command;
 pub mod job;
 pub mod lifecycle;
 pub mod limits;

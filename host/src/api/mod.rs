@@ -6,14 +6,17 @@ pub(crate) mod body;
 pub mod browser;
 mod content;
 pub(crate) mod error;
+mod fields;
 mod health;
 mod jobs;
 mod layers;
+mod limits;
 mod linger;
 mod path;
 mod plugins;
 mod queues;
 pub mod server;
+mod settings;
 mod stall;
 mod wait;
 
@@ -130,7 +133,7 @@ pub fn router(app: App) -> Router {
             "/plugins/{name}",
             get(plugins::show)
                 .put(plugins::upload)
-                .patch(plugins::configure)
+                .patch(settings::configure)
                 .delete(plugins::remove),
         )
         .route(

@@ -1,4 +1,4 @@
-//! Plugins: uploaded, shown, set up and removed.
+//! Plugins: uploaded, shown and removed.
 
 use axum::Json;
 use axum::body::Body;
@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::plugin::{
-    Digest, Plugin, PluginName, PluginRef, PluginSettings, PluginVersion, Selector, Version,
+    Digest, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
 };
 use jobwright_core::registry::{NotFound, Published, Upload};
 use jobwright_core::store::{JobFilter, Page};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::Received;
-use super::error::{ApiError, FieldError};
+use super::error::ApiError;
 use super::jobs::query;
 use super::path::Path;
 use super::{App, content};
@@ -129,70 +129,6 @@ pub(super) async fn wasm(
     Ok(content::serve(bytes, "application/wasm", &format!("{name}-{}.wasm", version.version)))
 }
 
-/// Changes the settings that are given (RFC 7396: `null` unsets).
-pub(super) async fn configure(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Value>, ApiError> {
-    let name = parse_name(&name)?;
-    let body = app.gates.bodies.read("settings", &headers, body, 64 << 10).await?.bytes;
-    // From what they are until they are changed, nobody else may change them.
-    let _alone = app.gates.removal.write().await;
-    let plugin = app.registry.get(&name).ok_or_else(|| NotFound::Plugin(name.clone()))?;
-    let settings = merged(&plugin.settings, &body)?;
-    let mut errors: Vec<FieldError> = app
-        .settings
-        .limits
-        .faults(&settings.limits)
-        .into_iter()
-        .map(|fault| FieldError::new(format!("limits.{}", fault.field), fault.message))
-        .collect();
-    if let Some(pinned) = &settings.default_version
-        && plugin.select(&Selector::Exact(pinned.clone())).is_none()
-    {
-        errors
-            .push(FieldError::new("default_version", format!("{name}@{pinned} is not installed")));
-    }
-    if settings.output_type.as_ref().is_some_and(|kind| !content::is_media_type(kind)) {
-        errors.push(FieldError::new("output_type", "is not a media type such as text/plain"));
-    }
-    if !errors.is_empty() {
-        return Err(ApiError::invalid(errors));
-    }
-    let changed = app.registry.configure(&name, settings).await?.ok_or(NotFound::Plugin(name))?;
-    Ok(Json(plugin_view(&changed)))
-}
-
-fn merged(settings: &PluginSettings, patch: &[u8]) -> Result<PluginSettings, ApiError> {
-    let invalid = |error: serde_json::Error| {
-        ApiError::bad_request("invalid_json", format!("the settings: {error}"))
-    };
-    let Value::Object(patch) = serde_json::from_slice(patch).map_err(invalid)? else {
-        return Err(ApiError::bad_request("invalid_json", "the settings: not an object"));
-    };
-    let mut merged = serde_json::to_value(settings).map_err(invalid)?;
-    merge(&mut merged, Value::Object(patch));
-    serde_json::from_value(merged)
-        .map_err(|error| ApiError::invalid(vec![FieldError::new("settings", error)]))
-}
-
-fn merge(target: &mut Value, patch: Value) {
-    match (target, patch) {
-        (Value::Object(target), Value::Object(patch)) => {
-            for (name, value) in patch {
-                if value.is_null() {
-                    target.remove(&name);
-                } else {
-                    merge(target.entry(name).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (target, value) => *target = value,
-    }
-}
-
 pub(super) async fn remove(
     State(app): State<App>,
     Path(name): Path<String>,
@@ -257,7 +193,7 @@ impl App {
     }
 }
 
-fn plugin_view(plugin: &Plugin) -> Value {
+pub(super) fn plugin_view(plugin: &Plugin) -> Value {
     let default = plugin.select(&Selector::Default).map(|v| v.version.to_string());
     let versions: Vec<Value> =
         plugin.versions.iter().map(|version| version_view(&plugin.name, version)).collect();
@@ -282,7 +218,7 @@ fn version_view(name: &PluginName, version: &PluginVersion) -> Value {
     })
 }
 
-fn parse_name(text: &str) -> Result<PluginName, ApiError> {
+pub(super) fn parse_name(text: &str) -> Result<PluginName, ApiError> {
     text.parse().map_err(|error| ApiError::bad_request("invalid_name", error))
 }
 

@@ -10,10 +10,10 @@ use jobwright_core::store::Enqueued;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::create::utf8;
 use super::draft::Draft;
 use crate::api::App;
 use crate::api::error::ApiError;
+use crate::api::fields::utf8;
 
 /// Jobs in one batch: one commit's worth.
 const MAX_JOBS: usize = 1000;
@@ -31,7 +31,7 @@ pub(in crate::api) async fn create_batch(
         return Err(ApiError::bad_request("invalid_idempotency_key", detail));
     }
     let body = app.gates.bodies.read("batch", &headers, body, MAX_BYTES).await?;
-    let texts = split(utf8(&body.bytes)?)?;
+    let texts = split(utf8(&body.bytes, "batch")?)?;
     if texts.len() > MAX_JOBS {
         let detail = format!("the batch has {} jobs, more than {MAX_JOBS}", texts.len());
         return Err(ApiError::bad_request("batch_too_long", detail));

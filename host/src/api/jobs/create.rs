@@ -16,6 +16,7 @@ use jobwright_core::store::Enqueued;
 use super::draft::Draft;
 use super::view::{self, JobView};
 use crate::api::error::ApiError;
+use crate::api::fields::utf8;
 use crate::api::{App, wait};
 
 /// How long an `Idempotency-Key` is remembered.
@@ -49,7 +50,7 @@ pub(in crate::api) async fn create(
     let fingerprint = key.is_some().then(|| fingerprint(&uri, &headers, &body));
     let now = app.clock.now();
     let draft = if raw.is_empty() {
-        Draft::of_json(utf8(&body)?, &app.settings, now)?
+        Draft::of_json(utf8(&body, "body")?, &app.settings, now)?
     } else {
         let payload = Payload { content_type: content_type(&headers), bytes: body };
         Draft::of_query(raw, payload, &app.settings, now)?
@@ -184,9 +185,4 @@ fn fingerprint(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Digest {
 
 fn content_type(headers: &HeaderMap) -> Option<String> {
     headers.get(header::CONTENT_TYPE)?.to_str().ok().map(str::to_owned)
-}
-
-pub(super) fn utf8(body: &[u8]) -> Result<&str, ApiError> {
-    std::str::from_utf8(body)
-        .map_err(|error| ApiError::bad_request("invalid_json", format!("the body: {error}")))
 }

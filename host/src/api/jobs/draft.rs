@@ -6,23 +6,20 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::command::Texts;
 use jobwright_core::job::{JobSpec, Payload, Priority, QueueName};
-use jobwright_core::limits::{InvalidLimit, LimitsRequest};
+use jobwright_core::limits::LimitsRequest;
 use jobwright_core::plugin::PluginRef;
 use jobwright_core::registry::Resolved;
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
 
-use super::fields::Fields;
-use crate::api::ApiSettings;
 use crate::api::content::is_media_type;
-use crate::api::error::{ApiError, FieldError};
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+use crate::api::{ApiSettings, limits};
 
-/// The most that arguments, environment and tags may take together, in bytes: they are kept in the
-/// hot table. Long data belongs into the payload.
-const MAX_TEXT_BYTES: usize = 16 << 10;
-
-/// The most arguments, variables, and tags, each.
-const MAX_ITEMS: usize = 64;
+/// What is said of a field that no job has.
+const STRANGER: &str = "is not a field of a job";
 
 /// How far ahead a job may be scheduled.
 const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -55,10 +52,10 @@ impl Draft {
         settings: &ApiSettings,
         now: Timestamp,
     ) -> Result<Self, ApiError> {
-        let mut fields = Fields::of_json(text)?;
+        let mut fields = Fields::of_json(text, "body")?;
         let json = fields.take_raw("payload");
-        let base64 = fields.take::<String>("payload_base64");
-        let content_type = fields.take::<String>("content_type");
+        let base64 = fields.take::<String>("payload_base64", "a text");
+        let content_type = fields.take::<String>("content_type", "a text");
         let payload = match (json, base64) {
             (Some(_), Some(_)) => {
                 let detail = "`payload` and `payload_base64` exclude each other: give one";
@@ -100,21 +97,13 @@ impl Draft {
             return Err(ApiError::too_large("payload", settings.payload_bytes));
         }
         check_content_type(&mut fields, payload.content_type.as_deref());
-        let plugin = fields.take::<String>("plugin");
-        let plugin = match plugin.as_deref().map(str::parse::<PluginRef>) {
-            Some(Ok(plugin)) => Some(plugin),
-            Some(Err(error)) => {
-                fields.wrong("plugin", error);
-                None
-            }
-            None => {
-                fields.missing("plugin", "is missing: name the plugin to run");
-                None
-            }
-        };
+        let plugin = fields.parse("plugin");
+        if plugin.is_none() {
+            fields.missing("plugin", "is missing: name the plugin to run");
+        }
         let scheduled_at = scheduled_at(&mut fields, now);
         let options = Options::take(&mut fields, settings);
-        let errors = fields.into_errors();
+        let errors = fields.into_errors(STRANGER);
         match plugin {
             Some(plugin) if errors.is_empty() => {
                 Ok(Self { plugin, payload, scheduled_at, options })
@@ -134,7 +123,7 @@ impl Draft {
         let limits = settings
             .limits
             .complete(options.limits, found.settings.limits, minimum)
-            .map_err(|faults| ApiError::invalid(faults.iter().map(limit_error).collect()))?;
+            .map_err(|faults| ApiError::invalid(faults.iter().map(limits::error).collect()))?;
         Ok(JobSpec {
             plugin: plugin.name,
             version: found.version.version,
@@ -156,66 +145,49 @@ impl Draft {
 
 impl Options {
     fn take(fields: &mut Fields, settings: &ApiSettings) -> Self {
-        let max_attempts = fields.take("max_attempts").unwrap_or(DEFAULT_MAX_ATTEMPTS);
+        let attempts = format!("one of 1 to {MAX_ATTEMPTS_CAP}");
+        let max_attempts = fields.take("max_attempts", &attempts).unwrap_or(DEFAULT_MAX_ATTEMPTS);
         if !(1..=MAX_ATTEMPTS_CAP).contains(&max_attempts) {
-            let message = format!("{max_attempts} is not one of 1 to {MAX_ATTEMPTS_CAP}");
-            fields.wrong("max_attempts", message);
+            fields.wrong("max_attempts", format!("`{max_attempts}` is not {attempts}"));
         }
-        let limits = fields.take::<LimitsRequest>("limits").unwrap_or_default();
-        for fault in settings.limits.faults(&limits) {
-            let FieldError { field, message } = limit_error(&fault);
-            fields.wrong(field, message);
-        }
+        let mut asked = LimitsRequest::default();
+        limits::take(fields, &mut asked, &settings.limits);
         let options = Self {
-            queue: fields.take("queue").unwrap_or_default(),
-            priority: fields.take("priority").unwrap_or_default(),
+            queue: fields.parse("queue").unwrap_or_default(),
+            priority: fields.take("priority", "one of 1 (first) to 4 (last)").unwrap_or_default(),
             max_attempts,
-            limits,
-            args: fields.take("args").unwrap_or_default(),
-            env: fields.take("env").unwrap_or_default(),
-            tags: fields.take("tags").unwrap_or_default(),
-            deterministic: fields.take("deterministic").unwrap_or_default(),
+            limits: asked,
+            args: fields.take("args", "a list of texts").unwrap_or_default(),
+            env: variables(fields),
+            tags: fields.take("tags", "a list of texts").unwrap_or_default(),
+            deterministic: fields.take("deterministic", "true or false").unwrap_or_default(),
         };
-        options.check_text(fields);
+        let texts = Texts { args: &options.args, env: &options.env, tags: &options.tags };
+        for fault in texts.faults() {
+            fields.wrong(fault.field, fault.message);
+        }
         options
-    }
-
-    fn check_text(&self, fields: &mut Fields) {
-        for (field, count) in
-            [("args", self.args.len()), ("env", self.env.len()), ("tags", self.tags.len())]
-        {
-            if count > MAX_ITEMS {
-                fields.wrong(field, format!("{count} are more than {MAX_ITEMS}, the most taken"));
-            }
-        }
-        let pairs = self.env.iter().flat_map(|(name, value)| [name, value]);
-        let texts = self.args.iter().chain(&self.tags).chain(pairs);
-        let total: usize = texts.clone().map(String::len).sum();
-        if total > MAX_TEXT_BYTES {
-            let message = format!(
-                "args, env and tags take {total} bytes, more than {MAX_TEXT_BYTES}: put long data \
-                 into the payload"
-            );
-            fields.wrong("args", message);
-        }
-        if self.args.iter().chain(self.env.values()).any(|text| text.contains('\0')) {
-            fields.wrong("args", "no argument or variable may contain a NUL");
-        }
-        for name in self.env.keys().take(MAX_ITEMS).filter(|name| !is_variable(name)) {
-            let message = "is not a variable's name: use A-Z, a-z, 0-9 and `_`, no digit first, \
-                           and not `JOBWRIGHT_…`";
-            fields.wrong(format!("env.{}", jobwright_core::name::shorten(name)), message);
-        }
     }
 }
 
-fn limit_error(fault: &InvalidLimit) -> FieldError {
-    FieldError::new(format!("limits.{}", fault.field), &fault.message)
+fn variables(fields: &mut Fields) -> BTreeMap<String, String> {
+    let Some(mut given) = fields.take_object("env").flatten() else { return BTreeMap::new() };
+    let mut variables = BTreeMap::new();
+    for name in given.names() {
+        match given.change::<String>(&name, "a text") {
+            Some(Some(value)) => drop(variables.insert(name, value)),
+            Some(None) => given.wrong(name, "`null` is not a text"),
+            None => {}
+        }
+    }
+    fields.absorb("env", given, STRANGER);
+    variables
 }
 
 fn scheduled_at(fields: &mut Fields, now: Timestamp) -> Timestamp {
-    let delay = fields.take::<u64>("delay_ms").map(Duration::from_millis);
-    let at = fields.take::<Timestamp>("scheduled_at");
+    let delay =
+        fields.take::<u64>("delay_ms", "a whole number of milliseconds").map(Duration::from_millis);
+    let at = fields.take::<Timestamp>("scheduled_at", "a time such as 2026-01-31T09:30:00Z");
     if delay.is_some() && at.is_some() {
         fields.wrong("delay_ms", "excludes `scheduled_at`: give one");
     }
@@ -232,11 +204,4 @@ fn check_content_type(fields: &mut Fields, content_type: Option<&str>) {
     if content_type.is_some_and(|text| !is_media_type(text)) {
         fields.wrong("content_type", "is not a media type such as text/plain");
     }
-}
-
-fn is_variable(name: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    name.bytes().all(plain)
-        && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
-        && !name.starts_with("JOBWRIGHT_")
 }

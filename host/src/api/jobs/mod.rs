@@ -3,7 +3,6 @@
 mod batch;
 mod create;
 mod draft;
-mod fields;
 mod view;
 
 use axum::Json;

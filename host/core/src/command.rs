@@ -1,0 +1,110 @@
+//! What a submitter starts a command with: arguments and variables; and the tags beside them. The
+//! same rules hold wherever they come from.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::name::shorten;
+
+/// The most that arguments, environment and tags may take together, in bytes: they are kept in the
+/// hot table. Long data belongs into the payload.
+const MAX_TEXT_BYTES: usize = 16 << 10;
+
+/// The most arguments, variables, and tags, each.
+const MAX_ITEMS: usize = 64;
+
+/// The texts of a job.
+#[derive(Debug, Clone, Copy)]
+pub struct Texts<'a> {
+    /// Arguments, after the command's name.
+    pub args: &'a [String],
+    /// Environment variables.
+    pub env: &'a BTreeMap<String, String>,
+    /// Labels for people and filters.
+    pub tags: &'a [String],
+}
+
+/// A text that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{field}: {message}")]
+pub struct InvalidText {
+    /// `args`, `env`, `tags`, or `env.NAME`.
+    pub field: String,
+    /// Both values, with their unit.
+    pub message: String,
+}
+
+impl Texts<'_> {
+    /// Everything that is wrong with them.
+    #[must_use]
+    pub fn faults(&self) -> Vec<InvalidText> {
+        let mut faults = Vec::new();
+        let mut wrong = |field: &str, message: String| {
+            faults.push(InvalidText { field: field.to_owned(), message });
+        };
+        for (field, count) in
+            [("args", self.args.len()), ("env", self.env.len()), ("tags", self.tags.len())]
+        {
+            if count > MAX_ITEMS {
+                wrong(field, format!("{count} are more than {MAX_ITEMS}, the most taken"));
+            }
+        }
+        let total = self.bytes();
+        if total > MAX_TEXT_BYTES {
+            let message = format!(
+                "args, env and tags take {total} bytes, more than {MAX_TEXT_BYTES}: put long data \
+                 into the payload"
+            );
+            wrong("args", message);
+        }
+        if self.args.iter().any(|arg| arg.contains('\0')) {
+            wrong("args", "no argument may contain a NUL".to_owned());
+        }
+        for (name, value) in self.env.iter().take(MAX_ITEMS) {
+            let field = format!("env.{}", shorten(name));
+            if !is_variable(name) {
+                let message = "is not a variable's name: use A-Z, a-z, 0-9 and `_`, no digit \
+                               first, and not `JOBWRIGHT_…`";
+                wrong(&field, message.to_owned());
+            } else if value.contains('\0') {
+                wrong(&field, "no variable may contain a NUL".to_owned());
+            }
+        }
+        faults
+    }
+
+    fn bytes(&self) -> usize {
+        let pairs = self.env.iter().flat_map(|(name, value)| [name, value]);
+        self.args.iter().chain(self.tags).chain(pairs).map(String::len).sum()
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    name.bytes().all(plain)
+        && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+        && !name.starts_with("JOBWRIGHT_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faulty(args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let faults = Texts { args: &args, env: &env, tags: &[] }.faults();
+        faults.into_iter().map(|fault| fault.field).collect()
+    }
+
+    #[test]
+    fn every_text_that_no_command_can_be_given_is_named() {
+        assert!(faulty(&["-x", "", "ä b"], &[("N", "5"), ("_empty", "")]).is_empty());
+        let names = [("", ""), ("1N", ""), ("A=B", ""), ("JOBWRIGHT_X", ""), ("N", "\0")];
+        let fields = ["args", "env.", "env.1N", "env.A=B", "env.JOBWRIGHT_X", "env.N"];
+        assert_eq!(faulty(&["\0"], &names), fields);
+        assert_eq!(faulty(&[""; 65], &[]), ["args"]);
+        assert_eq!(faulty(&[&"x".repeat(16 << 10), "y"], &[]), ["args"]);
+    }
+}

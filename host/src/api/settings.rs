@@ -1,0 +1,68 @@
+//! The settings of a plugin: changed in part, and checked like what jobs ask for.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use jobwright_core::limits::LimitPolicy;
+use jobwright_core::plugin::{Plugin, PluginSettings, Selector};
+use jobwright_core::registry::NotFound;
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::fields::{Fields, utf8};
+use super::path::Path;
+use super::plugins::{parse_name, plugin_view};
+use super::{App, content, limits};
+
+/// The longest request, in bytes: settings are few and short.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// Changes the settings that are given (RFC 7396: `null` unsets).
+pub(super) async fn configure(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let name = parse_name(&name)?;
+    let body = app.gates.bodies.read("settings", &headers, body, MAX_BYTES).await?.bytes;
+    // From what they are until they are changed, nobody else may change them.
+    let _alone = app.gates.removal.write().await;
+    let plugin = app.registry.get(&name).ok_or_else(|| NotFound::Plugin(name.clone()))?;
+    let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
+    let settings = changed(&plugin, fields, &app.settings.limits)?;
+    let changed = app.registry.configure(&name, settings).await?.ok_or(NotFound::Plugin(name))?;
+    Ok(Json(plugin_view(&changed)))
+}
+
+/// The settings of `plugin` after a change.
+fn changed(
+    plugin: &Plugin,
+    mut fields: Fields,
+    policy: &LimitPolicy,
+) -> Result<PluginSettings, ApiError> {
+    let mut settings = plugin.settings.clone();
+    limits::take(&mut fields, &mut settings.limits, policy);
+    let causes = "a list of failed, trapped, time, fuel, memory, output, stack, tables, resources";
+    if let Some(causes) = fields.change("retry_on", causes) {
+        settings.retry_on = causes;
+    }
+    if let Some(version) = fields.change("default_version", "a version such as 1.2.0") {
+        settings.default_version = version;
+    }
+    if let Some(kind) = fields.change("output_type", "a text") {
+        settings.output_type = kind;
+    }
+    if let Some(pinned) = &settings.default_version
+        && plugin.select(&Selector::Exact(pinned.clone())).is_none()
+    {
+        let message = format!("{}@{pinned} is not installed", plugin.name);
+        fields.wrong("default_version", message);
+    }
+    if settings.output_type.as_ref().is_some_and(|kind| !content::is_media_type(kind)) {
+        fields.wrong("output_type", "is not a media type such as text/plain");
+    }
+    let errors = fields.into_errors("is not a setting");
+    if errors.is_empty() { Ok(settings) } else { Err(ApiError::invalid(errors)) }
+}
