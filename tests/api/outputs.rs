@@ -92,7 +92,18 @@ async fn a_json_output_is_part_of_the_job_as_it_is_written() -> anyhow::Result<(
 
 async fn what_only_claims_to_be_json_is_not_part_of_the_job() -> anyhow::Result<()> {
     let stage = Stage::new().await?;
-    let injected: [&[u8]; 5] = [b"", b"{", b"1,\"state\":\"x\"", b"[1]}", &[b'"', 0xff, b'"']];
+    let deep = [b"[".repeat(101), b"]".repeat(101)].concat();
+    let injected: [&[u8]; 9] = [
+        b"",
+        b"{",
+        b"1,\"state\":\"x\"",
+        b"[1]}",
+        b"[1] 2",
+        b"\"\\ud800\"",
+        b"1e999",
+        &[b'"', 0xff, b'"'],
+        &deep,
+    ];
     for bytes in injected {
         let (job, output) = stage.output("application/json", bytes).await?;
         assert_eq!((job.get("output"), &job["state"]), (None, &json!("completed")));

@@ -3,6 +3,7 @@
 mod batch;
 mod create;
 mod draft;
+mod output;
 mod view;
 
 use axum::Json;
@@ -18,7 +19,6 @@ use jobwright_core::store::{JobFilter, Page, Redriven};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 pub(super) use self::batch::create_batch;
 pub(super) use self::create::create;
@@ -183,15 +183,14 @@ pub(super) async fn retry(
 impl App {
     /// A job as an answer, with its output if that is JSON.
     async fn answer(&self, status: StatusCode, job: &Job) -> Result<Response, ApiError> {
-        let is_json =
-            |kind: &str| kind.split(';').next().is_some_and(|e| e.trim() == "application/json");
         let json = match &job.output {
-            Some(stored) if is_json(&stored.content_type) => self.store.output(job.id).await?,
+            Some(stored) if output::is_json(&stored.content_type) => {
+                self.store.output(job.id).await?
+            }
             _ => None,
         };
         // A plugin may be set to leave JSON and leave something else.
-        let json: Option<Box<RawValue>> =
-            json.and_then(|output| serde_json::from_slice(&output.bytes).ok());
+        let json = json.and_then(|output| output::embeddable(&output.bytes));
         let view = JobView::new(job, json.as_deref(), self.clock.now());
         let mut response = (status, Json(view)).into_response();
         if let Ok(url) = HeaderValue::from_str(&view::url(job.id)) {
