@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
 use jiff::SignedDuration;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{Job, JobId};
@@ -25,6 +26,14 @@ pub(super) fn preferred(headers: &HeaderMap) -> Option<Duration> {
         let is_wait = name.trim().eq_ignore_ascii_case("wait");
         is_wait.then(|| Duration::from_secs(seconds).min(MAX_WAIT))
     })
+}
+
+/// Tells a client whose preference was followed that it was (RFC 7240, 3).
+pub(super) fn tell_applied(response: &mut Response, wait: Option<Duration>) {
+    let applied = wait.map(|wait| HeaderValue::from_str(&format!("wait={}", wait.as_secs())));
+    if let Some(Ok(applied)) = applied {
+        response.headers_mut().insert("preference-applied", applied);
+    }
 }
 
 /// The time of `?wait=`: `30s`, `1m30s`, or plain seconds.

@@ -152,15 +152,10 @@ impl App {
         };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let applied = wait.map(|(wait, _)| format!("wait={}", wait.as_secs()));
-        for (name, value) in [
-            (header::LOCATION, Some(view::url(id))),
-            (header::HeaderName::from_static("preference-applied"), applied),
-        ] {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                headers.insert(name, value);
-            }
+        if let Ok(url) = HeaderValue::from_str(&view::url(id)) {
+            headers.insert(header::LOCATION, url);
         }
+        wait::tell_applied(&mut response, wait.map(|(wait, _)| wait));
         Ok(response)
     }
 }

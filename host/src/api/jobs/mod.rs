@@ -44,11 +44,14 @@ pub(super) async fn show(
 ) -> Result<Response, ApiError> {
     let id = parse_id(&id)?;
     let asked = query::<Waiting>(&uri)?.wait.map(|text| wait::parse(&text)).transpose()?;
-    let job = match asked.or_else(|| wait::preferred(&headers)) {
+    let preferred = wait::preferred(&headers).filter(|_| asked.is_none());
+    let job = match asked.or(preferred) {
         None => app.store.get(id).await?,
         Some(span) => app.finalized_by(id, after(app.clock.now(), span)).await?,
     };
-    app.answer(StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await
+    let mut response = app.answer(StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
+    wait::tell_applied(&mut response, preferred);
+    Ok(response)
 }
 
 #[derive(Debug, Deserialize)]
