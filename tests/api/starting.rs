@@ -69,6 +69,7 @@ async fn a_file_without_a_usable_key_is_refused() -> anyhow::Result<()> {
     for (keys, words) in [
         ("short\n", &["line 1", "16 bytes"][..]),
         ("# ours\n\n0123456789abcde\n", &["line 3", "16 bytes"]),
+        ("0123456789abcdef\t0123\n", &["line 1", "byte 17"]),
         ("# nothing\n\n", &["no key"]),
     ] {
         let folder = directory()?;

@@ -29,7 +29,8 @@ impl ApiKeys {
     /// The keys in a file: one a line; empty lines and lines that begin with `#` are passed over.
     ///
     /// # Errors
-    /// If the file cannot be read, holds no key, or a key shorter than 16 bytes.
+    /// If the file cannot be read, holds no key, or a key that is shorter than 16 bytes or not
+    /// made of visible ASCII characters.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the API keys in {}", path.display()))?;
@@ -39,18 +40,26 @@ impl ApiKeys {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let mut keys = Vec::new();
         for (number, line) in text.lines().enumerate() {
-            let key = line.trim();
-            if key.is_empty() || key.starts_with('#') {
+            if line.trim().is_empty() || line.trim_start().starts_with('#') {
                 continue;
             }
-            if key.len() < MIN_KEY_BYTES || key.contains(char::is_whitespace) {
+            // No header carries anything else, so such a key would never be accepted.
+            if let Some(place) = line.bytes().position(|byte| !byte.is_ascii_graphic()) {
                 bail!(
-                    "line {}: a key is one word of at least {MIN_KEY_BYTES} bytes; this one has {}",
+                    "line {}: a key is made of visible ASCII characters, without blanks; byte {} \
+                     of this one is none",
                     number + 1,
-                    key.len()
+                    place + 1
                 );
             }
-            keys.push(Digest::of(key.as_bytes()));
+            if line.len() < MIN_KEY_BYTES {
+                bail!(
+                    "line {}: a key is at least {MIN_KEY_BYTES} bytes long; this one has {}",
+                    number + 1,
+                    line.len()
+                );
+            }
+            keys.push(Digest::of(line.as_bytes()));
         }
         if keys.is_empty() {
             bail!("there is no key in it");
@@ -109,8 +118,26 @@ mod tests {
 
     #[test]
     fn a_file_without_a_usable_key_is_refused() {
-        for bad in ["", "# nothing\n", "short", "0123456789abcdef and more"] {
+        for bad in ["", "# nothing\n", "short"] {
             assert!(ApiKeys::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_key_with_what_no_header_carries_is_refused_by_its_line_and_not_told() {
+        for bad in [
+            "0123456789abcdef and more",
+            "\t0123456789abcdef",
+            "0123456789abcdef ",
+            "01234567\t89abcdef",
+            "0123456789abcdef\u{7f}",
+            "0123456789abcdef\u{1b}[0m",
+            "0123456789abcdeä",
+            "\u{feff}0123456789abcdef",
+        ] {
+            let error = ApiKeys::parse(&format!("# ours\n{bad}\n")).expect_err(bad).to_string();
+            assert!(error.starts_with("line 2: ") && !error.contains("0123"), "{error}");
+        }
+        assert!(ApiKeys::parse("  # ours\r\n0123456789abcdef\r\n \t\r\n").is_ok());
     }
 }
