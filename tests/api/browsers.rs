@@ -13,6 +13,7 @@ use super::{Stage, get, post, put, send};
 pub fn trials() -> Vec<Trial> {
     tests![
         a_host_that_is_not_expected_is_refused,
+        a_request_that_names_two_hosts_is_refused,
         a_configured_name_is_expected,
         a_write_from_another_site_is_refused_and_leaves_nothing,
         a_read_from_another_site_passes_and_cannot_be_seen_there,
@@ -63,6 +64,28 @@ async fn a_host_that_is_not_expected_is_refused() -> anyhow::Result<()> {
         let mut none = Wire::with(&host, head).await?;
         assert_eq!(none.problem().await?, (403, "foreign_host".to_owned()), "{head}");
     }
+    Ok(())
+}
+
+async fn a_request_that_names_two_hosts_is_refused() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let refused = (400, "several_hosts".to_owned());
+    for head in [
+        "GET /v1/jobs HTTP/1.1\r\nhost: localhost\r\nhost: evil.example",
+        "GET /v1/jobs HTTP/1.1\r\nhost: evil.example\r\nHost: localhost",
+        "GET /v1/jobs HTTP/1.1\r\nhost: localhost\r\nhost: localhost",
+        "GET http://evil.example/v1/jobs HTTP/1.1\r\nhost: localhost",
+        "GET http://localhost/v1/jobs HTTP/1.1\r\nhost: evil.example",
+        "GET http://localhost:1/v1/jobs HTTP/1.1\r\nhost: localhost:2",
+        "GET http://me@localhost/v1/jobs HTTP/1.1\r\nhost: localhost",
+    ] {
+        let mut wire = Wire::with(&host, format!("{head}\r\n\r\n")).await?;
+        assert_eq!(wire.problem().await?, refused, "{head}");
+    }
+    let same = "GET http://LOCALHOST:7878/healthz HTTP/1.1\r\nhost: localhost:7878\r\n\r\n";
+    assert_eq!(Wire::with(&host, same).await?.answer().await?.0, 200);
+    let foreign = "GET http://evil.example/healthz HTTP/1.1\r\nhost: evil.example\r\n\r\n";
+    assert_eq!(Wire::with(&host, foreign).await?.problem().await?.0, 403);
     Ok(())
 }
 

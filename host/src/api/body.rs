@@ -56,6 +56,7 @@ impl Bodies {
         body: Body,
         most: u64,
     ) -> Result<Received, ApiError> {
+        unencoded(what, headers)?;
         let declared = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -95,6 +96,17 @@ impl Bodies {
         }
         Ok(Received { bytes: whole.freeze(), _place: place })
     }
+}
+
+/// Refuses a compressed body: taken as it is, it would be something else than was meant.
+fn unencoded(what: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let names = encodings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut others = names
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
+    let Some(name) = others.next() else { return Ok(()) };
+    Err(ApiError::encoded(what, &String::from_utf8_lossy(name)))
 }
 
 fn units(bytes: u64) -> u32 {

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use jobwright_core::name::shorten;
 
 use super::error::ApiError;
@@ -30,6 +30,7 @@ impl AllowedHosts {
         headers: &HeaderMap,
     ) -> Result<(), ApiError> {
         let text = |name| headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()));
+        one_host(uri, headers)?;
         let named = text(header::HOST).or_else(|| uri.authority().map(|a| a.as_str().into()));
         let host = named.unwrap_or_default();
         if !self.expects(&host) {
@@ -66,6 +67,25 @@ impl AllowedHosts {
             });
         let name = host.rsplit_once(':').map_or(host, |(name, _port)| name).to_ascii_lowercase();
         is_address || name == "localhost" || self.0.contains(&name)
+    }
+}
+
+/// Refuses a request that names two hosts (RFC 9112, 3.2): a proxy before this host may have looked
+/// at the other one.
+fn one_host(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut named = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let (first, second) = (named.next(), named.next());
+    let other = second.or_else(|| uri.authority().map(|authority| authority.as_str().as_bytes()));
+    match (first, other) {
+        (Some(_), Some(_)) if second.is_some() => {
+            Err(ApiError::bad_request("several_hosts", "the request has more than one Host"))
+        }
+        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => {
+            let [host, target] = [host, target].map(|text| shorten(&String::from_utf8_lossy(text)));
+            let detail = format!("the request is for `{target}`, and its Host says `{host}`");
+            Err(ApiError::bad_request("several_hosts", detail))
+        }
+        _ => Ok(()),
     }
 }
 

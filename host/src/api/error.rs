@@ -4,6 +4,7 @@
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::capacity::QueueFull;
+use jobwright_core::name::shorten;
 use jobwright_core::registry::{NotFound, RegistryError};
 use jobwright_core::runtime::Unusable;
 use jobwright_core::store::StoreError;
@@ -92,6 +93,16 @@ impl ApiError {
         let most_text = jobwright_core::limits::show_bytes(most);
         let detail = format!("the {what} is larger than {most_text}, the most that is taken");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("limit_bytes", most)
+    }
+
+    pub(crate) fn encoded(what: &str, encoding: &str) -> Self {
+        let encoding = shorten(encoding);
+        let detail = format!(
+            "the {what} is encoded as `{encoding}`: encodings are not supported, send it plain"
+        );
+        // RFC 9110, 15.5.16: says what would have been taken.
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail)
+            .header(header::ACCEPT_ENCODING, "identity")
     }
 
     pub(crate) fn busy(detail: impl ToString) -> Self {
