@@ -68,7 +68,9 @@ async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow:
         r#"{"plugin":"p","limits":{"memory_bytes":9999999999}}"#,
         r#"{"plugin":"p"}"#,
     ];
-    let answers = post(&host, "/v1/jobs/batch", batch.join("\n")).await?.ok(200)?;
+    let answer = post(&host, "/v1/jobs/batch", batch.join("\n")).await?;
+    assert_eq!(answer.header("retry-after"), "", "none of this goes better later");
+    let answers = answer.ok(200)?;
     assert_json_snapshot!(answers, { "[].id" => "[id]" }, @r#"
     [
       {
@@ -157,7 +159,9 @@ async fn a_full_queue_refuses_the_rest_in_order() -> anyhow::Result<()> {
     let job = json!({ "plugin": "p" });
     let other = json!({ "plugin": "p", "queue": "other" });
     let batch = json!([job, job, job, other, job]);
-    let answers = post(&host, "/v1/jobs/batch", batch).await?.ok(200)?;
+    let answer = post(&host, "/v1/jobs/batch", batch).await?;
+    assert_eq!(answer.header("retry-after"), "1");
+    let answers = answer.ok(200)?;
     let statuses: Vec<&Value> =
         answers.as_array().into_iter().flatten().map(|a| &a["status"]).collect();
     assert_eq!(statuses, [202, 202, 503, 202, 503]);

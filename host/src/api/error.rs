@@ -193,6 +193,11 @@ impl From<Unusable> for ApiError {
 }
 
 impl ApiError {
+    /// Seconds after which the same request may go better, if it may.
+    pub(crate) fn retry_after(&self) -> Option<&HeaderValue> {
+        self.headers.iter().find_map(|(name, value)| (name == header::RETRY_AFTER).then_some(value))
+    }
+
     /// The problem's members, without the request's id.
     pub(crate) fn problem(self) -> Map<String, Value> {
         let mut members = self.members;

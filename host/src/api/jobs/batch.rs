@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{JobId, NewJob};
 use jobwright_core::store::Enqueued;
@@ -25,7 +26,7 @@ pub(in crate::api) async fn create_batch(
     State(app): State<App>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     if headers.contains_key("idempotency-key") {
         let detail = "an Idempotency-Key goes with one job, not with a batch";
         return Err(ApiError::bad_request("invalid_idempotency_key", detail));
@@ -39,7 +40,7 @@ pub(in crate::api) async fn create_batch(
     let now = app.clock.now();
     let _stays = app.gates.removal.read().await;
     let drafts = texts.into_iter().map(|text| app.draft(text, now)).collect();
-    Ok(Json(app.enqueue_all(drafts, now).await?))
+    app.enqueue_all(drafts, now).await
 }
 
 impl App {
@@ -52,23 +53,35 @@ impl App {
         &self,
         drafts: Vec<Result<NewJob, ApiError>>,
         now: Timestamp,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Response, ApiError> {
         let valid: Vec<NewJob> = drafts.iter().filter_map(|draft| draft.clone().ok()).collect();
         let mut answers = self.store.enqueue(valid, now).await?.into_iter();
-        let entry = |draft: Result<NewJob, ApiError>| match draft {
-            Err(error) => refused(error),
-            Ok(job) => accepted(job.id, answers.next()),
+        let mut retry_after = None;
+        let mut entry = |draft: Result<NewJob, ApiError>| match draft
+            .and_then(|job| accepted(job.id, answers.next()))
+        {
+            Ok(id) => json!({ "status": 202, "id": id }),
+            Err(error) => {
+                retry_after = retry_after.take().or_else(|| error.retry_after().cloned());
+                refused(error)
+            }
         };
-        Ok(drafts.into_iter().map(entry).collect())
+        let entries: Value = drafts.into_iter().map(&mut entry).collect();
+        let mut response = Json(entries).into_response();
+        // For the entries that were refused for lack of room.
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        Ok(response)
     }
 }
 
-fn accepted(id: JobId, answer: Option<Enqueued>) -> Value {
+fn accepted(id: JobId, answer: Option<Enqueued>) -> Result<JobId, ApiError> {
     match answer {
-        Some(Enqueued::Inserted) => json!({ "status": 202, "id": id }),
-        Some(Enqueued::QueueFull(full)) => refused(full.into()),
+        Some(Enqueued::Inserted) => Ok(id),
+        Some(Enqueued::QueueFull(full)) => Err(full.into()),
         // Batches carry no keys.
-        _ => refused(ApiError::internal("the store answered a batch with something else")),
+        _ => Err(ApiError::internal("the store answered a batch with something else")),
     }
 }
 
