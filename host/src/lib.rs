@@ -68,6 +68,7 @@ pub struct Host {
     listener: TcpListener,
     app: App,
     dispatcher: Dispatcher,
+    stopping: watch::Sender<bool>,
     /// Held until all is at rest.
     _data: Option<DataDir>,
 }
@@ -135,6 +136,7 @@ impl Front {
         let signals = Signals::new();
         let store: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(parts.store, signals.clone()));
         let limits = config.limit_policy()?;
+        let (stopping, is_stopping) = watch::channel(false);
         let dispatcher = Dispatcher::new(
             dispatch::Parts {
                 store: store.clone(),
@@ -151,6 +153,7 @@ impl Front {
                 runtime: parts.runtime,
                 clock: parts.clock,
                 signals,
+                stopping: is_stopping,
             },
             ApiSettings {
                 limits,
@@ -161,7 +164,7 @@ impl Front {
                 allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
             },
         );
-        Ok(Host { config, listener, app, dispatcher, _data: None })
+        Ok(Host { config, listener, app, dispatcher, stopping, _data: None })
     }
 }
 
@@ -178,7 +181,7 @@ impl Host {
     /// grace period, releases the rest, and returns when all is written. Requests are answered
     /// meanwhile: a job accepted then waits for the next start.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let (stopping, is_stopping) = watch::channel(false);
+        let is_stopping = self.stopping.subscribe();
         let (stopped, mut is_stopped) = watch::channel(false);
         let server =
             tokio::spawn(api::server::serve(self.listener, api::router(self.app), async move {
@@ -188,7 +191,7 @@ impl Host {
         let dispatching = tokio::spawn(self.dispatcher.run(is_stopping, grace));
         stop.await;
         tracing::info!("stopping: no new attempts; running ones have {grace:?}");
-        stopping.send_replace(true);
+        self.stopping.send_replace(true);
         for (part, task) in [("dispatcher", dispatching), ("server", server)] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "the {part} broke");

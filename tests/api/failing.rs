@@ -122,6 +122,7 @@ async fn a_store_that_takes_nothing_is_told_as_such() -> anyhow::Result<()> {
     let ready = get(&host, "/readyz").await?.ok(503)?;
     assert_json_snapshot!(ready, @r#"
     {
+      "code": "store_unavailable",
       "reason": "the job store is unavailable: the disk is full",
       "status": "not_ready"
     }

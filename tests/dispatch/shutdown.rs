@@ -15,6 +15,7 @@ use super::Stage;
 
 pub fn trials() -> Vec<Trial> {
     tests![
+        a_host_that_stops_is_not_ready_and_keeps_what_it_is_given_for_its_next_start,
         a_running_job_gets_the_grace_period_and_nothing_new_begins,
         what_the_grace_period_does_not_see_end_is_released_without_burning_an_attempt,
     ]
@@ -39,6 +40,36 @@ async fn a_running_job_gets_the_grace_period_and_nothing_new_begins() -> anyhow:
     ensure!(state(&running).await? == Some(JobState::Completed));
     ensure!(state(&waiting).await? == Some(JobState::Available));
     ensure!(!store.counts(clock.now()).await?.is_empty());
+    Ok(())
+}
+
+async fn a_host_that_stops_is_not_ready_and_keeps_what_it_is_given_for_its_next_start()
+-> anyhow::Result<()> {
+    let Stage { host, runtime, clock: _, store } = Stage::new(|_| {}).await?;
+    host.submit(json!({ "plugin": "p" })).await?;
+    let attempt = runtime.next().await?;
+    let (http, url) = (reqwest::Client::new(), format!("http://{}", host.address()));
+    let ready = async || http.get(format!("{url}/readyz")).send().await;
+    ensure!(ready().await?.status() == 200);
+    let stopping = tokio::spawn(host.stop());
+    let told = loop {
+        let answer = ready().await?;
+        if answer.status() != 200 {
+            break answer;
+        }
+    };
+    ensure!(told.status() == 503);
+    let told: serde_json::Value = told.json().await?;
+    ensure!(told["code"] == "stopping", "{told}");
+    let job = http.post(format!("{url}/v1/jobs?plugin=p")).send().await?;
+    ensure!(job.status() == 202, "{job:?}");
+    let job: serde_json::Value = job.json().await?;
+    attempt.succeed();
+    stopping.await??;
+    ensure!(runtime.begun().await.is_none(), "it waits for the next start");
+    let id = job["id"].as_str().unwrap_or_default().parse()?;
+    let kept = store.get(id).await?.ok_or_else(|| anyhow::anyhow!("the job is known"))?;
+    ensure!(kept.lifecycle.state == JobState::Available);
     Ok(())
 }
 

@@ -12,12 +12,20 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// The store takes jobs; 503 with the reason if not.
+/// The store takes jobs, and the host goes on to run them; 503 with the reason if not.
 pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
-    match app.store.ready() {
-        Ok(()) => (StatusCode::OK, Json(json!({ "status": "ready" }))),
-        Err(error) => {
-            let body = json!({ "status": "not_ready", "reason": error.to_string() });
+    let refusal = if *app.stopping.borrow() {
+        Some((
+            "stopping",
+            "the host is stopping: what it accepts now runs at its next start".into(),
+        ))
+    } else {
+        app.store.ready().err().map(|error| ("store_unavailable", error.to_string()))
+    };
+    match refusal {
+        None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
+        Some((code, reason)) => {
+            let body = json!({ "status": "not_ready", "code": code, "reason": reason });
             (StatusCode::SERVICE_UNAVAILABLE, Json(body))
         }
     }

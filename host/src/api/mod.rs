@@ -30,7 +30,7 @@ use jobwright_core::limits::LimitPolicy;
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
 use jobwright_core::store::JobStore;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::{RwLock, Semaphore, watch};
 
 use self::auth::ApiKeys;
 use self::body::Bodies;
@@ -55,6 +55,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Who is to hear of what.
     pub signals: Arc<Signals>,
+    /// Whether the host was told to stop.
+    pub stopping: watch::Receiver<bool>,
     /// What an operator decided.
     pub settings: Arc<ApiSettings>,
     gates: Arc<Gates>,
@@ -102,6 +104,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Who is to hear of what.
     pub signals: Arc<Signals>,
+    /// Whether the host was told to stop.
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl App {
@@ -114,6 +118,7 @@ impl App {
             runtime: parts.runtime,
             clock: parts.clock,
             signals: parts.signals,
+            stopping: parts.stopping,
             gates: Arc::new(Gates {
                 bodies: Bodies::new(settings.payload_bytes),
                 plugins: Bodies::new(settings.plugin_bytes),
