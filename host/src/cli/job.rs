@@ -133,10 +133,13 @@ impl JobCommand {
                 show(terminal, &job)?;
                 Ok(ending(&job))
             }
-            Self::Output { id } => bytes(client, job(Method::GET, id, "output")).await,
+            Self::Output { id } => output(client, job(Method::GET, id, "output")).await,
             Self::Logs { id, attempt } => {
                 let number = attempt.map(|number| [("attempt", number)]);
-                bytes(client, job(Method::GET, id, "logs").query(&number)).await
+                let request = job(Method::GET, id, "logs").query(&number);
+                let log = client.send(request).await?.bytes().await?;
+                terminal::write_foreign(&log, &mut std::io::stdout())?;
+                Ok(Ending::Done)
             }
         }
     }
@@ -236,7 +239,7 @@ async fn answer(
     Ok(Ending::Done)
 }
 
-async fn bytes(client: &Client, request: RequestBuilder) -> anyhow::Result<Ending> {
+async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Ending> {
     let bytes = client.send(request).await?.bytes().await?;
     if terminal::is_binary_on_terminal(&bytes) {
         anyhow::bail!("the output is {} bytes that are no text: send them to a file", bytes.len());

@@ -71,15 +71,20 @@ pub(super) fn write_foreign(
     out: &mut (impl Write + io::IsTerminal),
 ) -> io::Result<()> {
     if out.is_terminal() {
-        let text = printable(&String::from_utf8_lossy(bytes));
-        out.write_all(text.as_bytes())?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            writeln!(out)?;
-        }
+        out.write_all(harmless(bytes).as_bytes())?;
     } else {
         out.write_all(bytes)?;
     }
     out.flush()
+}
+
+/// A guest's bytes as text for a terminal, whatever they are, with a line break at the end.
+fn harmless(bytes: &[u8]) -> String {
+    let mut text = printable(&String::from_utf8_lossy(bytes));
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
 }
 
 /// Whether stdout is a terminal that should not be sent these bytes.
@@ -89,7 +94,13 @@ pub(super) fn is_binary_on_terminal(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{harmless, printable};
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_as_far_as_they_can_be() {
+        assert_eq!(harmless(b"a\xff\xc3b\x1b[2J"), "a��b�[2J\n");
+        assert_eq!((harmless(b""), harmless(b"a\n")), (String::new(), "a\n".to_owned()));
+    }
 
     #[test]
     fn what_acts_on_a_terminal_is_made_visible() {
