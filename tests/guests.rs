@@ -20,6 +20,11 @@ pub fn echo() -> anyhow::Result<Vec<u8>> {
     Ok(WASM.get_or_init(|| wasm).clone())
 }
 
+/// Copies its payload to its log.
+pub fn log() -> anyhow::Result<Vec<u8>> {
+    assemble(&ECHO.replace("$write (i32.const 1)", "$write (i32.const 2)"))
+}
+
 const ECHO: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_read"
     (func $read (param i32 i32 i32 i32) (result i32)))

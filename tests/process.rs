@@ -14,10 +14,12 @@ use tokio::process::{Child, ChildStdout, Command};
 /// Set for a process that is to be `jobwright` and not the tests.
 pub const AS_PROGRAM: &str = "JOBWRIGHT_TESTS_AS_PROGRAM";
 
-/// `jobwright` with these arguments, to be started; killed when dropped.
+/// `jobwright` with these arguments, to be started; killed when dropped. It has no input: what the
+/// tests were started with is not its payload.
 pub fn jobwright<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(args).env(AS_PROGRAM, "1").env("JOBWRIGHT_LOG", "error").kill_on_drop(true);
+    command.stdin(Stdio::null());
     Ok(command)
 }
 

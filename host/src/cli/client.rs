@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
+
+use super::exit::{Failure, Fault};
 
 /// How long to try to reach the host.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -22,10 +24,10 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(host: &str, key: Option<String>) -> anyhow::Result<Self> {
-        let base = Url::parse(host)
-            .ok()
-            .filter(|url| url.has_host())
-            .with_context(|| format!("`{host}` is not a host's address: use http://HOST:PORT"))?;
+        let base = Url::parse(host).ok().filter(|url| url.has_host()).ok_or_else(|| {
+            let message = format!("`{host}` is not a host's address: use http://HOST:PORT");
+            Fault::Usage.says(message)
+        })?;
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_DEADLINE)
             .timeout(REQUEST_DEADLINE)
@@ -66,10 +68,7 @@ impl Client {
             return Ok(response);
         }
         let problem: Value = response.json().await.unwrap_or_default();
-        match (problem["detail"].as_str(), problem["code"].as_str()) {
-            (Some(detail), Some(code)) => bail!("{detail} ({code})"),
-            _ => bail!("the host answered {status}, which no jobwright host would"),
-        }
+        Err(Failure::of_host(status.as_u16(), problem).into())
     }
 
     /// The answer's JSON.

@@ -6,9 +6,10 @@ use jobwright_core::job::JobId;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
-use super::Ending;
 use super::client::Client;
-use super::options::{CommandOptions, LimitOptions, PayloadOptions};
+use super::exit::{Ending, Fault};
+use super::options::{CommandOptions, LimitOptions};
+use super::payload::PayloadOptions;
 use super::plugin::text;
 use super::terminal::{self, Terminal, printable, table};
 
@@ -242,7 +243,9 @@ async fn answer(
 async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Ending> {
     let bytes = client.send(request).await?.bytes().await?;
     if terminal::is_binary_on_terminal(&bytes) {
-        anyhow::bail!("the output is {} bytes that are no text: send them to a file", bytes.len());
+        let message =
+            format!("the output is {} bytes that are no text: send them to a file", bytes.len());
+        return Err(Fault::Usage.says(message).into());
     }
     terminal::write_foreign(&bytes, &mut std::io::stdout())?;
     Ok(Ending::Done)

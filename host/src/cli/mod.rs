@@ -1,34 +1,34 @@
 //! The command line. One file for each command; all but `serve` and `run` speak HTTP to a host.
-//!
-//! Results go to stdout, everything else to stderr. Exit codes, for scripts:
-//! 0 done, 1 failed, 2 wrong usage, 3 the job failed for good, 4 it was cancelled, 5 the wait ended
-//! before the job did.
+//! How they end is told by `exit`.
 
 mod client;
+mod exit;
 mod job;
 mod options;
+mod payload;
 mod plugin;
 mod receipt;
 mod run;
 mod serve;
 mod terminal;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::client::Client;
+use self::exit::Ending;
 use self::terminal::Terminal;
 use crate::config::DEFAULT_ADDRESS;
 
 /// A job host for WebAssembly: upload plugins, submit jobs over HTTP, run them in sandboxes.
 #[derive(Debug, Parser)]
-#[command(name = "jobwright", version, max_term_width = 100)]
+#[command(name = "jobwright", version, max_term_width = 100, after_help = exit::HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Answer as JSON, for scripts.
+    /// Answer as JSON, for scripts; what is wrong too.
     #[arg(long, global = true)]
     json: bool,
 }
@@ -72,45 +72,27 @@ struct HostOptions {
     api_key: Option<String>,
 }
 
-/// How a command that went well ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Done,
-    JobFailed,
-    JobCancelled,
-    StillUnfinished,
-}
-
-impl From<Ending> for ExitCode {
-    fn from(ending: Ending) -> Self {
-        Self::from(match ending {
-            Ending::Done => 0,
-            Ending::JobFailed => 3,
-            Ending::JobCancelled => 4,
-            Ending::StillUnfinished => 5,
-        })
-    }
+/// The whole command line, for whoever documents it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the arguments, does what they say, and answers how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_tracing(&cli.command);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::misused(&error),
     };
-    match runtime.block_on(execute(cli)) {
-        Ok(ending) => ending.into(),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start_tracing(&cli.command);
+    let is_json = cli.json;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ending = match &runtime {
+        Ok(runtime) => runtime.block_on(execute(cli)),
+        Err(error) => Err(anyhow::anyhow!("cannot start: {error}")),
+    };
+    ending.map_or_else(|error| exit::failed(&error, is_json), ExitCode::from)
 }
 
 async fn execute(cli: Cli) -> anyhow::Result<Ending> {
@@ -122,12 +104,9 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
         Command::Plugin { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Job { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "jobwright",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "jobwright", &mut script);
+            std::io::stdout().write_all(&script)?;
             Ok(Ending::Done)
         }
     }

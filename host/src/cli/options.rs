@@ -1,56 +1,12 @@
 //! Options that more than one command takes.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use jobwright_core::command::Texts;
 use jobwright_core::limits::{Fuel, LimitsRequest};
-use tokio::io::AsyncReadExt as _;
 
-/// What the guest reads.
-#[derive(Debug, clap::Args)]
-pub(super) struct PayloadOptions {
-    /// A file with the payload; `-` for standard input.
-    #[arg(long, short, value_name = "FILE|-")]
-    payload: Option<PathBuf>,
-    /// The payload itself.
-    #[arg(long, value_name = "TEXT", conflicts_with = "payload")]
-    data: Option<String>,
-    /// The payload's media type; told from the file's name unless given.
-    #[arg(long, value_name = "TYPE")]
-    content_type: Option<String>,
-}
-
-impl PayloadOptions {
-    /// The payload's bytes and media type.
-    pub(super) async fn read(self) -> anyhow::Result<(Vec<u8>, Option<String>)> {
-        let guessed = self.payload.as_deref().and_then(guess);
-        let bytes = match (&self.payload, self.data) {
-            (Some(path), _) if path == Path::new("-") => {
-                let mut bytes = Vec::new();
-                let mut input = tokio::io::stdin();
-                input.read_to_end(&mut bytes).await.context("cannot read standard input")?;
-                bytes
-            }
-            (Some(path), _) => tokio::fs::read(path)
-                .await
-                .with_context(|| format!("cannot read the payload {}", path.display()))?,
-            (None, data) => data.unwrap_or_default().into_bytes(),
-        };
-        Ok((bytes, self.content_type.or(guessed.map(str::to_owned))))
-    }
-}
-
-fn guess(path: &Path) -> Option<&'static str> {
-    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "json" => Some("application/json"),
-        "csv" => Some("text/csv"),
-        "txt" | "md" | "log" => Some("text/plain"),
-        "png" => Some("image/png"),
-        "jpg" | "jpeg" => Some("image/jpeg"),
-        _ => None,
-    }
-}
+use super::exit::Fault;
 
 /// What the command is started with.
 #[derive(Debug, clap::Args)]
@@ -64,6 +20,21 @@ pub(super) struct CommandOptions {
     /// Give the command a clock and random bytes that are the same every time.
     #[arg(long)]
     pub(super) deterministic: bool,
+}
+
+impl CommandOptions {
+    /// The variables, if these and the arguments are such as a host takes too.
+    pub(super) fn variables(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let (mut env, mut faults) = (BTreeMap::new(), Vec::new());
+        for (name, value) in &self.env {
+            if env.insert(name.clone(), value.clone()).is_some() {
+                faults.push(format!("env.{name}: is there twice"));
+            }
+        }
+        let texts = Texts { args: &self.args, env: &env, tags: &[] };
+        faults.extend(texts.faults().iter().map(ToString::to_string));
+        if faults.is_empty() { Ok(env) } else { Err(Fault::Data.says(faults.join("; ")).into()) }
+    }
 }
 
 /// What an attempt may use.

@@ -8,8 +8,8 @@ use jobwright_core::plugin::{PluginRef, Selector};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::Ending;
 use super::client::Client;
+use super::exit::{Ending, Fault};
 use super::terminal::{Terminal, printable, table};
 
 #[derive(Debug, clap::Subcommand)]
@@ -63,9 +63,9 @@ async fn push(
 ) -> anyhow::Result<Ending> {
     let stem = || file.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-"));
     let name = name.or_else(stem).context("name the plugin with --name")?;
-    let wasm = tokio::fs::read(&file)
-        .await
-        .with_context(|| format!("cannot read the plugin {}", file.display()))?;
+    let wasm = tokio::fs::read(&file).await.with_context(|| {
+        Fault::NoInput.says(format!("cannot read the plugin {}", file.display()))
+    })?;
     let progress = terminal.progress(format!("uploading and compiling {name}"));
     let mut request = client.request(Method::PUT, &["plugins", &name]).body(wasm);
     if let Some(version) = version {
@@ -154,7 +154,11 @@ async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyh
             let version = version.to_string();
             client.request(Method::DELETE, &["plugins", name, "versions", &version])
         }
-        _ => anyhow::bail!("`{plugin}` may mean several versions: use `name` or `name@1.2.0`"),
+        _ => {
+            let message =
+                format!("`{plugin}` may mean several versions: use `name` or `name@1.2.0`");
+            return Err(Fault::Usage.says(message).into());
+        }
     };
     client.send(request).await?;
     terminal.result(

@@ -20,9 +20,11 @@ use jobwright_core::retry::RetryPolicy;
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
 use serde_json::json;
 
-use super::options::{CommandOptions, LimitOptions, PayloadOptions};
+use super::exit::{Ending, Fault};
+use super::options::{CommandOptions, LimitOptions};
+use super::payload::PayloadOptions;
+use super::receipt;
 use super::terminal::{self, Terminal, printable};
-use super::{Ending, receipt};
 use crate::clock::SystemClock;
 use crate::registry::DiskRegistry;
 use crate::runtime::{RuntimeConfig, WasmRuntime};
@@ -42,9 +44,9 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
         let name = self.name();
-        let wasm = tokio::fs::read(&self.file)
-            .await
-            .with_context(|| format!("cannot read the plugin {}", self.file.display()))?;
+        let wasm = tokio::fs::read(&self.file).await.with_context(|| {
+            Fault::NoInput.says(format!("cannot read the plugin {}", self.file.display()))
+        })?;
         let (bytes, content_type) = self.payload.read().await?;
         // What a host keeps for long, for as long as this takes.
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -109,8 +111,9 @@ fn job(
     let minimum = found.inspection.minimum_memory_bytes;
     let limits = LimitPolicy::default().complete(request, none, minimum).map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        anyhow!(faults.join("; "))
+        Fault::Data.says(faults.join("; "))
     })?;
+    let env = command.variables()?;
     let now = SystemClock.now();
     let mut lifecycle = Lifecycle::new(now);
     lifecycle.claim(now);
@@ -125,7 +128,7 @@ fn job(
         retry: RetryPolicy::default(),
         entrypoint: None,
         args: command.args,
-        env: command.env.into_iter().collect(),
+        env,
         tags: vec![],
         deterministic: command.deterministic,
         output_type: None,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::Ending;
+use super::exit::Ending;
 use super::terminal::Terminal;
 use crate::config::{Config, StoreChoice};
 

@@ -1,24 +1,33 @@
 //! The command line, as a person or a script uses it.
 
+mod exits;
+mod payloads;
+mod showing;
+
 use std::process::Output;
 
 use anyhow::{Context as _, ensure};
+use jobwright::Config;
 use jobwright_tests::{TestHost, guests, jobwright, tests};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 pub fn trials() -> Vec<Trial> {
-    tests![
+    let mut trials = tests![
         a_plugin_is_pushed_listed_shown_and_removed,
         a_job_is_submitted_waited_for_and_its_output_and_log_are_read,
-        exit_codes_tell_how_a_job_ended,
         a_job_is_cancelled_and_retried,
         run_prints_the_output_on_stdout_and_the_receipt_on_stderr,
         run_tells_by_its_exit_code_that_a_limit_ended_the_job,
         what_is_wrong_is_said_in_a_line_that_helps,
         completions_are_printed_for_a_shell,
-    ]
+    ];
+    trials.extend(exits::trials());
+    trials.extend(payloads::trials());
+    trials.extend(showing::trials());
+    trials
 }
 
 struct Shell {
@@ -28,9 +37,15 @@ struct Shell {
 
 impl Shell {
     async fn new() -> anyhow::Result<Self> {
-        let shell = Self { host: TestHost::start().await?, folder: tempfile::tempdir()? };
+        Self::configured(|_| {}).await
+    }
+
+    async fn configured(change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
+        let host = TestHost::configured(change).await?;
+        let shell = Self { host, folder: tempfile::tempdir()? };
         for (name, wasm) in [
             ("echo.wasm", guests::echo()?),
+            ("log.wasm", guests::log()?),
             ("spin.wasm", guests::assemble(guests::SPIN)?),
             ("sleep.wasm", guests::assemble(guests::SLEEP)?),
             ("fail.wasm", guests::assemble(&guests::exit(65))?),
@@ -40,11 +55,24 @@ impl Shell {
         Ok(shell)
     }
 
-    /// Runs `jobwright` with the words of `line`.
-    async fn run(&self, line: &str) -> anyhow::Result<Output> {
+    /// `jobwright` with the words of `line`, to be run.
+    fn command(&self, line: &str) -> anyhow::Result<Command> {
         let mut command = jobwright(line.split(' '))?;
         command.env("JOBWRIGHT_HOST", format!("http://{}", self.host.address()));
-        Ok(command.current_dir(self.folder.path()).output().await?)
+        command.current_dir(self.folder.path());
+        Ok(command)
+    }
+
+    async fn run(&self, line: &str) -> anyhow::Result<Output> {
+        Ok(self.command(line)?.output().await?)
+    }
+
+    /// Submits what a file holds, and answers the job's id when it is over.
+    async fn finalized(&self, plugin: &str, payload: &[u8]) -> anyhow::Result<String> {
+        std::fs::write(self.folder.path().join("payload"), payload)?;
+        let id = self.text(&format!("job submit {plugin} --payload payload")).await?;
+        self.text(&format!("job wait {}", id.trim())).await?;
+        Ok(id.trim().to_owned())
     }
 
     /// The output of a command that must go well.
@@ -86,23 +114,6 @@ async fn a_job_is_submitted_waited_for_and_its_output_and_log_are_read() -> anyh
     ensure!(listed[0]["id"] == id, "{listed}");
     let shown = shell.text(&format!("job show {id}")).await?;
     ensure!(shown.contains("completed") && shown.contains("succeeded"), "{shown}");
-    Ok(())
-}
-
-async fn exit_codes_tell_how_a_job_ended() -> anyhow::Result<()> {
-    let shell = Shell::new().await?;
-    for plugin in ["echo", "fail", "sleep"] {
-        shell.text(&format!("plugin push {plugin}.wasm")).await?;
-    }
-    let code = async |line: &str| -> anyhow::Result<_> { Ok(shell.run(line).await?.status.code()) };
-    ensure!(code("job submit echo --wait").await? == Some(0));
-    ensure!(code("job submit fail --wait").await? == Some(3));
-    let id = shell.text("job submit sleep").await?;
-    ensure!(code(&format!("job wait {} --timeout 1s", id.trim())).await? == Some(5));
-    shell.text(&format!("job cancel {}", id.trim())).await?;
-    ensure!(code(&format!("job wait {}", id.trim())).await? == Some(4));
-    ensure!(code("job submit nothing-there").await? == Some(1));
-    ensure!(code("job submit").await? == Some(2));
     Ok(())
 }
 

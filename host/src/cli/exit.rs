@@ -1,0 +1,155 @@
+//! How a command ends: the exit code that a script sees, and what is said of a failure.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use jobwright_core::runtime::Unusable;
+use serde_json::{Value, json};
+
+/// The end of `jobwright --help`.
+pub(super) const HELP: &str = "\
+Exit codes (those from 64 on as in sysexits.h):
+    0  done
+    1  failed, for a reason that has no code of its own
+    3  the job failed for good
+    4  the job was cancelled
+    5  the wait ended before the job did
+   64  the command line is wrong
+   65  the host, or the sandbox, refuses what it was given
+   66  a file cannot be read
+   69  the host cannot be reached
+   75  the host is too busy: try again later
+   77  the host demands another API key, or refuses to talk
+  141  nobody reads the output any more
+
+Results go to stdout, everything else to stderr. With --json, what is wrong is a line of JSON on
+stderr: the problem as the host told it (RFC 9457), or {\"error\": \"...\"}.";
+
+/// Nobody reads stdout any more: what a shell tells of a program that SIGPIPE ended.
+const UNREAD: u8 = 128 + 13;
+
+/// How a command that went well ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Done,
+    JobFailed,
+    JobCancelled,
+    StillUnfinished,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        Self::from(match ending {
+            Ending::Done => 0,
+            Ending::JobFailed => 3,
+            Ending::JobCancelled => 4,
+            Ending::StillUnfinished => 5,
+        })
+    }
+}
+
+/// Why a command failed, as far as a script may care; the numbers are those of `sysexits.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    Other = 1,
+    Usage = 64,
+    Data = 65,
+    NoInput = 66,
+    Unreachable = 69,
+    Temporary = 75,
+    Unauthorized = 77,
+}
+
+impl Fault {
+    /// A failure of this kind.
+    pub(super) fn says(self, message: impl Display) -> Failure {
+        Failure { fault: self, message: message.to_string(), problem: None }
+    }
+
+    fn of(error: &anyhow::Error) -> Self {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            failure.fault
+        } else if error.downcast_ref().is_some_and(|error: &reqwest::Error| !error.is_decode()) {
+            Self::Unreachable
+        } else if error.is::<Unusable>() {
+            Self::Data
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// A failure whose kind is known; also as the context of another error.
+#[derive(Debug)]
+pub(super) struct Failure {
+    fault: Fault,
+    message: String,
+    /// As the host told it.
+    problem: Option<Value>,
+}
+
+impl Failure {
+    /// What a host refused with this status, and why.
+    pub(super) fn of_host(status: u16, problem: Value) -> Self {
+        let fault = match status {
+            400 | 413 | 415 | 422 => Fault::Data,
+            401 | 403 => Fault::Unauthorized,
+            408 | 429 | 503 => Fault::Temporary,
+            _ => Fault::Other,
+        };
+        match (problem["detail"].as_str(), problem["code"].as_str()) {
+            (Some(detail), Some(code)) => {
+                let message = format!("{detail} ({code})");
+                Self { fault, message, problem: Some(problem) }
+            }
+            _ => fault.says(format!("the host answered {status}, which no jobwright host would")),
+        }
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Says what went wrong, and answers the exit code for it.
+pub(super) fn failed(error: &anyhow::Error, is_json: bool) -> ExitCode {
+    let is_unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    if error.downcast_ref().is_some_and(is_unread) {
+        return ExitCode::from(UNREAD);
+    }
+    let message = format!("{error:#}");
+    if is_json {
+        let problem = error.downcast_ref().and_then(|failure: &Failure| failure.problem.clone());
+        say(&problem.unwrap_or_else(|| json!({ "error": message })));
+    } else {
+        say(&format!("error: {message}"));
+    }
+    ExitCode::from(Fault::of(error) as u8)
+}
+
+/// Says what is wrong with the command line, or prints the help that it asks for.
+pub(super) fn misused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // As with all help: nobody is told that nobody reads it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    // The arguments were not understood, so this one neither.
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        say(&json!({ "error": text.trim().trim_start_matches("error: ") }));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(Fault::Usage as u8)
+}
+
+fn say(line: &dyn Display) {
+    // Where nobody reads what is wrong, nobody is to be told.
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,93 @@
+//! The payload of a job, from wherever a person or a script has it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::io::AsyncReadExt as _;
+
+use super::exit::Fault;
+
+/// How long standard input may keep silent until it is said that it is awaited.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// What the guest reads.
+#[derive(Debug, clap::Args)]
+pub(super) struct PayloadOptions {
+    /// A file with the payload; `-` for standard input.
+    ///
+    /// Without --payload and --data, the payload is what is piped into the command, or a file that
+    /// is its standard input; nothing if that is a terminal or `/dev/null`. In a loop that reads
+    /// its own input, or where a pipe stays open for ever, give --data '' for an empty payload.
+    #[arg(long, short, value_name = "FILE|-")]
+    payload: Option<PathBuf>,
+    /// The payload itself.
+    #[arg(long, value_name = "TEXT", conflicts_with = "payload")]
+    data: Option<String>,
+    /// The payload's media type; told from the file's name unless given.
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+}
+
+impl PayloadOptions {
+    /// The payload's bytes and media type.
+    pub(super) async fn read(self) -> anyhow::Result<(Vec<u8>, Option<String>)> {
+        let guessed = self.payload.as_deref().and_then(guess);
+        let bytes = match (&self.payload, self.data) {
+            (Some(path), _) if path == Path::new("-") => standard_input().await?,
+            (Some(path), _) => tokio::fs::read(path).await.with_context(|| {
+                Fault::NoInput.says(format!("cannot read the payload {}", path.display()))
+            })?,
+            (None, Some(data)) => data.into_bytes(),
+            (None, None) if is_piped() => standard_input().await?,
+            (None, None) => vec![],
+        };
+        Ok((bytes, self.content_type.or(guessed.map(str::to_owned))))
+    }
+}
+
+/// Whether someone has put something there to be read. Sockets and devices are what services and
+/// schedulers leave there.
+fn is_piped() -> bool {
+    let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    let kind = input.and_then(|input| input.metadata()).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| kind.is_fifo() || kind.is_file())
+}
+
+/// All of standard input. Says that it waits if nothing comes: the pipe may be one that a script
+/// has inherited, and never end.
+async fn standard_input() -> anyhow::Result<Vec<u8>> {
+    let mut input = tokio::io::stdin();
+    let mut bytes = Vec::with_capacity(64 << 10);
+    let first = input.read_buf(&mut bytes);
+    tokio::pin!(first);
+    let first = tokio::select! {
+        first = &mut first => first,
+        () = tokio::time::sleep(SILENCE) => {
+            use io::Write as _;
+            let note = "waiting for the payload on standard input; --data '' gives an empty one";
+            let _ = writeln!(io::stderr(), "{note}");
+            first.await
+        }
+    };
+    let failed = || Fault::NoInput.says("cannot read standard input");
+    if first.with_context(failed)? > 0 {
+        input.read_to_end(&mut bytes).await.with_context(failed)?;
+    }
+    Ok(bytes)
+}
+
+fn guess(path: &Path) -> Option<&'static str> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "json" => Some("application/json"),
+        "csv" => Some("text/csv"),
+        "txt" | "md" | "log" => Some("text/plain"),
+        "png" => Some("image/png"),
+        "jpg" | "jpeg" => Some("image/jpeg"),
+        _ => None,
+    }
+}
