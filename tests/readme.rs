@@ -1,9 +1,13 @@
 //! The README says what is true: its defaults are the code's, and the tests it names exist.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use jobwright::Config;
 use jobwright_core::lifecycle::MAX_LOST;
-use jobwright_core::limits::{Fuel, show_bytes};
+use jobwright_core::limits::{LimitPolicy, Limits, show_bytes};
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
 use jobwright_tests::tests;
 use libtest_mimic::Trial;
@@ -11,7 +15,11 @@ use libtest_mimic::Trial;
 const README: &str = include_str!("../README.md");
 
 pub fn trials() -> Vec<Trial> {
-    tests![the_defaults_in_the_readme_are_those_of_the_code, the_file_settings_in_the_readme_exist]
+    tests![
+        the_defaults_in_the_readme_are_those_of_the_code,
+        every_setting_of_the_file_is_in_the_readme,
+        every_flag_and_variable_of_a_host_is_in_the_readme,
+    ]
 }
 
 /// That each test exists which the README names for a promise.
@@ -37,63 +45,130 @@ fn table(section: &str) -> impl Iterator<Item = Vec<&'static str>> {
         .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
 }
 
-fn shown(what: &str) -> anyhow::Result<String> {
-    let row = table("## Defaults").find(|row| row[0] == what);
-    Ok(row.with_context(|| format!("no row `{what}`"))?[1].trim_matches('`').replace(',', ""))
+/// The rows of the table of settings: what it is, its default, key, flag and variable.
+fn settings() -> impl Iterator<Item = [&'static str; 5]> {
+    table("## Defaults").map(|row| {
+        [0, 1, 2, 3, 4].map(|n| row.get(n).copied().unwrap_or_default().trim_matches('`'))
+    })
 }
 
 async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()> {
     let config = Config::default();
-    let limits = config.limit_policy()?;
-    let (given, most) = (limits.default, limits.ceiling);
-    let seconds = |ms: u64| format!("{} s", ms / 1000);
-    let Fuel::Units(fuel) = given.fuel else { anyhow::bail!("fuel is metered by default") };
-    let hours = |span: std::time::Duration| format!("{} h", span.as_secs() / 3600);
-    for (what, value) in [
-        ("address", config.listen.to_string()),
-        ("attempts in flight", config.workers.to_string()),
-        ("unfinished jobs in a queue", config.queue.capacity.to_string()),
-        ("unfinished jobs in all queues", config.queue.total.to_string()),
-        ("payloads of all unfinished jobs", show_bytes(config.queue.payload_bytes)),
-        ("payload", show_bytes(config.payload_bytes)),
-        ("plugin", show_bytes(config.plugin_bytes)),
-        ("fuel of an attempt", fuel.to_string()),
-        ("time of an attempt", seconds(given.timeout_ms)),
-        ("memory of an attempt", show_bytes(given.memory_bytes)),
-        ("output", show_bytes(given.output_bytes)),
-        ("log that is kept", show_bytes(given.log_bytes)),
-        ("most memory that may be asked for", show_bytes(most.memory_bytes)),
-        ("most time that may be asked for", seconds(most.timeout_ms)),
-        ("most output that may be asked for", show_bytes(most.output_bytes)),
+    let mut expected = limits(&config)?;
+    let seconds = |span: Duration| format!("{} s", span.as_secs());
+    let path =
+        |path: &Option<PathBuf>| path.as_ref().map_or("none".into(), |p| p.display().to_string());
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    let names = if config.allowed_hosts.is_empty() { "none" } else { "some" };
+    ensure!(config.guest_threads.is_none() && config.memory_budget_bytes.is_none());
+    expected.extend([
+        ("listen", config.listen.to_string()),
+        ("data", config.data.display().to_string()),
+        ("store", format!("{:?}", config.store).to_lowercase()),
+        ("api_keys", path(&config.api_keys)),
+        ("allowed_hosts", names.to_owned()),
+        ("insecure_no_auth", yes(config.insecure_no_auth)),
+        ("the file itself", "none".to_owned()),
+        ("workers", config.workers.to_string()),
+        ("guest_threads", "one a core".to_owned()),
+        ("memory_budget_bytes", "half of the machine's".to_owned()),
+        ("queue.capacity", config.queue.capacity.to_string()),
+        ("queue.total", config.queue.total.to_string()),
+        ("queue.payload_bytes", show_bytes(config.queue.payload_bytes)),
+        ("payload_bytes", show_bytes(config.payload_bytes)),
+        ("plugin_bytes", show_bytes(config.plugin_bytes)),
         ("attempts", DEFAULT_MAX_ATTEMPTS.to_string()),
         ("most attempts that may be asked for", MAX_ATTEMPTS_CAP.to_string()),
         ("lost attempts until a job is discarded", MAX_LOST.to_string()),
-        ("lease", format!("{} s", config.lease.as_secs())),
-        ("heartbeat", format!("{} s", config.heartbeat.as_secs())),
-        ("grace at shutdown", format!("{} s", config.shutdown_grace.as_secs())),
-        ("completed and cancelled jobs are kept", hours(config.retention.completed)),
-        ("discarded jobs are kept", format!("{} d", config.retention.discarded.as_secs() / 86_400)),
-    ] {
-        let shown = shown(what)?;
-        ensure!(shown == value, "{what}: the README says {shown}, the code {value}");
+        ("lease", seconds(config.lease)),
+        ("heartbeat", seconds(config.heartbeat)),
+        ("poll", seconds(config.poll)),
+        ("shutdown_grace", seconds(config.shutdown_grace)),
+        ("retention.completed", format!("{} h", config.retention.completed.as_secs() / 3600)),
+        ("retention.discarded", format!("{} d", config.retention.discarded.as_secs() / 86_400)),
+    ]);
+    for [what, default, key, ..] in settings() {
+        let name = if key.is_empty() { what } else { key };
+        let value = expected.remove(name).with_context(|| format!("nothing known of `{name}`"))?;
+        let shown = default.replace(',', "");
+        ensure!(shown == value, "{name}: the README says {shown}, the code {value}");
     }
+    ensure!(expected.is_empty(), "not in the README: {expected:?}");
     Ok(())
 }
 
-async fn the_file_settings_in_the_readme_exist() -> anyhow::Result<()> {
+/// The default limits and their ceilings.
+fn limits(config: &Config) -> anyhow::Result<BTreeMap<&'static str, String>> {
+    let LimitPolicy { default, .. } = config.limit_policy()?;
+    // What this machine has room for may be less.
+    let most = Limits::CEILING;
+    let seconds = |ms: u64| format!("{} s", ms / 1000);
+    Ok(BTreeMap::from([
+        ("limits.fuel", default.fuel.to_string()),
+        ("limits.timeout_ms", seconds(default.timeout_ms)),
+        ("limits.memory_bytes", show_bytes(default.memory_bytes)),
+        ("limits.output_bytes", show_bytes(default.output_bytes)),
+        ("limits.log_bytes", show_bytes(default.log_bytes)),
+        ("limits.tables", default.tables.to_string()),
+        ("limits.resources", default.resources.to_string()),
+        ("ceilings.fuel", most.fuel.to_string()),
+        ("ceilings.timeout_ms", seconds(most.timeout_ms)),
+        ("ceilings.memory_bytes", show_bytes(most.memory_bytes)),
+        ("ceilings.output_bytes", show_bytes(most.output_bytes)),
+        ("ceilings.log_bytes", show_bytes(most.log_bytes)),
+        ("ceilings.tables", most.tables.to_string()),
+        ("ceilings.resources", most.resources.to_string()),
+    ]))
+}
+
+async fn every_setting_of_the_file_is_in_the_readme() -> anyhow::Result<()> {
+    let mut keys = BTreeSet::new();
+    for key in expected_instead_of("nothing = 1")? {
+        match expected_instead_of(&format!("{key} = {{ nothing = 1 }}"))? {
+            inner if inner.is_empty() => drop(keys.insert(key)),
+            inner => keys.extend(inner.into_iter().map(|inner| format!("{key}.{inner}"))),
+        }
+    }
+    ensure!(keys.len() > 30, "all are told: {keys:?}");
+    let shown = settings().map(|row| row[2].to_owned()).filter(|key| !key.is_empty());
+    assert_eq!(shown.collect::<BTreeSet<_>>(), keys);
+    Ok(())
+}
+
+/// The keys that the configuration names when it refuses the key `nothing`; none if it refuses
+/// something else.
+fn expected_instead_of(text: &str) -> anyhow::Result<Vec<String>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("config.toml");
-    for row in table("## Defaults") {
-        let Some(name) = row.get(2).map(|name| name.trim_matches('`')).filter(|n| !n.is_empty())
-        else {
-            continue;
+    std::fs::write(&file, text)?;
+    let error = format!("{:#}", Config::read(&file).err().context("there is no such key")?);
+    let expected = error.split_once("unknown field `nothing`, expected ").map(|(_, rest)| rest);
+    let names = expected.and_then(|rest| rest.lines().next()).unwrap_or_default();
+    Ok(names.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+}
+
+async fn every_flag_and_variable_of_a_host_is_in_the_readme() -> anyhow::Result<()> {
+    let command = jobwright::cli::command();
+    let serve = command.find_subcommand("serve").context("it serves")?;
+    let flags: BTreeSet<(String, String)> = serve
+        .get_arguments()
+        .filter_map(|flag| Some((flag.get_long()?, flag.get_env()?.to_str()?)))
+        .map(|(flag, variable)| (format!("--{flag}"), variable.to_owned()))
+        .collect();
+    ensure!(flags.len() > 5, "each flag has a variable: {flags:?}");
+    let shown = settings().filter(|row| !row[3].is_empty());
+    let shown = shown.map(|row| (row[3].to_owned(), row[4].to_owned()));
+    assert_eq!(shown.collect::<BTreeSet<_>>(), flags);
+    for [_, _, key, flag, variable] in settings() {
+        let named = |prefix: &str, separator: &str| {
+            format!("{prefix}{}", key.replace(['.', '_'], separator))
         };
-        // No value fits: what is complained of must be the value and not the name.
-        std::fs::write(&file, format!("{name} = {{ nothing = true }}"))?;
-        let Err(error) = Config::read(&file) else { continue };
-        ensure!(!format!("{error:#}").contains(&format!("unknown field `{name}`")), "{error:#}");
-        let inner = name.rsplit('.').next().unwrap_or(name);
-        ensure!(!format!("{error:#}").contains(&format!("unknown field `{inner}`")), "{error:#}");
+        ensure!(key.is_empty() || flag.is_empty() || flag == named("--", "-"), "{key} is {flag}");
+        let expected = named("JOBWRIGHT_", "_").to_uppercase();
+        ensure!(
+            key.is_empty() || variable.is_empty() || variable == expected,
+            "{key} is {variable}"
+        );
     }
     Ok(())
 }
