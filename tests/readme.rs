@@ -111,6 +111,8 @@ fn limits(config: &Config) -> anyhow::Result<BTreeMap<&'static str, String>> {
         ("limits.log_bytes", show_bytes(default.log_bytes)),
         ("limits.tables", default.tables.to_string()),
         ("limits.resources", default.resources.to_string()),
+        ("limits.checkpoint_bytes", show_bytes(default.checkpoint_bytes)),
+        ("limits.grace_ms", seconds(default.grace_ms)),
         ("ceilings.fuel", most.fuel.to_string()),
         ("ceilings.timeout_ms", seconds(most.timeout_ms)),
         ("ceilings.memory_bytes", show_bytes(most.memory_bytes)),
@@ -118,6 +120,8 @@ fn limits(config: &Config) -> anyhow::Result<BTreeMap<&'static str, String>> {
         ("ceilings.log_bytes", show_bytes(most.log_bytes)),
         ("ceilings.tables", most.tables.to_string()),
         ("ceilings.resources", most.resources.to_string()),
+        ("ceilings.checkpoint_bytes", show_bytes(most.checkpoint_bytes)),
+        ("ceilings.grace_ms", seconds(most.grace_ms)),
     ]))
 }
 
