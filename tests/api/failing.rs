@@ -13,6 +13,7 @@ use jobwright_core::job::{Job, JobId, NewJob, QueueName};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
+use jobwright_core::plugin::Digest;
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -55,6 +56,15 @@ macro_rules! forward {
                 self.check()?;
                 self.inner.$name($($arg),*).await
             })*
+            async fn answered(
+                &self,
+                key: &str,
+                fingerprint: Digest,
+                now: Timestamp,
+            ) -> Result<Option<Enqueued>, StoreError> {
+                self.check()?;
+                self.inner.answered(key, fingerprint, now).await
+            }
             fn ready(&self) -> Result<(), StoreError> {
                 self.check()
             }

@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         requests_at_the_same_time_make_one_job,
         a_refused_request_does_not_use_its_key_up,
         a_repeated_request_needs_no_room,
+        a_repeated_request_needs_no_plugin_any_more,
         a_key_is_forgotten_after_a_day,
         a_key_survives_a_restart,
         a_key_that_is_none_is_refused,
@@ -153,5 +154,20 @@ async fn a_key_that_is_none_is_refused() -> anyhow::Result<()> {
     keyed(&host, &"x".repeat(255), &job).await?.ok(202)?;
     let batch = host.request(Method::POST, "/v1/jobs/batch").header("idempotency-key", "k");
     assert_eq!(send(batch.json(&json!([job]))).await?.code(400)?, "invalid_idempotency_key");
+    Ok(())
+}
+
+async fn a_repeated_request_needs_no_plugin_any_more() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let job = json!({ "plugin": "p" });
+    let first = keyed(&stage.host, "k", &job).await?;
+    let id = first.ok(202)?["id"].as_str().unwrap_or_default().to_owned();
+    stage.begins().await?.succeed();
+    stage.host.finalized(&id).await?;
+    let removed = send(stage.host.request(Method::DELETE, "/v1/plugins/p")).await?;
+    ensure!(removed.status == 204, "{:?}", removed.body);
+    let again = keyed(&stage.host, "k", &job).await?;
+    assert_eq!((again.status.as_u16(), again.body), (202, first.body));
+    keyed(&stage.host, "another", &job).await?.problem(404)?;
     Ok(())
 }

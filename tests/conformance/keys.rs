@@ -1,5 +1,6 @@
 //! Idempotency keys: a repeated request is answered like the first.
 
+use anyhow::Context as _;
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::job::NewJob;
 use jobwright_core::retry::Verdict;
@@ -23,6 +24,7 @@ laws![
     a_key_that_was_refused_for_want_of_room_is_not_used,
     a_duplicate_is_answered_even_when_the_queue_is_full,
     a_duplicate_takes_no_room_from_the_rest_of_its_batch,
+    what_was_answered_under_a_key_can_be_asked_for,
 ];
 
 /// The answer to a repetition of the request that made `first`.
@@ -175,5 +177,19 @@ async fn a_duplicate_takes_no_room_from_the_rest_of_its_batch(
     let batch = vec![job().key("k", "body"), job().key("k", "other"), job()];
     let answers = store.enqueue(batch, at(0)).await?;
     assert_eq!(answers, [duplicate_of(&first), Enqueued::KeyReused, Enqueued::Inserted]);
+    Ok(())
+}
+
+async fn what_was_answered_under_a_key_can_be_asked_for(store: Fixture) -> anyhow::Result<()> {
+    let [first, other] = [job().key("k", "body"), job().key("k", "other")];
+    let ask = async |asked: &NewJob, second| {
+        let key = asked.idempotency.as_ref().context("it has a key")?;
+        anyhow::Ok(store.answered(&key.key, key.fingerprint, at(second)).await?)
+    };
+    assert_eq!(ask(&first, 0).await?, None);
+    store.accept(first.clone(), at(0)).await?;
+    assert_eq!(ask(&first, 1).await?, Some(duplicate_of(&first)));
+    assert_eq!(ask(&other, 1).await?, Some(Enqueued::KeyReused));
+    assert_eq!(ask(&first, 24 * 3600).await?, None, "expired");
     Ok(())
 }

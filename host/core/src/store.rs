@@ -11,7 +11,7 @@ use crate::job::{Job, JobId, NewJob, Payload, QueueName};
 use crate::lifecycle::{CancelRequest, JobState, Phase};
 use crate::log::LogSnapshot;
 use crate::outcome::Output;
-use crate::plugin::{PluginName, Version};
+use crate::plugin::{Digest, PluginName, Version};
 use crate::queue::QueueCounts;
 use crate::report::Told;
 use crate::retry::Verdict;
@@ -24,6 +24,15 @@ pub trait JobStore: Send + Sync + 'static {
     /// that were accepted are on disk.
     async fn enqueue(&self, jobs: Vec<NewJob>, now: Timestamp)
     -> Result<Vec<Enqueued>, StoreError>;
+
+    /// What a request under this idempotency key was answered before, as an enqueue would say it:
+    /// `Duplicate` or `KeyReused`; `None` if the key is free.
+    async fn answered(
+        &self,
+        key: &str,
+        fingerprint: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Enqueued>, StoreError>;
 
     /// Begins attempts at the first jobs that are due: priority, then due time, then arrival.
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError>;

@@ -9,6 +9,7 @@ use jobwright_core::job::{Job, JobId, NewJob, QueueName};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
+use jobwright_core::plugin::Digest;
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -44,6 +45,15 @@ impl JobStore for AnnouncingStore {
             self.signals.work.notify_one();
         }
         Ok(answers)
+    }
+
+    async fn answered(
+        &self,
+        key: &str,
+        fingerprint: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Enqueued>, StoreError> {
+        self.store.answered(key, fingerprint, now).await
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {

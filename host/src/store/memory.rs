@@ -15,6 +15,7 @@ use jobwright_core::job::{
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::{Outcome, Output, Usage};
+use jobwright_core::plugin::Digest;
 use jobwright_core::queue::{Entry, Queue, QueueCounts};
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -58,14 +59,9 @@ impl MemoryStore {
 
     fn enqueue_one(&self, jobs: &mut Jobs, new: NewJob, now: Timestamp) -> Enqueued {
         if let Some(asked) = &new.idempotency
-            && let Some((id, first)) = jobs.keys.get(&asked.key)
-            && first.expires_at > now
+            && let Some(answered) = jobs.answered(&asked.key, asked.fingerprint, now)
         {
-            return if first.fingerprint == asked.fingerprint {
-                Enqueued::Duplicate { id: *id, answer: first.answer.clone() }
-            } else {
-                Enqueued::KeyReused
-            };
+            return answered;
         }
         let permit = match self.capacity.reserve(&new.spec.queue, new.payload.bytes.len() as u64) {
             Ok(permit) => permit,
@@ -93,6 +89,15 @@ impl Jobs {
         Some(Leased { lease, job, payload, checkpoint: record.checkpoint.clone() })
     }
 
+    fn answered(&self, key: &str, fingerprint: Digest, now: Timestamp) -> Option<Enqueued> {
+        let (id, first) = self.keys.get(key).filter(|(_, first)| first.expires_at > now)?;
+        Some(if first.fingerprint == fingerprint {
+            Enqueued::Duplicate { id: *id, answer: first.answer.clone() }
+        } else {
+            Enqueued::KeyReused
+        })
+    }
+
     fn keep(&mut self, id: JobId, told: Told) {
         if let Some(record) = self.records.get_mut(&id) {
             record.job.progress = told.progress.or(record.job.progress.take());
@@ -118,6 +123,15 @@ impl JobStore for MemoryStore {
     async fn enqueue(&self, new: Vec<NewJob>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
         let mut jobs = self.lock();
         Ok(new.into_iter().map(|job| self.enqueue_one(&mut jobs, job, now)).collect())
+    }
+
+    async fn answered(
+        &self,
+        key: &str,
+        fingerprint: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Enqueued>, StoreError> {
+        Ok(self.lock().answered(key, fingerprint, now))
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {

@@ -47,36 +47,49 @@ pub(in crate::api) async fn create(
     let what = if raw.is_empty() { "request" } else { "payload" };
     let body = app.gates.bodies.read(what, &headers, body, most).await?.bytes;
     let key = idempotency_key(&headers)?;
-    let fingerprint = key.is_some().then(|| fingerprint(&uri, &headers, &body));
+    let key = key.map(|key| (key, fingerprint(&uri, &headers, &body)));
     let now = app.clock.now();
+    let wait = wait::preferred(&headers);
+    let deadline = after(now, wait.unwrap_or_default());
+    let wait = wait.map(|wait| (wait, deadline));
+    // Before anything is checked: what was accepted once is answered so, whatever has changed since.
+    if let Some((key, fingerprint)) = &key
+        && let Some(answered) = app.store.answered(key, *fingerprint, now).await?
+    {
+        let (id, answer) = accepted(answered, None)?;
+        return app.answer_enqueued(id, answer, wait).await;
+    }
     let draft = if raw.is_empty() {
         Draft::of_json(utf8(&body, "body")?, &app.settings, now)?
     } else {
         let payload = Payload { content_type: content_type(&headers), bytes: body };
         Draft::of_query(raw, payload, &app.settings, now)?
     };
-    let wait = wait::preferred(&headers);
-    let deadline = after(now, wait.unwrap_or_default());
-
     let mut job = app.resolve(draft, now)?;
-    let accepted = Bytes::from(app.first_answer(&job, now)?);
-    job.idempotency = key.zip(fingerprint).map(|(key, fingerprint)| Idempotency {
+    let answer = Bytes::from(app.first_answer(&job, now)?);
+    job.idempotency = key.map(|(key, fingerprint)| Idempotency {
         key,
         fingerprint,
-        answer: accepted.clone(),
+        answer: answer.clone(),
         expires_at: after(now, KEY_LIFE),
     });
-    let (id, answer) = match app.enqueue_by(job.clone(), deadline).await? {
-        Enqueued::Inserted => (job.id, accepted),
-        Enqueued::Duplicate { id, answer } => (id, answer),
-        Enqueued::QueueFull(full) => return Err(full.into()),
+    let first = (job.id, answer);
+    let (id, answer) = accepted(app.enqueue_by(job, deadline).await?, Some(first))?;
+    app.answer_enqueued(id, answer, wait).await
+}
+
+/// The job that was accepted, now (then `first` is it) or before, and the body that says so.
+fn accepted(enqueued: Enqueued, first: Option<(JobId, Bytes)>) -> Result<(JobId, Bytes), ApiError> {
+    match enqueued {
+        Enqueued::Inserted => first.ok_or_else(|| ApiError::internal("nothing was inserted")),
+        Enqueued::Duplicate { id, answer } => Ok((id, answer)),
+        Enqueued::QueueFull(full) => Err(full.into()),
         Enqueued::KeyReused => {
             let detail = "this Idempotency-Key was used for another request in the last 24 hours";
             let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return Err(ApiError::new(status, "idempotency_key_reused", detail));
+            Err(ApiError::new(status, "idempotency_key_reused", detail))
         }
-    };
-    app.answer_enqueued(id, answer, wait.map(|wait| (wait, deadline))).await
+    }
 }
 
 impl App {

@@ -95,7 +95,7 @@ impl Ledger {
     fn enqueue_one(&mut self, admission: Admission, now: Timestamp) -> rusqlite::Result<Enqueued> {
         let Admission { job, permit } = admission;
         if let Some(key) = &job.idempotency
-            && let Some(answered) = table::answered_before(&self.db, key, now)?
+            && let Some(answered) = reader::answered(&self.db, &key.key, key.fingerprint, now)?
         {
             return Ok(answered);
         }

@@ -29,6 +29,7 @@ use jobwright_core::job::{Job, JobId, NewJob, QueueName};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
+use jobwright_core::plugin::Digest;
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -130,6 +131,16 @@ impl JobStore for SqliteStore {
         }
         let step = move |ledger: &mut Ledger| ledger.enqueue(admissions, now);
         self.writer.submit(Effect::Synced, bytes, step).await
+    }
+
+    async fn answered(
+        &self,
+        key: &str,
+        fingerprint: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Enqueued>, StoreError> {
+        let key = key.to_owned();
+        self.read(move |db| reader::answered(db, &key, fingerprint, now)).await
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {

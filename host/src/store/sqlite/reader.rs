@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId};
 use jobwright_core::outcome::Output;
-use jobwright_core::store::{JobFilter, JobPage, Page, StoreError};
-use rusqlite::{Connection, OptionalExtension as _};
+use jobwright_core::plugin::Digest;
+use jobwright_core::store::{Enqueued, JobFilter, JobPage, Page, StoreError};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tokio::sync::Semaphore;
 
 use super::{rows, schema};
@@ -98,6 +99,24 @@ pub(super) fn output(db: &Connection, id: JobId) -> rusqlite::Result<Option<Outp
         Ok(Output { content_type: row.get(0)?, bytes: bytes.into() })
     };
     db.prepare_cached(sql)?.query_row([id.as_bytes()], output).optional()
+}
+
+/// The answer to a request with this key, if it was answered before.
+pub(super) fn answered(
+    db: &Connection,
+    key: &str,
+    fingerprint: Digest,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Enqueued>> {
+    let sql = "SELECT job, fingerprint, answer FROM idempotency WHERE key = ?1 AND expires_at > ?2";
+    let answer = |row: &Row<'_>| {
+        if row.get_ref(1)?.as_str()? != fingerprint.to_string() {
+            return Ok(Enqueued::KeyReused);
+        }
+        let answer: Vec<u8> = row.get(2)?;
+        Ok(Enqueued::Duplicate { id: rows::id(row, 0)?, answer: answer.into() })
+    };
+    db.prepare_cached(sql)?.query_row(params![key, rows::micros(now)], answer).optional()
 }
 
 /// A page of jobs, newest first.

@@ -7,7 +7,7 @@ use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload,
 use jobwright_core::lifecycle::{JobState, Lifecycle};
 use jobwright_core::outcome::Output;
 use jobwright_core::report::Told;
-use jobwright_core::store::{Enqueued, Leased, Retention};
+use jobwright_core::store::{Leased, Retention};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::rows::{self, micros, state, to_json};
@@ -67,23 +67,6 @@ pub(super) fn insert(
     db.prepare_cached(sql)?.execute(row)?;
     let payload = params![seq, job.payload.content_type, &job.payload.bytes[..]];
     db.prepare_cached("INSERT INTO payload VALUES (?1, ?2, ?3)")?.execute(payload).map(drop)
-}
-
-/// The answer to a request with this key, if it was answered before.
-pub(super) fn answered_before(
-    db: &Connection,
-    asked: &Idempotency,
-    now: Timestamp,
-) -> rusqlite::Result<Option<Enqueued>> {
-    let sql = "SELECT job, fingerprint, answer FROM idempotency WHERE key = ?1 AND expires_at > ?2";
-    let answer = |row: &Row<'_>| {
-        if row.get_ref(1)?.as_str()? != asked.fingerprint.to_string() {
-            return Ok(Enqueued::KeyReused);
-        }
-        let answer: Vec<u8> = row.get(2)?;
-        Ok(Enqueued::Duplicate { id: rows::id(row, 0)?, answer: answer.into() })
-    };
-    db.prepare_cached(sql)?.query_row(params![asked.key, micros(now)], answer).optional()
 }
 
 /// Remembers the answer to a request with this key.
