@@ -84,7 +84,12 @@ impl InFlight {
 #[async_trait]
 impl Runtime for ScriptedRuntime {
     fn inspect(&self, _wasm: &[u8]) -> Result<Inspection, Unusable> {
-        Ok(Inspection { abi: Abi::WasiCommandP1, imports: vec![], minimum_memory_bytes: 0 })
+        Ok(Inspection {
+            abi: Abi::WasiCommandP1,
+            imports: vec![],
+            exports: vec![],
+            minimum_memory_bytes: 0,
+        })
     }
 
     async fn prepare(&self, _digest: Digest, _wasm: Bytes) -> Result<(), Unusable> {

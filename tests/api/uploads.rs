@@ -40,6 +40,10 @@ async fn an_upload_is_answered_with_what_the_host_read_from_the_bytes() -> anyho
       "abi": "wasi-command-p1",
       "created_at": "[time]",
       "digest": "[digest]",
+      "exports": [
+        "_start",
+        "memory"
+      ],
       "imports": [
         "wasi_snapshot_preview1.fd_read",
         "wasi_snapshot_preview1.fd_write"

@@ -145,6 +145,12 @@ impl Output {
     }
 }
 
+/// Whether this may stand for a media type in a header.
+#[must_use]
+pub fn is_media_type(text: &str) -> bool {
+    text.len() <= 255 && text.contains('/') && text.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+
 fn guess(bytes: &[u8]) -> &'static str {
     let opens = bytes.trim_ascii_start().first();
     if matches!(opens, Some(b'{' | b'['))

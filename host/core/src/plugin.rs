@@ -244,23 +244,39 @@ pub enum Abi {
     /// A core module that exports `_start` and imports WASI preview 1.
     #[serde(rename = "wasi-command-p1")]
     WasiCommandP1,
+    /// A component that exports `wasi:cli/run` of WASI 0.2.
+    #[serde(rename = "wasi-command-p2")]
+    WasiCommandP2,
+    /// A component that exports `wasi:http/incoming-handler` of WASI 0.2.
+    #[serde(rename = "wasi-http-p2")]
+    WasiHttpP2,
 }
 
 impl fmt::Display for Abi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::WasiCommandP1 => "wasi-command-p1",
+            Self::WasiCommandP2 => "wasi-command-p2",
+            Self::WasiHttpP2 => "wasi-http-p2",
         })
     }
 }
+
+/// The most imports, and the most exports, that an [`Inspection`] names: programs have some tens,
+/// libraries thousands.
+pub const MAX_NAMES: usize = 100;
 
 /// What the bytes of a plugin say about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspection {
     /// How it is called.
     pub abi: Abi,
-    /// What it imports, as `module.name`, sorted.
+    /// What it imports, sorted: of a core module as `module.name`, of a component its interfaces. At
+    /// most [`MAX_NAMES`].
     pub imports: Vec<String>,
+    /// What it exports, sorted; at most [`MAX_NAMES`].
+    #[serde(default)]
+    pub exports: Vec<String>,
     /// What its memories and tables take at the start, in bytes.
     pub minimum_memory_bytes: u64,
 }

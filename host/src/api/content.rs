@@ -19,11 +19,6 @@ const INERT: [&str; 7] = [
     "image/webp",
 ];
 
-/// Whether this may stand for a media type in a header.
-pub(super) fn is_media_type(text: &str) -> bool {
-    text.len() <= 255 && text.contains('/') && text.bytes().all(|b| (0x20..0x7f).contains(&b))
-}
-
 /// `bytes` under their media type, with their digest (RFC 9530), as a download named `name` unless
 /// the type is inert. The headers against sniffing and scripts are every answer's.
 pub(super) fn serve(bytes: Bytes, content_type: &str, name: &str) -> Response {

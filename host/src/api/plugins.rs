@@ -214,6 +214,7 @@ fn version_view(name: &PluginName, version: &PluginVersion) -> Value {
         "created_at": version.created_at,
         "abi": version.inspection.abi,
         "imports": version.inspection.imports,
+        "exports": version.inspection.exports,
         "minimum_memory_bytes": version.inspection.minimum_memory_bytes,
     })
 }

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use jobwright_core::limits::LimitPolicy;
+use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::{Plugin, PluginSettings, Selector};
 use jobwright_core::registry::NotFound;
 use serde_json::Value;
@@ -13,7 +14,7 @@ use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::path::Path;
 use super::plugins::{parse_name, plugin_view};
-use super::{App, content, limits};
+use super::{App, limits};
 
 /// The longest request, in bytes: settings are few and short.
 const MAX_BYTES: u64 = 64 << 10;
@@ -60,7 +61,7 @@ fn changed(
         let message = format!("{}@{pinned} is not installed", plugin.name);
         fields.wrong("default_version", message);
     }
-    if settings.output_type.as_ref().is_some_and(|kind| !content::is_media_type(kind)) {
+    if settings.output_type.as_ref().is_some_and(|kind| !is_media_type(kind)) {
         fields.wrong("output_type", "is not a media type such as text/plain");
     }
     let errors = fields.into_errors("is not a setting");

@@ -20,7 +20,8 @@ use anyhow::Context as _;
 use jobwright_core::clock::Clock as _;
 use jobwright_core::plugin::Digest;
 use tempfile::NamedTempFile;
-use wasmtime::{Engine, Module};
+use wasmtime::component::Component;
+use wasmtime::{Engine, Module, Precompiled};
 
 use crate::clock::SystemClock;
 
@@ -35,6 +36,14 @@ const HEADER_BYTES: usize = MAGIC.len() + 32;
 pub(crate) struct CompiledCache {
     directory: PathBuf,
     most_bytes: u64,
+}
+
+/// What machine code was taken from bytes.
+pub(crate) enum Compiled {
+    /// Of a core module.
+    Module(Module),
+    /// Of a component.
+    Component(Component),
 }
 
 /// Names one piece of compiled code: a plugin, and everything that its code depends on.
@@ -63,7 +72,7 @@ impl CompiledCache {
     }
 
     /// The code with this name and its length, if it is here and whole.
-    pub(crate) fn load(&self, name: &CodeName, engine: &Engine) -> Option<(Module, u64)> {
+    pub(crate) fn load(&self, name: &CodeName, engine: &Engine) -> Option<(Compiled, u64)> {
         let path = self.directory.join(&name.0);
         let file = match read(&path) {
             Ok(file) => file?,
@@ -72,11 +81,11 @@ impl CompiledCache {
                 return None;
             }
         };
-        let module = verified(&file).and_then(|artefact| module(engine, artefact).ok());
-        if module.is_none() {
+        let code = verified(&file).and_then(|artefact| code(engine, artefact).ok());
+        if code.is_none() {
             tracing::warn!(path = %path.display(), "compiled code is damaged: compiling again");
         }
-        module.map(|module| (module, (file.len() - HEADER_BYTES) as u64))
+        code.map(|code| (code, (file.len() - HEADER_BYTES) as u64))
     }
 
     /// Keeps `artefact`, and removes what was not used for longest if there is too much.
@@ -113,15 +122,20 @@ impl CompiledCache {
     }
 }
 
-/// The module in an artefact that the runtime's compiler has just made, or that was verified.
-pub(crate) fn module(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Module> {
-    // SAFETY: `artefact` is what `Engine::precompile_module` made, unchanged: it comes from our
-    // compiler in this process, or from a file in our private directory whose hash matched after it
-    // had been read into memory that nobody else can write. wasmtime itself refuses what was made by
-    // another version or under other settings.
+/// The code in an artefact that the runtime's compiler has just made, or that was verified.
+pub(crate) fn code(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Compiled> {
+    let is_component = Engine::detect_precompiled(artefact) == Some(Precompiled::Component);
+    // SAFETY: `artefact` is what `Engine::precompile_module` or `precompile_component` made,
+    // unchanged: it comes from our compiler in this process, or from a file in our private directory
+    // whose hash matched after it had been read into memory that nobody else can write. wasmtime
+    // itself refuses what was made by another version or under other settings.
     #[expect(unsafe_code, reason = "the one place that turns bytes into machine code")]
     unsafe {
-        Module::deserialize(engine, artefact)
+        if is_component {
+            Component::deserialize(engine, artefact).map(Compiled::Component)
+        } else {
+            Module::deserialize(engine, artefact).map(Compiled::Module)
+        }
     }
 }
 

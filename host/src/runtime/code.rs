@@ -11,20 +11,14 @@ use jobwright_core::plugin::Digest;
 use jobwright_core::registry::{PluginRegistry, RegistryError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use wasmtime::{Engine, InstancePre, Module, ModuleExport};
+use wasmparser::Parser;
+use wasmtime::Engine;
 
-use super::abi::command_p1::ENTRY_POINT;
+use super::abi::{Misfit, Prepared};
 use super::debug_info;
 use super::engine::{Engines, Machine, Profile};
 use super::flights::{Broken, Flight, Flights};
-use super::instance::Guest;
-use crate::registry::compiled::{self, CodeName, CompiledCache};
-
-/// What an attempt is made of: compiled, and linked to the host's functions.
-pub(super) struct Code {
-    pub(super) linked: InstancePre<Guest>,
-    pub(super) entry_point: ModuleExport,
-}
+use crate::registry::compiled::{self, CodeName, Compiled, CompiledCache};
 
 /// Why there is no code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,11 +44,17 @@ impl From<Broken> for Unready {
     }
 }
 
+impl From<Misfit> for Unready {
+    fn from(Misfit(message): Misfit) -> Self {
+        Self::unusable(message)
+    }
+}
+
 type Key = (Digest, Profile);
 
 /// All code that is ready, and the way to more.
 pub(super) struct Codes {
-    ready: Flights<Key, Arc<Code>, Unready>,
+    ready: Flights<Key, Arc<Prepared>, Unready>,
     source: Arc<Source>,
     threads: Handle,
 }
@@ -81,7 +81,7 @@ impl Codes {
     }
 
     /// The code, if it is ready.
-    pub(super) fn ready(&self, digest: Digest, profile: Profile) -> Option<Arc<Code>> {
+    pub(super) fn ready(&self, digest: Digest, profile: Profile) -> Option<Arc<Prepared>> {
         self.ready.ready(&(digest, profile))
     }
 
@@ -91,7 +91,7 @@ impl Codes {
         digest: Digest,
         profile: Profile,
         wasm: Option<Bytes>,
-    ) -> Flight<Arc<Code>, Unready> {
+    ) -> Flight<Arc<Prepared>, Unready> {
         let source = self.source.clone();
         self.ready.get((digest, profile), &self.threads, || source.make(digest, profile, wasm))
     }
@@ -119,30 +119,31 @@ impl Source {
         digest: Digest,
         profile: Profile,
         wasm: Option<Bytes>,
-    ) -> Result<(Arc<Code>, u64), Unready> {
+    ) -> Result<(Arc<Prepared>, u64), Unready> {
         let source = self.clone();
         let machine = beside(move || source.engines.machine(profile))
             .await?
             .map_err(|error| Unready::transient(format!("{error:#}")))?;
         let name = CodeName::new(&digest, profile.word(), &machine.engine);
-        let (module, bytes) = match self.clone().load(name.clone(), machine.engine.clone()).await? {
-            Some(kept) => kept,
-            None => {
-                let wasm = match wasm {
-                    Some(wasm) => wasm,
-                    None => self.fetch(&digest).await?,
-                };
-                self.compile(name, machine.engine.clone(), wasm).await?
-            }
-        };
-        link(&machine, &module).map(|code| (Arc::new(code), bytes))
+        let (compiled, bytes) =
+            match self.clone().load(name.clone(), machine.engine.clone()).await? {
+                Some(kept) => kept,
+                None => {
+                    let wasm = match wasm {
+                        Some(wasm) => wasm,
+                        None => self.fetch(&digest).await?,
+                    };
+                    self.compile(name, machine.engine.clone(), wasm).await?
+                }
+            };
+        Ok((Arc::new(Prepared::new(&machine, &compiled)?), bytes))
     }
 
     async fn load(
         self: Arc<Self>,
         name: CodeName,
         engine: Engine,
-    ) -> Result<Option<(Module, u64)>, Unready> {
+    ) -> Result<Option<(Compiled, u64)>, Unready> {
         if self.disk.is_none() {
             return Ok(None);
         }
@@ -163,7 +164,7 @@ impl Source {
         name: CodeName,
         engine: Engine,
         wasm: Bytes,
-    ) -> Result<(Module, u64), Unready> {
+    ) -> Result<(Compiled, u64), Unready> {
         let source = self.clone();
         let _turn = self.compiling.acquire().await.map_err(|_| Broken)?;
         beside(move || {
@@ -174,8 +175,8 @@ impl Source {
             {
                 tracing::warn!(%error, "cannot keep compiled code: it will be compiled again");
             }
-            let module = compiled::module(&engine, &artefact).map_err(unusable)?;
-            Ok((module, artefact.len() as u64))
+            let compiled = compiled::code(&engine, &artefact).map_err(unusable)?;
+            Ok((compiled, artefact.len() as u64))
         })
         .await?
     }
@@ -184,18 +185,11 @@ impl Source {
 /// Machine code for `wasm`, as bytes. Takes long and much memory for large or hostile input; it
 /// needs nothing but its arguments, so that another process can do it.
 fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    engine.precompile_module(wasm)
-}
-
-fn link(machine: &Machine, module: &Module) -> Result<Code, Unready> {
-    let linked = machine
-        .linker
-        .instantiate_pre(module)
-        .map_err(|error| Unready::unusable(format!("it does not fit this host: {error:#}")))?;
-    let entry_point = module
-        .get_export_index(ENTRY_POINT)
-        .ok_or_else(|| Unready::unusable(format!("it exports no `{ENTRY_POINT}`")))?;
-    Ok(Code { linked, entry_point })
+    if Parser::is_component(wasm) {
+        engine.precompile_component(wasm)
+    } else {
+        engine.precompile_module(wasm)
+    }
 }
 
 /// Does long work on a thread of its own.

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use wasmparser::Parser;
+
 /// Debugging information up to this size is kept: a debug build of a small program in Rust has two
 /// MiB, and a deep backtrace through it takes 10 ms (measured). Twice that stays below the time in
 /// which a guest must stop.
@@ -14,45 +16,92 @@ const MOST_BYTES: usize = 4 << 20;
 /// The magic number and the version.
 const HEADER_BYTES: usize = 8;
 
-/// `wasm`, without debugging information if it has too much.
+/// Sections of a component that hold a module or a component.
+const NESTED: [u8; 2] = [1, 4];
+
+/// How deep modules may lie in components here: deeper ones stay as they are. Uploads are refused
+/// that go deeper.
+pub(super) const MAX_DEPTH: usize = 16;
+
+/// `wasm`, a module or a component, without debugging information if it has too much.
 pub(super) fn bounded(wasm: &[u8]) -> Cow<'_, [u8]> {
     without_over(wasm, MOST_BYTES)
 }
 
 fn without_over(wasm: &[u8], most: usize) -> Cow<'_, [u8]> {
-    let Some(sections) = sections(wasm) else { return Cow::Borrowed(wasm) };
-    let debug: usize = sections.iter().filter(|s| is_debug(s)).map(|s| s.len()).sum();
-    if debug <= most {
+    let Some(parts) = parts(wasm, MAX_DEPTH) else { return Cow::Borrowed(wasm) };
+    if parts.iter().map(Part::debug_bytes).sum::<usize>() <= most {
         return Cow::Borrowed(wasm);
     }
-    let mut kept = wasm[..HEADER_BYTES].to_vec();
-    sections.iter().filter(|section| !is_debug(section)).for_each(|section| kept.extend(*section));
-    Cow::Owned(kept)
+    Cow::Owned(rebuilt(wasm, &parts))
 }
 
-/// The sections of a module, each with its header; `None` if it is damaged, which the compiler then
-/// says better.
-fn sections(wasm: &[u8]) -> Option<Vec<&[u8]>> {
+/// A section.
+enum Part<'a> {
+    /// DWARF, with its header.
+    Debug(&'a [u8]),
+    /// A module or component within a component: the section's number, its content, and the parts of
+    /// that.
+    Nested(u8, &'a [u8], Vec<Part<'a>>),
+    /// Any other, with its header.
+    Plain(&'a [u8]),
+}
+
+impl Part<'_> {
+    fn debug_bytes(&self) -> usize {
+        match self {
+            Self::Debug(section) => section.len(),
+            Self::Nested(_, _, parts) => parts.iter().map(Self::debug_bytes).sum(),
+            Self::Plain(_) => 0,
+        }
+    }
+}
+
+/// The sections of a module or component; `None` if it is damaged, which the compiler then says
+/// better.
+fn parts(wasm: &[u8], depth: usize) -> Option<Vec<Part<'_>>> {
     let mut rest = wasm.get(HEADER_BYTES..)?;
-    let mut sections = Vec::new();
-    while !rest.is_empty() {
-        let (length, digits) = number(rest.get(1..)?)?;
+    let nests = Parser::is_component(wasm) && depth > 0;
+    let mut parts = Vec::new();
+    while let Some(&id) = rest.first() {
+        let (length, digits) = number(&rest[1..])?;
         let (section, after) = rest.split_at_checked(1 + digits + length)?;
-        sections.push(section);
+        let content = &section[1 + digits..];
+        parts.push(if nests && NESTED.contains(&id) {
+            Part::Nested(id, content, self::parts(content, depth - 1)?)
+        } else if id == 0 && is_debug(content) {
+            Part::Debug(section)
+        } else {
+            Part::Plain(section)
+        });
         rest = after;
     }
-    Some(sections)
+    Some(parts)
 }
 
-/// Whether it is a custom section of DWARF.
-fn is_debug(section: &[u8]) -> bool {
-    let name = || {
-        let (_, digits) = number(section.get(1..)?)?;
-        let content = section.get(1 + digits..)?;
-        let (length, digits) = number(content)?;
-        content.get(digits..digits.checked_add(length)?)
-    };
-    section.first() == Some(&0) && name().is_some_and(|name| name.starts_with(b".debug_"))
+/// `wasm`, whose parts these are, without the debugging ones.
+fn rebuilt(wasm: &[u8], parts: &[Part<'_>]) -> Vec<u8> {
+    let mut kept = wasm[..HEADER_BYTES].to_vec();
+    for part in parts {
+        match part {
+            Part::Debug(_) => {}
+            Part::Plain(section) => kept.extend(*section),
+            Part::Nested(id, content, parts) => {
+                let content = rebuilt(content, parts);
+                kept.push(*id);
+                put_number(&mut kept, content.len());
+                kept.extend(content);
+            }
+        }
+    }
+    kept
+}
+
+/// Whether a custom section with this content is one of DWARF.
+fn is_debug(content: &[u8]) -> bool {
+    let name = number(content)
+        .and_then(|(length, digits)| content.get(digits..digits.checked_add(length)?));
+    name.is_some_and(|name| name.starts_with(b".debug_"))
 }
 
 /// An unsigned LEB128 number of at most 32 bits, and how many bytes it takes.
@@ -67,14 +116,23 @@ fn number(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
+fn put_number(bytes: &mut Vec<u8>, mut value: usize) {
+    while value > 0x7f {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const FIELDS: &str = r#"(@custom ".debug_line" "0123456789") (@custom "name2" "kept")
+        (func (export "_start")) (@custom ".debug_info" "0123456789")"#;
+
     fn module() -> Vec<u8> {
-        let text = r#"(module (@custom ".debug_line" "0123456789") (@custom "name2" "kept")
-            (func (export "_start")) (@custom ".debug_info" "0123456789"))"#;
-        wat::parse_str(text).expect("valid text")
+        wat::parse_str(format!("(module {FIELDS})")).expect("valid text")
     }
 
     #[test]
@@ -91,11 +149,31 @@ mod tests {
         wasmparser::validate(&kept).expect("it is whole");
     }
 
+    /// A component with that module in it, and in a component in it.
+    fn component() -> Vec<u8> {
+        let text = format!(
+            r#"(component (@custom ".debug_str" "0123456789") (core module {FIELDS})
+                (component (core module {FIELDS})) (@custom "name2" "kept too"))"#
+        );
+        wat::parse_str(text).expect("valid text")
+    }
+
+    #[test]
+    fn what_lies_in_components_is_dropped_too() {
+        let wasm = component();
+        assert!(matches!(without_over(&wasm, 1_000), Cow::Borrowed(_)));
+        let kept = without_over(&wasm, 100);
+        let count = |text: &[u8]| kept.windows(text.len()).filter(|window| window == &text).count();
+        assert_eq!((count(b"kept"), count(b"_start"), count(b".debug_")), (3, 2, 0), "{kept:?}");
+        wasmparser::validate(&kept).expect("it is whole");
+    }
+
     #[test]
     fn what_is_damaged_is_left_to_the_compiler() {
-        let wasm = module();
-        for cut in 0..wasm.len() {
-            assert!(without_over(&wasm[..cut], 0).len() <= cut);
+        for wasm in [module(), component()] {
+            for cut in 0..wasm.len() {
+                assert!(without_over(&wasm[..cut], 0).len() <= cut);
+            }
         }
     }
 }

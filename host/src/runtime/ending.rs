@@ -15,8 +15,46 @@ use wasmtime_wasi::{I32Exit, ResourceTableError};
 use super::engine::GUEST_STACK_BYTES;
 use super::limiter::Refusal;
 use super::meter::Halt;
-use super::stdio::{OutputBuffer, OutputFull};
+use super::stdio::OutputBuffer;
 use super::trap;
+
+/// What a guest said by coming to its end.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Its output is whole.
+    Done {
+        /// The media type of the output, if the guest named one.
+        content_type: Option<String>,
+    },
+    /// It failed.
+    Failed {
+        /// In its own words.
+        error: AttemptError,
+        /// What it asks for.
+        retry: RetryHint,
+    },
+}
+
+/// Why a guest did not come to its end.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// The host stopped it.
+    Halted(Halt),
+    /// It trapped, exited, or could not be made.
+    Failed(Error),
+}
+
+impl From<Halt> for Cut {
+    fn from(halt: Halt) -> Self {
+        Self::Halted(halt)
+    }
+}
+
+impl From<Error> for Cut {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
 
 /// What the host remembers of an attempt that ended.
 pub(super) struct Evidence<'a> {
@@ -25,8 +63,22 @@ pub(super) struct Evidence<'a> {
     pub(super) output: &'a OutputBuffer,
 }
 
+/// What `ending` means.
+pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Outcome {
+    match ending {
+        Err(Cut::Halted(halt)) => halted(halt, &evidence.attempt.limits),
+        _ if evidence.output.exceeded() => output_exceeded(evidence),
+        Err(Cut::Failed(error)) => failed(&error, evidence),
+        Ok(Said::Done { content_type }) => succeeded(content_type.as_deref(), evidence),
+        Ok(Said::Failed { error, retry }) => match evidence.refused {
+            Some(refusal) => refused(refusal, &evidence.attempt.limits),
+            None => Outcome::Failed { error, retry },
+        },
+    }
+}
+
 /// The host stopped the guest.
-pub(super) fn halted(halt: Halt, limits: &Limits) -> Outcome {
+fn halted(halt: Halt, limits: &Limits) -> Outcome {
     match halt {
         Halt::Stopped(reason) => stopped(reason),
         Halt::Deadline => {
@@ -43,30 +95,24 @@ pub(super) fn stopped(reason: StopReason) -> Outcome {
     }
 }
 
-/// The guest returned.
-pub(super) fn returned(evidence: &Evidence<'_>) -> Outcome {
-    if evidence.output.exceeded() {
-        return output_exceeded(evidence);
-    }
-    let declared = evidence.attempt.job.spec.output_type.as_deref();
+/// The output is of the type that the plugin's settings fix, else that the guest named, else that
+/// its bytes show.
+fn succeeded(named: Option<&str>, evidence: &Evidence<'_>) -> Outcome {
+    let declared = evidence.attempt.job.spec.output_type.as_deref().or(named);
     Outcome::Succeeded { output: Output::new(evidence.output.take_bytes(), declared) }
 }
 
-/// The guest ended in any other way, or could not be made.
-pub(super) fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
+fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
     let limits = &evidence.attempt.limits;
-    if evidence.output.exceeded() || error.is::<OutputFull>() {
-        return output_exceeded(evidence);
-    }
     let exit = error.downcast_ref::<I32Exit>();
     if let Some(I32Exit(0)) = exit {
-        return returned(evidence);
+        return succeeded(None, evidence);
     }
     if let Some((limit, message)) = enforced(error, limits) {
         return with_frames(exceeded(limit, message), error);
     }
     if let Some(refusal) = evidence.refused {
-        return with_frames(exceeded(refusal.limit, refused(refusal, limits)), error);
+        return with_frames(refused(refusal, limits), error);
     }
     match exit {
         Some(I32Exit(code)) => exited(*code, evidence),
@@ -76,7 +122,7 @@ pub(super) fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
 
 /// The limit that wasmtime itself enforced.
 fn enforced(error: &Error, limits: &Limits) -> Option<(Limit, String)> {
-    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+    if is_out_of_handles(error) {
         let message = format!("resource limit {} handles exceeded", limits.resources);
         return Some((Limit::Resources, message));
     }
@@ -92,9 +138,16 @@ fn enforced(error: &Error, limits: &Limits) -> Option<(Limit, String)> {
     }
 }
 
-fn refused(refusal: Refusal, limits: &Limits) -> String {
+/// Handles are counted twice: what the host keeps for them, and a component's own table of them, of
+/// which wasmtime says it in words only.
+fn is_out_of_handles(error: &Error) -> bool {
+    matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+        || error.root_cause().to_string().contains("store handle limit exceeded")
+}
+
+fn refused(refusal: Refusal, limits: &Limits) -> Outcome {
     let Refusal { limit, wanted } = refusal;
-    match limit {
+    let message = match limit {
         Limit::Tables => format!(
             "tables limit {} elements exceeded: growth to {wanted} elements was refused",
             limits.tables
@@ -104,7 +157,8 @@ fn refused(refusal: Refusal, limits: &Limits) -> String {
             show_bytes(limits.memory_bytes),
             show_bytes(wanted)
         ),
-    }
+    };
+    exceeded(limit, message)
 }
 
 fn output_exceeded(evidence: &Evidence<'_>) -> Outcome {

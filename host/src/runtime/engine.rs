@@ -11,12 +11,12 @@ use jobwright_core::limits::{Fuel, Limits};
 use wasmtime::error::Context as _;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, Linker, OperatorCost,
-    PoolingAllocationConfig, VariableOperatorCost, WasmBacktraceDetails, WasmFeatures,
+    PoolingAllocationConfig, VariableOperatorCost, WasmBacktraceDetails, WasmFeatures, component,
 };
 
 use super::epoch::Ticker;
 use super::instance::Guest;
-use super::limiter::{MAX_MEMORIES, MAX_TABLES};
+use super::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use super::{Allocator, abi};
 
 /// What a guest's own calls may take of the stack; what is left of [`STACK_BYTES`] is the host's.
@@ -32,6 +32,9 @@ const RESERVED_BYTES: u64 = 4 << 30;
 /// What an instance takes beside its memories and tables: globals, functions, types. Programs
 /// compiled from Go or C# come close to one MiB.
 const INSTANCE_BYTES: usize = 10 << 20;
+
+/// What all instances of a component take so. Spin gives 10 MiB, which Python and JavaScript fit.
+const COMPONENT_BYTES: usize = 16 << 20;
 
 /// Kept in memory of each slot that was used, so that the next attempt finds its pages mapped. It
 /// pays for itself (measured: twice the small jobs per second); 64 slots take 64 MiB.
@@ -86,7 +89,8 @@ pub(super) struct Shape {
 /// An engine with what the host offers to its guests.
 pub(super) struct Machine {
     pub(super) engine: Engine,
-    pub(super) linker: Linker<Guest>,
+    pub(super) modules: Linker<Guest>,
+    pub(super) components: component::Linker<Guest>,
 }
 
 /// The engines, of which the second is made when the first job needs it.
@@ -138,9 +142,11 @@ impl Engines {
 
 fn machine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::Result<Machine> {
     let engine = engine(profile, shape, allocator)?;
-    let mut linker = Linker::new(&engine);
-    abi::link(&mut linker).context("cannot offer host functions")?;
-    Ok(Machine { engine, linker })
+    let mut modules = Linker::new(&engine);
+    abi::link_modules(&mut modules).context("cannot offer host functions")?;
+    let mut components = component::Linker::new(&engine);
+    abi::link_components(&mut components).context("cannot offer interfaces")?;
+    Ok(Machine { engine, modules, components })
 }
 
 fn engine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::Result<Engine> {
@@ -208,13 +214,18 @@ fn pool(shape: &Shape) -> InstanceAllocationStrategy {
     let attempts = u32::try_from(shape.attempts).unwrap_or(u32::MAX);
     let memory_bytes = shape.ceiling.memory_bytes.min(RESERVED_BYTES);
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_core_instances(attempts)
+    pool.total_core_instances(attempts.saturating_mul(MAX_INSTANCES))
+        .max_core_instances_per_component(MAX_INSTANCES)
+        .total_component_instances(attempts)
+        .max_component_instance_size(COMPONENT_BYTES)
         .total_stacks(attempts)
         .total_memories(attempts.saturating_mul(MAX_MEMORIES))
         .max_memories_per_module(MAX_MEMORIES)
+        .max_memories_per_component(MAX_MEMORIES)
         .max_memory_size(usize::try_from(memory_bytes).unwrap_or(usize::MAX))
         .total_tables(attempts.saturating_mul(MAX_TABLES))
         .max_tables_per_module(MAX_TABLES)
+        .max_tables_per_component(MAX_TABLES)
         .table_elements(usize::try_from(shape.ceiling.tables).unwrap_or(usize::MAX))
         .max_core_instance_size(INSTANCE_BYTES)
         .max_unused_warm_slots(attempts)
@@ -237,9 +248,7 @@ mod tests {
     #[test]
     fn uploads_are_checked_for_the_features_that_code_is_compiled_with() {
         // Each side has a wasmparser of its own: only names compare.
-        let names = |all: &mut dyn Iterator<Item = &'static str>| -> BTreeSet<_> {
-            all.filter(|name| !name.starts_with("CM") && !name.starts_with("COMPONENT")).collect()
-        };
+        let names = |all: &mut dyn Iterator<Item = &'static str>| -> BTreeSet<_> { all.collect() };
         let checked = names(&mut inspect::features().iter_names().map(|(name, _)| name));
         for profile in [Profile::Fuel, Profile::Epochs] {
             let engine = Engine::new(&config(profile)).expect("an engine");

@@ -8,17 +8,19 @@ use std::sync::Arc;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::{Fuel, Limits};
-use jobwright_core::outcome::{Outcome, Usage, millis};
+use jobwright_core::outcome::Usage;
 use jobwright_core::runtime::{Ended, StopSignal};
+use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::abi::command_p1;
-use super::code::Code;
-use super::ending::{self, Evidence};
+use super::abi::http::{self, Denial};
+use super::abi::{Call, Prepared};
+use super::ending::{self, Cut, Evidence};
 use super::limiter::Budget;
-use super::meter::{Halt, Meter};
+use super::meter::Meter;
 use super::stdio::OutputBuffer;
 
 /// Fuel between two saves of the counter, at each of which the guest gives way too: the receipt of
@@ -29,15 +31,19 @@ const FUEL_INTERVAL: u64 = 1_000_000;
 /// buffers that are larger than what there is to read, for paths and for lists of events.
 const CALL_BYTES: u64 = 16 << 20;
 
-/// What a guest's `wasmtime::Store` holds for the host's functions.
+/// What a guest's `wasmtime::Store` holds for the host's functions, whichever kind it is of.
 pub(super) struct Guest {
+    /// Of both previews: the first is made of the second.
     wasi: WasiP1Ctx,
+    http: WasiHttpCtx,
+    denial: Denial,
     budget: Budget,
 }
 
 impl Guest {
-    pub(super) fn new(wasi: WasiP1Ctx, limits: &Limits) -> Self {
-        Self { wasi, budget: Budget::new(limits) }
+    fn new(mut wasi: WasiP1Ctx, limits: &Limits) -> Self {
+        wasi.ctx().table.set_max_capacity(count(limits.resources));
+        Self { wasi, http: http::context(), denial: Denial, budget: Budget::new(limits) }
     }
 
     /// A guest that never runs.
@@ -48,52 +54,60 @@ impl Guest {
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
         &mut self.wasi
     }
+
+    /// What the guest's handles stand for.
+    pub(super) fn handles(&mut self) -> &mut ResourceTable {
+        self.wasi.ctx().table
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.ctx()
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let Self { wasi, http, denial, .. } = self;
+        WasiHttpCtxView { ctx: http, table: wasi.ctx().table, hooks: denial }
+    }
 }
 
 /// Runs `attempt` on `code` to its end.
-pub(super) async fn run(code: &Code, attempt: &Attempt, stop: StopSignal) -> Ended {
+pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) -> Ended {
     let output = Arc::new(OutputBuffer::new(attempt.limits.output_bytes));
     let mut meter = Meter::start(stop, attempt.limits.timeout());
     let mut usage = Usage::default();
-    let (store, ending) = match armed(code, attempt, &output) {
+    let (ending, refused) = match armed(code, attempt, &output) {
         Ok(mut store) => {
-            let ending = drive(code, &mut store, &mut meter, &mut usage).await;
-            (Some(store), ending)
+            let (output, meter) = (&output, &mut meter);
+            let ending = code.run(Call { attempt, output, store: &mut store, meter }).await;
+            let budget = &store.data().budget;
+            usage.fuel = used_fuel(&store, &attempt.limits);
+            usage.peak_memory_bytes = budget.peak();
+            (ending, budget.refused())
         }
-        Err(error) => (None, Ok(Err(error))),
+        Err(error) => (Err(Cut::Failed(error)), None),
     };
-    let refused = store.as_ref().and_then(|store| store.data().budget.refused());
-    if let Some(store) = &store {
-        usage.fuel = used_fuel(store, &attempt.limits);
-        usage.peak_memory_bytes = store.data().budget.peak();
-    }
-    usage.cpu_ms = millis(meter.cpu());
+    meter.note(&mut usage);
     usage.output_bytes = output.tried();
     let evidence = Evidence { attempt, refused, output: &output };
-    Ended { outcome: outcome(ending, &evidence), usage }
-}
-
-type Ending = Result<wasmtime::Result<()>, Halt>;
-
-fn outcome(ending: Ending, evidence: &Evidence<'_>) -> Outcome {
-    match ending {
-        Err(halt) => ending::halted(halt, &evidence.attempt.limits),
-        Ok(Ok(())) => ending::returned(evidence),
-        Ok(Err(error)) => ending::failed(&error, evidence),
-    }
+    Ended { outcome: ending::outcome(ending, &evidence), usage }
 }
 
 /// A `wasmtime::Store` in which a guest can do nothing yet that is not limited.
 fn armed(
-    code: &Code,
+    code: &Prepared,
     attempt: &Attempt,
     output: &Arc<OutputBuffer>,
 ) -> wasmtime::Result<Store<Guest>> {
     let limits = &attempt.limits;
-    let guest = Guest::new(command_p1::context(attempt, output), limits);
-    let mut store = Store::new(code.linked.module().engine(), guest);
+    let guest = Guest::new(code.sees(attempt, output), limits);
+    let mut store = Store::new(code.engine(), guest);
     store.limiter(|guest| &mut guest.budget);
     store.set_hostcall_fuel(call_bytes(attempt));
+    store.set_max_component_handles(count(limits.resources));
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|_| {
         // Behind all others that wait, unlike wasmtime's own yield.
@@ -108,33 +122,7 @@ fn armed(
 
 fn call_bytes(attempt: &Attempt) -> usize {
     let copies = attempt.limits.output_bytes.saturating_add(attempt.payload.bytes.len() as u64);
-    usize::try_from(CALL_BYTES.saturating_add(copies)).unwrap_or(usize::MAX)
-}
-
-async fn drive(
-    code: &Code,
-    store: &mut Store<Guest>,
-    meter: &mut Meter,
-    usage: &mut Usage,
-) -> Ending {
-    let made = meter.drive(code.linked.instantiate_async(&mut *store)).await;
-    let instantiated = meter.elapsed();
-    usage.instantiate_ms = millis(instantiated);
-    let instance = match made? {
-        Ok(instance) => instance,
-        Err(error) => return Ok(Err(error)),
-    };
-    let entry_point = instance
-        .get_module_export(&mut *store, &code.entry_point)
-        .and_then(wasmtime::Extern::into_func)
-        .map(|func| func.typed::<(), ()>(&*store));
-    let ended = match entry_point {
-        Some(Ok(start)) => meter.drive(start.call_async(&mut *store, ())).await,
-        Some(Err(error)) => Ok(Err(error)),
-        None => Ok(Err(wasmtime::format_err!("the entry point is no function"))),
-    };
-    usage.run_ms = millis(meter.elapsed().saturating_sub(instantiated));
-    ended
+    count(CALL_BYTES.saturating_add(copies))
 }
 
 fn used_fuel(store: &Store<Guest>, limits: &Limits) -> Option<u64> {
@@ -142,4 +130,8 @@ fn used_fuel(store: &Store<Guest>, limits: &Limits) -> Option<u64> {
         Fuel::Units(units) => store.get_fuel().ok().map(|left| units.saturating_sub(left)),
         Fuel::Unlimited => None,
     }
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -10,12 +10,16 @@ use wasmtime::ResourceLimiter;
 /// What a table element takes: wasmtime keeps a pointer for each.
 pub(super) const ELEMENT_BYTES: u64 = 8;
 
-/// Memories in one module. WebAssembly programs have one; instrumented or merged ones have two.
+/// Memories of one plugin. Programs have one, components that were composed of others one for each.
 /// Each takes 4 GiB of address space in every slot of the pool.
-pub(super) const MAX_MEMORIES: u32 = 4;
+pub(super) const MAX_MEMORIES: u32 = 8;
 
-/// Tables in one module. Programs have one; those made for JavaScript hosts have two.
-pub(super) const MAX_TABLES: u32 = 4;
+/// Tables of one plugin. Modules have one or two, components one or two more for each memory.
+pub(super) const MAX_TABLES: u32 = 32;
+
+/// Instances of core modules in one plugin. What componentize-py makes has one for each shared
+/// library, some tens; Spin takes as many.
+pub(super) const MAX_INSTANCES: u32 = 200;
 
 /// A limit that an attempt ran into, and the size it wanted instead: bytes or elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +123,7 @@ impl ResourceLimiter for Budget {
     }
 
     fn instances(&self) -> usize {
-        1
+        MAX_INSTANCES as usize
     }
 
     fn memories(&self) -> usize {

@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use jobwright_core::outcome::{Usage, millis};
 use jobwright_core::runtime::{StopReason, StopSignal};
 
 use crate::clock::Stopwatch;
@@ -31,6 +32,8 @@ pub(super) struct Meter {
     /// The last reading.
     now: Duration,
     cpu: Duration,
+    /// When the guest had been made, or its making was broken off.
+    instantiated: Option<Duration>,
     /// Made when the guest waits for the first time: most never do.
     alarm: Option<Alarm>,
 }
@@ -39,17 +42,24 @@ impl Meter {
     /// Starts the clock.
     pub(super) fn start(stop: StopSignal, timeout: Duration) -> Self {
         let (now, cpu) = (Duration::ZERO, Duration::ZERO);
-        Self { stop, timeout, since: Stopwatch::start(), now, cpu, alarm: None }
+        let since = Stopwatch::start();
+        Self { stop, timeout, since, now, cpu, instantiated: None, alarm: None }
     }
 
-    /// From the start to the last poll.
-    pub(super) fn elapsed(&self) -> Duration {
-        self.now
+    /// Writes what was measured: the making of the guest, its run, and what of both was spent in
+    /// polls.
+    pub(super) fn note(&self, usage: &mut Usage) {
+        let instantiated = self.instantiated.unwrap_or_default();
+        usage.instantiate_ms = millis(instantiated);
+        usage.run_ms = millis(self.now.saturating_sub(instantiated));
+        usage.cpu_ms = millis(self.cpu);
     }
 
-    /// Spent in polls of the guest.
-    pub(super) fn cpu(&self) -> Duration {
-        self.cpu
+    /// Runs the making of a guest, as [`Self::drive`] does its run.
+    pub(super) async fn instantiate<F: Future>(&mut self, making: F) -> Result<F::Output, Halt> {
+        let made = self.drive(making).await;
+        self.instantiated = Some(self.now);
+        made
     }
 
     /// Runs `guest` to its end or to a halt; then it is dropped.
@@ -155,6 +165,6 @@ mod tests {
         let mut meter = Meter::start(signal, Duration::from_millis(1));
         let ended: Result<(), Halt> = block_on(async { meter.drive(spin).await });
         assert_eq!(ended, Err(Halt::Deadline));
-        assert!(meter.cpu() > Duration::ZERO);
+        assert!(meter.cpu > Duration::ZERO);
     }
 }

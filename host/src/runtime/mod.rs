@@ -48,7 +48,8 @@ use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unusable};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
-use self::code::{Bounds, Code, Codes, Unready};
+use self::abi::Prepared;
+use self::code::{Bounds, Codes, Unready};
 use self::engine::{Engines, Profile, Shape};
 use self::epoch::Ticker;
 use self::guests::Guests;
@@ -150,7 +151,7 @@ impl WasmRuntime {
             most_bytes: config.code_cache_bytes,
         };
         let codes = Codes::new(engines, registry, disk, bounds);
-        let offer = Offer::new(&codes.first_machine().linker, Guest::idle());
+        let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
         let host = Arc::new(Host { codes, ticker, room: Semaphore::new(attempts) });
         Ok(Self { host, guests, ceiling: config.ceiling, offer })
     }
@@ -215,7 +216,7 @@ impl Host {
         ended
     }
 
-    async fn on(&self, code: &Code, attempt: &Attempt, mut stop: StopSignal) -> Ended {
+    async fn on(&self, code: &Prepared, attempt: &Attempt, mut stop: StopSignal) -> Ended {
         // Held to the end of the attempt. Never closed, so an error means nothing.
         let _room = match self.room.try_acquire() {
             Ok(room) => Ok(room),
@@ -229,7 +230,11 @@ impl Host {
     }
 
     /// The code for `attempt`, or how the attempt ends without.
-    async fn code(&self, attempt: &Attempt, stop: &mut StopSignal) -> Result<Arc<Code>, Outcome> {
+    async fn code(
+        &self,
+        attempt: &Attempt,
+        stop: &mut StopSignal,
+    ) -> Result<Arc<Prepared>, Outcome> {
         let (digest, profile) = (attempt.job.spec.digest, Profile::of(attempt.limits.fuel));
         if let Some(code) = self.codes.ready(digest, profile) {
             return Ok(code);

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 /// What a stream says it takes at once: the most that a guest may make the host allocate for one
 /// write.
-const PERMIT_BYTES: usize = 64 << 10;
+pub(super) const PERMIT_BYTES: usize = 64 << 10;
 
 /// Where written bytes go.
 pub(super) trait Sink: Send + Sync + 'static {
@@ -63,6 +63,12 @@ impl OutputBuffer {
     /// Takes the bytes out.
     pub(super) fn take_bytes(&self) -> Bytes {
         std::mem::take(&mut self.lock().bytes).into()
+    }
+
+    /// A copy of its first bytes, at most `most`.
+    pub(super) fn start(&self, most: usize) -> Vec<u8> {
+        let written = self.lock();
+        written.bytes[..written.bytes.len().min(most)].to_vec()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Written> {

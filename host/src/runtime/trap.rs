@@ -37,6 +37,9 @@ fn code(trap: Trap) -> &'static str {
         Trap::StackOverflow => "stack",
         Trap::OutOfFuel => "fuel",
         Trap::Interrupt => "interrupt",
+        Trap::CannotEnterComponent | Trap::CannotLeaveComponent => "component_reentered",
+        Trap::StringOutOfBounds | Trap::ListOutOfBounds | Trap::UnalignedPointer => "bad_pointer",
+        Trap::InvalidChar | Trap::InvalidDiscriminant => "bad_value",
         // Of proposals that are not compiled in.
         _ => "trap",
     }

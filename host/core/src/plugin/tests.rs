@@ -9,6 +9,7 @@ fn plugin(versions: &[&str], pinned: Option<&str>) -> Plugin {
         inspection: Inspection {
             abi: Abi::WasiCommandP1,
             imports: vec![],
+            exports: vec![],
             minimum_memory_bytes: 0,
         },
     };

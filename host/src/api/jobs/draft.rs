@@ -9,11 +9,11 @@ use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::command::Texts;
 use jobwright_core::job::{JobSpec, Payload, Priority, QueueName};
 use jobwright_core::limits::LimitsRequest;
+use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::PluginRef;
 use jobwright_core::registry::Resolved;
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
 
-use crate::api::content::is_media_type;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::{ApiSettings, limits};

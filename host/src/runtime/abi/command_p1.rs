@@ -1,27 +1,18 @@
 //! WASI commands, preview 1: payload on standard input, output on standard output, log on standard
 //! error, and an exit code.
-//!
-//! Invariant: a guest sees arguments, variables, clocks and random numbers, and nothing of the host:
-//! no files, no sockets, none of the host's variables.
 
-use std::sync::Arc;
+use wasmtime::{InstancePre, Linker, Module, ModuleExport};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p1;
 
-use jobwright_core::attempt::Attempt;
-use wasmtime::Linker;
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
-use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
-
-use super::super::deterministic;
+use super::super::ending::{Cut, Said};
 use super::super::instance::Guest;
-use super::super::stdio::{OutputBuffer, Pipe};
+use super::{Call, Misfit};
 
 /// The function that starts a command.
 pub(in super::super) const ENTRY_POINT: &str = "_start";
 
-/// Random bytes for one call. It cannot be interrupted: this many take some milliseconds.
-const RANDOM_BYTES: u64 = 1 << 20;
-
+/// Offers what a command may import.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     p1::add_to_linker_async(linker, Guest::wasi)?;
     // Theirs takes codes from 126 on for a broken guest; `exit(-1)` is 255, and means a failure.
@@ -32,47 +23,29 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// What `attempt` sees.
-pub(in super::super) fn context(attempt: &Attempt, output: &Arc<OutputBuffer>) -> WasiP1Ctx {
-    let spec = &attempt.job.spec;
-    let mut wasi = WasiCtxBuilder::new();
-    wasi.stdin(MemoryInputPipe::new(attempt.payload.bytes.clone()))
-        .stdout(Pipe::new(output.clone()))
-        .stderr(Pipe::new(attempt.log.clone()))
-        .max_random_size(RANDOM_BYTES)
-        .arg(spec.plugin.as_str())
-        .args(&spec.args);
-    set_variables(&mut wasi, attempt);
-    if spec.deterministic {
-        deterministic::apply(&mut wasi, &attempt.job);
-    }
-    let mut wasi = wasi.build_p1();
-    wasi.ctx().table.set_max_capacity(count(attempt.limits.resources));
-    wasi
+/// A command, linked.
+pub(in super::super) struct Command {
+    pub(super) linked: InstancePre<Guest>,
+    entry_point: ModuleExport,
 }
 
-/// The submitter's variables, then ours, which a submitter cannot set.
-fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
-    let job = &attempt.job;
-    let spec = &job.spec;
-    let ours = [
-        ("JOBWRIGHT_JOB_ID", job.id.to_string()),
-        ("JOBWRIGHT_ATTEMPT", job.lifecycle.attempt.to_string()),
-        ("JOBWRIGHT_MAX_ATTEMPTS", spec.max_attempts.to_string()),
-        ("JOBWRIGHT_QUEUE", spec.queue.to_string()),
-        ("JOBWRIGHT_PLUGIN", format!("{}@{}", spec.plugin, spec.version)),
-        ("JOBWRIGHT_CONTENT_TYPE", attempt.payload.content_type.clone().unwrap_or_default()),
-    ];
-    for (name, value) in &spec.env {
-        if !ours.iter().any(|(taken, _)| taken == name) {
-            wasi.env(name, value);
-        }
+impl Command {
+    pub(super) fn new(linker: &Linker<Guest>, module: &Module) -> Result<Self, Misfit> {
+        let linked = linker.instantiate_pre(module)?;
+        let missing = || Misfit(format!("it exports no `{ENTRY_POINT}`"));
+        let entry_point = module.get_export_index(ENTRY_POINT).ok_or_else(missing)?;
+        Ok(Self { linked, entry_point })
     }
-    for (name, value) in &ours {
-        wasi.env(name, value);
-    }
-}
 
-fn count(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+        let Call { store, meter, .. } = call;
+        let instance = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
+        let start = instance
+            .get_module_export(&mut *store, &self.entry_point)
+            .and_then(wasmtime::Extern::into_func)
+            .ok_or_else(|| wasmtime::format_err!("the entry point is no function"))?
+            .typed::<(), ()>(&*store)?;
+        meter.drive(start.call_async(&mut *store, ())).await??;
+        Ok(Said::Done { content_type: None })
+    }
 }

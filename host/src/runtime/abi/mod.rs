@@ -1,15 +1,175 @@
 //! How plugins are called: one file for each kind.
 //!
-//! Each offers its host functions to guests, prepares what an attempt sees, and names the function
-//! that starts it.
+//! | file | plugin |
+//! |---|---|
+//! | [`command_p1`] | core module that exports `_start` |
+//! | [`command_p2`] | component that exports `wasi:cli/run` |
+//! | [`http`] | component that exports `wasi:http/incoming-handler` |
+//! | [`wasi`] | what all of them see of WASI |
+//!
+//! Each offers its host functions to guests (`link`), makes compiled code ready (`new`), and takes a
+//! guest from its instantiation to its end (`run`). A new kind is a file here, a variant of
+//! [`Prepared`] and of [`Abi`], and a line where its bytes are recognised: [`of_component`], or
+//! `inspect` and [`Prepared::new`] for core modules. Limits, receipt and
+//! the meaning of endings are not its business: everything that a guest does goes through
+//! [`Call::meter`] in [`Call::store`], which are armed.
 
 pub(super) mod command_p1;
+pub(super) mod command_p2;
+pub(super) mod http;
+mod wasi;
 
-use wasmtime::Linker;
+use std::sync::Arc;
 
+use jobwright_core::attempt::Attempt;
+use jobwright_core::plugin::Abi;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{self, ComponentNamedList, InstancePre, Lift, Lower};
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, Linker, Store};
+use wasmtime_wasi::p1::WasiP1Ctx;
+
+use self::command_p1::Command as CommandP1;
+use self::command_p2::Command as CommandP2;
+use self::http::Handler;
+use super::ending::{Cut, Said};
+use super::engine::Machine;
 use super::instance::Guest;
+use super::meter::Meter;
+use super::stdio::OutputBuffer;
+use crate::registry::compiled::Compiled;
 
-/// Offers everything that a guest may import. Nothing else is.
-pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+/// What an attempt is made of: compiled, linked to the host's functions, ready to be called.
+pub(super) enum Prepared {
+    CommandP1(CommandP1),
+    CommandP2(CommandP2),
+    Http(Handler),
+}
+
+/// One attempt, as its kind of plugin sees it.
+pub(super) struct Call<'a> {
+    pub(super) attempt: &'a Attempt,
+    pub(super) output: &'a Arc<OutputBuffer>,
+    pub(super) store: &'a mut Store<Guest>,
+    pub(super) meter: &'a mut Meter,
+}
+
+/// Why code can never be called here.
+#[derive(Debug)]
+pub(super) struct Misfit(pub(super) String);
+
+impl From<wasmtime::Error> for Misfit {
+    fn from(error: wasmtime::Error) -> Self {
+        Self(format!("it does not fit this host: {error:#}"))
+    }
+}
+
+impl Prepared {
+    /// Links `compiled`, which is of `machine`.
+    pub(super) fn new(machine: &Machine, compiled: &Compiled) -> Result<Self, Misfit> {
+        match compiled {
+            Compiled::Module(module) => {
+                CommandP1::new(&machine.modules, module).map(Self::CommandP1)
+            }
+            Compiled::Component(component) => {
+                let ty = component.component_type();
+                let exports = ty.exports(&machine.engine).map(|(name, _)| name);
+                match of_component(exports) {
+                    Some(Abi::WasiHttpP2) => {
+                        Handler::new(&machine.components, component).map(Self::Http)
+                    }
+                    Some(_) => CommandP2::new(&machine.components, component).map(Self::CommandP2),
+                    None => Err(Misfit("it exports nothing that this host calls".to_owned())),
+                }
+            }
+        }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        match self {
+            Self::CommandP1(command) => command.linked.module().engine(),
+            Self::CommandP2(command) => command.linked.engine(),
+            Self::Http(handler) => handler.linked.engine(),
+        }
+    }
+
+    /// What the guest of `attempt` sees of WASI.
+    pub(super) fn sees(&self, attempt: &Attempt, output: &Arc<OutputBuffer>) -> WasiP1Ctx {
+        match self {
+            Self::CommandP1(_) | Self::CommandP2(_) => wasi::of_command(attempt, output),
+            Self::Http(_) => wasi::of_service(attempt),
+        }
+    }
+
+    /// Takes a guest from its instantiation to its end.
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+        match self {
+            Self::CommandP1(command) => command.run(call).await,
+            Self::CommandP2(command) => command.run(call).await,
+            Self::Http(handler) => handler.run(call).await,
+        }
+    }
+}
+
+/// Refuses a component whose `function` of `interface` does not take and return this: the generated
+/// bindings find that only when they call it.
+fn check_type<Params, Return>(
+    linked: &InstancePre<Guest>,
+    interface: &str,
+    function: &str,
+) -> Result<(), Misfit>
+where
+    Params: ComponentNamedList + Lower,
+    Return: ComponentNamedList + Lift,
+{
+    let component = linked.component();
+    // Any release of 0.2 is found under the name of any other.
+    let exported = component.get_export_index(None, &format!("{interface}@0.2.0"));
+    match exported.and_then(|interface| component.get_export(Some(&interface), function)) {
+        Some((ComponentItem::ComponentFunc(found), _)) => {
+            let checked = found.typecheck::<Params, Return>(&linked.instance_type());
+            checked
+                .with_context(|| format!("its `{function}` of `{interface}` has another type"))?;
+            Ok(())
+        }
+        _ => Err(Misfit(format!("its `{interface}` has no function `{function}`"))),
+    }
+}
+
+/// Offers everything that a core module may import. Nothing else is.
+pub(super) fn link_modules(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     command_p1::link(linker)
+}
+
+/// Offers everything that a component may import. Nothing else is.
+pub(super) fn link_components(linker: &mut component::Linker<Guest>) -> wasmtime::Result<()> {
+    wasi::link(linker)?;
+    http::link(linker)
+}
+
+/// The interfaces that a component may import, by package: what [`link_components`] offers.
+pub(super) fn interfaces() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    wasi::INTERFACES.iter().copied().chain([http::INTERFACES])
+}
+
+/// How a component that exports this is called.
+pub(super) fn of_component<'a>(exports: impl Iterator<Item = &'a str>) -> Option<Abi> {
+    let abi = |export: &str| {
+        if is_release_of(command_p2::ENTRY_POINT, export) {
+            Some(Abi::WasiCommandP2)
+        } else if is_release_of(http::ENTRY_POINT, export) {
+            Some(Abi::WasiHttpP2)
+        } else {
+            None
+        }
+    };
+    // Who exports both is a command first.
+    exports.filter_map(abi).min_by_key(|abi| *abi != Abi::WasiCommandP2)
+}
+
+/// Whether `name` is `interface` in a version that this host has: any release of 0.2, whose
+/// releases only ever add to each other.
+pub(super) fn is_release_of(interface: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(interface).and_then(|rest| rest.strip_prefix("@0.2."));
+    rest.is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
 }

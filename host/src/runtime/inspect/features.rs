@@ -7,7 +7,7 @@ use jobwright_core::runtime::Unusable;
 use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
 /// What an upload may ask for in vain, with the name that people know.
-const MISSING: [(WasmFeatures, &str); 10] = [
+const MISSING: [(WasmFeatures, &str); 12] = [
     (WasmFeatures::THREADS, "threads"),
     (WasmFeatures::SHARED_EVERYTHING_THREADS, "shared-everything threads"),
     (WasmFeatures::MEMORY64, "64-bit memories (memory64)"),
@@ -18,11 +18,29 @@ const MISSING: [(WasmFeatures, &str); 10] = [
     (WasmFeatures::CUSTOM_PAGE_SIZES, "custom page sizes"),
     (WasmFeatures::STACK_SWITCHING, "stack switching"),
     (WasmFeatures::WIDE_ARITHMETIC, "wide arithmetic"),
+    (ASYNC, "asynchronous components (WASI 0.3)"),
+    (UNFINISHED, "an unfinished part of the component model"),
 ];
+
+/// What WASI 0.3 is made of, and WASI 0.2 is not.
+const ASYNC: WasmFeatures = WasmFeatures::CM_ASYNC
+    .union(WasmFeatures::CM_ASYNC_STACKFUL)
+    .union(WasmFeatures::CM_MORE_ASYNC_BUILTINS)
+    .union(WasmFeatures::CM_THREADING)
+    .union(WasmFeatures::CM_ERROR_CONTEXT);
+
+/// What no WASI uses.
+const UNFINISHED: WasmFeatures = WasmFeatures::CM_VALUES
+    .union(WasmFeatures::CM_NESTED_NAMES)
+    .union(WasmFeatures::CM_FIXED_LENGTH_LISTS)
+    .union(WasmFeatures::CM_GC)
+    .union(WasmFeatures::CM_MAP)
+    .union(WasmFeatures::CM_IMPLEMENTS)
+    .union(WasmFeatures::CM_CANON_NAMES);
 
 /// What the engines compile.
 pub(in super::super) fn ours() -> WasmFeatures {
-    let mut features = WasmFeatures::WASM3;
+    let mut features = WasmFeatures::WASM3.union(WasmFeatures::COMPONENT_MODEL);
     for (missing, _) in MISSING {
         features.remove(missing);
     }
@@ -37,7 +55,8 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), Unusable> {
             "needs_feature",
             format!(
                 "it needs {name}, which this host does not have: {} at offset {:#x}; it has \
-                 WebAssembly 2.0 with SIMD, multiple memories, tail calls and extended constants",
+                 WebAssembly 2.0 with SIMD, multiple memories, tail calls, extended constants and \
+                 components",
                 shorten(error.message()),
                 error.offset()
             ),

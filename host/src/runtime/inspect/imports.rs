@@ -1,4 +1,4 @@
-//! What this host offers to guests, and what an upload wants beyond it.
+//! What this host offers to core modules, and what an upload wants beyond it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use super::super::instance::Guest;
 use super::module::Wanted;
 use super::names;
 
-/// Every function that a guest may import, with its signature.
+/// Every function that a core module may import, with its signature.
 #[derive(Debug)]
 pub(in super::super) struct Offer {
     functions: HashMap<String, HashMap<String, String>>,
@@ -70,11 +70,6 @@ impl Offer {
             None => Some(format!("`{name}` from `{module}`")),
         }
     }
-}
-
-/// An import as records name it.
-pub(super) fn shown(wanted: &Wanted<'_>) -> String {
-    format!("{}.{}", wanted.module, wanted.name)
 }
 
 fn signature(ty: &wasmtime::FuncType) -> String {

@@ -1,24 +1,24 @@
 //! Whether bytes are a plugin that this host can run, told before anything is compiled.
 //!
 //! Owns the checks and their words; not the upload. Invariant: what passes here compiles and links,
-//! except for wasmtime's own bounds on code; what does not is told what is missing and what would be
-//! accepted, in a message of bounded length.
+//! except for wasmtime's own bounds on code and the types of what components import and export; what
+//! does not is told what is missing and what would be accepted, in a message of bounded length.
 
+mod component;
 mod features;
 mod imports;
 mod module;
+mod sizes;
 
-use jobwright_core::limits::{Limits, show_bytes};
+use jobwright_core::limits::Limits;
 use jobwright_core::name::shorten;
-use jobwright_core::plugin::{Abi, Inspection};
+use jobwright_core::plugin::{Abi, Inspection, MAX_NAMES};
 use jobwright_core::runtime::Unusable;
 
 #[cfg(test)]
 pub(super) use self::features::ours as features;
 pub(super) use self::imports::Offer;
-use self::module::Outline;
 use super::abi::command_p1::ENTRY_POINT;
-use super::limiter::{ELEMENT_BYTES, MAX_MEMORIES, MAX_TABLES};
 
 /// How WebAssembly begins.
 const MAGIC: &[u8] = b"\0asm";
@@ -33,31 +33,40 @@ pub(super) fn inspect(
     ceiling: &Limits,
 ) -> Result<Inspection, Unusable> {
     check_kind(wasm)?;
+    if wasmparser::Parser::is_component(wasm) {
+        return inspect_component(wasm, ceiling);
+    }
     features::check(wasm)?;
-    let outline = Outline::read(wasm).map_err(|error| features::invalid(&error))?;
+    let outline = module::Outline::read(wasm).map_err(|error| features::invalid(&error))?;
     check_entry_point(&outline)?;
     offer.check(&outline.imports)?;
-    check_sizes(&outline, ceiling)?;
-    let mut imports: Vec<_> = outline.imports.iter().map(imports::shown).collect();
-    imports.sort();
-    imports.dedup();
+    outline.sizes.check(ceiling)?;
+    let import = |wanted: &module::Wanted<'_>| format!("{}.{}", wanted.module, wanted.name);
     Ok(Inspection {
         abi: Abi::WasiCommandP1,
-        imports,
-        minimum_memory_bytes: outline.starting_bytes(),
+        imports: listed(outline.imports.iter().map(import)),
+        exports: listed(outline.exports.iter().map(|name| shorten(name))),
+        minimum_memory_bytes: outline.sizes.starting_bytes(),
+    })
+}
+
+fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, Unusable> {
+    component::check_depth(wasm)?;
+    features::check(wasm)?;
+    let outline = component::Outline::read(wasm).map_err(|error| features::invalid(&error))?;
+    let abi = outline.abi()?;
+    outline.check_imports()?;
+    outline.sizes.check(ceiling)?;
+    Ok(Inspection {
+        abi,
+        imports: listed(outline.imports.iter().map(|(name, _)| shorten(name))),
+        exports: listed(outline.exports.iter().map(|name| shorten(name))),
+        minimum_memory_bytes: outline.sizes.starting_bytes(),
     })
 }
 
 fn check_kind(wasm: &[u8]) -> Result<(), Unusable> {
     if wasm.starts_with(MAGIC) {
-        if wasmparser::Parser::is_component(wasm) {
-            return Err(Unusable::new(
-                "component",
-                "this is a component, which this host does not run yet; it runs core modules that \
-                 export `_start` and import wasi_snapshot_preview1 (for Rust: build for \
-                 wasm32-wasip1 instead of wasm32-wasip2)",
-            ));
-        }
         return Ok(());
     }
     let message = if wasm.is_empty() {
@@ -76,7 +85,7 @@ fn looks_like_text(bytes: &[u8]) -> bool {
     [&b"(module"[..], b"(component", b";;", b"(;"].iter().any(|start| text.starts_with(start))
 }
 
-fn check_entry_point(outline: &Outline<'_>) -> Result<(), Unusable> {
+fn check_entry_point(outline: &module::Outline<'_>) -> Result<(), Unusable> {
     match &outline.entry_point {
         Some(signature) if signature == "() -> ()" => Ok(()),
         Some(signature) => Err(Unusable::new(
@@ -87,49 +96,23 @@ fn check_entry_point(outline: &Outline<'_>) -> Result<(), Unusable> {
             ),
         )),
         None => {
-            let exports = names(outline.exports.iter().map(|name| format!("`{}`", shorten(name))));
-            let exports = exports.map_or("nothing".to_owned(), |names| names);
+            let exports = exported(&outline.exports);
             Err(Unusable::new(
                 "no_entry_point",
                 format!(
-                    "it exports no `{ENTRY_POINT}`, but {exports}; this host runs WASI commands: \
-                     core modules that export a function `{ENTRY_POINT}` (build a program with \
-                     `main`, not a library)"
+                    "it exports no `{ENTRY_POINT}`, but {exports}; this host runs WASI commands \
+                     (core modules that export a function `{ENTRY_POINT}`: build a program with \
+                     `main`, not a library) and components of WASI 0.2"
                 ),
             ))
         }
     }
 }
 
-fn check_sizes(outline: &Outline<'_>, ceiling: &Limits) -> Result<(), Unusable> {
-    let refuse = |code, message| Err(Unusable::new(code, message));
-    let (memories, tables) = (outline.memories.len(), outline.tables.len());
-    if memories > MAX_MEMORIES as usize {
-        let message = format!("it has {memories} memories; this host gives at most {MAX_MEMORIES}");
-        return refuse("too_many_memories", message);
-    }
-    if tables > MAX_TABLES as usize {
-        let message = format!("it has {tables} tables; this host gives at most {MAX_TABLES}");
-        return refuse("too_many_tables", message);
-    }
-    let elements = outline.starting_elements();
-    if elements > ceiling.tables {
-        let message = format!(
-            "its tables start with {elements} elements, which exceeds the operator's maximum {}",
-            ceiling.tables
-        );
-        return refuse("table_over_ceiling", message);
-    }
-    let bytes = outline.starting_bytes();
-    if bytes > ceiling.memory_bytes {
-        let message = format!(
-            "its memories and tables start with {}, which exceeds the operator's maximum {}",
-            show_bytes(bytes),
-            show_bytes(ceiling.memory_bytes)
-        );
-        return refuse("memory_over_ceiling", message);
-    }
-    Ok(())
+/// Exports, as a message names them.
+fn exported(names: &[&str]) -> String {
+    let quoted = names.iter().map(|name| format!("`{}`", shorten(name)));
+    self::names(quoted).unwrap_or_else(|| "nothing".to_owned())
 }
 
 /// Some of `all`, and how many more there are; `None` for none.
@@ -143,14 +126,11 @@ fn names(all: impl ExactSizeIterator<Item = String>) -> Option<String> {
     Some(shown.join(", ") + &more)
 }
 
-impl Outline<'_> {
-    fn starting_elements(&self) -> u64 {
-        self.tables.iter().fold(0, |sum, minimum| sum.saturating_add(*minimum))
-    }
-
-    /// What its memories and tables take at the start.
-    fn starting_bytes(&self) -> u64 {
-        let tables = self.starting_elements().saturating_mul(ELEMENT_BYTES);
-        self.memories.iter().fold(tables, |sum, bytes| sum.saturating_add(*bytes))
-    }
+/// Names as records keep them.
+fn listed(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names.dedup();
+    names.truncate(MAX_NAMES);
+    names
 }

@@ -5,9 +5,7 @@ use wasmparser::{
 };
 
 use super::super::abi::command_p1::ENTRY_POINT;
-
-/// What WebAssembly counts memory in.
-const PAGE_BYTES: u64 = 64 << 10;
+use super::sizes::Sizes;
 
 /// The declarations that decide whether a module can run here.
 #[derive(Debug, Default)]
@@ -16,10 +14,7 @@ pub(super) struct Outline<'a> {
     pub(super) exports: Vec<&'a str>,
     /// What `_start` is: a signature, or another kind.
     pub(super) entry_point: Option<String>,
-    /// The minimum of each memory, in bytes.
-    pub(super) memories: Vec<u64>,
-    /// The minimum of each table, in elements.
-    pub(super) tables: Vec<u64>,
+    pub(super) sizes: Sizes,
 }
 
 /// An import.
@@ -68,12 +63,12 @@ impl<'a> Outline<'a> {
                 }
                 Payload::TableSection(tables) => {
                     for table in tables {
-                        outline.tables.push(table?.ty.initial);
+                        outline.sizes.add_table(&table?);
                     }
                 }
                 Payload::MemorySection(memories) => {
                     for memory in memories {
-                        outline.memories.push(memory?.initial.saturating_mul(PAGE_BYTES));
+                        outline.sizes.add_memory(&memory?);
                     }
                 }
                 Payload::ExportSection(exports) => {

@@ -1,0 +1,37 @@
+//! WASI 0.2 commands: components that are called as commands of preview 1 are.
+
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p2::bindings::CommandPre;
+
+use super::super::ending::{Cut, Said};
+use super::super::instance::Guest;
+use super::{Call, Misfit, check_type};
+
+/// What a command exports, in any release of 0.2.
+pub(in super::super) const ENTRY_POINT: &str = "wasi:cli/run";
+
+/// The exit code of a command whose `run` answers that it failed.
+const FAILURE: i32 = 1;
+
+/// A command, linked.
+pub(in super::super) struct Command {
+    pub(super) linked: CommandPre<Guest>,
+}
+
+impl Command {
+    pub(super) fn new(linker: &Linker<Guest>, component: &Component) -> Result<Self, Misfit> {
+        let linked = linker.instantiate_pre(component)?;
+        check_type::<(), (Result<(), ()>,)>(&linked, ENTRY_POINT, "run")?;
+        Ok(Self { linked: CommandPre::new(linked)? })
+    }
+
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+        let Call { store, meter, .. } = call;
+        let command = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
+        match meter.drive(command.wasi_cli_run().call_run(&mut *store)).await?? {
+            Ok(()) => Ok(Said::Done { content_type: None }),
+            Err(()) => Err(Cut::Failed(I32Exit(FAILURE).into())),
+        }
+    }
+}

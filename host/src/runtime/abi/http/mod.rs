@@ -1,0 +1,145 @@
+//! HTTP components: the job is a `POST` request whose body is the payload, the answer's body is the
+//! output, and what the guest prints is log.
+//!
+//! Owns the exchange; [`request`] what is asked, [`response`] what an answer means. Invariant: the
+//! attempt ends when the handler has returned and the body has ended, whichever is later; no request
+//! of the guest's own leaves the host.
+
+mod request;
+mod response;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+use http_body_util::BodyExt as _;
+use tokio::sync::oneshot::Receiver;
+use wasmtime::component::{Component, Linker, Resource, ResourceTable};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks, WasiHttpView as _,
+};
+
+use self::response::Answer;
+use super::super::ending::{Cut, Said};
+use super::super::instance::Guest;
+use super::super::stdio::{OutputBuffer, PERMIT_BYTES, Sink as _};
+use super::{Call, Misfit, check_type};
+
+/// What a handler exports, in any release of 0.2.
+pub(in super::super) const ENTRY_POINT: &str = "wasi:http/incoming-handler";
+
+/// The interfaces that [`link`] offers.
+pub(super) const INTERFACES: (&str, &[&str]) = ("wasi:http", &["outgoing-handler", "types"]);
+
+/// All headers of one request or answer: what web servers take. A guest may hold as many of them as
+/// it may hold resources.
+const FIELDS_BYTES: usize = 16 << 10;
+
+/// Offers `wasi:http` to components.
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+}
+
+/// What a guest's `wasmtime::Store` holds for HTTP.
+pub(in super::super) fn context() -> WasiHttpCtx {
+    let mut context = WasiHttpCtx::new();
+    context.set_field_size_limit(FIELDS_BYTES);
+    context
+}
+
+/// No request of a guest leaves the host: each is answered with `HTTP-request-denied`.
+#[derive(Debug)]
+pub(in super::super) struct Denial;
+
+type Sent<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
+
+impl WasiHttpHooks for Denial {
+    fn send_request(
+        &mut self,
+        _: ::http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Sent<()>,
+    ) -> Sent<(::http::Response<WasiBody>, Sent<()>)> {
+        Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        PERMIT_BYTES
+    }
+}
+
+/// A handler, linked.
+pub(in super::super) struct Handler {
+    pub(super) linked: ProxyPre<Guest>,
+}
+
+/// What the guest is given: the request, and where to put the answer.
+type Given = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>);
+
+/// Where the answer comes out.
+type Answered = Receiver<Result<::http::Response<HyperOutgoingBody>, ErrorCode>>;
+
+impl Handler {
+    pub(super) fn new(linker: &Linker<Guest>, component: &Component) -> Result<Self, Misfit> {
+        let linked = linker.instantiate_pre(component)?;
+        check_type::<Given, ()>(&linked, ENTRY_POINT, "handle")?;
+        Ok(Self { linked: ProxyPre::new(linked)? })
+    }
+
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+        let Call { attempt, output, store, meter } = call;
+        let proxy = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let mut http = store.data_mut().http();
+        let request = http.new_incoming_request(Scheme::Http, request::of(attempt)?)?;
+        let (request, out): Given = (request, http.new_response_outparam(answer)?);
+        let handling = async {
+            proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await?;
+            // The guest is gone: what it still held of its answer ends with its handles.
+            *store.data_mut().handles() = ResourceTable::new();
+            Ok(())
+        };
+        let answer = meter.drive(exchange(handling, receive(answered, output))).await??;
+        Ok(response::said(answer, output))
+    }
+}
+
+/// Takes the answer while the guest writes it. Whichever of the two fails ends both.
+async fn exchange(
+    handling: impl Future<Output = wasmtime::Result<()>>,
+    receiving: impl Future<Output = wasmtime::Result<Answer>>,
+) -> wasmtime::Result<Answer> {
+    match select(pin!(handling), pin!(receiving)).await {
+        Either::Left((handled, receiving)) => {
+            handled?;
+            receiving.await
+        }
+        Either::Right((received, handling)) => {
+            let answer = received?;
+            handling.await?;
+            Ok(answer)
+        }
+    }
+}
+
+/// The answer, once its body has ended; the body goes to `output` as it comes.
+async fn receive(answered: Answered, output: &Arc<OutputBuffer>) -> wasmtime::Result<Answer> {
+    let response = match answered.await {
+        Ok(Ok(response)) => response,
+        Ok(Err(code)) => return Ok(Answer::Error(code)),
+        Err(_) => return Ok(Answer::Missing),
+    };
+    let (head, mut body) = response.into_parts();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            // Other frames are trailers.
+            Ok(frame) => frame.into_data().map_or(Ok(()), |bytes| output.take(&bytes))?,
+            Err(_) => return Ok(Answer::Broken),
+        }
+    }
+    Ok(Answer::Whole(head))
+}

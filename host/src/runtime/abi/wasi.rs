@@ -1,0 +1,127 @@
+//! What guests see of WASI, whatever they are called by: arguments, variables, clocks and random
+//! numbers, standard streams.
+//!
+//! Invariant: nothing of the host. No files, no sockets, none of the host's variables. What asks for
+//! them is linked, because language runtimes import it and never call it, and is denied when called.
+
+use std::sync::Arc;
+
+use jobwright_core::attempt::Attempt;
+use wasmtime::component::Linker;
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::bindings::LinkOptions;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+
+use super::super::deterministic;
+use super::super::instance::Guest;
+use super::super::stdio::{OutputBuffer, Pipe};
+
+/// Random bytes for one call. It cannot be interrupted: this many take some milliseconds.
+const RANDOM_BYTES: u64 = 1 << 20;
+
+/// The interfaces of WASI 0.2, without `wasi:http`, by package.
+pub(super) const INTERFACES: &[(&str, &[&str])] = &[
+    (
+        "wasi:cli",
+        &[
+            "environment",
+            "exit",
+            "stderr",
+            "stdin",
+            "stdout",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stderr",
+            "terminal-stdin",
+            "terminal-stdout",
+        ],
+    ),
+    ("wasi:clocks", &["monotonic-clock", "wall-clock"]),
+    ("wasi:filesystem", &["preopens", "types"]),
+    ("wasi:io", &["error", "poll", "streams"]),
+    ("wasi:random", &["insecure", "insecure-seed", "random"]),
+    (
+        "wasi:sockets",
+        &[
+            "instance-network",
+            "ip-name-lookup",
+            "network",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
+        ],
+    ),
+];
+
+/// Offers [`INTERFACES`] to components.
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut options = LinkOptions::default();
+    // Some language runtimes import it, and it only looks at an error.
+    options.network_error_code(true);
+    wasmtime_wasi::p2::add_to_linker_with_options_async(linker, &options)
+}
+
+/// What a command sees: it reads the payload and writes the output.
+pub(super) fn of_command(attempt: &Attempt, output: &Arc<OutputBuffer>) -> WasiP1Ctx {
+    let mut wasi = common(attempt);
+    wasi.stdin(MemoryInputPipe::new(attempt.payload.bytes.clone()))
+        .stdout(Pipe::new(output.clone()));
+    wasi.build_p1()
+}
+
+/// What a guest sees that is called with its payload and answers with its output: whatever it prints
+/// is log.
+pub(super) fn of_service(attempt: &Attempt) -> WasiP1Ctx {
+    let mut wasi = common(attempt);
+    wasi.stdout(Pipe::new(attempt.log.clone()));
+    wasi.build_p1()
+}
+
+fn common(attempt: &Attempt) -> WasiCtxBuilder {
+    let spec = &attempt.job.spec;
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stderr(Pipe::new(attempt.log.clone()))
+        .max_random_size(RANDOM_BYTES)
+        // Not even a socket that may not be connected: each would be one of the host's files.
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .arg(spec.plugin.as_str())
+        .args(&spec.args);
+    set_variables(&mut wasi, attempt);
+    if spec.deterministic {
+        deterministic::apply(&mut wasi, &attempt.job);
+    }
+    wasi
+}
+
+/// The submitter's variables, then ours, which a submitter cannot set.
+fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
+    let content_type = attempt.payload.content_type.clone().unwrap_or_default();
+    let typed = ("JOBWRIGHT_CONTENT_TYPE", content_type);
+    let ours = facts(attempt);
+    let ours = || ours.iter().chain([&typed]);
+    for (name, value) in &attempt.job.spec.env {
+        if !ours().any(|(taken, _)| taken == name) {
+            wasi.env(name, value);
+        }
+    }
+    for (name, value) in ours() {
+        wasi.env(name, value);
+    }
+}
+
+/// What the host tells every guest about its job, under the names of its variables.
+pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 5] {
+    let job = &attempt.job;
+    let spec = &job.spec;
+    [
+        ("JOBWRIGHT_JOB_ID", job.id.to_string()),
+        ("JOBWRIGHT_ATTEMPT", job.lifecycle.attempt.to_string()),
+        ("JOBWRIGHT_MAX_ATTEMPTS", spec.max_attempts.to_string()),
+        ("JOBWRIGHT_QUEUE", spec.queue.to_string()),
+        ("JOBWRIGHT_PLUGIN", format!("{}@{}", spec.plugin, spec.version)),
+    ]
+}

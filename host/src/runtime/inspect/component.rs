@@ -1,0 +1,155 @@
+//! What a component declares: its interfaces, and what the modules in it take.
+
+use jobwright_core::name::shorten;
+use jobwright_core::plugin::Abi;
+use jobwright_core::runtime::Unusable;
+use wasmparser::{ComponentExternalKind, Instance, Parser, Payload, Result};
+
+use super::super::abi;
+use super::super::debug_info::MAX_DEPTH;
+use super::names;
+use super::sizes::Sizes;
+
+/// The declarations that decide whether a component can run here.
+#[derive(Debug, Default)]
+pub(super) struct Outline<'a> {
+    pub(super) imports: Vec<(&'a str, ComponentExternalKind)>,
+    pub(super) exports: Vec<&'a str>,
+    pub(super) sizes: Sizes,
+}
+
+/// Refuses components that lie deeper in each other than composing makes them: what follows goes
+/// into them recursively.
+pub(super) fn check_depth(wasm: &[u8]) -> Result<(), Unusable> {
+    let mut depth = 0_usize;
+    // What is damaged is told by the validation.
+    for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
+        depth = after(&payload, depth);
+        if depth > MAX_DEPTH {
+            let message = format!("its components lie more than {MAX_DEPTH} deep in each other");
+            return Err(Unusable::new("too_deep", message));
+        }
+    }
+    Ok(())
+}
+
+/// How deep the next payload lies.
+fn after(payload: &Payload<'_>, depth: usize) -> usize {
+    match payload {
+        Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth + 1,
+        Payload::End(_) => depth.saturating_sub(1),
+        _ => depth,
+    }
+}
+
+impl<'a> Outline<'a> {
+    /// Reads `wasm`, which was validated.
+    pub(super) fn read(wasm: &'a [u8]) -> Result<Self> {
+        let mut outline = Self::default();
+        let mut depth = 0;
+        for payload in Parser::new(0).parse_all(wasm) {
+            let payload = payload?;
+            let below = after(&payload, depth);
+            match payload {
+                Payload::ComponentImportSection(imports) if depth == 0 => {
+                    for import in imports {
+                        let import = import?;
+                        outline.imports.push((import.name.name, import.ty.kind()));
+                    }
+                }
+                Payload::ComponentExportSection(exports) if depth == 0 => {
+                    for export in exports {
+                        outline.exports.push(export?.name.name);
+                    }
+                }
+                payload => outline.sizes.add(payload)?,
+            }
+            depth = below;
+        }
+        Ok(outline)
+    }
+
+    /// How it is called.
+    pub(super) fn abi(&self) -> Result<Abi, Unusable> {
+        if let Some(abi) = abi::of_component(self.exports.iter().copied()) {
+            return Ok(abi);
+        }
+        let (run, handler) = (abi::command_p2::ENTRY_POINT, abi::http::ENTRY_POINT);
+        let in_another = |export: &&&str| {
+            let interface = export.split('@').next().unwrap_or_default();
+            // The last is what WASI 0.3 has in place of the second.
+            [run, handler, "wasi:http/handler"].contains(&interface)
+        };
+        if let Some(export) = self.exports.iter().find(in_another) {
+            let message = format!(
+                "it exports `{}`, but this host has the releases of WASI 0.2 (for Rust: build for \
+                 wasm32-wasip2)",
+                shorten(export)
+            );
+            return Err(Unusable::new("wasi_version", message));
+        }
+        let message = format!(
+            "it exports neither `{run}` nor `{handler}` of WASI 0.2, but {}; this host runs \
+             components that are WASI commands or answer HTTP requests",
+            super::exported(&self.exports)
+        );
+        Err(Unusable::new("no_entry_point", message))
+    }
+
+    /// Refuses imports that are not offered. The functions of an interface are compared when the
+    /// component is linked: releases of one version agree on them.
+    pub(super) fn check_imports(&self) -> Result<(), Unusable> {
+        let faults: Vec<_> = self.imports.iter().filter_map(fault).collect();
+        let Some(faults) = names(faults.into_iter()) else { return Ok(()) };
+        let packages: Vec<_> = abi::interfaces().map(|(package, _)| package).collect();
+        let message = format!(
+            "it imports what this host does not offer: {faults}; it offers the interfaces of WASI \
+             0.2: {}",
+            packages.join(", ")
+        );
+        Err(Unusable::new("unknown_import", message))
+    }
+}
+
+fn fault((name, kind): &(&str, ComponentExternalKind)) -> Option<String> {
+    let shown = shorten(name);
+    if *kind != ComponentExternalKind::Instance {
+        return Some(format!("the {} `{shown}` (only interfaces are)", kind.desc()));
+    }
+    let interface = name.split('@').next().unwrap_or_default();
+    let offered = abi::interfaces().any(|(package, interfaces)| {
+        let rest = interface.strip_prefix(package).and_then(|rest| rest.strip_prefix('/'));
+        rest.is_some_and(|rest| interfaces.contains(&rest))
+    });
+    match offered {
+        true if abi::is_release_of(interface, name) => None,
+        true => Some(format!("`{shown}` (here it is of 0.2)")),
+        false => Some(format!("`{shown}`")),
+    }
+}
+
+impl Sizes {
+    fn add(&mut self, payload: Payload<'_>) -> Result<()> {
+        match payload {
+            Payload::MemorySection(memories) => {
+                for memory in memories {
+                    self.add_memory(&memory?);
+                }
+            }
+            Payload::TableSection(tables) => {
+                for table in tables {
+                    self.add_table(&table?);
+                }
+            }
+            Payload::InstanceSection(instances) => {
+                for instance in instances {
+                    if let Instance::Instantiate { .. } = instance? {
+                        self.add_instance();
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
