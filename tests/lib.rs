@@ -3,6 +3,7 @@
 //! is slow.
 
 mod clock;
+pub mod components;
 pub mod guests;
 mod host;
 mod process;

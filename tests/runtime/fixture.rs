@@ -90,7 +90,16 @@ impl Lab {
         text: &str,
         change: impl FnOnce(&mut Limits),
     ) -> anyhow::Result<Ended> {
-        let mut attempt = self.attempt(text)?;
+        self.try_wasm(wat::parse_str(text)?, change).await
+    }
+
+    /// The same for a plugin that is binary already.
+    pub(crate) async fn try_wasm(
+        &self,
+        wasm: Vec<u8>,
+        change: impl FnOnce(&mut Limits),
+    ) -> anyhow::Result<Ended> {
+        let mut attempt = attempt(self.plugins.add(wasm))?;
         change(&mut attempt.limits);
         Ok(self.run(attempt).await)
     }

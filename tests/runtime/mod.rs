@@ -1,11 +1,15 @@
 //! The runtime alone, with guests that really do what each limit is there for.
 
+mod commands_p2;
 mod endings;
 mod fixture;
+mod http;
 mod limits;
+mod limits_p2;
 mod memory;
 mod plugins;
 mod refusals;
+mod refusals_p2;
 mod sandbox;
 mod stopping;
 
@@ -14,11 +18,15 @@ use libtest_mimic::Trial;
 /// Every test of the runtime.
 pub fn trials() -> Vec<Trial> {
     [
+        commands_p2::trials(),
         endings::trials(),
+        http::trials(),
         limits::trials(),
+        limits_p2::trials(),
         memory::trials(),
         plugins::trials(),
         refusals::trials(),
+        refusals_p2::trials(),
         sandbox::trials(),
         stopping::trials(),
     ]

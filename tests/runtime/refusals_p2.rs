@@ -1,0 +1,199 @@
+//! Components that cannot run here, and what they are told.
+
+use jobwright_core::Runtime;
+use jobwright_core::plugin::{Abi, Digest};
+use jobwright_tests::components::{command, handler};
+use libtest_mimic::Trial;
+
+use super::commands_p2::bare;
+use super::fixture::Lab;
+use super::refusals::{inspect, says};
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        a_component_is_told_what_it_is,
+        unknown_imports_are_named_with_what_is_offered,
+        every_interface_that_is_offered_passes_and_links,
+        other_versions_of_wasi_are_named,
+        a_missing_entry_point_is_told_with_what_there_is,
+        functions_that_are_unknown_are_refused_when_the_code_is_prepared,
+        unfinished_features_are_named,
+        sizes_over_what_this_host_gives_are_told,
+        components_in_components_without_end_are_refused,
+        damaged_components_are_told_so,
+    ]
+}
+
+async fn a_component_is_told_what_it_is() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let found = lab.runtime.inspect(&command("", "")?)?;
+    assert_eq!(
+        (found.abi, found.abi.to_string().as_str()),
+        (Abi::WasiCommandP2, "wasi-command-p2")
+    );
+    assert_eq!(found.exports, ["wasi:cli/run@0.2.0"]);
+    assert!(found.imports.is_sorted());
+    assert!(found.imports.contains(&"wasi:cli/stdin@0.2.0".to_owned()), "{:?}", found.imports);
+    assert!(found.minimum_memory_bytes >= 3 * 65_536, "{}", found.minimum_memory_bytes);
+    let found = lab.runtime.inspect(&handler("", "")?)?;
+    assert_eq!((found.abi, found.abi.to_string().as_str()), (Abi::WasiHttpP2, "wasi-http-p2"));
+    assert_eq!(found.exports, ["wasi:http/incoming-handler@0.2.0"]);
+    assert!(found.imports.contains(&"wasi:http/types@0.2.0".to_owned()), "{:?}", found.imports);
+    Ok(())
+}
+
+/// A component that imports `name` as an empty interface.
+fn importing(name: &str) -> String {
+    bare("0.2.0").replacen("(component", &format!(r#"(component (import "{name}" (instance))"#), 1)
+}
+
+async fn unknown_imports_are_named_with_what_is_offered() -> anyhow::Result<()> {
+    for name in ["wasi:keyvalue/store@0.2.0-draft2", "my:own/thing", "wasi:cli/nope@0.2.0"] {
+        let offered = "wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets, \
+                       wasi:http";
+        says(inspect(&importing(name))?, "unknown_import", &[&format!("`{name}`"), offered])?;
+    }
+    let function = bare("0.2.0").replacen("(component", r#"(component (import "f" (func))"#, 1);
+    says(inspect(&function)?, "unknown_import", &["the func `f`", "only interfaces"])
+}
+
+async fn every_interface_that_is_offered_passes_and_links() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // With one function or resource of each, so that linking finds whether it is there.
+    let function = |name: &str, ty: &str| format!(r#"(export "{name}" (func {ty}))"#);
+    let resource = |name: &str| format!(r#"(export "{name}" (type (sub resource)))"#);
+    let strings = "(result (option string))";
+    for (interface, item) in [
+        ("cli/environment", function("initial-cwd", strings)),
+        ("cli/exit", function("exit-with-code", r#"(param "status-code" u8)"#)),
+        ("cli/terminal-input", resource("terminal-input")),
+        ("cli/terminal-output", resource("terminal-output")),
+        ("clocks/monotonic-clock", function("now", "(result u64)")),
+        ("filesystem/types", resource("descriptor")),
+        ("io/error", resource("error")),
+        ("io/poll", resource("pollable")),
+        ("io/streams", resource("input-stream")),
+        ("random/insecure", function("get-insecure-random-u64", "(result u64)")),
+        ("random/insecure-seed", function("insecure-seed", "(result (tuple u64 u64))")),
+        ("random/random", function("get-random-u64", "(result u64)")),
+        ("sockets/network", resource("network")),
+        ("sockets/ip-name-lookup", resource("resolve-address-stream")),
+        ("sockets/tcp", resource("tcp-socket")),
+        ("sockets/udp", resource("udp-socket")),
+        ("http/types", resource("fields")),
+    ] {
+        let import = format!(r#"(component (import "wasi:{interface}@0.2.9" (instance {item}))"#);
+        let wasm = wat::parse_str(bare("0.2.0").replacen("(component", &import, 1))?;
+        lab.runtime.inspect(&wasm)?;
+        lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await?;
+    }
+    // What the others have needs types of each other; tests of guests import those.
+    for interface in ["stdin", "stdout", "stderr"] {
+        inspect(&importing(&format!("wasi:cli/{interface}@0.2.0")))??;
+        inspect(&importing(&format!("wasi:cli/terminal-{interface}@0.2.0")))??;
+    }
+    Ok(())
+}
+
+async fn other_versions_of_wasi_are_named() -> anyhow::Result<()> {
+    for version in ["0.3.0", "0.2.0-rc-2023-11-10", "0.1.0", "1.0.0"] {
+        let name = format!("wasi:cli/environment@{version}");
+        says(inspect(&importing(&name))?, "unknown_import", &[&name, "here it is of 0.2"])?;
+        let words = [format!("wasi:cli/run@{version}"), "the releases of WASI 0.2".to_owned()];
+        says(inspect(&bare(version))?, "wasi_version", &words.each_ref().map(String::as_str))?;
+    }
+    let later = bare("0.3.0").replace("wasi:cli/run", "wasi:http/handler");
+    says(inspect(&later)?, "wasi_version", &["wasi:http/handler@0.3.0"])
+}
+
+async fn a_missing_entry_point_is_told_with_what_there_is() -> anyhow::Result<()> {
+    let other = bare("1.0.0").replace("wasi:cli/run", "my:own/thing");
+    let words = ["`wasi:cli/run`", "`wasi:http/incoming-handler`", "`my:own/thing@1.0.0`"];
+    says(inspect(&other)?, "no_entry_point", &words)?;
+    says(inspect("(component)")?, "no_entry_point", &["but nothing"])
+}
+
+async fn functions_that_are_unknown_are_refused_when_the_code_is_prepared() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let import = r#"(component (import "wasi:cli/exit@0.2.50"
+        (instance (export "exit-with-grace" (func))))"#;
+    let unknown = bare("0.2.0").replacen("(component", import, 1);
+    // Of a type that is not what `run` has.
+    let typed = r#"(component
+        (core module $m (func (export "run") (result i32) (i32.const 0)))
+        (core instance $i (instantiate $m))
+        (func $run (result u32) (canon lift (core func $i "run")))
+        (instance $exported (export "run" (func $run)))
+        (export "wasi:cli/run@0.2.0" (instance $exported)))"#;
+    for (text, word) in [(unknown.as_str(), "exit-with-grace"), (typed, "run")] {
+        let wasm = wat::parse_str(text)?;
+        lab.runtime.inspect(&wasm)?;
+        let refused = lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await;
+        says(refused, "plugin_unusable", &["it does not fit this host", word])?;
+    }
+    Ok(())
+}
+
+async fn unfinished_features_are_named() -> anyhow::Result<()> {
+    for (text, word) in [
+        ("(type (stream u8))", "WASI 0.3"),
+        ("(type (future))", "WASI 0.3"),
+        ("(core module (memory i64 1))", "memory64"),
+    ] {
+        says(inspect(&format!("(component {text})"))?, "needs_feature", &[word])?;
+    }
+    Ok(())
+}
+
+async fn sizes_over_what_this_host_gives_are_told() -> anyhow::Result<()> {
+    let with = |what: &str| bare("0.2.0").replacen("(component", &format!("(component {what}"), 1);
+    let module = |what: &str| format!("(core module {what})");
+    says(inspect(&with(&module("(memory 1)").repeat(9)))?, "too_many_memories", &["9", "8"])?;
+    says(
+        inspect(&with(&module("(table 1 funcref)").repeat(33)))?,
+        "too_many_tables",
+        &["33", "32"],
+    )?;
+    let many = "(core instance (instantiate $a))".repeat(200);
+    let many = with(&format!("(core module $a) {many}"));
+    says(inspect(&many)?, "too_many_instances", &["201", "200"])?;
+    let nested = format!("(component {})", module("(memory 20000)"));
+    says(inspect(&with(&nested))?, "memory_over_ceiling", &["1.2 GiB", "1 GiB"])
+}
+
+async fn components_in_components_without_end_are_refused() -> anyhow::Result<()> {
+    let nested = |depth: usize| {
+        // By hand: the text format would recurse.
+        let header = b"\0asm\x0d\0\x01\0";
+        let mut wasm = header.to_vec();
+        for _ in 0..depth {
+            let mut outer = header.to_vec();
+            outer.push(4);
+            let mut length = wasm.len();
+            while length > 0x7f {
+                outer.push((length & 0x7f) as u8 | 0x80);
+                length >>= 7;
+            }
+            outer.push(length as u8);
+            outer.extend(wasm);
+            wasm = outer;
+        }
+        wasm
+    };
+    let lab = Lab::new()?;
+    says(lab.runtime.inspect(&nested(16)), "no_entry_point", &[])?;
+    says(lab.runtime.inspect(&nested(17)), "too_deep", &["16"])?;
+    says(lab.runtime.inspect(&nested(5_000)), "too_deep", &["16"])
+}
+
+async fn damaged_components_are_told_so() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let whole = command("", "")?;
+    for cut in (9..whole.len()).step_by(37) {
+        let Err(error) = lab.runtime.inspect(&whole[..cut]) else {
+            anyhow::bail!("cut at {cut} it passes");
+        };
+        assert!(["invalid_wasm", "no_entry_point"].contains(&error.code), "{error:?}");
+    }
+    Ok(())
+}
