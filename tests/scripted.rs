@@ -88,6 +88,7 @@ impl Runtime for ScriptedRuntime {
             abi: Abi::WasiCommandP1,
             imports: vec![],
             exports: vec![],
+            entrypoints: vec![],
             minimum_memory_bytes: 0,
         })
     }

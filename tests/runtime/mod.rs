@@ -12,6 +12,7 @@ mod refusals;
 mod refusals_p2;
 mod sandbox;
 mod stopping;
+mod telling;
 
 use libtest_mimic::Trial;
 
@@ -29,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         refusals_p2::trials(),
         sandbox::trials(),
         stopping::trials(),
+        telling::trials(),
     ]
     .into_iter()
     .flatten()

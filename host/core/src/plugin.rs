@@ -250,6 +250,12 @@ pub enum Abi {
     /// A component that exports `wasi:http/incoming-handler` of WASI 0.2.
     #[serde(rename = "wasi-http-p2")]
     WasiHttpP2,
+    /// A component that exports the world `jobwright:job`.
+    #[serde(rename = "jobwright-job")]
+    JobwrightJob,
+    /// A core module that imports `extism:host/env`.
+    #[serde(rename = "extism")]
+    Extism,
 }
 
 impl fmt::Display for Abi {
@@ -258,6 +264,8 @@ impl fmt::Display for Abi {
             Self::WasiCommandP1 => "wasi-command-p1",
             Self::WasiCommandP2 => "wasi-command-p2",
             Self::WasiHttpP2 => "wasi-http-p2",
+            Self::JobwrightJob => "jobwright-job",
+            Self::Extism => "extism",
         })
     }
 }
@@ -277,6 +285,9 @@ pub struct Inspection {
     /// What it exports, sorted; at most [`MAX_NAMES`].
     #[serde(default)]
     pub exports: Vec<String>,
+    /// Which of its exports a job can name as its entry point, sorted; empty if there is no choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entrypoints: Vec<String>,
     /// What its memories and tables take at the start, in bytes.
     pub minimum_memory_bytes: u64,
 }

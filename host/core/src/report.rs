@@ -91,15 +91,20 @@ impl Report {
         state.unsaved.progress = Some(progress);
     }
 
+    /// Whether a checkpoint of this length can be saved.
+    ///
+    /// # Errors
+    /// [`TooLarge`] if not.
+    pub fn check(&self, length: u64) -> Result<(), TooLarge> {
+        if length > self.most { Err(TooLarge { length, most: self.most }) } else { Ok(()) }
+    }
+
     /// Replaces the checkpoint.
     ///
     /// # Errors
     /// [`TooLarge`], and the checkpoint is the one it was.
     pub fn save(&self, checkpoint: Bytes) -> Result<(), TooLarge> {
-        let length = checkpoint.len() as u64;
-        if length > self.most {
-            return Err(TooLarge { length, most: self.most });
-        }
+        self.check(checkpoint.len() as u64)?;
         let mut state = self.lock();
         state.told.checkpoint = Some(checkpoint.clone());
         state.unsaved.checkpoint = Some(checkpoint);

@@ -61,20 +61,29 @@ pub(super) struct Evidence<'a> {
     pub(super) attempt: &'a Attempt,
     pub(super) refused: Option<Refusal>,
     pub(super) output: &'a OutputBuffer,
+    /// Why the guest was told to stop, if it was and had a grace to end by itself.
+    pub(super) stopped: Option<StopReason>,
 }
 
 /// What `ending` means.
 pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Outcome {
-    match ending {
-        Err(Cut::Halted(halt)) => halted(halt, &evidence.attempt.limits),
+    match (ending, evidence.stopped) {
+        (Err(Cut::Halted(halt)), _) => halted(halt, &evidence.attempt.limits),
+        // How it failed then is how it stopped.
+        (Err(Cut::Failed(error)), Some(reason)) if !is_exit(&error, 0) => stopped(reason),
+        (Ok(Said::Failed { .. }), Some(reason)) => stopped(reason),
         _ if evidence.output.exceeded() => output_exceeded(evidence),
-        Err(Cut::Failed(error)) => failed(&error, evidence),
-        Ok(Said::Done { content_type }) => succeeded(content_type.as_deref(), evidence),
-        Ok(Said::Failed { error, retry }) => match evidence.refused {
+        (Err(Cut::Failed(error)), _) => failed(&error, evidence),
+        (Ok(Said::Done { content_type }), _) => succeeded(content_type.as_deref(), evidence),
+        (Ok(Said::Failed { error, retry }), _) => match evidence.refused {
             Some(refusal) => refused(refusal, &evidence.attempt.limits),
             None => Outcome::Failed { error, retry },
         },
     }
+}
+
+fn is_exit(error: &Error, code: i32) -> bool {
+    error.downcast_ref().is_some_and(|I32Exit(exit)| *exit == code)
 }
 
 /// The host stopped the guest.

@@ -5,6 +5,7 @@
 //! the attempt and never used for another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::{Fuel, Limits};
@@ -16,8 +17,10 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::abi::extism::kernel::Kernel;
 use super::abi::http::{self, Denial};
 use super::abi::{Call, Prepared};
+use super::capability::{Asked, Line};
 use super::ending::{self, Cut, Evidence};
 use super::limiter::Budget;
 use super::meter::Meter;
@@ -27,7 +30,7 @@ use super::stdio::OutputBuffer;
 /// an attempt that was stopped is short by at most that, about a millisecond's work.
 const FUEL_INTERVAL: u64 = 1_000_000;
 
-/// What one host call may copy, beside what the payload and output limits need: room for read
+/// What one host call may copy, beside what payload, output and checkpoint need: room for read
 /// buffers that are larger than what there is to read, for paths and for lists of events.
 const CALL_BYTES: u64 = 16 << 20;
 
@@ -38,17 +41,37 @@ pub(super) struct Guest {
     http: WasiHttpCtx,
     denial: Denial,
     budget: Budget,
+    line: Line,
+    extism: Kernel,
 }
 
 impl Guest {
-    fn new(mut wasi: WasiP1Ctx, limits: &Limits) -> Self {
+    fn new(mut wasi: WasiP1Ctx, limits: &Limits, line: Line) -> Self {
         wasi.ctx().table.set_max_capacity(count(limits.resources));
-        Self { wasi, http: http::context(), denial: Denial, budget: Budget::new(limits) }
+        let (http, budget, extism) = (http::context(), Budget::new(limits), Kernel::default());
+        Self { wasi, http, denial: Denial, budget, line, extism }
     }
 
     /// A guest that never runs.
     pub(super) fn idle() -> Self {
-        Self::new(WasiCtxBuilder::new().build_p1(), &Limits::DEFAULT)
+        Self::new(WasiCtxBuilder::new().build_p1(), &Limits::DEFAULT, Line::idle())
+    }
+
+    pub(super) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    pub(super) fn line_mut(&mut self) -> &mut Line {
+        &mut self.line
+    }
+
+    pub(super) fn budget_mut(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
+
+    /// What an Extism plug-in sees; of any other guest it is empty.
+    pub(super) fn extism(&mut self) -> &mut Kernel {
+        &mut self.extism
     }
 
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
@@ -77,9 +100,12 @@ impl WasiHttpView for Guest {
 /// Runs `attempt` on `code` to its end.
 pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) -> Ended {
     let output = Arc::new(OutputBuffer::new(attempt.limits.output_bytes));
-    let mut meter = Meter::start(stop, attempt.limits.timeout());
+    let asked = Asked::default();
+    let line = Line::new(attempt, stop.clone(), asked.clone());
+    let grace = Duration::from_millis(attempt.limits.grace_ms);
+    let mut meter = Meter::start(stop, attempt.limits.timeout()).with_grace(asked, grace);
     let mut usage = Usage::default();
-    let (ending, refused) = match armed(code, attempt, &output) {
+    let (ending, refused) = match armed(code, attempt, &output, line) {
         Ok(mut store) => {
             let (output, meter) = (&output, &mut meter);
             let ending = code.run(Call { attempt, output, store: &mut store, meter }).await;
@@ -92,7 +118,7 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
     };
     meter.note(&mut usage);
     usage.output_bytes = output.tried();
-    let evidence = Evidence { attempt, refused, output: &output };
+    let evidence = Evidence { attempt, refused, output: &output, stopped: meter.stopped() };
     Ended { outcome: ending::outcome(ending, &evidence), usage }
 }
 
@@ -101,9 +127,10 @@ fn armed(
     code: &Prepared,
     attempt: &Attempt,
     output: &Arc<OutputBuffer>,
+    line: Line,
 ) -> wasmtime::Result<Store<Guest>> {
     let limits = &attempt.limits;
-    let guest = Guest::new(code.sees(attempt, output), limits);
+    let guest = Guest::new(code.sees(attempt, output), limits, line);
     let mut store = Store::new(code.engine(), guest);
     store.limiter(|guest| &mut guest.budget);
     store.set_hostcall_fuel(call_bytes(attempt));
@@ -121,8 +148,9 @@ fn armed(
 }
 
 fn call_bytes(attempt: &Attempt) -> usize {
-    let copies = attempt.limits.output_bytes.saturating_add(attempt.payload.bytes.len() as u64);
-    count(CALL_BYTES.saturating_add(copies))
+    let Limits { output_bytes, checkpoint_bytes, .. } = attempt.limits;
+    let copies = [output_bytes, checkpoint_bytes, attempt.payload.bytes.len() as u64];
+    count(copies.into_iter().fold(CALL_BYTES, u64::saturating_add))
 }
 
 fn used_fuel(store: &Store<Guest>, limits: &Limits) -> Option<u64> {

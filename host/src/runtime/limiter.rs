@@ -61,6 +61,16 @@ impl Budget {
         self.refused
     }
 
+    /// Takes bytes that the host keeps for the guest; says whether there is room for them.
+    pub(super) fn hold(&mut self, bytes: u64) -> bool {
+        self.take(self.memory.saturating_add(bytes), self.elements)
+    }
+
+    /// Gives back what was [held](Self::hold).
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        self.memory = self.memory.saturating_sub(bytes);
+    }
+
     fn take(&mut self, memory: u64, elements: u64) -> bool {
         if elements > self.table_limit {
             self.refused = Some(Refusal { limit: Limit::Tables, wanted: elements });

@@ -1,5 +1,8 @@
 //! Drives the guest's futures under the attempt's deadline and stop signal, and measures them.
 //!
+//! A guest that asks whether it is cancelled is given a grace once it is: it stops by itself, or at
+//! the end of the grace.
+//!
 //! Invariant: the signal and the deadline are looked at before every poll of the guest, and wake it
 //! when it waits. A guest that spins gives way at every epoch, so it is polled, and stops, as soon
 //! as one that sleeps; no timer that a busy thread might serve late is relied on for it.
@@ -11,6 +14,7 @@ use std::time::Duration;
 use jobwright_core::outcome::{Usage, millis};
 use jobwright_core::runtime::{StopReason, StopSignal};
 
+use super::capability::Asked;
 use crate::clock::Stopwatch;
 
 /// Why a guest was stopped.
@@ -27,6 +31,10 @@ type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The clock of one attempt, which runs from its making. It is read before and after each poll.
 pub(super) struct Meter {
     stop: StopSignal,
+    asked: Asked,
+    grace: Duration,
+    /// When and why the guest was found told to stop.
+    told: Option<(Duration, StopReason)>,
     timeout: Duration,
     since: Stopwatch,
     /// The last reading.
@@ -43,7 +51,19 @@ impl Meter {
     pub(super) fn start(stop: StopSignal, timeout: Duration) -> Self {
         let (now, cpu) = (Duration::ZERO, Duration::ZERO);
         let since = Stopwatch::start();
-        Self { stop, timeout, since, now, cpu, instantiated: None, alarm: None }
+        let (asked, grace, told) = (Asked::default(), Duration::ZERO, None);
+        let (instantiated, alarm) = (None, None);
+        Self { stop, asked, grace, told, timeout, since, now, cpu, instantiated, alarm }
+    }
+
+    /// Gives the guest `grace` to end by itself, if it has `asked` by the time it is told to stop.
+    pub(super) fn with_grace(self, asked: Asked, grace: Duration) -> Self {
+        Self { asked, grace, ..self }
+    }
+
+    /// Why the guest was told to stop, if it was and has asked: it may know before we look.
+    pub(super) fn stopped(&self) -> Option<StopReason> {
+        self.stop.raised().filter(|_| self.asked.is_set())
     }
 
     /// Writes what was measured: the making of the guest, its run, and what of both was spent in
@@ -88,18 +108,26 @@ impl Meter {
 
     fn halted(&mut self) -> Option<Halt> {
         self.now = self.since.elapsed();
-        match self.stop.raised() {
-            Some(reason) => Some(Halt::Stopped(reason)),
-            None if self.now >= self.timeout => Some(Halt::Deadline),
-            None => None,
+        if let Some(reason) = self.stop.raised() {
+            let (at, reason) = *self.told.get_or_insert((self.now, reason));
+            if !self.asked.is_set() || self.now >= at + self.grace {
+                return Some(Halt::Stopped(reason));
+            }
         }
+        (self.now >= self.timeout).then_some(Halt::Deadline)
+    }
+
+    /// How long the guest may go on waiting.
+    fn patience(&self) -> Duration {
+        let end = self.told.map_or(self.timeout, |(at, _)| self.timeout.min(at + self.grace));
+        end.saturating_sub(self.now)
     }
 
     /// Ready when there is a reason to halt; else `wake` is called when there is one.
     fn wait(&mut self, wake: &mut Context<'_>) -> Poll<Halt> {
         loop {
-            let (stop, left) = (&self.stop, self.timeout.saturating_sub(self.now));
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(alarm(stop.clone(), left)));
+            let (stop, left) = (self.told.is_none().then_some(&self.stop), self.patience());
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(alarm(stop.cloned(), left)));
             ready!(alarm.as_mut().poll(wake));
             self.alarm = None;
             if let Some(halt) = self.halted() {
@@ -109,10 +137,17 @@ impl Meter {
     }
 }
 
-async fn alarm(mut stop: StopSignal, left: Duration) {
+/// Rings when the signal is raised, if it was not heard yet, and at the end of `left`.
+async fn alarm(stop: Option<StopSignal>, left: Duration) {
+    let signal = async {
+        match stop {
+            Some(mut stop) => drop(stop.wait().await),
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
-        _ = stop.wait() => {}
+        () = signal => {}
         () = tokio::time::sleep(left) => {}
     }
 }

@@ -6,6 +6,7 @@
 //! | [`code`], [`flights`], [`debug_info`] | plugins' code, from bytes to what an attempt is made of |
 //! | [`instance`] | one attempt, from an armed `wasmtime::Store` to the receipt |
 //! | [`abi`] | how plugins are called, and what they see |
+//! | [`capability`] | what guests may tell the host and ask of it, beside WASI |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
 //! | [`ending`], [`trap`] | what an ending means |
 //! | [`deterministic`] | clocks and random numbers that are the same at every attempt |
@@ -17,6 +18,7 @@
 //! ends within milliseconds; a guest gets nothing that its attempt does not grant.
 
 mod abi;
+mod capability;
 mod code;
 mod debug_info;
 mod deterministic;

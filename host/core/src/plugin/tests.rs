@@ -10,6 +10,7 @@ fn plugin(versions: &[&str], pinned: Option<&str>) -> Plugin {
             abi: Abi::WasiCommandP1,
             imports: vec![],
             exports: vec![],
+            entrypoints: vec![],
             minimum_memory_bytes: 0,
         },
     };

@@ -45,7 +45,13 @@ impl Command {
             .and_then(wasmtime::Extern::into_func)
             .ok_or_else(|| wasmtime::format_err!("the entry point is no function"))?
             .typed::<(), ()>(&*store)?;
-        meter.drive(start.call_async(&mut *store, ())).await??;
-        Ok(Said::Done { content_type: None })
+        let ended = meter.drive(start.call_async(&mut *store, ())).await?;
+        let line = store.data_mut().line_mut();
+        let Err(error) = ended else { return Ok(line.done()) };
+        match error.downcast_ref() {
+            Some(I32Exit(0)) => Ok(line.done()),
+            Some(I32Exit(_)) => line.failure().ok_or(Cut::Failed(error)),
+            None => Err(Cut::Failed(error)),
+        }
     }
 }

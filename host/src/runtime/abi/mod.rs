@@ -5,6 +5,8 @@
 //! | [`command_p1`] | core module that exports `_start` |
 //! | [`command_p2`] | component that exports `wasi:cli/run` |
 //! | [`http`] | component that exports `wasi:http/incoming-handler` |
+//! | [`job`] | component that exports `run` of the world `jobwright:job` |
+//! | [`extism`] | core module that imports `extism:host/env` |
 //! | [`wasi`] | what all of them see of WASI |
 //!
 //! Each offers its host functions to guests (`link`), makes compiled code ready (`new`), and takes a
@@ -16,7 +18,9 @@
 
 pub(super) mod command_p1;
 pub(super) mod command_p2;
+pub(super) mod extism;
 pub(super) mod http;
+pub(super) mod job;
 mod wasi;
 
 use std::sync::Arc;
@@ -31,7 +35,10 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 
 use self::command_p1::Command as CommandP1;
 use self::command_p2::Command as CommandP2;
+use self::extism::Plugin;
 use self::http::Handler;
+use self::job::Function;
+use super::capability;
 use super::ending::{Cut, Said};
 use super::engine::Machine;
 use super::instance::Guest;
@@ -44,6 +51,8 @@ pub(super) enum Prepared {
     CommandP1(CommandP1),
     CommandP2(CommandP2),
     Http(Handler),
+    Job(Function),
+    Extism(Plugin),
 }
 
 /// One attempt, as its kind of plugin sees it.
@@ -69,16 +78,21 @@ impl Prepared {
     pub(super) fn new(machine: &Machine, compiled: &Compiled) -> Result<Self, Misfit> {
         match compiled {
             Compiled::Module(module) => {
-                CommandP1::new(&machine.modules, module).map(Self::CommandP1)
+                if module.imports().any(|import| import.module() == extism::ENV) {
+                    Plugin::new(&machine.modules, module).map(Self::Extism)
+                } else {
+                    CommandP1::new(&machine.modules, module).map(Self::CommandP1)
+                }
             }
             Compiled::Component(component) => {
                 let ty = component.component_type();
+                let imports = ty.imports(&machine.engine).map(|(name, _)| name);
                 let exports = ty.exports(&machine.engine).map(|(name, _)| name);
-                match of_component(exports) {
-                    Some(Abi::WasiHttpP2) => {
-                        Handler::new(&machine.components, component).map(Self::Http)
-                    }
-                    Some(_) => CommandP2::new(&machine.components, component).map(Self::CommandP2),
+                let linker = &machine.components;
+                match of_component(imports, exports) {
+                    Some(Abi::JobwrightJob) => Function::new(linker, component).map(Self::Job),
+                    Some(Abi::WasiHttpP2) => Handler::new(linker, component).map(Self::Http),
+                    Some(_) => CommandP2::new(linker, component).map(Self::CommandP2),
                     None => Err(Misfit("it exports nothing that this host calls".to_owned())),
                 }
             }
@@ -90,6 +104,8 @@ impl Prepared {
             Self::CommandP1(command) => command.linked.module().engine(),
             Self::CommandP2(command) => command.linked.engine(),
             Self::Http(handler) => handler.linked.engine(),
+            Self::Job(function) => function.linked.engine(),
+            Self::Extism(plugin) => plugin.linked.module().engine(),
         }
     }
 
@@ -97,7 +113,7 @@ impl Prepared {
     pub(super) fn sees(&self, attempt: &Attempt, output: &Arc<OutputBuffer>) -> WasiP1Ctx {
         match self {
             Self::CommandP1(_) | Self::CommandP2(_) => wasi::of_command(attempt, output),
-            Self::Http(_) => wasi::of_service(attempt),
+            Self::Http(_) | Self::Job(_) | Self::Extism(_) => wasi::of_service(attempt),
         }
     }
 
@@ -107,6 +123,8 @@ impl Prepared {
             Self::CommandP1(command) => command.run(call).await,
             Self::CommandP2(command) => command.run(call).await,
             Self::Http(handler) => handler.run(call).await,
+            Self::Job(function) => function.run(call).await,
+            Self::Extism(plugin) => plugin.run(call).await,
         }
     }
 }
@@ -124,7 +142,7 @@ where
 {
     let component = linked.component();
     // Any release of 0.2 is found under the name of any other.
-    let exported = component.get_export_index(None, &format!("{interface}@0.2.0"));
+    let exported = component.get_export_index(None, format!("{interface}@0.2.0"));
     match exported.and_then(|interface| component.get_export(Some(&interface), function)) {
         Some((ComponentItem::ComponentFunc(found), _)) => {
             let checked = found.typecheck::<Params, Return>(&linked.instance_type());
@@ -138,38 +156,57 @@ where
 
 /// Offers everything that a core module may import. Nothing else is.
 pub(super) fn link_modules(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    command_p1::link(linker)
+    command_p1::link(linker)?;
+    capability::imports::link(linker)?;
+    extism::kernel::link(linker)
 }
 
 /// Offers everything that a component may import. Nothing else is.
 pub(super) fn link_components(linker: &mut component::Linker<Guest>) -> wasmtime::Result<()> {
     wasi::link(linker)?;
-    http::link(linker)
+    http::link(linker)?;
+    job::link(linker)
 }
 
 /// The interfaces that a component may import, by package: what [`link_components`] offers.
 pub(super) fn interfaces() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
-    wasi::INTERFACES.iter().copied().chain([http::INTERFACES])
+    wasi::INTERFACES.iter().copied().chain([http::INTERFACES]).chain(job::INTERFACES)
 }
 
-/// How a component that exports this is called.
-pub(super) fn of_component<'a>(exports: impl Iterator<Item = &'a str>) -> Option<Abi> {
-    let abi = |export: &str| {
-        if is_release_of(command_p2::ENTRY_POINT, export) {
-            Some(Abi::WasiCommandP2)
-        } else if is_release_of(http::ENTRY_POINT, export) {
-            Some(Abi::WasiHttpP2)
-        } else {
-            None
-        }
+/// How a component with these imports and exports is called.
+///
+/// A typed job goes before all, and a handler before a command: what makes handlers of programs
+/// leaves them a `run` that only panics.
+pub(super) fn of_component<'a>(
+    mut imports: impl Iterator<Item = &'a str>,
+    exports: impl Iterator<Item = &'a str>,
+) -> Option<Abi> {
+    let typed = imports.any(|import| is_release_of(job::TYPES, import));
+    let rank = |export: &str| match export {
+        job::ENTRY_POINT if typed => Some((0, Abi::JobwrightJob)),
+        _ if is_release_of(command_p2::ENTRY_POINT, export) => Some((2, Abi::WasiCommandP2)),
+        _ if is_release_of(http::ENTRY_POINT, export) => Some((1, Abi::WasiHttpP2)),
+        _ => None,
     };
-    // Who exports both is a command first.
-    exports.filter_map(abi).min_by_key(|abi| *abi != Abi::WasiCommandP2)
+    exports.filter_map(rank).min_by_key(|(rank, _)| *rank).map(|(_, abi)| abi)
 }
 
-/// Whether `name` is `interface` in a version that this host has: any release of 0.2, whose
-/// releases only ever add to each other.
+/// Whether `name` is `interface` in a version that this host has: any release of its minor version,
+/// whose releases only ever add to each other; of a draft that one alone.
 pub(super) fn is_release_of(interface: &str, name: &str) -> bool {
-    let rest = name.strip_prefix(interface).and_then(|rest| rest.strip_prefix("@0.2."));
-    rest.is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
+    let named = name.strip_prefix(interface).and_then(|rest| rest.strip_prefix('@'));
+    let rest = named.and_then(|named| named.strip_prefix(version_of(interface)));
+    rest.is_some_and(|rest| match rest.strip_prefix('.') {
+        Some(patch) => !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()),
+        None => rest.is_empty(),
+    })
+}
+
+/// The version of an interface that this host has: a minor one, or a draft.
+pub(super) fn version_of(interface: &str) -> &'static str {
+    match interface.split('/').next() {
+        Some(job::LOGGING) => "0.1.0-draft",
+        Some(job::PACKAGE) => "0.1",
+        _ => "0.2",
+    }
 }

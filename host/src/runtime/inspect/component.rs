@@ -71,7 +71,10 @@ impl<'a> Outline<'a> {
 
     /// How it is called.
     pub(super) fn abi(&self) -> Result<Abi, Unusable> {
-        if let Some(abi) = abi::of_component(self.exports.iter().copied()) {
+        if let Some(abi) = abi::of_component(
+            self.imports.iter().map(|(name, _)| *name),
+            self.exports.iter().copied(),
+        ) {
             return Ok(abi);
         }
         let (run, handler) = (abi::command_p2::ENTRY_POINT, abi::http::ENTRY_POINT);
@@ -91,7 +94,7 @@ impl<'a> Outline<'a> {
         let message = format!(
             "it exports neither `{run}` nor `{handler}` of WASI 0.2, but {}; this host runs \
              components that are WASI commands or answer HTTP requests",
-            super::exported(&self.exports)
+            super::exported(self.exports.iter().copied())
         );
         Err(Unusable::new("no_entry_point", message))
     }
@@ -123,7 +126,7 @@ fn fault((name, kind): &(&str, ComponentExternalKind)) -> Option<String> {
     });
     match offered {
         true if abi::is_release_of(interface, name) => None,
-        true => Some(format!("`{shown}` (here it is of 0.2)")),
+        true => Some(format!("`{shown}` (here it is of {})", abi::version_of(interface))),
         false => Some(format!("`{shown}`")),
     }
 }

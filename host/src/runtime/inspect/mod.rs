@@ -19,6 +19,7 @@ use jobwright_core::runtime::Unusable;
 pub(super) use self::features::ours as features;
 pub(super) use self::imports::Offer;
 use super::abi::command_p1::ENTRY_POINT;
+use super::abi::extism;
 
 /// How WebAssembly begins.
 const MAGIC: &[u8] = b"\0asm";
@@ -38,14 +39,19 @@ pub(super) fn inspect(
     }
     features::check(wasm)?;
     let outline = module::Outline::read(wasm).map_err(|error| features::invalid(&error))?;
-    check_entry_point(&outline)?;
+    let is_extism = outline.imports.iter().any(|wanted| wanted.module == extism::ENV);
+    let entrypoints = match is_extism {
+        true => extism_entry_points(&outline)?,
+        false => check_entry_point(&outline).map(|()| vec![])?,
+    };
     offer.check(&outline.imports)?;
     outline.sizes.check(ceiling)?;
     let import = |wanted: &module::Wanted<'_>| format!("{}.{}", wanted.module, wanted.name);
     Ok(Inspection {
-        abi: Abi::WasiCommandP1,
+        abi: if is_extism { Abi::Extism } else { Abi::WasiCommandP1 },
         imports: listed(outline.imports.iter().map(import)),
-        exports: listed(outline.exports.iter().map(|name| shorten(name))),
+        exports: listed(outline.exports.iter().map(|(name, _)| shorten(name))),
+        entrypoints,
         minimum_memory_bytes: outline.sizes.starting_bytes(),
     })
 }
@@ -61,6 +67,7 @@ fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, Unusab
         abi,
         imports: listed(outline.imports.iter().map(|(name, _)| shorten(name))),
         exports: listed(outline.exports.iter().map(|name| shorten(name))),
+        entrypoints: vec![],
         minimum_memory_bytes: outline.sizes.starting_bytes(),
     })
 }
@@ -85,8 +92,23 @@ fn looks_like_text(bytes: &[u8]) -> bool {
     [&b"(module"[..], b"(component", b";;", b"(;"].iter().any(|start| text.starts_with(start))
 }
 
+/// What a job can call of an Extism plug-in.
+fn extism_entry_points(outline: &module::Outline<'_>) -> Result<Vec<String>, Unusable> {
+    let callable = |(name, shape): &(&str, String)| extism::is_entry_point(name, shape);
+    let found = outline.exports.iter().filter(|export| callable(export));
+    let found = listed(found.map(|(name, _)| (*name).to_owned()));
+    if found.is_empty() {
+        let message = format!(
+            "it exports no function () -> () or () -> (i32) that a job could call, but {}",
+            exported(outline.names())
+        );
+        return Err(Unusable::new("no_entry_point", message));
+    }
+    Ok(found)
+}
+
 fn check_entry_point(outline: &module::Outline<'_>) -> Result<(), Unusable> {
-    match &outline.entry_point {
+    match outline.exports.iter().find(|(name, _)| *name == ENTRY_POINT).map(|(_, shape)| shape) {
         Some(signature) if signature == "() -> ()" => Ok(()),
         Some(signature) => Err(Unusable::new(
             "no_entry_point",
@@ -96,7 +118,7 @@ fn check_entry_point(outline: &module::Outline<'_>) -> Result<(), Unusable> {
             ),
         )),
         None => {
-            let exports = exported(&outline.exports);
+            let exports = exported(outline.names());
             Err(Unusable::new(
                 "no_entry_point",
                 format!(
@@ -110,8 +132,8 @@ fn check_entry_point(outline: &module::Outline<'_>) -> Result<(), Unusable> {
 }
 
 /// Exports, as a message names them.
-fn exported(names: &[&str]) -> String {
-    let quoted = names.iter().map(|name| format!("`{}`", shorten(name)));
+fn exported<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let quoted = names.map(|name| format!("`{}`", shorten(name)));
     self::names(quoted).unwrap_or_else(|| "nothing".to_owned())
 }
 

@@ -4,16 +4,14 @@ use wasmparser::{
     CompositeInnerType, ExternalKind, FuncType, Import, Parser, Payload, Result, TypeRef,
 };
 
-use super::super::abi::command_p1::ENTRY_POINT;
 use super::sizes::Sizes;
 
 /// The declarations that decide whether a module can run here.
 #[derive(Debug, Default)]
 pub(super) struct Outline<'a> {
     pub(super) imports: Vec<Wanted<'a>>,
-    pub(super) exports: Vec<&'a str>,
-    /// What `_start` is: a signature, or another kind.
-    pub(super) entry_point: Option<String>,
+    /// What it exports: names, and the signatures of functions.
+    pub(super) exports: Vec<(&'a str, String)>,
     pub(super) sizes: Sizes,
 }
 
@@ -74,10 +72,8 @@ impl<'a> Outline<'a> {
                 Payload::ExportSection(exports) => {
                     for export in exports {
                         let export = export?;
-                        if export.name == ENTRY_POINT {
-                            outline.entry_point = Some(functions.export(export.kind, export.index));
-                        }
-                        outline.exports.push(export.name);
+                        let shape = functions.export(export.kind, export.index);
+                        outline.exports.push((export.name, shape));
                     }
                     // What follows is the start function, elements, code and data.
                     break;
@@ -86,6 +82,11 @@ impl<'a> Outline<'a> {
             }
         }
         Ok(outline)
+    }
+
+    /// The names of what it exports.
+    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &'a str> {
+        self.exports.iter().map(|(name, _)| *name)
     }
 }
 

@@ -1,0 +1,121 @@
+//! The memory that an Extism guest reaches through host functions only: blocks with 64-bit handles.
+//!
+//! Invariants: a handle is never given out twice, so a stale one finds nothing; nothing outside of a
+//! block is read or written; what a block takes was granted before. Reading beyond gives zeros and
+//! writing beyond does nothing, as in Extism's own kernel.
+
+use std::collections::BTreeMap;
+
+/// What a block takes beside its bytes, so that a million empty ones are not free.
+pub(super) const BLOCK_BYTES: u64 = 128;
+
+/// Between two blocks, so that the end of one is not the start of the next.
+const GAP: u64 = 16;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    blocks: BTreeMap<u64, Vec<u8>>,
+    /// Where the last block ended.
+    end: u64,
+    held: u64,
+}
+
+impl Arena {
+    /// A new block with these bytes; answers its handle, 0 for no bytes.
+    pub(super) fn insert(&mut self, bytes: Vec<u8>) -> u64 {
+        if bytes.is_empty() {
+            return 0;
+        }
+        let handle = self.end + GAP;
+        self.end = handle + bytes.len() as u64;
+        self.held += bytes.len() as u64;
+        self.blocks.insert(handle, bytes);
+        handle
+    }
+
+    /// Takes a block away; answers how long it was.
+    pub(super) fn remove(&mut self, handle: u64) -> Option<u64> {
+        let length = self.blocks.remove(&handle)?.len() as u64;
+        self.held -= length;
+        Some(length)
+    }
+
+    /// The length of a block; 0 for what is none.
+    pub(super) fn length(&self, handle: u64) -> u64 {
+        self.block(handle).len() as u64
+    }
+
+    /// A whole block; nothing for what is none.
+    pub(super) fn block(&self, handle: u64) -> &[u8] {
+        self.blocks.get(&handle).map_or(&[], Vec::as_slice)
+    }
+
+    /// `length` bytes at an address within one block.
+    pub(super) fn slice(&self, address: u64, length: u64) -> Option<&[u8]> {
+        let (start, block) = self.blocks.range(..=address).next_back()?;
+        let from = usize::try_from(address - start).ok()?;
+        block.get(from..from.checked_add(usize::try_from(length).ok()?)?)
+    }
+
+    /// The bytes at an address; zeros outside of a block.
+    pub(super) fn load<const N: usize>(&self, address: u64) -> [u8; N] {
+        self.slice(address, N as u64).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; N])
+    }
+
+    /// Writes bytes at an address; nothing outside of a block.
+    pub(super) fn store<const N: usize>(&mut self, address: u64, bytes: [u8; N]) {
+        let found = self.blocks.range_mut(..=address).next_back();
+        if let Some((start, block)) = found
+            && let Ok(from) = usize::try_from(address - start)
+            && let Some(to) = from.checked_add(N)
+            && let Some(place) = block.get_mut(from..to)
+        {
+            place.copy_from_slice(&bytes);
+        }
+    }
+
+    /// What all blocks hold, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_loaded() {
+        let mut arena = Arena::default();
+        let (first, second) = (arena.insert(vec![0; 10]), arena.insert(b"second".to_vec()));
+        arena.store(first + 2, 0x0102_0304_0506_0708_u64.to_le_bytes());
+        assert_eq!(arena.load::<1>(first + 2), [8]);
+        assert_eq!(u64::from_le_bytes(arena.load(first + 2)), 0x0102_0304_0506_0708);
+        assert_eq!((arena.block(second), arena.length(second)), (&b"second"[..], 6));
+        assert_eq!(arena.slice(second + 3, 3), Some(&b"ond"[..]));
+    }
+
+    #[test]
+    fn outside_of_blocks_there_is_nothing() {
+        let mut arena = Arena::default();
+        let handle = arena.insert(vec![7; 8]);
+        for address in [0, handle - 1, handle + 1, handle + 8, u64::MAX, u64::MAX - 7] {
+            arena.store(address, [9; 8]);
+            assert_eq!(arena.load::<8>(address), [0; 8], "{address}");
+            assert_eq!(arena.slice(address, u64::MAX), None);
+        }
+        assert_eq!(arena.block(handle), [7; 8]);
+        assert_eq!(arena.length(handle + 1), 0, "only its start is a block's handle");
+    }
+
+    #[test]
+    fn a_handle_is_never_given_out_twice() {
+        let mut arena = Arena::default();
+        let first = arena.insert(vec![1]);
+        assert_eq!(arena.remove(first), Some(1));
+        assert_eq!((arena.remove(first), arena.length(first)), (None, 0));
+        assert_ne!(arena.insert(vec![1]), first);
+        assert_eq!(arena.insert(vec![]), 0);
+    }
+}

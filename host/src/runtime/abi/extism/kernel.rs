@@ -1,0 +1,239 @@
+//! The functions of `extism:host/env`.
+//!
+//! Invariant: what a guest makes the host keep (blocks and variables) is granted by the attempt's
+//! memory limit first; an allocation beyond answers 0, which PDKs take for a failure.
+
+use std::collections::BTreeMap;
+
+use jobwright_core::attempt::Attempt;
+use wasmtime::{Caller, Linker, bail};
+
+use super::super::super::capability::Level;
+use super::super::super::instance::Guest;
+use super::ENV;
+use super::arena::{Arena, BLOCK_BYTES};
+
+/// The most that all variables of an attempt may take, in bytes: what Extism's own hosts allow.
+const MAX_VARIABLES_BYTES: usize = 1 << 20;
+
+/// What a request gets that no grant allows (RFC 9110).
+const FORBIDDEN: i32 = 403;
+
+/// What an attempt's guest sees of Extism.
+#[derive(Debug, Default)]
+pub(in super::super::super) struct Kernel {
+    arena: Arena,
+    /// The block of the payload.
+    input: u64,
+    /// Where the output starts, and its length.
+    output: (u64, u64),
+    error: u64,
+    config: BTreeMap<String, String>,
+    variables: BTreeMap<String, Vec<u8>>,
+    /// Of the last HTTP request.
+    status: i32,
+}
+
+impl Kernel {
+    /// With the attempt's payload as input and its variables as configuration.
+    pub(super) fn new(attempt: &Attempt) -> Self {
+        let mut kernel = Self { config: attempt.job.spec.env.clone(), ..Self::default() };
+        kernel.input = kernel.arena.insert(attempt.payload.bytes.to_vec());
+        kernel
+    }
+
+    /// What the guest left.
+    pub(super) fn output(&self) -> &[u8] {
+        let (start, length) = self.output;
+        self.arena.slice(start, length).unwrap_or_default()
+    }
+
+    /// The error that the guest set, if it set one.
+    pub(super) fn error(&self) -> Option<String> {
+        let text = || String::from_utf8_lossy(self.arena.block(self.error)).into_owned();
+        (self.error != 0).then(text)
+    }
+
+    /// The text of a block.
+    fn text(&self, handle: u64) -> wasmtime::Result<String> {
+        match std::str::from_utf8(self.arena.block(handle)) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => bail!("the guest passed text to `{ENV}` that is not UTF-8"),
+        }
+    }
+
+    fn set_variable(&mut self, name: String, value: Option<Vec<u8>>) -> wasmtime::Result<()> {
+        self.variables.remove(&name);
+        let Some(value) = value else { return Ok(()) };
+        let held: usize = self.variables.iter().map(|(name, it)| name.len() + it.len()).sum();
+        if held + name.len() + value.len() > MAX_VARIABLES_BYTES {
+            bail!("the guest's variables exceed {MAX_VARIABLES_BYTES} bytes");
+        }
+        self.variables.insert(name, value);
+        Ok(())
+    }
+}
+
+impl Guest {
+    /// A new block with these bytes; 0 if there is no memory left for it.
+    fn keep(&mut self, bytes: Vec<u8>) -> u64 {
+        let wanted = (bytes.len() as u64).saturating_add(BLOCK_BYTES);
+        if bytes.is_empty() || !self.budget_mut().hold(wanted) {
+            return 0;
+        }
+        self.extism().arena.insert(bytes)
+    }
+
+    fn allocate(&mut self, length: u64) -> u64 {
+        // Before anything is made: a guest may ask for any length.
+        let wanted = length.saturating_add(BLOCK_BYTES);
+        match usize::try_from(length) {
+            Ok(length) if length > 0 && self.budget_mut().hold(wanted) => {
+                self.extism().arena.insert(vec![0; length])
+            }
+            _ => 0,
+        }
+    }
+
+    fn free(&mut self, handle: u64) {
+        // The payload's block was not charged.
+        let payload = handle == self.extism().input;
+        if let Some(length) = self.extism().arena.remove(handle)
+            && !payload
+        {
+            self.budget_mut().give_back(length + BLOCK_BYTES);
+        }
+    }
+
+    /// The text of a block that the guest gives away with the call.
+    fn taken(&mut self, handle: u64) -> wasmtime::Result<String> {
+        let text = self.extism().text(handle);
+        self.free(handle);
+        text
+    }
+}
+
+type Plugin<'a> = Caller<'a, Guest>;
+
+/// Offers all of it.
+pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    link_memory(linker)?;
+    link_input(linker)?;
+    link_ending(linker)?;
+    link_state(linker)?;
+    link_http(linker)?;
+    link_log(linker)
+}
+
+fn link_memory(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap(ENV, "alloc", |mut p: Plugin<'_>, n: u64| p.data_mut().allocate(n))?;
+    linker.func_wrap(ENV, "free", |mut p: Plugin<'_>, at: u64| p.data_mut().free(at))?;
+    for name in ["length", "length_unsafe"] {
+        linker.func_wrap(ENV, name, |mut p: Plugin<'_>, at: u64| {
+            p.data_mut().extism().arena.length(at)
+        })?;
+    }
+    linker.func_wrap(ENV, "load_u8", |mut p: Plugin<'_>, at: u64| {
+        let [byte] = p.data_mut().extism().arena.load(at);
+        i32::from(byte)
+    })?;
+    linker.func_wrap(ENV, "load_u64", |mut p: Plugin<'_>, at: u64| {
+        u64::from_le_bytes(p.data_mut().extism().arena.load(at))
+    })?;
+    linker.func_wrap(ENV, "store_u8", |mut p: Plugin<'_>, at: u64, byte: u32| {
+        p.data_mut().extism().arena.store(at, [byte.to_le_bytes()[0]]);
+    })?;
+    linker.func_wrap(ENV, "store_u64", |mut p: Plugin<'_>, at: u64, word: u64| {
+        p.data_mut().extism().arena.store(at, word.to_le_bytes());
+    })?;
+    linker
+        .func_wrap(ENV, "memory_bytes", |mut p: Plugin<'_>| p.data_mut().extism().arena.bytes())?;
+    Ok(())
+}
+
+fn link_input(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap(ENV, "input_offset", |mut p: Plugin<'_>| p.data_mut().extism().input)?;
+    linker.func_wrap(ENV, "input_length", |mut p: Plugin<'_>| {
+        let kernel = p.data_mut().extism();
+        kernel.arena.length(kernel.input)
+    })?;
+    linker.func_wrap(ENV, "input_load_u8", |mut p: Plugin<'_>, at: u64| {
+        let kernel = p.data_mut().extism();
+        let [byte] = kernel.arena.load(kernel.input.saturating_add(at));
+        i32::from(byte)
+    })?;
+    linker.func_wrap(ENV, "input_load_u64", |mut p: Plugin<'_>, at: u64| {
+        let kernel = p.data_mut().extism();
+        u64::from_le_bytes(kernel.arena.load(kernel.input.saturating_add(at)))
+    })?;
+    Ok(())
+}
+
+fn link_ending(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap(ENV, "output_set", |mut p: Plugin<'_>, at: u64, length: u64| {
+        p.data_mut().extism().output = (at, length);
+    })?;
+    linker.func_wrap(ENV, "error_set", |mut p: Plugin<'_>, at: u64| {
+        p.data_mut().extism().error = at;
+    })?;
+    linker.func_wrap(ENV, "error_get", |mut p: Plugin<'_>| p.data_mut().extism().error)?;
+    Ok(())
+}
+
+fn link_state(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap(ENV, "config_get", |mut p: Plugin<'_>, name: u64| {
+        let name = p.data_mut().taken(name)?;
+        let found = p.data_mut().extism().config.get(&name).cloned().unwrap_or_default();
+        wasmtime::Result::Ok(p.data_mut().keep(found.into_bytes()))
+    })?;
+    linker.func_wrap(ENV, "var_get", |mut p: Plugin<'_>, name: u64| {
+        let name = p.data_mut().taken(name)?;
+        let found = p.data_mut().extism().variables.get(&name).cloned().unwrap_or_default();
+        wasmtime::Result::Ok(p.data_mut().keep(found))
+    })?;
+    linker.func_wrap(ENV, "var_set", |mut p: Plugin<'_>, name: u64, value: u64| {
+        let name = p.data_mut().taken(name)?;
+        let kernel = p.data_mut().extism();
+        let found = (value != 0).then(|| kernel.arena.block(value).to_vec());
+        kernel.set_variable(name, found)?;
+        p.data_mut().free(value);
+        wasmtime::Result::Ok(())
+    })?;
+    Ok(())
+}
+
+/// No plugin is granted any request: it is refused and the plug-in goes on.
+fn link_http(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap(ENV, "http_request", |mut p: Plugin<'_>, request: u64, body: u64| {
+        let guest = p.data_mut();
+        guest.free(request);
+        guest.free(body);
+        guest.extism().status = FORBIDDEN;
+        let message = b"http_request refused: this plugin is granted no outbound HTTP";
+        guest.line().log(Level::Warn, "jobwright", message);
+        0_u64
+    })?;
+    linker.func_wrap(ENV, "http_status_code", |mut p: Plugin<'_>| p.data_mut().extism().status)?;
+    linker.func_wrap(ENV, "http_headers", |_: Plugin<'_>| 0_u64)?;
+    Ok(())
+}
+
+fn link_log(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    for (name, level) in [
+        ("log_trace", Level::Trace),
+        ("log_debug", Level::Debug),
+        ("log_info", Level::Info),
+        ("log_warn", Level::Warn),
+        ("log_error", Level::Error),
+    ] {
+        linker.func_wrap(ENV, name, move |mut p: Plugin<'_>, message: u64| {
+            let guest = p.data_mut();
+            let bytes = guest.extism().arena.block(message).to_vec();
+            guest.line().log(level, "", &bytes);
+            guest.free(message);
+        })?;
+    }
+    // The lowest: the log takes everything, and is bounded.
+    linker.func_wrap(ENV, "get_log_level", |_: Plugin<'_>| 0_i32)?;
+    Ok(())
+}
