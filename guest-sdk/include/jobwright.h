@@ -1,6 +1,12 @@
 /* What a Jobwright host offers to core WebAssembly modules, beside WASI preview 1: the functions of
  * wit/job.wit as plain imports of the module "jobwright". The payload is on stdin, the output goes
- * to stdout, the job's metadata is in the environment (JOBWRIGHT_JOB_ID, JOBWRIGHT_ATTEMPT, …).
+ * to stdout, and the job's metadata is in the environment:
+ *
+ *   JOBWRIGHT_JOB_ID, JOBWRIGHT_ATTEMPT, JOBWRIGHT_MAX_ATTEMPTS, JOBWRIGHT_QUEUE
+ *   JOBWRIGHT_PLUGIN         name@version
+ *   JOBWRIGHT_CONTENT_TYPE   of the payload; empty if the submitter named none
+ *   JOBWRIGHT_CREATED_AT_MS  milliseconds since 1970-01-01T00:00:00Z
+ *   JOBWRIGHT_TAGS           a JSON array of strings
  *
  * Every pointer is to the memory that the module exports as "memory"; one that reaches beyond it
  * traps. Text is UTF-8 with its length in bytes, not ended by a NUL. */

@@ -1,8 +1,18 @@
 //! How a job fails: for good, or for now.
 
 use std::fmt;
+use std::time::Duration;
+
+use crate::backend;
+use crate::link::Link;
 
 /// Why a job failed, and whether another attempt may go better.
+///
+/// `?` makes one of the errors that jobs meet most: of JSON, text and numbers that are not as they
+/// should be a permanent one, of input and output one that asks for a retry. A `Box<dyn Error>`, or
+/// with the feature `anyhow` an `anyhow::Error`, asks for a retry too, unless there is a `JobError`
+/// in it. Your own errors convert by `impl From<YourError> for JobError`; all others by
+/// `.map_err(JobError::permanent)` or `.map_err(JobError::retry)`.
 ///
 /// ```
 /// use jobwright_guest::JobError;
@@ -19,10 +29,11 @@ use std::fmt;
 pub struct JobError {
     message: String,
     retry: bool,
+    delay: Option<(Duration, Link<JobError>)>,
 }
 
 impl JobError {
-    /// The same payload will fail in the same way again: the host does not retry the job.
+    /// The same payload will fail in the same way again: the host discards the job.
     ///
     /// Takes anything that can be shown, so it fits `map_err`:
     ///
@@ -33,7 +44,7 @@ impl JobError {
     /// assert_eq!(port.unwrap_err().to_string(), "number too large to fit in target type");
     /// ```
     pub fn permanent(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), retry: false }
+        Self { message: message.to_string(), retry: false, delay: None }
     }
 
     /// Something outside the payload stood in the way: the host tries again later, while attempts
@@ -45,18 +56,61 @@ impl JobError {
     /// assert!(JobError::retry("the price list is being replaced").is_retry());
     /// ```
     pub fn retry(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), retry: true }
+        Self { message: message.to_string(), retry: true, delay: None }
+    }
+
+    /// As [`retry`](Self::retry), but not before `delay` from now. A core module that calls it
+    /// imports `jobwright.fail`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use jobwright_guest::JobError;
+    ///
+    /// let error = JobError::retry_after(Duration::from_secs(60), "the price list is replaced daily");
+    /// assert_eq!(error.delay(), Some(Duration::from_secs(60)));
+    /// ```
+    pub fn retry_after(delay: Duration, message: impl fmt::Display) -> Self {
+        Self { delay: Some((delay, Link(backend::announce_failure))), ..Self::retry(message) }
     }
 
     /// Whether it asks for a retry.
+    ///
+    /// ```
+    /// # use jobwright_guest::JobError;
+    /// assert!(!JobError::permanent("no such colour: `blurple`").is_retry());
+    /// ```
     #[must_use]
     pub fn is_retry(&self) -> bool {
         self.retry
     }
 
+    /// How long the next attempt is to wait at least; none for the host's own back-off.
+    ///
+    /// ```
+    /// # use jobwright_guest::JobError;
+    /// assert_eq!(JobError::retry("try again").delay(), None);
+    /// ```
+    #[must_use]
+    pub fn delay(&self) -> Option<Duration> {
+        self.delay.as_ref().map(|(delay, _)| *delay)
+    }
+
+    /// An error of the same kind that says `message`.
+    #[cfg(feature = "anyhow")]
+    pub(crate) fn with_message(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+
     /// The exit code for it in `sysexits.h`: `EX_TEMPFAIL` or `EX_DATAERR`.
     pub(crate) fn exit_code(&self) -> u8 {
         if self.retry { 75 } else { 65 }
+    }
+
+    /// Tells a core module's host what the exit code cannot say.
+    pub(crate) fn announce(&self) {
+        if let Some((_, announce)) = &self.delay {
+            (announce.0)(self);
+        }
     }
 }
 
@@ -67,33 +121,3 @@ impl fmt::Display for JobError {
 }
 
 impl std::error::Error for JobError {}
-
-/// JSON that does not parse, or does not fit, will not do so next time either. Only a reader that
-/// broke off may do better.
-impl From<serde_json::Error> for JobError {
-    fn from(error: serde_json::Error) -> Self {
-        if error.is_io() { Self::retry(error) } else { Self::permanent(error) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::JobError;
-
-    #[test]
-    fn broken_json_is_permanent_and_a_broken_reader_is_not() {
-        let syntax = serde_json::from_str::<u8>("{").unwrap_err();
-        assert!(!JobError::from(syntax).is_retry());
-        let misfit = serde_json::from_str::<u8>("300").unwrap_err();
-        assert!(!JobError::from(misfit).is_retry());
-
-        struct Broken;
-        impl std::io::Read for Broken {
-            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-                Err(std::io::ErrorKind::ConnectionReset.into())
-            }
-        }
-        let broken = serde_json::from_reader::<_, u8>(Broken).unwrap_err();
-        assert!(JobError::from(broken).is_retry());
-    }
-}

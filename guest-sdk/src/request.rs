@@ -1,22 +1,18 @@
-//! What a job is given: its payload, its arguments, and who it is.
-
-use std::env;
-use std::str::FromStr;
+//! What a job is given to work on.
 
 use serde::de::DeserializeOwned;
 
 use crate::JobError;
 
-/// The payload of a job, its arguments, and what the host says about the job.
+/// The payload of a job: bytes, with their media type if the submitter named one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
     payload: Vec<u8>,
-    args: Vec<String>,
-    job: Job,
+    content_type: Option<String>,
 }
 
 impl Request {
-    /// A request with `payload` and nothing else, for tests of a job without a host.
+    /// A request with `payload`, for tests of a job without a host.
     ///
     /// ```
     /// use jobwright_guest::{JobError, Request, Response};
@@ -27,121 +23,107 @@ impl Request {
     /// assert_eq!(reverse(Request::new("abc")).unwrap().as_bytes(), b"cba");
     /// ```
     pub fn new(payload: impl Into<Vec<u8>>) -> Self {
-        Self { payload: payload.into(), ..Self::default() }
+        Self { payload: payload.into(), content_type: None }
     }
 
-    /// The same request with these arguments.
+    /// The same request with this media type.
+    ///
+    /// ```
+    /// use jobwright_guest::Request;
+    ///
+    /// let request = Request::new("a,b\n1,2\n").with_content_type("text/csv");
+    /// assert_eq!(request.content_type(), Some("text/csv"));
+    /// ```
     #[must_use]
-    pub fn with_args(mut self, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.args = args.into_iter().map(Into::into).collect();
+    pub fn with_content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.content_type = Some(content_type.into());
         self
     }
 
-    /// The same request, as coming from `job`.
+    /// The media type of the payload, if the submitter named one.
+    ///
+    /// ```
+    /// # use jobwright_guest::Request;
+    /// assert_eq!(Request::new("").content_type(), None);
+    /// ```
     #[must_use]
-    pub fn with_job(mut self, job: Job) -> Self {
-        self.job = job;
-        self
-    }
-
-    /// The request that this process was started with.
-    pub(crate) fn from_process(payload: Vec<u8>) -> Self {
-        // The first argument is the program's name.
-        let args = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
-        Self::new(payload).with_args(args).with_job(Job::from_variables(|name| env::var(name).ok()))
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
     }
 
     /// The payload as it came.
+    ///
+    /// ```
+    /// # use jobwright_guest::Request;
+    /// assert_eq!(Request::new([0x89, 0x50]).bytes(), [0x89, 0x50]);
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.payload
     }
 
+    /// The payload as it came, to keep.
+    ///
+    /// ```
+    /// # use jobwright_guest::Request;
+    /// assert_eq!(Request::new("abc").into_bytes(), b"abc");
+    /// ```
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.payload
+    }
+
     /// The payload as text.
+    ///
+    /// ```
+    /// # use jobwright_guest::Request;
+    /// assert_eq!(Request::new("grüezi").text().unwrap(), "grüezi");
+    /// ```
     ///
     /// # Errors
     /// A permanent one that names the first offending byte, if it is not UTF-8.
     pub fn text(&self) -> Result<&str, JobError> {
-        str::from_utf8(&self.payload).map_err(|error| {
-            let (at, length) = (error.valid_up_to(), self.payload.len());
-            JobError::permanent(format!("payload is not UTF-8: byte {at} of {length}"))
-        })
+        str::from_utf8(&self.payload).map_err(|error| self.not_text(error.valid_up_to()))
     }
 
-    /// The payload as JSON.
+    /// The payload as text, to keep.
+    ///
+    /// ```
+    /// # use jobwright_guest::Request;
+    /// assert!(!Request::new([0xff]).into_text().unwrap_err().is_retry());
+    /// ```
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    pub fn into_text(self) -> Result<String, JobError> {
+        self.text()?;
+        String::from_utf8(self.payload).map_err(JobError::permanent)
+    }
+
+    fn not_text(&self, at: usize) -> JobError {
+        JobError::permanent(format!("payload is not UTF-8: byte {at} of {}", self.payload.len()))
+    }
+
+    /// The payload as JSON. An empty payload, which is what the host makes of an absent one, is read
+    /// as `null`: an `Option` may be absent.
     ///
     /// ```
     /// use jobwright_guest::Request;
     ///
     /// let squares: Vec<u32> = Request::new("[1, 4, 9]").json().unwrap();
     /// assert_eq!(squares, [1, 4, 9]);
+    /// assert_eq!(Request::new("").json::<Option<u32>>().unwrap(), None);
     /// ```
     ///
     /// # Errors
     /// A permanent one with line and column, if it is not JSON or not a `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, JobError> {
+        if self.payload.is_empty() {
+            return serde_json::from_str("null")
+                .map_err(|_| JobError::permanent("payload is empty, JSON is expected"));
+        }
         serde_json::from_slice(&self.payload)
             .map_err(|error| JobError::permanent(format!("payload is not as expected: {error}")))
-    }
-
-    /// The arguments of the job, without the program's name.
-    #[must_use]
-    pub fn args(&self) -> &[String] {
-        &self.args
-    }
-
-    /// The argument at `index`, counted from 0, as a `T`; none if there are fewer.
-    ///
-    /// ```
-    /// use jobwright_guest::Request;
-    ///
-    /// let request = Request::new("").with_args(["12"]);
-    /// assert_eq!(request.arg::<u32>(0).unwrap(), Some(12));
-    /// assert_eq!(request.arg::<u32>(1).unwrap(), None);
-    /// ```
-    ///
-    /// # Errors
-    /// A permanent one that shows the argument, if it is not a `T`.
-    pub fn arg<T: FromStr>(&self, index: usize) -> Result<Option<T>, JobError> {
-        let Some(arg) = self.args.get(index) else { return Ok(None) };
-        arg.parse().map(Some).map_err(|_| {
-            let kind = std::any::type_name::<T>();
-            JobError::permanent(format!("argument {} is `{arg}`, not a valid {kind}", index + 1))
-        })
-    }
-
-    /// What the host says about the job.
-    #[must_use]
-    pub fn job(&self) -> &Job {
-        &self.job
-    }
-}
-
-/// What the host says about the job, in the environment.
-///
-/// A job may be attempted more than once. The id stays the same over all attempts, which makes it
-/// the key by which an outside system can tell a repetition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Job {
-    /// `JOBWRIGHT_JOB_ID`; none where no host runs the program.
-    pub id: Option<String>,
-    /// `JOBWRIGHT_ATTEMPT`, from 1; 1 where no host runs the program.
-    pub attempt: u32,
-    /// `JOBWRIGHT_QUEUE`; none where no host runs the program.
-    pub queue: Option<String>,
-}
-
-impl Default for Job {
-    fn default() -> Self {
-        Self { id: None, attempt: 1, queue: None }
-    }
-}
-
-impl Job {
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let attempt = variable("JOBWRIGHT_ATTEMPT").and_then(|n| n.parse().ok()).unwrap_or(1);
-        Self { id: variable("JOBWRIGHT_JOB_ID"), attempt, queue: variable("JOBWRIGHT_QUEUE") }
     }
 }
 
@@ -153,6 +135,7 @@ mod tests {
     fn a_payload_that_is_not_text_is_refused_for_good_with_the_place() {
         let error = Request::new(*b"ab\xffcd").text().unwrap_err();
         assert_eq!(error, JobError::permanent("payload is not UTF-8: byte 2 of 5"));
+        assert_eq!(Request::new(*b"ab\xffcd").into_text().unwrap_err(), error);
     }
 
     #[test]
@@ -163,24 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_that_does_not_parse_is_shown() {
-        let error = Request::new("").with_args(["-1"]).arg::<u32>(0).unwrap_err();
-        assert_eq!(error, JobError::permanent("argument 1 is `-1`, not a valid u32"));
-    }
-
-    #[test]
-    fn the_environment_says_which_job_it_is() {
-        let job = Job::from_variables(|name| {
-            let value = match name {
-                "JOBWRIGHT_JOB_ID" => "0199-7",
-                "JOBWRIGHT_ATTEMPT" => "3",
-                "JOBWRIGHT_QUEUE" => "mail",
-                other => panic!("{other} is not ours"),
-            };
-            Some(value.to_owned())
-        });
-        let expected = Job { id: Some("0199-7".into()), attempt: 3, queue: Some("mail".into()) };
-        assert_eq!(job, expected);
-        assert_eq!(Job::from_variables(|_| None), Job::default());
+    fn no_payload_is_no_json_unless_nothing_is_expected() {
+        let error = Request::new("").json::<Vec<u8>>().unwrap_err();
+        assert_eq!(error, JobError::permanent("payload is empty, JSON is expected"));
+        assert_eq!(Request::new("").json::<()>(), Ok(()));
     }
 }

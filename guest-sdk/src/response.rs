@@ -2,14 +2,20 @@
 
 use serde::Serialize;
 
-use crate::JobError;
+use crate::link::Link;
+use crate::{JobError, backend};
 
-/// The output of a job: bytes.
+/// The output of a job: bytes, and what they are.
 ///
-/// The host tells their type from the bytes, unless the plugin's settings name one: an object or
-/// array that parses is JSON, valid UTF-8 is text.
+/// A component tells the host the media type. A core module does so only for a type that
+/// [`with_content_type`](Self::with_content_type) names; else the host tells it from the bytes: an
+/// object or array that parses is JSON, other valid UTF-8 is text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Response(Vec<u8>);
+pub struct Response {
+    bytes: Vec<u8>,
+    content_type: Option<String>,
+    announce: Option<Link<str>>,
+}
 
 impl Response {
     /// `value` as JSON. The `Result` is that of a job, so it can be a job's last expression.
@@ -19,12 +25,13 @@ impl Response {
     ///
     /// let response = Response::json(&[1, 2]).unwrap();
     /// assert_eq!(response.as_bytes(), b"[1,2]");
+    /// assert_eq!(response.content_type(), Some("application/json"));
     /// ```
     ///
     /// # Errors
     /// A permanent one, if `value` has no JSON form, as a map whose keys are not strings.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, JobError> {
-        Ok(Self(serde_json::to_vec(value)?))
+        Ok(Self::new(serde_json::to_vec(value)?, Some("application/json")))
     }
 
     /// `text` as UTF-8.
@@ -35,7 +42,7 @@ impl Response {
     /// assert_eq!(Response::text("grüezi").as_bytes(), "grüezi".as_bytes());
     /// ```
     pub fn text(text: impl Into<String>) -> Self {
-        Self(text.into().into_bytes())
+        Self::new(text.into().into_bytes(), Some("text/plain; charset=utf-8"))
     }
 
     /// `bytes` as they are.
@@ -46,12 +53,64 @@ impl Response {
     /// assert_eq!(Response::bytes([0x89, 0x50]).as_bytes(), [0x89, 0x50]);
     /// ```
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
+        Self::new(bytes.into(), None)
     }
 
-    /// The bytes that go to stdout.
+    fn new(bytes: Vec<u8>, content_type: Option<&str>) -> Self {
+        Self { bytes, content_type: content_type.map(str::to_owned), announce: None }
+    }
+
+    /// The same output with this media type. A core module that calls it imports
+    /// `jobwright.output_type`.
+    ///
+    /// ```
+    /// use jobwright_guest::Response;
+    ///
+    /// let page = Response::text("<h1>Grüezi</h1>").with_content_type("text/html");
+    /// assert_eq!(page.content_type(), Some("text/html"));
+    /// ```
+    #[must_use]
+    pub fn with_content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.content_type = Some(content_type.into());
+        self.announce = Some(Link(backend::announce_output_type));
+        self
+    }
+
+    /// The media type of the output; none if the host is to tell it from the bytes.
+    ///
+    /// ```
+    /// # use jobwright_guest::Response;
+    /// assert_eq!(Response::bytes([]).content_type(), None);
+    /// ```
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    /// The bytes of the output.
+    ///
+    /// ```
+    /// # use jobwright_guest::Response;
+    /// assert_eq!(Response::text("a").as_bytes(), b"a");
+    /// ```
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+
+    /// Bytes and media type.
+    #[cfg_attr(
+        not(all(target_os = "wasi", target_env = "p2")),
+        expect(dead_code, reason = "only a component hands them over")
+    )]
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Option<String>) {
+        (self.bytes, self.content_type)
+    }
+
+    /// Tells a core module's host the media type, if that is necessary.
+    pub(crate) fn announce_content_type(&self) {
+        if let (Some(content_type), Some(announce)) = (&self.content_type, self.announce) {
+            (announce.0)(content_type);
+        }
     }
 }

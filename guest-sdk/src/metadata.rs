@@ -1,0 +1,109 @@
+//! Who the job is: the record `metadata` of `wit/job.wit`.
+
+/// What the host says of the job. The defaults hold where no host runs the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) id: String,
+    pub(crate) attempt: u32,
+    pub(crate) max_attempts: u32,
+    pub(crate) queue: String,
+    pub(crate) plugin: String,
+    pub(crate) created_at_ms: u64,
+    pub(crate) tags: Vec<String>,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+/// The variables of this name are the host's, all others the submitter's.
+const OURS: &str = "JOBWRIGHT_";
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self {
+            id: "local".to_owned(),
+            attempt: 1,
+            max_attempts: 1,
+            queue: "local".to_owned(),
+            plugin: "local".to_owned(),
+            created_at_ms: 0,
+            tags: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+}
+
+impl Metadata {
+    /// What a command is told: its arguments without its name, and its environment.
+    pub(crate) fn from_process() -> Self {
+        let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+        let variables = std::env::vars_os().map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        });
+        Self::new(args, variables)
+    }
+
+    fn new(
+        args: impl Iterator<Item = String>,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Self {
+        let mut metadata = Self { args: args.collect(), ..Self::default() };
+        for (name, value) in variables {
+            match name.strip_prefix(OURS) {
+                Some(name) => metadata.set(name, value),
+                None => metadata.env.push((name, value)),
+            }
+        }
+        metadata
+    }
+
+    /// Takes one of the host's variables. What does not parse, or is not known, came from no host
+    /// that we know.
+    fn set(&mut self, name: &str, value: String) {
+        match name {
+            "JOB_ID" => self.id = value,
+            "ATTEMPT" => self.attempt = value.parse().unwrap_or(self.attempt),
+            "MAX_ATTEMPTS" => self.max_attempts = value.parse().unwrap_or(self.max_attempts),
+            "QUEUE" => self.queue = value,
+            "PLUGIN" => self.plugin = value,
+            "CREATED_AT_MS" => self.created_at_ms = value.parse().unwrap_or(self.created_at_ms),
+            // Tags may hold any character, so they come as a JSON array.
+            "TAGS" => self.tags = serde_json::from_str(&value).unwrap_or_default(),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metadata;
+
+    #[test]
+    fn the_environment_says_which_job_it_is() {
+        let variables = [
+            ("JOBWRIGHT_JOB_ID", "0199-7"),
+            ("JOBWRIGHT_ATTEMPT", "3"),
+            ("JOBWRIGHT_MAX_ATTEMPTS", "5"),
+            ("JOBWRIGHT_QUEUE", "mail"),
+            ("JOBWRIGHT_PLUGIN", "send@1.2.0"),
+            ("JOBWRIGHT_CREATED_AT_MS", "1790000000000"),
+            ("JOBWRIGHT_TAGS", r#"["a,b","c"]"#),
+            ("JOBWRIGHT_SOMETHING_NEW", "1"),
+            ("COLOUR", "blue"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let metadata = Metadata::new(["12".to_owned()].into_iter(), variables.into_iter());
+        let expected = Metadata {
+            id: "0199-7".into(),
+            attempt: 3,
+            max_attempts: 5,
+            queue: "mail".into(),
+            plugin: "send@1.2.0".into(),
+            created_at_ms: 1_790_000_000_000,
+            tags: vec!["a,b".into(), "c".into()],
+            args: vec!["12".into()],
+            env: vec![("COLOUR".into(), "blue".into())],
+        };
+        assert_eq!(metadata, expected);
+    }
+}
