@@ -2,17 +2,11 @@
 
 mod column;
 
-use std::process::ExitCode;
-
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
-use jobwright_guest::{JobError, Request, Response, command};
+use jobwright_guest::JobError;
 use serde::Serialize;
 
 use column::Column;
-
-fn main() -> ExitCode {
-    command(|request| Response::json(&describe(&request)?))
-}
 
 #[derive(Debug, Serialize)]
 struct Table {
@@ -20,8 +14,9 @@ struct Table {
     columns: Vec<Column>,
 }
 
-fn describe(request: &Request) -> Result<Table, JobError> {
-    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(request.bytes());
+#[jobwright_guest::job]
+fn csv_stats(file: Vec<u8>) -> Result<Table, JobError> {
+    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(file.as_slice());
     let header = reader.headers().map_err(explain)?.clone();
     if header.is_empty() {
         return Err(JobError::permanent("payload has no header: it is empty"));
@@ -52,7 +47,7 @@ mod tests {
     use super::*;
 
     fn columns(payload: &str) -> serde_json::Value {
-        serde_json::to_value(describe(&Request::new(payload)).unwrap().columns).unwrap()
+        serde_json::to_value(csv_stats(payload.into()).unwrap().columns).unwrap()
     }
 
     #[test]
@@ -71,19 +66,19 @@ mod tests {
 
     #[test]
     fn a_row_with_too_few_fields_is_named_by_its_line() {
-        let error = describe(&Request::new("a,b\n1,\"two\nlines\"\n3\n")).unwrap_err();
+        let error = csv_stats("a,b\n1,\"two\nlines\"\n3\n".into()).unwrap_err();
         assert_eq!(error, JobError::permanent("line 4 has 1 fields, the header has 2"));
     }
 
     #[test]
     fn what_is_not_text_is_named_by_its_line() {
-        let error = describe(&Request::new(*b"a\n1\n\xff\n")).unwrap_err();
+        let error = csv_stats(b"a\n1\n\xff\n".to_vec()).unwrap_err();
         assert_eq!(error, JobError::permanent("line 3 is not UTF-8"));
     }
 
     #[test]
     fn a_header_alone_is_a_table_without_rows() {
         assert_eq!(columns("a\n")[0]["type"], "empty");
-        assert!(describe(&Request::new("")).is_err());
+        assert!(csv_stats(Vec::new()).is_err());
     }
 }

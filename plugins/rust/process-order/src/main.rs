@@ -4,33 +4,32 @@
 mod order;
 mod price;
 
-use std::process::ExitCode;
-
-use jobwright_guest::{JobError, Request, Response, command};
+use jobwright_guest::JobError;
 
 use order::Order;
 use price::Invoice;
 
-fn main() -> ExitCode {
-    command(|request| {
-        let invoice = process(&request)?;
-        eprintln!("{}: {} cents ({})", invoice.order_id, invoice.total, invoice.currency);
-        Response::json(&invoice)
-    })
-}
-
-fn process(request: &Request) -> Result<Invoice, JobError> {
-    let order: Order = request.json()?;
+#[jobwright_guest::job]
+fn process_order(order: Order) -> Result<Invoice, JobError> {
     let faults = order.faults();
     if !faults.is_empty() {
         return Err(JobError::permanent(format!("invalid order: {}", faults.join("; "))));
     }
-    Ok(Invoice::of(order))
+    let invoice = Invoice::of(order);
+    eprintln!("{}: {} cents ({})", invoice.order_id, invoice.total, invoice.currency);
+    Ok(invoice)
 }
 
 #[cfg(test)]
 mod tests {
+    use jobwright_guest::{FromRequest as _, Request};
+
     use super::*;
+
+    /// What becomes of a payload.
+    fn process(payload: impl Into<Vec<u8>>) -> Result<Invoice, JobError> {
+        process_order(Order::from_request(Request::new(payload))?)
+    }
 
     #[test]
     fn an_order_becomes_an_invoice() {
@@ -39,7 +38,7 @@ mod tests {
             "customer": {"email": "ada@example.com", "country": "DE"},
             "lines": [{"sku": "PEN", "quantity": 10, "unit_price": 199}],
         });
-        let invoice = process(&Request::new(order.to_string())).unwrap();
+        let invoice = process(order.to_string()).unwrap();
         assert_eq!(
             serde_json::to_value(invoice).unwrap(),
             serde_json::json!({
@@ -59,7 +58,7 @@ mod tests {
             "order_id": "", "currency": "XXX", "customer": {"email": "ada", "country": "DE"},
             "lines": [{"sku": "PEN", "quantity": 0, "unit_price": -5}], "coupon": "FREE",
         });
-        let error = process(&Request::new(order.to_string())).unwrap_err();
+        let error = process(order.to_string()).unwrap_err();
         assert!(!error.is_retry());
         for place in
             ["order_id", "currency", "customer.email", "quantity", "lines[0].unit_price", "coupon"]
@@ -72,6 +71,6 @@ mod tests {
     fn a_price_that_is_not_in_whole_cents_is_refused() {
         let payload = r#"{"order_id":"A","currency":"EUR","customer":{"email":"a@b","country":"DE"},
             "lines":[{"sku":"PEN","quantity":1,"unit_price":1.99}]}"#;
-        assert!(!process(&Request::new(payload)).unwrap_err().is_retry());
+        assert!(!process(payload).unwrap_err().is_retry());
     }
 }

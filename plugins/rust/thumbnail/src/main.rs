@@ -1,10 +1,9 @@
 //! Makes a small picture of a large one.
 
 use std::io::Cursor;
-use std::process::ExitCode;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits};
-use jobwright_guest::{JobError, Response, command};
+use jobwright_guest::{Job, JobError};
 
 /// The longest side in pixels, unless the first argument says otherwise.
 const DEFAULT_SIDE: u32 = 160;
@@ -19,19 +18,17 @@ const MAX_INPUT_SIDE: u32 = 16_384;
 /// within the 64 MiB that a job has unless it asks for more.
 const MAX_DECODED_BYTES: u64 = 40 << 20;
 
-fn main() -> ExitCode {
-    command(|request| {
-        let side = request.arg(0)?.unwrap_or(DEFAULT_SIDE);
-        if !(1..=MAX_SIDE).contains(&side) {
-            return Err(JobError::permanent(format!("side {side} is not 1 to {MAX_SIDE}")));
-        }
-        let small = thumbnail(request.bytes(), side)?;
-        Ok(Response::bytes(to_png(&small).map_err(JobError::permanent)?))
-    })
+#[jobwright_guest::job]
+fn thumbnail(picture: Vec<u8>, job: &Job) -> Result<Vec<u8>, JobError> {
+    let side = job.arg(0)?.unwrap_or(DEFAULT_SIDE);
+    if !(1..=MAX_SIDE).contains(&side) {
+        return Err(JobError::permanent(format!("side {side} is not 1 to {MAX_SIDE}")));
+    }
+    to_png(&shrink(&picture, side)?).map_err(JobError::permanent)
 }
 
 /// The picture with neither side above `side`; one that is small enough keeps its size.
-fn thumbnail(bytes: &[u8], side: u32) -> Result<DynamicImage, JobError> {
+fn shrink(bytes: &[u8], side: u32) -> Result<DynamicImage, JobError> {
     let undecodable = |error| JobError::permanent(format!("cannot decode the payload: {error}"));
     let mut decoder = open(bytes).map_err(undecodable)?;
     let size = decoder.total_bytes();
@@ -75,7 +72,7 @@ mod tests {
     }
 
     fn size_after(bytes: &[u8], side: u32) -> (u32, u32) {
-        let small = thumbnail(bytes, side).unwrap();
+        let small = shrink(bytes, side).unwrap();
         (small.width(), small.height())
     }
 
@@ -101,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_no_picture_is_an_error() {
         for bytes in [&b""[..], b"hello", &png(30, 20)[..60]] {
-            assert!(!thumbnail(bytes, 10).unwrap_err().is_retry(), "{bytes:?}");
+            assert!(!shrink(bytes, 10).unwrap_err().is_retry(), "{bytes:?}");
         }
     }
 
@@ -112,7 +109,7 @@ mod tests {
         bytes[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
         let crc = crc32(&bytes[12..29]).to_be_bytes();
         bytes[29..33].copy_from_slice(&crc);
-        let error = thumbnail(&bytes, 10).unwrap_err().to_string();
+        let error = shrink(&bytes, 10).unwrap_err().to_string();
         assert!(error.starts_with("picture takes 805306368 bytes"), "{error}");
     }
 

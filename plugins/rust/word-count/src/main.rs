@@ -1,20 +1,17 @@
 //! Counts the words of a text and shows the most frequent ones.
 
 use std::collections::HashMap;
-use std::process::ExitCode;
 
-use jobwright_guest::{Response, command};
+use jobwright_guest::{Job, JobError};
 use serde::Serialize;
 use unicode_segmentation::UnicodeSegmentation;
 
 /// How many words are shown unless the first argument says otherwise.
 const DEFAULT_TOP: usize = 20;
 
-fn main() -> ExitCode {
-    command(|request| {
-        let top = request.arg(0)?.unwrap_or(DEFAULT_TOP);
-        Response::json(&count(request.text()?, top))
-    })
+#[jobwright_guest::job]
+fn word_count(text: String, job: &Job) -> Result<Counts, JobError> {
+    Ok(count(&text, job.arg(0)?.unwrap_or(DEFAULT_TOP)))
 }
 
 #[derive(Debug, PartialEq, Serialize)]
