@@ -112,7 +112,7 @@ impl Job {
     /// ```
     #[must_use]
     pub fn tags(&self) -> &[String] {
-        &self.metadata.tags
+        self.metadata.tags()
     }
 
     /// The submitter's arguments.

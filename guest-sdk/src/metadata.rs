@@ -1,5 +1,7 @@
 //! Who the job is: the record `metadata` of `wit/job.wit`.
 
+use std::sync::OnceLock;
+
 /// What the host says of the job. The defaults hold where no host runs the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Metadata {
@@ -9,7 +11,10 @@ pub(crate) struct Metadata {
     pub(crate) queue: String,
     pub(crate) plugin: String,
     pub(crate) created_at_ms: u64,
-    pub(crate) tags: Vec<String>,
+    /// A core module reads them when it is asked for them: who never asks is spared the code that
+    /// reads JSON, 20 kB.
+    pub(crate) tags: OnceLock<Vec<String>>,
+    pub(crate) tags_json: String,
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
 }
@@ -26,7 +31,8 @@ impl Default for Metadata {
             queue: "local".to_owned(),
             plugin: "local".to_owned(),
             created_at_ms: 0,
-            tags: Vec::new(),
+            tags: OnceLock::new(),
+            tags_json: String::new(),
             args: Vec::new(),
             env: Vec::new(),
         }
@@ -57,6 +63,10 @@ impl Metadata {
         metadata
     }
 
+    pub(crate) fn tags(&self) -> &[String] {
+        self.tags.get_or_init(|| serde_json::from_str(&self.tags_json).unwrap_or_default())
+    }
+
     /// Takes one of the host's variables. What does not parse, or is not known, came from no host
     /// that we know.
     fn set(&mut self, name: &str, value: String) {
@@ -68,7 +78,7 @@ impl Metadata {
             "PLUGIN" => self.plugin = value,
             "CREATED_AT_MS" => self.created_at_ms = value.parse().unwrap_or(self.created_at_ms),
             // Tags may hold any character, so they come as a JSON array.
-            "TAGS" => self.tags = serde_json::from_str(&value).unwrap_or_default(),
+            "TAGS" => self.tags_json = value,
             _ => {}
         }
     }
@@ -93,6 +103,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let metadata = Metadata::new(["12".to_owned()].into_iter(), variables.into_iter());
+        assert_eq!(metadata.tags(), ["a,b", "c"]);
         let expected = Metadata {
             id: "0199-7".into(),
             attempt: 3,
@@ -100,7 +111,8 @@ mod tests {
             queue: "mail".into(),
             plugin: "send@1.2.0".into(),
             created_at_ms: 1_790_000_000_000,
-            tags: vec!["a,b".into(), "c".into()],
+            tags: metadata.tags.clone(),
+            tags_json: metadata.tags_json.clone(),
             args: vec!["12".into()],
             env: vec![("COLOUR".into(), "blue".into())],
         };

@@ -18,6 +18,7 @@
 //! It is there for the machine's own target only: guard what uses it with `#[cfg(test)]`.
 
 use std::ops::Deref;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::backend::{Host, Record};
@@ -142,7 +143,8 @@ impl TestJob {
     /// ```
     #[must_use]
     pub fn with_tags(self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.told(|metadata| metadata.tags = tags.into_iter().map(Into::into).collect())
+        let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
+        self.told(|metadata| metadata.tags = OnceLock::from(tags))
     }
 
     /// The same with what an earlier attempt saved.

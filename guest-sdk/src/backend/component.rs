@@ -75,7 +75,8 @@ pub(crate) fn run(job: impl FnOnce(Request, &Job) -> Result<Response, JobError>)
 
 fn metadata(meta: Meta) -> Metadata {
     let Meta { id, attempt, max_attempts, queue, plugin, created_at_ms, tags, args, env } = meta;
-    Metadata { id, attempt, max_attempts, queue, plugin, created_at_ms, tags, args, env }
+    let (tags, tags_json) = (tags.into(), String::new());
+    Metadata { id, attempt, max_attempts, queue, plugin, created_at_ms, tags, tags_json, args, env }
 }
 
 fn failure(error: &JobError) -> bindings::Error {
