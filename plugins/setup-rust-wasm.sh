@@ -33,6 +33,7 @@ done
 host=$(rustc -vV | sed -n 's/^host: //p')
 lld=$(rustc --print sysroot)/lib/rustlib/$host/bin/rust-lld
 [ -x "$lld" ] || die "rustc has no rust-lld beside it: this needs a rustup toolchain"
+[ -x "${lld%/*}/wasm-component-ld" ] || die "rustc has no wasm-component-ld beside it: this needs a rustup toolchain"
 
 # ---- the compiler -----------------------------------------------------------
 candidate() { apt-cache policy rustc-web | sed -n 's/^ *Candidate: //p'; }
@@ -86,6 +87,8 @@ exec "$usr/bin/rustc" "$@"
 W
 chmod +x "$prefix/bin/rustc-wasm"
 ln -sf "$lld" "$prefix/bin/rust-lld"
+# Finds the other by where it really is, not by this link.
+ln -sf "${lld%/*}/wasm-component-ld" "$prefix/bin/wasm-component-ld"
 
 # ---- std --------------------------------------------------------------------
 compile_std() {

@@ -6,21 +6,34 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `language` | the languages and ABIs |
+//! | `toolchain` | the table of languages but Rust: compilers and arguments |
+//! | `guest` | one guest of that table: what it is made of, and whether that has changed |
+//! | `compiler` | finding the compiler of a row, and calling it |
+//! | `packages` | the npm packages that some compilers are made of |
 //! | `rust` | the Rust guests, and which compiler makes them |
-//! | `c` | the C guests, and which compiler makes them |
+//! | `sample` | the payloads that come with a plugin, and what is expected of them |
 //! | `places` | where sources and targets are, and the lock on the target folder |
 //! | `command` | running other programs |
 
-mod c;
 mod command;
+mod compiler;
+mod guest;
+mod language;
+mod packages;
 mod places;
 mod rust;
+mod sample;
+mod toolchain;
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 
-use places::Places;
+use places::{Places, entries, sources};
+
+pub use language::{Abi, Language};
+pub use sample::{Expected, Sample};
 
 /// All example plugins, built as far as this machine can.
 #[derive(Debug, Clone)]
@@ -33,17 +46,20 @@ pub struct Plugin {
     pub name: String,
     /// The language that it is written in.
     pub language: Language,
+    /// How it speaks to the host.
+    pub abi: Abi,
+    /// Where its source is.
+    pub folder: PathBuf,
     /// Where it is, or why it is not.
     pub availability: Availability,
 }
 
-/// The language that a plugin is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
-    /// Rust; these can always be built, or [`build`] fails.
-    Rust,
-    /// C; these are missing where no compiler for them is found.
-    C,
+impl Plugin {
+    /// Payloads to try it with, by name, and what it makes of them. Found in its folder `samples`.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Sample> {
+        sample::samples(&self.folder.join("samples"))
+    }
 }
 
 /// Whether there is a `.wasm` file.
@@ -83,23 +99,31 @@ impl Plugins {
 /// a line each time; when nothing has to be done it is not called.
 ///
 /// # Errors
-/// If a Rust guest cannot be built, or the source of a C guest does not compile; the message says
-/// what to do. A C guest for which there is no compiler is [`Availability::Missing`].
+/// If a Rust guest cannot be built, or the source of another does not compile; the message says
+/// what to do. One for which there is no compiler is [`Availability::Missing`].
 pub fn build(progress: impl Fn(&str)) -> anyhow::Result<Plugins> {
     let places = Places::of_this_process();
     let _lock = places.lock(&progress)?;
     let mut plugins = rust::build(&places, &progress).context("cannot build the Rust guests")?;
-    plugins.extend(c::build(&places, &progress).context("cannot build the C guests")?);
+    for toolchain in &toolchain::TOOLCHAINS {
+        plugins.extend(guest::build(toolchain, &places, &progress)?);
+    }
     Ok(Plugins(plugins))
 }
 
-/// The sample input `name`: a file in `plugins/data/`, or in the folder of the C guest that reads
-/// it.
+/// The payload `name` among the samples of all plugins, whether or not they are built.
+///
+/// # Panics
+/// If there is none: its name is then misspelt.
 #[must_use]
 pub fn data(name: &str) -> PathBuf {
-    let sources = places::sources();
-    let beside = sources.join("c/access-log").join(name);
-    if beside.is_file() { beside } else { sources.join("data").join(name) }
+    let guests = entries(sources(), |_| true).into_iter().flat_map(|language| {
+        entries(&language, |_| true).into_iter().map(|guest| guest.join("samples").join(name))
+    });
+    let Some(found) = guests.into_iter().find(|path| path.is_file()) else {
+        panic!("there is no sample `{name}`");
+    };
+    found
 }
 
 #[cfg(test)]
@@ -107,9 +131,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sample_is_found() {
+    fn samples_are_found_by_name() {
         for name in ["alice.txt", "elements.csv", "order.json", "picture.png", "sample.log"] {
             assert!(data(name).is_file(), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_guest_has_a_readme_of_three_lines_and_samples_that_expect_something() {
+        let languages = entries(sources(), |folder| folder.is_dir());
+        let guests: Vec<_> = languages
+            .iter()
+            .flat_map(|folder| entries(folder, |guest| guest.join("README.md").is_file()))
+            .collect();
+        assert!(guests.len() >= 5, "{guests:?}");
+        for guest in guests {
+            let readme = std::fs::read_to_string(guest.join("README.md")).unwrap();
+            assert_eq!(readme.lines().count(), 3, "{}", guest.display());
+            let samples = sample::samples(&guest.join("samples"));
+            let succeeds = |sample: &Sample| matches!(sample.expected, Expected::Output(_));
+            assert!(samples.iter().any(succeeds), "{}", guest.display());
+            for sample in samples {
+                assert_ne!(sample.expected, Expected::Failure(String::new()), "{sample:?}");
+            }
         }
     }
 
@@ -117,8 +161,13 @@ mod tests {
     #[should_panic(expected = "no example plugin `word-cuont`, only word-count")]
     fn a_misspelt_name_is_not_a_missing_plugin() {
         let built = Availability::Built("word-count.wasm".into());
-        let plugin =
-            Plugin { name: "word-count".into(), language: Language::Rust, availability: built };
+        let plugin = Plugin {
+            name: "word-count".into(),
+            language: Language::Rust,
+            abi: Abi::Command,
+            folder: PathBuf::new(),
+            availability: built,
+        };
         let _ = Plugins(vec![plugin]).get("word-cuont");
     }
 }

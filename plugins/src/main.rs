@@ -13,12 +13,13 @@ Usage: cargo run -p jobwright-plugins
 
 Rust guests need the target wasm32-wasip1. Where `rustc` has none, rustup is asked for it; where
 that does not help, Debian's packages serve to set up a second compiler (a download of 140 MB,
-600 MB of disk, some minutes). C guests are built where `python3 -m ziglang cc`, `zig cc` or
-`clang` can compile for WASI, and are missing elsewhere.
+600 MB of disk, some minutes). Guests in other languages are built where a compiler is found, and
+are missing elsewhere; the table says what they need.
 
 Environment:
   JOBWRIGHT_PLUGINS_TARGET  where everything goes (default: plugins/ in cargo's target folder)
-  WASI_CC                   the C compiler, with its arguments, instead of those above
+  WASI_CC, WASI_CXX, ZIG, GO, ASC, COMPONENTIZE_JS, COMPONENTIZE_PY
+                            a compiler, with its first arguments, instead of those that are tried
   FORCE_FALLBACK=1          use Debian's packages even where rustup would do
   WASM_RUST_PREFIX          where they go (default: wasm-rust/ in the plugins' target folder)";
 
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     }
     match build(|line| eprintln!("{line}")) {
         Ok(plugins) => {
-            print_row("PLUGIN", "LANGUAGE", "SIZE", "PATH");
+            print_row(["PLUGIN", "LANGUAGE", "ABI", "SIZE", "PATH"]);
             plugins.iter().for_each(print_plugin);
             ExitCode::SUCCESS
         }
@@ -55,9 +56,10 @@ fn print_plugin(plugin: &Plugin) {
         }
         Availability::Missing { reason } => ("missing".to_owned(), reason.clone()),
     };
-    print_row(&plugin.name, &format!("{:?}", plugin.language), &size, &place);
+    let (language, abi) = (plugin.language.to_string(), plugin.abi.to_string());
+    print_row([&plugin.name, &language, &abi, &size, &place]);
 }
 
-fn print_row(name: &str, language: &str, size: &str, place: &str) {
-    println!("{name:<16}{language:<10}{size:>8}  {place}");
+fn print_row([name, language, abi, size, place]: [&str; 5]) {
+    println!("{name:<16}{language:<16}{abi:<12}{size:>9}  {place}");
 }

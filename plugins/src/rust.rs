@@ -2,6 +2,10 @@
 //!
 //! Cargo decides what is out of date, so it is always run. The compiler is the machine's own where
 //! it knows the target, or can be taught it by rustup; else one that a script puts beside it.
+//!
+//! A guest is a command, unless the line `abi = "…"` of its `Cargo.toml` says otherwise. Those that
+//! are components are linked by a linker that makes them, which rustup's toolchains have: so the
+//! one target serves for all.
 
 use std::cell::Cell;
 use std::env;
@@ -15,9 +19,13 @@ use anyhow::{Context, bail};
 
 use crate::command::{command, run, stdout_of, succeeds_within};
 use crate::places::{Places, entries, name_of, root, sources};
-use crate::{Availability, Language, Plugin};
+use crate::{Abi, Availability, Language, Plugin};
 
 const TARGET: &str = "wasm32-wasip1";
+
+/// Makes a component of a library for that target, with the preview 1 calls of its std in terms of
+/// what the world of `wasi:http` has.
+const COMPONENT: [&str; 2] = ["-Clinker=wasm-component-ld", "-Clink-arg=--wasi-adapter=proxy"];
 
 /// A download of some 20 MB; beyond this there is no network to speak of.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
@@ -34,25 +42,68 @@ enum Compiler {
 pub(crate) fn build(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result<Vec<Plugin>> {
     let compiler = choose(places, progress)?;
     let target = compiler.target_folder(places);
-    let mut cargo = compiler.cargo();
-    cargo.args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"]).arg(&target);
-    let announced = Cell::new(false);
-    run(&mut cargo, |line| {
-        if line.trim_start().starts_with("Compiling") && !announced.replace(true) {
-            progress(&format!("building the Rust guests for {TARGET}, which may take a minute"));
-        }
-    })?;
     let built = target.join(TARGET).join("release");
     let folders = entries(&workspace(), |folder| folder.join("Cargo.toml").is_file());
-    folders.iter().map(|folder| found(name_of(folder), &built)).collect()
+    let plugins: Vec<Plugin> =
+        folders.into_iter().map(|folder| plugin(folder, &built)).collect::<anyhow::Result<_>>()?;
+    let components = plugins.iter().filter(|plugin| plugin.abi == Abi::Http);
+
+    let announced = Cell::new(false);
+    let run = |mut cargo: Command| {
+        run(&mut cargo, |line| {
+            if line.trim_start().starts_with("Compiling") && !announced.replace(true) {
+                progress(&format!(
+                    "building the Rust guests for {TARGET}, which may take a minute"
+                ));
+            }
+        })
+    };
+    let mut modules = compiler.cargo("build", &target);
+    modules.arg("--workspace");
+    for component in components.clone() {
+        modules.args(["--exclude", &component.name]);
+    }
+    run(modules)?;
+    for component in components {
+        let mut cargo = compiler.cargo("rustc", &target);
+        cargo.args(["--package", &component.name, "--lib", "--"]).args(COMPONENT);
+        run(cargo)?;
+    }
+    plugins.iter().try_for_each(check)?;
+    Ok(plugins)
 }
 
-fn found(name: String, built: &Path) -> anyhow::Result<Plugin> {
-    let path = built.join(format!("{name}.wasm"));
-    if !path.is_file() {
-        bail!("cargo made no {}: `{name}` must be a member with a program", path.display());
+fn plugin(folder: PathBuf, built: &Path) -> anyhow::Result<Plugin> {
+    let manifest = folder.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest)
+        .with_context(|| format!("cannot read {}", manifest.display()))?;
+    let (name, abi) = (name_of(&folder), abi(&text)?);
+    let file = match abi {
+        Abi::Command => name.clone(),
+        // A library's file is called as Rust would call it.
+        _ => name.replace('-', "_"),
+    };
+    let availability = Availability::Built(built.join(file).with_extension("wasm"));
+    Ok(Plugin { name, language: Language::Rust, abi, folder, availability })
+}
+
+/// What the manifest `text` says about the ABI.
+fn abi(text: &str) -> anyhow::Result<Abi> {
+    match text.lines().find_map(|line| line.strip_prefix("abi = ")) {
+        None => Ok(Abi::Command),
+        Some(r#""http""#) => Ok(Abi::Http),
+        Some(r#""extism""#) => Ok(Abi::Extism),
+        Some(other) => bail!("the Rust guests know no abi {other}, only \"http\" and \"extism\""),
     }
-    Ok(Plugin { name, language: Language::Rust, availability: Availability::Built(path) })
+}
+
+fn check(plugin: &Plugin) -> anyhow::Result<()> {
+    match &plugin.availability {
+        Availability::Built(path) if !path.is_file() => {
+            bail!("cargo made no {}: is `{}` a member?", path.display(), plugin.name)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The folder that cargo is run in, so that it obeys the same configuration wherever we are.
@@ -67,7 +118,8 @@ fn choose(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result<Compiler>
     }
     let prefix = places.wasm_rust.clone();
     // A fallback that is ready comes before rustup, which may take its whole time to fail again.
-    if prefix.join("env.sh").is_file() {
+    let has = |name: &str| prefix.join(name).exists();
+    if has("env.sh") && has("bin/wasm-component-ld") {
         return Ok(Compiler::Fallback(prefix));
     }
     if !forced && stdout_of(command("rustup").arg("--version")).is_some() {
@@ -121,8 +173,8 @@ fn set_up_fallback(prefix: &Path, progress: &impl Fn(&str)) -> anyhow::Result<()
 }
 
 impl Compiler {
-    /// Cargo, about to use this compiler.
-    fn cargo(&self) -> Command {
+    /// Cargo, about to use this compiler for what goes to the folder `target`.
+    fn cargo(&self, subcommand: &str, target: &Path) -> Command {
         let mut cargo = match self {
             Self::Own => command("cargo"),
             Self::Fallback(prefix) => {
@@ -132,6 +184,8 @@ impl Compiler {
             }
         };
         cargo.current_dir(workspace()).env("CARGO_ENCODED_RUSTFLAGS", remap_flags());
+        cargo.args([subcommand, "--release", "--locked", "--target", TARGET]);
+        cargo.arg("--target-dir").arg(target);
         cargo
     }
 
@@ -141,5 +195,18 @@ impl Compiler {
             // As in its `env.sh`. What two compilers made does not mix.
             Self::Fallback(prefix) => prefix.join("target"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_a_command_unless_its_manifest_says_otherwise() {
+        assert_eq!(abi("[package]\nname = \"word-count\"").unwrap(), Abi::Command);
+        let metadata = "[package.metadata.jobwright]\nabi = ";
+        assert_eq!(abi(&format!("{metadata}\"http\"\n")).unwrap(), Abi::Http);
+        assert!(abi(&format!("{metadata}\"smtp\"\n")).is_err());
     }
 }

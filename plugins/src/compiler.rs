@@ -1,0 +1,167 @@
+//! A compiler that was found to work on this machine, and how it is found.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::command::{command, run, stdout_of};
+use crate::packages;
+use crate::toolchain::{Probe, Toolchain};
+
+pub(crate) struct Compiler {
+    toolchain: &'static Toolchain,
+    /// The folder that is the language's own.
+    target: PathBuf,
+    /// The program and its first arguments.
+    line: String,
+}
+
+impl Compiler {
+    /// The first one that works, or what is needed in one line.
+    pub(crate) fn find(
+        toolchain: &'static Toolchain,
+        target: &Path,
+        progress: &impl Fn(&str),
+    ) -> Result<Self, String> {
+        progress(&format!("looking for a compiler for {}", toolchain.language));
+        let named = named(toolchain);
+        if named.is_none() {
+            packages::install(toolchain, target, progress).map_err(one_line)?;
+        }
+        let mut needs = toolchain.needs.to_owned();
+        for line in candidates(toolchain, named.as_deref()) {
+            let compiler = Self { toolchain, target: target.to_owned(), line };
+            let Err(error) = compiler.probe() else { return Ok(compiler) };
+            if named.is_some() {
+                needs = one_line(error.context(format!("{} does not serve", toolchain.variable)));
+            }
+        }
+        Err(needs)
+    }
+
+    /// How a person would call it.
+    pub(crate) fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// Makes `wasm` of the sources in `folder`.
+    pub(crate) fn make(&self, folder: &Path, wasm: &Path) -> anyhow::Result<()> {
+        // Something from before must not pass for what is made now.
+        let _ = fs::remove_file(wasm);
+        let line = format!("{} {}", self.line, self.toolchain.arguments);
+        let mut command = self.command(&line, folder, wasm)?;
+        run(command.current_dir(folder), |_| ())?;
+        let made = fs::read(wasm).with_context(|| format!("cannot read {}", wasm.display()))?;
+        if !made.starts_with(b"\0asm") {
+            bail!("`{}` made no wasm: it compiles for this machine", self.line);
+        }
+        Ok(())
+    }
+
+    fn probe(&self) -> anyhow::Result<()> {
+        match self.toolchain.probe {
+            Probe::Makes(source) => {
+                let folder = self.target.join("trial");
+                let file = folder.join("trial").with_extension(self.toolchain.extension);
+                fs::create_dir_all(&folder)
+                    .and_then(|()| fs::write(&file, source))
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+                self.make(&folder, &folder.join("trial.wasm"))
+            }
+            Probe::Says(arguments, expected) => {
+                let line = format!("{} {arguments}", self.line);
+                let said = stdout_of(&mut self.command(&line, &self.target, Path::new(""))?);
+                match said {
+                    Some(said) if said.contains(expected) => Ok(()),
+                    said => bail!("`{line}` says {said:?}, not `{expected}…`"),
+                }
+            }
+        }
+    }
+
+    fn command(&self, line: &str, folder: &Path, wasm: &Path) -> anyhow::Result<Command> {
+        let fill = |word: &str| {
+            word.replace("{target}", &self.target.to_string_lossy())
+                .replace("{wasm}", &wasm.to_string_lossy())
+        };
+        let mut words = line.split_whitespace();
+        let mut command = command(fill(words.next().context("there is no compiler to run")?));
+        for word in words {
+            match word {
+                "{sources}" => command.args(
+                    self.toolchain.sources_in(folder).iter().filter_map(|path| path.file_name()),
+                ),
+                word => command.arg(fill(word)),
+            };
+        }
+        command.envs(self.toolchain.environment.iter().map(|(name, value)| (name, fill(value))));
+        Ok(command)
+    }
+}
+
+/// What the toolchain's variable says, if anything.
+pub(crate) fn named(toolchain: &Toolchain) -> Option<String> {
+    let value = env::var_os(toolchain.variable)?;
+    Some(value.to_str()?.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// The compilers to try, best first.
+fn candidates(toolchain: &Toolchain, named: Option<&str>) -> Vec<String> {
+    let known = || toolchain.compilers.iter().map(|line| (*line).to_owned()).collect();
+    named.map_or_else(known, |line| vec![line.to_owned()])
+}
+
+/// A reason is shown in a table, and beside the name of a test.
+fn one_line(error: anyhow::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl Toolchain {
+    /// The source files in a guest's folder, by name.
+    pub(crate) fn sources_in(&self, folder: &Path) -> Vec<PathBuf> {
+        crate::places::entries(folder, |path| path.extension() == Some(OsStr::new(self.extension)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toolchain::TOOLCHAINS;
+
+    #[test]
+    fn a_named_compiler_is_the_only_one_tried() {
+        let c = &TOOLCHAINS[0];
+        assert_eq!(
+            candidates(c, Some("/opt/wasi-sdk/bin/clang -O2")),
+            ["/opt/wasi-sdk/bin/clang -O2"]
+        );
+        assert_eq!(candidates(c, None), c.compilers);
+    }
+
+    #[test]
+    fn a_command_line_is_filled_word_by_word() {
+        let target = PathBuf::from("/a folder");
+        let compiler = Compiler { toolchain: &TOOLCHAINS[0], target, line: "cc".into() };
+        let line = "{target}/cc -x -o {wasm}";
+        let command = compiler.command(line, Path::new("/none"), Path::new("/b c.wasm")).unwrap();
+        assert_eq!(command.get_program(), "/a folder/cc");
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["-x", "-o", "/b c.wasm"]);
+        assert!(compiler.command("", Path::new(""), Path::new("")).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_compiler_for_this_machine_is_refused() {
+        let target = env::temp_dir().join(format!("jobwright-compiler-{}", std::process::id()));
+        fs::create_dir_all(&target).unwrap();
+        let compiler =
+            Compiler { toolchain: &TOOLCHAINS[0], target: target.clone(), line: "true".into() };
+        let error = compiler.make(&target, &target.join("trial.wasm")).unwrap_err();
+        assert!(error.to_string().starts_with("cannot read"), "{error}");
+        fs::remove_dir_all(&target).unwrap();
+    }
+}
