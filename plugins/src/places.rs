@@ -106,6 +106,9 @@ mod tests {
     fn guests_are_found_by_their_folders() {
         let rust = entries(&sources().join("rust"), |path| path.join("Cargo.toml").is_file());
         let names: Vec<_> = rust.iter().map(|path| name_of(path)).collect();
-        assert_eq!(names, ["csv-stats", "primes", "process-order", "thumbnail", "word-count"]);
+        assert_eq!(
+            names,
+            ["csv-stats", "primes", "process-order", "qr-code", "redact", "thumbnail", "word-count"]
+        );
     }
 }
