@@ -12,6 +12,9 @@ use crate::command::{command, run, stdout_of};
 use crate::packages;
 use crate::toolchain::{Probe, Toolchain};
 
+/// What a compiler says can be a page; its beginning says why it does not serve.
+const REASON_WORDS: usize = 40;
+
 pub(crate) struct Compiler {
     toolchain: &'static Toolchain,
     /// The folder that is the language's own.
@@ -115,7 +118,9 @@ fn candidates(toolchain: &Toolchain, named: Option<&str>) -> Vec<String> {
 
 /// A reason is shown in a table, and beside the name of a test.
 fn one_line(error: anyhow::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+    let words: Vec<_> =
+        format!("{error:#}").split_whitespace().take(REASON_WORDS).map(str::to_owned).collect();
+    words.join(" ")
 }
 
 impl Toolchain {

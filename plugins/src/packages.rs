@@ -18,8 +18,7 @@ pub(crate) fn install(
 ) -> anyhow::Result<()> {
     let folder = sources().join(toolchain.folder);
     let Ok(lock) = fs::read_to_string(folder.join("package-lock.json")) else { return Ok(()) };
-    // npm removes this folder before it begins, and the file with it.
-    let stamp = target.join("node_modules/.installed-from");
+    let stamp = target.join("packages.installed-from");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == lock) {
         return Ok(());
     }
@@ -28,9 +27,13 @@ pub(crate) fn install(
         fs::copy(folder.join(name), target.join(name))
             .with_context(|| format!("cannot copy {name} to {}", target.display()))?;
     }
+    // So that an installation which is cut off leaves nothing that looks complete.
+    let _ = fs::remove_file(&stamp);
     let mut npm = command("npm");
+    // Not `ci`, which insists on the optional packages of every platform, and registries lack some.
     // Scripts of packages have no business here, and would only download more.
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(target);
+    npm.args(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    npm.arg("--loglevel=error").current_dir(target);
     run(&mut npm, |_| ()).context(toolchain.needs)?;
     fs::write(&stamp, lock).with_context(|| format!("cannot write {}", stamp.display()))
 }
