@@ -1,6 +1,6 @@
 //! The limits, each obeyed and violated by a component: as for preview 1.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jobwright::runtime::{Allocator, RuntimeConfig};
 use jobwright_core::Runtime;
@@ -9,6 +9,7 @@ use jobwright_core::outcome::Outcome;
 use jobwright_core::runtime::{Stop, StopReason};
 use jobwright_tests::components::{command, component, handler};
 use libtest_mimic::Trial;
+use tokio::time::Instant;
 
 use super::fixture::{Lab, SPIN, attempt, exceeded, output, small, text};
 
