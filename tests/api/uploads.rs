@@ -3,16 +3,18 @@
 use anyhow::ensure;
 use insta::assert_json_snapshot;
 use jobwright_core::plugin::Digest;
-use jobwright_tests::{TestHost, guests, tests};
+use jobwright_tests::{TestHost, components, guests, tests};
 use libtest_mimic::Trial;
+use reqwest::Method;
 use serde_json::json;
 
 use super::wire::Wire;
-use super::{Stage, get, put, soon};
+use super::{Stage, get, put, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         an_upload_is_answered_with_what_the_host_read_from_the_bytes,
+        components_are_uploaded_and_run_like_any_other_plugin,
         the_same_bytes_again_change_nothing,
         a_version_never_holds_other_bytes,
         an_upload_without_a_version_gets_one_from_its_digest,
@@ -56,6 +58,37 @@ async fn an_upload_is_answered_with_what_the_host_read_from_the_bytes() -> anyho
     "#);
     assert_eq!(answer.header("location"), "/v1/plugins/echo/versions/1.2.0");
     assert_eq!(get(&host, answer.header("location")).await?.ok(200)?, version);
+    Ok(())
+}
+
+async fn components_are_uploaded_and_run_like_any_other_plugin() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let greets = r#"(data (i32.const 1024) "hello")"#;
+    let command = "(call $print (i32.const 1024) (i32.const 5))";
+    let handler = "(call $answer (local.get $out) (i32.const 201) (call $typed))
+        (drop (call $body (i32.const 1024) (i32.const 5))) (call $finish)";
+    for (name, abi, wasm, output_type) in [
+        (
+            "command",
+            "wasi-command-p2",
+            components::command(greets, command)?,
+            "text/plain; charset=utf-8",
+        ),
+        ("web", "wasi-http-p2", components::handler(greets, handler)?, "text/csv"),
+    ] {
+        let version = put(&host, &format!("/v1/plugins/{name}"), wasm).await?.ok(201)?;
+        assert_eq!(version["abi"], abi);
+        let exports = version["exports"].as_array().map(Vec::len);
+        ensure!(exports == Some(1), "{version}");
+        let request = host.request(Method::POST, &format!("/v1/jobs?plugin={name}"));
+        let job = send(request.header("prefer", "wait=60").body("payload")).await?.ok(200)?;
+        assert_eq!(
+            (&job["state"], &job["output_type"]),
+            (&json!("completed"), &json!(output_type))
+        );
+        let output = get(&host, job["output_url"].as_str().unwrap_or_default()).await?;
+        assert_eq!(output.text()?, "hello");
+    }
     Ok(())
 }
 

@@ -21,6 +21,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_wait_that_is_asked_for_is_passed_on,
         an_error_is_a_failure,
         no_answer_is_a_failure,
+        exiting_well_is_returning_and_exiting_badly_is_failing,
         a_handler_that_answers_and_never_returns_ends_at_its_time_limit,
         a_body_of_exactly_the_limit_is_fine,
         an_endless_body_reaches_the_output_limit,
@@ -271,6 +272,26 @@ async fn no_answer_is_a_failure() -> anyhow::Result<()> {
         (error.code.as_str(), error.message.as_str(), retry),
         ("no_answer", "the handler returned without an answer", RetryHint::Backoff)
     );
+    Ok(())
+}
+
+async fn exiting_well_is_returning_and_exiting_badly_is_failing() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let exits = |before: &str, code: u8| {
+        handler(
+            r#"(import "wasi:cli/exit@0.2.0" "exit-with-code" (func $exit (param i32)))"#,
+            &format!("{before} (call $exit (i32.const {code}))"),
+        )
+    };
+    let answers = format!("{} (call $finish)", begins(200, "(call $fields)"));
+    output(&lab.try_wasm(exits(&answers, 0)?, |_| {}).await?)?;
+    let ended = lab.try_wasm(exits("", 0)?, |_| {}).await?;
+    assert_eq!(failed(&ended)?.0.code, "no_answer");
+    for before in ["", &answers] {
+        let ended = lab.try_wasm(exits(before, 65)?, |_| {}).await?;
+        let (error, retry) = failed(&ended)?;
+        assert_eq!((error.code.as_str(), retry), ("exit_code", RetryHint::Never));
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use jobwright_core::limits::Fuel;
 use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::plugin::Digest;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
+use jobwright_tests::components;
 use libtest_mimic::Trial;
 
 use super::fixture::{Lab, attempt, command, output, small};
@@ -29,6 +30,7 @@ pub(super) fn trials() -> Vec<Trial> {
         what_does_not_compile_cannot_be_prepared,
         code_beyond_the_bound_in_memory_is_dropped_and_made_again,
         compiled_code_survives_the_runtime,
+        compiled_components_survive_the_runtime_in_both_profiles,
         each_profile_has_its_own_code,
         damaged_compiled_code_is_made_again,
         a_receipt_is_complete,
@@ -199,6 +201,23 @@ async fn compiled_code_survives_the_runtime() -> anyhow::Result<()> {
     assert_eq!((reads, files(directory.path())?.len()), (0, 1));
     println!("compiled in {} ms, loaded in {} ms", first.usage.compile_ms, second.usage.compile_ms);
     assert_eq!(first.usage.fuel, second.usage.fuel);
+    Ok(())
+}
+
+async fn compiled_components_survive_the_runtime_in_both_profiles() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let says = components::command(
+        r#"(data (i32.const 1024) "hello")"#,
+        "(call $print (i32.const 1024) (i32.const 5))",
+    )?;
+    for (reads, files_kept) in [(1, 1), (0, 1), (1, 2), (0, 2)] {
+        let config = RuntimeConfig { cache_dir: Some(directory.path().to_owned()), ..small() };
+        let lab = Lab::with(config)?;
+        let fuel = if files_kept == 1 { METERED } else { Fuel::Unlimited };
+        let ended = lab.try_wasm(says.clone(), |limits| limits.fuel = fuel).await?;
+        assert_eq!(&output(&ended)?[..], b"hello");
+        assert_eq!((lab.plugins.reads(), files(directory.path())?.len()), (reads, files_kept));
+    }
     Ok(())
 }
 

@@ -20,6 +20,7 @@ pub(super) fn trials() -> Vec<Trial> {
         unfinished_features_are_named,
         sizes_over_what_this_host_gives_are_told,
         components_in_components_without_end_are_refused,
+        components_that_become_many_are_refused_however_small_they_are,
         damaged_components_are_told_so,
     ]
 }
@@ -184,6 +185,33 @@ async fn components_in_components_without_end_are_refused() -> anyhow::Result<()
     says(lab.runtime.inspect(&nested(16)), "no_entry_point", &[])?;
     says(lab.runtime.inspect(&nested(17)), "too_deep", &["16"])?;
     says(lab.runtime.inspect(&nested(5_000)), "too_deep", &["16"])
+}
+
+async fn components_that_become_many_are_refused_however_small_they_are() -> anyhow::Result<()> {
+    // Levels that each instantiate the next five times, by every name that it may have.
+    let names: [fn(usize) -> String; 3] = [
+        |_| "(instance (instantiate $next))".to_owned(),
+        |n| format!("(alias outer 0 $next (component $o{n})) (instance (instantiate $o{n}))"),
+        |n| format!(r#"(export $o{n} "next{n}" (component $next)) (instance (instantiate $o{n}))"#),
+    ];
+    for name in names {
+        let bomb = |levels: usize| {
+            let mut bomb = "(core module $m) (core instance (instantiate $m))".to_owned();
+            for _ in 0..levels {
+                let uses: String = (0..5).map(name).collect();
+                bomb = format!("(component $next {bomb}) {uses}");
+            }
+            bare("0.2.0").replacen("(component", &format!("(component {bomb}"), 1)
+        };
+        inspect(&bomb(2))??;
+        says(inspect(&bomb(4))?, "too_many_instances", &["at most 200"])?;
+        // Their types become too large, too, if they export each other.
+        let Err(error) = inspect(&bomb(9))? else { anyhow::bail!("it passed") };
+        assert!(["too_many_instances", "invalid_wasm"].contains(&error.code), "{error}");
+    }
+    let handed = "(component $a (import \"b\" (component $b)) (instance (instantiate $b)))";
+    let handed = bare("0.2.0").replacen("(component", &format!("(component {handed}"), 1);
+    says(inspect(&handed)?, "component_argument", &["arguments"])
 }
 
 async fn damaged_components_are_told_so() -> anyhow::Result<()> {

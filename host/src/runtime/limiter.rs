@@ -17,8 +17,8 @@ pub(super) const MAX_MEMORIES: u32 = 8;
 /// Tables of one plugin. Modules have one or two, components one or two more for each memory.
 pub(super) const MAX_TABLES: u32 = 32;
 
-/// Instances of core modules in one plugin. What componentize-py makes has one for each shared
-/// library, some tens; Spin takes as many.
+/// Instances of modules and components in one plugin. What componentize-py makes has one for each
+/// shared library, some tens; Spin takes as many.
 pub(super) const MAX_INSTANCES: u32 = 200;
 
 /// A limit that an attempt ran into, and the size it wanted instead: bytes or elements.

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 /// What a stream says it takes at once: the most that a guest may make the host allocate for one
 /// write.
-pub(super) const PERMIT_BYTES: usize = 64 << 10;
+const PERMIT_BYTES: usize = 64 << 10;
 
 /// Where written bytes go.
 pub(super) trait Sink: Send + Sync + 'static {

@@ -11,8 +11,8 @@
 //!
 //! Each offers its host functions to guests (`link`), makes compiled code ready (`new`), and takes a
 //! guest from its instantiation to its end (`run`). A new kind is a file here, a variant of
-//! [`Prepared`] and of [`Abi`], and a line where its bytes are recognised: [`of_component`], or
-//! `inspect` and [`Prepared::new`] for core modules. Limits, receipt and
+//! [`Prepared`] and of [`Abi`], and a line where its bytes are recognised: [`of_component`],
+//! or `Outline::abi` of `inspect` and [`Prepared::new`] for core modules. Limits, receipt and
 //! the meaning of endings are not its business: everything that a guest does goes through
 //! [`Call::meter`] in [`Call::store`], which are armed.
 

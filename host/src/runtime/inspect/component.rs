@@ -3,10 +3,9 @@
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::Abi;
 use jobwright_core::runtime::Unusable;
-use wasmparser::{ComponentExternalKind, Instance, Parser, Payload, Result};
+use wasmparser::{ComponentExternalKind, Parser, Payload, Result};
 
 use super::super::abi;
-use super::super::debug_info::MAX_DEPTH;
 use super::names;
 use super::sizes::Sizes;
 
@@ -18,39 +17,13 @@ pub(super) struct Outline<'a> {
     pub(super) sizes: Sizes,
 }
 
-/// Refuses components that lie deeper in each other than composing makes them: what follows goes
-/// into them recursively.
-pub(super) fn check_depth(wasm: &[u8]) -> Result<(), Unusable> {
-    let mut depth = 0_usize;
-    // What is damaged is told by the validation.
-    for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
-        depth = after(&payload, depth);
-        if depth > MAX_DEPTH {
-            let message = format!("its components lie more than {MAX_DEPTH} deep in each other");
-            return Err(Unusable::new("too_deep", message));
-        }
-    }
-    Ok(())
-}
-
-/// How deep the next payload lies.
-fn after(payload: &Payload<'_>, depth: usize) -> usize {
-    match payload {
-        Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth + 1,
-        Payload::End(_) => depth.saturating_sub(1),
-        _ => depth,
-    }
-}
-
 impl<'a> Outline<'a> {
     /// Reads `wasm`, which was validated.
     pub(super) fn read(wasm: &'a [u8]) -> Result<Self> {
         let mut outline = Self::default();
-        let mut depth = 0;
+        let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(wasm) {
-            let payload = payload?;
-            let below = after(&payload, depth);
-            match payload {
+            match payload? {
                 Payload::ComponentImportSection(imports) if depth == 0 => {
                     for import in imports {
                         let import = import?;
@@ -62,9 +35,10 @@ impl<'a> Outline<'a> {
                         outline.exports.push(export?.name.name);
                     }
                 }
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
                 payload => outline.sizes.add(payload)?,
             }
-            depth = below;
         }
         Ok(outline)
     }
@@ -142,13 +116,6 @@ impl Sizes {
             Payload::TableSection(tables) => {
                 for table in tables {
                     self.add_table(&table?);
-                }
-            }
-            Payload::InstanceSection(instances) => {
-                for instance in instances {
-                    if let Instance::Instantiate { .. } = instance? {
-                        self.add_instance();
-                    }
                 }
             }
             _ => {}

@@ -8,18 +8,17 @@ mod component;
 mod features;
 mod imports;
 mod module;
+mod nesting;
 mod sizes;
 
 use jobwright_core::limits::Limits;
 use jobwright_core::name::shorten;
-use jobwright_core::plugin::{Abi, Inspection, MAX_NAMES};
+use jobwright_core::plugin::{Inspection, MAX_NAMES};
 use jobwright_core::runtime::Unusable;
 
 #[cfg(test)]
 pub(super) use self::features::ours as features;
 pub(super) use self::imports::Offer;
-use super::abi::command_p1::ENTRY_POINT;
-use super::abi::extism;
 
 /// How WebAssembly begins.
 const MAGIC: &[u8] = b"\0asm";
@@ -39,16 +38,12 @@ pub(super) fn inspect(
     }
     features::check(wasm)?;
     let outline = module::Outline::read(wasm).map_err(|error| features::invalid(&error))?;
-    let is_extism = outline.imports.iter().any(|wanted| wanted.module == extism::ENV);
-    let entrypoints = match is_extism {
-        true => extism_entry_points(&outline)?,
-        false => check_entry_point(&outline).map(|()| vec![])?,
-    };
+    let (abi, entrypoints) = outline.called()?;
     offer.check(&outline.imports)?;
     outline.sizes.check(ceiling)?;
     let import = |wanted: &module::Wanted<'_>| format!("{}.{}", wanted.module, wanted.name);
     Ok(Inspection {
-        abi: if is_extism { Abi::Extism } else { Abi::WasiCommandP1 },
+        abi,
         imports: listed(outline.imports.iter().map(import)),
         exports: listed(outline.exports.iter().map(|(name, _)| shorten(name))),
         entrypoints,
@@ -57,9 +52,10 @@ pub(super) fn inspect(
 }
 
 fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, Unusable> {
-    component::check_depth(wasm)?;
+    let instances = nesting::instances(wasm)?;
     features::check(wasm)?;
-    let outline = component::Outline::read(wasm).map_err(|error| features::invalid(&error))?;
+    let mut outline = component::Outline::read(wasm).map_err(|error| features::invalid(&error))?;
+    outline.sizes.set_instances(instances);
     let abi = outline.abi()?;
     outline.check_imports()?;
     outline.sizes.check(ceiling)?;
@@ -90,45 +86,6 @@ fn check_kind(wasm: &[u8]) -> Result<(), Unusable> {
 fn looks_like_text(bytes: &[u8]) -> bool {
     let text = bytes.trim_ascii_start();
     [&b"(module"[..], b"(component", b";;", b"(;"].iter().any(|start| text.starts_with(start))
-}
-
-/// What a job can call of an Extism plug-in.
-fn extism_entry_points(outline: &module::Outline<'_>) -> Result<Vec<String>, Unusable> {
-    let callable = |(name, shape): &(&str, String)| extism::is_entry_point(name, shape);
-    let found = outline.exports.iter().filter(|export| callable(export));
-    let found = listed(found.map(|(name, _)| (*name).to_owned()));
-    if found.is_empty() {
-        let message = format!(
-            "it exports no function () -> () or () -> (i32) that a job could call, but {}",
-            exported(outline.names())
-        );
-        return Err(Unusable::new("no_entry_point", message));
-    }
-    Ok(found)
-}
-
-fn check_entry_point(outline: &module::Outline<'_>) -> Result<(), Unusable> {
-    match outline.exports.iter().find(|(name, _)| *name == ENTRY_POINT).map(|(_, shape)| shape) {
-        Some(signature) if signature == "() -> ()" => Ok(()),
-        Some(signature) => Err(Unusable::new(
-            "no_entry_point",
-            format!(
-                "its export `{ENTRY_POINT}` is {}; a function () -> () is expected",
-                shorten(signature)
-            ),
-        )),
-        None => {
-            let exports = exported(outline.names());
-            Err(Unusable::new(
-                "no_entry_point",
-                format!(
-                    "it exports no `{ENTRY_POINT}`, but {exports}; this host runs WASI commands \
-                     (core modules that export a function `{ENTRY_POINT}`: build a program with \
-                     `main`, not a library) and components of WASI 0.2"
-                ),
-            ))
-        }
-    }
 }
 
 /// Exports, as a message names them.

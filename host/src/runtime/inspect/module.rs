@@ -1,9 +1,14 @@
 //! What a module declares: read from its first sections, nothing of its code.
 
+use jobwright_core::name::shorten;
+use jobwright_core::plugin::Abi;
+use jobwright_core::runtime::Unusable;
 use wasmparser::{
     CompositeInnerType, ExternalKind, FuncType, Import, Parser, Payload, Result, TypeRef,
 };
 
+use super::super::abi::command_p1::ENTRY_POINT;
+use super::super::abi::extism;
 use super::sizes::Sizes;
 
 /// The declarations that decide whether a module can run here.
@@ -84,8 +89,45 @@ impl<'a> Outline<'a> {
         Ok(outline)
     }
 
+    /// How it is called, and what a job can choose to call of it.
+    pub(super) fn called(&self) -> std::result::Result<(Abi, Vec<String>), Unusable> {
+        if self.imports.iter().any(|wanted| wanted.module == extism::ENV) {
+            return self.entrypoints().map(|found| (Abi::Extism, found));
+        }
+        let start = self.exports.iter().find(|(name, _)| *name == ENTRY_POINT);
+        let message = match start.map(|(_, shape)| shape) {
+            Some(signature) if signature == "() -> ()" => return Ok((Abi::WasiCommandP1, vec![])),
+            Some(signature) => format!(
+                "its export `{ENTRY_POINT}` is {}; a function () -> () is expected",
+                shorten(signature)
+            ),
+            None => format!(
+                "it exports no `{ENTRY_POINT}`, but {}; this host runs WASI commands (core modules \
+                 that export a function `{ENTRY_POINT}`: build a program with `main`, not a \
+                 library), Extism plug-ins and components of WASI 0.2",
+                super::exported(self.names())
+            ),
+        };
+        Err(Unusable::new("no_entry_point", message))
+    }
+
+    /// What a job can call of an Extism plug-in.
+    fn entrypoints(&self) -> std::result::Result<Vec<String>, Unusable> {
+        let callable = |(name, shape): &&(&str, String)| extism::is_entry_point(name, shape);
+        let found = self.exports.iter().filter(callable);
+        let found = super::listed(found.map(|(name, _)| (*name).to_owned()));
+        if found.is_empty() {
+            let message = format!(
+                "it exports no function () -> () or () -> (i32) that a job could call, but {}",
+                super::exported(self.names())
+            );
+            return Err(Unusable::new("no_entry_point", message));
+        }
+        Ok(found)
+    }
+
     /// The names of what it exports.
-    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &'a str> {
+    fn names(&self) -> impl ExactSizeIterator<Item = &'a str> {
         self.exports.iter().map(|(name, _)| *name)
     }
 }

@@ -13,9 +13,9 @@ const PAGE_BYTES: u64 = 64 << 10;
 /// counted once: the rest is left to the limits of the attempt.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
-    memories: usize,
-    tables: usize,
-    instances: usize,
+    memories: u64,
+    tables: u64,
+    instances: u64,
     memory_bytes: u64,
     elements: u64,
 }
@@ -32,8 +32,8 @@ impl Sizes {
         self.elements = self.elements.saturating_add(table.ty.initial);
     }
 
-    pub(super) fn add_instance(&mut self) {
-        self.instances += 1;
+    pub(super) fn set_instances(&mut self, instances: u64) {
+        self.instances = instances;
     }
 
     /// What the memories and tables take at the start.
@@ -46,9 +46,9 @@ impl Sizes {
         for (code, count, most, what) in [
             ("too_many_memories", self.memories, MAX_MEMORIES, "memories"),
             ("too_many_tables", self.tables, MAX_TABLES, "tables"),
-            ("too_many_instances", self.instances, MAX_INSTANCES, "instances of modules"),
+            ("too_many_instances", self.instances, MAX_INSTANCES, "instances"),
         ] {
-            if count > most as usize {
+            if count > u64::from(most) {
                 let message = format!("it has {count} {what}; this host gives at most {most}");
                 return Err(Unusable::new(code, message));
             }

@@ -15,6 +15,7 @@ use futures_util::future::{Either, select};
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot::Receiver;
 use wasmtime::component::{Component, Linker, Resource, ResourceTable};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
@@ -26,7 +27,7 @@ use wasmtime_wasi_http::{
 use self::response::Answer;
 use super::super::ending::{Cut, Said};
 use super::super::instance::Guest;
-use super::super::stdio::{OutputBuffer, PERMIT_BYTES, Sink as _};
+use super::super::stdio::{OutputBuffer, Sink as _};
 use super::{Call, Misfit, check_type};
 
 /// What a handler exports, in any release of 0.2.
@@ -38,6 +39,10 @@ pub(super) const INTERFACES: (&str, &[&str]) = ("wasi:http", &["outgoing-handler
 /// All headers of one request or answer: what web servers take. A guest may hold as many of them as
 /// it may hold resources.
 const FIELDS_BYTES: usize = 16 << 10;
+
+/// What one write to a body may take: the host keeps two for each body, of which a guest may have a
+/// third as many as it may hold resources.
+const CHUNK_BYTES: usize = 16 << 10;
 
 /// Offers `wasi:http` to components.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -68,7 +73,7 @@ impl WasiHttpHooks for Denial {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        PERMIT_BYTES
+        CHUNK_BYTES
     }
 }
 
@@ -98,13 +103,22 @@ impl Handler {
         let request = http.new_incoming_request(Scheme::Http, request::of(attempt)?)?;
         let (request, out): Given = (request, http.new_response_outparam(answer)?);
         let handling = async {
-            proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await?;
+            let handler = proxy.wasi_http_incoming_handler();
+            returned(handler.call_handle(&mut *store, request, out).await)?;
             // The guest is gone: what it still held of its answer ends with its handles.
             *store.data_mut().handles() = ResourceTable::new();
             Ok(())
         };
         let answer = meter.drive(exchange(handling, receive(answered, output))).await??;
         Ok(response::said(answer, output))
+    }
+}
+
+/// Exiting well is returning: whether the guest succeeded is for its answer to say.
+fn returned(handled: wasmtime::Result<()>) -> wasmtime::Result<()> {
+    match handled {
+        Err(error) if matches!(error.downcast_ref(), Some(I32Exit(0))) => Ok(()),
+        handled => handled,
     }
 }
 

@@ -1,0 +1,146 @@
+//! How deep a component goes, and how many instances it becomes.
+//!
+//! Compiling a component puts the components in it into each other, as often as they are
+//! instantiated: ten levels that each instantiate the next ten times are small and become 10¹⁰
+//! instances. wasmtime has no bound for that. Invariant: the count here is never below what compiling
+//! makes.
+
+use jobwright_core::runtime::Unusable;
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
+    ComponentTypeRef, Instance, Parser, Payload, Result,
+};
+
+use super::super::debug_info::MAX_DEPTH;
+
+/// A component or module that is being read, and the components that it can instantiate.
+#[derive(Debug, Default)]
+struct Frame {
+    is_component: bool,
+    /// What each becomes.
+    components: Vec<u64>,
+    /// What this one becomes.
+    instances: u64,
+}
+
+/// The way to the place that is being read.
+#[derive(Debug)]
+struct Nesting {
+    open: Vec<Frame>,
+    /// The most that any component read so far becomes: what stands for those that are known by
+    /// another name.
+    largest: u64,
+    total: u64,
+    hands_on: bool,
+}
+
+/// How many instances of modules and components `wasm` becomes, at most; refused if it goes deeper
+/// than composing makes it, because what follows goes into it recursively.
+///
+/// `wasm` need not be valid: then the validation says what is wrong.
+pub(super) fn instances(wasm: &[u8]) -> Result<u64, Unusable> {
+    let root = Frame { is_component: true, ..Frame::default() };
+    let mut nesting = Nesting { open: vec![root], largest: 0, total: 0, hands_on: false };
+    for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
+        if nesting.read(payload).is_err() {
+            break;
+        }
+        if nesting.open.len() > MAX_DEPTH + 1 {
+            let message = format!("its components lie more than {MAX_DEPTH} deep in each other");
+            return Err(Unusable::new("too_deep", message));
+        }
+    }
+    if nesting.hands_on {
+        let message = "a component in it takes other components as arguments, which this host \
+                       cannot bound";
+        return Err(Unusable::new("component_argument", message));
+    }
+    Ok(nesting.total)
+}
+
+impl Nesting {
+    fn read(&mut self, payload: Payload<'_>) -> Result<()> {
+        match payload {
+            Payload::ModuleSection { .. } => self.open.push(Frame::default()),
+            Payload::ComponentSection { .. } => {
+                self.open.push(Frame { is_component: true, ..Frame::default() });
+            }
+            Payload::End(_) => self.close(),
+            payload => {
+                let nested = self.open.len() > 1;
+                if let Some(here) = self.open.last_mut() {
+                    self.hands_on |= here.read(payload, self.largest)? && nested;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let Some(closed) = self.open.pop().filter(|frame| frame.is_component) else { return };
+        self.largest = self.largest.max(closed.instances);
+        match self.open.last_mut() {
+            Some(outer) => outer.components.push(closed.instances),
+            None => self.total = closed.instances,
+        }
+    }
+}
+
+impl Frame {
+    /// Answers whether it imports a component.
+    fn read(&mut self, payload: Payload<'_>, largest: u64) -> Result<bool> {
+        match payload {
+            Payload::InstanceSection(instances) => {
+                for instance in instances {
+                    let made = matches!(instance?, Instance::Instantiate { .. });
+                    self.instances = self.instances.saturating_add(made.into());
+                }
+            }
+            Payload::ComponentInstanceSection(instances) => {
+                for instance in instances {
+                    if let ComponentInstance::Instantiate { component_index, .. } = instance? {
+                        let becomes = self.becomes(component_index, largest);
+                        self.instances = self.instances.saturating_add(becomes).saturating_add(1);
+                    }
+                }
+            }
+            Payload::ComponentAliasSection(aliases) => {
+                for alias in aliases {
+                    if is_component(&alias?) {
+                        self.components.push(largest);
+                    }
+                }
+            }
+            // An export is another name for what it exports.
+            Payload::ComponentExportSection(exports) => {
+                for export in exports {
+                    let export = export?;
+                    if export.kind == ComponentExternalKind::Component {
+                        self.components.push(self.becomes(export.index, largest));
+                    }
+                }
+            }
+            Payload::ComponentImportSection(imports) => {
+                for import in imports {
+                    if matches!(import?.ty, ComponentTypeRef::Component(_)) {
+                        return Ok(true);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn becomes(&self, component: u32, largest: u64) -> u64 {
+        self.components.get(component as usize).copied().unwrap_or(largest)
+    }
+}
+
+fn is_component(alias: &ComponentAlias<'_>) -> bool {
+    matches!(
+        alias,
+        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. }
+            | ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, .. }
+    )
+}
