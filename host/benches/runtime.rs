@@ -1,5 +1,5 @@
-//! What the runtime adds to wasmtime: a trivial warm preview-1 job, in a bare loop and through
-//! `WasmRuntime::run`. Both have the same metering, pool, WASI context and pipes.
+//! What the runtime adds to wasmtime: a trivial warm job of each kind of plugin, in a bare loop and
+//! through `WasmRuntime::run`. Both have the same metering, pool, WASI context and pipes.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
 use jobwright::runtime::{Allocator, RuntimeConfig, WasmRuntime};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
@@ -21,11 +23,19 @@ use jobwright_core::{Attempt, Lifecycle, Limits, LogBuffer, PluginRegistry, Retr
 use tokio::time::Instant;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module,
-    PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline,
+    PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline, component,
 };
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
+use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 /// Reads its payload and writes it back.
 const ECHO: &str = r#"(module
@@ -39,18 +49,109 @@ const ECHO: &str = r#"(module
         (i32.store (i32.const 4) (i32.load (i32.const 8)))
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
+/// The same as a WASI 0.2 command.
+const ECHO_P2: &str = r#"(module
+    (import "wasi:cli/stdin@0.2.0" "get-stdin" (func $stdin (result i32)))
+    (import "wasi:cli/stdout@0.2.0" "get-stdout" (func $stdout (result i32)))
+    (import "wasi:io/streams@0.2.0" "[method]input-stream.blocking-read"
+        (func $read (param i32 i64 i32)))
+    (import "wasi:io/streams@0.2.0" "[method]output-stream.write"
+        (func $write (param i32 i32 i32 i32)))
+    (memory (export "memory") 2)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+    (func (export "wasi:cli/run@0.2.0#run") (result i32)
+        (call $read (call $stdin) (i64.const 4096) (i32.const 0))
+        (call $write (call $stdout) (i32.load (i32.const 4)) (i32.load (i32.const 8))
+            (i32.const 16))
+        (i32.const 0)))"#;
+
+/// The same as an HTTP component.
+const ECHO_HTTP: &str = r#"(module
+    (import "wasi:http/types@0.2.0" "[method]incoming-request.consume"
+        (func $consume (param i32 i32)))
+    (import "wasi:http/types@0.2.0" "[method]incoming-body.stream" (func $stream (param i32 i32)))
+    (import "wasi:io/streams@0.2.0" "[method]input-stream.blocking-read"
+        (func $read (param i32 i64 i32)))
+    (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
+    (import "wasi:http/types@0.2.0" "[constructor]outgoing-response"
+        (func $response (param i32) (result i32)))
+    (import "wasi:http/types@0.2.0" "[method]outgoing-response.body" (func $body (param i32 i32)))
+    (import "wasi:http/types@0.2.0" "[method]outgoing-body.write" (func $out (param i32 i32)))
+    (import "wasi:http/types@0.2.0" "[static]response-outparam.set"
+        (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+    (import "wasi:io/streams@0.2.0" "[method]output-stream.write"
+        (func $write (param i32 i32 i32 i32)))
+    (import "wasi:io/streams@0.2.0" "[resource-drop]output-stream" (func $drop (param i32)))
+    (import "wasi:http/types@0.2.0" "[static]outgoing-body.finish"
+        (func $finish (param i32 i32 i32 i32)))
+    (memory (export "memory") 2)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+    (func (export "wasi:http/incoming-handler@0.2.0#handle") (param $request i32) (param $to i32)
+        (local $response i32) (local $body i32) (local $out i32)
+        (call $consume (local.get $request) (i32.const 0))
+        (call $stream (i32.load (i32.const 4)) (i32.const 0))
+        (call $read (i32.load (i32.const 4)) (i64.const 4096) (i32.const 16))
+        (local.set $response (call $response (call $fields)))
+        (call $body (local.get $response) (i32.const 0))
+        (local.set $body (i32.load (i32.const 4)))
+        (call $set (local.get $to) (i32.const 0) (local.get $response)
+            (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+        (call $out (local.get $body) (i32.const 0))
+        (local.set $out (i32.load (i32.const 4)))
+        (call $write (local.get $out) (i32.load (i32.const 20)) (i32.load (i32.const 24))
+            (i32.const 0))
+        (call $drop (local.get $out))
+        (call $finish (local.get $body) (i32.const 0) (i32.const 0) (i32.const 64))))"#;
+
 const PAYLOAD: &[u8] = br#"{"order":17,"items":["tea","milk"]}"#;
 
 /// Enough for the guests' thread to be busy, few enough for the slots.
 const AT_ONCE: u64 = 32;
 
-type State = (WasiP1Ctx, StoreLimits);
-
 /// wasmtime alone.
-struct Bare(InstancePre<State>);
+enum Bare {
+    CommandP1(InstancePre<State>),
+    CommandP2(CommandPre<State>),
+    Http(ProxyPre<State>),
+}
+
+struct State {
+    wasi: WasiP1Ctx,
+    http: WasiHttpCtx,
+    hooks: Denial,
+    limits: StoreLimits,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.ctx()
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let Self { wasi, http, hooks, .. } = self;
+        WasiHttpCtxView { ctx: http, table: wasi.ctx().table, hooks }
+    }
+}
+
+struct Denial;
+
+type Sent<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
+
+impl WasiHttpHooks for Denial {
+    fn send_request(
+        &mut self,
+        _: Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Sent<()>,
+    ) -> Sent<(Response<WasiBody>, Sent<()>)> {
+        Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+}
 
 impl Bare {
-    fn new(wasm: &[u8]) -> wasmtime::Result<Self> {
+    fn new(kind: Kind, wasm: &[u8]) -> wasmtime::Result<Self> {
         let mut pool = PoolingAllocationConfig::new();
         pool.linear_memory_keep_resident(1 << 20)
             .decommit_batch_size(8)
@@ -61,13 +162,50 @@ impl Bare {
             .consume_fuel(true)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config)?;
-        let mut linker = Linker::new(&engine);
-        p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.0)?;
-        Ok(Self(linker.instantiate_pre(&Module::new(&engine, wasm)?)?))
+        if kind == Kind::CommandP1 {
+            let mut linker = Linker::new(&engine);
+            p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
+            return Ok(Self::CommandP1(linker.instantiate_pre(&Module::new(&engine, wasm)?)?));
+        }
+        let mut linker = component::Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        let linked = linker.instantiate_pre(&component::Component::new(&engine, wasm)?)?;
+        Ok(match kind {
+            Kind::Http => Self::Http(ProxyPre::new(linked)?),
+            _ => Self::CommandP2(CommandPre::new(linked)?),
+        })
+    }
+
+    fn engine(&self) -> &Engine {
+        match self {
+            Self::CommandP1(linked) => linked.module().engine(),
+            Self::CommandP2(linked) => linked.engine(),
+            Self::Http(linked) => linked.engine(),
+        }
     }
 
     async fn run(&self) -> wasmtime::Result<Bytes> {
         let output = MemoryOutputPipe::new(1 << 20);
+        let mut store = self.store(&output)?;
+        match self {
+            Self::CommandP1(linked) => {
+                let instance = linked.instantiate_async(&mut store).await?;
+                let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
+                start.call_async(&mut store, ()).await?;
+            }
+            Self::CommandP2(linked) => {
+                let command = linked.instantiate_async(&mut store).await?;
+                let ended = command.wasi_cli_run().call_run(&mut store).await?;
+                assert_eq!(ended, Ok(()));
+            }
+            Self::Http(linked) => return answer(linked, store).await,
+        }
+        drop(store);
+        Ok(output.contents())
+    }
+
+    fn store(&self, output: &MemoryOutputPipe) -> wasmtime::Result<Store<State>> {
         let wasi = WasiCtxBuilder::new()
             .stdin(MemoryInputPipe::new(PAYLOAD))
             .stdout(output.clone())
@@ -76,20 +214,34 @@ impl Bare {
             .env("JOBWRIGHT_ATTEMPT", "1")
             .build_p1();
         let limits = StoreLimitsBuilder::new().memory_size(64 << 20).build();
-        let mut store = Store::new(self.0.module().engine(), (wasi, limits));
-        store.limiter(|state| &mut state.1);
+        let state = State { wasi, http: WasiHttpCtx::new(), hooks: Denial, limits };
+        let mut store = Store::new(self.engine(), state);
+        store.limiter(|state| &mut state.limits);
         store.set_fuel(100_000_000_000)?;
         store.fuel_async_yield_interval(Some(1_000_000))?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
-        let instance = self.0.instantiate_async(&mut store).await?;
-        let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
-        start.call_async(&mut store, ()).await?;
-        drop(store);
-        Ok(output.contents())
+        Ok(store)
     }
+}
+
+/// As `wasmtime serve` does it.
+async fn answer(linked: &ProxyPre<State>, mut store: Store<State>) -> wasmtime::Result<Bytes> {
+    let body = Full::new(Bytes::from_static(PAYLOAD)).map_err(|never| -> Error { match never {} });
+    let request = Request::post("http://bench/").header("content-type", "application/json");
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let request =
+        store.data_mut().http().new_incoming_request(Scheme::Http, request.body(body)?)?;
+    let out = store.data_mut().http().new_response_outparam(sender)?;
+    let proxy = linked.instantiate_async(&mut store).await?;
+    let handling =
+        async { proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await };
+    let answering = async { receiver.await??.into_body().collect().await.map_err(Into::into) };
+    let (handled, answered) = tokio::join!(handling, answering);
+    handled?;
+    answered.map(|body: http_body_util::Collected<Bytes>| body.to_bytes())
 }
 
 /// The runtime, with one thread for guests, as the bare loop has.
@@ -166,16 +318,47 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     Ok(Attempt { job, limits: Limits::DEFAULT, payload, log, report })
 }
 
+/// A kind of plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    CommandP1,
+    CommandP2,
+    Http,
+}
+
+/// The echo of this kind.
+fn wasm(kind: Kind) -> anyhow::Result<Vec<u8>> {
+    let (world, text) = match kind {
+        Kind::CommandP1 => return Ok(wat::parse_str(ECHO)?),
+        Kind::CommandP2 => ("command", ECHO_P2),
+        Kind::Http => ("handler", ECHO_HTTP),
+    };
+    let mut module = wat::parse_str(text)?;
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("wasi.wit", include_str!("../../tests/wit/wasi.wit"))?;
+    let world = resolve.select_world(&[package], Some(world))?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    ComponentEncoder::default().module(&module)?.encode()
+}
+
 fn jobs(criterion: &mut Criterion) {
-    let wasm = wat::parse_str(ECHO).expect("valid text");
-    let bare = Arc::new(Bare::new(&wasm).expect("an engine"));
+    for (name, kind) in
+        [("echo", Kind::CommandP1), ("echo, WASI 0.2", Kind::CommandP2), ("echo, HTTP", Kind::Http)]
+    {
+        compare(criterion, name, kind);
+    }
+}
+
+fn compare(criterion: &mut Criterion, name: &str, kind: Kind) {
+    let wasm = wasm(kind).expect("valid text");
+    let bare = Arc::new(Bare::new(kind, &wasm).expect("an engine"));
     let ours = Arc::new(Ours::new(wasm).expect("a runtime"));
     let mut here = tokio::runtime::Builder::new_multi_thread();
     let here = here.worker_threads(1).enable_time().build().expect("a thread");
     assert_eq!(here.block_on(bare.run()).expect("it runs"), PAYLOAD);
     assert_eq!(here.block_on(ours.run()), PAYLOAD);
 
-    let mut group = criterion.benchmark_group("echo");
+    let mut group = criterion.benchmark_group(name);
     group.bench_function("bare wasmtime", |bench| {
         bench.iter_custom(|times| here.block_on(time_bare(&bare, times)));
     });
@@ -186,7 +369,7 @@ fn jobs(criterion: &mut Criterion) {
         bench.iter(|| here.block_on(ours.run()));
     });
     group.finish();
-    println!("runtime, 32 at once: {:.2} times bare", here.block_on(ratio(&bare, &ours)));
+    println!("{name}, 32 at once: {:.2} times bare", here.block_on(ratio(&bare, &ours)));
 }
 
 /// In a task, as the runtime's guests are.
