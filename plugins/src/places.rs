@@ -108,7 +108,15 @@ mod tests {
         let names: Vec<_> = rust.iter().map(|path| name_of(path)).collect();
         assert_eq!(
             names,
-            ["csv-stats", "primes", "process-order", "qr-code", "redact", "thumbnail", "word-count"]
+            [
+                "csv-stats",
+                "primes",
+                "process-order",
+                "qr-code",
+                "redact",
+                "thumbnail",
+                "word-count"
+            ]
         );
     }
 }

@@ -15,7 +15,8 @@ use std::panic;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bindings::jobwright::job::types::{Metadata as Meta, Retry};
+use bindings::exports::jobwright::job::run::Guest;
+use bindings::jobwright::job::types::{self, Metadata as Meta, Retry};
 use bindings::jobwright::job::{cancellation, checkpoint, progress};
 use bindings::wasi::logging::logging;
 
@@ -29,7 +30,7 @@ mod bindings;
 
 thread_local! {
     /// What the call of the export brought, until `main` takes it.
-    static REQUEST: Cell<Option<bindings::Request>> = const { Cell::new(None) };
+    static REQUEST: Cell<Option<types::Request>> = const { Cell::new(None) };
     /// What `main` left for the export to return.
     static RESULT: Cell<Option<Result<Response, JobError>>> = const { Cell::new(None) };
 }
@@ -39,8 +40,8 @@ struct World;
 
 bindings::export!(World with_types_in bindings);
 
-impl bindings::Guest for World {
-    fn run(request: bindings::Request) -> Result<bindings::Response, bindings::Error> {
+impl Guest for World {
+    fn run(request: types::Request) -> Result<types::Response, types::Error> {
         unsafe extern "C" {
             /// The entry that rustc makes for a program's `main`, std's start included.
             safe fn __main_void() -> i32;
@@ -51,7 +52,7 @@ impl bindings::Guest for World {
         match RESULT.take().unwrap_or_else(nothing) {
             Ok(response) => {
                 let (bytes, content_type) = response.into_parts();
-                Ok(bindings::Response { content_type, bytes })
+                Ok(types::Response { content_type, bytes })
             }
             Err(error) => Err(failure(&error)),
         }
@@ -62,7 +63,7 @@ pub(crate) fn run(job: impl FnOnce(Request, &Job) -> Result<Response, JobError>)
     panic::set_hook(Box::new(|info| {
         logging::log(logging::Level::Critical, "panic", &info.to_string());
     }));
-    let Some(bindings::Request { payload, job: meta }) = REQUEST.take() else {
+    let Some(types::Request { payload, job: meta }) = REQUEST.take() else {
         return command::run(Host, job);
     };
     let mut request = Request::new(payload.bytes);
@@ -79,13 +80,13 @@ fn metadata(meta: Meta) -> Metadata {
     Metadata { id, attempt, max_attempts, queue, plugin, created_at_ms, tags, tags_json, args, env }
 }
 
-fn failure(error: &JobError) -> bindings::Error {
+fn failure(error: &JobError) -> types::Error {
     let message = error.to_string();
     if !error.is_retry() {
-        return bindings::Error::Permanent(message);
+        return types::Error::Permanent(message);
     }
     let delay_ms = error.delay().map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-    bindings::Error::Retry(Retry { message, delay_ms })
+    types::Error::Retry(Retry { message, delay_ms })
 }
 
 /// The host. Only what is called is imported.

@@ -26,14 +26,11 @@ mod bindings {
     });
 }
 
-/// What a typed job exports: the function itself, so its types say that it is one.
-pub(in super::super) const ENTRY_POINT: &str = "run";
+/// What a typed job exports.
+pub(in super::super) const ENTRY_POINT: &str = "jobwright:job/run";
 
 /// The package of the world.
 pub(super) const PACKAGE: &str = "jobwright:job";
-
-/// The types of that function, which every typed job therefore imports.
-pub(super) const TYPES: &str = "jobwright:job/types";
 
 /// The package of its log.
 pub(super) const LOGGING: &str = "wasi:logging";
@@ -65,7 +62,7 @@ impl Function {
         let Call { attempt, output, store, meter } = call;
         let job = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let request = request(attempt);
-        match meter.drive(job.call_run(&mut *store, &request)).await?? {
+        match meter.drive(job.jobwright_job_run().call_run(&mut *store, &request)).await?? {
             Ok(response) => {
                 output.take(&response.bytes).map_err(wasmtime::Error::from)?;
                 let content_type = response.content_type.filter(|named| is_media_type(named));

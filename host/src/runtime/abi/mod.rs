@@ -5,7 +5,7 @@
 //! | [`command_p1`] | core module that exports `_start` |
 //! | [`command_p2`] | component that exports `wasi:cli/run` |
 //! | [`http`] | component that exports `wasi:http/incoming-handler` |
-//! | [`job`] | component that exports `run` of the world `jobwright:job` |
+//! | [`job`] | component that exports `jobwright:job/run` |
 //! | [`extism`] | core module that imports `extism:host/env` |
 //! | [`wasi`] | what all of them see of WASI |
 //!
@@ -86,10 +86,9 @@ impl Prepared {
             }
             Compiled::Component(component) => {
                 let ty = component.component_type();
-                let imports = ty.imports(&machine.engine).map(|(name, _)| name);
                 let exports = ty.exports(&machine.engine).map(|(name, _)| name);
                 let linker = &machine.components;
-                match of_component(imports, exports) {
+                match of_component(exports) {
                     Some(Abi::JobwrightJob) => Function::new(linker, component).map(Self::Job),
                     Some(Abi::WasiHttpP2) => Handler::new(linker, component).map(Self::Http),
                     Some(_) => CommandP2::new(linker, component).map(Self::CommandP2),
@@ -173,22 +172,18 @@ pub(super) fn interfaces() -> impl Iterator<Item = (&'static str, &'static [&'st
     wasi::INTERFACES.iter().copied().chain([http::INTERFACES]).chain(job::INTERFACES)
 }
 
-/// How a component with these imports and exports is called.
+/// How a component with these exports is called.
 ///
 /// A typed job goes before all, and a handler before a command: what makes handlers of programs
 /// leaves them a `run` that only panics.
-pub(super) fn of_component<'a>(
-    mut imports: impl Iterator<Item = &'a str>,
-    exports: impl Iterator<Item = &'a str>,
-) -> Option<Abi> {
-    let typed = imports.any(|import| is_release_of(job::TYPES, import));
-    let rank = |export: &str| match export {
-        job::ENTRY_POINT if typed => Some((0, Abi::JobwrightJob)),
-        _ if is_release_of(command_p2::ENTRY_POINT, export) => Some((2, Abi::WasiCommandP2)),
-        _ if is_release_of(http::ENTRY_POINT, export) => Some((1, Abi::WasiHttpP2)),
-        _ => None,
-    };
-    exports.filter_map(rank).min_by_key(|(rank, _)| *rank).map(|(_, abi)| abi)
+pub(super) fn of_component<'a>(exports: impl Iterator<Item = &'a str>) -> Option<Abi> {
+    let kinds = [
+        (job::ENTRY_POINT, Abi::JobwrightJob),
+        (http::ENTRY_POINT, Abi::WasiHttpP2),
+        (command_p2::ENTRY_POINT, Abi::WasiCommandP2),
+    ];
+    let rank = |export: &str| kinds.iter().position(|(entry, _)| is_release_of(entry, export));
+    exports.filter_map(rank).min().map(|rank| kinds[rank].1)
 }
 
 /// Whether `name` is `interface` in a version that this host has: any release of its minor version,

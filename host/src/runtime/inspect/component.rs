@@ -45,10 +45,7 @@ impl<'a> Outline<'a> {
 
     /// How it is called.
     pub(super) fn abi(&self) -> Result<Abi, Unusable> {
-        if let Some(abi) = abi::of_component(
-            self.imports.iter().map(|(name, _)| *name),
-            self.exports.iter().copied(),
-        ) {
+        if let Some(abi) = abi::of_component(self.exports.iter().copied()) {
             return Ok(abi);
         }
         let (run, handler) = (abi::command_p2::ENTRY_POINT, abi::http::ENTRY_POINT);
