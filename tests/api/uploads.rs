@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::wire::Wire;
-use super::{Stage, get, put, send, soon};
+use super::{Stage, get, post, put, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         a_plugin_of_unknown_length_is_refused_while_it_is_sent,
         a_refused_upload_leaves_nothing,
         an_upload_whose_client_leaves_is_finished,
+        a_job_names_the_entry_point_of_a_plugin_that_has_several,
         names_and_versions_follow_their_rules,
     ]
 }
@@ -42,6 +43,7 @@ async fn an_upload_is_answered_with_what_the_host_read_from_the_bytes() -> anyho
       "abi": "wasi-command-p1",
       "created_at": "[time]",
       "digest": "[digest]",
+      "entrypoints": [],
       "exports": [
         "_start",
         "memory"
@@ -262,4 +264,62 @@ async fn an_upload_whose_client_leaves_is_finished() -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     soon(there).await?
+}
+
+/// An Extism plug-in that says which of these was called.
+fn extism(names: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let function = |name: &&str| {
+        let byte = name.as_bytes()[0];
+        format!(
+            r#"(func (export "{name}") (result i32) (local $at i64)
+                (local.set $at (call $alloc (i64.const 1)))
+                (call $store (local.get $at) (i32.const {byte}))
+                (call $output (local.get $at) (i64.const 1))
+                (i32.const 0))"#
+        )
+    };
+    let functions: String = names.iter().map(function).collect();
+    Ok(wat::parse_str(format!(
+        r#"(module
+            (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+            (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
+            (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+            (func (export "_initialize")) {functions})"#
+    ))?)
+}
+
+async fn a_job_names_the_entry_point_of_a_plugin_that_has_several() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let many = put(&host, "/v1/plugins/many", extism(&["shout", "whisper"])?).await?.ok(201)?;
+    assert_eq!(
+        (&many["abi"], &many["entrypoints"]),
+        (&json!("extism"), &json!(["shout", "whisper"]))
+    );
+    put(&host, "/v1/plugins/one", extism(&["only"])?).await?.ok(201)?;
+    put(&host, "/v1/plugins/echo", guests::echo()?).await?.ok(201)?;
+
+    let submit = async |plugin: &str, entrypoint: Option<&str>| {
+        let job = json!({ "plugin": plugin, "entrypoint": entrypoint });
+        post(&host, "/v1/jobs", job.to_string()).await
+    };
+    for (plugin, entrypoint, output) in
+        [("many", Some("whisper"), "w"), ("one", None, "o"), ("one", Some("only"), "o")]
+    {
+        let job = submit(plugin, entrypoint).await?.ok(202)?;
+        let id = job["id"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(host.finalized(&id).await?["state"], "completed");
+        assert_eq!(get(&host, &format!("/v1/jobs/{id}/output")).await?.body, output);
+    }
+    for (plugin, entrypoint, says) in [
+        ("many", None, "is missing: name one of `shout`, `whisper`"),
+        ("many", Some("hum"), "`hum` is not one of `shout`, `whisper`"),
+        ("many", Some("_initialize"), "`_initialize` is not one of `shout`, `whisper`"),
+        ("echo", Some("_start"), "a plugin of the kind wasi-command-p1 has one entry point"),
+    ] {
+        let problem = submit(plugin, entrypoint).await?.problem(422)?;
+        let error = &problem["errors"][0];
+        assert_eq!(error["field"], "entrypoint");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(says)), "{problem}");
+    }
+    Ok(())
 }

@@ -145,10 +145,11 @@ async fn arguments_and_variables_are_the_same_as_for_preview_1() -> anyhow::Resu
     let set = [("COLOUR", "blue"), ("JOBWRIGHT_ATTEMPT", "99")];
     two.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     two.payload.content_type = Some("text/csv".to_owned());
-    let id = two.job.id;
+    let (id, created_ms) = (two.job.id, two.job.created_at.as_millisecond());
     let expected = format!(
         "COLOUR\nblue\nJOBWRIGHT_JOB_ID\n{id}\nJOBWRIGHT_ATTEMPT\n1\nJOBWRIGHT_MAX_ATTEMPTS\n5\n\
-         JOBWRIGHT_QUEUE\ndefault\nJOBWRIGHT_PLUGIN\nprobe@1.0.0\nJOBWRIGHT_CONTENT_TYPE\ntext/csv\n"
+         JOBWRIGHT_QUEUE\ndefault\nJOBWRIGHT_PLUGIN\nprobe@1.0.0\nJOBWRIGHT_CONTENT_TYPE\ntext/csv\n\
+         JOBWRIGHT_CREATED_AT_MS\n{created_ms}\nJOBWRIGHT_TAGS\n[]\n"
     );
     assert_eq!(String::from_utf8_lossy(&output(&lab.run(two).await)?), expected);
     Ok(())

@@ -50,7 +50,8 @@ async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow:
     attempt.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     attempt.payload.content_type = Some("text/csv".to_owned());
     attempt.job.lifecycle.attempt = 3;
-    let id = attempt.job.id;
+    attempt.job.spec.tags = vec!["a".to_owned(), "b, \"c\"".to_owned()];
+    let (id, created_ms) = (attempt.job.id, attempt.job.created_at.as_millisecond());
     let ended = lab.run(attempt).await;
     assert_eq!(
         listed(&output(&ended)?),
@@ -63,6 +64,8 @@ async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow:
             "JOBWRIGHT_QUEUE=default".to_owned(),
             "JOBWRIGHT_PLUGIN=probe@1.0.0".to_owned(),
             "JOBWRIGHT_CONTENT_TYPE=text/csv".to_owned(),
+            format!("JOBWRIGHT_CREATED_AT_MS={created_ms}"),
+            r#"JOBWRIGHT_TAGS=["a","b, \"c\""]"#.to_owned(),
         ]
     );
     Ok(())

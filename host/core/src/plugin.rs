@@ -292,6 +292,37 @@ pub struct Inspection {
     pub minimum_memory_bytes: u64,
 }
 
+/// A plugin of which it is not clear what a job is to call.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct NoEntryPoint(String);
+
+impl Inspection {
+    /// What a job calls that asks for `asked`: none if there is no choice.
+    ///
+    /// # Errors
+    /// [`NoEntryPoint`], which names what could be asked for.
+    pub fn entrypoint(&self, asked: Option<&str>) -> Result<Option<String>, NoEntryPoint> {
+        let choice = self.entrypoints.join("`, `");
+        match (asked, self.entrypoints.as_slice()) {
+            (None, []) => Ok(None),
+            (None, [only]) => Ok(Some(only.clone())),
+            (None, _) => Err(NoEntryPoint(format!("is missing: name one of `{choice}`"))),
+            (Some(asked), []) => Err(NoEntryPoint(format!(
+                "`{}` cannot be chosen: a plugin of the kind {} has one entry point",
+                shorten(asked),
+                self.abi
+            ))),
+            (Some(asked), all) if all.iter().any(|name| name == asked) => {
+                Ok(Some(asked.to_owned()))
+            }
+            (Some(asked), _) => {
+                Err(NoEntryPoint(format!("`{}` is not one of `{choice}`", shorten(asked))))
+            }
+        }
+    }
+}
+
 /// One uploaded version; it never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginVersion {

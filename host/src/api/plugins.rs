@@ -215,6 +215,7 @@ fn version_view(name: &PluginName, version: &PluginVersion) -> Value {
         "abi": version.inspection.abi,
         "imports": version.inspection.imports,
         "exports": version.inspection.exports,
+        "entrypoints": version.inspection.entrypoints,
         "minimum_memory_bytes": version.inspection.minimum_memory_bytes,
     })
 }

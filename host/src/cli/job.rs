@@ -177,6 +177,7 @@ impl Submit {
         put("priority", self.priority.map(|number| number.to_string()));
         put("delay_ms", self.delay.map(|delay| delay.as_millis().to_string()));
         put("max_attempts", self.max_attempts.map(|number| number.to_string()));
+        put("entrypoint", self.command.entrypoint.clone());
         put("deterministic", self.command.deterministic.then(|| "true".to_owned()));
         let limits = serde_json::to_value(self.limits.request()).unwrap_or_default();
         for (name, value) in limits.as_object().into_iter().flatten() {

@@ -113,6 +113,10 @@ fn job(
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Fault::Data.says(faults.join("; "))
     })?;
+    let entrypoint = found
+        .inspection
+        .entrypoint(command.entrypoint.as_deref())
+        .map_err(|fault| Fault::Data.says(format!("entrypoint: {fault}")))?;
     let env = command.variables()?;
     let now = SystemClock.now();
     let mut lifecycle = Lifecycle::new(now);
@@ -126,7 +130,7 @@ fn job(
         max_attempts: 1,
         limits,
         retry: RetryPolicy::default(),
-        entrypoint: None,
+        entrypoint,
         args: command.args,
         env,
         tags: vec![],

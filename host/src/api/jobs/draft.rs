@@ -14,7 +14,7 @@ use jobwright_core::plugin::PluginRef;
 use jobwright_core::registry::Resolved;
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
 
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, FieldError};
 use crate::api::fields::Fields;
 use crate::api::{ApiSettings, limits};
 
@@ -43,6 +43,7 @@ struct Options {
     env: BTreeMap<String, String>,
     tags: Vec<String>,
     deterministic: bool,
+    entrypoint: Option<String>,
 }
 
 impl Draft {
@@ -119,11 +120,20 @@ impl Draft {
         settings: &ApiSettings,
     ) -> Result<JobSpec, ApiError> {
         let Self { plugin, options, .. } = self;
-        let minimum = found.version.inspection.minimum_memory_bytes;
-        let limits = settings
-            .limits
-            .complete(options.limits, found.settings.limits, minimum)
-            .map_err(|faults| ApiError::invalid(faults.iter().map(limits::error).collect()))?;
+        let inspection = &found.version.inspection;
+        let minimum = inspection.minimum_memory_bytes;
+        let limits = settings.limits.complete(options.limits, found.settings.limits, minimum);
+        let entrypoint = inspection.entrypoint(options.entrypoint.as_deref());
+        let (limits, entrypoint) = match (limits, entrypoint) {
+            (Ok(limits), Ok(entrypoint)) => (limits, entrypoint),
+            (limits, entrypoint) => {
+                let faults = limits.err().unwrap_or_default();
+                let fault = entrypoint.err().map(|fault| FieldError::new("entrypoint", fault));
+                return Err(ApiError::invalid(
+                    faults.iter().map(limits::error).chain(fault).collect(),
+                ));
+            }
+        };
         Ok(JobSpec {
             plugin: plugin.name,
             version: found.version.version,
@@ -133,7 +143,7 @@ impl Draft {
             max_attempts: options.max_attempts,
             limits,
             retry: found.settings.retry_on.unwrap_or_default(),
-            entrypoint: None,
+            entrypoint,
             args: options.args,
             env: options.env,
             tags: options.tags,
@@ -157,6 +167,7 @@ impl Options {
             priority: fields.take("priority", "one of 1 (first) to 4 (last)").unwrap_or_default(),
             max_attempts,
             limits: asked,
+            entrypoint: fields.take("entrypoint", "a text"),
             args: fields.take("args", "a list of texts").unwrap_or_default(),
             env: variables(fields),
             tags: fields.take("tags", "a list of texts").unwrap_or_default(),

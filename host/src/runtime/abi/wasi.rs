@@ -99,11 +99,17 @@ fn common(attempt: &Attempt) -> WasiCtxBuilder {
 
 /// The submitter's variables, then ours, which a submitter cannot set.
 fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
-    let content_type = attempt.payload.content_type.clone().unwrap_or_default();
-    let typed = ("JOBWRIGHT_CONTENT_TYPE", content_type);
-    let ours = facts(attempt);
-    let ours = || ours.iter().chain([&typed]);
-    for (name, value) in &attempt.job.spec.env {
+    let job = &attempt.job;
+    let facts = facts(attempt);
+    // As JSON, because a tag may hold any character that a separator could be.
+    let tags = serde_json::to_string(&job.spec.tags).unwrap_or_default();
+    let more = [
+        ("JOBWRIGHT_CONTENT_TYPE", attempt.payload.content_type.clone().unwrap_or_default()),
+        ("JOBWRIGHT_CREATED_AT_MS", job.created_at.as_millisecond().to_string()),
+        ("JOBWRIGHT_TAGS", tags),
+    ];
+    let ours = || facts.iter().chain(&more);
+    for (name, value) in &job.spec.env {
         if !ours().any(|(taken, _)| taken == name) {
             wasi.env(name, value);
         }
