@@ -272,8 +272,17 @@ async fn wait(
             return Ok(job);
         }
         let (state, attempt) = (text(&job["state"]), text(&job["attempt"]));
-        progress.set_message(format!("job {id} is {state}, attempt {attempt}"));
+        let told = told(&job).map(|told| format!(": {told}")).unwrap_or_default();
+        progress.set_message(format!("job {id} is {state}, attempt {attempt}{told}"));
     }
+}
+
+/// What the guest told last of how far it is: `42 % half of it`.
+fn told(job: &Value) -> Option<String> {
+    let progress = job["progress"].as_object()?;
+    let percent = progress["fraction"].as_f64().map(|part| format!("{:.0} %", part * 100.0));
+    let message = progress["message"].as_str().map(printable).filter(|text| !text.is_empty());
+    Some(percent.into_iter().chain(message).collect::<Vec<_>>().join(" "))
 }
 
 fn ending(job: &Value) -> Ending {
@@ -294,6 +303,9 @@ fn write_job(job: &Value, out: &mut dyn std::io::Write) -> std::io::Result<()> {
         ["id", "plugin", "queue", "state", "attempt", "created_at", "scheduled_at", "finalized_at"]
     {
         writeln!(out, "{field:<13} {}", printable(&text(&job[field])))?;
+    }
+    if let Some(told) = told(job) {
+        writeln!(out, "{:<13} {told}", "progress")?;
     }
     if !job["output"].is_null() {
         writeln!(out, "{:<13} {}", "output", printable(&job["output"].to_string()))?;
@@ -317,4 +329,22 @@ fn write_job(job: &Value, out: &mut dyn std::io::Write) -> std::io::Result<()> {
         writeln!(out, "\n{}", table(&header, attempts.iter().map(row)))?;
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::told;
+
+    #[test]
+    fn progress_is_shown_as_far_as_it_was_told() {
+        let shown = |fraction, message| {
+            told(&json!({ "progress": { "fraction": fraction, "message": message } }))
+        };
+        assert_eq!(shown(json!(0.424), "half\u{1b}[31m").as_deref(), Some("42 % half\u{fffd}[31m"));
+        assert_eq!(shown(json!(null), "looking").as_deref(), Some("looking"));
+        assert_eq!(shown(json!(1), "").as_deref(), Some("100 %"));
+        assert_eq!(told(&json!({ "progress": null })), None);
+    }
 }
