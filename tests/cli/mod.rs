@@ -1,6 +1,7 @@
 //! The command line, as a person or a script uses it.
 
 mod exits;
+mod inspecting;
 mod payloads;
 mod showing;
 
@@ -25,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
         completions_are_printed_for_a_shell,
     ];
     trials.extend(exits::trials());
+    trials.extend(inspecting::trials());
     trials.extend(payloads::trials());
     trials.extend(showing::trials());
     trials

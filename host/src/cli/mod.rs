@@ -1,14 +1,17 @@
-//! The command line. One file for each command; all but `serve` and `run` speak HTTP to a host.
+//! The command line. One file for each command; all but `serve`, `run` and `plugin inspect` speak
+//! HTTP to a host.
 //! How they end is told by `exit`.
 
 mod client;
 mod exit;
+mod inspect;
 mod job;
 mod options;
 mod payload;
 mod plugin;
 mod receipt;
 mod run;
+mod sandbox;
 mod serve;
 mod terminal;
 
@@ -39,7 +42,7 @@ enum Command {
     Serve(serve::Serve),
     /// Run one job here, without a host, in the same sandbox; its receipt goes to stderr.
     Run(run::Run),
-    /// Upload, list, show and remove plugins.
+    /// Inspect, upload, list, show and remove plugins.
     Plugin {
         #[command(subcommand)]
         command: plugin::PluginCommand,
@@ -101,7 +104,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
     match cli.command {
         Command::Serve(serve) => serve.execute(&terminal).await,
         Command::Run(run) => run.execute(&terminal).await,
-        Command::Plugin { command, host } => command.execute(&client(host)?, &terminal).await,
+        Command::Plugin { command, host } => command.execute(|| client(host), &terminal).await,
         Command::Job { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::exit::{Ending, Fault};
+use super::inspect::Inspect;
+use super::sandbox;
 use super::terminal::{Terminal, printable, table};
 
 #[derive(Debug, clap::Subcommand)]
@@ -25,6 +27,8 @@ pub(super) enum PluginCommand {
         #[arg(long)]
         version: Option<String>,
     },
+    /// Say what a plugin is and needs, and what would stop it, without a host.
+    Inspect(Inspect),
     /// List the plugins.
     List,
     /// Show a plugin and its versions.
@@ -42,14 +46,17 @@ pub(super) enum PluginCommand {
 impl PluginCommand {
     pub(super) async fn execute(
         self,
-        client: &Client,
+        client: impl FnOnce() -> anyhow::Result<Client>,
         terminal: &Terminal,
     ) -> anyhow::Result<Ending> {
         match self {
-            Self::Push { file, name, version } => push(client, terminal, file, name, version).await,
-            Self::List => list(client, terminal).await,
-            Self::Show { name } => show(client, terminal, &name).await,
-            Self::Rm { plugin } => remove(client, terminal, plugin).await,
+            Self::Inspect(inspect) => inspect.execute(terminal).await,
+            Self::Push { file, name, version } => {
+                push(&client()?, terminal, file, name, version).await
+            }
+            Self::List => list(&client()?, terminal).await,
+            Self::Show { name } => show(&client()?, terminal, &name).await,
+            Self::Rm { plugin } => remove(&client()?, terminal, plugin).await,
         }
     }
 }
@@ -63,9 +70,7 @@ async fn push(
 ) -> anyhow::Result<Ending> {
     let stem = || file.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-"));
     let name = name.or_else(stem).context("name the plugin with --name")?;
-    let wasm = tokio::fs::read(&file).await.with_context(|| {
-        Fault::NoInput.says(format!("cannot read the plugin {}", file.display()))
-    })?;
+    let wasm = sandbox::read(&file).await?;
     let progress = terminal.progress(format!("uploading and compiling {name}"));
     let mut request = client.request(Method::PUT, &["plugins", &name]).body(wasm);
     if let Some(version) = version {

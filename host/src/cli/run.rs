@@ -4,8 +4,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
-use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::clock::Clock as _;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
@@ -14,7 +12,6 @@ use jobwright_core::limits::{LimitPolicy, LimitsRequest};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::Outcome;
 use jobwright_core::plugin::{PluginName, PluginVersion};
-use jobwright_core::registry::{PluginRegistry as _, Published, Upload};
 use jobwright_core::report::Report;
 use jobwright_core::retry::RetryPolicy;
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
@@ -24,10 +21,9 @@ use super::exit::{Ending, Fault};
 use super::options::{CommandOptions, LimitOptions};
 use super::payload::PayloadOptions;
 use super::receipt;
+use super::sandbox::{self, Sandbox};
 use super::terminal::{self, Terminal, printable};
 use crate::clock::SystemClock;
-use crate::registry::DiskRegistry;
-use crate::runtime::{RuntimeConfig, WasmRuntime};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
@@ -44,20 +40,11 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
         let name = self.name();
-        let wasm = tokio::fs::read(&self.file).await.with_context(|| {
-            Fault::NoInput.says(format!("cannot read the plugin {}", self.file.display()))
-        })?;
+        let wasm = sandbox::read(&self.file).await?;
         let (bytes, content_type) = self.payload.read().await?;
-        // What a host keeps for long, for as long as this takes.
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let registry = Arc::new(DiskRegistry::open(folder.path())?);
-        let config = RuntimeConfig { slots: 1, ..RuntimeConfig::default() };
-        let runtime = WasmRuntime::new(config, registry.clone())?;
-
-        let progress = terminal.progress(format!("compiling {}", self.file.display()));
-        let version = publish(&runtime, &registry, name.clone(), wasm.into()).await;
-        progress.finish_and_clear();
-        let (version, request) = (version?, self.limits.request());
+        let sandbox = Sandbox::open()?;
+        let version = sandbox.publish(name.clone(), wasm).await?;
+        let request = self.limits.request();
         let job = job(name, version, self.command, request)?;
         let log = Arc::new(LogBuffer::new(job.spec.limits.log_bytes));
         let payload = Payload { content_type, bytes: bytes.into() };
@@ -66,7 +53,7 @@ impl Run {
         let attempt = Attempt { job, limits, payload, log: log.clone(), report };
 
         let (stop, signal) = Stop::new();
-        let run = runtime.run(attempt, signal);
+        let run = sandbox.runtime.run(attempt, signal);
         tokio::pin!(run);
         let ended = tokio::select! {
             ended = &mut run => ended,
@@ -84,20 +71,6 @@ impl Run {
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
         let name = stem.to_ascii_lowercase().parse().or_else(|_| "plugin".parse());
         name.unwrap_or_else(|_| unreachable!("`plugin` is a plugin's name"))
-    }
-}
-
-async fn publish(
-    runtime: &WasmRuntime,
-    registry: &DiskRegistry,
-    name: PluginName,
-    wasm: Bytes,
-) -> anyhow::Result<PluginVersion> {
-    let inspection = runtime.inspect(&wasm)?;
-    let upload = Upload { name, version: None, wasm, inspection };
-    match registry.publish(upload, SystemClock.now()).await? {
-        Published::Created(version) | Published::Unchanged(version) => Ok(version),
-        Published::Conflict(version) => Err(anyhow!("{} is taken", version.version)),
     }
 }
 

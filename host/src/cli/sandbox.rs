@@ -1,0 +1,66 @@
+//! The sandbox of the commands that need no host: a runtime, and a registry for as long as the
+//! command takes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use jobwright_core::clock::Clock as _;
+use jobwright_core::plugin::{Digest, Inspection, PluginName, PluginVersion};
+use jobwright_core::registry::{PluginRegistry as _, Published, Upload};
+use jobwright_core::runtime::{Runtime as _, Unusable};
+use tempfile::TempDir;
+
+use super::exit::Fault;
+use crate::clock::SystemClock;
+use crate::registry::DiskRegistry;
+use crate::runtime::{RuntimeConfig, WasmRuntime};
+
+/// Inspects and runs plugins as a host does.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    pub(super) runtime: WasmRuntime,
+    registry: Arc<DiskRegistry>,
+    /// The registry's; gone at the end.
+    _folder: TempDir,
+}
+
+impl Sandbox {
+    pub(super) fn open() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let registry = Arc::new(DiskRegistry::open(folder.path())?);
+        let config = RuntimeConfig { slots: 1, ..RuntimeConfig::default() };
+        let runtime = WasmRuntime::new(config, registry.clone())?;
+        Ok(Self { runtime, registry, _folder: folder })
+    }
+
+    /// What `wasm` is and needs, if an upload of it would be accepted.
+    pub(super) async fn check(&self, wasm: Bytes) -> Result<Inspection, Unusable> {
+        let inspection = self.runtime.inspect(&wasm)?;
+        self.runtime.prepare(Digest::of(&wasm), wasm).await?;
+        Ok(inspection)
+    }
+
+    /// Takes `wasm` as an upload, so that jobs can run it.
+    pub(super) async fn publish(
+        &self,
+        name: PluginName,
+        wasm: Bytes,
+    ) -> anyhow::Result<PluginVersion> {
+        let inspection = self.runtime.inspect(&wasm)?;
+        let upload = Upload { name, version: None, wasm, inspection };
+        match self.registry.publish(upload, SystemClock.now()).await? {
+            Published::Created(version) | Published::Unchanged(version) => Ok(version),
+            Published::Conflict(version) => Err(anyhow!("{} is taken", version.version)),
+        }
+    }
+}
+
+/// The bytes of the plugin in `file`.
+pub(super) async fn read(file: &Path) -> anyhow::Result<Bytes> {
+    let wasm = tokio::fs::read(file)
+        .await
+        .with_context(|| Fault::NoInput.says(format!("cannot read the plugin {}", file.display())));
+    Ok(wasm?.into())
+}
