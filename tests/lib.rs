@@ -20,7 +20,7 @@ pub use self::process::{AS_PROGRAM, HostProcess, jobwright};
 pub use self::scripted::{InFlight, ScriptedRuntime};
 
 /// How long one test may take, so that one that waits in vain says so.
-const DEADLINE: Duration = Duration::from_secs(180);
+pub const DEADLINE: Duration = Duration::from_secs(180);
 
 /// A running test.
 pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;

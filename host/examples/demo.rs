@@ -32,16 +32,17 @@ async fn main() -> anyhow::Result<()> {
     let listen = SocketAddr::from(([127, 0, 0, 1], if stay { 7878 } else { 0 }));
     let config = Config { listen, data: data.path().to_owned(), ..Config::default() };
     let host = jobwright::build(config).await?;
-    let demo = Demo { url: format!("http://{}", host.address()?), http: Client::new() };
+    let url = format!("http://{}", host.address()?);
+    let demo = Demo { url, http: Client::new(), plugins };
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(host.run(async { drop(stopped.await) }));
     println!("a host runs at {}, with its data in {}\n", demo.url, data.path().display());
 
-    demo.push(&plugins).await?;
+    demo.push().await?;
     demo.count_words().await?;
     demo.describe_csv().await?;
     demo.make_thumbnail(data.path()).await?;
-    demo.summarise_log(&plugins).await?;
+    demo.summarise_log().await?;
     demo.process_orders().await?;
     demo.stop_by_fuel().await?;
     demo.cancel().await?;
@@ -59,6 +60,7 @@ async fn main() -> anyhow::Result<()> {
 struct Demo {
     url: String,
     http: Client,
+    plugins: Plugins,
 }
 
 impl Demo {
@@ -75,9 +77,9 @@ impl Demo {
     }
 
     /// Uploads what could be built.
-    async fn push(&self, plugins: &Plugins) -> anyhow::Result<()> {
+    async fn push(&self) -> anyhow::Result<()> {
         println!("PLUGINS");
-        for plugin in plugins.iter() {
+        for plugin in self.plugins.iter() {
             match &plugin.availability {
                 Availability::Missing { reason } => {
                     println!("  {:<16}missing: {reason}", plugin.name)
@@ -107,6 +109,11 @@ impl Demo {
         Ok(())
     }
 
+    /// The payload of a plugin's sample.
+    fn sample(&self, plugin: &str, name: &str) -> anyhow::Result<Vec<u8>> {
+        Ok(std::fs::read(self.plugins.get(plugin).sample(name).payload)?)
+    }
+
     /// Submits a payload, waits for the job's end, and answers it.
     async fn run(&self, query: &str, kind: &str, payload: Vec<u8>) -> anyhow::Result<Value> {
         let request = self.request(Method::POST, &format!("/v1/jobs?{query}"));
@@ -131,7 +138,7 @@ impl Demo {
     }
 
     async fn describe_csv(&self) -> anyhow::Result<()> {
-        let csv = std::fs::read(jobwright_plugins::data("elements.csv"))?;
+        let csv = self.sample("csv-stats", "elements")?;
         println!("\nSTATISTICS of the chemical elements ({} bytes of CSV)", csv.len());
         let job = self.run("plugin=csv-stats", "text/csv", csv).await?;
         println!("  {} rows", job["output"]["rows"]);
@@ -153,7 +160,7 @@ impl Demo {
     }
 
     async fn make_thumbnail(&self, folder: &Path) -> anyhow::Result<()> {
-        let picture = std::fs::read(jobwright_plugins::data("picture.png"))?;
+        let picture = self.sample("thumbnail", "picture")?;
         println!("\nTHUMBNAIL of a picture ({} bytes)", picture.len());
         let job = self.run("plugin=thumbnail&arg=160", "image/png", picture).await?;
         let path = job["output_url"].as_str().context("the thumbnail was made")?;
@@ -167,13 +174,13 @@ impl Demo {
         Ok(())
     }
 
-    async fn summarise_log(&self, plugins: &Plugins) -> anyhow::Result<()> {
+    async fn summarise_log(&self) -> anyhow::Result<()> {
         println!("\nACCESS LOG, summarised by a plugin in C");
-        if let Availability::Missing { reason } = plugins.get("access-log") {
+        if let Availability::Missing { reason } = &self.plugins.get("access-log").availability {
             println!("  left out: {reason}");
             return Ok(());
         }
-        let log = std::fs::read(jobwright_plugins::data("sample.log"))?;
+        let log = self.sample("access-log", "sample")?;
         let job = self.run("plugin=access-log", "text/plain", log).await?;
         println!("  {}", job["output"]["status"]);
         receipt(&job);
@@ -183,8 +190,7 @@ impl Demo {
     /// A hundred orders in one batch: the classic background queue.
     async fn process_orders(&self) -> anyhow::Result<()> {
         println!("\nORDERS: a hundred in one batch");
-        let order: Value =
-            serde_json::from_slice(&std::fs::read(jobwright_plugins::data("order.json"))?)?;
+        let order: Value = serde_json::from_slice(&self.sample("process-order", "order")?)?;
         let jobs: Vec<Value> = (1..=100).map(|number| order_job(&order, number)).collect();
         let answers = self.json(self.request(Method::POST, "/v1/jobs/batch").json(&jobs)).await?;
         let (mut total, mut slowest) = (0, 0.0_f64);

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use places::{Places, entries, sources};
+use places::Places;
 
 pub use language::{Abi, Language};
 pub use sample::{Expected, Sample};
@@ -60,6 +60,16 @@ impl Plugin {
     pub fn samples(&self) -> Vec<Sample> {
         sample::samples(&self.folder.join("samples"))
     }
+
+    /// The sample `name`.
+    ///
+    /// # Panics
+    /// If there is none: its name is then misspelt.
+    #[must_use]
+    pub fn sample(&self, name: &str) -> Sample {
+        let found = self.samples().into_iter().find(|sample| sample.name == name);
+        found.unwrap_or_else(|| panic!("`{}` has no sample `{name}`", self.name))
+    }
 }
 
 /// Whether there is a `.wasm` file.
@@ -75,18 +85,18 @@ pub enum Availability {
 }
 
 impl Plugins {
-    /// Where the plugin `name` is, or why it is not.
+    /// The plugin `name`.
     ///
     /// # Panics
     /// If there is no such example plugin: its name is then misspelt, which must not look like a
     /// plugin that is merely missing.
     #[must_use]
-    pub fn get(&self, name: &str) -> &Availability {
+    pub fn get(&self, name: &str) -> &Plugin {
         let known = || self.0.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>();
         let Some(plugin) = self.0.iter().find(|plugin| plugin.name == name) else {
             panic!("there is no example plugin `{name}`, only {}", known().join(", "));
         };
-        &plugin.availability
+        plugin
     }
 
     /// All of them, by language and name.
@@ -111,31 +121,10 @@ pub fn build(progress: impl Fn(&str)) -> anyhow::Result<Plugins> {
     Ok(Plugins(plugins))
 }
 
-/// The payload `name` among the samples of all plugins, whether or not they are built.
-///
-/// # Panics
-/// If there is none: its name is then misspelt.
-#[must_use]
-pub fn data(name: &str) -> PathBuf {
-    let guests = entries(sources(), |_| true).into_iter().flat_map(|language| {
-        entries(&language, |_| true).into_iter().map(|guest| guest.join("samples").join(name))
-    });
-    let Some(found) = guests.into_iter().find(|path| path.is_file()) else {
-        panic!("there is no sample `{name}`");
-    };
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn samples_are_found_by_name() {
-        for name in ["alice.txt", "elements.csv", "order.json", "picture.png", "sample.log"] {
-            assert!(data(name).is_file(), "{name}");
-        }
-    }
+    use crate::places::{entries, sources};
 
     #[test]
     fn each_guest_has_a_readme_of_three_lines_and_samples_that_expect_something() {
