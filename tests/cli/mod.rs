@@ -3,6 +3,7 @@
 mod exits;
 mod inspecting;
 mod payloads;
+mod projects;
 mod showing;
 
 use std::process::Output;
@@ -28,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(exits::trials());
     trials.extend(inspecting::trials());
     trials.extend(payloads::trials());
+    trials.extend(projects::trials());
     trials.extend(showing::trials());
     trials
 }

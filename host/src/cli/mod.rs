@@ -1,11 +1,11 @@
-//! The command line. One file for each command; all but `serve`, `run` and `plugin inspect` speak
-//! HTTP to a host.
-//! How they end is told by `exit`.
+//! The command line. One file for each command; all but `serve`, `run`, `new` and
+//! `plugin inspect` speak HTTP to a host. How they end is told by `exit`.
 
 mod client;
 mod exit;
 mod inspect;
 mod job;
+mod new;
 mod options;
 mod payload;
 mod plugin;
@@ -42,6 +42,8 @@ enum Command {
     Serve(serve::Serve),
     /// Run one job here, without a host, in the same sandbox; its receipt goes to stderr.
     Run(run::Run),
+    /// Write a new project: source, sample and README, in a language of your choice.
+    New(new::New),
     /// Inspect, upload, list, show and remove plugins.
     Plugin {
         #[command(subcommand)]
@@ -104,6 +106,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
     match cli.command {
         Command::Serve(serve) => serve.execute(&terminal).await,
         Command::Run(run) => run.execute(&terminal).await,
+        Command::New(new) => new.execute(&terminal),
         Command::Plugin { command, host } => command.execute(|| client(host), &terminal).await,
         Command::Job { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Completions { shell } => {

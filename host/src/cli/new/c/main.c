@@ -1,0 +1,12 @@
+// Answers its payload in capitals.
+#include <ctype.h>
+#include <stdio.h>
+
+int main(void)
+{
+    int c;
+    while ((c = getchar()) != EOF) {
+        putchar(toupper(c));
+    }
+    return ferror(stdin) || fflush(stdout);
+}

@@ -1,0 +1,20 @@
+//! Answers its payload in capitals.
+
+use std::io;
+use std::process::ExitCode;
+
+/// Failed for good, as in `sysexits.h`; 75 asks for another attempt.
+const BAD_DATA: u8 = 65;
+
+fn main() -> ExitCode {
+    match io::read_to_string(io::stdin()) {
+        Ok(text) => {
+            print!("{}", text.to_uppercase());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(BAD_DATA)
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! `jobwright new`: what it writes builds and runs, in each language, by the commands of its README.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{jobwright, tests, trial};
+use libtest_mimic::Trial;
+use tempfile::TempDir;
+
+const PAYLOAD: &str = "to be or not to be\n";
+
+pub(super) fn trials() -> Vec<Trial> {
+    let mut trials = tests![a_bad_name_or_a_full_folder_is_refused, a_script_is_told_what_to_do];
+    let demanded = std::env::var_os("JOBWRIGHT_DEMAND_TOOLS").is_some();
+    let tools: Vec<bool> = std::thread::scope(|scope| {
+        let probes: Vec<_> =
+            TOOLS.iter().map(|tool| scope.spawn(|| succeeds(tool.probe))).collect();
+        probes.into_iter().map(|probe| probe.join().unwrap_or(false)).collect()
+    });
+    for (tool, is_there) in TOOLS.iter().zip(tools) {
+        for &lang in tool.languages {
+            let name = format!("{}::a_new_project_in_{lang}_builds_and_runs", module_path!());
+            let test = trial(&name, move || Box::pin(builds_and_runs(lang)));
+            let is_ignored = !is_there && !(demanded && tool.is_demanded);
+            let kind = if is_ignored { tool.needs } else { "" };
+            trials.push(test.with_kind(kind).with_ignored_flag(is_ignored));
+        }
+    }
+    trials
+}
+
+/// What the commands of a README need to be there.
+struct Tool {
+    probe: &'static str,
+    needs: &'static str,
+    languages: &'static [&'static str],
+    is_demanded: bool,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        probe: "test -e \"$(rustc --print target-libdir --target wasm32-wasip1)\"",
+        needs: "needs Rust's target wasm32-wasip1",
+        languages: &["rust"],
+        // Not even in CI, which has another compiler for the guests where this cannot be had.
+        is_demanded: false,
+    },
+    Tool {
+        probe: "python3 -m ziglang version | grep -q ^0.15",
+        needs: "needs the Python package ziglang==0.15.2",
+        languages: &["c", "cpp", "zig"],
+        is_demanded: true,
+    },
+    Tool { probe: "go version", needs: "needs Go", languages: &["go"], is_demanded: true },
+    Tool {
+        probe: "node --version && npm --version",
+        needs: "needs node and npm",
+        languages: &["assemblyscript", "javascript"],
+        is_demanded: true,
+    },
+    Tool {
+        probe: "componentize-py --version",
+        needs: "needs the Python package componentize-py",
+        languages: &["python"],
+        is_demanded: true,
+    },
+];
+
+fn succeeds(line: &str) -> bool {
+    shell(line, Path::new(".")).output().is_ok_and(|output| output.status.success())
+}
+
+/// A line of a README, as a person's shell would run it: without what cargo set for these tests.
+fn shell(line: &str, folder: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]).current_dir(folder).stdin(std::process::Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let is_ours = name.to_str().is_some_and(|name| {
+            ["CARGO_BUILD_", "CARGO_ENCODED", "CARGO_PROFILE", "CARGO_TARGET", "RUSTC", "RUSTFLAGS"]
+                .iter()
+                .any(|start| name.starts_with(start))
+        });
+        if is_ours {
+            shell.env_remove(name);
+        }
+    }
+    shell
+}
+
+fn ran(line: &str, folder: &Path) -> anyhow::Result<()> {
+    let output = shell(line, folder).output()?;
+    ensure!(output.status.success(), "{line}: {}", told(&output));
+    Ok(())
+}
+
+fn told(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
+}
+
+/// A folder with a new project `shout` in it.
+async fn project(lang: &str) -> anyhow::Result<(TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    let mut new = jobwright(["new", "shout", "--lang", lang])?;
+    let output = new.current_dir(folder.path()).output().await?;
+    ensure!(output.status.success(), "{}", told(&output));
+    let project = folder.path().join("shout");
+    Ok((folder, project))
+}
+
+async fn builds_and_runs(lang: &'static str) -> anyhow::Result<()> {
+    let (_folder, project) = project(lang).await?;
+    let readme = std::fs::read_to_string(project.join("README.md"))?;
+    // Only commands are indented: that which gets the compiler, that which builds, that which runs.
+    let mut commands = readme.lines().filter_map(|line| line.strip_prefix("    "));
+    let mut next = || commands.next().with_context(|| format!("no command: {readme}"));
+    let (install, build, run) = (next()?, next()?, next()?);
+    if install == "npm install" {
+        std::os::unix::fs::symlink(packages(lang, &project)?, project.join("node_modules"))?;
+    }
+    ran(build, &project)?;
+    let arguments = run.strip_prefix("jobwright ").context(run.to_owned())?;
+    let output = jobwright(arguments.split(' '))?.current_dir(&project).output().await?;
+    ensure!(output.status.success(), "{run}: {}", told(&output));
+    assert_eq!(String::from_utf8(output.stdout)?, PAYLOAD.to_uppercase());
+    Ok(())
+}
+
+/// What npm installs for the project, once for each state of its `package.json`.
+fn packages(lang: &str, project: &Path) -> anyhow::Result<PathBuf> {
+    let target =
+        std::env::current_exe()?.ancestors().nth(3).context("a target folder")?.join("new");
+    let folder = target.join(lang);
+    std::fs::create_dir_all(&folder)?;
+    // One process at a time, until the end of this function.
+    let lock = std::fs::File::create(folder.join("lock"))?;
+    lock.lock()?;
+    let (wanted, stamp) = (std::fs::read(project.join("package.json"))?, folder.join("installed"));
+    if std::fs::read(&stamp).ok().as_ref() != Some(&wanted) {
+        std::fs::copy(project.join("package.json"), folder.join("package.json"))?;
+        ran("npm install --ignore-scripts --no-audit --no-fund --loglevel=error", &folder)?;
+        std::fs::write(stamp, wanted)?;
+    }
+    Ok(folder.join("node_modules"))
+}
+
+async fn a_bad_name_or_a_full_folder_is_refused() -> anyhow::Result<()> {
+    let (folder, project) = project("c").await?;
+    let says = async |line: &str, code: i32, part: &str| -> anyhow::Result<()> {
+        let output = jobwright(line.split(' '))?.current_dir(folder.path()).output().await?;
+        ensure!(output.status.code() == Some(code), "{line}: {}", told(&output));
+        ensure!(told(&output).contains(part), "{line}: {}", told(&output));
+        Ok(())
+    };
+    std::fs::write(project.join("main.c"), "mine")?;
+    says("new shout --lang zig", 1, "the folder shout is not empty").await?;
+    ensure!(std::fs::read_to_string(project.join("main.c"))? == "mine", "it is as it was");
+    says("new ../shout --lang c", 64, "use a letter from a to z").await?;
+    says("new deps --lang rust", 64, "cargo makes no program called `deps`").await?;
+    says("new other --lang cobol", 64, "assemblyscript").await?;
+    std::fs::create_dir(folder.path().join("empty"))?;
+    says("new empty --lang c", 0, "jobwright run empty.wasm --payload payload.txt").await
+}
+
+async fn a_script_is_told_what_to_do() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut new = jobwright(["new", "shout", "--lang", "rust", "--json"])?;
+    let output = new.current_dir(folder.path()).output().await?;
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(told["build"], "cargo build --release --target wasm32-wasip1");
+    let files = told["files"].as_array().context("files are a list")?;
+    for file in files {
+        let path = folder.path().join("shout").join(file.as_str().context("a path")?);
+        ensure!(path.is_file(), "{}", path.display());
+    }
+    assert_eq!(files.len(), 5);
+    Ok(())
+}
