@@ -2,6 +2,8 @@
 
 mod commands_p2;
 mod endings;
+mod extism;
+mod extism_limits;
 mod fixture;
 mod http;
 mod limits;
@@ -21,6 +23,8 @@ pub fn trials() -> Vec<Trial> {
     [
         commands_p2::trials(),
         endings::trials(),
+        extism::trials(),
+        extism_limits::trials(),
         http::trials(),
         limits::trials(),
         limits_p2::trials(),

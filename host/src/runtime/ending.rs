@@ -82,7 +82,8 @@ pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Out
     }
 }
 
-fn is_exit(error: &Error, code: i32) -> bool {
+/// Whether the guest exited with `code`.
+pub(super) fn is_exit(error: &Error, code: i32) -> bool {
     error.downcast_ref().is_some_and(|I32Exit(exit)| *exit == code)
 }
 
@@ -130,7 +131,7 @@ fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
 }
 
 /// The limit that wasmtime itself enforced.
-fn enforced(error: &Error, limits: &Limits) -> Option<(Limit, String)> {
+pub(super) fn enforced(error: &Error, limits: &Limits) -> Option<(Limit, String)> {
     if is_out_of_handles(error) {
         let message = format!("resource limit {} handles exceeded", limits.resources);
         return Some((Limit::Resources, message));

@@ -34,11 +34,11 @@ impl Arena {
         handle
     }
 
-    /// Takes a block away; answers how long it was.
-    pub(super) fn remove(&mut self, handle: u64) -> Option<u64> {
-        let length = self.blocks.remove(&handle)?.len() as u64;
-        self.held -= length;
-        Some(length)
+    /// Takes a block away.
+    pub(super) fn remove(&mut self, handle: u64) -> Option<Vec<u8>> {
+        let bytes = self.blocks.remove(&handle)?;
+        self.held -= bytes.len() as u64;
+        Some(bytes)
     }
 
     /// The length of a block; 0 for what is none.
@@ -113,7 +113,7 @@ mod tests {
     fn a_handle_is_never_given_out_twice() {
         let mut arena = Arena::default();
         let first = arena.insert(vec![1]);
-        assert_eq!(arena.remove(first), Some(1));
+        assert_eq!(arena.remove(first), Some(vec![1]));
         assert_eq!((arena.remove(first), arena.length(first)), (None, 0));
         assert_ne!(arena.insert(vec![1]), first);
         assert_eq!(arena.insert(vec![]), 0);

@@ -1,11 +1,14 @@
 //! The functions of `extism:host/env`.
 //!
 //! Invariant: what a guest makes the host keep (blocks and variables) is granted by the attempt's
-//! memory limit first; an allocation beyond answers 0, which PDKs take for a failure.
+//! memory limit first; an allocation beyond answers 0, which PDKs take for a failure. Whoever passes a
+//! block to a function gives it away, as to Extism's own hosts; only output and error are looked at
+//! when the guest has ended.
 
 use std::collections::BTreeMap;
 
 use jobwright_core::attempt::Attempt;
+use jobwright_core::outcome::MAX_MESSAGE_BYTES;
 use wasmtime::{Caller, Linker, bail};
 
 use super::super::super::capability::Level;
@@ -14,7 +17,7 @@ use super::ENV;
 use super::arena::{Arena, BLOCK_BYTES};
 
 /// The most that all variables of an attempt may take, in bytes: what Extism's own hosts allow.
-const MAX_VARIABLES_BYTES: usize = 1 << 20;
+const MAX_VARIABLES_BYTES: u64 = 1 << 20;
 
 /// What a request gets that no grant allows (RFC 9110).
 const FORBIDDEN: i32 = 403;
@@ -30,6 +33,8 @@ pub(in super::super::super) struct Kernel {
     error: u64,
     config: BTreeMap<String, String>,
     variables: BTreeMap<String, Vec<u8>>,
+    /// What their names and values take.
+    variables_bytes: u64,
     /// Of the last HTTP request.
     status: i32,
 }
@@ -50,27 +55,12 @@ impl Kernel {
 
     /// The error that the guest set, if it set one.
     pub(super) fn error(&self) -> Option<String> {
-        let text = || String::from_utf8_lossy(self.arena.block(self.error)).into_owned();
-        (self.error != 0).then(text)
-    }
-
-    /// The text of a block.
-    fn text(&self, handle: u64) -> wasmtime::Result<String> {
-        match std::str::from_utf8(self.arena.block(handle)) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => bail!("the guest passed text to `{ENV}` that is not UTF-8"),
+        if self.error == 0 {
+            return None;
         }
-    }
-
-    fn set_variable(&mut self, name: String, value: Option<Vec<u8>>) -> wasmtime::Result<()> {
-        self.variables.remove(&name);
-        let Some(value) = value else { return Ok(()) };
-        let held: usize = self.variables.iter().map(|(name, it)| name.len() + it.len()).sum();
-        if held + name.len() + value.len() > MAX_VARIABLES_BYTES {
-            bail!("the guest's variables exceed {MAX_VARIABLES_BYTES} bytes");
-        }
-        self.variables.insert(name, value);
-        Ok(())
+        let text = self.arena.block(self.error);
+        let shown = &text[..text.len().min(MAX_MESSAGE_BYTES + 1)];
+        Some(String::from_utf8_lossy(shown).into_owned())
     }
 }
 
@@ -95,21 +85,43 @@ impl Guest {
         }
     }
 
-    fn free(&mut self, handle: u64) {
+    /// A block that the guest gives away with the call; empty for what is none.
+    fn taken(&mut self, handle: u64) -> Vec<u8> {
         // The payload's block was not charged.
         let payload = handle == self.extism().input;
-        if let Some(length) = self.extism().arena.remove(handle)
-            && !payload
-        {
-            self.budget_mut().give_back(length + BLOCK_BYTES);
+        let Some(bytes) = self.extism().arena.remove(handle) else { return vec![] };
+        if !payload {
+            self.budget_mut().give_back(bytes.len() as u64 + BLOCK_BYTES);
+        }
+        bytes
+    }
+
+    /// The same as text.
+    fn taken_text(&mut self, handle: u64) -> wasmtime::Result<String> {
+        match String::from_utf8(self.taken(handle)) {
+            Ok(text) => Ok(text),
+            Err(_) => bail!("the guest passed text to `{ENV}` that is not UTF-8"),
         }
     }
 
-    /// The text of a block that the guest gives away with the call.
-    fn taken(&mut self, handle: u64) -> wasmtime::Result<String> {
-        let text = self.extism().text(handle);
-        self.free(handle);
-        text
+    /// Sets a variable, or removes it if there is no value.
+    fn set_variable(&mut self, name: String, value: Option<Vec<u8>>) -> wasmtime::Result<()> {
+        if let Some(old) = self.extism().variables.remove(&name) {
+            let bytes = (name.len() + old.len()) as u64;
+            self.extism().variables_bytes -= bytes;
+            self.budget_mut().give_back(bytes + BLOCK_BYTES);
+        }
+        let Some(value) = value else { return Ok(()) };
+        let bytes = (name.len() + value.len()) as u64;
+        if self.extism().variables_bytes + bytes > MAX_VARIABLES_BYTES {
+            bail!("the guest's variables exceed {MAX_VARIABLES_BYTES} bytes");
+        }
+        if !self.budget_mut().hold(bytes + BLOCK_BYTES) {
+            bail!("there is no memory left for the guest's variables");
+        }
+        self.extism().variables_bytes += bytes;
+        self.extism().variables.insert(name, value);
+        Ok(())
     }
 }
 
@@ -127,7 +139,7 @@ pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
 
 fn link_memory(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "alloc", |mut p: Plugin<'_>, n: u64| p.data_mut().allocate(n))?;
-    linker.func_wrap(ENV, "free", |mut p: Plugin<'_>, at: u64| p.data_mut().free(at))?;
+    linker.func_wrap(ENV, "free", |mut p: Plugin<'_>, at: u64| drop(p.data_mut().taken(at)))?;
     for name in ["length", "length_unsafe"] {
         linker.func_wrap(ENV, name, |mut p: Plugin<'_>, at: u64| {
             p.data_mut().extism().arena.length(at)
@@ -182,22 +194,19 @@ fn link_ending(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 fn link_state(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "config_get", |mut p: Plugin<'_>, name: u64| {
-        let name = p.data_mut().taken(name)?;
+        let name = p.data_mut().taken_text(name)?;
         let found = p.data_mut().extism().config.get(&name).cloned().unwrap_or_default();
         wasmtime::Result::Ok(p.data_mut().keep(found.into_bytes()))
     })?;
     linker.func_wrap(ENV, "var_get", |mut p: Plugin<'_>, name: u64| {
-        let name = p.data_mut().taken(name)?;
+        let name = p.data_mut().taken_text(name)?;
         let found = p.data_mut().extism().variables.get(&name).cloned().unwrap_or_default();
         wasmtime::Result::Ok(p.data_mut().keep(found))
     })?;
     linker.func_wrap(ENV, "var_set", |mut p: Plugin<'_>, name: u64, value: u64| {
-        let name = p.data_mut().taken(name)?;
-        let kernel = p.data_mut().extism();
-        let found = (value != 0).then(|| kernel.arena.block(value).to_vec());
-        kernel.set_variable(name, found)?;
-        p.data_mut().free(value);
-        wasmtime::Result::Ok(())
+        let name = p.data_mut().taken_text(name)?;
+        let value = (value != 0).then(|| p.data_mut().taken(value));
+        p.data_mut().set_variable(name, value)
     })?;
     Ok(())
 }
@@ -206,8 +215,7 @@ fn link_state(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 fn link_http(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "http_request", |mut p: Plugin<'_>, request: u64, body: u64| {
         let guest = p.data_mut();
-        guest.free(request);
-        guest.free(body);
+        drop((guest.taken(request), guest.taken(body)));
         guest.extism().status = FORBIDDEN;
         let message = b"http_request refused: this plugin is granted no outbound HTTP";
         guest.line().log(Level::Warn, "jobwright", message);
@@ -228,9 +236,8 @@ fn link_log(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     ] {
         linker.func_wrap(ENV, name, move |mut p: Plugin<'_>, message: u64| {
             let guest = p.data_mut();
-            let bytes = guest.extism().arena.block(message).to_vec();
-            guest.line().log(level, "", &bytes);
-            guest.free(message);
+            let message = guest.taken(message);
+            guest.line().log(level, "", &message);
         })?;
     }
     // The lowest: the log takes everything, and is bounded.

@@ -10,19 +10,25 @@ pub(in super::super) mod kernel;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, RetryHint};
-use wasmtime::{ExternType, Func, Instance, InstancePre, Linker, Module, Val};
+use wasmtime::{ExternType, Func, InstancePre, Linker, Module, Store, Val};
 
 use self::kernel::Kernel;
-use super::super::ending::{Cut, Said};
+use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
+use super::super::meter::Meter;
 use super::super::stdio::Sink as _;
 use super::{Call, Misfit};
 
 /// The module whose functions make a module an Extism plug-in.
 pub(in super::super) const ENV: &str = "extism:host/env";
 
-/// What prepares a language's runtime, in the order in which it is called; the last is Haskell's.
-const RUNTIME: [&str; 3] = ["__wasm_call_ctors", "_initialize", "hs_init"];
+/// What prepares a language's runtime. Of the first two one is called, because the second calls the
+/// first; the last is Haskell's, and comes after the second.
+const RUNTIME: [&str; 3] = [CONSTRUCTORS, INITIALIZE, HASKELL];
+
+const CONSTRUCTORS: &str = "__wasm_call_ctors";
+const INITIALIZE: &str = "_initialize";
+const HASKELL: &str = "hs_init";
 
 /// Whether an export of this name and signature is a job's entry point, and not its runtime's own.
 pub(in super::super) fn is_entry_point(name: &str, signature: &str) -> bool {
@@ -33,6 +39,8 @@ pub(in super::super) fn is_entry_point(name: &str, signature: &str) -> bool {
 /// A plug-in, linked.
 pub(in super::super) struct Plugin {
     pub(super) linked: InstancePre<Guest>,
+    /// What is called before its function.
+    before: Vec<&'static str>,
     /// What a job may call that does not say what.
     only: Option<String>,
 }
@@ -40,63 +48,107 @@ pub(in super::super) struct Plugin {
 impl Plugin {
     pub(super) fn new(linker: &Linker<Guest>, module: &Module) -> Result<Self, Misfit> {
         let linked = linker.instantiate_pre(module)?;
-        let mut callable = module.exports().filter_map(|export| match export.ty() {
-            ExternType::Func(ty) => {
-                let shape = match (ty.params().len(), ty.results().len()) {
-                    (0, 0) => "() -> ()",
-                    (0, 1) if ty.results().all(|ty| ty.is_i32()) => "() -> (i32)",
-                    _ => "",
-                };
-                is_entry_point(export.name(), shape).then(|| export.name().to_owned())
-            }
-            _ => None,
-        });
-        let only = callable.next().filter(|_| callable.next().is_none());
-        drop(callable);
-        Ok(Self { linked, only })
+        let names = module.exports().map(|export| export.name());
+        let mut callable = names.filter(|name| is_callable(module, name));
+        let only = callable.next().filter(|_| callable.next().is_none()).map(str::to_owned);
+        Ok(Self { linked, before: before(module), only })
     }
 
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
         let Call { attempt, output, store, meter } = call;
-        *store.data_mut().extism() = Kernel::new(attempt);
-        let made = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
-        for name in RUNTIME {
-            if let Some(init) = made.get_func(&mut *store, name) {
-                let arguments = vec![Val::I32(0); init.ty(&*store).params().len()];
-                let mut results = vec![Val::I32(0); init.ty(&*store).results().len()];
-                meter.drive(init.call_async(&mut *store, &arguments, &mut results)).await??;
+        let name = match self.entry_point(attempt) {
+            Ok(name) => name,
+            Err(message) => {
+                let error = AttemptError::new("no_entry_point", message);
+                return Ok(Said::Failed { error, retry: RetryHint::Never });
             }
-        }
-        let (function, name) = self.entry_point(attempt, &made, store)?;
-        let mut results = vec![Val::I32(0); function.ty(&*store).results().len()];
-        let ended = meter.drive(function.call_async(&mut *store, &[], &mut results)).await?;
+        };
+        *store.data_mut().extism() = Kernel::new(attempt);
+        let ended = self.answer(name, store, meter).await;
         let kernel = store.data_mut().extism();
-        // What it says of itself goes before how it came to its end, as for Extism's own hosts.
-        if let Some(message) = kernel.error() {
-            return Ok(failed(message));
-        }
-        ended?;
-        match results.first().and_then(Val::i32).unwrap_or_default() {
-            0 => {
+        let said = kernel.error();
+        let code = match ended {
+            Ok(code) => code,
+            Err(Cut::Failed(error)) if ending::is_exit(&error, 0) => 0,
+            // What it says of itself goes before how it came to its end, unless that was a limit.
+            Err(Cut::Failed(error))
+                if said.is_some() && ending::enforced(&error, &attempt.limits).is_none() =>
+            {
+                1
+            }
+            Err(cut) => return Err(cut),
+        };
+        match (said, code) {
+            (Some(message), _) => Ok(failed(message)),
+            (None, 0) => {
                 output.take(kernel.output()).map_err(wasmtime::Error::from)?;
                 Ok(Said::Done { content_type: None })
             }
-            code => Ok(failed(format!("`{}` answered {code}", shorten(&name)))),
+            (None, code) => Ok(failed(format!("`{}` answered {code}", shorten(name)))),
         }
     }
 
-    fn entry_point(
-        &self,
-        attempt: &Attempt,
-        instance: &Instance,
-        store: &mut wasmtime::Store<Guest>,
-    ) -> Result<(Func, String), Cut> {
-        let asked = attempt.job.spec.entrypoint.as_ref().or(self.only.as_ref());
-        let name = asked.ok_or_else(|| wasmtime::format_err!("the job names no entry point"))?;
-        let missing = || wasmtime::format_err!("it exports no function `{}`", shorten(name));
-        let function = instance.get_func(&mut *store, name).ok_or_else(missing)?;
-        Ok((function, name.clone()))
+    /// What the job calls.
+    fn entry_point<'a>(&'a self, attempt: &'a Attempt) -> Result<&'a str, String> {
+        let Some(name) = &attempt.job.spec.entrypoint else {
+            let none = "the job names no entry point, and the plugin has not just one";
+            return self.only.as_deref().ok_or_else(|| none.to_owned());
+        };
+        if is_callable(self.linked.module(), name) {
+            return Ok(name);
+        }
+        let shown = shorten(name);
+        Err(format!("the plugin exports no function `{shown}` that takes nothing and answers i32"))
     }
+
+    /// Makes the guest and calls it; answers what its function answers, which is 0 if that is nothing.
+    async fn answer(
+        &self,
+        name: &str,
+        store: &mut Store<Guest>,
+        meter: &mut Meter,
+    ) -> Result<i32, Cut> {
+        let made = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
+        let mut answer = 0;
+        for name in self.before.iter().copied().chain([name]) {
+            let missing = || wasmtime::format_err!("its function `{}` is gone", shorten(name));
+            let function = made.get_func(&mut *store, name).ok_or_else(missing)?;
+            answer = called(function, store, meter).await?;
+        }
+        Ok(answer)
+    }
+}
+
+/// Calls a function with zeros.
+async fn called(function: Func, store: &mut Store<Guest>, meter: &mut Meter) -> Result<i32, Cut> {
+    let ty = function.ty(&*store);
+    let arguments = vec![Val::I32(0); ty.params().len()];
+    let mut results = vec![Val::I32(0); ty.results().len()];
+    meter.drive(function.call_async(&mut *store, &arguments, &mut results)).await??;
+    Ok(results.first().and_then(Val::i32).unwrap_or_default())
+}
+
+/// Whether a job may call the export `name`.
+fn is_callable(module: &Module, name: &str) -> bool {
+    let Some(ExternType::Func(ty)) = module.get_export(name) else { return false };
+    let signature = match (ty.params().len(), ty.results().len()) {
+        (0, 0) => "() -> ()",
+        (0, 1) if ty.results().all(|ty| ty.is_i32()) => "() -> (i32)",
+        _ => return false,
+    };
+    is_entry_point(name, signature)
+}
+
+/// What is called first, as by Extism's own hosts.
+fn before(module: &Module) -> Vec<&'static str> {
+    let nothing = |name: &str| match module.get_export(name) {
+        Some(ExternType::Func(ty)) => ty.params().len() + ty.results().len() == 0,
+        _ => false,
+    };
+    if let Some(ExternType::Func(_)) = module.get_export(HASKELL) {
+        return [INITIALIZE].into_iter().filter(|name| nothing(name)).chain([HASKELL]).collect();
+    }
+    [CONSTRUCTORS, INITIALIZE].into_iter().find(|name| nothing(name)).into_iter().collect()
 }
 
 fn failed(message: String) -> Said {
