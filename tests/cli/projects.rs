@@ -22,7 +22,8 @@ pub(super) fn trials() -> Vec<Trial> {
         for &lang in tool.languages {
             let name = format!("{}::a_new_project_in_{lang}_builds_and_runs", module_path!());
             let test = trial(&name, move || Box::pin(builds_and_runs(lang)));
-            let is_ignored = !is_there && !(demanded && tool.is_demanded);
+            let is_needed = demanded && tool.is_demanded;
+            let is_ignored = !is_there && !is_needed;
             let kind = if is_ignored { tool.needs } else { "" };
             trials.push(test.with_kind(kind).with_ignored_flag(is_ignored));
         }

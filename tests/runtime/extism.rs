@@ -276,27 +276,25 @@ async fn requests_are_refused_and_the_job_goes_on() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Everything that takes a pointer, with `$p`.
+const CALLS: &str = "(call $store $p (i32.const 9))
+    (call $store64 $p (i64.const -1))
+    (if (i32.wrap_i64 (call $length $p)) (then unreachable))
+    (if (call $load $p) (then unreachable))
+    (if (i32.wrap_i64 (call $load64 $p)) (then unreachable))
+    (drop (call $input_load $p))
+    (drop (call $input_load64 $p))
+    (drop (call $config $p))
+    (drop (call $var $p))
+    (call $set_var $p $p)
+    (drop (call $http $p $p))
+    (call $info $p)
+    (call $free $p)
+    (call $output $p (i64.const -1))";
+
 async fn no_pointer_does_harm() -> anyhow::Result<()> {
     let lab = Lab::new()?;
-    let calls = |pointer: &str| {
-        format!(
-            "(call $store (local.get $p) (i32.const 9))
-            (call $store64 (local.get $p) (i64.const -1))
-            (if (i32.wrap_i64 (call $length (local.get $p))) (then unreachable))
-            (if (call $load (local.get $p)) (then unreachable))
-            (if (i32.wrap_i64 (call $load64 (local.get $p))) (then unreachable))
-            (drop (call $input_load (local.get $p)))
-            (drop (call $input_load64 (local.get $p)))
-            (drop (call $config (local.get $p)))
-            (drop (call $var (local.get $p)))
-            (call $set_var (local.get $p) (local.get $p))
-            (drop (call $http (local.get $p) (local.get $p)))
-            (call $info (local.get $p))
-            (call $free (local.get $p))
-            (call $output (local.get $p) (i64.const -1))"
-        )
-        .replace("(local.get $p)", pointer)
-    };
+    let calls = |pointer: &str| CALLS.replace("$p", pointer);
     let block = "(local $block i64)
         (local.set $block (call $block (i32.const 100) (i32.const 5)))";
     // Nowhere, at the end, beyond a block's last byte, and in the gap before it.

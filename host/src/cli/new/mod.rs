@@ -43,8 +43,8 @@ impl New {
             || json!({ "folder": name, "files": files, "install": install, "build": build, "run": run }),
             |out| {
                 writeln!(out, "made {name}, in {}; next:\n", project.template.language)?;
-                writeln!(out, "    cd {name}\n    {build}\n    {run}\n")?;
-                writeln!(out, "the compiler, if it is not there: {install}")
+                writeln!(out, "    cd {name}\n    {install}  # once, for the compiler")?;
+                writeln!(out, "    {build}\n    {run}")
             },
         )?;
         Ok(Ending::Done)
