@@ -5,6 +5,7 @@ mod inspecting;
 mod payloads;
 mod projects;
 mod showing;
+mod watching;
 
 use std::process::Output;
 
@@ -31,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(payloads::trials());
     trials.extend(projects::trials());
     trials.extend(showing::trials());
+    trials.extend(watching::trials());
     trials
 }
 

@@ -116,10 +116,15 @@ impl Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Whether what failed is writing where nobody reads any more.
+pub(super) fn is_unread(error: &anyhow::Error) -> bool {
+    let is_unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.downcast_ref().is_some_and(is_unread)
+}
+
 /// Says what went wrong, and answers the exit code for it.
 pub(super) fn failed(error: &anyhow::Error, is_json: bool) -> ExitCode {
-    let is_unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    if error.downcast_ref().is_some_and(is_unread) {
+    if is_unread(error) {
         return ExitCode::from(UNREAD);
     }
     let message = format!("{error:#}");

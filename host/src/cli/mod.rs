@@ -1,7 +1,9 @@
-//! The command line. One file for each command; all but `serve`, `run`, `new` and
+//! The command line. One file for each command; all but `serve`, `run`, `dev`, `new` and
 //! `plugin inspect` speak HTTP to a host. How they end is told by `exit`.
 
+mod attempt;
 mod client;
+mod dev;
 mod exit;
 mod inspect;
 mod job;
@@ -14,6 +16,7 @@ mod run;
 mod sandbox;
 mod serve;
 mod terminal;
+mod watch;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -42,6 +45,8 @@ enum Command {
     Serve(serve::Serve),
     /// Run one job here, without a host, in the same sandbox; its receipt goes to stderr.
     Run(run::Run),
+    /// Run a job here again whenever its plugin or payload changes, until Ctrl-C.
+    Dev(dev::Dev),
     /// Write a new project: source, sample and README, in a language of your choice.
     New(new::New),
     /// Inspect, upload, list, show and remove plugins.
@@ -106,6 +111,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
     match cli.command {
         Command::Serve(serve) => serve.execute(&terminal).await,
         Command::Run(run) => run.execute(&terminal).await,
+        Command::Dev(dev) => dev.execute(&terminal).await,
         Command::New(new) => new.execute(&terminal),
         Command::Plugin { command, host } => command.execute(|| client(host), &terminal).await,
         Command::Job { command, host } => command.execute(&client(host)?, &terminal).await,

@@ -36,18 +36,23 @@ pub(super) struct PayloadOptions {
 impl PayloadOptions {
     /// The payload's bytes and media type.
     pub(super) async fn read(self) -> anyhow::Result<(Vec<u8>, Option<String>)> {
-        let guessed = self.payload.as_deref().and_then(guess);
-        let bytes = match (&self.payload, self.data) {
-            (Some(path), _) if path == Path::new("-") => standard_input().await?,
-            (Some(path), _) => tokio::fs::read(path).await.with_context(|| {
-                Fault::NoInput.says(format!("cannot read the payload {}", path.display()))
-            })?,
-            (None, Some(data)) => data.into_bytes(),
-            (None, None) if is_piped() => standard_input().await?,
-            (None, None) => vec![],
+        let (bytes, guessed) = match (&self.payload, self.data) {
+            (Some(path), _) if path == Path::new("-") => (standard_input().await?, None),
+            (Some(path), _) => read(path).await?,
+            (None, Some(data)) => (data.into_bytes(), None),
+            (None, None) if is_piped() => (standard_input().await?, None),
+            (None, None) => (vec![], None),
         };
         Ok((bytes, self.content_type.or(guessed.map(str::to_owned))))
     }
+}
+
+/// The bytes of a file, and what their media type seems to be.
+pub(super) async fn read(path: &Path) -> anyhow::Result<(Vec<u8>, Option<&'static str>)> {
+    let bytes = tokio::fs::read(path).await.with_context(|| {
+        Fault::NoInput.says(format!("cannot read the payload {}", path.display()))
+    })?;
+    Ok((bytes, guess(path)))
 }
 
 /// Whether someone has put something there to be read. Sockets and devices are what services and

@@ -42,13 +42,14 @@ impl Sandbox {
         Ok(inspection)
     }
 
-    /// Takes `wasm` as an upload, so that jobs can run it.
+    /// Takes `wasm` as an upload, so that jobs can run it, in the place of an earlier one.
     pub(super) async fn publish(
         &self,
         name: PluginName,
         wasm: Bytes,
     ) -> anyhow::Result<PluginVersion> {
         let inspection = self.runtime.inspect(&wasm)?;
+        self.registry.remove(&name, None).await?;
         let upload = Upload { name, version: None, wasm, inspection };
         match self.registry.publish(upload, SystemClock.now()).await? {
             Published::Created(version) | Published::Unchanged(version) => Ok(version),

@@ -1,0 +1,154 @@
+//! One attempt in the sandbox of a command, and what is shown of it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jobwright_core::attempt::Attempt;
+use jobwright_core::clock::Clock as _;
+use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
+use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::limits::{LimitPolicy, LimitsRequest};
+use jobwright_core::log::LogBuffer;
+use jobwright_core::outcome::Outcome;
+use jobwright_core::plugin::{PluginName, PluginVersion};
+use jobwright_core::report::Report;
+use jobwright_core::retry::RetryPolicy;
+use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
+use serde_json::json;
+
+use super::exit::{Ending, Fault};
+use super::options::{CommandOptions, LimitOptions};
+use super::receipt;
+use super::sandbox::Sandbox;
+use super::terminal::{self, Terminal, printable};
+use crate::clock::SystemClock;
+
+/// What is asked of an attempt, whatever plugin it is of.
+#[derive(Debug, clap::Args)]
+pub(super) struct AttemptOptions {
+    #[command(flatten)]
+    command: CommandOptions,
+    #[command(flatten)]
+    limits: LimitOptions,
+}
+
+/// How an attempt went, and what it logged.
+#[derive(Debug)]
+pub(super) struct Made {
+    ended: Ended,
+    log: Arc<LogBuffer>,
+}
+
+impl AttemptOptions {
+    /// Makes an attempt with the plugin `wasm`, which is of this `file`. Once `cancelled` is there,
+    /// the attempt ends soon.
+    pub(super) async fn make(
+        &self,
+        sandbox: &Sandbox,
+        (file, wasm): (&Path, Bytes),
+        payload: Payload,
+        cancelled: impl Future,
+    ) -> anyhow::Result<Made> {
+        let name = name(file);
+        let version = sandbox.publish(name.clone(), wasm).await?;
+        let job = self.job(name, version)?;
+        let limits = job.spec.limits;
+        let log = Arc::new(LogBuffer::new(limits.log_bytes));
+        let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
+        let attempt = Attempt { job, limits, payload, log: log.clone(), report };
+        let (stop, signal) = Stop::new();
+        let run = sandbox.runtime.run(attempt, signal);
+        tokio::pin!(run);
+        let ended = tokio::select! {
+            ended = &mut run => ended,
+            _ = cancelled => {
+                stop.raise(StopReason::Cancelled);
+                run.await
+            }
+        };
+        Ok(Made { ended, log })
+    }
+
+    fn job(&self, plugin: PluginName, found: PluginVersion) -> anyhow::Result<Job> {
+        let (request, none) = (self.limits.request(), LimitsRequest::default());
+        let minimum = found.inspection.minimum_memory_bytes;
+        let limits = LimitPolicy::default().complete(request, none, minimum).map_err(|faults| {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Fault::Data.says(faults.join("; "))
+        })?;
+        let asked = self.command.entrypoint.as_deref();
+        let entrypoint = found
+            .inspection
+            .entrypoint(asked)
+            .map_err(|fault| Fault::Data.says(format!("entrypoint: {fault}")))?;
+        let env = self.command.variables()?;
+        let now = SystemClock.now();
+        let mut lifecycle = Lifecycle::new(now);
+        lifecycle.claim(now);
+        let spec = JobSpec {
+            plugin,
+            version: found.version,
+            digest: found.digest,
+            queue: QueueName::default(),
+            priority: Priority::default(),
+            max_attempts: 1,
+            limits,
+            retry: RetryPolicy::default(),
+            entrypoint,
+            args: self.command.args.clone(),
+            env,
+            tags: vec![],
+            deterministic: self.command.deterministic,
+            output_type: None,
+        };
+        let id = JobId::new(now);
+        let (attempts, output, progress) = (vec![], None, None);
+        Ok(Job { id, spec, created_at: now, lifecycle, attempts, output, progress })
+    }
+}
+
+/// A file's name, as far as it is a plugin's name.
+fn name(file: &Path) -> PluginName {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let name = stem.to_ascii_lowercase().parse().or_else(|_| "plugin".parse());
+    name.unwrap_or_else(|_| unreachable!("`plugin` is a plugin's name"))
+}
+
+impl Made {
+    /// Output to stdout; log, outcome and receipt to stderr.
+    pub(super) fn show(self, terminal: &Terminal) -> anyhow::Result<Ending> {
+        terminal::write_foreign(&self.log.snapshot().bytes, &mut std::io::stderr())?;
+        let Ended { outcome, usage } = self.ended;
+        let mut notes = std::io::stderr().lock();
+        if terminal.is_json() {
+            let (kind, limit, error) = (outcome.kind(), outcome.limit(), outcome.error());
+            let receipt =
+                json!({ "outcome": kind, "limit": limit, "error": error, "usage": usage });
+            writeln!(notes, "{receipt}")?;
+        } else {
+            if let Some(error) = outcome.error() {
+                writeln!(notes, "{}: {}", error.code, printable(&error.message))?;
+                if let Some(frames) = &error.backtrace {
+                    writeln!(notes, "{}", printable(frames))?;
+                }
+            }
+            let kind = serde_json::to_value(outcome.kind())?;
+            writeln!(notes, "{}", kind.as_str().unwrap_or_default().replace('_', " "))?;
+            receipt::write(&usage, &mut notes)?;
+        }
+        match outcome {
+            Outcome::Succeeded { output } => {
+                if terminal::is_binary_on_terminal(&output.bytes) {
+                    writeln!(notes, "the output is no text: send it to a file")?;
+                } else {
+                    terminal::write_foreign(&output.bytes, &mut std::io::stdout())?;
+                }
+                Ok(Ending::Done)
+            }
+            Outcome::Cancelled => Ok(Ending::JobCancelled),
+            _ => Ok(Ending::JobFailed),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `jobwright dev`: the job of `jobwright run` again and again, whenever its plugin or payload
+//! changes.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use jobwright_core::job::Payload;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::attempt::AttemptOptions;
+use super::exit::{self, Ending};
+use super::payload;
+use super::sandbox::{self, Sandbox};
+use super::terminal::Terminal;
+use super::watch::Watch;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Dev {
+    /// The WebAssembly binary; it need not be there yet.
+    file: PathBuf,
+    /// A file with the payload, watched too; without it the payload is empty.
+    #[arg(long, short, value_name = "FILE")]
+    payload: Option<PathBuf>,
+    /// The payload's media type; told from the file's name unless given.
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+    #[command(flatten)]
+    options: AttemptOptions,
+}
+
+/// Why an attempt is over before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// The files have changed.
+    Changed,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Dev {
+    pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        // Kept from attempt to attempt: only what has changed is compiled again.
+        let sandbox = Sandbox::open()?;
+        let files = std::iter::once(&self.file).chain(&self.payload).cloned();
+        let mut watch = Watch::new(files.collect());
+        let mut cut = next(&mut watch, &mut interrupted).await;
+        while cut == Cut::Changed {
+            cut = match self.attempt(&sandbox, terminal, next(&mut watch, &mut interrupted)).await {
+                Ok(Some(cut)) => cut,
+                Ok(None) => next(&mut watch, &mut interrupted).await,
+                // Nobody reads the output any more.
+                Err(error) if exit::is_unread(&error) => return Err(error),
+                Err(error) => {
+                    // The next build may do better.
+                    exit::failed(&error, terminal.is_json());
+                    next(&mut watch, &mut interrupted).await
+                }
+            };
+        }
+        Ok(Ending::Done)
+    }
+
+    /// Makes an attempt and shows it, or says what is wrong; answers what has cut it short.
+    async fn attempt(
+        &self,
+        sandbox: &Sandbox,
+        terminal: &Terminal,
+        next: impl Future<Output = Cut>,
+    ) -> anyhow::Result<Option<Cut>> {
+        let wasm = sandbox::read(&self.file).await?;
+        let payload = self.payload().await?;
+        if !terminal.is_json() {
+            writeln!(io::stderr(), "\nrunning {}", self.file.display())?;
+        }
+        let mut cut = None;
+        let cancelled = async { cut = Some(next.await) };
+        let plugin = (self.file.as_path(), wasm);
+        let made = self.options.make(sandbox, plugin, payload, cancelled).await?;
+        if cut != Some(Cut::Interrupted) {
+            made.show(terminal)?;
+        }
+        Ok(cut)
+    }
+
+    async fn payload(&self) -> anyhow::Result<Payload> {
+        let (bytes, guessed) = match &self.payload {
+            Some(file) => payload::read(file).await?,
+            None => (vec![], None),
+        };
+        let content_type = self.content_type.clone().or(guessed.map(str::to_owned));
+        Ok(Payload { content_type, bytes: bytes.into() })
+    }
+}
+
+/// What ends the present attempt, or the wait for another.
+async fn next(watch: &mut Watch, interrupted: &mut Signal) -> Cut {
+    tokio::select! {
+        () = watch.changed() => Cut::Changed,
+        _ = interrupted.recv() => Cut::Interrupted,
+    }
+}
