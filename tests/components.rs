@@ -1,7 +1,7 @@
-//! Small components: a core module in WebAssembly text, lifted into a world of `wit/wasi.wit`.
+//! Small components: a core module in WebAssembly text, lifted into a world of `wit/`.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, WorldId};
 
 /// What all guests below import.
 const COMMON: &str = r#"
@@ -130,6 +130,64 @@ const ANSWER: &str = r#"
         (call $write (global.get $stream) (local.get $at) (local.get $len)))
 "#;
 
+/// What typed jobs have beside. A request is found at `$request`: the fields of `guest-sdk/wit/job.wit`
+/// in order, each string and list as an address and a length.
+const JOB: &str = r#"
+    (import "wasi:random/random@0.2.0" "get-random-u64" (func $random (result i64)))
+    (import "wasi:logging/logging@0.1.0-draft" "log" (func $say (param i32 i32 i32 i32 i32)))
+    (import "jobwright:job/progress@0.1.0" "report" (func $report (param i32 f64 i32 i32)))
+    (import "jobwright:job/cancellation@0.1.0" "is-cancelled" (func $is_cancelled (result i32)))
+    (import "jobwright:job/cancellation@0.1.0" "remaining" (func $remaining (param i32)))
+    (import "jobwright:job/checkpoint@0.1.0" "save" (func $save (param i32 i32 i32)))
+    (import "jobwright:job/checkpoint@0.1.0" "load" (func $load (param i32)))
+"#;
+
+/// What their `run` answers, at 512.
+const ANSWERS: &str = r#"
+    ;; A success with `len` bytes at `at`.
+    (func $ok (param $at i32) (param $len i32) (result i32)
+        (i32.store8 (i32.const 512) (i32.const 0))
+        (i32.store (i32.const 532) (local.get $at))
+        (i32.store (i32.const 536) (local.get $len))
+        (i32.const 512))
+    ;; The same, of the media type of `type_len` bytes at `type`.
+    (func $typed (param $type i32) (param $type_len i32) (param $at i32) (param $len i32) (result i32)
+        (i32.store8 (i32.const 520) (i32.const 1))
+        (i32.store (i32.const 524) (local.get $type))
+        (i32.store (i32.const 528) (local.get $type_len))
+        (call $ok (local.get $at) (local.get $len)))
+    ;; A failure with a message: 0 for good, 1 to be tried again.
+    (func $fail (param $retry i32) (param $at i32) (param $len i32) (result i32)
+        (i32.store8 (i32.const 512) (i32.const 1))
+        (i32.store8 (i32.const 520) (local.get $retry))
+        (i32.store (i32.const 528) (local.get $at))
+        (i32.store (i32.const 532) (local.get $len))
+        (i32.const 512))
+    ;; The same, to be tried again after so long.
+    (func $fail_after (param $ms i64) (param $at i32) (param $len i32) (result i32)
+        (i32.store8 (i32.const 536) (i32.const 1))
+        (i64.store (i32.const 544) (local.get $ms))
+        (call $fail (i32.const 1) (local.get $at) (local.get $len)))
+"#;
+
+/// A typed job: a module with `rest`, whose `run` is `body` and then leaves an empty output.
+///
+/// # Errors
+/// If the text is not valid.
+pub fn job(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
+    let text = format!(
+        r#"(module {JOB} {COMMON} {rest} {HELPERS} {ANSWERS}
+            (func (export "jobwright:job/run@0.1.0#run") (param $request i32) (result i32)
+                {body} (call $ok (i32.const 0) (i32.const 0))))"#
+    );
+    let mut resolve = Resolve::default();
+    resolve.push_str("logging.wit", include_str!("../guest-sdk/wit/deps/logging/logging.wit"))?;
+    resolve.push_str("world.wit", include_str!("../guest-sdk/wit/job.wit"))?;
+    resolve.push_str("wasi.wit", include_str!("wit/wasi.wit"))?;
+    let package = resolve.push_str("job.wit", include_str!("wit/job.wit"))?;
+    encode(&text, &resolve, resolve.select_world(&[package], Some("job"))?)
+}
+
 /// A WASI 0.2 command: a module with `rest`, which may begin with imports, and whose `run` is `body`
 /// and then succeeds.
 ///
@@ -161,10 +219,14 @@ pub fn handler(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// If the text is not valid, or not of that world.
 pub fn component(world: &str, text: &str) -> anyhow::Result<Vec<u8>> {
-    let mut module = wat::parse_str(text)?;
     let mut resolve = Resolve::default();
     let package = resolve.push_str("wasi.wit", include_str!("wit/wasi.wit"))?;
     let world = resolve.select_world(&[package], Some(world))?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    encode(text, &resolve, world)
+}
+
+fn encode(text: &str, resolve: &Resolve, world: WorldId) -> anyhow::Result<Vec<u8>> {
+    let mut module = wat::parse_str(text)?;
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8)?;
     ComponentEncoder::default().validate(true).module(&module)?.encode()
 }

@@ -6,6 +6,8 @@ mod extism;
 mod extism_limits;
 mod fixture;
 mod http;
+mod jobs;
+mod jobs_limits;
 mod limits;
 mod limits_p2;
 mod memory;
@@ -26,6 +28,8 @@ pub fn trials() -> Vec<Trial> {
         extism::trials(),
         extism_limits::trials(),
         http::trials(),
+        jobs::trials(),
+        jobs_limits::trials(),
         limits::trials(),
         limits_p2::trials(),
         memory::trials(),

@@ -51,7 +51,7 @@ fn importing(name: &str) -> String {
 async fn unknown_imports_are_named_with_what_is_offered() -> anyhow::Result<()> {
     for name in ["wasi:keyvalue/store@0.2.0-draft2", "my:own/thing", "wasi:cli/nope@0.2.0"] {
         let offered = "wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets, \
-                       wasi:http";
+                       wasi:http, jobwright:job, wasi:logging";
         says(inspect(&importing(name))?, "unknown_import", &[&format!("`{name}`"), offered])?;
     }
     let function = bare("0.2.0").replacen("(component", r#"(component (import "f" (func))"#, 1);
@@ -109,7 +109,9 @@ async fn other_versions_of_wasi_are_named() -> anyhow::Result<()> {
 
 async fn a_missing_entry_point_is_told_with_what_there_is() -> anyhow::Result<()> {
     let other = bare("1.0.0").replace("wasi:cli/run", "my:own/thing");
-    let words = ["`wasi:cli/run`", "`wasi:http/incoming-handler`", "`my:own/thing@1.0.0`"];
+    let words = ["`wasi:cli/run`", "`wasi:http/incoming-handler`", "`jobwright:job/run@0.1`"];
+    says(inspect(&other)?, "no_entry_point", &words)?;
+    let words = ["but `my:own/thing@1.0.0`"];
     says(inspect(&other)?, "no_entry_point", &words)?;
     says(inspect("(component)")?, "no_entry_point", &["but nothing"])
 }

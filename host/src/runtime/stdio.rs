@@ -60,6 +60,13 @@ impl OutputBuffer {
         self.tried() > self.most
     }
 
+    /// Refuses an output that is too long to be looked at.
+    pub(super) fn overflow(&self) {
+        let mut written = self.lock();
+        written.tried = written.tried.max(self.most.saturating_add(1));
+        written.bytes = Vec::new();
+    }
+
     /// Takes the bytes out.
     pub(super) fn take_bytes(&self) -> Bytes {
         std::mem::take(&mut self.lock().bytes).into()

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::{AttemptError, RetryHint, is_media_type};
-use wasmtime::StoreContextMut;
 use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{StoreContextMut, WasmBacktrace};
 
 use self::bindings::JobPre;
 use self::bindings::jobwright::job::{cancellation, checkpoint, progress, types};
@@ -14,7 +14,7 @@ use super::super::capability::Level;
 use super::super::ending::{Cut, Said};
 use super::super::instance::Guest;
 use super::super::stdio::Sink as _;
-use super::{Call, Misfit};
+use super::{Call, Misfit, check_type};
 
 mod bindings {
     #![allow(missing_docs, reason = "generated; the texts are in the WIT")]
@@ -55,14 +55,24 @@ pub(in super::super) struct Function {
 
 impl Function {
     pub(super) fn new(linker: &Linker<Guest>, component: &Component) -> Result<Self, Misfit> {
-        Ok(Self { linked: JobPre::new(linker.instantiate_pre(component)?)? })
+        let linked = linker.instantiate_pre(component)?;
+        check_type::<(&types::Request,), (Result<types::Response, types::Error>,)>(
+            &linked,
+            ENTRY_POINT,
+            "run",
+        )?;
+        Ok(Self { linked: JobPre::new(linked)? })
     }
 
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
         let Call { attempt, output, store, meter } = call;
         let job = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let request = request(attempt);
-        match meter.drive(job.jobwright_job_run().call_run(&mut *store, &request)).await?? {
+        let ended = meter.drive(job.jobwright_job_run().call_run(&mut *store, &request)).await?;
+        if ended.as_ref().is_err_and(is_too_much) {
+            output.overflow();
+        }
+        match ended? {
             Ok(response) => {
                 output.take(&response.bytes).map_err(wasmtime::Error::from)?;
                 let content_type = response.content_type.filter(|named| is_media_type(named));
@@ -71,6 +81,13 @@ impl Function {
             Err(error) => Ok(failed(error)),
         }
     }
+}
+
+/// Whether the guest answered with more than is copied at all, of which wasmtime says it in words only.
+/// What it hands over in calls fails in the same words, but within the guest.
+fn is_too_much(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<WasmBacktrace>().is_none()
+        && error.root_cause().to_string().contains("allocated for hostcalls")
 }
 
 fn failed(error: types::Error) -> Said {

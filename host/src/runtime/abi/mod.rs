@@ -140,8 +140,9 @@ where
     Return: ComponentNamedList + Lift,
 {
     let component = linked.component();
-    // Any release of 0.2 is found under the name of any other.
-    let exported = component.get_export_index(None, format!("{interface}@0.2.0"));
+    // Any release of a minor version is found under the name of any other.
+    let name = format!("{interface}@{}.0", version_of(interface));
+    let exported = component.get_export_index(None, name);
     match exported.and_then(|interface| component.get_export(Some(&interface), function)) {
         Some((ComponentItem::ComponentFunc(found), _)) => {
             let checked = found.typecheck::<Params, Return>(&linked.instance_type());

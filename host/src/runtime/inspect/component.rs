@@ -63,8 +63,10 @@ impl<'a> Outline<'a> {
             return Err(Unusable::new("wasi_version", message));
         }
         let message = format!(
-            "it exports neither `{run}` nor `{handler}` of WASI 0.2, but {}; this host runs \
-             components that are WASI commands or answer HTTP requests",
+            "it exports neither `{run}` nor `{handler}` of WASI 0.2 nor `{}@{}`, but {}; this host \
+             runs components that are WASI commands, answer HTTP requests or are typed jobs",
+            abi::job::ENTRY_POINT,
+            abi::version_of(abi::job::ENTRY_POINT),
             super::exported(self.exports.iter().copied())
         );
         Err(Unusable::new("no_entry_point", message))
@@ -77,8 +79,7 @@ impl<'a> Outline<'a> {
         let Some(faults) = names(faults.into_iter()) else { return Ok(()) };
         let packages: Vec<_> = abi::interfaces().map(|(package, _)| package).collect();
         let message = format!(
-            "it imports what this host does not offer: {faults}; it offers the interfaces of WASI \
-             0.2: {}",
+            "it imports what this host does not offer: {faults}; it offers interfaces of {}",
             packages.join(", ")
         );
         Err(Unusable::new("unknown_import", message))

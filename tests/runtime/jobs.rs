@@ -1,0 +1,365 @@
+//! Typed jobs: what they are given, and what they tell and ask of their host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobwright_core::Runtime;
+use jobwright_core::limits::Fuel;
+use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
+use jobwright_core::plugin::{Abi, Digest};
+use jobwright_core::report::{Progress, Report};
+use jobwright_core::runtime::{Ended, Stop, StopReason};
+use jobwright_tests::components::job;
+use libtest_mimic::Trial;
+
+use super::fixture::{Lab, SPIN, attempt, number, output, text, trapped};
+use super::refusals::says;
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        the_payload_and_all_that_is_said_of_the_job_arrive,
+        an_output_has_the_type_that_it_names,
+        an_error_says_whether_and_when_to_try_again,
+        a_trap_has_the_frames_of_the_guest,
+        what_it_logs_and_prints_is_the_log,
+        progress_is_told_as_often_as_a_guest_likes,
+        a_checkpoint_is_saved_and_loaded,
+        a_checkpoint_over_its_limit_is_refused_and_the_guest_goes_on,
+        a_guest_sees_what_time_and_fuel_it_has_left,
+        a_guest_that_asks_has_time_to_save_its_checkpoint,
+        a_guest_that_asks_and_does_not_end_is_stopped_after_its_grace,
+        a_deterministic_job_reads_the_same_at_each_attempt,
+        a_plugin_is_told_what_it_is,
+        a_run_of_another_type_is_refused_when_it_is_uploaded,
+    ]
+}
+
+fn failed(ended: &Ended) -> anyhow::Result<(AttemptError, RetryHint)> {
+    match &ended.outcome {
+        Outcome::Failed { error, retry } => Ok((error.clone(), *retry)),
+        other => anyhow::bail!("it did not fail: {other:?}"),
+    }
+}
+
+/// Prints a text of the request, whose address and length are at `at`, and a line's end.
+fn line(at: u32) -> String {
+    format!(
+        "(call $print (i32.load offset={at} (local.get $request))
+            (i32.load offset={} (local.get $request)))
+        (call $print (i32.const 1024) (i32.const 1))",
+        at + 4
+    )
+}
+
+/// Prints the first text of a list in the request.
+fn first(at: u32) -> String {
+    format!(
+        "(call $print (i32.load (i32.load offset={at} (local.get $request)))
+            (i32.load offset=4 (i32.load offset={at} (local.get $request))))
+        (call $print (i32.const 1024) (i32.const 1))"
+    )
+}
+
+async fn the_payload_and_all_that_is_said_of_the_job_arrive() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let texts = [line(4), line(12), line(24), line(40), line(48)].concat();
+    let lists = [first(64), first(72), first(80)].concat();
+    // Attempt, number of attempts and time of creation are the output.
+    let body = format!(
+        "{texts} {lists}
+        (i64.store (i32.const 600) (i64.load32_u offset=32 (local.get $request)))
+        (i64.store (i32.const 608) (i64.load32_u offset=36 (local.get $request)))
+        (i64.store (i32.const 616) (i64.load offset=56 (local.get $request)))
+        (return (call $ok (i32.const 600) (i32.const 24)))"
+    );
+    let guest = job(r#"(data (i32.const 1024) "\n")"#, &body)?;
+    let mut attempt = attempt(lab.plugins.add(guest))?;
+    attempt.payload.content_type = Some("text/plain".to_owned());
+    attempt.payload.bytes = "ten words".into();
+    let spec = &mut attempt.job.spec;
+    spec.tags = vec!["night".to_owned()];
+    spec.args = vec!["--fast".to_owned(), "more".to_owned()];
+    spec.env = [("COLOUR".to_owned(), "blue".to_owned())].into();
+    let (id, log) = (attempt.job.id, attempt.log.clone());
+    let ended = lab.run(attempt).await;
+    let numbers = output(&ended)?;
+    let said = text(&log);
+    let expected =
+        format!("text/plain\nten words\n{id}\ndefault\nprobe@1.0.0\nnight\n--fast\nCOLOUR\n");
+    assert_eq!(said, expected);
+    assert_eq!((number(&numbers, 0)?, number(&numbers, 8)?), (1, 5));
+    assert_eq!(number(&numbers, 16)?, 1_767_225_600_000);
+    let usage = ended.usage;
+    assert_eq!((usage.payload_bytes, usage.output_bytes), (9, 24));
+    assert!(usage.fuel > Some(0) && usage.instantiate_ms > 0.0 && usage.run_ms > 0.0);
+    Ok(())
+}
+
+async fn an_output_has_the_type_that_it_names() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let words = r#"(data (i32.const 1024) "a,btext/csvnothing")"#;
+    for (answer, content_type) in [
+        ("$typed (i32.const 1027) (i32.const 8) ", "text/csv"),
+        // What is no media type is not taken, and the bytes say what they are.
+        ("$typed (i32.const 1035) (i32.const 7) ", "text/plain; charset=utf-8"),
+        ("$ok ", "text/plain; charset=utf-8"),
+    ] {
+        let body = format!("(return (call {answer} (i32.const 1024) (i32.const 3)))");
+        let ended = lab.try_wasm(job(words, &body)?, |_| {}).await?;
+        let Outcome::Succeeded { output } = ended.outcome else { panic!("{ended:?}") };
+        assert_eq!((&output.bytes[..], output.content_type.as_str()), (&b"a,b"[..], content_type));
+    }
+    Ok(())
+}
+
+async fn an_error_says_whether_and_when_to_try_again() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let words = r#"(data (i32.const 1024) "all went wrong")"#;
+    for (answer, expected) in [
+        ("$fail (i32.const 0)", RetryHint::Never),
+        ("$fail (i32.const 1)", RetryHint::Backoff),
+        ("$fail_after (i64.const 1500)", RetryHint::After(Duration::from_millis(1_500))),
+    ] {
+        let body = format!("(return (call {answer} (i32.const 1024) (i32.const 14)))");
+        let (error, retry) = failed(&lab.try_wasm(job(words, &body)?, |_| {}).await?)?;
+        assert_eq!((error.message.as_str(), retry), ("all went wrong", expected));
+    }
+    Ok(())
+}
+
+async fn a_trap_has_the_frames_of_the_guest() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let guest = job("(func $inner unreachable)", "(call $inner)")?;
+    let error = trapped(&lab.try_wasm(guest, |_| {}).await?)?;
+    assert_eq!(error.code, "unreachable");
+    let frames = error.backtrace.unwrap_or_default();
+    assert!(frames.starts_with("0: inner "), "{frames}");
+    // What is no answer is one too.
+    let nonsense = job("", "(return (i32.const -4))")?;
+    trapped(&lab.try_wasm(nonsense, |_| {}).await?)?;
+    Ok(())
+}
+
+async fn what_it_logs_and_prints_is_the_log() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let say = |level: u32, context: u32| {
+        format!(
+            "(call $say (i32.const {level}) (i32.const 1024) (i32.const {context})
+                (i32.const 1028) (i32.const 4))"
+        )
+    };
+    let levels: String = (0..6).map(|level| say(level, 0)).collect();
+    let printed =
+        "(call $print (i32.const 1024) (i32.const 5)) (call $log (i32.const 1024) (i32.const 9))";
+    let guest = job(
+        r#"(data (i32.const 1024) "dbs\nhalf\n")"#,
+        &format!("{levels} {} {printed}", say(2, 3)),
+    )?;
+    let attempt = attempt(lab.plugins.add(guest))?;
+    let log = attempt.log.clone();
+    assert_eq!(output(&lab.run(attempt).await)?, "");
+    let lines = "TRACE: half\nDEBUG: half\nINFO: half\nWARN: half\nERROR: half\nCRITICAL: half\n\
+                 INFO: dbs: half\ndbs\nhdbs\nhalf\n";
+    assert_eq!(text(&log), lines);
+    Ok(())
+}
+
+async fn progress_is_told_as_often_as_a_guest_likes() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let words = r#"(data (i32.const 1024) "half of it")"#;
+    let tells = |known: u32| {
+        format!(
+            "(local $n i32)
+            (loop $again
+                (call $report (i32.const {known})
+                    (f64.div (f64.convert_i32_u (local.get $n)) (f64.const 1e6))
+                    (i32.const 1024) (i32.const 10))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $n) (i32.const 1000000))))"
+        )
+    };
+    for (known, fraction) in [(1, Some(0.999_999)), (0, None)] {
+        let attempt = attempt(lab.plugins.add(job(words, &tells(known))?))?;
+        let report = attempt.report.clone();
+        output(&lab.run(attempt).await)?;
+        let last = Progress { fraction, message: "half of it".to_owned() };
+        assert_eq!(report.told().progress, Some(last));
+    }
+    Ok(())
+}
+
+async fn a_checkpoint_is_saved_and_loaded() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let guest = job(
+        r#"(data (i32.const 1024) "mine")"#,
+        "(call $load (i32.const 600))
+        (if (i32.load8_u (i32.const 600)) (then
+            (call $print (i32.load (i32.const 604)) (i32.load (i32.const 608)))))
+        (call $save (i32.const 1024) (i32.const 4) (i32.const 600))
+        (if (i32.load8_u (i32.const 600)) (then unreachable))
+        (call $load (i32.const 600))
+        (return (call $ok (i32.load (i32.const 604)) (i32.load (i32.const 608))))",
+    )?;
+    for (found, said) in [(Some("seven".into()), "seven"), (None, "")] {
+        let mut attempt = attempt(lab.plugins.add(guest.clone()))?;
+        attempt.report = Report::new(found, 10).into();
+        let (report, log) = (attempt.report.clone(), attempt.log.clone());
+        assert_eq!(output(&lab.run(attempt).await)?, "mine");
+        assert_eq!((text(&log).as_str(), report.checkpoint()), (said, Some("mine".into())));
+    }
+    Ok(())
+}
+
+async fn a_checkpoint_over_its_limit_is_refused_and_the_guest_goes_on() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // The error tells the limit.
+    let guest = job(
+        "",
+        "(call $save (i32.const 1024) (i32.const 9) (i32.const 600))
+        (if (i32.load8_u (i32.const 600)) (then unreachable))
+        (call $save (i32.const 2048) (i32.const 10) (i32.const 600))
+        (if (i32.eqz (i32.load8_u (i32.const 600))) (then unreachable))
+        (return (call $ok (i32.const 616) (i32.const 8)))",
+    )?;
+    let mut attempt = attempt(lab.plugins.add(guest))?;
+    attempt.report = Report::new(None, 9).into();
+    let report = attempt.report.clone();
+    assert_eq!(number(&output(&lab.run(attempt).await)?, 0)?, 9);
+    assert_eq!(report.checkpoint(), Some(vec![0; 9].into()));
+    Ok(())
+}
+
+async fn a_guest_sees_what_time_and_fuel_it_has_left() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let guest = job(
+        "",
+        "(call $remaining (i32.const 600)) (return (call $ok (i32.const 600) (i32.const 24)))",
+    )?;
+    for (fuel, known) in [(Fuel::Units(1_000_000), 1), (Fuel::Unlimited, 0)] {
+        let limited = lab.try_wasm(guest.clone(), |limits| {
+            (limits.timeout_ms, limits.fuel) = (5_000, fuel);
+        });
+        let left = output(&limited.await?)?;
+        assert!((1..=5_000).contains(&number(&left, 0)?), "{left:?}");
+        assert_eq!(left[8], known);
+        if fuel != Fuel::Unlimited {
+            assert!((900_000..1_000_000).contains(&number(&left, 16)?), "{left:?}");
+        }
+    }
+    Ok(())
+}
+
+struct Stopped {
+    ended: Ended,
+    report: Arc<Report>,
+}
+
+/// Starts a guest that runs until it is told to stop and then does `last`; tells it when it runs.
+async fn stopped(lab: &Lab, last: &str, reason: StopReason) -> anyhow::Result<Stopped> {
+    let guest = job(
+        r#"(data (i32.const 1024) "half")"#,
+        &format!(
+            "(call $log (i32.const 1024) (i32.const 4))
+            (loop $again (br_if $again (i32.eqz (call $is_cancelled)))) {last}"
+        ),
+    )?;
+    let mut attempt = attempt(lab.plugins.add(guest))?;
+    attempt.limits.grace_ms = 300;
+    let (log, report) = (attempt.log.clone(), attempt.report.clone());
+    let (stop, signal) = Stop::new();
+    let told = async {
+        while log.written() == 0 {
+            tokio::task::yield_now().await;
+        }
+        stop.raise(reason);
+    };
+    let (ended, ()) = tokio::join!(lab.runtime.run(attempt, signal), told);
+    Ok(Stopped { ended, report })
+}
+
+async fn a_guest_that_asks_has_time_to_save_its_checkpoint() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let save = "(call $save (i32.const 1024) (i32.const 4) (i32.const 600))";
+    let fail = "(return (call $fail (i32.const 1) (i32.const 1024) (i32.const 4)))";
+    for (reason, outcome) in [
+        (StopReason::Cancelled, Outcome::Cancelled),
+        (StopReason::Interrupted, Outcome::Interrupted),
+    ] {
+        // However it fails, it ended because it was told to.
+        for end in [fail, "unreachable"] {
+            let stopped = stopped(&lab, &format!("{save} {end}"), reason).await?;
+            assert_eq!(stopped.ended.outcome, outcome, "{end}");
+            assert_eq!(stopped.report.checkpoint(), Some("half".into()));
+        }
+    }
+    let finished = stopped(&lab, save, StopReason::Cancelled).await?;
+    output(&finished.ended)?;
+    Ok(())
+}
+
+async fn a_guest_that_asks_and_does_not_end_is_stopped_after_its_grace() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let stopped = stopped(&lab, SPIN, StopReason::Cancelled).await?;
+    assert_eq!(stopped.ended.outcome, Outcome::Cancelled);
+    assert!(stopped.ended.usage.run_ms >= 300.0, "{:?}", stopped.ended.usage);
+    Ok(())
+}
+
+async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let guest = job(
+        r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))"#,
+        "(i64.store (i32.const 600) (call $random))
+        (i64.store (i32.const 608) (call $now))
+        (return (call $ok (i32.const 600) (i32.const 16)))",
+    )?;
+    let mut attempt = attempt(lab.plugins.add(guest))?;
+    let one = output(&lab.run(attempt.clone()).await)?;
+    assert_ne!(one, output(&lab.run(attempt.clone()).await)?);
+    attempt.job.spec.deterministic = true;
+    let (one, two) = (lab.run(attempt.clone()).await, lab.run(attempt.clone()).await);
+    assert_eq!(output(&one)?, output(&two)?);
+    assert_eq!(one.usage.fuel, two.usage.fuel);
+    Ok(())
+}
+
+async fn a_plugin_is_told_what_it_is() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let found = lab.runtime.inspect(&job("", "")?)?;
+    assert_eq!((found.abi, found.abi.to_string().as_str()), (Abi::JobwrightJob, "jobwright-job"));
+    assert_eq!(found.exports, ["jobwright:job/run@0.1.0"]);
+    assert!(found.entrypoints.is_empty());
+    // It needs no WASI: this one imports what it calls, and it calls nothing.
+    let wasi = found.imports.iter().filter(|import| import.starts_with("wasi:sockets"));
+    assert_eq!(wasi.count(), 0);
+    Ok(())
+}
+
+/// A component that exports `jobwright:job/run` in this version, as a function of this type.
+fn exporting(version: &str, function: &str) -> String {
+    format!(
+        r#"(component
+            (core module $m (func (export "run") (result i32) (i32.const 0)))
+            (core instance $i (instantiate $m))
+            (func $run {function} (canon lift (core func $i "run")))
+            (instance $exported (export "run" (func $run)))
+            (export "jobwright:job/run@{version}" (instance $exported)))"#
+    )
+}
+
+async fn a_run_of_another_type_is_refused_when_it_is_uploaded() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let wrong = exporting("0.1.0", "(result u32)");
+    let unnamed = wrong.replace(r#"(export "run" (func $run))"#, r#"(export "go" (func $run))"#);
+    for (text, why) in [
+        (wrong.as_str(), "its `run` of `jobwright:job/run` has another type"),
+        (&unnamed, "its `jobwright:job/run` has no function `run`"),
+    ] {
+        let wasm = wat::parse_str(text)?;
+        lab.runtime.inspect(&wasm)?;
+        says(lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await, "plugin_unusable", &[why])?;
+    }
+    let later = wat::parse_str(exporting("0.2.0", "(result u32)"))?;
+    says(lab.runtime.inspect(&later), "no_entry_point", &["`jobwright:job/run@0.2.0`"])?;
+    Ok(())
+}
