@@ -19,8 +19,9 @@ pub use self::host::TestHost;
 pub use self::process::{AS_PROGRAM, HostProcess, jobwright};
 pub use self::scripted::{InFlight, ScriptedRuntime};
 
-/// How long one test may take, so that one that waits in vain says so.
-pub const DEADLINE: Duration = Duration::from_secs(180);
+/// How long one test may take, so that one that waits in vain says so. The longest install and run
+/// compilers: two minutes on two busy cores.
+pub const DEADLINE: Duration = Duration::from_secs(400);
 
 /// A running test.
 pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
