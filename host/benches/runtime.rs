@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use jobwright_core::runtime::Stop;
 use jobwright_core::{Attempt, Lifecycle, Limits, LogBuffer, PluginRegistry, RetryPolicy, Runtime};
 use tokio::time::Instant;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module,
+    Caller, Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module,
     PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline, component,
 };
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
@@ -103,6 +104,40 @@ const ECHO_HTTP: &str = r#"(module
         (call $drop (local.get $out))
         (call $finish (local.get $body) (i32.const 0) (i32.const 0) (i32.const 64))))"#;
 
+/// The same as a typed job: the request's payload is its answer.
+const ECHO_JOB: &str = r#"(module
+    (memory (export "memory") 2)
+    (global $free (mut i32) (i32.const 1024))
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+        (local $at i32)
+        (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+        (global.set $free (i32.add (local.get $at) (local.get 3)))
+        (local.get $at))
+    (func (export "jobwright:job/run@0.1.0#run") (param $request i32) (result i32)
+        (i32.store (i32.const 20) (i32.load offset=12 (local.get $request)))
+        (i32.store (i32.const 24) (i32.load offset=16 (local.get $request)))
+        (i32.const 0)))"#;
+
+/// The same as an Extism plug-in, byte by byte, as PDKs do it with what is left of whole words.
+const ECHO_EXTISM: &str = r#"(module
+    (import "extism:host/env" "input_offset" (func $input (result i64)))
+    (import "extism:host/env" "input_length" (func $length (result i64)))
+    (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+    (import "extism:host/env" "load_u8" (func $load (param i64) (result i32)))
+    (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
+    (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+    (memory (export "memory") 2)
+    (func (export "run") (result i32)
+        (local $block i64) (local $n i64)
+        (local.set $block (call $alloc (call $length)))
+        (loop $more
+            (call $store (i64.add (local.get $block) (local.get $n))
+                (call $load (i64.add (call $input) (local.get $n))))
+            (local.set $n (i64.add (local.get $n) (i64.const 1)))
+            (br_if $more (i64.lt_u (local.get $n) (call $length))))
+        (call $output (local.get $block) (call $length))
+        (i32.const 0)))"#;
+
 const PAYLOAD: &[u8] = br#"{"order":17,"items":["tea","milk"]}"#;
 
 /// Enough for the guests' thread to be busy, few enough for the slots.
@@ -113,6 +148,16 @@ enum Bare {
     CommandP1(InstancePre<State>),
     CommandP2(CommandPre<State>),
     Http(ProxyPre<State>),
+    Job(typed::JobPre<State>),
+    Extism(InstancePre<State>),
+}
+
+mod typed {
+    wasmtime::component::bindgen!({
+        path: "../guest-sdk/wit",
+        world: "job",
+        exports: { default: async },
+    });
 }
 
 struct State {
@@ -120,6 +165,13 @@ struct State {
     http: WasiHttpCtx,
     hooks: Denial,
     limits: StoreLimits,
+    blocks: Blocks,
+}
+
+/// The least that an Extism plug-in can be called with: the payload, and after it what is allocated.
+struct Blocks {
+    bytes: Vec<u8>,
+    output: Range<usize>,
 }
 
 impl WasiView for State {
@@ -162,10 +214,13 @@ impl Bare {
             .consume_fuel(true)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config)?;
-        if kind == Kind::CommandP1 {
+        if matches!(kind, Kind::CommandP1 | Kind::Extism) {
             let mut linker = Linker::new(&engine);
             p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
-            return Ok(Self::CommandP1(linker.instantiate_pre(&Module::new(&engine, wasm)?)?));
+            link_blocks(&mut linker)?;
+            let linked = linker.instantiate_pre(&Module::new(&engine, wasm)?)?;
+            let bare = if kind == Kind::Extism { Self::Extism } else { Self::CommandP1 };
+            return Ok(bare(linked));
         }
         let mut linker = component::Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -173,15 +228,17 @@ impl Bare {
         let linked = linker.instantiate_pre(&component::Component::new(&engine, wasm)?)?;
         Ok(match kind {
             Kind::Http => Self::Http(ProxyPre::new(linked)?),
+            Kind::Job => Self::Job(typed::JobPre::new(linked)?),
             _ => Self::CommandP2(CommandPre::new(linked)?),
         })
     }
 
     fn engine(&self) -> &Engine {
         match self {
-            Self::CommandP1(linked) => linked.module().engine(),
+            Self::CommandP1(linked) | Self::Extism(linked) => linked.module().engine(),
             Self::CommandP2(linked) => linked.engine(),
             Self::Http(linked) => linked.engine(),
+            Self::Job(linked) => linked.engine(),
         }
     }
 
@@ -200,6 +257,18 @@ impl Bare {
                 assert_eq!(ended, Ok(()));
             }
             Self::Http(linked) => return answer(linked, store).await,
+            Self::Job(linked) => {
+                let job = linked.instantiate_async(&mut store).await?;
+                let answer = job.jobwright_job_run().call_run(&mut store, &request()).await?;
+                return Ok(answer.expect("it succeeds").bytes.into());
+            }
+            Self::Extism(linked) => {
+                let instance = linked.instantiate_async(&mut store).await?;
+                let run = instance.get_typed_func::<(), i32>(&mut store, "run")?;
+                assert_eq!(run.call_async(&mut store, ()).await?, 0);
+                let Blocks { bytes, output } = &store.data().blocks;
+                return Ok(Bytes::copy_from_slice(&bytes[output.clone()]));
+            }
         }
         drop(store);
         Ok(output.contents())
@@ -214,7 +283,8 @@ impl Bare {
             .env("JOBWRIGHT_ATTEMPT", "1")
             .build_p1();
         let limits = StoreLimitsBuilder::new().memory_size(64 << 20).build();
-        let state = State { wasi, http: WasiHttpCtx::new(), hooks: Denial, limits };
+        let blocks = Blocks { bytes: PAYLOAD.to_vec(), output: 0..0 };
+        let state = State { wasi, http: WasiHttpCtx::new(), hooks: Denial, limits, blocks };
         let mut store = Store::new(self.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.set_fuel(100_000_000_000)?;
@@ -225,6 +295,50 @@ impl Bare {
         });
         Ok(store)
     }
+}
+
+fn link_blocks(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    const ENV: &str = "extism:host/env";
+    type Called<'a> = Caller<'a, State>;
+    linker.func_wrap(ENV, "input_offset", |_: Called<'_>| 0_u64)?;
+    linker.func_wrap(ENV, "input_length", |_: Called<'_>| PAYLOAD.len() as u64)?;
+    linker.func_wrap(ENV, "alloc", |mut guest: Called<'_>, length: u64| {
+        let bytes = &mut guest.data_mut().blocks.bytes;
+        let block = bytes.len();
+        bytes.resize(block + length as usize, 0);
+        block as u64
+    })?;
+    linker.func_wrap(ENV, "load_u8", |guest: Called<'_>, at: u64| {
+        i32::from(guest.data().blocks.bytes[at as usize])
+    })?;
+    linker.func_wrap(ENV, "store_u8", |mut guest: Called<'_>, at: u64, byte: u32| {
+        guest.data_mut().blocks.bytes[at as usize] = byte as u8;
+    })?;
+    linker.func_wrap(ENV, "output_set", |mut guest: Called<'_>, at: u64, length: u64| {
+        guest.data_mut().blocks.output = at as usize..(at + length) as usize;
+    })?;
+    Ok(())
+}
+
+/// What a typed job is asked, with as much of it as ours are told.
+fn request() -> typed::jobwright::job::types::Request {
+    use typed::jobwright::job::types;
+    let payload = types::Payload {
+        content_type: Some("application/json".to_owned()),
+        bytes: PAYLOAD.to_vec(),
+    };
+    let job = types::Metadata {
+        id: "01940000-0000-7000-8000-000000000000".to_owned(),
+        attempt: 1,
+        max_attempts: 5,
+        queue: "default".to_owned(),
+        plugin: "echo@1.0.0".to_owned(),
+        created_at_ms: 0,
+        tags: vec![],
+        args: vec![],
+        env: vec![],
+    };
+    types::Request { payload, job }
 }
 
 /// As `wasmtime serve` does it.
@@ -324,27 +438,35 @@ enum Kind {
     CommandP1,
     CommandP2,
     Http,
+    Job,
+    Extism,
 }
 
 /// The echo of this kind.
 fn wasm(kind: Kind) -> anyhow::Result<Vec<u8>> {
-    let (world, text) = match kind {
+    let mut resolve = Resolve::default();
+    let mut wasi = || resolve.push_str("wasi.wit", include_str!("../../tests/wit/wasi.wit"));
+    let (package, world, text) = match kind {
         Kind::CommandP1 => return Ok(wat::parse_str(ECHO)?),
-        Kind::CommandP2 => ("command", ECHO_P2),
-        Kind::Http => ("handler", ECHO_HTTP),
+        Kind::Extism => return Ok(wat::parse_str(ECHO_EXTISM)?),
+        Kind::CommandP2 => (wasi()?, "command", ECHO_P2),
+        Kind::Http => (wasi()?, "handler", ECHO_HTTP),
+        Kind::Job => (resolve.push_dir("../guest-sdk/wit")?.0, "job", ECHO_JOB),
     };
     let mut module = wat::parse_str(text)?;
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("wasi.wit", include_str!("../../tests/wit/wasi.wit"))?;
     let world = resolve.select_world(&[package], Some(world))?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     ComponentEncoder::default().module(&module)?.encode()
 }
 
 fn jobs(criterion: &mut Criterion) {
-    for (name, kind) in
-        [("echo", Kind::CommandP1), ("echo, WASI 0.2", Kind::CommandP2), ("echo, HTTP", Kind::Http)]
-    {
+    for (name, kind) in [
+        ("echo", Kind::CommandP1),
+        ("echo, WASI 0.2", Kind::CommandP2),
+        ("echo, HTTP", Kind::Http),
+        ("echo, typed job", Kind::Job),
+        ("echo, Extism", Kind::Extism),
+    ] {
         compare(criterion, name, kind);
     }
 }
