@@ -1,0 +1,87 @@
+//! What the runtime adds to wasmtime: a trivial warm job of each kind of plugin, in a bare loop and
+//! through `WasmRuntime::run`. Both have the same metering, pool, WASI context and pipes.
+
+mod bare;
+mod guests;
+mod ours;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use tokio::time::Instant;
+
+use self::bare::Bare;
+use self::guests::{Kind, PAYLOAD, wasm};
+use self::ours::Ours;
+
+fn jobs(criterion: &mut Criterion) {
+    for (name, kind) in [
+        ("echo", Kind::CommandP1),
+        ("echo, WASI 0.2", Kind::CommandP2),
+        ("echo, HTTP", Kind::Http),
+        ("echo, typed job", Kind::Job),
+        ("echo, Extism", Kind::Extism),
+    ] {
+        compare(criterion, name, kind);
+    }
+}
+
+fn compare(criterion: &mut Criterion, name: &str, kind: Kind) {
+    let wasm = wasm(kind).expect("valid text");
+    let bare = Arc::new(Bare::new(kind, &wasm).expect("an engine"));
+    let ours = Arc::new(Ours::new(wasm).expect("a runtime"));
+    let mut here = tokio::runtime::Builder::new_multi_thread();
+    let here = here.worker_threads(1).enable_time().build().expect("a thread");
+    assert_eq!(here.block_on(bare.run()).expect("it runs"), PAYLOAD);
+    assert_eq!(here.block_on(ours.run()), PAYLOAD);
+
+    let mut group = criterion.benchmark_group(name);
+    group.bench_function("bare wasmtime", |bench| {
+        bench.iter_custom(|times| here.block_on(time_bare(&bare, times)));
+    });
+    group.bench_function("runtime, 32 at once", |bench| {
+        bench.iter_custom(|times| here.block_on(time_many(&ours, times)));
+    });
+    group.bench_function("runtime, one at a time", |bench| {
+        bench.iter(|| here.block_on(ours.run()));
+    });
+    group.finish();
+    println!("{name}, 32 at once: {:.2} times bare", here.block_on(ratio(&bare, &ours)));
+}
+
+/// In a task, as the runtime's guests are.
+async fn time_bare(bare: &Arc<Bare>, times: u64) -> Duration {
+    let bare = bare.clone();
+    let timed = tokio::spawn(async move {
+        let since = Instant::now();
+        for _ in 0..times {
+            black_box(bare.run().await.expect("it runs"));
+        }
+        since.elapsed()
+    });
+    timed.await.expect("it does not panic")
+}
+
+async fn time_many(ours: &Arc<Ours>, times: u64) -> Duration {
+    let since = Instant::now();
+    ours.run_many(times).await;
+    since.elapsed()
+}
+
+/// The median of many short rounds, one after the other, so that what else the machine does hits
+/// both alike.
+async fn ratio(bare: &Arc<Bare>, ours: &Arc<Ours>) -> f64 {
+    const ROUNDS: usize = 101;
+    let mut ratios = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let (bare, ours) = (time_bare(bare, 1_000).await, time_many(ours, 1_000).await);
+        ratios.push(ours.as_secs_f64() / bare.as_secs_f64());
+    }
+    ratios.sort_by(f64::total_cmp);
+    ratios[ROUNDS / 2]
+}
+
+criterion_group!(benches, jobs);
+criterion_main!(benches);

@@ -1,0 +1,134 @@
+//! The runtime, called as the dispatcher calls it.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jobwright::runtime::{Allocator, RuntimeConfig, WasmRuntime};
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
+use jobwright_core::outcome::Outcome;
+use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
+use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
+use jobwright_core::report::Report;
+use jobwright_core::runtime::Stop;
+use jobwright_core::{Attempt, Lifecycle, Limits, LogBuffer, PluginRegistry, RetryPolicy, Runtime};
+
+use crate::guests::PAYLOAD;
+
+/// Enough for the guests' thread to be busy, few enough for the slots.
+const AT_ONCE: u64 = 32;
+
+/// The runtime, with one thread for guests, as the bare loop has.
+pub(crate) struct Ours {
+    runtime: WasmRuntime,
+    attempt: Attempt,
+}
+
+impl Ours {
+    pub(crate) fn new(wasm: Vec<u8>) -> anyhow::Result<Self> {
+        let digest = Digest::of(&wasm);
+        let config = RuntimeConfig {
+            guest_threads: 1,
+            allocator: Allocator::Pooling,
+            ..RuntimeConfig::default()
+        };
+        let runtime = WasmRuntime::new(config, Arc::new(OnePlugin(wasm.into())))?;
+        Ok(Self { runtime, attempt: attempt(digest)? })
+    }
+
+    pub(crate) async fn run(&self) -> Bytes {
+        let (_stop, signal) = Stop::new();
+        match self.runtime.run(self.attempt.clone(), signal).await.outcome {
+            Outcome::Succeeded { output } => output.bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Runs `jobs` of them, [`AT_ONCE`] at a time.
+    pub(crate) async fn run_many(self: &Arc<Self>, jobs: u64) {
+        let stream = |number: u64| {
+            let ours = self.clone();
+            tokio::spawn(async move {
+                for _ in 0..(jobs + number) / AT_ONCE {
+                    black_box(ours.run().await);
+                }
+            })
+        };
+        let streams: Vec<_> = (0..AT_ONCE).map(stream).collect();
+        for stream in streams {
+            stream.await.expect("it does not panic");
+        }
+    }
+}
+
+fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
+    let created_at = Timestamp::UNIX_EPOCH;
+    let spec = JobSpec {
+        plugin: "echo".parse()?,
+        version: "1.0.0".parse()?,
+        digest,
+        queue: "default".parse()?,
+        priority: Priority::default(),
+        max_attempts: 5,
+        limits: Limits::DEFAULT,
+        retry: RetryPolicy::default(),
+        entrypoint: None,
+        args: vec![],
+        env: BTreeMap::new(),
+        tags: vec![],
+        deterministic: false,
+        output_type: None,
+    };
+    let lifecycle = Lifecycle { attempt: 1, ..Lifecycle::new(created_at) };
+    let id = JobId::new(created_at);
+    let job =
+        Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };
+    let payload = Payload {
+        content_type: Some("application/json".to_owned()),
+        bytes: Bytes::from_static(PAYLOAD),
+    };
+    let log = Arc::new(LogBuffer::new(Limits::DEFAULT.log_bytes));
+    let report = Arc::new(Report::new(None, Limits::DEFAULT.checkpoint_bytes));
+    Ok(Attempt { job, limits: Limits::DEFAULT, payload, log, report })
+}
+
+/// A registry of one plugin.
+struct OnePlugin(Bytes);
+
+#[async_trait]
+impl PluginRegistry for OnePlugin {
+    async fn wasm(&self, _: &Digest) -> Result<Option<Bytes>, RegistryError> {
+        Ok(Some(self.0.clone()))
+    }
+
+    async fn publish(&self, _: Upload, _: Timestamp) -> Result<Published, RegistryError> {
+        Err(RegistryError::Full { held: 1 })
+    }
+
+    fn resolve(&self, reference: &PluginRef) -> Result<Resolved, NotFound> {
+        Err(NotFound::Plugin(reference.name.clone()))
+    }
+
+    fn get(&self, _: &PluginName) -> Option<Plugin> {
+        None
+    }
+
+    fn list(&self, _: Option<&PluginName>, _: usize) -> Vec<Plugin> {
+        vec![]
+    }
+
+    async fn configure(
+        &self,
+        _: &PluginName,
+        _: PluginSettings,
+    ) -> Result<Option<Plugin>, RegistryError> {
+        Ok(None)
+    }
+
+    async fn remove(&self, _: &PluginName, _: Option<&Version>) -> Result<bool, RegistryError> {
+        Ok(false)
+    }
+}
