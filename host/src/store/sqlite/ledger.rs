@@ -144,7 +144,12 @@ impl Ledger {
         {
             table::insert_output(&self.db, id, output)?;
         }
-        table::keep_told(&self.db, id, &end.told)?;
+        let mut told = end.told.clone();
+        if lifecycle.state.is_finalized() {
+            // There is no attempt any more that could go on from it.
+            told.checkpoint = None;
+        }
+        table::keep_told(&self.db, id, &told)?;
         table::transition(&self.db, id, &lifecycle, Some(&end.record))?;
         Ok(Finished::Recorded(lifecycle.state))
     }
