@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use bytes::BytesMut;
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -65,7 +65,7 @@ impl Bodies {
         }
         let late = |_| {
             let detail = format!("the {what} did not arrive within {} s", self.deadline.as_secs());
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
+            ApiError::timeout("body_timeout", detail)
         };
         tokio::time::timeout(self.deadline, self.receive(what, body, most)).await.map_err(late)?
     }

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use jobwright_core::name::shorten;
 
 use super::error::ApiError;
@@ -39,7 +39,7 @@ impl AllowedHosts {
                  `allowed_hosts` in the configuration",
                 shorten(&host)
             );
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_host", detail));
+            return Err(ApiError::forbidden("foreign_host", detail));
         }
         if method.is_safe() {
             return Ok(());
@@ -56,7 +56,7 @@ impl AllowedHosts {
             return Ok(());
         }
         let detail = "a write that a page of another site sent is not taken";
-        Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", detail))
+        Err(ApiError::forbidden("foreign_origin", detail))
     }
 
     fn expects(&self, host: &str) -> bool {

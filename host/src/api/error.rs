@@ -53,7 +53,7 @@ impl FieldError {
 pub(crate) struct Problem(pub(crate) Map<String, Value>);
 
 impl ApiError {
-    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl ToString) -> Self {
+    fn new(status: StatusCode, code: &'static str, detail: impl ToString) -> Self {
         let detail = detail.to_string();
         Self { status, code, detail, members: Map::new(), headers: vec![] }
     }
@@ -79,6 +79,24 @@ impl ApiError {
             errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", fields.join("; "))
             .with("errors", json!(errors))
+    }
+
+    /// The request is well formed and contradicts an earlier one.
+    pub(crate) fn unprocessable(code: &'static str, detail: impl ToString) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    pub(crate) fn forbidden(code: &'static str, detail: impl ToString) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, detail)
+    }
+
+    pub(crate) fn timeout(code: &'static str, detail: impl ToString) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, code, detail)
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let detail = "this address does not take this method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
     pub(crate) fn not_found(code: &'static str, detail: impl ToString) -> Self {

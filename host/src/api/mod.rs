@@ -163,10 +163,7 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(health::ready))
         .nest("/v1", v1)
         .fallback(async || ApiError::not_found("no_such_route", "there is nothing at this address"))
-        .method_not_allowed_fallback(async || {
-            let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
-            ApiError::new(status, "method_not_allowed", "this address does not take this method")
-        })
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         // Bodies are read, and bounded, by `body`.
         .layer(DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn_with_state(app.clone(), layers::guard))

@@ -86,8 +86,7 @@ fn accepted(enqueued: Enqueued, first: Option<(JobId, Bytes)>) -> Result<(JobId,
         Enqueued::QueueFull(full) => Err(full.into()),
         Enqueued::KeyReused => {
             let detail = "this Idempotency-Key was used for another request in the last 24 hours";
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            Err(ApiError::new(status, "idempotency_key_reused", detail))
+            Err(ApiError::unprocessable("idempotency_key_reused", detail))
         }
     }
 }
