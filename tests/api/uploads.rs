@@ -48,6 +48,7 @@ async fn an_upload_is_answered_with_what_the_host_read_from_the_bytes() -> anyho
         "_start",
         "memory"
       ],
+      "grants": [],
       "imports": [
         "wasi_snapshot_preview1.fd_read",
         "wasi_snapshot_preview1.fd_write"

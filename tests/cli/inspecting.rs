@@ -42,7 +42,9 @@ async fn a_plugin_is_described_as_the_host_describes_it() -> anyhow::Result<()> 
     let shell = Shell::new().await?;
     let said = shell.json("plugin inspect echo.wasm").await?;
     let uploaded = shell.json("plugin push echo.wasm").await?;
-    for field in ["abi", "digest", "size_bytes", "imports", "exports", "minimum_memory_bytes"] {
+    for field in
+        ["abi", "digest", "size_bytes", "imports", "exports", "grants", "minimum_memory_bytes"]
+    {
         ensure!(!said[field].is_null(), "{said}");
         assert_eq!(said[field], uploaded[field], "{field}");
     }
@@ -64,7 +66,7 @@ async fn an_extism_plug_in_tells_its_entry_points() -> anyhow::Result<()> {
     ensure!(said["abi"] == "extism" && said["entrypoints"] == json!(["fetch", "greet"]), "{said}");
     let shown = shell.text("plugin inspect two.wasm").await?;
     ensure!(shown.contains("entry points  fetch\n              greet\n"), "{shown}");
-    ensure!(shown.contains("note          may ask for outbound HTTP, which no"), "{shown}");
+    ensure!(said["grants"] == json!(["http"]) && shown.contains("grants        http\n"), "{said}");
     Ok(())
 }
 

@@ -14,6 +14,7 @@
 //! | [`outcome`] | how an attempt ended, and the usage receipt it leaves |
 //! | [`retry`] | the only decision about trying again |
 //! | [`limits`] | what an attempt may use, and the operator's ceilings |
+//! | [`grant`] | what a plugin may be granted to reach, and which of it its imports ask for |
 //! | [`plugin`] | names, versions, references and digests of plugins |
 //! | [`queue`], [`capacity`] | what is claimed next, and how much may wait |
 //! | [`log`], [`report`] | what an attempt tells: its bounded log, its progress and its checkpoint |
@@ -25,6 +26,7 @@ pub mod attempt;
 pub mod capacity;
 pub mod clock;
 pub mod command;
+pub mod grant;
 pub mod job;
 pub mod lifecycle;
 pub mod limits;

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::grant::Capability;
 use crate::limits::LimitsRequest;
 use crate::name::{InvalidName, name_type, shorten};
 use crate::retry::RetryPolicy;
@@ -298,6 +299,12 @@ pub struct Inspection {
 pub struct NoEntryPoint(String);
 
 impl Inspection {
+    /// What it has to be granted to do all that it might; without, it is denied that part.
+    #[must_use]
+    pub fn grants(&self) -> Vec<Capability> {
+        Capability::asked_for(&self.imports)
+    }
+
     /// What a job calls that asks for `asked`: none if there is no choice.
     ///
     /// # Errors

@@ -216,6 +216,7 @@ fn version_view(name: &PluginName, version: &PluginVersion) -> Value {
         "imports": version.inspection.imports,
         "exports": version.inspection.exports,
         "entrypoints": version.inspection.entrypoints,
+        "grants": version.inspection.grants(),
         "minimum_memory_bytes": version.inspection.minimum_memory_bytes,
     })
 }

@@ -56,6 +56,7 @@ impl Found {
             "imports": imports,
             "exports": exports,
             "entrypoints": entrypoints,
+            "grants": self.inspection.grants(),
             "minimum_memory_bytes": minimum_memory_bytes,
             "notes": self.notes,
         })
@@ -71,6 +72,8 @@ impl Found {
         section(out, "entry points", entrypoints)?;
         section(out, "imports", imports)?;
         section(out, "exports", exports)?;
+        let grants: Vec<_> = self.inspection.grants().iter().map(ToString::to_string).collect();
+        section(out, "grants", &grants)?;
         section(out, "note", &self.notes)
     }
 }
@@ -98,7 +101,7 @@ fn notes(imports: &[String], size_bytes: u64) -> Vec<String> {
         notes.push("may ask for outbound HTTP, which no plugin is granted yet".to_owned());
     }
     if asks_for(&["wasi:sockets/"]) {
-        notes.push("may ask for sockets, which no plugin is granted yet".to_owned());
+        notes.push("may ask for sockets, which no plugin is granted".to_owned());
     }
     let most = Config::default().plugin_bytes;
     if size_bytes > most {
