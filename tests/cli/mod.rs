@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         a_job_is_submitted_waited_for_and_its_output_and_log_are_read,
         a_job_is_cancelled_and_retried,
         run_prints_the_output_on_stdout_and_the_receipt_on_stderr,
+        a_deterministic_run_is_the_same_each_time,
         run_tells_by_its_exit_code_that_a_limit_ended_the_job,
         what_is_wrong_is_said_in_a_line_that_helps,
         completions_are_printed_for_a_shell,
@@ -144,6 +145,34 @@ async fn run_prints_the_output_on_stdout_and_the_receipt_on_stderr() -> anyhow::
     let output = shell.run("run echo.wasm --data x --json").await?;
     let receipt: Value = serde_json::from_slice(&output.stderr)?;
     ensure!(receipt["usage"]["payload_bytes"] == 1, "{receipt}");
+    Ok(())
+}
+
+/// Writes what the clock says, and eight random bytes.
+const READINGS: &str = r#"(module
+  (import "wasi_snapshot_preview1" "clock_time_get"
+    (func $clock (param i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (drop (call $clock (i32.const 0) (i64.const 0) (i32.const 16)))
+    (drop (call $random (i32.const 24) (i32.const 8)))
+    (i32.store (i32.const 0) (i32.const 16))
+    (i32.store (i32.const 4) (i32.const 16))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+async fn a_deterministic_run_is_the_same_each_time() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    std::fs::write(shell.folder.path().join("readings.wasm"), guests::assemble(READINGS)?)?;
+    let read = async |line: &str| anyhow::Ok(shell.run(line).await?.stdout);
+    let fixed = "run readings.wasm --deterministic --data x";
+    let (one, two) = (read(fixed).await?, read(fixed).await?);
+    ensure!(one.len() == 16 && one == two, "{one:?} {two:?}");
+    let (one, two) =
+        (read("run readings.wasm --data x").await?, read("run readings.wasm --data x").await?);
+    ensure!(one.len() == 16 && one != two, "{one:?} {two:?}");
     Ok(())
 }
 

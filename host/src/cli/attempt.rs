@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
-use jobwright_core::clock::Clock as _;
+use jobwright_core::clock::{Clock as _, Timestamp};
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::limits::{LimitPolicy, LimitsRequest};
@@ -24,6 +24,12 @@ use super::receipt;
 use super::sandbox::Sandbox;
 use super::terminal::{self, Terminal, printable};
 use crate::clock::SystemClock;
+
+/// When a deterministic attempt is made: a time that no program takes for wrong.
+const FIXED_SECOND: i64 = 946_684_800; // 2000-01-01T00:00:00Z
+
+/// The first id of that time (RFC 9562, version 7).
+const FIXED_ID: &str = "00dc6acf-ac00-7000-8000-000000000000";
 
 /// What is asked of an attempt, whatever plugin it is of.
 #[derive(Debug, clap::Args)]
@@ -71,6 +77,16 @@ impl AttemptOptions {
         Ok(Made { ended, log })
     }
 
+    /// Whose clock and random bytes the attempt sees: of a deterministic one the same every time.
+    fn identity(&self) -> (JobId, Timestamp) {
+        let fixed = || Some((FIXED_ID.parse().ok()?, Timestamp::from_second(FIXED_SECOND).ok()?));
+        let fixed = self.command.deterministic.then(fixed).flatten();
+        fixed.unwrap_or_else(|| {
+            let now = SystemClock.now();
+            (JobId::new(now), now)
+        })
+    }
+
     fn job(&self, plugin: PluginName, found: PluginVersion) -> anyhow::Result<Job> {
         let (request, none) = (self.limits.request(), LimitsRequest::default());
         let minimum = found.inspection.minimum_memory_bytes;
@@ -84,7 +100,7 @@ impl AttemptOptions {
             .entrypoint(asked)
             .map_err(|fault| Fault::Data.says(format!("entrypoint: {fault}")))?;
         let env = self.command.variables()?;
-        let now = SystemClock.now();
+        let (id, now) = self.identity();
         let mut lifecycle = Lifecycle::new(now);
         lifecycle.claim(now);
         let spec = JobSpec {
@@ -103,7 +119,6 @@ impl AttemptOptions {
             deterministic: self.command.deterministic,
             output_type: None,
         };
-        let id = JobId::new(now);
         let (attempts, output, progress) = (vec![], None, None);
         Ok(Job { id, spec, created_at: now, lifecycle, attempts, output, progress })
     }
