@@ -22,10 +22,12 @@ pub(super) fn trials() -> Vec<Trial> {
         for &lang in tool.languages {
             let name = format!("{}::a_new_project_in_{lang}_builds_and_runs", module_path!());
             let test = trial(&name, move || Box::pin(builds_and_runs(lang)));
-            let is_needed = demanded && tool.is_demanded;
-            let is_ignored = !is_there && !is_needed;
-            let kind = if is_ignored { tool.needs } else { "" };
-            trials.push(test.with_kind(kind).with_ignored_flag(is_ignored));
+            trials.push(tool.having(is_there, demanded, test));
+        }
+        if tool.languages.contains(&"c") {
+            let name = format!("{}::a_trap_names_its_lines_of_source", module_path!());
+            let test = trial(&name, || Box::pin(a_trap_names_its_lines_of_source()));
+            trials.push(tool.having(is_there, demanded, test));
         }
     }
     trials
@@ -37,6 +39,15 @@ struct Tool {
     needs: &'static str,
     languages: &'static [&'static str],
     is_demanded: bool,
+}
+
+impl Tool {
+    /// `trial`, ignored if the tool is not there, unless it is demanded.
+    fn having(&self, is_there: bool, demanded: bool, trial: Trial) -> Trial {
+        let is_ignored = !(is_there || demanded && self.is_demanded);
+        let kind = if is_ignored { self.needs } else { "" };
+        trial.with_kind(kind).with_ignored_flag(is_ignored)
+    }
 }
 
 const TOOLS: &[Tool] = &[
@@ -124,6 +135,36 @@ async fn builds_and_runs(lang: &'static str) -> anyhow::Result<()> {
     let output = jobwright(arguments.split(' '))?.current_dir(&project).output().await?;
     ensure!(output.status.success(), "{run}: {}", told(&output));
     assert_eq!(String::from_utf8(output.stdout)?, PAYLOAD.to_uppercase());
+    Ok(())
+}
+
+const TRAP: &str = "static void check(int n) {
+    if (n == 3)
+        __builtin_trap();
+}
+
+int main(void) {
+    for (int n = 0;; n++)
+        check(n);
+}
+";
+
+async fn a_trap_names_its_lines_of_source() -> anyhow::Result<()> {
+    let (_folder, project) = project("c").await?;
+    std::fs::write(project.join("main.c"), TRAP)?;
+    for (debugging, expected) in [("-g", true), ("-s", false)] {
+        let build = format!(
+            "python3 -m ziglang cc -target wasm32-wasi -O1 {debugging} main.c -o trap.wasm"
+        );
+        ran(&build, &project)?;
+        let output = jobwright(["run", "trap.wasm"])?.current_dir(&project).output().await?;
+        let notes = String::from_utf8(output.stderr)?;
+        ensure!(notes.contains("unreachable: wasm trap"), "{notes}");
+        // Of the inlined function, and of where it was called.
+        for line in ["main.c:3\n", "main.c:8\n"] {
+            ensure!(notes.contains(line) == expected, "{debugging}: {notes}");
+        }
+    }
     Ok(())
 }
 
