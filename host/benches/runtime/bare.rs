@@ -178,7 +178,6 @@ impl Bare {
 fn link_blocks(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     const ENV: &str = "extism:host/env";
     type Called<'a> = Caller<'a, State>;
-    linker.func_wrap(ENV, "input_offset", |_: Called<'_>| 0_u64)?;
     linker.func_wrap(ENV, "input_length", |_: Called<'_>| PAYLOAD.len() as u64)?;
     linker.func_wrap(ENV, "alloc", |mut guest: Called<'_>, length: u64| {
         let bytes = &mut guest.data_mut().blocks.bytes;
@@ -186,8 +185,16 @@ fn link_blocks(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         bytes.resize(block + length as usize, 0);
         block as u64
     })?;
-    linker.func_wrap(ENV, "load_u8", |guest: Called<'_>, at: u64| {
+    linker.func_wrap(ENV, "input_load_u8", |guest: Called<'_>, at: u64| {
         i32::from(guest.data().blocks.bytes[at as usize])
+    })?;
+    linker.func_wrap(ENV, "input_load_u64", |guest: Called<'_>, at: u64| {
+        let at = at as usize;
+        u64::from_le_bytes(guest.data().blocks.bytes[at..at + 8].try_into().expect("8 bytes"))
+    })?;
+    linker.func_wrap(ENV, "store_u64", |mut guest: Called<'_>, at: u64, word: u64| {
+        let at = at as usize;
+        guest.data_mut().blocks.bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
     })?;
     linker.func_wrap(ENV, "store_u8", |mut guest: Called<'_>, at: u64, byte: u32| {
         guest.data_mut().blocks.bytes[at as usize] = byte as u8;

@@ -112,22 +112,28 @@ const ECHO_JOB: &str = r#"(module
         (i32.store (i32.const 24) (i32.load offset=16 (local.get $request)))
         (i32.const 0)))"#;
 
-/// The same as an Extism plug-in, byte by byte, as PDKs do it with what is left of whole words.
-const ECHO_EXTISM: &str = r#"(module
-    (import "extism:host/env" "input_offset" (func $input (result i64)))
+/// The same as an Extism plug-in, as PDKs do it: whole words, and byte by byte what is left.
+pub(crate) const ECHO_EXTISM: &str = r#"(module
     (import "extism:host/env" "input_length" (func $length (result i64)))
+    (import "extism:host/env" "input_load_u64" (func $load_word (param i64) (result i64)))
+    (import "extism:host/env" "input_load_u8" (func $load (param i64) (result i32)))
     (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
-    (import "extism:host/env" "load_u8" (func $load (param i64) (result i32)))
+    (import "extism:host/env" "store_u64" (func $store_word (param i64 i64)))
     (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
     (import "extism:host/env" "output_set" (func $output (param i64 i64)))
     (memory (export "memory") 2)
     (func (export "run") (result i32)
-        (local $block i64) (local $n i64)
-        (local.set $block (call $alloc (call $length)))
-        (loop $more
-            (call $store (i64.add (local.get $block) (local.get $n))
-                (call $load (i64.add (call $input) (local.get $n))))
+        (local $block i64) (local $length i64) (local $n i64)
+        (local.set $length (call $length))
+        (local.set $block (call $alloc (local.get $length)))
+        (loop $words
+            (call $store_word (i64.add (local.get $block) (local.get $n))
+                (call $load_word (local.get $n)))
+            (local.set $n (i64.add (local.get $n) (i64.const 8)))
+            (br_if $words (i64.le_u (i64.add (local.get $n) (i64.const 8)) (local.get $length))))
+        (loop $bytes
+            (call $store (i64.add (local.get $block) (local.get $n)) (call $load (local.get $n)))
             (local.set $n (i64.add (local.get $n) (i64.const 1)))
-            (br_if $more (i64.lt_u (local.get $n) (call $length))))
-        (call $output (local.get $block) (call $length))
+            (br_if $bytes (i64.lt_u (local.get $n) (local.get $length))))
+        (call $output (local.get $block) (local.get $length))
         (i32.const 0)))"#;

@@ -118,12 +118,13 @@ impl Prepared {
 
     /// Takes a guest from its instantiation to its end.
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+        // Boxed, so that not every attempt moves as many bytes as the largest of them takes.
         match self {
-            Self::CommandP1(command) => command.run(call).await,
-            Self::CommandP2(command) => command.run(call).await,
-            Self::Http(handler) => handler.run(call).await,
-            Self::Job(function) => function.run(call).await,
-            Self::Extism(plugin) => plugin.run(call).await,
+            Self::CommandP1(command) => Box::pin(command.run(call)).await,
+            Self::CommandP2(command) => Box::pin(command.run(call)).await,
+            Self::Http(handler) => Box::pin(handler.run(call)).await,
+            Self::Job(function) => Box::pin(function.run(call)).await,
+            Self::Extism(plugin) => Box::pin(plugin.run(call)).await,
         }
     }
 }

@@ -121,6 +121,10 @@ impl Plugin {
 
 /// Calls a function with zeros.
 async fn called(function: Func, store: &mut Store<Guest>, meter: &mut Meter) -> Result<i32, Cut> {
+    // As nearly all are: such a call is the cheapest.
+    if let Ok(function) = function.typed::<(), i32>(&*store) {
+        return Ok(meter.drive(function.call_async(&mut *store, ())).await??);
+    }
     let ty = function.ty(&*store);
     let arguments = vec![Val::I32(0); ty.params().len()];
     let mut results = vec![Val::I32(0); ty.results().len()];
