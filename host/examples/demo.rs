@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use jobwright::Config;
-use jobwright_plugins::{Availability, Plugins};
+use jobwright_plugins::Plugins;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -80,13 +80,9 @@ impl Demo {
     async fn push(&self) -> anyhow::Result<()> {
         println!("PLUGINS");
         for plugin in self.plugins.iter() {
-            match &plugin.availability {
-                Availability::Missing { reason } => {
-                    println!("  {:<16}missing: {reason}", plugin.name)
-                }
-                Availability::Built(path) => {
-                    self.push_one(&plugin.name, std::fs::read(path)?).await?;
-                }
+            match plugin.wasm() {
+                Ok(path) => self.push_one(&plugin.name, std::fs::read(path)?).await?,
+                Err(reason) => println!("  {:<16}missing: {reason}", plugin.name),
             }
         }
         self.push_one("endless", wat::parse_str(ENDLESS)?).await?;
@@ -176,7 +172,7 @@ impl Demo {
 
     async fn summarise_log(&self) -> anyhow::Result<()> {
         println!("\nACCESS LOG, summarised by a plugin in C");
-        if let Availability::Missing { reason } = &self.plugins.get("access-log").availability {
+        if let Err(reason) = self.plugins.get("access-log").wasm() {
             println!("  left out: {reason}");
             return Ok(());
         }

@@ -34,6 +34,8 @@ pub enum Abi {
     /// A component that exports `wasi:http/incoming-handler`: the payload is the body of a `POST`,
     /// the output that of the response.
     Http,
+    /// A component that exports the world `job` of the guest SDK.
+    Job,
     /// An Extism plug-in.
     Extism,
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Abi {
             Self::Command => "command",
             Self::CommandComponent => "command 0.2",
             Self::Http => "HTTP",
+            Self::Job => "typed job",
             Self::Extism => "Extism",
         })
     }

@@ -26,7 +26,7 @@ mod rust;
 mod sample;
 mod toolchain;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -42,7 +42,7 @@ pub struct Plugins(Vec<Plugin>);
 /// One example plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plugin {
-    /// Its name, which is that of its folder.
+    /// Its name: that of its folder, of a second form of it with more to it.
     pub name: String,
     /// The language that it is written in.
     pub language: Language,
@@ -55,6 +55,17 @@ pub struct Plugin {
 }
 
 impl Plugin {
+    /// Where its `.wasm` file is.
+    ///
+    /// # Errors
+    /// The reason why there is none, in a line.
+    pub fn wasm(&self) -> Result<&Path, &str> {
+        match &self.availability {
+            Availability::Built(path) => Ok(path),
+            Availability::Missing { reason } | Availability::Impossible { reason } => Err(reason),
+        }
+    }
+
     /// Payloads to try it with, by name, and what it makes of them. Found in its folder `samples`.
     #[must_use]
     pub fn samples(&self) -> Vec<Sample> {
@@ -80,6 +91,11 @@ pub enum Availability {
     /// A compiler is missing.
     Missing {
         /// One line that says what to install.
+        reason: String,
+    },
+    /// The compiler that had to be chosen cannot make it.
+    Impossible {
+        /// One line that says what it lacks.
         reason: String,
     },
 }

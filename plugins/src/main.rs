@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::process::ExitCode;
 
-use jobwright_plugins::{Availability, Plugin, build};
+use jobwright_plugins::{Plugin, build};
 
 const HELP: &str = "\
 Builds the example plugins and shows where they are.
@@ -49,12 +49,12 @@ fn main() -> ExitCode {
 }
 
 fn print_plugin(plugin: &Plugin) {
-    let (size, place) = match &plugin.availability {
-        Availability::Built(path) => {
+    let (size, place) = match plugin.wasm() {
+        Ok(path) => {
             let bytes = fs::metadata(path).map_or(0, |file| file.len());
             (format!("{} kB", bytes.div_ceil(1000)), path.display().to_string())
         }
-        Availability::Missing { reason } => ("missing".to_owned(), reason.clone()),
+        Err(reason) => ("missing".to_owned(), reason.to_owned()),
     };
     let (language, abi) = (plugin.language.to_string(), plugin.abi.to_string());
     print_row([&plugin.name, &language, &abi, &size, &place]);

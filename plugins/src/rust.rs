@@ -23,6 +23,9 @@ use crate::{Abi, Availability, Language, Plugin};
 
 const TARGET: &str = "wasm32-wasip1";
 
+/// Makes components of programs.
+const COMPONENTS: &str = "wasm32-wasip2";
+
 /// Makes a component of a library for that target, with the preview 1 calls of its std in terms of
 /// what the world of `wasi:http` has.
 const COMPONENT: [&str; 2] = ["-Clinker=wasm-component-ld", "-Clink-arg=--wasi-adapter=proxy"];
@@ -44,7 +47,7 @@ pub(crate) fn build(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result
     let target = compiler.target_folder(places);
     let built = target.join(TARGET).join("release");
     let folders = entries(&workspace(), |folder| folder.join("Cargo.toml").is_file());
-    let plugins: Vec<Plugin> =
+    let mut plugins: Vec<Plugin> =
         folders.into_iter().map(|folder| plugin(folder, &built)).collect::<anyhow::Result<_>>()?;
     let components = plugins.iter().filter(|plugin| plugin.abi == Abi::Http);
 
@@ -58,17 +61,26 @@ pub(crate) fn build(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result
             }
         })
     };
-    let mut modules = compiler.cargo("build", &target);
+    let mut modules = compiler.cargo("build", TARGET, &target);
     modules.arg("--workspace");
     for component in components.clone() {
         modules.args(["--exclude", &component.name]);
     }
     run(modules)?;
     for component in components {
-        let mut cargo = compiler.cargo("rustc", &target);
+        let mut cargo = compiler.cargo("rustc", TARGET, &target);
         cargo.args(["--package", &component.name, "--lib", "--"]).args(COMPONENT);
         run(cargo)?;
     }
+    let jobs = typed_jobs(&plugins, &compiler, &target)?;
+    for job in &jobs {
+        if let Availability::Built(_) = job.availability {
+            let mut cargo = compiler.cargo("build", COMPONENTS, &target);
+            cargo.args(["--package", &name_of(&job.folder)]);
+            run(cargo)?;
+        }
+    }
+    plugins.extend(jobs);
     plugins.iter().try_for_each(check)?;
     Ok(plugins)
 }
@@ -85,6 +97,36 @@ fn plugin(folder: PathBuf, built: &Path) -> anyhow::Result<Plugin> {
     };
     let availability = Availability::Built(built.join(file).with_extension("wasm"));
     Ok(Plugin { name, language: Language::Rust, abi, folder, availability })
+}
+
+/// What is to be made of some of the `commands`, as their manifests say, beside the commands.
+fn typed_jobs(
+    commands: &[Plugin],
+    compiler: &Compiler,
+    target: &Path,
+) -> anyhow::Result<Vec<Plugin>> {
+    let mut jobs = Vec::new();
+    for command in commands {
+        let manifest = fs::read_to_string(command.folder.join("Cargo.toml"))?;
+        if !manifest.lines().any(|line| line == "component = true") {
+            continue;
+        }
+        let built = target.join(COMPONENTS).join("release").join(&command.name);
+        let availability = match compiler {
+            Compiler::Own if own_has_target(COMPONENTS) => {
+                Availability::Built(built.with_extension("wasm"))
+            }
+            Compiler::Own => {
+                Availability::Missing { reason: format!("needs `rustup target add {COMPONENTS}`") }
+            }
+            Compiler::Fallback(_) => Availability::Impossible {
+                reason: format!("Debian's compiler has no target {COMPONENTS}"),
+            },
+        };
+        let name = format!("{}-component", command.name);
+        jobs.push(Plugin { name, abi: Abi::Job, availability, ..command.clone() });
+    }
+    Ok(jobs)
 }
 
 /// What the manifest `text` says about the ABI.
@@ -113,7 +155,7 @@ fn workspace() -> PathBuf {
 
 fn choose(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result<Compiler> {
     let forced = env::var_os("FORCE_FALLBACK").is_some_and(|value| !value.is_empty());
-    if !forced && own_has_target() {
+    if !forced && own_has_target(TARGET) {
         return Ok(Compiler::Own);
     }
     let prefix = places.wasm_rust.clone();
@@ -125,8 +167,8 @@ fn choose(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result<Compiler>
     if !forced && stdout_of(command("rustup").arg("--version")).is_some() {
         progress(&format!("asking rustup for the target {TARGET}"));
         let mut rustup = command("rustup");
-        rustup.args(["target", "add", TARGET]).current_dir(workspace());
-        if succeeds_within(RUSTUP_LIMIT, &mut rustup) && own_has_target() {
+        rustup.args(["target", "add", TARGET, COMPONENTS]).current_dir(workspace());
+        if succeeds_within(RUSTUP_LIMIT, &mut rustup) && own_has_target(TARGET) {
             return Ok(Compiler::Own);
         }
     }
@@ -149,9 +191,9 @@ fn remap_flags() -> OsString {
 }
 
 /// Whether the standard library for the target is where `rustc` would look for it.
-fn own_has_target() -> bool {
+fn own_has_target(target: &str) -> bool {
     let mut rustc = command("rustc");
-    rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(workspace());
+    rustc.args(["--print", "target-libdir", "--target", target]).current_dir(workspace());
     let entries = stdout_of(&mut rustc).and_then(|folder| fs::read_dir(folder).ok());
     entries
         .into_iter()
@@ -173,8 +215,8 @@ fn set_up_fallback(prefix: &Path, progress: &impl Fn(&str)) -> anyhow::Result<()
 }
 
 impl Compiler {
-    /// Cargo, about to use this compiler for what goes to the folder `target`.
-    fn cargo(&self, subcommand: &str, target: &Path) -> Command {
+    /// Cargo, about to use this compiler to make `what`, such as [`TARGET`], in the folder `target`.
+    fn cargo(&self, subcommand: &str, what: &str, target: &Path) -> Command {
         let mut cargo = match self {
             Self::Own => command("cargo"),
             Self::Fallback(prefix) => {
@@ -184,7 +226,7 @@ impl Compiler {
             }
         };
         cargo.current_dir(workspace()).env("CARGO_ENCODED_RUSTFLAGS", remap_flags());
-        cargo.args([subcommand, "--release", "--locked", "--target", TARGET]);
+        cargo.args([subcommand, "--release", "--locked", "--target", what]);
         cargo.arg("--target-dir").arg(target);
         cargo
     }

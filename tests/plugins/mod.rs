@@ -3,6 +3,7 @@
 //! A new plugin or sample needs no code here. Where a compiler is missing the trials of its language
 //! say `ignored`, with the reason in brackets; CI sets `JOBWRIGHT_DEMAND_TOOLS` and has them fail.
 
+mod elsewhere;
 mod orders;
 mod primes;
 mod samples;
@@ -34,11 +35,13 @@ fn listed(stage: &Arc<Stage>) -> Vec<Trial> {
     trials
         .into_iter()
         .map(|(plugin, trial)| match &stage.plugins.get(&plugin).availability {
-            Availability::Missing { reason } if !demanded => {
+            Availability::Missing { .. } if demanded => trial,
+            Availability::Missing { reason } | Availability::Impossible { reason } => {
                 trial.with_kind(reason.as_str()).with_ignored_flag(true)
             }
-            _ => trial,
+            Availability::Built(_) => trial,
         })
+        .chain(elsewhere::trials(stage, demanded))
         .chain([samples::costs(stage)])
         .collect()
 }

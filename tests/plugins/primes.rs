@@ -1,4 +1,4 @@
-//! A job that takes long, on a host of its own: it tells how far it is, can be cancelled, and goes on
+//! A job that takes long, as a command and as a component, on a host of its own: it tells how far it is, can be cancelled, and goes on
 //! where it was when the host is started again.
 
 use std::sync::Arc;
@@ -11,18 +11,23 @@ use serde_json::json;
 use super::stage::{Of, Stage};
 
 pub(super) fn trials(stage: &Arc<Stage>) -> Vec<Of> {
-    vec![
-        stage.trial("primes_tells_its_progress_and_can_be_cancelled", cancelled),
-        stage.trial("primes_goes_on_from_its_checkpoint_when_its_host_is_back", resumed),
-    ]
-    .into_iter()
-    .map(|trial| ("primes".to_owned(), trial))
-    .collect()
+    let forms = ["primes", "primes-component"];
+    let trials = forms.map(|form| {
+        let cancelled = move |stage| cancelled(stage, form);
+        let resumed = move |stage| resumed(stage, form);
+        let name = |what: &str| format!("{}_{what}", form.replace('-', "_"));
+        [
+            stage.trial(&name("tells_its_progress_and_can_be_cancelled"), cancelled),
+            stage.trial(&name("goes_on_from_its_checkpoint_when_its_host_is_back"), resumed),
+        ]
+        .map(|trial| (form.to_owned(), trial))
+    });
+    trials.into_iter().flatten().collect()
 }
 
-async fn cancelled(stage: Arc<Stage>) -> anyhow::Result<()> {
+async fn cancelled(stage: Arc<Stage>, form: &str) -> anyhow::Result<()> {
     let host = TestHost::start().await?;
-    host.push("primes", std::fs::read(stage.wasm("primes")?)?).await?;
+    host.push("primes", std::fs::read(stage.wasm(form)?)?).await?;
     // Hours of work.
     let id =
         host.submit(json!({ "plugin": "primes", "payload": { "up_to": 1e12 as u64 } })).await?;
@@ -55,10 +60,10 @@ async fn progress_beyond(host: &TestHost, id: &str, least: f64) -> anyhow::Resul
     }
 }
 
-async fn resumed(stage: Arc<Stage>) -> anyhow::Result<()> {
+async fn resumed(stage: Arc<Stage>, form: &str) -> anyhow::Result<()> {
     let host =
         TestHost::configured(|config| config.shutdown_grace = Duration::from_millis(50)).await?;
-    host.push("primes", std::fs::read(stage.wasm("primes")?)?).await?;
+    host.push("primes", std::fs::read(stage.wasm(form)?)?).await?;
     let job = json!({ "plugin": "primes", "payload": { "up_to": 500_000_000 } });
     let id = host.submit(job).await?;
     progress_beyond(&host, &id, 0.0).await?;

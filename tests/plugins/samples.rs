@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use jobwright_plugins::{Availability, Expected, Plugin, Sample};
+use jobwright_plugins::{Expected, Plugin, Sample};
 use jobwright_tests::jobwright;
 use libtest_mimic::Trial;
 
@@ -29,6 +29,11 @@ fn of_plugin(stage: &Arc<Stage>, plugin: &Plugin) -> Vec<Trial> {
         stage.trial(&name, |stage| async move { over_http(&stage, &plugin, &sample).await })
     };
     let mut trials: Vec<_> = plugin.samples().into_iter().map(over_http).collect();
+    if let Some(sample) = failing(plugin) {
+        let (plugin, name) = (plugin.name.clone(), format!("{prefix}::uses_the_same_fuel_again"));
+        let body = |stage: Arc<Stage>| async move { the_same_fuel(&stage, &plugin, &sample).await };
+        trials.push(stage.trial(&name, body));
+    }
     if let Some(sample) = succeeding(plugin) {
         let (plugin, name) = (plugin.name.clone(), format!("{prefix}::from_the_command_line"));
         let body =
@@ -42,6 +47,19 @@ fn of_plugin(stage: &Arc<Stage>, plugin: &Plugin) -> Vec<Trial> {
 fn succeeding(plugin: &Plugin) -> Option<Sample> {
     let succeeds = |sample: &Sample| matches!(sample.expected, Expected::Output(_));
     plugin.samples().into_iter().find(succeeds)
+}
+
+/// The first sample that is refused, so that a second attempt may be asked for.
+fn failing(plugin: &Plugin) -> Option<Sample> {
+    let fails = |sample: &Sample| matches!(sample.expected, Expected::Failure(_));
+    plugin.samples().into_iter().find(fails)
+}
+
+async fn the_same_fuel(stage: &Stage, plugin: &str, sample: &Sample) -> anyhow::Result<()> {
+    let job = stage.run_twice(plugin, sample).await?;
+    let fuel = |attempt: usize| job["attempts"][attempt]["usage"]["fuel"].as_u64();
+    ensure!(fuel(0) > Some(0) && fuel(0) == fuel(1), "{job}");
+    Ok(())
 }
 
 async fn over_http(stage: &Stage, plugin: &str, sample: &Sample) -> anyhow::Result<()> {
@@ -96,9 +114,9 @@ pub(super) fn costs(stage: &Arc<Stage>) -> Trial {
 
 async fn line(stage: &Stage, plugin: &Plugin) -> anyhow::Result<String> {
     let (language, abi) = (plugin.language.to_string(), plugin.abi.to_string());
-    let path = match &plugin.availability {
-        Availability::Built(path) => path,
-        Availability::Missing { reason } => {
+    let path = match plugin.wasm() {
+        Ok(path) => path,
+        Err(reason) => {
             return Ok(row([&plugin.name, &language, &abi, "missing:", reason, "", ""]));
         }
     };

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use jobwright_plugins::{Availability, Plugins, Sample};
+use anyhow::{Context as _, anyhow};
+use jobwright_plugins::{Plugins, Sample};
 use jobwright_tests::{DEADLINE, TestHost};
 use libtest_mimic::Trial;
 use reqwest::Method;
@@ -54,10 +54,8 @@ impl Stage {
 
     /// Where the plugin is.
     pub(super) fn wasm(&self, plugin: &str) -> anyhow::Result<&Path> {
-        match &self.plugins.get(plugin).availability {
-            Availability::Built(path) => Ok(path),
-            Availability::Missing { reason } => bail!("there is no {plugin}: {reason}"),
-        }
+        let missing = |reason| anyhow!("there is no {plugin}: {reason}");
+        self.plugins.get(plugin).wasm().map_err(missing)
     }
 
     /// Uploads the plugin, if that was not done.
@@ -70,22 +68,15 @@ impl Stage {
         cell.get_or_try_init(push).await.copied()
     }
 
-    /// The finalized job of `payload`, which has one attempt; its log, and the output if it left any.
+    /// The finalized job of `payload`, which had one attempt; its log, and the output if it left any.
     pub(super) async fn run(
         &self,
         plugin: &str,
         args: &[String],
         payload: Vec<u8>,
     ) -> anyhow::Result<Ran> {
-        self.push(plugin).await?;
-        let host = self.host().await?;
-        let args = args.iter().map(|arg| ("arg", arg.as_str()));
-        let fixed = [("plugin", plugin), ("max_attempts", "1")];
-        let query: Vec<_> = fixed.into_iter().chain(args).collect();
-        let request = host.request(Method::POST, "/v1/jobs").query(&query).body(payload);
-        let job: Value = request.send().await?.error_for_status()?.json().await?;
-        let id = job["id"].as_str().context("a job has an id")?;
-        let (job, log) = (host.finalized(id).await?, host.log(id).await?);
+        let (host, id) = (self.host().await?, self.submit(plugin, args, payload).await?);
+        let (job, log) = (host.finalized(&id).await?, host.log(&id).await?);
         let output = match job["output_url"].as_str() {
             Some(url) => host.get(url).await?.error_for_status()?.bytes().await?.to_vec(),
             None => vec![],
@@ -96,6 +87,32 @@ impl Stage {
     /// The same for a sample.
     pub(super) async fn run_sample(&self, plugin: &str, sample: &Sample) -> anyhow::Result<Ran> {
         self.run(plugin, &sample.args, std::fs::read(&sample.payload)?).await
+    }
+
+    /// Submits a job that is deterministic and has one attempt; answers its id.
+    async fn submit(
+        &self,
+        plugin: &str,
+        args: &[String],
+        payload: Vec<u8>,
+    ) -> anyhow::Result<String> {
+        self.push(plugin).await?;
+        let args = args.iter().map(|arg| ("arg", arg.as_str()));
+        let fixed = [("plugin", plugin), ("max_attempts", "1"), ("deterministic", "true")];
+        let query: Vec<_> = fixed.into_iter().chain(args).collect();
+        let request = self.host().await?.request(Method::POST, "/v1/jobs").query(&query);
+        let job: Value = request.body(payload).send().await?.error_for_status()?.json().await?;
+        Ok(job["id"].as_str().context("a job has an id")?.to_owned())
+    }
+
+    /// The finalized job of a sample that fails, which was then retried: it has two attempts.
+    pub(super) async fn run_twice(&self, plugin: &str, sample: &Sample) -> anyhow::Result<Value> {
+        let (host, payload) = (self.host().await?, std::fs::read(&sample.payload)?);
+        let id = self.submit(plugin, &sample.args, payload).await?;
+        host.finalized(&id).await?;
+        let again = host.request(Method::POST, &format!("/v1/jobs/{id}/retry"));
+        again.send().await?.error_for_status()?;
+        host.finalized(&id).await
     }
 }
 

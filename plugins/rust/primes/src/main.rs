@@ -51,7 +51,8 @@ fn primes(range: Range, job: &Job) -> Result<Answer, JobError> {
     let sieve = Sieve::new(up_to);
     while found.next <= up_to {
         if job.is_cancelled() {
-            return Err(JobError::retry(format!("stopped at {}", found.next)));
+            job.info(format_args!("stopped at {}", found.next));
+            return Err(JobError::retry("stopped when it was asked to"));
         }
         let end = (found.next + PIECE).min(up_to + 1);
         sieve.primes(found.next..end).for_each(|prime| found.add(prime));
@@ -101,7 +102,7 @@ mod tests {
     fn a_cancelled_attempt_leaves_what_the_next_one_needs() {
         let first = TestJob::new().cancelled_after(2);
         let error = count(5_000_000, &first).unwrap_err();
-        assert_eq!(error, JobError::retry("stopped at 2097152"));
+        assert_eq!(error, JobError::retry("stopped when it was asked to"));
 
         let saved = first.checkpoint().load().unwrap();
         let second = TestJob::new().with_attempt(2, 5).with_checkpoint(saved);
