@@ -101,7 +101,7 @@ async fn a_command_runs(stage: Arc<Stage>) -> anyhow::Result<()> {
     // It takes help for a failure.
     ensure!(job["attempts"][0]["error"]["code"] == "exit_code", "{job}");
     let log = host.log(job["id"].as_str().unwrap_or_default()).await?;
-    ensure!(log.contains("Usage: hello_plugin_s"), "{log}");
+    ensure!(log.contains("Usage: wash [OPTIONS] --foo <FOO> <path>"), "{log}");
     Ok(())
 }
 
