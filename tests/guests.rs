@@ -41,6 +41,15 @@ const ECHO: &str = r#"(module
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 12)))
         (br $more))))))"#;
 
+/// A small module that takes long to compile: one function with so many `branches`, of which 20,000
+/// take seconds.
+pub fn slow_to_compile(branches: usize) -> anyhow::Result<Vec<u8>> {
+    let branch = "(if (local.get 0) (then (local.set 1 (i32.add (local.get 0) (i32.const 1)))))";
+    let locals = "(local i32 i32)";
+    let body = branch.repeat(branches);
+    assemble(&format!(r#"(module (func (export "_start") {locals} {body}))"#))
+}
+
 /// Runs for ever.
 pub const SPIN: &str = r#"(module (memory (export "memory") 1)
   (func (export "_start") (loop $l (br $l))))"#;

@@ -77,6 +77,8 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         ("queue.payload_bytes", show_bytes(config.queue.payload_bytes)),
         ("payload_bytes", show_bytes(config.payload_bytes)),
         ("plugin_bytes", show_bytes(config.plugin_bytes)),
+        ("compile.timeout", seconds(config.compile.timeout)),
+        ("compile.memory_bytes", show_bytes(config.compile.memory_bytes)),
         ("attempts", DEFAULT_MAX_ATTEMPTS.to_string()),
         ("most attempts that may be asked for", MAX_ATTEMPTS_CAP.to_string()),
         ("lost attempts until a job is discarded", MAX_LOST.to_string()),

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -20,8 +21,16 @@ const TEXT_BYTES: usize = 900 << 10;
 const ENDLESS: &str = r#"(module (memory (export "memory") 1)
   (func (export "_start") (loop $again (br $again))))"#;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    // The host starts this program again for each plugin that it compiles.
+    if let Some(code) = jobwright::runtime::compile_if_asked() {
+        return Ok(code);
+    }
+    tokio::runtime::Runtime::new()?.block_on(demo())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn demo() -> anyhow::Result<()> {
     let stay = match std::env::args().nth(1).as_deref() {
         None => true,
         Some("--exit") => false,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jobwright_core::capacity::CapacityLimits;
-use jobwright_core::limits::{LimitPolicy, Limits, LimitsRequest, show_bytes};
+use jobwright_core::limits::{CompileLimits, LimitPolicy, Limits, LimitsRequest, show_bytes};
 use serde::{Deserialize, Deserializer};
 
 /// Where a client looks for a host, and a host listens, unless told otherwise.
@@ -40,6 +40,8 @@ pub struct Config {
     pub payload_bytes: u64,
     /// The longest plugin: the largest language runtimes as plugins are about 20 MB.
     pub plugin_bytes: u64,
+    /// What compiling a plugin may take.
+    pub compile: CompileConfig,
     /// How many unfinished jobs are held.
     pub queue: QueueConfig,
     /// What jobs get that ask for nothing.
@@ -60,6 +62,17 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How long finalized jobs are kept.
     pub retention: RetentionConfig,
+}
+
+/// What compiling a plugin may take.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompileConfig {
+    /// Time, on the clock and of a processor.
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// Address space, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// How many unfinished jobs are held.
@@ -123,6 +136,7 @@ impl Default for Config {
             memory_budget_bytes: None,
             payload_bytes: 1 << 20,
             plugin_bytes: 32 << 20,
+            compile: CompileConfig::default(),
             queue: QueueConfig::default(),
             limits: LimitsRequest::default(),
             ceilings: LimitsRequest::default(),
@@ -132,6 +146,13 @@ impl Default for Config {
             shutdown_grace: Duration::from_secs(30),
             retention: RetentionConfig::default(),
         }
+    }
+}
+
+impl Default for CompileConfig {
+    fn default() -> Self {
+        let CompileLimits { timeout, memory_bytes } = CompileLimits::default();
+        Self { timeout, memory_bytes }
     }
 }
 
@@ -188,6 +209,13 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    /// What compiling a plugin may take.
+    #[must_use]
+    pub fn compile_limits(&self) -> CompileLimits {
+        let CompileConfig { timeout, memory_bytes } = self.compile;
+        CompileLimits { timeout, memory_bytes }
     }
 
     /// The limits that jobs get and may ask for.

@@ -78,6 +78,9 @@ pub struct Host {
 /// # Errors
 /// With a reason a person can act on: the configuration contradicts itself, the data directory is
 /// in use or unreadable, the address is taken.
+///
+/// Plugins are compiled by this program in another process: it calls
+/// [`runtime::compile_if_asked`] first of all.
 pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;
@@ -89,6 +92,7 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
             guest_threads: guest_threads(&config),
             ceiling: config.limit_policy()?.ceiling,
             cache_dir: Some(data.path().join("compiled")),
+            compile_limits: Some(config.compile_limits()),
             ..RuntimeConfig::default()
         },
         registry.clone(),

@@ -5,6 +5,7 @@ mod batch;
 mod bounds;
 mod browsers;
 mod cancelling;
+mod compiling;
 mod creating;
 mod failing;
 mod hostile;
@@ -48,6 +49,7 @@ pub fn trials() -> Vec<Trial> {
         bounds::trials(),
         browsers::trials(),
         cancelling::trials(),
+        compiling::trials(),
         creating::trials(),
         failing::trials(),
         hostile::trials(),

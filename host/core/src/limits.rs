@@ -347,6 +347,22 @@ fn field_name(field: &str) -> &str {
     }
 }
 
+/// What compiling one plugin may take. It runs no code of the plugin's, but takes its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Time, on the clock and of a processor.
+    pub timeout: Duration,
+    /// Address space of the process that compiles, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        // Some times what the largest language runtimes take.
+        Self { timeout: Duration::from_secs(120), memory_bytes: 2 << 30 }
+    }
+}
+
 /// A number of bytes for people: `512 MiB`, `1.5 KiB`, `17 bytes`.
 #[must_use]
 pub fn show_bytes(bytes: u64) -> String {

@@ -21,7 +21,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// Compiles `wasm` ahead, so that the first attempt does not have to.
     ///
     /// # Errors
-    /// [`Unusable`] if the code does not compile.
+    /// [`Unusable`] if the code does not compile, or not in time.
     async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unusable>;
 
     /// Runs one attempt to its end. It stops soon after `stop` is raised, and dropping the future

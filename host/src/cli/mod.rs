@@ -91,6 +91,9 @@ pub fn command() -> clap::Command {
 /// Parses the arguments, does what they say, and answers how it went.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = crate::runtime::compile_if_asked() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::misused(&error),

@@ -9,6 +9,7 @@
 //! names them: a crash leaves at most bytes that no index names, and those go at the next start.
 
 pub mod compiled;
+pub(crate) mod compiler;
 mod files;
 mod shelf;
 

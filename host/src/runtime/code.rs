@@ -1,24 +1,28 @@
 //! Plugins' code, from their bytes to what an attempt is made of.
 //!
 //! Owns the way there (memory, disk, compiler); not the bytes, which the registry keeps. Invariants:
-//! code is compiled on a thread beside the guests' and never more than a few at a time; what fails is
-//! told apart: a plugin that no attempt can ever run, or a host that could not just now.
+//! code is compiled in a process of its own, never more than a few at a time; what fails is told
+//! apart: a plugin that no attempt can ever run, or a host that could not just now.
 
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use jobwright_core::plugin::Digest;
 use jobwright_core::registry::{PluginRegistry, RegistryError};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmparser::Parser;
 use wasmtime::Engine;
 
 use super::abi::{Misfit, Prepared};
 use super::debug_info;
-use super::engine::{Engines, Machine, Profile};
+use super::engine::{self, Engines, Machine, Profile};
 use super::flights::{Broken, Flight, Flights};
 use crate::registry::compiled::{self, CodeName, Compiled, CompiledCache};
+use crate::registry::compiler::{Compiler, Failure, Order};
 
 /// Why there is no code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,21 +30,37 @@ pub(super) struct Unready {
     pub(super) message: String,
     /// Whether another try may go better.
     pub(super) transient: bool,
+    /// Of compiling that took too long, or waited too long for its turn: a word for programs.
+    pub(super) late: Option<&'static str>,
 }
 
 impl Unready {
     fn unusable(message: impl Into<String>) -> Self {
-        Self { message: message.into(), transient: false }
+        Self { message: message.into(), transient: false, late: None }
     }
 
     fn transient(message: impl Into<String>) -> Self {
-        Self { message: message.into(), transient: true }
+        Self { message: message.into(), transient: true, late: None }
+    }
+
+    fn late(code: &'static str, message: impl Into<String>) -> Self {
+        Self { message: message.into(), transient: true, late: Some(code) }
     }
 }
 
 impl From<Broken> for Unready {
     fn from(_: Broken) -> Self {
         Self::transient("the host failed while it made the plugin's code ready")
+    }
+}
+
+impl From<Failure> for Unready {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Rejected(message) => Self::unusable(format!("it does not compile: {message}")),
+            Failure::TooLong(message) => Self::late("compile_timeout", message),
+            Failure::Broken(message) => Self::transient(message),
+        }
     }
 }
 
@@ -64,7 +84,8 @@ struct Source {
     engines: Engines,
     registry: Arc<dyn PluginRegistry>,
     disk: Option<CompiledCache>,
-    compiling: Semaphore,
+    compiler: Option<Compiler>,
+    turns: Semaphore,
 }
 
 impl Codes {
@@ -75,8 +96,8 @@ impl Codes {
         disk: Option<CompiledCache>,
         bounds: Bounds,
     ) -> Self {
-        let compiling = Semaphore::new(bounds.compilations.max(1));
-        let source = Arc::new(Source { engines, registry, disk, compiling });
+        let (compiler, turns) = (bounds.compiler, Semaphore::new(bounds.compilations.max(1)));
+        let source = Arc::new(Source { engines, registry, disk, compiler, turns });
         Self { ready: Flights::new(bounds.most_bytes), source, threads: bounds.threads }
     }
 
@@ -107,6 +128,8 @@ impl Codes {
 pub(super) struct Bounds {
     /// Where code is made.
     pub(super) threads: Handle,
+    /// What compiles; this process itself if there is none.
+    pub(super) compiler: Option<Compiler>,
     /// How much is compiled at one time.
     pub(super) compilations: usize,
     /// How much ready code is kept.
@@ -133,7 +156,7 @@ impl Source {
                         Some(wasm) => wasm,
                         None => self.fetch(&digest).await?,
                     };
-                    self.compile(name, machine.engine.clone(), wasm).await?
+                    self.compile(name, (machine.engine.clone(), profile), wasm).await?
                 }
             };
         Ok((Arc::new(Prepared::new(&machine, &compiled)?), bytes))
@@ -162,29 +185,70 @@ impl Source {
     async fn compile(
         self: Arc<Self>,
         name: CodeName,
-        engine: Engine,
+        (engine, profile): (Engine, Profile),
         wasm: Bytes,
     ) -> Result<(Compiled, u64), Unready> {
+        let _turn = self.turn().await?;
         let source = self.clone();
-        let _turn = self.compiling.acquire().await.map_err(|_| Broken)?;
         beside(move || {
-            let unusable = |error| Unready::unusable(format!("it does not compile: {error:#}"));
-            let artefact = compile(&engine, &debug_info::bounded(&wasm)).map_err(unusable)?;
+            let artefact = source.artefact(&engine, profile, &wasm)?;
             if let Some(disk) = &source.disk
                 && let Err(error) = disk.store(&name, &artefact)
             {
                 tracing::warn!(%error, "cannot keep compiled code: it will be compiled again");
             }
-            let compiled = compiled::code(&engine, &artefact).map_err(unusable)?;
+            let compiled = compiled::code(&engine, &artefact)
+                .map_err(|error| Unready::unusable(format!("it does not load: {error:#}")))?;
             Ok((compiled, artefact.len() as u64))
         })
         .await?
     }
+
+    /// A turn to compile, if one comes in the time that compiling may take.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Unready> {
+        let patience =
+            self.compiler.as_ref().map_or(Duration::MAX, |compiler| compiler.limits.timeout);
+        match tokio::time::timeout(patience, self.turns.acquire()).await {
+            Ok(turn) => turn.map_err(|_| Broken.into()),
+            Err(_) => {
+                let seconds = patience.as_secs();
+                let message = format!("others were compiled for {seconds} s: try again later");
+                Err(Unready::late("compile_busy", message))
+            }
+        }
+    }
+
+    /// The code of `wasm`, as bytes. Blocks.
+    fn artefact(&self, engine: &Engine, profile: Profile, wasm: &[u8]) -> Result<Vec<u8>, Unready> {
+        match &self.compiler {
+            Some(compiler) => Ok(compiler.compile(profile.word(), wasm)?),
+            None => compile(engine, wasm)
+                .map_err(|error| Failure::Rejected(format!("{error:#}")).into()),
+        }
+    }
 }
 
-/// Machine code for `wasm`, as bytes. Takes long and much memory for large or hostile input; it
-/// needs nothing but its arguments, so that another process can do it.
+/// If this process was started to compile a plugin: does that, and answers how it went.
+///
+/// A program that runs a host is that process too, so it calls this before anything else.
+#[must_use]
+pub fn compile_if_asked() -> Option<ExitCode> {
+    let order = match Order::of_this_process()? {
+        Ok(order) => order,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return Some(ExitCode::FAILURE);
+        }
+    };
+    Some(order.obey(|wasm| {
+        let profile = Profile::named(&order.profile).context("there is no such profile")?;
+        Ok(compile(&engine::compiling(profile)?, wasm)?)
+    }))
+}
+
+/// Machine code for `wasm`, as bytes.
 fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    let wasm = &debug_info::bounded(wasm);
     if Parser::is_component(wasm) {
         engine.precompile_component(wasm)
     } else {

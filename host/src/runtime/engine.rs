@@ -68,7 +68,12 @@ impl Profile {
         }
     }
 
-    /// A word for file names.
+    /// The profile of this [`Self::word`].
+    pub(super) fn named(word: &str) -> Option<Self> {
+        [Self::Fuel, Self::Epochs].into_iter().find(|profile| profile.word() == word)
+    }
+
+    /// A word for file names, and for the process that compiles.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Fuel => "fuel",
@@ -170,6 +175,14 @@ fn engine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::Re
         }
     }
     Engine::new(&config(profile)).context("cannot make an engine for guests")
+}
+
+/// An engine that compiles code of this profile and runs none.
+///
+/// # Errors
+/// If wasmtime cannot compile for this machine.
+pub(super) fn compiling(profile: Profile) -> wasmtime::Result<Engine> {
+    Engine::new(&config(profile))
 }
 
 const REMEDY: &str = "raise the limit on address space (`ulimit -v`, RLIMIT_AS, a container's \

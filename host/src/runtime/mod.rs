@@ -41,7 +41,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
-use jobwright_core::limits::Limits;
+use jobwright_core::limits::{CompileLimits, Limits};
 use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage, millis};
 use jobwright_core::plugin::{Digest, Inspection};
@@ -59,6 +59,9 @@ use self::inspect::Offer;
 use self::instance::Guest;
 use crate::clock::Stopwatch;
 use crate::registry::compiled::{self, CompiledCache};
+use crate::registry::compiler::Compiler;
+
+pub use self::code::compile_if_asked;
 
 /// Slots when nobody says otherwise: jobs that sleep or wait should not block others.
 const DEFAULT_SLOTS: usize = 64;
@@ -96,6 +99,9 @@ pub struct RuntimeConfig {
     pub cache_bytes: u64,
     /// How much compiled code is kept in memory, in bytes.
     pub code_cache_bytes: u64,
+    /// Has plugins compiled in a process of its own, which may take so much; absent for in this
+    /// one, without limits. A program that sets it calls [`compile_if_asked`] first.
+    pub compile_limits: Option<CompileLimits>,
     /// How instances get their memory.
     pub allocator: Allocator,
 }
@@ -109,6 +115,7 @@ impl Default for RuntimeConfig {
             cache_dir: None,
             cache_bytes: compiled::DEFAULT_MOST_BYTES,
             code_cache_bytes: DEFAULT_CODE_BYTES,
+            compile_limits: None,
             allocator: Allocator::Auto,
         }
     }
@@ -148,6 +155,7 @@ impl WasmRuntime {
             .transpose()?;
         let bounds = Bounds {
             threads: guests.handle().clone(),
+            compiler: config.compile_limits.map(Compiler::new).transpose()?,
             // Half of what guests have: compiling shares the processors with them.
             compilations: config.guest_threads / 2,
             most_bytes: config.code_cache_bytes,
@@ -173,6 +181,7 @@ impl Runtime for WasmRuntime {
 
     async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unusable> {
         match self.host.codes.get(digest, Profile::Fuel, Some(wasm)).await {
+            Err(Unready { late: Some(code), message, .. }) => Err(Unusable::new(code, message)),
             // What failed for a moment may go better at the first attempt.
             Err(Unready { transient: true, .. }) | Ok(_) => Ok(()),
             Err(Unready { message, .. }) => Err(Unusable::new(UNUSABLE, message)),

@@ -1,0 +1,106 @@
+//! What compiling may take, and that nobody notices who waits for something else.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{DEADLINE, HostProcess, TestHost, guests, tests};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::put;
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        a_plugin_that_takes_too_long_to_compile_is_refused,
+        a_plugin_that_takes_too_much_memory_to_compile_is_refused,
+        machine_code_is_no_plugin,
+        what_compiles_ends_with_its_host,
+    ]
+}
+
+/// Seconds of work, in some hundred kB.
+const BRANCHES: usize = 20_000;
+
+async fn a_plugin_that_takes_too_long_to_compile_is_refused() -> anyhow::Result<()> {
+    let change = |config: &mut jobwright::Config| config.compile.timeout = Duration::from_secs(1);
+    let host = TestHost::configured(change).await?;
+    host.push("echo", guests::echo()?).await?;
+    let bomb = put(&host, "/v1/plugins/bomb", guests::slow_to_compile(BRANCHES)?);
+    let (refused, victim) = tokio::join!(bomb, host.run(json!({ "plugin": "echo", "payload": 1 })));
+    ensure!(victim?["state"] == "completed");
+    let problem = refused?.problem(422)?;
+    let code = problem["code"].as_str().unwrap_or_default();
+    // The clock or the processor's time, whichever is up first.
+    ensure!(["compile_timeout", "plugin_unusable"].contains(&code), "{problem}");
+    ensure!(problem["detail"].to_string().contains("1 s"), "{problem}");
+    ensure!(host.get("/v1/plugins/bomb").await?.status() == 404, "nothing is left of it");
+    put(&host, "/v1/plugins/small", guests::slow_to_compile(100)?).await?.ok(201)?;
+    Ok(())
+}
+
+async fn a_plugin_that_takes_too_much_memory_to_compile_is_refused() -> anyhow::Result<()> {
+    let host = TestHost::configured(|config| config.compile.memory_bytes = 100 << 20).await?;
+    let bomb = guests::slow_to_compile(BRANCHES)?;
+    let problem = put(&host, "/v1/plugins/bomb", bomb).await?.problem(422)?;
+    ensure!(problem["detail"].to_string().contains("more than 100 MiB of memory"), "{problem}");
+    put(&host, "/v1/plugins/small", guests::slow_to_compile(100)?).await?.ok(201)?;
+    Ok(())
+}
+
+async fn machine_code_is_no_plugin() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    host.push("echo", guests::echo()?).await?;
+    let compiled = std::fs::read_dir(host.directory().join("compiled"))?;
+    for file in compiled {
+        // What the host itself has compiled, with its header and without.
+        let code = std::fs::read(file?.path())?;
+        let elf = code.windows(4).position(|bytes| bytes == b"\x7fELF").context("it is ELF")?;
+        for code in [&code[..], &code[elf..]] {
+            let problem = put(&host, "/v1/plugins/code", code.to_vec()).await?.problem(415)?;
+            ensure!(problem["code"] == "not_wasm", "{problem}");
+        }
+    }
+    Ok(())
+}
+
+async fn what_compiles_ends_with_its_host() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let host = HostProcess::start(data.path(), &[]).await?;
+    let id = host.id().context("it runs")?;
+    let url = format!("{}/v1/plugins/bomb", host.url());
+    let bomb = guests::slow_to_compile(10 * BRANCHES)?;
+    let upload = tokio::spawn(reqwest::Client::new().put(url).body(bomb).send());
+    let compiling = until(|| child_of(id)).await?;
+    host.kill().await?;
+    let gone = until(|| (!is_running(compiling)).then_some(())).await;
+    ensure!(upload.await?.is_err(), "nobody answers");
+    gone
+}
+
+/// What `look` finds, once it does.
+async fn until<T>(look: impl Fn() -> Option<T>) -> anyhow::Result<T> {
+    let found = async {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    Ok(tokio::time::timeout(DEADLINE, found).await?)
+}
+
+/// A process that the process `parent` has started.
+fn child_of(parent: u32) -> Option<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).ok()?;
+    let children =
+        tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("children")));
+    children.flatten().find_map(|ids| ids.split_whitespace().next()?.parse().ok())
+}
+
+/// Whether it is there, and no mere entry that nobody has asked for yet.
+fn is_running(process: u32) -> bool {
+    let status = Path::new("/proc").join(process.to_string()).join("status");
+    std::fs::read_to_string(status).is_ok_and(|status| !status.contains("State:\tZ"))
+}
