@@ -51,7 +51,7 @@ impl TestHost {
         change: impl FnOnce(&mut Config),
     ) -> anyhow::Result<Self> {
         let directory = Arc::new(tempfile::tempdir()?);
-        let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"))?);
+        let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
         let config = config(directory.path(), change);
         let parts = Parts { store, registry, runtime, clock };
         Self::running(jobwright::assemble(config, parts).await?, directory)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::capacity::{CapacityLimits, KeptLimits};
 use jobwright_core::limits::{CompileLimits, LimitPolicy, Limits, LimitsRequest, show_bytes};
 use serde::{Deserialize, Deserializer};
 
@@ -44,6 +44,8 @@ pub struct Config {
     pub compile: CompileConfig,
     /// How many unfinished jobs are held.
     pub queue: QueueConfig,
+    /// What the data directory may take.
+    pub disk: DiskConfig,
     /// What jobs get that ask for nothing.
     pub limits: LimitsRequest,
     /// What jobs may ask for at most.
@@ -85,6 +87,24 @@ pub struct QueueConfig {
     pub total: usize,
     /// Payload bytes of all jobs.
     pub payload_bytes: u64,
+}
+
+/// What the data directory may take, in bytes. Payloads of unfinished jobs are bounded by the queue.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskConfig {
+    /// Below so much free space on its file system, neither jobs nor plugins are accepted.
+    pub free_bytes: u64,
+    /// All plugins.
+    pub plugin_bytes: u64,
+    /// Compiled code, of which the least used goes.
+    pub compiled_bytes: u64,
+    /// Finalized jobs with their outputs, of which the oldest go.
+    pub history_bytes: u64,
+    /// Logs, of which the oldest go.
+    pub log_bytes: u64,
+    /// Checkpoints of unfinished jobs.
+    pub checkpoint_bytes: u64,
 }
 
 /// How long finalized jobs are kept.
@@ -138,6 +158,7 @@ impl Default for Config {
             plugin_bytes: 32 << 20,
             compile: CompileConfig::default(),
             queue: QueueConfig::default(),
+            disk: DiskConfig::default(),
             limits: LimitsRequest::default(),
             ceilings: LimitsRequest::default(),
             lease: Duration::from_secs(30),
@@ -158,8 +179,24 @@ impl Default for CompileConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        let CapacityLimits { per_queue, total, payload_bytes } = CapacityLimits::default();
+        let CapacityLimits { per_queue, total, payload_bytes, .. } = CapacityLimits::default();
         Self { capacity: per_queue, total, payload_bytes }
+    }
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        let KeptLimits { history_bytes, log_bytes, checkpoint_bytes } = KeptLimits::default();
+        Self {
+            // Room for what running jobs may still write, and for whoever cleans up.
+            free_bytes: 256 << 20,
+            // Some hundreds of large plugins, and as much code as that becomes.
+            plugin_bytes: 4 << 30,
+            compiled_bytes: 2 << 30,
+            history_bytes,
+            log_bytes,
+            checkpoint_bytes,
+        }
     }
 }
 
@@ -241,11 +278,13 @@ impl Config {
         Ok(LimitPolicy { default, ceiling })
     }
 
-    /// How many unfinished jobs are held.
+    /// How many unfinished jobs are held, and what they leave behind.
     #[must_use]
     pub fn capacity(&self) -> CapacityLimits {
         let QueueConfig { capacity: per_queue, total, payload_bytes } = self.queue;
-        CapacityLimits { per_queue, total, payload_bytes }
+        let DiskConfig { history_bytes, log_bytes, checkpoint_bytes, .. } = self.disk;
+        let kept = KeptLimits { history_bytes, log_bytes, checkpoint_bytes };
+        CapacityLimits { per_queue, total, payload_bytes, kept }
     }
 
     /// What running attempts may take of memory together, in bytes.

@@ -85,13 +85,15 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;
     let front = Front::open(&config).await?;
-    let registry = Arc::new(DiskRegistry::open(&data.path().join("plugins"))?);
+    let registry =
+        Arc::new(DiskRegistry::open(&data.path().join("plugins"), config.disk.plugin_bytes)?);
     let runtime = Arc::new(WasmRuntime::new(
         RuntimeConfig {
             slots: config.workers.get() as usize,
             guest_threads: guest_threads(&config),
             ceiling: config.limit_policy()?.ceiling,
             cache_dir: Some(data.path().join("compiled")),
+            cache_bytes: config.disk.compiled_bytes,
             compile_limits: Some(config.compile_limits()),
             ..RuntimeConfig::default()
         },
@@ -164,6 +166,8 @@ impl Front {
                 queue_capacity: config.queue.capacity,
                 payload_bytes: config.payload_bytes,
                 plugin_bytes: config.plugin_bytes,
+                data: config.data.clone(),
+                free_bytes: config.disk.free_bytes,
                 keys,
                 allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
             },

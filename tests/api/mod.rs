@@ -7,6 +7,7 @@ mod browsers;
 mod cancelling;
 mod compiling;
 mod creating;
+mod disk;
 mod failing;
 mod hostile;
 mod keys;
@@ -51,6 +52,7 @@ pub fn trials() -> Vec<Trial> {
         cancelling::trials(),
         compiling::trials(),
         creating::trials(),
+        disk::trials(),
         failing::trials(),
         hostile::trials(),
         keys::trials(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
-use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::capacity::{CapacityLimits, KeptLimits};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, QueueName};
 use jobwright_core::lifecycle::JobState;
@@ -27,7 +27,8 @@ use super::fixture::{Fixture, Place, walk};
 use super::steps::{Sketch, Step, later, older_than, steps};
 
 /// Bounds that a history reaches.
-const LIMITS: CapacityLimits = CapacityLimits { per_queue: 7, total: 12, payload_bytes: 60 };
+const LIMITS: CapacityLimits =
+    CapacityLimits { per_queue: 7, total: 12, payload_bytes: 60, kept: KeptLimits::DEFAULT };
 
 /// The most steps in a history.
 const STEPS: usize = 80;

@@ -9,6 +9,7 @@ mod drafts;
 mod endings;
 mod fixture;
 mod histories;
+mod keeping;
 mod keys;
 mod leases;
 mod listing;
@@ -67,6 +68,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         storing::LAWS,
         listing::LAWS,
         pruning::LAWS,
+        keeping::LAWS,
     ];
     let mut trials = Vec::new();
     for driver in DRIVERS {

@@ -185,7 +185,7 @@ async fn a_lease_from_before_reopen_is_lost(store: Fixture) -> anyhow::Result<()
 async fn capacity_is_rebuilt_at_reopen(store: Fixture) -> anyhow::Result<()> {
     store.finished(Verdict::Complete, at(0)).await?;
     store.enqueue(jobs(2), at(0)).await?;
-    let limits = CapacityLimits { per_queue: 9, total: 9, payload_bytes: 15 };
+    let limits = CapacityLimits { per_queue: 9, total: 9, payload_bytes: 15, ..Default::default() };
     let store = store.reopen_bounded(limits, at(1))?;
     store.accept(job(), at(1)).await?;
     let full = QueueFull::Bytes { depth_bytes: 15, capacity_bytes: 15 };
@@ -195,7 +195,7 @@ async fn capacity_is_rebuilt_at_reopen(store: Fixture) -> anyhow::Result<()> {
 
 async fn jobs_are_readmitted_above_lowered_bounds(store: Fixture) -> anyhow::Result<()> {
     store.enqueue(jobs(5), at(0)).await?;
-    let limits = CapacityLimits { per_queue: 2, total: 2, payload_bytes: 1 };
+    let limits = CapacityLimits { per_queue: 2, total: 2, payload_bytes: 1, ..Default::default() };
     let store = store.reopen_bounded(limits, at(1))?;
     let full = QueueFull::Host { depth: 5, capacity: 2 };
     assert_eq!(store.offer(job(), at(1)).await?, Enqueued::QueueFull(full));

@@ -93,7 +93,7 @@ async fn scheduled_and_running_jobs_take_room(store: Fixture) -> anyhow::Result<
 }
 
 async fn room_returns_at_finalization(store: Fixture) -> anyhow::Result<()> {
-    let limits = CapacityLimits { per_queue: 1, total: 1, payload_bytes: 5 };
+    let limits = CapacityLimits { per_queue: 1, total: 1, payload_bytes: 5, ..Default::default() };
     let store = store.bounded(limits)?;
     for verdict in [Verdict::Complete, Verdict::Discard, Verdict::Cancel, Verdict::Complete] {
         store.finished(verdict, at(0)).await?;

@@ -1,5 +1,6 @@
-//! How much may wait: a permit for every unfinished job, held from acceptance to finalization, so
-//! that a retry never needs one and a full queue is refused at once.
+//! How much a store holds. A permit for every unfinished job, held from acceptance to finalization,
+//! so that a retry never needs one and a full queue is refused at once; and bounds on what jobs leave
+//! behind, of which the oldest goes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::job::QueueName;
+use crate::job::{JobId, QueueName};
 use crate::limits::show_bytes;
 
-/// The bounds on unfinished jobs.
+/// The bounds on what a store holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapacityLimits {
     /// Jobs in one queue.
@@ -19,13 +20,41 @@ pub struct CapacityLimits {
     pub total: usize,
     /// Payload bytes of all jobs.
     pub payload_bytes: u64,
+    /// What they and those before them leave behind.
+    pub kept: KeptLimits,
+}
+
+/// The bounds on what jobs leave behind, in bytes as a driver counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptLimits {
+    /// Finalized jobs with their outputs. Beyond it, those that ended first go, whatever their
+    /// retention.
+    pub history_bytes: u64,
+    /// Logs. Beyond it, the oldest go.
+    pub log_bytes: u64,
+    /// Checkpoints of unfinished jobs. Beyond it, none is kept any more: the next attempt then goes
+    /// on from an earlier one, or starts over.
+    pub checkpoint_bytes: u64,
+}
+
+impl KeptLimits {
+    /// 4 GiB of history, 1 GiB of logs, 1 GiB of checkpoints: what a small disk has room for.
+    pub const DEFAULT: Self =
+        Self { history_bytes: 4 << 30, log_bytes: 1 << 30, checkpoint_bytes: 1 << 30 };
+}
+
+impl Default for KeptLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 impl Default for CapacityLimits {
     /// 10,000 jobs a queue (what others found to be a backlog that helps nobody), 100,000 a host
     /// (their scheduling facts take some 40 MiB of memory), 512 MiB of payloads.
     fn default() -> Self {
-        Self { per_queue: 10_000, total: 100_000, payload_bytes: 512 << 20 }
+        let kept = KeptLimits::default();
+        Self { per_queue: 10_000, total: 100_000, payload_bytes: 512 << 20, kept }
     }
 }
 
@@ -91,6 +120,12 @@ impl Capacity {
     #[must_use]
     pub fn new(limits: CapacityLimits) -> Arc<Self> {
         Arc::new(Self { limits, used: Mutex::default() })
+    }
+
+    /// Payload bytes of all unfinished jobs.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        self.lock().payload_bytes
     }
 
     /// The bounds.
@@ -160,13 +195,53 @@ impl Drop for Permit {
     }
 }
 
+/// The checkpoints of unfinished jobs, by length.
+#[derive(Debug, Default)]
+pub struct Checkpoints {
+    lengths: HashMap<JobId, u64>,
+    bytes: u64,
+}
+
+impl Checkpoints {
+    /// Whether a checkpoint of `length` bytes may take the place of the job's earlier one, if all
+    /// together may take `most`. If so, it is counted.
+    pub fn admit(&mut self, job: JobId, length: u64, most: u64) -> bool {
+        let others = self.bytes - self.lengths.get(&job).copied().unwrap_or(0);
+        let fits = others.saturating_add(length) <= most;
+        if fits {
+            self.lengths.insert(job, length);
+            self.bytes = others + length;
+        }
+        fits
+    }
+
+    /// The job's checkpoint is gone.
+    pub fn forget(&mut self, job: JobId) {
+        self.bytes -= self.lengths.remove(&job).unwrap_or(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn checkpoints_are_counted_once_for_each_job() {
+        let mut held = Checkpoints::default();
+        let [a, b] = [JobId::new(Timestamp::UNIX_EPOCH), JobId::new(Timestamp::UNIX_EPOCH)];
+        assert!(held.admit(a, 6, 10) && !held.admit(b, 5, 10) && held.admit(b, 4, 10));
+        assert!(held.admit(a, 5, 10), "in place of the earlier one");
+        assert!(!held.admit(b, 6, 10), "the earlier one stays");
+        held.forget(a);
+        held.forget(a);
+        assert!(held.admit(b, 10, 10));
+    }
 
     #[test]
     fn a_dropped_permit_makes_room_and_every_bound_is_its_own() {
-        let limits = CapacityLimits { per_queue: 1, total: 2, payload_bytes: 10 };
+        let limits =
+            CapacityLimits { per_queue: 1, total: 2, payload_bytes: 10, ..Default::default() };
         let capacity = Capacity::new(limits);
         let queue = |name: &str| name.parse::<QueueName>().expect("a name");
         let (a, b, c) = (queue("a"), queue("b"), queue("c"));

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::limits::show_bytes;
 use crate::plugin::{
     Digest, Inspection, Plugin, PluginName, PluginRef, PluginSettings, PluginVersion, Version,
 };
@@ -117,5 +118,16 @@ pub enum RegistryError {
     Full {
         /// How many there are.
         held: usize,
+    },
+    /// No more bytes are taken.
+    #[error(
+        "the registry holds {} of plugins of at most {}; remove some first",
+        show_bytes(*held_bytes), show_bytes(*most_bytes)
+    )]
+    TooLarge {
+        /// How many there are.
+        held_bytes: u64,
+        /// At most so many.
+        most_bytes: u64,
     },
 }

@@ -15,6 +15,9 @@ use serde_json::{Map, Value, json};
 /// jobs are done by then.
 const RETRY_AFTER_S: u64 = 1;
 
+/// The same for lack of disk: someone has to clean up, or the oldest to be pruned.
+const DISK_RETRY_AFTER_S: u64 = 60;
+
 /// The longest message about one field: some repeat the value, which may be long.
 const MAX_MESSAGE_BYTES: usize = 400;
 
@@ -128,6 +131,11 @@ impl ApiError {
             .header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string())
     }
 
+    pub(crate) fn disk_low(detail: impl ToString) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "disk_low", detail)
+            .header(header::RETRY_AFTER, &DISK_RETRY_AFTER_S.to_string())
+    }
+
     pub(crate) fn unauthorized() -> Self {
         let detail = "this host demands an API key: send `Authorization: Bearer KEY`";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
@@ -187,7 +195,7 @@ fn is_full(error: &std::io::Error) -> bool {
 impl From<RegistryError> for ApiError {
     fn from(error: RegistryError) -> Self {
         match &error {
-            RegistryError::Full { .. } => {
+            RegistryError::Full { .. } | RegistryError::TooLarge { .. } => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "registry_full", error)
             }
             RegistryError::Io { source, .. } if is_full(source) => {

@@ -5,6 +5,7 @@ pub mod auth;
 pub(crate) mod body;
 pub mod browser;
 mod content;
+mod disk;
 pub(crate) mod error;
 mod fields;
 mod health;
@@ -20,6 +21,7 @@ mod settings;
 mod stall;
 mod wait;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -35,6 +37,7 @@ use tokio::sync::{RwLock, Semaphore, watch};
 use self::auth::ApiKeys;
 use self::body::Bodies;
 use self::browser::AllowedHosts;
+use self::disk::Disk;
 use self::error::ApiError;
 use crate::notify::Signals;
 
@@ -73,6 +76,10 @@ pub struct ApiSettings {
     pub payload_bytes: u64,
     /// The longest plugin, in bytes.
     pub plugin_bytes: u64,
+    /// The data directory.
+    pub data: PathBuf,
+    /// How much of its file system is to stay free, in bytes.
+    pub free_bytes: u64,
     /// The keys that may ask.
     pub keys: ApiKeys,
     /// The names under which the host may be asked.
@@ -86,6 +93,7 @@ struct Gates {
     /// Apart, so that uploads, which are long and take their time, never keep jobs out.
     plugins: Bodies,
     uploads: Semaphore,
+    disk: Disk,
     /// Shared while a job is accepted, from resolving its plugin to its being stored; alone while a
     /// plugin is removed or set up. So no job is accepted whose plugin is just going, and no setting
     /// is lost that is changed at the same time as another.
@@ -123,6 +131,7 @@ impl App {
                 bodies: Bodies::new(settings.payload_bytes),
                 plugins: Bodies::new(settings.plugin_bytes),
                 uploads: Semaphore::new(UPLOADS),
+                disk: Disk::new(settings.data.clone(), settings.free_bytes),
                 removal: RwLock::new(()),
             }),
             settings: Arc::new(settings),

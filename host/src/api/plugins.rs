@@ -68,6 +68,7 @@ async fn publish(
     body: Received,
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
+    app.gates.disk.has_room(app.clock.now())?;
     let _turn = app.gates.uploads.acquire().await.map_err(ApiError::internal)?;
     let (runtime, bytes) = (app.runtime.clone(), wasm.clone());
     // Inspection takes time in proportion to the length, so not on a thread that answers requests.

@@ -30,7 +30,7 @@ pub(super) struct Sandbox {
 impl Sandbox {
     pub(super) fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let registry = Arc::new(DiskRegistry::open(folder.path())?);
+        let registry = Arc::new(DiskRegistry::open(folder.path(), u64::MAX)?);
         let compile_limits = Some(CompileLimits::default());
         let config = RuntimeConfig { slots: 1, compile_limits, ..RuntimeConfig::default() };
         let runtime = WasmRuntime::new(config, registry.clone())?;

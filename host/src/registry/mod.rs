@@ -33,12 +33,13 @@ pub struct DiskRegistry {
 }
 
 impl DiskRegistry {
-    /// Opens or makes the registry in `directory`, which the caller has locked.
+    /// Opens or makes the registry in `directory`, which the caller has locked, for plugins of at
+    /// most `most_bytes`.
     ///
     /// # Errors
     /// With a reason a person can act on, if the directory cannot be used or an index not be read.
-    pub fn open(directory: &Path) -> anyhow::Result<Self> {
-        Ok(Self { shelf: Arc::new(Shelf::open(directory)?) })
+    pub fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
+        Ok(Self { shelf: Arc::new(Shelf::open(directory, most_bytes)?) })
     }
 
     /// Works on a blocking thread, where it is done to its end even if the caller goes away.

@@ -22,6 +22,8 @@ const MAX_VERSIONS: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Shelf {
     files: Files,
+    /// What all plugins may take.
+    most_bytes: u64,
     plugins: RwLock<BTreeMap<PluginName, Plugin>>,
     /// Held over each change, from reading what there is to having written what there is then.
     changing: Mutex<()>,
@@ -29,11 +31,11 @@ pub(super) struct Shelf {
 
 impl Shelf {
     /// Reads what is there, and removes what a crash left.
-    pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
+    pub(super) fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
         let files = Files::open(directory)?;
         let plugins = files.load()?;
         files.remove_orphans(&plugins)?;
-        Ok(Self { files, plugins: RwLock::new(plugins), changing: Mutex::default() })
+        Ok(Self { files, most_bytes, plugins: RwLock::new(plugins), changing: Mutex::default() })
     }
 
     fn plugins(&self) -> RwLockReadGuard<'_, BTreeMap<PluginName, Plugin>> {
@@ -54,6 +56,14 @@ impl Shelf {
 
     fn is_referenced(&self, digest: &Digest) -> bool {
         self.plugins().values().flat_map(|plugin| &plugin.versions).any(|v| &v.digest == digest)
+    }
+
+    /// What all plugins take; the same bytes are stored once.
+    fn held_bytes(&self) -> u64 {
+        let plugins = self.plugins();
+        let versions = plugins.values().flat_map(|plugin| &plugin.versions);
+        let once: BTreeMap<_, _> = versions.map(|v| (v.digest, v.size_bytes)).collect();
+        once.values().sum()
     }
 
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
@@ -83,6 +93,10 @@ impl Shelf {
             return Err(RegistryError::Full { held });
         }
         let size_bytes = upload.wasm.len() as u64;
+        let (held_bytes, most_bytes) = (self.held_bytes(), self.most_bytes);
+        if !self.is_referenced(&digest) && held_bytes.saturating_add(size_bytes) > most_bytes {
+            return Err(RegistryError::TooLarge { held_bytes, most_bytes });
+        }
         self.files.write_wasm(&digest, &upload.wasm)?;
         let created = PluginVersion {
             version,

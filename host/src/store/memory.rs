@@ -1,13 +1,13 @@
 //! Jobs in memory: for tests, for `jobwright run`, and as the model that durable drivers are held
 //! against. Nothing survives the process.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, CapacityLimits};
+use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, KeptLimits};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{
     Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, QueueName, Stored,
@@ -35,6 +35,12 @@ struct Jobs {
     queue: Queue,
     records: BTreeMap<JobId, Record>,
     keys: HashMap<String, (JobId, Idempotency)>,
+    checkpoints: Checkpoints,
+    /// When which job was over, in that order. Some may have gone, or not be over any more.
+    over: VecDeque<(Option<Timestamp>, JobId)>,
+    history_bytes: u64,
+    log_bytes: u64,
+    limits: KeptLimits,
 }
 
 #[derive(Debug)]
@@ -46,11 +52,24 @@ struct Record {
     logs: BTreeMap<u32, LogSnapshot>,
 }
 
+impl Record {
+    /// What is counted of it once it is over.
+    fn bytes(&self) -> u64 {
+        let output = self.output.as_ref().map_or(0, |output| output.bytes.len());
+        (self.payload.bytes.len() + output) as u64
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.logs.values().map(|log| log.bytes.len() as u64).sum()
+    }
+}
+
 impl MemoryStore {
     /// An empty store that holds at most what `limits` say.
     #[must_use]
     pub fn new(limits: CapacityLimits) -> Self {
-        Self { capacity: Capacity::new(limits), jobs: Mutex::default() }
+        let jobs = Jobs { limits: limits.kept, ..Jobs::default() };
+        Self { capacity: Capacity::new(limits), jobs: Mutex::new(jobs) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Jobs> {
@@ -101,7 +120,12 @@ impl Jobs {
     fn keep(&mut self, id: JobId, told: Told) {
         if let Some(record) = self.records.get_mut(&id) {
             record.job.progress = told.progress.or(record.job.progress.take());
-            record.checkpoint = told.checkpoint.or(record.checkpoint.take());
+            let most = self.limits.checkpoint_bytes;
+            if let Some(state) = told.checkpoint
+                && self.checkpoints.admit(id, state.len() as u64, most)
+            {
+                record.checkpoint = Some(state);
+            }
         }
     }
 
@@ -109,11 +133,44 @@ impl Jobs {
         if let Some(record) = self.records.get_mut(&id) {
             if lifecycle.state.is_finalized() {
                 record.checkpoint = None;
+                self.checkpoints.forget(id);
+                self.over.push_back((lifecycle.finalized_at, id));
+                self.history_bytes += record.bytes();
             }
             record.job.lifecycle = lifecycle;
             record.job.attempts.extend(attempt);
             let over = record.job.attempts.len().saturating_sub(MAX_RECORDS);
             record.job.attempts.drain(..over);
+        }
+    }
+
+    /// Removes a job that is over.
+    fn remove(&mut self, id: JobId) {
+        if let Some(record) = self.records.remove(&id) {
+            self.history_bytes -= record.bytes();
+            self.log_bytes -= record.log_bytes();
+        }
+    }
+
+    /// Removes what was over first while there is too much of it.
+    fn trim(&mut self) {
+        while self.history_bytes > self.limits.history_bytes
+            && let Some((at, id)) = self.over.pop_front()
+        {
+            let found = self.records.get(&id);
+            if at.is_some() && found.is_some_and(|found| found.job.lifecycle.finalized_at == at) {
+                self.remove(id);
+            }
+        }
+    }
+
+    /// Removes the oldest logs while there is too much of them.
+    fn trim_logs(&mut self) {
+        while self.log_bytes > self.limits.log_bytes
+            && let Some(record) = self.records.values_mut().find(|record| !record.logs.is_empty())
+        {
+            self.log_bytes -= record.log_bytes();
+            record.logs.clear();
         }
     }
 }
@@ -165,7 +222,9 @@ impl JobStore for MemoryStore {
             let (content_type, bytes) = (output.content_type.clone(), output.bytes.len() as u64);
             record.job.output = Some(Stored { content_type, bytes });
             record.output = Some(output);
+            jobs.history_bytes += bytes;
         }
+        jobs.trim();
         Ok(Finished::Recorded(state))
     }
 
@@ -177,6 +236,7 @@ impl JobStore for MemoryStore {
         let mut jobs = self.lock();
         if let Some((answer, lifecycle)) = jobs.queue.request_cancel(id, now) {
             jobs.record(id, lifecycle, None);
+            jobs.trim();
             return Ok(Some(answer));
         }
         Ok(jobs.records.get_mut(&id).map(|record| record.job.lifecycle.request_cancel(now)))
@@ -191,6 +251,7 @@ impl JobStore for MemoryStore {
                 Redrive::Running => Redriven::Running,
             }));
         }
+        let jobs = &mut *jobs;
         let Some(record) = jobs.records.get_mut(&id) else { return Ok(None) };
         let bytes = record.payload.bytes.len() as u64;
         let permit = match self.capacity.reserve(&record.job.spec.queue, bytes) {
@@ -198,6 +259,7 @@ impl JobStore for MemoryStore {
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
         record.job.lifecycle.redrive(now);
+        jobs.history_bytes -= record.bytes();
         (record.job.output, record.output, record.job.progress) = (None, None, None);
         let entry = Entry::new(&record.job.spec, record.job.lifecycle.clone(), permit);
         jobs.queue.insert(id, entry, now);
@@ -214,6 +276,7 @@ impl JobStore for MemoryStore {
                 jobs.record(*id, lifecycle, Some(lost));
             }
         }
+        jobs.trim();
         Ok(expired)
     }
 
@@ -234,8 +297,12 @@ impl JobStore for MemoryStore {
     }
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
-        if let Some(record) = self.lock().records.get_mut(&id) {
+        let jobs = &mut *self.lock();
+        if let Some(record) = jobs.records.get_mut(&id) {
+            jobs.log_bytes -= record.log_bytes();
             record.logs.insert(attempt, log);
+            jobs.log_bytes += record.log_bytes();
+            jobs.trim_logs();
         }
         Ok(())
     }
@@ -278,9 +345,11 @@ impl JobStore for MemoryStore {
         });
         let expired: Vec<JobId> = expired.map(|(id, _)| *id).take(most).collect();
         for id in &expired {
-            jobs.records.remove(id);
+            jobs.remove(*id);
         }
-        Ok(expired.len())
+        let records = jobs.records.len();
+        jobs.trim();
+        Ok(expired.len() + records - jobs.records.len())
     }
 
     fn ready(&self) -> Result<(), StoreError> {

@@ -38,6 +38,7 @@ pub(in crate::api) async fn create_batch(
         return Err(ApiError::bad_request("batch_too_long", detail));
     }
     let now = app.clock.now();
+    app.gates.disk.has_room(now)?;
     let _stays = app.gates.removal.read().await;
     let drafts = texts.into_iter().map(|text| app.draft(text, now)).collect();
     app.enqueue_all(drafts, now).await

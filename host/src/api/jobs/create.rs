@@ -132,6 +132,7 @@ impl App {
     }
 
     async fn enqueue_now(&self, job: NewJob, now: Timestamp) -> Result<Enqueued, ApiError> {
+        self.gates.disk.has_room(now)?;
         let _stays = self.gates.removal.read().await;
         self.still_installed(&job.spec)?;
         let answer = self.store.enqueue(vec![job], now).await?.pop();

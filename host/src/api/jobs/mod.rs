@@ -168,6 +168,7 @@ pub(super) async fn retry(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = parse_id(&id)?;
+    app.gates.disk.has_room(app.clock.now())?;
     // A plugin that is just going must not gain a job.
     let _stays = app.gates.removal.read().await;
     let job = app.store.get(id).await?.ok_or_else(|| unknown(id))?;

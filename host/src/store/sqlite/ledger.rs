@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, Permit, QueueFull};
+use jobwright_core::capacity::{Capacity, Checkpoints, Permit, QueueFull};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{JobId, NewJob, QueueName};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
@@ -28,7 +29,24 @@ pub(super) struct Ledger {
     capacity: Arc<Capacity>,
     /// The `seq` of the job that was enqueued or redriven last; also the order of arrival.
     last_seq: i64,
+    checkpoints: Checkpoints,
+    /// About what was written since the history was last measured.
+    grown_bytes: u64,
+    /// Jobs that went to make room and whose logs are still there.
+    trimmed: Vec<JobId>,
 }
+
+/// How much is written between two looks at how much there is.
+const MEASURE_BYTES: u64 = 1 << 20;
+
+/// What a job takes beside its payload and output: at least a page.
+const JOB_BYTES: u64 = 4096;
+
+/// Jobs that go at a time to make room: few, as they may be large.
+const TRIM: usize = 8;
+
+/// How often in a row: then as many go as may have come since the last look, some times over.
+const TRIMS: usize = 128;
 
 /// A job to be enqueued with its place, if there was one; `None` to take one only when its turn
 /// comes.
@@ -57,7 +75,9 @@ impl Ledger {
         now: Timestamp,
     ) -> anyhow::Result<Self> {
         let db = schema::open_jobs(path)?;
-        let mut ledger = Self { db, queue: Queue::new(), capacity, last_seq: 0 };
+        let (queue, checkpoints) = (Queue::new(), Checkpoints::default());
+        let (last_seq, grown_bytes, trimmed) = (0, 0, vec![]);
+        let mut ledger = Self { db, queue, capacity, last_seq, checkpoints, grown_bytes, trimmed };
         ledger
             .load(now)
             .with_context(|| format!("cannot read the job store {}", path.display()))?;
@@ -78,9 +98,59 @@ impl Ledger {
         for name in table::paused(&self.db)? {
             queue.set_paused(&name, true);
         }
+        let mut checkpoints = Checkpoints::default();
+        table::for_each_checkpoint(&self.db, |id, length| {
+            checkpoints.admit(id, length, u64::MAX);
+        })?;
         self.last_seq = table::last_seq(&self.db)?;
-        self.queue = queue;
+        (self.queue, self.checkpoints, self.trimmed) = (queue, checkpoints, vec![]);
         Ok(())
+    }
+
+    /// Counts what is written; now and then removes the oldest of the history if there is too much.
+    fn grow(&mut self, bytes: u64) -> rusqlite::Result<()> {
+        self.grown_bytes += bytes + JOB_BYTES;
+        if self.grown_bytes < MEASURE_BYTES { Ok(()) } else { self.trim() }
+    }
+
+    fn trim(&mut self) -> rusqlite::Result<()> {
+        self.grown_bytes = 0;
+        // What waits is bounded apart, and must not cost the history its place.
+        let most = self.capacity.limits().kept.history_bytes + self.capacity.payload_bytes();
+        for _ in 0..TRIMS {
+            if table::used_bytes(&self.db)? <= most {
+                break;
+            }
+            let gone = table::prune_oldest(&self.db, TRIM)?;
+            if gone.is_empty() {
+                break;
+            }
+            self.trimmed.extend(gone);
+        }
+        Ok(())
+    }
+
+    fn keep_told(&mut self, id: JobId, told: &Told) -> rusqlite::Result<()> {
+        let most = self.capacity.limits().kept.checkpoint_bytes;
+        let fits = |state: &Bytes| self.checkpoints.admit(id, state.len() as u64, most);
+        if told.checkpoint.as_ref().is_none_or(fits) {
+            return table::keep_told(&self.db, id, told);
+        }
+        tracing::warn!(job = %id, "a checkpoint is not kept: there are too many");
+        table::keep_told(&self.db, id, &Told { checkpoint: None, ..told.clone() })
+    }
+
+    /// Writes what became of a job, as [`table::transition`].
+    fn transition(
+        &mut self,
+        id: JobId,
+        lifecycle: &Lifecycle,
+        ended: Option<&AttemptRecord>,
+    ) -> rusqlite::Result<()> {
+        if lifecycle.state.is_finalized() {
+            self.checkpoints.forget(id);
+        }
+        table::transition(&self.db, id, lifecycle, ended)
     }
 
     /// See [`JobStore::enqueue`](jobwright_core::JobStore::enqueue).
@@ -111,6 +181,7 @@ impl Ledger {
             table::remember_key(&self.db, job.id, key)?;
         }
         self.queue.insert(job.id, Entry::new(&job.spec, lifecycle, permit), now);
+        self.grow(bytes)?;
         Ok(Enqueued::Inserted)
     }
 
@@ -149,14 +220,15 @@ impl Ledger {
             // There is no attempt any more that could go on from it.
             told.checkpoint = None;
         }
-        table::keep_told(&self.db, id, &told)?;
-        table::transition(&self.db, id, &lifecycle, Some(&end.record))?;
+        self.keep_told(id, &told)?;
+        self.transition(id, &lifecycle, Some(&end.record))?;
+        self.grow(end.output.as_ref().map_or(0, |output| output.bytes.len() as u64))?;
         Ok(Finished::Recorded(lifecycle.state))
     }
 
     /// See [`JobStore::save_told`](jobwright_core::JobStore::save_told).
     pub(super) fn save_told(&mut self, lease: &Lease, told: &Told) -> rusqlite::Result<()> {
-        if self.queue.holds(lease) { table::keep_told(&self.db, lease.job, told) } else { Ok(()) }
+        if self.queue.holds(lease) { self.keep_told(lease.job, told) } else { Ok(()) }
     }
 
     /// See [`JobStore::request_cancel`](jobwright_core::JobStore::request_cancel).
@@ -166,7 +238,7 @@ impl Ledger {
         now: Timestamp,
     ) -> rusqlite::Result<Option<CancelRequest>> {
         if let Some((answer, lifecycle)) = self.queue.request_cancel(id, now) {
-            table::transition(&self.db, id, &lifecycle, None)?;
+            self.transition(id, &lifecycle, None)?;
             return Ok(Some(answer));
         }
         Ok(reader::job(&self.db, id)?.map(|mut job| job.lifecycle.request_cancel(now)))
@@ -179,7 +251,7 @@ impl Ledger {
         now: Timestamp,
     ) -> rusqlite::Result<Option<Redriven>> {
         if let Some((answer, lifecycle)) = self.queue.redrive(id, now) {
-            table::transition(&self.db, id, &lifecycle, None)?;
+            self.transition(id, &lifecycle, None)?;
             return Ok(Some(match answer {
                 Redrive::Due => Redriven::Due,
                 Redrive::Running => Redriven::Running,
@@ -209,7 +281,7 @@ impl Ledger {
             let Some(running) = self.queue.lifecycle(*id).cloned() else { continue };
             if let Some(lifecycle) = self.queue.reclaim(*id, now) {
                 let lost = AttemptRecord::new(&running, &Outcome::Lost, Usage::default(), now);
-                table::transition(&self.db, *id, &lifecycle, Some(&lost))?;
+                self.transition(*id, &lifecycle, Some(&lost))?;
             }
         }
         Ok(expired)
@@ -227,12 +299,15 @@ impl Ledger {
         Ok(())
     }
 
-    /// See [`JobStore::prune`](jobwright_core::JobStore::prune); answers which jobs went.
+    /// See [`JobStore::prune`](jobwright_core::JobStore::prune); answers also which jobs went, now
+    /// and to make room since it was last called.
     pub(super) fn prune(
         &mut self,
         retention: Retention,
         most: usize,
-    ) -> rusqlite::Result<Vec<JobId>> {
-        table::prune(&self.db, retention, most)
+    ) -> rusqlite::Result<(usize, Vec<JobId>)> {
+        let pruned = table::prune(&self.db, retention, most)?;
+        self.trim()?;
+        Ok((pruned.len(), std::mem::take(&mut self.trimmed).into_iter().chain(pruned).collect()))
     }
 }

@@ -13,8 +13,8 @@ use jobwright_core::store::{AttemptLog, StoreError};
 use rusqlite::{Connection, params};
 
 use super::reader::{Readers, store_error};
-use super::schema;
 use super::writer::{Effect, State, Writer};
+use super::{schema, table};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -24,11 +24,41 @@ pub(super) struct Logs {
 }
 
 #[derive(Debug)]
-struct Database(Connection);
+struct Database {
+    db: Connection,
+    most_bytes: u64,
+    /// What was written since it was last measured.
+    grown_bytes: u64,
+}
+
+/// How much is written between two looks at how much there is.
+const MEASURE_BYTES: u64 = 1 << 20;
+
+/// Logs that go at a time to make room: few, as they may be large.
+const TRIM: u32 = 4;
+
+impl Database {
+    /// Counts what is written; now and then removes the oldest logs if there is too much.
+    fn grow(&mut self, bytes: u64) -> rusqlite::Result<()> {
+        // With the least that a row takes.
+        self.grown_bytes += bytes + 64;
+        if self.grown_bytes < MEASURE_BYTES {
+            return Ok(());
+        }
+        self.grown_bytes = 0;
+        let sql = "DELETE FROM log WHERE rowid IN (SELECT rowid FROM log ORDER BY rowid LIMIT ?1)";
+        while table::used_bytes(&self.db)? > self.most_bytes {
+            if self.db.prepare_cached(sql)?.execute([TRIM])? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
 
 impl State for Database {
     fn connection(&self) -> &Connection {
-        &self.0
+        &self.db
     }
 
     fn reload(&mut self) -> rusqlite::Result<()> {
@@ -57,8 +87,8 @@ fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 impl Logs {
-    /// Opens or makes the database at `path`. A damaged one is set aside: no job needs it.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+    /// Opens or makes the database at `path`, which takes at most `most_bytes`. A damaged one is set aside: no job needs it.
+    pub(super) fn open(path: &Path, most_bytes: u64) -> anyhow::Result<Self> {
         let opened = schema::open_logs(path).or_else(|error| {
             if !is_damaged(&error) {
                 return Err(error);
@@ -71,7 +101,7 @@ impl Logs {
             );
             schema::open_logs(path)
         });
-        let database = Database(opened?);
+        let database = Database { db: opened?, most_bytes, grown_bytes: 0 };
         Ok(Self { writer: Writer::start("logs", database)?, readers: Arc::new(Readers::new(path)) })
     }
 
@@ -85,8 +115,9 @@ impl Logs {
         let step = move |database: &mut Database| {
             let sql = "INSERT OR REPLACE INTO log VALUES (?1, ?2, ?3, ?4, ?5)";
             let counts = (log.kept_bytes.cast_signed(), log.dropped_bytes.cast_signed());
-            let row = params![id.as_bytes(), attempt, log.bytes, counts.0, counts.1];
-            database.0.prepare_cached(sql)?.execute(row).map(drop)
+            let row = params![id.as_bytes(), attempt, &log.bytes[..], counts.0, counts.1];
+            database.db.prepare_cached(sql)?.execute(row)?;
+            database.grow(log.bytes.len() as u64)
         };
         self.writer.submit(Effect::Unsynced, 0, step).await
     }
@@ -116,7 +147,7 @@ impl Logs {
             return Ok(());
         }
         let step = move |database: &mut Database| {
-            let mut delete = database.0.prepare_cached("DELETE FROM log WHERE job = ?1")?;
+            let mut delete = database.db.prepare_cached("DELETE FROM log WHERE job = ?1")?;
             ids.iter().try_for_each(|id| delete.execute([id.as_bytes()]).map(drop))
         };
         self.writer.submit(Effect::Unsynced, 0, step).await

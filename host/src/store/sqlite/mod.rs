@@ -67,7 +67,7 @@ impl SqliteStore {
             capacity,
             writer: Writer::start("jobs", ledger)?,
             readers: Arc::new(Readers::new(&path)),
-            logs: Logs::open(&directory.join("logs.db"))?,
+            logs: Logs::open(&directory.join("logs.db"), limits.kept.log_bytes)?,
         })
     }
 
@@ -225,9 +225,8 @@ impl JobStore for SqliteStore {
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
         let step = move |ledger: &mut Ledger| ledger.prune(retention, most);
-        let pruned = self.writer.submit(Effect::Synced, 0, step).await?;
-        let count = pruned.len();
-        self.logs.remove(pruned).await?;
+        let (count, gone) = self.writer.submit(Effect::Synced, 0, step).await?;
+        self.logs.remove(gone).await?;
         Ok(count)
     }
 

@@ -122,7 +122,9 @@ fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
     }
     connection.execute_batch(
         // 8,000 pages: a checkpoint each 32 MiB of log, some tens of milliseconds of the writer.
+        // What a burst made of it goes again.
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 8000;
+         PRAGMA journal_size_limit = 67108864;
          PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
     )?;
     if !missing.is_empty() {

@@ -225,9 +225,53 @@ pub(super) fn prune(
         })?;
         pruned.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
     }
+    remove(db, pruned)
+}
+
+/// Removes the `most` finalized jobs that ended first, with what belongs to them; answers which.
+pub(super) fn prune_oldest(db: &Connection, most: usize) -> rusqlite::Result<Vec<JobId>> {
+    let sql = "SELECT seq, id, finalized_at FROM history WHERE state = ?1
+               ORDER BY finalized_at LIMIT ?2";
+    let mut query = db.prepare_cached(sql)?;
+    let mut oldest: Vec<(i64, i64, JobId)> = Vec::new();
+    for over in [JobState::Completed, JobState::Cancelled, JobState::Discarded] {
+        let found = query.query_map(params![state(over), most as i64], |row| {
+            Ok((row.get(2)?, row.get(0)?, rows::id(row, 1)?))
+        })?;
+        oldest.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    oldest.sort_unstable_by_key(|(ended, seq, _)| (*ended, *seq));
+    remove(db, oldest.into_iter().take(most).map(|(_, seq, id)| (seq, id)).collect())
+}
+
+fn remove(db: &Connection, jobs: Vec<(i64, JobId)>) -> rusqlite::Result<Vec<JobId>> {
     for table in ["history", "payload", "output"] {
         let mut delete = db.prepare_cached(&format!("DELETE FROM {table} WHERE seq = ?1"))?;
-        pruned.iter().try_for_each(|(seq, _)| delete.execute([seq]).map(drop))?;
+        jobs.iter().try_for_each(|(seq, _)| delete.execute([seq]).map(drop))?;
     }
-    Ok(pruned.into_iter().map(|(_, id)| id).collect())
+    Ok(jobs.into_iter().map(|(_, id)| id).collect())
+}
+
+/// What the tables take of the file, in bytes: it does not shrink, but what is free in it is used
+/// again.
+pub(super) fn used_bytes(db: &Connection) -> rusqlite::Result<u64> {
+    let number = |pragma: &str| -> rusqlite::Result<i64> {
+        db.prepare_cached(pragma)?.query_row([], |row| row.get(0))
+    };
+    let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+    Ok((pages * number("PRAGMA page_size")?).unsigned_abs())
+}
+
+/// Calls `each` with every unfinished job that has a checkpoint, and its length.
+pub(super) fn for_each_checkpoint(
+    db: &Connection,
+    mut each: impl FnMut(JobId, u64),
+) -> rusqlite::Result<()> {
+    let sql = "SELECT id, length(bytes) FROM checkpoint JOIN job USING (seq)";
+    let mut statement = db.prepare(sql)?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        each(rows::id(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs());
+    }
+    Ok(())
 }

@@ -1,0 +1,129 @@
+//! What jobs leave behind is bounded: the oldest makes room for the latest.
+
+use bytes::Bytes;
+use jobwright_core::capacity::{CapacityLimits, KeptLimits};
+use jobwright_core::job::JobId;
+use jobwright_core::lifecycle::JobState;
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::report::Told;
+use jobwright_core::retry::Verdict;
+use jobwright_core::store::{Finish, JobFilter, Leased};
+
+use super::drafts::{Draft as _, at, ending, job};
+use super::fixture::Fixture;
+use super::laws;
+
+laws![
+    the_oldest_history_makes_room_for_the_latest,
+    what_waits_is_no_history,
+    the_oldest_logs_make_room_for_the_latest,
+    checkpoints_are_kept_while_there_is_room,
+    a_checkpoint_that_goes_makes_room,
+];
+
+const MIB: usize = 1 << 20;
+
+/// A store that keeps so much of one kind.
+fn keeping(store: Fixture, change: impl FnOnce(&mut KeptLimits)) -> anyhow::Result<Fixture> {
+    let mut limits = CapacityLimits::default();
+    change(&mut limits.kept);
+    store.bounded(limits)
+}
+
+/// A job with a payload of so many bytes that is over.
+async fn over(store: &Fixture, length: usize, second: i64) -> anyhow::Result<JobId> {
+    let id = store.accept(job().payload(vec![7; length]), at(second)).await?;
+    let leased = store.claim_one(at(second)).await?;
+    store.finish_with(&leased, Verdict::Complete, at(second)).await?;
+    Ok(id)
+}
+
+async fn the_oldest_history_makes_room_for_the_latest(store: Fixture) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.history_bytes = 8 * MIB as u64)?;
+    let mut ended = Vec::new();
+    for second in 0..40 {
+        ended.push(over(&store, MIB, second).await?);
+    }
+    let left = store.walk(JobFilter::default(), 100, at(40)).await?;
+    // How exactly a driver counts is its own affair.
+    assert!((4..=8).contains(&left.len()), "{}", left.len());
+    let left: Vec<JobId> = left.into_iter().rev().map(|job| job.id).collect();
+    assert_eq!(left, ended[40 - left.len()..]);
+    assert!(store.output(left[0]).await?.is_some());
+    Ok(())
+}
+
+async fn what_waits_is_no_history(store: Fixture) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.history_bytes = 4 * MIB as u64)?;
+    let ended = over(&store, MIB, 0).await?;
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        waiting.push(store.accept(job().payload(vec![7; MIB]), at(1)).await?);
+    }
+    assert_eq!(store.state(ended).await?, JobState::Completed);
+    assert_eq!(store.claim_all(at(1)).await?, waiting);
+    Ok(())
+}
+
+async fn the_oldest_logs_make_room_for_the_latest(store: Fixture) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.log_bytes = 8 * MIB as u64)?;
+    let bytes = vec![b'x'; MIB];
+    let log = LogSnapshot { bytes, kept_bytes: MIB as u64, dropped_bytes: 0 };
+    let mut ids = Vec::new();
+    for second in 0..200 {
+        let id = store.accept(job(), at(second)).await?;
+        store.save_log(id, 1, log.clone()).await?;
+        ids.push(id);
+    }
+    let mut left = Vec::new();
+    for id in &ids {
+        if !store.logs(*id).await?.is_empty() {
+            left.push(*id);
+        }
+    }
+    assert!((1..=8).contains(&left.len()), "{}", left.len());
+    assert_eq!(left, ids[200 - left.len()..]);
+    Ok(())
+}
+
+fn checkpoint(length: usize) -> Told {
+    Told { checkpoint: Some(Bytes::from(vec![7; length])), ..Told::default() }
+}
+
+/// A job at its second attempt, whose first left a checkpoint of so many bytes.
+async fn retried(store: &Fixture, length: usize) -> anyhow::Result<Leased> {
+    store.accept(job(), at(0)).await?;
+    let first = store.claim_one(at(0)).await?;
+    let end = ending(&first, Verdict::Retry { at: at(0) }, at(0));
+    store.finish(Finish { told: checkpoint(length), ..end }, at(0)).await?;
+    store.claim_one(at(0)).await
+}
+
+fn length(leased: &Leased) -> Option<usize> {
+    leased.checkpoint.as_ref().map(Bytes::len)
+}
+
+async fn checkpoints_are_kept_while_there_is_room(store: Fixture) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.checkpoint_bytes = 1000)?;
+    assert_eq!(length(&retried(&store, 600).await?), Some(600));
+    let second = retried(&store, 400).await?;
+    assert_eq!(length(&second), Some(400));
+    assert_eq!(length(&retried(&store, 1).await?), None, "there is no room");
+    // One that is too long leaves the earlier one in its place.
+    store.save_told(second.lease, checkpoint(401)).await?;
+    let end = ending(&second, Verdict::Retry { at: at(0) }, at(0));
+    store.finish(Finish { told: Told::default(), ..end }, at(0)).await?;
+    assert_eq!(length(&store.claim_one(at(0)).await?), Some(400));
+    Ok(())
+}
+
+async fn a_checkpoint_that_goes_makes_room(store: Fixture) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.checkpoint_bytes = 1000)?;
+    let first = retried(&store, 1000).await?;
+    store.finish_with(&first, Verdict::Complete, at(0)).await?;
+    let second = retried(&store, 900).await?;
+    assert_eq!(length(&second), Some(900));
+    store.save_told(second.lease, checkpoint(50)).await?;
+    assert_eq!(length(&retried(&store, 950).await?), Some(950));
+    Ok(())
+}
