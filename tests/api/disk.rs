@@ -127,7 +127,7 @@ async fn a_stranger_fills_his_allowance_and_not_the_disk() -> anyhow::Result<()>
     ensure!(refused > 0, "they would have filled the disk");
     // Who comes after is served.
     let job = host.run(json!({ "plugin": "echo", "payload": 1 })).await?;
-    ensure!(job["state"] == "completed" && job["output"] == 1, "{job}");
+    ensure!(job["state"] == "completed" && job["output_bytes"] == 1, "{job}");
     host.stop().await?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::{Answer, Stage, get, send, soon};
 pub fn trials() -> Vec<Trial> {
     tests![
         a_create_that_waits_is_answered_with_the_finalized_job,
-        a_create_whose_time_passes_is_answered_as_if_it_did_not_wait,
+        a_create_whose_time_passes_is_answered_with_the_job_as_it_is,
         a_create_that_waits_gets_the_room_that_comes,
         a_create_that_waits_in_vain_for_room_is_refused,
         a_read_that_waits_is_answered_at_the_end,
@@ -64,7 +64,7 @@ async fn a_create_that_waits_is_answered_with_the_finalized_job() -> anyhow::Res
     Ok(())
 }
 
-async fn a_create_whose_time_passes_is_answered_as_if_it_did_not_wait() -> anyhow::Result<()> {
+async fn a_create_whose_time_passes_is_answered_with_the_job_as_it_is() -> anyhow::Result<()> {
     let stage = Stage::new().await?;
     let waiting = tokio::spawn(stage.create("wait=10"));
     let attempt = stage.begins().await?;
@@ -73,7 +73,7 @@ async fn a_create_whose_time_passes_is_answered_as_if_it_did_not_wait() -> anyho
     stage.clock.advance(Duration::from_secs(1));
     let answer = soon(waiting).await???;
     let job = answer.ok(202)?;
-    assert_eq!((&job["state"], &job["attempt"]), (&json!("available"), &json!(0)));
+    assert_eq!((&job["state"], &job["attempt"]), (&json!("running"), &json!(1)));
     assert_eq!(answer.header("preference-applied"), "wait=10");
     attempt.succeed();
     let job = stage.host.finalized(job["id"].as_str().unwrap_or_default()).await?;

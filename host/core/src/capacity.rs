@@ -1,6 +1,8 @@
-//! How much a store holds. A permit for every unfinished job, held from acceptance to finalization,
-//! so that a retry never needs one and a full queue is refused at once; and bounds on what jobs leave
-//! behind, of which the oldest goes.
+//! How much a store holds.
+//!
+//! A permit for every unfinished job, held from acceptance to finalization, so that a retry never
+//! needs one and a full queue is refused at once; and bounds on what jobs leave behind, of which the
+//! oldest goes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -65,16 +65,8 @@ pub(in crate::api) async fn create(
         let payload = Payload { content_type: content_type(&headers), bytes: body };
         Draft::of_query(raw, payload, &app.settings, now)?
     };
-    let mut job = app.resolve(draft, now)?;
-    let answer = Bytes::from(app.first_answer(&job, now)?);
-    job.idempotency = key.map(|(key, fingerprint)| Idempotency {
-        key,
-        fingerprint,
-        answer: answer.clone(),
-        expires_at: after(now, KEY_LIFE),
-    });
-    let first = (job.id, answer);
-    let (id, answer) = accepted(app.enqueue_by(job, deadline).await?, Some(first))?;
+    let job = app.resolve(draft, now)?;
+    let (id, answer) = app.enqueue_by(job, key, (now, deadline)).await?;
     app.answer_enqueued(id, answer, wait).await
 }
 
@@ -107,7 +99,7 @@ impl App {
             id: job.id,
             spec: job.spec.clone(),
             created_at: now,
-            lifecycle: Lifecycle::new(job.scheduled_at),
+            lifecycle: Lifecycle::new(job.scheduled_at.max(now)),
             attempts: vec![],
             output: None,
             progress: None,
@@ -115,19 +107,33 @@ impl App {
         serde_json::to_vec(&JobView::new(&job, None, now)).map_err(ApiError::internal)
     }
 
-    /// Enqueues, and waits until `deadline` for room if there is none.
-    async fn enqueue_by(&self, job: NewJob, deadline: Timestamp) -> Result<Enqueued, ApiError> {
+    /// Enqueues `now`, and waits until `deadline` for room if there is none. Answers the job and
+    /// the body that says so.
+    async fn enqueue_by(
+        &self,
+        mut job: NewJob,
+        key: Option<(String, Digest)>,
+        (mut now, deadline): (Timestamp, Timestamp),
+    ) -> Result<(JobId, Bytes), ApiError> {
         loop {
             let room = self.signals.room.notified();
-            let now = self.clock.now();
+            // With the time at which the store takes the job.
+            let answer = Bytes::from(self.first_answer(&job, now)?);
+            job.idempotency = key.clone().map(|(key, fingerprint)| Idempotency {
+                key,
+                fingerprint,
+                answer: answer.clone(),
+                expires_at: after(now, KEY_LIFE),
+            });
             match self.enqueue_now(job.clone(), now).await? {
                 Enqueued::QueueFull(_) if now < deadline => {}
-                answer => return Ok(answer),
+                enqueued => return accepted(enqueued, Some((job.id, answer))),
             }
             tokio::select! {
                 () = room => {}
                 () = self.clock.sleep_until(after(now, ROOM_POLL).min(deadline)) => {}
             }
+            now = self.clock.now();
         }
     }
 
@@ -152,15 +158,15 @@ impl App {
         accepted: Bytes,
         wait: Option<(Duration, Timestamp)>,
     ) -> Result<Response, ApiError> {
-        let finalized = match wait {
+        let found = match wait {
             None => None,
-            Some((_, deadline)) => self
-                .finalized_by(id, deadline)
-                .await?
-                .filter(|job| job.lifecycle.state.is_finalized()),
+            Some((_, deadline)) => self.finalized_by(id, deadline).await?,
         };
-        let mut response = match finalized {
-            Some(job) => self.answer(StatusCode::OK, &job).await?,
+        let mut response = match found {
+            Some(job) if job.lifecycle.state.is_finalized() => {
+                self.answer(StatusCode::OK, &job).await?
+            }
+            Some(job) => self.answer(StatusCode::ACCEPTED, &job).await?,
             None => (StatusCode::ACCEPTED, accepted).into_response(),
         };
         let headers = response.headers_mut();
