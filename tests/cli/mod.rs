@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         a_job_is_cancelled_and_retried,
         run_prints_the_output_on_stdout_and_the_receipt_on_stderr,
         a_deterministic_run_is_the_same_each_time,
+        run_tells_whether_another_attempt_is_asked_for,
         run_tells_by_its_exit_code_that_a_limit_ended_the_job,
         what_is_wrong_is_said_in_a_line_that_helps,
         completions_are_printed_for_a_shell,
@@ -173,6 +174,23 @@ async fn a_deterministic_run_is_the_same_each_time() -> anyhow::Result<()> {
     let (one, two) =
         (read("run readings.wasm --data x").await?, read("run readings.wasm --data x").await?);
     ensure!(one.len() == 16 && one != two, "{one:?} {two:?}");
+    Ok(())
+}
+
+async fn run_tells_whether_another_attempt_is_asked_for() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let again = guests::assemble(&guests::exit(75))?;
+    std::fs::write(shell.folder.path().join("again.wasm"), again)?;
+    for (plugin, said, retry) in
+        [("fail", "failed for good\n", false), ("again", "failed, and may be tried again\n", true)]
+    {
+        let output = shell.run(&format!("run {plugin}.wasm --data x")).await?;
+        let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(3) && notes.contains(said), "{notes}");
+        let output = shell.run(&format!("run {plugin}.wasm --data x --json")).await?;
+        let receipt: Value = serde_json::from_slice(&output.stderr)?;
+        ensure!(receipt["retry"] == retry, "{receipt}");
+    }
     Ok(())
 }
 

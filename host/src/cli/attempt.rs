@@ -11,7 +11,7 @@ use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::limits::{LimitPolicy, LimitsRequest};
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outcome::Outcome;
+use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_core::plugin::{PluginName, PluginVersion};
 use jobwright_core::report::Report;
 use jobwright_core::retry::RetryPolicy;
@@ -131,6 +131,18 @@ fn name(file: &Path) -> PluginName {
     name.unwrap_or_else(|_| unreachable!("`plugin` is a plugin's name"))
 }
 
+/// Whether the guest wants another attempt, if it said how it failed; and after how long.
+fn asked(outcome: &Outcome) -> (Option<bool>, Option<u128>) {
+    match outcome {
+        Outcome::Failed { retry: RetryHint::Never, .. } => (Some(false), None),
+        Outcome::Failed { retry: RetryHint::Backoff, .. } => (Some(true), None),
+        Outcome::Failed { retry: RetryHint::After(wait), .. } => {
+            (Some(true), Some(wait.as_millis()))
+        }
+        _ => (None, None),
+    }
+}
+
 impl Made {
     /// Output to stdout; log, outcome and receipt to stderr.
     pub(super) fn show(self, terminal: &Terminal) -> anyhow::Result<Ending> {
@@ -139,8 +151,11 @@ impl Made {
         let mut notes = std::io::stderr().lock();
         if terminal.is_json() {
             let (kind, limit, error) = (outcome.kind(), outcome.limit(), outcome.error());
-            let receipt =
-                json!({ "outcome": kind, "limit": limit, "error": error, "usage": usage });
+            let (retry, retry_after_ms) = asked(&outcome);
+            let receipt = json!({
+                "outcome": kind, "limit": limit, "error": error,
+                "retry": retry, "retry_after_ms": retry_after_ms, "usage": usage,
+            });
             writeln!(notes, "{receipt}")?;
         } else {
             if let Some(error) = outcome.error() {
@@ -150,7 +165,15 @@ impl Made {
                 }
             }
             let kind = serde_json::to_value(outcome.kind())?;
-            writeln!(notes, "{}", kind.as_str().unwrap_or_default().replace('_', " "))?;
+            let kind = kind.as_str().unwrap_or_default().replace('_', " ");
+            match asked(&outcome) {
+                (None, _) => writeln!(notes, "{kind}")?,
+                (Some(false), _) => writeln!(notes, "{kind} for good")?,
+                (Some(true), None) => writeln!(notes, "{kind}, and may be tried again")?,
+                (Some(true), Some(ms)) => {
+                    writeln!(notes, "{kind}, and may be tried again after {} s", ms / 1000)?;
+                }
+            }
             receipt::write(&usage, &mut notes)?;
         }
         match outcome {
