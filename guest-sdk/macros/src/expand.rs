@@ -61,6 +61,11 @@ fn arguments(signature: &Signature) -> Result<Vec<TokenStream>> {
         let FnArg::Typed(parameter) = input else { return Err(Error::new(input.span(), SHAPE)) };
         let ty = &*parameter.ty;
         match (ty, seen) {
+            (Type::Reference(borrowed), _) if is_payload(&borrowed.elem) => {
+                let why =
+                    "the payload is given away: take a `String` or `Vec<u8>`, not a reference";
+                return Err(Error::new(parameter.span(), why));
+            }
             (Type::Reference(_), (_, false)) => {
                 seen.1 = true;
                 arguments.push(quote!(_job));
@@ -79,6 +84,18 @@ fn arguments(signature: &Signature) -> Result<Vec<TokenStream>> {
     Ok(arguments)
 }
 
+/// Whether a reference to it is surely not meant to be the job.
+fn is_payload(borrowed: &Type) -> bool {
+    match borrowed {
+        Type::Slice(_) => true,
+        Type::Path(path) => {
+            let last = path.path.segments.last();
+            last.is_some_and(|last| last.ident == "str" || last.ident == "String")
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +107,18 @@ mod tests {
     fn call(function: TokenStream) -> String {
         let program = job(TokenStream::new(), function).unwrap().to_string();
         program.rsplit_once("into_response").unwrap().1.replace(' ', "")
+    }
+
+    #[test]
+    fn a_borrowed_payload_is_told_how_to_be_taken() {
+        for ty in [quote!(&str), quote!(&[u8]), quote!(&std::string::String)] {
+            let said = refusal(quote!(
+                fn f(text: #ty) -> Result<(), JobError> {
+                    Ok(())
+                }
+            ));
+            assert!(said.contains("take a `String` or `Vec<u8>`"), "{said}");
+        }
     }
 
     #[test]
