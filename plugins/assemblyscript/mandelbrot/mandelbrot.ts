@@ -43,6 +43,7 @@ function steps(re: f64, im: f64): u8 {
 }
 
 /** At most 1 KiB: five numbers are shorter. */
+/** More than five numbers need: what fills it is no payload. */
 function readPayload(): string {
   const buffer = new ArrayBuffer(1024);
   let length = 0;
@@ -51,7 +52,7 @@ function readPayload(): string {
     if (read <= 0) break;
     length += read;
   }
-  return String.UTF8.decode(buffer.slice(0, length));
+  return length < buffer.byteLength ? String.UTF8.decode(buffer.slice(0, length)) : "";
 }
 
 function parse(payload: string): View | null {

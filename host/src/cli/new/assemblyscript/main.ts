@@ -1,15 +1,17 @@
 // Answers its payload in capitals.
 
-/** Of a payload, as a host takes it by default. */
-const MAX_BYTES = 1 << 20;
-
 function readPayload(): string {
-  const buffer = new ArrayBuffer(MAX_BYTES);
+  let buffer = new ArrayBuffer(65536);
   let length = 0;
-  while (length < buffer.byteLength) {
+  while (true) {
     const read = process.stdin.read(buffer, length);
     if (read <= 0) break;
     length += read;
+    if (length == buffer.byteLength) {
+      const larger = new ArrayBuffer(2 * length);
+      memory.copy(changetype<usize>(larger), changetype<usize>(buffer), length);
+      buffer = larger;
+    }
   }
   return String.UTF8.decode(buffer.slice(0, length));
 }
