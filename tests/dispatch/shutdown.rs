@@ -7,7 +7,7 @@ use jobwright_core::lifecycle::JobState;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::runtime::StopReason;
 use jobwright_core::{Clock as _, JobStore as _};
-use jobwright_tests::tests;
+use jobwright_tests::{DEADLINE, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -28,7 +28,13 @@ async fn a_running_job_gets_the_grace_period_and_nothing_new_begins() -> anyhow:
     let attempt = stage.begins().await?;
     let Stage { host, runtime, clock, store } = stage;
     let stopping = tokio::spawn(host.stop());
-    // The attempt is not told to stop, and ends by itself.
+    // If the attempt asks it hears of the end, but it is not told to stop, and ends by itself.
+    let heard = async {
+        while attempt.stop.noticed() != Some(StopReason::Interrupted) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, heard).await?;
     ensure!(attempt.stop.raised().is_none());
     attempt.succeed();
     stopping.await??;

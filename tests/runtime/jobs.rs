@@ -254,12 +254,13 @@ struct Stopped {
     report: Arc<Report>,
 }
 
-/// Starts a guest that runs until it is told to stop and then does `last`; tells it when it runs.
+/// Starts a guest that asks, runs until it is told to stop and then does `last`; tells it when it runs.
 async fn stopped(lab: &Lab, last: &str, reason: StopReason) -> anyhow::Result<Stopped> {
     let guest = job(
         r#"(data (i32.const 1024) "half")"#,
         &format!(
-            "(call $log (i32.const 1024) (i32.const 4))
+            "(drop (call $is_cancelled))
+            (call $log (i32.const 1024) (i32.const 4))
             (loop $again (br_if $again (i32.eqz (call $is_cancelled)))) {last}"
         ),
     )?;
@@ -311,7 +312,8 @@ async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<
         r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))"#,
         "(i64.store (i32.const 600) (call $random))
         (i64.store (i32.const 608) (call $now))
-        (return (call $ok (i32.const 600) (i32.const 16)))",
+        (call $remaining (i32.const 616))
+        (return (call $ok (i32.const 600) (i32.const 24)))",
     )?;
     let mut attempt = attempt(lab.plugins.add(guest))?;
     let one = output(&lab.run(attempt.clone()).await)?;
@@ -360,6 +362,6 @@ async fn a_run_of_another_type_is_refused_when_it_is_uploaded() -> anyhow::Resul
         says(lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await, "plugin_unusable", &[why])?;
     }
     let later = wat::parse_str(exporting("0.2.0", "(result u32)"))?;
-    says(lab.runtime.inspect(&later), "no_entry_point", &["`jobwright:job/run@0.2.0`"])?;
+    says(lab.runtime.inspect(&later), "world_version", &["`jobwright:job/run@0.2.0`", "of 0.1"])?;
     Ok(())
 }

@@ -67,23 +67,48 @@ pub enum StopReason {
 
 /// The holder's end: raises the signal.
 #[derive(Debug)]
-pub struct Stop(watch::Sender<Option<StopReason>>);
+pub struct Stop(watch::Sender<Signal>);
 
 /// The attempt's end: sees the signal.
 #[derive(Debug, Clone)]
-pub struct StopSignal(watch::Receiver<Option<StopReason>>);
+pub struct StopSignal(watch::Receiver<Signal>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    /// Go on.
+    None,
+    /// The host is about to stop: end soon if you can.
+    Notice,
+    /// End.
+    Raised(StopReason),
+}
 
 impl Stop {
     /// A signal that is not raised yet.
     #[must_use]
     pub fn new() -> (Self, StopSignal) {
-        let (sender, receiver) = watch::channel(None);
+        let (sender, receiver) = watch::channel(Signal::None);
         (Self(sender), StopSignal(receiver))
+    }
+
+    /// Lets an attempt that asks know that the host is about to stop. It may go on.
+    pub fn notice(&self) {
+        self.change(|now| now == Signal::None, Signal::Notice);
     }
 
     /// Raises the signal; the first reason stays.
     pub fn raise(&self, reason: StopReason) {
-        self.0.send_if_modified(|now| now.is_none() && now.replace(reason).is_none());
+        self.change(|now| !matches!(now, Signal::Raised(_)), Signal::Raised(reason));
+    }
+
+    fn change(&self, when: impl FnOnce(Signal) -> bool, to: Signal) {
+        self.0.send_if_modified(|now| {
+            let changes = when(*now);
+            if changes {
+                *now = to;
+            }
+            changes
+        });
     }
 }
 
@@ -91,15 +116,28 @@ impl StopSignal {
     /// The reason, if the signal was raised.
     #[must_use]
     pub fn raised(&self) -> Option<StopReason> {
-        *self.0.borrow()
+        match *self.0.borrow() {
+            Signal::Raised(reason) => Some(reason),
+            Signal::None | Signal::Notice => None,
+        }
+    }
+
+    /// The reason, if the signal was raised or will soon be.
+    #[must_use]
+    pub fn noticed(&self) -> Option<StopReason> {
+        match *self.0.borrow() {
+            Signal::Raised(reason) => Some(reason),
+            Signal::Notice => Some(StopReason::Interrupted),
+            Signal::None => None,
+        }
     }
 
     /// Waits until the signal is raised; for ever, if its holder is gone without raising it.
     pub async fn wait(&mut self) -> StopReason {
-        let raised = self.0.wait_for(Option::is_some).await.map(|reason| *reason);
+        let raised = self.0.wait_for(|now| matches!(now, Signal::Raised(_))).await.map(|now| *now);
         match raised {
-            Ok(reason) => reason.unwrap_or(StopReason::Interrupted),
-            Err(_) => std::future::pending().await,
+            Ok(Signal::Raised(reason)) => reason,
+            _ => std::future::pending().await,
         }
     }
 }

@@ -104,7 +104,7 @@ impl Dispatcher {
     }
 
     /// Runs jobs until `stopping` turns true. Then claims no more, gives the attempts in flight
-    /// `grace`, stops those that are left and releases their jobs, and returns when all is written.
+    /// `grace`, of which those hear that ask, stops those that are left and releases their jobs, and returns when all is written.
     pub async fn run(self, stopping: watch::Receiver<bool>, grace: Duration) {
         let alive = tokio::task::JoinSet::from_iter([
             spawnable(self.clone().heartbeats()),
@@ -113,6 +113,8 @@ impl Dispatcher {
             spawnable(self.clone().pruning()),
         ]);
         self.clone().claims(stopping).await;
+        // Those that ask end with a checkpoint, and need not be waited for.
+        self.signals.notice_all();
         if !self.idle_within(grace).await {
             tracing::info!("stopping the attempts that the grace period did not see end");
             self.signals.stop_all(StopReason::Interrupted);

@@ -100,6 +100,11 @@ impl Signals {
         }
     }
 
+    /// Lets every attempt know that the host is about to stop.
+    pub fn notice_all(&self) {
+        self.running().attempts.values().for_each(|attempt| attempt.stop.notice());
+    }
+
     /// Asks every attempt to stop.
     pub fn stop_all(&self, reason: StopReason) {
         self.running().attempts.values().for_each(|attempt| attempt.stop.raise(reason));

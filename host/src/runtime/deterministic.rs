@@ -36,13 +36,13 @@ pub(super) fn apply(wasi: &mut WasiCtxBuilder, job: &Job) {
     wasi.insecure_random_seed(u128::from_be_bytes(*job.id.as_bytes()));
 }
 
-/// One time for both clocks.
+/// A time that passes with each reading; the clocks share one.
 #[derive(Debug, Clone, Default)]
-struct Readings(Arc<AtomicU64>);
+pub(super) struct Readings(Arc<AtomicU64>);
 
 impl Readings {
     /// The time that has passed; the first reading sees none.
-    fn next(&self) -> Duration {
+    pub(super) fn next(&self) -> Duration {
         let readings = self.0.fetch_add(1, Ordering::Relaxed);
         STEP.saturating_mul(u32::try_from(readings).unwrap_or(u32::MAX))
     }

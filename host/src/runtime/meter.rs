@@ -61,9 +61,9 @@ impl Meter {
         Self { asked, grace, ..self }
     }
 
-    /// Why the guest was told to stop, if it was and has asked: it may know before we look.
+    /// Why the guest was told to stop, or will soon be, if it has asked: it may know before we look.
     pub(super) fn stopped(&self) -> Option<StopReason> {
-        self.stop.raised().filter(|_| self.asked.is_set())
+        self.stop.noticed().filter(|_| self.asked.is_set())
     }
 
     /// Writes what was measured: the making of the guest, its run, and what of both was spent in
@@ -114,7 +114,11 @@ impl Meter {
                 return Some(Halt::Stopped(reason));
             }
         }
-        (self.now >= self.timeout).then_some(Halt::Deadline)
+        if self.now < self.timeout {
+            return None;
+        }
+        // Whoever was told to stop before has stopped, however late.
+        Some(self.told.map_or(Halt::Deadline, |(_, reason)| Halt::Stopped(reason)))
     }
 
     /// How long the guest may go on waiting.
@@ -187,6 +191,17 @@ mod tests {
         let short = Duration::from_millis(1);
         let ended = block_on(async { Meter::start(signal, short).drive(pending::<()>()).await });
         assert_eq!(ended, Err(Halt::Deadline));
+    }
+
+    #[test]
+    fn who_is_in_its_grace_at_the_deadline_was_stopped() {
+        let (stop, signal) = Stop::new();
+        let asked = Asked::default();
+        asked.set();
+        let mut meter = Meter::start(signal, Duration::from_millis(5)).with_grace(asked, HOUR);
+        stop.raise(StopReason::Cancelled);
+        let ended = block_on(meter.drive(pending::<()>()));
+        assert_eq!(ended, Err(Halt::Stopped(StopReason::Cancelled)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use jobwright_core::outcome::{AttemptError, RetryHint, is_media_type};
 use jobwright_core::report::{MAX_PROGRESS_BYTES, Progress, Report, TooLarge};
 use jobwright_core::runtime::{Stop, StopSignal};
 
+use super::deterministic::Readings;
 use super::ending::Said;
 use crate::clock::Stopwatch;
 
@@ -27,7 +28,7 @@ use crate::clock::Stopwatch;
 pub(super) struct Asked(Arc<AtomicBool>);
 
 impl Asked {
-    fn set(&self) {
+    pub(super) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
@@ -61,6 +62,15 @@ impl Level {
     }
 }
 
+/// What a guest is told of the time that has passed.
+#[derive(Debug)]
+enum Since {
+    /// The time since the start.
+    Start(Stopwatch),
+    /// For a deterministic job: how often it has asked.
+    Readings(Readings),
+}
+
 /// One attempt's line to its host.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -68,7 +78,7 @@ pub(super) struct Line {
     report: Arc<Report>,
     stop: StopSignal,
     asked: Asked,
-    since: Stopwatch,
+    since: Since,
     timeout: Duration,
     /// What the guest said of its ending before it came to it.
     output_type: Option<String>,
@@ -83,7 +93,11 @@ impl Line {
             report: attempt.report.clone(),
             stop,
             asked,
-            since: Stopwatch::start(),
+            since: if attempt.job.spec.deterministic {
+                Since::Readings(Readings::default())
+            } else {
+                Since::Start(Stopwatch::start())
+            },
             timeout: attempt.limits.timeout(),
             output_type: None,
             failure: None,
@@ -98,7 +112,7 @@ impl Line {
             report: Arc::new(Report::new(None, 0)),
             stop,
             asked: Asked::default(),
-            since: Stopwatch::start(),
+            since: Since::Readings(Readings::default()),
             timeout: Duration::ZERO,
             output_type: None,
             failure: None,
@@ -126,12 +140,16 @@ impl Line {
     /// Whether the attempt should end.
     pub(super) fn is_cancelled(&self) -> bool {
         self.asked.set();
-        self.stop.raised().is_some()
+        self.stop.noticed().is_some()
     }
 
     /// The time that is left, in milliseconds.
     pub(super) fn remaining_ms(&self) -> u64 {
-        let left = self.timeout.saturating_sub(self.since.elapsed());
+        let passed = match &self.since {
+            Since::Start(watch) => watch.elapsed(),
+            Since::Readings(readings) => readings.next(),
+        };
+        let left = self.timeout.saturating_sub(passed);
         u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
     }
 
