@@ -289,8 +289,7 @@ const CALLS: &str = "(call $store $p (i32.const 9))
     (call $set_var $p $p)
     (drop (call $http $p $p))
     (call $info $p)
-    (call $free $p)
-    (call $output $p (i64.const -1))";
+    (call $free $p)";
 
 async fn no_pointer_does_harm() -> anyhow::Result<()> {
     let lab = Lab::new()?;
@@ -309,18 +308,21 @@ async fn no_pointer_does_harm() -> anyhow::Result<()> {
         let ended = lab.try_with(&plugin("", &body), |_| {}).await?;
         assert_eq!(output(&ended).map_err(|error| error.context(body))?, "");
     }
-    // Lengths: whatever is not within one block is nothing.
-    for (from, length) in [(0, "6"), (1, "5"), (4, "-1"), (5, "1")] {
+    // An output that is not within one block is no output, and not an empty one either.
+    for (from, length) in [(0, "6"), (1, "5"), (4, "-1"), (5, "1"), (-9, "1")] {
         let body = format!(
             "{block} (call $output (i64.add (local.get $block) (i64.const {from}))
                 (i64.const {length}))"
         );
-        assert_eq!(
-            output(&lab.try_with(&plugin("", &body), |_| {}).await?)?,
-            "",
-            "{from} {length}"
-        );
+        let error = trapped(&lab.try_with(&plugin("", &body), |_| {}).await?)?;
+        assert!(error.message.contains("that lie in no block"), "{}", error.message);
     }
+    // What was output stays so when its block is freed.
+    let freed = format!(
+        "{block} (call $output (local.get $block) (i64.const 5)) (call $free (local.get $block))"
+    );
+    let kept = lab.try_with(&plugin(r#"(data (i32.const 100) "words")"#, &freed), |_| {}).await?;
+    assert_eq!(output(&kept)?, "words");
     // A word over the end of a block is neither read nor written in part.
     let word = format!(
         "{block} (call $store64 (local.get $block) (i64.const -1))

@@ -98,7 +98,8 @@ async fn the_job_is_a_post_request_with_its_payload_and_its_facts() -> anyhow::R
     let mut attempt = attempt(lab.plugins.add(asked))?;
     attempt.payload.content_type = Some("text/plain; charset=utf-8".to_owned());
     attempt.payload.bytes = "ten words".into();
-    let id = attempt.job.id;
+    attempt.job.spec.tags = vec!["a".to_owned()];
+    let (id, created_ms) = (attempt.job.id, attempt.job.created_at.as_millisecond());
     let ended = lab.run(attempt).await;
     let answer = output(&ended)?;
     let answer = String::from_utf8_lossy(&answer);
@@ -112,10 +113,12 @@ async fn the_job_is_a_post_request_with_its_payload_and_its_facts() -> anyhow::R
             "content-length=9",
             "content-type=text/plain; charset=utf-8",
             "jobwright-attempt=1",
+            &format!("jobwright-created-at-ms={created_ms}"),
             &format!("jobwright-job-id={id}"),
             "jobwright-max-attempts=5",
             "jobwright-plugin=probe@1.0.0",
             "jobwright-queue=default",
+            "jobwright-tags=[\"a\"]",
         ]
     );
     assert_eq!(ended.usage.payload_bytes, 9);
@@ -380,7 +383,7 @@ async fn a_body_that_is_not_finished_ends_with_the_guest() -> anyhow::Result<()>
 
 async fn a_body_shorter_than_it_said_is_a_failure() -> anyhow::Result<()> {
     let lab = Lab::new()?;
-    let guest = |length: &str| {
+    let guest = |length: &str, end: &str| {
         handler(
             &format!(r#"(data (i32.const 1024) "content-length{length}")"#),
             &format!(
@@ -388,16 +391,19 @@ async fn a_body_shorter_than_it_said_is_a_failure() -> anyhow::Result<()> {
                 (local.set $fields (call $fields))
                 (call $append (local.get $fields) (i32.const 1024) (i32.const 14)
                     (i32.const 1038) (i32.const {}) (i32.const 64))
-                {} (drop (call $body (i32.const 112) (i32.const 7))) (call $finish)",
+                {} (drop (call $body (i32.const 112) (i32.const 7))) {end}",
                 length.len(),
                 begins(200, "(local.get $fields)")
             ),
         )
     };
-    assert_eq!(output(&lab.try_wasm(guest("7")?, |_| {}).await?)?.len(), 7);
-    for other in ["8", "6"] {
-        let (error, _) = failed(&lab.try_wasm(guest(other)?, |_| {}).await?)?;
-        assert_eq!(error.code, "http_body", "{other}");
+    // Also of a guest that leaves without finishing its body.
+    for end in ["(call $finish)", ""] {
+        assert_eq!(output(&lab.try_wasm(guest("7", end)?, |_| {}).await?)?.len(), 7);
+        for other in ["8", "6"] {
+            let (error, _) = failed(&lab.try_wasm(guest(other, end)?, |_| {}).await?)?;
+            assert_eq!(error.code, "http_body", "{other} {end}");
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use jobwright_tests::components::job;
 use libtest_mimic::Trial;
 use tokio::time::Instant;
 
-use super::fixture::{Lab, SPIN, attempt, exceeded, output, trapped};
+use super::fixture::{Lab, SPIN, attempt, exceeded, output};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -19,7 +19,7 @@ pub(super) fn trials() -> Vec<Trial> {
         guests_are_cancelled_at_once,
         memory_beyond_the_limit_is_refused,
         one_byte_of_output_more_is_too_much,
-        what_is_handed_over_in_a_call_is_bounded,
+        what_is_too_long_in_a_call_is_refused_or_cut,
     ]
 }
 
@@ -151,18 +151,20 @@ async fn one_byte_of_output_more_is_too_much() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_handed_over_in_a_call_is_bounded() -> anyhow::Result<()> {
+/// Forty times what a checkpoint and a log may be, and most of the guest's memory.
+async fn what_is_too_long_in_a_call_is_refused_or_cut() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let grow = "(drop (memory.grow (i32.const 800)))";
-    let long = "(i32.const 1024) (i32.const 50000000)";
-    for call in [
-        format!("(call $save {long} (i32.const 600))"),
-        format!("(call $report (i32.const 0) (f64.const 0) {long})"),
-        format!("(call $say (i32.const 0) (i32.const 0) (i32.const 0) {long})"),
-    ] {
-        let ended = lab.try_wasm(job("", &format!("{grow} {call}"))?, |_| {}).await?;
-        let error = trapped(&ended).map_err(|error| error.context(call))?;
-        assert!(error.message.contains("fuel"), "{}", error.message);
-    }
+    let long = "(i32.const 262144) (i32.const 40000000)";
+    let body = format!(
+        "{grow} (call $save {long} (i32.const 600))
+        (if (i32.eqz (i32.load8_u (i32.const 600))) (then unreachable))
+        (call $report (i32.const 0) (f64.const 0) {long})
+        (call $say (i32.const 0) (i32.const 0) (i32.const 0) {long})"
+    );
+    let ended = lab.try_wasm(job("", &body)?, |_| {}).await?;
+    output(&ended)?;
+    assert!(ended.usage.log_bytes <= 256 << 10, "{:?}", ended.usage);
+    assert!(ended.usage.log_dropped_bytes > 39_000_000, "{:?}", ended.usage);
     Ok(())
 }

@@ -25,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         one_byte_of_output_more_is_not,
         a_flood_of_output_ends_at_once,
         a_flood_of_log_ends_nothing,
+        a_buffer_as_large_as_the_memory_is_a_fair_one,
         too_many_handles_reach_the_resource_limit,
     ]
 }
@@ -249,5 +250,28 @@ async fn too_many_handles_reach_the_resource_limit() -> anyhow::Result<()> {
     let ended = lab.try_with(&guest, |_| {}).await?;
     assert!(matches!(ended.outcome, Outcome::Succeeded { .. }), "{:?}", ended.outcome);
     assert!(ended.usage.run_ms < Duration::from_secs(5).as_secs_f64() * 1e3);
+    Ok(())
+}
+
+/// Twenty megabytes in one call: more than there is to read, than may be written, and than is kept.
+async fn a_buffer_as_large_as_the_memory_is_a_fair_one() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let grow = "(drop (memory.grow (i32.const 400)))";
+    let vector = "(i32.store (i32.const 0) (i32.const 65536))
+        (i32.store (i32.const 4) (i32.const 20000000))";
+    let read = "(if (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8))
+        (then unreachable))";
+    let guest = command("", &format!("{grow} {vector} {read}"));
+    let mut attempt = lab.attempt(&guest)?;
+    attempt.payload.bytes = "hello".into();
+    output(&lab.run(attempt).await)?;
+    let write = |to: u32| {
+        let call = format!("(call $write (i32.const {to}) (i32.const 65536) (i32.const 20000000))");
+        command("", &format!("{grow} {call}"))
+    };
+    exceeded(&lab.try_with(&write(1), |_| {}).await?, Limit::Output)?;
+    let ended = lab.try_with(&write(2), |_| {}).await?;
+    output(&ended)?;
+    assert!(ended.usage.log_dropped_bytes > 19_000_000, "{:?}", ended.usage);
     Ok(())
 }

@@ -63,9 +63,9 @@ async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow:
             "JOBWRIGHT_MAX_ATTEMPTS=5".to_owned(),
             "JOBWRIGHT_QUEUE=default".to_owned(),
             "JOBWRIGHT_PLUGIN=probe@1.0.0".to_owned(),
-            "JOBWRIGHT_CONTENT_TYPE=text/csv".to_owned(),
             format!("JOBWRIGHT_CREATED_AT_MS={created_ms}"),
             r#"JOBWRIGHT_TAGS=["a","b, \"c\""]"#.to_owned(),
+            "JOBWRIGHT_CONTENT_TYPE=text/csv".to_owned(),
         ]
     );
     Ok(())

@@ -30,8 +30,8 @@ use super::stdio::OutputBuffer;
 /// an attempt that was stopped is short by at most that, about a millisecond's work.
 const FUEL_INTERVAL: u64 = 1_000_000;
 
-/// What one host call may copy, beside what payload, output and checkpoint need: room for read
-/// buffers that are larger than what there is to read, for paths and for lists of events.
+/// What one host call may copy, beside all that a guest can have in its memory, or is given: room for
+/// lists of strings that name the same bytes again and again.
 const CALL_BYTES: u64 = 16 << 20;
 
 /// What a guest's `wasmtime::Store` holds for the host's functions, whichever kind it is of.
@@ -147,10 +147,12 @@ fn armed(
     Ok(store)
 }
 
+/// A call whose buffer is as large as the guest's memory is a fair one: programs read into buffers
+/// that are larger than what there is to read, and write what is too long to be refused.
 fn call_bytes(attempt: &Attempt) -> usize {
-    let Limits { output_bytes, checkpoint_bytes, .. } = attempt.limits;
-    let copies = [output_bytes, checkpoint_bytes, attempt.payload.bytes.len() as u64];
-    count(copies.into_iter().fold(CALL_BYTES, u64::saturating_add))
+    let Limits { memory_bytes, checkpoint_bytes, .. } = attempt.limits;
+    let given = checkpoint_bytes.max(attempt.payload.bytes.len() as u64);
+    count(CALL_BYTES.saturating_add(memory_bytes.max(given)))
 }
 
 fn used_fuel(store: &Store<Guest>, limits: &Limits) -> Option<u64> {

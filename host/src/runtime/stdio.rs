@@ -15,14 +15,20 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-/// What a stream says it takes at once: the most that a guest may make the host allocate for one
-/// write.
-const PERMIT_BYTES: usize = 64 << 10;
+/// What a log says it takes at once: more than programs write in one go, since some take a short
+/// write for a whole one.
+const LOG_PERMIT_BYTES: usize = 16 << 20;
+
+/// Zeros are taken in pieces of this size.
+const ZEROS: &[u8] = &[0; 16 << 10];
 
 /// Where written bytes go.
 pub(super) trait Sink: Send + Sync + 'static {
     /// Takes `bytes`, or says that the guest must end.
     fn take(&self, bytes: &[u8]) -> Result<(), OutputFull>;
+
+    /// How much it says it takes at once.
+    fn permit(&self) -> usize;
 }
 
 /// A guest wrote more output than it may leave.
@@ -60,13 +66,6 @@ impl OutputBuffer {
         self.tried() > self.most
     }
 
-    /// Refuses an output that is too long to be looked at.
-    pub(super) fn overflow(&self) {
-        let mut written = self.lock();
-        written.tried = written.tried.max(self.most.saturating_add(1));
-        written.bytes = Vec::new();
-    }
-
     /// Takes the bytes out.
     pub(super) fn take_bytes(&self) -> Bytes {
         std::mem::take(&mut self.lock().bytes).into()
@@ -96,12 +95,21 @@ impl Sink for OutputBuffer {
         written.bytes.extend_from_slice(bytes);
         Ok(())
     }
+
+    /// A byte more than it takes: a write that is too long must come, to be seen and refused.
+    fn permit(&self) -> usize {
+        usize::try_from(self.most).unwrap_or(usize::MAX).saturating_add(1)
+    }
 }
 
 impl Sink for LogBuffer {
     fn take(&self, bytes: &[u8]) -> Result<(), OutputFull> {
         self.write(bytes);
         Ok(())
+    }
+
+    fn permit(&self) -> usize {
+        LOG_PERMIT_BYTES
     }
 }
 
@@ -142,8 +150,21 @@ impl<S: Sink> OutputStream for Pipe<S> {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        // Also when the output is full: the write itself must come, to be seen and refused.
-        Ok(PERMIT_BYTES)
+        Ok(self.0.permit())
+    }
+
+    /// Without making them all at once.
+    fn write_zeroes(&mut self, count: usize) -> StreamResult<()> {
+        // The host's loop cannot be interrupted, and nobody else looks at the number.
+        if count > self.0.permit() {
+            let message = "cannot write more zeroes than `check_write` allows";
+            return Err(StreamError::Trap(wasmtime::format_err!("{message}")));
+        }
+        for start in (0..count).step_by(ZEROS.len()) {
+            let piece = &ZEROS[..ZEROS.len().min(count - start)];
+            self.0.take(piece).map_err(|full| StreamError::Trap(wasmtime::Error::new(full)))?;
+        }
+        Ok(())
     }
 
     /// The same in one step: nothing here is ever waited for.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::{AttemptError, RetryHint, is_media_type};
+use wasmtime::StoreContextMut;
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{StoreContextMut, WasmBacktrace};
 
 use self::bindings::JobPre;
 use self::bindings::jobwright::job::{cancellation, checkpoint, progress, types};
@@ -69,9 +69,6 @@ impl Function {
         let job = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let request = request(attempt);
         let ended = meter.drive(job.jobwright_job_run().call_run(&mut *store, &request)).await?;
-        if ended.as_ref().is_err_and(is_too_much) {
-            output.overflow();
-        }
         match ended? {
             Ok(response) => {
                 output.take(&response.bytes).map_err(wasmtime::Error::from)?;
@@ -81,13 +78,6 @@ impl Function {
             Err(error) => Ok(failed(error)),
         }
     }
-}
-
-/// Whether the guest answered with more than is copied at all, of which wasmtime says it in words only.
-/// What it hands over in calls fails in the same words, but within the guest.
-fn is_too_much(error: &wasmtime::Error) -> bool {
-    error.downcast_ref::<WasmBacktrace>().is_none()
-        && error.root_cause().to_string().contains("allocated for hostcalls")
 }
 
 fn failed(error: types::Error) -> Said {

@@ -99,17 +99,11 @@ fn common(attempt: &Attempt) -> WasiCtxBuilder {
 
 /// The submitter's variables, then ours, which a submitter cannot set.
 fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
-    let job = &attempt.job;
     let facts = facts(attempt);
-    // As JSON, because a tag may hold any character that a separator could be.
-    let tags = serde_json::to_string(&job.spec.tags).unwrap_or_default();
-    let more = [
-        ("JOBWRIGHT_CONTENT_TYPE", attempt.payload.content_type.clone().unwrap_or_default()),
-        ("JOBWRIGHT_CREATED_AT_MS", job.created_at.as_millisecond().to_string()),
-        ("JOBWRIGHT_TAGS", tags),
-    ];
+    let content_type = attempt.payload.content_type.clone().unwrap_or_default();
+    let more = [("JOBWRIGHT_CONTENT_TYPE", content_type)];
     let ours = || facts.iter().chain(&more);
-    for (name, value) in &job.spec.env {
+    for (name, value) in &attempt.job.spec.env {
         if !ours().any(|(taken, _)| taken == name) {
             wasi.env(name, value);
         }
@@ -120,14 +114,18 @@ fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
 }
 
 /// What the host tells every guest about its job, under the names of its variables.
-pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 5] {
+pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 7] {
     let job = &attempt.job;
     let spec = &job.spec;
+    // As JSON, because a tag may hold any character that a separator could be.
+    let tags = serde_json::to_string(&spec.tags).unwrap_or_default();
     [
         ("JOBWRIGHT_JOB_ID", job.id.to_string()),
         ("JOBWRIGHT_ATTEMPT", job.lifecycle.attempt.to_string()),
         ("JOBWRIGHT_MAX_ATTEMPTS", spec.max_attempts.to_string()),
         ("JOBWRIGHT_QUEUE", spec.queue.to_string()),
         ("JOBWRIGHT_PLUGIN", format!("{}@{}", spec.plugin, spec.version)),
+        ("JOBWRIGHT_CREATED_AT_MS", job.created_at.as_millisecond().to_string()),
+        ("JOBWRIGHT_TAGS", tags),
     ]
 }

@@ -45,6 +45,7 @@ impl<'a> Outline<'a> {
 
     /// How it is called.
     pub(super) fn abi(&self) -> Result<Abi, Unusable> {
+        self.check_world()?;
         if let Some(abi) = abi::of_component(self.exports.iter().copied()) {
             return Ok(abi);
         }
@@ -70,6 +71,22 @@ impl<'a> Outline<'a> {
             super::exported(self.exports.iter().copied())
         );
         Err(Unusable::new("no_entry_point", message))
+    }
+
+    /// Refuses a typed job of another version: it is a command too, and must not run as one.
+    fn check_world(&self) -> Result<(), Unusable> {
+        let world = abi::job::ENTRY_POINT;
+        let other = |export: &&&str| {
+            export.split('@').next() == Some(world) && !abi::is_release_of(world, export)
+        };
+        let Some(export) = self.exports.iter().find(other) else { return Ok(()) };
+        let message = format!(
+            "it exports `{}`, but this host has `{world}` of {}: build it with that version of the \
+             SDK",
+            shorten(export),
+            abi::version_of(world)
+        );
+        Err(Unusable::new("world_version", message))
     }
 
     /// Refuses imports that are not offered. The functions of an interface are compared when the

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what a guest makes the host keep (blocks and variables) is granted by the attempt's
 //! memory limit first; an allocation beyond answers 0, which PDKs take for a failure. Whoever passes a
-//! block to a function gives it away, as to Extism's own hosts; only output and error are looked at
-//! when the guest has ended.
+//! block to a function gives it away, as to Extism's own hosts; only the error is looked at when the
+//! guest has ended.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ pub(in super::super::super) struct Kernel {
     arena: Arena,
     /// The block of the payload.
     input: u64,
-    /// Where the output starts, and its length.
-    output: (u64, u64),
+    /// As it was when it was set: the guest may free its block then.
+    output: Vec<u8>,
     error: u64,
     config: BTreeMap<String, String>,
     variables: BTreeMap<String, Vec<u8>>,
@@ -49,8 +49,7 @@ impl Kernel {
 
     /// What the guest left.
     pub(super) fn output(&self) -> &[u8] {
-        let (start, length) = self.output;
-        self.arena.slice(start, length).unwrap_or_default()
+        &self.output
     }
 
     /// The error that the guest set, if it set one.
@@ -102,6 +101,24 @@ impl Guest {
             Ok(text) => Ok(text),
             Err(_) => bail!("the guest passed text to `{ENV}` that is not UTF-8"),
         }
+    }
+
+    /// Keeps what is to be the output.
+    fn set_output(&mut self, at: u64, length: u64) -> wasmtime::Result<()> {
+        let earlier = std::mem::take(&mut self.extism().output).len() as u64;
+        self.budget_mut().give_back(earlier);
+        if length == 0 {
+            return Ok(());
+        }
+        if self.extism().arena.slice(at, length).is_none() {
+            bail!("the guest set an output of {length} bytes that lie in no block");
+        }
+        if !self.budget_mut().hold(length) {
+            bail!("there is no memory left for the guest's output");
+        }
+        let kernel = self.extism();
+        kernel.output = kernel.arena.slice(at, length).unwrap_or_default().to_vec();
+        Ok(())
     }
 
     /// Sets a variable, or removes it if there is no value.
@@ -183,7 +200,7 @@ fn link_input(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 fn link_ending(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "output_set", |mut p: Plugin<'_>, at: u64, length: u64| {
-        p.data_mut().extism().output = (at, length);
+        p.data_mut().set_output(at, length)
     })?;
     linker.func_wrap(ENV, "error_set", |mut p: Plugin<'_>, at: u64| {
         p.data_mut().extism().error = at;

@@ -11,6 +11,7 @@ mod response;
 use std::pin::pin;
 use std::sync::Arc;
 
+use ::http::header::CONTENT_LENGTH;
 use futures_util::future::{Either, select};
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot::Receiver;
@@ -155,5 +156,10 @@ async fn receive(answered: Answered, output: &Arc<OutputBuffer>) -> wasmtime::Re
             Err(_) => return Ok(Answer::Broken),
         }
     }
-    Ok(Answer::Whole(head))
+    // A guest that leaves without finishing its body has ended it, but not if it had promised more.
+    let promised = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    match promised.map(str::parse::<u64>) {
+        Some(Ok(promised)) if output.tried() != promised => Ok(Answer::Broken),
+        _ => Ok(Answer::Whole(head)),
+    }
 }

@@ -33,7 +33,10 @@ pub(super) fn of(attempt: &Attempt) -> wasmtime::Result<Request<Body>> {
     }
     for (variable, value) in wasi::facts(attempt) {
         let name = variable.to_ascii_lowercase().replace('_', "-");
-        headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+        // A tag may hold what no header can.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::try_from(name)?, value);
+        }
     }
     Ok(request)
 }
