@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 pub fn trials() -> Vec<Trial> {
     tests![
         whatever_was_acknowledged_is_finalized_once_however_often_the_host_is_killed,
+        a_plugin_whose_job_takes_its_host_down_is_flagged,
         sigterm_ends_a_host_in_good_order,
         a_second_signal_ends_a_host_at_once,
         a_second_host_on_the_same_directory_is_refused,
@@ -108,6 +109,32 @@ async fn drain(data: &Path, ledger: &[String]) -> anyhow::Result<BTreeMap<u64, u
 async fn push(url: &str, name: &str, wasm: Vec<u8>) -> anyhow::Result<()> {
     let url = format!("{url}/v1/plugins/{name}");
     reqwest::Client::new().put(url).body(wasm).send().await?.error_for_status()?;
+    Ok(())
+}
+
+async fn a_plugin_whose_job_takes_its_host_down_is_flagged() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let http = reqwest::Client::new();
+    let get = async |url: String| -> anyhow::Result<Value> {
+        Ok(http.get(url).send().await?.error_for_status()?.json().await?)
+    };
+    let mut host = HostProcess::start(data.path(), &[]).await?;
+    push(host.url(), "sleep", guests::assemble(guests::SLEEP)?).await?;
+    ensure!(get(format!("{}/v1/plugins/sleep", host.url())).await?["lost_jobs"] == json!([]));
+    let job = http.post(format!("{}/v1/jobs", host.url())).json(&json!({ "plugin": "sleep" }));
+    let job: Value = job.send().await?.json().await?;
+    let place = format!("/v1/jobs/{}", job["id"].as_str().context("an id")?);
+    for _ in 0..3 {
+        while get(format!("{}{place}", host.url())).await?["state"] != "running" {
+            tokio::task::yield_now().await;
+        }
+        host.kill().await?;
+        host = HostProcess::start(data.path(), &[]).await?;
+    }
+    let over = get(format!("{}{place}", host.url())).await?;
+    ensure!(over["state"] == "discarded" && over["attempts"][2]["outcome"] == "lost", "{over}");
+    let plugin = get(format!("{}/v1/plugins/sleep", host.url())).await?;
+    ensure!(plugin["lost_jobs"][0]["id"] == job["id"], "{plugin}");
     Ok(())
 }
 

@@ -91,7 +91,7 @@ impl Demo {
         for plugin in self.plugins.iter() {
             match plugin.wasm() {
                 Ok(path) => self.push_one(&plugin.name, std::fs::read(path)?).await?,
-                Err(reason) => println!("  {:<16}missing: {reason}", plugin.name),
+                Err(reason) => println!("  {:<18}missing: {reason}", plugin.name),
             }
         }
         self.push_one("endless", wat::parse_str(ENDLESS)?).await?;
@@ -106,7 +106,7 @@ impl Demo {
         let version = self.json(self.request(Method::PUT, &path).body(wasm)).await?;
         let digest = version["digest"].as_str().unwrap_or_default();
         println!(
-            "  {name:<16}{:>8} bytes  {}  {:.19}…",
+            "  {name:<18}{:>8} bytes  {}  {:.19}…",
             version["size_bytes"],
             text(&version["abi"]),
             digest

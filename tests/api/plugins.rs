@@ -30,6 +30,7 @@ async fn a_plugin_shows_its_versions_and_settings() -> anyhow::Result<()> {
     assert_json_snapshot!(plugin, { ".versions[].digest" => "[digest]" }, @r#"
     {
       "default_version": "1.1.0",
+      "lost_jobs": [],
       "name": "p",
       "settings": {
         "limits": {}

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use jobwright_core::lifecycle::{MAX_LOST, Phase};
 use jobwright_core::plugin::{
     Digest, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
 };
@@ -21,6 +22,9 @@ use super::{App, content};
 
 /// Plugins on one page.
 const PAGE: usize = 100;
+
+/// Lost jobs that are shown of a plugin: one is a reason to look, and these say more.
+const LOST_SHOWN: usize = 10;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,7 +112,7 @@ pub(super) async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
     let plugin = app.registry.get(&name).ok_or(NotFound::Plugin(name))?;
-    Ok(Json(plugin_view(&plugin)))
+    Ok(Json(app.shown(&plugin).await?))
 }
 
 pub(super) async fn show_version(
@@ -194,7 +198,36 @@ impl App {
     }
 }
 
-pub(super) fn plugin_view(plugin: &Plugin) -> Value {
+impl App {
+    /// A plugin with all that is known of it.
+    pub(super) async fn shown(&self, plugin: &Plugin) -> Result<Value, ApiError> {
+        let mut view = plugin_view(plugin);
+        view["lost_jobs"] = self.lost_jobs(plugin.name.clone()).await?.into();
+        Ok(view)
+    }
+
+    /// The latest jobs of a plugin that were running each time a host died, until they were
+    /// discarded: what speaks against it.
+    async fn lost_jobs(&self, plugin: PluginName) -> Result<Vec<Value>, ApiError> {
+        let filter = JobFilter {
+            plugin: Some(plugin),
+            phase: Some(Phase::Discarded),
+            ..JobFilter::default()
+        };
+        let page = Page { before: None, most: PAGE };
+        let discarded = self.store.list(filter, page, self.clock.now()).await?.jobs;
+        let lost = discarded.into_iter().filter(|job| job.lifecycle.lost >= MAX_LOST);
+        Ok(lost
+            .take(LOST_SHOWN)
+            .map(|job| {
+                let at = job.lifecycle.finalized_at;
+                json!({ "id": job.id, "version": job.spec.version, "finalized_at": at })
+            })
+            .collect())
+    }
+}
+
+fn plugin_view(plugin: &Plugin) -> Value {
     let default = plugin.select(&Selector::Default).map(|v| v.version.to_string());
     let versions: Vec<Value> =
         plugin.versions.iter().map(|version| version_view(&plugin.name, version)).collect();

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::path::Path;
-use super::plugins::{parse_name, plugin_view};
+use super::plugins::parse_name;
 use super::{App, limits};
 
 /// The longest request, in bytes: settings are few and short.
@@ -34,7 +34,7 @@ pub(super) async fn configure(
     let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
     let settings = changed(&plugin, fields, &app.settings.limits)?;
     let changed = app.registry.configure(&name, settings).await?.ok_or(NotFound::Plugin(name))?;
-    Ok(Json(plugin_view(&changed)))
+    Ok(Json(app.shown(&changed).await?))
 }
 
 /// The settings of `plugin` after a change.

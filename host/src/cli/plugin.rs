@@ -134,6 +134,10 @@ async fn show(client: &Client, terminal: &Terminal, name: &str) -> anyhow::Resul
             writeln!(out, "name      {}", printable(&text(&plugin["name"])))?;
             writeln!(out, "default   {}", printable(&text(&plugin["default_version"])))?;
             writeln!(out, "settings  {}\n", printable(&plugin["settings"].to_string()))?;
+            if let Some(latest) = plugin["lost_jobs"].get(0) {
+                let id = printable(&text(&latest["id"]));
+                writeln!(out, "suspect   its job {id} was lost with its host again and again\n")?;
+            }
             let row = |version: &Value| {
                 vec![
                     text(&version["version"]),
