@@ -1,0 +1,140 @@
+//! The host's interface and its runtime, for arbitrary bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use bytes::Bytes;
+use jobwright::api::auth::ApiKeys;
+use jobwright::api::browser::AllowedHosts;
+use jobwright::api::{self, ApiSettings, App};
+use jobwright::notify::Signals;
+use jobwright::registry::DiskRegistry;
+use jobwright::runtime::{Allocator, RuntimeConfig, WasmRuntime};
+use jobwright::store::memory::MemoryStore;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
+use jobwright_core::limits::{Fuel, LimitPolicy};
+use jobwright_core::plugin::Inspection;
+use jobwright_core::registry::Upload;
+use jobwright_core::report::Report;
+use jobwright_core::runtime::{Ended, Stop};
+use jobwright_core::{
+    Attempt, Digest, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy, Runtime as _,
+};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+/// A host without a socket and without workers.
+pub struct Host {
+    executor: tokio::runtime::Runtime,
+    runtime: Arc<WasmRuntime>,
+    registry: Arc<DiskRegistry>,
+    router: Router,
+    _folder: TempDir,
+}
+
+impl Host {
+    /// An empty one.
+    pub fn new() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let registry = Arc::new(DiskRegistry::open(folder.path(), 64 << 20)?);
+        let config = RuntimeConfig {
+            slots: 1,
+            guest_threads: 1,
+            allocator: Allocator::OnDemand,
+            ..RuntimeConfig::default()
+        };
+        let runtime = Arc::new(WasmRuntime::new(config, registry.clone())?);
+        let (_, stopping) = tokio::sync::watch::channel(false);
+        let app = App::new(
+            api::Parts {
+                store: Arc::new(MemoryStore::new(Default::default())),
+                registry: registry.clone(),
+                runtime: runtime.clone(),
+                clock: Arc::new(jobwright::SystemClock),
+                signals: Signals::new(),
+                stopping,
+            },
+            ApiSettings {
+                limits: LimitPolicy::default(),
+                queue_capacity: 10_000,
+                payload_bytes: 1 << 20,
+                plugin_bytes: 1 << 20,
+                data: folder.path().to_owned(),
+                free_bytes: 0,
+                keys: ApiKeys::default(),
+                allowed_hosts: AllowedHosts::new(&[]),
+            },
+        );
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { executor, runtime, registry, router: api::router(app), _folder: folder })
+    }
+
+    /// Answers a request; a failure of the host's own is a fault.
+    pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> StatusCode {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .body(Body::from(body.to_vec()));
+        // A path that is no path.
+        let Ok(request) = request else { return StatusCode::BAD_REQUEST };
+        let answer = self.executor.block_on(self.router.clone().oneshot(request));
+        let status = answer.unwrap_or_else(|never| match never {}).status();
+        assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{method} {path}");
+        status
+    }
+
+    /// Installs a plugin in WebAssembly text.
+    pub fn install(&self, name: &str, text: &str) -> anyhow::Result<Digest> {
+        let wasm: Bytes = wat::parse_str(text)?.into();
+        let inspection: Inspection = self.runtime.inspect(&wasm)?;
+        let digest = Digest::of(&wasm);
+        let upload = Upload { name: name.parse()?, version: None, wasm, inspection };
+        self.executor.block_on(self.registry.publish(upload, Timestamp::UNIX_EPOCH))?;
+        Ok(digest)
+    }
+
+    /// Runs an attempt at a job of the plugin `digest`, under small limits.
+    pub fn run(&self, digest: Digest, payload: &[u8]) -> anyhow::Result<Ended> {
+        let limits = Limits {
+            fuel: Fuel::Units(20_000_000),
+            timeout_ms: 5_000,
+            memory_bytes: 4 << 20,
+            ..Limits::DEFAULT
+        };
+        let spec = JobSpec {
+            plugin: "calls".parse()?,
+            version: "1.0.0".parse()?,
+            digest,
+            queue: "default".parse()?,
+            priority: Priority::default(),
+            max_attempts: 1,
+            limits,
+            retry: RetryPolicy::default(),
+            entrypoint: None,
+            args: vec![],
+            env: BTreeMap::from([("name".to_owned(), "value".to_owned())]),
+            tags: vec![],
+            deterministic: true,
+            output_type: None,
+        };
+        let created_at = Timestamp::UNIX_EPOCH;
+        let lifecycle = Lifecycle { attempt: 1, ..Lifecycle::new(created_at) };
+        let (attempts, output, progress) = (vec![], None, None);
+        let id = JobId::new(created_at);
+        let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
+        let attempt = Attempt {
+            job,
+            limits,
+            payload: Payload { content_type: None, bytes: Bytes::copy_from_slice(payload) },
+            log: Arc::new(LogBuffer::new(limits.log_bytes)),
+            report: Arc::new(Report::new(None, limits.checkpoint_bytes)),
+        };
+        let (_stop, signal) = Stop::new();
+        Ok(self.executor.block_on(self.runtime.run(attempt, signal)))
+    }
+}
