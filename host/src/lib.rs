@@ -149,6 +149,7 @@ impl Front {
                 runtime: parts.runtime.clone(),
                 clock: parts.clock.clone(),
                 signals: signals.clone(),
+                jitter: Arc::new(rand::random::<f64>),
             },
             dispatch_settings(&config, limits.ceiling),
         );

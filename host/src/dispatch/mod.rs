@@ -66,6 +66,7 @@ pub struct Dispatcher {
     runtime: Arc<dyn Runtime>,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
+    jitter: Jitter,
     settings: Arc<DispatchSettings>,
     /// One permit for each attempt in flight.
     slots: Arc<Semaphore>,
@@ -84,7 +85,12 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Who is to hear of what.
     pub signals: Arc<Signals>,
+    /// What spreads retries, so that jobs which failed together do not return together.
+    pub jitter: Jitter,
 }
+
+/// Random numbers from 0 to 1. Given, so that whoever gives all of them can replay a history.
+pub type Jitter = Arc<dyn Fn() -> f64 + Send + Sync>;
 
 impl Dispatcher {
     /// A dispatcher that does nothing yet.
@@ -96,6 +102,7 @@ impl Dispatcher {
             runtime: parts.runtime,
             clock: parts.clock,
             signals: parts.signals,
+            jitter: parts.jitter,
             slots: Arc::new(Semaphore::new(settings.slots as usize)),
             memory: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             finishing: Arc::new(Semaphore::new(MAX_FINISHING as usize)),

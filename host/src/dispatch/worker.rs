@@ -45,6 +45,9 @@ impl Dispatcher {
             let poll = after(self.clock.now(), self.settings.poll);
             let wake_at = turn.next_due.map_or(poll, |due| due.min(poll));
             tokio::select! {
+                // In order: which of two that are ready ends the wait must not be left to chance,
+                // or no history could be replayed.
+                biased;
                 () = self.signals.work.notified() => {}
                 () = self.clock.sleep_until(wake_at) => {}
                 _ = stopping.changed() => {}
@@ -115,7 +118,7 @@ impl Dispatcher {
         let queued = until(lifecycle.scheduled_at, lifecycle.attempted_at.unwrap_or_default());
         ended.usage.queue_ms = millis(queued);
         let now = self.clock.now();
-        let verdict = retry::decide(&job.spec, lifecycle, &ended.outcome, now, rand::random());
+        let verdict = retry::decide(&job.spec, lifecycle, &ended.outcome, now, (self.jitter)());
         let record = AttemptRecord::new(lifecycle, &ended.outcome, ended.usage, now);
         tracing::debug!(job = %job.id, attempt = lease.attempt, outcome = ?record.outcome, "ended");
         let output = match ended {
