@@ -39,7 +39,7 @@ async fn enqueued_job_is_claimable(store: Fixture) -> anyhow::Result<()> {
 }
 
 async fn an_empty_store_has_nothing_to_claim(store: Fixture) -> anyhow::Result<()> {
-    let want = Claim { max: 10, memory_bytes: u64::MAX, expires_at: at(30) };
+    let want = Claim { max: 10, memory_bytes: u64::MAX, idle: true, expires_at: at(30) };
     assert_eq!(store.claim(want, at(0)).await?, Claimed::default());
     Ok(())
 }
@@ -86,7 +86,7 @@ async fn claim_keeps_within_the_memory_asked_for(store: Fixture) -> anyhow::Resu
     store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
     store.claim_one(at(0)).await?;
     for (memory_bytes, given) in [(39, 0), (100, 2), (0, 0), (1, 1)] {
-        let want = Claim { max: 9, memory_bytes, expires_at: at(30) };
+        let want = Claim { max: 9, memory_bytes, idle: true, expires_at: at(30) };
         let claimed = store.claim(want, at(0)).await?;
         assert_eq!(claimed.leased.len(), given, "with {memory_bytes} bytes of memory");
     }
@@ -97,7 +97,7 @@ async fn claim_keeps_within_the_memory_asked_for(store: Fixture) -> anyhow::Resu
 async fn a_job_that_does_not_fit_is_not_overtaken(store: Fixture) -> anyhow::Result<()> {
     let sizes = [1, 80, 1];
     store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
-    let want = Claim { max: 9, memory_bytes: 50, expires_at: at(30) };
+    let want = Claim { max: 9, memory_bytes: 50, idle: true, expires_at: at(30) };
     assert_eq!(store.claim(want, at(0)).await?.leased.len(), 1);
     assert_eq!(store.claim(want, at(0)).await?.leased, []);
     Ok(())
@@ -109,7 +109,9 @@ async fn a_job_too_large_for_the_budget_runs_when_no_other_does(
 ) -> anyhow::Result<()> {
     let large = store.accept(job().memory(80), at(0)).await?;
     store.accept(job().memory(1), at(0)).await?;
-    let want = Claim { max: 9, memory_bytes: 50, expires_at: at(30) };
+    let want = Claim { max: 9, memory_bytes: 50, idle: true, expires_at: at(30) };
+    // An attempt whose lease was lost may still be at work.
+    assert_eq!(store.claim(Claim { idle: false, ..want }, at(0)).await?.leased, []);
     let leased = store.claim(want, at(0)).await?.leased;
     assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [large]);
     Ok(())
@@ -120,7 +122,7 @@ async fn claim_tells_when_the_next_job_is_due(store: Fixture) -> anyhow::Result<
     store.enqueue(drafts, at(0)).await?;
     store.set_paused(named("off"), true).await?;
     for (now, next_due) in [(0, Some(at(10))), (10, Some(at(20))), (20, None)] {
-        let want = Claim { max: 9, memory_bytes: u64::MAX, expires_at: at(99) };
+        let want = Claim { max: 9, memory_bytes: u64::MAX, idle: true, expires_at: at(99) };
         assert_eq!(store.claim(want, at(now)).await?.next_due, next_due, "at {now} s");
     }
     Ok(())
@@ -131,7 +133,7 @@ async fn two_claimers_never_share_a_job(store: Fixture) -> anyhow::Result<()> {
     let claimers = (0..8).map(|_| {
         let store = store.handle();
         tokio::spawn(async move {
-            let want = Claim { max: 3, memory_bytes: u64::MAX, expires_at: at(30) };
+            let want = Claim { max: 3, memory_bytes: u64::MAX, idle: true, expires_at: at(30) };
             let mut mine = Vec::new();
             loop {
                 let leased = store.claim(want, at(0)).await?.leased;

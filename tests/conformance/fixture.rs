@@ -138,7 +138,7 @@ impl Fixture {
         max: usize,
         now: Timestamp,
     ) -> anyhow::Result<Vec<Leased>> {
-        let want = Claim { max, memory_bytes: u64::MAX, expires_at: after(now, LEASE) };
+        let want = Claim { max, memory_bytes: u64::MAX, idle: true, expires_at: after(now, LEASE) };
         Ok(self.store.claim(want, now).await?.leased)
     }
 

@@ -107,9 +107,10 @@ impl Pair {
         let now = self.now;
         match step {
             Step::Enqueue(sketches) => self.enqueue(sketches).await?,
-            Step::Claim { max, memory_bytes, lease_ms } => {
-                let (max, memory_bytes, expires_at) = (*max, *memory_bytes, later(now, *lease_ms));
-                self.claim(Claim { max, memory_bytes, expires_at }).await?;
+            Step::Claim { max, memory_bytes, idle, lease_ms } => {
+                let (max, memory_bytes, idle) = (*max, *memory_bytes, *idle);
+                let expires_at = later(now, *lease_ms);
+                self.claim(Claim { max, memory_bytes, idle, expires_at }).await?;
             }
             Step::Renew { lease_ms } => {
                 let (leases, until) = (self.leases(), later(now, *lease_ms));
@@ -281,7 +282,7 @@ fn claims_are_right(
 ) -> anyhow::Result<()> {
     let (running, due): (Vec<&Job>, Vec<&Job>) =
         order.iter().partition(|job| job.lifecycle.state == JobState::Running);
-    let mut idle = running.is_empty();
+    let mut idle = want.idle && running.is_empty();
     let watched = || running.iter().filter(|job| job.lifecycle.is_watched(now));
     let mut trying = watched().count() > 0;
     let mut alone = watched().any(|job| job.lifecycle.lost == 2);

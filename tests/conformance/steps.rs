@@ -19,6 +19,7 @@ pub(super) enum Step {
     Claim {
         max: usize,
         memory_bytes: u64,
+        idle: bool,
         lease_ms: i64,
     },
     /// Every lease there ever was.
@@ -125,8 +126,9 @@ pub(super) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => vec(sketch(), 1..5).prop_map(Step::Enqueue),
-        8 => (0_usize..4, select(vec![0, 5, 12, u64::MAX]), span())
-            .prop_map(|(max, memory_bytes, lease_ms)| Step::Claim { max, memory_bytes, lease_ms }),
+        8 => (0_usize..4, select(vec![0, 5, 12, u64::MAX]), any::<bool>(), span()).prop_map(
+            |(max, memory_bytes, idle, lease_ms)| Step::Claim { max, memory_bytes, idle, lease_ms }
+        ),
         2 => span().prop_map(|lease_ms| Step::Renew { lease_ms }),
         10 => (0_usize..5, ending()).prop_map(|(newest, ending)| Step::Finish { newest, ending }),
         3 => any::<usize>().prop_map(Step::Cancel),

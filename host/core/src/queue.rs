@@ -165,7 +165,8 @@ impl Queue {
             let fits = slot.entry.memory_bytes <= memory_left;
             // On an idle host every job fits: else one accepted under a larger budget would wait
             // for ever, and all behind it.
-            if !self.running.is_empty() && (!fits || slot.entry.lifecycle.runs_alone()) {
+            let idle = want.idle && self.running.is_empty();
+            if !idle && (!fits || slot.entry.lifecycle.runs_alone()) {
                 break;
             }
             memory_left = memory_left.saturating_sub(slot.entry.memory_bytes);

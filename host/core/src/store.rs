@@ -145,6 +145,9 @@ pub struct Claim {
     pub max: usize,
     /// Whose memory limits add up to at most this.
     pub memory_bytes: u64,
+    /// Whether the worker's host runs nothing. The store may know of nothing that runs and an attempt
+    /// whose lease was lost still be at work.
+    pub idle: bool,
     /// Until when the leases hold.
     pub expires_at: Timestamp,
 }

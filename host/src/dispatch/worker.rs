@@ -70,6 +70,7 @@ impl Dispatcher {
         let want = Claim {
             max: slots,
             memory_bytes: pages as u64 * PAGE_BYTES,
+            idle: slots == self.settings.slots as usize,
             expires_at: after(now, self.settings.lease),
         };
         let Claimed { leased, next_due } = match self.store.claim(want, now).await {

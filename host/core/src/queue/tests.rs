@@ -35,7 +35,8 @@ impl Fixture {
     }
 
     fn claim(&mut self, max: usize, memory_bytes: u64, now: i64) -> Vec<Lease> {
-        self.queue.claim(&Claim { max, memory_bytes, expires_at: at(now + 30) }, at(now))
+        self.queue
+            .claim(&Claim { max, memory_bytes, idle: true, expires_at: at(now + 30) }, at(now))
     }
 
     fn claimed(&mut self, max: usize, now: i64) -> Vec<u8> {
