@@ -51,7 +51,10 @@ async fn a_job_that_waits_for_a_retry_can_be_cancelled(store: Fixture) -> anyhow
 async fn cancel_while_running_reaches_the_lease_holder(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
-    assert_eq!(store.request_cancel(id, at(1)).await?, Some(CancelRequest::Stopping));
+    assert_eq!(
+        store.request_cancel(id, at(1)).await?,
+        Some(CancelRequest::Stopping { attempt: 1 })
+    );
     assert_eq!(store.state(id).await?, JobState::Running);
     assert_eq!(store.renew(vec![leased.lease], at(60)).await?, [Renewal::CancelRequested]);
     let answer = store.finish_with(&leased, Verdict::Cancel, at(2)).await?;
@@ -63,7 +66,10 @@ async fn the_first_cancel_request_is_remembered(store: Fixture) -> anyhow::Resul
     let id = store.accept(job(), at(0)).await?;
     store.claim_one(at(0)).await?;
     for now in [1, 2] {
-        assert_eq!(store.request_cancel(id, at(now)).await?, Some(CancelRequest::Stopping));
+        assert_eq!(
+            store.request_cancel(id, at(now)).await?,
+            Some(CancelRequest::Stopping { attempt: 1 })
+        );
     }
     assert_eq!(store.job(id).await?.lifecycle.cancel_requested_at, Some(at(1)));
     Ok(())

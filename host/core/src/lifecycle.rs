@@ -98,8 +98,12 @@ pub struct Lifecycle {
 pub enum CancelRequest {
     /// It was waiting and is cancelled now.
     Cancelled,
-    /// It is running; its attempt is being stopped.
-    Stopping,
+    /// It is running; this attempt is being stopped. No other is meant: someone may redrive the job
+    /// before the attempt hears of it.
+    Stopping {
+        /// Its number.
+        attempt: u32,
+    },
     /// It had been cancelled before.
     AlreadyCancelled,
     /// Too late: it is over in another way.
@@ -226,7 +230,7 @@ impl Lifecycle {
             }
             JobState::Running => {
                 self.cancel_requested_at.get_or_insert(now);
-                CancelRequest::Stopping
+                CancelRequest::Stopping { attempt: self.attempt }
             }
             JobState::Cancelled => CancelRequest::AlreadyCancelled,
             over => CancelRequest::Finalized(over),
@@ -302,7 +306,7 @@ mod tests {
             None,
         ] {
             let mut job = running();
-            assert_eq!(job.request_cancel(at(2)), CancelRequest::Stopping);
+            assert_eq!(job.request_cancel(at(2)), CancelRequest::Stopping { attempt: 1 });
             match verdict {
                 Some(verdict) => job.finish(verdict, at(3)),
                 None => job.reclaim(at(3)),

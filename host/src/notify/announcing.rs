@@ -88,7 +88,7 @@ impl JobStore for AnnouncingStore {
         let answer = self.store.request_cancel(id, now).await?;
         match answer {
             Some(CancelRequest::Cancelled) => self.signals.finalized(id),
-            Some(CancelRequest::Stopping) => self.signals.cancel(id),
+            Some(CancelRequest::Stopping { attempt }) => self.signals.cancel(id, attempt),
             _ => {}
         }
         Ok(answer)

@@ -37,7 +37,7 @@ struct Running {
     /// By job and number: one whose lease was lost may still run when the next begins.
     attempts: BTreeMap<(JobId, u32), InFlight>,
     /// Requests to stop that came between a claim and the start of its attempt.
-    early: HashSet<JobId>,
+    early: HashSet<(JobId, u32)>,
 }
 
 /// An attempt that this process makes.
@@ -74,22 +74,21 @@ impl Signals {
     /// Counts an attempt among those in flight, so that it can be renewed and stopped.
     pub fn enlist(self: &Arc<Self>, lease: Lease, stop: Stop, traces: Traces) -> Enlisted {
         let mut running = self.running();
-        if running.early.remove(&lease.job) {
+        let key = (lease.job, lease.attempt);
+        if running.early.remove(&key) {
             stop.raise(StopReason::Cancelled);
         }
-        let key = (lease.job, lease.attempt);
         running.attempts.insert(key, InFlight { lease, stop, traces });
         Enlisted { signals: self.clone(), key }
     }
 
-    /// Asks every attempt at `job` to stop because it was cancelled, also one that is just starting.
-    pub fn cancel(&self, job: JobId) {
+    /// Asks an attempt at `job` to stop because it was cancelled, also one that is just starting. A
+    /// later attempt does not hear of it: it belongs to someone who has made the job due again.
+    pub fn cancel(&self, job: JobId, attempt: u32) {
         let mut running = self.running();
-        let mut attempts = running.attempts.range((job, 0)..=(job, u32::MAX)).peekable();
-        if attempts.peek().is_none() {
-            running.early.insert(job);
-        } else {
-            attempts.for_each(|(_, attempt)| attempt.stop.raise(StopReason::Cancelled));
+        match running.attempts.get(&(job, attempt)) {
+            Some(attempt) => attempt.stop.raise(StopReason::Cancelled),
+            None => drop(running.early.insert((job, attempt))),
         }
     }
 
@@ -124,7 +123,7 @@ impl Signals {
 
     /// Tells that a job is over.
     pub fn finalized(&self, job: JobId) {
-        self.running().early.remove(&job);
+        self.running().early.retain(|(early, _)| *early != job);
         self.waiters.wake(job);
         self.room.notify_waiters();
     }

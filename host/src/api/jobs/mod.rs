@@ -154,7 +154,7 @@ pub(super) async fn cancel(
     let status = match app.store.request_cancel(id, app.clock.now()).await? {
         None => return Err(unknown(id)),
         Some(CancelRequest::Cancelled | CancelRequest::AlreadyCancelled) => StatusCode::OK,
-        Some(CancelRequest::Stopping) => StatusCode::ACCEPTED,
+        Some(CancelRequest::Stopping { .. }) => StatusCode::ACCEPTED,
         Some(CancelRequest::Finalized(state)) => {
             let detail = format!("job {id} is over: it was {}", state_word(state));
             return Err(ApiError::conflict("already_finalized", detail));
