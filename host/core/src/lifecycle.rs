@@ -167,9 +167,10 @@ impl Lifecycle {
     /// Whether it is a suspect whose running attempt is still watched, see [`WATCH`].
     #[must_use]
     pub fn is_watched(&self, now: Timestamp) -> bool {
-        self.state == JobState::Running
-            && self.is_suspect()
-            && self.attempted_at.is_some_and(|began| now < after(began, WATCH))
+        // On both sides of it: a clock that was set back must not keep others back until it is again
+        // what it was.
+        let near = |began| now < after(began, WATCH) && began < after(now, WATCH);
+        self.state == JobState::Running && self.is_suspect() && self.attempted_at.is_some_and(near)
     }
 
     /// Begins the next attempt.
@@ -334,6 +335,7 @@ mod tests {
             assert_eq!(job.runs_alone(), loss + 1 == MAX_LOST);
             job.claim(at(6));
             assert!(job.is_watched(at(6)) && !job.is_watched(after(at(6), WATCH)));
+            assert!(!job.is_watched(at(-100)), "the clock was set back");
         }
         job.reclaim(at(7));
         assert_eq!((job.state, job.finalized_at), (JobState::Discarded, Some(at(7))));
