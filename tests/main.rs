@@ -14,6 +14,7 @@ mod plugins;
 mod readme;
 mod restart;
 mod runtime;
+mod simulation;
 mod structure;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         readme::trials(),
         restart::trials(),
         runtime::trials(),
+        simulation::trials(),
         structure::trials(),
     ]
     .into_iter()

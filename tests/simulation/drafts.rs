@@ -1,0 +1,46 @@
+//! Jobs as the seed makes them.
+
+use std::time::Duration;
+
+use jobwright_core::Limits;
+use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::job::{JobId, JobSpec, NewJob, Payload, Priority};
+use jobwright_core::plugin::Digest;
+use jobwright_core::retry::RetryPolicy;
+
+use super::dice::Dice;
+use super::hosts::PAGE;
+
+/// Where jobs wait: more than one of them fits into the bounds on all.
+pub(super) const QUEUES: &[&str] = &["a", "b", "c"];
+
+/// A job that is due at `now` or some time after.
+pub(super) fn draft(dice: &Dice, id: JobId, now: Timestamp) -> NewJob {
+    // Few jobs need more memory than all may use together: they run alone.
+    let pages = dice.weighted(&[(40, 1), (25, 2), (20, 3), (10, 4), (5, 6)]);
+    let timeout_ms = dice.one_of(&[50, 5_000, 60_000]);
+    let spec = JobSpec {
+        plugin: named("p"),
+        version: named("1.0.0"),
+        digest: Digest::of(b"wasm"),
+        queue: named(dice.one_of(QUEUES)),
+        priority: Priority::try_from(dice.between(1, 4) as u8).unwrap_or_default(),
+        max_attempts: dice.between(1, 4) as u16,
+        limits: Limits { memory_bytes: pages * PAGE, timeout_ms, ..Limits::DEFAULT },
+        retry: RetryPolicy::default(),
+        entrypoint: None,
+        args: vec![],
+        env: Default::default(),
+        tags: vec![],
+        deterministic: false,
+        output_type: None,
+    };
+    let delay = dice.weighted(&[(70, 0), (20, 5_000), (10, 4_000_000)]);
+    let scheduled_at = after(now, Duration::from_millis(dice.below(delay)));
+    let payload = Payload { content_type: None, bytes: vec![b'x'; dice.below(9) as usize].into() };
+    NewJob { id, spec, payload, scheduled_at, idempotency: None }
+}
+
+fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> T {
+    name.parse().expect("a valid name")
+}

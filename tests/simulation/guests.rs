@@ -1,0 +1,182 @@
+//! Guests that do what a seed says: succeed, fail in every way, never end, heed a stop late or at
+//! once, take the attempt's task down; and a count of those that run at one time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jobwright_core::attempt::Attempt;
+use jobwright_core::limits::Limit;
+use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
+use jobwright_core::plugin::{Digest, Inspection};
+use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unusable};
+
+use super::hosts::{MEMORY, SLOTS};
+use super::world::{Life, World, lock, short};
+
+/// The guests of one life of a host.
+pub(super) struct Guests {
+    world: Arc<World>,
+    life: Arc<Life>,
+    running: Arc<Mutex<Running>>,
+}
+
+/// The guests that run, and the memory that they may use.
+#[derive(Debug, Default)]
+struct Running {
+    guests: u32,
+    memory_bytes: u64,
+}
+
+/// Counts a guest among those that run.
+struct Counted {
+    running: Arc<Mutex<Running>>,
+    memory_bytes: u64,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut running = lock(&self.running);
+        running.guests -= 1;
+        running.memory_bytes -= self.memory_bytes;
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Succeed,
+    Fail,
+    FailLater,
+    FailForGood,
+    Trap,
+    Fuel,
+    RefusedForNow,
+    RefusedForGood,
+    Panic,
+    Never,
+}
+
+/// How often each is thrown.
+const ENDINGS: &[(u64, Ending)] = &[
+    (40, Ending::Succeed),
+    (12, Ending::Fail),
+    (5, Ending::FailLater),
+    (5, Ending::FailForGood),
+    (8, Ending::Trap),
+    (4, Ending::Fuel),
+    (5, Ending::RefusedForNow),
+    (2, Ending::RefusedForGood),
+    (4, Ending::Panic),
+    (15, Ending::Never),
+];
+
+impl Guests {
+    pub(super) fn new(world: Arc<World>, life: Arc<Life>) -> Self {
+        Self { world, life, running: Arc::default() }
+    }
+
+    /// How many run.
+    pub(super) fn count(&self) -> u32 {
+        lock(&self.running).guests
+    }
+
+    fn counted(&self, attempt: &Attempt) -> Counted {
+        let memory_bytes = attempt.limits.memory_bytes;
+        let mut running = lock(&self.running);
+        running.guests += 1;
+        running.memory_bytes += memory_bytes;
+        let (guests, memory, life) = (running.guests, running.memory_bytes, self.life.number);
+        let mut witness = self.world.witness();
+        witness.must(guests <= SLOTS, || format!("{guests} guests run on host {life}"));
+        // One that needs more than all may run, but only alone.
+        witness.must(guests == 1 || memory <= MEMORY, || {
+            format!("{guests} guests use {memory} bytes of memory on host {life}")
+        });
+        Counted { running: self.running.clone(), memory_bytes }
+    }
+
+    /// What the guest does when nobody stops it.
+    async fn script(&self, attempt: &Attempt, ending: Ending) -> Outcome {
+        let dice = &self.world.dice;
+        let most = if self.world.is_calm() {
+            100
+        } else {
+            dice.weighted(&[(30, 1), (30, 50), (25, 5_000), (15, 50_000)])
+        };
+        tokio::time::sleep(Duration::from_millis(dice.below(most))).await;
+        let error = || AttemptError::new("simulated", "as the seed says");
+        match ending {
+            Ending::Succeed => {
+                Outcome::Succeeded { output: Output::new(attempt.payload.bytes.clone(), None) }
+            }
+            Ending::Fail => Outcome::Failed { error: error(), retry: RetryHint::Backoff },
+            Ending::FailLater => {
+                let after = Duration::from_secs(dice.below(4000));
+                Outcome::Failed { error: error(), retry: RetryHint::After(after) }
+            }
+            Ending::FailForGood => Outcome::Failed { error: error(), retry: RetryHint::Never },
+            Ending::Trap => Outcome::Trapped { error: error() },
+            Ending::Fuel => Outcome::LimitExceeded { limit: Limit::Fuel, error: error() },
+            Ending::RefusedForNow => Outcome::Refused { error: error(), transient: true },
+            Ending::RefusedForGood => Outcome::Refused { error: error(), transient: false },
+            // Without the hook, which would print thousands of them.
+            Ending::Panic => std::panic::resume_unwind(Box::new("as the seed says")),
+            Ending::Never => std::future::pending().await,
+        }
+    }
+
+    /// A guest that is told to stop may take its time.
+    async fn stopped(&self, stop: &mut StopSignal) -> Outcome {
+        let reason = stop.wait().await;
+        let long = if self.world.faults.stalls { 15_000 } else { 1 };
+        let grace = self.world.dice.weighted(&[(70, 1), (20, 900), (10, long)]);
+        tokio::time::sleep(Duration::from_millis(self.world.dice.below(grace))).await;
+        match reason {
+            StopReason::Cancelled => Outcome::Cancelled,
+            StopReason::Interrupted => Outcome::Interrupted,
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for Guests {
+    fn inspect(&self, _: &[u8]) -> Result<Inspection, Unusable> {
+        Err(Unusable::new("not_wasm", "nothing is uploaded here"))
+    }
+
+    async fn prepare(&self, _: Digest, _: Bytes) -> Result<(), Unusable> {
+        Ok(())
+    }
+
+    async fn run(&self, attempt: Attempt, mut stop: StopSignal) -> Ended {
+        let calm = self.world.is_calm();
+        let ending = if calm { Ending::Succeed } else { self.world.dice.weighted(ENDINGS) };
+        let ending = match ending {
+            Ending::Panic if !self.world.faults.panics => Ending::Trap,
+            ending => ending,
+        };
+        let (id, number) = (short(attempt.job.id), attempt.job.lifecycle.attempt);
+        let life = self.life.number;
+        self.world.note(|| format!("host {life}: attempt {number} of {id} begins: {ending:?}"));
+        let counted = self.counted(&attempt);
+        attempt.log.write(b"a line\n");
+        let state = format!("state of attempt {number}");
+        // It is shorter than its limit.
+        let _ = attempt.report.save(state.into());
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.stopped(&mut stop) => outcome,
+            outcome = self.script(&attempt, ending) => outcome,
+            () = tokio::time::sleep(attempt.limits.timeout()) => {
+                let error = AttemptError::new("time", "the time limit is exceeded");
+                Outcome::LimitExceeded { limit: Limit::Time, error }
+            }
+        };
+        // A host that stalls does not notice the end, and one that is dead never does.
+        self.life.gate.pass().await;
+        drop(counted);
+        self.world.note(|| format!("host {life}: attempt {number} of {id}: {:?}", outcome.kind()));
+        Ended { outcome, usage: Usage::default() }
+    }
+}

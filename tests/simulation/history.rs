@@ -1,0 +1,418 @@
+//! One history: steps that the seed chooses, and what must be true after each of them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use jobwright_core::Clock as _;
+use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::clock::{after, until};
+use jobwright_core::job::{Job, JobId, NewJob};
+use jobwright_core::lifecycle::JobState;
+use jobwright_core::outcome::OutcomeKind;
+use jobwright_core::store::{Enqueued, JobFilter, JobStore, Page};
+
+use super::drafts::{QUEUES, draft};
+use super::hosts::Host;
+use super::place::Place;
+use super::wire::at_once;
+use super::world::{World, job_id, short};
+
+/// Bounds that a history reaches.
+pub(super) const LIMITS: CapacityLimits =
+    CapacityLimits { per_queue: 6, total: 13, payload_bytes: 90 };
+
+/// Hosts that run at one time; all but one of them share what only a network can be between.
+const HOSTS: usize = 2;
+
+/// The most time in which all jobs are over when nothing goes wrong any more, on top of what all of
+/// them wait for: leases expire, time limits pass, suspects run one by one.
+const CALM: Duration = Duration::from_secs(1800);
+
+/// How often a history looks whether all are over.
+const CALM_STEP: Duration = Duration::from_secs(2);
+
+/// After so many looks at which nothing has changed, nothing will before the next lease expires.
+const QUIET: u32 = 20;
+
+/// The longest that a call of the store takes, there and back.
+const LONGEST_CALL: Duration = Duration::from_secs(90);
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Submit,
+    Cancel,
+    Redrive,
+    Pause,
+    Resume,
+    Start,
+    Crash,
+    Reopen,
+    Stall,
+    Mend,
+    Refuse,
+    Unrenewed,
+    Jump,
+    Leave,
+}
+
+/// How often each is thrown; what the history's faults exclude is left out.
+const STEPS: &[(u64, Step)] = &[
+    (26, Step::Submit),
+    (9, Step::Cancel),
+    (6, Step::Redrive),
+    (2, Step::Pause),
+    (4, Step::Resume),
+    (8, Step::Start),
+    (4, Step::Crash),
+    (3, Step::Reopen),
+    (5, Step::Stall),
+    (6, Step::Mend),
+    (2, Step::Refuse),
+    (3, Step::Unrenewed),
+    (4, Step::Jump),
+    (3, Step::Leave),
+];
+
+/// What a history consisted of.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tally {
+    pub(super) steps: usize,
+    pub(super) jobs: usize,
+    pub(super) attempts: u64,
+    pub(super) crashes: usize,
+    pub(super) lost: u64,
+}
+
+impl Tally {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            steps: self.steps + other.steps,
+            jobs: self.jobs + other.jobs,
+            attempts: self.attempts + other.attempts,
+            crashes: self.crashes + other.crashes,
+            lost: self.lost + other.lost,
+        }
+    }
+}
+
+pub(super) struct History {
+    world: Arc<World>,
+    place: Place,
+    hosts: Vec<Host>,
+    lives: usize,
+    submitted: u64,
+    tally: Tally,
+}
+
+impl History {
+    pub(super) fn new(world: Arc<World>, place: Place) -> Self {
+        Self { world, place, hosts: vec![], lives: 0, submitted: 0, tally: Tally::default() }
+    }
+
+    /// Plays it to its end.
+    pub(super) async fn play(mut self) -> anyhow::Result<Tally> {
+        self.start();
+        for number in 0..self.world.dice.between(10, 60) {
+            let step = self.world.dice.weighted(STEPS);
+            self.take(step)?;
+            self.pass_time().await;
+            self.tally.steps += 1;
+            self.check().with_context(|| format!("after step {number}, {step:?}"))?;
+        }
+        self.world.note(|| "nothing goes wrong any more".to_owned());
+        self.come_to_an_end().await?;
+        self.leave().await?;
+        self.fill()?;
+        let witness = self.world.witness();
+        self.tally.jobs = witness.jobs.len();
+        self.tally.attempts = witness.jobs.values().map(|job| u64::from(job.attempt)).sum();
+        self.tally.lost = witness.jobs.values().map(|job| u64::from(job.lost)).sum();
+        Ok(self.tally)
+    }
+
+    fn take(&mut self, step: Step) -> anyhow::Result<()> {
+        let (dice, faults) = (self.world.dice.clone(), self.world.faults);
+        match step {
+            Step::Submit => self.submit(),
+            Step::Cancel => {
+                let id = self.any_job();
+                self.ask(move |api, now| async move { api.request_cancel(id, now).await.is_ok() });
+            }
+            Step::Redrive => {
+                let id = self.any_job();
+                self.ask(move |api, now| async move { api.redrive(id, now).await.is_ok() });
+            }
+            Step::Pause | Step::Resume => {
+                let (queue, paused) = (dice.one_of(QUEUES), matches!(step, Step::Pause));
+                let Ok(queue) = queue.parse() else { bail!("not a queue: {queue}") };
+                self.ask(move |api, _| async move { api.set_paused(queue, paused).await.is_ok() });
+            }
+            Step::Start if self.hosts.len() < HOSTS => self.start(),
+            Step::Crash if faults.crashes => self.crash(),
+            Step::Reopen if faults.crashes => self.reopen()?,
+            Step::Stall if faults.stalls => {
+                self.to_one("stalls", |host| host.life.gate.hold(true));
+            }
+            Step::Mend => self.to_one("is mended", Host::mend),
+            Step::Refuse if faults.refusals => self.to_one("is refused", |host| {
+                host.life.refused.store(true, Ordering::Relaxed);
+            }),
+            Step::Unrenewed if faults.refusals => self.to_one("renews nothing", |host| {
+                host.life.unrenewed.store(true, Ordering::Relaxed);
+            }),
+            Step::Jump if faults.jumps => {
+                let most = dice.one_of(&[1_000, 60_000, 4_000_000]);
+                let ms = dice.below(2 * most).cast_signed() - most.cast_signed();
+                self.world.note(|| format!("the clock is set by {ms} ms"));
+                self.world.clock.jump(ms);
+            }
+            Step::Leave => self.to_one("is asked to stop", Host::leave),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) {
+        self.lives += 1;
+        self.world.note(|| format!("host {} starts", self.lives));
+        self.hosts.push(Host::start(&self.world, self.lives));
+    }
+
+    fn crash(&mut self) {
+        if !self.hosts.is_empty() {
+            let which = self.world.dice.below(self.hosts.len() as u64) as usize;
+            let host = self.hosts.swap_remove(which);
+            self.world.note(|| format!("host {} dies", host.life.number));
+            host.crash();
+            self.tally.crashes += 1;
+        }
+    }
+
+    /// All die, and the store with them, if it is one that can be opened again.
+    fn reopen(&mut self) -> anyhow::Result<()> {
+        self.hosts.drain(..).for_each(|host| host.crash());
+        if let Some(store) = self.place.reopened(self.world.clock.now())? {
+            self.world.note(|| "the store dies and is opened again".to_owned());
+            self.world.witness().reopened();
+            self.place.close(self.world.replace_store(store))?;
+            self.tally.crashes += 1;
+        }
+        Ok(())
+    }
+
+    fn to_one(&self, what: &str, change: impl FnOnce(&Host)) {
+        if !self.hosts.is_empty() {
+            let which = self.world.dice.below(self.hosts.len() as u64) as usize;
+            let host = &self.hosts[which];
+            self.world.note(|| format!("host {} {what}", host.life.number));
+            change(host);
+        }
+    }
+
+    /// A request to one of the hosts, which may never be answered.
+    fn ask<F: Future<Output = bool> + Send + 'static>(
+        &self,
+        request: impl FnOnce(Arc<dyn JobStore>, jiff::Timestamp) -> F,
+    ) {
+        if !self.hosts.is_empty() {
+            let which = self.world.dice.below(self.hosts.len() as u64) as usize;
+            tokio::spawn(request(self.hosts[which].api.clone(), self.world.clock.now()));
+        }
+    }
+
+    fn submit(&mut self) {
+        let now = self.world.clock.now();
+        let jobs: Vec<NewJob> = (0..self.world.dice.between(1, 3))
+            .map(|_| {
+                self.submitted += 1;
+                draft(&self.world.dice, job_id(self.submitted), now)
+            })
+            .collect();
+        let world = self.world.clone();
+        self.ask(move |api, now| async move {
+            let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+            let Ok(answers) = api.enqueue(jobs, now).await else { return false };
+            let accepted = ids.iter().zip(answers).filter(|(_, a)| *a == Enqueued::Inserted);
+            world.witness().acknowledged.extend(accepted.map(|(id, _)| id));
+            true
+        });
+    }
+
+    /// One of those that were submitted, or one that never was.
+    fn any_job(&self) -> JobId {
+        job_id(self.world.dice.between(1, self.submitted + 1))
+    }
+
+    /// None, no more than some turns of the tasks, or some time.
+    async fn pass_time(&self) {
+        let dice = &self.world.dice;
+        match dice.weighted(&[(15, 0), (25, 1), (25, 20), (20, 3_000), (15, 40_000)]) {
+            0 => {}
+            1 => {
+                for _ in 0..dice.between(1, 8) {
+                    tokio::task::yield_now().await;
+                }
+            }
+            most => tokio::time::sleep(Duration::from_millis(dice.below(most))).await,
+        }
+    }
+
+    /// What must be true at any moment.
+    fn check(&mut self) -> anyhow::Result<()> {
+        if let Some(wrong) = self.world.witness().wrong() {
+            bail!("{wrong}");
+        }
+        self.hosts.retain(|host| {
+            let left = host.running.is_finished() && host.is_leaving();
+            if left {
+                host.life.gate.close();
+            }
+            !left
+        });
+        let broken = self.hosts.iter().find(|host| host.running.is_finished());
+        ensure!(broken.is_none(), "a dispatcher has ended by itself");
+        let jobs = self.jobs()?;
+        self.check_each(&jobs)?;
+        self.check_counts(&jobs)
+    }
+
+    fn jobs(&self) -> anyhow::Result<Vec<Job>> {
+        let page = Page { before: None, most: usize::MAX >> 1 };
+        let now = self.world.clock.now();
+        Ok(at_once(self.world.store().list(JobFilter::default(), page, now))?.jobs)
+    }
+
+    fn check_each(&self, jobs: &[Job]) -> anyhow::Result<()> {
+        let witness = self.world.witness();
+        ensure!(jobs.len() == witness.jobs.len(), "{} jobs are listed", jobs.len());
+        for job in jobs {
+            let (id, now) = (short(job.id), &job.lifecycle);
+            let seen = witness.jobs.get(&job.id).with_context(|| format!("{id} is unknown"))?;
+            let same = (seen.state, seen.attempt, seen.failures, seen.lost, seen.refused)
+                == (now.state, now.attempt, now.failures, now.lost, now.refused);
+            ensure!(same && seen.scheduled_at == now.scheduled_at, "{id}: {now:?}\nnot {seen:?}");
+            ensure!(now.finalized_at.is_some() == now.state.is_finalized(), "{id}: {now:?}");
+            ensure!(now.lost == 0 || !self.world.faults.none(), "{id} was lost without a fault");
+            let numbers: Vec<u32> = job.attempts.iter().map(|record| record.attempt).collect();
+            let grow = numbers.is_sorted_by(|a, b| a < b) && numbers.last() <= Some(&now.attempt);
+            ensure!(grow, "{id}: attempts {numbers:?} of {}", now.attempt);
+            let last = job.attempts.last().map(|record| record.outcome);
+            let completed = last == Some(OutcomeKind::Succeeded);
+            let waits = matches!(now.state, JobState::Available | JobState::Running);
+            ensure!(
+                waits
+                    || completed == (now.state == JobState::Completed)
+                    || now.attempt == 0
+                    || now.state == JobState::Cancelled,
+                "{id}: {last:?}, {now:?}"
+            );
+        }
+        Ok(())
+    }
+
+    fn check_counts(&self, jobs: &[Job]) -> anyhow::Result<()> {
+        for counts in at_once(self.world.store().counts(self.world.clock.now()))? {
+            let count = |state| {
+                let same = |job: &&Job| job.spec.queue == counts.name;
+                jobs.iter().filter(same).filter(|job| job.lifecycle.state == state).count()
+            };
+            let (depth, running) = (count(JobState::Available), count(JobState::Running));
+            ensure!((counts.depth, counts.running) == (depth, running), "{counts:?}");
+            ensure!(counts.paused == self.world.witness().paused.contains(&counts.name));
+        }
+        Ok(())
+    }
+
+    /// Nothing goes wrong any more and time passes: every job is finalized, every guest ends.
+    async fn come_to_an_end(&mut self) -> anyhow::Result<()> {
+        self.world.calm();
+        self.hosts.iter().for_each(Host::mend);
+        let begin = self.world.clock.elapsed();
+        let (mut quiet, mut last) = (0, 0);
+        while self.world.clock.elapsed() < begin + CALM {
+            if !self.hosts.iter().any(|host| !host.is_leaving()) {
+                self.start();
+            }
+            // Again, as a request that was held up may still come.
+            self.resume_all()?;
+            tokio::time::sleep(CALM_STEP).await;
+            self.check().context("while all comes to its end")?;
+            let guests: u32 = self.hosts.iter().map(|host| host.guests.count()).sum();
+            let changes = self.world.witness().changes();
+            quiet = if guests == 0 && changes == last { quiet + 1 } else { 0 };
+            last = changes;
+            let held_up =
+                self.world.faults.stalls && self.world.clock.elapsed() < begin + LONGEST_CALL;
+            if guests == 0 && !held_up && self.skip(quiet)? {
+                return Ok(());
+            }
+        }
+        let jobs = self.jobs()?;
+        let left = jobs.iter().filter(|job| !job.lifecycle.state.is_finalized());
+        let left: Vec<_> = left.map(|job| (short(job.id), &job.lifecycle)).collect();
+        bail!("after {CALM:?} of calm these are not over: {left:?}")
+    }
+
+    fn resume_all(&self) -> anyhow::Result<()> {
+        for queue in QUEUES {
+            at_once(self.world.store().set_paused(queue.parse()?, false))?;
+            self.world.witness().paused.remove(&queue.parse()?);
+        }
+        Ok(())
+    }
+
+    /// Sets the clock to when the next job is due or the next lease of a dead host expires, if all
+    /// only wait for that; says whether all are over.
+    fn skip(&self, quiet: u32) -> anyhow::Result<bool> {
+        let (jobs, now) = (self.jobs()?, self.world.clock.now());
+        let unfinished = jobs.iter().filter(|job| !job.lifecycle.state.is_finalized());
+        let times: Vec<_> = unfinished
+            .map(|job| match job.lifecycle.state {
+                JobState::Running => self.world.witness().expires_at(job.id),
+                _ => job.lifecycle.scheduled_at,
+            })
+            .collect();
+        // What is due may have to wait for the end of a lease.
+        let waits = quiet >= QUIET || times.iter().all(|time| *time > now);
+        if let Some(next) = times.iter().filter(|time| **time > now).min().filter(|_| waits) {
+            self.world.clock.jump(i64::try_from(until(now, *next).as_millis())?);
+        }
+        Ok(times.is_empty())
+    }
+
+    /// Every host stops in good order, and at once, as nothing is in flight: no slot and no finish
+    /// was leaked.
+    async fn leave(&mut self) -> anyhow::Result<()> {
+        for host in self.hosts.drain(..) {
+            let begin = self.world.clock.elapsed();
+            host.leave();
+            host.running.await?;
+            let took = self.world.clock.elapsed() - begin;
+            ensure!(took < Duration::from_secs(1), "an idle host took {took:?} to stop");
+        }
+        let witness = self.world.witness();
+        let over = |id: &JobId| witness.jobs.get(id).is_some_and(|job| job.is_over());
+        ensure!(witness.acknowledged.iter().all(over), "an acknowledged job is not over");
+        Ok(())
+    }
+
+    /// All places are free again: as many jobs fit as in the beginning, and no more.
+    fn fill(&mut self) -> anyhow::Result<()> {
+        let (store, now) = (self.world.store(), self.world.clock.now());
+        let due = after(now, Duration::from_secs(1));
+        let mut accepted = 0;
+        for queue in QUEUES {
+            for _ in 0..=LIMITS.per_queue {
+                self.submitted += 1;
+                let mut job = draft(&self.world.dice, job_id(self.submitted), due);
+                (job.spec.queue, job.payload.bytes) = (queue.parse()?, Default::default());
+                let answers = at_once(store.enqueue(vec![job], now))?;
+                accepted += usize::from(answers == [Enqueued::Inserted]);
+            }
+        }
+        ensure!(accepted == LIMITS.total, "{accepted} places are free of {}", LIMITS.total);
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Where a history's store is, and what of it survives.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jobwright::store::memory::MemoryStore;
+use jobwright::store::sqlite::SqliteStore;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::store::JobStore;
+use tempfile::TempDir;
+
+use super::history::LIMITS;
+
+/// A kind of store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// Survives the hosts, as one that several of them share would.
+    Memory,
+    /// Dies with its host, and is opened again on what was on disk then.
+    Sqlite,
+}
+
+/// Where a store is.
+pub(super) struct Place(Option<TempDir>, Option<TempDir>);
+
+impl Place {
+    /// A place and an empty store in it.
+    pub(super) fn new(driver: Driver, now: Timestamp) -> anyhow::Result<(Self, Arc<dyn JobStore>)> {
+        if driver == Driver::Memory {
+            return Ok((Self(None, None), Arc::new(MemoryStore::new(LIMITS))));
+        }
+        let directory = directory()?;
+        let store = SqliteStore::open(directory.path(), LIMITS, now)?;
+        Ok((Self(Some(directory), None), Arc::new(store)))
+    }
+
+    /// The store as the next process finds it if this one is killed now; none if it would find
+    /// nothing.
+    pub(super) fn reopened(&mut self, now: Timestamp) -> anyhow::Result<Option<Arc<dyn JobStore>>> {
+        let Some(old) = self.0.take() else { return Ok(None) };
+        let directory = directory()?;
+        for file in old.path().read_dir()? {
+            let file = file?;
+            // The index beside a write-ahead log is shared memory of the process that died.
+            if !file.file_name().to_string_lossy().ends_with("-shm") {
+                std::fs::copy(file.path(), directory.path().join(file.file_name()))?;
+            }
+        }
+        let store = SqliteStore::open(directory.path(), LIMITS, now)?;
+        (self.0, self.1) = (Some(directory), Some(old));
+        Ok(Some(Arc::new(store)))
+    }
+
+    /// Removes what the store that died has left.
+    pub(super) fn close(&mut self, store: Arc<dyn JobStore>) -> anyhow::Result<()> {
+        drop(store);
+        Ok(self.1.take().map_or(Ok(()), TempDir::close)?)
+    }
+}
+
+/// In memory if the machine has such a file system: what a disk does is not the question here.
+fn directory() -> std::io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }
+}

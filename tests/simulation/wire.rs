@@ -1,0 +1,251 @@
+//! A host's way to the store: each call may be held up before it is done and before it is answered,
+//! refused, or cut off by the host's death at either of these moments. What is done is done at once,
+//! and witnessed.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jobwright_core::attempt::Lease;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId, NewJob, QueueName};
+use jobwright_core::lifecycle::CancelRequest;
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::outcome::Output;
+use jobwright_core::plugin::Digest;
+use jobwright_core::queue::QueueCounts;
+use jobwright_core::report::Told;
+use jobwright_core::store::{
+    AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
+    Redriven, Renewal, Retention, StoreError,
+};
+
+use super::world::{Life, World, short};
+
+/// See the module's text.
+pub(super) struct Wire {
+    pub(super) world: Arc<World>,
+    pub(super) life: Arc<Life>,
+}
+
+impl Wire {
+    /// The way there.
+    async fn there(&self) -> Result<(), StoreError> {
+        self.held_up().await;
+        if self.life.refused.load(Ordering::Relaxed) {
+            let reason = "the simulated store refuses".to_owned();
+            return Err(StoreError::Unavailable { reason });
+        }
+        Ok(())
+    }
+
+    /// The way there, or back.
+    async fn held_up(&self) {
+        let dice = &self.world.dice;
+        self.life.gate.pass().await;
+        if !self.world.is_calm() && dice.percent(12) {
+            if dice.percent(60) {
+                for _ in 0..dice.between(1, 4) {
+                    tokio::task::yield_now().await;
+                }
+            } else {
+                let long = if self.world.faults.stalls { 45_000 } else { 5 };
+                let most = dice.weighted(&[(70, 5), (20, 500), (10, long)]);
+                tokio::time::sleep(Duration::from_millis(dice.below(most))).await;
+            }
+            self.life.gate.pass().await;
+        }
+    }
+
+    fn note(&self, what: impl FnOnce() -> String) {
+        self.world.note(|| format!("host {}: {}", self.life.number, what()));
+    }
+}
+
+#[async_trait]
+impl JobStore for Wire {
+    async fn enqueue(
+        &self,
+        jobs: Vec<NewJob>,
+        now: Timestamp,
+    ) -> Result<Vec<Enqueued>, StoreError> {
+        self.there().await?;
+        let answers = at_once(self.world.store().enqueue(jobs.clone(), now))?;
+        for (job, answer) in jobs.iter().zip(&answers) {
+            self.note(|| format!("enqueue {} in {}: {answer:?}", short(job.id), job.spec.queue));
+        }
+        self.world.witness().enqueued(&jobs, &answers, now);
+        self.held_up().await;
+        Ok(answers)
+    }
+
+    async fn answered(
+        &self,
+        key: &str,
+        fingerprint: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Enqueued>, StoreError> {
+        self.world.store().answered(key, fingerprint, now).await
+    }
+
+    async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        self.there().await?;
+        let claimed = at_once(self.world.store().claim(want, now))?;
+        for leased in &claimed.leased {
+            let (id, attempt) = (leased.lease.job, leased.lease.attempt);
+            self.note(|| format!("claim {} for attempt {attempt}", short(id)));
+        }
+        self.world.witness().claimed(&want, now, &claimed);
+        self.held_up().await;
+        Ok(claimed)
+    }
+
+    async fn renew(
+        &self,
+        leases: Vec<Lease>,
+        expires_at: Timestamp,
+    ) -> Result<Vec<Renewal>, StoreError> {
+        self.there().await?;
+        if self.life.unrenewed.load(Ordering::Relaxed) {
+            let reason = "the simulated store renews nothing".to_owned();
+            return Err(StoreError::Unavailable { reason });
+        }
+        let answers = at_once(self.world.store().renew(leases.clone(), expires_at))?;
+        for (lease, answer) in leases.iter().zip(&answers) {
+            let Lease { job, attempt, .. } = *lease;
+            self.note(|| format!("renew attempt {attempt} of {}: {answer:?}", short(job)));
+        }
+        self.world.witness().renewed(&leases, expires_at, &answers);
+        self.held_up().await;
+        Ok(answers)
+    }
+
+    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
+        self.there().await?;
+        let answer = at_once(self.world.store().finish(finish.clone(), now))?;
+        let Lease { job, attempt, .. } = finish.lease;
+        self.note(|| {
+            format!("finish attempt {attempt} of {}: {:?}: {answer:?}", short(job), finish.verdict)
+        });
+        self.world.witness().finished(&finish, answer);
+        self.held_up().await;
+        Ok(answer)
+    }
+
+    async fn request_cancel(
+        &self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<Option<CancelRequest>, StoreError> {
+        self.there().await?;
+        let answer = at_once(self.world.store().request_cancel(id, now))?;
+        self.note(|| format!("cancel {}: {answer:?}", short(id)));
+        self.world.witness().cancelled(id, answer.as_ref());
+        self.held_up().await;
+        Ok(answer)
+    }
+
+    async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError> {
+        self.there().await?;
+        let answer = at_once(self.world.store().redrive(id, now))?;
+        self.note(|| format!("redrive {}: {answer:?}", short(id)));
+        self.world.witness().redriven(id, now, answer.as_ref());
+        self.held_up().await;
+        Ok(answer)
+    }
+
+    async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError> {
+        self.there().await?;
+        let ids = at_once(self.world.store().reclaim_expired(now, most))?;
+        for id in &ids {
+            self.note(|| format!("reclaim {}", short(*id)));
+        }
+        self.world.witness().reclaimed(now, most, &ids);
+        self.held_up().await;
+        Ok(ids)
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.world.store().get(id).await
+    }
+
+    async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
+        self.world.store().output(id).await
+    }
+
+    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
+        self.there().await?;
+        at_once(self.world.store().save_log(id, attempt, log))
+    }
+
+    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
+        self.there().await?;
+        at_once(self.world.store().save_told(lease, told.clone()))?;
+        self.world.witness().told(&lease, &told);
+        self.held_up().await;
+        Ok(())
+    }
+
+    async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
+        self.world.store().logs(id).await
+    }
+
+    async fn list(
+        &self,
+        filter: JobFilter,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<JobPage, StoreError> {
+        self.world.store().list(filter, page, now).await
+    }
+
+    async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
+        self.world.store().counts(now).await
+    }
+
+    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {
+        self.there().await?;
+        at_once(self.world.store().set_paused(queue.clone(), paused))?;
+        self.note(|| format!("{} {queue}", if paused { "pause" } else { "resume" }));
+        let mut witness = self.world.witness();
+        if paused {
+            witness.paused.insert(queue)
+        } else {
+            witness.paused.remove(&queue)
+        };
+        Ok(())
+    }
+
+    async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
+        self.there().await?;
+        at_once(self.world.store().prune(retention, most))
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        self.world.store().ready()
+    }
+}
+
+/// Waits for what other threads do, in no time of the history: how long they take must not matter.
+pub(super) fn at_once<A>(work: impl Future<Output = A>) -> A {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    // Else tokio may make a task that has done much wait for its next turn, which is not until this
+    // is done.
+    let mut work = pin!(tokio::task::unconstrained(work));
+    loop {
+        match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
