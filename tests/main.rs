@@ -9,6 +9,7 @@ mod api;
 mod cli;
 mod conformance;
 mod dispatch;
+mod faults;
 mod load;
 mod plugins;
 mod readme;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         cli::trials(),
         conformance::trials(),
         dispatch::trials(),
+        faults::trials(),
         load::trials(),
         plugins::trials(),
         readme::trials(),

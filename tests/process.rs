@@ -4,7 +4,7 @@
 //! is always the code under test that runs, built once, wherever cargo has put it.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
@@ -34,9 +34,19 @@ pub struct HostProcess {
 impl HostProcess {
     /// Starts a host on `data`, and waits until it listens.
     pub async fn start(data: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_within(data, flags, &[]).await
+    }
+
+    /// Starts a host on `data` with more in its environment, and waits until it listens.
+    pub async fn start_within(
+        data: &Path,
+        flags: &[&str],
+        environment: &[(&str, PathBuf)],
+    ) -> anyhow::Result<Self> {
         let mut child = jobwright(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])?
             .arg(data)
             .args(flags)
+            .envs(environment.iter().cloned())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start a host")?;

@@ -29,6 +29,8 @@ use jobwright::store::sqlite::SqliteStore;
 use jobwright_tests::{Running, trial};
 use libtest_mimic::Trial;
 
+pub(crate) use self::drafts::jobs;
+
 use self::fixture::{Driver, Fixture, Place};
 
 const DRIVERS: &[Driver] = &[

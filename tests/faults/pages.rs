@@ -1,0 +1,78 @@
+//! Pages of the store that hold something else than was written.
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use jobwright::store::sqlite::SqliteStore;
+use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::JobId;
+use jobwright_core::store::{JobStore, StoreError};
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use tempfile::TempDir;
+
+use crate::conformance::jobs;
+
+pub(super) fn trials() -> Vec<Trial> {
+    tests![a_damaged_page_is_reported_and_no_job_is_skipped]
+}
+
+/// Of SQLite, as a new database has it.
+const PAGE: usize = 4096;
+
+/// So many jobs that every table and index has several pages.
+const JOBS: usize = 200;
+
+async fn a_damaged_page_is_reported_and_no_job_is_skipped() -> anyhow::Result<()> {
+    let directory = TempDir::new()?;
+    let jobs = jobs(JOBS);
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    let now = Timestamp::UNIX_EPOCH;
+    open(directory.path())?.enqueue(jobs, now).await?;
+    let whole = std::fs::read(directory.path().join("jobs.db"))?;
+    let pages = whole.len() / PAGE;
+    let (mut refused, mut reported) = (0, 0);
+    for page in 0..pages {
+        for damage in [damaged(&whole, page, |_| 0), damaged(&whole, page, |at| at as u8)] {
+            let copy = TempDir::new()?;
+            std::fs::write(copy.path().join("jobs.db"), damage)?;
+            let Ok(store) = open(copy.path()) else {
+                refused += 1;
+                continue;
+            };
+            reported += usize::from(check(&store, &ids).await.context(format!("page {page}"))?);
+        }
+    }
+    println!("{pages} pages, each damaged twice: {refused} refused at start, {reported} later");
+    ensure!(refused > pages / 2, "only {refused} were refused");
+    Ok(())
+}
+
+fn open(directory: &Path) -> anyhow::Result<SqliteStore> {
+    SqliteStore::open(directory, CapacityLimits::default(), Timestamp::UNIX_EPOCH)
+}
+
+/// `whole` with half of a page replaced.
+fn damaged(whole: &[u8], page: usize, byte: impl Fn(usize) -> u8) -> Vec<u8> {
+    let mut bytes = whole.to_owned();
+    for at in 0..PAGE / 2 {
+        bytes[page * PAGE + at] = byte(at);
+    }
+    bytes
+}
+
+/// Every job is there, or the store says that it cannot read it; says whether it did.
+async fn check(store: &SqliteStore, ids: &[JobId]) -> anyhow::Result<bool> {
+    let counts = store.counts(Timestamp::UNIX_EPOCH).await?;
+    let waiting: usize = counts.iter().map(|counts| counts.depth).sum();
+    ensure!(waiting == ids.len(), "{waiting} jobs wait, and {} were acknowledged", ids.len());
+    let mut reported = false;
+    for id in ids {
+        match store.get(*id).await {
+            Ok(job) => ensure!(job.is_some(), "{id} was acknowledged and is unknown"),
+            Err(StoreError::Corrupt { .. } | StoreError::Unavailable { .. }) => reported = true,
+        }
+    }
+    Ok(reported)
+}

@@ -1,0 +1,126 @@
+// Stands between a process and its files: faults on demand, and a copy of what a power loss leaves.
+//
+// JOBWRIGHT_FAULTS names a directory. While it holds a file `sync`, `full`, `read` or `short`, syncs
+// fail with EIO, writes with ENOSPC, reads with EIO, and reads and writes do half of what was asked.
+// In its folder `synced` is each database file as it was when it was last synced: what a disk is
+// bound to hold. Faults that were made are counted by the bytes of `sync.made` and so on.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+// The name of the database file behind fd, in name; 0 if it is none.
+static int database(int fd, char *path, const char **name) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, PATH_MAX - 1);
+    if (length <= 0) return 0;
+    path[length] = 0;
+    const char *slash = strrchr(path, '/');
+    if (!slash) return 0;
+    *name = slash + 1;
+    return !strcmp(*name, "jobs.db") || !strcmp(*name, "jobs.db-wal") ||
+           !strcmp(*name, "logs.db") || !strcmp(*name, "logs.db-wal");
+}
+
+static int wanted(const char *fault) {
+    const char *faults = getenv("JOBWRIGHT_FAULTS");
+    char path[PATH_MAX];
+    if (!faults) return 0;
+    snprintf(path, sizeof path, "%s/%s", faults, fault);
+    return access(path, F_OK) == 0;
+}
+
+// Whether the call on fd is to fail so; if it is, that is counted.
+static int made(const char *fault, int fd) {
+    char path[PATH_MAX];
+    const char *name;
+    int before = errno;
+    int yes = wanted(fault) && database(fd, path, &name) && !strncmp(name, "jobs", 4);
+    if (yes) {
+        snprintf(path, sizeof path, "%s/%s.made", getenv("JOBWRIGHT_FAULTS"), fault);
+        int count = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+        if (count >= 0) {
+            if (REAL(write)(count, ".", 1) < 0) abort();
+            close(count);
+        }
+    }
+    errno = before;
+    return yes;
+}
+
+// Copies the file behind fd, whole or not at all.
+static void keep(int fd) {
+    static _Thread_local char block[1 << 16];
+    char path[PATH_MAX], part[PATH_MAX + 64], whole[PATH_MAX + 64];
+    const char *name, *faults = getenv("JOBWRIGHT_FAULTS");
+    if (!faults || !database(fd, path, &name)) return;
+    snprintf(whole, sizeof whole, "%s/synced/%s", faults, name);
+    snprintf(part, sizeof part, "%s/%s.part", faults, name);
+    int to = open(part, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (to < 0) abort();
+    // Through fd itself: opening the file again and closing it would give up the process's locks.
+    ssize_t length;
+    for (off64_t at = 0; (length = REAL(pread64)(fd, block, sizeof block, at)) > 0; at += length)
+        if (REAL(write)(to, block, length) != length) abort();
+    close(to);
+    if (rename(part, whole)) abort();
+}
+
+static int synced(int fd, int outcome) {
+    if (outcome == 0) keep(fd);
+    return outcome;
+}
+
+static int refused(int error) {
+    errno = error;
+    return -1;
+}
+
+int fsync(int fd) {
+    return made("sync", fd) ? refused(EIO) : synced(fd, REAL(fsync)(fd));
+}
+
+int fdatasync(int fd) {
+    return made("sync", fd) ? refused(EIO) : synced(fd, REAL(fdatasync)(fd));
+}
+
+static size_t part_of(int fd, size_t length) {
+    return length > 1 && made("short", fd) ? length / 2 : length;
+}
+
+ssize_t write(int fd, const void *bytes, size_t length) {
+    if (made("full", fd)) return refused(ENOSPC);
+    return REAL(write)(fd, bytes, part_of(fd, length));
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at) {
+    if (made("full", fd)) return refused(ENOSPC);
+    return REAL(pwrite64)(fd, bytes, part_of(fd, length), at);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) {
+    return pwrite64(fd, bytes, length, at);
+}
+
+ssize_t read(int fd, void *bytes, size_t length) {
+    if (made("read", fd)) return refused(EIO);
+    return REAL(read)(fd, bytes, part_of(fd, length));
+}
+
+ssize_t pread64(int fd, void *bytes, size_t length, off64_t at) {
+    if (made("read", fd)) return refused(EIO);
+    return REAL(pread64)(fd, bytes, part_of(fd, length), at);
+}
+
+ssize_t pread(int fd, void *bytes, size_t length, off_t at) {
+    return pread64(fd, bytes, length, at);
+}
