@@ -140,3 +140,28 @@ impl Drop for Enlisted {
         self.signals.work.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jobwright_core::clock::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_request_to_cancel_that_comes_early_waits_for_its_attempt_and_for_no_other() {
+        let signals = Signals::new();
+        let job = JobId::new(Timestamp::UNIX_EPOCH);
+        let stopped = |attempt| {
+            let lease = Lease { job, attempt, expires_at: Timestamp::UNIX_EPOCH };
+            let (stop, signal) = Stop::new();
+            let (log, report) = (LogBuffer::new(0), Report::new(None, 0));
+            let traces = Traces { log: Arc::new(log), report: Arc::new(report) };
+            let _enlisted = signals.enlist(lease, stop, traces);
+            signal.raised()
+        };
+        signals.cancel(job, 1);
+        assert_eq!(stopped(2), None, "someone made the job due again");
+        assert_eq!(stopped(1), Some(StopReason::Cancelled));
+        assert_eq!(stopped(1), None, "it has been told");
+    }
+}
