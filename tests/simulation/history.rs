@@ -23,7 +23,7 @@ use super::world::{World, job_id, short};
 pub(super) const LIMITS: CapacityLimits =
     CapacityLimits { per_queue: 6, total: 13, payload_bytes: 90 };
 
-/// Hosts that run at one time; all but one of them share what only a network can be between.
+/// Hosts that run at one time: the laws of a store hold for any number.
 const HOSTS: usize = 2;
 
 /// The most time in which all jobs are over when nothing goes wrong any more, on top of what all of
@@ -313,7 +313,9 @@ impl History {
     }
 
     fn check_counts(&self, jobs: &[Job]) -> anyhow::Result<()> {
+        let mut counted = 0;
         for counts in at_once(self.world.store().counts(self.world.clock.now()))? {
+            counted += counts.depth + counts.running;
             let count = |state| {
                 let same = |job: &&Job| job.spec.queue == counts.name;
                 jobs.iter().filter(same).filter(|job| job.lifecycle.state == state).count()
@@ -322,6 +324,8 @@ impl History {
             ensure!((counts.depth, counts.running) == (depth, running), "{counts:?}");
             ensure!(counts.paused == self.world.witness().paused.contains(&counts.name));
         }
+        let unfinished = jobs.iter().filter(|job| !job.lifecycle.state.is_finalized()).count();
+        ensure!(counted == unfinished, "{counted} jobs are counted, {unfinished} listed");
         Ok(())
     }
 
