@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use jobwright_core::Clock as _;
-use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::capacity::{CapacityLimits, KeptLimits};
 use jobwright_core::clock::{after, until};
 use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::JobState;
@@ -21,7 +21,7 @@ use super::world::{World, job_id, short};
 
 /// Bounds that a history reaches.
 pub(super) const LIMITS: CapacityLimits =
-    CapacityLimits { per_queue: 6, total: 13, payload_bytes: 90 };
+    CapacityLimits { per_queue: 6, total: 13, payload_bytes: 90, kept: KeptLimits::DEFAULT };
 
 /// Hosts that run at one time: the laws of a store hold for any number.
 const HOSTS: usize = 2;

@@ -10,7 +10,7 @@ use jobwright_core::plugin::{
     Digest, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
 };
 use jobwright_core::registry::{NotFound, Published, Upload};
-use jobwright_core::store::{JobFilter, Page};
+use jobwright_core::store::{JobFilter, Page, StoreError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -112,7 +112,7 @@ pub(super) async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
     let plugin = app.registry.get(&name).ok_or(NotFound::Plugin(name))?;
-    Ok(Json(app.shown(&plugin).await?))
+    Ok(Json(app.shown(&plugin).await))
 }
 
 pub(super) async fn show_version(
@@ -200,15 +200,16 @@ impl App {
 
 impl App {
     /// A plugin with all that is known of it.
-    pub(super) async fn shown(&self, plugin: &Plugin) -> Result<Value, ApiError> {
+    pub(super) async fn shown(&self, plugin: &Plugin) -> Value {
         let mut view = plugin_view(plugin);
-        view["lost_jobs"] = self.lost_jobs(plugin.name.clone()).await?.into();
-        Ok(view)
+        // Plugins can be looked at while the store of jobs is away.
+        view["lost_jobs"] = self.lost_jobs(plugin.name.clone()).await.ok().into();
+        view
     }
 
     /// The latest jobs of a plugin that were running each time a host died, until they were
     /// discarded: what speaks against it.
-    async fn lost_jobs(&self, plugin: PluginName) -> Result<Vec<Value>, ApiError> {
+    async fn lost_jobs(&self, plugin: PluginName) -> Result<Vec<Value>, StoreError> {
         let filter = JobFilter {
             plugin: Some(plugin),
             phase: Some(Phase::Discarded),

@@ -34,7 +34,7 @@ pub(super) async fn configure(
     let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
     let settings = changed(&plugin, fields, &app.settings.limits)?;
     let changed = app.registry.configure(&name, settings).await?.ok_or(NotFound::Plugin(name))?;
-    Ok(Json(app.shown(&changed).await?))
+    Ok(Json(app.shown(&changed).await))
 }
 
 /// The settings of `plugin` after a change.
