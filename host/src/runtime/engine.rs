@@ -43,8 +43,9 @@ const RESIDENT_BYTES: usize = 1 << 20;
 /// The same for each table and each stack.
 const RESIDENT_SMALL_BYTES: usize = 64 << 10;
 
-/// How many slots are given back to the system at once: one call for eight.
-const DECOMMIT_BATCH: usize = 8;
+/// How many parts of slots are given back to the system at once. More would save calls, and leave up
+/// to seven memories of attempts that are over, of a GiB each, with a host that has nothing to do.
+const DECOMMIT_BATCH: usize = 1;
 
 /// Frames of a backtrace, as by default. Each is looked up in the plugin's debugging information,
 /// which takes half a millisecond for two MiB of it (measured) and cannot be interrupted.
