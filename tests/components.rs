@@ -175,17 +175,24 @@ const ANSWERS: &str = r#"
 /// # Errors
 /// If the text is not valid.
 pub fn job(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
-    let text = format!(
+    typed_job(&format!(
         r#"(module {JOB} {COMMON} {rest} {HELPERS} {ANSWERS}
             (func (export "jobwright:job/run@0.1.0#run") (param $request i32) (result i32)
                 {body} (call $ok (i32.const 0) (i32.const 0))))"#
-    );
+    ))
+}
+
+/// The core module `text` as a typed job.
+///
+/// # Errors
+/// If the text is not valid, or no typed job.
+pub fn typed_job(text: &str) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
     resolve.push_str("logging.wit", include_str!("../guest-sdk/wit/deps/logging/logging.wit"))?;
     resolve.push_str("world.wit", include_str!("../guest-sdk/wit/job.wit"))?;
     resolve.push_str("wasi.wit", include_str!("wit/wasi.wit"))?;
     let package = resolve.push_str("job.wit", include_str!("wit/job.wit"))?;
-    encode(&text, &resolve, resolve.select_world(&[package], Some("job"))?)
+    encode(text, &resolve, resolve.select_world(&[package], Some("job"))?)
 }
 
 /// A WASI 0.2 command: a module with `rest`, which may begin with imports, and whose `run` is `body`

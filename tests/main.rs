@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod dispatch;
 mod faults;
+mod hostile;
 mod load;
 mod plugins;
 mod readme;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         conformance::trials(),
         dispatch::trials(),
         faults::trials(),
+        hostile::trials(),
         load::trials(),
         plugins::trials(),
         readme::trials(),

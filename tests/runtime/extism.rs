@@ -78,7 +78,7 @@ const EXTISM: &str = r#"
 "#;
 
 /// A plug-in with `rest`, whose function `run` is `body` and then answers 0.
-pub(super) fn plugin(rest: &str, body: &str) -> String {
+pub(crate) fn plugin(rest: &str, body: &str) -> String {
     format!(r#"(module {EXTISM} {rest} (func (export "run") (result i32) {body} (i32.const 0)))"#)
 }
 

@@ -2,9 +2,9 @@
 
 mod commands_p2;
 mod endings;
-mod extism;
+pub(crate) mod extism;
 mod extism_limits;
-mod fixture;
+pub(crate) mod fixture;
 mod http;
 mod jobs;
 mod jobs_limits;

@@ -1,0 +1,264 @@
+//! One host for the whole suite, in a process of its own: so that its memory can be measured, and that
+//! a crash of it is seen.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{DEADLINE, HostProcess, guests};
+use libtest_mimic::Trial;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
+
+use super::floor::Resident;
+
+/// What the host is told. Few slots, so that guests use the same ones again and again; room to compile
+/// two plugins at a time, so that a bomb holds up nobody; a limit for it that bombs reach soon, and
+/// that whatever else there is here stays far below.
+const CONFIG: &str = r#"
+workers = 8
+guest_threads = 4
+[compile]
+timeout = "8s"
+[ceilings]
+memory_bytes = 268435456
+[queue]
+capacity = 1000
+"#;
+
+/// The largest memory that the host allows.
+pub(super) const LARGEST: u64 = 256 << 20;
+
+/// How long the interface may take for an answer that takes it no work. On a busy machine it has a
+/// processor to wait for, not a guest to end.
+const RESPONSIVE: Duration = Duration::from_secs(3);
+
+/// How often it is asked.
+const BETWEEN: Duration = Duration::from_millis(50);
+
+/// What the victim answers: the sum of the numbers below a million.
+const SUM: &[u8] = &499_999_500_000_u64.to_le_bytes();
+
+/// A job beside each hostile one: computes for some tens of milliseconds, then answers [`SUM`].
+const VICTIM: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\08\00\00\00")
+  (func (export "_start") (local $n i64) (local $sum i64)
+    (loop $again
+      (local.set $sum (i64.add (local.get $sum) (local.get $n)))
+      (local.set $n (i64.add (local.get $n) (i64.const 1)))
+      (br_if $again (i64.lt_u (local.get $n) (i64.const 1000000))))
+    (i64.store (i32.const 16) (local.get $sum))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+/// Goes with the last of the trials that share it.
+pub(super) struct Stage {
+    /// Not that of a trial, which the host outlives.
+    runtime: Runtime,
+    host: OnceCell<Host>,
+    /// How many plugins were uploaded, which names the next.
+    plugins: AtomicUsize,
+    slowest_micros: AtomicU64,
+    /// Held by what takes all the time that compiling may take: two would leave no room for others.
+    pub(super) bombs: Mutex<()>,
+}
+
+/// The host, and what was measured of it before the first case.
+pub(super) struct Host {
+    pub(super) process: HostProcess,
+    http: reqwest::Client,
+    pub(super) before: Resident,
+    directory: TempDir,
+}
+
+impl Stage {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let (host, plugins, slowest_micros, bombs) = <_>::default();
+        Ok(Self { runtime: Runtime::new()?, host, plugins, slowest_micros, bombs })
+    }
+
+    /// A trial that runs `body` beside the host, and sees that the host survives it.
+    pub(super) fn trial<F>(
+        self: &Arc<Self>,
+        name: &str,
+        body: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> Trial
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let stage = self.clone();
+        Trial::test(format!("hostile::{name}"), move || {
+            let body = async {
+                tokio::time::timeout(DEADLINE, body(stage.clone())).await??;
+                stage.host().await?.lives().await
+            };
+            stage.runtime.block_on(body).map_err(|error| format!("{error:#}").into())
+        })
+    }
+
+    /// The host, warmed up.
+    pub(super) async fn host(&self) -> anyhow::Result<&Host> {
+        self.host.get_or_try_init(|| Host::start(self)).await
+    }
+
+    /// A name that no plugin has yet.
+    pub(super) fn name(&self) -> String {
+        format!("guest-{}", self.plugins.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The longest that the interface took for an answer, so far.
+    pub(super) fn slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest_micros.load(Ordering::Relaxed))
+    }
+
+    /// What `attack` answers, while a victim runs beside it and ends well, and the interface answers.
+    pub(super) async fn beside_a_victim<T>(
+        &self,
+        attack: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let host = self.host().await?;
+        let attacked = tokio::sync::Notify::new();
+        let attack = async {
+            let answer = attack.await;
+            attacked.notify_one();
+            answer
+        };
+        let (answer, victim, interface) =
+            tokio::join!(attack, host.victim(), self.answers(host, attacked.notified()));
+        victim.context("the victim")?;
+        interface?;
+        answer
+    }
+
+    /// Asks the interface until `end`.
+    async fn answers(&self, host: &Host, end: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let (mut end, mut next) = (std::pin::pin!(end), tokio::time::interval(BETWEEN));
+        next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                _ = next.tick() => {}
+            }
+            let asked = Instant::now();
+            let answer = tokio::time::timeout(RESPONSIVE, host.get("/healthz")).await;
+            let answer = answer.map_err(|_| {
+                anyhow::anyhow!("the interface did not answer within {RESPONSIVE:?}")
+            })??;
+            ensure!(answer.status() == StatusCode::OK, "/healthz: {}", answer.status());
+            let took = u64::try_from(asked.elapsed().as_micros())?;
+            self.slowest_micros.fetch_max(took, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Host {
+    /// A host on which every kind of thing was done once.
+    async fn start(stage: &Stage) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let config = directory.path().join("jobwright.toml");
+        std::fs::write(&config, CONFIG)?;
+        let config = config.to_str().context("the path is text")?;
+        let data = directory.path().join("data");
+        let process = HostProcess::start(&data, &["--config", config]).await?;
+        let (http, before) = (reqwest::Client::new(), Resident::default());
+        let mut host = Self { process, http, before, directory };
+        host.accepts("victim", guests::assemble(VICTIM)?).await?;
+        super::floor::warm_up(stage, &host).await?;
+        host.before = host.resident()?;
+        Ok(host)
+    }
+
+    /// Where it keeps its data.
+    pub(super) fn data(&self) -> std::path::PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Its address, as a URL.
+    pub(super) fn url(&self) -> &str {
+        self.process.url()
+    }
+
+    /// What it has in memory.
+    pub(super) fn resident(&self) -> anyhow::Result<Resident> {
+        Resident::of(self.process.id().context("the host has ended")?)
+    }
+
+    /// Fails if the process has ended, or does not answer.
+    pub(super) async fn lives(&self) -> anyhow::Result<()> {
+        self.resident().context("the host has ended")?;
+        let answer = tokio::time::timeout(RESPONSIVE, self.get("/readyz")).await??;
+        ensure!(answer.status() == StatusCode::OK, "/readyz: {}", answer.status());
+        Ok(())
+    }
+
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.process.url()))
+    }
+
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Response> {
+        Ok(self.request(Method::GET, path).send().await?)
+    }
+
+    /// What an upload is answered with.
+    pub(super) async fn upload(
+        &self,
+        name: &str,
+        wasm: Vec<u8>,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        let request = self.request(Method::PUT, &format!("/v1/plugins/{name}?version=1.0.0"));
+        answer(request.body(wasm).send().await?).await
+    }
+
+    /// Uploads a plugin that must be taken.
+    pub(super) async fn accepts(&self, name: &str, wasm: Vec<u8>) -> anyhow::Result<Value> {
+        let (status, answer) = self.upload(name, wasm).await?;
+        ensure!(status == StatusCode::CREATED, "{status}: {answer}");
+        Ok(answer)
+    }
+
+    /// Submits a job that has one attempt; answers its id.
+    pub(super) async fn submit(&self, mut job: Value) -> anyhow::Result<String> {
+        job["max_attempts"] = 1.into();
+        let request = self.request(Method::POST, "/v1/jobs").json(&job);
+        let (status, job) = answer(request.send().await?).await?;
+        ensure!(status == StatusCode::ACCEPTED, "{status}: {job}");
+        Ok(job["id"].as_str().context("a job has an id")?.to_owned())
+    }
+
+    /// The job, when it is over.
+    pub(super) async fn finalized(&self, id: &str) -> anyhow::Result<Value> {
+        let (status, job) = answer(self.get(&format!("/v1/jobs/{id}?wait=60s")).await?).await?;
+        ensure!(status == StatusCode::OK && !job["finalized_at"].is_null(), "{status}: {job}");
+        Ok(job)
+    }
+
+    pub(super) async fn run(&self, job: Value) -> anyhow::Result<Value> {
+        self.finalized(&self.submit(job).await?).await
+    }
+
+    /// The log of a job's attempt, as far as it is written.
+    pub(super) async fn log(&self, id: &str) -> anyhow::Result<Vec<u8>> {
+        let answer = self.get(&format!("/v1/jobs/{id}/logs")).await?;
+        Ok(answer.error_for_status()?.bytes().await?.to_vec())
+    }
+
+    async fn victim(&self) -> anyhow::Result<()> {
+        let job = self.run(json!({ "plugin": "victim" })).await?;
+        ensure!(job["state"] == "completed", "{job}");
+        let url = job["output_url"].as_str().context("it has an output")?;
+        let output = self.get(url).await?.bytes().await?;
+        ensure!(output == SUM, "{output:?}");
+        Ok(())
+    }
+}
+
+async fn answer(response: Response) -> anyhow::Result<(StatusCode, Value)> {
+    let (status, text) = (response.status(), response.text().await?);
+    Ok((status, serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?))
+}
