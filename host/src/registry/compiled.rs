@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <sha-256 of the plugin>-<profile>-<hash of the engine's settings>.bin
-//!     "jobwright code 1\n" · sha-256 of the rest (32 bytes) · wasmtime's artefact
+//!     "jobwright code 2\n" · sha-256 of the rest (32 bytes) · what it takes in memory (8 bytes,
+//!     little-endian) · wasmtime's artefact
 //! ```
 //!
 //! Owns the only place where machine code is taken from bytes. Invariant: those bytes come from our
@@ -28,8 +29,7 @@ use crate::clock::SystemClock;
 /// How much compiled code is kept when nobody says otherwise: some hundreds of large plugins.
 pub const DEFAULT_MOST_BYTES: u64 = 2 << 30;
 
-const MAGIC: &[u8] = b"jobwright code 1\n";
-const HEADER_BYTES: usize = MAGIC.len() + 32;
+const MAGIC: &[u8] = b"jobwright code 2\n";
 
 /// The directory.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl CompiledCache {
         Ok(Self { directory, most_bytes })
     }
 
-    /// The code with this name and its length, if it is here and whole.
+    /// The code with this name and what it takes in memory, if it is here and whole.
     pub(crate) fn load(&self, name: &CodeName, engine: &Engine) -> Option<(Compiled, u64)> {
         let path = self.directory.join(&name.0);
         let file = match read(&path) {
@@ -81,22 +81,25 @@ impl CompiledCache {
                 return None;
             }
         };
-        let code = verified(&file).and_then(|artefact| code(engine, artefact).ok());
+        let code = verified(&file)
+            .and_then(|(weight, artefact)| Some((code(engine, artefact).ok()?, weight)));
         if code.is_none() {
             tracing::warn!(path = %path.display(), "compiled code is damaged: compiling again");
         }
-        code.map(|code| (code, (file.len() - HEADER_BYTES) as u64))
+        code
     }
 
-    /// Keeps `artefact`, and removes what was not used for longest if there is too much.
+    /// Keeps `artefact`, which takes `weight` bytes in memory, and removes what was not used for
+    /// longest if there is too much.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(crate) fn store(&self, name: &CodeName, artefact: &[u8]) -> io::Result<()> {
+    pub(crate) fn store(&self, name: &CodeName, artefact: &[u8], weight: u64) -> io::Result<()> {
         let mut file = NamedTempFile::new_in(&self.directory)?;
         file.write_all(MAGIC)?;
-        file.write_all(Digest::of(artefact).as_bytes())?;
-        file.write_all(artefact)?;
+        let body = [&weight.to_le_bytes(), artefact].concat();
+        file.write_all(Digest::of(&body).as_bytes())?;
+        file.write_all(&body)?;
         // Not synced: what a crash leaves of it does not match its hash.
         file.persist(self.directory.join(&name.0))?;
         self.evict()
@@ -153,9 +156,12 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-fn verified(file: &[u8]) -> Option<&[u8]> {
-    let (hash, artefact) = file.strip_prefix(MAGIC)?.split_at_checked(32)?;
-    (Digest::of(artefact).as_bytes() == hash).then_some(artefact)
+/// What is in a whole file: what the code takes in memory, and the artefact.
+fn verified(file: &[u8]) -> Option<(u64, &[u8])> {
+    let (hash, body) = file.strip_prefix(MAGIC)?.split_at_checked(32)?;
+    let (weight, artefact) = body.split_first_chunk()?;
+    let is_whole = Digest::of(body).as_bytes() == hash;
+    is_whole.then_some((u64::from_le_bytes(*weight), artefact))
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -189,13 +195,13 @@ mod tests {
     fn only_a_whole_file_is_verified() {
         let directory = tempfile::tempdir().unwrap();
         let cache = CompiledCache::open(directory.path().join("code"), 1_000).unwrap();
-        cache.store(&name("a"), b"machine code").unwrap();
+        cache.store(&name("a"), b"machine code", 7).unwrap();
         let mut file = read(&cache.directory.join("a")).unwrap().unwrap();
-        assert_eq!(verified(&file), Some(b"machine code".as_slice()));
+        assert_eq!(verified(&file), Some((7, b"machine code".as_slice())));
         for cut in 0..file.len() {
             assert_eq!(verified(&file[..cut]), None, "{cut}");
         }
-        file[HEADER_BYTES] ^= 1;
+        file[MAGIC.len() + 32] ^= 1;
         assert_eq!(verified(&file), None);
     }
 
@@ -209,11 +215,11 @@ mod tests {
             file.set_modified(when).unwrap();
         };
         for (index, text) in ["a", "b", "c"].into_iter().enumerate() {
-            cache.store(&name(text), &[0; 60]).unwrap();
+            cache.store(&name(text), &[0; 60], 60).unwrap();
             age(text, index as u64);
         }
         age("a", 10);
-        cache.store(&name("d"), &[0; 60]).unwrap();
+        cache.store(&name("d"), &[0; 60], 60).unwrap();
         let kept = ["a", "b", "c", "d"].map(|text| cache.directory.join(text).exists());
         assert_eq!(kept, [true, false, true, true]);
     }

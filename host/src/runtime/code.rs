@@ -14,7 +14,7 @@ use jobwright_core::plugin::Digest;
 use jobwright_core::registry::{PluginRegistry, RegistryError};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmparser::Parser;
+use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 
 use super::abi::{Misfit, Prepared};
@@ -192,14 +192,15 @@ impl Source {
         let source = self.clone();
         beside(move || {
             let artefact = source.artefact(&engine, profile, &wasm)?;
+            let weight = weight(&wasm, &artefact);
             if let Some(disk) = &source.disk
-                && let Err(error) = disk.store(&name, &artefact)
+                && let Err(error) = disk.store(&name, &artefact, weight)
             {
                 tracing::warn!(%error, "cannot keep compiled code: it will be compiled again");
             }
             let compiled = compiled::code(&engine, &artefact)
                 .map_err(|error| Unready::unusable(format!("it does not load: {error:#}")))?;
-            Ok((compiled, artefact.len() as u64))
+            Ok((compiled, weight))
         })
         .await?
     }
@@ -246,6 +247,27 @@ pub fn compile_if_asked() -> Option<ExitCode> {
     }))
 }
 
+/// About what the code of `wasm` takes in memory, in bytes: the machine code as it is, and of what is
+/// imported, exported, declared and named many times what it takes in the plugin.
+fn weight(wasm: &[u8], artefact: &[u8]) -> u64 {
+    /// As much as of the worst: imports and exports by the hundred thousand (measured).
+    const TIMES: u64 = 16;
+    let is_declaration = |payload: &Payload<'_>| {
+        !matches!(
+            payload,
+            Payload::CodeSectionStart { .. }
+                | Payload::DataSection(_)
+                | Payload::CustomSection(_)
+                // Their own sections follow.
+                | Payload::ModuleSection { .. }
+                | Payload::ComponentSection { .. }
+        )
+    };
+    let payloads = Parser::new(0).parse_all(wasm).filter_map(Result::ok).filter(is_declaration);
+    let declared: usize = payloads.filter_map(|payload| Some(payload.as_section()?.1.len())).sum();
+    artefact.len() as u64 + TIMES * declared as u64
+}
+
 /// Machine code for `wasm`, as bytes.
 fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
     let wasm = &debug_info::bounded(wasm);
@@ -261,4 +283,24 @@ async fn beside<A: Send + 'static>(
     work: impl FnOnce() -> A + Send + 'static,
 ) -> Result<A, Unready> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Unready::from(Broken))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_declared_weighs_more_than_code_and_data() {
+        let weigh = |text: String| {
+            let wasm = wat::parse_str(text).expect("valid text");
+            (weight(&wasm, &[]), wasm.len() as u64)
+        };
+        let exports: String = (0..1000).map(|n| format!(r#"(export "e{n}" (func 0))"#)).collect();
+        let (named, length) = weigh(format!("(module (func) {exports})"));
+        assert!(named > 15 * length, "{named} {length}");
+        let (data, length) = weigh(format!(r#"(module (memory 1) (data "{}"))"#, "x".repeat(5000)));
+        assert!(data < length, "{data} {length}");
+        let (nested, _) = weigh(format!("(component (core module (func) {exports}))"));
+        assert!(nested.abs_diff(named) < 1000, "{nested} {named}");
+    }
 }
