@@ -36,8 +36,9 @@ const INSTANCE_BYTES: usize = 10 << 20;
 /// What all instances of a component take so. Spin gives 10 MiB, which Python and JavaScript fit.
 const COMPONENT_BYTES: usize = 16 << 20;
 
-/// Kept in memory of each slot that was used, so that the next attempt finds its pages mapped. It
-/// pays for itself (measured: twice the small jobs per second); 64 slots take 64 MiB.
+/// Kept of each memory that was used, so that the next attempt finds its pages mapped. It pays for
+/// itself (measured: twice the small jobs per second); 64 slots take 64 MiB, and eight times that if
+/// each has had a guest with as many memories as there may be.
 const RESIDENT_BYTES: usize = 1 << 20;
 
 /// The same for each table and each stack.
