@@ -105,6 +105,8 @@ pub struct DiskConfig {
     pub log_bytes: u64,
     /// Checkpoints of unfinished jobs.
     pub checkpoint_bytes: u64,
+    /// Answers to idempotency keys.
+    pub key_bytes: u64,
 }
 
 /// How long finalized jobs are kept.
@@ -186,7 +188,8 @@ impl Default for QueueConfig {
 
 impl Default for DiskConfig {
     fn default() -> Self {
-        let KeptLimits { history_bytes, log_bytes, checkpoint_bytes } = KeptLimits::default();
+        let KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes } =
+            KeptLimits::default();
         Self {
             // Room for what running jobs may still write, and for whoever cleans up.
             free_bytes: 256 << 20,
@@ -196,6 +199,7 @@ impl Default for DiskConfig {
             history_bytes,
             log_bytes,
             checkpoint_bytes,
+            key_bytes,
         }
     }
 }
@@ -282,8 +286,8 @@ impl Config {
     #[must_use]
     pub fn capacity(&self) -> CapacityLimits {
         let QueueConfig { capacity: per_queue, total, payload_bytes } = self.queue;
-        let DiskConfig { history_bytes, log_bytes, checkpoint_bytes, .. } = self.disk;
-        let kept = KeptLimits { history_bytes, log_bytes, checkpoint_bytes };
+        let DiskConfig { history_bytes, log_bytes, checkpoint_bytes, key_bytes, .. } = self.disk;
+        let kept = KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes };
         CapacityLimits { per_queue, total, payload_bytes, kept }
     }
 
@@ -307,15 +311,40 @@ const UNBOUNDED: Limits = Limits {
     grace_ms: 60_000,
 };
 
-/// The machine's memory, or the smaller one that its control group allows; 4 GiB if neither tells.
+/// The machine's memory, or the smallest that one of its control groups allows; 4 GiB if none tells.
 fn machine_memory() -> u64 {
-    let text = |path| std::fs::read_to_string(path).ok();
+    let text = |path: &str| std::fs::read_to_string(path).ok();
     let total = text("/proc/meminfo").and_then(|info| {
         let line = info.lines().find(|line| line.starts_with("MemTotal:"))?;
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
     });
-    let group = text("/sys/fs/cgroup/memory.max").and_then(|max| max.trim().parse::<u64>().ok());
-    total.into_iter().chain(group).min().unwrap_or(4 << 30)
+    let groups = text("/proc/self/cgroup").unwrap_or_default();
+    let limits =
+        group_limits(&groups).into_iter().filter_map(|file| text(&file)?.trim().parse().ok());
+    total.into_iter().chain(limits).min().unwrap_or(4 << 30)
+}
+
+/// The files that may hold a limit on this process's memory, of `groups` as `/proc/self/cgroup` has
+/// them: of its group and all groups around it, of either version, and of the group that a
+/// container sees as the root.
+fn group_limits(groups: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    for group in groups.lines() {
+        let mut parts = group.splitn(3, ':');
+        let (Some(_), Some(kinds), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        let (mount, file) = match kinds {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            kinds if kinds.split(',').any(|kind| kind == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let around = Path::new(path).ancestors().map(Path::to_string_lossy);
+        files.extend(around.map(|path| format!("{mount}{}/{file}", path.trim_end_matches('/'))));
+    }
+    files
 }
 
 /// A duration as people write it: `30s`, `1h30m`, `14d`.
@@ -336,6 +365,25 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_looked_for_in_all_groups_around() {
+        assert_eq!(
+            group_limits("0::/system.slice/jobwright.service\n"),
+            [
+                "/sys/fs/cgroup/system.slice/jobwright.service/memory.max",
+                "/sys/fs/cgroup/system.slice/memory.max",
+                "/sys/fs/cgroup/memory.max",
+            ]
+        );
+        assert_eq!(
+            group_limits("5:cpu,memory:/a\n4:pids:/b\n"),
+            [
+                "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            ]
+        );
+    }
 
     #[test]
     fn an_unknown_key_is_an_error() {

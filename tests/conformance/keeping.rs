@@ -1,13 +1,13 @@
 //! What jobs leave behind is bounded: the oldest makes room for the latest.
 
 use bytes::Bytes;
-use jobwright_core::capacity::{CapacityLimits, KeptLimits};
-use jobwright_core::job::JobId;
+use jobwright_core::capacity::{CapacityLimits, KeptLimits, QueueFull};
+use jobwright_core::job::{Idempotency, JobId};
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::report::Told;
 use jobwright_core::retry::Verdict;
-use jobwright_core::store::{Finish, JobFilter, Leased};
+use jobwright_core::store::{Enqueued, Finish, JobFilter, Leased, Retention};
 
 use super::drafts::{Draft as _, at, ending, job};
 use super::fixture::Fixture;
@@ -16,6 +16,8 @@ use super::laws;
 laws![
     the_oldest_history_makes_room_for_the_latest,
     what_waits_is_no_history,
+    neither_are_keys_and_checkpoints,
+    no_more_keys_are_taken_than_can_be_kept,
     the_oldest_logs_make_room_for_the_latest,
     checkpoints_are_kept_while_there_is_room,
     a_checkpoint_that_goes_makes_room,
@@ -62,6 +64,46 @@ async fn what_waits_is_no_history(store: Fixture) -> anyhow::Result<()> {
     }
     assert_eq!(store.state(ended).await?, JobState::Completed);
     assert_eq!(store.claim_all(at(1)).await?, waiting);
+    Ok(())
+}
+
+async fn neither_are_keys_and_checkpoints(store: Fixture) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.history_bytes = 4 * MIB as u64)?;
+    let ended = over(&store, MIB, 0).await?;
+    for key in 0..8 {
+        let mut asked = job().key(&format!("{key}"), "body").due(at(1_000));
+        if let Some(key) = &mut asked.idempotency {
+            key.answer = vec![b'x'; MIB].into();
+        }
+        store.accept(asked, at(0)).await?;
+    }
+    for _ in 0..8 {
+        store.accept(job(), at(0)).await?;
+        let running = store.claim_one(at(0)).await?;
+        store.save_told(running.lease, checkpoint(MIB)).await?;
+    }
+    // Which makes it look.
+    over(&store, MIB, 1).await?;
+    assert_eq!(store.state(ended).await?, JobState::Completed);
+    Ok(())
+}
+
+async fn no_more_keys_are_taken_than_can_be_kept(store: Fixture) -> anyhow::Result<()> {
+    let first = job().key("first", "body");
+    let length = first.idempotency.as_ref().map_or(0, Idempotency::bytes);
+    let store = keeping(store, |kept| kept.key_bytes = length)?;
+    store.accept(first, at(0)).await?;
+    let refused = store.offer(job().key("other", "body"), at(0)).await?;
+    let full = QueueFull::Keys { depth_bytes: length, capacity_bytes: length };
+    assert_eq!(refused, Enqueued::QueueFull(full));
+    // Those that are there are answered, and those without are taken.
+    let again = store.offer(job().key("first", "body"), at(0)).await?;
+    assert!(matches!(again, Enqueued::Duplicate { .. }), "{again:?}");
+    store.accept(job(), at(0)).await?;
+    // And there is room again when they have expired.
+    let retention = Retention { completed_before: at(0), discarded_before: at(0), now: at(90_000) };
+    store.prune(retention, 10).await?;
+    store.accept(job().key("other", "body"), at(90_000)).await?;
     Ok(())
 }
 

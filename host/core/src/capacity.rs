@@ -37,12 +37,20 @@ pub struct KeptLimits {
     /// Checkpoints of unfinished jobs. Beyond it, none is kept any more: the next attempt then goes
     /// on from an earlier one, or starts over.
     pub checkpoint_bytes: u64,
+    /// Answers to idempotency keys, which are promised to be kept for a day. Beyond it, no request
+    /// with a new key is taken.
+    pub key_bytes: u64,
 }
 
 impl KeptLimits {
-    /// 4 GiB of history, 1 GiB of logs, 1 GiB of checkpoints: what a small disk has room for.
-    pub const DEFAULT: Self =
-        Self { history_bytes: 4 << 30, log_bytes: 1 << 30, checkpoint_bytes: 1 << 30 };
+    /// 4 GiB of history, 1 GiB of logs, 1 GiB of checkpoints: what a small disk has room for. And
+    /// 1 GiB of answers, some hundred thousand jobs a day.
+    pub const DEFAULT: Self = Self {
+        history_bytes: 4 << 30,
+        log_bytes: 1 << 30,
+        checkpoint_bytes: 1 << 30,
+        key_bytes: 1 << 30,
+    };
 }
 
 impl Default for KeptLimits {
@@ -82,6 +90,17 @@ pub enum QueueFull {
         /// At most so many.
         capacity: usize,
     },
+    /// The answers to idempotency keys.
+    #[error(
+        "the host is full: it holds {} of answers to idempotency keys of at most {}",
+        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
+    )]
+    Keys {
+        /// Bytes of answers.
+        depth_bytes: u64,
+        /// At most so many.
+        capacity_bytes: u64,
+    },
     /// The payloads.
     #[error(
         "the host is full: it holds {} of payloads of at most {}",
@@ -93,6 +112,19 @@ pub enum QueueFull {
         /// At most so many.
         capacity_bytes: u64,
     },
+}
+
+impl QueueFull {
+    /// Refuses a request with a new key if `held` bytes of answers are all that may be.
+    ///
+    /// # Errors
+    /// If there is no room for `length` bytes more.
+    pub fn check_keys(held: u64, length: u64, limits: KeptLimits) -> Result<(), Self> {
+        if held.saturating_add(length) <= limits.key_bytes {
+            return Ok(());
+        }
+        Err(Self::Keys { depth_bytes: held, capacity_bytes: limits.key_bytes })
+    }
 }
 
 /// Counts unfinished jobs and their payloads.
@@ -205,6 +237,12 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
+    /// What all of them take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether a checkpoint of `length` bytes may take the place of the job's earlier one, if all
     /// together may take `most`. If so, it is counted.
     pub fn admit(&mut self, job: JobId, length: u64, most: u64) -> bool {

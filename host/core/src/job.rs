@@ -222,6 +222,16 @@ pub struct Idempotency {
     pub expires_at: Timestamp,
 }
 
+impl Idempotency {
+    /// What it takes to remember it, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        /// The fingerprint and what a row takes beside.
+        const ROW_BYTES: usize = 200;
+        (self.key.len() + self.answer.len() + ROW_BYTES) as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

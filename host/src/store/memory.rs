@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, KeptLimits};
+use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, KeptLimits, QueueFull};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{
     Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, QueueName, Stored,
@@ -81,6 +81,12 @@ impl MemoryStore {
             && let Some(answered) = jobs.answered(&asked.key, asked.fingerprint, now)
         {
             return answered;
+        }
+        if let Some(key) = &new.idempotency {
+            let held = jobs.keys.values().map(|(_, key)| key.bytes()).sum();
+            if let Err(full) = QueueFull::check_keys(held, key.bytes(), jobs.limits) {
+                return Enqueued::QueueFull(full);
+            }
         }
         let permit = match self.capacity.reserve(&new.spec.queue, new.payload.bytes.len() as u64) {
             Ok(permit) => permit,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::{Capacity, Checkpoints, Permit, QueueFull};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{JobId, NewJob, QueueName};
+use jobwright_core::job::{Idempotency, JobId, NewJob, QueueName};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::outcome::{Outcome, Usage};
 use jobwright_core::queue::{Entry, Queue, QueueCounts};
@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     /// The `seq` of the job that was enqueued or redriven last; also the order of arrival.
     last_seq: i64,
     checkpoints: Checkpoints,
+    /// What the answers to idempotency keys take.
+    key_bytes: u64,
     /// About what was written since the history was last measured.
     grown_bytes: u64,
     /// Jobs that went to make room and whose logs are still there.
@@ -76,8 +78,9 @@ impl Ledger {
     ) -> anyhow::Result<Self> {
         let db = schema::open_jobs(path)?;
         let (queue, checkpoints) = (Queue::new(), Checkpoints::default());
-        let (last_seq, grown_bytes, trimmed) = (0, 0, vec![]);
-        let mut ledger = Self { db, queue, capacity, last_seq, checkpoints, grown_bytes, trimmed };
+        let (last_seq, key_bytes, grown_bytes, trimmed) = (0, 0, 0, vec![]);
+        let mut ledger =
+            Self { db, queue, capacity, last_seq, checkpoints, key_bytes, grown_bytes, trimmed };
         ledger
             .load(now)
             .with_context(|| format!("cannot read the job store {}", path.display()))?;
@@ -103,6 +106,7 @@ impl Ledger {
             checkpoints.admit(id, length, u64::MAX);
         })?;
         self.last_seq = table::last_seq(&self.db)?;
+        self.key_bytes = table::key_bytes(&self.db)?;
         (self.queue, self.checkpoints, self.trimmed) = (queue, checkpoints, vec![]);
         Ok(())
     }
@@ -115,8 +119,9 @@ impl Ledger {
 
     fn trim(&mut self) -> rusqlite::Result<()> {
         self.grown_bytes = 0;
-        // What waits is bounded apart, and must not cost the history its place.
-        let most = self.capacity.limits().kept.history_bytes + self.capacity.payload_bytes();
+        // What waits and what is promised is bounded apart, and must not cost the history its place.
+        let apart = self.capacity.payload_bytes() + self.checkpoints.bytes() + self.key_bytes;
+        let most = self.capacity.limits().kept.history_bytes.saturating_add(apart);
         for _ in 0..TRIMS {
             if table::used_bytes(&self.db)? <= most {
                 break;
@@ -169,6 +174,13 @@ impl Ledger {
         {
             return Ok(answered);
         }
+        let key_bytes = job.idempotency.as_ref().map_or(0, Idempotency::bytes);
+        let kept = self.capacity.limits().kept;
+        if key_bytes > 0
+            && let Err(full) = QueueFull::check_keys(self.key_bytes, key_bytes, kept)
+        {
+            return Ok(Enqueued::QueueFull(full));
+        }
         let bytes = job.payload.bytes.len() as u64;
         let permit = match permit.unwrap_or_else(|| self.capacity.reserve(&job.spec.queue, bytes)) {
             Ok(permit) => permit,
@@ -179,6 +191,7 @@ impl Ledger {
         table::insert(&self.db, self.last_seq, &job, &lifecycle, now)?;
         if let Some(key) = &job.idempotency {
             table::remember_key(&self.db, job.id, key)?;
+            self.key_bytes += key_bytes;
         }
         self.queue.insert(job.id, Entry::new(&job.spec, lifecycle, permit), now);
         self.grow(bytes)?;
@@ -307,6 +320,7 @@ impl Ledger {
         most: usize,
     ) -> rusqlite::Result<(usize, Vec<JobId>)> {
         let pruned = table::prune(&self.db, retention, most)?;
+        self.key_bytes = table::key_bytes(&self.db)?;
         self.trim()?;
         Ok((pruned.len(), std::mem::take(&mut self.trimmed).into_iter().chain(pruned).collect()))
     }

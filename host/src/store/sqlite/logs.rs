@@ -112,6 +112,7 @@ impl Logs {
         attempt: u32,
         log: LogSnapshot,
     ) -> Result<(), StoreError> {
+        let length = log.bytes.len();
         let step = move |database: &mut Database| {
             let sql = "INSERT OR REPLACE INTO log VALUES (?1, ?2, ?3, ?4, ?5)";
             let counts = (log.kept_bytes.cast_signed(), log.dropped_bytes.cast_signed());
@@ -119,7 +120,7 @@ impl Logs {
             database.db.prepare_cached(sql)?.execute(row)?;
             database.grow(log.bytes.len() as u64)
         };
-        self.writer.submit(Effect::Unsynced, 0, step).await
+        self.writer.submit(Effect::Unsynced, length, step).await
     }
 
     /// The logs of a job's attempts, oldest first.

@@ -262,6 +262,14 @@ pub(super) fn used_bytes(db: &Connection) -> rusqlite::Result<u64> {
     Ok((pages * number("PRAGMA page_size")?).unsigned_abs())
 }
 
+/// What the answers to idempotency keys take, as `Idempotency::bytes` counts them.
+pub(super) fn key_bytes(db: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(sum(length(CAST(key AS BLOB)) + length(answer) + 200), 0)
+               FROM idempotency";
+    let bytes: i64 = db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(bytes.unsigned_abs())
+}
+
 /// Calls `each` with every unfinished job that has a checkpoint, and its length.
 pub(super) fn for_each_checkpoint(
     db: &Connection,
