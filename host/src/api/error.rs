@@ -212,7 +212,8 @@ impl From<Unusable> for ApiError {
     fn from(unusable: Unusable) -> Self {
         let status = match unusable.code {
             "not_wasm" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "compile_busy" => return Self::busy(unusable.message),
+            // Of the host, and not of the plugin.
+            "compile_busy" | "compile_failed" => return Self::busy(unusable.message),
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, unusable.code, unusable.message)

@@ -1,5 +1,7 @@
 //! Plugins: uploaded, shown and removed.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -22,6 +24,9 @@ use super::{App, content};
 
 /// Plugins on one page.
 const PAGE: usize = 100;
+
+/// How long an upload waits for those before it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lost jobs that are shown of a plugin: one is a reason to look, and these say more.
 const LOST_SHOWN: usize = 10;
@@ -73,7 +78,10 @@ async fn publish(
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
     app.gates.disk.has_room(app.clock.now())?;
-    let _turn = app.gates.uploads.acquire().await.map_err(ApiError::internal)?;
+    let turn = tokio::time::timeout(PATIENCE, app.gates.uploads.acquire()).await;
+    let _turn = turn
+        .map_err(|_| ApiError::busy("other plugins are being uploaded: try again later"))?
+        .map_err(ApiError::internal)?;
     let (runtime, bytes) = (app.runtime.clone(), wasm.clone());
     // Inspection takes time in proportion to the length, so not on a thread that answers requests.
     let inspection = tokio::task::spawn_blocking(move || runtime.inspect(&bytes))

@@ -248,16 +248,18 @@ impl Order {
 
     #[cfg(unix)]
     fn limit_this_process(&self) -> io::Result<()> {
-        use rustix::process::{Resource, Rlimit, setrlimit};
-        let limit = |resource, most| {
-            setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = |resource, soft: u64, hard: u64| {
+            // No process may raise what it was given; less is strict enough.
+            let given = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+            let (current, maximum) = (Some(soft.min(given)), Some(hard.min(given)));
+            setrlimit(resource, Rlimit { current, maximum })
         };
-        limit(Resource::As, self.memory_bytes)?;
+        limit(Resource::As, self.memory_bytes, self.memory_bytes)?;
         // At the first the signal that says why, at the second the one that cannot be ignored.
-        let (current, maximum) = (Some(self.seconds), Some(self.seconds + 1));
-        setrlimit(Resource::Cpu, Rlimit { current, maximum })?;
-        limit(Resource::Core, 0)?;
-        limit(Resource::Fsize, 0)?;
+        limit(Resource::Cpu, self.seconds, self.seconds + 1)?;
+        limit(Resource::Core, 0, 0)?;
+        limit(Resource::Fsize, 0, 0)?;
         #[cfg(target_os = "linux")]
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         Ok(())

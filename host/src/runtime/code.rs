@@ -85,7 +85,10 @@ struct Source {
     registry: Arc<dyn PluginRegistry>,
     disk: Option<CompiledCache>,
     compiler: Option<Compiler>,
+    /// Of attempts.
     turns: Semaphore,
+    /// Of uploads: they wait for each other, and hold up no attempt.
+    upload_turns: Semaphore,
 }
 
 impl Codes {
@@ -96,8 +99,10 @@ impl Codes {
         disk: Option<CompiledCache>,
         bounds: Bounds,
     ) -> Self {
-        let (compiler, turns) = (bounds.compiler, Semaphore::new(bounds.compilations.max(1)));
-        let source = Arc::new(Source { engines, registry, disk, compiler, turns });
+        let turns = || Semaphore::new(bounds.compilations.max(1));
+        let (turns, upload_turns, compiler) = (turns(), turns(), bounds.compiler);
+        let source = Source { engines, registry, disk, compiler, turns, upload_turns };
+        let source = Arc::new(source);
         Self { ready: Flights::new(bounds.most_bytes), source, threads: bounds.threads }
     }
 
@@ -130,7 +135,7 @@ pub(super) struct Bounds {
     pub(super) threads: Handle,
     /// What compiles; this process itself if there is none.
     pub(super) compiler: Option<Compiler>,
-    /// How much is compiled at one time.
+    /// How much is compiled at one time, of uploads and for attempts each.
     pub(super) compilations: usize,
     /// How much ready code is kept.
     pub(super) most_bytes: u64,
@@ -152,11 +157,13 @@ impl Source {
             match self.clone().load(name.clone(), machine.engine.clone()).await? {
                 Some(kept) => kept,
                 None => {
+                    let turns = if wasm.is_some() { &self.upload_turns } else { &self.turns };
+                    let _turn = self.turn(turns).await?;
                     let wasm = match wasm {
                         Some(wasm) => wasm,
                         None => self.fetch(&digest).await?,
                     };
-                    self.compile(name, (machine.engine.clone(), profile), wasm).await?
+                    self.clone().compile(name, (machine.engine.clone(), profile), wasm).await?
                 }
             };
         Ok((Arc::new(Prepared::new(&machine, &compiled)?), bytes))
@@ -188,8 +195,7 @@ impl Source {
         (engine, profile): (Engine, Profile),
         wasm: Bytes,
     ) -> Result<(Compiled, u64), Unready> {
-        let _turn = self.turn().await?;
-        let source = self.clone();
+        let source = self;
         beside(move || {
             let artefact = source.artefact(&engine, profile, &wasm)?;
             let weight = weight(&wasm, &artefact);
@@ -206,10 +212,10 @@ impl Source {
     }
 
     /// A turn to compile, if one comes in the time that compiling may take.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Unready> {
+    async fn turn<'a>(&self, turns: &'a Semaphore) -> Result<SemaphorePermit<'a>, Unready> {
         let patience =
             self.compiler.as_ref().map_or(Duration::MAX, |compiler| compiler.limits.timeout);
-        match tokio::time::timeout(patience, self.turns.acquire()).await {
+        match tokio::time::timeout(patience, turns.acquire()).await {
             Ok(turn) => turn.map_err(|_| Broken.into()),
             Err(_) => {
                 let seconds = patience.as_secs();

@@ -181,9 +181,12 @@ impl Runtime for WasmRuntime {
 
     async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unusable> {
         match self.host.codes.get(digest, Profile::Fuel, Some(wasm)).await {
+            Ok(_) => Ok(()),
             Err(Unready { late: Some(code), message, .. }) => Err(Unusable::new(code, message)),
-            // What failed for a moment may go better at the first attempt.
-            Err(Unready { transient: true, .. }) | Ok(_) => Ok(()),
+            Err(Unready { transient: true, message, .. }) => {
+                tracing::warn!(%digest, message, "a plugin could not be compiled just now");
+                Err(Unusable::new(NOT_NOW, message))
+            }
             Err(Unready { message, .. }) => Err(Unusable::new(UNUSABLE, message)),
         }
     }
@@ -210,6 +213,9 @@ fn counts(log: &LogBuffer) -> (u64, u64) {
     let LogSnapshot { kept_bytes, dropped_bytes, .. } = log.snapshot();
     (kept_bytes, dropped_bytes)
 }
+
+/// The code of what the host could not compile, for a reason of its own.
+const NOT_NOW: &str = "compile_failed";
 
 /// The code of what can never run.
 const UNUSABLE: &str = "plugin_unusable";
