@@ -16,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
         an_upload_is_answered_with_what_the_host_read_from_the_bytes,
         components_are_uploaded_and_run_like_any_other_plugin,
         the_same_bytes_again_change_nothing,
+        the_same_bytes_again_mend_a_damaged_file,
         a_version_never_holds_other_bytes,
         an_upload_without_a_version_gets_one_from_its_digest,
         bytes_that_are_no_plugin_are_refused_with_the_reason,
@@ -102,6 +103,20 @@ async fn the_same_bytes_again_change_nothing() -> anyhow::Result<()> {
     let again = put(&host, "/v1/plugins/q?version=1.0.0", "bytes").await?;
     assert_eq!(again.ok(200)?, first);
     assert_eq!(again.header("location"), "/v1/plugins/q/versions/1.0.0");
+    Ok(())
+}
+
+async fn the_same_bytes_again_mend_a_damaged_file() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let wasm = guests::echo()?;
+    host.push("echo", wasm.clone()).await?;
+    let file = host.directory().join("plugins/wasm");
+    let file = file.join(format!("{}.wasm", Digest::of(&wasm).hex()));
+    std::fs::write(&file, "rot")?;
+    let bytes = "/v1/plugins/echo/versions/1.0.0/wasm";
+    ensure!(get(&host, bytes).await?.status == 500);
+    put(&host, "/v1/plugins/echo?version=1.0.0", wasm.clone()).await?.ok(200)?;
+    ensure!(host.get(bytes).await?.bytes().await? == wasm);
     Ok(())
 }
 

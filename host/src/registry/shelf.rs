@@ -83,6 +83,10 @@ impl Shelf {
         if let Some(there) = plugin.versions.iter().find(|v| v.version == version) {
             let there = there.clone();
             return Ok(if there.digest == digest {
+                // What was damaged meanwhile is mended by who has the right bytes.
+                if !matches!(self.files.read_wasm(&digest), Ok(Some(_))) {
+                    self.files.write_wasm(&digest, &upload.wasm)?;
+                }
                 Published::Unchanged(there)
             } else {
                 Published::Conflict(there)
