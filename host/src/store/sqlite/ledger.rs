@@ -19,7 +19,7 @@ use jobwright_core::store::{
 use rusqlite::Connection;
 
 use super::writer::State;
-use super::{reader, schema, table};
+use super::{reader, schema, table, wal};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -76,7 +76,20 @@ impl Ledger {
         capacity: Arc<Capacity>,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
+        // What cannot be read is for SQLite to say.
+        let written = wal::commits(path).unwrap_or_default();
         let db = schema::open_jobs(path)?;
+        let found = schema::recovered_frames(&db)?;
+        let behind = written.iter().filter(|place| **place > found).count();
+        if behind > 0 {
+            tracing::error!(
+                path = %path.display(),
+                commits = behind,
+                "the write-ahead log is damaged, and commits behind the damage are lost: unless they \
+                 were never answered, as when a disk failed or power went, jobs that were accepted \
+                 are missing"
+            );
+        }
         let (queue, checkpoints) = (Queue::new(), Checkpoints::default());
         let (last_seq, key_bytes, grown_bytes, trimmed) = (0, 0, 0, vec![]);
         let mut ledger =

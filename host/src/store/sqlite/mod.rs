@@ -16,6 +16,7 @@ mod reader;
 mod rows;
 mod schema;
 mod table;
+mod wal;
 mod writer;
 
 use std::path::Path;
