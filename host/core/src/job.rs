@@ -223,12 +223,14 @@ pub struct Idempotency {
 }
 
 impl Idempotency {
+    /// What is counted for one beside its key and answer: the fingerprint, the job's id, and what a
+    /// row takes.
+    pub const ROW_BYTES: u64 = 200;
+
     /// What it takes to remember it, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        /// The fingerprint and what a row takes beside.
-        const ROW_BYTES: usize = 200;
-        (self.key.len() + self.answer.len() + ROW_BYTES) as u64
+        (self.key.len() + self.answer.len()) as u64 + Self::ROW_BYTES
     }
 }
 

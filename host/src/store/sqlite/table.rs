@@ -264,9 +264,10 @@ pub(super) fn used_bytes(db: &Connection) -> rusqlite::Result<u64> {
 
 /// What the answers to idempotency keys take, as `Idempotency::bytes` counts them.
 pub(super) fn key_bytes(db: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT coalesce(sum(length(CAST(key AS BLOB)) + length(answer) + 200), 0)
+    let sql = "SELECT coalesce(sum(length(CAST(key AS BLOB)) + length(answer) + ?1), 0)
                FROM idempotency";
-    let bytes: i64 = db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    let each = Idempotency::ROW_BYTES.cast_signed();
+    let bytes: i64 = db.prepare_cached(sql)?.query_row([each], |row| row.get(0))?;
     Ok(bytes.unsigned_abs())
 }
 

@@ -8,7 +8,7 @@
 //! The format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 /// Of the log, and of each frame before its page.
@@ -39,7 +39,7 @@ pub(super) fn commits(path: &Path) -> io::Result<Vec<u64>> {
         if &frame[8..16] == salts && number(&frame[4..8]) > 0 {
             commits.push(place);
         }
-        log.seek(SeekFrom::Current(page_bytes.into()))?;
+        log.seek_relative(page_bytes.into())?;
     }
     Ok(commits)
 }
