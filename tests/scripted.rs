@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::{Outcome, Output, Usage};
 use jobwright_core::plugin::{Abi, Digest, Inspection};
-use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unusable};
+use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc, oneshot};
 
 /// See the module's text. Takes any bytes for a plugin.
@@ -93,7 +93,7 @@ impl Runtime for ScriptedRuntime {
         })
     }
 
-    async fn prepare(&self, _digest: Digest, _wasm: Bytes) -> Result<(), Unusable> {
+    async fn prepare(&self, _digest: Digest, _wasm: Bytes) -> Result<(), Unprepared> {
         if self.compiler.turn.try_lock().is_err() {
             self.compiler.asked.notify_one();
             let _turn = self.compiler.turn.lock().await;

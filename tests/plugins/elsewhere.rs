@@ -76,7 +76,10 @@ impl Published {
         }
         let package = format!("{}@{}", self.package, self.version);
         // To show a package, cargo has to have it.
-        let fetched = Command::new("cargo").args(["info", "--quiet", &package]).output()?;
+        let mut cargo = Command::new("cargo");
+        // Without a network, soon.
+        cargo.env("CARGO_NET_RETRY", "0").env("CARGO_HTTP_TIMEOUT", "20");
+        let fetched = cargo.args(["info", "--quiet", &package]).output()?;
         unpacked().with_context(|| {
             format!("{package} cannot be had: {}", String::from_utf8_lossy(&fetched.stderr))
         })

@@ -15,6 +15,7 @@ use jobwright_tests::components;
 use libtest_mimic::Trial;
 
 use super::fixture::{Lab, attempt, command, output, small};
+use super::refusals::says;
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -160,8 +161,8 @@ async fn a_prepared_plugin_is_not_read_again() -> anyhow::Result<()> {
 async fn what_does_not_compile_cannot_be_prepared() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let junk = b"\0asm\x01\0\0\0junk".to_vec();
-    let error = lab.runtime.prepare(Digest::of(&junk), junk.into()).await.err();
-    assert_eq!(error.context("it was prepared")?.code, "plugin_unusable");
+    let refused = lab.runtime.prepare(Digest::of(&junk), junk.into()).await;
+    says(refused, "plugin_unusable", &["it does not compile"])?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use jobwright::runtime::RuntimeConfig;
 use jobwright_core::Runtime;
 use jobwright_core::limits::Limits;
 use jobwright_core::plugin::{Abi, Inspection};
-use jobwright_core::runtime::Unusable;
+use jobwright_core::runtime::{Unprepared, Unusable};
 use libtest_mimic::Trial;
 
 use super::fixture::{Lab, command, small};
@@ -34,11 +34,14 @@ pub(super) fn inspect(text: &str) -> anyhow::Result<Result<Inspection, Unusable>
 }
 
 pub(super) fn says<T>(
-    found: Result<T, Unusable>,
+    found: Result<T, impl Into<Unprepared>>,
     code: &str,
     words: &[&str],
 ) -> anyhow::Result<()> {
-    let Err(Unusable { code: found, message }) = found else { anyhow::bail!("it passed") };
+    let Err(Unprepared::Unusable(Unusable { code: found, message })) = found.map_err(Into::into)
+    else {
+        anyhow::bail!("it passed, or the host was at fault")
+    };
     println!("{found}: {message}");
     assert_eq!(found, code, "{message}");
     for word in words {

@@ -10,7 +10,7 @@ use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::Limit;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 use jobwright_core::plugin::{Digest, Inspection};
-use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unusable};
+use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
 
 use super::hosts::{MEMORY, SLOTS};
 use super::world::{Life, World, lock, short};
@@ -145,7 +145,7 @@ impl Runtime for Guests {
         Err(Unusable::new("not_wasm", "nothing is uploaded here"))
     }
 
-    async fn prepare(&self, _: Digest, _: Bytes) -> Result<(), Unusable> {
+    async fn prepare(&self, _: Digest, _: Bytes) -> Result<(), Unprepared> {
         Ok(())
     }
 

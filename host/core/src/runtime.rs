@@ -21,8 +21,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Compiles `wasm` ahead, so that the first attempt does not have to.
     ///
     /// # Errors
-    /// [`Unusable`] if the code does not compile, or not in time.
-    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unusable>;
+    /// [`Unprepared`] if it does not compile, or could not be compiled.
+    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared>;
 
     /// Runs one attempt to its end. It stops soon after `stop` is raised, and dropping the future
     /// stops it too. Every ending is a value; a panic inside is one as well.
@@ -46,6 +46,17 @@ pub struct Unusable {
     pub code: &'static str,
     /// What a person can act on.
     pub message: String,
+}
+
+/// Why a plugin was not compiled ahead.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unprepared {
+    /// The plugin is at fault: it does not compile, or not within the limits.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// The host is: it has too much to do, or failed. Another try may go better.
+    #[error("{0}")]
+    NotNow(String),
 }
 
 impl Unusable {

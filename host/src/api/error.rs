@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use jobwright_core::capacity::QueueFull;
 use jobwright_core::name::shorten;
 use jobwright_core::registry::{NotFound, RegistryError};
-use jobwright_core::runtime::Unusable;
+use jobwright_core::runtime::{Unprepared, Unusable};
 use jobwright_core::store::StoreError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -208,12 +208,19 @@ impl From<RegistryError> for ApiError {
     }
 }
 
+impl From<Unprepared> for ApiError {
+    fn from(unprepared: Unprepared) -> Self {
+        match unprepared {
+            Unprepared::Unusable(unusable) => unusable.into(),
+            Unprepared::NotNow(reason) => Self::busy(reason),
+        }
+    }
+}
+
 impl From<Unusable> for ApiError {
     fn from(unusable: Unusable) -> Self {
         let status = match unusable.code {
             "not_wasm" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            // Of the host, and not of the plugin.
-            "compile_busy" | "compile_failed" => return Self::busy(unusable.message),
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, unusable.code, unusable.message)

@@ -25,7 +25,8 @@ use super::{App, content};
 /// Plugins on one page.
 const PAGE: usize = 100;
 
-/// How long an upload waits for those before it.
+/// How long an upload waits for those before it: as long as the largest take to compile, and less
+/// than clients commonly wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lost jobs that are shown of a plugin: one is a reason to look, and these say more.
@@ -88,9 +89,9 @@ async fn publish(
         .await
         .map_err(ApiError::internal)??;
     let digest = Digest::of(&wasm);
-    if let Err(unusable) = app.runtime.prepare(digest, wasm.clone()).await {
-        tracing::info!(plugin = %name, %digest, %unusable, "refused a plugin");
-        return Err(unusable.into());
+    if let Err(unprepared) = app.runtime.prepare(digest, wasm.clone()).await {
+        tracing::info!(plugin = %name, %digest, %unprepared, "refused a plugin");
+        return Err(unprepared.into());
     }
     let upload = Upload { name: name.clone(), version, wasm, inspection };
     let published = app.registry.publish(upload, app.clock.now()).await?;

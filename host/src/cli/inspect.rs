@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jobwright_core::limits::show_bytes;
 use jobwright_core::plugin::{Digest, Inspection, MAX_NAMES};
+use jobwright_core::runtime::Unprepared;
 use serde_json::{Value, json};
 
 use super::exit::{Ending, Fault};
@@ -26,8 +27,11 @@ impl Inspect {
         let checked = Sandbox::open()?.check(wasm).await;
         progress.finish_and_clear();
         // In the words of the answer to an upload.
-        let refused = |unusable: jobwright_core::runtime::Unusable| {
-            Fault::Data.says(format!("{} ({})", unusable.message, unusable.code))
+        let refused = |unprepared| match unprepared {
+            Unprepared::Unusable(unusable) => {
+                Fault::Data.says(format!("{} ({})", unusable.message, unusable.code)).into()
+            }
+            Unprepared::NotNow(reason) => anyhow::anyhow!(reason),
         };
         let inspection = checked.map_err(refused)?;
         let notes = notes(&inspection.imports, size_bytes);

@@ -10,7 +10,7 @@ use jobwright_core::clock::Clock as _;
 use jobwright_core::limits::CompileLimits;
 use jobwright_core::plugin::{Digest, Inspection, PluginName, PluginVersion};
 use jobwright_core::registry::{PluginRegistry as _, Published, Upload};
-use jobwright_core::runtime::{Runtime as _, Unusable};
+use jobwright_core::runtime::{Runtime as _, Unprepared};
 use tempfile::TempDir;
 
 use super::exit::Fault;
@@ -38,7 +38,7 @@ impl Sandbox {
     }
 
     /// What `wasm` is and needs, if an upload of it would be accepted.
-    pub(super) async fn check(&self, wasm: Bytes) -> Result<Inspection, Unusable> {
+    pub(super) async fn check(&self, wasm: Bytes) -> Result<Inspection, Unprepared> {
         let inspection = self.runtime.inspect(&wasm)?;
         self.runtime.prepare(Digest::of(&wasm), wasm).await?;
         Ok(inspection)

@@ -28,23 +28,31 @@ use crate::registry::compiler::{Compiler, Failure, Order};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unready {
     pub(super) message: String,
-    /// Whether another try may go better.
-    pub(super) transient: bool,
-    /// Of compiling that took too long, or waited too long for its turn: a word for programs.
-    pub(super) late: Option<&'static str>,
+    pub(super) why: Why,
+}
+
+/// What is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The plugin: no attempt can ever run it.
+    Plugin,
+    /// Either: compiling it took too long by the clock.
+    TooLong,
+    /// The host: another try may go better.
+    Host,
 }
 
 impl Unready {
+    fn new(why: Why, message: impl Into<String>) -> Self {
+        Self { message: message.into(), why }
+    }
+
     fn unusable(message: impl Into<String>) -> Self {
-        Self { message: message.into(), transient: false, late: None }
+        Self::new(Why::Plugin, message)
     }
 
     fn transient(message: impl Into<String>) -> Self {
-        Self { message: message.into(), transient: true, late: None }
-    }
-
-    fn late(code: &'static str, message: impl Into<String>) -> Self {
-        Self { message: message.into(), transient: true, late: Some(code) }
+        Self::new(Why::Host, message)
     }
 }
 
@@ -58,7 +66,7 @@ impl From<Failure> for Unready {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Rejected(message) => Self::unusable(format!("it does not compile: {message}")),
-            Failure::TooLong(message) => Self::late("compile_timeout", message),
+            Failure::TooLong(message) => Self::new(Why::TooLong, message),
             Failure::Broken(message) => Self::transient(message),
         }
     }
@@ -220,7 +228,7 @@ impl Source {
             Err(_) => {
                 let seconds = patience.as_secs();
                 let message = format!("others were compiled for {seconds} s: try again later");
-                Err(Unready::late("compile_busy", message))
+                Err(Unready::transient(message))
             }
         }
     }

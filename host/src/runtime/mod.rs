@@ -46,12 +46,12 @@ use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage, millis};
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::registry::PluginRegistry;
-use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unusable};
+use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 use self::abi::Prepared;
-use self::code::{Bounds, Codes, Unready};
+use self::code::{Bounds, Codes, Unready, Why};
 use self::engine::{Engines, Profile, Shape};
 use self::epoch::Ticker;
 use self::guests::Guests;
@@ -179,15 +179,19 @@ impl Runtime for WasmRuntime {
         inspect::inspect(wasm, &self.offer, &self.ceiling)
     }
 
-    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unusable> {
+    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
         match self.host.codes.get(digest, Profile::Fuel, Some(wasm)).await {
             Ok(_) => Ok(()),
-            Err(Unready { late: Some(code), message, .. }) => Err(Unusable::new(code, message)),
-            Err(Unready { transient: true, message, .. }) => {
-                tracing::warn!(%digest, message, "a plugin could not be compiled just now");
-                Err(Unusable::new(NOT_NOW, message))
+            Err(Unready { message, why: Why::TooLong }) => {
+                Err(Unusable::new("compile_timeout", message).into())
             }
-            Err(Unready { message, .. }) => Err(Unusable::new(UNUSABLE, message)),
+            Err(Unready { message, why: Why::Plugin }) => {
+                Err(Unusable::new(UNUSABLE, message).into())
+            }
+            Err(Unready { message, why: Why::Host }) => {
+                tracing::warn!(%digest, message, "a plugin could not be compiled just now");
+                Err(Unprepared::NotNow(message))
+            }
         }
     }
 
@@ -213,9 +217,6 @@ fn counts(log: &LogBuffer) -> (u64, u64) {
     let LogSnapshot { kept_bytes, dropped_bytes, .. } = log.snapshot();
     (kept_bytes, dropped_bytes)
 }
-
-/// The code of what the host could not compile, for a reason of its own.
-const NOT_NOW: &str = "compile_failed";
 
 /// The code of what can never run.
 const UNUSABLE: &str = "plugin_unusable";
@@ -281,9 +282,11 @@ fn unreceipted(outcome: Outcome) -> Ended {
 }
 
 fn refused(unready: Unready) -> Outcome {
-    let code = if unready.transient { "plugin_unavailable" } else { UNUSABLE };
+    // On a busy machine, what takes too long now may be fast enough another time.
+    let transient = unready.why != Why::Plugin;
+    let code = if transient { "plugin_unavailable" } else { UNUSABLE };
     let error = AttemptError::new(code, unready.message);
-    Outcome::Refused { error, transient: unready.transient }
+    Outcome::Refused { error, transient }
 }
 
 /// The attempt's task did not come to its end: the host failed, or its threads were stopped.
