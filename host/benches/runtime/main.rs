@@ -31,9 +31,9 @@ fn jobs(criterion: &mut Criterion) {
 fn compare(criterion: &mut Criterion, name: &str, kind: Kind) {
     let wasm = wasm(kind).expect("valid text");
     let bare = Arc::new(Bare::new(kind, &wasm).expect("an engine"));
-    let ours = Arc::new(Ours::new(wasm).expect("a runtime"));
     let mut here = tokio::runtime::Builder::new_multi_thread();
     let here = here.worker_threads(1).enable_time().build().expect("a thread");
+    let ours = Arc::new(here.block_on(Ours::new(wasm)).expect("a runtime"));
     assert_eq!(here.block_on(bare.run()).expect("it runs"), PAYLOAD);
     assert_eq!(here.block_on(ours.run()), PAYLOAD);
 

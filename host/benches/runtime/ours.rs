@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use jobwright::registry::DiskRegistry;
 use jobwright::runtime::{Allocator, RuntimeConfig, WasmRuntime};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
 use jobwright_core::outcome::Outcome;
-use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
-use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
+use jobwright_core::plugin::Digest;
 use jobwright_core::report::Report;
 use jobwright_core::runtime::Stop;
-use jobwright_core::{Attempt, Lifecycle, Limits, LogBuffer, PluginRegistry, RetryPolicy, Runtime};
+use jobwright_core::{Attempt, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime};
+use tempfile::TempDir;
 
 use crate::guests::PAYLOAD;
 
@@ -25,18 +25,23 @@ const AT_ONCE: u64 = 32;
 pub(crate) struct Ours {
     runtime: WasmRuntime,
     attempt: Attempt,
+    /// Of the registry, which nothing is read from: the code is prepared.
+    _folder: TempDir,
 }
 
 impl Ours {
-    pub(crate) fn new(wasm: Vec<u8>) -> anyhow::Result<Self> {
+    pub(crate) async fn new(wasm: Vec<u8>) -> anyhow::Result<Self> {
         let digest = Digest::of(&wasm);
         let config = RuntimeConfig {
             guest_threads: 1,
             allocator: Allocator::Pooling,
             ..RuntimeConfig::default()
         };
-        let runtime = WasmRuntime::new(config, Arc::new(OnePlugin(wasm.into())))?;
-        Ok(Self { runtime, attempt: attempt(digest)? })
+        let folder = tempfile::tempdir()?;
+        let registry = DiskRegistry::open(folder.path(), u64::MAX)?;
+        let runtime = WasmRuntime::new(config, Arc::new(registry))?;
+        runtime.prepare(digest, wasm.into()).await?;
+        Ok(Self { runtime, attempt: attempt(digest)?, _folder: folder })
     }
 
     pub(crate) async fn run(&self) -> Bytes {
@@ -93,42 +98,4 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let log = Arc::new(LogBuffer::new(Limits::DEFAULT.log_bytes));
     let report = Arc::new(Report::new(None, Limits::DEFAULT.checkpoint_bytes));
     Ok(Attempt { job, limits: Limits::DEFAULT, payload, log, report })
-}
-
-/// A registry of one plugin.
-struct OnePlugin(Bytes);
-
-#[async_trait]
-impl PluginRegistry for OnePlugin {
-    async fn wasm(&self, _: &Digest) -> Result<Option<Bytes>, RegistryError> {
-        Ok(Some(self.0.clone()))
-    }
-
-    async fn publish(&self, _: Upload, _: Timestamp) -> Result<Published, RegistryError> {
-        Err(RegistryError::Full { held: 1 })
-    }
-
-    fn resolve(&self, reference: &PluginRef) -> Result<Resolved, NotFound> {
-        Err(NotFound::Plugin(reference.name.clone()))
-    }
-
-    fn get(&self, _: &PluginName) -> Option<Plugin> {
-        None
-    }
-
-    fn list(&self, _: Option<&PluginName>, _: usize) -> Vec<Plugin> {
-        vec![]
-    }
-
-    async fn configure(
-        &self,
-        _: &PluginName,
-        _: PluginSettings,
-    ) -> Result<Option<Plugin>, RegistryError> {
-        Ok(None)
-    }
-
-    async fn remove(&self, _: &PluginName, _: Option<&Version>) -> Result<bool, RegistryError> {
-        Ok(false)
-    }
 }
