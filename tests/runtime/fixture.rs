@@ -15,7 +15,7 @@ use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
 use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
 use jobwright_core::report::Report;
-use jobwright_core::runtime::{Ended, Stop};
+use jobwright_core::runtime::{Ended, Stop, StopReason};
 use jobwright_core::{Attempt, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime};
 
 /// The functions that guests below import, and a memory of one page.
@@ -84,6 +84,20 @@ impl Lab {
         self.runtime.run(attempt, signal).await
     }
 
+    /// Runs an attempt whose guest logs when it runs; it is told to stop then.
+    pub(crate) async fn stop(&self, attempt: Attempt, reason: StopReason) -> Stopped {
+        let (log, report) = (attempt.log.clone(), attempt.report.clone());
+        let (stop, signal) = Stop::new();
+        let told = async {
+            while log.written() == 0 {
+                tokio::task::yield_now().await;
+            }
+            stop.raise(reason);
+        };
+        let (ended, ()) = tokio::join!(self.runtime.run(attempt, signal), told);
+        Stopped { ended, report }
+    }
+
     /// Runs the plugin that `text` is, under limits that `change` makes of the default ones.
     pub(crate) async fn try_with(
         &self,
@@ -103,6 +117,12 @@ impl Lab {
         change(&mut attempt.limits);
         Ok(self.run(attempt).await)
     }
+}
+
+/// An attempt that was told to stop, and what it told before.
+pub(crate) struct Stopped {
+    pub(crate) ended: Ended,
+    pub(crate) report: Arc<Report>,
 }
 
 /// Few slots: the tests run side by side.

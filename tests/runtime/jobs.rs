@@ -1,6 +1,5 @@
 //! Typed jobs: what they are given, and what they tell and ask of their host.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jobwright_core::Runtime;
@@ -8,11 +7,11 @@ use jobwright_core::limits::Fuel;
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::plugin::{Abi, Digest};
 use jobwright_core::report::{Progress, Report};
-use jobwright_core::runtime::{Ended, Stop, StopReason};
+use jobwright_core::runtime::{Ended, StopReason};
 use jobwright_tests::components::job;
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SPIN, attempt, number, output, text, trapped};
+use super::fixture::{Lab, SPIN, Stopped, attempt, number, output, text, trapped};
 use super::refusals::says;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -249,11 +248,6 @@ async fn a_guest_sees_what_time_and_fuel_it_has_left() -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Stopped {
-    ended: Ended,
-    report: Arc<Report>,
-}
-
 /// Starts a guest that asks, runs until it is told to stop and then does `last`; tells it when it runs.
 async fn stopped(lab: &Lab, last: &str, reason: StopReason) -> anyhow::Result<Stopped> {
     let guest = job(
@@ -266,16 +260,7 @@ async fn stopped(lab: &Lab, last: &str, reason: StopReason) -> anyhow::Result<St
     )?;
     let mut attempt = attempt(lab.plugins.add(guest))?;
     attempt.limits.grace_ms = 300;
-    let (log, report) = (attempt.log.clone(), attempt.report.clone());
-    let (stop, signal) = Stop::new();
-    let told = async {
-        while log.written() == 0 {
-            tokio::task::yield_now().await;
-        }
-        stop.raise(reason);
-    };
-    let (ended, ()) = tokio::join!(lab.runtime.run(attempt, signal), told);
-    Ok(Stopped { ended, report })
+    Ok(lab.stop(attempt, reason).await)
 }
 
 async fn a_guest_that_asks_has_time_to_save_its_checkpoint() -> anyhow::Result<()> {

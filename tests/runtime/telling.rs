@@ -1,16 +1,15 @@
 //! What core modules tell their host and ask of it: the module `jobwright`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use jobwright_core::Runtime as _;
 use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_core::report::{Progress, Report};
-use jobwright_core::runtime::{Ended, Stop, StopReason};
+use jobwright_core::runtime::{Stop, StopReason};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SPIN, command, output, trapped};
+use super::fixture::{Lab, SPIN, Stopped, command, output, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -209,33 +208,20 @@ async fn a_guest_that_never_asks_is_stopped_at_once() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs until it is told to stop, then does `last`.
+/// Asks, runs until it is told to stop, then does `last`.
 fn until_cancelled(last: &str) -> String {
     guest(&format!(
-        "(call $log (i32.const 2) (i32.const 100) (i32.const 4))
+        "(drop (call $is_cancelled))
+         (call $log (i32.const 2) (i32.const 100) (i32.const 4))
          (loop $again (br_if $again (i32.eqz (call $is_cancelled)))) {last}"
     ))
-}
-
-struct Stopped {
-    ended: Ended,
-    report: Arc<Report>,
 }
 
 /// Starts it, and tells it to stop when it runs.
 async fn stopped(lab: &Lab, last: &str, reason: StopReason) -> anyhow::Result<Stopped> {
     let mut attempt = lab.attempt(&until_cancelled(last))?;
     attempt.limits.grace_ms = 300;
-    let (log, report) = (attempt.log.clone(), attempt.report.clone());
-    let (stop, signal) = Stop::new();
-    let told = async {
-        while log.written() == 0 {
-            tokio::task::yield_now().await;
-        }
-        stop.raise(reason);
-    };
-    let (ended, ()) = tokio::join!(lab.runtime.run(attempt, signal), told);
-    Ok(Stopped { ended, report })
+    Ok(lab.stop(attempt, reason).await)
 }
 
 async fn a_guest_that_asks_has_time_to_save_its_checkpoint() -> anyhow::Result<()> {
