@@ -17,7 +17,7 @@ use libtest_mimic::{Failed, Trial};
 pub use self::clock::TestClock;
 pub use self::host::TestHost;
 pub use self::process::{AS_PROGRAM, HostProcess, jobwright};
-pub use self::scripted::{InFlight, ScriptedRuntime};
+pub use self::scripted::{InFlight, NOT_NOW, ScriptedRuntime};
 
 /// How long one test may take, so that one that waits in vain says so. The longest install and run
 /// compilers: two minutes on two busy cores.

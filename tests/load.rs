@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use jobwright_tests::{HostProcess, guests, tests};
+use jobwright_tests::{HostProcess, components, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,6 +22,9 @@ pub fn trials() -> Vec<Trial> {
 
 /// Connections of the load generator.
 const CONNECTIONS: usize = 64;
+
+/// Attempts in flight of a host that is told nothing else.
+const SLOTS: usize = 64;
 
 /// How long it submits.
 const LOAD: Duration = Duration::from_secs(10);
@@ -101,12 +104,12 @@ async fn the_interface_answers_while_every_worker_spins() -> anyhow::Result<()> 
     push(&host, "spin", guests::assemble(guests::SPIN)?).await?;
     let http = reqwest::Client::new();
     let (jobs, health) = (format!("{}/v1/jobs", host.url()), format!("{}/healthz", host.url()));
-    for _ in 0..64 {
+    for _ in 0..SLOTS {
         let job = json!({ "plugin": "spin", "limits": { "timeout_ms": 600_000 } });
         http.post(&jobs).json(&job).send().await?.error_for_status()?;
     }
     let queue = format!("{}/v1/queues/default", host.url());
-    while http.get(&queue).send().await?.json::<Value>().await?["running"] != 64 {
+    while http.get(&queue).send().await?.json::<Value>().await?["running"] != SLOTS {
         tokio::task::yield_now().await;
     }
     let (mut reads, mut writes) = (vec![], vec![]);
@@ -126,20 +129,49 @@ async fn the_interface_answers_while_every_worker_spins() -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Calls the host again and again, a millisecond and more in each call, which nothing interrupts.
+const ASK: &str = r#"(module
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (memory (export "memory") 17)
+  (func (export "_start")
+    (loop $again (drop (call $random (i32.const 0) (i32.const 1048576))) (br $again))))"#;
+
+/// Waits in the host for what never comes.
+const WAIT: &str = "(call $sleep (i64.const -1))";
+
 async fn a_cancelled_job_stops_within_fifty_milliseconds() -> anyhow::Result<()> {
     let data = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
     let host = HostProcess::start(data.path(), &[]).await?;
     let http = reqwest::Client::new();
-    for (name, guest) in [("spin", guests::SPIN), ("sleep", guests::SLEEP)] {
-        push(&host, name, guests::assemble(guest)?).await?;
+    let guests = [
+        ("spin", guests::assemble(guests::SPIN)?),
+        ("sleep", guests::assemble(guests::SLEEP)?),
+        ("wait", components::command("", WAIT)?),
+        ("ask", guests::assemble(ASK)?),
+    ];
+    for (name, guest) in &guests {
+        push(&host, name, guest.clone()).await?;
+    }
+    let jobs = format!("{}/v1/jobs", host.url());
+    let begin = async |name: &str| {
+        let job =
+            json!({ "plugin": name, "limits": { "timeout_ms": 600_000, "fuel": "unlimited" } });
+        let job: Value =
+            http.post(&jobs).json(&job).send().await?.error_for_status()?.json().await?;
+        let url = format!("{jobs}/{}", job["id"].as_str().context("no id")?);
+        while http.get(&url).send().await?.json::<Value>().await?["state"] != "running" {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(url)
+    };
+    // All slots spin but the one of the job that is cancelled.
+    for _ in 1..SLOTS {
+        begin("spin").await?;
+    }
+    for (name, _) in &guests {
         let mut times = vec![];
         for _ in 0..100 {
-            let job = http.post(format!("{}/v1/jobs", host.url())).json(&json!({ "plugin": name }));
-            let job: Value = job.send().await?.error_for_status()?.json().await?;
-            let url = format!("{}/v1/jobs/{}", host.url(), job["id"].as_str().unwrap_or_default());
-            while http.get(&url).send().await?.json::<Value>().await?["state"] != "running" {
-                tokio::task::yield_now().await;
-            }
+            let url = begin(name).await?;
             let start = Instant::now();
             http.post(format!("{url}/cancel")).send().await?.error_for_status()?;
             let job = http.get(format!("{url}?wait=10s")).send().await?.json::<Value>().await?;

@@ -11,6 +11,9 @@ use jobwright_core::plugin::{Abi, Digest, Inspection};
 use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc, oneshot};
 
+/// A plugin for which the compiler has no room.
+pub const NOT_NOW: &[u8] = b"not now";
+
 /// See the module's text. Takes any bytes for a plugin.
 #[derive(Debug, Clone)]
 pub struct ScriptedRuntime {
@@ -93,7 +96,10 @@ impl Runtime for ScriptedRuntime {
         })
     }
 
-    async fn prepare(&self, _digest: Digest, _wasm: Bytes) -> Result<(), Unprepared> {
+    async fn prepare(&self, _digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
+        if wasm == NOT_NOW {
+            return Err(Unprepared::NotNow("no process could be started".to_owned()));
+        }
         if self.compiler.turn.try_lock().is_err() {
             self.compiler.asked.notify_one();
             let _turn = self.compiler.turn.lock().await;

@@ -48,7 +48,7 @@ async fn limits_above_the_ceilings_are_refused_with_both_values() -> anyhow::Res
       },
       {
         "field": "limits.log_bytes",
-        "message": "log limit 5 MiB exceeds the operator's maximum 4 MiB"
+        "message": "log limit 5 MiB exceeds the operator's maximum 1 MiB"
       },
       {
         "field": "limits.tables",

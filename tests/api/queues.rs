@@ -155,7 +155,7 @@ async fn payloads_take_room_too() -> anyhow::Result<()> {
       "capacity_bytes": 1500,
       "code": "queue_full",
       "depth_bytes": 1000,
-      "detail": "the host is full: it holds 1000 bytes of payloads of at most 1.4 KiB",
+      "detail": "the host is full: it holds 1000 bytes of payloads and arguments of at most 1.4 KiB",
       "full": "bytes"
     }
     "#);

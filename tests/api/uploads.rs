@@ -3,7 +3,8 @@
 use anyhow::ensure;
 use insta::assert_json_snapshot;
 use jobwright_core::plugin::Digest;
-use jobwright_tests::{TestHost, components, guests, tests};
+
+use jobwright_tests::{NOT_NOW, TestHost, components, guests, tests};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::json;
@@ -24,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         a_plugin_that_is_too_large_is_refused_before_it_is_sent,
         a_plugin_of_unknown_length_is_refused_while_it_is_sent,
         a_refused_upload_leaves_nothing,
+        an_upload_that_could_not_be_compiled_just_now_may_be_tried_again,
         an_upload_whose_client_leaves_is_finished,
         a_job_names_the_entry_point_of_a_plugin_that_has_several,
         names_and_versions_follow_their_rules,
@@ -257,6 +259,15 @@ async fn names_and_versions_follow_their_rules() -> anyhow::Result<()> {
         let answer = put(&host, &format!("/v1/plugins/q?{query}"), "bytes").await?;
         assert_eq!(answer.code(400)?, "invalid_query", "{query}");
     }
+    Ok(())
+}
+
+async fn an_upload_that_could_not_be_compiled_just_now_may_be_tried_again() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let answer = put(&host, "/v1/plugins/q", NOT_NOW).await?;
+    assert!(answer.headers.contains_key("retry-after"));
+    assert_eq!(answer.code(503)?, "busy");
+    assert_eq!(get(&host, "/v1/plugins/q").await?.code(404)?, "plugin_not_found");
     Ok(())
 }
 

@@ -91,7 +91,9 @@ impl Draft for NewJob {
     }
 
     fn memory(mut self, bytes: u64) -> Self {
-        self.spec.limits.memory_bytes = bytes;
+        let limits = &mut self.spec.limits;
+        (limits.output_bytes, limits.log_bytes, limits.checkpoint_bytes) = (0, 0, 0);
+        limits.memory_bytes = bytes;
         self
     }
 

@@ -293,11 +293,11 @@ fn claims_are_right(
         if suspect && trying && !alone {
             continue;
         }
-        let fits = idle || (job.spec.limits.memory_bytes <= memory && !last);
+        let fits = idle || (job.spec.limits.host_bytes() <= memory && !last);
         if alone || !fits || expected.len() == want.max {
             break;
         }
-        memory = memory.saturating_sub(job.spec.limits.memory_bytes);
+        memory = memory.saturating_sub(job.spec.limits.host_bytes());
         (idle, alone, trying) = (false, last, trying || suspect);
         expected.push(job.id);
     }

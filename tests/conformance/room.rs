@@ -13,6 +13,7 @@ laws![
     a_full_queue_says_how_full_it_is,
     a_full_host_says_how_full_it_is,
     full_payload_bytes_say_how_full_they_are,
+    arguments_variables_and_tags_count_with_the_payload,
     a_full_queue_leaves_room_in_others,
     a_full_queue_refuses_the_rest_of_a_batch_in_order,
     what_was_refused_leaves_no_trace,
@@ -56,6 +57,20 @@ async fn full_payload_bytes_say_how_full_they_are(store: Fixture) -> anyhow::Res
     assert_eq!(store.offer(job().payload("1234"), at(0)).await?, full);
     store.accept(job().payload("123"), at(0)).await?;
     store.accept(job().payload(""), at(0)).await?;
+    Ok(())
+}
+
+async fn arguments_variables_and_tags_count_with_the_payload(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(CapacityLimits { payload_bytes: 10, ..Default::default() })?;
+    let mut wordy = job().payload("1");
+    wordy.spec.args = vec!["23".to_owned()];
+    wordy.spec.env = [("4".to_owned(), "56".to_owned())].into();
+    wordy.spec.tags = vec!["7".to_owned()];
+    let id = store.accept(wordy, at(0)).await?;
+    let full = Enqueued::QueueFull(QueueFull::Bytes { depth_bytes: 7, capacity_bytes: 10 });
+    assert_eq!(store.offer(job().payload("1234"), at(0)).await?, full);
+    store.request_cancel(id, at(1)).await?;
+    store.accept(job().payload("1234567890"), at(1)).await?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
     tests![
         no_more_attempts_run_than_there_are_slots,
         no_more_memory_is_promised_than_there_is,
+        what_an_attempt_may_leave_counts_as_its_memory,
         a_cancelled_attempt_is_told_to_stop,
         a_paused_queue_begins_nothing,
     ]
@@ -47,6 +48,25 @@ async fn no_more_memory_is_promised_than_there_is() -> anyhow::Result<()> {
     let first = stage.begins().await?;
     let counts = stage.host.get("/v1/queues/default").await?.json::<serde_json::Value>().await?;
     ensure!((&counts["running"], &counts["depth"]) == (&json!(1), &json!(1)), "{counts}");
+    ensure!(stage.runtime.begun().await.is_none(), "more memory was promised than there is");
+    first.succeed();
+    stage.begins().await?;
+    Ok(())
+}
+
+/// The host holds it until it is written.
+async fn what_an_attempt_may_leave_counts_as_its_memory() -> anyhow::Result<()> {
+    let stage = Stage::new(|config| {
+        config.memory_budget_bytes = Some(20 << 20);
+        config.ceilings.memory_bytes = Some(20 << 20);
+    })
+    .await?;
+    let limits =
+        |output_bytes: u64| json!({ "memory_bytes": 1 << 20, "output_bytes": output_bytes });
+    for output_bytes in [10 << 20, 1 << 20, 10 << 20] {
+        stage.submit(json!({ "limits": limits(output_bytes) })).await?;
+    }
+    let (first, _small) = (stage.begins().await?, stage.begins().await?);
     ensure!(stage.runtime.begun().await.is_none(), "more memory was promised than there is");
     first.succeed();
     stage.begins().await?;

@@ -298,7 +298,7 @@ fn seen(job: &NewJob, now: Timestamp) -> Seen {
         refused: 0,
         scheduled_at: job.scheduled_at.max(now),
         max_attempts: job.spec.max_attempts,
-        memory_bytes: job.spec.limits.memory_bytes,
+        memory_bytes: job.spec.limits.host_bytes(),
         payload_bytes: job.payload.bytes.len() as u64,
         cancel_requested: false,
         expires_at: Timestamp::MIN,

@@ -20,7 +20,7 @@ pub struct CapacityLimits {
     pub per_queue: usize,
     /// Jobs in all queues.
     pub total: usize,
-    /// Payload bytes of all jobs.
+    /// What all jobs carry, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts it.
     pub payload_bytes: u64,
     /// What they and those before them leave behind.
     pub kept: KeptLimits,
@@ -101,13 +101,13 @@ pub enum QueueFull {
         /// At most so many.
         capacity_bytes: u64,
     },
-    /// The payloads.
+    /// What the jobs carry.
     #[error(
-        "the host is full: it holds {} of payloads of at most {}",
+        "the host is full: it holds {} of payloads and arguments of at most {}",
         show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
     )]
     Bytes {
-        /// Payload bytes of unfinished jobs.
+        /// What unfinished jobs carry.
         depth_bytes: u64,
         /// At most so many.
         capacity_bytes: u64,
@@ -127,7 +127,7 @@ impl QueueFull {
     }
 }
 
-/// Counts unfinished jobs and their payloads.
+/// Counts unfinished jobs and what they carry.
 #[derive(Debug)]
 pub struct Capacity {
     limits: CapacityLimits,
@@ -137,7 +137,7 @@ pub struct Capacity {
 #[derive(Debug, Default)]
 struct Used {
     jobs: usize,
-    payload_bytes: u64,
+    held_bytes: u64,
     by_queue: HashMap<QueueName, usize>,
 }
 
@@ -146,7 +146,7 @@ struct Used {
 pub struct Permit {
     capacity: Arc<Capacity>,
     queue: QueueName,
-    payload_bytes: u64,
+    held_bytes: u64,
 }
 
 impl Capacity {
@@ -156,10 +156,10 @@ impl Capacity {
         Arc::new(Self { limits, used: Mutex::default() })
     }
 
-    /// Payload bytes of all unfinished jobs.
+    /// What all unfinished jobs carry, in bytes.
     #[must_use]
-    pub fn payload_bytes(&self) -> u64 {
-        self.lock().payload_bytes
+    pub fn held_bytes(&self) -> u64 {
+        self.lock().held_bytes
     }
 
     /// The bounds.
@@ -175,7 +175,7 @@ impl Capacity {
     pub fn reserve(
         self: &Arc<Self>,
         queue: &QueueName,
-        payload_bytes: u64,
+        held_bytes: u64,
     ) -> Result<Permit, QueueFull> {
         let limits = self.limits;
         let mut used = self.lock();
@@ -187,26 +187,26 @@ impl Capacity {
             let (queue, capacity) = (queue.clone(), limits.per_queue);
             return Err(QueueFull::Queue { queue, depth: in_queue, capacity });
         }
-        if used.payload_bytes.saturating_add(payload_bytes) > limits.payload_bytes {
+        if used.held_bytes.saturating_add(held_bytes) > limits.payload_bytes {
             return Err(QueueFull::Bytes {
-                depth_bytes: used.payload_bytes,
+                depth_bytes: used.held_bytes,
                 capacity_bytes: limits.payload_bytes,
             });
         }
-        Ok(self.take(&mut used, queue, payload_bytes))
+        Ok(self.take(&mut used, queue, held_bytes))
     }
 
     /// Takes a place for a job that was accepted before, even if the bounds are lower by now.
     #[must_use]
-    pub fn readmit(self: &Arc<Self>, queue: &QueueName, payload_bytes: u64) -> Permit {
-        self.take(&mut self.lock(), queue, payload_bytes)
+    pub fn readmit(self: &Arc<Self>, queue: &QueueName, held_bytes: u64) -> Permit {
+        self.take(&mut self.lock(), queue, held_bytes)
     }
 
-    fn take(self: &Arc<Self>, used: &mut Used, queue: &QueueName, payload_bytes: u64) -> Permit {
+    fn take(self: &Arc<Self>, used: &mut Used, queue: &QueueName, held_bytes: u64) -> Permit {
         used.jobs += 1;
-        used.payload_bytes += payload_bytes;
+        used.held_bytes += held_bytes;
         *used.by_queue.entry(queue.clone()).or_default() += 1;
-        Permit { capacity: self.clone(), queue: queue.clone(), payload_bytes }
+        Permit { capacity: self.clone(), queue: queue.clone(), held_bytes }
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -219,7 +219,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut used = self.capacity.lock();
         used.jobs -= 1;
-        used.payload_bytes -= self.payload_bytes;
+        used.held_bytes -= self.held_bytes;
         if let Some(count) = used.by_queue.get_mut(&self.queue) {
             *count -= 1;
             if *count == 0 {

@@ -153,6 +153,17 @@ pub struct JobSpec {
     pub output_type: Option<String>,
 }
 
+impl JobSpec {
+    /// What a submitter makes the host hold until the job is finalized, in bytes: a payload of
+    /// `payload_bytes`, with the arguments, variables and tags beside it.
+    #[must_use]
+    pub fn held_bytes(&self, payload_bytes: u64) -> u64 {
+        let variables = self.env.iter().map(|(name, value)| name.len() + value.len());
+        let texts = self.args.iter().chain(&self.tags).map(String::len).chain(variables);
+        payload_bytes + texts.sum::<usize>() as u64
+    }
+}
+
 /// Bytes with their media type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Payload {
@@ -207,6 +218,14 @@ pub struct NewJob {
     pub scheduled_at: Timestamp,
     /// Makes the enqueue answer a repeated request like the first.
     pub idempotency: Option<Idempotency>,
+}
+
+impl NewJob {
+    /// See [`JobSpec::held_bytes`].
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.spec.held_bytes(self.payload.bytes.len() as u64)
+    }
 }
 
 /// An `Idempotency-Key` with what a repetition is compared to and answered with.

@@ -130,7 +130,7 @@ impl Limits {
         timeout_ms: 3_600_000,
         memory_bytes: 1 << 30,
         output_bytes: 16 << 20,
-        log_bytes: 4 << 20, // sixteen times the default: 64 such logs are 256 MiB
+        log_bytes: 1 << 20, // 64 such logs are written every second, and each at its end
         tables: 1_000_000,
         resources: 10_000,
         checkpoint_bytes: 16 << 20, // as the output
@@ -144,6 +144,14 @@ impl Limits {
 
     fn default_grace_ms() -> u64 {
         Self::DEFAULT.grace_ms
+    }
+
+    /// What an attempt may take of its host's memory, in bytes: all that the guest has, and the
+    /// buffers of what it leaves.
+    #[must_use]
+    pub fn host_bytes(&self) -> u64 {
+        let buffers = [self.output_bytes, self.log_bytes, self.checkpoint_bytes];
+        buffers.into_iter().fold(self.memory_bytes, u64::saturating_add)
     }
 
     /// The wall time limit.

@@ -43,7 +43,7 @@ impl Entry {
         Self {
             queue: spec.queue.clone(),
             priority: spec.priority,
-            memory_bytes: spec.limits.memory_bytes,
+            memory_bytes: spec.limits.host_bytes(),
             lifecycle,
             permit,
         }

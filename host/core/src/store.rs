@@ -143,7 +143,9 @@ pub enum Enqueued {
 pub struct Claim {
     /// At most so many jobs.
     pub max: usize,
-    /// Whose memory limits add up to at most this.
+    /// That may take at most this of the host's memory together ([`Limits::host_bytes`]).
+    ///
+    /// [`Limits::host_bytes`]: crate::Limits::host_bytes
     pub memory_bytes: u64,
     /// Whether the worker's host runs nothing. The store may know of nothing that runs and an attempt
     /// whose lease was lost still be at work.

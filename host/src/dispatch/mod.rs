@@ -36,7 +36,7 @@ const PAGE_BYTES: u64 = 64 << 10;
 pub struct DispatchSettings {
     /// Attempts in flight at most.
     pub slots: u32,
-    /// The sum of their memory limits at most, in bytes.
+    /// The sum of what they may take of the host's memory at most, in bytes.
     pub memory_bytes: u64,
     /// How long a lease holds without being renewed.
     pub lease: Duration,

@@ -88,7 +88,7 @@ impl Dispatcher {
     }
 
     fn start(&self, leased: Leased) {
-        let bytes = leased.job.spec.limits.memory_bytes;
+        let bytes = leased.job.spec.limits.host_bytes();
         let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX);
         let slot = self.slots.clone().try_acquire_owned();
         // A limit that is not whole pages may take one page more than the claim counted.

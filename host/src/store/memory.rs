@@ -88,7 +88,7 @@ impl MemoryStore {
                 return Enqueued::QueueFull(full);
             }
         }
-        let permit = match self.capacity.reserve(&new.spec.queue, new.payload.bytes.len() as u64) {
+        let permit = match self.capacity.reserve(&new.spec.queue, new.held_bytes()) {
             Ok(permit) => permit,
             Err(full) => return Enqueued::QueueFull(full),
         };
@@ -259,8 +259,9 @@ impl JobStore for MemoryStore {
         }
         let jobs = &mut *jobs;
         let Some(record) = jobs.records.get_mut(&id) else { return Ok(None) };
-        let bytes = record.payload.bytes.len() as u64;
-        let permit = match self.capacity.reserve(&record.job.spec.queue, bytes) {
+        let spec = &record.job.spec;
+        let held_bytes = spec.held_bytes(record.payload.bytes.len() as u64);
+        let permit = match self.capacity.reserve(&spec.queue, held_bytes) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };

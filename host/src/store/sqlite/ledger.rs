@@ -108,7 +108,7 @@ impl Ledger {
     fn load(&mut self, expires_at: Timestamp) -> rusqlite::Result<()> {
         let mut queue = Queue::new();
         table::for_each_unfinished(&self.db, |job, payload_bytes| {
-            let permit = self.capacity.readmit(&job.spec.queue, payload_bytes);
+            let permit = self.capacity.readmit(&job.spec.queue, job.spec.held_bytes(payload_bytes));
             queue.insert(job.id, Entry::new(&job.spec, job.lifecycle, permit), expires_at);
         })?;
         for name in table::paused(&self.db)? {
@@ -133,7 +133,7 @@ impl Ledger {
     fn trim(&mut self) -> rusqlite::Result<()> {
         self.grown_bytes = 0;
         // What waits and what is promised is bounded apart, and must not cost the history its place.
-        let apart = self.capacity.payload_bytes() + self.checkpoints.bytes() + self.key_bytes;
+        let apart = self.capacity.held_bytes() + self.checkpoints.bytes() + self.key_bytes;
         let most = self.capacity.limits().kept.history_bytes.saturating_add(apart);
         for _ in 0..TRIMS {
             if table::used_bytes(&self.db)? <= most {
@@ -194,8 +194,9 @@ impl Ledger {
         {
             return Ok(Enqueued::QueueFull(full));
         }
-        let bytes = job.payload.bytes.len() as u64;
-        let permit = match permit.unwrap_or_else(|| self.capacity.reserve(&job.spec.queue, bytes)) {
+        let held_bytes = job.held_bytes();
+        let reserve = || self.capacity.reserve(&job.spec.queue, held_bytes);
+        let permit = match permit.unwrap_or_else(reserve) {
             Ok(permit) => permit,
             Err(full) => return Ok(Enqueued::QueueFull(full)),
         };
@@ -207,7 +208,7 @@ impl Ledger {
             self.key_bytes += key_bytes;
         }
         self.queue.insert(job.id, Entry::new(&job.spec, lifecycle, permit), now);
-        self.grow(bytes)?;
+        self.grow(held_bytes)?;
         Ok(Enqueued::Inserted)
     }
 
@@ -284,8 +285,8 @@ impl Ledger {
             }));
         }
         let Some(mut job) = reader::job(&self.db, id)? else { return Ok(None) };
-        let payload_bytes = table::payload_bytes(&self.db, id)?;
-        let permit = match self.capacity.reserve(&job.spec.queue, payload_bytes) {
+        let held_bytes = job.spec.held_bytes(table::payload_bytes(&self.db, id)?);
+        let permit = match self.capacity.reserve(&job.spec.queue, held_bytes) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };

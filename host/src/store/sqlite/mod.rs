@@ -113,14 +113,14 @@ impl JobStore for SqliteStore {
         jobs: Vec<NewJob>,
         now: Timestamp,
     ) -> Result<Vec<Enqueued>, StoreError> {
-        let bytes = jobs.iter().map(|job| job.payload.bytes.len()).sum();
+        let bytes =
+            jobs.iter().map(|job| usize::try_from(job.held_bytes()).unwrap_or(usize::MAX)).sum();
         // Places are taken here, before the writer's turn: a full queue answers at once. Only a
         // request that carries a key takes them later, as it may have been answered before.
         let keyed = jobs.iter().any(|job| job.idempotency.is_some());
         let mut admissions = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let length = job.payload.bytes.len() as u64;
-            let permit = (!keyed).then(|| self.capacity.reserve(&job.spec.queue, length));
+            let permit = (!keyed).then(|| self.capacity.reserve(&job.spec.queue, job.held_bytes()));
             admissions.push(Admission { job, permit });
         }
         // A writer that has stopped holds places of jobs that it could not write: it must have the
