@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use jobwright::registry::DiskRegistry;
 use jobwright::{Config, Host, Parts};
+use jobwright_core::outside::Nothing;
 use jobwright_core::{Clock, JobStore, Runtime};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -53,7 +54,8 @@ impl TestHost {
         let directory = Arc::new(tempfile::tempdir()?);
         let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
         let config = config(directory.path(), change);
-        let parts = Parts { store, registry, runtime, clock };
+        let grantor = Arc::new(Nothing);
+        let parts = Parts { store, registry, runtime, clock, grantor };
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 

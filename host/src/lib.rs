@@ -32,6 +32,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use jobwright_core::outside::{Grantor, Nothing};
 use jobwright_core::{Clock, JobStore, PluginRegistry, Runtime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -60,6 +61,8 @@ pub struct Parts {
     pub runtime: Arc<dyn Runtime>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What says what attempts are granted.
+    pub grantor: Arc<dyn Grantor>,
 }
 
 /// A host that listens and does not answer yet.
@@ -107,7 +110,8 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
             Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
         }
     };
-    let mut host = front.host(config, Parts { store, registry, runtime, clock })?;
+    let mut host = front
+        .host(config, Parts { store, registry, runtime, clock, grantor: Arc::new(Nothing) })?;
     host._data = Some(data);
     Ok(host)
 }
@@ -150,6 +154,8 @@ impl Front {
                 clock: parts.clock.clone(),
                 signals: signals.clone(),
                 jitter: Arc::new(rand::random::<f64>),
+                seeds: Arc::new(rand::random::<[u8; 32]>),
+                grantor: parts.grantor,
             },
             dispatch_settings(&config, limits.ceiling),
         );

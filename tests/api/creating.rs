@@ -85,7 +85,7 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
     ensure!(job["output_url"] == format!("/v1/jobs/{id}/output"), "{job}");
     assert_json_snapshot!(job, {
         ".id" => "[id]", ".digest" => "[digest]", ".limits" => "[limits]",
-        ".logs_url" => "[url]", ".output_url" => "[url]",
+        ".logs_url" => "[url]", ".output_url" => "[url]", ".attempts[].start.seed" => "[seed]",
     }, @r#"
     {
       "args": [],
@@ -97,6 +97,10 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
           "attempted_at": "2026-01-01T00:00:00Z",
           "ended_at": "2026-01-01T00:00:00Z",
           "outcome": "succeeded",
+          "start": {
+            "clock": "2026-01-01T00:00:00Z",
+            "seed": "[seed]"
+          },
           "usage": {
             "compile_ms": 0.0,
             "cpu_ms": 0.0,

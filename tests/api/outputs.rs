@@ -142,7 +142,7 @@ async fn without_a_success_there_is_no_output() -> anyhow::Result<()> {
     let job = stage.host.finalized(&id).await?;
     assert_eq!(get(&stage.host, &path).await?.code(404)?, "no_output");
     assert_eq!((&job["output_url"], &job["output_type"]), (&Value::Null, &Value::Null));
-    assert_json_snapshot!(job["attempts"][0], { ".usage" => "[usage]" }, @r#"
+    assert_json_snapshot!(job["attempts"][0], { ".usage" => "[usage]", ".start" => "[start]" }, @r#"
     {
       "attempt": 1,
       "attempted_at": "2026-01-01T00:00:00Z",
@@ -152,6 +152,7 @@ async fn without_a_success_there_is_no_output() -> anyhow::Result<()> {
         "message": "it failed"
       },
       "outcome": "failed",
+      "start": "[start]",
       "usage": "[usage]"
     }
     "#);

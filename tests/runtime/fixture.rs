@@ -16,7 +16,9 @@ use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettin
 use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
 use jobwright_core::report::Report;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
-use jobwright_core::{Attempt, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime};
+use jobwright_core::{
+    Attempt, Granted, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime, Start,
+};
 
 /// The functions that guests below import, and a memory of one page.
 pub(crate) const WASI: &str = r#"
@@ -156,7 +158,9 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };
     let log = Arc::new(LogBuffer::new(limits.log_bytes));
     let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
-    Ok(Attempt { job, limits, payload: Payload::default(), log, report })
+    let start = Start::of_job(job.id, job.created_at);
+    let (payload, granted) = (Payload::default(), Granted::default());
+    Ok(Attempt { job, limits, payload, log, report, granted, start })
 }
 
 /// The output of an attempt that succeeded.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jobwright::dispatch::{DispatchSettings, Dispatcher, Parts, RetentionSettings};
 use jobwright::notify::{AnnouncingStore, Signals};
+use jobwright_core::outside::Nothing;
 use jobwright_core::store::JobStore;
 use jobwright_core::{Limits, Runtime};
 use tokio::sync::watch;
@@ -56,6 +57,9 @@ impl Host {
             clock: Arc::new(world.clock.clone()),
             signals,
             jitter: Arc::new(move || dice.fraction()),
+            // Guests here take no random numbers.
+            seeds: Arc::new(|| [0; 32]),
+            grantor: Arc::new(Nothing),
         };
         let (stop, stopping) = watch::channel(false);
         let grace = Duration::from_millis(world.dice.below(20_000));

@@ -13,7 +13,7 @@ use jobwright_core::outcome::Outcome;
 use jobwright_core::plugin::Digest;
 use jobwright_core::report::Report;
 use jobwright_core::runtime::Stop;
-use jobwright_core::{Attempt, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime};
+use jobwright_core::{Attempt, Granted, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime, Start};
 use tempfile::TempDir;
 
 use crate::guests::PAYLOAD;
@@ -97,5 +97,7 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     };
     let log = Arc::new(LogBuffer::new(Limits::DEFAULT.log_bytes));
     let report = Arc::new(Report::new(None, Limits::DEFAULT.checkpoint_bytes));
-    Ok(Attempt { job, limits: Limits::DEFAULT, payload, log, report })
+    let start = Start::of_job(job.id, job.created_at);
+    let (limits, granted) = (Limits::DEFAULT, Granted::default());
+    Ok(Attempt { job, limits, payload, log, report, granted, start })
 }

@@ -10,6 +10,8 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::{Limit, Limits};
 use crate::log::LogBuffer;
 use crate::outcome::{AttemptError, Outcome, OutcomeKind, Usage};
+use crate::outside::Granted;
+use crate::plugin::Digest;
 use crate::report::Report;
 
 /// The exclusive right to try a job until `expires_at`. The attempt number fences: a holder whose
@@ -37,6 +39,33 @@ pub struct Attempt {
     pub log: Arc<LogBuffer>,
     /// Where it tells its progress and keeps its checkpoint.
     pub report: Arc<Report>,
+    /// What it reaches outside of its sandbox.
+    pub granted: Granted,
+    /// Where its clocks and random numbers begin.
+    pub start: Start,
+}
+
+/// Where the clocks and random numbers of an attempt begin: with it, the attempt can be made again
+/// and see the same, as far as that does not depend on time that passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// What all random numbers follow from.
+    pub seed: Seed,
+    /// What the clock on the wall says first.
+    pub clock: Timestamp,
+}
+
+/// 32 bytes, written as hex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seed(#[serde(with = "hex::serde")] pub [u8; 32]);
+
+impl Start {
+    /// Of every attempt at a deterministic job: it follows from the job alone.
+    #[must_use]
+    pub fn of_job(id: JobId, created_at: Timestamp) -> Self {
+        Self { seed: Seed(*Digest::of(id.as_bytes()).as_bytes()), clock: created_at }
+    }
 }
 
 /// What is kept of an attempt that ended.
@@ -58,6 +87,9 @@ pub struct AttemptRecord {
     pub error: Option<AttemptError>,
     /// What it took.
     pub usage: Usage,
+    /// Where its clocks and random numbers began; absent if nobody was there to see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
 }
 
 impl AttemptRecord {
@@ -72,6 +104,7 @@ impl AttemptRecord {
             limit: outcome.limit(),
             error: outcome.error().cloned(),
             usage,
+            start: None,
         }
     }
 }

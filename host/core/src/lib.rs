@@ -18,7 +18,7 @@
 //! | [`plugin`] | names, versions, references and digests of plugins |
 //! | [`queue`], [`capacity`] | what is claimed next, and how much may wait |
 //! | [`log`], [`report`] | what an attempt tells: its bounded log, its progress and its checkpoint |
-//! | [`store`], [`runtime`], [`registry`], [`clock`] | the traits |
+//! | [`store`], [`runtime`], [`registry`], [`clock`], [`outside`] | the traits |
 //!
 //! No tokio runtime, wasmtime, axum, SQL or file is known here.
 
@@ -33,6 +33,7 @@ pub mod limits;
 pub mod log;
 pub mod name;
 pub mod outcome;
+pub mod outside;
 pub mod plugin;
 pub mod queue;
 pub mod registry;
@@ -41,13 +42,15 @@ pub mod retry;
 pub mod runtime;
 pub mod store;
 
-pub use attempt::{Attempt, AttemptRecord, Lease};
+pub use attempt::{Attempt, AttemptRecord, Lease, Seed, Start};
 pub use clock::{Clock, Timestamp};
+pub use grant::Grants;
 pub use job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 pub use lifecycle::{JobState, Lifecycle, Phase};
 pub use limits::{Fuel, Limit, LimitPolicy, Limits, LimitsRequest};
 pub use log::LogBuffer;
 pub use outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
+pub use outside::{Granted, Outside};
 pub use plugin::{Digest, PluginName, PluginRef, Version};
 pub use registry::PluginRegistry;
 pub use report::{Progress, Report};

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::grant::Capability;
+use crate::grant::{Capability, Grants};
 use crate::limits::LimitsRequest;
 use crate::name::{InvalidName, name_type, shorten};
 use crate::retry::RetryPolicy;
@@ -361,6 +361,9 @@ pub struct PluginSettings {
     /// The version that a bare name means; absent for the one uploaded last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_version: Option<Version>,
+    /// What it may reach.
+    #[serde(skip_serializing_if = "Grants::is_empty")]
+    pub grants: Grants,
 }
 
 /// A plugin: its settings and its versions, in the order of upload.

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jobwright_core::attempt::Attempt;
+use jobwright_core::attempt::{Attempt, Seed, Start};
 use jobwright_core::clock::{Clock as _, Timestamp};
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::limits::{LimitPolicy, LimitsRequest};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, RetryHint};
+use jobwright_core::outside::Granted;
 use jobwright_core::plugin::{PluginName, PluginVersion};
 use jobwright_core::report::Report;
 use jobwright_core::retry::RetryPolicy;
@@ -63,7 +64,9 @@ impl AttemptOptions {
         let limits = job.spec.limits;
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
-        let attempt = Attempt { job, limits, payload, log: log.clone(), report };
+        let start = Start { seed: Seed(rand::random()), clock: job.created_at };
+        let granted = Granted::default();
+        let attempt = Attempt { job, limits, payload, log: log.clone(), report, granted, start };
         let (stop, signal) = Stop::new();
         let run = sandbox.runtime.run(attempt, signal);
         tokio::pin!(run);

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use jobwright_core::clock::{Clock, after};
 use jobwright_core::limits::Limits;
+use jobwright_core::outside::Grantor;
 use jobwright_core::runtime::{Runtime, StopReason};
 use jobwright_core::store::JobStore;
 use tokio::sync::{Semaphore, watch};
@@ -67,6 +68,8 @@ pub struct Dispatcher {
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
     jitter: Jitter,
+    seeds: Seeds,
+    grantor: Arc<dyn Grantor>,
     settings: Arc<DispatchSettings>,
     /// One permit for each attempt in flight.
     slots: Arc<Semaphore>,
@@ -87,10 +90,17 @@ pub struct Parts {
     pub signals: Arc<Signals>,
     /// What spreads retries, so that jobs which failed together do not return together.
     pub jitter: Jitter,
+    /// What random numbers of guests follow from.
+    pub seeds: Seeds,
+    /// What says what attempts are granted.
+    pub grantor: Arc<dyn Grantor>,
 }
 
 /// Random numbers from 0 to 1. Given, so that whoever gives all of them can replay a history.
 pub type Jitter = Arc<dyn Fn() -> f64 + Send + Sync>;
+
+/// Random bytes that nobody can guess.
+pub type Seeds = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
 
 impl Dispatcher {
     /// A dispatcher that does nothing yet.
@@ -103,6 +113,8 @@ impl Dispatcher {
             clock: parts.clock,
             signals: parts.signals,
             jitter: parts.jitter,
+            seeds: parts.seeds,
+            grantor: parts.grantor,
             slots: Arc::new(Semaphore::new(settings.slots as usize)),
             memory: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             finishing: Arc::new(Semaphore::new(MAX_FINISHING as usize)),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobwright_core::attempt::{Attempt, AttemptRecord, Lease};
+use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Seed, Start};
 use jobwright_core::clock::{Timestamp, after, until};
+use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, millis};
 use jobwright_core::report::Report;
@@ -110,8 +111,16 @@ impl Dispatcher {
         let traces = Traces { log: log.clone(), report: report.clone() };
         let enlisted = self.signals.enlist(lease, stop, traces);
         let (job, log) = (&job, &log);
-        let attempt =
-            Attempt { job: job.clone(), limits, payload, log: log.clone(), report: report.clone() };
+        let attempt = Attempt {
+            job: job.clone(),
+            limits,
+            payload,
+            log: log.clone(),
+            report: report.clone(),
+            granted: self.grantor.open(job, log),
+            start: self.start_of(job),
+        };
+        let start = Some(attempt.start);
 
         let mut ended = self.runtime.run(attempt, signal).await;
 
@@ -120,7 +129,10 @@ impl Dispatcher {
         ended.usage.queue_ms = millis(queued);
         let now = self.clock.now();
         let verdict = retry::decide(&job.spec, lifecycle, &ended.outcome, now, (self.jitter)());
-        let record = AttemptRecord::new(lifecycle, &ended.outcome, ended.usage, now);
+        let record = AttemptRecord {
+            start,
+            ..AttemptRecord::new(lifecycle, &ended.outcome, ended.usage, now)
+        };
         tracing::debug!(job = %job.id, attempt = lease.attempt, outcome = ?record.outcome, "ended");
         let output = match ended {
             Ended { outcome: Outcome::Succeeded { output }, .. } => Some(output),
@@ -133,6 +145,14 @@ impl Dispatcher {
         self.save_log(lease, log).await;
         self.finish(Finish { lease, verdict, record, output, told: report.told() }).await;
         drop(enlisted);
+    }
+
+    /// Where the clocks and random numbers of an attempt at `job` begin.
+    fn start_of(&self, job: &Job) -> Start {
+        if job.spec.deterministic {
+            return Start::of_job(job.id, job.created_at);
+        }
+        Start { seed: Seed((self.seeds)()), clock: self.clock.now() }
     }
 
     /// Writes a verdict, again and again while the store is away: the job's work is done, and only

@@ -22,7 +22,8 @@ use jobwright_core::registry::Upload;
 use jobwright_core::report::Report;
 use jobwright_core::runtime::{Ended, Stop};
 use jobwright_core::{
-    Attempt, Digest, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy, Runtime as _,
+    Attempt, Digest, Granted, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy,
+    Runtime as _, Start,
 };
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -133,6 +134,8 @@ impl Host {
             payload: Payload { content_type: None, bytes: Bytes::copy_from_slice(payload) },
             log: Arc::new(LogBuffer::new(limits.log_bytes)),
             report: Arc::new(Report::new(None, limits.checkpoint_bytes)),
+            granted: Granted::default(),
+            start: Start::of_job(id, created_at),
         };
         let (_stop, signal) = Stop::new();
         Ok(self.executor.block_on(self.runtime.run(attempt, signal)))

@@ -1,0 +1,201 @@
+//! The seam to what guests reach outside of their sandboxes, as far as they were granted it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::grant::Grants;
+use crate::job::Job;
+use crate::log::LogBuffer;
+
+/// Looks up what a plugin is granted, and opens it to an attempt.
+pub trait Grantor: Send + Sync + 'static {
+    /// What the attempt at `job` that writes `log` is granted, as of now.
+    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Granted;
+}
+
+/// What an attempt is granted: by the word, and to the touch.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    /// What the operator said.
+    pub grants: Arc<Grants>,
+    /// What can be reached of it.
+    pub outside: Arc<dyn Outside>,
+}
+
+impl Default for Granted {
+    /// Nothing.
+    fn default() -> Self {
+        Self { grants: Arc::default(), outside: Arc::new(Nothing) }
+    }
+}
+
+/// What one attempt reaches. Whoever implements it asks the grants, counts, and writes every refusal
+/// to the attempt's log; dropping a future stops what it does.
+#[async_trait]
+pub trait Outside: Debug + Send + Sync + 'static {
+    /// Sends a request, and answers with the whole response.
+    ///
+    /// # Errors
+    /// [`Unsent`] if it was not granted, or did not come back.
+    async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent>;
+
+    /// Reads or changes a value that the plugin keeps.
+    ///
+    /// # Errors
+    /// [`Unkept`] if it was not granted, or there is no room.
+    async fn keep(&self, call: Keep) -> Result<Kept, Unkept>;
+
+    /// The longest body that [`Outside::send`] takes, in bytes: more need not be gathered.
+    fn request_bytes(&self) -> u64;
+}
+
+/// Why there is no response.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum Unsent {
+    /// Nothing allows it: not where it goes, not its method, not its address, not the use of a secret.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// The attempt has made as many requests as it may.
+    #[error("the attempt has sent {0} requests, all that it may")]
+    TooMany(u32),
+    /// The body of the request is longer than it may be.
+    #[error("the request is longer than the {0} bytes that it may have")]
+    RequestTooLong(u64),
+    /// The body of the response is longer than it may be.
+    #[error("the response is longer than the {0} bytes that it may have")]
+    ResponseTooLong(u64),
+    /// The name means no address.
+    #[error("the name cannot be resolved: {0}")]
+    Unresolved(String),
+    /// Nobody answers there.
+    #[error("cannot connect: {0}")]
+    Unconnected(String),
+    /// Who answers there is not who it should be.
+    #[error("no secure connection: {0}")]
+    Insecure(String),
+    /// It took longer than the guest wanted to wait.
+    #[error("no answer in time")]
+    TimedOut,
+    /// What came back is no HTTP, or broke off.
+    #[error("the response is broken: {0}")]
+    Broken(String),
+}
+
+/// A call of `wasi:keyvalue`. Keys and values are the plugin's own; a bucket is a part of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keep {
+    /// The value of a key.
+    Get {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// Sets the value of a key.
+    Set {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// The value.
+        value: Bytes,
+    },
+    /// Removes a key.
+    Delete {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// Sets the value of a key if it still is what it was.
+    Swap {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// What it was; none if it had none.
+        from: Option<Bytes>,
+        /// What it is to be.
+        to: Bytes,
+    },
+    /// Adds to the number that a key holds, none counting as 0.
+    Increment {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// How much.
+        by: i64,
+    },
+    /// The keys, in order.
+    Keys {
+        /// The bucket.
+        bucket: String,
+        /// Only keys after this one.
+        after: Option<String>,
+    },
+}
+
+/// The answer to a [`Keep`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kept {
+    /// To `Get`.
+    Value(Option<Bytes>),
+    /// To `Set` and `Delete`.
+    Done,
+    /// To `Swap`: whether it was what it was to be.
+    Swapped(bool),
+    /// To `Increment`: the sum.
+    Number(i64),
+    /// To `Keys`.
+    Keys {
+        /// Some keys.
+        keys: Vec<String>,
+        /// Whether there are more.
+        more: bool,
+    },
+}
+
+/// Why a value was not read or changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum Unkept {
+    /// The plugin was not granted to keep anything.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// There is no room for it, or the key or value cannot be taken.
+    #[error("{0}")]
+    Refused(String),
+    /// The host could not.
+    #[error("values cannot be kept just now: {0}")]
+    Failed(String),
+}
+
+/// Nothing at all.
+#[derive(Debug, Clone, Copy)]
+pub struct Nothing;
+
+impl Grantor for Nothing {
+    fn open(&self, _: &Job, _: &Arc<LogBuffer>) -> Granted {
+        Granted::default()
+    }
+}
+
+#[async_trait]
+impl Outside for Nothing {
+    async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+        Err(Unsent::Denied("no request is granted".to_owned()))
+    }
+
+    async fn keep(&self, _: Keep) -> Result<Kept, Unkept> {
+        Err(Unkept::Denied("no values are granted".to_owned()))
+    }
+
+    fn request_bytes(&self) -> u64 {
+        0
+    }
+}
