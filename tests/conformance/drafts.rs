@@ -10,6 +10,7 @@ use jobwright_core::plugin::Digest;
 use jobwright_core::report::{Progress, Told};
 use jobwright_core::retry::{RetryPolicy, Verdict};
 use jobwright_core::store::{Finish, Leased};
+use jobwright_core::tenant::TenantName;
 
 /// So many seconds after the beginning of the test.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -29,6 +30,7 @@ pub(crate) fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> T
 /// A job that is due at once, with the defaults and a payload of five bytes.
 pub(crate) fn job() -> NewJob {
     let spec = JobSpec {
+        tenant: TenantName::default(),
         plugin: named("word-count"),
         version: named("1.0.0"),
         digest: Digest::of(b"wasm"),

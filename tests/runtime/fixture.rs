@@ -17,7 +17,7 @@ use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upl
 use jobwright_core::report::Report;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
 use jobwright_core::{
-    Attempt, Granted, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime, Start,
+    Attempt, Granted, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime, Start, TenantName,
 };
 
 /// The functions that guests below import, and a memory of one page.
@@ -137,6 +137,7 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let created_at = Timestamp::from_second(1_767_225_600)?;
     let limits = Limits { timeout_ms: 20_000, ..Limits::DEFAULT };
     let spec = JobSpec {
+        tenant: TenantName::default(),
         plugin: "probe".parse()?,
         version: "1.0.0".parse()?,
         digest,

@@ -7,6 +7,7 @@ use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{JobId, JobSpec, NewJob, Payload, Priority};
 use jobwright_core::plugin::Digest;
 use jobwright_core::retry::RetryPolicy;
+use jobwright_core::tenant::TenantName;
 
 use super::dice::Dice;
 use super::hosts::PAGE;
@@ -20,6 +21,7 @@ pub(super) fn draft(dice: &Dice, id: JobId, now: Timestamp) -> NewJob {
     let pages = dice.weighted(&[(40, 1), (25, 2), (20, 3), (10, 4), (5, 6)]);
     let timeout_ms = dice.one_of(&[50, 5_000, 60_000]);
     let spec = JobSpec {
+        tenant: TenantName::default(),
         plugin: named("p"),
         version: named("1.0.0"),
         digest: Digest::of(b"wasm"),

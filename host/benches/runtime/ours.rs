@@ -13,7 +13,9 @@ use jobwright_core::outcome::Outcome;
 use jobwright_core::plugin::Digest;
 use jobwright_core::report::Report;
 use jobwright_core::runtime::Stop;
-use jobwright_core::{Attempt, Granted, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime, Start};
+use jobwright_core::{
+    Attempt, Granted, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime, Start, TenantName,
+};
 use tempfile::TempDir;
 
 use crate::guests::PAYLOAD;
@@ -72,6 +74,7 @@ impl Ours {
 fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let created_at = Timestamp::UNIX_EPOCH;
     let spec = JobSpec {
+        tenant: TenantName::default(),
         plugin: "echo".parse()?,
         version: "1.0.0".parse()?,
         digest,

@@ -18,6 +18,7 @@ use crate::name::{name_type, shorten};
 use crate::plugin::{Digest, PluginName, Version};
 use crate::report::Progress;
 use crate::retry::RetryPolicy;
+use crate::tenant::TenantName;
 
 /// The identity of a job: a UUID of version 7 (RFC 9562), so that ids sort by creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -116,6 +117,9 @@ impl From<Priority> for u8 {
 /// or the operator's defaults does not reach a job that was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "TenantName::is_default")]
+    pub tenant: TenantName,
     /// The plugin's name.
     pub plugin: PluginName,
     /// The version that the reference resolved to.

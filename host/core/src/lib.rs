@@ -7,6 +7,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`tenant`] | whose a job, a plugin, a queue is |
 //! | [`job`] | a job, its identity, its specification and payload |
 //! | [`command`] | what a command may be started with |
 //! | [`lifecycle`] | the states of a job and every transition between them |
@@ -41,6 +42,7 @@ pub mod report;
 pub mod retry;
 pub mod runtime;
 pub mod store;
+pub mod tenant;
 
 pub use attempt::{Attempt, AttemptRecord, Lease, Seed, Start};
 pub use clock::{Clock, Timestamp};
@@ -57,3 +59,4 @@ pub use report::{Progress, Report};
 pub use retry::{RetryPolicy, Verdict};
 pub use runtime::Runtime;
 pub use store::JobStore;
+pub use tenant::TenantName;

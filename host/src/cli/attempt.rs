@@ -17,6 +17,7 @@ use jobwright_core::plugin::{PluginName, PluginVersion};
 use jobwright_core::report::Report;
 use jobwright_core::retry::RetryPolicy;
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
+use jobwright_core::tenant::TenantName;
 use serde_json::json;
 
 use super::exit::{Ending, Fault};
@@ -107,6 +108,7 @@ impl AttemptOptions {
         let mut lifecycle = Lifecycle::new(now);
         lifecycle.claim(now);
         let spec = JobSpec {
+            tenant: TenantName::default(),
             plugin,
             version: found.version,
             digest: found.digest,

@@ -23,7 +23,7 @@ use jobwright_core::report::Report;
 use jobwright_core::runtime::{Ended, Stop};
 use jobwright_core::{
     Attempt, Digest, Granted, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy,
-    Runtime as _, Start,
+    Runtime as _, Start, TenantName,
 };
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -108,6 +108,7 @@ impl Host {
             ..Limits::DEFAULT
         };
         let spec = JobSpec {
+            tenant: TenantName::default(),
             plugin: "calls".parse()?,
             version: "1.0.0".parse()?,
             digest,

@@ -3,11 +3,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::limits::Limits;
 use crate::outcome::{AttemptError, Output};
+use crate::tenant::TenantName;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn spec(max_attempts: u16) -> JobSpec {
     JobSpec {
+        tenant: TenantName::default(),
         plugin: "p".parse().unwrap(),
         version: "1.0.0".parse().unwrap(),
         digest: crate::plugin::Digest::of(b""),

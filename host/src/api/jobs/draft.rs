@@ -13,6 +13,7 @@ use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::PluginRef;
 use jobwright_core::registry::Resolved;
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
+use jobwright_core::tenant::TenantName;
 
 use crate::api::error::{ApiError, FieldError};
 use crate::api::fields::Fields;
@@ -135,6 +136,7 @@ impl Draft {
             }
         };
         Ok(JobSpec {
+            tenant: TenantName::default(),
             plugin: plugin.name,
             version: found.version.version,
             digest: found.version.digest,
