@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use jobwright::registry::DiskRegistry;
+use jobwright::store::access::SqliteAccess;
 use jobwright::{Config, Host, Parts};
 use jobwright_core::outside::Nothing;
 use jobwright_core::{Clock, JobStore, Runtime};
@@ -55,7 +56,8 @@ impl TestHost {
         let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
         let config = config(directory.path(), change);
         let grantor = Arc::new(Nothing);
-        let parts = Parts { store, registry, runtime, clock, grantor };
+        let access = Arc::new(SqliteAccess::open(directory.path())?);
+        let parts = Parts { store, registry, runtime, access, clock, grantor };
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 

@@ -118,7 +118,7 @@ impl Runtime for ScriptedRuntime {
             outcome = told => outcome.unwrap_or(Outcome::Interrupted),
             reason = stop.wait() => match reason {
                 StopReason::Cancelled => Outcome::Cancelled,
-                StopReason::Interrupted => Outcome::Interrupted,
+                StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
             },
         };
         Ended { outcome, usage: Usage::default() }

@@ -222,18 +222,27 @@ impl Config {
         toml::from_str(&text).with_context(shown)
     }
 
-    /// Refuses what contradicts itself, or would be open to everyone by mistake.
+    /// Refuses what would be open to everyone by mistake, if there are no API keys.
+    ///
+    /// # Errors
+    /// With what to do.
+    pub fn check_reach(&self, has_keys: bool) -> anyhow::Result<()> {
+        if !self.listen.ip().is_loopback() && !has_keys && !self.insecure_no_auth {
+            bail!(
+                "{} can be reached from other machines: configure `api_keys` (--api-keys FILE), make \
+                 a key while it listens on loopback (jobwright key create), or say \
+                 --insecure-no-auth",
+                self.listen
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses what contradicts itself.
     ///
     /// # Errors
     /// With both values, and what to do.
     pub fn check(&self) -> anyhow::Result<()> {
-        if !self.listen.ip().is_loopback() && self.api_keys.is_none() && !self.insecure_no_auth {
-            bail!(
-                "{} can be reached from other machines: configure `api_keys` (--api-keys FILE), or \
-                 say --insecure-no-auth",
-                self.listen
-            );
-        }
         if self.heartbeat * 2 > self.lease {
             bail!(
                 "heartbeat {:?} is more than half of lease {:?}: one late renewal would lose it",
@@ -405,10 +414,11 @@ mod tests {
     #[test]
     fn an_address_that_others_reach_demands_keys() {
         let open = Config { listen: ([0, 0, 0, 0], 1).into(), ..Config::default() };
-        assert!(open.check().is_err());
-        assert!(Config { insecure_no_auth: true, ..open.clone() }.check().is_ok());
-        assert!(Config { api_keys: Some("keys".into()), ..open }.check().is_ok());
-        assert!(Config { listen: "[::1]:1".parse().unwrap(), ..Config::default() }.check().is_ok());
+        assert!(open.check_reach(false).is_err());
+        assert!(Config { insecure_no_auth: true, ..open.clone() }.check_reach(false).is_ok());
+        assert!(open.check_reach(true).is_ok());
+        let loopback = Config { listen: "[::1]:1".parse().unwrap(), ..Config::default() };
+        assert!(loopback.check_reach(false).is_ok());
     }
 
     #[test]

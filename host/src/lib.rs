@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jobwright_core::outside::{Grantor, Nothing};
-use jobwright_core::{Clock, JobStore, PluginRegistry, Runtime};
+use jobwright_core::{AccessStore, Clock, JobStore, PluginRegistry, Runtime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -48,6 +48,7 @@ use self::dispatch::{DispatchSettings, Dispatcher, RetentionSettings};
 use self::notify::{AnnouncingStore, Signals};
 use self::registry::DiskRegistry;
 use self::runtime::{RuntimeConfig, WasmRuntime};
+use self::store::access::SqliteAccess;
 use self::store::memory::MemoryStore;
 use self::store::sqlite::SqliteStore;
 
@@ -59,6 +60,8 @@ pub struct Parts {
     pub registry: Arc<dyn PluginRegistry>,
     /// What runs them.
     pub runtime: Arc<dyn Runtime>,
+    /// Where API keys and the audit log are.
+    pub access: Arc<dyn AccessStore>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What says what attempts are granted.
@@ -87,7 +90,8 @@ pub struct Host {
 pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;
-    let front = Front::open(&config).await?;
+    let access = Arc::new(SqliteAccess::open(data.path())?);
+    let front = Front::open(&config, &*access).await?;
     let registry =
         Arc::new(DiskRegistry::open(&data.path().join("plugins"), config.disk.plugin_bytes)?);
     let runtime = Arc::new(WasmRuntime::new(
@@ -110,8 +114,9 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
             Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
         }
     };
-    let mut host = front
-        .host(config, Parts { store, registry, runtime, clock, grantor: Arc::new(Nothing) })?;
+    let grantor = Arc::new(Nothing);
+    let parts = Parts { store, registry, runtime, access, clock, grantor };
+    let mut host = front.host(config, parts).await?;
     host._data = Some(data);
     Ok(host)
 }
@@ -122,7 +127,7 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
 /// If the address is taken, the API keys cannot be read, or the configuration contradicts itself.
 pub async fn assemble(config: Config, parts: Parts) -> anyhow::Result<Host> {
     config.check()?;
-    Front::open(&config).await?.host(config, parts)
+    Front::open(&config, &*parts.access).await?.host(config, parts).await
 }
 
 /// What requests reach first.
@@ -132,8 +137,9 @@ struct Front {
 }
 
 impl Front {
-    async fn open(config: &Config) -> anyhow::Result<Self> {
+    async fn open(config: &Config, access: &dyn AccessStore) -> anyhow::Result<Self> {
         let keys = config.api_keys.as_deref().map(ApiKeys::read).transpose()?.unwrap_or_default();
+        config.check_reach(keys.are_there() || access.has_keys())?;
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -141,9 +147,12 @@ impl Front {
     }
 
     /// The host behind it.
-    fn host(self, config: Config, parts: Parts) -> anyhow::Result<Host> {
+    async fn host(self, config: Config, parts: Parts) -> anyhow::Result<Host> {
         let Self { listener, keys } = self;
         let signals = Signals::new();
+        for hold in parts.store.holds().await? {
+            signals.hold(hold, true);
+        }
         let store: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(parts.store, signals.clone()));
         let limits = config.limit_policy()?;
         let (stopping, is_stopping) = watch::channel(false);
@@ -164,6 +173,7 @@ impl Front {
                 store,
                 registry: parts.registry,
                 runtime: parts.runtime,
+                access: parts.access,
                 clock: parts.clock,
                 signals,
                 stopping: is_stopping,

@@ -9,7 +9,8 @@ use insta::assert_json_snapshot;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, NewJob, QueueName};
+use jobwright_core::hold::Hold;
+use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -20,6 +21,7 @@ use jobwright_core::store::{
     AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
     Redriven, Renewal, Retention, StoreError,
 };
+use jobwright_core::tenant::{TenantLimits, TenantName};
 use jobwright_tests::{ScriptedRuntime, TestClock, TestHost, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -65,6 +67,10 @@ macro_rules! forward {
                 self.check()?;
                 self.inner.answered(key, fingerprint, now).await
             }
+            async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
+                self.check()?;
+                self.inner.tenant(name).await
+            }
             fn ready(&self) -> Result<(), StoreError> {
                 self.check()
             }
@@ -87,7 +93,11 @@ forward! {
     logs(id: JobId) -> Vec<AttemptLog>;
     list(filter: JobFilter, page: Page, now: Timestamp) -> JobPage;
     counts(now: Timestamp) -> Vec<QueueCounts>;
-    set_paused(queue: QueueName, paused: bool) -> ();
+    set_held(hold: Hold, held: bool) -> ();
+    holds() -> Vec<Hold>;
+    cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
+    set_tenant(tenant: TenantName, limits: TenantLimits) -> ();
+    tenants() -> Vec<(TenantName, TenantLimits)>;
     prune(retention: Retention, most: usize) -> usize;
 }
 

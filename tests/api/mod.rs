@@ -1,6 +1,7 @@
 //! The HTTP interface as its clients see it: real requests to a real host. Where a test must decide
 //! when attempts end and what time it is, it uses a [`Stage`].
 
+mod access;
 mod batch;
 mod bounds;
 mod browsers;
@@ -24,6 +25,7 @@ mod retrying;
 mod scheduling;
 mod settings;
 mod starting;
+mod switching;
 mod uploads;
 mod waiting;
 mod wire;
@@ -46,6 +48,7 @@ use serde_json::Value;
 /// Every test of this module.
 pub fn trials() -> Vec<Trial> {
     [
+        access::trials(),
         batch::trials(),
         bounds::trials(),
         browsers::trials(),
@@ -69,6 +72,7 @@ pub fn trials() -> Vec<Trial> {
         scheduling::trials(),
         settings::trials(),
         starting::trials(),
+        switching::trials(),
         uploads::trials(),
         waiting::trials(),
     ]

@@ -30,6 +30,7 @@ async fn a_plugin_shows_its_versions_and_settings() -> anyhow::Result<()> {
     assert_json_snapshot!(plugin, { ".versions[].digest" => "[digest]" }, @r#"
     {
       "default_version": "1.1.0",
+      "disabled": false,
       "lost_jobs": [],
       "name": "p",
       "settings": {
@@ -40,6 +41,7 @@ async fn a_plugin_shows_its_versions_and_settings() -> anyhow::Result<()> {
           "abi": "wasi-command-p1",
           "created_at": "2026-01-01T00:00:00Z",
           "digest": "[digest]",
+          "disabled": false,
           "entrypoints": [],
           "exports": [],
           "grants": [],
@@ -53,6 +55,7 @@ async fn a_plugin_shows_its_versions_and_settings() -> anyhow::Result<()> {
           "abi": "wasi-command-p1",
           "created_at": "2026-01-01T00:00:00Z",
           "digest": "[digest]",
+          "disabled": false,
           "entrypoints": [],
           "exports": [],
           "grants": [],

@@ -46,6 +46,7 @@ async fn an_upload_is_answered_with_what_the_host_read_from_the_bytes() -> anyho
       "abi": "wasi-command-p1",
       "created_at": "[time]",
       "digest": "[digest]",
+      "disabled": false,
       "entrypoints": [],
       "exports": [
         "_start",

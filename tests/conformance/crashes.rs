@@ -7,7 +7,7 @@ use jobwright_core::log::LogSnapshot;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Enqueued, JobFilter};
 
-use super::drafts::{Draft as _, at, job, jobs, named};
+use super::drafts::{Draft as _, at, job, jobs, paused};
 use super::fixture::Fixture;
 use super::laws;
 
@@ -44,7 +44,7 @@ async fn each_answer_survives_a_crash_right_after_it(store: Fixture) -> anyhow::
     assert_eq!(next.job(id).await?, store.job(id).await?);
     assert_eq!(next.output(id).await?, store.output(id).await?);
 
-    store.set_paused(named("default"), true).await?;
+    store.set_held(paused("default"), true).await?;
     assert!(crash(&store)?.queue("default", at(9)).await?.paused);
     Ok(())
 }

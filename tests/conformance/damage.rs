@@ -15,7 +15,7 @@ use libtest_mimic::Trial;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::drafts::{Draft as _, at, job};
+use super::drafts::{Draft as _, at, job, paused};
 use super::fixture::Fixture;
 use super::{SQLITE, laws};
 
@@ -57,7 +57,7 @@ fn alter(store: Fixture, file: &str, sql: &str) -> anyhow::Result<TempDir> {
 async fn a_directory_of_a_newer_version_is_refused(store: Fixture) -> anyhow::Result<()> {
     store.accept(job(), at(0)).await?;
     let directory = alter(store, "jobs.db", "PRAGMA user_version = 7")?;
-    refused(directory, &["newer version", "schema 7", "up to 2", "jobs.db"])
+    refused(directory, &["newer version", "schema 7", "up to 3", "jobs.db"])
 }
 
 async fn a_directory_of_an_older_version_is_brought_up_to_date(
@@ -65,9 +65,15 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
 ) -> anyhow::Result<()> {
     let over = store.finished(Verdict::Complete, at(0)).await?;
     let waiting = store.accept(job(), at(0)).await?;
-    let first_version = "ALTER TABLE job DROP COLUMN progress; DROP TABLE checkpoint;
+    let first_version = "DROP INDEX history_by_tenant; DROP TABLE tenant; DROP TABLE hold;
+        ALTER TABLE job DROP COLUMN tenant; ALTER TABLE history DROP COLUMN tenant;
+        CREATE TABLE paused (queue TEXT PRIMARY KEY); INSERT INTO paused VALUES ('off');
+        ALTER TABLE job DROP COLUMN progress; DROP TABLE checkpoint;
         ALTER TABLE history DROP COLUMN progress; PRAGMA user_version = 1;";
     let store = open(alter(store, "jobs.db", first_version)?)?;
+    assert_eq!(store.holds().await?, [paused("off")]);
+    store.set_held(paused("off"), false).await?;
+    assert_eq!(store.holds().await?, []);
     assert_eq!(store.state(over).await?, JobState::Completed);
     let leased = store.claim_one(at(1)).await?;
     assert_eq!(leased.job.id, waiting);
@@ -144,8 +150,11 @@ async fn a_waiting_job_that_cannot_be_read_is_refused(_: Fixture) -> anyhow::Res
     Ok(())
 }
 
+const PAUSE_NO_NAME: &str = "INSERT INTO hold
+    VALUES ('{\"queue\":{\"tenant\":\"default\",\"queue\":\"NO NAME\"}}')";
+
 async fn a_paused_queue_that_cannot_be_read_is_refused(store: Fixture) -> anyhow::Result<()> {
-    let directory = alter(store, "jobs.db", "INSERT INTO paused VALUES ('NO NAME')")?;
+    let directory = alter(store, "jobs.db", PAUSE_NO_NAME)?;
     refused(directory, &["cannot read", "NO NAME"])
 }
 

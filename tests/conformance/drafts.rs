@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
+use jobwright_core::hold::Hold;
+use jobwright_core::job::QueueName;
 use jobwright_core::job::{Idempotency, JobId, JobSpec, NewJob, Payload};
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
@@ -25,6 +27,23 @@ pub(crate) fn unknown() -> JobId {
 /// A name that is known to be valid: of a queue, a plugin, a version.
 pub(crate) fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> T {
     name.parse().expect("a valid name")
+}
+
+/// The hold on the paused queue `name` of the usual tenant.
+pub(crate) fn paused(name: &str) -> Hold {
+    paused_queue(&named(name))
+}
+
+/// The same.
+pub(crate) fn paused_queue(queue: &QueueName) -> Hold {
+    Hold::Queue { tenant: TenantName::default(), queue: queue.clone() }
+}
+
+/// A job of a tenant.
+pub(crate) fn of(tenant: &str) -> NewJob {
+    let mut job = job();
+    job.spec.tenant = named(tenant);
+    job
 }
 
 /// A job that is due at once, with the defaults and a payload of five bytes.

@@ -22,7 +22,7 @@ use libtest_mimic::{Failed, Trial};
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
 use super::SQLITE;
-use super::drafts::{at, ending, unknown};
+use super::drafts::{at, ending, paused_queue, unknown};
 use super::fixture::{Fixture, Place, walk};
 use super::steps::{Sketch, Step, later, older_than, steps};
 
@@ -130,7 +130,7 @@ impl Pair {
                 self.both(async |s| s.reclaim_expired(now, *most).await).await?;
             }
             Step::Pause { queue, paused } => {
-                self.both(async |s| s.set_paused(queue.clone(), *paused).await).await?;
+                self.both(async |s| s.set_held(paused_queue(queue), *paused).await).await?;
             }
             Step::Prune { age_ms } => {
                 let retention = older_than(now, *age_ms);

@@ -5,8 +5,9 @@ use jobwright_core::lifecycle::Phase;
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{JobFilter, JobPage, Page};
+use jobwright_core::tenant::TenantName;
 
-use super::drafts::{Draft as _, at, job, jobs, named};
+use super::drafts::{Draft as _, at, job, jobs, named, paused};
 use super::fixture::Fixture;
 use super::laws;
 
@@ -197,6 +198,7 @@ async fn counts_tell_depth_scheduled_running_and_age(store: Fixture) -> anyhow::
     store.enqueue(drafts, at(0)).await?;
     store.claim_one(at(0)).await?;
     let expected = QueueCounts {
+        tenant: TenantName::default(),
         name: named("default"),
         depth: 3,
         scheduled: 1,
@@ -231,7 +233,7 @@ async fn counts_match_list(store: Fixture) -> anyhow::Result<()> {
 
 async fn a_queue_is_counted_while_it_has_jobs_or_is_paused(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job().queue("b"), at(0)).await?;
-    store.set_paused(named("a"), true).await?;
+    store.set_held(paused("a"), true).await?;
     let names = async || {
         let counts = store.counts(at(0)).await?;
         anyhow::Ok(counts.into_iter().map(|c| (c.name.into(), c.paused)).collect::<Vec<_>>())
@@ -240,7 +242,7 @@ async fn a_queue_is_counted_while_it_has_jobs_or_is_paused(store: Fixture) -> an
     assert_eq!(names().await?, [(a.clone(), true), (b, false)]);
     store.request_cancel(id, at(0)).await?;
     assert_eq!(names().await?, [(a, true)]);
-    store.set_paused(named("a"), false).await?;
+    store.set_held(paused("a"), false).await?;
     assert_eq!(names().await?, []);
     Ok(())
 }

@@ -21,6 +21,7 @@ mod room;
 mod steps;
 mod storing;
 mod telling;
+mod tenants;
 
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         listing::LAWS,
         pruning::LAWS,
         keeping::LAWS,
+        tenants::LAWS,
     ];
     let mut trials = Vec::new();
     for driver in DRIVERS {

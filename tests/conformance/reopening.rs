@@ -1,13 +1,17 @@
 //! What a durable store still knows when it is opened again.
 
+use std::num::NonZeroU32;
+
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
+use jobwright_core::hold::{Facts, Hold};
 use jobwright_core::job::JobId;
 use jobwright_core::lifecycle::{JobState, MAX_LOST};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Enqueued, Finished, JobFilter, Retention};
+use jobwright_core::tenant::TenantLimits;
 
-use super::drafts::{Draft as _, at, job, jobs, named};
+use super::drafts::{Draft as _, at, job, jobs, named, of, paused};
 use super::fixture::Fixture;
 use super::laws;
 
@@ -16,6 +20,8 @@ laws![
     outputs_survive_reopen,
     logs_survive_reopen,
     paused_queues_survive_reopen,
+    limits_of_tenants_survive_reopen,
+    holds_survive_reopen,
     a_resumed_queue_stays_resumed,
     idempotency_keys_survive_reopen,
     the_order_of_claims_survives_reopen,
@@ -65,21 +71,59 @@ async fn logs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
 
 async fn paused_queues_survive_reopen(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job().queue("off"), at(0)).await?;
-    store.set_paused(named("off"), true).await?;
-    store.set_paused(named("empty"), true).await?;
+    store.set_held(paused("off"), true).await?;
+    store.set_held(paused("empty"), true).await?;
     let store = store.reopen(at(1))?;
     assert!(store.queue("off", at(1)).await?.paused);
     assert!(store.queue("empty", at(1)).await?.paused);
     assert_eq!(store.claim_all(at(1)).await?, []);
-    store.set_paused(named("off"), false).await?;
+    store.set_held(paused("off"), false).await?;
     assert_eq!(store.claim_all(at(1)).await?, [id]);
+    Ok(())
+}
+
+async fn limits_of_tenants_survive_reopen(store: Fixture) -> anyhow::Result<()> {
+    let limits = TenantLimits {
+        jobs: Some(1),
+        running: Some(0),
+        jobs_per_second: NonZeroU32::new(7),
+        ..Default::default()
+    };
+    store.set_tenant(named("a"), limits).await?;
+    store.accept(of("a"), at(0)).await?;
+    let store = store.reopen(at(1))?;
+    assert_eq!(store.tenants().await?, [(named("a"), limits)]);
+    assert_eq!(store.tenant(&named("a")).await?, limits);
+    assert_eq!(store.tenant(&named("b")).await?, TenantLimits::default());
+    assert!(matches!(store.offer(of("a"), at(1)).await?, Enqueued::QueueFull(_)));
+    assert_eq!(store.claim_up_to(9, at(1)).await?.len(), 0);
+    Ok(())
+}
+
+async fn holds_survive_reopen(store: Fixture) -> anyhow::Result<()> {
+    store.accept(of("a"), at(0)).await?;
+    let tenant = Hold::Tenant(named("a"));
+    for hold in Hold::over(&Facts::from(&of("a").spec)) {
+        store.set_held(hold, true).await?;
+    }
+    let store = store.reopen(at(1))?;
+    for hold in Hold::over(&Facts::from(&of("a").spec)) {
+        if hold != tenant {
+            store.set_held(hold, false).await?;
+        }
+    }
+    let store = store.reopen(at(2))?;
+    assert_eq!(store.holds().await?, [tenant.clone()]);
+    assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 0);
+    store.set_held(tenant, false).await?;
+    assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 1);
     Ok(())
 }
 
 async fn a_resumed_queue_stays_resumed(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job().queue("off"), at(0)).await?;
-    store.set_paused(named("off"), true).await?;
-    store.set_paused(named("off"), false).await?;
+    store.set_held(paused("off"), true).await?;
+    store.set_held(paused("off"), false).await?;
     assert_eq!(store.reopen(at(1))?.claim_all(at(1)).await?, [id]);
     Ok(())
 }

@@ -251,27 +251,33 @@ impl PluginRegistry for Plugins {
         Err(RegistryError::Full { held: 0 })
     }
 
-    fn resolve(&self, reference: &PluginRef) -> Result<Resolved, NotFound> {
+    fn resolve(&self, _: &TenantName, reference: &PluginRef) -> Result<Resolved, NotFound> {
         Err(NotFound::Plugin(reference.name.clone()))
     }
 
-    fn get(&self, _: &PluginName) -> Option<Plugin> {
+    fn get(&self, _: &TenantName, _: &PluginName) -> Option<Plugin> {
         None
     }
 
-    fn list(&self, _: Option<&PluginName>, _: usize) -> Vec<Plugin> {
+    fn list(&self, _: &TenantName, _: Option<&PluginName>, _: usize) -> Vec<Plugin> {
         vec![]
     }
 
     async fn configure(
         &self,
+        _: &TenantName,
         _: &PluginName,
         _: PluginSettings,
     ) -> Result<Option<Plugin>, RegistryError> {
         Ok(None)
     }
 
-    async fn remove(&self, _: &PluginName, _: Option<&Version>) -> Result<bool, RegistryError> {
+    async fn remove(
+        &self,
+        _: &TenantName,
+        _: &PluginName,
+        _: Option<&Version>,
+    ) -> Result<bool, RegistryError> {
         Ok(false)
     }
 }

@@ -134,7 +134,7 @@ impl Guests {
         tokio::time::sleep(Duration::from_millis(self.world.dice.below(grace))).await;
         match reason {
             StopReason::Cancelled => Outcome::Cancelled,
-            StopReason::Interrupted => Outcome::Interrupted,
+            StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
         }
     }
 }

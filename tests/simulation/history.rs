@@ -8,10 +8,13 @@ use anyhow::{Context as _, bail, ensure};
 use jobwright_core::Clock as _;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
 use jobwright_core::clock::{after, until};
+use jobwright_core::hold::Hold;
+use jobwright_core::job::QueueName;
 use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::store::{Enqueued, JobFilter, JobStore, Page};
+use jobwright_core::tenant::TenantName;
 
 use super::drafts::{QUEUES, draft};
 use super::hosts::Host;
@@ -147,7 +150,9 @@ impl History {
             Step::Pause | Step::Resume => {
                 let (queue, paused) = (dice.one_of(QUEUES), matches!(step, Step::Pause));
                 let Ok(queue) = queue.parse() else { bail!("not a queue: {queue}") };
-                self.ask(move |api, _| async move { api.set_paused(queue, paused).await.is_ok() });
+                self.ask(
+                    move |api, _| async move { api.set_held(pause(queue), paused).await.is_ok() },
+                );
             }
             Step::Start if self.hosts.len() < HOSTS => self.start(),
             Step::Crash if faults.crashes => self.crash(),
@@ -361,7 +366,7 @@ impl History {
 
     fn resume_all(&self) -> anyhow::Result<()> {
         for queue in QUEUES {
-            at_once(self.world.store().set_paused(queue.parse()?, false))?;
+            at_once(self.world.store().set_held(pause(queue.parse()?), false))?;
             self.world.witness().paused.remove(&queue.parse()?);
         }
         Ok(())
@@ -419,4 +424,9 @@ impl History {
         ensure!(accepted == LIMITS.total, "{accepted} places are free of {}", LIMITS.total);
         Ok(())
     }
+}
+
+/// The hold on a paused queue.
+fn pause(queue: QueueName) -> Hold {
+    Hold::Queue { tenant: TenantName::default(), queue }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, NewJob, QueueName};
+use jobwright_core::hold::Hold;
+use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -23,6 +24,7 @@ use jobwright_core::store::{
     AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
     Redriven, Renewal, Retention, StoreError,
 };
+use jobwright_core::tenant::{TenantLimits, TenantName};
 
 use super::world::{Life, World, short};
 
@@ -207,17 +209,43 @@ impl JobStore for Wire {
         self.world.store().counts(now).await
     }
 
-    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {
+    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
         self.there().await?;
-        at_once(self.world.store().set_paused(queue.clone(), paused))?;
-        self.note(|| format!("{} {queue}", if paused { "pause" } else { "resume" }));
-        let mut witness = self.world.witness();
-        if paused {
-            witness.paused.insert(queue)
-        } else {
-            witness.paused.remove(&queue)
-        };
+        at_once(self.world.store().set_held(hold.clone(), held))?;
+        self.note(|| format!("{} {hold:?}", if held { "hold" } else { "let go" }));
+        if let Hold::Queue { queue, .. } = hold {
+            let mut witness = self.world.witness();
+            let _ = match held {
+                true => witness.paused.insert(queue),
+                false => witness.paused.remove(&queue),
+            };
+        }
         Ok(())
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.world.store().holds().await
+    }
+
+    async fn cancel_covered(
+        &self,
+        _: Hold,
+        _: Timestamp,
+        _: usize,
+    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError> {
+        unreachable!("no history does so")
+    }
+
+    async fn set_tenant(&self, _: TenantName, _: TenantLimits) -> Result<(), StoreError> {
+        unreachable!("no history does so")
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
+        self.world.store().tenant(name).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError> {
+        self.world.store().tenants().await
     }
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {

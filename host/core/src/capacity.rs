@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::hold::Facts;
 use crate::job::{JobId, QueueName};
 use crate::limits::show_bytes;
+use crate::tenant::{TenantLimits, TenantName};
 
 /// The bounds on what a store holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +103,29 @@ pub enum QueueFull {
         /// At most so many.
         capacity_bytes: u64,
     },
+    /// The jobs of a tenant, by its own limit.
+    #[error("tenant `{tenant}` holds {depth} unfinished jobs of at most {capacity}")]
+    Tenant {
+        /// Its name.
+        tenant: TenantName,
+        /// Its unfinished jobs.
+        depth: usize,
+        /// At most so many.
+        capacity: usize,
+    },
+    /// What the jobs of a tenant carry, by its own limit.
+    #[error(
+        "tenant `{tenant}` holds {} of payloads and arguments of at most {}",
+        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
+    )]
+    TenantBytes {
+        /// Its name.
+        tenant: TenantName,
+        /// What its unfinished jobs carry.
+        depth_bytes: u64,
+        /// At most so many.
+        capacity_bytes: u64,
+    },
     /// What the jobs carry.
     #[error(
         "the host is full: it holds {} of payloads and arguments of at most {}",
@@ -115,6 +140,12 @@ pub enum QueueFull {
 }
 
 impl QueueFull {
+    /// Whether it is the tenant's own limit, and not the host's.
+    #[must_use]
+    pub fn is_of_tenant(&self) -> bool {
+        matches!(self, Self::Tenant { .. } | Self::TenantBytes { .. })
+    }
+
     /// Refuses a request with a new key if `held` bytes of answers are all that may be.
     ///
     /// # Errors
@@ -136,15 +167,24 @@ pub struct Capacity {
 
 #[derive(Debug, Default)]
 struct Used {
+    all: Amount,
+    by_queue: HashMap<(TenantName, QueueName), usize>,
+    by_tenant: HashMap<TenantName, Amount>,
+    /// The tenants that have limits of their own.
+    tenants: HashMap<TenantName, TenantLimits>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Amount {
     jobs: usize,
-    held_bytes: u64,
-    by_queue: HashMap<QueueName, usize>,
+    bytes: u64,
 }
 
 /// The place of one unfinished job; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
     capacity: Arc<Capacity>,
+    tenant: TenantName,
     queue: QueueName,
     held_bytes: u64,
 }
@@ -159,7 +199,7 @@ impl Capacity {
     /// What all unfinished jobs carry, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        self.lock().held_bytes
+        self.lock().all.bytes
     }
 
     /// The bounds.
@@ -168,45 +208,49 @@ impl Capacity {
         self.limits
     }
 
-    /// Takes a place for a job in `queue`.
+    /// Gives a tenant limits of its own. What it holds already stays.
+    pub fn bound(&self, tenant: &TenantName, limits: TenantLimits) {
+        self.lock().tenants.insert(tenant.clone(), limits);
+    }
+
+    /// The limits of a tenant.
+    #[must_use]
+    pub fn tenant(&self, name: &TenantName) -> TenantLimits {
+        self.lock().tenants.get(name).copied().unwrap_or_default()
+    }
+
+    /// The tenants that were given limits, by name.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<(TenantName, TenantLimits)> {
+        let mut tenants: Vec<_> =
+            self.lock().tenants.iter().map(|(name, limits)| (name.clone(), *limits)).collect();
+        tenants.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        tenants
+    }
+
+    /// Takes a place for a job that carries `held_bytes`.
     ///
     /// # Errors
     /// [`QueueFull`] if there is none.
-    pub fn reserve(
-        self: &Arc<Self>,
-        queue: &QueueName,
-        held_bytes: u64,
-    ) -> Result<Permit, QueueFull> {
-        let limits = self.limits;
+    pub fn reserve(self: &Arc<Self>, facts: &Facts, held_bytes: u64) -> Result<Permit, QueueFull> {
         let mut used = self.lock();
-        let in_queue = used.by_queue.get(queue).copied().unwrap_or(0);
-        if used.jobs >= limits.total {
-            return Err(QueueFull::Host { depth: used.jobs, capacity: limits.total });
-        }
-        if in_queue >= limits.per_queue {
-            let (queue, capacity) = (queue.clone(), limits.per_queue);
-            return Err(QueueFull::Queue { queue, depth: in_queue, capacity });
-        }
-        if used.held_bytes.saturating_add(held_bytes) > limits.payload_bytes {
-            return Err(QueueFull::Bytes {
-                depth_bytes: used.held_bytes,
-                capacity_bytes: limits.payload_bytes,
-            });
-        }
-        Ok(self.take(&mut used, queue, held_bytes))
+        used.check_tenant(&facts.tenant, held_bytes)?;
+        used.check(&self.limits, facts, held_bytes)?;
+        Ok(self.take(&mut used, facts, held_bytes))
     }
 
     /// Takes a place for a job that was accepted before, even if the bounds are lower by now.
     #[must_use]
-    pub fn readmit(self: &Arc<Self>, queue: &QueueName, held_bytes: u64) -> Permit {
-        self.take(&mut self.lock(), queue, held_bytes)
+    pub fn readmit(self: &Arc<Self>, facts: &Facts, held_bytes: u64) -> Permit {
+        self.take(&mut self.lock(), facts, held_bytes)
     }
 
-    fn take(self: &Arc<Self>, used: &mut Used, queue: &QueueName, held_bytes: u64) -> Permit {
-        used.jobs += 1;
-        used.held_bytes += held_bytes;
-        *used.by_queue.entry(queue.clone()).or_default() += 1;
-        Permit { capacity: self.clone(), queue: queue.clone(), held_bytes }
+    fn take(self: &Arc<Self>, used: &mut Used, facts: &Facts, held_bytes: u64) -> Permit {
+        let (tenant, queue) = (facts.tenant.clone(), facts.queue.clone());
+        used.all.add(held_bytes);
+        used.by_tenant.entry(tenant.clone()).or_default().add(held_bytes);
+        *used.by_queue.entry((tenant.clone(), queue.clone())).or_default() += 1;
+        Permit { capacity: self.clone(), tenant, queue, held_bytes }
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -215,15 +259,74 @@ impl Capacity {
     }
 }
 
+impl Amount {
+    fn add(&mut self, bytes: u64) {
+        self.jobs += 1;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, bytes: u64) {
+        self.jobs -= 1;
+        self.bytes -= bytes;
+    }
+}
+
+impl Used {
+    fn check_tenant(&self, tenant: &TenantName, more_bytes: u64) -> Result<(), QueueFull> {
+        let Some(limits) = self.tenants.get(tenant) else { return Ok(()) };
+        let Amount { jobs, bytes } = self.by_tenant.get(tenant).copied().unwrap_or_default();
+        let tenant = || tenant.clone();
+        if let Some(capacity) = limits.jobs.filter(|most| jobs >= *most) {
+            return Err(QueueFull::Tenant { tenant: tenant(), depth: jobs, capacity });
+        }
+        match limits.payload_bytes.filter(|most| bytes.saturating_add(more_bytes) > *most) {
+            None => Ok(()),
+            Some(capacity_bytes) => {
+                let depth_bytes = bytes;
+                Err(QueueFull::TenantBytes { tenant: tenant(), depth_bytes, capacity_bytes })
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        limits: &CapacityLimits,
+        facts: &Facts,
+        more_bytes: u64,
+    ) -> Result<(), QueueFull> {
+        let Amount { jobs, bytes } = self.all;
+        if jobs >= limits.total {
+            return Err(QueueFull::Host { depth: jobs, capacity: limits.total });
+        }
+        let lane = (facts.tenant.clone(), facts.queue.clone());
+        let in_queue = self.by_queue.get(&lane).copied().unwrap_or(0);
+        if in_queue >= limits.per_queue {
+            let (queue, capacity) = (lane.1, limits.per_queue);
+            return Err(QueueFull::Queue { queue, depth: in_queue, capacity });
+        }
+        if bytes.saturating_add(more_bytes) > limits.payload_bytes {
+            let capacity_bytes = limits.payload_bytes;
+            return Err(QueueFull::Bytes { depth_bytes: bytes, capacity_bytes });
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut used = self.capacity.lock();
-        used.jobs -= 1;
-        used.held_bytes -= self.held_bytes;
-        if let Some(count) = used.by_queue.get_mut(&self.queue) {
+        used.all.remove(self.held_bytes);
+        if let Some(amount) = used.by_tenant.get_mut(&self.tenant) {
+            amount.remove(self.held_bytes);
+            if amount.jobs == 0 {
+                used.by_tenant.remove(&self.tenant);
+            }
+        }
+        let lane = (self.tenant.clone(), self.queue.clone());
+        if let Some(count) = used.by_queue.get_mut(&lane) {
             *count -= 1;
             if *count == 0 {
-                used.by_queue.remove(&self.queue);
+                used.by_queue.remove(&lane);
             }
         }
     }
@@ -278,13 +381,22 @@ mod tests {
         assert!(held.admit(b, 10, 10));
     }
 
+    fn facts(tenant: &str, queue: &str) -> Facts {
+        Facts {
+            tenant: tenant.parse().expect("a name"),
+            queue: queue.parse().expect("a name"),
+            plugin: "p".parse().expect("a name"),
+            version: "1.0.0".parse().expect("a version"),
+            digest: crate::plugin::Digest::of(b""),
+        }
+    }
+
     #[test]
     fn a_dropped_permit_makes_room_and_every_bound_is_its_own() {
         let limits =
             CapacityLimits { per_queue: 1, total: 2, payload_bytes: 10, ..Default::default() };
         let capacity = Capacity::new(limits);
-        let queue = |name: &str| name.parse::<QueueName>().expect("a name");
-        let (a, b, c) = (queue("a"), queue("b"), queue("c"));
+        let [a, b, c] = ["a", "b", "c"].map(|queue| facts("default", queue));
 
         let first = capacity.reserve(&a, 4).expect("room");
         assert!(matches!(capacity.reserve(&a, 0), Err(QueueFull::Queue { depth: 1, .. })));
@@ -294,5 +406,23 @@ mod tests {
         let third = capacity.readmit(&c, 100);
         drop((first, second, third));
         assert!(capacity.reserve(&a, 10).is_ok());
+    }
+
+    #[test]
+    fn a_tenants_own_limits_bound_it_and_nobody_else() {
+        let capacity = Capacity::new(CapacityLimits { per_queue: 1, ..Default::default() });
+        let limits = TenantLimits { jobs: Some(2), payload_bytes: Some(10), ..Default::default() };
+        let [a, b, c] = ["a", "b", "c"].map(|queue| facts("acme", queue));
+        capacity.bound(&a.tenant, limits);
+
+        let first = capacity.reserve(&a, 4).expect("room");
+        let full = capacity.reserve(&b, 7).expect_err("no room");
+        assert!(full.is_of_tenant());
+        assert!(matches!(full, QueueFull::TenantBytes { depth_bytes: 4, .. }));
+        let _second = capacity.reserve(&b, 6).expect("room");
+        assert!(matches!(capacity.reserve(&c, 0), Err(QueueFull::Tenant { depth: 2, .. })));
+        assert!(capacity.reserve(&facts("other", "a"), 100).is_ok(), "a queue of its own");
+        drop(first);
+        assert!(capacity.reserve(&c, 4).is_ok());
     }
 }

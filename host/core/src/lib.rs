@@ -7,7 +7,8 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`tenant`] | whose a job, a plugin, a queue is |
+//! | [`tenant`], [`access`] | whose things are, what a tenant may take, who may ask for what |
+//! | [`hold`] | what claims pass by |
 //! | [`job`] | a job, its identity, its specification and payload |
 //! | [`command`] | what a command may be started with |
 //! | [`lifecycle`] | the states of a job and every transition between them |
@@ -23,11 +24,13 @@
 //!
 //! No tokio runtime, wasmtime, axum, SQL or file is known here.
 
+pub mod access;
 pub mod attempt;
 pub mod capacity;
 pub mod clock;
 pub mod command;
 pub mod grant;
+pub mod hold;
 pub mod job;
 pub mod lifecycle;
 pub mod limits;
@@ -44,6 +47,7 @@ pub mod runtime;
 pub mod store;
 pub mod tenant;
 
+pub use access::AccessStore;
 pub use attempt::{Attempt, AttemptRecord, Lease, Seed, Start};
 pub use clock::{Clock, Timestamp};
 pub use grant::Grants;

@@ -12,6 +12,7 @@ use crate::grant::{Capability, Grants};
 use crate::limits::LimitsRequest;
 use crate::name::{InvalidName, name_type, shorten};
 use crate::retry::RetryPolicy;
+use crate::tenant::TenantName;
 
 name_type! {
     /// The name of a plugin.
@@ -39,6 +40,12 @@ impl Digest {
     #[must_use]
     pub fn hex(&self) -> String {
         hex::encode(self.0)
+    }
+
+    /// The digest that these bytes are.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     /// The 32 bytes.
@@ -369,6 +376,9 @@ pub struct PluginSettings {
 /// A plugin: its settings and its versions, in the order of upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plugin {
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "TenantName::is_default")]
+    pub tenant: TenantName,
     /// Its name.
     pub name: PluginName,
     /// What the operator set.

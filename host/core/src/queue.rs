@@ -4,28 +4,35 @@
 //! The in-memory store is this structure and little more; the SQLite store is the same structure
 //! with a durable table under it. So memory and disk cannot disagree about what a claim means.
 //!
-//! Order: priority, then due time, then arrival. A job that does not fit into the memory that is
+//! Order: tenants share what there is ([`shares`]); of each, priority, then due time, then arrival. What
+//! is held ([`Hold`]) is passed by. A job that does not fit into the memory that is
 //! left, or that must run alone, makes those behind it wait rather than starve. Only suspects (jobs
 //! with a lost attempt) are passed by, while another suspect is watched: a host that was killed with
 //! all its slots in use must not try them one by one before anything else.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod shares;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
 use crate::attempt::Lease;
 use crate::capacity::Permit;
 use crate::clock::{Timestamp, until};
+use crate::hold::{Facts, Hold};
 use crate::job::{JobId, JobSpec, Priority, QueueName};
 use crate::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use crate::retry::Verdict;
 use crate::store::{Claim, Renewal};
+use crate::tenant::TenantName;
+
+use self::shares::Shares;
 
 /// The scheduling facts of an unfinished job.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its queue.
-    pub queue: QueueName,
+    /// What it belongs to.
+    pub facts: Facts,
     /// Its priority.
     pub priority: Priority,
     /// What an attempt may take of the host's memory.
@@ -41,7 +48,7 @@ impl Entry {
     #[must_use]
     pub fn new(spec: &JobSpec, lifecycle: Lifecycle, permit: Permit) -> Self {
         Self {
-            queue: spec.queue.clone(),
+            facts: spec.into(),
             priority: spec.priority,
             memory_bytes: spec.limits.host_bytes(),
             lifecycle,
@@ -53,6 +60,9 @@ impl Entry {
 /// What a queue holds, as people ask for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct QueueCounts {
+    /// Whose it is.
+    #[serde(skip_serializing_if = "TenantName::is_default")]
+    pub tenant: TenantName,
     /// Its name.
     pub name: QueueName,
     /// Waiting jobs, due or not.
@@ -72,9 +82,9 @@ pub struct QueueCounts {
 impl QueueCounts {
     /// A queue without jobs.
     #[must_use]
-    pub fn empty(name: QueueName, capacity: usize) -> Self {
+    pub fn empty(tenant: TenantName, name: QueueName, capacity: usize) -> Self {
         let (depth, scheduled, running) = (0, 0, 0);
-        Self { name, depth, scheduled, running, capacity, oldest_age_ms: 0, paused: false }
+        Self { tenant, name, depth, scheduled, running, capacity, oldest_age_ms: 0, paused: false }
     }
 }
 
@@ -97,7 +107,6 @@ impl Slot {
 
 #[derive(Debug, Default)]
 struct Lane {
-    paused: bool,
     running: usize,
     waiting: BTreeSet<(Timestamp, u64, JobId)>,
 }
@@ -106,13 +115,11 @@ struct Lane {
 #[derive(Debug, Default)]
 pub struct Queue {
     slots: HashMap<JobId, Slot>,
-    lanes: BTreeMap<QueueName, Lane>,
-    /// Waiting jobs that were due at the latest look, whose queue is not paused, and that are no
-    /// suspects.
-    ready: BTreeMap<Place, JobId>,
-    /// As `ready`, but suspects.
-    suspects: BTreeMap<Place, JobId>,
-    /// The other waiting jobs of queues that are not paused.
+    lanes: BTreeMap<(TenantName, QueueName), Lane>,
+    holds: HashSet<Hold>,
+    /// Waiting jobs that were due at the latest look and that nothing holds.
+    shares: Shares,
+    /// The other waiting jobs that nothing holds.
     future: BTreeSet<(Timestamp, u64, JobId)>,
     running: BTreeSet<(Timestamp, JobId)>,
     /// Those of `running` that are suspects.
@@ -170,6 +177,7 @@ impl Queue {
                 break;
             }
             memory_left = memory_left.saturating_sub(slot.entry.memory_bytes);
+            self.shares.serve(&slot.entry.facts.tenant);
             let expires_at = want.expires_at;
             if let Some(lease) = self.change(id, |slot| {
                 slot.entry.lifecycle.claim(now);
@@ -189,9 +197,7 @@ impl Queue {
         if watched.iter().any(|lifecycle| lifecycle.runs_alone()) {
             return None;
         }
-        let suspect = self.suspects.first_key_value().filter(|_| watched.is_empty());
-        let first = [self.ready.first_key_value(), suspect].into_iter().flatten().min();
-        first.map(|(_, id)| *id)
+        self.shares.first(watched.is_empty())
     }
 
     /// When the next waiting job becomes due, if there is one.
@@ -253,34 +259,73 @@ impl Queue {
         self.transition(id, |lifecycle| lifecycle.reclaim(now)).map(|(_, l)| l)
     }
 
-    /// Makes claims pass a queue by, or not any more.
-    pub fn set_paused(&mut self, queue: &QueueName, paused: bool) {
-        let lane = self.lanes.entry(queue.clone()).or_default();
-        lane.paused = paused;
-        let waiting: Vec<JobId> = lane.waiting.iter().map(|(.., id)| *id).collect();
-        for id in waiting {
+    /// Makes claims pass by what `hold` covers, or not any more.
+    pub fn set_held(&mut self, hold: Hold, held: bool) {
+        let waits = |slot: &Slot| slot.entry.lifecycle.state != JobState::Running;
+        let covered = |slot: &Slot| waits(slot) && hold.covers(&slot.entry.facts);
+        let covered: Vec<JobId> =
+            self.slots.iter().filter(|(_, slot)| covered(slot)).map(|(id, _)| *id).collect();
+        if held {
+            self.holds.insert(hold);
+        } else {
+            self.holds.remove(&hold);
+        }
+        for id in covered {
             self.change(id, |_| ());
         }
-        self.forget_empty(queue);
     }
 
-    /// What every queue holds that has unfinished jobs or is paused.
+    /// What claims pass by, in no order.
+    #[must_use]
+    pub fn held(&self) -> Vec<Hold> {
+        self.holds.iter().cloned().collect()
+    }
+
+    /// At most `most` unfinished jobs that `hold` covers and that nobody asked to cancel.
+    #[must_use]
+    pub fn covered(&self, hold: &Hold, most: usize) -> Vec<JobId> {
+        let covered = self.slots.iter().filter(|(_, slot)| {
+            slot.entry.lifecycle.cancel_requested_at.is_none() && hold.covers(&slot.entry.facts)
+        });
+        covered.map(|(id, _)| *id).take(most).collect()
+    }
+
+    /// Lets a tenant have at most `most` attempts in flight.
+    pub fn bound(&mut self, tenant: &TenantName, most: Option<usize>) {
+        self.shares.bound(tenant, most);
+    }
+
+    /// What every queue holds that has unfinished jobs or is paused, by tenant and name.
     #[must_use]
     pub fn counts(&self, now: Timestamp, capacity: usize) -> Vec<QueueCounts> {
-        let count = |(name, lane): (&QueueName, &Lane)| {
-            let due = lane.waiting.iter().take_while(|(at, ..)| *at <= now).count();
-            let oldest = lane.waiting.first().map_or(now, |(at, ..)| *at);
-            QueueCounts {
-                name: name.clone(),
-                depth: lane.waiting.len(),
-                scheduled: lane.waiting.len() - due,
-                running: lane.running,
-                capacity,
-                oldest_age_ms: u64::try_from(until(oldest, now).as_millis()).unwrap_or(u64::MAX),
-                paused: lane.paused,
+        let mut counts: BTreeMap<_, _> = self
+            .lanes
+            .iter()
+            .map(|(key, lane)| {
+                let due = lane.waiting.iter().take_while(|(at, ..)| *at <= now).count();
+                let oldest = lane.waiting.first().map_or(now, |(at, ..)| *at);
+                let counts = QueueCounts {
+                    tenant: key.0.clone(),
+                    name: key.1.clone(),
+                    depth: lane.waiting.len(),
+                    scheduled: lane.waiting.len() - due,
+                    running: lane.running,
+                    capacity,
+                    oldest_age_ms: u64::try_from(until(oldest, now).as_millis())
+                        .unwrap_or(u64::MAX),
+                    paused: false,
+                };
+                (key.clone(), counts)
+            })
+            .collect();
+        for hold in &self.holds {
+            if let Hold::Queue { tenant, queue } = hold {
+                let key = (tenant.clone(), queue.clone());
+                let empty = || QueueCounts::empty(key.0.clone(), key.1.clone(), capacity);
+                counts.entry(key.clone()).or_insert_with(empty).paused = true;
             }
-        };
-        self.lanes.iter().map(count).collect()
+        }
+        counts.into_values().collect()
     }
 
     /// Whether `lease` is still the right to try its job.
@@ -305,7 +350,7 @@ impl Queue {
         let mut slot = self.unplace(id)?;
         let answer = step(&mut slot);
         if slot.entry.lifecycle.state.is_finalized() {
-            self.forget_empty(&slot.entry.queue);
+            self.forget_empty(slot.entry.facts);
         } else {
             self.place(id, slot);
         }
@@ -313,17 +358,19 @@ impl Queue {
     }
 
     fn place(&mut self, id: JobId, slot: Slot) {
-        let lane = self.lanes.entry(slot.entry.queue.clone()).or_default();
+        let facts = &slot.entry.facts;
+        let lane = self.lanes.entry((facts.tenant.clone(), facts.queue.clone())).or_default();
         if slot.entry.lifecycle.state == JobState::Running {
             lane.running += 1;
             self.running.insert((slot.expires_at, id));
+            self.shares.begin(&facts.tenant);
             if slot.entry.lifecycle.is_suspect() {
                 self.tried.insert(id);
             }
         } else {
             let waiting = (slot.entry.lifecycle.scheduled_at, slot.arrival, id);
             lane.waiting.insert(waiting);
-            if !lane.paused {
+            if !self.is_held(facts) {
                 self.future.insert(waiting);
             }
         }
@@ -332,19 +379,32 @@ impl Queue {
 
     fn unplace(&mut self, id: JobId) -> Option<Slot> {
         let slot = self.slots.remove(&id)?;
-        let lane = self.lanes.entry(slot.entry.queue.clone()).or_default();
+        let facts = &slot.entry.facts;
+        let lane = self.lanes.entry((facts.tenant.clone(), facts.queue.clone())).or_default();
         if slot.entry.lifecycle.state == JobState::Running {
             lane.running -= 1;
             self.running.remove(&(slot.expires_at, id));
+            self.shares.end(&facts.tenant);
             self.tried.remove(&id);
         } else {
             let waiting = (slot.entry.lifecycle.scheduled_at, slot.arrival, id);
             lane.waiting.remove(&waiting);
             self.future.remove(&waiting);
-            self.ready.remove(&slot.place());
-            self.suspects.remove(&slot.place());
+            self.shares.remove(&facts.tenant, &slot.place());
         }
         Some(slot)
+    }
+
+    fn forget_empty(&mut self, facts: Facts) {
+        self.shares.forget_empty(&facts.tenant);
+        let key = (facts.tenant, facts.queue);
+        if self.lanes.get(&key).is_some_and(|lane| lane.running == 0 && lane.waiting.is_empty()) {
+            self.lanes.remove(&key);
+        }
+    }
+
+    fn is_held(&self, facts: &Facts) -> bool {
+        !self.holds.is_empty() && Hold::over(facts).iter().any(|hold| self.holds.contains(hold))
     }
 
     fn promote(&mut self, now: Timestamp) {
@@ -354,19 +414,8 @@ impl Queue {
             self.future.remove(&due);
             if let Some(slot) = self.slots.get(&due.2) {
                 let suspect = slot.entry.lifecycle.is_suspect();
-                let due_jobs = if suspect { &mut self.suspects } else { &mut self.ready };
-                due_jobs.insert(slot.place(), due.2);
+                self.shares.ready(&slot.entry.facts.tenant, slot.place(), due.2, suspect);
             }
-        }
-    }
-
-    fn forget_empty(&mut self, queue: &QueueName) {
-        if self
-            .lanes
-            .get(queue)
-            .is_some_and(|l| !l.paused && l.running == 0 && l.waiting.is_empty())
-        {
-            self.lanes.remove(queue);
         }
     }
 }

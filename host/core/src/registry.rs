@@ -9,6 +9,7 @@ use crate::limits::show_bytes;
 use crate::plugin::{
     Digest, Inspection, Plugin, PluginName, PluginRef, PluginSettings, PluginVersion, Version,
 };
+use crate::tenant::TenantName;
 
 /// Keeps plugins: bytes by their digest, versions that never change, settings that do. Each change
 /// happens entirely or not at all, also when the host dies in the middle.
@@ -17,18 +18,19 @@ pub trait PluginRegistry: Send + Sync + 'static {
     /// Stores an inspected upload.
     async fn publish(&self, upload: Upload, now: Timestamp) -> Result<Published, RegistryError>;
 
-    /// The plugin and version that `reference` means, now.
-    fn resolve(&self, reference: &PluginRef) -> Result<Resolved, NotFound>;
+    /// The plugin and version of a tenant that `reference` means, now.
+    fn resolve(&self, tenant: &TenantName, reference: &PluginRef) -> Result<Resolved, NotFound>;
 
-    /// One plugin.
-    fn get(&self, name: &PluginName) -> Option<Plugin>;
+    /// One plugin of a tenant.
+    fn get(&self, tenant: &TenantName, name: &PluginName) -> Option<Plugin>;
 
-    /// At most `most` plugins by name, those after `after`.
-    fn list(&self, after: Option<&PluginName>, most: usize) -> Vec<Plugin>;
+    /// At most `most` plugins of a tenant by name, those after `after`.
+    fn list(&self, tenant: &TenantName, after: Option<&PluginName>, most: usize) -> Vec<Plugin>;
 
     /// Replaces the settings of a plugin; `None` if there is no such plugin.
     async fn configure(
         &self,
+        tenant: &TenantName,
         name: &PluginName,
         settings: PluginSettings,
     ) -> Result<Option<Plugin>, RegistryError>;
@@ -37,6 +39,7 @@ pub trait PluginRegistry: Send + Sync + 'static {
     /// unfinished job needs it is the caller's to check.
     async fn remove(
         &self,
+        tenant: &TenantName,
         name: &PluginName,
         version: Option<&Version>,
     ) -> Result<bool, RegistryError>;
@@ -48,6 +51,10 @@ pub trait PluginRegistry: Send + Sync + 'static {
 /// An upload that was inspected and may be stored.
 #[derive(Debug, Clone)]
 pub struct Upload {
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// What all plugins of the tenant may take, if it is bounded, in bytes.
+    pub tenant_bytes: Option<u64>,
     /// The plugin.
     pub name: PluginName,
     /// The version; absent for one made from the digest.
@@ -118,6 +125,19 @@ pub enum RegistryError {
     Full {
         /// How many there are.
         held: usize,
+    },
+    /// No more bytes of this tenant are taken.
+    #[error(
+        "tenant `{tenant}` holds {} of plugins of at most {}; remove some first",
+        show_bytes(*held_bytes), show_bytes(*most_bytes)
+    )]
+    TenantFull {
+        /// Which.
+        tenant: TenantName,
+        /// How many there are.
+        held_bytes: u64,
+        /// At most so many.
+        most_bytes: u64,
     },
     /// No more bytes are taken.
     #[error(

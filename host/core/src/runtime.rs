@@ -74,6 +74,8 @@ pub enum StopReason {
     Cancelled,
     /// The host stops, or the lease was lost.
     Interrupted,
+    /// What it runs was switched off: as [`Self::Interrupted`], without any grace.
+    SwitchedOff,
 }
 
 /// The holder's end: raises the signal.

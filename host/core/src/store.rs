@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::attempt::{AttemptRecord, Lease};
 use crate::capacity::QueueFull;
 use crate::clock::Timestamp;
+use crate::hold::Hold;
 use crate::job::{Job, JobId, NewJob, Payload, QueueName};
 use crate::lifecycle::{CancelRequest, JobState, Phase};
 use crate::log::LogSnapshot;
@@ -15,6 +16,7 @@ use crate::plugin::{Digest, PluginName, Version};
 use crate::queue::QueueCounts;
 use crate::report::Told;
 use crate::retry::Verdict;
+use crate::tenant::{TenantLimits, TenantName};
 
 /// Keeps jobs. Each method is one atomic step: it happens entirely or not at all, and what it
 /// answered survives a crash from then on. The time is always passed in; a driver reads no clock.
@@ -86,11 +88,32 @@ pub trait JobStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<JobPage, StoreError>;
 
-    /// What the queues hold that have unfinished jobs or are paused.
+    /// What the queues of all tenants hold that have unfinished jobs or are paused.
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError>;
 
-    /// Makes claims pass a queue by, or not any more; survives a restart.
-    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError>;
+    /// Makes claims pass by what `hold` covers, or not any more; survives a restart.
+    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError>;
+
+    /// What claims pass by, in no order.
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
+
+    /// Cancels at most `most` of the unfinished jobs that `hold` covers and that nobody asked to
+    /// cancel before; answers which, and what became of each.
+    async fn cancel_covered(
+        &self,
+        hold: Hold,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError>;
+
+    /// Gives a tenant limits of its own; survives a restart. What it holds and runs stays.
+    async fn set_tenant(&self, tenant: TenantName, limits: TenantLimits) -> Result<(), StoreError>;
+
+    /// The limits of a tenant; of one that was given none, all absent.
+    async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError>;
+
+    /// The tenants that were given limits, by name.
+    async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError>;
 
     /// Removes at most `most` finalized jobs, and what belongs to them, that are older than their
     /// retention, and expired idempotency keys; says how many jobs went.
@@ -234,6 +257,8 @@ pub struct AttemptLog {
 /// Which jobs to list: all that match every given field.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobFilter {
+    /// Of this tenant.
+    pub tenant: Option<TenantName>,
     /// In this phase at the time of the listing.
     pub phase: Option<Phase>,
     /// Only those that are over for good, or only the others.
@@ -263,6 +288,7 @@ impl JobFilter {
         let spec = &job.spec;
         self.phase.is_none_or(|phase| job.lifecycle.phase(now) == phase)
             && self.finalized.is_none_or(|over| job.lifecycle.state.is_finalized() == over)
+            && self.tenant.as_ref().is_none_or(|tenant| &spec.tenant == tenant)
             && self.plugin.as_ref().is_none_or(|plugin| &spec.plugin == plugin)
             && self.version.as_ref().is_none_or(|version| &spec.version == version)
             && self.queue.as_ref().is_none_or(|queue| &spec.queue == queue)

@@ -1,9 +1,13 @@
-//! Who may ask: API keys from a file, as bearer tokens (RFC 6750).
+//! Who asks: bearer tokens (RFC 6750), from a file or made over HTTP, and for which tenant.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use jobwright_core::access::{AccessStore, Caller, Scope};
+use jobwright_core::clock::Timestamp;
 use jobwright_core::plugin::Digest;
 use subtle::{Choice, ConstantTimeEq as _};
 
@@ -12,7 +16,10 @@ use super::error::ApiError;
 /// The shortest key that is taken, in bytes: 96 bits in hex or base64.
 const MIN_KEY_BYTES: usize = 16;
 
-/// The keys that may ask; none if everyone may.
+/// With which an administrator says for which tenant a request is.
+const TENANT: &str = "jobwright-tenant";
+
+/// The keys in an operator's file; none if there is no file.
 #[derive(Debug, Clone, Default)]
 pub struct ApiKeys {
     /// Digests, so that all comparisons are of one length, and no key stays in memory.
@@ -20,7 +27,7 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// Everyone may ask.
+    /// No file.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
@@ -67,23 +74,60 @@ impl ApiKeys {
         Ok(Self { keys: Some(keys) })
     }
 
-    /// Whether a key is demanded.
+    /// Whether there is a file.
     #[must_use]
-    pub fn are_demanded(&self) -> bool {
+    pub fn are_there(&self) -> bool {
         self.keys.is_some()
     }
 
-    /// Lets a request pass that carries a key, if one is demanded.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let Some(keys) = &self.keys else { return Ok(()) };
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        let digest = Digest::of(given.unwrap_or_default());
+    fn hold(&self, token: &Digest) -> bool {
         // Every key is compared, in constant time: the answer's time tells nothing about any.
-        let known = keys
-            .iter()
-            .fold(Choice::from(0), |known, key| known | key.as_bytes().ct_eq(digest.as_bytes()));
-        if given.is_some() && bool::from(known) { Ok(()) } else { Err(ApiError::unauthorized()) }
+        let same = |key: &Digest| key.as_bytes().ct_eq(token.as_bytes());
+        let keys = self.keys.iter().flatten();
+        keys.fold(Choice::from(0), |known, key| known | same(key)).into()
     }
+}
+
+/// Who sends a request with these headers.
+///
+/// # Errors
+/// If a key is demanded and none is given that is valid at `now`, or the caller names a tenant and may
+/// not.
+pub(super) fn identify(
+    headers: &HeaderMap,
+    file: &ApiKeys,
+    access: &dyn AccessStore,
+    now: Timestamp,
+) -> Result<Caller, ApiError> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    let caller = match given.map(Digest::of) {
+        // What is looked up is a digest: its time tells nothing of a token.
+        Some(token) if file.hold(&token) => Caller::operator("file"),
+        Some(token) => match access.bearer(&token).filter(|key| key.is_valid(now)) {
+            Some(key) => Caller::of(key),
+            None if is_open(file, access) => Caller::operator("anyone"),
+            None => return Err(ApiError::unauthorized()),
+        },
+        None if is_open(file, access) => Caller::operator("anyone"),
+        None => return Err(ApiError::unauthorized()),
+    };
+    for_tenant(caller, headers)
+}
+
+/// Whether no key is demanded: there never was one.
+pub(super) fn is_open(file: &ApiKeys, access: &dyn AccessStore) -> bool {
+    !file.are_there() && !access.has_keys()
+}
+
+fn for_tenant(caller: Caller, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let Some(named) = headers.get(TENANT) else { return Ok(caller) };
+    let text = String::from_utf8_lossy(named.as_bytes());
+    let tenant = text.parse().map_err(|error| ApiError::bad_request("invalid_name", error))?;
+    if tenant != caller.tenant && !caller.may(Scope::Admin) {
+        let detail = "only a key with the scope admin may ask for another tenant";
+        return Err(ApiError::forbidden("other_tenant", detail));
+    }
+    Ok(Caller { tenant, ..caller })
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -91,29 +135,42 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
+/// The caller of a request that was let in.
+pub(super) struct By(pub(super) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for By {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get().cloned().map(Self).ok_or_else(ApiError::unauthorized)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(keys: &ApiKeys, authorization: Option<&str>) -> bool {
-        let mut headers = HeaderMap::new();
-        if let Some(value) = authorization {
-            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-        }
-        keys.check(&headers).is_ok()
+    fn hold(keys: &ApiKeys, token: &str) -> bool {
+        keys.hold(&Digest::of(token.as_bytes()))
     }
 
     #[test]
     fn only_a_key_of_the_file_passes() {
         let keys = ApiKeys::parse("# ours\n\n0123456789abcdef\nfedcba9876543210\n").unwrap();
-        assert!(check(&keys, Some("Bearer 0123456789abcdef")));
-        assert!(check(&keys, Some("bearer  fedcba9876543210")));
-        for bad in
-            [None, Some(""), Some("Bearer "), Some("Basic 0123456789abcdef"), Some("Bearer 0")]
-        {
-            assert!(!check(&keys, bad), "{bad:?}");
+        assert!(hold(&keys, "0123456789abcdef") && hold(&keys, "fedcba9876543210"));
+        for bad in ["", "0", "0123456789abcdeF", "# ours"] {
+            assert!(!hold(&keys, bad), "{bad:?}");
         }
-        assert!(check(&ApiKeys::none(), None));
+        assert!(!hold(&ApiKeys::none(), ""));
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_header() {
+        assert_eq!(bearer(b"Bearer abc"), Some(&b"abc"[..]));
+        assert_eq!(bearer(b"bearer  abc "), Some(&b"abc"[..]));
+        for none in ["", "Bearer", "Basic abc", "Bearerabc"] {
+            assert_eq!(bearer(none.as_bytes()), None, "{none}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What an HTTP client is told when something is wrong: RFC 9457 problem details. The only file
 //! that knows status codes of failures; the cause of an internal one goes to the log.
 
+use std::time::Duration;
+
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::capacity::QueueFull;
@@ -131,6 +133,13 @@ impl ApiError {
             .header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string())
     }
 
+    /// A tenant is faster than it may be.
+    pub(crate) fn too_fast(detail: impl ToString, wait: Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_fast", detail)
+            .header(header::RETRY_AFTER, &seconds.to_string())
+    }
+
     pub(crate) fn disk_low(detail: impl ToString) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "disk_low", detail)
             .header(header::RETRY_AFTER, &DISK_RETRY_AFTER_S.to_string())
@@ -151,8 +160,12 @@ impl ApiError {
 
 impl From<QueueFull> for ApiError {
     fn from(full: QueueFull) -> Self {
-        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", &full)
-            .header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string());
+        let (status, code) = match full.is_of_tenant() {
+            true => (StatusCode::TOO_MANY_REQUESTS, "tenant_full"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
+        };
+        let mut error =
+            Self::new(status, code, &full).header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string());
         if let Ok(Value::Object(members)) = serde_json::to_value(&full) {
             error.members.extend(members);
         }
@@ -195,7 +208,9 @@ fn is_full(error: &std::io::Error) -> bool {
 impl From<RegistryError> for ApiError {
     fn from(error: RegistryError) -> Self {
         match &error {
-            RegistryError::Full { .. } | RegistryError::TooLarge { .. } => {
+            RegistryError::Full { .. }
+            | RegistryError::TooLarge { .. }
+            | RegistryError::TenantFull { .. } => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "registry_full", error)
             }
             RegistryError::Io { source, .. } if is_full(source) => {

@@ -9,22 +9,32 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::App;
+use jobwright_core::access::Scope;
+use jobwright_core::hold::Hold;
+
 use super::error::{ApiError, Problem};
 use super::linger::lingering;
 use super::wait::MAX_WAIT;
+use super::{App, auth};
 
 /// The longest that any request may take: the longest wait that one may ask for, an upload that
 /// takes its time, and some slack.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 300);
 
-/// Lets only those pass who carry a key, if keys are configured.
+/// Finds out who asks. Of a tenant that is switched off only reads pass, unless its operator asks.
 pub(super) async fn authenticate(
     State(app): State<App>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    app.settings.keys.check(request.headers())?;
+    let (keys, now) = (&app.settings.keys, app.clock.now());
+    let caller = auth::identify(request.headers(), keys, &*app.access, now)?;
+    let off = app.signals.is_switched_off(&Hold::Tenant(caller.tenant.clone()));
+    if off && !request.method().is_safe() && !caller.may(Scope::Admin) {
+        let detail = format!("tenant {} is switched off", caller.tenant);
+        return Err(ApiError::forbidden("disabled", detail));
+    }
+    request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
 

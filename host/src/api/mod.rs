@@ -1,6 +1,7 @@
 //! The HTTP interface: [`router`] is its table of contents. One file for each resource; what goes
 //! wrong is in `error`, and nothing here names a driver.
 
+mod audit;
 pub mod auth;
 pub(crate) mod body;
 pub mod browser;
@@ -10,15 +11,20 @@ pub(crate) mod error;
 mod fields;
 mod health;
 mod jobs;
+mod keys;
 mod layers;
 mod limits;
 mod linger;
 mod path;
 mod plugins;
 mod queues;
+mod rate;
+mod routes;
 pub mod server;
 mod settings;
 mod stall;
+mod switch;
+mod tenants;
 mod wait;
 
 use std::path::PathBuf;
@@ -26,19 +32,24 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::http::Method;
+use axum::routing::get;
+use jobwright_core::access::{AccessStore, Scope};
 use jobwright_core::clock::Clock;
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
 use jobwright_core::store::JobStore;
-use tokio::sync::{RwLock, Semaphore, watch};
+use tokio::sync::{Mutex, RwLock, Semaphore, watch};
 
 use self::auth::ApiKeys;
 use self::body::Bodies;
 use self::browser::AllowedHosts;
 use self::disk::Disk;
 use self::error::ApiError;
+use self::rate::Rates;
+pub use self::routes::Route;
+use self::routes::Routes;
 use crate::notify::Signals;
 
 /// Uploads that are inspected and compiled at one time: each may take the length of the plugin
@@ -54,6 +65,8 @@ pub struct App {
     pub registry: Arc<dyn PluginRegistry>,
     /// What says whether bytes are a plugin.
     pub runtime: Arc<dyn Runtime>,
+    /// Where keys and the audit log are.
+    pub access: Arc<dyn AccessStore>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Who is to hear of what.
@@ -94,6 +107,9 @@ struct Gates {
     plugins: Bodies,
     uploads: Semaphore,
     disk: Disk,
+    rates: Rates,
+    /// Held over each change of keys and tenants, from looking at what there is.
+    administration: Mutex<()>,
     /// Shared while a job is accepted, from resolving its plugin to its being stored; alone while a
     /// plugin is removed or set up. So no job is accepted whose plugin is just going, and no setting
     /// is lost that is changed at the same time as another.
@@ -108,6 +124,8 @@ pub struct Parts {
     pub registry: Arc<dyn PluginRegistry>,
     /// What says whether bytes are a plugin.
     pub runtime: Arc<dyn Runtime>,
+    /// Where keys and the audit log are.
+    pub access: Arc<dyn AccessStore>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Who is to hear of what.
@@ -124,6 +142,7 @@ impl App {
             store: parts.store,
             registry: parts.registry,
             runtime: parts.runtime,
+            access: parts.access,
             clock: parts.clock,
             signals: parts.signals,
             stopping: parts.stopping,
@@ -132,6 +151,8 @@ impl App {
                 plugins: Bodies::new(settings.plugin_bytes),
                 uploads: Semaphore::new(UPLOADS),
                 disk: Disk::new(settings.data.clone(), settings.free_bytes),
+                rates: Rates::default(),
+                administration: Mutex::default(),
                 removal: RwLock::new(()),
             }),
             settings: Arc::new(settings),
@@ -141,32 +162,8 @@ impl App {
 
 /// Every route.
 pub fn router(app: App) -> Router {
-    let v1 = Router::new()
-        .route("/plugins", get(plugins::list))
-        .route(
-            "/plugins/{name}",
-            get(plugins::show)
-                .put(plugins::upload)
-                .patch(settings::configure)
-                .delete(plugins::remove),
-        )
-        .route(
-            "/plugins/{name}/versions/{version}",
-            get(plugins::show_version).delete(plugins::remove_version),
-        )
-        .route("/plugins/{name}/versions/{version}/wasm", get(plugins::wasm))
-        .route("/jobs", get(jobs::list).post(jobs::create))
-        .route("/jobs/batch", post(jobs::create_batch))
-        .route("/jobs/{id}", get(jobs::show))
-        .route("/jobs/{id}/output", get(jobs::output))
-        .route("/jobs/{id}/logs", get(jobs::logs))
-        .route("/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/jobs/{id}/retry", post(jobs::retry))
-        .route("/queues", get(queues::list))
-        .route("/queues/{name}", get(queues::show))
-        .route("/queues/{name}/pause", post(queues::pause))
-        .route("/queues/{name}/resume", post(queues::resume))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::authenticate));
+    let authenticate = axum::middleware::from_fn_with_state(app.clone(), layers::authenticate);
+    let v1 = v1().into_router().layer(authenticate);
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -178,4 +175,63 @@ pub fn router(app: App) -> Router {
         .layer(axum::middleware::from_fn_with_state(app.clone(), layers::guard))
         .layer(axum::middleware::from_fn(layers::finish))
         .with_state(app)
+}
+
+/// Every route under `/v1`, as tests and documents need to know them.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    v1().into_table()
+}
+
+/// What there is, and what a caller needs for it.
+fn v1() -> Routes {
+    use Scope::{Admin, JobsRead, JobsSubmit, PluginsWrite};
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const DELETE: Method = Method::DELETE;
+    Routes::default()
+        .on((GET, "/plugins"), JobsRead, plugins::list)
+        .on((GET, "/plugins/{name}"), JobsRead, plugins::show)
+        .on((Method::PUT, "/plugins/{name}"), PluginsWrite, plugins::upload)
+        .on((Method::PATCH, "/plugins/{name}"), PluginsWrite, settings::configure)
+        .on((DELETE, "/plugins/{name}"), PluginsWrite, plugins::remove)
+        .on((POST, "/plugins/{name}/disable"), PluginsWrite, switch::disable_plugin)
+        .on((POST, "/plugins/{name}/enable"), PluginsWrite, switch::enable_plugin)
+        .on((GET, "/plugins/{name}/versions/{version}"), JobsRead, plugins::show_version)
+        .on((DELETE, "/plugins/{name}/versions/{version}"), PluginsWrite, plugins::remove_version)
+        .on((GET, "/plugins/{name}/versions/{version}/wasm"), JobsRead, plugins::wasm)
+        .on(
+            (POST, "/plugins/{name}/versions/{version}/disable"),
+            PluginsWrite,
+            switch::disable_version,
+        )
+        .on(
+            (POST, "/plugins/{name}/versions/{version}/enable"),
+            PluginsWrite,
+            switch::enable_version,
+        )
+        .on((GET, "/jobs"), JobsRead, jobs::list)
+        .on((POST, "/jobs"), JobsSubmit, jobs::create)
+        .on((POST, "/jobs/batch"), JobsSubmit, jobs::create_batch)
+        .on((GET, "/jobs/{id}"), JobsRead, jobs::show)
+        .on((GET, "/jobs/{id}/output"), JobsRead, jobs::output)
+        .on((GET, "/jobs/{id}/logs"), JobsRead, jobs::logs)
+        .on((POST, "/jobs/{id}/cancel"), JobsSubmit, jobs::cancel)
+        .on((POST, "/jobs/{id}/retry"), JobsSubmit, jobs::retry)
+        .on((GET, "/queues"), JobsRead, queues::list)
+        .on((GET, "/queues/{name}"), JobsRead, queues::show)
+        .on((POST, "/queues/{name}/pause"), JobsSubmit, queues::pause)
+        .on((POST, "/queues/{name}/resume"), JobsSubmit, queues::resume)
+        .on((GET, "/keys"), Admin, keys::list)
+        .on((POST, "/keys"), Admin, keys::create)
+        .on((DELETE, "/keys/{id}"), Admin, keys::revoke)
+        .on((GET, "/tenants"), Admin, tenants::list)
+        .on((GET, "/tenants/{name}"), Admin, tenants::show)
+        .on((Method::PATCH, "/tenants/{name}"), Admin, tenants::configure)
+        .on((POST, "/tenants/{name}/disable"), Admin, switch::disable_tenant)
+        .on((POST, "/tenants/{name}/enable"), Admin, switch::enable_tenant)
+        .on((POST, "/digests/{digest}/disable"), Admin, switch::disable_digest)
+        .on((POST, "/digests/{digest}/enable"), Admin, switch::enable_digest)
+        .on((GET, "/disabled"), Admin, switch::list)
+        .on((GET, "/audit"), Admin, audit::list)
 }

@@ -7,15 +7,19 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use jobwright_core::access::Caller;
+use jobwright_core::hold::Hold;
 use jobwright_core::lifecycle::{MAX_LOST, Phase};
 use jobwright_core::plugin::{
     Digest, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
 };
 use jobwright_core::registry::{NotFound, Published, Upload};
 use jobwright_core::store::{JobFilter, Page, StoreError};
+use jobwright_core::tenant::TenantName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::auth::By;
 use super::body::Received;
 use super::error::ApiError;
 use super::jobs::query;
@@ -40,6 +44,7 @@ struct Uploading {
 
 pub(super) async fn upload(
     State(app): State<App>,
+    By(caller): By,
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -48,9 +53,10 @@ pub(super) async fn upload(
     let name = parse_name(&name)?;
     let version = query::<Uploading>(&uri)?.version.map(|text| parse_version(&text)).transpose()?;
     let body = app.gates.plugins.read("plugin", &headers, body, app.settings.plugin_bytes).await?;
+    let tenant = caller.tenant.clone();
     // Compiling takes long: a client that does not wait for the answer finds its plugin there all
     // the same, and the log says what became of it.
-    let publishing = tokio::spawn(publish(app, name.clone(), version, body));
+    let publishing = tokio::spawn(publish(app.clone(), caller, (name.clone(), version), body));
     let (status, version) = match publishing.await.map_err(ApiError::internal)?? {
         Published::Created(version) => (StatusCode::CREATED, version),
         Published::Unchanged(version) => (StatusCode::OK, version),
@@ -63,7 +69,8 @@ pub(super) async fn upload(
         }
     };
     let url = format!("/v1/plugins/{name}/versions/{}", version.version);
-    let mut response = (status, Json(version_view(&name, &version))).into_response();
+    let view = app.version_view((&tenant, &name), &version);
+    let mut response = (status, Json(view)).into_response();
     if let Ok(url) = HeaderValue::from_str(&url) {
         response.headers_mut().insert(header::LOCATION, url);
     }
@@ -73,8 +80,8 @@ pub(super) async fn upload(
 /// `body` has a place among the bodies, which it keeps until the end.
 async fn publish(
     app: App,
-    name: PluginName,
-    version: Option<Version>,
+    caller: Caller,
+    (name, version): (PluginName, Option<Version>),
     body: Received,
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
@@ -93,7 +100,11 @@ async fn publish(
         tracing::info!(plugin = %name, %digest, %unprepared, "refused a plugin");
         return Err(unprepared.into());
     }
-    let upload = Upload { name: name.clone(), version, wasm, inspection };
+    let tenant = caller.tenant.clone();
+    let tenant_bytes = app.store.tenant(&tenant).await?.plugin_bytes;
+    let detail = json!({ "version": version, "digest": digest });
+    app.audit(&caller, "plugin.upload", name.as_str(), detail).await?;
+    let upload = Upload { tenant, tenant_bytes, name: name.clone(), version, wasm, inspection };
     let published = app.registry.publish(upload, app.clock.now()).await?;
     if let Published::Created(version) = &published {
         tracing::info!(plugin = %name, version = %version.version, %digest, "published a plugin");
@@ -107,37 +118,44 @@ struct Listing {
     cursor: Option<String>,
 }
 
-pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list(
+    State(app): State<App>,
+    By(caller): By,
+    uri: Uri,
+) -> Result<Json<Value>, ApiError> {
     let after = query::<Listing>(&uri)?.cursor.map(|text| parse_name(&text)).transpose()?;
-    let plugins = app.registry.list(after.as_ref(), PAGE);
+    let plugins = app.registry.list(&caller.tenant, after.as_ref(), PAGE);
     let next = (plugins.len() == PAGE).then(|| plugins.last().map(|p| p.name.clone())).flatten();
-    let plugins: Vec<Value> = plugins.iter().map(plugin_view).collect();
+    let plugins: Vec<Value> = plugins.iter().map(|plugin| app.plugin_view(plugin)).collect();
     Ok(Json(json!({ "plugins": plugins, "next_cursor": next })))
 }
 
 pub(super) async fn show(
     State(app): State<App>,
+    By(caller): By,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let name = parse_name(&name)?;
-    let plugin = app.registry.get(&name).ok_or(NotFound::Plugin(name))?;
+    let plugin = app.installed(&caller, &parse_name(&name)?)?;
     Ok(Json(app.shown(&plugin).await))
 }
 
 pub(super) async fn show_version(
     State(app): State<App>,
+    By(caller): By,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
-    Ok(Json(version_view(&name, &app.version(&name, &version)?)))
+    let version = app.version(&caller, &name, &version)?;
+    Ok(Json(app.version_view((&caller.tenant, &name), &version)))
 }
 
 pub(super) async fn wasm(
     State(app): State<App>,
+    By(caller): By,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     let name = parse_name(&name)?;
-    let version = app.version(&name, &version)?;
+    let version = app.version(&caller, &name, &version)?;
     let missing = || ApiError::internal(format!("the bytes of {} are gone", version.digest));
     let bytes = app.registry.wasm(&version.digest).await?.ok_or_else(missing)?;
     Ok(content::serve(bytes, "application/wasm", &format!("{name}-{}.wasm", version.version)))
@@ -145,34 +163,50 @@ pub(super) async fn wasm(
 
 pub(super) async fn remove(
     State(app): State<App>,
+    By(caller): By,
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    app.remove(parse_name(&name)?, None).await
+    app.remove(caller, parse_name(&name)?, None).await
 }
 
 pub(super) async fn remove_version(
     State(app): State<App>,
+    By(caller): By,
     Path((name, version)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let name = parse_name(&name)?;
-    let version = app.version(&name, &version)?.version;
-    app.remove(name, Some(version)).await
+    let version = app.version(&caller, &name, &version)?.version;
+    app.remove(caller, name, Some(version)).await
 }
 
 impl App {
-    fn version(&self, name: &PluginName, version: &str) -> Result<PluginVersion, ApiError> {
+    /// A plugin of the caller's tenant.
+    pub(super) fn installed(&self, caller: &Caller, name: &PluginName) -> Result<Plugin, ApiError> {
+        let plugin = self.registry.get(&caller.tenant, name);
+        Ok(plugin.ok_or_else(|| NotFound::Plugin(name.clone()))?)
+    }
+
+    /// A version of it.
+    pub(super) fn version(
+        &self,
+        caller: &Caller,
+        name: &PluginName,
+        version: &str,
+    ) -> Result<PluginVersion, ApiError> {
         let selector = Selector::Exact(parse_version(version)?);
         let reference = PluginRef { name: name.clone(), selector };
-        Ok(self.registry.resolve(&reference)?.version)
+        Ok(self.registry.resolve(&caller.tenant, &reference)?.version)
     }
 
     async fn remove(
         &self,
+        caller: Caller,
         name: PluginName,
         version: Option<Version>,
     ) -> Result<StatusCode, ApiError> {
         let _alone = self.gates.removal.write().await;
         let filter = JobFilter {
+            tenant: Some(caller.tenant.clone()),
             plugin: Some(name.clone()),
             version: version.clone(),
             finalized: Some(false),
@@ -183,7 +217,9 @@ impl App {
                 format!("job {job} still needs it: wait for its unfinished jobs, or cancel them");
             return Err(ApiError::conflict("plugin_in_use", detail));
         }
-        if self.registry.remove(&name, version.as_ref()).await? {
+        let detail = json!({ "version": version });
+        self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
+        if self.registry.remove(&caller.tenant, &name, version.as_ref()).await? {
             Ok(StatusCode::NO_CONTENT)
         } else {
             Err(NotFound::Plugin(name).into())
@@ -210,17 +246,18 @@ impl App {
 impl App {
     /// A plugin with all that is known of it.
     pub(super) async fn shown(&self, plugin: &Plugin) -> Value {
-        let mut view = plugin_view(plugin);
+        let mut view = self.plugin_view(plugin);
         // Plugins can be looked at while the store of jobs is away.
-        view["lost_jobs"] = self.lost_jobs(plugin.name.clone()).await.ok().into();
+        view["lost_jobs"] = self.lost_jobs(plugin).await.ok().into();
         view
     }
 
     /// The latest jobs of a plugin that were running each time a host died, until they were
     /// discarded: what speaks against it.
-    async fn lost_jobs(&self, plugin: PluginName) -> Result<Vec<Value>, StoreError> {
+    async fn lost_jobs(&self, plugin: &Plugin) -> Result<Vec<Value>, StoreError> {
         let filter = JobFilter {
-            plugin: Some(plugin),
+            tenant: Some(plugin.tenant.clone()),
+            plugin: Some(plugin.name.clone()),
             phase: Some(Phase::Discarded),
             ..JobFilter::default()
         };
@@ -235,18 +272,34 @@ impl App {
             })
             .collect())
     }
-}
 
-fn plugin_view(plugin: &Plugin) -> Value {
-    let default = plugin.select(&Selector::Default).map(|v| v.version.to_string());
-    let versions: Vec<Value> =
-        plugin.versions.iter().map(|version| version_view(&plugin.name, version)).collect();
-    json!({
-        "name": plugin.name,
-        "default_version": default,
-        "settings": plugin.settings,
-        "versions": versions,
-    })
+    fn plugin_view(&self, plugin: &Plugin) -> Value {
+        let Plugin { tenant, name, settings, versions } = plugin;
+        let default = plugin.select(&Selector::Default).map(|v| v.version.to_string());
+        let versions = versions.iter().map(|version| self.version_view((tenant, name), version));
+        let off = Hold::Plugin { tenant: tenant.clone(), plugin: name.clone() };
+        json!({
+            "name": name,
+            "default_version": default,
+            "settings": settings,
+            "disabled": self.signals.is_switched_off(&off),
+            "versions": versions.collect::<Vec<_>>(),
+        })
+    }
+
+    /// A version, and whether it is switched off, by itself or by its bytes.
+    fn version_view(
+        &self,
+        (tenant, name): (&TenantName, &PluginName),
+        version: &PluginVersion,
+    ) -> Value {
+        let (tenant, plugin, digest) = (tenant.clone(), name.clone(), version.digest);
+        let off = Hold::Version { tenant, plugin, version: version.version.clone() };
+        let off = [off, Hold::Digest(digest)].iter().any(|off| self.signals.is_switched_off(off));
+        let mut view = version_view(name, version);
+        view["disabled"] = off.into();
+        view
+    }
 }
 
 fn version_view(name: &PluginName, version: &PluginVersion) -> Value {
@@ -269,6 +322,6 @@ pub(super) fn parse_name(text: &str) -> Result<PluginName, ApiError> {
     text.parse().map_err(|error| ApiError::bad_request("invalid_name", error))
 }
 
-fn parse_version(text: &str) -> Result<Version, ApiError> {
+pub(super) fn parse_version(text: &str) -> Result<Version, ApiError> {
     text.parse().map_err(|error| ApiError::bad_request("invalid_version", error))
 }

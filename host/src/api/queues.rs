@@ -2,11 +2,15 @@
 
 use axum::Json;
 use axum::extract::State;
+use jobwright_core::access::Caller;
+use jobwright_core::hold::Hold;
 use jobwright_core::job::QueueName;
 use jobwright_core::queue::QueueCounts;
+use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
 
 use super::App;
+use super::auth::By;
 use super::error::ApiError;
 use super::path::Path;
 
@@ -14,57 +18,70 @@ use super::path::Path;
 /// and with them the queues that have some, but a paused one needs none.
 const MAX_QUEUES: usize = 1000;
 
-pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
-    Ok(Json(json!({ "queues": all(&app).await? })))
+pub(super) async fn list(State(app): State<App>, By(caller): By) -> Result<Json<Value>, ApiError> {
+    Ok(Json(json!({ "queues": all(&app, &caller.tenant).await? })))
 }
 
 pub(super) async fn show(
     State(app): State<App>,
+    By(caller): By,
     Path(name): Path<String>,
 ) -> Result<Json<QueueCounts>, ApiError> {
-    counts(&app, &parse(&name)?).await.map(Json)
+    counts(&app, &caller.tenant, &parse(&name)?).await.map(Json)
 }
 
 pub(super) async fn pause(
     State(app): State<App>,
+    By(caller): By,
     Path(name): Path<String>,
 ) -> Result<Json<QueueCounts>, ApiError> {
-    set_paused(&app, &name, true).await
+    set_paused(&app, &caller, &name, true).await
 }
 
 pub(super) async fn resume(
     State(app): State<App>,
+    By(caller): By,
     Path(name): Path<String>,
 ) -> Result<Json<QueueCounts>, ApiError> {
-    set_paused(&app, &name, false).await
+    set_paused(&app, &caller, &name, false).await
 }
 
-async fn set_paused(app: &App, name: &str, paused: bool) -> Result<Json<QueueCounts>, ApiError> {
-    let name = parse(name)?;
-    let known = all(app).await?;
-    if paused && known.len() >= MAX_QUEUES && !known.iter().any(|queue| queue.name == name) {
+async fn set_paused(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+    paused: bool,
+) -> Result<Json<QueueCounts>, ApiError> {
+    let (queue, tenant) = (parse(name)?, caller.tenant.clone());
+    let known = all(app, &tenant).await?;
+    if paused && known.len() >= MAX_QUEUES && !known.iter().any(|known| known.name == queue) {
         let detail = format!("{MAX_QUEUES} queues have jobs or are paused; resume or empty some");
         return Err(ApiError::conflict("too_many_queues", detail));
     }
-    app.store.set_paused(name.clone(), paused).await?;
-    counts(app, &name).await.map(Json)
+    let action = if paused { "queue.pause" } else { "queue.resume" };
+    app.audit(caller, action, name, json!({})).await?;
+    let hold = Hold::Queue { tenant: tenant.clone(), queue: queue.clone() };
+    app.store.set_held(hold, paused).await?;
+    counts(app, &tenant, &queue).await.map(Json)
 }
 
 /// What the queue holds. Queues come into being with their first job, so every name is one: a queue
 /// without jobs is empty, not missing.
-async fn counts(app: &App, name: &QueueName) -> Result<QueueCounts, ApiError> {
-    let all = all(app).await?;
-    let empty = || QueueCounts::empty(name.clone(), app.settings.queue_capacity);
+async fn counts(app: &App, tenant: &TenantName, name: &QueueName) -> Result<QueueCounts, ApiError> {
+    let all = all(app, tenant).await?;
+    let capacity = app.settings.queue_capacity;
+    let empty = || QueueCounts::empty(tenant.clone(), name.clone(), capacity);
     Ok(all.into_iter().find(|queue| &queue.name == name).unwrap_or_else(empty))
 }
 
-/// Every queue that has unfinished jobs or is paused, and `default`, which always exists.
-async fn all(app: &App) -> Result<Vec<QueueCounts>, ApiError> {
+/// Every queue of a tenant that has unfinished jobs or is paused, and `default`, which always exists.
+async fn all(app: &App, tenant: &TenantName) -> Result<Vec<QueueCounts>, ApiError> {
     let mut queues = app.store.counts(app.clock.now()).await?;
+    queues.retain(|queue| &queue.tenant == tenant);
     let default = QueueName::default();
     if let Err(place) = queues.binary_search_by(|queue| queue.name.cmp(&default)) {
         let capacity = app.settings.queue_capacity;
-        queues.insert(place, QueueCounts::empty(default, capacity));
+        queues.insert(place, QueueCounts::empty(tenant.clone(), default, capacity));
     }
     Ok(queues)
 }

@@ -8,8 +8,9 @@ use jobwright_core::limits::LimitPolicy;
 use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::{Plugin, PluginSettings, Selector};
 use jobwright_core::registry::NotFound;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::auth::By;
 use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::path::Path;
@@ -22,6 +23,7 @@ const MAX_BYTES: u64 = 64 << 10;
 /// Changes the settings that are given (RFC 7396: `null` unsets).
 pub(super) async fn configure(
     State(app): State<App>,
+    By(caller): By,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -30,10 +32,12 @@ pub(super) async fn configure(
     let body = app.gates.bodies.read("settings", &headers, body, MAX_BYTES).await?.bytes;
     // From what they are until they are changed, nobody else may change them.
     let _alone = app.gates.removal.write().await;
-    let plugin = app.registry.get(&name).ok_or_else(|| NotFound::Plugin(name.clone()))?;
+    let plugin = app.installed(&caller, &name)?;
     let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
     let settings = changed(&plugin, fields, &app.settings.limits)?;
-    let changed = app.registry.configure(&name, settings).await?.ok_or(NotFound::Plugin(name))?;
+    app.audit(&caller, "plugin.configure", name.as_str(), json!(settings)).await?;
+    let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
+    let changed = changed.ok_or(NotFound::Plugin(name))?;
     Ok(Json(app.shown(&changed).await))
 }
 

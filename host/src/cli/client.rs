@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use jobwright_core::tenant::TenantName;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
@@ -20,10 +21,15 @@ pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
     key: Option<String>,
+    tenant: Option<TenantName>,
 }
 
 impl Client {
-    pub(super) fn new(host: &str, key: Option<String>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        host: &str,
+        key: Option<String>,
+        tenant: Option<TenantName>,
+    ) -> anyhow::Result<Self> {
         let base = Url::parse(host).ok().filter(|url| url.has_host()).ok_or_else(|| {
             let message = format!("`{host}` is not a host's address: use http://HOST:PORT");
             Fault::Usage.says(message)
@@ -34,7 +40,7 @@ impl Client {
             // A host answers itself; a key must not follow to anywhere else.
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { http, base, key })
+        Ok(Self { http, base, key, tenant })
     }
 
     /// A request for the path made of `segments`, each escaped.
@@ -43,7 +49,10 @@ impl Client {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push("v1").extend(segments);
         }
-        let request = self.http.request(method, url);
+        let mut request = self.http.request(method, url);
+        if let Some(tenant) = &self.tenant {
+            request = request.header("jobwright-tenant", tenant.as_str());
+        }
         match &self.key {
             Some(key) => request.bearer_auth(key),
             None => request,

@@ -7,6 +7,7 @@ mod dev;
 mod exit;
 mod inspect;
 mod job;
+mod key;
 mod new;
 mod options;
 mod payload;
@@ -15,6 +16,7 @@ mod receipt;
 mod run;
 mod sandbox;
 mod serve;
+mod tenant;
 mod terminal;
 mod watch;
 
@@ -22,6 +24,8 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+
+use jobwright_core::tenant::TenantName;
 
 use self::client::Client;
 use self::exit::Ending;
@@ -63,6 +67,27 @@ enum Command {
         #[command(flatten)]
         host: HostOptions,
     },
+    /// Make, list and revoke API keys.
+    Key {
+        #[command(subcommand)]
+        command: key::KeyCommand,
+        #[command(flatten)]
+        host: HostOptions,
+    },
+    /// Show tenants, bound what each may take, and switch them off and on.
+    Tenant {
+        #[command(subcommand)]
+        command: tenant::TenantCommand,
+        #[command(flatten)]
+        host: HostOptions,
+    },
+    /// Show who did what.
+    Audit {
+        #[command(flatten)]
+        command: key::Audit,
+        #[command(flatten)]
+        host: HostOptions,
+    },
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -80,6 +105,9 @@ struct HostOptions {
     /// The API key, if the host demands one.
     #[arg(long, global = true, env = "JOBWRIGHT_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
+    /// For which tenant; only a key with the scope admin may name another one than its own.
+    #[arg(long, global = true, env = "JOBWRIGHT_TENANT")]
+    tenant: Option<TenantName>,
 }
 
 /// The whole command line, for whoever documents it.
@@ -110,7 +138,7 @@ pub fn main() -> ExitCode {
 
 async fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let terminal = Terminal::new(cli.json);
-    let client = |host: HostOptions| Client::new(&host.host, host.api_key);
+    let client = |host: HostOptions| Client::new(&host.host, host.api_key, host.tenant);
     match cli.command {
         Command::Serve(serve) => serve.execute(&terminal).await,
         Command::Run(run) => run.execute(&terminal).await,
@@ -118,6 +146,9 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
         Command::New(new) => new.execute(&terminal),
         Command::Plugin { command, host } => command.execute(|| client(host), &terminal).await,
         Command::Job { command, host } => command.execute(&client(host)?, &terminal).await,
+        Command::Key { command, host } => command.execute(&client(host)?, &terminal).await,
+        Command::Tenant { command, host } => command.execute(&client(host)?, &terminal).await,
+        Command::Audit { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command(), "jobwright", &mut script);

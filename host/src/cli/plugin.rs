@@ -12,6 +12,7 @@ use super::client::Client;
 use super::exit::{Ending, Fault};
 use super::inspect::Inspect;
 use super::sandbox;
+use super::tenant::{self, Jobs};
 use super::terminal::{Terminal, printable, table};
 
 #[derive(Debug, clap::Subcommand)]
@@ -41,6 +42,18 @@ pub(super) enum PluginCommand {
         /// `name`, or `name@version`.
         plugin: PluginRef,
     },
+    /// Stop the jobs of a plugin, or of one version of it, and take no more.
+    Disable {
+        /// `name`, or `name@version`; `name@sha256:…` is for every plugin and tenant with these bytes.
+        plugin: PluginRef,
+        #[command(flatten)]
+        jobs: Jobs,
+    },
+    /// Let them go on.
+    Enable {
+        /// As it was named to switch it off.
+        plugin: PluginRef,
+    },
 }
 
 impl PluginCommand {
@@ -57,6 +70,16 @@ impl PluginCommand {
             Self::List => list(&client()?, terminal).await,
             Self::Show { name } => show(&client()?, terminal, &name).await,
             Self::Rm { plugin } => remove(&client()?, terminal, plugin).await,
+            Self::Disable { plugin, jobs } => {
+                let (path, name) = (switched(&plugin)?, plugin.to_string());
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                tenant::disable(&client()?, terminal, (&path, &name), jobs).await
+            }
+            Self::Enable { plugin } => {
+                let (path, name) = (switched(&plugin)?, plugin.to_string());
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                tenant::enable(&client()?, terminal, (&path, &name)).await
+            }
         }
     }
 }
@@ -155,6 +178,24 @@ async fn show(client: &Client, terminal: &Terminal, name: &str) -> anyhow::Resul
     Ok(Ending::Done)
 }
 
+/// The path of what a reference switches off.
+fn switched(plugin: &PluginRef) -> anyhow::Result<Vec<String>> {
+    let name = plugin.name.to_string();
+    match &plugin.selector {
+        Selector::Default => Ok(vec!["plugins".to_owned(), name]),
+        Selector::Exact(version) => {
+            Ok(vec!["plugins".to_owned(), name, "versions".to_owned(), version.to_string()])
+        }
+        Selector::Digest(digest) => Ok(vec!["digests".to_owned(), digest.to_string()]),
+        Selector::Highest { .. } => Err(several(plugin)),
+    }
+}
+
+fn several(plugin: &PluginRef) -> anyhow::Error {
+    let message = format!("`{plugin}` may mean several versions: use `name` or `name@1.2.0`");
+    Fault::Usage.says(message).into()
+}
+
 async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyhow::Result<Ending> {
     let name = plugin.name.as_str();
     let request = match &plugin.selector {
@@ -163,11 +204,7 @@ async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyh
             let version = version.to_string();
             client.request(Method::DELETE, &["plugins", name, "versions", &version])
         }
-        _ => {
-            let message =
-                format!("`{plugin}` may mean several versions: use `name` or `name@1.2.0`");
-            return Err(Fault::Usage.says(message).into());
-        }
+        _ => return Err(several(&plugin)),
     };
     client.send(request).await?;
     terminal.result(

@@ -11,6 +11,7 @@ use jobwright_core::limits::CompileLimits;
 use jobwright_core::plugin::{Digest, Inspection, PluginName, PluginVersion};
 use jobwright_core::registry::{PluginRegistry as _, Published, Upload};
 use jobwright_core::runtime::{Runtime as _, Unprepared};
+use jobwright_core::tenant::TenantName;
 use tempfile::TempDir;
 
 use super::exit::Fault;
@@ -51,8 +52,10 @@ impl Sandbox {
         wasm: Bytes,
     ) -> anyhow::Result<PluginVersion> {
         let inspection = self.runtime.inspect(&wasm)?;
-        self.registry.remove(&name, None).await?;
-        let upload = Upload { name, version: None, wasm, inspection };
+        let tenant = TenantName::default();
+        self.registry.remove(&tenant, &name, None).await?;
+        let (version, tenant_bytes) = (None, None);
+        let upload = Upload { tenant, tenant_bytes, name, version, wasm, inspection };
         match self.registry.publish(upload, SystemClock.now()).await? {
             Published::Created(version) | Published::Unchanged(version) => Ok(version),
             Published::Conflict(version) => Err(anyhow!("{} is taken", version.version)),

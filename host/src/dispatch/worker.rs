@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Seed, Start};
 use jobwright_core::clock::{Timestamp, after, until};
+use jobwright_core::hold::Facts;
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, millis};
@@ -109,7 +110,7 @@ impl Dispatcher {
         let (stop, signal) = Stop::new();
         let report = Arc::new(Report::new(checkpoint, limits.checkpoint_bytes));
         let traces = Traces { log: log.clone(), report: report.clone() };
-        let enlisted = self.signals.enlist(lease, stop, traces);
+        let enlisted = self.signals.enlist((lease, Facts::from(&job.spec)), stop, traces);
         let (job, log) = (&job, &log);
         let attempt = Attempt {
             job: job.clone(),

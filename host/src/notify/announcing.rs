@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, NewJob, QueueName};
+use jobwright_core::hold::Hold;
+use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -16,6 +17,7 @@ use jobwright_core::store::{
     AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
     Redriven, Renewal, Retention, StoreError,
 };
+use jobwright_core::tenant::{TenantLimits, TenantName};
 
 use super::Signals;
 
@@ -30,6 +32,14 @@ impl AnnouncingStore {
     #[must_use]
     pub fn new(store: Arc<dyn JobStore>, signals: Arc<Signals>) -> Self {
         Self { store, signals }
+    }
+
+    fn cancelled(&self, id: JobId, answer: CancelRequest) {
+        match answer {
+            CancelRequest::Cancelled => self.signals.finalized(id),
+            CancelRequest::Stopping { attempt } => self.signals.cancel(id, attempt),
+            CancelRequest::AlreadyCancelled | CancelRequest::Finalized(_) => {}
+        }
     }
 }
 
@@ -86,10 +96,8 @@ impl JobStore for AnnouncingStore {
         now: Timestamp,
     ) -> Result<Option<CancelRequest>, StoreError> {
         let answer = self.store.request_cancel(id, now).await?;
-        match answer {
-            Some(CancelRequest::Cancelled) => self.signals.finalized(id),
-            Some(CancelRequest::Stopping { attempt }) => self.signals.cancel(id, attempt),
-            _ => {}
+        if let Some(answer) = answer {
+            self.cancelled(id, answer);
         }
         Ok(answer)
     }
@@ -143,10 +151,42 @@ impl JobStore for AnnouncingStore {
         self.store.counts(now).await
     }
 
-    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {
-        self.store.set_paused(queue, paused).await?;
+    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
+        self.store.set_held(hold.clone(), held).await?;
+        self.signals.hold(hold, held);
         self.signals.work.notify_one();
         Ok(())
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.store.holds().await
+    }
+
+    async fn cancel_covered(
+        &self,
+        hold: Hold,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError> {
+        let answers = self.store.cancel_covered(hold, now, most).await?;
+        for (id, answer) in &answers {
+            self.cancelled(*id, *answer);
+        }
+        Ok(answers)
+    }
+
+    async fn set_tenant(&self, tenant: TenantName, limits: TenantLimits) -> Result<(), StoreError> {
+        self.store.set_tenant(tenant, limits).await?;
+        self.signals.work.notify_one();
+        Ok(())
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
+        self.store.tenant(name).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError> {
+        self.store.tenants().await
     }
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {

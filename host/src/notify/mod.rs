@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jobwright_core::attempt::Lease;
+use jobwright_core::hold::{Facts, Hold};
 use jobwright_core::job::JobId;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::report::Report;
@@ -38,12 +39,15 @@ struct Running {
     attempts: BTreeMap<(JobId, u32), InFlight>,
     /// Requests to stop that came between a claim and the start of its attempt.
     early: HashSet<(JobId, u32)>,
+    /// What is switched off.
+    holds: HashSet<Hold>,
 }
 
 /// An attempt that this process makes.
 #[derive(Debug)]
 struct InFlight {
     lease: Lease,
+    facts: Facts,
     stop: Stop,
     traces: Traces,
 }
@@ -72,13 +76,21 @@ impl Signals {
     }
 
     /// Counts an attempt among those in flight, so that it can be renewed and stopped.
-    pub fn enlist(self: &Arc<Self>, lease: Lease, stop: Stop, traces: Traces) -> Enlisted {
+    pub fn enlist(
+        self: &Arc<Self>,
+        (lease, facts): (Lease, Facts),
+        stop: Stop,
+        traces: Traces,
+    ) -> Enlisted {
         let mut running = self.running();
         let key = (lease.job, lease.attempt);
+        if running.holds.iter().any(|hold| hold.covers(&facts)) {
+            stop.raise(StopReason::SwitchedOff);
+        }
         if running.early.remove(&key) {
             stop.raise(StopReason::Cancelled);
         }
-        running.attempts.insert(key, InFlight { lease, stop, traces });
+        running.attempts.insert(key, InFlight { lease, facts, stop, traces });
         Enlisted { signals: self.clone(), key }
     }
 
@@ -97,6 +109,35 @@ impl Signals {
         if let Some(attempt) = self.running().attempts.get(&(lease.job, lease.attempt)) {
             attempt.stop.raise(reason);
         }
+    }
+
+    /// Something is held, or not any more: what is switched off is interrupted, so that its jobs go
+    /// back to where they are held.
+    pub fn hold(&self, hold: Hold, held: bool) {
+        if !hold.stops() {
+            return;
+        }
+        let mut running = self.running();
+        if !held {
+            running.holds.remove(&hold);
+            return;
+        }
+        for attempt in running.attempts.values().filter(|attempt| hold.covers(&attempt.facts)) {
+            attempt.stop.raise(StopReason::SwitchedOff);
+        }
+        running.holds.insert(hold);
+    }
+
+    /// What is switched off of a job with these facts.
+    #[must_use]
+    pub fn switched_off(&self, facts: &Facts) -> Option<Hold> {
+        self.running().holds.iter().find(|hold| hold.covers(facts)).cloned()
+    }
+
+    /// Whether this is switched off.
+    #[must_use]
+    pub fn is_switched_off(&self, hold: &Hold) -> bool {
+        self.running().holds.contains(hold)
     }
 
     /// Lets every attempt know that the host is about to stop.
@@ -144,6 +185,9 @@ impl Drop for Enlisted {
 #[cfg(test)]
 mod tests {
     use jobwright_core::clock::Timestamp;
+    use jobwright_core::job::QueueName;
+    use jobwright_core::plugin::Digest;
+    use jobwright_core::tenant::TenantName;
 
     use super::*;
 
@@ -156,7 +200,14 @@ mod tests {
             let (stop, signal) = Stop::new();
             let (log, report) = (LogBuffer::new(0), Report::new(None, 0));
             let traces = Traces { log: Arc::new(log), report: Arc::new(report) };
-            let _enlisted = signals.enlist(lease, stop, traces);
+            let facts = Facts {
+                tenant: TenantName::default(),
+                queue: QueueName::default(),
+                plugin: "p".parse().expect("a name"),
+                version: "1.0.0".parse().expect("a version"),
+                digest: Digest::of(b""),
+            };
+            let _enlisted = signals.enlist((lease, facts), stop, traces);
             signal.raised()
         };
         signals.cancel(job, 1);

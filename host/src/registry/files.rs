@@ -7,37 +7,42 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use jobwright_core::plugin::{Digest, Plugin, PluginName};
+use jobwright_core::plugin::{Digest, Plugin};
 use jobwright_core::registry::RegistryError;
 
-/// The two folders of a registry.
+use super::shelf::Key;
+
+/// The folders of a registry.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     wasm: PathBuf,
+    /// Of the usual tenant.
     index: PathBuf,
+    /// A folder for each of the others.
+    tenants: PathBuf,
 }
 
 impl Files {
     /// Makes the folders if they are not there.
     pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
-        let files = Self { wasm: directory.join("wasm"), index: directory.join("index") };
-        for folder in [&files.wasm, &files.index] {
+        let [wasm, index, tenants] = ["wasm", "index", "tenants"].map(|name| directory.join(name));
+        for folder in [&wasm, &index, &tenants] {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
-        Ok(files)
+        Ok(Self { wasm, index, tenants })
     }
 
     /// Every plugin that has an index.
-    pub(super) fn load(&self) -> anyhow::Result<BTreeMap<PluginName, Plugin>> {
+    pub(super) fn load(&self) -> anyhow::Result<BTreeMap<Key, Plugin>> {
         let mut plugins = BTreeMap::new();
-        for path in list(&self.index)? {
+        for path in self.indexes()? {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
             let read = || -> anyhow::Result<Plugin> {
                 let plugin: Plugin = serde_json::from_slice(&fs::read(&path)?)?;
-                let named = path.file_stem().is_some_and(|stem| stem == plugin.name.as_str());
+                let named = self.index_path(&plugin) == path;
                 named.then_some(plugin).ok_or_else(|| anyhow!("it is of another plugin"))
             };
             let plugin = read().with_context(|| {
@@ -47,21 +52,27 @@ impl Files {
                     path.display()
                 )
             })?;
-            plugins.insert(plugin.name.clone(), plugin);
+            plugins.insert((plugin.tenant.clone(), plugin.name.clone()), plugin);
         }
         Ok(plugins)
     }
 
+    /// What is in the folders of all tenants.
+    fn indexes(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut indexes = list(&self.index)?;
+        for folder in list(&self.tenants)? {
+            indexes.extend(list(&folder)?);
+        }
+        Ok(indexes)
+    }
+
     /// Removes what a crash left: temporary files, and bytes that no index names.
-    pub(super) fn remove_orphans(
-        &self,
-        plugins: &BTreeMap<PluginName, Plugin>,
-    ) -> anyhow::Result<()> {
+    pub(super) fn remove_orphans(&self, plugins: &BTreeMap<Key, Plugin>) -> anyhow::Result<()> {
         let versions = plugins.values().flat_map(|plugin| &plugin.versions);
         let named: BTreeSet<PathBuf> = versions.map(|v| self.wasm_path(&v.digest)).collect();
         let bytes = list(&self.wasm)?.into_iter().filter(|path| !named.contains(path));
         let is_index = |path: &PathBuf| path.extension().is_some_and(|e| e == "json");
-        let indexes = list(&self.index)?.into_iter().filter(|path| !is_index(path));
+        let indexes = self.indexes()?.into_iter().filter(|path| !is_index(path));
         for path in bytes.chain(indexes) {
             tracing::info!(path = %path.display(), "removing what an unfinished upload left");
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -96,15 +107,24 @@ impl Files {
 
     /// Writes a plugin's index; removes it if no version is left.
     pub(super) fn write_index(&self, plugin: &Plugin) -> Result<(), RegistryError> {
-        let path = self.index.join(format!("{}.json", plugin.name));
+        let path = self.index_path(plugin);
         let written = if plugin.versions.is_empty() {
             fs::remove_file(&path).and_then(|()| sync_folder(&path))
         } else {
-            serde_json::to_vec_pretty(plugin)
-                .map_err(io::Error::from)
-                .and_then(|json| write(&path, &json))
+            serde_json::to_vec_pretty(plugin).map_err(io::Error::from).and_then(|json| {
+                make_folder_of(&path)?;
+                write(&path, &json)
+            })
         };
         written.map_err(|e| failed("write the plugin's index", e))
+    }
+
+    fn index_path(&self, plugin: &Plugin) -> PathBuf {
+        let folder = match plugin.tenant.is_default() {
+            true => self.index.clone(),
+            false => self.tenants.join(plugin.tenant.as_str()),
+        };
+        folder.join(format!("{}.json", plugin.name))
     }
 
     fn wasm_path(&self, digest: &Digest) -> PathBuf {
@@ -127,6 +147,16 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     sync_folder(path)
+}
+
+/// Makes the folder of a tenant's first plugin, durably.
+fn make_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.exists() => {
+            fs::create_dir(folder).and_then(|()| sync_folder(folder))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the name of a file durable, as `sync_all` makes its bytes.

@@ -3,6 +3,7 @@
 //! ```text
 //! plugins/wasm/<sha-256>.wasm     written once, never changed
 //! plugins/index/<name>.json       the plugin's settings and versions
+//! plugins/tenants/<tenant>/<name>.json   the same, of other tenants than the usual one
 //! ```
 //!
 //! Every write goes to a temporary file, is synced and renamed, the bytes before the index that
@@ -23,6 +24,8 @@ use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettin
 use jobwright_core::registry::{
     NotFound, PluginRegistry, Published, RegistryError, Resolved, Upload,
 };
+
+use jobwright_core::tenant::TenantName;
 
 use self::shelf::Shelf;
 
@@ -60,34 +63,36 @@ impl PluginRegistry for DiskRegistry {
         self.work(move |shelf| shelf.publish(upload, now)).await
     }
 
-    fn resolve(&self, reference: &PluginRef) -> Result<Resolved, NotFound> {
-        self.shelf.resolve(reference)
+    fn resolve(&self, tenant: &TenantName, reference: &PluginRef) -> Result<Resolved, NotFound> {
+        self.shelf.resolve(tenant, reference)
     }
 
-    fn get(&self, name: &PluginName) -> Option<Plugin> {
-        self.shelf.get(name)
+    fn get(&self, tenant: &TenantName, name: &PluginName) -> Option<Plugin> {
+        self.shelf.get(&(tenant.clone(), name.clone()))
     }
 
-    fn list(&self, after: Option<&PluginName>, most: usize) -> Vec<Plugin> {
-        self.shelf.list(after, most)
+    fn list(&self, tenant: &TenantName, after: Option<&PluginName>, most: usize) -> Vec<Plugin> {
+        self.shelf.list(tenant, after, most)
     }
 
     async fn configure(
         &self,
+        tenant: &TenantName,
         name: &PluginName,
         settings: PluginSettings,
     ) -> Result<Option<Plugin>, RegistryError> {
-        let name = name.clone();
-        self.work(move |shelf| shelf.configure(&name, settings)).await
+        let key = (tenant.clone(), name.clone());
+        self.work(move |shelf| shelf.configure(&key, settings)).await
     }
 
     async fn remove(
         &self,
+        tenant: &TenantName,
         name: &PluginName,
         version: Option<&Version>,
     ) -> Result<bool, RegistryError> {
-        let (name, version) = (name.clone(), version.cloned());
-        self.work(move |shelf| shelf.remove(&name, version.as_ref())).await
+        let (key, version) = ((tenant.clone(), name.clone()), version.cloned());
+        self.work(move |shelf| shelf.remove(&key, version.as_ref())).await
     }
 
     async fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {

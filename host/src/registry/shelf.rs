@@ -12,11 +12,16 @@ use jobwright_core::plugin::{
 };
 use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
 
+use jobwright_core::tenant::TenantName;
+
 use super::files::Files;
 
 /// The most versions of all plugins: some thousand plugins with some versions each. Every one is
 /// an entry in memory.
 const MAX_VERSIONS: usize = 10_000;
+
+/// What a plugin is found by: whose it is, and its name.
+pub(super) type Key = (TenantName, PluginName);
 
 /// See the module's text.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ pub(super) struct Shelf {
     files: Files,
     /// What all plugins may take.
     most_bytes: u64,
-    plugins: RwLock<BTreeMap<PluginName, Plugin>>,
+    plugins: RwLock<BTreeMap<Key, Plugin>>,
     /// Held over each change, from reading what there is to having written what there is then.
     changing: Mutex<()>,
 }
@@ -38,7 +43,7 @@ impl Shelf {
         Ok(Self { files, most_bytes, plugins: RwLock::new(plugins), changing: Mutex::default() })
     }
 
-    fn plugins(&self) -> RwLockReadGuard<'_, BTreeMap<PluginName, Plugin>> {
+    fn plugins(&self) -> RwLockReadGuard<'_, BTreeMap<Key, Plugin>> {
         self.plugins.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -46,10 +51,11 @@ impl Shelf {
     fn replace(&self, plugin: Plugin) -> Result<(), RegistryError> {
         self.files.write_index(&plugin)?;
         let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (plugin.tenant.clone(), plugin.name.clone());
         if plugin.versions.is_empty() {
-            plugins.remove(&plugin.name);
+            plugins.remove(&key);
         } else {
-            plugins.insert(plugin.name.clone(), plugin);
+            plugins.insert(key, plugin);
         }
         Ok(())
     }
@@ -58,10 +64,11 @@ impl Shelf {
         self.plugins().values().flat_map(|plugin| &plugin.versions).any(|v| &v.digest == digest)
     }
 
-    /// What all plugins take; the same bytes are stored once.
-    fn held_bytes(&self) -> u64 {
+    /// What all plugins take, or those of one tenant; the same bytes are stored once.
+    fn held_bytes(&self, tenant: Option<&TenantName>) -> u64 {
         let plugins = self.plugins();
-        let versions = plugins.values().flat_map(|plugin| &plugin.versions);
+        let counted = plugins.values().filter(|plugin| tenant.is_none_or(|t| &plugin.tenant == t));
+        let versions = counted.flat_map(|plugin| &plugin.versions);
         let once: BTreeMap<_, _> = versions.map(|v| (v.digest, v.size_bytes)).collect();
         once.values().sum()
     }
@@ -75,8 +82,10 @@ impl Shelf {
         let digest = Digest::of(&upload.wasm);
         let version = upload.version.unwrap_or_else(|| Version::from_digest(&digest));
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut plugin = self.get(&upload.name).unwrap_or_else(|| Plugin {
-            name: upload.name,
+        let key = (upload.tenant, upload.name);
+        let mut plugin = self.get(&key).unwrap_or_else(|| Plugin {
+            tenant: key.0.clone(),
+            name: key.1,
             settings: PluginSettings::default(),
             versions: vec![],
         });
@@ -92,20 +101,12 @@ impl Shelf {
                 Published::Conflict(there)
             });
         }
-        let held: usize = self.plugins().values().map(|plugin| plugin.versions.len()).sum();
-        if held >= MAX_VERSIONS {
-            return Err(RegistryError::Full { held });
-        }
-        let size_bytes = upload.wasm.len() as u64;
-        let (held_bytes, most_bytes) = (self.held_bytes(), self.most_bytes);
-        if !self.is_referenced(&digest) && held_bytes.saturating_add(size_bytes) > most_bytes {
-            return Err(RegistryError::TooLarge { held_bytes, most_bytes });
-        }
+        self.check_room(&plugin.tenant, (digest, upload.wasm.len() as u64), upload.tenant_bytes)?;
         self.files.write_wasm(&digest, &upload.wasm)?;
         let created = PluginVersion {
             version,
             digest,
-            size_bytes,
+            size_bytes: upload.wasm.len() as u64,
             created_at: now,
             inspection: upload.inspection,
         };
@@ -114,11 +115,40 @@ impl Shelf {
         Ok(Published::Created(created))
     }
 
+    /// Refuses bytes for which there is no room.
+    fn check_room(
+        &self,
+        tenant: &TenantName,
+        (digest, size_bytes): (Digest, u64),
+        tenant_bytes: Option<u64>,
+    ) -> Result<(), RegistryError> {
+        let held: usize = self.plugins().values().map(|plugin| plugin.versions.len()).sum();
+        if held >= MAX_VERSIONS {
+            return Err(RegistryError::Full { held });
+        }
+        let held_bytes = self.held_bytes(Some(tenant));
+        if let Some(most_bytes) = tenant_bytes
+            && held_bytes.saturating_add(size_bytes) > most_bytes
+        {
+            let tenant = tenant.clone();
+            return Err(RegistryError::TenantFull { tenant, held_bytes, most_bytes });
+        }
+        let (held_bytes, most_bytes) = (self.held_bytes(None), self.most_bytes);
+        if !self.is_referenced(&digest) && held_bytes.saturating_add(size_bytes) > most_bytes {
+            return Err(RegistryError::TooLarge { held_bytes, most_bytes });
+        }
+        Ok(())
+    }
+
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
-    pub(super) fn resolve(&self, reference: &PluginRef) -> Result<Resolved, NotFound> {
+    pub(super) fn resolve(
+        &self,
+        tenant: &TenantName,
+        reference: &PluginRef,
+    ) -> Result<Resolved, NotFound> {
         let plugins = self.plugins();
-        let plugin =
-            plugins.get(&reference.name).ok_or_else(|| NotFound::Plugin(reference.name.clone()))?;
+        let key = (tenant.clone(), reference.name.clone());
+        let plugin = plugins.get(&key).ok_or_else(|| NotFound::Plugin(reference.name.clone()))?;
         let version = plugin.select(&reference.selector).ok_or_else(|| NotFound::Version {
             reference: reference.clone(),
             installed: installed(plugin),
@@ -127,29 +157,32 @@ impl Shelf {
     }
 
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
-    pub(super) fn get(&self, name: &PluginName) -> Option<Plugin> {
-        self.plugins().get(name).cloned()
+    pub(super) fn get(&self, key: &Key) -> Option<Plugin> {
+        self.plugins().get(key).cloned()
     }
 
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
-    pub(super) fn list(&self, after: Option<&PluginName>, most: usize) -> Vec<Plugin> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+    pub(super) fn list(
+        &self,
+        tenant: &TenantName,
+        after: Option<&PluginName>,
+        most: usize,
+    ) -> Vec<Plugin> {
+        let key = |name: &PluginName| (tenant.clone(), name.clone());
         let plugins = self.plugins();
-        plugins
-            .range::<PluginName, _>((start, Bound::Unbounded))
-            .take(most)
-            .map(|(_, plugin)| plugin.clone())
-            .collect()
+        let start = after.map_or(Bound::Unbounded, |name| Bound::Excluded(key(name)));
+        let of_tenant = plugins.range((start, Bound::Unbounded)).filter(|(k, _)| &k.0 == tenant);
+        of_tenant.take(most).map(|(_, plugin)| plugin.clone()).collect()
     }
 
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
     pub(super) fn configure(
         &self,
-        name: &PluginName,
+        key: &Key,
         settings: PluginSettings,
     ) -> Result<Option<Plugin>, RegistryError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut plugin) = self.get(name) else { return Ok(None) };
+        let Some(mut plugin) = self.get(key) else { return Ok(None) };
         plugin.settings = settings;
         self.replace(plugin.clone())?;
         Ok(Some(plugin))
@@ -158,11 +191,11 @@ impl Shelf {
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
     pub(super) fn remove(
         &self,
-        name: &PluginName,
+        key: &Key,
         version: Option<&Version>,
     ) -> Result<bool, RegistryError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut plugin) = self.get(name) else { return Ok(false) };
+        let Some(mut plugin) = self.get(key) else { return Ok(false) };
         let goes = |v: &PluginVersion| version.is_none_or(|version| &v.version == version);
         let (gone, kept): (Vec<_>, Vec<_>) = plugin.versions.into_iter().partition(goes);
         plugin.versions = kept;

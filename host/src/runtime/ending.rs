@@ -101,7 +101,7 @@ fn halted(halt: Halt, limits: &Limits) -> Outcome {
 pub(super) fn stopped(reason: StopReason) -> Outcome {
     match reason {
         StopReason::Cancelled => Outcome::Cancelled,
-        StopReason::Interrupted => Outcome::Interrupted,
+        StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
     }
 }
 

@@ -110,7 +110,8 @@ impl Meter {
         self.now = self.since.elapsed();
         if let Some(reason) = self.stop.raised() {
             let (at, reason) = *self.told.get_or_insert((self.now, reason));
-            if !self.asked.is_set() || self.now >= at + self.grace {
+            let grace = self.asked.is_set() && reason != StopReason::SwitchedOff;
+            if !grace || self.now >= at + self.grace {
                 return Some(Halt::Stopped(reason));
             }
         }

@@ -9,9 +9,8 @@ use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, KeptLimits, QueueFull};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{
-    Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, QueueName, Stored,
-};
+use jobwright_core::hold::Hold;
+use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, Stored};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::{Outcome, Output, Usage};
@@ -22,6 +21,7 @@ use jobwright_core::store::{
     AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Leased,
     Page, Redriven, Renewal, Retention, StoreError,
 };
+use jobwright_core::tenant::{TenantLimits, TenantName};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl MemoryStore {
                 return Enqueued::QueueFull(full);
             }
         }
-        let permit = match self.capacity.reserve(&new.spec.queue, new.held_bytes()) {
+        let permit = match self.capacity.reserve(&(&new.spec).into(), new.held_bytes()) {
             Ok(permit) => permit,
             Err(full) => return Enqueued::QueueFull(full),
         };
@@ -148,6 +148,15 @@ impl Jobs {
             let over = record.job.attempts.len().saturating_sub(MAX_RECORDS);
             record.job.attempts.drain(..over);
         }
+    }
+
+    fn request_cancel(&mut self, id: JobId, now: Timestamp) -> Option<CancelRequest> {
+        if let Some((answer, lifecycle)) = self.queue.request_cancel(id, now) {
+            self.record(id, lifecycle, None);
+            self.trim();
+            return Some(answer);
+        }
+        self.records.get_mut(&id).map(|record| record.job.lifecycle.request_cancel(now))
     }
 
     /// Removes a job that is over.
@@ -239,13 +248,7 @@ impl JobStore for MemoryStore {
         id: JobId,
         now: Timestamp,
     ) -> Result<Option<CancelRequest>, StoreError> {
-        let mut jobs = self.lock();
-        if let Some((answer, lifecycle)) = jobs.queue.request_cancel(id, now) {
-            jobs.record(id, lifecycle, None);
-            jobs.trim();
-            return Ok(Some(answer));
-        }
-        Ok(jobs.records.get_mut(&id).map(|record| record.job.lifecycle.request_cancel(now)))
+        Ok(self.lock().request_cancel(id, now))
     }
 
     async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError> {
@@ -261,7 +264,7 @@ impl JobStore for MemoryStore {
         let Some(record) = jobs.records.get_mut(&id) else { return Ok(None) };
         let spec = &record.job.spec;
         let held_bytes = spec.held_bytes(record.payload.bytes.len() as u64);
-        let permit = match self.capacity.reserve(&spec.queue, held_bytes) {
+        let permit = match self.capacity.reserve(&spec.into(), held_bytes) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
@@ -338,9 +341,38 @@ impl JobStore for MemoryStore {
         Ok(self.lock().queue.counts(now, self.capacity.limits().per_queue))
     }
 
-    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {
-        self.lock().queue.set_paused(&queue, paused);
+    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
+        self.lock().queue.set_held(hold, held);
         Ok(())
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        Ok(self.lock().queue.held())
+    }
+
+    async fn cancel_covered(
+        &self,
+        hold: Hold,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError> {
+        let mut jobs = self.lock();
+        let covered = jobs.queue.covered(&hold, most).into_iter();
+        Ok(covered.filter_map(|id| jobs.request_cancel(id, now).map(|it| (id, it))).collect())
+    }
+
+    async fn set_tenant(&self, tenant: TenantName, limits: TenantLimits) -> Result<(), StoreError> {
+        self.capacity.bound(&tenant, limits);
+        self.lock().queue.bound(&tenant, limits.running);
+        Ok(())
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
+        Ok(self.capacity.tenant(name))
+    }
+
+    async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError> {
+        Ok(self.capacity.tenants())
     }
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {

@@ -15,6 +15,7 @@ fn plugin(versions: &[&str], pinned: Option<&str>) -> Plugin {
         },
     };
     Plugin {
+        tenant: TenantName::default(),
         name: "p".parse().unwrap(),
         settings: PluginSettings {
             default_version: pinned.map(|v| v.parse().unwrap()),

@@ -11,6 +11,21 @@ fn id(n: u8) -> JobId {
     JobId::from_bytes([n; 16])
 }
 
+fn facts(tenant: &str, queue: &str) -> Facts {
+    Facts {
+        tenant: tenant.parse().unwrap(),
+        queue: queue.parse().unwrap(),
+        plugin: "p".parse().unwrap(),
+        version: "1.0.0".parse().unwrap(),
+        digest: crate::plugin::Digest::of(b""),
+    }
+}
+
+/// Pauses a queue of the usual tenant.
+fn pause(queue: &str) -> Hold {
+    Hold::Queue { tenant: TenantName::default(), queue: queue.parse().unwrap() }
+}
+
 struct Fixture {
     queue: Queue,
     capacity: std::sync::Arc<Capacity>,
@@ -22,10 +37,14 @@ impl Fixture {
     }
 
     fn add(&mut self, n: u8, lane: &str, priority: u8, due: i64) {
-        let queue: QueueName = lane.parse().unwrap();
-        let permit = self.capacity.readmit(&queue, 0);
+        self.add_of("default", (n, lane), priority, due);
+    }
+
+    fn add_of(&mut self, tenant: &str, (n, lane): (u8, &str), priority: u8, due: i64) {
+        let facts = facts(tenant, lane);
+        let permit = self.capacity.readmit(&facts, 0);
         let entry = Entry {
-            queue,
+            facts,
             priority: priority.try_into().unwrap(),
             memory_bytes: u64::from(n),
             lifecycle: Lifecycle::new(at(due)),
@@ -129,14 +148,92 @@ fn a_paused_queue_is_passed_by_and_counted() {
     let mut fixture = Fixture::new();
     fixture.add(1, "a", 1, 0);
     fixture.add(2, "b", 2, 0);
-    let lane = "a".parse().unwrap();
-    fixture.queue.set_paused(&lane, true);
+    fixture.queue.set_held(pause("a"), true);
     fixture.add(3, "a", 1, 0);
     assert_eq!(fixture.claimed(9, 10), [2]);
     let counts = fixture.queue.counts(at(10), 7);
     assert_eq!((counts[0].depth, counts[0].paused, counts[0].oldest_age_ms), (2, true, 10_000));
-    fixture.queue.set_paused(&lane, false);
+    fixture.queue.set_held(pause("a"), false);
     assert_eq!(fixture.claimed(9, 10), [1, 3]);
+}
+
+#[test]
+fn what_is_held_is_passed_by_whatever_names_it() {
+    for n in 0..5 {
+        let mut fixture = Fixture::new();
+        fixture.add_of("acme", (1, "a"), 1, 0);
+        let hold = Hold::over(&facts("acme", "a"))[n].clone();
+        fixture.queue.set_held(hold.clone(), true);
+        fixture.add_of("acme", (2, "a"), 1, 0);
+        assert_eq!(fixture.claimed(9, 10), [] as [u8; 0], "{hold:?}");
+        assert_eq!(fixture.queue.held(), [hold.clone()]);
+        assert_eq!(fixture.queue.covered(&hold, 9).len(), 2);
+        fixture.queue.set_held(hold, false);
+        assert_eq!(fixture.claimed(9, 10), [1, 2]);
+    }
+}
+
+#[test]
+fn a_job_that_two_things_hold_waits_for_both() {
+    let mut fixture = Fixture::new();
+    fixture.add(1, "a", 1, 0);
+    let tenant = Hold::Tenant(TenantName::default());
+    fixture.queue.set_held(pause("a"), true);
+    fixture.queue.set_held(tenant.clone(), true);
+    fixture.queue.set_held(pause("a"), false);
+    assert_eq!(fixture.claimed(9, 10), [] as [u8; 0]);
+    fixture.queue.set_held(tenant, false);
+    assert_eq!(fixture.claimed(9, 10), [1]);
+}
+
+#[test]
+fn tenants_share_the_workers_however_much_each_has_waiting() {
+    let mut fixture = Fixture::new();
+    for n in 1..=6 {
+        fixture.add_of("flood", (n, "a"), 1, 0);
+    }
+    assert_eq!(fixture.claimed(3, 10), [1, 2, 3], "nobody else wants them");
+    fixture.add_of("b", (11, "a"), 4, 9);
+    fixture.add_of("c", (21, "a"), 4, 9);
+    fixture.add_of("c", (22, "a"), 1, 9);
+    assert_eq!(fixture.claimed(4, 10), [11, 22, 21, 4], "first those who run the fewest");
+    fixture.complete(1, 1, 11);
+    fixture.complete(11, 1, 11);
+    fixture.add_of("b", (12, "a"), 4, 9);
+    assert_eq!(fixture.claimed(9, 11), [12, 5, 6]);
+}
+
+#[test]
+fn of_tenants_who_run_as_many_the_one_is_next_that_was_served_longest_ago() {
+    let mut fixture = Fixture::new();
+    for n in 1..=3 {
+        fixture.add_of("a", (n, "a"), 1, 0);
+        fixture.add_of("b", (n + 10, "a"), 1, 0);
+    }
+    let mut turns = vec![];
+    for now in 10..16 {
+        let n = fixture.claimed(1, now)[0];
+        fixture.complete(n, 1, now);
+        turns.push(n);
+    }
+    assert_eq!(turns, [1, 11, 2, 12, 3, 13]);
+}
+
+#[test]
+fn a_tenant_runs_no_more_than_its_own_limit() {
+    let mut fixture = Fixture::new();
+    let tenant = "acme".parse().unwrap();
+    fixture.queue.bound(&tenant, Some(2));
+    for n in 1..=3 {
+        fixture.add_of("acme", (n, "a"), 1, 0);
+    }
+    fixture.add(9, "a", 4, 0);
+    assert_eq!(fixture.claimed(9, 10), [1, 9, 2]);
+    fixture.complete(1, 1, 11);
+    assert_eq!(fixture.claimed(9, 11), [3]);
+    fixture.add_of("acme", (4, "a"), 1, 0);
+    fixture.queue.bound(&tenant, None);
+    assert_eq!(fixture.claimed(9, 12), [4]);
 }
 
 #[derive(Debug, Clone)]
@@ -172,7 +269,7 @@ impl Fixture {
             let lifecycle = &slot.entry.lifecycle;
             lifecycle.state == JobState::Available
                 && lifecycle.scheduled_at <= at(now)
-                && !self.queue.lanes[&slot.entry.queue].paused
+                && !self.queue.is_held(&slot.entry.facts)
         });
         due.min_by_key(|(_, slot)| slot.place()).map(|(id, _)| *id)
     }
@@ -213,8 +310,7 @@ impl Fixture {
             Step::Reclaim { n } => drop(self.queue.reclaim(id(n), at(*now))),
             Step::Redrive { n } => drop(self.queue.redrive(id(n), at(*now))),
             Step::Pause { lane, paused } => {
-                let lane = ["a", "b", "c"][usize::from(lane)].parse().unwrap();
-                self.queue.set_paused(&lane, paused);
+                self.queue.set_held(pause(["a", "b", "c"][usize::from(lane)]), paused);
             }
             Step::Advance { by } => *now += by,
         }
@@ -228,8 +324,11 @@ impl Fixture {
         assert_eq!(queue.lanes.values().map(|l| l.running).sum::<usize>(), running);
         let waiting: usize = queue.lanes.values().map(|l| l.waiting.len()).sum();
         assert_eq!(waiting + running, queue.len());
-        let open: usize = queue.lanes.values().filter(|l| !l.paused).map(|l| l.waiting.len()).sum();
-        assert_eq!(queue.ready.len() + queue.suspects.len() + queue.future.len(), open);
+        let open = queue.slots.values().filter(|slot| {
+            slot.entry.lifecycle.state != JobState::Running && !queue.is_held(&slot.entry.facts)
+        });
+        assert_eq!(queue.shares.len() + queue.future.len(), open.count());
+        assert_eq!(queue.shares.running(), running);
         assert!(queue.slots.values().all(|s| !s.entry.lifecycle.state.is_finalized()));
         let tried = queue.slots.iter().filter(|(_, s)| {
             s.entry.lifecycle.state == JobState::Running && s.entry.lifecycle.is_suspect()
@@ -252,10 +351,10 @@ proptest! {
         }
         let places = fixture.queue.len();
         let spare = fixture.capacity.limits().total - places;
-        let lane = "z".parse().unwrap();
+        let lane = facts("default", "z");
         let permits: Vec<_> =
             std::iter::from_fn(|| fixture.capacity.readmit(&lane, 0).into()).take(spare).collect();
-        prop_assert!(fixture.capacity.reserve(&"y".parse().unwrap(), 0).is_err());
+        prop_assert!(fixture.capacity.reserve(&facts("default", "y"), 0).is_err());
         drop(permits);
     }
 }

@@ -5,7 +5,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
+use jobwright_core::access::Caller;
 use jobwright_core::clock::Timestamp;
+use jobwright_core::hold::Facts;
 use jobwright_core::job::{JobId, NewJob};
 use jobwright_core::store::Enqueued;
 use serde_json::value::RawValue;
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::draft::Draft;
 use crate::api::App;
+use crate::api::auth::By;
 use crate::api::error::ApiError;
 use crate::api::fields::utf8;
 
@@ -24,6 +27,7 @@ const MAX_BYTES: u64 = 16 << 20;
 
 pub(in crate::api) async fn create_batch(
     State(app): State<App>,
+    By(caller): By,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -39,14 +43,17 @@ pub(in crate::api) async fn create_batch(
     }
     let now = app.clock.now();
     app.gates.disk.has_room(now)?;
+    app.keeps_pace(&caller.tenant, texts.len(), now).await?;
     let _stays = app.gates.removal.read().await;
-    let drafts = texts.into_iter().map(|text| app.draft(text, now)).collect();
+    let drafts = texts.into_iter().map(|text| app.draft(&caller, text, now)).collect();
     app.enqueue_all(drafts, now).await
 }
 
 impl App {
-    fn draft(&self, text: &str, now: Timestamp) -> Result<NewJob, ApiError> {
-        self.resolve(Draft::of_json(text, &self.settings, now)?, now)
+    fn draft(&self, caller: &Caller, text: &str, now: Timestamp) -> Result<NewJob, ApiError> {
+        let job = self.resolve(caller, Draft::of_json(text, &self.settings, now)?, now)?;
+        self.is_on(&Facts::from(&job.spec))?;
+        Ok(job)
     }
 
     /// Enqueues those that are valid, and answers all.

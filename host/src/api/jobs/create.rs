@@ -7,14 +7,18 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use jobwright_core::access::Caller;
 use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::hold::Facts;
 use jobwright_core::job::{Idempotency, Job, JobId, JobSpec, NewJob, Payload};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::plugin::{Digest, PluginRef, Selector};
 use jobwright_core::store::Enqueued;
+use jobwright_core::tenant::TenantName;
 
 use super::draft::Draft;
 use super::view::{self, JobView};
+use crate::api::auth::By;
 use crate::api::error::ApiError;
 use crate::api::fields::utf8;
 use crate::api::{App, wait};
@@ -35,6 +39,7 @@ const ROOM_POLL: Duration = Duration::from_millis(100);
 
 pub(in crate::api) async fn create(
     State(app): State<App>,
+    By(caller): By,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -46,7 +51,7 @@ pub(in crate::api) async fn create(
     };
     let what = if raw.is_empty() { "request" } else { "payload" };
     let body = app.gates.bodies.read(what, &headers, body, most).await?.bytes;
-    let key = idempotency_key(&headers)?;
+    let key = idempotency_key(&caller.tenant, &headers)?;
     let key = key.map(|key| (key, fingerprint(&uri, &headers, &body)));
     let now = app.clock.now();
     let wait = wait::preferred(&headers);
@@ -59,13 +64,14 @@ pub(in crate::api) async fn create(
         let (id, answer) = accepted(answered, None)?;
         return app.answer_enqueued(id, answer, wait).await;
     }
+    app.keeps_pace(&caller.tenant, 1, now).await?;
     let draft = if raw.is_empty() {
         Draft::of_json(utf8(&body, "body")?, &app.settings, now)?
     } else {
         let payload = Payload { content_type: content_type(&headers), bytes: body };
         Draft::of_query(raw, payload, &app.settings, now)?
     };
-    let job = app.resolve(draft, now)?;
+    let job = app.resolve(&caller, draft, now)?;
     let (id, answer) = app.enqueue_by(job, key, (now, deadline)).await?;
     app.answer_enqueued(id, answer, wait).await
 }
@@ -85,10 +91,15 @@ fn accepted(enqueued: Enqueued, first: Option<(JobId, Bytes)>) -> Result<(JobId,
 
 impl App {
     /// The job that a draft asks for, with the plugin's version pinned as of now.
-    pub(super) fn resolve(&self, draft: Draft, now: Timestamp) -> Result<NewJob, ApiError> {
-        let found = self.registry.resolve(&draft.plugin)?;
+    pub(super) fn resolve(
+        &self,
+        caller: &Caller,
+        draft: Draft,
+        now: Timestamp,
+    ) -> Result<NewJob, ApiError> {
+        let found = self.registry.resolve(&caller.tenant, &draft.plugin)?;
         let (payload, scheduled_at) = (draft.payload.clone(), draft.scheduled_at);
-        let spec = draft.resolve(found, &self.settings)?;
+        let spec = draft.resolve(found, caller.tenant.clone(), &self.settings)?;
         Ok(NewJob { id: JobId::new(now), spec, payload, scheduled_at, idempotency: None })
     }
 
@@ -140,16 +151,16 @@ impl App {
     async fn enqueue_now(&self, job: NewJob, now: Timestamp) -> Result<Enqueued, ApiError> {
         self.gates.disk.has_room(now)?;
         let _stays = self.gates.removal.read().await;
-        self.still_installed(&job.spec)?;
+        self.still_runs(&job.spec)?;
         let answer = self.store.enqueue(vec![job], now).await?.pop();
         answer.ok_or_else(|| ApiError::internal("the store answered no enqueue"))
     }
 
-    /// Checks, while no plugin can be removed, that a job's code is still there.
-    pub(super) fn still_installed(&self, spec: &JobSpec) -> Result<(), ApiError> {
+    /// Checks, while no plugin can be removed, that a job's code is still there, and switched on.
+    pub(super) fn still_runs(&self, spec: &JobSpec) -> Result<(), ApiError> {
         let (name, selector) = (spec.plugin.clone(), Selector::Digest(spec.digest));
-        self.registry.resolve(&PluginRef { name, selector })?;
-        Ok(())
+        self.registry.resolve(&spec.tenant, &PluginRef { name, selector })?;
+        self.is_on(&Facts::from(spec))
     }
 
     async fn answer_enqueued(
@@ -179,10 +190,17 @@ impl App {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+/// The key, as the store knows it: those of one tenant are not those of another.
+fn idempotency_key(tenant: &TenantName, headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
-        Ok(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => {
+            Ok(Some(match tenant.is_default() {
+                true => key.to_owned(),
+                // No header carries this character.
+                false => format!("{tenant}\u{1f}{key}"),
+            }))
+        }
         _ => Err(ApiError::bad_request(
             "invalid_idempotency_key",
             format!("an Idempotency-Key is 1 to {MAX_KEY_BYTES} visible ASCII characters"),

@@ -118,6 +118,7 @@ impl Draft {
     pub(super) fn resolve(
         self,
         found: Resolved,
+        tenant: TenantName,
         settings: &ApiSettings,
     ) -> Result<JobSpec, ApiError> {
         let Self { plugin, options, .. } = self;
@@ -136,7 +137,7 @@ impl Draft {
             }
         };
         Ok(JobSpec {
-            tenant: TenantName::default(),
+            tenant,
             plugin: plugin.name,
             version: found.version.version,
             digest: found.version.digest,

@@ -10,6 +10,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use jobwright_core::access::Caller;
 use jobwright_core::clock::after;
 use jobwright_core::job::{Job, JobId};
 use jobwright_core::lifecycle::{CancelRequest, Phase};
@@ -23,6 +24,7 @@ use serde_json::json;
 pub(super) use self::batch::create_batch;
 pub(super) use self::create::create;
 use self::view::JobView;
+use super::auth::By;
 use super::error::{ApiError, FieldError};
 use super::path::Path;
 use super::{App, content, wait};
@@ -38,11 +40,12 @@ struct Waiting {
 
 pub(super) async fn show(
     State(app): State<App>,
+    By(caller): By,
     Path(id): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let id = parse_id(&id)?;
+    let id = app.job(&caller, &id).await?.id;
     let asked = query::<Waiting>(&uri)?.wait.map(|text| wait::parse(&text)).transpose()?;
     let preferred = wait::preferred(&headers).filter(|_| asked.is_none());
     let job = match asked.or(preferred) {
@@ -65,7 +68,11 @@ struct Listing {
     limit: Option<usize>,
 }
 
-pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Response, ApiError> {
+pub(super) async fn list(
+    State(app): State<App>,
+    By(caller): By,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     let asked: Listing = query(&uri)?;
     let limit = asked.limit.unwrap_or(PAGE.0);
     let mut errors = Vec::new();
@@ -87,7 +94,8 @@ pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Response, A
         return Err(ApiError::invalid(errors));
     }
     let (plugin, tag) = (plugin.map(|plugin| plugin.name), asked.tag);
-    let filter = JobFilter { phase: asked.state, finalized: None, plugin, version, queue, tag };
+    let (tenant, phase) = (Some(caller.tenant), asked.state);
+    let filter = JobFilter { tenant, phase, finalized: None, plugin, version, queue, tag };
     let now = app.clock.now();
     let page = app.store.list(filter, Page { before, most: limit }, now).await?;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();
@@ -96,13 +104,15 @@ pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Response, A
 
 pub(super) async fn output(
     State(app): State<App>,
+    By(caller): By,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let id = parse_id(&id)?;
-    if let Some(Output { content_type, bytes }) = app.store.output(id).await? {
-        return Ok(content::serve(bytes, &content_type, &id.to_string()));
+    let job = app.job(&caller, &id).await?;
+    if let Some(Output { content_type, bytes }) = app.store.output(job.id).await? {
+        return Ok(content::serve(bytes, &content_type, &job.id.to_string()));
     }
-    let job = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
+    // What ended meanwhile has an output only now.
+    let job = app.job(&caller, &id).await?;
     let state = state_word(job.lifecycle.phase(app.clock.now()));
     let detail = format!("job {id} has no output: its state is {state}");
     Err(ApiError::not_found("no_output", detail))
@@ -117,12 +127,13 @@ struct WhichLog {
 /// The log of the latest attempt that wrote one, or of the attempt asked for.
 pub(super) async fn logs(
     State(app): State<App>,
+    By(caller): By,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let id = parse_id(&id)?;
     let wanted = query::<WhichLog>(&uri)?.attempt;
-    let job = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
+    let job = app.job(&caller, &id).await?;
+    let id = job.id;
     if let Some(attempt) = wanted.filter(|n| !(1..=job.lifecycle.attempt).contains(n)) {
         let detail =
             format!("job {id} has no attempt {attempt}; its latest is {}", job.lifecycle.attempt);
@@ -148,9 +159,11 @@ pub(super) async fn logs(
 
 pub(super) async fn cancel(
     State(app): State<App>,
+    By(caller): By,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let id = parse_id(&id)?;
+    let id = app.job(&caller, &id).await?.id;
+    app.audit(&caller, "job.cancel", &id.to_string(), json!({})).await?;
     let status = match app.store.request_cancel(id, app.clock.now()).await? {
         None => return Err(unknown(id)),
         Some(CancelRequest::Cancelled | CancelRequest::AlreadyCancelled) => StatusCode::OK,
@@ -165,14 +178,15 @@ pub(super) async fn cancel(
 
 pub(super) async fn retry(
     State(app): State<App>,
+    By(caller): By,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let id = parse_id(&id)?;
+    let job = app.job(&caller, &id).await?;
+    let id = job.id;
     app.gates.disk.has_room(app.clock.now())?;
     // A plugin that is just going must not gain a job.
     let _stays = app.gates.removal.read().await;
-    let job = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
-    app.still_installed(&job.spec)?;
+    app.still_runs(&job.spec)?;
     match app.store.redrive(id, app.clock.now()).await? {
         None => Err(unknown(id)),
         Some(Redriven::Due) => app.answer_with(StatusCode::ACCEPTED, id).await,
@@ -185,6 +199,13 @@ pub(super) async fn retry(
 }
 
 impl App {
+    /// A job of the caller's tenant; any other is not known.
+    pub(super) async fn job(&self, caller: &Caller, id: &str) -> Result<Job, ApiError> {
+        let id = parse_id(id)?;
+        let job = self.store.get(id).await?.filter(|job| job.spec.tenant == caller.tenant);
+        job.ok_or_else(|| unknown(id))
+    }
+
     /// A job as an answer, with its output if that is JSON.
     async fn answer(&self, status: StatusCode, job: &Job) -> Result<Response, ApiError> {
         let json = match &job.output {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::{Capacity, Checkpoints, Permit, QueueFull};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Idempotency, JobId, NewJob, QueueName};
+use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::job::{Idempotency, JobId, NewJob};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::outcome::{Outcome, Usage};
 use jobwright_core::queue::{Entry, Queue, QueueCounts};
@@ -16,6 +17,7 @@ use jobwright_core::report::Told;
 use jobwright_core::store::{
     Claim, Claimed, Enqueued, Finish, Finished, Leased, Redriven, Renewal, Retention,
 };
+use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::Connection;
 
 use super::writer::State;
@@ -108,11 +110,16 @@ impl Ledger {
     fn load(&mut self, expires_at: Timestamp) -> rusqlite::Result<()> {
         let mut queue = Queue::new();
         table::for_each_unfinished(&self.db, |job, payload_bytes| {
-            let permit = self.capacity.readmit(&job.spec.queue, job.spec.held_bytes(payload_bytes));
+            let facts = Facts::from(&job.spec);
+            let permit = self.capacity.readmit(&facts, job.spec.held_bytes(payload_bytes));
             queue.insert(job.id, Entry::new(&job.spec, job.lifecycle, permit), expires_at);
         })?;
-        for name in table::paused(&self.db)? {
-            queue.set_paused(&name, true);
+        for hold in table::holds(&self.db)? {
+            queue.set_held(hold, true);
+        }
+        for (tenant, limits) in table::tenants(&self.db)? {
+            self.capacity.bound(&tenant, limits);
+            queue.bound(&tenant, limits.running);
         }
         let mut checkpoints = Checkpoints::default();
         table::for_each_checkpoint(&self.db, |id, length| {
@@ -195,7 +202,7 @@ impl Ledger {
             return Ok(Enqueued::QueueFull(full));
         }
         let held_bytes = job.held_bytes();
-        let reserve = || self.capacity.reserve(&job.spec.queue, held_bytes);
+        let reserve = || self.capacity.reserve(&(&job.spec).into(), held_bytes);
         let permit = match permit.unwrap_or_else(reserve) {
             Ok(permit) => permit,
             Err(full) => return Ok(Enqueued::QueueFull(full)),
@@ -286,7 +293,7 @@ impl Ledger {
         }
         let Some(mut job) = reader::job(&self.db, id)? else { return Ok(None) };
         let held_bytes = job.spec.held_bytes(table::payload_bytes(&self.db, id)?);
-        let permit = match self.capacity.reserve(&job.spec.queue, held_bytes) {
+        let permit = match self.capacity.reserve(&(&job.spec).into(), held_bytes) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
@@ -319,10 +326,39 @@ impl Ledger {
         self.queue.counts(now, per_queue)
     }
 
-    /// See [`JobStore::set_paused`](jobwright_core::JobStore::set_paused).
-    pub(super) fn set_paused(&mut self, queue: &QueueName, paused: bool) -> rusqlite::Result<()> {
-        table::set_paused(&self.db, queue.as_str(), paused)?;
-        self.queue.set_paused(queue, paused);
+    /// See [`JobStore::set_held`](jobwright_core::JobStore::set_held).
+    pub(super) fn set_held(&mut self, hold: Hold, held: bool) -> rusqlite::Result<()> {
+        table::set_held(&self.db, &hold, held)?;
+        self.queue.set_held(hold, held);
+        Ok(())
+    }
+
+    /// See [`JobStore::holds`](jobwright_core::JobStore::holds).
+    pub(super) fn holds(&self) -> Vec<Hold> {
+        self.queue.held()
+    }
+
+    /// See [`JobStore::cancel_covered`](jobwright_core::JobStore::cancel_covered).
+    pub(super) fn cancel_covered(
+        &mut self,
+        hold: &Hold,
+        now: Timestamp,
+        most: usize,
+    ) -> rusqlite::Result<Vec<(JobId, CancelRequest)>> {
+        let covered = self.queue.covered(hold, most).into_iter();
+        let cancel = |id| Ok(self.request_cancel(id, now)?.map(|answer| (id, answer)));
+        covered.map(cancel).filter_map(Result::transpose).collect()
+    }
+
+    /// See [`JobStore::set_tenant`](jobwright_core::JobStore::set_tenant).
+    pub(super) fn set_tenant(
+        &mut self,
+        tenant: &TenantName,
+        limits: TenantLimits,
+    ) -> rusqlite::Result<()> {
+        table::set_tenant(&self.db, tenant, &limits)?;
+        self.capacity.bound(tenant, limits);
+        self.queue.bound(tenant, limits.running);
         Ok(())
     }
 

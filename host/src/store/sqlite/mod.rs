@@ -26,7 +26,8 @@ use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, NewJob, QueueName};
+use jobwright_core::hold::Hold;
+use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -37,6 +38,7 @@ use jobwright_core::store::{
     AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
     Redriven, Renewal, Retention, StoreError,
 };
+use jobwright_core::tenant::{TenantLimits, TenantName};
 
 use self::ledger::{Admission, Ledger};
 use self::logs::Logs;
@@ -120,7 +122,8 @@ impl JobStore for SqliteStore {
         let keyed = jobs.iter().any(|job| job.idempotency.is_some());
         let mut admissions = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let permit = (!keyed).then(|| self.capacity.reserve(&job.spec.queue, job.held_bytes()));
+            let permit =
+                (!keyed).then(|| self.capacity.reserve(&(&job.spec).into(), job.held_bytes()));
             admissions.push(Admission { job, permit });
         }
         // A writer that has stopped holds places of jobs that it could not write: it must have the
@@ -219,9 +222,36 @@ impl JobStore for SqliteStore {
         self.writer.submit(Effect::Nothing, 0, step).await
     }
 
-    async fn set_paused(&self, queue: QueueName, paused: bool) -> Result<(), StoreError> {
-        let step = move |ledger: &mut Ledger| ledger.set_paused(&queue, paused);
+    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
+        let step = move |ledger: &mut Ledger| ledger.set_held(hold, held);
         self.writer.submit(Effect::Synced, 0, step).await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.writer.submit(Effect::Nothing, 0, |ledger| Ok(ledger.holds())).await
+    }
+
+    async fn cancel_covered(
+        &self,
+        hold: Hold,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError> {
+        let step = move |ledger: &mut Ledger| ledger.cancel_covered(&hold, now, most);
+        self.writer.submit(Effect::Synced, 0, step).await
+    }
+
+    async fn set_tenant(&self, tenant: TenantName, limits: TenantLimits) -> Result<(), StoreError> {
+        let step = move |ledger: &mut Ledger| ledger.set_tenant(&tenant, limits);
+        self.writer.submit(Effect::Synced, 0, step).await
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
+        Ok(self.capacity.tenant(name))
+    }
+
+    async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError> {
+        Ok(self.capacity.tenants())
     }
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {

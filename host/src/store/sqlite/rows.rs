@@ -1,8 +1,9 @@
 //! How a job is written as a row, and read back. The one place that knows the columns.
 
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, QueueName, Stored};
+use jobwright_core::job::{Job, JobId, Stored};
 use jobwright_core::lifecycle::{JobState, Lifecycle};
+use jobwright_core::tenant::TenantName;
 use rusqlite::Row;
 use rusqlite::types::Type;
 use serde::de::DeserializeOwned;
@@ -93,7 +94,7 @@ pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<JobId> {
 }
 
 /// The name of a queue in a column.
-pub(super) fn queue(row: &Row<'_>, column: usize) -> rusqlite::Result<QueueName> {
+pub(super) fn tenant(row: &Row<'_>, column: usize) -> rusqlite::Result<TenantName> {
     row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, Type::Text, error))
 }
 

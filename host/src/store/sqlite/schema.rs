@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 /// The tables of `jobs.db`, in the steps in which they came to be: a database of version N has had the
 /// first N of them, and one with a higher version was written by a newer Jobwright.
-const JOBS: &[&str] = &[TABLES, REPORTS];
+const JOBS: &[&str] = &[TABLES, REPORTS, TENANTS];
 
 /// As [`JOBS`], for `logs.db`.
 const LOGS: &[&str] = &[LOG_TABLES];
@@ -72,6 +72,18 @@ const REPORTS: &str = "
 ALTER TABLE job ADD COLUMN progress TEXT;
 ALTER TABLE history ADD COLUMN progress TEXT;
 CREATE TABLE checkpoint (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+";
+
+/// Whose jobs are, what tenants may take, and what is held: holds as JSON, paused queues among them.
+const TENANTS: &str = "
+ALTER TABLE job ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
+ALTER TABLE history ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
+CREATE INDEX history_by_tenant ON history (tenant, id);
+CREATE TABLE tenant (name TEXT PRIMARY KEY, limits TEXT NOT NULL);
+CREATE TABLE hold (hold TEXT PRIMARY KEY);
+INSERT INTO hold
+    SELECT json_object('queue', json_object('tenant', 'default', 'queue', queue)) FROM paused;
+DROP TABLE paused;
 ";
 
 const LOG_TABLES: &str = "

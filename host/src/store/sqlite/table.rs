@@ -3,11 +3,13 @@
 
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, QueueName};
+use jobwright_core::hold::Hold;
+use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload};
 use jobwright_core::lifecycle::{JobState, Lifecycle};
 use jobwright_core::outcome::Output;
 use jobwright_core::report::Told;
 use jobwright_core::store::{Leased, Retention};
+use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::rows::{self, micros, state, to_json};
@@ -34,19 +36,35 @@ pub(super) fn for_each_unfinished(
     Ok(())
 }
 
-/// The names of the paused queues.
-pub(super) fn paused(db: &Connection) -> rusqlite::Result<Vec<QueueName>> {
-    db.prepare("SELECT queue FROM paused")?.query_map([], |row| rows::queue(row, 0))?.collect()
+/// What is held.
+pub(super) fn holds(db: &Connection) -> rusqlite::Result<Vec<Hold>> {
+    db.prepare("SELECT hold FROM hold")?.query_map([], |row| rows::json(row, 0))?.collect()
 }
 
-/// Remembers whether a queue is paused.
-pub(super) fn set_paused(db: &Connection, queue: &str, paused: bool) -> rusqlite::Result<()> {
-    let sql = if paused {
-        "INSERT OR IGNORE INTO paused VALUES (?1)"
+/// Remembers whether something is held.
+pub(super) fn set_held(db: &Connection, hold: &Hold, held: bool) -> rusqlite::Result<()> {
+    let sql = if held {
+        "INSERT OR IGNORE INTO hold VALUES (?1)"
     } else {
-        "DELETE FROM paused WHERE queue = ?1"
+        "DELETE FROM hold WHERE hold = ?1"
     };
-    db.prepare_cached(sql)?.execute([queue]).map(drop)
+    db.prepare_cached(sql)?.execute([to_json(hold)?]).map(drop)
+}
+
+/// The tenants that have limits of their own.
+pub(super) fn tenants(db: &Connection) -> rusqlite::Result<Vec<(TenantName, TenantLimits)>> {
+    let tenant = |row: &Row<'_>| Ok((rows::tenant(row, 0)?, rows::json(row, 1)?));
+    db.prepare("SELECT name, limits FROM tenant")?.query_map([], tenant)?.collect()
+}
+
+/// Remembers the limits of a tenant.
+pub(super) fn set_tenant(
+    db: &Connection,
+    name: &TenantName,
+    limits: &TenantLimits,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO tenant VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute(params![name.as_str(), to_json(limits)?]).map(drop)
 }
 
 /// Adds a job and its payload.
@@ -58,12 +76,12 @@ pub(super) fn insert(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let sql = "INSERT INTO job (seq, id, spec, payload_bytes, created_at, state, attempt, failures,
-                 lost, refused, scheduled_at, attempts)
-               VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 0, 0, ?6, '[]')";
+                 lost, refused, scheduled_at, attempts, tenant)
+               VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 0, 0, ?6, '[]', ?7)";
     let (created_at, scheduled_at) = (micros(now), micros(lifecycle.scheduled_at));
     let length = job.payload.bytes.len() as i64;
-    let row =
-        params![seq, job.id.as_bytes(), to_json(&job.spec)?, length, created_at, scheduled_at];
+    let (spec, tenant) = (to_json(&job.spec)?, job.spec.tenant.as_str());
+    let row = params![seq, job.id.as_bytes(), spec, length, created_at, scheduled_at, tenant];
     db.prepare_cached(sql)?.execute(row)?;
     let payload = params![seq, job.payload.content_type, &job.payload.bytes[..]];
     db.prepare_cached("INSERT INTO payload VALUES (?1, ?2, ?3)")?.execute(payload).map(drop)

@@ -1,0 +1,168 @@
+//! Who may ask for what, and who has: API keys with their scopes, callers, and the audit log; and the
+//! seam to where keys and log are kept.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::clock::Timestamp;
+use crate::name::shorten;
+use crate::plugin::Digest;
+use crate::store::StoreError;
+use crate::tenant::TenantName;
+
+/// What a key may be used for, within its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// To upload, set up, switch off and remove plugins.
+    #[serde(rename = "plugins:write")]
+    PluginsWrite,
+    /// To enqueue, cancel and retry jobs, and to pause queues.
+    #[serde(rename = "jobs:submit")]
+    JobsSubmit,
+    /// To read jobs, queues and plugins.
+    #[serde(rename = "jobs:read")]
+    JobsRead,
+    /// Everything, for every tenant: grants, keys, tenants, the audit log.
+    #[serde(rename = "admin")]
+    Admin,
+}
+
+impl Scope {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::PluginsWrite, Self::JobsSubmit, Self::JobsRead, Self::Admin];
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PluginsWrite => "plugins:write",
+            Self::JobsSubmit => "jobs:submit",
+            Self::JobsRead => "jobs:read",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+/// Text that names no scope.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not a scope: use plugins:write, jobs:submit, jobs:read or admin")]
+pub struct InvalidScope(String);
+
+impl FromStr for Scope {
+    type Err = InvalidScope;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = Self::ALL.into_iter().find(|scope| scope.to_string() == text);
+        named.ok_or_else(|| InvalidScope(shorten(text)))
+    }
+}
+
+/// An API key, without what its bearer holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// What it is called by: no secret.
+    pub id: String,
+    /// What it is for, in words.
+    pub name: String,
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// What for.
+    pub scopes: BTreeSet<Scope>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends, if it does.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Whether it lets anyone in at `now`.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The id of the key, or what stands in for one.
+    pub actor: String,
+    /// For whom.
+    pub tenant: TenantName,
+    /// What the caller may do.
+    pub scopes: BTreeSet<Scope>,
+}
+
+impl Caller {
+    /// Whoever asks a host that demands no key, or bears one that its operator wrote into a file: may
+    /// do everything, for the usual tenant unless another one is named.
+    #[must_use]
+    pub fn operator(actor: &str) -> Self {
+        let scopes = [Scope::Admin].into();
+        Self { actor: actor.to_owned(), tenant: TenantName::default(), scopes }
+    }
+
+    /// The bearer of `key`.
+    #[must_use]
+    pub fn of(key: ApiKey) -> Self {
+        Self { actor: key.id, tenant: key.tenant, scopes: key.scopes }
+    }
+
+    /// Whether the caller may do what needs `scope`.
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
+    }
+}
+
+/// Something that was done, and by whom. Never changed; the oldest go when there are too many.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Its place, counted from 1.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: the id of the key, or what stands in for one.
+    pub actor: String,
+    /// For whom.
+    pub tenant: TenantName,
+    /// What: `plugin.upload`, `key.revoke`, …
+    pub action: String,
+    /// To what: a name, an id.
+    pub target: String,
+    /// How, as far as it is worth knowing later. Nothing secret.
+    pub detail: Value,
+}
+
+/// Keeps keys and the audit log.
+#[async_trait]
+pub trait AccessStore: Send + Sync + 'static {
+    /// Every key, revoked ones too, oldest first.
+    fn keys(&self) -> Vec<ApiKey>;
+
+    /// Whether there ever was a key.
+    fn has_keys(&self) -> bool;
+
+    /// The key of which the bearer's token has this digest.
+    fn bearer(&self, token: &Digest) -> Option<ApiKey>;
+
+    /// Adds a key, whose bearer's token has the digest `token`.
+    async fn add_key(&self, key: ApiKey, token: Digest) -> Result<(), StoreError>;
+
+    /// Revokes a key, for good; `None` if there is none with this id.
+    async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<Option<ApiKey>, StoreError>;
+
+    /// Adds to the audit log; the entry's id is given by the log.
+    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError>;
+
+    /// At most `most` entries, newest first, those before the entry `before`.
+    async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError>;
+}

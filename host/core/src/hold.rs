@@ -1,0 +1,136 @@
+//! Holds: what claims pass by until it is let go again. A paused queue is one, and so is a plugin,
+//! a version, a digest or a tenant that someone has switched off.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{JobSpec, QueueName};
+use crate::plugin::{Digest, PluginName, Version};
+use crate::tenant::TenantName;
+
+/// What of a job the order of claims, its bounds and holds look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// Where it waits.
+    pub queue: QueueName,
+    /// What it runs.
+    pub plugin: PluginName,
+    /// Which version of that.
+    pub version: Version,
+    /// Which bytes.
+    pub digest: Digest,
+}
+
+impl From<&JobSpec> for Facts {
+    fn from(spec: &JobSpec) -> Self {
+        Self {
+            tenant: spec.tenant.clone(),
+            queue: spec.queue.clone(),
+            plugin: spec.plugin.clone(),
+            version: spec.version.clone(),
+            digest: spec.digest,
+        }
+    }
+}
+
+/// Which jobs are held.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Hold {
+    /// Those of a tenant's queue: it is paused. What runs goes on.
+    Queue {
+        /// Whose.
+        tenant: TenantName,
+        /// Which.
+        queue: QueueName,
+    },
+    /// All of a tenant.
+    Tenant(TenantName),
+    /// All of a tenant's plugin.
+    Plugin {
+        /// Whose.
+        tenant: TenantName,
+        /// Which.
+        plugin: PluginName,
+    },
+    /// Those of one version of it.
+    Version {
+        /// Whose.
+        tenant: TenantName,
+        /// Of which plugin.
+        plugin: PluginName,
+        /// Which.
+        version: Version,
+    },
+    /// All that run these bytes, whosever they are.
+    Digest(Digest),
+}
+
+impl Hold {
+    /// Whether it holds a job with these facts.
+    #[must_use]
+    pub fn covers(&self, facts: &Facts) -> bool {
+        match self {
+            Self::Queue { tenant, queue } => (tenant, queue) == (&facts.tenant, &facts.queue),
+            Self::Tenant(tenant) => tenant == &facts.tenant,
+            Self::Plugin { tenant, plugin } => (tenant, plugin) == (&facts.tenant, &facts.plugin),
+            Self::Version { tenant, plugin, version } => {
+                (tenant, plugin, version) == (&facts.tenant, &facts.plugin, &facts.version)
+            }
+            Self::Digest(digest) => *digest == facts.digest,
+        }
+    }
+
+    /// Whether what it holds is switched off, so that attempts in flight are stopped too.
+    #[must_use]
+    pub fn stops(&self) -> bool {
+        !matches!(self, Self::Queue { .. })
+    }
+
+    /// Every hold that would cover a job with these facts.
+    #[must_use]
+    pub fn over(facts: &Facts) -> [Self; 5] {
+        let Facts { tenant, queue, plugin, version, digest } = facts.clone();
+        [
+            Self::Queue { tenant: tenant.clone(), queue },
+            Self::Tenant(tenant.clone()),
+            Self::Plugin { tenant: tenant.clone(), plugin: plugin.clone() },
+            Self::Version { tenant, plugin, version },
+            Self::Digest(digest),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_covers_what_it_names_and_nothing_beside() {
+        let facts = |tenant: &str, plugin: &str, version: &str| Facts {
+            tenant: tenant.parse().expect("a name"),
+            queue: QueueName::default(),
+            plugin: plugin.parse().expect("a name"),
+            version: version.parse().expect("a version"),
+            digest: Digest::of(plugin.as_bytes()),
+        };
+        let job = facts("acme", "p", "1.0.0");
+        let others = [
+            facts("other", "p", "1.0.0"),
+            facts("acme", "q", "1.0.0"),
+            facts("acme", "p", "2.0.0"),
+        ];
+        let covered = |hold: &Hold| others.each_ref().map(|other| hold.covers(other));
+        let [queue, tenant, plugin, version, digest] = Hold::over(&job);
+        for hold in [&queue, &tenant, &plugin, &version, &digest] {
+            assert!(hold.covers(&job), "{hold:?}");
+        }
+        assert_eq!(covered(&queue), [false, true, true]);
+        assert_eq!(covered(&tenant), [false, true, true]);
+        assert_eq!(covered(&plugin), [false, false, true]);
+        assert_eq!(covered(&version), [false, false, false]);
+        assert_eq!(covered(&digest), [true, false, true]);
+        assert!(!queue.stops() && plugin.stops());
+    }
+}

@@ -1,0 +1,32 @@
+//! How fast a tenant may submit: its own rate, in the memory of this host.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use jobwright_core::clock::Timestamp;
+use jobwright_core::tenant::{Pace, TenantName};
+
+use super::App;
+use super::error::ApiError;
+
+/// The paces of the tenants that have a rate.
+#[derive(Debug, Default)]
+pub(super) struct Rates(Mutex<HashMap<TenantName, Pace>>);
+
+impl App {
+    /// Refuses `jobs` of a tenant that is faster than it may be.
+    pub(super) async fn keeps_pace(
+        &self,
+        tenant: &TenantName,
+        jobs: usize,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let Some(rate) = self.store.tenant(tenant).await?.jobs_per_second else { return Ok(()) };
+        let mut paces = self.gates.rates.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = paces.entry(tenant.clone()).or_default();
+        pace.admit(now, u32::try_from(jobs).unwrap_or(u32::MAX), rate).map_err(|wait| {
+            let detail = format!("tenant {tenant} submits more than its {rate} jobs a second");
+            ApiError::too_fast(detail, wait)
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! Tenants: what each may take.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use jobwright_core::hold::Hold;
+use jobwright_core::tenant::{TenantLimits, TenantName};
+use serde_json::{Value, json};
+
+use super::App;
+use super::auth::By;
+use super::error::ApiError;
+use super::fields::{Fields, utf8};
+use super::path::Path;
+
+/// The longest request, in bytes: a few numbers.
+const MAX_BYTES: u64 = 4 << 10;
+
+/// Tenants that have limits of their own: each is looked at when the next attempt is chosen.
+const MAX_TENANTS: usize = 1000;
+
+pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+    let mut tenants: BTreeMap<TenantName, TenantLimits> =
+        app.store.tenants().await?.into_iter().collect();
+    // Who has a key is one too, and so is whose everything is by default.
+    let named = app.access.keys().into_iter().map(|key| key.tenant);
+    for name in named.chain([TenantName::default()]) {
+        tenants.entry(name).or_default();
+    }
+    let tenants: Vec<Value> = tenants.iter().map(|(name, limits)| app.view(name, limits)).collect();
+    Ok(Json(json!({ "tenants": tenants })))
+}
+
+pub(super) async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let name = parse(&name)?;
+    let limits = app.store.tenant(&name).await?;
+    Ok(Json(app.view(&name, &limits)))
+}
+
+/// Changes the limits that are given (RFC 7396: `null` unsets).
+pub(super) async fn configure(
+    State(app): State<App>,
+    By(caller): By,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let name = parse(&name)?;
+    let body = app.gates.bodies.read("limits", &headers, body, MAX_BYTES).await?.bytes;
+    let _alone = app.gates.administration.lock().await;
+    let mut limits = app.store.tenant(&name).await?;
+    let mut fields = Fields::of_json(utf8(&body, "limits")?, "limits")?;
+    match fields.take_object("limits") {
+        None => {}
+        Some(None) => limits = TenantLimits::default(),
+        Some(Some(given)) => change(&mut limits, given, &mut fields),
+    }
+    let errors = fields.into_errors("is not a setting of a tenant");
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    let known = app.store.tenants().await?;
+    if known.len() >= MAX_TENANTS && !known.iter().any(|(there, _)| there == &name) {
+        let detail = format!("{MAX_TENANTS} tenants have limits, the most that may");
+        return Err(ApiError::conflict("too_many_tenants", detail));
+    }
+    app.audit(&caller, "tenant.configure", name.as_str(), json!(limits)).await?;
+    app.store.set_tenant(name.clone(), limits).await?;
+    Ok(Json(app.view(&name, &limits)))
+}
+
+fn change(limits: &mut TenantLimits, mut given: Fields, fields: &mut Fields) {
+    let number = "a whole number";
+    limits.jobs = given.change("jobs", number).unwrap_or(limits.jobs);
+    limits.payload_bytes = given.change("payload_bytes", number).unwrap_or(limits.payload_bytes);
+    limits.running = given.change("running", number).unwrap_or(limits.running);
+    let rate = "a whole number from 1";
+    limits.jobs_per_second =
+        given.change("jobs_per_second", rate).unwrap_or(limits.jobs_per_second);
+    limits.plugin_bytes = given.change("plugin_bytes", number).unwrap_or(limits.plugin_bytes);
+    fields.absorb("limits", given, "is not a limit of a tenant");
+}
+
+impl App {
+    fn view(&self, name: &TenantName, limits: &TenantLimits) -> Value {
+        let disabled = self.signals.is_switched_off(&Hold::Tenant(name.clone()));
+        json!({ "name": name, "limits": limits, "disabled": disabled })
+    }
+}
+
+pub(super) fn parse(name: &str) -> Result<TenantName, ApiError> {
+    name.parse().map_err(|error| ApiError::bad_request("invalid_name", error))
+}

@@ -1,0 +1,130 @@
+//! `jobwright key …` and `jobwright audit`.
+
+use jobwright_core::access::Scope;
+use jobwright_core::tenant::TenantName;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::exit::Ending;
+use super::plugin::text;
+use super::terminal::{Terminal, printable, table};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum KeyCommand {
+    /// Make a key; it is shown this once. From the first one on, every request needs a key.
+    Create {
+        /// What it may do: plugins:write, jobs:submit, jobs:read or admin; may be repeated.
+        #[arg(long = "scope", required = true)]
+        scopes: Vec<Scope>,
+        /// For which tenant.
+        #[arg(long = "for", value_name = "TENANT", default_value_t)]
+        tenant: TenantName,
+        /// What it is for, in words.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// After how many days it ends; never unless given.
+        #[arg(long, value_name = "DAYS")]
+        days: Option<u32>,
+    },
+    /// List the keys, without what their bearers hold.
+    List,
+    /// Revoke a key, for good.
+    Revoke {
+        /// Its id.
+        id: String,
+    },
+}
+
+impl KeyCommand {
+    pub(super) async fn execute(
+        self,
+        client: &Client,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Ending> {
+        match self {
+            Self::Create { scopes, tenant, name, days } => {
+                let life = days.map(|days| u64::from(days) * 24 * 60 * 60);
+                let draft = json!({
+                    "scopes": scopes, "tenant": tenant, "name": name, "expires_in_s": life,
+                });
+                create(client, terminal, draft).await
+            }
+            Self::List => list(client, terminal).await,
+            Self::Revoke { id } => {
+                let request = client.request(Method::DELETE, &["keys", &id]);
+                let key = client.json(request).await?;
+                terminal
+                    .result(|| key.clone(), |out| writeln!(out, "revoked {}", printable(&id)))?;
+                Ok(Ending::Done)
+            }
+        }
+    }
+}
+
+async fn create(client: &Client, terminal: &Terminal, draft: Value) -> anyhow::Result<Ending> {
+    let key = client.json(client.request(Method::POST, &["keys"]).json(&draft)).await?;
+    terminal.result(
+        || key.clone(),
+        // Alone on its line, for `JOBWRIGHT_API_KEY=$(jobwright key create …)`.
+        |out| writeln!(out, "{}", printable(&text(&key["key"]))),
+    )?;
+    Ok(Ending::Done)
+}
+
+async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
+    let keys = client.json(client.request(Method::GET, &["keys"])).await?;
+    let row = |key: &Value| {
+        let scopes = key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let ended = if key["revoked_at"].is_null() { "expires_at" } else { "revoked_at" };
+        vec![
+            text(&key["id"]),
+            text(&key["name"]),
+            text(&key["tenant"]),
+            scopes.collect::<Vec<_>>().join(" "),
+            text(&key["created_at"]),
+            text(&key[ended]),
+        ]
+    };
+    terminal.result(
+        || keys["keys"].clone(),
+        |out| {
+            let rows = keys["keys"].as_array().into_iter().flatten().map(row);
+            writeln!(out, "{}", table(&["id", "name", "tenant", "scopes", "made", "ends"], rows))
+        },
+    )?;
+    Ok(Ending::Done)
+}
+
+/// Show who did what: uploads, settings, keys, tenants, switches and cancels, newest first.
+#[derive(Debug, clap::Args)]
+pub(super) struct Audit {
+    /// How many entries.
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+}
+
+impl Audit {
+    pub(super) async fn execute(
+        self,
+        client: &Client,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Ending> {
+        let request = client.request(Method::GET, &["audit"]).query(&[("limit", self.limit)]);
+        let log = client.json(request).await?;
+        let row = |entry: &Value| {
+            ["at", "actor", "tenant", "action", "target", "detail"]
+                .map(|field| text(&entry[field]))
+                .to_vec()
+        };
+        terminal.result(
+            || log["entries"].clone(),
+            |out| {
+                let rows = log["entries"].as_array().into_iter().flatten().map(row);
+                let header = ["at", "by", "for", "what", "to", "how"];
+                writeln!(out, "{}", table(&header, rows))
+            },
+        )?;
+        Ok(Ending::Done)
+    }
+}

@@ -1,0 +1,361 @@
+//! Who may ask for what: keys, scopes and tenants, on every route that there is.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use jobwright::api::Route;
+use jobwright_core::access::Scope;
+use jobwright_tests::{TestHost, tests};
+use libtest_mimic::Trial;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Answer, Stage, get, post, send};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        every_route_demands_a_key_once_there_is_one,
+        every_route_demands_its_scope,
+        no_route_shows_or_touches_what_is_another_tenants,
+        an_administrator_acts_for_any_tenant_and_nobody_else_does,
+        a_key_is_shown_once_and_kept_as_a_digest,
+        a_key_ends_at_its_time_and_when_it_is_revoked,
+        the_first_key_and_the_last_are_an_administrators,
+        a_key_that_cannot_be_is_refused_with_every_reason,
+        idempotency_keys_of_two_tenants_are_two,
+        a_tenants_own_limits_answer_429,
+        a_tenants_rate_answers_429_and_says_when,
+        a_tenant_has_its_share_of_room_for_plugins,
+    ]
+}
+
+/// A stage with an administrator's key.
+async fn stage() -> anyhow::Result<(Stage, String)> {
+    let stage = Stage::new().await?;
+    let admin = key(&stage.host, None, json!({ "scopes": ["admin"] })).await?;
+    Ok((stage, admin))
+}
+
+/// Makes a key, and answers its token.
+async fn key(host: &TestHost, by: Option<&str>, draft: Value) -> anyhow::Result<String> {
+    let made = ask(host, by, Method::POST, "/v1/keys", draft).await?.ok(201)?;
+    Ok(made["key"].as_str().context("a token")?.to_owned())
+}
+
+async fn ask(
+    host: &TestHost,
+    by: Option<&str>,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> anyhow::Result<Answer> {
+    let request = host.request(method, path);
+    let request = by.iter().fold(request, |request, token| request.bearer_auth(token));
+    send(if body.is_null() { request } else { request.json(&body) }).await
+}
+
+/// A path of the route, with these things for its variable parts.
+fn path(route: &Route, job: &str, plugin: &str) -> String {
+    let name = match route.path {
+        path if path.starts_with("/plugins") => plugin,
+        // Whose switching off disturbs nobody here.
+        path if path.starts_with("/tenants") => "nobody",
+        _ => "default",
+    };
+    let id = if route.path.starts_with("/jobs") { job } else { "key-0" };
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let path = route.path.replace("{name}", name).replace("{version}", "1.0.0");
+    format!("/v1{}", path.replace("{id}", id).replace("{digest}", &digest))
+}
+
+/// A body that the route may take.
+fn body(route: &Route) -> Value {
+    match (route.method.as_str(), route.path) {
+        ("POST", "/jobs") => json!({ "plugin": "p" }),
+        ("POST", "/jobs/batch") => json!([{ "plugin": "p" }]),
+        ("GET" | "DELETE", _) => Value::Null,
+        _ => json!({}),
+    }
+}
+
+async fn every_route_demands_a_key_once_there_is_one() -> anyhow::Result<()> {
+    let (stage, _) = stage().await?;
+    let routes = jobwright::api::routes();
+    ensure!(routes.len() > 30, "the list of routes is not the list of routes");
+    for route in routes {
+        let path = path(&route, "0", "p");
+        for token in [None, Some("wrong")] {
+            let answer = ask(&stage.host, token, route.method.clone(), &path, body(&route)).await?;
+            assert_eq!(answer.code(401)?, "unauthorized", "{route:?}");
+        }
+    }
+    assert_eq!(get(&stage.host, "/healthz").await?.status, StatusCode::OK);
+    Ok(())
+}
+
+async fn every_route_demands_its_scope() -> anyhow::Result<()> {
+    let (stage, admin) = stage().await?;
+    for scope in Scope::ALL {
+        let others: Vec<Scope> = Scope::ALL
+            .into_iter()
+            .filter(|other| *other != scope && *other != Scope::Admin)
+            .collect();
+        let draft = json!({ "scopes": others });
+        let without = key(&stage.host, Some(&admin), draft).await?;
+        let with = key(&stage.host, Some(&admin), json!({ "scopes": [scope] })).await?;
+        for route in jobwright::api::routes().into_iter().filter(|route| route.scope == scope) {
+            let path = path(&route, "no-job", "no-plugin");
+            let ask = async |token| {
+                ask(&stage.host, Some(token), route.method.clone(), &path, body(&route)).await
+            };
+            assert_eq!(ask(&without).await?.code(403)?, "scope_missing", "{route:?}");
+            let answer = ask(&with).await?;
+            let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+            assert!(!refused.contains(&answer.status), "{route:?}: {answer:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Everything that a tenant can see.
+async fn seen(host: &TestHost, token: &str, job: &str) -> anyhow::Result<Vec<Value>> {
+    let mut seen = vec![];
+    for path in
+        ["/v1/plugins", "/v1/plugins/p", "/v1/jobs", "/v1/queues", &format!("/v1/jobs/{job}")]
+    {
+        seen.push(ask(host, Some(token), Method::GET, path, Value::Null).await?.ok(200)?);
+    }
+    Ok(seen)
+}
+
+async fn no_route_shows_or_touches_what_is_another_tenants() -> anyhow::Result<()> {
+    const MARK: &str = "only-for-acme";
+    let (stage, admin) = stage().await?;
+    let host = &stage.host;
+    let scopes = json!(["plugins:write", "jobs:submit", "jobs:read"]);
+    let owner =
+        key(host, Some(&admin), json!({ "tenant": "acme", "scopes": scopes.clone() })).await?;
+    let stranger = key(host, Some(&admin), json!({ "tenant": "other", "scopes": scopes })).await?;
+    let upload = host.request(Method::PUT, "/v1/plugins/p?version=1.0.0").bearer_auth(&owner);
+    send(upload.body(MARK)).await?.ok(201)?;
+    let draft = json!({ "plugin": "p", "payload": MARK, "tags": [MARK], "delay_ms": 3_600_000 });
+    let job = ask(host, Some(&owner), Method::POST, "/v1/jobs", draft).await?.ok(202)?;
+    let job = job["id"].as_str().context("an id")?;
+    let before = seen(host, &owner, job).await?;
+
+    let mut routes = jobwright::api::routes();
+    // Last what makes the stranger a plugin of the same name.
+    routes.sort_by_key(|route| route.method == Method::PUT);
+    for route in routes.iter().filter(|route| route.scope != Scope::Admin) {
+        let path = path(route, job, "p");
+        let answer = ask(host, Some(&stranger), route.method.clone(), &path, body(route)).await?;
+        let text = String::from_utf8_lossy(&answer.body);
+        ensure!(!text.contains(MARK), "{route:?}: {text}");
+        let shows = text.contains("created_at") && route.method != Method::PUT;
+        ensure!(!shows, "{route:?}: {text}");
+        if route.path.starts_with("/jobs/{id}") {
+            assert_eq!(answer.code(404)?, "job_not_found", "{route:?}");
+        }
+        if route.path.starts_with("/plugins/{name}") && route.path.ends_with("able") {
+            continue; // their own plugin of this name, whether there is one or not
+        }
+        if route.path.starts_with("/plugins/{name}") && route.method == Method::GET {
+            ensure!(answer.status == StatusCode::NOT_FOUND, "{route:?}: {answer:?}");
+        }
+        assert_eq!(seen(host, &owner, job).await?, before, "after {route:?}");
+    }
+    Ok(())
+}
+
+async fn an_administrator_acts_for_any_tenant_and_nobody_else_does() -> anyhow::Result<()> {
+    let (stage, admin) = stage().await?;
+    let host = &stage.host;
+    let draft = json!({ "tenant": "acme", "scopes": ["jobs:read"] });
+    let reader = key(host, Some(&admin), draft).await?;
+    let list = async |token: &str, tenant: &str| {
+        let request = host.request(Method::GET, "/v1/plugins").bearer_auth(token);
+        send(request.header("jobwright-tenant", tenant)).await
+    };
+    let count = |answer: Value| answer["plugins"].as_array().map_or(0, Vec::len);
+    assert_eq!(count(list(&admin, "default").await?.ok(200)?), 1);
+    assert_eq!(count(list(&admin, "acme").await?.ok(200)?), 0);
+    assert_eq!(list(&reader, "acme").await?.status, StatusCode::OK);
+    assert_eq!(list(&reader, "default").await?.code(403)?, "other_tenant");
+    assert_eq!(list(&admin, "NO NAME").await?.code(400)?, "invalid_name");
+    Ok(())
+}
+
+async fn a_key_is_shown_once_and_kept_as_a_digest() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let draft = json!({ "name": "deploys", "scopes": ["admin"], "tenant": "acme" });
+    let made = post(&host, "/v1/keys", draft).await?.ok(201)?;
+    let token = made["key"].as_str().context("a token")?;
+    ensure!(token.starts_with("jwk_") && token.len() == 47, "{token}");
+    let listed = ask(&host, Some(token), Method::GET, "/v1/keys", Value::Null).await?;
+    ensure!(!listed.text()?.contains(token), "{listed:?}");
+    let key = &listed.ok(200)?["keys"][0];
+    assert_eq!((&key["id"], &key["name"]), (&made["id"], &json!("deploys")));
+    assert_eq!((&key["tenant"], &key["scopes"]), (&json!("acme"), &json!(["admin"])));
+    // Nor is it in any file, and it lets its bearer in after a restart.
+    let directory = host.stop().await?;
+    for file in std::fs::read_dir(directory.path())?.filter_map(Result::ok) {
+        if file.file_type()?.is_file() {
+            let bytes = std::fs::read(file.path())?;
+            let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
+            ensure!(!found, "it is in {:?}", file.file_name());
+        }
+    }
+    let host = TestHost::on(directory, |_| {}).await?;
+    assert_eq!(get(&host, "/v1/jobs").await?.code(401)?, "unauthorized");
+    ask(&host, Some(token), Method::GET, "/v1/jobs", Value::Null).await?.ok(200)?;
+    Ok(())
+}
+
+async fn a_key_ends_at_its_time_and_when_it_is_revoked() -> anyhow::Result<()> {
+    let (stage, admin) = stage().await?;
+    let host = &stage.host;
+    let read =
+        async |token: &str| ask(host, Some(token), Method::GET, "/v1/jobs", Value::Null).await;
+    let draft = json!({ "scopes": ["jobs:read"], "expires_in_s": 60 });
+    let short = key(host, Some(&admin), draft).await?;
+    stage.clock.advance(Duration::from_secs(59));
+    read(&short).await?.ok(200)?;
+    stage.clock.advance(Duration::from_secs(1));
+    assert_eq!(read(&short).await?.code(401)?, "unauthorized");
+
+    let draft = json!({ "scopes": ["jobs:read"] });
+    let made = ask(host, Some(&admin), Method::POST, "/v1/keys", draft).await?.ok(201)?;
+    let token = made["key"].as_str().context("a token")?;
+    read(token).await?.ok(200)?;
+    let path = format!("/v1/keys/{}", made["id"].as_str().context("an id")?);
+    let revoked = ask(host, Some(&admin), Method::DELETE, &path, Value::Null).await?.ok(200)?;
+    ensure!(revoked["revoked_at"].is_string(), "{revoked}");
+    assert_eq!(read(token).await?.code(401)?, "unauthorized");
+    let unknown = ask(host, Some(&admin), Method::DELETE, "/v1/keys/key-x", Value::Null).await?;
+    assert_eq!(unknown.code(404)?, "key_not_found");
+    Ok(())
+}
+
+/// Else nobody could make another one, and everyone or nobody could ask.
+async fn the_first_key_and_the_last_are_an_administrators() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let host = &stage.host;
+    let draft = json!({ "scopes": ["jobs:read"] });
+    assert_eq!(post(host, "/v1/keys", draft.clone()).await?.code(409)?, "first_key");
+    let made = post(host, "/v1/keys", json!({ "scopes": ["admin"] })).await?.ok(201)?;
+    let (admin, id) = (made["key"].as_str().unwrap_or_default(), &made["id"]);
+    key(host, Some(admin), draft).await?;
+    let path = format!("/v1/keys/{}", id.as_str().unwrap_or_default());
+    let last = ask(host, Some(admin), Method::DELETE, &path, Value::Null).await?;
+    assert_eq!(last.code(409)?, "last_key");
+    let next = key(host, Some(admin), json!({ "scopes": ["admin"] })).await?;
+    ask(host, Some(admin), Method::DELETE, &path, Value::Null).await?.ok(200)?;
+    ask(host, Some(&next), Method::GET, "/v1/keys", Value::Null).await?.ok(200)?;
+    Ok(())
+}
+
+async fn a_key_that_cannot_be_is_refused_with_every_reason() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let draft = json!({
+        "name": "a\nb", "tenant": "NO", "scopes": ["jobs:reed", "admin"], "expires_in_s": -1, "x": 1,
+    });
+    let problem = post(&stage.host, "/v1/keys", draft).await?.problem(422)?;
+    let fields: Vec<&str> = problem["errors"]
+        .as_array()
+        .context("errors")?
+        .iter()
+        .filter_map(|error| error["field"].as_str())
+        .collect();
+    assert_eq!(fields, ["name", "tenant", "scopes", "expires_in_s", "x"]);
+    for empty in [json!({}), json!({ "scopes": [] })] {
+        let problem = post(&stage.host, "/v1/keys", empty).await?.problem(422)?;
+        assert_eq!(problem["errors"][0]["field"], "scopes");
+    }
+    Ok(())
+}
+
+async fn idempotency_keys_of_two_tenants_are_two() -> anyhow::Result<()> {
+    let (stage, admin) = stage().await?;
+    let submit = async |tenant: &str| {
+        let ask = |path: &str, method| {
+            let request = stage.host.request(method, path).bearer_auth(&admin);
+            request.header("jobwright-tenant", tenant.to_owned())
+        };
+        send(ask("/v1/plugins/p", Method::PUT).body(tenant.to_owned())).await?;
+        let request = ask("/v1/jobs", Method::POST).header("idempotency-key", "k");
+        let job = send(request.json(&json!({ "plugin": "p" }))).await?.ok(202)?;
+        anyhow::Ok(job["id"].clone())
+    };
+    let ids = [submit("a").await?, submit("b").await?, submit("default").await?];
+    ensure!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
+    assert_eq!(submit("a").await?, ids[0]);
+    Ok(())
+}
+
+/// Gives the usual tenant limits.
+async fn limit(host: &TestHost, limits: Value) -> anyhow::Result<Value> {
+    let body = json!({ "limits": limits });
+    ask(host, None, Method::PATCH, "/v1/tenants/default", body).await?.ok(200)
+}
+
+async fn a_tenants_own_limits_answer_429() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let set = limit(&stage.host, json!({ "jobs": 1, "payload_bytes": 100 })).await?;
+    assert_eq!(set["limits"], json!({ "jobs": 1, "payload_bytes": 100 }));
+    let submit = async |job: Value| post(&stage.host, "/v1/jobs", job).await;
+    let large = json!({ "plugin": "p", "payload": "x".repeat(100) });
+    let problem = submit(large.clone()).await?;
+    assert_eq!(problem.header("retry-after"), "1");
+    assert_eq!(problem.problem(429)?["capacity_bytes"], 100);
+    submit(json!({ "plugin": "p" })).await?.ok(202)?;
+    let problem = submit(json!({ "plugin": "p" })).await?.problem(429)?;
+    assert_eq!((&problem["code"], &problem["depth"]), (&json!("tenant_full"), &json!(1)));
+    limit(&stage.host, json!({ "jobs": null })).await?;
+    submit(json!({ "plugin": "p" })).await?.ok(202)?;
+    limit(&stage.host, Value::Null).await?;
+    submit(large).await?.ok(202)?;
+    Ok(())
+}
+
+async fn a_tenants_rate_answers_429_and_says_when() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    limit(&stage.host, json!({ "jobs_per_second": 2 })).await?;
+    let submit = async || post(&stage.host, "/v1/jobs", json!({ "plugin": "p" })).await;
+    submit().await?.ok(202)?;
+    submit().await?.ok(202)?;
+    let refused = submit().await?;
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(refused.code(429)?, "too_fast");
+    let batch = json!([{ "plugin": "p" }, { "plugin": "p" }]);
+    assert_eq!(post(&stage.host, "/v1/jobs/batch", &batch).await?.code(429)?, "too_fast");
+    stage.clock.advance(Duration::from_secs(1));
+    post(&stage.host, "/v1/jobs/batch", &batch).await?.ok(200)?;
+    assert_eq!(submit().await?.code(429)?, "too_fast");
+    let problem = ask(
+        &stage.host,
+        None,
+        Method::PATCH,
+        "/v1/tenants/default",
+        json!({ "limits": { "jobs_per_second": 0, "jobs": "x", "fast": 1 } }),
+    );
+    assert_eq!(problem.await?.problem(422)?["errors"].as_array().map_or(0, Vec::len), 3);
+    Ok(())
+}
+
+async fn a_tenant_has_its_share_of_room_for_plugins() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    limit(&stage.host, json!({ "plugin_bytes": 100 })).await?;
+    let upload = async |tenant: &str, version: &str, bytes: usize| {
+        let path = format!("/v1/plugins/q?version={version}");
+        let request = stage.host.request(Method::PUT, &path).header("jobwright-tenant", tenant);
+        send(request.body(vec![b'x'; bytes])).await
+    };
+    let refused = upload("default", "1.0.0", 90).await?.problem(507)?;
+    assert_eq!(
+        refused["detail"],
+        "tenant `default` holds 17 bytes of plugins of at most 100 bytes; remove some first"
+    );
+    upload("default", "1.0.0", 70).await?.ok(201)?;
+    upload("other", "1.0.0", 1000).await?.ok(201)?;
+    Ok(())
+}

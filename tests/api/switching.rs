@@ -1,0 +1,254 @@
+//! The kill switch, and the log of who used it.
+
+use anyhow::{Context as _, ensure};
+use jobwright_core::runtime::StopReason;
+use jobwright_tests::{TestHost, guests, tests};
+use libtest_mimic::Trial;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Stage, get, post, send, soon};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        what_is_switched_off_stops_and_waits_until_it_is_on_again,
+        what_is_switched_off_is_cancelled_if_asked,
+        nothing_new_is_taken_for_what_is_switched_off,
+        a_switch_survives_a_restart,
+        a_tenant_that_is_switched_off_may_only_look,
+        a_guest_is_given_no_grace,
+        what_was_done_is_in_the_audit_log,
+        the_audit_log_is_read_in_pages,
+    ]
+}
+
+/// Every way to switch the jobs of `p` off.
+async fn switches(host: &TestHost) -> anyhow::Result<[String; 4]> {
+    let plugin = get(host, "/v1/plugins/p").await?.ok(200)?;
+    let digest = plugin["versions"][0]["digest"].as_str().context("a digest")?.to_owned();
+    let version = plugin["versions"][0]["version"].as_str().context("a version")?;
+    Ok([
+        "/v1/plugins/p".to_owned(),
+        format!("/v1/plugins/p/versions/{version}"),
+        format!("/v1/digests/{digest}"),
+        "/v1/tenants/default".to_owned(),
+    ])
+}
+
+async fn what_is_switched_off_stops_and_waits_until_it_is_on_again() -> anyhow::Result<()> {
+    for n in 0..4 {
+        let stage = Stage::one_by_one().await?;
+        let switch = &switches(&stage.host).await?[n];
+        let (first, second) = (stage.submit(json!({})).await?, stage.submit(json!({})).await?);
+        let mut running = stage.begins().await?;
+        let off = post(&stage.host, &format!("{switch}/disable"), "").await?.ok(200)?;
+        assert_eq!(off, json!({ "disabled": true, "cancelled_jobs": 0 }));
+        assert_eq!(soon(running.stop.wait()).await?, StopReason::SwitchedOff, "{switch}");
+        // It is given back, uncounted, and not begun again.
+        let back = async {
+            while stage.host.job(&first).await?["state"] != "available" {
+                tokio::task::yield_now().await;
+            }
+            anyhow::Ok(())
+        };
+        soon(back).await??;
+        assert_eq!(stage.host.job(&first).await?["failures"], 0);
+        assert_eq!(stage.host.job(&second).await?["state"], "available");
+        ensure!(stage.runtime.begun().await.is_none(), "what is off began");
+        let on = post(&stage.host, &format!("{switch}/enable"), "").await?.ok(200)?;
+        assert_eq!(on, json!({ "disabled": false }));
+        for _ in 0..2 {
+            stage.begins().await?.succeed();
+        }
+        stage.host.finalized(&first).await?;
+        stage.host.finalized(&second).await?;
+    }
+    Ok(())
+}
+
+async fn what_is_switched_off_is_cancelled_if_asked() -> anyhow::Result<()> {
+    for n in 0..4 {
+        let stage = Stage::one_by_one().await?;
+        let switch = &switches(&stage.host).await?[n];
+        let (first, second) = (stage.submit(json!({})).await?, stage.submit(json!({})).await?);
+        let _running = stage.begins().await?;
+        let body = json!({ "jobs": "cancel" });
+        let off = post(&stage.host, &format!("{switch}/disable"), body).await?.ok(200)?;
+        assert_eq!(off["cancelled_jobs"], 2, "{switch}");
+        for id in [first, second] {
+            assert_eq!(stage.host.finalized(&id).await?["state"], "cancelled");
+        }
+    }
+    Ok(())
+}
+
+async fn nothing_new_is_taken_for_what_is_switched_off() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    stage.host.push("q", "other bytes").await?;
+    let job = json!({ "plugin": "p" });
+    let over = stage.submit(json!({})).await?;
+    stage.begins().await?.succeed();
+    stage.host.finalized(&over).await?;
+    for switch in switches(&stage.host).await?.iter().take(3) {
+        post(&stage.host, &format!("{switch}/disable"), "").await?.ok(200)?;
+        assert_eq!(post(&stage.host, "/v1/jobs", &job).await?.code(409)?, "disabled");
+        let batch = post(&stage.host, "/v1/jobs/batch", json!([job])).await?.ok(200)?;
+        assert_eq!(batch[0]["error"]["code"], "disabled");
+        let retry = post(&stage.host, &format!("/v1/jobs/{over}/retry"), "").await?;
+        assert_eq!(retry.code(409)?, "disabled");
+        post(&stage.host, "/v1/jobs", json!({ "plugin": "q" })).await?.ok(202)?;
+        post(&stage.host, &format!("{switch}/enable"), "").await?.ok(200)?;
+    }
+    post(&stage.host, "/v1/jobs", &job).await?.ok(202)?;
+    for (path, code) in [
+        ("/v1/plugins/none/disable", "plugin_not_found"),
+        ("/v1/plugins/p/versions/9.9.9/disable", "version_not_found"),
+    ] {
+        assert_eq!(post(&stage.host, path, "").await?.code(404)?, code);
+    }
+    let wrong =
+        post(&stage.host, "/v1/plugins/p/disable", json!({ "jobs": "burn", "x": 1 })).await?;
+    assert_eq!(wrong.problem(422)?["errors"].as_array().map_or(0, Vec::len), 2);
+    Ok(())
+}
+
+async fn a_switch_survives_a_restart() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    host.push("echo", guests::echo()?).await?;
+    post(&host, "/v1/plugins/echo/disable", "").await?.ok(200)?;
+    let host = TestHost::on(host.stop().await?, |_| {}).await?;
+    assert_eq!(get(&host, "/v1/plugins/echo").await?.ok(200)?["disabled"], true);
+    assert_eq!(post(&host, "/v1/jobs", json!({ "plugin": "echo" })).await?.code(409)?, "disabled");
+    let listed = get(&host, "/v1/disabled").await?.ok(200)?;
+    let hold = json!({ "plugin": { "tenant": "default", "plugin": "echo" } });
+    assert_eq!(listed, json!({ "disabled": [hold] }));
+    post(&host, "/v1/plugins/echo/enable", "").await?.ok(200)?;
+    post(&host, "/v1/jobs", json!({ "plugin": "echo" })).await?.ok(202)?;
+    Ok(())
+}
+
+async fn a_tenant_that_is_switched_off_may_only_look() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let make = async |token: Option<&str>, draft: Value| {
+        let request = stage.host.request(Method::POST, "/v1/keys").json(&draft);
+        let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
+        let made = send(request).await?.ok(201)?;
+        anyhow::Ok(made["key"].as_str().context("a token")?.to_owned())
+    };
+    let admin = make(None, json!({ "scopes": ["admin"] })).await?;
+    let scopes = json!(["plugins:write", "jobs:submit", "jobs:read"]);
+    let theirs = make(Some(&admin), json!({ "tenant": "acme", "scopes": scopes })).await?;
+    let ask = async |token: &str, method: Method, path: &str| {
+        send(stage.host.request(method, path).bearer_auth(token)).await
+    };
+    ask(&admin, Method::POST, "/v1/tenants/acme/disable").await?.ok(200)?;
+    ask(&theirs, Method::GET, "/v1/jobs").await?.ok(200)?;
+    let refused = ask(&theirs, Method::PUT, "/v1/plugins/p").await?;
+    assert_eq!(refused.code(403)?, "disabled");
+    ask(&admin, Method::POST, "/v1/tenants/acme/enable").await?.ok(200)?;
+    let upload = stage.host.request(Method::PUT, "/v1/plugins/p").bearer_auth(&theirs);
+    send(upload.body("bytes")).await?.ok(201)?;
+    Ok(())
+}
+
+/// It asks all the time whether it should end, and never does.
+const DEAF: &str = r#"(module
+  (import "jobwright" "is_cancelled" (func $asked (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (loop $again (drop (call $asked)) (br $again))))"#;
+
+async fn a_guest_is_given_no_grace() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    host.push("deaf", guests::assemble(DEAF)?).await?;
+    let limits = json!({ "grace_ms": 10_000, "timeout_ms": 600_000, "fuel": "unlimited" });
+    let id = host.submit(json!({ "plugin": "deaf", "limits": limits })).await?;
+    let running = async {
+        while host.job(&id).await?["state"] != "running" {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    };
+    soon(running).await??;
+    let began = std::time::Instant::now();
+    post(&host, "/v1/plugins/deaf/disable", "").await?.ok(200)?;
+    let back = async {
+        while host.job(&id).await?["state"] != "available" {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    };
+    soon(back).await??;
+    ensure!(began.elapsed().as_secs() < 5, "it had its grace: {:?}", began.elapsed());
+    let attempt = &host.job(&id).await?["attempts"][0];
+    assert_eq!(attempt["outcome"], "interrupted", "{attempt}");
+    Ok(())
+}
+
+async fn what_was_done_is_in_the_audit_log() -> anyhow::Result<()> {
+    let stage = Stage::one_by_one().await?;
+    let host = &stage.host;
+    let id = stage.submit(json!({})).await?;
+    for path in [
+        &format!("/v1/jobs/{id}/cancel"),
+        "/v1/plugins/p/disable",
+        "/v1/plugins/p/enable",
+        "/v1/queues/slow/pause",
+    ] {
+        send(host.request(Method::POST, path)).await?;
+    }
+    let patch = async |path: &str, body: Value| {
+        send(host.request(Method::PATCH, path).json(&body)).await?.ok(200)
+    };
+    patch("/v1/plugins/p", json!({ "limits": { "fuel": 7 } })).await?;
+    patch("/v1/tenants/acme", json!({ "limits": { "jobs": 7 } })).await?;
+    let key = post(host, "/v1/keys", json!({ "scopes": ["admin"] })).await?.ok(201)?;
+    let token = key["key"].as_str().context("a token")?;
+    let request = host.request(Method::DELETE, "/v1/plugins/p").bearer_auth(token);
+    send(request).await?;
+    let log = send(host.request(Method::GET, "/v1/audit").bearer_auth(token)).await?;
+    ensure!(!log.text()?.contains(token), "the log tells a key");
+    let log = log.ok(200)?;
+    let entries = log["entries"].as_array().context("entries")?.iter().rev();
+    let told: Vec<(&str, &str, &str)> = entries
+        .map(|entry| {
+            let text = |name: &str| entry[name].as_str().unwrap_or_default();
+            (text("actor"), text("action"), text("target"))
+        })
+        .collect();
+    let key = key["id"].as_str().unwrap_or_default();
+    assert_eq!(
+        told,
+        [
+            ("anyone", "plugin.upload", "p"),
+            ("anyone", "job.cancel", id.as_str()),
+            ("anyone", "plugin.disable", "p"),
+            ("anyone", "plugin.enable", "p"),
+            ("anyone", "queue.pause", "slow"),
+            ("anyone", "plugin.configure", "p"),
+            ("anyone", "tenant.configure", "acme"),
+            ("anyone", "key.create", key),
+            (key, "plugin.remove", "p"),
+        ]
+    );
+    Ok(())
+}
+
+async fn the_audit_log_is_read_in_pages() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    for _ in 0..4 {
+        post(&stage.host, "/v1/queues/q/resume", "").await?.ok(200)?;
+    }
+    let (mut seen, mut cursor) = (vec![], String::new());
+    loop {
+        let page = get(&stage.host, &format!("/v1/audit?limit=2{cursor}")).await?.ok(200)?;
+        seen.extend(page["entries"].as_array().context("entries")?.iter().map(|e| e["id"].clone()));
+        let Some(next) = page["next_cursor"].as_u64() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1]);
+    assert_eq!(
+        get(&stage.host, "/v1/audit?limit=0").await?.problem(422)?["code"],
+        "invalid_fields"
+    );
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Tenants: each has its queues, its limits and its share; and what is held, whosever it is.
+
+use jobwright_core::capacity::{CapacityLimits, QueueFull};
+use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::job::JobId;
+use jobwright_core::lifecycle::{CancelRequest, JobState};
+use jobwright_core::retry::Verdict;
+use jobwright_core::store::{Enqueued, JobFilter};
+use jobwright_core::tenant::TenantLimits;
+
+use super::drafts::{Draft as _, at, named, of};
+use super::fixture::Fixture;
+use super::laws;
+
+laws![
+    a_queue_belongs_to_its_tenant,
+    a_listing_shows_one_tenant,
+    a_flood_of_one_tenant_does_not_hold_up_another,
+    a_tenants_limits_bound_it_and_nobody_else,
+    a_tenant_runs_no_more_than_it_may,
+    whatever_is_held_is_passed_by,
+    what_is_covered_is_cancelled_in_steps,
+];
+
+async fn a_queue_belongs_to_its_tenant(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(CapacityLimits { per_queue: 1, ..Default::default() })?;
+    store.accept(of("a"), at(0)).await?;
+    store.accept(of("b"), at(0)).await?;
+    assert!(matches!(store.offer(of("a"), at(0)).await?, Enqueued::QueueFull(_)));
+    let counts = store.counts(at(1)).await?;
+    let counted: Vec<_> = counts.iter().map(|c| (c.tenant.as_str(), c.depth, c.paused)).collect();
+    assert_eq!(counted, [("a", 1, false), ("b", 1, false)]);
+    let pause = Hold::Queue { tenant: named("a"), queue: named("default") };
+    store.set_held(pause, true).await?;
+    let paused: Vec<_> = store.counts(at(1)).await?.iter().map(|c| c.paused).collect();
+    assert_eq!(paused, [true, false]);
+    assert_eq!(store.claim_one(at(1)).await?.job.spec.tenant, named("b"));
+    Ok(())
+}
+
+async fn a_listing_shows_one_tenant(store: Fixture) -> anyhow::Result<()> {
+    let [a, b] = [store.accept(of("a"), at(0)).await?, store.accept(of("b"), at(0)).await?];
+    store.request_cancel(a, at(1)).await?;
+    for (tenant, id) in [("a", Some(a)), ("b", Some(b)), ("c", None)] {
+        let filter = JobFilter { tenant: Some(named(tenant)), ..JobFilter::default() };
+        let listed: Vec<JobId> = store.walk(filter, 1, at(2)).await?.iter().map(|j| j.id).collect();
+        assert_eq!(listed, Vec::from_iter(id), "{tenant}");
+    }
+    Ok(())
+}
+
+async fn a_flood_of_one_tenant_does_not_hold_up_another(store: Fixture) -> anyhow::Result<()> {
+    for _ in 0..20 {
+        store.accept(of("flood"), at(0)).await?;
+    }
+    for _ in 0..2 {
+        store.claim_one(at(1)).await?;
+    }
+    let other = store.accept(of("b").priority(4), at(1)).await?;
+    assert_eq!(store.claim_one(at(2)).await?.job.id, other);
+    assert_eq!(store.claim_one(at(2)).await?.job.spec.tenant, named("flood"));
+    Ok(())
+}
+
+async fn a_tenants_limits_bound_it_and_nobody_else(store: Fixture) -> anyhow::Result<()> {
+    let limits = TenantLimits { jobs: Some(1), payload_bytes: Some(10), ..Default::default() };
+    store.set_tenant(named("a"), limits).await?;
+    let long = "12345678901";
+    let full = QueueFull::TenantBytes { tenant: named("a"), depth_bytes: 0, capacity_bytes: 10 };
+    assert_eq!(store.offer(of("a").payload(long), at(0)).await?, Enqueued::QueueFull(full));
+    let id = store.accept(of("a"), at(0)).await?;
+    let full = QueueFull::Tenant { tenant: named("a"), depth: 1, capacity: 1 };
+    assert_eq!(store.offer(of("a"), at(0)).await?, Enqueued::QueueFull(full));
+    store.accept(of("b").payload(long), at(0)).await?;
+    store.request_cancel(id, at(1)).await?;
+    store.accept(of("a"), at(1)).await?;
+    Ok(())
+}
+
+async fn a_tenant_runs_no_more_than_it_may(store: Fixture) -> anyhow::Result<()> {
+    store.set_tenant(named("a"), TenantLimits { running: Some(1), ..Default::default() }).await?;
+    for tenant in ["a", "a", "b"] {
+        store.accept(of(tenant), at(0)).await?;
+    }
+    let first = store.claim_one(at(1)).await?;
+    assert_eq!(first.job.spec.tenant, named("a"));
+    assert_eq!(store.claim_one(at(1)).await?.job.spec.tenant, named("b"));
+    assert_eq!(store.claim_up_to(9, at(1)).await?.len(), 0);
+    store.set_tenant(named("a"), TenantLimits::default()).await?;
+    assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 1);
+    Ok(())
+}
+
+async fn whatever_is_held_is_passed_by(store: Fixture) -> anyhow::Result<()> {
+    let held = store.accept(of("a"), at(0)).await?;
+    let mut other = of("b").queue("other");
+    (other.spec.plugin, other.spec.digest) =
+        (named("q"), named(&format!("sha256:{}", "7".repeat(64))));
+    let other = store.accept(other, at(0)).await?;
+    for hold in Hold::over(&Facts::from(&of("a").spec)) {
+        store.set_held(hold.clone(), true).await?;
+        assert_eq!(store.holds().await?, [hold.clone()]);
+        let leased = store.claim_one(at(1)).await?;
+        assert_eq!(leased.job.id, other, "{hold:?}");
+        store.finish_with(&leased, Verdict::Release { at: at(1), refused: false }, at(1)).await?;
+        store.set_held(hold, false).await?;
+    }
+    assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 2);
+    assert_eq!(store.job(held).await?.lifecycle.state, JobState::Running);
+    Ok(())
+}
+
+async fn what_is_covered_is_cancelled_in_steps(store: Fixture) -> anyhow::Result<()> {
+    for tenant in ["a", "a", "a", "b"] {
+        store.accept(of(tenant), at(0)).await?;
+    }
+    let running = store.claim_one(at(1)).await?.job.id;
+    let hold = Hold::Tenant(named("a"));
+    let mut answers = vec![];
+    loop {
+        let some = store.cancel_covered(hold.clone(), at(2), 2).await?;
+        assert!(some.len() <= 2);
+        if some.is_empty() {
+            break;
+        }
+        answers.extend(some);
+    }
+    assert_eq!(answers.len(), 3);
+    for (id, answer) in answers {
+        let expected = match id == running {
+            true => CancelRequest::Stopping { attempt: 1 },
+            false => CancelRequest::Cancelled,
+        };
+        assert_eq!(answer, expected);
+    }
+    let counts = store.counts(at(3)).await?;
+    let left: Vec<_> = counts.iter().map(|c| (c.tenant.as_str(), c.depth, c.running)).collect();
+    assert_eq!(left, [("a", 0, 1), ("b", 1, 0)]);
+    Ok(())
+}
