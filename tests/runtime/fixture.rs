@@ -31,6 +31,8 @@ pub(crate) const WASI: &str = r#"
         (func $poll (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "clock_time_get"
         (func $clock (param i32 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "clock_res_get"
+        (func $resolution (param i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))

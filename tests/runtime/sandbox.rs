@@ -1,6 +1,10 @@
 //! What a guest sees, and what it does not.
 
+use std::num::NonZeroU32;
+
+use jobwright_core::clock::Timestamp;
 use jobwright_core::job::JobId;
+use jobwright_core::{Grants, Start};
 use libtest_mimic::Trial;
 
 use super::fixture::{Lab, command, number, output};
@@ -10,7 +14,8 @@ pub(super) fn trials() -> Vec<Trial> {
         arguments_begin_with_the_plugins_name,
         variables_are_the_submitters_and_ours_and_none_of_the_host,
         there_are_no_files,
-        the_real_clock_and_random_numbers_differ_at_each_attempt,
+        random_numbers_and_the_wall_clock_follow_from_where_the_attempt_begins,
+        clocks_show_the_step_that_is_granted_and_nothing_finer,
         a_deterministic_job_reads_the_same_at_each_attempt,
         another_deterministic_job_reads_other_random_numbers,
     ]
@@ -105,14 +110,65 @@ fn reads() -> String {
     )
 }
 
-async fn the_real_clock_and_random_numbers_differ_at_each_attempt() -> anyhow::Result<()> {
+async fn random_numbers_and_the_wall_clock_follow_from_where_the_attempt_begins()
+-> anyhow::Result<()> {
     let lab = Lab::new()?;
-    let attempt = lab.attempt(&reads())?;
+    let mut attempt = lab.attempt(&reads())?;
+    attempt.start = Start::new([1; 32], Timestamp::from_second(1_000)?);
     let one = output(&lab.run(attempt.clone()).await)?;
-    let two = output(&lab.run(attempt).await)?;
-    assert!(number(&one, 0)? < number(&two, 0)?, "the wall clock goes on");
+    let again = output(&lab.run(attempt.clone()).await)?;
+    assert_eq!(one[24..40], again[24..40], "the same seed");
+    let minute = 1_000_000_000_000..1_060_000_000_000;
+    assert!(minute.contains(&number(&one, 0)?), "{}", number(&one, 0)?);
     assert!(number(&one, 8)? <= number(&one, 16)?, "the monotonic clock does not go back");
-    assert_ne!(number(&one, 24)?, number(&two, 24)?);
+    attempt.start = Start::new([2; 32], Timestamp::from_second(5_000)?);
+    let other = output(&lab.run(attempt).await)?;
+    assert_ne!(number(&one, 24)?, number(&other, 24)?, "another seed");
+    assert!(number(&other, 0)? >= 5_000_000_000_000);
+    Ok(())
+}
+
+/// Waits for the monotonic clock to move ten times, and writes by how little it moved; then what it
+/// says of its resolution, and what of the wall clock is finer than 10 ms.
+fn finest() -> String {
+    command(
+        "(func $now (param $which i32) (result i64)
+            (drop (call $clock (local.get $which) (i64.const 1) (i32.const 256)))
+            (i64.load (i32.const 256)))",
+        "(local $last i64) (local $now i64) (local $left i32)
+        (local.set $left (i32.const 10))
+        (i64.store (i32.const 128) (i64.const -1))
+        (local.set $last (call $now (i32.const 1)))
+        (loop $more
+            (local.set $now (call $now (i32.const 1)))
+            (br_if $more (i64.eq (local.get $now) (local.get $last)))
+            (if (i64.lt_u (i64.sub (local.get $now) (local.get $last)) (i64.load (i32.const 128)))
+                (then (i64.store (i32.const 128) (i64.sub (local.get $now) (local.get $last)))))
+            (local.set $last (local.get $now))
+            (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+            (br_if $more (local.get $left)))
+        (drop (call $resolution (i32.const 0) (i32.const 136)))
+        (drop (call $resolution (i32.const 1) (i32.const 144)))
+        (i64.store (i32.const 152) (i64.rem_u (call $now (i32.const 0)) (i64.const 10000000)))
+        (call $write (i32.const 1) (i32.const 128) (i32.const 32))",
+    )
+}
+
+async fn clocks_show_the_step_that_is_granted_and_nothing_finer() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let mut attempt = lab.attempt(&finest())?;
+    for (granted, step) in [(None, 1_000_000), (Some(10_000), 10_000_000)] {
+        let clock_precision_us = granted.and_then(NonZeroU32::new);
+        attempt.start = attempt.start.under(&Grants { clock_precision_us, ..Grants::default() });
+        let seen = output(&lab.run(attempt.clone()).await)?;
+        assert!(number(&seen, 0)? >= step, "{} moved by {}", step, number(&seen, 0)?);
+        assert_eq!((number(&seen, 8)?, number(&seen, 16)?), (step, step), "resolution");
+        assert!(number(&seen, 24)?.is_multiple_of(step.min(10_000_000)));
+    }
+    let clock_precision_us = NonZeroU32::new(1);
+    attempt.start = attempt.start.under(&Grants { clock_precision_us, ..Grants::default() });
+    let seen = output(&lab.run(attempt).await)?;
+    assert!(number(&seen, 0)? < 1_000_000, "a finer one moves by {}", number(&seen, 0)?);
     Ok(())
 }
 
@@ -136,7 +192,7 @@ async fn another_deterministic_job_reads_other_random_numbers() -> anyhow::Resul
     let mut attempt = lab.attempt(&reads())?;
     attempt.job.spec.deterministic = true;
     let one = output(&lab.run(attempt.clone()).await)?;
-    attempt.job.id = JobId::new(attempt.job.created_at);
+    attempt.start = Start::of_job(JobId::new(attempt.job.created_at), attempt.job.created_at);
     let two = output(&lab.run(attempt).await)?;
     assert_ne!(number(&one, 24)?, number(&two, 24)?);
     Ok(())

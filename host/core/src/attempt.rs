@@ -1,10 +1,12 @@
 //! One try at a job: the lease that it is, what the runtime is given, and what is recorded of it.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::grant::{CLOCK_PRECISION_US, Grants};
 use crate::job::{Job, JobId, Payload};
 use crate::lifecycle::Lifecycle;
 use crate::limits::{Limit, Limits};
@@ -53,6 +55,17 @@ pub struct Start {
     pub seed: Seed,
     /// What the clock on the wall says first.
     pub clock: Timestamp,
+    /// The step of the clocks, in microseconds.
+    #[serde(default = "usual_step", skip_serializing_if = "is_usual")]
+    pub step_us: NonZeroU32,
+}
+
+fn usual_step() -> NonZeroU32 {
+    CLOCK_PRECISION_US
+}
+
+fn is_usual(step_us: &NonZeroU32) -> bool {
+    *step_us == CLOCK_PRECISION_US
 }
 
 /// 32 bytes, written as hex.
@@ -61,10 +74,22 @@ pub struct Start {
 pub struct Seed(#[serde(with = "hex::serde")] pub [u8; 32]);
 
 impl Start {
+    /// Random numbers that follow from `seed`, and clocks of the usual step that begin at `clock`.
+    #[must_use]
+    pub fn new(seed: [u8; 32], clock: Timestamp) -> Self {
+        Self { seed: Seed(seed), clock, step_us: CLOCK_PRECISION_US }
+    }
+
     /// Of every attempt at a deterministic job: it follows from the job alone.
     #[must_use]
     pub fn of_job(id: JobId, created_at: Timestamp) -> Self {
-        Self { seed: Seed(*Digest::of(id.as_bytes()).as_bytes()), clock: created_at }
+        Self::new(*Digest::of(id.as_bytes()).as_bytes(), created_at)
+    }
+
+    /// The same with clocks of the step that `grants` allow.
+    #[must_use]
+    pub fn under(self, grants: &Grants) -> Self {
+        Self { step_us: grants.clock_precision_us.unwrap_or(CLOCK_PRECISION_US), ..self }
     }
 }
 
@@ -90,6 +115,12 @@ pub struct AttemptRecord {
     /// Where its clocks and random numbers began; absent if nobody was there to see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
+    /// Whether it went on from a checkpoint, which is not kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
+    /// Whether it was granted anything that reaches outside of its sandbox, or comes from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub granted: bool,
 }
 
 impl AttemptRecord {
@@ -105,6 +136,8 @@ impl AttemptRecord {
             error: outcome.error().cloned(),
             usage,
             start: None,
+            resumed: false,
+            granted: false,
         }
     }
 }

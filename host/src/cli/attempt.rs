@@ -1,11 +1,11 @@
 //! One attempt in the sandbox of a command, and what is shown of it.
 
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jobwright_core::attempt::{Attempt, Seed, Start};
+use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::clock::{Clock as _, Timestamp};
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
@@ -18,7 +18,7 @@ use jobwright_core::report::Report;
 use jobwright_core::retry::RetryPolicy;
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
 use jobwright_core::tenant::TenantName;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::exit::{Ending, Fault};
 use super::options::{CommandOptions, LimitOptions};
@@ -62,23 +62,12 @@ impl AttemptOptions {
         let name = name(file);
         let version = sandbox.publish(name.clone(), wasm).await?;
         let job = self.job(name, version)?;
-        let limits = job.spec.limits;
-        let log = Arc::new(LogBuffer::new(limits.log_bytes));
-        let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
-        let start = Start { seed: Seed(rand::random()), clock: job.created_at };
-        let granted = Granted::default();
-        let attempt = Attempt { job, limits, payload, log: log.clone(), report, granted, start };
-        let (stop, signal) = Stop::new();
-        let run = sandbox.runtime.run(attempt, signal);
-        tokio::pin!(run);
-        let ended = tokio::select! {
-            ended = &mut run => ended,
-            _ = cancelled => {
-                stop.raise(StopReason::Cancelled);
-                run.await
-            }
+        let start = if job.spec.deterministic {
+            Start::of_job(job.id, job.created_at)
+        } else {
+            Start::new(rand::random(), job.created_at)
         };
-        Ok(Made { ended, log })
+        Ok(Made::of(sandbox, (job, start), payload, cancelled).await)
     }
 
     /// Whose clock and random bytes the attempt sees: of a deterministic one the same every time.
@@ -149,49 +138,96 @@ fn asked(outcome: &Outcome) -> (Option<bool>, Option<u128>) {
 }
 
 impl Made {
+    /// Makes an attempt at `job` that begins at `start` and has nothing to go on from. Once
+    /// `cancelled` is there, it ends soon.
+    pub(super) async fn of(
+        sandbox: &Sandbox,
+        (job, start): (Job, Start),
+        payload: Payload,
+        cancelled: impl Future,
+    ) -> Self {
+        let limits = job.spec.limits;
+        let log = Arc::new(LogBuffer::new(limits.log_bytes));
+        let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
+        let granted = Granted::default();
+        let attempt = Attempt { job, limits, payload, log: log.clone(), report, granted, start };
+        let (stop, signal) = Stop::new();
+        let run = sandbox.runtime.run(attempt, signal);
+        tokio::pin!(run);
+        let ended = tokio::select! {
+            ended = &mut run => ended,
+            _ = cancelled => {
+                stop.raise(StopReason::Cancelled);
+                run.await
+            }
+        };
+        Self { ended, log }
+    }
+
+    pub(super) fn ended(&self) -> &Ended {
+        &self.ended
+    }
+
     /// Output to stdout; log, outcome and receipt to stderr.
-    pub(super) fn show(self, terminal: &Terminal) -> anyhow::Result<Ending> {
-        terminal::write_foreign(&self.log.snapshot().bytes, &mut std::io::stderr())?;
-        let Ended { outcome, usage } = self.ended;
-        let mut notes = std::io::stderr().lock();
+    pub(super) fn show(&self, terminal: &Terminal) -> anyhow::Result<Ending> {
+        self.write_log()?;
         if terminal.is_json() {
-            let (kind, limit, error) = (outcome.kind(), outcome.limit(), outcome.error());
-            let (retry, retry_after_ms) = asked(&outcome);
-            let receipt = json!({
-                "outcome": kind, "limit": limit, "error": error,
-                "retry": retry, "retry_after_ms": retry_after_ms, "usage": usage,
-            });
-            writeln!(notes, "{receipt}")?;
+            writeln!(std::io::stderr(), "{}", self.receipt())?;
         } else {
-            if let Some(error) = outcome.error() {
-                writeln!(notes, "{}: {}", error.code, printable(&error.message))?;
-                if let Some(frames) = &error.backtrace {
-                    writeln!(notes, "{}", printable(frames))?;
-                }
-            }
-            let kind = serde_json::to_value(outcome.kind())?;
-            let kind = kind.as_str().unwrap_or_default().replace('_', " ");
-            match asked(&outcome) {
-                (None, _) => writeln!(notes, "{kind}")?,
-                (Some(false), _) => writeln!(notes, "{kind} for good")?,
-                (Some(true), None) => writeln!(notes, "{kind}, and may be tried again")?,
-                (Some(true), Some(ms)) => {
-                    writeln!(notes, "{kind}, and may be tried again after {} s", ms / 1000)?;
-                }
-            }
-            receipt::write(&usage, &mut notes)?;
+            self.write_receipt(&mut std::io::stderr().lock())?;
         }
-        match outcome {
-            Outcome::Succeeded { output } => {
-                if terminal::is_binary_on_terminal(&output.bytes) {
-                    writeln!(notes, "the output is no text: send it to a file")?;
-                } else {
-                    terminal::write_foreign(&output.bytes, &mut std::io::stdout())?;
-                }
-                Ok(Ending::Done)
+        self.write_output()?;
+        Ok(match self.ended.outcome {
+            Outcome::Succeeded { .. } => Ending::Done,
+            Outcome::Cancelled => Ending::JobCancelled,
+            _ => Ending::JobFailed,
+        })
+    }
+
+    /// The log, to stderr.
+    pub(super) fn write_log(&self) -> io::Result<()> {
+        terminal::write_foreign(&self.log.snapshot().bytes, &mut std::io::stderr())
+    }
+
+    /// The outcome and what it took, for a script.
+    pub(super) fn receipt(&self) -> Value {
+        let Ended { outcome, usage } = &self.ended;
+        let (kind, limit, error) = (outcome.kind(), outcome.limit(), outcome.error());
+        let (retry, retry_after_ms) = asked(outcome);
+        json!({
+            "outcome": kind, "limit": limit, "error": error,
+            "retry": retry, "retry_after_ms": retry_after_ms, "usage": usage,
+        })
+    }
+
+    /// The same for a person.
+    pub(super) fn write_receipt(&self, notes: &mut dyn Write) -> io::Result<()> {
+        let Ended { outcome, usage } = &self.ended;
+        if let Some(error) = outcome.error() {
+            writeln!(notes, "{}: {}", error.code, printable(&error.message))?;
+            if let Some(frames) = &error.backtrace {
+                writeln!(notes, "{}", printable(frames))?;
             }
-            Outcome::Cancelled => Ok(Ending::JobCancelled),
-            _ => Ok(Ending::JobFailed),
+        }
+        let kind = receipt::words(outcome.kind());
+        match asked(outcome) {
+            (None, _) => writeln!(notes, "{kind}")?,
+            (Some(false), _) => writeln!(notes, "{kind} for good")?,
+            (Some(true), None) => writeln!(notes, "{kind}, and may be tried again")?,
+            (Some(true), Some(ms)) => {
+                writeln!(notes, "{kind}, and may be tried again after {} s", ms / 1000)?;
+            }
+        }
+        receipt::write(usage, notes)
+    }
+
+    /// What a success left, to stdout.
+    pub(super) fn write_output(&self) -> io::Result<()> {
+        let Outcome::Succeeded { output } = &self.ended.outcome else { return Ok(()) };
+        if terminal::is_binary_on_terminal(&output.bytes) {
+            writeln!(std::io::stderr(), "the output is no text: send it to a file")
+        } else {
+            terminal::write_foreign(&output.bytes, &mut std::io::stdout())
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use jobwright_core::limits::show_bytes;
-use jobwright_core::outcome::Usage;
+use jobwright_core::outcome::{OutcomeKind, Usage};
 
 /// Writes a receipt, one line a resource.
 pub(super) fn write(usage: &Usage, out: &mut dyn Write) -> io::Result<()> {
@@ -31,8 +31,14 @@ pub(super) fn write(usage: &Usage, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// The word for an outcome, as a person reads it.
+pub(super) fn words(kind: OutcomeKind) -> String {
+    let word = serde_json::to_value(kind).unwrap_or_default();
+    word.as_str().unwrap_or_default().replace('_', " ")
+}
+
 /// A number in groups of three digits.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (place, digit) in digits.chars().enumerate() {

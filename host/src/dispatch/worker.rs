@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Seed, Start};
+use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
 use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::hold::Facts;
 use jobwright_core::job::Job;
@@ -108,20 +108,23 @@ impl Dispatcher {
         let limits = job.spec.limits.under(&self.settings.ceiling);
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let (stop, signal) = Stop::new();
+        let resumed = checkpoint.is_some();
         let report = Arc::new(Report::new(checkpoint, limits.checkpoint_bytes));
         let traces = Traces { log: log.clone(), report: report.clone() };
         let enlisted = self.signals.enlist((lease, Facts::from(&job.spec)), stop, traces);
         let (job, log) = (&job, &log);
+        let granted = self.grantor.open(job, log);
+        let grants = granted.grants.clone();
+        let start = self.start_of(job).under(&grants);
         let attempt = Attempt {
             job: job.clone(),
             limits,
             payload,
             log: log.clone(),
             report: report.clone(),
-            granted: self.grantor.open(job, log),
-            start: self.start_of(job),
+            granted,
+            start,
         };
-        let start = Some(attempt.start);
 
         let mut ended = self.runtime.run(attempt, signal).await;
 
@@ -131,7 +134,9 @@ impl Dispatcher {
         let now = self.clock.now();
         let verdict = retry::decide(&job.spec, lifecycle, &ended.outcome, now, (self.jitter)());
         let record = AttemptRecord {
-            start,
+            start: Some(start),
+            resumed,
+            granted: grants.reach_outside(),
             ..AttemptRecord::new(lifecycle, &ended.outcome, ended.usage, now)
         };
         tracing::debug!(job = %job.id, attempt = lease.attempt, outcome = ?record.outcome, "ended");
@@ -153,7 +158,7 @@ impl Dispatcher {
         if job.spec.deterministic {
             return Start::of_job(job.id, job.created_at);
         }
-        Start { seed: Seed((self.seeds)()), clock: self.clock.now() }
+        Start::new((self.seeds)(), self.clock.now())
     }
 
     /// Writes a verdict, again and again while the store is away: the job's work is done, and only

@@ -9,7 +9,7 @@
 //! | [`capability`] | what guests may tell the host and ask of it, beside WASI |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
 //! | [`ending`], [`trap`] | what an ending means |
-//! | [`deterministic`] | clocks and random numbers that are the same at every attempt |
+//! | [`start`] | clocks and random numbers, which follow from where the attempt begins |
 //! | [`guests`] | the threads |
 //! | [`inspect`] | whether bytes can run here, before they are compiled |
 //!
@@ -21,7 +21,6 @@ mod abi;
 mod capability;
 mod code;
 mod debug_info;
-mod deterministic;
 mod ending;
 mod engine;
 mod epoch;
@@ -31,6 +30,7 @@ mod inspect;
 mod instance;
 mod limiter;
 mod meter;
+mod start;
 mod stdio;
 mod trap;
 

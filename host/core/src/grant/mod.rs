@@ -111,6 +111,15 @@ impl Grants {
         *self == Self::default()
     }
 
+    /// Whether anything is granted that reaches outside of the sandbox, or comes from there: what an
+    /// attempt that is made again elsewhere lacks.
+    #[must_use]
+    pub fn reach_outside(&self) -> bool {
+        let Self { http, key_value, config, secrets, env, .. } = self;
+        let none = http.is_empty() && config.is_empty() && secrets.is_empty() && env.is_empty();
+        !none || key_value.is_some()
+    }
+
     /// The first grant that lets a request with `method` go to `origin`.
     #[must_use]
     pub fn allowing(&self, method: &http::Method, to: &http::Uri) -> Option<&HttpGrant> {
@@ -218,7 +227,7 @@ impl Default for HttpLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyValueGrant {
-    /// All keys and values together, in bytes.
+    /// All keys and values together, in bytes, with what an entry takes beside them.
     pub bytes: u64,
 }
 

@@ -13,8 +13,8 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::LinkOptions;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
-use super::super::deterministic;
 use super::super::instance::Guest;
+use super::super::start;
 use super::super::stdio::{OutputBuffer, Pipe};
 
 /// Random bytes for one call. It cannot be interrupted: this many take some milliseconds.
@@ -91,9 +91,7 @@ fn common(attempt: &Attempt) -> WasiCtxBuilder {
         .arg(spec.plugin.as_str())
         .args(&spec.args);
     set_variables(&mut wasi, attempt);
-    if spec.deterministic {
-        deterministic::apply(&mut wasi, &attempt.job);
-    }
+    start::apply(&mut wasi, attempt);
     wasi
 }
 

@@ -19,9 +19,8 @@ use jobwright_core::outcome::{AttemptError, RetryHint, is_media_type};
 use jobwright_core::report::{MAX_PROGRESS_BYTES, Progress, Report, TooLarge};
 use jobwright_core::runtime::{Stop, StopSignal};
 
-use super::deterministic::Readings;
 use super::ending::Said;
-use crate::clock::Stopwatch;
+use super::start::Passed;
 
 /// Whether a guest has asked if it is cancelled: then it is given a grace when it is.
 #[derive(Debug, Clone, Default)]
@@ -62,15 +61,6 @@ impl Level {
     }
 }
 
-/// What a guest is told of the time that has passed.
-#[derive(Debug)]
-enum Since {
-    /// The time since the start.
-    Start(Stopwatch),
-    /// For a deterministic job: how often it has asked.
-    Readings(Readings),
-}
-
 /// One attempt's line to its host.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -78,7 +68,8 @@ pub(super) struct Line {
     report: Arc<Report>,
     stop: StopSignal,
     asked: Asked,
-    since: Since,
+    /// By which it is told how much time is left.
+    passed: Passed,
     timeout: Duration,
     /// What the guest said of its ending before it came to it.
     output_type: Option<String>,
@@ -93,11 +84,7 @@ impl Line {
             report: attempt.report.clone(),
             stop,
             asked,
-            since: if attempt.job.spec.deterministic {
-                Since::Readings(Readings::default())
-            } else {
-                Since::Start(Stopwatch::start())
-            },
+            passed: Passed::of(attempt),
             timeout: attempt.limits.timeout(),
             output_type: None,
             failure: None,
@@ -112,7 +99,7 @@ impl Line {
             report: Arc::new(Report::new(None, 0)),
             stop,
             asked: Asked::default(),
-            since: Since::Readings(Readings::default()),
+            passed: Passed::none(),
             timeout: Duration::ZERO,
             output_type: None,
             failure: None,
@@ -145,11 +132,7 @@ impl Line {
 
     /// The time that is left, in milliseconds.
     pub(super) fn remaining_ms(&self) -> u64 {
-        let passed = match &self.since {
-            Since::Start(watch) => watch.elapsed(),
-            Since::Readings(readings) => readings.next(),
-        };
-        let left = self.timeout.saturating_sub(passed);
+        let left = self.timeout.saturating_sub(self.passed.read());
         u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
     }
 
