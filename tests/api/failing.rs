@@ -10,7 +10,7 @@ use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
-use jobwright_core::job::{Job, JobId, NewJob};
+use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -87,6 +87,7 @@ forward! {
     redrive(id: JobId, now: Timestamp) -> Option<Redriven>;
     reclaim_expired(now: Timestamp, most: usize) -> Vec<JobId>;
     get(id: JobId) -> Option<Job>;
+    payload(id: JobId) -> Option<Payload>;
     output(id: JobId) -> Option<Output>;
     save_log(id: JobId, attempt: u32, log: LogSnapshot) -> ();
     save_told(lease: Lease, told: Told) -> ();

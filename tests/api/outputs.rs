@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         what_only_claims_to_be_json_is_not_part_of_the_job,
         an_odd_media_type_does_no_harm,
         without_a_success_there_is_no_output,
+        a_payload_is_served_as_it_was_sent,
     ]
 }
 
@@ -52,6 +53,34 @@ async fn an_output_is_served_as_it_was_left() -> anyhow::Result<()> {
     assert_eq!((&job["output_type"], &job["output_bytes"]), (&json!("text/csv"), &json!(4)));
     let head = send(stage.host.request(Method::HEAD, &format!("/v1/jobs/{id}/output"))).await?;
     assert_eq!((head.header("content-length"), head.body.len()), ("4", 0));
+    Ok(())
+}
+
+async fn a_payload_is_served_as_it_was_sent() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    for (job, kind, placed, bytes) in [
+        (json!({ "payload": { "a": 1 } }), "application/json", "inline", "{\"a\":1}"),
+        (json!({ "payload_base64": "PGI+" }), "", "attachment", "<b>"),
+        (
+            json!({ "payload_base64": "PGI+", "content_type": "text/html" }),
+            "text/html",
+            "attachment",
+            "<b>",
+        ),
+        (json!({}), "", "attachment", ""),
+    ] {
+        let id = stage.submit(job).await?;
+        let payload = get(&stage.host, &format!("/v1/jobs/{id}/payload")).await?;
+        assert_eq!((payload.status.as_u16(), payload.text()?), (200, bytes));
+        assert_eq!(payload.header("content-type"), kind);
+        let disposition = payload.header("content-disposition");
+        assert_eq!(disposition, format!("{placed}; filename=\"{id}.payload\""));
+        assert_eq!(payload.header("x-content-type-options"), "nosniff");
+        assert!(payload.header("content-security-policy").contains("sandbox"));
+    }
+    let unknown = "/v1/jobs/00dc6acf-ac00-7000-8000-000000000000/payload";
+    let answer = get(&stage.host, unknown).await?;
+    assert_eq!((answer.status.as_u16(), &answer.json()?["code"]), (404, &json!("job_not_found")));
     Ok(())
 }
 

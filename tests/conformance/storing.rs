@@ -5,7 +5,7 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::retry::Verdict;
-use jobwright_core::store::{AttemptLog, Finished};
+use jobwright_core::store::{AttemptLog, Finished, Retention};
 
 use super::drafts::{Draft as _, at, ending, job, unknown};
 use super::fixture::Fixture;
@@ -14,6 +14,7 @@ use super::laws;
 laws![
     a_stored_job_is_what_was_enqueued,
     timestamps_round_trip_to_the_microsecond,
+    a_payload_is_kept_as_long_as_its_job,
     unknown_ids_answer_none,
     an_empty_batch_is_answered_empty,
     logs_are_replaced_per_attempt_and_listed_oldest_first,
@@ -52,12 +53,31 @@ async fn timestamps_round_trip_to_the_microsecond(store: Fixture) -> anyhow::Res
     Ok(())
 }
 
+async fn a_payload_is_kept_as_long_as_its_job(store: Fixture) -> anyhow::Result<()> {
+    let (mut typed, bare) = (job(), job());
+    typed.payload.content_type = Some("text/csv".to_owned());
+    typed.payload.bytes = vec![0, 0xff, b'\n'].into();
+    for draft in [&typed, &bare] {
+        store.accept(draft.clone(), at(0)).await?;
+    }
+    assert_eq!(store.payload(typed.id).await?, Some(typed.payload.clone()), "while it waits");
+    assert_eq!(store.payload(bare.id).await?, Some(bare.payload), "without a media type");
+    let leased = store.claim_one(at(0)).await?;
+    store.finish_with(&leased, Verdict::Complete, at(1)).await?;
+    assert_eq!(store.payload(typed.id).await?, Some(typed.payload), "when it is over");
+    let retention = Retention { completed_before: at(9), discarded_before: at(9), now: at(9) };
+    store.prune(retention, 9).await?;
+    assert_eq!(store.payload(typed.id).await?, None, "when it was pruned");
+    Ok(())
+}
+
 async fn unknown_ids_answer_none(store: Fixture) -> anyhow::Result<()> {
     store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
     let id = unknown();
     assert_eq!(store.get(id).await?, None);
     assert_eq!(store.output(id).await?, None);
+    assert_eq!(store.payload(id).await?, None);
     assert_eq!(store.logs(id).await?, []);
     let mut finish = ending(&leased, Verdict::Complete, at(0));
     finish.lease = Lease { job: id, ..leased.lease };

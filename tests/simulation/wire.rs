@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
-use jobwright_core::job::{Job, JobId, NewJob};
+use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -173,6 +173,10 @@ impl JobStore for Wire {
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.world.store().get(id).await
+    }
+
+    async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
+        self.world.store().payload(id).await
     }
 
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {

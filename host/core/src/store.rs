@@ -66,6 +66,9 @@ pub trait JobStore: Send + Sync + 'static {
     /// One job; `None` if unknown or pruned.
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError>;
 
+    /// What a job's guest reads; `None` if unknown or pruned.
+    async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError>;
+
     /// What the success of a job left; `None` if unknown or not completed.
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError>;
 

@@ -19,18 +19,20 @@ const INERT: [&str; 7] = [
     "image/webp",
 ];
 
-/// `bytes` under their media type, with their digest (RFC 9530), as a download named `name` unless
-/// the type is inert. The headers against sniffing and scripts are every answer's.
-pub(super) fn serve(bytes: Bytes, content_type: &str, name: &str) -> Response {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
+/// `bytes` under their media type, if they have one, with their digest (RFC 9530), as a download named
+/// `name` unless the type is inert. The headers against sniffing and scripts are every answer's.
+pub(super) fn serve(bytes: Bytes, content_type: Option<&str>, name: &str) -> Response {
+    let essence = content_type.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     let inert = INERT.iter().any(|inert| essence.eq_ignore_ascii_case(inert));
-    let kind = HeaderValue::from_str(content_type)
-        .unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let digest = format!("sha-256=:{}:", STANDARD.encode(Digest::of(&bytes).as_bytes()));
     let placed = if inert { "inline" } else { "attachment" };
     let mut response = Response::new(Body::from(bytes));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, kind);
+    if let Some(kind) = content_type {
+        let kind = HeaderValue::from_str(kind)
+            .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
     for (name, value) in [
         (HeaderName::from_static("content-digest"), digest),
         (header::CONTENT_DISPOSITION, format!("{placed}; filename=\"{name}\"")),

@@ -214,6 +214,7 @@ fn v1() -> Routes {
         .on((POST, "/jobs"), JobsSubmit, jobs::create)
         .on((POST, "/jobs/batch"), JobsSubmit, jobs::create_batch)
         .on((GET, "/jobs/{id}"), JobsRead, jobs::show)
+        .on((GET, "/jobs/{id}/payload"), JobsRead, jobs::payload)
         .on((GET, "/jobs/{id}/output"), JobsRead, jobs::output)
         .on((GET, "/jobs/{id}/logs"), JobsRead, jobs::logs)
         .on((POST, "/jobs/{id}/cancel"), JobsSubmit, jobs::cancel)

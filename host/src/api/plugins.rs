@@ -158,7 +158,7 @@ pub(super) async fn wasm(
     let version = app.version(&caller, &name, &version)?;
     let missing = || ApiError::internal(format!("the bytes of {} are gone", version.digest));
     let bytes = app.registry.wasm(&version.digest).await?.ok_or_else(missing)?;
-    Ok(content::serve(bytes, "application/wasm", &format!("{name}-{}.wasm", version.version)))
+    Ok(content::serve(bytes, Some("application/wasm"), &format!("{name}-{}.wasm", version.version)))
 }
 
 pub(super) async fn remove(

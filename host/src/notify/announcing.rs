@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
-use jobwright_core::job::{Job, JobId, NewJob};
+use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -120,6 +120,10 @@ impl JobStore for AnnouncingStore {
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.store.get(id).await
+    }
+
+    async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
+        self.store.payload(id).await
     }
 
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {

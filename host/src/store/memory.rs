@@ -294,6 +294,10 @@ impl JobStore for MemoryStore {
         Ok(self.lock().records.get(&id).map(|record| record.job.clone()))
     }
 
+    async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
+        Ok(self.lock().records.get(&id).map(|record| record.payload.clone()))
+    }
+
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
         Ok(self.lock().records.get(&id).and_then(|record| record.output.clone()))
     }

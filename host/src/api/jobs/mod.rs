@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::access::Caller;
 use jobwright_core::clock::after;
-use jobwright_core::job::{Job, JobId};
+use jobwright_core::job::{Job, JobId, Payload};
 use jobwright_core::lifecycle::{CancelRequest, Phase};
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::{PluginRef, Selector};
@@ -102,6 +102,18 @@ pub(super) async fn list(
     Ok(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response())
 }
 
+/// Under its media type; without one, if the submitter named none.
+pub(super) async fn payload(
+    State(app): State<App>,
+    By(caller): By,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let id = app.job(&caller, &id).await?.id;
+    let Payload { content_type, bytes } =
+        app.store.payload(id).await?.ok_or_else(|| unknown(id))?;
+    Ok(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload")))
+}
+
 pub(super) async fn output(
     State(app): State<App>,
     By(caller): By,
@@ -109,7 +121,7 @@ pub(super) async fn output(
 ) -> Result<Response, ApiError> {
     let job = app.job(&caller, &id).await?;
     if let Some(Output { content_type, bytes }) = app.store.output(job.id).await? {
-        return Ok(content::serve(bytes, &content_type, &job.id.to_string()));
+        return Ok(content::serve(bytes, Some(&content_type), &job.id.to_string()));
     }
     // What ended meanwhile has an output only now.
     let job = app.job(&caller, &id).await?;
@@ -147,7 +159,7 @@ pub(super) async fn logs(
         None => (wanted.unwrap_or(job.lifecycle.attempt), Default::default()),
     };
     let mut response =
-        content::serve(log.bytes.into(), "text/plain; charset=utf-8", &format!("{id}.log"));
+        content::serve(log.bytes.into(), Some("text/plain; charset=utf-8"), &format!("{id}.log"));
     for (name, value) in [
         ("jobwright-attempt", u64::from(attempt)),
         ("jobwright-log-dropped-bytes", log.dropped_bytes),

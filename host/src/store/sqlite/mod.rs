@@ -12,12 +12,12 @@
 
 mod ledger;
 mod logs;
-mod reader;
+pub(crate) mod reader;
 mod rows;
-mod schema;
+pub(crate) mod schema;
 mod table;
 mod wal;
-mod writer;
+pub(crate) mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
-use jobwright_core::job::{Job, JobId, NewJob};
+use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -186,6 +186,10 @@ impl JobStore for SqliteStore {
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.read(move |db| reader::job(db, id)).await
+    }
+
+    async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
+        self.read(move |db| reader::payload(db, id)).await
     }
 
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {

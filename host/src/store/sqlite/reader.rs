@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId};
+use jobwright_core::job::{Job, JobId, Payload};
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::Digest;
 use jobwright_core::store::{Enqueued, JobFilter, JobPage, Page, StoreError};
@@ -24,7 +24,7 @@ const SCANNED_ROWS: usize = 10_000;
 
 /// Read-only connections, opened when they are first needed.
 #[derive(Debug)]
-pub(super) struct Readers {
+pub(crate) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
@@ -32,12 +32,12 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Readers of the database at `path`, which exists.
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), idle: Mutex::default(), places: Semaphore::new(READERS) }
     }
 
     /// Runs `query` on a connection of its own.
-    pub(super) async fn read<A: Send + 'static>(
+    pub(crate) async fn read<A: Send + 'static>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
     ) -> Result<A, StoreError> {
@@ -89,6 +89,17 @@ pub(super) fn job(db: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
         "SELECT {columns} FROM job WHERE id = ?1 UNION ALL SELECT {columns} FROM history WHERE id = ?1"
     );
     db.prepare_cached(&sql)?.query_row([id.as_bytes()], rows::job).optional()
+}
+
+/// What a job's guest reads.
+pub(super) fn payload(db: &Connection, id: JobId) -> rusqlite::Result<Option<Payload>> {
+    let sql = "SELECT content_type, bytes FROM payload WHERE seq =
+                 (SELECT seq FROM job WHERE id = ?1 UNION ALL SELECT seq FROM history WHERE id = ?1)";
+    let payload = |row: &Row<'_>| {
+        let bytes: Vec<u8> = row.get(1)?;
+        Ok(Payload { content_type: row.get(0)?, bytes: bytes.into() })
+    };
+    db.prepare_cached(sql)?.query_row([id.as_bytes()], payload).optional()
 }
 
 /// What a completed job left.
