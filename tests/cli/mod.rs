@@ -4,6 +4,7 @@ mod exits;
 mod inspecting;
 mod payloads;
 mod projects;
+mod replaying;
 mod showing;
 mod watching;
 
@@ -33,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(inspecting::trials());
     trials.extend(payloads::trials());
     trials.extend(projects::trials());
+    trials.extend(replaying::trials());
     trials.extend(showing::trials());
     trials.extend(watching::trials());
     trials

@@ -15,9 +15,10 @@ Exit codes (those from 64 on as in sysexits.h):
     3  the job failed for good
     4  the job was cancelled
     5  the wait ended before the job did
+    6  a replay went another way than the attempt that it repeats
    64  the command line is wrong
    65  the host, or the sandbox, refuses what it was given
-   66  a file cannot be read
+   66  a file cannot be read, or the host no longer has what a replay needs
    69  the host cannot be reached
    75  the host is too busy: try again later
    77  the host demands another API key, or refuses to talk
@@ -36,6 +37,7 @@ pub(super) enum Ending {
     JobFailed,
     JobCancelled,
     StillUnfinished,
+    Different,
 }
 
 impl From<Ending> for ExitCode {
@@ -45,6 +47,7 @@ impl From<Ending> for ExitCode {
             Ending::JobFailed => 3,
             Ending::JobCancelled => 4,
             Ending::StillUnfinished => 5,
+            Ending::Different => 6,
         })
     }
 }
@@ -105,6 +108,13 @@ impl Failure {
             }
             _ => fault.says(format!("the host answered {status}, which no jobwright host would")),
         }
+    }
+}
+
+impl Failure {
+    /// Whether the host says that there is no such thing.
+    pub(super) fn is_of_missing(&self) -> bool {
+        self.problem.as_ref().is_some_and(|problem| problem["status"] == 404)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The command line. One file for each command; all but `serve`, `run`, `dev`, `new` and
-//! `plugin inspect` speak HTTP to a host. How they end is told by `exit`.
+//! `plugin inspect` speak HTTP to a host, and `replay` does both. How they end is told by `exit`.
 
 mod attempt;
 mod client;
 mod dev;
+mod differences;
 mod exit;
 mod inspect;
 mod job;
@@ -13,6 +14,7 @@ mod options;
 mod payload;
 mod plugin;
 mod receipt;
+mod replay;
 mod run;
 mod sandbox;
 mod serve;
@@ -88,6 +90,17 @@ enum Command {
         #[command(flatten)]
         host: HostOptions,
     },
+    /// Make an attempt at a job of a host again, here, and say whether it goes the same way.
+    ///
+    /// It has the plugin, payload, limits, arguments, random numbers and the beginning of the clock
+    /// that the attempt had; not its checkpoint and not its grants. Exits with 0 if outcome, error,
+    /// fuel and output are the same, else with 6.
+    Replay {
+        #[command(flatten)]
+        replay: replay::Replay,
+        #[command(flatten)]
+        host: HostOptions,
+    },
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -149,6 +162,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
         Command::Key { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Tenant { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Audit { command, host } => command.execute(&client(host)?, &terminal).await,
+        Command::Replay { replay, host } => replay.execute(&client(host)?, &terminal).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command(), "jobwright", &mut script);

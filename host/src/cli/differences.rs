@@ -1,0 +1,136 @@
+//! What differs between an attempt that was recorded and the same attempt made again. Pure.
+
+use bytes::Bytes;
+use jobwright_core::attempt::AttemptRecord;
+use jobwright_core::limits::Limit;
+use jobwright_core::outcome::{AttemptError, Outcome, OutcomeKind};
+use jobwright_core::plugin::Digest;
+use jobwright_core::runtime::Ended;
+use serde::Serialize;
+
+use super::receipt::{grouped, words};
+
+/// Something that is not as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Difference {
+    /// Of what.
+    pub(super) what: &'static str,
+    /// As it was recorded.
+    pub(super) recorded: String,
+    /// As it is now.
+    pub(super) replayed: String,
+}
+
+/// All that differs. `output` is what the attempt left, if that is known.
+pub(super) fn differences(
+    recorded: &AttemptRecord,
+    output: Option<&Bytes>,
+    ended: &Ended,
+) -> Vec<Difference> {
+    let Ended { outcome, usage } = ended;
+    let (error, now) = (recorded.error.as_ref(), outcome.error());
+    let code = |error: Option<&AttemptError>| text(error.map(|error| error.code.as_str()));
+    let message = |error: Option<&AttemptError>| text(error.map(|error| error.message.as_str()));
+    let frames = |error: Option<&AttemptError>| text(error.and_then(|e| e.backtrace.as_deref()));
+    let fuel = |fuel: Option<u64>| fuel.map_or("not metered".to_owned(), grouped);
+    let length = |bytes: u64| format!("{} bytes", grouped(bytes));
+    let mut pairs = vec![
+        (
+            "outcome",
+            ending(recorded.outcome, recorded.limit),
+            ending(outcome.kind(), outcome.limit()),
+        ),
+        ("error code", code(error), code(now)),
+        ("error message", message(error), message(now)),
+        ("backtrace", frames(error), frames(now)),
+        ("output length", length(recorded.usage.output_bytes), length(usage.output_bytes)),
+    ];
+    if !ended_by_time(recorded) {
+        pairs.push(("fuel", fuel(recorded.usage.fuel), fuel(usage.fuel)));
+    }
+    if let (Some(before), Outcome::Succeeded { output }) = (output, outcome) {
+        let digest = |bytes: &Bytes| Digest::of(bytes).to_string();
+        pairs.push(("output", digest(before), digest(&output.bytes)));
+    }
+    let differ = pairs.into_iter().filter(|(_, recorded, replayed)| recorded != replayed);
+    differ.map(|(what, recorded, replayed)| Difference { what, recorded, replayed }).collect()
+}
+
+/// Whether it ended when it did because of the time that had passed: then how far it had come, and
+/// what fuel it had used, was chance.
+pub(super) fn ended_by_time(recorded: &AttemptRecord) -> bool {
+    was_stopped(recorded) || recorded.limit == Some(Limit::Time)
+}
+
+/// Whether someone else ended it.
+pub(super) fn was_stopped(recorded: &AttemptRecord) -> bool {
+    matches!(recorded.outcome, OutcomeKind::Cancelled | OutcomeKind::Interrupted)
+}
+
+fn ending(kind: OutcomeKind, limit: Option<Limit>) -> String {
+    limit.map_or_else(|| words(kind), |limit| format!("{} ({limit})", words(kind)))
+}
+
+fn text(found: Option<&str>) -> String {
+    found.unwrap_or("none").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use jobwright_core::clock::Timestamp;
+    use jobwright_core::lifecycle::Lifecycle;
+    use jobwright_core::outcome::{Output, Usage};
+
+    use super::*;
+
+    fn ended(outcome: Outcome, fuel: u64) -> Ended {
+        let usage = Usage { fuel: Some(fuel), run_ms: fuel as f64, ..Usage::default() };
+        Ended { outcome, usage }
+    }
+
+    fn record(ended: &Ended) -> AttemptRecord {
+        let lifecycle = Lifecycle::new(Timestamp::UNIX_EPOCH);
+        AttemptRecord::new(&lifecycle, &ended.outcome, ended.usage, Timestamp::UNIX_EPOCH)
+    }
+
+    fn succeeded(output: &'static str) -> Outcome {
+        Outcome::Succeeded { output: Output::new(Bytes::from_static(output.as_bytes()), None) }
+    }
+
+    fn named(recorded: &AttemptRecord, output: Option<&str>, now: &Ended) -> Vec<&'static str> {
+        let output = output.map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        differences(recorded, output.as_ref(), now).iter().map(|found| found.what).collect()
+    }
+
+    #[test]
+    fn nothing_differs_of_the_same_but_how_long_it_took() {
+        let one = ended(succeeded("a"), 7);
+        let mut again = one.clone();
+        again.usage.run_ms = 99.0;
+        assert_eq!(named(&record(&one), Some("a"), &again), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_differs_is_named_with_both_values() {
+        let one = record(&ended(succeeded("a"), 7));
+        assert_eq!(named(&one, Some("b"), &ended(succeeded("a"), 7)), ["output"]);
+        assert_eq!(named(&one, None, &ended(succeeded("a"), 7)), Vec::<&str>::new());
+        let found = differences(&one, None, &ended(succeeded("a"), 1_234));
+        let (recorded, replayed) = ("7".to_owned(), "1 234".to_owned());
+        assert_eq!(found, [Difference { what: "fuel", recorded, replayed }]);
+        let trapped =
+            |message| Outcome::Trapped { error: AttemptError::new("unreachable", message) };
+        let trap = record(&ended(trapped("here"), 7));
+        assert_eq!(named(&trap, None, &ended(trapped("there"), 7)), ["error message"]);
+        let all = ["outcome", "error code", "error message"];
+        assert_eq!(named(&trap, None, &ended(succeeded("a"), 7)), all);
+    }
+
+    #[test]
+    fn how_far_an_attempt_came_that_time_ended_is_not_compared() {
+        let error = AttemptError::new("time", "time limit 1 s exceeded");
+        let late =
+            |fuel| ended(Outcome::LimitExceeded { limit: Limit::Time, error: error.clone() }, fuel);
+        assert_eq!(named(&record(&late(7)), None, &late(8)), Vec::<&str>::new());
+    }
+}

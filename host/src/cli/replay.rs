@@ -1,0 +1,291 @@
+//! `jobwright replay`: an attempt that a host has made, made again here, in the same sandbox, and
+//! compared with what the host recorded of it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use jobwright_core::attempt::{AttemptRecord, Start};
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
+use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::limits::Limits;
+use jobwright_core::outcome::OutcomeKind;
+use jobwright_core::plugin::{Digest, PluginName, Version};
+use jobwright_core::retry::RetryPolicy;
+use jobwright_core::tenant::TenantName;
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::attempt::Made;
+use super::client::Client;
+use super::differences::{Difference, differences, ended_by_time, was_stopped};
+use super::exit::{Ending, Failure, Fault};
+use super::sandbox::Sandbox;
+use super::terminal::{Terminal, printable};
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Replay {
+    /// The job's id.
+    id: JobId,
+    /// The number of the attempt; the last one that has ended, unless given.
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+}
+
+/// A job as a host shows it, as far as an attempt depends on it.
+#[derive(Debug, Deserialize)]
+struct Shown {
+    id: JobId,
+    plugin: String,
+    digest: Digest,
+    queue: QueueName,
+    priority: Priority,
+    state: String,
+    attempt: u32,
+    max_attempts: u16,
+    created_at: Timestamp,
+    tags: Vec<String>,
+    limits: Limits,
+    entrypoint: Option<String>,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    deterministic: bool,
+    attempts: Vec<AttemptRecord>,
+}
+
+impl Replay {
+    pub(super) async fn execute(
+        self,
+        client: &Client,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Ending> {
+        let id = self.id.to_string();
+        let job = client.json(client.request(Method::GET, &["jobs", &id])).await?;
+        let job: Shown = serde_json::from_value(job)
+            .context("the host shows the job in a way that this version does not know")?;
+        let record = job.ended(self.attempt)?.clone();
+        let start = record.start.ok_or_else(|| job.unseen(&record))?;
+        let wasm = job.wasm(client).await?;
+        let payload = job.payload(client).await?;
+        let output = job.output(client, &record).await?;
+        let made = job.make(start, &record, wasm, payload).await?;
+        let found = differences(&record, output.as_ref(), made.ended());
+        let compared = Compared { notes: notes(&job, &record, &found), job, record, found };
+        compared.show(&made, terminal)?;
+        Ok(if compared.found.is_empty() { Ending::Done } else { Ending::Different })
+    }
+}
+
+impl Shown {
+    /// What was recorded of the attempt `asked` for, or else of the last one.
+    fn ended(&self, asked: Option<u32>) -> Result<&AttemptRecord, Failure> {
+        let found = match asked {
+            Some(number) => self.attempts.iter().find(|record| record.attempt == number),
+            None => self.attempts.last(),
+        };
+        let Shown { id, state, attempt: latest, .. } = self;
+        found.ok_or_else(|| {
+            Fault::Data.says(match asked {
+                _ if *latest == 0 => format!("job {id} is {state}: no attempt was made at it yet"),
+                Some(number) if number > *latest || number == 0 => {
+                    format!("job {id} has no attempt {number}; its latest is {latest}")
+                }
+                Some(number) if number < *latest => {
+                    format!("of attempt {number} of job {id} nothing is recorded any more")
+                }
+                _ => format!("job {id} is {state}: its attempt {latest} has not ended yet"),
+            })
+        })
+    }
+
+    fn unseen(&self, record: &AttemptRecord) -> Failure {
+        let (id, number) = (self.id, record.attempt);
+        let why = match record.outcome {
+            OutcomeKind::Lost => "it was lost with its host",
+            _ => "its host did not record it",
+        };
+        Fault::NoInput.says(format!(
+            "where the clock and the random numbers of attempt {number} of job {id} began is not \
+             known: {why}"
+        ))
+    }
+
+    /// The very bytes that the job runs.
+    async fn wasm(&self, client: &Client) -> anyhow::Result<Bytes> {
+        let Shown { id, plugin, digest, .. } = self;
+        let (name, version) = plugin.split_once('@').unwrap_or((plugin, ""));
+        let request = client.request(Method::GET, &["plugins", name, "versions", version, "wasm"]);
+        let wasm = match client.send(request).await {
+            Ok(answer) => answer.bytes().await?,
+            Err(error) if is_gone(&error) => {
+                let message = format!(
+                    "job {id} ran {plugin} ({digest}), which was deleted from the host: upload the \
+                     same bytes as that version again to replay it"
+                );
+                return Err(error.context(Fault::NoInput.says(message)));
+            }
+            Err(error) => return Err(error),
+        };
+        let found = Digest::of(&wasm);
+        if found != *digest {
+            let message = format!(
+                "job {id} ran other bytes than {plugin} has now: {digest}, and now {found}"
+            );
+            return Err(Fault::NoInput.says(message).into());
+        }
+        Ok(wasm)
+    }
+
+    async fn payload(&self, client: &Client) -> anyhow::Result<Payload> {
+        let request = client.request(Method::GET, &["jobs", &self.id.to_string(), "payload"]);
+        let answer = client.send(request).await?;
+        let content_type = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let content_type = content_type.map(str::to_owned);
+        Ok(Payload { content_type, bytes: answer.bytes().await? })
+    }
+
+    /// What the attempt left, if it is the one that completed the job.
+    async fn output(
+        &self,
+        client: &Client,
+        record: &AttemptRecord,
+    ) -> anyhow::Result<Option<Bytes>> {
+        let is_last = self.attempts.last().map(|last| last.attempt) == Some(record.attempt);
+        if self.state != "completed" || !is_last {
+            return Ok(None);
+        }
+        let request = client.request(Method::GET, &["jobs", &self.id.to_string(), "output"]);
+        Ok(Some(client.send(request).await?.bytes().await?))
+    }
+
+    /// Makes the attempt again.
+    async fn make(
+        &self,
+        start: Start,
+        record: &AttemptRecord,
+        wasm: Bytes,
+        payload: Payload,
+    ) -> anyhow::Result<Made> {
+        let spec = self.spec()?;
+        let sandbox = Sandbox::under(at_least(Limits::CEILING, &self.limits))?;
+        sandbox.publish(spec.plugin.clone(), wasm).await?;
+        let mut lifecycle = Lifecycle::new(self.created_at);
+        lifecycle.claim(record.attempted_at);
+        lifecycle.attempt = record.attempt;
+        let (id, created_at) = (self.id, self.created_at);
+        let (attempts, output, progress) = (vec![], None, None);
+        let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
+        Ok(Made::of(&sandbox, (job, start), payload, tokio::signal::ctrl_c()).await)
+    }
+
+    fn spec(&self) -> anyhow::Result<JobSpec> {
+        let strange = || format!("`{}` is not a plugin and its version", self.plugin);
+        let (name, version) = self.plugin.split_once('@').with_context(strange)?;
+        let (plugin, version): (PluginName, Version) =
+            (name.parse().with_context(strange)?, version.parse().with_context(strange)?);
+        Ok(JobSpec {
+            tenant: TenantName::default(),
+            plugin,
+            version,
+            digest: self.digest,
+            queue: self.queue.clone(),
+            priority: self.priority,
+            max_attempts: self.max_attempts,
+            limits: self.limits,
+            retry: RetryPolicy::default(),
+            entrypoint: self.entrypoint.clone(),
+            args: self.args.clone(),
+            env: self.env.clone(),
+            tags: self.tags.clone(),
+            deterministic: self.deterministic,
+            output_type: None,
+        })
+    }
+}
+
+/// A ceiling that a job stays under which a host accepted whose operator allows more than usual.
+fn at_least(ceiling: Limits, limits: &Limits) -> Limits {
+    Limits {
+        memory_bytes: ceiling.memory_bytes.max(limits.memory_bytes),
+        tables: ceiling.tables.max(limits.tables),
+        ..ceiling
+    }
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(Failure::is_of_missing)
+}
+
+/// What should be known of a comparison, whatever it found.
+fn notes(job: &Shown, record: &AttemptRecord, found: &[Difference]) -> Vec<&'static str> {
+    let mut notes = Vec::new();
+    let mut note = |applies: bool, text| notes.extend(applies.then_some(text));
+    note(
+        record.resumed,
+        "the attempt went on from a checkpoint, which is not kept: this one had none",
+    );
+    note(
+        record.granted,
+        "the attempt had grants: what it reached by them, and what they gave it, this one had not",
+    );
+    note(
+        was_stopped(record),
+        "the attempt was stopped by its host or by whoever cancelled the job: this one was not",
+    );
+    note(
+        !was_stopped(record) && ended_by_time(record),
+        "the attempt ended by its time limit: how much fuel it used until then is not compared",
+    );
+    note(
+        !job.deterministic && !found.is_empty(),
+        "the job is not deterministic: what depends on how time passes may differ each time",
+    );
+    notes
+}
+
+/// How the two attempts compare.
+struct Compared {
+    job: Shown,
+    record: AttemptRecord,
+    found: Vec<Difference>,
+    notes: Vec<&'static str>,
+}
+
+impl Compared {
+    /// As `jobwright run` shows an attempt, and the comparison with the receipt.
+    fn show(&self, made: &Made, terminal: &Terminal) -> io::Result<()> {
+        made.write_log()?;
+        if terminal.is_json() {
+            let mut receipt = made.receipt();
+            receipt["replay"] = json!({
+                "job": self.job.id, "attempt": self.record.attempt, "same": self.found.is_empty(),
+                "differences": self.found, "notes": self.notes,
+            });
+            writeln!(io::stderr(), "{receipt}")?;
+        } else {
+            let mut out = io::stderr().lock();
+            made.write_receipt(&mut out)?;
+            self.write(&mut out)?;
+        }
+        made.write_output()
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (number, id) = (self.record.attempt, self.job.id);
+        if self.found.is_empty() {
+            writeln!(out, "the same as attempt {number} of job {id}")?;
+        } else {
+            writeln!(out, "not the same as attempt {number} of job {id}:")?;
+        }
+        for Difference { what, recorded, replayed } in &self.found {
+            let (recorded, replayed) = (printable(recorded), printable(replayed));
+            writeln!(out, "  {what:<13} was {recorded}\n  {:<13} is  {replayed}", "")?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
+    }
+}
