@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("data_dir", &[]),
     ("dispatch", &["notify"]),
     ("notify", &[]),
+    ("outside", &["store"]),
     ("registry", &["clock"]),
     ("runtime", &["clock", "registry"]),
     ("store", &["clock"]),

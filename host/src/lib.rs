@@ -23,6 +23,7 @@ pub mod config;
 mod data_dir;
 pub mod dispatch;
 pub mod notify;
+pub mod outside;
 pub mod registry;
 pub mod runtime;
 pub mod store;

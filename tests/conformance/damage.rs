@@ -129,7 +129,7 @@ async fn a_used_directory_without_its_jobs_is_refused(_: Fixture) -> anyhow::Res
 async fn a_missing_directory_is_refused(_: Fixture) -> anyhow::Result<()> {
     let directory = TempDir::new()?;
     std::fs::remove_dir(directory.path())?;
-    refused(directory, &["cannot open the job store"])
+    refused(directory, &["cannot open the store"])
 }
 
 /// A job that was skipped would be a job that was lost.

@@ -11,11 +11,19 @@ use thiserror::Error;
 use crate::grant::Grants;
 use crate::job::Job;
 use crate::log::LogBuffer;
+use crate::plugin::{Digest, PluginName};
+use crate::tenant::TenantName;
 
 /// Looks up what a plugin is granted, and opens it to an attempt.
+#[async_trait]
 pub trait Grantor: Send + Sync + 'static {
     /// What the attempt at `job` that writes `log` is granted, as of now.
     fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Granted;
+
+    /// Forgets what jobs of a plugin kept that was just removed.
+    async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {
+        let _ = (tenant, plugin);
+    }
 }
 
 /// What an attempt is granted: by the word, and to the touch.
@@ -89,6 +97,11 @@ pub enum Unsent {
 /// A call of `wasi:keyvalue`. Keys and values are the plugin's own; a bucket is a part of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keep {
+    /// Nothing yet: says whether the bucket can be used.
+    Open {
+        /// The bucket.
+        bucket: String,
+    },
     /// The value of a key.
     Get {
         /// The bucket.
@@ -112,18 +125,18 @@ pub enum Keep {
         /// The key.
         key: String,
     },
-    /// Sets the value of a key if it still is what it was.
+    /// Sets the value of a key if it still is what it was, told by its digest.
     Swap {
         /// The bucket.
         bucket: String,
         /// The key.
         key: String,
-        /// What it was; none if it had none.
-        from: Option<Bytes>,
+        /// Of what it was; none if it had no value.
+        from: Option<Digest>,
         /// What it is to be.
         to: Bytes,
     },
-    /// Adds to the number that a key holds, none counting as 0.
+    /// Adds to the number that a key holds, in decimal digits; none counts as 0.
     Increment {
         /// The bucket.
         bucket: String,
@@ -132,7 +145,7 @@ pub enum Keep {
         /// How much.
         by: i64,
     },
-    /// The keys, in order.
+    /// A page of the keys, in the order of their bytes.
     Keys {
         /// The bucket.
         bucket: String,
@@ -146,7 +159,7 @@ pub enum Keep {
 pub enum Kept {
     /// To `Get`.
     Value(Option<Bytes>),
-    /// To `Set` and `Delete`.
+    /// To `Open`, `Set` and `Delete`.
     Done,
     /// To `Swap`: whether it was what it was to be.
     Swapped(bool),
@@ -179,6 +192,7 @@ pub enum Unkept {
 #[derive(Debug, Clone, Copy)]
 pub struct Nothing;
 
+#[async_trait]
 impl Grantor for Nothing {
     fn open(&self, _: &Job, _: &Arc<LogBuffer>) -> Granted {
         Granted::default()

@@ -107,8 +107,12 @@ pub(super) fn open_logs(path: &Path) -> anyhow::Result<Connection> {
     open(path, LOGS)
 }
 
-fn open(path: &Path, steps: &[&str]) -> anyhow::Result<Connection> {
-    let failed = || format!("cannot open the job store {}", path.display());
+/// Opens the database at `path` for its writer, taking the `steps` that it has not had yet.
+///
+/// # Errors
+/// If it cannot be written, or a newer version of Jobwright has.
+pub(crate) fn open(path: &Path, steps: &[&str]) -> anyhow::Result<Connection> {
+    let failed = || format!("cannot open the store {}", path.display());
     let connection = Connection::open(path).with_context(failed)?;
     prepare(&connection, steps).with_context(failed)?;
     Ok(connection)

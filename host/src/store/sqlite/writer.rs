@@ -26,7 +26,7 @@ const GROUP_BYTES: usize = 4 << 20;
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What commands change: memory with a database under it.
-pub(super) trait State: Send + 'static {
+pub(crate) trait State: Send + 'static {
     /// The database.
     fn connection(&self) -> &Connection;
 
@@ -36,7 +36,7 @@ pub(super) trait State: Send + 'static {
 
 /// What a command needs of its commit. The greatest in a group decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// Writes nothing.
     Nothing,
     /// Survives the death of the process; a power loss may undo it.
@@ -57,7 +57,7 @@ struct Command<S> {
 
 /// The way to the writing thread, which ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Writer<S> {
+pub(crate) struct Writer<S> {
     commands: Option<mpsc::Sender<Command<S>>>,
     health: Arc<Health>,
     thread: Option<JoinHandle<()>>,
@@ -65,9 +65,9 @@ pub(super) struct Writer<S> {
 
 impl<S: State> Writer<S> {
     /// Starts the thread.
-    pub(super) fn start(name: &str, state: S) -> std::io::Result<Self> {
+    pub(crate) fn start(name: &'static str, state: S) -> std::io::Result<Self> {
         let (commands, waiting) = mpsc::channel(QUEUED_COMMANDS);
-        let health = Arc::<Health>::default();
+        let health = Arc::new(Health { store: name, ..Health::default() });
         let run = Group { state, waiting, health: health.clone(), synchronous: Effect::Nothing };
         let thread =
             std::thread::Builder::new().name(format!("{name}-writer")).spawn(move || run.run())?;
@@ -75,7 +75,7 @@ impl<S: State> Writer<S> {
     }
 
     /// Applies `step` in the next group and answers when that is committed.
-    pub(super) async fn submit<A: Send + 'static>(
+    pub(crate) async fn submit<A: Send + 'static>(
         &self,
         effect: Effect,
         bytes: usize,
@@ -117,6 +117,8 @@ impl<S> Drop for Writer<S> {
 /// The fault that stopped the writer, if one did.
 #[derive(Debug, Default)]
 struct Health {
+    /// What it writes, for the host's log.
+    store: &'static str,
     fault: Mutex<Option<Fault>>,
     /// Held while a group is written: a caller that is left without an answer then must not ask for
     /// the fault before it is known.
@@ -157,7 +159,7 @@ impl Health {
             )
         );
         let error = store_error(error);
-        tracing::error!(%error, recoverable = passes, "the job store stops taking jobs");
+        tracing::error!(%error, recoverable = passes, store = self.store, "a store stops");
         *self.lock() = Some(Fault { error, retry: passes.then(Stopwatch::start) });
     }
 }
@@ -239,7 +241,7 @@ impl<S: State> Group<S> {
         let outcome = connection.execute_batch(probe).and_then(|()| self.state.reload());
         match outcome {
             Ok(()) => {
-                tracing::info!("the job store takes jobs again");
+                tracing::info!(store = self.health.store, "a store goes on");
                 *self.health.lock() = None;
                 true
             }

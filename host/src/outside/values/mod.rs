@@ -1,0 +1,178 @@
+//! What plugins keep from one job to the next: keys and values in `values.db`, in the data directory.
+//!
+//! ```text
+//! Keep::Set, Delete, Swap, Increment ─▶ writer thread: all that wait, in one COMMIT ─▶ answers
+//! Keep::Get, Keys ───────────────────▶ read-only connections
+//! ```
+//!
+//! Owns what is kept and its bounds; not who may keep anything, which the grant says. Invariants: what
+//! was answered is on disk; each call happens entirely or not at all, also beside others; a plugin
+//! sees what jobs of the same plugin and tenant kept, and nothing else; what a plugin keeps stays
+//! within its grant, and what all keep within the bound of the host.
+
+mod table;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jobwright_core::grant::KeyValueGrant;
+use jobwright_core::limits::show_bytes;
+use jobwright_core::log::LogBuffer;
+use jobwright_core::outside::{Keep, Kept, Unkept};
+use jobwright_core::plugin::PluginName;
+use jobwright_core::store::StoreError;
+use jobwright_core::tenant::TenantName;
+use rusqlite::Connection;
+
+use self::table::{Change, Ledger};
+use crate::store::sqlite::reader::Readers;
+use crate::store::sqlite::schema;
+use crate::store::sqlite::writer::{Effect, Writer};
+
+/// The longest key, in bytes: a path or a URL.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// The longest name of a bucket, in bytes.
+pub const MAX_BUCKET_BYTES: usize = 255;
+
+/// The longest value, in bytes: as a payload and an output by default. What is larger belongs into a
+/// store of objects.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// What an entry counts beside its bucket, key and value, in bytes: about what its row takes.
+pub const ENTRY_BYTES: u64 = 64;
+
+/// What all plugins may keep when nobody says otherwise, in bytes: as all logs.
+pub const DEFAULT_MOST_BYTES: u64 = 1 << 30;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Values {
+    writer: Writer<Ledger>,
+    readers: Arc<Readers>,
+}
+
+impl Values {
+    /// Opens or makes `values.db` in `directory`, which the caller has locked, for at most
+    /// `most_bytes` of all plugins.
+    ///
+    /// # Errors
+    /// With a reason a person can act on: it cannot be read or written, or a newer version has.
+    pub fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
+        let path = directory.join("values.db");
+        let ledger = Ledger::new(schema::open(&path, table::STEPS)?, most_bytes)?;
+        let readers = Arc::new(Readers::new(&path));
+        Ok(Self { writer: Writer::start("values", ledger)?, readers })
+    }
+
+    /// Does what a job of `plugin` calls for, as far as `grant` lets it.
+    ///
+    /// # Errors
+    /// [`Unkept`]: there is no grant, no room, or the key or value cannot be taken; or the disk fails.
+    pub async fn keep(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+        grant: Option<KeyValueGrant>,
+        call: Keep,
+    ) -> Result<Kept, Unkept> {
+        let denied = || Unkept::Denied("the plugin is not granted to keep values".to_owned());
+        let KeyValueGrant { bytes: most_bytes } = grant.ok_or_else(denied)?;
+        check(&call)?;
+        let owner = (tenant.clone(), plugin.clone());
+        let change = match call {
+            Keep::Open { .. } => return Ok(Kept::Done),
+            Keep::Get { bucket, key } => {
+                let query = move |db: &Connection| table::get(db, &owner, &bucket, &key);
+                return self.read(query).await.map(Kept::Value);
+            }
+            Keep::Keys { bucket, after } => {
+                let query =
+                    move |db: &Connection| table::keys(db, &owner, &bucket, after.as_deref());
+                return self.read(query).await.map(|(keys, more)| Kept::Keys { keys, more });
+            }
+            Keep::Set { bucket, key, value } => Change::Set { bucket, key, value },
+            Keep::Delete { bucket, key } => Change::Delete { bucket, key },
+            Keep::Swap { bucket, key, from, to } => Change::Swap { bucket, key, from, to },
+            Keep::Increment { bucket, key, by } => Change::Increment { bucket, key, by },
+        };
+        let length = change.length();
+        let step = move |ledger: &mut Ledger| ledger.change(&owner, most_bytes, change);
+        self.writer.submit(Effect::Synced, length, step).await.map_err(failed)?
+    }
+
+    /// Removes all that jobs of `plugin` kept.
+    ///
+    /// # Errors
+    /// [`Unkept::Failed`] if the disk fails.
+    pub async fn remove(&self, tenant: &TenantName, plugin: &PluginName) -> Result<(), Unkept> {
+        let owner = (tenant.clone(), plugin.clone());
+        let step = move |ledger: &mut Ledger| ledger.remove(&owner);
+        self.writer.submit(Effect::Synced, 0, step).await.map_err(failed)
+    }
+
+    async fn read<A: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
+    ) -> Result<A, Unkept> {
+        self.readers.read(query).await.map_err(failed)
+    }
+}
+
+/// The values that one attempt reaches: those of its plugin, with every refusal in its log.
+#[derive(Debug, Clone)]
+pub struct Namespace {
+    /// Where they are.
+    pub values: Arc<Values>,
+    /// Whose the plugin is.
+    pub tenant: TenantName,
+    /// The plugin.
+    pub plugin: PluginName,
+    /// How much it may keep, if it may.
+    pub grant: Option<KeyValueGrant>,
+    /// The log of the attempt.
+    pub log: Arc<LogBuffer>,
+}
+
+impl Namespace {
+    /// See [`Values::keep`].
+    ///
+    /// # Errors
+    /// As it does.
+    pub async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
+        let kept = self.values.keep(&self.tenant, &self.plugin, self.grant, call).await;
+        kept.inspect_err(|why| self.log.write(format!("WARN: key-value: {why}\n").as_bytes()))
+    }
+}
+
+/// Refuses what is too long, before it is passed on.
+fn check(call: &Keep) -> Result<(), Unkept> {
+    let (bucket, key, value) = match call {
+        Keep::Open { bucket } => (bucket, None, None),
+        Keep::Get { bucket, key }
+        | Keep::Delete { bucket, key }
+        | Keep::Increment { bucket, key, .. } => (bucket, Some(key), None),
+        Keep::Set { bucket, key, value: to } | Keep::Swap { bucket, key, to, .. } => {
+            (bucket, Some(key), Some(to))
+        }
+        Keep::Keys { bucket, after } => (bucket, after.as_ref(), None),
+    };
+    for (what, length, most) in [
+        ("name of the bucket", bucket.len(), MAX_BUCKET_BYTES),
+        ("key", key.map_or(0, String::len), MAX_KEY_BYTES),
+        ("value", value.map_or(0, |value| value.len()), MAX_VALUE_BYTES),
+    ] {
+        if length > most {
+            let (length, most) = (show_bytes(length as u64), show_bytes(most as u64));
+            return Err(Unkept::Refused(format!("the {what} has {length}: {most} at most")));
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: StoreError) -> Unkept {
+    match error {
+        StoreError::Unavailable { reason } => Unkept::Failed(reason),
+        StoreError::Corrupt { what } => Unkept::Failed(what),
+    }
+}

@@ -1,0 +1,283 @@
+//! The tables of `values.db`, and the statements on them.
+//!
+//! Invariants: what a space is said to hold is the sum of its entries, changed in the same commit; a
+//! change that is refused has changed nothing.
+
+use bytes::Bytes;
+use jobwright_core::limits::show_bytes;
+use jobwright_core::name::shorten;
+use jobwright_core::outside::{Kept, Unkept};
+use jobwright_core::plugin::{Digest, PluginName};
+use jobwright_core::tenant::TenantName;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::ENTRY_BYTES;
+use crate::store::sqlite::writer::State;
+
+/// The tables, in the steps in which they came to be. A space is all that a plugin keeps.
+pub(super) const STEPS: &[&str] = &["
+CREATE TABLE space (
+    id INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    plugin TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    UNIQUE (tenant, plugin)
+);
+CREATE TABLE entry (
+    space INTEGER NOT NULL,
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (space, bucket, key)
+);
+"];
+
+/// Keys on one page: some of it are a fair answer to one call.
+const PAGE: usize = 1000;
+
+/// Whose values they are.
+pub(super) type Owner = (TenantName, PluginName);
+
+/// What changes a value.
+#[derive(Debug)]
+pub(super) enum Change {
+    Set { bucket: String, key: String, value: Bytes },
+    Delete { bucket: String, key: String },
+    Swap { bucket: String, key: String, from: Option<Digest>, to: Bytes },
+    Increment { bucket: String, key: String, by: i64 },
+}
+
+impl Change {
+    /// What it writes, in bytes.
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::Set { value: to, .. } | Self::Swap { to, .. } => to.len(),
+            Self::Delete { .. } | Self::Increment { .. } => 0,
+        }
+    }
+}
+
+/// Where an entry is, and what it and all of its space take.
+#[derive(Debug)]
+struct Place<'a> {
+    space: i64,
+    bucket: &'a str,
+    key: &'a str,
+    /// What the space holds.
+    held_bytes: u64,
+    /// What it may hold.
+    most_bytes: u64,
+}
+
+/// The writer's side.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    db: Connection,
+    /// What all spaces hold.
+    held_bytes: u64,
+    most_bytes: u64,
+}
+
+impl State for Ledger {
+    fn connection(&self) -> &Connection {
+        &self.db
+    }
+
+    fn reload(&mut self) -> rusqlite::Result<()> {
+        self.held_bytes = held_bytes(&self.db)?;
+        Ok(())
+    }
+}
+
+/// An answer, or why there is none; the outer result is about the disk.
+type Answered<A> = rusqlite::Result<Result<A, Unkept>>;
+
+impl Ledger {
+    /// Of a database that had its [`STEPS`].
+    pub(super) fn new(db: Connection, most_bytes: u64) -> rusqlite::Result<Self> {
+        Ok(Self { held_bytes: held_bytes(&db)?, db, most_bytes })
+    }
+
+    /// Makes a change of a plugin that may hold `most_bytes`.
+    pub(super) fn change(
+        &mut self,
+        owner: &Owner,
+        most_bytes: u64,
+        change: Change,
+    ) -> Answered<Kept> {
+        let (space, held_bytes) = self.space(owner)?;
+        let place = |bucket, key| Place { space, bucket, key, held_bytes, most_bytes };
+        match change {
+            Change::Set { bucket, key, value } => {
+                let written = self.write(&place(&bucket, &key), &value)?;
+                Ok(written.map(|()| Kept::Done))
+            }
+            Change::Delete { bucket, key } => {
+                self.delete(&place(&bucket, &key))?;
+                Ok(Ok(Kept::Done))
+            }
+            Change::Swap { bucket, key, from, to } => {
+                let place = place(&bucket, &key);
+                if self.value(&place)?.map(|value| Digest::of(&value)) != from {
+                    return Ok(Ok(Kept::Swapped(false)));
+                }
+                Ok(self.write(&place, &to)?.map(|()| Kept::Swapped(true)))
+            }
+            Change::Increment { bucket, key, by } => self.increment(&place(&bucket, &key), by),
+        }
+    }
+
+    /// Removes a space with all that it holds.
+    pub(super) fn remove(&mut self, owner: &Owner) -> rusqlite::Result<()> {
+        let Some((space, held_bytes)) = find(&self.db, owner)? else { return Ok(()) };
+        self.db.prepare_cached("DELETE FROM entry WHERE space = ?1")?.execute([space])?;
+        self.db.prepare_cached("DELETE FROM space WHERE id = ?1")?.execute([space])?;
+        self.held_bytes = self.held_bytes.saturating_sub(held_bytes);
+        Ok(())
+    }
+
+    /// The space of `owner`, made if it has none, and what it holds.
+    fn space(&self, owner: &Owner) -> rusqlite::Result<(i64, u64)> {
+        if let Some(found) = find(&self.db, owner)? {
+            return Ok(found);
+        }
+        let (tenant, plugin) = owner;
+        let sql = "INSERT INTO space (tenant, plugin, bytes) VALUES (?1, ?2, 0)";
+        self.db.prepare_cached(sql)?.execute([tenant.as_str(), plugin.as_str()])?;
+        Ok((self.db.last_insert_rowid(), 0))
+    }
+
+    fn value(&self, place: &Place<'_>) -> rusqlite::Result<Option<Vec<u8>>> {
+        let sql = "SELECT value FROM entry WHERE space = ?1 AND bucket = ?2 AND key = ?3";
+        let Place { space, bucket, key, .. } = place;
+        let value = |row: &rusqlite::Row<'_>| row.get(0);
+        self.db.prepare_cached(sql)?.query_row(params![space, bucket, key], value).optional()
+    }
+
+    /// Adds to a number.
+    fn increment(&mut self, place: &Place<'_>, by: i64) -> Answered<Kept> {
+        let key = shorten(place.key);
+        let refused = |why: String| Ok(Err(Unkept::Refused(why)));
+        let number = match self.value(place)? {
+            None => 0,
+            Some(value) => match std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()) {
+                Some(number) => number,
+                None => return refused(format!("the value of `{key}` is not a whole number")),
+            },
+        };
+        let Some(sum): Option<i64> = i64::checked_add(number, by) else {
+            return refused(format!("`{key}` is {number}: {by} more is out of range"));
+        };
+        let written = self.write(place, sum.to_string().as_bytes())?;
+        Ok(written.map(|()| Kept::Number(sum)))
+    }
+
+    /// Sets a value, if there is room.
+    fn write(&mut self, place: &Place<'_>, value: &[u8]) -> Answered<()> {
+        let before = self.taken(place)?;
+        let after = cost(place, value.len() as u64);
+        let space = place.held_bytes.saturating_sub(before) + after;
+        let all = self.held_bytes.saturating_sub(before) + after;
+        // Whoever holds more than he may since his grant has shrunk may still shrink.
+        for (whose, bytes, most) in
+            [("the plugin", space, place.most_bytes), ("all plugins", all, self.most_bytes)]
+        {
+            if after > before && bytes > most {
+                let (bytes, most) = (show_bytes(bytes), show_bytes(most));
+                let why = format!("the values of {whose} would take {bytes}: {most} at most");
+                return Ok(Err(Unkept::Refused(why)));
+            }
+        }
+        let sql = "INSERT INTO entry (space, bucket, key, value) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT DO UPDATE SET value = excluded.value";
+        let row = params![place.space, place.bucket, place.key, value];
+        self.db.prepare_cached(sql)?.execute(row)?;
+        self.account(place.space, space, all).map(Ok)
+    }
+
+    fn delete(&mut self, place: &Place<'_>) -> rusqlite::Result<()> {
+        let before = self.taken(place)?;
+        let sql = "DELETE FROM entry WHERE space = ?1 AND bucket = ?2 AND key = ?3";
+        let row = params![place.space, place.bucket, place.key];
+        if self.db.prepare_cached(sql)?.execute(row)? == 0 {
+            return Ok(());
+        }
+        let space = place.held_bytes.saturating_sub(before);
+        self.account(place.space, space, self.held_bytes.saturating_sub(before))
+    }
+
+    /// What an entry takes; nothing if it is not there.
+    fn taken(&self, place: &Place<'_>) -> rusqlite::Result<u64> {
+        let sql = "SELECT length(value) FROM entry WHERE space = ?1 AND bucket = ?2 AND key = ?3";
+        let row = params![place.space, place.bucket, place.key];
+        let length = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0).map(i64::unsigned_abs);
+        let found = self.db.prepare_cached(sql)?.query_row(row, length).optional()?;
+        Ok(found.map_or(0, |length| cost(place, length)))
+    }
+
+    /// Writes down what a space, and all of them, hold now.
+    fn account(&mut self, space: i64, bytes: u64, all: u64) -> rusqlite::Result<()> {
+        let sql = "UPDATE space SET bytes = ?2 WHERE id = ?1";
+        self.db.prepare_cached(sql)?.execute(params![space, bytes.cast_signed()])?;
+        self.held_bytes = all;
+        Ok(())
+    }
+}
+
+/// What an entry with a value of `length` takes.
+fn cost(place: &Place<'_>, length: u64) -> u64 {
+    (place.bucket.len() + place.key.len()) as u64 + length + ENTRY_BYTES
+}
+
+fn held_bytes(db: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(sum(bytes), 0) FROM space";
+    db.query_row(sql, [], |row| row.get(0).map(i64::unsigned_abs))
+}
+
+/// The space of `owner`, if it has one, and what it holds.
+fn find(db: &Connection, (tenant, plugin): &Owner) -> rusqlite::Result<Option<(i64, u64)>> {
+    let sql = "SELECT id, bytes FROM space WHERE tenant = ?1 AND plugin = ?2";
+    let found = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    db.prepare_cached(sql)?.query_row([tenant.as_str(), plugin.as_str()], found).optional()
+}
+
+/// The value of a key.
+pub(super) fn get(
+    db: &Connection,
+    (tenant, plugin): &Owner,
+    bucket: &str,
+    key: &str,
+) -> rusqlite::Result<Option<Bytes>> {
+    let sql = "SELECT value FROM entry WHERE bucket = ?3 AND key = ?4 AND space =
+                 (SELECT id FROM space WHERE tenant = ?1 AND plugin = ?2)";
+    let row = params![tenant.as_str(), plugin.as_str(), bucket, key];
+    let value = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0).map(Bytes::from);
+    db.prepare_cached(sql)?.query_row(row, value).optional()
+}
+
+/// A page of keys, and whether there are more.
+pub(super) fn keys(
+    db: &Connection,
+    (tenant, plugin): &Owner,
+    bucket: &str,
+    after: Option<&str>,
+) -> rusqlite::Result<(Vec<String>, bool)> {
+    let from = if after.is_some() { ">" } else { ">=" };
+    let sql = format!(
+        "SELECT key FROM entry WHERE bucket = ?3 AND key {from} ?4 AND space =
+           (SELECT id FROM space WHERE tenant = ?1 AND plugin = ?2)
+         ORDER BY key LIMIT ?5"
+    );
+    let row = params![
+        tenant.as_str(),
+        plugin.as_str(),
+        bucket,
+        after.unwrap_or_default(),
+        PAGE as i64 + 1
+    ];
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut keys = statement.query_map(row, |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+    let more = keys.len() > PAGE;
+    keys.truncate(PAGE);
+    Ok((keys, more))
+}
