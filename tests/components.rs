@@ -208,6 +208,21 @@ pub fn command(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
     component("command", &text)
 }
 
+/// The same with what lies outside of the sandbox to import: `wasi:keyvalue` and `wasi:config`.
+///
+/// # Errors
+/// If the text is not valid.
+pub fn keeper(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
+    let text = format!(
+        r#"(module {COMMAND} {COMMON} {rest} {HELPERS}
+            (func (export "wasi:cli/run@0.2.0#run") (result i32) {body} (i32.const 0)))"#
+    );
+    let mut resolve = Resolve::default();
+    resolve.push_str("wasi.wit", include_str!("wit/wasi.wit"))?;
+    let package = resolve.push_str("outside.wit", include_str!("wit/outside.wit"))?;
+    encode(&text, &resolve, resolve.select_world(&[package], Some("keeper"))?)
+}
+
 /// An HTTP component: a module with `rest`, whose handler is `body`.
 ///
 /// # Errors

@@ -1,14 +1,17 @@
 //! A real host in this process, on a port and a directory of its own.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use jobwright::registry::DiskRegistry;
+use jobwright::runtime::{RuntimeConfig, WasmRuntime};
 use jobwright::store::access::SqliteAccess;
-use jobwright::{Config, Host, Parts};
-use jobwright_core::outside::Nothing;
+use jobwright::store::memory::MemoryStore;
+use jobwright::{Config, Host, Parts, SystemClock};
+use jobwright_core::outside::{Grantor, Nothing};
 use jobwright_core::{Clock, JobStore, Runtime};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -58,6 +61,18 @@ impl TestHost {
         let grantor = Arc::new(Nothing);
         let access = Arc::new(SqliteAccess::open(directory.path())?);
         let parts = Parts { store, registry, runtime, access, clock, grantor };
+        Self::running(jobwright::assemble(config, parts).await?, directory)
+    }
+
+    /// A host that runs real plugins, each granted what `grantor` says. Its jobs are in memory.
+    pub async fn granting(grantor: Arc<dyn Grantor>) -> anyhow::Result<Self> {
+        let directory = Arc::new(tempfile::tempdir()?);
+        let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
+        let runtime = RuntimeConfig { slots: 8, guest_threads: 2, ..RuntimeConfig::default() };
+        let runtime = Arc::new(WasmRuntime::new(runtime, registry.clone())?);
+        let config = config(directory.path(), |config| config.workers = NonZeroU32::MIN);
+        let store = Arc::new(MemoryStore::new(config.capacity()));
+        let parts = Parts { store, registry, runtime, clock: Arc::new(SystemClock), grantor };
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 

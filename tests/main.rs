@@ -18,6 +18,7 @@ mod restart;
 mod runtime;
 mod simulation;
 mod structure;
+mod values;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         runtime::trials(),
         simulation::trials(),
         structure::trials(),
+        values::trials(),
     ]
     .into_iter()
     .flatten()

@@ -86,6 +86,7 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         ("disk.log_bytes", show_bytes(config.disk.log_bytes)),
         ("disk.checkpoint_bytes", show_bytes(config.disk.checkpoint_bytes)),
         ("disk.key_bytes", show_bytes(config.disk.key_bytes)),
+        ("disk.value_bytes", show_bytes(config.disk.value_bytes)),
         ("attempts", DEFAULT_MAX_ATTEMPTS.to_string()),
         ("most attempts that may be asked for", MAX_ATTEMPTS_CAP.to_string()),
         ("lost attempts until a job is discarded", MAX_LOST.to_string()),

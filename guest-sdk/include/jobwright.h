@@ -67,6 +67,34 @@ int32_t jobwright_checkpoint_load(void *state, size_t length);
 JOBWRIGHT_IMPORT("output_type")
 int32_t jobwright_output_type(const char *media_type, size_t length);
 
+/* Values that are kept from one job of the plugin to the next, as far as the operator grants it: keys
+ * of at most 1 KiB, values of at most 1 MiB. They are the bucket "default" of wasi:keyvalue. What is
+ * not granted, or has no room, answers JOBWRIGHT_REFUSED, and the log says why. */
+#define JOBWRIGHT_REFUSED (-2)
+
+/* Copies the first `length` bytes of a value to `value`. Answers the length of all of it, or -1 if
+ * there is none. */
+JOBWRIGHT_IMPORT("value_get")
+int32_t jobwright_value_get(const char *key, size_t key_length, void *value, size_t length);
+
+/* Sets a value. 0, or JOBWRIGHT_REFUSED. */
+JOBWRIGHT_IMPORT("value_set")
+int32_t jobwright_value_set(const char *key, size_t key_length, const void *value, size_t length);
+
+/* Removes a value, if there is one. 0, or JOBWRIGHT_REFUSED. */
+JOBWRIGHT_IMPORT("value_delete")
+int32_t jobwright_value_delete(const char *key, size_t length);
+
+/* Adds to a value that is a number in decimal digits, none counting as 0, and stores the sum at `sum`;
+ * jobs that do so at the same time lose nothing. 0, or JOBWRIGHT_REFUSED. */
+JOBWRIGHT_IMPORT("value_add")
+int32_t jobwright_value_add(const char *key, size_t length, int64_t by, int64_t *sum);
+
+/* Copies the first `length` bytes of what the operator configured under this name to `value`. Answers
+ * the length of all of it, -1 if there is none, or JOBWRIGHT_REFUSED if nothing is configured at all. */
+JOBWRIGHT_IMPORT("config_get")
+int32_t jobwright_config_get(const char *name, size_t name_length, char *value, size_t length);
+
 /* Says why the attempt fails, before it exits with a code other than 0. With `retry` 0 the job is
  * discarded; else another attempt may go better, not before `delay_ms` from now (-1: the host's
  * back-off). */

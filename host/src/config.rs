@@ -107,6 +107,8 @@ pub struct DiskConfig {
     pub checkpoint_bytes: u64,
     /// Answers to idempotency keys.
     pub key_bytes: u64,
+    /// What all plugins keep from one job to the next.
+    pub value_bytes: u64,
 }
 
 /// How long finalized jobs are kept.
@@ -200,6 +202,7 @@ impl Default for DiskConfig {
             log_bytes,
             checkpoint_bytes,
             key_bytes,
+            value_bytes: DEFAULT_VALUE_BYTES,
         }
     }
 }
@@ -306,6 +309,9 @@ impl Config {
         self.memory_budget_bytes.unwrap_or_else(|| machine_memory() / 2)
     }
 }
+
+/// What all plugins may keep from one job to the next, in bytes: as all logs.
+const DEFAULT_VALUE_BYTES: u64 = 1 << 30;
 
 /// The ceilings of ceilings: 4 GiB is all that a memory can have, and the rest is beyond every use.
 const UNBOUNDED: Limits = Limits {

@@ -165,7 +165,7 @@ impl Front {
                 signals: signals.clone(),
                 jitter: Arc::new(rand::random::<f64>),
                 seeds: Arc::new(rand::random::<[u8; 32]>),
-                grantor: parts.grantor,
+                grantor: parts.grantor.clone(),
             },
             dispatch_settings(&config, limits.ceiling),
         );
@@ -176,6 +176,7 @@ impl Front {
                 runtime: parts.runtime,
                 access: parts.access,
                 clock: parts.clock,
+                grantor: parts.grantor,
                 signals,
                 stopping: is_stopping,
             },

@@ -1,7 +1,10 @@
 //! The settings of a plugin: changed in part (RFC 7396), checked like what jobs ask for.
 
 use insta::assert_json_snapshot;
-use jobwright_tests::tests;
+use jobwright::registry::DiskRegistry;
+use jobwright_core::plugin::PluginSettings;
+use jobwright_core::{Grants, PluginRegistry as _};
+use jobwright_tests::{TestHost, guests, tests};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         settings_that_cannot_be_are_refused_all_at_once,
         settings_that_are_no_object_are_refused,
         changes_at_the_same_time_are_all_kept,
+        a_plugin_that_is_granted_determinism_has_deterministic_jobs_only,
         a_job_keeps_the_settings_that_it_was_accepted_with,
     ]
 }
@@ -46,6 +50,23 @@ async fn settings_are_given_to_the_jobs_that_ask_for_nothing() -> anyhow::Result
     let id = host.submit(json!({ "plugin": "p", "limits": { "fuel": 5 } })).await?;
     let limits = &host.job(&id).await?["limits"];
     assert_eq!((&limits["fuel"], &limits["timeout_ms"]), (&json!(5), &json!(2000)));
+    Ok(())
+}
+
+async fn a_plugin_that_is_granted_determinism_has_deterministic_jobs_only() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    host.push("p", guests::echo()?).await?;
+    let job = json!({ "plugin": "p" });
+    let id = host.submit(job.clone()).await?;
+    assert_eq!(host.finalized(&id).await?["deterministic"], false);
+    let directory = host.stop().await?;
+    let registry = DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?;
+    let grants = Grants { deterministic: true, ..Grants::default() };
+    registry.configure(&"p".parse()?, PluginSettings { grants, ..Default::default() }).await?;
+    let host = TestHost::on(directory, |_| {}).await?;
+    let job = host.run(job).await?;
+    assert_eq!(job["deterministic"], true);
+    assert_eq!(job["attempts"][0]["start"]["clock"], job["created_at"]);
     Ok(())
 }
 

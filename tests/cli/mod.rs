@@ -51,7 +51,10 @@ impl Shell {
     }
 
     async fn configured(change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
-        let host = TestHost::configured(change).await?;
+        Self::of(TestHost::configured(change).await?)
+    }
+
+    fn of(host: TestHost) -> anyhow::Result<Self> {
         let shell = Self { host, folder: tempfile::tempdir()? };
         for (name, wasm) in [
             ("echo.wasm", guests::echo()?),

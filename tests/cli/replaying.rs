@@ -1,9 +1,13 @@
 //! An attempt that a host made is made again on a desk, and compared.
 
 use std::process::Output;
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use jobwright_tests::{components, guests, tests};
+use jobwright_core::clock::Timestamp;
+use jobwright_core::outside::Grantor;
+use jobwright_core::{Granted, Grants, Job, LogBuffer};
+use jobwright_tests::{TestHost, components, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
@@ -17,6 +21,8 @@ pub(super) fn trials() -> Vec<Trial> {
         a_job_that_is_not_deterministic_replays_the_same_random_bytes,
         a_replay_has_all_that_the_guest_was_told_of_its_job,
         what_differs_is_said_and_tells_by_the_exit_code,
+        an_attempt_with_grants_is_replayed_without_and_that_is_said,
+        a_replay_has_clocks_as_fine_as_the_attempt_had,
         another_attempt_is_replayed_by_its_number,
         an_attempt_that_time_ended_is_not_compared_by_its_fuel,
         a_job_whose_plugin_was_deleted_cannot_be_replayed,
@@ -200,6 +206,51 @@ async fn what_differs_is_said_and_tells_by_the_exit_code() -> anyhow::Result<()>
     let found = &receipt["replay"];
     ensure!(found["same"] == false && found["attempt"] == 2, "{receipt}");
     ensure!(found["differences"][0]["what"] == "outcome", "{receipt}");
+    Ok(())
+}
+
+/// Grants the same to every plugin.
+struct Always(Grants);
+
+impl Grantor for Always {
+    fn open(&self, _: &Job, _: &Arc<LogBuffer>) -> Granted {
+        Granted { grants: Arc::new(self.0.clone()), ..Granted::default() }
+    }
+}
+
+impl Shell {
+    /// In front of a host that grants this to every plugin.
+    async fn granting(json: &str) -> anyhow::Result<Self> {
+        Self::of(TestHost::granting(Arc::new(Always(serde_json::from_str(json)?))).await?)
+    }
+}
+
+async fn an_attempt_with_grants_is_replayed_without_and_that_is_said() -> anyhow::Result<()> {
+    let shell = Shell::granting(r#"{ "env": { "COLOUR": "blue" } }"#).await?;
+    let job = shell.ran("told", &guests::assemble(TOLD)?, "").await?;
+    let id = job["id"].as_str().unwrap_or_default();
+    ensure!(shell.text(&format!("job output {id}")).await?.contains("COLOUR=blue"));
+    let replay = shell.replay(&job, "").await?;
+    let (shown, output) = (said(&replay), String::from_utf8_lossy(&replay.stdout).into_owned());
+    ensure!(replay.status.code() == Some(6) && !output.contains("COLOUR"), "{shown} {output}");
+    ensure!(shown.contains("note: the attempt had grants"), "{shown}");
+    Ok(())
+}
+
+async fn a_replay_has_clocks_as_fine_as_the_attempt_had() -> anyhow::Result<()> {
+    let shell = Shell::granting(r#"{ "clock_precision_us": 7 }"#).await?;
+    let late = READINGS.replace(
+        "(drop (call $random",
+        "(drop (call $clock (i32.const 0) (i64.const 0) (i32.const 16))) (drop (call $random",
+    );
+    let job = shell.ran("late", &guests::assemble(&late)?, "--deterministic").await?;
+    let (output, receipt) = shell.same(&job).await?;
+    let nanos = u64::from_le_bytes(output[..8].try_into()?);
+    let created_at: Timestamp = job["created_at"].as_str().unwrap_or_default().parse()?;
+    // The first reading is the start; the second one a step later, rounded down to a step.
+    let expected = u64::try_from(created_at.as_nanosecond())? + 7_000;
+    ensure!(nanos == expected - expected % 7_000, "{nanos} {created_at} {receipt}");
+    ensure!(job["attempts"][0]["start"]["step_us"] == 7, "{job}");
     Ok(())
 }
 

@@ -1,10 +1,13 @@
 //! Extism plug-ins: what they see, how they end, and what is called of them.
 
+use std::sync::Arc;
+
 use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::limits::{Fuel, Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::plugin::Abi;
 use jobwright_core::runtime::Ended;
+use jobwright_core::{Granted, Grants};
 use libtest_mimic::Trial;
 
 use super::fixture::{Lab, SPIN, exceeded, output, text, trapped};
@@ -18,6 +21,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_limit_goes_before_an_error,
         exiting_well_is_returning_and_exiting_badly_is_failing,
         the_jobs_variables_are_its_configuration,
+        what_the_operator_configured_lies_under_the_jobs_variables,
         its_own_variables_are_kept_up_to_a_bound,
         what_it_logs_and_prints_is_the_log,
         requests_are_refused_and_the_job_goes_on,
@@ -202,6 +206,22 @@ async fn the_jobs_variables_are_its_configuration() -> anyhow::Result<()> {
     );
     let error = trapped(&lab.try_with(&bad, |_| {}).await?)?;
     assert!(error.message.contains("not UTF-8"), "{error:?}");
+    Ok(())
+}
+
+async fn what_the_operator_configured_lies_under_the_jobs_variables() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let mut attempt = lab.attempt(&plugin(
+        r#"(data (i32.const 100) "AB")"#,
+        "(call $info (call $config (call $block (i32.const 100) (i32.const 1))))
+        (call $leave (call $config (call $block (i32.const 101) (i32.const 1))))",
+    ))?;
+    let grants: Grants = serde_json::from_str(r#"{ "config": { "A": "one", "B": "two" } }"#)?;
+    attempt.granted = Granted { grants: Arc::new(grants), ..Granted::default() };
+    attempt.job.spec.env = [("B".to_owned(), "three".to_owned())].into();
+    let log = attempt.log.clone();
+    assert_eq!(output(&lab.run(attempt).await)?, "three");
+    assert!(text(&log).contains("one"), "{}", text(&log));
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! What a guest sees, and what it does not.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::JobId;
-use jobwright_core::{Grants, Start};
+use jobwright_core::{Granted, Grants, Start};
 use libtest_mimic::Trial;
 
 use super::fixture::{Lab, command, number, output};
@@ -13,6 +14,7 @@ pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
         arguments_begin_with_the_plugins_name,
         variables_are_the_submitters_and_ours_and_none_of_the_host,
+        granted_variables_lie_under_the_submitters_and_ours,
         there_are_no_files,
         random_numbers_and_the_wall_clock_follow_from_where_the_attempt_begins,
         clocks_show_the_step_that_is_granted_and_nothing_finer,
@@ -73,6 +75,21 @@ async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow:
             "JOBWRIGHT_CONTENT_TYPE=text/csv".to_owned(),
         ]
     );
+    Ok(())
+}
+
+async fn granted_variables_lie_under_the_submitters_and_ours() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let mut attempt = lab.attempt(&lists("$environ_get"))?;
+    let grants: Grants = serde_json::from_str(
+        r#"{ "env": { "A": "1", "B": "2", "JOBWRIGHT_ATTEMPT": "9" }, "secrets": ["KEY"] }"#,
+    )?;
+    let set = [("B", "3"), ("KEY", "4")];
+    attempt.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    attempt.granted = Granted { grants: Arc::new(grants), ..Granted::default() };
+    let seen = listed(&output(&lab.run(attempt).await)?);
+    assert_eq!(seen[..3], ["A=1", "B=3", "KEY=jobwright-secret(KEY)"]);
+    assert!(seen.contains(&"JOBWRIGHT_ATTEMPT=1".to_owned()), "{seen:?}");
     Ok(())
 }
 

@@ -94,6 +94,16 @@ pub enum Unsent {
     Broken(String),
 }
 
+/// The longest key, in bytes: a path or a URL.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// The longest name of a bucket, in bytes.
+pub const MAX_BUCKET_BYTES: usize = 255;
+
+/// The longest value, in bytes: as a payload and an output by default. What is larger belongs into a
+/// store of objects.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
 /// A call of `wasi:keyvalue`. Keys and values are the plugin's own; a bucket is a part of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keep {

@@ -37,6 +37,7 @@ use axum::routing::get;
 use jobwright_core::access::{AccessStore, Scope};
 use jobwright_core::clock::Clock;
 use jobwright_core::limits::LimitPolicy;
+use jobwright_core::outside::Grantor;
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
 use jobwright_core::store::JobStore;
@@ -69,6 +70,8 @@ pub struct App {
     pub access: Arc<dyn AccessStore>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What has kept values for plugins.
+    pub grantor: Arc<dyn Grantor>,
     /// Who is to hear of what.
     pub signals: Arc<Signals>,
     /// Whether the host was told to stop.
@@ -128,6 +131,8 @@ pub struct Parts {
     pub access: Arc<dyn AccessStore>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What has kept values for plugins.
+    pub grantor: Arc<dyn Grantor>,
     /// Who is to hear of what.
     pub signals: Arc<Signals>,
     /// Whether the host was told to stop.
@@ -144,6 +149,7 @@ impl App {
             runtime: parts.runtime,
             access: parts.access,
             clock: parts.clock,
+            grantor: parts.grantor,
             signals: parts.signals,
             stopping: parts.stopping,
             gates: Arc::new(Gates {

@@ -219,11 +219,14 @@ impl App {
         }
         let detail = json!({ "version": version });
         self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
-        if self.registry.remove(&caller.tenant, &name, version.as_ref()).await? {
-            Ok(StatusCode::NO_CONTENT)
-        } else {
-            Err(NotFound::Plugin(name).into())
+        if !self.registry.remove(&caller.tenant, &name, version.as_ref()).await? {
+            return Err(NotFound::Plugin(name).into());
         }
+        if self.registry.get(&caller.tenant, &name).is_none() {
+            // Another plugin may have the name next.
+            self.grantor.forget(&caller.tenant, &name).await;
+        }
+        Ok(StatusCode::NO_CONTENT)
     }
 
     /// Some job of these.

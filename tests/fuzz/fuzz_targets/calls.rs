@@ -39,6 +39,11 @@ const JOBWRIGHT: &[Import] = &[
     ("checkpoint_load", "ii", "i"),
     ("output_type", "ii", "i"),
     ("fail", "ilii", ""),
+    ("value_get", "iiii", "i"),
+    ("value_set", "iiii", "i"),
+    ("value_delete", "ii", "i"),
+    ("value_add", "iili", "i"),
+    ("config_get", "iiii", "i"),
 ];
 
 const EXTISM: &[Import] = &[

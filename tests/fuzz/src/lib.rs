@@ -56,6 +56,7 @@ impl Host {
                 registry: registry.clone(),
                 runtime: runtime.clone(),
                 clock: Arc::new(jobwright::SystemClock),
+                grantor: Arc::new(jobwright_core::outside::Nothing),
                 signals: Signals::new(),
                 stopping,
             },

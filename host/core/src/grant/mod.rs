@@ -52,8 +52,8 @@ impl Capability {
     fn imports(self) -> &'static [&'static str] {
         match self {
             Self::Http => &["wasi:http/outgoing-handler", "extism:host/env.http_request"],
-            Self::KeyValue => &["wasi:keyvalue/"],
-            Self::Config => &["wasi:config/"],
+            Self::KeyValue => &["wasi:keyvalue/", "jobwright.value_"],
+            Self::Config => &["wasi:config/", "jobwright.config_"],
         }
     }
 }
@@ -129,6 +129,15 @@ impl Grants {
     /// The variables that an attempt sees of its grants: those set, and a placeholder for each secret.
     pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
         Self::with_placeholders(&self.env, &self.secrets)
+    }
+
+    /// The variables that an attempt at a job with the variables `env` sees: the job's overlay those
+    /// of the grants, but no secret's.
+    #[must_use]
+    pub fn variables_under(&self, env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let is_secret = |name: &String| self.secrets.iter().any(|secret| secret.as_str() == name);
+        let of_job = env.iter().filter(|(name, _)| !is_secret(name));
+        self.variables().chain(of_job.map(|(name, value)| (name.clone(), value.clone()))).collect()
     }
 
     /// What `wasi:config` answers: the values set, and a placeholder for each secret.
@@ -303,6 +312,9 @@ mod tests {
         assert_eq!(asked("extism:host/env.http_request"), [Capability::Http]);
         assert_eq!(asked("wasi:keyvalue/store@0.2.0-draft"), [Capability::KeyValue]);
         assert_eq!(asked("wasi:config/store@0.2.0-rc.1"), [Capability::Config]);
+        assert_eq!(asked("jobwright.value_add"), [Capability::KeyValue]);
+        assert_eq!(asked("jobwright.config_get"), [Capability::Config]);
+        assert_eq!(asked("jobwright.log"), []);
         assert_eq!(asked("wasi:http/types@0.2.0"), []);
     }
 
@@ -357,5 +369,14 @@ mod tests {
         let seen: Vec<_> = grants.variables().collect();
         let placeholder = "jobwright-secret(API_KEY)".to_owned();
         assert_eq!(seen, [("A".into(), "1".into()), ("API_KEY".into(), placeholder)]);
+    }
+
+    #[test]
+    fn a_job_overlays_variables_and_no_secret() {
+        let grants = grants(r#"{ "env": { "A": "1", "B": "2" }, "secrets": ["KEY"] }"#);
+        let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let job = BTreeMap::from([("B", "3"), ("C", "4"), ("KEY", "5")].map(text));
+        let seen = [("A", "1"), ("B", "3"), ("C", "4"), ("KEY", "jobwright-secret(KEY)")];
+        assert_eq!(grants.variables_under(&job), BTreeMap::from(seen.map(text)));
     }
 }

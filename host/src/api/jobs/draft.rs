@@ -150,7 +150,7 @@ impl Draft {
             args: options.args,
             env: options.env,
             tags: options.tags,
-            deterministic: options.deterministic,
+            deterministic: options.deterministic || found.settings.grants.deterministic,
             output_type: found.settings.output_type,
         })
     }

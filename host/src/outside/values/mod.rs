@@ -18,7 +18,9 @@ use std::sync::Arc;
 use jobwright_core::grant::KeyValueGrant;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Keep, Kept, Unkept};
+use jobwright_core::outside::{
+    Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Unkept,
+};
 use jobwright_core::plugin::PluginName;
 use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
@@ -29,21 +31,8 @@ use crate::store::sqlite::reader::Readers;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::writer::{Effect, Writer};
 
-/// The longest key, in bytes: a path or a URL.
-pub const MAX_KEY_BYTES: usize = 1024;
-
-/// The longest name of a bucket, in bytes.
-pub const MAX_BUCKET_BYTES: usize = 255;
-
-/// The longest value, in bytes: as a payload and an output by default. What is larger belongs into a
-/// store of objects.
-pub const MAX_VALUE_BYTES: usize = 1 << 20;
-
 /// What an entry counts beside its bucket, key and value, in bytes: about what its row takes.
 pub const ENTRY_BYTES: u64 = 64;
-
-/// What all plugins may keep when nobody says otherwise, in bytes: as all logs.
-pub const DEFAULT_MOST_BYTES: u64 = 1 << 30;
 
 /// See the module's text.
 #[derive(Debug)]

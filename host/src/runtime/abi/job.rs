@@ -14,7 +14,7 @@ use super::super::capability::Level;
 use super::super::ending::{Cut, Said};
 use super::super::instance::Guest;
 use super::super::stdio::Sink as _;
-use super::{Call, Misfit, check_type};
+use super::{Call, Misfit, check_type, wasi};
 
 mod bindings {
     #![allow(missing_docs, reason = "generated; the texts are in the WIT")]
@@ -107,7 +107,7 @@ fn request(attempt: &Attempt) -> types::Request {
             created_at_ms: u64::try_from(job.created_at.as_millisecond()).unwrap_or_default(),
             tags: spec.tags.clone(),
             args: spec.args.clone(),
-            env: spec.env.clone().into_iter().collect(),
+            env: wasi::variables(attempt).into_iter().collect(),
         },
     }
 }

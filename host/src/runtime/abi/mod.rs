@@ -38,7 +38,7 @@ use self::command_p2::Command as CommandP2;
 use self::extism::Plugin;
 use self::http::Handler;
 use self::job::Function;
-use super::capability;
+use super::capability::{self, config, key_value};
 use super::ending::{Cut, Said};
 use super::engine::Machine;
 use super::instance::Guest;
@@ -166,12 +166,15 @@ pub(super) fn link_modules(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 pub(super) fn link_components(linker: &mut component::Linker<Guest>) -> wasmtime::Result<()> {
     wasi::link(linker)?;
     http::link(linker)?;
+    capability::key_value::link(linker)?;
+    capability::config::link(linker)?;
     job::link(linker)
 }
 
 /// The interfaces that a component may import, by package: what [`link_components`] offers.
 pub(super) fn interfaces() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
-    wasi::INTERFACES.iter().copied().chain([http::INTERFACES]).chain(job::INTERFACES)
+    let granted = [http::INTERFACES, key_value::INTERFACES, config::INTERFACES];
+    wasi::INTERFACES.iter().copied().chain(granted).chain(job::INTERFACES)
 }
 
 /// How a component with these exports is called.
@@ -192,18 +195,28 @@ pub(super) fn of_component<'a>(exports: impl Iterator<Item = &'a str>) -> Option
 /// whose releases only ever add to each other; of a draft that one alone.
 pub(super) fn is_release_of(interface: &str, name: &str) -> bool {
     let named = name.strip_prefix(interface).and_then(|rest| rest.strip_prefix('@'));
-    let rest = named.and_then(|named| named.strip_prefix(version_of(interface)));
-    rest.is_some_and(|rest| match rest.strip_prefix('.') {
-        Some(patch) => !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()),
-        None => rest.is_empty(),
-    })
+    let is_of = |version: &&str| {
+        let rest = named.and_then(|named| named.strip_prefix(*version));
+        rest.is_some_and(|rest| match rest.strip_prefix('.') {
+            Some(patch) => !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()),
+            None => rest.is_empty(),
+        })
+    };
+    versions_of(interface).iter().any(is_of)
 }
 
-/// The version of an interface that this host has: a minor one, or a draft.
+/// The version of an interface that this host has: a minor one, or the first of its drafts.
 pub(super) fn version_of(interface: &str) -> &'static str {
+    versions_of(interface)[0]
+}
+
+/// All of them.
+pub(super) fn versions_of(interface: &str) -> &'static [&'static str] {
     match interface.split('/').next() {
-        Some(job::LOGGING) => "0.1.0-draft",
-        Some(job::PACKAGE) => "0.1",
-        _ => "0.2",
+        Some(key_value::PACKAGE) => key_value::DRAFTS,
+        Some(config::PACKAGE) => config::DRAFTS,
+        Some(job::LOGGING) => &["0.1.0-draft"],
+        Some(job::PACKAGE) => &["0.1"],
+        _ => &["0.2"],
     }
 }

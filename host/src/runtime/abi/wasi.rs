@@ -4,6 +4,7 @@
 //! Invariant: nothing of the host. No files, no sockets, none of the host's variables. What asks for
 //! them is linked, because language runtimes import it and never call it, and is denied when called.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jobwright_core::attempt::Attempt;
@@ -95,13 +96,13 @@ fn common(attempt: &Attempt) -> WasiCtxBuilder {
     wasi
 }
 
-/// The submitter's variables, then ours, which a submitter cannot set.
+/// The variables of the plugin's grants and of the submitter, then ours, which neither can set.
 fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
     let facts = facts(attempt);
     let content_type = attempt.payload.content_type.clone().unwrap_or_default();
     let more = [("JOBWRIGHT_CONTENT_TYPE", content_type)];
     let ours = || facts.iter().chain(&more);
-    for (name, value) in &attempt.job.spec.env {
+    for (name, value) in &variables(attempt) {
         if !ours().any(|(taken, _)| taken == name) {
             wasi.env(name, value);
         }
@@ -109,6 +110,11 @@ fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
     for (name, value) in ours() {
         wasi.env(name, value);
     }
+}
+
+/// The variables of the plugin's grants and of the submitter.
+pub(super) fn variables(attempt: &Attempt) -> BTreeMap<String, String> {
+    attempt.granted.grants.variables_under(&attempt.job.spec.env)
 }
 
 /// What the host tells every guest about its job, under the names of its variables.

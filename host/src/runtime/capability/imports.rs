@@ -1,7 +1,10 @@
-//! The module `jobwright` of core modules: what `guest-sdk/include/jobwright.h` declares.
+//! The module `jobwright` of core modules: what `guest-sdk/include/jobwright.h` declares. What reaches
+//! outside of the sandbox is in [`outside`].
 //!
 //! Invariant: every pointer is checked against the guest's memory before anything is read or
-//! written, and no call copies more than the log, progress and checkpoint limits allow.
+//! written, and no call copies more than the limits on logs, progress, checkpoints and values allow.
+
+mod outside;
 
 use std::time::Duration;
 
@@ -35,7 +38,7 @@ pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
     linker.func_wrap(MODULE, "checkpoint_load", checkpoint_load)?;
     linker.func_wrap(MODULE, "output_type", output_type)?;
     linker.func_wrap(MODULE, "fail", fail)?;
-    Ok(())
+    outside::link(linker)
 }
 
 type Called<T> = wasmtime::Result<T>;

@@ -1,12 +1,17 @@
 //! What a guest may tell its host and ask of it, beside WASI: log lines, progress, whether it should
-//! end, and its checkpoint. The same for every kind of plugin that has words for it.
+//! end, and its checkpoint; and what was granted it. The same for every kind of plugin that has words
+//! for it.
 //!
-//! | file | offers it to |
+//! | file | offers |
 //! |---|---|
-//! | [`imports`] | core modules, as plain functions of the module `jobwright` |
-//! | `abi::job` | components of the world `jobwright:job` |
+//! | [`imports`] | all of it to core modules, as plain functions of the module `jobwright` |
+//! | `abi::job` | what needs no grant to components of the world `jobwright:job` |
+//! | [`key_value`] | values that a plugin keeps to components, as `wasi:keyvalue` |
+//! | [`config`] | what the operator configured to components, as `wasi:config` |
 
+pub(super) mod config;
 pub(super) mod imports;
+pub(super) mod key_value;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +21,7 @@ use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{AttemptError, RetryHint, is_media_type};
+use jobwright_core::outside::Granted;
 use jobwright_core::report::{MAX_PROGRESS_BYTES, Progress, Report, TooLarge};
 use jobwright_core::runtime::{Stop, StopSignal};
 
@@ -71,6 +77,7 @@ pub(super) struct Line {
     /// By which it is told how much time is left.
     passed: Passed,
     timeout: Duration,
+    granted: Granted,
     /// What the guest said of its ending before it came to it.
     output_type: Option<String>,
     failure: Option<(AttemptError, RetryHint)>,
@@ -86,6 +93,7 @@ impl Line {
             asked,
             passed: Passed::of(attempt),
             timeout: attempt.limits.timeout(),
+            granted: attempt.granted.clone(),
             output_type: None,
             failure: None,
         }
@@ -101,9 +109,15 @@ impl Line {
             asked: Asked::default(),
             passed: Passed::none(),
             timeout: Duration::ZERO,
+            granted: Granted::default(),
             output_type: None,
             failure: None,
         }
+    }
+
+    /// What the attempt reaches outside of its sandbox.
+    pub(super) fn granted(&self) -> &Granted {
+        &self.granted
     }
 
     /// Writes a line to the log. `context` may be empty.

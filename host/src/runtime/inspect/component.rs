@@ -115,7 +115,10 @@ fn fault((name, kind): &(&str, ComponentExternalKind)) -> Option<String> {
     });
     match offered {
         true if abi::is_release_of(interface, name) => None,
-        true => Some(format!("`{shown}` (here it is of {})", abi::version_of(interface))),
+        true => {
+            let versions = abi::versions_of(interface).join(" or ");
+            Some(format!("`{shown}` (here it is of {versions})"))
+        }
         false => Some(format!("`{shown}`")),
     }
 }

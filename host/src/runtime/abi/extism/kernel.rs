@@ -13,6 +13,7 @@ use wasmtime::{Caller, Linker, bail};
 
 use super::super::super::capability::Level;
 use super::super::super::instance::Guest;
+use super::super::wasi;
 use super::ENV;
 use super::arena::{Arena, BLOCK_BYTES};
 
@@ -40,9 +41,12 @@ pub(in super::super::super) struct Kernel {
 }
 
 impl Kernel {
-    /// With the attempt's payload as input and its variables as configuration.
+    /// With the attempt's payload as input, and its variables over what the operator configured as
+    /// configuration.
     pub(super) fn new(attempt: &Attempt) -> Self {
-        let mut kernel = Self { config: attempt.job.spec.env.clone(), ..Self::default() };
+        let configured = attempt.granted.grants.configuration();
+        let config = configured.chain(wasi::variables(attempt)).collect();
+        let mut kernel = Self { config, ..Self::default() };
         kernel.input = kernel.arena.insert(attempt.payload.bytes.to_vec());
         kernel
     }

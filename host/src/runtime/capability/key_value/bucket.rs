@@ -1,0 +1,186 @@
+//! A bucket of values, as far as the attempt was granted to keep any.
+//!
+//! Invariant: whatever is kept goes through what the attempt was granted, and what that refuses is an
+//! error of the interface.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jobwright_core::outside::{Keep, Kept, Outside, Unkept};
+use jobwright_core::plugin::Digest;
+use wasmtime::component::{ComponentType, Lower};
+
+use super::super::super::instance::Guest;
+
+/// Calls of one batch that are under way at a time: they share commits.
+const AT_ONCE: usize = 16;
+
+/// What the values of one batch may take, in bytes: the host holds them until all are there.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// Why a call did nothing.
+#[derive(Debug, Clone, ComponentType, Lower)]
+#[component(variant)]
+pub(in super::super) enum Error {
+    /// Never: a bucket is there as soon as it is opened.
+    #[component(name = "no-such-store")]
+    #[expect(dead_code, reason = "the interface has it")]
+    NoSuchStore,
+    /// It was not granted.
+    #[component(name = "access-denied")]
+    AccessDenied,
+    /// Anything else.
+    #[component(name = "other")]
+    Other(String),
+}
+
+impl From<Unkept> for Error {
+    fn from(why: Unkept) -> Self {
+        match why {
+            Unkept::Denied(_) => Self::AccessDenied,
+            why => Self::Other(why.to_string()),
+        }
+    }
+}
+
+/// A bucket that a guest has opened.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Bucket {
+    name: Arc<str>,
+    outside: Arc<dyn Outside>,
+    /// Where the page after the latest one begins, for cursors that are numbers: its number, and the
+    /// key before it.
+    pub(super) next: Option<(u64, String)>,
+}
+
+/// A value that a guest wants to replace, if nobody else does before.
+#[derive(Debug, Clone)]
+pub(super) struct Cas {
+    bucket: Bucket,
+    key: String,
+    /// Of the value as the guest knows it; none if there was none.
+    from: Option<Digest>,
+}
+
+type Answer<T> = Result<T, Error>;
+
+/// Calls for all of them, some at a time; the first failure ends it.
+async fn each<T, F>(all: Vec<T>, call: impl FnMut(T) -> F) -> Answer<()>
+where
+    F: Future<Output = Answer<()>>,
+{
+    stream::iter(all).map(call).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// An answer that belongs to another call.
+fn odd<T>() -> Answer<T> {
+    Err(Error::Other("the host answered another call".to_owned()))
+}
+
+impl Bucket {
+    pub(in super::super) fn new(guest: &Guest, name: String) -> Self {
+        let outside = guest.line().granted().outside.clone();
+        Self { name: name.into(), outside, next: None }
+    }
+
+    pub(super) async fn open(&self) -> Answer<()> {
+        self.done(Keep::Open { bucket: self.name.to_string() }).await
+    }
+
+    pub(in super::super) async fn get(&self, key: String) -> Answer<Option<Vec<u8>>> {
+        match self.outside.keep(Keep::Get { bucket: self.name.to_string(), key }).await? {
+            Kept::Value(value) => Ok(value.map(Vec::from)),
+            _ => odd(),
+        }
+    }
+
+    pub(in super::super) async fn set(&self, key: String, value: Vec<u8>) -> Answer<()> {
+        self.done(Keep::Set { bucket: self.name.to_string(), key, value: value.into() }).await
+    }
+
+    pub(in super::super) async fn delete(&self, key: String) -> Answer<()> {
+        self.done(Keep::Delete { bucket: self.name.to_string(), key }).await
+    }
+
+    async fn done(&self, call: Keep) -> Answer<()> {
+        match self.outside.keep(call).await? {
+            Kept::Done => Ok(()),
+            _ => odd(),
+        }
+    }
+
+    pub(in super::super) async fn increment(&self, key: String, by: i64) -> Answer<i64> {
+        match self.outside.keep(Keep::Increment { bucket: self.name.to_string(), key, by }).await? {
+            Kept::Number(sum) => Ok(sum),
+            _ => odd(),
+        }
+    }
+
+    /// A page of keys, and the last of them if more follow.
+    pub(super) async fn keys(
+        &self,
+        after: Option<String>,
+    ) -> Answer<(Vec<String>, Option<String>)> {
+        match self.outside.keep(Keep::Keys { bucket: self.name.to_string(), after }).await? {
+            Kept::Keys { keys, more } => {
+                let last = keys.last().filter(|_| more).cloned();
+                Ok((keys, last))
+            }
+            _ => odd(),
+        }
+    }
+
+    pub(super) async fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Answer<()> {
+        each(pairs, |(key, value)| self.set(key, value)).await
+    }
+
+    pub(super) async fn delete_many(&self, keys: Vec<String>) -> Answer<()> {
+        each(keys, |key| self.delete(key)).await
+    }
+
+    pub(super) async fn get_many(
+        &self,
+        keys: Vec<String>,
+    ) -> Answer<Vec<Option<(String, Vec<u8>)>>> {
+        let read = async |key: String| {
+            let value = self.get(key.clone()).await?;
+            Ok::<_, Error>(value.map(|value| (key, value)))
+        };
+        let mut found = stream::iter(keys).map(read).buffered(AT_ONCE);
+        let (mut all, mut taken) = (Vec::new(), 0);
+        while let Some(pair) = found.try_next().await? {
+            taken += pair.as_ref().map_or(0, |(_, value)| value.len());
+            if taken > BATCH_BYTES {
+                let why = format!("the values have more than {BATCH_BYTES} bytes: get fewer");
+                return Err(Error::Other(why));
+            }
+            all.push(pair);
+        }
+        Ok(all)
+    }
+}
+
+impl Cas {
+    pub(super) fn new(bucket: Bucket, key: String) -> Self {
+        Self { bucket, key, from: None }
+    }
+
+    /// The value as it is now, which is what a swap replaces from now on.
+    pub(super) async fn read(&mut self) -> Answer<Option<Vec<u8>>> {
+        let value = self.bucket.get(self.key.clone()).await?;
+        self.from = value.as_deref().map(Digest::of);
+        Ok(value)
+    }
+
+    /// Replaces the value; if somebody else did before, says so and holds what it is now.
+    pub(super) async fn swap(&mut self, to: Vec<u8>) -> Answer<bool> {
+        let (bucket, key) = (self.bucket.name.to_string(), self.key.clone());
+        let swap = Keep::Swap { bucket, key, from: self.from, to: Bytes::from(to) };
+        match self.bucket.outside.keep(swap).await? {
+            Kept::Swapped(true) => Ok(true),
+            Kept::Swapped(false) => self.read().await.map(|_| false),
+            _ => odd(),
+        }
+    }
+}

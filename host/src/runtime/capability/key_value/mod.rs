@@ -1,0 +1,229 @@
+//! `wasi:keyvalue`: values that a plugin keeps from one job to the next, in both drafts that guests
+//! import.
+//!
+//! By hand, because the drafts share all but their cursors and their atomics. Owns the interfaces;
+//! [`bucket`] what their calls do. Invariant: what a guest makes the host hold is bounded, by handles
+//! and by the answer to one call.
+
+pub(super) mod bucket;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{
+    ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
+};
+
+use self::bucket::{Bucket, Cas, Error};
+use super::super::instance::Guest;
+
+/// The package of its interfaces.
+pub(in super::super) const PACKAGE: &str = "wasi:keyvalue";
+
+/// Its interfaces, by package.
+pub(in super::super) const INTERFACES: (&str, &[&str]) = (PACKAGE, &["store", "atomics", "batch"]);
+
+/// What wasmtime and wasmCloud have, and what Spin has.
+pub(in super::super) const DRAFTS: &[&str] = &[NUMBERS, TEXTS];
+
+/// The draft whose cursors are numbers.
+const NUMBERS: &str = "0.2.0-draft";
+
+/// The draft whose cursors are texts.
+const TEXTS: &str = "0.2.0-draft2";
+
+/// A page of keys.
+#[derive(Debug, ComponentType, Lower)]
+#[component(record)]
+struct KeyResponse<C> {
+    keys: Vec<String>,
+    cursor: Option<C>,
+}
+
+/// Why a value was not replaced.
+#[derive(Debug, ComponentType, Lower)]
+#[component(variant)]
+enum CasError {
+    /// It could not be.
+    #[component(name = "store-error")]
+    Store(Error),
+    /// Somebody else did; to be tried again with what the value is now.
+    #[component(name = "cas-failed")]
+    Failed(Resource<Cas>),
+}
+
+type Store<'a> = StoreContextMut<'a, Guest>;
+type Instance<'a> = LinkerInstance<'a, Guest>;
+type Handle = Resource<Bucket>;
+
+/// Offers it to components.
+pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    for draft in DRAFTS {
+        let name = |interface: &str| format!("{PACKAGE}/{interface}@{draft}");
+        let mut store = linker.instance(&name("store"))?;
+        link_store(&mut store)?;
+        if *draft == NUMBERS { link_numbers(&mut store) } else { link_texts(&mut store) }?;
+        link_batch(&mut linker.instance(&name("batch"))?)?;
+    }
+    link_sum::<u64>(&mut linker.instance(&format!("{PACKAGE}/atomics@{NUMBERS}"))?)?;
+    let mut atomics = linker.instance(&format!("{PACKAGE}/atomics@{TEXTS}"))?;
+    link_sum::<i64>(&mut atomics)?;
+    link_cas(&mut atomics)
+}
+
+fn link_store(store: &mut Instance<'_>) -> wasmtime::Result<()> {
+    store.resource("bucket", ResourceType::host::<Bucket>(), |mut guest, handle| {
+        guest.data_mut().handles().delete(Handle::new_own(handle))?;
+        Ok(())
+    })?;
+    store.func_wrap_async("open", |mut guest: Store<'_>, (name,): (String,)| {
+        Box::new(async move {
+            let bucket = Bucket::new(guest.data(), name);
+            Ok((match bucket.open().await {
+                Ok(()) => Ok(guest.data_mut().handles().push(bucket)?),
+                Err(error) => Err(error),
+            },))
+        })
+    })?;
+    store.func_wrap_async("[method]bucket.get", |guest, (handle, key): (Handle, String)| {
+        let bucket = opened(guest, &handle);
+        Box::new(async move { Ok((bucket?.get(key).await,)) })
+    })?;
+    store.func_wrap_async("[method]bucket.exists", |guest, (handle, key): (Handle, String)| {
+        let bucket = opened(guest, &handle);
+        Box::new(async move { Ok((bucket?.get(key).await.map(|value| value.is_some()),)) })
+    })?;
+    store.func_wrap_async(
+        "[method]bucket.set",
+        |guest, (handle, key, value): (Handle, String, Vec<u8>)| {
+            let bucket = opened(guest, &handle);
+            Box::new(async move { Ok((bucket?.set(key, value).await,)) })
+        },
+    )?;
+    store.func_wrap_async("[method]bucket.delete", |guest, (handle, key): (Handle, String)| {
+        let bucket = opened(guest, &handle);
+        Box::new(async move { Ok((bucket?.delete(key).await,)) })
+    })
+}
+
+/// Lists keys with cursors that are numbers: that of the latest page is remembered.
+fn link_numbers(store: &mut Instance<'_>) -> wasmtime::Result<()> {
+    store.func_wrap_async(
+        "[method]bucket.list-keys",
+        |mut guest: Store<'_>, (handle, cursor): (Handle, Option<u64>)| {
+            Box::new(async move {
+                let bucket = guest.data_mut().handles().get(&handle)?.clone();
+                let (page, after) = match (cursor, bucket.next.clone()) {
+                    (None, _) => (0, None),
+                    (Some(asked), Some((next, after))) if asked == next => (next, Some(after)),
+                    (Some(_), _) => {
+                        let why = "only the cursor of the latest page can be gone on from";
+                        return Ok((Err(Error::Other(why.to_owned())),));
+                    }
+                };
+                let (keys, last) = match bucket.keys(after).await {
+                    Ok(found) => found,
+                    Err(error) => return Ok((Err(error),)),
+                };
+                let next = last.map(|last| (page + 1, last));
+                let cursor = next.as_ref().map(|(number, _)| *number);
+                guest.data_mut().handles().get_mut(&handle)?.next = next;
+                Ok((Ok(KeyResponse { keys, cursor }),))
+            })
+        },
+    )
+}
+
+/// Lists keys with cursors that are texts: the last key of the page.
+fn link_texts(store: &mut Instance<'_>) -> wasmtime::Result<()> {
+    store.func_wrap_async(
+        "[method]bucket.list-keys",
+        |guest, (handle, after): (Handle, Option<String>)| {
+            let bucket = opened(guest, &handle);
+            Box::new(async move {
+                let page = bucket?.keys(after).await;
+                Ok((page.map(|(keys, cursor)| KeyResponse { keys, cursor }),))
+            })
+        },
+    )
+}
+
+fn link_batch(batch: &mut Instance<'_>) -> wasmtime::Result<()> {
+    batch.func_wrap_async("get-many", |guest, (handle, keys): (Handle, Vec<String>)| {
+        let bucket = opened(guest, &handle);
+        Box::new(async move { Ok((bucket?.get_many(keys).await,)) })
+    })?;
+    batch.func_wrap_async(
+        "set-many",
+        |guest, (handle, pairs): (Handle, Vec<(String, Vec<u8>)>)| {
+            let bucket = opened(guest, &handle);
+            Box::new(async move { Ok((bucket?.set_many(pairs).await,)) })
+        },
+    )?;
+    batch.func_wrap_async("delete-many", |guest, (handle, keys): (Handle, Vec<String>)| {
+        let bucket = opened(guest, &handle);
+        Box::new(async move { Ok((bucket?.delete_many(keys).await,)) })
+    })
+}
+
+/// Adds to numbers, which are of one type in one draft and of another in the other.
+fn link_sum<N>(atomics: &mut Instance<'_>) -> wasmtime::Result<()>
+where
+    N: ComponentType + Lift + Lower + TryInto<i64> + TryFrom<i64> + Send + Sync + 'static,
+{
+    atomics.func_wrap_async("increment", |guest, (handle, key, by): (Handle, String, N)| {
+        let bucket = opened(guest, &handle);
+        Box::new(async move {
+            let out_of_range = || Error::Other("the number is out of range".to_owned());
+            let Ok(by) = by.try_into() else { return Ok((Err(out_of_range()),)) };
+            let sum = bucket?.increment(key, by).await;
+            Ok((sum.and_then(|sum| N::try_from(sum).map_err(|_| out_of_range())),))
+        })
+    })
+}
+
+fn link_cas(atomics: &mut Instance<'_>) -> wasmtime::Result<()> {
+    atomics.resource("cas", ResourceType::host::<Cas>(), |mut guest, handle| {
+        guest.data_mut().handles().delete(Resource::<Cas>::new_own(handle))?;
+        Ok(())
+    })?;
+    atomics.func_wrap_async(
+        "[static]cas.new",
+        |mut guest: Store<'_>, (handle, key): (Handle, String)| {
+            Box::new(async move {
+                let bucket = guest.data_mut().handles().get(&handle)?.clone();
+                let mut cas = Cas::new(bucket, key);
+                Ok((match cas.read().await {
+                    Ok(_) => Ok(guest.data_mut().handles().push(cas)?),
+                    Err(error) => Err(error),
+                },))
+            })
+        },
+    )?;
+    atomics.func_wrap_async(
+        "[method]cas.current",
+        |mut guest: Store<'_>, (handle,): (Resource<Cas>,)| {
+            Box::new(async move {
+                let mut cas = guest.data_mut().handles().get(&handle)?.clone();
+                let current = cas.read().await;
+                *guest.data_mut().handles().get_mut(&handle)? = cas;
+                Ok((current,))
+            })
+        },
+    )?;
+    atomics.func_wrap_async(
+        "swap",
+        |mut guest: Store<'_>, (handle, to): (Resource<Cas>, Vec<u8>)| {
+            Box::new(async move {
+                let mut cas = guest.data_mut().handles().delete(handle)?;
+                Ok((match cas.swap(to).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(CasError::Failed(guest.data_mut().handles().push(cas)?)),
+                    Err(error) => Err(CasError::Store(error)),
+                },))
+            })
+        },
+    )
+}
+
+fn opened(mut guest: Store<'_>, handle: &Handle) -> wasmtime::Result<Bucket> {
+    Ok(guest.data_mut().handles().get(handle)?.clone())
+}

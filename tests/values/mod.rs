@@ -1,0 +1,367 @@
+//! What plugins keep from one job to the next: its bounds, and that it lasts.
+
+mod guests;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use bytes::Bytes;
+use jobwright::outside::values::{ENTRY_BYTES, Namespace, Values};
+use jobwright_core::grant::{Grants, KeyValueGrant};
+use jobwright_core::log::LogBuffer;
+use jobwright_core::outside::{
+    Granted, Grantor, Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Outside,
+    Unkept, Unsent,
+};
+use jobwright_core::plugin::{Digest, PluginName};
+use jobwright_core::{Job, TenantName};
+use jobwright_tests::{TestHost, tests};
+use libtest_mimic::Trial;
+use reqwest::Method;
+use serde_json::json;
+use tempfile::TempDir;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = tests![
+        values_survive_a_restart,
+        a_plugin_sees_no_others_values,
+        a_quota_is_obeyed_to_the_byte,
+        a_quota_that_has_shrunk_lets_values_shrink,
+        the_bound_of_the_host_is_on_all_plugins_together,
+        keys_and_values_have_bounds,
+        what_was_removed_is_gone_and_counts_no_more,
+        keys_are_listed_in_pages,
+        a_swap_replaces_what_it_saw_and_nothing_else,
+        only_numbers_in_range_are_added_to,
+        without_a_grant_every_call_is_denied_and_logged,
+        increments_at_the_same_time_lose_nothing,
+        jobs_of_a_host_keep_values_until_their_plugin_is_removed,
+    ];
+    trials.extend(guests::trials());
+    trials
+}
+
+/// Values in a directory of their own.
+struct Shelf {
+    values: Arc<Values>,
+    directory: TempDir,
+}
+
+impl Shelf {
+    fn new() -> anyhow::Result<Self> {
+        Self::open(TempDir::new()?, u64::MAX)
+    }
+
+    fn open(directory: TempDir, most_bytes: u64) -> anyhow::Result<Self> {
+        let values = Arc::new(Values::open(directory.path(), most_bytes)?);
+        Ok(Self { values, directory })
+    }
+
+    /// What a host finds that opens the same directory.
+    fn reopen(self) -> anyhow::Result<Self> {
+        let Self { values, directory } = self;
+        drop(values);
+        Self::open(directory, u64::MAX)
+    }
+
+    /// The values of a plugin, which may keep so many bytes.
+    fn of(&self, plugin: &str, bytes: u64) -> anyhow::Result<Namespace> {
+        Ok(Namespace {
+            values: self.values.clone(),
+            tenant: Default::default(),
+            plugin: plugin.parse()?,
+            grant: Some(KeyValueGrant { bytes }),
+            log: Arc::new(LogBuffer::new(1 << 16)),
+        })
+    }
+}
+
+/// An attempt's way outside that leads to values and to nothing else.
+#[derive(Debug)]
+struct Keeping(Namespace);
+
+#[async_trait]
+impl Outside for Keeping {
+    async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+        Err(Unsent::Denied("no request is granted".to_owned()))
+    }
+
+    async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
+        self.0.keep(call).await
+    }
+
+    fn request_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// Lets every plugin keep values.
+struct Generous(Arc<Values>);
+
+#[async_trait]
+impl Grantor for Generous {
+    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Granted {
+        granted(Namespace {
+            values: self.0.clone(),
+            tenant: job.spec.tenant.clone(),
+            plugin: job.spec.plugin.clone(),
+            grant: Some(KeyValueGrant { bytes: 1000 }),
+            log: log.clone(),
+        })
+    }
+
+    async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {
+        self.0.remove(tenant, plugin).await.expect("a disk");
+    }
+}
+
+/// What an attempt is granted that keeps values.
+fn granted(namespace: Namespace) -> Granted {
+    let grants = Grants { key_value: namespace.grant, ..Grants::default() };
+    Granted { grants: Arc::new(grants), outside: Arc::new(Keeping(namespace)) }
+}
+
+fn bucket() -> String {
+    "b".to_owned()
+}
+
+fn set(key: &str, value: impl Into<Bytes>) -> Keep {
+    Keep::Set { bucket: bucket(), key: key.to_owned(), value: value.into() }
+}
+
+fn get(key: &str) -> Keep {
+    Keep::Get { bucket: bucket(), key: key.to_owned() }
+}
+
+fn add(key: &str, by: i64) -> Keep {
+    Keep::Increment { bucket: bucket(), key: key.to_owned(), by }
+}
+
+fn delete(key: &str) -> Keep {
+    Keep::Delete { bucket: bucket(), key: key.to_owned() }
+}
+
+fn value(text: &str) -> Result<Kept, Unkept> {
+    Ok(Kept::Value(Some(Bytes::copy_from_slice(text.as_bytes()))))
+}
+
+const NONE: Result<Kept, Unkept> = Ok(Kept::Value(None));
+
+fn refused(kept: Result<Kept, Unkept>, part: &str) -> anyhow::Result<()> {
+    match kept {
+        Err(Unkept::Refused(why)) if why.contains(part) => Ok(()),
+        other => anyhow::bail!("it was not refused for `{part}`: {other:?}"),
+    }
+}
+
+async fn values_survive_a_restart() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let plugin = shelf.of("one", 10_000)?;
+    plugin.keep(set("k", "old")).await?;
+    plugin.keep(set("k", "new")).await?;
+    plugin.keep(add("n", 41)).await?;
+    drop(plugin);
+    let shelf = shelf.reopen()?;
+    let plugin = shelf.of("one", 10_000)?;
+    assert_eq!(plugin.keep(get("k")).await, value("new"));
+    assert_eq!(plugin.keep(add("n", 1)).await, Ok(Kept::Number(42)));
+    assert_eq!(plugin.keep(get("n")).await, value("42"), "as digits");
+    Ok(())
+}
+
+async fn a_plugin_sees_no_others_values() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let (one, two) = (shelf.of("one", 10_000)?, shelf.of("two", 10_000)?);
+    let foreign = Namespace { tenant: "other".parse()?, ..one.clone() };
+    one.keep(set("k", "mine")).await?;
+    for other in [&two, &foreign] {
+        assert_eq!(other.keep(get("k")).await, NONE);
+        let keys = Keep::Keys { bucket: bucket(), after: None };
+        assert_eq!(other.keep(keys).await?, Kept::Keys { keys: vec![], more: false });
+        other.keep(set("k", "theirs")).await?;
+        other.keep(delete("k")).await?;
+    }
+    assert_eq!(one.keep(get("k")).await, value("mine"));
+    let elsewhere = Keep::Get { bucket: "c".to_owned(), key: "k".to_owned() };
+    assert_eq!(one.keep(elsewhere).await, NONE, "in another bucket");
+    Ok(())
+}
+
+/// What an entry takes whose bucket and key have a letter each.
+const fn entry(length: u64) -> u64 {
+    ENTRY_BYTES + 2 + length
+}
+
+async fn a_quota_is_obeyed_to_the_byte() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let plugin = shelf.of("one", entry(10) + entry(20))?;
+    plugin.keep(set("a", vec![0; 10])).await?;
+    plugin.keep(set("b", vec![0; 20])).await?;
+    refused(plugin.keep(set("b", vec![0; 21])).await, "the values of the plugin would take")?;
+    refused(plugin.keep(set("c", "")).await, "at most")?;
+    refused(plugin.keep(add("c", 1)).await, "at most")?;
+    assert_eq!(plugin.keep(get("b")).await?, Kept::Value(Some(vec![0; 20].into())), "as it was");
+    plugin.keep(set("a", vec![0; 9])).await?;
+    plugin.keep(set("b", vec![0; 21])).await?;
+    Ok(())
+}
+
+async fn a_quota_that_has_shrunk_lets_values_shrink() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    shelf.of("one", 10_000)?.keep(set("a", vec![0; 1000])).await?;
+    let plugin = shelf.of("one", 100)?;
+    refused(plugin.keep(set("a", vec![0; 1001])).await, "at most")?;
+    plugin.keep(set("a", vec![0; 999])).await?;
+    plugin.keep(delete("a")).await?;
+    plugin.keep(set("a", "fits")).await?;
+    Ok(())
+}
+
+async fn the_bound_of_the_host_is_on_all_plugins_together() -> anyhow::Result<()> {
+    let shelf = Shelf::open(TempDir::new()?, entry(10) + entry(20))?;
+    let (one, two) = (shelf.of("one", 10_000)?, shelf.of("two", 10_000)?);
+    one.keep(set("a", vec![0; 10])).await?;
+    refused(two.keep(set("a", vec![0; 21])).await, "the values of all plugins would take")?;
+    two.keep(set("a", vec![0; 20])).await?;
+    one.keep(delete("a")).await?;
+    two.keep(set("a", vec![0; 21])).await?;
+    Ok(())
+}
+
+async fn keys_and_values_have_bounds() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let plugin = shelf.of("one", 10 << 20)?;
+    let longest = "k".repeat(MAX_KEY_BYTES);
+    plugin.keep(set(&longest, vec![1; MAX_VALUE_BYTES])).await?;
+    let found = plugin.keep(get(&longest)).await?;
+    assert!(matches!(found, Kept::Value(Some(value)) if value.len() == MAX_VALUE_BYTES));
+    let longer = "k".repeat(MAX_KEY_BYTES + 1);
+    for call in [set(&longer, "v"), get(&longer), delete(&longer), add(&longer, 1)] {
+        refused(plugin.keep(call).await, "the key has 1 KiB")?;
+    }
+    refused(plugin.keep(set("k", vec![1; MAX_VALUE_BYTES + 1])).await, "the value has 1 MiB")?;
+    let bucket = "b".repeat(MAX_BUCKET_BYTES + 1);
+    refused(plugin.keep(Keep::Open { bucket }).await, "the name of the bucket has 256 bytes")?;
+    plugin.keep(set("", "")).await?;
+    assert_eq!(plugin.keep(get("")).await, value(""), "nothing is a key and a value too");
+    plugin.keep(set("a\0b", "c")).await?;
+    assert_eq!(plugin.keep(get("a")).await, NONE);
+    Ok(())
+}
+
+async fn what_was_removed_is_gone_and_counts_no_more() -> anyhow::Result<()> {
+    let shelf = Shelf::open(TempDir::new()?, 2 * entry(10))?;
+    let (one, two) = (shelf.of("one", 10_000)?, shelf.of("two", 10_000)?);
+    for plugin in [&one, &two] {
+        plugin.keep(set("a", vec![0; 10])).await?;
+    }
+    shelf.values.remove(&one.tenant, &one.plugin).await?;
+    assert_eq!(one.keep(get("a")).await, NONE);
+    two.keep(set("b", vec![0; 10])).await?;
+    shelf.values.remove(&one.tenant, &"unheard-of".parse()?).await?;
+    Ok(())
+}
+
+async fn keys_are_listed_in_pages() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let plugin = shelf.of("one", 1 << 20)?;
+    let names: Vec<String> = (0..1500).map(|number| format!("key {number:04}")).collect();
+    let all = names.iter().map(|key| plugin.keep(set(key, "")));
+    futures_util::future::try_join_all(all).await?;
+    let (mut seen, mut after) = (vec![], None);
+    for more_expected in [true, false] {
+        let page = plugin.keep(Keep::Keys { bucket: bucket(), after }).await?;
+        let Kept::Keys { keys, more } = page else { anyhow::bail!("no keys: {page:?}") };
+        assert_eq!(more, more_expected);
+        after = keys.last().cloned();
+        seen.extend(keys);
+    }
+    assert_eq!(seen, names);
+    Ok(())
+}
+
+async fn a_swap_replaces_what_it_saw_and_nothing_else() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let plugin = shelf.of("one", 10_000)?;
+    let swap = |from: Option<&str>, to: &'static str| Keep::Swap {
+        bucket: bucket(),
+        key: "k".to_owned(),
+        from: from.map(|text| Digest::of(text.as_bytes())),
+        to: to.into(),
+    };
+    for (from, to, swapped) in [
+        (Some("a"), "b", false),
+        (None, "b", true),
+        (None, "c", false),
+        (Some("a"), "c", false),
+        (Some("b"), "c", true),
+    ] {
+        assert_eq!(plugin.keep(swap(from, to)).await?, Kept::Swapped(swapped), "{from:?} {to}");
+    }
+    assert_eq!(plugin.keep(get("k")).await, value("c"));
+    Ok(())
+}
+
+async fn only_numbers_in_range_are_added_to() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let plugin = shelf.of("one", 10_000)?;
+    assert_eq!(plugin.keep(add("n", i64::MAX)).await?, Kept::Number(i64::MAX));
+    refused(plugin.keep(add("n", 1)).await, "is out of range")?;
+    assert_eq!(plugin.keep(add("n", i64::MIN)).await?, Kept::Number(-1));
+    plugin.keep(set("n", "seven")).await?;
+    refused(plugin.keep(add("n", 1)).await, "is not a whole number")?;
+    assert_eq!(plugin.keep(get("n")).await, value("seven"));
+    Ok(())
+}
+
+async fn without_a_grant_every_call_is_denied_and_logged() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    shelf.of("one", 10_000)?.keep(set("k", "v")).await?;
+    let plugin = Namespace { grant: None, ..shelf.of("one", 0)? };
+    let open = Keep::Open { bucket: bucket() };
+    for call in [open, get("k"), set("k", "w"), delete("k"), add("n", 1)] {
+        assert!(matches!(plugin.keep(call).await, Err(Unkept::Denied(_))));
+    }
+    let log = crate::runtime::fixture::text(&plugin.log);
+    let line = "WARN: key-value: denied: the plugin is not granted to keep values\n";
+    assert_eq!(log, line.repeat(5));
+    Ok(())
+}
+
+async fn increments_at_the_same_time_lose_nothing() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let plugin = shelf.of("one", 10_000)?;
+    let all = (0..500).map(|_| plugin.keep(add("n", 1)));
+    let sums = futures_util::future::try_join_all(all).await?;
+    let mut numbers: Vec<i64> = vec![];
+    for sum in sums {
+        let Kept::Number(number) = sum else { anyhow::bail!("no number: {sum:?}") };
+        numbers.push(number);
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=500).collect::<Vec<_>>(), "each sum is seen once");
+    Ok(())
+}
+
+/// The sum that a job of `plugin` was answered.
+async fn sum(host: &TestHost, plugin: &str) -> anyhow::Result<u64> {
+    let job = host.run(json!({ "plugin": plugin })).await?;
+    let url = job["output_url"].as_str().context("it has an output")?;
+    crate::runtime::fixture::number(&host.get(url).await?.bytes().await?, 24)
+}
+
+async fn jobs_of_a_host_keep_values_until_their_plugin_is_removed() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let host = TestHost::granting(Arc::new(Generous(shelf.values.clone()))).await?;
+    for plugin in ["one", "two"] {
+        host.push(plugin, jobwright_tests::guests::assemble(guests::MODULE)?).await?;
+    }
+    assert_eq!((sum(&host, "one").await?, sum(&host, "one").await?), (7, 14));
+    assert_eq!(sum(&host, "two").await?, 7);
+    let path = "/v1/plugins/one/versions/1.0.0";
+    host.request(Method::DELETE, path).send().await?.error_for_status()?;
+    host.push("one", jobwright_tests::guests::assemble(guests::MODULE)?).await?;
+    assert_eq!((sum(&host, "one").await?, sum(&host, "two").await?), (7, 14));
+    Ok(())
+}
