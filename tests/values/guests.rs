@@ -55,6 +55,7 @@ fn imports(draft: &str) -> String {
 const REST: &str = r#"
     (data (i32.const 1024) "bknhelloother")
     (global $bucket (mut i32) (i32.const 0))
+    (global $handle (mut i32) (i32.const 0))
     (func $well (if (i32.load8_u (i32.const 0)) (then unreachable)))
     (func $must (param i32) (if (i32.eqz (local.get 0)) (then unreachable)))
     (func $opened
@@ -157,18 +158,17 @@ async fn components_replace_values_that_nobody_else_has_changed() -> anyhow::Res
         imports(DRAFTS[1])
     );
     let body = format!(
-        "(local $cas i32)
-        (call $cas (global.get $bucket) {K} (i32.const 1) (i32.const 0)) (call $well)
-        (local.set $cas (i32.load (i32.const 4)))
+        "(call $cas (global.get $bucket) {K} (i32.const 1) (i32.const 0)) (call $well)
+        (global.set $handle (i32.load (i32.const 4)))
         (call $put {K} {OTHER})
-        (call $swap (local.get $cas) {HELLO} (i32.const 5) (i32.const 0))
+        (call $swap (global.get $handle) {HELLO} (i32.const 5) (i32.const 0))
         (call $must (i32.load8_u (i32.const 0)))
         (call $must (i32.load8_u (i32.const 4)))
-        (local.set $cas (i32.load (i32.const 8)))
-        (call $current (local.get $cas) (i32.const 0)) (call $well)
+        (global.set $handle (i32.load (i32.const 8)))
+        (call $current (global.get $handle) (i32.const 0)) (call $well)
         (call $must (i32.load8_u (i32.const 4)))
         (call $print (i32.load (i32.const 8)) (i32.load (i32.const 12)))
-        (call $swap (local.get $cas) {HELLO} (i32.const 5) (i32.const 0)) (call $well)
+        (call $swap (global.get $handle) {HELLO} (i32.const 5) (i32.const 0)) (call $well)
         (call $say {K})"
     );
     let ended = lab.run(keeper(&lab, &shelf, &imports, &body)?).await;

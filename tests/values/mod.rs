@@ -238,9 +238,12 @@ async fn keys_and_values_have_bounds() -> anyhow::Result<()> {
     assert!(matches!(found, Kept::Value(Some(value)) if value.len() == MAX_VALUE_BYTES));
     let longer = "k".repeat(MAX_KEY_BYTES + 1);
     for call in [set(&longer, "v"), get(&longer), delete(&longer), add(&longer, 1)] {
-        refused(plugin.keep(call).await, "the key has 1 KiB")?;
+        refused(plugin.keep(call).await, "the key has 1025 bytes")?;
     }
-    refused(plugin.keep(set("k", vec![1; MAX_VALUE_BYTES + 1])).await, "the value has 1 MiB")?;
+    refused(
+        plugin.keep(set("k", vec![1; MAX_VALUE_BYTES + 1])).await,
+        "the value has 1048577 bytes",
+    )?;
     let bucket = "b".repeat(MAX_BUCKET_BYTES + 1);
     refused(plugin.keep(Keep::Open { bucket }).await, "the name of the bucket has 256 bytes")?;
     plugin.keep(set("", "")).await?;
