@@ -54,7 +54,7 @@ async fn a_command_is_told_what_it_is() -> anyhow::Result<()> {
     let inspection = inspect(&command("(table 10 funcref)", ""))??;
     assert_eq!(inspection.abi, Abi::WasiCommandP1);
     assert_eq!(inspection.minimum_memory_bytes, 65_536 + 80);
-    assert_eq!(inspection.imports.len(), 8);
+    assert_eq!(inspection.imports.len(), 9);
     assert!(inspection.imports.is_sorted());
     assert_eq!(inspection.imports[0], "wasi_snapshot_preview1.args_get");
     assert_eq!(inspection.exports, ["_start", "memory"]);

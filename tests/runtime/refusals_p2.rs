@@ -49,11 +49,14 @@ fn importing(name: &str) -> String {
 }
 
 async fn unknown_imports_are_named_with_what_is_offered() -> anyhow::Result<()> {
-    for name in ["wasi:keyvalue/store@0.2.0-draft2", "my:own/thing", "wasi:cli/nope@0.2.0"] {
+    for name in ["wasi:keyvalue/watcher@0.2.0-draft2", "my:own/thing", "wasi:cli/nope@0.2.0"] {
         let offered = "wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets, \
-                       wasi:http, jobwright:job, wasi:logging";
+                       wasi:http, wasi:keyvalue, wasi:config, jobwright:job, wasi:logging";
         says(inspect(&importing(name))?, "unknown_import", &[&format!("`{name}`"), offered])?;
     }
+    let name = "wasi:keyvalue/store@0.2.0-draft3";
+    let words = [name, "here it is of 0.2.0-draft or 0.2.0-draft2"];
+    says(inspect(&importing(name))?, "unknown_import", &words)?;
     let function = bare("0.2.0").replacen("(component", r#"(component (import "f" (func))"#, 1);
     says(inspect(&function)?, "unknown_import", &["the func `f`", "only interfaces"])
 }
