@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use jobwright::outside::secrets::SecretFile;
 use jobwright::registry::DiskRegistry;
 use jobwright::runtime::{RuntimeConfig, WasmRuntime};
 use jobwright::store::access::SqliteAccess;
@@ -60,7 +61,8 @@ impl TestHost {
         let config = config(directory.path(), change);
         let grantor = Arc::new(Nothing);
         let access = Arc::new(SqliteAccess::open(directory.path())?);
-        let parts = Parts { store, registry, runtime, access, clock, grantor };
+        let secrets = Arc::new(SecretFile::open(directory.path())?);
+        let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 
@@ -72,7 +74,10 @@ impl TestHost {
         let runtime = Arc::new(WasmRuntime::new(runtime, registry.clone())?);
         let config = config(directory.path(), |config| config.workers = NonZeroU32::MIN);
         let store = Arc::new(MemoryStore::new(config.capacity()));
-        let parts = Parts { store, registry, runtime, clock: Arc::new(SystemClock), grantor };
+        let access = Arc::new(SqliteAccess::open(directory.path())?);
+        let (secrets, clock) =
+            (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock));
+        let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 

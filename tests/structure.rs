@@ -20,8 +20,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("data_dir", &[]),
     ("dispatch", &["notify"]),
     ("notify", &[]),
-    ("outside", &["store"]),
-    ("registry", &["clock"]),
+    ("outside", &["data_dir", "store"]),
+    ("registry", &["clock", "data_dir"]),
     ("runtime", &["clock", "registry"]),
     ("store", &["clock"]),
 ];

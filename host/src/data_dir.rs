@@ -1,5 +1,6 @@
 //! The data directory, and the lock that lets one host at a time use it. The lock is also the lease
-//! on every job that runs there: whoever holds it knows that nobody else runs any.
+//! on every job that runs there: whoever holds it knows that nobody else runs any. And how a small file
+//! is written there so that a crash leaves nothing half done.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -64,6 +65,22 @@ fn make(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
+}
+
+/// Writes a file entirely or not at all, readable by its owner only, and on disk when this returns.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // Of mode 600, as all temporary files are.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    sync_folder(path)
+}
+
+/// Makes the name of a file durable, as `sync_all` makes its bytes.
+pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

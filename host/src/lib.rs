@@ -10,11 +10,12 @@
 //!    └ runtime::run ─ one fresh sandbox for each attempt ─ Outcome
 //!        └ core::retry::decide ─ Verdict ─ store::finish, fenced by the attempt's number
 //! dispatch::heartbeat renews and saves logs; dispatch::reaper takes back what a dead host held
+//! outside: what guests reach beyond their sandboxes, as far as their plugin is granted it
 //! notify: hints to those who wait, beside the store; losing one costs time, never a job
 //! ```
 //!
 //! Arrows point one way: `main → cli → lib → api, dispatch, notify → core's traits ← store, runtime,
-//! registry`. A test holds the tree to it.
+//! registry, outside`. A test holds the tree to it.
 
 pub mod api;
 pub mod cli;
@@ -33,9 +34,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use jobwright_core::outside::{Grantor, Nothing};
-use jobwright_core::{AccessStore, Clock, JobStore, PluginRegistry, Runtime};
+use jobwright_core::outside::Grantor;
+use jobwright_core::{AccessStore, Clock, JobStore, PluginRegistry, Runtime, SecretStore};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use self::clock::SystemClock;
@@ -47,6 +49,10 @@ use self::api::browser::AllowedHosts;
 use self::api::{ApiSettings, App};
 use self::dispatch::{DispatchSettings, Dispatcher, RetentionSettings};
 use self::notify::{AnnouncingStore, Signals};
+use self::outside::secrets::SecretFile;
+use self::outside::values::Values;
+use self::outside::web::Web;
+use self::outside::{Granting, Means};
 use self::registry::DiskRegistry;
 use self::runtime::{RuntimeConfig, WasmRuntime};
 use self::store::access::SqliteAccess;
@@ -67,6 +73,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What says what attempts are granted.
     pub grantor: Arc<dyn Grantor>,
+    /// Where secrets are.
+    pub secrets: Arc<dyn SecretStore>,
 }
 
 /// A host that listens and does not answer yet.
@@ -115,8 +123,12 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
             Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
         }
     };
-    let grantor = Arc::new(Nothing);
-    let parts = Parts { store, registry, runtime, access, clock, grantor };
+    let secrets = Arc::new(SecretFile::open(data.path())?);
+    let web = Arc::new(Web::new(Handle::current()));
+    let values = Arc::new(Values::open(data.path(), config.disk.value_bytes)?);
+    let means = Means { secrets: secrets.clone(), web, values };
+    let grantor = Arc::new(Granting::new(registry.clone(), means));
+    let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
     let mut host = front.host(config, parts).await?;
     host._data = Some(data);
     Ok(host)
@@ -175,6 +187,7 @@ impl Front {
                 registry: parts.registry,
                 runtime: parts.runtime,
                 access: parts.access,
+                secrets: parts.secrets,
                 clock: parts.clock,
                 grantor: parts.grantor,
                 signals,

@@ -291,7 +291,7 @@ async fn requests_are_refused_and_the_job_goes_on() -> anyhow::Result<()> {
     ))?;
     let log = attempt.log.clone();
     assert_eq!(output(&lab.run(attempt).await)?, "went on");
-    let line = "WARN: jobwright: http_request refused: this plugin is granted no outbound HTTP\n";
+    let line = "WARN: jobwright: denied: the plugin is granted no request\n";
     assert_eq!(text(&log), line);
     Ok(())
 }

@@ -162,7 +162,7 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let log = Arc::new(LogBuffer::new(limits.log_bytes));
     let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
     let start = Start::of_job(job.id, job.created_at);
-    let (payload, granted) = (Payload::default(), Granted::default());
+    let (payload, granted) = (Payload::default(), Granted::nothing(&log));
     Ok(Attempt { job, limits, payload, log, report, granted, start })
 }
 

@@ -17,6 +17,7 @@
 //! | [`retry`] | the only decision about trying again |
 //! | [`limits`] | what an attempt may use, and the operator's ceilings |
 //! | [`grant`] | what a plugin may be granted to reach, and which of it its imports ask for |
+//! | [`secret`] | what the host says for a guest: where it is put, and that it does not come back |
 //! | [`plugin`] | names, versions, references and digests of plugins |
 //! | [`queue`], [`capacity`] | what is claimed next, and how much may wait |
 //! | [`log`], [`report`] | what an attempt tells: its bounded log, its progress and its checkpoint |
@@ -44,6 +45,7 @@ pub mod registry;
 pub mod report;
 pub mod retry;
 pub mod runtime;
+pub mod secret;
 pub mod store;
 pub mod tenant;
 
@@ -62,5 +64,6 @@ pub use registry::PluginRegistry;
 pub use report::{Progress, Report};
 pub use retry::{RetryPolicy, Verdict};
 pub use runtime::Runtime;
+pub use secret::SecretStore;
 pub use store::JobStore;
 pub use tenant::TenantName;

@@ -35,10 +35,18 @@ pub struct Granted {
     pub outside: Arc<dyn Outside>,
 }
 
+impl Granted {
+    /// Nothing. What is asked for all the same is refused in `log`.
+    #[must_use]
+    pub fn nothing(log: &Arc<LogBuffer>) -> Self {
+        Self { grants: Arc::default(), outside: Arc::new(Closed { log: log.clone() }) }
+    }
+}
+
 impl Default for Granted {
     /// Nothing.
     fn default() -> Self {
-        Self { grants: Arc::default(), outside: Arc::new(Nothing) }
+        Self::nothing(&Arc::new(LogBuffer::new(0)))
     }
 }
 
@@ -65,9 +73,12 @@ pub trait Outside: Debug + Send + Sync + 'static {
 /// Why there is no response.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Unsent {
-    /// Nothing allows it: not where it goes, not its method, not its address, not the use of a secret.
+    /// Nothing allows it: not where it goes, not its method, not the use of a secret.
     #[error("denied: {0}")]
     Denied(String),
+    /// It may go where it names, and not to an address that this name has.
+    #[error("denied: {0}")]
+    DeniedAddress(String),
     /// The attempt has made as many requests as it may.
     #[error("the attempt has sent {0} requests, all that it may")]
     TooMany(u32),
@@ -86,9 +97,12 @@ pub enum Unsent {
     /// Who answers there is not who it should be.
     #[error("no secure connection: {0}")]
     Insecure(String),
-    /// It took longer than the guest wanted to wait.
-    #[error("no answer in time")]
-    TimedOut,
+    /// Nobody answered the call for a connection in time.
+    #[error("no connection within {0} s")]
+    TimedOut(u64),
+    /// The host, or the attempt, holds as many bytes of bodies as it may.
+    #[error("there is no room for its body: {0}")]
+    NoRoom(String),
     /// What came back is no HTTP, or broke off.
     #[error("the response is broken: {0}")]
     Broken(String),
@@ -198,28 +212,44 @@ pub enum Unkept {
     Failed(String),
 }
 
-/// Nothing at all.
+/// Grants nothing to anybody.
 #[derive(Debug, Clone, Copy)]
 pub struct Nothing;
 
 #[async_trait]
 impl Grantor for Nothing {
-    fn open(&self, _: &Job, _: &Arc<LogBuffer>) -> Granted {
-        Granted::default()
+    fn open(&self, _: &Job, log: &Arc<LogBuffer>) -> Granted {
+        Granted::nothing(log)
+    }
+}
+
+/// The outside of an attempt that reaches nothing.
+#[derive(Debug)]
+struct Closed {
+    log: Arc<LogBuffer>,
+}
+
+impl Closed {
+    fn refused(&self, why: &str) -> String {
+        self.log.write(format!("WARN: jobwright: denied: {why}\n").as_bytes());
+        why.to_owned()
     }
 }
 
 #[async_trait]
-impl Outside for Nothing {
+impl Outside for Closed {
     async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
-        Err(Unsent::Denied("no request is granted".to_owned()))
+        Err(Unsent::Denied(self.refused(NO_REQUEST)))
     }
 
     async fn keep(&self, _: Keep) -> Result<Kept, Unkept> {
-        Err(Unkept::Denied("no values are granted".to_owned()))
+        Err(Unkept::Denied(self.refused("the plugin is granted no values to keep")))
     }
 
     fn request_bytes(&self) -> u64 {
         0
     }
 }
+
+/// Why a request is refused of a plugin that may send none.
+pub const NO_REQUEST: &str = "the plugin is granted no request";

@@ -9,6 +9,7 @@ use jobwright_core::capacity::QueueFull;
 use jobwright_core::name::shorten;
 use jobwright_core::registry::{NotFound, RegistryError};
 use jobwright_core::runtime::{Unprepared, Unusable};
+use jobwright_core::secret::SecretError;
 use jobwright_core::store::StoreError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -219,6 +220,21 @@ impl From<RegistryError> for ApiError {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail)
             }
             RegistryError::Io { .. } | RegistryError::Corrupt { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<SecretError> for ApiError {
+    fn from(error: SecretError) -> Self {
+        match &error {
+            SecretError::Full => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "too_many_secrets", error)
+            }
+            SecretError::Io(source) if is_full(source) => {
+                let detail = "the disk under the data directory is full";
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail)
+            }
+            SecretError::Io(_) => Self::internal(error),
         }
     }
 }

@@ -82,6 +82,11 @@ impl Fields {
         }
     }
 
+    /// Adds a field, as it is written.
+    pub(super) fn put_raw(&mut self, name: String, value: Box<RawValue>) {
+        self.insert(name, value);
+    }
+
     /// Takes a field as it is written, also if that is `null`.
     pub(super) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
         self.values.remove(name)

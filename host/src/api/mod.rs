@@ -9,6 +9,7 @@ mod content;
 mod disk;
 pub(crate) mod error;
 mod fields;
+mod grants;
 mod health;
 mod jobs;
 mod keys;
@@ -20,6 +21,7 @@ mod plugins;
 mod queues;
 mod rate;
 mod routes;
+mod secrets;
 pub mod server;
 mod settings;
 mod stall;
@@ -40,6 +42,7 @@ use jobwright_core::limits::LimitPolicy;
 use jobwright_core::outside::Grantor;
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
+use jobwright_core::secret::SecretStore;
 use jobwright_core::store::JobStore;
 use tokio::sync::{Mutex, RwLock, Semaphore, watch};
 
@@ -68,6 +71,8 @@ pub struct App {
     pub runtime: Arc<dyn Runtime>,
     /// Where keys and the audit log are.
     pub access: Arc<dyn AccessStore>,
+    /// Where secrets are.
+    pub secrets: Arc<dyn SecretStore>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What has kept values for plugins.
@@ -129,6 +134,8 @@ pub struct Parts {
     pub runtime: Arc<dyn Runtime>,
     /// Where keys and the audit log are.
     pub access: Arc<dyn AccessStore>,
+    /// Where secrets are.
+    pub secrets: Arc<dyn SecretStore>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What has kept values for plugins.
@@ -148,6 +155,7 @@ impl App {
             registry: parts.registry,
             runtime: parts.runtime,
             access: parts.access,
+            secrets: parts.secrets,
             clock: parts.clock,
             grantor: parts.grantor,
             signals: parts.signals,
@@ -229,6 +237,9 @@ fn v1() -> Routes {
         .on((GET, "/queues/{name}"), JobsRead, queues::show)
         .on((POST, "/queues/{name}/pause"), JobsSubmit, queues::pause)
         .on((POST, "/queues/{name}/resume"), JobsSubmit, queues::resume)
+        .on((GET, "/secrets"), Admin, secrets::list)
+        .on((Method::PUT, "/secrets/{name}"), Admin, secrets::set)
+        .on((DELETE, "/secrets/{name}"), Admin, secrets::remove)
         .on((GET, "/keys"), Admin, keys::list)
         .on((POST, "/keys"), Admin, keys::create)
         .on((DELETE, "/keys/{id}"), Admin, keys::revoke)

@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::path::Path;
 use super::plugins::parse_name;
-use super::{App, limits};
+use super::{App, grants, limits};
 
 /// The longest request, in bytes: settings are few and short.
 const MAX_BYTES: u64 = 64 << 10;
@@ -49,6 +49,7 @@ fn changed(
 ) -> Result<PluginSettings, ApiError> {
     let mut settings = plugin.settings.clone();
     limits::take(&mut fields, &mut settings.limits, policy);
+    grants::take(&mut fields, &mut settings.grants);
     let causes = "a list of failed, trapped, time, fuel, memory, output, stack, tables, resources";
     if let Some(causes) = fields.change("retry_on", causes) {
         settings.retry_on = causes;

@@ -17,6 +17,7 @@ mod receipt;
 mod replay;
 mod run;
 mod sandbox;
+mod secret;
 mod serve;
 mod tenant;
 mod terminal;
@@ -55,10 +56,17 @@ enum Command {
     Dev(dev::Dev),
     /// Write a new project: source, sample and README, in a language of your choice.
     New(new::New),
-    /// Inspect, upload, list, show and remove plugins.
+    /// Inspect, upload, list, show, set up and remove plugins.
     Plugin {
         #[command(subcommand)]
         command: plugin::PluginCommand,
+        #[command(flatten)]
+        host: HostOptions,
+    },
+    /// Set, list and remove what plugins use and never see.
+    Secret {
+        #[command(subcommand)]
+        command: secret::SecretCommand,
         #[command(flatten)]
         host: HostOptions,
     },
@@ -158,6 +166,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
         Command::Dev(dev) => dev.execute(&terminal).await,
         Command::New(new) => new.execute(&terminal),
         Command::Plugin { command, host } => command.execute(|| client(host), &terminal).await,
+        Command::Secret { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Job { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Key { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Tenant { command, host } => command.execute(&client(host)?, &terminal).await,

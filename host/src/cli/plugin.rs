@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::plugin::{PluginRef, Selector};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::{Ending, Fault};
@@ -36,6 +36,15 @@ pub(super) enum PluginCommand {
     Show {
         /// Its name.
         name: String,
+    },
+    /// Change what a plugin is granted.
+    Set {
+        /// Its name.
+        name: String,
+        /// The members to replace, as JSON: `{"http": [{"origin": "https://api.example.com"}]}`, a file
+        /// that holds it, or `-` for stdin; `null` takes a member back, or all.
+        #[arg(long, value_name = "JSON|FILE")]
+        grants: String,
     },
     /// Remove a plugin, or one version of it, that no unfinished job needs.
     Rm {
@@ -69,6 +78,7 @@ impl PluginCommand {
             }
             Self::List => list(&client()?, terminal).await,
             Self::Show { name } => show(&client()?, terminal, &name).await,
+            Self::Set { name, grants } => set(&client()?, terminal, &name, &grants).await,
             Self::Rm { plugin } => remove(&client()?, terminal, plugin).await,
             Self::Disable { plugin, jobs } => {
                 let (path, name) = (switched(&plugin)?, plugin.to_string());
@@ -196,6 +206,40 @@ fn several(plugin: &PluginRef) -> anyhow::Error {
     Fault::Usage.says(message).into()
 }
 
+async fn set(
+    client: &Client,
+    terminal: &Terminal,
+    name: &str,
+    grants: &str,
+) -> anyhow::Result<Ending> {
+    let change = json!({ "grants": read_grants(grants)? });
+    let request = client.request(Method::PATCH, &["plugins", name]).json(&change);
+    let plugin = client.json(request).await?;
+    terminal.result(
+        || plugin.clone(),
+        |out| {
+            let grants = &plugin["settings"]["grants"];
+            let shown = if grants.is_null() { "nothing".to_owned() } else { grants.to_string() };
+            writeln!(out, "{} is granted {}", printable(name), printable(&shown))
+        },
+    )?;
+    Ok(Ending::Done)
+}
+
+/// JSON, or a file of JSON.
+fn read_grants(given: &str) -> anyhow::Result<Value> {
+    let text = if given == "-" {
+        std::io::read_to_string(std::io::stdin()).context("cannot read the grants")?
+    } else if given.trim_start().starts_with('{') || given == "null" {
+        given.to_owned()
+    } else {
+        std::fs::read_to_string(given)
+            .with_context(|| Fault::NoInput.says(format!("cannot read the grants in {given}")))?
+    };
+    let wrong = |error| Fault::Data.says(format!("the grants are no JSON: {error}"));
+    Ok(serde_json::from_str(&text).map_err(wrong)?)
+}
+
 async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyhow::Result<Ending> {
     let name = plugin.name.as_str();
     let request = match &plugin.selector {
@@ -208,7 +252,7 @@ async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyh
     };
     client.send(request).await?;
     terminal.result(
-        || serde_json::json!({ "removed": plugin.to_string() }),
+        || json!({ "removed": plugin.to_string() }),
         |out| writeln!(out, "removed {plugin}"),
     )?;
     Ok(Ending::Done)

@@ -1,7 +1,201 @@
-//! What guests reach outside of their sandboxes, as far as their plugins were granted it.
+//! What guests reach outside of their sandboxes: the host's side of every grant.
 //!
-//! | module | owns |
+//! | file | owns |
 //! |---|---|
+//! | [`web`] | the way of a request to an address that was checked, and of its response back |
+//! | [`tls`] | that who answers is who was asked |
+//! | [`resolver`] | which addresses a name has |
+//! | [`room`] | how many bytes of bodies are held |
+//! | [`request`] | what a guest may not say in a request |
+//! | [`secrets`] | the file of secrets |
 //! | [`values`] | what plugins keep from one job to the next |
+//!
+//! Invariants: nothing leaves without a grant that allows its method, where it goes by name, and every
+//! address of that name; secrets leave only to where they belong, and do not come back; whatever is
+//! refused is a typed error for the guest and a line in the log of its attempt; a request ends with
+//! the attempt that sent it.
 
+mod request;
+pub mod resolver;
+mod room;
+pub mod secrets;
+mod tls;
 pub mod values;
+pub mod web;
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use jobwright_core::grant::{Grants, HttpGrant};
+use jobwright_core::job::Job;
+use jobwright_core::log::LogBuffer;
+use jobwright_core::outside::{Granted, Grantor, Keep, Kept, NO_REQUEST, Outside, Unkept, Unsent};
+use jobwright_core::plugin::PluginName;
+use jobwright_core::registry::PluginRegistry;
+use jobwright_core::secret::{self, SecretStore};
+use jobwright_core::tenant::TenantName;
+use tokio::sync::Semaphore;
+
+use self::room::Room;
+use self::values::{Namespace, Values};
+use self::web::{Errand, Web};
+
+/// Opens to each attempt what its plugin is granted.
+pub struct Granting {
+    registry: Arc<dyn PluginRegistry>,
+    means: Means,
+}
+
+/// By what attempts reach outside.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// The secrets of all tenants.
+    pub secrets: Arc<dyn SecretStore>,
+    /// The way to other hosts.
+    pub web: Arc<Web>,
+    /// What plugins keep.
+    pub values: Arc<Values>,
+}
+
+impl Granting {
+    /// Looks up grants in `registry`.
+    #[must_use]
+    pub fn new(registry: Arc<dyn PluginRegistry>, means: Means) -> Self {
+        Self { registry, means }
+    }
+}
+
+impl Debug for Granting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Granting").field("means", &self.means).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Grantor for Granting {
+    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Granted {
+        let plugin = self.registry.get(&job.spec.tenant, &job.spec.plugin);
+        let grants = Arc::new(plugin.map(|plugin| plugin.settings.grants).unwrap_or_default());
+        let owner = (job.spec.tenant.clone(), job.spec.plugin.clone());
+        let reach = Reach::new(owner, grants.clone(), self.means.clone(), log.clone());
+        Granted { grants, outside: Arc::new(reach) }
+    }
+
+    async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {
+        if let Err(error) = self.means.values.remove(tenant, plugin).await {
+            tracing::warn!(%tenant, %plugin, %error, "cannot remove the values of a plugin");
+        }
+    }
+}
+
+/// What one attempt reaches.
+#[derive(Debug)]
+pub struct Reach {
+    tenant: TenantName,
+    grants: Arc<Grants>,
+    means: Means,
+    log: Arc<LogBuffer>,
+    /// Requests that were allowed, so far.
+    sent: AtomicU32,
+    /// One for each request that may be on its way at one time.
+    turns: Semaphore,
+    room: Room,
+    values: Namespace,
+}
+
+impl Reach {
+    /// An attempt at a plugin of a tenant with these `grants`, whose refusals go to `log`.
+    #[must_use]
+    pub fn new(
+        (tenant, plugin): (TenantName, PluginName),
+        grants: Arc<Grants>,
+        means: Means,
+        log: Arc<LogBuffer>,
+    ) -> Self {
+        let limits = grants.http_limits;
+        let turns = Semaphore::new(limits.concurrent.max(1) as usize);
+        let each = limits.request_bytes.saturating_add(limits.response_bytes);
+        let room = means.web.room(each.saturating_mul(u64::from(limits.concurrent.max(1))));
+        let values = Namespace {
+            values: means.values.clone(),
+            tenant: tenant.clone(),
+            plugin,
+            grant: grants.key_value,
+            log: log.clone(),
+        };
+        let sent = AtomicU32::new(0);
+        Self { tenant, grants, means, log, sent, turns, room, values }
+    }
+
+    async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
+        let limits = self.grants.http_limits;
+        let allowing = self.allowing(&request)?;
+        request::check(&request).map_err(|fault| Unsent::Denied(fault.to_string()))?;
+        if request.body().len() as u64 > limits.request_bytes {
+            return Err(Unsent::RequestTooLong(limits.request_bytes));
+        }
+        self.count(limits.requests)?;
+        let (mut head, body) = request.into_parts();
+        let find = |name: &_| self.means.secrets.get(&self.tenant, name);
+        let mask = secret::place(&mut head, &self.grants.secrets, find)
+            .map_err(|misplaced| Unsent::Denied(misplaced.to_string()))?;
+        // Never closed, so an error means nothing.
+        let _turn = self.turns.acquire().await;
+        let errand = Errand {
+            request: Request::from_parts(head, body),
+            allowing,
+            room: self.room.clone(),
+            most: limits.response_bytes,
+            // What is encoded cannot be searched for what must not come back.
+            plain: !mask.is_empty(),
+        };
+        let (mut head, mut body) = self.means.web.fetch(errand).await?.into_parts();
+        mask.cover_headers(&mut head.headers);
+        mask.cover(body.bytes_mut());
+        Ok(Response::from_parts(head, body.into_bytes()))
+    }
+
+    /// The grants that allow it by name and method.
+    fn allowing(&self, request: &Request<Bytes>) -> Result<Vec<HttpGrant>, Unsent> {
+        if self.grants.http.is_empty() {
+            return Err(Unsent::Denied(NO_REQUEST.to_owned()));
+        }
+        let allowing = self.grants.allowing(request.method(), request.uri());
+        let allowing: Vec<HttpGrant> = allowing.cloned().collect();
+        if allowing.is_empty() {
+            return Err(Unsent::Denied("no grant allows this method and origin".to_owned()));
+        }
+        Ok(allowing)
+    }
+
+    /// Counts a request, if it is not one too many.
+    fn count(&self, most: u32) -> Result<(), Unsent> {
+        let one_more = |sent: u32| (sent < most).then_some(sent + 1);
+        let counted = self.sent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        counted.map(drop).map_err(|_| Unsent::TooMany(most))
+    }
+}
+
+#[async_trait]
+impl Outside for Reach {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
+        let shown = request::shown(&request);
+        let answer = self.answer(request).await;
+        if let Err(unsent) = &answer {
+            self.log.write(format!("WARN: jobwright: {shown}: {unsent}\n").as_bytes());
+        }
+        answer
+    }
+
+    async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
+        self.values.keep(call).await
+    }
+
+    fn request_bytes(&self) -> u64 {
+        if self.grants.http.is_empty() { 0 } else { self.grants.http_limits.request_bytes }
+    }
+}

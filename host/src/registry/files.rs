@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -11,6 +11,7 @@ use jobwright_core::plugin::{Digest, Plugin};
 use jobwright_core::registry::RegistryError;
 
 use super::shelf::Key;
+use crate::data_dir::{sync_folder, write};
 
 /// The folders of a registry.
 #[derive(Debug, Clone)]
@@ -139,16 +140,6 @@ fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     entries.with_context(|| format!("cannot read the folder {}", folder.display()))
 }
 
-/// Writes a file entirely or not at all, and on disk when this returns.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(path)
-}
-
 /// Makes the folder of a tenant's first plugin, durably.
 fn make_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
@@ -157,11 +148,6 @@ fn make_folder_of(path: &Path) -> io::Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Makes the name of a file durable, as `sync_all` makes its bytes.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn failed(action: &str, source: io::Error) -> RegistryError {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::{Fuel, Limits};
 use jobwright_core::outcome::Usage;
+use jobwright_core::outside::{Granted, Outside};
 use jobwright_core::runtime::{Ended, StopSignal};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
@@ -18,7 +19,7 @@ use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::abi::extism::kernel::Kernel;
-use super::abi::http::{self, Denial};
+use super::abi::http::{self, outgoing::Requests};
 use super::abi::{Call, Prepared};
 use super::capability::{Asked, Line};
 use super::ending::{self, Cut, Evidence};
@@ -39,22 +40,25 @@ pub(super) struct Guest {
     /// Of both previews: the first is made of the second.
     wasi: WasiP1Ctx,
     http: WasiHttpCtx,
-    denial: Denial,
+    requests: Requests,
     budget: Budget,
     line: Line,
     extism: Kernel,
+    outside: Arc<dyn Outside>,
 }
 
 impl Guest {
-    fn new(mut wasi: WasiP1Ctx, limits: &Limits, line: Line) -> Self {
+    fn new(mut wasi: WasiP1Ctx, limits: &Limits, line: Line, outside: Arc<dyn Outside>) -> Self {
         wasi.ctx().table.set_max_capacity(count(limits.resources));
         let (http, budget, extism) = (http::context(), Budget::new(limits), Kernel::default());
-        Self { wasi, http, denial: Denial, budget, line, extism }
+        let requests = Requests::new(outside.clone());
+        Self { wasi, http, requests, budget, line, extism, outside }
     }
 
     /// A guest that never runs.
     pub(super) fn idle() -> Self {
-        Self::new(WasiCtxBuilder::new().build_p1(), &Limits::DEFAULT, Line::idle())
+        let wasi = WasiCtxBuilder::new().build_p1();
+        Self::new(wasi, &Limits::DEFAULT, Line::idle(), Granted::default().outside)
     }
 
     pub(super) fn line(&self) -> &Line {
@@ -72,6 +76,11 @@ impl Guest {
     /// What an Extism plug-in sees; of any other guest it is empty.
     pub(super) fn extism(&mut self) -> &mut Kernel {
         &mut self.extism
+    }
+
+    /// What the guest reaches outside of its sandbox.
+    pub(super) fn outside(&self) -> Arc<dyn Outside> {
+        self.outside.clone()
     }
 
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
@@ -92,8 +101,8 @@ impl WasiView for Guest {
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let Self { wasi, http, denial, .. } = self;
-        WasiHttpCtxView { ctx: http, table: wasi.ctx().table, hooks: denial }
+        let Self { wasi, http, requests, .. } = self;
+        WasiHttpCtxView { ctx: http, table: wasi.ctx().table, hooks: requests }
     }
 }
 
@@ -130,7 +139,8 @@ fn armed(
     line: Line,
 ) -> wasmtime::Result<Store<Guest>> {
     let limits = &attempt.limits;
-    let guest = Guest::new(code.sees(attempt, output), limits, line);
+    let outside = attempt.granted.outside.clone();
+    let guest = Guest::new(code.sees(attempt, output), limits, line, outside);
     let mut store = Store::new(code.engine(), guest);
     store.limiter(|guest| &mut guest.budget);
     store.set_hostcall_fuel(call_bytes(attempt));

@@ -11,6 +11,7 @@ use jobwright::api::auth::ApiKeys;
 use jobwright::api::browser::AllowedHosts;
 use jobwright::api::{self, ApiSettings, App};
 use jobwright::notify::Signals;
+use jobwright::outside::secrets::SecretFile;
 use jobwright::registry::DiskRegistry;
 use jobwright::runtime::{Allocator, RuntimeConfig, WasmRuntime};
 use jobwright::store::memory::MemoryStore;
@@ -55,6 +56,7 @@ impl Host {
                 store: Arc::new(MemoryStore::new(Default::default())),
                 registry: registry.clone(),
                 runtime: runtime.clone(),
+                secrets: Arc::new(SecretFile::open(folder.path())?),
                 clock: Arc::new(jobwright::SystemClock),
                 grantor: Arc::new(jobwright_core::outside::Nothing),
                 signals: Signals::new(),

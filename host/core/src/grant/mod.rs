@@ -7,8 +7,10 @@
 //! |---|---|
 //! | [`origin`] | where HTTP requests may go, by name |
 //! | [`address`] | which addresses such a name may have |
+//! | [`bounds`] | how much may be granted at all |
 
 pub mod address;
+pub mod bounds;
 pub mod origin;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,10 +122,14 @@ impl Grants {
         !none || key_value.is_some()
     }
 
-    /// The first grant that lets a request with `method` go to `origin`.
-    #[must_use]
-    pub fn allowing(&self, method: &http::Method, to: &http::Uri) -> Option<&HttpGrant> {
-        self.http.iter().find(|grant| grant.allows(method, to))
+    /// The grants that let a request with `method` go to where `to` names. One of them must also let it
+    /// reach every address that the name has.
+    pub fn allowing<'a>(
+        &'a self,
+        method: &'a http::Method,
+        to: &'a http::Uri,
+    ) -> impl Iterator<Item = &'a HttpGrant> {
+        self.http.iter().filter(move |grant| grant.allows(method, to))
     }
 
     /// The variables that an attempt sees of its grants: those set, and a placeholder for each secret.
@@ -332,7 +338,7 @@ mod tests {
         );
         let allowed = |method: &str, to: &str| {
             let (method, to) = (method.parse().expect("a method"), to.parse().expect("a URI"));
-            grants.allowing(&method, &to).is_some()
+            grants.allowing(&method, &to).next().is_some()
         };
         assert!(allowed("GET", "https://api.example.com/v1?q"));
         assert!(allowed("PUT", "https://API.example.com:443/"));

@@ -16,12 +16,10 @@ use super::super::super::instance::Guest;
 use super::super::wasi;
 use super::ENV;
 use super::arena::{Arena, BLOCK_BYTES};
+use super::requests::{self, Answered};
 
 /// The most that all variables of an attempt may take, in bytes: what Extism's own hosts allow.
 const MAX_VARIABLES_BYTES: u64 = 1 << 20;
-
-/// What a request gets that no grant allows (RFC 9110).
-const FORBIDDEN: i32 = 403;
 
 /// What an attempt's guest sees of Extism.
 #[derive(Debug, Default)]
@@ -36,8 +34,8 @@ pub(in super::super::super) struct Kernel {
     variables: BTreeMap<String, Vec<u8>>,
     /// What their names and values take.
     variables_bytes: u64,
-    /// Of the last HTTP request.
-    status: i32,
+    /// Of the last request that it sent.
+    pub(super) answered: Answered,
 }
 
 impl Kernel {
@@ -69,7 +67,7 @@ impl Kernel {
 
 impl Guest {
     /// A new block with these bytes; 0 if there is no memory left for it.
-    fn keep(&mut self, bytes: Vec<u8>) -> u64 {
+    pub(super) fn keep(&mut self, bytes: Vec<u8>) -> u64 {
         let wanted = (bytes.len() as u64).saturating_add(BLOCK_BYTES);
         if bytes.is_empty() || !self.budget_mut().hold(wanted) {
             return 0;
@@ -89,7 +87,7 @@ impl Guest {
     }
 
     /// A block that the guest gives away with the call; empty for what is none.
-    fn taken(&mut self, handle: u64) -> Vec<u8> {
+    pub(super) fn taken(&mut self, handle: u64) -> Vec<u8> {
         // The payload's block was not charged.
         let payload = handle == self.extism().input;
         let Some(bytes) = self.extism().arena.remove(handle) else { return vec![] };
@@ -154,7 +152,7 @@ pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
     link_input(linker)?;
     link_ending(linker)?;
     link_state(linker)?;
-    link_http(linker)?;
+    requests::link(linker)?;
     link_log(linker)
 }
 
@@ -229,21 +227,6 @@ fn link_state(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         let value = (value != 0).then(|| p.data_mut().taken(value));
         p.data_mut().set_variable(name, value)
     })?;
-    Ok(())
-}
-
-/// No plugin is granted any request: it is refused and the plug-in goes on.
-fn link_http(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.func_wrap(ENV, "http_request", |mut p: Plugin<'_>, request: u64, body: u64| {
-        let guest = p.data_mut();
-        drop((guest.taken(request), guest.taken(body)));
-        guest.extism().status = FORBIDDEN;
-        let message = b"http_request refused: this plugin is granted no outbound HTTP";
-        guest.line().log(Level::Warn, "jobwright", message);
-        0_u64
-    })?;
-    linker.func_wrap(ENV, "http_status_code", |mut p: Plugin<'_>| p.data_mut().extism().status)?;
-    linker.func_wrap(ENV, "http_headers", |_: Plugin<'_>| 0_u64)?;
     Ok(())
 }
 

@@ -2,10 +2,12 @@
 //!
 //! The job's payload is their input, its environment their configuration. Extism's own kernel is a
 //! module that needs features which this host does not compile in, so [`kernel`] is one of our own,
-//! with the same functions over an [`arena`] that counts as memory of the job.
+//! with the same functions over an [`arena`] that counts as memory of the job. What it asks of others is
+//! sent by [`requests`].
 
 mod arena;
 pub(in super::super) mod kernel;
+mod requests;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::name::shorten;

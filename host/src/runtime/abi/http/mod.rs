@@ -1,10 +1,11 @@
 //! HTTP components: the job is a `POST` request whose body is the payload, the answer's body is the
 //! output, and what the guest prints is log.
 //!
-//! Owns the exchange; [`request`] what is asked, [`response`] what an answer means. Invariant: the
-//! attempt ends when the handler has returned and the body has ended, whichever is later; no request
-//! of the guest's own leaves the host.
+//! Owns the exchange; [`request`] what is asked, [`response`] what an answer means, [`outgoing`] what
+//! any guest asks of others. Invariant: the attempt ends when the handler has returned and the body has
+//! ended, whichever is later.
 
+pub(in super::super) mod outgoing;
 mod request;
 mod response;
 
@@ -21,9 +22,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks, WasiHttpView as _,
-};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpView as _};
 
 use self::response::Answer;
 use super::super::ending::{Cut, Said};
@@ -41,10 +40,6 @@ pub(super) const INTERFACES: (&str, &[&str]) = ("wasi:http", &["outgoing-handler
 /// it may hold resources.
 const FIELDS_BYTES: usize = 16 << 10;
 
-/// What one write to a body may take: the host keeps two for each body, of which a guest may have a
-/// third as many as it may hold resources.
-const CHUNK_BYTES: usize = 16 << 10;
-
 /// Offers `wasi:http` to components.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
@@ -55,27 +50,6 @@ pub(in super::super) fn context() -> WasiHttpCtx {
     let mut context = WasiHttpCtx::new();
     context.set_field_size_limit(FIELDS_BYTES);
     context
-}
-
-/// No request of a guest leaves the host: each is answered with `HTTP-request-denied`.
-#[derive(Debug)]
-pub(in super::super) struct Denial;
-
-type Sent<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
-
-impl WasiHttpHooks for Denial {
-    fn send_request(
-        &mut self,
-        _: ::http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Sent<()>,
-    ) -> Sent<(::http::Response<WasiBody>, Sent<()>)> {
-        Box::new(async { Err(Error::HttpRequestDenied) })
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_BYTES
-    }
 }
 
 /// A handler, linked.

@@ -1,0 +1,76 @@
+//! How much may be granted at all: grants are read at the start of each attempt, and what they allow
+//! is memory and sockets of the host.
+
+use crate::limits::show_bytes;
+use crate::secret::MAX_SECRETS;
+
+use super::Grants;
+
+/// The most places that requests may go to: each is compared with each request.
+pub const MAX_ORIGINS: usize = 100;
+
+/// The most methods, and the most networks, of one of them.
+pub const MAX_PER_ORIGIN: usize = 64;
+
+/// The most requests of an attempt at one time: sockets are the host's, which has some thousand.
+pub const MAX_CONCURRENT: u32 = 64;
+
+/// The longest body of a request or a response, in bytes: a quarter of what a host holds of them.
+pub const MAX_BODY_BYTES: u64 = 64 << 20;
+
+impl Grants {
+    /// What is too much of it: the members, and what is wrong with each.
+    #[must_use]
+    pub fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = vec![];
+        let mut at_most = |field: String, found: usize, most: usize, what: &str| {
+            if found > most {
+                faults.push((field, format!("has {found} {what}, at most {most} are taken")));
+            }
+        };
+        at_most("http".to_owned(), self.http.len(), MAX_ORIGINS, "origins");
+        at_most("secrets".to_owned(), self.secrets.len(), MAX_SECRETS, "secrets");
+        for (place, grant) in self.http.iter().enumerate() {
+            let methods = grant.methods.as_ref().map_or(0, Vec::len);
+            at_most(format!("http.{place}.methods"), methods, MAX_PER_ORIGIN, "methods");
+            let networks = grant.networks.len();
+            at_most(format!("http.{place}.networks"), networks, MAX_PER_ORIGIN, "networks");
+        }
+        let limits = &self.http_limits;
+        if !(1..=MAX_CONCURRENT).contains(&limits.concurrent) {
+            let message = format!("is {}, use 1 to {MAX_CONCURRENT}", limits.concurrent);
+            faults.push(("http_limits.concurrent".to_owned(), message));
+        }
+        for (name, bytes) in
+            [("request_bytes", limits.request_bytes), ("response_bytes", limits.response_bytes)]
+        {
+            if bytes > MAX_BODY_BYTES {
+                let (found, most) = (show_bytes(bytes), show_bytes(MAX_BODY_BYTES));
+                faults.push((format!("http_limits.{name}"), format!("is {found}, at most {most}")));
+            }
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_is_named_all_of_it() {
+        assert_eq!(Grants::default().faults(), []);
+        let mut grants = Grants::default();
+        let grant = r#"{ "origin": "https://*", "networks": ["10.0.0.0/8"] }"#;
+        grants.http = vec![serde_json::from_str(grant).expect("a grant"); MAX_ORIGINS + 1];
+        grants.http[3].networks = vec!["10.0.0.0/8".parse().expect("a network"); 65];
+        grants.http_limits.concurrent = 0;
+        grants.http_limits.response_bytes = u64::MAX;
+        let faults = grants.faults();
+        let fields: Vec<&str> = faults.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(
+            fields,
+            ["http", "http.3.networks", "http_limits.concurrent", "http_limits.response_bytes"]
+        );
+    }
+}

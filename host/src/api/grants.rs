@@ -1,0 +1,92 @@
+//! The grants of a plugin as a change of its settings: each member is replaced as a whole, and `null`
+//! takes it back (RFC 7396).
+
+use jobwright_core::grant::{Grants, HttpGrant, HttpLimits};
+use serde_json::value::RawValue;
+
+use super::fields::Fields;
+
+const STRANGER: &str = "is not a grant";
+
+/// Takes the field `grants`, if there is one, and changes `grants` as it says.
+pub(super) fn take(fields: &mut Fields, grants: &mut Grants) {
+    let mut inner = match fields.take_object("grants") {
+        None => return,
+        Some(None) => {
+            *grants = Grants::default();
+            return;
+        }
+        Some(Some(inner)) => inner,
+    };
+    take_http(&mut inner, grants);
+    take_http_limits(&mut inner, grants);
+    member(
+        &mut inner,
+        "key_value",
+        "an object such as {\"bytes\": 1048576}",
+        &mut grants.key_value,
+    );
+    member(&mut inner, "config", "an object of texts", &mut grants.config);
+    member(&mut inner, "secrets", "a list of names of secrets", &mut grants.secrets);
+    member(&mut inner, "env", "an object of texts", &mut grants.env);
+    let microseconds = "a number of microseconds, at least 1";
+    member(&mut inner, "clock_precision_us", microseconds, &mut grants.clock_precision_us);
+    member(&mut inner, "deterministic", "true or false", &mut grants.deterministic);
+    for (field, message) in grants.faults() {
+        inner.wrong(field, message);
+    }
+    fields.absorb("grants", inner, STRANGER);
+}
+
+/// Replaces a member that is given.
+fn member<T>(inner: &mut Fields, name: &str, shape: &str, place: &mut T)
+where
+    T: serde::de::DeserializeOwned + Default,
+{
+    if let Some(value) = inner.change(name, shape) {
+        *place = value.unwrap_or_default();
+    }
+}
+
+/// Each of the places that requests may go to, so that every wrong field is named.
+fn take_http(inner: &mut Fields, grants: &mut Grants) {
+    let shape = "a list of objects such as {\"origin\": \"https://api.example.com\"}";
+    let Some(all) = inner.change::<Vec<Box<RawValue>>>("http", shape) else { return };
+    grants.http.clear();
+    for (place, raw) in all.unwrap_or_default().into_iter().enumerate() {
+        let name = format!("http.{place}");
+        inner.put_raw(name.clone(), raw);
+        let Some(Some(mut grant)) = inner.take_object(&name) else {
+            inner.missing(&name, "is not an object");
+            continue;
+        };
+        let methods = grant.change("methods", "a list of methods such as GET, in capitals");
+        let networks = grant.change("networks", "a list of networks such as 10.1.0.0/16");
+        match grant.parse("origin") {
+            Some(origin) => grants.http.push(HttpGrant {
+                origin,
+                methods: methods.flatten(),
+                networks: networks.flatten().unwrap_or_default(),
+            }),
+            None => grant.missing("origin", "is needed"),
+        }
+        inner.absorb(&name, grant, STRANGER);
+    }
+}
+
+fn take_http_limits(inner: &mut Fields, grants: &mut Grants) {
+    let name = "http_limits";
+    let Some(given) = inner.take_object(name) else { return };
+    grants.http_limits = HttpLimits::default();
+    let Some(mut given) = given else { return };
+    let HttpLimits { requests, concurrent, request_bytes, response_bytes } =
+        &mut grants.http_limits;
+    let count = "a whole number";
+    for (name, place) in [("requests", requests), ("concurrent", concurrent)] {
+        *place = given.take(name, count).unwrap_or(*place);
+    }
+    for (name, place) in [("request_bytes", request_bytes), ("response_bytes", response_bytes)] {
+        *place = given.take(name, "a whole number of bytes").unwrap_or(*place);
+    }
+    inner.absorb(name, given, STRANGER);
+}

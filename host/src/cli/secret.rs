@@ -1,0 +1,99 @@
+//! `jobwright secret …`
+
+use std::io::{IsTerminal as _, Read as _};
+
+use anyhow::Context as _;
+use jobwright_core::grant::{Origin, SecretName};
+use jobwright_core::secret::{MAX_VALUE_BYTES, SecretValue};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::exit::{Ending, Fault};
+use super::plugin::text;
+use super::terminal::{Terminal, table};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum SecretCommand {
+    /// Set a secret to the text on stdin, without the line break at its end.
+    Set {
+        /// Its name: A-Z, a-z, 0-9 and `_`.
+        name: SecretName,
+        /// Where it may be sent, such as `https://api.example.com`; may be repeated.
+        #[arg(long = "origin", value_name = "ORIGIN", required = true)]
+        origins: Vec<Origin>,
+    },
+    /// List the names of the secrets, and where they may be sent. Their values are never shown.
+    List,
+    /// Remove a secret.
+    Rm {
+        /// Its name.
+        name: SecretName,
+    },
+}
+
+impl SecretCommand {
+    pub(super) async fn execute(
+        self,
+        client: &Client,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Ending> {
+        match self {
+            Self::Set { name, origins } => set(client, terminal, &name, &origins).await,
+            Self::List => list(client, terminal).await,
+            Self::Rm { name } => remove(client, terminal, &name).await,
+        }
+    }
+}
+
+async fn set(
+    client: &Client,
+    terminal: &Terminal,
+    name: &SecretName,
+    origins: &[Origin],
+) -> anyhow::Result<Ending> {
+    let value = read()?;
+    let body = json!({ "value": value.reveal(), "origins": origins });
+    let request = client.request(Method::PUT, &["secrets", name.as_str()]).json(&body);
+    let secret = client.json(request).await?;
+    terminal.result(|| secret.clone(), |out| writeln!(out, "set {name}"))?;
+    Ok(Ending::Done)
+}
+
+/// The value, from where it leaves no trace: arguments and variables are seen by others.
+fn read() -> anyhow::Result<SecretValue> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        eprintln!("type or paste the secret, which is shown here, then Ctrl-D:");
+    }
+    let mut text = String::new();
+    // A line break more than there may be.
+    let most = MAX_VALUE_BYTES as u64 + 3;
+    stdin.lock().take(most).read_to_string(&mut text).context("cannot read the secret")?;
+    let length = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(length);
+    text.try_into().map_err(|error| Fault::Data.says(error).into())
+}
+
+async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
+    let answer = client.json(client.request(Method::GET, &["secrets"])).await?;
+    let secrets = answer["secrets"].as_array().cloned().unwrap_or_default();
+    terminal.result(
+        || secrets.clone().into(),
+        |out| {
+            let row = |secret: &Value| {
+                let origins = secret["origins"].as_array().into_iter().flatten().map(text);
+                let origins = origins.collect::<Vec<_>>().join(", ");
+                vec![text(&secret["name"]), text(&secret["created_at"]), origins]
+            };
+            writeln!(out, "{}", table(&["name", "set", "origins"], secrets.iter().map(row)))
+        },
+    )?;
+    Ok(Ending::Done)
+}
+
+async fn remove(client: &Client, terminal: &Terminal, name: &SecretName) -> anyhow::Result<Ending> {
+    client.send(client.request(Method::DELETE, &["secrets", name.as_str()])).await?;
+    terminal.result(|| json!({ "removed": name }), |out| writeln!(out, "removed {name}"))?;
+    Ok(Ending::Done)
+}

@@ -1,0 +1,263 @@
+//! The way of one request: its name looked up once, every address of it checked, a connection to one
+//! of those very addresses, the request, the whole response.
+//!
+//! Invariants: what is connected to was checked; there is no second look-up, no redirect is followed,
+//! no proxy asked; no body is held longer or larger than it may be; a dropped request closes its
+//! connection.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http::header::{self, HeaderName};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use jobwright_core::grant::HttpGrant;
+use jobwright_core::grant::origin::literal;
+use jobwright_core::outside::Unsent;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::rustls::RootCertStore;
+
+use super::resolver::{Resolver, System};
+use super::room::{Held, HostRoom, Room};
+use super::tls::Tls;
+
+/// How long names may take: as long as resolvers commonly wait for one server.
+const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long one address may take to be connected to, and then to agree on a secure connection.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Addresses of a name that are tried, one after the other: two families, and one more of each.
+const TRIES: usize = 4;
+
+/// The head of a response, in bytes: four times what a guest may have in headers.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Headers of a response that are of the connection, and that nobody gets who has no part in it.
+const OF_THE_CONNECTION: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The way to other hosts, for all attempts.
+#[derive(Debug)]
+pub struct Web {
+    /// Where sockets are waited for: guests' own threads wait for time only.
+    threads: Handle,
+    resolver: Arc<dyn Resolver>,
+    tls: Tls,
+    room: HostRoom,
+}
+
+/// One request that was allowed by its name.
+#[derive(Debug)]
+pub(super) struct Errand {
+    pub(super) request: Request<Bytes>,
+    /// One of these must let it reach all addresses of its name.
+    pub(super) allowing: Vec<HttpGrant>,
+    /// Where its bodies are held.
+    pub(super) room: Room,
+    /// The longest response, in bytes.
+    pub(super) most: u64,
+    /// Whether the response must not be encoded.
+    pub(super) plain: bool,
+}
+
+impl Web {
+    /// Names and roots as the machine has them; `threads` wait for what comes.
+    #[must_use]
+    pub fn new(threads: Handle) -> Self {
+        let resolver = Arc::new(System::default());
+        Self { threads, resolver, tls: Tls::default(), room: HostRoom::default() }
+    }
+
+    /// Names as `resolver` has them.
+    #[must_use]
+    pub fn resolving(self, resolver: Arc<dyn Resolver>) -> Self {
+        Self { resolver, ..self }
+    }
+
+    /// Trusts these roots instead of the machine's.
+    #[must_use]
+    pub fn trusting(self, roots: RootCertStore) -> Self {
+        Self { tls: Tls::trusting(roots), ..self }
+    }
+
+    /// Room for the bodies of one attempt.
+    pub(super) fn room(&self, bytes: u64) -> Room {
+        self.room.part(bytes)
+    }
+
+    /// Does an errand. Dropping the answer ends it.
+    pub(super) async fn fetch(self: &Arc<Self>, errand: Errand) -> Result<Response<Held>, Unsent> {
+        let (web, mut going) = (self.clone(), JoinSet::new());
+        going.spawn_on(async move { web.go(errand).await }, &self.threads);
+        match going.join_next().await {
+            Some(Ok(answer)) => answer,
+            _ => Err(Unsent::Broken("the host failed, or is about to stop".to_owned())),
+        }
+    }
+
+    async fn go(&self, errand: Errand) -> Result<Response<Held>, Unsent> {
+        let Errand { mut request, allowing, room, most, plain } = errand;
+        // Until all of it is sent: the guest may have let go of it long before.
+        let _place = room.take(request.body().len() as u64)?;
+        let to = request.uri().clone();
+        let stream = self.connect(&to, &allowing).await?;
+        address_to(&mut request, &to)?;
+        let mut response = if to.scheme_str() == Some("https") {
+            let secured = self.tls.secure(to.host().unwrap_or_default(), stream);
+            exchange(in_time(secured).await?, request, room.body(most)).await?
+        } else {
+            exchange(stream, request, room.body(most)).await?
+        };
+        if plain && is_encoded(response.headers()) {
+            let why = "it is encoded, although it was asked for as it is because of a secret";
+            return Err(Unsent::Broken(why.to_owned()));
+        }
+        for name in OF_THE_CONNECTION {
+            response.headers_mut().remove(name);
+        }
+        Ok(response)
+    }
+
+    /// A connection to an address of who is asked, all of which were checked.
+    async fn connect(&self, to: &Uri, allowing: &[HttpGrant]) -> Result<TcpStream, Unsent> {
+        let host = to.host().unwrap_or_default();
+        let port = to.port_u16().unwrap_or(if to.scheme_str() == Some("https") { 443 } else { 80 });
+        let addresses = self.addresses(host, port).await?;
+        let reaches = |grant: &HttpGrant| addresses.iter().all(|at| grant.reaches(at.ip()));
+        if !allowing.iter().any(reaches) {
+            return Err(refused(host, &addresses, allowing));
+        }
+        let mut failure = Unsent::Unresolved("it has no address".to_owned());
+        for address in addresses.into_iter().take(TRIES) {
+            match in_time(connected(address)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unsent> {
+        if let Some(address) = literal(host) {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        match timeout(RESOLVE_DEADLINE, self.resolver.resolve(host, port)).await {
+            Ok(Ok(addresses)) if addresses.is_empty() => {
+                Err(Unsent::Unresolved("it has no address".to_owned()))
+            }
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(error)) => Err(Unsent::Unresolved(error.to_string())),
+            Err(_) => {
+                let seconds = RESOLVE_DEADLINE.as_secs();
+                Err(Unsent::Unresolved(format!("nobody says within {seconds} s")))
+            }
+        }
+    }
+}
+
+/// Says which address it is that must not be reached.
+fn refused(host: &str, addresses: &[SocketAddr], allowing: &[HttpGrant]) -> Unsent {
+    let reached = |at: &&SocketAddr| allowing.iter().any(|grant| grant.reaches(at.ip()));
+    let wrong = addresses.iter().find(|at| !reached(at)).or(addresses.first());
+    let wrong = wrong.map_or_else(String::new, |at| at.ip().to_string());
+    let host = jobwright_core::name::shorten(host);
+    Unsent::DeniedAddress(format!(
+        "`{host}` has the address {wrong}, which is not public and in no granted network"
+    ))
+}
+
+async fn connected(address: SocketAddr) -> Result<TcpStream, Unsent> {
+    let failed = |error: std::io::Error| Unsent::Unconnected(error.to_string());
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
+    // Requests are written whole.
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
+}
+
+async fn in_time<T>(step: impl Future<Output = Result<T, Unsent>>) -> Result<T, Unsent> {
+    let late = |_| Err(Unsent::TimedOut(CONNECT_DEADLINE.as_secs()));
+    timeout(CONNECT_DEADLINE, step).await.unwrap_or_else(late)
+}
+
+/// Makes the target that which servers are sent (RFC 9112, 3.2.1), and names who is asked.
+fn address_to(request: &mut Request<Bytes>, to: &Uri) -> Result<(), Unsent> {
+    let wrong = |error: &dyn Display| Unsent::Denied(format!("no address to send it to: {error}"));
+    let target = to.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(target);
+    let host = to.authority().map_or("", |authority| authority.as_str());
+    let host = HeaderValue::from_str(host).map_err(|error| wrong(&error))?;
+    request.headers_mut().insert(header::HOST, host);
+    // Written by who writes the body, whose length it is.
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    Ok(())
+}
+
+/// Sends the request and takes all of the response. Both ends of the connection are this future.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Bytes>,
+    body: Held,
+) -> Result<Response<Held>, Unsent> {
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    let asking = async move {
+        let response = sender.send_request(request.map(Full::new)).await.map_err(broken)?;
+        received(response, body).await
+    };
+    match select(pin!(asking), pin!(connection)).await {
+        Either::Left((answer, _)) => answer,
+        // What has come before the end is still to be taken.
+        Either::Right((_, asking)) => asking.await,
+    }
+}
+
+async fn received(response: Response<Incoming>, mut held: Held) -> Result<Response<Held>, Unsent> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Unsent::Broken("it switches to another protocol".to_owned()));
+    }
+    let (head, mut body) = response.into_parts();
+    held.expect(body.size_hint().lower())?;
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(broken)?.into_data() {
+            held.push(&data)?;
+        }
+    }
+    Ok(Response::from_parts(head, held))
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    encodings.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// With its cause, which says more.
+fn broken(error: hyper::Error) -> Unsent {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+    Unsent::Broken(format!("{error}{}", cause.unwrap_or_default()))
+}
