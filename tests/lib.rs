@@ -4,10 +4,12 @@
 
 mod clock;
 pub mod components;
+pub mod fetch;
 pub mod guests;
 mod host;
 mod process;
 mod scripted;
+mod server;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -18,6 +20,7 @@ pub use self::clock::TestClock;
 pub use self::host::TestHost;
 pub use self::process::{AS_PROGRAM, HostProcess, jobwright};
 pub use self::scripted::{InFlight, NOT_NOW, ScriptedRuntime};
+pub use self::server::Server;
 
 /// How long one test may take, so that one that waits in vain says so. The longest install and run
 /// compilers: two minutes on two busy cores.

@@ -12,6 +12,7 @@ mod dispatch;
 mod faults;
 mod hostile;
 mod load;
+mod outside;
 mod plugins;
 mod readme;
 mod restart;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         faults::trials(),
         hostile::trials(),
         load::trials(),
+        outside::trials(),
         plugins::trials(),
         readme::trials(),
         restart::trials(),

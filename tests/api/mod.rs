@@ -10,6 +10,7 @@ mod compiling;
 mod creating;
 mod disk;
 mod failing;
+mod granting;
 mod hostile;
 mod keys;
 mod listing;
@@ -23,6 +24,7 @@ mod refusing;
 mod removing;
 mod retrying;
 mod scheduling;
+mod secrets;
 mod settings;
 mod starting;
 mod switching;
@@ -57,6 +59,7 @@ pub fn trials() -> Vec<Trial> {
         creating::trials(),
         disk::trials(),
         failing::trials(),
+        granting::trials(),
         hostile::trials(),
         keys::trials(),
         listing::trials(),
@@ -70,6 +73,7 @@ pub fn trials() -> Vec<Trial> {
         removing::trials(),
         retrying::trials(),
         scheduling::trials(),
+        secrets::trials(),
         settings::trials(),
         starting::trials(),
         switching::trials(),

@@ -1,6 +1,7 @@
 //! The command line, as a person or a script uses it.
 
 mod exits;
+mod granting;
 mod inspecting;
 mod payloads;
 mod projects;
@@ -31,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
         completions_are_printed_for_a_shell,
     ];
     trials.extend(exits::trials());
+    trials.extend(granting::trials());
     trials.extend(inspecting::trials());
     trials.extend(payloads::trials());
     trials.extend(projects::trials());

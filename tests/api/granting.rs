@@ -1,0 +1,238 @@
+//! Grants, set over HTTP: changed member by member, checked, and kept by what jobs may do.
+
+use insta::assert_json_snapshot;
+use jobwright_tests::fetch::{self, Fetch};
+use jobwright_tests::{Server, TestHost, tests};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{Stage, get, patch, put};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        grants_are_set_shown_and_taken_back_member_by_member,
+        wrong_grants_are_named_all_of_them_and_nothing_changes,
+        a_plugin_fetches_with_a_secret_under_a_grant_and_is_refused_without,
+        what_is_taken_back_is_gone_for_jobs_that_wait,
+    ]
+}
+
+async fn grants_are_set_shown_and_taken_back_member_by_member() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let changed = async |change: Value| -> anyhow::Result<Value> {
+        let change = json!({ "grants": change });
+        let plugin = patch(&host, "/v1/plugins/p", change).await?.ok(200)?;
+        assert_eq!(get(&host, "/v1/plugins/p").await?.ok(200)?, plugin);
+        Ok(plugin["settings"]["grants"].clone())
+    };
+    let http = json!([
+        { "origin": "https://api.example.com", "methods": ["GET"] },
+        { "origin": "http://*.example.org:8080", "networks": ["10.1.0.0/16"] },
+    ]);
+    let granted = changed(json!({
+        "http": http,
+        "http_limits": { "requests": 5 },
+        "secrets": ["KEY"],
+        "env": { "A": "1" },
+        "key_value": { "bytes": 10 },
+        "config": { "b": "2" },
+        "clock_precision_us": 5,
+        "deterministic": true,
+    }))
+    .await?;
+    assert_json_snapshot!(granted, @r#"
+    {
+      "clock_precision_us": 5,
+      "config": {
+        "b": "2"
+      },
+      "deterministic": true,
+      "env": {
+        "A": "1"
+      },
+      "http": [
+        {
+          "methods": [
+            "GET"
+          ],
+          "origin": "https://api.example.com"
+        },
+        {
+          "networks": [
+            "10.1.0.0/16"
+          ],
+          "origin": "http://*.example.org:8080"
+        }
+      ],
+      "http_limits": {
+        "concurrent": 4,
+        "request_bytes": 1048576,
+        "requests": 5,
+        "response_bytes": 16777216
+      },
+      "key_value": {
+        "bytes": 10
+      },
+      "secrets": [
+        "KEY"
+      ]
+    }
+    "#);
+    assert_eq!(changed(json!({})).await?, granted);
+    let fewer = json!({
+        "http": null, "env": null, "key_value": null, "http_limits": null,
+        "clock_precision_us": null, "deterministic": null, "config": { "c": "3" },
+    });
+    assert_eq!(changed(fewer).await?, json!({ "secrets": ["KEY"], "config": { "c": "3" } }));
+    assert_eq!(changed(json!(null)).await?, Value::Null);
+    Ok(())
+}
+
+async fn wrong_grants_are_named_all_of_them_and_nothing_changes() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let grants = json!({ "grants": {
+        "http": [
+            { "origin": "https://*.com", "methods": ["get"], "netwoks": [] },
+            { "methods": ["GET"] },
+            { "origin": "https://a.example.com", "networks": ["10.0.0.1/99"] },
+            "https://a.example.com",
+        ],
+        "http_limits": { "concurrent": 0, "request_bytes": -1, "respone_bytes": 1 },
+        "secrets": ["A-B"],
+        "clock_precision_us": 0,
+        "everything": true,
+    } });
+    let problem = patch(&host, "/v1/plugins/p", grants).await?.problem(422)?;
+    assert_json_snapshot!(problem["errors"], @r#"
+    [
+      {
+        "field": "grants.http.0.methods",
+        "message": "`[\"get\"]` is not a list of methods such as GET, in capitals"
+      },
+      {
+        "field": "grants.http.0.origin",
+        "message": "`https://*.com` is not an origin: use `https://api.example.com`, `http://127.0.0.1:8080`, `https://*.example.com` or `https://*`, without a path, and `:*` for any port"
+      },
+      {
+        "field": "grants.http.0.netwoks",
+        "message": "is not a grant"
+      },
+      {
+        "field": "grants.http.1.origin",
+        "message": "is needed"
+      },
+      {
+        "field": "grants.http.2.networks",
+        "message": "`[\"10.0.0.1/99\"]` is not a list of networks such as 10.1.0.0/16"
+      },
+      {
+        "field": "grants.http.3",
+        "message": "is not an object"
+      },
+      {
+        "field": "grants.http_limits.request_bytes",
+        "message": "`-1` is not a whole number of bytes"
+      },
+      {
+        "field": "grants.http_limits.respone_bytes",
+        "message": "is not a grant"
+      },
+      {
+        "field": "grants.secrets",
+        "message": "`[\"A-B\"]` is not a list of names of secrets"
+      },
+      {
+        "field": "grants.clock_precision_us",
+        "message": "`0` is not a number of microseconds, at least 1"
+      },
+      {
+        "field": "grants.http_limits.concurrent",
+        "message": "is 0, use 1 to 64"
+      },
+      {
+        "field": "grants.everything",
+        "message": "is not a grant"
+      }
+    ]
+    "#);
+    for wrong in [json!(true), json!("all"), json!([]), json!({ "http": {} })] {
+        let answer = patch(&host, "/v1/plugins/p", json!({ "grants": wrong })).await?;
+        assert_eq!(answer.code(422)?, "invalid_fields", "{wrong}");
+    }
+    let many: Vec<Value> = (0..101).map(|_| json!({ "origin": "https://*" })).collect();
+    let answer = patch(&host, "/v1/plugins/p", json!({ "grants": { "http": many } })).await?;
+    assert_eq!(answer.problem(422)?["errors"][0]["field"], "grants.http");
+    let untouched = get(&host, "/v1/plugins/p").await?.ok(200)?;
+    assert_eq!(untouched["settings"]["grants"], Value::Null);
+    Ok(())
+}
+
+const VALUE: &str = "s3cr3t-v4lue";
+
+/// A host, and a server that says back what it is sent.
+async fn shown() -> anyhow::Result<(TestHost, Server, String)> {
+    let server = Server::answering(|request| Server::ok(request)).await?;
+    let origin = format!("http://{}", server.address());
+    Ok((TestHost::start().await?, server, origin))
+}
+
+async fn a_plugin_fetches_with_a_secret_under_a_grant_and_is_refused_without() -> anyhow::Result<()>
+{
+    let (host, server, origin) = shown().await?;
+    let secret = json!({ "value": VALUE, "origins": [origin] });
+    put(&host, "/v1/secrets/KEY", secret.to_string()).await?.ok(201)?;
+    let header = ("authorization".to_owned(), "Bearer jobwright-secret(KEY)".to_owned());
+    let authority = server.address().to_string();
+    let fetch = Fetch { authority, path: "/".into(), header: Some(header), ..Fetch::default() };
+    host.push("component", fetch.command()?).await?;
+    host.push("extism", fetch::extism()?).await?;
+    let payload = json!({
+        "url": format!("{origin}/"), "headers": { "Authorization": "Bearer jobwright-secret(KEY)" },
+    });
+    let denied = "denied: the plugin is granted no request\n";
+    for (name, refusal) in [("component", "E15"), ("extism", "403")] {
+        let before = server.seen().len();
+        let run = async || -> anyhow::Result<(Value, String, String)> {
+            let job = host.run(json!({ "plugin": name, "payload": payload })).await?;
+            let id = job["id"].as_str().unwrap_or_default();
+            let output = get(&host, &format!("/v1/jobs/{id}/output")).await?;
+            Ok((job["state"].clone(), output.text()?.to_owned(), host.log(id).await?))
+        };
+        let (state, output, log) = run().await?;
+        assert_eq!((state.as_str(), output.as_str()), (Some("completed"), refusal), "{log}");
+        assert!(log.starts_with(&format!("WARN: jobwright: GET {origin}/: {denied}")), "{log}");
+        assert_eq!(server.seen().len(), before);
+
+        let grants = json!({ "http": [{ "origin": origin }], "secrets": ["KEY"] });
+        let path = format!("/v1/plugins/{name}");
+        patch(&host, &path, json!({ "grants": grants })).await?.ok(200)?;
+        let (_, output, log) = run().await?;
+        let seen = server.seen().pop().unwrap_or_default();
+        assert!(seen.contains(&format!("authorization: Bearer {VALUE}\r\n")), "{seen} {log}");
+        assert!(output.contains("authorization: Bearer ************\r\n"), "{output}");
+        assert_eq!(log, "");
+
+        patch(&host, &path, json!({ "grants": { "secrets": null } })).await?.ok(200)?;
+        let (_, output, log) = run().await?;
+        assert_eq!(output, refusal);
+        assert!(log.contains("the secret `KEY` is not granted to the plugin"), "{log}");
+        assert_eq!(server.seen().len(), before + 1);
+    }
+    Ok(())
+}
+
+async fn what_is_taken_back_is_gone_for_jobs_that_wait() -> anyhow::Result<()> {
+    let (host, server, origin) = shown().await?;
+    host.push("extism", fetch::extism()?).await?;
+    let granted = json!({ "grants": { "http": [{ "origin": origin }] } });
+    patch(&host, "/v1/plugins/extism", granted).await?.ok(200)?;
+    host.post("/v1/queues/default/pause", Value::Null).await?.error_for_status()?;
+    let payload = json!({ "url": format!("{origin}/") });
+    let id = host.submit(json!({ "plugin": "extism", "payload": payload })).await?;
+    patch(&host, "/v1/plugins/extism", json!({ "grants": null })).await?.ok(200)?;
+    host.post("/v1/queues/default/resume", Value::Null).await?.error_for_status()?;
+    host.finalized(&id).await?;
+    assert_eq!(get(&host, &format!("/v1/jobs/{id}/output")).await?.text()?, "403");
+    assert_eq!(server.seen(), Vec::<String>::new());
+    Ok(())
+}

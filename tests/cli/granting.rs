@@ -1,0 +1,69 @@
+//! `jobwright plugin set` and `jobwright secret`.
+
+use std::process::Stdio;
+
+use anyhow::ensure;
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use super::Shell;
+
+pub(super) fn trials() -> Vec<Trial> {
+    tests![
+        grants_are_set_from_a_file_or_as_they_stand,
+        a_secret_is_read_from_stdin_listed_and_removed,
+    ]
+}
+
+async fn grants_are_set_from_a_file_or_as_they_stand() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm").await?;
+    let grants = json!({ "http": [{ "origin": "https://api.example.com" }], "secrets": ["KEY"] });
+    std::fs::write(shell.folder.path().join("grants.json"), grants.to_string())?;
+    let plugin = shell.json("plugin set echo --grants grants.json").await?;
+    ensure!(plugin["settings"]["grants"] == grants, "{plugin}");
+    let said = shell.text("plugin set echo --grants {\"secrets\":null}").await?;
+    let expected = "echo is granted {\"http\":[{\"origin\":\"https://api.example.com\"}]}\n";
+    ensure!(said == expected, "{said}");
+    let said = shell.text("plugin set echo --grants null").await?;
+    ensure!(said == "echo is granted nothing\n", "{said}");
+    for (line, code, part) in [
+        ("plugin set echo --grants missing.json", 66, "cannot read the grants in missing.json"),
+        ("plugin set echo --grants {", 65, "the grants are no JSON"),
+        ("plugin set echo --grants {\"htp\":1}", 65, "grants.htp: is not a grant"),
+    ] {
+        let output = shell.run(line).await?;
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(code) && message.contains(part), "{line}: {message}");
+    }
+    Ok(())
+}
+
+async fn a_secret_is_read_from_stdin_listed_and_removed() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let set = async |name: &str, value: &str| -> anyhow::Result<(Option<i32>, String)> {
+        let line = format!("secret set {name} --origin https://api.example.com");
+        let mut command = shell.command(&line)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = command.spawn()?;
+        let mut stdin = running.stdin.take().expect("it is piped");
+        stdin.write_all(value.as_bytes()).await?;
+        drop(stdin);
+        let output = running.wait_with_output().await?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
+    };
+    ensure!(set("KEY", "s3cr3t-v4lue\n").await? == (Some(0), "set KEY\n".to_owned()));
+    let (code, said) = set("KEY", "short\n").await?;
+    ensure!(code == Some(65) && said.contains("this one has 5"), "{said}");
+    let (code, said) = set("KEY", &"s3cr3t".repeat(2000)).await?;
+    ensure!(code == Some(65) && !said.contains("s3cr3t"), "{said}");
+    let listed = shell.text("secret list").await?;
+    ensure!(listed.contains("KEY") && listed.contains("https://api.example.com"), "{listed}");
+    ensure!(!listed.contains("s3cr3t"), "{listed}");
+    ensure!(shell.text("secret rm KEY").await? == "removed KEY\n");
+    ensure!(shell.json("secret list").await? == json!([]));
+    Ok(())
+}
