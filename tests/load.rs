@@ -205,14 +205,14 @@ async fn until_idle(host: &HostProcess) -> anyhow::Result<()> {
     }
 }
 
-fn spread(times: &mut [Duration]) -> String {
+pub(crate) fn spread(times: &mut [Duration]) -> String {
     times.sort_unstable();
     let [p50, p99, most] = [50, 99, 100].map(|p| percentile(times, p));
     format!("p50 {p50:.1?}, p99 {p99:.1?}, slowest {most:.1?}")
 }
 
 /// Of sorted times.
-fn percentile(times: &[Duration], percent: usize) -> Duration {
+pub(crate) fn percentile(times: &[Duration], percent: usize) -> Duration {
     let place = (times.len() * percent).div_ceil(100).saturating_sub(1);
     times.get(place).copied().unwrap_or_default()
 }

@@ -171,7 +171,7 @@ const VALUE: &str = "s3cr3t-v4lue";
 
 /// A host, and a server that says back what it is sent.
 async fn shown() -> anyhow::Result<(TestHost, Server, String)> {
-    let server = Server::answering(|request| Server::ok(request)).await?;
+    let server = Server::answering(Server::ok).await?;
     let origin = format!("http://{}", server.address());
     Ok((TestHost::start().await?, server, origin))
 }

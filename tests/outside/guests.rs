@@ -147,7 +147,7 @@ async fn every_refusal_has_its_own_error() -> anyhow::Result<()> {
 
 async fn a_secret_is_sent_by_a_guest_that_never_sees_it() -> anyhow::Result<()> {
     const VALUE: &str = "s3cr3t-v4lue";
-    let (lab, server) = (Lab::new()?, Server::answering(|request| Server::ok(request)).await?);
+    let (lab, server) = (Lab::new()?, Server::answering(Server::ok).await?);
     let origin = format!("http://{}", server.address());
     let grants = json!({ "http": [{ "origin": origin }], "secrets": ["KEY"] });
     let mut fetch = asking(&server, "/");

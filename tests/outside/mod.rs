@@ -3,6 +3,7 @@
 
 mod answering;
 mod guests;
+mod load;
 mod reaching;
 mod secrets;
 mod secure;
@@ -31,6 +32,7 @@ use tokio::runtime::Handle;
 pub fn trials() -> Vec<Trial> {
     let mut trials = answering::trials();
     trials.extend(guests::trials());
+    trials.extend(load::trials());
     trials.extend(reaching::trials());
     trials.extend(secrets::trials());
     trials.extend(secure::trials());

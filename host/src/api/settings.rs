@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use jobwright_core::access::Scope;
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::{Plugin, PluginSettings, Selector};
@@ -35,6 +36,10 @@ pub(super) async fn configure(
     let plugin = app.installed(&caller, &name)?;
     let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
     let settings = changed(&plugin, fields, &app.settings.limits)?;
+    if settings.grants != plugin.settings.grants && !caller.may(Scope::Admin) {
+        let detail = "grants are for the operator to give: this needs a key with the scope admin";
+        return Err(ApiError::forbidden("scope_missing", detail));
+    }
     app.audit(&caller, "plugin.configure", name.as_str(), json!(settings)).await?;
     let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
     let changed = changed.ok_or(NotFound::Plugin(name))?;

@@ -45,8 +45,10 @@ pub enum Misplaced {
 }
 
 /// Replaces every placeholder in the headers of a request by the secret that `find` knows, as far as
-/// these were `granted`. Answers what must be masked in the response; nothing if nothing was replaced.
-/// Then the response is asked for as it is, without an encoding in which secrets would not be found.
+/// these were `granted`.
+///
+/// Answers what must be masked in the response; nothing if nothing was replaced. If something was, the
+/// response is asked for without an encoding, in which secrets would not be found.
 ///
 /// # Errors
 /// [`Misplaced`], the request half changed.
