@@ -3,6 +3,7 @@
 use insta::assert_json_snapshot;
 use jobwright::registry::DiskRegistry;
 use jobwright_core::plugin::PluginSettings;
+use jobwright_core::tenant::TenantName;
 use jobwright_core::{Grants, PluginRegistry as _};
 use jobwright_tests::{TestHost, guests, tests};
 use libtest_mimic::Trial;
@@ -62,7 +63,13 @@ async fn a_plugin_that_is_granted_determinism_has_deterministic_jobs_only() -> a
     let directory = host.stop().await?;
     let registry = DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?;
     let grants = Grants { deterministic: true, ..Grants::default() };
-    registry.configure(&"p".parse()?, PluginSettings { grants, ..Default::default() }).await?;
+    registry
+        .configure(
+            &TenantName::default(),
+            &"p".parse()?,
+            PluginSettings { grants, ..Default::default() },
+        )
+        .await?;
     let host = TestHost::on(directory, |_| {}).await?;
     let job = host.run(job).await?;
     assert_eq!(job["deterministic"], true);

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use jobwright::outside::resolver::Resolver;
 use jobwright::outside::secrets::SecretFile;
+use jobwright::outside::values::Values;
 use jobwright::outside::web::Web;
 use jobwright::outside::{Means, Reach};
 use jobwright_core::clock::Timestamp;
@@ -104,10 +105,11 @@ impl Stage {
             file.set(&tenant, &name.parse()?, secret).await?;
         }
         let web = Arc::new(change(Web::new(Handle::current())));
-        let means = Means { secrets: Arc::new(file), web };
+        let values = Arc::new(Values::open(folder.path(), u64::MAX)?);
+        let means = Means { secrets: Arc::new(file), web, values };
         let log = Arc::new(LogBuffer::new(1 << 20));
         let grants = Arc::new(serde_json::from_value(grants)?);
-        let reach = Arc::new(Reach::new(&tenant, grants, means, log.clone()));
+        let reach = Arc::new(Reach::new((tenant, "p".parse()?), grants, means, log.clone()));
         Ok(Self { reach, log, _folder: folder })
     }
 
