@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
 /// What is kept of a log at some moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogSnapshot {
@@ -13,6 +16,17 @@ pub struct LogSnapshot {
     pub kept_bytes: u64,
     /// How much was dropped.
     pub dropped_bytes: u64,
+}
+
+/// What was written to a log after some moment, as far as it was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LogPiece {
+    /// What came first.
+    pub first: Bytes,
+    /// How much was dropped after it, in bytes.
+    pub dropped: u64,
+    /// What came then.
+    pub last: Bytes,
 }
 
 /// Takes everything that a guest writes, keeps the first and the last half of its capacity. Written
@@ -59,6 +73,31 @@ impl LogBuffer {
         self.lock().written
     }
 
+    /// What was written after the first `position` bytes.
+    #[must_use]
+    pub fn since(&self, position: u64) -> LogPiece {
+        let kept = self.lock();
+        let new = usize::try_from(kept.written.saturating_sub(position)).unwrap_or(usize::MAX);
+        let in_tail = new.min(kept.tail.len());
+        let last: Bytes = kept.tail.range(kept.tail.len() - in_tail..).copied().collect();
+        let from = usize::try_from(position).unwrap_or(usize::MAX).min(kept.head.len());
+        let first = Bytes::copy_from_slice(&kept.head[from..]);
+        let dropped = (new - in_tail - first.len()) as u64;
+        LogPiece { first, dropped, last }
+    }
+
+    /// Adds a piece of another log of the same capacity: a log that is given all its pieces keeps
+    /// what the other keeps.
+    pub fn add(&self, piece: &LogPiece) {
+        self.write(&piece.first);
+        if piece.dropped > 0 {
+            let mut kept = self.lock();
+            kept.written += piece.dropped;
+            kept.dropped += piece.dropped;
+        }
+        self.write(&piece.last);
+    }
+
     /// What is kept now.
     #[must_use]
     pub fn snapshot(&self) -> LogSnapshot {
@@ -85,7 +124,29 @@ impl LogBuffer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::LogBuffer;
+
+    proptest! {
+        #[test]
+        fn a_log_that_is_given_all_pieces_of_another_keeps_the_same(
+            writes in prop::collection::vec((0_usize..30, any::<bool>()), 0..40),
+        ) {
+            let (log, copy, mut position, mut next) = (LogBuffer::new(20), LogBuffer::new(20), 0, 0_u8);
+            for (length, is_copied) in writes {
+                let bytes: Vec<u8> = (0..length).map(|_| { next = next.wrapping_add(1); next }).collect();
+                log.write(&bytes);
+                if is_copied {
+                    copy.add(&log.since(position));
+                    position = log.written();
+                }
+            }
+            copy.add(&log.since(position));
+            prop_assert_eq!(copy.snapshot(), log.snapshot());
+            prop_assert_eq!(copy.written(), log.written());
+        }
+    }
 
     #[test]
     fn a_log_within_its_bound_is_kept_whole() {

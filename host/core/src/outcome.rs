@@ -14,7 +14,7 @@ pub const MAX_MESSAGE_BYTES: usize = 2 * 1024;
 pub const MAX_BACKTRACE_BYTES: usize = 8 * 1024;
 
 /// The end of one attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The guest finished and left an output.
     Succeeded {
@@ -116,7 +116,7 @@ impl Outcome {
 }
 
 /// What a guest asks for with its failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RetryHint {
     /// Try again after the usual back-off.
     Backoff,
@@ -127,7 +127,7 @@ pub enum RetryHint {
 }
 
 /// Bytes that a success left, with their media type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The media type.
     pub content_type: String,

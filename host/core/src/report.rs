@@ -33,7 +33,7 @@ impl Progress {
 }
 
 /// What was told, to be stored; what is absent has not changed.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Told {
     /// How far it has come.
     pub progress: Option<Progress>,

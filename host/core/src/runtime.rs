@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -30,7 +31,7 @@ pub trait Runtime: Send + Sync + 'static {
 }
 
 /// How an attempt ended and what it took.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
     /// How it ended.
     pub outcome: Outcome,
@@ -68,7 +69,7 @@ impl Unusable {
 }
 
 /// Why an attempt is to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopReason {
     /// Someone cancelled the job.
     Cancelled,
@@ -142,6 +143,14 @@ impl StopSignal {
             Signal::Raised(reason) => Some(reason),
             Signal::Notice => Some(StopReason::Interrupted),
             Signal::None => None,
+        }
+    }
+
+    /// Waits until there may be something new to hear, by [`Self::raised`] or [`Self::noticed`]; for
+    /// ever, if its holder is gone.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
         }
     }
 
