@@ -11,6 +11,7 @@ mod process;
 mod scripted;
 mod server;
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -26,6 +27,28 @@ pub use self::server::Server;
 /// compilers: two minutes on two busy cores.
 pub const DEADLINE: Duration = Duration::from_secs(400);
 
+tokio::task_local! {
+    static ISOLATED: bool;
+}
+
+thread_local! {
+    static LISTING_ISOLATED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this test's attempts are to run in processes of their own: see [`isolated`].
+#[must_use]
+pub fn is_isolated() -> bool {
+    ISOLATED.try_with(|isolated| *isolated).unwrap_or(false)
+}
+
+/// The tests that `list` lists, for which [`is_isolated`], under names that begin so.
+pub fn isolated(list: impl FnOnce() -> Vec<Trial>) -> Vec<Trial> {
+    LISTING_ISOLATED.set(true);
+    let listed = list();
+    LISTING_ISOLATED.set(false);
+    listed
+}
+
 /// A running test.
 pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
@@ -33,11 +56,14 @@ pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 pub fn trial(name: &str, body: impl FnOnce() -> Running + Send + 'static) -> Trial {
     // The binary's own name tells nothing.
     let name = name.split_once("::").map_or(name, |(_, rest)| rest);
-    Trial::test(name, move || {
+    let isolated = LISTING_ISOLATED.get();
+    let prefix = if isolated { "isolated::" } else { "" };
+    Trial::test(format!("{prefix}{name}"), move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let outcome = runtime.block_on(async {
             let late = |_| anyhow::anyhow!("the test did not end within {DEADLINE:?}");
-            tokio::time::timeout(DEADLINE, body()).await.map_err(late)?
+            let body = ISOLATED.scope(isolated, body());
+            tokio::time::timeout(DEADLINE, body).await.map_err(late)?
         });
         // Whatever a test left running must not hold up the next.
         runtime.shutdown_background();

@@ -70,6 +70,7 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         ("insecure_no_auth", yes(config.insecure_no_auth)),
         ("the file itself", "none".to_owned()),
         ("workers", config.workers.to_string()),
+        ("isolation", format!("{:?}", config.isolation).to_lowercase()),
         ("guest_threads", "one a core".to_owned()),
         ("memory_budget_bytes", "half of the machine's".to_owned()),
         ("queue.capacity", config.queue.capacity.to_string()),

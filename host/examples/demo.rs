@@ -23,7 +23,7 @@ const ENDLESS: &str = r#"(module (memory (export "memory") 1)
 
 fn main() -> anyhow::Result<ExitCode> {
     // The host starts this program again for each plugin that it compiles.
-    if let Some(code) = jobwright::runtime::compile_if_asked() {
+    if let Some(code) = jobwright::runtime::obey_if_asked() {
         return Ok(code);
     }
     tokio::runtime::Runtime::new()?.block_on(demo())?;

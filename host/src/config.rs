@@ -32,6 +32,8 @@ pub struct Config {
     pub insecure_no_auth: bool,
     /// Attempts in flight at most. More than cores, so that sleeping guests do not block others.
     pub workers: NonZeroU32,
+    /// What is between the host and its guests beside their WebAssembly sandbox.
+    pub isolation: Isolation,
     /// Threads that run guests; one for each core unless set.
     pub guest_threads: Option<NonZeroUsize>,
     /// What running attempts may take of memory together; half of the machine's unless set.
@@ -146,6 +148,29 @@ impl std::str::FromStr for StoreChoice {
     }
 }
 
+/// What is between the host and its guests beside their WebAssembly sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Nothing: they run in the host's process, which costs least.
+    #[default]
+    None,
+    /// A process for each attempt in flight, without network and files. On Linux.
+    Process,
+}
+
+impl std::str::FromStr for Isolation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "process" => Ok(Self::Process),
+            other => Err(format!("`{other}` is no isolation: use `none` or `process`")),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -156,6 +181,7 @@ impl Default for Config {
             allowed_hosts: vec![],
             insecure_no_auth: false,
             workers: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN),
+            isolation: Isolation::default(),
             guest_threads: None,
             memory_budget_bytes: None,
             payload_bytes: 1 << 20,
@@ -246,6 +272,9 @@ impl Config {
     /// # Errors
     /// With both values, and what to do.
     pub fn check(&self) -> anyhow::Result<()> {
+        if self.isolation == Isolation::Process && !cfg!(target_os = "linux") {
+            bail!("isolation `process` needs Linux: use `none`");
+        }
         if self.heartbeat * 2 > self.lease {
             bail!(
                 "heartbeat {:?} is more than half of lease {:?}: one late renewal would lose it",

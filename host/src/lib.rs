@@ -7,7 +7,7 @@
 //!    └ store::enqueue ─ a permit (a full queue is refused at once), a row, one commit for many
 //!        └ 202, when the commit is on disk
 //! dispatch::worker ─ waits for a free slot and memory, then claims
-//!    └ runtime::run ─ one fresh sandbox for each attempt ─ Outcome
+//!    └ runtime::run ─ one fresh sandbox for each attempt, in another process if so configured ─ Outcome
 //!        └ core::retry::decide ─ Verdict ─ store::finish, fenced by the attempt's number
 //! dispatch::heartbeat renews and saves logs; dispatch::reaper takes back what a dead host held
 //! outside: what guests reach beyond their sandboxes, as far as their plugin is granted it
@@ -54,7 +54,7 @@ use self::outside::values::Values;
 use self::outside::web::Web;
 use self::outside::{Granting, Means};
 use self::registry::DiskRegistry;
-use self::runtime::{RuntimeConfig, WasmRuntime};
+use self::runtime::RuntimeConfig;
 use self::store::access::SqliteAccess;
 use self::store::memory::MemoryStore;
 use self::store::sqlite::SqliteStore;
@@ -94,8 +94,9 @@ pub struct Host {
 /// With a reason a person can act on: the configuration contradicts itself, the data directory is
 /// in use or unreadable, the address is taken.
 ///
-/// Plugins are compiled by this program in another process: it calls
-/// [`runtime::compile_if_asked`] first of all.
+/// Plugins are compiled by this program in another process, and so are attempts run if the
+/// configuration says so: it calls
+/// [`runtime::obey_if_asked`] first of all.
 pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;
@@ -103,7 +104,8 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
     let front = Front::open(&config, &*access).await?;
     let registry =
         Arc::new(DiskRegistry::open(&data.path().join("plugins"), config.disk.plugin_bytes)?);
-    let runtime = Arc::new(WasmRuntime::new(
+    let runtime = runtime::start(
+        config.isolation == config::Isolation::Process,
         RuntimeConfig {
             slots: config.workers.get() as usize,
             guest_threads: guest_threads(&config),
@@ -114,7 +116,7 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
             ..RuntimeConfig::default()
         },
         registry.clone(),
-    )?);
+    )?;
     let clock = Arc::new(SystemClock);
     // Last, because it takes back what was running: a start that fails leaves all as it was.
     let store: Arc<dyn JobStore> = match config.store {

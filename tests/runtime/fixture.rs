@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobwright::runtime::{RuntimeConfig, WasmRuntime};
+use jobwright::runtime::RuntimeConfig;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
 use jobwright_core::limits::{Limit, Limits};
@@ -62,7 +62,7 @@ pub(crate) const SLEEP: &str = r"
 
 /// A runtime and its plugins.
 pub(crate) struct Lab {
-    pub(crate) runtime: Arc<WasmRuntime>,
+    pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) plugins: Arc<Plugins>,
 }
 
@@ -73,7 +73,8 @@ impl Lab {
 
     pub(crate) fn with(config: RuntimeConfig) -> anyhow::Result<Self> {
         let plugins = Arc::new(Plugins::default());
-        let runtime = Arc::new(WasmRuntime::new(config, plugins.clone())?);
+        let isolated = jobwright_tests::is_isolated();
+        let runtime = jobwright::runtime::start(isolated, config, plugins.clone())?;
         Ok(Self { runtime, plugins })
     }
 

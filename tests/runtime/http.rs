@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jobwright_core::Runtime;
 use jobwright_core::limits::Limit;
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::runtime::Ended;

@@ -1,6 +1,5 @@
 //! The limits, each obeyed and violated by a typed job: as for commands.
 
-use jobwright_core::Runtime;
 use jobwright_core::limits::{Fuel, Limit, Limits};
 use jobwright_core::outcome::Outcome;
 use jobwright_core::runtime::{Stop, StopReason};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobwright::runtime::{Allocator, RuntimeConfig};
-use jobwright_core::Runtime;
+
 use jobwright_core::limits::{Fuel, Limit, Limits};
 use jobwright_core::outcome::Outcome;
 use jobwright_core::runtime::{Stop, StopReason};

@@ -20,8 +20,12 @@ mod telling;
 
 use libtest_mimic::Trial;
 
-/// Every test of the runtime.
+/// Every test of the runtime, in this process and with each attempt in one of its own.
 pub fn trials() -> Vec<Trial> {
+    listed().into_iter().chain(jobwright_tests::isolated(listed)).collect()
+}
+
+fn listed() -> Vec<Trial> {
     [
         commands_p2::trials(),
         endings::trials(),

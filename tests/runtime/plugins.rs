@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jobwright::runtime::RuntimeConfig;
-use jobwright_core::Runtime;
+
 use jobwright_core::limits::Fuel;
 use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::plugin::Digest;

@@ -1,7 +1,7 @@
 //! What uploads are told: every reason to refuse one, and what is accepted.
 
 use jobwright::runtime::RuntimeConfig;
-use jobwright_core::Runtime;
+
 use jobwright_core::limits::Limits;
 use jobwright_core::plugin::{Abi, Inspection};
 use jobwright_core::runtime::{Unprepared, Unusable};

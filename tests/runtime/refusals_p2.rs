@@ -1,6 +1,5 @@
 //! Components that cannot run here, and what they are told.
 
-use jobwright_core::Runtime;
 use jobwright_core::plugin::{Abi, Digest};
 use jobwright_tests::components::{command, handler};
 use libtest_mimic::Trial;

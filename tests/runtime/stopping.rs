@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jobwright_core::LogBuffer;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::Fuel;
 use jobwright_core::outcome::Outcome;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
-use jobwright_core::{LogBuffer, Runtime};
 use libtest_mimic::Trial;
 use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use jobwright_core::Runtime as _;
+
 use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_core::report::{Progress, Report};
 use jobwright_core::runtime::{Stop, StopReason};

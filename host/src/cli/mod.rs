@@ -140,7 +140,7 @@ pub fn command() -> clap::Command {
 /// Parses the arguments, does what they say, and answers how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(code) = crate::runtime::compile_if_asked() {
+    if let Some(code) = crate::runtime::obey_if_asked() {
         return code;
     }
     let cli = match Cli::try_parse() {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::exit::Ending;
 use super::terminal::Terminal;
-use crate::config::{Config, StoreChoice};
+use crate::config::{Config, Isolation, StoreChoice};
 
 /// Flags overlay the environment, which overlays the file.
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,9 @@ pub(super) struct Serve {
     /// Attempts in flight at most.
     #[arg(long, env = "JOBWRIGHT_WORKERS", value_name = "N")]
     workers: Option<NonZeroU32>,
+    /// What is between host and guests: `none`, or `process` for one of its own for each attempt.
+    #[arg(long, env = "JOBWRIGHT_ISOLATION", value_name = "ISOLATION")]
+    isolation: Option<Isolation>,
     /// Unfinished jobs that one queue may hold.
     #[arg(long, env = "JOBWRIGHT_QUEUE_CAPACITY", value_name = "N")]
     queue_capacity: Option<usize>,
@@ -88,6 +91,7 @@ impl Serve {
         config.data = self.data.unwrap_or(config.data);
         config.store = self.store.unwrap_or(config.store);
         config.workers = self.workers.unwrap_or(config.workers);
+        config.isolation = self.isolation.unwrap_or(config.isolation);
         config.queue.capacity = self.queue_capacity.unwrap_or(config.queue.capacity);
         config.api_keys = self.api_keys.or(config.api_keys);
         config.insecure_no_auth |= self.insecure_no_auth;

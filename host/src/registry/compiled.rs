@@ -46,6 +46,16 @@ pub(crate) enum Compiled {
     Component(Component),
 }
 
+/// Machine code with what it was taken from.
+pub(crate) struct Loaded {
+    /// What runs.
+    pub(crate) compiled: Compiled,
+    /// What it was taken from.
+    pub(crate) artefact: Vec<u8>,
+    /// About what it takes in memory, in bytes.
+    pub(crate) weight: u64,
+}
+
 /// Names one piece of compiled code: a plugin, and everything that its code depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CodeName(String);
@@ -71,22 +81,25 @@ impl CompiledCache {
         Ok(Self { directory, most_bytes })
     }
 
-    /// The code with this name and what it takes in memory, if it is here and whole.
-    pub(crate) fn load(&self, name: &CodeName, engine: &Engine) -> Option<(Compiled, u64)> {
+    /// The code with this name, if it is here and whole.
+    pub(crate) fn load(&self, name: &CodeName, engine: &Engine) -> Option<Loaded> {
         let path = self.directory.join(&name.0);
-        let file = match read(&path) {
+        let mut file = match read(&path) {
             Ok(file) => file?,
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "cannot read compiled code");
                 return None;
             }
         };
-        let code = verified(&file)
-            .and_then(|(weight, artefact)| Some((code(engine, artefact).ok()?, weight)));
-        if code.is_none() {
+        let code = verified(&file).and_then(|(weight, artefact)| {
+            Some((code(engine, artefact).ok()?, weight, file.len() - artefact.len()))
+        });
+        let Some((compiled, weight, start)) = code else {
             tracing::warn!(path = %path.display(), "compiled code is damaged: compiling again");
-        }
-        code
+            return None;
+        };
+        file.drain(..start);
+        Some(Loaded { compiled, artefact: file, weight })
     }
 
     /// Keeps `artefact`, which takes `weight` bytes in memory, and removes what was not used for

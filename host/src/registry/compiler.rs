@@ -55,7 +55,7 @@ pub(crate) enum Failure {
 }
 
 impl Compiler {
-    /// Compiles with the program that this process is of, which calls `compile_if_asked` first.
+    /// Compiles with the program that this process is of, which calls `obey_if_asked` first.
     ///
     /// # Errors
     /// If the system does not tell which it is.

@@ -10,18 +10,21 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use jobwright_core::attempt::Attempt;
+use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::plugin::Digest;
 use jobwright_core::registry::{PluginRegistry, RegistryError};
+use jobwright_core::runtime::{StopSignal, Unprepared, Unusable};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 
 use super::abi::{Misfit, Prepared};
-use super::debug_info;
 use super::engine::{self, Engines, Machine, Profile};
 use super::flights::{Broken, Flight, Flights};
-use crate::registry::compiled::{self, CodeName, Compiled, CompiledCache};
+use super::{debug_info, ending, unless_stopped};
+use crate::registry::compiled::{self, CodeName, CompiledCache, Loaded};
 use crate::registry::compiler::{Compiler, Failure, Order};
 
 /// Why there is no code.
@@ -78,11 +81,30 @@ impl From<Misfit> for Unready {
     }
 }
 
-type Key = (Digest, Profile);
+/// Which code: of a plugin, compiled in one of two ways.
+pub(super) type Key = (Digest, Profile);
+
+/// The code that an attempt needs.
+pub(super) fn key(attempt: &Attempt) -> Key {
+    (attempt.job.spec.digest, Profile::of(attempt.limits.fuel))
+}
+
+/// What attempts are made of, in one way or another.
+pub(super) trait Ready: Sized + Send + Sync + 'static {
+    /// Made of code that was linked to the host's functions, which shows that it fits, and of what
+    /// the code was taken from.
+    fn new(linked: Prepared, artefact: Vec<u8>) -> Self;
+}
+
+impl Ready for Prepared {
+    fn new(linked: Prepared, _: Vec<u8>) -> Self {
+        linked
+    }
+}
 
 /// All code that is ready, and the way to more.
-pub(super) struct Codes {
-    ready: Flights<Key, Arc<Prepared>, Unready>,
+pub(super) struct Codes<R> {
+    ready: Flights<Key, Arc<R>, Unready>,
     source: Arc<Source>,
     threads: Handle,
 }
@@ -99,7 +121,7 @@ struct Source {
     upload_turns: Semaphore,
 }
 
-impl Codes {
+impl<R: Ready> Codes<R> {
     /// `compilations` at one time, on `threads`; at most `most_bytes` of code in memory.
     pub(super) fn new(
         engines: Engines,
@@ -114,20 +136,47 @@ impl Codes {
         Self { ready: Flights::new(bounds.most_bytes), source, threads: bounds.threads }
     }
 
-    /// The code, if it is ready.
-    pub(super) fn ready(&self, digest: Digest, profile: Profile) -> Option<Arc<Prepared>> {
-        self.ready.ready(&(digest, profile))
+    /// Makes the code of an upload ready.
+    ///
+    /// # Errors
+    /// See [`Runtime::prepare`](jobwright_core::Runtime::prepare).
+    pub(super) async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
+        match self.get((digest, Profile::Fuel), Some(wasm)).await {
+            Ok(_) => Ok(()),
+            Err(Unready { message, why: Why::TooLong }) => {
+                Err(Unusable::new("compile_timeout", message).into())
+            }
+            Err(Unready { message, why: Why::Plugin }) => {
+                Err(Unusable::new(UNUSABLE, message).into())
+            }
+            Err(Unready { message, why: Why::Host }) => {
+                tracing::warn!(%digest, message, "a plugin could not be compiled just now");
+                Err(Unprepared::NotNow(message))
+            }
+        }
+    }
+
+    /// The code for `attempt`, or how the attempt ends without.
+    pub(super) async fn of_attempt(
+        &self,
+        attempt: &Attempt,
+        stop: &mut StopSignal,
+    ) -> Result<Arc<R>, Outcome> {
+        let key = key(attempt);
+        if let Some(code) = self.ready.ready(&key) {
+            return Ok(code);
+        }
+        match unless_stopped(stop, self.get(key, None)).await {
+            Ok(Ok(code)) => Ok(code),
+            Ok(Err(unready)) => Err(refused(unready)),
+            Err(reason) => Err(ending::stopped(reason)),
+        }
     }
 
     /// The code, made ready from `wasm`, else from what the registry keeps.
-    pub(super) fn get(
-        &self,
-        digest: Digest,
-        profile: Profile,
-        wasm: Option<Bytes>,
-    ) -> Flight<Arc<Prepared>, Unready> {
+    fn get(&self, key: Key, wasm: Option<Bytes>) -> Flight<Arc<R>, Unready> {
         let source = self.source.clone();
-        self.ready.get((digest, profile), &self.threads, || source.make(digest, profile, wasm))
+        self.ready.get(key, &self.threads, || source.make(key, wasm))
     }
 
     /// The engine that always is.
@@ -150,18 +199,17 @@ pub(super) struct Bounds {
 }
 
 impl Source {
-    async fn make(
+    async fn make<R: Ready>(
         self: Arc<Self>,
-        digest: Digest,
-        profile: Profile,
+        (digest, profile): Key,
         wasm: Option<Bytes>,
-    ) -> Result<(Arc<Prepared>, u64), Unready> {
+    ) -> Result<(Arc<R>, u64), Unready> {
         let source = self.clone();
         let machine = beside(move || source.engines.machine(profile))
             .await?
             .map_err(|error| Unready::transient(format!("{error:#}")))?;
         let name = CodeName::new(&digest, profile.word(), &machine.engine);
-        let (compiled, bytes) =
+        let Loaded { compiled, artefact, weight } =
             match self.clone().load(name.clone(), machine.engine.clone()).await? {
                 Some(kept) => kept,
                 None => {
@@ -174,14 +222,17 @@ impl Source {
                     self.clone().compile(name, (machine.engine.clone(), profile), wasm).await?
                 }
             };
-        Ok((Arc::new(Prepared::new(&machine, &compiled)?), bytes))
+        beside(move || {
+            Ok((Arc::new(R::new(Prepared::new(&machine, &compiled)?, artefact)), weight))
+        })
+        .await?
     }
 
     async fn load(
         self: Arc<Self>,
         name: CodeName,
         engine: Engine,
-    ) -> Result<Option<(Compiled, u64)>, Unready> {
+    ) -> Result<Option<Loaded>, Unready> {
         if self.disk.is_none() {
             return Ok(None);
         }
@@ -202,7 +253,7 @@ impl Source {
         name: CodeName,
         (engine, profile): (Engine, Profile),
         wasm: Bytes,
-    ) -> Result<(Compiled, u64), Unready> {
+    ) -> Result<Loaded, Unready> {
         let source = self;
         beside(move || {
             let artefact = source.artefact(&engine, profile, &wasm)?;
@@ -214,7 +265,7 @@ impl Source {
             }
             let compiled = compiled::code(&engine, &artefact)
                 .map_err(|error| Unready::unusable(format!("it does not load: {error:#}")))?;
-            Ok((compiled, weight))
+            Ok(Loaded { compiled, artefact, weight })
         })
         .await?
     }
@@ -243,11 +294,19 @@ impl Source {
     }
 }
 
+/// The code of what can never run.
+const UNUSABLE: &str = "plugin_unusable";
+
+fn refused(unready: Unready) -> Outcome {
+    // On a busy machine, what takes too long now may be fast enough another time.
+    let transient = unready.why != Why::Plugin;
+    let code = if transient { "plugin_unavailable" } else { UNUSABLE };
+    let error = AttemptError::new(code, unready.message);
+    Outcome::Refused { error, transient }
+}
+
 /// If this process was started to compile a plugin: does that, and answers how it went.
-///
-/// A program that runs a host is that process too, so it calls this before anything else.
-#[must_use]
-pub fn compile_if_asked() -> Option<ExitCode> {
+pub(super) fn compile_if_asked() -> Option<ExitCode> {
     let order = match Order::of_this_process()? {
         Ok(order) => order,
         Err(error) => {

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jobwright_core::limits::{Fuel, Limits};
+use serde::{Deserialize, Serialize};
 use wasmtime::error::Context as _;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, Linker, OperatorCost,
@@ -53,7 +54,7 @@ const DECOMMIT_BATCH: usize = 1;
 const FRAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
 
 /// How code is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Profile {
     /// With fuel and epochs.
     Fuel,
@@ -91,6 +92,9 @@ pub(super) struct Shape {
     pub(super) attempts: usize,
     /// The most that one may use.
     pub(super) ceiling: Limits,
+    /// Whether the system is asked which pages were written, through a file of this process's own;
+    /// else all are cleared.
+    pub(super) asks_for_pages: bool,
 }
 
 /// An engine with what the host offers to its guests.
@@ -248,8 +252,8 @@ fn pool(shape: &Shape) -> InstanceAllocationStrategy {
         .linear_memory_keep_resident(RESIDENT_BYTES)
         .table_keep_resident(RESIDENT_SMALL_BYTES)
         .async_stack_keep_resident(RESIDENT_SMALL_BYTES)
-        // Linux 6.7 and later tell which pages were written; elsewhere all are cleared.
-        .pagemap_scan(Enabled::Auto);
+        // Linux 6.7 and later tell which pages were written.
+        .pagemap_scan(if shape.asks_for_pages { Enabled::Auto } else { Enabled::No });
     InstanceAllocationStrategy::Pooling(pool)
 }
 
@@ -275,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_pool_is_used_where_the_system_gives_the_address_space() {
-        let shape = Shape { attempts: 4, ceiling: Limits::CEILING };
+        let shape = Shape { attempts: 4, ceiling: Limits::CEILING, asks_for_pages: true };
         let pooled = |allocator| {
             let engine = engine(Profile::Fuel, &shape, allocator).expect("an engine");
             engine.get_pooling_config().is_some()
@@ -287,7 +291,7 @@ mod tests {
     #[test]
     fn a_pool_that_the_system_does_not_give_is_done_without() {
         // 2^20 guests need 2^54 bytes; processors have 2^47.
-        let shape = Shape { attempts: 1 << 20, ceiling: Limits::CEILING };
+        let shape = Shape { attempts: 1 << 20, ceiling: Limits::CEILING, asks_for_pages: true };
         engine(Profile::Fuel, &shape, Allocator::Auto).expect("an engine without a pool");
         let error = engine(Profile::Fuel, &shape, Allocator::Pooling).expect_err("no such space");
         assert!(error.to_string().contains("`--workers`"), "{error}");

@@ -22,11 +22,24 @@ impl Guests {
     /// # Errors
     /// If the system gives none.
     pub(super) fn start(threads: usize) -> anyhow::Result<Self> {
-        let runtime = Builder::new_multi_thread()
+        // No I/O driver: guests wait for time only.
+        Self::built(&mut Builder::new_multi_thread(), threads)
+    }
+
+    /// Starts `threads` threads that wait for files and processes too: of guests that run elsewhere.
+    ///
+    /// # Errors
+    /// If the system gives none.
+    #[cfg(target_os = "linux")]
+    pub(super) fn start_with_files(threads: usize) -> anyhow::Result<Self> {
+        Self::built(Builder::new_multi_thread().enable_io(), threads)
+    }
+
+    fn built(builder: &mut Builder, threads: usize) -> anyhow::Result<Self> {
+        let runtime = builder
             .worker_threads(threads.max(1))
             .max_blocking_threads(BLOCKING_THREADS)
             .thread_name("guest")
-            // No I/O driver: guests wait for time only.
             .enable_time()
             .build()
             .with_context(|| format!("cannot start {threads} threads for guests"))?;

@@ -11,6 +11,7 @@
 //! | [`ending`], [`trap`] | what an ending means |
 //! | [`start`] | clocks and random numbers, which follow from where the attempt begins |
 //! | [`guests`] | the threads |
+//! | [`process`] | attempts in processes of their own |
 //! | [`inspect`] | whether bytes can run here, before they are compiled |
 //!
 //! Owns no job and no store of jobs: an attempt comes in, an [`Ended`] goes out. Invariants: running
@@ -30,12 +31,16 @@ mod inspect;
 mod instance;
 mod limiter;
 mod meter;
+#[cfg(target_os = "linux")]
+mod process;
 mod start;
 mod stdio;
 mod trap;
 
+use std::any::Any;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -47,12 +52,14 @@ use jobwright_core::outcome::{AttemptError, Outcome, Usage, millis};
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 use self::abi::Prepared;
-use self::code::{Bounds, Codes, Unready, Why};
-use self::engine::{Engines, Profile, Shape};
+use self::code::{Bounds, Codes, Ready};
+use self::engine::{Engines, Shape};
 use self::epoch::Ticker;
 use self::guests::Guests;
 use self::inspect::Offer;
@@ -61,7 +68,20 @@ use crate::clock::Stopwatch;
 use crate::registry::compiled::{self, CompiledCache};
 use crate::registry::compiler::Compiler;
 
-pub use self::code::compile_if_asked;
+#[cfg(target_os = "linux")]
+pub use self::process::ProcessRuntime;
+
+/// If this process was started by a host to compile a plugin, or to run attempts: does that, and
+/// answers how it went.
+///
+/// A program that runs a host is those processes too, so it calls this before anything else.
+#[must_use]
+pub fn obey_if_asked() -> Option<ExitCode> {
+    let obeyed = code::compile_if_asked();
+    #[cfg(target_os = "linux")]
+    let obeyed = obeyed.or_else(process::run_if_asked);
+    obeyed
+}
 
 /// Slots when nobody says otherwise: jobs that sleep or wait should not block others.
 const DEFAULT_SLOTS: usize = 64;
@@ -73,7 +93,7 @@ const DEFAULT_CODE_BYTES: u64 = 256 << 20;
 const SPARE_ATTEMPTS: usize = 8;
 
 /// How instances get their memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Allocator {
     /// From a pool if the system gives the address space, else as [`Self::OnDemand`].
     #[default]
@@ -100,7 +120,7 @@ pub struct RuntimeConfig {
     /// How much compiled code is kept in memory, in bytes.
     pub code_cache_bytes: u64,
     /// Has plugins compiled in a process of its own, which may take so much; absent for in this
-    /// one, without limits. A program that sets it calls [`compile_if_asked`] first.
+    /// one, without limits. A program that sets it calls [`obey_if_asked`] first.
     pub compile_limits: Option<CompileLimits>,
     /// How instances get their memory.
     pub allocator: Allocator,
@@ -121,6 +141,24 @@ impl Default for RuntimeConfig {
     }
 }
 
+/// Starts what runs attempts: in this process, or each in one of its own.
+///
+/// # Errors
+/// With a reason a person can act on, if this machine cannot run guests in this way.
+pub fn start(
+    in_processes: bool,
+    config: RuntimeConfig,
+    registry: Arc<dyn PluginRegistry>,
+) -> anyhow::Result<Arc<dyn Runtime>> {
+    if !in_processes {
+        return Ok(Arc::new(WasmRuntime::new(config, registry)?));
+    }
+    #[cfg(target_os = "linux")]
+    return Ok(Arc::new(ProcessRuntime::new(config, registry)?));
+    #[cfg(not(target_os = "linux"))]
+    anyhow::bail!("attempts run in processes of their own on Linux only");
+}
+
 /// Runs attempts with wasmtime. Dropping it stops every guest, without waiting.
 pub struct WasmRuntime {
     host: Arc<Host>,
@@ -131,7 +169,7 @@ pub struct WasmRuntime {
 
 /// What every attempt needs.
 struct Host {
-    codes: Codes,
+    codes: Codes<Prepared>,
     ticker: Arc<Ticker>,
     /// One for each attempt that the pool has room for.
     room: Semaphore,
@@ -147,24 +185,35 @@ impl WasmRuntime {
         let attempts = config.slots.saturating_add(SPARE_ATTEMPTS);
         let ticker = Arc::new(Ticker::start()?);
         let guests = Guests::start(config.guest_threads)?;
-        let shape = Shape { attempts, ceiling: config.ceiling };
+        let shape = Shape { attempts, ceiling: config.ceiling, asks_for_pages: true };
         let engines = Engines::new(shape, config.allocator, ticker.clone())?;
-        let disk = config
-            .cache_dir
-            .map(|directory| CompiledCache::open(directory, config.cache_bytes))
-            .transpose()?;
-        let bounds = Bounds {
-            threads: guests.handle().clone(),
-            compiler: config.compile_limits.map(Compiler::new).transpose()?,
-            // Half of what guests have: compiling shares the processors with them.
-            compilations: config.guest_threads / 2,
-            most_bytes: config.code_cache_bytes,
-        };
-        let codes = Codes::new(engines, registry, disk, bounds);
+        let codes = codes(&config, engines, registry, guests.handle())?;
         let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
         let host = Arc::new(Host { codes, ticker, room: Semaphore::new(attempts) });
         Ok(Self { host, guests, ceiling: config.ceiling, offer })
     }
+}
+
+/// The way to code for `engines`, made on `threads`.
+fn codes<R: Ready>(
+    config: &RuntimeConfig,
+    engines: Engines,
+    registry: Arc<dyn PluginRegistry>,
+    threads: &Handle,
+) -> anyhow::Result<Codes<R>> {
+    let disk = config
+        .cache_dir
+        .clone()
+        .map(|directory| CompiledCache::open(directory, config.cache_bytes))
+        .transpose()?;
+    let bounds = Bounds {
+        threads: threads.clone(),
+        compiler: config.compile_limits.map(Compiler::new).transpose()?,
+        // Half of what guests have: compiling shares the processors with them.
+        compilations: config.guest_threads / 2,
+        most_bytes: config.code_cache_bytes,
+    };
+    Ok(Codes::new(engines, registry, disk, bounds))
 }
 
 impl std::fmt::Debug for WasmRuntime {
@@ -180,33 +229,24 @@ impl Runtime for WasmRuntime {
     }
 
     async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
-        match self.host.codes.get(digest, Profile::Fuel, Some(wasm)).await {
-            Ok(_) => Ok(()),
-            Err(Unready { message, why: Why::TooLong }) => {
-                Err(Unusable::new("compile_timeout", message).into())
-            }
-            Err(Unready { message, why: Why::Plugin }) => {
-                Err(Unusable::new(UNUSABLE, message).into())
-            }
-            Err(Unready { message, why: Why::Host }) => {
-                tracing::warn!(%digest, message, "a plugin could not be compiled just now");
-                Err(Unprepared::NotNow(message))
-            }
-        }
+        self.host.codes.prepare(digest, wasm).await
     }
 
     async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {
         let (payload, log) = (attempt.payload.bytes.len() as u64, attempt.log.clone());
         let host = self.host.clone();
-        let mut ended = match self.guests.run(host.attempt(attempt, stop)).await {
-            Ok(ended) => ended,
-            Err(broken) => unreceipted(broken_off(broken)),
-        };
-        let usage = &mut ended.usage;
-        usage.payload_bytes = payload;
-        (usage.log_bytes, usage.log_dropped_bytes) = counts(&log);
-        ended
+        completed(self.guests.run(host.attempt(attempt, stop)).await, payload, &log)
     }
+}
+
+/// The end of an attempt's task, with what the host itself knows in its receipt: the length of the
+/// payload, and the log.
+fn completed(ended: Result<Ended, JoinError>, payload: u64, log: &LogBuffer) -> Ended {
+    let mut ended = ended.unwrap_or_else(|broken| unreceipted(broken_off(broken)));
+    let usage = &mut ended.usage;
+    usage.payload_bytes = payload;
+    (usage.log_bytes, usage.log_dropped_bytes) = counts(log);
+    ended
 }
 
 /// How much of a log was kept and dropped.
@@ -218,13 +258,10 @@ fn counts(log: &LogBuffer) -> (u64, u64) {
     (kept_bytes, dropped_bytes)
 }
 
-/// The code of what can never run.
-const UNUSABLE: &str = "plugin_unusable";
-
 impl Host {
     async fn attempt(self: Arc<Self>, attempt: Attempt, mut stop: StopSignal) -> Ended {
         let watch = Stopwatch::start();
-        let ready = self.code(&attempt, &mut stop).await;
+        let ready = self.codes.of_attempt(&attempt, &mut stop).await;
         let compile_ms = millis(watch.elapsed());
         let mut ended = match ready {
             Ok(code) => self.on(&code, &attempt, stop).await,
@@ -246,23 +283,6 @@ impl Host {
         let _watch = self.ticker.watch();
         instance::run(code, attempt, stop).await
     }
-
-    /// The code for `attempt`, or how the attempt ends without.
-    async fn code(
-        &self,
-        attempt: &Attempt,
-        stop: &mut StopSignal,
-    ) -> Result<Arc<Prepared>, Outcome> {
-        let (digest, profile) = (attempt.job.spec.digest, Profile::of(attempt.limits.fuel));
-        if let Some(code) = self.codes.ready(digest, profile) {
-            return Ok(code);
-        }
-        match unless_stopped(stop, self.codes.get(digest, profile, None)).await {
-            Ok(Ok(code)) => Ok(code),
-            Ok(Err(unready)) => Err(refused(unready)),
-            Err(reason) => Err(ending::stopped(reason)),
-        }
-    }
 }
 
 /// What `wait` answers, unless the signal is raised first.
@@ -281,27 +301,23 @@ fn unreceipted(outcome: Outcome) -> Ended {
     Ended { outcome, usage: Usage::default() }
 }
 
-fn refused(unready: Unready) -> Outcome {
-    // On a busy machine, what takes too long now may be fast enough another time.
-    let transient = unready.why != Why::Plugin;
-    let code = if transient { "plugin_unavailable" } else { UNUSABLE };
-    let error = AttemptError::new(code, unready.message);
-    Outcome::Refused { error, transient }
-}
-
 /// The attempt's task did not come to its end: the host failed, or its threads were stopped.
 fn broken_off(broken: JoinError) -> Outcome {
     match broken.try_into_panic() {
-        Ok(panic) => {
-            let text = panic.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            let reason = text.unwrap_or("no reason given");
-            Outcome::Trapped {
-                error: AttemptError::new("host_panic", format!("the host panicked: {reason}")),
-            }
-        }
+        Ok(panic) => panicked(panic.as_ref()),
         Err(_) => Outcome::Interrupted,
     }
+}
+
+/// The code of an attempt under which the host failed.
+const HOST_PANIC: &str = "host_panic";
+
+fn panicked(panic: &(dyn Any + Send)) -> Outcome {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let reason = text.unwrap_or("no reason given");
+    let error = AttemptError::new(HOST_PANIC, format!("the host panicked: {reason}"));
+    Outcome::Trapped { error }
 }
 
 #[cfg(test)]

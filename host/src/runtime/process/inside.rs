@@ -1,0 +1,219 @@
+//! A runner from within: takes orders from its pipe, runs one attempt at a time, and says how it ended.
+//!
+//! One thread does all of it, and another advances the epochs: an attempt that spins gives way now and
+//! then, and then the pipe is looked at. Invariants: guest code runs in the sandbox only; the same
+//! code runs it as in a host without isolation; the process ends with its pipe.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd as _;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures_util::FutureExt as _;
+use jobwright_core::attempt::Attempt;
+use jobwright_core::limits::Limits;
+use jobwright_core::outcome::Outcome;
+use jobwright_core::runtime::{Ended, Stop};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::super::abi::Prepared;
+use super::super::code::Key;
+use super::super::engine::{Engines, Shape};
+use super::super::epoch::Ticker;
+use super::super::{Allocator, HOST_PANIC, instance, panicked, unreceipted};
+use super::message::{Assignment, Order, Telling, Word};
+use super::outside::{CALLS, Teller, ThroughHost};
+use super::pipe::{Ear, FRAME_BYTES, Mouth, Pipe};
+use super::sandbox;
+use crate::registry::compiled;
+
+/// Says to a process that it is a runner.
+pub(super) const ASKED: &str = "JOBWRIGHT_RUNNER";
+
+/// How often the host is told what the attempt has left: it saves that every second.
+const TELL: Duration = Duration::from_millis(400);
+
+/// Messages that wait for their turn: a call for each place, and the few others.
+const OUTBOX: usize = CALLS + 8;
+
+/// If this process was started to run attempts: does that, and answers how it went.
+pub(crate) fn run_if_asked() -> Option<ExitCode> {
+    std::env::var_os(ASKED)?;
+    // Whoever started it has closed the pipe, or has said what is none of its business to say: nobody
+    // is left who could be told.
+    Some(serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS))
+}
+
+fn serve() -> anyhow::Result<()> {
+    let missing = sandbox::enter()?;
+    let pipe = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let pipe = std::os::unix::net::UnixStream::from(pipe);
+    pipe.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        // The pipe is looked at whenever a guest gives way.
+        .event_interval(1)
+        .build()?;
+    runtime.block_on(async {
+        let pipe = Pipe::new(UnixStream::from_std(pipe)?, FRAME_BYTES);
+        let Pipe { mouth, mut ear } = pipe;
+        let Order::Begin { ceiling, allocator } = ear.hear().await? else { bail!("no beginning") };
+        let mut runner = Inside::new(ceiling, allocator, missing, (mouth, ear))?;
+        runner.obey().await
+    })
+}
+
+/// The runner.
+struct Inside {
+    engines: Engines,
+    ticker: Arc<Ticker>,
+    codes: HashMap<Key, Prepared>,
+    host: mpsc::Sender<Telling>,
+    ear: Ear<Order>,
+    calls: u64,
+}
+
+impl Inside {
+    /// Makes the engine, and shuts the process in.
+    fn new(
+        ceiling: Limits,
+        allocator: Allocator,
+        mut missing: Vec<String>,
+        (mouth, ear): (Mouth<Telling>, Ear<Order>),
+    ) -> anyhow::Result<Self> {
+        let ticker = Arc::new(Ticker::start()?);
+        let shape = Shape { attempts: 1, ceiling, asks_for_pages: false };
+        let engines = Engines::new(shape, allocator, ticker.clone())?;
+        missing.extend(sandbox::shut().err());
+        let (host, outbox) = mpsc::channel(OUTBOX);
+        // A task of its own, so that the pipe is read whatever waits to be written: two ends that
+        // only write would wait for each other.
+        tokio::spawn(speak(mouth, outbox));
+        host.try_send(Telling::Ready { missing }).context("the host is gone")?;
+        Ok(Self { engines, ticker, codes: HashMap::new(), host, ear, calls: 0 })
+    }
+
+    /// Does what it is told, until the pipe is closed.
+    async fn obey(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.ear.hear().await? {
+                Order::Load(key) => {
+                    let artefact = self.ear.take().await?;
+                    let loaded = self.load(key, &artefact).map_err(|error| format!("{error:#}"));
+                    self.host.send(Telling::Loaded(loaded)).await?;
+                }
+                Order::Forget(key) => drop(self.codes.remove(&key)),
+                Order::Run(assignment) => self.run(*assignment).await?,
+                // Came when the attempt that it is for had just ended.
+                Order::Stop(_) | Order::Answer { .. } => {}
+                Order::Begin { .. } => bail!("another beginning"),
+            }
+        }
+    }
+
+    fn load(&mut self, key: Key, artefact: &[u8]) -> anyhow::Result<()> {
+        let machine = self.engines.machine(key.1)?;
+        let compiled = compiled::code(&machine.engine, artefact)?;
+        let prepared =
+            Prepared::new(&machine, &compiled).map_err(|misfit| anyhow::anyhow!(misfit.0))?;
+        self.codes.insert(key, prepared);
+        Ok(())
+    }
+
+    async fn run(&mut self, assignment: Assignment) -> anyhow::Result<()> {
+        let key = assignment.code;
+        let lengths = (assignment.request_bytes, assignment.value_bytes());
+        let outside = Arc::new(ThroughHost::new(self.host.clone(), self.calls, lengths));
+        let attempt = assignment.attempt(outside.clone());
+        let teller = Arc::new(Teller::new(attempt.log.clone(), attempt.report.clone()));
+        outside.tell_by(teller.clone());
+        let code = self.codes.get(&key).context("there is no such code")?;
+        let _watch = self.ticker.watch();
+        let ended = attend(code, &attempt, &mut self.ear, (&outside, &teller, &self.host)).await?;
+        self.calls = outside.next();
+        let is_torn =
+            matches!(&ended.outcome, Outcome::Trapped { error } if error.code == HOST_PANIC);
+        let (ended, last) = (Box::new(ended), Box::new(teller.news()));
+        self.host.send(Telling::Ended { ended, last }).await?;
+        if is_torn {
+            // Read on until the host has heard of it and closes the pipe: another runner follows.
+            let _ = self.ear.hear().await;
+            bail!("a panic may have left anything behind");
+        }
+        Ok(())
+    }
+}
+
+/// Says what is to be said, in turn.
+async fn speak(mut mouth: Mouth<Telling>, mut outbox: mpsc::Receiver<Telling>) {
+    while let Some(telling) = outbox.recv().await {
+        if mouth.say(&telling).await.is_err() {
+            return; // The pipe is closed, which who reads from it sees too.
+        }
+    }
+}
+
+/// Runs `attempt` to its end, while the pipe is listened to and what the attempt leaves is told.
+async fn attend(
+    code: &Prepared,
+    attempt: &Attempt,
+    ear: &mut Ear<Order>,
+    (outside, teller, host): (&ThroughHost, &Teller, &mpsc::Sender<Telling>),
+) -> anyhow::Result<Ended> {
+    let (stop, signal) = Stop::new();
+    let running = AssertUnwindSafe(instance::run(code, attempt, signal)).catch_unwind();
+    let mut running = pin!(giving_way(running));
+    let mut telling = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);
+    telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // The pipe first: a guest that always has something to do must not be all there is.
+            biased;
+            order = ear.hear() => match order? {
+                Order::Stop(Word::Notice) => stop.notice(),
+                Order::Stop(Word::Raised(reason)) => stop.raise(reason),
+                Order::Answer { call, answer } => outside.answered(call, *answer),
+                _ => bail!("an order that has to wait for the attempt's end"),
+            },
+            ended = &mut running => {
+                return Ok(ended.unwrap_or_else(|panic| unreceipted(panicked(panic.as_ref()))));
+            }
+            _ = telling.tick() => tell(teller, host),
+        }
+    }
+}
+
+/// Tells the host what is new, if there is something, and room for it.
+fn tell(teller: &Teller, host: &mpsc::Sender<Telling>) {
+    // What waits to be written is not added to: so there is never more of it than one of each.
+    if let Ok(way) = host.try_reserve()
+        && host.capacity() >= OUTBOX - 1
+    {
+        let news = teller.news();
+        if !news.is_empty() {
+            way.send(Telling::Traces(Box::new(news)));
+        }
+    }
+}
+
+/// `guest`, which lets other processes run whenever it gives way: where there are more runners than
+/// processors, each has its turn soon, and hears soon that it is to stop.
+async fn giving_way<F: Future>(guest: F) -> F::Output {
+    let mut guest = pin!(guest);
+    std::future::poll_fn(move |wake| {
+        let polled = Pin::as_mut(&mut guest).poll(wake);
+        if matches!(polled, Poll::Pending) {
+            std::thread::yield_now();
+        }
+        polled
+    })
+    .await
+}

@@ -1,0 +1,164 @@
+//! What an attempt reaches outside, from within a runner: nothing but its host, which reaches for it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jobwright_core::log::LogBuffer;
+use jobwright_core::outside::{Keep, Kept, Outside, Unkept, Unsent};
+use jobwright_core::report::Report;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::message::{Answer, Ask, Telling, Traces};
+
+/// Calls of one attempt at one time; more wait. Many more than any grant lets through.
+pub(super) const CALLS: usize = 64;
+
+/// What an attempt has left, and how much of it the host was told.
+#[derive(Debug)]
+pub(super) struct Teller {
+    log: Arc<LogBuffer>,
+    report: Arc<Report>,
+    position: Mutex<u64>,
+}
+
+impl Teller {
+    pub(super) fn new(log: Arc<LogBuffer>, report: Arc<Report>) -> Self {
+        Self { log, report, position: Mutex::default() }
+    }
+
+    /// What the host was not told yet.
+    pub(super) fn news(&self) -> Traces {
+        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        Traces::since(&mut position, &self.log, &self.report)
+    }
+}
+
+/// Hands every call to the host, with what the attempt left before it.
+#[derive(Debug)]
+pub(super) struct ThroughHost {
+    host: mpsc::Sender<Telling>,
+    teller: Mutex<Option<Arc<Teller>>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    next: AtomicU64,
+    places: Semaphore,
+    request_bytes: u64,
+    value_bytes: u64,
+}
+
+impl ThroughHost {
+    /// Calls are numbered from `first`, and are as long as the host lets them be.
+    pub(super) fn new(
+        host: mpsc::Sender<Telling>,
+        first: u64,
+        (request_bytes, value_bytes): (u64, u64),
+    ) -> Self {
+        let (teller, waiting, places) = (<_>::default(), <_>::default(), Semaphore::new(CALLS));
+        let next = AtomicU64::new(first);
+        Self { host, teller, waiting, next, places, request_bytes, value_bytes }
+    }
+
+    /// Has `teller` tell the host what the attempt left before each call.
+    pub(super) fn tell_by(&self, teller: Arc<Teller>) {
+        *self.teller.lock().unwrap_or_else(PoisonError::into_inner) = Some(teller);
+    }
+
+    /// The number that the next call would have.
+    pub(super) fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Takes an answer; one that nobody waits for is dropped.
+    pub(super) fn answered(&self, call: u64, answer: Answer) {
+        if let Some(waiting) = self.waiting().remove(&call) {
+            let _ = waiting.send(answer);
+        }
+    }
+
+    /// The answer; none if the host is gone, and this process about to go too.
+    async fn ask(&self, ask: Ask) -> Option<Answer> {
+        let _place = self.places.acquire().await.ok()?;
+        let way = self.host.reserve().await.ok()?;
+        let call = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        self.waiting().insert(call, sender);
+        let _given_up = GivenUp { of: self, call };
+        let teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = Box::new(teller.map(|teller| teller.news()).unwrap_or_default());
+        way.send(Telling::Call { call, ask: Box::new(ask), before });
+        answer.await.ok()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the host that nobody waits for the answer to a call, if that is so when this is dropped.
+struct GivenUp<'a> {
+    of: &'a ThroughHost,
+    call: u64,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if self.of.waiting().remove(&self.call).is_some() {
+            // If there is no way just now, the call goes on until it or its attempt ends.
+            let _ = self.of.host.try_send(Telling::Dropped { call: self.call });
+        }
+    }
+}
+
+const GONE: &str = "the host is gone";
+
+#[async_trait]
+impl Outside for ThroughHost {
+    async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+        if request.body().len() as u64 > self.request_bytes {
+            return Err(Unsent::RequestTooLong(self.request_bytes));
+        }
+        match self.ask(Ask::Send(request.into())).await {
+            Some(Answer::Sent(Ok(response))) => {
+                response.try_into().map_err(|error: http::Error| Unsent::Broken(error.to_string()))
+            }
+            Some(Answer::Sent(Err(unsent))) => Err(unsent),
+            Some(Answer::Kept(_)) | None => Err(Unsent::Broken(GONE.to_owned())),
+        }
+    }
+
+    async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
+        let length = length(&call);
+        if length > self.value_bytes.saturating_add(SHORT_BYTES) {
+            let most = self.value_bytes;
+            let message = format!("{length} bytes exceed the {most} bytes that are granted");
+            return Err(Unkept::Refused(message));
+        }
+        match self.ask(Ask::Keep(call)).await {
+            Some(Answer::Kept(kept)) => kept,
+            Some(Answer::Sent(_)) | None => Err(Unkept::Failed(GONE.to_owned())),
+        }
+    }
+
+    fn request_bytes(&self) -> u64 {
+        self.request_bytes
+    }
+}
+
+/// A call this short fits in any message: the host says what is wrong with it.
+const SHORT_BYTES: u64 = 64 << 10;
+
+/// What a call takes, in bytes.
+fn length(call: &Keep) -> u64 {
+    let parts = match call {
+        Keep::Get { bucket, key } | Keep::Delete { bucket, key } => [bucket.len(), key.len(), 0, 0],
+        Keep::Increment { bucket, key, .. } => [bucket.len(), key.len(), 0, 0],
+        Keep::Set { bucket, key, value } => [bucket.len(), key.len(), value.len(), 0],
+        Keep::Swap { bucket, key, from, to } => {
+            [bucket.len(), key.len(), from.as_ref().map_or(0, Bytes::len), to.len()]
+        }
+        Keep::Keys { bucket, after } => [bucket.len(), after.as_ref().map_or(0, String::len), 0, 0],
+    };
+    parts.into_iter().sum::<usize>() as u64
+}

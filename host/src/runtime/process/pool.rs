@@ -1,0 +1,108 @@
+//! The runners of a host: who takes which attempt.
+//!
+//! Invariants: there are never more runners than slots; one that did not say how its attempt ended,
+//! or was not waited for, never has another; a runner sees attempts of one tenant only.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use jobwright_core::limits::Limits;
+use jobwright_core::tenant::TenantName;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::super::Allocator;
+use super::super::code::Key;
+use super::runner::Runner;
+use crate::clock::Stopwatch;
+
+/// How long a runner is kept that is not needed: longer than between two waves of jobs.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// How often those are looked for.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// The pool.
+pub(super) struct Pool {
+    /// Kept however long they are idle.
+    kept: usize,
+    /// One for each slot.
+    room: Arc<Semaphore>,
+    idle: Mutex<Vec<Runner>>,
+    ceiling: Limits,
+    allocator: Allocator,
+}
+
+/// A runner that is taken: whoever drops it kills it, unless it was [given back](Pool::give_back).
+pub(super) struct Taken {
+    pub(super) runner: Runner,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    /// A pool of up to `slots` runners, which holds `first`; `kept` are kept when they are idle.
+    pub(super) fn new(
+        (slots, kept): (usize, usize),
+        ceiling: Limits,
+        allocator: Allocator,
+        first: Runner,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(slots));
+        Self { kept, room, idle: Mutex::new(vec![first]), ceiling, allocator }
+    }
+
+    /// A runner for an attempt of `tenant`, if possible one that has the code.
+    ///
+    /// # Errors
+    /// If one has to be started and cannot.
+    pub(super) async fn take(&self, tenant: &TenantName, code: Key) -> anyhow::Result<Taken> {
+        let room = self.room.clone().acquire_owned().await?;
+        let found = self.found(tenant, code);
+        let mut runner = match found {
+            Some(runner) => runner,
+            None => Runner::start(self.ceiling, self.allocator).await?.0,
+        };
+        runner.tenant = Some(tenant.clone());
+        Ok(Taken { runner, _room: room })
+    }
+
+    /// An idle runner, and as many less as there are too many of them beside those that are taken.
+    fn found(&self, tenant: &TenantName, code: Key) -> Option<Runner> {
+        let mut idle = self.lock();
+        idle.retain_mut(Runner::lives);
+        let fits = |runner: &Runner| runner.tenant.as_ref().is_none_or(|whose| whose == tenant);
+        let best = idle
+            .iter()
+            .rposition(|runner| fits(runner) && runner.has(code))
+            .or_else(|| idle.iter().rposition(fits));
+        let found = best.map(|place| idle.remove(place));
+        let most = self.room.available_permits();
+        let over = idle.len().saturating_sub(most);
+        idle.drain(..over);
+        found
+    }
+
+    /// Takes a runner back that can go on.
+    pub(super) fn give_back(&self, taken: Taken) {
+        let Taken { mut runner, _room } = taken;
+        runner.idle = Stopwatch::start();
+        // Before its room, so that nobody starts another while this one is on its way.
+        self.lock().push(runner);
+    }
+
+    /// Ends runners that nobody has needed for a while, as long as there is a pool.
+    pub(super) async fn sweep(pool: Weak<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let Some(pool) = pool.upgrade() else { return };
+            let mut idle = pool.lock();
+            // The one that was used last is last.
+            let unneeded = idle.len().saturating_sub(pool.kept);
+            let old = idle.iter().take(unneeded).take_while(|r| r.idle.elapsed() > IDLE).count();
+            idle.drain(..old);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Runner>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

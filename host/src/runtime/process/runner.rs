@@ -1,0 +1,299 @@
+//! A runner from without: its process, and what is said to it during one attempt.
+//!
+//! Invariants: a runner has one attempt at a time; whatever it says, or if it says nothing any more,
+//! its attempt ends soon after its deadline or its stop, and no other is touched; dropping it kills
+//! the process.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use jobwright_core::attempt::Attempt;
+use jobwright_core::limits::{Limit, Limits};
+use jobwright_core::outcome::{AttemptError, Outcome};
+use jobwright_core::runtime::{Ended, StopSignal};
+use jobwright_core::tenant::TenantName;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::super::code::Key;
+use super::super::{Allocator, HOST_PANIC, ending, unreceipted};
+use super::calls::Calls;
+use super::inside::ASKED;
+use super::message::{self, Assignment, Order, Telling, Word};
+use super::pipe::Pipe;
+use crate::clock::Stopwatch;
+
+/// What the process is called in a list of processes.
+const TITLE: &str = "run-attempts";
+
+/// How long a process may take to get ready: a thousand times what it takes.
+const START: Duration = Duration::from_secs(20);
+
+/// How long it may take to load code: the largest plugins take a second on a busy machine.
+const LOAD: Duration = Duration::from_secs(20);
+
+/// How much later than its guest should have ended a runner may say so.
+const LATE: Duration = Duration::from_secs(1);
+
+/// How long the end of a process is waited for that has closed its pipe.
+const BURIAL: Duration = Duration::from_secs(1);
+
+/// Plugins whose code a runner keeps: what one queue needs, and not what a host has.
+const PLUGINS: usize = 8;
+
+/// Messages that a runner sends without an attempt are this long at most.
+const SHORT_BYTES: usize = 64 << 10;
+
+/// The process and the pipe to it.
+pub(super) struct Runner {
+    child: Child,
+    pipe: Pipe<Order, Telling>,
+    /// The code that it has, the latest last.
+    loaded: VecDeque<Key>,
+    /// Whose attempts it runs: whatever one leaves behind in it, no other tenant's is near.
+    pub(super) tenant: Option<TenantName>,
+    /// Since when it has had nothing to do.
+    pub(super) idle: Stopwatch,
+}
+
+/// Why a runner did not say how its attempt ended.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// Its pipe broke: it has ended.
+    Ended,
+    /// It said what cannot be.
+    Nonsense(String),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::Nonsense(error.to_string()),
+            _ => Self::Ended,
+        }
+    }
+}
+
+impl Runner {
+    /// Starts a process, which is ready when this is; with what its sandbox lacks.
+    ///
+    /// # Errors
+    /// If it cannot be started, or this program is none that runs attempts when it is asked to.
+    pub(super) async fn start(
+        ceiling: Limits,
+        allocator: Allocator,
+    ) -> anyhow::Result<(Self, Vec<String>)> {
+        let (ours, its) = UnixStream::pair()?;
+        let its = its.into_std()?;
+        its.set_nonblocking(false)?;
+        // Not the program's path: the file may be replaced while the host runs.
+        let child = Command::new("/proc/self/exe")
+            .arg(TITLE)
+            .env_clear()
+            .env(ASKED, "1")
+            .current_dir("/")
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(its)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start a process that runs attempts")?;
+        let (loaded, idle) = (VecDeque::new(), Stopwatch::start());
+        let pipe = Pipe::new(ours, SHORT_BYTES);
+        let mut runner = Self { child, pipe, loaded, tenant: None, idle };
+        let ready = async {
+            runner.pipe.mouth.say(&Order::Begin { ceiling, allocator }).await?;
+            runner.pipe.ear.hear().await
+        };
+        match timeout(START, ready).await {
+            Ok(Ok(Telling::Ready { missing })) => Ok((runner, missing)),
+            Ok(Ok(_)) => bail!("a process that runs attempts began with something else"),
+            Ok(Err(_)) => {
+                let end = runner.end().await;
+                bail!("a process that runs attempts did not get ready: it {end}")
+            }
+            Err(_) => bail!("a process that runs attempts was not ready within {START:?}"),
+        }
+    }
+
+    /// Whether it has this code.
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.loaded.contains(&key)
+    }
+
+    /// Whether it has not ended.
+    pub(super) fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Gives it code that it has not.
+    ///
+    /// # Errors
+    /// With the reason, and it is of no use any more.
+    pub(super) async fn load(&mut self, key: Key, artefact: Bytes) -> Result<(), String> {
+        if let Some(place) = self.loaded.iter().position(|loaded| *loaded == key) {
+            self.loaded.remove(place);
+            self.loaded.push_back(key);
+            return Ok(());
+        }
+        let loading = async {
+            if self.loaded.len() >= PLUGINS
+                && let Some(oldest) = self.loaded.pop_front()
+            {
+                self.pipe.mouth.say(&Order::Forget(oldest)).await?;
+            }
+            self.pipe.mouth.say(&Order::Load(key)).await?;
+            self.pipe.mouth.give(artefact).await?;
+            self.pipe.ear.hear_up_to(SHORT_BYTES);
+            self.pipe.ear.hear().await
+        };
+        match timeout(LOAD, loading).await {
+            Ok(Ok(Telling::Loaded(Ok(())))) => self.loaded.push_back(key),
+            Ok(Ok(Telling::Loaded(Err(reason)))) => return Err(reason),
+            Ok(Ok(_)) => return Err("it answered something else".to_owned()),
+            Ok(Err(_)) => return Err(format!("its process {}", self.end().await)),
+            Err(_) => return Err(format!("it took more than {LOAD:?}")),
+        }
+        Ok(())
+    }
+
+    /// Runs `attempt`, whose code it has. Answers how it ended, and whether the runner can go on.
+    pub(super) async fn run(&mut self, attempt: &Attempt, stop: StopSignal) -> (Ended, bool) {
+        let patience = patience(&attempt.limits, stop.clone());
+        let told = stop.clone();
+        let outcome = tokio::select! {
+            biased;
+            ended = self.attend(attempt, stop) => match ended {
+                Ok(ended) => {
+                    let is_torn = ended.outcome.error().is_some_and(|e| e.code == HOST_PANIC);
+                    return (ended, !is_torn);
+                }
+                // What it was told to do, it has done.
+                Err(_) if told.raised().is_some() => told.raised().map(ending::stopped),
+                Err(Broken::Ended) => Some(died(&self.end().await)),
+                Err(Broken::Nonsense(what)) => {
+                    tracing::warn!(job = %attempt.job.id, what, "a process that runs attempts was \
+                        killed: it said what it cannot say, as if a guest had broken out");
+                    Some(died(&format!("was killed, because it broke the rules: {what}")))
+                }
+            },
+            () = patience => told.raised().map(ending::stopped),
+        };
+        (unreceipted(outcome.unwrap_or_else(|| late(&attempt.limits))), false)
+    }
+
+    async fn attend(&mut self, attempt: &Attempt, mut stop: StopSignal) -> Result<Ended, Broken> {
+        let Pipe { mouth, ear } = &mut self.pipe;
+        ear.hear_up_to(message::longest(attempt));
+        mouth.say(&Order::Run(Box::new(Assignment::new(attempt)))).await?;
+        let (mut calls, mut said) = (Calls::new(attempt), None);
+        loop {
+            tokio::select! {
+                biased;
+                telling = ear.hear() => match telling? {
+                    Telling::Ended { ended, last } => {
+                        last.add_to(attempt);
+                        return message::believed(*ended, &attempt.limits)
+                            .map_err(|what| Broken::Nonsense(what.to_owned()));
+                    }
+                    Telling::Traces(traces) => traces.add_to(attempt),
+                    Telling::Call { call, ask, before } => {
+                        before.add_to(attempt);
+                        calls.start(call, *ask).map_err(Broken::Nonsense)?;
+                    }
+                    Telling::Dropped { call } => calls.drop(call),
+                    Telling::Ready { .. } | Telling::Loaded(_) => {
+                        return Err(Broken::Nonsense("an answer to no order".to_owned()));
+                    }
+                },
+                word = news(&mut stop, said) => {
+                    said = Some(word);
+                    mouth.say(&Order::Stop(word)).await?;
+                }
+                (call, answer) = calls.next() => {
+                    mouth.say(&Order::Answer { call, answer: Box::new(answer) }).await?;
+                }
+            }
+        }
+    }
+
+    /// How the process ended, which has closed its pipe.
+    async fn end(&mut self) -> String {
+        match timeout(BURIAL, self.child.wait()).await {
+            Ok(Ok(status)) => how(status),
+            Ok(Err(error)) => format!("ended: {error}"),
+            Err(_) => "closed its pipe and went on".to_owned(),
+        }
+    }
+}
+
+/// What the attempt is to be told beyond what was said.
+async fn news(stop: &mut StopSignal, said: Option<Word>) -> Word {
+    loop {
+        let word = match (stop.raised(), stop.noticed()) {
+            (Some(reason), _) => Some(Word::Raised(reason)),
+            (None, Some(_)) => Some(Word::Notice),
+            (None, None) => None,
+        };
+        match (said, word) {
+            // There is nothing to say after that.
+            (Some(Word::Raised(_)), _) => pending().await,
+            (said, Some(word)) if said != Some(word) => return word,
+            _ => stop.changed().await,
+        }
+    }
+}
+
+/// Ends when an attempt should have ended, and a little more: at its deadline, or after it was told
+/// to stop.
+async fn patience(limits: &Limits, mut stop: StopSignal) {
+    let after = Duration::from_millis(limits.grace_ms) + LATE;
+    tokio::select! {
+        _ = stop.wait() => {}
+        () = tokio::time::sleep(limits.timeout()) => {}
+    }
+    tokio::time::sleep(after).await;
+}
+
+fn late(limits: &Limits) -> Outcome {
+    let message = format!(
+        "time limit {} ms exceeded; its process did not answer and was killed",
+        limits.timeout_ms
+    );
+    Outcome::LimitExceeded {
+        limit: Limit::Time,
+        error: AttemptError::new(&Limit::Time.to_string(), message),
+    }
+}
+
+/// The attempt's process ended before the attempt did: like a trap, it may go better another time.
+pub(super) fn died(how: &str) -> Outcome {
+    let message = format!("the process that ran the attempt {how}");
+    Outcome::Trapped { error: AttemptError::new("process_died", message) }
+}
+
+fn how(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => {
+            let name = match signal {
+                libc::SIGKILL => " (SIGKILL: by someone, or by a system that is out of memory)",
+                libc::SIGSEGV => " (SIGSEGV)",
+                libc::SIGABRT => " (SIGABRT)",
+                libc::SIGBUS => " (SIGBUS)",
+                libc::SIGILL => " (SIGILL)",
+                libc::SIGFPE => " (SIGFPE)",
+                libc::SIGTERM => " (SIGTERM)",
+                _ => "",
+            };
+            format!("was ended by signal {signal}{name}")
+        }
+        (None, code) => format!("exited with {}", code.unwrap_or_default()),
+    }
+}
