@@ -29,24 +29,37 @@ mod waiting;
 
 use std::sync::Arc;
 
+use jobwright::config::Isolation;
 use libtest_mimic::Trial;
 
 use self::case::Case;
 use self::stage::Stage;
 
 pub fn trials() -> Vec<Trial> {
-    match (Stage::new(), Stage::new()) {
-        (Ok(stage), Ok(large)) => listed(Arc::new(stage), Arc::new(large)),
-        (Err(error), _) | (_, Err(error)) => {
-            let failed = move || Err(format!("{error:#}").into());
-            vec![Trial::test("hostile::there_are_hosts", failed)]
-        }
-    }
+    let stage = |isolation| anyhow::Ok(Arc::new(Stage::new(isolation)?));
+    let listed = || {
+        let apart = isolated(stage(Isolation::Process)?);
+        let mut trials = listed(stage(Isolation::None)?, stage(Isolation::None)?);
+        trials.extend(apart);
+        anyhow::Ok(trials)
+    };
+    listed().unwrap_or_else(|error| {
+        let failed = move || Err(format!("{error:#}").into());
+        vec![Trial::test("hostile::there_are_hosts", failed)]
+    })
 }
 
-/// Trials on a host, and on one of its own for large plugins, because a host keeps the code of each.
-fn listed(stage: Arc<Stage>, large: Arc<Stage>) -> Vec<Trial> {
-    let cases: Vec<Case> = [
+/// Trials of guests, on a host that runs each in another process. Uploads are the same there.
+fn isolated(stage: Arc<Stage>) -> Vec<Trial> {
+    let mut trials: Vec<Trial> = cases().into_iter().map(|case| case.trial(&stage)).collect();
+    trials.extend(alike::trials(&stage));
+    trials.extend(output::trials(&stage));
+    trials.push(floor::of_guests(stage));
+    trials
+}
+
+fn cases() -> Vec<Case> {
+    [
         time::cases(),
         waiting::cases(),
         memory::cases(),
@@ -56,10 +69,14 @@ fn listed(stage: Arc<Stage>, large: Arc<Stage>) -> Vec<Trial> {
     ]
     .into_iter()
     .flatten()
-    .collect();
+    .collect()
+}
+
+/// Trials on a host, and on one of its own for large plugins, because a host keeps the code of each.
+fn listed(stage: Arc<Stage>, large: Arc<Stage>) -> Vec<Trial> {
     // The slowest first: others are tried beside them.
     let mut trials = uploads::trials(&stage, &large);
-    trials.extend(cases.into_iter().map(|case| case.trial(&stage)));
+    trials.extend(cases().into_iter().map(|case| case.trial(&stage)));
     trials.extend(alike::trials(&stage));
     trials.extend(output::trials(&stage));
     trials.extend(damaged::trials(&stage));

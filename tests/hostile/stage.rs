@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use jobwright::config::Isolation;
 use jobwright_tests::{DEADLINE, HostProcess, guests};
 use libtest_mimic::Trial;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -61,6 +62,7 @@ const VICTIM: &str = r#"(module
 pub(super) struct Stage {
     /// Not that of a trial, which the host outlives.
     runtime: Runtime,
+    isolation: Isolation,
     host: OnceCell<Host>,
     /// How many plugins were uploaded, which names the next.
     plugins: AtomicUsize,
@@ -78,9 +80,9 @@ pub(super) struct Host {
 }
 
 impl Stage {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(super) fn new(isolation: Isolation) -> anyhow::Result<Self> {
         let (host, plugins, slowest_micros, bombs) = <_>::default();
-        Ok(Self { runtime: Runtime::new()?, host, plugins, slowest_micros, bombs })
+        Ok(Self { runtime: Runtime::new()?, isolation, host, plugins, slowest_micros, bombs })
     }
 
     /// A trial that runs `body` beside the host, and sees that the host survives it.
@@ -93,7 +95,11 @@ impl Stage {
         F: Future<Output = anyhow::Result<()>>,
     {
         let stage = self.clone();
-        Trial::test(format!("hostile::{name}"), move || {
+        let prefix = match self.isolation {
+            Isolation::None => "hostile",
+            Isolation::Process => "hostile::isolated",
+        };
+        Trial::test(format!("{prefix}::{name}"), move || {
             let body = async {
                 tokio::time::timeout(DEADLINE, body(stage.clone())).await??;
                 stage.host().await?.lives().await
@@ -165,7 +171,12 @@ impl Host {
         std::fs::write(&config, CONFIG)?;
         let config = config.to_str().context("the path is text")?;
         let data = directory.path().join("data");
-        let process = HostProcess::start(&data, &["--config", config]).await?;
+        let isolation = match stage.isolation {
+            Isolation::None => "none",
+            Isolation::Process => "process",
+        };
+        let flags = ["--config", config, "--isolation", isolation];
+        let process = HostProcess::start(&data, &flags).await?;
         let (http, before) = (reqwest::Client::new(), Resident::default());
         let mut host = Self { process, http, before, directory };
         host.accepts("victim", guests::assemble(VICTIM)?).await?;

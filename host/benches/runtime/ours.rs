@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jobwright::registry::DiskRegistry;
-use jobwright::runtime::{Allocator, RuntimeConfig, WasmRuntime};
+use jobwright::runtime::{self, Allocator, RuntimeConfig};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
 use jobwright_core::outcome::Outcome;
@@ -25,14 +25,15 @@ const AT_ONCE: u64 = 32;
 
 /// The runtime, with one thread for guests, as the bare loop has.
 pub(crate) struct Ours {
-    runtime: WasmRuntime,
+    runtime: Arc<dyn Runtime>,
     attempt: Attempt,
     /// Of the registry, which nothing is read from: the code is prepared.
     _folder: TempDir,
 }
 
 impl Ours {
-    pub(crate) async fn new(wasm: Vec<u8>) -> anyhow::Result<Self> {
+    /// In this process, or with a process for each attempt in flight.
+    pub(crate) async fn new(wasm: Vec<u8>, in_processes: bool) -> anyhow::Result<Self> {
         let digest = Digest::of(&wasm);
         let config = RuntimeConfig {
             guest_threads: 1,
@@ -41,7 +42,7 @@ impl Ours {
         };
         let folder = tempfile::tempdir()?;
         let registry = DiskRegistry::open(folder.path(), u64::MAX)?;
-        let runtime = WasmRuntime::new(config, Arc::new(registry))?;
+        let runtime = runtime::start(in_processes, config, Arc::new(registry))?;
         runtime.prepare(digest, wasm.into()).await?;
         Ok(Self { runtime, attempt: attempt(digest)?, _folder: folder })
     }

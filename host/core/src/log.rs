@@ -53,6 +53,12 @@ impl LogBuffer {
         Self { half, kept: Mutex::default() }
     }
 
+    /// How much it keeps, in bytes.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        2 * self.half as u64
+    }
+
     /// Adds `bytes`; never fails and never waits.
     pub fn write(&self, bytes: &[u8]) {
         let mut kept = self.lock();

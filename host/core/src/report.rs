@@ -84,6 +84,12 @@ impl Report {
         Self { most, state: Mutex::new(state) }
     }
 
+    /// How long a checkpoint may be, in bytes.
+    #[must_use]
+    pub fn most_bytes(&self) -> u64 {
+        self.most
+    }
+
     /// Tells how far the job has come.
     pub fn progress(&self, progress: Progress) {
         let mut state = self.lock();

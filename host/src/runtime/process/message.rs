@@ -77,6 +77,8 @@ pub(super) struct Assignment {
     content_type: Option<String>,
     payload: Bytes,
     checkpoint: Option<Bytes>,
+    /// How much is kept of the log, and how long a checkpoint may be, in bytes.
+    traces: (u64, u64),
     grants: Grants,
     /// The longest body of a request, in bytes.
     pub(super) request_bytes: u64,
@@ -96,6 +98,7 @@ impl Assignment {
             content_type: payload.content_type.clone(),
             payload: payload.bytes.clone(),
             checkpoint: attempt.report.checkpoint(),
+            traces: (attempt.log.capacity(), attempt.report.most_bytes()),
             grants: Grants::clone(&granted.grants),
             request_bytes: granted.outside.request_bytes(),
             start: attempt.start,
@@ -123,8 +126,8 @@ impl Assignment {
             },
             limits,
             payload: Payload { content_type: self.content_type, bytes: self.payload },
-            log: Arc::new(LogBuffer::new(limits.log_bytes)),
-            report: Arc::new(Report::new(self.checkpoint, limits.checkpoint_bytes)),
+            log: Arc::new(LogBuffer::new(self.traces.0)),
+            report: Arc::new(Report::new(self.checkpoint, self.traces.1)),
             granted: Granted { grants: Arc::new(self.grants), outside },
             start: self.start,
         }
@@ -141,9 +144,13 @@ const MESSAGE_BYTES: u64 = 1 << 20;
 
 /// The longest message that a runner may send about `attempt`, in bytes.
 pub(super) fn longest(attempt: &Attempt) -> usize {
-    let Limits { output_bytes, log_bytes, checkpoint_bytes, .. } = attempt.limits;
-    let outside = attempt.granted.outside.request_bytes() + value_bytes(&attempt.granted.grants);
-    let parts = [output_bytes, log_bytes, checkpoint_bytes, outside];
+    let traces = attempt.log.capacity().saturating_add(attempt.report.most_bytes());
+    let outside = attempt
+        .granted
+        .outside
+        .request_bytes()
+        .saturating_add(value_bytes(&attempt.granted.grants));
+    let parts = [attempt.limits.output_bytes, traces, outside];
     let sum = parts.into_iter().fold(MESSAGE_BYTES, u64::saturating_add);
     usize::try_from(sum).unwrap_or(usize::MAX)
 }
