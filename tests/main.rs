@@ -11,6 +11,7 @@ mod conformance;
 mod dispatch;
 mod faults;
 mod hostile;
+mod isolation;
 mod load;
 mod outside;
 mod plugins;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         dispatch::trials(),
         faults::trials(),
         hostile::trials(),
+        isolation::trials(),
         load::trials(),
         outside::trials(),
         plugins::trials(),

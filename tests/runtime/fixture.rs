@@ -72,9 +72,17 @@ impl Lab {
     }
 
     pub(crate) fn with(config: RuntimeConfig) -> anyhow::Result<Self> {
+        Self::started(jobwright_tests::is_isolated(), config)
+    }
+
+    /// One that runs each attempt in a process of its own, in every test.
+    pub(crate) fn in_processes(config: RuntimeConfig) -> anyhow::Result<Self> {
+        Self::started(true, config)
+    }
+
+    fn started(in_processes: bool, config: RuntimeConfig) -> anyhow::Result<Self> {
         let plugins = Arc::new(Plugins::default());
-        let isolated = jobwright_tests::is_isolated();
-        let runtime = jobwright::runtime::start(isolated, config, plugins.clone())?;
+        let runtime = jobwright::runtime::start(in_processes, config, plugins.clone())?;
         Ok(Self { runtime, plugins })
     }
 

@@ -308,3 +308,54 @@ fn cut(mut code: String, error: &AttemptError) -> AttemptError {
         None => cut,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jobwright_core::outcome::{Output, RetryHint, Usage};
+
+    use super::*;
+
+    fn ended(outcome: Outcome) -> Ended {
+        Ended { outcome, usage: Usage::default() }
+    }
+
+    fn output(content_type: &str, length: usize) -> Outcome {
+        let bytes = Bytes::from(vec![b'x'; length]);
+        Outcome::Succeeded { output: Output { content_type: content_type.to_owned(), bytes } }
+    }
+
+    #[test]
+    fn an_ending_is_believed_only_as_far_as_it_can_be_true() {
+        let limits = Limits { output_bytes: 10, ..Limits::DEFAULT };
+        assert!(believed(ended(output("text/plain", 10)), &limits).is_ok());
+        for impossible in [
+            ended(output("text/plain", 11)),
+            ended(output("text/plain\r\nset-cookie: a=b", 1)),
+            ended(Outcome::Lost),
+            Ended {
+                usage: Usage { run_ms: f64::NAN, ..Usage::default() },
+                ..ended(Outcome::Cancelled)
+            },
+            Ended {
+                usage: Usage { cpu_ms: -1.0, ..Usage::default() },
+                ..ended(Outcome::Cancelled)
+            },
+        ] {
+            assert!(believed(impossible.clone(), &limits).is_err(), "{impossible:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_brought_into_its_bounds() {
+        let long = "é".repeat(100_000);
+        let error =
+            AttemptError { code: long.clone(), message: long.clone(), backtrace: Some(long) };
+        let failed = ended(Outcome::Failed { error, retry: RetryHint::Never });
+        let believed = believed(failed, &Limits::DEFAULT).expect("it can be true");
+        let error = believed.outcome.error().expect("it failed");
+        assert!(error.code.len() <= 64, "{}", error.code.len());
+        assert!(
+            error.message.len() < 3_000 && error.backtrace.as_ref().expect("frames").len() < 9_000
+        );
+    }
+}

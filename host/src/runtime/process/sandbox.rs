@@ -40,6 +40,11 @@ pub(super) fn enter() -> anyhow::Result<Vec<String>> {
     // With the thread of the host that started this process, which lives as long as the host.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     close_inherited().context("cannot close inherited files")?;
+    restrict()
+}
+
+/// What needs nothing to be closed.
+fn restrict() -> anyhow::Result<Vec<String>> {
     limit(Resource::Core, 0)?;
     limit(Resource::Nofile, FILES)?;
     // No core, whatever the system does with them, and no tracing by others of the same user.
@@ -189,4 +194,100 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let architecture = std::env::consts::ARCH.try_into()?;
     SeccompFilter::new(rules, denied, SeccompAction::Allow, architecture)?.try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+    use std::process::Command;
+
+    use rustix::process::{Pid, getppid, kill_process};
+
+    use super::*;
+
+    /// Set for the test that runs in a process of its own: how far that is shut in.
+    const WITHIN: &str = "JOBWRIGHT_TEST_SANDBOX";
+
+    /// Runs the test `name` again in another process, shut in `within`.
+    fn again(name: &str, within: &str) {
+        let name = format!("runtime::process::sandbox::tests::{name}");
+        let output = Command::new(std::env::current_exe().expect("this is a program"))
+            .args(["--exact", &name, "--test-threads", "1", "--nocapture"])
+            .env(WITHIN, within)
+            .output()
+            .expect("it starts");
+        let said =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("all is denied"), "{within}: {said}");
+    }
+
+    /// What succeeds of what should not.
+    fn succeeding(tries: &[(&'static str, &dyn Fn() -> bool)]) -> Vec<&'static str> {
+        tries.iter().filter(|(_, attempt)| attempt()).map(|(name, _)| *name).collect()
+    }
+
+    fn files() -> Vec<&'static str> {
+        succeeding(&[
+            ("read a file", &|| fs::read("/proc/self/status").is_ok()),
+            ("list a directory", &|| fs::read_dir("/").is_ok()),
+            ("write a file", &|| fs::write("/tmp/jobwright-test-sandbox", b"x").is_ok()),
+            ("open a device", &|| fs::File::open("/dev/zero").is_ok()),
+        ])
+    }
+
+    fn everything_else() -> Vec<&'static str> {
+        let parent = || getppid().unwrap_or(Pid::INIT);
+        succeeding(&[
+            ("listen", &|| TcpListener::bind("127.0.0.1:0").is_ok()),
+            ("connect", &|| {
+                let error = TcpStream::connect("127.0.0.1:1").expect_err("nobody listens there");
+                error.kind() != std::io::ErrorKind::PermissionDenied
+            }),
+            ("make a datagram socket", &|| UdpSocket::bind("127.0.0.1:0").is_ok()),
+            ("make a local socket", &|| UnixStream::pair().is_ok()),
+            ("look at a file", &|| Path::new("/").symlink_metadata().is_ok()),
+            ("run a program", &|| Command::new("/bin/true").status().is_ok()),
+            ("start a thread", &|| std::thread::Builder::new().spawn(|| ()).is_ok()),
+            ("signal the host", &|| kill_process(parent(), Signal::CONT).is_ok()),
+            ("undo it", &|| {
+                rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).is_ok()
+            }),
+        ])
+    }
+
+    #[test]
+    fn what_breaks_out_finds_no_file_and_no_network_and_starts_nothing() {
+        let Ok(within) = std::env::var(WITHIN) else {
+            assert_eq!(files().len(), 4, "all of it is there outside");
+            assert!(everything_else().len() > 7, "all of it is there outside");
+            again("what_breaks_out_finds_no_file_and_no_network_and_starts_nothing", "all");
+            return;
+        };
+        assert_eq!(within, "all");
+        let missing = restrict().expect("what every system has");
+        shut().expect("seccomp");
+        let memory = vec![1_u8; 10 << 20];
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        let found = [files(), everything_else()].concat();
+        assert!(found.is_empty(), "{found:?}; missing: {missing:?}");
+        println!("all is denied, but {} bytes of memory", memory.len());
+    }
+
+    #[test]
+    fn each_layer_keeps_files_away_by_itself() {
+        let Ok(within) = std::env::var(WITHIN) else {
+            again("each_layer_keeps_files_away_by_itself", "landlock");
+            again("each_layer_keeps_files_away_by_itself", "seccomp");
+            return;
+        };
+        let missing = match within.as_str() {
+            "landlock" => landlock().err(),
+            _ => shut().err(),
+        };
+        let found = files();
+        assert!(found.is_empty() || missing.is_some(), "{found:?}");
+        println!("all is denied, or missing: {missing:?}");
+    }
 }

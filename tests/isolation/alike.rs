@@ -1,0 +1,123 @@
+//! That an attempt is the same in another process, down to its fuel and its backtrace.
+
+use anyhow::ensure;
+use bytes::Bytes;
+use jobwright_core::attempt::Attempt;
+use jobwright_core::limits::{Fuel, Limits};
+use jobwright_core::outcome::Outcome;
+use jobwright_core::runtime::Ended;
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+
+use crate::runtime::fixture::{Lab, SPIN, command, small, text};
+
+pub(super) fn trials() -> Vec<Trial> {
+    tests![
+        outcomes_fuel_and_traces_are_the_same,
+        what_a_guest_tells_comes_whole_at_its_end,
+        a_process_keeps_the_code_of_a_few_plugins,
+    ]
+}
+
+/// Random bytes and the time, as output.
+const RANDOM: &str = "(drop (call $random (i32.const 64) (i32.const 32)))
+    (drop (call $clock (i32.const 0) (i64.const 1) (i32.const 96)))
+    (call $write (i32.const 1) (i32.const 64) (i32.const 40))";
+
+/// Two megabytes of log, the last of them another.
+const FLOOD: &str = "(local $n i32)
+    (loop $again
+        (i32.store (i32.const 1024) (local.get $n))
+        (call $write (i32.const 2) (i32.const 1024) (i32.const 4096))
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $again (i32.lt_u (local.get $n) (i32.const 512))))";
+
+/// Calls itself, three deep, and traps.
+const DEEP: &str = "(func $deep (param i32)
+        (if (i32.eqz (local.get 0)) (then unreachable))
+        (call $deep (i32.sub (local.get 0) (i32.const 1))))";
+
+async fn outcomes_fuel_and_traces_are_the_same() -> anyhow::Result<()> {
+    let guests = [
+        command("", RANDOM),
+        command("", FLOOD),
+        command(DEEP, "(call $deep (i32.const 3))"),
+        command("", "(call $exit (i32.const 75))"),
+        command("", SPIN),
+        command("", "(drop (memory.grow (i32.const 100))) unreachable"),
+        format!("(module {TELLING})"),
+    ];
+    let labs = [Lab::with(small())?, Lab::in_processes(small())?];
+    for guest in &guests {
+        let mut attempt = labs[0].attempt(guest)?;
+        labs[1].plugins.add(wat::parse_str(guest)?);
+        attempt.job.spec.deterministic = true;
+        attempt.limits = Limits { fuel: Fuel::Units(10_000_000), ..attempt.limits };
+        attempt.limits.memory_bytes = 1 << 20;
+        attempt.payload.bytes = Bytes::from_static(b"payload");
+        let mut ends = vec![];
+        for lab in &labs {
+            let attempt = fresh(&attempt);
+            let ended = lab.run(attempt.clone()).await;
+            ends.push((ended, text(&attempt.log), attempt.report.told()));
+        }
+        let [here, there] = &mut ends[..] else { anyhow::bail!("two ends") };
+        without_times(&mut here.0);
+        without_times(&mut there.0);
+        assert_eq!(here, there, "{guest}");
+    }
+    Ok(())
+}
+
+/// Tells progress, and saves what it was given.
+const TELLING: &str = r#"
+    (import "jobwright" "progress" (func $progress (param f64 i32 i32)))
+    (import "jobwright" "checkpoint_save" (func $save (param i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 64) "half")
+    (func (export "_start")
+        (call $progress (f64.const 0.5) (i32.const 64) (i32.const 4))
+        (drop (call $save (i32.const 64) (i32.const 4))))"#;
+
+async fn what_a_guest_tells_comes_whole_at_its_end() -> anyhow::Result<()> {
+    let lab = Lab::in_processes(small())?;
+    let attempt = lab.attempt(&format!("(module {TELLING})"))?;
+    let ended = lab.run(attempt.clone()).await;
+    ensure!(matches!(ended.outcome, Outcome::Succeeded { .. }), "{ended:?}");
+    let told = attempt.report.told();
+    assert_eq!(told.checkpoint.as_deref(), Some(b"half".as_slice()));
+    let progress = told.progress.map(|progress| (progress.fraction, progress.message));
+    assert_eq!(progress, Some((Some(0.5), "half".to_owned())));
+    Ok(())
+}
+
+async fn a_process_keeps_the_code_of_a_few_plugins() -> anyhow::Result<()> {
+    let lab = Lab::in_processes(small())?;
+    let guest = |n: usize| command("", &format!("(call $exit (i32.const {n}))"));
+    for round in 0..2 {
+        // More than it keeps, one after the other: each is forgotten before it comes again.
+        for n in 1..20 {
+            let ended = lab.run(lab.attempt(&guest(n))?).await;
+            let error = ended.outcome.error().map(|error| error.message.clone());
+            let expected = format!("exited with {n}");
+            ensure!(error.as_ref().is_some_and(|e| e.starts_with(&expected)), "{round}: {error:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The same attempt, with a log and a report of its own.
+fn fresh(attempt: &Attempt) -> Attempt {
+    let log = jobwright_core::LogBuffer::new(attempt.limits.log_bytes).into();
+    let report = jobwright_core::report::Report::new(None, attempt.limits.checkpoint_bytes).into();
+    Attempt { log, report, ..attempt.clone() }
+}
+
+fn without_times(ended: &mut Ended) {
+    let usage = &mut ended.usage;
+    let times =
+        [&mut usage.compile_ms, &mut usage.instantiate_ms, &mut usage.run_ms, &mut usage.cpu_ms];
+    for time in times {
+        *time = 0.0;
+    }
+}

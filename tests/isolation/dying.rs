@@ -1,0 +1,134 @@
+//! What happens when a process that runs attempts, or its host, comes to its end.
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::runners::Isolated;
+
+pub(super) fn trials() -> Vec<Trial> {
+    tests![
+        a_process_that_is_killed_costs_one_attempt_and_no_neighbour,
+        one_that_is_killed_while_it_has_nothing_to_do_costs_nothing,
+        one_that_does_not_answer_is_killed_at_the_deadline,
+        one_that_does_not_answer_is_killed_when_its_job_is_cancelled,
+        a_host_that_stops_leaves_none_behind,
+        a_host_that_is_killed_leaves_none_behind,
+    ]
+}
+
+/// Sleeps for two seconds, and succeeds.
+const NAP: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff"
+    (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) "started\n")
+  (data (i32.const 0) "\40\00\00\00\08\00\00\00")
+  (func (export "_start")
+    (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 16)))
+    (i32.store (i32.const 144) (i32.const 1))
+    (i64.store (i32.const 152) (i64.const 2000000000))
+    (drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 32)))))"#;
+
+async fn a_process_that_is_killed_costs_one_attempt_and_no_neighbour() -> anyhow::Result<()> {
+    let host = Isolated::start().await?;
+    let (job, runner) = host.sleeper(json!({})).await?;
+    host.push("nap", NAP).await?;
+    let mut neighbours = vec![];
+    for _ in 0..3 {
+        neighbours.push(host.submit(json!({ "plugin": "nap" })).await?);
+    }
+    for neighbour in &neighbours {
+        host.heard(neighbour).await?;
+    }
+    runner.signal("KILL").await?;
+    let tried = host.tried(&job).await?;
+    let attempt = &tried["attempts"][0];
+    assert_eq!(attempt["outcome"], "trapped", "{tried}");
+    assert_eq!(attempt["error"]["code"], "process_died");
+    let message = attempt["error"]["message"].as_str().context("it says why")?;
+    ensure!(message.contains("was ended by signal 9 (SIGKILL"), "{message}");
+    assert_eq!(tried["state"], "retryable", "it is tried again: {tried}");
+    for neighbour in neighbours {
+        let job = host.finalized(&neighbour).await?;
+        assert_eq!((&job["state"], &job["attempt"]), (&json!("completed"), &json!(1)), "{job}");
+    }
+    Ok(())
+}
+
+async fn one_that_is_killed_while_it_has_nothing_to_do_costs_nothing() -> anyhow::Result<()> {
+    let host = Isolated::start().await?;
+    host.push("nap", NAP).await?;
+    let runners = host.runners()?;
+    ensure!(runners.len() == 1, "{runners:?}");
+    runners[0].signal("KILL").await?;
+    runners[0].gone().await?;
+    let job = host.finalized(&host.submit(json!({ "plugin": "nap" })).await?).await?;
+    assert_eq!((&job["state"], &job["attempt"]), (&json!("completed"), &json!(1)), "{job}");
+    Ok(())
+}
+
+async fn one_that_does_not_answer_is_killed_at_the_deadline() -> anyhow::Result<()> {
+    let host = Isolated::start().await?;
+    // Time enough for the log to be seen.
+    let limits = json!({ "timeout_ms": 4_000, "grace_ms": 0 });
+    let (job, runner) = host.sleeper(limits).await?;
+    runner.signal("STOP").await?;
+    let tried = host.tried(&job).await?;
+    let attempt = &tried["attempts"][0];
+    assert_eq!(
+        (&attempt["outcome"], &attempt["limit"]),
+        (&json!("limit_exceeded"), &json!("time"))
+    );
+    let message = attempt["error"]["message"].as_str().context("it says why")?;
+    ensure!(message.ends_with("its process did not answer and was killed"), "{message}");
+    runner.gone().await
+}
+
+async fn one_that_does_not_answer_is_killed_when_its_job_is_cancelled() -> anyhow::Result<()> {
+    let host = Isolated::start().await?;
+    let (job, runner) = host.sleeper(json!({ "grace_ms": 0 })).await?;
+    runner.signal("STOP").await?;
+    let url = format!("{}/v1/jobs/{job}/cancel", host.process.url());
+    reqwest::Client::new().post(url).send().await?.error_for_status()?;
+    let job = host.finalized(&job).await?;
+    assert_eq!(job["state"], "cancelled", "{job}");
+    runner.gone().await
+}
+
+async fn a_host_that_stops_leaves_none_behind() -> anyhow::Result<()> {
+    let host = Isolated::start().await?;
+    let (job, _) = host.sleeper(json!({})).await?;
+    host.push("nap", NAP).await?;
+    host.finalized(&host.submit(json!({ "plugin": "nap" })).await?).await?;
+    let url = format!("{}/v1/jobs/{job}/cancel", host.process.url());
+    reqwest::Client::new().post(url).send().await?.error_for_status()?;
+    let runners = host.runners()?;
+    ensure!(runners.len() == 2, "{runners:?}");
+    let id = host.process.id().context("the host has ended")?.to_string();
+    let told = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await?;
+    ensure!(told.success() && host.process.ended().await?.success());
+    for runner in runners {
+        runner.gone().await?;
+    }
+    Ok(())
+}
+
+async fn a_host_that_is_killed_leaves_none_behind() -> anyhow::Result<()> {
+    let host = Isolated::start().await?;
+    let (_, stopped) = host.sleeper(json!({})).await?;
+    // Not even one that cannot notice.
+    stopped.signal("STOP").await?;
+    let id = host.submit(json!({ "plugin": "sleep" })).await?;
+    host.heard(&id).await?;
+    let runners = host.runners()?;
+    ensure!(runners.len() == 2, "{runners:?}");
+    host.process.kill().await?;
+    for runner in runners {
+        runner.gone().await?;
+    }
+    Ok(())
+}

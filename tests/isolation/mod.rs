@@ -1,0 +1,14 @@
+//! Attempts in processes of their own: what it costs when one dies, what such a process can do, and that
+//! none is left behind. That attempts are the same there is what the tests of the runtime and the
+//! hostile guests say, all of which run there too: filter by `isolated`.
+
+mod alike;
+mod dying;
+mod runners;
+mod shut_in;
+
+use libtest_mimic::Trial;
+
+pub fn trials() -> Vec<Trial> {
+    [alike::trials(), dying::trials(), shut_in::trials()].into_iter().flatten().collect()
+}

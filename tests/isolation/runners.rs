@@ -1,0 +1,145 @@
+//! A host whose attempts run in processes of their own, and those processes as the system shows them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{HostProcess, guests};
+use reqwest::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// How long something may take that is about to happen.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The host.
+pub(super) struct Isolated {
+    pub(super) process: HostProcess,
+    http: Client,
+    _data: TempDir,
+}
+
+impl Isolated {
+    pub(super) async fn start() -> anyhow::Result<Self> {
+        let data = tempfile::tempdir()?;
+        let flags = ["--isolation", "process"];
+        let process = HostProcess::start(data.path(), &flags).await?;
+        Ok(Self { process, http: Client::new(), _data: data })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/v1/{path}", self.process.url())
+    }
+
+    pub(super) async fn push(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let wasm = guests::assemble(text)?;
+        let url = self.url(&format!("plugins/{name}"));
+        self.http.put(url).body(wasm).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// Submits a job; answers its id.
+    pub(super) async fn submit(&self, job: Value) -> anyhow::Result<String> {
+        let answer = self.http.post(self.url("jobs")).json(&job).send().await?;
+        let job: Value = answer.error_for_status()?.json().await?;
+        Ok(job["id"].as_str().context("a job has an id")?.to_owned())
+    }
+
+    pub(super) async fn job(&self, id: &str) -> anyhow::Result<Value> {
+        let answer = self.http.get(self.url(&format!("jobs/{id}"))).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
+    }
+
+    /// The job when it is over.
+    pub(super) async fn finalized(&self, id: &str) -> anyhow::Result<Value> {
+        let answer = self.http.get(self.url(&format!("jobs/{id}?wait=60s"))).send().await?;
+        let job: Value = answer.error_for_status()?.json().await?;
+        ensure!(!job["finalized_at"].is_null(), "{job}");
+        Ok(job)
+    }
+
+    /// The job when its first attempt has ended.
+    pub(super) async fn tried(&self, id: &str) -> anyhow::Result<Value> {
+        let since = Instant::now();
+        loop {
+            let job = self.job(id).await?;
+            if job["attempts"].as_array().is_some_and(|attempts| !attempts.is_empty()) {
+                return Ok(job);
+            }
+            ensure!(since.elapsed() < SOON, "no attempt has ended: {job}");
+        }
+    }
+
+    /// Waits until the job's guest has written to its log.
+    pub(super) async fn heard(&self, id: &str) -> anyhow::Result<()> {
+        let (since, url) = (Instant::now(), self.url(&format!("jobs/{id}/logs")));
+        while self.http.get(&url).send().await?.bytes().await?.is_empty() {
+            ensure!(since.elapsed() < SOON, "the guest has written nothing");
+        }
+        Ok(())
+    }
+
+    /// Starts a job of a guest that sleeps, and answers its id and the process that runs it: the one
+    /// that there has been from the start.
+    pub(super) async fn sleeper(&self, limits: Value) -> anyhow::Result<(String, Runner)> {
+        self.push("sleep", guests::SLEEP).await?;
+        let id = self.submit(json!({ "plugin": "sleep", "limits": limits })).await?;
+        self.heard(&id).await?;
+        let runners = self.runners()?;
+        ensure!(runners.len() == 1, "{runners:?}");
+        Ok((id, runners.into_iter().next().context("one runs it")?))
+    }
+
+    /// The processes that there are.
+    pub(super) fn runners(&self) -> anyhow::Result<Vec<Runner>> {
+        let host = self.process.id().context("the host has ended")?;
+        let mut runners = vec![];
+        for entry in std::fs::read_dir("/proc")? {
+            let path = entry?.path();
+            let is_runner = is_runner_of(host, &path);
+            if is_runner {
+                runners.push(Runner(path));
+            }
+        }
+        Ok(runners)
+    }
+}
+
+/// Whether the process at `path` was started by `host` to run attempts. One that has just ended is none.
+fn is_runner_of(host: u32, path: &Path) -> bool {
+    let text = |file| std::fs::read_to_string(path.join(file)).unwrap_or_default();
+    text("status").lines().any(|line| line == format!("PPid:\t{host}"))
+        && text("cmdline").split('\0').nth(1) == Some("run-attempts")
+}
+
+/// A process that runs attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Runner(PathBuf);
+
+impl Runner {
+    /// Where the system shows it.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Sends it a signal, by its name.
+    pub(super) async fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let id = self.0.file_name().context("it has a number")?;
+        let mut kill = tokio::process::Command::new("kill");
+        let sent = kill.arg(format!("-{signal}")).arg(id).status().await?;
+        ensure!(sent.success(), "{sent}");
+        Ok(())
+    }
+
+    /// Waits until it has ended.
+    pub(super) async fn gone(&self) -> anyhow::Result<()> {
+        let since = Instant::now();
+        // One that has ended and that nobody has asked about has no command line any more.
+        while std::fs::read(self.0.join("cmdline")).is_ok_and(|line| !line.is_empty()) {
+            ensure!(since.elapsed() < SOON, "{} is still there", self.0.display());
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
