@@ -16,6 +16,8 @@ pub fn trials() -> Vec<Trial> {
         six_thousand_jobs_a_second_are_accepted_durably_and_run_to_the_end,
         the_interface_answers_while_every_worker_spins,
         a_cancelled_job_stops_within_fifty_milliseconds,
+        the_interface_answers_while_every_process_spins,
+        a_cancelled_job_in_another_process_stops_within_fifty_milliseconds,
     ];
     measurements.into_iter().map(|trial| trial.with_ignored_flag(true)).collect()
 }
@@ -99,8 +101,19 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Re
 }
 
 async fn the_interface_answers_while_every_worker_spins() -> anyhow::Result<()> {
+    the_interface_answers(&[]).await
+}
+
+async fn the_interface_answers_while_every_process_spins() -> anyhow::Result<()> {
+    the_interface_answers(ISOLATED).await
+}
+
+/// Of a host with a process for each attempt.
+const ISOLATED: &[&str] = &["--isolation", "process"];
+
+async fn the_interface_answers(flags: &[&str]) -> anyhow::Result<()> {
     let data = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
-    let host = HostProcess::start(data.path(), &[]).await?;
+    let host = HostProcess::start(data.path(), flags).await?;
     push(&host, "spin", guests::assemble(guests::SPIN)?).await?;
     let http = reqwest::Client::new();
     let (jobs, health) = (format!("{}/v1/jobs", host.url()), format!("{}/healthz", host.url()));
@@ -140,8 +153,17 @@ const ASK: &str = r#"(module
 const WAIT: &str = "(call $sleep (i64.const -1))";
 
 async fn a_cancelled_job_stops_within_fifty_milliseconds() -> anyhow::Result<()> {
+    a_cancelled_job_stops(&[]).await
+}
+
+async fn a_cancelled_job_in_another_process_stops_within_fifty_milliseconds() -> anyhow::Result<()>
+{
+    a_cancelled_job_stops(ISOLATED).await
+}
+
+async fn a_cancelled_job_stops(flags: &[&str]) -> anyhow::Result<()> {
     let data = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
-    let host = HostProcess::start(data.path(), &[]).await?;
+    let host = HostProcess::start(data.path(), flags).await?;
     let http = reqwest::Client::new();
     let guests = [
         ("spin", guests::assemble(guests::SPIN)?),

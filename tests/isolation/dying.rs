@@ -74,7 +74,7 @@ async fn one_that_is_killed_while_it_has_nothing_to_do_costs_nothing() -> anyhow
 async fn one_that_does_not_answer_is_killed_at_the_deadline() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
     // Time enough for the log to be seen.
-    let limits = json!({ "timeout_ms": 4_000, "grace_ms": 0 });
+    let limits = json!({ "timeout_ms": 4_000, "grace_ms": 1 });
     let (job, runner) = host.sleeper(limits).await?;
     runner.signal("STOP").await?;
     let tried = host.tried(&job).await?;
@@ -90,7 +90,7 @@ async fn one_that_does_not_answer_is_killed_at_the_deadline() -> anyhow::Result<
 
 async fn one_that_does_not_answer_is_killed_when_its_job_is_cancelled() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
-    let (job, runner) = host.sleeper(json!({ "grace_ms": 0 })).await?;
+    let (job, runner) = host.sleeper(json!({ "grace_ms": 1 })).await?;
     runner.signal("STOP").await?;
     let url = format!("{}/v1/jobs/{job}/cancel", host.process.url());
     reqwest::Client::new().post(url).send().await?.error_for_status()?;

@@ -91,7 +91,9 @@ impl<H: DeserializeOwned> Ear<H> {
 mod tests {
     use super::*;
 
-    fn ends(longest: usize) -> (Pipe<Vec<u8>, Vec<u8>>, Pipe<Vec<u8>, Vec<u8>>) {
+    type End = Pipe<Vec<u8>, Vec<u8>>;
+
+    fn ends(longest: usize) -> (End, End) {
         let (one, other) = UnixStream::pair().expect("a pipe");
         (Pipe::new(one, longest), Pipe::new(other, longest))
     }

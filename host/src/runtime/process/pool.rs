@@ -68,13 +68,19 @@ impl Pool {
     /// An idle runner, and as many less as there are too many of them beside those that are taken.
     fn found(&self, tenant: &TenantName, code: Key) -> Option<Runner> {
         let mut idle = self.lock();
-        idle.retain_mut(Runner::lives);
         let fits = |runner: &Runner| runner.tenant.as_ref().is_none_or(|whose| whose == tenant);
-        let best = idle
-            .iter()
-            .rposition(|runner| fits(runner) && runner.has(code))
-            .or_else(|| idle.iter().rposition(fits));
-        let found = best.map(|place| idle.remove(place));
+        let best = |idle: &[Runner]| {
+            let with_code = idle.iter().rposition(|runner| fits(runner) && runner.has(code));
+            with_code.or_else(|| idle.iter().rposition(fits))
+        };
+        let mut found = None;
+        while let Some(place) = best(&idle) {
+            let mut runner = idle.remove(place);
+            if runner.lives() {
+                found = Some(runner);
+                break;
+            }
+        }
         let most = self.room.available_permits();
         let over = idle.len().saturating_sub(most);
         idle.drain(..over);
