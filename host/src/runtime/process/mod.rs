@@ -153,11 +153,16 @@ impl Host {
         let artefact = self.codes.of_attempt(attempt, stop).await?;
         let key = code::key(attempt);
         let ready = async {
-            let mut taken = self.pool.take(&attempt.job.spec.tenant, key).await?;
-            let loaded = taken.runner.load(key, artefact.0.clone()).await;
-            loaded
-                .map_err(|reason| anyhow::anyhow!("a process did not load the plugin: {reason}"))?;
-            anyhow::Ok(taken)
+            let mut reason = String::new();
+            // A second time, because one that has just died had nothing to do and is nobody's attempt.
+            for _ in 0..2 {
+                let mut taken = self.pool.take(&attempt.job.spec.tenant, key).await?;
+                match taken.runner.load(key, artefact.0.clone()).await {
+                    Ok(()) => return Ok(taken),
+                    Err(error) => reason = error,
+                }
+            }
+            anyhow::bail!("a process did not load the plugin: {reason}")
         };
         match unless_stopped(stop, ready).await {
             Ok(Ok(taken)) => Ok(taken),

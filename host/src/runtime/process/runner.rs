@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome};
@@ -128,9 +129,10 @@ impl Runner {
         self.loaded.contains(&key)
     }
 
-    /// Whether it has not ended.
+    /// Whether it has not ended, and has nothing to say.
     pub(super) fn lives(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.pipe.ear.hear_up_to(SHORT_BYTES);
+        self.pipe.ear.hear().now_or_never().is_none() && matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Gives it code that it has not.
