@@ -155,9 +155,9 @@ fn length(call: &Keep) -> u64 {
         Keep::Get { bucket, key } | Keep::Delete { bucket, key } => [bucket.len(), key.len(), 0, 0],
         Keep::Increment { bucket, key, .. } => [bucket.len(), key.len(), 0, 0],
         Keep::Set { bucket, key, value } => [bucket.len(), key.len(), value.len(), 0],
-        Keep::Swap { bucket, key, from, to } => {
-            [bucket.len(), key.len(), from.as_ref().map_or(0, Bytes::len), to.len()]
-        }
+        // What it is compared with is a digest.
+        Keep::Swap { bucket, key, to, .. } => [bucket.len(), key.len(), to.len(), 0],
+        Keep::Open { bucket } => [bucket.len(), 0, 0, 0],
         Keep::Keys { bucket, after } => [bucket.len(), after.as_ref().map_or(0, String::len), 0, 0],
     };
     parts.into_iter().sum::<usize>() as u64
