@@ -2,6 +2,7 @@
 //! when attempts end and what time it is, it uses a [`Stage`].
 
 mod access;
+mod answers;
 mod batch;
 mod bounds;
 mod browsers;
@@ -51,6 +52,7 @@ use serde_json::Value;
 pub fn trials() -> Vec<Trial> {
     [
         access::trials(),
+        answers::trials(),
         batch::trials(),
         bounds::trials(),
         browsers::trials(),

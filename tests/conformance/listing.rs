@@ -22,6 +22,7 @@ laws![
     list_filters_by_plugin_version_queue_and_tag,
     a_filtered_list_walks_all_its_pages,
     a_rare_match_is_found_behind_many_others,
+    long_jobs_make_short_pages,
     counts_tell_depth_scheduled_running_and_age,
     counts_match_list,
     a_queue_is_counted_while_it_has_jobs_or_is_paused,
@@ -190,6 +191,27 @@ async fn a_rare_match_is_found_behind_many_others(store: Fixture) -> anyhow::Res
     let newest = store.accept(job().queue("rare"), at(0)).await?;
     let filter = JobFilter { queue: Some(named("rare")), ..Default::default() };
     assert_eq!(ids(store.walk(filter, 10, at(0)).await?), [newest, oldest]);
+    Ok(())
+}
+
+async fn long_jobs_make_short_pages(store: Fixture) -> anyhow::Result<()> {
+    let mut expected = Vec::new();
+    for turn in 0..20 {
+        let mut long = job();
+        long.spec.args = vec!["x".repeat(500 << 10)];
+        let id = store.accept(long, at(0)).await?;
+        if turn % 2 == 0 {
+            let leased = store.claim_one(at(0)).await?;
+            store.finish_with(&leased, Verdict::Complete, at(0)).await?;
+        }
+        expected.push(id);
+    }
+    expected.reverse();
+    let page = store.list(JobFilter::default(), ALL, at(0)).await?;
+    let bytes: u64 = page.jobs.iter().map(jobwright_core::Job::text_bytes).sum();
+    assert!(page.jobs.len() > 1 && bytes < 2 * JobPage::MAX_BYTES, "{bytes} bytes");
+    assert!(page.next.is_some());
+    assert_eq!(ids(store.walk(JobFilter::default(), 1000, at(0)).await?), expected);
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::lifecycle::Lifecycle;
 use crate::limits::Limits;
 use crate::name::{name_type, shorten};
+use crate::outcome::AttemptError;
 use crate::plugin::{Digest, PluginName, Version};
 use crate::report::Progress;
 use crate::retry::RetryPolicy;
@@ -204,6 +205,22 @@ pub struct Job {
     /// What its latest attempt told last of how far it is.
     pub progress: Option<Progress>,
 }
+
+impl Job {
+    /// About what it takes as text, in bytes: what it was asked for with, and what its attempts said.
+    #[must_use]
+    pub fn text_bytes(&self) -> u64 {
+        let said = |error: &AttemptError| {
+            error.message.len() + error.backtrace.as_ref().map_or(0, String::len)
+        };
+        let record =
+            |record: &AttemptRecord| RECORD_BYTES + record.error.as_ref().map_or(0, said) as u64;
+        RECORD_BYTES + self.spec.held_bytes(0) + self.attempts.iter().map(record).sum::<u64>()
+    }
+}
+
+/// About what an attempt's record takes as text beside its error, and a job beside what it carries.
+const RECORD_BYTES: u64 = 512;
 
 /// How many ended attempts a job remembers: 25 counted, 3 lost and 10 refused, and some more for
 /// attempts that shutdowns interrupted.

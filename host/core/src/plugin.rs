@@ -1,6 +1,7 @@
 //! Plugins: their names, versions, the references that jobs make to them, and their digests.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,20 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of all that is left to read, which is never in memory as a whole.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn of_all(from: &mut impl Read) -> io::Result<Self> {
+        let (mut hasher, mut piece) = (Sha256::new(), vec![0; 64 << 10]);
+        loop {
+            match from.read(&mut piece)? {
+                0 => return Ok(Self(hasher.finalize().into())),
+                read => hasher.update(&piece[..read]),
+            }
+        }
     }
 
     /// The 64 hex digits alone, as used in file names.

@@ -1,5 +1,7 @@
 //! The seam to the plugins' durable home.
 
+use std::io::{Cursor, Read};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
@@ -46,6 +48,13 @@ pub trait PluginRegistry: Send + Sync + 'static {
 
     /// The bytes with this digest, verified; `None` if they are not kept.
     async fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError>;
+
+    /// As [`Self::wasm`], to be read piece by piece on a thread that may block: many who read
+    /// slowly hold no bytes.
+    async fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, RegistryError> {
+        let bytes = self.wasm(digest).await?;
+        Ok(bytes.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read + Send>))
+    }
 }
 
 /// An upload that was inspected and may be stored.

@@ -309,13 +309,19 @@ pub struct Page {
 }
 
 /// A part of a listing. It may hold fewer jobs than asked for and still not be the last: a driver
-/// looks at a bounded number of jobs for one page.
+/// looks at a bounded number of jobs for one page, and takes no more once they are long.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct JobPage {
     /// The jobs, newest first.
     pub jobs: Vec<Job>,
     /// Where the next page begins; none after the last.
     pub next: Option<JobId>,
+}
+
+impl JobPage {
+    /// What the jobs of a page may take together, as [`Job::text_bytes`] counts, and one more: some
+    /// thousand ordinary ones, and the host has room for many pages.
+    pub const MAX_BYTES: u64 = 2 << 20;
 }
 
 /// Until when finalized jobs are kept.

@@ -1,6 +1,7 @@
 //! The HTTP interface: [`router`] is its table of contents. One file for each resource; what goes
 //! wrong is in `error`, and nothing here names a driver.
 
+mod answers;
 mod audit;
 pub mod auth;
 pub(crate) mod body;
@@ -46,6 +47,7 @@ use jobwright_core::secret::SecretStore;
 use jobwright_core::store::JobStore;
 use tokio::sync::{Mutex, RwLock, Semaphore, watch};
 
+use self::answers::Answers;
 use self::auth::ApiKeys;
 use self::body::Bodies;
 use self::browser::AllowedHosts;
@@ -113,6 +115,7 @@ struct Gates {
     bodies: Bodies,
     /// Apart, so that uploads, which are long and take their time, never keep jobs out.
     plugins: Bodies,
+    answers: Answers,
     uploads: Semaphore,
     disk: Disk,
     rates: Rates,
@@ -163,6 +166,7 @@ impl App {
             gates: Arc::new(Gates {
                 bodies: Bodies::new(settings.payload_bytes),
                 plugins: Bodies::new(settings.plugin_bytes),
+                answers: Answers::new(settings.limits.ceiling.output_bytes),
                 uploads: Semaphore::new(UPLOADS),
                 disk: Disk::new(settings.data.clone(), settings.free_bytes),
                 rates: Rates::default(),
@@ -187,6 +191,7 @@ pub fn router(app: App) -> Router {
         // Bodies are read, and bounded, by `body`.
         .layer(DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn_with_state(app.clone(), layers::guard))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), answers::hold))
         .layer(axum::middleware::from_fn(layers::finish))
         .with_state(app)
 }

@@ -157,8 +157,10 @@ pub(super) async fn wasm(
     let name = parse_name(&name)?;
     let version = app.version(&caller, &name, &version)?;
     let missing = || ApiError::internal(format!("the bytes of {} are gone", version.digest));
-    let bytes = app.registry.wasm(&version.digest).await?.ok_or_else(missing)?;
-    Ok(content::serve(bytes, Some("application/wasm"), &format!("{name}-{}.wasm", version.version)))
+    let bytes = app.registry.open(&version.digest).await?.ok_or_else(missing)?;
+    let whole = content::Whole { length: version.size_bytes, digest: version.digest };
+    let name = format!("{name}-{}.wasm", version.version);
+    Ok(content::serve_in_pieces(bytes, &whole, "application/wasm", &name))
 }
 
 pub(super) async fn remove(

@@ -1,4 +1,4 @@
-//! Connections: bounded in number, in the time they take to say what they want, and closed in good
+//! Connections: bounded in number, in what they hold, in the time they take to say what they want, and closed in good
 //! order when the host stops.
 
 use std::future::Future;
@@ -20,6 +20,10 @@ const MAX_CONNECTIONS: usize = 1024;
 
 /// How long a client may take to send a request's head: ends connections that only hold a place.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a connection holds of what it reads and of an answer that is sent in pieces: a head of a
+/// request must fit, and answers gain nothing from more.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// How long answers that are being written may take when the host stops.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -43,6 +47,7 @@ pub async fn serve(listener: TcpListener, router: Router, stopped: impl Future<O
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_DEADLINE)
+            .max_buf_size(BUFFER_BYTES)
             .serve_connection(TokioIo::new(Impatient::new(stream, PATIENCE)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

@@ -7,37 +7,54 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
-/// How long the other end may take nothing at all of what is written: networks that are only slow
-/// take something.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long writes may wait for the other end, all in all, and what makes good for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// How long it may take nothing at all: networks that are only slow take something.
+    pub(super) most: Duration,
+    /// What it must take in a second of waiting, so that the waiting does not count. Without such a
+    /// pace, one byte now and then would hold an answer, and the room it has, for days.
+    pub(super) bytes_a_second: u64,
+}
 
-/// A stream that fails when a write makes no progress for some time.
+/// Half a minute, and 1 Mbit/s, with which the longest output takes two minutes.
+pub(super) const PATIENCE: Patience =
+    Patience { most: Duration::from_secs(30), bytes_a_second: 128 << 10 };
+
+/// A stream that fails when what is written waits for too long, or goes too slowly.
 pub(super) struct Impatient<S> {
     stream: S,
-    patience: Duration,
+    patience: Patience,
+    /// How long writes may still wait: less for all waiting, more for all that is taken.
+    left: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Impatient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None }
+    pub(super) fn new(stream: S, patience: Patience) -> Self {
+        Self { stream, patience, left: patience.most, stalled: None }
     }
 
-    /// The result of a write, or a failure if writes have waited for too long.
-    fn watch<T>(
+    /// The result of a write of some bytes, or a failure if writes have waited for too long.
+    fn watch(
         &mut self,
         cx: &mut Context<'_>,
-        result: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.stalled = None;
-            return result;
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(result) = result {
+            if let Some(stalled) = self.stalled.take() {
+                self.left = stalled.deadline().saturating_duration_since(Instant::now());
+            }
+            let taken = result.as_ref().copied().unwrap_or(0) as u64;
+            let earned = taken.saturating_mul(1_000_000) / self.patience.bytes_a_second;
+            self.left = (self.left + Duration::from_micros(earned)).min(self.patience.most);
+            return Poll::Ready(result);
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let left = self.left;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -77,8 +94,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, result)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| 0);
+        self.watch(cx, flushed).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -95,22 +112,37 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_nobody_takes_fails() {
         let (near, _far) = tokio::io::duplex(16);
-        let mut near = Impatient::new(near, Duration::from_millis(20));
+        let mut near = Impatient::new(near, patience(20, 1 << 20));
         let error = near.write_all(&[0; 1000]).await.expect_err("nobody reads it");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
-    #[tokio::test]
-    async fn a_write_that_is_taken_succeeds_however_slowly() {
+    /// What becomes of 40 bytes of which the other end takes one every 10 ms, by its own clock.
+    async fn trickled(patience: Patience) -> io::Result<()> {
+        tokio::time::pause();
         let (near, mut far) = tokio::io::duplex(1);
-        let mut near = Impatient::new(near, Duration::from_millis(200));
-        let writing = tokio::spawn(async move { near.write_all(&[7; 40]).await });
-        let mut taken = [0; 40];
-        for place in &mut taken {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            *place = far.read_u8().await.expect("it comes");
-        }
-        assert_eq!(taken, [7; 40]);
-        writing.await.expect("it ends").expect("all was taken");
+        let mut near = Impatient::new(near, patience);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                far.read_u8().await.expect("it comes");
+            }
+        });
+        near.write_all(&[7; 40]).await
+    }
+
+    #[tokio::test]
+    async fn a_write_that_keeps_the_pace_succeeds_however_long_it_takes() {
+        trickled(patience(100, 100)).await.expect("all was taken");
+    }
+
+    #[tokio::test]
+    async fn a_write_of_which_little_is_taken_now_and_then_fails() {
+        let error = trickled(patience(100, 200)).await.expect_err("too slow");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    fn patience(most_ms: u64, bytes_a_second: u64) -> Patience {
+        Patience { most: Duration::from_millis(most_ms), bytes_a_second }
     }
 }

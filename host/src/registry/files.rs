@@ -1,8 +1,8 @@
 //! The registry's files, and how they are written so that a crash leaves nothing half there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -96,6 +96,26 @@ impl Files {
         let found = Digest::of(&bytes);
         if found == *digest {
             Ok(Some(bytes.into()))
+        } else {
+            Err(RegistryError::Corrupt { digest: *digest, found })
+        }
+    }
+
+    /// The file of the bytes with this digest, verified and at its beginning.
+    pub(super) fn open_wasm(&self, digest: &Digest) -> Result<Option<File>, RegistryError> {
+        let mut file = match File::open(self.wasm_path(digest)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("read the plugin", error)),
+        };
+        let verify = |file: &mut File| {
+            let found = Digest::of_all(file)?;
+            file.rewind()?;
+            Ok(found)
+        };
+        let found = verify(&mut file).map_err(|error| failed("read the plugin", error))?;
+        if found == *digest {
+            Ok(Some(file))
         } else {
             Err(RegistryError::Corrupt { digest: *digest, found })
         }

@@ -14,6 +14,7 @@ pub(crate) mod compiler;
 mod files;
 mod shelf;
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -98,5 +99,11 @@ impl PluginRegistry for DiskRegistry {
     async fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {
         let digest = *digest;
         self.work(move |shelf| shelf.wasm(&digest)).await
+    }
+
+    async fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, RegistryError> {
+        let digest = *digest;
+        let file = self.work(move |shelf| shelf.open_wasm(&digest)).await?;
+        Ok(file.map(|file| Box::new(file) as Box<dyn Read + Send>))
     }
 }

@@ -1,6 +1,7 @@
 //! The plugins in memory, over their files: reads are from memory, changes go to disk first.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -222,6 +223,11 @@ impl Shelf {
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
     pub(super) fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {
         self.files.read_wasm(digest)
+    }
+
+    /// See [`PluginRegistry::open`](jobwright_core::PluginRegistry::open).
+    pub(super) fn open_wasm(&self, digest: &Digest) -> Result<Option<File>, RegistryError> {
+        self.files.open_wasm(digest)
     }
 }
 

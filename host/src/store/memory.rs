@@ -336,7 +336,13 @@ impl JobStore for MemoryStore {
         let jobs = self.lock();
         let below = jobs.records.range(..page.before.unwrap_or(JobId::from_bytes([0xff; 16])));
         let mut matching = below.rev().map(|(_, r)| &r.job).filter(|j| filter.matches(j, now));
-        let found: Vec<Job> = matching.by_ref().take(page.most).cloned().collect();
+        let mut found: Vec<Job> = Vec::new();
+        let mut bytes = 0;
+        while found.len() < page.most && bytes <= JobPage::MAX_BYTES {
+            let Some(job) = matching.next() else { break };
+            bytes += job.text_bytes();
+            found.push(job.clone());
+        }
         let next = matching.next().and_then(|_| found.last().map(|job| job.id));
         Ok(JobPage { jobs: found, next })
     }

@@ -174,10 +174,13 @@ impl App {
             Some((_, deadline)) => self.finalized_by(id, deadline).await?,
         };
         let mut response = match found {
-            Some(job) if job.lifecycle.state.is_finalized() => {
-                self.answer(StatusCode::OK, &job).await?
+            Some(job) => {
+                let over = job.lifecycle.state.is_finalized();
+                let status = if over { StatusCode::OK } else { StatusCode::ACCEPTED };
+                // It was accepted, also if there is no room to show what became of it.
+                let shown = self.answer(status, &job).await;
+                shown.unwrap_or_else(|_| (StatusCode::ACCEPTED, accepted).into_response())
             }
-            Some(job) => self.answer(StatusCode::ACCEPTED, &job).await?,
             None => (StatusCode::ACCEPTED, accepted).into_response(),
         };
         let headers = response.headers_mut();

@@ -16,7 +16,7 @@ use jobwright_core::job::{Job, JobId, Payload};
 use jobwright_core::lifecycle::{CancelRequest, Phase};
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::{PluginRef, Selector};
-use jobwright_core::store::{JobFilter, Page, Redriven};
+use jobwright_core::store::{JobFilter, JobPage, Page, Redriven};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -31,6 +31,9 @@ use super::{App, content, wait};
 
 /// Jobs on one page, unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (50, 200);
+
+/// What a page takes: its jobs as they are read, as they are told, and as text.
+const PAGE_ROOM_BYTES: u64 = 3 * JobPage::MAX_BYTES;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,10 +99,11 @@ pub(super) async fn list(
     let (plugin, tag) = (plugin.map(|plugin| plugin.name), asked.tag);
     let (tenant, phase) = (Some(caller.tenant), asked.state);
     let filter = JobFilter { tenant, phase, finalized: None, plugin, version, queue, tag };
+    let room = app.gates.answers.room(PAGE_ROOM_BYTES).await?;
     let now = app.clock.now();
     let page = app.store.list(filter, Page { before, most: limit }, now).await?;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();
-    Ok(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response())
+    Ok(room.with(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response()))
 }
 
 /// Under its media type; without one, if the submitter named none.
@@ -109,9 +113,10 @@ pub(super) async fn payload(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = app.job(&caller, &id).await?.id;
+    let room = app.gates.answers.room(app.settings.payload_bytes).await?;
     let Payload { content_type, bytes } =
         app.store.payload(id).await?.ok_or_else(|| unknown(id))?;
-    Ok(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload")))
+    Ok(room.with(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload"))))
 }
 
 pub(super) async fn output(
@@ -120,11 +125,13 @@ pub(super) async fn output(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let job = app.job(&caller, &id).await?;
-    if let Some(Output { content_type, bytes }) = app.store.output(job.id).await? {
-        return Ok(content::serve(bytes, Some(&content_type), &job.id.to_string()));
+    let id = job.id;
+    if let Some(stored) = &job.output {
+        let room = app.gates.answers.room(stored.bytes).await?;
+        if let Some(Output { content_type, bytes }) = app.store.output(id).await? {
+            return Ok(room.with(content::serve(bytes, Some(&content_type), &id.to_string())));
+        }
     }
-    // What ended meanwhile has an output only now.
-    let job = app.job(&caller, &id).await?;
     let state = state_word(job.lifecycle.phase(app.clock.now()));
     let detail = format!("job {id} has no output: its state is {state}");
     Err(ApiError::not_found("no_output", detail))
@@ -151,6 +158,9 @@ pub(super) async fn logs(
             format!("job {id} has no attempt {attempt}; its latest is {}", job.lifecycle.attempt);
         return Err(ApiError::not_found("attempt_not_found", detail));
     }
+    // Those of all its attempts are read.
+    let most = u64::from(job.lifecycle.attempt).saturating_mul(job.spec.limits.log_bytes);
+    let room = app.gates.answers.room(most).await?;
     let mut logs = app.store.logs(id).await?;
     logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));
     let latest = logs.pop();
@@ -166,7 +176,7 @@ pub(super) async fn logs(
     ] {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(value));
     }
-    Ok(response)
+    Ok(room.with(response))
 }
 
 pub(super) async fn cancel(
@@ -220,11 +230,14 @@ impl App {
 
     /// A job as an answer, with its output if that is JSON.
     async fn answer(&self, status: StatusCode, job: &Job) -> Result<Response, ApiError> {
-        let json = match &job.output {
-            Some(stored) if output::is_json(&stored.content_type) => {
-                self.store.output(job.id).await?
+        let stored = job.output.as_ref().filter(|stored| output::is_json(&stored.content_type));
+        let (json, room) = match stored {
+            Some(stored) => {
+                // As it is stored, as it is checked, and as it is sent.
+                let room = self.gates.answers.room(3 * stored.bytes).await?;
+                (self.store.output(job.id).await?, Some(room))
             }
-            _ => None,
+            None => (None, None),
         };
         // A plugin may be set to leave JSON and leave something else.
         let json = json.and_then(|output| output::embeddable(&output.bytes));
@@ -233,7 +246,10 @@ impl App {
         if let Ok(url) = HeaderValue::from_str(&view::url(job.id)) {
             response.headers_mut().insert(header::LOCATION, url);
         }
-        Ok(response)
+        Ok(match room {
+            Some(room) => room.with(response),
+            None => response,
+        })
     }
 
     async fn answer_with(&self, status: StatusCode, id: JobId) -> Result<Response, ApiError> {

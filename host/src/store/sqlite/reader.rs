@@ -178,16 +178,17 @@ fn scan(
     let mut statement = db.prepare_cached(&sql)?;
     let tenant = filter.tenant.as_ref().map(TenantName::as_str);
     let mut rows = statement.query(params![below.as_bytes(), tenant])?;
-    let (mut matches, mut scanned) = (0, 0);
+    let (mut matches, mut scanned, mut bytes) = (0, 0, 0);
     while let Some(row) = rows.next()? {
         let job = rows::job(row)?;
         let id = job.id;
         if filter.matches(&job, now) {
             matches += 1;
+            bytes += job.text_bytes();
             found.insert(id, job);
         }
         scanned += 1;
-        if matches > most || scanned >= SCANNED_ROWS {
+        if matches > most || scanned >= SCANNED_ROWS || bytes > JobPage::MAX_BYTES {
             return Ok(Some(id));
         }
     }
