@@ -13,17 +13,18 @@ pub fn trials() -> Vec<Trial> {
 
 /// Which parts of the host each part may use. `lib.rs` and `main.rs` put them together.
 const EDGES: &[(&str, &[&str])] = &[
-    ("api", &["notify"]),
+    ("api", &["disk", "notify"]),
     ("cli", &["clock", "config", "registry", "runtime"]),
     ("clock", &[]),
     ("config", &[]),
     ("data_dir", &[]),
+    ("disk", &[]),
     ("dispatch", &["notify"]),
     ("notify", &[]),
     ("outside", &["data_dir", "store"]),
-    ("registry", &["clock", "data_dir"]),
-    ("runtime", &["clock", "registry"]),
-    ("store", &["clock"]),
+    ("registry", &["clock", "data_dir", "disk"]),
+    ("runtime", &["clock", "disk", "registry"]),
+    ("store", &["clock", "disk"]),
 ];
 
 /// No file of a reader's tree is longer, in lines; tests are apart.

@@ -95,7 +95,8 @@ pub struct QueueConfig {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiskConfig {
-    /// Below so much free space on its file system, neither jobs nor plugins are accepted.
+    /// Below so much free space on its file system, neither jobs nor plugins are accepted, and nothing
+    /// is kept that can be done without.
     pub free_bytes: u64,
     /// All plugins.
     pub plugin_bytes: u64,
@@ -216,7 +217,7 @@ impl Default for QueueConfig {
 
 impl Default for DiskConfig {
     fn default() -> Self {
-        let KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes } =
+        let KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes, .. } =
             KeptLimits::default();
         Self {
             // Room for what running jobs may still write, and for whoever cleans up.
@@ -327,8 +328,9 @@ impl Config {
     #[must_use]
     pub fn capacity(&self) -> CapacityLimits {
         let QueueConfig { capacity: per_queue, total, payload_bytes } = self.queue;
-        let DiskConfig { history_bytes, log_bytes, checkpoint_bytes, key_bytes, .. } = self.disk;
-        let kept = KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes };
+        let DiskConfig { history_bytes, log_bytes, checkpoint_bytes, .. } = self.disk;
+        let DiskConfig { key_bytes, free_bytes, .. } = self.disk;
+        let kept = KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes, free_bytes };
         CapacityLimits { per_queue, total, payload_bytes, kept }
     }
 

@@ -3,7 +3,7 @@
 //! is written there so that a crash leaves nothing half done.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -41,7 +41,12 @@ impl DataDir {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
         }
-        sign(&mut lock).with_context(failed)?;
+        if let Err(error) = sign(&mut lock)
+            && error.kind() != ErrorKind::StorageFull
+        {
+            // On a full disk only the message to the next who asks is poorer.
+            return Err(error).with_context(failed);
+        }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 

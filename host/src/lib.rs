@@ -22,6 +22,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 mod data_dir;
+mod disk;
 pub mod dispatch;
 pub mod notify;
 pub mod outside;
@@ -112,6 +113,7 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
             ceiling: config.limit_policy()?.ceiling,
             cache_dir: Some(data.path().join("compiled")),
             cache_bytes: config.disk.compiled_bytes,
+            cache_free_bytes: config.disk.free_bytes,
             compile_limits: Some(config.compile_limits()),
             ..RuntimeConfig::default()
         },

@@ -1,11 +1,12 @@
 //! The disk is bounded: a stranger who uploads and submits for ever fills his allowance.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use jobwright::Config;
-use jobwright_tests::{TestHost, guests, tests, trial};
+use jobwright_tests::{TestHost, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
 use tempfile::TempDir;
@@ -15,10 +16,18 @@ use super::{get, post, put};
 pub fn trials() -> Vec<Trial> {
     let mut trials =
         tests![below_the_floor_nothing_new_is_accepted, plugins_beyond_their_bound_are_refused,];
-    let name = format!("{}::a_stranger_fills_his_allowance_and_not_the_disk", module_path!());
-    let test = trial(&name, || Box::pin(a_stranger_fills_his_allowance_and_not_the_disk()));
     let needs = SmallDisk::mount().err().map_or(String::new(), |error| format!("{error:#}"));
-    trials.push(test.with_ignored_flag(!needs.is_empty()).with_kind(needs));
+    let on_small_disks = tests![
+        a_stranger_fills_his_allowance_and_not_the_disk,
+        logs_leave_the_disk_to_the_jobs,
+        a_host_on_a_full_disk_gives_up_its_logs_to_start,
+        a_full_disk_that_prevents_the_start_is_named_with_the_remedy,
+    ];
+    trials.extend(
+        on_small_disks
+            .into_iter()
+            .map(|test| test.with_ignored_flag(!needs.is_empty()).with_kind(needs.clone())),
+    );
     trials
 }
 
@@ -84,6 +93,15 @@ impl SmallDisk {
     fn folder(&self) -> PathBuf {
         self.0.path().join("data")
     }
+
+    /// Takes all that is free, as another program might.
+    fn fill(&self) -> anyhow::Result<()> {
+        let mut file = std::fs::File::create(self.0.path().join("ballast"))?;
+        for piece in [vec![0; MIB as usize], vec![0; 4096]] {
+            while file.write_all(&piece).is_ok() {}
+        }
+        Ok(())
+    }
 }
 
 impl Drop for SmallDisk {
@@ -102,6 +120,85 @@ fn bounded(config: &mut Config, disk: &SmallDisk) {
     config.disk.history_bytes = 8 * MIB;
     config.disk.log_bytes = 4 * MIB;
     config.queue.payload_bytes = 4 * MIB;
+}
+
+/// A host on the small disk whose floor, unlike its bound of logs, will be reached.
+async fn host_with_a_floor(disk: &SmallDisk) -> anyhow::Result<TestHost> {
+    let change = |config: &mut Config| {
+        config.data = disk.folder();
+        config.disk.free_bytes = SmallDisk::BYTES * 5 / 8;
+    };
+    TestHost::configured(change).await
+}
+
+/// Writes one MiB to its log.
+const CHATTER: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 0) "\10\00\00\00\00\00\01\00")
+  (func (export "_start") (local $left i32)
+    (local.set $left (i32.const 16))
+    (loop $more
+      (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))"#;
+
+/// Jobs that log more together than the disk holds; all are accepted before the first one runs.
+async fn chatter(host: &TestHost) -> anyhow::Result<Vec<String>> {
+    host.push("chatter", guests::assemble(CHATTER)?).await?;
+    host.post("/v1/queues/default/pause", json!({})).await?.error_for_status()?;
+    let job = json!({ "plugin": "chatter", "limits": { "log_bytes": MIB } });
+    let mut ids = vec![];
+    for _ in 0..2 * SmallDisk::BYTES / MIB {
+        ids.push(host.submit(job.clone()).await?);
+    }
+    host.post("/v1/queues/default/resume", json!({})).await?.error_for_status()?;
+    Ok(ids)
+}
+
+async fn logs_leave_the_disk_to_the_jobs() -> anyhow::Result<()> {
+    let disk = SmallDisk::mount()?;
+    let host = host_with_a_floor(&disk).await?;
+    let ids = chatter(&host).await?;
+    for id in &ids {
+        let job = host.finalized(id).await?;
+        ensure!(job["state"] == "completed", "{job}");
+    }
+    ensure!(host.log(&ids[0]).await?.is_empty(), "the oldest log made room");
+    let mut kept = 0;
+    for id in &ids {
+        kept += usize::from(!host.log(id).await?.is_empty());
+    }
+    ensure!(kept > 5, "only {kept} logs were kept");
+    get(&host, "/readyz").await?.ok(200)?;
+    host.stop().await?;
+    Ok(())
+}
+
+async fn a_host_on_a_full_disk_gives_up_its_logs_to_start() -> anyhow::Result<()> {
+    let disk = SmallDisk::mount()?;
+    let host = host_with_a_floor(&disk).await?;
+    let ids = chatter(&host).await?;
+    host.finalized(&ids[ids.len() - 1]).await?;
+    host.stop().await?;
+    disk.fill()?;
+    let host = host_with_a_floor(&disk).await?;
+    for id in &ids {
+        let job = host.finalized(id).await?;
+        ensure!(job["state"] == "completed", "{job}");
+    }
+    host.stop().await?;
+    Ok(())
+}
+
+async fn a_full_disk_that_prevents_the_start_is_named_with_the_remedy() -> anyhow::Result<()> {
+    let disk = SmallDisk::mount()?;
+    host_with_a_floor(&disk).await?.stop().await?;
+    disk.fill()?;
+    let Err(error) = host_with_a_floor(&disk).await else { bail!("it had room to start") };
+    let (message, path) = (format!("{error:#}"), disk.folder().display().to_string());
+    ensure!(message.contains("make room there") && message.contains(&path), "{message}");
+    Ok(())
 }
 
 async fn a_stranger_fills_his_allowance_and_not_the_disk() -> anyhow::Result<()> {

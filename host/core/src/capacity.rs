@@ -42,6 +42,9 @@ pub struct KeptLimits {
     /// Answers to idempotency keys, which are promised to be kept for a day. Beyond it, no request
     /// with a new key is taken.
     pub key_bytes: u64,
+    /// Free space of the disk, below which the oldest logs go for each that comes; below half of it
+    /// so does history, and no checkpoint is kept. None for 0.
+    pub free_bytes: u64,
 }
 
 impl KeptLimits {
@@ -52,6 +55,7 @@ impl KeptLimits {
         log_bytes: 1 << 30,
         checkpoint_bytes: 1 << 30,
         key_bytes: 1 << 30,
+        free_bytes: 0,
     };
 }
 

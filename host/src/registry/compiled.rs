@@ -25,6 +25,7 @@ use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
 use crate::clock::SystemClock;
+use crate::disk::Floor;
 
 /// How much compiled code is kept when nobody says otherwise: some hundreds of large plugins.
 pub const DEFAULT_MOST_BYTES: u64 = 2 << 30;
@@ -36,6 +37,7 @@ const MAGIC: &[u8] = b"jobwright code 2\n";
 pub(crate) struct CompiledCache {
     directory: PathBuf,
     most_bytes: u64,
+    floor: Floor,
 }
 
 /// What machine code was taken from bytes.
@@ -71,14 +73,20 @@ impl CodeName {
 }
 
 impl CompiledCache {
-    /// Opens or makes `directory`, which must be on a disk of this machine.
+    /// Opens or makes `directory`, which must be on a disk of this machine, for at most `most_bytes`
+    /// and while `free_bytes` stay free.
     ///
     /// # Errors
     /// If it cannot be made or kept from others.
-    pub(crate) fn open(directory: PathBuf, most_bytes: u64) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        directory: PathBuf,
+        most_bytes: u64,
+        free_bytes: u64,
+    ) -> anyhow::Result<Self> {
         make_private(&directory)
             .with_context(|| format!("cannot use {} for compiled code", directory.display()))?;
-        Ok(Self { directory, most_bytes })
+        let floor = Floor::new(&directory, free_bytes);
+        Ok(Self { directory, most_bytes, floor })
     }
 
     /// The code with this name, if it is here and whole.
@@ -103,11 +111,15 @@ impl CompiledCache {
     }
 
     /// Keeps `artefact`, which takes `weight` bytes in memory, and removes what was not used for
-    /// longest if there is too much.
+    /// longest if there is too much. Keeps nothing if the disk is short of space.
     ///
     /// # Errors
     /// If it cannot be written.
     pub(crate) fn store(&self, name: &CodeName, artefact: &[u8], weight: u64) -> io::Result<()> {
+        if self.floor.is_reached() {
+            tracing::warn!(code = name.0, "compiled code is not kept: the disk is short of space");
+            return Ok(());
+        }
         let mut file = NamedTempFile::new_in(&self.directory)?;
         file.write_all(MAGIC)?;
         let body = [&weight.to_le_bytes(), artefact].concat();
@@ -207,7 +219,7 @@ mod tests {
     #[test]
     fn only_a_whole_file_is_verified() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = CompiledCache::open(directory.path().join("code"), 1_000).unwrap();
+        let cache = CompiledCache::open(directory.path().join("code"), 1_000, 0).unwrap();
         cache.store(&name("a"), b"machine code", 7).unwrap();
         let mut file = read(&cache.directory.join("a")).unwrap().unwrap();
         assert_eq!(verified(&file), Some((7, b"machine code".as_slice())));
@@ -221,7 +233,7 @@ mod tests {
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = CompiledCache::open(directory.path().join("code"), 400).unwrap();
+        let cache = CompiledCache::open(directory.path().join("code"), 400, 0).unwrap();
         let age = |text: &str, seconds: u64| {
             let file = File::options().write(true).open(cache.directory.join(text)).unwrap();
             let when = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
@@ -237,6 +249,18 @@ mod tests {
         assert_eq!(kept, [true, false, true, true]);
     }
 
+    #[test]
+    fn a_disk_that_is_short_of_space_gets_none() {
+        let directory = tempfile::tempdir().unwrap();
+        for (free_bytes, kept) in [(1, true), (u64::MAX, false)] {
+            let cache = CompiledCache::open(directory.path().join("code"), 400, free_bytes);
+            let cache = cache.unwrap();
+            let name = name(if kept { "a" } else { "b" });
+            cache.store(&name, b"machine code", 7).unwrap();
+            assert_eq!(cache.directory.join(name.0).exists(), kept);
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn the_directory_is_ours_alone() {
@@ -244,7 +268,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("code");
         fs::create_dir(&path).unwrap();
-        CompiledCache::open(path.clone(), 1).unwrap();
+        CompiledCache::open(path.clone(), 1, 0).unwrap();
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

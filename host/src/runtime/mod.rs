@@ -117,6 +117,8 @@ pub struct RuntimeConfig {
     pub cache_dir: Option<PathBuf>,
     /// The bound of `cache_dir`, in bytes.
     pub cache_bytes: u64,
+    /// The free space of its disk below which nothing more is kept there, in bytes.
+    pub cache_free_bytes: u64,
     /// How much compiled code is kept in memory, in bytes.
     pub code_cache_bytes: u64,
     /// Has plugins compiled in a process of its own, which may take so much; absent for in this
@@ -134,6 +136,7 @@ impl Default for RuntimeConfig {
             ceiling: Limits::CEILING,
             cache_dir: None,
             cache_bytes: compiled::DEFAULT_MOST_BYTES,
+            cache_free_bytes: 0,
             code_cache_bytes: DEFAULT_CODE_BYTES,
             compile_limits: None,
             allocator: Allocator::Auto,
@@ -204,7 +207,9 @@ fn codes<R: Ready>(
     let disk = config
         .cache_dir
         .clone()
-        .map(|directory| CompiledCache::open(directory, config.cache_bytes))
+        .map(|directory| {
+            CompiledCache::open(directory, config.cache_bytes, config.cache_free_bytes)
+        })
         .transpose()?;
     let bounds = Bounds {
         threads: threads.clone(),

@@ -22,6 +22,7 @@ use rusqlite::Connection;
 
 use super::writer::State;
 use super::{reader, schema, table, wal};
+use crate::disk::Floor;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(super) struct Ledger {
     db: Connection,
     queue: Queue,
     capacity: Arc<Capacity>,
+    floor: Floor,
     /// The `seq` of the job that was enqueued or redriven last; also the order of arrival.
     last_seq: i64,
     checkpoints: Checkpoints,
@@ -48,6 +50,10 @@ const JOB_BYTES: u64 = 4096;
 
 /// Jobs that go at a time to make room: few, as they may be large.
 const TRIM: usize = 8;
+
+/// The part of the floor at which finished jobs and checkpoints give way. Logs and compiled code, which
+/// are missed less, give way at all of it.
+const LATER: u64 = 2;
 
 /// How often in a row: then as many go as may have come since the last look, some times over.
 const TRIMS: usize = 128;
@@ -93,18 +99,34 @@ impl Ledger {
             );
         }
         let (queue, checkpoints) = (Queue::new(), Checkpoints::default());
-        let (last_seq, key_bytes, grown_bytes, trimmed) = (0, 0, 0, vec![]);
-        let mut ledger =
-            Self { db, queue, capacity, last_seq, checkpoints, key_bytes, grown_bytes, trimmed };
+        let floor = Floor::new(path, capacity.limits().kept.free_bytes / LATER);
+        let mut ledger = Self {
+            db,
+            queue,
+            capacity,
+            floor,
+            last_seq: 0,
+            checkpoints,
+            key_bytes: 0,
+            grown_bytes: 0,
+            trimmed: vec![],
+        };
         ledger
             .load(now)
             .with_context(|| format!("cannot read the job store {}", path.display()))?;
-        ledger.db.execute_batch("BEGIN IMMEDIATE")?;
-        let reclaimed = ledger.reclaim_expired(now, usize::MAX)?;
-        ledger.db.execute_batch("COMMIT")?;
-        let (unfinished, reclaimed) = (ledger.queue.len(), reclaimed.len());
-        tracing::info!(unfinished, reclaimed, "opened the job store");
+        let reclaimed = ledger
+            .take_back(now)
+            .with_context(|| format!("cannot write the job store {}", path.display()))?;
+        tracing::info!(unfinished = ledger.queue.len(), reclaimed, "opened the job store");
         Ok(ledger)
+    }
+
+    /// Reclaims what was running when the store was last used; answers how many jobs.
+    fn take_back(&mut self, now: Timestamp) -> rusqlite::Result<usize> {
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        let reclaimed = self.reclaim_expired(now, usize::MAX)?;
+        self.db.execute_batch("COMMIT")?;
+        Ok(reclaimed.len())
     }
 
     fn load(&mut self, expires_at: Timestamp) -> rusqlite::Result<()> {
@@ -138,10 +160,14 @@ impl Ledger {
     }
 
     fn trim(&mut self) -> rusqlite::Result<()> {
-        self.grown_bytes = 0;
+        let grown = std::mem::take(&mut self.grown_bytes);
         // What waits and what is promised is bounded apart, and must not cost the history its place.
         let apart = self.capacity.held_bytes() + self.checkpoints.bytes() + self.key_bytes;
-        let most = self.capacity.limits().kept.history_bytes.saturating_add(apart);
+        let mut most = self.capacity.limits().kept.history_bytes.saturating_add(apart);
+        if self.floor.is_reached() {
+            // In the file there is then room for as much again as has come: it need not grow.
+            most = most.min(table::file_bytes(&self.db)?.saturating_sub(grown));
+        }
         for _ in 0..TRIMS {
             if table::used_bytes(&self.db)? <= most {
                 break;
@@ -157,11 +183,14 @@ impl Ledger {
 
     fn keep_told(&mut self, id: JobId, told: &Told) -> rusqlite::Result<()> {
         let most = self.capacity.limits().kept.checkpoint_bytes;
-        let fits = |state: &Bytes| self.checkpoints.admit(id, state.len() as u64, most);
+        let floor = &self.floor;
+        let fits = |state: &Bytes| {
+            !floor.is_reached() && self.checkpoints.admit(id, state.len() as u64, most)
+        };
         if told.checkpoint.as_ref().is_none_or(fits) {
             return table::keep_told(&self.db, id, told);
         }
-        tracing::warn!(job = %id, "a checkpoint is not kept: there are too many");
+        tracing::warn!(job = %id, "a checkpoint is not kept: there are too many, or too little disk");
         table::keep_told(&self.db, id, &Told { checkpoint: None, ..told.clone() })
     }
 

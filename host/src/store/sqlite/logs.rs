@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use jobwright_core::capacity::KeptLimits;
 use jobwright_core::job::JobId;
+use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{AttemptLog, StoreError};
 use rusqlite::{Connection, params};
@@ -15,6 +17,7 @@ use rusqlite::{Connection, params};
 use super::reader::{Readers, store_error};
 use super::writer::{Effect, State, Writer};
 use super::{schema, table};
+use crate::disk::Floor;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -27,8 +30,11 @@ pub(super) struct Logs {
 struct Database {
     db: Connection,
     most_bytes: u64,
+    floor: Floor,
     /// What was written since it was last measured.
     grown_bytes: u64,
+    /// Logs that were not kept since the disk became short of space.
+    dropped: u64,
 }
 
 /// How much is written between two looks at how much there is.
@@ -36,6 +42,9 @@ const MEASURE_BYTES: u64 = 1 << 20;
 
 /// Logs that go at a time to make room: few, as they may be large.
 const TRIM: u32 = 4;
+
+/// What a row takes of the file beside the log: pages that are not full, of the table and its index.
+const ROW_BYTES: u64 = 64 << 10;
 
 impl Database {
     /// Counts what is written; now and then removes the oldest logs if there is too much.
@@ -46,13 +55,39 @@ impl Database {
             return Ok(());
         }
         self.grown_bytes = 0;
-        let sql = "DELETE FROM log WHERE rowid IN (SELECT rowid FROM log ORDER BY rowid LIMIT ?1)";
-        while table::used_bytes(&self.db)? > self.most_bytes {
-            if self.db.prepare_cached(sql)?.execute([TRIM])? == 0 {
-                break;
-            }
-        }
+        while table::used_bytes(&self.db)? > self.most_bytes && self.remove_oldest()? > 0 {}
         Ok(())
+    }
+
+    /// Whether a log of `bytes` can be kept. If the disk is short of space that is only where older
+    /// ones were, which go for it: the file does not grow.
+    fn has_room(&mut self, bytes: u64) -> rusqlite::Result<bool> {
+        if !self.floor.is_reached() {
+            if self.dropped > 0 {
+                tracing::info!(dropped = self.dropped, "logs of attempts are kept again");
+                self.dropped = 0;
+            }
+            return Ok(true);
+        }
+        let needed = bytes + ROW_BYTES;
+        let mut fits = table::file_bytes(&self.db)? >= needed;
+        while fits && table::free_bytes(&self.db)? < needed {
+            fits = self.remove_oldest()? > 0;
+        }
+        if !fits {
+            if self.dropped == 0 {
+                let least = show_bytes(self.floor.least_bytes());
+                tracing::warn!("logs of attempts are not kept: less than {least} of disk are free");
+            }
+            self.dropped += 1;
+        }
+        Ok(fits)
+    }
+
+    /// Removes some of the oldest logs; answers how many.
+    fn remove_oldest(&self) -> rusqlite::Result<usize> {
+        let sql = "DELETE FROM log WHERE rowid IN (SELECT rowid FROM log ORDER BY rowid LIMIT ?1)";
+        self.db.prepare_cached(sql)?.execute([TRIM])
     }
 }
 
@@ -71,6 +106,14 @@ fn is_damaged(error: &anyhow::Error) -> bool {
     cause.is_some_and(|cause| matches!(store_error(cause), StoreError::Corrupt { .. }))
 }
 
+/// Removes the database and what belongs to it.
+pub(super) fn remove(path: &Path) {
+    for suffix in ["-wal", "-shm", ""] {
+        // What cannot be removed makes no room, which is found out at once.
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+}
+
 /// Renames the database and what belongs to it; one that was set aside before goes.
 fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
     let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
@@ -87,8 +130,9 @@ fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 impl Logs {
-    /// Opens or makes the database at `path`, which takes at most `most_bytes`. A damaged one is set aside: no job needs it.
-    pub(super) fn open(path: &Path, most_bytes: u64) -> anyhow::Result<Self> {
+    /// Opens or makes the database at `path`, which takes no more than `limits` say. A damaged one is
+    /// set aside: no job needs it.
+    pub(super) fn open(path: &Path, limits: KeptLimits) -> anyhow::Result<Self> {
         let opened = schema::open_logs(path).or_else(|error| {
             if !is_damaged(&error) {
                 return Err(error);
@@ -101,7 +145,8 @@ impl Logs {
             );
             schema::open_logs(path)
         });
-        let database = Database { db: opened?, most_bytes, grown_bytes: 0 };
+        let (most_bytes, floor) = (limits.log_bytes, Floor::new(path, limits.free_bytes));
+        let database = Database { db: opened?, most_bytes, floor, grown_bytes: 0, dropped: 0 };
         Ok(Self { writer: Writer::start("logs", database)?, readers: Arc::new(Readers::new(path)) })
     }
 
@@ -114,6 +159,9 @@ impl Logs {
     ) -> Result<(), StoreError> {
         let length = log.bytes.len();
         let step = move |database: &mut Database| {
+            if !database.has_room(log.bytes.len() as u64)? {
+                return Ok(());
+            }
             let sql = "INSERT OR REPLACE INTO log VALUES (?1, ?2, ?3, ?4, ?5)";
             let counts = (log.kept_bytes.cast_signed(), log.dropped_bytes.cast_signed());
             let row = params![id.as_bytes(), attempt, &log.bytes[..], counts.0, counts.1];

@@ -22,6 +22,7 @@ pub(crate) mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
@@ -29,6 +30,7 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
+use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::Digest;
@@ -44,6 +46,10 @@ use self::ledger::{Admission, Ledger};
 use self::logs::Logs;
 use self::reader::Readers;
 use self::writer::{Effect, Writer};
+use crate::disk::Floor;
+
+/// Free space with which opening a store may fail for want of more: some times what it writes then.
+const FULL_BYTES: u64 = 4 << 20;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -62,15 +68,40 @@ impl SqliteStore {
     /// With a reason a person can act on: the directory cannot be written, was written by a newer
     /// version, holds something that cannot be read, or lacks its jobs.
     pub fn open(directory: &Path, limits: CapacityLimits, now: Timestamp) -> anyhow::Result<Self> {
+        refuse_if_missing(directory)?;
+        let floor = Floor::new(directory, FULL_BYTES);
+        let opened = Self::open_as_it_is(directory, limits, now);
+        if opened.is_ok() || !floor.is_reached() {
+            return opened;
+        }
+        tracing::error!(
+            directory = %directory.display(),
+            "the disk is full: removing the logs of attempts, which no job needs, to open the store"
+        );
+        logs::remove(&directory.join("logs.db"));
+        Self::open_as_it_is(directory, limits, now).with_context(|| {
+            format!(
+                "the disk under {} has {} of free space: make room there and start again; no job \
+                 is lost",
+                directory.display(),
+                show_bytes(floor.free_bytes())
+            )
+        })
+    }
+
+    fn open_as_it_is(
+        directory: &Path,
+        limits: CapacityLimits,
+        now: Timestamp,
+    ) -> anyhow::Result<Self> {
         let capacity = Capacity::new(limits);
         let path = directory.join("jobs.db");
-        refuse_if_missing(directory)?;
         let ledger = Ledger::open(&path, capacity.clone(), now)?;
         Ok(Self {
             capacity,
             writer: Writer::start("jobs", ledger)?,
             readers: Arc::new(Readers::new(&path)),
-            logs: Logs::open(&directory.join("logs.db"), limits.kept.log_bytes)?,
+            logs: Logs::open(&directory.join("logs.db"), limits.kept)?,
         })
     }
 

@@ -273,11 +273,24 @@ fn remove(db: &Connection, jobs: Vec<(i64, JobId)>) -> rusqlite::Result<Vec<JobI
 /// What the tables take of the file, in bytes: it does not shrink, but what is free in it is used
 /// again.
 pub(super) fn used_bytes(db: &Connection) -> rusqlite::Result<u64> {
+    Ok(file_bytes(db)?.saturating_sub(free_bytes(db)?))
+}
+
+/// What the file takes, in bytes.
+pub(super) fn file_bytes(db: &Connection) -> rusqlite::Result<u64> {
+    bytes_of_pages(db, "PRAGMA page_count")
+}
+
+/// What is free in the file, in bytes.
+pub(super) fn free_bytes(db: &Connection) -> rusqlite::Result<u64> {
+    bytes_of_pages(db, "PRAGMA freelist_count")
+}
+
+fn bytes_of_pages(db: &Connection, counted: &str) -> rusqlite::Result<u64> {
     let number = |pragma: &str| -> rusqlite::Result<i64> {
         db.prepare_cached(pragma)?.query_row([], |row| row.get(0))
     };
-    let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
-    Ok((pages * number("PRAGMA page_size")?).unsigned_abs())
+    Ok((number(counted)? * number("PRAGMA page_size")?).unsigned_abs())
 }
 
 /// What the answers to idempotency keys take, as `Idempotency::bytes` counts them.
