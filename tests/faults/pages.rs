@@ -1,6 +1,6 @@
 //! Pages of the store that hold something else than was written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use jobwright::store::sqlite::SqliteStore;
@@ -15,7 +15,10 @@ use tempfile::TempDir;
 use crate::conformance::jobs;
 
 pub(super) fn trials() -> Vec<Trial> {
-    tests![a_damaged_page_is_reported_and_no_job_is_skipped]
+    tests![
+        a_damaged_page_is_reported_and_no_job_is_skipped,
+        a_damaged_log_is_kept_before_it_is_written_over,
+    ]
 }
 
 /// Of SQLite, as a new database has it.
@@ -47,6 +50,44 @@ async fn a_damaged_page_is_reported_and_no_job_is_skipped() -> anyhow::Result<()
     println!("{pages} pages, each damaged twice: {refused} refused at start, {reported} later");
     ensure!(refused > pages / 2, "only {refused} were refused");
     Ok(())
+}
+
+/// SQLite takes a log with such a header for empty, and writes over it.
+async fn a_damaged_log_is_kept_before_it_is_written_over() -> anyhow::Result<()> {
+    let directory = TempDir::new()?;
+    let jobs = jobs(JOBS);
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    let store = open(directory.path())?;
+    store.enqueue(jobs, Timestamp::UNIX_EPOCH).await?;
+    // As the death of the process leaves them.
+    let files = ["jobs.db", "jobs.db-wal"].map(|file| std::fs::read(directory.path().join(file)));
+    let [database, log] = files;
+    let (database, log) = (database?, log?);
+    for at in [0, 9, 17, 30, 40, log.len() / 2] {
+        let copy = TempDir::new()?;
+        let mut damaged = log.clone();
+        damaged[at] ^= 1;
+        std::fs::write(copy.path().join("jobs.db"), &database)?;
+        std::fs::write(copy.path().join("jobs.db-wal"), &damaged)?;
+        drop(open(copy.path()));
+        let kept = kept(copy.path())?.with_context(|| format!("damage at {at} was not seen"))?;
+        ensure!(std::fs::read(&kept)? == damaged, "another log was kept");
+        // Whoever can mend it has all the jobs.
+        damaged[at] ^= 1;
+        std::fs::write(copy.path().join("jobs.db"), &database)?;
+        std::fs::write(copy.path().join("jobs.db-wal"), &damaged)?;
+        check(&open(copy.path())?, &ids).await?;
+    }
+    drop(store);
+    ensure!(kept(directory.path())?.is_none(), "this one was never damaged");
+    Ok(())
+}
+
+/// The copy of a damaged log, if there is one.
+fn kept(directory: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let files = std::fs::read_dir(directory)?.map(|file| Ok(file?.path()));
+    let files: Vec<PathBuf> = files.collect::<std::io::Result<_>>()?;
+    Ok(files.into_iter().find(|file| file.to_string_lossy().contains("jobs.db-wal.damaged-")))
 }
 
 fn open(directory: &Path) -> anyhow::Result<SqliteStore> {

@@ -21,7 +21,8 @@ use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::Connection;
 
 use super::writer::State;
-use super::{reader, schema, table, wal};
+use super::wal::{self, Damage};
+use super::{reader, schema, table};
 use crate::disk::Floor;
 
 /// See the module's text.
@@ -84,20 +85,17 @@ impl Ledger {
         capacity: Arc<Capacity>,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
-        // What cannot be read is for SQLite to say.
-        let written = wal::commits(path).unwrap_or_default();
-        let db = schema::open_jobs(path)?;
-        let found = schema::recovered_frames(&db)?;
-        let behind = written.iter().filter(|place| **place > found).count();
-        if behind > 0 {
+        if let Some(Damage { commits, copy }) = wal::set_aside_if_damaged(path)? {
             tracing::error!(
                 path = %path.display(),
-                commits = behind,
+                copy = %copy.display(),
+                commits,
                 "the write-ahead log is damaged, and commits behind the damage are lost: unless they \
-                 were never answered, as when a disk failed or power went, jobs that were accepted \
-                 are missing"
+                 were never answered, as when power went, jobs that were accepted are missing, and \
+                 what can still be read of them is in the copy"
             );
         }
+        let db = schema::open_jobs(path)?;
         let (queue, checkpoints) = (Queue::new(), Checkpoints::default());
         let floor = Floor::new(path, capacity.limits().kept.free_bytes / LATER);
         let mut ledger = Self {

@@ -152,12 +152,6 @@ fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The frames of the write-ahead log that were found whole when it was opened.
-pub(super) fn recovered_frames(db: &Connection) -> rusqlite::Result<u64> {
-    let frames: i64 = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))?;
-    Ok(u64::try_from(frames).unwrap_or_default())
-}
-
 /// Opens a database that its writer has made, for reading only.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

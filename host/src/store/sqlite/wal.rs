@@ -1,47 +1,164 @@
-//! A look at a write-ahead log that a crash has left: whether something in its middle is damaged.
+//! A look at a write-ahead log that a crash has left, before SQLite takes from it what it can and
+//! writes over the rest: whether something in it is damaged.
 //!
 //! SQLite reads a log up to the first frame that is not whole and takes that for the end, as it is
-//! after a crash. Then no commit lies behind it: a commit is the last frame that a process writes of
-//! its transaction. One that does was written before the damage, or, if the machine lost power, in
-//! part and was never acknowledged. SQLite says nothing of either.
+//! after a crash; a log whose header is not whole it takes for empty. It says nothing of either. After
+//! a crash no commit lies behind such an end: a commit is the last frame that a process writes of its
+//! transaction. One that does was written before the damage, or, if the machine lost power, in part
+//! and was never acknowledged. Which it is nobody can tell, so the log is copied first.
 //!
 //! The format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use jobwright_core::plugin::Digest;
 
 /// Of the log, and of each frame before its page.
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 
-/// The places, from 1, of all commits of the log beside the database at `path`; none if there is no
-/// log. Whatever does not belong to the log as it is now is left out.
-pub(super) fn commits(path: &Path) -> io::Result<Vec<u64>> {
+/// What the first word of a log is, but for its last bit, which says how its checksums are made.
+const MAGIC: u32 = 0x377f_0682;
+
+/// Pages of the store's databases: SQLite's default.
+const PAGE_BYTES: usize = 4096;
+
+/// Copies of damaged logs that are kept, the latest: each may be as long as a log gets, 64 MiB, and
+/// more than one damage means a disk that has to go.
+const COPIES: usize = 3;
+
+/// What is wrong with a log.
+#[derive(Debug)]
+pub(super) struct Damage {
+    /// Commits that SQLite does not find.
+    pub(super) commits: usize,
+    /// Where the log was copied to.
+    pub(super) copy: PathBuf,
+}
+
+/// Copies the log of the database at `path` if it may hold commits behind damage.
+///
+/// # Errors
+/// If it cannot be read, or is damaged and cannot be copied.
+pub(super) fn set_aside_if_damaged(path: &Path) -> anyhow::Result<Option<Damage>> {
     let log = path.with_extension("db-wal");
-    let mut log = match File::open(log) {
-        Ok(log) => BufReader::new(log),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(error) => return Err(error),
+    let commits = match File::open(&log).and_then(lost_commits) {
+        Ok(0) => return Ok(None),
+        Ok(commits) => commits,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!("cannot read the write-ahead log of the job store, {}", log.display())
+            });
+        }
     };
+    let copy = set_aside(&log).with_context(|| {
+        format!(
+            "the write-ahead log {} is damaged and cannot be copied before it is written over: make \
+             room beside it, or keep a copy elsewhere and remove it",
+            log.display()
+        )
+    })?;
+    Ok(Some(Damage { commits, copy }))
+}
+
+/// The commits in a log that SQLite does not find.
+fn lost_commits(log: File) -> io::Result<usize> {
+    let mut log = BufReader::new(log);
     let mut header = [0; HEADER_BYTES];
     if !fill(&mut log, &mut header)? {
-        return Ok(vec![]);
+        return Ok(0); // less than a header was never a log with commits
     }
-    let (page_bytes, salts) = (number(&header[8..12]), &header[16..24]);
-    let mut commits = Vec::new();
-    let mut frame = [0; FRAME_HEADER_BYTES];
-    for place in 1.. {
-        if !fill(&mut log, &mut frame)? {
-            break;
+    let mut sum = Checksum::begin(&header);
+    let (salts, page_bytes) = match sum {
+        Some(_) => (Some(&header[16..24]), number(&header[8..12]) as usize),
+        None => (None, PAGE_BYTES),
+    };
+    let (mut lost, mut frame, mut page) = (0, [0; FRAME_HEADER_BYTES], vec![0; page_bytes]);
+    while fill(&mut log, &mut frame)? {
+        let whole = fill(&mut log, &mut page)?;
+        // Frames with other salts were left by an earlier use of the file.
+        let is_current = salts.is_none_or(|salts| &frame[8..16] == salts);
+        // Once one does not follow from all before it, none does.
+        sum = sum.filter(|_| whole && is_current);
+        sum = sum.and_then(|sum| sum.follows(&frame, &page));
+        // The size of the database after a commit; 0 of any other frame. One whose page has not come
+        // whole into the file is what the death of a process leaves.
+        if sum.is_none() && whole && is_current && number(&frame[4..8]) > 0 {
+            lost += 1;
         }
-        // The size of the database after a commit; 0 of any other frame.
-        if &frame[8..16] == salts && number(&frame[4..8]) > 0 {
-            commits.push(place);
-        }
-        log.seek_relative(page_bytes.into())?;
     }
-    Ok(commits)
+    Ok(lost)
+}
+
+/// The checksum of a log so far, which goes on from frame to frame.
+#[derive(Debug, Clone, Copy)]
+struct Checksum {
+    word: fn([u8; 4]) -> u32,
+    state: (u32, u32),
+}
+
+impl Checksum {
+    /// That of the header; none if the header is damaged.
+    fn begin(header: &[u8; HEADER_BYTES]) -> Option<Self> {
+        let magic = number(&header[..4]);
+        let word = if magic & 1 == 0 { u32::from_le_bytes } else { u32::from_be_bytes };
+        let sum = Self { word, state: (0, 0) }.with(&header[..24]);
+        let page_bytes = number(&header[8..12]);
+        let is_whole = magic & !1 == MAGIC
+            && page_bytes.is_power_of_two()
+            && (512..=65536).contains(&page_bytes)
+            && sum.is(&header[24..32]);
+        is_whole.then_some(sum)
+    }
+
+    /// That of all up to a frame; none if the frame does not follow.
+    fn follows(self, frame: &[u8; FRAME_HEADER_BYTES], page: &[u8]) -> Option<Self> {
+        let sum = self.with(&frame[..8]).with(page);
+        (sum.is(&frame[16..24]) && number(&frame[..4]) > 0).then_some(sum)
+    }
+
+    fn with(mut self, bytes: &[u8]) -> Self {
+        let (words, _) = bytes.as_chunks::<4>();
+        for pair in words.chunks_exact(2) {
+            let (a, b) = self.state;
+            let a = a.wrapping_add((self.word)(pair[0])).wrapping_add(b);
+            let b = b.wrapping_add((self.word)(pair[1])).wrapping_add(a);
+            self.state = (a, b);
+        }
+        self
+    }
+
+    fn is(&self, written: &[u8]) -> bool {
+        self.state == (number(&written[..4]), number(&written[4..]))
+    }
+}
+
+/// Copies `log` to a file beside it that is named by what it holds, so that a start that fails and
+/// is tried again makes no other one.
+fn set_aside(log: &Path) -> anyhow::Result<PathBuf> {
+    let prefix = format!("{}.damaged-", log.display());
+    let digest = Digest::of_all(&mut File::open(log)?)?.hex();
+    let copy = PathBuf::from(format!("{prefix}{}", &digest[..12]));
+    let mut others = Vec::new();
+    for entry in fs::read_dir(log.parent().unwrap_or(Path::new(".")))? {
+        let entry = entry?;
+        let is_copy = entry.path().to_string_lossy().starts_with(&prefix);
+        if is_copy && entry.path() != copy {
+            others.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    others.sort();
+    let surplus = (others.len() + 1).saturating_sub(COPIES);
+    for (_, oldest) in others.into_iter().take(surplus) {
+        fs::remove_file(oldest)?;
+    }
+    fs::copy(log, &copy)?;
+    File::open(&copy)?.sync_all()?;
+    Ok(copy)
 }
 
 /// Whether there was as much as that to read.
@@ -63,51 +180,85 @@ mod tests {
 
     use super::*;
 
-    /// A database with ten commits in its log, as a crash leaves it; answers its folder.
-    fn crashed() -> tempfile::TempDir {
+    /// A database with ten commits in its log, as a crash leaves it, after `harm` was done to the
+    /// log; answers what is told of it.
+    fn crashed(harm: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, Option<Damage>) {
         let (written, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let db = Connection::open(written.path().join("jobs.db")).unwrap();
         db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x);").unwrap();
         for n in 0..9 {
             db.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
         }
-        for file in ["jobs.db", "jobs.db-wal"] {
-            std::fs::copy(written.path().join(file), left.path().join(file)).unwrap();
-        }
-        left
-    }
-
-    /// How many of the commits SQLite does not find.
-    fn lost(folder: &Path) -> usize {
-        let path = folder.join("jobs.db");
-        let commits = commits(&path).unwrap();
-        let db = Connection::open(&path).unwrap();
-        let found: u64 = super::super::schema::recovered_frames(&db).unwrap();
-        commits.iter().filter(|place| **place > found).count()
+        std::fs::copy(written.path().join("jobs.db"), left.path().join("jobs.db")).unwrap();
+        let mut log = std::fs::read(written.path().join("jobs.db-wal")).unwrap();
+        harm(&mut log);
+        std::fs::write(left.path().join("jobs.db-wal"), log).unwrap();
+        let damage = set_aside_if_damaged(&left.path().join("jobs.db")).unwrap();
+        (left, damage)
     }
 
     #[test]
     fn a_whole_log_and_one_that_ends_early_lose_nothing() {
-        let folder = crashed();
-        assert_eq!(commits(&folder.path().join("jobs.db")).unwrap().len(), 10);
-        assert_eq!(lost(folder.path()), 0);
-        let folder = crashed();
-        let log = folder.path().join("jobs.db-wal");
-        let length = std::fs::metadata(&log).unwrap().len();
-        File::options().write(true).open(&log).unwrap().set_len(length - 100).unwrap();
-        assert!(lost(folder.path()) <= 1, "the last one, whose page is not whole");
+        assert!(crashed(|_| ()).1.is_none());
+        assert!(crashed(|log| log.truncate(log.len() - 5000)).1.is_none());
+        assert!(crashed(|log| log.truncate(10)).1.is_none());
+        assert!(crashed(Vec::clear).1.is_none());
         let folder = tempfile::tempdir().unwrap();
-        assert!(commits(&folder.path().join("jobs.db")).unwrap().is_empty());
+        assert!(set_aside_if_damaged(&folder.path().join("jobs.db")).unwrap().is_none());
     }
 
     #[test]
-    fn what_lies_behind_damage_is_counted() {
-        let folder = crashed();
-        let log = folder.path().join("jobs.db-wal");
-        let mut bytes = std::fs::read(&log).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(&log, bytes).unwrap();
-        assert!(lost(folder.path()) >= 3);
+    fn frames_of_an_earlier_use_of_the_log_are_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x);").unwrap();
+        for n in 0..9 {
+            db.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
+        }
+        db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+        db.execute("INSERT INTO t VALUES (9)", []).unwrap();
+        assert!(set_aside_if_damaged(&path).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_lies_behind_damage_is_counted_and_kept() {
+        let mut harmed = vec![];
+        let (_folder, damage) = crashed(|log| {
+            let middle = log.len() / 2;
+            log[middle] ^= 1;
+            harmed.clone_from(log);
+        });
+        let damage = damage.expect("it is damaged");
+        assert!((3..10).contains(&damage.commits), "{damage:?}");
+        assert_eq!(std::fs::read(damage.copy).unwrap(), harmed);
+    }
+
+    #[test]
+    fn behind_a_damaged_header_lies_everything() {
+        for at in 0..HEADER_BYTES {
+            let (_folder, damage) = crashed(|log| log[at] ^= 0x10);
+            assert_eq!(damage.map(|damage| damage.commits), Some(10), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn few_copies_are_kept() {
+        let (folder, _) = crashed(|log| log[20] ^= 1);
+        let path = folder.path().join("jobs.db");
+        for byte in 0..10 {
+            let mut log = std::fs::read(path.with_extension("db-wal")).unwrap();
+            log[10] = byte;
+            std::fs::write(path.with_extension("db-wal"), log).unwrap();
+            for _ in 0..2 {
+                let damage = set_aside_if_damaged(&path).unwrap().expect("it is damaged");
+                assert!(damage.copy.exists());
+            }
+        }
+        let is_copy = |file: std::fs::DirEntry| {
+            file.file_name().to_string_lossy().contains(".damaged-")
+        };
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        assert_eq!(files.flatten().map(is_copy).filter(|is| *is).count(), COPIES);
     }
 }
