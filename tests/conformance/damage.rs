@@ -29,6 +29,7 @@ laws![
     a_waiting_job_that_cannot_be_read_is_refused,
     a_paused_queue_that_cannot_be_read_is_refused,
     a_finalized_job_that_cannot_be_read_is_an_error,
+    a_job_whose_payload_is_lost_is_discarded_alone,
 ];
 
 fn open(directory: TempDir) -> anyhow::Result<Fixture> {
@@ -79,6 +80,21 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
     assert_eq!(leased.job.id, waiting);
     store.finish_with(&leased, Verdict::Retry { at: at(2) }, at(1)).await?;
     assert!(store.claim_one(at(2)).await?.checkpoint.is_some());
+    Ok(())
+}
+
+async fn a_job_whose_payload_is_lost_is_discarded_alone(store: Fixture) -> anyhow::Result<()> {
+    let lost = store.accept(job(), at(0)).await?;
+    let other = store.accept(job(), at(0)).await?;
+    let store = open(alter(store, "jobs.db", "DELETE FROM payload WHERE seq = 1")?)?;
+    assert_eq!(store.claim_all(at(1)).await?, [other]);
+    let discarded = store.job(lost).await?;
+    assert_eq!(discarded.lifecycle.state, JobState::Discarded);
+    let error = discarded.attempts[0].error.as_ref().context("it says why")?;
+    assert_eq!(error.code, "payload_lost");
+    assert_eq!(store.ready(), Ok(()));
+    store.accept(job(), at(1)).await?;
+    assert_eq!(store.reopen(at(2))?.state(lost).await?, JobState::Discarded);
     Ok(())
 }
 

@@ -11,17 +11,18 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Facts, Hold};
 use jobwright_core::job::{Idempotency, JobId, NewJob};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
-use jobwright_core::outcome::{Outcome, Usage};
+use jobwright_core::outcome::{AttemptError, Outcome, Usage};
 use jobwright_core::queue::{Entry, Queue, QueueCounts};
 use jobwright_core::report::Told;
+use jobwright_core::retry::Verdict;
 use jobwright_core::store::{
-    Claim, Claimed, Enqueued, Finish, Finished, Leased, Redriven, Renewal, Retention,
+    Claim, Claimed, Enqueued, Finish, Finished, Leased, Redriven, Renewal, Retention, StoreError,
 };
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::Connection;
 
-use super::writer::State;
 use super::wal::{self, Damage};
+use super::writer::State;
 use super::{reader, schema, table};
 use crate::disk::Floor;
 
@@ -65,6 +66,12 @@ const TRIMS: usize = 128;
 pub(super) struct Admission {
     pub(super) job: NewJob,
     pub(super) permit: Option<Result<Permit, QueueFull>>,
+}
+
+/// Whether what should be there is not, or is not what was written.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::QueryReturnedNoRows)
+        || matches!(reader::store_error(error), StoreError::Corrupt { .. })
 }
 
 impl State for Ledger {
@@ -249,8 +256,39 @@ impl Ledger {
     /// See [`JobStore::claim`](jobwright_core::JobStore::claim).
     pub(super) fn claim(&mut self, want: &Claim, now: Timestamp) -> rusqlite::Result<Claimed> {
         let leases = self.queue.claim(want, now);
-        let leased = leases.into_iter().map(|lease| self.lease(lease)).collect::<Result<_, _>>()?;
+        let mut leased = Vec::with_capacity(leases.len());
+        for lease in leases {
+            match self.lease(lease) {
+                Ok(found) => leased.push(found),
+                Err(error) if is_unreadable(&error) => self.give_up(&lease, &error, now)?,
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Claimed { leased, next_due: self.queue.next_due() })
+    }
+
+    /// Discards a job that was just claimed and whose payload is lost: it alone can never run, and
+    /// the others go on.
+    fn give_up(
+        &mut self,
+        lease: &Lease,
+        cause: &rusqlite::Error,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        let id = lease.job;
+        tracing::error!(
+            job = %id,
+            %cause,
+            "the payload of a job cannot be read, so the job is discarded: the job store is damaged; \
+             submit the job again, and look after the disk"
+        );
+        let Some(running) = self.queue.lifecycle(id).cloned() else { return Ok(()) };
+        let message = format!("its payload cannot be read from the job store: {cause}");
+        let error = AttemptError::new("payload_lost", message);
+        let outcome = Outcome::Refused { error, transient: false };
+        let record = AttemptRecord::new(&running, &outcome, Usage::default(), now);
+        let over = self.queue.finish(lease, Verdict::Discard, now);
+        over.map_or(Ok(()), |lifecycle| self.transition(id, &lifecycle, Some(&record)))
     }
 
     fn lease(&self, lease: Lease) -> rusqlite::Result<Leased> {
