@@ -50,7 +50,7 @@ impl Values {
     pub fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
         let path = directory.join("values.db");
         let ledger = Ledger::new(schema::open(&path, table::STEPS)?, most_bytes)?;
-        let readers = Arc::new(Readers::new(&path));
+        let readers = Arc::new(Readers::new(&path, READERS));
         Ok(Self { writer: Writer::start("values", ledger)?, readers })
     }
 

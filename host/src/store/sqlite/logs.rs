@@ -14,7 +14,7 @@ use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{AttemptLog, StoreError};
 use rusqlite::{Connection, params};
 
-use super::reader::{Readers, store_error};
+use super::reader::{LOOKUPS, Readers, store_error};
 use super::writer::{Effect, State, Writer};
 use super::{schema, table};
 use crate::disk::Floor;
@@ -147,7 +147,8 @@ impl Logs {
         });
         let (most_bytes, floor) = (limits.log_bytes, Floor::new(path, limits.free_bytes));
         let database = Database { db: opened?, most_bytes, floor, grown_bytes: 0, dropped: 0 };
-        Ok(Self { writer: Writer::start("logs", database)?, readers: Arc::new(Readers::new(path)) })
+        let readers = Arc::new(Readers::new(path, LOOKUPS));
+        Ok(Self { writer: Writer::start("logs", database)?, readers })
     }
 
     /// Keeps `log` in place of what was kept of this attempt before.

@@ -44,7 +44,7 @@ use jobwright_core::tenant::{TenantLimits, TenantName};
 
 use self::ledger::{Admission, Ledger};
 use self::logs::Logs;
-use self::reader::Readers;
+use self::reader::{LISTINGS, LOOKUPS, Readers};
 use self::writer::{Effect, Writer};
 use crate::disk::Floor;
 
@@ -57,6 +57,7 @@ pub struct SqliteStore {
     capacity: Arc<Capacity>,
     writer: Writer<Ledger>,
     readers: Arc<Readers>,
+    listings: Arc<Readers>,
     logs: Logs,
 }
 
@@ -100,7 +101,8 @@ impl SqliteStore {
         Ok(Self {
             capacity,
             writer: Writer::start("jobs", ledger)?,
-            readers: Arc::new(Readers::new(&path)),
+            readers: Arc::new(Readers::new(&path, LOOKUPS)),
+            listings: Arc::new(Readers::new(&path, LISTINGS)),
             logs: Logs::open(&directory.join("logs.db"), limits.kept)?,
         })
     }
@@ -248,7 +250,7 @@ impl JobStore for SqliteStore {
         page: Page,
         now: Timestamp,
     ) -> Result<JobPage, StoreError> {
-        self.read(move |db| reader::list(db, &filter, page, now)).await
+        self.listings.read(move |db| reader::list(db, &filter, page, now)).await
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
@@ -298,5 +300,47 @@ impl JobStore for SqliteStore {
 
     fn ready(&self) -> Result<(), StoreError> {
         self.writer.healthy()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_for_one_job_waits_for_no_listing() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let store = SqliteStore::open(directory.path(), CapacityLimits::default(), now).unwrap();
+        let mut held = Vec::new();
+        for _ in 0..LISTINGS {
+            let (release, released) = mpsc::channel::<()>();
+            let (listings, (begin, begun)) = (store.listings.clone(), oneshot::channel());
+            let listing = tokio::spawn(async move {
+                let long = move |_: &rusqlite::Connection| {
+                    let _ = begin.send(());
+                    let _ = released.recv();
+                    Ok(())
+                };
+                listings.read(long).await
+            });
+            begun.await.unwrap();
+            held.push((release, listing));
+        }
+        let listing = store.list(JobFilter::default(), Page { before: None, most: 1 }, now);
+        let mut listing = std::pin::pin!(listing);
+        assert!(futures_util::poll!(&mut listing).is_pending(), "it waits for the others");
+        let found = tokio::time::timeout(Duration::from_secs(20), store.get(JobId::new(now))).await;
+        assert_eq!(found.expect("it waits for none"), Ok(None));
+        for (release, earlier) in held {
+            drop(release);
+            earlier.await.unwrap().unwrap();
+        }
+        assert_eq!(listing.await, Ok(JobPage::default()));
     }
 }

@@ -15,12 +15,17 @@ use tokio::sync::Semaphore;
 
 use super::{rows, schema};
 
-/// Queries at one time: more only wait for the same disk.
-const READERS: usize = 4;
+/// Queries for what has an address, at one time: more only wait for the same disk.
+pub(super) const LOOKUPS: usize = 4;
 
-/// How many rows of a table one page looks at. A listing whose filter matches little answers a
-/// short page and goes on from there, instead of reading a long history at once.
-const SCANNED_ROWS: usize = 10_000;
+/// Listings at one time. Each looks at many rows, so they have readers of their own, for which
+/// nobody waits who asks for one job, and leave a processor to others.
+pub(super) const LISTINGS: usize = 2;
+
+/// How many rows of a table one page looks at, which takes some tens of milliseconds. A listing whose
+/// filter matches little answers a short page and goes on from there, instead of reading a long
+/// history at once.
+const SCANNED_ROWS: usize = 2_000;
 
 /// Read-only connections, opened when they are first needed.
 #[derive(Debug)]
@@ -31,9 +36,9 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// Readers of the database at `path`, which exists.
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::default(), places: Semaphore::new(READERS) }
+    /// So many readers of the database at `path`, which exists.
+    pub(crate) fn new(path: &Path, count: usize) -> Self {
+        Self { path: path.to_owned(), idle: Mutex::default(), places: Semaphore::new(count) }
     }
 
     /// Runs `query` on a connection of its own.

@@ -255,9 +255,8 @@ mod tests {
                 assert!(damage.copy.exists());
             }
         }
-        let is_copy = |file: std::fs::DirEntry| {
-            file.file_name().to_string_lossy().contains(".damaged-")
-        };
+        let is_copy =
+            |file: std::fs::DirEntry| file.file_name().to_string_lossy().contains(".damaged-");
         let files = std::fs::read_dir(folder.path()).unwrap();
         assert_eq!(files.flatten().map(is_copy).filter(|is| *is).count(), COPIES);
     }
