@@ -1,6 +1,7 @@
 //! What compiling may take, and that nobody notices who waits for something else.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -16,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         a_plugin_that_takes_too_much_memory_to_compile_is_refused,
         machine_code_is_no_plugin,
         what_compiles_ends_with_its_host,
+        who_ends_what_compiles_says_nothing_of_the_plugin,
     ]
 }
 
@@ -76,6 +78,24 @@ async fn what_compiles_ends_with_its_host() -> anyhow::Result<()> {
     let gone = until(|| (!is_running(compiling)).then_some(())).await;
     ensure!(upload.await?.is_err(), "nobody answers");
     gone
+}
+
+async fn who_ends_what_compiles_says_nothing_of_the_plugin() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let host = HostProcess::start(data.path(), &[]).await?;
+    let id = host.id().context("it runs")?;
+    let url = format!("{}/v1/plugins/slow", host.url());
+    for signal in ["ABRT", "KILL", "TERM"] {
+        let slow = guests::slow_to_compile(10 * BRANCHES)?;
+        let upload = tokio::spawn(reqwest::Client::new().put(&url).body(slow).send());
+        let compiling = until(|| child_of(id)).await?.to_string();
+        let killed = Command::new("kill").args(["-s", signal, &compiling]).status()?;
+        ensure!(killed.success(), "{killed}");
+        let answer = upload.await??;
+        ensure!(answer.status() == 503, "{signal}: {answer:?}");
+        ensure!(answer.headers().contains_key("retry-after"), "{answer:?}");
+    }
+    Ok(())
 }
 
 /// What `look` finds, once it does.

@@ -146,8 +146,16 @@ impl Compiler {
                 "compiling it takes more than {} s of a processor",
                 timeout.as_secs()
             )),
-            // It ran out of address space, or found itself in a state that it cannot be in.
-            (_, Some(SIGABRT | SIGSEGV)) => Failure::Rejected(format!(
+            // It ran out of address space, and says so before it ends itself. Any process with the
+            // right to can send the same signal, which says nothing of the plugin.
+            (_, Some(SIGABRT)) if EXHAUSTED.iter().any(|words| notes.contains(words)) => {
+                Failure::Rejected(format!(
+                    "compiling it needs more than {} of memory: {first}",
+                    show_bytes(memory_bytes)
+                ))
+            }
+            // Its stack could not grow, or the compiler is broken.
+            (_, Some(SIGSEGV)) => Failure::Rejected(format!(
                 "compiling it needs more than {} of memory, or the compiler is broken: {first}",
                 show_bytes(memory_bytes)
             )),
@@ -164,6 +172,9 @@ async fn bounded(from: Option<impl AsyncRead + Unpin>, most: u64) -> io::Result<
     }
     Ok(bytes)
 }
+
+/// What a program of Rust says that gets no memory, or no stack.
+const EXHAUSTED: [&str; 2] = ["memory allocation of", "has overflowed its stack"];
 
 /// What a program of Rust ends with that panicked.
 const PANICKED: i32 = 101;
@@ -289,6 +300,26 @@ mod tests {
         let compiler = Compiler { program: "/bin/true".into(), limits: CompileLimits::default() };
         let found = compiler.compile("fuel", b"\0asm");
         assert_eq!(found, Err(Failure::Broken("/bin/true compiles no plugins".to_owned())));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_what_the_process_says_of_itself_is_held_against_the_plugin() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let compiler = Compiler { program: "/bin/true".into(), limits: CompileLimits::default() };
+        let failure = |signal: i32, notes: &str| {
+            compiler.failure(ExitStatus::from_raw(signal), notes.to_owned()).expect("a failure")
+        };
+        for notes in
+            ["memory allocation of 64 bytes failed", "thread 'main' has overflowed its stack"]
+        {
+            let found = failure(SIGABRT, notes);
+            assert!(matches!(found, Failure::Rejected(_)), "{found:?}");
+        }
+        for (signal, notes) in [(SIGABRT, ""), (9, ""), (15, "memory allocation of")] {
+            let found = failure(signal, notes);
+            assert!(matches!(found, Failure::Broken(_)), "{found:?}");
+        }
     }
 
     #[test]
