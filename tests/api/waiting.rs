@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
-use jobwright_tests::tests;
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{HostProcess, guests, tests};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use super::{Answer, Stage, get, send, soon};
 
@@ -21,8 +23,12 @@ pub fn trials() -> Vec<Trial> {
         who_does_not_wait_is_answered_at_once,
         a_client_that_goes_away_takes_no_job_with_it,
         a_wait_that_is_none_is_refused,
+        who_waits_leaves_connections_to_others,
     ]
 }
+
+/// Some more than may wait at one time, which are 768.
+const WAITERS: usize = 800;
 
 /// The delay of a job that does not begin, however far a test moves the clock.
 const YEAR_MS: u64 = 365 * 24 * 60 * 60 * 1000;
@@ -50,6 +56,49 @@ impl Stage {
         })
         .await
     }
+}
+
+/// A host in a process of its own, because it and its clients need many files.
+async fn who_waits_leaves_connections_to_others() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let host = HostProcess::start(data.path(), &[]).await?;
+    let http = reqwest::Client::new();
+    let plugin = format!("{}/v1/plugins/echo", host.url());
+    http.put(plugin).body(guests::echo()?).send().await?.error_for_status()?;
+    let job = json!({ "plugin": "echo", "delay_ms": 3_600_000 });
+    let job = http.post(format!("{}/v1/jobs", host.url())).json(&job).send().await?;
+    let job: Value = job.error_for_status()?.json().await?;
+    let path = format!("/v1/jobs/{}", job["id"].as_str().context("an id")?);
+    let request = format!("GET {path}?wait=300s HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let mut waiting = vec![];
+    for _ in 0..WAITERS {
+        let address = host.url().trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        waiting.push(stream);
+    }
+    // One more than may wait is told so, and all who do not wait are served.
+    let full = async {
+        loop {
+            let answer = http.get(format!("{}{path}?wait=1s", host.url())).send().await?;
+            if answer.status() == 503 {
+                return anyhow::Ok(answer);
+            }
+        }
+    };
+    let problem = soon(full).await??;
+    ensure!(problem.headers().contains_key("retry-after"), "{problem:?}");
+    for path in ["/healthz", &path, "/v1/queues"] {
+        let answer = soon(http.get(format!("{}{path}", host.url())).send()).await??;
+        ensure!(answer.status() == 200, "{path}: {answer:?}");
+    }
+    // And there are files for all.
+    let id = host.id().context("it runs")?;
+    let limits = std::fs::read_to_string(format!("/proc/{id}/limits"))?;
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).context("limits")?;
+    let values: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
+    ensure!(values[0] == values[1], "{files}");
+    Ok(())
 }
 
 async fn a_create_that_waits_is_answered_with_the_finalized_job() -> anyhow::Result<()> {

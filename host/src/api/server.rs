@@ -14,9 +14,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::stall::{Impatient, PATIENCE};
+use crate::notify::MAX_WAITERS;
 
 /// Connections at one time. More wait in the kernel's queue; each takes some tens of kilobytes.
 const MAX_CONNECTIONS: usize = 1024;
+
+// Or those who wait would keep all others out.
+const _: () = assert!(MAX_WAITERS * 4 <= MAX_CONNECTIONS * 3);
 
 /// How long a client may take to send a request's head: ends connections that only hold a place.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);

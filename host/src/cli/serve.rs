@@ -61,10 +61,32 @@ fn count_signals() -> anyhow::Result<watch::Receiver<u32>> {
     Ok(counted)
 }
 
+/// Files that a busy host may have open: a connection each, and some hundreds of the store, of plugins
+/// and of processes that compile.
+const OPEN_FILES: u64 = 2048;
+
+/// Lets this process open as many files as it may: what programs get by default is what old ones can
+/// bear, and as many as there may be connections.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    limit.current = limit.maximum;
+    // What is refused is left as it was, which is enough for most hosts.
+    let _ = setrlimit(Resource::Nofile, limit);
+    if most < OPEN_FILES {
+        tracing::warn!(
+            "this process may open {most} files, and a busy host needs {OPEN_FILES}: raise its hard \
+             limit (`ulimit -Hn`, LimitNOFILE)"
+        );
+    }
+}
+
 impl Serve {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
         // Before anything else: a signal during the start must not kill the host half way.
         let signals = count_signals()?;
+        raise_open_files();
         let host = crate::build(self.config()?).await?;
         let address = host.address()?;
         terminal.result(

@@ -19,7 +19,7 @@ use jobwright_core::runtime::{Stop, StopReason};
 use tokio::sync::Notify;
 
 pub use self::announcing::AnnouncingStore;
-pub use self::waiters::{TooManyWaiters, Waiter, Waiters};
+pub use self::waiters::{MAX_WAITERS, Place, TooManyWaiters, Waiter, Waiters};
 
 /// The process's hints, shared by all who give and take them.
 #[derive(Debug, Default)]

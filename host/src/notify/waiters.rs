@@ -1,4 +1,4 @@
-//! Who waits for which job's end.
+//! Who waits: for which job's end, and how many in all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,8 +7,9 @@ use jobwright_core::job::JobId;
 use thiserror::Error;
 use tokio::sync::Notify;
 
-/// Requests that may wait at one time: each holds a connection and some kilobytes.
-const MAX_WAITERS: usize = 10_000;
+/// Requests that may wait at one time. Each holds a connection, of which there are 1,024: a quarter is
+/// always left to those who do not wait.
+pub const MAX_WAITERS: usize = 768;
 
 /// See the module's text.
 #[derive(Debug, Clone, Default)]
@@ -22,13 +23,17 @@ struct Waiting {
 
 /// There are too many already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{MAX_WAITERS} requests are waiting for jobs, the most that may")]
+#[error("{MAX_WAITERS} requests are waiting, the most that may: ask again without a wait")]
 pub struct TooManyWaiters;
 
-/// One who waits, until dropped.
+/// A place among all who wait, until dropped.
+#[derive(Debug)]
+pub struct Place(Waiters);
+
+/// One who waits for a job, until dropped.
 #[derive(Debug)]
 pub struct Waiter {
-    waiters: Waiters,
+    place: Place,
     job: JobId,
     notify: Arc<Notify>,
 }
@@ -39,14 +44,24 @@ impl Waiters {
     /// # Errors
     /// [`TooManyWaiters`].
     pub fn listen(&self, job: JobId) -> Result<Waiter, TooManyWaiters> {
+        let place = self.place()?;
+        let mut waiting = self.lock();
+        let (notify, listeners) = waiting.by_job.entry(job).or_default();
+        *listeners += 1;
+        Ok(Waiter { place, job, notify: notify.clone() })
+    }
+
+    /// A place for one who waits for something else than a job.
+    ///
+    /// # Errors
+    /// [`TooManyWaiters`].
+    pub fn place(&self) -> Result<Place, TooManyWaiters> {
         let mut waiting = self.lock();
         if waiting.count >= MAX_WAITERS {
             return Err(TooManyWaiters);
         }
         waiting.count += 1;
-        let (notify, listeners) = waiting.by_job.entry(job).or_default();
-        *listeners += 1;
-        Ok(Waiter { waiters: self.clone(), job, notify: notify.clone() })
+        Ok(Place(self.clone()))
     }
 
     /// Tells everyone who waits for `job` that it is over.
@@ -69,15 +84,42 @@ impl Waiter {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.lock().count -= 1;
+    }
+}
+
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut waiting = self.waiters.lock();
-        waiting.count -= 1;
+        let mut waiting = self.place.0.lock();
         if let Some((_, listeners)) = waiting.by_job.get_mut(&self.job) {
             *listeners -= 1;
             if *listeners == 0 {
                 waiting.by_job.remove(&self.job);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobwright_core::clock::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn no_more_wait_than_may_whatever_for() {
+        let (waiters, job) = (Waiters::default(), JobId::new(Timestamp::UNIX_EPOCH));
+        let mut places: Vec<Place> =
+            (1..MAX_WAITERS).map(|_| waiters.place().expect("there is room")).collect();
+        let last = waiters.listen(job).expect("there is room for one");
+        waiters.listen(job).expect_err("there is none");
+        waiters.place().expect_err("there is none");
+        drop(last);
+        places.push(waiters.place().expect("it was given back"));
+        drop(places);
+        assert_eq!(waiters.lock().count, 0);
+        assert!(waiters.lock().by_job.is_empty());
     }
 }

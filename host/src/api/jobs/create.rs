@@ -126,6 +126,7 @@ impl App {
         key: Option<(String, Digest)>,
         (mut now, deadline): (Timestamp, Timestamp),
     ) -> Result<(JobId, Bytes), ApiError> {
+        let mut place = None;
         loop {
             let room = self.signals.room.notified();
             // With the time at which the store takes the job.
@@ -139,6 +140,9 @@ impl App {
             match self.enqueue_now(job.clone(), now).await? {
                 Enqueued::QueueFull(_) if now < deadline => {}
                 enqueued => return accepted(enqueued, Some((job.id, answer))),
+            }
+            if place.is_none() {
+                place = Some(self.signals.waiters.place().map_err(ApiError::busy)?);
             }
             tokio::select! {
                 () = room => {}
