@@ -23,6 +23,9 @@ pub fn jobwright<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::
     Ok(command)
 }
 
+/// What a host is started with; the data directory follows.
+const SERVE: [&str; 5] = ["serve", "--json", "--listen", "127.0.0.1:0", "--data"];
+
 /// A `jobwright serve`. Killed when dropped.
 pub struct HostProcess {
     child: Child,
@@ -37,19 +40,28 @@ impl HostProcess {
         Self::start_within(data, flags, &[]).await
     }
 
+    /// Starts a host on `data` after a shell command that limits it, and waits until it listens.
+    pub async fn start_limited(data: &Path, limit: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{limit} && exec \"$0\" \"$@\""));
+        command.arg(std::env::current_exe()?).args(SERVE).arg(data);
+        command.env(AS_PROGRAM, "1").env("JOBWRIGHT_LOG", "error").kill_on_drop(true);
+        Self::listening(command.stdin(Stdio::null())).await
+    }
+
     /// Starts a host on `data` with more in its environment, and waits until it listens.
     pub async fn start_within(
         data: &Path,
         flags: &[&str],
         environment: &[(&str, PathBuf)],
     ) -> anyhow::Result<Self> {
-        let mut child = jobwright(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])?
-            .arg(data)
-            .args(flags)
-            .envs(environment.iter().cloned())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start a host")?;
+        let mut command = jobwright(SERVE)?;
+        Self::listening(command.arg(data).args(flags).envs(environment.iter().cloned())).await
+    }
+
+    async fn listening(command: &mut Command) -> anyhow::Result<Self> {
+        let child = command.stdout(Stdio::piped()).spawn();
+        let mut child = child.context("cannot start a host")?;
         let mut output = BufReader::new(child.stdout.take().context("its output is piped")?);
         let mut line = String::new();
         if output.read_line(&mut line).await? == 0 {

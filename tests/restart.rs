@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         sigterm_ends_a_host_in_good_order,
         a_second_signal_ends_a_host_at_once,
         a_second_host_on_the_same_directory_is_refused,
+        a_host_with_little_address_space_holds_it_against_no_job,
         a_stopped_host_releases_its_running_job_without_burning_an_attempt,
     ]
 }
@@ -169,6 +170,44 @@ async fn a_second_signal_ends_a_host_at_once() -> anyhow::Result<()> {
         tokio::task::yield_now().await;
     }
     ensure!(ended.await??.code() == Some(1));
+    Ok(())
+}
+
+/// A pool needs terabytes of address space. Without, a guest gets what it holds, and one for which there
+/// is nothing is tried again later.
+async fn a_host_with_little_address_space_holds_it_against_no_job() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let host = HostProcess::start_limited(data.path(), "ulimit -v 1500000").await?;
+    let http = reqwest::Client::new();
+    let large = r#"(module (memory (export "memory") 16000) (func (export "_start")))"#;
+    for (name, wasm) in [("echo", guests::echo()?), ("large", guests::assemble(large)?)] {
+        let url = format!("{}/v1/plugins/{name}", host.url());
+        http.put(url).body(wasm).send().await?.error_for_status()?;
+    }
+    let run = async |plugin: &str, wait: &str| -> anyhow::Result<serde_json::Value> {
+        let job = json!({ "plugin": plugin, "limits": { "memory_bytes": 1 << 30 } });
+        let asked = http.post(format!("{}/v1/jobs", host.url())).json(&job);
+        Ok(asked.header("prefer", wait).send().await?.error_for_status()?.json().await?)
+    };
+    // Each would have reserved 4 GiB.
+    let echoed = run("echo", "wait=30").await?;
+    ensure!(echoed["state"] == "completed", "{echoed}");
+    // More than is left beside the program itself.
+    let id = run("large", "wait=0").await?["id"].as_str().context("an id")?.to_owned();
+    let tried = async {
+        loop {
+            let job: serde_json::Value =
+                http.get(format!("{}/v1/jobs/{id}", host.url())).send().await?.json().await?;
+            if !job["attempts"][0].is_null() {
+                return anyhow::Ok(job);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let job = tokio::time::timeout(Duration::from_secs(60), tried).await??;
+    ensure!(job["attempts"][0]["outcome"] == "refused", "{job}");
+    ensure!(job["attempts"][0]["error"]["code"] == "host_memory", "{job}");
+    ensure!(job["state"] == "retryable" && job["failures"] == 0, "{job}");
     Ok(())
 }
 

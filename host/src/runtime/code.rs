@@ -21,7 +21,7 @@ use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 
 use super::abi::{Misfit, Prepared};
-use super::engine::{self, Engines, Machine, Profile};
+use super::engine::{self, Engines, Machine, Profile, Target};
 use super::flights::{Broken, Flight, Flights};
 use super::{debug_info, ending, unless_stopped};
 use crate::registry::compiled::{self, CodeName, CompiledCache, Loaded};
@@ -315,8 +315,8 @@ pub(super) fn compile_if_asked() -> Option<ExitCode> {
         }
     };
     Some(order.obey(|wasm| {
-        let profile = Profile::named(&order.profile).context("there is no such profile")?;
-        Ok(compile(&engine::compiling(profile)?, wasm)?)
+        let target = Target::named(&order.profile).context("there is no such target")?;
+        Ok(compile(&engine::compiling(target)?, wasm)?)
     }))
 }
 

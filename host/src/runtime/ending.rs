@@ -1,8 +1,8 @@
 //! What an ending means: from what wasmtime says, and what the host remembers, to an [`Outcome`].
 //!
 //! Pure. Invariant, in this order: what the host decided (stop, time, output), a limit that wasmtime
-//! enforced (fuel, stack, resources), a refusal of memory or tables that the guest did not survive,
-//! and only then what the guest itself said.
+//! enforced (fuel, stack, resources), memory that the host itself did not get, a refusal of memory or
+//! tables that the guest did not survive, and only then what the guest itself said.
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::{Fuel, Limit, Limits, show_bytes};
@@ -13,7 +13,7 @@ use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
 use super::engine::GUEST_STACK_BYTES;
-use super::limiter::Refusal;
+use super::limiter::{Refusal, is_starved};
 use super::meter::Halt;
 use super::stdio::OutputBuffer;
 use super::trap;
@@ -60,6 +60,8 @@ impl From<Error> for Cut {
 pub(super) struct Evidence<'a> {
     pub(super) attempt: &'a Attempt,
     pub(super) refused: Option<Refusal>,
+    /// Whether the system refused memory that the guest may have.
+    pub(super) starved: bool,
     pub(super) output: &'a OutputBuffer,
     /// Why the guest was told to stop, if it was and had a grace to end by itself.
     pub(super) stopped: Option<StopReason>,
@@ -75,6 +77,7 @@ pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Out
         _ if evidence.output.exceeded() => output_exceeded(evidence),
         (Err(Cut::Failed(error)), _) => failed(&error, evidence),
         (Ok(Said::Done { content_type }), _) => succeeded(content_type.as_deref(), evidence),
+        (Ok(Said::Failed { .. }), _) if evidence.starved => starved("growth was refused"),
         (Ok(Said::Failed { error, retry }), _) => match evidence.refused {
             Some(refusal) => refused(refusal, &evidence.attempt.limits),
             None => Outcome::Failed { error, retry },
@@ -120,6 +123,9 @@ fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
     }
     if let Some((limit, message)) = enforced(error, limits) {
         return with_frames(exceeded(limit, message), error);
+    }
+    if evidence.starved || is_starved(error) {
+        return starved(&error.root_cause().to_string());
     }
     if let Some(refusal) = evidence.refused {
         return with_frames(refused(refusal, limits), error);
@@ -169,6 +175,12 @@ fn refused(refusal: Refusal, limits: &Limits) -> Outcome {
         ),
     };
     exceeded(limit, message)
+}
+
+/// The host got no memory for what the guest may have: no fault of the guest.
+fn starved(cause: &str) -> Outcome {
+    let message = format!("the host has no memory for the guest: {cause}");
+    Outcome::Refused { error: AttemptError::new("host_memory", message), transient: true }
 }
 
 fn output_exceeded(evidence: &Evidence<'_>) -> Outcome {

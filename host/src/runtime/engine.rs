@@ -30,6 +30,10 @@ const STACK_BYTES: usize = 2 << 20;
 /// no access needs a check, because whatever is beyond faults.
 const RESERVED_BYTES: u64 = 4 << 30;
 
+/// Where there is no address space for a pool there is none for that either: then memories take what they
+/// hold, every access is checked, and growth moves them now and then, each time with so much to spare.
+const SPARE_BYTES: u64 = 16 << 20;
+
 /// What an instance takes beside its memories and tables: globals, functions, types. Programs
 /// compiled from Go or C# come close to one MiB.
 const INSTANCE_BYTES: usize = 10 << 20;
@@ -71,16 +75,48 @@ impl Profile {
         }
     }
 
-    /// The profile of this [`Self::word`].
-    pub(super) fn named(word: &str) -> Option<Self> {
-        [Self::Fuel, Self::Epochs].into_iter().find(|profile| profile.word() == word)
-    }
-
-    /// A word for file names, and for the process that compiles.
+    /// A word for file names.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Fuel => "fuel",
             Self::Epochs => "epochs",
+        }
+    }
+}
+
+/// How much address space memories have, which decides what code must check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Space {
+    /// All that a guest can address.
+    Ample,
+    /// What they hold.
+    Scarce,
+}
+
+/// What code is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Target(pub(super) Profile, pub(super) Space);
+
+impl Target {
+    const ALL: [Self; 4] = [
+        Self(Profile::Fuel, Space::Ample),
+        Self(Profile::Epochs, Space::Ample),
+        Self(Profile::Fuel, Space::Scarce),
+        Self(Profile::Epochs, Space::Scarce),
+    ];
+
+    /// The target of this [`Self::word`].
+    pub(super) fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|target| target.word() == word)
+    }
+
+    /// A word for the process that compiles.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self(Profile::Fuel, Space::Ample) => "fuel",
+            Self(Profile::Epochs, Space::Ample) => "epochs",
+            Self(Profile::Fuel, Space::Scarce) => "fuel-scarce",
+            Self(Profile::Epochs, Space::Scarce) => "epochs-scarce",
         }
     }
 }
@@ -100,6 +136,7 @@ pub(super) struct Shape {
 /// An engine with what the host offers to its guests.
 pub(super) struct Machine {
     pub(super) engine: Engine,
+    pub(super) target: Target,
     pub(super) modules: Linker<Guest>,
     pub(super) components: component::Linker<Guest>,
 }
@@ -152,20 +189,25 @@ impl Engines {
 }
 
 fn machine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::Result<Machine> {
-    let engine = engine(profile, shape, allocator)?;
+    let (engine, space) = engine(profile, shape, allocator)?;
     let mut modules = Linker::new(&engine);
     abi::link_modules(&mut modules).context("cannot offer host functions")?;
     let mut components = component::Linker::new(&engine);
     abi::link_components(&mut components).context("cannot offer interfaces")?;
-    Ok(Machine { engine, modules, components })
+    Ok(Machine { engine, target: Target(profile, space), modules, components })
 }
 
-fn engine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::Result<Engine> {
+fn engine(
+    profile: Profile,
+    shape: &Shape,
+    allocator: Allocator,
+) -> wasmtime::Result<(Engine, Space)> {
     if allocator != Allocator::OnDemand {
         // All address space is reserved here, so that making the engine is the probe.
-        let made = Engine::new(config(profile).allocation_strategy(pool(shape)));
+        let ample = Target(profile, Space::Ample);
+        let made = Engine::new(config(ample).allocation_strategy(pool(shape)));
         match (made, allocator) {
-            (Ok(engine), _) => return Ok(engine),
+            (Ok(engine), _) => return Ok((engine, Space::Ample)),
             (Err(error), Allocator::Pooling) => {
                 return Err(error.context(format!(
                     "cannot reserve address space for {} guests; {REMEDY}",
@@ -180,30 +222,37 @@ fn engine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::Re
             ),
         }
     }
-    Engine::new(&config(profile)).context("cannot make an engine for guests")
+    let scarce = Engine::new(&config(Target(profile, Space::Scarce)));
+    Ok((scarce.context("cannot make an engine for guests")?, Space::Scarce))
 }
 
-/// An engine that compiles code of this profile and runs none.
+/// An engine that compiles code for this target and runs none.
 ///
 /// # Errors
 /// If wasmtime cannot compile for this machine.
-pub(super) fn compiling(profile: Profile) -> wasmtime::Result<Engine> {
-    Engine::new(&config(profile))
+pub(super) fn compiling(target: Target) -> wasmtime::Result<Engine> {
+    Engine::new(&config(target))
 }
 
 const REMEDY: &str = "raise the limit on address space (`ulimit -v`, RLIMIT_AS, a container's \
                       memory policy, vm.overcommit_memory=2) or lower `--workers`";
 
 /// Everything that shapes the generated code: two engines with the same answer share compiled code.
-fn config(profile: Profile) -> Config {
+fn config(Target(profile, space): Target) -> Config {
     let mut config = Config::new();
+    match space {
+        Space::Ample => config.memory_reservation(RESERVED_BYTES),
+        Space::Scarce => config
+            .memory_reservation(0)
+            .memory_guard_size(0)
+            .memory_reservation_for_growth(SPARE_BYTES),
+    };
     config
         .epoch_interruption(true)
         .consume_fuel(profile == Profile::Fuel)
         .operator_cost(costs())
         .max_wasm_stack(GUEST_STACK_BYTES)
         .async_stack_size(STACK_BYTES)
-        .memory_reservation(RESERVED_BYTES)
         .memory_init_cow(true)
         // Threads, GC and exceptions are not even compiled into wasmtime here.
         .shared_memory(false)
@@ -269,8 +318,8 @@ mod tests {
         // Each side has a wasmparser of its own: only names compare.
         let names = |all: &mut dyn Iterator<Item = &'static str>| -> BTreeSet<_> { all.collect() };
         let checked = names(&mut inspect::features().iter_names().map(|(name, _)| name));
-        for profile in [Profile::Fuel, Profile::Epochs] {
-            let engine = Engine::new(&config(profile)).expect("an engine");
+        for target in Target::ALL {
+            let engine = Engine::new(&config(target)).expect("an engine");
             let compiled = engine.get_wasm_features();
             let compiled = names(&mut compiled.iter_names().map(|(name, _)| name));
             assert_eq!(checked, compiled);
@@ -281,8 +330,10 @@ mod tests {
     fn the_pool_is_used_where_the_system_gives_the_address_space() {
         let shape = Shape { attempts: 4, ceiling: Limits::CEILING, asks_for_pages: true };
         let pooled = |allocator| {
-            let engine = engine(Profile::Fuel, &shape, allocator).expect("an engine");
-            engine.get_pooling_config().is_some()
+            let (engine, space) = engine(Profile::Fuel, &shape, allocator).expect("an engine");
+            let pooled = engine.get_pooling_config().is_some();
+            assert_eq!(pooled, space == Space::Ample);
+            pooled
         };
         assert!(pooled(Allocator::Pooling));
         assert!(!pooled(Allocator::OnDemand));

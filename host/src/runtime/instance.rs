@@ -114,20 +114,21 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
     let grace = Duration::from_millis(attempt.limits.grace_ms);
     let mut meter = Meter::start(stop, attempt.limits.timeout()).with_grace(asked, grace);
     let mut usage = Usage::default();
-    let (ending, refused) = match armed(code, attempt, &output, line) {
+    let (ending, refused, starved) = match armed(code, attempt, &output, line) {
         Ok(mut store) => {
             let (output, meter) = (&output, &mut meter);
             let ending = code.run(Call { attempt, output, store: &mut store, meter }).await;
             let budget = &store.data().budget;
             usage.fuel = used_fuel(&store, &attempt.limits);
             usage.peak_memory_bytes = budget.peak();
-            (ending, budget.refused())
+            (ending, budget.refused(), budget.starved())
         }
-        Err(error) => (Err(Cut::Failed(error)), None),
+        Err(error) => (Err(Cut::Failed(error)), None, false),
     };
     meter.note(&mut usage);
     usage.output_bytes = output.tried();
-    let evidence = Evidence { attempt, refused, output: &output, stopped: meter.stopped() };
+    let evidence =
+        Evidence { attempt, refused, starved, output: &output, stopped: meter.stopped() };
     Ended { outcome: ending::outcome(ending, &evidence), usage }
 }
 

@@ -37,6 +37,7 @@ pub(super) struct Budget {
     elements: u64,
     peak: u64,
     refused: Option<Refusal>,
+    starved: bool,
 }
 
 impl Budget {
@@ -48,6 +49,7 @@ impl Budget {
             elements: 0,
             peak: 0,
             refused: None,
+            starved: false,
         }
     }
 
@@ -59,6 +61,11 @@ impl Budget {
     /// The last growth that was refused.
     pub(super) fn refused(&self) -> Option<Refusal> {
         self.refused
+    }
+
+    /// Whether the system refused memory that the guest may have.
+    pub(super) fn starved(&self) -> bool {
+        self.starved
     }
 
     /// Takes bytes that the host keeps for the guest; says whether there is room for them.
@@ -93,6 +100,20 @@ fn beyond_its_own(desired: usize, maximum: Option<usize>, limit: u64) -> bool {
     maximum.is_some_and(|most| desired > most && (most as u64) < limit)
 }
 
+/// Whether the system gave the host no memory.
+pub(super) fn is_starved(error: &wasmtime::Error) -> bool {
+    #[cfg(unix)]
+    let is_refused = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref() == Some(&rustix::io::Errno::NOMEM)
+    };
+    #[cfg(not(unix))]
+    let is_refused = |_: &(dyn std::error::Error + 'static)| false;
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref().map(std::io::Error::kind);
+        io == Some(std::io::ErrorKind::OutOfMemory) || is_refused(cause)
+    })
+}
+
 impl ResourceLimiter for Budget {
     fn memory_growing(
         &mut self,
@@ -109,7 +130,8 @@ impl ResourceLimiter for Budget {
 
     /// Called when the type of a memory cannot be that large, without having asked; or when the
     /// system gives nothing. Then the account keeps what was granted, which is only stricter.
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.starved |= is_starved(&error);
         self.refused = Some(Refusal { limit: Limit::Memory, wanted: u64::from(u32::MAX) + 1 });
         Ok(())
     }
