@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         a_plugin_that_takes_too_much_memory_to_compile_is_refused,
         machine_code_is_no_plugin,
         what_compiles_ends_with_its_host,
+        plugins_that_take_long_to_compile_hold_no_others_up,
         who_ends_what_compiles_says_nothing_of_the_plugin,
     ]
 }
@@ -78,6 +79,25 @@ async fn what_compiles_ends_with_its_host() -> anyhow::Result<()> {
     let gone = until(|| (!is_running(compiling)).then_some(())).await;
     ensure!(upload.await?.is_err(), "nobody answers");
     gone
+}
+
+async fn plugins_that_take_long_to_compile_hold_no_others_up() -> anyhow::Result<()> {
+    let change = |config: &mut jobwright::Config| config.compile.timeout = Duration::from_secs(48);
+    let host = TestHost::configured(change).await?;
+    host.push("echo", guests::echo()?).await?;
+    let mut slow = vec![];
+    for n in 0..3 {
+        let path = format!("/v1/plugins/slow{n}?version=1.0.0");
+        let bomb = guests::slow_to_compile(20 * BRANCHES + n)?;
+        slow.push(tokio::spawn(host.request(reqwest::Method::PUT, &path).body(bomb).send()));
+    }
+    let process = std::process::id();
+    until(|| child_of(process)).await?;
+    // What is compiled already, and what is compiled in no time.
+    put(&host, "/v1/plugins/other?version=1.0.0", guests::echo()?).await?.ok(201)?;
+    put(&host, "/v1/plugins/small", guests::slow_to_compile(100)?).await?.ok(201)?;
+    ensure!(slow.iter().any(|upload| !upload.is_finished()), "they were not slow");
+    Ok(())
 }
 
 async fn who_ends_what_compiles_says_nothing_of_the_plugin() -> anyhow::Result<()> {

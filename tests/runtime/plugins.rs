@@ -26,6 +26,7 @@ pub(super) fn trials() -> Vec<Trial> {
         bytes_that_cannot_be_read_now_are_refused_for_now,
         a_registry_that_panics_is_refused_for_now,
         waiting_for_code_can_be_cancelled,
+        few_attempts_wait_long_for_their_code,
         code_is_made_once_for_all_who_want_it,
         a_prepared_plugin_is_not_read_again,
         what_does_not_compile_cannot_be_prepared,
@@ -125,6 +126,30 @@ async fn waiting_for_code_can_be_cancelled() -> anyhow::Result<()> {
     }
     stop.raise(StopReason::Cancelled);
     assert_eq!(running.await?.outcome, Outcome::Cancelled);
+    Ok(())
+}
+
+/// The others give their jobs back, and leave their slots to those whose code is ready.
+async fn few_attempts_wait_long_for_their_code() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let digest = lab.plugins.add(wat::parse_str(hello())?);
+    lab.plugins.fail(digest, "never");
+    let (mut all, mut stops) = (tokio::task::JoinSet::new(), vec![]);
+    for _ in 0..8 {
+        let (runtime, attempt, (stop, signal)) =
+            (lab.runtime.clone(), attempt(digest)?, Stop::new());
+        stops.push(stop);
+        all.spawn(async move { runtime.run(attempt, signal).await });
+    }
+    for _ in 0..7 {
+        let ended = all.join_next().await.context("it ends")??;
+        let (error, transient) = refused(&ended)?;
+        assert!(transient, "{error:?}");
+        assert!(error.message.contains("still being compiled"), "{error:?}");
+    }
+    stops.iter().for_each(|stop| stop.raise(StopReason::Cancelled));
+    let last = all.join_next().await.context("one waits")??;
+    assert_eq!(last.outcome, Outcome::Cancelled);
     Ok(())
 }
 

@@ -58,9 +58,8 @@ pub use self::routes::Route;
 use self::routes::Routes;
 use crate::notify::Signals;
 
-/// Uploads that are inspected and compiled at one time: each may take the length of the plugin
-/// many times over.
-const UPLOADS: usize = 2;
+/// Uploads that are inspected at one time: each may take the length of the plugin many times over.
+const INSPECTIONS: usize = 2;
 
 /// What requests are answered from.
 #[derive(Clone)]
@@ -116,7 +115,7 @@ struct Gates {
     /// Apart, so that uploads, which are long and take their time, never keep jobs out.
     plugins: Bodies,
     answers: Answers,
-    uploads: Semaphore,
+    inspections: Semaphore,
     disk: Disk,
     rates: Rates,
     /// Held over each change of keys and tenants, from looking at what there is.
@@ -167,7 +166,7 @@ impl App {
                 bodies: Bodies::new(settings.payload_bytes),
                 plugins: Bodies::new(settings.plugin_bytes),
                 answers: Answers::new(settings.limits.ceiling.output_bytes),
-                uploads: Semaphore::new(UPLOADS),
+                inspections: Semaphore::new(INSPECTIONS),
                 disk: Disk::new(settings.data.clone(), settings.free_bytes),
                 rates: Rates::default(),
                 administration: Mutex::default(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,7 @@ use jobwright_core::access::Caller;
 use jobwright_core::hold::Hold;
 use jobwright_core::lifecycle::{MAX_LOST, Phase};
 use jobwright_core::plugin::{
-    Digest, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
+    Digest, Inspection, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
 };
 use jobwright_core::registry::{NotFound, Published, Upload};
 use jobwright_core::store::{JobFilter, Page, StoreError};
@@ -29,8 +29,8 @@ use super::{App, content};
 /// Plugins on one page.
 const PAGE: usize = 100;
 
-/// How long an upload waits for those before it: as long as the largest take to compile, and less
-/// than clients commonly wait for an answer.
+/// How long an upload waits for those before it to be inspected: less than clients commonly wait for an
+/// answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lost jobs that are shown of a plugin: one is a reason to look, and these say more.
@@ -86,15 +86,7 @@ async fn publish(
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
     app.gates.disk.has_room(app.clock.now())?;
-    let turn = tokio::time::timeout(PATIENCE, app.gates.uploads.acquire()).await;
-    let _turn = turn
-        .map_err(|_| ApiError::busy("other plugins are being uploaded: try again later"))?
-        .map_err(ApiError::internal)?;
-    let (runtime, bytes) = (app.runtime.clone(), wasm.clone());
-    // Inspection takes time in proportion to the length, so not on a thread that answers requests.
-    let inspection = tokio::task::spawn_blocking(move || runtime.inspect(&bytes))
-        .await
-        .map_err(ApiError::internal)??;
+    let inspection = inspect(&app, wasm.clone()).await?;
     let digest = Digest::of(&wasm);
     if let Err(unprepared) = app.runtime.prepare(digest, wasm.clone()).await {
         tracing::info!(plugin = %name, %digest, %unprepared, "refused a plugin");
@@ -110,6 +102,18 @@ async fn publish(
         tracing::info!(plugin = %name, version = %version.version, %digest, "published a plugin");
     }
     Ok(published)
+}
+
+/// Takes turns, not with what is compiled, which takes long and has turns of its own.
+async fn inspect(app: &App, wasm: Bytes) -> Result<Inspection, ApiError> {
+    let turn = tokio::time::timeout(PATIENCE, app.gates.inspections.acquire()).await;
+    let _turn = turn
+        .map_err(|_| ApiError::busy("other plugins are being uploaded: try again later"))?
+        .map_err(ApiError::internal)?;
+    let runtime = app.runtime.clone();
+    // It takes time in proportion to the length, so not on a thread that answers requests.
+    let inspection = tokio::task::spawn_blocking(move || runtime.inspect(&wasm)).await;
+    Ok(inspection.map_err(ApiError::internal)??)
 }
 
 #[derive(Debug, Deserialize)]

@@ -12,6 +12,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jobwright_core::limits::{CompileLimits, show_bytes};
@@ -70,12 +71,16 @@ impl Compiler {
         Ok(Self { program, limits })
     }
 
-    /// Machine code for `wasm`, compiled as `profile` says. Blocks until it is there.
-    pub(crate) fn compile(&self, profile: &str, wasm: &[u8]) -> Result<Vec<u8>, Failure> {
+    /// Machine code for `wasm`, compiled as `profile` says. Blocks until it is there, or for `limit`.
+    pub(crate) fn compile(
+        &self,
+        profile: &str,
+        wasm: &[u8],
+        limit: Duration,
+    ) -> Result<Vec<u8>, Failure> {
         // One of its own, because who waits here is no part of one that waits for processes.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let waited = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-            let limit = self.limits.timeout;
             let run = async { tokio::time::timeout(limit, self.run(profile, wasm)).await };
             runtime.block_on(run).unwrap_or_else(|_| {
                 let message = format!("it was not compiled within {} s", limit.as_secs());
@@ -284,8 +289,6 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -298,7 +301,7 @@ mod tests {
     #[test]
     fn a_program_that_knows_nothing_of_it_is_found_out() {
         let compiler = Compiler { program: "/bin/true".into(), limits: CompileLimits::default() };
-        let found = compiler.compile("fuel", b"\0asm");
+        let found = compiler.compile("fuel", b"\0asm", compiler.limits.timeout);
         assert_eq!(found, Err(Failure::Broken("/bin/true compiles no plugins".to_owned())));
     }
 
@@ -326,7 +329,7 @@ mod tests {
     fn one_that_never_answers_is_killed() {
         let limits = CompileLimits { timeout: Duration::from_millis(10), memory_bytes: 1 << 30 };
         let compiler = Compiler { program: "/usr/bin/yes".into(), limits };
-        let found = compiler.compile("fuel", b"\0asm");
+        let found = compiler.compile("fuel", b"\0asm", compiler.limits.timeout);
         assert!(matches!(found, Err(Failure::TooLong(_))), "{found:?}");
     }
 }

@@ -107,6 +107,8 @@ pub(super) struct Codes<R> {
     ready: Flights<Key, Arc<R>, Unready>,
     source: Arc<Source>,
     threads: Handle,
+    /// One for each attempt that may wait long for its code.
+    waiting: Semaphore,
 }
 
 /// Where code comes from.
@@ -117,8 +119,30 @@ struct Source {
     compiler: Option<Compiler>,
     /// Of attempts.
     turns: Semaphore,
-    /// Of uploads: they wait for each other, and hold up no attempt.
-    upload_turns: Semaphore,
+    /// Of uploads, which hold up no attempt: each has a short turn first, and one that it was not
+    /// enough for a long one. So most wait only for short turns, whatever takes minutes.
+    short_turns: Semaphore,
+    long_turns: Semaphore,
+}
+
+/// The part of the time to compile that a short turn has: 5 s of 120, in which most plugins are done.
+const SHORT_PART: u32 = 24;
+
+/// What else it takes to make code ready: reading, starting a process, loading.
+const BESIDE: Duration = Duration::from_secs(5);
+
+/// How long every attempt waits for its code: what is compiled already is loaded by then.
+const BRIEFLY: Duration = Duration::from_secs(2);
+
+/// The part of all slots whose attempts may wait for longer, until their code is compiled. The others
+/// give their jobs back and try again later, so that those that are ready find a slot.
+const WAITING_PART: usize = 8;
+
+/// Code that is to be made.
+#[derive(Clone)]
+struct Wanted {
+    name: CodeName,
+    machine: Arc<Machine>,
 }
 
 impl<R: Ready> Codes<R> {
@@ -130,10 +154,17 @@ impl<R: Ready> Codes<R> {
         bounds: Bounds,
     ) -> Self {
         let turns = || Semaphore::new(bounds.compilations.max(1));
-        let (turns, upload_turns, compiler) = (turns(), turns(), bounds.compiler);
-        let source = Source { engines, registry, disk, compiler, turns, upload_turns };
-        let source = Arc::new(source);
-        Self { ready: Flights::new(bounds.most_bytes), source, threads: bounds.threads }
+        let source = Arc::new(Source {
+            engines,
+            registry,
+            disk,
+            compiler: bounds.compiler,
+            turns: turns(),
+            short_turns: turns(),
+            long_turns: turns(),
+        });
+        let waiting = Semaphore::new((bounds.slots / WAITING_PART).max(1));
+        Self { ready: Flights::new(bounds.most_bytes), source, threads: bounds.threads, waiting }
     }
 
     /// Makes the code of an upload ready.
@@ -141,7 +172,15 @@ impl<R: Ready> Codes<R> {
     /// # Errors
     /// See [`Runtime::prepare`](jobwright_core::Runtime::prepare).
     pub(super) async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
-        match self.get((digest, Profile::Fuel), Some(wasm)).await {
+        let patience = self.patience();
+        let making = self.get((digest, Profile::Fuel), Some(wasm));
+        let late = |_| {
+            // It goes on, and who asks again finds it done.
+            let seconds = patience.as_secs();
+            let message = format!("others were compiled for {seconds} s: try again later");
+            Err(Unready { message, why: Why::Host })
+        };
+        match tokio::time::timeout(patience, making).await.unwrap_or_else(late) {
             Ok(_) => Ok(()),
             Err(Unready { message, why: Why::TooLong }) => {
                 Err(Unusable::new("compile_timeout", message).into())
@@ -166,7 +205,19 @@ impl<R: Ready> Codes<R> {
         if let Some(code) = self.ready.ready(&key) {
             return Ok(code);
         }
-        match unless_stopped(stop, self.get(key, None)).await {
+        let making = self.get(key, None);
+        let waiting = async {
+            if let Ok(made) = tokio::time::timeout(BRIEFLY, making.clone()).await {
+                return made;
+            }
+            // Never closed, so an error means that there are enough.
+            let _place = self.waiting.try_acquire().map_err(|_| Unready {
+                message: "its code is still being compiled, and others wait for theirs".to_owned(),
+                why: Why::Host,
+            })?;
+            making.await
+        };
+        match unless_stopped(stop, waiting).await {
             Ok(Ok(code)) => Ok(code),
             Ok(Err(unready)) => Err(refused(unready)),
             Err(reason) => Err(ending::stopped(reason)),
@@ -177,6 +228,12 @@ impl<R: Ready> Codes<R> {
     fn get(&self, key: Key, wasm: Option<Bytes>) -> Flight<Arc<R>, Unready> {
         let source = self.source.clone();
         self.ready.get(key, &self.threads, || source.make(key, wasm))
+    }
+
+    /// How long making code ready takes at most, for who waits for no others.
+    fn patience(&self) -> Duration {
+        let whole = self.source.patience();
+        whole.saturating_add(whole / SHORT_PART).saturating_add(BESIDE)
     }
 
     /// The engine that always is.
@@ -190,6 +247,8 @@ impl<R: Ready> Codes<R> {
 pub(super) struct Bounds {
     /// Where code is made.
     pub(super) threads: Handle,
+    /// Attempts at one time.
+    pub(super) slots: usize,
     /// What compiles; this process itself if there is none.
     pub(super) compiler: Option<Compiler>,
     /// How much is compiled at one time, of uploads and for attempts each.
@@ -209,34 +268,48 @@ impl Source {
             .await?
             .map_err(|error| Unready::transient(format!("{error:#}")))?;
         let name = CodeName::new(&digest, profile.word(), &machine.engine);
-        let Loaded { compiled, artefact, weight } =
-            match self.clone().load(name.clone(), machine.engine.clone()).await? {
-                Some(kept) => kept,
-                None => {
-                    let turns = if wasm.is_some() { &self.upload_turns } else { &self.turns };
-                    let _turn = self.turn(turns).await?;
-                    let wasm = match wasm {
-                        Some(wasm) => wasm,
-                        None => self.fetch(&digest).await?,
-                    };
-                    self.clone().compile(name, (machine.engine.clone(), profile), wasm).await?
-                }
-            };
+        let wanted = Wanted { name, machine };
+        let loaded = match (self.clone().load(wanted.clone()).await?, wasm) {
+            (Some(kept), _) => kept,
+            (None, Some(wasm)) => self.compile_upload(&wanted, wasm).await?,
+            (None, None) => {
+                let _turn = self.turn(&self.turns).await?;
+                let wasm = self.fetch(&digest).await?;
+                self.clone().compile(wanted.clone(), wasm, self.patience()).await?
+            }
+        };
+        let Loaded { compiled, artefact, weight } = loaded;
+        let machine = wanted.machine;
         beside(move || {
             Ok((Arc::new(R::new(Prepared::new(&machine, &compiled)?, artefact)), weight))
         })
         .await?
     }
 
-    async fn load(
-        self: Arc<Self>,
-        name: CodeName,
-        engine: Engine,
-    ) -> Result<Option<Loaded>, Unready> {
+    async fn load(self: Arc<Self>, wanted: Wanted) -> Result<Option<Loaded>, Unready> {
         if self.disk.is_none() {
             return Ok(None);
         }
-        beside(move || self.disk.as_ref().and_then(|disk| disk.load(&name, &engine))).await
+        let engine = wanted.machine.engine.clone();
+        beside(move || self.disk.as_ref().and_then(|disk| disk.load(&wanted.name, &engine))).await
+    }
+
+    /// See [`Self::short_turns`].
+    async fn compile_upload(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        wasm: Bytes,
+    ) -> Result<Loaded, Unready> {
+        if self.compiler.is_some() {
+            let _turn = self.turn(&self.short_turns).await?;
+            let limit = self.patience() / SHORT_PART;
+            match self.clone().compile(wanted.clone(), wasm.clone(), limit).await {
+                Err(Unready { why: Why::TooLong, .. }) => {}
+                done => return done,
+            }
+        }
+        let _turn = self.turn(&self.long_turns).await?;
+        self.clone().compile(wanted.clone(), wasm, self.patience()).await
     }
 
     async fn fetch(&self, digest: &Digest) -> Result<Bytes, Unready> {
@@ -250,30 +323,34 @@ impl Source {
 
     async fn compile(
         self: Arc<Self>,
-        name: CodeName,
-        (engine, profile): (Engine, Profile),
+        Wanted { name, machine }: Wanted,
         wasm: Bytes,
+        limit: Duration,
     ) -> Result<Loaded, Unready> {
         let source = self;
         beside(move || {
-            let artefact = source.artefact(&engine, profile, &wasm)?;
+            let artefact = source.artefact(&machine, &wasm, limit)?;
             let weight = weight(&wasm, &artefact);
             if let Some(disk) = &source.disk
                 && let Err(error) = disk.store(&name, &artefact, weight)
             {
                 tracing::warn!(%error, "cannot keep compiled code: it will be compiled again");
             }
-            let compiled = compiled::code(&engine, &artefact)
+            let compiled = compiled::code(&machine.engine, &artefact)
                 .map_err(|error| Unready::unusable(format!("it does not load: {error:#}")))?;
             Ok(Loaded { compiled, artefact, weight })
         })
         .await?
     }
 
+    /// The time that compiling may take.
+    fn patience(&self) -> Duration {
+        self.compiler.as_ref().map_or(Duration::MAX, |compiler| compiler.limits.timeout)
+    }
+
     /// A turn to compile, if one comes in the time that compiling may take.
     async fn turn<'a>(&self, turns: &'a Semaphore) -> Result<SemaphorePermit<'a>, Unready> {
-        let patience =
-            self.compiler.as_ref().map_or(Duration::MAX, |compiler| compiler.limits.timeout);
+        let patience = self.patience();
         match tokio::time::timeout(patience, turns.acquire()).await {
             Ok(turn) => turn.map_err(|_| Broken.into()),
             Err(_) => {
@@ -284,11 +361,11 @@ impl Source {
         }
     }
 
-    /// The code of `wasm`, as bytes. Blocks.
-    fn artefact(&self, engine: &Engine, profile: Profile, wasm: &[u8]) -> Result<Vec<u8>, Unready> {
+    /// The code of `wasm`, as bytes. Blocks, for no longer than `limit` if a process compiles.
+    fn artefact(&self, on: &Machine, wasm: &[u8], limit: Duration) -> Result<Vec<u8>, Unready> {
         match &self.compiler {
-            Some(compiler) => Ok(compiler.compile(profile.word(), wasm)?),
-            None => compile(engine, wasm)
+            Some(compiler) => Ok(compiler.compile(on.target.word(), wasm, limit)?),
+            None => compile(&on.engine, wasm)
                 .map_err(|error| Failure::Rejected(format!("{error:#}")).into()),
         }
     }

@@ -213,6 +213,7 @@ fn codes<R: Ready>(
         .transpose()?;
     let bounds = Bounds {
         threads: threads.clone(),
+        slots: config.slots,
         compiler: config.compile_limits.map(Compiler::new).transpose()?,
         // Half of what guests have: compiling shares the processors with them.
         compilations: config.guest_threads / 2,
