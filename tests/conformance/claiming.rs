@@ -3,6 +3,7 @@
 use jobwright_core::clock::after;
 use jobwright_core::job::Payload;
 use jobwright_core::lifecycle::JobState;
+use jobwright_core::limits::Limits;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Claim, Claimed};
 
@@ -57,6 +58,9 @@ async fn a_time_that_has_passed_means_now(store: Fixture) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// What every attempt takes beside the memory that it may have.
+const EACH: u64 = Limits::ATTEMPT_BYTES;
+
 async fn claim_respects_priority_then_due_time_then_arrival(store: Fixture) -> anyhow::Result<()> {
     let drafts = [
         job().priority(4),
@@ -85,7 +89,7 @@ async fn claim_keeps_within_the_memory_asked_for(store: Fixture) -> anyhow::Resu
     let sizes = [1, 40, 60, 1];
     store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
     store.claim_one(at(0)).await?;
-    for (memory_bytes, given) in [(39, 0), (100, 2), (0, 0), (1, 1)] {
+    for (memory_bytes, given) in [(EACH + 39, 0), (2 * EACH + 100, 2), (0, 0), (EACH + 1, 1)] {
         let want = Claim { max: 9, memory_bytes, idle: true, expires_at: at(30) };
         let claimed = store.claim(want, at(0)).await?;
         assert_eq!(claimed.leased.len(), given, "with {memory_bytes} bytes of memory");
@@ -97,7 +101,8 @@ async fn claim_keeps_within_the_memory_asked_for(store: Fixture) -> anyhow::Resu
 async fn a_job_that_does_not_fit_is_not_overtaken(store: Fixture) -> anyhow::Result<()> {
     let sizes = [1, 80, 1];
     store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
-    let want = Claim { max: 9, memory_bytes: 50, idle: true, expires_at: at(30) };
+    let memory_bytes = EACH + 50;
+    let want = Claim { max: 9, memory_bytes, idle: true, expires_at: at(30) };
     assert_eq!(store.claim(want, at(0)).await?.leased.len(), 1);
     assert_eq!(store.claim(want, at(0)).await?.leased, []);
     Ok(())
@@ -109,7 +114,7 @@ async fn a_job_too_large_for_the_budget_runs_when_no_other_does(
 ) -> anyhow::Result<()> {
     let large = store.accept(job().memory(80), at(0)).await?;
     store.accept(job().memory(1), at(0)).await?;
-    let want = Claim { max: 9, memory_bytes: 50, idle: true, expires_at: at(30) };
+    let want = Claim { max: 9, memory_bytes: EACH + 50, idle: true, expires_at: at(30) };
     // An attempt whose lease was lost may still be at work.
     assert_eq!(store.claim(Claim { idle: false, ..want }, at(0)).await?.leased, []);
     let leased = store.claim(want, at(0)).await?.leased;

@@ -3,6 +3,7 @@
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{JobId, NewJob, QueueName};
 use jobwright_core::lifecycle::Phase;
+use jobwright_core::limits::Limits;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{JobFilter, Retention};
 use proptest::collection::vec;
@@ -126,7 +127,7 @@ pub(super) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => vec(sketch(), 1..5).prop_map(Step::Enqueue),
-        8 => (0_usize..4, select(vec![0, 5, 12, u64::MAX]), any::<bool>(), span()).prop_map(
+        8 => (0_usize..4, room(), any::<bool>(), span()).prop_map(
             |(max, memory_bytes, idle, lease_ms)| Step::Claim { max, memory_bytes, idle, lease_ms }
         ),
         2 => span().prop_map(|lease_ms| Step::Renew { lease_ms }),
@@ -141,6 +142,12 @@ fn step() -> impl Strategy<Value = Step> {
         5 => span().prop_map(|ms| Step::Advance { ms }),
         2 => Just(Step::Crash),
     ]
+}
+
+/// Memory for none, one, two or all.
+fn room() -> impl Strategy<Value = u64> {
+    let each = Limits::ATTEMPT_BYTES;
+    select(vec![0, each + 5, 2 * each + 12, u64::MAX])
 }
 
 /// Few different spans, so that times coincide.

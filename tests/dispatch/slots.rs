@@ -1,13 +1,14 @@
 //! Who may run, and who has to stop.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use jobwright_core::runtime::StopReason;
-use jobwright_tests::tests;
+use jobwright_tests::{HostProcess, guests, tests};
 use libtest_mimic::Trial;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Stage;
 
@@ -16,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         no_more_attempts_run_than_there_are_slots,
         no_more_memory_is_promised_than_there_is,
         what_an_attempt_may_leave_counts_as_its_memory,
+        what_attempts_take_beside_their_memory_counts_too,
         a_cancelled_attempt_is_told_to_stop,
         a_paused_queue_begins_nothing,
     ]
@@ -57,8 +59,8 @@ async fn no_more_memory_is_promised_than_there_is() -> anyhow::Result<()> {
 /// The host holds it until it is written.
 async fn what_an_attempt_may_leave_counts_as_its_memory() -> anyhow::Result<()> {
     let stage = Stage::new(|config| {
-        config.memory_budget_bytes = Some(20 << 20);
-        config.ceilings.memory_bytes = Some(20 << 20);
+        config.memory_budget_bytes = Some(35 << 20);
+        config.ceilings.memory_bytes = Some(35 << 20);
     })
     .await?;
     let limits =
@@ -71,6 +73,68 @@ async fn what_an_attempt_may_leave_counts_as_its_memory() -> anyhow::Result<()> 
     first.succeed();
     stage.begins().await?;
     Ok(())
+}
+
+/// A guest with so many globals, which are no part of its memory, that logs and sleeps.
+fn globals(count: usize) -> anyhow::Result<Vec<u8>> {
+    let globals = "(global (mut i64) (i64.const 7))".repeat(count);
+    let text = guests::SLEEP.replacen("(memory (export", &format!("{globals} (memory (export"), 1);
+    guests::assemble(&text)
+}
+
+/// Real guests in a process of their own, and the memory that it really takes.
+async fn what_attempts_take_beside_their_memory_counts_too() -> anyhow::Result<()> {
+    const BUDGET: u64 = 64 << 20;
+    let data = tempfile::tempdir()?;
+    let config = data.path().join("config.toml");
+    std::fs::write(&config, format!("memory_budget_bytes = {BUDGET}\n"))?;
+    let config = config.to_str().context("a path of text")?;
+    let host = HostProcess::start(&data.path().join("data"), &["--config", config]).await?;
+    let (http, url) = (reqwest::Client::new(), host.url());
+    let upload = async |name: &str, wasm: Vec<u8>| {
+        http.put(format!("{url}/v1/plugins/{name}")).body(wasm).send().await
+    };
+    // Ten MiB for an attempt of 64 KiB.
+    ensure!(upload("greedy", globals(650_000)?).await?.status() == 422, "it was let in");
+    upload("large", globals(120_000)?).await?.error_for_status()?;
+    let limits = json!({
+        "memory_bytes": 64 << 10, "output_bytes": 1, "log_bytes": 100, "checkpoint_bytes": 1,
+    });
+    let job = json!({ "plugin": "large", "limits": limits });
+    let before = peak(&host)?;
+    let mut ids = vec![];
+    for _ in 0..64 {
+        let job = http.post(format!("{url}/v1/jobs")).json(&job).send().await?;
+        let job: Value = job.error_for_status()?.json().await?;
+        ids.push(job["id"].as_str().context("an id")?.to_owned());
+    }
+    // Six MiB each.
+    for id in &ids[..10] {
+        let begun = async {
+            loop {
+                let log = http.get(format!("{url}/v1/jobs/{id}/logs")).send().await?;
+                if !log.text().await?.is_empty() {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), begun).await??;
+    }
+    let counts: Value = http.get(format!("{url}/v1/queues/default")).send().await?.json().await?;
+    ensure!(counts["running"] == 10, "{counts}");
+    let grown = peak(&host)? - before;
+    ensure!(grown < BUDGET, "{} MiB for ten attempts", grown >> 20);
+    Ok(())
+}
+
+/// The most memory that a host ever had.
+fn peak(host: &HostProcess) -> anyhow::Result<u64> {
+    let id = host.id().context("it runs")?;
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().split(' ').next()).context("it has a peak")?;
+    Ok(kib.parse::<u64>()? << 10)
 }
 
 async fn a_cancelled_attempt_is_told_to_stop() -> anyhow::Result<()> {

@@ -48,6 +48,9 @@ pub(super) fn trials(stage: &Arc<Stage>, large: &Arc<Stage>) -> Vec<Trial> {
     first.into_iter().chain(taken).chain(refused).chain(bombs).chain(slow).collect()
 }
 
+/// What any plugin may import.
+const YIELD: &str = r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))"#;
+
 /// Text, `MANY` times over, with its number.
 fn many(each: impl Fn(usize) -> String) -> String {
     (0..MANY).fold(String::new(), |mut text, n| {
@@ -68,11 +71,10 @@ fn taken() -> Vec<Case> {
     let function = "(i32.const 0) drop ".repeat(5_000_000 / 3);
     let deep = format!("{} {}", "block ".repeat(5_000), "end ".repeat(5_000));
     let loops = format!("{} {}", "loop ".repeat(1_000), "end ".repeat(1_000));
-    let wasi = r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))"#;
     vec![
         case("some_thousand_functions", &"(func)".repeat(MANY / 20)),
         case("many_types", &many(|n| format!("(type (func (param i{})))", 32 + 32 * (n % 2)))),
-        case("many_imports", &wasi.repeat(MANY)),
+        case("some_thousand_imports", &YIELD.repeat(MANY / 4)),
         case("many_exports", &format!("(func $f) {}", many(|n| format!(r#"(export "e{n}" (func $f))"#)))),
         case("many_globals", &"(global i32 (i32.const 7))".repeat(MANY)),
         case(
@@ -109,6 +111,8 @@ fn refused() -> Vec<(&'static str, Make, &'static str)> {
             || guests::assemble(&module(&many(|n| format!(r#"(import "e" "f{n}" (func))"#)))),
             "unknown_import",
         ),
+        // Six MiB of each attempt.
+        ("many_imports", || guests::assemble(&module(&YIELD.repeat(MANY))), "plugin_unusable"),
         (
             "many_exports_and_no_entry_point",
             || {

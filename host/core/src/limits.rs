@@ -146,11 +146,16 @@ impl Limits {
         Self::DEFAULT.grace_ms
     }
 
-    /// What an attempt may take of its host's memory, in bytes: all that the guest has, and the
-    /// buffers of what it leaves.
+    /// What every attempt may take beside that: its stack, and what its instances have beside their
+    /// memories and tables, of which a runtime lets in no more.
+    pub const ATTEMPT_BYTES: u64 = 6 << 20;
+
+    /// What an attempt may take of its host's memory, in bytes: all that the guest has, the buffers of
+    /// what it leaves, and [what it takes beside](Self::ATTEMPT_BYTES).
     #[must_use]
     pub fn host_bytes(&self) -> u64 {
-        let buffers = [self.output_bytes, self.log_bytes, self.checkpoint_bytes];
+        let buffers =
+            [self.output_bytes, self.log_bytes, self.checkpoint_bytes, Self::ATTEMPT_BYTES];
         buffers.into_iter().fold(self.memory_bytes, u64::saturating_add)
     }
 

@@ -34,12 +34,16 @@ const RESERVED_BYTES: u64 = 4 << 30;
 /// hold, every access is checked, and growth moves them now and then, each time with so much to spare.
 const SPARE_BYTES: u64 = 16 << 20;
 
-/// What an instance takes beside its memories and tables: globals, functions, types. Programs
-/// compiled from Go or C# come close to one MiB.
-const INSTANCE_BYTES: usize = 10 << 20;
+/// What an instance takes beside its memories and tables: globals, functions, types. The largest of the
+/// example plugins, of Go, takes 80 KiB; programs compiled from C# come close to one MiB.
+const INSTANCE_BYTES: usize = 2 << 20;
 
-/// What all instances of a component take so. Spin gives 10 MiB, which Python and JavaScript fit.
-const COMPONENT_BYTES: usize = 16 << 20;
+/// What all instances of a component take so. Python and JavaScript take a few hundred KiB.
+const COMPONENT_BYTES: usize = 4 << 20;
+
+// Admission counts on it, so nothing larger is let in.
+const _: () = assert!((COMPONENT_BYTES + STACK_BYTES) as u64 <= Limits::ATTEMPT_BYTES);
+const _: () = assert!(INSTANCE_BYTES <= COMPONENT_BYTES);
 
 /// Kept of each memory that was used, so that the next attempt finds its pages mapped. It pays for
 /// itself (measured: twice the small jobs per second); 64 slots take 64 MiB, and eight times that if
