@@ -2,6 +2,7 @@
 
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
+use jobwright_core::job::MAX_RECORDS;
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::retry::Verdict;
@@ -18,6 +19,7 @@ laws![
     unknown_ids_answer_none,
     an_empty_batch_is_answered_empty,
     logs_are_replaced_per_attempt_and_listed_oldest_first,
+    logs_of_the_latest_attempts_are_listed,
     a_log_round_trips_unchanged,
     logs_are_kept_while_and_after_the_job_runs,
     a_new_store_is_ready,
@@ -106,6 +108,18 @@ async fn logs_are_replaced_per_attempt_and_listed_oldest_first(
     let expected = [(1, "first"), (2, "second"), (10, "tenth")]
         .map(|(attempt, text)| AttemptLog { attempt, log: log(text) });
     assert_eq!(store.logs(id).await?, expected);
+    Ok(())
+}
+
+/// Who makes a job due again and again must not have all its logs in memory at once.
+async fn logs_of_the_latest_attempts_are_listed(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    let latest = MAX_RECORDS as u32 + 3;
+    for attempt in 1..=latest {
+        store.save_log(id, attempt, log("hello")).await?;
+    }
+    let listed: Vec<u32> = store.logs(id).await?.iter().map(|log| log.attempt).collect();
+    assert_eq!(listed, (4..=latest).collect::<Vec<_>>());
     Ok(())
 }
 

@@ -80,7 +80,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// nothing if the lease was taken away.
     async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError>;
 
-    /// The kept logs of a job's attempts, oldest first.
+    /// The kept logs of a job's attempts, oldest first; of more than [`MAX_RECORDS`](crate::job::MAX_RECORDS) the latest.
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError>;
 
     /// Jobs from the newest to the oldest.

@@ -323,7 +323,10 @@ impl JobStore for MemoryStore {
 
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
         let jobs = self.lock();
-        let logs = jobs.records.get(&id).into_iter().flat_map(|record| &record.logs);
+        let logs = jobs.records.get(&id).into_iter().flat_map(|record| {
+            let over = record.logs.len().saturating_sub(MAX_RECORDS);
+            record.logs.iter().skip(over)
+        });
         Ok(logs.map(|(attempt, log)| AttemptLog { attempt: *attempt, log: log.clone() }).collect())
     }
 

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::access::Caller;
 use jobwright_core::clock::after;
-use jobwright_core::job::{Job, JobId, Payload};
+use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload};
 use jobwright_core::lifecycle::{CancelRequest, Phase};
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::{PluginRef, Selector};
@@ -158,8 +158,9 @@ pub(super) async fn logs(
             format!("job {id} has no attempt {attempt}; its latest is {}", job.lifecycle.attempt);
         return Err(ApiError::not_found("attempt_not_found", detail));
     }
-    // Those of all its attempts are read.
-    let most = u64::from(job.lifecycle.attempt).saturating_mul(job.spec.limits.log_bytes);
+    // Those of many attempts are read.
+    let attempts = u64::from(job.lifecycle.attempt).min(MAX_RECORDS as u64);
+    let most = attempts.saturating_mul(job.spec.limits.log_bytes);
     let room = app.gates.answers.room(most).await?;
     let mut logs = app.store.logs(id).await?;
     logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jobwright_core::capacity::KeptLimits;
-use jobwright_core::job::JobId;
+use jobwright_core::job::{JobId, MAX_RECORDS};
 use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{AttemptLog, StoreError};
@@ -172,11 +172,11 @@ impl Logs {
         self.writer.submit(Effect::Unsynced, length, step).await
     }
 
-    /// The logs of a job's attempts, oldest first.
+    /// The logs of a job's latest attempts, oldest first.
     pub(super) async fn read(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
         let query = move |db: &Connection| {
             let sql = "SELECT attempt, bytes, kept_bytes, dropped_bytes FROM log WHERE job = ?1
-                       ORDER BY attempt";
+                       ORDER BY attempt DESC LIMIT ?2";
             let log = |row: &rusqlite::Row<'_>| {
                 let (kept, dropped): (i64, i64) = (row.get(2)?, row.get(3)?);
                 let log = LogSnapshot {
@@ -186,7 +186,11 @@ impl Logs {
                 };
                 Ok(AttemptLog { attempt: row.get(0)?, log })
             };
-            db.prepare_cached(sql)?.query_map([id.as_bytes()], log)?.collect()
+            let mut latest = db.prepare_cached(sql)?;
+            let found = latest.query_map(params![id.as_bytes(), MAX_RECORDS as i64], log)?;
+            let mut logs = found.collect::<rusqlite::Result<Vec<_>>>()?;
+            logs.reverse();
+            Ok(logs)
         };
         self.readers.read(query).await
     }
