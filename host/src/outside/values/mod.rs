@@ -27,7 +27,7 @@ use jobwright_core::tenant::TenantName;
 use rusqlite::Connection;
 
 use self::table::{Change, Ledger};
-use crate::store::sqlite::reader::Readers;
+use crate::store::sqlite::reader::{LOOKUPS, Readers};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::writer::{Effect, Writer};
 
@@ -50,7 +50,7 @@ impl Values {
     pub fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
         let path = directory.join("values.db");
         let ledger = Ledger::new(schema::open(&path, table::STEPS)?, most_bytes)?;
-        let readers = Arc::new(Readers::new(&path, READERS));
+        let readers = Arc::new(Readers::new(&path, LOOKUPS));
         Ok(Self { writer: Writer::start("values", ledger)?, readers })
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::{rows, schema};
 
 /// Queries for what has an address, at one time: more only wait for the same disk.
-pub(super) const LOOKUPS: usize = 4;
+pub(crate) const LOOKUPS: usize = 4;
 
 /// Listings at one time. Each looks at many rows, so they have readers of their own, for which
 /// nobody waits who asks for one job, and leave a processor to others.
