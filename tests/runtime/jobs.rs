@@ -7,7 +7,7 @@ use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::plugin::{Abi, Digest};
 use jobwright_core::report::{Progress, Report};
 use jobwright_core::runtime::{Ended, StopReason};
-use jobwright_core::{Attempt, Runtime, Start};
+use jobwright_core::{Attempt, Start};
 use jobwright_tests::components::job;
 use libtest_mimic::Trial;
 

@@ -9,7 +9,6 @@ use jobwright_core::grant::{Capability, Grants};
 use jobwright_core::limits::Limit;
 use jobwright_core::outside::{Granted, Kept};
 use jobwright_core::plugin::Digest;
-use jobwright_core::runtime::Runtime as _;
 use jobwright_tests::{components, guests, tests};
 use libtest_mimic::Trial;
 
