@@ -58,7 +58,7 @@ use self::registry::DiskRegistry;
 use self::runtime::RuntimeConfig;
 use self::store::access::SqliteAccess;
 use self::store::memory::MemoryStore;
-use self::store::sqlite::SqliteStore;
+use self::store::sqlite::{SqliteStore, with_room};
 
 /// The four effects that a host is made of.
 pub struct Parts {
@@ -101,7 +101,8 @@ pub struct Host {
 pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;
-    let access = Arc::new(SqliteAccess::open(data.path())?);
+    let access = with_room(data.path(), || SqliteAccess::open(data.path()))?;
+    let access = Arc::new(access);
     let front = Front::open(&config, &*access).await?;
     let registry =
         Arc::new(DiskRegistry::open(&data.path().join("plugins"), config.disk.plugin_bytes)?);

@@ -5,14 +5,15 @@
 //! with a durable table under it. So memory and disk cannot disagree about what a claim means.
 //!
 //! Order: tenants share what there is ([`shares`]); of each, priority, then due time, then arrival. What
-//! is held ([`Hold`]) is passed by. A job that does not fit into the memory that is
-//! left, or that must run alone, makes those behind it wait rather than starve. Only suspects (jobs
-//! with a lost attempt) are passed by, while another suspect is watched: a host that was killed with
-//! all its slots in use must not try them one by one before anything else.
+//! is held ([`Hold`]) is passed by. A job that does not fit into the memory that is left makes those
+//! behind it wait rather than starve. Suspects (jobs with a lost attempt) are passed by while another
+//! one is watched, and for a while those that must run alone: a host that was killed with all its slots
+//! in use must not try them one by one before anything else.
 
 mod shares;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -87,6 +88,10 @@ impl QueueCounts {
         Self { tenant, name, depth, scheduled, running, capacity, oldest_age_ms: 0, paused: false }
     }
 }
+
+/// How long a job that must run alone lets others pass before they have to wait until it can: so long
+/// that a host which is not always busy is idle for a moment.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A waiting job's place in the order; the last part is the order of arrival.
 type Place = (Priority, Timestamp, u64);
@@ -197,7 +202,17 @@ impl Queue {
         if watched.iter().any(|lifecycle| lifecycle.runs_alone()) {
             return None;
         }
-        self.shares.first(watched.is_empty())
+        let (trusted, idle) = (watched.is_empty(), self.running.is_empty());
+        self.shares.first(|suspect| {
+            // One that must run alone waits for an idle host, and holds others back for it only after
+            // a while, and not while another suspect runs.
+            let waits = |lifecycle: &Lifecycle| {
+                let since = lifecycle.attempted_at.unwrap_or(lifecycle.scheduled_at);
+                let waited = until(since.max(lifecycle.scheduled_at), now);
+                lifecycle.runs_alone() && !idle && (!self.tried.is_empty() || waited < PATIENCE)
+            };
+            trusted && self.lifecycle(suspect).is_some_and(|lifecycle| !waits(lifecycle))
+        })
     }
 
     /// When the next waiting job becomes due, if there is one.

@@ -98,13 +98,13 @@ async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
 
 /// Show who did what: uploads, settings, keys, tenants, switches and cancels, newest first.
 #[derive(Debug, clap::Args)]
-pub(super) struct Audit {
+pub(super) struct Trail {
     /// How many entries.
     #[arg(long, default_value_t = 50)]
     limit: usize,
 }
 
-impl Audit {
+impl Trail {
     pub(super) async fn execute(
         self,
         client: &Client,

@@ -94,7 +94,7 @@ enum Command {
     /// Show who did what.
     Audit {
         #[command(flatten)]
-        command: key::Audit,
+        command: key::Trail,
         #[command(flatten)]
         host: HostOptions,
     },

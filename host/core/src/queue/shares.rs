@@ -34,8 +34,8 @@ impl Share {
         self.running == 0 && self.ready.is_empty() && self.suspects.is_empty()
     }
 
-    fn first(&self, suspects: bool) -> Option<JobId> {
-        let suspect = self.suspects.first_key_value().filter(|_| suspects);
+    fn first(&self, may: impl Fn(JobId) -> bool) -> Option<JobId> {
+        let suspect = self.suspects.iter().find(|(_, id)| may(**id));
         let first = [self.ready.first_key_value(), suspect].into_iter().flatten().min();
         first.map(|(_, id)| *id)
     }
@@ -81,13 +81,13 @@ impl Shares {
         self.share(tenant).served = turn;
     }
 
-    /// The job that begins next, with or without the suspects.
-    pub(super) fn first(&self, suspects: bool) -> Option<JobId> {
-        let may =
+    /// The job that begins next, of the suspects only those that `may`.
+    pub(super) fn first(&self, may: impl Fn(JobId) -> bool) -> Option<JobId> {
+        let has_room =
             |tenant, share: &Share| self.most.get(tenant).is_none_or(|most| share.running < *most);
-        let shares = self.shares.iter().filter(|(tenant, share)| may(*tenant, share));
+        let shares = self.shares.iter().filter(|(tenant, share)| has_room(*tenant, share));
         let first = shares.filter_map(|(_, share)| {
-            share.first(suspects).map(|id| ((share.running, share.served), id))
+            share.first(&may).map(|id| ((share.running, share.served), id))
         });
         first.min().map(|(_, id)| id)
     }

@@ -136,11 +136,53 @@ fn a_job_that_the_next_loss_discards_runs_with_no_other_in_flight() {
     }
     fixture.add(3, "a", 1, 0);
     assert_eq!(fixture.claimed(1, 12), [3], "the more urgent one");
-    assert_eq!(fixture.claimed(9, 13), [] as [u8; 0], "while another runs");
+    assert_eq!(fixture.claimed(1, 13), [2], "while others run");
     fixture.complete(3, 1, 14);
+    fixture.complete(2, 1, 14);
     assert_eq!(fixture.claimed(9, 14), [1], "alone");
+    fixture.add(4, "a", 1, 0);
     assert_eq!(fixture.claimed(9, 23), [] as [u8; 0], "while it is watched");
-    assert_eq!(fixture.claimed(9, 24), [2]);
+    assert_eq!(fixture.claimed(9, 24), [4]);
+}
+
+#[test]
+fn a_job_that_must_run_alone_lets_others_pass_for_a_while_and_not_for_ever() {
+    let mut fixture = Fixture::new();
+    fixture.add(1, "a", 2, 0);
+    for now in [10, 11] {
+        assert_eq!(fixture.claimed(1, now), [1]);
+        fixture.lose(1, now);
+    }
+    fixture.add(2, "a", 1, 0);
+    assert_eq!(fixture.claimed(1, 12), [2]);
+    fixture.add(3, "a", 2, 20);
+    assert_eq!(fixture.claimed(9, 610), [3], "it lets it pass");
+    fixture.add(4, "a", 2, 20);
+    assert_eq!(fixture.claimed(9, 611), [] as [u8; 0], "it has waited long enough");
+    fixture.complete(2, 1, 612);
+    fixture.complete(3, 1, 612);
+    assert_eq!(fixture.claimed(9, 612), [1]);
+}
+
+#[test]
+fn of_two_that_must_run_alone_the_second_holds_nobody_back_while_the_first_runs() {
+    let mut fixture = Fixture::new();
+    for (n, lane) in [(1, "a"), (2, "b")] {
+        fixture.add(n, lane, 2, i64::from(n));
+        for now in [10, 11] {
+            assert_eq!(fixture.claimed(1, now), [n]);
+            fixture.lose(n, now);
+        }
+        fixture.queue.set_held(pause(lane), true);
+    }
+    fixture.queue.set_held(pause("a"), false);
+    fixture.queue.set_held(pause("b"), false);
+    assert_eq!(fixture.claimed(9, 300), [1]);
+    fixture.add(3, "a", 4, 5);
+    assert_eq!(fixture.claimed(9, 2_000), [3], "however long the second has waited");
+    fixture.complete(1, 3, 2_001);
+    fixture.complete(3, 1, 2_001);
+    assert_eq!(fixture.claimed(9, 2_001), [2]);
 }
 
 #[test]

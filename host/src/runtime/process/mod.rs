@@ -50,7 +50,7 @@ use super::epoch::Ticker;
 use super::guests::Guests;
 use super::inspect::{self, Offer};
 use super::instance::Guest;
-use super::{Allocator, RuntimeConfig, completed, ending, unless_stopped, unreceipted};
+use super::{RuntimeConfig, completed, ending, unless_stopped, unreceipted};
 use crate::clock::Stopwatch;
 
 /// Runs attempts in other processes. Dropping it kills them, without waiting.
@@ -85,9 +85,10 @@ impl ProcessRuntime {
     pub fn new(config: RuntimeConfig, registry: Arc<dyn PluginRegistry>) -> anyhow::Result<Self> {
         // A thread that lives as long as this: the processes end with the thread that started them.
         let threads = Guests::start_with_files(1)?;
-        // Code is only looked at here, so there is no pool and nothing to interrupt.
+        // Code is only looked at here, and nothing runs; but it is compiled for engines like those of
+        // the processes.
         let shape = Shape { attempts: 1, ceiling: config.ceiling, asks_for_pages: false };
-        let engines = Engines::new(shape, Allocator::OnDemand, Arc::new(Ticker::start()?))?;
+        let engines = Engines::new(shape, config.allocator, Arc::new(Ticker::start()?))?;
         let codes = super::codes::<Artefact>(&config, engines, registry, threads.handle())?;
         let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
         let (ceiling, allocator) = (config.ceiling, config.allocator);

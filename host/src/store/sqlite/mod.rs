@@ -70,24 +70,7 @@ impl SqliteStore {
     /// version, holds something that cannot be read, or lacks its jobs.
     pub fn open(directory: &Path, limits: CapacityLimits, now: Timestamp) -> anyhow::Result<Self> {
         refuse_if_missing(directory)?;
-        let floor = Floor::new(directory, FULL_BYTES);
-        let opened = Self::open_as_it_is(directory, limits, now);
-        if opened.is_ok() || !floor.is_reached() {
-            return opened;
-        }
-        tracing::error!(
-            directory = %directory.display(),
-            "the disk is full: removing the logs of attempts, which no job needs, to open the store"
-        );
-        logs::remove(&directory.join("logs.db"));
-        Self::open_as_it_is(directory, limits, now).with_context(|| {
-            format!(
-                "the disk under {} has {} of free space: make room there and start again; no job \
-                 is lost",
-                directory.display(),
-                show_bytes(floor.free_bytes())
-            )
-        })
+        with_room(directory, || Self::open_as_it_is(directory, limits, now))
     }
 
     fn open_as_it_is(
@@ -113,6 +96,31 @@ impl SqliteStore {
     ) -> Result<A, StoreError> {
         self.readers.read(query).await
     }
+}
+
+/// What `open` opens in the data directory; on a full disk without the logs that are there.
+///
+/// # Errors
+/// As `open` says, with what to do if the disk is full.
+pub fn with_room<T>(directory: &Path, open: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let floor = Floor::new(directory, FULL_BYTES);
+    let opened = open();
+    if opened.is_ok() || !floor.is_reached() {
+        return opened;
+    }
+    tracing::error!(
+        directory = %directory.display(),
+        "the disk is full: removing the logs of attempts, which no job needs, to start"
+    );
+    logs::remove(&directory.join("logs.db"));
+    open().with_context(|| {
+        format!(
+            "the disk under {} has {} of free space: make room there and start again; no job is \
+             lost",
+            directory.display(),
+            show_bytes(floor.free_bytes())
+        )
+    })
 }
 
 /// A directory that was used has its jobs. One that has lost them must not be taken for a new one:
