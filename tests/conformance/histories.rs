@@ -273,7 +273,7 @@ impl Pair {
 
 /// Whether `claimed` is what a reading of the rules gives: the first of `order`, which begins with
 /// the running jobs, as far as number and memory allow; one suspect at a time, and one that was lost
-/// twice alone.
+/// twice alone, for which others have to wait only when it has waited for ten minutes.
 fn claims_are_right(
     order: &[Job],
     want: &Claim,
@@ -286,11 +286,16 @@ fn claims_are_right(
     let watched = || running.iter().filter(|job| job.lifecycle.is_watched(now));
     let mut trying = watched().count() > 0;
     let mut alone = watched().any(|job| job.lifecycle.lost == 2);
+    let mut tried = running.iter().any(|job| job.lifecycle.lost > 0);
     let mut memory = want.memory_bytes;
     let mut expected = Vec::new();
     for job in due {
         let (suspect, last) = (job.lifecycle.lost > 0, job.lifecycle.lost == 2);
         if suspect && trying && !alone {
+            continue;
+        }
+        let since = job.lifecycle.attempted_at.unwrap_or_default().max(job.lifecycle.scheduled_at);
+        if last && !idle && !alone && (tried || until(since, now) < Duration::from_secs(600)) {
             continue;
         }
         let fits = idle || (job.spec.limits.host_bytes() <= memory && !last);
@@ -299,6 +304,7 @@ fn claims_are_right(
         }
         memory = memory.saturating_sub(job.spec.limits.host_bytes());
         (idle, alone, trying) = (false, last, trying || suspect);
+        tried |= suspect;
         expected.push(job.id);
     }
     let found: Vec<JobId> = claimed.leased.iter().map(|leased| leased.job.id).collect();

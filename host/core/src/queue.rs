@@ -171,7 +171,7 @@ impl Queue {
         let mut memory_left = want.memory_bytes;
         let mut leases = Vec::new();
         while leases.len() < want.max
-            && let Some(id) = self.next(now)
+            && let Some(id) = self.next(want, now)
         {
             let Some(slot) = self.slots.get(&id) else { break };
             let fits = slot.entry.memory_bytes <= memory_left;
@@ -196,13 +196,13 @@ impl Queue {
     }
 
     /// The first waiting job that may start beside those that run.
-    fn next(&self, now: Timestamp) -> Option<JobId> {
+    fn next(&self, want: &Claim, now: Timestamp) -> Option<JobId> {
         let tried = self.tried.iter().filter_map(|id| self.lifecycle(*id));
         let watched: Vec<_> = tried.filter(|lifecycle| lifecycle.is_watched(now)).collect();
         if watched.iter().any(|lifecycle| lifecycle.runs_alone()) {
             return None;
         }
-        let (trusted, idle) = (watched.is_empty(), self.running.is_empty());
+        let (trusted, idle) = (watched.is_empty(), want.idle && self.running.is_empty());
         self.shares.first(|suspect| {
             // One that must run alone waits for an idle host, and holds others back for it only after
             // a while, and not while another suspect runs.
