@@ -126,7 +126,7 @@ fn bounded(config: &mut Config, disk: &SmallDisk) {
 async fn host_with_a_floor(disk: &SmallDisk) -> anyhow::Result<TestHost> {
     let change = |config: &mut Config| {
         config.data = disk.folder();
-        config.disk.free_bytes = SmallDisk::BYTES * 5 / 8;
+        config.disk.free_bytes = SmallDisk::BYTES / 2;
     };
     TestHost::configured(change).await
 }

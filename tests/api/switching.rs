@@ -169,7 +169,7 @@ async fn a_guest_is_given_no_grace() -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     soon(running).await??;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     post(&host, "/v1/plugins/deaf/disable", "").await?.ok(200)?;
     let back = async {
         while host.job(&id).await?["state"] != "available" {

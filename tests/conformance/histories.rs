@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
-use jobwright_core::clock::Timestamp;
+use jobwright_core::clock::{Timestamp, until};
 use jobwright_core::job::{Job, JobId, QueueName};
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::queue::QueueCounts;

@@ -113,7 +113,7 @@ async fn holds_survive_reopen(store: Fixture) -> anyhow::Result<()> {
         }
     }
     let store = store.reopen(at(2))?;
-    assert_eq!(store.holds().await?, [tenant.clone()]);
+    assert_eq!(store.holds().await?, std::slice::from_ref(&tenant));
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 0);
     store.set_held(tenant, false).await?;
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 1);

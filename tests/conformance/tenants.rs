@@ -99,7 +99,7 @@ async fn whatever_is_held_is_passed_by(store: Fixture) -> anyhow::Result<()> {
     let other = store.accept(other, at(0)).await?;
     for hold in Hold::over(&Facts::from(&of("a").spec)) {
         store.set_held(hold.clone(), true).await?;
-        assert_eq!(store.holds().await?, [hold.clone()]);
+        assert_eq!(store.holds().await?, std::slice::from_ref(&hold));
         let leased = store.claim_one(at(1)).await?;
         assert_eq!(leased.job.id, other, "{hold:?}");
         store.finish_with(&leased, Verdict::Release { at: at(1), refused: false }, at(1)).await?;

@@ -129,6 +129,6 @@ async fn its_request_is_refused(stage: Arc<Stage>) -> anyhow::Result<()> {
     let job = FETCH.run(host, "fetch", json!({ "payload": payload })).await?;
     ensure!(job["state"] == "completed", "{job}");
     let log = host.log(job["id"].as_str().unwrap_or_default()).await?;
-    ensure!(log.contains("http_request refused: this plugin is granted no outbound HTTP"), "{log}");
+    ensure!(log.contains("denied: the plugin is granted no request"), "{log}");
     Ok(())
 }

@@ -151,15 +151,20 @@ impl App {
         let cancels = jobs == Jobs::Cancel;
         self.audit(caller, action, target, json!({ "cancels_jobs": cancels })).await?;
         self.store.set_held(hold.clone(), true).await?;
+        let cancelled = if cancels { self.cancel_all(hold).await? } else { 0 };
+        Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
+    }
+
+    /// Cancels every unfinished job that `hold` covers; answers how many there were.
+    async fn cancel_all(&self, hold: Hold) -> Result<usize, ApiError> {
         let mut cancelled = 0;
-        while cancels {
+        loop {
             let some = self.store.cancel_covered(hold.clone(), self.clock.now(), BATCH).await?;
             cancelled += some.len();
             if some.is_empty() {
-                break;
+                return Ok(cancelled);
             }
         }
-        Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
     }
 
     async fn enable(

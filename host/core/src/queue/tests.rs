@@ -208,7 +208,7 @@ fn what_is_held_is_passed_by_whatever_names_it() {
         fixture.queue.set_held(hold.clone(), true);
         fixture.add_of("acme", (2, "a"), 1, 0);
         assert_eq!(fixture.claimed(9, 10), [] as [u8; 0], "{hold:?}");
-        assert_eq!(fixture.queue.held(), [hold.clone()]);
+        assert_eq!(fixture.queue.held(), std::slice::from_ref(&hold));
         assert_eq!(fixture.queue.covered(&hold, 9).len(), 2);
         fixture.queue.set_held(hold, false);
         assert_eq!(fixture.claimed(9, 10), [1, 2]);
