@@ -9,7 +9,7 @@
 //! | [`capability`] | what guests may tell the host and ask of it, beside WASI |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
 //! | [`ending`], [`trap`] | what an ending means |
-//! | [`start`] | clocks and random numbers, which follow from where the attempt begins |
+//! | [`mod@start`] | clocks and random numbers, which follow from where the attempt begins |
 //! | [`guests`] | the threads |
 //! | [`process`] | attempts in processes of their own |
 //! | [`inspect`] | whether bytes can run here, before they are compiled |

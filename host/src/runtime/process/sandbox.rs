@@ -114,7 +114,7 @@ fn landlock() -> Result<(), String> {
     }
 }
 
-/// What running WebAssembly takes, beside what is [restricted](restricted): the pipe, memory, time,
+/// What running WebAssembly takes, beside what is [`restricted`]: the pipe, memory, time,
 /// waiting, and ending.
 const ALLOWED: &[i64] = &[
     libc::SYS_read,
