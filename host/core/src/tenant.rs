@@ -71,8 +71,9 @@ impl Pace {
     ) -> Result<(), Duration> {
         const BURST: Duration = Duration::from_secs(1);
         let cost = (BURST / per_second.get()).saturating_mul(jobs);
-        // A clock that was set back must not hold anyone up for longer than a burst.
-        let latest = after(now, BURST);
+        // A clock that was set back must not hold anyone up for longer than a whole batch at the
+        // slowest rate.
+        let latest = after(now, BURST * 1000);
         let from = self.used_until.map_or(now, |at| at.clamp(now, latest));
         let ahead = until(now, from);
         let room = BURST.saturating_sub(cost);
@@ -107,8 +108,8 @@ mod tests {
         let (mut pace, rate) = (Pace::default(), NonZeroU32::new(10).expect("ten"));
         let now = Timestamp::UNIX_EPOCH;
         assert_eq!(pace.admit(now, 1_000, rate), Ok(()));
-        assert!(pace.admit(now, 1, rate).is_err());
-        let later = after(now, Duration::from_secs(1));
-        assert_eq!(pace.admit(later, 1, rate), Ok(()), "it is not held against it for longer");
+        assert_eq!(pace.admit(now, 1, rate), Err(Duration::from_millis(99_100)));
+        let later = after(now, Duration::from_secs(100));
+        assert_eq!(pace.admit(later, 1, rate), Ok(()));
     }
 }

@@ -33,7 +33,9 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        Self { queue: Queue::new(), capacity: Capacity::new(CapacityLimits::default()) }
+        // Room for every number of a job, and some.
+        let limits = CapacityLimits { total: 300, ..CapacityLimits::default() };
+        Self { queue: Queue::new(), capacity: Capacity::new(limits) }
     }
 
     fn add(&mut self, n: u8, lane: &str, priority: u8, due: i64) {
