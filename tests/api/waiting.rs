@@ -70,12 +70,15 @@ async fn who_waits_leaves_connections_to_others() -> anyhow::Result<()> {
     let job: Value = job.error_for_status()?.json().await?;
     let path = format!("/v1/jobs/{}", job["id"].as_str().context("an id")?);
     let request = format!("GET {path}?wait=300s HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    let mut waiting = vec![];
-    for _ in 0..WAITERS {
+    let wait = async || {
         let address = host.url().trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request.as_bytes()).await?;
-        waiting.push(stream);
+        anyhow::Ok(stream)
+    };
+    let mut waiting = vec![];
+    for _ in 0..WAITERS {
+        waiting.push(wait().await?);
     }
     // One more than may wait is told so, and all who do not wait are served.
     let full = async {
@@ -84,6 +87,8 @@ async fn who_waits_leaves_connections_to_others() -> anyhow::Result<()> {
             if answer.status() == 503 {
                 return anyhow::Ok(answer);
             }
+            // It had a place itself, for which another one was turned away.
+            waiting.push(wait().await?);
         }
     };
     // Hundreds of connections take their time on a busy machine.

@@ -14,6 +14,7 @@ use jobwright::notify::Signals;
 use jobwright::outside::secrets::SecretFile;
 use jobwright::registry::DiskRegistry;
 use jobwright::runtime::{Allocator, RuntimeConfig, WasmRuntime};
+use jobwright::store::access::SqliteAccess;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
@@ -56,6 +57,7 @@ impl Host {
                 store: Arc::new(MemoryStore::new(Default::default())),
                 registry: registry.clone(),
                 runtime: runtime.clone(),
+                access: Arc::new(SqliteAccess::open(folder.path())?),
                 secrets: Arc::new(SecretFile::open(folder.path())?),
                 clock: Arc::new(jobwright::SystemClock),
                 grantor: Arc::new(jobwright_core::outside::Nothing),
@@ -97,7 +99,9 @@ impl Host {
         let wasm: Bytes = wat::parse_str(text)?.into();
         let inspection: Inspection = self.runtime.inspect(&wasm)?;
         let digest = Digest::of(&wasm);
-        let upload = Upload { name: name.parse()?, version: None, wasm, inspection };
+        let (tenant, tenant_bytes) = (TenantName::default(), None);
+        let upload =
+            Upload { tenant, tenant_bytes, name: name.parse()?, version: None, wasm, inspection };
         self.executor.block_on(self.registry.publish(upload, Timestamp::UNIX_EPOCH))?;
         Ok(digest)
     }
