@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{get, post, put};
+use super::{get, post, put, soon};
 
 pub fn trials() -> Vec<Trial> {
     let mut trials =
@@ -182,7 +182,17 @@ async fn a_host_on_a_full_disk_gives_up_its_logs_to_start() -> anyhow::Result<()
     host.finalized(&ids[ids.len() - 1]).await?;
     host.stop().await?;
     disk.fill()?;
-    let host = host_with_a_floor(&disk).await?;
+    // A thread of the host before may hold a file open that was removed, a moment longer, as no other
+    // process would.
+    let started = async {
+        loop {
+            if let Ok(host) = host_with_a_floor(&disk).await {
+                break host;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let host = soon(started).await?;
     for id in &ids {
         let job = host.finalized(id).await?;
         ensure!(job["state"] == "completed", "{job}");
