@@ -5,9 +5,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use axum::http::HeaderMap;
 use jobwright::Config;
 use jobwright_plugins::Plugins;
 use reqwest::{Client, Method, RequestBuilder};
@@ -53,6 +55,7 @@ async fn demo() -> anyhow::Result<()> {
     demo.make_thumbnail(data.path()).await?;
     demo.summarise_log().await?;
     demo.process_orders().await?;
+    demo.deliver().await?;
     demo.stop_by_fuel().await?;
     demo.cancel().await?;
 
@@ -211,6 +214,30 @@ impl Demo {
         Ok(())
     }
 
+    /// To a receiver on this machine: refused at first, then granted.
+    async fn deliver(&self) -> anyhow::Result<()> {
+        println!("\nA DELIVERY by a plugin to a receiver that asks for a key");
+        let (origin, received) = receiver().await?;
+        let delivery = json!({ "url": format!("{origin}/orders"), "event": { "order": "A-1001" } });
+        let deliver = || {
+            let query = "plugin=webhook&max_attempts=1";
+            self.run(query, "application/json", delivery.to_string().into_bytes())
+        };
+        let job = deliver().await?;
+        println!("  without a grant: {}", text(&job["attempts"][0]["error"]["message"]));
+        let secret = json!({ "value": "s3cr3t", "origins": [origin] });
+        self.json(self.request(Method::PUT, "/v1/secrets/WEBHOOK_KEY").json(&secret)).await?;
+        let grants = json!({ "http": [{ "origin": origin }], "secrets": ["WEBHOOK_KEY"] });
+        let settings = json!({ "grants": grants });
+        self.json(self.request(Method::PATCH, "/v1/plugins/webhook").json(&settings)).await?;
+        let job = deliver().await?;
+        ensure!(job["state"] == "completed", "it was not delivered: {job}");
+        println!("  under one: {}; the receiver saw the key, the plugin did not:", job["output"]);
+        println!("    {}", received.await?);
+        receipt(&job);
+        Ok(())
+    }
+
     async fn stop_by_fuel(&self) -> anyhow::Result<()> {
         println!("\nA LIMIT: an endless loop with a budget of 50,000,000 instructions");
         let job = self.run("plugin=endless&limits.fuel=50000000", "text/plain", vec![]).await?;
@@ -236,6 +263,23 @@ impl Demo {
         receipt(&job);
         Ok(())
     }
+}
+
+/// An origin that takes one delivery, and the key that came with it.
+async fn receiver() -> anyhow::Result<(String, oneshot::Receiver<String>)> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    let origin = format!("http://{}", listener.local_addr()?);
+    let (sender, received) = oneshot::channel();
+    let sender = Arc::new(Mutex::new(Some(sender)));
+    let take = axum::routing::post(async move |headers: HeaderMap| {
+        let key = headers.get("authorization").and_then(|key| key.to_str().ok());
+        if let Some(sender) = sender.lock().ok().and_then(|mut sender| sender.take()) {
+            let _ = sender.send(format!("authorization: {}", key.unwrap_or("none")));
+        }
+    });
+    let router = axum::Router::new().route("/orders", take);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok((origin, received))
 }
 
 fn order_job(order: &Value, number: i64) -> Value {

@@ -8,6 +8,7 @@ mod orders;
 mod primes;
 mod samples;
 mod stage;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ fn listed(stage: &Arc<Stage>) -> Vec<Trial> {
     let mut trials = samples::trials(stage);
     trials.extend(orders::trials(stage));
     trials.extend(primes::trials(stage));
+    trials.extend(webhook::trials(stage));
     trials
         .into_iter()
         .map(|(plugin, trial)| match &stage.plugins.get(&plugin).availability {

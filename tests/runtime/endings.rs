@@ -1,9 +1,15 @@
 //! How guests end by themselves: exit codes and traps.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
 use jobwright_core::outcome::{Outcome, RetryHint};
+use jobwright_core::outside::{Keep, Kept, Outside, Unkept, Unsent};
+use jobwright_core::{Attempt, Granted};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, command, output, trapped};
+use super::fixture::{Lab, SLEEP, command, output, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -13,6 +19,7 @@ pub(super) fn trials() -> Vec<Trial> {
         each_trap_has_its_code,
         a_host_call_with_a_bad_pointer_traps,
         names_in_a_backtrace_are_escaped_and_bounded,
+        a_host_function_that_panics_ends_its_attempt_and_no_other,
     ]
 }
 
@@ -122,5 +129,50 @@ async fn names_in_a_backtrace_are_escaped_and_bounded() -> anyhow::Result<()> {
     let frames = trapped(&lab.try_with(&guest, |_| {}).await?)?.backtrace.unwrap_or_default();
     assert!(frames.len() < 1_000, "{}", frames.len());
     assert!(frames.starts_with("0: a\\u{1b}[31mxxx"), "{frames}");
+    Ok(())
+}
+
+/// What panics when a guest asks for a value.
+#[derive(Debug)]
+struct Torn;
+
+#[async_trait]
+impl Outside for Torn {
+    async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+        panic!("on purpose")
+    }
+
+    async fn keep(&self, _: Keep) -> Result<Kept, Unkept> {
+        panic!("on purpose")
+    }
+
+    fn request_bytes(&self) -> u64 {
+        0
+    }
+}
+
+async fn a_host_function_that_panics_ends_its_attempt_and_no_other() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let asks = lab.attempt(
+        r#"(module
+            (import "jobwright" "value_get" (func $get (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "_start")
+                (drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 8)))))"#,
+    )?;
+    let granted = Granted { outside: Arc::new(Torn), ..asks.granted.clone() };
+    let asks = Attempt { granted, ..asks };
+    // It waits in a host function while the other's panics.
+    let nap = SLEEP.replace("3600000000000", "20000000");
+    let say = "(call $write (i32.const 1) (i32.const 100) (i32.const 4))";
+    let rest = r#"(data (i32.const 100) "well")"#;
+    let neighbour = lab.attempt(&command(rest, &format!("{nap} {say}")))?;
+    for _ in 0..3 {
+        let (torn, well) = tokio::join!(lab.run(asks.clone()), lab.run(neighbour.clone()));
+        let error = trapped(&torn)?;
+        assert_eq!(error.code, "host_panic");
+        assert_eq!(error.message, "the host panicked: on purpose");
+        assert_eq!(&output(&well)?[..], b"well");
+    }
     Ok(())
 }

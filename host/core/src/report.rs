@@ -1,5 +1,5 @@
-//! What a running guest tells of itself, beside its output and its log: how far it has come, and
-//! the checkpoint from which another attempt can go on.
+//! What a running guest tells of itself, beside its output and its log: how far it has come, the
+//! checkpoint from which another attempt can go on, and that it asks whether it is to end.
 //!
 //! Guests may tell as often as they like: the latest is kept, and stored now and then.
 
@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::outcome::cut;
 
@@ -64,6 +65,7 @@ pub struct TooLarge {
 pub struct Report {
     most: u64,
     state: Mutex<State>,
+    asks: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +83,7 @@ impl Report {
     #[must_use]
     pub fn new(checkpoint: Option<Bytes>, most: u64) -> Self {
         let state = State { found: checkpoint, ..State::default() };
-        Self { most, state: Mutex::new(state) }
+        Self { most, state: Mutex::new(state), asks: watch::Sender::new(false) }
     }
 
     /// How long a checkpoint may be, in bytes.
@@ -122,6 +124,26 @@ impl Report {
     pub fn checkpoint(&self) -> Option<Bytes> {
         let state = self.lock();
         state.told.checkpoint.as_ref().or(state.found.as_ref()).cloned()
+    }
+
+    /// The guest asks whether it is to end: when it is, it is given a grace.
+    pub fn ask(&self) {
+        // Guests ask again and again.
+        if !self.asks() {
+            self.asks.send_replace(true);
+        }
+    }
+
+    /// Whether it has asked.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        *self.asks.borrow()
+    }
+
+    /// Waits until it asks.
+    pub async fn asked(&self) {
+        // The sender is ours, so this never fails.
+        let _ = self.asks.subscribe().wait_for(|asks| *asks).await;
     }
 
     /// What was told since the last call, for who stores it.

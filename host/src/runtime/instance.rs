@@ -21,7 +21,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::abi::extism::kernel::Kernel;
 use super::abi::http::{self, outgoing::Requests};
 use super::abi::{Call, Prepared};
-use super::capability::{Asked, Line};
+use super::capability::Line;
 use super::ending::{self, Cut, Evidence};
 use super::limiter::Budget;
 use super::meter::Meter;
@@ -109,10 +109,10 @@ impl WasiHttpView for Guest {
 /// Runs `attempt` on `code` to its end.
 pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) -> Ended {
     let output = Arc::new(OutputBuffer::new(attempt.limits.output_bytes));
-    let asked = Asked::default();
-    let line = Line::new(attempt, stop.clone(), asked.clone());
+    let line = Line::new(attempt, stop.clone());
     let grace = Duration::from_millis(attempt.limits.grace_ms);
-    let mut meter = Meter::start(stop, attempt.limits.timeout()).with_grace(asked, grace);
+    let report = attempt.report.clone();
+    let mut meter = Meter::start(stop, attempt.limits.timeout()).with_grace(report, grace);
     let mut usage = Usage::default();
     let (ending, refused, starved) = match armed(code, attempt, &output, line) {
         Ok(mut store) => {

@@ -8,13 +8,14 @@
 //! as one that sleeps; no timer that a busy thread might serve late is relied on for it.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use jobwright_core::outcome::{Usage, millis};
+use jobwright_core::report::Report;
 use jobwright_core::runtime::{StopReason, StopSignal};
 
-use super::capability::Asked;
 use crate::clock::Stopwatch;
 
 /// Why a guest was stopped.
@@ -31,8 +32,8 @@ type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The clock of one attempt, which runs from its making. It is read before and after each poll.
 pub(super) struct Meter {
     stop: StopSignal,
-    asked: Asked,
-    grace: Duration,
+    /// What says whether the guest asks, and the grace of one that does.
+    grace: Option<(Arc<Report>, Duration)>,
     /// When and why the guest was found told to stop.
     told: Option<(Duration, StopReason)>,
     timeout: Duration,
@@ -51,19 +52,19 @@ impl Meter {
     pub(super) fn start(stop: StopSignal, timeout: Duration) -> Self {
         let (now, cpu) = (Duration::ZERO, Duration::ZERO);
         let since = Stopwatch::start();
-        let (asked, grace, told) = (Asked::default(), Duration::ZERO, None);
-        let (instantiated, alarm) = (None, None);
-        Self { stop, asked, grace, told, timeout, since, now, cpu, instantiated, alarm }
+        let (grace, told, instantiated, alarm) = (None, None, None, None);
+        Self { stop, grace, told, timeout, since, now, cpu, instantiated, alarm }
     }
 
-    /// Gives the guest `grace` to end by itself, if it has `asked` by the time it is told to stop.
-    pub(super) fn with_grace(self, asked: Asked, grace: Duration) -> Self {
-        Self { asked, grace, ..self }
+    /// Gives the guest `grace` to end by itself, if it has asked, as `report` says, by the time it is
+    /// told to stop.
+    pub(super) fn with_grace(self, report: Arc<Report>, grace: Duration) -> Self {
+        Self { grace: Some((report, grace)), ..self }
     }
 
     /// Why the guest was told to stop, or will soon be, if it has asked: it may know before we look.
     pub(super) fn stopped(&self) -> Option<StopReason> {
-        self.stop.noticed().filter(|_| self.asked.is_set())
+        self.stop.noticed().filter(|_| self.grace().is_some())
     }
 
     /// Writes what was measured: the making of the guest, its run, and what of both was spent in
@@ -110,8 +111,8 @@ impl Meter {
         self.now = self.since.elapsed();
         if let Some(reason) = self.stop.raised() {
             let (at, reason) = *self.told.get_or_insert((self.now, reason));
-            let grace = self.asked.is_set() && reason != StopReason::SwitchedOff;
-            if !grace || self.now >= at + self.grace {
+            let grace = self.grace().filter(|_| reason != StopReason::SwitchedOff);
+            if grace.is_none_or(|grace| self.now >= at + grace) {
                 return Some(Halt::Stopped(reason));
             }
         }
@@ -122,9 +123,16 @@ impl Meter {
         Some(self.told.map_or(Halt::Deadline, |(_, reason)| Halt::Stopped(reason)))
     }
 
+    /// The grace of a guest that asks.
+    fn grace(&self) -> Option<Duration> {
+        let (report, grace) = self.grace.as_ref()?;
+        report.asks().then_some(*grace)
+    }
+
     /// How long the guest may go on waiting.
     fn patience(&self) -> Duration {
-        let end = self.told.map_or(self.timeout, |(at, _)| self.timeout.min(at + self.grace));
+        let graced = |at| self.timeout.min(at + self.grace().unwrap_or_default());
+        let end = self.told.map_or(self.timeout, |(at, _)| graced(at));
         end.saturating_sub(self.now)
     }
 
@@ -197,9 +205,9 @@ mod tests {
     #[test]
     fn who_is_in_its_grace_at_the_deadline_was_stopped() {
         let (stop, signal) = Stop::new();
-        let asked = Asked::default();
-        asked.set();
-        let mut meter = Meter::start(signal, Duration::from_millis(5)).with_grace(asked, HOUR);
+        let report = Arc::new(Report::new(None, 0));
+        report.ask();
+        let mut meter = Meter::start(signal, Duration::from_millis(5)).with_grace(report, HOUR);
         stop.raise(StopReason::Cancelled);
         let ended = block_on(meter.drive(pending::<()>()));
         assert_eq!(ended, Err(Halt::Stopped(StopReason::Cancelled)));

@@ -14,7 +14,6 @@ pub(super) mod imports;
 pub(super) mod key_value;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,20 +26,6 @@ use jobwright_core::runtime::{Stop, StopSignal};
 
 use super::ending::Said;
 use super::start::Passed;
-
-/// Whether a guest has asked if it is cancelled: then it is given a grace when it is.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Asked(Arc<AtomicBool>);
-
-impl Asked {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The weight of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +58,6 @@ pub(super) struct Line {
     log: Arc<LogBuffer>,
     report: Arc<Report>,
     stop: StopSignal,
-    asked: Asked,
     /// By which it is told how much time is left.
     passed: Passed,
     timeout: Duration,
@@ -84,13 +68,12 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// The line of `attempt`, which begins now. `asked` is set when the guest asks.
-    pub(super) fn new(attempt: &Attempt, stop: StopSignal, asked: Asked) -> Self {
+    /// The line of `attempt`, which begins now.
+    pub(super) fn new(attempt: &Attempt, stop: StopSignal) -> Self {
         Self {
             log: attempt.log.clone(),
             report: attempt.report.clone(),
             stop,
-            asked,
             passed: Passed::of(attempt),
             timeout: attempt.limits.timeout(),
             granted: attempt.granted.clone(),
@@ -106,7 +89,6 @@ impl Line {
             log: Arc::new(LogBuffer::new(0)),
             report: Arc::new(Report::new(None, 0)),
             stop,
-            asked: Asked::default(),
             passed: Passed::none(),
             timeout: Duration::ZERO,
             granted: Granted::default(),
@@ -140,7 +122,7 @@ impl Line {
 
     /// Whether the attempt should end.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.asked.set();
+        self.report.ask();
         self.stop.noticed().is_some()
     }
 

@@ -171,6 +171,7 @@ async fn attend(
     let (stop, signal) = Stop::new();
     let running = AssertUnwindSafe(instance::run(code, attempt, signal)).catch_unwind();
     let mut running = pin!(giving_way(running));
+    let mut asks = pin!(attempt.report.asked().fuse());
     let mut telling = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);
     telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -183,6 +184,8 @@ async fn attend(
                 Order::Answer { call, answer } => outside.answered(call, *answer),
                 _ => bail!("an order that has to wait for the attempt's end"),
             },
+            // Before anything else that it says: it is of use only in time.
+            () = &mut asks => host.send(Telling::Asks).await?,
             ended = &mut running => {
                 return Ok(ended.unwrap_or_else(|panic| unreceipted(panicked(panic.as_ref()))));
             }

@@ -1,8 +1,8 @@
 //! A runner from without: its process, and what is said to it during one attempt.
 //!
 //! Invariants: a runner has one attempt at a time; whatever it says, or if it says nothing any more,
-//! its attempt ends soon after its deadline or its stop, and no other is touched; dropping it kills
-//! the process.
+//! its attempt ends at its stop, or soon after its deadline, and no other is touched; dropping it
+//! kills the process.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -16,8 +16,8 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::{Limit, Limits};
-use jobwright_core::outcome::{AttemptError, Outcome};
-use jobwright_core::runtime::{Ended, StopSignal};
+use jobwright_core::outcome::{AttemptError, Outcome, millis};
+use jobwright_core::runtime::{Ended, StopReason, StopSignal};
 use jobwright_core::tenant::TenantName;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -42,6 +42,11 @@ const LOAD: Duration = Duration::from_secs(20);
 
 /// How much later than its guest should have ended a runner may say so.
 const LATE: Duration = Duration::from_secs(1);
+
+/// How long one may go on whose guest was told to stop, and never asked whether it is: twice what it
+/// takes where there are processors for all. Beside many that compute it may not have its turn until
+/// much later, and then it is killed: who cancels a job does not wait for a receipt.
+const PROMPT: Duration = Duration::from_millis(20);
 
 /// How long the end of a process is waited for that has closed its pipe.
 const BURIAL: Duration = Duration::from_secs(1);
@@ -168,8 +173,8 @@ impl Runner {
 
     /// Runs `attempt`, whose code it has. Answers how it ended, and whether the runner can go on.
     pub(super) async fn run(&mut self, attempt: &Attempt, stop: StopSignal) -> (Ended, bool) {
-        let patience = patience(&attempt.limits, stop.clone());
-        let told = stop.clone();
+        let patience = patience(attempt, stop.clone());
+        let (told, watch) = (stop.clone(), Stopwatch::start());
         let outcome = tokio::select! {
             biased;
             ended = self.attend(attempt, stop) => match ended {
@@ -188,7 +193,9 @@ impl Runner {
             },
             () = patience => told.raised().map(ending::stopped),
         };
-        (unreceipted(outcome.unwrap_or_else(|| late(&attempt.limits))), false)
+        let mut ended = unreceipted(outcome.unwrap_or_else(|| late(&attempt.limits)));
+        ended.usage.run_ms = millis(watch.elapsed());
+        (ended, false)
     }
 
     async fn attend(&mut self, attempt: &Attempt, mut stop: StopSignal) -> Result<Ended, Broken> {
@@ -205,6 +212,7 @@ impl Runner {
                         return message::believed(*ended, &attempt.limits)
                             .map_err(|what| Broken::Nonsense(what.to_owned()));
                     }
+                    Telling::Asks => attempt.report.ask(),
                     Telling::Traces(traces) => traces.add_to(attempt),
                     Telling::Call { call, ask, before } => {
                         before.add_to(attempt);
@@ -255,13 +263,17 @@ async fn news(stop: &mut StopSignal, said: Option<Word>) -> Word {
 
 /// Ends when an attempt should have ended, and a little more: at its deadline, or after it was told
 /// to stop.
-async fn patience(limits: &Limits, mut stop: StopSignal) {
-    let after = Duration::from_millis(limits.grace_ms) + LATE;
+async fn patience(attempt: &Attempt, mut stop: StopSignal) {
     tokio::select! {
-        _ = stop.wait() => {}
-        () = tokio::time::sleep(limits.timeout()) => {}
+        reason = stop.wait() => {
+            tokio::time::sleep(PROMPT).await;
+            if reason == StopReason::SwitchedOff || !attempt.report.asks() {
+                return;
+            }
+        }
+        () = tokio::time::sleep(attempt.limits.timeout()) => {}
     }
-    tokio::time::sleep(after).await;
+    tokio::time::sleep(Duration::from_millis(attempt.limits.grace_ms) + LATE).await;
 }
 
 fn late(limits: &Limits) -> Outcome {

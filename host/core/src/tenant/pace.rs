@@ -1,53 +1,9 @@
-//! Tenants: who share a host without seeing one another.
+//! How fast jobs may come.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::clock::{Timestamp, after, until};
-use crate::name::name_type;
-
-name_type! {
-    /// The name of a tenant.
-    TenantName
-}
-
-impl Default for TenantName {
-    /// Whose everything is while nobody has made others.
-    fn default() -> Self {
-        Self("default".into())
-    }
-}
-
-impl TenantName {
-    /// Whether it is the one that always exists.
-    #[must_use]
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// What a tenant may take of a host; absent for as much as there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TenantLimits {
-    /// Unfinished jobs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jobs: Option<usize>,
-    /// What they carry, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub payload_bytes: Option<u64>,
-    /// Attempts in flight.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub running: Option<usize>,
-    /// Jobs that are accepted in a second, on the average; a burst may be of as many.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jobs_per_second: Option<NonZeroU32>,
-    /// Plugins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub plugin_bytes: Option<u64>,
-}
 
 /// How fast a tenant goes: the generic cell rate algorithm (ITU-T I.371), which needs no more than a
 /// time.

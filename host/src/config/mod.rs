@@ -1,6 +1,8 @@
 //! What an operator decides: a TOML file, overlaid by the environment and flags. An unknown key is
 //! an error, because a misspelt limit is no limit.
 
+mod machine;
+
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -337,7 +339,7 @@ impl Config {
     /// What running attempts may take of memory together, in bytes.
     #[must_use]
     pub fn memory_budget(&self) -> u64 {
-        self.memory_budget_bytes.unwrap_or_else(|| machine_memory() / 2)
+        self.memory_budget_bytes.unwrap_or_else(|| machine::memory() / 2)
     }
 }
 
@@ -357,42 +359,6 @@ const UNBOUNDED: Limits = Limits {
     grace_ms: 60_000,
 };
 
-/// The machine's memory, or the smallest that one of its control groups allows; 4 GiB if none tells.
-fn machine_memory() -> u64 {
-    let text = |path: &str| std::fs::read_to_string(path).ok();
-    let total = text("/proc/meminfo").and_then(|info| {
-        let line = info.lines().find(|line| line.starts_with("MemTotal:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
-    });
-    let groups = text("/proc/self/cgroup").unwrap_or_default();
-    let limits =
-        group_limits(&groups).into_iter().filter_map(|file| text(&file)?.trim().parse().ok());
-    total.into_iter().chain(limits).min().unwrap_or(4 << 30)
-}
-
-/// The files that may hold a limit on this process's memory, of `groups` as `/proc/self/cgroup` has
-/// them: of its group and all groups around it, of either version, and of the group that a
-/// container sees as the root.
-fn group_limits(groups: &str) -> Vec<String> {
-    let mut files = Vec::new();
-    for group in groups.lines() {
-        let mut parts = group.splitn(3, ':');
-        let (Some(_), Some(kinds), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
-            continue;
-        };
-        let (mount, file) = match kinds {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            kinds if kinds.split(',').any(|kind| kind == "memory") => {
-                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-            }
-            _ => continue,
-        };
-        let around = Path::new(path).ancestors().map(Path::to_string_lossy);
-        files.extend(around.map(|path| format!("{mount}{}/{file}", path.trim_end_matches('/'))));
-    }
-    files
-}
-
 /// A duration as people write it: `30s`, `1h30m`, `14d`.
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
@@ -411,25 +377,6 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn limits_are_looked_for_in_all_groups_around() {
-        assert_eq!(
-            group_limits("0::/system.slice/jobwright.service\n"),
-            [
-                "/sys/fs/cgroup/system.slice/jobwright.service/memory.max",
-                "/sys/fs/cgroup/system.slice/memory.max",
-                "/sys/fs/cgroup/memory.max",
-            ]
-        );
-        assert_eq!(
-            group_limits("5:cpu,memory:/a\n4:pids:/b\n"),
-            [
-                "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
-                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            ]
-        );
-    }
 
     #[test]
     fn an_unknown_key_is_an_error() {

@@ -1,6 +1,8 @@
 //! Measurements, ignored unless asked for, because a busy machine fails them:
 //! `cargo test --release -p jobwright-tests -- --ignored --nocapture load`.
 
+mod sharing;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -12,13 +14,14 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 pub fn trials() -> Vec<Trial> {
-    let measurements = tests![
+    let mut measurements = tests![
         six_thousand_jobs_a_second_are_accepted_durably_and_run_to_the_end,
         the_interface_answers_while_every_worker_spins,
         a_cancelled_job_stops_within_fifty_milliseconds,
         the_interface_answers_while_every_process_spins,
         a_cancelled_job_in_another_process_stops_within_fifty_milliseconds,
     ];
+    measurements.extend(sharing::trials());
     measurements.into_iter().map(|trial| trial.with_ignored_flag(true)).collect()
 }
 
@@ -121,8 +124,7 @@ async fn the_interface_answers(flags: &[&str]) -> anyhow::Result<()> {
         let job = json!({ "plugin": "spin", "limits": { "timeout_ms": 600_000 } });
         http.post(&jobs).json(&job).send().await?.error_for_status()?;
     }
-    let queue = format!("{}/v1/queues/default", host.url());
-    while http.get(&queue).send().await?.json::<Value>().await?["running"] != SLOTS {
+    while queue(&host, &http).await?["running"] != SLOTS {
         tokio::task::yield_now().await;
     }
     let (mut reads, mut writes) = (vec![], vec![]);
@@ -216,10 +218,15 @@ async fn push(host: &HostProcess, name: &str, wasm: Vec<u8>) -> anyhow::Result<(
     Ok(())
 }
 
+/// What the queue says of itself.
+async fn queue(host: &HostProcess, http: &reqwest::Client) -> anyhow::Result<Value> {
+    Ok(http.get(format!("{}/v1/queues/default", host.url())).send().await?.json().await?)
+}
+
 async fn until_idle(host: &HostProcess) -> anyhow::Result<()> {
-    let (http, url) = (reqwest::Client::new(), format!("{}/v1/queues/default", host.url()));
+    let http = reqwest::Client::new();
     loop {
-        let queue: Value = http.get(&url).send().await?.json().await?;
+        let queue = queue(host, &http).await?;
         if (&queue["depth"], &queue["running"]) == (&json!(0), &json!(0)) {
             return Ok(());
         }

@@ -4,163 +4,20 @@
 //! needs one and a full queue is refused at once; and bounds on what jobs leave behind, of which the
 //! oldest goes.
 
+mod checkpoints;
+mod full;
+mod limits;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
-use thiserror::Error;
+pub use checkpoints::Checkpoints;
+pub use full::QueueFull;
+pub use limits::{CapacityLimits, KeptLimits};
 
 use crate::hold::Facts;
-use crate::job::{JobId, QueueName};
-use crate::limits::show_bytes;
+use crate::job::QueueName;
 use crate::tenant::{TenantLimits, TenantName};
-
-/// The bounds on what a store holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CapacityLimits {
-    /// Jobs in one queue.
-    pub per_queue: usize,
-    /// Jobs in all queues.
-    pub total: usize,
-    /// What all jobs carry, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts it.
-    pub payload_bytes: u64,
-    /// What they and those before them leave behind.
-    pub kept: KeptLimits,
-}
-
-/// The bounds on what jobs leave behind, in bytes as a driver counts them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptLimits {
-    /// Finalized jobs with their outputs. Beyond it, those that ended first go, whatever their
-    /// retention.
-    pub history_bytes: u64,
-    /// Logs. Beyond it, the oldest go.
-    pub log_bytes: u64,
-    /// Checkpoints of unfinished jobs. Beyond it, none is kept any more: the next attempt then goes
-    /// on from an earlier one, or starts over.
-    pub checkpoint_bytes: u64,
-    /// Answers to idempotency keys, which are promised to be kept for a day. Beyond it, no request
-    /// with a new key is taken.
-    pub key_bytes: u64,
-    /// Free space of the disk, below which the oldest logs go for each that comes; below half of it
-    /// so does history, and no checkpoint is kept. None for 0.
-    pub free_bytes: u64,
-}
-
-impl KeptLimits {
-    /// 4 GiB of history, 1 GiB of logs, 1 GiB of checkpoints: what a small disk has room for. And
-    /// 1 GiB of answers, some hundred thousand jobs a day.
-    pub const DEFAULT: Self = Self {
-        history_bytes: 4 << 30,
-        log_bytes: 1 << 30,
-        checkpoint_bytes: 1 << 30,
-        key_bytes: 1 << 30,
-        free_bytes: 0,
-    };
-}
-
-impl Default for KeptLimits {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-impl Default for CapacityLimits {
-    /// 10,000 jobs a queue (what others found to be a backlog that helps nobody), 100,000 a host
-    /// (their scheduling facts take some 40 MiB of memory), 512 MiB of payloads.
-    fn default() -> Self {
-        let kept = KeptLimits::default();
-        Self { per_queue: 10_000, total: 100_000, payload_bytes: 512 << 20, kept }
-    }
-}
-
-/// Why there is no room, with how much there was.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
-#[serde(tag = "full", rename_all = "snake_case")]
-pub enum QueueFull {
-    /// The queue that was named.
-    #[error("queue `{queue}` is full: it holds {depth} unfinished jobs of at most {capacity}")]
-    Queue {
-        /// Its name.
-        queue: QueueName,
-        /// Unfinished jobs in it.
-        depth: usize,
-        /// At most so many.
-        capacity: usize,
-    },
-    /// All queues together.
-    #[error("the host is full: it holds {depth} unfinished jobs of at most {capacity}")]
-    Host {
-        /// Unfinished jobs.
-        depth: usize,
-        /// At most so many.
-        capacity: usize,
-    },
-    /// The answers to idempotency keys.
-    #[error(
-        "the host is full: it holds {} of answers to idempotency keys of at most {}",
-        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
-    )]
-    Keys {
-        /// Bytes of answers.
-        depth_bytes: u64,
-        /// At most so many.
-        capacity_bytes: u64,
-    },
-    /// The jobs of a tenant, by its own limit.
-    #[error("tenant `{tenant}` holds {depth} unfinished jobs of at most {capacity}")]
-    Tenant {
-        /// Its name.
-        tenant: TenantName,
-        /// Its unfinished jobs.
-        depth: usize,
-        /// At most so many.
-        capacity: usize,
-    },
-    /// What the jobs of a tenant carry, by its own limit.
-    #[error(
-        "tenant `{tenant}` holds {} of payloads and arguments of at most {}",
-        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
-    )]
-    TenantBytes {
-        /// Its name.
-        tenant: TenantName,
-        /// What its unfinished jobs carry.
-        depth_bytes: u64,
-        /// At most so many.
-        capacity_bytes: u64,
-    },
-    /// What the jobs carry.
-    #[error(
-        "the host is full: it holds {} of payloads and arguments of at most {}",
-        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
-    )]
-    Bytes {
-        /// What unfinished jobs carry.
-        depth_bytes: u64,
-        /// At most so many.
-        capacity_bytes: u64,
-    },
-}
-
-impl QueueFull {
-    /// Whether it is the tenant's own limit, and not the host's.
-    #[must_use]
-    pub fn is_of_tenant(&self) -> bool {
-        matches!(self, Self::Tenant { .. } | Self::TenantBytes { .. })
-    }
-
-    /// Refuses a request with a new key if `held` bytes of answers are all that may be.
-    ///
-    /// # Errors
-    /// If there is no room for `length` bytes more.
-    pub fn check_keys(held: u64, length: u64, limits: KeptLimits) -> Result<(), Self> {
-        if held.saturating_add(length) <= limits.key_bytes {
-            return Ok(());
-        }
-        Err(Self::Keys { depth_bytes: held, capacity_bytes: limits.key_bytes })
-    }
-}
 
 /// Counts unfinished jobs and what they carry.
 #[derive(Debug)]
@@ -336,54 +193,9 @@ impl Drop for Permit {
     }
 }
 
-/// The checkpoints of unfinished jobs, by length.
-#[derive(Debug, Default)]
-pub struct Checkpoints {
-    lengths: HashMap<JobId, u64>,
-    bytes: u64,
-}
-
-impl Checkpoints {
-    /// What all of them take.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Whether a checkpoint of `length` bytes may take the place of the job's earlier one, if all
-    /// together may take `most`. If so, it is counted.
-    pub fn admit(&mut self, job: JobId, length: u64, most: u64) -> bool {
-        let others = self.bytes - self.lengths.get(&job).copied().unwrap_or(0);
-        let fits = others.saturating_add(length) <= most;
-        if fits {
-            self.lengths.insert(job, length);
-            self.bytes = others + length;
-        }
-        fits
-    }
-
-    /// The job's checkpoint is gone.
-    pub fn forget(&mut self, job: JobId) {
-        self.bytes -= self.lengths.remove(&job).unwrap_or(0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-
-    #[test]
-    fn checkpoints_are_counted_once_for_each_job() {
-        let mut held = Checkpoints::default();
-        let [a, b] = [JobId::new(Timestamp::UNIX_EPOCH), JobId::new(Timestamp::UNIX_EPOCH)];
-        assert!(held.admit(a, 6, 10) && !held.admit(b, 5, 10) && held.admit(b, 4, 10));
-        assert!(held.admit(a, 5, 10), "in place of the earlier one");
-        assert!(!held.admit(b, 6, 10), "the earlier one stays");
-        held.forget(a);
-        held.forget(a);
-        assert!(held.admit(b, 10, 10));
-    }
 
     fn facts(tenant: &str, queue: &str) -> Facts {
         Facts {

@@ -1,0 +1,97 @@
+//! Why there is no room.
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::KeptLimits;
+use crate::job::QueueName;
+use crate::limits::show_bytes;
+use crate::tenant::TenantName;
+
+/// Why there is no room, with how much there was.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
+#[serde(tag = "full", rename_all = "snake_case")]
+pub enum QueueFull {
+    /// The queue that was named.
+    #[error("queue `{queue}` is full: it holds {depth} unfinished jobs of at most {capacity}")]
+    Queue {
+        /// Its name.
+        queue: QueueName,
+        /// Unfinished jobs in it.
+        depth: usize,
+        /// At most so many.
+        capacity: usize,
+    },
+    /// All queues together.
+    #[error("the host is full: it holds {depth} unfinished jobs of at most {capacity}")]
+    Host {
+        /// Unfinished jobs.
+        depth: usize,
+        /// At most so many.
+        capacity: usize,
+    },
+    /// The answers to idempotency keys.
+    #[error(
+        "the host is full: it holds {} of answers to idempotency keys of at most {}",
+        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
+    )]
+    Keys {
+        /// Bytes of answers.
+        depth_bytes: u64,
+        /// At most so many.
+        capacity_bytes: u64,
+    },
+    /// The jobs of a tenant, by its own limit.
+    #[error("tenant `{tenant}` holds {depth} unfinished jobs of at most {capacity}")]
+    Tenant {
+        /// Its name.
+        tenant: TenantName,
+        /// Its unfinished jobs.
+        depth: usize,
+        /// At most so many.
+        capacity: usize,
+    },
+    /// What the jobs of a tenant carry, by its own limit.
+    #[error(
+        "tenant `{tenant}` holds {} of payloads and arguments of at most {}",
+        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
+    )]
+    TenantBytes {
+        /// Its name.
+        tenant: TenantName,
+        /// What its unfinished jobs carry.
+        depth_bytes: u64,
+        /// At most so many.
+        capacity_bytes: u64,
+    },
+    /// What the jobs carry.
+    #[error(
+        "the host is full: it holds {} of payloads and arguments of at most {}",
+        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
+    )]
+    Bytes {
+        /// What unfinished jobs carry.
+        depth_bytes: u64,
+        /// At most so many.
+        capacity_bytes: u64,
+    },
+}
+
+impl QueueFull {
+    /// Whether it is the tenant's own limit, and not the host's.
+    #[must_use]
+    pub fn is_of_tenant(&self) -> bool {
+        matches!(self, Self::Tenant { .. } | Self::TenantBytes { .. })
+    }
+
+    /// Refuses a request with a new key if `held` bytes of answers are all that may be.
+    ///
+    /// # Errors
+    /// If there is no room for `length` bytes more.
+    pub fn check_keys(held: u64, length: u64, limits: KeptLimits) -> Result<(), Self> {
+        if held.saturating_add(length) <= limits.key_bytes {
+            return Ok(());
+        }
+        Err(Self::Keys { depth_bytes: held, capacity_bytes: limits.key_bytes })
+    }
+}

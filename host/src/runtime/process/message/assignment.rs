@@ -1,0 +1,90 @@
+//! An attempt on its way to a runner.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jobwright_core::attempt::{Attempt, Start};
+use jobwright_core::clock::Timestamp;
+use jobwright_core::grant::Grants;
+use jobwright_core::job::{Job, JobId, JobSpec, Payload};
+use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::limits::Limits;
+use jobwright_core::log::LogBuffer;
+use jobwright_core::outside::{Granted, Outside};
+use jobwright_core::report::Report;
+use serde::{Deserialize, Serialize};
+
+use super::super::super::code::{self, Key};
+
+/// What a runner has to know of an attempt.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct Assignment {
+    pub(in super::super) code: Key,
+    id: JobId,
+    spec: JobSpec,
+    created_at: Timestamp,
+    attempt: u32,
+    limits: Limits,
+    content_type: Option<String>,
+    payload: Bytes,
+    checkpoint: Option<Bytes>,
+    /// How much is kept of the log, and how long a checkpoint may be, in bytes.
+    traces: (u64, u64),
+    grants: Grants,
+    /// The longest body of a request, in bytes.
+    pub(in super::super) request_bytes: u64,
+    start: Start,
+}
+
+impl Assignment {
+    pub(in super::super) fn new(attempt: &Attempt) -> Self {
+        let Attempt { job, limits, payload, granted, .. } = attempt;
+        Self {
+            code: code::key(attempt),
+            id: job.id,
+            spec: job.spec.clone(),
+            created_at: job.created_at,
+            attempt: job.lifecycle.attempt,
+            limits: *limits,
+            content_type: payload.content_type.clone(),
+            payload: payload.bytes.clone(),
+            checkpoint: attempt.report.checkpoint(),
+            traces: (attempt.log.capacity(), attempt.report.most_bytes()),
+            grants: Grants::clone(&granted.grants),
+            request_bytes: granted.outside.request_bytes(),
+            start: attempt.start,
+        }
+    }
+
+    /// The longest value that can be kept, in bytes.
+    pub(in super::super) fn value_bytes(&self) -> u64 {
+        value_bytes(&self.grants)
+    }
+
+    /// The attempt that it was, which reaches `outside`.
+    pub(in super::super) fn attempt(self, outside: Arc<dyn Outside>) -> Attempt {
+        let Self { limits, created_at, .. } = self;
+        let lifecycle = Lifecycle { attempt: self.attempt, ..Lifecycle::new(created_at) };
+        Attempt {
+            job: Job {
+                id: self.id,
+                spec: self.spec,
+                created_at,
+                lifecycle,
+                attempts: vec![],
+                output: None,
+                progress: None,
+            },
+            limits,
+            payload: Payload { content_type: self.content_type, bytes: self.payload },
+            log: Arc::new(LogBuffer::new(self.traces.0)),
+            report: Arc::new(Report::new(self.checkpoint, self.traces.1)),
+            granted: Granted { grants: Arc::new(self.grants), outside },
+            start: self.start,
+        }
+    }
+}
+
+pub(super) fn value_bytes(grants: &Grants) -> u64 {
+    grants.key_value.map_or(0, |grant| grant.bytes)
+}

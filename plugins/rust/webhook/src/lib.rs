@@ -1,0 +1,101 @@
+//! Delivers an event to a URL, under a key that the operator gave to the host and not to us.
+
+use serde::Deserialize;
+use wstd::http::error::ErrorCode;
+use wstd::http::{Body, Client, HeaderMap, Request, Response, Result, StatusCode};
+
+/// The host puts the secret here, if it was granted, and if the URL is where the secret belongs.
+const AUTHORIZATION: &str = "Bearer jobwright-secret(WEBHOOK_KEY)";
+
+/// What the job is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delivery {
+    url: String,
+    event: serde_json::Value,
+}
+
+#[wstd::http_server]
+async fn main(mut request: Request<Body>) -> Result<Response<Body>> {
+    let delivery: Delivery = match serde_json::from_slice(request.body_mut().contents().await?) {
+        Ok(delivery) => delivery,
+        Err(error) => {
+            return answer(StatusCode::UNPROCESSABLE_ENTITY, format!("no delivery: {error}"));
+        }
+    };
+    match deliver(&delivery, request.headers()).await {
+        Ok(response) => passed_on(&delivery.url, &response),
+        Err(error) => {
+            let status = status_of(error.downcast_ref());
+            answer(status, format!("not delivered to {}: {error}", delivery.url))
+        }
+    }
+}
+
+/// Sends it. A second attempt at the same job has the same id, by which the receiver knows it.
+async fn deliver(delivery: &Delivery, job: &HeaderMap) -> Result<Response<Body>> {
+    let mut request = Request::post(&delivery.url)
+        .header("content-type", "application/json")
+        .header("authorization", AUTHORIZATION);
+    if let Some(id) = job.get("jobwright-job-id") {
+        request = request.header("webhook-id", id);
+    }
+    Client::new().send(request.body(Body::from(delivery.event.to_string()))?).await
+}
+
+/// The receiver's answer as ours: the host reads from it whether to try again, and when.
+fn passed_on(url: &str, response: &Response<Body>) -> Result<Response<Body>> {
+    let status = response.status();
+    if status.is_success() {
+        let said = serde_json::json!({ "delivered": true, "status": status.as_u16() });
+        let answer = Response::builder().header("content-type", "application/json");
+        return Ok(answer.body(said.to_string().into())?);
+    }
+    // Whoever redirects a delivery is not where it was to go.
+    let failed = if status.is_redirection() { StatusCode::BAD_GATEWAY } else { status };
+    let mut answer = answer(failed, format!("{url} answered {status}"))?;
+    if let Some(wait) = response.headers().get("retry-after") {
+        answer.headers_mut().insert("retry-after", wait.clone());
+    }
+    Ok(answer)
+}
+
+/// What is denied stays denied; anything else may go better another time.
+fn status_of(error: Option<&ErrorCode>) -> StatusCode {
+    match error {
+        Some(ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited) => {
+            StatusCode::FORBIDDEN
+        }
+        _ => StatusCode::BAD_GATEWAY,
+    }
+}
+
+fn answer(status: StatusCode, text: String) -> Result<Response<Body>> {
+    let answer = Response::builder().status(status).header("content-type", "text/plain");
+    Ok(answer.body(text.into())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_receiver_decides_whether_and_when_to_try_again() {
+        let of = |status: u16| {
+            let response = Response::builder().status(status).header("retry-after", "7");
+            passed_on("u", &response.body(Body::empty()).unwrap()).unwrap()
+        };
+        assert_eq!(of(204).status(), StatusCode::OK);
+        assert_eq!(of(302).status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(of(410).status(), StatusCode::GONE);
+        assert_eq!(of(503).status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(of(503).headers()["retry-after"], "7");
+    }
+
+    #[test]
+    fn only_what_is_denied_is_of_no_use_another_time() {
+        assert_eq!(status_of(Some(&ErrorCode::HttpRequestDenied)), StatusCode::FORBIDDEN);
+        assert_eq!(status_of(Some(&ErrorCode::ConnectionRefused)), StatusCode::BAD_GATEWAY);
+        assert_eq!(status_of(None), StatusCode::BAD_GATEWAY);
+    }
+}
