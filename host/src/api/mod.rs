@@ -204,6 +204,7 @@ pub fn routes() -> Vec<Route> {
 /// What there is, and what a caller needs for it.
 fn v1() -> Routes {
     use Scope::{Admin, JobsRead, JobsSubmit, PluginsWrite};
+    use switch::{OfDigest, OfPlugin, OfTenant, OfVersion};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const DELETE: Method = Method::DELETE;
@@ -213,20 +214,20 @@ fn v1() -> Routes {
         .on((Method::PUT, "/plugins/{name}"), PluginsWrite, plugins::upload)
         .on((Method::PATCH, "/plugins/{name}"), PluginsWrite, settings::configure)
         .on((DELETE, "/plugins/{name}"), PluginsWrite, plugins::remove)
-        .on((POST, "/plugins/{name}/disable"), PluginsWrite, switch::disable_plugin)
-        .on((POST, "/plugins/{name}/enable"), PluginsWrite, switch::enable_plugin)
+        .on((POST, "/plugins/{name}/disable"), PluginsWrite, switch::disable::<OfPlugin>)
+        .on((POST, "/plugins/{name}/enable"), PluginsWrite, switch::enable::<OfPlugin>)
         .on((GET, "/plugins/{name}/versions/{version}"), JobsRead, plugins::show_version)
         .on((DELETE, "/plugins/{name}/versions/{version}"), PluginsWrite, plugins::remove_version)
         .on((GET, "/plugins/{name}/versions/{version}/wasm"), JobsRead, plugins::wasm)
         .on(
             (POST, "/plugins/{name}/versions/{version}/disable"),
             PluginsWrite,
-            switch::disable_version,
+            switch::disable::<OfVersion>,
         )
         .on(
             (POST, "/plugins/{name}/versions/{version}/enable"),
             PluginsWrite,
-            switch::enable_version,
+            switch::enable::<OfVersion>,
         )
         .on((GET, "/jobs"), JobsRead, jobs::list)
         .on((POST, "/jobs"), JobsSubmit, jobs::create)
@@ -250,10 +251,10 @@ fn v1() -> Routes {
         .on((GET, "/tenants"), Admin, tenants::list)
         .on((GET, "/tenants/{name}"), Admin, tenants::show)
         .on((Method::PATCH, "/tenants/{name}"), Admin, tenants::configure)
-        .on((POST, "/tenants/{name}/disable"), Admin, switch::disable_tenant)
-        .on((POST, "/tenants/{name}/enable"), Admin, switch::enable_tenant)
-        .on((POST, "/digests/{digest}/disable"), Admin, switch::disable_digest)
-        .on((POST, "/digests/{digest}/enable"), Admin, switch::enable_digest)
+        .on((POST, "/tenants/{name}/disable"), Admin, switch::disable::<OfTenant>)
+        .on((POST, "/tenants/{name}/enable"), Admin, switch::enable::<OfTenant>)
+        .on((POST, "/digests/{digest}/disable"), Admin, switch::disable::<OfDigest>)
+        .on((POST, "/digests/{digest}/enable"), Admin, switch::enable::<OfDigest>)
         .on((GET, "/disabled"), Admin, switch::list)
         .on((GET, "/audit"), Admin, audit::list)
 }

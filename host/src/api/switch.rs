@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use jobwright_core::access::Caller;
 use jobwright_core::hold::{Facts, Hold};
-use jobwright_core::plugin::Digest;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::App;
@@ -39,87 +39,134 @@ enum Jobs {
     Cancel,
 }
 
-pub(super) async fn disable_plugin(
+/// What can be switched, as a path names it.
+pub(super) trait Switched: DeserializeOwned + Send {
+    /// What is done to it, in the audit log: to disable and to enable it.
+    const DEEDS: [&'static str; 2];
+
+    /// What is held while it is off.
+    fn hold(&self, caller: &Caller) -> Result<Hold, ApiError>;
+
+    /// Its name in the audit log.
+    fn name(&self) -> String;
+
+    /// Refuses what cannot be switched off, because there is no such thing.
+    fn check(&self, _: &App, _: &Caller) -> Result<(), ApiError> {
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfPlugin {
+    name: String,
+}
+
+impl Switched for OfPlugin {
+    const DEEDS: [&'static str; 2] = ["plugin.disable", "plugin.enable"];
+
+    fn hold(&self, caller: &Caller) -> Result<Hold, ApiError> {
+        Ok(Hold::Plugin { tenant: caller.tenant.clone(), plugin: parse_name(&self.name)? })
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn check(&self, app: &App, caller: &Caller) -> Result<(), ApiError> {
+        app.installed(caller, &parse_name(&self.name)?).map(drop)
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfVersion {
+    name: String,
+    version: String,
+}
+
+impl Switched for OfVersion {
+    const DEEDS: [&'static str; 2] = ["version.disable", "version.enable"];
+
+    fn hold(&self, caller: &Caller) -> Result<Hold, ApiError> {
+        let (plugin, version) = (parse_name(&self.name)?, parse_version(&self.version)?);
+        Ok(Hold::Version { tenant: caller.tenant.clone(), plugin, version })
+    }
+
+    fn name(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
+    fn check(&self, app: &App, caller: &Caller) -> Result<(), ApiError> {
+        app.version(caller, &parse_name(&self.name)?, &self.version).map(drop)
+    }
+}
+
+/// Whose code has these bytes: whatever it is called, and whoever's it is.
+#[derive(Deserialize)]
+pub(super) struct OfDigest {
+    digest: String,
+}
+
+impl Switched for OfDigest {
+    const DEEDS: [&'static str; 2] = ["digest.disable", "digest.enable"];
+
+    fn hold(&self, _: &Caller) -> Result<Hold, ApiError> {
+        let digest = self.digest.parse();
+        digest.map(Hold::Digest).map_err(|error| ApiError::bad_request("invalid_digest", error))
+    }
+
+    fn name(&self) -> String {
+        self.digest.clone()
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfTenant {
+    name: String,
+}
+
+impl Switched for OfTenant {
+    const DEEDS: [&'static str; 2] = ["tenant.disable", "tenant.enable"];
+
+    fn hold(&self, _: &Caller) -> Result<Hold, ApiError> {
+        Ok(Hold::Tenant(tenants::parse(&self.name)?))
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+pub(super) async fn disable<T: Switched>(
     State(app): State<App>,
     By(caller): By,
-    Path(name): Path<String>,
+    Path(what): Path<T>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    app.installed(&caller, &parse_name(&name)?)?;
-    let hold = plugin_hold(&caller, &name)?;
-    app.disable((&caller, "plugin.disable", &name), hold, &headers, body).await
+    what.check(&app, &caller)?;
+    let hold = what.hold(&caller)?;
+    let body = app.gates.bodies.read("request", &headers, body, MAX_BYTES).await?.bytes;
+    let cancels = asked(utf8(&body, "request")?)? == Jobs::Cancel;
+    let held = app.store.holds().await?;
+    if held.iter().filter(|hold| hold.stops()).count() >= MAX_HOLDS && !held.contains(&hold) {
+        let detail = format!("{MAX_HOLDS} things are switched off, the most that may be");
+        return Err(ApiError::conflict("too_many_disabled", detail));
+    }
+    app.audit(&caller, T::DEEDS[0], &what.name(), json!({ "cancels_jobs": cancels })).await?;
+    app.store.set_held(hold.clone(), true).await?;
+    let cancelled = if cancels { app.cancel_all(hold).await? } else { 0 };
+    Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
 }
 
-pub(super) async fn enable_plugin(
+pub(super) async fn enable<T: Switched>(
     State(app): State<App>,
     By(caller): By,
-    Path(name): Path<String>,
+    Path(what): Path<T>,
 ) -> Result<Json<Value>, ApiError> {
-    let hold = plugin_hold(&caller, &name)?;
-    app.enable((&caller, "plugin.enable", &name), hold).await
-}
-
-pub(super) async fn disable_version(
-    State(app): State<App>,
-    By(caller): By,
-    Path((name, version)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Value>, ApiError> {
-    app.version(&caller, &parse_name(&name)?, &version)?;
-    let hold = version_hold(&caller, &name, &version)?;
-    let target = format!("{name}@{version}");
-    app.disable((&caller, "version.disable", &target), hold, &headers, body).await
-}
-
-pub(super) async fn enable_version(
-    State(app): State<App>,
-    By(caller): By,
-    Path((name, version)): Path<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
-    let hold = version_hold(&caller, &name, &version)?;
-    app.enable((&caller, "version.enable", &format!("{name}@{version}")), hold).await
-}
-
-pub(super) async fn disable_digest(
-    State(app): State<App>,
-    By(caller): By,
-    Path(digest): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Value>, ApiError> {
-    let hold = Hold::Digest(parse_digest(&digest)?);
-    app.disable((&caller, "digest.disable", &digest), hold, &headers, body).await
-}
-
-pub(super) async fn enable_digest(
-    State(app): State<App>,
-    By(caller): By,
-    Path(digest): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let hold = Hold::Digest(parse_digest(&digest)?);
-    app.enable((&caller, "digest.enable", &digest), hold).await
-}
-
-pub(super) async fn disable_tenant(
-    State(app): State<App>,
-    By(caller): By,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Value>, ApiError> {
-    let hold = Hold::Tenant(tenants::parse(&name)?);
-    app.disable((&caller, "tenant.disable", &name), hold, &headers, body).await
-}
-
-pub(super) async fn enable_tenant(
-    State(app): State<App>,
-    By(caller): By,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let hold = Hold::Tenant(tenants::parse(&name)?);
-    app.enable((&caller, "tenant.enable", &name), hold).await
+    let hold = what.hold(&caller)?;
+    app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
+    app.store.set_held(hold, false).await?;
+    Ok(Json(json!({ "disabled": false })))
 }
 
 /// What is switched off, in no order.
@@ -130,31 +177,7 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError
     Ok(Json(json!({ "disabled": holds })))
 }
 
-/// Who does what to what, for the audit log.
-type Deed<'a> = (&'a Caller, &'static str, &'a str);
-
 impl App {
-    async fn disable(
-        &self,
-        (caller, action, target): Deed<'_>,
-        hold: Hold,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<Json<Value>, ApiError> {
-        let body = self.gates.bodies.read("request", headers, body, MAX_BYTES).await?.bytes;
-        let jobs = asked(utf8(&body, "request")?)?;
-        let held = self.store.holds().await?;
-        if held.iter().filter(|hold| hold.stops()).count() >= MAX_HOLDS && !held.contains(&hold) {
-            let detail = format!("{MAX_HOLDS} things are switched off, the most that may be");
-            return Err(ApiError::conflict("too_many_disabled", detail));
-        }
-        let cancels = jobs == Jobs::Cancel;
-        self.audit(caller, action, target, json!({ "cancels_jobs": cancels })).await?;
-        self.store.set_held(hold.clone(), true).await?;
-        let cancelled = if cancels { self.cancel_all(hold).await? } else { 0 };
-        Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
-    }
-
     /// Cancels every unfinished job that `hold` covers; answers how many there were.
     async fn cancel_all(&self, hold: Hold) -> Result<usize, ApiError> {
         let mut cancelled = 0;
@@ -165,16 +188,6 @@ impl App {
                 return Ok(cancelled);
             }
         }
-    }
-
-    async fn enable(
-        &self,
-        (caller, action, target): Deed<'_>,
-        hold: Hold,
-    ) -> Result<Json<Value>, ApiError> {
-        self.audit(caller, action, target, json!({})).await?;
-        self.store.set_held(hold, false).await?;
-        Ok(Json(json!({ "disabled": false })))
     }
 
     /// Refuses what is switched off.
@@ -191,15 +204,6 @@ impl App {
     }
 }
 
-fn plugin_hold(caller: &Caller, name: &str) -> Result<Hold, ApiError> {
-    Ok(Hold::Plugin { tenant: caller.tenant.clone(), plugin: parse_name(name)? })
-}
-
-fn version_hold(caller: &Caller, name: &str, version: &str) -> Result<Hold, ApiError> {
-    let (plugin, version) = (parse_name(name)?, parse_version(version)?);
-    Ok(Hold::Version { tenant: caller.tenant.clone(), plugin, version })
-}
-
 /// `{"jobs": "hold" | "cancel"}`; nothing is `hold`.
 fn asked(body: &str) -> Result<Jobs, ApiError> {
     if body.trim().is_empty() {
@@ -209,8 +213,4 @@ fn asked(body: &str) -> Result<Jobs, ApiError> {
     let jobs = fields.take("jobs", "hold or cancel").unwrap_or_default();
     let errors = fields.into_errors("is not a field of this request");
     if errors.is_empty() { Ok(jobs) } else { Err(ApiError::invalid(errors)) }
-}
-
-fn parse_digest(text: &str) -> Result<Digest, ApiError> {
-    text.parse().map_err(|error| ApiError::bad_request("invalid_digest", error))
 }

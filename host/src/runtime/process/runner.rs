@@ -48,6 +48,9 @@ const LATE: Duration = Duration::from_secs(1);
 /// much later, and then it is killed: who cancels a job does not wait for a receipt.
 const PROMPT: Duration = Duration::from_millis(20);
 
+/// The same for one that was switched off, with all of its kind: they wait for turns beside each other.
+const AT_ONCE: Duration = Duration::from_millis(10);
+
 /// How long the end of a process is waited for that has closed its pipe.
 const BURIAL: Duration = Duration::from_secs(1);
 
@@ -266,8 +269,9 @@ async fn news(stop: &mut StopSignal, said: Option<Word>) -> Word {
 async fn patience(attempt: &Attempt, mut stop: StopSignal) {
     tokio::select! {
         reason = stop.wait() => {
-            tokio::time::sleep(PROMPT).await;
-            if reason == StopReason::SwitchedOff || !attempt.report.asks() {
+            let is_off = reason == StopReason::SwitchedOff;
+            tokio::time::sleep(if is_off { AT_ONCE } else { PROMPT }).await;
+            if is_off || !attempt.report.asks() {
                 return;
             }
         }
