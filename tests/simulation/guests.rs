@@ -82,7 +82,7 @@ impl Guests {
     }
 
     fn counted(&self, attempt: &Attempt) -> Counted {
-        let memory_bytes = attempt.limits.memory_bytes;
+        let memory_bytes = attempt.limits.host_bytes();
         let mut running = lock(&self.running);
         running.guests += 1;
         running.memory_bytes += memory_bytes;

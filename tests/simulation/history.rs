@@ -1,5 +1,6 @@
 //! One history: steps that the seed chooses, and what must be true after each of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,14 +10,13 @@ use jobwright_core::Clock as _;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
 use jobwright_core::clock::{after, until};
 use jobwright_core::hold::Hold;
-use jobwright_core::job::QueueName;
 use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::store::{Enqueued, JobFilter, JobStore, Page};
-use jobwright_core::tenant::TenantName;
+use jobwright_core::tenant::{TenantLimits, TenantName};
 
-use super::drafts::{QUEUES, draft};
+use super::drafts::{QUEUES, draft, facts, limits};
 use super::hosts::Host;
 use super::place::Place;
 use super::wire::at_once;
@@ -47,8 +47,10 @@ enum Step {
     Submit,
     Cancel,
     Redrive,
-    Pause,
-    Resume,
+    Hold,
+    LetGo,
+    CancelHeld,
+    Limit,
     Start,
     Crash,
     Reopen,
@@ -65,8 +67,10 @@ const STEPS: &[(u64, Step)] = &[
     (26, Step::Submit),
     (9, Step::Cancel),
     (6, Step::Redrive),
-    (2, Step::Pause),
-    (4, Step::Resume),
+    (3, Step::Hold),
+    (5, Step::LetGo),
+    (1, Step::CancelHeld),
+    (2, Step::Limit),
     (8, Step::Start),
     (4, Step::Crash),
     (3, Step::Reopen),
@@ -84,6 +88,8 @@ pub(super) struct Tally {
     pub(super) steps: usize,
     pub(super) jobs: usize,
     pub(super) attempts: u64,
+    /// Of them, those that began while others ran.
+    pub(super) beside: u64,
     pub(super) crashes: usize,
     pub(super) lost: u64,
 }
@@ -94,6 +100,7 @@ impl Tally {
             steps: self.steps + other.steps,
             jobs: self.jobs + other.jobs,
             attempts: self.attempts + other.attempts,
+            beside: self.beside + other.beside,
             crashes: self.crashes + other.crashes,
             lost: self.lost + other.lost,
         }
@@ -131,6 +138,7 @@ impl History {
         let witness = self.world.witness();
         self.tally.jobs = witness.jobs.len();
         self.tally.attempts = witness.jobs.values().map(|job| u64::from(job.attempt)).sum();
+        self.tally.beside = witness.beside;
         self.tally.lost = witness.jobs.values().map(|job| u64::from(job.lost)).sum();
         Ok(self.tally)
     }
@@ -147,12 +155,19 @@ impl History {
                 let id = self.any_job();
                 self.ask(move |api, now| async move { api.redrive(id, now).await.is_ok() });
             }
-            Step::Pause | Step::Resume => {
-                let (queue, paused) = (dice.one_of(QUEUES), matches!(step, Step::Pause));
-                let Ok(queue) = queue.parse() else { bail!("not a queue: {queue}") };
-                self.ask(
-                    move |api, _| async move { api.set_held(pause(queue), paused).await.is_ok() },
-                );
+            Step::Hold | Step::LetGo => {
+                let (hold, held) = (self.any_hold(), matches!(step, Step::Hold));
+                self.ask(move |api, _| async move { api.set_held(hold, held).await.is_ok() });
+            }
+            Step::CancelHeld => {
+                let (hold, most) = (self.any_hold(), dice.between(1, 5) as usize);
+                self.ask(move |api, now| async move {
+                    api.cancel_covered(hold, now, most).await.is_ok()
+                });
+            }
+            Step::Limit => {
+                let (tenant, limits) = (facts(&dice).tenant, limits(&dice));
+                self.ask(move |api, _| async move { api.set_tenant(tenant, limits).await.is_ok() });
             }
             Step::Start if self.hosts.len() < HOSTS => self.start(),
             Step::Crash if faults.crashes => self.crash(),
@@ -245,6 +260,23 @@ impl History {
         });
     }
 
+    /// One that exists, or one that may be.
+    fn any_hold(&self) -> Hold {
+        let held: Vec<Hold> = self.world.witness().held.iter().cloned().collect();
+        let dice = &self.world.dice;
+        if !held.is_empty() && dice.percent(50) {
+            return held[dice.below(held.len() as u64) as usize].clone();
+        }
+        let [queue, tenant, plugin, version, digest] = Hold::over(&facts(dice));
+        match dice.below(7) {
+            0 => tenant,
+            1 => plugin,
+            2 => version,
+            3 => digest,
+            _ => queue,
+        }
+    }
+
     /// One of those that were submitted, or one that never was.
     fn any_job(&self) -> JobId {
         job_id(self.world.dice.between(1, self.submitted + 1))
@@ -322,13 +354,17 @@ impl History {
         for counts in at_once(self.world.store().counts(self.world.clock.now()))? {
             counted += counts.depth + counts.running;
             let count = |state| {
-                let same = |job: &&Job| job.spec.queue == counts.name;
+                let queue = (&counts.tenant, &counts.name);
+                let same = |job: &&Job| (&job.spec.tenant, &job.spec.queue) == queue;
                 jobs.iter().filter(same).filter(|job| job.lifecycle.state == state).count()
             };
             let (depth, running) = (count(JobState::Available), count(JobState::Running));
             ensure!((counts.depth, counts.running) == (depth, running), "{counts:?}");
-            ensure!(counts.paused == self.world.witness().paused.contains(&counts.name));
+            let pause = Hold::Queue { tenant: counts.tenant.clone(), queue: counts.name.clone() };
+            ensure!(counts.paused == self.world.witness().held.contains(&pause), "{counts:?}");
         }
+        let held = BTreeSet::from_iter(at_once(self.world.store().holds())?);
+        ensure!(held == self.world.witness().held, "{held:?} is held");
         let unfinished = jobs.iter().filter(|job| !job.lifecycle.state.is_finalized()).count();
         ensure!(counted == unfinished, "{counted} jobs are counted, {unfinished} listed");
         Ok(())
@@ -345,7 +381,7 @@ impl History {
                 self.start();
             }
             // Again, as a request that was held up may still come.
-            self.resume_all()?;
+            self.let_go_of_all()?;
             tokio::time::sleep(CALM_STEP).await;
             self.check().context("while all comes to its end")?;
             let guests: u32 = self.hosts.iter().map(|host| host.guests.count()).sum();
@@ -364,10 +400,14 @@ impl History {
         bail!("after {CALM:?} of calm these are not over: {left:?}")
     }
 
-    fn resume_all(&self) -> anyhow::Result<()> {
-        for queue in QUEUES {
-            at_once(self.world.store().set_held(pause(queue.parse()?), false))?;
-            self.world.witness().paused.remove(&queue.parse()?);
+    fn let_go_of_all(&self) -> anyhow::Result<()> {
+        let (store, mut witness) = (self.world.store(), self.world.witness());
+        for hold in witness.held.clone() {
+            at_once(store.set_held(hold.clone(), false))?;
+            witness.hold(hold, false);
+        }
+        for (tenant, _) in std::mem::take(&mut witness.tenants) {
+            at_once(store.set_tenant(tenant, TenantLimits::default()))?;
         }
         Ok(())
     }
@@ -409,6 +449,7 @@ impl History {
 
     /// All places are free again: as many jobs fit as in the beginning, and no more.
     fn fill(&mut self) -> anyhow::Result<()> {
+        self.let_go_of_all()?;
         let (store, now) = (self.world.store(), self.world.clock.now());
         let due = after(now, Duration::from_secs(1));
         let mut accepted = 0;
@@ -416,6 +457,7 @@ impl History {
             for _ in 0..=LIMITS.per_queue {
                 self.submitted += 1;
                 let mut job = draft(&self.world.dice, job_id(self.submitted), due);
+                job.spec.tenant = TenantName::default();
                 (job.spec.queue, job.payload.bytes) = (queue.parse()?, Default::default());
                 let answers = at_once(store.enqueue(vec![job], now))?;
                 accepted += usize::from(answers == [Enqueued::Inserted]);
@@ -424,9 +466,4 @@ impl History {
         ensure!(accepted == LIMITS.total, "{accepted} places are free of {}", LIMITS.total);
         Ok(())
     }
-}
-
-/// The hold on a paused queue.
-fn pause(queue: QueueName) -> Hold {
-    Hold::Queue { tenant: TenantName::default(), queue }
 }

@@ -19,11 +19,11 @@ use super::world::{Life, World};
 /// Attempts in flight at most.
 pub(super) const SLOTS: u32 = 3;
 
-/// A WebAssembly page: what memory limits are multiples of.
-pub(super) const PAGE: u64 = 64 << 10;
+/// What memory limits are multiples of: much more than an attempt takes beside its memory.
+pub(super) const SHARE: u64 = 64 << 20;
 
-/// What running guests may use together.
-pub(super) const MEMORY: u64 = 4 * PAGE;
+/// What running guests may use together: four shares, and what they take beside them.
+pub(super) const MEMORY: u64 = 5 * SHARE;
 
 /// Nothing is pruned within a history.
 const KEPT: Duration = Duration::from_secs(1000 * 24 * 3600);

@@ -78,7 +78,10 @@ impl JobStore for Wire {
         self.there().await?;
         let answers = at_once(self.world.store().enqueue(jobs.clone(), now))?;
         for (job, answer) in jobs.iter().zip(&answers) {
-            self.note(|| format!("enqueue {} in {}: {answer:?}", short(job.id), job.spec.queue));
+            self.note(|| {
+                let (id, spec) = (short(job.id), &job.spec);
+                format!("enqueue {id} of {} in {}: {answer:?}", spec.tenant, spec.queue)
+            });
         }
         self.world.witness().enqueued(&jobs, &answers, now);
         self.held_up().await;
@@ -217,13 +220,8 @@ impl JobStore for Wire {
         self.there().await?;
         at_once(self.world.store().set_held(hold.clone(), held))?;
         self.note(|| format!("{} {hold:?}", if held { "hold" } else { "let go" }));
-        if let Hold::Queue { queue, .. } = hold {
-            let mut witness = self.world.witness();
-            let _ = match held {
-                true => witness.paused.insert(queue),
-                false => witness.paused.remove(&queue),
-            };
-        }
+        self.world.witness().hold(hold, held);
+        self.held_up().await;
         Ok(())
     }
 
@@ -233,15 +231,25 @@ impl JobStore for Wire {
 
     async fn cancel_covered(
         &self,
-        _: Hold,
-        _: Timestamp,
-        _: usize,
+        hold: Hold,
+        now: Timestamp,
+        most: usize,
     ) -> Result<Vec<(JobId, CancelRequest)>, StoreError> {
-        unreachable!("no history does so")
+        self.there().await?;
+        let answers = at_once(self.world.store().cancel_covered(hold.clone(), now, most))?;
+        self.note(|| format!("cancel {} under {hold:?}", answers.len()));
+        self.world.witness().cancelled_under(&hold, most, &answers);
+        self.held_up().await;
+        Ok(answers)
     }
 
-    async fn set_tenant(&self, _: TenantName, _: TenantLimits) -> Result<(), StoreError> {
-        unreachable!("no history does so")
+    async fn set_tenant(&self, name: TenantName, limits: TenantLimits) -> Result<(), StoreError> {
+        self.there().await?;
+        at_once(self.world.store().set_tenant(name.clone(), limits))?;
+        self.note(|| format!("tenant {name}: {limits:?}"));
+        self.world.witness().tenants.insert(name, limits);
+        self.held_up().await;
+        Ok(())
     }
 
     async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{JobId, NewJob, QueueName};
+use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::job::{JobId, NewJob};
 use jobwright_core::lifecycle::{CancelRequest, JobState, MAX_LOST};
 use jobwright_core::report::Told;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Claim, Claimed, Enqueued, Finish, Finished, Redriven, Renewal};
+use jobwright_core::tenant::{TenantLimits, TenantName};
 
 use super::history::LIMITS;
 use super::world::short;
@@ -21,7 +23,12 @@ pub(super) struct Witness {
     pub(super) jobs: BTreeMap<JobId, Seen>,
     /// Jobs whose submitters have heard that they are accepted.
     pub(super) acknowledged: BTreeSet<JobId>,
-    pub(super) paused: BTreeSet<QueueName>,
+    /// What claims pass by.
+    pub(super) held: BTreeSet<Hold>,
+    /// The limits of tenants that were given some.
+    pub(super) tenants: BTreeMap<TenantName, TenantLimits>,
+    /// Attempts that began while others ran.
+    pub(super) beside: u64,
     /// The first thing that must not be.
     wrong: Option<String>,
 }
@@ -29,7 +36,7 @@ pub(super) struct Witness {
 /// A job, as far as is known from outside.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) queue: QueueName,
+    pub(super) facts: Facts,
     pub(super) state: JobState,
     pub(super) attempt: u32,
     pub(super) failures: u16,
@@ -60,6 +67,21 @@ impl Seen {
         (self.state, self.checkpoint) = (state, None);
     }
 
+    fn cancel(&mut self) -> CancelRequest {
+        match self.state {
+            JobState::Available => {
+                self.end(JobState::Cancelled);
+                CancelRequest::Cancelled
+            }
+            JobState::Running => {
+                self.cancel_requested = true;
+                CancelRequest::Stopping { attempt: self.attempt }
+            }
+            JobState::Cancelled => CancelRequest::AlreadyCancelled,
+            over => CancelRequest::Finalized(over),
+        }
+    }
+
     fn lose(&mut self) {
         self.lost += 1;
         if self.cancel_requested {
@@ -88,7 +110,7 @@ impl Witness {
         self.must(jobs.len() == answers.len(), || "an enqueue was not answered".to_owned());
         for (job, answer) in jobs.iter().zip(answers) {
             let bytes = job.payload.bytes.len() as u64;
-            let room = self.has_room(&job.spec.queue, bytes);
+            let room = self.has_room(&Facts::from(&job.spec), bytes);
             let inserted = *answer == Enqueued::Inserted;
             self.must(inserted == room, || format!("{}: {answer:?}, room: {room}", short(job.id)));
             if inserted {
@@ -99,16 +121,65 @@ impl Witness {
 
     /// Whether one more job fits beside the unfinished ones: each of them takes one place, and gives
     /// it back once.
-    fn has_room(&self, queue: &QueueName, payload_bytes: u64) -> bool {
+    fn has_room(&self, facts: &Facts, payload_bytes: u64) -> bool {
+        let Facts { tenant, queue, .. } = facts;
         let unfinished = || self.jobs.values().filter(|job| !job.is_over());
+        let of_tenant = || unfinished().filter(|job| job.facts.tenant == *tenant);
+        let in_queue = of_tenant().filter(|job| job.facts.queue == *queue);
+        let bytes = |job: &Seen| job.payload_bytes;
+        let limits = self.limits(tenant);
         unfinished().count() < LIMITS.total
-            && unfinished().filter(|job| job.queue == *queue).count() < LIMITS.per_queue
-            && unfinished().map(|job| job.payload_bytes).sum::<u64>() + payload_bytes
-                <= LIMITS.payload_bytes
+            && in_queue.count() < LIMITS.per_queue
+            && unfinished().map(bytes).sum::<u64>() + payload_bytes <= LIMITS.payload_bytes
+            && limits.jobs.is_none_or(|most| of_tenant().count() < most)
+            && limits
+                .payload_bytes
+                .is_none_or(|most| of_tenant().map(bytes).sum::<u64>() + payload_bytes <= most)
+    }
+
+    fn limits(&self, tenant: &TenantName) -> TenantLimits {
+        self.tenants.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// Attempts of a tenant in flight.
+    fn running(&self, tenant: &TenantName) -> usize {
+        let running = self.jobs.values().filter(|job| job.state == JobState::Running);
+        running.filter(|job| job.facts.tenant == *tenant).count()
+    }
+
+    /// Whether one more attempt at such a job may begin.
+    fn may_begin(&self, facts: &Facts) -> bool {
+        let most = self.limits(&facts.tenant).running;
+        most.is_none_or(|most| self.running(&facts.tenant) < most)
+            && !self.held.iter().any(|hold| hold.covers(facts))
+    }
+
+    /// Whether a tenant has fewer attempts in flight than `tenant`, and a job that could begin.
+    fn is_wronged(&self, tenant: &TenantName) -> Option<JobId> {
+        let fewer = |job: &Seen| self.running(&job.facts.tenant) < self.running(tenant);
+        let waits = |job: &Seen| {
+            // One that was lost may have to wait until nothing else runs.
+            job.state == JobState::Available && job.lost == 0 && job.looked_at >= job.scheduled_at
+        };
+        let wronged = |job: &Seen| waits(job) && fewer(job) && self.may_begin(&job.facts);
+        self.jobs.iter().find(|(_, job)| wronged(job)).map(|(id, _)| *id)
+    }
+
+    pub(super) fn hold(&mut self, hold: Hold, held: bool) {
+        // Nobody looks at what is held, whether it was due before or not.
+        for job in self.jobs.values_mut().filter(|job| hold.covers(&job.facts)) {
+            job.looked_at = Timestamp::MIN;
+        }
+        if held {
+            self.held.insert(hold);
+        } else {
+            self.held.remove(&hold);
+        }
     }
 
     pub(super) fn claimed(&mut self, want: &Claim, now: Timestamp, claimed: &Claimed) {
-        for job in self.jobs.values_mut() {
+        let held = |job: &Seen| self.held.iter().any(|hold| hold.covers(&job.facts));
+        for job in self.jobs.values_mut().filter(|job| !held(job)) {
             job.looked_at = job.looked_at.max(now);
         }
         let mut idle = want.idle && self.jobs.values().all(|job| job.state != JobState::Running);
@@ -117,7 +188,14 @@ impl Witness {
         self.must(count <= want.max, || format!("{count} jobs were claimed for {}", want.max));
         for leased in &claimed.leased {
             let (id, attempt) = (leased.lease.job, leased.lease.attempt);
-            let paused = self.paused.contains(&leased.job.spec.queue);
+            let facts = Facts::from(&leased.job.spec);
+            let beside = self.jobs.values().any(|job| job.state == JobState::Running);
+            let may = self.may_begin(&facts);
+            let wronged = self.is_wronged(&facts.tenant);
+            self.must(wronged.is_none(), || {
+                let wronged = wronged.map(short).unwrap_or_default();
+                format!("{} was claimed before {wronged} of who has fewer", short(id))
+            });
             let Some(job) = self.jobs.get_mut(&id) else {
                 self.must(false, || format!("{} was claimed and never accepted", short(id)));
                 continue;
@@ -130,13 +208,14 @@ impl Witness {
                 && job.lost < MAX_LOST
                 && job.checkpoint == leased.checkpoint
                 && fits
-                && !paused;
+                && may;
             let what = format!(
-                "claimed as attempt {attempt}, with checkpoint {:?}, fits: {fits}, paused: \
-                 {paused}, at {now}: {job:?}",
+                "claimed as attempt {attempt}, with checkpoint {:?}, fits: {fits}, may: {may}, \
+                 at {now}: {job:?}",
                 leased.checkpoint
             );
             memory_left = memory_left.saturating_sub(job.memory_bytes);
+            self.beside += u64::from(beside);
             (job.state, job.attempt, job.expires_at) =
                 (JobState::Running, attempt, want.expires_at);
             idle = false;
@@ -226,21 +305,27 @@ impl Witness {
     }
 
     pub(super) fn cancelled(&mut self, id: JobId, answer: Option<&CancelRequest>) {
-        let expected = self.jobs.get_mut(&id).map(|job| match job.state {
-            JobState::Available => {
-                job.end(JobState::Cancelled);
-                CancelRequest::Cancelled
-            }
-            JobState::Running => {
-                job.cancel_requested = true;
-                CancelRequest::Stopping { attempt: job.attempt }
-            }
-            JobState::Cancelled => CancelRequest::AlreadyCancelled,
-            over => CancelRequest::Finalized(over),
-        });
+        let expected = self.jobs.get_mut(&id).map(Seen::cancel);
         self.must(answer == expected.as_ref(), || {
             format!("cancelling {}: {answer:?}, not {expected:?}", short(id))
         });
+    }
+
+    pub(super) fn cancelled_under(
+        &mut self,
+        hold: &Hold,
+        most: usize,
+        answers: &[(JobId, CancelRequest)],
+    ) {
+        let covered =
+            |job: &Seen| !job.is_over() && !job.cancel_requested && hold.covers(&job.facts);
+        let due = self.jobs.values().filter(|job| covered(job)).count().min(most);
+        self.must(answers.len() == due, || format!("{due} are under {hold:?}, not {answers:?}"));
+        for (id, answer) in answers {
+            let rightly = self.jobs.get(id).is_some_and(covered);
+            self.must(rightly, || format!("{} was cancelled under {hold:?}", short(*id)));
+            self.cancelled(*id, Some(answer));
+        }
     }
 
     pub(super) fn redriven(&mut self, id: JobId, now: Timestamp, answer: Option<&Redriven>) {
@@ -249,7 +334,7 @@ impl Witness {
             return;
         };
         let over = job.is_over();
-        let room = !over || self.has_room(&job.queue, job.payload_bytes);
+        let room = !over || self.has_room(&job.facts, job.payload_bytes);
         let rightly = match (job.state, answer) {
             (JobState::Running, answer) => answer == Some(&Redriven::Running),
             (_, Some(Redriven::Due)) => room,
@@ -290,7 +375,7 @@ fn keep(job: &mut Seen, told: &Told) {
 
 fn seen(job: &NewJob, now: Timestamp) -> Seen {
     Seen {
-        queue: job.spec.queue.clone(),
+        facts: Facts::from(&job.spec),
         state: JobState::Available,
         attempt: 0,
         failures: 0,

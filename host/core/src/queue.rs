@@ -12,7 +12,7 @@
 
 mod shares;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -119,9 +119,10 @@ struct Lane {
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Queue {
-    slots: HashMap<JobId, Slot>,
+    /// By id, which is by age: what is done to some is done to the oldest.
+    slots: BTreeMap<JobId, Slot>,
     lanes: BTreeMap<(TenantName, QueueName), Lane>,
-    holds: HashSet<Hold>,
+    holds: BTreeSet<Hold>,
     /// Waiting jobs that were due at the latest look and that nothing holds.
     shares: Shares,
     /// The other waiting jobs that nothing holds.
@@ -296,7 +297,7 @@ impl Queue {
         self.holds.iter().cloned().collect()
     }
 
-    /// At most `most` unfinished jobs that `hold` covers and that nobody asked to cancel.
+    /// The oldest unfinished jobs that `hold` covers and that nobody asked to cancel, at most `most`.
     #[must_use]
     pub fn covered(&self, hold: &Hold, most: usize) -> Vec<JobId> {
         let covered = self.slots.iter().filter(|(_, slot)| {

@@ -97,11 +97,11 @@ pub trait JobStore: Send + Sync + 'static {
     /// Makes claims pass by what `hold` covers, or not any more; survives a restart.
     async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError>;
 
-    /// What claims pass by, in no order.
+    /// What claims pass by.
     async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
 
-    /// Cancels at most `most` of the unfinished jobs that `hold` covers and that nobody asked to
-    /// cancel before; answers which, and what became of each.
+    /// Cancels the oldest unfinished jobs that `hold` covers and that nobody asked to cancel before, at
+    /// most `most`; answers which, and what became of each.
     async fn cancel_covered(
         &self,
         hold: Hold,
