@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         a_switch_survives_a_restart,
         a_tenant_that_is_switched_off_may_only_look,
         a_guest_is_given_no_grace,
+        a_grace_that_was_given_is_taken_back,
         what_was_done_is_in_the_audit_log,
         the_audit_log_is_read_in_pages,
     ]
@@ -157,30 +158,45 @@ const DEAF: &str = r#"(module
   (memory (export "memory") 1)
   (func (export "_start") (loop $again (drop (call $asked)) (br $again))))"#;
 
-async fn a_guest_is_given_no_grace() -> anyhow::Result<()> {
-    let host = TestHost::start().await?;
+/// A job whose guest asks whether it is cancelled, and goes on.
+async fn deaf(host: &TestHost) -> anyhow::Result<String> {
     host.push("deaf", guests::assemble(DEAF)?).await?;
     let limits = json!({ "grace_ms": 10_000, "timeout_ms": 600_000, "fuel": "unlimited" });
     let id = host.submit(json!({ "plugin": "deaf", "limits": limits })).await?;
-    let running = async {
-        while host.job(&id).await?["state"] != "running" {
+    becomes(host, &id, "running").await?;
+    Ok(id)
+}
+
+async fn becomes(host: &TestHost, id: &str, state: &str) -> anyhow::Result<()> {
+    let becomes = async {
+        while host.job(id).await?["state"] != state {
             tokio::task::yield_now().await;
         }
         anyhow::Ok(())
     };
-    soon(running).await??;
+    soon(becomes).await?
+}
+
+async fn a_guest_is_given_no_grace() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let id = deaf(&host).await?;
     let began = tokio::time::Instant::now();
     post(&host, "/v1/plugins/deaf/disable", "").await?.ok(200)?;
-    let back = async {
-        while host.job(&id).await?["state"] != "available" {
-            tokio::task::yield_now().await;
-        }
-        anyhow::Ok(())
-    };
-    soon(back).await??;
+    becomes(&host, &id, "available").await?;
     ensure!(began.elapsed().as_secs() < 5, "it had its grace: {:?}", began.elapsed());
     let attempt = &host.job(&id).await?["attempts"][0];
     assert_eq!(attempt["outcome"], "interrupted", "{attempt}");
+    Ok(())
+}
+
+async fn a_grace_that_was_given_is_taken_back() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let id = deaf(&host).await?;
+    let began = tokio::time::Instant::now();
+    post(&host, &format!("/v1/jobs/{id}/cancel"), "").await?.ok(202)?;
+    post(&host, "/v1/plugins/deaf/disable", "").await?.ok(200)?;
+    assert_eq!(host.finalized(&id).await?["state"], "cancelled");
+    ensure!(began.elapsed().as_secs() < 5, "it had its grace: {:?}", began.elapsed());
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_guest_that_never_asks_is_stopped_at_once,
         a_guest_that_asks_has_time_to_save_its_checkpoint,
         a_guest_that_asks_and_does_not_end_is_stopped_after_its_grace,
+        a_grace_ends_when_what_runs_is_switched_off,
     ]
 }
 
@@ -248,5 +249,25 @@ async fn a_guest_that_asks_and_does_not_end_is_stopped_after_its_grace() -> anyh
     let stopped = stopped(&lab, SPIN, StopReason::Cancelled).await?;
     assert_eq!(stopped.ended.outcome, Outcome::Cancelled);
     assert!(stopped.ended.usage.run_ms >= 300.0, "{:?}", stopped.ended.usage);
+    Ok(())
+}
+
+async fn a_grace_ends_when_what_runs_is_switched_off() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let again = format!("(call $log (i32.const 2) (i32.const 100) (i32.const 4)) {SPIN}");
+    let mut attempt = lab.attempt(&until_cancelled(&again))?;
+    attempt.limits.grace_ms = 10_000;
+    let (log, (stop, signal)) = (attempt.log.clone(), Stop::new());
+    let told = async {
+        for (lines, reason) in [(1, StopReason::Cancelled), (2, StopReason::SwitchedOff)] {
+            while log.written() < lines * "INFO: half\n".len() as u64 {
+                tokio::task::yield_now().await;
+            }
+            stop.raise(reason);
+        }
+    };
+    let (ended, ()) = tokio::join!(lab.runtime.run(attempt, signal), told);
+    assert!(matches!(ended.outcome, Outcome::Cancelled | Outcome::Interrupted), "{ended:?}");
+    assert!(ended.usage.run_ms < 5_000.0, "{:?}", ended.usage);
     Ok(())
 }

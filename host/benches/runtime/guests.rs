@@ -22,7 +22,11 @@ pub(crate) fn wasm(kind: Kind) -> anyhow::Result<Vec<u8>> {
         Kind::Extism => return Ok(wat::parse_str(ECHO_EXTISM)?),
         Kind::CommandP2 => (wasi()?, "command", ECHO_P2),
         Kind::Http => (wasi()?, "handler", ECHO_HTTP),
-        Kind::Job => (resolve.push_dir("../guest-sdk/wit")?.0, "job", ECHO_JOB),
+        Kind::Job => (
+            resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk/wit"))?.0,
+            "job",
+            ECHO_JOB,
+        ),
     };
     let mut module = wat::parse_str(text)?;
     let world = resolve.select_world(&[package], Some(world))?;

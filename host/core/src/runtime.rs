@@ -79,6 +79,14 @@ pub enum StopReason {
     SwitchedOff,
 }
 
+impl StopReason {
+    /// Whether an attempt that asks may take its time to end.
+    #[must_use]
+    pub fn leaves_grace(self) -> bool {
+        self != Self::SwitchedOff
+    }
+}
+
 /// The holder's end: raises the signal.
 #[derive(Debug)]
 pub struct Stop(watch::Sender<Signal>);
@@ -110,9 +118,13 @@ impl Stop {
         self.change(|now| now == Signal::None, Signal::Notice);
     }
 
-    /// Raises the signal; the first reason stays.
+    /// Raises the signal. The first reason stays, but for one that leaves no grace.
     pub fn raise(&self, reason: StopReason) {
-        self.change(|now| !matches!(now, Signal::Raised(_)), Signal::Raised(reason));
+        let counts = |now| match now {
+            Signal::Raised(first) => first.leaves_grace() && !reason.leaves_grace(),
+            Signal::None | Signal::Notice => true,
+        };
+        self.change(counts, Signal::Raised(reason));
     }
 
     fn change(&self, when: impl FnOnce(Signal) -> bool, to: Signal) {
@@ -150,6 +162,15 @@ impl StopSignal {
     /// ever, if its holder is gone.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until the signal is raised for a reason that leaves no grace; for ever, if it never is.
+    pub async fn wait_without_grace(&mut self) {
+        let at_once =
+            |now: &Signal| matches!(now, Signal::Raised(reason) if !reason.leaves_grace());
+        if self.0.wait_for(at_once).await.is_err() {
             std::future::pending().await
         }
     }

@@ -110,10 +110,10 @@ impl Meter {
     fn halted(&mut self) -> Option<Halt> {
         self.now = self.since.elapsed();
         if let Some(reason) = self.stop.raised() {
-            let (at, reason) = *self.told.get_or_insert((self.now, reason));
-            let grace = self.grace().filter(|_| reason != StopReason::SwitchedOff);
+            let (at, first) = *self.told.get_or_insert((self.now, reason));
+            let grace = self.grace().filter(|_| reason.leaves_grace());
             if grace.is_none_or(|grace| self.now >= at + grace) {
-                return Some(Halt::Stopped(reason));
+                return Some(Halt::Stopped(first));
             }
         }
         if self.now < self.timeout {
@@ -139,8 +139,9 @@ impl Meter {
     /// Ready when there is a reason to halt; else `wake` is called when there is one.
     fn wait(&mut self, wake: &mut Context<'_>) -> Poll<Halt> {
         loop {
-            let (stop, left) = (self.told.is_none().then_some(&self.stop), self.patience());
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(alarm(stop.cloned(), left)));
+            let (stop, is_told, left) = (&self.stop, self.told.is_some(), self.patience());
+            let alarm =
+                self.alarm.get_or_insert_with(|| Box::pin(alarm(stop.clone(), is_told, left)));
             ready!(alarm.as_mut().poll(wake));
             self.alarm = None;
             if let Some(halt) = self.halted() {
@@ -150,12 +151,13 @@ impl Meter {
     }
 }
 
-/// Rings when the signal is raised, if it was not heard yet, and at the end of `left`.
-async fn alarm(stop: Option<StopSignal>, left: Duration) {
+/// Rings when the signal is raised, or, for a guest that was told so and has its grace, when that is
+/// taken from it; and at the end of `left`.
+async fn alarm(mut stop: StopSignal, is_told: bool, left: Duration) {
     let signal = async {
-        match stop {
-            Some(mut stop) => drop(stop.wait().await),
-            None => std::future::pending().await,
+        match is_told {
+            false => drop(stop.wait().await),
+            true => stop.wait_without_grace().await,
         }
     };
     tokio::select! {
@@ -211,6 +213,23 @@ mod tests {
         stop.raise(StopReason::Cancelled);
         let ended = block_on(meter.drive(pending::<()>()));
         assert_eq!(ended, Err(Halt::Stopped(StopReason::Cancelled)));
+    }
+
+    #[test]
+    fn whose_grace_is_taken_from_it_stops_at_once() {
+        let (stop, signal) = Stop::new();
+        let report = Arc::new(Report::new(None, 0));
+        report.ask();
+        let waiting = async {
+            let mut meter = Meter::start(signal, HOUR).with_grace(report, HOUR);
+            stop.raise(StopReason::Cancelled);
+            let later = async {
+                tokio::task::yield_now().await;
+                stop.raise(StopReason::SwitchedOff);
+            };
+            tokio::join!(meter.drive(pending::<()>()), later).0
+        };
+        assert_eq!(block_on(waiting), Err(Halt::Stopped(StopReason::Cancelled)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use futures_util::FutureExt as _;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome, millis};
-use jobwright_core::runtime::{Ended, StopReason, StopSignal};
+use jobwright_core::runtime::{Ended, StopSignal};
 use jobwright_core::tenant::TenantName;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -257,7 +257,7 @@ async fn news(stop: &mut StopSignal, said: Option<Word>) -> Word {
         };
         match (said, word) {
             // There is nothing to say after that.
-            (Some(Word::Raised(_)), _) => pending().await,
+            (Some(Word::Raised(reason)), _) if !reason.leaves_grace() => pending().await,
             (said, Some(word)) if said != Some(word) => return word,
             _ => stop.changed().await,
         }
@@ -267,17 +267,25 @@ async fn news(stop: &mut StopSignal, said: Option<Word>) -> Word {
 /// Ends when an attempt should have ended, and a little more: at its deadline, or after it was told
 /// to stop.
 async fn patience(attempt: &Attempt, mut stop: StopSignal) {
-    tokio::select! {
-        reason = stop.wait() => {
-            let is_off = reason == StopReason::SwitchedOff;
-            tokio::time::sleep(if is_off { AT_ONCE } else { PROMPT }).await;
-            if is_off || !attempt.report.asks() {
-                return;
-            }
+    let grace = Duration::from_millis(attempt.limits.grace_ms) + LATE;
+    let mut off = stop.clone();
+    let switched_off = async {
+        off.wait_without_grace().await;
+        tokio::time::sleep(AT_ONCE).await;
+    };
+    let told = async {
+        stop.wait().await;
+        tokio::time::sleep(PROMPT).await;
+        if attempt.report.asks() {
+            tokio::time::sleep(grace).await;
         }
-        () = tokio::time::sleep(attempt.limits.timeout()) => {}
+    };
+    let late = tokio::time::sleep(attempt.limits.timeout() + grace);
+    tokio::select! {
+        () = switched_off => {}
+        () = told => {}
+        () = late => {}
     }
-    tokio::time::sleep(Duration::from_millis(attempt.limits.grace_ms) + LATE).await;
 }
 
 fn late(limits: &Limits) -> Outcome {
