@@ -29,6 +29,7 @@ mod secrets;
 mod settings;
 mod starting;
 mod switching;
+mod tenants;
 mod uploads;
 mod waiting;
 mod wire;
@@ -79,6 +80,7 @@ pub fn trials() -> Vec<Trial> {
         settings::trials(),
         starting::trials(),
         switching::trials(),
+        tenants::trials(),
         uploads::trials(),
         waiting::trials(),
     ]

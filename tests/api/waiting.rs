@@ -94,6 +94,10 @@ async fn who_waits_leaves_connections_to_others() -> anyhow::Result<()> {
     // Hundreds of connections take their time on a busy machine.
     let problem = tokio::time::timeout(5 * SOON, full).await??;
     ensure!(problem.headers().contains_key("retry-after"), "{problem:?}");
+    // Who waits for a new job's end is told at once that it was accepted.
+    let create = http.post(format!("{}/v1/jobs", host.url())).header("prefer", "wait=30");
+    let accepted = soon(create.json(&json!({ "plugin": "echo" })).send()).await??;
+    ensure!(matches!(accepted.status().as_u16(), 200 | 202), "{accepted:?}");
     for path in ["/healthz", &path, "/v1/queues"] {
         let answer = soon(http.get(format!("{}{path}", host.url())).send()).await??;
         ensure!(answer.status() == 200, "{path}: {answer:?}");

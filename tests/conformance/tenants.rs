@@ -5,7 +5,7 @@ use jobwright_core::hold::{Facts, Hold};
 use jobwright_core::job::JobId;
 use jobwright_core::lifecycle::{CancelRequest, JobState};
 use jobwright_core::retry::Verdict;
-use jobwright_core::store::{Enqueued, JobFilter};
+use jobwright_core::store::{Claim, Enqueued, JobFilter};
 use jobwright_core::tenant::TenantLimits;
 
 use super::drafts::{Draft as _, at, named, of};
@@ -18,6 +18,7 @@ laws![
     a_flood_of_one_tenant_does_not_hold_up_another,
     a_tenants_limits_bound_it_and_nobody_else,
     a_tenant_runs_no_more_than_it_may,
+    a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while,
     whatever_is_held_is_passed_by,
     what_is_covered_is_cancelled_in_steps,
 ];
@@ -88,6 +89,30 @@ async fn a_tenant_runs_no_more_than_it_may(store: Fixture) -> anyhow::Result<()>
     assert_eq!(store.claim_up_to(9, at(1)).await?.len(), 0);
     store.set_tenant(named("a"), TenantLimits::default()).await?;
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 1);
+    Ok(())
+}
+
+async fn a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let mut large = of("a");
+    large.spec.limits.memory_bytes = 1 << 30;
+    let small = || of("b");
+    store.accept(large, at(0)).await?;
+    // Behind it, of its own tenant.
+    store.accept(of("a").priority(4), at(0)).await?;
+    let room = 2 * small().spec.limits.host_bytes();
+    let claim = async |now: i64| {
+        let want = Claim { max: 9, memory_bytes: room, idle: false, expires_at: at(now + 30) };
+        let leased = store.claim(want, at(now)).await?.leased;
+        anyhow::Ok(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>())
+    };
+    let first = store.accept(small(), at(0)).await?;
+    assert_eq!(claim(1).await?, [first]);
+    let second = store.accept(small(), at(59)).await?;
+    assert_eq!(claim(59).await?, [second]);
+    store.accept(small(), at(60)).await?;
+    assert_eq!(claim(60).await?, [], "its turn has come, as soon as there is room");
     Ok(())
 }
 

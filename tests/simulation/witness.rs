@@ -154,14 +154,26 @@ impl Witness {
             && !self.held.iter().any(|hold| hold.covers(facts))
     }
 
-    /// Whether a tenant has fewer attempts in flight than `tenant`, and a job that could begin.
-    fn is_wronged(&self, tenant: &TenantName) -> Option<JobId> {
+    /// Whether a tenant has fewer attempts in flight than `tenant`, and jobs that could begin, all of
+    /// which fit into the memory that is left.
+    fn is_wronged(&self, tenant: &TenantName, memory_left: u64) -> Option<JobId> {
         let fewer = |job: &Seen| self.running(&job.facts.tenant) < self.running(tenant);
-        let waits = |job: &Seen| {
+        let waits =
+            |job: &Seen| job.state == JobState::Available && job.looked_at >= job.scheduled_at;
+        let large: BTreeSet<&TenantName> = self
+            .jobs
+            .values()
+            .filter(|job| waits(job) && job.memory_bytes > memory_left)
+            .map(|job| &job.facts.tenant)
+            .collect();
+        let wronged = |job: &Seen| {
             // One that was lost may have to wait until nothing else runs.
-            job.state == JobState::Available && job.lost == 0 && job.looked_at >= job.scheduled_at
+            waits(job)
+                && job.lost == 0
+                && fewer(job)
+                && self.may_begin(&job.facts)
+                && !large.contains(&job.facts.tenant)
         };
-        let wronged = |job: &Seen| waits(job) && fewer(job) && self.may_begin(&job.facts);
         self.jobs.iter().find(|(_, job)| wronged(job)).map(|(id, _)| *id)
     }
 
@@ -191,7 +203,7 @@ impl Witness {
             let facts = Facts::from(&leased.job.spec);
             let beside = self.jobs.values().any(|job| job.state == JobState::Running);
             let may = self.may_begin(&facts);
-            let wronged = self.is_wronged(&facts.tenant);
+            let wronged = self.is_wronged(&facts.tenant, if idle { u64::MAX } else { memory_left });
             self.must(wronged.is_none(), || {
                 let wronged = wronged.map(short).unwrap_or_default();
                 format!("{} was claimed before {wronged} of who has fewer", short(id))

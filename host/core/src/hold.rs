@@ -1,6 +1,9 @@
 //! Holds: what claims pass by until it is let go again. A paused queue is one, and so is a plugin,
 //! a version, a digest or a tenant that someone has switched off.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::job::{JobSpec, QueueName};
@@ -65,6 +68,8 @@ pub enum Hold {
     },
     /// All that run these bytes, whosever they are.
     Digest(Digest),
+    /// The same, by the operator: a hold of its own, so that nobody else lets it go.
+    Operator(Box<Hold>),
 }
 
 impl Hold {
@@ -79,16 +84,49 @@ impl Hold {
                 (tenant, plugin, version) == (&facts.tenant, &facts.plugin, &facts.version)
             }
             Self::Digest(digest) => *digest == facts.digest,
+            Self::Operator(hold) => hold.covers(facts),
         }
+    }
+
+    /// The same hold by the operator. What only he can hold stays what it is.
+    #[must_use]
+    pub fn by_operator(self) -> Self {
+        match self {
+            Self::Tenant(_) | Self::Digest(_) | Self::Operator(_) => self,
+            Self::Queue { .. } | Self::Plugin { .. } | Self::Version { .. } => {
+                Self::Operator(Box::new(self))
+            }
+        }
+    }
+
+    /// Which tenant's hold it is; none for the operator's.
+    #[must_use]
+    pub fn owner(&self) -> Option<&TenantName> {
+        match self {
+            Self::Queue { tenant, .. }
+            | Self::Plugin { tenant, .. }
+            | Self::Version { tenant, .. } => Some(tenant),
+            Self::Tenant(_) | Self::Digest(_) | Self::Operator(_) => None,
+        }
+    }
+
+    /// Whether `set` has it, or the operator's.
+    #[must_use]
+    pub fn is_in(&self, set: &BTreeSet<Self>) -> bool {
+        set.contains(self) || set.contains(&self.clone().by_operator())
     }
 
     /// Whether what it holds is switched off, so that attempts in flight are stopped too.
     #[must_use]
     pub fn stops(&self) -> bool {
-        !matches!(self, Self::Queue { .. })
+        match self {
+            Self::Queue { .. } => false,
+            Self::Operator(hold) => hold.stops(),
+            _ => true,
+        }
     }
 
-    /// Every hold that would cover a job with these facts.
+    /// Every hold that would cover a job with these facts, but for [the operator's](Self::by_operator).
     #[must_use]
     pub fn over(facts: &Facts) -> [Self; 5] {
         let Facts { tenant, queue, plugin, version, digest } = facts.clone();
@@ -99,6 +137,19 @@ impl Hold {
             Self::Version { tenant, plugin, version },
             Self::Digest(digest),
         ]
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue { queue, .. } => write!(f, "queue {queue}"),
+            Self::Tenant(tenant) => write!(f, "tenant {tenant}"),
+            Self::Plugin { plugin, .. } => write!(f, "plugin {plugin}"),
+            Self::Version { plugin, version, .. } => write!(f, "{plugin}@{version}"),
+            Self::Digest(digest) => write!(f, "the code {digest}"),
+            Self::Operator(hold) => hold.fmt(f),
+        }
     }
 }
 
@@ -132,5 +183,11 @@ mod tests {
         assert_eq!(covered(&version), [false, false, false]);
         assert_eq!(covered(&digest), [true, false, true]);
         assert!(!queue.stops() && plugin.stops());
+        for hold in [queue, tenant, plugin, version, digest] {
+            let operators = hold.clone().by_operator();
+            assert_eq!(covered(&operators), covered(&hold));
+            assert!(operators.covers(&job) && operators.stops() == hold.stops());
+            assert_eq!(operators.owner(), None);
+        }
     }
 }

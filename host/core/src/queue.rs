@@ -93,6 +93,10 @@ impl QueueCounts {
 /// that a host which is not always busy is idle for a moment.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How long a job that needs more memory than is free lets jobs of other tenants pass before they
+/// have to wait until it fits: as long as most jobs take. Those of its own tenant wait at once.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(60);
+
 /// A waiting job's place in the order; the last part is the order of arrival.
 type Place = (Priority, Timestamp, u64);
 
@@ -170,17 +174,24 @@ impl Queue {
     pub fn claim(&mut self, want: &Claim, now: Timestamp) -> Vec<Lease> {
         self.promote(now);
         let mut memory_left = want.memory_bytes;
-        let mut leases = Vec::new();
+        let (mut leases, mut passed_by) = (Vec::new(), BTreeSet::new());
         while leases.len() < want.max
-            && let Some(id) = self.next(want, now)
+            && let Some(id) = self.next(want, now, &passed_by)
         {
             let Some(slot) = self.slots.get(&id) else { break };
             let fits = slot.entry.memory_bytes <= memory_left;
             // On an idle host every job fits: else one accepted under a larger budget would wait
             // for ever, and all behind it.
             let idle = want.idle && self.running.is_empty();
-            if !idle && (!fits || slot.entry.lifecycle.runs_alone()) {
+            if !idle && slot.entry.lifecycle.runs_alone() {
                 break;
+            }
+            if !idle && !fits {
+                if until(slot.entry.lifecycle.scheduled_at, now) >= MEMORY_PATIENCE {
+                    break;
+                }
+                passed_by.insert(slot.entry.facts.tenant.clone());
+                continue;
             }
             memory_left = memory_left.saturating_sub(slot.entry.memory_bytes);
             self.shares.serve(&slot.entry.facts.tenant);
@@ -196,15 +207,20 @@ impl Queue {
         leases
     }
 
-    /// The first waiting job that may start beside those that run.
-    fn next(&self, want: &Claim, now: Timestamp) -> Option<JobId> {
+    /// The first waiting job that may start beside those that run, of tenants that are not passed by.
+    fn next(
+        &self,
+        want: &Claim,
+        now: Timestamp,
+        passed_by: &BTreeSet<TenantName>,
+    ) -> Option<JobId> {
         let tried = self.tried.iter().filter_map(|id| self.lifecycle(*id));
         let watched: Vec<_> = tried.filter(|lifecycle| lifecycle.is_watched(now)).collect();
         if watched.iter().any(|lifecycle| lifecycle.runs_alone()) {
             return None;
         }
         let (trusted, idle) = (watched.is_empty(), want.idle && self.running.is_empty());
-        self.shares.first(|suspect| {
+        self.shares.first(passed_by, |suspect| {
             // One that must run alone waits for an idle host, and holds others back for it only after
             // a while, and not while another suspect runs.
             let waits = |lifecycle: &Lifecycle| {
@@ -420,7 +436,7 @@ impl Queue {
     }
 
     fn is_held(&self, facts: &Facts) -> bool {
-        !self.holds.is_empty() && Hold::over(facts).iter().any(|hold| self.holds.contains(hold))
+        !self.holds.is_empty() && Hold::over(facts).iter().any(|hold| hold.is_in(&self.holds))
     }
 
     fn promote(&mut self, now: Timestamp) {

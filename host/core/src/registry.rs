@@ -135,6 +135,14 @@ pub enum RegistryError {
         /// How many there are.
         held: usize,
     },
+    /// No more versions of this tenant are taken.
+    #[error("tenant `{tenant}` holds {held} versions of plugins, its maximum; remove some first")]
+    TooManyVersions {
+        /// Which.
+        tenant: TenantName,
+        /// How many there are.
+        held: usize,
+    },
     /// No more bytes of this tenant are taken.
     #[error(
         "tenant `{tenant}` holds {} of plugins of at most {}; remove some first",

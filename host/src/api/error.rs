@@ -211,7 +211,8 @@ impl From<RegistryError> for ApiError {
         match &error {
             RegistryError::Full { .. }
             | RegistryError::TooLarge { .. }
-            | RegistryError::TenantFull { .. } => {
+            | RegistryError::TenantFull { .. }
+            | RegistryError::TooManyVersions { .. } => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "registry_full", error)
             }
             RegistryError::Io { source, .. } if is_full(source) => {

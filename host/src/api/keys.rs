@@ -40,7 +40,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let body = app.gates.bodies.read("key", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body("key", &headers, body, MAX_BYTES).await?.bytes;
     let _alone = app.gates.administration.lock().await;
     let key = draft(utf8(&body, "key")?, &app)?;
     let count = app.access.keys().len();

@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use jobwright_core::access::Scope;
+use jobwright_core::access::{Caller, Scope};
 use jobwright_core::hold::Hold;
 
+use super::body::Received;
 use super::error::{ApiError, Problem};
 use super::linger::lingering;
 use super::wait::MAX_WAIT;
@@ -21,21 +23,44 @@ use super::{App, auth};
 /// takes its time, and some slack.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 300);
 
-/// Finds out who asks. Of a tenant that is switched off only reads pass, unless its operator asks.
+/// Finds out who asks. Of a tenant that is switched off only reads pass, unless the operator asks.
 pub(super) async fn authenticate(
     State(app): State<App>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let (keys, now) = (&app.settings.keys, app.clock.now());
-    let caller = auth::identify(request.headers(), keys, &*app.access, now)?;
-    let off = app.signals.is_switched_off(&Hold::Tenant(caller.tenant.clone()));
-    if off && !request.method().is_safe() && !caller.may(Scope::Admin) {
-        let detail = format!("tenant {} is switched off", caller.tenant);
-        return Err(ApiError::forbidden("disabled", detail));
-    }
+    let caller = app.admits(request.headers(), request.method().is_safe())?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
+}
+
+impl App {
+    /// Who sends a request with these headers, which only reads or does not, if that is allowed as of
+    /// now.
+    pub(super) fn admits(&self, headers: &HeaderMap, reads: bool) -> Result<Caller, ApiError> {
+        let now = self.clock.now();
+        let caller = auth::identify(headers, &self.settings.keys, &*self.access, now)?;
+        let off = self.signals.is_switched_off(&Hold::Tenant(caller.tenant.clone()));
+        if off && !reads && !caller.may(Scope::Admin) {
+            let detail = format!("tenant {} is switched off", caller.tenant);
+            return Err(ApiError::forbidden("disabled", detail));
+        }
+        Ok(caller)
+    }
+
+    /// The whole body of a request that does something, of at most `most` bytes; `what` names it in
+    /// errors. Who was let in when it began may have been shut out while it came.
+    pub(super) async fn body(
+        &self,
+        what: &str,
+        headers: &HeaderMap,
+        body: Body,
+        most: u64,
+    ) -> Result<Received, ApiError> {
+        let received = self.gates.bodies.read(what, headers, body, most).await?;
+        self.admits(headers, false)?;
+        Ok(received)
+    }
 }
 
 /// Turns away what a foreign page can have sent.

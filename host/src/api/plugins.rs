@@ -53,10 +53,12 @@ pub(super) async fn upload(
     let name = parse_name(&name)?;
     let version = query::<Uploading>(&uri)?.version.map(|text| parse_version(&text)).transpose()?;
     let body = app.gates.plugins.read("plugin", &headers, body, app.settings.plugin_bytes).await?;
+    app.admits(&headers, false)?;
     let tenant = caller.tenant.clone();
     // Compiling takes long: a client that does not wait for the answer finds its plugin there all
     // the same, and the log says what became of it.
-    let publishing = tokio::spawn(publish(app.clone(), caller, (name.clone(), version), body));
+    let publishing =
+        tokio::spawn(publish(app.clone(), caller, headers, (name.clone(), version), body));
     let (status, version) = match publishing.await.map_err(ApiError::internal)?? {
         Published::Created(version) => (StatusCode::CREATED, version),
         Published::Unchanged(version) => (StatusCode::OK, version),
@@ -81,6 +83,7 @@ pub(super) async fn upload(
 async fn publish(
     app: App,
     caller: Caller,
+    headers: HeaderMap,
     (name, version): (PluginName, Option<Version>),
     body: Received,
 ) -> Result<Published, ApiError> {
@@ -92,6 +95,8 @@ async fn publish(
         tracing::info!(plugin = %name, %digest, %unprepared, "refused a plugin");
         return Err(unprepared.into());
     }
+    // Compiling may have taken minutes.
+    app.admits(&headers, false)?;
     let tenant = caller.tenant.clone();
     let tenant_bytes = app.store.tenant(&tenant).await?.plugin_bytes;
     let detail = json!({ "version": version, "digest": digest });
@@ -225,14 +230,12 @@ impl App {
         }
         let detail = json!({ "version": version });
         self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
-        if !self.registry.remove(&caller.tenant, &name, version.as_ref()).await? {
-            return Err(NotFound::Plugin(name).into());
-        }
+        let removed = self.registry.remove(&caller.tenant, &name, version.as_ref()).await;
         if self.registry.get(&caller.tenant, &name).is_none() {
-            // Another plugin may have the name next.
+            // Another plugin may have the name next, also if not all of this one could be removed.
             self.grantor.forget(&caller.tenant, &name).await;
         }
-        Ok(StatusCode::NO_CONTENT)
+        if removed? { Ok(StatusCode::NO_CONTENT) } else { Err(NotFound::Plugin(name).into()) }
     }
 
     /// Some job of these.

@@ -31,7 +31,7 @@ pub(super) async fn set(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let name = parse(&name)?;
-    let body = app.gates.bodies.read("secret", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body("secret", &headers, body, MAX_BYTES).await?.bytes;
     let fields = Fields::of_json(utf8(&body, "secret")?, "secret")?;
     let (value, origins) = taken(fields)?;
     let secret = Secret { value, origins, created_at: app.clock.now() };

@@ -30,7 +30,7 @@ pub(super) async fn configure(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
-    let body = app.gates.bodies.read("settings", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body("settings", &headers, body, MAX_BYTES).await?.bytes;
     // From what they are until they are changed, nobody else may change them.
     let _alone = app.gates.removal.write().await;
     let plugin = app.installed(&caller, &name)?;

@@ -1,11 +1,13 @@
 //! The kill switch: a plugin, a version, a digest or a tenant is switched off with one call. What runs
 //! is stopped, what waits is held or cancelled, nothing new is taken; and on again.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use jobwright_core::access::Caller;
+use jobwright_core::access::{Caller, Scope};
 use jobwright_core::hold::{Facts, Hold};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +24,7 @@ use super::tenants;
 /// The longest request, in bytes: one word.
 const MAX_BYTES: u64 = 4 << 10;
 
-/// Things that are held at one time, paused queues apart: each is looked at when a job is accepted.
+/// Things that one tenant has switched off at one time, and the operator: all of them are in memory.
 const MAX_HOLDS: usize = 1000;
 
 /// Jobs that are cancelled in one step of the store.
@@ -145,15 +147,19 @@ pub(super) async fn disable<T: Switched>(
 ) -> Result<Json<Value>, ApiError> {
     what.check(&app, &caller)?;
     let hold = what.hold(&caller)?;
-    let body = app.gates.bodies.read("request", &headers, body, MAX_BYTES).await?.bytes;
+    let hold = if caller.may(Scope::Admin) { hold.by_operator() } else { hold };
+    let body = app.body("request", &headers, body, MAX_BYTES).await?.bytes;
     let cancels = asked(utf8(&body, "request")?)? == Jobs::Cancel;
     let held = app.store.holds().await?;
-    if held.iter().filter(|hold| hold.stops()).count() >= MAX_HOLDS && !held.contains(&hold) {
+    let own = held.iter().filter(|other| other.stops() && other.owner() == hold.owner());
+    if own.count() >= MAX_HOLDS && !held.contains(&hold) {
         let detail = format!("{MAX_HOLDS} things are switched off, the most that may be");
         return Err(ApiError::conflict("too_many_disabled", detail));
     }
     app.audit(&caller, T::DEEDS[0], &what.name(), json!({ "cancels_jobs": cancels })).await?;
     app.store.set_held(hold.clone(), true).await?;
+    // Whoever was being accepted before it was off is in the queue when this is passed.
+    drop(app.gates.removal.write().await);
     let cancelled = if cancels { app.cancel_all(hold).await? } else { 0 };
     Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
 }
@@ -164,17 +170,27 @@ pub(super) async fn enable<T: Switched>(
     Path(what): Path<T>,
 ) -> Result<Json<Value>, ApiError> {
     let hold = what.hold(&caller)?;
+    let operators = hold.clone().by_operator();
+    if !caller.may(Scope::Admin) && app.store.holds().await?.contains(&operators) {
+        let detail = format!("{} was switched off by an administrator", what.name());
+        return Err(ApiError::forbidden("disabled_by_operator", detail));
+    }
     app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
     app.store.set_held(hold, false).await?;
+    if caller.may(Scope::Admin) {
+        app.store.set_held(operators, false).await?;
+    }
     Ok(Json(json!({ "disabled": false })))
 }
 
-/// What is switched off, in no order.
+/// What is switched off.
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
-    let mut holds = app.store.holds().await?;
-    holds.retain(Hold::stops);
-    holds.sort_unstable();
-    Ok(Json(json!({ "disabled": holds })))
+    let holds = app.store.holds().await?.into_iter().filter(Hold::stops);
+    let by_whomever = |hold| match hold {
+        Hold::Operator(hold) => *hold,
+        hold => hold,
+    };
+    Ok(Json(json!({ "disabled": BTreeSet::from_iter(holds.map(by_whomever)) })))
 }
 
 impl App {
@@ -192,15 +208,10 @@ impl App {
 
     /// Refuses what is switched off.
     pub(super) fn is_on(&self, facts: &Facts) -> Result<(), ApiError> {
-        let what = match self.signals.switched_off(facts) {
-            None => return Ok(()),
-            Some(Hold::Tenant(tenant)) => format!("tenant {tenant}"),
-            Some(Hold::Plugin { plugin, .. }) => format!("plugin {plugin}"),
-            Some(Hold::Version { plugin, version, .. }) => format!("{plugin}@{version}"),
-            Some(Hold::Digest(digest)) => format!("the code {digest}"),
-            Some(Hold::Queue { queue, .. }) => format!("queue {queue}"),
-        };
-        Err(ApiError::conflict("disabled", format!("{what} is switched off")))
+        match self.signals.switched_off(facts) {
+            None => Ok(()),
+            Some(off) => Err(ApiError::conflict("disabled", format!("{off} is switched off"))),
+        }
     }
 }
 

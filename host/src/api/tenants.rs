@@ -52,7 +52,7 @@ pub(super) async fn configure(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse(&name)?;
-    let body = app.gates.bodies.read("limits", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body("limits", &headers, body, MAX_BYTES).await?.bytes;
     let _alone = app.gates.administration.lock().await;
     let mut limits = app.store.tenant(&name).await?;
     let mut fields = Fields::of_json(utf8(&body, "limits")?, "limits")?;

@@ -18,6 +18,7 @@ use jobwright_core::store::{
     Redriven, Renewal, Retention, StoreError,
 };
 use jobwright_core::tenant::{TenantLimits, TenantName};
+use tokio::sync::RwLock;
 
 use super::Signals;
 
@@ -25,13 +26,16 @@ use super::Signals;
 pub struct AnnouncingStore {
     store: Arc<dyn JobStore>,
     signals: Arc<Signals>,
+    /// Held by claims, and alone by whoever holds something: what was just stopped is not begun again
+    /// before the store knows that it is held.
+    holding: RwLock<()>,
 }
 
 impl AnnouncingStore {
     /// `store`, with hints to `signals`.
     #[must_use]
     pub fn new(store: Arc<dyn JobStore>, signals: Arc<Signals>) -> Self {
-        Self { store, signals }
+        Self { store, signals, holding: RwLock::new(()) }
     }
 
     fn cancelled(&self, id: JobId, answer: CancelRequest) {
@@ -67,6 +71,7 @@ impl JobStore for AnnouncingStore {
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        let _nothing_is_held_meanwhile = self.holding.read().await;
         self.store.claim(want, now).await
     }
 
@@ -156,10 +161,19 @@ impl JobStore for AnnouncingStore {
     }
 
     async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
-        self.store.set_held(hold.clone(), held).await?;
-        self.signals.hold(hold, held);
+        let _alone = self.holding.write().await;
+        // What runs is stopped first: with many jobs waiting, the store may take its time.
+        let is_news = held && self.signals.hold(hold.clone(), true);
+        let answer = self.store.set_held(hold.clone(), held).await;
+        let is_off = match answer {
+            Ok(()) => held,
+            Err(_) => !is_news,
+        };
+        if !is_off {
+            self.signals.hold(hold, false);
+        }
         self.signals.work.notify_one();
-        Ok(())
+        answer
     }
 
     async fn holds(&self) -> Result<Vec<Hold>, StoreError> {

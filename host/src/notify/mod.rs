@@ -7,7 +7,7 @@
 mod announcing;
 mod waiters;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jobwright_core::attempt::Lease;
@@ -40,7 +40,17 @@ struct Running {
     /// Requests to stop that came between a claim and the start of its attempt.
     early: HashSet<(JobId, u32)>,
     /// What is switched off.
-    holds: HashSet<Hold>,
+    holds: BTreeSet<Hold>,
+}
+
+impl Running {
+    /// What is switched off of a job with these facts.
+    fn off(&self, facts: &Facts) -> Option<Hold> {
+        if self.holds.is_empty() {
+            return None;
+        }
+        Hold::over(facts).into_iter().find(|hold| hold.is_in(&self.holds))
+    }
 }
 
 /// An attempt that this process makes.
@@ -84,7 +94,7 @@ impl Signals {
     ) -> Enlisted {
         let mut running = self.running();
         let key = (lease.job, lease.attempt);
-        if running.holds.iter().any(|hold| hold.covers(&facts)) {
+        if running.off(&facts).is_some() {
             stop.raise(StopReason::SwitchedOff);
         }
         if running.early.remove(&key) {
@@ -112,32 +122,31 @@ impl Signals {
     }
 
     /// Something is held, or not any more: what is switched off is interrupted, so that its jobs go
-    /// back to where they are held.
-    pub fn hold(&self, hold: Hold, held: bool) {
+    /// back to where they are held. Answers whether that is news.
+    pub fn hold(&self, hold: Hold, held: bool) -> bool {
         if !hold.stops() {
-            return;
+            return false;
         }
         let mut running = self.running();
         if !held {
-            running.holds.remove(&hold);
-            return;
+            return running.holds.remove(&hold);
         }
         for attempt in running.attempts.values().filter(|attempt| hold.covers(&attempt.facts)) {
             attempt.stop.raise(StopReason::SwitchedOff);
         }
-        running.holds.insert(hold);
+        running.holds.insert(hold)
     }
 
     /// What is switched off of a job with these facts.
     #[must_use]
     pub fn switched_off(&self, facts: &Facts) -> Option<Hold> {
-        self.running().holds.iter().find(|hold| hold.covers(facts)).cloned()
+        self.running().off(facts)
     }
 
-    /// Whether this is switched off.
+    /// Whether this is switched off, by whomever.
     #[must_use]
     pub fn is_switched_off(&self, hold: &Hold) -> bool {
-        self.running().holds.contains(hold)
+        hold.is_in(&self.running().holds)
     }
 
     /// Lets every attempt know that the host is about to stop.

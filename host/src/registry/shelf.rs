@@ -1,6 +1,6 @@
 //! The plugins in memory, over their files: reads are from memory, changes go to disk first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
@@ -20,6 +20,9 @@ use super::files::Files;
 /// The most versions of all plugins: some thousand plugins with some versions each. Every one is
 /// an entry in memory.
 const MAX_VERSIONS: usize = 10_000;
+
+/// Those of one tenant, so that none takes the room of all others.
+const MAX_TENANT_VERSIONS: usize = MAX_VERSIONS / 2;
 
 /// What a plugin is found by: whose it is, and its name.
 pub(super) type Key = (TenantName, PluginName);
@@ -59,6 +62,14 @@ impl Shelf {
             plugins.insert(key, plugin);
         }
         Ok(())
+    }
+
+    /// How many versions a tenant's plugins have, and whether one of them has these bytes.
+    fn of_tenant(&self, tenant: &TenantName, digest: &Digest) -> (usize, bool) {
+        let plugins = self.plugins();
+        let own = plugins.values().filter(|plugin| &plugin.tenant == tenant);
+        let versions = own.flat_map(|plugin| &plugin.versions);
+        versions.fold((0, false), |(count, has), v| (count + 1, has || &v.digest == digest))
     }
 
     fn is_referenced(&self, digest: &Digest) -> bool {
@@ -127,8 +138,13 @@ impl Shelf {
         if held >= MAX_VERSIONS {
             return Err(RegistryError::Full { held });
         }
+        let (held, has) = self.of_tenant(tenant, &digest);
+        if held >= MAX_TENANT_VERSIONS {
+            return Err(RegistryError::TooManyVersions { tenant: tenant.clone(), held });
+        }
         let held_bytes = self.held_bytes(Some(tenant));
         if let Some(most_bytes) = tenant_bytes
+            && !has
             && held_bytes.saturating_add(size_bytes) > most_bytes
         {
             let tenant = tenant.clone();
@@ -212,9 +228,10 @@ impl Shelf {
             plugin.settings.default_version = None;
         }
         self.replace(plugin)?;
-        for version in gone {
-            if !self.is_referenced(&version.digest) {
-                self.files.remove_wasm(&version.digest)?;
+        // Several versions may have had the same bytes.
+        for digest in gone.into_iter().map(|version| version.digest).collect::<BTreeSet<_>>() {
+            if !self.is_referenced(&digest) {
+                self.files.remove_wasm(&digest)?;
             }
         }
         Ok(true)

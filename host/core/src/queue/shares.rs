@@ -4,7 +4,7 @@
 //! of these the one that was served longest ago. So the jobs of one who has few wait for a worker,
 //! and not for the jobs of one who has many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Place;
 use crate::job::JobId;
@@ -81,11 +81,19 @@ impl Shares {
         self.share(tenant).served = turn;
     }
 
-    /// The job that begins next, of the suspects only those that `may`.
-    pub(super) fn first(&self, may: impl Fn(JobId) -> bool) -> Option<JobId> {
+    /// The job that begins next, of the suspects only those that `may`, and of no tenant that is
+    /// `passed_by`.
+    pub(super) fn first(
+        &self,
+        passed_by: &BTreeSet<TenantName>,
+        may: impl Fn(JobId) -> bool,
+    ) -> Option<JobId> {
         let has_room =
             |tenant, share: &Share| self.most.get(tenant).is_none_or(|most| share.running < *most);
-        let shares = self.shares.iter().filter(|(tenant, share)| has_room(*tenant, share));
+        let shares = self
+            .shares
+            .iter()
+            .filter(|(tenant, share)| has_room(*tenant, share) && !passed_by.contains(*tenant));
         let first = shares.filter_map(|(_, share)| {
             share.first(&may).map(|id| ((share.running, share.served), id))
         });

@@ -35,7 +35,7 @@ pub(in crate::api) async fn create_batch(
         let detail = "an Idempotency-Key goes with one job, not with a batch";
         return Err(ApiError::bad_request("invalid_idempotency_key", detail));
     }
-    let body = app.gates.bodies.read("batch", &headers, body, MAX_BYTES).await?;
+    let body = app.body("batch", &headers, body, MAX_BYTES).await?;
     let texts = split(utf8(&body.bytes, "batch")?)?;
     if texts.len() > MAX_JOBS {
         let detail = format!("the batch has {} jobs, more than {MAX_JOBS}", texts.len());

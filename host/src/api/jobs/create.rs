@@ -50,7 +50,7 @@ pub(in crate::api) async fn create(
         false => app.settings.payload_bytes,
     };
     let what = if raw.is_empty() { "request" } else { "payload" };
-    let body = app.gates.bodies.read(what, &headers, body, most).await?.bytes;
+    let body = app.body(what, &headers, body, most).await?.bytes;
     let key = idempotency_key(&caller.tenant, &headers)?;
     let key = key.map(|key| (key, fingerprint(&uri, &headers, &body)));
     let now = app.clock.now();
@@ -72,7 +72,7 @@ pub(in crate::api) async fn create(
         Draft::of_query(raw, payload, &app.settings, now)?
     };
     let job = app.resolve(&caller, draft, now)?;
-    let (id, answer) = app.enqueue_by(job, key, (now, deadline)).await?;
+    let (id, answer) = app.enqueue_by(job, key, (now, deadline), &headers).await?;
     app.answer_enqueued(id, answer, wait).await
 }
 
@@ -125,6 +125,7 @@ impl App {
         mut job: NewJob,
         key: Option<(String, Digest)>,
         (mut now, deadline): (Timestamp, Timestamp),
+        headers: &HeaderMap,
     ) -> Result<(JobId, Bytes), ApiError> {
         let mut place = None;
         loop {
@@ -149,6 +150,7 @@ impl App {
                 () = self.clock.sleep_until(after(now, ROOM_POLL).min(deadline)) => {}
             }
             now = self.clock.now();
+            self.admits(headers, false)?;
         }
     }
 
@@ -175,7 +177,8 @@ impl App {
     ) -> Result<Response, ApiError> {
         let found = match wait {
             None => None,
-            Some((_, deadline)) => self.finalized_by(id, deadline).await?,
+            // It was accepted, whatever keeps this host from waiting for its end.
+            Some((_, deadline)) => self.finalized_by(id, deadline).await.unwrap_or_default(),
         };
         let mut response = match found {
             Some(job) => {

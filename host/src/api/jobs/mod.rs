@@ -53,7 +53,11 @@ pub(super) async fn show(
     let preferred = wait::preferred(&headers).filter(|_| asked.is_none());
     let job = match asked.or(preferred) {
         None => app.store.get(id).await?,
-        Some(span) => app.finalized_by(id, after(app.clock.now(), span)).await?,
+        Some(span) => {
+            let found = app.finalized_by(id, after(app.clock.now(), span)).await?;
+            app.admits(&headers, true)?;
+            found
+        }
     };
     let mut response = app.answer(StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
     wait::tell_applied(&mut response, preferred);
@@ -205,8 +209,9 @@ pub(super) async fn retry(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let job = app.job(&caller, &id).await?;
-    let id = job.id;
-    app.gates.disk.has_room(app.clock.now())?;
+    let (id, now) = (job.id, app.clock.now());
+    app.gates.disk.has_room(now)?;
+    app.keeps_pace(&caller.tenant, 1, now).await?;
     // A plugin that is just going must not gain a job.
     let _stays = app.gates.removal.read().await;
     app.still_runs(&job.spec)?;
