@@ -155,7 +155,13 @@ mod tests {
             assert_eq!(readme.lines().count(), 3, "{}", guest.display());
             let samples = sample::samples(&guest.join("samples"));
             let succeeds = |sample: &Sample| matches!(sample.expected, Expected::Output(_));
-            assert!(samples.iter().any(succeeds), "{}", guest.display());
+            // Without its grants, one that needs some can only fail.
+            let shows = if readme.contains("Needs grants") {
+                !samples.is_empty()
+            } else {
+                samples.iter().any(succeeds)
+            };
+            assert!(shows, "{}", guest.display());
             for sample in samples {
                 assert_ne!(sample.expected, Expected::Failure(String::new()), "{sample:?}");
             }

@@ -115,6 +115,7 @@ mod tests {
                 "qr-code",
                 "redact",
                 "thumbnail",
+                "webhook",
                 "word-count"
             ]
         );
