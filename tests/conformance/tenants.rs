@@ -2,10 +2,10 @@
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::hold::{Facts, Hold};
-use jobwright_core::job::JobId;
+use jobwright_core::job::{Idempotency, JobId};
 use jobwright_core::lifecycle::{CancelRequest, JobState};
 use jobwright_core::retry::Verdict;
-use jobwright_core::store::{Claim, Enqueued, JobFilter};
+use jobwright_core::store::{Claim, Enqueued, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
 use super::drafts::{Draft as _, at, named, of};
@@ -17,6 +17,7 @@ laws![
     a_listing_shows_one_tenant,
     a_flood_of_one_tenant_does_not_hold_up_another,
     a_tenants_limits_bound_it_and_nobody_else,
+    a_tenants_answers_to_keys_are_bounded_as_its_payloads,
     a_tenant_runs_no_more_than_it_may,
     a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while,
     whatever_is_held_is_passed_by,
@@ -75,6 +76,30 @@ async fn a_tenants_limits_bound_it_and_nobody_else(store: Fixture) -> anyhow::Re
     store.accept(of("b").payload(long), at(0)).await?;
     store.request_cancel(id, at(1)).await?;
     store.accept(of("a"), at(1)).await?;
+    Ok(())
+}
+
+async fn a_tenants_answers_to_keys_are_bounded_as_its_payloads(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let keyed = |tenant: &str, key: &str| {
+        let key = Idempotency::key_of(&named(tenant), key);
+        of(tenant).key(&key, "request")
+    };
+    let length = keyed("a", "1").idempotency.map_or(0, |key| key.bytes());
+    let limits = TenantLimits { payload_bytes: Some(2 * length), ..Default::default() };
+    store.set_tenant(named("a"), limits).await?;
+    for key in ["1", "2"] {
+        store.accept(keyed("a", key), at(0)).await?;
+    }
+    let (depth_bytes, capacity_bytes) = (2 * length, 2 * length);
+    let full = QueueFull::TenantKeys { tenant: named("a"), depth_bytes, capacity_bytes };
+    assert_eq!(store.offer(keyed("a", "3"), at(0)).await?, Enqueued::QueueFull(full.clone()));
+    store.accept(keyed("b", "3"), at(0)).await?;
+    // Also when they are counted anew.
+    let retention = Retention { completed_before: at(0), discarded_before: at(0), now: at(1) };
+    store.prune(retention, 10).await?;
+    assert_eq!(store.offer(keyed("a", "3"), at(1)).await?, Enqueued::QueueFull(full));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, KeptLimits, QueueFull};
+use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, HeldKeys, KeptLimits};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, Stored};
@@ -83,8 +83,11 @@ impl MemoryStore {
             return answered;
         }
         if let Some(key) = &new.idempotency {
-            let held = jobs.keys.values().map(|(_, key)| key.bytes()).sum();
-            if let Err(full) = QueueFull::check_keys(held, key.bytes(), jobs.limits) {
+            let held: HeldKeys =
+                jobs.keys.values().map(|(_, key)| (key.tenant(), key.bytes())).collect();
+            let tenant = &new.spec.tenant;
+            let limits = self.capacity.tenant(tenant);
+            if let Err(full) = held.check((tenant, limits), key.bytes(), jobs.limits) {
                 return Enqueued::QueueFull(full);
             }
         }

@@ -3,7 +3,6 @@
 use serde::Serialize;
 use thiserror::Error;
 
-use super::KeptLimits;
 use crate::job::QueueName;
 use crate::limits::show_bytes;
 use crate::tenant::TenantName;
@@ -64,6 +63,19 @@ pub enum QueueFull {
         /// At most so many.
         capacity_bytes: u64,
     },
+    /// The answers to idempotency keys of a tenant, by its own limit.
+    #[error(
+        "tenant `{tenant}` holds {} of answers to idempotency keys of at most {}",
+        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
+    )]
+    TenantKeys {
+        /// Its name.
+        tenant: TenantName,
+        /// Bytes of its answers.
+        depth_bytes: u64,
+        /// At most so many.
+        capacity_bytes: u64,
+    },
     /// What the jobs carry.
     #[error(
         "the host is full: it holds {} of payloads and arguments of at most {}",
@@ -81,17 +93,6 @@ impl QueueFull {
     /// Whether it is the tenant's own limit, and not the host's.
     #[must_use]
     pub fn is_of_tenant(&self) -> bool {
-        matches!(self, Self::Tenant { .. } | Self::TenantBytes { .. })
-    }
-
-    /// Refuses a request with a new key if `held` bytes of answers are all that may be.
-    ///
-    /// # Errors
-    /// If there is no room for `length` bytes more.
-    pub fn check_keys(held: u64, length: u64, limits: KeptLimits) -> Result<(), Self> {
-        if held.saturating_add(length) <= limits.key_bytes {
-            return Ok(());
-        }
-        Err(Self::Keys { depth_bytes: held, capacity_bytes: limits.key_bytes })
+        matches!(self, Self::Tenant { .. } | Self::TenantBytes { .. } | Self::TenantKeys { .. })
     }
 }

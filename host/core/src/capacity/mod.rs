@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod full;
+mod keys;
 mod limits;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use checkpoints::Checkpoints;
 pub use full::QueueFull;
+pub use keys::HeldKeys;
 pub use limits::{CapacityLimits, KeptLimits};
 
 use crate::hold::Facts;

@@ -36,7 +36,8 @@ pub struct TenantLimits {
     /// Unfinished jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<usize>,
-    /// What they carry, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts it.
+    /// What they carry, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts it; and as much
+    /// again of answers to idempotency keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_bytes: Option<u64>,
     /// Attempts in flight.

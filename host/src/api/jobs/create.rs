@@ -205,11 +205,7 @@ fn idempotency_key(tenant: &TenantName, headers: &HeaderMap) -> Result<Option<St
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => {
-            Ok(Some(match tenant.is_default() {
-                true => key.to_owned(),
-                // No header carries this character.
-                false => format!("{tenant}\u{1f}{key}"),
-            }))
+            Ok(Some(Idempotency::key_of(tenant, key)))
         }
         _ => Err(ApiError::bad_request(
             "invalid_idempotency_key",

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, Checkpoints, Permit, QueueFull};
+use jobwright_core::capacity::{Capacity, Checkpoints, HeldKeys, Permit, QueueFull};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Facts, Hold};
-use jobwright_core::job::{Idempotency, JobId, NewJob};
+use jobwright_core::job::{JobId, NewJob};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage};
 use jobwright_core::queue::{Entry, Queue, QueueCounts};
@@ -37,7 +37,7 @@ pub(super) struct Ledger {
     last_seq: i64,
     checkpoints: Checkpoints,
     /// What the answers to idempotency keys take.
-    key_bytes: u64,
+    keys: HeldKeys,
     /// About what was written since the history was last measured.
     grown_bytes: u64,
     /// Jobs that went to make room and whose logs are still there.
@@ -112,7 +112,7 @@ impl Ledger {
             floor,
             last_seq: 0,
             checkpoints,
-            key_bytes: 0,
+            keys: HeldKeys::default(),
             grown_bytes: 0,
             trimmed: vec![],
         };
@@ -153,7 +153,7 @@ impl Ledger {
             checkpoints.admit(id, length, u64::MAX);
         })?;
         self.last_seq = table::last_seq(&self.db)?;
-        self.key_bytes = table::key_bytes(&self.db)?;
+        self.keys = table::keys(&self.db)?;
         (self.queue, self.checkpoints, self.trimmed) = (queue, checkpoints, vec![]);
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Ledger {
     fn trim(&mut self) -> rusqlite::Result<()> {
         let grown = std::mem::take(&mut self.grown_bytes);
         // What waits and what is promised is bounded apart, and must not cost the history its place.
-        let apart = self.capacity.held_bytes() + self.checkpoints.bytes() + self.key_bytes;
+        let apart = self.capacity.held_bytes() + self.checkpoints.bytes() + self.keys.bytes();
         let mut most = self.capacity.limits().kept.history_bytes.saturating_add(apart);
         if self.floor.is_reached() {
             // In the file there is then room for as much again as has come: it need not grow.
@@ -228,10 +228,10 @@ impl Ledger {
         {
             return Ok(answered);
         }
-        let key_bytes = job.idempotency.as_ref().map_or(0, Idempotency::bytes);
-        let kept = self.capacity.limits().kept;
-        if key_bytes > 0
-            && let Err(full) = QueueFull::check_keys(self.key_bytes, key_bytes, kept)
+        let (tenant, kept) = (&job.spec.tenant, self.capacity.limits().kept);
+        let limits = self.capacity.tenant(tenant);
+        if let Some(key) = &job.idempotency
+            && let Err(full) = self.keys.check((tenant, limits), key.bytes(), kept)
         {
             return Ok(Enqueued::QueueFull(full));
         }
@@ -246,7 +246,7 @@ impl Ledger {
         table::insert(&self.db, self.last_seq, &job, &lifecycle, now)?;
         if let Some(key) = &job.idempotency {
             table::remember_key(&self.db, job.id, key)?;
-            self.key_bytes += key_bytes;
+            self.keys.add(key.tenant(), key.bytes());
         }
         self.queue.insert(job.id, Entry::new(&job.spec, lifecycle, permit), now);
         self.grow(held_bytes)?;
@@ -435,7 +435,7 @@ impl Ledger {
         most: usize,
     ) -> rusqlite::Result<(usize, Vec<JobId>)> {
         let pruned = table::prune(&self.db, retention, most)?;
-        self.key_bytes = table::key_bytes(&self.db)?;
+        self.keys = table::keys(&self.db)?;
         self.trim()?;
         Ok((pruned.len(), std::mem::take(&mut self.trimmed).into_iter().chain(pruned).collect()))
     }

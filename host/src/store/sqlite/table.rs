@@ -2,6 +2,7 @@
 //! decides anything.
 
 use jobwright_core::attempt::{AttemptRecord, Lease};
+use jobwright_core::capacity::HeldKeys;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload};
@@ -294,12 +295,18 @@ fn bytes_of_pages(db: &Connection, counted: &str) -> rusqlite::Result<u64> {
 }
 
 /// What the answers to idempotency keys take, as `Idempotency::bytes` counts them.
-pub(super) fn key_bytes(db: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT coalesce(sum(length(CAST(key AS BLOB)) + length(answer) + ?1), 0)
-               FROM idempotency";
+pub(super) fn keys(db: &Connection) -> rusqlite::Result<HeldKeys> {
+    // A tenant's name is before the first unit separator; of the usual one there is none.
+    let sql = "SELECT substr(key, 1, instr(key, char(31)) - 1),
+                      sum(length(CAST(key AS BLOB)) + length(answer) + ?1)
+               FROM idempotency GROUP BY 1";
     let each = Idempotency::ROW_BYTES.cast_signed();
-    let bytes: i64 = db.prepare_cached(sql)?.query_row([each], |row| row.get(0))?;
-    Ok(bytes.unsigned_abs())
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([each], |row| {
+        let (tenant, bytes): (String, i64) = (row.get(0)?, row.get(1)?);
+        Ok((tenant.parse().unwrap_or_default(), bytes.unsigned_abs()))
+    })?;
+    rows.collect()
 }
 
 /// Calls `each` with every unfinished job that has a checkpoint, and its length.
