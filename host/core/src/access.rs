@@ -121,9 +121,29 @@ impl Caller {
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
+
+    /// Whose share of the audit log the caller's deeds take.
+    #[must_use]
+    pub fn share(&self) -> AuditShare {
+        match self.may(Scope::Admin) {
+            true => AuditShare::Operator,
+            false => AuditShare::Tenant(self.tenant.clone()),
+        }
+    }
 }
 
-/// Something that was done, and by whom. Never changed; the oldest go when there are too many.
+/// Whose room of the audit log an entry takes. Each is bounded by itself, so that nobody displaces what
+/// tells of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditShare {
+    /// That of callers with the scope admin, for whichever tenant they ask.
+    Operator,
+    /// That of a tenant's own keys.
+    Tenant(TenantName),
+}
+
+/// Something that somebody set out to do. Never changed; the oldest of a share go when there are too
+/// many of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// Its place, counted from 1.
@@ -161,8 +181,25 @@ pub trait AccessStore: Send + Sync + 'static {
     async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<Option<ApiKey>, StoreError>;
 
     /// Adds to the audit log; the entry's id is given by the log.
-    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError>;
+    async fn record(&self, entry: AuditEntry, share: AuditShare) -> Result<(), StoreError>;
 
     /// At most `most` entries, newest first, those before the entry `before`.
     async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_administers_takes_the_operators_share_of_the_log_and_others_their_tenants() {
+        let tenant: TenantName = "acme".parse().expect("a name");
+        let of = |scopes: &[Scope]| {
+            let scopes = scopes.iter().copied().collect();
+            Caller { actor: "key".to_owned(), tenant: tenant.clone(), scopes }.share()
+        };
+        assert_eq!(of(&[Scope::JobsSubmit, Scope::Admin]), AuditShare::Operator);
+        let others = [Scope::PluginsWrite, Scope::JobsSubmit, Scope::JobsRead];
+        assert_eq!(of(&others), AuditShare::Tenant(tenant.clone()));
+    }
 }

@@ -52,6 +52,6 @@ impl App {
             target: target.to_owned(),
             detail,
         };
-        Ok(self.access.record(entry).await?)
+        Ok(self.access.record(entry, caller.share()).await?)
     }
 }
