@@ -30,19 +30,19 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A stage with an administrator's key.
-async fn stage() -> anyhow::Result<(Stage, String)> {
+pub(super) async fn stage() -> anyhow::Result<(Stage, String)> {
     let stage = Stage::new().await?;
     let admin = key(&stage.host, None, json!({ "scopes": ["admin"] })).await?;
     Ok((stage, admin))
 }
 
 /// Makes a key, and answers its token.
-async fn key(host: &TestHost, by: Option<&str>, draft: Value) -> anyhow::Result<String> {
+pub(super) async fn key(host: &TestHost, by: Option<&str>, draft: Value) -> anyhow::Result<String> {
     let made = ask(host, by, Method::POST, "/v1/keys", draft).await?.ok(201)?;
     Ok(made["key"].as_str().context("a token")?.to_owned())
 }
 
-async fn ask(
+pub(super) async fn ask(
     host: &TestHost,
     by: Option<&str>,
     method: Method,

@@ -3,6 +3,7 @@
 
 mod access;
 mod answers;
+mod auditing;
 mod batch;
 mod bounds;
 mod browsers;
@@ -54,6 +55,7 @@ pub fn trials() -> Vec<Trial> {
         access::trials(),
         answers::trials(),
         batch::trials(),
+        auditing::trials(),
         bounds::trials(),
         browsers::trials(),
         cancelling::trials(),

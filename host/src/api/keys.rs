@@ -55,7 +55,9 @@ pub(super) async fn create(
     }
     // 256 random bits: a plain digest of them is as good as they are.
     let token = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
-    let detail = json!({ "name": key.name, "tenant": key.tenant, "scopes": key.scopes });
+    let ApiKey { name, tenant, scopes, expires_at, .. } = &key;
+    let detail =
+        json!({ "name": name, "tenant": tenant, "scopes": scopes, "expires_at": expires_at });
     app.audit(&caller, "key.create", &key.id, detail).await?;
     app.access.add_key(key.clone(), Digest::of(token.as_bytes())).await?;
     let mut view = json!(key);

@@ -152,6 +152,9 @@ pub(super) async fn disable<T: Switched>(
         let detail = format!("{MAX_HOLDS} things are switched off, the most that may be");
         return Err(ApiError::conflict("too_many_disabled", detail));
     }
+    if held.contains(&hold) && !cancels {
+        return Ok(Json(json!({ "disabled": true, "cancelled_jobs": 0 })));
+    }
     app.audit(&caller, T::DEEDS[0], &what.name(), json!({ "cancels_jobs": cancels })).await?;
     app.store.set_held(hold.clone(), true).await?;
     let cancelled = if cancels { app.cancel_all(hold).await? } else { 0 };
@@ -164,8 +167,10 @@ pub(super) async fn enable<T: Switched>(
     Path(what): Path<T>,
 ) -> Result<Json<Value>, ApiError> {
     let hold = what.hold(&caller)?;
-    app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
-    app.store.set_held(hold, false).await?;
+    if app.store.holds().await?.contains(&hold) {
+        app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
+        app.store.set_held(hold, false).await?;
+    }
     Ok(Json(json!({ "disabled": false })))
 }
 

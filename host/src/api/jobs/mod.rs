@@ -11,9 +11,9 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::access::Caller;
-use jobwright_core::clock::after;
+use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload};
-use jobwright_core::lifecycle::{CancelRequest, Phase};
+use jobwright_core::lifecycle::{CancelRequest, Phase, Redrive};
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::{PluginRef, Selector};
 use jobwright_core::store::{JobFilter, JobPage, Page, Redriven};
@@ -185,13 +185,12 @@ pub(super) async fn cancel(
     By(caller): By,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let id = app.job(&caller, &id).await?.id;
-    app.audit(&caller, "job.cancel", &id.to_string(), json!({})).await?;
-    let status = match app.store.request_cancel(id, app.clock.now()).await? {
-        None => return Err(unknown(id)),
-        Some(CancelRequest::Cancelled | CancelRequest::AlreadyCancelled) => StatusCode::OK,
-        Some(CancelRequest::Stopping { .. }) => StatusCode::ACCEPTED,
-        Some(CancelRequest::Finalized(state)) => {
+    let job = app.job(&caller, &id).await?;
+    let (id, now) = (job.id, app.clock.now());
+    let status = match app.request_cancel(&caller, job, now).await? {
+        CancelRequest::Cancelled | CancelRequest::AlreadyCancelled => StatusCode::OK,
+        CancelRequest::Stopping { .. } => StatusCode::ACCEPTED,
+        CancelRequest::Finalized(state) => {
             let detail = format!("job {id} is over: it was {}", state_word(state));
             return Err(ApiError::conflict("already_finalized", detail));
         }
@@ -205,19 +204,24 @@ pub(super) async fn retry(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let job = app.job(&caller, &id).await?;
-    let id = job.id;
-    app.gates.disk.has_room(app.clock.now())?;
+    let (id, now) = (job.id, app.clock.now());
+    app.gates.disk.has_room(now)?;
     // A plugin that is just going must not gain a job.
     let _stays = app.gates.removal.read().await;
     app.still_runs(&job.spec)?;
-    match app.store.redrive(id, app.clock.now()).await? {
+    let mut lifecycle = job.lifecycle.clone();
+    if lifecycle.redrive(now) == Redrive::Running {
+        return Err(running(id));
+    }
+    if lifecycle == job.lifecycle {
+        return app.answer_with(StatusCode::ACCEPTED, id).await;
+    }
+    app.audit(&caller, "job.retry", &id.to_string(), json!({})).await?;
+    match app.store.redrive(id, now).await? {
         None => Err(unknown(id)),
         Some(Redriven::Due) => app.answer_with(StatusCode::ACCEPTED, id).await,
         Some(Redriven::QueueFull(full)) => Err(full.into()),
-        Some(Redriven::Running) => {
-            let detail = format!("job {id} is running: there is nothing to retry yet");
-            Err(ApiError::conflict("already_running", detail))
-        }
+        Some(Redriven::Running) => Err(running(id)),
     }
 }
 
@@ -227,6 +231,26 @@ impl App {
         let id = parse_id(id)?;
         let job = self.store.get(id).await?.filter(|job| job.spec.tenant == caller.tenant);
         job.ok_or_else(|| unknown(id))
+    }
+
+    /// Cancels `job`, as it was just read. What is over already is left alone.
+    async fn request_cancel(
+        &self,
+        caller: &Caller,
+        job: Job,
+        now: Timestamp,
+    ) -> Result<CancelRequest, ApiError> {
+        let Job { id, mut lifecycle, .. } = job;
+        let asked_before = lifecycle.cancel_requested_at.is_some();
+        match lifecycle.request_cancel(now) {
+            over @ (CancelRequest::AlreadyCancelled | CancelRequest::Finalized(_)) => {
+                return Ok(over);
+            }
+            // The attempt is only told again.
+            _ if asked_before => {}
+            _ => self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?,
+        }
+        self.store.request_cancel(id, now).await?.ok_or_else(|| unknown(id))
     }
 
     /// A job as an answer, with its output if that is JSON.
@@ -265,6 +289,11 @@ fn parse_id(text: &str) -> Result<JobId, ApiError> {
 
 fn unknown(id: JobId) -> ApiError {
     ApiError::not_found("job_not_found", format!("job {id} is not known; it may have been pruned"))
+}
+
+fn running(id: JobId) -> ApiError {
+    let detail = format!("job {id} is running: there is nothing to retry yet");
+    ApiError::conflict("already_running", detail)
 }
 
 fn state_word(state: impl serde::Serialize) -> String {
