@@ -15,6 +15,7 @@ mod failing;
 mod granting;
 mod hostile;
 mod keys;
+mod lasting;
 mod listing;
 mod logs;
 mod outputs;
@@ -54,8 +55,8 @@ pub fn trials() -> Vec<Trial> {
     [
         access::trials(),
         answers::trials(),
-        batch::trials(),
         auditing::trials(),
+        batch::trials(),
         bounds::trials(),
         browsers::trials(),
         cancelling::trials(),
@@ -66,6 +67,7 @@ pub fn trials() -> Vec<Trial> {
         granting::trials(),
         hostile::trials(),
         keys::trials(),
+        lasting::trials(),
         listing::trials(),
         logs::trials(),
         outputs::trials(),

@@ -90,6 +90,16 @@ impl ApiKey {
     }
 }
 
+/// The keys to forget so that one more makes no more than `most` of `keys`, which are sorted from the
+/// oldest on: the oldest of those that let nobody in any more. `None` if too many still do.
+#[must_use]
+pub fn outlived(keys: &[ApiKey], most: usize, now: Timestamp) -> Option<Vec<&ApiKey>> {
+    let surplus = (keys.len() + 1).saturating_sub(most);
+    let ended = keys.iter().filter(|key| !key.is_valid(now));
+    let gone: Vec<&ApiKey> = ended.take(surplus).collect();
+    (gone.len() == surplus).then_some(gone)
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -165,7 +175,7 @@ pub struct AuditEntry {
 /// Keeps keys and the audit log.
 #[async_trait]
 pub trait AccessStore: Send + Sync + 'static {
-    /// Every key, revoked ones too, oldest first.
+    /// Every key, also those that were revoked and not forgotten, oldest first.
     fn keys(&self) -> Vec<ApiKey>;
 
     /// Whether there ever was a key.
@@ -180,6 +190,9 @@ pub trait AccessStore: Send + Sync + 'static {
     /// Revokes a key, for good; `None` if there is none with this id.
     async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<Option<ApiKey>, StoreError>;
 
+    /// Forgets a key, which lets nobody in any more.
+    async fn forget_key(&self, id: &str) -> Result<(), StoreError>;
+
     /// Adds to the audit log; the entry's id is given by the log.
     async fn record(&self, entry: AuditEntry, share: AuditShare) -> Result<(), StoreError>;
 
@@ -190,6 +203,34 @@ pub trait AccessStore: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_for_a_key_is_made_by_the_oldest_that_let_nobody_in_any_more() {
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        let key = |id: &str, revoked: bool, end: Option<i64>| ApiKey {
+            id: id.to_owned(),
+            name: String::new(),
+            tenant: TenantName::default(),
+            scopes: [Scope::JobsRead].into(),
+            created_at: at(0),
+            expires_at: end.map(at),
+            revoked_at: revoked.then_some(at(1)),
+        };
+        let keys = [
+            key("lasting", false, None),
+            key("expired", false, Some(5)),
+            key("short", false, Some(9)),
+            key("revoked", true, None),
+        ];
+        let gone = |most| {
+            let gone = outlived(&keys, most, at(5))?;
+            Some(gone.iter().map(|key| key.id.as_str()).collect::<Vec<_>>())
+        };
+        assert_eq!(gone(5), Some(vec![]));
+        assert_eq!(gone(4), Some(vec!["expired"]));
+        assert_eq!(gone(3), Some(vec!["expired", "revoked"]));
+        assert_eq!(gone(2), None);
+    }
 
     #[test]
     fn who_administers_takes_the_operators_share_of_the_log_and_others_their_tenants() {

@@ -138,6 +138,17 @@ impl AccessStore for SqliteAccess {
         .await
     }
 
+    async fn forget_key(&self, id: &str) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.work(move |inner| {
+            inner.db().execute("DELETE FROM key WHERE id = ?1", [&id])?;
+            let mut keys = inner.keys.write().unwrap_or_else(PoisonError::into_inner);
+            keys.retain(|_, key| key.id != id);
+            Ok(())
+        })
+        .await
+    }
+
     async fn record(&self, entry: AuditEntry, share: AuditShare) -> Result<(), StoreError> {
         self.work(move |inner| log::record(&mut inner.db(), &entry, &share, inner.bounds)).await
     }
