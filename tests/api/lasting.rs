@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
 use super::access::{ask, key, stage};
-use super::{Stage, post};
+use super::{Stage, patch, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         a_listed_key_says_whether_it_lets_its_bearer_in,
         who_has_no_key_left_comes_in_with_one_from_a_file,
         keys_that_are_over_give_way_to_new_ones,
+        a_tenant_whose_limits_are_taken_back_makes_room_for_another,
     ]
 }
 
@@ -151,5 +152,22 @@ async fn keys_that_are_over_give_way_to_new_ones() -> anyhow::Result<()> {
     // What is forgotten stays so.
     let host = TestHost::on(host.stop().await?, |_| {}).await?;
     assert_eq!(listed(&host).await?.0, MOST_KEYS);
+    Ok(())
+}
+
+async fn a_tenant_whose_limits_are_taken_back_makes_room_for_another() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let limit = async |n: usize, limits: Value| {
+        patch(&host, &format!("/v1/tenants/t{n}"), json!({ "limits": limits })).await
+    };
+    for n in 0..1000 {
+        limit(n, json!({ "jobs": 1 })).await?.ok(200)?;
+    }
+    let refused = limit(1000, json!({ "jobs": 1 })).await?;
+    assert_eq!(refused.code(409)?, "too_many_tenants");
+    limit(7, json!({ "jobs": null })).await?.ok(200)?;
+    limit(1000, json!({ "jobs": 1 })).await?.ok(200)?;
+    limit(8, Value::Null).await?.ok(200)?;
+    limit(1001, json!({ "jobs": 1 })).await?.ok(200)?;
     Ok(())
 }

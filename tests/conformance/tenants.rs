@@ -18,6 +18,7 @@ laws![
     a_flood_of_one_tenant_does_not_hold_up_another,
     a_tenants_limits_bound_it_and_nobody_else,
     a_tenant_runs_no_more_than_it_may,
+    a_tenant_whose_limits_are_taken_back_is_not_kept,
     whatever_is_held_is_passed_by,
     what_is_covered_is_cancelled_in_steps,
 ];
@@ -88,6 +89,21 @@ async fn a_tenant_runs_no_more_than_it_may(store: Fixture) -> anyhow::Result<()>
     assert_eq!(store.claim_up_to(9, at(1)).await?.len(), 0);
     store.set_tenant(named("a"), TenantLimits::default()).await?;
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 1);
+    Ok(())
+}
+
+async fn a_tenant_whose_limits_are_taken_back_is_not_kept(store: Fixture) -> anyhow::Result<()> {
+    let limits = TenantLimits { jobs: Some(1), running: Some(0), ..Default::default() };
+    for name in ["a", "b"] {
+        store.set_tenant(named(name), limits).await?;
+    }
+    store.set_tenant(named("a"), TenantLimits::default()).await?;
+    store.set_tenant(named("c"), TenantLimits::default()).await?;
+    assert_eq!(store.tenants().await?, [(named("b"), limits)]);
+    assert_eq!(store.tenant(&named("a")).await?, TenantLimits::default());
+    store.accept(of("a"), at(0)).await?;
+    store.accept(of("a"), at(0)).await?;
+    assert_eq!(store.claim_up_to(9, at(1)).await?.len(), 2);
     Ok(())
 }
 

@@ -71,7 +71,10 @@ pub(super) async fn configure(
     }
     let known = app.store.tenants().await?;
     if known.len() >= MAX_TENANTS && !known.iter().any(|(there, _)| there == &name) {
-        let detail = format!("{MAX_TENANTS} tenants have limits, the most that may");
+        let detail = format!(
+            "{MAX_TENANTS} tenants have limits, the most that may: take those of another one back \
+             with `{{\"limits\": null}}`"
+        );
         return Err(ApiError::conflict("too_many_tenants", detail));
     }
     let detail = audit::change(&before, &limits);
