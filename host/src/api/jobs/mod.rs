@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use jobwright_core::access::Caller;
+use jobwright_core::access::{Caller, Scope};
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload};
 use jobwright_core::lifecycle::{CancelRequest, Phase, Redrive};
@@ -195,7 +195,7 @@ pub(super) async fn cancel(
             return Err(ApiError::conflict("already_finalized", detail));
         }
     };
-    app.answer_with(status, id).await
+    app.answer_to(&caller, status, id).await
 }
 
 pub(super) async fn retry(
@@ -214,12 +214,12 @@ pub(super) async fn retry(
         return Err(running(id));
     }
     if lifecycle == job.lifecycle {
-        return app.answer_with(StatusCode::ACCEPTED, id).await;
+        return app.answer_to(&caller, StatusCode::ACCEPTED, id).await;
     }
     app.audit(&caller, "job.retry", &id.to_string(), json!({})).await?;
     match app.store.redrive(id, now).await? {
         None => Err(unknown(id)),
-        Some(Redriven::Due) => app.answer_with(StatusCode::ACCEPTED, id).await,
+        Some(Redriven::Due) => app.answer_to(&caller, StatusCode::ACCEPTED, id).await,
         Some(Redriven::QueueFull(full)) => Err(full.into()),
         Some(Redriven::Running) => Err(running(id)),
     }
@@ -267,19 +267,28 @@ impl App {
         // A plugin may be set to leave JSON and leave something else.
         let json = json.and_then(|output| output::embeddable(&output.bytes));
         let view = JobView::new(job, json.as_deref(), self.clock.now());
-        let mut response = (status, Json(view)).into_response();
-        if let Ok(url) = HeaderValue::from_str(&view::url(job.id)) {
-            response.headers_mut().insert(header::LOCATION, url);
-        }
+        let response = (status, located(job.id), Json(view)).into_response();
         Ok(match room {
             Some(room) => room.with(response),
             None => response,
         })
     }
 
-    async fn answer_with(&self, status: StatusCode, id: JobId) -> Result<Response, ApiError> {
+    /// What became of a job that `caller` did something to. It may be another's, with arguments and
+    /// variables that are not for whoever may submit: who may not read is told only how it stands.
+    async fn answer_to(
+        &self,
+        caller: &Caller,
+        status: StatusCode,
+        id: JobId,
+    ) -> Result<Response, ApiError> {
         let job = self.store.get(id).await?.ok_or_else(|| unknown(id))?;
-        self.answer(status, &job).await
+        if caller.may(Scope::JobsRead) {
+            return self.answer(status, &job).await;
+        }
+        let (state, attempt) = (job.lifecycle.phase(self.clock.now()), job.lifecycle.attempt);
+        let brief = Json(json!({ "id": id, "state": state, "attempt": attempt }));
+        Ok((status, located(id), brief).into_response())
     }
 }
 
@@ -289,6 +298,10 @@ fn parse_id(text: &str) -> Result<JobId, ApiError> {
 
 fn unknown(id: JobId) -> ApiError {
     ApiError::not_found("job_not_found", format!("job {id} is not known; it may have been pruned"))
+}
+
+fn located(id: JobId) -> [(HeaderName, String); 1] {
+    [(header::LOCATION, view::url(id))]
 }
 
 fn running(id: JobId) -> ApiError {
