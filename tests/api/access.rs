@@ -26,23 +26,24 @@ pub fn trials() -> Vec<Trial> {
         a_tenants_own_limits_answer_429,
         a_tenants_rate_answers_429_and_says_when,
         a_tenant_has_its_share_of_room_for_plugins,
+        who_may_only_submit_is_not_shown_what_others_submitted,
     ]
 }
 
 /// A stage with an administrator's key.
-async fn stage() -> anyhow::Result<(Stage, String)> {
+pub(super) async fn stage() -> anyhow::Result<(Stage, String)> {
     let stage = Stage::new().await?;
     let admin = key(&stage.host, None, json!({ "scopes": ["admin"] })).await?;
     Ok((stage, admin))
 }
 
 /// Makes a key, and answers its token.
-async fn key(host: &TestHost, by: Option<&str>, draft: Value) -> anyhow::Result<String> {
+pub(super) async fn key(host: &TestHost, by: Option<&str>, draft: Value) -> anyhow::Result<String> {
     let made = ask(host, by, Method::POST, "/v1/keys", draft).await?.ok(201)?;
     Ok(made["key"].as_str().context("a token")?.to_owned())
 }
 
-async fn ask(
+pub(super) async fn ask(
     host: &TestHost,
     by: Option<&str>,
     method: Method,
@@ -357,5 +358,36 @@ async fn a_tenant_has_its_share_of_room_for_plugins() -> anyhow::Result<()> {
     );
     upload("default", "1.0.0", 70).await?.ok(201)?;
     upload("other", "1.0.0", 1000).await?.ok(201)?;
+    Ok(())
+}
+
+async fn who_may_only_submit_is_not_shown_what_others_submitted() -> anyhow::Result<()> {
+    let (stage, admin) = stage().await?;
+    let host = &stage.host;
+    let submitter = key(host, Some(&admin), json!({ "scopes": ["jobs:submit"] })).await?;
+    let both = json!({ "scopes": ["jobs:submit", "jobs:read"] });
+    let reader = key(host, Some(&admin), both).await?;
+    let draft = json!({
+        "plugin": "p", "args": ["--token=t0ken"], "env": { "A": "b" }, "delay_ms": 3_600_000,
+    });
+    let job = ask(host, Some(&reader), Method::POST, "/v1/jobs", draft).await?.ok(202)?;
+    let id = job["id"].as_str().context("an id")?;
+    for (deed, status, state) in [("cancel", 200, "cancelled"), ("retry", 202, "available")] {
+        let path = format!("/v1/jobs/{id}/{deed}");
+        let told = ask(host, Some(&submitter), Method::POST, &path, Value::Null).await?;
+        assert_eq!(told.header("location"), format!("/v1/jobs/{id}"));
+        assert_eq!(told.ok(status)?, json!({ "id": id, "state": state, "attempt": 0 }));
+        // So that the second deed has something to do.
+        if deed == "cancel" {
+            let told = ask(host, Some(&reader), Method::POST, &path, Value::Null).await?;
+            assert_eq!(told.ok(status)?["args"], json!(["--token=t0ken"]));
+        }
+    }
+    // What became of one's own is told to who waits for it.
+    stage.begins().await?.succeed();
+    let wait = host.request(Method::POST, "/v1/jobs").bearer_auth(&submitter);
+    let wait = wait.header("prefer", "wait=20").json(&json!({ "plugin": "p", "args": ["mine"] }));
+    let (answer, _) = tokio::try_join!(send(wait), stage.succeeds())?;
+    assert_eq!(answer.ok(200)?["args"], json!(["mine"]));
     Ok(())
 }

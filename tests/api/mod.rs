@@ -3,6 +3,7 @@
 
 mod access;
 mod answers;
+mod auditing;
 mod batch;
 mod bounds;
 mod browsers;
@@ -14,6 +15,7 @@ mod failing;
 mod granting;
 mod hostile;
 mod keys;
+mod lasting;
 mod listing;
 mod logs;
 mod outputs;
@@ -54,6 +56,7 @@ pub fn trials() -> Vec<Trial> {
     [
         access::trials(),
         answers::trials(),
+        auditing::trials(),
         batch::trials(),
         bounds::trials(),
         browsers::trials(),
@@ -65,6 +68,7 @@ pub fn trials() -> Vec<Trial> {
         granting::trials(),
         hostile::trials(),
         keys::trials(),
+        lasting::trials(),
         listing::trials(),
         logs::trials(),
         outputs::trials(),

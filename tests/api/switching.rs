@@ -251,8 +251,8 @@ async fn what_was_done_is_in_the_audit_log() -> anyhow::Result<()> {
 
 async fn the_audit_log_is_read_in_pages() -> anyhow::Result<()> {
     let stage = Stage::new().await?;
-    for _ in 0..4 {
-        post(&stage.host, "/v1/queues/q/resume", "").await?.ok(200)?;
+    for deed in ["pause", "resume", "pause", "resume"] {
+        post(&stage.host, &format!("/v1/queues/q/{deed}"), "").await?.ok(200)?;
     }
     let (mut seen, mut cursor) = (vec![], String::new());
     loop {

@@ -1,5 +1,6 @@
 //! The command line, as a person or a script uses it.
 
+mod administering;
 mod exits;
 mod granting;
 mod inspecting;
@@ -31,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
         what_is_wrong_is_said_in_a_line_that_helps,
         completions_are_printed_for_a_shell,
     ];
+    trials.extend(administering::trials());
     trials.extend(exits::trials());
     trials.extend(granting::trials());
     trials.extend(inspecting::trials());

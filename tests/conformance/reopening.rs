@@ -97,6 +97,8 @@ async fn limits_of_tenants_survive_reopen(store: Fixture) -> anyhow::Result<()> 
     assert_eq!(store.tenant(&named("b")).await?, TenantLimits::default());
     assert!(matches!(store.offer(of("a"), at(1)).await?, Enqueued::QueueFull(_)));
     assert_eq!(store.claim_up_to(9, at(1)).await?.len(), 0);
+    store.set_tenant(named("a"), TenantLimits::default()).await?;
+    assert_eq!(store.reopen(at(2))?.tenants().await?, []);
     Ok(())
 }
 

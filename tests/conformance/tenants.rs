@@ -20,6 +20,7 @@ laws![
     a_tenants_answers_to_keys_are_bounded_as_its_payloads,
     a_tenant_runs_no_more_than_it_may,
     a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while,
+    a_tenant_whose_limits_are_taken_back_is_not_kept,
     whatever_is_held_is_passed_by,
     what_is_covered_is_cancelled_in_steps,
 ];
@@ -138,6 +139,21 @@ async fn a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while(
     assert_eq!(claim(59).await?, [second]);
     store.accept(small(), at(60)).await?;
     assert_eq!(claim(60).await?, [], "its turn has come, as soon as there is room");
+    Ok(())
+}
+
+async fn a_tenant_whose_limits_are_taken_back_is_not_kept(store: Fixture) -> anyhow::Result<()> {
+    let limits = TenantLimits { jobs: Some(1), running: Some(0), ..Default::default() };
+    for name in ["a", "b"] {
+        store.set_tenant(named(name), limits).await?;
+    }
+    store.set_tenant(named("a"), TenantLimits::default()).await?;
+    store.set_tenant(named("c"), TenantLimits::default()).await?;
+    assert_eq!(store.tenants().await?, [(named("b"), limits)]);
+    assert_eq!(store.tenant(&named("a")).await?, TenantLimits::default());
+    store.accept(of("a"), at(0)).await?;
+    store.accept(of("a"), at(0)).await?;
+    assert_eq!(store.claim_up_to(9, at(1)).await?.len(), 2);
     Ok(())
 }
 

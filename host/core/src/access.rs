@@ -90,6 +90,16 @@ impl ApiKey {
     }
 }
 
+/// The keys to forget so that one more makes no more than `most` of `keys`, which are sorted from the
+/// oldest on: the oldest of those that let nobody in any more. `None` if too many still do.
+#[must_use]
+pub fn outlived(keys: &[ApiKey], most: usize, now: Timestamp) -> Option<Vec<&ApiKey>> {
+    let surplus = (keys.len() + 1).saturating_sub(most);
+    let ended = keys.iter().filter(|key| !key.is_valid(now));
+    let gone: Vec<&ApiKey> = ended.take(surplus).collect();
+    (gone.len() == surplus).then_some(gone)
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -121,9 +131,29 @@ impl Caller {
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
+
+    /// Whose share of the audit log the caller's deeds take.
+    #[must_use]
+    pub fn share(&self) -> AuditShare {
+        match self.may(Scope::Admin) {
+            true => AuditShare::Operator,
+            false => AuditShare::Tenant(self.tenant.clone()),
+        }
+    }
 }
 
-/// Something that was done, and by whom. Never changed; the oldest go when there are too many.
+/// Whose room of the audit log an entry takes. Each is bounded by itself, so that nobody displaces what
+/// tells of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditShare {
+    /// That of callers with the scope admin, for whichever tenant they ask.
+    Operator,
+    /// That of a tenant's own keys.
+    Tenant(TenantName),
+}
+
+/// Something that somebody set out to do. Never changed; the oldest of a share go when there are too
+/// many of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// Its place, counted from 1.
@@ -145,7 +175,7 @@ pub struct AuditEntry {
 /// Keeps keys and the audit log.
 #[async_trait]
 pub trait AccessStore: Send + Sync + 'static {
-    /// Every key, revoked ones too, oldest first.
+    /// Every key, also those that were revoked and not forgotten, oldest first.
     fn keys(&self) -> Vec<ApiKey>;
 
     /// Whether there ever was a key.
@@ -160,9 +190,57 @@ pub trait AccessStore: Send + Sync + 'static {
     /// Revokes a key, for good; `None` if there is none with this id.
     async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<Option<ApiKey>, StoreError>;
 
+    /// Forgets a key, which lets nobody in any more.
+    async fn forget_key(&self, id: &str) -> Result<(), StoreError>;
+
     /// Adds to the audit log; the entry's id is given by the log.
-    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError>;
+    async fn record(&self, entry: AuditEntry, share: AuditShare) -> Result<(), StoreError>;
 
     /// At most `most` entries, newest first, those before the entry `before`.
     async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_a_key_is_made_by_the_oldest_that_let_nobody_in_any_more() {
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        let key = |id: &str, revoked: bool, end: Option<i64>| ApiKey {
+            id: id.to_owned(),
+            name: String::new(),
+            tenant: TenantName::default(),
+            scopes: [Scope::JobsRead].into(),
+            created_at: at(0),
+            expires_at: end.map(at),
+            revoked_at: revoked.then_some(at(1)),
+        };
+        let keys = [
+            key("lasting", false, None),
+            key("expired", false, Some(5)),
+            key("short", false, Some(9)),
+            key("revoked", true, None),
+        ];
+        let gone = |most| {
+            let gone = outlived(&keys, most, at(5))?;
+            Some(gone.iter().map(|key| key.id.as_str()).collect::<Vec<_>>())
+        };
+        assert_eq!(gone(5), Some(vec![]));
+        assert_eq!(gone(4), Some(vec!["expired"]));
+        assert_eq!(gone(3), Some(vec!["expired", "revoked"]));
+        assert_eq!(gone(2), None);
+    }
+
+    #[test]
+    fn who_administers_takes_the_operators_share_of_the_log_and_others_their_tenants() {
+        let tenant: TenantName = "acme".parse().expect("a name");
+        let of = |scopes: &[Scope]| {
+            let scopes = scopes.iter().copied().collect();
+            Caller { actor: "key".to_owned(), tenant: tenant.clone(), scopes }.share()
+        };
+        assert_eq!(of(&[Scope::JobsSubmit, Scope::Admin]), AuditShare::Operator);
+        let others = [Scope::PluginsWrite, Scope::JobsSubmit, Scope::JobsRead];
+        assert_eq!(of(&others), AuditShare::Tenant(tenant.clone()));
+    }
 }

@@ -109,7 +109,8 @@ pub trait JobStore: Send + Sync + 'static {
         most: usize,
     ) -> Result<Vec<(JobId, CancelRequest)>, StoreError>;
 
-    /// Gives a tenant limits of its own; survives a restart. What it holds and runs stays.
+    /// Gives a tenant limits of its own; survives a restart. What it holds and runs stays. One whose
+    /// limits are all absent is none that was given some.
     async fn set_tenant(&self, tenant: TenantName, limits: TenantLimits) -> Result<(), StoreError>;
 
     /// The limits of a tenant; of one that was given none, all absent.

@@ -147,7 +147,8 @@ impl ApiError {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        let detail = "this host demands an API key: send `Authorization: Bearer KEY`";
+        let detail = "this host demands an API key that is valid: send `Authorization: Bearer KEY`; \
+                      an operator who has none left restarts it with `--api-keys FILE`";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
             .header(header::WWW_AUTHENTICATE, "Bearer")
     }

@@ -1,6 +1,7 @@
 //! API keys: made, shown without their tokens, revoked.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,8 +10,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jobwright_core::access::{ApiKey, Scope};
-use jobwright_core::clock::after;
+use jobwright_core::access::{self, ApiKey, Scope};
+use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::plugin::Digest;
 use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ use super::path::Path;
 /// The longest request, in bytes: a name and some words.
 const MAX_BYTES: u64 = 16 << 10;
 
-/// Keys that are kept, revoked ones too: each is an entry in memory.
+/// Keys that are kept: each is an entry in memory. Revoked and expired ones give way to new ones.
 const MAX_KEYS: usize = 10_000;
 
 /// The longest name of a key, in characters.
@@ -42,29 +43,42 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let body = app.body("key", &headers, body, MAX_BYTES).await?.bytes;
     let _alone = app.gates.administration.lock().await;
-    let key = draft(utf8(&body, "key")?, &app)?;
-    let count = app.access.keys().len();
-    if count >= MAX_KEYS {
-        let detail = format!("there are {count} keys, its maximum, with those that were revoked");
+    // Another one may have been the first meanwhile, or have revoked the caller's.
+    app.admits(&headers, false)?;
+    let now = app.clock.now();
+    let key = draft(utf8(&body, "key")?, now)?;
+    let keys = app.access.keys();
+    let Some(outlived) = access::outlived(&keys, MAX_KEYS, now) else {
+        let detail =
+            format!("{MAX_KEYS} keys are in use, the most that may be: revoke some that are not");
         return Err(ApiError::conflict("too_many_keys", detail));
-    }
-    if auth::is_open(&app.settings.keys, &*app.access) && !key.scopes.contains(&Scope::Admin) {
-        let detail = "from the first key on every request needs one: give it the scope admin, or \
-                      nobody could make another";
+    };
+    if auth::is_open(&app.settings.keys, &*app.access) && !lets_admins_in_for_good(&key, now) {
+        let detail = "from the first key on every request needs one: give it the scope admin and no \
+                      end, or nobody could make another";
         return Err(ApiError::conflict("first_key", detail));
     }
     // 256 random bits: a plain digest of them is as good as they are.
     let token = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
-    let detail = json!({ "name": key.name, "tenant": key.tenant, "scopes": key.scopes });
+    let ApiKey { name, tenant, scopes, expires_at, .. } = &key;
+    let detail =
+        json!({ "name": name, "tenant": tenant, "scopes": scopes, "expires_at": expires_at });
     app.audit(&caller, "key.create", &key.id, detail).await?;
+    for old in outlived {
+        app.access.forget_key(&old.id).await?;
+    }
     app.access.add_key(key.clone(), Digest::of(token.as_bytes())).await?;
-    let mut view = json!(key);
+    let mut view = view(&key, now);
     view["key"] = token.into();
     Ok((StatusCode::CREATED, Json(view)))
 }
 
-fn draft(text: &str, app: &App) -> Result<ApiKey, ApiError> {
-    let now = app.clock.now();
+/// Whether it lets its bearer make another key, now and whenever that is needed.
+fn lets_admins_in_for_good(key: &ApiKey, now: Timestamp) -> bool {
+    key.is_valid(now) && key.expires_at.is_none() && key.scopes.contains(&Scope::Admin)
+}
+
+fn draft(text: &str, now: Timestamp) -> Result<ApiKey, ApiError> {
     let mut fields = Fields::of_json(text, "key")?;
     let name = fields.take("name", "a text").unwrap_or_else(String::new);
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
@@ -82,8 +96,8 @@ fn draft(text: &str, app: &App) -> Result<ApiKey, ApiError> {
     if scopes.is_none_or(|scopes| scopes.is_empty()) {
         fields.missing("scopes", "is missing: name what the key may do");
     }
-    let life: Option<u64> = fields.take("expires_in_s", "a whole number of seconds");
-    let expires_at = life.map(|seconds| after(now, Duration::from_secs(seconds)));
+    let life: Option<NonZeroU64> = fields.take("expires_in_s", "a whole number of seconds from 1");
+    let expires_at = life.map(|seconds| after(now, Duration::from_secs(seconds.get())));
     let errors = fields.into_errors("is not a field of a key");
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
@@ -98,7 +112,20 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 pub(super) async fn list(State(app): State<App>) -> Json<Value> {
-    Json(json!({ "keys": app.access.keys() }))
+    let (keys, now) = (app.access.keys(), app.clock.now());
+    Json(json!({ "keys": keys.iter().map(|key| view(key, now)).collect::<Vec<_>>() }))
+}
+
+/// A key, and whether it lets its bearer in: by the host's clock, which decides that.
+fn view(key: &ApiKey, now: Timestamp) -> Value {
+    let state = match key.revoked_at {
+        Some(_) => "revoked",
+        None if key.is_valid(now) => "valid",
+        None => "expired",
+    };
+    let mut view = json!(key);
+    view["state"] = state.into();
+    view
 }
 
 /// Revokes a key: it lets nobody in from now on.
@@ -106,21 +133,26 @@ pub(super) async fn revoke(
     State(app): State<App>,
     By(caller): By,
     Path(id): Path<String>,
-) -> Result<Json<ApiKey>, ApiError> {
+) -> Result<Json<Value>, ApiError> {
     let _alone = app.gates.administration.lock().await;
     let keys = app.access.keys();
     let unknown = || ApiError::not_found("key_not_found", "there is no key with this id");
     let key = keys.iter().find(|key| key.id == id).ok_or_else(unknown)?;
     let now = app.clock.now();
-    let lets_admins_in = |key: &&ApiKey| key.is_valid(now) && key.scopes.contains(&Scope::Admin);
-    let others = keys.iter().filter(|other| other.id != id);
+    let lets_admins_in = key.is_valid(now) && key.scopes.contains(&Scope::Admin);
+    let mut others = keys.iter().filter(|other| other.id != id);
     if !app.settings.keys.are_there()
-        && lets_admins_in(&key)
-        && others.filter(lets_admins_in).count() == 0
+        && lets_admins_in
+        && !others.any(|other| lets_admins_in_for_good(other, now))
     {
-        let detail = "it is the last key with the scope admin: make another one first";
+        let detail = "it would leave no key with the scope admin that does not expire: make such a \
+                      key first";
         return Err(ApiError::conflict("last_key", detail));
     }
+    if key.revoked_at.is_some() {
+        return Ok(Json(view(key, now)));
+    }
     app.audit(&caller, "key.revoke", &id, json!({ "tenant": key.tenant })).await?;
-    app.access.revoke_key(&id, now).await?.map(Json).ok_or_else(unknown)
+    let revoked = app.access.revoke_key(&id, now).await?.ok_or_else(unknown)?;
+    Ok(Json(view(&revoked, now)))
 }

@@ -228,6 +228,7 @@ impl App {
                 format!("job {job} still needs it: wait for its unfinished jobs, or cancel them");
             return Err(ApiError::conflict("plugin_in_use", detail));
         }
+        self.installed(&caller, &name)?;
         let detail = json!({ "version": version });
         self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
         let removed = self.registry.remove(&caller.tenant, &name, version.as_ref()).await;

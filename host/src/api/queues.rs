@@ -54,7 +54,11 @@ async fn set_paused(
 ) -> Result<Json<QueueCounts>, ApiError> {
     let (queue, tenant) = (parse(name)?, caller.tenant.clone());
     let known = all(app, &tenant).await?;
-    if paused && known.len() >= MAX_QUEUES && !known.iter().any(|known| known.name == queue) {
+    let there = known.iter().find(|known| known.name == queue);
+    if there.is_some_and(|there| there.paused) == paused {
+        return counts(app, &tenant, &queue).await.map(Json);
+    }
+    if paused && known.len() >= MAX_QUEUES && there.is_none() {
         let detail = format!("{MAX_QUEUES} queues have jobs or are paused; resume or empty some");
         return Err(ApiError::conflict("too_many_queues", detail));
     }

@@ -9,14 +9,14 @@ use jobwright_core::limits::LimitPolicy;
 use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::{Plugin, PluginSettings, Selector};
 use jobwright_core::registry::NotFound;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::auth::By;
 use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::path::Path;
 use super::plugins::parse_name;
-use super::{App, grants, limits};
+use super::{App, audit, grants, limits};
 
 /// The longest request, in bytes: settings are few and short.
 const MAX_BYTES: u64 = 64 << 10;
@@ -40,7 +40,11 @@ pub(super) async fn configure(
         let detail = "grants are for the operator to give: this needs a key with the scope admin";
         return Err(ApiError::forbidden("scope_missing", detail));
     }
-    app.audit(&caller, "plugin.configure", name.as_str(), json!(settings)).await?;
+    if settings == plugin.settings {
+        return Ok(Json(app.shown(&plugin).await));
+    }
+    let detail = audit::change(&plugin.settings, &settings);
+    app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
     let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
     let changed = changed.ok_or(NotFound::Plugin(name))?;
     Ok(Json(app.shown(&changed).await))

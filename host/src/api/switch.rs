@@ -156,6 +156,9 @@ pub(super) async fn disable<T: Switched>(
         let detail = format!("{MAX_HOLDS} things are switched off, the most that may be");
         return Err(ApiError::conflict("too_many_disabled", detail));
     }
+    if held.contains(&hold) && !cancels {
+        return Ok(Json(json!({ "disabled": true, "cancelled_jobs": 0 })));
+    }
     app.audit(&caller, T::DEEDS[0], &what.name(), json!({ "cancels_jobs": cancels })).await?;
     app.store.set_held(hold.clone(), true).await?;
     // Whoever was being accepted before it was off is in the queue when this is passed.
@@ -170,15 +173,18 @@ pub(super) async fn enable<T: Switched>(
     Path(what): Path<T>,
 ) -> Result<Json<Value>, ApiError> {
     let hold = what.hold(&caller)?;
-    let operators = hold.clone().by_operator();
-    if !caller.may(Scope::Admin) && app.store.holds().await?.contains(&operators) {
+    let (operators, held) = (hold.clone().by_operator(), app.store.holds().await?);
+    if !caller.may(Scope::Admin) && held.contains(&operators) {
         let detail = format!("{} was switched off by an administrator", what.name());
         return Err(ApiError::forbidden("disabled_by_operator", detail));
     }
-    app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
-    app.store.set_held(hold, false).await?;
-    if caller.may(Scope::Admin) {
-        app.store.set_held(operators, false).await?;
+    let off = BTreeSet::from([hold, operators]).into_iter().filter(|hold| held.contains(hold));
+    let off: Vec<Hold> = off.collect();
+    if !off.is_empty() {
+        app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
+    }
+    for hold in off {
+        app.store.set_held(hold, false).await?;
     }
     Ok(Json(json!({ "disabled": false })))
 }

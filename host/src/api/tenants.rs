@@ -10,11 +10,11 @@ use jobwright_core::hold::Hold;
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use serde_json::{Value, json};
 
-use super::App;
 use super::auth::By;
 use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::path::Path;
+use super::{App, audit};
 
 /// The longest request, in bytes: a few numbers.
 const MAX_BYTES: u64 = 4 << 10;
@@ -54,7 +54,8 @@ pub(super) async fn configure(
     let name = parse(&name)?;
     let body = app.body("limits", &headers, body, MAX_BYTES).await?.bytes;
     let _alone = app.gates.administration.lock().await;
-    let mut limits = app.store.tenant(&name).await?;
+    let before = app.store.tenant(&name).await?;
+    let mut limits = before;
     let mut fields = Fields::of_json(utf8(&body, "limits")?, "limits")?;
     match fields.take_object("limits") {
         None => {}
@@ -65,12 +66,19 @@ pub(super) async fn configure(
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
+    if limits == before {
+        return Ok(Json(app.view(&name, &limits)));
+    }
     let known = app.store.tenants().await?;
     if known.len() >= MAX_TENANTS && !known.iter().any(|(there, _)| there == &name) {
-        let detail = format!("{MAX_TENANTS} tenants have limits, the most that may");
+        let detail = format!(
+            "{MAX_TENANTS} tenants have limits, the most that may: take those of another one back \
+             with `{{\"limits\": null}}`"
+        );
         return Err(ApiError::conflict("too_many_tenants", detail));
     }
-    app.audit(&caller, "tenant.configure", name.as_str(), json!(limits)).await?;
+    let detail = audit::change(&before, &limits);
+    app.audit(&caller, "tenant.configure", name.as_str(), detail).await?;
     app.store.set_tenant(name.clone(), limits).await?;
     Ok(Json(app.view(&name, &limits)))
 }

@@ -19,12 +19,12 @@ pub(super) enum KeyCommand {
         scopes: Vec<Scope>,
         /// For which tenant.
         #[arg(long = "for", value_name = "TENANT", default_value_t)]
-        tenant: TenantName,
+        owner: TenantName,
         /// What it is for, in words.
         #[arg(long, default_value = "")]
         name: String,
         /// After how many days it ends; never unless given.
-        #[arg(long, value_name = "DAYS")]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         days: Option<u32>,
     },
     /// List the keys, without what their bearers hold.
@@ -43,10 +43,10 @@ impl KeyCommand {
         terminal: &Terminal,
     ) -> anyhow::Result<Ending> {
         match self {
-            Self::Create { scopes, tenant, name, days } => {
+            Self::Create { scopes, owner, name, days } => {
                 let life = days.map(|days| u64::from(days) * 24 * 60 * 60);
                 let draft = json!({
-                    "scopes": scopes, "tenant": tenant, "name": name, "expires_in_s": life,
+                    "scopes": scopes, "tenant": owner, "name": name, "expires_in_s": life,
                 });
                 create(client, terminal, draft).await
             }
@@ -81,6 +81,7 @@ async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
             text(&key["id"]),
             text(&key["name"]),
             text(&key["tenant"]),
+            text(&key["state"]),
             scopes.collect::<Vec<_>>().join(" "),
             text(&key["created_at"]),
             text(&key[ended]),
@@ -90,7 +91,8 @@ async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
         || keys["keys"].clone(),
         |out| {
             let rows = keys["keys"].as_array().into_iter().flatten().map(row);
-            writeln!(out, "{}", table(&["id", "name", "tenant", "scopes", "made", "ends"], rows))
+            let header = ["id", "name", "tenant", "", "scopes", "made", "ends"];
+            writeln!(out, "{}", table(&header, rows))
         },
     )?;
     Ok(Ending::Done)
@@ -102,6 +104,9 @@ pub(super) struct Trail {
     /// How many entries.
     #[arg(long, default_value_t = 50)]
     limit: usize,
+    /// Only those before this one, to go on from the last of a page.
+    #[arg(long, value_name = "ID")]
+    before: Option<u64>,
 }
 
 impl Trail {
@@ -110,10 +115,10 @@ impl Trail {
         client: &Client,
         terminal: &Terminal,
     ) -> anyhow::Result<Ending> {
-        let request = client.request(Method::GET, &["audit"]).query(&[("limit", self.limit)]);
-        let log = client.json(request).await?;
+        let page = [("limit", Some(self.limit as u64)), ("cursor", self.before)];
+        let log = client.json(client.request(Method::GET, &["audit"]).query(&page)).await?;
         let row = |entry: &Value| {
-            ["at", "actor", "tenant", "action", "target", "detail"]
+            ["id", "at", "actor", "tenant", "action", "target", "detail"]
                 .map(|field| text(&entry[field]))
                 .to_vec()
         };
@@ -121,7 +126,7 @@ impl Trail {
             || log["entries"].clone(),
             |out| {
                 let rows = log["entries"].as_array().into_iter().flatten().map(row);
-                let header = ["at", "by", "for", "what", "to", "how"];
+                let header = ["id", "at", "by", "for", "what", "to", "how"];
                 writeln!(out, "{}", table(&header, rows))
             },
         )?;

@@ -19,6 +19,7 @@ mod run;
 mod sandbox;
 mod secret;
 mod serve;
+mod switch;
 mod tenant;
 mod terminal;
 mod watch;
@@ -88,6 +89,11 @@ enum Command {
     Tenant {
         #[command(subcommand)]
         command: tenant::TenantCommand,
+        #[command(flatten)]
+        host: HostOptions,
+    },
+    /// List what is switched off, of every tenant.
+    Disabled {
         #[command(flatten)]
         host: HostOptions,
     },
@@ -170,6 +176,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
         Command::Job { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Key { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Tenant { command, host } => command.execute(&client(host)?, &terminal).await,
+        Command::Disabled { host } => switch::list(&client(host)?, &terminal).await,
         Command::Audit { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Replay { replay, host } => replay.execute(&client(host)?, &terminal).await,
         Command::Completions { shell } => {
@@ -200,5 +207,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Of two arguments with one id, either would be read for the other.
+    #[test]
+    fn no_argument_is_taken_for_one_that_every_command_has() {
+        fn check(command: &clap::Command, above: &[String]) {
+            let ids = |global: bool| {
+                let own = command.get_arguments().filter(move |arg| arg.is_global_set() == global);
+                own.map(|arg| arg.get_id().to_string())
+            };
+            let of_all: Vec<String> = above.iter().cloned().chain(ids(true)).collect();
+            for id in ids(false) {
+                assert!(!of_all.contains(&id), "`{id}` of {}", command.get_name());
+            }
+            command.get_subcommands().for_each(|command| check(command, &of_all));
+        }
+        check(&Cli::command(), &[]);
     }
 }

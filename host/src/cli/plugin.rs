@@ -12,7 +12,7 @@ use super::client::Client;
 use super::exit::{Ending, Fault};
 use super::inspect::Inspect;
 use super::sandbox;
-use super::tenant::{self, Jobs};
+use super::switch::{self, Jobs};
 use super::terminal::{Terminal, printable, table};
 
 #[derive(Debug, clap::Subcommand)]
@@ -83,12 +83,12 @@ impl PluginCommand {
             Self::Disable { plugin, jobs } => {
                 let (path, name) = (switched(&plugin)?, plugin.to_string());
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                tenant::disable(&client()?, terminal, (&path, &name), jobs).await
+                switch::disable(&client()?, terminal, (&path, &name), jobs).await
             }
             Self::Enable { plugin } => {
                 let (path, name) = (switched(&plugin)?, plugin.to_string());
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                tenant::enable(&client()?, terminal, (&path, &name)).await
+                switch::enable(&client()?, terminal, (&path, &name)).await
             }
         }
     }
@@ -149,11 +149,13 @@ async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
             let row = |plugin: &Value| {
                 vec![
                     text(&plugin["name"]),
+                    state(plugin).to_owned(),
                     text(&plugin["default_version"]),
-                    plugin["versions"].as_array().map_or(0, Vec::len).to_string(),
+                    versions(plugin),
                 ]
             };
-            writeln!(out, "{}", table(&["name", "default", "versions"], plugins.iter().map(row)))
+            let header = ["name", "", "default", "versions"];
+            writeln!(out, "{}", table(&header, plugins.iter().map(row)))
         },
     )?;
     Ok(Ending::Done)
@@ -165,6 +167,7 @@ async fn show(client: &Client, terminal: &Terminal, name: &str) -> anyhow::Resul
         || plugin.clone(),
         |out| {
             writeln!(out, "name      {}", printable(&text(&plugin["name"])))?;
+            writeln!(out, "state     {}", state(&plugin))?;
             writeln!(out, "default   {}", printable(&text(&plugin["default_version"])))?;
             writeln!(out, "settings  {}\n", printable(&plugin["settings"].to_string()))?;
             if let Some(latest) = plugin["lost_jobs"].get(0) {
@@ -174,6 +177,7 @@ async fn show(client: &Client, terminal: &Terminal, name: &str) -> anyhow::Resul
             let row = |version: &Value| {
                 vec![
                     text(&version["version"]),
+                    state(version).to_owned(),
                     text(&version["abi"]),
                     show_bytes(version["size_bytes"].as_u64().unwrap_or_default()),
                     text(&version["created_at"]),
@@ -181,11 +185,25 @@ async fn show(client: &Client, terminal: &Terminal, name: &str) -> anyhow::Resul
                 ]
             };
             let versions = plugin["versions"].as_array().into_iter().flatten().map(row);
-            let header = ["version", "abi", "size", "uploaded", "digest"];
+            let header = ["version", "", "abi", "size", "uploaded", "digest"];
             writeln!(out, "{}", table(&header, versions))
         },
     )?;
     Ok(Ending::Done)
+}
+
+/// Whether a plugin, a version of it or a tenant is switched off.
+pub(super) fn state(of: &Value) -> &'static str {
+    if of["disabled"] == true { "off" } else { "on" }
+}
+
+/// How many versions a plugin has, and how many of them are switched off by themselves.
+fn versions(plugin: &Value) -> String {
+    let versions = plugin["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match versions.iter().filter(|version| state(version) == "off").count() {
+        0 => versions.len().to_string(),
+        off => format!("{}, {off} off", versions.len()),
+    }
 }
 
 /// The path of what a reference switches off.

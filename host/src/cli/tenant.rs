@@ -1,58 +1,81 @@
-//! `jobwright tenant …`, and the kill switch.
+//! `jobwright tenant …`
 
 use jobwright_core::tenant::TenantName;
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::Ending;
-use super::plugin::text;
-use super::terminal::{Terminal, printable, table};
+use super::plugin::{state, text};
+use super::switch::{self, Jobs};
+use super::terminal::{Terminal, table};
+
+/// What is shown of a tenant.
+const HEADER: [&str; 3] = ["name", "", "limits"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum TenantCommand {
     /// List the tenants and what each may take.
     List,
+    /// Show what a tenant may take, and whether it is switched off.
+    Show {
+        /// Which.
+        name: TenantName,
+    },
     /// Change what a tenant may take; a number, or `none` for as much as there is room for.
     Set {
         /// Which.
-        tenant: TenantName,
-        /// Unfinished jobs.
-        #[arg(long, value_parser = limit)]
-        jobs: Option<Value>,
-        /// Bytes of their payloads and arguments.
-        #[arg(long, value_parser = limit)]
-        payload_bytes: Option<Value>,
-        /// Attempts in flight.
-        #[arg(long, value_parser = limit)]
-        running: Option<Value>,
-        /// Jobs accepted in a second.
-        #[arg(long, value_parser = limit)]
-        jobs_per_second: Option<Value>,
-        /// Bytes of its plugins.
-        #[arg(long, value_parser = limit)]
-        plugin_bytes: Option<Value>,
+        name: TenantName,
+        #[command(flatten)]
+        limits: Limits,
     },
     /// Stop all of its jobs, and take nothing from it.
     Disable {
         /// Which.
-        tenant: TenantName,
+        name: TenantName,
         #[command(flatten)]
         jobs: Jobs,
     },
     /// Let it go on.
     Enable {
         /// Which.
-        tenant: TenantName,
+        name: TenantName,
     },
 }
 
-/// What becomes of the jobs of what is switched off.
+/// What to change; at least one, or there is nothing to do.
 #[derive(Debug, clap::Args)]
-pub(super) struct Jobs {
-    /// Cancel its unfinished jobs, instead of holding them.
-    #[arg(long)]
-    cancel: bool,
+#[group(required = true, multiple = true)]
+pub(super) struct Limits {
+    /// Unfinished jobs.
+    #[arg(long, value_parser = limit)]
+    jobs: Option<Value>,
+    /// Bytes of their payloads and arguments.
+    #[arg(long, value_parser = limit)]
+    payload_bytes: Option<Value>,
+    /// Attempts in flight.
+    #[arg(long, value_parser = limit)]
+    running: Option<Value>,
+    /// Jobs accepted in a second.
+    #[arg(long, value_parser = limit)]
+    jobs_per_second: Option<Value>,
+    /// Bytes of its plugins.
+    #[arg(long, value_parser = limit)]
+    plugin_bytes: Option<Value>,
+}
+
+impl Limits {
+    fn given(self) -> serde_json::Map<String, Value> {
+        let limits = [
+            ("jobs", self.jobs),
+            ("payload_bytes", self.payload_bytes),
+            ("running", self.running),
+            ("jobs_per_second", self.jobs_per_second),
+            ("plugin_bytes", self.plugin_bytes),
+        ];
+        let given = limits.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), limit?)));
+        given.collect()
+    }
 }
 
 fn limit(text: &str) -> Result<Value, String> {
@@ -72,88 +95,52 @@ impl TenantCommand {
     ) -> anyhow::Result<Ending> {
         match self {
             Self::List => list(client, terminal).await,
-            Self::Set { tenant, jobs, payload_bytes, running, jobs_per_second, plugin_bytes } => {
-                let limits = [
-                    ("jobs", jobs),
-                    ("payload_bytes", payload_bytes),
-                    ("running", running),
-                    ("jobs_per_second", jobs_per_second),
-                    ("plugin_bytes", plugin_bytes),
-                ];
-                let given = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));
-                let limits: serde_json::Map<String, Value> =
-                    given.map(|(name, limit)| (name.to_owned(), limit)).collect();
-                set(client, terminal, &tenant, limits).await
+            Self::Show { name } => {
+                answer(client, terminal, client.request(Method::GET, &path(&name))).await
             }
-            Self::Disable { tenant, jobs } => {
-                let path = ["tenants", tenant.as_str()];
-                disable(client, terminal, (&path, tenant.as_str()), jobs).await
+            Self::Set { name, limits } => {
+                let change = json!({ "limits": limits.given() });
+                let request = client.request(Method::PATCH, &path(&name)).json(&change);
+                answer(client, terminal, request).await
             }
-            Self::Enable { tenant } => {
-                let path = ["tenants", tenant.as_str()];
-                enable(client, terminal, (&path, tenant.as_str())).await
+            Self::Disable { name, jobs } => {
+                switch::disable(client, terminal, (&path(&name), name.as_str()), jobs).await
+            }
+            Self::Enable { name } => {
+                switch::enable(client, terminal, (&path(&name), name.as_str())).await
             }
         }
     }
 }
 
+fn path(name: &TenantName) -> [&str; 2] {
+    ["tenants", name.as_str()]
+}
+
 async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
     let tenants = client.json(client.request(Method::GET, &["tenants"])).await?;
-    let row = |tenant: &Value| {
-        let state = if tenant["disabled"] == true { "off" } else { "on" };
-        vec![text(&tenant["name"]), state.to_owned(), tenant["limits"].to_string()]
-    };
     terminal.result(
         || tenants["tenants"].clone(),
         |out| {
             let rows = tenants["tenants"].as_array().into_iter().flatten().map(row);
-            writeln!(out, "{}", table(&["name", "", "limits"], rows))
+            writeln!(out, "{}", table(&HEADER, rows))
         },
     )?;
     Ok(Ending::Done)
 }
 
-async fn set(
-    client: &Client,
-    terminal: &Terminal,
-    tenant: &TenantName,
-    limits: serde_json::Map<String, Value>,
-) -> anyhow::Result<Ending> {
-    let request = client.request(Method::PATCH, &["tenants", tenant.as_str()]);
-    let tenant = client.json(request.json(&json!({ "limits": limits }))).await?;
-    terminal.result(
-        || tenant.clone(),
-        |out| writeln!(out, "{}  {}", printable(&text(&tenant["name"])), tenant["limits"]),
-    )?;
-    Ok(Ending::Done)
+fn row(tenant: &Value) -> Vec<String> {
+    vec![text(&tenant["name"]), state(tenant).to_owned(), tenant["limits"].to_string()]
 }
 
-/// Switches off what is at `path` and called `name`.
-pub(super) async fn disable(
+/// Shows the tenant that a request answers.
+async fn answer(
     client: &Client,
     terminal: &Terminal,
-    (path, name): (&[&str], &str),
-    jobs: Jobs,
+    request: RequestBuilder,
 ) -> anyhow::Result<Ending> {
-    let path = [path, &["disable"]].concat();
-    let request = client.request(Method::POST, &path);
-    let body = json!({ "jobs": if jobs.cancel { "cancel" } else { "hold" } });
-    let answer = client.json(request.json(&body)).await?;
-    terminal.result(
-        || answer.clone(),
-        |out| writeln!(out, "{name} is off; cancelled jobs: {}", answer["cancelled_jobs"]),
-    )?;
-    Ok(Ending::Done)
-}
-
-/// Switches it on again.
-pub(super) async fn enable(
-    client: &Client,
-    terminal: &Terminal,
-    (path, name): (&[&str], &str),
-) -> anyhow::Result<Ending> {
-    let path = [path, &["enable"]].concat();
-    let answer = client.json(client.request(Method::POST, &path)).await?;
-    terminal.result(|| answer.clone(), |out| writeln!(out, "{name} is on"))?;
+    let tenant = client.json(request).await?;
+    terminal
+        .result(|| tenant.clone(), |out| writeln!(out, "{}", table(&HEADER, [row(&tenant)])))?;
     Ok(Ending::Done)
 }

@@ -71,9 +71,13 @@ impl Capacity {
         self.limits
     }
 
-    /// Gives a tenant limits of its own. What it holds already stays.
+    /// Gives a tenant limits of its own, or none any more. What it holds already stays.
     pub fn bound(&self, tenant: &TenantName, limits: TenantLimits) {
-        self.lock().tenants.insert(tenant.clone(), limits);
+        let tenants = &mut self.lock().tenants;
+        match limits == TenantLimits::default() {
+            true => drop(tenants.remove(tenant)),
+            false => drop(tenants.insert(tenant.clone(), limits)),
+        }
     }
 
     /// The limits of a tenant.
@@ -82,7 +86,7 @@ impl Capacity {
         self.lock().tenants.get(name).copied().unwrap_or_default()
     }
 
-    /// The tenants that were given limits, by name.
+    /// The tenants that have limits of their own, by name.
     #[must_use]
     pub fn tenants(&self) -> Vec<(TenantName, TenantLimits)> {
         let mut tenants: Vec<_> =

@@ -10,10 +10,10 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use jobwright_core::access::Caller;
-use jobwright_core::clock::after;
+use jobwright_core::access::{Caller, Scope};
+use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload};
-use jobwright_core::lifecycle::{CancelRequest, Phase};
+use jobwright_core::lifecycle::{CancelRequest, Phase, Redrive};
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::{PluginRef, Selector};
 use jobwright_core::store::{JobFilter, JobPage, Page, Redriven};
@@ -189,18 +189,17 @@ pub(super) async fn cancel(
     By(caller): By,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let id = app.job(&caller, &id).await?.id;
-    app.audit(&caller, "job.cancel", &id.to_string(), json!({})).await?;
-    let status = match app.store.request_cancel(id, app.clock.now()).await? {
-        None => return Err(unknown(id)),
-        Some(CancelRequest::Cancelled | CancelRequest::AlreadyCancelled) => StatusCode::OK,
-        Some(CancelRequest::Stopping { .. }) => StatusCode::ACCEPTED,
-        Some(CancelRequest::Finalized(state)) => {
+    let job = app.job(&caller, &id).await?;
+    let (id, now) = (job.id, app.clock.now());
+    let status = match app.request_cancel(&caller, job, now).await? {
+        CancelRequest::Cancelled | CancelRequest::AlreadyCancelled => StatusCode::OK,
+        CancelRequest::Stopping { .. } => StatusCode::ACCEPTED,
+        CancelRequest::Finalized(state) => {
             let detail = format!("job {id} is over: it was {}", state_word(state));
             return Err(ApiError::conflict("already_finalized", detail));
         }
     };
-    app.answer_with(status, id).await
+    app.answer_to(&caller, status, id).await
 }
 
 pub(super) async fn retry(
@@ -215,14 +214,19 @@ pub(super) async fn retry(
     // A plugin that is just going must not gain a job.
     let _stays = app.gates.removal.read().await;
     app.still_runs(&job.spec)?;
-    match app.store.redrive(id, app.clock.now()).await? {
+    let mut lifecycle = job.lifecycle.clone();
+    if lifecycle.redrive(now) == Redrive::Running {
+        return Err(running(id));
+    }
+    if lifecycle == job.lifecycle {
+        return app.answer_to(&caller, StatusCode::ACCEPTED, id).await;
+    }
+    app.audit(&caller, "job.retry", &id.to_string(), json!({})).await?;
+    match app.store.redrive(id, now).await? {
         None => Err(unknown(id)),
-        Some(Redriven::Due) => app.answer_with(StatusCode::ACCEPTED, id).await,
+        Some(Redriven::Due) => app.answer_to(&caller, StatusCode::ACCEPTED, id).await,
         Some(Redriven::QueueFull(full)) => Err(full.into()),
-        Some(Redriven::Running) => {
-            let detail = format!("job {id} is running: there is nothing to retry yet");
-            Err(ApiError::conflict("already_running", detail))
-        }
+        Some(Redriven::Running) => Err(running(id)),
     }
 }
 
@@ -232,6 +236,26 @@ impl App {
         let id = parse_id(id)?;
         let job = self.store.get(id).await?.filter(|job| job.spec.tenant == caller.tenant);
         job.ok_or_else(|| unknown(id))
+    }
+
+    /// Cancels `job`, as it was just read. What is over already is left alone.
+    async fn request_cancel(
+        &self,
+        caller: &Caller,
+        job: Job,
+        now: Timestamp,
+    ) -> Result<CancelRequest, ApiError> {
+        let Job { id, mut lifecycle, .. } = job;
+        let asked_before = lifecycle.cancel_requested_at.is_some();
+        match lifecycle.request_cancel(now) {
+            over @ (CancelRequest::AlreadyCancelled | CancelRequest::Finalized(_)) => {
+                return Ok(over);
+            }
+            // The attempt is only told again.
+            _ if asked_before => {}
+            _ => self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?,
+        }
+        self.store.request_cancel(id, now).await?.ok_or_else(|| unknown(id))
     }
 
     /// A job as an answer, with its output if that is JSON.
@@ -248,19 +272,28 @@ impl App {
         // A plugin may be set to leave JSON and leave something else.
         let json = json.and_then(|output| output::embeddable(&output.bytes));
         let view = JobView::new(job, json.as_deref(), self.clock.now());
-        let mut response = (status, Json(view)).into_response();
-        if let Ok(url) = HeaderValue::from_str(&view::url(job.id)) {
-            response.headers_mut().insert(header::LOCATION, url);
-        }
+        let response = (status, located(job.id), Json(view)).into_response();
         Ok(match room {
             Some(room) => room.with(response),
             None => response,
         })
     }
 
-    async fn answer_with(&self, status: StatusCode, id: JobId) -> Result<Response, ApiError> {
+    /// What became of a job that `caller` did something to. It may be another's, with arguments and
+    /// variables that are not for whoever may submit: who may not read is told only how it stands.
+    async fn answer_to(
+        &self,
+        caller: &Caller,
+        status: StatusCode,
+        id: JobId,
+    ) -> Result<Response, ApiError> {
         let job = self.store.get(id).await?.ok_or_else(|| unknown(id))?;
-        self.answer(status, &job).await
+        if caller.may(Scope::JobsRead) {
+            return self.answer(status, &job).await;
+        }
+        let (state, attempt) = (job.lifecycle.phase(self.clock.now()), job.lifecycle.attempt);
+        let brief = Json(json!({ "id": id, "state": state, "attempt": attempt }));
+        Ok((status, located(id), brief).into_response())
     }
 }
 
@@ -270,6 +303,15 @@ fn parse_id(text: &str) -> Result<JobId, ApiError> {
 
 fn unknown(id: JobId) -> ApiError {
     ApiError::not_found("job_not_found", format!("job {id} is not known; it may have been pruned"))
+}
+
+fn located(id: JobId) -> [(HeaderName, String); 1] {
+    [(header::LOCATION, view::url(id))]
+}
+
+fn running(id: JobId) -> ApiError {
+    let detail = format!("job {id} is running: there is nothing to retry yet");
+    ApiError::conflict("already_running", detail)
 }
 
 fn state_word(state: impl serde::Serialize) -> String {

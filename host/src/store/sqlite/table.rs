@@ -58,12 +58,16 @@ pub(super) fn tenants(db: &Connection) -> rusqlite::Result<Vec<(TenantName, Tena
     db.prepare("SELECT name, limits FROM tenant")?.query_map([], tenant)?.collect()
 }
 
-/// Remembers the limits of a tenant.
+/// Remembers the limits of a tenant that has some.
 pub(super) fn set_tenant(
     db: &Connection,
     name: &TenantName,
     limits: &TenantLimits,
 ) -> rusqlite::Result<()> {
+    if *limits == TenantLimits::default() {
+        let sql = "DELETE FROM tenant WHERE name = ?1";
+        return db.prepare_cached(sql)?.execute([name.as_str()]).map(drop);
+    }
     let sql = "INSERT OR REPLACE INTO tenant VALUES (?1, ?2)";
     db.prepare_cached(sql)?.execute(params![name.as_str(), to_json(limits)?]).map(drop)
 }

@@ -1,8 +1,9 @@
 //! API keys and the audit log, in `access.db`.
 //!
 //! Keys are few and looked up at every request, so all of them are in memory too. Invariants: of a
-//! bearer's token only the digest is kept; what was answered is on disk; an entry of the log is never
-//! changed, and goes only when newer ones need its place.
+//! bearer's token only the digest is kept; what was answered is on disk. The log is in `log`.
+
+mod log;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,16 +11,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use jobwright_core::access::{AccessStore, ApiKey, AuditEntry};
+use jobwright_core::access::{AccessStore, ApiKey, AuditEntry, AuditShare};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::plugin::Digest;
 use jobwright_core::store::StoreError;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
-/// Entries that the audit log keeps: some hundred megabytes, years of an operator's work.
-const MAX_ENTRIES: u64 = 1_000_000;
+use self::log::Bounds;
+use super::sqlite::schema;
 
-/// Entries and keys as JSON, because they are read as a whole and searched by nothing else.
+/// What makes the tables, and what changed them since: never edited, only added to.
+const STEPS: &[&str] = &[TABLES, log::SHARES];
+
+/// Entries and keys as JSON, because they are read as a whole and searched by nothing else. They may be
+/// there already: hosts have made them before they counted steps.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS key (id TEXT PRIMARY KEY, token BLOB NOT NULL UNIQUE, key TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL);
@@ -35,6 +40,7 @@ pub struct SqliteAccess {
 struct Inner {
     db: Mutex<Connection>,
     keys: RwLock<HashMap<Digest, ApiKey>>,
+    bounds: Bounds,
 }
 
 impl SqliteAccess {
@@ -43,17 +49,16 @@ impl SqliteAccess {
     /// # Errors
     /// With a reason a person can act on, if it cannot be opened or read.
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
+        Self::bounded(directory, Bounds::default())
+    }
+
+    fn bounded(directory: &Path, bounds: Bounds) -> anyhow::Result<Self> {
         let path = directory.join("access.db");
-        let open = || -> anyhow::Result<Self> {
-            let db = Connection::open(&path)?;
-            db.execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;",
-            )?;
-            db.execute_batch(TABLES)?;
-            let keys = RwLock::new(read_keys(&db)?);
-            Ok(Self { inner: Arc::new(Inner { db: Mutex::new(db), keys }) })
-        };
-        open().with_context(|| format!("cannot open the API keys and audit log {}", path.display()))
+        let db = schema::open(&path, STEPS)?;
+        let keys = read_keys(&db)
+            .with_context(|| format!("cannot read the API keys in {}", path.display()))?;
+        let (db, keys) = (Mutex::new(db), RwLock::new(keys));
+        Ok(Self { inner: Arc::new(Inner { db, keys, bounds }) })
     }
 
     /// Changes or reads the file, on a blocking thread.
@@ -133,37 +138,22 @@ impl AccessStore for SqliteAccess {
         .await
     }
 
-    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError> {
+    async fn forget_key(&self, id: &str) -> Result<(), StoreError> {
+        let id = id.to_owned();
         self.work(move |inner| {
-            let db = inner.db();
-            db.execute("INSERT INTO audit (entry) VALUES (?1)", [serde_json::to_string(&entry)?])?;
-            let last = db.last_insert_rowid().unsigned_abs();
-            let oldest = last.saturating_sub(MAX_ENTRIES).cast_signed();
-            db.execute("DELETE FROM audit WHERE id <= ?1", [oldest])?;
+            inner.db().execute("DELETE FROM key WHERE id = ?1", [&id])?;
+            let mut keys = inner.keys.write().unwrap_or_else(PoisonError::into_inner);
+            keys.retain(|_, key| key.id != id);
             Ok(())
         })
         .await
     }
 
-    async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError> {
-        let before = i64::try_from(before.unwrap_or(u64::MAX)).unwrap_or(i64::MAX);
-        self.work(move |inner| {
-            let db = inner.db();
-            let sql = "SELECT id, entry FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
-            let mut query = db.prepare_cached(sql)?;
-            let mut rows = query.query(params![before, i64::try_from(most).unwrap_or(i64::MAX)])?;
-            let mut entries = Vec::new();
-            while let Some(row) = rows.next()? {
-                entries.push(entry(row)?);
-            }
-            Ok(entries)
-        })
-        .await
+    async fn record(&self, entry: AuditEntry, share: AuditShare) -> Result<(), StoreError> {
+        self.work(move |inner| log::record(&mut inner.db(), &entry, &share, inner.bounds)).await
     }
-}
 
-fn entry(row: &Row<'_>) -> anyhow::Result<AuditEntry> {
-    let (id, text): (i64, String) = (row.get(0)?, row.get(1)?);
-    let entry: AuditEntry = serde_json::from_str(&text)?;
-    Ok(AuditEntry { id: id.unsigned_abs(), ..entry })
+    async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        self.work(move |inner| log::read(&inner.db(), before, most)).await
+    }
 }

@@ -1,0 +1,174 @@
+//! What the audit log tells, and what it keeps.
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{TestHost, tests};
+use libtest_mimic::Trial;
+use reqwest::Method;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use super::access::{ask, key};
+use super::{Stage, delete, get, patch, post, send};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        what_changes_nothing_is_not_in_the_log,
+        a_change_of_settings_is_told_and_not_all_of_them,
+        the_log_tells_when_a_key_ends,
+        what_fails_when_it_is_done_is_in_the_log_too,
+        a_tenant_displaces_its_own_entries_and_nobody_elses,
+    ]
+}
+
+/// The log, oldest first: of each entry its number, what was done, and how.
+async fn log(host: &TestHost, token: Option<&str>) -> anyhow::Result<Vec<(u64, String, Value)>> {
+    let page = ask(host, token, Method::GET, "/v1/audit?limit=1000", Value::Null).await?.ok(200)?;
+    let entries = page["entries"].as_array().context("entries")?.iter().rev();
+    let told = |entry: &Value| {
+        let action = entry["action"].as_str().unwrap_or_default().to_owned();
+        (entry["id"].as_u64().unwrap_or_default(), action, entry["detail"].clone())
+    };
+    Ok(entries.map(told).collect())
+}
+
+async fn what_changes_nothing_is_not_in_the_log() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let host = &stage.host;
+    let digest = get(host, "/v1/plugins/p").await?.ok(200)?["versions"][0]["digest"].clone();
+    let digest = digest.as_str().context("a digest")?;
+    let [done, cancelled, running, due] =
+        [json!({}), json!({ "delay_ms": 9 }), json!({}), json!({ "queue": "off" })];
+    let done = stage.submit(done).await?;
+    stage.begins().await?.succeed();
+    stage.host.finalized(&done).await?;
+    let cancelled = stage.submit(cancelled).await?;
+    post(host, &format!("/v1/jobs/{cancelled}/cancel"), "").await?.ok(200)?;
+    let running = stage.submit(running).await?;
+    let _attempt = stage.begins().await?;
+    post(host, "/v1/queues/off/pause", "").await?.ok(200)?;
+    let due = stage.submit(due).await?;
+    post(host, "/v1/plugins/p/disable", "").await?.ok(200)?;
+    patch(host, "/v1/plugins/p", json!({ "limits": { "fuel": 7 } })).await?.ok(200)?;
+    patch(host, "/v1/tenants/a", json!({ "limits": { "jobs": 7 } })).await?.ok(200)?;
+    let before = log(host, None).await?;
+
+    for (path, status) in [
+        ("/v1/queues/off/pause", 200),
+        ("/v1/queues/q/resume", 200),
+        ("/v1/plugins/p/disable", 200),
+        ("/v1/tenants/a/enable", 200),
+        (&format!("/v1/digests/{digest}/enable"), 200),
+        (&format!("/v1/jobs/{done}/cancel"), 409),
+        (&format!("/v1/jobs/{cancelled}/cancel"), 200),
+    ] {
+        assert_eq!(post(host, path, "").await?.status, status, "{path}");
+    }
+    for body in [json!({}), json!({ "limits": { "fuel": 7 } })] {
+        patch(host, "/v1/plugins/p", body).await?.ok(200)?;
+    }
+    for body in [json!({}), json!({ "limits": { "jobs": 7, "running": null } })] {
+        patch(host, "/v1/tenants/a", body).await?.ok(200)?;
+    }
+    patch(host, "/v1/tenants/b", json!({ "limits": null })).await?.ok(200)?;
+    assert_eq!(delete(host, "/v1/plugins/none").await?.code(404)?, "plugin_not_found");
+    assert_eq!(log(host, None).await?, before);
+
+    post(host, "/v1/plugins/p/enable", "").await?.ok(200)?;
+    let again = stage.begins().await?;
+    assert_eq!(again.attempt.job.id.to_string(), running);
+    let before = log(host, None).await?;
+    let retry = async |id: &str| post(host, &format!("/v1/jobs/{id}/retry"), "").await;
+    assert_eq!(retry(&running).await?.code(409)?, "already_running");
+    retry(&due).await?.ok(202)?;
+    assert_eq!(log(host, None).await?, before);
+    // Who asks again, while it stops or when it has, has said it once.
+    for _ in 0..2 {
+        let asked = post(host, &format!("/v1/jobs/{running}/cancel"), "").await?;
+        ensure!(asked.status.is_success(), "{asked:?}");
+    }
+    assert_eq!(log(host, None).await?.len(), before.len() + 1);
+    Ok(())
+}
+
+async fn a_change_of_settings_is_told_and_not_all_of_them() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let env = json!({ "A": "x".repeat(1000) });
+    for (body, told) in [
+        (json!({ "grants": { "env": env } }), json!({ "grants": { "env": env } })),
+        (json!({ "limits": { "fuel": 7 } }), json!({ "limits": { "fuel": 7 } })),
+        (
+            json!({ "limits": { "fuel": 7, "timeout_ms": 9 } }),
+            json!({ "limits": { "timeout_ms": 9 } }),
+        ),
+        (
+            json!({ "grants": null, "output_type": "text/plain" }),
+            json!({ "grants": null, "output_type": "text/plain" }),
+        ),
+    ] {
+        patch(&host, "/v1/plugins/p", &body).await?.ok(200)?;
+        let (_, action, detail) = log(&host, None).await?.pop().context("an entry")?;
+        assert_eq!((action.as_str(), detail), ("plugin.configure", told), "{body}");
+    }
+    patch(&host, "/v1/tenants/a", json!({ "limits": { "jobs": 7, "running": 1 } })).await?;
+    patch(&host, "/v1/tenants/a", json!({ "limits": { "jobs": null } })).await?.ok(200)?;
+    let (_, _, detail) = log(&host, None).await?.pop().context("an entry")?;
+    assert_eq!(detail, json!({ "jobs": null }));
+    Ok(())
+}
+
+async fn the_log_tells_when_a_key_ends() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let admin = key(&host, None, json!({ "scopes": ["admin"] })).await?;
+    let draft = json!({ "scopes": ["jobs:read"], "expires_in_s": 60 });
+    let made = ask(&host, Some(&admin), Method::POST, "/v1/keys", draft).await?.ok(201)?;
+    let told = log(&host, Some(&admin)).await?.pop().context("an entry")?;
+    assert_eq!(told.1, "key.create");
+    assert_eq!(told.2["expires_at"], made["expires_at"]);
+    Ok(())
+}
+
+/// An entry is there before its deed, so that no deed is without one.
+async fn what_fails_when_it_is_done_is_in_the_log_too() -> anyhow::Result<()> {
+    let stage = Stage::with_capacity(1).await?;
+    let id = stage.submit(json!({})).await?;
+    stage.begins().await?.succeed();
+    stage.host.finalized(&id).await?;
+    stage.submit(json!({ "delay_ms": 3_600_000 })).await?;
+    let retry = post(&stage.host, &format!("/v1/jobs/{id}/retry"), "").await?;
+    assert_eq!(retry.code(503)?, "queue_full");
+    let told = log(&stage.host, None).await?.pop().context("an entry")?;
+    assert_eq!(told.1, "job.retry");
+    Ok(())
+}
+
+async fn a_tenant_displaces_its_own_entries_and_nobody_elses() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let admin = key(&host, None, json!({ "scopes": ["admin"] })).await?;
+    let submitter = async |tenant: &str| {
+        key(&host, Some(&admin), json!({ "tenant": tenant, "scopes": ["jobs:submit"] })).await
+    };
+    let (busy, other) = (submitter("busy").await?, submitter("other").await?);
+    let pause = async |host: &TestHost, token: &str, queue: &str| {
+        let path = format!("/v1/queues/{queue}/pause");
+        ask(host, Some(token), Method::POST, &path, Value::Null).await?.ok(200)
+    };
+    pause(&host, &other, "a").await?;
+    pause(&host, &busy, "a").await?;
+    let directory = host.stop().await?;
+    // Its room is full, as if it had gone on so.
+    Connection::open(directory.path().join("access.db"))?.execute(
+        "WITH RECURSIVE n (place) AS (VALUES (2) UNION ALL SELECT place + 1 FROM n LIMIT 99999)
+         INSERT INTO audit (entry, share, place)
+         SELECT entry, share, n.place FROM n, audit WHERE share = 'busy'",
+        [],
+    )?;
+    let host = TestHost::on(directory, |_| {}).await?;
+    pause(&host, &busy, "b").await?;
+    pause(&host, &admin, "c").await?;
+    let request = host.request(Method::GET, "/v1/audit?cursor=7").bearer_auth(&admin);
+    let oldest = send(request).await?.ok(200)?;
+    let ids: Vec<&Value> =
+        oldest["entries"].as_array().context("entries")?.iter().map(|e| &e["id"]).collect();
+    assert_eq!(ids, [6, 4, 3, 2, 1], "but the fifth, its first");
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! What must never run out: someone who may make keys, and room for keys and tenants.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use jobwright_core::access::ApiKey;
+use jobwright_core::clock::Timestamp;
+use jobwright_tests::{TestHost, tests};
+use libtest_mimic::Trial;
+use reqwest::Method;
+use rusqlite::{Connection, params};
+use serde_json::{Value, json};
+
+use super::access::{ask, key, stage};
+use super::{Stage, patch, post};
+
+pub fn trials() -> Vec<Trial> {
+    tests![
+        the_first_key_does_not_expire,
+        no_key_is_over_when_it_is_made,
+        an_administrators_key_that_does_not_expire_is_always_left,
+        a_listed_key_says_whether_it_lets_its_bearer_in,
+        who_has_no_key_left_comes_in_with_one_from_a_file,
+        keys_that_are_over_give_way_to_new_ones,
+        a_tenant_whose_limits_are_taken_back_makes_room_for_another,
+    ]
+}
+
+async fn the_first_key_does_not_expire() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let draft = json!({ "scopes": ["admin"], "expires_in_s": 3600 });
+    let refused = post(&host, "/v1/keys", draft.clone()).await?.problem(409)?;
+    assert_eq!(refused["code"], "first_key");
+    // Nothing was made: everyone may still do everything.
+    let admin = key(&host, None, json!({ "scopes": ["admin"] })).await?;
+    key(&host, Some(&admin), draft).await?;
+    Ok(())
+}
+
+async fn no_key_is_over_when_it_is_made() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let draft = json!({ "scopes": ["admin"], "expires_in_s": 0 });
+    let problem = post(&host, "/v1/keys", draft).await?.problem(422)?;
+    assert_eq!(problem["detail"], "expires_in_s: `0` is not a whole number of seconds from 1");
+    Ok(())
+}
+
+async fn an_administrators_key_that_does_not_expire_is_always_left() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let host = &stage.host;
+    let make = async |by: Option<&str>, draft: Value| {
+        let made = ask(host, by, Method::POST, "/v1/keys", draft).await?.ok(201)?;
+        let text = |field: &str| made[field].as_str().unwrap_or_default().to_owned();
+        anyhow::Ok((text("key"), format!("/v1/keys/{}", text("id"))))
+    };
+    let (lasting, its_path) = make(None, json!({ "scopes": ["admin"] })).await?;
+    let short = json!({ "scopes": ["admin"], "expires_in_s": 60 });
+    let (short, short_path) = make(Some(&lasting), short).await?;
+    let revoke =
+        async |path: &str| ask(host, Some(&short), Method::DELETE, path, Value::Null).await;
+    let refused = revoke(&its_path).await?.problem(409)?;
+    assert_eq!(refused["code"], "last_key");
+    let detail = refused["detail"].as_str().unwrap_or_default();
+    ensure!(detail.ends_with("make such a key first"), "{detail}");
+    let (next, _) = make(Some(&short), json!({ "scopes": ["admin"] })).await?;
+    for _ in 0..2 {
+        ensure!(revoke(&its_path).await?.ok(200)?["revoked_at"].is_string());
+    }
+    revoke(&short_path).await?.ok(200)?;
+    stage.clock.advance(Duration::from_secs(3600));
+    make(Some(&next), json!({ "scopes": ["jobs:read"] })).await?;
+    Ok(())
+}
+
+async fn a_listed_key_says_whether_it_lets_its_bearer_in() -> anyhow::Result<()> {
+    let (stage, admin) = stage().await?;
+    let host = &stage.host;
+    let short = json!({ "scopes": ["jobs:read"], "expires_in_s": 60 });
+    key(host, Some(&admin), short.clone()).await?;
+    let made = ask(host, Some(&admin), Method::POST, "/v1/keys", short).await?.ok(201)?;
+    assert_eq!(made["state"], "valid");
+    let path = format!("/v1/keys/{}", made["id"].as_str().context("an id")?);
+    let revoked = ask(host, Some(&admin), Method::DELETE, &path, Value::Null).await?.ok(200)?;
+    assert_eq!(revoked["state"], "revoked");
+    stage.clock.advance(Duration::from_secs(60));
+    let listed = ask(host, Some(&admin), Method::GET, "/v1/keys", Value::Null).await?.ok(200)?;
+    let keys = listed["keys"].as_array().context("keys")?;
+    let mut states: Vec<_> = keys.iter().filter_map(|key| key["state"].as_str()).collect();
+    states.sort_unstable();
+    assert_eq!(states, ["expired", "revoked", "valid"]);
+    Ok(())
+}
+
+async fn who_has_no_key_left_comes_in_with_one_from_a_file() -> anyhow::Result<()> {
+    const KEY: &str = "0123456789abcdef-of-the-file";
+    let host = TestHost::start().await?;
+    key(&host, None, json!({ "scopes": ["admin"] })).await?;
+    let refused = post(&host, "/v1/keys", json!({ "scopes": ["admin"] })).await?.problem(401)?;
+    let detail = refused["detail"].as_str().unwrap_or_default();
+    ensure!(detail.contains("--api-keys FILE"), "{detail}");
+    let directory = host.stop().await?;
+    let file = directory.path().join("keys.txt");
+    std::fs::write(&file, KEY)?;
+    let host = TestHost::on(directory, |config| config.api_keys = Some(file)).await?;
+    let made = key(&host, Some(KEY), json!({ "scopes": ["admin"] })).await?;
+    let host = TestHost::on(host.stop().await?, |_| {}).await?;
+    ask(&host, Some(&made), Method::GET, "/v1/keys", Value::Null).await?.ok(200)?;
+    Ok(())
+}
+
+/// Keys that a host keeps at the most.
+const MOST_KEYS: usize = 10_000;
+
+/// Makes so many keys, all but the first revoked.
+fn fill(directory: &Path, keys: usize) -> anyhow::Result<()> {
+    let mut db = Connection::open(directory.join("access.db"))?;
+    let change = db.transaction()?;
+    for n in 1..=i64::try_from(keys)? {
+        let key = ApiKey {
+            id: format!("key-{n:06}"),
+            name: String::new(),
+            tenant: "gone".parse()?,
+            scopes: Default::default(),
+            created_at: Timestamp::from_second(n)?,
+            expires_at: None,
+            revoked_at: (n > 1).then_some(Timestamp::from_second(n)?),
+        };
+        let token = [[0; 24].as_slice(), &n.to_be_bytes()].concat();
+        let row = params![key.id, token, serde_json::to_string(&key)?];
+        change.execute("INSERT INTO key VALUES (?1, ?2, ?3)", row)?;
+    }
+    Ok(change.commit()?)
+}
+
+async fn keys_that_are_over_give_way_to_new_ones() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let admin = key(&host, None, json!({ "scopes": ["admin"] })).await?;
+    let directory = host.stop().await?;
+    fill(directory.path(), MOST_KEYS - 1)?;
+    let listed = async |host: &TestHost| {
+        let keys = ask(host, Some(&admin), Method::GET, "/v1/keys", Value::Null).await?.ok(200)?;
+        let keys = keys["keys"].as_array().context("keys")?.clone();
+        anyhow::Ok((keys.len(), keys.into_iter().map(|key| key["id"].clone()).take(3)))
+    };
+    let host = TestHost::on(directory, |_| {}).await?;
+    let made = key(&host, Some(&admin), json!({ "scopes": ["jobs:read"] })).await?;
+    let (count, oldest) = listed(&host).await?;
+    assert_eq!(count, MOST_KEYS);
+    assert_eq!(oldest.collect::<Vec<_>>(), ["key-000001", "key-000003", "key-000004"]);
+    ask(&host, Some(&made), Method::GET, "/v1/jobs", Value::Null).await?.ok(200)?;
+    // What is forgotten stays so.
+    let host = TestHost::on(host.stop().await?, |_| {}).await?;
+    assert_eq!(listed(&host).await?.0, MOST_KEYS);
+    Ok(())
+}
+
+async fn a_tenant_whose_limits_are_taken_back_makes_room_for_another() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let limit = async |n: usize, limits: Value| {
+        patch(&host, &format!("/v1/tenants/t{n}"), json!({ "limits": limits })).await
+    };
+    for n in 0..1000 {
+        limit(n, json!({ "jobs": 1 })).await?.ok(200)?;
+    }
+    let refused = limit(1000, json!({ "jobs": 1 })).await?;
+    assert_eq!(refused.code(409)?, "too_many_tenants");
+    limit(7, json!({ "jobs": null })).await?.ok(200)?;
+    limit(1000, json!({ "jobs": 1 })).await?.ok(200)?;
+    limit(8, Value::Null).await?.ok(200)?;
+    limit(1001, json!({ "jobs": 1 })).await?.ok(200)?;
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! `jobwright key`, `tenant`, `disabled` and `audit`: what an operator does for tenants.
+
+use std::process::Output;
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::Shell;
+
+pub(super) fn trials() -> Vec<Trial> {
+    tests![
+        a_tenant_that_is_named_is_not_the_one_that_is_asked_for,
+        a_key_is_for_whom_it_is_made_whoever_is_asked_for,
+        a_key_that_would_be_over_at_once_is_not_made,
+        what_is_switched_off_is_listed,
+        a_plugin_is_shown_with_what_of_it_is_off,
+        a_tenant_is_shown_and_bounded,
+        a_tenant_is_set_to_something,
+        the_audit_log_is_read_page_by_page,
+        a_list_of_keys_tells_the_revoked_from_the_valid,
+    ]
+}
+
+impl Shell {
+    /// Runs a command with these variables in its environment.
+    async fn with(&self, line: &str, env: &[(&str, &str)]) -> anyhow::Result<Output> {
+        Ok(self.command(line)?.envs(env.iter().copied()).output().await?)
+    }
+}
+
+/// The words of the lines of a table, without its header.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect()
+}
+
+async fn a_tenant_that_is_named_is_not_the_one_that_is_asked_for() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("tenant disable bee --tenant acme").await?;
+    shell.text("tenant set ant --jobs 7").await?;
+    shell.text("tenant enable bee").await?;
+    let log = shell.json("audit").await?;
+    let told: Vec<_> = log
+        .as_array()
+        .context("entries")?
+        .iter()
+        .map(|entry| (entry["target"].as_str(), entry["tenant"].as_str()))
+        .collect();
+    let default = Some("default");
+    let expected = [(Some("bee"), default), (Some("ant"), default), (Some("bee"), Some("acme"))];
+    assert_eq!(told, expected);
+    Ok(())
+}
+
+async fn a_key_is_for_whom_it_is_made_whoever_is_asked_for() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let tenant = ("JOBWRIGHT_TENANT", "acme");
+    let made = async |line: &str, env: &[(&str, &str)]| {
+        let output = shell.with(line, env).await?;
+        let key: Value = serde_json::from_slice(&output.stdout)?;
+        let text = |field: &str| key[field].as_str().unwrap_or_default().to_owned();
+        anyhow::Ok((text("key"), text("tenant")))
+    };
+    let (admin, whose) = made("key create --scope admin --json", &[tenant]).await?;
+    assert_eq!(whose, "default");
+    let key = ("JOBWRIGHT_API_KEY", admin.as_str());
+    let line = "key create --scope jobs:read --for bee --json";
+    assert_eq!(made(line, &[tenant, key]).await?.1, "bee");
+    Ok(())
+}
+
+async fn a_key_that_would_be_over_at_once_is_not_made() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let output = shell.run("key create --scope admin --days 0").await?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(64) && said.contains("--days"), "{said}");
+    Ok(())
+}
+
+async fn what_is_switched_off_is_listed() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let pushed = shell.json("plugin push echo.wasm --version 1.0.0").await?;
+    let digest = pushed["digest"].as_str().context("a digest")?;
+    ensure!(shell.json("disabled").await? == json!([]));
+    shell.text("plugin disable echo").await?;
+    shell.text("plugin disable echo@1.0.0").await?;
+    shell.text(&format!("plugin disable echo@{digest}")).await?;
+    shell.text("tenant disable acme").await?;
+    let shown = shell.text("disabled").await?;
+    assert_eq!(
+        rows(&shown),
+        [
+            vec!["tenant", "acme", "-"],
+            vec!["plugin", "echo", "default"],
+            vec!["version", "echo@1.0.0", "default"],
+            vec!["digest", digest, "-"],
+        ]
+    );
+    assert_eq!(shell.json("disabled").await?[0], json!({ "tenant": "acme" }));
+    Ok(())
+}
+
+async fn a_plugin_is_shown_with_what_of_it_is_off() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm --version 1.0.0").await?;
+    shell.text("plugin push log.wasm --name echo --version 2.0.0").await?;
+    let list = async || shell.text("plugin list").await;
+    assert_eq!(rows(&list().await?), [["echo", "on", "2.0.0", "2"]]);
+    shell.text("plugin disable echo@1.0.0").await?;
+    assert_eq!(rows(&list().await?), [vec!["echo", "on", "2.0.0", "2,", "1", "off"]]);
+    let shown = shell.text("plugin show echo").await?;
+    ensure!(shown.contains("state     on\n"), "{shown}");
+    let state = |version: &str| -> Option<&str> {
+        shown.lines().find(|line| line.starts_with(version))?.split_whitespace().nth(1)
+    };
+    assert_eq!((state("1.0.0"), state("2.0.0")), (Some("off"), Some("on")));
+    shell.text("plugin disable echo").await?;
+    ensure!(shell.text("plugin show echo").await?.contains("state     off\n"));
+    assert_eq!(rows(&list().await?)[0][..2], ["echo", "off"]);
+    Ok(())
+}
+
+async fn a_tenant_is_shown_and_bounded() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let set = shell.text("tenant set acme --jobs 7 --running 2").await?;
+    assert_eq!(rows(&set), [["acme", "on", "{\"jobs\":7,\"running\":2}"]]);
+    shell.text("tenant disable acme").await?;
+    shell.text("tenant set acme --jobs none").await?;
+    let shown = shell.text("tenant show acme").await?;
+    assert_eq!(rows(&shown), [["acme", "off", "{\"running\":2}"]]);
+    let tenant = json!({ "name": "acme", "disabled": true, "limits": { "running": 2 } });
+    assert_eq!(shell.json("tenant show acme").await?, tenant);
+    Ok(())
+}
+
+async fn a_tenant_is_set_to_something() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let output = shell.run("tenant set acme").await?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(64), "{said}");
+    for limit in ["--jobs", "--payload-bytes", "--running", "--jobs-per-second", "--plugin-bytes"] {
+        ensure!(said.contains(limit), "{limit}: {said}");
+    }
+    Ok(())
+}
+
+async fn the_audit_log_is_read_page_by_page() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    for jobs in 1..=5 {
+        shell.text(&format!("tenant set acme --jobs {jobs}")).await?;
+    }
+    let ids = |table: &str| -> Vec<String> {
+        rows(table).iter().map(|words| words[0].to_owned()).collect()
+    };
+    assert_eq!(ids(&shell.text("audit --limit 2").await?), ["5", "4"]);
+    assert_eq!(ids(&shell.text("audit --limit 2 --before 4").await?), ["3", "2"]);
+    let last = shell.json("audit --before 2").await?;
+    assert_eq!((&last[0]["id"], last.as_array().map(Vec::len)), (&json!(1), Some(1)));
+    Ok(())
+}
+
+async fn a_list_of_keys_tells_the_revoked_from_the_valid() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let admin = shell.text("key create --scope admin").await?;
+    let key = [("JOBWRIGHT_API_KEY", admin.trim())];
+    let made = shell.with("key create --scope jobs:read --days 1 --json", &key).await?;
+    let made: Value = serde_json::from_slice(&made.stdout)?;
+    let id = made["id"].as_str().context("an id")?;
+    let state = async || {
+        let listed = shell.with("key list", &key).await?;
+        let listed = String::from_utf8(listed.stdout)?;
+        let line = listed.lines().find(|line| line.starts_with(id)).context("the key")?;
+        anyhow::Ok(line.split_whitespace().nth(2).map(str::to_owned))
+    };
+    assert_eq!(state().await?.as_deref(), Some("valid"));
+    shell.with(&format!("key revoke {id}"), &key).await?;
+    assert_eq!(state().await?.as_deref(), Some("revoked"));
+    Ok(())
+}
