@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::header::{self, HeaderName};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
@@ -79,7 +79,7 @@ pub(super) struct Errand {
     pub(super) room: Room,
     /// The longest response, in bytes.
     pub(super) most: u64,
-    /// Whether the response must not be encoded.
+    /// Whether the response must be whole, and not encoded: it is searched for what must not come back.
     pub(super) plain: bool,
 }
 
@@ -131,9 +131,9 @@ impl Web {
         } else {
             exchange(stream, request, room.body(most)).await?
         };
-        if plain && is_encoded(response.headers()) {
-            let why = "it is encoded, although it was asked for as it is because of a secret";
-            return Err(Unsent::Broken(why.to_owned()));
+        if plain && let Some(fault) = unsearchable(&response) {
+            let why = format!("it is {fault}, so that a secret might come back in it unseen");
+            return Err(Unsent::Broken(why));
         }
         for name in OF_THE_CONNECTION {
             response.headers_mut().remove(name);
@@ -251,9 +251,16 @@ async fn received(response: Response<Incoming>, mut held: Held) -> Result<Respon
     Ok(Response::from_parts(head, held))
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    encodings.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+/// Why a secret would not be found in a response.
+fn unsearchable(response: &Response<Held>) -> Option<&'static str> {
+    let all_are = |name: HeaderName, plain: &str| {
+        let mut values = response.headers().get_all(name).iter();
+        values.all(|value| value.as_bytes().eq_ignore_ascii_case(plain.as_bytes()))
+    };
+    let part = [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED].contains(&response.status());
+    let encoded = !all_are(header::CONTENT_ENCODING, "identity")
+        || !all_are(header::TRANSFER_ENCODING, "chunked");
+    part.then_some("a part").or(encoded.then_some("encoded"))
 }
 
 /// With its cause, which says more.
