@@ -53,11 +53,13 @@ enum Port {
 
 /// Text that is no pattern of origins.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "`{0}` is not an origin: use `https://api.example.com`, `http://127.0.0.1:8080`, \
-     `https://*.example.com` or `https://*`, without a path, and `:*` for any port"
-)]
+#[error("`{0}` {NOT_AN_ORIGIN}")]
 pub struct InvalidOrigin(String);
+
+/// What is said of it, to be understood without what it is.
+pub const NOT_AN_ORIGIN: &str = "is not an origin: use `https://api.example.com`, \
+    `http://127.0.0.1:8080`, `https://*.example.com` or `https://*`, without a path, and `:*` for any \
+    port";
 
 impl Scheme {
     fn port(self) -> u16 {
