@@ -6,6 +6,7 @@
 //! | [`tls`] | that who answers is who was asked |
 //! | [`resolver`] | which addresses a name has |
 //! | [`room`] | how many bytes of bodies are held |
+//! | [`shares`] | how much of it all one tenant may have |
 //! | [`request`] | what a guest may not say in a request |
 //! | [`secrets`] | the file of secrets |
 //! | [`values`] | what plugins keep from one job to the next |
@@ -19,6 +20,7 @@ mod request;
 pub mod resolver;
 mod room;
 pub mod secrets;
+mod shares;
 mod tls;
 pub mod values;
 pub mod web;
@@ -119,7 +121,8 @@ impl Reach {
         let limits = grants.http_limits;
         let turns = Semaphore::new(limits.concurrent.max(1) as usize);
         let each = limits.request_bytes.saturating_add(limits.response_bytes);
-        let room = means.web.room(each.saturating_mul(u64::from(limits.concurrent.max(1))));
+        let bytes = each.saturating_mul(u64::from(limits.concurrent.max(1)));
+        let room = means.web.room(&tenant, bytes);
         let values = Namespace {
             values: means.values.clone(),
             tenant: tenant.clone(),
@@ -147,10 +150,10 @@ impl Reach {
         let _turn = self.turns.acquire().await;
         let errand = Errand {
             request: Request::from_parts(head, body),
+            tenant: self.tenant.clone(),
             allowing,
             room: self.room.clone(),
             most: limits.response_bytes,
-            // What is encoded cannot be searched for what must not come back.
             plain: !mask.is_empty(),
         };
         let (mut head, mut body) = self.means.web.fetch(errand).await?.into_parts();
