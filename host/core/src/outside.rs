@@ -168,6 +168,8 @@ pub enum Keep {
         key: String,
         /// How much.
         by: i64,
+        /// The smallest sum that whoever adds can be told: a smaller one is refused.
+        least: i64,
     },
     /// A page of the keys, in the order of their bytes.
     Keys {
@@ -210,6 +212,14 @@ pub enum Unkept {
     /// The host could not.
     #[error("values cannot be kept just now: {0}")]
     Failed(String),
+}
+
+impl Unkept {
+    /// The line about it in the log of the attempt whose call it is.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("WARN: key-value: {self}\n")
+    }
 }
 
 /// Grants nothing to anybody.
