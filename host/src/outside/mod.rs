@@ -35,7 +35,9 @@ use http::{Request, Response};
 use jobwright_core::grant::{Grants, HttpGrant};
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Granted, Grantor, Keep, Kept, NO_REQUEST, Outside, Unkept, Unsent};
+use jobwright_core::outside::{
+    Granted, Grantor, Keep, Kept, NO_REQUEST, Outside, Unkept, Unsent, shown,
+};
 use jobwright_core::plugin::PluginName;
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::secret::{self, SecretStore};
@@ -136,8 +138,11 @@ impl Reach {
 
     async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
         let limits = self.grants.http_limits;
+        if self.grants.http.is_empty() {
+            return Err(Unsent::Denied(NO_REQUEST.to_owned()));
+        }
+        request::check(&request)?;
         let allowing = self.allowing(&request)?;
-        request::check(&request).map_err(|fault| Unsent::Denied(fault.to_string()))?;
         if request.body().len() as u64 > limits.request_bytes {
             return Err(Unsent::RequestTooLong(limits.request_bytes));
         }
@@ -164,9 +169,6 @@ impl Reach {
 
     /// The grants that allow it by name and method.
     fn allowing(&self, request: &Request<Bytes>) -> Result<Vec<HttpGrant>, Unsent> {
-        if self.grants.http.is_empty() {
-            return Err(Unsent::Denied(NO_REQUEST.to_owned()));
-        }
         let allowing = self.grants.allowing(request.method(), request.uri());
         let allowing: Vec<HttpGrant> = allowing.cloned().collect();
         if allowing.is_empty() {
@@ -186,12 +188,9 @@ impl Reach {
 #[async_trait]
 impl Outside for Reach {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
-        let shown = request::shown(&request);
+        let shown = shown(request.method(), request.uri());
         let answer = self.answer(request).await;
-        if let Err(unsent) = &answer {
-            self.log.write(format!("WARN: jobwright: {shown}: {unsent}\n").as_bytes());
-        }
-        answer
+        answer.inspect_err(|unsent| self.log.write(unsent.line(&shown).as_bytes()))
     }
 
     async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {

@@ -22,7 +22,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jobwright_core::grant::HttpGrant;
-use jobwright_core::grant::origin::literal;
+use jobwright_core::grant::origin::{literal, port};
 use jobwright_core::outside::Unsent;
 use jobwright_core::tenant::TenantName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -149,7 +149,8 @@ impl Web {
         allowing: &[HttpGrant],
     ) -> Result<TcpStream, Unsent> {
         let host = to.host().unwrap_or_default();
-        let port = to.port_u16().unwrap_or(if to.scheme_str() == Some("https") { 443 } else { 80 });
+        let unreadable = || Unsent::Denied("its port cannot be read".to_owned());
+        let port = port(to).ok_or_else(unreadable)?;
         let addresses = match literal(host) {
             Some(address) => vec![SocketAddr::new(address, port)],
             None => self.look_ups.addresses(tenant, (host, port)).await?,
@@ -196,10 +197,13 @@ async fn in_time<T>(step: impl Future<Output = Result<T, Unsent>>) -> Result<T, 
 /// Makes the target that which servers are sent (RFC 9112, 3.2.1), and names who is asked.
 fn address_to(request: &mut Request<Bytes>, to: &Uri) -> Result<(), Unsent> {
     let wrong = |error: &dyn Display| Unsent::Denied(format!("no address to send it to: {error}"));
-    let target = to.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    *request.uri_mut() = Uri::from(target);
-    let host = to.authority().map_or("", |authority| authority.as_str());
-    let host = HeaderValue::from_str(host).map_err(|error| wrong(&error))?;
+    // A path that is empty is `/` on the way.
+    let query = to.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let target = PathAndQuery::try_from(format!("{}{query}", to.path()));
+    *request.uri_mut() = Uri::from(target.map_err(|error| wrong(&error))?);
+    let host = to.host().unwrap_or_default();
+    let host = to.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let host = HeaderValue::try_from(host).map_err(|error| wrong(&error))?;
     request.headers_mut().insert(header::HOST, host);
     // Written by who writes the body, whose length it is.
     request.headers_mut().remove(header::CONTENT_LENGTH);
