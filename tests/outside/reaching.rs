@@ -26,6 +26,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_port_that_is_none_is_not_the_usual_one,
         who_is_asked_is_named_by_host_and_port,
         an_empty_path_is_a_slash,
+        a_network_of_version_6_is_none_of_version_4,
         an_address_and_headers_of_their_most_are_sent_and_one_byte_more_is_not,
     ]
 }
@@ -296,6 +297,19 @@ async fn an_empty_path_is_a_slash() -> anyhow::Result<()> {
         stage.get(&format!("http://{at}{rest}")).await?;
         let seen = server.seen().pop().unwrap_or_default();
         assert!(seen.starts_with(&format!("GET {target} HTTP/1.1\r\n")), "{rest}: {seen}");
+    }
+    Ok(())
+}
+
+async fn a_network_of_version_6_is_none_of_version_4() -> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok("hello")).await?;
+    let url = format!("http://[::ffff:127.0.0.1]:{}/", server.address().port());
+    let within =
+        |network: &str| json!({ "http": [{ "origin": "http://*:*", "networks": [network] }] });
+    prohibited(Stage::granted(within("::/0")).await?.get(&url).await)?;
+    assert_eq!(server.seen(), Vec::<String>::new());
+    for meant in ["127.0.0.0/8", "::ffff:127.0.0.0/104"] {
+        Stage::granted(within(meant)).await?.get(&url).await?;
     }
     Ok(())
 }
