@@ -6,6 +6,8 @@ use crate::components::{command, handler, job};
 /// A request in a guest.
 #[derive(Debug, Clone, Default)]
 pub struct Fetch {
+    /// Another than `http`.
+    pub scheme: Option<String>,
     /// `host:port`.
     pub authority: String,
     /// With the query.
@@ -109,6 +111,10 @@ impl Fetch {
         let (authority, path) = (place(&self.authority), place(&self.path));
         let (name, value) = (place(&name), place(&value));
         let body = place(&self.body);
+        let scheme = self.scheme.as_deref().map(&mut place).map_or_else(
+            || "(i32.const 0) (i32.const 0) (i32.const 0)".to_owned(),
+            |text| format!("(i32.const 2) {text}"),
+        );
         let append = format!(
             "(call $append (local.get $fields) {name} {value} (i32.const 1536))
             (if (i32.load8_u (i32.const 1536)) (then (call $answer_error (i32.const 99)) (return)))"
@@ -133,8 +139,7 @@ impl Fetch {
                 {append}
                 (local.set $request (call $out_request (local.get $fields)))
                 {begin}
-                (drop (call $out_scheme (local.get $request) (i32.const 1) (i32.const 0)
-                    (i32.const 0) (i32.const 0)))
+                (drop (call $out_scheme (local.get $request) (i32.const 1) {scheme}))
                 (drop (call $out_authority (local.get $request) (i32.const 1) {authority}))
                 (drop (call $out_path (local.get $request) (i32.const 1) {path}))
                 {patience}

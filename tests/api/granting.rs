@@ -14,6 +14,9 @@ pub fn trials() -> Vec<Trial> {
         wrong_grants_are_named_all_of_them_and_nothing_changes,
         a_plugin_fetches_with_a_secret_under_a_grant_and_is_refused_without,
         what_is_taken_back_is_gone_for_jobs_that_wait,
+        what_contradicts_itself_is_refused,
+        what_stands_there_twice_is_refused,
+        numbers_are_refused_with_their_most,
     ]
 }
 
@@ -143,7 +146,7 @@ async fn wrong_grants_are_named_all_of_them_and_nothing_changes() -> anyhow::Res
       },
       {
         "field": "grants.clock_precision_us",
-        "message": "`0` is not a number of microseconds, at least 1"
+        "message": "`0` is not a number of microseconds from 1 to 4294967295"
       },
       {
         "field": "grants.http_limits.concurrent",
@@ -234,5 +237,95 @@ async fn what_is_taken_back_is_gone_for_jobs_that_wait() -> anyhow::Result<()> {
     host.finalized(&id).await?;
     assert_eq!(get(&host, &format!("/v1/jobs/{id}/output")).await?.text()?, "403");
     assert_eq!(server.seen(), Vec::<String>::new());
+    Ok(())
+}
+
+/// What is wrong with these grants, each with its field.
+async fn faults(host: &TestHost, grants: &str) -> anyhow::Result<Vec<String>> {
+    let change = format!(r#"{{ "grants": {grants} }}"#);
+    let request = host.request(reqwest::Method::PATCH, "/v1/plugins/p").body(change);
+    let problem: Value = request.send().await?.json().await?;
+    let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+    let shown = |part: &Value| part.as_str().unwrap_or_default().to_owned();
+    let fault = |error: &Value| format!("{}: {}", shown(&error["field"]), shown(&error["message"]));
+    Ok(errors.iter().map(fault).collect())
+}
+
+async fn what_contradicts_itself_is_refused() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let variable = "is not a variable's name: use A-Z, a-z, 0-9 and `_`, no digit first, and not \
+                    `JOBWRIGHT_…`";
+    let both = "is the name of a granted secret too: one of them must go";
+    for (grants, fault) in [
+        (r#"{ "env": { "A=B": "" } }"#, format!("grants.env.A=B: {variable}")),
+        (r#"{ "env": { "": "" } }"#, format!("grants.env.: {variable}")),
+        (
+            r#"{ "env": { "JOBWRIGHT_JOB_ID": "" } }"#,
+            format!("grants.env.JOBWRIGHT_JOB_ID: {variable}"),
+        ),
+        (r#"{ "env": { "A": "\u0000" } }"#, "grants.env.A: no variable may contain a NUL".into()),
+        (
+            r#"{ "secrets": ["JOBWRIGHT_QUEUE"] }"#,
+            format!("grants.secrets: `JOBWRIGHT_QUEUE` {variable}"),
+        ),
+        (r#"{ "secrets": ["A"], "config": { "A": "" } }"#, format!("grants.config.A: {both}")),
+        (r#"{ "secrets": ["A"], "env": { "A": "" } }"#, format!("grants.env.A: {both}")),
+        (
+            r#"{ "http": [{ "origin": "https://*", "methods": [] }] }"#,
+            "grants.http.0.methods: names none, so nothing is allowed: leave it out to allow any"
+                .into(),
+        ),
+    ] {
+        assert_eq!(faults(&host, grants).await?, [fault], "{grants}");
+    }
+    let fine = r#"{ "env": { "A": "" }, "config": { "A": "", "JOBWRIGHT_X y": "\u0000" } }"#;
+    assert_eq!(faults(&host, fine).await?, Vec::<String>::new());
+    // Also if one of the two was there before.
+    assert_eq!(
+        faults(&host, r#"{ "secrets": ["A"] }"#).await?,
+        [format!("grants.config.A: {both}"), format!("grants.env.A: {both}"),]
+    );
+    Ok(())
+}
+
+async fn what_stands_there_twice_is_refused() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    for member in ["env", "config"] {
+        let twice = format!(r#"{{ "{member}": {{ "A": "1", "B": "1", "A": "2" }} }}"#);
+        let fault = format!("grants.{member}.A: is there twice");
+        assert_eq!(faults(&host, &twice).await?, [fault]);
+        let number = format!(r#"{{ "{member}": {{ "A": 1, "B": null }} }}"#);
+        let of =
+            |name: &str, value: &str| format!("grants.{member}.{name}: `{value}` is not a text");
+        assert_eq!(faults(&host, &number).await?, [of("A", "1"), of("B", "null")]);
+        let list = format!(r#"{{ "{member}": [] }}"#);
+        assert_eq!(faults(&host, &list).await?, [format!("grants.{member}: is not an object")]);
+    }
+    Ok(())
+}
+
+async fn numbers_are_refused_with_their_most() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    for (grants, fault) in [
+        (
+            r#"{ "http_limits": { "requests": 4294967296 } }"#,
+            "http_limits.requests: `4294967296` is not a whole number of at most 4294967295",
+        ),
+        (
+            r#"{ "clock_precision_us": 4294967296 }"#,
+            "clock_precision_us: `4294967296` is not a number of microseconds from 1 to 4294967295",
+        ),
+        (
+            r#"{ "key_value": { "bytes": -1 } }"#,
+            "key_value.bytes: `-1` is not a whole number of bytes",
+        ),
+        (r#"{ "key_value": {} }"#, "key_value.bytes: is needed"),
+        (r#"{ "key_value": { "bytes": 1, "byte": 1 } }"#, "key_value.byte: is not a grant"),
+        (r#"{ "key_value": 5 }"#, "key_value: is not an object"),
+    ] {
+        assert_eq!(faults(&host, grants).await?, [format!("grants.{fault}")], "{grants}");
+    }
+    let most = r#"{ "http_limits": { "requests": 4294967295 }, "clock_precision_us": 4294967295 }"#;
+    assert_eq!(faults(&host, most).await?, Vec::<String>::new());
     Ok(())
 }

@@ -13,6 +13,7 @@ pub fn trials() -> Vec<Trial> {
         secrets_are_there_after_a_restart,
         wrong_secrets_are_refused_without_repeating_them,
         names_that_are_none_are_refused,
+        a_value_in_anothers_place_is_not_repeated,
     ]
 }
 
@@ -73,19 +74,19 @@ async fn wrong_secrets_are_refused_without_repeating_them() -> anyhow::Result<()
     [
       {
         "field": "origins.0",
-        "message": "`https://*.com` is not an origin: use `https://api.example.com`, `http://127.0.0.1:8080`, `https://*.example.com` or `https://*`, without a path, and `:*` for any port"
+        "message": "is not an origin: use `https://api.example.com`, `http://127.0.0.1:8080`, `https://*.example.com` or `https://*`, without a path, and `:*` for any port"
       },
       {
         "field": "origins.1",
-        "message": "`ftp://a.example.com` is not an origin: use `https://api.example.com`, `http://127.0.0.1:8080`, `https://*.example.com` or `https://*`, without a path, and `:*` for any port"
+        "message": "is not an origin: use `https://api.example.com`, `http://127.0.0.1:8080`, `https://*.example.com` or `https://*`, without a path, and `:*` for any port"
       },
       {
         "field": "value",
         "message": "a secret is made of visible ASCII characters, and blanks between them; byte 7 of this one is none"
       },
       {
-        "field": "orign",
-        "message": "is not a field of a secret"
+        "field": "secret",
+        "message": "has other fields than `value` and `origins`"
       }
     ]
     "#);
@@ -119,6 +120,24 @@ async fn names_that_are_none_are_refused() -> anyhow::Result<()> {
         let path = format!("/v1/secrets/{name}");
         assert_eq!(put(&host, &path, secret.clone()).await?.code(400)?, "invalid_name", "{name}");
         assert_eq!(delete(&host, &path).await?.code(400)?, "invalid_name", "{name}");
+    }
+    Ok(())
+}
+
+async fn a_value_in_anothers_place_is_not_repeated() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let origins = r#""origins": ["https://a.example.com"]"#;
+    for wrong in [
+        format!(r#"{{ "value": "{VALUE}", "origins": "{VALUE}" }}"#),
+        format!(r#"{{ "value": "{VALUE}", "origins": ["{VALUE}"] }}"#),
+        format!(r#"{{ "value": "{VALUE}", "origins": {{ "{VALUE}": 1 }} }}"#),
+        format!(r#"{{ "{VALUE}": 1, {origins} }}"#),
+        format!(r#"{{ "{VALUE}": 1, "{VALUE}": 2, "value": "{VALUE}", {origins} }}"#),
+        format!(r#"{{ "value": "{VALUE}", "value": "{VALUE}", {origins} }}"#),
+    ] {
+        let answer = put(&host, "/v1/secrets/KEY", wrong.clone()).await?;
+        tells_nothing(&answer)?;
+        assert_eq!(answer.code(422)?, "invalid_fields", "{wrong}");
     }
     Ok(())
 }

@@ -66,6 +66,7 @@ async fn an_extism_plug_in_tells_its_entry_points() -> anyhow::Result<()> {
     ensure!(said["abi"] == "extism" && said["entrypoints"] == json!(["fetch", "greet"]), "{said}");
     let shown = shell.text("plugin inspect two.wasm").await?;
     ensure!(shown.contains("entry points  fetch\n              greet\n"), "{shown}");
+    ensure!(said["notes"] == json!([]), "what may be granted is no note: {said}");
     ensure!(said["grants"] == json!(["http"]) && shown.contains("grants        http\n"), "{said}");
     Ok(())
 }

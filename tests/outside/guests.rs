@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jobwright_core::Attempt;
 use jobwright_core::limits::Limit;
-use jobwright_core::outside::Granted;
+use jobwright_core::outside::{Granted, MAX_HEAD_BYTES};
 use jobwright_tests::fetch::{self, Fetch};
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
@@ -24,6 +24,9 @@ pub(super) fn trials() -> Vec<Trial> {
         a_secret_is_sent_by_a_guest_that_never_sees_it,
         a_host_that_never_answers_ends_with_the_jobs_time,
         a_guest_that_loses_patience_is_told,
+        what_a_component_is_refused_is_in_its_log,
+        an_extism_plug_in_asks_in_so_many_bytes_and_no_more,
+        a_response_that_memory_has_no_room_for_is_told,
     ]
 }
 
@@ -192,5 +195,89 @@ async fn a_guest_that_loses_patience_is_told() -> anyhow::Result<()> {
     let fetch = Fetch { patience_ms: Some(50), ..asking(&server, "/") };
     // `HTTP-response-timeout`.
     assert_eq!(left(&lab, fetch.command()?, to(&server)).await?, "E33");
+    Ok(())
+}
+
+async fn what_a_component_is_refused_is_in_its_log() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let server = Server::answering(|_| Server::ok("hello")).await?;
+    let at = server.address();
+    let grants = json!({
+        "http": [{ "origin": format!("http://{at}") }], "http_limits": { "request_bytes": 5 },
+    });
+    let path = "/p?q".to_owned();
+    let asking = Fetch { authority: at.to_string(), path, ..Fetch::default() };
+    for (fetch, answer, line) in [
+        (Fetch { body: "12345".into(), ..asking.clone() }, "hello", String::new()),
+        (
+            Fetch { body: "123456".into(), ..asking.clone() },
+            "E17",
+            format!("POST http://{at}/p: the request is longer than the 5 bytes that it may have"),
+        ),
+        (
+            Fetch { scheme: Some("ftp".into()), ..asking.clone() },
+            DENIED,
+            format!("GET ftp://{at}/p: denied: no grant allows this method and origin"),
+        ),
+    ] {
+        let stage = Stage::granted(grants.clone()).await?;
+        let mut attempt = granted(&lab, fetch.command()?, &stage).await?;
+        attempt.log = stage.log.clone();
+        let left = output(&lab.run(attempt).await)?;
+        let line = if line.is_empty() { line } else { format!("WARN: jobwright: {line}\n") };
+        assert_eq!((String::from_utf8_lossy(&left).as_ref(), stage.log()), (answer, line));
+    }
+    Ok(())
+}
+
+/// What an Extism plug-in leaves that sends this, and its log.
+async fn extism(
+    stage: &Stage,
+    payload: String,
+    memory_bytes: u64,
+) -> anyhow::Result<(String, String)> {
+    let lab = Lab::new()?;
+    let mut attempt = granted(&lab, fetch::extism()?, stage).await?;
+    attempt.log = stage.log.clone();
+    attempt.limits.memory_bytes = memory_bytes;
+    attempt.payload.bytes = payload.into();
+    let left = output(&lab.run(attempt).await)?;
+    Ok((String::from_utf8_lossy(&left).into_owned(), stage.log()))
+}
+
+async fn an_extism_plug_in_asks_in_so_many_bytes_and_no_more() -> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok("")).await?;
+    let url = format!("http://{}/", server.address());
+    // With blanks, which are no part of what is sent.
+    let request = |length: usize| {
+        let asked = json!({ "url": url, "headers": { "x-a": "1" } }).to_string();
+        format!("{asked}{}", " ".repeat(length - asked.len()))
+    };
+    let stage = Stage::granted(to(&server)).await?;
+    assert_eq!(extism(&stage, request(MAX_HEAD_BYTES), 1 << 24).await?.0, "200");
+    let (answer, log) = extism(&stage, request(MAX_HEAD_BYTES + 1), 1 << 24).await?;
+    let line = "WARN: jobwright: http_request refused: its JSON has 65537 bytes: 65536 at most";
+    assert!(answer == "413" && log.starts_with(line), "{answer} {log}");
+    // More headers than there can be.
+    let headers: serde_json::Map<_, _> =
+        (0..40_000).map(|number| (format!("a{number}"), json!(""))).collect();
+    let many = json!({ "url": url, "headers": headers }).to_string();
+    assert_eq!(extism(&stage, many, 1 << 24).await?.0, "413");
+    assert_eq!(server.seen().len(), 1);
+    Ok(())
+}
+
+async fn a_response_that_memory_has_no_room_for_is_told() -> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok(&"x".repeat(500_000))).await?;
+    let payload = json!({ "url": format!("http://{}/", server.address()) }).to_string();
+    let stage = Stage::granted(to(&server)).await?;
+    let (answer, log) = extism(&stage, payload.clone(), 2 << 20).await?;
+    assert!(answer.starts_with("200xxx") && log.is_empty(), "{log}");
+    let (answer, log) = extism(&stage, payload, 512 << 10).await?;
+    let why = "there is no memory left for the 500000 bytes of its response";
+    assert_eq!(
+        (answer.as_str(), log),
+        ("503", format!("WARN: jobwright: http_request refused: {why}\n"))
+    );
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
-use jobwright::outside::resolver::Resolver;
+use jobwright::outside::resolver::{Resolver, Turn};
 use jobwright::outside::secrets::SecretFile;
 use jobwright::outside::values::Values;
 use jobwright::outside::web::Web;
@@ -63,7 +63,7 @@ impl Names {
 
 #[async_trait]
 impl Resolver for Names {
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    async fn resolve(&self, host: &str, port: u16, _: Turn) -> io::Result<Vec<SocketAddr>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(host.to_owned());
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };

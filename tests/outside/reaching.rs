@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Request;
-use jobwright_core::outside::Unsent;
+use jobwright_core::outside::{MAX_HEAD_BYTES, Unsent};
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -23,6 +23,11 @@ pub(super) fn trials() -> Vec<Trial> {
         redirects_are_answers,
         what_is_of_the_connection_is_the_hosts_to_say,
         a_name_that_means_nothing_is_told,
+        a_port_that_is_none_is_not_the_usual_one,
+        who_is_asked_is_named_by_host_and_port,
+        an_empty_path_is_a_slash,
+        a_network_of_version_6_is_none_of_version_4,
+        an_address_and_headers_of_their_most_are_sent_and_one_byte_more_is_not,
     ]
 }
 
@@ -257,5 +262,74 @@ async fn a_name_that_means_nothing_is_told() -> anyhow::Result<()> {
     let stage = Stage::named(json!({ "http": [{ "origin": "http://*" }] }), &names).await?;
     let unresolved = stage.get("http://a.example.com/").await;
     assert!(matches!(unresolved, Err(Unsent::Unresolved(_))), "{unresolved:?}");
+    Ok(())
+}
+
+async fn a_port_that_is_none_is_not_the_usual_one() -> anyhow::Result<()> {
+    let stage = Stage::granted(json!({ "http": [{ "origin": "http://127.0.0.2" }] })).await?;
+    for port in [":99999", ":abc", ":80,evil.com", ":-1", ":", ":+80"] {
+        let url = format!("http://127.0.0.2{port}/");
+        let why = denied(&stage, stage.get(&url).await)?;
+        assert_eq!(why, "its port is not a number from 0 to 65535", "{url}");
+    }
+    for strange in ["ftp://127.0.0.2/", "/relative"] {
+        let why = denied(&stage, stage.get(strange).await)?;
+        assert_eq!(why, "no grant allows this method and origin", "{strange}");
+    }
+    Ok(())
+}
+
+async fn who_is_asked_is_named_by_host_and_port() -> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok("hello")).await?;
+    let at = server.address();
+    let stage = Stage::granted(json!({ "http": [{ "origin": format!("http://{at}") }] })).await?;
+    stage.get(&format!("http://127.0.0.1:0{}/", at.port())).await?;
+    assert!(server.seen()[0].contains(&format!("\r\nhost: {at}\r\n")), "{:?}", server.seen());
+    Ok(())
+}
+
+async fn an_empty_path_is_a_slash() -> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok("hello")).await?;
+    let at = server.address();
+    let stage = Stage::granted(json!({ "http": [{ "origin": format!("http://{at}") }] })).await?;
+    for (rest, target) in [("", "/"), ("#f", "/"), ("?q", "/?q"), ("/?", "/?"), ("/a?b#f", "/a?b")]
+    {
+        stage.get(&format!("http://{at}{rest}")).await?;
+        let seen = server.seen().pop().unwrap_or_default();
+        assert!(seen.starts_with(&format!("GET {target} HTTP/1.1\r\n")), "{rest}: {seen}");
+    }
+    Ok(())
+}
+
+async fn a_network_of_version_6_is_none_of_version_4() -> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok("hello")).await?;
+    let url = format!("http://[::ffff:127.0.0.1]:{}/", server.address().port());
+    let within =
+        |network: &str| json!({ "http": [{ "origin": "http://*:*", "networks": [network] }] });
+    prohibited(Stage::granted(within("::/0")).await?.get(&url).await)?;
+    assert_eq!(server.seen(), Vec::<String>::new());
+    for meant in ["127.0.0.0/8", "::ffff:127.0.0.0/104"] {
+        Stage::granted(within(meant)).await?.get(&url).await?;
+    }
+    Ok(())
+}
+
+async fn an_address_and_headers_of_their_most_are_sent_and_one_byte_more_is_not()
+-> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok("hello")).await?;
+    let at = server.address();
+    let stage = Stage::granted(json!({ "http": [{ "origin": format!("http://{at}") }] })).await?;
+    let most = MAX_HEAD_BYTES - at.to_string().len() - "/".len() - "x-a: \r\n".len();
+    let with = |length: usize| {
+        let mut request = get(&format!("http://{at}/"));
+        let value = http::HeaderValue::try_from("x".repeat(length));
+        request.headers_mut().insert("x-a", value.expect("a value"));
+        request
+    };
+    stage.send(with(most)).await?;
+    let over = stage.send(with(most + 1)).await.expect_err("too long");
+    assert_eq!(over, Unsent::HeadTooLong(MAX_HEAD_BYTES as u64));
+    assert!(stage.log().contains("its address and headers are longer than the 65536 bytes"));
+    assert_eq!(server.seen().len(), 1);
     Ok(())
 }

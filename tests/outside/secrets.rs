@@ -1,5 +1,7 @@
 //! Secrets: said to those they are for, and to nobody else; not even to the guest that asked for it.
 
+use std::sync::Mutex;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use jobwright_core::outside::Unsent;
@@ -19,6 +21,10 @@ pub(super) fn trials() -> Vec<Trial> {
         a_secret_in_a_body_stays_a_placeholder,
         a_secret_that_is_not_granted_is_not_said,
         an_encoded_answer_to_a_secret_is_not_taken,
+        what_a_server_remembers_of_an_earlier_request_does_not_tell,
+        what_comes_back_does_not_tell_however_it_is_written,
+        no_part_is_asked_for_where_a_secret_is_for,
+        no_part_is_taken_where_a_secret_is_for,
     ]
 }
 
@@ -97,18 +103,17 @@ async fn what_comes_back_does_not_tell() -> anyhow::Result<()> {
 }
 
 async fn so_in_basic_credentials() -> anyhow::Result<()> {
-    use base64::Engine as _;
-    let encode = |text: String| base64::engine::general_purpose::STANDARD.encode(text);
     let server = echo().await?;
     let (stage, origin) = stage(&server).await?;
-    let credentials = format!("Basic {}", encode(format!("me:{KEY}")));
+    let credentials = format!("Basic {}", encode(&format!("me:{KEY}")));
     let response = stage.send(with(get(&origin), "authorization", &credentials)).await?;
-    let encoded = encode(format!("me:{VALUE}"));
+    let encoded = encode(&format!("me:{VALUE}"));
+    let (own, secret) = encoded.split_at(4);
     let seen = server.seen().concat();
     assert!(seen.contains(&format!("authorization: Basic {encoded}\r\n")), "{seen}");
     let text = all(response.headers(), response.body());
-    assert!(!text.contains(&encoded), "{text}");
-    assert!(text.contains(&format!("Basic {}", "*".repeat(encoded.len()))), "{text}");
+    assert!(!text.contains(secret), "{text}");
+    assert!(text.contains(&format!("Basic {own}{}", "*".repeat(secret.len()))), "{text}");
     Ok(())
 }
 
@@ -175,13 +180,125 @@ async fn a_secret_that_is_not_granted_is_not_said() -> anyhow::Result<()> {
 }
 
 async fn an_encoded_answer_to_a_secret_is_not_taken() -> anyhow::Result<()> {
-    let server = Server::answering(|_| {
-        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\ngzip".into()
+    for encoded in [
+        "content-encoding: gzip\r\ncontent-length: 4\r\n\r\ngzip",
+        "content-encoding: identity\r\ncontent-encoding: br\r\ncontent-length: 4\r\n\r\ngzip",
+        "transfer-encoding: gzip, chunked\r\n\r\n4\r\ngzip\r\n0\r\n\r\n",
+        "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n4\r\ngzip\r\n0\r\n\r\n",
+        "transfer-encoding: gzip\r\n\r\ngzip",
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{encoded}").into_bytes();
+        let server = Server::answering(move |_| answer.clone()).await?;
+        let (stage, origin) = stage(&server).await?;
+        let elsewhere = origin.replace("a.example", "b.example");
+        assert_eq!(&stage.get(&elsewhere).await?.body()[..], b"gzip", "{encoded}");
+        for request in [with(get(&origin), "x-key", KEY), get(&origin)] {
+            let answer = stage.send(request).await;
+            assert!(matches!(answer, Err(Unsent::Broken(_))), "{encoded}: {answer:?}");
+        }
+        assert!(stage.log().contains("it is encoded, so that a secret"), "{}", stage.log());
+    }
+    let plain = "HTTP/1.1 200 OK\r\ncontent-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n\
+                 4\r\ntext\r\n0\r\n\r\n";
+    let server = Server::answering(move |_| plain.into()).await?;
+    let (stage, origin) = stage(&server).await?;
+    assert_eq!(&stage.send(with(get(&origin), "x-key", KEY)).await?.body()[..], b"text");
+    Ok(())
+}
+
+fn encode(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+async fn what_a_server_remembers_of_an_earlier_request_does_not_tell() -> anyhow::Result<()> {
+    let memory = Mutex::new(String::new());
+    let server = Server::answering(move |request| {
+        let mut memory = memory.lock().expect("no panic");
+        let before = std::mem::replace(&mut *memory, request.to_owned());
+        Server::ok(&before)
     })
     .await?;
     let (stage, origin) = stage(&server).await?;
-    assert_eq!(&stage.get(&origin).await?.body()[..], b"gzip");
-    let answer = stage.send(with(get(&origin), "x-key", KEY)).await;
-    assert!(matches!(answer, Err(Unsent::Broken(_))), "{answer:?}");
+    for user in ["", "m", "me"] {
+        let basic = format!("Basic {}", encode(&format!("{user}:{KEY}")));
+        for (name, value) in [("x-a", KEY), ("authorization", &basic)] {
+            stage.send(with(get(&format!("{origin}/store")), name, value)).await?;
+            let told = stage.get(&format!("{origin}/last")).await?;
+            let told = String::from_utf8_lossy(told.body()).into_owned();
+            assert!(told.starts_with("GET /store "), "{told}");
+            assert!(!told.contains(VALUE), "{told}");
+            // The user is the guest's own; what follows it is all of the secret.
+            let encoded = encode(&format!("{user}:{VALUE}"));
+            assert!(!told.contains(encoded[4..].trim_end_matches('=')), "{told}");
+            assert!(told.contains("**********"), "{told}");
+        }
+    }
+    Ok(())
+}
+
+/// How somebody writes a character that is no letter and no digit.
+type Way = fn(char) -> String;
+
+async fn what_comes_back_does_not_tell_however_it_is_written() -> anyhow::Result<()> {
+    const ODD: &str = r#"k>e?y~/+"&<'\1"#;
+    let plain = |c: char| c.is_ascii_alphanumeric();
+    let ways: [(&str, Way); 6] = [
+        ("PHP", |c| format!("\\{c}")),
+        (".NET", |c| format!("\\u{:04X}", u32::from(c))),
+        ("Go", |c| format!("\\u{:04x}", u32::from(c))),
+        ("a form", |c| format!("%{:02X}", u32::from(c))),
+        ("HTML", |c| format!("&#{};", u32::from(c))),
+        ("XML", |c| format!("&#x{:x};", u32::from(c))),
+    ];
+    let basic = encode(&format!("??:{ODD}"));
+    for (who, way) in ways {
+        let write = move |text: &str| -> String {
+            text.chars().map(|c| if plain(c) { c.to_string() } else { way(c) }).collect()
+        };
+        let server = Server::answering(move |request| Server::ok(&write(request))).await?;
+        let origin = format!("http://{}", server.address());
+        let grants = json!({ "http": [{ "origin": origin }], "secrets": ["KEY"] });
+        let stage = Stage::with(grants, |web| web, &[("KEY", ODD, &origin)]).await?;
+        let credentials = format!("Basic {}", encode(&format!("??:{KEY}")));
+        for (name, value, hidden) in
+            [("x-key", KEY, ODD), ("authorization", &credentials, &basic[4..])]
+        {
+            let told = stage.send(with(get(&origin), name, value)).await?;
+            let told = String::from_utf8_lossy(told.body()).into_owned();
+            assert!(!told.contains(&write(hidden)), "{who}: {told}");
+            let end = write("\r\n");
+            let stars = "*".repeat(write(hidden.trim_end_matches('=')).len());
+            assert!(told.contains(&stars) && told.contains(&end), "{who}: {told}");
+        }
+    }
+    Ok(())
+}
+
+async fn no_part_is_asked_for_where_a_secret_is_for() -> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok("whole")).await?;
+    let (stage, origin) = stage(&server).await?;
+    for (name, value) in [("range", "bytes=0-3"), ("if-range", "\"tag\""), ("a-im", "vcdiff")] {
+        let before = server.seen().len();
+        let why = denied(&stage, stage.send(with(get(&origin), name, value)).await)?;
+        assert!(why.contains(&format!("the header `{name}` asks for a part")), "{why}");
+        assert_eq!(server.seen().len(), before);
+        let elsewhere = origin.replace("a.example", "b.example");
+        stage.send(with(get(&elsewhere), name, value)).await?;
+    }
+    Ok(())
+}
+
+async fn no_part_is_taken_where_a_secret_is_for() -> anyhow::Result<()> {
+    for status in ["206 Partial Content", "226 IM Used"] {
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\ns3cr").into_bytes();
+        let server = Server::answering(move |_| answer.clone()).await?;
+        let (stage, origin) = stage(&server).await?;
+        let broken = stage.get(&origin).await;
+        assert!(matches!(broken, Err(Unsent::Broken(_))), "{broken:?}");
+        assert!(stage.log().contains("it is a part, so that a secret"), "{}", stage.log());
+        let elsewhere = origin.replace("a.example", "b.example");
+        assert_eq!(&stage.get(&elsewhere).await?.body()[..], b"s3cr");
+    }
     Ok(())
 }

@@ -30,6 +30,8 @@ pub(super) fn trials() -> Vec<Trial> {
         modules_read_what_the_operator_configured,
         without_a_configuration_the_error_and_the_log_say_so,
         what_guests_hold_of_buckets_is_bounded,
+        an_increment_that_cannot_be_told_changes_nothing,
+        what_components_are_refused_is_in_their_log,
     ]
 }
 
@@ -430,5 +432,59 @@ async fn what_guests_hold_of_buckets_is_bounded() -> anyhow::Result<()> {
     let ended = lab.run(attempt).await;
     let error = exceeded(&ended, Limit::Resources)?;
     ensure!(error.message.contains("100"), "{error:?}");
+    Ok(())
+}
+
+/// Leaves the first byte of the result. Printing needs the place where that is.
+const SAYS_WHETHER: &str = "(i32.store8 (i32.const 720) (i32.load8_u (i32.const 0)))
+    (call $print (i32.const 720) (i32.const 1))";
+
+/// Adds to `n`, and leaves whether that was an error.
+fn adds(by: &str) -> String {
+    format!(
+        "(call $increment (global.get $bucket) {N} (i32.const 1) (i64.const {by}) (i32.const 0))
+        {SAYS_WHETHER}"
+    )
+}
+
+async fn an_increment_that_cannot_be_told_changes_nothing() -> anyhow::Result<()> {
+    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
+    let plugin = shelf.of("one", 10_000)?;
+    plugin.keep(set("n", "-5")).await?;
+    // The numbers of the first draft begin at 0.
+    for (draft, by, error, value) in
+        [(DRAFTS[0], "1", 1, "-5"), (DRAFTS[1], "1", 0, "-4"), (DRAFTS[0], "6", 0, "2")]
+    {
+        let ended = lab.run(keeper(&lab, &shelf, &imports(draft), &adds(by))?).await;
+        assert_eq!(output(&ended)?, [error][..], "{draft} {by}");
+        assert_eq!(plugin.keep(get("n")).await?, Kept::Value(Some(value.into())));
+    }
+    Ok(())
+}
+
+async fn what_components_are_refused_is_in_their_log() -> anyhow::Result<()> {
+    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
+    shelf.of("one", 10 << 20)?.keep(set("k", vec![b'x'; 1 << 20])).await?;
+    let batch = r#"(import "wasi:keyvalue/batch@0.2.0-draft" "get-many"
+        (func $get_many (param i32 i32 i32 i32)))"#;
+    // The same key seventeen times.
+    let get_many = format!(
+        "(loop $more
+            (i32.store (i32.add (i32.const 640) (i32.load (i32.const 600))) {K})
+            (i32.store (i32.add (i32.const 644) (i32.load (i32.const 600))) (i32.const 1))
+            (i32.store (i32.const 600) (i32.add (i32.load (i32.const 600)) (i32.const 8)))
+            (br_if $more (i32.lt_u (i32.load (i32.const 600)) (i32.const 136))))
+        (call $get_many (global.get $bucket) (i32.const 640) (i32.const 17) (i32.const 0))
+        {SAYS_WHETHER}"
+    );
+    let both = format!("{batch} {}", imports(DRAFTS[0]));
+    for (body, line) in [
+        (get_many, "the values have more than 16777216 bytes: get fewer"),
+        (adds("-1"), "18446744073709551615 is out of range: 9223372036854775807 at most is added"),
+    ] {
+        let attempt = keeper(&lab, &shelf, &both, &body)?;
+        assert_eq!(output(&lab.run(attempt.clone()).await)?, [1][..]);
+        assert_eq!(text(&attempt.log), format!("WARN: key-value: {line}\n"));
+    }
     Ok(())
 }

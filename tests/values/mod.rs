@@ -34,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         keys_are_listed_in_pages,
         a_swap_replaces_what_it_saw_and_nothing_else,
         only_numbers_in_range_are_added_to,
+        a_sum_that_is_less_than_the_least_is_not_kept,
         without_a_grant_every_call_is_denied_and_logged,
         increments_at_the_same_time_lose_nothing,
         jobs_of_a_host_keep_values_until_their_plugin_is_removed,
@@ -135,7 +136,7 @@ fn get(key: &str) -> Keep {
 }
 
 fn add(key: &str, by: i64) -> Keep {
-    Keep::Increment { bucket: bucket(), key: key.to_owned(), by }
+    Keep::Increment { bucket: bucket(), key: key.to_owned(), by, least: i64::MIN }
 }
 
 fn delete(key: &str) -> Keep {
@@ -315,6 +316,17 @@ async fn only_numbers_in_range_are_added_to() -> anyhow::Result<()> {
     plugin.keep(set("n", "seven")).await?;
     refused(plugin.keep(add("n", 1)).await, "is not a whole number")?;
     assert_eq!(plugin.keep(get("n")).await, value("seven"));
+    Ok(())
+}
+
+async fn a_sum_that_is_less_than_the_least_is_not_kept() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let plugin = shelf.of("one", 10_000)?;
+    plugin.keep(set("n", "-5")).await?;
+    let from_zero = |by| Keep::Increment { bucket: bucket(), key: "n".to_owned(), by, least: 0 };
+    refused(plugin.keep(from_zero(4)).await, "`n` is -5: 4 more is out of range")?;
+    assert_eq!(plugin.keep(get("n")).await, value("-5"), "as it was");
+    assert_eq!(plugin.keep(from_zero(5)).await, Ok(Kept::Number(0)));
     Ok(())
 }
 

@@ -63,12 +63,8 @@ impl Texts<'_> {
         }
         for (name, value) in self.env.iter().take(MAX_ITEMS) {
             let field = format!("env.{}", shorten(name));
-            if !is_variable(name) {
-                let message = "is not a variable's name: use A-Z, a-z, 0-9 and `_`, no digit \
-                               first, and not `JOBWRIGHT_…`";
-                wrong(&field, message.to_owned());
-            } else if value.contains('\0') {
-                wrong(&field, "no variable may contain a NUL".to_owned());
+            if let Some(fault) = variable_fault(name, value) {
+                wrong(&field, fault.to_owned());
             }
         }
         faults
@@ -77,6 +73,20 @@ impl Texts<'_> {
     fn bytes(&self) -> usize {
         let pairs = self.env.iter().flat_map(|(name, value)| [name, value]);
         self.args.iter().chain(self.tags).chain(pairs).map(String::len).sum()
+    }
+}
+
+/// Why an environment cannot have this variable, if it cannot.
+pub(crate) fn variable_fault(name: &str, value: &str) -> Option<&'static str> {
+    if !is_variable(name) {
+        Some(
+            "is not a variable's name: use A-Z, a-z, 0-9 and `_`, no digit first, and not \
+             `JOBWRIGHT_…`",
+        )
+    } else if value.contains('\0') {
+        Some("no variable may contain a NUL")
+    } else {
+        None
     }
 }
 

@@ -1,5 +1,7 @@
 //! The seam to what guests reach outside of their sandboxes, as far as they were granted it.
 
+mod keeping;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -8,10 +10,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::keeping::{Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Unkept};
 use crate::grant::Grants;
 use crate::job::Job;
 use crate::log::LogBuffer;
-use crate::plugin::{Digest, PluginName};
+use crate::name::shorten;
+use crate::plugin::PluginName;
 use crate::tenant::TenantName;
 
 /// Looks up what a plugin is granted, and opens it to an attempt.
@@ -85,6 +89,9 @@ pub enum Unsent {
     /// The body of the request is longer than it may be.
     #[error("the request is longer than the {0} bytes that it may have")]
     RequestTooLong(u64),
+    /// The address and headers of the request are longer than they may be.
+    #[error("its address and headers are longer than the {0} bytes that they may have")]
+    HeadTooLong(u64),
     /// The body of the response is longer than it may be.
     #[error("the response is longer than the {0} bytes that it may have")]
     ResponseTooLong(u64),
@@ -108,109 +115,24 @@ pub enum Unsent {
     Broken(String),
 }
 
-/// The longest key, in bytes: a path or a URL.
-pub const MAX_KEY_BYTES: usize = 1024;
-
-/// The longest name of a bucket, in bytes.
-pub const MAX_BUCKET_BYTES: usize = 255;
-
-/// The longest value, in bytes: as a payload and an output by default. What is larger belongs into a
-/// store of objects.
-pub const MAX_VALUE_BYTES: usize = 1 << 20;
-
-/// A call of `wasi:keyvalue`. Keys and values are the plugin's own; a bucket is a part of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Keep {
-    /// Nothing yet: says whether the bucket can be used.
-    Open {
-        /// The bucket.
-        bucket: String,
-    },
-    /// The value of a key.
-    Get {
-        /// The bucket.
-        bucket: String,
-        /// The key.
-        key: String,
-    },
-    /// Sets the value of a key.
-    Set {
-        /// The bucket.
-        bucket: String,
-        /// The key.
-        key: String,
-        /// The value.
-        value: Bytes,
-    },
-    /// Removes a key.
-    Delete {
-        /// The bucket.
-        bucket: String,
-        /// The key.
-        key: String,
-    },
-    /// Sets the value of a key if it still is what it was, told by its digest.
-    Swap {
-        /// The bucket.
-        bucket: String,
-        /// The key.
-        key: String,
-        /// Of what it was; none if it had no value.
-        from: Option<Digest>,
-        /// What it is to be.
-        to: Bytes,
-    },
-    /// Adds to the number that a key holds, in decimal digits; none counts as 0.
-    Increment {
-        /// The bucket.
-        bucket: String,
-        /// The key.
-        key: String,
-        /// How much.
-        by: i64,
-    },
-    /// A page of the keys, in the order of their bytes.
-    Keys {
-        /// The bucket.
-        bucket: String,
-        /// Only keys after this one.
-        after: Option<String>,
-    },
+impl Unsent {
+    /// The line about it in the log of the attempt whose request it is, as [`shown`].
+    #[must_use]
+    pub fn line(&self, shown: &str) -> String {
+        format!("WARN: jobwright: {shown}: {self}\n")
+    }
 }
 
-/// The answer to a [`Keep`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kept {
-    /// To `Get`.
-    Value(Option<Bytes>),
-    /// To `Open`, `Set` and `Delete`.
-    Done,
-    /// To `Swap`: whether it was what it was to be.
-    Swapped(bool),
-    /// To `Increment`: the sum.
-    Number(i64),
-    /// To `Keys`.
-    Keys {
-        /// Some keys.
-        keys: Vec<String>,
-        /// Whether there are more.
-        more: bool,
-    },
+/// A request in a line of a log: without its query, in which there may be what is nobody's business.
+#[must_use]
+pub fn shown(method: &http::Method, to: &http::Uri) -> String {
+    let text = to.to_string();
+    let end = text.find('?').unwrap_or(text.len());
+    format!("{} {}", shorten(method.as_str()), shorten(&text[..end]))
 }
 
-/// Why a value was not read or changed.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-pub enum Unkept {
-    /// The plugin was not granted to keep anything.
-    #[error("denied: {0}")]
-    Denied(String),
-    /// There is no room for it, or the key or value cannot be taken.
-    #[error("{0}")]
-    Refused(String),
-    /// The host could not.
-    #[error("values cannot be kept just now: {0}")]
-    Failed(String),
-}
+/// What the address and the headers of a request may take, in bytes: eight times what most servers take.
+pub const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// Grants nothing to anybody.
 #[derive(Debug, Clone, Copy)]
@@ -253,3 +175,14 @@ impl Outside for Closed {
 
 /// Why a request is refused of a plugin that may send none.
 pub const NO_REQUEST: &str = "the plugin is granted no request";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_shown_without_its_query() {
+        let to = "http://a.example.com/p?secret=1".parse().expect("a URI");
+        assert_eq!(shown(&http::Method::POST, &to), "POST http://a.example.com/p");
+    }
+}

@@ -1,7 +1,9 @@
 //! The grants of a plugin as a change of its settings: each member is replaced as a whole, and `null`
 //! takes it back (RFC 7396).
 
-use jobwright_core::grant::{Grants, HttpGrant, HttpLimits};
+use std::collections::BTreeMap;
+
+use jobwright_core::grant::{Grants, HttpGrant, HttpLimits, KeyValueGrant};
 use serde_json::value::RawValue;
 
 use super::fields::Fields;
@@ -20,17 +22,12 @@ pub(super) fn take(fields: &mut Fields, grants: &mut Grants) {
     };
     take_http(&mut inner, grants);
     take_http_limits(&mut inner, grants);
-    member(
-        &mut inner,
-        "key_value",
-        "an object such as {\"bytes\": 1048576}",
-        &mut grants.key_value,
-    );
-    member(&mut inner, "config", "an object of texts", &mut grants.config);
+    take_key_value(&mut inner, grants);
+    take_texts(&mut inner, "config", &mut grants.config);
     member(&mut inner, "secrets", "a list of names of secrets", &mut grants.secrets);
-    member(&mut inner, "env", "an object of texts", &mut grants.env);
-    let microseconds = "a number of microseconds, at least 1";
-    member(&mut inner, "clock_precision_us", microseconds, &mut grants.clock_precision_us);
+    take_texts(&mut inner, "env", &mut grants.env);
+    let microseconds = format!("a number of microseconds from 1 to {}", u32::MAX);
+    member(&mut inner, "clock_precision_us", &microseconds, &mut grants.clock_precision_us);
     member(&mut inner, "deterministic", "true or false", &mut grants.deterministic);
     for (field, message) in grants.faults() {
         inner.wrong(field, message);
@@ -81,12 +78,39 @@ fn take_http_limits(inner: &mut Fields, grants: &mut Grants) {
     let Some(mut given) = given else { return };
     let HttpLimits { requests, concurrent, request_bytes, response_bytes } =
         &mut grants.http_limits;
-    let count = "a whole number";
+    let count = format!("a whole number of at most {}", u32::MAX);
     for (name, place) in [("requests", requests), ("concurrent", concurrent)] {
-        *place = given.take(name, count).unwrap_or(*place);
+        *place = given.take(name, &count).unwrap_or(*place);
     }
     for (name, place) in [("request_bytes", request_bytes), ("response_bytes", response_bytes)] {
         *place = given.take(name, "a whole number of bytes").unwrap_or(*place);
+    }
+    inner.absorb(name, given, STRANGER);
+}
+
+fn take_key_value(inner: &mut Fields, grants: &mut Grants) {
+    let name = "key_value";
+    let Some(given) = inner.take_object(name) else { return };
+    grants.key_value = None;
+    let Some(mut given) = given else { return };
+    match given.take("bytes", "a whole number of bytes") {
+        Some(bytes) => grants.key_value = Some(KeyValueGrant { bytes }),
+        None => given.missing("bytes", "is needed"),
+    }
+    inner.absorb(name, given, STRANGER);
+}
+
+/// Replaces texts by those of an object, if it is given.
+fn take_texts(inner: &mut Fields, name: &str, texts: &mut BTreeMap<String, String>) {
+    let Some(given) = inner.take_object(name) else { return };
+    texts.clear();
+    let Some(mut given) = given else { return };
+    for key in given.names() {
+        match given.change::<String>(&key, "a text") {
+            Some(Some(text)) => drop(texts.insert(key, text)),
+            Some(None) => given.wrong(key, "`null` is not a text"),
+            None => {}
+        }
     }
     inner.absorb(name, given, STRANGER);
 }

@@ -4,13 +4,14 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use jobwright_core::grant::origin::NOT_AN_ORIGIN;
 use jobwright_core::grant::{Origin, SecretName};
 use jobwright_core::secret::{MAX_ORIGINS, Secret, SecretValue};
 use serde_json::{Value, json};
 
 use super::App;
 use super::auth::By;
-use super::error::ApiError;
+use super::error::{ApiError, FieldError};
 use super::fields::{Fields, utf8};
 use super::path::Path;
 
@@ -57,19 +58,22 @@ pub(super) async fn remove(
 }
 
 fn taken(mut fields: Fields) -> Result<(SecretValue, Vec<Origin>), ApiError> {
-    // Not by `Fields::take`, which repeats what is wrong.
+    // Nothing that is wrong is repeated, as by `Fields::take`: it may be the value, in another's place.
     let text = fields.take_raw("value").map(|raw| serde_json::from_str::<String>(raw.get()));
     let value = match text {
         None => Err("is needed".to_owned()),
         Some(Err(_)) => Err("is not a text".to_owned()),
         Some(Ok(text)) => SecretValue::try_from(text).map_err(|error| error.to_string()),
     };
-    let texts: Option<Vec<String>> = fields.take("origins", "a list of origins");
-    let origins: Vec<_> = texts.iter().flatten().map(|text| text.parse::<Origin>()).collect();
-    for (place, origin) in origins.iter().enumerate() {
-        if let Err(error) = origin {
-            fields.wrong(format!("origins.{place}"), error);
-        }
+    let texts =
+        fields.take_raw("origins").map(|raw| serde_json::from_str::<Vec<String>>(raw.get()));
+    if let Some(Err(_)) = texts {
+        fields.wrong("origins", "is not a list of origins");
+    }
+    let texts = texts.into_iter().flatten().flatten();
+    let origins: Vec<_> = texts.map(|text| text.parse::<Origin>()).collect();
+    for (place, _) in origins.iter().enumerate().filter(|(_, origin)| origin.is_err()) {
+        fields.wrong(format!("origins.{place}"), NOT_AN_ORIGIN);
     }
     if !(1..=MAX_ORIGINS).contains(&origins.len()) {
         let message = format!("name 1 to {MAX_ORIGINS} origins that it may be sent to");
@@ -78,7 +82,11 @@ fn taken(mut fields: Fields) -> Result<(SecretValue, Vec<Origin>), ApiError> {
     if let Err(message) = &value {
         fields.wrong("value", message);
     }
-    let errors = fields.into_errors("is not a field of a secret");
+    let ours = |error: &FieldError| error.field == "value" || error.field.starts_with("origins");
+    let (mut errors, others): (Vec<_>, Vec<_>) = fields.into_errors("").into_iter().partition(ours);
+    if !others.is_empty() {
+        errors.push(FieldError::new("secret", "has other fields than `value` and `origins`"));
+    }
     match value {
         Ok(value) if errors.is_empty() => Ok((value, origins.into_iter().flatten().collect())),
         _ => Err(ApiError::invalid(errors)),

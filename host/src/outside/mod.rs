@@ -6,6 +6,7 @@
 //! | [`tls`] | that who answers is who was asked |
 //! | [`resolver`] | which addresses a name has |
 //! | [`room`] | how many bytes of bodies are held |
+//! | [`shares`] | how much of it all one tenant may have |
 //! | [`request`] | what a guest may not say in a request |
 //! | [`secrets`] | the file of secrets |
 //! | [`values`] | what plugins keep from one job to the next |
@@ -19,6 +20,7 @@ mod request;
 pub mod resolver;
 mod room;
 pub mod secrets;
+mod shares;
 mod tls;
 pub mod values;
 pub mod web;
@@ -33,7 +35,9 @@ use http::{Request, Response};
 use jobwright_core::grant::{Grants, HttpGrant};
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Granted, Grantor, Keep, Kept, NO_REQUEST, Outside, Unkept, Unsent};
+use jobwright_core::outside::{
+    Granted, Grantor, Keep, Kept, NO_REQUEST, Outside, Unkept, Unsent, shown,
+};
 use jobwright_core::plugin::PluginName;
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::secret::{self, SecretStore};
@@ -119,7 +123,8 @@ impl Reach {
         let limits = grants.http_limits;
         let turns = Semaphore::new(limits.concurrent.max(1) as usize);
         let each = limits.request_bytes.saturating_add(limits.response_bytes);
-        let room = means.web.room(each.saturating_mul(u64::from(limits.concurrent.max(1))));
+        let bytes = each.saturating_mul(u64::from(limits.concurrent.max(1)));
+        let room = means.web.room(&tenant, bytes);
         let values = Namespace {
             values: means.values.clone(),
             tenant: tenant.clone(),
@@ -133,8 +138,11 @@ impl Reach {
 
     async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
         let limits = self.grants.http_limits;
+        if self.grants.http.is_empty() {
+            return Err(Unsent::Denied(NO_REQUEST.to_owned()));
+        }
+        request::check(&request)?;
         let allowing = self.allowing(&request)?;
-        request::check(&request).map_err(|fault| Unsent::Denied(fault.to_string()))?;
         if request.body().len() as u64 > limits.request_bytes {
             return Err(Unsent::RequestTooLong(limits.request_bytes));
         }
@@ -147,10 +155,10 @@ impl Reach {
         let _turn = self.turns.acquire().await;
         let errand = Errand {
             request: Request::from_parts(head, body),
+            tenant: self.tenant.clone(),
             allowing,
             room: self.room.clone(),
             most: limits.response_bytes,
-            // What is encoded cannot be searched for what must not come back.
             plain: !mask.is_empty(),
         };
         let (mut head, mut body) = self.means.web.fetch(errand).await?.into_parts();
@@ -161,9 +169,6 @@ impl Reach {
 
     /// The grants that allow it by name and method.
     fn allowing(&self, request: &Request<Bytes>) -> Result<Vec<HttpGrant>, Unsent> {
-        if self.grants.http.is_empty() {
-            return Err(Unsent::Denied(NO_REQUEST.to_owned()));
-        }
         let allowing = self.grants.allowing(request.method(), request.uri());
         let allowing: Vec<HttpGrant> = allowing.cloned().collect();
         if allowing.is_empty() {
@@ -183,12 +188,9 @@ impl Reach {
 #[async_trait]
 impl Outside for Reach {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
-        let shown = request::shown(&request);
+        let shown = shown(request.method(), request.uri());
         let answer = self.answer(request).await;
-        if let Err(unsent) = &answer {
-            self.log.write(format!("WARN: jobwright: {shown}: {unsent}\n").as_bytes());
-        }
-        answer
+        answer.inspect_err(|unsent| self.log.write(unsent.line(&shown).as_bytes()))
     }
 
     async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {

@@ -1,10 +1,12 @@
 //! What a guest may not say in a request: whatever is between two neighbours on the way (RFC 9110,
-//! 7.6.1) and not between it and who answers, and two truths about one thing. Pure.
+//! 7.6.1) and not between it and who answers, two truths about one thing, and too much. Pure.
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{Method, Request};
+use jobwright_core::grant::origin;
 use jobwright_core::name::shorten;
+use jobwright_core::outside::{MAX_HEAD_BYTES, Unsent};
 use thiserror::Error;
 
 /// Of the connection, which is the host's; and the name of who is asked, which the address says.
@@ -33,15 +35,38 @@ pub(super) enum Fault {
     Tunnel(Method),
     #[error("the address names a user: put credentials into the header `authorization`")]
     User,
+    #[error("its port is not a number from 0 to 65535")]
+    Port,
 }
 
-/// Refuses what would make of one request something else.
-pub(super) fn check(request: &Request<Bytes>) -> Result<(), Fault> {
+/// Refuses what is too much, and what would make of one request something else.
+pub(super) fn check(request: &Request<Bytes>) -> Result<(), Unsent> {
+    if head_bytes(request) > MAX_HEAD_BYTES {
+        return Err(Unsent::HeadTooLong(MAX_HEAD_BYTES as u64));
+    }
+    sound(request).map_err(|fault| Unsent::Denied(fault.to_string()))
+}
+
+/// What its address and headers take, with the colon and the ends of the lines.
+fn head_bytes(request: &Request<Bytes>) -> usize {
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 4);
+    // Its parts one by one: they are not put together for this.
+    let (uri, length) = (request.uri(), |text: Option<&str>| text.map_or(0, str::len));
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    length(authority) + uri.path().len() + length(uri.query()) + headers.sum::<usize>()
+}
+
+fn sound(request: &Request<Bytes>) -> Result<(), Fault> {
     if request.method() == Method::CONNECT {
         return Err(Fault::Tunnel(Method::CONNECT));
     }
     if request.uri().authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(Fault::User);
+    }
+    let of_the_web = matches!(request.uri().scheme_str(), Some("http" | "https"));
+    if of_the_web && origin::port(request.uri()).is_none() {
+        return Err(Fault::Port);
     }
     let headers = request.headers();
     if let Some(name) = NOT_THE_GUESTS.iter().find(|name| headers.contains_key(*name)) {
@@ -57,53 +82,5 @@ pub(super) fn check(request: &Request<Bytes>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A request in a line of a log: without its query, in which there may be what is nobody's business.
-pub(super) fn shown(request: &Request<Bytes>) -> String {
-    let uri = request.uri();
-    let text = uri.to_string();
-    let end = text.find('?').unwrap_or(text.len());
-    format!("{} {}", shorten(request.method().as_str()), shorten(&text[..end]))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(header: (&str, &str)) -> Request<Bytes> {
-        let request = Request::post("http://a.example.com/p?secret=1").header(header.0, header.1);
-        request.body(Bytes::from_static(b"12345")).expect("a request")
-    }
-
-    #[test]
-    fn what_is_between_the_guest_and_who_answers_passes() {
-        for header in [("accept", "*/*"), ("content-length", "5"), ("cookie", "a=b")] {
-            assert_eq!(check(&request(header)), Ok(()), "{header:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_of_the_connection_is_refused() {
-        for name in NOT_THE_GUESTS {
-            let refused = check(&request((name.as_str(), "chunked")));
-            assert_eq!(refused, Err(Fault::Header(name)));
-        }
-        for wrong in ["4", "6", "+5", "05", "5, 5", ""] {
-            let refused = check(&request(("content-length", wrong)));
-            assert!(matches!(refused, Err(Fault::Length { .. })), "{wrong}");
-        }
-        let mut twice = request(("content-length", "5"));
-        twice.headers_mut().append("content-length", header::HeaderValue::from_static("6"));
-        assert!(matches!(check(&twice), Err(Fault::Length { .. })));
-        let mut tunnel = request(("a", "b"));
-        *tunnel.method_mut() = Method::CONNECT;
-        assert!(matches!(check(&tunnel), Err(Fault::Tunnel(_))));
-        let mut user = request(("a", "b"));
-        *user.uri_mut() = "http://me:pw@a.example.com/".parse().expect("a URI");
-        assert_eq!(check(&user), Err(Fault::User));
-    }
-
-    #[test]
-    fn a_request_is_shown_without_its_query() {
-        assert_eq!(shown(&request(("a", "b"))), "POST http://a.example.com/p");
-    }
-}
+mod tests;

@@ -4,40 +4,79 @@ use std::fmt::Debug;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Semaphore;
+use jobwright_core::outside::Unsent;
+use jobwright_core::tenant::TenantName;
+use tokio::time::timeout;
+
+use super::shares::Shares;
+pub use super::shares::Taken as Turn;
 
 /// Looks up the addresses of hosts.
 #[async_trait]
 pub trait Resolver: Debug + Send + Sync + 'static {
-    /// Every address of `host`, a name.
+    /// Every address of `host`, a name. Whoever goes on looking when nobody waits for it any more keeps
+    /// the `turn` until then.
     ///
     /// # Errors
     /// If it has none, or nobody says.
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+    async fn resolve(&self, host: &str, port: u16, turn: Turn) -> io::Result<Vec<SocketAddr>>;
 }
 
 /// Look-ups at one time. Each takes a thread for as long as the system takes, also if nobody waits for
 /// it any more.
 const LOOK_UPS: usize = 16;
 
-/// As the machine does it.
+/// Of these, those of one tenant: whose names nobody answers for leaves turns to others.
+const TENANT_LOOK_UPS: usize = LOOK_UPS / 4;
+
+/// How long names may take: as long as resolvers commonly wait for one server.
+const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Look-ups, so many at a time.
 #[derive(Debug)]
-pub struct System {
-    turns: Arc<Semaphore>,
+pub(super) struct LookUps {
+    resolver: Arc<dyn Resolver>,
+    turns: Shares,
 }
 
-impl Default for System {
-    fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(LOOK_UPS)) }
+impl LookUps {
+    pub(super) fn new(resolver: Arc<dyn Resolver>) -> Self {
+        Self { resolver, turns: Shares::new(LOOK_UPS, TENANT_LOOK_UPS) }
+    }
+
+    /// The addresses of `host`, of which there is one at least. What it waits for a turn is no part of
+    /// what the name may take.
+    pub(super) async fn addresses(
+        &self,
+        tenant: &TenantName,
+        (host, port): (&str, u16),
+    ) -> Result<Vec<SocketAddr>, Unsent> {
+        let stopped = || Unsent::Unresolved("the host is about to stop".to_owned());
+        let turn = self.turns.of(tenant).take().await.ok_or_else(stopped)?;
+        match timeout(RESOLVE_DEADLINE, self.resolver.resolve(host, port, turn)).await {
+            Ok(Ok(addresses)) if addresses.is_empty() => {
+                Err(Unsent::Unresolved("it has no address".to_owned()))
+            }
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(error)) => Err(Unsent::Unresolved(error.to_string())),
+            Err(_) => {
+                let seconds = RESOLVE_DEADLINE.as_secs();
+                Err(Unsent::Unresolved(format!("nobody says within {seconds} s")))
+            }
+        }
     }
 }
 
+/// As the machine does it.
+#[derive(Debug, Clone, Copy)]
+pub struct System;
+
 #[async_trait]
 impl Resolver for System {
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let turn = self.turns.clone().acquire_owned().await.map_err(io::Error::other)?;
+    async fn resolve(&self, host: &str, port: u16, turn: Turn) -> io::Result<Vec<SocketAddr>> {
         let host = host.to_owned();
         let looking = tokio::task::spawn_blocking(move || {
             // Kept until the system answers, not until nobody asks any more.
@@ -47,3 +86,6 @@ impl Resolver for System {
         looking.await.map_err(io::Error::other)?
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,21 @@
-//! How many bytes of bodies are held at a time: by the host for all attempts, and for each. What has
-//! come is counted until the guest has let go of it.
+//! How many bytes of bodies are held at a time: by the host for all attempts, for those of each tenant,
+//! and for each. What has come is counted until the guest has let go of it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::outside::Unsent;
+use jobwright_core::tenant::TenantName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::shares::{Full, Share, Shares, Taken};
 
 /// All bodies of all attempts together, in bytes: as much as the interface takes for its own.
 const HOST_BYTES: u64 = 256 << 20;
+
+/// Of these, those of one tenant: attempts that keep what they have leave as much to others.
+const TENANT_BYTES: u64 = HOST_BYTES / 2;
 
 /// The unit in which that is counted: a body takes one at least.
 const UNIT_BYTES: u64 = 4 << 10;
@@ -17,28 +23,28 @@ const UNIT_BYTES: u64 = 4 << 10;
 /// Room for bodies.
 #[derive(Debug, Clone)]
 pub(super) struct Room {
-    all: Arc<Semaphore>,
+    shared: Share,
     own: Arc<Semaphore>,
     own_bytes: u64,
 }
 
 /// The room of a host, of which that of attempts is a part.
 #[derive(Debug)]
-pub(super) struct HostRoom(Arc<Semaphore>);
+pub(super) struct HostRoom(Shares);
 
 impl Default for HostRoom {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(units(HOST_BYTES) as usize)))
+        Self(Shares::new(units(HOST_BYTES) as usize, units(TENANT_BYTES) as usize))
     }
 }
 
 impl HostRoom {
-    /// Room for one attempt, which holds no more than `bytes`.
-    pub(super) fn part(&self, bytes: u64) -> Room {
-        let own_bytes = bytes.min(HOST_BYTES);
+    /// Room for one attempt of `tenant`, which holds no more than `bytes`.
+    pub(super) fn part(&self, tenant: &TenantName, bytes: u64) -> Room {
+        let own_bytes = bytes.min(TENANT_BYTES);
         // Bodies are counted in whole units, so those of their last ones go beside.
         let own = Arc::new(Semaphore::new(units(own_bytes) as usize + 64));
-        Room { all: self.0.clone(), own, own_bytes }
+        Room { shared: self.0.of(tenant), own, own_bytes }
     }
 }
 
@@ -51,9 +57,11 @@ impl Room {
         };
         let own = self.own.clone().try_acquire_many_owned(units);
         let own = own.map_err(|_| full("the attempt", self.own_bytes))?;
-        let all = self.all.clone().try_acquire_many_owned(units);
-        let all = all.map_err(|_| full("the host", HOST_BYTES))?;
-        Ok(Place { _own: own, _all: all })
+        let shared = self.shared.try_take(units).map_err(|taken| match taken {
+            Full::Tenant => full("its tenant", TENANT_BYTES),
+            Full::All => full("the host", HOST_BYTES),
+        })?;
+        Ok(Place { _own: own, _shared: shared })
     }
 
     /// A body that comes in pieces, of at most `most` bytes.
@@ -66,7 +74,7 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Place {
     _own: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
+    _shared: Taken,
 }
 
 /// A body and its room.
@@ -122,47 +130,4 @@ fn units(bytes: u64) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_is_counted_until_the_last_of_it_is_let_go() {
-        let host = HostRoom::default();
-        let all = || host.0.available_permits();
-        let before = all();
-        let mut body = host.part(1 << 20).body(1 << 20);
-        body.push(&[7; 10_000]).expect("there is room");
-        body.push(&[8; 10_000]).expect("there is room");
-        let bytes = body.into_bytes();
-        let part = bytes.slice(9_999..10_001);
-        assert_eq!(&part[..], [7, 8]);
-        drop(bytes);
-        assert!(all() < before, "a part holds the whole");
-        drop(part);
-        assert_eq!(all(), before);
-    }
-
-    #[test]
-    fn an_attempt_holds_no_more_than_its_part() {
-        let room = HostRoom::default().part(1 << 20);
-        let mut held = vec![];
-        let refused = loop {
-            let mut body = room.body(1 << 20);
-            match body.push(&[0; 100_000]) {
-                Ok(()) => held.push(body.into_bytes()),
-                Err(refused) => break refused,
-            }
-        };
-        assert!(matches!(refused, Unsent::NoRoom(_)), "{refused}");
-        assert!((10..=13).contains(&held.len()), "{}", held.len());
-        held.clear();
-        room.body(1 << 20).push(&[0; 1 << 20]).expect("all was given back");
-    }
-
-    #[test]
-    fn a_body_is_refused_at_the_byte_after_its_most() {
-        let mut body = HostRoom::default().part(1 << 20).body(5);
-        body.push(b"12345").expect("as long as may be");
-        assert_eq!(body.push(b"6"), Err(Unsent::ResponseTooLong(5)));
-    }
-}
+mod tests;

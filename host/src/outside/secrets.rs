@@ -160,7 +160,11 @@ fn load(path: &Path) -> anyhow::Result<All> {
         Err(error) => return Err(error.into()),
     };
     check_mode(path)?;
-    let lines: Lines = serde_json::from_slice(&text)?;
+    // Where and not what: a message would repeat what it cannot read, which may be a value.
+    let lines: Lines = serde_json::from_slice(&text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        anyhow::anyhow!("line {line}, column {column}: not as this host writes it")
+    })?;
     let mut all = All::default();
     for (tenant, lines) in lines {
         for (name, Line { value, origins, created_at }) in lines {
@@ -236,6 +240,24 @@ mod tests {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("another mode");
         let refused = format!("{:#}", SecretFile::open(folder.path()).expect_err("too open"));
         assert!(refused.contains("644") && refused.contains("chmod 600"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_the_file_is_said_without_repeating_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for wrong in [
+            r#"{ "default": { "KEY": "s3cr3t-v4lue" } }"#,
+            r#"{ "default": { "KEY": { "s3cr3t-v4lue": 1 } } }"#,
+            r#"{ "default": { "KEY": { "value": "s3cr3t-v4lue", "origins": "s3cr3t-v4lue" } } }"#,
+            r#"{ "default": { "s3cr3t-v4lue": {} } }"#,
+            r#"{ "default": { "KEY": { "value": "s3cr3t-v4lue"#,
+        ] {
+            data_dir::write(&folder.path().join(FILE), wrong.as_bytes()).expect("a file");
+            let error = SecretFile::open(folder.path()).expect_err(wrong);
+            let told = format!("{error:#} {error:?}");
+            assert!(!told.contains("s3cr3t"), "{told}");
+            assert!(told.contains("secrets.json") && told.contains("line 1, column "), "{told}");
+        }
     }
 
     #[tokio::test]

@@ -16,14 +16,15 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::header::{self, HeaderName};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jobwright_core::grant::HttpGrant;
-use jobwright_core::grant::origin::literal;
+use jobwright_core::grant::origin::{literal, port};
 use jobwright_core::outside::Unsent;
+use jobwright_core::tenant::TenantName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -31,12 +32,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::rustls::RootCertStore;
 
-use super::resolver::{Resolver, System};
+use super::resolver::{LookUps, Resolver, System};
 use super::room::{Held, HostRoom, Room};
 use super::tls::Tls;
-
-/// How long names may take: as long as resolvers commonly wait for one server.
-const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long one address may take to be connected to, and then to agree on a secure connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -64,7 +62,7 @@ const OF_THE_CONNECTION: [HeaderName; 8] = [
 pub struct Web {
     /// Where sockets are waited for: guests' own threads wait for time only.
     threads: Handle,
-    resolver: Arc<dyn Resolver>,
+    look_ups: LookUps,
     tls: Tls,
     room: HostRoom,
 }
@@ -73,13 +71,15 @@ pub struct Web {
 #[derive(Debug)]
 pub(super) struct Errand {
     pub(super) request: Request<Bytes>,
+    /// Whose it is.
+    pub(super) tenant: TenantName,
     /// One of these must let it reach all addresses of its name.
     pub(super) allowing: Vec<HttpGrant>,
     /// Where its bodies are held.
     pub(super) room: Room,
     /// The longest response, in bytes.
     pub(super) most: u64,
-    /// Whether the response must not be encoded.
+    /// Whether the response must be whole, and not encoded: it is searched for what must not come back.
     pub(super) plain: bool,
 }
 
@@ -87,14 +87,14 @@ impl Web {
     /// Names and roots as the machine has them; `threads` wait for what comes.
     #[must_use]
     pub fn new(threads: Handle) -> Self {
-        let resolver = Arc::new(System::default());
-        Self { threads, resolver, tls: Tls::default(), room: HostRoom::default() }
+        let look_ups = LookUps::new(Arc::new(System));
+        Self { threads, look_ups, tls: Tls::default(), room: HostRoom::default() }
     }
 
     /// Names as `resolver` has them.
     #[must_use]
     pub fn resolving(self, resolver: Arc<dyn Resolver>) -> Self {
-        Self { resolver, ..self }
+        Self { look_ups: LookUps::new(resolver), ..self }
     }
 
     /// Trusts these roots instead of the machine's.
@@ -103,9 +103,9 @@ impl Web {
         Self { tls: Tls::trusting(roots), ..self }
     }
 
-    /// Room for the bodies of one attempt.
-    pub(super) fn room(&self, bytes: u64) -> Room {
-        self.room.part(bytes)
+    /// Room for the bodies of one attempt of `tenant`.
+    pub(super) fn room(&self, tenant: &TenantName, bytes: u64) -> Room {
+        self.room.part(tenant, bytes)
     }
 
     /// Does an errand. Dropping the answer ends it.
@@ -119,11 +119,11 @@ impl Web {
     }
 
     async fn go(&self, errand: Errand) -> Result<Response<Held>, Unsent> {
-        let Errand { mut request, allowing, room, most, plain } = errand;
+        let Errand { mut request, tenant, allowing, room, most, plain } = errand;
         // Until all of it is sent: the guest may have let go of it long before.
         let _place = room.take(request.body().len() as u64)?;
         let to = request.uri().clone();
-        let stream = self.connect(&to, &allowing).await?;
+        let stream = self.connect(&tenant, &to, &allowing).await?;
         address_to(&mut request, &to)?;
         let mut response = if to.scheme_str() == Some("https") {
             let secured = self.tls.secure(to.host().unwrap_or_default(), stream);
@@ -131,9 +131,9 @@ impl Web {
         } else {
             exchange(stream, request, room.body(most)).await?
         };
-        if plain && is_encoded(response.headers()) {
-            let why = "it is encoded, although it was asked for as it is because of a secret";
-            return Err(Unsent::Broken(why.to_owned()));
+        if plain && let Some(fault) = unsearchable(&response) {
+            let why = format!("it is {fault}, so that a secret might come back in it unseen");
+            return Err(Unsent::Broken(why));
         }
         for name in OF_THE_CONNECTION {
             response.headers_mut().remove(name);
@@ -142,10 +142,19 @@ impl Web {
     }
 
     /// A connection to an address of who is asked, all of which were checked.
-    async fn connect(&self, to: &Uri, allowing: &[HttpGrant]) -> Result<TcpStream, Unsent> {
+    async fn connect(
+        &self,
+        tenant: &TenantName,
+        to: &Uri,
+        allowing: &[HttpGrant],
+    ) -> Result<TcpStream, Unsent> {
         let host = to.host().unwrap_or_default();
-        let port = to.port_u16().unwrap_or(if to.scheme_str() == Some("https") { 443 } else { 80 });
-        let addresses = self.addresses(host, port).await?;
+        let unreadable = || Unsent::Denied("its port cannot be read".to_owned());
+        let port = port(to).ok_or_else(unreadable)?;
+        let addresses = match literal(host) {
+            Some(address) => vec![SocketAddr::new(address, port)],
+            None => self.look_ups.addresses(tenant, (host, port)).await?,
+        };
         let reaches = |grant: &HttpGrant| addresses.iter().all(|at| grant.reaches(at.ip()));
         if !allowing.iter().any(reaches) {
             return Err(refused(host, &addresses, allowing));
@@ -158,23 +167,6 @@ impl Web {
             }
         }
         Err(failure)
-    }
-
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unsent> {
-        if let Some(address) = literal(host) {
-            return Ok(vec![SocketAddr::new(address, port)]);
-        }
-        match timeout(RESOLVE_DEADLINE, self.resolver.resolve(host, port)).await {
-            Ok(Ok(addresses)) if addresses.is_empty() => {
-                Err(Unsent::Unresolved("it has no address".to_owned()))
-            }
-            Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(error)) => Err(Unsent::Unresolved(error.to_string())),
-            Err(_) => {
-                let seconds = RESOLVE_DEADLINE.as_secs();
-                Err(Unsent::Unresolved(format!("nobody says within {seconds} s")))
-            }
-        }
     }
 }
 
@@ -205,10 +197,13 @@ async fn in_time<T>(step: impl Future<Output = Result<T, Unsent>>) -> Result<T, 
 /// Makes the target that which servers are sent (RFC 9112, 3.2.1), and names who is asked.
 fn address_to(request: &mut Request<Bytes>, to: &Uri) -> Result<(), Unsent> {
     let wrong = |error: &dyn Display| Unsent::Denied(format!("no address to send it to: {error}"));
-    let target = to.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    *request.uri_mut() = Uri::from(target);
-    let host = to.authority().map_or("", |authority| authority.as_str());
-    let host = HeaderValue::from_str(host).map_err(|error| wrong(&error))?;
+    // A path that is empty is `/` on the way.
+    let query = to.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let target = PathAndQuery::try_from(format!("{}{query}", to.path()));
+    *request.uri_mut() = Uri::from(target.map_err(|error| wrong(&error))?);
+    let host = to.host().unwrap_or_default();
+    let host = to.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let host = HeaderValue::try_from(host).map_err(|error| wrong(&error))?;
     request.headers_mut().insert(header::HOST, host);
     // Written by who writes the body, whose length it is.
     request.headers_mut().remove(header::CONTENT_LENGTH);
@@ -251,9 +246,16 @@ async fn received(response: Response<Incoming>, mut held: Held) -> Result<Respon
     Ok(Response::from_parts(head, held))
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    encodings.into_iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+/// Why a secret would not be found in a response.
+fn unsearchable(response: &Response<Held>) -> Option<&'static str> {
+    let all_are = |name: HeaderName, plain: &str| {
+        let mut values = response.headers().get_all(name).iter();
+        values.all(|value| value.as_bytes().eq_ignore_ascii_case(plain.as_bytes()))
+    };
+    let part = [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED].contains(&response.status());
+    let encoded = !all_are(header::CONTENT_ENCODING, "identity")
+        || !all_are(header::TRANSFER_ENCODING, "chunked");
+    part.then_some("a part").or(encoded.then_some("encoded"))
 }
 
 /// With its cause, which says more.

@@ -51,7 +51,7 @@ impl Guest {
     fn new(mut wasi: WasiP1Ctx, limits: &Limits, line: Line, outside: Arc<dyn Outside>) -> Self {
         wasi.ctx().table.set_max_capacity(count(limits.resources));
         let (http, budget, extism) = (http::context(), Budget::new(limits), Kernel::default());
-        let requests = Requests::new(outside.clone());
+        let requests = Requests::new(outside.clone(), line.log_buffer());
         Self { wasi, http, requests, budget, line, extism, outside }
     }
 

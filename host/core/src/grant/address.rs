@@ -40,46 +40,58 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
 ];
 
+/// Where addresses of version 6 have one of version 4 inside: mapped, and translated (RFC 6052).
+const V4_INSIDE: [(Ipv6Addr, u8); 2] = [
+    (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96),
+    (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96),
+];
+
 /// Whether `address` is one of the Internet. Addresses of version 4 within version 6 (mapped and
 /// translated ones) are what they are in version 4, or not public.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     let within_v4 =
         |ip: Ipv4Addr, (net, bits)| Ipv4Net::new(net, bits).is_ok_and(|net| net.contains(&ip));
-    let within_v6 =
-        |ip: Ipv6Addr, (net, bits)| Ipv6Net::new(net, bits).is_ok_and(|net| net.contains(&ip));
     match plain(address) {
         IpAddr::V4(ip) => !SPECIAL_V4.into_iter().any(|net| within_v4(ip, net)),
         IpAddr::V6(ip) => {
-            within_v6(ip, GLOBAL_V6) && !SPECIAL_V6.into_iter().any(|net| within_v6(ip, net))
+            within([GLOBAL_V6], |net| net.contains(&ip))
+                && !within(SPECIAL_V6, |net| net.contains(&ip))
         }
     }
 }
 
-/// The address of version 4 that `address` is, if it is one in the clothes of version 6: mapped
-/// (`::ffff:0:0/96`), or translated (`64:ff9b::/96`, RFC 6052).
+/// Whether one of `networks` is such.
+fn within<const N: usize>(networks: [(Ipv6Addr, u8); N], such: impl Fn(&Ipv6Net) -> bool) -> bool {
+    networks.into_iter().any(|(net, bits)| Ipv6Net::new(net, bits).is_ok_and(|net| such(&net)))
+}
+
+/// The address of version 4 that `address` is, if it is [one inside](V4_INSIDE) of another.
 fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
-    if let Some(v4) = v6.to_ipv4_mapped() {
-        return v4.into();
+    if within(V4_INSIDE, |inside| inside.contains(&v6)) {
+        let [.., high, low] = v6.segments();
+        return Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into();
     }
-    match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into()
-        }
-        _ => address,
-    }
+    address
+}
+
+/// Whether whoever names `network` means `address`. One of version 4 that is inside of another is meant
+/// as what it is, or by networks of nothing but such: every network of version 6 is none of version 4.
+fn means(network: &IpNet, address: IpAddr) -> bool {
+    let plain = plain(address);
+    let of_such = |network: &Ipv6Net| within(V4_INSIDE, |inside| inside.contains(network));
+    network.contains(&plain)
+        || matches!(network, IpNet::V6(net) if network.contains(&address) && of_such(net))
 }
 
 impl HttpGrant {
     /// Whether a request that this grant allows by its name may go to `address`.
     #[must_use]
     pub fn reaches(&self, address: IpAddr) -> bool {
-        let named =
-            |network: &IpNet| network.contains(&plain(address)) || network.contains(&address);
         is_public(address)
             || self.origin.address() == Some(address)
-            || self.networks.iter().any(named)
+            || self.networks.iter().any(|network| means(network, address))
     }
 }
 
@@ -174,6 +186,14 @@ mod tests {
         for address in ["10.2.0.1", "127.0.0.1", "fd13::7"] {
             assert!(!reaches(own, address), "{address}");
         }
+        let v6 = r#"{ "origin": "http://*:*", "networks": ["::/0"] }"#;
+        assert!(reaches(v6, "::1") && reaches(v6, "fd13::7"));
+        for address in ["::ffff:127.0.0.1", "64:ff9b::7f00:1", "127.0.0.1"] {
+            assert!(!reaches(v6, address), "{address}");
+        }
+        let inside = r#"{ "origin": "http://*:*", "networks": ["::ffff:127.0.0.0/104"] }"#;
+        assert!(reaches(inside, "::ffff:127.0.0.1") && !reaches(inside, "127.0.0.1"));
+        assert!(!reaches(inside, "::ffff:10.0.0.1"));
         let here = r#"{ "origin": "http://127.0.0.1:8080" }"#;
         assert!(reaches(here, "127.0.0.1"));
         assert!(!reaches(here, "127.0.0.2"));

@@ -1,7 +1,9 @@
 //! How much may be granted at all: grants are read at the start of each attempt, and what they allow
-//! is memory and sockets of the host.
+//! is memory and sockets of the host. And what contradicts itself.
 
+use crate::command::variable_fault;
 use crate::limits::show_bytes;
+use crate::name::shorten;
 use crate::secret::MAX_SECRETS;
 
 use super::Grants;
@@ -19,7 +21,7 @@ pub const MAX_CONCURRENT: u32 = 64;
 pub const MAX_BODY_BYTES: u64 = 64 << 20;
 
 impl Grants {
-    /// What is too much of it: the members, and what is wrong with each.
+    /// What is too much of it, or cannot be: the members, and what is wrong with each.
     #[must_use]
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = vec![];
@@ -36,6 +38,12 @@ impl Grants {
             let networks = grant.networks.len();
             at_most(format!("http.{place}.networks"), networks, MAX_PER_ORIGIN, "networks");
         }
+        for (place, grant) in self.http.iter().enumerate() {
+            if grant.methods.as_ref().is_some_and(Vec::is_empty) {
+                let message = "names none, so nothing is allowed: leave it out to allow any";
+                faults.push((format!("http.{place}.methods"), message.to_owned()));
+            }
+        }
         let limits = &self.http_limits;
         if !(1..=MAX_CONCURRENT).contains(&limits.concurrent) {
             let message = format!("is {}, use 1 to {MAX_CONCURRENT}", limits.concurrent);
@@ -49,7 +57,28 @@ impl Grants {
                 faults.push((format!("http_limits.{name}"), format!("is {found}, at most {most}")));
             }
         }
+        self.name_faults(&mut faults);
         faults
+    }
+
+    /// Names that no variable can have, and those that mean two things.
+    fn name_faults(&self, faults: &mut Vec<(String, String)>) {
+        for (name, value) in &self.env {
+            if let Some(fault) = variable_fault(name, value) {
+                faults.push((format!("env.{}", shorten(name)), fault.to_owned()));
+            }
+        }
+        for name in &self.secrets {
+            if let Some(fault) = variable_fault(name.as_str(), "") {
+                faults.push(("secrets".to_owned(), format!("`{name}` {fault}")));
+            }
+            for (member, values) in [("config", &self.config), ("env", &self.env)] {
+                if values.contains_key(name.as_str()) {
+                    let message = "is the name of a granted secret too: one of them must go";
+                    faults.push((format!("{member}.{name}"), message.to_owned()));
+                }
+            }
+        }
     }
 }
 
@@ -72,5 +101,29 @@ mod tests {
             fields,
             ["http", "http.3.networks", "http_limits.concurrent", "http_limits.response_bytes"]
         );
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let faults = |json: &str| -> Vec<String> {
+            let grants: Grants = serde_json::from_str(json).expect(json);
+            grants.faults().into_iter().map(|(field, _)| field).collect()
+        };
+        let good = r#"{ "env": { "A_1": "", "b": "=" }, "secrets": ["KEY"],
+            "config": { "any name": "", "JOBWRIGHT_X": "" },
+            "http": [{ "origin": "https://*", "methods": ["GET"] }] }"#;
+        assert_eq!(faults(good), Vec::<String>::new());
+        for (wrong, field) in [
+            (r#"{ "env": { "": "" } }"#, "env."),
+            (r#"{ "env": { "A=B": "" } }"#, "env.A=B"),
+            (r#"{ "env": { "JOBWRIGHT_JOB_ID": "" } }"#, "env.JOBWRIGHT_JOB_ID"),
+            (r#"{ "env": { "A": "\u0000" } }"#, "env.A"),
+            (r#"{ "secrets": ["JOBWRIGHT_JOB_ID"] }"#, "secrets"),
+            (r#"{ "secrets": ["A"], "config": { "A": "1" } }"#, "config.A"),
+            (r#"{ "secrets": ["A"], "env": { "A": "1" } }"#, "env.A"),
+            (r#"{ "http": [{ "origin": "https://*", "methods": [] }] }"#, "http.0.methods"),
+        ] {
+            assert_eq!(faults(wrong), [field], "{wrong}");
+        }
     }
 }

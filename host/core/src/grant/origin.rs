@@ -53,11 +53,13 @@ enum Port {
 
 /// Text that is no pattern of origins.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "`{0}` is not an origin: use `https://api.example.com`, `http://127.0.0.1:8080`, \
-     `https://*.example.com` or `https://*`, without a path, and `:*` for any port"
-)]
+#[error("`{0}` {NOT_AN_ORIGIN}")]
 pub struct InvalidOrigin(String);
+
+/// What is said of it, to be understood without what it is.
+pub const NOT_AN_ORIGIN: &str = "is not an origin: use `https://api.example.com`, \
+    `http://127.0.0.1:8080`, `https://*.example.com` or `https://*`, without a path, and `:*` for any \
+    port";
 
 impl Scheme {
     fn port(self) -> u16 {
@@ -82,7 +84,7 @@ impl Origin {
     pub fn matches(&self, to: &http::Uri) -> bool {
         let Some(scheme) = to.scheme_str().and_then(Scheme::of) else { return false };
         let Some(host) = to.host().map(normal) else { return false };
-        let port = to.port_u16().unwrap_or(scheme.port());
+        let Some(port) = port(to) else { return false };
         let is_host = match &self.host {
             Host::Any => true,
             Host::Below(end) => host.len() > end.len() && host.ends_with(end.as_str()),
@@ -102,6 +104,22 @@ impl Origin {
         match self.host {
             Host::Address(address) => Some(address),
             _ => None,
+        }
+    }
+}
+
+/// The port that `to` names, or else that of its scheme; none if what it names is no port.
+#[must_use]
+pub fn port(to: &http::Uri) -> Option<u16> {
+    let authority = to.authority()?;
+    // Who is asked has no other colons but those of an address in brackets, and those before an `@`.
+    let (_, host) = authority.as_str().rsplit_once('@').unwrap_or(("", authority.as_str()));
+    match host.strip_prefix(authority.host())? {
+        "" => to.scheme_str().and_then(Scheme::of).map(Scheme::port),
+        named => {
+            let number = named.strip_prefix(':')?;
+            let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| number.parse().ok()).flatten()
         }
     }
 }
@@ -252,6 +270,18 @@ mod tests {
             assert!(!matches("https://*.example.com", to), "{to}");
         }
         assert!(matches("http://*:*", "http://anything:81/"));
+    }
+
+    #[test]
+    fn what_is_no_port_is_not_the_port_of_the_scheme() {
+        for port in ["", ":80", ":080"] {
+            assert!(matches("http://127.0.0.1", &format!("http://127.0.0.1{port}/")), "{port}");
+        }
+        for port in [":", ":99999", ":abc", ":-1", ":+80", ":80,evil.com"] {
+            let to = format!("http://127.0.0.1{port}/");
+            assert!(!matches("http://127.0.0.1", &to) && !matches("http://*:*", &to), "{port}");
+        }
+        assert!(matches("http://[::1]:*", "http://[::1]:81/"));
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //! |---|---|
 //! | [`placing`] | where a placeholder is replaced, and where that is refused |
 //! | [`masking`] | that what comes back does not tell |
+//! | [`writing`] | how what comes back may be written |
 //!
 //! Invariant: nothing here shows a value. [`SecretValue`] can be neither printed nor serialized;
 //! whoever needs its text calls [`SecretValue::reveal`].
 
 pub mod masking;
 pub mod placing;
+mod writing;
 
 use std::fmt::{self, Debug};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use http::request::Parts;
 use memchr::memmem;
 use thiserror::Error;
@@ -24,7 +24,11 @@ const MAX_NAME_BYTES: usize = 64;
 /// placeholder is short, so without a bound a guest could make the host write megabytes.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// Why a request with placeholders is not sent.
+/// Headers that ask for a part of something: whoever chooses where a secret is cut is told it piece by
+/// piece, and no piece is found.
+const PARTS: [HeaderName; 3] = [RANGE, IF_RANGE, HeaderName::from_static("a-im")];
+
+/// Why a request is not sent to where a secret may be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Misplaced {
     /// In the address, which servers log and pass on.
@@ -39,6 +43,9 @@ pub enum Misplaced {
     /// It belongs to someone else.
     #[error("the secret `{0}` is not for this origin")]
     Elsewhere(SecretName),
+    /// The response would be a part, in which secrets are not found.
+    #[error("the header `{0}` asks for a part, in which a secret of this origin might be cut")]
+    Part(HeaderName),
     /// There are too many of them.
     #[error("with its secrets, its headers take more than {MAX_HEADER_BYTES} bytes")]
     TooLong,
@@ -47,8 +54,9 @@ pub enum Misplaced {
 /// Replaces every placeholder in the headers of a request by the secret that `find` knows, as far as
 /// these were `granted`.
 ///
-/// Answers what must be masked in the response; nothing if nothing was replaced. If something was, the
-/// response is asked for without an encoding, in which secrets would not be found.
+/// Answers what must be masked in the response: all that was granted for where the request goes, placed
+/// or not, for a server may remember what it was sent before. If that is anything, the response is asked
+/// for whole and without an encoding, since else secrets would not be found.
 ///
 /// # Errors
 /// [`Misplaced`], the request half changed.
@@ -63,25 +71,32 @@ pub fn place(
     if let Some((_, _, name)) = next(address.as_bytes()) {
         return Err(Misplaced::InAddress(name));
     }
-    let (uri, mut mask) = (&request.uri, Mask::default());
+    let uri = &request.uri;
+    let belongs = |secret: &Secret| secret.origins.iter().any(|origin| origin.matches(uri));
+    let mut mask = Mask::default();
+    for secret in granted.iter().filter_map(&find).filter(belongs) {
+        mask.add_secret(&secret.value);
+    }
+    if !mask.is_empty() {
+        if let Some(name) = PARTS.into_iter().find(|name| request.headers.contains_key(name)) {
+            return Err(Misplaced::Part(name));
+        }
+        request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     let value = |name: &SecretName| -> Result<SecretValue, Misplaced> {
         if !granted.contains(name) {
             return Err(Misplaced::NotGranted(name.clone()));
         }
         let secret = find(name).ok_or_else(|| Misplaced::NotSet(name.clone()))?;
-        let belongs = secret.origins.iter().any(|origin| origin.matches(uri));
-        if belongs { Ok(secret.value) } else { Err(Misplaced::Elsewhere(name.clone())) }
+        if belongs(&secret) { Ok(secret.value) } else { Err(Misplaced::Elsewhere(name.clone())) }
     };
     let mut length = 0;
     for (name, held) in &mut request.headers {
         let credentials = (name == AUTHORIZATION).then(|| basic(held.as_bytes())).flatten();
         let replaced = match credentials {
-            Some(plain) => replaced(&plain, &value, &mut mask)?.map(|plain| {
-                let encoded = STANDARD.encode(plain);
-                mask.add(encoded.as_bytes());
-                format!("Basic {encoded}").into_bytes()
-            }),
-            None => replaced(held.as_bytes(), &value, &mut mask)?,
+            Some(plain) => replaced(&plain, &value)?
+                .map(|plain| format!("Basic {}", STANDARD.encode(plain)).into_bytes()),
+            None => replaced(held.as_bytes(), &value)?,
         };
         if let Some(text) = replaced {
             length += text.len();
@@ -92,9 +107,6 @@ pub fn place(
             held.set_sensitive(true);
         }
     }
-    if !mask.is_empty() {
-        request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    }
     Ok(mask)
 }
 
@@ -102,12 +114,10 @@ pub fn place(
 fn replaced(
     text: &[u8],
     value: &impl Fn(&SecretName) -> Result<SecretValue, Misplaced>,
-    mask: &mut Mask,
 ) -> Result<Option<Vec<u8>>, Misplaced> {
     let (mut whole, mut rest) = (Vec::new(), text);
     while let Some((start, end, name)) = next(rest) {
         let value = value(&name)?;
-        mask.add_secret(&value);
         whole.extend_from_slice(&rest[..start]);
         whole.extend_from_slice(value.reveal().as_bytes());
         rest = &rest[end..];
@@ -183,7 +193,23 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_for_where_it_goes_is_masked_placed_or_not() {
+        let masked = |uri: &str| !placed(uri, "x-a", "a").expect("nothing to place").1.is_empty();
+        assert_eq!((masked(HOME), masked("https://other.example.com/")), (true, false));
+    }
+
+    #[test]
+    fn parts_are_asked_for_only_where_no_secret_is_for() {
+        for name in ["range", "if-range", "a-im"] {
+            let refused = placed(HOME, name, "bytes=0-1").expect_err(name);
+            assert_eq!(refused, Misplaced::Part(HeaderName::from_static(name)));
+            placed("https://other.example.com/", name, "bytes=0-1").expect(name);
+        }
+    }
+
+    #[test]
     fn so_are_those_in_basic_credentials_whose_encoding_is_masked_too() {
+        // Of three bytes, so that what is encoded of the secret begins with its own character.
         let given = format!("basic {}", STANDARD.encode("me:jobwright-secret(KEY)"));
         let (text, mask) = placed(HOME, "authorization", &given).expect("placed");
         let encoded = STANDARD.encode("me:s3cr3t-v4lue");
@@ -191,20 +217,21 @@ mod tests {
         let mut echoed = format!("<{text}> <{VALUE}>").into_bytes();
         mask.cover(&mut echoed);
         let stars = |n| "*".repeat(n);
-        let expected = format!("<Basic {}> <{}>", stars(encoded.len()), stars(VALUE.len()));
+        let (own, rest) = (&encoded[..4], stars(encoded.len() - 4));
+        let expected = format!("<Basic {own}{rest}> <{}>", stars(VALUE.len()));
         assert_eq!(String::from_utf8_lossy(&echoed), expected);
     }
 
     #[test]
-    fn the_response_is_asked_for_unencoded_if_a_secret_was_placed() {
+    fn the_response_is_asked_for_unencoded_where_a_secret_is_for() {
         let granted = ["KEY".parse().expect("a name")].into();
-        let encoding = |value: &str| {
-            let mut request = request(HOME, "x-a", value);
+        let encoding = |uri: &str| {
+            let mut request = request(uri, "x-a", "a");
             request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
             place(&mut request, &granted, find).expect("placed");
             request.headers[ACCEPT_ENCODING].clone()
         };
-        assert_eq!((encoding("a"), encoding("jobwright-secret(KEY)")), {
+        assert_eq!((encoding("https://other.example.com/"), encoding(HOME)), {
             (HeaderValue::from_static("gzip"), HeaderValue::from_static("identity"))
         });
     }
@@ -212,8 +239,8 @@ mod tests {
     #[test]
     fn what_is_no_placeholder_stays() {
         for text in ["jobwright-secret(", "jobwright-secret()", "jobwright-secret(A-B)", "KEY"] {
-            let (same, mask) = placed(HOME, "x-a", text).expect("nothing to place");
-            assert_eq!((same.as_str(), mask.is_empty()), (text, true));
+            let (same, _) = placed(HOME, "x-a", text).expect("nothing to place");
+            assert_eq!(same, text);
         }
     }
 

@@ -83,7 +83,9 @@ impl Values {
             Keep::Set { bucket, key, value } => Change::Set { bucket, key, value },
             Keep::Delete { bucket, key } => Change::Delete { bucket, key },
             Keep::Swap { bucket, key, from, to } => Change::Swap { bucket, key, from, to },
-            Keep::Increment { bucket, key, by } => Change::Increment { bucket, key, by },
+            Keep::Increment { bucket, key, by, least } => {
+                Change::Increment { bucket, key, by, least }
+            }
         };
         let length = change.length();
         let step = move |ledger: &mut Ledger| ledger.change(&owner, most_bytes, change);
@@ -130,7 +132,7 @@ impl Namespace {
     /// As it does.
     pub async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
         let kept = self.values.keep(&self.tenant, &self.plugin, self.grant, call).await;
-        kept.inspect_err(|why| self.log.write(format!("WARN: key-value: {why}\n").as_bytes()))
+        kept.inspect_err(|why| self.log.write(why.line().as_bytes()))
     }
 }
 

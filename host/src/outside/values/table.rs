@@ -44,7 +44,7 @@ pub(super) enum Change {
     Set { bucket: String, key: String, value: Bytes },
     Delete { bucket: String, key: String },
     Swap { bucket: String, key: String, from: Option<Digest>, to: Bytes },
-    Increment { bucket: String, key: String, by: i64 },
+    Increment { bucket: String, key: String, by: i64, least: i64 },
 }
 
 impl Change {
@@ -123,7 +123,9 @@ impl Ledger {
                 }
                 Ok(self.write(&place, &to)?.map(|()| Kept::Swapped(true)))
             }
-            Change::Increment { bucket, key, by } => self.increment(&place(&bucket, &key), by),
+            Change::Increment { bucket, key, by, least } => {
+                self.increment(&place(&bucket, &key), by, least)
+            }
         }
     }
 
@@ -154,8 +156,8 @@ impl Ledger {
         self.db.prepare_cached(sql)?.query_row(params![space, bucket, key], value).optional()
     }
 
-    /// Adds to a number.
-    fn increment(&mut self, place: &Place<'_>, by: i64) -> Answered<Kept> {
+    /// Adds to a number, if the sum is `least` or more.
+    fn increment(&mut self, place: &Place<'_>, by: i64, least: i64) -> Answered<Kept> {
         let key = shorten(place.key);
         let refused = |why: String| Ok(Err(Unkept::Refused(why)));
         let number = match self.value(place)? {
@@ -165,7 +167,7 @@ impl Ledger {
                 None => return refused(format!("the value of `{key}` is not a whole number")),
             },
         };
-        let Some(sum): Option<i64> = i64::checked_add(number, by) else {
+        let Some(sum) = i64::checked_add(number, by).filter(|sum| *sum >= least) else {
             return refused(format!("`{key}` is {number}: {by} more is out of range"));
         };
         let written = self.write(place, sum.to_string().as_bytes())?;

@@ -102,6 +102,11 @@ impl Line {
         &self.granted
     }
 
+    /// Where its lines go, for what outlives a call.
+    pub(super) fn log_buffer(&self) -> Arc<LogBuffer> {
+        self.log.clone()
+    }
+
     /// Writes a line to the log. `context` may be empty.
     pub(super) fn log(&self, level: Level, context: &str, message: &[u8]) {
         self.log.write(level.word().as_bytes());

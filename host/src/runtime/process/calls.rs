@@ -168,7 +168,9 @@ mod tests {
             assert_eq!(response.headers()["x-shown"], "PUT http://a.example/x?y {\"x-a\": \"b\"}");
             assert_eq!(response.body().as_ref(), b"body");
             let (bucket, key) = ("b".to_owned(), "k".to_owned());
-            let kept = outside.keep(Keep::Increment { bucket: bucket.clone(), key, by: 41 }).await;
+            let kept = outside
+                .keep(Keep::Increment { bucket: bucket.clone(), key, by: 41, least: 0 })
+                .await;
             assert_eq!(kept, Ok(Kept::Number(42)));
             let denied = outside.keep(Keep::Keys { bucket, after: None }).await;
             assert_eq!(denied, Err(Unkept::Denied("no such luck".to_owned())));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Keep, Kept, Outside, Unkept, Unsent};
+use jobwright_core::outside::{Keep, Kept, Outside, Unkept, Unsent, shown};
 use jobwright_core::report::Report;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -91,6 +91,13 @@ impl ThroughHost {
         answer.await.ok()
     }
 
+    /// Writes about what the host is not asked to the log of the attempt.
+    fn log(&self, line: &str) {
+        if let Some(teller) = &*self.teller.lock().unwrap_or_else(PoisonError::into_inner) {
+            teller.log.write(line.as_bytes());
+        }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,7 +124,9 @@ const GONE: &str = "the host is gone";
 impl Outside for ThroughHost {
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
         if request.body().len() as u64 > self.request_bytes {
-            return Err(Unsent::RequestTooLong(self.request_bytes));
+            let unsent = Unsent::RequestTooLong(self.request_bytes);
+            self.log(&unsent.line(&shown(request.method(), request.uri())));
+            return Err(unsent);
         }
         match self.ask(Ask::Send(request.into())).await {
             Some(Answer::Sent(Ok(response))) => {
@@ -133,7 +142,9 @@ impl Outside for ThroughHost {
         if length > self.value_bytes.saturating_add(SHORT_BYTES) {
             let most = self.value_bytes;
             let message = format!("{length} bytes exceed the {most} bytes that are granted");
-            return Err(Unkept::Refused(message));
+            let unkept = Unkept::Refused(message);
+            self.log(&unkept.line());
+            return Err(unkept);
         }
         match self.ask(Ask::Keep(call)).await {
             Some(Answer::Kept(kept)) => kept,

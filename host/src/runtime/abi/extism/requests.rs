@@ -2,14 +2,14 @@
 //! response in a third.
 //!
 //! Invariant: a request that was not sent, or had no answer, leaves the guest running: it finds no
-//! body, and a status that says why.
+//! body, and a status that says why; the log says so too.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use jobwright_core::name::shorten;
-use jobwright_core::outside::Unsent;
+use jobwright_core::outside::{MAX_HEAD_BYTES, Unsent};
 use serde::Deserialize;
 use wasmtime::{Caller, Linker};
 
@@ -58,27 +58,42 @@ impl Guest {
     /// Sends a request; answers the block of the response's body.
     async fn http_request(&mut self, request: u64, body: u64) -> u64 {
         let (request, body) = (self.taken(request), self.taken(body));
-        self.extism().answered = Answered::default();
+        if request.len() > MAX_HEAD_BYTES {
+            // Before it is read: what is made of it takes several times as much.
+            let (found, most) = (request.len(), MAX_HEAD_BYTES);
+            let why = format!("its JSON has {found} bytes: {most} at most, and the body apart");
+            return self.unanswered(StatusCode::PAYLOAD_TOO_LARGE, &why);
+        }
         let request = match read(&request, body) {
             Ok(request) => request,
-            Err(message) => {
-                self.line().log(Level::Warn, "jobwright", message.as_bytes());
-                self.extism().answered.status = 400;
-                return 0;
-            }
+            Err(why) => return self.unanswered(StatusCode::BAD_REQUEST, &why),
         };
         let answer = self.outside().send(request).await;
         let (answered, body) = match answer {
             Ok(response) => told(response),
             Err(unsent) => (Answered { status: status(&unsent), ..Answered::default() }, vec![]),
         };
+        let length = body.len();
+        let block = self.keep(body);
+        if length > 0 && block == 0 {
+            let why = format!("there is no memory left for the {length} bytes of its response");
+            return self.unanswered(StatusCode::SERVICE_UNAVAILABLE, &why);
+        }
         self.extism().answered = answered;
-        self.keep(body)
+        block
+    }
+
+    /// Says why a request has no answer; answers no block.
+    fn unanswered(&mut self, status: StatusCode, why: &str) -> u64 {
+        let message = format!("http_request refused: {why}");
+        self.line().log(Level::Warn, "jobwright", message.as_bytes());
+        self.extism().answered = Answered { status: status.as_u16(), ..Answered::default() };
+        0
     }
 }
 
 fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Bytes>, String> {
-    let wrong = |what: &str, why: String| format!("http_request refused: its {what}: {why}");
+    let wrong = |what: &str, why: String| format!("its {what}: {why}");
     let asked: Asked =
         serde_json::from_slice(text).map_err(|error| wrong("JSON", error.to_string()))?;
     let uri: Uri = asked.url.parse().map_err(|_| wrong("url", shorten(&asked.url)))?;
@@ -90,7 +105,10 @@ fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Bytes>, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in &asked.headers {
         match (name.parse::<http::HeaderName>(), value.parse()) {
-            (Ok(name), Ok(value)) => drop(headers.append(name, value)),
+            (Ok(name), Ok(value)) => {
+                let added = headers.try_append(name, value);
+                added.map_err(|_| wrong("headers", "there are too many".to_owned()))?;
+            }
             _ => return Err(wrong("header", shorten(name))),
         }
     }
@@ -117,7 +135,7 @@ fn told(response: Response<Bytes>) -> (Answered, Vec<u8>) {
 fn status(unsent: &Unsent) -> u16 {
     match unsent {
         Unsent::Denied(_) | Unsent::DeniedAddress(_) => 403,
-        Unsent::RequestTooLong(_) => 413,
+        Unsent::RequestTooLong(_) | Unsent::HeadTooLong(_) => 413,
         Unsent::TooMany(_) => 429,
         Unsent::NoRoom(_) => 503,
         Unsent::TimedOut(_) => 504,

@@ -2,16 +2,20 @@
 //!
 //! Owns no grant and no socket: a request is gathered, handed to the attempt's
 //! [`Outside`], and its answer or refusal put in the words of WASI. Invariants: no more of a guest's
-//! bodies is held than it could send at a time; what a guest lets go of, or leaves behind, ends.
+//! bodies is held than it could send at a time; what a guest lets go of, or leaves behind, ends;
+//! whatever is refused here is a line in the log, as what is refused there.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::uri::Scheme;
 use ::http::{Request, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
-use jobwright_core::outside::{Outside, Unsent};
+use jobwright_core::limits::show_bytes;
+use jobwright_core::log::LogBuffer;
+use jobwright_core::outside::{Outside, Unsent, shown};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -30,6 +34,7 @@ const UNIT_BYTES: u64 = 1 << 10;
 #[derive(Debug)]
 pub(in super::super::super) struct Requests {
     outside: Arc<dyn Outside>,
+    log: Arc<LogBuffer>,
     /// Room for bodies that are being gathered.
     room: Arc<Semaphore>,
 }
@@ -37,9 +42,9 @@ pub(in super::super::super) struct Requests {
 type Sent<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
 
 impl Requests {
-    pub(in super::super::super) fn new(outside: Arc<dyn Outside>) -> Self {
+    pub(in super::super::super) fn new(outside: Arc<dyn Outside>, log: Arc<LogBuffer>) -> Self {
         let room = units(outside.request_bytes().saturating_mul(BEGUN));
-        Self { outside, room: Arc::new(Semaphore::new(room as usize)) }
+        Self { outside, log, room: Arc::new(Semaphore::new(room as usize)) }
     }
 }
 
@@ -50,10 +55,17 @@ impl WasiHttpHooks for Requests {
         options: Option<RequestOptions>,
         _: Sent<()>,
     ) -> Sent<(Response<WasiBody>, Sent<()>)> {
-        let (outside, room) = (self.outside.clone(), self.room.clone());
+        let (outside, log, room) = (self.outside.clone(), self.log.clone(), self.room.clone());
         let sending = async move {
             let most = outside.request_bytes();
-            let request = gathered(request, &room, most).await?;
+            let shown = shown(request.method(), request.uri());
+            let request = gathered(request, &room, most).await.map_err(|fault| match fault {
+                Fault::Refused(unsent) => {
+                    log.write(unsent.line(&shown).as_bytes());
+                    code(unsent)
+                }
+                Fault::Failed(error) => error,
+            })?;
             outside.send(request).await.map_err(code)
         };
         Box::new(async move {
@@ -69,6 +81,11 @@ impl WasiHttpHooks for Requests {
         })
     }
 
+    /// Others are refused where all requests are, with a line in the log.
+    fn is_supported_scheme(&mut self, _: &Scheme) -> bool {
+        true
+    }
+
     /// The address says it already.
     fn set_host_header(&mut self) -> bool {
         false
@@ -79,29 +96,40 @@ impl WasiHttpHooks for Requests {
     }
 }
 
+/// Why a request was not gathered.
+enum Fault {
+    Refused(Unsent),
+    /// By the guest itself.
+    Failed(Error),
+}
+
 /// The request with all of its body. Of a guest that may send nothing, nothing is gathered: it is to
 /// learn that, and not how long its body is.
 async fn gathered(
     request: Request<WasiBody>,
     room: &Arc<Semaphore>,
     most: u64,
-) -> Result<Request<Bytes>, Error> {
+) -> Result<Request<Bytes>, Fault> {
     let (head, mut body) = request.into_parts();
-    let too_long = || Error::HttpRequestBodySize(Some(most));
     let (mut whole, mut places) = (BytesMut::new(), vec![]);
     while most > 0
         && let Some(frame) = body.frame().await
     {
         // Other frames are trailers, which few servers take.
-        let Ok(data) = frame?.into_data() else { continue };
+        let Ok(data) = frame.map_err(Fault::Failed)?.into_data() else { continue };
         if (whole.len() + data.len()) as u64 > most {
-            return Err(too_long());
+            return Err(Fault::Refused(Unsent::RequestTooLong(most)));
         }
         let place = room.clone().try_acquire_many_owned(units(data.len() as u64));
-        places.push(place.map_err(|_| too_long())?);
+        places.push(place.map_err(|_| Fault::Refused(no_room(most)))?);
         whole.extend_from_slice(&data);
     }
     Ok(Request::from_parts(head, whole.freeze()))
+}
+
+fn no_room(most: u64) -> Unsent {
+    let all = show_bytes(most.saturating_mul(BEGUN));
+    Unsent::NoRoom(format!("the attempt has begun requests of {all}, its maximum"))
 }
 
 /// How long the guest wants to wait. The response comes as a whole, so its times for the connection
@@ -119,6 +147,9 @@ fn code(unsent: Unsent) -> Error {
         Unsent::DeniedAddress(_) => Error::DestinationIpProhibited,
         Unsent::TooMany(_) => Error::ConnectionLimitReached,
         Unsent::RequestTooLong(most) => Error::HttpRequestBodySize(Some(most)),
+        Unsent::HeadTooLong(most) => {
+            Error::HttpRequestHeaderSectionSize(Some(u32::try_from(most).unwrap_or(u32::MAX)))
+        }
         Unsent::ResponseTooLong(most) => Error::HttpResponseBodySize(Some(most)),
         Unsent::Unresolved(_) => Error::DnsError { rcode: None, info_code: None },
         Unsent::Unconnected(_) => Error::ConnectionRefused,

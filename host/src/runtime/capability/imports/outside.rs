@@ -59,7 +59,7 @@ async fn add(
     (key, length, by, sum): (u32, u32, i64, u32),
 ) -> Called<i32> {
     let key = text(&mut guest, key, length)?;
-    let Ok(number) = bucket(&guest).increment(key, by).await else { return Ok(REFUSED) };
+    let Ok(number) = bucket(&guest).increment(key, by, i64::MIN).await else { return Ok(REFUSED) };
     let memory = memory(&mut guest)?;
     slice(memory.data_mut(&mut guest), sum, 8)?.copy_from_slice(&number.to_le_bytes());
     Ok(0)

@@ -1,12 +1,13 @@
 //! A bucket of values, as far as the attempt was granted to keep any.
 //!
 //! Invariant: whatever is kept goes through what the attempt was granted, and what that refuses is an
-//! error of the interface.
+//! error of the interface; what is refused here is a line in the log, as what is refused there.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jobwright_core::log::LogBuffer;
 use jobwright_core::outside::{Keep, Kept, Outside, Unkept};
 use jobwright_core::plugin::Digest;
 use wasmtime::component::{ComponentType, Lower};
@@ -49,6 +50,7 @@ impl From<Unkept> for Error {
 pub(in super::super) struct Bucket {
     name: Arc<str>,
     outside: Arc<dyn Outside>,
+    log: Arc<LogBuffer>,
     /// Where the page after the latest one begins, for cursors that are numbers: its number, and the
     /// key before it.
     pub(super) next: Option<(u64, String)>,
@@ -81,7 +83,14 @@ fn odd<T>() -> Answer<T> {
 impl Bucket {
     pub(in super::super) fn new(guest: &Guest, name: String) -> Self {
         let outside = guest.line().granted().outside.clone();
-        Self { name: name.into(), outside, next: None }
+        Self { name: name.into(), outside, log: guest.line().log_buffer(), next: None }
+    }
+
+    /// Refuses a call that was not passed on.
+    pub(super) fn refuse<T>(&self, why: String) -> Answer<T> {
+        let why = Unkept::Refused(why);
+        self.log.write(why.line().as_bytes());
+        Err(why.into())
     }
 
     pub(super) async fn open(&self) -> Answer<()> {
@@ -110,8 +119,15 @@ impl Bucket {
         }
     }
 
-    pub(in super::super) async fn increment(&self, key: String, by: i64) -> Answer<i64> {
-        match self.outside.keep(Keep::Increment { bucket: self.name.to_string(), key, by }).await? {
+    /// Adds to a number, whose sum is to be `least` or more.
+    pub(in super::super) async fn increment(
+        &self,
+        key: String,
+        by: i64,
+        least: i64,
+    ) -> Answer<i64> {
+        let bucket = self.name.to_string();
+        match self.outside.keep(Keep::Increment { bucket, key, by, least }).await? {
             Kept::Number(sum) => Ok(sum),
             _ => odd(),
         }
@@ -153,7 +169,7 @@ impl Bucket {
             taken += pair.as_ref().map_or(0, |(_, value)| value.len());
             if taken > BATCH_BYTES {
                 let why = format!("the values have more than {BATCH_BYTES} bytes: get fewer");
-                return Err(Error::Other(why));
+                return self.refuse(why);
             }
             all.push(pair);
         }

@@ -7,6 +7,8 @@
 
 pub(super) mod bucket;
 
+use std::fmt::Display;
+
 use wasmtime::StoreContextMut;
 use wasmtime::component::{
     ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
@@ -63,9 +65,9 @@ pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
         if *draft == NUMBERS { link_numbers(&mut store) } else { link_texts(&mut store) }?;
         link_batch(&mut linker.instance(&name("batch"))?)?;
     }
-    link_sum::<u64>(&mut linker.instance(&format!("{PACKAGE}/atomics@{NUMBERS}"))?)?;
+    link_sum::<u64>(&mut linker.instance(&format!("{PACKAGE}/atomics@{NUMBERS}"))?, 0)?;
     let mut atomics = linker.instance(&format!("{PACKAGE}/atomics@{TEXTS}"))?;
-    link_sum::<i64>(&mut atomics)?;
+    link_sum::<i64>(&mut atomics, i64::MIN)?;
     link_cas(&mut atomics)
 }
 
@@ -116,7 +118,7 @@ fn link_numbers(store: &mut Instance<'_>) -> wasmtime::Result<()> {
                     (Some(asked), Some((next, after))) if asked == next => (next, Some(after)),
                     (Some(_), _) => {
                         let why = "only the cursor of the latest page can be gone on from";
-                        return Ok((Err(Error::Other(why.to_owned())),));
+                        return Ok((bucket.refuse(why.to_owned()),));
                     }
                 };
                 let (keys, last) = match bucket.keys(after).await {
@@ -164,18 +166,32 @@ fn link_batch(batch: &mut Instance<'_>) -> wasmtime::Result<()> {
     })
 }
 
-/// Adds to numbers, which are of one type in one draft and of another in the other.
-fn link_sum<N>(atomics: &mut Instance<'_>) -> wasmtime::Result<()>
+/// Adds to numbers, which are of one type in one draft and of another in the other, from `least` on.
+fn link_sum<N>(atomics: &mut Instance<'_>, least: i64) -> wasmtime::Result<()>
 where
-    N: ComponentType + Lift + Lower + TryInto<i64> + TryFrom<i64> + Send + Sync + 'static,
+    N: ComponentType
+        + Lift
+        + Lower
+        + TryInto<i64>
+        + TryFrom<i64>
+        + Copy
+        + Display
+        + Send
+        + Sync
+        + 'static,
 {
-    atomics.func_wrap_async("increment", |guest, (handle, key, by): (Handle, String, N)| {
+    atomics.func_wrap_async("increment", move |guest, (handle, key, by): (Handle, String, N)| {
         let bucket = opened(guest, &handle);
         Box::new(async move {
-            let out_of_range = || Error::Other("the number is out of range".to_owned());
-            let Ok(by) = by.try_into() else { return Ok((Err(out_of_range()),)) };
-            let sum = bucket?.increment(key, by).await;
-            Ok((sum.and_then(|sum| N::try_from(sum).map_err(|_| out_of_range())),))
+            let bucket = bucket?;
+            let Ok(number) = by.try_into() else {
+                let why = format!("{by} is out of range: {} at most is added", i64::MAX);
+                return Ok((bucket.refuse(why),));
+            };
+            let sum = bucket.increment(key, number, least).await;
+            // Never: what is less than it can tell was refused.
+            let odd = |_| Error::Other("the sum is out of range".to_owned());
+            Ok((sum.and_then(|sum| N::try_from(sum).map_err(odd)),))
         })
     })
 }
