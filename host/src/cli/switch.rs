@@ -67,6 +67,7 @@ fn row(hold: &Hold) -> Vec<String> {
         }
         Hold::Digest(digest) => ("digest", digest.to_string(), None),
         Hold::Queue { tenant, queue } => ("queue", queue.to_string(), Some(tenant)),
+        Hold::Operator(hold) => return row(hold),
     };
     let tenant = tenant.map_or_else(|| "-".to_owned(), ToString::to_string);
     vec![what.to_owned(), name, tenant]
