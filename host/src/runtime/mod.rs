@@ -8,6 +8,7 @@
 //! | [`abi`] | how plugins are called, and what they see |
 //! | [`capability`] | what guests may tell the host and ask of it, beside WASI |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
+//! | [`turns`] | whether a guest waits, or lets others have their turn |
 //! | [`ending`], [`trap`] | what an ending means |
 //! | [`mod@start`] | clocks and random numbers, which follow from where the attempt begins |
 //! | [`guests`] | the threads |
@@ -36,6 +37,7 @@ mod process;
 mod start;
 mod stdio;
 mod trap;
+mod turns;
 
 use std::any::Any;
 use std::num::NonZeroUsize;
