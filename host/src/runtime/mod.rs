@@ -12,7 +12,7 @@
 //! | [`ending`], [`trap`] | what an ending means |
 //! | [`mod@start`] | clocks and random numbers, which follow from where the attempt begins |
 //! | [`guests`] | the threads |
-//! | [`process`] | attempts in processes of their own |
+//! | [`process`], [`signals`] | attempts in processes of their own, which leave signals to their host |
 //! | [`inspect`] | whether bytes can run here, before they are compiled |
 //!
 //! Owns no job and no store of jobs: an attempt comes in, an [`Ended`] goes out. Invariants: running
@@ -34,6 +34,7 @@ mod limiter;
 mod meter;
 #[cfg(target_os = "linux")]
 mod process;
+mod signals;
 mod start;
 mod stdio;
 mod trap;
@@ -319,6 +320,9 @@ fn broken_off(broken: JoinError) -> Outcome {
 
 /// The code of an attempt under which the host failed.
 const HOST_PANIC: &str = "host_panic";
+
+/// The code of an attempt whose process ended before it did.
+pub(crate) const PROCESS_DIED: &str = "process_died";
 
 fn panicked(panic: &(dyn Any + Send)) -> Outcome {
     let text = panic.downcast_ref::<&str>().copied();
