@@ -18,6 +18,8 @@ pub struct Fetch {
     pub body: String,
     /// How long it waits for the first byte, in milliseconds, if it says.
     pub patience_ms: Option<u64>,
+    /// Whether it leaves while the request is on its way.
+    pub leaves: bool,
 }
 
 const IMPORTS: &str = r#"
@@ -149,6 +151,7 @@ impl Fetch {
                     (call $answer_error (i32.load8_u (i32.const 1032))) (return)))
                 (local.set $future (i32.load (i32.const 1032)))
                 {write}
+                {leave}
                 (call $block (call $in_ready (local.get $future)))
                 (call $in_get (local.get $future) (i32.const 1088))
                 (if (i32.load8_u (i32.const 1104))
@@ -157,6 +160,7 @@ impl Fetch {
             append = if self.header.is_some() { append } else { String::new() },
             begin = if self.body.is_empty() { "" } else { begin },
             write = if self.body.is_empty() { String::new() } else { write },
+            leave = if self.leaves { "(call $sleep (i64.const 1000000)) (return)" } else { "" },
             has_options = u8::from(patience.is_some()),
             patience = patience.unwrap_or_default(),
         )

@@ -59,6 +59,12 @@ impl HostProcess {
         Self::listening(command.arg(data).args(flags).envs(environment.iter().cloned())).await
     }
 
+    /// Starts a host on `data` at the head of a process group of its own, as a shell does, and waits
+    /// until it listens.
+    pub async fn start_in_group(data: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::listening(jobwright(SERVE)?.arg(data).args(flags).process_group(0)).await
+    }
+
     async fn listening(command: &mut Command) -> anyhow::Result<Self> {
         let child = command.stdout(Stdio::piped()).spawn();
         let mut child = child.context("cannot start a host")?;

@@ -1,6 +1,7 @@
 //! The command line, as a person or a script uses it.
 
 mod administering;
+mod distrusting;
 mod exits;
 mod granting;
 mod inspecting;
@@ -8,6 +9,7 @@ mod payloads;
 mod projects;
 mod replaying;
 mod showing;
+mod stopping;
 mod watching;
 
 use std::process::Output;
@@ -27,12 +29,14 @@ pub fn trials() -> Vec<Trial> {
         a_job_is_cancelled_and_retried,
         run_prints_the_output_on_stdout_and_the_receipt_on_stderr,
         a_deterministic_run_is_the_same_each_time,
+        a_receipt_is_a_line_of_its_own_whatever_the_log_ends_with,
         run_tells_whether_another_attempt_is_asked_for,
         run_tells_by_its_exit_code_that_a_limit_ended_the_job,
         what_is_wrong_is_said_in_a_line_that_helps,
         completions_are_printed_for_a_shell,
     ];
     trials.extend(administering::trials());
+    trials.extend(distrusting::trials());
     trials.extend(exits::trials());
     trials.extend(granting::trials());
     trials.extend(inspecting::trials());
@@ -40,6 +44,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(projects::trials());
     trials.extend(replaying::trials());
     trials.extend(showing::trials());
+    trials.extend(stopping::trials());
     trials.extend(watching::trials());
     trials
 }
@@ -183,6 +188,30 @@ async fn a_deterministic_run_is_the_same_each_time() -> anyhow::Result<()> {
     let (one, two) =
         (read("run readings.wasm --data x").await?, read("run readings.wasm --data x").await?);
     ensure!(one.len() == 16 && one != two, "{one:?} {two:?}");
+    Ok(())
+}
+
+async fn a_receipt_is_a_line_of_its_own_whatever_the_log_ends_with() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    for (text, log) in [("open", "open\n"), ("ended\\n", "ended\n"), ("", "")] {
+        let length = text.replace("\\n", "n").len();
+        let wasm = guests::assemble(&format!(
+            r#"(module
+              (import "wasi_snapshot_preview1" "fd_write"
+                (func $write (param i32 i32 i32 i32) (result i32)))
+              (memory (export "memory") 1)
+              (data (i32.const 64) "{text}")
+              (func (export "_start")
+                (i32.store (i32.const 0) (i32.const 64))
+                (i32.store (i32.const 4) (i32.const {length}))
+                (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))))"#
+        ))?;
+        std::fs::write(shell.folder.path().join("says.wasm"), wasm)?;
+        let said = String::from_utf8(shell.run("run says.wasm --json").await?.stderr)?;
+        let receipt = said.strip_prefix(log).with_context(|| said.clone())?;
+        let receipt: Value = serde_json::from_str(receipt).with_context(|| said.clone())?;
+        ensure!(receipt["outcome"] == "succeeded", "{said}");
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use jobwright_core::clock::Timestamp;
+use jobwright_core::limits::Fuel;
 use jobwright_core::outside::Grantor;
 use jobwright_core::{Granted, Grants, Job, LogBuffer};
 use jobwright_tests::{TestHost, components, guests, tests};
@@ -23,6 +24,7 @@ pub(super) fn trials() -> Vec<Trial> {
         what_differs_is_said_and_tells_by_the_exit_code,
         an_attempt_with_grants_is_replayed_without_and_that_is_said,
         a_replay_has_clocks_as_fine_as_the_attempt_had,
+        a_replay_has_the_limits_of_the_attempt_where_a_ceiling_was_lowered_since,
         another_attempt_is_replayed_by_its_number,
         an_attempt_that_time_ended_is_not_compared_by_its_fuel,
         a_job_whose_plugin_was_deleted_cannot_be_replayed,
@@ -254,6 +256,26 @@ async fn a_replay_has_clocks_as_fine_as_the_attempt_had() -> anyhow::Result<()> 
     Ok(())
 }
 
+async fn a_replay_has_the_limits_of_the_attempt_where_a_ceiling_was_lowered_since()
+-> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push spin.wasm").await?;
+    let id = shell.text("job submit spin --delay 1h --max-attempts 1").await?;
+    let lowered = TestHost::on(shell.host.stop().await?, |config| {
+        let fuel = Some(Fuel::Units(1_000_000));
+        (config.limits.fuel, config.ceilings.fuel) = (fuel, fuel);
+    });
+    let shell = Shell::of(lowered.await?)?;
+    shell.text(&format!("job retry {}", id.trim())).await?;
+    let job = shell.host.finalized(id.trim()).await?;
+    let attempt = &job["attempts"][0];
+    ensure!(attempt["limit"] == "fuel" && attempt["limits"]["fuel"] == 1_000_000, "{job}");
+    ensure!(job["limits"]["fuel"] == 100_000_000_000_u64, "{job}");
+    let (_, receipt) = shell.same(&job).await?;
+    ensure!(receipt["limit"] == "fuel", "{receipt}");
+    Ok(())
+}
+
 async fn another_attempt_is_replayed_by_its_number() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let job = shell.ran("resumes", &guests::assemble(RESUMES)?, "").await?;
@@ -310,7 +332,7 @@ async fn what_has_not_ended_or_is_not_there_cannot_be_replayed() -> anyhow::Resu
         (running.trim(), 65, "is running: its attempt 1 has not ended yet"),
         (waiting.trim(), 65, "is scheduled: no attempt was made at it yet"),
         (&format!("{} --attempt 2", done["id"].as_str().unwrap_or("?")), 65, "has no attempt 2"),
-        (unknown, 1, "it may have been pruned"),
+        (unknown, 66, "it may have been pruned"),
     ] {
         let replay = shell.run(&format!("replay {line}")).await?;
         let shown = said(&replay);

@@ -1,7 +1,7 @@
 //! What happens when a process that runs attempts, or its host, comes to its end.
 
 use anyhow::{Context as _, ensure};
-use jobwright_tests::tests;
+use jobwright_tests::{jobwright, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -13,13 +13,14 @@ pub(super) fn trials() -> Vec<Trial> {
         one_that_is_killed_while_it_has_nothing_to_do_costs_nothing,
         one_that_does_not_answer_is_killed_at_the_deadline,
         one_that_does_not_answer_is_killed_when_its_job_is_cancelled,
+        a_replay_says_that_the_process_of_the_attempt_had_died,
         a_host_that_stops_leaves_none_behind,
         a_host_that_is_killed_leaves_none_behind,
     ]
 }
 
 /// Sleeps for two seconds, and succeeds.
-const NAP: &str = r#"(module
+pub(super) const NAP: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write"
     (func $write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "poll_oneoff"
@@ -103,6 +104,22 @@ async fn one_that_does_not_answer_is_killed_when_its_job_is_cancelled() -> anyho
     let ran = job["attempts"][0]["usage"]["run_ms"].as_f64().context("a receipt")?;
     ensure!(ran > 0.0 && ran < f64::from(GRACE_MS), "{job}");
     runner.gone().await
+}
+
+async fn a_replay_says_that_the_process_of_the_attempt_had_died() -> anyhow::Result<()> {
+    let host = Isolated::start().await?;
+    let (job, runner) = host.sleeper(json!({ "timeout_ms": 2_000 })).await?;
+    runner.signal("KILL").await?;
+    host.tried(&job).await?;
+    let mut replay = jobwright(["replay", &job, "--attempt", "1", "--json"])?;
+    let replay = replay.env("JOBWRIGHT_HOST", host.process.url()).output().await?;
+    let said = String::from_utf8_lossy(&replay.stderr);
+    let receipt: serde_json::Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
+    let notes = receipt["replay"]["notes"].to_string();
+    ensure!(notes.contains("the attempt did not end by itself"), "{said}");
+    let found = receipt["replay"]["differences"].as_array().context("it differs")?;
+    ensure!(found.iter().all(|found| found["what"] != "fuel"), "{said}");
+    Ok(())
 }
 
 async fn a_host_that_stops_leaves_none_behind() -> anyhow::Result<()> {

@@ -4,11 +4,16 @@
 
 mod alike;
 mod dying;
+mod leaving;
 mod runners;
 mod shut_in;
+mod signals;
 
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
-    [alike::trials(), dying::trials(), shut_in::trials()].into_iter().flatten().collect()
+    [alike::trials(), dying::trials(), leaving::trials(), shut_in::trials(), signals::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

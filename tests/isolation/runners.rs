@@ -17,15 +17,33 @@ const SOON: Duration = Duration::from_secs(20);
 pub(super) struct Isolated {
     pub(super) process: HostProcess,
     http: Client,
-    _data: TempDir,
+    data: TempDir,
 }
+
+/// What it is started with.
+const FLAGS: [&str; 2] = ["--isolation", "process"];
 
 impl Isolated {
     pub(super) async fn start() -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let flags = ["--isolation", "process"];
-        let process = HostProcess::start(data.path(), &flags).await?;
-        Ok(Self { process, http: Client::new(), _data: data })
+        let process = HostProcess::start(data.path(), &FLAGS).await?;
+        Ok(Self { process, http: Client::new(), data })
+    }
+
+    /// One at the head of a process group of its own.
+    pub(super) async fn start_in_group() -> anyhow::Result<Self> {
+        let data = tempfile::tempdir()?;
+        let process = HostProcess::start_in_group(data.path(), &FLAGS).await?;
+        Ok(Self { process, http: Client::new(), data })
+    }
+
+    /// Waits until it has ended, in good order, and starts it again.
+    pub(super) async fn started_again(self) -> anyhow::Result<Self> {
+        let Self { process, http, data } = self;
+        let end = process.ended().await?;
+        ensure!(end.success(), "{end}");
+        let process = HostProcess::start(data.path(), &FLAGS).await?;
+        Ok(Self { process, http, data })
     }
 
     fn url(&self, path: &str) -> String {
@@ -33,9 +51,20 @@ impl Isolated {
     }
 
     pub(super) async fn push(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        let wasm = guests::assemble(text)?;
+        self.push_wasm(name, guests::assemble(text)?).await
+    }
+
+    pub(super) async fn push_wasm(&self, name: &str, wasm: Vec<u8>) -> anyhow::Result<()> {
         let url = self.url(&format!("plugins/{name}"));
         self.http.put(url).body(wasm).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// Gives a plugin these grants.
+    pub(super) async fn grant(&self, name: &str, grants: Value) -> anyhow::Result<()> {
+        let url = self.url(&format!("plugins/{name}"));
+        let change = self.http.patch(url).json(&json!({ "grants": grants }));
+        change.send().await?.error_for_status()?;
         Ok(())
     }
 

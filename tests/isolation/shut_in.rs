@@ -1,6 +1,10 @@
 //! What a process that runs attempts has of the machine, as the system shows it. What it is denied when
 //! it tries is tested beside its sandbox.
 
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
 use anyhow::ensure;
 use jobwright_tests::tests;
 use libtest_mimic::Trial;
@@ -11,7 +15,8 @@ use super::runners::{Isolated, Runner};
 pub(super) fn trials() -> Vec<Trial> {
     tests![
         its_system_calls_are_filtered_on_every_thread,
-        it_has_no_file_and_no_variable_of_the_host
+        it_has_no_file_and_no_variable_of_the_host,
+        one_that_cannot_begin_says_why,
     ]
 }
 
@@ -53,5 +58,23 @@ async fn it_has_no_file_and_no_variable_of_the_host() -> anyhow::Result<()> {
     let cores = limits.lines().find(|line| line.starts_with("Max core file size"));
     let cores = cores.unwrap_or_default().split_whitespace().nth(4);
     assert_eq!(cores, Some("0"), "{limits}");
+    Ok(())
+}
+
+async fn one_that_cannot_begin_says_why() -> anyhow::Result<()> {
+    let (mut ours, its) = UnixStream::pair()?;
+    let mut command = Command::new("sh");
+    // Three streams and one more file: what it needs to start, and less than what it needs to go on.
+    command.args(["-c", "ulimit -n 4 && exec \"$0\" run-attempts"]).arg(std::env::current_exe()?);
+    command.env_clear().env("JOBWRIGHT_RUNNER", "1");
+    command.stdin(std::os::fd::OwnedFd::from(its)).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = command.spawn()?;
+    // The command has the other end too.
+    drop(command);
+    let mut said = vec![];
+    ours.read_to_end(&mut said)?;
+    process.wait()?;
+    let said = String::from_utf8_lossy(&said);
+    ensure!(said.contains("Too many open files"), "{said}");
     Ok(())
 }

@@ -6,6 +6,7 @@ pub(crate) mod extism;
 mod extism_limits;
 pub(crate) mod fixture;
 mod http;
+mod http_fuel;
 mod jobs;
 mod jobs_limits;
 mod limits;
@@ -32,6 +33,7 @@ fn listed() -> Vec<Trial> {
         extism::trials(),
         extism_limits::trials(),
         http::trials(),
+        http_fuel::trials(),
         jobs::trials(),
         jobs_limits::trials(),
         limits::trials(),

@@ -121,6 +121,9 @@ pub struct AttemptRecord {
     /// Whether it was granted anything that reaches outside of its sandbox, or comes from there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub granted: bool,
+    /// What it could use, if that was not what its job may: a ceiling was lowered in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 impl AttemptRecord {
@@ -138,6 +141,7 @@ impl AttemptRecord {
             start: None,
             resumed: false,
             granted: false,
+            limits: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One attempt in the sandbox of a command, and what is shown of it.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -184,9 +184,12 @@ impl Made {
         })
     }
 
-    /// The log, to stderr.
+    /// The log, to stderr; what follows begins on a line of its own.
     pub(super) fn write_log(&self) -> io::Result<()> {
-        terminal::write_foreign(&self.log.snapshot().bytes, &mut std::io::stderr())
+        let (log, mut out) = (self.log.snapshot().bytes, io::stderr());
+        terminal::write_foreign(&log, &mut out)?;
+        let is_open = !out.is_terminal() && log.last().is_some_and(|last| *last != b'\n');
+        if is_open { writeln!(out) } else { Ok(()) }
     }
 
     /// The outcome and what it took, for a script.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use bytes::{Bytes, BytesMut};
+use jobwright_core::limits::show_bytes;
 use jobwright_core::tenant::TenantName;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
@@ -14,6 +16,16 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The longest that one request may take; waits are asked for in shorter steps.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(180);
+
+/// The longest plugin, payload, output or log that is taken: eight times the longest plugin that a
+/// host takes by default, which is the longest of them.
+pub(super) const FILE_BYTES: u64 = 256 << 20;
+
+/// The longest JSON: a job's has its output in it, and this is four times the longest of those.
+const JSON_BYTES: u64 = 64 << 20;
+
+/// The longest text of what is wrong: a batch has some for each of a thousand jobs.
+const PROBLEM_BYTES: u64 = 1 << 20;
 
 /// Speaks to one host.
 #[derive(Debug)]
@@ -76,12 +88,32 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let problem: Value = response.json().await.unwrap_or_default();
-        Err(Failure::of_host(status.as_u16(), problem).into())
+        let problem = whole(response, PROBLEM_BYTES).await.ok();
+        let problem = problem.and_then(|problem| serde_json::from_slice(&problem).ok());
+        Err(Failure::of_host(status.as_u16(), problem.unwrap_or_default()).into())
     }
 
     /// The answer's JSON.
     pub(super) async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        self.send(request).await?.json().await.context("the host's answer is no JSON")
+        let text = whole(self.send(request).await?, JSON_BYTES).await?;
+        serde_json::from_slice(&text).context("the host's answer is no JSON")
     }
+
+    /// The answer's bytes: a plugin, a payload, an output or a log.
+    pub(super) async fn file(&self, request: RequestBuilder) -> anyhow::Result<Bytes> {
+        whole(self.send(request).await?, FILE_BYTES).await
+    }
+}
+
+/// The body, if it is no longer than `most` bytes, whatever it says of itself: a host may be anybody's.
+pub(super) async fn whole(mut response: Response, most: u64) -> anyhow::Result<Bytes> {
+    let mut body = BytesMut::new();
+    while let Some(piece) = response.chunk().await? {
+        body.extend_from_slice(&piece);
+        if body.len() as u64 > most {
+            let message = format!("the host's answer is longer than {}", show_bytes(most));
+            return Err(Fault::Other.says(message).into());
+        }
+    }
+    Ok(body.freeze())
 }

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use jobwright_core::attempt::AttemptRecord;
-use jobwright_core::limits::Limit;
+use jobwright_core::limits::{Fuel, Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome, OutcomeKind};
 use jobwright_core::plugin::Digest;
 use jobwright_core::runtime::Ended;
 use serde::Serialize;
 
 use super::receipt::{grouped, words};
+use crate::runtime::PROCESS_DIED;
 
 /// Something that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,9 +22,10 @@ pub(super) struct Difference {
     pub(super) replayed: String,
 }
 
-/// All that differs. `output` is what the attempt left, if that is known.
+/// All that differs of two attempts under these `limits`. `output` is what the first left, if that is
+/// known.
 pub(super) fn differences(
-    recorded: &AttemptRecord,
+    (recorded, limits): (&AttemptRecord, &Limits),
     output: Option<&Bytes>,
     ended: &Ended,
 ) -> Vec<Difference> {
@@ -32,7 +34,8 @@ pub(super) fn differences(
     let code = |error: Option<&AttemptError>| text(error.map(|error| error.code.as_str()));
     let message = |error: Option<&AttemptError>| text(error.map(|error| error.message.as_str()));
     let frames = |error: Option<&AttemptError>| text(error.and_then(|e| e.backtrace.as_deref()));
-    let fuel = |fuel: Option<u64>| fuel.map_or("not metered".to_owned(), grouped);
+    let uncounted = if limits.fuel == Fuel::Unlimited { "not metered" } else { "not known" };
+    let fuel = |fuel: Option<u64>| fuel.map_or(uncounted.to_owned(), grouped);
     let length = |bytes: u64| format!("{} bytes", grouped(bytes));
     let mut pairs = vec![
         (
@@ -45,7 +48,7 @@ pub(super) fn differences(
         ("backtrace", frames(error), frames(now)),
         ("output length", length(recorded.usage.output_bytes), length(usage.output_bytes)),
     ];
-    if !ended_by_time(recorded) {
+    if cut_off(recorded, limits).is_none() {
         pairs.push(("fuel", fuel(recorded.usage.fuel), fuel(usage.fuel)));
     }
     if let (Some(before), Outcome::Succeeded { output }) = (output, outcome) {
@@ -56,15 +59,30 @@ pub(super) fn differences(
     differ.map(|(what, recorded, replayed)| Difference { what, recorded, replayed }).collect()
 }
 
-/// Whether it ended when it did because of the time that had passed: then how far it had come, and
-/// what fuel it had used, was chance.
-pub(super) fn ended_by_time(recorded: &AttemptRecord) -> bool {
-    was_stopped(recorded) || recorded.limit == Some(Limit::Time)
+/// What ended an attempt that did not end by itself. Then how far it had come, and what fuel it had
+/// used, was chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CutOff {
+    /// Its host, which stopped, or whoever cancelled the job.
+    Stopped,
+    /// What ran it: it could not be started, or its process ended.
+    Broken,
+    /// Its time limit.
+    Late,
 }
 
-/// Whether someone else ended it.
-pub(super) fn was_stopped(recorded: &AttemptRecord) -> bool {
-    matches!(recorded.outcome, OutcomeKind::Cancelled | OutcomeKind::Interrupted)
+/// What has cut the attempt off, if something has.
+pub(super) fn cut_off(recorded: &AttemptRecord, limits: &Limits) -> Option<CutOff> {
+    // Who counts fuel and did not tell it was gone before the attempt was.
+    let is_silent = recorded.usage.fuel.is_none() && limits.fuel != Fuel::Unlimited;
+    let died = recorded.error.as_ref().is_some_and(|error| error.code == PROCESS_DIED);
+    match (recorded.outcome, recorded.limit) {
+        (OutcomeKind::Cancelled | OutcomeKind::Interrupted, _) => Some(CutOff::Stopped),
+        (OutcomeKind::Refused | OutcomeKind::Lost, _) => Some(CutOff::Broken),
+        _ if died || is_silent => Some(CutOff::Broken),
+        (_, Some(Limit::Time)) => Some(CutOff::Late),
+        _ => None,
+    }
 }
 
 fn ending(kind: OutcomeKind, limit: Option<Limit>) -> String {
@@ -99,7 +117,10 @@ mod tests {
 
     fn named(recorded: &AttemptRecord, output: Option<&str>, now: &Ended) -> Vec<&'static str> {
         let output = output.map(|text| Bytes::copy_from_slice(text.as_bytes()));
-        differences(recorded, output.as_ref(), now).iter().map(|found| found.what).collect()
+        differences((recorded, &Limits::DEFAULT), output.as_ref(), now)
+            .iter()
+            .map(|found| found.what)
+            .collect()
     }
 
     #[test]
@@ -115,7 +136,7 @@ mod tests {
         let one = record(&ended(succeeded("a"), 7));
         assert_eq!(named(&one, Some("b"), &ended(succeeded("a"), 7)), ["output"]);
         assert_eq!(named(&one, None, &ended(succeeded("a"), 7)), Vec::<&str>::new());
-        let found = differences(&one, None, &ended(succeeded("a"), 1_234));
+        let found = differences((&one, &Limits::DEFAULT), None, &ended(succeeded("a"), 1_234));
         let (recorded, replayed) = ("7".to_owned(), "1 234".to_owned());
         assert_eq!(found, [Difference { what: "fuel", recorded, replayed }]);
         let trapped =
@@ -132,5 +153,47 @@ mod tests {
         let late =
             |fuel| ended(Outcome::LimitExceeded { limit: Limit::Time, error: error.clone() }, fuel);
         assert_eq!(named(&record(&late(7)), None, &late(8)), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_ended_an_attempt_is_told_from_what_it_did_itself() {
+        let limits = Limits::DEFAULT;
+        let error = |code: &str| AttemptError::new(code, "no more");
+        let refused = || Outcome::Refused { error: error("process_unavailable"), transient: true };
+        let late = || Outcome::LimitExceeded { limit: Limit::Time, error: error("time") };
+        let trapped = |code| Outcome::Trapped { error: error(code) };
+        let found = |outcome, fuel, limits| {
+            let usage = Usage { fuel, ..Usage::default() };
+            cut_off(&record(&Ended { outcome, usage }), limits)
+        };
+        for (outcome, fuel, expected) in [
+            (Outcome::Cancelled, None, Some(CutOff::Stopped)),
+            (refused(), None, Some(CutOff::Broken)),
+            (trapped(PROCESS_DIED), None, Some(CutOff::Broken)),
+            // Its process did not answer.
+            (late(), None, Some(CutOff::Broken)),
+            (late(), Some(7), Some(CutOff::Late)),
+            (trapped("unreachable"), Some(7), None),
+            (succeeded("a"), Some(7), None),
+        ] {
+            assert_eq!(found(outcome.clone(), fuel, &limits), expected, "{outcome:?}");
+        }
+        let unlimited = Limits { fuel: Fuel::Unlimited, ..limits };
+        assert_eq!(found(succeeded("a"), None, &unlimited), None);
+        assert_eq!(found(trapped(PROCESS_DIED), None, &unlimited), Some(CutOff::Broken));
+    }
+
+    #[test]
+    fn fuel_that_nobody_told_is_not_known() {
+        let mut untold = ended(Outcome::Cancelled, 0);
+        untold.usage.fuel = None;
+        let one = record(&ended(succeeded("a"), 7));
+        let replayed = |limits| {
+            let found = differences((&one, limits), None, &untold);
+            found.into_iter().find(|found| found.what == "fuel").map(|found| found.replayed)
+        };
+        assert_eq!(replayed(&Limits::DEFAULT).as_deref(), Some("not known"));
+        let unlimited = Limits { fuel: Fuel::Unlimited, ..Limits::DEFAULT };
+        assert_eq!(replayed(&unlimited).as_deref(), Some("not metered"));
     }
 }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use jobwright_core::runtime::Unusable;
 use serde_json::{Value, json};
 
+use super::terminal::printable;
+
 /// The end of `jobwright --help`.
 pub(super) const HELP: &str = "\
 Exit codes (those from 64 on as in sysexits.h):
@@ -22,6 +24,7 @@ Exit codes (those from 64 on as in sysexits.h):
    69  the host cannot be reached
    75  the host is too busy: try again later
    77  the host demands another API key, or refuses to talk
+  130  a replay was stopped, by Ctrl-C or SIGTERM: nothing was compared
   141  nobody reads the output any more
 
 Results go to stdout, everything else to stderr. With --json, what is wrong is a line of JSON on
@@ -52,7 +55,7 @@ impl From<Ending> for ExitCode {
     }
 }
 
-/// Why a command failed, as far as a script may care; the numbers are those of `sysexits.h`.
+/// Why a command failed, as far as a script may care; the numbers from 64 to 77 are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Other = 1,
@@ -62,6 +65,8 @@ pub(super) enum Fault {
     Unreachable = 69,
     Temporary = 75,
     Unauthorized = 77,
+    /// What a shell tells of a program that Ctrl-C ended.
+    Stopped = 128 + 2,
 }
 
 impl Fault {
@@ -142,7 +147,8 @@ pub(super) fn failed(error: &anyhow::Error, is_json: bool) -> ExitCode {
         let problem = error.downcast_ref().and_then(|failure: &Failure| failure.problem.clone());
         say(&problem.unwrap_or_else(|| json!({ "error": message })));
     } else {
-        say(&format!("error: {message}"));
+        // A host may be anybody's, and a plugin is: what either says must not act on the terminal.
+        say(&format!("error: {}", printable(&message)));
     }
     ExitCode::from(Fault::of(error) as u8)
 }

@@ -138,7 +138,7 @@ impl JobCommand {
             Self::Logs { id, attempt } => {
                 let number = attempt.map(|number| [("attempt", number)]);
                 let request = job(Method::GET, id, "logs").query(&number);
-                let log = client.send(request).await?.bytes().await?;
+                let log = client.file(request).await?;
                 terminal::write_foreign(&log, &mut std::io::stdout())?;
                 Ok(Ending::Done)
             }
@@ -242,7 +242,7 @@ async fn answer(
 }
 
 async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Ending> {
-    let bytes = client.send(request).await?.bytes().await?;
+    let bytes = client.file(request).await?;
     if terminal::is_binary_on_terminal(&bytes) {
         let message =
             format!("the output is {} bytes that are no text: send them to a file", bytes.len());
@@ -271,7 +271,7 @@ async fn wait(
             progress.finish_and_clear();
             return Ok(job);
         }
-        let (state, attempt) = (text(&job["state"]), text(&job["attempt"]));
+        let (state, attempt) = (printable(&text(&job["state"])), printable(&text(&job["attempt"])));
         let told = told(&job).map(|told| format!(": {told}")).unwrap_or_default();
         progress.set_message(format!("job {id} is {state}, attempt {attempt}{told}"));
     }

@@ -108,7 +108,8 @@ enum Command {
     ///
     /// It has the plugin, payload, limits, arguments, random numbers and the beginning of the clock
     /// that the attempt had; not its checkpoint and not its grants. Exits with 0 if outcome, error,
-    /// fuel and output are the same, else with 6.
+    /// fuel and output are the same, else with 6. On another kind of processor, the bits of NaNs and
+    /// relaxed SIMD may differ. Limits above what hosts usually allow are brought down to that.
     Replay {
         #[command(flatten)]
         replay: replay::Replay,

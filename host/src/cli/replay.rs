@@ -2,6 +2,7 @@
 //! compared with what the host recorded of it.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::io::{self, Write};
 
 use anyhow::Context as _;
@@ -19,10 +20,11 @@ use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::attempt::Made;
-use super::client::Client;
-use super::differences::{Difference, differences, ended_by_time, was_stopped};
+use super::client::{Client, FILE_BYTES, whole};
+use super::differences::{CutOff, Difference, cut_off, differences};
 use super::exit::{Ending, Failure, Fault};
 use super::sandbox::Sandbox;
 use super::terminal::{Terminal, printable};
@@ -64,20 +66,44 @@ impl Replay {
         client: &Client,
         terminal: &Terminal,
     ) -> anyhow::Result<Ending> {
-        let id = self.id.to_string();
-        let job = client.json(client.request(Method::GET, &["jobs", &id])).await?;
-        let job: Shown = serde_json::from_value(job)
-            .context("the host shows the job in a way that this version does not know")?;
+        let mut terminated = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
+        // What is given up leaves no folder behind.
+        tokio::select! {
+            ending = self.compare(client, terminal) => return ending,
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+        Err(Fault::Stopped.says("stopped: nothing was compared").into())
+    }
+
+    async fn compare(&self, client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
+        let job = self.job(client).await?;
         let record = job.ended(self.attempt)?.clone();
         let start = record.start.ok_or_else(|| job.unseen(&record))?;
         let wasm = job.wasm(client).await?;
         let payload = job.payload(client).await?;
         let output = job.output(client, &record).await?;
-        let made = job.make(start, &record, wasm, payload).await?;
-        let found = differences(&record, output.as_ref(), made.ended());
-        let compared = Compared { notes: notes(&job, &record, &found), job, record, found };
+        let had = record.limits.unwrap_or(job.limits);
+        // Whatever the host says of itself, this machine is somebody's desk.
+        let limits = had.under(&Limits::CEILING);
+        let made = job.make((start, limits), &record, wasm, payload).await?;
+        let found = differences((&record, &limits), output.as_ref(), made.ended());
+        let notes = notes(&job, (&record, &had), &found);
+        let compared = Compared { notes, job, record, found };
         compared.show(&made, terminal)?;
         Ok(if compared.found.is_empty() { Ending::Done } else { Ending::Different })
+    }
+
+    async fn job(&self, client: &Client) -> anyhow::Result<Shown> {
+        let id = self.id;
+        let asked = client.json(client.request(Method::GET, &["jobs", &id.to_string()])).await;
+        let job: Shown = serde_json::from_value(asked.map_err(|error| gone(error, "the job"))?)
+            .context("the host shows the job in a way that this version does not know")?;
+        if job.id != id {
+            let message = format!("asked for job {id}, the host answered with job {}", job.id);
+            return Err(Fault::Other.says(message).into());
+        }
+        Ok(job)
     }
 }
 
@@ -120,8 +146,8 @@ impl Shown {
         let Shown { id, plugin, digest, .. } = self;
         let (name, version) = plugin.split_once('@').unwrap_or((plugin, ""));
         let request = client.request(Method::GET, &["plugins", name, "versions", version, "wasm"]);
-        let wasm = match client.send(request).await {
-            Ok(answer) => answer.bytes().await?,
+        let wasm = match client.file(request).await {
+            Ok(wasm) => wasm,
             Err(error) if is_gone(&error) => {
                 let message = format!(
                     "job {id} ran {plugin} ({digest}), which was deleted from the host: upload the \
@@ -143,10 +169,10 @@ impl Shown {
 
     async fn payload(&self, client: &Client) -> anyhow::Result<Payload> {
         let request = client.request(Method::GET, &["jobs", &self.id.to_string(), "payload"]);
-        let answer = client.send(request).await?;
+        let answer = client.send(request).await.map_err(|error| gone(error, "its payload"))?;
         let content_type = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let content_type = content_type.map(str::to_owned);
-        Ok(Payload { content_type, bytes: answer.bytes().await? })
+        Ok(Payload { content_type, bytes: whole(answer, FILE_BYTES).await? })
     }
 
     /// What the attempt left, if it is the one that completed the job.
@@ -160,19 +186,20 @@ impl Shown {
             return Ok(None);
         }
         let request = client.request(Method::GET, &["jobs", &self.id.to_string(), "output"]);
-        Ok(Some(client.send(request).await?.bytes().await?))
+        let output = client.file(request).await;
+        output.map(Some).map_err(|error| gone(error, "its output"))
     }
 
     /// Makes the attempt again.
     async fn make(
         &self,
-        start: Start,
+        (start, limits): (Start, Limits),
         record: &AttemptRecord,
         wasm: Bytes,
         payload: Payload,
     ) -> anyhow::Result<Made> {
-        let spec = self.spec()?;
-        let sandbox = Sandbox::under(at_least(Limits::CEILING, &self.limits))?;
+        let spec = JobSpec { limits, ..self.spec()? };
+        let sandbox = Sandbox::open()?;
         sandbox.publish(spec.plugin.clone(), wasm).await?;
         let mut lifecycle = Lifecycle::new(self.created_at);
         lifecycle.claim(record.attempted_at);
@@ -180,7 +207,7 @@ impl Shown {
         let (id, created_at) = (self.id, self.created_at);
         let (attempts, output, progress) = (vec![], None, None);
         let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
-        Ok(Made::of(&sandbox, (job, start), payload, tokio::signal::ctrl_c()).await)
+        Ok(Made::of(&sandbox, (job, start), payload, pending::<()>()).await)
     }
 
     fn spec(&self) -> anyhow::Result<JobSpec> {
@@ -208,13 +235,12 @@ impl Shown {
     }
 }
 
-/// A ceiling that a job stays under which a host accepted whose operator allows more than usual.
-fn at_least(ceiling: Limits, limits: &Limits) -> Limits {
-    Limits {
-        memory_bytes: ceiling.memory_bytes.max(limits.memory_bytes),
-        tables: ceiling.tables.max(limits.tables),
-        ..ceiling
+/// The error, which tells of what a replay needs if the host no longer has it.
+fn gone(error: anyhow::Error, what: &str) -> anyhow::Error {
+    if !is_gone(&error) {
+        return error;
     }
+    error.context(Fault::NoInput.says(format!("the host does not have {what}")))
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {
@@ -222,8 +248,13 @@ fn is_gone(error: &anyhow::Error) -> bool {
 }
 
 /// What should be known of a comparison, whatever it found.
-fn notes(job: &Shown, record: &AttemptRecord, found: &[Difference]) -> Vec<&'static str> {
+fn notes(
+    job: &Shown,
+    (record, limits): (&AttemptRecord, &Limits),
+    found: &[Difference],
+) -> Vec<&'static str> {
     let mut notes = Vec::new();
+    let cut_off = cut_off(record, limits);
     let mut note = |applies: bool, text| notes.extend(applies.then_some(text));
     note(
         record.resumed,
@@ -234,12 +265,20 @@ fn notes(job: &Shown, record: &AttemptRecord, found: &[Difference]) -> Vec<&'sta
         "the attempt had grants: what it reached by them, and what they gave it, this one had not",
     );
     note(
-        was_stopped(record),
+        cut_off == Some(CutOff::Stopped),
         "the attempt was stopped by its host or by whoever cancelled the job: this one was not",
     );
     note(
-        !was_stopped(record) && ended_by_time(record),
+        cut_off == Some(CutOff::Broken),
+        "the attempt did not end by itself, but what ran it on its host did: this one was not cut off",
+    );
+    note(
+        cut_off == Some(CutOff::Late),
         "the attempt ended by its time limit: how much fuel it used until then is not compared",
+    );
+    note(
+        limits.under(&Limits::CEILING) != *limits,
+        "the attempt had higher limits than any has here: this one had those that are usual at most",
     );
     note(
         !job.deterministic && !found.is_empty(),

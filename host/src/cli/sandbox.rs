@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use jobwright_core::clock::Clock as _;
-use jobwright_core::limits::{CompileLimits, Limits};
+use jobwright_core::limits::CompileLimits;
 use jobwright_core::plugin::{Digest, Inspection, PluginName, PluginVersion};
 use jobwright_core::registry::{PluginRegistry as _, Published, Upload};
 use jobwright_core::runtime::{Runtime as _, Unprepared};
@@ -29,17 +29,12 @@ pub(super) struct Sandbox {
 }
 
 impl Sandbox {
+    /// A sandbox in which an attempt may be given what an operator who configures nothing allows.
     pub(super) fn open() -> anyhow::Result<Self> {
-        Self::under(Limits::CEILING)
-    }
-
-    /// A sandbox in which an attempt may be given `ceiling`.
-    pub(super) fn under(ceiling: Limits) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let registry = Arc::new(DiskRegistry::open(folder.path(), u64::MAX)?);
         let compile_limits = Some(CompileLimits::default());
-        let config =
-            RuntimeConfig { slots: 1, ceiling, compile_limits, ..RuntimeConfig::default() };
+        let config = RuntimeConfig { slots: 1, compile_limits, ..RuntimeConfig::default() };
         let runtime = WasmRuntime::new(config, registry.clone())?;
         Ok(Self { runtime, registry, _folder: folder })
     }

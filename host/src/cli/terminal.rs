@@ -23,14 +23,20 @@ impl Terminal {
         self.json
     }
 
-    /// Prints an answer: as JSON for scripts, else as `human` writes it.
+    /// Prints an answer: as JSON for scripts, else as `human` writes it, but for what would act on a
+    /// terminal. Nothing here means to, and a host may be anybody's.
     pub(super) fn result(
         &self,
         json: impl FnOnce() -> Value,
         human: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
+        let mut text = Vec::new();
+        if self.json { writeln!(text, "{}", json()) } else { human(&mut text) }?;
+        if !self.json {
+            text = printable(&String::from_utf8_lossy(&text)).into_bytes();
+        }
         let mut out = io::stdout().lock();
-        if self.json { writeln!(out, "{}", json()) } else { human(&mut out) }?;
+        out.write_all(&text)?;
         out.flush()
     }
 

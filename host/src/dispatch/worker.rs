@@ -137,6 +137,7 @@ impl Dispatcher {
             start: Some(start),
             resumed,
             granted: grants.reach_outside(),
+            limits: (limits != job.spec.limits).then_some(limits),
             ..AttemptRecord::new(lifecycle, &ended.outcome, ended.usage, now)
         };
         tracing::debug!(job = %job.id, attempt = lease.attempt, outcome = ?record.outcome, "ended");

@@ -23,7 +23,7 @@ use wasmtime::Engine;
 use super::abi::{Misfit, Prepared};
 use super::engine::{self, Engines, Machine, Profile, Target};
 use super::flights::{Broken, Flight, Flights};
-use super::{debug_info, ending, unless_stopped};
+use super::{debug_info, ending, signals, unless_stopped};
 use crate::registry::compiled::{self, CodeName, CompiledCache, Loaded};
 use crate::registry::compiler::{Compiler, Failure, Order};
 
@@ -391,6 +391,10 @@ pub(super) fn compile_if_asked() -> Option<ExitCode> {
             return Some(ExitCode::FAILURE);
         }
     };
+    if let Err(error) = signals::leave_to_host() {
+        eprintln!("cannot leave signals to the host: {error}");
+        return Some(ExitCode::FAILURE);
+    }
     Some(order.obey(|wasm| {
         let target = Target::named(&order.profile).context("there is no such target")?;
         Ok(compile(&engine::compiling(target)?, wasm)?)

@@ -26,6 +26,7 @@ use super::ending::{self, Cut, Evidence};
 use super::limiter::Budget;
 use super::meter::Meter;
 use super::stdio::OutputBuffer;
+use super::turns::Turns;
 
 /// Fuel between two saves of the counter, at each of which the guest gives way too: the receipt of
 /// an attempt that was stopped is short by at most that, about a millisecond's work.
@@ -45,6 +46,7 @@ pub(super) struct Guest {
     line: Line,
     extism: Kernel,
     outside: Arc<dyn Outside>,
+    turns: Turns,
 }
 
 impl Guest {
@@ -52,7 +54,8 @@ impl Guest {
         wasi.ctx().table.set_max_capacity(count(limits.resources));
         let (http, budget, extism) = (http::context(), Budget::new(limits), Kernel::default());
         let requests = Requests::new(outside.clone(), line.log_buffer());
-        Self { wasi, http, requests, budget, line, extism, outside }
+        let turns = Turns::default();
+        Self { wasi, http, requests, budget, line, extism, outside, turns }
     }
 
     /// A guest that never runs.
@@ -81,6 +84,11 @@ impl Guest {
     /// What the guest reaches outside of its sandbox.
     pub(super) fn outside(&self) -> Arc<dyn Outside> {
         self.outside.clone()
+    }
+
+    /// Whose turn it is.
+    pub(super) fn turns(&self) -> Turns {
+        self.turns.clone()
     }
 
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
@@ -147,9 +155,8 @@ fn armed(
     store.set_hostcall_fuel(call_bytes(attempt));
     store.set_max_component_handles(count(limits.resources));
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|_| {
-        // Behind all others that wait, unlike wasmtime's own yield.
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    store.epoch_deadline_callback(|store| {
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(store.data().turns().give_way())))
     });
     if let Fuel::Units(units) = limits.fuel {
         store.set_fuel(units)?;

@@ -8,10 +8,11 @@
 //! | [`abi`] | how plugins are called, and what they see |
 //! | [`capability`] | what guests may tell the host and ask of it, beside WASI |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
+//! | [`turns`] | whether a guest waits, or lets others have their turn |
 //! | [`ending`], [`trap`] | what an ending means |
 //! | [`mod@start`] | clocks and random numbers, which follow from where the attempt begins |
 //! | [`guests`] | the threads |
-//! | [`process`] | attempts in processes of their own |
+//! | [`process`], [`signals`] | attempts in processes of their own, which leave signals to their host |
 //! | [`inspect`] | whether bytes can run here, before they are compiled |
 //!
 //! Owns no job and no store of jobs: an attempt comes in, an [`Ended`] goes out. Invariants: running
@@ -33,9 +34,11 @@ mod limiter;
 mod meter;
 #[cfg(target_os = "linux")]
 mod process;
+mod signals;
 mod start;
 mod stdio;
 mod trap;
+mod turns;
 
 use std::any::Any;
 use std::num::NonZeroUsize;
@@ -317,6 +320,9 @@ fn broken_off(broken: JoinError) -> Outcome {
 
 /// The code of an attempt under which the host failed.
 const HOST_PANIC: &str = "host_panic";
+
+/// The code of an attempt whose process ended before it did.
+pub(crate) const PROCESS_DIED: &str = "process_died";
 
 fn panicked(panic: &(dyn Any + Send)) -> Outcome {
     let text = panic.downcast_ref::<&str>().copied();

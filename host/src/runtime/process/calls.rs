@@ -123,7 +123,15 @@ mod tests {
 
     /// What an attempt sees of `outside` through a pipe, which goes on for as long as the future does.
     fn through(outside: Arc<dyn Outside>) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
-        let (sender, mut said) = mpsc::channel(10);
+        narrowly(outside, 10)
+    }
+
+    /// The same through one that takes so many messages before they are heard.
+    fn narrowly(
+        outside: Arc<dyn Outside>,
+        messages: usize,
+    ) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
+        let (sender, mut said) = mpsc::channel(messages);
         let inside = Arc::new(ThroughHost::new(sender, 7, (outside.request_bytes(), 0)));
         let mut calls = Calls {
             outside: Granted { grants: Arc::new(Grants::default()), outside }.outside,
@@ -221,5 +229,25 @@ mod tests {
             tokio::select! { () = serving => {}, () = asking => {} }
         };
         tokio::time::timeout(Duration::from_secs(10), all).await.expect("it was given up");
+    }
+
+    #[tokio::test]
+    async fn whatever_is_given_up_the_host_hears_of_it_before_there_are_more() {
+        let slow = Arc::new(Semaphore::new(CALLS));
+        let (outside, serving) = narrowly(Arc::new(Echo { slow }), CALLS);
+        let asking = async {
+            // As many as may be at one time: while they are not heard, there is no way for more.
+            let mut many: Vec<_> =
+                (0..CALLS).map(|_| Box::pin(outside.send(request("/slow", b"")))).collect();
+            for one in &mut many {
+                assert!(futures_util::poll!(one).is_pending());
+            }
+            drop(many);
+            outside.send(request("/", b"")).await.expect("an answer");
+        };
+        let all = async {
+            tokio::select! { () = serving => {}, () = asking => {} }
+        };
+        tokio::time::timeout(Duration::from_secs(10), all).await.expect("there is a way");
     }
 }

@@ -20,6 +20,7 @@ use jobwright_core::limits::Limits;
 use jobwright_core::outcome::Outcome;
 use jobwright_core::runtime::{Ended, Stop};
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -27,10 +28,10 @@ use super::super::abi::Prepared;
 use super::super::code::Key;
 use super::super::engine::{Engines, Shape};
 use super::super::epoch::Ticker;
-use super::super::{Allocator, HOST_PANIC, instance, panicked, unreceipted};
+use super::super::{Allocator, HOST_PANIC, instance, panicked, signals, unreceipted};
 use super::message::{Assignment, Order, Telling, Word};
 use super::outside::{CALLS, Teller, ThroughHost};
-use super::pipe::{Ear, FRAME_BYTES, Mouth, Pipe};
+use super::pipe::{self, Ear, FRAME_BYTES, Mouth, Pipe};
 use super::sandbox;
 use crate::registry::compiled;
 
@@ -46,13 +47,23 @@ const OUTBOX: usize = CALLS + 8;
 /// If this process was started to run attempts: does that, and answers how it went.
 pub(crate) fn run_if_asked() -> Option<ExitCode> {
     std::env::var_os(ASKED)?;
+    let (runtime, mut runner) = match begin() {
+        Ok(begun) => begun,
+        Err(error) => {
+            let reason = Telling::Ready(Err(format!("{error:#}")));
+            // Who has closed the pipe is not to be told.
+            let _ = pipe::say_at_once(std::io::stdin(), &reason);
+            return Some(ExitCode::FAILURE);
+        }
+    };
     // Whoever started it has closed the pipe, or has said what is none of its business to say: nobody
     // is left who could be told.
-    Some(serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS))
+    Some(runtime.block_on(runner.obey()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS))
 }
 
-fn serve() -> anyhow::Result<()> {
+fn begin() -> anyhow::Result<(Runtime, Inside)> {
     let missing = sandbox::enter()?;
+    signals::leave_to_host().context("cannot leave signals to the host")?;
     let pipe = std::io::stdin().as_fd().try_clone_to_owned()?;
     let pipe = std::os::unix::net::UnixStream::from(pipe);
     pipe.set_nonblocking(true)?;
@@ -62,13 +73,13 @@ fn serve() -> anyhow::Result<()> {
         // The pipe is looked at whenever a guest gives way.
         .event_interval(1)
         .build()?;
-    runtime.block_on(async {
+    let runner = runtime.block_on(async {
         let pipe = Pipe::new(UnixStream::from_std(pipe)?, FRAME_BYTES);
         let Pipe { mouth, mut ear } = pipe;
         let Order::Begin { ceiling, allocator } = ear.hear().await? else { bail!("no beginning") };
-        let mut runner = Inside::new(ceiling, allocator, missing, (mouth, ear))?;
-        runner.obey().await
-    })
+        Inside::new(ceiling, allocator, missing, (mouth, ear))
+    })?;
+    Ok((runtime, runner))
 }
 
 /// The runner.
@@ -97,7 +108,7 @@ impl Inside {
         // A task of its own, so that the pipe is read whatever waits to be written: two ends that
         // only write would wait for each other.
         tokio::spawn(speak(mouth, outbox));
-        host.try_send(Telling::Ready { missing }).context("the host is gone")?;
+        host.try_send(Telling::Ready(Ok(missing))).context("the host is gone")?;
         Ok(Self { engines, ticker, codes: HashMap::new(), host, ear, calls: 0 })
     }
 

@@ -97,11 +97,11 @@ impl ProcessRuntime {
             let _ = sender.send(Runner::start(ceiling, allocator).await);
         });
         let (first, missing) = started.recv().context("cannot start processes for attempts")??;
-        for what in missing {
+        for what in &missing {
             tracing::warn!("processes that run attempts are less shut in here: no {what}");
         }
         let sizes = (config.slots.max(1), config.guest_threads.max(1));
-        let pool = Arc::new(Pool::new(sizes, ceiling, allocator, first));
+        let pool = Arc::new(Pool::new(sizes, ceiling, allocator, (first, missing)));
         threads.handle().spawn(Pool::sweep(Arc::downgrade(&pool)));
         Ok(Self { host: Arc::new(Host { codes, pool }), threads, ceiling, offer })
     }

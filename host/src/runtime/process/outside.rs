@@ -9,7 +9,9 @@ use bytes::Bytes;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outside::{Keep, Kept, Outside, Unkept, Unsent, shown};
 use jobwright_core::report::Report;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::message::{Answer, Ask, Telling, Traces};
 
@@ -43,7 +45,7 @@ pub(super) struct ThroughHost {
     teller: Mutex<Option<Arc<Teller>>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next: AtomicU64,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     request_bytes: u64,
     value_bytes: u64,
 }
@@ -55,7 +57,8 @@ impl ThroughHost {
         first: u64,
         (request_bytes, value_bytes): (u64, u64),
     ) -> Self {
-        let (teller, waiting, places) = (<_>::default(), <_>::default(), Semaphore::new(CALLS));
+        let (teller, waiting) = (<_>::default(), <_>::default());
+        let places = Arc::new(Semaphore::new(CALLS));
         let next = AtomicU64::new(first);
         Self { host, teller, waiting, next, places, request_bytes, value_bytes }
     }
@@ -79,12 +82,12 @@ impl ThroughHost {
 
     /// The answer; none if the host is gone, and this process about to go too.
     async fn ask(&self, ask: Ask) -> Option<Answer> {
-        let _place = self.places.acquire().await.ok()?;
+        let place = self.places.clone().acquire_owned().await.ok()?;
         let way = self.host.reserve().await.ok()?;
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting().insert(call, sender);
-        let _given_up = GivenUp { of: self, call };
+        let _given_up = GivenUp { of: self, call, place: Some(place) };
         let teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before = Box::new(teller.map(|teller| teller.news()).unwrap_or_default());
         way.send(Telling::Call { call, ask: Box::new(ask), before });
@@ -107,13 +110,24 @@ impl ThroughHost {
 struct GivenUp<'a> {
     of: &'a ThroughHost,
     call: u64,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for GivenUp<'_> {
     fn drop(&mut self) {
-        if self.of.waiting().remove(&self.call).is_some() {
-            // If there is no way just now, the call goes on until it or its attempt ends.
-            let _ = self.of.host.try_send(Telling::Dropped { call: self.call });
+        if self.of.waiting().remove(&self.call).is_none() {
+            return;
+        }
+        let (host, dropped) = (&self.of.host, Telling::Dropped { call: self.call });
+        if let Err(TrySendError::Full(dropped)) = host.try_send(dropped)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // Until the host is told, it counts the call: another in its place would be one too many.
+            let (host, place) = (host.clone(), self.place.take());
+            runtime.spawn(async move {
+                let _ = host.send(dropped).await;
+                drop(place);
+            });
         }
     }
 }

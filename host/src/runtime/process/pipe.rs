@@ -4,6 +4,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::AsFd;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::codec::{Encoder as _, FramedRead, FramedWrite, LengthDelimitedCodec};
 
 /// One end, which says `S` and hears `H`.
 pub(super) struct Pipe<S, H> {
@@ -40,14 +41,29 @@ impl<S: Serialize, H: DeserializeOwned> Pipe<S, H> {
 /// The longest frame that a host sends: more than the code of any plugin.
 pub(super) const FRAME_BYTES: usize = 1 << 30;
 
+/// Says a short `message` into an end of which nothing was said before, without anything that could
+/// be missing: not even another file.
+///
+/// # Errors
+/// If nobody listens.
+pub(super) fn say_at_once(end: impl AsFd, message: &impl Serialize) -> io::Result<()> {
+    let mut frame = BytesMut::new();
+    LengthDelimitedCodec::new().encode(encoded(message)?, &mut frame)?;
+    rustix::io::write(end, &frame)?;
+    Ok(())
+}
+
+fn encoded(message: &impl Serialize) -> io::Result<Bytes> {
+    Ok(rmp_serde::to_vec_named(message).map_err(io::Error::other)?.into())
+}
+
 impl<S: Serialize> Mouth<S> {
     /// Says `message`. Whoever drops this has said half of it, and must not say more.
     ///
     /// # Errors
     /// If nobody listens.
     pub(super) async fn say(&mut self, message: &S) -> io::Result<()> {
-        let encoded = rmp_serde::to_vec_named(message).map_err(io::Error::other)?;
-        self.0.send(Bytes::from(encoded)).await
+        self.0.send(encoded(message)?).await
     }
 
     /// Sends bytes as they are.
@@ -126,5 +142,13 @@ mod tests {
         drop(one);
         let error = other.ear.hear().await.expect_err("nobody is there");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_at_once_is_heard() {
+        let (one, other) = UnixStream::pair().expect("a pipe");
+        say_at_once(&one, &vec![7_u8; 10]).expect("it listens");
+        let mut other: End = Pipe::new(other, 1_000);
+        assert_eq!(other.ear.hear().await.expect("a message"), [7; 10]);
     }
 }

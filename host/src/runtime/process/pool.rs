@@ -1,11 +1,13 @@
 //! The runners of a host: who takes which attempt.
 //!
 //! Invariants: there are never more runners than slots; one that did not say how its attempt ended,
-//! or was not waited for, never has another; a runner sees attempts of one tenant only.
+//! or was not waited for, never has another; a runner sees attempts of one tenant only; none is less
+//! shut in than the operator was told when the first one started.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use anyhow::ensure;
 use jobwright_core::limits::Limits;
 use jobwright_core::tenant::TenantName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,6 +30,8 @@ pub(super) struct Pool {
     /// One for each slot.
     room: Arc<Semaphore>,
     idle: Mutex<Vec<Runner>>,
+    /// What the sandbox of the first one lacked.
+    missing: Vec<String>,
     ceiling: Limits,
     allocator: Allocator,
 }
@@ -39,30 +43,37 @@ pub(super) struct Taken {
 }
 
 impl Pool {
-    /// A pool of up to `slots` runners, which holds `first`; `kept` are kept when they are idle.
+    /// A pool of up to `slots` runners, which holds `first` with what its sandbox lacks; `kept` are
+    /// kept when they are idle.
     pub(super) fn new(
         (slots, kept): (usize, usize),
         ceiling: Limits,
         allocator: Allocator,
-        first: Runner,
+        (first, missing): (Runner, Vec<String>),
     ) -> Self {
         let room = Arc::new(Semaphore::new(slots));
-        Self { kept, room, idle: Mutex::new(vec![first]), ceiling, allocator }
+        Self { kept, room, idle: Mutex::new(vec![first]), missing, ceiling, allocator }
     }
 
     /// A runner for an attempt of `tenant`, if possible one that has the code.
     ///
     /// # Errors
-    /// If one has to be started and cannot.
+    /// If one has to be started and cannot, or cannot be shut in as the first one was.
     pub(super) async fn take(&self, tenant: &TenantName, code: Key) -> anyhow::Result<Taken> {
         let room = self.room.clone().acquire_owned().await?;
         let found = self.found(tenant, code);
         let mut runner = match found {
             Some(runner) => runner,
-            None => Runner::start(self.ceiling, self.allocator).await?.0,
+            None => self.another().await?,
         };
         runner.tenant = Some(tenant.clone());
         Ok(Taken { runner, _room: room })
+    }
+
+    async fn another(&self) -> anyhow::Result<Runner> {
+        let (runner, missing) = Runner::start(self.ceiling, self.allocator).await?;
+        as_shut_in(&self.missing, &missing)?;
+        Ok(runner)
     }
 
     /// An idle runner, and as many less as there are too many of them beside those that are taken.
@@ -110,5 +121,34 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Runner>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a sandbox that lacks `missing` has all that the first one had, which lacked `first`.
+fn as_shut_in(first: &[String], missing: &[String]) -> anyhow::Result<()> {
+    let more: Vec<&str> =
+        missing.iter().filter(|what| !first.contains(what)).map(String::as_str).collect();
+    ensure!(
+        more.is_empty(),
+        "a process that runs attempts is less shut in than the first one was: no {}",
+        more.join(", no ")
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_shut_in;
+
+    #[test]
+    fn who_is_less_shut_in_than_the_first_was_runs_nothing() {
+        let (landlock, seccomp) = ("landlock".to_owned(), "seccomp (no memory)".to_owned());
+        let (both, one) = ([landlock.clone(), seccomp.clone()], [landlock]);
+        for (first, missing) in [(&[][..], &[][..]), (&one, &one), (&both, &one), (&one, &[])] {
+            assert!(as_shut_in(first, missing).is_ok(), "{first:?} {missing:?}");
+        }
+        let refused = as_shut_in(&one, &both).expect_err("it lacks more").to_string();
+        assert!(refused.ends_with("than the first one was: no seccomp (no memory)"), "{refused}");
+        assert!(as_shut_in(&[], &one).is_err());
     }
 }

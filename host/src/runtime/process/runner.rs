@@ -24,10 +24,11 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::super::code::Key;
-use super::super::{Allocator, HOST_PANIC, ending, unreceipted};
+use super::super::{Allocator, HOST_PANIC, PROCESS_DIED, ending, unreceipted};
 use super::calls::Calls;
 use super::inside::ASKED;
 use super::message::{self, Assignment, Order, Telling, Word};
+use super::outside::CALLS;
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
 
@@ -122,7 +123,10 @@ impl Runner {
             runner.pipe.ear.hear().await
         };
         match timeout(START, ready).await {
-            Ok(Ok(Telling::Ready { missing })) => Ok((runner, missing)),
+            Ok(Ok(Telling::Ready(Ok(missing)))) => Ok((runner, missing)),
+            Ok(Ok(Telling::Ready(Err(why)))) => {
+                bail!("a process that runs attempts cannot begin: {why}")
+            }
             Ok(Ok(_)) => bail!("a process that runs attempts began with something else"),
             Ok(Err(_)) => {
                 let end = runner.end().await;
@@ -137,10 +141,22 @@ impl Runner {
         self.loaded.contains(&key)
     }
 
-    /// Whether it has not ended, and has nothing to say.
+    /// Whether it has not ended, and has nothing to say but what its last attempt gave up at its end.
     pub(super) fn lives(&mut self) -> bool {
         self.pipe.ear.hear_up_to(SHORT_BYTES);
-        self.pipe.ear.hear().now_or_never().is_none() && matches!(self.child.try_wait(), Ok(None))
+        let said = self.answer().now_or_never();
+        said.is_none() && matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The next that it says, without what its last attempt gave up at its end: no more than it had.
+    async fn answer(&mut self) -> io::Result<Telling> {
+        for _ in 0..CALLS {
+            match self.pipe.ear.hear().await? {
+                Telling::Dropped { .. } => {}
+                telling => return Ok(telling),
+            }
+        }
+        self.pipe.ear.hear().await
     }
 
     /// Gives it code that it has not.
@@ -162,7 +178,7 @@ impl Runner {
             self.pipe.mouth.say(&Order::Load(key)).await?;
             self.pipe.mouth.give(artefact).await?;
             self.pipe.ear.hear_up_to(SHORT_BYTES);
-            self.pipe.ear.hear().await
+            self.answer().await
         };
         match timeout(LOAD, loading).await {
             Ok(Ok(Telling::Loaded(Ok(())))) => self.loaded.push_back(key),
@@ -222,7 +238,7 @@ impl Runner {
                         calls.start(call, *ask).map_err(Broken::Nonsense)?;
                     }
                     Telling::Dropped { call } => calls.drop(call),
-                    Telling::Ready { .. } | Telling::Loaded(_) => {
+                    Telling::Ready(_) | Telling::Loaded(_) => {
                         return Err(Broken::Nonsense("an answer to no order".to_owned()));
                     }
                 },
@@ -302,7 +318,7 @@ fn late(limits: &Limits) -> Outcome {
 /// The attempt's process ended before the attempt did: like a trap, it may go better another time.
 pub(super) fn died(how: &str) -> Outcome {
     let message = format!("the process that ran the attempt {how}");
-    Outcome::Trapped { error: AttemptError::new("process_died", message) }
+    Outcome::Trapped { error: AttemptError::new(PROCESS_DIED, message) }
 }
 
 fn how(status: ExitStatus) -> String {

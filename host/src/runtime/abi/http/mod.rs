@@ -2,20 +2,23 @@
 //! output, and what the guest prints is log.
 //!
 //! Owns the exchange; [`request`] what is asked, [`response`] what an answer means, [`outgoing`] what
-//! any guest asks of others. Invariant: the attempt ends when the handler has returned and the body has
-//! ended, whichever is later.
+//! any guest asks of others. Invariants: the attempt ends when the handler has returned and the body has
+//! ended, whichever is later; when the body is taken depends on what the guest does, not on how fast.
 
 pub(in super::super) mod outgoing;
 mod request;
 mod response;
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use ::http::header::CONTENT_LENGTH;
 use futures_util::future::{Either, select};
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot::Receiver;
+use tokio::task::coop::unconstrained;
 use wasmtime::component::{Component, Linker, Resource, ResourceTable};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -28,6 +31,7 @@ use self::response::Answer;
 use super::super::ending::{Cut, Said};
 use super::super::instance::Guest;
 use super::super::stdio::{OutputBuffer, Sink as _};
+use super::super::turns::Turns;
 use super::{Call, Misfit, check_type};
 
 /// What a handler exports, in any release of 0.2.
@@ -74,6 +78,7 @@ impl Handler {
         let Call { attempt, output, store, meter } = call;
         let proxy = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let (answer, answered) = tokio::sync::oneshot::channel();
+        let turns = store.data().turns();
         let mut http = store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, request::of(attempt)?)?;
         let (request, out): Given = (request, http.new_response_outparam(answer)?);
@@ -84,7 +89,9 @@ impl Handler {
             *store.data_mut().handles() = ResourceTable::new();
             Ok(())
         };
-        let answer = meter.drive(exchange(handling, receive(answered, output))).await??;
+        let exchange = exchange(handling, receive(answered, output), turns);
+        // Tokio's budget, which is used up by chance, must not have it wait either.
+        let answer = meter.drive(unconstrained(exchange)).await??;
         Ok(response::said(answer, output))
     }
 }
@@ -97,12 +104,21 @@ fn returned(handled: wasmtime::Result<()>) -> wasmtime::Result<()> {
     }
 }
 
-/// Takes the answer while the guest writes it. Whichever of the two fails ends both.
+/// Takes the answer whenever the guest waits. Whichever of the two fails ends both.
+///
+/// A guest sees how much room is left in its body, and uses fuel to wait for some. So nothing is taken
+/// when it only gives way.
 async fn exchange(
     handling: impl Future<Output = wasmtime::Result<()>>,
     receiving: impl Future<Output = wasmtime::Result<Answer>>,
+    turns: Turns,
 ) -> wasmtime::Result<Answer> {
-    match select(pin!(handling), pin!(receiving)).await {
+    let mut receiving = pin!(receiving);
+    let receiving = poll_fn(move |wake| match turns.is_others() {
+        true => Poll::Pending,
+        false => receiving.as_mut().poll(wake),
+    });
+    match select(pin!(handling), receiving).await {
         Either::Left((handled, receiving)) => {
             handled?;
             receiving.await

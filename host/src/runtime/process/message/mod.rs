@@ -49,8 +49,8 @@ pub(super) enum Word {
 /// What a runner says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Telling {
-    /// To `Begin`; with what of its sandbox the system does not have.
-    Ready { missing: Vec<String> },
+    /// To `Begin`; with what of its sandbox the system does not have, or why it cannot begin.
+    Ready(Result<Vec<String>, String>),
     /// To `Load`; with why it cannot be used.
     Loaded(Result<(), String>),
     /// The guest asks whether it is to end: it is given a grace when it is.

@@ -1,0 +1,90 @@
+//! That HTTP components use the same fuel each time, however often they have to give way to others.
+
+use anyhow::{bail, ensure};
+use futures_util::future::try_join_all;
+use jobwright_tests::components::handler;
+use libtest_mimic::Trial;
+
+use super::fixture::{Lab, SPIN, attempt, command, output};
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        a_handler_that_writes_much_uses_the_same_fuel_each_time,
+        a_handler_that_passes_much_on_uses_the_same_fuel_each_time,
+    ]
+}
+
+/// How often each runs. Of those that used fuel by chance, one in three differed from the others.
+const TIMES: usize = 8;
+
+/// Guests beside them that never wait, some for each thread.
+const NEIGHBOURS: usize = 4;
+
+/// Ends when one of them does, which is an error.
+async fn neighbours(lab: &Lab) -> anyhow::Result<()> {
+    let spin = lab.plugins.add(wat::parse_str(command("", SPIN))?);
+    let spinning = (0..NEIGHBOURS).map(|_| async move {
+        let mut neighbour = attempt(spin)?;
+        neighbour.limits.timeout_ms = 600_000;
+        bail!("a neighbour ended: {:?}", lab.run(neighbour).await.outcome)
+    });
+    try_join_all(spinning).await.map(|_: Vec<()>| ())
+}
+
+/// Runs the handler with this payload again and again, each time with an output of `length` bytes.
+async fn the_same_fuel(guest: Vec<u8>, payload: Vec<u8>, length: usize) -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let handler = lab.plugins.add(guest);
+    let running = async {
+        let mut fuel = vec![];
+        for _ in 0..TIMES {
+            let mut attempt = attempt(handler)?;
+            attempt.payload.bytes = payload.clone().into();
+            attempt.limits.output_bytes = 16 << 20;
+            let ended = lab.run(attempt).await;
+            ensure!(output(&ended)?.len() == length, "{:?}", ended.usage);
+            fuel.push(ended.usage.fuel);
+        }
+        ensure!(fuel.iter().all(|used| used.is_some() && *used == fuel[0]), "{fuel:?}");
+        Ok(())
+    };
+    tokio::select! {
+        ended = neighbours(&lab) => ended,
+        done = running => done,
+    }
+}
+
+async fn a_handler_that_writes_much_uses_the_same_fuel_each_time() -> anyhow::Result<()> {
+    let guest = handler(
+        "",
+        "(local $left i32)
+        (call $answer (local.get $out) (i32.const 200) (call $fields))
+        (local.set $left (i32.const 900))
+        (loop $more
+            (drop (call $body (i32.const 2048) (i32.const 16384)))
+            (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+            (br_if $more (local.get $left)))
+        (call $finish)",
+    )?;
+    the_same_fuel(guest, vec![], 900 * 16384).await
+}
+
+async fn a_handler_that_passes_much_on_uses_the_same_fuel_each_time() -> anyhow::Result<()> {
+    // Each piece is put where the one before it was.
+    let guest = handler(
+        "",
+        "(local $in i32)
+        (call $answer (local.get $out) (i32.const 200) (call $fields))
+        (call $consume (local.get $request) (i32.const 512))
+        (call $request_stream (i32.load (i32.const 516)) (i32.const 512))
+        (local.set $in (i32.load (i32.const 516)))
+        (loop $more
+            (global.set $free (i32.const 131072))
+            (call $blocking_read (local.get $in) (i64.const 1000) (i32.const 512))
+            (if (i32.eqz (i32.load8_u (i32.const 512))) (then
+                (drop (call $body (i32.load (i32.const 516)) (i32.load (i32.const 520))))
+                (br $more))))
+        (call $finish)",
+    )?;
+    the_same_fuel(guest, vec![7; 900_000], 900_000).await
+}
