@@ -8,8 +8,8 @@ use jobwright_core::plugin::Digest;
 use jobwright_core::runtime::Ended;
 use serde::Serialize;
 
+use super::cut_off::cut_off;
 use super::receipt::{grouped, words};
-use crate::runtime::PROCESS_DIED;
 
 /// Something that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,32 +57,6 @@ pub(super) fn differences(
     }
     let differ = pairs.into_iter().filter(|(_, recorded, replayed)| recorded != replayed);
     differ.map(|(what, recorded, replayed)| Difference { what, recorded, replayed }).collect()
-}
-
-/// What ended an attempt that did not end by itself. Then how far it had come, and what fuel it had
-/// used, was chance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CutOff {
-    /// Its host, which stopped, or whoever cancelled the job.
-    Stopped,
-    /// What ran it: it could not be started, or its process ended.
-    Broken,
-    /// Its time limit.
-    Late,
-}
-
-/// What has cut the attempt off, if something has.
-pub(super) fn cut_off(recorded: &AttemptRecord, limits: &Limits) -> Option<CutOff> {
-    // Who counts fuel and did not tell it was gone before the attempt was.
-    let is_silent = recorded.usage.fuel.is_none() && limits.fuel != Fuel::Unlimited;
-    let died = recorded.error.as_ref().is_some_and(|error| error.code == PROCESS_DIED);
-    match (recorded.outcome, recorded.limit) {
-        (OutcomeKind::Cancelled | OutcomeKind::Interrupted, _) => Some(CutOff::Stopped),
-        (OutcomeKind::Refused | OutcomeKind::Lost, _) => Some(CutOff::Broken),
-        _ if died || is_silent => Some(CutOff::Broken),
-        (_, Some(Limit::Time)) => Some(CutOff::Late),
-        _ => None,
-    }
 }
 
 fn ending(kind: OutcomeKind, limit: Option<Limit>) -> String {
@@ -153,34 +127,6 @@ mod tests {
         let late =
             |fuel| ended(Outcome::LimitExceeded { limit: Limit::Time, error: error.clone() }, fuel);
         assert_eq!(named(&record(&late(7)), None, &late(8)), Vec::<&str>::new());
-    }
-
-    #[test]
-    fn what_ended_an_attempt_is_told_from_what_it_did_itself() {
-        let limits = Limits::DEFAULT;
-        let error = |code: &str| AttemptError::new(code, "no more");
-        let refused = || Outcome::Refused { error: error("process_unavailable"), transient: true };
-        let late = || Outcome::LimitExceeded { limit: Limit::Time, error: error("time") };
-        let trapped = |code| Outcome::Trapped { error: error(code) };
-        let found = |outcome, fuel, limits| {
-            let usage = Usage { fuel, ..Usage::default() };
-            cut_off(&record(&Ended { outcome, usage }), limits)
-        };
-        for (outcome, fuel, expected) in [
-            (Outcome::Cancelled, None, Some(CutOff::Stopped)),
-            (refused(), None, Some(CutOff::Broken)),
-            (trapped(PROCESS_DIED), None, Some(CutOff::Broken)),
-            // Its process did not answer.
-            (late(), None, Some(CutOff::Broken)),
-            (late(), Some(7), Some(CutOff::Late)),
-            (trapped("unreachable"), Some(7), None),
-            (succeeded("a"), Some(7), None),
-        ] {
-            assert_eq!(found(outcome.clone(), fuel, &limits), expected, "{outcome:?}");
-        }
-        let unlimited = Limits { fuel: Fuel::Unlimited, ..limits };
-        assert_eq!(found(succeeded("a"), None, &unlimited), None);
-        assert_eq!(found(trapped(PROCESS_DIED), None, &unlimited), Some(CutOff::Broken));
     }
 
     #[test]

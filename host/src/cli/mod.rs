@@ -3,6 +3,7 @@
 
 mod attempt;
 mod client;
+mod cut_off;
 mod dev;
 mod differences;
 mod exit;

@@ -24,7 +24,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::attempt::Made;
 use super::client::{Client, FILE_BYTES, whole};
-use super::differences::{CutOff, Difference, cut_off, differences};
+use super::cut_off::{CutOff, cut_off};
+use super::differences::{Difference, differences};
 use super::exit::{Ending, Failure, Fault};
 use super::sandbox::Sandbox;
 use super::terminal::{Terminal, printable};

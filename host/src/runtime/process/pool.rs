@@ -7,7 +7,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use anyhow::ensure;
 use jobwright_core::limits::Limits;
 use jobwright_core::tenant::TenantName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::super::Allocator;
 use super::super::code::Key;
 use super::runner::Runner;
+use super::sandbox;
 use crate::clock::Stopwatch;
 
 /// How long a runner is kept that is not needed: longer than between two waves of jobs.
@@ -72,7 +72,7 @@ impl Pool {
 
     async fn another(&self) -> anyhow::Result<Runner> {
         let (runner, missing) = Runner::start(self.ceiling, self.allocator).await?;
-        as_shut_in(&self.missing, &missing)?;
+        sandbox::as_shut_in(&self.missing, &missing)?;
         Ok(runner)
     }
 
@@ -121,34 +121,5 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Runner>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether a sandbox that lacks `missing` has all that the first one had, which lacked `first`.
-fn as_shut_in(first: &[String], missing: &[String]) -> anyhow::Result<()> {
-    let more: Vec<&str> =
-        missing.iter().filter(|what| !first.contains(what)).map(String::as_str).collect();
-    ensure!(
-        more.is_empty(),
-        "a process that runs attempts is less shut in than the first one was: no {}",
-        more.join(", no ")
-    );
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::as_shut_in;
-
-    #[test]
-    fn who_is_less_shut_in_than_the_first_was_runs_nothing() {
-        let (landlock, seccomp) = ("landlock".to_owned(), "seccomp (no memory)".to_owned());
-        let (both, one) = ([landlock.clone(), seccomp.clone()], [landlock]);
-        for (first, missing) in [(&[][..], &[][..]), (&one, &one), (&both, &one), (&one, &[])] {
-            assert!(as_shut_in(first, missing).is_ok(), "{first:?} {missing:?}");
-        }
-        let refused = as_shut_in(&one, &both).expect_err("it lacks more").to_string();
-        assert!(refused.ends_with("than the first one was: no seccomp (no memory)"), "{refused}");
-        assert!(as_shut_in(&[], &one).is_err());
     }
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
     RulesetStatus, Scope,
@@ -65,6 +65,21 @@ pub(super) fn shut() -> Result<(), String> {
     let shown = |error: &dyn std::fmt::Display| format!("seccomp ({error})");
     let program = filter().map_err(|error| shown(&error))?;
     seccompiler::apply_filter_all_threads(&program).map_err(|error| shown(&error))
+}
+
+/// Whether a sandbox that lacks `missing` has all that the first one had, which lacked `first`.
+///
+/// # Errors
+/// With what it lacks beyond that.
+pub(super) fn as_shut_in(first: &[String], missing: &[String]) -> anyhow::Result<()> {
+    let more: Vec<&str> =
+        missing.iter().filter(|what| !first.contains(what)).map(String::as_str).collect();
+    ensure!(
+        more.is_empty(),
+        "a process that runs attempts is less shut in than the first one was: no {}",
+        more.join(", no ")
+    );
+    Ok(())
 }
 
 /// Closes what this process was started with beside its three streams: files that the host itself was
@@ -294,5 +309,17 @@ mod tests {
         let found = files();
         assert!(found.is_empty() || missing.is_some(), "{found:?}");
         println!("all is denied, or missing: {missing:?}");
+    }
+
+    #[test]
+    fn who_is_less_shut_in_than_the_first_was_runs_nothing() {
+        let (landlock, seccomp) = ("landlock".to_owned(), "seccomp (no memory)".to_owned());
+        let (both, one) = ([landlock.clone(), seccomp.clone()], [landlock]);
+        for (first, missing) in [(&[][..], &[][..]), (&one, &one), (&both, &one), (&one, &[])] {
+            assert!(as_shut_in(first, missing).is_ok(), "{first:?} {missing:?}");
+        }
+        let refused = as_shut_in(&one, &both).expect_err("it lacks more").to_string();
+        assert!(refused.ends_with("than the first one was: no seccomp (no memory)"), "{refused}");
+        assert!(as_shut_in(&[], &one).is_err());
     }
 }

@@ -1,37 +1,26 @@
 //! HTTP components: the job is a `POST` request whose body is the payload, the answer's body is the
 //! output, and what the guest prints is log.
 //!
-//! Owns the exchange; [`request`] what is asked, [`response`] what an answer means, [`outgoing`] what
-//! any guest asks of others. Invariants: the attempt ends when the handler has returned and the body has
-//! ended, whichever is later; when the body is taken depends on what the guest does, not on how fast.
+//! [`request`] owns what is asked, [`mod@exchange`] the taking of an answer, [`response`] what it means,
+//! [`outgoing`] what any guest asks of others. Invariant: the attempt ends when the handler has returned
+//! and the body has ended, whichever is later.
 
+mod exchange;
 pub(in super::super) mod outgoing;
 mod request;
 mod response;
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
-
-use ::http::header::CONTENT_LENGTH;
-use futures_util::future::{Either, select};
-use http_body_util::BodyExt as _;
-use tokio::sync::oneshot::Receiver;
 use tokio::task::coop::unconstrained;
 use wasmtime::component::{Component, Linker, Resource, ResourceTable};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpView as _};
 
-use self::response::Answer;
+use self::exchange::{exchange, receive};
 use super::super::ending::{Cut, Said};
 use super::super::instance::Guest;
-use super::super::stdio::{OutputBuffer, Sink as _};
-use super::super::turns::Turns;
 use super::{Call, Misfit, check_type};
 
 /// What a handler exports, in any release of 0.2.
@@ -63,9 +52,6 @@ pub(in super::super) struct Handler {
 
 /// What the guest is given: the request, and where to put the answer.
 type Given = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>);
-
-/// Where the answer comes out.
-type Answered = Receiver<Result<::http::Response<HyperOutgoingBody>, ErrorCode>>;
 
 impl Handler {
     pub(super) fn new(linker: &Linker<Guest>, component: &Component) -> Result<Self, Misfit> {
@@ -101,55 +87,5 @@ fn returned(handled: wasmtime::Result<()>) -> wasmtime::Result<()> {
     match handled {
         Err(error) if matches!(error.downcast_ref(), Some(I32Exit(0))) => Ok(()),
         handled => handled,
-    }
-}
-
-/// Takes the answer whenever the guest waits. Whichever of the two fails ends both.
-///
-/// A guest sees how much room is left in its body, and uses fuel to wait for some. So nothing is taken
-/// when it only gives way.
-async fn exchange(
-    handling: impl Future<Output = wasmtime::Result<()>>,
-    receiving: impl Future<Output = wasmtime::Result<Answer>>,
-    turns: Turns,
-) -> wasmtime::Result<Answer> {
-    let mut receiving = pin!(receiving);
-    let receiving = poll_fn(move |wake| match turns.is_others() {
-        true => Poll::Pending,
-        false => receiving.as_mut().poll(wake),
-    });
-    match select(pin!(handling), receiving).await {
-        Either::Left((handled, receiving)) => {
-            handled?;
-            receiving.await
-        }
-        Either::Right((received, handling)) => {
-            let answer = received?;
-            handling.await?;
-            Ok(answer)
-        }
-    }
-}
-
-/// The answer, once its body has ended; the body goes to `output` as it comes.
-async fn receive(answered: Answered, output: &Arc<OutputBuffer>) -> wasmtime::Result<Answer> {
-    let response = match answered.await {
-        Ok(Ok(response)) => response,
-        Ok(Err(code)) => return Ok(Answer::Error(code)),
-        Err(_) => return Ok(Answer::Missing),
-    };
-    let (head, mut body) = response.into_parts();
-    while let Some(frame) = body.frame().await {
-        match frame {
-            // Other frames are trailers.
-            Ok(frame) => frame.into_data().map_or(Ok(()), |bytes| output.take(&bytes))?,
-            Err(_) => return Ok(Answer::Broken),
-        }
-    }
-    // A guest that leaves without finishing its body has ended it, but not if it had promised more.
-    let promised = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    match promised.map(str::parse::<u64>) {
-        Some(Ok(promised)) if output.tried() != promised => Ok(Answer::Broken),
-        _ => Ok(Answer::Whole(head)),
     }
 }

@@ -1,0 +1,75 @@
+//! The taking of an answer while the guest writes it.
+//!
+//! Invariant: when some of its body is taken depends on what the guest does, and not on how fast.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use ::http::header::CONTENT_LENGTH;
+use futures_util::future::{Either, select};
+use http_body_util::BodyExt as _;
+use tokio::sync::oneshot::Receiver;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use super::super::super::stdio::{OutputBuffer, Sink as _};
+use super::super::super::turns::Turns;
+use super::response::Answer;
+
+/// Where the answer comes out.
+type Answered = Receiver<Result<::http::Response<HyperOutgoingBody>, ErrorCode>>;
+
+/// Takes the answer whenever the guest waits. Whichever of the two fails ends both.
+///
+/// A guest sees how much room is left in its body, and uses fuel to wait for some. So nothing is taken
+/// when it only gives way.
+pub(super) async fn exchange(
+    handling: impl Future<Output = wasmtime::Result<()>>,
+    receiving: impl Future<Output = wasmtime::Result<Answer>>,
+    turns: Turns,
+) -> wasmtime::Result<Answer> {
+    let mut receiving = pin!(receiving);
+    let receiving = poll_fn(move |wake| match turns.is_others() {
+        true => Poll::Pending,
+        false => receiving.as_mut().poll(wake),
+    });
+    match select(pin!(handling), receiving).await {
+        Either::Left((handled, receiving)) => {
+            handled?;
+            receiving.await
+        }
+        Either::Right((received, handling)) => {
+            let answer = received?;
+            handling.await?;
+            Ok(answer)
+        }
+    }
+}
+
+/// The answer, once its body has ended; the body goes to `output` as it comes.
+pub(super) async fn receive(
+    answered: Answered,
+    output: &Arc<OutputBuffer>,
+) -> wasmtime::Result<Answer> {
+    let response = match answered.await {
+        Ok(Ok(response)) => response,
+        Ok(Err(code)) => return Ok(Answer::Error(code)),
+        Err(_) => return Ok(Answer::Missing),
+    };
+    let (head, mut body) = response.into_parts();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            // Other frames are trailers.
+            Ok(frame) => frame.into_data().map_or(Ok(()), |bytes| output.take(&bytes))?,
+            Err(_) => return Ok(Answer::Broken),
+        }
+    }
+    // A guest that leaves without finishing its body has ended it, but not if it had promised more.
+    let promised = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    match promised.map(str::parse::<u64>) {
+        Some(Ok(promised)) if output.tried() != promised => Ok(Answer::Broken),
+        _ => Ok(Answer::Whole(head)),
+    }
+}
