@@ -23,6 +23,7 @@ pub(super) fn trials() -> Vec<Trial> {
         an_encoded_answer_to_a_secret_is_not_taken,
         what_a_server_remembers_of_an_earlier_request_does_not_tell,
         what_comes_back_does_not_tell_however_it_is_written,
+        a_long_answer_is_covered_too,
         no_part_is_asked_for_where_a_secret_is_for,
         no_part_is_taken_where_a_secret_is_for,
     ]
@@ -272,6 +273,16 @@ async fn what_comes_back_does_not_tell_however_it_is_written() -> anyhow::Result
             assert!(told.contains(&stars) && told.contains(&end), "{who}: {told}");
         }
     }
+    Ok(())
+}
+
+async fn a_long_answer_is_covered_too() -> anyhow::Result<()> {
+    let server = Server::answering(|request| Server::ok(&request.repeat(10_000))).await?;
+    let (stage, origin) = stage(&server).await?;
+    let told = stage.send(with(get(&origin), "x-key", KEY)).await?;
+    let told = String::from_utf8_lossy(told.body()).into_owned();
+    let line = format!("x-key: {}\r\n", "*".repeat(VALUE.len()));
+    assert_eq!((told.matches(&line).count(), told.contains(VALUE)), (10_000, false));
     Ok(())
 }
 

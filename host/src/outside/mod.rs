@@ -44,7 +44,7 @@ use jobwright_core::secret::{self, SecretStore};
 use jobwright_core::tenant::TenantName;
 use tokio::sync::Semaphore;
 
-use self::room::Room;
+use self::room::{Held, Room};
 use self::values::{Namespace, Values};
 use self::web::{Errand, Web};
 
@@ -161,10 +161,8 @@ impl Reach {
             most: limits.response_bytes,
             plain: !mask.is_empty(),
         };
-        let (mut head, mut body) = self.means.web.fetch(errand).await?.into_parts();
-        mask.cover_headers(&mut head.headers);
-        mask.cover(body.bytes_mut());
-        Ok(Response::from_parts(head, body.into_bytes()))
+        let response = self.means.web.fetch(errand).await?;
+        Ok(self.means.web.covered(response, mask).await?.map(Held::into_bytes))
     }
 
     /// The grants that allow it by name and method.

@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use jobwright_core::grant::HttpGrant;
 use jobwright_core::grant::origin::{literal, port};
 use jobwright_core::outside::Unsent;
+use jobwright_core::secret::Mask;
 use jobwright_core::tenant::TenantName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -44,6 +45,10 @@ const TRIES: usize = 4;
 
 /// The head of a response, in bytes: four times what a guest may have in headers.
 const HEAD_BYTES: usize = 64 << 10;
+
+/// A body that takes longer than a millisecond to search, in bytes: it is searched apart, so that its
+/// attempt, and others on its thread, can be stopped meanwhile.
+const LONG_BYTES: usize = 64 << 10;
 
 /// Headers of a response that are of the connection, and that nobody gets who has no part in it.
 const OF_THE_CONNECTION: [HeaderName; 8] = [
@@ -116,6 +121,26 @@ impl Web {
             Some(Ok(answer)) => answer,
             _ => Err(Unsent::Broken("the host failed, or is about to stop".to_owned())),
         }
+    }
+
+    /// Covers in a response what must not come back. Dropping the answer lets go of it.
+    pub(super) async fn covered(
+        &self,
+        response: Response<Held>,
+        mask: Mask,
+    ) -> Result<Response<Held>, Unsent> {
+        let long = !mask.is_empty() && response.body().as_ref().len() > LONG_BYTES;
+        let cover = move || {
+            let (mut head, mut body) = response.into_parts();
+            mask.cover_headers(&mut head.headers);
+            mask.cover(body.bytes_mut());
+            Response::from_parts(head, body)
+        };
+        if !long {
+            return Ok(cover());
+        }
+        let covering = self.threads.spawn_blocking(cover).await;
+        covering.map_err(|_| Unsent::Broken("the host failed, or is about to stop".to_owned()))
     }
 
     async fn go(&self, errand: Errand) -> Result<Response<Held>, Unsent> {

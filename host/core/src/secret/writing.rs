@@ -4,6 +4,10 @@
 /// The longest way to write a byte that is known here, in bytes: `&#` or `&#x`, digits, and `;`.
 pub(super) const LONGEST: usize = 12;
 
+/// The bytes with which another than themselves may begin.
+pub(super) const ESCAPES: [usize; 4] =
+    [b'\\' as usize, b'%' as usize, b'&' as usize, b'+' as usize];
+
 /// What `text` may begin with: a byte, and the length of its writing. The same text may be read in
 /// more ways than one: `\u0041` is an `A`, and after a `\u` that stands for `u`, it is `0041`.
 pub(super) fn written(text: &[u8]) -> impl Iterator<Item = (u8, usize)> {
