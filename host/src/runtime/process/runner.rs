@@ -44,10 +44,10 @@ const LOAD: Duration = Duration::from_secs(20);
 /// How much later than its guest should have ended a runner may say so.
 const LATE: Duration = Duration::from_secs(1);
 
-/// How long one may go on whose guest was told to stop, and never asked whether it is: twice what it
-/// takes where there are processors for all. Beside many that compute it may not have its turn until
+/// How long one may go on whose guest was told to stop, and never asked whether it is: three times what
+/// it takes where there are processors for all. Beside many that compute it may not have its turn until
 /// much later, and then it is killed: who cancels a job does not wait for a receipt.
-const PROMPT: Duration = Duration::from_millis(20);
+const PROMPT: Duration = Duration::from_millis(30);
 
 /// The same for one that was switched off, with all of its kind: they wait for turns beside each other.
 const AT_ONCE: Duration = Duration::from_millis(10);
