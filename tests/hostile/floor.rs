@@ -71,8 +71,10 @@ const LARGE_BYTES: u64 = 24 << 20;
 /// Kept of the pool, beyond what warming up has touched: 1 MiB of each memory that was ever used.
 const POOL_BYTES: u64 = 32 << 20;
 
-/// What the allocator does not give back at once of what it had: of two uploads at a time, of 32 MiB.
-const HEAP_BYTES: u64 = 64 << 20;
+/// What the allocator does not give back at once of what it had. Where buffers of 32 MiB have been,
+/// glibc's keeps up to 64 MiB at the end of each of its arenas, one for each of the threads that had
+/// them: of two uploads at a time.
+const HEAP_BYTES: u64 = 2 * (64 << 20);
 
 /// What rounds of the same guests may add: nothing, but for the slots that no guest has come to yet,
 /// of 16 attempts. It is half of what one of those guests takes.
