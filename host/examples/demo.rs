@@ -225,7 +225,7 @@ impl Demo {
         };
         let job = deliver().await?;
         println!("  without a grant: {}", text(&job["attempts"][0]["error"]["message"]));
-        let secret = json!({ "value": "s3cr3t", "origins": [origin] });
+        let secret = json!({ "value": "s3cr3t-of-the-receiver", "origins": [origin] });
         self.json(self.request(Method::PUT, "/v1/secrets/WEBHOOK_KEY").json(&secret)).await?;
         let grants = json!({ "http": [{ "origin": origin }], "secrets": ["WEBHOOK_KEY"] });
         let settings = json!({ "grants": grants });
