@@ -88,8 +88,9 @@ async fn stopped_with(store: &Fixture, verdict: Verdict) -> anyhow::Result<JobSt
 }
 
 async fn a_cancel_request_turns_a_retry_into_cancelled(store: Fixture) -> anyhow::Result<()> {
-    let retry = Verdict::Retry { at: at(2) };
-    assert_eq!(stopped_with(&store, retry).await?, JobState::Cancelled);
+    for verdict in [Verdict::Retry { at: at(2) }, Verdict::Snooze { at: at(2) }] {
+        assert_eq!(stopped_with(&store, verdict).await?, JobState::Cancelled);
+    }
     Ok(())
 }
 

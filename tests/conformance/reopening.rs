@@ -42,6 +42,7 @@ async fn waiting_and_finalized_jobs_survive_reopen(store: Fixture) -> anyhow::Re
     }
     store.finished(Verdict::Retry { at: at(90) }, at(1)).await?;
     store.finished(Verdict::Release { at: at(90), refused: true }, at(1)).await?;
+    store.finished(Verdict::Snooze { at: at(90) }, at(1)).await?;
     store.enqueue(vec![job(), job().due(at(90)), job().queue("b").priority(4)], at(1)).await?;
     let jobs = store.walk(JobFilter::default(), 100, at(2)).await?;
     let counts = store.counts(at(2)).await?;

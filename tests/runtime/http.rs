@@ -112,7 +112,9 @@ async fn the_job_is_a_post_request_with_its_payload_and_its_facts() -> anyhow::R
             "content-length=9",
             "content-type=text/plain; charset=utf-8",
             "jobwright-attempt=1",
+            "jobwright-attempts-left=4",
             &format!("jobwright-created-at-ms={created_ms}"),
+            "jobwright-failures=0",
             &format!("jobwright-job-id={id}"),
             "jobwright-max-attempts=5",
             "jobwright-plugin=probe@1.0.0",
@@ -226,11 +228,19 @@ async fn the_status_says_whether_it_succeeded_and_is_tried_again() -> anyhow::Re
 
 async fn a_wait_that_is_asked_for_is_passed_on() -> anyhow::Result<()> {
     let lab = Lab::new()?;
-    for (status, text, hint) in [
-        (503, "120", RetryHint::After(Duration::from_secs(120))),
-        (429, "Sun, 06 Nov 1994 08:49:37 GMT", RetryHint::After(Duration::ZERO)),
-        (503, "soon", RetryHint::Backoff),
-        (404, "120", RetryHint::Never),
+    let (later, retry) = (Asked::Later, Asked::Retry);
+    let seconds = Duration::from_secs;
+    for (status, text, asked) in [
+        (503, "120", later(seconds(120))),
+        (429, "864000", later(seconds(864_000))),
+        (429, "Sun, 06 Nov 1994 08:49:37 GMT", later(Duration::ZERO)),
+        (503, "1000000000000", later(seconds(1_000_000_000_000))),
+        (503, "soon", retry(RetryHint::Backoff)),
+        (429, "-1", retry(RetryHint::Backoff)),
+        (408, "120", retry(RetryHint::After(seconds(120)))),
+        (500, "120", retry(RetryHint::After(seconds(120)))),
+        (404, "120", retry(RetryHint::Never)),
+        (301, "120", retry(RetryHint::Never)),
     ] {
         let guest = handler(
             &format!(r#"(data (i32.const 1024) "retry-after{text}")"#),
@@ -244,9 +254,23 @@ async fn a_wait_that_is_asked_for_is_passed_on() -> anyhow::Result<()> {
                 begins(status, "(local.get $fields)")
             ),
         )?;
-        assert_eq!(failed(&lab.try_wasm(guest, |_| {}).await?)?.1, hint, "{text}");
+        let found = match lab.try_wasm(guest, |_| {}).await?.outcome {
+            Outcome::Snoozed { error, wait: Some(wait) } if error.code == "http_status" => {
+                later(wait)
+            }
+            Outcome::Failed { retry: hint, .. } => retry(hint),
+            other => anyhow::bail!("{other:?}"),
+        };
+        assert_eq!(found, asked, "{status} {text}");
     }
     Ok(())
+}
+
+/// What an answer asks for.
+#[derive(Debug, PartialEq)]
+enum Asked {
+    Later(Duration),
+    Retry(RetryHint),
 }
 
 async fn an_error_is_a_failure() -> anyhow::Result<()> {

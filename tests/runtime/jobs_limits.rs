@@ -62,7 +62,7 @@ async fn a_spinning_guest_ends_at_its_time_limit_wherever_it_spins() -> anyhow::
     let lab = Lab::new()?;
     let start = format!("(func $spin {SPIN}) (start $spin)");
     let after =
-        format!(r#"(func (export "cabi_post_jobwright:job/run@0.1.0#run") (param i32) {SPIN})"#);
+        format!(r#"(func (export "cabi_post_jobwright:job/run@0.2.0#run") (param i32) {SPIN})"#);
     for fuel in [Fuel::Units(100_000_000_000), Fuel::Unlimited] {
         for guest in [job("", SPIN)?, job(&start, "")?, job(&after, "")?] {
             let limit = |limits: &mut Limits| (limits.fuel, limits.timeout_ms) = (fuel, 100);

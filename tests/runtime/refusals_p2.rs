@@ -111,7 +111,7 @@ async fn other_versions_of_wasi_are_named() -> anyhow::Result<()> {
 
 async fn a_missing_entry_point_is_told_with_what_there_is() -> anyhow::Result<()> {
     let other = bare("1.0.0").replace("wasi:cli/run", "my:own/thing");
-    let words = ["`wasi:cli/run`", "`wasi:http/incoming-handler`", "`jobwright:job/run@0.1`"];
+    let words = ["`wasi:cli/run`", "`wasi:http/incoming-handler`", "`jobwright:job/run@0.2`"];
     says(inspect(&other)?, "no_entry_point", &words)?;
     let words = ["but `my:own/thing@1.0.0`"];
     says(inspect(&other)?, "no_entry_point", &words)?;

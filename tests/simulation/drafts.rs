@@ -67,6 +67,8 @@ pub(super) fn draft(dice: &Dice, id: JobId, now: Timestamp) -> NewJob {
         tags: vec![],
         deterministic: false,
         output_type: None,
+        inject_env: true,
+        exit_codes: Default::default(),
     };
     let delay = dice.weighted(&[(70, 0), (20, 5_000), (10, 4_000_000)]);
     let scheduled_at = after(now, Duration::from_millis(dice.below(delay)));

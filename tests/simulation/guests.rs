@@ -48,6 +48,7 @@ enum Ending {
     Succeed,
     Fail,
     FailLater,
+    Snooze,
     FailForGood,
     Trap,
     Fuel,
@@ -62,6 +63,7 @@ const ENDINGS: &[(u64, Ending)] = &[
     (40, Ending::Succeed),
     (12, Ending::Fail),
     (5, Ending::FailLater),
+    (4, Ending::Snooze),
     (5, Ending::FailForGood),
     (8, Ending::Trap),
     (4, Ending::Fuel),
@@ -114,6 +116,10 @@ impl Guests {
             Ending::FailLater => {
                 let after = Duration::from_secs(dice.below(4000));
                 Outcome::Failed { error: error(), retry: RetryHint::After(after) }
+            }
+            Ending::Snooze => {
+                let wait = Some(Duration::from_secs(dice.below(4000)));
+                Outcome::Snoozed { error: error(), wait }
             }
             Ending::FailForGood => Outcome::Failed { error: error(), retry: RetryHint::Never },
             Ending::Trap => Outcome::Trapped { error: error() },
@@ -177,6 +183,6 @@ impl Runtime for Guests {
         self.life.gate.pass().await;
         drop(counted);
         self.world.note(|| format!("host {life}: attempt {number} of {id}: {:?}", outcome.kind()));
-        Ended { outcome, usage: Usage::default() }
+        Ended::new(outcome, Usage::default())
     }
 }

@@ -267,7 +267,7 @@ impl Witness {
                 job.failures += 1;
                 job.end(JobState::Discarded);
             }
-            Verdict::Retry { .. } | Verdict::Release { .. } if stopped => {
+            Verdict::Retry { .. } | Verdict::Snooze { .. } | Verdict::Release { .. } if stopped => {
                 job.end(JobState::Cancelled);
             }
             Verdict::Cancel => job.end(JobState::Cancelled),
@@ -275,6 +275,7 @@ impl Witness {
                 job.failures += 1;
                 job.wait(at);
             }
+            Verdict::Snooze { at } => job.wait(at),
             Verdict::Release { at, refused } => {
                 job.refused += u16::from(refused);
                 job.wait(at);

@@ -98,6 +98,9 @@ impl Start {
 pub struct AttemptRecord {
     /// Its number.
     pub attempt: u32,
+    /// How many attempts had failed before it, of those that count.
+    #[serde(default)]
+    pub failures: u16,
     /// When it was claimed.
     pub attempted_at: Timestamp,
     /// When it ended.
@@ -132,6 +135,7 @@ impl AttemptRecord {
     pub fn new(lifecycle: &Lifecycle, outcome: &Outcome, usage: Usage, now: Timestamp) -> Self {
         Self {
             attempt: lifecycle.attempt,
+            failures: lifecycle.failures,
             attempted_at: lifecycle.attempted_at.unwrap_or(now),
             ended_at: now,
             outcome: outcome.kind(),

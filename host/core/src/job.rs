@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,8 @@ use uuid::timestamp::context::ContextV7;
 
 use crate::attempt::AttemptRecord;
 use crate::clock::Timestamp;
-use crate::lifecycle::Lifecycle;
+use crate::exit_codes::ExitCodes;
+use crate::lifecycle::{JobState, Lifecycle};
 use crate::limits::Limits;
 use crate::name::{name_type, shorten};
 use crate::outcome::AttemptError;
@@ -114,6 +116,9 @@ impl From<Priority> for u8 {
     }
 }
 
+/// How far ahead a job may be scheduled, and the longest wait that a guest may ask for.
+pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// What was asked for, complete and fixed at enqueue: a later change of the plugin, its settings
 /// or the operator's defaults does not reach a job that was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -156,6 +161,16 @@ pub struct JobSpec {
     /// The media type of the output, if the plugin's settings fix one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_type: Option<String>,
+    /// Whether the guest's environment has the host's variables, `JOBWRIGHT_…`.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub inject_env: bool,
+    /// What the guest's exit codes mean, where that is not the usual.
+    #[serde(default, skip_serializing_if = "ExitCodes::is_empty")]
+    pub exit_codes: ExitCodes,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl JobSpec {
@@ -178,13 +193,16 @@ pub struct Payload {
     pub bytes: Bytes,
 }
 
-/// What a job read from a store says of stored bytes without carrying them.
+/// What a job read from a store says of its output without carrying it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The media type.
     pub content_type: String,
     /// The length in bytes.
     pub bytes: u64,
+    /// The number of the attempt that left it: the one that succeeded, or of a job that has not completed
+    /// one that failed.
+    pub attempt: u32,
 }
 
 /// A job as a store keeps it, without the bytes of its payload, output and log.
@@ -200,13 +218,41 @@ pub struct Job {
     pub lifecycle: Lifecycle,
     /// The attempts that have ended, oldest first; at most [`MAX_RECORDS`], the latest kept.
     pub attempts: Vec<AttemptRecord>,
-    /// Of the output, when it has completed.
+    /// Of the output, when it has completed; before that, of what a failed attempt left.
     pub output: Option<Stored>,
     /// What its latest attempt told last of how far it is.
     pub progress: Option<Progress>,
 }
 
+/// Which attempt at a job runs, or was the latest, and how many there can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// Its number. It counts every attempt, also those that do not count as failures, and those before
+    /// the job was redriven.
+    pub attempt: u32,
+    /// How many have failed so far, of those that count.
+    pub failures: u16,
+    /// How many more attempts can begin if this one and all that follow fail.
+    pub left: u16,
+    /// The number of the last of them.
+    pub last_attempt: u32,
+}
+
 impl Job {
+    /// Whether it is over, with success.
+    #[must_use]
+    pub fn has_completed(&self) -> bool {
+        self.lifecycle.state == JobState::Completed
+    }
+
+    /// See [`Tries`].
+    #[must_use]
+    pub fn tries(&self) -> Tries {
+        let Lifecycle { attempt, failures, .. } = self.lifecycle;
+        let left = self.lifecycle.attempts_left(self.spec.max_attempts);
+        Tries { attempt, failures, left, last_attempt: attempt.saturating_add(left.into()) }
+    }
+
     /// About what it takes as text, in bytes: what it was asked for with, and what its attempts said.
     #[must_use]
     pub fn text_bytes(&self) -> u64 {
@@ -223,7 +269,7 @@ impl Job {
 const RECORD_BYTES: u64 = 512;
 
 /// How many ended attempts a job remembers: 25 counted, 3 lost and 10 refused, and some more for
-/// attempts that shutdowns interrupted.
+/// attempts that were interrupted or snoozed.
 pub const MAX_RECORDS: usize = 50;
 
 /// A job to be enqueued.

@@ -37,11 +37,11 @@ impl JobState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Not due yet, never tried.
+    /// Not due yet, and never tried or snoozed.
     Scheduled,
     /// Due.
     Available,
-    /// Not due yet, tried before.
+    /// Not due yet, after an attempt that failed or was given back.
     Retryable,
     /// Held by an attempt.
     Running,
@@ -83,6 +83,10 @@ pub struct Lifecycle {
     pub lost: u16,
     /// Attempts that the host could not start.
     pub refused: u16,
+    /// How often in sequence it was snoozed.
+    pub snoozes: u16,
+    /// When the first of these was.
+    pub snoozed_since: Option<Timestamp>,
     /// When the job is, or was last, due.
     pub scheduled_at: Timestamp,
     /// When the latest attempt was claimed.
@@ -129,6 +133,8 @@ impl Lifecycle {
             failures: 0,
             lost: 0,
             refused: 0,
+            snoozes: 0,
+            snoozed_since: None,
             scheduled_at,
             attempted_at: None,
             finalized_at: None,
@@ -141,7 +147,7 @@ impl Lifecycle {
     pub fn phase(&self, now: Timestamp) -> Phase {
         match self.state {
             JobState::Available if self.scheduled_at <= now => Phase::Available,
-            JobState::Available if self.attempt == 0 => Phase::Scheduled,
+            JobState::Available if self.attempt == 0 || self.snoozes > 0 => Phase::Scheduled,
             JobState::Available => Phase::Retryable,
             JobState::Running => Phase::Running,
             JobState::Completed => Phase::Completed,
@@ -192,13 +198,19 @@ impl Lifecycle {
                 self.finalize(JobState::Discarded, now);
             }
             Verdict::Cancel => self.finalize(JobState::Cancelled, now),
-            Verdict::Retry { .. } | Verdict::Release { .. }
+            Verdict::Retry { .. } | Verdict::Snooze { .. } | Verdict::Release { .. }
                 if self.cancel_requested_at.is_some() =>
             {
                 self.finalize(JobState::Cancelled, now);
             }
             Verdict::Retry { at } => {
                 self.failures += 1;
+                (self.snoozes, self.snoozed_since) = (0, None);
+                self.wait_until(at);
+            }
+            Verdict::Snooze { at } => {
+                self.snoozes += 1;
+                self.snoozed_since.get_or_insert(now);
                 self.wait_until(at);
             }
             Verdict::Release { at, refused } => {
@@ -246,11 +258,22 @@ impl Lifecycle {
             JobState::Available => self.wait_until(now.min(self.scheduled_at)),
             JobState::Completed | JobState::Discarded | JobState::Cancelled => {
                 (self.failures, self.lost, self.refused) = (0, 0, 0);
+                (self.snoozes, self.snoozed_since) = (0, None);
                 (self.finalized_at, self.cancel_requested_at) = (None, None);
                 self.wait_until(now);
             }
         }
         Redrive::Due
+    }
+
+    /// How many more attempts can begin if this one and all that follow fail.
+    #[must_use]
+    pub fn attempts_left(&self, max_attempts: u16) -> u16 {
+        match self.state {
+            JobState::Available => max_attempts.saturating_sub(self.failures),
+            JobState::Running => max_attempts.saturating_sub(self.failures.saturating_add(1)),
+            JobState::Completed | JobState::Discarded | JobState::Cancelled => 0,
+        }
     }
 
     fn wait_until(&mut self, at: Timestamp) {
@@ -290,6 +313,42 @@ mod tests {
     }
 
     #[test]
+    fn a_snooze_is_not_counted_and_its_job_shows_as_scheduled() {
+        let mut job = running();
+        job.finish(Verdict::Snooze { at: at(9) }, at(2));
+        assert_eq!((job.attempt, job.failures, job.snoozes), (1, 0, 1));
+        assert_eq!((job.phase(at(8)), job.phase(at(9))), (Phase::Scheduled, Phase::Available));
+        job.claim(at(9));
+        job.finish(Verdict::Snooze { at: at(12) }, at(10));
+        assert_eq!((job.attempt, job.snoozes, job.snoozed_since), (2, 2, Some(at(2))));
+        job.claim(at(12));
+        job.finish(Verdict::Release { at: at(13), refused: false }, at(13));
+        assert_eq!(job.snoozes, 2, "a release does not end the sequence");
+        job.claim(at(13));
+        job.finish(Verdict::Retry { at: at(20) }, at(14));
+        assert_eq!((job.snoozes, job.snoozed_since), (0, None), "a failure ends it");
+        assert_eq!(job.phase(at(19)), Phase::Retryable);
+    }
+
+    #[test]
+    fn the_attempts_that_are_left_follow_from_failures_and_not_from_the_attempt_number() {
+        let mut job = running();
+        assert_eq!(job.attempts_left(2), 1);
+        job.finish(Verdict::Release { at: at(2), refused: false }, at(2));
+        assert_eq!(job.attempts_left(2), 2);
+        job.claim(at(2));
+        assert_eq!((job.attempt, job.attempts_left(2)), (2, 1));
+        job.finish(Verdict::Retry { at: at(3) }, at(3));
+        job.claim(at(3));
+        assert_eq!((job.attempt, job.attempts_left(2)), (3, 0));
+        job.finish(Verdict::Discard, at(4));
+        assert_eq!(job.attempts_left(2), 0);
+        job.redrive(at(5));
+        job.claim(at(5));
+        assert_eq!((job.attempt, job.attempts_left(2)), (4, 1));
+    }
+
+    #[test]
     fn a_release_is_not_counted_and_a_retry_is() {
         let mut job = running();
         job.finish(Verdict::Release { at: at(2), refused: false }, at(2));
@@ -303,6 +362,7 @@ mod tests {
     fn a_cancel_request_turns_a_retry_a_release_and_a_reclaim_into_cancelled() {
         for verdict in [
             Some(Verdict::Retry { at: at(9) }),
+            Some(Verdict::Snooze { at: at(9) }),
             Some(Verdict::Release { at: at(9), refused: true }),
             None,
         ] {

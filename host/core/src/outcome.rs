@@ -28,6 +28,14 @@ pub enum Outcome {
         /// What it asks for.
         retry: RetryHint,
     },
+    /// The guest asked to be tried again later: not counted as a failure, within
+    /// [bounds](crate::retry::MAX_SNOOZES).
+    Snoozed {
+        /// Why.
+        error: AttemptError,
+        /// How long from now; absent for the usual back-off.
+        wait: Option<Duration>,
+    },
     /// The guest did what WebAssembly forbids, or the host failed under it.
     Trapped {
         /// The trap, with the guest's frames.
@@ -63,6 +71,8 @@ pub enum OutcomeKind {
     Succeeded,
     /// The guest itself reported a failure.
     Failed,
+    /// The guest asked to be tried again later.
+    Snoozed,
     /// The guest trapped.
     Trapped,
     /// The guest reached a limit.
@@ -84,6 +94,7 @@ impl Outcome {
         match self {
             Self::Succeeded { .. } => OutcomeKind::Succeeded,
             Self::Failed { .. } => OutcomeKind::Failed,
+            Self::Snoozed { .. } => OutcomeKind::Snoozed,
             Self::Trapped { .. } => OutcomeKind::Trapped,
             Self::LimitExceeded { .. } => OutcomeKind::LimitExceeded,
             Self::Cancelled => OutcomeKind::Cancelled,
@@ -107,6 +118,7 @@ impl Outcome {
     pub fn error(&self) -> Option<&AttemptError> {
         match self {
             Self::Failed { error, .. }
+            | Self::Snoozed { error, .. }
             | Self::Trapped { error }
             | Self::LimitExceeded { error, .. }
             | Self::Refused { error, .. } => Some(error),
@@ -120,7 +132,7 @@ impl Outcome {
 pub enum RetryHint {
     /// Try again after the usual back-off.
     Backoff,
-    /// Try again, not earlier than this from now.
+    /// Try again so long from now, in place of the back-off.
     After(Duration),
     /// Trying again is of no use.
     Never,
@@ -182,6 +194,14 @@ impl AttemptError {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         let message = cut(message.into(), MAX_MESSAGE_BYTES);
         Self { code: code.to_owned(), message, backtrace: None }
+    }
+
+    /// The same error with a note of the host's at the end of its message.
+    #[must_use]
+    pub fn with_note(mut self, note: &str) -> Self {
+        let room = MAX_MESSAGE_BYTES.saturating_sub(note.len() + 2);
+        self.message = format!("{}; {note}", cut(self.message, room));
+        self
     }
 
     /// The same error with the guest's frames.

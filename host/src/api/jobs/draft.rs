@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::command::Texts;
-use jobwright_core::job::{JobSpec, Payload, Priority, QueueName};
+use jobwright_core::job::{JobSpec, MAX_DELAY, Payload, Priority, QueueName};
 use jobwright_core::limits::LimitsRequest;
 use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::PluginRef;
@@ -21,9 +21,6 @@ use crate::api::{ApiSettings, limits};
 
 /// What is said of a field that no job has.
 const STRANGER: &str = "is not a field of a job";
-
-/// How far ahead a job may be scheduled.
-const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A request whose fields are all well formed.
 #[derive(Debug)]
@@ -45,6 +42,7 @@ struct Options {
     tags: Vec<String>,
     deterministic: bool,
     entrypoint: Option<String>,
+    inject_env: Option<bool>,
 }
 
 impl Draft {
@@ -152,6 +150,8 @@ impl Draft {
             tags: options.tags,
             deterministic: options.deterministic || found.settings.grants.deterministic,
             output_type: found.settings.output_type,
+            inject_env: options.inject_env.or(found.settings.inject_env).unwrap_or(true),
+            exit_codes: found.settings.exit_codes,
         })
     }
 }
@@ -175,6 +175,7 @@ impl Options {
             env: variables(fields),
             tags: fields.take("tags", "a list of texts").unwrap_or_default(),
             deterministic: fields.take("deterministic", "true or false").unwrap_or_default(),
+            inject_env: fields.take("inject_env", "true or false"),
         };
         let texts = Texts { args: &options.args, env: &options.env, tags: &options.tags };
         for fault in texts.faults() {

@@ -5,7 +5,7 @@
 //! | [`command_p1`] | core module that exports `_start` |
 //! | [`command_p2`] | component that exports `wasi:cli/run` |
 //! | [`http`] | component that exports `wasi:http/incoming-handler` |
-//! | [`job`] | component that exports `jobwright:job/run` |
+//! | [`mod@job`] | component that exports `jobwright:job/run` |
 //! | [`extism`] | core module that imports `extism:host/env` |
 //! | [`wasi`] | what all of them see of WASI |
 //!
@@ -103,7 +103,7 @@ impl Prepared {
             Self::CommandP1(command) => command.linked.module().engine(),
             Self::CommandP2(command) => command.linked.engine(),
             Self::Http(handler) => handler.linked.engine(),
-            Self::Job(function) => function.linked.engine(),
+            Self::Job(function) => function.engine(),
             Self::Extism(plugin) => plugin.linked.module().engine(),
         }
     }
@@ -140,9 +140,22 @@ where
     Params: ComponentNamedList + Lower,
     Return: ComponentNamedList + Lift,
 {
+    check_version::<Params, Return>(linked, (interface, version_of(interface)), function)
+}
+
+/// The same for the `interface` of a version that need not be the latest.
+fn check_version<Params, Return>(
+    linked: &InstancePre<Guest>,
+    (interface, version): (&str, &str),
+    function: &str,
+) -> Result<(), Misfit>
+where
+    Params: ComponentNamedList + Lower,
+    Return: ComponentNamedList + Lift,
+{
     let component = linked.component();
     // Any release of a minor version is found under the name of any other.
-    let name = format!("{interface}@{}.0", version_of(interface));
+    let name = format!("{interface}@{version}.0");
     let exported = component.get_export_index(None, name);
     match exported.and_then(|interface| component.get_export(Some(&interface), function)) {
         Some((ComponentItem::ComponentFunc(found), _)) => {
@@ -205,7 +218,7 @@ pub(super) fn is_release_of(interface: &str, name: &str) -> bool {
     versions_of(interface).iter().any(is_of)
 }
 
-/// The version of an interface that this host has: a minor one, or the first of its drafts.
+/// The latest version of an interface that this host has: a minor one, or the first of its drafts.
 pub(super) fn version_of(interface: &str) -> &'static str {
     versions_of(interface)[0]
 }
@@ -216,7 +229,7 @@ pub(super) fn versions_of(interface: &str) -> &'static [&'static str] {
         Some(key_value::PACKAGE) => key_value::DRAFTS,
         Some(config::PACKAGE) => config::DRAFTS,
         Some(job::LOGGING) => &["0.1.0-draft"],
-        Some(job::PACKAGE) => &["0.1"],
+        Some(job::PACKAGE) => &job::VERSIONS,
         _ => &["0.2"],
     }
 }

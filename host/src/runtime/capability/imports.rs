@@ -38,6 +38,7 @@ pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
     linker.func_wrap(MODULE, "checkpoint_load", checkpoint_load)?;
     linker.func_wrap(MODULE, "output_type", output_type)?;
     linker.func_wrap(MODULE, "fail", fail)?;
+    linker.func_wrap(MODULE, "later", later)?;
     outside::link(linker)
 }
 
@@ -96,6 +97,13 @@ fn fail(
     };
     let (message, line) = passed(&mut guest, message, length)?;
     line.set_failure(message, hint);
+    Ok(())
+}
+
+fn later(mut guest: Caller<'_, Guest>, delay_ms: i64, message: u32, length: u32) -> Called<()> {
+    let wait = u64::try_from(delay_ms).ok().map(Duration::from_millis);
+    let (message, line) = passed(&mut guest, message, length)?;
+    line.set_later(message, wait);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outcome::{AttemptError, RetryHint, is_media_type};
+use jobwright_core::outcome::{AttemptError, MAX_MESSAGE_BYTES, RetryHint, is_media_type};
 use jobwright_core::outside::Granted;
 use jobwright_core::report::{MAX_PROGRESS_BYTES, Progress, Report, TooLarge};
 use jobwright_core::runtime::{Stop, StopSignal};
@@ -64,7 +64,7 @@ pub(super) struct Line {
     granted: Granted,
     /// What the guest said of its ending before it came to it.
     output_type: Option<String>,
-    failure: Option<(AttemptError, RetryHint)>,
+    failure: Option<Said>,
 }
 
 impl Line {
@@ -157,18 +157,27 @@ impl Line {
 
     /// Says why the guest is about to fail.
     pub(super) fn set_failure(&mut self, message: &[u8], retry: RetryHint) {
-        let shown = &message[..message.len().min(jobwright_core::outcome::MAX_MESSAGE_BYTES + 1)];
-        let error = AttemptError::new("failed", String::from_utf8_lossy(shown));
-        self.failure = Some((error, retry));
+        self.failure = Some(Said::Failed { error: told("failed", message), retry });
     }
 
-    /// The ending of a guest that succeeded.
-    pub(super) fn done(&mut self) -> Said {
-        Said::Done { content_type: self.output_type.take() }
+    /// Says why the guest is about to ask to be tried again later.
+    pub(super) fn set_later(&mut self, message: &[u8], wait: Option<Duration>) {
+        self.failure = Some(Said::Later { error: told("later", message), wait });
+    }
+
+    /// The media type of the output, if the guest named one.
+    pub(super) fn take_output_type(&mut self) -> Option<String> {
+        self.output_type.take()
     }
 
     /// The ending that the guest announced before it failed.
     pub(super) fn failure(&mut self) -> Option<Said> {
-        self.failure.take().map(|(error, retry)| Said::Failed { error, retry })
+        self.failure.take()
     }
+}
+
+/// An error in the guest's words.
+fn told(code: &str, message: &[u8]) -> AttemptError {
+    let shown = &message[..message.len().min(MAX_MESSAGE_BYTES + 1)];
+    AttemptError::new(code, String::from_utf8_lossy(shown))
 }

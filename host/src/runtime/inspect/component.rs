@@ -81,10 +81,10 @@ impl<'a> Outline<'a> {
         };
         let Some(export) = self.exports.iter().find(other) else { return Ok(()) };
         let message = format!(
-            "it exports `{}`, but this host has `{world}` of {}: build it with that version of the \
-             SDK",
+            "it exports `{}`, but this host has `{world}` of {}: build it with the SDK of one of \
+             these versions",
             shorten(export),
-            abi::version_of(world)
+            abi::versions_of(world).join(" or ")
         );
         Err(Unusable::new("world_version", message))
     }

@@ -11,15 +11,17 @@ use serde::de::DeserializeOwned;
 /// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them.
 pub(super) const COLUMNS: &str = "id, spec, created_at, attempts, output_type, output_bytes, \
      state, attempt, failures, lost, refused, scheduled_at, attempted_at, finalized_at, \
-     cancel_requested_at, progress, payload_bytes";
+     cancel_requested_at, progress, snoozes, snoozed_since, output_attempt, payload_bytes";
 
 /// Where [`COLUMNS`] end.
-pub(super) const WIDTH: usize = 17;
+pub(super) const WIDTH: usize = 20;
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     let output_type: Option<String> = row.get(4)?;
     let output_bytes: Option<i64> = row.get(5)?;
+    // Earlier versions kept that of a success alone, which is the latest attempt.
+    let attempt = row.get::<_, Option<u32>>(18)?.map_or_else(|| row.get(7), Ok)?;
     Ok(Job {
         id: id(row, 0)?,
         spec: json(row, 1)?,
@@ -27,7 +29,8 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         attempts: json(row, 3)?,
         output: output_type
             .zip(output_bytes)
-            .map(|(content_type, bytes)| Stored { content_type, bytes: bytes.unsigned_abs() }),
+            .map(|(content_type, bytes)| (content_type, bytes.unsigned_abs()))
+            .map(|(content_type, bytes)| Stored { content_type, bytes, attempt }),
         lifecycle: lifecycle(row)?,
         progress: row.get::<_, Option<String>>(15)?.map(|_| json(row, 15)).transpose()?,
     })
@@ -40,6 +43,8 @@ fn lifecycle(row: &Row<'_>) -> rusqlite::Result<Lifecycle> {
         failures: row.get(8)?,
         lost: row.get(9)?,
         refused: row.get(10)?,
+        snoozes: row.get(16)?,
+        snoozed_since: optional_time(row, 17)?,
         scheduled_at: time(row, 11)?,
         attempted_at: optional_time(row, 12)?,
         finalized_at: optional_time(row, 13)?,

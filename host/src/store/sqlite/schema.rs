@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 /// The tables of `jobs.db`, in the steps in which they came to be: a database of version N has had the
 /// first N of them, and one with a higher version was written by a newer Jobwright.
-const JOBS: &[&str] = &[TABLES, REPORTS, TENANTS];
+const JOBS: &[&str] = &[TABLES, REPORTS, TENANTS, SNOOZES, FAILED_OUTPUTS];
 
 /// As [`JOBS`], for `logs.db`.
 const LOGS: &[&str] = &[LOG_TABLES];
@@ -84,6 +84,20 @@ CREATE TABLE hold (hold TEXT PRIMARY KEY);
 INSERT INTO hold
     SELECT json_object('queue', json_object('tenant', 'default', 'queue', queue)) FROM paused;
 DROP TABLE paused;
+";
+
+/// How often in sequence a job was snoozed, and since when.
+const SNOOZES: &str = "
+ALTER TABLE job ADD COLUMN snoozes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN snoozed_since INTEGER;
+ALTER TABLE history ADD COLUMN snoozes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN snoozed_since INTEGER;
+";
+
+/// Which attempt left the output.
+const FAILED_OUTPUTS: &str = "
+ALTER TABLE job ADD COLUMN output_attempt INTEGER;
+ALTER TABLE history ADD COLUMN output_attempt INTEGER;
 ";
 
 const LOG_TABLES: &str = "
