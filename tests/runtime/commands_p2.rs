@@ -151,7 +151,7 @@ async fn arguments_and_variables_are_the_same_as_for_preview_1() -> anyhow::Resu
     let (id, created_ms) = (two.job.id, two.job.created_at.as_millisecond());
     let expected = format!(
         "COLOUR\nblue\nJOBWRIGHT_JOB_ID\n{id}\nJOBWRIGHT_ATTEMPT\n1\nJOBWRIGHT_MAX_ATTEMPTS\n5\n\
-         JOBWRIGHT_QUEUE\ndefault\nJOBWRIGHT_PLUGIN\nprobe@1.0.0\nJOBWRIGHT_CREATED_AT_MS\n{created_ms}\n\
+         JOBWRIGHT_FAILURES\n0\nJOBWRIGHT_ATTEMPTS_LEFT\n4\nJOBWRIGHT_QUEUE\ndefault\nJOBWRIGHT_PLUGIN\nprobe@1.0.0\nJOBWRIGHT_CREATED_AT_MS\n{created_ms}\n\
          JOBWRIGHT_TAGS\n[]\nJOBWRIGHT_CONTENT_TYPE\ntext/csv\n"
     );
     assert_eq!(String::from_utf8_lossy(&output(&lab.run(two).await)?), expected);

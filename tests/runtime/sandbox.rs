@@ -14,6 +14,7 @@ pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
         arguments_begin_with_the_plugins_name,
         variables_are_the_submitters_and_ours_and_none_of_the_host,
+        a_job_can_leave_the_hosts_variables_out,
         granted_variables_lie_under_the_submitters_and_ours,
         there_are_no_files,
         random_numbers_and_the_wall_clock_follow_from_where_the_attempt_begins,
@@ -56,7 +57,9 @@ async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow:
     let set = [("COLOUR", "blue"), ("JOBWRIGHT_ATTEMPT", "99"), ("JOBWRIGHT_MINE", "1")];
     attempt.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     attempt.payload.content_type = Some("text/csv".to_owned());
-    attempt.job.lifecycle.attempt = 3;
+    // As the second after a retry by hand, with one of two failures.
+    (attempt.job.lifecycle.attempt, attempt.job.lifecycle.failures) = (6, 1);
+    attempt.job.spec.max_attempts = 2;
     attempt.job.spec.tags = vec!["a".to_owned(), "b, \"c\"".to_owned()];
     let (id, created_ms) = (attempt.job.id, attempt.job.created_at.as_millisecond());
     let ended = lab.run(attempt).await;
@@ -66,8 +69,10 @@ async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow:
             "COLOUR=blue".to_owned(),
             "JOBWRIGHT_MINE=1".to_owned(),
             format!("JOBWRIGHT_JOB_ID={id}"),
-            "JOBWRIGHT_ATTEMPT=3".to_owned(),
-            "JOBWRIGHT_MAX_ATTEMPTS=5".to_owned(),
+            "JOBWRIGHT_ATTEMPT=6".to_owned(),
+            "JOBWRIGHT_MAX_ATTEMPTS=6".to_owned(),
+            "JOBWRIGHT_FAILURES=1".to_owned(),
+            "JOBWRIGHT_ATTEMPTS_LEFT=0".to_owned(),
             "JOBWRIGHT_QUEUE=default".to_owned(),
             "JOBWRIGHT_PLUGIN=probe@1.0.0".to_owned(),
             format!("JOBWRIGHT_CREATED_AT_MS={created_ms}"),
@@ -75,6 +80,16 @@ async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow:
             "JOBWRIGHT_CONTENT_TYPE=text/csv".to_owned(),
         ]
     );
+    Ok(())
+}
+
+async fn a_job_can_leave_the_hosts_variables_out() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let mut attempt = lab.attempt(&lists("$environ_get"))?;
+    attempt.job.spec.inject_env = false;
+    attempt.payload.content_type = Some("text/csv".to_owned());
+    attempt.job.spec.env = [("COLOUR".to_owned(), "blue".to_owned())].into();
+    assert_eq!(listed(&output(&lab.run(attempt).await)?), ["COLOUR=blue"]);
     Ok(())
 }
 

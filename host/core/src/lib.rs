@@ -11,6 +11,7 @@
 //! | [`hold`] | what claims pass by |
 //! | [`job`] | a job, its identity, its specification and payload |
 //! | [`command`] | what a command may be started with |
+//! | [`exit_codes`] | what the exit codes of a plugin mean |
 //! | [`lifecycle`] | the states of a job and every transition between them |
 //! | [`attempt`] | one try: the lease, what the runtime is given, what is recorded |
 //! | [`outcome`] | how an attempt ended, and the usage receipt it leaves |
@@ -30,6 +31,7 @@ pub mod attempt;
 pub mod capacity;
 pub mod clock;
 pub mod command;
+pub mod exit_codes;
 pub mod grant;
 pub mod hold;
 pub mod job;
@@ -52,6 +54,7 @@ pub mod tenant;
 pub use access::AccessStore;
 pub use attempt::{Attempt, AttemptRecord, Lease, Seed, Start};
 pub use clock::{Clock, Timestamp};
+pub use exit_codes::ExitCodes;
 pub use grant::Grants;
 pub use job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 pub use lifecycle::{JobState, Lifecycle, Phase};

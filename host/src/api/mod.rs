@@ -9,6 +9,7 @@ pub mod browser;
 mod content;
 mod disk;
 pub(crate) mod error;
+mod exit_codes;
 mod fields;
 mod grants;
 mod health;

@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::path::Path;
 use super::plugins::parse_name;
-use super::{App, audit, grants, limits};
+use super::{App, audit, exit_codes, grants, limits};
 
 /// The longest request, in bytes: settings are few and short.
 const MAX_BYTES: u64 = 64 << 10;
@@ -69,6 +69,10 @@ fn changed(
     if let Some(kind) = fields.change("output_type", "a text") {
         settings.output_type = kind;
     }
+    if let Some(injects) = fields.change("inject_env", "true or false") {
+        settings.inject_env = injects;
+    }
+    exit_codes::take(&mut fields, &mut settings.exit_codes);
     if let Some(pinned) = &settings.default_version
         && plugin.select(&Selector::Exact(pinned.clone())).is_none()
     {

@@ -7,6 +7,7 @@ mod cut_off;
 mod dev;
 mod differences;
 mod exit;
+mod exit_codes;
 mod inspect;
 mod job;
 mod key;

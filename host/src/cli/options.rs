@@ -20,6 +20,9 @@ pub(super) struct CommandOptions {
     /// Give the command a clock and random bytes that are the same every time.
     #[arg(long)]
     pub(super) deterministic: bool,
+    /// Leave the host's variables, `JOBWRIGHT_…`, out of the command's environment.
+    #[arg(long)]
+    pub(super) no_inject_env: bool,
     /// The export to call, of a plugin that has several (Extism).
     #[arg(long, value_name = "NAME")]
     pub(super) entrypoint: Option<String>,

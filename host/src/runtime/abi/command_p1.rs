@@ -5,7 +5,7 @@ use wasmtime::{InstancePre, Linker, Module, ModuleExport};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1;
 
-use super::super::ending::{Cut, Said};
+use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
 use super::{Call, Misfit};
 
@@ -38,7 +38,7 @@ impl Command {
     }
 
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
-        let Call { store, meter, .. } = call;
+        let Call { attempt, store, meter, .. } = call;
         let instance = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let start = instance
             .get_module_export(&mut *store, &self.entry_point)
@@ -46,12 +46,13 @@ impl Command {
             .ok_or_else(|| wasmtime::format_err!("the entry point is no function"))?
             .typed::<(), ()>(&*store)?;
         let ended = meter.drive(start.call_async(&mut *store, ())).await?;
-        let line = store.data_mut().line_mut();
-        let Err(error) = ended else { return Ok(line.done()) };
+        let Err(error) = ended else { return ending::returned(attempt) };
         match error.downcast_ref() {
-            Some(I32Exit(0)) => Ok(line.done()),
-            Some(I32Exit(_)) => line.failure().ok_or(Cut::Failed(error)),
-            None => Err(Cut::Failed(error)),
+            // What it announced says more than its code.
+            Some(I32Exit(code)) if *code != 0 => {
+                store.data_mut().line_mut().failure().ok_or(Cut::Failed(error))
+            }
+            _ => Err(Cut::Failed(error)),
         }
     }
 }

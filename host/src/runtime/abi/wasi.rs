@@ -96,8 +96,15 @@ fn common(attempt: &Attempt) -> WasiCtxBuilder {
     wasi
 }
 
-/// The variables of the plugin's grants and of the submitter, then ours, which neither can set.
+/// The variables of the plugin's grants and of the submitter, then ours, which neither can set, unless
+/// they are left out.
 fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
+    if !attempt.job.spec.inject_env {
+        for (name, value) in &variables(attempt) {
+            wasi.env(name, value);
+        }
+        return;
+    }
     let facts = facts(attempt);
     let content_type = attempt.payload.content_type.clone().unwrap_or_default();
     let more = [("JOBWRIGHT_CONTENT_TYPE", content_type)];
@@ -118,15 +125,17 @@ pub(super) fn variables(attempt: &Attempt) -> BTreeMap<String, String> {
 }
 
 /// What the host tells every guest about its job, under the names of its variables.
-pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 7] {
+pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 9] {
     let job = &attempt.job;
-    let spec = &job.spec;
+    let (spec, tries) = (&job.spec, job.tries());
     // As JSON, because a tag may hold any character that a separator could be.
     let tags = serde_json::to_string(&spec.tags).unwrap_or_default();
     [
         ("JOBWRIGHT_JOB_ID", job.id.to_string()),
-        ("JOBWRIGHT_ATTEMPT", job.lifecycle.attempt.to_string()),
-        ("JOBWRIGHT_MAX_ATTEMPTS", spec.max_attempts.to_string()),
+        ("JOBWRIGHT_ATTEMPT", tries.attempt.to_string()),
+        ("JOBWRIGHT_MAX_ATTEMPTS", tries.last_attempt.to_string()),
+        ("JOBWRIGHT_FAILURES", tries.failures.to_string()),
+        ("JOBWRIGHT_ATTEMPTS_LEFT", tries.left.to_string()),
         ("JOBWRIGHT_QUEUE", spec.queue.to_string()),
         ("JOBWRIGHT_PLUGIN", format!("{}@{}", spec.plugin, spec.version)),
         ("JOBWRIGHT_CREATED_AT_MS", job.created_at.as_millisecond().to_string()),
