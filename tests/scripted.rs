@@ -121,6 +121,6 @@ impl Runtime for ScriptedRuntime {
                 StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
             },
         };
-        Ended { outcome, usage: Usage::default() }
+        Ended::new(outcome, Usage::default())
     }
 }

@@ -32,15 +32,19 @@ async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> 
       "attempt": 0,
       "attempted_at": null,
       "attempts": [],
+      "attempts_left": 5,
       "cancel_requested_at": null,
       "created_at": "2026-01-01T00:00:00Z",
       "deterministic": false,
       "digest": "[digest]",
       "entrypoint": null,
       "env": {},
+      "exit_codes": {},
+      "failed_output": null,
       "failures": 0,
       "finalized_at": null,
       "id": "[id]",
+      "inject_env": true,
       "limits": {
         "checkpoint_bytes": 1048576,
         "fuel": 100000000000,
@@ -62,6 +66,7 @@ async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> 
       "progress": null,
       "queue": "default",
       "scheduled_at": "2026-01-01T00:01:30Z",
+      "snoozes": 0,
       "state": "scheduled",
       "tags": [
         "blue"
@@ -96,6 +101,7 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
           "attempt": 1,
           "attempted_at": "2026-01-01T00:00:00Z",
           "ended_at": "2026-01-01T00:00:00Z",
+          "failures": 0,
           "outcome": "succeeded",
           "start": {
             "clock": "2026-01-01T00:00:00Z",
@@ -116,15 +122,19 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
           }
         }
       ],
+      "attempts_left": 0,
       "cancel_requested_at": null,
       "created_at": "2026-01-01T00:00:00Z",
       "deterministic": false,
       "digest": "[digest]",
       "entrypoint": null,
       "env": {},
+      "exit_codes": {},
+      "failed_output": null,
       "failures": 0,
       "finalized_at": "2026-01-01T00:00:00Z",
       "id": "[id]",
+      "inject_env": true,
       "limits": "[limits]",
       "logs_url": "[url]",
       "max_attempts": 5,
@@ -141,6 +151,7 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
       "progress": null,
       "queue": "default",
       "scheduled_at": "2026-01-01T00:00:00Z",
+      "snoozes": 0,
       "state": "completed",
       "tags": []
     }

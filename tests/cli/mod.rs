@@ -5,6 +5,7 @@ mod distrusting;
 mod exits;
 mod granting;
 mod inspecting;
+mod leaving;
 mod payloads;
 mod projects;
 mod replaying;
@@ -40,6 +41,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(exits::trials());
     trials.extend(granting::trials());
     trials.extend(inspecting::trials());
+    trials.extend(leaving::trials());
     trials.extend(payloads::trials());
     trials.extend(projects::trials());
     trials.extend(replaying::trials());

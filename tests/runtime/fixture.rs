@@ -163,8 +163,11 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         tags: vec![],
         deterministic: false,
         output_type: None,
+        inject_env: true,
+        exit_codes: Default::default(),
     };
-    let lifecycle = Lifecycle { attempt: 1, ..Lifecycle::new(created_at) };
+    let mut lifecycle = Lifecycle::new(created_at);
+    lifecycle.claim(created_at);
     let id = JobId::new(created_at);
     let job =
         Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };

@@ -9,6 +9,7 @@ mod http;
 mod http_fuel;
 mod jobs;
 mod jobs_limits;
+mod leaving;
 mod limits;
 mod limits_p2;
 mod memory;
@@ -36,6 +37,7 @@ fn listed() -> Vec<Trial> {
         http_fuel::trials(),
         jobs::trials(),
         jobs_limits::trials(),
+        leaving::trials(),
         limits::trials(),
         limits_p2::trials(),
         memory::trials(),

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::attempt::Attempt;
-use crate::outcome::{Outcome, Usage};
+use crate::outcome::{Outcome, Output, Usage};
 use crate::plugin::{Digest, Inspection};
 
 /// Runs attempts in sandboxes.
@@ -37,6 +37,16 @@ pub struct Ended {
     pub outcome: Outcome,
     /// What it took; `queue_ms` is filled in by who claimed the job.
     pub usage: Usage,
+    /// What it had written when it ended without success, if that is anything; within its output limit.
+    pub failed_output: Option<Output>,
+}
+
+impl Ended {
+    /// An end without anything written.
+    #[must_use]
+    pub fn new(outcome: Outcome, usage: Usage) -> Self {
+        Self { outcome, usage, failed_output: None }
+    }
 }
 
 /// Bytes that are no plugin, or not one that this host can run.

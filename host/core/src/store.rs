@@ -69,7 +69,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// What a job's guest reads; `None` if unknown or pruned.
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError>;
 
-    /// What the success of a job left; `None` if unknown or not completed.
+    /// What the success of a job left, or else the latest of its failed attempts that left anything;
+    /// `None` if unknown, or nothing is kept.
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError>;
 
     /// Keeps the log of an attempt as it is now, in place of what was kept before. May lose the
@@ -223,7 +224,8 @@ pub struct Finish {
     pub verdict: Verdict,
     /// What to remember of the attempt.
     pub record: AttemptRecord,
-    /// What a success left.
+    /// What the attempt left. A success takes the place of what failures left; what a failure left of a
+    /// job that goes on is kept if there is room for it.
     pub output: Option<Output>,
     /// What the attempt told. The checkpoint is kept if another attempt follows.
     pub told: Told,

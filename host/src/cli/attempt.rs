@@ -15,12 +15,13 @@ use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_core::outside::Granted;
 use jobwright_core::plugin::{PluginName, PluginVersion};
 use jobwright_core::report::Report;
-use jobwright_core::retry::RetryPolicy;
+use jobwright_core::retry::{self, RetryPolicy};
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
 use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
 
 use super::exit::{Ending, Fault};
+use super::exit_codes::ExitCodeOptions;
 use super::options::{CommandOptions, LimitOptions};
 use super::receipt;
 use super::sandbox::Sandbox;
@@ -40,6 +41,8 @@ pub(super) struct AttemptOptions {
     command: CommandOptions,
     #[command(flatten)]
     limits: LimitOptions,
+    #[command(flatten)]
+    exit_codes: ExitCodeOptions,
 }
 
 /// How an attempt went, and what it logged.
@@ -112,6 +115,8 @@ impl AttemptOptions {
             tags: vec![],
             deterministic: self.command.deterministic,
             output_type: None,
+            inject_env: !self.command.no_inject_env,
+            exit_codes: self.exit_codes.codes()?,
         };
         let (attempts, output, progress) = (vec![], None, None);
         Ok(Job { id, spec, created_at: now, lifecycle, attempts, output, progress })
@@ -133,6 +138,7 @@ fn asked(outcome: &Outcome) -> (Option<bool>, Option<u128>) {
         Outcome::Failed { retry: RetryHint::After(wait), .. } => {
             (Some(true), Some(wait.as_millis()))
         }
+        Outcome::Snoozed { wait, .. } => (Some(true), wait.map(|wait| wait.as_millis())),
         _ => (None, None),
     }
 }
@@ -146,7 +152,7 @@ impl Made {
         payload: Payload,
         cancelled: impl Future,
     ) -> Self {
-        let limits = job.spec.limits;
+        let (limits, lifecycle) = (job.spec.limits, job.lifecycle.clone());
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
         let granted = Granted::default();
@@ -161,7 +167,9 @@ impl Made {
                 run.await
             }
         };
-        Self { ended, log }
+        // As a host counts it.
+        let outcome = retry::settle(&lifecycle, ended.outcome, SystemClock.now());
+        Self { ended: Ended { outcome, ..ended }, log }
     }
 
     pub(super) fn ended(&self) -> &Ended {
@@ -194,7 +202,7 @@ impl Made {
 
     /// The outcome and what it took, for a script.
     pub(super) fn receipt(&self) -> Value {
-        let Ended { outcome, usage } = &self.ended;
+        let Ended { outcome, usage, .. } = &self.ended;
         let (kind, limit, error) = (outcome.kind(), outcome.limit(), outcome.error());
         let (retry, retry_after_ms) = asked(outcome);
         json!({
@@ -205,7 +213,7 @@ impl Made {
 
     /// The same for a person.
     pub(super) fn write_receipt(&self, notes: &mut dyn Write) -> io::Result<()> {
-        let Ended { outcome, usage } = &self.ended;
+        let Ended { outcome, usage, failed_output } = &self.ended;
         if let Some(error) = outcome.error() {
             writeln!(notes, "{}: {}", error.code, printable(&error.message))?;
             if let Some(frames) = &error.backtrace {
@@ -214,6 +222,9 @@ impl Made {
         }
         let kind = receipt::words(outcome.kind());
         match asked(outcome) {
+            (Some(true), Some(ms)) if matches!(outcome, Outcome::Snoozed { .. }) => {
+                writeln!(notes, "{kind}, and is tried again after {} s", ms / 1000)?;
+            }
             (None, _) => writeln!(notes, "{kind}")?,
             (Some(false), _) => writeln!(notes, "{kind} for good")?,
             (Some(true), None) => writeln!(notes, "{kind}, and may be tried again")?,
@@ -221,12 +232,23 @@ impl Made {
                 writeln!(notes, "{kind}, and may be tried again after {} s", ms / 1000)?;
             }
         }
-        receipt::write(usage, notes)
+        receipt::write(usage, notes)?;
+        if failed_output.is_some() {
+            writeln!(notes, "what is on stdout is the output of an attempt that did not succeed")?;
+        }
+        Ok(())
     }
 
-    /// What a success left, to stdout.
+    /// What the attempt left, to stdout; the exit code and the receipt say whether it succeeded.
     pub(super) fn write_output(&self) -> io::Result<()> {
-        let Outcome::Succeeded { output } = &self.ended.outcome else { return Ok(()) };
+        let Ended { outcome, failed_output, .. } = &self.ended;
+        let output = match outcome {
+            Outcome::Succeeded { output } => output,
+            _ => match failed_output {
+                Some(output) => output,
+                None => return Ok(()),
+            },
+        };
         if terminal::is_binary_on_terminal(&output.bytes) {
             writeln!(std::io::stderr(), "the output is no text: send it to a file")
         } else {

@@ -1,12 +1,13 @@
 //! `jobwright job …`
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use jobwright_core::job::JobId;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
-use super::client::Client;
+use super::client::{Client, FILE_BYTES, whole};
 use super::exit::{Ending, Fault};
 use super::options::{CommandOptions, LimitOptions};
 use super::payload::PayloadOptions;
@@ -178,6 +179,7 @@ impl Submit {
         put("delay_ms", self.delay.map(|delay| delay.as_millis().to_string()));
         put("max_attempts", self.max_attempts.map(|number| number.to_string()));
         put("entrypoint", self.command.entrypoint.clone());
+        put("inject_env", self.command.no_inject_env.then(|| "false".to_owned()));
         put("deterministic", self.command.deterministic.then(|| "true".to_owned()));
         let limits = serde_json::to_value(self.limits.request()).unwrap_or_default();
         for (name, value) in limits.as_object().into_iter().flatten() {
@@ -242,7 +244,16 @@ async fn answer(
 }
 
 async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Ending> {
-    let bytes = client.file(request).await?;
+    let answer = client.send(request).await?;
+    let told = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    if let (Some(attempt), Some(outcome)) = (told("jobwright-attempt"), told("jobwright-outcome"))
+        && outcome != "succeeded"
+    {
+        let (attempt, outcome) = (printable(attempt), printable(outcome));
+        let note = format!("the job has not completed: this is what attempt {attempt} left");
+        writeln!(std::io::stderr(), "{note}, which ended as {outcome}")?;
+    }
+    let bytes = whole(answer, FILE_BYTES).await?;
     if terminal::is_binary_on_terminal(&bytes) {
         let message =
             format!("the output is {} bytes that are no text: send them to a file", bytes.len());
@@ -271,10 +282,18 @@ async fn wait(
             progress.finish_and_clear();
             return Ok(job);
         }
-        let (state, attempt) = (printable(&text(&job["state"])), printable(&text(&job["attempt"])));
+        let (state, tries) = (printable(&text(&job["state"])), tries(&job));
         let told = told(&job).map(|told| format!(": {told}")).unwrap_or_default();
-        progress.set_message(format!("job {id} is {state}, attempt {attempt}{told}"));
+        progress.set_message(format!("job {id} is {state}, {tries}{told}"));
     }
+}
+
+/// How often it was tried: `attempt 3, 1 of at most 2 failures`. Attempts are more than failures if some
+/// did not count, or the job was retried by hand.
+fn tries(job: &Value) -> String {
+    let [attempt, failures, most] =
+        ["attempt", "failures", "max_attempts"].map(|field| printable(&text(&job[field])));
+    format!("attempt {attempt}, {failures} of at most {most} failures")
 }
 
 /// What the guest told last of how far it is: `42 % half of it`.
@@ -303,6 +322,12 @@ fn write_job(job: &Value, out: &mut dyn std::io::Write) -> std::io::Result<()> {
         ["id", "plugin", "queue", "state", "attempt", "created_at", "scheduled_at", "finalized_at"]
     {
         writeln!(out, "{field:<13} {}", printable(&text(&job[field])))?;
+        if field == "attempt" {
+            let [failures, most, left] = ["failures", "max_attempts", "attempts_left"]
+                .map(|field| printable(&text(&job[field])));
+            let tries = format!("{failures} of at most {most}, attempts left: {left}");
+            writeln!(out, "{:<13} {tries}", "failures")?;
+        }
     }
     if let Some(told) = told(job) {
         writeln!(out, "{:<13} {told}", "progress")?;
@@ -312,6 +337,13 @@ fn write_job(job: &Value, out: &mut dyn std::io::Write) -> std::io::Result<()> {
     } else if let Some(bytes) = job["output_bytes"].as_u64() {
         let kind = printable(&text(&job["output_type"]));
         writeln!(out, "{:<13} {bytes} bytes, {kind}", "output")?;
+    }
+    let failed = &job["failed_output"];
+    if let (Some(bytes), Some(attempt)) = (failed["bytes"].as_u64(), failed["attempt"].as_u64()) {
+        let kind = printable(&text(&failed["content_type"]));
+        let outcome = printable(&text(&failed["outcome"]));
+        let what = format!("{bytes} bytes, {kind}, of attempt {attempt} ({outcome})");
+        writeln!(out, "{:<13} {what}: see `jobwright job output`", "failed output")?;
     }
     let attempts = job["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !attempts.is_empty() {

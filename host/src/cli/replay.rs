@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Start};
 use jobwright_core::clock::Timestamp;
+use jobwright_core::exit_codes::ExitCodes;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::limits::Limits;
@@ -58,7 +59,16 @@ struct Shown {
     args: Vec<String>,
     env: BTreeMap<String, String>,
     deterministic: bool,
+    // Hosts before these were set show none of them.
+    #[serde(default = "yes")]
+    inject_env: bool,
+    #[serde(default)]
+    exit_codes: ExitCodes,
     attempts: Vec<AttemptRecord>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Replay {
@@ -204,7 +214,7 @@ impl Shown {
         sandbox.publish(spec.plugin.clone(), wasm).await?;
         let mut lifecycle = Lifecycle::new(self.created_at);
         lifecycle.claim(record.attempted_at);
-        lifecycle.attempt = record.attempt;
+        (lifecycle.attempt, lifecycle.failures) = (record.attempt, record.failures);
         let (id, created_at) = (self.id, self.created_at);
         let (attempts, output, progress) = (vec![], None, None);
         let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
@@ -232,6 +242,8 @@ impl Shown {
             tags: self.tags.clone(),
             deterministic: self.deterministic,
             output_type: None,
+            inject_env: self.inject_env,
+            exit_codes: self.exit_codes.clone(),
         })
     }
 }

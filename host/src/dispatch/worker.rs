@@ -11,7 +11,7 @@ use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, millis};
 use jobwright_core::report::Report;
 use jobwright_core::retry;
-use jobwright_core::runtime::{Ended, Stop};
+use jobwright_core::runtime::Stop;
 use jobwright_core::store::{Claim, Claimed, Finish, Finished, Leased};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -132,6 +132,7 @@ impl Dispatcher {
         let queued = until(lifecycle.scheduled_at, lifecycle.attempted_at.unwrap_or_default());
         ended.usage.queue_ms = millis(queued);
         let now = self.clock.now();
+        ended.outcome = retry::settle(lifecycle, ended.outcome, now);
         let verdict = retry::decide(&job.spec, lifecycle, &ended.outcome, now, (self.jitter)());
         let record = AttemptRecord {
             start: Some(start),
@@ -141,9 +142,9 @@ impl Dispatcher {
             ..AttemptRecord::new(lifecycle, &ended.outcome, ended.usage, now)
         };
         tracing::debug!(job = %job.id, attempt = lease.attempt, outcome = ?record.outcome, "ended");
-        let output = match ended {
-            Ended { outcome: Outcome::Succeeded { output }, .. } => Some(output),
-            Ended { .. } => None,
+        let output = match ended.outcome {
+            Outcome::Succeeded { output } => Some(output),
+            _ => ended.failed_output,
         };
         // The guest has ended, so its slot goes on; the lease is renewed until it is written.
         let _finishing = self.finishing.acquire().await;

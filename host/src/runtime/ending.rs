@@ -4,7 +4,10 @@
 //! enforced (fuel, stack, resources), memory that the host itself did not get, a refusal of memory or
 //! tables that the guest did not survive, and only then what the guest itself said.
 
+use std::time::Duration;
+
 use jobwright_core::attempt::Attempt;
+use jobwright_core::exit_codes::Meaning;
 use jobwright_core::limits::{Fuel, Limit, Limits, show_bytes};
 use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint};
@@ -32,6 +35,13 @@ pub(super) enum Said {
         error: AttemptError,
         /// What it asks for.
         retry: RetryHint,
+    },
+    /// It asked to be tried again later, which is no failure.
+    Later {
+        /// In its own words.
+        error: AttemptError,
+        /// How long from now; absent for the usual back-off.
+        wait: Option<Duration>,
     },
 }
 
@@ -63,26 +73,70 @@ pub(super) struct Evidence<'a> {
     /// Whether the system refused memory that the guest may have.
     pub(super) starved: bool,
     pub(super) output: &'a OutputBuffer,
+    /// The media type of the output, if the guest named one apart from its answer.
+    pub(super) output_type: Option<String>,
     /// Why the guest was told to stop, if it was and had a grace to end by itself.
     pub(super) stopped: Option<StopReason>,
 }
 
+/// The end of a command that returned, which is to exit with 0.
+pub(super) fn returned(attempt: &Attempt) -> Result<Said, Cut> {
+    match attempt.job.spec.exit_codes.meaning(0) {
+        None | Some(Meaning::Succeed) => Ok(Said::Done { content_type: None }),
+        Some(_) => Err(Cut::Failed(I32Exit(0).into())),
+    }
+}
+
+/// What an attempt has left that did not succeed: marked as such, it may tell why.
+pub(super) fn failed_output(outcome: &Outcome, evidence: &Evidence<'_>) -> Option<Output> {
+    match outcome {
+        Outcome::Failed { .. }
+        | Outcome::Snoozed { .. }
+        | Outcome::Trapped { .. }
+        | Outcome::LimitExceeded { .. }
+        | Outcome::Cancelled => {}
+        Outcome::Succeeded { .. }
+        | Outcome::Interrupted
+        | Outcome::Refused { .. }
+        | Outcome::Lost => return None,
+    }
+    let mut bytes = evidence.output.take_bytes();
+    if evidence.output.exceeded()
+        && let Err(error) = std::str::from_utf8(&bytes)
+        && error.error_len().is_none()
+    {
+        // Text is cut between characters.
+        bytes.truncate(error.valid_up_to());
+    }
+    (!bytes.is_empty()).then(|| Output::new(bytes, evidence.output_type.as_deref()))
+}
+
 /// What `ending` means.
 pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Outcome {
-    match (ending, evidence.stopped) {
+    match (answered(ending, evidence), evidence.stopped) {
         (Err(Cut::Halted(halt)), _) => halted(halt, &evidence.attempt.limits),
         // How it failed then is how it stopped.
-        (Err(Cut::Failed(error)), Some(reason)) if !is_exit(&error, 0) => stopped(reason),
-        (Ok(Said::Failed { .. }), Some(reason)) => stopped(reason),
+        (Err(Cut::Failed(_)), Some(reason)) => stopped(reason),
+        (Ok(Said::Failed { .. } | Said::Later { .. }), Some(reason)) => stopped(reason),
         _ if evidence.output.exceeded() => output_exceeded(evidence),
         (Err(Cut::Failed(error)), _) => failed(&error, evidence),
         (Ok(Said::Done { content_type }), _) => succeeded(content_type.as_deref(), evidence),
+        (Ok(Said::Later { error, wait }), _) => Outcome::Snoozed { error, wait },
         (Ok(Said::Failed { .. }), _) if evidence.starved => starved("growth was refused"),
         (Ok(Said::Failed { error, retry }), _) => match evidence.refused {
             Some(refusal) => refused(refusal, &evidence.attempt.limits),
             None => Outcome::Failed { error, retry },
         },
     }
+}
+
+/// An exit is what the guest says by its code.
+fn answered(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Result<Said, Cut> {
+    let code = match &ending {
+        Err(Cut::Failed(error)) => error.downcast_ref().map(|I32Exit(code)| *code),
+        _ => None,
+    };
+    code.map_or(ending, |code| Ok(exited(code, evidence)))
 }
 
 /// Whether the guest exited with `code`.
@@ -111,16 +165,13 @@ pub(super) fn stopped(reason: StopReason) -> Outcome {
 /// The output is of the type that the plugin's settings fix, else that the guest named, else that
 /// its bytes show.
 fn succeeded(named: Option<&str>, evidence: &Evidence<'_>) -> Outcome {
+    let named = named.or(evidence.output_type.as_deref());
     let declared = evidence.attempt.job.spec.output_type.as_deref().or(named);
     Outcome::Succeeded { output: Output::new(evidence.output.take_bytes(), declared) }
 }
 
 fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
     let limits = &evidence.attempt.limits;
-    let exit = error.downcast_ref::<I32Exit>();
-    if let Some(I32Exit(0)) = exit {
-        return succeeded(None, evidence);
-    }
     if let Some((limit, message)) = enforced(error, limits) {
         return with_frames(exceeded(limit, message), error);
     }
@@ -130,10 +181,7 @@ fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
     if let Some(refusal) = evidence.refused {
         return with_frames(refused(refusal, limits), error);
     }
-    match exit {
-        Some(I32Exit(code)) => exited(*code, evidence),
-        None => with_frames(Outcome::Trapped { error: trap::describe(error) }, error),
-    }
+    with_frames(Outcome::Trapped { error: trap::describe(error) }, error)
 }
 
 /// The limit that wasmtime itself enforced.
@@ -205,24 +253,61 @@ fn with_frames(mut outcome: Outcome, source: &Error) -> Outcome {
     outcome
 }
 
-/// The guest said so itself, in the codes of BSD's `sysexits.h`.
-fn exited(code: i32, evidence: &Evidence<'_>) -> Outcome {
-    let (meaning, retry) = match code {
-        64 => (" (usage error)", RetryHint::Never),
-        65 => (" (data error)", RetryHint::Never),
-        66 => (" (no input)", RetryHint::Backoff),
-        69 => (" (service unavailable)", RetryHint::Backoff),
-        70 => (" (internal error)", RetryHint::Backoff),
-        75 => (" (temporary failure)", RetryHint::Backoff),
-        78 => (" (configuration error)", RetryHint::Backoff),
-        _ => ("", RetryHint::Backoff),
+/// What a guest says that exits with `code`: what its plugin's settings say of it, else what it is in
+/// BSD's `sysexits.h`.
+fn exited(code: i32, evidence: &Evidence<'_>) -> Said {
+    let set = evidence.attempt.job.spec.exit_codes.meaning(code);
+    let usual = match code {
+        0 => Meaning::Succeed,
+        64 | 65 => Meaning::Fail,
+        _ => Meaning::Retry,
     };
-    let mut message = format!("exited with {code}{meaning}");
-    if let Some(line) = last_line(&evidence.attempt.log.snapshot().bytes) {
+    let meaning = set.unwrap_or(usual);
+    if meaning == Meaning::Succeed {
+        return Said::Done { content_type: None };
+    }
+    let words = set.map_or_else(|| in_words(code), |_| "");
+    let mut message = format!("exited with {code}{words}");
+    if let Some(line) = last_words(evidence) {
         message.push_str(": ");
         message.push_str(&line);
     }
-    Outcome::Failed { error: AttemptError::new("exit_code", message), retry }
+    said(meaning, AttemptError::new("exit_code", message))
+}
+
+/// What a guest says with a code of this meaning, for this reason if it is no success.
+pub(super) fn said(meaning: Meaning, error: AttemptError) -> Said {
+    match meaning {
+        Meaning::Succeed => Said::Done { content_type: None },
+        Meaning::Retry => Said::Failed { error, retry: RetryHint::Backoff },
+        Meaning::Fail => Said::Failed { error, retry: RetryHint::Never },
+        Meaning::Snooze => Said::Later { error, wait: None },
+    }
+}
+
+/// A code of `sysexits.h` in words.
+fn in_words(code: i32) -> &'static str {
+    match code {
+        64 => " (usage error)",
+        65 => " (data error)",
+        66 => " (no input)",
+        69 => " (service unavailable)",
+        70 => " (internal error)",
+        // What old C libraries exit with that cannot take the host's variables.
+        71 => " (operating system error)",
+        75 => " (temporary failure)",
+        78 => " (configuration error)",
+        _ => "",
+    }
+}
+
+/// The last that the guest logged; if it logged nothing, the last line of its output.
+fn last_words(evidence: &Evidence<'_>) -> Option<String> {
+    /// Far more than is shown of a line.
+    const OUTPUT_BYTES: usize = 4096;
+    let log = &evidence.attempt.log;
+    let logged = if log.written() == 0 { None } else { last_line(&log.snapshot().bytes) };
+    logged.or_else(|| last_line(&evidence.output.end(OUTPUT_BYTES)))
 }
 
 /// The last line of a log that says something.

@@ -122,22 +122,26 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
     let report = attempt.report.clone();
     let mut meter = Meter::start(stop, attempt.limits.timeout()).with_grace(report, grace);
     let mut usage = Usage::default();
-    let (ending, refused, starved) = match armed(code, attempt, &output, line) {
+    let (ending, refused, starved, output_type) = match armed(code, attempt, &output, line) {
         Ok(mut store) => {
             let (output, meter) = (&output, &mut meter);
             let ending = code.run(Call { attempt, output, store: &mut store, meter }).await;
+            let output_type = store.data_mut().line.take_output_type();
             let budget = &store.data().budget;
             usage.fuel = used_fuel(&store, &attempt.limits);
             usage.peak_memory_bytes = budget.peak();
-            (ending, budget.refused(), budget.starved())
+            (ending, budget.refused(), budget.starved(), output_type)
         }
-        Err(error) => (Err(Cut::Failed(error)), None, false),
+        Err(error) => (Err(Cut::Failed(error)), None, false, None),
     };
     meter.note(&mut usage);
     usage.output_bytes = output.tried();
-    let evidence =
-        Evidence { attempt, refused, starved, output: &output, stopped: meter.stopped() };
-    Ended { outcome: ending::outcome(ending, &evidence), usage }
+    let stopped = meter.stopped();
+    let output = &*output;
+    let evidence = Evidence { attempt, refused, starved, output, output_type, stopped };
+    let outcome = ending::outcome(ending, &evidence);
+    let failed_output = ending::failed_output(&outcome, &evidence);
+    Ended { outcome, usage, failed_output }
 }
 
 /// A `wasmtime::Store` in which a guest can do nothing yet that is not limited.

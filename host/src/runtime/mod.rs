@@ -307,7 +307,7 @@ async fn unless_stopped<F: Future>(
 }
 
 fn unreceipted(outcome: Outcome) -> Ended {
-    Ended { outcome, usage: Usage::default() }
+    Ended::new(outcome, Usage::default())
 }
 
 /// The attempt's task did not come to its end: the host failed, or its threads were stopped.

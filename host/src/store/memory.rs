@@ -36,6 +36,8 @@ struct Jobs {
     records: BTreeMap<JobId, Record>,
     keys: HashMap<String, (JobId, Idempotency)>,
     checkpoints: Checkpoints,
+    /// What failed attempts at unfinished jobs left, which is counted as checkpoints are.
+    failed_outputs: Checkpoints,
     /// When which job was over, in that order. Some may have gone, or not be over any more.
     over: VecDeque<(Option<Timestamp>, JobId)>,
     history_bytes: u64,
@@ -138,11 +140,28 @@ impl Jobs {
         }
     }
 
+    /// Keeps what an attempt left that leads to `state`.
+    fn keep_output(&mut self, lease: &Lease, state: JobState, output: Option<Output>) {
+        let Some(record) = self.records.get_mut(&lease.job) else { return };
+        if state == JobState::Completed {
+            // What failed is not what a success left.
+            (record.job.output, record.output) = (None, None);
+        }
+        let Some(output) = output else { return };
+        let (bytes, most) = (output.bytes.len() as u64, self.limits.checkpoint_bytes);
+        if state.is_finalized() || self.failed_outputs.admit(lease.job, bytes, most) {
+            let (content_type, attempt) = (output.content_type.clone(), lease.attempt);
+            record.job.output = Some(Stored { content_type, bytes, attempt });
+            record.output = Some(output);
+        }
+    }
+
     fn record(&mut self, id: JobId, lifecycle: Lifecycle, attempt: Option<AttemptRecord>) {
         if let Some(record) = self.records.get_mut(&id) {
             if lifecycle.state.is_finalized() {
                 record.checkpoint = None;
                 self.checkpoints.forget(id);
+                self.failed_outputs.forget(id);
                 self.over.push_back((lifecycle.finalized_at, id));
                 self.history_bytes += record.bytes();
             }
@@ -232,16 +251,8 @@ impl JobStore for MemoryStore {
         };
         let state = lifecycle.state;
         jobs.keep(finish.lease.job, finish.told);
+        jobs.keep_output(&finish.lease, state, finish.output);
         jobs.record(finish.lease.job, lifecycle, Some(finish.record));
-        if state == JobState::Completed
-            && let (Some(output), Some(record)) =
-                (finish.output, jobs.records.get_mut(&finish.lease.job))
-        {
-            let (content_type, bytes) = (output.content_type.clone(), output.bytes.len() as u64);
-            record.job.output = Some(Stored { content_type, bytes });
-            record.output = Some(output);
-            jobs.history_bytes += bytes;
-        }
         jobs.trim();
         Ok(Finished::Recorded(state))
     }

@@ -22,7 +22,8 @@ pub struct KeptLimits {
     /// Logs. Beyond it, the oldest go.
     pub log_bytes: u64,
     /// Checkpoints of unfinished jobs. Beyond it, none is kept any more: the next attempt then goes
-    /// on from an earlier one, or starts over.
+    /// on from an earlier one, or starts over. As much again is kept of what failed attempts at them
+    /// left as output.
     pub checkpoint_bytes: u64,
     /// Answers to idempotency keys, which are promised to be kept for a day. Beyond it, no request
     /// with a new key is taken.

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::access::{Caller, Scope};
 use jobwright_core::clock::{Timestamp, after};
-use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload};
+use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload, Stored};
 use jobwright_core::lifecycle::{CancelRequest, Phase, Redrive};
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::{PluginRef, Selector};
@@ -60,7 +60,8 @@ pub(super) async fn show(
         }
     };
     let mut response = app.answer(StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
-    wait::tell_applied(&mut response, preferred);
+    // Also of a longer one than is taken.
+    wait::tell_applied(&mut response, asked.or(preferred));
     Ok(response)
 }
 
@@ -123,23 +124,45 @@ pub(super) async fn payload(
     Ok(room.with(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload"))))
 }
 
+/// What the job left, or a failed attempt at it: headers say which attempt, and how it ended.
 pub(super) async fn output(
     State(app): State<App>,
     By(caller): By,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let job = app.job(&caller, &id).await?;
+    let mut job = app.job(&caller, &id).await?;
     let id = job.id;
-    if let Some(stored) = &job.output {
+    while let Some(stored) = &job.output {
         let room = app.gates.answers.room(stored.bytes).await?;
-        if let Some(Output { content_type, bytes }) = app.store.output(id).await? {
-            return Ok(room.with(content::serve(bytes, Some(&content_type), &id.to_string())));
+        let Some(output) = app.store.output(id).await? else { break };
+        let now = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
+        if now.output.as_ref() == Some(stored) && now.has_completed() == job.has_completed() {
+            return Ok(room.with(left(&job, stored, output)));
         }
+        // Another attempt has left something in between.
+        job = now;
     }
     let state = state_word(job.lifecycle.phase(app.clock.now()));
     let detail = format!("job {id} has no output: its state is {state}");
     Err(ApiError::not_found("no_output", detail))
 }
+
+fn left(job: &Job, stored: &Stored, output: Output) -> Response {
+    let Output { content_type, bytes } = output;
+    let mut response = content::serve(bytes, Some(&content_type), &job.id.to_string());
+    let headers = response.headers_mut();
+    headers.insert(ATTEMPT, stored.attempt.into());
+    if let Ok(outcome) = state_word(view::left_by(job, stored)).try_into() {
+        headers.insert(OUTCOME, outcome);
+    }
+    response
+}
+
+/// The number of the attempt that an answer is of.
+const ATTEMPT: HeaderName = HeaderName::from_static("jobwright-attempt");
+
+/// How that attempt ended, in the word of its record.
+const OUTCOME: HeaderName = HeaderName::from_static("jobwright-outcome");
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -176,10 +199,10 @@ pub(super) async fn logs(
     let mut response =
         content::serve(log.bytes.into(), Some("text/plain; charset=utf-8"), &format!("{id}.log"));
     for (name, value) in [
-        ("jobwright-attempt", u64::from(attempt)),
-        ("jobwright-log-dropped-bytes", log.dropped_bytes),
+        (ATTEMPT, u64::from(attempt)),
+        (HeaderName::from_static("jobwright-log-dropped-bytes"), log.dropped_bytes),
     ] {
-        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(value));
+        response.headers_mut().insert(name, HeaderValue::from(value));
     }
     Ok(room.with(response))
 }
@@ -260,7 +283,10 @@ impl App {
 
     /// A job as an answer, with its output if that is JSON.
     async fn answer(&self, status: StatusCode, job: &Job) -> Result<Response, ApiError> {
-        let stored = job.output.as_ref().filter(|stored| output::is_json(&stored.content_type));
+        let stored = job
+            .output
+            .as_ref()
+            .filter(|stored| job.has_completed() && output::is_json(&stored.content_type));
         let (json, room) = match stored {
             Some(stored) => {
                 // As it is stored, as it is checked, and as it is sent.

@@ -36,6 +36,8 @@ pub(super) struct Ledger {
     /// The `seq` of the job that was enqueued or redriven last; also the order of arrival.
     last_seq: i64,
     checkpoints: Checkpoints,
+    /// What failed attempts at unfinished jobs left, which is counted as checkpoints are.
+    failed_outputs: Checkpoints,
     /// What the answers to idempotency keys take.
     keys: HeldKeys,
     /// About what was written since the history was last measured.
@@ -112,6 +114,7 @@ impl Ledger {
             floor,
             last_seq: 0,
             checkpoints,
+            failed_outputs: Checkpoints::default(),
             keys: HeldKeys::default(),
             grown_bytes: 0,
             trimmed: vec![],
@@ -135,8 +138,11 @@ impl Ledger {
     }
 
     fn load(&mut self, expires_at: Timestamp) -> rusqlite::Result<()> {
-        let mut queue = Queue::new();
+        let (mut queue, mut failed_outputs) = (Queue::new(), Checkpoints::default());
         table::for_each_unfinished(&self.db, |job, payload_bytes| {
+            if let Some(output) = &job.output {
+                failed_outputs.admit(job.id, output.bytes, u64::MAX);
+            }
             let facts = Facts::from(&job.spec);
             let permit = self.capacity.readmit(&facts, job.spec.held_bytes(payload_bytes));
             queue.insert(job.id, Entry::new(&job.spec, job.lifecycle, permit), expires_at);
@@ -155,6 +161,7 @@ impl Ledger {
         self.last_seq = table::last_seq(&self.db)?;
         self.keys = table::keys(&self.db)?;
         (self.queue, self.checkpoints, self.trimmed) = (queue, checkpoints, vec![]);
+        self.failed_outputs = failed_outputs;
         Ok(())
     }
 
@@ -167,7 +174,10 @@ impl Ledger {
     fn trim(&mut self) -> rusqlite::Result<()> {
         let grown = std::mem::take(&mut self.grown_bytes);
         // What waits and what is promised is bounded apart, and must not cost the history its place.
-        let apart = self.capacity.held_bytes() + self.checkpoints.bytes() + self.keys.bytes();
+        let apart = self.capacity.held_bytes()
+            + self.checkpoints.bytes()
+            + self.failed_outputs.bytes()
+            + self.keys.bytes();
         let mut most = self.capacity.limits().kept.history_bytes.saturating_add(apart);
         if self.floor.is_reached() {
             // In the file there is then room for as much again as has come: it need not grow.
@@ -199,6 +209,28 @@ impl Ledger {
         table::keep_told(&self.db, id, &Told { checkpoint: None, ..told.clone() })
     }
 
+    /// Keeps what an attempt left that leads to `state`.
+    fn keep_output(&mut self, end: &Finish, state: JobState) -> rusqlite::Result<()> {
+        let id = end.lease.job;
+        let Some(output) = &end.output else {
+            // What failed is not what a success left.
+            return match state == JobState::Completed {
+                true => table::remove_output(&self.db, id),
+                false => Ok(()),
+            };
+        };
+        let (length, most) =
+            (output.bytes.len() as u64, self.capacity.limits().kept.checkpoint_bytes);
+        if state != JobState::Completed && self.floor.is_reached() {
+            return Ok(());
+        }
+        if state.is_finalized() || self.failed_outputs.admit(id, length, most) {
+            return table::insert_output(&self.db, &end.lease, output);
+        }
+        tracing::warn!(job = %id, "what a failed attempt left is not kept: there is too much of it");
+        Ok(())
+    }
+
     /// Writes what became of a job, as [`table::transition`].
     fn transition(
         &mut self,
@@ -208,6 +240,7 @@ impl Ledger {
     ) -> rusqlite::Result<()> {
         if lifecycle.state.is_finalized() {
             self.checkpoints.forget(id);
+            self.failed_outputs.forget(id);
         }
         table::transition(&self.db, id, lifecycle, ended)
     }
@@ -309,11 +342,7 @@ impl Ledger {
         let Some(lifecycle) = self.queue.finish(&end.lease, end.verdict, now) else {
             return Ok(Finished::LeaseLost);
         };
-        if lifecycle.state == JobState::Completed
-            && let Some(output) = &end.output
-        {
-            table::insert_output(&self.db, id, output)?;
-        }
+        self.keep_output(end, lifecycle.state)?;
         let mut told = end.told.clone();
         if lifecycle.state.is_finalized() {
             // There is no attempt any more that could go on from it.

@@ -107,10 +107,10 @@ pub(super) fn payload(db: &Connection, id: JobId) -> rusqlite::Result<Option<Pay
     db.prepare_cached(sql)?.query_row([id.as_bytes()], payload).optional()
 }
 
-/// What a completed job left.
+/// What a job left.
 pub(super) fn output(db: &Connection, id: JobId) -> rusqlite::Result<Option<Output>> {
-    let sql = "SELECT output.content_type, output.bytes FROM history JOIN output USING (seq)
-               WHERE history.id = ?1";
+    let sql = "SELECT content_type, bytes FROM output WHERE seq =
+                 (SELECT seq FROM job WHERE id = ?1 UNION ALL SELECT seq FROM history WHERE id = ?1)";
     let output = |row: &rusqlite::Row<'_>| {
         let bytes: Vec<u8> = row.get(1)?;
         Ok(Output { content_type: row.get(0)?, bytes: bytes.into() })

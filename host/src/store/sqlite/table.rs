@@ -126,7 +126,8 @@ pub(super) fn leased(db: &Connection, lease: Lease) -> rusqlite::Result<Leased> 
 /// Writes where an unfinished job stands.
 pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::Result<()> {
     let sql = "UPDATE job SET state = ?2, attempt = ?3, failures = ?4, lost = ?5, refused = ?6,
-                 scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10
+                 scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10,
+                 snoozes = ?11, snoozed_since = ?12
                WHERE id = ?1";
     let changed = db.prepare_cached(sql)?.execute(params![
         id.as_bytes(),
@@ -139,6 +140,8 @@ pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::R
         now.attempted_at.map(micros),
         now.finalized_at.map(micros),
         now.cancel_requested_at.map(micros),
+        now.snoozes,
+        now.snoozed_since.map(micros),
     ])?;
     // The queue knows a job whose row is not there: memory and disk disagree.
     if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
@@ -184,13 +187,28 @@ pub(super) fn keep_told(db: &Connection, id: JobId, told: &Told) -> rusqlite::Re
     Ok(())
 }
 
-/// Keeps what a job that is about to be completed has left.
-pub(super) fn insert_output(db: &Connection, id: JobId, output: &Output) -> rusqlite::Result<()> {
-    let sql = "UPDATE job SET output_type = ?2, output_bytes = ?3 WHERE id = ?1 RETURNING seq";
-    let row = params![id.as_bytes(), output.content_type, output.bytes.len() as i64];
+/// Keeps what an attempt that is about to be ended has left, in place of what an earlier one left.
+pub(super) fn insert_output(
+    db: &Connection,
+    lease: &Lease,
+    output: &Output,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE job SET output_type = ?2, output_bytes = ?3, output_attempt = ?4
+               WHERE id = ?1 RETURNING seq";
+    let (kind, length) = (&output.content_type, output.bytes.len() as i64);
+    let row = params![lease.job.as_bytes(), kind, length, lease.attempt];
     let seq: i64 = db.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
-    let row = params![seq, output.content_type, &output.bytes[..]];
-    db.prepare_cached("INSERT INTO output VALUES (?1, ?2, ?3)")?.execute(row).map(drop)
+    let row = params![seq, kind, &output.bytes[..]];
+    db.prepare_cached("INSERT OR REPLACE INTO output VALUES (?1, ?2, ?3)")?.execute(row).map(drop)
+}
+
+/// Removes what an earlier attempt at an unfinished job has left.
+pub(super) fn remove_output(db: &Connection, id: JobId) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM output WHERE seq = (SELECT seq FROM job WHERE id = ?1)";
+    db.prepare_cached(sql)?.execute([id.as_bytes()])?;
+    let sql = "UPDATE job SET output_type = NULL, output_bytes = NULL, output_attempt = NULL
+               WHERE id = ?1";
+    db.prepare_cached(sql)?.execute([id.as_bytes()]).map(drop)
 }
 
 /// The length of a finalized job's payload.
@@ -212,8 +230,8 @@ pub(super) fn revive(
     db.prepare_cached("DELETE FROM output WHERE seq = ?1")?.execute([old])?;
     for sql in [
         "UPDATE payload SET seq = ?2 WHERE seq = ?1",
-        "UPDATE history SET seq = ?2, output_type = NULL, output_bytes = NULL, progress = NULL
-         WHERE seq = ?1",
+        "UPDATE history SET seq = ?2, output_type = NULL, output_bytes = NULL, output_attempt = NULL,
+           progress = NULL WHERE seq = ?1",
     ] {
         db.prepare_cached(sql)?.execute([old, seq])?;
     }

@@ -39,11 +39,13 @@ pub(in super::super::super) struct Kernel {
 }
 
 impl Kernel {
-    /// With the attempt's payload as input, and its variables over what the operator configured as
-    /// configuration.
+    /// With the attempt's payload as input. Its configuration is what the operator configured, under its
+    /// variables, and what the host tells of the job.
     pub(super) fn new(attempt: &Attempt) -> Self {
         let configured = attempt.granted.grants.configuration();
-        let config = configured.chain(wasi::variables(attempt)).collect();
+        let facts = wasi::facts(attempt).map(|(name, value)| (name.to_owned(), value));
+        let facts = facts.into_iter().filter(|_| attempt.job.spec.inject_env);
+        let config = configured.chain(wasi::variables(attempt)).chain(facts).collect();
         let mut kernel = Self { config, ..Self::default() };
         kernel.input = kernel.arena.insert(attempt.payload.bytes.to_vec());
         kernel

@@ -10,6 +10,7 @@ pub(in super::super) mod kernel;
 mod requests;
 
 use jobwright_core::attempt::Attempt;
+use jobwright_core::exit_codes::Meaning;
 use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, RetryHint};
 use wasmtime::{ExternType, Func, InstancePre, Linker, Module, Store, Val};
@@ -70,24 +71,28 @@ impl Plugin {
         let kernel = store.data_mut().extism();
         let said = kernel.error();
         let code = match ended {
-            Ok(code) => code,
-            Err(Cut::Failed(error)) if ending::is_exit(&error, 0) => 0,
+            Ok(code) => Some(code),
+            Err(Cut::Failed(error)) if ending::is_exit(&error, 0) => Some(0),
             // What it says of itself goes before how it came to its end, unless that was a limit.
             Err(Cut::Failed(error))
                 if said.is_some() && ending::enforced(&error, &attempt.limits).is_none() =>
             {
-                1
+                None
             }
-            Err(cut) => return Err(cut),
+            Err(cut) => {
+                output.keep(kernel.output());
+                return Err(cut);
+            }
         };
-        match (said, code) {
-            (Some(message), _) => Ok(failed(message)),
-            (None, 0) => {
-                output.take(kernel.output()).map_err(wasmtime::Error::from)?;
-                Ok(Said::Done { content_type: None })
-            }
-            (None, code) => Ok(failed(format!("`{}` answered {code}", shorten(name)))),
+        let meaning = meaning(attempt, said.is_some(), code);
+        if meaning == Meaning::Succeed {
+            output.take(kernel.output()).map_err(wasmtime::Error::from)?;
+        } else {
+            output.keep(kernel.output());
         }
+        let answered = || format!("`{}` answered {}", shorten(name), code.unwrap_or_default());
+        let message = said.unwrap_or_else(answered);
+        Ok(ending::said(meaning, AttemptError::new("failed", message)))
     }
 
     /// What the job calls.
@@ -157,6 +162,10 @@ fn before(module: &Module) -> Vec<&'static str> {
     [CONSTRUCTORS, INITIALIZE].into_iter().find(|name| nothing(name)).into_iter().collect()
 }
 
-fn failed(message: String) -> Said {
-    Said::Failed { error: AttemptError::new("failed", message), retry: RetryHint::Backoff }
+/// What the answer of its function means, which is none if it trapped; it failed if it set an error.
+fn meaning(attempt: &Attempt, is_error: bool, code: Option<i32>) -> Meaning {
+    let usual = if is_error || code != Some(0) { Meaning::Retry } else { Meaning::Succeed };
+    let set = code.and_then(|code| attempt.job.spec.exit_codes.meaning(code));
+    // An error is a failure, but for how it is tried again.
+    set.filter(|set| !(is_error && (*set == Meaning::Succeed || code == Some(0)))).unwrap_or(usual)
 }

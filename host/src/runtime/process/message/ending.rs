@@ -13,15 +13,22 @@ pub(in super::super) fn believed(mut ended: Ended, limits: &Limits) -> Result<En
     if !times.iter().all(|time| time.is_finite() && *time >= 0.0) {
         return Err("a receipt with a time that is none");
     }
-    match &mut ended.outcome {
-        Outcome::Succeeded { output } if output.bytes.len() as u64 > limits.output_bytes => {
+    let succeeded = match &ended.outcome {
+        Outcome::Succeeded { output } => Some(output),
+        _ => None,
+    };
+    for output in succeeded.into_iter().chain(&ended.failed_output) {
+        if output.bytes.len() as u64 > limits.output_bytes {
             return Err("an output over its limit");
         }
-        Outcome::Succeeded { output } if !is_media_type(&output.content_type) => {
+        if !is_media_type(&output.content_type) {
             return Err("an output without a media type");
         }
+    }
+    match &mut ended.outcome {
         Outcome::Lost => return Err("an attempt that was lost"),
         Outcome::Failed { error, .. }
+        | Outcome::Snoozed { error, .. }
         | Outcome::Trapped { error }
         | Outcome::LimitExceeded { error, .. }
         | Outcome::Refused { error, .. } => *error = cut(std::mem::take(&mut error.code), error),
@@ -50,7 +57,7 @@ mod tests {
     use super::*;
 
     fn ended(outcome: Outcome) -> Ended {
-        Ended { outcome, usage: Usage::default() }
+        Ended::new(outcome, Usage::default())
     }
 
     fn output(content_type: &str, length: usize) -> Outcome {
@@ -66,6 +73,10 @@ mod tests {
             ended(output("text/plain", 11)),
             ended(output("text/plain\r\nset-cookie: a=b", 1)),
             ended(Outcome::Lost),
+            Ended {
+                failed_output: Some(Output::new(vec![b'x'; 11].into(), None)),
+                ..ended(Outcome::Cancelled)
+            },
             Ended {
                 usage: Usage { run_ms: f64::NAN, ..Usage::default() },
                 ..ended(Outcome::Cancelled)
