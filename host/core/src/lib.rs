@@ -22,6 +22,7 @@
 //! | [`plugin`] | names, versions, references and digests of plugins |
 //! | [`queue`], [`capacity`] | what is claimed next, and how much may wait |
 //! | [`log`], [`report`] | what an attempt tells: its bounded log, its progress and its checkpoint |
+//! | [`text`] | foreign text in messages and logs |
 //! | [`store`], [`runtime`], [`registry`], [`clock`], [`outside`] | the traits |
 //!
 //! No tokio runtime, wasmtime, axum, SQL or file is known here.
@@ -50,6 +51,7 @@ pub mod runtime;
 pub mod secret;
 pub mod store;
 pub mod tenant;
+pub mod text;
 
 pub use access::AccessStore;
 pub use attempt::{Attempt, AttemptRecord, Lease, Seed, Start};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limit;
+use crate::text::cut;
 
 /// The longest error message that is kept, in bytes: a screenful.
 pub const MAX_MESSAGE_BYTES: usize = 2 * 1024;
@@ -163,6 +164,14 @@ pub fn is_media_type(text: &str) -> bool {
     text.len() <= 255 && text.contains('/') && text.bytes().all(|b| (0x20..0x7f).contains(&b))
 }
 
+/// Whether a media type is one of JSON: `application/json`, or one with the suffix `+json` (RFC 6839,
+/// section 3.1), whatever its parameters.
+#[must_use]
+pub fn is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(&*essence, "application/json" | "text/json") || essence.ends_with("+json")
+}
+
 fn guess(bytes: &[u8]) -> &'static str {
     let opens = bytes.trim_ascii_start().first();
     if matches!(opens, Some(b'{' | b'['))
@@ -210,15 +219,6 @@ impl AttemptError {
         self.backtrace = Some(cut(frames, MAX_BACKTRACE_BYTES));
         self
     }
-}
-
-/// `text`, or its first `most` bytes and an ellipsis.
-pub(crate) fn cut(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
-        text.push('…');
-    }
-    text
 }
 
 /// The receipt of an attempt: what it took. Times are in milliseconds, to the microsecond.
@@ -270,6 +270,20 @@ mod tests {
         let bytes = Output::new(Bytes::from_static(&[0xff, 0xfe]), None);
         assert_eq!(bytes.content_type, "application/octet-stream");
         assert_eq!(Output::new(Bytes::new(), Some("image/png")).content_type, "image/png");
+    }
+
+    #[test]
+    fn json_has_many_media_types() {
+        for json in ["application/json", "Application/JSON; charset=utf-8", "text/json"] {
+            assert!(is_json(json), "{json}");
+        }
+        for json in ["application/ld+json", "application/vnd.api+json ; v=1", "model/GLTF+JSON"] {
+            assert!(is_json(json), "{json}");
+        }
+        for other in ["", "json", "text/plain", "application/jsonp", "application/json-seq"] {
+            assert!(!is_json(other), "{other}");
+        }
+        assert!(!is_json("text/plain; x=application/json"));
     }
 
     #[test]

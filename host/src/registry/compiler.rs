@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jobwright_core::limits::{CompileLimits, show_bytes};
+use jobwright_core::text;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
@@ -233,7 +234,7 @@ impl Order {
             Ok(Err(rejected)) => {
                 let reason = format!("{rejected:#}");
                 let most = usize::try_from(REASON_BYTES).unwrap_or(usize::MAX);
-                let _ = io::stderr().write_all(&reason.as_bytes()[..reason.len().min(most)]);
+                let _ = io::stderr().write_all(text::start(reason.as_bytes(), most));
                 ExitCode::from(REJECTED)
             }
             Err(broken) => {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::exit_codes::Meaning;
 use jobwright_core::limits::{Fuel, Limit, Limits, show_bytes};
-use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint};
 use jobwright_core::runtime::StopReason;
+use jobwright_core::text::excerpt;
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
@@ -310,12 +310,13 @@ fn last_words(evidence: &Evidence<'_>) -> Option<String> {
     logged.or_else(|| last_line(&evidence.output.end(OUTPUT_BYTES)))
 }
 
+/// The most of a line of the log that a message quotes, in bytes: a long exception is shown whole.
+const LINE_BYTES: usize = 1000;
+
 /// The last line of a log that says something.
 fn last_line(log: &[u8]) -> Option<String> {
     let line = log.rsplit(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty())?;
-    // Four bytes hold any character, and 80 of them are shown.
-    let shown = &line.trim_ascii()[..line.trim_ascii().len().min(4 * 81)];
-    Some(shorten(&String::from_utf8_lossy(shown)))
+    Some(excerpt(line.trim_ascii(), LINE_BYTES))
 }
 
 #[cfg(test)]
@@ -328,5 +329,8 @@ mod tests {
         assert_eq!(last_line(b"\n \n"), None);
         assert_eq!(last_line(b"one\ntwo\r\n\n").as_deref(), Some("two"));
         assert_eq!(last_line(b"a\x1b[31m").as_deref(), Some("a\\u{1b}[31m"));
+        assert_eq!(last_line(b"it's \"x\\y\"").as_deref(), Some("it's \"x\\y\""));
+        let long = format!("{}z", "ä".repeat(500));
+        assert_eq!(last_line(long.as_bytes()), Some("ä".repeat(500) + "…"));
     }
 }

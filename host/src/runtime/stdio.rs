@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use jobwright_core::log::LogBuffer;
+use jobwright_core::text;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -75,21 +76,23 @@ impl OutputBuffer {
     /// guest, which has ended in another way.
     pub(super) fn keep(&self, bytes: &[u8]) {
         let room = self.most.saturating_sub(self.tried());
-        let fits = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
         // It fits.
-        let _ = self.take(&bytes[..fits]);
+        let _ = self.take(text::start(bytes, room));
     }
 
-    /// A copy of its last bytes, at most `most`.
+    /// A copy of its last bytes, at most `most`, that begins between two characters.
     pub(super) fn end(&self, most: usize) -> Vec<u8> {
         let written = self.lock();
-        written.bytes[written.bytes.len().saturating_sub(most)..].to_vec()
+        let skipped = written.bytes.len().saturating_sub(most);
+        let last = &written.bytes[skipped..];
+        last[if skipped > 0 { text::torn_start(last) } else { 0 }..].to_vec()
     }
 
-    /// A copy of its first bytes, at most `most`.
+    /// A copy of its first bytes, at most `most`, that ends between two characters.
     pub(super) fn start(&self, most: usize) -> Vec<u8> {
         let written = self.lock();
-        written.bytes[..written.bytes.len().min(most)].to_vec()
+        text::start(&written.bytes, most).to_vec()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Written> {

@@ -23,6 +23,7 @@ use jobwright_core::outcome::{AttemptError, MAX_MESSAGE_BYTES, RetryHint, is_med
 use jobwright_core::outside::Granted;
 use jobwright_core::report::{MAX_PROGRESS_BYTES, Progress, Report, TooLarge};
 use jobwright_core::runtime::{Stop, StopSignal};
+use jobwright_core::text;
 
 use super::ending::Said;
 use super::start::Passed;
@@ -121,7 +122,7 @@ impl Line {
 
     /// Tells how far the guest has come. A message that is too long is cut.
     pub(super) fn progress(&self, fraction: Option<f64>, message: &[u8]) {
-        let shown = &message[..message.len().min(MAX_PROGRESS_BYTES + 1)];
+        let shown = text::start(message, MAX_PROGRESS_BYTES + 4);
         self.report.progress(Progress::new(fraction, &String::from_utf8_lossy(shown)));
     }
 
@@ -178,6 +179,6 @@ impl Line {
 
 /// An error in the guest's words.
 fn told(code: &str, message: &[u8]) -> AttemptError {
-    let shown = &message[..message.len().min(MAX_MESSAGE_BYTES + 1)];
+    let shown = text::start(message, MAX_MESSAGE_BYTES + 4);
     AttemptError::new(code, String::from_utf8_lossy(shown))
 }

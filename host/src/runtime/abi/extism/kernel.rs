@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::MAX_MESSAGE_BYTES;
+use jobwright_core::text;
 use wasmtime::{Caller, Linker, bail};
 
 use super::super::super::capability::Level;
@@ -61,8 +62,8 @@ impl Kernel {
         if self.error == 0 {
             return None;
         }
-        let text = self.arena.block(self.error);
-        let shown = &text[..text.len().min(MAX_MESSAGE_BYTES + 1)];
+        let message = self.arena.block(self.error);
+        let shown = text::start(message, MAX_MESSAGE_BYTES + 4);
         Some(String::from_utf8_lossy(shown).into_owned())
     }
 }

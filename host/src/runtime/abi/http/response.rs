@@ -9,8 +9,8 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use jobwright_core::clock::Clock as _;
-use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, RetryHint};
+use jobwright_core::text::excerpt;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
 use super::super::super::ending::Said;
@@ -45,20 +45,24 @@ pub(super) fn said(answer: Answer, output: &Arc<OutputBuffer>) -> Said {
         }
         Answer::Error(code) => failed(
             "http_error",
-            format!("answered with the error {}", shorten(&format!("{code:?}"))),
+            format!(
+                "answered with the error {}",
+                excerpt(format!("{code:?}").as_bytes(), BODY_BYTES)
+            ),
         ),
         Answer::Missing => failed("no_answer", "the handler returned without an answer".to_owned()),
     }
 }
 
+/// The most of an answer's body, or of its error, that a message quotes, in bytes.
+const BODY_BYTES: usize = 1000;
+
 fn refused(head: &Parts, output: &Arc<OutputBuffer>) -> Said {
     let mut message = format!("answered {}", head.status);
-    // Four bytes hold any character, and 80 of them are shown.
-    let start = output.start(4 * 81);
-    let start = String::from_utf8_lossy(&start);
-    if !start.trim().is_empty() {
+    let start = output.start(BODY_BYTES + 4);
+    if !start.trim_ascii().is_empty() {
         message.push_str(": ");
-        message.push_str(&shorten(start.trim()));
+        message.push_str(&excerpt(start.trim_ascii(), BODY_BYTES));
     }
     let error = AttemptError::new("http_status", message);
     let wait = retry_after(&head.headers, SystemClock.now().into());
