@@ -69,7 +69,7 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    app.settings.allowed_hosts.check(request.method(), request.uri(), request.headers())?;
+    app.settings.allowed_hosts.admit(&request)?;
     Ok(next.run(request).await)
 }
 

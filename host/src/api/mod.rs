@@ -30,6 +30,7 @@ mod stall;
 mod switch;
 mod tenants;
 mod wait;
+mod welcome;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -183,6 +184,7 @@ pub fn router(app: App) -> Router {
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), layers::authenticate);
     let v1 = v1().into_router().layer(authenticate);
     Router::new()
+        .route("/", get(welcome::page))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .nest("/v1", v1)
