@@ -90,15 +90,15 @@ async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow:
       {
         "error": {
           "code": "invalid_fields",
-          "detail": "priority: `9` is not one of 1 (first) to 4 (last); colour: is not a field of a job",
+          "detail": "priority: expected one of 1 (first) to 4 (last), got `9`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
           "errors": [
             {
               "field": "priority",
-              "message": "`9` is not one of 1 (first) to 4 (last)"
+              "message": "expected one of 1 (first) to 4 (last), got `9`"
             },
             {
               "field": "colour",
-              "message": "is not a field of a job"
+              "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
             }
           ],
           "status": 422,

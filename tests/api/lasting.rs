@@ -42,7 +42,10 @@ async fn no_key_is_over_when_it_is_made() -> anyhow::Result<()> {
     let Stage { host, .. } = Stage::new().await?;
     let draft = json!({ "scopes": ["admin"], "expires_in_s": 0 });
     let problem = post(&host, "/v1/keys", draft).await?.problem(422)?;
-    assert_eq!(problem["detail"], "expires_in_s: `0` is not a whole number of seconds from 1");
+    assert_eq!(
+        problem["detail"],
+        "expires_in_s: expected a whole number of seconds from 1, got `0`"
+    );
     Ok(())
 }
 

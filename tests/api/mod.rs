@@ -23,6 +23,7 @@ mod plugins;
 mod problems;
 mod queues;
 mod raw;
+mod reading;
 mod refusing;
 mod removing;
 mod retrying;
@@ -34,6 +35,7 @@ mod switching;
 mod tenants;
 mod uploads;
 mod waiting;
+mod welcome;
 mod wire;
 
 use std::num::NonZeroU32;
@@ -76,6 +78,7 @@ pub fn trials() -> Vec<Trial> {
         problems::trials(),
         queues::trials(),
         raw::trials(),
+        reading::trials(),
         refusing::trials(),
         removing::trials(),
         retrying::trials(),
@@ -87,6 +90,7 @@ pub fn trials() -> Vec<Trial> {
         tenants::trials(),
         uploads::trials(),
         waiting::trials(),
+        welcome::trials(),
     ]
     .into_iter()
     .flatten()

@@ -237,6 +237,6 @@ async fn what_a_failed_attempt_left_is_told_apart_from_an_output() -> anyhow::Re
     }
     let message =
         &host.run(json!({ "plugin": "failed" })).await?["attempts"][0]["error"]["message"];
-    assert_eq!(message, r#"exited with 65 (data error): {\"row\":7}"#);
+    assert_eq!(message, r#"exited with 65 (data error): {"row":7}"#);
     Ok(())
 }

@@ -185,7 +185,10 @@ async fn exiting_well_is_returning_and_exiting_badly_is_failing() -> anyhow::Res
     };
     assert_eq!(output(&lab.try_with(&exits(0), |_| {}).await?)?, "done");
     let (error, retry) = failed(&lab.try_with(&exits(65), |_| {}).await?)?;
-    assert_eq!((error.message.as_str(), retry), ("exited with 65 (data error): done", RetryHint::Never));
+    assert_eq!(
+        (error.message.as_str(), retry),
+        ("exited with 65 (data error): done", RetryHint::Never)
+    );
     Ok(())
 }
 

@@ -6,32 +6,23 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use jobwright_core::access::{AuditEntry, Caller};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::App;
-use super::error::{ApiError, FieldError};
-use super::jobs::query;
+use super::error::ApiError;
+use super::query::Query;
 
 /// Entries on one page, unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (50, 1000);
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    cursor: Option<u64>,
-    limit: Option<usize>,
-}
-
 /// Entries, newest first.
 pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<Value>, ApiError> {
-    let asked: Listing = query(&uri)?;
-    let limit = asked.limit.unwrap_or(PAGE.0);
-    if !(1..=PAGE.1).contains(&limit) {
-        let message = format!("{limit} is not one of 1 to {}", PAGE.1);
-        return Err(ApiError::invalid(vec![FieldError::new("limit", message)]));
-    }
-    let entries = app.access.audit(asked.cursor, limit).await?;
+    let mut query = Query::of(&uri);
+    let cursor = query.take("cursor", "the `next_cursor` of another page");
+    let limit = query.limit(PAGE.0, PAGE.1);
+    query.finish()?;
+    let entries = app.access.audit(cursor, limit).await?;
     let next = entries.last().filter(|last| entries.len() == limit && last.id > 1).map(|e| e.id);
     Ok(Json(json!({ "entries": entries, "next_cursor": next })))
 }

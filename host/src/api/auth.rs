@@ -46,6 +46,8 @@ impl ApiKeys {
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         let mut keys = Vec::new();
+        // Some editors begin a file with a byte-order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (number, line) in text.lines().enumerate() {
             if line.trim().is_empty() || line.trim_start().starts_with('#') {
                 continue;
@@ -196,5 +198,7 @@ mod tests {
             assert!(error.starts_with("line 2: ") && !error.contains("0123"), "{error}");
         }
         assert!(ApiKeys::parse("  # ours\r\n0123456789abcdef\r\n \t\r\n").is_ok());
+        let marked = ApiKeys::parse("\u{feff}0123456789abcdef\n").expect("the mark is no key's");
+        assert!(hold(&marked, "0123456789abcdef"));
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn take(fields: &mut Fields, codes: &mut ExitCodes) {
             *list = changed.unwrap_or_default();
         }
     }
-    fields.absorb("exit_codes", given, "is not one of succeed, retry, fail and snooze");
+    fields.absorb("exit_codes", given, "is not a meaning of exit codes");
     match ExitCodes::try_from(lists) {
         Ok(valid) => *codes = valid,
         Err(error) => fields.wrong("exit_codes", error),

@@ -106,9 +106,9 @@ fn take_texts(inner: &mut Fields, name: &str, texts: &mut BTreeMap<String, Strin
     texts.clear();
     let Some(mut given) = given else { return };
     for key in given.names() {
-        match given.change::<String>(&key, "a text") {
+        match given.change::<String>(&key, "a string") {
             Some(Some(text)) => drop(texts.insert(key, text)),
-            Some(None) => given.wrong(key, "`null` is not a text"),
+            Some(None) => given.wrong(key, "expected a string, got `null`"),
             None => {}
         }
     }

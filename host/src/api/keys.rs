@@ -80,9 +80,9 @@ fn lets_admins_in_for_good(key: &ApiKey, now: Timestamp) -> bool {
 
 fn draft(text: &str, now: Timestamp) -> Result<ApiKey, ApiError> {
     let mut fields = Fields::of_json(text, "key")?;
-    let name = fields.take("name", "a text").unwrap_or_else(String::new);
+    let name = fields.take("name", "a string").unwrap_or_else(String::new);
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-        fields.wrong("name", format!("is not a text of at most {MAX_NAME} characters"));
+        fields.wrong("name", format!("is not a string of at most {MAX_NAME} characters"));
     }
     let tenant: Option<TenantName> = fields.parse("tenant");
     let scopes: Option<Vec<String>> = fields.take("scopes", "a list of scopes");

@@ -4,6 +4,7 @@
 mod answers;
 mod audit;
 pub mod auth;
+mod base64;
 pub(crate) mod body;
 pub mod browser;
 mod content;
@@ -18,8 +19,10 @@ mod keys;
 mod layers;
 mod limits;
 mod linger;
+mod number;
 mod path;
 mod plugins;
+mod query;
 mod queues;
 mod rate;
 mod routes;

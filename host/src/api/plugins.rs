@@ -16,14 +16,13 @@ use jobwright_core::plugin::{
 use jobwright_core::registry::{NotFound, Published, Upload};
 use jobwright_core::store::{JobFilter, Page, StoreError};
 use jobwright_core::tenant::TenantName;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::By;
 use super::body::Received;
 use super::error::ApiError;
-use super::jobs::query;
 use super::path::Path;
+use super::query::Query;
 use super::{App, content};
 
 /// Plugins on one page.
@@ -36,12 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Lost jobs that are shown of a plugin: one is a reason to look, and these say more.
 const LOST_SHOWN: usize = 10;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Uploading {
-    version: Option<String>,
-}
-
 pub(super) async fn upload(
     State(app): State<App>,
     By(caller): By,
@@ -51,7 +44,9 @@ pub(super) async fn upload(
     body: Body,
 ) -> Result<Response, ApiError> {
     let name = parse_name(&name)?;
-    let version = query::<Uploading>(&uri)?.version.map(|text| parse_version(&text)).transpose()?;
+    let mut query = Query::of(&uri);
+    let version = query.parse("version", "invalid_version");
+    query.finish()?;
     let body = app.gates.plugins.read("plugin", &headers, body, app.settings.plugin_bytes).await?;
     app.admits(&headers, false)?;
     let tenant = caller.tenant.clone();
@@ -121,18 +116,14 @@ async fn inspect(app: &App, wasm: Bytes) -> Result<Inspection, ApiError> {
     Ok(inspection.map_err(ApiError::internal)??)
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    cursor: Option<String>,
-}
-
 pub(super) async fn list(
     State(app): State<App>,
     By(caller): By,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    let after = query::<Listing>(&uri)?.cursor.map(|text| parse_name(&text)).transpose()?;
+    let mut query = Query::of(&uri);
+    let after: Option<PluginName> = query.parse("cursor", "invalid_name");
+    query.finish()?;
     let plugins = app.registry.list(&caller.tenant, after.as_ref(), PAGE);
     let next = (plugins.len() == PAGE).then(|| plugins.last().map(|p| p.name.clone())).flatten();
     let plugins: Vec<Value> = plugins.iter().map(|plugin| app.plugin_view(plugin)).collect();

@@ -62,7 +62,7 @@ fn taken(mut fields: Fields) -> Result<(SecretValue, Vec<Origin>), ApiError> {
     let text = fields.take_raw("value").map(|raw| serde_json::from_str::<String>(raw.get()));
     let value = match text {
         None => Err("is needed".to_owned()),
-        Some(Err(_)) => Err("is not a text".to_owned()),
+        Some(Err(_)) => Err("is not a string".to_owned()),
         Some(Ok(text)) => SecretValue::try_from(text).map_err(|error| error.to_string()),
     };
     let texts =

@@ -66,7 +66,7 @@ fn changed(
     if let Some(version) = fields.change("default_version", "a version such as 1.2.0") {
         settings.default_version = version;
     }
-    if let Some(kind) = fields.change("output_type", "a text") {
+    if let Some(kind) = fields.change("output_type", "a string") {
         settings.output_type = kind;
     }
     if let Some(injects) = fields.change("inject_env", "true or false") {

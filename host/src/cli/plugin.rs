@@ -255,7 +255,9 @@ fn read_grants(given: &str) -> anyhow::Result<Value> {
             .with_context(|| Fault::NoInput.says(format!("cannot read the grants in {given}")))?
     };
     let wrong = |error| Fault::Data.says(format!("the grants are no JSON: {error}"));
-    Ok(serde_json::from_str(&text).map_err(wrong)?)
+    // Some editors begin a file with a byte-order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(serde_json::from_str(text).map_err(wrong)?)
 }
 
 async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyhow::Result<Ending> {

@@ -3,24 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::command::Texts;
 use jobwright_core::job::{JobSpec, MAX_DELAY, Payload, Priority, QueueName};
 use jobwright_core::limits::LimitsRequest;
+use jobwright_core::name::shorten;
 use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::PluginRef;
 use jobwright_core::registry::Resolved;
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
 use jobwright_core::tenant::TenantName;
 
+use super::payload;
 use crate::api::error::{ApiError, FieldError};
 use crate::api::fields::Fields;
 use crate::api::{ApiSettings, limits};
 
 /// What is said of a field that no job has.
-const STRANGER: &str = "is not a field of a job";
+const UNKNOWN_FIELD: &str = "is not a field of a job";
+
+/// What is said of a time beyond [`MAX_DELAY`].
+const TOO_FAR: &str = "is too far ahead: a job can be scheduled at most 366 days ahead";
 
 /// A request whose fields are all well formed.
 #[derive(Debug)]
@@ -46,48 +49,18 @@ struct Options {
 }
 
 impl Draft {
-    /// The draft of a JSON request, which carries its payload in a field.
+    /// The draft of a job that carries its payload in a field.
     pub(super) fn of_json(
-        text: &str,
+        mut fields: Fields,
         settings: &ApiSettings,
         now: Timestamp,
     ) -> Result<Self, ApiError> {
-        let mut fields = Fields::of_json(text, "body")?;
-        let json = fields.take_raw("payload");
-        let base64 = fields.take::<String>("payload_base64", "a text");
-        let content_type = fields.take::<String>("content_type", "a text");
-        let payload = match (json, base64) {
-            (Some(_), Some(_)) => {
-                let detail = "`payload` and `payload_base64` exclude each other: give one";
-                return Err(ApiError::bad_request("two_payloads", detail));
-            }
-            (Some(json), None) => Payload {
-                content_type: Some(content_type.unwrap_or("application/json".to_owned())),
-                bytes: json.get().to_owned().into_bytes().into(),
-            },
-            (None, Some(text)) => {
-                let bytes = STANDARD.decode(text).unwrap_or_else(|error| {
-                    fields.wrong("payload_base64", error);
-                    vec![]
-                });
-                Payload { content_type, bytes: bytes.into() }
-            }
-            (None, None) => Payload { content_type, ..Payload::default() },
-        };
+        let payload = payload::take(&mut fields)?;
         Self::build(fields, payload, settings, now)
     }
 
-    /// The draft of a request whose body is the payload.
-    pub(super) fn of_query(
-        pairs: Vec<(String, String)>,
-        payload: Payload,
-        settings: &ApiSettings,
-        now: Timestamp,
-    ) -> Result<Self, ApiError> {
-        Self::build(Fields::of_query(pairs), payload, settings, now)
-    }
-
-    fn build(
+    /// The draft of a job with this payload.
+    pub(super) fn build(
         mut fields: Fields,
         payload: Payload,
         settings: &ApiSettings,
@@ -103,7 +76,7 @@ impl Draft {
         }
         let scheduled_at = scheduled_at(&mut fields, now);
         let options = Options::take(&mut fields, settings);
-        let errors = fields.into_errors(STRANGER);
+        let errors = fields.into_errors(UNKNOWN_FIELD);
         match plugin {
             Some(plugin) if errors.is_empty() => {
                 Ok(Self { plugin, payload, scheduled_at, options })
@@ -158,10 +131,10 @@ impl Draft {
 
 impl Options {
     fn take(fields: &mut Fields, settings: &ApiSettings) -> Self {
-        let attempts = format!("one of 1 to {MAX_ATTEMPTS_CAP}");
+        let attempts = format!("a whole number from 1 to {MAX_ATTEMPTS_CAP}");
         let max_attempts = fields.take("max_attempts", &attempts).unwrap_or(DEFAULT_MAX_ATTEMPTS);
         if !(1..=MAX_ATTEMPTS_CAP).contains(&max_attempts) {
-            fields.wrong("max_attempts", format!("`{max_attempts}` is not {attempts}"));
+            fields.wrong("max_attempts", format!("expected {attempts}, got `{max_attempts}`"));
         }
         let mut asked = LimitsRequest::default();
         limits::take(fields, &mut asked, &settings.limits);
@@ -170,10 +143,10 @@ impl Options {
             priority: fields.take("priority", "one of 1 (first) to 4 (last)").unwrap_or_default(),
             max_attempts,
             limits: asked,
-            entrypoint: fields.take("entrypoint", "a text"),
-            args: fields.take("args", "a list of texts").unwrap_or_default(),
+            entrypoint: fields.take("entrypoint", "a string"),
+            args: fields.take("args", "a list of strings").unwrap_or_default(),
             env: variables(fields),
-            tags: fields.take("tags", "a list of texts").unwrap_or_default(),
+            tags: fields.take("tags", "a list of strings").unwrap_or_default(),
             deterministic: fields.take("deterministic", "true or false").unwrap_or_default(),
             inject_env: fields.take("inject_env", "true or false"),
         };
@@ -189,30 +162,54 @@ fn variables(fields: &mut Fields) -> BTreeMap<String, String> {
     let Some(mut given) = fields.take_object("env").flatten() else { return BTreeMap::new() };
     let mut variables = BTreeMap::new();
     for name in given.names() {
-        match given.change::<String>(&name, "a text") {
+        match given.change::<String>(&name, "a string") {
             Some(Some(value)) => drop(variables.insert(name, value)),
-            Some(None) => given.wrong(name, "`null` is not a text"),
+            Some(None) => given.wrong(name, "expected a string, got `null`"),
             None => {}
         }
     }
-    fields.absorb("env", given, STRANGER);
+    fields.absorb("env", given, UNKNOWN_FIELD);
     variables
 }
 
 fn scheduled_at(fields: &mut Fields, now: Timestamp) -> Timestamp {
     let delay =
         fields.take::<u64>("delay_ms", "a whole number of milliseconds").map(Duration::from_millis);
-    let at = fields.take::<Timestamp>("scheduled_at", "a time such as 2026-01-31T09:30:00Z");
+    let at = time(fields, "scheduled_at");
     if delay.is_some() && at.is_some() {
         fields.wrong("delay_ms", "excludes `scheduled_at`: give one");
     }
     let due = delay.map(|delay| after(now, delay)).or(at).unwrap_or(now);
     if due > after(now, MAX_DELAY) {
         let field = if delay.is_some() { "delay_ms" } else { "scheduled_at" };
-        fields.wrong(field, "is more than 366 days ahead, the most that is taken");
+        fields.wrong(field, TOO_FAR);
     }
     // The stores keep microseconds.
     Timestamp::from_microsecond(due.as_microsecond()).unwrap_or(due).max(now)
+}
+
+fn time(fields: &mut Fields, name: &str) -> Option<Timestamp> {
+    const SHAPE: &str = "a time with its zone, such as 2026-01-31T09:30:00Z";
+    let text = fields.take::<String>(name, SHAPE)?;
+    let time = text.parse().ok();
+    if time.is_none() {
+        let message = match is_beyond_all_time(&text) {
+            true => TOO_FAR.to_owned(),
+            false => format!("expected {SHAPE}, got `{}`", shorten(&text)),
+        };
+        fields.wrong(name, message);
+    }
+    time
+}
+
+/// Whether a text would be a time if its year were another one: [`Timestamp`] ends within the year 9999.
+fn is_beyond_all_time(text: &str) -> bool {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let Some((year, rest)) = text.split_once('-') else { return false };
+    let digits = year.trim_start_matches('0');
+    let is_late =
+        digits.bytes().all(|b| b.is_ascii_digit()) && (digits.len() > 4 || digits == "9999");
+    is_late && format!("2000-{rest}").parse::<Timestamp>().is_ok()
 }
 
 fn check_content_type(fields: &mut Fields, content_type: Option<&str>) {

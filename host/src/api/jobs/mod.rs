@@ -3,43 +3,50 @@
 mod batch;
 mod create;
 mod draft;
+mod idempotency;
 mod output;
+mod payload;
+mod replay;
 mod view;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::access::{Caller, Scope};
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload, Stored};
-use jobwright_core::lifecycle::{CancelRequest, Phase, Redrive};
-use jobwright_core::outcome::Output;
+use jobwright_core::lifecycle::{CancelRequest, JobState, Redrive};
+use jobwright_core::outcome::{Output, is_json};
 use jobwright_core::plugin::{PluginRef, Selector};
 use jobwright_core::store::{JobFilter, JobPage, Page, Redriven};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use jobwright_core::tenant::TenantName;
+use jobwright_core::text::torn_end;
 use serde_json::json;
 
 pub(super) use self::batch::create_batch;
 pub(super) use self::create::create;
 use self::view::JobView;
 use super::auth::By;
-use super::error::{ApiError, FieldError};
+use super::error::ApiError;
 use super::path::Path;
+use super::query::{INVALID_FIELDS, Query};
+use super::wait::Wait;
 use super::{App, content, wait};
 
 /// Jobs on one page, unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (50, 200);
 
+/// The states that jobs are listed by.
+const STATES: &str =
+    "one of scheduled, available, retryable, running, completed, discarded, cancelled";
+
+/// What is said to a client that sends a body with a retry.
+pub(super) const RETRY_HINT: &str = "a retry runs the job as it was submitted, with the same version \
+     of its plugin: to run another version, submit a new job";
+
 /// What a page takes: its jobs as they are read, as they are told, and as text.
 const PAGE_ROOM_BYTES: u64 = 3 * JobPage::MAX_BYTES;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Waiting {
-    wait: Option<String>,
-}
 
 pub(super) async fn show(
     State(app): State<App>,
@@ -48,8 +55,11 @@ pub(super) async fn show(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let mut query = Query::of(&uri);
+    let asked = query.parse("wait", "invalid_wait");
+    query.finish()?;
     let id = app.job(&caller, &id).await?.id;
-    let asked = query::<Waiting>(&uri)?.wait.map(|text| wait::parse(&text)).transpose()?;
+    let asked = asked.map(|Wait(span)| span);
     let preferred = wait::preferred(&headers).filter(|_| asked.is_none());
     let job = match asked.or(preferred) {
         None => app.store.get(id).await?,
@@ -65,15 +75,36 @@ pub(super) async fn show(
     Ok(response)
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What a client asks of a listing.
 struct Listing {
-    state: Option<Phase>,
-    plugin: Option<String>,
-    queue: Option<String>,
-    tag: Option<String>,
-    cursor: Option<String>,
-    limit: Option<usize>,
+    filter: JobFilter,
+    page: Page,
+}
+
+impl Listing {
+    fn of(uri: &Uri, tenant: TenantName) -> Result<Self, ApiError> {
+        let mut query = Query::of(uri);
+        let phase = query.take("state", STATES);
+        let plugin: Option<PluginRef> = query.parse("plugin", INVALID_FIELDS);
+        let queue = query.parse("queue", INVALID_FIELDS);
+        let tag = query.take("tag", "a string");
+        let before = query.parse("cursor", INVALID_FIELDS);
+        let most = query.limit(PAGE.0, PAGE.1);
+        let version = match plugin.as_ref().map(|plugin| &plugin.selector) {
+            Some(Selector::Exact(version)) => Some(version.clone()),
+            None | Some(Selector::Default) => None,
+            Some(_) => {
+                let message = "name the plugin, or one exact version of it";
+                query.wrong("plugin", INVALID_FIELDS, message);
+                None
+            }
+        };
+        query.finish()?;
+        let plugin = plugin.map(|plugin| plugin.name);
+        let tenant = Some(tenant);
+        let filter = JobFilter { tenant, phase, finalized: None, plugin, version, queue, tag };
+        Ok(Self { filter, page: Page { before, most } })
+    }
 }
 
 pub(super) async fn list(
@@ -81,32 +112,10 @@ pub(super) async fn list(
     By(caller): By,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let asked: Listing = query(&uri)?;
-    let limit = asked.limit.unwrap_or(PAGE.0);
-    let mut errors = Vec::new();
-    if !(1..=PAGE.1).contains(&limit) {
-        errors.push(FieldError::new("limit", format!("{limit} is not one of 1 to {}", PAGE.1)));
-    }
-    let plugin = field(&mut errors, "plugin", asked.plugin.as_deref().map(str::parse::<PluginRef>));
-    let queue = field(&mut errors, "queue", asked.queue.as_deref().map(str::parse));
-    let before = field(&mut errors, "cursor", asked.cursor.as_deref().map(str::parse));
-    let version = match plugin.as_ref().map(|plugin| &plugin.selector) {
-        Some(Selector::Exact(version)) => Some(version.clone()),
-        None | Some(Selector::Default) => None,
-        Some(_) => {
-            errors.push(FieldError::new("plugin", "name the plugin, or one exact version of it"));
-            None
-        }
-    };
-    if !errors.is_empty() {
-        return Err(ApiError::invalid(errors));
-    }
-    let (plugin, tag) = (plugin.map(|plugin| plugin.name), asked.tag);
-    let (tenant, phase) = (Some(caller.tenant), asked.state);
-    let filter = JobFilter { tenant, phase, finalized: None, plugin, version, queue, tag };
+    let Listing { filter, page } = Listing::of(&uri, caller.tenant)?;
     let room = app.gates.answers.room(PAGE_ROOM_BYTES).await?;
     let now = app.clock.now();
-    let page = app.store.list(filter, Page { before, most: limit }, now).await?;
+    let page = app.store.list(filter, page, now).await?;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();
     Ok(room.with(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response()))
 }
@@ -164,12 +173,6 @@ const ATTEMPT: HeaderName = HeaderName::from_static("jobwright-attempt");
 /// How that attempt ended, in the word of its record.
 const OUTCOME: HeaderName = HeaderName::from_static("jobwright-outcome");
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WhichLog {
-    attempt: Option<u32>,
-}
-
 /// The log of the latest attempt that wrote one, or of the attempt asked for.
 pub(super) async fn logs(
     State(app): State<App>,
@@ -177,7 +180,9 @@ pub(super) async fn logs(
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let wanted = query::<WhichLog>(&uri)?.attempt;
+    let mut query = Query::of(&uri);
+    let wanted: Option<u32> = query.take("attempt", "the number of an attempt");
+    query.finish()?;
     let job = app.job(&caller, &id).await?;
     let id = job.id;
     if let Some(attempt) = wanted.filter(|n| !(1..=job.lifecycle.attempt).contains(n)) {
@@ -192,10 +197,14 @@ pub(super) async fn logs(
     let mut logs = app.store.logs(id).await?;
     logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));
     let latest = logs.pop();
-    let (attempt, log) = match latest {
+    let (attempt, mut log) = match latest {
         Some(found) => (found.attempt, found.log),
         None => (wanted.unwrap_or(job.lifecycle.attempt), Default::default()),
     };
+    if job.lifecycle.state == JobState::Running && attempt == job.lifecycle.attempt {
+        // The guest is about to write the rest of its last character.
+        log.bytes.truncate(log.bytes.len() - torn_end(&log.bytes));
+    }
     let mut response =
         content::serve(log.bytes.into(), Some("text/plain; charset=utf-8"), &format!("{id}.log"));
     for (name, value) in [
@@ -286,7 +295,7 @@ impl App {
         let stored = job
             .output
             .as_ref()
-            .filter(|stored| job.has_completed() && output::is_json(&stored.content_type));
+            .filter(|stored| job.has_completed() && is_json(&stored.content_type));
         let (json, room) = match stored {
             Some(stored) => {
                 // As it is stored, as it is checked, and as it is sent.
@@ -342,18 +351,4 @@ fn running(id: JobId) -> ApiError {
 
 fn state_word(state: impl serde::Serialize) -> String {
     serde_json::to_value(state).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
-    Query::try_from_uri(uri)
-        .map(|Query(asked)| asked)
-        .map_err(|error| ApiError::bad_request("invalid_query", error.body_text()))
-}
-
-fn field<T, E: ToString>(
-    errors: &mut Vec<FieldError>,
-    name: &str,
-    parsed: Option<Result<T, E>>,
-) -> Option<T> {
-    parsed.and_then(|result| result.map_err(|e| errors.push(FieldError::new(name, e))).ok())
 }
