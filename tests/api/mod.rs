@@ -33,6 +33,7 @@ mod settings;
 mod starting;
 mod switching;
 mod tenants;
+mod unused;
 mod uploads;
 mod waiting;
 mod welcome;
@@ -88,6 +89,7 @@ pub fn trials() -> Vec<Trial> {
         starting::trials(),
         switching::trials(),
         tenants::trials(),
+        unused::trials(),
         uploads::trials(),
         waiting::trials(),
         welcome::trials(),

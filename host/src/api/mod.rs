@@ -32,6 +32,7 @@ mod settings;
 mod stall;
 mod switch;
 mod tenants;
+mod unused;
 mod wait;
 mod welcome;
 
@@ -216,11 +217,16 @@ fn v1() -> Routes {
     const DELETE: Method = Method::DELETE;
     Routes::default()
         .on((GET, "/plugins"), JobsRead, plugins::list)
+        .with_query()
         .on((GET, "/plugins/{name}"), JobsRead, plugins::show)
         .on((Method::PUT, "/plugins/{name}"), PluginsWrite, plugins::upload)
+        .with_query()
+        .with_body()
         .on((Method::PATCH, "/plugins/{name}"), PluginsWrite, settings::configure)
+        .with_body()
         .on((DELETE, "/plugins/{name}"), PluginsWrite, plugins::remove)
         .on((POST, "/plugins/{name}/disable"), PluginsWrite, switch::disable::<OfPlugin>)
+        .with_body()
         .on((POST, "/plugins/{name}/enable"), PluginsWrite, switch::enable::<OfPlugin>)
         .on((GET, "/plugins/{name}/versions/{version}"), JobsRead, plugins::show_version)
         .on((DELETE, "/plugins/{name}/versions/{version}"), PluginsWrite, plugins::remove_version)
@@ -230,37 +236,51 @@ fn v1() -> Routes {
             PluginsWrite,
             switch::disable::<OfVersion>,
         )
+        .with_body()
         .on(
             (POST, "/plugins/{name}/versions/{version}/enable"),
             PluginsWrite,
             switch::enable::<OfVersion>,
         )
         .on((GET, "/jobs"), JobsRead, jobs::list)
+        .with_query()
         .on((POST, "/jobs"), JobsSubmit, jobs::create)
+        .with_query()
+        .with_body()
         .on((POST, "/jobs/batch"), JobsSubmit, jobs::create_batch)
+        .with_body()
         .on((GET, "/jobs/{id}"), JobsRead, jobs::show)
+        .with_query()
         .on((GET, "/jobs/{id}/payload"), JobsRead, jobs::payload)
         .on((GET, "/jobs/{id}/output"), JobsRead, jobs::output)
         .on((GET, "/jobs/{id}/logs"), JobsRead, jobs::logs)
+        .with_query()
         .on((POST, "/jobs/{id}/cancel"), JobsSubmit, jobs::cancel)
         .on((POST, "/jobs/{id}/retry"), JobsSubmit, jobs::retry)
+        .hinting(jobs::RETRY_HINT)
         .on((GET, "/queues"), JobsRead, queues::list)
         .on((GET, "/queues/{name}"), JobsRead, queues::show)
         .on((POST, "/queues/{name}/pause"), JobsSubmit, queues::pause)
         .on((POST, "/queues/{name}/resume"), JobsSubmit, queues::resume)
         .on((GET, "/secrets"), Admin, secrets::list)
         .on((Method::PUT, "/secrets/{name}"), Admin, secrets::set)
+        .with_body()
         .on((DELETE, "/secrets/{name}"), Admin, secrets::remove)
         .on((GET, "/keys"), Admin, keys::list)
         .on((POST, "/keys"), Admin, keys::create)
+        .with_body()
         .on((DELETE, "/keys/{id}"), Admin, keys::revoke)
         .on((GET, "/tenants"), Admin, tenants::list)
         .on((GET, "/tenants/{name}"), Admin, tenants::show)
         .on((Method::PATCH, "/tenants/{name}"), Admin, tenants::configure)
+        .with_body()
         .on((POST, "/tenants/{name}/disable"), Admin, switch::disable::<OfTenant>)
+        .with_body()
         .on((POST, "/tenants/{name}/enable"), Admin, switch::enable::<OfTenant>)
         .on((POST, "/digests/{digest}/disable"), Admin, switch::disable::<OfDigest>)
+        .with_body()
         .on((POST, "/digests/{digest}/enable"), Admin, switch::enable::<OfDigest>)
         .on((GET, "/disabled"), Admin, switch::list)
         .on((GET, "/audit"), Admin, audit::list)
+        .with_query()
 }
