@@ -1,78 +1,26 @@
 //! A job: what was asked for (fixed at enqueue) and where it stands (its [`Lifecycle`]).
 
+mod id;
+
 use std::collections::BTreeMap;
-use std::str::FromStr;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use uuid::Uuid;
-use uuid::timestamp::context::ContextV7;
 
+pub use self::id::{InvalidJobId, JobId, JobIdPrefix};
 use crate::attempt::AttemptRecord;
 use crate::clock::Timestamp;
 use crate::exit_codes::ExitCodes;
 use crate::lifecycle::{JobState, Lifecycle};
 use crate::limits::Limits;
-use crate::name::{name_type, shorten};
+use crate::name::name_type;
 use crate::outcome::AttemptError;
 use crate::plugin::{Digest, PluginName, Version};
 use crate::report::Progress;
 use crate::retry::RetryPolicy;
 use crate::tenant::TenantName;
-
-/// The identity of a job: a UUID of version 7 (RFC 9562), so that ids sort by creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobId(Uuid);
-
-/// Text that is no job id.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is not a job id: use the `id` that enqueueing answered, a UUID")]
-pub struct InvalidJobId(String);
-
-impl JobId {
-    /// A new id, greater than any that this process made before at the same or an earlier time.
-    #[must_use]
-    pub fn new(now: Timestamp) -> Self {
-        static SEQUENCE: Mutex<ContextV7> = Mutex::new(ContextV7::new());
-        let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-        let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or_default();
-        Self(Uuid::new_v7(uuid::Timestamp::from_unix(&SEQUENCE, seconds, nanos)))
-    }
-
-    /// The 16 bytes, which sort as the ids do.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
-
-    /// The id of these 16 bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
-    }
-}
-
-impl std::fmt::Display for JobId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.as_hyphenated().fmt(f)
-    }
-}
-
-impl FromStr for JobId {
-    type Err = InvalidJobId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Only the hyphenated form, so that one job has one URL.
-        match (text.len(), Uuid::try_parse(text)) {
-            (36, Ok(id)) => Ok(Self(id)),
-            _ => Err(InvalidJobId(shorten(text))),
-        }
-    }
-}
 
 name_type! {
     /// The name of a queue.
@@ -333,26 +281,5 @@ impl Idempotency {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         (self.key.len() + self.answer.len()) as u64 + Self::ROW_BYTES
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_sort_by_creation_even_within_one_instant() {
-        let now = "2026-01-02T03:04:05.678901Z".parse().expect("a time");
-        let ids: Vec<JobId> = (0..1000).map(|_| JobId::new(now)).collect();
-        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
-    }
-
-    #[test]
-    fn only_the_hyphenated_form_is_a_job_id() {
-        let id = JobId::new(Timestamp::UNIX_EPOCH);
-        assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in ["", "7", "zz", &id.to_string().replace('-', ""), &format!("{{{id}}}")] {
-            assert!(bad.parse::<JobId>().is_err(), "{bad}");
-        }
     }
 }

@@ -125,6 +125,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
+    /// A name that several things have; `candidates` are their full names.
+    pub(crate) fn ambiguous(detail: impl ToString, candidates: Vec<String>) -> Self {
+        Self::conflict("ambiguous_job_id", detail).with("candidates", candidates)
+    }
+
     pub(crate) fn too_large(what: &str, most: u64) -> Self {
         let most_text = jobwright_core::limits::show_bytes(most);
         let detail = format!("the {what} is larger than {most_text}, the most that is taken");

@@ -4,6 +4,7 @@ mod batch;
 mod create;
 mod draft;
 mod idempotency;
+mod named;
 mod output;
 mod payload;
 mod replay;
@@ -26,6 +27,7 @@ use serde_json::json;
 
 pub(super) use self::batch::create_batch;
 pub(super) use self::create::create;
+use self::named::unknown;
 use self::view::JobView;
 use super::auth::By;
 use super::error::ApiError;
@@ -263,13 +265,6 @@ pub(super) async fn retry(
 }
 
 impl App {
-    /// A job of the caller's tenant; any other is not known.
-    pub(super) async fn job(&self, caller: &Caller, id: &str) -> Result<Job, ApiError> {
-        let id = parse_id(id)?;
-        let job = self.store.get(id).await?.filter(|job| job.spec.tenant == caller.tenant);
-        job.ok_or_else(|| unknown(id))
-    }
-
     /// Cancels `job`, as it was just read. What is over already is left alone.
     async fn request_cancel(
         &self,
@@ -330,14 +325,6 @@ impl App {
         let brief = Json(json!({ "id": id, "state": state, "attempt": attempt }));
         Ok((status, located(id), brief).into_response())
     }
-}
-
-fn parse_id(text: &str) -> Result<JobId, ApiError> {
-    text.parse().map_err(|error| ApiError::bad_request("invalid_job_id", error))
-}
-
-fn unknown(id: JobId) -> ApiError {
-    ApiError::not_found("job_not_found", format!("job {id} is not known; it may have been pruned"))
 }
 
 fn located(id: JobId) -> [(HeaderName, String); 1] {
