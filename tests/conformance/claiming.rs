@@ -125,7 +125,7 @@ async fn a_job_too_large_for_the_budget_runs_when_no_other_does(
 async fn claim_tells_when_the_next_job_is_due(store: Fixture) -> anyhow::Result<()> {
     let drafts = vec![job(), job().due(at(20)), job().due(at(10)), job().queue("off").due(at(5))];
     store.enqueue(drafts, at(0)).await?;
-    store.set_held(paused("off"), true).await?;
+    store.set_held(paused("off"), Some(Default::default())).await?;
     for (now, next_due) in [(0, Some(at(10))), (10, Some(at(20))), (20, None)] {
         let want = Claim { max: 9, memory_bytes: u64::MAX, idle: true, expires_at: at(99) };
         assert_eq!(store.claim(want, at(now)).await?.next_due, next_due, "at {now} s");
@@ -193,11 +193,11 @@ async fn a_paused_queue_is_passed_by_and_resumes_in_order(store: Fixture) -> any
         [job().queue("off").priority(1), job().queue("off"), job(), job().queue("off").due(at(2))];
     let ids = drafts.each_ref().map(|draft| draft.id);
     store.enqueue(drafts.into(), at(0)).await?;
-    store.set_held(paused("off"), true).await?;
+    store.set_held(paused("off"), Some(Default::default())).await?;
     assert_eq!(store.claim_all(at(5)).await?, [ids[2]]);
     let late = store.accept(job().queue("off"), at(5)).await?;
     assert_eq!(store.claim_all(at(5)).await?, []);
-    store.set_held(paused("off"), false).await?;
+    store.set_held(paused("off"), None).await?;
     assert_eq!(store.claim_all(at(5)).await?, [ids[0], ids[1], ids[3], late]);
     Ok(())
 }

@@ -131,7 +131,10 @@ impl Pair {
                 self.both(async |s| s.reclaim_expired(now, *most).await).await?;
             }
             Step::Pause { queue, paused } => {
-                self.both(async |s| s.set_held(paused_queue(queue), *paused).await).await?;
+                self.both(async |s| {
+                    s.set_held(paused_queue(queue), paused.then(Default::default)).await
+                })
+                .await?;
             }
             Step::Prune { age_ms } => {
                 let retention = older_than(now, *age_ms);

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
-use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::hold::{Facts, Hold, HoldNote};
 use jobwright_core::job::JobId;
 use jobwright_core::lifecycle::{JobState, MAX_LOST};
 use jobwright_core::log::LogSnapshot;
@@ -22,6 +22,7 @@ laws![
     paused_queues_survive_reopen,
     limits_of_tenants_survive_reopen,
     holds_survive_reopen,
+    the_note_of_a_hold_survives_reopen,
     a_resumed_queue_stays_resumed,
     idempotency_keys_survive_reopen,
     the_order_of_claims_survives_reopen,
@@ -72,13 +73,13 @@ async fn logs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
 
 async fn paused_queues_survive_reopen(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job().queue("off"), at(0)).await?;
-    store.set_held(paused("off"), true).await?;
-    store.set_held(paused("empty"), true).await?;
+    store.set_held(paused("off"), Some(Default::default())).await?;
+    store.set_held(paused("empty"), Some(Default::default())).await?;
     let store = store.reopen(at(1))?;
     assert!(store.queue("off", at(1)).await?.paused);
     assert!(store.queue("empty", at(1)).await?.paused);
     assert_eq!(store.claim_all(at(1)).await?, []);
-    store.set_held(paused("off"), false).await?;
+    store.set_held(paused("off"), None).await?;
     assert_eq!(store.claim_all(at(1)).await?, [id]);
     Ok(())
 }
@@ -107,26 +108,41 @@ async fn holds_survive_reopen(store: Fixture) -> anyhow::Result<()> {
     store.accept(of("a"), at(0)).await?;
     let tenant = Hold::Tenant(named("a"));
     for hold in Hold::over(&Facts::from(&of("a").spec)) {
-        store.set_held(hold, true).await?;
+        store.set_held(hold, Some(Default::default())).await?;
     }
     let store = store.reopen(at(1))?;
     for hold in Hold::over(&Facts::from(&of("a").spec)) {
         if hold != tenant {
-            store.set_held(hold, false).await?;
+            store.set_held(hold, None).await?;
         }
     }
     let store = store.reopen(at(2))?;
-    assert_eq!(store.holds().await?, std::slice::from_ref(&tenant));
+    assert_eq!(store.holds().await?.into_keys().collect::<Vec<_>>(), std::slice::from_ref(&tenant));
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 0);
-    store.set_held(tenant, false).await?;
+    store.set_held(tenant, None).await?;
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 1);
+    Ok(())
+}
+
+async fn the_note_of_a_hold_survives_reopen(store: Fixture) -> anyhow::Result<()> {
+    let (off, note) = (paused("off"), |reason: &str| HoldNote {
+        by: Some("key-1".to_owned()),
+        at: Some(at(7)),
+        reason: Some(reason.to_owned()),
+    });
+    store.set_held(off.clone(), Some(note("it loops"))).await?;
+    let store = store.reopen(at(8))?;
+    assert_eq!(store.holds().await?, [(off.clone(), note("it loops"))].into());
+    store.set_held(off.clone(), Some(note("it still loops"))).await?;
+    let store = store.reopen(at(9))?;
+    assert_eq!(store.holds().await?, [(off, note("it still loops"))].into());
     Ok(())
 }
 
 async fn a_resumed_queue_stays_resumed(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job().queue("off"), at(0)).await?;
-    store.set_held(paused("off"), true).await?;
-    store.set_held(paused("off"), false).await?;
+    store.set_held(paused("off"), Some(Default::default())).await?;
+    store.set_held(paused("off"), None).await?;
     assert_eq!(store.reopen(at(1))?.claim_all(at(1)).await?, [id]);
     Ok(())
 }

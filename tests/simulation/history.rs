@@ -157,7 +157,9 @@ impl History {
             }
             Step::Hold | Step::LetGo => {
                 let (hold, held) = (self.any_hold(), matches!(step, Step::Hold));
-                self.ask(move |api, _| async move { api.set_held(hold, held).await.is_ok() });
+                self.ask(move |api, _| async move {
+                    api.set_held(hold, held.then(Default::default)).await.is_ok()
+                });
             }
             Step::CancelHeld => {
                 let (hold, most) = (self.any_hold(), dice.between(1, 5) as usize);
@@ -363,7 +365,7 @@ impl History {
             let pause = Hold::Queue { tenant: counts.tenant.clone(), queue: counts.name.clone() };
             ensure!(counts.paused == self.world.witness().held.contains(&pause), "{counts:?}");
         }
-        let held = BTreeSet::from_iter(at_once(self.world.store().holds())?);
+        let held = BTreeSet::from_iter(at_once(self.world.store().holds())?.into_keys());
         ensure!(held == self.world.witness().held, "{held:?} is held");
         let unfinished = jobs.iter().filter(|job| !job.lifecycle.state.is_finalized()).count();
         ensure!(counted == unfinished, "{counted} jobs are counted, {unfinished} listed");
@@ -403,7 +405,7 @@ impl History {
     fn let_go_of_all(&self) -> anyhow::Result<()> {
         let (store, mut witness) = (self.world.store(), self.world.witness());
         for hold in witness.held.clone() {
-            at_once(store.set_held(hold.clone(), false))?;
+            at_once(store.set_held(hold.clone(), None))?;
             witness.hold(hold, false);
         }
         for (tenant, _) in std::mem::take(&mut witness.tenants) {

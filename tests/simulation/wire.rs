@@ -2,6 +2,7 @@
 //! refused, or cut off by the host's death at either of these moments. What is done is done at once,
 //! and witnessed.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
@@ -216,16 +217,17 @@ impl JobStore for Wire {
         self.world.store().counts(now).await
     }
 
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
         self.there().await?;
-        at_once(self.world.store().set_held(hold.clone(), held))?;
+        let held = note.is_some();
+        at_once(self.world.store().set_held(hold.clone(), note))?;
         self.note(|| format!("{} {hold:?}", if held { "hold" } else { "let go" }));
         self.world.witness().hold(hold, held);
         self.held_up().await;
         Ok(())
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
         self.world.store().holds().await
     }
 

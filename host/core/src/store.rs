@@ -1,5 +1,7 @@
 //! The seam to the durable home of jobs. Every driver keeps the laws of the conformance suite.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
@@ -7,7 +9,7 @@ use thiserror::Error;
 use crate::attempt::{AttemptRecord, Lease};
 use crate::capacity::QueueFull;
 use crate::clock::Timestamp;
-use crate::hold::Hold;
+use crate::hold::{Hold, HoldNote};
 use crate::job::{Job, JobId, NewJob, Payload, QueueName};
 use crate::lifecycle::{CancelRequest, JobState, Phase};
 use crate::log::LogSnapshot;
@@ -95,11 +97,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// What the queues of all tenants hold that have unfinished jobs or are paused.
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError>;
 
-    /// Makes claims pass by what `hold` covers, or not any more; survives a restart.
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError>;
+    /// Makes claims pass by what `hold` covers, with a note of who does that and why, which replaces an
+    /// earlier one; or without a note, not any more. Survives a restart.
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError>;
 
-    /// What claims pass by.
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
+    /// What claims pass by, with the note of each.
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError>;
 
     /// Cancels the oldest unfinished jobs that `hold` covers and that nobody asked to cancel before, at
     /// most `most`; answers which, and what became of each.

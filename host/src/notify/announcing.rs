@@ -1,11 +1,12 @@
 //! A store that says what it did: any driver, with hints after each answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
@@ -160,11 +161,12 @@ impl JobStore for AnnouncingStore {
         self.store.counts(now).await
     }
 
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
+        let held = note.is_some();
         let _alone = self.holding.write().await;
         // What runs is stopped first: with many jobs waiting, the store may take its time.
         let is_news = held && self.signals.hold(hold.clone(), true);
-        let answer = self.store.set_held(hold.clone(), held).await;
+        let answer = self.store.set_held(hold.clone(), note).await;
         let is_off = match answer {
             Ok(()) => held,
             Err(_) => !is_news,
@@ -176,7 +178,7 @@ impl JobStore for AnnouncingStore {
         answer
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
         self.store.holds().await
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, HeldKeys, KeptLimits};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, Stored};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::log::LogSnapshot;
@@ -38,6 +38,7 @@ struct Jobs {
     checkpoints: Checkpoints,
     /// What failed attempts at unfinished jobs left, which is counted as checkpoints are.
     failed_outputs: Checkpoints,
+    holds: BTreeMap<Hold, HoldNote>,
     /// When which job was over, in that order. Some may have gone, or not be over any more.
     over: VecDeque<(Option<Timestamp>, JobId)>,
     history_bytes: u64,
@@ -368,13 +369,18 @@ impl JobStore for MemoryStore {
         Ok(self.lock().queue.counts(now, self.capacity.limits().per_queue))
     }
 
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
-        self.lock().queue.set_held(hold, held);
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
+        let jobs = &mut *self.lock();
+        jobs.queue.set_held(hold.clone(), note.is_some());
+        match note {
+            Some(note) => drop(jobs.holds.insert(hold, note)),
+            None => drop(jobs.holds.remove(&hold)),
+        }
         Ok(())
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        Ok(self.lock().queue.held())
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
+        Ok(self.lock().holds.clone())
     }
 
     async fn cancel_covered(

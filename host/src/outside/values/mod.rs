@@ -102,6 +102,19 @@ impl Values {
         self.writer.submit(Effect::Synced, 0, step).await.map_err(failed)
     }
 
+    /// All values that jobs of `plugin` kept, with their buckets and keys.
+    ///
+    /// # Errors
+    /// [`Unkept::Failed`] if the disk fails.
+    pub async fn entries(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+    ) -> Result<Vec<(String, String, Vec<u8>)>, Unkept> {
+        let owner = (tenant.clone(), plugin.clone());
+        self.read(move |db: &Connection| table::entries(db, &owner)).await
+    }
+
     async fn read<A: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,

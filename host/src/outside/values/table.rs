@@ -283,3 +283,16 @@ pub(super) fn keys(
     keys.truncate(PAGE);
     Ok((keys, more))
 }
+
+/// All entries of a space: bucket, key and value.
+pub(super) fn entries(
+    db: &Connection,
+    (tenant, plugin): &Owner,
+) -> rusqlite::Result<Vec<(String, String, Vec<u8>)>> {
+    let sql = "SELECT bucket, key, value FROM entry WHERE space =
+                 (SELECT id FROM space WHERE tenant = ?1 AND plugin = ?2)
+               ORDER BY bucket, key";
+    let entry = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let owner = params![tenant.as_str(), plugin.as_str()];
+    db.prepare_cached(sql)?.query_map(owner, entry)?.collect()
+}

@@ -1,5 +1,6 @@
 //! The queue with its rows under it: every method changes both, inside the writer's transaction.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::{Capacity, Checkpoints, HeldKeys, Permit, QueueFull};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::hold::{Facts, Hold, HoldNote};
 use jobwright_core::job::{JobId, NewJob};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage};
@@ -25,6 +26,7 @@ use super::wal::{self, Damage};
 use super::writer::State;
 use super::{reader, schema, table};
 use crate::disk::Floor;
+use crate::telemetry;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(super) struct Ledger {
     checkpoints: Checkpoints,
     /// What failed attempts at unfinished jobs left, which is counted as checkpoints are.
     failed_outputs: Checkpoints,
+    holds: BTreeMap<Hold, HoldNote>,
     /// What the answers to idempotency keys take.
     keys: HeldKeys,
     /// About what was written since the history was last measured.
@@ -115,6 +118,7 @@ impl Ledger {
             last_seq: 0,
             checkpoints,
             failed_outputs: Checkpoints::default(),
+            holds: BTreeMap::new(),
             keys: HeldKeys::default(),
             grown_bytes: 0,
             trimmed: vec![],
@@ -134,6 +138,16 @@ impl Ledger {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let reclaimed = self.reclaim_expired(now, usize::MAX)?;
         self.db.execute_batch("COMMIT")?;
+        for id in &reclaimed {
+            if let Some(job) = reader::job(&self.db, *id)?
+                && job.lifecycle.state == JobState::Discarded
+            {
+                telemetry::discarded(
+                    &job,
+                    job.attempts.last().and_then(|last| last.error.as_ref()),
+                );
+            }
+        }
         Ok(reclaimed.len())
     }
 
@@ -147,8 +161,9 @@ impl Ledger {
             let permit = self.capacity.readmit(&facts, job.spec.held_bytes(payload_bytes));
             queue.insert(job.id, Entry::new(&job.spec, job.lifecycle, permit), expires_at);
         })?;
-        for hold in table::holds(&self.db)? {
-            queue.set_held(hold, true);
+        let holds = table::holds(&self.db)?;
+        for hold in holds.keys() {
+            queue.set_held(hold.clone(), true);
         }
         for (tenant, limits) in table::tenants(&self.db)? {
             self.capacity.bound(&tenant, limits);
@@ -162,6 +177,7 @@ impl Ledger {
         self.keys = table::keys(&self.db)?;
         (self.queue, self.checkpoints, self.trimmed) = (queue, checkpoints, vec![]);
         self.failed_outputs = failed_outputs;
+        self.holds = holds;
         Ok(())
     }
 
@@ -320,8 +336,12 @@ impl Ledger {
         let error = AttemptError::new("payload_lost", message);
         let outcome = Outcome::Refused { error, transient: false };
         let record = AttemptRecord::new(&running, &outcome, Usage::default(), now);
-        let over = self.queue.finish(lease, Verdict::Discard, now);
-        over.map_or(Ok(()), |lifecycle| self.transition(id, &lifecycle, Some(&record)))
+        let Some(over) = self.queue.finish(lease, Verdict::Discard, now) else { return Ok(()) };
+        self.transition(id, &over, Some(&record))?;
+        if let Some(job) = reader::job(&self.db, id)? {
+            telemetry::discarded(&job, record.error.as_ref());
+        }
+        Ok(())
     }
 
     fn lease(&self, lease: Lease) -> rusqlite::Result<Leased> {
@@ -421,15 +441,19 @@ impl Ledger {
     }
 
     /// See [`JobStore::set_held`](jobwright_core::JobStore::set_held).
-    pub(super) fn set_held(&mut self, hold: Hold, held: bool) -> rusqlite::Result<()> {
-        table::set_held(&self.db, &hold, held)?;
-        self.queue.set_held(hold, held);
+    pub(super) fn set_held(&mut self, hold: Hold, note: Option<HoldNote>) -> rusqlite::Result<()> {
+        table::set_held(&self.db, &hold, note.as_ref())?;
+        self.queue.set_held(hold.clone(), note.is_some());
+        match note {
+            Some(note) => drop(self.holds.insert(hold, note)),
+            None => drop(self.holds.remove(&hold)),
+        }
         Ok(())
     }
 
     /// See [`JobStore::holds`](jobwright_core::JobStore::holds).
-    pub(super) fn holds(&self) -> Vec<Hold> {
-        self.queue.held()
+    pub(super) fn holds(&self) -> BTreeMap<Hold, HoldNote> {
+        self.holds.clone()
     }
 
     /// See [`JobStore::cancel_covered`](jobwright_core::JobStore::cancel_covered).

@@ -19,6 +19,7 @@ mod table;
 mod wal;
 pub(crate) mod writer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::limits::show_bytes;
@@ -267,12 +268,12 @@ impl JobStore for SqliteStore {
         self.writer.submit(Effect::Nothing, 0, step).await
     }
 
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
-        let step = move |ledger: &mut Ledger| ledger.set_held(hold, held);
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
+        let step = move |ledger: &mut Ledger| ledger.set_held(hold, note);
         self.writer.submit(Effect::Synced, 0, step).await
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
         self.writer.submit(Effect::Nothing, 0, |ledger| Ok(ledger.holds())).await
     }
 

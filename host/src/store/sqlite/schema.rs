@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 /// The tables of `jobs.db`, in the steps in which they came to be: a database of version N has had the
 /// first N of them, and one with a higher version was written by a newer Jobwright.
-const JOBS: &[&str] = &[TABLES, REPORTS, TENANTS, SNOOZES, FAILED_OUTPUTS];
+const JOBS: &[&str] = &[TABLES, REPORTS, TENANTS, SNOOZES, FAILED_OUTPUTS, HOLD_NOTES];
 
 /// As [`JOBS`], for `logs.db`.
 const LOGS: &[&str] = &[LOG_TABLES];
@@ -98,6 +98,11 @@ ALTER TABLE history ADD COLUMN snoozed_since INTEGER;
 const FAILED_OUTPUTS: &str = "
 ALTER TABLE job ADD COLUMN output_attempt INTEGER;
 ALTER TABLE history ADD COLUMN output_attempt INTEGER;
+";
+
+/// Who holds something, since when and why, as JSON. Of what was held before, nothing is known.
+const HOLD_NOTES: &str = "
+ALTER TABLE hold ADD COLUMN note TEXT NOT NULL DEFAULT '{}';
 ";
 
 const LOG_TABLES: &str = "

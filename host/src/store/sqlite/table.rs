@@ -1,10 +1,12 @@
 //! The statements that write `jobs.db`. Each expects to be inside the writer's transaction; none
 //! decides anything.
 
+use std::collections::BTreeMap;
+
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::HeldKeys;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload};
 use jobwright_core::lifecycle::{JobState, Lifecycle};
 use jobwright_core::outcome::Output;
@@ -37,19 +39,24 @@ pub(super) fn for_each_unfinished(
     Ok(())
 }
 
-/// What is held.
-pub(super) fn holds(db: &Connection) -> rusqlite::Result<Vec<Hold>> {
-    db.prepare("SELECT hold FROM hold")?.query_map([], |row| rows::json(row, 0))?.collect()
+/// What is held, with the note of each.
+pub(super) fn holds(db: &Connection) -> rusqlite::Result<BTreeMap<Hold, HoldNote>> {
+    let read = |row: &Row<'_>| Ok((rows::json(row, 0)?, rows::json(row, 1)?));
+    db.prepare("SELECT hold, note FROM hold")?.query_map([], read)?.collect()
 }
 
-/// Remembers whether something is held.
-pub(super) fn set_held(db: &Connection, hold: &Hold, held: bool) -> rusqlite::Result<()> {
-    let sql = if held {
-        "INSERT OR IGNORE INTO hold VALUES (?1)"
-    } else {
-        "DELETE FROM hold WHERE hold = ?1"
+/// Remembers that something is held, with a note; or not any more.
+pub(super) fn set_held(
+    db: &Connection,
+    hold: &Hold,
+    note: Option<&HoldNote>,
+) -> rusqlite::Result<()> {
+    let hold = to_json(hold)?;
+    let Some(note) = note else {
+        return db.prepare_cached("DELETE FROM hold WHERE hold = ?1")?.execute([hold]).map(drop);
     };
-    db.prepare_cached(sql)?.execute([to_json(hold)?]).map(drop)
+    let sql = "INSERT OR REPLACE INTO hold (hold, note) VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute([hold, to_json(note)?]).map(drop)
 }
 
 /// The tenants that have limits of their own.
