@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::App;
 use super::error::ApiError;
 use super::query::Query;
+use crate::telemetry;
 
 /// Entries on one page, unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (50, 1000);
@@ -45,7 +46,9 @@ impl App {
             target: target.to_owned(),
             detail,
         };
-        Ok(self.access.record(entry, caller.share()).await?)
+        self.access.record(entry.clone(), caller.share()).await?;
+        telemetry::administered(&entry);
+        Ok(())
     }
 }
 

@@ -78,6 +78,26 @@ fn lets_admins_in_for_good(key: &ApiKey, now: Timestamp) -> bool {
     key.is_valid(now) && key.expires_at.is_none() && key.scopes.contains(&Scope::Admin)
 }
 
+impl App {
+    /// Refuses to do without the keys `gone`, of which one is an administrator's, if none of `others` lets
+    /// an administrator in for good.
+    pub(super) fn still_lets_admins_in(
+        &self,
+        gone: &[ApiKey],
+        others: &[ApiKey],
+    ) -> Result<(), ApiError> {
+        let now = self.clock.now();
+        let is_admin = |key: &ApiKey| key.is_valid(now) && key.scopes.contains(&Scope::Admin);
+        let is_left = || others.iter().any(|other| lets_admins_in_for_good(other, now));
+        if self.settings.keys.are_there() || !gone.iter().any(is_admin) || is_left() {
+            return Ok(());
+        }
+        let detail = "it would leave no key with the scope admin that does not expire: make such a \
+                      key first";
+        Err(ApiError::conflict("last_key", detail))
+    }
+}
+
 fn draft(text: &str, now: Timestamp) -> Result<ApiKey, ApiError> {
     let mut fields = Fields::of_json(text, "key")?;
     let name = fields.take("name", "a string").unwrap_or_else(String::new);
@@ -137,18 +157,10 @@ pub(super) async fn revoke(
     let _alone = app.gates.administration.lock().await;
     let keys = app.access.keys();
     let unknown = || ApiError::not_found("key_not_found", "there is no key with this id");
-    let key = keys.iter().find(|key| key.id == id).ok_or_else(unknown)?;
+    let (gone, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.id == id);
+    let key = gone.first().ok_or_else(unknown)?;
     let now = app.clock.now();
-    let lets_admins_in = key.is_valid(now) && key.scopes.contains(&Scope::Admin);
-    let mut others = keys.iter().filter(|other| other.id != id);
-    if !app.settings.keys.are_there()
-        && lets_admins_in
-        && !others.any(|other| lets_admins_in_for_good(other, now))
-    {
-        let detail = "it would leave no key with the scope admin that does not expire: make such a \
-                      key first";
-        return Err(ApiError::conflict("last_key", detail));
-    }
+    app.still_lets_admins_in(&gone, &others)?;
     if key.revoked_at.is_some() {
         return Ok(Json(view(key, now)));
     }

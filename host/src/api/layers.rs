@@ -6,12 +6,13 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use jobwright_core::access::{Caller, Scope};
 use jobwright_core::hold::Hold;
+use serde_json::{Map, Value};
 
 use super::body::Received;
 use super::error::{ApiError, Problem};
@@ -63,6 +64,17 @@ impl App {
     }
 }
 
+impl App {
+    /// Reports a request that was turned away, for lack of rights or of room.
+    fn note_refusal(&self, status: StatusCode, problem: &Map<String, Value>) {
+        let is_refusal = matches!(status.as_u16(), 401 | 403 | 429 | 503 | 507);
+        let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
+        if is_refusal {
+            self.gates.refusals.note(text("code"), text("detail"));
+        }
+    }
+}
+
 /// Turns away what a foreign page can have sent.
 pub(super) async fn guard(
     State(app): State<App>,
@@ -74,13 +86,14 @@ pub(super) async fn guard(
 }
 
 /// Gives the request an id and a deadline, and finishes its answer.
-pub(super) async fn finish(request: Request, next: Next) -> Response {
+pub(super) async fn finish(State(app): State<App>, request: Request, next: Next) -> Response {
     let id = format!("{:016x}", rand::random::<u64>());
     let answer = tokio::time::timeout(REQUEST_DEADLINE, next.run(lingering(request))).await;
     let mut response = answer
         .unwrap_or_else(|_| ApiError::busy("the request took longer than any may").into_response());
     if let Some(Problem(mut members)) = response.extensions_mut().remove() {
         members.insert("request_id".to_owned(), id.as_str().into());
+        app.note_refusal(response.status(), &members);
         let (mut parts, _) = response.into_parts();
         let (json, body) = Json(members).into_response().into_parts();
         let kind = HeaderValue::from_static("application/problem+json");

@@ -63,6 +63,7 @@ use self::rate::Rates;
 pub use self::routes::Route;
 use self::routes::Routes;
 use crate::notify::Signals;
+use crate::telemetry::Refusals;
 
 /// Uploads that are inspected at one time: each may take the length of the plugin many times over.
 const INSPECTIONS: usize = 2;
@@ -124,6 +125,7 @@ struct Gates {
     inspections: Semaphore,
     disk: Disk,
     rates: Rates,
+    refusals: Refusals,
     /// Held over each change of keys and tenants, from looking at what there is.
     administration: Mutex<()>,
     /// Shared while a job is accepted, from resolving its plugin to its being stored; alone while a
@@ -175,6 +177,7 @@ impl App {
                 inspections: Semaphore::new(INSPECTIONS),
                 disk: Disk::new(settings.data.clone(), settings.free_bytes),
                 rates: Rates::default(),
+                refusals: Refusals::default(),
                 administration: Mutex::default(),
                 removal: RwLock::new(()),
             }),
@@ -198,7 +201,7 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn_with_state(app.clone(), layers::guard))
         .layer(axum::middleware::from_fn_with_state(app.clone(), answers::hold))
-        .layer(axum::middleware::from_fn(layers::finish))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::finish))
         .with_state(app)
 }
 
@@ -261,6 +264,7 @@ fn v1() -> Routes {
         .on((GET, "/queues"), JobsRead, queues::list)
         .on((GET, "/queues/{name}"), JobsRead, queues::show)
         .on((POST, "/queues/{name}/pause"), JobsSubmit, queues::pause)
+        .with_body()
         .on((POST, "/queues/{name}/resume"), JobsSubmit, queues::resume)
         .on((GET, "/secrets"), Admin, secrets::list)
         .on((Method::PUT, "/secrets/{name}"), Admin, secrets::set)
@@ -274,6 +278,7 @@ fn v1() -> Routes {
         .on((GET, "/tenants/{name}"), Admin, tenants::show)
         .on((Method::PATCH, "/tenants/{name}"), Admin, tenants::configure)
         .with_body()
+        .on((DELETE, "/tenants/{name}"), Admin, tenants::remove)
         .on((POST, "/tenants/{name}/disable"), Admin, switch::disable::<OfTenant>)
         .with_body()
         .on((POST, "/tenants/{name}/enable"), Admin, switch::enable::<OfTenant>)

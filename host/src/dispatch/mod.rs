@@ -22,6 +22,7 @@ use jobwright_core::store::JobStore;
 use tokio::sync::{Semaphore, watch};
 
 use crate::notify::Signals;
+use crate::telemetry::Refusals;
 
 /// Finishes that may await their commit while their slots are used again: some commits' worth.
 const MAX_FINISHING: u32 = 1024;
@@ -76,6 +77,7 @@ pub struct Dispatcher {
     /// One permit for each page of memory.
     memory: Arc<Semaphore>,
     finishing: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
 }
 
 /// What a dispatcher works with.
@@ -118,6 +120,7 @@ impl Dispatcher {
             slots: Arc::new(Semaphore::new(settings.slots as usize)),
             memory: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             finishing: Arc::new(Semaphore::new(MAX_FINISHING as usize)),
+            refusals: Arc::default(),
             settings: Arc::new(settings),
         }
     }

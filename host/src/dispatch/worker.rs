@@ -7,8 +7,9 @@ use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
 use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::hold::Facts;
 use jobwright_core::job::Job;
+use jobwright_core::lifecycle::JobState;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outcome::{Outcome, millis};
+use jobwright_core::outcome::{Outcome, OutcomeKind, millis};
 use jobwright_core::report::Report;
 use jobwright_core::retry;
 use jobwright_core::runtime::Stop;
@@ -17,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Dispatcher, PAGE_BYTES};
 use crate::notify::Traces;
+use crate::telemetry;
 
 /// How long to wait before writing a verdict again that a failing store did not take.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
@@ -151,7 +153,14 @@ impl Dispatcher {
         drop(place);
         self.signals.work.notify_one();
         self.save_log(lease, log).await;
-        self.finish(Finish { lease, verdict, record, output, told: report.told() }).await;
+        let error = record.error.clone();
+        if let (OutcomeKind::Refused, Some(error)) = (record.outcome, &error) {
+            self.refusals.note(&error.code, &error.message);
+        }
+        let finish = Finish { lease, verdict, record, output, told: report.told() };
+        if self.finish(finish).await == Some(JobState::Discarded) {
+            telemetry::discarded(job, error.as_ref());
+        }
         drop(enlisted);
     }
 
@@ -164,15 +173,15 @@ impl Dispatcher {
     }
 
     /// Writes a verdict, again and again while the store is away: the job's work is done, and only
-    /// this knows it.
-    async fn finish(&self, finish: Finish) {
+    /// this knows it. Returns the job's state then, unless the lease was lost.
+    async fn finish(&self, finish: Finish) -> Option<JobState> {
         loop {
             match self.store.finish(finish.clone(), self.clock.now()).await {
-                Ok(Finished::Recorded(_)) => return,
+                Ok(Finished::Recorded(state)) => return Some(state),
                 Ok(Finished::LeaseLost) => {
                     let (job, attempt) = (finish.lease.job, finish.lease.attempt);
                     tracing::warn!(%job, attempt, "the lease was lost: the attempt does not count");
-                    return;
+                    return None;
                 }
                 Err(error) => {
                     tracing::warn!(job = %finish.lease.job, %error, "cannot finish yet");
