@@ -130,11 +130,11 @@ async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow:
       {
         "error": {
           "code": "invalid_fields",
-          "detail": "limits.memory_bytes: memory limit 9.3 GiB exceeds the operator's maximum 1 GiB",
+          "detail": "limits.memory_bytes: memory limit 9.3 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets",
           "errors": [
             {
               "field": "limits.memory_bytes",
-              "message": "memory limit 9.3 GiB exceeds the operator's maximum 1 GiB"
+              "message": "memory limit 9.3 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets"
             }
           ],
           "status": 422,

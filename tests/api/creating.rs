@@ -51,7 +51,7 @@ async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> 
       "inject_env": true,
       "limits": {
         "checkpoint_bytes": 1048576,
-        "fuel": 100000000000,
+        "fuel": 300000000000,
         "grace_ms": 1000,
         "log_bytes": 262144,
         "memory_bytes": 67108864,

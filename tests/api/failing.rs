@@ -1,5 +1,6 @@
 //! A store that fails: nothing is accepted, nothing that was accepted is lost, and it shows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +10,7 @@ use insta::assert_json_snapshot;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
@@ -94,8 +95,8 @@ forward! {
     logs(id: JobId) -> Vec<AttemptLog>;
     list(filter: JobFilter, page: Page, now: Timestamp) -> JobPage;
     counts(now: Timestamp) -> Vec<QueueCounts>;
-    set_held(hold: Hold, held: bool) -> ();
-    holds() -> Vec<Hold>;
+    set_held(hold: Hold, note: Option<HoldNote>) -> ();
+    holds() -> BTreeMap<Hold, HoldNote>;
     cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
     set_tenant(tenant: TenantName, limits: TenantLimits) -> ();
     tenants() -> Vec<(TenantName, TenantLimits)>;

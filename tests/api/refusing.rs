@@ -30,7 +30,7 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
     assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(422)?, @r#"
     {
       "code": "invalid_fields",
-      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB exceeds the operator's maximum 1 GiB; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
+      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
       "errors": [
         {
           "field": "plugin",
@@ -46,7 +46,7 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
         },
         {
           "field": "limits.memory_bytes",
-          "message": "memory limit 2 GiB exceeds the operator's maximum 1 GiB"
+          "message": "memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets"
         },
         {
           "field": "queue",
@@ -232,7 +232,7 @@ async fn ids_that_are_none_or_unknown_are_told_apart() -> anyhow::Result<()> {
     assert_json_snapshot!(get(&host, "/v1/jobs/7").await?.problem(400)?, @r#"
     {
       "code": "invalid_job_id",
-      "detail": "`7` is not a job id: use the `id` that enqueueing answered, a UUID"
+      "detail": "`7` is not a job id: use the `id` of the job, a UUID, or its first 8 or more characters"
     }
     "#);
     let bare = unknown.replace('-', "");

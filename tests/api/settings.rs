@@ -107,7 +107,7 @@ async fn settings_that_cannot_be_are_refused_all_at_once() -> anyhow::Result<()>
     assert_json_snapshot!(patch(&host, "/v1/plugins/p", settings).await?.problem(422)?, @r#"
     {
       "code": "invalid_fields",
-      "detail": "limits.timeout_ms: time limit must be at least 1; limits.memory_bytes: memory limit 2 GiB exceeds the operator's maximum 1 GiB; default_version: p@9.0.0 is not installed; output_type: is not a media type such as text/plain",
+      "detail": "limits.timeout_ms: time limit must be at least 1; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; default_version: p@9.0.0 is not installed; output_type: is not a media type such as text/plain",
       "errors": [
         {
           "field": "limits.timeout_ms",
@@ -115,7 +115,7 @@ async fn settings_that_cannot_be_are_refused_all_at_once() -> anyhow::Result<()>
         },
         {
           "field": "limits.memory_bytes",
-          "message": "memory limit 2 GiB exceeds the operator's maximum 1 GiB"
+          "message": "memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets"
         },
         {
           "field": "default_version",

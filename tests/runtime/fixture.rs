@@ -186,10 +186,15 @@ pub(crate) fn output(ended: &Ended) -> anyhow::Result<Bytes> {
     }
 }
 
-/// The error of an attempt that reached `limit`.
+/// The error of an attempt that reached `limit`, without what raises the limit, which every message must
+/// say.
 pub(crate) fn exceeded(ended: &Ended, limit: Limit) -> anyhow::Result<AttemptError> {
     match &ended.outcome {
-        Outcome::LimitExceeded { limit: found, error } if *found == limit => Ok(error.clone()),
+        Outcome::LimitExceeded { limit: found, error } if *found == limit => {
+            let remedy = format!("; {}", limit.remedy());
+            let happened = error.message.strip_suffix(&remedy).context("how to raise it")?;
+            Ok(AttemptError { message: happened.to_owned(), ..error.clone() })
+        }
         other => bail!("it did not reach its {limit} limit: {other:?}"),
     }
 }

@@ -129,6 +129,15 @@ pub struct AttemptRecord {
     pub limits: Option<Limits>,
 }
 
+/// What is said of a lost attempt, of which there is no other witness.
+fn lost() -> AttemptError {
+    AttemptError::new(
+        "lost",
+        "the host died while this attempt ran, or stalled for longer than the attempt's lease: how \
+         the attempt would have ended is not known, and what it did may have happened",
+    )
+}
+
 impl AttemptRecord {
     /// The record of the attempt that `lifecycle` says is running, which ended with `outcome`.
     #[must_use]
@@ -140,7 +149,7 @@ impl AttemptRecord {
             ended_at: now,
             outcome: outcome.kind(),
             limit: outcome.limit(),
-            error: outcome.error().cloned(),
+            error: outcome.error().cloned().or_else(|| (*outcome == Outcome::Lost).then(lost)),
             usage,
             start: None,
             resumed: false,

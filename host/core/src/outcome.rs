@@ -89,6 +89,13 @@ pub enum OutcomeKind {
 }
 
 impl Outcome {
+    /// A limit was reached; `message` says what happened, and what raises the limit is added to it.
+    #[must_use]
+    pub fn exceeded(limit: Limit, message: impl std::fmt::Display) -> Self {
+        let message = format!("{message}; {}", limit.remedy());
+        Self::LimitExceeded { limit, error: AttemptError::new(&limit.to_string(), message) }
+    }
+
     /// The word for it.
     #[must_use]
     pub fn kind(&self) -> OutcomeKind {

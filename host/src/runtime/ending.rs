@@ -241,7 +241,7 @@ fn output_exceeded(evidence: &Evidence<'_>) -> Outcome {
 }
 
 fn exceeded(limit: Limit, message: String) -> Outcome {
-    Outcome::LimitExceeded { limit, error: AttemptError::new(&limit.to_string(), message) }
+    Outcome::exceeded(limit, message)
 }
 
 fn with_frames(mut outcome: Outcome, source: &Error) -> Outcome {

@@ -309,10 +309,7 @@ fn late(limits: &Limits) -> Outcome {
         "time limit {} ms exceeded; its process did not answer and was killed",
         limits.timeout_ms
     );
-    Outcome::LimitExceeded {
-        limit: Limit::Time,
-        error: AttemptError::new(&Limit::Time.to_string(), message),
-    }
+    Outcome::exceeded(Limit::Time, message)
 }
 
 /// The attempt's process ended before the attempt did: like a trap, it may go better another time.
