@@ -102,6 +102,25 @@ int32_t jobwright_value_add(const char *key, size_t length, int64_t by, int64_t 
 JOBWRIGHT_IMPORT("config_get")
 int32_t jobwright_config_get(const char *name, size_t name_length, char *value, size_t length);
 
+/* Sends an HTTP request, as far as the operator grants it, and waits for the whole response. `request`
+ * is JSON: {"url": "https://api.example.com/v1", "method": "POST", "headers": {"accept": "text/plain"}},
+ * without a method a GET; it is no longer than 64 KiB. Answers the status of the response, which takes
+ * as much of the guest's memory until the next request; or JOBWRIGHT_REFUSED if the request is not
+ * granted or had no answer, and the log says why. */
+JOBWRIGHT_IMPORT("http_send")
+int32_t jobwright_http_send(const char *request, size_t request_length, const void *body,
+                            size_t body_length);
+
+/* Copies the first `length` bytes of the last response's headers, a JSON object with names in lower
+ * case, to `headers`. Answers the length of all of them, or -1 if there is no response. */
+JOBWRIGHT_IMPORT("http_headers")
+int32_t jobwright_http_headers(char *headers, size_t length);
+
+/* Copies the first `length` bytes of the last response's body to `body`. Answers the length of all of
+ * it, or -1 if there is no response. */
+JOBWRIGHT_IMPORT("http_body")
+int32_t jobwright_http_body(void *body, size_t length);
+
 /* Says why the attempt fails, before it exits with a code other than 0. With `retry` 0 the job is
  * discarded; else another attempt may go better, `delay_ms` from now (-1: the host's back-off; at most
  * 366 days). */

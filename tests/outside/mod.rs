@@ -4,6 +4,7 @@
 mod answering;
 mod guests;
 mod load;
+mod modules;
 mod reaching;
 mod secrets;
 mod secure;
@@ -34,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = answering::trials();
     trials.extend(guests::trials());
     trials.extend(load::trials());
+    trials.extend(modules::trials());
     trials.extend(reaching::trials());
     trials.extend(secrets::trials());
     trials.extend(secure::trials());

@@ -22,6 +22,7 @@ use super::abi::extism::kernel::Kernel;
 use super::abi::http::{self, outgoing::Requests};
 use super::abi::{Call, Prepared};
 use super::capability::Line;
+use super::capability::imports::http::Answered;
 use super::ending::{self, Cut, Evidence};
 use super::limiter::Budget;
 use super::meter::Meter;
@@ -45,6 +46,7 @@ pub(super) struct Guest {
     budget: Budget,
     line: Line,
     extism: Kernel,
+    answered: Answered,
     outside: Arc<dyn Outside>,
     turns: Turns,
 }
@@ -54,8 +56,8 @@ impl Guest {
         wasi.ctx().table.set_max_capacity(count(limits.resources));
         let (http, budget, extism) = (http::context(), Budget::new(limits), Kernel::default());
         let requests = Requests::new(outside.clone(), line.log_buffer());
-        let turns = Turns::default();
-        Self { wasi, http, requests, budget, line, extism, outside, turns }
+        let (answered, turns) = (Answered::default(), Turns::default());
+        Self { wasi, http, requests, budget, line, extism, answered, outside, turns }
     }
 
     /// A guest that never runs.
@@ -79,6 +81,11 @@ impl Guest {
     /// What an Extism plug-in sees; of any other guest it is empty.
     pub(super) fn extism(&mut self) -> &mut Kernel {
         &mut self.extism
+    }
+
+    /// What a core module can copy of its last response.
+    pub(super) fn answered(&mut self) -> &mut Answered {
+        &mut self.answered
     }
 
     /// What the guest reaches outside of its sandbox.

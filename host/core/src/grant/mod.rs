@@ -53,7 +53,11 @@ impl Capability {
     /// How the names of imports begin that are of no use without it.
     fn imports(self) -> &'static [&'static str] {
         match self {
-            Self::Http => &["wasi:http/outgoing-handler", "extism:host/env.http_request"],
+            Self::Http => &[
+                "wasi:http/outgoing-handler",
+                "extism:host/env.http_request",
+                "jobwright.http_send",
+            ],
             Self::KeyValue => &["wasi:keyvalue/", "jobwright.value_"],
             Self::Config => &["wasi:config/", "jobwright.config_"],
         }
@@ -320,6 +324,7 @@ mod tests {
         assert_eq!(asked("wasi:config/store@0.2.0-rc.1"), [Capability::Config]);
         assert_eq!(asked("jobwright.value_add"), [Capability::KeyValue]);
         assert_eq!(asked("jobwright.config_get"), [Capability::Config]);
+        assert_eq!(asked("jobwright.http_send"), [Capability::Http]);
         assert_eq!(asked("jobwright.log"), []);
         assert_eq!(asked("wasi:http/types@0.2.0"), []);
     }

@@ -1,9 +1,10 @@
 //! The module `jobwright` of core modules: what `guest-sdk/include/jobwright.h` declares. What reaches
-//! outside of the sandbox is in [`outside`].
+//! outside of the sandbox is in [`outside`] and [`http`].
 //!
 //! Invariant: every pointer is checked against the guest's memory before anything is read or
 //! written, and no call copies more than the limits on logs, progress, checkpoints and values allow.
 
+pub(in super::super) mod http;
 mod outside;
 
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
     linker.func_wrap(MODULE, "output_type", output_type)?;
     linker.func_wrap(MODULE, "fail", fail)?;
     linker.func_wrap(MODULE, "later", later)?;
+    http::link(linker)?;
     outside::link(linker)
 }
 

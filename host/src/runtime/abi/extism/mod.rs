@@ -7,7 +7,7 @@
 
 mod arena;
 pub(in super::super) mod kernel;
-mod requests;
+pub(in crate::runtime) mod requests;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::exit_codes::Meaning;

@@ -70,7 +70,11 @@ impl Guest {
         };
         let answer = self.outside().send(request).await;
         let (answered, body) = match answer {
-            Ok(response) => told(response),
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let (headers, body) = told(response);
+                (Answered { status, headers }, body)
+            }
             Err(unsent) => (Answered { status: status(&unsent), ..Answered::default() }, vec![]),
         };
         let length = body.len();
@@ -92,7 +96,8 @@ impl Guest {
     }
 }
 
-fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Bytes>, String> {
+/// The request that `text` describes, with this body.
+pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Bytes>, String> {
     let wrong = |what: &str, why: String| format!("its {what}: {why}");
     let asked: Asked =
         serde_json::from_slice(text).map_err(|error| wrong("JSON", error.to_string()))?;
@@ -116,7 +121,8 @@ fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Bytes>, String> {
     Ok(request)
 }
 
-fn told(response: Response<Bytes>) -> (Answered, Vec<u8>) {
+/// The headers of a response as a JSON object, and its body.
+pub(in crate::runtime) fn told(response: Response<Bytes>) -> (String, Vec<u8>) {
     let (head, body) = response.into_parts();
     let mut headers: BTreeMap<&str, String> = BTreeMap::new();
     for (name, value) in &head.headers {
@@ -128,7 +134,7 @@ fn told(response: Response<Bytes>) -> (Answered, Vec<u8>) {
         all.push_str(&text);
     }
     let headers = serde_json::to_string(&headers).unwrap_or_default();
-    (Answered { status: head.status.as_u16(), headers }, body.to_vec())
+    (headers, body.to_vec())
 }
 
 /// A refusal as a status (RFC 9110), since Extism has no other word for it.
