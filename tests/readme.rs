@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jobwright::Config;
+use jobwright::telemetry::LogFormat;
 use jobwright_core::lifecycle::MAX_LOST;
 use jobwright_core::limits::{LimitPolicy, Limits, show_bytes};
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
@@ -69,6 +70,8 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         ("allowed_hosts", names.to_owned()),
         ("insecure_no_auth", yes(config.insecure_no_auth)),
         ("the file itself", "none".to_owned()),
+        ("which lines the log has", "info".to_owned()),
+        ("how the log is written, as `text` or `json` lines", LogFormat::default().to_string()),
         ("workers", config.workers.to_string()),
         ("isolation", format!("{:?}", config.isolation).to_lowercase()),
         ("guest_threads", "one a core".to_owned()),
@@ -178,7 +181,9 @@ async fn every_flag_and_variable_of_a_host_is_in_the_readme() -> anyhow::Result<
         let named = |prefix: &str, separator: &str| {
             format!("{prefix}{}", key.replace(['.', '_'], separator))
         };
-        ensure!(key.is_empty() || flag.is_empty() || flag == named("--", "-"), "{key} is {flag}");
+        // `--data` is the payload of a job.
+        let expected = if key == "data" { "--data-dir".to_owned() } else { named("--", "-") };
+        ensure!(key.is_empty() || flag.is_empty() || flag == expected, "{key} is {flag}");
         let expected = named("JOBWRIGHT_", "_").to_uppercase();
         ensure!(
             key.is_empty() || variable.is_empty() || variable == expected,

@@ -12,6 +12,8 @@ use anyhow::{Context as _, bail};
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    /// The directories that this start made, the innermost first.
+    made: Vec<PathBuf>,
     _lock: File,
 }
 
@@ -22,7 +24,7 @@ impl DataDir {
     /// If it cannot be made or written, or another host uses it.
     pub fn lock(path: &Path) -> anyhow::Result<Self> {
         let failed = || format!("cannot use the data directory {}", path.display());
-        make(path).with_context(failed)?;
+        let made = make(path).with_context(failed)?;
         let mut options = OpenOptions::new();
         let lock = options.read(true).write(true).create(true).truncate(false);
         let mut lock = lock.open(path.join("lock")).with_context(failed)?;
@@ -47,7 +49,17 @@ impl DataDir {
             // On a full disk only the message to the next who asks is poorer.
             return Err(error).with_context(failed);
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), made, _lock: lock })
+    }
+
+    /// Removes what a start that failed has made. A directory that was there before stays as it is.
+    pub(crate) fn discard(self) {
+        let Some((directory, parents)) = self.made.split_first() else { return };
+        let removed = std::fs::remove_dir_all(directory)
+            .and_then(|()| parents.iter().try_for_each(std::fs::remove_dir));
+        if let Err(error) = removed {
+            tracing::warn!(%error, path = %directory.display(), "cannot remove a new data directory");
+        }
     }
 
     /// Where it is.
@@ -64,12 +76,24 @@ fn sign(lock: &mut File) -> std::io::Result<()> {
     write!(lock, "{}", std::process::id())
 }
 
-fn make(path: &Path) -> std::io::Result<()> {
+/// Makes the directory and those around it, as far as they are not there; returns those that were made, the
+/// innermost first.
+fn make(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let missing =
+        path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+    let mut missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    for place in (0..missing.len()).rev() {
+        match builder.create(&missing[place]) {
+            Ok(()) => {}
+            // Another process made it meanwhile, and it is that one's.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => missing.truncate(place),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(missing)
 }
 
 /// Writes a file entirely or not at all, readable by its owner only, and on disk when this returns.
@@ -91,6 +115,19 @@ pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_start_has_made_is_discarded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/data");
+        let made = DataDir::lock(&path).unwrap();
+        std::fs::write(path.join("jobs.db"), "jobs").unwrap();
+        made.discard();
+        assert!(!folder.path().join("a").exists());
+        std::fs::create_dir_all(&path).unwrap();
+        DataDir::lock(&path).unwrap().discard();
+        assert!(path.join("lock").exists(), "it was there before");
+    }
 
     #[test]
     fn a_second_host_is_refused_and_told_who_is_there() {

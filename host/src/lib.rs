@@ -29,6 +29,7 @@ pub mod outside;
 pub mod registry;
 pub mod runtime;
 pub mod store;
+pub mod telemetry;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -101,6 +102,20 @@ pub struct Host {
 pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;
+    match build_in(&data, config).await {
+        Ok(mut host) => {
+            host._data = Some(data);
+            Ok(host)
+        }
+        Err(error) => {
+            data.discard();
+            Err(error)
+        }
+    }
+}
+
+/// Makes a host whose data is in `data`.
+async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     let access = with_room(data.path(), || SqliteAccess::open(data.path()))?;
     let access = Arc::new(access);
     let front = Front::open(&config, &*access).await?;
@@ -134,9 +149,7 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
     let means = Means { secrets: secrets.clone(), web, values };
     let grantor = Arc::new(Granting::new(registry.clone(), means));
     let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
-    let mut host = front.host(config, parts).await?;
-    host._data = Some(data);
-    Ok(host)
+    front.host(config, parts).await
 }
 
 /// Makes a host of the given parts.
@@ -168,7 +181,7 @@ impl Front {
     async fn host(self, config: Config, parts: Parts) -> anyhow::Result<Host> {
         let Self { listener, keys } = self;
         let signals = Signals::new();
-        for hold in parts.store.holds().await? {
+        for hold in parts.store.holds().await?.into_keys() {
             signals.hold(hold, true);
         }
         let store: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(parts.store, signals.clone()));

@@ -35,7 +35,7 @@ async fn exit_codes_tell_how_a_job_ended() -> anyhow::Result<()> {
     assert_eq!(shell.code("job submit echo --wait").await?, Some(0));
     assert_eq!(shell.code("job submit fail --wait").await?, Some(3));
     let id = shell.text("job submit sleep").await?;
-    assert_eq!(shell.code(&format!("job wait {} --timeout 1s", id.trim())).await?, Some(5));
+    assert_eq!(shell.code(&format!("job wait {} --max-wait 1s", id.trim())).await?, Some(5));
     shell.text(&format!("job cancel {}", id.trim())).await?;
     assert_eq!(shell.code(&format!("job wait {}", id.trim())).await?, Some(4));
     Ok(())
@@ -51,6 +51,11 @@ async fn exit_codes_tell_why_a_command_failed() -> anyhow::Result<()> {
         ("no-such-command", 64),
         ("plugin list --host nonsense", 64),
         ("plugin rm echo@1", 64),
+        ("plugin set echo", 64),
+        ("job cancel", 64),
+        ("job cancel --state available", 0),
+        ("job submit echo --file jobs.ndjson", 64),
+        ("job submit --file missing.ndjson", 66),
         ("job submit echo --priority 9", 65),
         ("job submit echo --memory 2GiB", 65),
         ("job submit echo --env A=1 --env A=2", 65),

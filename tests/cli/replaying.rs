@@ -270,7 +270,7 @@ async fn a_replay_has_the_limits_of_the_attempt_where_a_ceiling_was_lowered_sinc
     let job = shell.host.finalized(id.trim()).await?;
     let attempt = &job["attempts"][0];
     ensure!(attempt["limit"] == "fuel" && attempt["limits"]["fuel"] == 1_000_000, "{job}");
-    ensure!(job["limits"]["fuel"] == 100_000_000_000_u64, "{job}");
+    ensure!(job["limits"]["fuel"] == 300_000_000_000_u64, "{job}");
     let (_, receipt) = shell.same(&job).await?;
     ensure!(receipt["limit"] == "fuel", "{receipt}");
     Ok(())

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Ending, Fault};
 use super::exit_codes::ExitCodeOptions;
+use super::grants::{GrantOptions, Granting};
 use super::options::{CommandOptions, LimitOptions};
 use super::receipt;
 use super::sandbox::Sandbox;
@@ -43,6 +44,15 @@ pub(super) struct AttemptOptions {
     limits: LimitOptions,
     #[command(flatten)]
     exit_codes: ExitCodeOptions,
+    #[command(flatten)]
+    grants: GrantOptions,
+}
+
+/// The file of a plugin, and its bytes.
+#[derive(Debug)]
+pub(super) struct Wasm<'a> {
+    pub(super) file: &'a Path,
+    pub(super) bytes: Bytes,
 }
 
 /// How an attempt went, and what it logged.
@@ -53,24 +63,33 @@ pub(super) struct Made {
 }
 
 impl AttemptOptions {
-    /// Makes an attempt with the plugin `wasm`, which is of this `file`. Once `cancelled` is there,
-    /// the attempt ends soon.
+    /// Opens what is granted, for one attempt after the other.
+    pub(super) fn open(&self) -> anyhow::Result<Granting> {
+        self.grants.open()
+    }
+
+    /// Makes an attempt with `plugin` under `granting`. Once `cancelled` is there, the attempt ends soon.
     pub(super) async fn make(
         &self,
-        sandbox: &Sandbox,
-        (file, wasm): (&Path, Bytes),
+        (sandbox, granting): (&Sandbox, &Granting),
+        plugin: Wasm<'_>,
         payload: Payload,
         cancelled: impl Future,
     ) -> anyhow::Result<Made> {
-        let name = name(file);
-        let version = sandbox.publish(name.clone(), wasm).await?;
-        let job = self.job(name, version)?;
+        let name = name(plugin.file);
+        let version = sandbox.publish(name.clone(), plugin.bytes).await?;
+        let job = self.job(name, version, granting)?;
         let start = if job.spec.deterministic {
             Start::of_job(job.id, job.created_at)
         } else {
             Start::new(rand::random(), job.created_at)
         };
-        Ok(Made::of(sandbox, (job, start), payload, cancelled).await)
+        let start = start.under(granting.grants());
+        granting.load_values(&job).await?;
+        let trial = Trial { job: job.clone(), start, payload, granting: Some(granting) };
+        let made = Made::of(sandbox, trial, cancelled).await;
+        granting.save_values(&job).await?;
+        Ok(made)
     }
 
     /// Whose clock and random bytes the attempt sees: of a deterministic one the same every time.
@@ -83,7 +102,12 @@ impl AttemptOptions {
         })
     }
 
-    fn job(&self, plugin: PluginName, found: PluginVersion) -> anyhow::Result<Job> {
+    fn job(
+        &self,
+        plugin: PluginName,
+        found: PluginVersion,
+        granting: &Granting,
+    ) -> anyhow::Result<Job> {
         let (request, none) = (self.limits.request(), LimitsRequest::default());
         let minimum = found.inspection.minimum_memory_bytes;
         let limits = LimitPolicy::default().complete(request, none, minimum).map_err(|faults| {
@@ -113,7 +137,7 @@ impl AttemptOptions {
             args: self.command.args.clone(),
             env,
             tags: vec![],
-            deterministic: self.command.deterministic,
+            deterministic: self.command.deterministic || granting.grants().deterministic,
             output_type: None,
             inject_env: !self.command.no_inject_env,
             exit_codes: self.exit_codes.codes()?,
@@ -143,19 +167,25 @@ fn asked(outcome: &Outcome) -> (Option<bool>, Option<u128>) {
     }
 }
 
+/// An attempt to be made, which has no checkpoint.
+pub(super) struct Trial<'a> {
+    pub(super) job: Job,
+    pub(super) start: Start,
+    pub(super) payload: Payload,
+    /// What it is granted; nothing if absent.
+    pub(super) granting: Option<&'a Granting>,
+}
+
 impl Made {
-    /// Makes an attempt at `job` that begins at `start` and has nothing to go on from. Once
-    /// `cancelled` is there, it ends soon.
-    pub(super) async fn of(
-        sandbox: &Sandbox,
-        (job, start): (Job, Start),
-        payload: Payload,
-        cancelled: impl Future,
-    ) -> Self {
+    /// Makes an attempt. Once `cancelled` is there, it ends soon.
+    pub(super) async fn of(sandbox: &Sandbox, trial: Trial<'_>, cancelled: impl Future) -> Self {
+        let Trial { job, start, payload, granting } = trial;
         let (limits, lifecycle) = (job.spec.limits, job.lifecycle.clone());
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
-        let granted = Granted::default();
+        // What is denied stands in the log, as on a host.
+        let nothing = || Granted::nothing(&log);
+        let granted = granting.map_or_else(nothing, |granting| granting.granted(&job, &log));
         let attempt = Attempt { job, limits, payload, log: log.clone(), report, granted, start };
         let (stop, signal) = Stop::new();
         let run = sandbox.runtime.run(attempt, signal);

@@ -1,13 +1,15 @@
 //! The flag that says what exit codes mean, as the setting `exit_codes` of plugins does.
 
 use jobwright_core::exit_codes::{Codes, ExitCodes, Lists};
+use serde_json::Value;
 
 use super::exit::Fault;
 
 /// What exit codes mean, where that is not the usual.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExitCodeOptions {
-    /// What exit codes mean: `succeed=0,10-19`, or `retry=…`, `fail=…`, `snooze=…`; may be repeated.
+    /// What exit codes mean: `succeed=0,10-19`, or `retry=…`, `fail=…`, `snooze=…`; may be repeated
+    /// [default: as in `sysexits.h`].
     #[arg(long, value_name = "MEANING=CODES", value_parser = listed)]
     exit_codes: Vec<Listed>,
 }
@@ -20,6 +22,17 @@ struct Listed {
 }
 
 impl ExitCodeOptions {
+    /// The setting `exit_codes`, if any is given.
+    ///
+    /// # Errors
+    /// If a code is given two meanings.
+    pub(super) fn given(&self) -> anyhow::Result<Option<Value>> {
+        if self.exit_codes.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(serde_json::to_value(self.codes()?)?))
+    }
+
     /// What is set.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Start};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::exit_codes::ExitCodes;
-use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
+use jobwright_core::job::{Job, JobId, JobIdPrefix, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::OutcomeKind;
@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::attempt::Made;
+use super::attempt::{Made, Trial};
 use super::client::{Client, FILE_BYTES, whole};
 use super::cut_off::{CutOff, cut_off};
 use super::differences::{Difference, differences};
@@ -34,9 +34,9 @@ use super::terminal::{Terminal, printable};
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Replay {
-    /// The job's id.
-    id: JobId,
-    /// The number of the attempt; the last one that has ended, unless given.
+    /// The job's id, or the beginning of it.
+    id: JobIdPrefix,
+    /// The number of the attempt [default: the latest that has ended].
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
 }
@@ -106,11 +106,11 @@ impl Replay {
     }
 
     async fn job(&self, client: &Client) -> anyhow::Result<Shown> {
-        let id = self.id;
-        let asked = client.json(client.request(Method::GET, &["jobs", &id.to_string()])).await;
+        let id = &self.id;
+        let asked = client.json(client.request(Method::GET, &["jobs", id.as_str()])).await;
         let job: Shown = serde_json::from_value(asked.map_err(|error| gone(error, "the job"))?)
             .context("the host shows the job in a way that this version does not know")?;
-        if job.id != id {
+        if !id.matches(job.id) {
             let message = format!("asked for job {id}, the host answered with job {}", job.id);
             return Err(Fault::Other.says(message).into());
         }
@@ -218,7 +218,8 @@ impl Shown {
         let (id, created_at) = (self.id, self.created_at);
         let (attempts, output, progress) = (vec![], None, None);
         let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
-        Ok(Made::of(&sandbox, (job, start), payload, pending::<()>()).await)
+        let trial = Trial { job, start, payload, granting: None };
+        Ok(Made::of(&sandbox, trial, pending::<()>()).await)
     }
 
     fn spec(&self) -> anyhow::Result<JobSpec> {

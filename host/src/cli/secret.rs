@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::exit::{Ending, Fault};
 use super::plugin::text;
-use super::terminal::{Terminal, table};
+use super::table::table;
+use super::terminal::Terminal;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum SecretCommand {

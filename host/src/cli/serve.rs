@@ -10,38 +10,52 @@ use tokio::sync::watch;
 
 use super::exit::Ending;
 use super::terminal::Terminal;
-use crate::config::{Config, Isolation, StoreChoice};
+use crate::config::{Config, Isolation, StoreChoice, resolve};
+use crate::telemetry::LogFormat;
 
 /// Flags overlay the environment, which overlays the file.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
-    /// Where to listen; any address but loopback needs API keys.
-    #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDR")]
+    /// Where to listen: an address or a name, and a port. Any address but loopback needs API keys
+    /// [default: 127.0.0.1:7878].
+    #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDR", value_parser = resolve)]
     listen: Option<SocketAddr>,
-    /// The data directory.
-    #[arg(long, env = "JOBWRIGHT_DATA", value_name = "DIR")]
+    /// The data directory [default: jobwright-data].
+    #[arg(long = "data-dir", alias = "data", env = "JOBWRIGHT_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What keeps the jobs: `sqlite`, or `memory` to try things out.
+    /// What keeps the jobs: `sqlite`, or `memory` to try things out [default: sqlite].
     #[arg(long, env = "JOBWRIGHT_STORE", value_name = "STORE")]
     store: Option<StoreChoice>,
-    /// Attempts in flight at most.
+    /// Attempts in flight at most [default: 64].
     #[arg(long, env = "JOBWRIGHT_WORKERS", value_name = "N")]
     workers: Option<NonZeroU32>,
-    /// What is between host and guests: `none`, or `process` for one of its own for each attempt.
+    /// What is between host and guests: `none`, or `process` for one of its own for each attempt
+    /// [default: none].
     #[arg(long, env = "JOBWRIGHT_ISOLATION", value_name = "ISOLATION")]
     isolation: Option<Isolation>,
-    /// Unfinished jobs that one queue may hold.
+    /// Unfinished jobs that one queue may hold [default: 10000].
     #[arg(long, env = "JOBWRIGHT_QUEUE_CAPACITY", value_name = "N")]
     queue_capacity: Option<usize>,
-    /// A file of API keys, one a line.
+    /// A file of API keys, one a line [default: none].
     #[arg(long, env = "JOBWRIGHT_API_KEYS", value_name = "FILE")]
     api_keys: Option<PathBuf>,
+    /// Names by which clients may address the host, beside `localhost` and plain addresses; several
+    /// with commas [default: none].
+    #[arg(long, env = "JOBWRIGHT_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
+    allowed_hosts: Option<Vec<String>>,
     /// Listen on any address without API keys.
     #[arg(long, env = "JOBWRIGHT_INSECURE_NO_AUTH")]
     insecure_no_auth: bool,
-    /// A configuration file (TOML).
+    /// A configuration file (TOML) [default: none].
     #[arg(long, env = "JOBWRIGHT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Which lines the host's log has: a level, or `PART=LEVEL`, as in `warn,jobwright::api=debug`
+    /// [default: info].
+    #[arg(long, env = "JOBWRIGHT_LOG", value_name = "FILTER")]
+    pub(super) log: Option<String>,
+    /// How they are written: `text`, or `json` for one object a line.
+    #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
+    pub(super) log_format: LogFormat,
 }
 
 /// Counts SIGTERM and Ctrl-C: the first asks to stop in good order, the second to stop at once.
@@ -116,6 +130,7 @@ impl Serve {
         config.isolation = self.isolation.unwrap_or(config.isolation);
         config.queue.capacity = self.queue_capacity.unwrap_or(config.queue.capacity);
         config.api_keys = self.api_keys.or(config.api_keys);
+        config.allowed_hosts = self.allowed_hosts.unwrap_or(config.allowed_hosts);
         config.insecure_no_auth |= self.insecure_no_auth;
         Ok(config)
     }

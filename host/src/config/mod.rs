@@ -21,6 +21,7 @@ pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7878";
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where to listen. Any address but loopback needs `api_keys`, or `insecure_no_auth`.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// The data directory.
     pub data: PathBuf,
@@ -359,6 +360,28 @@ const UNBOUNDED: Limits = Limits {
     grace_ms: 60_000,
 };
 
+/// An address to listen on, as [`resolve`] reads it.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(from)?;
+    resolve(&text).map_err(serde::de::Error::custom)
+}
+
+/// The address that `text` names: `127.0.0.1:7878`, `[::1]:7878`, or a name with a port, such as
+/// `localhost:7878`. Of a name with several addresses, an IPv4 address, which is what clients look for by
+/// default.
+pub(crate) fn resolve(text: &str) -> Result<SocketAddr, String> {
+    use std::net::ToSocketAddrs as _;
+    let wrong = |error: std::io::Error| {
+        format!(
+            "`{text}` is not an address and a port, such as 127.0.0.1:7878, nor a name that \
+             resolves, such as localhost:7878: {error}"
+        )
+    };
+    let mut addresses: Vec<SocketAddr> = text.to_socket_addrs().map_err(wrong)?.collect();
+    addresses.sort_by_key(|address| !address.is_ipv4());
+    addresses.first().copied().ok_or_else(|| format!("`{text}` has no address"))
+}
+
 /// A duration as people write it: `30s`, `1h30m`, `14d`.
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
@@ -403,6 +426,21 @@ mod tests {
         assert!(open.check_reach(true).is_ok());
         let loopback = Config { listen: "[::1]:1".parse().unwrap(), ..Config::default() };
         assert!(loopback.check_reach(false).is_ok());
+    }
+
+    #[test]
+    fn an_address_may_be_a_name() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 7878));
+        for text in ["127.0.0.1:7878", "localhost:7878"] {
+            assert_eq!(resolve(text), Ok(local), "{text}");
+            let config: Config = toml::from_str(&format!("listen = \"{text}\"")).unwrap();
+            assert_eq!(config.listen, local);
+        }
+        assert_eq!(resolve("[::1]:1"), Ok("[::1]:1".parse().unwrap()));
+        for bad in ["", "localhost", "127.0.0.1", ":x", "127.0.0.1:99999"] {
+            let error = resolve(bad).expect_err(bad);
+            assert!(error.contains("localhost:7878"), "{error}");
+        }
     }
 
     #[test]

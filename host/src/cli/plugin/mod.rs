@@ -1,5 +1,7 @@
 //! `jobwright plugin …`
 
+mod set;
+
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -8,12 +10,14 @@ use jobwright_core::plugin::{PluginRef, Selector};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use self::set::Set;
 use super::client::Client;
 use super::exit::{Ending, Fault};
 use super::inspect::Inspect;
 use super::sandbox;
-use super::switch::{self, Jobs};
-use super::terminal::{Terminal, printable, table};
+use super::switch::{self, Disabling};
+use super::table::table;
+use super::terminal::{Terminal, printable};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PluginCommand {
@@ -21,10 +25,10 @@ pub(super) enum PluginCommand {
     Push {
         /// The WebAssembly binary.
         file: PathBuf,
-        /// Its name; the file's name unless given.
+        /// Its name [default: the file's name].
         #[arg(long)]
         name: Option<String>,
-        /// Its version, such as 1.2.0; made from its digest unless given.
+        /// Its version, such as 1.2.0 [default: made from its digest].
         #[arg(long)]
         version: Option<String>,
     },
@@ -37,15 +41,8 @@ pub(super) enum PluginCommand {
         /// Its name.
         name: String,
     },
-    /// Change what a plugin is granted.
-    Set {
-        /// Its name.
-        name: String,
-        /// The members to replace, as JSON: `{"http": [{"origin": "https://api.example.com"}]}`, a file
-        /// that holds it, or `-` for stdin; `null` takes a member back, or all.
-        #[arg(long, value_name = "JSON|FILE")]
-        grants: String,
-    },
+    /// Change the settings of a plugin: what its jobs may use and reach, and how they are tried again.
+    Set(Box<Set>),
     /// Remove a plugin, or one version of it, that no unfinished job needs.
     Rm {
         /// `name`, or `name@version`.
@@ -56,7 +53,7 @@ pub(super) enum PluginCommand {
         /// `name`, or `name@version`; `name@sha256:…` is for every plugin and tenant with these bytes.
         plugin: PluginRef,
         #[command(flatten)]
-        jobs: Jobs,
+        how: Disabling,
     },
     /// Let them go on.
     Enable {
@@ -78,12 +75,12 @@ impl PluginCommand {
             }
             Self::List => list(&client()?, terminal).await,
             Self::Show { name } => show(&client()?, terminal, &name).await,
-            Self::Set { name, grants } => set(&client()?, terminal, &name, &grants).await,
+            Self::Set(set) => set.execute(&client()?, terminal).await,
             Self::Rm { plugin } => remove(&client()?, terminal, plugin).await,
-            Self::Disable { plugin, jobs } => {
+            Self::Disable { plugin, how } => {
                 let (path, name) = (switched(&plugin)?, plugin.to_string());
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                switch::disable(&client()?, terminal, (&path, &name), jobs).await
+                switch::disable(&client()?, terminal, (&path, &name), how).await
             }
             Self::Enable { plugin } => {
                 let (path, name) = (switched(&plugin)?, plugin.to_string());
@@ -169,7 +166,8 @@ async fn show(client: &Client, terminal: &Terminal, name: &str) -> anyhow::Resul
             writeln!(out, "name      {}", printable(&text(&plugin["name"])))?;
             writeln!(out, "state     {}", state(&plugin))?;
             writeln!(out, "default   {}", printable(&text(&plugin["default_version"])))?;
-            writeln!(out, "settings  {}\n", printable(&plugin["settings"].to_string()))?;
+            set::write(&plugin["settings"], out)?;
+            writeln!(out)?;
             if let Some(latest) = plugin["lost_jobs"].get(0) {
                 let id = printable(&text(&latest["id"]));
                 writeln!(out, "suspect   its job {id} was lost with its host again and again\n")?;
@@ -222,42 +220,6 @@ fn switched(plugin: &PluginRef) -> anyhow::Result<Vec<String>> {
 fn several(plugin: &PluginRef) -> anyhow::Error {
     let message = format!("`{plugin}` may mean several versions: use `name` or `name@1.2.0`");
     Fault::Usage.says(message).into()
-}
-
-async fn set(
-    client: &Client,
-    terminal: &Terminal,
-    name: &str,
-    grants: &str,
-) -> anyhow::Result<Ending> {
-    let change = json!({ "grants": read_grants(grants)? });
-    let request = client.request(Method::PATCH, &["plugins", name]).json(&change);
-    let plugin = client.json(request).await?;
-    terminal.result(
-        || plugin.clone(),
-        |out| {
-            let grants = &plugin["settings"]["grants"];
-            let shown = if grants.is_null() { "nothing".to_owned() } else { grants.to_string() };
-            writeln!(out, "{} is granted {}", printable(name), printable(&shown))
-        },
-    )?;
-    Ok(Ending::Done)
-}
-
-/// JSON, or a file of JSON.
-fn read_grants(given: &str) -> anyhow::Result<Value> {
-    let text = if given == "-" {
-        std::io::read_to_string(std::io::stdin()).context("cannot read the grants")?
-    } else if given.trim_start().starts_with('{') || given == "null" {
-        given.to_owned()
-    } else {
-        std::fs::read_to_string(given)
-            .with_context(|| Fault::NoInput.says(format!("cannot read the grants in {given}")))?
-    };
-    let wrong = |error| Fault::Data.says(format!("the grants are no JSON: {error}"));
-    // Some editors begin a file with a byte-order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    Ok(serde_json::from_str(text).map_err(wrong)?)
 }
 
 async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyhow::Result<Ending> {
