@@ -62,8 +62,8 @@ enum Ending {
 const ENDINGS: &[(u64, Ending)] = &[
     (40, Ending::Succeed),
     (12, Ending::Fail),
-    (5, Ending::FailLater),
-    (4, Ending::Snooze),
+    (3, Ending::FailLater),
+    (2, Ending::Snooze),
     (5, Ending::FailForGood),
     (8, Ending::Trap),
     (4, Ending::Fuel),

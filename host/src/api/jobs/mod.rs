@@ -72,8 +72,7 @@ pub(super) async fn show(
         }
     };
     let mut response = app.answer(StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
-    // Also of a longer one than is taken.
-    wait::tell_applied(&mut response, asked.or(preferred));
+    wait::tell_applied(&mut response, preferred);
     Ok(response)
 }
 

@@ -2,18 +2,17 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | [`calls`] | what a job is given, and what its errors mean |
 //! | [`imports`] | what the world offers, the same in all versions |
 //! | [`v0_1`] | the types of version 0.1 |
 //!
 //! A new version of the world gets its types in a file here; those before it run as they did.
 
+mod calls;
 mod imports;
 mod v0_1;
 
-use std::time::Duration;
-
-use jobwright_core::attempt::Attempt;
-use jobwright_core::outcome::{AttemptError, RetryHint, is_media_type};
+use jobwright_core::outcome::is_media_type;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
@@ -23,7 +22,7 @@ pub(super) use self::imports::link;
 use super::super::ending::{Cut, Said};
 use super::super::instance::Guest;
 use super::super::stdio::Sink as _;
-use super::{Call, Misfit, check_version, wasi};
+use super::{Call, Misfit, check_version};
 
 mod bindings {
     #![allow(missing_docs, reason = "generated; the texts are in the WIT")]
@@ -82,7 +81,7 @@ impl Function {
 
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
         let Call { attempt, output, store, meter } = call;
-        let request = request(attempt);
+        let request = calls::request(attempt);
         let ended = match self {
             Self::Latest(function) => {
                 let job = meter.instantiate(function.instantiate_async(&mut *store)).await??;
@@ -102,46 +101,7 @@ impl Function {
                 let content_type = response.content_type.filter(|named| is_media_type(named));
                 Ok(Said::Done { content_type })
             }
-            Err(error) => Ok(failed(error)),
+            Err(error) => Ok(calls::failed(error)),
         }
-    }
-}
-
-fn failed(error: types::Error) -> Said {
-    let (message, retry) = match error {
-        types::Error::Permanent(message) => (message, RetryHint::Never),
-        types::Error::Retry(types::Retry { message, delay_ms }) => {
-            let after = |ms| RetryHint::After(Duration::from_millis(ms));
-            (message, delay_ms.map_or(RetryHint::Backoff, after))
-        }
-        types::Error::Later(types::Later { message, delay_ms }) => {
-            let wait = delay_ms.map(Duration::from_millis);
-            return Said::Later { error: AttemptError::new("later", message), wait };
-        }
-    };
-    Said::Failed { error: AttemptError::new("failed", message), retry }
-}
-
-fn request(attempt: &Attempt) -> types::Request {
-    let (job, spec) = (&attempt.job, &attempt.job.spec);
-    let tries = job.tries();
-    types::Request {
-        payload: types::Payload {
-            content_type: attempt.payload.content_type.clone(),
-            bytes: attempt.payload.bytes.to_vec(),
-        },
-        job: types::Metadata {
-            id: job.id.to_string(),
-            attempt: tries.attempt,
-            max_attempts: tries.last_attempt,
-            queue: spec.queue.to_string(),
-            plugin: format!("{}@{}", spec.plugin, spec.version),
-            created_at_ms: u64::try_from(job.created_at.as_millisecond()).unwrap_or_default(),
-            tags: spec.tags.clone(),
-            args: spec.args.clone(),
-            env: wasi::variables(attempt).into_iter().collect(),
-            failures: tries.failures.into(),
-            attempts_left: tries.left.into(),
-        },
     }
 }
