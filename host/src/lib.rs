@@ -135,7 +135,7 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
         },
         registry.clone(),
     )?;
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(SystemClock::default());
     // Last, because it takes back what was running: a start that fails leaves all as it was.
     let store: Arc<dyn JobStore> = match config.store {
         config::StoreChoice::Memory => Arc::new(MemoryStore::new(config.capacity())),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jobwright_core::attempt::{Attempt, Start};
-use jobwright_core::clock::{Clock as _, Timestamp};
+use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::limits::{LimitPolicy, LimitsRequest};
@@ -27,7 +27,7 @@ use super::options::{CommandOptions, LimitOptions};
 use super::receipt;
 use super::sandbox::Sandbox;
 use super::terminal::{self, Terminal, printable};
-use crate::clock::SystemClock;
+use crate::clock;
 
 /// When a deterministic attempt is made: a time that no program takes for wrong.
 const FIXED_SECOND: i64 = 946_684_800; // 2000-01-01T00:00:00Z
@@ -97,7 +97,7 @@ impl AttemptOptions {
         let fixed = || Some((FIXED_ID.parse().ok()?, Timestamp::from_second(FIXED_SECOND).ok()?));
         let fixed = self.command.deterministic.then(fixed).flatten();
         fixed.unwrap_or_else(|| {
-            let now = SystemClock.now();
+            let now = clock::wall();
             (JobId::new(now), now)
         })
     }
@@ -198,7 +198,7 @@ impl Made {
             }
         };
         // As a host counts it.
-        let outcome = retry::settle(&lifecycle, ended.outcome, SystemClock.now());
+        let outcome = retry::settle(&lifecycle, ended.outcome, clock::wall());
         Self { ended: Ended { outcome, ..ended }, log }
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use jobwright_core::clock::Clock as _;
 use jobwright_core::limits::CompileLimits;
 use jobwright_core::plugin::{Digest, Inspection, PluginName, PluginVersion};
 use jobwright_core::registry::{PluginRegistry as _, Published, Upload};
@@ -15,7 +14,7 @@ use jobwright_core::tenant::TenantName;
 use tempfile::TempDir;
 
 use super::exit::Fault;
-use crate::clock::SystemClock;
+use crate::clock;
 use crate::config::Config;
 use crate::registry::DiskRegistry;
 use crate::runtime::{RuntimeConfig, WasmRuntime};
@@ -81,7 +80,7 @@ impl Sandbox {
         self.registry.remove(&tenant, &name, None).await?;
         let (version, tenant_bytes) = (None, None);
         let upload = Upload { tenant, tenant_bytes, name, version, wasm, inspection };
-        match self.registry.publish(upload, SystemClock.now()).await? {
+        match self.registry.publish(upload, clock::wall()).await? {
             Published::Created(version) | Published::Unchanged(version) => Ok(version),
             Published::Conflict(version) => Err(anyhow!("{} is taken", version.version)),
         }

@@ -18,13 +18,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use jobwright_core::clock::Clock as _;
 use jobwright_core::plugin::Digest;
 use tempfile::NamedTempFile;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
-use crate::clock::SystemClock;
+use crate::clock;
 use crate::disk::Floor;
 
 /// How much compiled code is kept when nobody says otherwise: some hundreds of large plugins.
@@ -177,7 +176,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     // Best effort: if the mark fails, the file is only removed earlier than it might be.
-    let _ = file.set_modified(SystemTime::from(SystemClock.now()));
+    let _ = file.set_modified(SystemTime::from(clock::wall()));
     Ok(Some(bytes))
 }
 

@@ -59,7 +59,7 @@ impl Host {
                 runtime: runtime.clone(),
                 access: Arc::new(SqliteAccess::open(folder.path())?),
                 secrets: Arc::new(SecretFile::open(folder.path())?),
-                clock: Arc::new(jobwright::SystemClock),
+                clock: Arc::new(jobwright::SystemClock::default()),
                 grantor: Arc::new(jobwright_core::outside::Nothing),
                 signals: Signals::new(),
                 stopping,

@@ -8,14 +8,13 @@ use std::time::{Duration, SystemTime};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
-use jobwright_core::clock::Clock as _;
 use jobwright_core::outcome::{AttemptError, RetryHint};
 use jobwright_core::text::excerpt;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
 use super::super::super::ending::Said;
 use super::super::super::stdio::OutputBuffer;
-use crate::clock::SystemClock;
+use crate::clock;
 
 /// What came of a request.
 #[derive(Debug)]
@@ -65,7 +64,7 @@ fn refused(head: &Parts, output: &Arc<OutputBuffer>) -> Said {
         message.push_str(&excerpt(start.trim_ascii(), BODY_BYTES));
     }
     let error = AttemptError::new("http_status", message);
-    let wait = retry_after(&head.headers, SystemClock.now().into());
+    let wait = retry_after(&head.headers, clock::wall().into());
     match (head.status, wait) {
         (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(_)) => {
             Said::Later { error, wait }
