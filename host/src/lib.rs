@@ -213,7 +213,7 @@ impl Front {
             },
             ApiSettings {
                 limits,
-                queue_capacity: config.queue.capacity,
+                capacity: config.capacity(),
                 payload_bytes: config.payload_bytes,
                 plugin_bytes: config.plugin_bytes,
                 data: config.data.clone(),
@@ -267,6 +267,7 @@ fn guest_threads(config: &Config) -> usize {
 fn dispatch_settings(config: &Config, ceiling: jobwright_core::Limits) -> DispatchSettings {
     DispatchSettings {
         slots: config.workers.get(),
+        reserved_slots: config.reserved_workers(),
         memory_bytes: config.memory_budget(),
         lease: config.lease,
         heartbeat: config.heartbeat,

@@ -82,7 +82,8 @@ macro_rules! forward {
 forward! {
     enqueue(jobs: Vec<NewJob>, now: Timestamp) -> Vec<Enqueued>;
     claim(want: Claim, now: Timestamp) -> Claimed;
-    renew(leases: Vec<Lease>, expires_at: Timestamp) -> Vec<Renewal>;
+    renew(leases: Vec<Lease>, expires_at: Timestamp, now: Timestamp) -> Vec<Renewal>;
+    alive(now: Timestamp) -> ();
     finish(finish: Finish, now: Timestamp) -> Finished;
     request_cancel(id: JobId, now: Timestamp) -> Option<CancelRequest>;
     redrive(id: JobId, now: Timestamp) -> Option<Redriven>;

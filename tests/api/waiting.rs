@@ -155,7 +155,8 @@ async fn a_create_that_waits_gets_the_room_that_comes() -> anyhow::Result<()> {
 
 async fn a_create_that_waits_in_vain_for_room_is_refused() -> anyhow::Result<()> {
     let stage = Stage::with_capacity(1).await?;
-    stage.submit(json!({ "delay_ms": YEAR_MS })).await?;
+    stage.submit(json!({})).await?;
+    let _running = stage.begins().await?;
     let answer = stage.time_passes(stage.create("wait=30")).await??;
     assert_eq!(answer.code(503)?, "queue_full");
     ensure!(!answer.header("retry-after").is_empty());

@@ -79,13 +79,13 @@ async fn exit_codes_tell_why_a_command_failed() -> anyhow::Result<()> {
 }
 
 async fn a_host_without_room_is_a_temporary_failure() -> anyhow::Result<()> {
-    let shell = Shell::configured(|config| config.queue.capacity = 1).await?;
+    let shell = Shell::configured(|config| config.queue.parked_capacity = 1).await?;
     shell.text("plugin push echo.wasm").await?;
     shell.text("job submit echo --delay 1h").await?;
-    let refused = shell.run("job submit echo --json").await?;
+    let refused = shell.run("job submit echo --delay 1h --json").await?;
     assert_eq!(refused.status.code(), Some(75));
     let problem = error(&refused)?;
-    assert_eq!((&problem["code"], &problem["depth"]), (&"queue_full".into(), &1.into()));
+    assert_eq!((&problem["code"], &problem["depth"]), (&"parked_full".into(), &1.into()));
     Ok(())
 }
 

@@ -68,7 +68,14 @@ pub(crate) fn job() -> NewJob {
         exit_codes: Default::default(),
     };
     let payload = Payload { content_type: None, bytes: Bytes::from_static(b"hello") };
-    NewJob { id: JobId::new(at(0)), spec, payload, scheduled_at: at(0), idempotency: None }
+    NewJob {
+        id: JobId::new(at(0)),
+        spec,
+        payload,
+        scheduled_at: at(0),
+        on_wall: false,
+        idempotency: None,
+    }
 }
 
 /// So many jobs, the oldest first.

@@ -226,6 +226,8 @@ async fn counts_tell_depth_scheduled_running_and_age(store: Fixture) -> anyhow::
         scheduled: 1,
         running: 1,
         capacity: 10_000,
+        parked: 1,
+        parked_capacity: 100_000,
         oldest_age_ms: 6000,
         paused: false,
     };

@@ -11,7 +11,7 @@ use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Enqueued, Finished, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
-use super::drafts::{Draft as _, at, job, jobs, named, of, paused};
+use super::drafts::{Draft as _, at, job, jobs, named, of, paused, told};
 use super::fixture::Fixture;
 use super::laws;
 
@@ -30,6 +30,9 @@ laws![
     a_running_job_is_reclaimed_at_reopen_and_counted_as_lost,
     jobs_that_were_lost_at_reopen_are_tried_one_at_a_time,
     the_third_loss_at_reopen_discards,
+    what_was_due_is_due_at_reopen_though_the_clock_was_set_back,
+    an_attempt_that_ran_long_is_not_held_against_its_job_at_reopen,
+    a_job_that_saves_its_progress_survives_any_number_of_kills,
     a_cancel_request_survives_reopen,
     a_lease_from_before_reopen_is_lost,
     capacity_is_rebuilt_at_reopen,
@@ -224,6 +227,54 @@ async fn the_third_loss_at_reopen_discards(mut store: Fixture) -> anyhow::Result
         (JobState::Discarded, Some(at(1)))
     );
     assert_eq!(store.counts(at(1)).await?, []);
+    Ok(())
+}
+
+async fn what_was_due_is_due_at_reopen_though_the_clock_was_set_back(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let waits = store.accept(job(), at(7200)).await?;
+    let runs = store.accept(job().priority(1), at(7200)).await?;
+    assert_eq!(store.claim_one(at(7200)).await?.job.id, runs);
+    store.accept(job().due(at(7201)), at(7200)).await?;
+    let store = store.reopen(at(10))?;
+    assert_eq!(store.claim_all(at(10)).await?, [runs, waits]);
+    Ok(())
+}
+
+async fn an_attempt_that_ran_long_is_not_held_against_its_job_at_reopen(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    store.alive(at(10)).await?;
+    let store = store.reopen(at(20))?;
+    assert_eq!(store.job(id).await?.lifecycle.lost, 0);
+    // Again, and it may be what kills the host after 25 s: nothing else was finished since.
+    store.claim_one(at(20)).await?;
+    store.alive(at(45)).await?;
+    let store = store.reopen(at(50))?;
+    assert_eq!(store.job(id).await?.lifecycle.lost, 1);
+    // Unless something was.
+    store.claim_one(at(50)).await?;
+    store.finished(Verdict::Complete, at(61)).await?;
+    let store = store.reopen(at(70))?;
+    assert_eq!(store.job(id).await?.lifecycle.lost, 1);
+    Ok(())
+}
+
+async fn a_job_that_saves_its_progress_survives_any_number_of_kills(
+    mut store: Fixture,
+) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    for kill in 1..=10 {
+        let leased = store.claim_one(at(kill * 100)).await?;
+        store.save_told(leased.lease, told(1)).await?;
+        store.alive(at(kill * 100 + 25)).await?;
+        store = store.reopen(at(kill * 100 + 30))?;
+        let job = store.job(id).await?;
+        assert_eq!((job.lifecycle.state, job.lifecycle.lost), (JobState::Available, 0));
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use jobwright_core::store::{Claim, Enqueued, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
 use super::drafts::{Draft as _, at, named, of};
-use super::fixture::Fixture;
+use super::fixture::{Fixture, want};
 use super::laws;
 
 laws![
@@ -129,7 +129,7 @@ async fn a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while(
     store.accept(of("a").priority(4), at(0)).await?;
     let room = 2 * small().spec.limits.host_bytes();
     let claim = async |now: i64| {
-        let want = Claim { max: 9, memory_bytes: room, idle: false, expires_at: at(now + 30) };
+        let want = Claim { memory_bytes: room, idle: false, ..want(9, at(now)) };
         let leased = store.claim(want, at(now)).await?.leased;
         anyhow::Ok(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>())
     };

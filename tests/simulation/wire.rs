@@ -114,20 +114,28 @@ impl JobStore for Wire {
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError> {
         self.there().await?;
         if self.life.unrenewed.load(Ordering::Relaxed) {
             let reason = "the simulated store renews nothing".to_owned();
             return Err(StoreError::Unavailable { reason });
         }
-        let answers = at_once(self.world.store().renew(leases.clone(), expires_at))?;
+        let answers = at_once(self.world.store().renew(leases.clone(), expires_at, now))?;
         for (lease, answer) in leases.iter().zip(&answers) {
             let Lease { job, attempt, .. } = *lease;
             self.note(|| format!("renew attempt {attempt} of {}: {answer:?}", short(job)));
         }
-        self.world.witness().renewed(&leases, expires_at, &answers);
+        self.world.witness().renewed(&leases, (expires_at, now), &answers);
         self.held_up().await;
         Ok(answers)
+    }
+
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.there().await?;
+        at_once(self.world.store().alive(now))?;
+        self.world.witness().commits(now);
+        Ok(())
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
@@ -137,7 +145,7 @@ impl JobStore for Wire {
         self.note(|| {
             format!("finish attempt {attempt} of {}: {:?}: {answer:?}", short(job), finish.verdict)
         });
-        self.world.witness().finished(&finish, answer);
+        self.world.witness().finished(&finish, now, answer);
         self.held_up().await;
         Ok(answer)
     }
@@ -150,7 +158,7 @@ impl JobStore for Wire {
         self.there().await?;
         let answer = at_once(self.world.store().request_cancel(id, now))?;
         self.note(|| format!("cancel {}: {answer:?}", short(id)));
-        self.world.witness().cancelled(id, answer.as_ref());
+        self.world.witness().cancelled(id, now, answer.as_ref());
         self.held_up().await;
         Ok(answer)
     }
@@ -240,7 +248,7 @@ impl JobStore for Wire {
         self.there().await?;
         let answers = at_once(self.world.store().cancel_covered(hold.clone(), now, most))?;
         self.note(|| format!("cancel {} under {hold:?}", answers.len()));
-        self.world.witness().cancelled_under(&hold, most, &answers);
+        self.world.witness().cancelled_under(&hold, (now, most), &answers);
         self.held_up().await;
         Ok(answers)
     }

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 pub use self::id::{InvalidJobId, JobId, JobIdPrefix};
 use crate::attempt::AttemptRecord;
+use crate::capacity::Side;
 use crate::clock::Timestamp;
 use crate::exit_codes::ExitCodes;
 use crate::lifecycle::{JobState, Lifecycle};
@@ -34,7 +35,8 @@ impl Default for QueueName {
     }
 }
 
-/// How urgent a job is: 1 is claimed first, 4 last. The default is 2.
+/// How urgent a job is, from 1 to 4: each level above 4 is a head start, see
+/// [`Queue`](crate::queue::Queue). The default is 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Priority(u8);
@@ -231,11 +233,27 @@ pub struct NewJob {
     pub payload: Payload,
     /// When it may first be claimed; not before `now` at enqueue.
     pub scheduled_at: Timestamp,
+    /// Whether `scheduled_at` is a time of the wall clock, which a client gave and which is still to
+    /// come. Otherwise it is one of the host's clock: the end of a span that the host measures, which
+    /// a correction of the wall clock neither shortens nor extends.
+    pub on_wall: bool,
     /// Makes the enqueue answer a repeated request like the first.
     pub idempotency: Option<Idempotency>,
 }
 
 impl NewJob {
+    /// When it is due, if it is accepted at `now`.
+    #[must_use]
+    pub fn due_at(&self, now: Timestamp) -> Timestamp {
+        if self.on_wall { self.scheduled_at } else { self.scheduled_at.max(now) }
+    }
+
+    /// Which bound of its queue it counts against, if it is accepted at `now`.
+    #[must_use]
+    pub fn side(&self, now: Timestamp) -> Side {
+        if self.on_wall { Side::Parked } else { Side::of(self.scheduled_at, now) }
+    }
+
     /// See [`JobSpec::held_bytes`].
     #[must_use]
     pub fn held_bytes(&self) -> u64 {

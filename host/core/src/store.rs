@@ -15,7 +15,7 @@ use crate::lifecycle::{CancelRequest, JobState, Phase};
 use crate::log::LogSnapshot;
 use crate::outcome::Output;
 use crate::plugin::{Digest, PluginName, Version};
-use crate::queue::QueueCounts;
+use crate::queue::{QueueCounts, Reserve};
 use crate::report::Told;
 use crate::retry::Verdict;
 use crate::tenant::{TenantLimits, TenantName};
@@ -38,7 +38,7 @@ pub trait JobStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Enqueued>, StoreError>;
 
-    /// Begins attempts at the first jobs that are due: priority, then due time, then arrival.
+    /// Begins attempts at jobs that are due, in the order of [`Queue`](crate::queue::Queue).
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
     /// Extends leases; answers one renewal for each, in order.
@@ -46,7 +46,12 @@ pub trait JobStore: Send + Sync + 'static {
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError>;
+
+    /// Notes that the host lives while it runs attempts: after its death, what they had begun less than
+    /// [`WATCH`](crate::lifecycle::WATCH) before counts against them. Every commit notes it too.
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Ends the attempt that the lease holds.
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError>;
@@ -79,8 +84,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// latest second when the machine loses power.
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError>;
 
-    /// Keeps what the attempt that holds the lease told, in place of what was kept before; does
-    /// nothing if the lease was taken away.
+    /// Keeps what the attempt that holds the lease told, in place of what was kept before, and forgives
+    /// the job its lost attempts; does nothing if the lease was taken away.
     async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError>;
 
     /// The kept logs of a job's attempts, oldest first; of more than [`MAX_RECORDS`](crate::job::MAX_RECORDS) the latest.
@@ -181,8 +186,13 @@ pub struct Claim {
     /// Whether the worker's host runs nothing. The store may know of nothing that runs and an attempt
     /// whose lease was lost still be at work.
     pub idle: bool,
+    /// What queues and tenants with a large share of the host leave free.
+    pub reserve: Reserve,
     /// Until when the leases hold.
     pub expires_at: Timestamp,
+    /// What the wall clock says, which may differ from the time of the call: it decides when jobs are
+    /// due whose time a client gave.
+    pub wall: Timestamp,
 }
 
 /// The answer to a claim.
@@ -192,6 +202,8 @@ pub struct Claimed {
     pub leased: Vec<Leased>,
     /// When the next job becomes due that is not yet: a time to claim again, even without a hint.
     pub next_due: Option<Timestamp>,
+    /// Whether a job is due that was not claimed.
+    pub more: bool,
 }
 
 /// A claimed job.
@@ -232,6 +244,16 @@ pub struct Finish {
     pub output: Option<Output>,
     /// What the attempt told. The checkpoint is kept if another attempt follows.
     pub told: Told,
+}
+
+impl Finish {
+    /// What is kept of what the attempt told: a checkpoint only if another attempt may go on from it.
+    #[must_use]
+    pub fn kept(&self) -> Told {
+        let last = matches!(self.verdict, Verdict::Complete | Verdict::Discard | Verdict::Cancel);
+        let checkpoint = self.told.checkpoint.clone().filter(|_| !last);
+        Told { checkpoint, ..self.told.clone() }
+    }
 }
 
 /// The answer to a finish.

@@ -179,9 +179,10 @@ impl ApiError {
 
 impl From<QueueFull> for ApiError {
     fn from(full: QueueFull) -> Self {
-        let (status, code) = match full.is_of_tenant() {
-            true => (StatusCode::TOO_MANY_REQUESTS, "tenant_full"),
-            false => (StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
+        let (status, code) = match &full {
+            full if full.is_of_tenant() => (StatusCode::TOO_MANY_REQUESTS, "tenant_full"),
+            QueueFull::Parked { .. } => (StatusCode::SERVICE_UNAVAILABLE, "parked_full"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
         };
         let mut error =
             Self::new(status, code, &full).header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string());

@@ -44,6 +44,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::routing::get;
 use jobwright_core::access::{AccessStore, Scope};
+use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::Clock;
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::outside::Grantor;
@@ -99,8 +100,8 @@ pub struct App {
 pub struct ApiSettings {
     /// Limits that jobs get and may ask for.
     pub limits: LimitPolicy,
-    /// How many unfinished jobs a queue may hold.
-    pub queue_capacity: usize,
+    /// How many unfinished jobs queues may hold.
+    pub capacity: CapacityLimits,
     /// The longest payload, in bytes.
     pub payload_bytes: u64,
     /// The longest plugin, in bytes.

@@ -127,8 +127,8 @@ async fn shown(
     name: &QueueName,
 ) -> Result<Json<QueueView>, ApiError> {
     let (all, holds) = (all(app, tenant).await?, app.store.holds().await?);
-    let capacity = app.settings.queue_capacity;
-    let empty = || QueueCounts::empty(tenant.clone(), name.clone(), capacity);
+    let limits = &app.settings.capacity;
+    let empty = || QueueCounts::empty(tenant.clone(), name.clone(), limits);
     let counts = all.into_iter().find(|queue| &queue.name == name).unwrap_or_else(empty);
     Ok(Json(QueueView::new(counts, &holds)))
 }
@@ -139,8 +139,8 @@ async fn all(app: &App, tenant: &TenantName) -> Result<Vec<QueueCounts>, ApiErro
     queues.retain(|queue| &queue.tenant == tenant);
     let default = QueueName::default();
     if let Err(place) = queues.binary_search_by(|queue| queue.name.cmp(&default)) {
-        let capacity = app.settings.queue_capacity;
-        queues.insert(place, QueueCounts::empty(tenant.clone(), default, capacity));
+        let empty = QueueCounts::empty(tenant.clone(), default, &app.settings.capacity);
+        queues.insert(place, empty);
     }
     Ok(queues)
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use jobwright_core::clock::Clock as _;
 use jobwright_core::grant::{Grants, KeyValueGrant, Origin, SecretName};
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
@@ -19,7 +18,7 @@ use tokio::runtime::Handle;
 use super::exit::Fault;
 use super::kept::KeptFile;
 use super::options::{assignment, read_json};
-use crate::clock::SystemClock;
+use crate::clock;
 use crate::outside::values::Values;
 use crate::outside::web::Web;
 use crate::outside::{Means, Reach};
@@ -121,7 +120,7 @@ impl GrantOptions {
             };
             let name: SecretName = name.parse().map_err(|error| Fault::Usage.says(error))?;
             let value = value(&name, file)?;
-            let (origins, created_at) = (origins.clone(), SystemClock.now());
+            let (origins, created_at) = (origins.clone(), clock::wall());
             grants.secrets.insert(name.clone());
             secrets.insert(name, Secret { value, origins, created_at });
         }

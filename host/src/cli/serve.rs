@@ -29,13 +29,19 @@ pub(super) struct Serve {
     /// Attempts in flight at most [default: 64].
     #[arg(long, env = "JOBWRIGHT_WORKERS", value_name = "N")]
     workers: Option<NonZeroU32>,
+    /// Workers that a queue with a backlog leaves free for others [default: an eighth].
+    #[arg(long, env = "JOBWRIGHT_RESERVED_WORKERS", value_name = "N")]
+    reserved_workers: Option<u32>,
     /// What is between host and guests: `none`, or `process` for one of its own for each attempt
     /// [default: none].
     #[arg(long, env = "JOBWRIGHT_ISOLATION", value_name = "ISOLATION")]
     isolation: Option<Isolation>,
-    /// Unfinished jobs that one queue may hold [default: 10000].
+    /// Jobs that are due or running, which one queue may hold [default: 10000].
     #[arg(long, env = "JOBWRIGHT_QUEUE_CAPACITY", value_name = "N")]
     queue_capacity: Option<usize>,
+    /// Jobs that are scheduled or wait for a retry, which one queue may hold [default: 100000].
+    #[arg(long, env = "JOBWRIGHT_QUEUE_PARKED_CAPACITY", value_name = "N")]
+    queue_parked_capacity: Option<usize>,
     /// A file of API keys, one a line [default: none].
     #[arg(long, env = "JOBWRIGHT_API_KEYS", value_name = "FILE")]
     api_keys: Option<PathBuf>,
@@ -128,6 +134,9 @@ impl Serve {
         config.store = self.store.unwrap_or(config.store);
         config.workers = self.workers.unwrap_or(config.workers);
         config.isolation = self.isolation.unwrap_or(config.isolation);
+        config.reserved_workers = self.reserved_workers.or(config.reserved_workers);
+        config.queue.parked_capacity =
+            self.queue_parked_capacity.unwrap_or(config.queue.parked_capacity);
         config.queue.capacity = self.queue_capacity.unwrap_or(config.queue.capacity);
         config.api_keys = self.api_keys.or(config.api_keys);
         config.allowed_hosts = self.allowed_hosts.unwrap_or(config.allowed_hosts);

@@ -35,6 +35,9 @@ pub struct Config {
     pub insecure_no_auth: bool,
     /// Attempts in flight at most. More than cores, so that sleeping guests do not block others.
     pub workers: NonZeroU32,
+    /// Workers that a queue which holds half of them, and has a backlog, leaves free for others; an
+    /// eighth of them unless set.
+    pub reserved_workers: Option<u32>,
     /// What is between the host and its guests beside their WebAssembly sandbox.
     pub isolation: Isolation,
     /// Threads that run guests; one for each core unless set.
@@ -86,12 +89,17 @@ pub struct CompileConfig {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// Jobs in one queue.
+    /// Jobs in one queue that are due or running.
     pub capacity: usize,
+    /// Jobs in one queue that are neither: scheduled, or waiting for a retry.
+    pub parked_capacity: usize,
     /// Jobs in all queues.
     pub total: usize,
     /// Payload bytes of all jobs.
     pub payload_bytes: u64,
+    /// How much earlier a job is claimed for each level of priority.
+    #[serde(deserialize_with = "duration")]
+    pub head_start: Duration,
 }
 
 /// What the data directory may take, in bytes. Payloads of unfinished jobs are bounded by the queue.
@@ -185,6 +193,7 @@ impl Default for Config {
             allowed_hosts: vec![],
             insecure_no_auth: false,
             workers: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN),
+            reserved_workers: None,
             isolation: Isolation::default(),
             guest_threads: None,
             memory_budget_bytes: None,
@@ -213,8 +222,14 @@ impl Default for CompileConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        let CapacityLimits { per_queue, total, payload_bytes, .. } = CapacityLimits::default();
-        Self { capacity: per_queue, total, payload_bytes }
+        let limits = CapacityLimits::default();
+        Self {
+            capacity: limits.per_queue,
+            parked_capacity: limits.parked_per_queue,
+            total: limits.total,
+            payload_bytes: limits.payload_bytes,
+            head_start: limits.head_start,
+        }
     }
 }
 
@@ -286,6 +301,13 @@ impl Config {
                 self.lease
             );
         }
+        if self.reserved_workers() >= self.workers.get() {
+            bail!(
+                "reserved_workers {} leaves none of {} workers: reserve fewer",
+                self.reserved_workers(),
+                self.workers
+            );
+        }
         let (ceiling, budget) = (self.limit_policy()?.ceiling.memory_bytes, self.memory_budget());
         if ceiling > budget {
             bail!(
@@ -330,11 +352,26 @@ impl Config {
     /// How many unfinished jobs are held, and what they leave behind.
     #[must_use]
     pub fn capacity(&self) -> CapacityLimits {
-        let QueueConfig { capacity: per_queue, total, payload_bytes } = self.queue;
+        let QueueConfig { capacity, parked_capacity, total, payload_bytes, head_start } =
+            self.queue;
         let DiskConfig { history_bytes, log_bytes, checkpoint_bytes, .. } = self.disk;
         let DiskConfig { key_bytes, free_bytes, .. } = self.disk;
         let kept = KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes, free_bytes };
-        CapacityLimits { per_queue, total, payload_bytes, kept }
+        CapacityLimits {
+            per_queue: capacity,
+            parked_per_queue: parked_capacity,
+            total,
+            payload_bytes,
+            kept,
+            head_start,
+        }
+    }
+
+    /// How many workers a queue with a large share leaves free: of fewer than 8 none, as each would be
+    /// a large part of them.
+    #[must_use]
+    pub fn reserved_workers(&self) -> u32 {
+        self.reserved_workers.unwrap_or(self.workers.get() / 8)
     }
 
     /// What running attempts may take of memory together, in bytes.
@@ -398,64 +435,4 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_key_is_an_error() {
-        let error = toml::from_str::<Config>("wrokers = 3").expect_err("misspelt").to_string();
-        assert!(error.contains("wrokers"), "{error}");
-    }
-
-    #[test]
-    fn a_file_changes_what_it_names_and_nothing_else() {
-        let text = "workers = 3\n[limits]\nfuel = \"unlimited\"\n[retention]\ndiscarded = \"2d\"\n";
-        let config: Config = toml::from_str(text).unwrap();
-        assert_eq!(config.workers.get(), 3);
-        assert_eq!(config.retention.discarded, Duration::from_secs(2 * 86_400));
-        let limits = config.limit_policy().unwrap().default;
-        assert_eq!(limits.fuel, jobwright_core::limits::Fuel::Unlimited);
-        assert_eq!(limits.timeout_ms, Limits::DEFAULT.timeout_ms);
-    }
-
-    #[test]
-    fn an_address_that_others_reach_demands_keys() {
-        let open = Config { listen: ([0, 0, 0, 0], 1).into(), ..Config::default() };
-        assert!(open.check_reach(false).is_err());
-        assert!(Config { insecure_no_auth: true, ..open.clone() }.check_reach(false).is_ok());
-        assert!(open.check_reach(true).is_ok());
-        let loopback = Config { listen: "[::1]:1".parse().unwrap(), ..Config::default() };
-        assert!(loopback.check_reach(false).is_ok());
-    }
-
-    #[test]
-    fn an_address_may_be_a_name() {
-        let local = SocketAddr::from(([127, 0, 0, 1], 7878));
-        for text in ["127.0.0.1:7878", "localhost:7878"] {
-            assert_eq!(resolve(text), Ok(local), "{text}");
-            let config: Config = toml::from_str(&format!("listen = \"{text}\"")).unwrap();
-            assert_eq!(config.listen, local);
-        }
-        assert_eq!(resolve("[::1]:1"), Ok("[::1]:1".parse().unwrap()));
-        for bad in ["", "localhost", "127.0.0.1", ":x", "127.0.0.1:99999"] {
-            let error = resolve(bad).expect_err(bad);
-            assert!(error.contains("localhost:7878"), "{error}");
-        }
-    }
-
-    #[test]
-    fn on_a_small_machine_no_job_may_ask_for_more_than_there_is() {
-        let small = Config { memory_budget_bytes: Some(100 << 20), ..Config::default() };
-        small.check().unwrap();
-        assert_eq!(small.limit_policy().unwrap().ceiling.memory_bytes, 100 << 20);
-        let ceilings = LimitsRequest { memory_bytes: Some(200 << 20), ..Default::default() };
-        assert!(Config { ceilings, ..small }.check().is_err(), "unless someone says so");
-    }
-
-    #[test]
-    fn a_default_above_its_ceiling_is_refused() {
-        let text = "[limits]\nmemory_bytes = 2000\n[ceilings]\nmemory_bytes = 1000\n";
-        let config: Config = toml::from_str(text).unwrap();
-        assert!(config.limit_policy().is_err());
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`worker`] | waits for a free slot and memory, claims, runs, finishes |
-//! | [`heartbeat`] | renews the leases in flight, saves what attempts log and tell |
+//! | [`heartbeat`] | renews the leases in flight, then reclaims; saves what attempts log and tell |
 //! | [`reaper`] | takes back what a dead host held, removes what is past its retention |
 
 pub mod heartbeat;
@@ -38,6 +38,8 @@ const PAGE_BYTES: u64 = 64 << 10;
 pub struct DispatchSettings {
     /// Attempts in flight at most.
     pub slots: u32,
+    /// How many slots a queue with a large share leaves free: see [`Reserve`](jobwright_core::queue::Reserve).
+    pub reserved_slots: u32,
     /// The sum of what they may take of the host's memory at most, in bytes.
     pub memory_bytes: u64,
     /// How long a lease holds without being renewed.
@@ -131,7 +133,6 @@ impl Dispatcher {
         let alive = tokio::task::JoinSet::from_iter([
             spawnable(self.clone().heartbeats()),
             spawnable(self.clone().saves()),
-            spawnable(self.clone().reaping()),
             spawnable(self.clone().pruning()),
         ]);
         self.clone().claims(stopping).await;

@@ -18,12 +18,8 @@ const BATCH: usize = 500;
 const PRUNE: Duration = Duration::from_secs(60);
 
 impl Dispatcher {
-    /// Reclaims expired leases as often as leases are renewed. Needs no leader: every host may.
-    pub(super) async fn reaping(self) {
-        self.repeat(self.settings.heartbeat, || self.reap()).await;
-    }
-
-    async fn reap(&self) {
+    /// Reclaims expired leases. Needs no leader: every host may.
+    pub(super) async fn reap(&self) {
         loop {
             match self.store.reclaim_expired(self.clock.now(), BATCH).await {
                 Ok(reclaimed) if reclaimed.is_empty() => return,

@@ -80,8 +80,13 @@ impl JobStore for AnnouncingStore {
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError> {
-        self.store.renew(leases, expires_at).await
+        self.store.renew(leases, expires_at, now).await
+    }
+
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.store.alive(now).await
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, HeldKeys, KeptLimits};
+use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, HeldKeys, KeptLimits, Side};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, Stored};
@@ -71,7 +71,8 @@ impl MemoryStore {
     /// An empty store that holds at most what `limits` say.
     #[must_use]
     pub fn new(limits: CapacityLimits) -> Self {
-        let jobs = Jobs { limits: limits.kept, ..Jobs::default() };
+        let queue = Queue::new(limits.head_start, Timestamp::MIN);
+        let jobs = Jobs { queue, limits: limits.kept, ..Jobs::default() };
         Self { capacity: Capacity::new(limits), jobs: Mutex::new(jobs) }
     }
 
@@ -94,12 +95,15 @@ impl MemoryStore {
                 return Enqueued::QueueFull(full);
             }
         }
-        let permit = match self.capacity.reserve(&(&new.spec).into(), new.held_bytes()) {
+        jobs.queue.pass_time(now);
+        let facts = (&new.spec).into();
+        let permit = match self.capacity.reserve(&facts, new.held_bytes(), new.side(now)) {
             Ok(permit) => permit,
             Err(full) => return Enqueued::QueueFull(full),
         };
-        let lifecycle = Lifecycle::new(new.scheduled_at.max(now));
-        jobs.queue.insert(new.id, Entry::new(&new.spec, lifecycle.clone(), permit), now);
+        let lifecycle = Lifecycle::new(new.due_at(now));
+        let entry = Entry::new(&new.spec, lifecycle.clone(), permit);
+        jobs.queue.insert(new.id, Entry { on_wall: new.on_wall, ..entry }, now);
         if let Some(key) = new.idempotency {
             jobs.keys.insert(key.key.clone(), (new.id, key));
         }
@@ -129,15 +133,28 @@ impl Jobs {
         })
     }
 
-    fn keep(&mut self, id: JobId, told: Told) {
-        if let Some(record) = self.records.get_mut(&id) {
-            record.job.progress = told.progress.or(record.job.progress.take());
-            let most = self.limits.checkpoint_bytes;
-            if let Some(state) = told.checkpoint
-                && self.checkpoints.admit(id, state.len() as u64, most)
-            {
-                record.checkpoint = Some(state);
-            }
+    /// Keeps what an attempt told; says whether any of it was kept.
+    fn keep(&mut self, id: JobId, told: Told) -> bool {
+        let Some(record) = self.records.get_mut(&id) else { return false };
+        let mut kept = told.progress.is_some();
+        record.job.progress = told.progress.or(record.job.progress.take());
+        let most = self.limits.checkpoint_bytes;
+        if let Some(state) = told.checkpoint
+            && self.checkpoints.admit(id, state.len() as u64, most)
+        {
+            record.checkpoint = Some(state);
+            kept = true;
+        }
+        kept
+    }
+
+    /// As [`Self::keep`], for the attempt that holds the lease.
+    fn keep_of(&mut self, lease: &Lease, told: Told) {
+        if self.queue.holds(lease)
+            && self.keep(lease.job, told)
+            && let Some(lifecycle) = self.queue.forgive(lease)
+        {
+            self.record(lease.job, lifecycle, None);
         }
     }
 
@@ -233,25 +250,32 @@ impl JobStore for MemoryStore {
         let mut jobs = self.lock();
         let leases = jobs.queue.claim(&want, now);
         let leased = leases.into_iter().filter_map(|lease| jobs.lease(lease)).collect();
-        Ok(Claimed { leased, next_due: jobs.queue.next_due() })
+        Ok(Claimed { leased, next_due: jobs.queue.next_due(), more: jobs.queue.has_due() })
     }
 
     async fn renew(
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError> {
         let mut jobs = self.lock();
-        Ok(leases.iter().map(|lease| jobs.queue.renew(lease, expires_at)).collect())
+        Ok(leases.iter().map(|lease| jobs.queue.renew(lease, expires_at, now)).collect())
+    }
+
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.lock().queue.pass_time(now);
+        Ok(())
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
         let mut jobs = self.lock();
+        jobs.queue.pass_time(now);
+        jobs.keep_of(&finish.lease, finish.kept());
         let Some(lifecycle) = jobs.queue.finish(&finish.lease, finish.verdict, now) else {
             return Ok(Finished::LeaseLost);
         };
         let state = lifecycle.state;
-        jobs.keep(finish.lease.job, finish.told);
         jobs.keep_output(&finish.lease, state, finish.output);
         jobs.record(finish.lease.job, lifecycle, Some(finish.record));
         jobs.trim();
@@ -279,7 +303,7 @@ impl JobStore for MemoryStore {
         let Some(record) = jobs.records.get_mut(&id) else { return Ok(None) };
         let spec = &record.job.spec;
         let held_bytes = spec.held_bytes(record.payload.bytes.len() as u64);
-        let permit = match self.capacity.reserve(&spec.into(), held_bytes) {
+        let permit = match self.capacity.reserve(&spec.into(), held_bytes, Side::Due) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
@@ -293,6 +317,7 @@ impl JobStore for MemoryStore {
 
     async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError> {
         let mut jobs = self.lock();
+        jobs.queue.pass_time(now);
         let expired = jobs.queue.expired(now, most);
         for id in &expired {
             let Some(running) = jobs.queue.lifecycle(*id).cloned() else { continue };
@@ -318,10 +343,7 @@ impl JobStore for MemoryStore {
     }
 
     async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
-        let mut jobs = self.lock();
-        if jobs.queue.holds(&lease) {
-            jobs.keep(lease.job, told);
-        }
+        self.lock().keep_of(&lease, told);
         Ok(())
     }
 
@@ -366,7 +388,7 @@ impl JobStore for MemoryStore {
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        Ok(self.lock().queue.counts(now, self.capacity.limits().per_queue))
+        Ok(self.lock().queue.counts(now, &self.capacity.limits()))
     }
 
     async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {

@@ -16,7 +16,7 @@ use jobwright_core::plugin::{PluginRef, Selector};
 use jobwright_core::store::Enqueued;
 use jobwright_core::tenant::TenantName;
 
-use super::draft::Draft;
+use super::draft::{Draft, When};
 use super::idempotency::{self, Key};
 use super::replay::Accepted;
 use super::view::JobView;
@@ -136,9 +136,13 @@ impl App {
         now: Timestamp,
     ) -> Result<NewJob, ApiError> {
         let found = self.registry.resolve(&caller.tenant, &draft.plugin)?;
-        let (payload, scheduled_at) = (draft.payload.clone(), draft.scheduled_at);
+        let (payload, When { at, on_wall }) = (draft.payload.clone(), draft.when);
         let spec = draft.resolve(found, caller.tenant.clone(), &self.settings)?;
-        Ok(NewJob { id: JobId::new(now), spec, payload, scheduled_at, idempotency: None })
+        // A time of the wall clock that has passed means now.
+        let on_wall = on_wall && at > self.clock.wall();
+        let scheduled_at = if on_wall { at } else { at.max(now) };
+        let id = JobId::new(now);
+        Ok(NewJob { id, spec, payload, scheduled_at, on_wall, idempotency: None })
     }
 
     /// The body that accepts a job; known before the job is stored, so that a repeated request can
@@ -148,7 +152,7 @@ impl App {
             id: job.id,
             spec: job.spec.clone(),
             created_at: now,
-            lifecycle: Lifecycle::new(job.scheduled_at.max(now)),
+            lifecycle: Lifecycle::new(job.due_at(now)),
             attempts: vec![],
             output: None,
             progress: None,

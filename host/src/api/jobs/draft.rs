@@ -30,8 +30,16 @@ const TOO_FAR: &str = "is too far ahead: a job can be scheduled at most 366 days
 pub(super) struct Draft {
     pub(super) plugin: PluginRef,
     pub(super) payload: Payload,
-    pub(super) scheduled_at: Timestamp,
+    pub(super) when: When,
     options: Options,
+}
+
+/// When a job is to become due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    pub(super) at: Timestamp,
+    /// Whether the client gave this time, which is then one of the wall clock.
+    pub(super) on_wall: bool,
 }
 
 #[derive(Debug)]
@@ -74,13 +82,11 @@ impl Draft {
         if plugin.is_none() {
             fields.missing("plugin", "is missing: name the plugin to run");
         }
-        let scheduled_at = scheduled_at(&mut fields, now);
+        let when = when(&mut fields, now);
         let options = Options::take(&mut fields, settings);
         let errors = fields.into_errors(UNKNOWN_FIELD);
         match plugin {
-            Some(plugin) if errors.is_empty() => {
-                Ok(Self { plugin, payload, scheduled_at, options })
-            }
+            Some(plugin) if errors.is_empty() => Ok(Self { plugin, payload, when, options }),
             _ => Err(ApiError::invalid(errors)),
         }
     }
@@ -172,7 +178,7 @@ fn variables(fields: &mut Fields) -> BTreeMap<String, String> {
     variables
 }
 
-fn scheduled_at(fields: &mut Fields, now: Timestamp) -> Timestamp {
+fn when(fields: &mut Fields, now: Timestamp) -> When {
     let delay =
         fields.take::<u64>("delay_ms", "a whole number of milliseconds").map(Duration::from_millis);
     let at = time(fields, "scheduled_at");
@@ -185,7 +191,8 @@ fn scheduled_at(fields: &mut Fields, now: Timestamp) -> Timestamp {
         fields.wrong(field, TOO_FAR);
     }
     // The stores keep microseconds.
-    Timestamp::from_microsecond(due.as_microsecond()).unwrap_or(due).max(now)
+    let due = Timestamp::from_microsecond(due.as_microsecond()).unwrap_or(due);
+    When { at: due, on_wall: delay.is_none() && at.is_some() }
 }
 
 fn time(fields: &mut Fields, name: &str) -> Option<Timestamp> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use comfy_table::{Color, Table};
-use jobwright_core::clock::{Clock as _, Timestamp, until};
+use jobwright_core::clock::{Timestamp, until};
 use jobwright_core::job::JobId;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use crate::cli::plugin::text;
 use crate::cli::span::span;
 use crate::cli::table::{Column, fitting};
 use crate::cli::terminal::Terminal;
-use crate::clock::SystemClock;
+use crate::clock;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct List {
@@ -33,7 +33,7 @@ impl List {
         terminal: &Terminal,
     ) -> anyhow::Result<Ending> {
         let jobs = self.filter.jobs(client, self.limit, |_| true).await?;
-        terminal.table(|| jobs.clone().into(), || table(&jobs, SystemClock.now()))?;
+        terminal.table(|| jobs.clone().into(), || table(&jobs, clock::wall()))?;
         Ok(Ending::Done)
     }
 }

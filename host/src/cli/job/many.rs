@@ -1,7 +1,6 @@
 //! `jobwright job cancel` and `retry`: one job, or all that match.
 
 use futures_util::{StreamExt as _, stream};
-use jobwright_core::clock::Clock as _;
 use jobwright_core::job::JobIdPrefix;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use crate::cli::client::Client;
 use crate::cli::exit::{Ending, Failure, Fault};
 use crate::cli::plugin::text;
 use crate::cli::terminal::Terminal;
-use crate::clock::SystemClock;
+use crate::clock;
 
 /// Requests on their way at one time: a host has connections for more, and other clients too.
 const AT_ONCE: usize = 8;
@@ -114,7 +113,7 @@ impl Many {
         let more = jobs.len() > limit;
         jobs.truncate(limit);
         if dry_run {
-            terminal.table(|| jobs.clone().into(), || list::table(&jobs, SystemClock.now()))?;
+            terminal.table(|| jobs.clone().into(), || list::table(&jobs, clock::wall()))?;
             return Ok(Ending::Done);
         }
         if !jobs.is_empty() && !yes && !confirmed(action, (jobs.len(), more), terminal)? {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use jobwright_core::clock::{Clock as _, Timestamp, until};
+use jobwright_core::clock::{Timestamp, until};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::cli::exit::{Ending, Fault};
 use crate::cli::plugin::text;
 use crate::cli::span::span;
 use crate::cli::terminal::{Terminal, printable};
-use crate::clock::SystemClock;
+use crate::clock;
 
 /// One step of a wait: short enough that the line on the terminal stays current.
 const WAIT_STEP: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ async fn watch(
         if let Some(failure) = failure(&job, &mut reported) {
             terminal.note(&progress, &failure);
         }
-        progress.set_message(status(&job, SystemClock.now()));
+        progress.set_message(status(&job, clock::wall()));
     }
 }
 

@@ -1,5 +1,7 @@
 //! The queue with its rows under it: every method changes both, inside the writer's transaction.
 
+mod loading;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,13 +9,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, Checkpoints, HeldKeys, Permit, QueueFull};
+use jobwright_core::capacity::{Capacity, Checkpoints, HeldKeys, Permit, QueueFull, Side};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::{Facts, Hold, HoldNote};
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{JobId, NewJob};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage};
-use jobwright_core::queue::{Entry, Queue, QueueCounts};
+use jobwright_core::queue::{Entry, Holder, Queue, QueueCounts};
 use jobwright_core::report::Told;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{
@@ -22,6 +24,7 @@ use jobwright_core::store::{
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::Connection;
 
+use super::table::HostRow;
 use super::wal::{self, Damage};
 use super::writer::State;
 use super::{reader, schema, table};
@@ -33,6 +36,8 @@ use crate::telemetry;
 pub(super) struct Ledger {
     db: Connection,
     queue: Queue,
+    /// The latest time that a command brought.
+    now: Timestamp,
     capacity: Arc<Capacity>,
     floor: Floor,
     /// The `seq` of the job that was enqueued or redriven last; also the order of arrival.
@@ -84,9 +89,14 @@ impl State for Ledger {
         &self.db
     }
 
+    fn seal(&mut self) -> rusqlite::Result<()> {
+        table::set_host(&self.db, HostRow { alive_at: self.now, finished: self.queue.finished() })
+    }
+
     fn reload(&mut self) -> rusqlite::Result<()> {
         // Attempts went on while the store was away; the heartbeat sets the ends of their leases.
-        self.load(Timestamp::MAX)
+        let holder = Holder { expires_at: Timestamp::MAX, alive_at: self.now };
+        self.load(self.queue.emptied(), holder)
     }
 }
 
@@ -108,11 +118,12 @@ impl Ledger {
             );
         }
         let db = schema::open_jobs(path)?;
-        let (queue, checkpoints) = (Queue::new(), Checkpoints::default());
+        let (queue, checkpoints) = (Queue::default(), Checkpoints::default());
         let floor = Floor::new(path, capacity.limits().kept.free_bytes / LATER);
         let mut ledger = Self {
             db,
             queue,
+            now,
             capacity,
             floor,
             last_seq: 0,
@@ -124,7 +135,7 @@ impl Ledger {
             trimmed: vec![],
         };
         ledger
-            .load(now)
+            .load_after_death()
             .with_context(|| format!("cannot read the job store {}", path.display()))?;
         let reclaimed = ledger
             .take_back(now)
@@ -133,52 +144,10 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Reclaims what was running when the store was last used; answers how many jobs.
-    fn take_back(&mut self, now: Timestamp) -> rusqlite::Result<usize> {
-        self.db.execute_batch("BEGIN IMMEDIATE")?;
-        let reclaimed = self.reclaim_expired(now, usize::MAX)?;
-        self.db.execute_batch("COMMIT")?;
-        for id in &reclaimed {
-            if let Some(job) = reader::job(&self.db, *id)?
-                && job.lifecycle.state == JobState::Discarded
-            {
-                telemetry::discarded(
-                    &job,
-                    job.attempts.last().and_then(|last| last.error.as_ref()),
-                );
-            }
-        }
-        Ok(reclaimed.len())
-    }
-
-    fn load(&mut self, expires_at: Timestamp) -> rusqlite::Result<()> {
-        let (mut queue, mut failed_outputs) = (Queue::new(), Checkpoints::default());
-        table::for_each_unfinished(&self.db, |job, payload_bytes| {
-            if let Some(output) = &job.output {
-                failed_outputs.admit(job.id, output.bytes, u64::MAX);
-            }
-            let facts = Facts::from(&job.spec);
-            let permit = self.capacity.readmit(&facts, job.spec.held_bytes(payload_bytes));
-            queue.insert(job.id, Entry::new(&job.spec, job.lifecycle, permit), expires_at);
-        })?;
-        let holds = table::holds(&self.db)?;
-        for hold in holds.keys() {
-            queue.set_held(hold.clone(), true);
-        }
-        for (tenant, limits) in table::tenants(&self.db)? {
-            self.capacity.bound(&tenant, limits);
-            queue.bound(&tenant, limits.running);
-        }
-        let mut checkpoints = Checkpoints::default();
-        table::for_each_checkpoint(&self.db, |id, length| {
-            checkpoints.admit(id, length, u64::MAX);
-        })?;
-        self.last_seq = table::last_seq(&self.db)?;
-        self.keys = table::keys(&self.db)?;
-        (self.queue, self.checkpoints, self.trimmed) = (queue, checkpoints, vec![]);
-        self.failed_outputs = failed_outputs;
-        self.holds = holds;
-        Ok(())
+    /// Brings the present time, which a commit then writes as a sign of life.
+    pub(super) fn pass_time(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        self.queue.pass_time(now);
     }
 
     /// Counts what is written; now and then removes the oldest of the history if there is too much.
@@ -212,17 +181,25 @@ impl Ledger {
         Ok(())
     }
 
-    fn keep_told(&mut self, id: JobId, told: &Told) -> rusqlite::Result<()> {
+    /// Keeps what the attempt that holds the lease told.
+    fn keep_told(&mut self, lease: &Lease, told: &Told) -> rusqlite::Result<()> {
+        let id = lease.job;
         let most = self.capacity.limits().kept.checkpoint_bytes;
         let floor = &self.floor;
         let fits = |state: &Bytes| {
             !floor.is_reached() && self.checkpoints.admit(id, state.len() as u64, most)
         };
-        if told.checkpoint.as_ref().is_none_or(fits) {
-            return table::keep_told(&self.db, id, told);
+        let mut told = told.clone();
+        if !told.checkpoint.as_ref().is_none_or(fits) {
+            tracing::warn!(job = %id, "a checkpoint is not kept: there are too many, or too little disk");
+            told.checkpoint = None;
         }
-        tracing::warn!(job = %id, "a checkpoint is not kept: there are too many, or too little disk");
-        table::keep_told(&self.db, id, &Told { checkpoint: None, ..told.clone() })
+        if !told.is_empty()
+            && let Some(lifecycle) = self.queue.forgive(lease)
+        {
+            table::update(&self.db, id, &lifecycle)?;
+        }
+        table::keep_told(&self.db, id, &told)
     }
 
     /// Keeps what an attempt left that leads to `state`.
@@ -284,26 +261,29 @@ impl Ledger {
         {
             return Ok(Enqueued::QueueFull(full));
         }
-        let held_bytes = job.held_bytes();
-        let reserve = || self.capacity.reserve(&(&job.spec).into(), held_bytes);
+        self.pass_time(now);
+        let (held_bytes, side) = (job.held_bytes(), job.side(now));
+        let reserve = || self.capacity.reserve(&(&job.spec).into(), held_bytes, side);
         let permit = match permit.unwrap_or_else(reserve) {
             Ok(permit) => permit,
             Err(full) => return Ok(Enqueued::QueueFull(full)),
         };
-        let lifecycle = Lifecycle::new(job.scheduled_at.max(now));
+        let lifecycle = Lifecycle::new(job.due_at(now));
         self.last_seq += 1;
         table::insert(&self.db, self.last_seq, &job, &lifecycle, now)?;
         if let Some(key) = &job.idempotency {
             table::remember_key(&self.db, job.id, key)?;
             self.keys.add(key.tenant(), key.bytes());
         }
-        self.queue.insert(job.id, Entry::new(&job.spec, lifecycle, permit), now);
+        let entry = Entry::new(&job.spec, lifecycle, permit);
+        self.queue.insert(job.id, Entry { on_wall: job.on_wall, ..entry }, now);
         self.grow(held_bytes)?;
         Ok(Enqueued::Inserted)
     }
 
     /// See [`JobStore::claim`](jobwright_core::JobStore::claim).
     pub(super) fn claim(&mut self, want: &Claim, now: Timestamp) -> rusqlite::Result<Claimed> {
+        self.pass_time(now);
         let leases = self.queue.claim(want, now);
         let mut leased = Vec::with_capacity(leases.len());
         for lease in leases {
@@ -313,7 +293,7 @@ impl Ledger {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Claimed { leased, next_due: self.queue.next_due() })
+        Ok(Claimed { leased, next_due: self.queue.next_due(), more: self.queue.has_due() })
     }
 
     /// Discards a job that was just claimed and whose payload is lost: it alone can never run, and
@@ -352,23 +332,25 @@ impl Ledger {
     }
 
     /// See [`JobStore::renew`](jobwright_core::JobStore::renew).
-    pub(super) fn renew(&mut self, leases: &[Lease], expires_at: Timestamp) -> Vec<Renewal> {
-        leases.iter().map(|lease| self.queue.renew(lease, expires_at)).collect()
+    pub(super) fn renew(
+        &mut self,
+        leases: &[Lease],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Renewal> {
+        self.pass_time(now);
+        leases.iter().map(|lease| self.queue.renew(lease, expires_at, now)).collect()
     }
 
     /// See [`JobStore::finish`](jobwright_core::JobStore::finish).
     pub(super) fn finish(&mut self, end: &Finish, now: Timestamp) -> rusqlite::Result<Finished> {
+        self.pass_time(now);
         let id = end.lease.job;
+        self.save_told(&end.lease, &end.kept())?;
         let Some(lifecycle) = self.queue.finish(&end.lease, end.verdict, now) else {
             return Ok(Finished::LeaseLost);
         };
         self.keep_output(end, lifecycle.state)?;
-        let mut told = end.told.clone();
-        if lifecycle.state.is_finalized() {
-            // There is no attempt any more that could go on from it.
-            told.checkpoint = None;
-        }
-        self.keep_told(id, &told)?;
         self.transition(id, &lifecycle, Some(&end.record))?;
         self.grow(end.output.as_ref().map_or(0, |output| output.bytes.len() as u64))?;
         Ok(Finished::Recorded(lifecycle.state))
@@ -376,7 +358,7 @@ impl Ledger {
 
     /// See [`JobStore::save_told`](jobwright_core::JobStore::save_told).
     pub(super) fn save_told(&mut self, lease: &Lease, told: &Told) -> rusqlite::Result<()> {
-        if self.queue.holds(lease) { self.keep_told(lease.job, told) } else { Ok(()) }
+        if self.queue.holds(lease) { self.keep_told(lease, told) } else { Ok(()) }
     }
 
     /// See [`JobStore::request_cancel`](jobwright_core::JobStore::request_cancel).
@@ -385,6 +367,7 @@ impl Ledger {
         id: JobId,
         now: Timestamp,
     ) -> rusqlite::Result<Option<CancelRequest>> {
+        self.pass_time(now);
         if let Some((answer, lifecycle)) = self.queue.request_cancel(id, now) {
             self.transition(id, &lifecycle, None)?;
             return Ok(Some(answer));
@@ -398,6 +381,7 @@ impl Ledger {
         id: JobId,
         now: Timestamp,
     ) -> rusqlite::Result<Option<Redriven>> {
+        self.pass_time(now);
         if let Some((answer, lifecycle)) = self.queue.redrive(id, now) {
             self.transition(id, &lifecycle, None)?;
             return Ok(Some(match answer {
@@ -407,7 +391,7 @@ impl Ledger {
         }
         let Some(mut job) = reader::job(&self.db, id)? else { return Ok(None) };
         let held_bytes = job.spec.held_bytes(table::payload_bytes(&self.db, id)?);
-        let permit = match self.capacity.reserve(&(&job.spec).into(), held_bytes) {
+        let permit = match self.capacity.reserve(&(&job.spec).into(), held_bytes, Side::Due) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
@@ -424,6 +408,7 @@ impl Ledger {
         now: Timestamp,
         most: usize,
     ) -> rusqlite::Result<Vec<JobId>> {
+        self.pass_time(now);
         let expired = self.queue.expired(now, most);
         for id in &expired {
             let Some(running) = self.queue.lifecycle(*id).cloned() else { continue };
@@ -436,8 +421,8 @@ impl Ledger {
     }
 
     /// See [`JobStore::counts`](jobwright_core::JobStore::counts).
-    pub(super) fn counts(&self, now: Timestamp, per_queue: usize) -> Vec<QueueCounts> {
-        self.queue.counts(now, per_queue)
+    pub(super) fn counts(&self, now: Timestamp) -> Vec<QueueCounts> {
+        self.queue.counts(now, &self.capacity.limits())
     }
 
     /// See [`JobStore::set_held`](jobwright_core::JobStore::set_held).

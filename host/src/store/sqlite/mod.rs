@@ -164,8 +164,9 @@ impl JobStore for SqliteStore {
         let keyed = jobs.iter().any(|job| job.idempotency.is_some());
         let mut admissions = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let permit =
-                (!keyed).then(|| self.capacity.reserve(&(&job.spec).into(), job.held_bytes()));
+            let reserve =
+                || self.capacity.reserve(&(&job.spec).into(), job.held_bytes(), job.side(now));
+            let permit = (!keyed).then(reserve);
             admissions.push(Admission { job, permit });
         }
         // A writer that has stopped holds places of jobs that it could not write: it must have the
@@ -198,9 +199,16 @@ impl JobStore for SqliteStore {
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError> {
-        let step = move |ledger: &mut Ledger| Ok(ledger.renew(&leases, expires_at));
+        let step = move |ledger: &mut Ledger| Ok(ledger.renew(&leases, expires_at, now));
         self.writer.submit(Effect::Nothing, 0, step).await
+    }
+
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        // The death of the process does not undo it, and that is what it is for.
+        let step = move |ledger: &mut Ledger| Ok(ledger.pass_time(now));
+        self.writer.submit(Effect::Unsynced, 0, step).await
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
@@ -263,8 +271,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        let per_queue = self.capacity.limits().per_queue;
-        let step = move |ledger: &mut Ledger| Ok(ledger.counts(now, per_queue));
+        let step = move |ledger: &mut Ledger| Ok(ledger.counts(now));
         self.writer.submit(Effect::Nothing, 0, step).await
     }
 

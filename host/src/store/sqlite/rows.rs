@@ -11,10 +11,11 @@ use serde::de::DeserializeOwned;
 /// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them.
 pub(super) const COLUMNS: &str = "id, spec, created_at, attempts, output_type, output_bytes, \
      state, attempt, failures, lost, refused, scheduled_at, attempted_at, finalized_at, \
-     cancel_requested_at, progress, snoozes, snoozed_since, output_attempt, payload_bytes";
+     cancel_requested_at, progress, snoozes, snoozed_since, output_attempt, lost_after, \
+     payload_bytes";
 
 /// Where [`COLUMNS`] end.
-pub(super) const WIDTH: usize = 20;
+pub(super) const WIDTH: usize = 21;
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -49,6 +50,7 @@ fn lifecycle(row: &Row<'_>) -> rusqlite::Result<Lifecycle> {
         attempted_at: optional_time(row, 12)?,
         finalized_at: optional_time(row, 13)?,
         cancel_requested_at: optional_time(row, 14)?,
+        lost_after: row.get::<_, Option<i64>>(19)?.map(i64::unsigned_abs),
     })
 }
 
@@ -81,7 +83,8 @@ pub(super) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+/// The time in a column.
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     let micros: i64 = row.get(column)?;
     Timestamp::from_microsecond(micros).map_err(|e| unreadable(column, Type::Integer, e))
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 /// The tables of `jobs.db`, in the steps in which they came to be: a database of version N has had the
 /// first N of them, and one with a higher version was written by a newer Jobwright.
-const JOBS: &[&str] = &[TABLES, REPORTS, TENANTS, SNOOZES, FAILED_OUTPUTS, HOLD_NOTES];
+const JOBS: &[&str] = &[TABLES, REPORTS, TENANTS, SNOOZES, FAILED_OUTPUTS, HOLD_NOTES, LOSSES];
 
 /// As [`JOBS`], for `logs.db`.
 const LOGS: &[&str] = &[LOG_TABLES];
@@ -103,6 +103,15 @@ ALTER TABLE history ADD COLUMN output_attempt INTEGER;
 /// Who holds something, since when and why, as JSON. Of what was held before, nothing is known.
 const HOLD_NOTES: &str = "
 ALTER TABLE hold ADD COLUMN note TEXT NOT NULL DEFAULT '{}';
+";
+
+/// What tells whether a lost attempt counts: when the host last lived, and what it has finished. Of a
+/// host of an earlier version that is unknown, and every attempt counts that it lost.
+const LOSSES: &str = "
+CREATE TABLE host (alive_at INTEGER NOT NULL, finished INTEGER NOT NULL);
+INSERT INTO host VALUES (0, 0);
+ALTER TABLE job ADD COLUMN lost_after INTEGER;
+ALTER TABLE history ADD COLUMN lost_after INTEGER;
 ";
 
 const LOG_TABLES: &str = "

@@ -39,6 +39,30 @@ pub(super) fn for_each_unfinished(
     Ok(())
 }
 
+/// What is known of the host that uses the store, or used it last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HostRow {
+    /// The time of its latest commit.
+    pub(super) alive_at: Timestamp,
+    /// How many attempts it and the hosts before it finished.
+    pub(super) finished: u64,
+}
+
+/// What is known of the host that used the store last.
+pub(super) fn host(db: &Connection) -> rusqlite::Result<HostRow> {
+    let row = |row: &Row<'_>| {
+        let finished: i64 = row.get(1)?;
+        Ok(HostRow { alive_at: rows::time(row, 0)?, finished: finished.unsigned_abs() })
+    };
+    db.query_row("SELECT alive_at, finished FROM host", [], row)
+}
+
+/// Remembers what is known of the host.
+pub(super) fn set_host(db: &Connection, host: HostRow) -> rusqlite::Result<()> {
+    let row = params![micros(host.alive_at), host.finished.cast_signed()];
+    db.prepare_cached("UPDATE host SET alive_at = ?1, finished = ?2")?.execute(row).map(drop)
+}
+
 /// What is held, with the note of each.
 pub(super) fn holds(db: &Connection) -> rusqlite::Result<BTreeMap<Hold, HoldNote>> {
     let read = |row: &Row<'_>| Ok((rows::json(row, 0)?, rows::json(row, 1)?));
@@ -134,7 +158,7 @@ pub(super) fn leased(db: &Connection, lease: Lease) -> rusqlite::Result<Leased> 
 pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::Result<()> {
     let sql = "UPDATE job SET state = ?2, attempt = ?3, failures = ?4, lost = ?5, refused = ?6,
                  scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10,
-                 snoozes = ?11, snoozed_since = ?12
+                 snoozes = ?11, snoozed_since = ?12, lost_after = ?13
                WHERE id = ?1";
     let changed = db.prepare_cached(sql)?.execute(params![
         id.as_bytes(),
@@ -149,6 +173,7 @@ pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::R
         now.cancel_requested_at.map(micros),
         now.snoozes,
         now.snoozed_since.map(micros),
+        now.lost_after.map(u64::cast_signed),
     ])?;
     // The queue knows a job whose row is not there: memory and disk disagree.
     if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }

@@ -30,6 +30,11 @@ pub(crate) trait State: Send + 'static {
     /// The database.
     fn connection(&self) -> &Connection;
 
+    /// Writes what belongs to every commit, at the end of its transaction.
+    fn seal(&mut self) -> rusqlite::Result<()> {
+        Ok(())
+    }
+
     /// Forgets what memory holds and reads it anew, after a transaction was rolled back.
     fn reload(&mut self) -> rusqlite::Result<()>;
 }
@@ -210,6 +215,7 @@ impl<S: State> Group<S> {
         self.synchronize(effect)?;
         self.state.connection().execute_batch("BEGIN IMMEDIATE")?;
         let replies = self.apply(group)?;
+        self.state.seal()?;
         self.state.connection().execute_batch("COMMIT")?;
         Ok(replies)
     }
