@@ -26,8 +26,10 @@ pub fn excerpt(bytes: &[u8], most: usize) -> String {
 }
 
 /// `text` with its control characters and invisible formatting marks escaped, such as `\n` and
-/// `\u{1b}`. Quotes and backslashes stay as they are: formats that need them escaped, such as JSON, do
-/// that themselves.
+/// `\u{1b}`.
+///
+/// Quotes and backslashes stay as they are: formats that need them escaped, such as JSON, do that
+/// themselves.
 #[must_use]
 pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
