@@ -13,17 +13,18 @@ pub fn trials() -> Vec<Trial> {
 
 /// Which parts of the host each part may use. `lib.rs` and `main.rs` put them together.
 const EDGES: &[(&str, &[&str])] = &[
-    ("api", &["disk", "notify", "telemetry"]),
+    ("api", &["disk", "notify", "shares", "telemetry"]),
     ("cli", &["clock", "config", "outside", "registry", "runtime", "telemetry"]),
     ("clock", &[]),
     ("config", &[]),
     ("data_dir", &[]),
     ("disk", &[]),
     ("dispatch", &["notify", "telemetry"]),
-    ("notify", &[]),
-    ("outside", &["data_dir", "store"]),
+    ("notify", &["shares"]),
+    ("outside", &["data_dir", "shares", "store"]),
     ("registry", &["clock", "data_dir", "disk"]),
-    ("runtime", &["clock", "disk", "registry"]),
+    ("runtime", &["clock", "disk", "registry", "shares"]),
+    ("shares", &[]),
     ("store", &["clock", "disk", "telemetry"]),
     ("telemetry", &["clock"]),
 ];

@@ -28,6 +28,7 @@ pub mod notify;
 pub mod outside;
 pub mod registry;
 pub mod runtime;
+mod shares;
 pub mod store;
 pub mod telemetry;
 

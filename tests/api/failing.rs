@@ -15,7 +15,7 @@ use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -71,6 +71,17 @@ macro_rules! forward {
             async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
                 self.check()?;
                 self.inner.tenant(name).await
+            }
+            fn uses(
+                &self,
+                tenant: &TenantName,
+                plugin: &PluginName,
+                version: Option<&Version>,
+            ) -> usize {
+                self.inner.uses(tenant, plugin, version)
+            }
+            fn spare_bytes(&self) -> u64 {
+                self.inner.spare_bytes()
             }
             fn ready(&self) -> Result<(), StoreError> {
                 self.check()

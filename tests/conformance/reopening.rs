@@ -38,6 +38,7 @@ laws![
     capacity_is_rebuilt_at_reopen,
     jobs_are_readmitted_above_lowered_bounds,
     pruned_jobs_stay_pruned,
+    what_tenants_hold_of_history_and_logs_survives_reopen,
 ];
 
 async fn waiting_and_finalized_jobs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
@@ -322,5 +323,33 @@ async fn pruned_jobs_stay_pruned(store: Fixture) -> anyhow::Result<()> {
     let all = Retention { completed_before: at(9), discarded_before: at(9), now: at(9) };
     assert_eq!(store.prune(all, 9).await?, 1);
     assert_eq!(store.reopen(at(9))?.get(id).await?, None);
+    Ok(())
+}
+
+async fn what_tenants_hold_of_history_and_logs_survives_reopen(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    const MIB: usize = 1 << 20;
+    let mut limits = CapacityLimits::default();
+    (limits.kept.history_bytes, limits.kept.log_bytes) = (8 << 20, 8 << 20);
+    let log = || LogSnapshot { bytes: vec![b'x'; MIB], kept_bytes: 1 << 20, dropped_bytes: 0 };
+    let over = async |store: &Fixture, tenant: &str, second: i64| {
+        let id = store.accept(of(tenant).payload(vec![7; MIB]), at(second)).await?;
+        let leased = store.claim_one(at(second)).await?;
+        store.finish_with(&leased, Verdict::Complete, at(second)).await?;
+        store.save_log(id, 1, log()).await?;
+        anyhow::Ok(id)
+    };
+    let store = store.reopen_bounded(limits, at(0))?;
+    let modest = over(&store, "modest", 0).await?;
+    for second in 1..4 {
+        over(&store, "greedy", second).await?;
+    }
+    let store = store.reopen_bounded(limits, at(4))?;
+    for second in 4..30 {
+        over(&store, "greedy", second).await?;
+    }
+    assert_eq!(store.state(modest).await?, JobState::Completed);
+    assert_eq!(store.logs(modest).await?.len(), 1);
     Ok(())
 }

@@ -7,6 +7,7 @@ use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::plugin::{Abi, Digest};
 use jobwright_core::report::{Progress, Report};
 use jobwright_core::runtime::{Ended, StopReason};
+use jobwright_core::tenant::TenantName;
 use jobwright_core::{Attempt, Start};
 use jobwright_tests::components::job;
 use libtest_mimic::Trial;
@@ -401,7 +402,11 @@ async fn a_run_of_another_type_is_refused_when_it_is_uploaded() -> anyhow::Resul
     ] {
         let wasm = wat::parse_str(text)?;
         lab.runtime.inspect(&wasm)?;
-        says(lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await, "plugin_unusable", &[why])?;
+        says(
+            lab.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await,
+            "plugin_unusable",
+            &[why],
+        )?;
     }
     let later = wat::parse_str(exporting("0.3.0", "(result u32)"))?;
     let words = ["`jobwright:job/run@0.3.0`", "of 0.2 or 0.1"];

@@ -1,6 +1,7 @@
 //! Components that cannot run here, and what they are told.
 
 use jobwright_core::plugin::{Abi, Digest};
+use jobwright_core::tenant::TenantName;
 use jobwright_tests::components::{command, handler};
 use libtest_mimic::Trial;
 
@@ -88,7 +89,7 @@ async fn every_interface_that_is_offered_passes_and_links() -> anyhow::Result<()
         let import = format!(r#"(component (import "wasi:{interface}@0.2.9" (instance {item}))"#);
         let wasm = wat::parse_str(bare("0.2.0").replacen("(component", &import, 1))?;
         lab.runtime.inspect(&wasm)?;
-        lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await?;
+        lab.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await?;
     }
     // What the others have needs types of each other; tests of guests import those.
     for interface in ["stdin", "stdout", "stderr"] {
@@ -133,7 +134,8 @@ async fn functions_that_are_unknown_are_refused_when_the_code_is_prepared() -> a
     for (text, word) in [(unknown.as_str(), "exit-with-grace"), (typed, "run")] {
         let wasm = wat::parse_str(text)?;
         lab.runtime.inspect(&wasm)?;
-        let refused = lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await;
+        let refused =
+            lab.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await;
         says(refused, "plugin_unusable", &["it does not fit this host", word])?;
     }
     Ok(())

@@ -11,6 +11,7 @@ use jobwright_core::limits::Limit;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
+use jobwright_core::tenant::TenantName;
 
 use super::hosts::{MEMORY, SLOTS};
 use super::world::{Life, World, lock, short};
@@ -151,7 +152,7 @@ impl Runtime for Guests {
         Err(Unusable::new("not_wasm", "nothing is uploaded here"))
     }
 
-    async fn prepare(&self, _: Digest, _: Bytes) -> Result<(), Unprepared> {
+    async fn prepare(&self, _: &TenantName, _: Digest, _: Bytes) -> Result<(), Unprepared> {
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -273,6 +273,14 @@ impl JobStore for Wire {
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
         self.there().await?;
         at_once(self.world.store().prune(retention, most))
+    }
+
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
+        self.world.store().uses(tenant, plugin, version)
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        self.world.store().spare_bytes()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

@@ -43,7 +43,7 @@ impl Ours {
         let folder = tempfile::tempdir()?;
         let registry = DiskRegistry::open(folder.path(), u64::MAX)?;
         let runtime = runtime::start(in_processes, config, Arc::new(registry))?;
-        runtime.prepare(digest, wasm.into()).await?;
+        runtime.prepare(&TenantName::default(), digest, wasm.into()).await?;
         Ok(Self { runtime, attempt: attempt(digest)?, _folder: folder })
     }
 

@@ -152,6 +152,12 @@ impl Queue {
         self.slots.get(&id).map(|slot| &slot.entry.lifecycle)
     }
 
+    /// What an unfinished job belongs to.
+    #[must_use]
+    pub fn facts(&self, id: JobId) -> Option<&Facts> {
+        self.slots.get(&id).map(|slot| &slot.entry.facts)
+    }
+
     /// Begins attempts at the first jobs that are due, within what `want` allows.
     pub fn claim(&mut self, want: &Claim, now: Timestamp) -> Vec<Lease> {
         self.look(self.clocks.read(now, want.wall));

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::attempt::Attempt;
 use crate::outcome::{Outcome, Output, Usage};
 use crate::plugin::{Digest, Inspection};
+use crate::tenant::TenantName;
 
 /// Runs attempts in sandboxes.
 #[async_trait]
@@ -23,7 +24,12 @@ pub trait Runtime: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unprepared`] if it does not compile, or could not be compiled.
-    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared>;
+    async fn prepare(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        wasm: Bytes,
+    ) -> Result<(), Unprepared>;
 
     /// Runs one attempt to its end. It stops soon after `stop` is raised, and dropping the future
     /// stops it too. Every ending is a value; a panic inside is one as well.

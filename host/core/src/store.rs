@@ -132,6 +132,14 @@ pub trait JobStore: Send + Sync + 'static {
     /// retention, and expired idempotency keys; says how many jobs went.
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError>;
 
+    /// How many unfinished jobs need the plugin, or this version of it: those that are accepted, and
+    /// those that are just being so. From memory.
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize;
+
+    /// About how many bytes of its files the store can use again before they grow: free pages, and what
+    /// finalized jobs take, which give way to new ones. From memory.
+    fn spare_bytes(&self) -> u64;
+
     /// Whether the store takes jobs.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ impl Sandbox {
     /// What `wasm` is and needs, if an upload of it would be accepted.
     pub(super) async fn check(&self, wasm: Bytes) -> Result<Inspection, Unprepared> {
         let inspection = self.runtime.inspect(&wasm)?;
-        self.runtime.prepare(Digest::of(&wasm), wasm).await?;
+        self.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm).await?;
         Ok(inspection)
     }
 

@@ -11,7 +11,7 @@ use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -216,6 +216,14 @@ impl JobStore for AnnouncingStore {
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
         self.store.prune(retention, most).await
+    }
+
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
+        self.store.uses(tenant, plugin, version)
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        self.store.spare_bytes()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

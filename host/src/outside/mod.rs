@@ -6,7 +6,6 @@
 //! | [`tls`] | that who answers is who was asked |
 //! | [`resolver`] | which addresses a name has |
 //! | [`room`] | how many bytes of bodies are held |
-//! | [`shares`] | how much of it all one tenant may have |
 //! | [`request`] | what a guest may not say in a request |
 //! | [`secrets`] | the file of secrets |
 //! | [`values`] | what plugins keep from one job to the next |
@@ -20,7 +19,6 @@ mod request;
 pub mod resolver;
 mod room;
 pub mod secrets;
-mod shares;
 mod tls;
 pub mod values;
 pub mod web;

@@ -6,19 +6,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::outside::Unsent;
-use jobwright_core::tenant::TenantName;
+use jobwright_core::tenant::{Full, TenantName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::shares::{Full, Share, Shares, Taken};
+use crate::shares::table::{GUEST_BODIES, GUEST_UNIT_BYTES as UNIT_BYTES};
+use crate::shares::{Share, Shares, Taken};
 
 /// All bodies of all attempts together, in bytes: as much as the interface takes for its own.
-const HOST_BYTES: u64 = 256 << 20;
+const HOST_BYTES: u64 = GUEST_BODIES.all * UNIT_BYTES;
 
-/// Of these, those of one tenant: attempts that keep what they have leave as much to others.
+/// Of these, those of one tenant that is alone.
 const TENANT_BYTES: u64 = HOST_BYTES / 2;
-
-/// The unit in which that is counted: a body takes one at least.
-const UNIT_BYTES: u64 = 4 << 10;
 
 /// Room for bodies.
 #[derive(Debug, Clone)]
@@ -34,7 +32,7 @@ pub(super) struct HostRoom(Shares);
 
 impl Default for HostRoom {
     fn default() -> Self {
-        Self(Shares::new(units(HOST_BYTES) as usize, units(TENANT_BYTES) as usize))
+        Self(Shares::new(&GUEST_BODIES))
     }
 }
 

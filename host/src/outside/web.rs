@@ -36,6 +36,8 @@ use tokio_rustls::rustls::RootCertStore;
 use super::resolver::{LookUps, Resolver, System};
 use super::room::{Held, HostRoom, Room};
 use super::tls::Tls;
+use crate::shares::Shares;
+use crate::shares::table::GUEST_REQUESTS;
 
 /// How long one address may take to be connected to, and then to agree on a secure connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -70,6 +72,7 @@ pub struct Web {
     look_ups: LookUps,
     tls: Tls,
     room: HostRoom,
+    requests: Shares,
 }
 
 /// One request that was allowed by its name.
@@ -93,7 +96,8 @@ impl Web {
     #[must_use]
     pub fn new(threads: Handle) -> Self {
         let look_ups = LookUps::new(Arc::new(System));
-        Self { threads, look_ups, tls: Tls::default(), room: HostRoom::default() }
+        let (room, requests) = (HostRoom::default(), Shares::new(&GUEST_REQUESTS));
+        Self { threads, look_ups, tls: Tls::default(), room, requests }
     }
 
     /// Names as `resolver` has them.
@@ -145,6 +149,7 @@ impl Web {
 
     async fn go(&self, errand: Errand) -> Result<Response<Held>, Unsent> {
         let Errand { mut request, tenant, allowing, room, most, plain } = errand;
+        let _under_way = self.requests.of(&tenant).take().await;
         // Until all of it is sent: the guest may have let go of it long before.
         let _place = room.take(request.body().len() as u64)?;
         let to = request.uri().clone();

@@ -15,8 +15,8 @@ use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::plugin::Digest;
 use jobwright_core::registry::{PluginRegistry, RegistryError};
 use jobwright_core::runtime::{StopSignal, Unprepared, Unusable};
+use jobwright_core::tenant::TenantName;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 
@@ -26,6 +26,8 @@ use super::flights::{Broken, Flight, Flights};
 use super::{debug_info, ending, signals, unless_stopped};
 use crate::registry::compiled::{self, CodeName, CompiledCache, Loaded};
 use crate::registry::compiler::{Compiler, Failure, Order};
+use crate::shares::table::{CODE_WAITERS, COMPILATIONS, LONG_COMPILATIONS, SHORT_COMPILATIONS};
+use crate::shares::{Shares, Taken};
 
 /// Why there is no code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +110,7 @@ pub(super) struct Codes<R> {
     source: Arc<Source>,
     threads: Handle,
     /// One for each attempt that may wait long for its code.
-    waiting: Semaphore,
+    waiting: Shares,
 }
 
 /// Where code comes from.
@@ -118,11 +120,11 @@ struct Source {
     disk: Option<CompiledCache>,
     compiler: Option<Compiler>,
     /// Of attempts.
-    turns: Semaphore,
+    turns: Shares,
     /// Of uploads, which hold up no attempt: each has a short turn first, and one that it was not
     /// enough for a long one. So most wait only for short turns, whatever takes minutes.
-    short_turns: Semaphore,
-    long_turns: Semaphore,
+    short_turns: Shares,
+    long_turns: Shares,
 }
 
 /// The part of the time to compile that a short turn has: 5 s of 120, in which most plugins are done.
@@ -153,17 +155,19 @@ impl<R: Ready> Codes<R> {
         disk: Option<CompiledCache>,
         bounds: Bounds,
     ) -> Self {
-        let turns = || Semaphore::new(bounds.compilations.max(1));
+        // Of two, one tenant has one: another one gets the other.
+        let turns = |resource| Shares::sized(resource, (bounds.compilations as u64).max(2));
         let source = Arc::new(Source {
             engines,
             registry,
             disk,
             compiler: bounds.compiler,
-            turns: turns(),
-            short_turns: turns(),
-            long_turns: turns(),
+            turns: turns(&COMPILATIONS),
+            short_turns: turns(&SHORT_COMPILATIONS),
+            long_turns: turns(&LONG_COMPILATIONS),
         });
-        let waiting = Semaphore::new((bounds.slots / WAITING_PART).max(1));
+        let waiting = ((bounds.slots / WAITING_PART) as u64).max(2);
+        let waiting = Shares::sized(&CODE_WAITERS, waiting);
         Self { ready: Flights::new(bounds.most_bytes), source, threads: bounds.threads, waiting }
     }
 
@@ -171,9 +175,14 @@ impl<R: Ready> Codes<R> {
     ///
     /// # Errors
     /// See [`Runtime::prepare`](jobwright_core::Runtime::prepare).
-    pub(super) async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
+    pub(super) async fn prepare(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        wasm: Bytes,
+    ) -> Result<(), Unprepared> {
         let patience = self.patience();
-        let making = self.get((digest, Profile::Fuel), Some(wasm));
+        let making = self.get((digest, Profile::Fuel), tenant, Some(wasm));
         let late = |_| {
             // It goes on, and who asks again finds it done.
             let seconds = patience.as_secs();
@@ -205,13 +214,13 @@ impl<R: Ready> Codes<R> {
         if let Some(code) = self.ready.ready(&key) {
             return Ok(code);
         }
-        let making = self.get(key, None);
+        let tenant = &attempt.job.spec.tenant;
+        let making = self.get(key, tenant, None);
         let waiting = async {
             if let Ok(made) = tokio::time::timeout(BRIEFLY, making.clone()).await {
                 return made;
             }
-            // Never closed, so an error means that there are enough.
-            let _place = self.waiting.try_acquire().map_err(|_| Unready {
+            let _place = self.waiting.of(tenant).try_take(1u64).map_err(|_| Unready {
                 message: "its code is still being compiled, and others wait for theirs".to_owned(),
                 why: Why::Host,
             })?;
@@ -225,9 +234,9 @@ impl<R: Ready> Codes<R> {
     }
 
     /// The code, made ready from `wasm`, else from what the registry keeps.
-    fn get(&self, key: Key, wasm: Option<Bytes>) -> Flight<Arc<R>, Unready> {
-        let source = self.source.clone();
-        self.ready.get(key, &self.threads, || source.make(key, wasm))
+    fn get(&self, key: Key, tenant: &TenantName, wasm: Option<Bytes>) -> Flight<Arc<R>, Unready> {
+        let (source, tenant) = (self.source.clone(), tenant.clone());
+        self.ready.get(key, &self.threads, || source.make(key, tenant, wasm))
     }
 
     /// How long making code ready takes at most, for who waits for no others.
@@ -261,6 +270,7 @@ impl Source {
     async fn make<R: Ready>(
         self: Arc<Self>,
         (digest, profile): Key,
+        tenant: TenantName,
         wasm: Option<Bytes>,
     ) -> Result<(Arc<R>, u64), Unready> {
         let source = self.clone();
@@ -271,9 +281,9 @@ impl Source {
         let wanted = Wanted { name, machine };
         let loaded = match (self.clone().load(wanted.clone()).await?, wasm) {
             (Some(kept), _) => kept,
-            (None, Some(wasm)) => self.compile_upload(&wanted, wasm).await?,
+            (None, Some(wasm)) => self.compile_upload(&wanted, &tenant, wasm).await?,
             (None, None) => {
-                let _turn = self.turn(&self.turns).await?;
+                let _turn = self.turn(&self.turns, &tenant).await?;
                 let wasm = self.fetch(&digest).await?;
                 self.clone().compile(wanted.clone(), wasm, self.patience()).await?
             }
@@ -298,17 +308,18 @@ impl Source {
     async fn compile_upload(
         self: &Arc<Self>,
         wanted: &Wanted,
+        tenant: &TenantName,
         wasm: Bytes,
     ) -> Result<Loaded, Unready> {
         if self.compiler.is_some() {
-            let _turn = self.turn(&self.short_turns).await?;
+            let _turn = self.turn(&self.short_turns, tenant).await?;
             let limit = self.patience() / SHORT_PART;
             match self.clone().compile(wanted.clone(), wasm.clone(), limit).await {
                 Err(Unready { why: Why::TooLong, .. }) => {}
                 done => return done,
             }
         }
-        let _turn = self.turn(&self.long_turns).await?;
+        let _turn = self.turn(&self.long_turns, tenant).await?;
         self.clone().compile(wanted.clone(), wasm, self.patience()).await
     }
 
@@ -349,10 +360,10 @@ impl Source {
     }
 
     /// A turn to compile, if one comes in the time that compiling may take.
-    async fn turn<'a>(&self, turns: &'a Semaphore) -> Result<SemaphorePermit<'a>, Unready> {
+    async fn turn(&self, turns: &Shares, tenant: &TenantName) -> Result<Taken, Unready> {
         let patience = self.patience();
-        match tokio::time::timeout(patience, turns.acquire()).await {
-            Ok(turn) => turn.map_err(|_| Broken.into()),
+        match tokio::time::timeout(patience, turns.of(tenant).take()).await {
+            Ok(turn) => Ok(turn),
             Err(_) => {
                 let seconds = patience.as_secs();
                 let message = format!("others were compiled for {seconds} s: try again later");

@@ -55,6 +55,7 @@ use jobwright_core::outcome::{AttemptError, Outcome, Usage, millis};
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
+use jobwright_core::tenant::TenantName;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -237,8 +238,13 @@ impl Runtime for WasmRuntime {
         inspect::inspect(wasm, &self.offer, &self.ceiling)
     }
 
-    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
-        self.host.codes.prepare(digest, wasm).await
+    async fn prepare(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        wasm: Bytes,
+    ) -> Result<(), Unprepared> {
+        self.host.codes.prepare(tenant, digest, wasm).await
     }
 
     async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {

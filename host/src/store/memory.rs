@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, HeldKeys, KeptLimits, Side};
+use jobwright_core::capacity::{
+    Capacity, CapacityLimits, Checkpoints, HeldBytes, HeldKeys, KeptLimits, Side,
+};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, Stored};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::{Outcome, Output, Usage};
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::{Entry, Queue, QueueCounts};
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -41,7 +43,7 @@ struct Jobs {
     holds: BTreeMap<Hold, HoldNote>,
     /// When which job was over, in that order. Some may have gone, or not be over any more.
     over: VecDeque<(Option<Timestamp>, JobId)>,
-    history_bytes: u64,
+    history: HeldBytes,
     log_bytes: u64,
     limits: KeptLimits,
 }
@@ -136,16 +138,20 @@ impl Jobs {
     /// Keeps what an attempt told; says whether any of it was kept.
     fn keep(&mut self, id: JobId, told: Told) -> bool {
         let Some(record) = self.records.get_mut(&id) else { return false };
-        let mut kept = told.progress.is_some();
+        let kept = told.progress.is_some();
         record.job.progress = told.progress.or(record.job.progress.take());
         let most = self.limits.checkpoint_bytes;
-        if let Some(state) = told.checkpoint
-            && self.checkpoints.admit(id, state.len() as u64, most)
-        {
-            record.checkpoint = Some(state);
-            kept = true;
+        let tenant = &record.job.spec.tenant;
+        let Some(state) = told.checkpoint else { return kept };
+        let length = state.len() as u64;
+        let Some(displaced) = self.checkpoints.admit(tenant, id, length, most) else { return kept };
+        record.checkpoint = Some(state);
+        for id in displaced {
+            if let Some(record) = self.records.get_mut(&id) {
+                record.checkpoint = None;
+            }
         }
-        kept
+        true
     }
 
     /// As [`Self::keep`], for the attempt that holds the lease.
@@ -167,10 +173,19 @@ impl Jobs {
         }
         let Some(output) = output else { return };
         let (bytes, most) = (output.bytes.len() as u64, self.limits.checkpoint_bytes);
-        if state.is_finalized() || self.failed_outputs.admit(lease.job, bytes, most) {
-            let (content_type, attempt) = (output.content_type.clone(), lease.attempt);
-            record.job.output = Some(Stored { content_type, bytes, attempt });
-            record.output = Some(output);
+        let tenant = &record.job.spec.tenant;
+        let displaced = match state.is_finalized() {
+            true => Some(vec![]),
+            false => self.failed_outputs.admit(tenant, lease.job, bytes, most),
+        };
+        let Some(displaced) = displaced else { return };
+        let (content_type, attempt) = (output.content_type.clone(), lease.attempt);
+        record.job.output = Some(Stored { content_type, bytes, attempt });
+        record.output = Some(output);
+        for id in displaced {
+            if let Some(record) = self.records.get_mut(&id) {
+                (record.job.output, record.output) = (None, None);
+            }
         }
     }
 
@@ -181,7 +196,7 @@ impl Jobs {
                 self.checkpoints.forget(id);
                 self.failed_outputs.forget(id);
                 self.over.push_back((lifecycle.finalized_at, id));
-                self.history_bytes += record.bytes();
+                self.history.add(&record.job.spec.tenant, record.bytes());
             }
             record.job.lifecycle = lifecycle;
             record.job.attempts.extend(attempt);
@@ -202,15 +217,16 @@ impl Jobs {
     /// Removes a job that is over.
     fn remove(&mut self, id: JobId) {
         if let Some(record) = self.records.remove(&id) {
-            self.history_bytes -= record.bytes();
+            self.history.remove(&record.job.spec.tenant, record.bytes());
             self.log_bytes -= record.log_bytes();
         }
     }
 
-    /// Removes what was over first while there is too much of it.
+    /// Removes what was over first of the tenant that holds most, while there is too much of it.
     fn trim(&mut self) {
-        while self.history_bytes > self.limits.history_bytes
-            && let Some((at, id)) = self.over.pop_front()
+        while self.history.bytes() > self.limits.history_bytes
+            && let Some(place) = self.first_over_of_largest()
+            && let Some((at, id)) = self.over.remove(place)
         {
             let found = self.records.get(&id);
             if at.is_some() && found.is_some_and(|found| found.job.lifecycle.finalized_at == at) {
@@ -219,11 +235,20 @@ impl Jobs {
         }
     }
 
-    /// Removes the oldest logs while there is too much of them.
+    fn first_over_of_largest(&self) -> Option<usize> {
+        let largest = self.history.largest()?;
+        let tenant = |id: &JobId| self.records.get(id).map(|record| &record.job.spec.tenant);
+        self.over.iter().position(|(_, id)| tenant(id) == Some(largest))
+    }
+
+    /// Removes the oldest logs of the tenant that holds most, while there is too much of them.
     fn trim_logs(&mut self) {
-        while self.log_bytes > self.limits.log_bytes
-            && let Some(record) = self.records.values_mut().find(|record| !record.logs.is_empty())
-        {
+        while self.log_bytes > self.limits.log_bytes {
+            let held = self.records.values().map(|it| (it.job.spec.tenant.clone(), it.log_bytes()));
+            let Some(largest) = HeldBytes::from_iter(held).largest().cloned() else { return };
+            let of_largest =
+                |it: &&mut Record| !it.logs.is_empty() && it.job.spec.tenant == largest;
+            let Some(record) = self.records.values_mut().find(of_largest) else { return };
             self.log_bytes -= record.log_bytes();
             record.logs.clear();
         }
@@ -308,7 +333,7 @@ impl JobStore for MemoryStore {
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
         record.job.lifecycle.redrive(now);
-        jobs.history_bytes -= record.bytes();
+        jobs.history.remove(&record.job.spec.tenant, record.bytes());
         (record.job.output, record.output, record.job.progress) = (None, None, None);
         let entry = Entry::new(&record.job.spec, record.job.lifecycle.clone(), permit);
         jobs.queue.insert(id, entry, now);
@@ -444,6 +469,14 @@ impl JobStore for MemoryStore {
         let records = jobs.records.len();
         jobs.trim();
         Ok(expired.len() + records - jobs.records.len())
+    }
+
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
+        self.capacity.uses(tenant, plugin, version)
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        0
     }
 
     fn ready(&self) -> Result<(), StoreError> {

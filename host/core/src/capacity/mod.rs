@@ -10,27 +10,34 @@
 
 mod checkpoints;
 mod full;
+mod held;
 mod keys;
 mod limits;
+mod uses;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use checkpoints::Checkpoints;
 pub use full::QueueFull;
+pub use held::HeldBytes;
 pub use keys::HeldKeys;
 pub use limits::{CapacityLimits, HEAD_START, KeptLimits};
 
 use crate::clock::Timestamp;
 use crate::hold::Facts;
 use crate::job::QueueName;
-use crate::tenant::{TenantLimits, TenantName};
+use crate::plugin::{PluginName, Version};
+use crate::tenant::{Budget, Full, TenantLimits, TenantName};
+
+use self::uses::{Use, Uses};
 
 /// Counts unfinished jobs and what they carry.
 #[derive(Debug)]
 pub struct Capacity {
     limits: CapacityLimits,
     used: Mutex<Used>,
+    uses: Uses,
 }
 
 #[derive(Debug, Default)]
@@ -80,19 +87,31 @@ pub struct Permit {
     queue: QueueName,
     held_bytes: u64,
     side: Side,
+    _use: Use,
 }
 
 impl Capacity {
     /// Nothing waits yet.
     #[must_use]
     pub fn new(limits: CapacityLimits) -> Arc<Self> {
-        Arc::new(Self { limits, used: Mutex::default() })
+        Arc::new(Self { limits, used: Mutex::default(), uses: Uses::default() })
     }
 
     /// What all unfinished jobs carry, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
         self.lock().all.bytes
+    }
+
+    /// How many unfinished jobs, and jobs that are being accepted, need a plugin or a version of it.
+    #[must_use]
+    pub fn uses(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+        version: Option<&Version>,
+    ) -> usize {
+        self.uses.count(tenant, plugin, version)
     }
 
     /// The bounds.
@@ -139,6 +158,7 @@ impl Capacity {
         used.check_tenant(&facts.tenant, held_bytes)?;
         used.check_host(&self.limits, held_bytes)?;
         used.check_queue(&self.limits, facts, side)?;
+        used.check_share(&self.limits, &facts.tenant, held_bytes)?;
         Ok(self.take(&mut used, facts, held_bytes, side))
     }
 
@@ -161,7 +181,8 @@ impl Capacity {
         used.by_tenant.entry(tenant.clone()).or_default().add(held_bytes);
         let depth = used.by_queue.entry((tenant.clone(), queue.clone())).or_default();
         *depth.on(side) += 1;
-        Permit { capacity: self.clone(), tenant, queue, held_bytes, side }
+        let _use = self.uses.begin(facts);
+        Permit { capacity: self.clone(), tenant, queue, held_bytes, side, _use }
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -258,6 +279,30 @@ impl Permit {
     }
 }
 
+impl Used {
+    /// Refuses a job of a tenant that has its share of all places, or of what jobs carry.
+    fn check_share(
+        &self,
+        limits: &CapacityLimits,
+        tenant: &TenantName,
+        more_bytes: u64,
+    ) -> Result<(), QueueFull> {
+        let Amount { jobs, bytes } = self.by_tenant.get(tenant).copied().unwrap_or_default();
+        let budget = |all| Budget { all, weight: Budget::KEPT };
+        let places = budget(limits.total as u64).admits(self.all.jobs as u64, jobs as u64, 1);
+        let tenant = || tenant.clone();
+        if places == Err(Full::Tenant) {
+            return Err(QueueFull::Tenant { tenant: tenant(), depth: jobs, capacity: jobs });
+        }
+        let carried = budget(limits.payload_bytes).admits(self.all.bytes, bytes, more_bytes);
+        if carried == Err(Full::Tenant) {
+            let (depth_bytes, capacity_bytes) = (bytes, bytes);
+            return Err(QueueFull::TenantBytes { tenant: tenant(), depth_bytes, capacity_bytes });
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut used = self.capacity.lock();
@@ -316,6 +361,28 @@ mod tests {
         let third = capacity.readmit(&c, 100);
         drop((first, second, third));
         assert!(capacity.reserve(&a, 10, Side::Due).is_ok());
+    }
+
+    #[test]
+    fn a_tenant_that_takes_all_it_can_leaves_places_and_bytes_to_others() {
+        for (each, by_bytes) in [(0, false), (10, true)] {
+            let limits = CapacityLimits {
+                per_queue: 1000,
+                total: if by_bytes { 10_000 } else { 80 },
+                payload_bytes: 800,
+                ..Default::default()
+            };
+            let capacity = Capacity::new(limits);
+            let mut held = vec![];
+            let full = loop {
+                match capacity.reserve(&facts("a", "q"), each, Side::Due) {
+                    Ok(permit) => held.push(permit),
+                    Err(full) => break full,
+                }
+            };
+            assert!(full.is_of_tenant() && held.len() == 70, "{full} {}", held.len());
+            held.push(capacity.reserve(&facts("b", "q"), each, Side::Due).expect("some are left"));
+        }
     }
 
     #[test]

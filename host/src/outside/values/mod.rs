@@ -27,6 +27,8 @@ use jobwright_core::tenant::TenantName;
 use rusqlite::Connection;
 
 use self::table::{Change, Ledger};
+use crate::shares::Shares;
+use crate::shares::table::READS;
 use crate::store::sqlite::reader::{LOOKUPS, Readers};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::writer::{Effect, Writer};
@@ -39,6 +41,7 @@ pub const ENTRY_BYTES: u64 = 64;
 pub struct Values {
     writer: Writer<Ledger>,
     readers: Arc<Readers>,
+    reads: Shares,
 }
 
 impl Values {
@@ -51,7 +54,8 @@ impl Values {
         let path = directory.join("values.db");
         let ledger = Ledger::new(schema::open(&path, table::STEPS)?, most_bytes)?;
         let readers = Arc::new(Readers::new(&path, LOOKUPS));
-        Ok(Self { writer: Writer::start("values", ledger)?, readers })
+        let reads = Shares::new(&READS);
+        Ok(Self { writer: Writer::start("values", ledger)?, readers, reads })
     }
 
     /// Does what a job of `plugin` calls for, as far as `grant` lets it.
@@ -73,12 +77,15 @@ impl Values {
             Keep::Open { .. } => return Ok(Kept::Done),
             Keep::Get { bucket, key } => {
                 let query = move |db: &Connection| table::get(db, &owner, &bucket, &key);
-                return self.read(query).await.map(Kept::Value);
+                return self.read(tenant, query).await.map(Kept::Value);
             }
             Keep::Keys { bucket, after } => {
                 let query =
                     move |db: &Connection| table::keys(db, &owner, &bucket, after.as_deref());
-                return self.read(query).await.map(|(keys, more)| Kept::Keys { keys, more });
+                return self
+                    .read(tenant, query)
+                    .await
+                    .map(|(keys, more)| Kept::Keys { keys, more });
             }
             Keep::Set { bucket, key, value } => Change::Set { bucket, key, value },
             Keep::Delete { bucket, key } => Change::Delete { bucket, key },
@@ -117,8 +124,10 @@ impl Values {
 
     async fn read<A: Send + 'static>(
         &self,
+        tenant: &TenantName,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
     ) -> Result<A, Unkept> {
+        let _turn = self.reads.of(tenant).take().await;
         self.readers.read(query).await.map_err(failed)
     }
 }

@@ -39,6 +39,7 @@ use jobwright_core::outcome::{AttemptError, Outcome, millis};
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, Unusable};
+use jobwright_core::tenant::TenantName;
 
 pub(super) use self::inside::run_if_asked;
 use self::pool::{Pool, Taken};
@@ -119,8 +120,13 @@ impl Runtime for ProcessRuntime {
         inspect::inspect(wasm, &self.offer, &self.ceiling)
     }
 
-    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
-        self.host.codes.prepare(digest, wasm).await
+    async fn prepare(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        wasm: Bytes,
+    ) -> Result<(), Unprepared> {
+        self.host.codes.prepare(tenant, digest, wasm).await
     }
 
     async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {

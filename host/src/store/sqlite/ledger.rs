@@ -5,6 +5,7 @@ mod loading;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use jobwright_core::store::{
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::Connection;
 
+use super::history::History;
 use super::table::HostRow;
 use super::wal::{self, Damage};
 use super::writer::State;
@@ -48,6 +50,9 @@ pub(super) struct Ledger {
     holds: BTreeMap<Hold, HoldNote>,
     /// What the answers to idempotency keys take.
     keys: HeldKeys,
+    history: History,
+    /// What can be used again before the file grows; readers look at it without the writer.
+    spare: Arc<AtomicU64>,
     /// About what was written since the history was last measured.
     grown_bytes: u64,
     /// Jobs that went to make room and whose logs are still there.
@@ -90,6 +95,8 @@ impl State for Ledger {
     }
 
     fn seal(&mut self) -> rusqlite::Result<()> {
+        self.history.save(&self.db)?;
+        self.measure_spare()?;
         table::set_host(&self.db, HostRow { alive_at: self.now, finished: self.queue.finished() })
     }
 
@@ -131,6 +138,8 @@ impl Ledger {
             failed_outputs: Checkpoints::default(),
             holds: BTreeMap::new(),
             keys: HeldKeys::default(),
+            history: History::default(),
+            spare: Arc::default(),
             grown_bytes: 0,
             trimmed: vec![],
         };
@@ -172,7 +181,7 @@ impl Ledger {
             if table::used_bytes(&self.db)? <= most {
                 break;
             }
-            let gone = table::prune_oldest(&self.db, TRIM)?;
+            let gone = self.history.make_room(&self.db, TRIM)?;
             if gone.is_empty() {
                 break;
             }
@@ -181,16 +190,32 @@ impl Ledger {
         Ok(())
     }
 
+    fn measure_spare(&self) -> rusqlite::Result<()> {
+        let spare = table::free_bytes(&self.db)?.saturating_add(self.history.bytes());
+        self.spare.store(spare, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What the store can use again before its file grows, as of the latest commit.
+    pub(super) fn spare(&self) -> Arc<AtomicU64> {
+        self.spare.clone()
+    }
+
     /// Keeps what the attempt that holds the lease told.
     fn keep_told(&mut self, lease: &Lease, told: &Told) -> rusqlite::Result<()> {
         let id = lease.job;
         let most = self.capacity.limits().kept.checkpoint_bytes;
         let floor = &self.floor;
-        let fits = |state: &Bytes| {
-            !floor.is_reached() && self.checkpoints.admit(id, state.len() as u64, most)
+        let tenant = self.queue.facts(id).map(|facts| &facts.tenant);
+        let admit = |state: &Bytes| {
+            let (tenant, length) = (tenant.filter(|_| !floor.is_reached())?, state.len() as u64);
+            self.checkpoints.admit(tenant, id, length, most)
         };
+        let displaced = told.checkpoint.as_ref().map_or_else(|| Some(vec![]), admit);
         let mut told = told.clone();
-        if !told.checkpoint.as_ref().is_none_or(fits) {
+        if let Some(displaced) = displaced {
+            table::remove_checkpoints(&self.db, &displaced)?;
+        } else {
             tracing::warn!(job = %id, "a checkpoint is not kept: there are too many, or too little disk");
             told.checkpoint = None;
         }
@@ -217,7 +242,15 @@ impl Ledger {
         if state != JobState::Completed && self.floor.is_reached() {
             return Ok(());
         }
-        if state.is_finalized() || self.failed_outputs.admit(id, length, most) {
+        let tenant = self.queue.facts(id).map(|facts| &facts.tenant);
+        let displaced = match tenant {
+            Some(tenant) if !state.is_finalized() => {
+                self.failed_outputs.admit(tenant, id, length, most)
+            }
+            _ => Some(vec![]),
+        };
+        if let Some(displaced) = displaced {
+            displaced.into_iter().try_for_each(|id| table::remove_output(&self.db, id))?;
             return table::insert_output(&self.db, &end.lease, output);
         }
         tracing::warn!(job = %id, "what a failed attempt left is not kept: there is too much of it");
@@ -235,7 +268,10 @@ impl Ledger {
             self.checkpoints.forget(id);
             self.failed_outputs.forget(id);
         }
-        table::transition(&self.db, id, lifecycle, ended)
+        if let Some(held) = table::transition(&self.db, id, lifecycle, ended)? {
+            self.history.add(held);
+        }
+        Ok(())
     }
 
     /// See [`JobStore::enqueue`](jobwright_core::JobStore::enqueue).
@@ -397,7 +433,7 @@ impl Ledger {
         };
         job.lifecycle.redrive(now);
         self.last_seq += 1;
-        table::revive(&self.db, self.last_seq, id, &job.lifecycle)?;
+        self.history.remove(table::revive(&self.db, self.last_seq, id, &job.lifecycle)?);
         self.queue.insert(id, Entry::new(&job.spec, job.lifecycle, permit), now);
         Ok(Some(Redriven::Due))
     }
@@ -472,7 +508,7 @@ impl Ledger {
         retention: Retention,
         most: usize,
     ) -> rusqlite::Result<(usize, Vec<JobId>)> {
-        let pruned = table::prune(&self.db, retention, most)?;
+        let pruned = self.history.prune(&self.db, retention, most)?;
         self.keys = table::keys(&self.db)?;
         self.trim()?;
         Ok((pruned.len(), std::mem::take(&mut self.trimmed).into_iter().chain(pruned).collect()))

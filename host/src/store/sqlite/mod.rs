@@ -10,10 +10,11 @@
 //! gone ahead of the disk. The data directory's lock is the lease on every running job, so at the
 //! start all of them are reclaimed, and renewals are not written.
 
+mod history;
 mod ledger;
 mod logs;
 pub(crate) mod reader;
-mod rows;
+pub(crate) mod rows;
 pub(crate) mod schema;
 mod table;
 mod wal;
@@ -22,6 +23,7 @@ pub(crate) mod writer;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -34,7 +36,7 @@ use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -60,6 +62,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     listings: Arc<Readers>,
     logs: Logs,
+    spare: Arc<AtomicU64>,
 }
 
 impl SqliteStore {
@@ -82,8 +85,10 @@ impl SqliteStore {
         let capacity = Capacity::new(limits);
         let path = directory.join("jobs.db");
         let ledger = Ledger::open(&path, capacity.clone(), now)?;
+        let spare = ledger.spare();
         Ok(Self {
             capacity,
+            spare,
             writer: Writer::start("jobs", ledger)?,
             readers: Arc::new(Readers::new(&path, LOOKUPS)),
             listings: Arc::new(Readers::new(&path, LISTINGS)),
@@ -247,7 +252,8 @@ impl JobStore for SqliteStore {
     }
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
-        self.logs.save(id, attempt, log).await
+        let tenant = self.read(move |db| reader::tenant(db, id)).await?.unwrap_or_default();
+        self.logs.save((tenant, id, attempt), log).await
     }
 
     async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
@@ -312,6 +318,14 @@ impl JobStore for SqliteStore {
         let (count, gone) = self.writer.submit(Effect::Synced, 0, step).await?;
         self.logs.remove(gone).await?;
         Ok(count)
+    }
+
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
+        self.capacity.uses(tenant, plugin, version)
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        self.spare.load(Ordering::Relaxed)
     }
 
     fn ready(&self) -> Result<(), StoreError> {

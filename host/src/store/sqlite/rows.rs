@@ -101,19 +101,19 @@ pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<JobId> {
     row.get(column).map(JobId::from_bytes)
 }
 
-/// The name of a queue in a column.
-pub(super) fn tenant(row: &Row<'_>, column: usize) -> rusqlite::Result<TenantName> {
+/// The name of a tenant in a column.
+pub(crate) fn tenant(row: &Row<'_>, column: usize) -> rusqlite::Result<TenantName> {
     row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, Type::Text, error))
 }
 
 /// The JSON in a column.
-pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     serde_json::from_str(row.get_ref(column)?.as_str()?)
         .map_err(|error| unreadable(column, Type::Text, error))
 }
 
 /// `value` as it is written; everything that is stored so can be written.
-pub(super) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

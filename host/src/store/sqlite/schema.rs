@@ -7,10 +7,11 @@ use rusqlite::{Connection, OpenFlags};
 
 /// The tables of `jobs.db`, in the steps in which they came to be: a database of version N has had the
 /// first N of them, and one with a higher version was written by a newer Jobwright.
-const JOBS: &[&str] = &[TABLES, REPORTS, TENANTS, SNOOZES, FAILED_OUTPUTS, HOLD_NOTES, LOSSES];
+const JOBS: &[&str] =
+    &[TABLES, REPORTS, TENANTS, SNOOZES, FAILED_OUTPUTS, HOLD_NOTES, LOSSES, HISTORY_SHARES];
 
 /// As [`JOBS`], for `logs.db`.
-const LOGS: &[&str] = &[LOG_TABLES];
+const LOGS: &[&str] = &[LOG_TABLES, LOG_TENANTS];
 
 /// `job` is hot: only unfinished jobs, nothing large. A finalized job's row moves to `history`.
 /// Times are microseconds since 1970; states are the numbers of `rows::state`.
@@ -114,6 +115,13 @@ ALTER TABLE job ADD COLUMN lost_after INTEGER;
 ALTER TABLE history ADD COLUMN lost_after INTEGER;
 ";
 
+/// What each tenant holds of the history, in bytes as `history::ROW_BYTES` explains.
+const HISTORY_SHARES: &str = "
+CREATE TABLE history_share (tenant TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
+INSERT INTO history_share
+    SELECT tenant, sum(payload_bytes + coalesce(output_bytes, 0) + 1024) FROM history GROUP BY tenant;
+";
+
 const LOG_TABLES: &str = "
 CREATE TABLE log (
     job BLOB NOT NULL,
@@ -123,6 +131,12 @@ CREATE TABLE log (
     dropped_bytes INTEGER NOT NULL,
     UNIQUE (job, attempt)
 );
+";
+
+/// Whose logs are, so that the oldest of one tenant are found.
+const LOG_TENANTS: &str = "
+ALTER TABLE log ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
+CREATE INDEX log_by_tenant ON log (tenant);
 ";
 
 /// Opens `jobs.db` for the writer, making its tables if it is new.

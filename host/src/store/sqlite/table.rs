@@ -8,13 +8,14 @@ use jobwright_core::capacity::HeldKeys;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload};
-use jobwright_core::lifecycle::{JobState, Lifecycle};
+use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::outcome::Output;
 use jobwright_core::report::Told;
-use jobwright_core::store::{Leased, Retention};
+use jobwright_core::store::Leased;
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::history::{HeldRow, held};
 use super::rows::{self, micros, state, to_json};
 
 /// The highest `seq` in use; 0 in an empty store.
@@ -180,13 +181,13 @@ pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::R
 }
 
 /// Writes where a job stands after a transition, and the attempt that it ended; moves it to the
-/// history if it is over.
+/// history if it is over, and answers what it takes there.
 pub(super) fn transition(
     db: &Connection,
     id: JobId,
     now: &Lifecycle,
     ended: Option<&AttemptRecord>,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Option<HeldRow>> {
     if let Some(record) = ended {
         let sql = "UPDATE job SET attempts = json_insert(
                      CASE WHEN json_array_length(attempts) < ?3 THEN attempts
@@ -201,9 +202,10 @@ pub(super) fn transition(
         db.prepare_cached(sql)?.execute([id.as_bytes()])?;
         let sql = "INSERT INTO history SELECT * FROM job WHERE id = ?1";
         db.prepare_cached(sql)?.execute([id.as_bytes()])?;
-        db.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id.as_bytes()])?;
+        let sql = "DELETE FROM job WHERE id = ?1 RETURNING tenant, payload_bytes, output_bytes";
+        return db.prepare_cached(sql)?.query_row([id.as_bytes()], |row| held(row, 0)).map(Some);
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Keeps what an attempt at an unfinished job told.
@@ -217,6 +219,13 @@ pub(super) fn keep_told(db: &Connection, id: JobId, told: &Told) -> rusqlite::Re
         db.prepare_cached(sql)?.execute(params![id.as_bytes(), &state[..]])?;
     }
     Ok(())
+}
+
+/// Removes the checkpoints of these unfinished jobs.
+pub(super) fn remove_checkpoints(db: &Connection, jobs: &[JobId]) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM checkpoint WHERE seq = (SELECT seq FROM job WHERE id = ?1)";
+    let mut delete = db.prepare_cached(sql)?;
+    jobs.iter().try_for_each(|id| delete.execute([id.as_bytes()]).map(drop))
 }
 
 /// Keeps what an attempt that is about to be ended has left, in place of what an earlier one left.
@@ -250,15 +259,17 @@ pub(super) fn payload_bytes(db: &Connection, id: JobId) -> rusqlite::Result<u64>
     Ok(bytes.unsigned_abs())
 }
 
-/// Moves a finalized job back from the history, without its output, as the latest to arrive.
+/// Moves a finalized job back from the history, without its output, as the latest to arrive; answers
+/// what it took there.
 pub(super) fn revive(
     db: &Connection,
     seq: i64,
     id: JobId,
     now: &Lifecycle,
-) -> rusqlite::Result<()> {
-    let sql = "SELECT seq FROM history WHERE id = ?1";
-    let old: i64 = db.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0))?;
+) -> rusqlite::Result<HeldRow> {
+    let sql = "SELECT tenant, payload_bytes, output_bytes, seq FROM history WHERE id = ?1";
+    let found = |row: &Row<'_>| Ok((held(row, 0)?, row.get(3)?));
+    let (held, old): (HeldRow, i64) = db.prepare_cached(sql)?.query_row([id.as_bytes()], found)?;
     db.prepare_cached("DELETE FROM output WHERE seq = ?1")?.execute([old])?;
     for sql in [
         "UPDATE payload SET seq = ?2 WHERE seq = ?1",
@@ -269,60 +280,8 @@ pub(super) fn revive(
     }
     db.prepare_cached("INSERT INTO job SELECT * FROM history WHERE seq = ?1")?.execute([seq])?;
     db.prepare_cached("DELETE FROM history WHERE seq = ?1")?.execute([seq])?;
-    update(db, id, now)
-}
-
-/// Removes at most `most` finalized jobs that are past their retention, with what belongs to them,
-/// and as many expired keys; answers which jobs went.
-pub(super) fn prune(
-    db: &Connection,
-    retention: Retention,
-    most: usize,
-) -> rusqlite::Result<Vec<JobId>> {
-    let sql = "DELETE FROM idempotency WHERE key IN
-                 (SELECT key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    db.prepare_cached(sql)?.execute(params![micros(retention.now), most])?;
-    let sql = "SELECT seq, id FROM history WHERE state = ?1 AND finalized_at < ?2
-               ORDER BY finalized_at LIMIT ?3";
-    let mut query = db.prepare_cached(sql)?;
-    let mut pruned: Vec<(i64, JobId)> = Vec::new();
-    for (over, before) in [
-        (JobState::Completed, retention.completed_before),
-        (JobState::Cancelled, retention.completed_before),
-        (JobState::Discarded, retention.discarded_before),
-    ] {
-        let room = most - pruned.len() as i64;
-        let found = query.query_map(params![state(over), micros(before), room], |row| {
-            Ok((row.get(0)?, rows::id(row, 1)?))
-        })?;
-        pruned.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
-    }
-    remove(db, pruned)
-}
-
-/// Removes the `most` finalized jobs that ended first, with what belongs to them; answers which.
-pub(super) fn prune_oldest(db: &Connection, most: usize) -> rusqlite::Result<Vec<JobId>> {
-    let sql = "SELECT seq, id, finalized_at FROM history WHERE state = ?1
-               ORDER BY finalized_at LIMIT ?2";
-    let mut query = db.prepare_cached(sql)?;
-    let mut oldest: Vec<(i64, i64, JobId)> = Vec::new();
-    for over in [JobState::Completed, JobState::Cancelled, JobState::Discarded] {
-        let found = query.query_map(params![state(over), most as i64], |row| {
-            Ok((row.get(2)?, row.get(0)?, rows::id(row, 1)?))
-        })?;
-        oldest.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
-    }
-    oldest.sort_unstable_by_key(|(ended, seq, _)| (*ended, *seq));
-    remove(db, oldest.into_iter().take(most).map(|(_, seq, id)| (seq, id)).collect())
-}
-
-fn remove(db: &Connection, jobs: Vec<(i64, JobId)>) -> rusqlite::Result<Vec<JobId>> {
-    for table in ["history", "payload", "output"] {
-        let mut delete = db.prepare_cached(&format!("DELETE FROM {table} WHERE seq = ?1"))?;
-        jobs.iter().try_for_each(|(seq, _)| delete.execute([seq]).map(drop))?;
-    }
-    Ok(jobs.into_iter().map(|(_, id)| id).collect())
+    update(db, id, now)?;
+    Ok(held)
 }
 
 /// What the tables take of the file, in bytes: it does not shrink, but what is free in it is used
@@ -366,13 +325,14 @@ pub(super) fn keys(db: &Connection) -> rusqlite::Result<HeldKeys> {
 /// Calls `each` with every unfinished job that has a checkpoint, and its length.
 pub(super) fn for_each_checkpoint(
     db: &Connection,
-    mut each: impl FnMut(JobId, u64),
+    mut each: impl FnMut(JobId, &TenantName, u64),
 ) -> rusqlite::Result<()> {
-    let sql = "SELECT id, length(bytes) FROM checkpoint JOIN job USING (seq)";
+    let sql = "SELECT id, length(bytes), tenant FROM checkpoint JOIN job USING (seq)";
     let mut statement = db.prepare(sql)?;
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
-        each(rows::id(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs());
+        let length = row.get::<_, i64>(1)?.unsigned_abs();
+        each(rows::id(row, 0)?, &rows::tenant(row, 2)?, length);
     }
     Ok(())
 }

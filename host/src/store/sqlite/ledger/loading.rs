@@ -7,6 +7,7 @@ use jobwright_core::lifecycle::JobState;
 use jobwright_core::queue::{Entry, Holder, Queue};
 
 use super::Ledger;
+use crate::store::sqlite::history::History;
 use crate::store::sqlite::reader;
 use crate::store::sqlite::table::{self, HostRow};
 use crate::store::sqlite::writer::State as _;
@@ -42,7 +43,7 @@ impl Ledger {
         let mut failed_outputs = Checkpoints::default();
         table::for_each_unfinished(&self.db, |mut job, payload_bytes| {
             if let Some(output) = &job.output {
-                failed_outputs.admit(job.id, output.bytes, u64::MAX);
+                failed_outputs.admit(&job.spec.tenant, job.id, output.bytes, u64::MAX);
             }
             // What was due is due, also if the clock was set back between two processes.
             let at = &mut job.lifecycle.scheduled_at;
@@ -66,11 +67,12 @@ impl Ledger {
             queue.bound(&tenant, limits.running);
         }
         let mut checkpoints = Checkpoints::default();
-        table::for_each_checkpoint(&self.db, |id, length| {
-            checkpoints.admit(id, length, u64::MAX);
+        table::for_each_checkpoint(&self.db, |id, tenant, length| {
+            checkpoints.admit(tenant, id, length, u64::MAX);
         })?;
         self.last_seq = table::last_seq(&self.db)?;
         self.keys = table::keys(&self.db)?;
+        self.history = History::load(&self.db)?;
         (self.queue, self.checkpoints, self.trimmed) = (queue, checkpoints, vec![]);
         (self.failed_outputs, self.holds) = (failed_outputs, holds);
         Ok(())
