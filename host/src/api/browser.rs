@@ -1,7 +1,8 @@
 //! A browser is an attacker on loopback.
 //!
 //! Any page may send requests to this host, by its address or by a name that was made to resolve to
-//! it. So the `Host` must be one that is expected, and a write must not come from another site.
+//! it. So the `Host` must be one that is expected, and a request must not come from another site, as
+//! browsers say it in `Sec-Fetch-Site` and `Origin`; only a link to `/` may be followed from anywhere.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -44,13 +45,22 @@ impl AllowedHosts {
             );
             return Err(ApiError::forbidden("foreign_host", detail));
         }
-        if method.is_safe() {
-            return Ok(());
-        }
-        let same_site = match text(header::HeaderName::from_static("sec-fetch-site")) {
+        let fetched = |name| text(header::HeaderName::from_static(name));
+        let same_site = match fetched("sec-fetch-site") {
             Some(site) => matches!(&*site, "same-origin" | "none"),
             None => true,
         };
+        if method.is_safe() {
+            // A link to the first page may be followed; nothing else is for pages of others to ask for.
+            let is_link = uri.path() == "/"
+                && fetched("sec-fetch-mode").as_deref() == Some("navigate")
+                && fetched("sec-fetch-dest").as_deref() == Some("document");
+            if same_site || is_link {
+                return Ok(());
+            }
+            let detail = "a read that a page of another site asks for is not answered";
+            return Err(ApiError::forbidden("foreign_origin", detail));
+        }
         let same_origin = match text(header::ORIGIN) {
             Some(origin) => origin.split_once("://").is_some_and(|(_, from)| from == host),
             None => true,

@@ -52,19 +52,25 @@ fn only_health_checks_of_http_1_0_need_no_host() {
 }
 
 #[test]
-fn a_write_from_another_site_is_refused_and_a_read_is_not() {
+fn what_another_site_sends_is_refused_but_for_a_link_to_the_first_page() {
     let host = ("host", "localhost:7878");
     for foreign in [
         ("origin", "http://evil.example"),
         ("origin", "null"),
         ("origin", "http://localhost:9999"),
-        ("sec-fetch-site", "cross-site"),
-        ("sec-fetch-site", "same-site"),
     ] {
         assert!(!allowed(Method::POST, &[host, foreign]), "{foreign:?}");
         assert!(allowed(Method::GET, &[host, foreign]), "{foreign:?}");
     }
+    let (mode, dest) = (("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"));
+    for site in ["cross-site", "same-site"].map(|site| ("sec-fetch-site", site)) {
+        assert!(!allowed(Method::POST, &[host, site, mode, dest]), "{site:?}");
+        assert!(!allowed(Method::GET, &[host, site]), "{site:?}");
+        assert!(!allowed(Method::GET, &[host, site, mode, ("sec-fetch-dest", "iframe")]));
+        assert!(allowed(Method::GET, &[host, site, mode, dest]), "{site:?}");
+    }
     for own in [("origin", "http://localhost:7878"), ("sec-fetch-site", "same-origin")] {
         assert!(allowed(Method::DELETE, &[host, own]), "{own:?}");
+        assert!(allowed(Method::GET, &[host, own]), "{own:?}");
     }
 }
