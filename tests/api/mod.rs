@@ -27,9 +27,11 @@ mod reading;
 mod refusing;
 mod removing;
 mod retrying;
+mod revoking;
 mod scheduling;
 mod secrets;
 mod settings;
+mod sharing;
 mod starting;
 mod switching;
 mod tenants;
@@ -83,9 +85,11 @@ pub fn trials() -> Vec<Trial> {
         refusing::trials(),
         removing::trials(),
         retrying::trials(),
+        revoking::trials(),
         scheduling::trials(),
         secrets::trials(),
         settings::trials(),
+        sharing::trials(),
         starting::trials(),
         switching::trials(),
         tenants::trials(),

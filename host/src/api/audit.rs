@@ -5,17 +5,25 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use jobwright_core::access::{AuditEntry, Caller};
+use jobwright_core::access::{Act, AuditEntry, Caller, Scope};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::App;
 use super::error::ApiError;
 use super::query::Query;
+use crate::shares::Taken;
 use crate::telemetry;
 
 /// Entries on one page, unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (50, 1000);
+
+/// A turn to change something, until dropped.
+#[derive(Debug)]
+#[must_use = "the action belongs before its end"]
+pub(super) struct Turn {
+    _taken: Taken,
+}
 
 /// Entries, newest first.
 pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<Value>, ApiError> {
@@ -29,14 +37,38 @@ pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<Value>
 }
 
 impl App {
-    /// Writes down what `caller` is about to do.
+    /// Lets `caller` do something, and writes it down first. This is the one way to an action: the key
+    /// is checked here, last when the entry is on disk; the pace and the turns of the tenant apply
+    /// here. Keep the turn until it is done.
+    ///
+    /// # Errors
+    /// If the caller may not any more, or the tenant does more than it may.
     pub(super) async fn audit(
         &self,
         caller: &Caller,
         action: &str,
         target: &str,
         detail: Value,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Turn, ApiError> {
+        self.still_admits(caller, false)?;
+        // Operators are not held up by what the tenant did before. What is done to jobs counts with
+        // submissions, if at all.
+        if !caller.may(Scope::Admin) && !action.starts_with("job.") {
+            self.keeps_pace(&caller.tenant, 1, self.clock.now()).await?;
+        }
+        let turn = self.gates.changes.of(&caller.tenant).take().await;
+        let act = self.act(caller, action, target, detail);
+        let entry = act.entry.clone();
+        if !self.access.record(act).await? {
+            return Err(ApiError::unauthorized());
+        }
+        telemetry::administered(&entry);
+        self.still_admits(caller, false)?;
+        Ok(Turn { _taken: turn })
+    }
+
+    /// What is written down of an action that is done now.
+    pub(super) fn act(&self, caller: &Caller, action: &str, target: &str, detail: Value) -> Act {
         let entry = AuditEntry {
             id: 0,
             at: self.clock.now(),
@@ -46,9 +78,7 @@ impl App {
             target: target.to_owned(),
             detail,
         };
-        self.access.record(entry.clone(), caller.share()).await?;
-        telemetry::administered(&entry);
-        Ok(())
+        Act { entry, share: caller.share(), proof: caller.proof }
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use jobwright_core::access::{AccessStore, Caller, Scope};
+use jobwright_core::access::{AccessStore, Caller, Proof, Scope};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::plugin::Digest;
 use subtle::{Choice, ConstantTimeEq as _};
@@ -104,16 +104,34 @@ pub(super) fn identify(
     let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     let caller = match given.map(Digest::of) {
         // What is looked up is a digest: its time tells nothing of a token.
-        Some(token) if file.hold(&token) => Caller::operator("file"),
+        Some(token) if file.hold(&token) => {
+            // Enough of the digest to tell keys apart, and none of the key.
+            Caller::operator(format!("file:{}", &token.hex()[..8]), Proof::File)
+        }
         Some(token) => match access.bearer(&token).filter(|key| key.is_valid(now)) {
-            Some(key) => Caller::of(key),
-            None if is_open(file, access) => Caller::operator("anyone"),
+            Some(key) => Caller::of(key, token),
+            None if is_open(file, access) => Caller::operator("anyone", Proof::Open),
             None => return Err(ApiError::unauthorized()),
         },
-        None if is_open(file, access) => Caller::operator("anyone"),
+        None if is_open(file, access) => Caller::operator("anyone", Proof::Open),
         None => return Err(ApiError::unauthorized()),
     };
     for_tenant(caller, headers)
+}
+
+/// Whether what let `caller` in still does at `now`. It costs a look into memory, so it is asked again
+/// before each action and each answer.
+pub(super) fn holds(
+    caller: &Caller,
+    file: &ApiKeys,
+    access: &dyn AccessStore,
+    now: Timestamp,
+) -> bool {
+    match &caller.proof {
+        Proof::File => true,
+        Proof::Open => is_open(file, access),
+        Proof::Key(token) => access.bearer(token).is_some_and(|key| key.is_valid(now)),
+    }
 }
 
 /// Whether no key is demanded: there never was one.

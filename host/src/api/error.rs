@@ -163,6 +163,11 @@ impl ApiError {
             .header(header::RETRY_AFTER, &DISK_RETRY_AFTER_S.to_string())
     }
 
+    /// Whether it says that there is no valid key.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     pub(crate) fn unauthorized() -> Self {
         let detail = "this host demands an API key that is valid: send `Authorization: Bearer KEY`; \
                       an operator who has none left restarts it with `--api-keys FILE`";

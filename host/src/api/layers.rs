@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use super::body::Received;
 use super::error::{ApiError, Problem};
 use super::linger::lingering;
+use super::refusals::Peer;
 use super::wait::MAX_WAIT;
 use super::{App, auth};
 
@@ -24,42 +25,83 @@ use super::{App, auth};
 /// takes its time, and some slack.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 300);
 
-/// Finds out who asks. Of a tenant that is switched off only reads pass, unless the operator asks.
+/// Finds out who calls. Of a tenant that is switched off only reads pass, unless the operator calls. What
+/// lets the caller in is looked at again before the answer, which may have been waited for, and so is
+/// each piece of an answer that is sent in pieces.
 pub(super) async fn authenticate(
     State(app): State<App>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let caller = app.admits(request.headers(), request.method().is_safe())?;
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    let reads = request.method().is_safe();
+    let caller = app.identify(&request)?;
+    app.still_admits(&caller, reads)?;
+    let under_way = app.gates.requests.of(&caller.tenant).try_take(1u64);
+    let _under_way = under_way.map_err(|_| {
+        ApiError::busy("as many requests of this tenant are under way as it may have: try later")
+    })?;
+    request.extensions_mut().insert(caller.clone());
+    let mut response = next.run(request).await;
+    if response.extensions_mut().remove::<Lasting>().is_none() {
+        app.still_admits(&caller, reads)?;
+    }
+    Ok(response)
+}
+
+/// Marks the answer to a request that may have ended what let its caller in: it has made the first key,
+/// or revoked its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lasting;
+
+impl Lasting {
+    /// `response`, marked.
+    pub(super) fn mark(response: impl IntoResponse) -> Response {
+        let mut response = response.into_response();
+        response.extensions_mut().insert(Self);
+        response
+    }
 }
 
 impl App {
-    /// Who sends a request with these headers, which only reads or does not, if that is allowed as of
-    /// now.
-    pub(super) fn admits(&self, headers: &HeaderMap, reads: bool) -> Result<Caller, ApiError> {
-        let now = self.clock.now();
-        let caller = auth::identify(headers, &self.settings.keys, &*self.access, now)?;
+    fn identify(&self, request: &Request) -> Result<Caller, ApiError> {
+        let (keys, now) = (&self.settings.keys, self.clock.now());
+        let caller = auth::identify(request.headers(), keys, &*self.access, now);
+        if caller.as_ref().is_err_and(ApiError::is_unauthorized) {
+            let peer = request.extensions().get::<Peer>().copied();
+            self.gates.refusals.note(peer, now);
+        }
+        caller
+    }
+
+    /// Checks what let `caller` in once more: a key can be revoked or expire, and a tenant be switched
+    /// off, while a request is under way.
+    ///
+    /// # Errors
+    /// If it does not let the caller in any more; `reads` says whether the request changes nothing.
+    pub(super) fn still_admits(&self, caller: &Caller, reads: bool) -> Result<(), ApiError> {
+        if !auth::holds(caller, &self.settings.keys, &*self.access, self.clock.now()) {
+            return Err(ApiError::unauthorized());
+        }
         let off = self.signals.is_switched_off(&Hold::Tenant(caller.tenant.clone()));
         if off && !reads && !caller.may(Scope::Admin) {
             let detail = format!("tenant {} is switched off", caller.tenant);
             return Err(ApiError::forbidden("disabled", detail));
         }
-        Ok(caller)
+        Ok(())
     }
 
-    /// The whole body of a request that does something, of at most `most` bytes; `what` names it in
-    /// errors. Who was let in when it began may have been shut out while it came.
+    /// The whole body of a request that changes something, of at most `most` bytes; `what` names it in
+    /// errors.
     pub(super) async fn body(
         &self,
+        caller: &Caller,
         what: &str,
         headers: &HeaderMap,
         body: Body,
         most: u64,
     ) -> Result<Received, ApiError> {
-        let received = self.gates.bodies.read(what, headers, body, most).await?;
-        self.admits(headers, false)?;
+        let received = self.gates.bodies.of(&caller.tenant).read(what, headers, body, most).await?;
+        self.still_admits(caller, false)?;
         Ok(received)
     }
 }
@@ -109,6 +151,8 @@ pub(super) async fn finish(State(app): State<App>, request: Request, next: Next)
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
         (header::CACHE_CONTROL, "no-store"),
+        // No page of another origin embeds an answer, also where its browser sends requests for one.
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

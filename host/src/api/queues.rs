@@ -106,7 +106,7 @@ async fn set_held(
             Some(note) => ("queue.pause", json!({ "reason": note.reason })),
             None => ("queue.resume", json!({})),
         };
-        app.audit(caller, action, queue.as_str(), detail).await?;
+        let _turn = app.audit(caller, action, queue.as_str(), detail).await?;
         app.store.set_held(hold, note).await?;
     }
     shown(app, &caller.tenant, &queue).await
@@ -135,7 +135,10 @@ async fn shown(
 
 /// Every queue of a tenant that has unfinished jobs or is paused, and `default`, which always exists.
 async fn all(app: &App, tenant: &TenantName) -> Result<Vec<QueueCounts>, ApiError> {
+    // They are counted by the store's writer, which must have time for others.
+    let turn = app.gates.listings.of(tenant).take().await;
     let mut queues = app.store.counts(app.clock.now()).await?;
+    drop(turn);
     queues.retain(|queue| &queue.tenant == tenant);
     let default = QueueName::default();
     if let Err(place) = queues.binary_search_by(|queue| queue.name.cmp(&default)) {

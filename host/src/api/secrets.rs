@@ -32,13 +32,13 @@ pub(super) async fn set(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let name = parse(&name)?;
-    let body = app.body("secret", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body(&caller, "secret", &headers, body, MAX_BYTES).await?.bytes;
     let fields = Fields::of_json(utf8(&body, "secret")?, "secret")?;
     let (value, origins) = taken(fields)?;
     let secret = Secret { value, origins, created_at: app.clock.now() };
     let shown = view(&name, &secret);
     let detail = json!({ "origins": secret.origins });
-    app.audit(&caller, "secret.set", name.as_str(), detail).await?;
+    let _turn = app.audit(&caller, "secret.set", name.as_str(), detail).await?;
     let is_new = app.secrets.set(&caller.tenant, &name, secret).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(shown)))
 }
@@ -49,7 +49,7 @@ pub(super) async fn remove(
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let name = parse(&name)?;
-    app.audit(&caller, "secret.remove", name.as_str(), json!({})).await?;
+    let _turn = app.audit(&caller, "secret.remove", name.as_str(), json!({})).await?;
     if app.secrets.remove(&caller.tenant, &name).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {

@@ -52,7 +52,7 @@ pub(super) async fn configure(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse(&name)?;
-    let body = app.body("limits", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body(&caller, "limits", &headers, body, MAX_BYTES).await?.bytes;
     let _alone = app.gates.administration.lock().await;
     let before = app.store.tenant(&name).await?;
     let mut limits = before;
@@ -78,7 +78,7 @@ pub(super) async fn configure(
         return Err(ApiError::conflict("too_many_tenants", detail));
     }
     let detail = audit::change(&before, &limits);
-    app.audit(&caller, "tenant.configure", name.as_str(), detail).await?;
+    let _turn = app.audit(&caller, "tenant.configure", name.as_str(), detail).await?;
     app.store.set_tenant(name.clone(), limits).await?;
     Ok(Json(app.view(&name, &limits)))
 }

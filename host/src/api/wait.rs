@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{Job, JobId};
 use jobwright_core::name::shorten;
+use jobwright_core::tenant::TenantName;
 
 use super::error::ApiError;
 use super::{App, number};
@@ -59,10 +60,11 @@ impl App {
     /// The job, finalized if that comes by `deadline`; `None` if it is unknown.
     pub(super) async fn finalized_by(
         &self,
+        tenant: &TenantName,
         id: JobId,
         deadline: Timestamp,
     ) -> Result<Option<Job>, ApiError> {
-        let waiter = self.signals.waiters.listen(id).map_err(ApiError::busy)?;
+        let waiter = self.signals.waiters.listen(tenant, id).map_err(ApiError::busy)?;
         loop {
             let hint = waiter.hint();
             let now = self.clock.now();

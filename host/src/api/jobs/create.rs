@@ -45,7 +45,7 @@ pub(in crate::api) async fn create(
         "" => ("request", request_bytes(app.settings.payload_bytes)),
         _ => ("payload", app.settings.payload_bytes),
     };
-    let body = app.body(what, &headers, body, most).await?.bytes;
+    let body = app.body(&caller, what, &headers, body, most).await?.bytes;
     let request = Submission::of(&caller.tenant, &uri, &headers, body)?;
     let now = app.clock.now();
     let wait = wait::preferred(&headers);
@@ -57,10 +57,10 @@ pub(in crate::api) async fn create(
             app.keeps_pace(&caller.tenant, 1, now).await?;
             let key = request.key.clone();
             let job = app.resolve(&caller, request.draft(&app.settings, now)?, now)?;
-            app.enqueue_by(job, key, (now, deadline), &headers).await?
+            app.enqueue_by(&caller, job, key, (now, deadline)).await?
         }
     };
-    let mut response = app.answer_accepted(accepted, wait.map(|_| deadline)).await?;
+    let mut response = app.answer_accepted(&caller, accepted, wait.map(|_| deadline)).await?;
     wait::tell_applied(&mut response, wait);
     Ok(response)
 }
@@ -164,10 +164,10 @@ impl App {
     /// Enqueues `now`, and waits until `deadline` for room if there is none.
     async fn enqueue_by(
         &self,
+        caller: &Caller,
         mut job: NewJob,
         key: Option<Key>,
         (mut now, deadline): (Timestamp, Timestamp),
-        headers: &HeaderMap,
     ) -> Result<Accepted, ApiError> {
         let mut place = None;
         loop {
@@ -175,26 +175,32 @@ impl App {
             // With the time at which the store takes the job.
             let answer = self.first_answer(&job, now)?;
             job.idempotency = key.clone().map(|key| key.remember(answer.clone(), now));
-            match self.enqueue_now(job.clone(), now).await? {
+            match self.enqueue_now(caller, job.clone(), now).await? {
                 Enqueued::QueueFull(_) if now < deadline => {}
                 enqueued => return Accepted::of(enqueued, Some((job.id, answer))),
             }
             if place.is_none() {
-                place = Some(self.signals.waiters.place().map_err(ApiError::busy)?);
+                place = Some(self.signals.waiters.place(&caller.tenant).map_err(ApiError::busy)?);
             }
             tokio::select! {
                 () = room => {}
                 () = self.clock.sleep_until(after(now, ROOM_POLL).min(deadline)) => {}
             }
             now = self.clock.now();
-            self.admits(headers, false)?;
         }
     }
 
-    async fn enqueue_now(&self, job: NewJob, now: Timestamp) -> Result<Enqueued, ApiError> {
-        self.gates.disk.has_room(now)?;
-        let _stays = self.gates.removal.read().await;
+    async fn enqueue_now(
+        &self,
+        caller: &Caller,
+        job: NewJob,
+        now: Timestamp,
+    ) -> Result<Enqueued, ApiError> {
+        self.has_room(now)?;
+        let plugin = job.spec.plugin.clone();
+        let _stays = self.gates.intake.accepting(&caller.tenant, [&plugin].into()).await;
         self.still_runs(&job.spec)?;
+        self.still_admits(caller, false)?;
         let answer = self.store.enqueue(vec![job], now).await?.pop();
         answer.ok_or_else(|| ApiError::internal("the store answered no enqueue"))
     }

@@ -66,12 +66,11 @@ pub(super) async fn show(
     let job = match asked.or(preferred) {
         None => app.store.get(id).await?,
         Some(span) => {
-            let found = app.finalized_by(id, after(app.clock.now(), span)).await?;
-            app.admits(&headers, true)?;
-            found
+            let deadline = after(app.clock.now(), span);
+            app.finalized_by(&caller.tenant, id, deadline).await?
         }
     };
-    let mut response = app.answer(StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
+    let mut response = app.answer(&caller, StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
     wait::tell_applied(&mut response, preferred);
     Ok(response)
 }
@@ -113,8 +112,9 @@ pub(super) async fn list(
     By(caller): By,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let Listing { filter, page } = Listing::of(&uri, caller.tenant)?;
-    let room = app.gates.answers.room(PAGE_ROOM_BYTES).await?;
+    let Listing { filter, page } = Listing::of(&uri, caller.tenant.clone())?;
+    let room = app.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
+    let _turn = app.gates.listings.of(&caller.tenant).take().await;
     let now = app.clock.now();
     let page = app.store.list(filter, page, now).await?;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();
@@ -128,7 +128,8 @@ pub(super) async fn payload(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = app.job(&caller, &id).await?.id;
-    let room = app.gates.answers.room(app.settings.payload_bytes).await?;
+    let room = app.gates.answers.of(&caller.tenant).room(app.settings.payload_bytes).await?;
+    let _turn = app.gates.reads.of(&caller.tenant).take().await;
     let Payload { content_type, bytes } =
         app.store.payload(id).await?.ok_or_else(|| unknown(id))?;
     Ok(room.with(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload"))))
@@ -143,8 +144,10 @@ pub(super) async fn output(
     let mut job = app.job(&caller, &id).await?;
     let id = job.id;
     while let Some(stored) = &job.output {
-        let room = app.gates.answers.room(stored.bytes).await?;
+        let room = app.gates.answers.of(&caller.tenant).room(stored.bytes).await?;
+        let turn = app.gates.reads.of(&caller.tenant).take().await;
         let Some(output) = app.store.output(id).await? else { break };
+        drop(turn);
         let now = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
         if now.output.as_ref() == Some(stored) && now.has_completed() == job.has_completed() {
             return Ok(room.with(left(&job, stored, output)));
@@ -194,7 +197,8 @@ pub(super) async fn logs(
     // Those of many attempts are read.
     let attempts = u64::from(job.lifecycle.attempt).min(MAX_RECORDS as u64);
     let most = attempts.saturating_mul(job.spec.limits.log_bytes);
-    let room = app.gates.answers.room(most).await?;
+    let room = app.gates.answers.of(&caller.tenant).room(most).await?;
+    let _turn = app.gates.reads.of(&caller.tenant).take().await;
     let mut logs = app.store.logs(id).await?;
     logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));
     let latest = logs.pop();
@@ -242,10 +246,11 @@ pub(super) async fn retry(
 ) -> Result<Response, ApiError> {
     let job = app.job(&caller, &id).await?;
     let (id, now) = (job.id, app.clock.now());
-    app.gates.disk.has_room(now)?;
+    app.has_room(now)?;
     app.keeps_pace(&caller.tenant, 1, now).await?;
     // A plugin that is just going must not gain a job.
-    let _stays = app.gates.removal.read().await;
+    let plugin = &job.spec.plugin;
+    let _stays = app.gates.intake.accepting(&caller.tenant, [plugin].into()).await;
     app.still_runs(&job.spec)?;
     let mut lifecycle = job.lifecycle.clone();
     if lifecycle.redrive(now) == Redrive::Running {
@@ -254,7 +259,7 @@ pub(super) async fn retry(
     if lifecycle == job.lifecycle {
         return app.answer_to(&caller, StatusCode::ACCEPTED, id).await;
     }
-    app.audit(&caller, "job.retry", &id.to_string(), json!({})).await?;
+    let _turn = app.audit(&caller, "job.retry", &id.to_string(), json!({})).await?;
     match app.store.redrive(id, now).await? {
         None => Err(unknown(id)),
         Some(Redriven::Due) => app.answer_to(&caller, StatusCode::ACCEPTED, id).await,
@@ -273,19 +278,25 @@ impl App {
     ) -> Result<CancelRequest, ApiError> {
         let Job { id, mut lifecycle, .. } = job;
         let asked_before = lifecycle.cancel_requested_at.is_some();
+        let mut _turn = None;
         match lifecycle.request_cancel(now) {
             over @ (CancelRequest::AlreadyCancelled | CancelRequest::Finalized(_)) => {
                 return Ok(over);
             }
             // The attempt is only told again.
             _ if asked_before => {}
-            _ => self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?,
+            _ => _turn = Some(self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?),
         }
         self.store.request_cancel(id, now).await?.ok_or_else(|| unknown(id))
     }
 
     /// A job as an answer, with its output if that is JSON.
-    async fn answer(&self, status: StatusCode, job: &Job) -> Result<Response, ApiError> {
+    async fn answer(
+        &self,
+        caller: &Caller,
+        status: StatusCode,
+        job: &Job,
+    ) -> Result<Response, ApiError> {
         let stored = job
             .output
             .as_ref()
@@ -293,7 +304,8 @@ impl App {
         let (json, room) = match stored {
             Some(stored) => {
                 // As it is stored, as it is checked, and as it is sent.
-                let room = self.gates.answers.room(3 * stored.bytes).await?;
+                let room = self.gates.answers.of(&caller.tenant).room(3 * stored.bytes).await?;
+                let _turn = self.gates.reads.of(&caller.tenant).take().await;
                 (self.store.output(job.id).await?, Some(room))
             }
             None => (None, None),
@@ -318,7 +330,7 @@ impl App {
     ) -> Result<Response, ApiError> {
         let job = self.store.get(id).await?.ok_or_else(|| unknown(id))?;
         if caller.may(Scope::JobsRead) {
-            return self.answer(status, &job).await;
+            return self.answer(caller, status, &job).await;
         }
         let (state, attempt) = (job.lifecycle.phase(self.clock.now()), job.lifecycle.attempt);
         let brief = Json(json!({ "id": id, "state": state, "attempt": attempt }));

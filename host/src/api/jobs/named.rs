@@ -22,6 +22,7 @@ impl App {
             text.parse().map_err(|error| ApiError::bad_request("invalid_job_id", error))?;
         match named.whole() {
             Some(id) => {
+                let _turn = self.gates.reads.of(&caller.tenant).take().await;
                 let job = self.store.get(id).await?;
                 job.filter(|job| job.spec.tenant == caller.tenant).ok_or_else(|| unknown(id))
             }

@@ -63,14 +63,15 @@ impl App {
     /// that has passed.
     pub(super) async fn answer_accepted(
         &self,
+        caller: &Caller,
         accepted: Accepted,
         deadline: Option<Timestamp>,
     ) -> Result<Response, ApiError> {
-        let mut response = match self.present(&accepted, deadline).await? {
+        let mut response = match self.present(&caller.tenant, &accepted, deadline).await? {
             Some(job) => {
                 let is_awaited = deadline.is_some() && job.lifecycle.state.is_finalized();
                 let status = if is_awaited { StatusCode::OK } else { StatusCode::ACCEPTED };
-                match self.answer(status, &job).await {
+                match self.answer(caller, status, &job).await {
                     Ok(shown) => shown,
                     // It was accepted, also if there is no room to show its output.
                     Err(_) => {
@@ -98,11 +99,12 @@ impl App {
     /// The job as it is now or at the deadline, if it must be looked up and is still there.
     async fn present(
         &self,
+        tenant: &TenantName,
         accepted: &Accepted,
         deadline: Option<Timestamp>,
     ) -> Result<Option<Job>, ApiError> {
         let awaited = match deadline {
-            Some(deadline) => self.finalized_by(accepted.id, deadline).await.ok(),
+            Some(deadline) => self.finalized_by(tenant, accepted.id, deadline).await.ok(),
             None => None,
         };
         match awaited {
