@@ -68,7 +68,7 @@ impl App {
         let caller = auth::identify(request.headers(), keys, &*self.access, now);
         if caller.as_ref().is_err_and(ApiError::is_unauthorized) {
             let peer = request.extensions().get::<Peer>().copied();
-            self.gates.refusals.note(peer, now);
+            self.gates.refused_keys.note(peer, now);
         }
         caller
     }

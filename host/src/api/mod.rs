@@ -12,8 +12,10 @@ mod disk;
 pub(crate) mod error;
 mod exit_codes;
 mod fields;
+mod framing;
 mod grants;
 mod health;
+mod intake;
 mod jobs;
 mod keys;
 mod layers;
@@ -21,10 +23,12 @@ mod limits;
 mod linger;
 mod number;
 mod path;
+mod places;
 mod plugins;
 mod query;
 mod queues;
 mod rate;
+mod refusals;
 mod routes;
 mod secrets;
 pub mod server;
@@ -52,7 +56,7 @@ use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
 use jobwright_core::secret::SecretStore;
 use jobwright_core::store::JobStore;
-use tokio::sync::{Mutex, RwLock, Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 
 use self::answers::Answers;
 use self::auth::ApiKeys;
@@ -60,14 +64,14 @@ use self::body::Bodies;
 use self::browser::AllowedHosts;
 use self::disk::Disk;
 use self::error::ApiError;
+use self::intake::Intake;
 use self::rate::Rates;
+use self::refusals::RefusedKeys;
 pub use self::routes::Route;
 use self::routes::Routes;
 use crate::notify::Signals;
+use crate::shares::{Shares, table};
 use crate::telemetry::Refusals;
-
-/// Uploads that are inspected at one time: each may take the length of the plugin many times over.
-const INSPECTIONS: usize = 2;
 
 /// What requests are answered from.
 #[derive(Clone)]
@@ -123,16 +127,18 @@ struct Gates {
     /// Apart, so that uploads, which are long and take their time, never keep jobs out.
     plugins: Bodies,
     answers: Answers,
-    inspections: Semaphore,
+    requests: Shares,
+    listings: Shares,
+    reads: Shares,
+    changes: Shares,
+    inspections: Shares,
     disk: Disk,
     rates: Rates,
     refusals: Refusals,
+    refused_keys: RefusedKeys,
     /// Held over each change of keys and tenants, from looking at what there is.
     administration: Mutex<()>,
-    /// Shared while a job is accepted, from resolving its plugin to its being stored; alone while a
-    /// plugin is removed or set up. So no job is accepted whose plugin is just going, and no setting
-    /// is lost that is changed at the same time as another.
-    removal: RwLock<()>,
+    intake: Intake,
 }
 
 /// What the interface works with.
@@ -172,15 +178,20 @@ impl App {
             signals: parts.signals,
             stopping: parts.stopping,
             gates: Arc::new(Gates {
-                bodies: Bodies::new(settings.payload_bytes),
-                plugins: Bodies::new(settings.plugin_bytes),
+                bodies: Bodies::new(&table::BODIES, settings.payload_bytes),
+                plugins: Bodies::new(&table::UPLOADS, settings.plugin_bytes),
                 answers: Answers::new(settings.limits.ceiling.output_bytes),
-                inspections: Semaphore::new(INSPECTIONS),
+                requests: Shares::new(&table::REQUESTS),
+                listings: Shares::new(&table::LISTINGS),
+                reads: Shares::new(&table::READS),
+                changes: Shares::new(&table::CHANGES),
+                inspections: Shares::new(&table::INSPECTIONS),
                 disk: Disk::new(settings.data.clone(), settings.free_bytes),
                 rates: Rates::default(),
                 refusals: Refusals::default(),
+                refused_keys: RefusedKeys::default(),
                 administration: Mutex::default(),
-                removal: RwLock::new(()),
+                intake: Intake::default(),
             }),
             settings: Arc::new(settings),
         }
@@ -190,7 +201,9 @@ impl App {
 /// Every route.
 pub fn router(app: App) -> Router {
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), layers::authenticate);
-    let v1 = v1().into_router().layer(authenticate);
+    // Inside of it, as room for answers is shared by tenants.
+    let hold = axum::middleware::from_fn_with_state(app.clone(), answers::hold);
+    let v1 = v1().into_router().layer(hold).layer(authenticate);
     Router::new()
         .route("/", get(welcome::page))
         .route("/healthz", get(health::alive))
@@ -201,7 +214,6 @@ pub fn router(app: App) -> Router {
         // Bodies are read, and bounded, by `body`.
         .layer(DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn_with_state(app.clone(), layers::guard))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), answers::hold))
         .layer(axum::middleware::from_fn_with_state(app.clone(), layers::finish))
         .with_state(app)
 }

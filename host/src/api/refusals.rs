@@ -15,7 +15,7 @@ pub(super) struct Peer(pub(super) SocketAddr);
 
 /// How many requests were refused, and since when no line was written.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<Unlogged>);
+pub(super) struct RefusedKeys(Mutex<Unlogged>);
 
 #[derive(Debug, Default)]
 struct Unlogged {
@@ -23,7 +23,7 @@ struct Unlogged {
     until: Option<Timestamp>,
 }
 
-impl Refusals {
+impl RefusedKeys {
     /// Counts one from `peer`, and writes a line if the latest is old enough.
     pub(super) fn note(&self, peer: Option<Peer>, now: Timestamp) {
         if let Some(others) = self.due(now) {
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn one_line_stands_for_the_refusals_of_ten_seconds() {
         let at = |second| Timestamp::from_second(second).expect("in range");
-        let refusals = Refusals::default();
+        let refusals = RefusedKeys::default();
         let lines: Vec<_> = [100, 100, 105, 109, 110, 111].map(|s| refusals.due(at(s))).into();
         assert_eq!(lines, [Some(0), None, None, None, Some(3), None]);
         assert_eq!(refusals.due(at(1)), Some(1), "the clock was set back");

@@ -148,7 +148,7 @@ pub(super) async fn disable<T: Switched>(
     what.check(&app, &caller)?;
     let hold = what.hold(&caller)?;
     let hold = if caller.may(Scope::Admin) { hold.by_operator() } else { hold };
-    let body = app.body("request", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body(&caller, "request", &headers, body, MAX_BYTES).await?.bytes;
     let (jobs, note) = asked(utf8(&body, "request")?, app.note(&caller))?;
     let cancels = jobs == Jobs::Cancel;
     let held = app.store.holds().await?;
@@ -164,12 +164,12 @@ pub(super) async fn disable<T: Switched>(
         return Ok(Json(json!({ "disabled": true, "cancelled_jobs": 0 })));
     }
     let detail = json!({ "cancels_jobs": cancels, "reason": note.reason });
-    app.audit(&caller, T::DEEDS[0], &what.name(), detail).await?;
+    let _turn = app.audit(&caller, T::DEEDS[0], &what.name(), detail).await?;
     if is_news {
         app.store.set_held(hold.clone(), Some(note)).await?;
     }
-    // Whoever was being accepted before it was off is in the queue when this is passed.
-    drop(app.gates.removal.write().await);
+    // Jobs that were being accepted before it was off are in the queue when this is passed.
+    app.gates.intake.drained(&hold).await;
     let cancelled = if cancels { app.cancel_all(hold).await? } else { 0 };
     Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
 }
@@ -187,9 +187,10 @@ pub(super) async fn enable<T: Switched>(
     }
     let off = BTreeSet::from([hold, operators]).into_iter().filter(|hold| held.contains_key(hold));
     let off: Vec<Hold> = off.collect();
-    if !off.is_empty() {
-        app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
+    if off.is_empty() {
+        return Ok(Json(json!({ "disabled": false })));
     }
+    let _turn = app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
     for hold in off {
         app.store.set_held(hold, None).await?;
     }

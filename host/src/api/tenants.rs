@@ -6,6 +6,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use jobwright_core::access::{Act, Proof};
 use jobwright_core::hold::Hold;
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use super::auth::By;
 use super::error::ApiError;
 use super::fields::{Fields, utf8};
+use super::layers::Lasting;
 use super::path::Path;
 use super::{App, audit};
 
@@ -89,7 +92,7 @@ pub(super) async fn remove(
     State(app): State<App>,
     By(caller): By,
     Path(name): Path<String>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Response, ApiError> {
     let name = parse(&name)?;
     if name.is_default() {
         let detail =
@@ -101,9 +104,12 @@ pub(super) async fn remove(
     let keys = app.access.keys();
     let (own, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.tenant == name);
     app.still_lets_admins_in(&own, &others)?;
-    app.audit(&caller, "tenant.remove", name.as_str(), json!({ "keys": own.len() })).await?;
+    let detail = json!({ "keys": own.len() });
+    let _turn = app.audit(&caller, "tenant.remove", name.as_str(), detail).await?;
     for key in own {
-        app.access.revoke_key(&key.id, app.clock.now()).await?;
+        // Let in by the removal, also if the caller's own key is among them.
+        let act = app.act(&caller, "key.revoke", &key.id, json!({ "tenant": name }));
+        app.access.revoke_key(&key.id, Act { proof: Proof::File, ..act }).await?;
         app.access.forget_key(&key.id).await?;
     }
     for (secret, _) in app.secrets.list(&name) {
@@ -113,7 +119,7 @@ pub(super) async fn remove(
     for hold in app.store.holds().await?.into_keys().filter(|hold| hold.is_of(&name)) {
         app.store.set_held(hold, None).await?;
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Lasting::mark(StatusCode::NO_CONTENT))
 }
 
 fn change(limits: &mut TenantLimits, mut given: Fields, fields: &mut Fields) {

@@ -1,5 +1,7 @@
 //! Accepting many jobs with one request: each is answered, in order, as if it had come alone.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -8,8 +10,8 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use jobwright_core::access::Caller;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Facts;
 use jobwright_core::job::{JobId, NewJob};
+use jobwright_core::plugin::PluginName;
 use jobwright_core::store::Enqueued;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -38,7 +40,7 @@ pub(in crate::api) async fn create_batch(
                       `idempotency_key` of its own";
         return Err(ApiError::bad_request("invalid_idempotency_key", detail));
     }
-    let body = app.body("batch", &headers, body, MAX_BYTES).await?;
+    let body = app.body(&caller, "batch", &headers, body, MAX_BYTES).await?;
     let texts = split(utf8(&body.bytes, "batch")?)?;
     if texts.len() > MAX_JOBS {
         let detail = format!("the batch has {} jobs, more than {MAX_JOBS}", texts.len());
@@ -51,15 +53,22 @@ pub(in crate::api) async fn create_batch(
     }
     let new = entries.iter().filter(|entry| !matches!(entry, Ok(Entry::Repeated(_)))).count();
     if new > 0 {
-        app.gates.disk.has_room(now)?;
+        app.has_room(now)?;
         app.keeps_pace(&caller.tenant, new, now).await?;
     }
-    let _stays = app.gates.removal.read().await;
     let check = |entry: Result<_, _>| match entry? {
         Entry::New(submission) => app.checked(&caller, submission, now).map(Entry::New),
         Entry::Repeated(id) => Ok(Entry::Repeated(id)),
     };
-    let entries = entries.into_iter().map(check).collect();
+    let entries: Vec<Result<Entry<NewJob>, ApiError>> = entries.into_iter().map(check).collect();
+    let plugins: BTreeSet<PluginName> = entries.iter().filter_map(plugin).collect();
+    let _stay = app.gates.intake.accepting(&caller.tenant, plugins.iter().collect()).await;
+    let still_runs = |entry| match entry {
+        Entry::New(job) => app.still_runs(&job.spec).map(|()| Entry::New(job)),
+        Entry::Repeated(id) => Ok(Entry::Repeated(id)),
+    };
+    let entries = entries.into_iter().map(|entry| entry.and_then(still_runs)).collect();
+    app.still_admits(&caller, false)?;
     app.enqueue_all(entries, now).await
 }
 
@@ -69,6 +78,14 @@ enum Entry<T> {
     New(T),
     /// It was accepted under its key before.
     Repeated(JobId),
+}
+
+/// The plugin that a job needs, if it is to be accepted.
+fn plugin(entry: &Result<Entry<NewJob>, ApiError>) -> Option<PluginName> {
+    match entry {
+        Ok(Entry::New(job)) => Some(job.spec.plugin.clone()),
+        _ => None,
+    }
 }
 
 impl App {
@@ -95,7 +112,6 @@ impl App {
     ) -> Result<NewJob, ApiError> {
         let key = submission.key.clone();
         let mut job = self.resolve(caller, submission.draft(&self.settings, now)?, now)?;
-        self.is_on(&Facts::from(&job.spec))?;
         if let Some(key) = key {
             job.idempotency = Some(key.remember(self.first_answer(&job, now)?, now));
         }

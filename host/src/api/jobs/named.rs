@@ -32,7 +32,8 @@ impl App {
 
     /// The only job whose id begins with `prefix`.
     async fn only_job(&self, caller: &Caller, prefix: &JobIdPrefix) -> Result<Job, ApiError> {
-        let _room = self.gates.answers.room(PAGE_ROOM_BYTES).await?;
+        let _room = self.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
+        let _turn = self.gates.listings.of(&caller.tenant).take().await;
         let filter = JobFilter { tenant: Some(caller.tenant.clone()), ..JobFilter::default() };
         let mut found: Vec<Job> = Vec::new();
         let mut before = Some(prefix.last());

@@ -5,9 +5,11 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use jobwright_core::access::Caller;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId};
 use jobwright_core::store::Enqueued;
+use jobwright_core::tenant::TenantName;
 use serde_json::{Map, Value, json};
 
 use super::view::{self, JobView};
