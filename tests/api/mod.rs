@@ -34,6 +34,7 @@ mod settings;
 mod sharing;
 mod starting;
 mod switching;
+mod telling;
 mod tenants;
 mod unused;
 mod uploads;
@@ -92,6 +93,7 @@ pub fn trials() -> Vec<Trial> {
         sharing::trials(),
         starting::trials(),
         switching::trials(),
+        telling::trials(),
         tenants::trials(),
         unused::trials(),
         uploads::trials(),
