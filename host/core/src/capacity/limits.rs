@@ -27,14 +27,14 @@ pub const HEAD_START: Duration = Duration::from_secs(5 * 60);
 /// The bounds on what jobs leave behind, in bytes as a driver counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptLimits {
-    /// Finalized jobs with their outputs. Beyond it, those that ended first go, whatever their
-    /// retention.
+    /// Finalized jobs with their outputs. Beyond it, those of the tenant that holds most go that ended
+    /// first, whatever their retention.
     pub history_bytes: u64,
-    /// Logs. Beyond it, the oldest go.
+    /// Logs. Beyond it, the oldest of the tenant that holds most go.
     pub log_bytes: u64,
-    /// Checkpoints of unfinished jobs. Beyond it, none is kept any more: the next attempt then goes
-    /// on from an earlier one, or starts over. As much again is kept of what failed attempts at them
-    /// left as output.
+    /// Checkpoints of unfinished jobs; and what failed attempts at them have left, so much again. Beyond
+    /// it, the oldest of the tenant that holds most go; of that tenant none is kept any more, and its next
+    /// attempts go on from earlier ones, or start over.
     pub checkpoint_bytes: u64,
     /// Answers to idempotency keys, which are promised to be kept for a day. Beyond it, no request
     /// with a new key is taken.
