@@ -9,14 +9,18 @@ use anyhow::{Context as _, bail, ensure};
 use jobwright::Config;
 use jobwright_tests::{TestHost, guests, tests};
 use libtest_mimic::Trial;
+use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{get, post, put, soon};
+use super::{get, post, put, send, soon};
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials =
-        tests![below_the_floor_nothing_new_is_accepted, plugins_beyond_their_bound_are_refused,];
+    let mut trials = tests![
+        below_the_floor_nothing_new_is_accepted,
+        plugins_beyond_their_bound_are_refused,
+        plugins_of_one_tenant_leave_room_to_those_of_another,
+    ];
     let needs = SmallDisk::mount().err().map_or(String::new(), |error| format!("{error:#}"));
     let on_small_disks = tests![
         a_stranger_fills_his_allowance_and_not_the_disk,
@@ -73,6 +77,30 @@ async fn plugins_beyond_their_bound_are_refused() -> anyhow::Result<()> {
         host.request(reqwest::Method::DELETE, &path).send().await?.error_for_status()?;
     }
     put(&host, "/v1/plugins/log", log).await?.ok(201)?;
+    Ok(())
+}
+
+async fn plugins_of_one_tenant_leave_room_to_those_of_another() -> anyhow::Result<()> {
+    let host = TestHost::configured(|config| config.disk.plugin_bytes = 10_000).await?;
+    let upload = async |tenant: &str, n: usize| {
+        let filler =
+            format!(r#"(module (func (export "_start")) (data "{n:03}{}"))"#, "x".repeat(400));
+        let request = host.request(Method::PUT, &format!("/v1/plugins/p{n}"));
+        let request = request.header("jobwright-tenant", tenant);
+        send(request.body(guests::assemble(&filler)?)).await
+    };
+    let mut n = 0;
+    let refused = loop {
+        let answer = upload("greedy", n).await?;
+        n += 1;
+        match answer.status.as_u16() {
+            201 => ensure!(n < 30, "nothing is refused"),
+            _ => break answer,
+        }
+    };
+    let detail = refused.problem(507)?["detail"].to_string();
+    ensure!(detail.contains("tenant `greedy` holds"), "{detail}");
+    upload("modest", n).await?.ok(201)?;
     Ok(())
 }
 

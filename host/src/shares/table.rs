@@ -17,8 +17,8 @@
 //! Connections without a request under way are nobody's yet: when all are taken, the oldest of the
 //! address that has most of them gives way (`api::server`).
 //!
-//! What is kept on disk is shared elsewhere. Places of unfinished jobs, their payloads, answers to
-//! idempotency keys and values of plugins follow the same rule with [`Budget::KEPT`]; the history, logs and
+//! What is kept is shared where it is kept. Places of unfinished jobs, their payloads, answers to
+//! idempotency keys, plugins and their values follow the same rule with [`Budget::KEPT`]; the history, logs and
 //! checkpoints are trimmed from the tenant that holds most of them.
 
 #[cfg(doc)]
