@@ -40,7 +40,8 @@ pub(super) struct Gate {
 /// Keeps plugins from being removed until dropped.
 #[derive(Debug)]
 pub(super) struct Accepting {
-    _guards: Vec<OwnedRwLockReadGuard<()>>,
+    /// With their gates, which are forgotten when nobody has them.
+    _guards: Vec<(OwnedRwLockReadGuard<()>, Arc<Gate>)>,
 }
 
 /// While this is there, jobs that need the plugin are not accepted.
@@ -72,7 +73,8 @@ impl Intake {
         let mut guards = Vec::with_capacity(plugins.len());
         // In the order of their names, so that requests for several of them never wait in a circle.
         for plugin in plugins {
-            guards.push(self.gate(tenant, plugin).accept().await);
+            let gate = self.gate(tenant, plugin);
+            guards.push((gate.accept().await, gate));
         }
         Accepting { _guards: guards }
     }
