@@ -137,7 +137,7 @@ pub trait JobStore: Send + Sync + 'static {
     fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize;
 
     /// About how many bytes of its files the store can use again before they grow: free pages, and what
-    /// finalized jobs take, which give way to new ones. From memory.
+    /// finalized jobs and logs take, which give way to new ones. From memory.
     fn spare_bytes(&self) -> u64;
 
     /// Whether the store takes jobs.

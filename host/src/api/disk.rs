@@ -1,6 +1,6 @@
 //! The floor of free space: below it nothing new is accepted, so that what was accepted can still
 //! be run, written down and read. What the job store would use before it grows counts as free: the free
-//! pages in its file, and the history, which gives way to new work.
+//! pages in its files, and the history and logs, which give way to new work.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -13,8 +13,9 @@ use super::App;
 use super::error::ApiError;
 use crate::disk::Floor;
 
-/// How long an answer of the file system holds: it takes more than that to fill a disk.
-const HOLDS: Duration = Duration::from_secs(1);
+/// How long an answer of the file system holds: what a fast disk takes in that time is a small part of
+/// the floor.
+const HOLDS: Duration = Duration::from_millis(50);
 
 /// The part of the floor that is to stay free of the file system, whatever the store can use again: its
 /// write-ahead log, outputs and logs of what runs are written there first.

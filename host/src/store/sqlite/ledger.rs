@@ -42,6 +42,8 @@ pub(super) struct Ledger {
     now: Timestamp,
     capacity: Arc<Capacity>,
     floor: Floor,
+    /// Whether the disk was below all of the floor when it was last looked at.
+    is_low: bool,
     /// The `seq` of the job that was enqueued or redriven last; also the order of arrival.
     last_seq: i64,
     checkpoints: Checkpoints,
@@ -105,6 +107,10 @@ impl State for Ledger {
         let holder = Holder { expires_at: Timestamp::MAX, alive_at: self.now };
         self.load(self.queue.emptied(), holder)
     }
+
+    fn is_disk_low(&mut self) -> bool {
+        std::mem::take(&mut self.is_low)
+    }
 }
 
 impl Ledger {
@@ -133,6 +139,7 @@ impl Ledger {
             now,
             capacity,
             floor,
+            is_low: false,
             last_seq: 0,
             checkpoints,
             failed_outputs: Checkpoints::default(),
@@ -173,6 +180,7 @@ impl Ledger {
             + self.failed_outputs.bytes()
             + self.keys.bytes();
         let mut most = self.capacity.limits().kept.history_bytes.saturating_add(apart);
+        self.is_low = self.floor.free_bytes() / LATER < self.floor.least_bytes();
         if self.floor.is_reached() {
             // In the file there is then room for as much again as has come: it need not grow.
             most = most.min(table::file_bytes(&self.db)?.saturating_sub(grown));

@@ -5,6 +5,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use jobwright_core::capacity::{HeldBytes, KeptLimits};
@@ -25,6 +26,7 @@ use crate::disk::Floor;
 pub(super) struct Logs {
     writer: Writer<Database>,
     readers: Arc<Readers>,
+    spare: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,10 @@ struct Database {
     db: Connection,
     most_bytes: u64,
     floor: Floor,
+    /// Whether the disk was below the floor when it was last looked at.
+    is_low: bool,
+    /// What new logs can take before the file grows: the place of older ones.
+    spare: Arc<AtomicU64>,
     /// What tenants hold.
     held: HeldBytes,
     /// What was written since it was last measured.
@@ -64,7 +70,8 @@ impl Database {
     /// Whether a log of `bytes` can be kept. If the disk is short of space that is only where older
     /// ones were, which go for it: the file does not grow.
     fn has_room(&mut self, bytes: u64) -> rusqlite::Result<bool> {
-        if !self.floor.is_reached() {
+        self.is_low = self.floor.is_reached();
+        if !self.is_low {
             if self.dropped > 0 {
                 tracing::info!(dropped = self.dropped, "logs of attempts are kept again");
                 self.dropped = 0;
@@ -84,6 +91,12 @@ impl Database {
             self.dropped += 1;
         }
         Ok(fits)
+    }
+
+    fn measure_spare(&self) -> rusqlite::Result<()> {
+        let spare = table::free_bytes(&self.db)?.saturating_add(self.held.bytes());
+        self.spare.store(spare, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Removes some of the oldest logs of the tenant that holds most; answers how many.
@@ -143,6 +156,14 @@ impl State for Database {
         self.held = held(&self.db)?;
         Ok(())
     }
+
+    fn seal(&mut self) -> rusqlite::Result<()> {
+        self.measure_spare()
+    }
+
+    fn is_disk_low(&mut self) -> bool {
+        std::mem::take(&mut self.is_low)
+    }
 }
 
 fn is_damaged(error: &anyhow::Error) -> bool {
@@ -192,9 +213,25 @@ impl Logs {
         let (most_bytes, floor) = (limits.log_bytes, Floor::new(path, limits.free_bytes));
         let db = opened?;
         let held = held(&db)?;
-        let database = Database { db, most_bytes, floor, held, grown_bytes: 0, dropped: 0 };
+        let database = Database {
+            db,
+            most_bytes,
+            floor,
+            is_low: false,
+            spare: Arc::default(),
+            held,
+            grown_bytes: 0,
+            dropped: 0,
+        };
+        database.measure_spare()?;
+        let spare = database.spare.clone();
         let readers = Arc::new(Readers::new(path, LOOKUPS));
-        Ok(Self { writer: Writer::start("logs", database)?, readers })
+        Ok(Self { writer: Writer::start("logs", database)?, readers, spare })
+    }
+
+    /// What new logs can take before the file grows, in bytes.
+    pub(super) fn spare_bytes(&self) -> u64 {
+        self.spare.load(Ordering::Relaxed)
     }
 
     /// Keeps `log` in place of what was kept of this attempt before.

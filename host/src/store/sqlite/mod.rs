@@ -325,7 +325,7 @@ impl JobStore for SqliteStore {
     }
 
     fn spare_bytes(&self) -> u64 {
-        self.spare.load(Ordering::Relaxed)
+        self.spare.load(Ordering::Relaxed).saturating_add(self.logs.spare_bytes())
     }
 
     fn ready(&self) -> Result<(), StoreError> {

@@ -1,9 +1,13 @@
 //! The tables of `jobs.db`, and how a connection to it is opened.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rusqlite::{Connection, OpenFlags};
+
+/// How long a statement waits for another connection.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tables of `jobs.db`, in the steps in which they came to be: a database of version N has had the
 /// first N of them, and one with a higher version was written by a newer Jobwright.
@@ -183,8 +187,9 @@ fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
         // What a burst made of it goes again.
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 8000;
          PRAGMA journal_size_limit = 67108864;
-         PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
     )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     if !missing.is_empty() {
         let missing = missing.concat();
         connection.execute_batch(&format!(
@@ -198,6 +203,6 @@ fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch("PRAGMA busy_timeout = 5000")?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
