@@ -54,11 +54,9 @@ fn only_health_checks_of_http_1_0_need_no_host() {
 #[test]
 fn what_another_site_sends_is_refused_but_for_a_link_to_the_first_page() {
     let host = ("host", "localhost:7878");
-    for foreign in [
-        ("origin", "http://evil.example"),
-        ("origin", "null"),
-        ("origin", "http://localhost:9999"),
-    ] {
+    for foreign in
+        [("origin", "http://evil.example"), ("origin", "null"), ("origin", "http://localhost:9999")]
+    {
         assert!(!allowed(Method::POST, &[host, foreign]), "{foreign:?}");
         assert!(allowed(Method::GET, &[host, foreign]), "{foreign:?}");
     }
