@@ -74,7 +74,8 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
         ALTER TABLE job DROP COLUMN snoozed_since; ALTER TABLE history DROP COLUMN snoozes;
         ALTER TABLE history DROP COLUMN snoozed_since; ALTER TABLE job DROP COLUMN output_attempt;
         ALTER TABLE history DROP COLUMN output_attempt; ALTER TABLE job DROP COLUMN lost_after;
-        ALTER TABLE history DROP COLUMN lost_after; DROP TABLE host; PRAGMA user_version = 1;";
+        ALTER TABLE history DROP COLUMN lost_after; DROP TABLE host;
+        DROP TABLE history_share; PRAGMA user_version = 1;";
     let store = open(alter(store, "jobs.db", first_version)?)?;
     assert_eq!(store.holds().await?.into_keys().collect::<Vec<_>>(), [paused("off")]);
     store.set_held(paused("off"), None).await?;

@@ -223,7 +223,8 @@ async fn a_checkpoint_of_another_tenant_displaces_one_of_the_tenant_that_holds_m
     }
     let mut kept = vec![];
     for leased in &running {
-        store.finish(ending(leased, Verdict::Retry { at: at(0) }, at(0)), at(0)).await?;
+        let end = ending(leased, Verdict::Retry { at: at(0) }, at(0));
+        store.finish(Finish { told: Told::default(), ..end }, at(0)).await?;
         kept.push(length(&store.claim_one(at(0)).await?));
     }
     assert_eq!(kept, [None, Some(600), Some(300)]);

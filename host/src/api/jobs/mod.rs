@@ -70,7 +70,8 @@ pub(super) async fn show(
             app.finalized_by(&caller.tenant, id, deadline).await?
         }
     };
-    let mut response = app.answer(&caller, StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
+    let mut response =
+        app.answer(&caller, StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
     wait::tell_applied(&mut response, preferred);
     Ok(response)
 }
