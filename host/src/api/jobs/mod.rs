@@ -72,7 +72,8 @@ pub(super) async fn show(
     };
     let mut response =
         app.answer(&caller, StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
-    wait::tell_applied(&mut response, preferred);
+    // Also of `?wait=`: a longer wait than is taken is cut.
+    wait::tell_applied(&mut response, asked.or(preferred));
     Ok(response)
 }
 
