@@ -47,8 +47,8 @@ fn asking(request: &Value) -> anyhow::Result<Vec<u8>> {
               (then (call $exit (i32.const 7))))
             (i32.store (i32.const 0) (i32.const 8192))
             (i32.store (i32.const 4) (call $headers (i32.const 8192) (i32.const 8192)))
-            (i32.store (i32.const 8) (i32.const 32768))
-            (i32.store (i32.const 12) (call $body (i32.const 32768) (i32.const 32768)))
+            (i32.store (i32.const 8) (i32.const 24576))
+            (i32.store (i32.const 12) (call $body (i32.const 24576) (i32.const 106496)))
             ;; One after the other: a write may be short.
             (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
             (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)))))"#
@@ -92,7 +92,7 @@ async fn a_core_module_asks_under_a_grant_and_is_refused_without() -> anyhow::Re
 
 async fn a_response_that_the_memory_limit_has_no_room_for_is_refused() -> anyhow::Result<()> {
     let lab = Lab::new()?;
-    let server = Server::answering(|_| Server::ok(&"x".repeat(300_000))).await?;
+    let server = Server::answering(|_| Server::ok(&"x".repeat(100_000))).await?;
     let request = json!({ "url": format!("http://{}/", server.address()) });
     for (memory_bytes, outcome) in
         [(1 << 20, OutcomeKind::Succeeded), (200_000, OutcomeKind::LimitExceeded)]
@@ -102,7 +102,7 @@ async fn a_response_that_the_memory_limit_has_no_room_for_is_refused() -> anyhow
         let log = attempt.log.clone();
         assert_eq!(lab.run(attempt).await.outcome.kind(), outcome, "{memory_bytes}");
         let log = String::from_utf8_lossy(&log.snapshot().bytes).into_owned();
-        let refused = log.contains("there is no memory left for its response of 300");
+        let refused = log.contains("there is no memory left for its response of 100");
         assert_eq!(refused, outcome == OutcomeKind::LimitExceeded, "{log}");
     }
     Ok(())
