@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crate::attempt::Lease;
 use crate::clock::{Timestamp, until};
-use crate::hold::Hold;
+use crate::hold::{Facts, Hold};
 use crate::job::{JobId, QueueName};
 use crate::lifecycle::{CancelRequest, JobState, Lifecycle, LostHost, Redrive};
 use crate::retry::Verdict;
