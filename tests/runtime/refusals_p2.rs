@@ -4,6 +4,7 @@ use jobwright_core::plugin::{Abi, Digest};
 use jobwright_core::tenant::TenantName;
 use jobwright_tests::components::{command, handler};
 use libtest_mimic::Trial;
+use wit_parser::Resolve;
 
 use super::commands_p2::bare;
 use super::fixture::Lab;
@@ -16,6 +17,7 @@ pub(super) fn trials() -> Vec<Trial> {
         every_interface_that_is_offered_passes_and_links,
         other_versions_of_wasi_are_named,
         a_missing_entry_point_is_told_with_what_there_is,
+        a_wit_package_is_told_that_it_is_one,
         functions_that_are_unknown_are_refused_when_the_code_is_prepared,
         unfinished_features_are_named,
         sizes_over_what_this_host_gives_are_told,
@@ -117,6 +119,21 @@ async fn a_missing_entry_point_is_told_with_what_there_is() -> anyhow::Result<()
     let words = ["but `my:own/thing@1.0.0`"];
     says(inspect(&other)?, "no_entry_point", &words)?;
     says(inspect("(component)")?, "no_entry_point", &["but nothing"])
+}
+
+async fn a_wit_package_is_told_that_it_is_one() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let (mut resolve, wasi) = (Resolve::default(), include_str!("../wit/wasi.wit"));
+    let package = resolve.push_str("wasi.wit", wasi)?;
+    let wasm = wit_component::encode(&resolve, package)?;
+    says(lab.runtime.inspect(&wasm), "wit_package", &["WIT package", "`command`", "has no code"])?;
+    // A component that has an interface's type beside what it does is none.
+    let exports_a_type = bare("0.2.0").replacen(
+        "(component",
+        r#"(component (type $t (component (export "x" (func)))) (export "t" (type $t))"#,
+        1,
+    );
+    inspect(&exports_a_type)?.map(drop).map_err(Into::into)
 }
 
 async fn functions_that_are_unknown_are_refused_when_the_code_is_prepared() -> anyhow::Result<()> {
