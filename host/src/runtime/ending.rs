@@ -1,25 +1,25 @@
 //! What an ending means: from what wasmtime says, and what the host remembers, to an [`Outcome`].
 //!
-//! Pure. Invariant, in this order: what the host decided (stop, time, output), a limit that wasmtime
-//! enforced (fuel, stack, resources), memory that the host itself did not get, a refusal of memory or
-//! tables that the guest did not survive, and only then what the guest itself said.
+//! Pure. Invariant, in this order: what the host decided (stop, time); what the guest itself answered (an exit
+//! code, a status, an error), whatever it was refused before; a limit that ended it (output, fuel, stack,
+//! resources); memory that the host itself did not get; a refusal of memory or tables that the guest did not
+//! survive; an exception that its language's runtime printed; a trap.
 
 use std::time::Duration;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::exit_codes::Meaning;
-use jobwright_core::limits::{Fuel, Limit, Limits, show_bytes};
+use jobwright_core::limits::{Limit, Limits, show_bytes};
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint};
 use jobwright_core::runtime::StopReason;
 use jobwright_core::text::excerpt;
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
-use super::engine::GUEST_STACK_BYTES;
 use super::limiter::{Refusal, is_starved};
 use super::meter::Halt;
 use super::stdio::OutputBuffer;
-use super::trap;
+use super::{exception, trap};
 
 /// What a guest said by coming to its end.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub(super) struct Evidence<'a> {
     pub(super) output: &'a OutputBuffer,
     /// The media type of the output, if the guest named one apart from its answer.
     pub(super) output_type: Option<String>,
+    /// What the guest's own calls could take of the stack, in bytes.
+    pub(super) stack_bytes: usize,
     /// Why the guest was told to stop, if it was and had a grace to end by itself.
     pub(super) stopped: Option<StopReason>,
 }
@@ -118,15 +120,13 @@ pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Out
         // How it failed then is how it stopped.
         (Err(Cut::Failed(_)), Some(reason)) => stopped(reason),
         (Ok(Said::Failed { .. } | Said::Later { .. }), Some(reason)) => stopped(reason),
+        (Ok(Said::Later { error, wait }), _) => Outcome::Snoozed { error, wait },
+        (Ok(Said::Failed { error, retry }), _) => {
+            Outcome::Failed { error: with_refusal(error, evidence), retry }
+        }
         _ if evidence.output.exceeded() => output_exceeded(evidence),
         (Err(Cut::Failed(error)), _) => failed(&error, evidence),
         (Ok(Said::Done { content_type }), _) => succeeded(content_type.as_deref(), evidence),
-        (Ok(Said::Later { error, wait }), _) => Outcome::Snoozed { error, wait },
-        (Ok(Said::Failed { .. }), _) if evidence.starved => starved("growth was refused"),
-        (Ok(Said::Failed { error, retry }), _) => match evidence.refused {
-            Some(refusal) => refused(refusal, &evidence.attempt.limits),
-            None => Outcome::Failed { error, retry },
-        },
     }
 }
 
@@ -172,33 +172,58 @@ fn succeeded(named: Option<&str>, evidence: &Evidence<'_>) -> Outcome {
 
 fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
     let limits = &evidence.attempt.limits;
-    if let Some((limit, message)) = enforced(error, limits) {
-        return with_frames(exceeded(limit, message), error);
+    if let Some(limit) = enforced(error) {
+        return with_frames(exceeded(limit, enforced_message(limit, evidence)), error);
     }
     if evidence.starved || is_starved(error) {
         return starved(&error.root_cause().to_string());
     }
-    if let Some(refusal) = evidence.refused {
-        return with_frames(refused(refusal, limits), error);
+    let exception = exception(error, evidence);
+    // One that is about memory is explained by what was refused.
+    let is_of_memory =
+        |line: &String| line.starts_with("MemoryError") || line.contains("out of memory");
+    if let Some(refusal) = evidence.refused
+        && exception.as_ref().is_none_or(is_of_memory)
+    {
+        return with_frames(exceeded(refusal.limit, refusal_message(refusal, limits)), error);
+    }
+    if let Some(line) = exception {
+        let error = AttemptError::new("exception", line);
+        return Outcome::Failed { error, retry: RetryHint::Backoff };
     }
     with_frames(Outcome::Trapped { error: trap::describe(error) }, error)
 }
 
-/// The limit that wasmtime itself enforced.
-pub(super) fn enforced(error: &Error, limits: &Limits) -> Option<(Limit, String)> {
-    if is_out_of_handles(error) {
-        let message = format!("resource limit {} handles exceeded", limits.resources);
-        return Some((Limit::Resources, message));
-    }
-    match (error.downcast_ref::<Trap>()?, limits.fuel) {
-        (Trap::OutOfFuel, Fuel::Units(units)) => {
-            Some((Limit::Fuel, format!("fuel limit {units} exceeded")))
-        }
-        (Trap::StackOverflow, _) => {
-            let most = show_bytes(GUEST_STACK_BYTES as u64);
-            Some((Limit::Stack, format!("stack limit {most} exceeded")))
+/// The exception that a language's runtime ended the guest for, in the line that names it.
+fn exception(error: &Error, evidence: &Evidence<'_>) -> Option<String> {
+    match error.downcast_ref() {
+        Some(Trap::UnreachableCodeReached) => {
+            exception::named(&evidence.attempt.log.snapshot().bytes)
         }
         _ => None,
+    }
+}
+
+/// The limit that wasmtime itself enforced.
+pub(super) fn enforced(error: &Error) -> Option<Limit> {
+    match error.downcast_ref() {
+        _ if is_out_of_handles(error) => Some(Limit::Resources),
+        Some(Trap::OutOfFuel) => Some(Limit::Fuel),
+        Some(Trap::StackOverflow) => Some(Limit::Stack),
+        _ => None,
+    }
+}
+
+fn enforced_message(limit: Limit, evidence: &Evidence<'_>) -> String {
+    let Limits { fuel, resources, .. } = evidence.attempt.limits;
+    match limit {
+        Limit::Fuel => format!("fuel limit {fuel} exceeded"),
+        Limit::Stack => format!(
+            "stack limit {} exceeded: if the program does not recurse without end, the operator of the \
+             host can raise it (`stack_bytes`, `--stack-bytes`)",
+            show_bytes(evidence.stack_bytes as u64)
+        ),
+        _ => format!("resource limit {resources} handles exceeded"),
     }
 }
 
@@ -209,9 +234,8 @@ fn is_out_of_handles(error: &Error) -> bool {
         || error.root_cause().to_string().contains("store handle limit exceeded")
 }
 
-fn refused(refusal: Refusal, limits: &Limits) -> Outcome {
-    let Refusal { limit, wanted } = refusal;
-    let message = match limit {
+fn refusal_message(Refusal { limit, wanted }: Refusal, limits: &Limits) -> String {
+    match limit {
         Limit::Tables => format!(
             "tables limit {} elements exceeded: growth to {wanted} elements was refused",
             limits.tables
@@ -221,8 +245,19 @@ fn refused(refusal: Refusal, limits: &Limits) -> Outcome {
             show_bytes(limits.memory_bytes),
             show_bytes(wanted)
         ),
-    };
-    exceeded(limit, message)
+    }
+}
+
+/// What growth was refused, if none has succeeded since: perhaps that is why the guest failed. What it says
+/// in its own words alone stays as it is.
+fn with_refusal(error: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
+    match evidence.refused {
+        Some(refusal) if matches!(error.code.as_str(), "exit_code" | "http_status") => {
+            let refused = refusal_message(refusal, &evidence.attempt.limits);
+            AttemptError::new(&error.code, format!("{} ({refused})", error.message))
+        }
+        _ => error,
+    }
 }
 
 /// The host got no memory for what the guest may have: no fault of the guest.

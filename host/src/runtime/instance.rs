@@ -15,6 +15,7 @@ use jobwright_core::runtime::{Ended, StopSignal};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::random::WasiRandomCtx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -23,6 +24,7 @@ use super::abi::http::{self, outgoing::Requests};
 use super::abi::{Call, Prepared};
 use super::capability::Line;
 use super::capability::imports::http::Answered;
+use super::clocks::Clocks;
 use super::ending::{self, Cut, Evidence};
 use super::limiter::Budget;
 use super::meter::Meter;
@@ -93,6 +95,11 @@ impl Guest {
         self.outside.clone()
     }
 
+    /// Its clocks.
+    pub(super) fn clocks(&self) -> &Clocks {
+        self.line.clocks()
+    }
+
     /// Whose turn it is.
     pub(super) fn turns(&self) -> Turns {
         self.turns.clone()
@@ -100,6 +107,11 @@ impl Guest {
 
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
         &mut self.wasi
+    }
+
+    /// Its random numbers.
+    pub(super) fn random(&mut self) -> &mut WasiRandomCtx {
+        self.wasi.ctx().ctx.random()
     }
 
     /// What the guest's handles stand for.
@@ -143,9 +155,10 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
     };
     meter.note(&mut usage);
     usage.output_bytes = output.tried();
-    let stopped = meter.stopped();
+    let (stack_bytes, stopped) = (code.engine().get_max_wasm_stack(), meter.stopped());
     let output = &*output;
-    let evidence = Evidence { attempt, refused, starved, output, output_type, stopped };
+    let evidence =
+        Evidence { attempt, refused, starved, output, output_type, stack_bytes, stopped };
     let outcome = ending::outcome(ending, &evidence);
     let failed_output = ending::failed_output(&outcome, &evidence);
     Ended { outcome, usage, failed_output }
@@ -160,7 +173,8 @@ fn armed(
 ) -> wasmtime::Result<Store<Guest>> {
     let limits = &attempt.limits;
     let outside = attempt.granted.outside.clone();
-    let guest = Guest::new(code.sees(attempt, output), limits, line, outside);
+    let wasi = code.sees(attempt, line.clocks(), output);
+    let guest = Guest::new(wasi, limits, line, outside);
     let mut store = Store::new(code.engine(), guest);
     store.limiter(|guest| &mut guest.budget);
     store.set_hostcall_fuel(call_bytes(attempt));

@@ -74,11 +74,7 @@ impl Plugin {
             Ok(code) => Some(code),
             Err(Cut::Failed(error)) if ending::is_exit(&error, 0) => Some(0),
             // What it says of itself goes before how it came to its end, unless that was a limit.
-            Err(Cut::Failed(error))
-                if said.is_some() && ending::enforced(&error, &attempt.limits).is_none() =>
-            {
-                None
-            }
+            Err(Cut::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => None,
             Err(cut) => {
                 output.keep(kernel.output());
                 return Err(cut);

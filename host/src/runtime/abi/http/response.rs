@@ -21,7 +21,9 @@ use crate::clock;
 pub(super) enum Answer {
     /// An answer whose body has ended.
     Whole(Parts),
-    /// An answer whose body was given up, or was not as long as it had said.
+    /// An error whose body was longer than an output may be.
+    Cut(Parts),
+    /// A success whose body was given up, or was not as long as it had said.
     Broken,
     /// The guest answered that it cannot.
     Error(ErrorCode),
@@ -37,7 +39,7 @@ pub(super) fn said(answer: Answer, output: &Arc<OutputBuffer>) -> Said {
     };
     match answer {
         Answer::Whole(head) if head.status.is_success() => Said::Done { content_type: None },
-        Answer::Whole(head) => refused(&head, output),
+        Answer::Whole(head) | Answer::Cut(head) => refused(&head, output),
         Answer::Broken => {
             let bytes = output.tried();
             failed("http_body", format!("the answer's body broke off after {bytes} bytes"))
@@ -95,7 +97,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 /// The media type of the answer, if it says one.
 pub(super) fn content_type(answer: &Answer) -> Option<String> {
-    let Answer::Whole(head) = answer else { return None };
+    let (Answer::Whole(head) | Answer::Cut(head)) = answer else { return None };
     head.headers.get(CONTENT_TYPE)?.to_str().ok().map(str::to_owned)
 }
 
