@@ -16,7 +16,6 @@ pub(super) fn trials() -> Vec<Trial> {
         variables_are_the_submitters_and_ours_and_none_of_the_host,
         a_job_can_leave_the_hosts_variables_out,
         granted_variables_lie_under_the_submitters_and_ours,
-        there_are_no_files,
         random_numbers_and_the_wall_clock_follow_from_where_the_attempt_begins,
         clocks_show_the_step_that_is_granted_and_nothing_finer,
         a_deterministic_job_reads_the_same_at_each_attempt,
@@ -108,27 +107,6 @@ async fn granted_variables_lie_under_the_submitters_and_ours() -> anyhow::Result
     Ok(())
 }
 
-async fn there_are_no_files() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // Says what `fd_prestat_get` answers for the first descriptor after the standard ones.
-    let guest = r#"(module
-        (import "wasi_snapshot_preview1" "fd_prestat_get"
-            (func $prestat (param i32 i32) (result i32)))
-        (import "wasi_snapshot_preview1" "fd_write"
-            (func $fd_write (param i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 1)
-        (func (export "_start")
-            (i64.store (i32.const 128) (i64.extend_i32_u
-                (call $prestat (i32.const 3) (i32.const 200))))
-            (i32.store (i32.const 0) (i32.const 128))
-            (i32.store (i32.const 4) (i32.const 8))
-            (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
-    let ended = lab.try_with(guest, |_| {}).await?;
-    let bad_descriptor = 8;
-    assert_eq!(number(&output(&ended)?, 0)?, bad_descriptor);
-    Ok(())
-}
-
 /// Writes the wall clock, the monotonic clock twice, and two random numbers.
 fn reads() -> String {
     command(
@@ -214,7 +192,7 @@ async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<
     let two = output(&lab.run(attempt).await)?;
     assert_eq!(one, two);
     assert_eq!(number(&one, 0)?, created_at);
-    assert_eq!((number(&one, 8)?, number(&one, 16)?), (1_000_000, 2_000_000));
+    assert_eq!(number(&one, 16)? - number(&one, 8)?, 1_000_000, "a step for each reading");
     assert_ne!(number(&one, 24)?, number(&one, 32)?, "random numbers go on");
     Ok(())
 }

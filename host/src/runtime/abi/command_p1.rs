@@ -3,7 +3,6 @@
 
 use wasmtime::{InstancePre, Linker, Module, ModuleExport};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::p1;
 
 use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
@@ -11,17 +10,6 @@ use super::{Call, Misfit};
 
 /// The function that starts a command.
 pub(in super::super) const ENTRY_POINT: &str = "_start";
-
-/// Offers what a command may import.
-pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    p1::add_to_linker_async(linker, Guest::wasi)?;
-    // Theirs takes codes from 126 on for a broken guest; `exit(-1)` is 255, and means a failure.
-    linker.allow_shadowing(true);
-    let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
-    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", exit)?;
-    linker.allow_shadowing(false);
-    Ok(())
-}
 
 /// A command, linked.
 pub(in super::super) struct Command {

@@ -7,7 +7,7 @@
 //! | [`http`] | component that exports `wasi:http/incoming-handler` |
 //! | [`mod@job`] | component that exports `jobwright:job/run` |
 //! | [`extism`] | core module that imports `extism:host/env` |
-//! | [`wasi`] | what all of them see of WASI |
+//! | [`wasi`], [`preview1`] | what all of them see of WASI |
 //!
 //! Each offers its host functions to guests (`link`), makes compiled code ready (`new`), and takes a
 //! guest from its instantiation to its end (`run`). A new kind is a file here, a variant of
@@ -21,6 +21,7 @@ pub(super) mod command_p2;
 pub(super) mod extism;
 pub(super) mod http;
 pub(super) mod job;
+mod preview1;
 mod wasi;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use self::extism::Plugin;
 use self::http::Handler;
 use self::job::Function;
 use super::capability::{self, config, key_value};
+use super::clocks::Clocks;
 use super::ending::{Cut, Said};
 use super::engine::Machine;
 use super::instance::Guest;
@@ -109,10 +111,15 @@ impl Prepared {
     }
 
     /// What the guest of `attempt` sees of WASI.
-    pub(super) fn sees(&self, attempt: &Attempt, output: &Arc<OutputBuffer>) -> WasiP1Ctx {
+    pub(super) fn sees(
+        &self,
+        attempt: &Attempt,
+        clocks: &Clocks,
+        output: &Arc<OutputBuffer>,
+    ) -> WasiP1Ctx {
         match self {
-            Self::CommandP1(_) | Self::CommandP2(_) => wasi::of_command(attempt, output),
-            Self::Http(_) | Self::Job(_) | Self::Extism(_) => wasi::of_service(attempt),
+            Self::CommandP1(_) | Self::CommandP2(_) => wasi::of_command(attempt, clocks, output),
+            Self::Http(_) | Self::Job(_) | Self::Extism(_) => wasi::of_service(attempt, clocks),
         }
     }
 
@@ -170,7 +177,7 @@ where
 
 /// Offers everything that a core module may import. Nothing else is.
 pub(super) fn link_modules(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    command_p1::link(linker)?;
+    preview1::link(linker)?;
     capability::imports::link(linker)?;
     extism::kernel::link(linker)
 }
