@@ -77,6 +77,7 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         ("isolation", format!("{:?}", config.isolation).to_lowercase()),
         ("guest_threads", "one a core".to_owned()),
         ("memory_budget_bytes", "half of the machine's".to_owned()),
+        ("stack_bytes", show_bytes(config.stack_bytes)),
         ("queue.capacity", config.queue.capacity.to_string()),
         ("queue.parked_capacity", config.queue.parked_capacity.to_string()),
         ("queue.total", config.queue.total.to_string()),

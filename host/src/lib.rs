@@ -132,6 +132,7 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
             cache_bytes: config.disk.compiled_bytes,
             cache_free_bytes: config.disk.free_bytes,
             compile_limits: Some(config.compile_limits()),
+            stack_bytes: config.stack_bytes,
             ..RuntimeConfig::default()
         },
         registry.clone(),

@@ -155,7 +155,7 @@ fn millis(text: &str) -> Result<Value, String> {
     Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX).into())
 }
 
-fn size(text: &str) -> Result<Value, String> {
+pub(super) fn size(text: &str) -> Result<Value, String> {
     if text == "none" {
         return Ok(Value::Null);
     }

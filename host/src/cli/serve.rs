@@ -36,6 +36,9 @@ pub(super) struct Serve {
     /// [default: none].
     #[arg(long, env = "JOBWRIGHT_ISOLATION", value_name = "ISOLATION")]
     isolation: Option<Isolation>,
+    /// The stack of a guest's own calls, such as 4MiB, at most 64MiB [default: 512KiB].
+    #[arg(long, env = "JOBWRIGHT_STACK_BYTES", value_name = "SIZE", value_parser = bytes)]
+    stack_bytes: Option<u64>,
     /// Jobs that are due or running, which one queue may hold [default: 10000].
     #[arg(long, env = "JOBWRIGHT_QUEUE_CAPACITY", value_name = "N")]
     queue_capacity: Option<usize>,
@@ -62,6 +65,12 @@ pub(super) struct Serve {
     /// How they are written: `text`, or `json` for one object a line.
     #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
     pub(super) log_format: LogFormat,
+}
+
+/// A number of bytes, which no default stands for.
+fn bytes(text: &str) -> Result<u64, String> {
+    let size = super::options::size(text)?;
+    size.as_u64().ok_or_else(|| "use bytes, KiB, MiB or GiB, such as 4MiB".to_owned())
 }
 
 /// Counts SIGTERM and Ctrl-C: the first asks to stop in good order, the second to stop at once.
@@ -134,6 +143,7 @@ impl Serve {
         config.store = self.store.unwrap_or(config.store);
         config.workers = self.workers.unwrap_or(config.workers);
         config.isolation = self.isolation.unwrap_or(config.isolation);
+        config.stack_bytes = self.stack_bytes.unwrap_or(config.stack_bytes);
         config.reserved_workers = self.reserved_workers.or(config.reserved_workers);
         config.queue.parked_capacity =
             self.queue_parked_capacity.unwrap_or(config.queue.parked_capacity);

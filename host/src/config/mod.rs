@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
-use jobwright_core::limits::{CompileLimits, LimitPolicy, Limits, LimitsRequest, show_bytes};
+use jobwright_core::limits::{
+    CompileLimits, DEFAULT_STACK_BYTES, LimitPolicy, Limits, LimitsRequest, STACK_BYTES, show_bytes,
+};
 use serde::{Deserialize, Deserializer};
 
 /// Where a client looks for a host, and a host listens, unless told otherwise.
@@ -44,6 +46,9 @@ pub struct Config {
     pub guest_threads: Option<NonZeroUsize>,
     /// What running attempts may take of memory together; half of the machine's unless set.
     pub memory_budget_bytes: Option<u64>,
+    /// The stack of a guest's own calls, in bytes, the same for all guests: programs that recurse deeply, such
+    /// as parsers and interpreters, need more than usual.
+    pub stack_bytes: u64,
     /// The longest payload: what message services commonly take.
     pub payload_bytes: u64,
     /// The longest plugin: the largest language runtimes as plugins are about 20 MB.
@@ -197,6 +202,7 @@ impl Default for Config {
             isolation: Isolation::default(),
             guest_threads: None,
             memory_budget_bytes: None,
+            stack_bytes: DEFAULT_STACK_BYTES,
             payload_bytes: 1 << 20,
             plugin_bytes: 32 << 20,
             compile: CompileConfig::default(),
@@ -308,6 +314,15 @@ impl Config {
                 self.workers
             );
         }
+        if !STACK_BYTES.contains(&self.stack_bytes) {
+            let (least, most) = STACK_BYTES.into_inner();
+            bail!(
+                "stack_bytes {} is not between {} and {}",
+                show_bytes(self.stack_bytes),
+                show_bytes(least),
+                show_bytes(most)
+            );
+        }
         let (ceiling, budget) = (self.limit_policy()?.ceiling.memory_bytes, self.memory_budget());
         if ceiling > budget {
             bail!(
@@ -374,10 +389,14 @@ impl Config {
         self.reserved_workers.unwrap_or(self.workers.get() / 8)
     }
 
-    /// What running attempts may take of memory together, in bytes.
+    /// What running attempts may take of memory together, in bytes. What the stacks of all workers take
+    /// beyond the usual is set aside: it is counted for no job.
     #[must_use]
     pub fn memory_budget(&self) -> u64 {
-        self.memory_budget_bytes.unwrap_or_else(|| machine::memory() / 2)
+        let beyond = self.stack_bytes.saturating_sub(DEFAULT_STACK_BYTES);
+        let stacks = beyond.saturating_mul(self.workers.get().into());
+        let budget = self.memory_budget_bytes.unwrap_or_else(|| machine::memory() / 2);
+        budget.saturating_sub(stacks)
     }
 }
 

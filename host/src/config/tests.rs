@@ -57,3 +57,17 @@ fn a_default_above_its_ceiling_is_refused() {
     let config: Config = toml::from_str(text).unwrap();
     assert!(config.limit_policy().is_err());
 }
+
+#[test]
+fn stacks_are_bounded_and_come_out_of_the_memory_budget() {
+    let budget = Some(1 << 30);
+    let usual = Config { memory_budget_bytes: budget, ..Config::default() };
+    assert_eq!(usual.memory_budget(), 1 << 30);
+    let deep = Config { stack_bytes: 8 << 20, ..usual.clone() };
+    assert_eq!(deep.memory_budget(), (1 << 30) - 64 * (8 << 20) + 64 * (512 << 10));
+    deep.check().unwrap();
+    for stack_bytes in [0, 1 << 10, 65 << 20] {
+        let error = Config { stack_bytes, ..usual.clone() }.check().unwrap_err().to_string();
+        assert!(error.ends_with("is not between 64 KiB and 64 MiB"), "{error}");
+    }
+}

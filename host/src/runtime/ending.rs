@@ -218,11 +218,9 @@ fn enforced_message(limit: Limit, evidence: &Evidence<'_>) -> String {
     let Limits { fuel, resources, .. } = evidence.attempt.limits;
     match limit {
         Limit::Fuel => format!("fuel limit {fuel} exceeded"),
-        Limit::Stack => format!(
-            "stack limit {} exceeded: if the program does not recurse without end, the operator of the \
-             host can raise it (`stack_bytes`, `--stack-bytes`)",
-            show_bytes(evidence.stack_bytes as u64)
-        ),
+        Limit::Stack => {
+            format!("stack limit {} exceeded", show_bytes(evidence.stack_bytes as u64))
+        }
         _ => format!("resource limit {resources} handles exceeded"),
     }
 }

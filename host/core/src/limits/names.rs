@@ -22,7 +22,9 @@ impl Limit {
     #[must_use]
     pub fn remedy(self) -> String {
         let Some(field) = self.field() else {
-            return "it is the same for all jobs: let the plugin recurse less".to_owned();
+            return "it is the same for all jobs: the operator raises it with --stack-bytes or \
+                    `stack_bytes`, if the plugin does not recurse without end"
+                .to_owned();
         };
         let flag = flag(field);
         format!(

@@ -16,7 +16,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use futures_util::FutureExt as _;
 use jobwright_core::attempt::Attempt;
-use jobwright_core::limits::Limits;
 use jobwright_core::outcome::Outcome;
 use jobwright_core::runtime::{Ended, Stop};
 use tokio::net::UnixStream;
@@ -26,9 +25,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::super::abi::Prepared;
 use super::super::code::Key;
-use super::super::engine::{Engines, Shape};
+use super::super::engine::{EngineConfig, Engines, Shape};
 use super::super::epoch::Ticker;
-use super::super::{Allocator, HOST_PANIC, instance, panicked, signals, unreceipted};
+use super::super::{HOST_PANIC, instance, panicked, signals, unreceipted};
 use super::message::{Assignment, Order, Telling, Word};
 use super::outside::{CALLS, Teller, ThroughHost};
 use super::pipe::{self, Ear, FRAME_BYTES, Mouth, Pipe};
@@ -76,8 +75,8 @@ fn begin() -> anyhow::Result<(Runtime, Inside)> {
     let runner = runtime.block_on(async {
         let pipe = Pipe::new(UnixStream::from_std(pipe)?, FRAME_BYTES);
         let Pipe { mouth, mut ear } = pipe;
-        let Order::Begin { ceiling, allocator } = ear.hear().await? else { bail!("no beginning") };
-        Inside::new(ceiling, allocator, missing, (mouth, ear))
+        let Order::Begin(config) = ear.hear().await? else { bail!("no beginning") };
+        Inside::new(config, missing, (mouth, ear))
     })?;
     Ok((runtime, runner))
 }
@@ -95,14 +94,13 @@ struct Inside {
 impl Inside {
     /// Makes the engine, and shuts the process in.
     fn new(
-        ceiling: Limits,
-        allocator: Allocator,
+        config: EngineConfig,
         mut missing: Vec<String>,
         (mouth, ear): (Mouth<Telling>, Ear<Order>),
     ) -> anyhow::Result<Self> {
         let ticker = Arc::new(Ticker::start()?);
-        let shape = Shape { attempts: 1, ceiling, asks_for_pages: false };
-        let engines = Engines::new(shape, allocator, ticker.clone())?;
+        let shape = Shape { attempts: 1, config, asks_for_pages: false };
+        let engines = Engines::new(shape, ticker.clone())?;
         missing.extend(sandbox::shut().err());
         let (host, outbox) = mpsc::channel(OUTBOX);
         // A task of its own, so that the pipe is read whatever waits to be written: two ends that

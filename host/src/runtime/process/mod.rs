@@ -88,23 +88,24 @@ impl ProcessRuntime {
         let threads = Guests::start_with_files(1)?;
         // Code is only looked at here, and nothing runs; but it is compiled for engines like those of
         // the processes.
-        let shape = Shape { attempts: 1, ceiling: config.ceiling, asks_for_pages: false };
-        let engines = Engines::new(shape, config.allocator, Arc::new(Ticker::start()?))?;
+        let engine_config = config.of_engines();
+        let shape = Shape { attempts: 1, config: engine_config, asks_for_pages: false };
+        let engines = Engines::new(shape, Arc::new(Ticker::start()?))?;
         let codes = super::codes::<Artefact>(&config, engines, registry, threads.handle())?;
         let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
-        let (ceiling, allocator) = (config.ceiling, config.allocator);
         let (sender, started) = std::sync::mpsc::channel();
         threads.handle().spawn(async move {
-            let _ = sender.send(Runner::start(ceiling, allocator).await);
+            let _ = sender.send(Runner::start(engine_config).await);
         });
         let (first, missing) = started.recv().context("cannot start processes for attempts")??;
         for what in &missing {
             tracing::warn!("processes that run attempts are less shut in here: no {what}");
         }
         let sizes = (config.slots.max(1), config.guest_threads.max(1));
-        let pool = Arc::new(Pool::new(sizes, ceiling, allocator, (first, missing)));
+        let pool = Arc::new(Pool::new(sizes, engine_config, (first, missing)));
         threads.handle().spawn(Pool::sweep(Arc::downgrade(&pool)));
-        Ok(Self { host: Arc::new(Host { codes, pool }), threads, ceiling, offer })
+        let (host, ceiling) = (Arc::new(Host { codes, pool }), config.ceiling);
+        Ok(Self { host, threads, ceiling, offer })
     }
 }
 

@@ -7,12 +7,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use jobwright_core::limits::Limits;
 use jobwright_core::tenant::TenantName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::super::Allocator;
 use super::super::code::Key;
+use super::super::engine::EngineConfig;
 use super::runner::Runner;
 use super::sandbox;
 use crate::clock::Stopwatch;
@@ -32,8 +31,7 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Runner>>,
     /// What the sandbox of the first one lacked.
     missing: Vec<String>,
-    ceiling: Limits,
-    allocator: Allocator,
+    config: EngineConfig,
 }
 
 /// A runner that is taken: whoever drops it kills it, unless it was [given back](Pool::give_back).
@@ -47,12 +45,11 @@ impl Pool {
     /// kept when they are idle.
     pub(super) fn new(
         (slots, kept): (usize, usize),
-        ceiling: Limits,
-        allocator: Allocator,
+        config: EngineConfig,
         (first, missing): (Runner, Vec<String>),
     ) -> Self {
         let room = Arc::new(Semaphore::new(slots));
-        Self { kept, room, idle: Mutex::new(vec![first]), missing, ceiling, allocator }
+        Self { kept, room, idle: Mutex::new(vec![first]), missing, config }
     }
 
     /// A runner for an attempt of `tenant`, if possible one that has the code.
@@ -71,7 +68,7 @@ impl Pool {
     }
 
     async fn another(&self) -> anyhow::Result<Runner> {
-        let (runner, missing) = Runner::start(self.ceiling, self.allocator).await?;
+        let (runner, missing) = Runner::start(self.config).await?;
         sandbox::as_shut_in(&self.missing, &missing)?;
         Ok(runner)
     }

@@ -24,7 +24,8 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::super::code::Key;
-use super::super::{Allocator, HOST_PANIC, PROCESS_DIED, ending, unreceipted};
+use super::super::engine::EngineConfig;
+use super::super::{HOST_PANIC, PROCESS_DIED, ending, unreceipted};
 use super::calls::Calls;
 use super::inside::ASKED;
 use super::message::{self, Assignment, Order, Telling, Word};
@@ -96,10 +97,7 @@ impl Runner {
     ///
     /// # Errors
     /// If it cannot be started, or this program is none that runs attempts when it is asked to.
-    pub(super) async fn start(
-        ceiling: Limits,
-        allocator: Allocator,
-    ) -> anyhow::Result<(Self, Vec<String>)> {
+    pub(super) async fn start(config: EngineConfig) -> anyhow::Result<(Self, Vec<String>)> {
         let (ours, its) = UnixStream::pair()?;
         let its = its.into_std()?;
         its.set_nonblocking(false)?;
@@ -119,7 +117,7 @@ impl Runner {
         let pipe = Pipe::new(ours, SHORT_BYTES);
         let mut runner = Self { child, pipe, loaded, tenant: None, idle };
         let ready = async {
-            runner.pipe.mouth.say(&Order::Begin { ceiling, allocator }).await?;
+            runner.pipe.mouth.say(&Order::Begin(config)).await?;
             runner.pipe.ear.hear().await
         };
         match timeout(START, ready).await {

@@ -8,7 +8,6 @@ mod ending;
 mod outside;
 
 use jobwright_core::attempt::Attempt;
-use jobwright_core::limits::Limits;
 use jobwright_core::log::{LogBuffer, LogPiece};
 use jobwright_core::report::{Progress, Report, Told};
 use jobwright_core::runtime::{Ended, StopReason};
@@ -17,14 +16,14 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::assignment::Assignment;
 pub(super) use self::ending::believed;
 pub(super) use self::outside::{Answer, Ask};
-use super::super::Allocator;
 use super::super::code::Key;
+use super::super::engine::EngineConfig;
 
 /// What the host says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     /// Get ready, for attempts that use at most this. Said first, and once.
-    Begin { ceiling: Limits, allocator: Allocator },
+    Begin(EngineConfig),
     /// Take the code that follows, in a frame of its own.
     Load(Key),
     /// Forget code, of which there would be too much.
