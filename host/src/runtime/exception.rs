@@ -2,8 +2,6 @@
 //!
 //! Each has words of its own at the end, by which it is told from a trace that a program printed and went on.
 
-use jobwright_core::name::shorten;
-
 /// How componentize-py's runtime begins and ends what it prints.
 const PYTHON: &str = "Traceback (most recent call last):";
 const PYTHON_ENDS: &str = "Python function threw an unexpected exception";
@@ -15,12 +13,21 @@ const JAVASCRIPT_ENDS: &str = "Redirecting call to abort() to mozalloc_abort";
 /// What is looked at of a log: a trace is longer than the frames that matter, and shorter than this.
 const MOST_BYTES: usize = 64 << 10;
 
+/// What is shown of a line: some lines of a terminal.
+const MOST_CHARACTERS: usize = 400;
+
 /// The line that names the exception which ended the guest that wrote `log`: `ValueError: bad row`.
 pub(super) fn named(log: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(&log[log.len().saturating_sub(MOST_BYTES)..]);
     let lines: Vec<&str> =
         text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    python(&lines).or_else(|| javascript(&lines)).map(shorten)
+    python(&lines).or_else(|| javascript(&lines)).map(shown)
+}
+
+/// A line as it stands, without control characters.
+fn shown(line: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    line.chars().take(MOST_CHARACTERS).map(plain).collect()
 }
 
 /// The first line after the last traceback that is no frame: more may follow, if the message has them.
@@ -74,6 +81,6 @@ mod tests {
         assert_eq!(named(b""), None);
         let long =
             [&[0xff; 100_000][..], b"\nStack:\nRedirecting call to abort() to mozalloc_abort"];
-        assert!(named(&long.concat()).is_some_and(|line| line.len() < 1_000));
+        assert!(named(&long.concat()).is_some_and(|line| line.len() < 2_000));
     }
 }
