@@ -227,9 +227,8 @@ static PYTHON: Template = Template {
     install: "pip install componentize-py==0.25.1",
     build: "componentize-py -q -d command.wit -w command componentize app -o PROJECT_NAME.wasm",
     wasm: WASM,
-    ending: "`exit.exit_with_code(65)`, after `from wit_world.imports import exit`, fails for good, 75 \
-             asks for another attempt; `sys.exit` with a message and an exception fail, and are tried \
-             again. What goes to stderr is the job's log.",
+    ending: "`sys.exit(65)` fails for good, 75 asks for another attempt; a message and an exception fail, \
+             and are tried again. What goes to stderr is the job's log.",
     http: "`jobwright_http.py` sends HTTP requests, as far as the plugin is granted them: \
            `jobwright_http.request(\"https://api.example.com\").body`.",
     files: &[
