@@ -59,7 +59,7 @@ pub(super) async fn pause(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<QueueView>, ApiError> {
-    let body = app.body("request", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body(&caller, "request", &headers, body, MAX_BYTES).await?.bytes;
     let text = utf8(&body, "request")?;
     // Clients that have nothing to say send `null` too.
     let text = if matches!(text.trim(), "" | "null") { "{}" } else { text };

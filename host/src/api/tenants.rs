@@ -100,7 +100,7 @@ pub(super) async fn remove(
         return Err(ApiError::conflict("default_tenant", detail));
     }
     let _alone = app.gates.administration.lock().await;
-    app.is_unused(&name).await?;
+    app.tenant_is_unused(&name).await?;
     let keys = app.access.keys();
     let (own, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.tenant == name);
     app.still_lets_admins_in(&own, &others)?;
@@ -136,7 +136,7 @@ fn change(limits: &mut TenantLimits, mut given: Fields, fields: &mut Fields) {
 
 impl App {
     /// Refuses a tenant that has plugins or unfinished jobs.
-    async fn is_unused(&self, name: &TenantName) -> Result<(), ApiError> {
+    async fn tenant_is_unused(&self, name: &TenantName) -> Result<(), ApiError> {
         let in_use = |detail: String| Err(ApiError::conflict("tenant_in_use", detail));
         if let Some(plugin) = self.registry.list(name, None, 1).first() {
             return in_use(format!(

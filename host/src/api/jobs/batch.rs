@@ -63,7 +63,7 @@ pub(in crate::api) async fn create_batch(
     let entries: Vec<Result<Entry<NewJob>, ApiError>> = entries.into_iter().map(check).collect();
     let plugins: BTreeSet<PluginName> = entries.iter().filter_map(plugin).collect();
     let _stay = app.gates.intake.accepting(&caller.tenant, plugins.iter().collect()).await;
-    let still_runs = |entry| match entry {
+    let still_runs = |entry: Entry<NewJob>| match entry {
         Entry::New(job) => app.still_runs(&job.spec).map(|()| Entry::New(job)),
         Entry::Repeated(id) => Ok(Entry::Repeated(id)),
     };

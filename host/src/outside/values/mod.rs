@@ -119,7 +119,7 @@ impl Values {
         plugin: &PluginName,
     ) -> Result<Vec<(String, String, Vec<u8>)>, Unkept> {
         let owner = (tenant.clone(), plugin.clone());
-        self.read(move |db: &Connection| table::entries(db, &owner)).await
+        self.read(tenant, move |db: &Connection| table::entries(db, &owner)).await
     }
 
     async fn read<A: Send + 'static>(
