@@ -13,20 +13,22 @@ pub fn trials() -> Vec<Trial> {
 
 /// Which parts of the host each part may use. `lib.rs` and `main.rs` put them together.
 const EDGES: &[(&str, &[&str])] = &[
-    ("api", &["disk", "notify", "shares", "telemetry"]),
-    ("cli", &["clock", "config", "outside", "registry", "runtime", "telemetry"]),
+    ("api", &["disk", "notify", "privacy", "shares", "telemetry"]),
+    ("cli", &["clock", "config", "outside", "privacy", "registry", "runtime", "telemetry", "tls"]),
     ("clock", &[]),
     ("config", &[]),
-    ("data_dir", &[]),
+    ("data_dir", &["privacy"]),
     ("disk", &[]),
     ("dispatch", &["notify", "telemetry"]),
     ("notify", &["shares"]),
-    ("outside", &["data_dir", "shares", "store"]),
+    ("outside", &["data_dir", "privacy", "shares", "store", "tls"]),
+    ("privacy", &[]),
     ("registry", &["clock", "data_dir", "disk"]),
     ("runtime", &["clock", "disk", "registry", "shares"]),
     ("shares", &[]),
-    ("store", &["clock", "disk", "telemetry"]),
+    ("store", &["clock", "data_dir", "disk", "telemetry"]),
     ("telemetry", &["clock"]),
+    ("tls", &[]),
 ];
 
 /// No file of a reader's tree is longer, in lines; tests are apart.

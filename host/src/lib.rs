@@ -26,11 +26,13 @@ mod disk;
 pub mod dispatch;
 pub mod notify;
 pub mod outside;
+mod privacy;
 pub mod registry;
 pub mod runtime;
 mod shares;
 pub mod store;
 pub mod telemetry;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -50,6 +52,7 @@ pub use self::data_dir::DataDir;
 use self::api::auth::ApiKeys;
 use self::api::browser::AllowedHosts;
 use self::api::{ApiSettings, App};
+use self::data_dir::Part;
 use self::dispatch::{DispatchSettings, Dispatcher, RetentionSettings};
 use self::notify::{AnnouncingStore, Signals};
 use self::outside::secrets::SecretFile;
@@ -120,8 +123,10 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     let access = with_room(data.path(), || SqliteAccess::open(data.path()))?;
     let access = Arc::new(access);
     let front = Front::open(&config, &*access).await?;
+    Part::Plugins.refuse_if_lost(data.path())?;
     let registry =
         Arc::new(DiskRegistry::open(&data.path().join("plugins"), config.disk.plugin_bytes)?);
+    Part::Plugins.note_in(data.path());
     let runtime = runtime::start(
         config.isolation == config::Isolation::Process,
         RuntimeConfig {
@@ -172,10 +177,23 @@ struct Front {
 impl Front {
     async fn open(config: &Config, access: &dyn AccessStore) -> anyhow::Result<Self> {
         let keys = config.api_keys.as_deref().map(ApiKeys::read).transpose()?.unwrap_or_default();
-        config.check_reach(keys.are_there() || access.has_keys())?;
+        let has_keys = keys.are_there() || access.has_keys();
+        config.check_reach(has_keys)?;
+        if has_keys {
+            Part::Keys.note_in(&config.data);
+        } else if Part::Keys.was_in(&config.data) {
+            config.check_lost_keys(&Part::Keys.shown_in(&config.data))?;
+        }
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
+        if !has_keys {
+            tracing::warn!(
+                "no API key is demanded: all programs that can reach {} may do everything; make the \
+                 first key with `jobwright key create --scope admin`",
+                listener.local_addr()?
+            );
+        }
         Ok(Self { listener, keys })
     }
 
@@ -188,6 +206,7 @@ impl Front {
         }
         let store: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(parts.store, signals.clone()));
         let limits = config.limit_policy()?;
+        let seeds = data_dir::seed_key(&config.data)?;
         let (stopping, is_stopping) = watch::channel(false);
         let dispatcher = Dispatcher::new(
             dispatch::Parts {
@@ -196,7 +215,7 @@ impl Front {
                 clock: parts.clock.clone(),
                 signals: signals.clone(),
                 jitter: Arc::new(rand::random::<f64>),
-                seeds: Arc::new(rand::random::<[u8; 32]>),
+                seeds,
                 grantor: parts.grantor.clone(),
             },
             dispatch_settings(&config, limits.ceiling),

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
-use jobwright_tests::{TestHost, tests};
+use jobwright_tests::{TestHost, tests, write_private};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::json;
@@ -181,7 +181,7 @@ async fn every_answer_tells_browsers_to_keep_still() -> anyhow::Result<()> {
 async fn with_keys() -> anyhow::Result<TestHost> {
     let directory = std::sync::Arc::new(tempfile::tempdir()?);
     let keys = directory.path().join("keys");
-    std::fs::write(&keys, "# ours\n0123456789abcdef\nfedcba9876543210\n")?;
+    write_private(&keys, "# ours\n0123456789abcdef\nfedcba9876543210\n")?;
     TestHost::on(directory, |config| config.api_keys = Some(keys)).await
 }
 

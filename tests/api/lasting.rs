@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use jobwright_core::access::ApiKey;
 use jobwright_core::clock::Timestamp;
-use jobwright_tests::{TestHost, tests};
+use jobwright_tests::{TestHost, tests, write_private};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use rusqlite::{Connection, params};
@@ -104,7 +104,7 @@ async fn who_has_no_key_left_comes_in_with_one_from_a_file() -> anyhow::Result<(
     ensure!(detail.contains("--api-keys FILE"), "{detail}");
     let directory = host.stop().await?;
     let file = directory.path().join("keys.txt");
-    std::fs::write(&file, KEY)?;
+    write_private(&file, KEY)?;
     let host = TestHost::on(directory, |config| config.api_keys = Some(file)).await?;
     let made = key(&host, Some(KEY), json!({ "scopes": ["admin"] })).await?;
     let host = TestHost::on(host.stop().await?, |_| {}).await?;

@@ -30,6 +30,7 @@ mod retrying;
 mod revoking;
 mod scheduling;
 mod secrets;
+mod seeds;
 mod settings;
 mod sharing;
 mod starting;
@@ -89,6 +90,7 @@ pub fn trials() -> Vec<Trial> {
         revoking::trials(),
         scheduling::trials(),
         secrets::trials(),
+        seeds::trials(),
         settings::trials(),
         sharing::trials(),
         starting::trials(),

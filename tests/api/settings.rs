@@ -2,6 +2,7 @@
 
 use insta::assert_json_snapshot;
 use jobwright::registry::DiskRegistry;
+use jobwright_core::grant::Determinism;
 use jobwright_core::plugin::PluginSettings;
 use jobwright_core::tenant::TenantName;
 use jobwright_core::{Grants, PluginRegistry as _};
@@ -64,7 +65,7 @@ async fn a_plugin_that_is_granted_determinism_has_deterministic_jobs_only() -> a
     assert_eq!(host.finalized(&id).await?["deterministic"], false);
     let directory = host.stop().await?;
     let registry = DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?;
-    let grants = Grants { deterministic: true, ..Grants::default() };
+    let grants = Grants { deterministic: Determinism::Always, ..Grants::default() };
     registry
         .configure(
             &TenantName::default(),

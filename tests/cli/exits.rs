@@ -3,7 +3,7 @@
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, ensure};
-use jobwright_tests::{jobwright, tests};
+use jobwright_tests::{jobwright, tests, write_private};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
@@ -92,7 +92,7 @@ async fn a_host_without_room_is_a_temporary_failure() -> anyhow::Result<()> {
 async fn a_wrong_key_is_no_permission() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let keys = folder.path().join("keys");
-    std::fs::write(&keys, "0123456789abcdef\n")?;
+    write_private(&keys, "0123456789abcdef\n")?;
     let shell = Shell::configured(|config| config.api_keys = Some(keys)).await?;
     assert_eq!(shell.code("plugin list").await?, Some(77));
     assert_eq!(shell.code("plugin list --api-key 0123456789abcdef").await?, Some(0));

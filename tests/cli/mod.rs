@@ -13,6 +13,7 @@ mod projects;
 mod queues;
 mod reaching;
 mod replaying;
+mod securing;
 mod serving;
 mod showing;
 mod stopping;
@@ -55,6 +56,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(queues::trials());
     trials.extend(reaching::trials());
     trials.extend(replaying::trials());
+    trials.extend(securing::trials());
     trials.extend(serving::trials());
     trials.extend(showing::trials());
     trials.extend(stopping::trials());

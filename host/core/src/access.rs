@@ -28,6 +28,9 @@ pub enum Scope {
     /// To read jobs, queues and plugins.
     #[serde(rename = "jobs:read")]
     JobsRead,
+    /// To read what the random numbers of attempts follow from, so that they can be made again.
+    #[serde(rename = "jobs:replay")]
+    JobsReplay,
     /// Everything, for every tenant: grants, keys, tenants, the audit log.
     #[serde(rename = "admin")]
     Admin,
@@ -35,7 +38,8 @@ pub enum Scope {
 
 impl Scope {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::PluginsWrite, Self::JobsSubmit, Self::JobsRead, Self::Admin];
+    pub const ALL: [Self; 5] =
+        [Self::PluginsWrite, Self::JobsSubmit, Self::JobsRead, Self::JobsReplay, Self::Admin];
 }
 
 impl fmt::Display for Scope {
@@ -44,6 +48,7 @@ impl fmt::Display for Scope {
             Self::PluginsWrite => "plugins:write",
             Self::JobsSubmit => "jobs:submit",
             Self::JobsRead => "jobs:read",
+            Self::JobsReplay => "jobs:replay",
             Self::Admin => "admin",
         })
     }
@@ -51,7 +56,7 @@ impl fmt::Display for Scope {
 
 /// Text that names no scope.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is not a scope: use plugins:write, jobs:submit, jobs:read or admin")]
+#[error("`{0}` is not a scope: use plugins:write, jobs:submit, jobs:read, jobs:replay or admin")]
 pub struct InvalidScope(String);
 
 impl FromStr for Scope {

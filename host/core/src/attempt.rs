@@ -80,7 +80,8 @@ impl Start {
         Self { seed: Seed(seed), clock, step_us: CLOCK_PRECISION_US }
     }
 
-    /// Of every attempt at a deterministic job: it follows from the job alone.
+    /// Of an attempt outside of a host, which follows from the job alone: anybody can compute it. Hosts
+    /// derive seeds from their [`SeedKey`](crate::seed::SeedKey).
     #[must_use]
     pub fn of_job(id: JobId, created_at: Timestamp) -> Self {
         Self::new(*Digest::of(id.as_bytes()).as_bytes(), created_at)

@@ -18,6 +18,7 @@
 //! | [`retry`] | the only decision about trying again |
 //! | [`limits`] | what an attempt may use, and the operator's ceilings |
 //! | [`grant`] | what a plugin may be granted to reach, and which of it its imports ask for |
+//! | [`seed`] | the key from which the random numbers of attempts are derived |
 //! | [`secret`] | what the host says for a guest: where it is put, and that it does not come back |
 //! | [`plugin`] | names, versions, references and digests of plugins |
 //! | [`queue`], [`capacity`] | what is claimed next, and how much may wait |
@@ -49,6 +50,7 @@ pub mod report;
 pub mod retry;
 pub mod runtime;
 pub mod secret;
+pub mod seed;
 pub mod store;
 pub mod tenant;
 pub mod text;

@@ -39,6 +39,9 @@ pub struct LogBuffer {
     kept: Mutex<Kept>,
 }
 
+/// The most bytes that are counted: stores keep signed numbers of 64 bits.
+const MOST: u64 = i64::MAX as u64;
+
 #[derive(Debug, Default)]
 struct Kept {
     head: Vec<u8>,
@@ -64,7 +67,7 @@ impl LogBuffer {
     /// Adds `bytes`; never fails and never waits.
     pub fn write(&self, bytes: &[u8]) {
         let mut kept = self.lock();
-        kept.written += bytes.len() as u64;
+        kept.written = kept.written.saturating_add(bytes.len() as u64).min(MOST);
         let room = self.half - kept.head.len();
         let (first, rest) = bytes.split_at(room.min(bytes.len()));
         kept.head.extend_from_slice(first);
@@ -72,7 +75,7 @@ impl LogBuffer {
         let over = (kept.tail.len() + last.len()).saturating_sub(self.half);
         kept.tail.drain(..over);
         kept.tail.extend(last);
-        kept.dropped += (passed.len() + over) as u64;
+        kept.dropped = kept.dropped.saturating_add((passed.len() + over) as u64).min(MOST);
     }
 
     /// How many bytes were written so far, kept or not: tells whether a snapshot is still current.
@@ -90,18 +93,18 @@ impl LogBuffer {
         let last: Bytes = kept.tail.range(kept.tail.len() - in_tail..).copied().collect();
         let from = usize::try_from(position).unwrap_or(usize::MAX).min(kept.head.len());
         let first = Bytes::copy_from_slice(&kept.head[from..]);
-        let dropped = (new - in_tail - first.len()) as u64;
+        let dropped = new.saturating_sub(in_tail).saturating_sub(first.len()) as u64;
         LogPiece { first, dropped, last }
     }
 
     /// Adds a piece of another log of the same capacity: a log that is given all its pieces keeps
-    /// what the other keeps.
+    /// what the other keeps. Counts that cannot be true stop at the most that is kept of them.
     pub fn add(&self, piece: &LogPiece) {
         self.write(&piece.first);
         if piece.dropped > 0 {
             let mut kept = self.lock();
-            kept.written += piece.dropped;
-            kept.dropped += piece.dropped;
+            kept.written = kept.written.saturating_add(piece.dropped).min(MOST);
+            kept.dropped = kept.dropped.saturating_add(piece.dropped).min(MOST);
         }
         self.write(&piece.last);
     }
@@ -118,7 +121,7 @@ impl LogBuffer {
         let head = &kept.head[..kept.head.len() - torn_end(&kept.head)];
         let tail = kept.tail.range(torn_start(&kept.tail)..);
         let kept_bytes = (head.len() + tail.len()) as u64;
-        let dropped_bytes = kept.written - kept_bytes;
+        let dropped_bytes = kept.written.saturating_sub(kept_bytes);
         let mut bytes = head.to_vec();
         bytes.extend(format!("\n[… {dropped_bytes} bytes of log dropped …]\n").bytes());
         bytes.extend(tail);

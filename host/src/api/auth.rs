@@ -1,5 +1,7 @@
 //! Who asks: bearer tokens (RFC 6750), from a file or made over HTTP, and for which tenant.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -12,6 +14,7 @@ use jobwright_core::plugin::Digest;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::error::ApiError;
+use crate::privacy;
 
 /// The shortest key that is taken, in bytes: 96 bits in hex or base64.
 const MIN_KEY_BYTES: usize = 16;
@@ -36,11 +39,18 @@ impl ApiKeys {
     /// The keys in a file: one a line; empty lines and lines that begin with `#` are passed over.
     ///
     /// # Errors
-    /// If the file cannot be read, holds no key, or a key that is shorter than 16 bytes or not
-    /// made of visible ASCII characters.
+    /// If the file cannot be read, can be read or written by others than its owner, holds no key, or
+    /// a key that is shorter than 16 bytes or not made of visible ASCII characters.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the API keys in {}", path.display()))?;
+        let read = || -> anyhow::Result<String> {
+            let mut file = File::open(path)?;
+            privacy::check_mode(&file)?;
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let text =
+            read().with_context(|| format!("cannot use the API keys in {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("the API keys in {}", path.display()))
     }
 

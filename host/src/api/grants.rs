@@ -28,7 +28,7 @@ pub(super) fn take(fields: &mut Fields, grants: &mut Grants) {
     take_texts(&mut inner, "env", &mut grants.env);
     let microseconds = format!("a number of microseconds from 1 to {}", u32::MAX);
     member(&mut inner, "clock_precision_us", &microseconds, &mut grants.clock_precision_us);
-    member(&mut inner, "deterministic", "true or false", &mut grants.deterministic);
+    member(&mut inner, "deterministic", "true, false or \"optional\"", &mut grants.deterministic);
     for (field, message) in grants.faults() {
         inner.wrong(field, message);
     }

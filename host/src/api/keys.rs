@@ -125,13 +125,9 @@ fn draft(text: &str, now: Timestamp) -> Result<ApiKey, ApiError> {
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
-    let id = format!("key-{}", hex(&rand::random::<[u8; 6]>()));
+    let id = format!("key-{}", hex::encode(rand::random::<[u8; 6]>()));
     let (tenant, scopes, created_at) = (tenant.unwrap_or_default(), granted, now);
     Ok(ApiKey { id, name, tenant, scopes, created_at, expires_at, revoked_at: None })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) async fn list(State(app): State<App>) -> Json<Value> {

@@ -226,7 +226,7 @@ pub fn routes() -> Vec<Route> {
 
 /// What there is, and what a caller needs for it.
 fn v1() -> Routes {
-    use Scope::{Admin, JobsRead, JobsSubmit, PluginsWrite};
+    use Scope::{Admin, JobsRead, JobsReplay, JobsSubmit, PluginsWrite};
     use switch::{OfDigest, OfPlugin, OfTenant, OfVersion};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
@@ -271,6 +271,7 @@ fn v1() -> Routes {
         .on((GET, "/jobs/{id}/output"), JobsRead, jobs::output)
         .on((GET, "/jobs/{id}/logs"), JobsRead, jobs::logs)
         .with_query()
+        .on((GET, "/jobs/{id}/seeds"), JobsReplay, jobs::seeds)
         .on((POST, "/jobs/{id}/cancel"), JobsSubmit, jobs::cancel)
         .on((POST, "/jobs/{id}/retry"), JobsSubmit, jobs::retry)
         .hinting(jobs::RETRY_HINT)

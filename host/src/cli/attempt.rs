@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::clock::Timestamp;
+use jobwright_core::grant::Determinism;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::limits::{LimitPolicy, LimitsRequest};
@@ -137,7 +138,8 @@ impl AttemptOptions {
             args: self.command.args.clone(),
             env,
             tags: vec![],
-            deterministic: self.command.deterministic || granting.grants().deterministic,
+            deterministic: self.command.deterministic
+                || granting.grants().deterministic == Determinism::Always,
             output_type: None,
             inject_env: !self.command.no_inject_env,
             exit_codes: self.exit_codes.codes()?,

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::outside::values::Values;
 use crate::outside::web::Web;
 use crate::outside::{Means, Reach};
+use crate::privacy;
 
 /// The heading of these options.
 const GRANTS: &str = "Grants";
@@ -69,7 +70,7 @@ impl GrantOptions {
     /// If a value cannot be read, or a host would refuse the grants.
     pub(super) fn open(&self) -> anyhow::Result<Granting> {
         let (grants, secrets) = self.read()?;
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let folder = privacy::temporary_folder().context("cannot make a temporary folder")?;
         let values = Arc::new(Values::open(folder.path(), VALUES_BYTES)?);
         let kept = self.key_value.clone().map(KeptFile::new);
         let means = Means {

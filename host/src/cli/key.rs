@@ -15,7 +15,7 @@ use super::terminal::{Terminal, printable};
 pub(super) enum KeyCommand {
     /// Make a key; it is shown this once. From the first one on, every request needs a key.
     Create {
-        /// What it may do: plugins:write, jobs:submit, jobs:read or admin; may be repeated.
+        /// What it may do: plugins:write, jobs:submit, jobs:read, jobs:replay or admin; may be repeated.
         #[arg(long = "scope", required = true)]
         scopes: Vec<Scope>,
         /// For which tenant.
@@ -64,6 +64,8 @@ impl KeyCommand {
 }
 
 async fn create(client: &Client, terminal: &Terminal, draft: Value) -> anyhow::Result<Ending> {
+    // The host answers with the token.
+    client.protects("the new key")?;
     let key = client.json(client.request(Method::POST, &["keys"]).json(&draft)).await?;
     terminal.result(
         || key.clone(),

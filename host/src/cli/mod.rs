@@ -2,6 +2,7 @@
 //! `plugin inspect` speak HTTP to a host, and `replay` does both. How they end is told by `exit`.
 
 mod attempt;
+mod channel;
 mod client;
 mod cut_off;
 mod dev;
@@ -146,7 +147,8 @@ struct HostOptions {
     #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_HOST", value_name = "URL",
           default_value_t = format!("http://{DEFAULT_ADDRESS}"))]
     host: String,
-    /// The API key, if the host demands one [default: none].
+    /// The API key, if the host demands one. Other users of this machine see arguments (`ps`): set
+    /// the variable instead [default: none].
     #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_API_KEY", value_name = "KEY",
           hide_env_values = true)]
     api_key: Option<String>,
@@ -154,6 +156,13 @@ struct HostOptions {
     /// that of the key].
     #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_TENANT")]
     tenant: Option<TenantName>,
+    /// Reach the host through this proxy, such as http://127.0.0.1:3128. No variable that other
+    /// programs have for it counts [default: none].
+    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_PROXY", value_name = "URL")]
+    proxy: Option<String>,
+    /// Send keys and secrets unencrypted to a host that is not on this machine.
+    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_INSECURE_HTTP")]
+    insecure_http: bool,
 }
 
 /// The whole command line, for whoever documents it.
@@ -186,7 +195,7 @@ pub fn main() -> ExitCode {
 
 async fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let terminal = Terminal::new(cli.json);
-    let client = |host: HostOptions| Client::new(&host.host, host.api_key, host.tenant);
+    let client = Client::new;
     match cli.command {
         Command::Serve(serve) => serve.execute(&terminal).await,
         Command::Run(run) => run.execute(&terminal).await,

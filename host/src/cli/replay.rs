@@ -20,7 +20,7 @@ use jobwright_core::tenant::TenantName;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::attempt::{Made, Trial};
@@ -108,13 +108,32 @@ impl Replay {
     async fn job(&self, client: &Client) -> anyhow::Result<Shown> {
         let id = &self.id;
         let asked = client.json(client.request(Method::GET, &["jobs", id.as_str()])).await;
-        let job: Shown = serde_json::from_value(asked.map_err(|error| gone(error, "the job"))?)
-            .context("the host shows the job in a way that this version does not know")?;
-        if !id.matches(job.id) {
-            let message = format!("asked for job {id}, the host answered with job {}", job.id);
+        let mut job = asked.map_err(|error| gone(error, "the job"))?;
+        let answered = job["id"].as_str().unwrap_or("without an id").to_owned();
+        if !answered.parse::<JobId>().is_ok_and(|found| id.matches(found)) {
+            let message = format!("asked for job {id}, the host answered with job {answered}");
             return Err(Fault::Other.says(message).into());
         }
-        Ok(job)
+        let seeds = client.json(client.request(Method::GET, &["jobs", &answered, "seeds"])).await;
+        add_seeds(&mut job, &seeds.map_err(|error| gone(error, "the job"))?);
+        serde_json::from_value(job)
+            .context("the host shows the job in a way that this version does not know")
+    }
+}
+
+/// Puts the seeds of attempts, which a host shows apart, where they are recorded.
+fn add_seeds(job: &mut Value, seeds: &Value) {
+    let seeds = seeds["seeds"].as_array().into_iter().flatten();
+    let seeds: Vec<_> = seeds.map(|seed| (&seed["attempt"], &seed["seed"])).collect();
+    let attempts = job.get_mut("attempts").and_then(Value::as_array_mut);
+    for attempt in attempts.into_iter().flatten() {
+        let number = attempt["attempt"].clone();
+        let seed = seeds.iter().find(|(of, _)| **of == number);
+        if let (Some((_, seed)), Some(start)) =
+            (seed, attempt.get_mut("start").and_then(Value::as_object_mut))
+        {
+            start.insert("seed".to_owned(), (*seed).clone());
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::exit::Fault;
 use crate::clock;
 use crate::config::Config;
+use crate::privacy;
 use crate::registry::DiskRegistry;
 use crate::runtime::{RuntimeConfig, WasmRuntime};
 
@@ -43,7 +44,7 @@ impl Sandbox {
     /// A sandbox in which an attempt may be given what an operator who configures nothing allows. It
     /// finds compiled code that an earlier one left.
     pub(super) fn open() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let folder = privacy::temporary_folder().context("cannot make a temporary folder")?;
         let registry = Arc::new(DiskRegistry::open(folder.path(), u64::MAX)?);
         let compile_limits = Some(CompileLimits::default());
         let config = RuntimeConfig {

@@ -53,6 +53,7 @@ async fn set(
     name: &SecretName,
     origins: &[Origin],
 ) -> anyhow::Result<Ending> {
+    client.protects("the secret")?;
     let value = read()?;
     let body = json!({ "value": value.reveal(), "origins": origins });
     let request = client.request(Method::PUT, &["secrets", name.as_str()]).json(&body);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::exit::Ending;
 use super::terminal::Terminal;
 use crate::config::{Config, Isolation, StoreChoice, resolve};
+use crate::privacy;
 use crate::telemetry::LogFormat;
 
 /// Flags overlay the environment, which overlays the file.
@@ -45,14 +46,14 @@ pub(super) struct Serve {
     /// Jobs that are scheduled or wait for a retry, which one queue may hold [default: 100000].
     #[arg(long, env = "JOBWRIGHT_QUEUE_PARKED_CAPACITY", value_name = "N")]
     queue_parked_capacity: Option<usize>,
-    /// A file of API keys, one a line [default: none].
+    /// A file of API keys, one a line, that its owner alone can read [default: none].
     #[arg(long, env = "JOBWRIGHT_API_KEYS", value_name = "FILE")]
     api_keys: Option<PathBuf>,
     /// Names by which clients may address the host, beside `localhost` and plain addresses; several
     /// with commas [default: none].
     #[arg(long, env = "JOBWRIGHT_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     allowed_hosts: Option<Vec<String>>,
-    /// Listen on any address without API keys.
+    /// Listen on any address without API keys, also where there were keys before.
     #[arg(long, env = "JOBWRIGHT_INSECURE_NO_AUTH")]
     insecure_no_auth: bool,
     /// A configuration file (TOML) [default: none].
@@ -113,7 +114,9 @@ fn raise_open_files() {
 
 impl Serve {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
-        // Before anything else: a signal during the start must not kill the host half way.
+        // Before any file is made.
+        privacy::restrict_process().context("cannot restrict this process")?;
+        // A signal during the start must not kill the host half way.
         let signals = count_signals()?;
         raise_open_files();
         let host = crate::build(self.config()?).await?;

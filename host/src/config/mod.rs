@@ -33,7 +33,7 @@ pub struct Config {
     pub api_keys: Option<PathBuf>,
     /// Names under which the host is asked, beside `localhost` and plain addresses.
     pub allowed_hosts: Vec<String>,
-    /// Listen on any address without keys.
+    /// Listen on any address without keys, also where there were keys before.
     pub insecure_no_auth: bool,
     /// Attempts in flight at most. More than cores, so that sleeping guests do not block others.
     pub workers: NonZeroU32,
@@ -289,6 +289,21 @@ impl Config {
                 self.listen
             );
         }
+        Ok(())
+    }
+
+    /// Refuses to let everyone in where keys were demanded before and now there are none, which is as
+    /// it looks when they got lost. `mark` is the file that tells of them.
+    ///
+    /// # Errors
+    /// With what to do.
+    pub fn check_lost_keys(&self, mark: &str) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.insecure_no_auth,
+            "this data directory has had API keys, and now there are none: put back its access.db, \
+             start with --api-keys FILE as before, or say --insecure-no-auth to let everyone in \
+             (or remove {mark}, to let everyone on this machine in from now on)"
+        );
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use jobwright_core::clock::{Clock, after};
 use jobwright_core::limits::Limits;
 use jobwright_core::outside::Grantor;
 use jobwright_core::runtime::{Runtime, StopReason};
+use jobwright_core::seed::SeedKey;
 use jobwright_core::store::JobStore;
 use tokio::sync::{Semaphore, watch};
 
@@ -71,7 +72,7 @@ pub struct Dispatcher {
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
     jitter: Jitter,
-    seeds: Seeds,
+    seeds: SeedKey,
     grantor: Arc<dyn Grantor>,
     settings: Arc<DispatchSettings>,
     /// One permit for each attempt in flight.
@@ -95,16 +96,13 @@ pub struct Parts {
     /// What spreads retries, so that jobs which failed together do not return together.
     pub jitter: Jitter,
     /// What random numbers of guests follow from.
-    pub seeds: Seeds,
+    pub seeds: SeedKey,
     /// What says what attempts are granted.
     pub grantor: Arc<dyn Grantor>,
 }
 
 /// Random numbers from 0 to 1. Given, so that whoever gives all of them can replay a history.
 pub type Jitter = Arc<dyn Fn() -> f64 + Send + Sync>;
-
-/// Random bytes that nobody can guess.
-pub type Seeds = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
 
 impl Dispatcher {
     /// A dispatcher that does nothing yet.

@@ -128,7 +128,7 @@ impl Dispatcher {
         let (job, log) = (&job, &log);
         let granted = self.grantor.open(job, log);
         let grants = granted.grants.clone();
-        let start = self.start_of(job).under(&grants);
+        let start = self.start_of(job, lease.attempt).under(&grants);
         let attempt = Attempt {
             job: job.clone(),
             limits,
@@ -176,11 +176,11 @@ impl Dispatcher {
     }
 
     /// Where the clocks and random numbers of an attempt at `job` begin.
-    fn start_of(&self, job: &Job) -> Start {
+    fn start_of(&self, job: &Job, attempt: u32) -> Start {
         if job.spec.deterministic {
-            return Start::of_job(job.id, job.created_at);
+            return Start::new(self.seeds.seed(job.id, None), job.created_at);
         }
-        Start::new((self.seeds)(), self.clock.wall())
+        Start::new(self.seeds.seed(job.id, Some(attempt)), self.clock.wall())
     }
 
     /// Writes a verdict, again and again while the store is away: the job's work is done, and only

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -16,7 +17,8 @@ use jobwright_core::secret::{MAX_SECRETS, Secret, SecretError, SecretStore};
 use jobwright_core::tenant::TenantName;
 use serde::{Deserialize, Serialize};
 
-use crate::data_dir;
+use crate::data_dir::{self, Part};
+use crate::privacy;
 
 /// The name of the file in the data directory.
 const FILE: &str = "secrets.json";
@@ -55,14 +57,19 @@ impl fmt::Debug for Line {
 }
 
 impl SecretFile {
-    /// Opens the file in the data directory, which the caller has locked; none is one without secrets.
+    /// Opens the file in the data directory, which the caller has locked. A directory that never had
+    /// secrets needs none.
     ///
     /// # Errors
-    /// With a reason a person can act on, if it cannot be read, or others can read it too.
+    /// With a reason a person can act on, if it cannot be read, others can read it too, or it is lost.
     pub fn open(data: &Path) -> anyhow::Result<Self> {
+        Part::Secrets.refuse_if_lost(data)?;
         let path = data.join(FILE);
         let all = load(&path)
             .with_context(|| format!("the secrets in {} cannot be used", path.display()))?;
+        if !all.is_empty() {
+            Part::Secrets.note_in(data);
+        }
         let shelf = Shelf { path, all: RwLock::new(all), changing: Mutex::default() };
         Ok(Self { shelf: Arc::new(shelf) })
     }
@@ -93,6 +100,9 @@ impl Shelf {
         let answer = change(&mut all)?;
         let json = serde_json::to_vec_pretty(&lines(&all)).map_err(io::Error::from)?;
         data_dir::write(&self.path, &json)?;
+        if let Some(directory) = self.path.parent() {
+            Part::Secrets.note_in(directory);
+        }
         *self.all.write().unwrap_or_else(PoisonError::into_inner) = all;
         Ok(answer)
     }
@@ -154,12 +164,14 @@ fn lines(all: &All) -> Lines {
 }
 
 fn load(path: &Path) -> anyhow::Result<All> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(All::default()),
         Err(error) => return Err(error.into()),
     };
-    check_mode(path)?;
+    privacy::check_mode(&file)?;
+    let mut text = vec![];
+    file.read_to_end(&mut text)?;
     // Where and not what: a message would repeat what it cannot read, which may be a value.
     let lines: Lines = serde_json::from_slice(&text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
@@ -174,23 +186,6 @@ fn load(path: &Path) -> anyhow::Result<All> {
         }
     }
     Ok(all)
-}
-
-/// Refuses a file that others read: who copied it there meant otherwise.
-#[cfg(unix)]
-fn check_mode(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
-    anyhow::ensure!(
-        mode & 0o077 == 0,
-        "its mode is {mode:o}, so others than its owner can read it: chmod 600 it"
-    );
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_mode(_: &Path) -> anyhow::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

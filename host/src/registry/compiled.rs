@@ -47,11 +47,9 @@ pub(crate) enum Compiled {
     Component(Component),
 }
 
-/// Machine code with what it was taken from.
+/// What the compiler wrote.
 pub(crate) struct Loaded {
-    /// What runs.
-    pub(crate) compiled: Compiled,
-    /// What it was taken from.
+    /// As bytes.
     pub(crate) artefact: Vec<u8>,
     /// About what it takes in memory, in bytes.
     pub(crate) weight: u64,
@@ -89,7 +87,7 @@ impl CompiledCache {
     }
 
     /// The code with this name, if it is here and whole.
-    pub(crate) fn load(&self, name: &CodeName, engine: &Engine) -> Option<Loaded> {
+    pub(crate) fn load(&self, name: &CodeName) -> Option<Loaded> {
         let path = self.directory.join(&name.0);
         let mut file = match read(&path) {
             Ok(file) => file?,
@@ -98,15 +96,13 @@ impl CompiledCache {
                 return None;
             }
         };
-        let code = verified(&file).and_then(|(weight, artefact)| {
-            Some((code(engine, artefact).ok()?, weight, file.len() - artefact.len()))
-        });
-        let Some((compiled, weight, start)) = code else {
+        let whole = verified(&file).map(|(weight, artefact)| (weight, file.len() - artefact.len()));
+        let Some((weight, start)) = whole else {
             tracing::warn!(path = %path.display(), "compiled code is damaged: compiling again");
             return None;
         };
         file.drain(..start);
-        Some(Loaded { compiled, artefact: file, weight })
+        Some(Loaded { artefact: file, weight })
     }
 
     /// Keeps `artefact`, which takes `weight` bytes in memory, and removes what was not used for

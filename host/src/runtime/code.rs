@@ -93,14 +93,18 @@ pub(super) fn key(attempt: &Attempt) -> Key {
 
 /// What attempts are made of, in one way or another.
 pub(super) trait Ready: Sized + Send + Sync + 'static {
-    /// Made of code that was linked to the host's functions, which shows that it fits, and of what
-    /// the code was taken from.
-    fn new(linked: Prepared, artefact: Vec<u8>) -> Self;
+    /// Made of what the compiler wrote.
+    ///
+    /// # Errors
+    /// If that cannot be used, as far as this finds out.
+    fn ready(machine: &Machine, artefact: Vec<u8>) -> Result<Self, Unready>;
 }
 
 impl Ready for Prepared {
-    fn new(linked: Prepared, _: Vec<u8>) -> Self {
-        linked
+    fn ready(machine: &Machine, artefact: Vec<u8>) -> Result<Self, Unready> {
+        let compiled = compiled::code(&machine.engine, &artefact)
+            .map_err(|error| Unready::unusable(format!("it does not load: {error:#}")))?;
+        Ok(Self::new(machine, &compiled)?)
     }
 }
 
@@ -180,7 +184,7 @@ impl<R: Ready> Codes<R> {
         tenant: &TenantName,
         digest: Digest,
         wasm: Bytes,
-    ) -> Result<(), Unprepared> {
+    ) -> Result<Arc<R>, Unprepared> {
         let patience = self.patience();
         let making = self.get((digest, Profile::Fuel), tenant, Some(wasm));
         let late = |_| {
@@ -190,7 +194,7 @@ impl<R: Ready> Codes<R> {
             Err(Unready { message, why: Why::Host })
         };
         match tokio::time::timeout(patience, making).await.unwrap_or_else(late) {
-            Ok(_) => Ok(()),
+            Ok(code) => Ok(code),
             Err(Unready { message, why: Why::TooLong }) => {
                 Err(Unusable::new("compile_timeout", message).into())
             }
@@ -279,29 +283,36 @@ impl Source {
             .map_err(|error| Unready::transient(format!("{error:#}")))?;
         let name = CodeName::new(&digest, profile.word(), &machine.engine);
         let wanted = Wanted { name, machine };
-        let loaded = match (self.clone().load(wanted.clone()).await?, wasm) {
-            (Some(kept), _) => kept,
-            (None, Some(wasm)) => self.compile_upload(&wanted, &tenant, wasm).await?,
-            (None, None) => {
+        if let Some(kept) = self.clone().kept(wanted.clone()).await? {
+            return Ok(kept);
+        }
+        let loaded = match wasm {
+            Some(wasm) => self.compile_upload(&wanted, &tenant, wasm).await?,
+            None => {
                 let _turn = self.turn(&self.turns, &tenant).await?;
                 let wasm = self.fetch(&digest).await?;
                 self.clone().compile(wanted.clone(), wasm, self.patience()).await?
             }
         };
-        let Loaded { compiled, artefact, weight } = loaded;
-        let machine = wanted.machine;
-        beside(move || {
-            Ok((Arc::new(R::new(Prepared::new(&machine, &compiled)?, artefact)), weight))
-        })
-        .await?
+        beside(move || ready(&wanted, loaded)).await?
     }
 
-    async fn load(self: Arc<Self>, wanted: Wanted) -> Result<Option<Loaded>, Unready> {
+    /// The code, if it is on disk and can be used.
+    async fn kept<R: Ready>(
+        self: Arc<Self>,
+        wanted: Wanted,
+    ) -> Result<Option<(Arc<R>, u64)>, Unready> {
         if self.disk.is_none() {
             return Ok(None);
         }
-        let engine = wanted.machine.engine.clone();
-        beside(move || self.disk.as_ref().and_then(|disk| disk.load(&wanted.name, &engine))).await
+        beside(move || {
+            let loaded = self.disk.as_ref()?.load(&wanted.name)?;
+            let ready = ready(&wanted, loaded).inspect_err(|Unready { message, .. }| {
+                tracing::warn!(message, "compiled code cannot be used: compiling again");
+            });
+            ready.ok()
+        })
+        .await
     }
 
     /// See [`Self::short_turns`].
@@ -347,9 +358,7 @@ impl Source {
             {
                 tracing::warn!(%error, "cannot keep compiled code: it will be compiled again");
             }
-            let compiled = compiled::code(&machine.engine, &artefact)
-                .map_err(|error| Unready::unusable(format!("it does not load: {error:#}")))?;
-            Ok(Loaded { compiled, artefact, weight })
+            Ok(Loaded { artefact, weight })
         })
         .await?
     }
@@ -382,8 +391,13 @@ impl Source {
     }
 }
 
+fn ready<R: Ready>(wanted: &Wanted, loaded: Loaded) -> Result<(Arc<R>, u64), Unready> {
+    let Loaded { artefact, weight } = loaded;
+    Ok((Arc::new(R::ready(&wanted.machine, artefact)?), weight))
+}
+
 /// The code of what can never run.
-const UNUSABLE: &str = "plugin_unusable";
+pub(super) const UNUSABLE: &str = "plugin_unusable";
 
 fn refused(unready: Unready) -> Outcome {
     // On a busy machine, what takes too long now may be fast enough another time.
@@ -402,14 +416,29 @@ pub(super) fn compile_if_asked() -> Option<ExitCode> {
             return Some(ExitCode::FAILURE);
         }
     };
-    if let Err(error) = signals::leave_to_host() {
-        eprintln!("cannot leave signals to the host: {error}");
-        return Some(ExitCode::FAILURE);
-    }
-    Some(order.obey(|wasm| {
+    let confined = match confined() {
+        Ok(confined) => confined,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return Some(ExitCode::FAILURE);
+        }
+    };
+    Some(order.obey(confined, |wasm| {
         let target = Target::named(&order.profile).context("there is no such target")?;
         Ok(compile(&engine::compiling(target)?, wasm)?)
     }))
+}
+
+/// Closes what this process inherited, and confines it as far as it still has to set its limits: the
+/// answer does the rest, and says what the system does not have.
+fn confined() -> anyhow::Result<impl FnOnce() -> Vec<String>> {
+    #[cfg(target_os = "linux")]
+    super::process::sandbox::close_inherited().context("cannot close inherited files")?;
+    signals::leave_to_host().context("cannot leave signals to the host")?;
+    #[cfg(target_os = "linux")]
+    return Ok(super::process::sandbox::confine_compiler);
+    #[cfg(not(target_os = "linux"))]
+    Ok(Vec::new)
 }
 
 /// About what the code of `wasm` takes in memory, in bytes: the machine code as it is, and of what is

@@ -21,6 +21,9 @@ use super::meter::Halt;
 use super::stdio::OutputBuffer;
 use super::{exception, trap};
 
+/// The code of an attempt for which the host got no memory.
+pub(super) const HOST_MEMORY: &str = "host_memory";
+
 /// What a guest said by coming to its end.
 #[derive(Debug)]
 pub(super) enum Said {
@@ -261,7 +264,7 @@ fn with_refusal(error: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
 /// The host got no memory for what the guest may have: no fault of the guest.
 fn starved(cause: &str) -> Outcome {
     let message = format!("the host has no memory for the guest: {cause}");
-    Outcome::Refused { error: AttemptError::new("host_memory", message), transient: true }
+    Outcome::Refused { error: AttemptError::new(HOST_MEMORY, message), transient: true }
 }
 
 fn output_exceeded(evidence: &Evidence<'_>) -> Outcome {

@@ -262,7 +262,7 @@ impl Runtime for WasmRuntime {
         digest: Digest,
         wasm: Bytes,
     ) -> Result<(), Unprepared> {
-        self.host.codes.prepare(tenant, digest, wasm).await
+        self.host.codes.prepare(tenant, digest, wasm).await.map(drop)
     }
 
     async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {

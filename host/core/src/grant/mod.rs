@@ -8,9 +8,11 @@
 //! | [`origin`] | where HTTP requests may go, by name |
 //! | [`address`] | which addresses such a name may have |
 //! | [`bounds`] | how much may be granted at all |
+//! | [`determinism`] | whether jobs see the same clock and random bytes at every attempt |
 
 pub mod address;
 pub mod bounds;
+pub mod determinism;
 pub mod origin;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::determinism::Determinism;
 pub use self::origin::{InvalidOrigin, Origin};
 use crate::name::shorten;
 
@@ -101,9 +104,9 @@ pub struct Grants {
     /// The step of the clocks that it sees, in microseconds; absent for [`CLOCK_PRECISION_US`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_precision_us: Option<NonZeroU32>,
-    /// Whether every job sees a clock and random bytes that are the same at every attempt.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub deterministic: bool,
+    /// Whether jobs see a clock and random bytes that are the same at every attempt.
+    #[serde(skip_serializing_if = "Determinism::is_never")]
+    pub deterministic: Determinism,
 }
 
 /// How fine the clocks of a guest are that was granted no other, in microseconds: enough to measure

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::LogBuffer;
+use super::{LogBuffer, LogPiece};
 
 proptest! {
     #[test]
@@ -62,4 +62,19 @@ fn a_log_over_its_bound_keeps_both_ends_and_counts_the_middle() {
     assert!(snapshot.bytes.ends_with(b"]\nvwxyz"), "{snapshot:?}");
     assert_eq!((snapshot.kept_bytes, snapshot.dropped_bytes), (10, 112));
     assert_eq!(log.written(), 122);
+}
+
+#[test]
+fn counts_that_cannot_be_true_stop_at_the_most() {
+    let log = LogBuffer::new(10);
+    let piece = LogPiece { first: "abc".into(), dropped: u64::MAX, last: "def".into() };
+    for _ in 0..2 {
+        log.add(&piece);
+    }
+    assert_eq!(log.written(), i64::MAX.cast_unsigned());
+    let snapshot = log.snapshot();
+    assert_eq!(snapshot.dropped_bytes + snapshot.kept_bytes, log.written());
+    assert!(snapshot.kept_bytes <= 10, "{snapshot:?}");
+    log.write(b"more");
+    assert!(log.since(0).last.ends_with(b"more"));
 }

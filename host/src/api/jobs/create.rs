@@ -137,7 +137,7 @@ impl App {
     ) -> Result<NewJob, ApiError> {
         let found = self.registry.resolve(&caller.tenant, &draft.plugin)?;
         let (payload, When { at, on_wall }) = (draft.payload.clone(), draft.when);
-        let spec = draft.resolve(found, caller.tenant.clone(), &self.settings)?;
+        let spec = draft.resolve(found, caller, &self.settings)?;
         // A time of the wall clock that has passed means now.
         let on_wall = on_wall && at > self.clock.wall();
         let scheduled_at = if on_wall { at } else { at.max(now) };

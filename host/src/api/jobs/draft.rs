@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jobwright_core::access::{Caller, Scope};
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::command::Texts;
+use jobwright_core::grant::Determinism;
 use jobwright_core::job::{JobSpec, MAX_DELAY, Payload, Priority, QueueName};
 use jobwright_core::limits::LimitsRequest;
 use jobwright_core::name::shorten;
@@ -12,7 +14,6 @@ use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::PluginRef;
 use jobwright_core::registry::Resolved;
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
-use jobwright_core::tenant::TenantName;
 
 use super::payload;
 use crate::api::error::{ApiError, FieldError};
@@ -91,11 +92,11 @@ impl Draft {
         }
     }
 
-    /// The job that this asks for, of the plugin that was found.
+    /// The job that `caller` asks for, of the plugin that was found.
     pub(super) fn resolve(
         self,
         found: Resolved,
-        tenant: TenantName,
+        caller: &Caller,
         settings: &ApiSettings,
     ) -> Result<JobSpec, ApiError> {
         let Self { plugin, options, .. } = self;
@@ -103,18 +104,19 @@ impl Draft {
         let minimum = inspection.minimum_memory_bytes;
         let limits = settings.limits.complete(options.limits, found.settings.limits, minimum);
         let entrypoint = inspection.entrypoint(options.entrypoint.as_deref());
-        let (limits, entrypoint) = match (limits, entrypoint) {
-            (Ok(limits), Ok(entrypoint)) => (limits, entrypoint),
-            (limits, entrypoint) => {
+        let deterministic =
+            determinism(found.settings.grants.deterministic, caller, options.deterministic);
+        let (limits, entrypoint, deterministic) = match (limits, entrypoint, deterministic) {
+            (Ok(limits), Ok(entrypoint), Ok(is)) => (limits, entrypoint, is),
+            (limits, entrypoint, deterministic) => {
                 let faults = limits.err().unwrap_or_default();
                 let fault = entrypoint.err().map(|fault| FieldError::new("entrypoint", fault));
-                return Err(ApiError::invalid(
-                    faults.iter().map(limits::error).chain(fault).collect(),
-                ));
+                let faults = faults.iter().map(limits::error).chain(fault);
+                return Err(ApiError::invalid(faults.chain(deterministic.err()).collect()));
             }
         };
         Ok(JobSpec {
-            tenant,
+            tenant: caller.tenant.clone(),
             plugin: plugin.name,
             version: found.version.version,
             digest: found.version.digest,
@@ -127,7 +129,7 @@ impl Draft {
             args: options.args,
             env: options.env,
             tags: options.tags,
-            deterministic: options.deterministic || found.settings.grants.deterministic,
+            deterministic,
             output_type: found.settings.output_type,
             inject_env: options.inject_env.or(found.settings.inject_env).unwrap_or(true),
             exit_codes: found.settings.exit_codes,
@@ -162,6 +164,20 @@ impl Options {
         }
         options
     }
+}
+
+/// Whether a job is deterministic that `asked` for it or did not. An administrator, who could change
+/// the grant, needs none.
+fn determinism(granted: Determinism, caller: &Caller, asked: bool) -> Result<bool, FieldError> {
+    let granted = match granted {
+        Determinism::Never if caller.may(Scope::Admin) => Determinism::Optional,
+        granted => granted,
+    };
+    granted.decide(asked).ok_or_else(|| {
+        let message = "the plugin is not granted deterministic jobs: an administrator allows them \
+                       by the grant {\"deterministic\": \"optional\"}";
+        FieldError::new("deterministic", message)
+    })
 }
 
 fn variables(fields: &mut Fields) -> BTreeMap<String, String> {

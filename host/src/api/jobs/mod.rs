@@ -8,6 +8,7 @@ mod named;
 mod output;
 mod payload;
 mod replay;
+mod seeds;
 mod view;
 
 use axum::Json;
@@ -28,6 +29,7 @@ use serde_json::json;
 pub(super) use self::batch::create_batch;
 pub(super) use self::create::create;
 use self::named::unknown;
+pub(super) use self::seeds::seeds;
 use self::view::JobView;
 use super::auth::By;
 use super::error::ApiError;

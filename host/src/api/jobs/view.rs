@@ -11,7 +11,8 @@ use jobwright_core::limits::Limits;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::plugin::Digest;
 use jobwright_core::report::Progress;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// See the module's text. Absent values are `null`, so that scripts find every field.
@@ -49,6 +50,7 @@ pub(super) struct JobView<'a> {
     failed_output: Option<FailedOutput<'a>>,
     logs_url: String,
     progress: Option<&'a Progress>,
+    #[serde(serialize_with = "without_seeds")]
     attempts: &'a [AttemptRecord],
 }
 
@@ -128,6 +130,18 @@ impl<'a> JobView<'a> {
 
 fn output_url(id: JobId) -> String {
     format!("{}/output", url(id))
+}
+
+/// What is kept of attempts, but for what their random numbers follow from: guests make secrets of
+/// those. See [`seeds`](super::seeds).
+fn without_seeds<S: Serializer>(records: &[AttemptRecord], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(records.iter().map(|record| {
+        let mut shown = serde_json::to_value(record).unwrap_or_default();
+        if let Some(start) = shown.get_mut("start").and_then(Value::as_object_mut) {
+            start.remove("seed");
+        }
+        shown
+    }))
 }
 
 /// The address of a job on this host.

@@ -27,6 +27,7 @@ use jobwright_core::tenant::TenantName;
 use rusqlite::Connection;
 
 use self::table::{Change, Ledger};
+use crate::data_dir::Part;
 use crate::shares::Shares;
 use crate::shares::table::READS;
 use crate::store::sqlite::reader::{LOOKUPS, Readers};
@@ -49,10 +50,13 @@ impl Values {
     /// `most_bytes` of all plugins.
     ///
     /// # Errors
-    /// With a reason a person can act on: it cannot be read or written, or a newer version has.
+    /// With a reason a person can act on: it cannot be read or written, a newer version has, or it is
+    /// lost.
     pub fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
+        Part::Values.refuse_if_lost(directory)?;
         let path = directory.join("values.db");
         let ledger = Ledger::new(schema::open(&path, table::STEPS)?, most_bytes)?;
+        Part::Values.note_in(directory);
         let readers = Arc::new(Readers::new(&path, LOOKUPS));
         let reads = Shares::new(&READS);
         Ok(Self { writer: Writer::start("values", ledger)?, readers, reads })

@@ -21,6 +21,7 @@ use super::sqlite::reader::{LOOKUPS, Readers};
 use super::sqlite::rows::{self, to_json};
 use super::sqlite::schema;
 use super::sqlite::writer::{Effect, State, Writer};
+use crate::data_dir::Part;
 
 /// What makes the tables, and what changed them since: never edited, only added to.
 const STEPS: &[&str] = &[TABLES, log::SHARES];
@@ -111,6 +112,9 @@ impl Database {
     fn put(&self, token: Digest, key: ApiKey) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO key VALUES (?1, ?2, ?3)";
         self.db.execute(sql, params![key.id, token.as_bytes(), to_json(&key)?])?;
+        if let Some(directory) = self.db.path().and_then(|path| Path::new(path).parent()) {
+            Part::Keys.note_in(directory);
+        }
         self.keys().insert(token, key);
         Ok(())
     }

@@ -1,12 +1,30 @@
 //! The data directory, and the lock that lets one host at a time use it. The lock is also the lease
-//! on every job that runs there: whoever holds it knows that nobody else runs any. And how a small file
+//! on every job that runs there: its holder knows that no other host runs any. And how a small file
 //! is written there so that a crash leaves nothing half done.
+//!
+//! Invariant: while a host uses the directory, no other user of the machine can reach it.
+
+mod parts;
+mod seed_key;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+
+pub(crate) use self::parts::Part;
+pub(crate) use self::seed_key::seed_key;
+use crate::privacy;
+
+/// The lock file.
+const LOCK: &str = "lock";
+
+/// The databases, whose files beside begin with the same name.
+const DATABASES: [&str; 4] = ["access.db", "jobs.db", "logs.db", "values.db"];
+
+/// What else hosts keep here, but for `secrets.json`: that one is refused if others can read it.
+const OTHERS: [&str; 5] = [LOCK, seed_key::FILE, "plugins", "compiled", parts::MARKS];
 
 /// A locked data directory; unlocked when dropped, also by the death of the process.
 #[derive(Debug)]
@@ -18,16 +36,16 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is not there, readable by its owner only, and locks it.
+    /// Makes the directory if it is not there, takes from other users what they may do in it, and
+    /// locks it.
     ///
     /// # Errors
-    /// If it cannot be made or written, or another host uses it.
+    /// If it cannot be made, written or kept from other users, or another host uses it.
     pub fn lock(path: &Path) -> anyhow::Result<Self> {
         let failed = || format!("cannot use the data directory {}", path.display());
         let made = make(path).with_context(failed)?;
-        let mut options = OpenOptions::new();
-        let lock = options.read(true).write(true).create(true).truncate(false);
-        let mut lock = lock.open(path.join("lock")).with_context(failed)?;
+        make_private(path).with_context(failed)?;
+        let mut lock = open_lock(&path.join(LOCK)).with_context(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -46,7 +64,7 @@ impl DataDir {
         if let Err(error) = sign(&mut lock)
             && error.kind() != ErrorKind::StorageFull
         {
-            // On a full disk only the message to the next who asks is poorer.
+            // On a full disk only the message to the next host is poorer.
             return Err(error).with_context(failed);
         }
         Ok(Self { path: path.to_owned(), made, _lock: lock })
@@ -69,7 +87,7 @@ impl DataDir {
     }
 }
 
-/// Writes down who holds the lock, for the message to the next who asks.
+/// Writes down which process holds the lock, for the message to the next host.
 fn sign(lock: &mut File) -> std::io::Result<()> {
     lock.set_len(0)?;
     lock.rewind()?;
@@ -94,6 +112,36 @@ fn make(path: &Path) -> std::io::Result<Vec<PathBuf>> {
         }
     }
     Ok(missing)
+}
+
+/// Makes the directory and what hosts have left in it readable by its owner only: earlier versions
+/// made files of mode 0644, and service managers make directories of mode 0755.
+fn make_private(path: &Path) -> anyhow::Result<()> {
+    privacy::make_directory(path, |name| is_ours(name) || name == "secrets.json")?;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if is_ours(&entry.file_name().to_string_lossy()) {
+            privacy::tighten(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(name: &str) -> bool {
+    OTHERS.contains(&name) || DATABASES.iter().any(|database| name.starts_with(database))
+}
+
+fn open_lock(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        // Another user who could write here before may have left a link to a file of ours.
+        let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        options.mode(0o600).custom_flags(no_link);
+    }
+    options.open(path)
 }
 
 /// Writes a file entirely or not at all, readable by its owner only, and on disk when this returns.
@@ -137,5 +185,16 @@ mod tests {
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         assert!(DataDir::lock(folder.path()).is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_is_a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("precious");
+        std::fs::write(&file, "precious").unwrap();
+        std::os::unix::fs::symlink(&file, folder.path().join(LOCK)).unwrap();
+        assert!(DataDir::lock(folder.path()).is_err());
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "precious");
     }
 }

@@ -1,16 +1,18 @@
-//! The sandbox of a runner: what a guest that has broken out of WebAssembly finds.
+//! The sandbox of a runner: what a guest that has broken out of WebAssembly finds. And that of a process
+//! that compiles, which reads bytes that may have been made to mislead a compiler.
 //!
 //! | layer | takes away |
 //! |---|---|
 //! | open files | all but the pipe |
 //! | limits, death signal | core dumps, files by the thousand, outliving the host |
 //! | landlock | files by any path; ports; signals to others |
-//! | seccomp | every system call but those that running WebAssembly takes |
+//! | seccomp ([`filter`]) | every system call but those that running or compiling WebAssembly takes |
 //!
 //! Owns what is taken away and in which order. Invariant: it is all gone before the first order; a
 //! layer that the system does not have is named, and the others hold all the same.
 
-use std::collections::BTreeMap;
+mod filter;
+
 use std::fs;
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 
@@ -20,17 +22,14 @@ use landlock::{
     RulesetStatus, Scope,
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
 
 /// How much a runner steps back: where all slots compute, whoever cancels one of them must not wait for
 /// a turn beside all of them. A host's thread weighs nine times as much.
 const NICE: i32 = 10;
 
-/// Open files: the pipe, what waits for it, and the data of the plugins that are loaded.
-const FILES: u64 = 1024;
+/// Open files: the pipe, what waits for it, and the data of at most eight memories of a plugin, in one
+/// or two profiles.
+const FILES: u64 = 64;
 
 /// The version of landlock whose every right is taken away, as far as the system knows them.
 const LANDLOCK: ABI = ABI::V6;
@@ -48,6 +47,25 @@ pub(super) fn enter() -> anyhow::Result<Vec<String>> {
     restrict()
 }
 
+/// Confines a process that compiles, once it has set its limits. Answers what the system does not have.
+pub(in super::super) fn confine_compiler() -> Vec<String> {
+    let mut missing = restrict().unwrap_or_else(|error| vec![format!("limits ({error})")]);
+    // One after the other, in this order: the second leaves no way to set another.
+    let filters = filter::compiling().map_err(seccompiler::Error::from);
+    let applied =
+        filters.and_then(|both| both.iter().try_for_each(|one| seccompiler::apply_filter(one)));
+    missing.extend(applied.err().map(|error| format!("seccomp ({error})")));
+    missing
+}
+
+/// Bounds the files that a runner makes: they have no name and hold the data of one memory each.
+///
+/// # Errors
+/// If the system refuses.
+pub(super) fn bound_files(memory_bytes: u64) -> std::io::Result<()> {
+    limit(Resource::Fsize, memory_bytes)
+}
+
 /// What needs nothing to be closed.
 fn restrict() -> anyhow::Result<Vec<String>> {
     limit(Resource::Core, 0)?;
@@ -62,9 +80,10 @@ fn restrict() -> anyhow::Result<Vec<String>> {
 /// # Errors
 /// What the system does not have.
 pub(super) fn shut() -> Result<(), String> {
-    let shown = |error: &dyn std::fmt::Display| format!("seccomp ({error})");
-    let program = filter().map_err(|error| shown(&error))?;
-    seccompiler::apply_filter_all_threads(&program).map_err(|error| shown(&error))
+    let applied = filter::running()
+        .map_err(seccompiler::Error::from)
+        .and_then(|program| seccompiler::apply_filter_all_threads(&program));
+    applied.map_err(|error| format!("seccomp ({error})"))
 }
 
 /// Whether a sandbox that lacks `missing` has all that the first one had, which lacked `first`.
@@ -76,15 +95,16 @@ pub(super) fn as_shut_in(first: &[String], missing: &[String]) -> anyhow::Result
         missing.iter().filter(|what| !first.contains(what)).map(String::as_str).collect();
     ensure!(
         more.is_empty(),
-        "a process that runs attempts is less shut in than the first one was: no {}",
+        "a process that runs attempts has a weaker sandbox than the first one: no {}",
         more.join(", no ")
     );
     Ok(())
 }
 
-/// Closes what this process was started with beside its three streams: files that the host itself was
-/// started with, and that nobody marked as its own.
-fn close_inherited() -> std::io::Result<()> {
+/// Closes what this process was started with besides its three streams: files that the host itself was
+/// started with, and did not mark as its own. For a process that has one thread and has opened nothing
+/// yet.
+pub(in super::super) fn close_inherited() -> std::io::Result<()> {
     let mut open: Vec<RawFd> = vec![];
     for entry in fs::read_dir("/proc/self/fd")? {
         open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
@@ -127,93 +147,6 @@ fn landlock() -> Result<(), String> {
         Ok(_) => Err("landlock (the kernel does not have it)".to_owned()),
         Err(error) => Err(format!("landlock ({error})")),
     }
-}
-
-/// What running WebAssembly takes, beside what is [`restricted`]: the pipe, memory, time,
-/// waiting, and ending.
-const ALLOWED: &[i64] = &[
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_readv,
-    libc::SYS_writev,
-    libc::SYS_recvfrom,
-    libc::SYS_sendto,
-    libc::SYS_close,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    libc::SYS_ppoll,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_epoll_wait,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_poll,
-    // The data of a plugin's memories is kept in a file that has no name.
-    libc::SYS_memfd_create,
-    libc::SYS_ftruncate,
-    libc::SYS_fstat,
-    libc::SYS_lseek,
-    libc::SYS_mmap,
-    libc::SYS_munmap,
-    libc::SYS_mprotect,
-    libc::SYS_mremap,
-    libc::SYS_madvise,
-    libc::SYS_brk,
-    libc::SYS_membarrier,
-    libc::SYS_futex,
-    libc::SYS_sched_yield,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_rseq,
-    libc::SYS_set_robust_list,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sigaltstack,
-    libc::SYS_restart_syscall,
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_getres,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_nanosleep,
-    libc::SYS_getrandom,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-];
-
-/// What may be asked of a file: not who is signalled about it, which could be anybody.
-const FILE_CONTROLS: &[i32] = &[
-    libc::F_GETFD,
-    libc::F_SETFD,
-    libc::F_GETFL,
-    libc::F_DUPFD_CLOEXEC,
-    libc::F_ADD_SEALS,
-    libc::F_GET_SEALS,
-];
-
-/// System calls that are allowed with some arguments only.
-fn restricted() -> Result<Vec<(i64, Vec<SeccompRule>)>, seccompiler::BackendError> {
-    let equal = |index, length, value| {
-        let condition = SeccompCondition::new(index, length, SeccompCmpOp::Eq, value)?;
-        SeccompRule::new(vec![condition])
-    };
-    let dword = SeccompCmpArgLen::Dword;
-    // To abort is to send oneself a signal.
-    let this = u64::from(std::process::id());
-    let signals = vec![equal(0, dword.clone(), this)?];
-    let controls: Result<Vec<_>, _> = FILE_CONTROLS
-        .iter()
-        .map(|control| equal(1, dword.clone(), u64::from(control.unsigned_abs())))
-        .collect();
-    Ok(vec![(libc::SYS_tgkill, signals), (libc::SYS_fcntl, controls?)])
-}
-
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|call| (*call, vec![])).collect();
-    rules.extend(restricted()?);
-    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let architecture = std::env::consts::ARCH.try_into()?;
-    SeccompFilter::new(rules, denied, SeccompAction::Allow, architecture)?.try_into()
 }
 
 #[cfg(test)]
@@ -296,6 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn what_misleads_the_compiler_finds_no_file_and_no_network_and_starts_threads_only() {
+        let parent = getppid().expect("a parent");
+        let Ok(within) = std::env::var(WITHIN) else {
+            again(
+                "what_misleads_the_compiler_finds_no_file_and_no_network_and_starts_threads_only",
+                "compiling",
+            );
+            return;
+        };
+        assert_eq!(within, "compiling");
+        let missing = confine_compiler();
+        let found = [files(), everything_else(parent)].concat();
+        assert_eq!(found, ["start a thread"], "missing: {missing:?}");
+        let sum = std::thread::spawn(|| vec![1_u8; 10 << 20].len()).join().expect("a thread");
+        println!("all is denied, but {sum} bytes of memory in a thread");
+    }
+
+    #[test]
     fn each_layer_keeps_files_away_by_itself() {
         let Ok(within) = std::env::var(WITHIN) else {
             again("each_layer_keeps_files_away_by_itself", "landlock");
@@ -319,7 +270,7 @@ mod tests {
             assert!(as_shut_in(first, missing).is_ok(), "{first:?} {missing:?}");
         }
         let refused = as_shut_in(&one, &both).expect_err("it lacks more").to_string();
-        assert!(refused.ends_with("than the first one was: no seccomp (no memory)"), "{refused}");
+        assert!(refused.ends_with("than the first one: no seccomp (no memory)"), "{refused}");
         assert!(as_shut_in(&[], &one).is_err());
     }
 }
