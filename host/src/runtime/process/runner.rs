@@ -29,7 +29,7 @@ use super::super::{HOST_PANIC, PROCESS_DIED, ending, unreceipted};
 use super::calls::Calls;
 use super::inside::ASKED;
 use super::message::{self, Assignment, Order, Telling, Word};
-use super::outside::CALLS;
+use super::outside::{CALLS, RESPONSES};
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
 
@@ -148,7 +148,7 @@ impl Runner {
 
     /// The next that it says, without what its last attempt gave up at its end: no more than it had.
     async fn answer(&mut self) -> io::Result<Telling> {
-        for _ in 0..CALLS {
+        for _ in 0..CALLS + RESPONSES {
             match self.pipe.ear.hear().await? {
                 Telling::Dropped { .. } => {}
                 telling => return Ok(telling),
