@@ -316,13 +316,16 @@ mod tests {
     }
 
     #[derive(Debug)]
-    struct Two(u8, tokio::sync::OwnedSemaphorePermit);
+    struct Two {
+        given: u8,
+        _counted: tokio::sync::OwnedSemaphorePermit,
+    }
 
     #[async_trait]
     impl jobwright_core::outside::Pieces for Two {
         async fn next(&mut self) -> Option<Result<Bytes, Unsent>> {
-            self.0 += 1;
-            match self.0 {
+            self.given += 1;
+            match self.given {
                 1 => Some(Ok(Bytes::from_static(b"one"))),
                 2 => Some(Err(Unsent::ResponseTooLong(3))),
                 _ => None,
@@ -338,7 +341,7 @@ mod tests {
             _: Timeouts,
         ) -> Result<http::Response<Body>, Unsent> {
             let counted = self.slow.clone().acquire_owned().await.expect("it is open");
-            let body: Body = Box::new(Two(0, counted));
+            let body: Body = Box::new(Two { given: 0, _counted: counted });
             Ok(http::Response::new(body))
         }
 
