@@ -92,7 +92,7 @@ impl TestHost {
         let store = Arc::new(MemoryStore::new(config.capacity()));
         let access = access(SqliteAccess::open(directory.path())?);
         let (secrets, clock) =
-            (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock));
+            (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock::default()));
         let grantor = Arc::new(Nothing);
         let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
         Self::running(jobwright::assemble(config, parts).await?, directory)

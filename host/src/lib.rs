@@ -150,7 +150,8 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
             Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
         }
     };
-    let secrets = Arc::new(SecretFile::open(data.path())?);
+    let kept = config.retention.completed.max(config.retention.discarded);
+    let secrets = Arc::new(SecretFile::open(data.path())?.hiding_retired(kept));
     let web = Arc::new(Web::new(Handle::current()));
     let values = Arc::new(Values::open(data.path(), config.disk.value_bytes)?);
     let means = Means { secrets: secrets.clone(), web, values };

@@ -173,12 +173,12 @@ fn lists() -> Vec<Case> {
         case(
             "a_great_many_headers_at_once",
             http(FROM_LIST, &entries(1_000_000, 20)),
-            Traps("host_call"),
+            End::Fails("no_answer"),
         ),
         case(
             "headers_without_end",
-            http("", &format!("{fields} {}", forever(append))),
-            Traps("host_call"),
+            http("", &format!("(local $times i32) {fields} {}", repeated(5_000, append))),
+            End::Fails("no_answer"),
         ),
         case("a_long_list_of_the_same_pollable", p2(POLL, &polls), Traps("host_call")),
         case("a_list_of_strings_for_another_component", text(strings(2_000)), Limit("memory")),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::outcome::{Outcome, RetryHint};
-use jobwright_core::outside::{Keep, Kept, Outside, Unkept, Unsent};
+use jobwright_core::outside::{Body, Keep, Kept, Outside, Timeouts, Unkept, Unsent};
 use jobwright_core::{Attempt, Granted};
 use libtest_mimic::Trial;
 
@@ -138,7 +138,11 @@ struct Torn;
 
 #[async_trait]
 impl Outside for Torn {
-    async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+    async fn send(
+        &self,
+        _: http::Request<Bytes>,
+        _: Timeouts,
+    ) -> Result<http::Response<Body>, Unsent> {
         panic!("on purpose")
     }
 

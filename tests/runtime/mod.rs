@@ -5,11 +5,13 @@ mod commands_p2;
 mod endings;
 mod exceptions;
 pub(crate) mod extism;
+mod extism_blocks;
 mod extism_limits;
 mod files;
 pub(crate) mod fixture;
 mod http;
 mod http_fuel;
+mod http_headers;
 mod jobs;
 mod jobs_limits;
 mod large;
@@ -40,10 +42,12 @@ fn listed() -> Vec<Trial> {
         endings::trials(),
         exceptions::trials(),
         extism::trials(),
+        extism_blocks::trials(),
         extism_limits::trials(),
         files::trials(),
         http::trials(),
         http_fuel::trials(),
+        http_headers::trials(),
         jobs::trials(),
         jobs_limits::trials(),
         large::trials(),

@@ -11,8 +11,8 @@ use jobwright::outside::values::{ENTRY_BYTES, Namespace, Values};
 use jobwright_core::grant::{Grants, KeyValueGrant};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outside::{
-    Granted, Grantor, Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Outside,
-    Unkept, Unsent,
+    Body, Granted, Grantor, Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Outside,
+    Timeouts, Unkept, Unsent,
 };
 use jobwright_core::plugin::{Digest, PluginName};
 use jobwright_core::{Job, TenantName};
@@ -85,7 +85,11 @@ struct Keeping(Namespace);
 
 #[async_trait]
 impl Outside for Keeping {
-    async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+    async fn send(
+        &self,
+        _: http::Request<Bytes>,
+        _: Timeouts,
+    ) -> Result<http::Response<Body>, Unsent> {
         Err(Unsent::Denied("no request is granted".to_owned()))
     }
 

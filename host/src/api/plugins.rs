@@ -214,14 +214,14 @@ impl App {
         version: Option<Version>,
     ) -> Result<StatusCode, ApiError> {
         self.installed(&caller, &name)?;
-        self.is_unused(&caller.tenant, &name, version.as_ref())?;
+        self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
         let gate = self.gates.intake.gate(&caller.tenant, &name);
         let _alone = gate.change().await;
         let detail = json!({ "version": version });
         let _turn = self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
         let _removing = gate.remove().await;
         // A job may have been accepted meanwhile.
-        self.is_unused(&caller.tenant, &name, version.as_ref())?;
+        self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
         let removed = self.registry.remove(&caller.tenant, &name, version.as_ref()).await;
         if self.registry.get(&caller.tenant, &name).is_none() {
             // Another plugin may have the name next, also if not all of this one could be removed.
@@ -231,7 +231,7 @@ impl App {
     }
 
     /// Refuses to remove what unfinished jobs need.
-    fn is_unused(
+    fn no_job_needs(
         &self,
         tenant: &TenantName,
         name: &PluginName,

@@ -50,7 +50,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let name = parse(&name)?;
     let _turn = app.audit(&caller, "secret.remove", name.as_str(), json!({})).await?;
-    if app.secrets.remove(&caller.tenant, &name).await? {
+    if app.secrets.remove(&caller.tenant, &name, app.clock.now()).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::not_found("secret_not_found", format!("there is no secret `{name}`")))

@@ -113,7 +113,7 @@ pub(super) async fn remove(
         app.access.forget_key(&key.id).await?;
     }
     for (secret, _) in app.secrets.list(&name) {
-        app.secrets.remove(&name, &secret).await?;
+        app.secrets.remove(&name, &secret, app.clock.now()).await?;
     }
     app.store.set_tenant(name.clone(), TenantLimits::default()).await?;
     for hold in app.store.holds().await?.into_keys().filter(|hold| hold.is_of(&name)) {

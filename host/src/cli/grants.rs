@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::{Grants, KeyValueGrant, Origin, SecretName};
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
@@ -195,6 +196,12 @@ impl SecretStore for Given {
         self.0.get(name).cloned()
     }
 
+    fn known_to(&self, _: &TenantName, to: &http::Uri) -> Vec<SecretValue> {
+        let is_known =
+            |secret: &&Secret| secret.origins.iter().any(|origin| origin.has_host_of(to));
+        self.0.values().filter(is_known).map(|secret| secret.value.clone()).collect()
+    }
+
     fn list(&self, _: &TenantName) -> Vec<(SecretName, Secret)> {
         self.0.iter().map(|(name, secret)| (name.clone(), secret.clone())).collect()
     }
@@ -204,7 +211,12 @@ impl SecretStore for Given {
         Err(SecretError::Full)
     }
 
-    async fn remove(&self, _: &TenantName, _: &SecretName) -> Result<bool, SecretError> {
+    async fn remove(
+        &self,
+        _: &TenantName,
+        _: &SecretName,
+        _: Timestamp,
+    ) -> Result<bool, SecretError> {
         Ok(false)
     }
 }

@@ -62,7 +62,7 @@ impl Room {
         Ok(Place { _own: own, _shared: shared })
     }
 
-    /// A body that comes in pieces, of at most `most` bytes.
+    /// Room for a body that comes in pieces, which its sender keeps to `most` bytes.
     pub(super) fn body(&self, most: u64) -> Held {
         Held { bytes: vec![], room: self.clone(), places: vec![], most }
     }
@@ -85,25 +85,25 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Refuses a body that says beforehand that it is longer than it may be.
-    pub(super) fn expect(&self, length: u64) -> Result<(), Unsent> {
-        if length > self.most { Err(Unsent::ResponseTooLong(self.most)) } else { Ok(()) }
-    }
-
     /// Adds what has come.
     pub(super) fn push(&mut self, data: &[u8]) -> Result<(), Unsent> {
         let length = self.bytes.len() + data.len();
-        self.expect(length as u64)?;
         let capacity = self.bytes.capacity();
         if length > capacity {
             // Twice as much each time, so that few moves are made; counted before it is taken.
             let most = usize::try_from(self.most).unwrap_or(usize::MAX);
-            let wanted = length.max(capacity.saturating_mul(2)).min(most);
+            let wanted = length.max(capacity.saturating_mul(2).min(most));
             self.places.push(self.room.take((wanted - capacity) as u64)?);
             self.bytes.reserve_exact(wanted - self.bytes.len());
         }
         self.bytes.extend_from_slice(data);
         Ok(())
+    }
+
+    /// Takes what has come, with its room.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = self.room.body(self.most);
+        std::mem::replace(self, empty)
     }
 
     /// What has come.

@@ -32,7 +32,7 @@ use super::calls::Calls;
 use super::inside::ASKED;
 use super::memory;
 use super::message::{self, Asked, Assignment, Longest, Order, Telling, Unloaded, Word};
-use super::outside::CALLS;
+use super::outside::{CALLS, RESPONSES};
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
 
@@ -174,7 +174,7 @@ impl Runner {
 
     /// The next that it says, without what its last attempt gave up at its end: no more than it had.
     async fn answer(&mut self) -> io::Result<Telling> {
-        for _ in 0..CALLS {
+        for _ in 0..CALLS + RESPONSES {
             match self.pipe.ear.hear().await? {
                 Telling::Dropped { .. } => {}
                 telling => return Ok(telling),

@@ -1,6 +1,7 @@
 //! Extism plug-ins: core modules that import `extism:host/env`, written with any of Extism's PDKs.
 //!
-//! The job's payload is their input, its environment their configuration. Extism's own kernel is a
+//! The job's payload is their input, its environment their configuration, but for what the operator
+//! configured. Extism's own kernel is a
 //! module that needs features which this host does not compile in, so [`kernel`] is one of our own,
 //! with the same functions over an [`arena`] that counts as memory of the job. What it asks of others is
 //! sent by [`requests`].
@@ -16,6 +17,7 @@ use jobwright_core::outcome::{AttemptError, RetryHint};
 use wasmtime::{ExternType, Func, InstancePre, Linker, Module, Store, Val};
 
 use self::kernel::Kernel;
+use self::requests::RequestFailed;
 use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
 use super::super::meter::Meter;
@@ -33,9 +35,15 @@ const CONSTRUCTORS: &str = "__wasm_call_ctors";
 const INITIALIZE: &str = "_initialize";
 const HASKELL: &str = "hs_init";
 
+/// The entry point of a program, which prepares its runtime itself.
+const START: &str = "_start";
+
 /// Whether an export of this name and signature is a job's entry point, and not its runtime's own.
 pub(in super::super) fn is_entry_point(name: &str, signature: &str) -> bool {
     let callable = matches!(signature, "() -> ()" | "() -> (i32)");
+    if callable && name == START {
+        return true;
+    }
     callable && !name.starts_with('_') && !RUNTIME.contains(&name) && !name.contains("asyncify")
 }
 
@@ -52,8 +60,11 @@ impl Plugin {
     pub(super) fn new(linker: &Linker<Guest>, module: &Module) -> Result<Self, Misfit> {
         let linked = linker.instantiate_pre(module)?;
         let names = module.exports().map(|export| export.name());
-        let mut callable = names.filter(|name| is_callable(module, name));
-        let only = callable.next().filter(|_| callable.next().is_none()).map(str::to_owned);
+        let callable: Vec<_> = names.filter(|name| is_callable(module, name)).collect();
+        // Beside other functions, a program's own entry point only prepares for them.
+        let mut others = callable.iter().filter(|name| callable.len() == 1 || **name != START);
+        let only = others.next().filter(|_| others.next().is_none());
+        let only = only.map(|name| (*name).to_owned());
         Ok(Self { linked, before: before(module), only })
     }
 
@@ -76,15 +87,17 @@ impl Plugin {
             // What it says of itself goes before how it came to its end, unless that was a limit.
             Err(Cut::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => None,
             Err(cut) => {
-                output.keep(kernel.output());
-                return Err(cut);
+                kernel.keep_in(output);
+                return unanswered(cut);
             }
         };
         let meaning = meaning(attempt, said.is_some(), code);
         if meaning == Meaning::Succeed {
-            output.take(kernel.output()).map_err(wasmtime::Error::from)?;
+            for piece in kernel.output().map_err(wasmtime::Error::msg)? {
+                output.take(piece).map_err(wasmtime::Error::from)?;
+            }
         } else {
-            output.keep(kernel.output());
+            kernel.keep_in(output);
         }
         let answered = || format!("`{}` answered {}", shorten(name), code.unwrap_or_default());
         let message = said.unwrap_or_else(answered);
@@ -113,7 +126,8 @@ impl Plugin {
     ) -> Result<i32, Cut> {
         let made = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let mut answer = 0;
-        for name in self.before.iter().copied().chain([name]) {
+        let before = if name == START { &[][..] } else { &self.before };
+        for name in before.iter().copied().chain([name]) {
             let missing = || wasmtime::format_err!("its function `{}` is gone", shorten(name));
             let function = made.get_func(&mut *store, name).ok_or_else(missing)?;
             answer = called(function, store, meter).await?;
@@ -164,4 +178,15 @@ fn meaning(attempt: &Attempt, is_error: bool, code: Option<i32>) -> Meaning {
     let set = code.and_then(|code| attempt.job.spec.exit_codes.meaning(code));
     // An error is a failure, but for how it is tried again.
     set.filter(|set| !(is_error && (*set == Meaning::Succeed || code == Some(0)))).unwrap_or(usual)
+}
+
+/// A call that did not return: because of a request that failed, or for what wasmtime says.
+fn unanswered(cut: Cut) -> Result<Said, Cut> {
+    if let Cut::Failed(error) = &cut
+        && let Some(failed) = error.downcast_ref::<RequestFailed>()
+    {
+        let (error, retry) = failed.error();
+        return Ok(Said::Failed { error, retry });
+    }
+    Err(cut)
 }

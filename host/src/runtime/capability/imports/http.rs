@@ -5,10 +5,10 @@
 //! why; what is kept of a response counts as the guest's memory.
 
 use bytes::Bytes;
-use jobwright_core::outside::MAX_HEAD_BYTES;
+use jobwright_core::outside::Timeouts;
 use wasmtime::{Caller, Linker};
 
-use super::super::super::abi::extism::requests::{read, told};
+use super::super::super::abi::extism::requests::{MAX_JSON_BYTES, json, read};
 use super::super::super::instance::Guest;
 use super::super::Level;
 use super::outside::{REFUSED, answer};
@@ -55,22 +55,22 @@ async fn send(
 ) -> Called<i32> {
     // One byte too many is refused as well as any more.
     let most = guest.data().outside().request_bytes().saturating_add(1);
-    let head = passed(&mut guest, (head, head_length), MAX_HEAD_BYTES as u64 + 1)?;
+    let head = passed(&mut guest, (head, head_length), MAX_JSON_BYTES as u64 + 1)?;
     let body = passed(&mut guest, (body, body_length), most)?;
     let guest = guest.data_mut();
     guest.forget();
-    if head.len() > MAX_HEAD_BYTES {
-        return Ok(guest.unsent(&format!("its JSON has more than {MAX_HEAD_BYTES} bytes")));
+    if head.len() > MAX_JSON_BYTES {
+        return Ok(guest.unsent(&format!("its JSON has more than {MAX_JSON_BYTES} bytes")));
     }
     let request = match read(&head, body) {
         Ok(request) => request,
         Err(why) => return Ok(guest.unsent(&why)),
     };
     // What is refused or broken off is in the log by then.
-    let Ok(response) = guest.outside().send(request).await else { return Ok(REFUSED) };
-    let status = response.status().as_u16();
-    let (headers, body) = told(response);
-    let answered = Answered { headers, body: body.into() };
+    let sending = guest.outside().send(request, Timeouts::default()).await;
+    let Ok((head, mut body)) = sending.map(http::Response::into_parts) else { return Ok(REFUSED) };
+    let Ok(body) = body.rest().await else { return Ok(REFUSED) };
+    let answered = Answered { headers: json(&head.headers), body };
     if !guest.budget_mut().hold(answered.bytes()) {
         let length = answered.bytes();
         return Ok(
@@ -78,7 +78,7 @@ async fn send(
         );
     }
     *guest.answered() = answered;
-    Ok(i32::from(status))
+    Ok(i32::from(head.status.as_u16()))
 }
 
 impl Guest {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::assignment::Assignment;
 pub(super) use self::ending::{Asked, believed};
 pub(super) use self::frames::Longest;
-pub(super) use self::outside::{Answer, Ask};
+pub(super) use self::outside::{Answer, Ask, Request};
 use super::super::code::Key;
 use super::super::engine::EngineConfig;
 
@@ -67,7 +67,7 @@ pub(super) enum Telling {
     Traces(Box<Traces>),
     /// The attempt reaches outside.
     Call { call: u64, ask: Box<Ask>, before: Box<Traces> },
-    /// The attempt waits for the answer no more.
+    /// The attempt waits no more for the answer, or for the rest of the response that it began.
     Dropped { call: u64 },
     /// To `Run`.
     Ended { ended: Box<Ended>, last: Box<Traces> },
