@@ -164,7 +164,7 @@ async fn a_store_that_takes_nothing_is_told_as_such() -> anyhow::Result<()> {
     get(&host, "/healthz").await?.ok(200)?;
     get(&host, "/v1/plugins/p").await?.ok(200)?;
     let gone = super::delete(&host, "/v1/plugins/p").await?;
-    assert_eq!(gone.code(503)?, "store_unavailable", "nobody knows whether a job needs it");
+    assert_eq!(gone.code(409)?, "plugin_in_use", "what unfinished jobs need is known all the same");
     Ok(())
 }
 

@@ -161,7 +161,9 @@ impl Lab {
             }
         }
         let body = match (route.method.as_str(), route.path) {
-            ("PUT", "/secrets/{name}") => json!({ "value": "v", "origins": ["https://a.example"] }),
+            ("PUT", "/secrets/{name}") => {
+                json!({ "value": "a long value", "origins": ["https://a.example"] })
+            }
             ("POST", "/keys") => json!({ "scopes": ["jobs:read"] }),
             ("PATCH", "/tenants/{name}") => json!({ "limits": { "jobs": 1 } }),
             ("PATCH", _) => json!({ "output_type": "text/x" }),

@@ -1,20 +1,20 @@
 //! The queue with its rows under it: every method changes both, inside the writer's transaction.
 
+mod keeping;
 mod loading;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::{Capacity, Checkpoints, HeldKeys, Permit, QueueFull, Side};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{JobId, NewJob};
-use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
+use jobwright_core::lifecycle::{CancelRequest, Lifecycle, Redrive};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage};
 use jobwright_core::queue::{Entry, Holder, Queue, QueueCounts};
 use jobwright_core::report::Told;
@@ -61,21 +61,9 @@ pub(super) struct Ledger {
     trimmed: Vec<JobId>,
 }
 
-/// How much is written between two looks at how much there is.
-const MEASURE_BYTES: u64 = 1 << 20;
-
-/// What a job takes beside its payload and output: at least a page.
-const JOB_BYTES: u64 = 4096;
-
-/// Jobs that go at a time to make room: few, as they may be large.
-const TRIM: usize = 8;
-
 /// The part of the floor at which finished jobs and checkpoints give way. Logs and compiled code, which
 /// are missed less, give way at all of it.
 const LATER: u64 = 2;
-
-/// How often in a row: then as many go as may have come since the last look, some times over.
-const TRIMS: usize = 128;
 
 /// A job to be enqueued with its place, if there was one; `None` to take one only when its turn
 /// comes.
@@ -164,105 +152,6 @@ impl Ledger {
     pub(super) fn pass_time(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         self.queue.pass_time(now);
-    }
-
-    /// Counts what is written; now and then removes the oldest of the history if there is too much.
-    fn grow(&mut self, bytes: u64) -> rusqlite::Result<()> {
-        self.grown_bytes += bytes + JOB_BYTES;
-        if self.grown_bytes < MEASURE_BYTES { Ok(()) } else { self.trim() }
-    }
-
-    fn trim(&mut self) -> rusqlite::Result<()> {
-        let grown = std::mem::take(&mut self.grown_bytes);
-        // What waits and what is promised is bounded apart, and must not cost the history its place.
-        let apart = self.capacity.held_bytes()
-            + self.checkpoints.bytes()
-            + self.failed_outputs.bytes()
-            + self.keys.bytes();
-        let mut most = self.capacity.limits().kept.history_bytes.saturating_add(apart);
-        self.is_low = self.floor.free_bytes() / LATER < self.floor.least_bytes();
-        if self.floor.is_reached() {
-            // In the file there is then room for as much again as has come: it need not grow.
-            most = most.min(table::file_bytes(&self.db)?.saturating_sub(grown));
-        }
-        for _ in 0..TRIMS {
-            if table::used_bytes(&self.db)? <= most {
-                break;
-            }
-            let gone = self.history.make_room(&self.db, TRIM)?;
-            if gone.is_empty() {
-                break;
-            }
-            self.trimmed.extend(gone);
-        }
-        Ok(())
-    }
-
-    fn measure_spare(&self) -> rusqlite::Result<()> {
-        let spare = table::free_bytes(&self.db)?.saturating_add(self.history.bytes());
-        self.spare.store(spare, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// What the store can use again before its file grows, as of the latest commit.
-    pub(super) fn spare(&self) -> Arc<AtomicU64> {
-        self.spare.clone()
-    }
-
-    /// Keeps what the attempt that holds the lease told.
-    fn keep_told(&mut self, lease: &Lease, told: &Told) -> rusqlite::Result<()> {
-        let id = lease.job;
-        let most = self.capacity.limits().kept.checkpoint_bytes;
-        let floor = &self.floor;
-        let tenant = self.queue.facts(id).map(|facts| &facts.tenant);
-        let admit = |state: &Bytes| {
-            let (tenant, length) = (tenant.filter(|_| !floor.is_reached())?, state.len() as u64);
-            self.checkpoints.admit(tenant, id, length, most)
-        };
-        let displaced = told.checkpoint.as_ref().map_or_else(|| Some(vec![]), admit);
-        let mut told = told.clone();
-        if let Some(displaced) = displaced {
-            table::remove_checkpoints(&self.db, &displaced)?;
-        } else {
-            tracing::warn!(job = %id, "a checkpoint is not kept: there are too many, or too little disk");
-            told.checkpoint = None;
-        }
-        if !told.is_empty()
-            && let Some(lifecycle) = self.queue.forgive(lease)
-        {
-            table::update(&self.db, id, &lifecycle)?;
-        }
-        table::keep_told(&self.db, id, &told)
-    }
-
-    /// Keeps what an attempt left that leads to `state`.
-    fn keep_output(&mut self, end: &Finish, state: JobState) -> rusqlite::Result<()> {
-        let id = end.lease.job;
-        let Some(output) = &end.output else {
-            // What failed is not what a success left.
-            return match state == JobState::Completed {
-                true => table::remove_output(&self.db, id),
-                false => Ok(()),
-            };
-        };
-        let (length, most) =
-            (output.bytes.len() as u64, self.capacity.limits().kept.checkpoint_bytes);
-        if state != JobState::Completed && self.floor.is_reached() {
-            return Ok(());
-        }
-        let tenant = self.queue.facts(id).map(|facts| &facts.tenant);
-        let displaced = match tenant {
-            Some(tenant) if !state.is_finalized() => {
-                self.failed_outputs.admit(tenant, id, length, most)
-            }
-            _ => Some(vec![]),
-        };
-        if let Some(displaced) = displaced {
-            displaced.into_iter().try_for_each(|id| table::remove_output(&self.db, id))?;
-            return table::insert_output(&self.db, &end.lease, output);
-        }
-        tracing::warn!(job = %id, "what a failed attempt left is not kept: there is too much of it");
-        Ok(())
     }
 
     /// Writes what became of a job, as [`table::transition`].
