@@ -13,22 +13,18 @@ pub fn trials() -> Vec<Trial> {
 
 /// Which parts of the host each part may use. `lib.rs` and `main.rs` put them together.
 const EDGES: &[(&str, &[&str])] = &[
-    ("api", &["disk", "notify", "privacy", "shares", "telemetry"]),
-    ("cli", &["clock", "config", "outside", "privacy", "registry", "runtime", "telemetry", "tls"]),
+    ("api", &["disk", "notify"]),
+    ("cli", &["clock", "config", "registry", "runtime"]),
     ("clock", &[]),
     ("config", &[]),
-    ("data_dir", &["privacy"]),
+    ("data_dir", &[]),
     ("disk", &[]),
-    ("dispatch", &["notify", "telemetry"]),
-    ("notify", &["shares"]),
-    ("outside", &["data_dir", "privacy", "shares", "store", "tls"]),
-    ("privacy", &[]),
+    ("dispatch", &["notify"]),
+    ("notify", &[]),
+    ("outside", &["data_dir", "store"]),
     ("registry", &["clock", "data_dir", "disk"]),
-    ("runtime", &["clock", "disk", "registry", "shares"]),
-    ("shares", &[]),
-    ("store", &["clock", "data_dir", "disk", "telemetry"]),
-    ("telemetry", &["clock"]),
-    ("tls", &[]),
+    ("runtime", &["clock", "disk", "registry"]),
+    ("store", &["clock", "disk"]),
 ];
 
 /// No file of a reader's tree is longer, in lines; tests are apart.

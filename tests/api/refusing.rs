@@ -30,7 +30,7 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
     assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(422)?, @r#"
     {
       "code": "invalid_fields",
-      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
+      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: `\"soon\"` is not a whole number of milliseconds; max_attempts: `26` is not one of 1 to 25; limits.memory_bytes: memory limit 2 GiB exceeds the operator's maximum 1 GiB; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: `5` is not one of 1 (first) to 4 (last); colour: is not a field of a job",
       "errors": [
         {
           "field": "plugin",
@@ -38,15 +38,15 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
         },
         {
           "field": "delay_ms",
-          "message": "expected a whole number of milliseconds, got `\"soon\"`"
+          "message": "`\"soon\"` is not a whole number of milliseconds"
         },
         {
           "field": "max_attempts",
-          "message": "expected a whole number from 1 to 25, got `26`"
+          "message": "`26` is not one of 1 to 25"
         },
         {
           "field": "limits.memory_bytes",
-          "message": "memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets"
+          "message": "memory limit 2 GiB exceeds the operator's maximum 1 GiB"
         },
         {
           "field": "queue",
@@ -54,11 +54,11 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
         },
         {
           "field": "priority",
-          "message": "expected one of 1 (first) to 4 (last), got `5`"
+          "message": "`5` is not one of 1 (first) to 4 (last)"
         },
         {
           "field": "colour",
-          "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
+          "message": "is not a field of a job"
         }
       ]
     }
@@ -78,35 +78,35 @@ async fn every_invalid_limit_is_named_in_words_for_people() -> anyhow::Result<()
     [
       {
         "field": "limits.fuel",
-        "message": "expected a whole number or \"unlimited\", got `\"much\"`"
+        "message": "`\"much\"` is not a whole number or \"unlimited\""
       },
       {
         "field": "limits.timeout_ms",
-        "message": "expected a whole number of milliseconds, got `\"5s\"`"
+        "message": "`\"5s\"` is not a whole number of milliseconds"
       },
       {
         "field": "limits.memory_bytes",
-        "message": "`-1` is negative: expected a whole number of bytes"
+        "message": "`-1` is not a whole number of bytes"
       },
       {
         "field": "limits.output_bytes",
-        "message": "expected a whole number of bytes, got `1.5`"
+        "message": "`1.5` is not a whole number of bytes"
       },
       {
         "field": "limits.log_bytes",
-        "message": "expected a whole number of bytes, got `[1]`"
+        "message": "`[1]` is not a whole number of bytes"
       },
       {
         "field": "limits.tables",
-        "message": "expected a whole number of elements, got `true`"
+        "message": "`true` is not a whole number of elements"
       },
       {
         "field": "limits.resources",
-        "message": "expected a whole number of handles, got `{}`"
+        "message": "`{}` is not a whole number of handles"
       },
       {
         "field": "limits.fule",
-        "message": "is not a limit; there are: fuel, timeout_ms, memory_bytes, output_bytes, log_bytes, tables, resources, checkpoint_bytes, grace_ms"
+        "message": "is not a limit"
       }
     ]
     "#);
@@ -160,11 +160,8 @@ async fn every_field_has_its_bounds() -> anyhow::Result<()> {
         ("limits.timeout_ms", json!({ "timeout_ms": 0 })),
         ("content_type", json!("text")),
         ("content_type", json!("text/plain\nx: y")),
-        ("payload_base64", json!("not base64")),
-        ("payload_base64", json!("AA=A")),
-        ("idempotency_key", json!("")),
-        ("idempotency_key", json!("ä")),
-        ("idempotency_key", json!(7)),
+        ("payload_base64", json!("no base64")),
+        ("payload_base64", json!("AA")),
     ] {
         let name = field.split('.').next().unwrap_or(field);
         let mut body = json!({ "plugin": "p" });
@@ -232,7 +229,7 @@ async fn ids_that_are_none_or_unknown_are_told_apart() -> anyhow::Result<()> {
     assert_json_snapshot!(get(&host, "/v1/jobs/7").await?.problem(400)?, @r#"
     {
       "code": "invalid_job_id",
-      "detail": "`7` is not a job id: use the `id` of the job, a UUID, or its first 8 or more characters"
+      "detail": "`7` is not a job id: use the `id` that enqueueing answered, a UUID"
     }
     "#);
     let bare = unknown.replace('-', "");

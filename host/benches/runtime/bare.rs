@@ -222,8 +222,6 @@ fn request() -> typed::jobwright::job::types::Request {
         tags: vec![],
         args: vec![],
         env: vec![],
-        failures: 0,
-        attempts_left: 4,
     };
     types::Request { payload, job }
 }

@@ -55,8 +55,7 @@ impl Sizes {
         }
         if self.elements > ceiling.tables {
             let message = format!(
-                "its tables start with {} elements, which exceeds the operator's maximum {}, which \
-                 `ceilings.tables` in the host's configuration sets",
+                "its tables start with {} elements, which exceeds the operator's maximum {}",
                 self.elements, ceiling.tables
             );
             return Err(Unusable::new("table_over_ceiling", message));
@@ -64,8 +63,7 @@ impl Sizes {
         let bytes = self.starting_bytes();
         if bytes > ceiling.memory_bytes {
             let message = format!(
-                "its memories and tables start with {}, which exceeds the operator's maximum {}, which \
-                 `ceilings.memory_bytes` in the host's configuration sets",
+                "its memories and tables start with {}, which exceeds the operator's maximum {}",
                 show_bytes(bytes),
                 show_bytes(ceiling.memory_bytes)
             );
