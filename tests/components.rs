@@ -135,11 +135,11 @@ const ANSWER: &str = r#"
 const JOB: &str = r#"
     (import "wasi:random/random@0.2.0" "get-random-u64" (func $random (result i64)))
     (import "wasi:logging/logging@0.1.0-draft" "log" (func $say (param i32 i32 i32 i32 i32)))
-    (import "jobwright:job/progress@0.1.0" "report" (func $report (param i32 f64 i32 i32)))
-    (import "jobwright:job/cancellation@0.1.0" "is-cancelled" (func $is_cancelled (result i32)))
-    (import "jobwright:job/cancellation@0.1.0" "remaining" (func $remaining (param i32)))
-    (import "jobwright:job/checkpoint@0.1.0" "save" (func $save (param i32 i32 i32)))
-    (import "jobwright:job/checkpoint@0.1.0" "load" (func $load (param i32)))
+    (import "jobwright:job/progress@0.2.0" "report" (func $report (param i32 f64 i32 i32)))
+    (import "jobwright:job/cancellation@0.2.0" "is-cancelled" (func $is_cancelled (result i32)))
+    (import "jobwright:job/cancellation@0.2.0" "remaining" (func $remaining (param i32)))
+    (import "jobwright:job/checkpoint@0.2.0" "save" (func $save (param i32 i32 i32)))
+    (import "jobwright:job/checkpoint@0.2.0" "load" (func $load (param i32)))
 "#;
 
 /// What their `run` answers, at 512.
@@ -156,14 +156,19 @@ const ANSWERS: &str = r#"
         (i32.store (i32.const 524) (local.get $type))
         (i32.store (i32.const 528) (local.get $type_len))
         (call $ok (local.get $at) (local.get $len)))
-    ;; A failure with a message: 0 for good, 1 to be tried again.
+    ;; A failure with a message: 0 for good, 1 to be tried again, 2 to be tried later.
     (func $fail (param $retry i32) (param $at i32) (param $len i32) (result i32)
         (i32.store8 (i32.const 512) (i32.const 1))
         (i32.store8 (i32.const 520) (local.get $retry))
         (i32.store (i32.const 528) (local.get $at))
         (i32.store (i32.const 532) (local.get $len))
         (i32.const 512))
-    ;; The same, to be tried again after so long.
+    ;; A failure that is none: to be tried again after so long, not counted.
+    (func $later (param $ms i64) (param $at i32) (param $len i32) (result i32)
+        (i32.store8 (i32.const 536) (i32.const 1))
+        (i64.store (i32.const 544) (local.get $ms))
+        (call $fail (i32.const 2) (local.get $at) (local.get $len)))
+    ;; A failure, to be tried again after so long.
     (func $fail_after (param $ms i64) (param $at i32) (param $len i32) (result i32)
         (i32.store8 (i32.const 536) (i32.const 1))
         (i64.store (i32.const 544) (local.get $ms))
@@ -177,7 +182,7 @@ const ANSWERS: &str = r#"
 pub fn job(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
     typed_job(&format!(
         r#"(module {JOB} {COMMON} {rest} {HELPERS} {ANSWERS}
-            (func (export "jobwright:job/run@0.1.0#run") (param $request i32) (result i32)
+            (func (export "jobwright:job/run@0.2.0#run") (param $request i32) (result i32)
                 {body} (call $ok (i32.const 0) (i32.const 0))))"#
     ))
 }

@@ -16,8 +16,14 @@ pub struct Fetch {
     pub header: Option<(String, String)>,
     /// Empty for none.
     pub body: String,
+    /// How long it waits for the connection, in milliseconds, if it says.
+    pub connect_ms: Option<u64>,
     /// How long it waits for the first byte, in milliseconds, if it says.
-    pub patience_ms: Option<u64>,
+    pub first_byte_ms: Option<u64>,
+    /// How long it waits between bytes, in milliseconds, if it says.
+    pub between_bytes_ms: Option<u64>,
+    /// Whether it is content with the first piece of the body.
+    pub first_piece: bool,
     /// Whether it leaves while the request is on its way.
     pub leaves: bool,
 }
@@ -36,7 +42,11 @@ const IMPORTS: &str = r#"
         (func $out_path (param i32 i32 i32 i32) (result i32)))
     (import "wasi:http/types@0.2.0" "[constructor]request-options" (func $options (result i32)))
     (import "wasi:http/types@0.2.0" "[method]request-options.set-first-byte-timeout"
-        (func $set_patience (param i32 i32 i64) (result i32)))
+        (func $set_first_byte (param i32 i32 i64) (result i32)))
+    (import "wasi:http/types@0.2.0" "[method]request-options.set-connect-timeout"
+        (func $set_connect (param i32 i32 i64) (result i32)))
+    (import "wasi:http/types@0.2.0" "[method]request-options.set-between-bytes-timeout"
+        (func $set_between_bytes (param i32 i32 i64) (result i32)))
     (import "wasi:http/outgoing-handler@0.2.0" "handle" (func $send (param i32 i32 i32 i32)))
     (import "wasi:http/types@0.2.0" "[method]future-incoming-response.subscribe"
         (func $in_ready (param i32) (result i32)))
@@ -59,10 +69,11 @@ const IMPORTS_BESIDE_HANDLERS: &str = r#"
 "#;
 
 /// `$fetch` sends the request at the addresses above, and leaves the response at `$begin`, of
-/// `$length` bytes: its body, or `E` and the number of the error.
+/// `$length` bytes: its body, with a `!` after one that broke off, or `E` and the number of the error.
 const FETCH: &str = r#"
     (global $begin (mut i32) (i32.const 65536))
     (global $length (mut i32) (i32.const 0))
+    (global $first_piece (mut i32) (i32.const 0))
     (func $begin_body (param $request i32) (result i32)
         (call $out_body (local.get $request) (i32.const 1536))
         (i32.load (i32.const 1540)))
@@ -94,7 +105,10 @@ const FETCH: &str = r#"
                         (i32.load (i32.const 1540)) (i32.load (i32.const 1544)))
                     (global.set $length
                         (i32.add (global.get $length) (i32.load (i32.const 1544))))))
-                (br $more)))))
+                (br_if $more (i32.eqz (global.get $first_piece))) (return)))
+            (if (i32.eqz (i32.load8_u (i32.const 1540))) (then
+                (i32.store8 (i32.add (global.get $begin) (global.get $length)) (i32.const 33))
+                (global.set $length (i32.add (global.get $length) (i32.const 1)))))))
 "#;
 
 impl Fetch {
@@ -126,13 +140,18 @@ impl Fetch {
         let begin = "(drop (call $out_method (local.get $request) (i32.const 2) (i32.const 0)
                     (i32.const 0)))
                 (local.set $body (call $begin_body (local.get $request)))";
-        let patience = self.patience_ms.map(|ms| {
-            format!(
-                "(local.set $options (call $options))
-                (drop (call $set_patience (local.get $options) (i32.const 1) (i64.const {})))",
-                ms * 1_000_000
-            )
+        let times = [
+            ("connect", self.connect_ms),
+            ("first_byte", self.first_byte_ms),
+            ("between_bytes", self.between_bytes_ms),
+        ];
+        let times = times.iter().filter_map(|(name, ms)| {
+            let nanos = (*ms)? * 1_000_000;
+            let options = "(local.get $options) (i32.const 1)";
+            Some(format!("(drop (call $set_{name} {options} (i64.const {nanos})))"))
         });
+        let times = times.collect::<String>();
+        let options = format!("(local.set $options (call $options)) {times}");
         format!(
             r#"{data} {FETCH}
             (func $fetch (local $fields i32) (local $request i32) (local $future i32)
@@ -144,7 +163,8 @@ impl Fetch {
                 (drop (call $out_scheme (local.get $request) (i32.const 1) {scheme}))
                 (drop (call $out_authority (local.get $request) (i32.const 1) {authority}))
                 (drop (call $out_path (local.get $request) (i32.const 1) {path}))
-                {patience}
+                {options}
+                (global.set $first_piece (i32.const {first_piece}))
                 (call $send (local.get $request) (i32.const {has_options}) (local.get $options)
                     (i32.const 1024))
                 (if (i32.load8_u (i32.const 1024)) (then
@@ -161,8 +181,9 @@ impl Fetch {
             begin = if self.body.is_empty() { "" } else { begin },
             write = if self.body.is_empty() { String::new() } else { write },
             leave = if self.leaves { "(call $sleep (i64.const 1000000)) (return)" } else { "" },
-            has_options = u8::from(patience.is_some()),
-            patience = patience.unwrap_or_default(),
+            has_options = u8::from(!times.is_empty()),
+            options = if times.is_empty() { "" } else { &options },
+            first_piece = u8::from(self.first_piece),
         )
     }
 

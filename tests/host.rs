@@ -13,7 +13,7 @@ use jobwright::store::access::SqliteAccess;
 use jobwright::store::memory::MemoryStore;
 use jobwright::{Config, Host, Parts, SystemClock};
 use jobwright_core::outside::{Grantor, Nothing};
-use jobwright_core::{Clock, JobStore, Runtime};
+use jobwright_core::{AccessStore, Clock, JobStore, Runtime};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -76,7 +76,24 @@ impl TestHost {
         let store = Arc::new(MemoryStore::new(config.capacity()));
         let access = Arc::new(SqliteAccess::open(directory.path())?);
         let (secrets, clock) =
-            (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock));
+            (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock::default()));
+        let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
+        Self::running(jobwright::assemble(config, parts).await?, directory)
+    }
+
+    /// A host whose keys and audit log `access` is around; its jobs are in memory.
+    pub async fn accessed(
+        runtime: Arc<dyn Runtime>,
+        access: impl FnOnce(SqliteAccess) -> Arc<dyn AccessStore>,
+    ) -> anyhow::Result<Self> {
+        let directory = Arc::new(tempfile::tempdir()?);
+        let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
+        let config = config(directory.path(), |_| {});
+        let store = Arc::new(MemoryStore::new(config.capacity()));
+        let access = access(SqliteAccess::open(directory.path())?);
+        let (secrets, clock) =
+            (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock::default()));
+        let grantor = Arc::new(Nothing);
         let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }

@@ -12,6 +12,9 @@ mod scripted;
 mod server;
 
 use std::cell::Cell;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -26,6 +29,15 @@ pub use self::server::Server;
 /// How long one test may take, so that one that waits in vain says so. The longest install and run
 /// compilers: two minutes on two busy cores.
 pub const DEADLINE: Duration = Duration::from_secs(400);
+
+/// Writes a file that its owner alone can read and write, as a host demands of secrets.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text)?;
+    Ok(std::fs::set_permissions(path, Permissions::from_mode(0o600))?)
+}
 
 tokio::task_local! {
     static ISOLATED: bool;

@@ -15,6 +15,7 @@ mod isolation;
 mod load;
 mod outside;
 mod plugins;
+mod privacy;
 mod readme;
 mod restart;
 mod runtime;
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
     if std::env::var_os(jobwright_tests::AS_PROGRAM).is_some() {
         return jobwright::cli::main();
     }
+    // For the clients of the tests, whose library demands one of the whole process.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let mut trials: Vec<Trial> = [
         api::trials(),
         cli::trials(),
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         load::trials(),
         outside::trials(),
         plugins::trials(),
+        privacy::trials(),
         readme::trials(),
         restart::trials(),
         runtime::trials(),

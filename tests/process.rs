@@ -17,9 +17,12 @@ pub const AS_PROGRAM: &str = "JOBWRIGHT_TESTS_AS_PROGRAM";
 /// `jobwright` with these arguments, to be started; killed when dropped. It has no input: what the
 /// tests were started with is not its payload.
 pub fn jobwright<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let program = std::env::current_exe()?;
+    // Code that is compiled once is there for all tests, and not among the user's own.
+    let cache = program.with_file_name("jobwright-cache");
+    let mut command = Command::new(program);
     command.args(args).env(AS_PROGRAM, "1").env("JOBWRIGHT_LOG", "error").kill_on_drop(true);
-    command.stdin(Stdio::null());
+    command.env("XDG_CACHE_HOME", cache).stdin(Stdio::null());
     Ok(command)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jobwright::Config;
+use jobwright::telemetry::LogFormat;
 use jobwright_core::lifecycle::MAX_LOST;
 use jobwright_core::limits::{LimitPolicy, Limits, show_bytes};
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
@@ -69,12 +70,18 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         ("allowed_hosts", names.to_owned()),
         ("insecure_no_auth", yes(config.insecure_no_auth)),
         ("the file itself", "none".to_owned()),
+        ("which lines the log has", "info".to_owned()),
+        ("how the log is written, as `text` or `json` lines", LogFormat::default().to_string()),
         ("workers", config.workers.to_string()),
+        ("reserved_workers", "an eighth".to_owned()),
         ("isolation", format!("{:?}", config.isolation).to_lowercase()),
         ("guest_threads", "one a core".to_owned()),
         ("memory_budget_bytes", "half of the machine's".to_owned()),
+        ("stack_bytes", show_bytes(config.stack_bytes)),
         ("queue.capacity", config.queue.capacity.to_string()),
+        ("queue.parked_capacity", config.queue.parked_capacity.to_string()),
         ("queue.total", config.queue.total.to_string()),
+        ("queue.head_start", seconds(config.queue.head_start)),
         ("queue.payload_bytes", show_bytes(config.queue.payload_bytes)),
         ("payload_bytes", show_bytes(config.payload_bytes)),
         ("plugin_bytes", show_bytes(config.plugin_bytes)),
@@ -90,7 +97,7 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         ("disk.value_bytes", show_bytes(config.disk.value_bytes)),
         ("attempts", DEFAULT_MAX_ATTEMPTS.to_string()),
         ("most attempts that may be asked for", MAX_ATTEMPTS_CAP.to_string()),
-        ("lost attempts until a job is discarded", MAX_LOST.to_string()),
+        ("lost attempts that count until a job is discarded", MAX_LOST.to_string()),
         ("lease", seconds(config.lease)),
         ("heartbeat", seconds(config.heartbeat)),
         ("poll", seconds(config.poll)),
@@ -178,7 +185,9 @@ async fn every_flag_and_variable_of_a_host_is_in_the_readme() -> anyhow::Result<
         let named = |prefix: &str, separator: &str| {
             format!("{prefix}{}", key.replace(['.', '_'], separator))
         };
-        ensure!(key.is_empty() || flag.is_empty() || flag == named("--", "-"), "{key} is {flag}");
+        // `--data` is the payload of a job.
+        let expected = if key == "data" { "--data-dir".to_owned() } else { named("--", "-") };
+        ensure!(key.is_empty() || flag.is_empty() || flag == expected, "{key} is {flag}");
         let expected = named("JOBWRIGHT_", "_").to_uppercase();
         ensure!(
             key.is_empty() || variable.is_empty() || variable == expected,

@@ -9,6 +9,7 @@ use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::{Outcome, Output, Usage};
 use jobwright_core::plugin::{Abi, Digest, Inspection};
 use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
+use jobwright_core::tenant::TenantName;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc, oneshot};
 
 /// A plugin for which the compiler has no room.
@@ -96,7 +97,12 @@ impl Runtime for ScriptedRuntime {
         })
     }
 
-    async fn prepare(&self, _digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
+    async fn prepare(
+        &self,
+        _tenant: &TenantName,
+        _digest: Digest,
+        wasm: Bytes,
+    ) -> Result<(), Unprepared> {
         if wasm == NOT_NOW {
             return Err(Unprepared::NotNow("no process could be started".to_owned()));
         }
@@ -121,6 +127,6 @@ impl Runtime for ScriptedRuntime {
                 StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
             },
         };
-        Ended { outcome, usage: Usage::default() }
+        Ended::new(outcome, Usage::default())
     }
 }

@@ -13,18 +13,22 @@ pub fn trials() -> Vec<Trial> {
 
 /// Which parts of the host each part may use. `lib.rs` and `main.rs` put them together.
 const EDGES: &[(&str, &[&str])] = &[
-    ("api", &["disk", "notify"]),
-    ("cli", &["clock", "config", "registry", "runtime"]),
+    ("api", &["disk", "notify", "privacy", "shares", "telemetry"]),
+    ("cli", &["clock", "config", "outside", "privacy", "registry", "runtime", "telemetry", "tls"]),
     ("clock", &[]),
     ("config", &[]),
-    ("data_dir", &[]),
+    ("data_dir", &["privacy"]),
     ("disk", &[]),
-    ("dispatch", &["notify"]),
-    ("notify", &[]),
-    ("outside", &["data_dir", "store"]),
+    ("dispatch", &["notify", "telemetry"]),
+    ("notify", &["shares"]),
+    ("outside", &["data_dir", "privacy", "shares", "store", "tls"]),
+    ("privacy", &[]),
     ("registry", &["clock", "data_dir", "disk"]),
-    ("runtime", &["clock", "disk", "registry"]),
-    ("store", &["clock", "disk"]),
+    ("runtime", &["clock", "disk", "registry", "shares"]),
+    ("shares", &[]),
+    ("store", &["clock", "data_dir", "disk", "telemetry"]),
+    ("telemetry", &["clock"]),
+    ("tls", &[]),
 ];
 
 /// No file of a reader's tree is longer, in lines; tests are apart.

@@ -25,7 +25,7 @@ pub mod jobwright {
                     let ptr1 = vec1.as_ptr().cast::<u8>();
                     let len1 = vec1.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "jobwright:job/progress@0.1.0")]
+                    #[link(wasm_import_module = "jobwright:job/progress@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "report"]
                         fn wit_import2(_: i32, _: f64, _: *mut u8, _: usize);
@@ -77,7 +77,7 @@ pub mod jobwright {
             pub fn is_cancelled() -> bool {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "jobwright:job/cancellation@0.1.0")]
+                    #[link(wasm_import_module = "jobwright:job/cancellation@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "is-cancelled"]
                         fn wit_import0() -> i32;
@@ -100,7 +100,7 @@ pub mod jobwright {
                     let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 24]);
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "jobwright:job/cancellation@0.1.0")]
+                    #[link(wasm_import_module = "jobwright:job/cancellation@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "remaining"]
                         fn wit_import1(_: *mut u8);
@@ -178,7 +178,7 @@ pub mod jobwright {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "jobwright:job/checkpoint@0.1.0")]
+                    #[link(wasm_import_module = "jobwright:job/checkpoint@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "save"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -234,7 +234,7 @@ pub mod jobwright {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "jobwright:job/checkpoint@0.1.0")]
+                    #[link(wasm_import_module = "jobwright:job/checkpoint@0.2.0")]
                     unsafe extern "C" {
                         #[link_name = "load"]
                         fn wit_import1(_: *mut u8);
@@ -298,9 +298,11 @@ pub mod jobwright {
             pub struct Metadata {
                 /// The job's id, the same for all its attempts: a good idempotency key.
                 pub id: _rt::String,
-                /// The number of this attempt, from 1; numbers may be left out.
+                /// The number of this attempt, from 1. It counts every attempt, also those that were lost,
+                /// given back or snoozed, and those before the job was retried by hand.
                 pub attempt: u32,
-                /// After how many failed attempts the job is discarded.
+                /// The number of the last attempt if this one and all that follow fail: `attempt` plus
+                /// `attempts-left`.
                 pub max_attempts: u32,
                 /// The queue it came through.
                 pub queue: _rt::String,
@@ -314,6 +316,10 @@ pub mod jobwright {
                 pub args: _rt::Vec<_rt::String>,
                 /// The submitter's named values.
                 pub env: _rt::Vec<(_rt::String, _rt::String)>,
+                /// How many attempts have failed so far, of those that count.
+                pub failures: u32,
+                /// How many attempts can follow if this one and all that follow fail: 0 in the last one.
+                pub attempts_left: u32,
             }
             impl ::core::fmt::Debug for Metadata {
                 fn fmt(
@@ -330,6 +336,8 @@ pub mod jobwright {
                         .field("tags", &self.tags)
                         .field("args", &self.args)
                         .field("env", &self.env)
+                        .field("failures", &self.failures)
+                        .field("attempts-left", &self.attempts_left)
                         .finish()
                 }
             }
@@ -375,7 +383,7 @@ pub mod jobwright {
             #[derive(Clone)]
             pub struct Retry {
                 pub message: _rt::String,
-                /// Not before so many milliseconds; absent: the host's back-off.
+                /// After so many milliseconds, of at most 366 days; absent: the host's back-off.
                 pub delay_ms: ::core::option::Option<u64>,
             }
             impl ::core::fmt::Debug for Retry {
@@ -389,6 +397,24 @@ pub mod jobwright {
                         .finish()
                 }
             }
+            /// Why it is not the time.
+            #[derive(Clone)]
+            pub struct Later {
+                pub message: _rt::String,
+                /// After so many milliseconds, of at most 366 days; absent: the host's back-off.
+                pub delay_ms: ::core::option::Option<u64>,
+            }
+            impl ::core::fmt::Debug for Later {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Later")
+                        .field("message", &self.message)
+                        .field("delay-ms", &self.delay_ms)
+                        .finish()
+                }
+            }
             /// Why the attempt failed.
             #[derive(Clone)]
             pub enum Error {
@@ -396,6 +422,10 @@ pub mod jobwright {
                 Permanent(_rt::String),
                 /// Another attempt may go better, while attempts are left.
                 Retry(Retry),
+                /// It is not the time for it, and nothing has failed: another attempt follows, and this one
+                /// does not count. After 100 of these in sequence, or after 7 days of them, the next one
+                /// counts as a failure.
+                Later(Later),
             }
             impl ::core::fmt::Debug for Error {
                 fn fmt(
@@ -408,6 +438,9 @@ pub mod jobwright {
                         }
                         Error::Retry(e) => {
                             f.debug_tuple("Error::Retry").field(e).finish()
+                        }
+                        Error::Later(e) => {
+                            f.debug_tuple("Error::Later").field(e).finish()
                         }
                     }
                 }
@@ -541,7 +574,7 @@ pub mod exports {
                 pub unsafe fn _export_run_cabi<T_: Guest>(arg0: *mut u8) -> *mut u8 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-                        let result40 = {
+                        let result42 = {
                             let l0 = i32::from(*arg0.add(0).cast::<u8>());
                             let l4 = *arg0
                                 .add(3 * ::core::mem::size_of::<*const u8>())
@@ -699,6 +732,12 @@ pub mod exports {
                                 len39 * (4 * ::core::mem::size_of::<*const u8>()),
                                 ::core::mem::size_of::<*const u8>(),
                             );
+                            let l40 = *arg0
+                                .add(24 + 16 * ::core::mem::size_of::<*const u8>())
+                                .cast::<i32>();
+                            let l41 = *arg0
+                                .add(28 + 16 * ::core::mem::size_of::<*const u8>())
+                                .cast::<i32>();
                             T_::run(super::super::super::super::jobwright::job::types::Request {
                                 payload: super::super::super::super::jobwright::job::types::Payload {
                                     content_type: match l0 {
@@ -737,92 +776,124 @@ pub mod exports {
                                     tags: result24,
                                     args: result30,
                                     env: result39,
+                                    failures: l40 as u32,
+                                    attempts_left: l41 as u32,
                                 },
                             })
                         };
                         _rt::cabi_dealloc(
                             arg0,
-                            24 + 16 * ::core::mem::size_of::<*const u8>(),
+                            32 + 16 * ::core::mem::size_of::<*const u8>(),
                             8,
                         );
-                        let ptr41 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        match result40 {
+                        let ptr43 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result42 {
                             Ok(e) => {
-                                *ptr41.add(0).cast::<u8>() = (0i32) as u8;
+                                *ptr43.add(0).cast::<u8>() = (0i32) as u8;
                                 let super::super::super::super::jobwright::job::types::Response {
-                                    content_type: content_type42,
-                                    bytes: bytes42,
+                                    content_type: content_type44,
+                                    bytes: bytes44,
                                 } = e;
-                                match content_type42 {
+                                match content_type44 {
                                     Some(e) => {
-                                        *ptr41.add(8).cast::<u8>() = (1i32) as u8;
-                                        let vec43 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr43 = vec43.as_ptr().cast::<u8>();
-                                        let len43 = vec43.len();
-                                        ::core::mem::forget(vec43);
-                                        *ptr41
-                                            .add(8 + 2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len43;
-                                        *ptr41
-                                            .add(8 + 1 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr43.cast_mut();
-                                    }
-                                    None => {
-                                        *ptr41.add(8).cast::<u8>() = (0i32) as u8;
-                                    }
-                                };
-                                let vec44 = <_ as Into<_rt::Vec<_>>>::into(bytes42)
-                                    .into_boxed_slice();
-                                let ptr44 = vec44.as_ptr().cast::<u8>();
-                                let len44 = vec44.len();
-                                ::core::mem::forget(vec44);
-                                *ptr41
-                                    .add(8 + 4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len44;
-                                *ptr41
-                                    .add(8 + 3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr44.cast_mut();
-                            }
-                            Err(e) => {
-                                *ptr41.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::jobwright::job::types::Error as V48;
-                                match e {
-                                    V48::Permanent(e) => {
-                                        *ptr41.add(8).cast::<u8>() = (0i32) as u8;
+                                        *ptr43.add(8).cast::<u8>() = (1i32) as u8;
                                         let vec45 = (e.into_bytes()).into_boxed_slice();
                                         let ptr45 = vec45.as_ptr().cast::<u8>();
                                         let len45 = vec45.len();
                                         ::core::mem::forget(vec45);
-                                        *ptr41
-                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                        *ptr43
+                                            .add(8 + 2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>() = len45;
-                                        *ptr41.add(16).cast::<*mut u8>() = ptr45.cast_mut();
+                                        *ptr43
+                                            .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr45.cast_mut();
                                     }
-                                    V48::Retry(e) => {
-                                        *ptr41.add(8).cast::<u8>() = (1i32) as u8;
-                                        let super::super::super::super::jobwright::job::types::Retry {
-                                            message: message46,
-                                            delay_ms: delay_ms46,
-                                        } = e;
-                                        let vec47 = (message46.into_bytes()).into_boxed_slice();
+                                    None => {
+                                        *ptr43.add(8).cast::<u8>() = (0i32) as u8;
+                                    }
+                                };
+                                let vec46 = <_ as Into<_rt::Vec<_>>>::into(bytes44)
+                                    .into_boxed_slice();
+                                let ptr46 = vec46.as_ptr().cast::<u8>();
+                                let len46 = vec46.len();
+                                ::core::mem::forget(vec46);
+                                *ptr43
+                                    .add(8 + 4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len46;
+                                *ptr43
+                                    .add(8 + 3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr46.cast_mut();
+                            }
+                            Err(e) => {
+                                *ptr43.add(0).cast::<u8>() = (1i32) as u8;
+                                use super::super::super::super::jobwright::job::types::Error as V52;
+                                match e {
+                                    V52::Permanent(e) => {
+                                        *ptr43.add(8).cast::<u8>() = (0i32) as u8;
+                                        let vec47 = (e.into_bytes()).into_boxed_slice();
                                         let ptr47 = vec47.as_ptr().cast::<u8>();
                                         let len47 = vec47.len();
                                         ::core::mem::forget(vec47);
-                                        *ptr41
+                                        *ptr43
                                             .add(16 + 1 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>() = len47;
-                                        *ptr41.add(16).cast::<*mut u8>() = ptr47.cast_mut();
-                                        match delay_ms46 {
+                                        *ptr43.add(16).cast::<*mut u8>() = ptr47.cast_mut();
+                                    }
+                                    V52::Retry(e) => {
+                                        *ptr43.add(8).cast::<u8>() = (1i32) as u8;
+                                        let super::super::super::super::jobwright::job::types::Retry {
+                                            message: message48,
+                                            delay_ms: delay_ms48,
+                                        } = e;
+                                        let vec49 = (message48.into_bytes()).into_boxed_slice();
+                                        let ptr49 = vec49.as_ptr().cast::<u8>();
+                                        let len49 = vec49.len();
+                                        ::core::mem::forget(vec49);
+                                        *ptr43
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len49;
+                                        *ptr43.add(16).cast::<*mut u8>() = ptr49.cast_mut();
+                                        match delay_ms48 {
                                             Some(e) => {
-                                                *ptr41
+                                                *ptr43
                                                     .add(16 + 2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
-                                                *ptr41
+                                                *ptr43
                                                     .add(24 + 2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<i64>() = _rt::as_i64(e);
                                             }
                                             None => {
-                                                *ptr41
+                                                *ptr43
+                                                    .add(16 + 2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (0i32) as u8;
+                                            }
+                                        };
+                                    }
+                                    V52::Later(e) => {
+                                        *ptr43.add(8).cast::<u8>() = (2i32) as u8;
+                                        let super::super::super::super::jobwright::job::types::Later {
+                                            message: message50,
+                                            delay_ms: delay_ms50,
+                                        } = e;
+                                        let vec51 = (message50.into_bytes()).into_boxed_slice();
+                                        let ptr51 = vec51.as_ptr().cast::<u8>();
+                                        let len51 = vec51.len();
+                                        ::core::mem::forget(vec51);
+                                        *ptr43
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len51;
+                                        *ptr43.add(16).cast::<*mut u8>() = ptr51.cast_mut();
+                                        match delay_ms50 {
+                                            Some(e) => {
+                                                *ptr43
+                                                    .add(16 + 2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (1i32) as u8;
+                                                *ptr43
+                                                    .add(24 + 2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<i64>() = _rt::as_i64(e);
+                                            }
+                                            None => {
+                                                *ptr43
                                                     .add(16 + 2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
@@ -831,7 +902,7 @@ pub mod exports {
                                 }
                             }
                         };
-                        ptr41
+                        ptr43
                     }
                 }
                 #[doc(hidden)]
@@ -874,12 +945,19 @@ pub mod exports {
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l8, l9, 1);
                                     }
-                                    _ => {
+                                    1 => {
                                         let l10 = *arg0.add(16).cast::<*mut u8>();
                                         let l11 = *arg0
                                             .add(16 + 1 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l10, l11, 1);
+                                    }
+                                    _ => {
+                                        let l12 = *arg0.add(16).cast::<*mut u8>();
+                                        let l13 = *arg0
+                                            .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l12, l13, 1);
                                     }
                                 }
                             }
@@ -892,19 +970,19 @@ pub mod exports {
                     fn run(request: Request) -> ::core::result::Result<Response, Error>;
                 }
                 #[doc(hidden)]
-                macro_rules! __export_jobwright_job_run_0_1_0_cabi {
+                macro_rules! __export_jobwright_job_run_0_2_0_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "jobwright:job/run@0.1.0#run")] unsafe extern "C" fn
+                        "jobwright:job/run@0.2.0#run")] unsafe extern "C" fn
                         export_run(arg0 : * mut u8,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_run_cabi::<$ty > (arg0) } } #[unsafe
-                        (export_name = "cabi_post_jobwright:job/run@0.1.0#run")] unsafe
+                        (export_name = "cabi_post_jobwright:job/run@0.2.0#run")] unsafe
                         extern "C" fn _post_return_run(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_run::<$ty > (arg0) } } };
                     };
                 }
                 #[doc(hidden)]
-                pub(crate) use __export_jobwright_job_run_0_1_0_cabi;
+                pub(crate) use __export_jobwright_job_run_0_2_0_cabi;
                 #[repr(align(8))]
                 struct _RetArea(
                     [::core::mem::MaybeUninit<
@@ -1029,7 +1107,7 @@ macro_rules! __export_job_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::jobwright::job::run::__export_jobwright_job_run_0_1_0_cabi!($ty
+        exports::jobwright::job::run::__export_jobwright_job_run_0_2_0_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::jobwright::job::run);
     };
 }
@@ -1038,35 +1116,37 @@ pub(crate) use __export_job_impl as export;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.62.0:jobwright:job@0.1.0:job:encoded world"
+    link_section = "component-type:wit-bindgen:0.62.0:jobwright:job@0.2.0:job:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1054] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa4\x07\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1121] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe7\x07\x01A\x02\x01\
 A\x0f\x01B\x04\x01m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\
 \0\x05level\x03\0\0\x01@\x03\x05level\x01\x07contexts\x07messages\x01\0\x04\0\x03\
 log\x01\x02\x03\0\x20wasi:logging/logging@0.1.0-draft\x05\0\x01B\x03\x01ku\x01@\x02\
 \x08fraction\0\x07messages\x01\0\x04\0\x06report\x01\x01\x03\0\x1cjobwright:job/\
-progress@0.1.0\x05\x01\x01B\x07\x01kw\x01r\x02\x07time-msw\x04fuel\0\x04\0\x06bu\
+progress@0.2.0\x05\x01\x01B\x07\x01kw\x01r\x02\x07time-msw\x04fuel\0\x04\0\x06bu\
 dget\x03\0\x01\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\x03\x01@\0\0\x02\x04\0\x09\
-remaining\x01\x04\x03\0\x20jobwright:job/cancellation@0.1.0\x05\x02\x01B\x09\x01\
+remaining\x01\x04\x03\0\x20jobwright:job/cancellation@0.2.0\x05\x02\x01B\x09\x01\
 q\x01\x09too-large\x01w\0\x04\0\x0asave-error\x03\0\0\x01p}\x01j\0\x01\x01\x01@\x01\
 \x05state\x02\0\x03\x04\0\x04save\x01\x04\x01k\x02\x01@\0\0\x05\x04\0\x04load\x01\
-\x06\x03\0\x1ejobwright:job/checkpoint@0.1.0\x05\x03\x01B\x12\x01ks\x01p}\x01r\x02\
+\x06\x03\0\x1ejobwright:job/checkpoint@0.2.0\x05\x03\x01B\x14\x01ks\x01p}\x01r\x02\
 \x0ccontent-type\0\x05bytes\x01\x04\0\x07payload\x03\0\x02\x01ps\x01o\x02ss\x01p\
-\x05\x01r\x09\x02ids\x07attempty\x0cmax-attemptsy\x05queues\x06plugins\x0dcreate\
-d-at-msw\x04tags\x04\x04args\x04\x03env\x06\x04\0\x08metadata\x03\0\x07\x01r\x02\
-\x07payload\x03\x03job\x08\x04\0\x07request\x03\0\x09\x01r\x02\x0ccontent-type\0\
-\x05bytes\x01\x04\0\x08response\x03\0\x0b\x01kw\x01r\x02\x07messages\x08delay-ms\
-\x0d\x04\0\x05retry\x03\0\x0e\x01q\x02\x09permanent\x01s\0\x05retry\x01\x0f\0\x04\
-\0\x05error\x03\0\x10\x03\0\x19jobwright:job/types@0.1.0\x05\x04\x02\x03\0\x04\x07\
-request\x02\x03\0\x04\x08response\x02\x03\0\x04\x05error\x01B\x09\x02\x03\x02\x01\
-\x05\x04\0\x07request\x03\0\0\x02\x03\x02\x01\x06\x04\0\x08response\x03\0\x02\x02\
-\x03\x02\x01\x07\x04\0\x05error\x03\0\x04\x01j\x01\x03\x01\x05\x01@\x01\x07reque\
-st\x01\0\x06\x04\0\x03run\x01\x07\x04\0\x17jobwright:job/run@0.1.0\x05\x08\x04\0\
-\x17jobwright:job/job@0.1.0\x04\0\x0b\x09\x01\0\x03job\x03\0\0\0G\x09producers\x01\
-\x0cprocessed-by\x02\x0dwit-component\x070.259.0\x10wit-bindgen-rust\x060.62.0";
+\x05\x01r\x0b\x02ids\x07attempty\x0cmax-attemptsy\x05queues\x06plugins\x0dcreate\
+d-at-msw\x04tags\x04\x04args\x04\x03env\x06\x08failuresy\x0dattempts-lefty\x04\0\
+\x08metadata\x03\0\x07\x01r\x02\x07payload\x03\x03job\x08\x04\0\x07request\x03\0\
+\x09\x01r\x02\x0ccontent-type\0\x05bytes\x01\x04\0\x08response\x03\0\x0b\x01kw\x01\
+r\x02\x07messages\x08delay-ms\x0d\x04\0\x05retry\x03\0\x0e\x01r\x02\x07messages\x08\
+delay-ms\x0d\x04\0\x05later\x03\0\x10\x01q\x03\x09permanent\x01s\0\x05retry\x01\x0f\
+\0\x05later\x01\x11\0\x04\0\x05error\x03\0\x12\x03\0\x19jobwright:job/types@0.2.\
+0\x05\x04\x02\x03\0\x04\x07request\x02\x03\0\x04\x08response\x02\x03\0\x04\x05er\
+ror\x01B\x09\x02\x03\x02\x01\x05\x04\0\x07request\x03\0\0\x02\x03\x02\x01\x06\x04\
+\0\x08response\x03\0\x02\x02\x03\x02\x01\x07\x04\0\x05error\x03\0\x04\x01j\x01\x03\
+\x01\x05\x01@\x01\x07request\x01\0\x06\x04\0\x03run\x01\x07\x04\0\x17jobwright:j\
+ob/run@0.2.0\x05\x08\x04\0\x17jobwright:job/job@0.2.0\x04\0\x0b\x09\x01\0\x03job\
+\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.259.0\x10\
+wit-bindgen-rust\x060.62.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

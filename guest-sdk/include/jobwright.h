@@ -2,11 +2,18 @@
  * wit/job.wit as plain imports of the module "jobwright". The payload is on stdin, the output goes
  * to stdout, and the job's metadata is in the environment:
  *
- *   JOBWRIGHT_JOB_ID, JOBWRIGHT_ATTEMPT, JOBWRIGHT_MAX_ATTEMPTS, JOBWRIGHT_QUEUE
+ *   JOBWRIGHT_JOB_ID, JOBWRIGHT_QUEUE
+ *   JOBWRIGHT_ATTEMPT        from 1; counts every attempt, also those that do not count as failures
+ *   JOBWRIGHT_FAILURES       attempts that have failed so far, of those that count
+ *   JOBWRIGHT_ATTEMPTS_LEFT  attempts that can follow if this one and all that follow fail: 0 in the
+ *                            last one
+ *   JOBWRIGHT_MAX_ATTEMPTS   the number of the last attempt then: ATTEMPT plus ATTEMPTS_LEFT
  *   JOBWRIGHT_PLUGIN         name@version
  *   JOBWRIGHT_CONTENT_TYPE   of the payload; empty if the submitter named none
  *   JOBWRIGHT_CREATED_AT_MS  milliseconds since 1970-01-01T00:00:00Z
  *   JOBWRIGHT_TAGS           a JSON array of strings
+ *
+ * A plugin or a job with `inject_env` set to false has none of these variables.
  *
  * Every pointer is to the memory that the module exports as "memory"; one that reaches beyond it
  * traps. Text is UTF-8 with its length in bytes, not ended by a NUL. */
@@ -95,11 +102,37 @@ int32_t jobwright_value_add(const char *key, size_t length, int64_t by, int64_t 
 JOBWRIGHT_IMPORT("config_get")
 int32_t jobwright_config_get(const char *name, size_t name_length, char *value, size_t length);
 
+/* Sends an HTTP request, as far as the operator grants it, and waits for the whole response. `request`
+ * is JSON: {"url": "https://api.example.com/v1", "method": "POST", "headers": {"accept": "text/plain"}},
+ * without a method a GET; it is no longer than 64 KiB. Answers the status of the response, which takes
+ * as much of the guest's memory until the next request; or JOBWRIGHT_REFUSED if the request is not
+ * granted or had no answer, and the log says why. */
+JOBWRIGHT_IMPORT("http_send")
+int32_t jobwright_http_send(const char *request, size_t request_length, const void *body,
+                            size_t body_length);
+
+/* Copies the first `length` bytes of the last response's headers, a JSON object with names in lower
+ * case, to `headers`. Answers the length of all of them, or -1 if there is no response. */
+JOBWRIGHT_IMPORT("http_headers")
+int32_t jobwright_http_headers(char *headers, size_t length);
+
+/* Copies the first `length` bytes of the last response's body to `body`. Answers the length of all of
+ * it, or -1 if there is no response. */
+JOBWRIGHT_IMPORT("http_body")
+int32_t jobwright_http_body(void *body, size_t length);
+
 /* Says why the attempt fails, before it exits with a code other than 0. With `retry` 0 the job is
- * discarded; else another attempt may go better, not before `delay_ms` from now (-1: the host's
- * back-off). */
+ * discarded; else another attempt may go better, `delay_ms` from now (-1: the host's back-off; at most
+ * 366 days). */
 JOBWRIGHT_IMPORT("fail")
 void jobwright_fail(int32_t retry, int64_t delay_ms, const char *message, size_t length);
+
+/* Says that it is not the time for the job, before it exits with a code other than 0: another attempt
+ * follows `delay_ms` from now (-1: the host's back-off; at most 366 days), and this one does not count as
+ * a failure. After 100 of these in sequence, or after 7 days of them, the next one counts. Of
+ * jobwright_fail and jobwright_later the last call holds. */
+JOBWRIGHT_IMPORT("later")
+void jobwright_later(int64_t delay_ms, const char *message, size_t length);
 
 #ifdef __cplusplus
 }

@@ -28,8 +28,18 @@ use crate::link::Link;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobError {
     message: String,
-    retry: bool,
-    delay: Option<(Duration, Link<JobError>)>,
+    kind: Kind,
+    delay: Option<Duration>,
+    /// How a core module's host is told what the exit code cannot say.
+    announce: Option<Link<JobError>>,
+}
+
+/// What follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Permanent,
+    Retry,
+    Later,
 }
 
 impl JobError {
@@ -44,7 +54,7 @@ impl JobError {
     /// assert_eq!(port.unwrap_err().to_string(), "number too large to fit in target type");
     /// ```
     pub fn permanent(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), retry: false, delay: None }
+        Self::of(Kind::Permanent, message)
     }
 
     /// Something outside the payload stood in the way: the host tries again later, while attempts
@@ -56,10 +66,10 @@ impl JobError {
     /// assert!(JobError::retry("the price list is being replaced").is_retry());
     /// ```
     pub fn retry(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), retry: true, delay: None }
+        Self::of(Kind::Retry, message)
     }
 
-    /// As [`retry`](Self::retry), but not before `delay` from now. A core module that calls it
+    /// As [`retry`](Self::retry), but `delay` from now, of at most 366 days. A core module that calls it
     /// imports `jobwright.fail`.
     ///
     /// ```
@@ -70,10 +80,31 @@ impl JobError {
     /// assert_eq!(error.delay(), Some(Duration::from_secs(60)));
     /// ```
     pub fn retry_after(delay: Duration, message: impl fmt::Display) -> Self {
-        Self { delay: Some((delay, Link(backend::announce_failure))), ..Self::retry(message) }
+        let announce = Some(Link(backend::announce_failure));
+        Self { delay: Some(delay), announce, ..Self::retry(message) }
     }
 
-    /// Whether it asks for a retry.
+    /// It is not the time for the job, and nothing has failed: the host tries again `delay` from now, of
+    /// at most 366 days, and this attempt does not count. After 100 of these in sequence, or after 7 days
+    /// of them, the next one counts as a failure. A core module that calls it imports `jobwright.later`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use jobwright_guest::JobError;
+    ///
+    /// let error = JobError::later(Duration::from_secs(3600), "the shop opens at nine");
+    /// assert!(error.is_later() && error.is_retry());
+    /// ```
+    pub fn later(delay: Duration, message: impl fmt::Display) -> Self {
+        let announce = Some(Link(backend::announce_later));
+        Self { delay: Some(delay), announce, ..Self::of(Kind::Later, message) }
+    }
+
+    fn of(kind: Kind, message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), kind, delay: None, announce: None }
+    }
+
+    /// Whether another attempt may follow: false for a permanent error alone.
     ///
     /// ```
     /// # use jobwright_guest::JobError;
@@ -81,10 +112,21 @@ impl JobError {
     /// ```
     #[must_use]
     pub fn is_retry(&self) -> bool {
-        self.retry
+        self.kind != Kind::Permanent
     }
 
-    /// How long the next attempt is to wait at least; none for the host's own back-off.
+    /// Whether the attempt is not to count.
+    ///
+    /// ```
+    /// # use jobwright_guest::JobError;
+    /// assert!(!JobError::retry("the shop is on fire").is_later());
+    /// ```
+    #[must_use]
+    pub fn is_later(&self) -> bool {
+        self.kind == Kind::Later
+    }
+
+    /// How long the next attempt is to wait; none for the host's own back-off.
     ///
     /// ```
     /// # use jobwright_guest::JobError;
@@ -92,7 +134,7 @@ impl JobError {
     /// ```
     #[must_use]
     pub fn delay(&self) -> Option<Duration> {
-        self.delay.as_ref().map(|(delay, _)| *delay)
+        self.delay
     }
 
     /// An error of the same kind that says `message`.
@@ -103,12 +145,12 @@ impl JobError {
 
     /// The exit code for it in `sysexits.h`: `EX_TEMPFAIL` or `EX_DATAERR`.
     pub(crate) fn exit_code(&self) -> u8 {
-        if self.retry { 75 } else { 65 }
+        if self.is_retry() { 75 } else { 65 }
     }
 
     /// Tells a core module's host what the exit code cannot say.
     pub(crate) fn announce(&self) {
-        if let Some((_, announce)) = &self.delay {
+        if let Some(announce) = &self.announce {
             (announce.0)(self);
         }
     }

@@ -48,7 +48,8 @@ impl Job {
         &self.metadata.id
     }
 
-    /// The number of this attempt, from 1; numbers may be left out.
+    /// The number of this attempt, from 1. It counts every attempt, also those that were lost, given
+    /// back or snoozed, and those before the job was retried by hand.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new();
@@ -59,16 +60,41 @@ impl Job {
         self.metadata.attempt
     }
 
-    /// After how many failed attempts the job is discarded.
+    /// The number of the last attempt if this one and all that follow fail:
+    /// [`attempt`](Self::attempt) plus [`attempts_left`](Self::attempts_left).
     ///
     /// ```
-    /// # let job = jobwright_guest::testing::TestJob::new();
-    /// let last = job.attempt() >= job.max_attempts();
-    /// # assert!(last);
+    /// # let job = jobwright_guest::testing::TestJob::new().with_attempt(2, 5);
+    /// assert_eq!(job.max_attempts(), job.attempt() + job.attempts_left());
     /// ```
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.metadata.max_attempts
+    }
+
+    /// How many attempts have failed so far, of those that count.
+    ///
+    /// ```
+    /// # let job = jobwright_guest::testing::TestJob::new();
+    /// assert_eq!(job.failures(), 0);
+    /// ```
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        let Metadata { failures, attempt, .. } = self.metadata;
+        failures.unwrap_or(attempt.saturating_sub(1))
+    }
+
+    /// How many attempts can follow if this one and all that follow fail: 0 in the last one.
+    ///
+    /// ```
+    /// # let job = jobwright_guest::testing::TestJob::new();
+    /// let is_last = job.attempts_left() == 0;
+    /// # assert!(is_last);
+    /// ```
+    #[must_use]
+    pub fn attempts_left(&self) -> u32 {
+        let Metadata { attempts_left, attempt, max_attempts, .. } = self.metadata;
+        attempts_left.unwrap_or(max_attempts.saturating_sub(attempt))
     }
 
     /// The queue it came through.

@@ -97,12 +97,14 @@ impl TestJob {
         self.told(|metadata| metadata.id = id.into())
     }
 
-    /// The same as attempt `attempt` of at most `max_attempts`.
+    /// The same as attempt `attempt` of at most `max_attempts`, after as many failures as there were
+    /// attempts.
     ///
     /// ```
     /// # use jobwright_guest::testing::TestJob;
     /// let job = TestJob::new().with_attempt(2, 5);
     /// assert_eq!((job.attempt(), job.max_attempts()), (2, 5));
+    /// assert_eq!((job.failures(), job.attempts_left()), (1, 3));
     /// ```
     #[must_use]
     pub fn with_attempt(self, attempt: u32, max_attempts: u32) -> Self {

@@ -26,9 +26,13 @@ mod disk;
 pub mod dispatch;
 pub mod notify;
 pub mod outside;
+mod privacy;
 pub mod registry;
 pub mod runtime;
+mod shares;
 pub mod store;
+pub mod telemetry;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -48,6 +52,7 @@ pub use self::data_dir::DataDir;
 use self::api::auth::ApiKeys;
 use self::api::browser::AllowedHosts;
 use self::api::{ApiSettings, App};
+use self::data_dir::Part;
 use self::dispatch::{DispatchSettings, Dispatcher, RetentionSettings};
 use self::notify::{AnnouncingStore, Signals};
 use self::outside::secrets::SecretFile;
@@ -101,11 +106,27 @@ pub struct Host {
 pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;
+    match build_in(&data, config).await {
+        Ok(mut host) => {
+            host._data = Some(data);
+            Ok(host)
+        }
+        Err(error) => {
+            data.discard();
+            Err(error)
+        }
+    }
+}
+
+/// Makes a host whose data is in `data`.
+async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     let access = with_room(data.path(), || SqliteAccess::open(data.path()))?;
     let access = Arc::new(access);
     let front = Front::open(&config, &*access).await?;
+    Part::Plugins.refuse_if_lost(data.path())?;
     let registry =
         Arc::new(DiskRegistry::open(&data.path().join("plugins"), config.disk.plugin_bytes)?);
+    Part::Plugins.note_in(data.path());
     let runtime = runtime::start(
         config.isolation == config::Isolation::Process,
         RuntimeConfig {
@@ -116,11 +137,12 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
             cache_bytes: config.disk.compiled_bytes,
             cache_free_bytes: config.disk.free_bytes,
             compile_limits: Some(config.compile_limits()),
+            stack_bytes: config.stack_bytes,
             ..RuntimeConfig::default()
         },
         registry.clone(),
     )?;
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(SystemClock::default());
     // Last, because it takes back what was running: a start that fails leaves all as it was.
     let store: Arc<dyn JobStore> = match config.store {
         config::StoreChoice::Memory => Arc::new(MemoryStore::new(config.capacity())),
@@ -128,15 +150,14 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
             Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
         }
     };
-    let secrets = Arc::new(SecretFile::open(data.path())?);
+    let kept = config.retention.completed.max(config.retention.discarded);
+    let secrets = Arc::new(SecretFile::open(data.path())?.hiding_retired(kept));
     let web = Arc::new(Web::new(Handle::current()));
     let values = Arc::new(Values::open(data.path(), config.disk.value_bytes)?);
     let means = Means { secrets: secrets.clone(), web, values };
     let grantor = Arc::new(Granting::new(registry.clone(), means));
     let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
-    let mut host = front.host(config, parts).await?;
-    host._data = Some(data);
-    Ok(host)
+    front.host(config, parts).await
 }
 
 /// Makes a host of the given parts.
@@ -157,10 +178,23 @@ struct Front {
 impl Front {
     async fn open(config: &Config, access: &dyn AccessStore) -> anyhow::Result<Self> {
         let keys = config.api_keys.as_deref().map(ApiKeys::read).transpose()?.unwrap_or_default();
-        config.check_reach(keys.are_there() || access.has_keys())?;
+        let has_keys = keys.are_there() || access.has_keys();
+        config.check_reach(has_keys)?;
+        if has_keys {
+            Part::Keys.note_in(&config.data);
+        } else if Part::Keys.was_in(&config.data) {
+            config.check_lost_keys(&Part::Keys.shown_in(&config.data))?;
+        }
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
+        if !has_keys {
+            tracing::warn!(
+                "no API key is demanded: all programs that can reach {} may do everything; make the \
+                 first key with `jobwright key create --scope admin`",
+                listener.local_addr()?
+            );
+        }
         Ok(Self { listener, keys })
     }
 
@@ -168,11 +202,12 @@ impl Front {
     async fn host(self, config: Config, parts: Parts) -> anyhow::Result<Host> {
         let Self { listener, keys } = self;
         let signals = Signals::new();
-        for hold in parts.store.holds().await? {
+        for hold in parts.store.holds().await?.into_keys() {
             signals.hold(hold, true);
         }
         let store: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(parts.store, signals.clone()));
         let limits = config.limit_policy()?;
+        let seeds = data_dir::seed_key(&config.data)?;
         let (stopping, is_stopping) = watch::channel(false);
         let dispatcher = Dispatcher::new(
             dispatch::Parts {
@@ -181,7 +216,7 @@ impl Front {
                 clock: parts.clock.clone(),
                 signals: signals.clone(),
                 jitter: Arc::new(rand::random::<f64>),
-                seeds: Arc::new(rand::random::<[u8; 32]>),
+                seeds,
                 grantor: parts.grantor.clone(),
             },
             dispatch_settings(&config, limits.ceiling),
@@ -200,7 +235,7 @@ impl Front {
             },
             ApiSettings {
                 limits,
-                queue_capacity: config.queue.capacity,
+                capacity: config.capacity(),
                 payload_bytes: config.payload_bytes,
                 plugin_bytes: config.plugin_bytes,
                 data: config.data.clone(),
@@ -254,6 +289,7 @@ fn guest_threads(config: &Config) -> usize {
 fn dispatch_settings(config: &Config, ceiling: jobwright_core::Limits) -> DispatchSettings {
     DispatchSettings {
         slots: config.workers.get(),
+        reserved_slots: config.reserved_workers(),
         memory_bytes: config.memory_budget(),
         lease: config.lease,
         heartbeat: config.heartbeat,

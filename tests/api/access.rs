@@ -133,7 +133,7 @@ async fn no_route_shows_or_touches_what_is_another_tenants() -> anyhow::Result<(
     const MARK: &str = "only-for-acme";
     let (stage, admin) = stage().await?;
     let host = &stage.host;
-    let scopes = json!(["plugins:write", "jobs:submit", "jobs:read"]);
+    let scopes = json!(["plugins:write", "jobs:submit", "jobs:read", "jobs:replay"]);
     let owner =
         key(host, Some(&admin), json!({ "tenant": "acme", "scopes": scopes.clone() })).await?;
     let stranger = key(host, Some(&admin), json!({ "tenant": "other", "scopes": scopes })).await?;

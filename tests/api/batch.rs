@@ -90,15 +90,15 @@ async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow:
       {
         "error": {
           "code": "invalid_fields",
-          "detail": "priority: `9` is not one of 1 (first) to 4 (last); colour: is not a field of a job",
+          "detail": "priority: expected one of 1 (first) to 4 (last), got `9`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
           "errors": [
             {
               "field": "priority",
-              "message": "`9` is not one of 1 (first) to 4 (last)"
+              "message": "expected one of 1 (first) to 4 (last), got `9`"
             },
             {
               "field": "colour",
-              "message": "is not a field of a job"
+              "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
             }
           ],
           "status": 422,
@@ -130,11 +130,11 @@ async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow:
       {
         "error": {
           "code": "invalid_fields",
-          "detail": "limits.memory_bytes: memory limit 9.3 GiB exceeds the operator's maximum 1 GiB",
+          "detail": "limits.memory_bytes: memory limit 9.3 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets",
           "errors": [
             {
               "field": "limits.memory_bytes",
-              "message": "memory limit 9.3 GiB exceeds the operator's maximum 1 GiB"
+              "message": "memory limit 9.3 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets"
             }
           ],
           "status": 422,
@@ -171,7 +171,7 @@ async fn a_full_queue_refuses_the_rest_in_order() -> anyhow::Result<()> {
         "capacity": 2,
         "code": "queue_full",
         "depth": 2,
-        "detail": "queue `default` is full: it holds 2 unfinished jobs of at most 2",
+        "detail": "queue `default` is full: it holds 2 jobs that are due or running, of at most 2",
         "full": "queue",
         "queue": "default",
         "status": 503,

@@ -32,31 +32,31 @@ async fn limits_above_the_ceilings_are_refused_with_both_values() -> anyhow::Res
     [
       {
         "field": "limits.fuel",
-        "message": "fuel limit unlimited exceeds the operator's maximum 2000"
+        "message": "fuel limit unlimited (--fuel) exceeds the operator's maximum 2000, which `ceilings.fuel` in the host's configuration sets"
       },
       {
         "field": "limits.timeout_ms",
-        "message": "time limit 3600001 ms exceeds the operator's maximum 3600000 ms"
+        "message": "time limit 3600001 ms (--timeout) exceeds the operator's maximum 3600000 ms, which `ceilings.timeout_ms` in the host's configuration sets"
       },
       {
         "field": "limits.memory_bytes",
-        "message": "memory limit 1073741825 bytes exceeds the operator's maximum 1 GiB"
+        "message": "memory limit 1073741825 bytes (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets"
       },
       {
         "field": "limits.output_bytes",
-        "message": "output limit 17 MiB exceeds the operator's maximum 16 MiB"
+        "message": "output limit 17 MiB (--output-limit) exceeds the operator's maximum 16 MiB, which `ceilings.output_bytes` in the host's configuration sets"
       },
       {
         "field": "limits.log_bytes",
-        "message": "log limit 5 MiB exceeds the operator's maximum 1 MiB"
+        "message": "log limit 5 MiB (--log-limit) exceeds the operator's maximum 1 MiB, which `ceilings.log_bytes` in the host's configuration sets"
       },
       {
         "field": "limits.tables",
-        "message": "tables limit 1000001 elements exceeds the operator's maximum 1000000 elements"
+        "message": "tables limit 1000001 elements (--tables) exceeds the operator's maximum 1000000 elements, which `ceilings.tables` in the host's configuration sets"
       },
       {
         "field": "limits.resources",
-        "message": "resources limit 10001 handles exceeds the operator's maximum 10000 handles"
+        "message": "resources limit 10001 handles (--resources) exceeds the operator's maximum 10000 handles, which `ceilings.resources` in the host's configuration sets"
       }
     ]
     "#);

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
-use jobwright_tests::{TestHost, tests};
+use jobwright_tests::{TestHost, tests, write_private};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::json;
@@ -16,7 +16,7 @@ pub fn trials() -> Vec<Trial> {
         a_request_that_names_two_hosts_is_refused,
         a_configured_name_is_expected,
         a_write_from_another_site_is_refused_and_leaves_nothing,
-        a_read_from_another_site_passes_and_cannot_be_seen_there,
+        a_read_from_another_site_is_refused_and_cannot_be_seen_there,
         every_answer_tells_browsers_to_keep_still,
         without_a_key_nothing_is_told,
         with_a_key_all_is_as_usual,
@@ -127,13 +127,26 @@ async fn a_write_from_another_site_is_refused_and_leaves_nothing() -> anyhow::Re
     Ok(())
 }
 
-async fn a_read_from_another_site_passes_and_cannot_be_seen_there() -> anyhow::Result<()> {
+async fn a_read_from_another_site_is_refused_and_cannot_be_seen_there() -> anyhow::Result<()> {
     let Stage { host, .. } = Stage::new().await?;
     for (name, value) in FOREIGN {
-        let answer = send(host.request(Method::GET, "/v1/jobs").header(name, value)).await?;
-        answer.ok(200)?;
-        ensure!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")));
+        for path in ["/v1/jobs", "/healthz", "/"] {
+            let answer = send(host.request(Method::GET, path).header(name, value)).await?;
+            if name == "sec-fetch-site" {
+                assert_eq!(answer.code(403)?, "foreign_origin", "{value} {path}");
+            }
+            ensure!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")));
+            assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin");
+        }
     }
+    // A link may be followed to the first page, and to nothing else.
+    let link = async |path: &str| {
+        let request = host.request(Method::GET, path).header("sec-fetch-site", "cross-site");
+        let request = request.header("sec-fetch-mode", "navigate");
+        anyhow::Ok(send(request.header("sec-fetch-dest", "document")).await?.status.as_u16())
+    };
+    ensure!(link("/").await? != 403);
+    assert_eq!(link("/v1/jobs").await?, 403);
     Ok(())
 }
 
@@ -168,7 +181,7 @@ async fn every_answer_tells_browsers_to_keep_still() -> anyhow::Result<()> {
 async fn with_keys() -> anyhow::Result<TestHost> {
     let directory = std::sync::Arc::new(tempfile::tempdir()?);
     let keys = directory.path().join("keys");
-    std::fs::write(&keys, "# ours\n0123456789abcdef\nfedcba9876543210\n")?;
+    write_private(&keys, "# ours\n0123456789abcdef\nfedcba9876543210\n")?;
     TestHost::on(directory, |config| config.api_keys = Some(keys)).await
 }
 

@@ -91,11 +91,12 @@ async fn a_success_that_comes_first_wins() -> anyhow::Result<()> {
 }
 
 async fn cancelling_makes_room() -> anyhow::Result<()> {
-    let stage = Stage::with_capacity(1).await?;
+    let stage = Stage::configured(|config| config.queue.parked_capacity = 1).await?;
+    let later = "/v1/jobs?plugin=p&delay_ms=1000";
     let id = stage.submit(json!({ "delay_ms": 1000 })).await?;
-    assert_eq!(post(&stage.host, "/v1/jobs?plugin=p", "").await?.code(503)?, "queue_full");
+    assert_eq!(post(&stage.host, later, "").await?.code(503)?, "parked_full");
     cancel(&stage.host, &id).await?.ok(200)?;
-    post(&stage.host, "/v1/jobs?plugin=p", "").await?.ok(202)?;
+    post(&stage.host, later, "").await?.ok(202)?;
     Ok(())
 }
 

@@ -14,6 +14,10 @@ pub fn trials() -> Vec<Trial> {
         a_job_that_is_over_says_how_it_went,
         a_payload_reaches_the_guest_as_it_was_written,
         a_payload_of_bytes_reaches_the_guest_decoded,
+        base64_that_is_none_is_explained,
+        a_string_of_another_media_type_reaches_the_guest_as_its_text,
+        what_is_no_string_needs_a_media_type_of_json,
+        a_text_whose_characters_are_all_escaped_is_taken_up_to_its_limit,
         a_job_carries_all_its_options_to_the_guest,
         limits_come_from_the_job_then_the_plugin_then_the_host,
     ]
@@ -32,18 +36,22 @@ async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> 
       "attempt": 0,
       "attempted_at": null,
       "attempts": [],
+      "attempts_left": 5,
       "cancel_requested_at": null,
       "created_at": "2026-01-01T00:00:00Z",
       "deterministic": false,
       "digest": "[digest]",
       "entrypoint": null,
       "env": {},
+      "exit_codes": {},
+      "failed_output": null,
       "failures": 0,
       "finalized_at": null,
       "id": "[id]",
+      "inject_env": true,
       "limits": {
         "checkpoint_bytes": 1048576,
-        "fuel": 100000000000,
+        "fuel": 300000000000,
         "grace_ms": 1000,
         "log_bytes": 262144,
         "memory_bytes": 67108864,
@@ -62,6 +70,7 @@ async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> 
       "progress": null,
       "queue": "default",
       "scheduled_at": "2026-01-01T00:01:30Z",
+      "snoozes": 0,
       "state": "scheduled",
       "tags": [
         "blue"
@@ -85,7 +94,7 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
     ensure!(job["output_url"] == format!("/v1/jobs/{id}/output"), "{job}");
     assert_json_snapshot!(job, {
         ".id" => "[id]", ".digest" => "[digest]", ".limits" => "[limits]",
-        ".logs_url" => "[url]", ".output_url" => "[url]", ".attempts[].start.seed" => "[seed]",
+        ".logs_url" => "[url]", ".output_url" => "[url]",
     }, @r#"
     {
       "args": [],
@@ -96,10 +105,10 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
           "attempt": 1,
           "attempted_at": "2026-01-01T00:00:00Z",
           "ended_at": "2026-01-01T00:00:00Z",
+          "failures": 0,
           "outcome": "succeeded",
           "start": {
-            "clock": "2026-01-01T00:00:00Z",
-            "seed": "[seed]"
+            "clock": "2026-01-01T00:00:00Z"
           },
           "usage": {
             "compile_ms": 0.0,
@@ -116,15 +125,19 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
           }
         }
       ],
+      "attempts_left": 0,
       "cancel_requested_at": null,
       "created_at": "2026-01-01T00:00:00Z",
       "deterministic": false,
       "digest": "[digest]",
       "entrypoint": null,
       "env": {},
+      "exit_codes": {},
+      "failed_output": null,
       "failures": 0,
       "finalized_at": "2026-01-01T00:00:00Z",
       "id": "[id]",
+      "inject_env": true,
       "limits": "[limits]",
       "logs_url": "[url]",
       "max_attempts": 5,
@@ -141,6 +154,7 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
       "progress": null,
       "queue": "default",
       "scheduled_at": "2026-01-01T00:00:00Z",
+      "snoozes": 0,
       "state": "completed",
       "tags": []
     }
@@ -181,12 +195,75 @@ async fn a_payload_of_bytes_reaches_the_guest_decoded() -> anyhow::Result<()> {
         (&*given.bytes, given.content_type.as_deref()),
         (&[0, 255, 254][..], Some("image/png"))
     );
-    stage.submit(json!({ "payload": "# hi", "content_type": "text/markdown" })).await?;
-    let given = stage.succeeds().await?.payload;
-    assert_eq!(
-        (&*given.bytes, given.content_type.as_deref()),
-        (&b"\"# hi\""[..], Some("text/markdown"))
-    );
+    for (text, bytes) in [
+        ("QUJD\n", &b"ABC"[..]),
+        ("QUJD\r\nREVG", b"ABCDEF"),
+        ("QUI", b"AB"),
+        ("-_-_", &[0xfb, 0xff, 0xbf]),
+    ] {
+        stage.submit(json!({ "payload_base64": text })).await?;
+        assert_eq!(&*stage.succeeds().await?.payload.bytes, bytes, "{text:?}");
+    }
+    Ok(())
+}
+
+async fn base64_that_is_none_is_explained() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let job = json!({ "plugin": "p", "payload_base64": "QUJD\nQ*==" });
+    let problem = post(&host, "/v1/jobs", job).await?.problem(422)?;
+    assert_json_snapshot!(problem["errors"], @r#"
+    [
+      {
+        "field": "payload_base64",
+        "message": "character 7 is `*`, which base64 does not use"
+      }
+    ]
+    "#);
+    Ok(())
+}
+
+async fn a_string_of_another_media_type_reaches_the_guest_as_its_text() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    for (payload, kind, bytes) in [
+        (r#""to be\nor not \u00e4\ud83e\udd80 \"""#, "text/plain", "to be\nor not ä🦀 \""),
+        (r##""# hi""##, "text/markdown; charset=utf-8", "# hi"),
+        (r#""""#, "application/octet-stream", ""),
+        (r#""[1]""#, "application/json", r#""[1]""#),
+        (r#""[1]""#, "application/ld+json; profile=x", r#""[1]""#),
+        (r#"{"a" : 1.0}"#, "application/cloudevents+JSON", r#"{"a" : 1.0}"#),
+    ] {
+        let body = format!(r#"{{"plugin":"p","payload":{payload},"content_type":"{kind}"}}"#);
+        let id = post(&stage.host, "/v1/jobs", body).await?.ok(202)?["id"].clone();
+        let given = stage.succeeds().await?.payload;
+        assert_eq!(std::str::from_utf8(&given.bytes)?, bytes, "{kind}");
+        assert_eq!(given.content_type.as_deref(), Some(kind));
+        let path = format!("/v1/jobs/{}/payload", id.as_str().unwrap_or_default());
+        let shown = get(&stage.host, &path).await?;
+        assert_eq!((shown.text()?, shown.header("content-type")), (bytes, kind));
+    }
+    Ok(())
+}
+
+async fn what_is_no_string_needs_a_media_type_of_json() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    for payload in ["{}", "[\"a\"]", "7", "null", "true", r#""\ud800""#] {
+        let body = format!(r#"{{"plugin":"p","payload":{payload},"content_type":"text/csv"}}"#);
+        let problem = post(&host, "/v1/jobs", body).await?.problem(422)?;
+        assert_eq!(problem["errors"][0]["field"], "payload", "{payload}: {problem}");
+    }
+    let job = json!({ "plugin": "p", "payload": 7, "content_type": "text/csv" });
+    assert_json_snapshot!(post(&host, "/v1/jobs", job).await?.problem(422)?["detail"], @r#""payload: expected a string, because `content_type` is `text/csv`: give a string, the bytes in `payload_base64`, or a media type of JSON""#);
+    Ok(())
+}
+
+async fn a_text_whose_characters_are_all_escaped_is_taken_up_to_its_limit() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let text = r"\u00e4".repeat(1 << 19);
+    let body = format!(r#"{{"plugin":"p","payload":"{text}","content_type":"text/plain"}}"#);
+    post(&stage.host, "/v1/jobs", body).await?.ok(202)?;
+    assert_eq!(stage.succeeds().await?.payload.bytes, "ä".repeat(1 << 19));
+    let body = format!(r#"{{"plugin":"p","payload":"{text}x","content_type":"text/plain"}}"#);
+    assert_eq!(post(&stage.host, "/v1/jobs", body).await?.code(413)?, "too_large");
     Ok(())
 }
 

@@ -3,25 +3,32 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use jobwright::Config;
 use jobwright_tests::{TestHost, guests, tests};
 use libtest_mimic::Trial;
+use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{get, post, put, soon};
+use super::{get, post, put, send, soon};
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials =
-        tests![below_the_floor_nothing_new_is_accepted, plugins_beyond_their_bound_are_refused,];
+    let mut trials = tests![
+        below_the_floor_nothing_new_is_accepted,
+        plugins_beyond_their_bound_are_refused,
+        plugins_of_one_tenant_leave_room_to_those_of_another,
+    ];
     let needs = SmallDisk::mount().err().map_or(String::new(), |error| format!("{error:#}"));
     let on_small_disks = tests![
         a_stranger_fills_his_allowance_and_not_the_disk,
         logs_leave_the_disk_to_the_jobs,
         a_host_on_a_full_disk_gives_up_its_logs_to_start,
         a_full_disk_that_prevents_the_start_is_named_with_the_remedy,
+        a_host_that_was_filled_takes_work_again_when_it_is_drained,
+        a_host_whose_jobs_were_pruned_takes_work_again,
     ];
     trials.extend(
         on_small_disks
@@ -70,6 +77,30 @@ async fn plugins_beyond_their_bound_are_refused() -> anyhow::Result<()> {
         host.request(reqwest::Method::DELETE, &path).send().await?.error_for_status()?;
     }
     put(&host, "/v1/plugins/log", log).await?.ok(201)?;
+    Ok(())
+}
+
+async fn plugins_of_one_tenant_leave_room_to_those_of_another() -> anyhow::Result<()> {
+    let host = TestHost::configured(|config| config.disk.plugin_bytes = 10_000).await?;
+    let upload = async |tenant: &str, n: usize| {
+        let filler =
+            format!(r#"(module (func (export "_start")) (data "{n:03}{}"))"#, "x".repeat(400));
+        let request = host.request(Method::PUT, &format!("/v1/plugins/p{n}"));
+        let request = request.header("jobwright-tenant", tenant);
+        send(request.body(guests::assemble(&filler)?)).await
+    };
+    let mut n = 0;
+    let refused = loop {
+        let answer = upload("greedy", n).await?;
+        n += 1;
+        match answer.status.as_u16() {
+            201 => ensure!(n < 30, "nothing is refused"),
+            _ => break answer,
+        }
+    };
+    let detail = refused.problem(507)?["detail"].to_string();
+    ensure!(detail.contains("tenant `greedy` holds"), "{detail}");
+    upload("modest", n).await?.ok(201)?;
     Ok(())
 }
 
@@ -235,6 +266,82 @@ async fn a_stranger_fills_his_allowance_and_not_the_disk() -> anyhow::Result<()>
     // Who comes after is served.
     let job = host.run(json!({ "plugin": "echo", "payload": 1 })).await?;
     ensure!(job["state"] == "completed" && job["output_bytes"] == 1, "{job}");
+    host.stop().await?;
+    Ok(())
+}
+
+/// Fills the disk with jobs that wait down to the floor, and checks that the host says so; answers
+/// them.
+async fn filled(host: &TestHost) -> anyhow::Result<Vec<String>> {
+    host.push("echo", guests::echo()?).await?;
+    host.post("/v1/queues/default/pause", json!({})).await?.error_for_status()?;
+    let mut ids = vec![];
+    let refused = loop {
+        // Two disks full would be enough.
+        ensure!(ids.len() as u64 * 700_000 < 2 * SmallDisk::BYTES, "nothing is refused");
+        let answer = post(host, "/v1/jobs?plugin=echo", "x".repeat(700_000)).await?;
+        if answer.status != 202 {
+            break answer;
+        }
+        ids.push(answer.json()?["id"].as_str().context("an id")?.to_owned());
+    };
+    assert_eq!(refused.code(503)?, "disk_low");
+    let ready = get(host, "/readyz").await?.ok(503)?;
+    assert_eq!(ready["code"], "disk_low", "{ready}");
+    host.post("/v1/queues/default/resume", json!({})).await?.error_for_status()?;
+    Ok(ids)
+}
+
+/// A host that has a third of the small disk as its floor.
+async fn host_to_be_filled(
+    disk: &SmallDisk,
+    change: impl FnOnce(&mut Config),
+) -> anyhow::Result<TestHost> {
+    TestHost::configured(|config| {
+        config.data = disk.folder();
+        config.disk.free_bytes = SmallDisk::BYTES / 3;
+        change(config);
+    })
+    .await
+}
+
+async fn a_host_that_was_filled_takes_work_again_when_it_is_drained() -> anyhow::Result<()> {
+    let disk = SmallDisk::mount()?;
+    let host = host_to_be_filled(&disk, |_| {}).await?;
+    let ids = filled(&host).await?;
+    for id in &ids {
+        let answer = get(&host, &format!("/v1/jobs/{id}?wait=60s")).await?;
+        // Those before may have given way to the outputs of those after.
+        ensure!([200, 404].contains(&answer.status.as_u16()), "{answer:?}");
+    }
+    get(&host, "/readyz").await?.ok(200)?;
+    // As much again as has filled it: finished jobs give way, and the disk does not fill.
+    for n in 0..2 * ids.len() {
+        let path = "/v1/jobs?plugin=echo";
+        let answer = post(&host, path, "x".repeat(700_000)).await?.ok(202)?;
+        let job = host.finalized(answer["id"].as_str().context("an id")?).await?;
+        ensure!(job["state"] == "completed", "{n}: {job}");
+    }
+    host.stop().await?;
+    let host = host_to_be_filled(&disk, |_| {}).await?;
+    get(&host, "/readyz").await?.ok(200)?;
+    post(&host, "/v1/jobs?plugin=echo", "x").await?.ok(202)?;
+    host.stop().await?;
+    Ok(())
+}
+
+async fn a_host_whose_jobs_were_pruned_takes_work_again() -> anyhow::Result<()> {
+    let disk = SmallDisk::mount()?;
+    let short = |config: &mut Config| config.retention.completed = Duration::from_secs(1);
+    let host = host_to_be_filled(&disk, short).await?;
+    let ids = filled(&host).await?;
+    for id in &ids {
+        get(&host, &format!("/v1/jobs/{id}?wait=60s")).await?;
+    }
+    host.stop().await?;
+    let host = host_to_be_filled(&disk, short).await?;
+    get(&host, "/readyz").await?.ok(200)?;
+    post(&host, "/v1/jobs?plugin=echo", "x").await?.ok(202)?;
     host.stop().await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A store that fails: nothing is accepted, nothing that was accepted is lost, and it shows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,12 +10,12 @@ use insta::assert_json_snapshot;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -71,6 +72,17 @@ macro_rules! forward {
                 self.check()?;
                 self.inner.tenant(name).await
             }
+            fn uses(
+                &self,
+                tenant: &TenantName,
+                plugin: &PluginName,
+                version: Option<&Version>,
+            ) -> usize {
+                self.inner.uses(tenant, plugin, version)
+            }
+            fn spare_bytes(&self) -> u64 {
+                self.inner.spare_bytes()
+            }
             fn ready(&self) -> Result<(), StoreError> {
                 self.check()
             }
@@ -81,7 +93,8 @@ macro_rules! forward {
 forward! {
     enqueue(jobs: Vec<NewJob>, now: Timestamp) -> Vec<Enqueued>;
     claim(want: Claim, now: Timestamp) -> Claimed;
-    renew(leases: Vec<Lease>, expires_at: Timestamp) -> Vec<Renewal>;
+    renew(leases: Vec<Lease>, expires_at: Timestamp, now: Timestamp) -> Vec<Renewal>;
+    alive(now: Timestamp) -> ();
     finish(finish: Finish, now: Timestamp) -> Finished;
     request_cancel(id: JobId, now: Timestamp) -> Option<CancelRequest>;
     redrive(id: JobId, now: Timestamp) -> Option<Redriven>;
@@ -94,8 +107,8 @@ forward! {
     logs(id: JobId) -> Vec<AttemptLog>;
     list(filter: JobFilter, page: Page, now: Timestamp) -> JobPage;
     counts(now: Timestamp) -> Vec<QueueCounts>;
-    set_held(hold: Hold, held: bool) -> ();
-    holds() -> Vec<Hold>;
+    set_held(hold: Hold, note: Option<HoldNote>) -> ();
+    holds() -> BTreeMap<Hold, HoldNote>;
     cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
     set_tenant(tenant: TenantName, limits: TenantLimits) -> ();
     tenants() -> Vec<(TenantName, TenantLimits)>;
@@ -151,7 +164,7 @@ async fn a_store_that_takes_nothing_is_told_as_such() -> anyhow::Result<()> {
     get(&host, "/healthz").await?.ok(200)?;
     get(&host, "/v1/plugins/p").await?.ok(200)?;
     let gone = super::delete(&host, "/v1/plugins/p").await?;
-    assert_eq!(gone.code(503)?, "store_unavailable", "nobody knows whether a job needs it");
+    assert_eq!(gone.code(409)?, "plugin_in_use", "what unfinished jobs need is known all the same");
     Ok(())
 }
 

@@ -110,7 +110,7 @@ async fn wrong_grants_are_named_all_of_them_and_nothing_changes() -> anyhow::Res
     [
       {
         "field": "grants.http.0.methods",
-        "message": "`[\"get\"]` is not a list of methods such as GET, in capitals"
+        "message": "expected a list of methods such as GET, in capitals, got `[\"get\"]`"
       },
       {
         "field": "grants.http.0.origin",
@@ -118,7 +118,7 @@ async fn wrong_grants_are_named_all_of_them_and_nothing_changes() -> anyhow::Res
       },
       {
         "field": "grants.http.0.netwoks",
-        "message": "is not a grant"
+        "message": "is not a grant; there are: methods, networks, origin"
       },
       {
         "field": "grants.http.1.origin",
@@ -126,7 +126,7 @@ async fn wrong_grants_are_named_all_of_them_and_nothing_changes() -> anyhow::Res
       },
       {
         "field": "grants.http.2.networks",
-        "message": "`[\"10.0.0.1/99\"]` is not a list of networks such as 10.1.0.0/16"
+        "message": "expected a list of networks such as 10.1.0.0/16, got `[\"10.0.0.1/99\"]`"
       },
       {
         "field": "grants.http.3",
@@ -134,19 +134,19 @@ async fn wrong_grants_are_named_all_of_them_and_nothing_changes() -> anyhow::Res
       },
       {
         "field": "grants.http_limits.request_bytes",
-        "message": "`-1` is not a whole number of bytes"
+        "message": "`-1` is negative: expected a whole number of bytes"
       },
       {
         "field": "grants.http_limits.respone_bytes",
-        "message": "is not a grant"
+        "message": "is not a grant; there are: requests, concurrent, request_bytes, response_bytes"
       },
       {
         "field": "grants.secrets",
-        "message": "`[\"A-B\"]` is not a list of names of secrets"
+        "message": "expected a list of names of secrets, got `[\"A-B\"]`"
       },
       {
         "field": "grants.clock_precision_us",
-        "message": "`0` is not a number of microseconds from 1 to 4294967295"
+        "message": "expected a number of microseconds from 1 to 4294967295, got `0`"
       },
       {
         "field": "grants.http_limits.concurrent",
@@ -154,7 +154,7 @@ async fn wrong_grants_are_named_all_of_them_and_nothing_changes() -> anyhow::Res
       },
       {
         "field": "grants.everything",
-        "message": "is not a grant"
+        "message": "is not a grant; there are: http, http_limits, key_value, config, secrets, env, clock_precision_us, deterministic"
       }
     ]
     "#);
@@ -295,8 +295,9 @@ async fn what_stands_there_twice_is_refused() -> anyhow::Result<()> {
         let fault = format!("grants.{member}.A: is there twice");
         assert_eq!(faults(&host, &twice).await?, [fault]);
         let number = format!(r#"{{ "{member}": {{ "A": 1, "B": null }} }}"#);
-        let of =
-            |name: &str, value: &str| format!("grants.{member}.{name}: `{value}` is not a text");
+        let of = |name: &str, value: &str| {
+            format!("grants.{member}.{name}: expected a string, got `{value}`")
+        };
         assert_eq!(faults(&host, &number).await?, [of("A", "1"), of("B", "null")]);
         let list = format!(r#"{{ "{member}": [] }}"#);
         assert_eq!(faults(&host, &list).await?, [format!("grants.{member}: is not an object")]);
@@ -309,18 +310,21 @@ async fn numbers_are_refused_with_their_most() -> anyhow::Result<()> {
     for (grants, fault) in [
         (
             r#"{ "http_limits": { "requests": 4294967296 } }"#,
-            "http_limits.requests: `4294967296` is not a whole number of at most 4294967295",
+            "http_limits.requests: expected a whole number of at most 4294967295, got `4294967296`",
         ),
         (
             r#"{ "clock_precision_us": 4294967296 }"#,
-            "clock_precision_us: `4294967296` is not a number of microseconds from 1 to 4294967295",
+            "clock_precision_us: expected a number of microseconds from 1 to 4294967295, got `4294967296`",
         ),
         (
             r#"{ "key_value": { "bytes": -1 } }"#,
-            "key_value.bytes: `-1` is not a whole number of bytes",
+            "key_value.bytes: `-1` is negative: expected a whole number of bytes",
         ),
         (r#"{ "key_value": {} }"#, "key_value.bytes: is needed"),
-        (r#"{ "key_value": { "bytes": 1, "byte": 1 } }"#, "key_value.byte: is not a grant"),
+        (
+            r#"{ "key_value": { "bytes": 1, "byte": 1 } }"#,
+            "key_value.byte: is not a grant; there are: bytes",
+        ),
         (r#"{ "key_value": 5 }"#, "key_value: is not an object"),
     ] {
         assert_eq!(faults(&host, grants).await?, [format!("grants.{fault}")], "{grants}");

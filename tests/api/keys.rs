@@ -9,11 +9,17 @@ use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Stage, get, send};
+use super::{Answer, Stage, get, post, send, soon};
+
+/// What tells a repeated request.
+const REPLAYED: &str = "idempotency-replayed";
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_repeated_request_is_answered_with_the_first_answer,
+        a_repeated_request_says_so_and_shows_the_job_as_it_is_now,
+        a_repeated_request_is_answered_after_its_job_was_pruned,
+        a_key_is_the_same_with_and_without_quotes,
+        a_job_carries_its_key_itself,
         another_request_under_the_same_key_is_refused,
         what_a_request_asks_for_is_more_than_its_body,
         requests_at_the_same_time_make_one_job,
@@ -23,6 +29,9 @@ pub fn trials() -> Vec<Trial> {
         a_key_is_forgotten_after_a_day,
         a_key_survives_a_restart,
         a_key_that_is_none_is_refused,
+        jobs_of_a_batch_have_keys_of_their_own,
+        a_key_twice_in_a_batch_makes_one_job,
+        a_repeated_batch_needs_no_room_and_no_plugin,
     ]
 }
 
@@ -34,23 +43,149 @@ async fn how_many(host: &TestHost) -> anyhow::Result<usize> {
     Ok(get(host, "/v1/jobs").await?.ok(200)?["jobs"].as_array().map_or(0, Vec::len))
 }
 
-async fn a_repeated_request_is_answered_with_the_first_answer() -> anyhow::Result<()> {
+async fn a_repeated_request_says_so_and_shows_the_job_as_it_is_now() -> anyhow::Result<()> {
     let stage = Stage::new().await?;
     let job = json!({ "plugin": "p", "payload": [1], "delay_ms": 5 });
     let first = keyed(&stage.host, "k", &job).await?;
-    let id = first.ok(202)?["id"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((first.header(REPLAYED), &first.ok(202)?["state"]), ("", &json!("scheduled")));
+    let id = first.json()?["id"].as_str().unwrap_or_default().to_owned();
     stage.clock.advance(Duration::from_secs(1));
+    let attempt = stage.begins().await?;
     let again = keyed(&stage.host, "k", &job).await?;
-    assert_eq!((again.status.as_u16(), &again.body), (202, &first.body));
+    assert_eq!(again.ok(202)?, stage.host.job(&id).await?);
+    assert_eq!((again.header(REPLAYED), &again.json()?["state"]), ("true", &json!("running")));
     assert_eq!(again.header("location"), first.header("location"));
-    stage.begins().await?.succeed();
-    stage.host.finalized(&id).await?;
-    assert_eq!(keyed(&stage.host, "k", &job).await?.body, first.body, "also when it is over");
+    attempt.succeed();
+    let over = stage.host.finalized(&id).await?;
+    let again = keyed(&stage.host, "k", &job).await?;
+    assert_eq!((again.header(REPLAYED), again.ok(202)?), ("true", over), "also when it is over");
     assert_eq!(how_many(&stage.host).await?, 1);
     // Who waits gets the job as it is.
     let request = stage.host.request(Method::POST, "/v1/jobs").header("prefer", "wait=5");
-    let waited = send(request.header("idempotency-key", "k").json(&job)).await?.ok(200)?;
+    let waited = send(request.header("idempotency-key", "k").json(&job)).await?;
+    assert_eq!(waited.header(REPLAYED), "true");
+    let waited = waited.ok(200)?;
     assert_eq!((&waited["id"], &waited["state"]), (&json!(id), &json!("completed")));
+    Ok(())
+}
+
+async fn a_repeated_request_is_answered_after_its_job_was_pruned() -> anyhow::Result<()> {
+    let hour = Duration::from_secs(60 * 60);
+    let stage = Stage::configured(|config| config.retention.completed = hour).await?;
+    let job = json!({ "plugin": "p", "payload": [1], "tags": ["blue"] });
+    let first = keyed(&stage.host, "k", &job).await?.ok(202)?;
+    stage.begins().await?.succeed();
+    stage.host.finalized(first["id"].as_str().unwrap_or_default()).await?;
+    stage.clock.advance(2 * hour);
+    soon(async {
+        while how_many(&stage.host).await? > 0 {}
+        anyhow::Ok(())
+    })
+    .await??;
+    let again = keyed(&stage.host, "k", &job).await?;
+    assert_eq!(again.header(REPLAYED), "true");
+    let mut known = first;
+    (known["state"], known["pruned"]) = (Value::Null, json!(true));
+    assert_eq!(again.ok(202)?, known);
+    let batch = json!([{ "plugin": "p", "idempotency_key": "k" }]);
+    let reused = post(&stage.host, "/v1/jobs/batch", batch).await?.ok(200)?;
+    assert_eq!(reused[0]["error"]["code"], "idempotency_key_reused", "the key is still known");
+    Ok(())
+}
+
+async fn a_key_is_the_same_with_and_without_quotes() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let job = json!({ "plugin": "p" });
+    let first = keyed(&host, r#""q \"1\"""#, &job).await?.ok(202)?;
+    for same in [r#"q "1""#, r#""q \"1\"""#, r#""q \"1\"";v=1"#] {
+        let again = keyed(&host, same, &job).await?;
+        assert_eq!(
+            (again.header(REPLAYED), &again.ok(202)?["id"]),
+            ("true", &first["id"]),
+            "{same}"
+        );
+    }
+    Ok(())
+}
+
+async fn a_job_carries_its_key_itself() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let job = json!({ "plugin": "p", "idempotency_key": "k" });
+    let first = send(host.request(Method::POST, "/v1/jobs").json(&job)).await?.ok(202)?;
+    let again = send(host.request(Method::POST, "/v1/jobs").json(&job)).await?;
+    assert_eq!((again.header(REPLAYED), &again.ok(202)?["id"]), ("true", &first["id"]));
+    assert_eq!(keyed(&host, "k", &job).await?.ok(202)?["id"], first["id"]);
+    let other = keyed(&host, "l", &job).await?.problem(422)?;
+    assert_eq!(other["errors"][0]["field"], "idempotency_key");
+    let batch = post(&host, "/v1/jobs/batch", json!([job])).await?.ok(200)?;
+    assert_eq!(batch[0]["id"], first["id"], "alone or among many, it is the same request");
+    Ok(())
+}
+
+async fn jobs_of_a_batch_have_keys_of_their_own() -> anyhow::Result<()> {
+    let stage = Stage::one_by_one().await?;
+    let job = |key: &str| json!({ "plugin": "p", "payload": key, "idempotency_key": key });
+    let array = json!([job("a"), { "plugin": "p" }, job("b")]);
+    let first = post(&stage.host, "/v1/jobs/batch", &array).await?.ok(200)?;
+    stage.begins().await?.succeed();
+    stage.host.finalized(first[0]["id"].as_str().unwrap_or_default()).await?;
+    let _running = stage.begins().await?;
+    let lines = format!("{}\n{}\n{}\n", job("a"), job("b"), job("c"));
+    let again = post(&stage.host, "/v1/jobs/batch", lines).await?.ok(200)?;
+    assert_json_snapshot!(again, { "[].id" => "[id]" }, @r#"
+    [
+      {
+        "id": "[id]",
+        "replayed": true,
+        "state": "completed",
+        "status": 202
+      },
+      {
+        "id": "[id]",
+        "replayed": true,
+        "state": "available",
+        "status": 202
+      },
+      {
+        "id": "[id]",
+        "status": 202
+      }
+    ]
+    "#);
+    assert_eq!((&again[0]["id"], &again[1]["id"]), (&first[0]["id"], &first[2]["id"]));
+    let other = json!([{ "plugin": "p", "idempotency_key": "a" }, { "idempotency_key": "" }]);
+    let refused = post(&stage.host, "/v1/jobs/batch", other).await?.ok(200)?;
+    assert_eq!(refused[0]["error"]["code"], "idempotency_key_reused");
+    assert_eq!(refused[1]["error"]["errors"][0]["field"], "idempotency_key");
+    assert_eq!(how_many(&stage.host).await?, 4);
+    Ok(())
+}
+
+async fn a_key_twice_in_a_batch_makes_one_job() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let job = json!({ "plugin": "p", "idempotency_key": "k" });
+    let other = json!({ "plugin": "p", "idempotency_key": "k", "payload": 1 });
+    let batch = json!([job, job, other]);
+    let answers = post(&host, "/v1/jobs/batch", batch).await?.ok(200)?;
+    assert_eq!(answers[0].get("replayed"), None);
+    assert_eq!((&answers[1]["id"], &answers[1]["replayed"]), (&answers[0]["id"], &json!(true)));
+    assert_eq!(answers[2]["error"]["code"], "idempotency_key_reused");
+    assert_eq!(how_many(&host).await?, 1);
+    Ok(())
+}
+
+async fn a_repeated_batch_needs_no_room_and_no_plugin() -> anyhow::Result<()> {
+    let stage = Stage::with_capacity(1).await?;
+    let batch = json!([{ "plugin": "p", "idempotency_key": "k", "limits": { "fuel": 1000 } }]);
+    let first = post(&stage.host, "/v1/jobs/batch", &batch).await?.ok(200)?;
+    let again = post(&stage.host, "/v1/jobs/batch", &batch).await?.ok(200)?;
+    assert_eq!((&again[0]["id"], &again[0]["status"]), (&first[0]["id"], &json!(202)));
+    stage.begins().await?.succeed();
+    stage.host.finalized(first[0]["id"].as_str().unwrap_or_default()).await?;
+    let removed = send(stage.host.request(Method::DELETE, "/v1/plugins/p")).await?;
+    ensure!(removed.status == 204, "{:?}", removed.body);
+    let again = post(&stage.host, "/v1/jobs/batch", &batch).await?.ok(200)?;
+    assert_eq!((&again[0]["id"], &again[0]["state"]), (&first[0]["id"], &json!("completed")));
     Ok(())
 }
 
@@ -90,10 +225,10 @@ async fn requests_at_the_same_time_make_one_job() -> anyhow::Result<()> {
     let answers = (0..20).map(|_| keyed(&host, "k", &job));
     let mut bodies = Vec::new();
     for answer in futures_util::future::join_all(answers).await {
-        bodies.push(answer?.ok(202)?);
+        bodies.push(answer?.ok(202)?["id"].clone());
     }
     bodies.dedup();
-    assert_eq!(bodies.len(), 1, "all are the same");
+    assert_eq!(bodies.len(), 1, "all are of the same job");
     assert_eq!(how_many(&host).await?, 1);
     Ok(())
 }
@@ -114,7 +249,7 @@ async fn a_repeated_request_needs_no_room() -> anyhow::Result<()> {
     let Stage { host, .. } = Stage::with_capacity(1).await?;
     let job = json!({ "plugin": "p" });
     let first = keyed(&host, "k", &job).await?;
-    assert_eq!(keyed(&host, "k", &job).await?.ok(202)?, first.ok(202)?);
+    assert_eq!(keyed(&host, "k", &job).await?.ok(202)?["id"], first.ok(202)?["id"]);
     assert_eq!(keyed(&host, "other", &job).await?.code(503)?, "queue_full");
     Ok(())
 }
@@ -137,7 +272,8 @@ async fn a_key_survives_a_restart() -> anyhow::Result<()> {
     let first = keyed(&host, "k", &job).await?;
     host.finalized(first.ok(202)?["id"].as_str().unwrap_or_default()).await?;
     let host = TestHost::on(host.stop().await?, |_| {}).await?;
-    assert_eq!(keyed(&host, "k", &job).await?.body, first.body);
+    let again = keyed(&host, "k", &job).await?;
+    assert_eq!((again.header(REPLAYED), &again.ok(202)?["id"]), ("true", &first.json()?["id"]));
     let other = json!({ "plugin": "echo", "payload": [2] });
     assert_eq!(keyed(&host, "k", &other).await?.code(422)?, "idempotency_key_reused");
     assert_eq!(how_many(&host).await?, 1);
@@ -147,13 +283,22 @@ async fn a_key_survives_a_restart() -> anyhow::Result<()> {
 async fn a_key_that_is_none_is_refused() -> anyhow::Result<()> {
     let Stage { host, .. } = Stage::new().await?;
     let job = json!({ "plugin": "p" });
-    for bad in ["", "ä", &"x".repeat(256)] {
+    for bad in ["", "ä", "\"", "\"k", "\"\"", &"x".repeat(256)] {
         let answer = keyed(&host, bad, &job).await?;
         assert_eq!(answer.code(400)?, "invalid_idempotency_key", "{bad}");
     }
     keyed(&host, &"x".repeat(255), &job).await?.ok(202)?;
     let batch = host.request(Method::POST, "/v1/jobs/batch").header("idempotency-key", "k");
-    assert_eq!(send(batch.json(&json!([job]))).await?.code(400)?, "invalid_idempotency_key");
+    let problem = send(batch.json(&json!([job]))).await?.problem(400)?;
+    assert_json_snapshot!(problem, @r#"
+    {
+      "code": "invalid_idempotency_key",
+      "detail": "an Idempotency-Key is for one job: give each job of a batch an `idempotency_key` of its own"
+    }
+    "#);
+    let two = host.request(Method::POST, "/v1/jobs").header("idempotency-key", "k");
+    let two = two.header("idempotency-key", "l").json(&job);
+    assert_eq!(send(two).await?.code(400)?, "invalid_idempotency_key");
     Ok(())
 }
 
@@ -167,7 +312,7 @@ async fn a_repeated_request_needs_no_plugin_any_more() -> anyhow::Result<()> {
     let removed = send(stage.host.request(Method::DELETE, "/v1/plugins/p")).await?;
     ensure!(removed.status == 204, "{:?}", removed.body);
     let again = keyed(&stage.host, "k", &job).await?;
-    assert_eq!((again.status.as_u16(), again.body), (202, first.body));
+    assert_eq!((again.header(REPLAYED), again.ok(202)?["id"].clone()), ("true", json!(id)));
     keyed(&stage.host, "another", &job).await?.problem(404)?;
     Ok(())
 }

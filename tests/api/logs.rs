@@ -16,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
         a_log_can_be_read_while_it_is_written,
         the_latest_log_is_shown_unless_another_attempt_is_asked_for,
         what_a_log_dropped_is_counted,
+        a_log_is_cut_between_characters,
         an_attempt_that_there_was_not_has_no_log,
     ]
 }
@@ -58,9 +59,10 @@ async fn a_log_can_be_read_while_it_is_written() -> anyhow::Result<()> {
     let id = stage.submit(json!({})).await?;
     ensure!(stage.log(&id, "").await?.body.is_empty());
     let attempt = stage.begins().await?;
-    attempt.attempt.log.write(b"first\n");
+    // The guest has not written its last character whole yet.
+    attempt.attempt.log.write(b"first\nz\xc3");
     soon(async {
-        while stage.log(&id, "").await?.body != "first\n" {
+        while stage.log(&id, "").await?.body != "first\nz" {
             stage.clock.advance(Duration::from_secs(1));
         }
         anyhow::Ok(())
@@ -114,6 +116,19 @@ async fn what_a_log_dropped_is_counted() -> anyhow::Result<()> {
     let log = stage.log(&id, "").await?;
     assert_eq!(log.text()?, "the f\n[… 21 bytes of log dropped …]\n kept");
     assert_eq!(log.header("jobwright-log-dropped-bytes"), "21");
+    Ok(())
+}
+
+async fn a_log_is_cut_between_characters() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let id = stage.submit(json!({ "limits": { "log_bytes": 10 } })).await?;
+    let attempt = stage.begins().await?;
+    attempt.attempt.log.write("€€ no one sees this €€".as_bytes());
+    attempt.succeed();
+    stage.host.finalized(&id).await?;
+    let log = stage.log(&id, "").await?;
+    assert_eq!(log.text()?, "€\n[… 24 bytes of log dropped …]\n€");
+    assert_eq!(log.header("jobwright-log-dropped-bytes"), "24");
     Ok(())
 }
 

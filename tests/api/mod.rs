@@ -23,17 +23,24 @@ mod plugins;
 mod problems;
 mod queues;
 mod raw;
+mod reading;
 mod refusing;
 mod removing;
 mod retrying;
+mod revoking;
 mod scheduling;
 mod secrets;
+mod seeds;
 mod settings;
+mod sharing;
 mod starting;
 mod switching;
+mod telling;
 mod tenants;
+mod unused;
 mod uploads;
 mod waiting;
+mod welcome;
 mod wire;
 
 use std::num::NonZeroU32;
@@ -76,17 +83,24 @@ pub fn trials() -> Vec<Trial> {
         problems::trials(),
         queues::trials(),
         raw::trials(),
+        reading::trials(),
         refusing::trials(),
         removing::trials(),
         retrying::trials(),
+        revoking::trials(),
         scheduling::trials(),
         secrets::trials(),
+        seeds::trials(),
         settings::trials(),
+        sharing::trials(),
         starting::trials(),
         switching::trials(),
+        telling::trials(),
         tenants::trials(),
+        unused::trials(),
         uploads::trials(),
         waiting::trials(),
+        welcome::trials(),
     ]
     .into_iter()
     .flatten()

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use insta::assert_json_snapshot;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint};
-use jobwright_tests::tests;
+use jobwright_tests::{TestHost, guests, tests};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         what_only_claims_to_be_json_is_not_part_of_the_job,
         an_odd_media_type_does_no_harm,
         without_a_success_there_is_no_output,
+        what_a_failed_attempt_left_is_told_apart_from_an_output,
         a_payload_is_served_as_it_was_sent,
     ]
 }
@@ -180,10 +181,62 @@ async fn without_a_success_there_is_no_output() -> anyhow::Result<()> {
         "code": "x",
         "message": "it failed"
       },
+      "failures": 0,
       "outcome": "failed",
       "start": "[start]",
       "usage": "[usage]"
     }
     "#);
+    Ok(())
+}
+
+/// Prints a line, then does `then`.
+fn prints(then: &str) -> anyhow::Result<Vec<u8>> {
+    guests::assemble(&format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "fd_write"
+            (func $write (param i32 i32 i32 i32) (result i32)))
+          (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+          (memory (export "memory") 1)
+          (data (i32.const 64) "{{\"row\":7}}")
+          (data (i32.const 0) "\40\00\00\00\09\00\00\00")
+          (func (export "_start")
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+            {then}))"#
+    ))
+}
+
+async fn what_a_failed_attempt_left_is_told_apart_from_an_output() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    host.push("done", prints("")?).await?;
+    host.push("failed", prints("(call $exit (i32.const 65))")?).await?;
+    host.push("trapped", prints("unreachable")?).await?;
+    let headers = |answer: &Answer| {
+        ["jobwright-attempt", "jobwright-outcome", "content-type"]
+            .map(|name| answer.header(name).to_owned())
+    };
+    let done = host.run(json!({ "plugin": "done" })).await?;
+    let answer = get(&host, done["output_url"].as_str().unwrap_or_default()).await?;
+    assert_eq!(headers(&answer), ["1", "succeeded", "application/json"]);
+    assert_eq!((&done["output"]["row"], &done["failed_output"]), (&json!(7), &Value::Null));
+    for (plugin, outcome) in [("failed", "failed"), ("trapped", "trapped")] {
+        let job = host.run(json!({ "plugin": plugin, "max_attempts": 1 })).await?;
+        let path = format!("/v1/jobs/{}/output", job["id"].as_str().unwrap_or_default());
+        let left = json!({
+            "attempt": 1, "outcome": outcome, "content_type": "application/json", "bytes": 9,
+            "url": path,
+        });
+        assert_eq!((&job["state"], &job["failed_output"]), (&json!("discarded"), &left));
+        // What programs take for a result stays empty.
+        for field in ["output", "output_type", "output_bytes", "output_url"] {
+            assert!(job[field].is_null(), "{field}: {job}");
+        }
+        let answer = get(&host, &path).await?;
+        assert_eq!(headers(&answer), ["1", outcome, "application/json"]);
+        assert_eq!(answer.text()?, r#"{"row":7}"#);
+    }
+    let message =
+        &host.run(json!({ "plugin": "failed" })).await?["attempts"][0]["error"]["message"];
+    assert_eq!(message, r#"exited with 65 (data error): {"row":7}"#);
     Ok(())
 }

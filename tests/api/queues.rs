@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
+use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_tests::{TestHost, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         a_pause_survives_a_restart,
         only_so_many_queues_are_paused_before_they_have_jobs,
         a_full_queue_says_how_full_and_when_to_come_back,
+        jobs_that_wait_for_a_retry_leave_the_queue_open_and_have_a_bound_of_their_own,
         a_full_queue_leaves_room_in_others,
         a_full_host_refuses_in_every_queue,
         payloads_take_room_too,
@@ -40,6 +42,8 @@ async fn a_queue_says_what_it_holds() -> anyhow::Result<()> {
       "depth": 2,
       "name": "default",
       "oldest_age_ms": 1500,
+      "parked": 1,
+      "parked_capacity": 100000,
       "paused": false,
       "running": 1,
       "scheduled": 1
@@ -104,8 +108,9 @@ async fn a_pause_survives_a_restart() -> anyhow::Result<()> {
 
 async fn a_full_queue_says_how_full_and_when_to_come_back() -> anyhow::Result<()> {
     let stage = Stage::with_capacity(2).await?;
-    stage.submit(json!({})).await?;
-    stage.submit(json!({ "delay_ms": 1000 })).await?;
+    for _ in 0..2 {
+        stage.submit(json!({})).await?;
+    }
     let answer = post(&stage.host, "/v1/jobs", json!({ "plugin": "p" })).await?;
     assert_eq!(answer.header("retry-after"), "1");
     assert_json_snapshot!(answer.problem(503)?, @r#"
@@ -113,11 +118,41 @@ async fn a_full_queue_says_how_full_and_when_to_come_back() -> anyhow::Result<()
       "capacity": 2,
       "code": "queue_full",
       "depth": 2,
-      "detail": "queue `default` is full: it holds 2 unfinished jobs of at most 2",
+      "detail": "queue `default` is full: it holds 2 jobs that are due or running, of at most 2",
       "full": "queue",
       "queue": "default"
     }
     "#);
+    Ok(())
+}
+
+async fn jobs_that_wait_for_a_retry_leave_the_queue_open_and_have_a_bound_of_their_own()
+-> anyhow::Result<()> {
+    let stage = Stage::configured(|config| {
+        (config.queue.capacity, config.queue.parked_capacity) = (1, 2);
+    })
+    .await?;
+    for _ in 0..2 {
+        let id = stage.submit(json!({})).await?;
+        let error = AttemptError::new("exit_code", "an outage elsewhere");
+        stage.begins().await?.end(Outcome::Failed { error, retry: RetryHint::Backoff });
+        while stage.host.job(&id).await?["state"] != "retryable" {}
+    }
+    let delayed = json!({ "plugin": "p", "delay_ms": 1000 });
+    let answer = post(&stage.host, "/v1/jobs", &delayed).await?;
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_json_snapshot!(answer.problem(503)?, @r#"
+    {
+      "capacity": 2,
+      "code": "parked_full",
+      "depth": 2,
+      "detail": "queue `default` holds 2 jobs that are scheduled or wait for a retry, of at most 2",
+      "full": "parked",
+      "queue": "default"
+    }
+    "#);
+    stage.submit(json!({})).await?;
+    assert_eq!(post(&stage.host, "/v1/jobs?plugin=p", "").await?.code(503)?, "queue_full");
     Ok(())
 }
 

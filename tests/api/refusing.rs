@@ -30,7 +30,7 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
     assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(422)?, @r#"
     {
       "code": "invalid_fields",
-      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: `\"soon\"` is not a whole number of milliseconds; max_attempts: `26` is not one of 1 to 25; limits.memory_bytes: memory limit 2 GiB exceeds the operator's maximum 1 GiB; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: `5` is not one of 1 (first) to 4 (last); colour: is not a field of a job",
+      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
       "errors": [
         {
           "field": "plugin",
@@ -38,15 +38,15 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
         },
         {
           "field": "delay_ms",
-          "message": "`\"soon\"` is not a whole number of milliseconds"
+          "message": "expected a whole number of milliseconds, got `\"soon\"`"
         },
         {
           "field": "max_attempts",
-          "message": "`26` is not one of 1 to 25"
+          "message": "expected a whole number from 1 to 25, got `26`"
         },
         {
           "field": "limits.memory_bytes",
-          "message": "memory limit 2 GiB exceeds the operator's maximum 1 GiB"
+          "message": "memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets"
         },
         {
           "field": "queue",
@@ -54,11 +54,11 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
         },
         {
           "field": "priority",
-          "message": "`5` is not one of 1 (first) to 4 (last)"
+          "message": "expected one of 1 (first) to 4 (last), got `5`"
         },
         {
           "field": "colour",
-          "message": "is not a field of a job"
+          "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
         }
       ]
     }
@@ -78,35 +78,35 @@ async fn every_invalid_limit_is_named_in_words_for_people() -> anyhow::Result<()
     [
       {
         "field": "limits.fuel",
-        "message": "`\"much\"` is not a whole number or \"unlimited\""
+        "message": "expected a whole number or \"unlimited\", got `\"much\"`"
       },
       {
         "field": "limits.timeout_ms",
-        "message": "`\"5s\"` is not a whole number of milliseconds"
+        "message": "expected a whole number of milliseconds, got `\"5s\"`"
       },
       {
         "field": "limits.memory_bytes",
-        "message": "`-1` is not a whole number of bytes"
+        "message": "`-1` is negative: expected a whole number of bytes"
       },
       {
         "field": "limits.output_bytes",
-        "message": "`1.5` is not a whole number of bytes"
+        "message": "expected a whole number of bytes, got `1.5`"
       },
       {
         "field": "limits.log_bytes",
-        "message": "`[1]` is not a whole number of bytes"
+        "message": "expected a whole number of bytes, got `[1]`"
       },
       {
         "field": "limits.tables",
-        "message": "`true` is not a whole number of elements"
+        "message": "expected a whole number of elements, got `true`"
       },
       {
         "field": "limits.resources",
-        "message": "`{}` is not a whole number of handles"
+        "message": "expected a whole number of handles, got `{}`"
       },
       {
         "field": "limits.fule",
-        "message": "is not a limit"
+        "message": "is not a limit; there are: fuel, timeout_ms, memory_bytes, output_bytes, log_bytes, tables, resources, checkpoint_bytes, grace_ms"
       }
     ]
     "#);
@@ -160,8 +160,11 @@ async fn every_field_has_its_bounds() -> anyhow::Result<()> {
         ("limits.timeout_ms", json!({ "timeout_ms": 0 })),
         ("content_type", json!("text")),
         ("content_type", json!("text/plain\nx: y")),
-        ("payload_base64", json!("no base64")),
-        ("payload_base64", json!("AA")),
+        ("payload_base64", json!("not base64")),
+        ("payload_base64", json!("AA=A")),
+        ("idempotency_key", json!("")),
+        ("idempotency_key", json!("ä")),
+        ("idempotency_key", json!(7)),
     ] {
         let name = field.split('.').next().unwrap_or(field);
         let mut body = json!({ "plugin": "p" });
@@ -229,7 +232,7 @@ async fn ids_that_are_none_or_unknown_are_told_apart() -> anyhow::Result<()> {
     assert_json_snapshot!(get(&host, "/v1/jobs/7").await?.problem(400)?, @r#"
     {
       "code": "invalid_job_id",
-      "detail": "`7` is not a job id: use the `id` that enqueueing answered, a UUID"
+      "detail": "`7` is not a job id: use the `id` of the job, a UUID, or its first 8 or more characters"
     }
     "#);
     let bare = unknown.replace('-', "");

@@ -2,6 +2,7 @@
 
 use insta::assert_json_snapshot;
 use jobwright::registry::DiskRegistry;
+use jobwright_core::grant::Determinism;
 use jobwright_core::plugin::PluginSettings;
 use jobwright_core::tenant::TenantName;
 use jobwright_core::{Grants, PluginRegistry as _};
@@ -21,6 +22,8 @@ pub fn trials() -> Vec<Trial> {
         changes_at_the_same_time_are_all_kept,
         a_plugin_that_is_granted_determinism_has_deterministic_jobs_only,
         a_job_keeps_the_settings_that_it_was_accepted_with,
+        exit_codes_are_set_in_part_and_checked,
+        the_hosts_variables_are_left_out_by_a_setting_or_a_field,
     ]
 }
 
@@ -62,7 +65,7 @@ async fn a_plugin_that_is_granted_determinism_has_deterministic_jobs_only() -> a
     assert_eq!(host.finalized(&id).await?["deterministic"], false);
     let directory = host.stop().await?;
     let registry = DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?;
-    let grants = Grants { deterministic: true, ..Grants::default() };
+    let grants = Grants { deterministic: Determinism::Always, ..Grants::default() };
     registry
         .configure(
             &TenantName::default(),
@@ -105,7 +108,7 @@ async fn settings_that_cannot_be_are_refused_all_at_once() -> anyhow::Result<()>
     assert_json_snapshot!(patch(&host, "/v1/plugins/p", settings).await?.problem(422)?, @r#"
     {
       "code": "invalid_fields",
-      "detail": "limits.timeout_ms: time limit must be at least 1; limits.memory_bytes: memory limit 2 GiB exceeds the operator's maximum 1 GiB; default_version: p@9.0.0 is not installed; output_type: is not a media type such as text/plain",
+      "detail": "limits.timeout_ms: time limit must be at least 1; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; default_version: p@9.0.0 is not installed; output_type: is not a media type such as text/plain",
       "errors": [
         {
           "field": "limits.timeout_ms",
@@ -113,7 +116,7 @@ async fn settings_that_cannot_be_are_refused_all_at_once() -> anyhow::Result<()>
         },
         {
           "field": "limits.memory_bytes",
-          "message": "memory limit 2 GiB exceeds the operator's maximum 1 GiB"
+          "message": "memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets"
         },
         {
           "field": "default_version",
@@ -191,5 +194,52 @@ async fn a_job_keeps_the_settings_that_it_was_accepted_with() -> anyhow::Result<
     put(&stage.host, "/v1/plugins/p?version=2.0.0", "newer bytes").await?.ok(201)?;
     let job = stage.host.job(&id).await?;
     assert_eq!((&job["limits"], &job["plugin"]), (&before, &json!("p@1.0.0")));
+    Ok(())
+}
+
+async fn exit_codes_are_set_in_part_and_checked() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let set =
+        async |codes: Value| patch(&host, "/v1/plugins/p", json!({ "exit_codes": codes })).await;
+    set(json!({ "succeed": [0, 10, "20-29"], "fail": [1] })).await?.ok(200)?;
+    let plugin = set(json!({ "snooze": [75.0], "fail": null })).await?.ok(200)?;
+    let codes = json!({ "succeed": [0, 10, "20-29"], "snooze": [75] });
+    assert_eq!(plugin["settings"]["exit_codes"], codes);
+    let id = host.submit(json!({ "plugin": "p" })).await?;
+    for (wrong, field, words) in [
+        (json!({ "retry": [25] }), "exit_codes", "exit code 25 is in both `succeed` and `retry`"),
+        (json!({ "retry": [256] }), "exit_codes.retry", "exit codes from 0 to 255"),
+        (json!({ "retry": ["9-1"] }), "exit_codes.retry", "such as"),
+        (json!({ "pass": [1] }), "exit_codes.pass", "succeed, retry, fail"),
+        (json!([1]), "exit_codes", "is not an object"),
+    ] {
+        let problem = set(wrong).await?.problem(422)?;
+        assert_eq!(problem["errors"][0]["field"], field, "{problem}");
+        let message = problem["errors"][0]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(words), "{problem}");
+    }
+    let plugin = set(Value::Null).await?.ok(200)?;
+    assert_eq!(plugin["settings"]["exit_codes"], Value::Null);
+    // The job that was accepted before keeps them.
+    assert_eq!(host.job(&id).await?["exit_codes"], codes);
+    Ok(())
+}
+
+async fn the_hosts_variables_are_left_out_by_a_setting_or_a_field() -> anyhow::Result<()> {
+    let stage = Stage::new().await?;
+    let injects = async |job: Value| {
+        stage.submit(job).await?;
+        let attempt = stage.begins().await?;
+        let injects = attempt.attempt.job.spec.inject_env;
+        attempt.succeed();
+        anyhow::Ok(injects)
+    };
+    assert!(injects(json!({})).await?);
+    assert!(!injects(json!({ "inject_env": false })).await?);
+    patch(&stage.host, "/v1/plugins/p", json!({ "inject_env": false })).await?.ok(200)?;
+    assert!(!injects(json!({})).await?);
+    assert!(injects(json!({ "inject_env": true })).await?);
+    patch(&stage.host, "/v1/plugins/p", json!({ "inject_env": null })).await?.ok(200)?;
+    assert!(injects(json!({})).await?);
     Ok(())
 }

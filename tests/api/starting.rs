@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use jobwright::Config;
-use jobwright_tests::{TestHost, tests};
+use jobwright_tests::{TestHost, tests, write_private};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
@@ -56,7 +56,7 @@ async fn an_address_that_others_reach_demands_keys() -> anyhow::Result<()> {
     TestHost::configured(open).await?;
     let folder = directory()?;
     let keys = folder.path().join("keys");
-    std::fs::write(&keys, "0123456789abcdef\n")?;
+    write_private(&keys, "0123456789abcdef\n")?;
     let keyed = |config: &mut Config| {
         config.listen = everyone;
         config.api_keys = Some(keys);
@@ -74,7 +74,7 @@ async fn a_file_without_a_usable_key_is_refused() -> anyhow::Result<()> {
     ] {
         let folder = directory()?;
         let path = folder.path().join("keys");
-        std::fs::write(&path, keys)?;
+        write_private(&path, keys)?;
         let message = refusal(folder, |config| config.api_keys = Some(path.clone())).await?;
         says(&message, words)?;
         says(&message, &[path.to_str().context("a path")?])?;

@@ -116,13 +116,17 @@ async fn nothing_new_is_taken_for_what_is_switched_off() -> anyhow::Result<()> {
 async fn a_switch_survives_a_restart() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     host.push("echo", guests::echo()?).await?;
-    post(&host, "/v1/plugins/echo/disable", "").await?.ok(200)?;
+    let why = json!({ "reason": "it loops" });
+    post(&host, "/v1/plugins/echo/disable", why).await?.ok(200)?;
     let host = TestHost::on(host.stop().await?, |_| {}).await?;
     assert_eq!(get(&host, "/v1/plugins/echo").await?.ok(200)?["disabled"], true);
     assert_eq!(post(&host, "/v1/jobs", json!({ "plugin": "echo" })).await?.code(409)?, "disabled");
     let listed = get(&host, "/v1/disabled").await?.ok(200)?;
-    let hold = json!({ "plugin": { "tenant": "default", "plugin": "echo" } });
-    assert_eq!(listed, json!({ "disabled": [hold] }));
+    let entry = &listed["disabled"][0];
+    assert_eq!(entry["plugin"], json!({ "tenant": "default", "plugin": "echo" }));
+    assert_eq!((&entry["disabled_by"], &entry["reason"]), (&json!("anyone"), &json!("it loops")));
+    ensure!(entry["disabled_at"].is_string(), "{listed}");
+    assert_eq!(listed["disabled"].as_array().map(Vec::len), Some(1));
     post(&host, "/v1/plugins/echo/enable", "").await?.ok(200)?;
     post(&host, "/v1/jobs", json!({ "plugin": "echo" })).await?.ok(202)?;
     Ok(())

@@ -15,6 +15,8 @@ pub(super) fn trials() -> Vec<Trial> {
         a_key_is_for_whom_it_is_made_whoever_is_asked_for,
         a_key_that_would_be_over_at_once_is_not_made,
         what_is_switched_off_is_listed,
+        what_is_disabled_says_by_whom_since_when_and_why,
+        a_tenant_is_removed_when_it_has_nothing_left,
         a_plugin_is_shown_with_what_of_it_is_off,
         a_tenant_is_shown_and_bounded,
         a_tenant_is_set_to_something,
@@ -88,16 +90,65 @@ async fn what_is_switched_off_is_listed() -> anyhow::Result<()> {
     shell.text(&format!("plugin disable echo@{digest}")).await?;
     shell.text("tenant disable acme").await?;
     let shown = shell.text("disabled").await?;
+    let named: Vec<_> = rows(&shown).into_iter().map(|words| words[..4].to_vec()).collect();
     assert_eq!(
-        rows(&shown),
+        named,
         [
-            vec!["tenant", "acme", "-"],
-            vec!["plugin", "echo", "default"],
-            vec!["version", "echo@1.0.0", "default"],
-            vec!["digest", digest, "-"],
+            vec!["tenant", "acme", "-", "anyone"],
+            vec!["plugin", "echo", "default", "anyone"],
+            vec!["version", "echo@1.0.0", "default", "anyone"],
+            vec!["digest", digest, "-", "anyone"],
         ]
     );
-    assert_eq!(shell.json("disabled").await?[0], json!({ "tenant": "acme" }));
+    assert_eq!(shell.json("disabled").await?[0]["tenant"], "acme");
+    Ok(())
+}
+
+async fn what_is_disabled_says_by_whom_since_when_and_why() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm").await?;
+    let disabled = async || anyhow::Ok(shell.json("disabled").await?[0].clone());
+    shell.text("plugin disable echo --reason loops").await?;
+    let first = disabled().await?;
+    assert_eq!((&first["reason"], &first["disabled_by"]), (&json!("loops"), &json!("anyone")));
+    ensure!(first["disabled_at"].is_string(), "{first}");
+    // Without a reason it stays as it was noted.
+    shell.text("plugin disable echo").await?;
+    assert_eq!(disabled().await?, first);
+    shell.text("plugin disable echo --reason \u{e4}nother").await?;
+    assert_eq!(disabled().await?["reason"], "änother");
+    ensure!(shell.text("disabled").await?.contains("änother"));
+    let log = shell.json("audit --limit 1").await?;
+    assert_eq!(log[0]["detail"]["reason"], "änother");
+    let long = "x".repeat(501);
+    let refused = shell.run(&format!("plugin disable echo --reason {long}")).await?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(65) && said.contains("500 bytes"), "{said}");
+    Ok(())
+}
+
+async fn a_tenant_is_removed_when_it_has_nothing_left() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let says = async |line: &str, part: &str| -> anyhow::Result<()> {
+        let output = shell.run(line).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1) && said.contains(part), "{line}: {said}");
+        Ok(())
+    };
+    shell.text("tenant set acme --jobs 7").await?;
+    shell.text("plugin push echo.wasm --tenant acme").await?;
+    let id = shell.text("job submit echo --delay 1h --tenant acme").await?;
+    shell.text("queue pause slow --tenant acme").await?;
+    says("tenant rm acme", "has the plugin `echo`").await?;
+    says("tenant rm default", "always exists").await?;
+    says("plugin rm echo --tenant acme", "still needs it").await?;
+    shell.text(&format!("job cancel {} --tenant acme", id.trim())).await?;
+    shell.text("plugin rm echo --tenant acme").await?;
+    assert_eq!(shell.text("tenant rm acme").await?, "removed tenant acme\n");
+    let left = shell.json("tenant list").await?;
+    ensure!(left.as_array().is_some_and(|left| left.len() == 1), "{left}");
+    let queues = shell.json("queue list --tenant acme").await?;
+    ensure!(queues.as_array().is_some_and(|left| left.len() == 1), "{queues}");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, ensure};
-use jobwright_tests::{jobwright, tests};
+use jobwright_tests::{jobwright, tests, write_private};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ async fn exit_codes_tell_how_a_job_ended() -> anyhow::Result<()> {
     assert_eq!(shell.code("job submit echo --wait").await?, Some(0));
     assert_eq!(shell.code("job submit fail --wait").await?, Some(3));
     let id = shell.text("job submit sleep").await?;
-    assert_eq!(shell.code(&format!("job wait {} --timeout 1s", id.trim())).await?, Some(5));
+    assert_eq!(shell.code(&format!("job wait {} --max-wait 1s", id.trim())).await?, Some(5));
     shell.text(&format!("job cancel {}", id.trim())).await?;
     assert_eq!(shell.code(&format!("job wait {}", id.trim())).await?, Some(4));
     Ok(())
@@ -51,6 +51,11 @@ async fn exit_codes_tell_why_a_command_failed() -> anyhow::Result<()> {
         ("no-such-command", 64),
         ("plugin list --host nonsense", 64),
         ("plugin rm echo@1", 64),
+        ("plugin set echo", 64),
+        ("job cancel", 64),
+        ("job cancel --state available", 0),
+        ("job submit echo --file jobs.ndjson", 64),
+        ("job submit --file missing.ndjson", 66),
         ("job submit echo --priority 9", 65),
         ("job submit echo --memory 2GiB", 65),
         ("job submit echo --env A=1 --env A=2", 65),
@@ -74,20 +79,20 @@ async fn exit_codes_tell_why_a_command_failed() -> anyhow::Result<()> {
 }
 
 async fn a_host_without_room_is_a_temporary_failure() -> anyhow::Result<()> {
-    let shell = Shell::configured(|config| config.queue.capacity = 1).await?;
+    let shell = Shell::configured(|config| config.queue.parked_capacity = 1).await?;
     shell.text("plugin push echo.wasm").await?;
     shell.text("job submit echo --delay 1h").await?;
-    let refused = shell.run("job submit echo --json").await?;
+    let refused = shell.run("job submit echo --delay 1h --json").await?;
     assert_eq!(refused.status.code(), Some(75));
     let problem = error(&refused)?;
-    assert_eq!((&problem["code"], &problem["depth"]), (&"queue_full".into(), &1.into()));
+    assert_eq!((&problem["code"], &problem["depth"]), (&"parked_full".into(), &1.into()));
     Ok(())
 }
 
 async fn a_wrong_key_is_no_permission() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let keys = folder.path().join("keys");
-    std::fs::write(&keys, "0123456789abcdef\n")?;
+    write_private(&keys, "0123456789abcdef\n")?;
     let shell = Shell::configured(|config| config.api_keys = Some(keys)).await?;
     assert_eq!(shell.code("plugin list").await?, Some(77));
     assert_eq!(shell.code("plugin list --api-key 0123456789abcdef").await?, Some(0));

@@ -14,6 +14,8 @@ pub(super) fn trials() -> Vec<Trial> {
     tests![
         grants_are_set_from_a_file_or_as_they_stand,
         a_secret_is_read_from_stdin_listed_and_removed,
+        every_setting_of_a_plugin_is_set_and_taken_back,
+        a_grant_that_the_plugin_cannot_use_is_warned_of,
     ]
 }
 
@@ -25,13 +27,13 @@ async fn grants_are_set_from_a_file_or_as_they_stand() -> anyhow::Result<()> {
     let plugin = shell.json("plugin set echo --grants grants.json").await?;
     ensure!(plugin["settings"]["grants"] == grants, "{plugin}");
     let said = shell.text("plugin set echo --grants {\"secrets\":null}").await?;
-    let expected = "echo is granted {\"http\":[{\"origin\":\"https://api.example.com\"}]}\n";
-    ensure!(said == expected, "{said}");
+    let grants = "grants          {\"http\":[{\"origin\":\"https://api.example.com\"}]}\n";
+    ensure!(said == format!("set echo:\n{grants}"), "{said}");
     let said = shell.text("plugin set echo --grants null").await?;
-    ensure!(said == "echo is granted nothing\n", "{said}");
+    ensure!(said == "set echo:\n", "{said}");
     for (line, code, part) in [
         ("plugin set echo --grants missing.json", 66, "cannot read the grants in missing.json"),
-        ("plugin set echo --grants {", 65, "the grants are no JSON"),
+        ("plugin set echo --grants {", 65, "the grants are not JSON"),
         ("plugin set echo --grants {\"htp\":1}", 65, "grants.htp: is not a grant"),
     ] {
         let output = shell.run(line).await?;
@@ -65,5 +67,48 @@ async fn a_secret_is_read_from_stdin_listed_and_removed() -> anyhow::Result<()> 
     ensure!(!listed.contains("s3cr3t"), "{listed}");
     ensure!(shell.text("secret rm KEY").await? == "removed KEY\n");
     ensure!(shell.json("secret list").await? == json!([]));
+    Ok(())
+}
+
+async fn every_setting_of_a_plugin_is_set_and_taken_back() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm --version 1.0.0").await?;
+    let limits = "--fuel unlimited --timeout 5s --memory 32MiB --output-limit 2KiB --log-limit 1KiB \
+                  --checkpoint-limit 3KiB --tables 7 --resources 8 --grace 2s";
+    let set = format!(
+        "plugin set echo {limits} --retry-on failed,time --output-type text/csv --default-version 1.0.0"
+    );
+    let plugin = shell.json(&set).await?;
+    let expected = json!({
+        "limits": {
+            "fuel": "unlimited", "timeout_ms": 5000, "memory_bytes": 32 << 20,
+            "output_bytes": 2048, "log_bytes": 1024, "checkpoint_bytes": 3072, "tables": 7,
+            "resources": 8, "grace_ms": 2000,
+        },
+        "retry_on": ["failed", "time"], "output_type": "text/csv", "default_version": "1.0.0",
+    });
+    ensure!(plugin["settings"] == expected, "{plugin}");
+    let line = "plugin set echo --fuel none --settings {\"output_type\":\"text/plain\"}";
+    let settings = shell.json(line).await?["settings"].clone();
+    ensure!(settings["limits"].get("fuel").is_none(), "{settings}");
+    ensure!(settings["limits"]["grace_ms"] == 2000, "{settings}");
+    ensure!(settings["output_type"] == "text/plain", "{settings}");
+    let line = "plugin set echo --retry-on none --output-type none --default-version none";
+    let settings = shell.json(line).await?["settings"].clone();
+    ensure!(settings.as_object().is_some_and(|left| left.len() == 1), "{settings}");
+    Ok(())
+}
+
+async fn a_grant_that_the_plugin_cannot_use_is_warned_of() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm").await?;
+    let grants = "plugin set echo --grants {\"http\":[{\"origin\":\"https://a.example.com\"}]}";
+    let output = shell.run(grants).await?;
+    let warned = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{warned}");
+    ensure!(warned.contains("(wasi-command-p1) cannot use the grant `http`"), "{warned}");
+    let output =
+        shell.run("plugin set echo --grants {\"http\":null,\"env\":{\"A\":\"b\"}}").await?;
+    ensure!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     Ok(())
 }

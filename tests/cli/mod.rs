@@ -5,11 +5,19 @@ mod distrusting;
 mod exits;
 mod granting;
 mod inspecting;
+mod leaving;
+mod listing;
+mod many;
 mod payloads;
 mod projects;
+mod queues;
+mod reaching;
 mod replaying;
+mod securing;
+mod serving;
 mod showing;
 mod stopping;
+mod waiting;
 mod watching;
 
 use std::process::Output;
@@ -40,11 +48,19 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(exits::trials());
     trials.extend(granting::trials());
     trials.extend(inspecting::trials());
+    trials.extend(leaving::trials());
+    trials.extend(listing::trials());
+    trials.extend(many::trials());
     trials.extend(payloads::trials());
     trials.extend(projects::trials());
+    trials.extend(queues::trials());
+    trials.extend(reaching::trials());
     trials.extend(replaying::trials());
+    trials.extend(securing::trials());
+    trials.extend(serving::trials());
     trials.extend(showing::trials());
     trials.extend(stopping::trials());
+    trials.extend(waiting::trials());
     trials.extend(watching::trials());
     trials
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, ensure};
-use jobwright_tests::{jobwright, tests, trial};
+use jobwright_tests::{Server, jobwright, tests, trial};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
@@ -68,7 +68,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         probe: "node --version && npm --version",
         needs: "needs node and npm",
-        languages: &["assemblyscript", "javascript"],
+        languages: &["assemblyscript", "javascript", "typescript"],
         is_demanded: true,
     },
     Tool {
@@ -123,10 +123,10 @@ async fn project(lang: &str) -> anyhow::Result<(TempDir, PathBuf)> {
 async fn builds_and_runs(lang: &'static str) -> anyhow::Result<()> {
     let (_folder, project) = project(lang).await?;
     let readme = std::fs::read_to_string(project.join("README.md"))?;
-    // Only commands are indented: that which gets the compiler, that which builds, that which runs.
+    // Only commands are indented: that which gets the compiler, builds, runs, and tests.
     let mut commands = readme.lines().filter_map(|line| line.strip_prefix("    "));
     let mut next = || commands.next().with_context(|| format!("no command: {readme}"));
-    let (install, build, run) = (next()?, next()?, next()?);
+    let (install, build, run, test) = (next()?, next()?, next()?, next()?);
     if install == "npm install" {
         std::os::unix::fs::symlink(packages(lang, &project)?, project.join("node_modules"))?;
     }
@@ -135,6 +135,66 @@ async fn builds_and_runs(lang: &'static str) -> anyhow::Result<()> {
     let output = jobwright(arguments.split(' '))?.current_dir(&project).output().await?;
     ensure!(output.status.success(), "{run}: {}", told(&output));
     assert_eq!(String::from_utf8(output.stdout)?, PAYLOAD.to_uppercase());
+    tested(test, &project)?;
+    if let Some(asking) = asking(lang) {
+        sends_requests(&project, (build, run), asking).await?;
+    }
+    Ok(())
+}
+
+/// The command of a README that tests the plugin, with this very program as `jobwright`.
+fn tested(line: &str, project: &Path) -> anyhow::Result<()> {
+    let this = std::env::current_exe()?;
+    let line = line.replacen("jobwright ", "\"$THIS\" ", 1);
+    let run = |line: &str| -> anyhow::Result<Output> {
+        let mut command = shell(line, project);
+        command.env("THIS", &this).env(jobwright_tests::AS_PROGRAM, "1");
+        command.env("XDG_CACHE_HOME", this.with_file_name("jobwright-cache"));
+        Ok(command.output()?)
+    };
+    let output = run(&line)?;
+    ensure!(output.status.success(), "{line}: {}", told(&output));
+    std::fs::write(project.join("expected.txt"), "something else")?;
+    ensure!(!run(&line)?.status.success(), "it would not notice");
+    Ok(())
+}
+
+/// The main file of a project in this language, and one in its place that sends a `GET` to the address in
+/// its payload; of languages for which the README names something of the project's own.
+fn asking(lang: &str) -> Option<(&'static str, &'static str)> {
+    match lang {
+        "go" => Some(("main.go", include_str!("asking/main.go"))),
+        "python" => Some(("app.py", include_str!("asking/app.py"))),
+        "typescript" => Some(("main.ts", include_str!("asking/main.ts"))),
+        _ => None,
+    }
+}
+
+async fn sends_requests(
+    project: &Path,
+    (build, run): (&str, &str),
+    (file, source): (&str, &str),
+) -> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok("hello")).await?;
+    let origin = format!("http://{}", server.address());
+    std::fs::write(project.join(file), source)?;
+    std::fs::write(project.join("payload.txt"), format!("{origin}/x"))?;
+    ran(build, project)?;
+    let arguments = run.strip_prefix("jobwright ").context(run.to_owned())?;
+    let grants = format!("{{\"http\":[{{\"origin\":\"{origin}\"}}]}}");
+    for (granted, expected) in [(true, "200 hello"), (false, "")] {
+        let mut command = jobwright(arguments.split(' '))?;
+        if granted {
+            command.args(["--grants", &grants]);
+        }
+        let output = command.current_dir(project).output().await?;
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", told(&output));
+        ensure!(output.status.success() == granted, "{}", told(&output));
+        ensure!(told(&output).contains("denied") != granted, "{}", told(&output));
+        let fails_for_good = told(&output).contains("exited with 65");
+        ensure!(fails_for_good == (file == "app.py" && !granted), "{}", told(&output));
+    }
+    assert_eq!(server.seen().len(), 1, "only what was granted");
     Ok(())
 }
 
@@ -215,6 +275,6 @@ async fn a_script_is_told_what_to_do() -> anyhow::Result<()> {
         let path = folder.path().join("shout").join(file.as_str().context("a path")?);
         ensure!(path.is_file(), "{}", path.display());
     }
-    assert_eq!(files.len(), 5);
+    assert_eq!(files.len(), 6);
     Ok(())
 }

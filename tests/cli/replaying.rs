@@ -20,6 +20,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_failed_job_is_replayed_with_the_same_trap_output_and_fuel,
         deterministic_jobs_of_every_kind_replay_the_same,
         a_job_that_is_not_deterministic_replays_the_same_random_bytes,
+        a_replay_needs_the_scope_to_read_and_the_scope_to_replay,
         a_replay_has_all_that_the_guest_was_told_of_its_job,
         what_differs_is_said_and_tells_by_the_exit_code,
         an_attempt_with_grants_is_replayed_without_and_that_is_said,
@@ -140,6 +141,26 @@ async fn a_job_that_is_not_deterministic_replays_the_same_random_bytes() -> anyh
     let (one, two) = (shell.ran("roll", &roll, "").await?, shell.ran("roll", &roll, "").await?);
     let (first, second) = (shell.same(&one).await?.0, shell.same(&two).await?.0);
     ensure!(first.len() == 8 && first != second, "{first:?} {second:?}");
+    Ok(())
+}
+
+async fn a_replay_needs_the_scope_to_read_and_the_scope_to_replay() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let job = shell.ran("roll", &guests::assemble(ROLL)?, "").await?;
+    let id = job["id"].as_str().context("a job has an id")?;
+    let admin = shell.text("key create --scope admin").await?;
+    for (scopes, code) in [
+        ("--scope jobs:read", 77),
+        ("--scope jobs:replay", 77),
+        ("--scope jobs:read --scope jobs:replay", 0),
+    ] {
+        let mut create = shell.command(&format!("key create {scopes}"))?;
+        let made = create.env("JOBWRIGHT_API_KEY", admin.trim()).output().await?;
+        let key = String::from_utf8(made.stdout)?;
+        let mut replay = shell.command(&format!("replay {id}"))?;
+        let replay = replay.env("JOBWRIGHT_API_KEY", key.trim()).output().await?;
+        ensure!(replay.status.code() == Some(code), "{scopes}: {}", said(&replay));
+    }
     Ok(())
 }
 
@@ -270,7 +291,7 @@ async fn a_replay_has_the_limits_of_the_attempt_where_a_ceiling_was_lowered_sinc
     let job = shell.host.finalized(id.trim()).await?;
     let attempt = &job["attempts"][0];
     ensure!(attempt["limit"] == "fuel" && attempt["limits"]["fuel"] == 1_000_000, "{job}");
-    ensure!(job["limits"]["fuel"] == 100_000_000_000_u64, "{job}");
+    ensure!(job["limits"]["fuel"] == 300_000_000_000_u64, "{job}");
     let (_, receipt) = shell.same(&job).await?;
     ensure!(receipt["limit"] == "fuel", "{receipt}");
     Ok(())

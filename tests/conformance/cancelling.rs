@@ -56,7 +56,7 @@ async fn cancel_while_running_reaches_the_lease_holder(store: Fixture) -> anyhow
         Some(CancelRequest::Stopping { attempt: 1 })
     );
     assert_eq!(store.state(id).await?, JobState::Running);
-    assert_eq!(store.renew(vec![leased.lease], at(60)).await?, [Renewal::CancelRequested]);
+    assert_eq!(store.renew(vec![leased.lease], at(60), at(30)).await?, [Renewal::CancelRequested]);
     let answer = store.finish_with(&leased, Verdict::Cancel, at(2)).await?;
     assert_eq!(answer, Finished::Recorded(JobState::Cancelled));
     Ok(())
@@ -88,8 +88,9 @@ async fn stopped_with(store: &Fixture, verdict: Verdict) -> anyhow::Result<JobSt
 }
 
 async fn a_cancel_request_turns_a_retry_into_cancelled(store: Fixture) -> anyhow::Result<()> {
-    let retry = Verdict::Retry { at: at(2) };
-    assert_eq!(stopped_with(&store, retry).await?, JobState::Cancelled);
+    for verdict in [Verdict::Retry { at: at(2) }, Verdict::Snooze { at: at(2) }] {
+        assert_eq!(stopped_with(&store, verdict).await?, JobState::Cancelled);
+    }
     Ok(())
 }
 

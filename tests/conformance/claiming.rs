@@ -4,11 +4,12 @@ use jobwright_core::clock::after;
 use jobwright_core::job::Payload;
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::limits::Limits;
+use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Claim, Claimed};
 
-use super::drafts::{Draft as _, at, job, jobs, paused};
-use super::fixture::{Fixture, LEASE};
+use super::drafts::{Draft as _, at, job, jobs, named, of, paused};
+use super::fixture::{Fixture, LEASE, want};
 use super::laws;
 
 laws![
@@ -16,7 +17,12 @@ laws![
     an_empty_store_has_nothing_to_claim,
     future_job_is_not_claimable_before_its_time,
     a_time_that_has_passed_means_now,
-    claim_respects_priority_then_due_time_then_arrival,
+    jobs_of_a_queue_go_by_due_time_with_a_head_start_then_arrival,
+    a_job_of_the_lowest_priority_is_overtaken_for_its_head_start_and_no_longer,
+    a_flood_of_one_queue_does_not_hold_up_another,
+    a_queue_that_has_filled_the_host_leaves_room_for_another,
+    a_queue_that_is_alone_may_fill_the_host,
+    times_of_clients_follow_the_wall_clock_and_spans_do_not,
     claim_never_returns_more_than_asked,
     claim_keeps_within_the_memory_asked_for,
     a_job_that_does_not_fit_is_not_overtaken,
@@ -40,8 +46,7 @@ async fn enqueued_job_is_claimable(store: Fixture) -> anyhow::Result<()> {
 }
 
 async fn an_empty_store_has_nothing_to_claim(store: Fixture) -> anyhow::Result<()> {
-    let want = Claim { max: 10, memory_bytes: u64::MAX, idle: true, expires_at: at(30) };
-    assert_eq!(store.claim(want, at(0)).await?, Claimed::default());
+    assert_eq!(store.claim(want(10, at(0)), at(0)).await?, Claimed::default());
     Ok(())
 }
 
@@ -61,12 +66,14 @@ async fn a_time_that_has_passed_means_now(store: Fixture) -> anyhow::Result<()> 
 /// What every attempt takes beside the memory that it may have.
 const EACH: u64 = Limits::ATTEMPT_BYTES;
 
-async fn claim_respects_priority_then_due_time_then_arrival(store: Fixture) -> anyhow::Result<()> {
+async fn jobs_of_a_queue_go_by_due_time_with_a_head_start_then_arrival(
+    store: Fixture,
+) -> anyhow::Result<()> {
     let drafts = [
         job().priority(4),
         job().priority(2).due(at(5)),
         job().priority(2).due(at(3)),
-        job().priority(2).due(at(3)).queue("other"),
+        job().priority(2).due(at(3)),
         job().priority(1).due(at(9)),
         job().priority(2).due(at(3)),
     ];
@@ -74,6 +81,79 @@ async fn claim_respects_priority_then_due_time_then_arrival(store: Fixture) -> a
     store.enqueue(drafts.into(), at(0)).await?;
     let order = [4, 2, 3, 5, 1, 0].map(|place: usize| ids[place]);
     assert_eq!(store.claim_all(at(9)).await?, order);
+    Ok(())
+}
+
+/// Else it would never begin while others keep coming.
+async fn a_job_of_the_lowest_priority_is_overtaken_for_its_head_start_and_no_longer(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let low = store.accept(job().priority(4), at(0)).await?;
+    let overtaking = store.accept(job().priority(1).due(at(899)), at(0)).await?;
+    let late = store.accept(job().priority(1).due(at(900)), at(0)).await?;
+    assert_eq!(store.claim_all(at(900)).await?, [overtaking, low, late]);
+    Ok(())
+}
+
+async fn a_flood_of_one_queue_does_not_hold_up_another(store: Fixture) -> anyhow::Result<()> {
+    store.enqueue(jobs(20), at(0)).await?;
+    store.claim_up_to(2, at(1)).await?;
+    let other = store.accept(job().queue("other").priority(4), at(1)).await?;
+    assert_eq!(store.claim_one(at(2)).await?.job.id, other);
+    assert_eq!(store.claim_one(at(2)).await?.job.spec.queue, named("default"));
+    Ok(())
+}
+
+/// A claim on a host of 64 slots, of which `free` are free.
+fn on_host(free: usize, now: i64) -> Claim {
+    let host = Room { attempts: 64, memory_bytes: u64::MAX };
+    Claim { idle: false, reserve: Reserve::new(host, 8), ..want(free, at(now)) }
+}
+
+async fn a_queue_that_has_filled_the_host_leaves_room_for_another(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    store.enqueue(jobs(200), at(0)).await?;
+    let running = store.claim(on_host(64, 0), at(0)).await?;
+    assert_eq!((running.leased.len(), running.more), (57, true));
+    for tenant in ["default", "other"] {
+        let mut other = of(tenant).queue("other");
+        other.spec.priority = 4.try_into()?;
+        let id = store.accept(other, at(1)).await?;
+        let leased = store.claim(on_host(7, 1), at(1)).await?.leased;
+        assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
+    }
+    Ok(())
+}
+
+async fn a_queue_that_is_alone_may_fill_the_host(store: Fixture) -> anyhow::Result<()> {
+    store.enqueue(jobs(200), at(0)).await?;
+    let mut running = store.claim(on_host(64, 0), at(0)).await?.leased.len();
+    for now in (10..=70).step_by(10) {
+        running += store.claim(on_host(64 - running, now), at(now)).await?.leased.len();
+    }
+    assert_eq!(running, 64);
+    Ok(())
+}
+
+async fn times_of_clients_follow_the_wall_clock_and_spans_do_not(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let span = store.accept(job().due(at(60)), at(0)).await?;
+    let mut given = job().queue("given").due(at(3600));
+    given.on_wall = true;
+    let given = store.accept(given, at(0)).await?;
+    // The wall clock is set forward by an hour, and back by two.
+    let claim = async |now: i64, wall: i64| {
+        let claimed = store.claim(Claim { wall: at(wall), ..want(9, at(now)) }, at(now)).await?;
+        let ids: Vec<_> = claimed.leased.iter().map(|leased| leased.job.id).collect();
+        anyhow::Ok((ids, claimed.next_due))
+    };
+    assert_eq!(claim(1, 1).await?, (vec![], Some(at(60))));
+    assert_eq!(claim(2, 3599).await?, (vec![], Some(at(3))));
+    assert_eq!(claim(3, 3600).await?, (vec![given], Some(at(60))));
+    assert_eq!(claim(59, -3541).await?, (vec![], Some(at(60))));
+    assert_eq!(claim(60, -3540).await?, (vec![span], None));
     Ok(())
 }
 
@@ -90,7 +170,7 @@ async fn claim_keeps_within_the_memory_asked_for(store: Fixture) -> anyhow::Resu
     store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
     store.claim_one(at(0)).await?;
     for (memory_bytes, given) in [(EACH + 39, 0), (2 * EACH + 100, 2), (0, 0), (EACH + 1, 1)] {
-        let want = Claim { max: 9, memory_bytes, idle: true, expires_at: at(30) };
+        let want = Claim { memory_bytes, ..want(9, at(0)) };
         let claimed = store.claim(want, at(0)).await?;
         assert_eq!(claimed.leased.len(), given, "with {memory_bytes} bytes of memory");
     }
@@ -102,7 +182,7 @@ async fn a_job_that_does_not_fit_is_not_overtaken(store: Fixture) -> anyhow::Res
     let sizes = [1, 80, 1];
     store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
     let memory_bytes = EACH + 50;
-    let want = Claim { max: 9, memory_bytes, idle: true, expires_at: at(30) };
+    let want = Claim { memory_bytes, ..want(9, at(0)) };
     assert_eq!(store.claim(want, at(0)).await?.leased.len(), 1);
     assert_eq!(store.claim(want, at(0)).await?.leased, []);
     Ok(())
@@ -114,7 +194,7 @@ async fn a_job_too_large_for_the_budget_runs_when_no_other_does(
 ) -> anyhow::Result<()> {
     let large = store.accept(job().memory(80), at(0)).await?;
     store.accept(job().memory(1), at(0)).await?;
-    let want = Claim { max: 9, memory_bytes: EACH + 50, idle: true, expires_at: at(30) };
+    let want = Claim { memory_bytes: EACH + 50, ..want(9, at(0)) };
     // An attempt whose lease was lost may still be at work.
     assert_eq!(store.claim(Claim { idle: false, ..want }, at(0)).await?.leased, []);
     let leased = store.claim(want, at(0)).await?.leased;
@@ -125,10 +205,9 @@ async fn a_job_too_large_for_the_budget_runs_when_no_other_does(
 async fn claim_tells_when_the_next_job_is_due(store: Fixture) -> anyhow::Result<()> {
     let drafts = vec![job(), job().due(at(20)), job().due(at(10)), job().queue("off").due(at(5))];
     store.enqueue(drafts, at(0)).await?;
-    store.set_held(paused("off"), true).await?;
+    store.set_held(paused("off"), Some(Default::default())).await?;
     for (now, next_due) in [(0, Some(at(10))), (10, Some(at(20))), (20, None)] {
-        let want = Claim { max: 9, memory_bytes: u64::MAX, idle: true, expires_at: at(99) };
-        assert_eq!(store.claim(want, at(now)).await?.next_due, next_due, "at {now} s");
+        assert_eq!(store.claim(want(9, at(now)), at(now)).await?.next_due, next_due, "at {now} s");
     }
     Ok(())
 }
@@ -138,7 +217,7 @@ async fn two_claimers_never_share_a_job(store: Fixture) -> anyhow::Result<()> {
     let claimers = (0..8).map(|_| {
         let store = store.handle();
         tokio::spawn(async move {
-            let want = Claim { max: 3, memory_bytes: u64::MAX, idle: true, expires_at: at(30) };
+            let want = want(3, at(0));
             let mut mine = Vec::new();
             loop {
                 let leased = store.claim(want, at(0)).await?.leased;
@@ -193,11 +272,11 @@ async fn a_paused_queue_is_passed_by_and_resumes_in_order(store: Fixture) -> any
         [job().queue("off").priority(1), job().queue("off"), job(), job().queue("off").due(at(2))];
     let ids = drafts.each_ref().map(|draft| draft.id);
     store.enqueue(drafts.into(), at(0)).await?;
-    store.set_held(paused("off"), true).await?;
+    store.set_held(paused("off"), Some(Default::default())).await?;
     assert_eq!(store.claim_all(at(5)).await?, [ids[2]]);
     let late = store.accept(job().queue("off"), at(5)).await?;
     assert_eq!(store.claim_all(at(5)).await?, []);
-    store.set_held(paused("off"), false).await?;
+    store.set_held(paused("off"), None).await?;
     assert_eq!(store.claim_all(at(5)).await?, [ids[0], ids[1], ids[3], late]);
     Ok(())
 }

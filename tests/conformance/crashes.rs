@@ -44,7 +44,7 @@ async fn each_answer_survives_a_crash_right_after_it(store: Fixture) -> anyhow::
     assert_eq!(next.job(id).await?, store.job(id).await?);
     assert_eq!(next.output(id).await?, store.output(id).await?);
 
-    store.set_held(paused("default"), true).await?;
+    store.set_held(paused("default"), Some(Default::default())).await?;
     assert!(crash(&store)?.queue("default", at(9)).await?.paused);
     Ok(())
 }

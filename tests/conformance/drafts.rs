@@ -64,9 +64,18 @@ pub(crate) fn job() -> NewJob {
         tags: vec![],
         deterministic: false,
         output_type: None,
+        inject_env: true,
+        exit_codes: Default::default(),
     };
     let payload = Payload { content_type: None, bytes: Bytes::from_static(b"hello") };
-    NewJob { id: JobId::new(at(0)), spec, payload, scheduled_at: at(0), idempotency: None }
+    NewJob {
+        id: JobId::new(at(0)),
+        spec,
+        payload,
+        scheduled_at: at(0),
+        on_wall: false,
+        idempotency: None,
+    }
 }
 
 /// So many jobs, the oldest first.
@@ -138,6 +147,7 @@ pub(crate) fn ending(leased: &Leased, verdict: Verdict, now: Timestamp) -> Finis
     let outcome = match verdict {
         Verdict::Complete => Outcome::Succeeded { output: output.clone() },
         Verdict::Retry { .. } => Outcome::Failed { error, retry: RetryHint::Backoff },
+        Verdict::Snooze { .. } => Outcome::Snoozed { error, wait: None },
         Verdict::Discard => Outcome::Trapped { error: error.with_backtrace("0: main".to_owned()) },
         Verdict::Cancel => Outcome::Cancelled,
         Verdict::Release { refused: true, .. } => Outcome::Refused { error, transient: true },

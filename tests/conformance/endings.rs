@@ -1,6 +1,7 @@
 //! What each verdict leaves of a job.
 
 use bytes::Bytes;
+use jobwright_core::capacity::{CapacityLimits, KeptLimits};
 use jobwright_core::job::{MAX_RECORDS, Stored};
 use jobwright_core::lifecycle::{JobState, Phase};
 use jobwright_core::outcome::Output;
@@ -14,6 +15,8 @@ use super::laws;
 laws![
     each_verdict_leads_to_its_state,
     retry_hides_until_due,
+    a_snooze_is_not_counted_as_an_attempt,
+    a_snoozed_job_shows_as_scheduled_until_it_is_due,
     failures_are_counted,
     release_does_not_count_the_attempt,
     refusals_are_counted_apart,
@@ -21,7 +24,8 @@ laws![
     the_latest_records_are_kept,
     the_output_of_a_success_is_kept_unchanged,
     a_success_may_leave_no_output,
-    output_is_stored_only_for_completed,
+    what_a_failed_attempt_left_is_kept_until_another_leaves_more,
+    what_failed_attempts_leave_of_unfinished_jobs_is_bounded,
 ];
 
 async fn each_verdict_leads_to_its_state(store: Fixture) -> anyhow::Result<()> {
@@ -30,6 +34,7 @@ async fn each_verdict_leads_to_its_state(store: Fixture) -> anyhow::Result<()> {
         (Verdict::Discard, JobState::Discarded),
         (Verdict::Cancel, JobState::Cancelled),
         (Verdict::Retry { at: at(10) }, JobState::Available),
+        (Verdict::Snooze { at: at(10) }, JobState::Available),
         (Verdict::Release { at: at(10), refused: false }, JobState::Available),
         (Verdict::Release { at: at(10), refused: true }, JobState::Available),
     ] {
@@ -48,6 +53,33 @@ async fn retry_hides_until_due(store: Fixture) -> anyhow::Result<()> {
     let id = store.finished(Verdict::Retry { at: at(10) }, at(0)).await?;
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!((lifecycle.phase(at(9)), lifecycle.scheduled_at), (Phase::Retryable, at(10)));
+    assert_eq!(store.claim_all(at(9)).await?, []);
+    assert_eq!(store.claim_all(at(10)).await?, [id]);
+    Ok(())
+}
+
+async fn a_snooze_is_not_counted_as_an_attempt(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    for count in 1..=3_u16 {
+        let now = at(i64::from(count));
+        let leased = store.claim_one(now).await?;
+        assert_eq!(leased.lease.attempt, u32::from(count), "the number fences");
+        store.finish_with(&leased, Verdict::Snooze { at: now }, now).await?;
+        let lifecycle = store.job(id).await?.lifecycle;
+        assert_eq!((lifecycle.failures, lifecycle.snoozes), (0, count));
+        assert_eq!(lifecycle.snoozed_since, Some(at(1)));
+    }
+    let leased = store.claim_one(at(9)).await?;
+    store.finish_with(&leased, Verdict::Retry { at: at(9) }, at(9)).await?;
+    let lifecycle = store.job(id).await?.lifecycle;
+    assert_eq!((lifecycle.failures, lifecycle.snoozes, lifecycle.snoozed_since), (1, 0, None));
+    Ok(())
+}
+
+async fn a_snoozed_job_shows_as_scheduled_until_it_is_due(store: Fixture) -> anyhow::Result<()> {
+    let id = store.finished(Verdict::Snooze { at: at(10) }, at(0)).await?;
+    let lifecycle = store.job(id).await?.lifecycle;
+    assert_eq!((lifecycle.phase(at(9)), lifecycle.scheduled_at), (Phase::Scheduled, at(10)));
     assert_eq!(store.claim_all(at(9)).await?, []);
     assert_eq!(store.claim_all(at(10)).await?, [id]);
     Ok(())
@@ -89,6 +121,7 @@ async fn every_ended_attempt_is_recorded_in_order_with_its_usage(
         (1, Verdict::Retry { at: at(1) }),
         (2, Verdict::Release { at: at(2), refused: false }),
         (3, Verdict::Release { at: at(3), refused: true }),
+        (3, Verdict::Snooze { at: at(4) }),
         (4, Verdict::Discard),
     ] {
         let leased = store.claim_one(at(now)).await?;
@@ -120,8 +153,8 @@ async fn the_output_of_a_success_is_kept_unchanged(store: Fixture) -> anyhow::Re
         let mut finish = ending(&leased, Verdict::Complete, at(0));
         finish.output = Some(output.clone());
         store.finish(finish, at(0)).await?;
-        let stored =
-            Stored { content_type: "image/png".to_owned(), bytes: output.bytes.len() as u64 };
+        let bytes = output.bytes.len() as u64;
+        let stored = Stored { content_type: "image/png".to_owned(), bytes, attempt: 1 };
         assert_eq!(store.job(id).await?.output, Some(stored));
         assert_eq!(store.output(id).await?, Some(output));
     }
@@ -138,13 +171,58 @@ async fn a_success_may_leave_no_output(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn output_is_stored_only_for_completed(store: Fixture) -> anyhow::Result<()> {
-    let release = Verdict::Release { at: at(9), refused: false };
-    let retry = Verdict::Retry { at: at(9) };
-    for verdict in [retry, release, Verdict::Discard, Verdict::Cancel] {
-        let id = store.finished(verdict, at(0)).await?;
-        assert_eq!(store.job(id).await?.output, None, "{verdict:?}");
-        assert_eq!(store.output(id).await?, None, "{verdict:?}");
+async fn what_a_failed_attempt_left_is_kept_until_another_leaves_more(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    let ends = async |output: Option<&'static str>, verdict| {
+        let leased = store.claim_one(at(0)).await?;
+        let mut finish = ending(&leased, verdict, at(0));
+        finish.output = output.map(|text| Output::new(text.into(), None));
+        store.finish(finish, at(0)).await?;
+        let kept = store.output(id).await?.map(|output| output.bytes);
+        let told = store.job(id).await?.output.map(|stored| (stored.attempt, stored.bytes));
+        anyhow::Ok((kept, told))
+    };
+    let kept =
+        |text: &'static str, attempt| (Some(Bytes::from(text)), Some((attempt, text.len() as u64)));
+    let retry = Verdict::Retry { at: at(0) };
+    assert_eq!(ends(None, retry).await?, (None, None));
+    assert_eq!(ends(Some("first"), retry).await?, kept("first", 2));
+    assert_eq!(ends(None, Verdict::Snooze { at: at(0) }).await?, kept("first", 2));
+    assert_eq!(ends(Some("second"), retry).await?, kept("second", 4));
+    assert_eq!(ends(Some("last"), Verdict::Discard).await?, kept("last", 5));
+    store.redrive(id, at(0)).await?;
+    assert_eq!((store.output(id).await?, store.job(id).await?.output), (None, None));
+    assert_eq!(ends(Some("again"), retry).await?, kept("again", 6));
+    assert_eq!(ends(Some("done"), Verdict::Complete).await?, kept("done", 7));
+    // A success that leaves nothing does not leave what failed.
+    store.redrive(id, at(0)).await?;
+    assert_eq!(ends(Some("failed"), retry).await?, kept("failed", 8));
+    assert_eq!(ends(None, Verdict::Complete).await?, (None, None));
+    Ok(())
+}
+
+async fn what_failed_attempts_leave_of_unfinished_jobs_is_bounded(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let kept = KeptLimits { checkpoint_bytes: 10, ..KeptLimits::default() };
+    let store = store.bounded(CapacityLimits { kept, ..Default::default() })?;
+    let ids = [store.accept(job(), at(0)).await?, store.accept(job(), at(0)).await?];
+    let leased = store.claim_up_to(2, at(0)).await?;
+    for (leased, verdict) in leased.iter().zip([at(9), at(9)].map(|at| Verdict::Retry { at })) {
+        let mut finish = ending(leased, verdict, at(0));
+        finish.output = Some(Output::new("6 byte".into(), None));
+        store.finish(finish, at(0)).await?;
     }
+    assert!(store.output(ids[0]).await?.is_some());
+    assert_eq!(store.output(ids[1]).await?, None, "there is no room beside the first");
+    // What is over counts as history, and makes room.
+    let leased = store.claim_up_to(2, at(9)).await?;
+    store.finish_with(&leased[0], Verdict::Discard, at(9)).await?;
+    let mut finish = ending(&leased[1], Verdict::Retry { at: at(9) }, at(9));
+    finish.output = Some(Output::new("6 byte".into(), None));
+    store.finish(finish, at(9)).await?;
+    assert!(store.output(ids[1]).await?.is_some());
     Ok(())
 }

@@ -9,7 +9,7 @@ use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::JobState;
-use jobwright_core::queue::QueueCounts;
+use jobwright_core::queue::{QueueCounts, Reserve};
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{
     Claim, Enqueued, Finished, JobFilter, JobStore, Leased, Page, StoreError,
@@ -20,6 +20,12 @@ use super::drafts::{at, ending, job};
 
 /// How long the leases of the laws hold.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
+
+/// A claim of at most `max` jobs by an idle host, whatever memory they take.
+pub(crate) fn want(max: usize, now: Timestamp) -> Claim {
+    let (reserve, expires_at) = (Reserve::default(), after(now, LEASE));
+    Claim { max, memory_bytes: u64::MAX, idle: true, reserve, expires_at, wall: now }
+}
 
 /// A driver: how its store is opened in a directory.
 pub(crate) struct Driver {
@@ -138,8 +144,7 @@ impl Fixture {
         max: usize,
         now: Timestamp,
     ) -> anyhow::Result<Vec<Leased>> {
-        let want = Claim { max, memory_bytes: u64::MAX, idle: true, expires_at: after(now, LEASE) };
-        Ok(self.store.claim(want, now).await?.leased)
+        Ok(self.store.claim(want(max, now), now).await?.leased)
     }
 
     /// Claims the one job that must be there.

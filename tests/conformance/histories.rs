@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
-use jobwright_core::clock::{Timestamp, until};
+use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::job::{Job, JobId, QueueName};
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::queue::QueueCounts;
@@ -24,12 +24,21 @@ use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
 use super::SQLITE;
 use super::drafts::{at, ending, paused_queue, unknown};
-use super::fixture::{Fixture, Place, walk};
+use super::fixture::{Fixture, Place, walk, want};
 use super::steps::{Sketch, Step, later, older_than, steps};
 
 /// Bounds that a history reaches.
-const LIMITS: CapacityLimits =
-    CapacityLimits { per_queue: 7, total: 12, payload_bytes: 60, kept: KeptLimits::DEFAULT };
+const LIMITS: CapacityLimits = CapacityLimits {
+    per_queue: 7,
+    parked_per_queue: 3,
+    total: 12,
+    payload_bytes: 60,
+    kept: KeptLimits::DEFAULT,
+    head_start: HEAD_START,
+};
+
+/// What a level of priority is worth: as much as times in a history differ.
+const HEAD_START: Duration = Duration::from_secs(3);
 
 /// The most steps in a history.
 const STEPS: usize = 80;
@@ -109,13 +118,13 @@ impl Pair {
         match step {
             Step::Enqueue(sketches) => self.enqueue(sketches).await?,
             Step::Claim { max, memory_bytes, idle, lease_ms } => {
-                let (max, memory_bytes, idle) = (*max, *memory_bytes, *idle);
+                let (memory_bytes, idle) = (*memory_bytes, *idle);
                 let expires_at = later(now, *lease_ms);
-                self.claim(Claim { max, memory_bytes, idle, expires_at }).await?;
+                self.claim(Claim { memory_bytes, idle, expires_at, ..want(*max, now) }).await?;
             }
             Step::Renew { lease_ms } => {
                 let (leases, until) = (self.leases(), later(now, *lease_ms));
-                self.both(async |s| s.renew(leases.clone(), until).await).await?;
+                self.both(async |s| s.renew(leases.clone(), until, now).await).await?;
             }
             Step::Finish { newest, ending: end } => {
                 if let Some(leased) = self.leased.iter().rev().nth(*newest) {
@@ -131,7 +140,10 @@ impl Pair {
                 self.both(async |s| s.reclaim_expired(now, *most).await).await?;
             }
             Step::Pause { queue, paused } => {
-                self.both(async |s| s.set_held(paused_queue(queue), *paused).await).await?;
+                self.both(async |s| {
+                    s.set_held(paused_queue(queue), paused.then(Default::default)).await
+                })
+                .await?;
             }
             Step::Prune { age_ms } => {
                 let retention = older_than(now, *age_ms);
@@ -148,6 +160,8 @@ impl Pair {
 
     async fn enqueue(&mut self, sketches: &[Sketch]) -> anyhow::Result<()> {
         let jobs: Vec<_> = sketches.iter().map(|sketch| sketch.job(self.now)).collect();
+        // As the dispatcher does every second: which jobs are due counts for the bounds of a queue.
+        self.both(async |s| s.claim(want(0, self.now), self.now).await).await?;
         let answers = self.both(async |s| s.enqueue(jobs.clone(), self.now).await).await?;
         for (job, answer) in jobs.iter().zip(answers) {
             if answer == Enqueued::Inserted {
@@ -202,7 +216,8 @@ impl Pair {
     /// Kills the embedded store. In memory a crash is what it is said to mean: every attempt in
     /// flight is lost at once.
     async fn crash(&mut self) -> anyhow::Result<()> {
-        self.memory.renew(self.leases(), self.now).await?;
+        self.both(async |s| s.alive(self.now).await).await?;
+        self.memory.renew(self.leases(), self.now, self.now).await?;
         self.memory.reclaim_expired(self.now, usize::MAX).await?;
         self.sqlite = self.sqlite.crash(LIMITS, self.now)?;
         self.compare_each().await
@@ -226,8 +241,9 @@ impl Pair {
                     && !paused.contains(&job.spec.queue))
         });
         jobs.sort_by_key(|job| {
-            let place = (job.spec.priority, job.lifecycle.scheduled_at, self.arrivals.get(&job.id));
-            (job.lifecycle.state != JobState::Running, place)
+            let levels = u32::from(u8::from(job.spec.priority)) - 1;
+            let sort_key = after(job.lifecycle.scheduled_at, HEAD_START * levels);
+            (job.lifecycle.state != JobState::Running, sort_key, self.arrivals.get(&job.id))
         });
         Ok(jobs)
     }
@@ -243,6 +259,8 @@ impl Pair {
                 running: 0,
                 oldest_age_ms: 0,
                 capacity: LIMITS.per_queue,
+                parked: 0,
+                parked_capacity: LIMITS.parked_per_queue,
                 ..queue.clone()
             };
             for job in jobs.iter().filter(|job| job.spec.queue == queue.name) {
@@ -251,6 +269,7 @@ impl Pair {
                 expected.running += usize::from(lifecycle.state == JobState::Running);
                 expected.depth += usize::from(waits);
                 expected.scheduled += usize::from(waits && lifecycle.scheduled_at > self.now);
+                expected.parked = expected.scheduled;
                 if waits {
                     let age = self.now.duration_since(lifecycle.scheduled_at).as_millis();
                     expected.oldest_age_ms =
@@ -272,43 +291,68 @@ impl Pair {
     }
 }
 
-/// Whether `claimed` is what a reading of the rules gives: the first of `order`, which begins with
-/// the running jobs, as far as number and memory allow; one suspect at a time, and one that was lost
-/// twice alone, for which others have to wait only when it has waited for ten minutes.
+/// Whether `claimed` is what a reading of the rules gives. `order` begins with the running jobs; the
+/// others are sorted by their keys. Each claim takes the first of the queue that runs the fewest, as far
+/// as number and memory allow; of suspects one at a time, and one that was lost twice alone, for which
+/// others have to wait only when it has waited for ten minutes.
 fn claims_are_right(
     order: &[Job],
     want: &Claim,
     now: Timestamp,
     claimed: &Claimed,
 ) -> anyhow::Result<()> {
-    let (running, due): (Vec<&Job>, Vec<&Job>) =
-        order.iter().partition(|job| job.lifecycle.state == JobState::Running);
-    let mut idle = want.idle && running.is_empty();
-    let watched = || running.iter().filter(|job| job.lifecycle.is_watched(now));
-    let mut trying = watched().count() > 0;
-    let mut alone = watched().any(|job| job.lifecycle.lost == 2);
-    let mut tried = running.iter().any(|job| job.lifecycle.lost > 0);
+    let order = order.iter().cloned();
+    let (mut running, mut due): (Vec<Job>, Vec<Job>) =
+        order.partition(|job| job.lifecycle.state == JobState::Running);
     let mut memory = want.memory_bytes;
-    let mut expected = Vec::new();
-    for job in due {
-        let (suspect, last) = (job.lifecycle.lost > 0, job.lifecycle.lost == 2);
-        if suspect && trying && !alone {
-            continue;
-        }
-        let since = job.lifecycle.attempted_at.unwrap_or_default().max(job.lifecycle.scheduled_at);
-        if last && !idle && !alone && (tried || until(since, now) < Duration::from_secs(600)) {
-            continue;
-        }
-        let fits = idle || (job.spec.limits.host_bytes() <= memory && !last);
-        if alone || !fits || expected.len() == want.max {
+    let (mut expected, mut passed) = (Vec::new(), Vec::new());
+    while expected.len() < want.max
+        && let Some(place) = first(&running, &due, now, (want.idle, &passed))
+    {
+        let (idle, job) = (want.idle && running.is_empty(), &due[place]);
+        if !idle && job.lifecycle.lost == 2 {
             break;
         }
+        if !idle && job.spec.limits.host_bytes() > memory {
+            if until(job.lifecycle.scheduled_at, now) >= Duration::from_secs(60) {
+                break;
+            }
+            passed.push(job.spec.queue.clone());
+            continue;
+        }
         memory = memory.saturating_sub(job.spec.limits.host_bytes());
-        (idle, alone, trying) = (false, last, trying || suspect);
-        tried |= suspect;
+        let mut job = due.remove(place);
+        job.lifecycle.claim(now);
         expected.push(job.id);
+        running.push(job);
     }
     let found: Vec<JobId> = claimed.leased.iter().map(|leased| leased.job.id).collect();
     ensure!(found == expected, "expected to claim {expected:?}, claimed {found:?}");
     Ok(())
+}
+
+/// The place in `due` of the job that begins next beside those that run.
+fn first(
+    running: &[Job],
+    due: &[Job],
+    now: Timestamp,
+    (idle, passed): (bool, &[QueueName]),
+) -> Option<usize> {
+    let idle = idle && running.is_empty();
+    let watched: Vec<_> = running.iter().filter(|job| job.lifecycle.is_watched(now)).collect();
+    if watched.iter().any(|job| job.lifecycle.lost == 2) {
+        return None;
+    }
+    let tried = running.iter().any(|job| job.lifecycle.lost > 0);
+    let waits = |job: &Job| {
+        let since = job.lifecycle.attempted_at.unwrap_or_default().max(job.lifecycle.scheduled_at);
+        job.lifecycle.lost == 2 && !idle && (tried || until(since, now) < Duration::from_secs(600))
+    };
+    let may = |job: &Job| {
+        let trusted = job.lifecycle.lost == 0 || (watched.is_empty() && !waits(job));
+        trusted && !passed.contains(&job.spec.queue)
+    };
+    let runs = |job: &Job| running.iter().filter(|it| it.spec.queue == job.spec.queue).count();
+    let open = due.iter().enumerate().filter(|(_, job)| may(job));
+    open.min_by_key(|(place, job)| (runs(job), *place)).map(|(place, _)| place)
 }

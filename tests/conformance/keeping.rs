@@ -9,7 +9,7 @@ use jobwright_core::report::Told;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Enqueued, Finish, JobFilter, Leased, Retention};
 
-use super::drafts::{Draft as _, at, ending, job};
+use super::drafts::{Draft as _, at, ending, job, of};
 use super::fixture::Fixture;
 use super::laws;
 
@@ -21,6 +21,10 @@ laws![
     the_oldest_logs_make_room_for_the_latest,
     checkpoints_are_kept_while_there_is_room,
     a_checkpoint_that_goes_makes_room,
+    history_makes_room_where_one_tenant_holds_most_of_it,
+    logs_make_room_where_one_tenant_holds_most_of_them,
+    a_checkpoint_of_another_tenant_displaces_one_of_the_tenant_that_holds_most,
+    jobs_and_keys_of_one_tenant_leave_room_to_another,
 ];
 
 const MIB: usize = 1 << 20;
@@ -167,5 +171,78 @@ async fn a_checkpoint_that_goes_makes_room(store: Fixture) -> anyhow::Result<()>
     assert_eq!(length(&second), Some(900));
     store.save_told(second.lease, checkpoint(50)).await?;
     assert_eq!(length(&retried(&store, 950).await?), Some(950));
+    Ok(())
+}
+
+async fn history_makes_room_where_one_tenant_holds_most_of_it(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.history_bytes = 8 * MIB as u64)?;
+    let finished = async |tenant: &str, length: usize, second: i64| {
+        let id = store.accept(of(tenant).payload(vec![7; length]), at(second)).await?;
+        let leased = store.claim_one(at(second)).await?;
+        store.finish_with(&leased, Verdict::Complete, at(second)).await?;
+        anyhow::Ok(id)
+    };
+    let modest = finished("modest", 1000, 0).await?;
+    for second in 1..40 {
+        finished("greedy", MIB, second).await?;
+    }
+    assert_eq!(store.state(modest).await?, JobState::Completed);
+    Ok(())
+}
+
+async fn logs_make_room_where_one_tenant_holds_most_of_them(store: Fixture) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.log_bytes = 8 * MIB as u64)?;
+    let log = |length: usize| LogSnapshot {
+        bytes: vec![b'x'; length],
+        kept_bytes: length as u64,
+        dropped_bytes: 0,
+    };
+    let modest = store.accept(of("modest"), at(0)).await?;
+    store.save_log(modest, 1, log(1000)).await?;
+    for second in 1..100 {
+        let id = store.accept(of("greedy"), at(second)).await?;
+        store.save_log(id, 1, log(MIB)).await?;
+        store.save_log(id, 1, log(MIB)).await?;
+    }
+    assert_eq!(store.logs(modest).await?.len(), 1);
+    Ok(())
+}
+
+async fn a_checkpoint_of_another_tenant_displaces_one_of_the_tenant_that_holds_most(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.checkpoint_bytes = 1000)?;
+    let mut running = vec![];
+    for (tenant, length) in [("greedy", 400), ("greedy", 600), ("modest", 300)] {
+        store.accept(of(tenant), at(0)).await?;
+        let leased = store.claim_one(at(0)).await?;
+        store.save_told(leased.lease, checkpoint(length)).await?;
+        running.push(leased);
+    }
+    let mut kept = vec![];
+    for leased in &running {
+        let end = ending(leased, Verdict::Retry { at: at(0) }, at(0));
+        store.finish(Finish { told: Told::default(), ..end }, at(0)).await?;
+        kept.push(length(&store.claim_one(at(0)).await?));
+    }
+    assert_eq!(kept, [None, Some(600), Some(300)]);
+    Ok(())
+}
+
+async fn jobs_and_keys_of_one_tenant_leave_room_to_another(store: Fixture) -> anyhow::Result<()> {
+    let mut limits = CapacityLimits { total: 16, ..CapacityLimits::default() };
+    limits.kept.key_bytes = 1 << 20;
+    let store = store.bounded(limits)?;
+    let refused = loop {
+        match store.offer(of("greedy"), at(0)).await? {
+            Enqueued::Inserted => {}
+            Enqueued::QueueFull(full) => break full,
+            other => anyhow::bail!("{other:?}"),
+        }
+    };
+    assert!(refused.is_of_tenant(), "{refused}");
+    store.accept(of("modest"), at(0)).await?;
     Ok(())
 }

@@ -110,7 +110,7 @@ async fn of_two_finishes_at_once_one_is_recorded(store: Fixture) -> anyhow::Resu
 async fn renew_extends_and_keeps_the_attempt(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
-    assert_eq!(store.renew(vec![leased.lease], at(60)).await?, [Renewal::Extended]);
+    assert_eq!(store.renew(vec![leased.lease], at(60), at(30)).await?, [Renewal::Extended]);
     assert_eq!(store.reclaim_expired(at(59), 9).await?, []);
     assert_eq!(store.job(id).await?, leased.job);
     let answer = store.finish_with(&leased, Verdict::Complete, at(59)).await?;
@@ -122,7 +122,7 @@ async fn renew_reports_a_cancel_request(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
     store.request_cancel(id, at(1)).await?;
-    assert_eq!(store.renew(vec![leased.lease], at(60)).await?, [Renewal::CancelRequested]);
+    assert_eq!(store.renew(vec![leased.lease], at(60), at(30)).await?, [Renewal::CancelRequested]);
     assert_eq!(store.reclaim_expired(at(59), 9).await?, [], "a stopping attempt keeps its lease");
     Ok(())
 }
@@ -131,11 +131,11 @@ async fn renew_reports_a_lost_lease(store: Fixture) -> anyhow::Result<()> {
     store.accept(job(), at(0)).await?;
     let lost = store.claim_one(at(0)).await?;
     store.reclaim_expired(at(30), 9).await?;
-    assert_eq!(store.renew(vec![lost.lease], at(60)).await?, [Renewal::LeaseLost]);
+    assert_eq!(store.renew(vec![lost.lease], at(60), at(30)).await?, [Renewal::LeaseLost]);
     let leased = store.claim_one(at(30)).await?;
-    assert_eq!(store.renew(vec![lost.lease], at(90)).await?, [Renewal::LeaseLost]);
+    assert_eq!(store.renew(vec![lost.lease], at(90), at(60)).await?, [Renewal::LeaseLost]);
     store.finish_with(&leased, Verdict::Complete, at(31)).await?;
-    assert_eq!(store.renew(vec![leased.lease], at(60)).await?, [Renewal::LeaseLost]);
+    assert_eq!(store.renew(vec![leased.lease], at(60), at(30)).await?, [Renewal::LeaseLost]);
     Ok(())
 }
 
@@ -146,7 +146,7 @@ async fn renew_answers_each_lease_in_order(store: Fixture) -> anyhow::Result<()>
     let nobody = Lease { job: unknown(), ..leased[0].lease };
     let leases = vec![leased[1].lease, nobody, leased[0].lease];
     let answers = [Renewal::CancelRequested, Renewal::LeaseLost, Renewal::Extended];
-    assert_eq!(store.renew(leases, at(60)).await?, answers);
-    assert_eq!(store.renew(vec![], at(60)).await?, []);
+    assert_eq!(store.renew(leases, at(60), at(30)).await?, answers);
+    assert_eq!(store.renew(vec![], at(60), at(30)).await?, []);
     Ok(())
 }

@@ -226,6 +226,8 @@ async fn counts_tell_depth_scheduled_running_and_age(store: Fixture) -> anyhow::
         scheduled: 1,
         running: 1,
         capacity: 10_000,
+        parked: 1,
+        parked_capacity: 100_000,
         oldest_age_ms: 6000,
         paused: false,
     };
@@ -255,7 +257,7 @@ async fn counts_match_list(store: Fixture) -> anyhow::Result<()> {
 
 async fn a_queue_is_counted_while_it_has_jobs_or_is_paused(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job().queue("b"), at(0)).await?;
-    store.set_held(paused("a"), true).await?;
+    store.set_held(paused("a"), Some(Default::default())).await?;
     let names = async || {
         let counts = store.counts(at(0)).await?;
         anyhow::Ok(counts.into_iter().map(|c| (c.name.into(), c.paused)).collect::<Vec<_>>())
@@ -264,7 +266,7 @@ async fn a_queue_is_counted_while_it_has_jobs_or_is_paused(store: Fixture) -> an
     assert_eq!(names().await?, [(a.clone(), true), (b, false)]);
     store.request_cancel(id, at(0)).await?;
     assert_eq!(names().await?, [(a, true)]);
-    store.set_held(paused("a"), false).await?;
+    store.set_held(paused("a"), None).await?;
     assert_eq!(names().await?, []);
     Ok(())
 }

@@ -4,9 +4,10 @@ use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::job::JobId;
 use jobwright_core::lifecycle::{JobState, MAX_LOST};
 use jobwright_core::outcome::{Outcome, Usage};
+use jobwright_core::report::Told;
 use jobwright_core::retry::Verdict;
 
-use super::drafts::{Draft as _, at, job, jobs};
+use super::drafts::{Draft as _, at, ending, job, jobs, told};
 use super::fixture::Fixture;
 use super::laws;
 
@@ -16,6 +17,10 @@ laws![
     reclaim_takes_only_expired_leases,
     reclaim_takes_at_most_as_many_as_asked,
     a_lost_attempt_is_recorded_and_is_no_failure,
+    an_attempt_that_ran_for_ten_seconds_does_not_count_when_it_is_lost,
+    a_second_loss_counts_if_nothing_else_was_finished_since,
+    progress_forgives_what_was_lost,
+    an_ordinary_failure_forgives_what_was_lost,
     third_lost_attempt_discards,
     jobs_that_were_lost_are_tried_one_at_a_time,
     jobs_that_were_lost_hold_no_other_back,
@@ -70,6 +75,81 @@ async fn a_lost_attempt_is_recorded_and_is_no_failure(store: Fixture) -> anyhow:
     let running = &leased.job.lifecycle;
     let record = AttemptRecord::new(running, &Outcome::Lost, Usage::default(), at(40));
     assert_eq!(job.attempts, [record]);
+    Ok(())
+}
+
+/// Claims the only job at `begun`, shows that its holder lives at `alive`, and loses it.
+async fn lose(store: &Fixture, begun: i64, alive: i64) -> anyhow::Result<JobId> {
+    let leased = store.claim_one(at(begun)).await?;
+    store.renew(vec![leased.lease], at(alive + 30), at(alive)).await?;
+    assert_eq!(store.reclaim_expired(at(alive + 30), 9).await?, [leased.job.id]);
+    Ok(leased.job.id)
+}
+
+async fn an_attempt_that_ran_for_ten_seconds_does_not_count_when_it_is_lost(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    for (alive, lost) in [(9, 1), (10, 0)] {
+        store.accept(job(), at(0)).await?;
+        let id = lose(&store, 0, alive).await?;
+        assert_eq!(store.job(id).await?.lifecycle.lost, lost, "alive after {alive} s");
+        store.request_cancel(id, at(50)).await?;
+    }
+    Ok(())
+}
+
+async fn a_second_loss_counts_if_nothing_else_was_finished_since(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    for (begun, finishes, lost) in [(0, false, 0), (100, true, 0), (200, false, 1)] {
+        if finishes {
+            store.accept(job().queue("other").priority(1), at(begun)).await?;
+            let other = store.claim_up_to(2, at(begun)).await?;
+            for leased in other.iter().filter(|leased| leased.job.id != id) {
+                store.finish_with(leased, Verdict::Complete, at(begun)).await?;
+            }
+            let leases = other.iter().map(|leased| leased.lease).collect();
+            store.renew(leases, at(begun + 55), at(begun + 25)).await?;
+            store.reclaim_expired(at(begun + 55), 9).await?;
+        } else {
+            lose(&store, begun, begun + 25).await?;
+        }
+        assert_eq!(store.job(id).await?.lifecycle.lost, lost, "begun at {begun} s");
+    }
+    Ok(())
+}
+
+async fn progress_forgives_what_was_lost(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    lose(&store, 0, 0).await?;
+    lose(&store, 50, 50).await?;
+    let leased = store.claim_one(at(100)).await?;
+    store.save_told(leased.lease, Told::default()).await?;
+    assert_eq!(store.job(id).await?.lifecycle.lost, 2, "nothing was saved");
+    store.save_told(leased.lease, told(1)).await?;
+    let lifecycle = store.job(id).await?.lifecycle;
+    assert_eq!((lifecycle.lost, lifecycle.lost_after), (0, None));
+    // It is no suspect any more: others may begin beside it.
+    let other = store.accept(job(), at(101)).await?;
+    assert_eq!(store.claim_all(at(101)).await?, [other]);
+    Ok(())
+}
+
+async fn an_ordinary_failure_forgives_what_was_lost(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    for begun in [0, 100, 200, 300] {
+        lose(&store, begun, begun).await?;
+        assert_eq!(store.job(id).await?.lifecycle.lost, 1);
+        let mut end = ending(
+            &store.claim_one(at(begun + 50)).await?,
+            Verdict::Retry { at: at(begun + 60) },
+            at(begun + 60),
+        );
+        end.told = Told::default();
+        store.finish(end, at(begun + 60)).await?;
+        assert_eq!(store.job(id).await?.lifecycle.lost, 0);
+    }
     Ok(())
 }
 

@@ -3,9 +3,9 @@
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::lifecycle::{JobState, MAX_LOST};
 use jobwright_core::retry::Verdict;
-use jobwright_core::store::Redriven;
+use jobwright_core::store::{Finish, Redriven};
 
-use super::drafts::{Draft as _, at, job, named, unknown};
+use super::drafts::{Draft as _, at, ending, job, named, unknown};
 use super::fixture::Fixture;
 use super::laws;
 
@@ -72,7 +72,8 @@ async fn output_is_gone_after_redrive(store: Fixture) -> anyhow::Result<()> {
     store.redrive(id, at(1)).await?;
     assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
     let leased = store.claim_one(at(1)).await?;
-    store.finish_with(&leased, Verdict::Discard, at(1)).await?;
+    let finish = Finish { output: None, ..ending(&leased, Verdict::Discard, at(1)) };
+    store.finish(finish, at(1)).await?;
     assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
-use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::hold::{Facts, Hold, HoldNote};
 use jobwright_core::job::JobId;
 use jobwright_core::lifecycle::{JobState, MAX_LOST};
 use jobwright_core::log::LogSnapshot;
@@ -11,7 +11,7 @@ use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Enqueued, Finished, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
-use super::drafts::{Draft as _, at, job, jobs, named, of, paused};
+use super::drafts::{Draft as _, at, job, jobs, named, of, paused, told};
 use super::fixture::Fixture;
 use super::laws;
 
@@ -22,6 +22,7 @@ laws![
     paused_queues_survive_reopen,
     limits_of_tenants_survive_reopen,
     holds_survive_reopen,
+    the_note_of_a_hold_survives_reopen,
     a_resumed_queue_stays_resumed,
     idempotency_keys_survive_reopen,
     the_order_of_claims_survives_reopen,
@@ -29,11 +30,15 @@ laws![
     a_running_job_is_reclaimed_at_reopen_and_counted_as_lost,
     jobs_that_were_lost_at_reopen_are_tried_one_at_a_time,
     the_third_loss_at_reopen_discards,
+    what_was_due_is_due_at_reopen_though_the_clock_was_set_back,
+    an_attempt_that_ran_long_is_not_held_against_its_job_at_reopen,
+    a_job_that_saves_its_progress_survives_any_number_of_kills,
     a_cancel_request_survives_reopen,
     a_lease_from_before_reopen_is_lost,
     capacity_is_rebuilt_at_reopen,
     jobs_are_readmitted_above_lowered_bounds,
     pruned_jobs_stay_pruned,
+    what_tenants_hold_of_history_and_logs_survives_reopen,
 ];
 
 async fn waiting_and_finalized_jobs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
@@ -42,6 +47,7 @@ async fn waiting_and_finalized_jobs_survive_reopen(store: Fixture) -> anyhow::Re
     }
     store.finished(Verdict::Retry { at: at(90) }, at(1)).await?;
     store.finished(Verdict::Release { at: at(90), refused: true }, at(1)).await?;
+    store.finished(Verdict::Snooze { at: at(90) }, at(1)).await?;
     store.enqueue(vec![job(), job().due(at(90)), job().queue("b").priority(4)], at(1)).await?;
     let jobs = store.walk(JobFilter::default(), 100, at(2)).await?;
     let counts = store.counts(at(2)).await?;
@@ -71,13 +77,13 @@ async fn logs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
 
 async fn paused_queues_survive_reopen(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job().queue("off"), at(0)).await?;
-    store.set_held(paused("off"), true).await?;
-    store.set_held(paused("empty"), true).await?;
+    store.set_held(paused("off"), Some(Default::default())).await?;
+    store.set_held(paused("empty"), Some(Default::default())).await?;
     let store = store.reopen(at(1))?;
     assert!(store.queue("off", at(1)).await?.paused);
     assert!(store.queue("empty", at(1)).await?.paused);
     assert_eq!(store.claim_all(at(1)).await?, []);
-    store.set_held(paused("off"), false).await?;
+    store.set_held(paused("off"), None).await?;
     assert_eq!(store.claim_all(at(1)).await?, [id]);
     Ok(())
 }
@@ -106,26 +112,41 @@ async fn holds_survive_reopen(store: Fixture) -> anyhow::Result<()> {
     store.accept(of("a"), at(0)).await?;
     let tenant = Hold::Tenant(named("a"));
     for hold in Hold::over(&Facts::from(&of("a").spec)) {
-        store.set_held(hold, true).await?;
+        store.set_held(hold, Some(Default::default())).await?;
     }
     let store = store.reopen(at(1))?;
     for hold in Hold::over(&Facts::from(&of("a").spec)) {
         if hold != tenant {
-            store.set_held(hold, false).await?;
+            store.set_held(hold, None).await?;
         }
     }
     let store = store.reopen(at(2))?;
-    assert_eq!(store.holds().await?, std::slice::from_ref(&tenant));
+    assert_eq!(store.holds().await?.into_keys().collect::<Vec<_>>(), std::slice::from_ref(&tenant));
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 0);
-    store.set_held(tenant, false).await?;
+    store.set_held(tenant, None).await?;
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 1);
+    Ok(())
+}
+
+async fn the_note_of_a_hold_survives_reopen(store: Fixture) -> anyhow::Result<()> {
+    let (off, note) = (paused("off"), |reason: &str| HoldNote {
+        by: Some("key-1".to_owned()),
+        at: Some(at(7)),
+        reason: Some(reason.to_owned()),
+    });
+    store.set_held(off.clone(), Some(note("it loops"))).await?;
+    let store = store.reopen(at(8))?;
+    assert_eq!(store.holds().await?, [(off.clone(), note("it loops"))].into());
+    store.set_held(off.clone(), Some(note("it still loops"))).await?;
+    let store = store.reopen(at(9))?;
+    assert_eq!(store.holds().await?, [(off, note("it still loops"))].into());
     Ok(())
 }
 
 async fn a_resumed_queue_stays_resumed(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job().queue("off"), at(0)).await?;
-    store.set_held(paused("off"), true).await?;
-    store.set_held(paused("off"), false).await?;
+    store.set_held(paused("off"), Some(Default::default())).await?;
+    store.set_held(paused("off"), None).await?;
     assert_eq!(store.reopen(at(1))?.claim_all(at(1)).await?, [id]);
     Ok(())
 }
@@ -210,6 +231,54 @@ async fn the_third_loss_at_reopen_discards(mut store: Fixture) -> anyhow::Result
     Ok(())
 }
 
+async fn what_was_due_is_due_at_reopen_though_the_clock_was_set_back(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let waits = store.accept(job(), at(7200)).await?;
+    let runs = store.accept(job().priority(1), at(7200)).await?;
+    assert_eq!(store.claim_one(at(7200)).await?.job.id, runs);
+    store.accept(job().due(at(7201)), at(7200)).await?;
+    let store = store.reopen(at(10))?;
+    assert_eq!(store.claim_all(at(10)).await?, [runs, waits]);
+    Ok(())
+}
+
+async fn an_attempt_that_ran_long_is_not_held_against_its_job_at_reopen(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    store.alive(at(10)).await?;
+    let store = store.reopen(at(20))?;
+    assert_eq!(store.job(id).await?.lifecycle.lost, 0);
+    // Again, and it may be what kills the host after 25 s: nothing else was finished since.
+    store.claim_one(at(20)).await?;
+    store.alive(at(45)).await?;
+    let store = store.reopen(at(50))?;
+    assert_eq!(store.job(id).await?.lifecycle.lost, 1);
+    // Unless something was.
+    store.claim_one(at(50)).await?;
+    store.finished(Verdict::Complete, at(61)).await?;
+    let store = store.reopen(at(70))?;
+    assert_eq!(store.job(id).await?.lifecycle.lost, 1);
+    Ok(())
+}
+
+async fn a_job_that_saves_its_progress_survives_any_number_of_kills(
+    mut store: Fixture,
+) -> anyhow::Result<()> {
+    let id = store.accept(job(), at(0)).await?;
+    for kill in 1..=10 {
+        let leased = store.claim_one(at(kill * 100)).await?;
+        store.save_told(leased.lease, told(1)).await?;
+        store.alive(at(kill * 100 + 25)).await?;
+        store = store.reopen(at(kill * 100 + 30))?;
+        let job = store.job(id).await?;
+        assert_eq!((job.lifecycle.state, job.lifecycle.lost), (JobState::Available, 0));
+    }
+    Ok(())
+}
+
 async fn a_cancel_request_survives_reopen(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     store.claim_one(at(0)).await?;
@@ -254,5 +323,33 @@ async fn pruned_jobs_stay_pruned(store: Fixture) -> anyhow::Result<()> {
     let all = Retention { completed_before: at(9), discarded_before: at(9), now: at(9) };
     assert_eq!(store.prune(all, 9).await?, 1);
     assert_eq!(store.reopen(at(9))?.get(id).await?, None);
+    Ok(())
+}
+
+async fn what_tenants_hold_of_history_and_logs_survives_reopen(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    const MIB: usize = 1 << 20;
+    let mut limits = CapacityLimits::default();
+    (limits.kept.history_bytes, limits.kept.log_bytes) = (8 << 20, 8 << 20);
+    let log = || LogSnapshot { bytes: vec![b'x'; MIB], kept_bytes: 1 << 20, dropped_bytes: 0 };
+    let over = async |store: &Fixture, tenant: &str, second: i64| {
+        let id = store.accept(of(tenant).payload(vec![7; MIB]), at(second)).await?;
+        let leased = store.claim_one(at(second)).await?;
+        store.finish_with(&leased, Verdict::Complete, at(second)).await?;
+        store.save_log(id, 1, log()).await?;
+        anyhow::Ok(id)
+    };
+    let store = store.reopen_bounded(limits, at(0))?;
+    let modest = over(&store, "modest", 0).await?;
+    for second in 1..4 {
+        over(&store, "greedy", second).await?;
+    }
+    let store = store.reopen_bounded(limits, at(4))?;
+    for second in 4..30 {
+        over(&store, "greedy", second).await?;
+    }
+    assert_eq!(store.state(modest).await?, JobState::Completed);
+    assert_eq!(store.logs(modest).await?.len(), 1);
     Ok(())
 }

@@ -3,9 +3,10 @@
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::retry::Verdict;
-use jobwright_core::store::Enqueued;
+use jobwright_core::store::{Enqueued, Redriven};
+use jobwright_core::tenant::TenantLimits;
 
-use super::drafts::{Draft as _, at, job, jobs, named};
+use super::drafts::{Draft as _, at, job, jobs, named, of};
 use super::fixture::Fixture;
 use super::laws;
 
@@ -17,16 +18,25 @@ laws![
     a_full_queue_leaves_room_in_others,
     a_full_queue_refuses_the_rest_of_a_batch_in_order,
     what_was_refused_leaves_no_trace,
-    scheduled_and_running_jobs_take_room,
+    due_and_running_jobs_take_room,
+    scheduled_jobs_and_retries_have_a_bound_of_their_own,
+    an_accepted_job_changes_sides_without_being_refused,
+    host_and_tenant_bounds_count_both_sides,
     room_returns_at_finalization,
-    room_does_not_return_at_retry_or_release,
+    room_does_not_return_at_a_retry_that_is_due,
     room_returns_when_a_waiting_job_is_cancelled,
     room_returns_when_the_last_loss_discards,
     many_at_once_never_exceed_the_bound,
 ];
 
 fn at_most(jobs: usize) -> CapacityLimits {
-    CapacityLimits { per_queue: jobs, ..Default::default() }
+    CapacityLimits { per_queue: jobs, parked_per_queue: jobs, ..Default::default() }
+}
+
+/// As [`full`], of jobs that are neither due nor running.
+fn parked_full(jobs: usize, capacity: usize) -> Enqueued {
+    let queue = named("default");
+    Enqueued::QueueFull(QueueFull::Parked { queue, depth: jobs, capacity })
 }
 
 /// The answer of the default queue that holds as many jobs as it may.
@@ -99,16 +109,59 @@ async fn what_was_refused_leaves_no_trace(store: Fixture) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn scheduled_and_running_jobs_take_room(store: Fixture) -> anyhow::Result<()> {
+async fn due_and_running_jobs_take_room(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(at_most(2))?;
-    store.enqueue(vec![job(), job().due(at(100))], at(0)).await?;
+    store.enqueue(jobs(2), at(0)).await?;
     store.claim_one(at(0)).await?;
     assert_eq!(store.offer(job(), at(0)).await?, full(2));
     Ok(())
 }
 
+/// Else the retries of an outage elsewhere would close the intake.
+async fn scheduled_jobs_and_retries_have_a_bound_of_their_own(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(2))?;
+    store.accept(job().due(at(100)), at(0)).await?;
+    store.finished(Verdict::Retry { at: at(100) }, at(0)).await?;
+    assert_eq!(store.offer(job().due(at(100)), at(0)).await?, parked_full(2, 2));
+    store.enqueue(jobs(2), at(0)).await?;
+    assert_eq!(store.offer(job(), at(0)).await?, full(2));
+    Ok(())
+}
+
+async fn an_accepted_job_changes_sides_without_being_refused(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(at_most(1))?;
+    let scheduled = store.accept(job().due(at(100)), at(0)).await?;
+    store.finished(Verdict::Retry { at: at(50) }, at(0)).await?;
+    assert_eq!(store.offer(job().due(at(100)), at(0)).await?, parked_full(2, 1));
+    // Both become due, and count there: new jobs wait until it is below its bound.
+    let retried = store.claim_one(at(50)).await?;
+    assert_eq!(store.redrive(scheduled, at(50)).await?, Some(Redriven::Due));
+    let over =
+        Enqueued::QueueFull(QueueFull::Queue { queue: named("default"), depth: 2, capacity: 1 });
+    assert_eq!(store.offer(job(), at(50)).await?, over);
+    store.finish_with(&retried, Verdict::Complete, at(50)).await?;
+    assert_eq!(store.offer(job(), at(50)).await?, full(1));
+    store.accept(job().due(at(100)), at(50)).await?;
+    Ok(())
+}
+
+async fn host_and_tenant_bounds_count_both_sides(store: Fixture) -> anyhow::Result<()> {
+    let store = store.bounded(CapacityLimits { total: 3, ..Default::default() })?;
+    let limits = TenantLimits { jobs: Some(2), ..Default::default() };
+    store.set_tenant(named("a"), limits).await?;
+    store.enqueue(vec![of("a"), of("a").due(at(9))], at(0)).await?;
+    let of_tenant = QueueFull::Tenant { tenant: named("a"), depth: 2, capacity: 2 };
+    assert_eq!(store.offer(of("a"), at(0)).await?, Enqueued::QueueFull(of_tenant));
+    store.accept(job().due(at(9)), at(0)).await?;
+    let host = Enqueued::QueueFull(QueueFull::Host { depth: 3, capacity: 3 });
+    assert_eq!(store.offer(job(), at(0)).await?, host);
+    Ok(())
+}
+
 async fn room_returns_at_finalization(store: Fixture) -> anyhow::Result<()> {
-    let limits = CapacityLimits { per_queue: 1, total: 1, payload_bytes: 5, ..Default::default() };
+    let limits = CapacityLimits { total: 1, payload_bytes: 5, ..at_most(1) };
     let store = store.bounded(limits)?;
     for verdict in [Verdict::Complete, Verdict::Discard, Verdict::Cancel, Verdict::Complete] {
         store.finished(verdict, at(0)).await?;
@@ -116,11 +169,11 @@ async fn room_returns_at_finalization(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn room_does_not_return_at_retry_or_release(store: Fixture) -> anyhow::Result<()> {
+async fn room_does_not_return_at_a_retry_that_is_due(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(at_most(1))?;
     store.accept(job(), at(0)).await?;
     let release = Verdict::Release { at: at(0), refused: true };
-    for verdict in [Verdict::Retry { at: at(0) }, release, Verdict::Retry { at: at(9) }] {
+    for verdict in [Verdict::Retry { at: at(0) }, release] {
         let leased = store.claim_one(at(0)).await?;
         store.finish_with(&leased, verdict, at(0)).await?;
         assert_eq!(store.offer(job(), at(0)).await?, full(1), "{verdict:?}");
@@ -130,9 +183,12 @@ async fn room_does_not_return_at_retry_or_release(store: Fixture) -> anyhow::Res
 
 async fn room_returns_when_a_waiting_job_is_cancelled(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(at_most(1))?;
-    let id = store.accept(job().due(at(9)), at(0)).await?;
-    store.request_cancel(id, at(0)).await?;
-    store.accept(job(), at(0)).await?;
+    for due in [0, 9] {
+        let id = store.accept(job().due(at(due)), at(0)).await?;
+        store.request_cancel(id, at(0)).await?;
+        let id = store.accept(job().due(at(due)), at(0)).await?;
+        store.request_cancel(id, at(0)).await?;
+    }
     Ok(())
 }
 

@@ -90,6 +90,7 @@ impl Sketch {
 pub(super) enum Ending {
     Complete,
     Retry { ms: i64 },
+    Snooze { ms: i64 },
     Discard,
     Cancel,
     Release { ms: i64, refused: bool },
@@ -101,6 +102,7 @@ impl Ending {
         match *self {
             Self::Complete => Verdict::Complete,
             Self::Retry { ms } => Verdict::Retry { at: later(now, ms) },
+            Self::Snooze { ms } => Verdict::Snooze { at: later(now, ms) },
             Self::Discard => Verdict::Discard,
             Self::Cancel => Verdict::Cancel,
             Self::Release { ms, refused } => Verdict::Release { at: later(now, ms), refused },
@@ -177,6 +179,7 @@ fn ending() -> impl Strategy<Value = Ending> {
     prop_oneof![
         3 => Just(Ending::Complete),
         3 => span().prop_map(|ms| Ending::Retry { ms }),
+        1 => span().prop_map(|ms| Ending::Snooze { ms }),
         1 => Just(Ending::Discard),
         1 => Just(Ending::Cancel),
         2 => (span(), any::<bool>()).prop_map(|(ms, refused)| Ending::Release { ms, refused }),

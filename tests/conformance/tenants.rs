@@ -9,7 +9,7 @@ use jobwright_core::store::{Claim, Enqueued, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
 use super::drafts::{Draft as _, at, named, of};
-use super::fixture::Fixture;
+use super::fixture::{Fixture, want};
 use super::laws;
 
 laws![
@@ -34,7 +34,7 @@ async fn a_queue_belongs_to_its_tenant(store: Fixture) -> anyhow::Result<()> {
     let counted: Vec<_> = counts.iter().map(|c| (c.tenant.as_str(), c.depth, c.paused)).collect();
     assert_eq!(counted, [("a", 1, false), ("b", 1, false)]);
     let pause = Hold::Queue { tenant: named("a"), queue: named("default") };
-    store.set_held(pause, true).await?;
+    store.set_held(pause, Some(Default::default())).await?;
     let paused: Vec<_> = store.counts(at(1)).await?.iter().map(|c| c.paused).collect();
     assert_eq!(paused, [true, false]);
     assert_eq!(store.claim_one(at(1)).await?.job.spec.tenant, named("b"));
@@ -129,7 +129,7 @@ async fn a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while(
     store.accept(of("a").priority(4), at(0)).await?;
     let room = 2 * small().spec.limits.host_bytes();
     let claim = async |now: i64| {
-        let want = Claim { max: 9, memory_bytes: room, idle: false, expires_at: at(now + 30) };
+        let want = Claim { memory_bytes: room, idle: false, ..want(9, at(now)) };
         let leased = store.claim(want, at(now)).await?.leased;
         anyhow::Ok(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>())
     };
@@ -164,12 +164,15 @@ async fn whatever_is_held_is_passed_by(store: Fixture) -> anyhow::Result<()> {
         (named("q"), named(&format!("sha256:{}", "7".repeat(64))));
     let other = store.accept(other, at(0)).await?;
     for hold in Hold::over(&Facts::from(&of("a").spec)) {
-        store.set_held(hold.clone(), true).await?;
-        assert_eq!(store.holds().await?, std::slice::from_ref(&hold));
+        store.set_held(hold.clone(), Some(Default::default())).await?;
+        assert_eq!(
+            store.holds().await?.into_keys().collect::<Vec<_>>(),
+            std::slice::from_ref(&hold)
+        );
         let leased = store.claim_one(at(1)).await?;
         assert_eq!(leased.job.id, other, "{hold:?}");
         store.finish_with(&leased, Verdict::Release { at: at(1), refused: false }, at(1)).await?;
-        store.set_held(hold, false).await?;
+        store.set_held(hold, None).await?;
     }
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 2);
     assert_eq!(store.job(held).await?.lifecycle.state, JobState::Running);

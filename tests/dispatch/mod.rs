@@ -1,5 +1,6 @@
 //! From claim to verdict, with attempts that end when the test says, on a clock that it moves.
 
+mod clocks;
 mod retries;
 mod shutdown;
 mod slots;
@@ -14,7 +15,10 @@ use libtest_mimic::Trial;
 
 /// Every test of this module.
 pub fn trials() -> Vec<Trial> {
-    [retries::trials(), shutdown::trials(), slots::trials()].into_iter().flatten().collect()
+    [clocks::trials(), retries::trials(), shutdown::trials(), slots::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A host whose time and attempts the test controls.

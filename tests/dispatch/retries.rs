@@ -6,6 +6,7 @@ use anyhow::ensure;
 use jobwright_core::lifecycle::{JobState, Phase};
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::report::Progress;
+use jobwright_core::retry::MAX_SNOOZES;
 use jobwright_core::runtime::StopReason;
 use jobwright_core::{Clock as _, JobStore as _, Limit};
 use jobwright_tests::tests;
@@ -20,6 +21,8 @@ pub fn trials() -> Vec<Trial> {
         the_last_failure_discards,
         a_permanent_failure_discards_at_once,
         a_guest_can_ask_for_a_later_retry,
+        a_job_whose_guest_asks_for_later_is_tried_more_often_than_it_may_fail,
+        a_snooze_too_many_is_a_failure,
         a_fuel_limit_is_final,
         a_job_that_the_host_cannot_start_is_released_without_burning_an_attempt,
         a_scheduled_job_runs_at_its_time,
@@ -111,6 +114,45 @@ async fn a_guest_can_ask_for_a_later_retry() -> anyhow::Result<()> {
     let due = stage.rests(&id).await?.lifecycle.scheduled_at;
     let wait = jobwright_core::clock::until(stage.clock.now(), due);
     ensure!(wait == Duration::from_secs(100), "{wait:?}");
+    Ok(())
+}
+
+fn later(wait: Duration) -> Outcome {
+    let error = AttemptError::new("http_status", "answered 429 Too Many Requests");
+    Outcome::Snoozed { error, wait: Some(wait) }
+}
+
+async fn a_job_whose_guest_asks_for_later_is_tried_more_often_than_it_may_fail()
+-> anyhow::Result<()> {
+    let stage = Stage::new(|_| {}).await?;
+    let id = stage.submit(json!({ "max_attempts": 1 })).await?;
+    for attempt in 1..=7_u32 {
+        stage.begins().await?.end(later(Duration::from_secs(1)));
+        let job = stage.rests(&id).await?;
+        ensure!(job.lifecycle.phase(stage.clock.now()) == Phase::Scheduled, "{job:?}");
+        ensure!((job.lifecycle.attempt, job.lifecycle.failures) == (attempt, 0), "{job:?}");
+        stage.clock.advance(Duration::from_secs(1));
+    }
+    stage.begins().await?.succeed();
+    let job = stage.host.finalized(&id).await?;
+    ensure!(job["state"] == "completed" && job["attempts"][6]["outcome"] == "snoozed", "{job}");
+    Ok(())
+}
+
+async fn a_snooze_too_many_is_a_failure() -> anyhow::Result<()> {
+    let stage = Stage::new(|_| {}).await?;
+    let id = stage.submit(json!({ "max_attempts": 1 })).await?;
+    for _ in 0..MAX_SNOOZES {
+        stage.begins().await?.end(later(Duration::from_secs(1)));
+        stage.rests(&id).await?;
+        stage.clock.advance(Duration::from_secs(1));
+    }
+    stage.begins().await?.end(later(Duration::from_secs(1)));
+    let job = stage.host.finalized(&id).await?;
+    ensure!(job["state"] == "discarded" && job["failures"] == 1, "{job}");
+    let last = job["attempts"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+    let message = last["error"]["message"].as_str().unwrap_or_default();
+    ensure!(last["outcome"] == "failed" && message.contains("counts as a failure"), "{last}");
     Ok(())
 }
 

@@ -20,6 +20,8 @@ pub fn trials() -> Vec<Trial> {
         what_attempts_take_beside_their_memory_counts_too,
         a_cancelled_attempt_is_told_to_stop,
         a_paused_queue_begins_nothing,
+        a_job_of_another_queue_begins_at_once_though_one_has_filled_the_host,
+        a_single_worker_runs_one_queue_after_the_other,
     ]
 }
 
@@ -90,7 +92,8 @@ async fn what_attempts_take_beside_their_memory_counts_too() -> anyhow::Result<(
     const BUDGET: u64 = 64 << 20;
     let data = tempfile::tempdir()?;
     let config = data.path().join("config.toml");
-    std::fs::write(&config, format!("memory_budget_bytes = {BUDGET}\n"))?;
+    let text = format!("memory_budget_bytes = {BUDGET}\nreserved_workers = 0\n");
+    std::fs::write(&config, text)?;
     let config = config.to_str().context("a path of text")?;
     let host = HostProcess::start(&data.path().join("data"), &["--config", config]).await?;
     let (http, url) = (reqwest::Client::new(), host.url());
@@ -161,5 +164,39 @@ async fn a_paused_queue_begins_nothing() -> anyhow::Result<()> {
     ensure!(stage.runtime.begun().await.is_none(), "a paused job began");
     stage.host.post("/v1/queues/slow/resume", json!(null)).await?.error_for_status()?;
     ensure!(stage.begins().await?.attempt.job.spec.queue.as_str() == "slow");
+    Ok(())
+}
+
+async fn a_job_of_another_queue_begins_at_once_though_one_has_filled_the_host() -> anyhow::Result<()>
+{
+    let stage = Stage::new(|_| {}).await?;
+    let batch: Vec<Value> = vec![json!({ "plugin": "p", "queue": "slow" }); 200];
+    stage.host.post("/v1/jobs/batch", json!(batch)).await?.error_for_status()?;
+    let mut running = vec![];
+    for _ in 0..57 {
+        running.push(stage.begins().await?);
+    }
+    ensure!(stage.runtime.begun().await.is_none(), "the last workers are left to others");
+    for queue in ["fast", "other"] {
+        stage.submit(json!({ "queue": queue, "priority": 4 })).await?;
+        let begun = stage.begins().await?;
+        ensure!(begun.attempt.job.spec.queue.as_str() == queue);
+        running.push(begun);
+    }
+    Ok(())
+}
+
+async fn a_single_worker_runs_one_queue_after_the_other() -> anyhow::Result<()> {
+    let stage = Stage::new(|config| config.workers = NonZeroU32::MIN).await?;
+    let mut ids = vec![];
+    for queue in ["slow", "slow", "fast"] {
+        ids.push(stage.submit(json!({ "queue": queue })).await?);
+    }
+    for id in ids {
+        let begun = stage.begins().await?;
+        ensure!(begun.attempt.job.id.to_string() == id, "the one that has waited longest");
+        ensure!(stage.runtime.begun().await.is_none());
+        begun.succeed();
+    }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use serde_json::json;
 
-use super::case::{Case, End::Limit, End::Traps, used};
+use super::case::{Case, End::Fails, End::Limit, End::Traps, used};
 use super::guests::{Guest, forever, p1, p2, plugin, text, times};
 use super::stage::LARGEST;
 
@@ -45,7 +45,7 @@ fn growth() -> Vec<Case> {
             .holding(2 * MIB)
             .ends(Limit("memory")),
         case("a_guest_that_exits_because_of_it", p1("", &then(1, exits)), 2 * MIB)
-            .ends(Limit("memory")),
+            .ends(Fails("exit_code")),
         case("a_huge_step_that_is_survived_is_fine", p1("", &grows(32_768)), 2 * MIB)
             .holding(65_536),
         case("a_huge_step", p1("", &then(32_768, "unreachable")), 2 * MIB).ends(Limit("memory")),

@@ -75,7 +75,7 @@ fn components() -> Vec<(&'static str, Guest)> {
         ("a_loop_in_a_typed_jobs_allocator", spinning_job_allocator()),
         (
             "a_loop_after_the_return_of_a_typed_job",
-            job(&after("jobwright:job/run@0.1.0#run", "i32"), ""),
+            job(&after("jobwright:job/run@0.2.0#run", "i32"), ""),
         ),
     ]
 }
@@ -110,7 +110,7 @@ fn spinning_job_allocator() -> Guest {
                 (memory (export "memory") 1)
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
                     (loop $again (br $again)) unreachable)
-                (func (export "jobwright:job/run@0.1.0#run") (param i32) (result i32)
+                (func (export "jobwright:job/run@0.2.0#run") (param i32) (result i32)
                     unreachable))"#,
         )
     })

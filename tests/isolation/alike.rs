@@ -15,7 +15,7 @@ pub(super) fn trials() -> Vec<Trial> {
     tests![
         outcomes_fuel_and_traces_are_the_same,
         what_a_guest_tells_comes_whole_at_its_end,
-        a_process_keeps_the_code_of_a_few_plugins,
+        processes_of_many_plugins_make_room_for_each_other,
     ]
 }
 
@@ -91,11 +91,11 @@ async fn what_a_guest_tells_comes_whole_at_its_end() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_process_keeps_the_code_of_a_few_plugins() -> anyhow::Result<()> {
+async fn processes_of_many_plugins_make_room_for_each_other() -> anyhow::Result<()> {
     let lab = Lab::in_processes(small())?;
     let guest = |n: usize| command("", &format!("(call $exit (i32.const {n}))"));
     for round in 0..2 {
-        // More than it keeps, one after the other: each is forgotten before it comes again.
+        // More than there are slots, one after the other.
         for n in 1..20 {
             let ended = lab.run(lab.attempt(&guest(n))?).await;
             let error = ended.outcome.error().map(|error| error.message.clone());

@@ -6,14 +6,22 @@ mod alike;
 mod dying;
 mod leaving;
 mod runners;
+mod sharing;
 mod shut_in;
 mod signals;
 
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
-    [alike::trials(), dying::trials(), leaving::trials(), shut_in::trials(), signals::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        alike::trials(),
+        dying::trials(),
+        leaving::trials(),
+        sharing::trials(),
+        shut_in::trials(),
+        signals::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

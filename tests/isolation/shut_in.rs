@@ -4,19 +4,25 @@
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::ensure;
-use jobwright_tests::tests;
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{guests, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use super::runners::{Isolated, Runner};
+
+/// How long something may take that is about to happen.
+const SOON: Duration = Duration::from_secs(20);
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
         its_system_calls_are_filtered_on_every_thread,
         it_has_no_file_and_no_variable_of_the_host,
         one_that_cannot_begin_says_why,
+        what_compiles_is_confined_and_has_no_file_of_the_host,
     ]
 }
 
@@ -76,5 +82,54 @@ async fn one_that_cannot_begin_says_why() -> anyhow::Result<()> {
     process.wait()?;
     let said = String::from_utf8_lossy(&said);
     ensure!(said.contains("Too many open files"), "{said}");
+    Ok(())
+}
+
+/// Starts a process that compiles with a file of its parent's open, and waits until it reads the plugin.
+async fn compiling() -> anyhow::Result<tokio::process::Child> {
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", "exec 9</etc/hostname && exec \"$0\" compile-plugin"]);
+    command.arg(std::env::current_exe()?);
+    command.env_clear().env("JOBWRIGHT_COMPILE", format!("fuel 120 {}", 2_u64 << 30));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.kill_on_drop(true).spawn()?;
+    let status = format!("/proc/{}/status", child.id().context("it has just started")?);
+    let since = tokio::time::Instant::now();
+    while !std::fs::read_to_string(&status)?.contains("Seccomp:\t2") {
+        ensure!(since.elapsed() < SOON, "it is not confined");
+        tokio::task::yield_now().await;
+    }
+    Ok(child)
+}
+
+async fn what_compiles_is_confined_and_has_no_file_of_the_host() -> anyhow::Result<()> {
+    let mut child = compiling().await?;
+    let process = format!("/proc/{}", child.id().context("it waits for the plugin")?);
+    let status = std::fs::read_to_string(format!("{process}/status"))?;
+    ensure!(status.lines().any(|line| line == "NoNewPrivs:\t1"), "{status}");
+    if let Ok(files) = std::fs::read_dir(format!("{process}/fd")) {
+        for file in files {
+            let shown = std::fs::read_link(file?.path())?.to_string_lossy().into_owned();
+            let kinds = ["pipe:", "socket:", "anon_inode:"];
+            ensure!(kinds.iter().any(|kind| shown.starts_with(kind)), "{shown}");
+        }
+    }
+    let limits = std::fs::read_to_string(format!("{process}/limits"))?;
+    for (limit, value) in
+        [("Max open files", "64"), ("Max core file size", "0"), ("Max file size", "0")]
+    {
+        let line = limits.lines().find(|line| line.starts_with(limit)).context(limit)?;
+        ensure!(line[limit.len()..].split_whitespace().next() == Some(value), "{line}");
+    }
+    // And it does compile.
+    let mut input = child.stdin.take().context("its input is piped")?;
+    input.write_all(&guests::echo()?).await?;
+    drop(input);
+    let output = child.wait_with_output().await?;
+    let notes = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && !output.stdout.is_empty(), "{} {notes}", output.status);
+    // Not every kernel has landlock; all have the rest.
+    let lacks = |line: &str| line.starts_with("the sandbox lacks ") && line.contains("landlock");
+    ensure!(notes.lines().all(lacks), "{notes}");
     Ok(())
 }

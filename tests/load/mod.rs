@@ -1,6 +1,7 @@
 //! Measurements, ignored unless asked for, because a busy machine fails them:
 //! `cargo test --release -p jobwright-tests -- --ignored --nocapture load`.
 
+mod routes;
 mod sharing;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         the_interface_answers_while_every_process_spins,
         a_cancelled_job_in_another_process_stops_within_fifty_milliseconds,
     ];
+    measurements.extend(routes::trials());
     measurements.extend(sharing::trials());
     measurements.into_iter().map(|trial| trial.with_ignored_flag(true)).collect()
 }

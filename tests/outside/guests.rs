@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jobwright_core::Attempt;
 use jobwright_core::limits::Limit;
+use jobwright_core::outcome::Outcome;
 use jobwright_core::outside::{Granted, MAX_HEAD_BYTES};
 use jobwright_tests::fetch::{self, Fetch};
 use jobwright_tests::{Server, tests};
@@ -19,8 +20,11 @@ pub(super) fn trials() -> Vec<Trial> {
     tests![
         every_kind_of_component_asks_under_a_grant_and_is_denied_without,
         an_extism_plug_in_does_too,
+        a_method_of_an_extism_plug_in_is_in_capitals_before_grants_are_asked,
+        what_the_host_sets_is_left_out_of_an_extism_plug_ins_request,
         bodies_are_sent_and_taken_whole,
         every_refusal_has_its_own_error,
+        headers_of_a_component_are_as_long_as_they_may_be_and_beyond_it_is_told,
         a_secret_is_sent_by_a_guest_that_never_sees_it,
         a_host_that_never_answers_ends_with_the_jobs_time,
         a_guest_that_loses_patience_is_told,
@@ -68,27 +72,84 @@ async fn every_kind_of_component_asks_under_a_grant_and_is_denied_without() -> a
     Ok(())
 }
 
-async fn an_extism_plug_in_does_too() -> anyhow::Result<()> {
+/// What an Extism plug-in leaves that sends this, or how it fails; and its log.
+async fn extism(
+    stage: &Stage,
+    payload: &Value,
+    memory_bytes: u64,
+) -> anyhow::Result<(Result<String, String>, String)> {
     let lab = Lab::new()?;
+    let mut attempt = granted(&lab, fetch::extism()?, stage).await?;
+    attempt.log = stage.log.clone();
+    attempt.limits.memory_bytes = memory_bytes;
+    attempt.payload.bytes = payload.to_string().into();
+    let left = match lab.run(attempt).await.outcome {
+        Outcome::Succeeded { output } => Ok(String::from_utf8_lossy(&output.bytes).into_owned()),
+        Outcome::Failed { error, .. } if error.code == "http_request" => Err(error.message),
+        Outcome::LimitExceeded { limit: Limit::Memory, error } => Err(error.message),
+        other => anyhow::bail!("{other:?}"),
+    };
+    Ok((left, stage.log()))
+}
+
+async fn an_extism_plug_in_does_too() -> anyhow::Result<()> {
     let server = Server::answering(|request| Server::ok(&format!("({request})"))).await?;
     let url = format!("http://{}/", server.address());
     let asks = async |payload: Value, grants: Value| {
-        let stage = Stage::granted(grants).await?;
-        let mut attempt = granted(&lab, fetch::extism()?, &stage).await?;
-        attempt.payload.bytes = payload.to_string().into();
-        anyhow::Ok(String::from_utf8_lossy(&output(&lab.run(attempt).await)?).into_owned())
+        anyhow::Ok(extism(&Stage::granted(grants).await?, &payload, 1 << 24).await?.0)
     };
     let request = json!({ "url": url, "method": "PUT", "headers": { "X-A": "1" } });
-    let answer = asks(request.clone(), to(&server)).await?;
+    let answer = asks(request.clone(), to(&server)).await?.map_err(anyhow::Error::msg)?;
     assert!(answer.starts_with("200(PUT / HTTP/1.1\r\nx-a: 1\r\n"), "{answer}");
-    assert_eq!(asks(request, json!({})).await?, "403");
-    for bad in [json!({ "url": "no url" }), json!({ "url": url, "headers": { "a b": "1" } })] {
-        assert_eq!(asks(bad, to(&server)).await?, "400");
+    let nobody = json!({ "http": [{ "origin": "http://127.0.0.1:1" }] });
+    for (request, grants, why) in [
+        (request, json!({}), "denied: the plugin is granted no request"),
+        (json!({ "url": "no url" }), to(&server), "its url: no url"),
+        (json!({ "url": url, "headers": { "a b": "1" } }), to(&server), "its header: a b"),
+        (json!({ "url": "http://127.0.0.1:1/" }), nobody, "cannot connect: "),
+    ] {
+        let failure = asks(request.clone(), grants).await?.expect_err("it fails");
+        assert!(failure.starts_with("http_request failed: "), "{failure}");
+        assert!(failure.contains(why), "{request}: {failure}");
     }
-    let nobody = json!({ "url": "http://127.0.0.1:1/" });
-    let grants = json!({ "http": [{ "origin": "http://127.0.0.1:1" }] });
-    assert_eq!(asks(nobody, grants).await?, "502");
     assert_eq!(server.seen().len(), 1);
+    Ok(())
+}
+
+async fn a_method_of_an_extism_plug_in_is_in_capitals_before_grants_are_asked() -> anyhow::Result<()>
+{
+    let server = Server::answering(|_| Server::ok("")).await?;
+    let origin = format!("http://{}", server.address());
+    let asks = async |method: &str| {
+        let grants = json!({ "http": [{ "origin": origin, "methods": ["POST"] }] });
+        let request = json!({ "url": format!("{origin}/"), "method": method });
+        anyhow::Ok(extism(&Stage::granted(grants).await?, &request, 1 << 24).await?.0)
+    };
+    for method in ["post", "Post", "POST"] {
+        assert_eq!(asks(method).await?, Ok("200".to_owned()), "{method}");
+        assert!(server.seen().pop().expect("a request").starts_with("POST / HTTP/1.1"));
+    }
+    asks("get").await?.expect_err("it is not granted");
+    Ok(())
+}
+
+async fn what_the_host_sets_is_left_out_of_an_extism_plug_ins_request() -> anyhow::Result<()> {
+    let server = Server::answering(|_| Server::ok("")).await?;
+    let at = server.address();
+    let asks = async |headers: Value| {
+        let request = json!({ "url": format!("http://{at}/"), "headers": headers });
+        extism(&Stage::granted(to(&server)).await?, &request, 1 << 24).await
+    };
+    let headers = json!({ "Connection": "keep-alive", "Keep-Alive": "5", "Host": at, "X-A": "1" });
+    let (left, log) = asks(headers).await?;
+    let names = "`connection`, `host`, `keep-alive`";
+    let line =
+        format!("INFO: jobwright: GET http://{at}/: left out {names}, which the host sets\n");
+    assert_eq!((left, log), (Ok("200".to_owned()), line));
+    let seen = server.seen().concat();
+    assert_eq!(seen, format!("GET / HTTP/1.1\r\nx-a: 1\r\nhost: {at}\r\n\r\n"));
+    let (refused, log) = asks(json!({ "Host": "elsewhere.example.com" })).await?;
+    assert!(refused.is_err() && log.contains("the request goes to `"), "{log}");
     Ok(())
 }
 
@@ -148,6 +209,26 @@ async fn every_refusal_has_its_own_error() -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn headers_of_a_component_are_as_long_as_they_may_be_and_beyond_it_is_told()
+-> anyhow::Result<()> {
+    let (lab, server) = (Lab::new()?, Server::answering(|_| Server::ok("hello")).await?);
+    let most = MAX_HEAD_BYTES - "x-a: \r\n".len();
+    let with_address = most - server.address().to_string().len() - "/".len();
+    for (length, answer) in [
+        (with_address, "hello"),
+        // `HTTP-request-header-section-size`, and where the guest adds the header.
+        (with_address + 1, "E21"),
+        (most, "E21"),
+        (most + 1, "E99"),
+    ] {
+        let header = Some(("x-a".to_owned(), "x".repeat(length)));
+        let fetch = Fetch { header, ..asking(&server, "/") };
+        assert_eq!(left(&lab, fetch.command()?, to(&server)).await?, answer, "{length}");
+    }
+    assert_eq!(server.seen().len(), 1);
+    Ok(())
+}
+
 async fn a_secret_is_sent_by_a_guest_that_never_sees_it() -> anyhow::Result<()> {
     const VALUE: &str = "s3cr3t-v4lue";
     let (lab, server) = (Lab::new()?, Server::answering(Server::ok).await?);
@@ -192,9 +273,9 @@ async fn a_guest_that_loses_patience_is_told() -> anyhow::Result<()> {
     })
     .await?;
     let lab = Lab::new()?;
-    let fetch = Fetch { patience_ms: Some(50), ..asking(&server, "/") };
-    // `HTTP-response-timeout`.
-    assert_eq!(left(&lab, fetch.command()?, to(&server)).await?, "E33");
+    let fetch = Fetch { first_byte_ms: Some(50), ..asking(&server, "/") };
+    // `connection-read-timeout`.
+    assert_eq!(left(&lab, fetch.command()?, to(&server)).await?, "E09");
     Ok(())
 }
 
@@ -230,54 +311,34 @@ async fn what_a_component_is_refused_is_in_its_log() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an Extism plug-in leaves that sends this, and its log.
-async fn extism(
-    stage: &Stage,
-    payload: String,
-    memory_bytes: u64,
-) -> anyhow::Result<(String, String)> {
-    let lab = Lab::new()?;
-    let mut attempt = granted(&lab, fetch::extism()?, stage).await?;
-    attempt.log = stage.log.clone();
-    attempt.limits.memory_bytes = memory_bytes;
-    attempt.payload.bytes = payload.into();
-    let left = output(&lab.run(attempt).await)?;
-    Ok((String::from_utf8_lossy(&left).into_owned(), stage.log()))
-}
-
 async fn an_extism_plug_in_asks_in_so_many_bytes_and_no_more() -> anyhow::Result<()> {
     let server = Server::answering(|_| Server::ok("")).await?;
     let url = format!("http://{}/", server.address());
-    // With blanks, which are no part of what is sent.
-    let request = |length: usize| {
-        let asked = json!({ "url": url, "headers": { "x-a": "1" } }).to_string();
-        format!("{asked}{}", " ".repeat(length - asked.len()))
-    };
+    let request = |length: usize| json!({ "url": url, "headers": { "x-a": "x".repeat(length) } });
     let stage = Stage::granted(to(&server)).await?;
-    assert_eq!(extism(&stage, request(MAX_HEAD_BYTES), 1 << 24).await?.0, "200");
-    let (answer, log) = extism(&stage, request(MAX_HEAD_BYTES + 1), 1 << 24).await?;
-    let line = "WARN: jobwright: http_request refused: its JSON has 65537 bytes: 65536 at most";
-    assert!(answer == "413" && log.starts_with(line), "{answer} {log}");
+    // With the address, and the name and ends of the header.
+    let most = MAX_HEAD_BYTES - (url.len() - "http://".len()) - "x-a: \r\n".len();
+    assert_eq!(extism(&stage, &request(most), 1 << 24).await?.0, Ok("200".to_owned()));
+    let (answer, log) = extism(&stage, &request(most + 1), 1 << 24).await?;
+    let line = "its address and headers are longer than the 65536 bytes that they may have\n";
+    assert!(answer.is_err() && log.ends_with(line), "{log}");
     // More headers than there can be.
     let headers: serde_json::Map<_, _> =
         (0..40_000).map(|number| (format!("a{number}"), json!(""))).collect();
-    let many = json!({ "url": url, "headers": headers }).to_string();
-    assert_eq!(extism(&stage, many, 1 << 24).await?.0, "413");
+    let (answer, log) = extism(&stage, &json!({ "url": url, "headers": headers }), 1 << 24).await?;
+    assert!(answer.is_err() && log.contains("http_request failed: its JSON has "), "{log}");
     assert_eq!(server.seen().len(), 1);
     Ok(())
 }
 
 async fn a_response_that_memory_has_no_room_for_is_told() -> anyhow::Result<()> {
     let server = Server::answering(|_| Server::ok(&"x".repeat(500_000))).await?;
-    let payload = json!({ "url": format!("http://{}/", server.address()) }).to_string();
+    let request = json!({ "url": format!("http://{}/", server.address()) });
     let stage = Stage::granted(to(&server)).await?;
-    let (answer, log) = extism(&stage, payload.clone(), 2 << 20).await?;
-    assert!(answer.starts_with("200xxx") && log.is_empty(), "{log}");
-    let (answer, log) = extism(&stage, payload, 512 << 10).await?;
-    let why = "there is no memory left for the 500000 bytes of its response";
-    assert_eq!(
-        (answer.as_str(), log),
-        ("503", format!("WARN: jobwright: http_request refused: {why}\n"))
-    );
+    let (answer, log) = extism(&stage, &request, 2 << 20).await?;
+    assert!(answer.is_ok_and(|answer| answer.starts_with("200xxx")) && log.is_empty(), "{log}");
+    let (answer, log) = extism(&stage, &request, 512 << 10).await?;
+    let why = "http_request failed: there is no memory left for the 500000 bytes of its response";
+    assert_eq!((answer.is_err(), log), (true, format!("WARN: jobwright: {why}\n")));
     Ok(())
 }

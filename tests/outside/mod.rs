@@ -1,17 +1,22 @@
 //! What guests reach outside of their sandboxes, and what they do not: against real servers, with
 //! names that mean what a test wants.
 
+mod alike;
 mod answering;
 mod guests;
+mod hidden;
 mod load;
+mod modules;
 mod reaching;
 mod secrets;
 mod secure;
+mod streaming;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,21 +27,27 @@ use jobwright::outside::values::Values;
 use jobwright::outside::web::Web;
 use jobwright::outside::{Means, Reach};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::outside::{Outside as _, Unsent};
+use jobwright_core::outside::{Outside as _, Timeouts, Unsent};
 use jobwright_core::secret::Secret;
 use jobwright_core::{LogBuffer, SecretStore as _, TenantName};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = answering::trials();
+    trials.extend(alike::trials());
     trials.extend(guests::trials());
+    trials.extend(hidden::trials());
     trials.extend(load::trials());
+    trials.extend(modules::trials());
     trials.extend(reaching::trials());
     trials.extend(secrets::trials());
     trials.extend(secure::trials());
+    trials.extend(streaming::trials());
     trials
 }
 
@@ -76,6 +87,7 @@ impl Resolver for Names {
 struct Stage {
     reach: Arc<Reach>,
     log: Arc<LogBuffer>,
+    means: Means,
     _folder: TempDir,
 }
 
@@ -109,12 +121,21 @@ impl Stage {
         let means = Means { secrets: Arc::new(file), web, values };
         let log = Arc::new(LogBuffer::new(1 << 20));
         let grants = Arc::new(serde_json::from_value(grants)?);
-        let reach = Arc::new(Reach::new((tenant, "p".parse()?), grants, means, log.clone()));
-        Ok(Self { reach, log, _folder: folder })
+        let owner = (tenant, "p".parse()?);
+        let reach = Arc::new(Reach::new(owner, grants, means.clone(), log.clone()));
+        Ok(Self { reach, log, means, _folder: folder })
     }
 
+    /// Sends a request and takes the whole response.
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
-        self.reach.send(request).await
+        sent(&self.reach, request).await
+    }
+
+    /// The same for an attempt at another plugin of the tenant.
+    fn of_another(&self, grants: Value) -> anyhow::Result<Reach> {
+        let grants = Arc::new(serde_json::from_value(grants)?);
+        let owner = (TenantName::default(), "other".parse()?);
+        Ok(Reach::new(owner, grants, self.means.clone(), self.log.clone()))
     }
 
     async fn get(&self, url: &str) -> Result<Response<Bytes>, Unsent> {
@@ -124,6 +145,32 @@ impl Stage {
     fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.snapshot().bytes).into_owned()
     }
+}
+
+/// A port at which no connection is answered, and none refused: its listener has as many as it takes.
+struct Silent {
+    _listener: TcpListener,
+    _taken: Vec<TcpStream>,
+}
+
+impl Silent {
+    async fn at(host: &str, port: u16) -> anyhow::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(host.parse()?, port))?;
+        let (listener, mut taken) = (socket.listen(1)?, vec![]);
+        let address = listener.local_addr()?;
+        while let Ok(stream) =
+            timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+        {
+            taken.push(stream?);
+        }
+        Ok(Self { _listener: listener, _taken: taken })
+    }
+}
+
+async fn sent(reach: &Reach, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
+    let (head, mut body) = reach.send(request, Timeouts::default()).await?.into_parts();
+    Ok(Response::from_parts(head, body.rest().await?))
 }
 
 fn get(url: &str) -> Request<Bytes> {

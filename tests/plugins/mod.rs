@@ -6,6 +6,7 @@
 mod elsewhere;
 mod orders;
 mod primes;
+mod repeated;
 mod samples;
 mod stage;
 mod webhook;
@@ -34,6 +35,7 @@ fn listed(stage: &Arc<Stage>) -> Vec<Trial> {
     trials.extend(orders::trials(stage));
     trials.extend(primes::trials(stage));
     trials.extend(webhook::trials(stage));
+    trials.extend(repeated::trials(stage));
     trials
         .into_iter()
         .map(|(plugin, trial)| match &stage.plugins.get(&plugin).availability {

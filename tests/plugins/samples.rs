@@ -44,7 +44,7 @@ fn of_plugin(stage: &Arc<Stage>, plugin: &Plugin) -> Vec<Trial> {
 }
 
 /// The first sample that has an output.
-fn succeeding(plugin: &Plugin) -> Option<Sample> {
+pub(super) fn succeeding(plugin: &Plugin) -> Option<Sample> {
     let succeeds = |sample: &Sample| matches!(sample.expected, Expected::Output(_));
     plugin.samples().into_iter().find(succeeds)
 }

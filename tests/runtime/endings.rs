@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::outcome::{Outcome, RetryHint};
-use jobwright_core::outside::{Keep, Kept, Outside, Unkept, Unsent};
+use jobwright_core::outside::{Body, Keep, Kept, Outside, Timeouts, Unkept, Unsent};
 use jobwright_core::{Attempt, Granted};
 use libtest_mimic::Trial;
 
@@ -116,7 +116,7 @@ async fn a_host_call_with_a_bad_pointer_traps() -> anyhow::Result<()> {
     let guest = command("", "(drop (call $random (i32.const 0) (i32.const 0x7fffffff)))");
     let error = trapped(&lab.try_with(&guest, |_| {}).await?)?;
     assert_eq!(error.code, "host_call");
-    assert!(error.message.contains("exceeds limit"), "{}", error.message);
+    assert!(error.message.contains("out of bounds"), "{}", error.message);
     Ok(())
 }
 
@@ -138,7 +138,11 @@ struct Torn;
 
 #[async_trait]
 impl Outside for Torn {
-    async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+    async fn send(
+        &self,
+        _: http::Request<Bytes>,
+        _: Timeouts,
+    ) -> Result<http::Response<Body>, Unsent> {
         panic!("on purpose")
     }
 

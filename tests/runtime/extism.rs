@@ -21,13 +21,13 @@ pub(super) fn trials() -> Vec<Trial> {
         a_limit_goes_before_an_error,
         exiting_well_is_returning_and_exiting_badly_is_failing,
         the_jobs_variables_are_its_configuration,
-        what_the_operator_configured_lies_under_the_jobs_variables,
+        what_the_operator_configured_lies_over_the_jobs_variables,
         its_own_variables_are_kept_up_to_a_bound,
         what_it_logs_and_prints_is_the_log,
-        requests_are_refused_and_the_job_goes_on,
-        no_pointer_does_harm,
+        a_request_without_a_grant_fails_the_call,
         its_runtime_is_made_ready_first,
         the_entry_point_is_the_only_one_or_the_one_that_is_named,
+        a_program_is_called_at_its_start,
         a_plugin_is_told_what_it_is,
         what_is_not_offered_is_named,
         a_deterministic_job_reads_the_same_at_each_attempt,
@@ -86,7 +86,7 @@ pub(crate) fn plugin(rest: &str, body: &str) -> String {
     format!(r#"(module {EXTISM} {rest} (func (export "run") (result i32) {body} (i32.const 0)))"#)
 }
 
-fn failed(ended: &Ended) -> anyhow::Result<(AttemptError, RetryHint)> {
+pub(super) fn failed(ended: &Ended) -> anyhow::Result<(AttemptError, RetryHint)> {
     match &ended.outcome {
         Outcome::Failed { error, retry } => Ok((error.clone(), *retry)),
         other => anyhow::bail!("it did not fail: {other:?}"),
@@ -167,8 +167,9 @@ async fn a_limit_goes_before_an_error() -> anyhow::Result<()> {
     exceeded(&ended, Limit::Fuel)?;
     let falls = plugin("(func $down (call $down) (call $down))", &format!("{set} (call $down)"));
     exceeded(&lab.try_with(&falls, |_| {}).await?, Limit::Stack)?;
+    // One that it survived does not.
     let large = plugin("", &format!("(drop (call $alloc (i64.const -1))) {set}"));
-    exceeded(&lab.try_with(&large, |_| {}).await?, Limit::Memory)?;
+    failed(&lab.try_with(&large, |_| {}).await?)?;
     Ok(())
 }
 
@@ -185,7 +186,10 @@ async fn exiting_well_is_returning_and_exiting_badly_is_failing() -> anyhow::Res
     };
     assert_eq!(output(&lab.try_with(&exits(0), |_| {}).await?)?, "done");
     let (error, retry) = failed(&lab.try_with(&exits(65), |_| {}).await?)?;
-    assert_eq!((error.message.as_str(), retry), ("exited with 65 (data error)", RetryHint::Never));
+    assert_eq!(
+        (error.message.as_str(), retry),
+        ("exited with 65 (data error): done", RetryHint::Never)
+    );
     Ok(())
 }
 
@@ -209,7 +213,7 @@ async fn the_jobs_variables_are_its_configuration() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_the_operator_configured_lies_under_the_jobs_variables() -> anyhow::Result<()> {
+async fn what_the_operator_configured_lies_over_the_jobs_variables() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let mut attempt = lab.attempt(&plugin(
         r#"(data (i32.const 100) "AB")"#,
@@ -218,9 +222,10 @@ async fn what_the_operator_configured_lies_under_the_jobs_variables() -> anyhow:
     ))?;
     let grants: Grants = serde_json::from_str(r#"{ "config": { "A": "one", "B": "two" } }"#)?;
     attempt.granted = Granted { grants: Arc::new(grants), ..Granted::default() };
-    attempt.job.spec.env = [("B".to_owned(), "three".to_owned())].into();
+    let env = [("A", "three"), ("C", "four")];
+    attempt.job.spec.env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let log = attempt.log.clone();
-    assert_eq!(output(&lab.run(attempt).await)?, "three");
+    assert_eq!(output(&lab.run(attempt).await)?, "two");
     assert!(text(&log).contains("one"), "{}", text(&log));
     Ok(())
 }
@@ -278,79 +283,19 @@ async fn what_it_logs_and_prints_is_the_log() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn requests_are_refused_and_the_job_goes_on() -> anyhow::Result<()> {
+async fn a_request_without_a_grant_fails_the_call() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let attempt = lab.attempt(&plugin(
         r#"(data (i32.const 100) "{\"url\":\"http://127.0.0.1/\"}went on")"#,
-        "(if (call $status) (then unreachable))
-        (if (i64.ne (i64.const 0)
-            (call $http (call $block (i32.const 100) (i32.const 27)) (i64.const 0)))
-            (then unreachable))
-        (if (i32.ne (call $status) (i32.const 403)) (then unreachable))
+        "(drop (call $http (call $block (i32.const 100) (i32.const 27)) (i64.const 0)))
         (call $leave (call $block (i32.const 127) (i32.const 7)))",
     ))?;
     let log = attempt.log.clone();
-    assert_eq!(output(&lab.run(attempt).await)?, "went on");
-    let line = "WARN: jobwright: denied: the plugin is granted no request\n";
-    assert_eq!(text(&log), line);
-    Ok(())
-}
-
-/// Everything that takes a pointer, with `$p`.
-const CALLS: &str = "(call $store $p (i32.const 9))
-    (call $store64 $p (i64.const -1))
-    (if (i32.wrap_i64 (call $length $p)) (then unreachable))
-    (if (call $load $p) (then unreachable))
-    (if (i32.wrap_i64 (call $load64 $p)) (then unreachable))
-    (drop (call $input_load $p))
-    (drop (call $input_load64 $p))
-    (drop (call $config $p))
-    (drop (call $var $p))
-    (call $set_var $p $p)
-    (drop (call $http $p $p))
-    (call $info $p)
-    (call $free $p)";
-
-async fn no_pointer_does_harm() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let calls = |pointer: &str| CALLS.replace("$p", pointer);
-    let block = "(local $block i64)
-        (local.set $block (call $block (i32.const 100) (i32.const 5)))";
-    // Nowhere, at the end, beyond a block's last byte, and in the gap before it.
-    for pointer in [
-        "(i64.const 0)",
-        "(i64.const -1)",
-        "(i64.const -8)",
-        "(i64.add (local.get $block) (i64.const 5))",
-        "(i64.sub (local.get $block) (i64.const 1))",
-    ] {
-        let body = format!("{block} {}", calls(pointer));
-        let ended = lab.try_with(&plugin("", &body), |_| {}).await?;
-        assert_eq!(output(&ended).map_err(|error| error.context(body))?, "");
-    }
-    // An output that is not within one block is no output, and not an empty one either.
-    for (from, length) in [(0, "6"), (1, "5"), (4, "-1"), (5, "1"), (-9, "1")] {
-        let body = format!(
-            "{block} (call $output (i64.add (local.get $block) (i64.const {from}))
-                (i64.const {length}))"
-        );
-        let error = trapped(&lab.try_with(&plugin("", &body), |_| {}).await?)?;
-        assert!(error.message.contains("that lie in no block"), "{}", error.message);
-    }
-    // What was output stays so when its block is freed.
-    let freed = format!(
-        "{block} (call $output (local.get $block) (i64.const 5)) (call $free (local.get $block))"
-    );
-    let kept = lab.try_with(&plugin(r#"(data (i32.const 100) "words")"#, &freed), |_| {}).await?;
-    assert_eq!(output(&kept)?, "words");
-    // A word over the end of a block is neither read nor written in part.
-    let word = format!(
-        "{block} (call $store64 (local.get $block) (i64.const -1))
-        (if (i64.ne (call $load64 (local.get $block)) (i64.const 0)) (then unreachable))
-        (call $output (i64.add (local.get $block) (i64.const 1)) (i64.const 3))"
-    );
-    let words = r#"(data (i32.const 100) "words")"#;
-    assert_eq!(output(&lab.try_with(&plugin(words, &word), |_| {}).await?)?, "ord");
+    let (error, retry) = failed(&lab.run(attempt).await)?;
+    let why = "denied: the plugin is granted no request";
+    let message = format!("http_request failed: GET http://127.0.0.1/: {why}");
+    assert_eq!(error, AttemptError::new("http_request", message));
+    assert_eq!((retry, text(&log)), (RetryHint::Never, format!("WARN: jobwright: {why}\n")));
     Ok(())
 }
 
@@ -406,7 +351,7 @@ async fn the_entry_point_is_the_only_one_or_the_one_that_is_named() -> anyhow::R
         attempt.job.spec.entrypoint = name.map(str::to_owned);
         Ok(attempt)
     };
-    for (name, left) in [("run", ""), ("other", "named")] {
+    for (name, left) in [("run", ""), ("other", "named"), ("_start", "named")] {
         assert_eq!(output(&lab.run(named(Some(name))?).await)?, left);
     }
     for (name, why) in [
@@ -420,6 +365,21 @@ async fn the_entry_point_is_the_only_one_or_the_one_that_is_named() -> anyhow::R
         assert_eq!((error.code.as_str(), retry), ("no_entry_point", RetryHint::Never), "{name:?}");
         assert!(error.message.contains(why), "{error:?}");
     }
+    Ok(())
+}
+
+async fn a_program_is_called_at_its_start() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let start = r#"(func (export "_start")
+        (call $leave (call $block (i32.const 100) (i32.const 5))))"#;
+    let program = plugin(&format!(r#"(data (i32.const 100) "start") {start}"#), "")
+        .replace(r#"(export "run")"#, "");
+    assert_eq!(output(&lab.try_with(&program, |_| {}).await?)?, "start");
+    assert_eq!(inspect(&program)??.entrypoints, ["_start"]);
+    // It prepares its runtime itself.
+    let prepared =
+        program.replace("(memory ", r#"(func (export "_initialize") unreachable) (memory "#);
+    assert_eq!(output(&lab.try_with(&prepared, |_| {}).await?)?, "start");
     Ok(())
 }
 
@@ -438,7 +398,9 @@ async fn a_plugin_is_told_what_it_is() -> anyhow::Result<()> {
         "{:?}",
         found.imports
     );
-    let none = guest.replace(r#"(export "run")"#, "").replace(r#"(export "count")"#, "");
+    let none = ["run", "count", "_start"];
+    let none =
+        none.iter().fold(guest, |text, name| text.replace(&format!("(export \"{name}\")"), ""));
     let words = ["no function () -> () or () -> (i32)", "`wide`"];
     says(inspect(&none)?, "no_entry_point", &words)
 }

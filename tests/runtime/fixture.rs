@@ -163,8 +163,11 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         tags: vec![],
         deterministic: false,
         output_type: None,
+        inject_env: true,
+        exit_codes: Default::default(),
     };
-    let lifecycle = Lifecycle { attempt: 1, ..Lifecycle::new(created_at) };
+    let mut lifecycle = Lifecycle::new(created_at);
+    lifecycle.claim(created_at);
     let id = JobId::new(created_at);
     let job =
         Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };
@@ -183,10 +186,15 @@ pub(crate) fn output(ended: &Ended) -> anyhow::Result<Bytes> {
     }
 }
 
-/// The error of an attempt that reached `limit`.
+/// The error of an attempt that reached `limit`, without what raises the limit, which every message must
+/// say.
 pub(crate) fn exceeded(ended: &Ended, limit: Limit) -> anyhow::Result<AttemptError> {
     match &ended.outcome {
-        Outcome::LimitExceeded { limit: found, error } if *found == limit => Ok(error.clone()),
+        Outcome::LimitExceeded { limit: found, error } if *found == limit => {
+            let remedy = format!("; {}", limit.remedy());
+            let happened = error.message.strip_suffix(&remedy).context("how to raise it")?;
+            Ok(AttemptError { message: happened.to_owned(), ..error.clone() })
+        }
         other => bail!("it did not reach its {limit} limit: {other:?}"),
     }
 }

@@ -7,6 +7,7 @@ use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::plugin::{Abi, Digest};
 use jobwright_core::report::{Progress, Report};
 use jobwright_core::runtime::{Ended, StopReason};
+use jobwright_core::tenant::TenantName;
 use jobwright_core::{Attempt, Start};
 use jobwright_tests::components::job;
 use libtest_mimic::Trial;
@@ -19,6 +20,8 @@ pub(super) fn trials() -> Vec<Trial> {
         the_payload_and_all_that_is_said_of_the_job_arrive,
         an_output_has_the_type_that_it_names,
         an_error_says_whether_and_when_to_try_again,
+        an_error_may_ask_for_later_which_is_no_failure,
+        a_guest_of_version_0_1_runs_as_it_did,
         a_trap_has_the_frames_of_the_guest,
         what_it_logs_and_prints_is_the_log,
         progress_is_told_as_often_as_a_guest_likes,
@@ -63,18 +66,22 @@ async fn the_payload_and_all_that_is_said_of_the_job_arrive() -> anyhow::Result<
     let lab = Lab::new()?;
     let texts = [line(4), line(12), line(24), line(40), line(48)].concat();
     let lists = [first(64), first(72), first(80)].concat();
-    // Attempt, number of attempts and time of creation are the output.
+    // Attempt, last attempt, time of creation, failures and attempts left are the output.
     let body = format!(
         "{texts} {lists}
         (i64.store (i32.const 600) (i64.load32_u offset=32 (local.get $request)))
         (i64.store (i32.const 608) (i64.load32_u offset=36 (local.get $request)))
         (i64.store (i32.const 616) (i64.load offset=56 (local.get $request)))
-        (return (call $ok (i32.const 600) (i32.const 24)))"
+        (i64.store (i32.const 624) (i64.load32_u offset=88 (local.get $request)))
+        (i64.store (i32.const 632) (i64.load32_u offset=92 (local.get $request)))
+        (return (call $ok (i32.const 600) (i32.const 40)))"
     );
     let guest = job(r#"(data (i32.const 1024) "\n")"#, &body)?;
     let mut attempt = attempt(lab.plugins.add(guest))?;
     attempt.payload.content_type = Some("text/plain".to_owned());
     attempt.payload.bytes = "ten words".into();
+    // Two of five have failed, and one was given back.
+    (attempt.job.lifecycle.attempt, attempt.job.lifecycle.failures) = (4, 2);
     let spec = &mut attempt.job.spec;
     spec.tags = vec!["night".to_owned()];
     spec.args = vec!["--fast".to_owned(), "more".to_owned()];
@@ -86,10 +93,11 @@ async fn the_payload_and_all_that_is_said_of_the_job_arrive() -> anyhow::Result<
     let expected =
         format!("text/plain\nten words\n{id}\ndefault\nprobe@1.0.0\nnight\n--fast\nCOLOUR\n");
     assert_eq!(said, expected);
-    assert_eq!((number(&numbers, 0)?, number(&numbers, 8)?), (1, 5));
+    assert_eq!((number(&numbers, 0)?, number(&numbers, 8)?), (4, 6));
+    assert_eq!((number(&numbers, 24)?, number(&numbers, 32)?), (2, 2));
     assert_eq!(number(&numbers, 16)?, 1_767_225_600_000);
     let usage = ended.usage;
-    assert_eq!((usage.payload_bytes, usage.output_bytes), (9, 24));
+    assert_eq!((usage.payload_bytes, usage.output_bytes), (9, 40));
     assert!(usage.fuel > Some(0) && usage.instantiate_ms > 0.0 && usage.run_ms > 0.0);
     Ok(())
 }
@@ -122,6 +130,53 @@ async fn an_error_says_whether_and_when_to_try_again() -> anyhow::Result<()> {
         let body = format!("(return (call {answer} (i32.const 1024) (i32.const 14)))");
         let (error, retry) = failed(&lab.try_wasm(job(words, &body)?, |_| {}).await?)?;
         assert_eq!((error.message.as_str(), retry), ("all went wrong", expected));
+    }
+    Ok(())
+}
+
+async fn an_error_may_ask_for_later_which_is_no_failure() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let words = r#"(data (i32.const 1024) "all went wrong")"#;
+    let timed = ("$later (i64.const 90000000)", Some(Duration::from_secs(90_000)));
+    for (answer, expected) in [timed, ("$fail (i32.const 2)", None)] {
+        let body = format!("(return (call {answer} (i32.const 1024) (i32.const 14)))");
+        let ended = lab.try_wasm(job(words, &body)?, |_| {}).await?;
+        let Outcome::Snoozed { error, wait } = ended.outcome else { panic!("{ended:?}") };
+        let said = (error.code.as_str(), error.message.as_str(), wait);
+        assert_eq!(said, ("later", "all went wrong", expected));
+    }
+    Ok(())
+}
+
+/// It is kept as it was compiled, with its source in `tests/kept/README.md`.
+async fn a_guest_of_version_0_1_runs_as_it_did() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let wasm = include_bytes!("../kept/job-0.1.0.wasm");
+    let found = lab.runtime.inspect(wasm)?;
+    assert_eq!(found.abi, Abi::JobwrightJob);
+    let plugin = lab.plugins.add(wasm.to_vec());
+    let asked = async |wish: &'static str, failures| {
+        let mut attempt = attempt(plugin)?;
+        attempt.payload.bytes = wish.into();
+        (attempt.job.lifecycle.attempt, attempt.job.lifecycle.failures) = (3, failures);
+        let (log, report) = (attempt.log.clone(), attempt.report.clone());
+        let ended = lab.run(attempt).await;
+        assert_eq!(text(&log), "INFO: began\n");
+        assert_eq!(report.told().progress, Some(Progress::new(Some(0.5), "half of it")));
+        assert_eq!(report.checkpoint(), Some("state".into()));
+        anyhow::Ok(ended)
+    };
+    let ended = asked("tell", 1).await?;
+    // The third attempt with one failure of five: three more can follow.
+    assert_eq!(output(&ended)?, "3 of 6, probe@1.0.0, true, false");
+    let day = RetryHint::After(Duration::from_secs(90_000));
+    for (wish, message, retry) in [
+        ("permanent", "for good", RetryHint::Never),
+        ("retry", "not now", RetryHint::Backoff),
+        ("after", "in a day", day),
+    ] {
+        let (error, found) = failed(&asked(wish, 0).await?)?;
+        assert_eq!((error.message.as_str(), found), (message, retry));
     }
     Ok(())
 }
@@ -315,7 +370,7 @@ async fn a_plugin_is_told_what_it_is() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let found = lab.runtime.inspect(&job("", "")?)?;
     assert_eq!((found.abi, found.abi.to_string().as_str()), (Abi::JobwrightJob, "jobwright-job"));
-    assert_eq!(found.exports, ["jobwright:job/run@0.1.0"]);
+    assert_eq!(found.exports, ["jobwright:job/run@0.2.0"]);
     assert!(found.entrypoints.is_empty());
     // It needs no WASI: this one imports what it calls, and it calls nothing.
     let wasi = found.imports.iter().filter(|import| import.starts_with("wasi:sockets"));
@@ -337,17 +392,24 @@ fn exporting(version: &str, function: &str) -> String {
 
 async fn a_run_of_another_type_is_refused_when_it_is_uploaded() -> anyhow::Result<()> {
     let lab = Lab::new()?;
-    let wrong = exporting("0.1.0", "(result u32)");
+    let wrong = exporting("0.2.0", "(result u32)");
+    let wrong_before = exporting("0.1.0", "(result u32)");
     let unnamed = wrong.replace(r#"(export "run" (func $run))"#, r#"(export "go" (func $run))"#);
     for (text, why) in [
         (wrong.as_str(), "its `run` of `jobwright:job/run` has another type"),
+        (&wrong_before, "its `run` of `jobwright:job/run` has another type"),
         (&unnamed, "its `jobwright:job/run` has no function `run`"),
     ] {
         let wasm = wat::parse_str(text)?;
         lab.runtime.inspect(&wasm)?;
-        says(lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await, "plugin_unusable", &[why])?;
+        says(
+            lab.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await,
+            "plugin_unusable",
+            &[why],
+        )?;
     }
-    let later = wat::parse_str(exporting("0.2.0", "(result u32)"))?;
-    says(lab.runtime.inspect(&later), "world_version", &["`jobwright:job/run@0.2.0`", "of 0.1"])?;
+    let later = wat::parse_str(exporting("0.3.0", "(result u32)"))?;
+    let words = ["`jobwright:job/run@0.3.0`", "of 0.2 or 0.1"];
+    says(lab.runtime.inspect(&later), "world_version", &words)?;
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use jobwright::runtime::RuntimeConfig;
 use jobwright_core::limits::{Fuel, Limit};
 use jobwright_core::outcome::Outcome;
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SLEEP, SPIN, command, exceeded, output, text};
+use super::fixture::{Lab, SLEEP, SPIN, command, exceeded, output, small, text};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -21,6 +22,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_guest_that_reads_its_payload_to_the_end_ends_in_time,
         endless_recursion_reaches_the_stack_limit,
         deep_recursion_within_the_stack_limit_is_fine,
+        an_operator_can_give_more_stack,
         an_output_of_exactly_the_limit_is_fine,
         one_byte_of_output_more_is_not,
         a_flood_of_output_ends_at_once,
@@ -164,7 +166,21 @@ fn recursion(times: u32) -> String {
 async fn endless_recursion_reaches_the_stack_limit() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let ended = lab.try_with(&recursion(u32::MAX), |_| {}).await?;
-    assert_eq!(exceeded(&ended, Limit::Stack)?.message, "stack limit 512 KiB exceeded");
+    let message = exceeded(&ended, Limit::Stack)?.message;
+    assert_eq!(message, "stack limit 512 KiB exceeded");
+    assert!(Limit::Stack.remedy().contains("--stack-bytes"));
+    Ok(())
+}
+
+async fn an_operator_can_give_more_stack() -> anyhow::Result<()> {
+    // It needs more than 512 KiB, and less than 4 MiB.
+    let deep = recursion(40_000);
+    exceeded(&Lab::new()?.try_with(&deep, |_| {}).await?, Limit::Stack)?;
+    let lab = Lab::with(RuntimeConfig { stack_bytes: 4 << 20, ..small() })?;
+    output(&lab.try_with(&deep, |_| {}).await?)?;
+    let ended = lab.try_with(&recursion(u32::MAX), |_| {}).await?;
+    let message = exceeded(&ended, Limit::Stack)?.message;
+    assert!(message.starts_with("stack limit 4 MiB exceeded"), "{message}");
     Ok(())
 }
 
@@ -238,14 +254,11 @@ async fn a_flood_of_log_ends_nothing() -> anyhow::Result<()> {
 
 async fn too_many_handles_reach_the_resource_limit() -> anyhow::Result<()> {
     let lab = Lab::new()?;
-    // Waits for 100 clocks at once, each of which the host keeps two handles for.
-    let guest = command(
-        "(memory (export \"more\") 1)",
-        "(drop (call $poll (i32.const 1024) (i32.const 16384) (i32.const 100) (i32.const 0)))",
-    );
-    let ended = lab.try_with(&guest, |limits| limits.resources = 50).await?;
+    // Each standard stream is one.
+    let guest = command("", "(call $write (i32.const 2) (i32.const 0) (i32.const 0))");
+    let ended = lab.try_with(&guest, |limits| limits.resources = 2).await?;
     let error = exceeded(&ended, Limit::Resources)?;
-    assert_eq!(error.message, "resource limit 50 handles exceeded");
+    assert_eq!(error.message, "resource limit 2 handles exceeded");
     let ended = lab.try_with(&guest, |_| {}).await?;
     assert!(matches!(ended.outcome, Outcome::Succeeded { .. }), "{:?}", ended.outcome);
     assert!(ended.usage.run_ms < Duration::from_secs(5).as_secs_f64() * 1e3);

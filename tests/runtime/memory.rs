@@ -11,7 +11,6 @@ pub(super) fn trials() -> Vec<Trial> {
         growth_in_steps_to_the_limit_is_fine_and_its_peak_is_known,
         growth_beyond_the_limit_answers_minus_one,
         a_guest_that_does_not_survive_a_refused_growth_reached_its_memory_limit,
-        so_did_one_that_exits_with_a_code,
         one_huge_step_is_refused,
         a_step_beyond_what_a_memory_can_be_is_refused,
         memory_at_the_start_counts,
@@ -78,15 +77,6 @@ async fn a_guest_that_does_not_survive_a_refused_growth_reached_its_memory_limit
     // The same without a refusal is just a trap.
     let ended = lab.try_with(&command("", "unreachable"), memory(2 * MIB)).await?;
     assert_eq!(trapped(&ended)?.code, "unreachable");
-    Ok(())
-}
-
-async fn so_did_one_that_exits_with_a_code() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let ended = lab.try_with(&grows(1, "(call $exit (i32.const 1))"), memory(2 * MIB)).await?;
-    exceeded(&ended, Limit::Memory)?;
-    let ended = lab.try_with(&grows(1, "(call $exit (i32.const 0))"), memory(2 * MIB)).await?;
-    output(&ended)?;
     Ok(())
 }
 

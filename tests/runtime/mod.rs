@@ -1,22 +1,31 @@
 //! The runtime alone, with guests that really do what each limit is there for.
 
+mod clocks;
 mod commands_p2;
 mod endings;
+mod exceptions;
 pub(crate) mod extism;
+mod extism_blocks;
 mod extism_limits;
+mod files;
 pub(crate) mod fixture;
 mod http;
 mod http_fuel;
+mod http_headers;
 mod jobs;
 mod jobs_limits;
+mod large;
+mod leaving;
 mod limits;
 mod limits_p2;
 mod memory;
 mod plugins;
+mod preview0;
 mod refusals;
 mod refusals_p2;
 mod sandbox;
 mod stopping;
+mod surviving;
 mod telling;
 
 use libtest_mimic::Trial;
@@ -28,22 +37,31 @@ pub fn trials() -> Vec<Trial> {
 
 fn listed() -> Vec<Trial> {
     [
+        clocks::trials(),
         commands_p2::trials(),
         endings::trials(),
+        exceptions::trials(),
         extism::trials(),
+        extism_blocks::trials(),
         extism_limits::trials(),
+        files::trials(),
         http::trials(),
         http_fuel::trials(),
+        http_headers::trials(),
         jobs::trials(),
         jobs_limits::trials(),
+        large::trials(),
+        leaving::trials(),
         limits::trials(),
         limits_p2::trials(),
         memory::trials(),
         plugins::trials(),
+        preview0::trials(),
         refusals::trials(),
         refusals_p2::trials(),
         sandbox::trials(),
         stopping::trials(),
+        surviving::trials(),
         telling::trials(),
     ]
     .into_iter()

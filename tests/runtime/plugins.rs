@@ -11,6 +11,7 @@ use jobwright_core::limits::Fuel;
 use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::plugin::Digest;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
+use jobwright_core::tenant::TenantName;
 use jobwright_tests::components;
 use libtest_mimic::Trial;
 
@@ -175,7 +176,7 @@ async fn a_prepared_plugin_is_not_read_again() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let wasm = wat::parse_str(hello())?;
     let digest = lab.plugins.add(wasm.clone());
-    lab.runtime.prepare(digest, wasm.into()).await?;
+    lab.runtime.prepare(&TenantName::default(), digest, wasm.into()).await?;
     let ended = lab.run(attempt(digest)?).await;
     output(&ended)?;
     assert_eq!(lab.plugins.reads(), 0);
@@ -186,7 +187,7 @@ async fn a_prepared_plugin_is_not_read_again() -> anyhow::Result<()> {
 async fn what_does_not_compile_cannot_be_prepared() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let junk = b"\0asm\x01\0\0\0junk".to_vec();
-    let refused = lab.runtime.prepare(Digest::of(&junk), junk.into()).await;
+    let refused = lab.runtime.prepare(&TenantName::default(), Digest::of(&junk), junk.into()).await;
     says(refused, "plugin_unusable", &["it does not compile"])?;
     Ok(())
 }

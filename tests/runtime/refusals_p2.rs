@@ -1,8 +1,10 @@
 //! Components that cannot run here, and what they are told.
 
 use jobwright_core::plugin::{Abi, Digest};
+use jobwright_core::tenant::TenantName;
 use jobwright_tests::components::{command, handler};
 use libtest_mimic::Trial;
+use wit_parser::Resolve;
 
 use super::commands_p2::bare;
 use super::fixture::Lab;
@@ -15,6 +17,7 @@ pub(super) fn trials() -> Vec<Trial> {
         every_interface_that_is_offered_passes_and_links,
         other_versions_of_wasi_are_named,
         a_missing_entry_point_is_told_with_what_there_is,
+        a_wit_package_is_told_that_it_is_one,
         functions_that_are_unknown_are_refused_when_the_code_is_prepared,
         unfinished_features_are_named,
         sizes_over_what_this_host_gives_are_told,
@@ -88,7 +91,7 @@ async fn every_interface_that_is_offered_passes_and_links() -> anyhow::Result<()
         let import = format!(r#"(component (import "wasi:{interface}@0.2.9" (instance {item}))"#);
         let wasm = wat::parse_str(bare("0.2.0").replacen("(component", &import, 1))?;
         lab.runtime.inspect(&wasm)?;
-        lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await?;
+        lab.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await?;
     }
     // What the others have needs types of each other; tests of guests import those.
     for interface in ["stdin", "stdout", "stderr"] {
@@ -111,11 +114,26 @@ async fn other_versions_of_wasi_are_named() -> anyhow::Result<()> {
 
 async fn a_missing_entry_point_is_told_with_what_there_is() -> anyhow::Result<()> {
     let other = bare("1.0.0").replace("wasi:cli/run", "my:own/thing");
-    let words = ["`wasi:cli/run`", "`wasi:http/incoming-handler`", "`jobwright:job/run@0.1`"];
+    let words = ["`wasi:cli/run`", "`wasi:http/incoming-handler`", "`jobwright:job/run@0.2`"];
     says(inspect(&other)?, "no_entry_point", &words)?;
     let words = ["but `my:own/thing@1.0.0`"];
     says(inspect(&other)?, "no_entry_point", &words)?;
     says(inspect("(component)")?, "no_entry_point", &["but nothing"])
+}
+
+async fn a_wit_package_is_told_that_it_is_one() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let (mut resolve, wasi) = (Resolve::default(), include_str!("../wit/wasi.wit"));
+    let package = resolve.push_str("wasi.wit", wasi)?;
+    let wasm = wit_component::encode(&resolve, package)?;
+    says(lab.runtime.inspect(&wasm), "wit_package", &["WIT package", "`command`", "has no code"])?;
+    // A component that has an interface's type beside what it does is none.
+    let exports_a_type = bare("0.2.0").replacen(
+        "(component",
+        r#"(component (type $t (component (export "x" (func)))) (export "t" (type $t))"#,
+        1,
+    );
+    inspect(&exports_a_type)?.map(drop).map_err(Into::into)
 }
 
 async fn functions_that_are_unknown_are_refused_when_the_code_is_prepared() -> anyhow::Result<()> {
@@ -133,7 +151,8 @@ async fn functions_that_are_unknown_are_refused_when_the_code_is_prepared() -> a
     for (text, word) in [(unknown.as_str(), "exit-with-grace"), (typed, "run")] {
         let wasm = wat::parse_str(text)?;
         lab.runtime.inspect(&wasm)?;
-        let refused = lab.runtime.prepare(Digest::of(&wasm), wasm.into()).await;
+        let refused =
+            lab.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await;
         says(refused, "plugin_unusable", &["it does not fit this host", word])?;
     }
     Ok(())

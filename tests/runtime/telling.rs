@@ -39,6 +39,7 @@ const JOBWRIGHT: &str = r#"
     (import "jobwright" "checkpoint_load" (func $load (param i32 i32) (result i32)))
     (import "jobwright" "output_type" (func $output_type (param i32 i32) (result i32)))
     (import "jobwright" "fail" (func $fail (param i32 i64 i32 i32)))
+    (import "jobwright" "later" (func $later (param i64 i32 i32)))
     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
     (import "wasi_snapshot_preview1" "fd_write"
         (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -170,6 +171,17 @@ async fn a_failure_is_what_the_guest_says_of_it() -> anyhow::Result<()> {
         let Outcome::Failed { error, retry } = ended.outcome else { panic!("{ended:?}") };
         assert_eq!((error.message.as_str(), retry), ("half of it", expected));
     }
+    for (delay, expected) in [(-1, None), (90_000_000, Some(Duration::from_secs(90_000)))] {
+        // The last of the two calls holds.
+        let body = format!(
+            "(call $fail (i32.const 0) (i64.const -1) (i32.const 100) (i32.const 4))
+             (call $later (i64.const {delay}) (i32.const 100) (i32.const 10))
+             (call $exit (i32.const 1))"
+        );
+        let ended = lab.try_with(&guest(&body), |_| ()).await?;
+        let Outcome::Snoozed { error, wait } = ended.outcome else { panic!("{ended:?}") };
+        assert_eq!((error.message.as_str(), wait), ("half of it", expected));
+    }
     // Who announces a failure and succeeds has succeeded.
     let body = "(call $fail (i32.const 0) (i64.const -1) (i32.const 100) (i32.const 10))";
     output(&lab.try_with(&guest(body), |_| ()).await?)?;
@@ -186,6 +198,7 @@ async fn pointers_outside_of_memory_end_the_guest() -> anyhow::Result<()> {
          (drop (call $load (i32.const -1) (i32.const -1)))",
         "(drop (call $output_type (i32.const 65536) (i32.const 1)))",
         "(call $fail (i32.const 0) (i64.const 0) (i32.const 1) (i32.const 65536))",
+        "(call $later (i64.const 0) (i32.const 1) (i32.const 65536))",
     ] {
         let ended = lab.try_with(&guest(body), |_| ()).await?;
         let error = trapped(&ended).context(body)?;

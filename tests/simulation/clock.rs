@@ -1,4 +1,4 @@
-//! A wall clock over the paused time of tokio: it runs as fast as nothing happens, and it jumps.
+//! Clocks over the paused time of tokio: they run as fast as nothing happens. The wall clock jumps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,19 +11,31 @@ use tokio::time::{Duration, Instant, sleep};
 #[derive(Debug, Clone)]
 pub(super) struct WallClock {
     start: Instant,
-    /// Milliseconds by which it has been set since the start.
+    /// Milliseconds that were left out.
+    skipped: Arc<AtomicI64>,
+    /// Milliseconds by which the wall clock has been set since the start.
     set: Arc<AtomicI64>,
 }
 
 impl WallClock {
     /// Of the runtime of this task, whose time is paused.
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), set: Arc::default() }
+        Self { start: Instant::now(), skipped: Arc::default(), set: Arc::default() }
     }
 
-    /// Sets it forwards, or backwards.
+    /// Sets the wall clock forwards, or backwards.
     pub(super) fn jump(&self, ms: i64) {
         self.set.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// A process starts: its clock is what the wall clock says.
+    pub(super) fn restart(&self) {
+        self.skip(self.set.swap(0, Ordering::Relaxed));
+    }
+
+    /// Leaves out a time in which nothing happens.
+    pub(super) fn skip(&self, ms: i64) {
+        self.skipped.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// What has passed, whatever the clock was set to.
@@ -37,8 +49,14 @@ impl Clock for WallClock {
     fn now(&self) -> Timestamp {
         // The start of 2026, far enough from both ends of the calendar.
         let passed = i64::try_from(self.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let skipped = self.skipped.load(Ordering::Relaxed) * 1000;
+        Timestamp::from_microsecond(1_767_225_600_000_000 + passed + skipped).unwrap_or_default()
+    }
+
+    fn wall(&self) -> Timestamp {
         let set = self.set.load(Ordering::Relaxed) * 1000;
-        Timestamp::from_microsecond(1_767_225_600_000_000 + passed + set).unwrap_or_default()
+        let wall = self.now().as_microsecond() + set;
+        Timestamp::from_microsecond(wall).unwrap_or_default()
     }
 
     async fn sleep_until(&self, at: Timestamp) {

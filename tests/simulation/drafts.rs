@@ -67,11 +67,13 @@ pub(super) fn draft(dice: &Dice, id: JobId, now: Timestamp) -> NewJob {
         tags: vec![],
         deterministic: false,
         output_type: None,
+        inject_env: true,
+        exit_codes: Default::default(),
     };
     let delay = dice.weighted(&[(70, 0), (20, 5_000), (10, 4_000_000)]);
     let scheduled_at = after(now, Duration::from_millis(dice.below(delay)));
     let payload = Payload { content_type: None, bytes: vec![b'x'; dice.below(9) as usize].into() };
-    NewJob { id, spec, payload, scheduled_at, idempotency: None }
+    NewJob { id, spec, payload, scheduled_at, on_wall: false, idempotency: None }
 }
 
 fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> T {

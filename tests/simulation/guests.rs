@@ -11,6 +11,7 @@ use jobwright_core::limits::Limit;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
+use jobwright_core::tenant::TenantName;
 
 use super::hosts::{MEMORY, SLOTS};
 use super::world::{Life, World, lock, short};
@@ -48,6 +49,7 @@ enum Ending {
     Succeed,
     Fail,
     FailLater,
+    Snooze,
     FailForGood,
     Trap,
     Fuel,
@@ -61,7 +63,8 @@ enum Ending {
 const ENDINGS: &[(u64, Ending)] = &[
     (40, Ending::Succeed),
     (12, Ending::Fail),
-    (5, Ending::FailLater),
+    (3, Ending::FailLater),
+    (2, Ending::Snooze),
     (5, Ending::FailForGood),
     (8, Ending::Trap),
     (4, Ending::Fuel),
@@ -115,6 +118,10 @@ impl Guests {
                 let after = Duration::from_secs(dice.below(4000));
                 Outcome::Failed { error: error(), retry: RetryHint::After(after) }
             }
+            Ending::Snooze => {
+                let wait = Some(Duration::from_secs(dice.below(4000)));
+                Outcome::Snoozed { error: error(), wait }
+            }
             Ending::FailForGood => Outcome::Failed { error: error(), retry: RetryHint::Never },
             Ending::Trap => Outcome::Trapped { error: error() },
             Ending::Fuel => Outcome::LimitExceeded { limit: Limit::Fuel, error: error() },
@@ -145,7 +152,7 @@ impl Runtime for Guests {
         Err(Unusable::new("not_wasm", "nothing is uploaded here"))
     }
 
-    async fn prepare(&self, _: Digest, _: Bytes) -> Result<(), Unprepared> {
+    async fn prepare(&self, _: &TenantName, _: Digest, _: Bytes) -> Result<(), Unprepared> {
         Ok(())
     }
 
@@ -177,6 +184,6 @@ impl Runtime for Guests {
         self.life.gate.pass().await;
         drop(counted);
         self.world.note(|| format!("host {life}: attempt {number} of {id}: {:?}", outcome.kind()));
-        Ended { outcome, usage: Usage::default() }
+        Ended::new(outcome, Usage::default())
     }
 }

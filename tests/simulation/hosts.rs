@@ -7,6 +7,7 @@ use std::time::Duration;
 use jobwright::dispatch::{DispatchSettings, Dispatcher, Parts, RetentionSettings};
 use jobwright::notify::{AnnouncingStore, Signals};
 use jobwright_core::outside::Nothing;
+use jobwright_core::seed::SeedKey;
 use jobwright_core::store::JobStore;
 use jobwright_core::{Limits, Runtime};
 use tokio::sync::watch;
@@ -58,7 +59,7 @@ impl Host {
             signals,
             jitter: Arc::new(move || dice.fraction()),
             // Guests here take no random numbers.
-            seeds: Arc::new(|| [0; 32]),
+            seeds: SeedKey::new([0; 32]),
             grantor: Arc::new(Nothing),
         };
         let (stop, stopping) = watch::channel(false);
@@ -93,6 +94,8 @@ impl Host {
 fn settings() -> DispatchSettings {
     DispatchSettings {
         slots: SLOTS,
+        // Of so few, none: what the reserve does is tested beside the queue.
+        reserved_slots: 0,
         memory_bytes: MEMORY,
         lease: Duration::from_secs(30),
         heartbeat: Duration::from_secs(10),

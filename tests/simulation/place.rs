@@ -34,6 +34,11 @@ impl Place {
         Ok((Self(Some(directory), None), Arc::new(store)))
     }
 
+    /// Whether the store survives its process.
+    pub(super) fn is_durable(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The store as the next process finds it if this one is killed now; none if it would find
     /// nothing.
     pub(super) fn reopened(&mut self, now: Timestamp) -> anyhow::Result<Option<Arc<dyn JobStore>>> {

@@ -2,6 +2,7 @@
 //! refused, or cut off by the host's death at either of these moments. What is done is done at once,
 //! and witnessed.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,12 +13,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -113,20 +114,28 @@ impl JobStore for Wire {
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError> {
         self.there().await?;
         if self.life.unrenewed.load(Ordering::Relaxed) {
             let reason = "the simulated store renews nothing".to_owned();
             return Err(StoreError::Unavailable { reason });
         }
-        let answers = at_once(self.world.store().renew(leases.clone(), expires_at))?;
+        let answers = at_once(self.world.store().renew(leases.clone(), expires_at, now))?;
         for (lease, answer) in leases.iter().zip(&answers) {
             let Lease { job, attempt, .. } = *lease;
             self.note(|| format!("renew attempt {attempt} of {}: {answer:?}", short(job)));
         }
-        self.world.witness().renewed(&leases, expires_at, &answers);
+        self.world.witness().renewed(&leases, (expires_at, now), &answers);
         self.held_up().await;
         Ok(answers)
+    }
+
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.there().await?;
+        at_once(self.world.store().alive(now))?;
+        self.world.witness().commits(now);
+        Ok(())
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
@@ -136,7 +145,7 @@ impl JobStore for Wire {
         self.note(|| {
             format!("finish attempt {attempt} of {}: {:?}: {answer:?}", short(job), finish.verdict)
         });
-        self.world.witness().finished(&finish, answer);
+        self.world.witness().finished(&finish, now, answer);
         self.held_up().await;
         Ok(answer)
     }
@@ -149,7 +158,7 @@ impl JobStore for Wire {
         self.there().await?;
         let answer = at_once(self.world.store().request_cancel(id, now))?;
         self.note(|| format!("cancel {}: {answer:?}", short(id)));
-        self.world.witness().cancelled(id, answer.as_ref());
+        self.world.witness().cancelled(id, now, answer.as_ref());
         self.held_up().await;
         Ok(answer)
     }
@@ -216,16 +225,17 @@ impl JobStore for Wire {
         self.world.store().counts(now).await
     }
 
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
         self.there().await?;
-        at_once(self.world.store().set_held(hold.clone(), held))?;
+        let held = note.is_some();
+        at_once(self.world.store().set_held(hold.clone(), note))?;
         self.note(|| format!("{} {hold:?}", if held { "hold" } else { "let go" }));
         self.world.witness().hold(hold, held);
         self.held_up().await;
         Ok(())
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
         self.world.store().holds().await
     }
 
@@ -238,7 +248,7 @@ impl JobStore for Wire {
         self.there().await?;
         let answers = at_once(self.world.store().cancel_covered(hold.clone(), now, most))?;
         self.note(|| format!("cancel {} under {hold:?}", answers.len()));
-        self.world.witness().cancelled_under(&hold, most, &answers);
+        self.world.witness().cancelled_under(&hold, (now, most), &answers);
         self.held_up().await;
         Ok(answers)
     }
@@ -263,6 +273,14 @@ impl JobStore for Wire {
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
         self.there().await?;
         at_once(self.world.store().prune(retention, most))
+    }
+
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
+        self.world.store().uses(tenant, plugin, version)
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        self.world.store().spare_bytes()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

@@ -2,12 +2,14 @@
 //! told only by what was asked of the store and what it answered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jobwright_core::attempt::Lease;
-use jobwright_core::clock::Timestamp;
+use jobwright_core::capacity::Side;
+use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::hold::{Facts, Hold};
-use jobwright_core::job::{JobId, NewJob};
+use jobwright_core::job::{JobId, NewJob, Priority, QueueName};
 use jobwright_core::lifecycle::{CancelRequest, JobState, MAX_LOST};
 use jobwright_core::report::Told;
 use jobwright_core::retry::Verdict;
@@ -29,6 +31,18 @@ pub(super) struct Witness {
     pub(super) tenants: BTreeMap<TenantName, TenantLimits>,
     /// Attempts that began while others ran.
     pub(super) beside: u64,
+    /// The latest time that a command brought, and how far the wall clock was ahead of it at the latest
+    /// claim, in microseconds.
+    time: Timestamp,
+    ahead: i64,
+    /// The time of the latest claim, at which the store last read the wall clock.
+    claimed_at: Timestamp,
+    /// As `time`, with the commands of which nobody knows whether the store has seen them.
+    latest: Timestamp,
+    /// The latest time that was committed, which a host that is started later finds.
+    committed: Timestamp,
+    /// Attempts that were finished.
+    finished: u64,
     /// The first thing that must not be.
     wrong: Option<String>,
 }
@@ -43,14 +57,18 @@ pub(super) struct Seen {
     pub(super) lost: u16,
     pub(super) refused: u16,
     pub(super) scheduled_at: Timestamp,
+    lost_after: Option<u64>,
+    /// Whether `scheduled_at` is a time of the wall clock.
+    pub(super) on_wall: bool,
+    priority: Priority,
     max_attempts: u16,
     memory_bytes: u64,
     payload_bytes: u64,
     cancel_requested: bool,
-    /// Until when the lease of a running job holds.
-    expires_at: Timestamp,
-    /// The latest time at which someone looked for work since it waits.
-    looked_at: Timestamp,
+    /// Until when the lease of a running job holds, when its attempt began, and when it was renewed.
+    pub(super) expires_at: Timestamp,
+    attempted_at: Timestamp,
+    alive_at: Timestamp,
     checkpoint: Option<Bytes>,
 }
 
@@ -60,7 +78,20 @@ impl Seen {
     }
 
     fn wait(&mut self, at: Timestamp) {
-        (self.state, self.scheduled_at, self.looked_at) = (JobState::Available, at, Timestamp::MIN);
+        (self.state, self.scheduled_at, self.on_wall) = (JobState::Available, at, false);
+    }
+
+    /// Its lane.
+    fn lane(&self) -> (&TenantName, &QueueName) {
+        (&self.facts.tenant, &self.facts.queue)
+    }
+
+    fn sort_key(&self) -> Timestamp {
+        after(self.scheduled_at, LIMITS.head_start * (u32::from(u8::from(self.priority)) - 1))
+    }
+
+    fn forgive(&mut self) {
+        (self.lost, self.lost_after) = (0, None);
     }
 
     fn end(&mut self, state: JobState) {
@@ -82,8 +113,11 @@ impl Seen {
         }
     }
 
-    fn lose(&mut self) {
-        self.lost += 1;
+    /// Loses the attempt with its host, which last lived at `alive_at`.
+    fn lose(&mut self, alive_at: Timestamp, finished: u64) {
+        let at_once = until(self.attempted_at, alive_at) < Duration::from_secs(10);
+        self.lost += u16::from(at_once || self.lost_after == Some(finished));
+        self.lost_after = Some(finished);
         if self.cancel_requested {
             self.end(JobState::Cancelled);
         } else if self.lost == MAX_LOST {
@@ -106,30 +140,65 @@ impl Witness {
         self.wrong.as_ref()
     }
 
+    /// A command brought the time, and was committed.
+    pub(super) fn commits(&mut self, now: Timestamp) {
+        self.time = self.time.max(now);
+        self.latest = self.latest.max(now);
+        self.committed = self.time;
+    }
+
+    /// Whether the store knows at `time` that the time of a waiting job has come.
+    fn is_due(&self, job: &Seen, time: Timestamp) -> bool {
+        self.due_at(job) <= if job.on_wall { self.claimed_at } else { time }
+    }
+
+    /// When a waiting job is due, by the host's clock.
+    pub(super) fn due_at(&self, job: &Seen) -> Timestamp {
+        let ahead = if job.on_wall { self.ahead } else { 0 };
+        let at = job.scheduled_at.as_microsecond() - ahead;
+        Timestamp::from_microsecond(at).unwrap_or_default()
+    }
+
     pub(super) fn enqueued(&mut self, jobs: &[NewJob], answers: &[Enqueued], now: Timestamp) {
         self.must(jobs.len() == answers.len(), || "an enqueue was not answered".to_owned());
+        self.latest = self.latest.max(now);
+        // Places may be taken before the store has seen what has become due since the latest command.
+        let times = [self.time, self.latest];
         for (job, answer) in jobs.iter().zip(answers) {
+            let (facts, side) = (Facts::from(&job.spec), Side::of(job.scheduled_at, now));
             let bytes = job.payload.bytes.len() as u64;
-            let room = self.has_room(&Facts::from(&job.spec), bytes);
+            let rooms = times.map(|time| self.has_room(&facts, bytes, (side, time)));
             let inserted = *answer == Enqueued::Inserted;
-            self.must(inserted == room, || format!("{}: {answer:?}, room: {room}", short(job.id)));
+            self.must(rooms.contains(&inserted), || {
+                format!("{}: {answer:?}, room: {rooms:?}", short(job.id))
+            });
             if inserted {
                 self.jobs.insert(job.id, seen(job, now));
             }
         }
+        // One of which all jobs are refused is answered without a commit.
+        if answers.contains(&Enqueued::Inserted) {
+            self.commits(now);
+        }
     }
 
     /// Whether one more job fits beside the unfinished ones: each of them takes one place, and gives
-    /// it back once.
-    fn has_room(&self, facts: &Facts, payload_bytes: u64) -> bool {
+    /// it back once. `time` says which of them are due.
+    fn has_room(&self, facts: &Facts, payload_bytes: u64, (side, time): (Side, Timestamp)) -> bool {
         let Facts { tenant, queue, .. } = facts;
         let unfinished = || self.jobs.values().filter(|job| !job.is_over());
         let of_tenant = || unfinished().filter(|job| job.facts.tenant == *tenant);
-        let in_queue = of_tenant().filter(|job| job.facts.queue == *queue);
+        let in_queue = || of_tenant().filter(|job| job.facts.queue == *queue);
+        let is_due = |job: &&Seen| job.state == JobState::Running || self.is_due(job, time);
+        let due = in_queue().filter(is_due).count();
+        let has_room_in_queue = match side {
+            Side::Due => due < LIMITS.per_queue,
+            Side::Parked => in_queue().count() - due < LIMITS.parked_per_queue,
+        };
         let bytes = |job: &Seen| job.payload_bytes;
         let limits = self.limits(tenant);
         unfinished().count() < LIMITS.total
-            && in_queue.count() < LIMITS.per_queue
+            && has_room_in_queue
             && unfinished().map(bytes).sum::<u64>() + payload_bytes <= LIMITS.payload_bytes
             && limits.jobs.is_none_or(|most| of_tenant().count() < most)
             && limits
@@ -154,34 +223,43 @@ impl Witness {
             && !self.held.iter().any(|hold| hold.covers(facts))
     }
 
-    /// Whether a tenant has fewer attempts in flight than `tenant`, and jobs that could begin, all of
-    /// which fit into the memory that is left.
-    fn is_wronged(&self, tenant: &TenantName, memory_left: u64) -> Option<JobId> {
-        let fewer = |job: &Seen| self.running(&job.facts.tenant) < self.running(tenant);
-        let waits =
-            |job: &Seen| job.state == JobState::Available && job.looked_at >= job.scheduled_at;
-        let large: BTreeSet<&TenantName> = self
+    /// A job that should have been claimed before `claimed`: of a tenant with fewer attempts in flight,
+    /// of a queue of the same tenant with fewer, or of the same queue with a smaller sort key. Lanes with
+    /// a job that does not fit into the memory that is left do not count.
+    fn is_wronged(&self, claimed: &Seen, memory_left: u64) -> Option<JobId> {
+        let waits = |job: &Seen| job.state == JobState::Available && self.is_due(job, self.time);
+        let large: BTreeSet<_> = self
             .jobs
             .values()
             .filter(|job| waits(job) && job.memory_bytes > memory_left)
-            .map(|job| &job.facts.tenant)
+            .map(|job| job.lane())
             .collect();
+        let runs = |job: &Seen| {
+            let running = self.jobs.values().filter(|job| job.state == JobState::Running);
+            running.filter(|other| other.lane() == job.lane()).count()
+        };
+        let place = |job: &Seen| (self.running(&job.facts.tenant), runs(job), job.sort_key());
+        let goes_before = |job: &Seen| {
+            let (before, claimed_place) = (place(job), place(claimed));
+            match job.facts.tenant == claimed.facts.tenant {
+                false => before.0 < claimed_place.0,
+                true if job.lane() == claimed.lane() => before.2 < claimed_place.2,
+                true => before.1 < claimed_place.1,
+            }
+        };
         let wronged = |job: &Seen| {
             // One that was lost may have to wait until nothing else runs.
             waits(job)
                 && job.lost == 0
-                && fewer(job)
+                && goes_before(job)
                 && self.may_begin(&job.facts)
-                && !large.contains(&job.facts.tenant)
+                && !large.contains(&job.lane())
         };
         self.jobs.iter().find(|(_, job)| wronged(job)).map(|(id, _)| *id)
     }
 
     pub(super) fn hold(&mut self, hold: Hold, held: bool) {
-        // Nobody looks at what is held, whether it was due before or not.
-        for job in self.jobs.values_mut().filter(|job| hold.covers(&job.facts)) {
-            job.looked_at = Timestamp::MIN;
-        }
+        self.committed = self.time;
         if held {
             self.held.insert(hold);
         } else {
@@ -189,11 +267,21 @@ impl Witness {
         }
     }
 
-    pub(super) fn claimed(&mut self, want: &Claim, now: Timestamp, claimed: &Claimed) {
-        let held = |job: &Seen| self.held.iter().any(|hold| hold.covers(&job.facts));
-        for job in self.jobs.values_mut().filter(|job| !held(job)) {
-            job.looked_at = job.looked_at.max(now);
+    /// What is due by the wall clock is due from now on, wherever that is set.
+    fn settle(&mut self) {
+        let (time, ahead) = (self.time, self.ahead);
+        for job in self.jobs.values_mut().filter(|job| job.state == JobState::Available) {
+            if job.on_wall && job.scheduled_at.as_microsecond() - ahead <= time.as_microsecond() {
+                (job.scheduled_at, job.on_wall) = (job.scheduled_at.min(time), false);
+            }
         }
+    }
+
+    pub(super) fn claimed(&mut self, want: &Claim, now: Timestamp, claimed: &Claimed) {
+        self.commits(now);
+        self.ahead = want.wall.as_microsecond() - now.as_microsecond();
+        self.claimed_at = self.time;
+        self.settle();
         let mut idle = want.idle && self.jobs.values().all(|job| job.state != JobState::Running);
         let mut memory_left = want.memory_bytes;
         let count = claimed.leased.len();
@@ -203,10 +291,13 @@ impl Witness {
             let facts = Facts::from(&leased.job.spec);
             let beside = self.jobs.values().any(|job| job.state == JobState::Running);
             let may = self.may_begin(&facts);
-            let wronged = self.is_wronged(&facts.tenant, if idle { u64::MAX } else { memory_left });
+            let memory = if idle { u64::MAX } else { memory_left };
+            let claimed = self.jobs.get(&id);
+            let wronged = claimed.and_then(|claimed| self.is_wronged(claimed, memory));
+            let due = claimed.is_some_and(|claimed| self.is_due(claimed, self.latest));
             self.must(wronged.is_none(), || {
                 let wronged = wronged.map(short).unwrap_or_default();
-                format!("{} was claimed before {wronged} of who has fewer", short(id))
+                format!("{} was claimed before {wronged}, which goes before it", short(id))
             });
             let Some(job) = self.jobs.get_mut(&id) else {
                 self.must(false, || format!("{} was claimed and never accepted", short(id)));
@@ -215,7 +306,7 @@ impl Witness {
             let fits = idle || job.memory_bytes <= memory_left;
             let rightly = job.state == JobState::Available
                 && attempt == job.attempt + 1
-                && job.looked_at >= job.scheduled_at
+                && due
                 && job.failures < job.max_attempts
                 && job.lost < MAX_LOST
                 && job.checkpoint == leased.checkpoint
@@ -230,18 +321,26 @@ impl Witness {
             self.beside += u64::from(beside);
             (job.state, job.attempt, job.expires_at) =
                 (JobState::Running, attempt, want.expires_at);
+            (job.attempted_at, job.alive_at) = (now, now);
             idle = false;
             self.must(rightly, || format!("{} was {what}", short(id)));
         }
     }
 
-    pub(super) fn renewed(&mut self, leases: &[Lease], until: Timestamp, answers: &[Renewal]) {
+    pub(super) fn renewed(
+        &mut self,
+        leases: &[Lease],
+        (until, now): (Timestamp, Timestamp),
+        answers: &[Renewal],
+    ) {
+        self.time = self.time.max(now);
+        self.latest = self.latest.max(now);
         self.must(leases.len() == answers.len(), || "a renewal was not answered".to_owned());
         for (lease, answer) in leases.iter().zip(answers) {
             let expected = match self.holder(lease) {
                 None => Renewal::LeaseLost,
                 Some(job) => {
-                    job.expires_at = until;
+                    (job.expires_at, job.alive_at) = (until, now);
                     match job.cancel_requested {
                         true => Renewal::CancelRequested,
                         false => Renewal::Extended,
@@ -252,7 +351,8 @@ impl Witness {
         }
     }
 
-    pub(super) fn finished(&mut self, finish: &Finish, answer: Finished) {
+    pub(super) fn finished(&mut self, finish: &Finish, now: Timestamp, answer: Finished) {
+        self.commits(now);
         let (id, verdict) = (finish.lease.job, finish.verdict);
         let Some(job) = self.holder(&finish.lease) else {
             self.must(answer == Finished::LeaseLost, || {
@@ -261,18 +361,27 @@ impl Witness {
             return;
         };
         let stopped = job.cancel_requested;
+        let last = matches!(verdict, Verdict::Complete | Verdict::Discard | Verdict::Cancel);
+        if !last && !finish.told.is_empty() || finish.told.progress.is_some() {
+            job.forgive();
+        }
         match verdict {
             Verdict::Complete => job.end(JobState::Completed),
             Verdict::Discard => {
                 job.failures += 1;
                 job.end(JobState::Discarded);
             }
-            Verdict::Retry { .. } | Verdict::Release { .. } if stopped => {
+            Verdict::Retry { .. } | Verdict::Snooze { .. } | Verdict::Release { .. } if stopped => {
                 job.end(JobState::Cancelled);
             }
             Verdict::Cancel => job.end(JobState::Cancelled),
             Verdict::Retry { at } => {
                 job.failures += 1;
+                job.forgive();
+                job.wait(at);
+            }
+            Verdict::Snooze { at } => {
+                job.forgive();
                 job.wait(at);
             }
             Verdict::Release { at, refused } => {
@@ -284,8 +393,10 @@ impl Witness {
             keep(job, &finish.told);
         }
         let (state, again) = (job.state, !job.is_over());
+        let released = matches!(verdict, Verdict::Release { .. });
         let counted = job.failures <= job.max_attempts;
         let more = !again || job.failures < job.max_attempts;
+        self.finished += u64::from(!released);
         self.must(answer == Finished::Recorded(state), || format!("{answer:?}, not {state:?}"));
         self.must(counted && more, || format!("{} was tried too often: {verdict:?}", short(id)));
         self.must(verdict != Verdict::Cancel || stopped, || {
@@ -294,29 +405,48 @@ impl Witness {
     }
 
     pub(super) fn told(&mut self, lease: &Lease, told: &Told) {
+        self.committed = self.time;
         if let Some(job) = self.holder(lease) {
             keep(job, told);
+            if !told.is_empty() {
+                job.forgive();
+            }
         }
     }
 
     pub(super) fn reclaimed(&mut self, now: Timestamp, most: usize, ids: &[JobId]) {
+        self.commits(now);
         let expired = |job: &Seen| job.state == JobState::Running && job.expires_at <= now;
         let due = self.jobs.values().filter(|job| expired(job)).count().min(most);
         self.must(ids.len() == due, || format!("{} leases expired, reclaimed: {ids:?}", due));
         for id in ids {
             let rightly = self.jobs.get(id).is_some_and(expired);
             self.must(rightly, || format!("{} was reclaimed from its holder", short(*id)));
-            self.jobs.entry(*id).and_modify(Seen::lose);
+            let finished = self.finished;
+            self.jobs.entry(*id).and_modify(|job| job.lose(job.alive_at, finished));
         }
     }
 
-    /// The embedded store was opened again: nobody holds anything any more.
-    pub(super) fn reopened(&mut self) {
-        let running = self.jobs.values_mut().filter(|job| job.state == JobState::Running);
-        running.for_each(Seen::lose);
+    /// The embedded store was opened again: nobody holds anything any more, and the times of jobs are
+    /// those of the wall clock, as the host's clock starts with it.
+    pub(super) fn reopened(&mut self, now: Timestamp) {
+        for job in self.jobs.values_mut().filter(|job| !job.is_over()) {
+            if job.state == JobState::Running {
+                job.lose(self.committed, self.finished);
+            }
+            // What was due by the clock of the earlier process is due.
+            if job.scheduled_at <= self.committed {
+                job.scheduled_at = job.scheduled_at.min(now);
+            }
+            job.on_wall = true;
+        }
+        (self.time, self.latest, self.committed) = (now, now, now);
+        (self.claimed_at, self.ahead) = (now, 0);
+        self.settle();
     }
 
-    pub(super) fn cancelled(&mut self, id: JobId, answer: Option<&CancelRequest>) {
+    pub(super) fn cancelled(&mut self, id: JobId, now: Timestamp, answer: Option<&CancelRequest>) {
+        self.commits(now);
         let expected = self.jobs.get_mut(&id).map(Seen::cancel);
         self.must(answer == expected.as_ref(), || {
             format!("cancelling {}: {answer:?}, not {expected:?}", short(id))
@@ -326,9 +456,10 @@ impl Witness {
     pub(super) fn cancelled_under(
         &mut self,
         hold: &Hold,
-        most: usize,
+        (now, most): (Timestamp, usize),
         answers: &[(JobId, CancelRequest)],
     ) {
+        self.committed = self.time;
         let covered =
             |job: &Seen| !job.is_over() && !job.cancel_requested && hold.covers(&job.facts);
         let due = self.jobs.values().filter(|job| covered(job)).count().min(most);
@@ -336,17 +467,18 @@ impl Witness {
         for (id, answer) in answers {
             let rightly = self.jobs.get(id).is_some_and(covered);
             self.must(rightly, || format!("{} was cancelled under {hold:?}", short(*id)));
-            self.cancelled(*id, Some(answer));
+            self.cancelled(*id, now, Some(answer));
         }
     }
 
     pub(super) fn redriven(&mut self, id: JobId, now: Timestamp, answer: Option<&Redriven>) {
+        self.commits(now);
         let Some(job) = self.jobs.get(&id) else {
             self.must(answer.is_none(), || format!("{} is unknown: {answer:?}", short(id)));
             return;
         };
         let over = job.is_over();
-        let room = !over || self.has_room(&job.facts, job.payload_bytes);
+        let room = !over || self.has_room(&job.facts, job.payload_bytes, (Side::Due, self.time));
         let rightly = match (job.state, answer) {
             (JobState::Running, answer) => answer == Some(&Redriven::Running),
             (_, Some(Redriven::Due)) => room,
@@ -357,7 +489,8 @@ impl Witness {
         self.must(rightly, || what);
         if let Some(job) = self.jobs.get_mut(&id).filter(|_| answer == Some(&Redriven::Due)) {
             if over {
-                (job.failures, job.lost, job.refused, job.cancel_requested) = (0, 0, 0, false);
+                (job.failures, job.refused, job.cancel_requested) = (0, 0, false);
+                job.forgive();
             }
             job.wait(if over { now } else { now.min(job.scheduled_at) });
         }
@@ -367,11 +500,6 @@ impl Witness {
     pub(super) fn changes(&self) -> u64 {
         let changes = |job: &Seen| u64::from(job.attempt) * 2 + u64::from(job.is_over());
         self.jobs.values().map(changes).sum()
-    }
-
-    /// Until when the lease of a running job holds.
-    pub(super) fn expires_at(&self, id: JobId) -> Timestamp {
-        self.jobs.get(&id).map_or(Timestamp::MIN, |job| job.expires_at)
     }
 
     /// The job that the lease is still the right to try.
@@ -394,12 +522,16 @@ fn seen(job: &NewJob, now: Timestamp) -> Seen {
         lost: 0,
         refused: 0,
         scheduled_at: job.scheduled_at.max(now),
+        lost_after: None,
+        on_wall: false,
+        priority: job.spec.priority,
         max_attempts: job.spec.max_attempts,
         memory_bytes: job.spec.limits.host_bytes(),
         payload_bytes: job.payload.bytes.len() as u64,
         cancel_requested: false,
         expires_at: Timestamp::MIN,
-        looked_at: Timestamp::MIN,
+        attempted_at: Timestamp::MIN,
+        alive_at: Timestamp::MIN,
         checkpoint: None,
     }
 }

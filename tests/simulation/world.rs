@@ -34,7 +34,7 @@ pub(super) struct Faults {
     pub(super) stalls: bool,
     /// The store refuses for a while.
     pub(super) refusals: bool,
-    /// The clock is set.
+    /// The wall clock is set.
     pub(super) jumps: bool,
     /// An attempt's task breaks.
     pub(super) panics: bool,
@@ -52,9 +52,9 @@ impl Faults {
         }
     }
 
-    /// Whether nothing may go wrong.
-    pub(super) fn none(&self) -> bool {
-        !(self.crashes || self.stalls || self.refusals || self.jumps || self.panics)
+    /// Whether attempts may be lost. A clock that is set loses none.
+    pub(super) fn lose(&self) -> bool {
+        self.crashes || self.stalls || self.refusals || self.panics
     }
 }
 

@@ -325,7 +325,7 @@ async fn a_plugin_that_keeps_values_is_told_what_it_may_ask_for() -> anyhow::Res
             "(call $opened) (call $must (i32.const 1))",
         )?;
         assert_eq!(asks(&guest)?, [Capability::KeyValue], "{draft}");
-        lab.runtime.prepare(Digest::of(&guest), guest.into()).await?;
+        lab.runtime.prepare(&Default::default(), Digest::of(&guest), guest.into()).await?;
     }
     Ok(())
 }

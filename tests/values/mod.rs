@@ -11,8 +11,8 @@ use jobwright::outside::values::{ENTRY_BYTES, Namespace, Values};
 use jobwright_core::grant::{Grants, KeyValueGrant};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outside::{
-    Granted, Grantor, Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Outside,
-    Unkept, Unsent,
+    Body, Granted, Grantor, Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Outside,
+    Timeouts, Unkept, Unsent,
 };
 use jobwright_core::plugin::{Digest, PluginName};
 use jobwright_core::{Job, TenantName};
@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_quota_is_obeyed_to_the_byte,
         a_quota_that_has_shrunk_lets_values_shrink,
         the_bound_of_the_host_is_on_all_plugins_together,
+        a_tenant_that_keeps_all_it_can_leaves_room_to_another,
         keys_and_values_have_bounds,
         what_was_removed_is_gone_and_counts_no_more,
         keys_are_listed_in_pages,
@@ -84,7 +85,11 @@ struct Keeping(Namespace);
 
 #[async_trait]
 impl Outside for Keeping {
-    async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+    async fn send(
+        &self,
+        _: http::Request<Bytes>,
+        _: Timeouts,
+    ) -> Result<http::Response<Body>, Unsent> {
         Err(Unsent::Denied("no request is granted".to_owned()))
     }
 
@@ -227,6 +232,28 @@ async fn the_bound_of_the_host_is_on_all_plugins_together() -> anyhow::Result<()
     two.keep(set("a", vec![0; 20])).await?;
     one.keep(delete("a")).await?;
     two.keep(set("a", vec![0; 21])).await?;
+    Ok(())
+}
+
+async fn a_tenant_that_keeps_all_it_can_leaves_room_to_another() -> anyhow::Result<()> {
+    let shelf = Shelf::open(TempDir::new()?, 40 * entry(10))?;
+    let greedy = shelf.of("one", u64::MAX)?;
+    let mut modest = shelf.of("one", u64::MAX)?;
+    modest.tenant = "modest".parse()?;
+    let mut kept = 0;
+    let why = loop {
+        match greedy.keep(set(&format!("{kept:02}"), vec![0; 9])).await {
+            Ok(_) => kept += 1,
+            Err(why) => break why,
+        }
+    };
+    assert_eq!(kept, 35, "{why:?}");
+    refused(Err(why), "its share of what the host keeps")?;
+    modest.keep(set("00", vec![0; 9])).await?;
+    // What it has it may change and remove.
+    greedy.keep(set("00", vec![1; 9])).await?;
+    greedy.keep(delete("00")).await?;
+    greedy.keep(set("00", vec![2; 9])).await?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bindings::exports::jobwright::job::run::Guest;
-use bindings::jobwright::job::types::{self, Metadata as Meta, Retry};
+use bindings::jobwright::job::types::{self, Later, Metadata as Meta, Retry};
 use bindings::jobwright::job::{cancellation, checkpoint, progress};
 use bindings::wasi::logging::logging;
 
@@ -75,9 +75,20 @@ pub(crate) fn run(job: impl FnOnce(Request, &Job) -> Result<Response, JobError>)
 }
 
 fn metadata(meta: Meta) -> Metadata {
-    let Meta { id, attempt, max_attempts, queue, plugin, created_at_ms, tags, args, env } = meta;
-    let (tags, tags_json) = (tags.into(), String::new());
-    Metadata { id, attempt, max_attempts, queue, plugin, created_at_ms, tags, tags_json, args, env }
+    Metadata {
+        id: meta.id,
+        attempt: meta.attempt,
+        max_attempts: meta.max_attempts,
+        failures: Some(meta.failures),
+        attempts_left: Some(meta.attempts_left),
+        queue: meta.queue,
+        plugin: meta.plugin,
+        created_at_ms: meta.created_at_ms,
+        tags: meta.tags.into(),
+        tags_json: String::new(),
+        args: meta.args,
+        env: meta.env,
+    }
 }
 
 fn failure(error: &JobError) -> types::Error {
@@ -86,6 +97,9 @@ fn failure(error: &JobError) -> types::Error {
         return types::Error::Permanent(message);
     }
     let delay_ms = error.delay().map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+    if error.is_later() {
+        return types::Error::Later(Later { message, delay_ms });
+    }
     types::Error::Retry(Retry { message, delay_ms })
 }
 
@@ -138,3 +152,6 @@ pub(crate) fn announce_output_type(_: &str) {}
 
 /// The export returns it. As a plain command there is no one to tell.
 pub(crate) fn announce_failure(_: &JobError) {}
+
+/// The export returns it. As a plain command there is no one to tell.
+pub(crate) fn announce_later(_: &JobError) {}

@@ -28,6 +28,8 @@ unsafe extern "C" {
     fn import_output_type(media_type: *const u8, length: usize) -> i32;
     #[link_name = "fail"]
     fn import_fail(retry: i32, delay_ms: i64, message: *const u8, length: usize);
+    #[link_name = "later"]
+    fn import_later(delay_ms: i64, message: *const u8, length: usize);
 }
 
 /// The host. Its functions are not reached through a table, which would link them all.
@@ -90,9 +92,18 @@ pub(crate) fn announce_output_type(media_type: &str) {
 }
 
 pub(crate) fn announce_failure(error: &JobError) {
-    let message = error.to_string();
-    let delay_ms =
-        error.delay().map_or(-1, |delay| i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
+    let (message, delay_ms) = (error.to_string(), delay_ms(error));
     // SAFETY: address and length are those of a string.
     unsafe { import_fail(error.is_retry().into(), delay_ms, message.as_ptr(), message.len()) }
+}
+
+pub(crate) fn announce_later(error: &JobError) {
+    let (message, delay_ms) = (error.to_string(), delay_ms(error));
+    // SAFETY: address and length are those of a string.
+    unsafe { import_later(delay_ms, message.as_ptr(), message.len()) }
+}
+
+/// As the imports take it: -1 for none.
+fn delay_ms(error: &JobError) -> i64 {
+    error.delay().map_or(-1, |delay| i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
 }

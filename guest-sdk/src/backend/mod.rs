@@ -6,7 +6,7 @@
 //! | `wasm32-wasip2` | `component` | the world `job` of `wit/job.wit` |
 //! | the machine's own | `native` | nothing: it is played for `cargo run`, and watched in tests |
 //!
-//! Each has `Host` with the functions that a job may call, `run` for `main`, and the two
+//! Each has `Host` with the functions that a job may call, `run` for `main`, and the
 //! announcements that [`Link`](crate::link::Link) leads to.
 
 #[cfg(all(target_os = "wasi", target_env = "p2"))]
@@ -17,11 +17,13 @@ mod core_module;
 mod native;
 
 #[cfg(all(target_os = "wasi", target_env = "p2"))]
-pub(crate) use component::{Host, announce_failure, announce_output_type, run};
+pub(crate) use component::{Host, announce_failure, announce_later, announce_output_type, run};
 #[cfg(all(target_os = "wasi", target_env = "p1"))]
-pub(crate) use core_module::{Host, announce_failure, announce_output_type, run};
+pub(crate) use core_module::{Host, announce_failure, announce_later, announce_output_type, run};
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{Host, Record, announce_failure, announce_output_type, run};
+pub(crate) use native::{
+    Host, Record, announce_failure, announce_later, announce_output_type, run,
+};
 
 #[cfg(all(
     target_family = "wasm",

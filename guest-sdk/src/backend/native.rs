@@ -108,6 +108,11 @@ pub(crate) fn run(job: impl FnOnce(Request, &Job) -> Result<Response, JobError>)
 /// Nobody needs it.
 pub(crate) fn announce_output_type(_: &str) {}
 
+/// As for a failure.
+pub(crate) fn announce_later(error: &JobError) {
+    announce_failure(error);
+}
+
 /// A person who waits wants to know for how long.
 pub(crate) fn announce_failure(error: &JobError) {
     if let Some(delay) = error.delay() {

@@ -222,6 +222,8 @@ fn request() -> typed::jobwright::job::types::Request {
         tags: vec![],
         args: vec![],
         env: vec![],
+        failures: 0,
+        attempts_left: 4,
     };
     types::Request { payload, job }
 }

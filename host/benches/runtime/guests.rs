@@ -111,7 +111,7 @@ const ECHO_JOB: &str = r#"(module
         (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
         (global.set $free (i32.add (local.get $at) (local.get 3)))
         (local.get $at))
-    (func (export "jobwright:job/run@0.1.0#run") (param $request i32) (result i32)
+    (func (export "jobwright:job/run@0.2.0#run") (param $request i32) (result i32)
         (i32.store (i32.const 20) (i32.load offset=12 (local.get $request)))
         (i32.store (i32.const 24) (i32.load offset=16 (local.get $request)))
         (i32.const 0)))"#;

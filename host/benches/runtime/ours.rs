@@ -43,7 +43,7 @@ impl Ours {
         let folder = tempfile::tempdir()?;
         let registry = DiskRegistry::open(folder.path(), u64::MAX)?;
         let runtime = runtime::start(in_processes, config, Arc::new(registry))?;
-        runtime.prepare(digest, wasm.into()).await?;
+        runtime.prepare(&TenantName::default(), digest, wasm.into()).await?;
         Ok(Self { runtime, attempt: attempt(digest)?, _folder: folder })
     }
 
@@ -90,8 +90,11 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         tags: vec![],
         deterministic: false,
         output_type: None,
+        inject_env: true,
+        exit_codes: Default::default(),
     };
-    let lifecycle = Lifecycle { attempt: 1, ..Lifecycle::new(created_at) };
+    let mut lifecycle = Lifecycle::new(created_at);
+    lifecycle.claim(created_at);
     let id = JobId::new(created_at);
     let job =
         Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };

@@ -28,6 +28,9 @@ pub enum Scope {
     /// To read jobs, queues and plugins.
     #[serde(rename = "jobs:read")]
     JobsRead,
+    /// To read what the random numbers of attempts follow from, so that they can be made again.
+    #[serde(rename = "jobs:replay")]
+    JobsReplay,
     /// Everything, for every tenant: grants, keys, tenants, the audit log.
     #[serde(rename = "admin")]
     Admin,
@@ -35,7 +38,8 @@ pub enum Scope {
 
 impl Scope {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::PluginsWrite, Self::JobsSubmit, Self::JobsRead, Self::Admin];
+    pub const ALL: [Self; 5] =
+        [Self::PluginsWrite, Self::JobsSubmit, Self::JobsRead, Self::JobsReplay, Self::Admin];
 }
 
 impl fmt::Display for Scope {
@@ -44,6 +48,7 @@ impl fmt::Display for Scope {
             Self::PluginsWrite => "plugins:write",
             Self::JobsSubmit => "jobs:submit",
             Self::JobsRead => "jobs:read",
+            Self::JobsReplay => "jobs:replay",
             Self::Admin => "admin",
         })
     }
@@ -51,7 +56,7 @@ impl fmt::Display for Scope {
 
 /// Text that names no scope.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is not a scope: use plugins:write, jobs:submit, jobs:read or admin")]
+#[error("`{0}` is not a scope: use plugins:write, jobs:submit, jobs:read, jobs:replay or admin")]
 pub struct InvalidScope(String);
 
 impl FromStr for Scope {
@@ -109,21 +114,36 @@ pub struct Caller {
     pub tenant: TenantName,
     /// What the caller may do.
     pub scopes: BTreeSet<Scope>,
+    /// What lets the caller in.
+    pub proof: Proof,
+}
+
+/// What lets a caller in. It can end while a request is under way, so it is checked again before each
+/// action and each answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The host demands no key: there never was one.
+    Open,
+    /// A key in the operator's file, which is read at the start only.
+    File,
+    /// A key that was made over HTTP, by the digest of its token.
+    Key(Digest),
 }
 
 impl Caller {
     /// Whoever asks a host that demands no key, or bears one that its operator wrote into a file: may
     /// do everything, for the usual tenant unless another one is named.
     #[must_use]
-    pub fn operator(actor: &str) -> Self {
+    pub fn operator(actor: impl Into<String>, proof: Proof) -> Self {
         let scopes = [Scope::Admin].into();
-        Self { actor: actor.to_owned(), tenant: TenantName::default(), scopes }
+        Self { actor: actor.into(), tenant: TenantName::default(), scopes, proof }
     }
 
-    /// The bearer of `key`.
+    /// The bearer of `key`, whose token has this digest.
     #[must_use]
-    pub fn of(key: ApiKey) -> Self {
-        Self { actor: key.id, tenant: key.tenant, scopes: key.scopes }
+    pub fn of(key: ApiKey, token: Digest) -> Self {
+        let ApiKey { id: actor, tenant, scopes, .. } = key;
+        Self { actor, tenant, scopes, proof: Proof::Key(token) }
     }
 
     /// Whether the caller may do what needs `scope`.
@@ -172,6 +192,17 @@ pub struct AuditEntry {
     pub detail: Value,
 }
 
+/// Something to be written into the audit log, before it is done.
+#[derive(Debug, Clone)]
+pub struct Act {
+    /// What; its id is given by the log.
+    pub entry: AuditEntry,
+    /// Whose room of the log it takes.
+    pub share: AuditShare,
+    /// What lets the caller do it.
+    pub proof: Proof,
+}
+
 /// Keeps keys and the audit log.
 #[async_trait]
 pub trait AccessStore: Send + Sync + 'static {
@@ -187,14 +218,17 @@ pub trait AccessStore: Send + Sync + 'static {
     /// Adds a key, whose bearer's token has the digest `token`.
     async fn add_key(&self, key: ApiKey, token: Digest) -> Result<(), StoreError>;
 
-    /// Revokes a key, for good; `None` if there is none with this id.
-    async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<Option<ApiKey>, StoreError>;
+    /// Writes `act` down and revokes the key with this id, for good and in one step: of the key's
+    /// bearer there is no later entry. `None` if there is none with this id, or nothing lets the
+    /// caller do it any more.
+    async fn revoke_key(&self, id: &str, act: Act) -> Result<Option<ApiKey>, StoreError>;
 
     /// Forgets a key, which lets nobody in any more.
     async fn forget_key(&self, id: &str) -> Result<(), StoreError>;
 
-    /// Adds to the audit log; the entry's id is given by the log.
-    async fn record(&self, entry: AuditEntry, share: AuditShare) -> Result<(), StoreError>;
+    /// Adds to the audit log, unless nothing lets the caller act any more at the time of the entry;
+    /// answers whether it was added.
+    async fn record(&self, act: Act) -> Result<bool, StoreError>;
 
     /// At most `most` entries, newest first, those before the entry `before`.
     async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError>;
@@ -237,7 +271,8 @@ mod tests {
         let tenant: TenantName = "acme".parse().expect("a name");
         let of = |scopes: &[Scope]| {
             let scopes = scopes.iter().copied().collect();
-            Caller { actor: "key".to_owned(), tenant: tenant.clone(), scopes }.share()
+            let (tenant, proof) = (tenant.clone(), Proof::Open);
+            Caller { actor: "key".to_owned(), tenant, scopes, proof }.share()
         };
         assert_eq!(of(&[Scope::JobsSubmit, Scope::Admin]), AuditShare::Operator);
         let others = [Scope::PluginsWrite, Scope::JobsSubmit, Scope::JobsRead];

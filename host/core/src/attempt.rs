@@ -80,7 +80,8 @@ impl Start {
         Self { seed: Seed(seed), clock, step_us: CLOCK_PRECISION_US }
     }
 
-    /// Of every attempt at a deterministic job: it follows from the job alone.
+    /// Of an attempt outside of a host, which follows from the job alone: anybody can compute it. Hosts
+    /// derive seeds from their [`SeedKey`](crate::seed::SeedKey).
     #[must_use]
     pub fn of_job(id: JobId, created_at: Timestamp) -> Self {
         Self::new(*Digest::of(id.as_bytes()).as_bytes(), created_at)
@@ -98,6 +99,9 @@ impl Start {
 pub struct AttemptRecord {
     /// Its number.
     pub attempt: u32,
+    /// How many attempts had failed before it, of those that count.
+    #[serde(default)]
+    pub failures: u16,
     /// When it was claimed.
     pub attempted_at: Timestamp,
     /// When it ended.
@@ -126,17 +130,27 @@ pub struct AttemptRecord {
     pub limits: Option<Limits>,
 }
 
+/// What is said of a lost attempt, of which there is no other witness.
+fn lost() -> AttemptError {
+    AttemptError::new(
+        "lost",
+        "the host died while this attempt ran, or stalled for longer than the attempt's lease: how \
+         the attempt would have ended is not known, and what it did may have happened",
+    )
+}
+
 impl AttemptRecord {
     /// The record of the attempt that `lifecycle` says is running, which ended with `outcome`.
     #[must_use]
     pub fn new(lifecycle: &Lifecycle, outcome: &Outcome, usage: Usage, now: Timestamp) -> Self {
         Self {
             attempt: lifecycle.attempt,
+            failures: lifecycle.failures,
             attempted_at: lifecycle.attempted_at.unwrap_or(now),
             ended_at: now,
             outcome: outcome.kind(),
             limit: outcome.limit(),
-            error: outcome.error().cloned(),
+            error: outcome.error().cloned().or_else(|| (*outcome == Outcome::Lost).then(lost)),
             usage,
             start: None,
             resumed: false,

@@ -8,13 +8,62 @@ use async_trait::async_trait;
 pub type Timestamp = jiff::Timestamp;
 
 /// Tells the time and waits for it. Tests move it by hand.
+///
+/// A host has two clocks. Its own never steps, so that a span (a lease, a delay, a back-off, the life of
+/// a key) is neither shortened nor extended when the machine's clock is set. The wall clock is the
+/// machine's, whatever it is set to.
 #[async_trait]
 pub trait Clock: Send + Sync + 'static {
-    /// The present time, without anything finer than a microsecond.
+    /// The present time by the host's clock, without anything finer than a microsecond.
     fn now(&self) -> Timestamp;
+
+    /// The present time by the wall clock, for times that clients give and guests see.
+    fn wall(&self) -> Timestamp;
 
     /// Returns at `at` or soon after; at once if that has passed.
     async fn sleep_until(&self, at: Timestamp);
+}
+
+/// How fast the host's clock approaches a wall clock that was set: by a twentieth of the time that
+/// passes. A delay is then off by 5 % at most, and a correction of an hour is followed within 20 hours.
+const SLEW: i128 = 20;
+
+/// A wall clock that is further ahead than this is followed at once: a machine without a clock of its
+/// own starts in 1970, and learns the time from the network later.
+const STEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The host's clock.
+///
+/// It starts with the wall clock, advances with the time since the machine started (suspend included, as
+/// that time has passed for clients too), and follows a wall clock that was set [slowly](SLEW). It never
+/// goes back.
+#[derive(Debug, Clone)]
+pub struct HostTime {
+    /// Nanoseconds since 1970.
+    time: i128,
+    /// When it was last read, as the time since the machine started.
+    read_at: Duration,
+}
+
+impl HostTime {
+    /// The clock of a host that starts now.
+    #[must_use]
+    pub fn new(since_boot: Duration, wall: Timestamp) -> Self {
+        Self { time: wall.as_nanosecond(), read_at: since_boot }
+    }
+
+    /// The present time, in whole microseconds.
+    pub fn read(&mut self, since_boot: Duration, wall: Timestamp) -> Timestamp {
+        let passed = since_boot.saturating_sub(self.read_at).as_nanos().cast_signed();
+        let unset = self.time + passed;
+        let ahead = wall.as_nanosecond() - unset;
+        let slewed = ahead.clamp(-passed / SLEW, passed / SLEW);
+        let is_far = ahead > STEP.as_nanos().cast_signed();
+        self.time = unset + if is_far { ahead } else { slewed };
+        self.read_at = self.read_at.max(since_boot);
+        let micros = i64::try_from(self.time.div_euclid(1000)).unwrap_or(i64::MAX);
+        Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// How long it is from `now` to `at`; zero if `at` has passed.
@@ -27,4 +76,51 @@ pub fn until(now: Timestamp, at: Timestamp) -> Duration {
 #[must_use]
 pub fn after(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + seconds).expect("a time in the calendar")
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn without_a_correction_both_clocks_say_the_same() {
+        let mut clock = HostTime::new(HOUR, at(0));
+        for passed in [0, 1, 10, 100_000] {
+            let now = clock.read(HOUR + seconds(passed), at(passed.cast_signed()));
+            assert_eq!(now, at(passed.cast_signed()));
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_changes_no_span_by_more_than_a_twentieth() {
+        for set in [-7 * 3600, 7 * 3600] {
+            let mut clock = HostTime::new(HOUR, at(0));
+            let before = clock.read(HOUR, at(set));
+            assert_eq!(before, at(0), "it does not step");
+            let after = clock.read(HOUR + seconds(100), at(set + 100));
+            assert_eq!(after, at(100 + set.signum() * 5));
+            let long = 7 * 20 * HOUR + seconds(100);
+            assert_eq!(clock.read(HOUR + long, at(set + 504_100)), at(set + 504_100));
+        }
+    }
+
+    #[test]
+    fn it_never_goes_back_and_follows_only_a_step_of_days_forward_at_once() {
+        let year = 365 * 24 * 3600;
+        let mut clock = HostTime::new(HOUR, at(0));
+        assert_eq!(clock.read(HOUR, at(year)), at(year));
+        assert_eq!(clock.read(HOUR, at(0)), at(year));
+        assert_eq!(clock.read(seconds(0), at(0)), at(year), "a reading out of order");
+        assert_eq!(clock.read(HOUR + seconds(20), at(20)), at(year + 19));
+    }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
+use crate::clock::Timestamp;
 use crate::job::{JobSpec, QueueName};
 use crate::plugin::{Digest, PluginName, Version};
 use crate::tenant::TenantName;
@@ -72,6 +74,52 @@ pub enum Hold {
     Operator(Box<Hold>),
 }
 
+/// Who holds something, since when and why. What an earlier version held has none of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HoldNote {
+    /// The id of the key, or what stands in for one.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// When.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    /// Why, as they put it; at most [`MAX_REASON_BYTES`].
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// The longest reason, in bytes: some sentences, and a link to where more is said.
+pub const MAX_REASON_BYTES: usize = 500;
+
+/// Text that is not a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidReason {
+    /// It is too long.
+    #[error("a reason has at most {MAX_REASON_BYTES} bytes; this one has {0}")]
+    Length(usize),
+    /// It has a control character.
+    #[error("a reason is one line of text, without control characters")]
+    Control,
+}
+
+impl HoldNote {
+    /// Says why. An empty reason is none.
+    ///
+    /// # Errors
+    /// [`InvalidReason`], and there is none.
+    pub fn because(mut self, reason: &str) -> Result<Self, InvalidReason> {
+        let reason = reason.trim();
+        if reason.len() > MAX_REASON_BYTES {
+            return Err(InvalidReason::Length(reason.len()));
+        }
+        if reason.chars().any(char::is_control) {
+            return Err(InvalidReason::Control);
+        }
+        self.reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
+        Ok(self)
+    }
+}
+
 impl Hold {
     /// Whether it holds a job with these facts.
     #[must_use]
@@ -107,6 +155,17 @@ impl Hold {
             | Self::Plugin { tenant, .. }
             | Self::Version { tenant, .. } => Some(tenant),
             Self::Tenant(_) | Self::Digest(_) | Self::Operator(_) => None,
+        }
+    }
+
+    /// Whether it holds what is of `tenant` alone, also if the operator holds it.
+    #[must_use]
+    pub fn is_of(&self, tenant: &TenantName) -> bool {
+        match self {
+            Self::Tenant(held) => held == tenant,
+            Self::Operator(hold) => hold.is_of(tenant),
+            Self::Digest(_) => false,
+            _ => self.owner() == Some(tenant),
         }
     }
 
@@ -156,6 +215,17 @@ impl fmt::Display for Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_one_line_of_bounded_length() {
+        let because = |reason: &str| HoldNote::default().because(reason).map(|note| note.reason);
+        assert_eq!(because(" it loops ä "), Ok(Some("it loops ä".to_owned())));
+        assert_eq!(because("  "), Ok(None));
+        assert_eq!(because(&"x".repeat(MAX_REASON_BYTES)).map(|it| it.is_some()), Ok(true));
+        let long = "x".repeat(MAX_REASON_BYTES + 1);
+        assert_eq!(because(&long), Err(InvalidReason::Length(long.len())));
+        assert_eq!(because("a\nb"), Err(InvalidReason::Control));
+    }
 
     #[test]
     fn a_hold_covers_what_it_names_and_nothing_beside() {

@@ -1,76 +1,27 @@
 //! A job: what was asked for (fixed at enqueue) and where it stands (its [`Lifecycle`]).
 
+mod id;
+
 use std::collections::BTreeMap;
-use std::str::FromStr;
-use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use uuid::Uuid;
-use uuid::timestamp::context::ContextV7;
 
+pub use self::id::{InvalidJobId, JobId, JobIdPrefix};
 use crate::attempt::AttemptRecord;
+use crate::capacity::Side;
 use crate::clock::Timestamp;
-use crate::lifecycle::Lifecycle;
+use crate::exit_codes::ExitCodes;
+use crate::lifecycle::{JobState, Lifecycle};
 use crate::limits::Limits;
-use crate::name::{name_type, shorten};
+use crate::name::name_type;
 use crate::outcome::AttemptError;
 use crate::plugin::{Digest, PluginName, Version};
 use crate::report::Progress;
 use crate::retry::RetryPolicy;
 use crate::tenant::TenantName;
-
-/// The identity of a job: a UUID of version 7 (RFC 9562), so that ids sort by creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobId(Uuid);
-
-/// Text that is no job id.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is not a job id: use the `id` that enqueueing answered, a UUID")]
-pub struct InvalidJobId(String);
-
-impl JobId {
-    /// A new id, greater than any that this process made before at the same or an earlier time.
-    #[must_use]
-    pub fn new(now: Timestamp) -> Self {
-        static SEQUENCE: Mutex<ContextV7> = Mutex::new(ContextV7::new());
-        let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-        let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or_default();
-        Self(Uuid::new_v7(uuid::Timestamp::from_unix(&SEQUENCE, seconds, nanos)))
-    }
-
-    /// The 16 bytes, which sort as the ids do.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
-
-    /// The id of these 16 bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
-    }
-}
-
-impl std::fmt::Display for JobId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.as_hyphenated().fmt(f)
-    }
-}
-
-impl FromStr for JobId {
-    type Err = InvalidJobId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Only the hyphenated form, so that one job has one URL.
-        match (text.len(), Uuid::try_parse(text)) {
-            (36, Ok(id)) => Ok(Self(id)),
-            _ => Err(InvalidJobId(shorten(text))),
-        }
-    }
-}
 
 name_type! {
     /// The name of a queue.
@@ -84,7 +35,8 @@ impl Default for QueueName {
     }
 }
 
-/// How urgent a job is: 1 is claimed first, 4 last. The default is 2.
+/// How urgent a job is, from 1 to 4: each level above 4 is a head start, see
+/// [`Queue`](crate::queue::Queue). The default is 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Priority(u8);
@@ -113,6 +65,9 @@ impl From<Priority> for u8 {
         priority.0
     }
 }
+
+/// How far ahead a job may be scheduled, and the longest wait that a guest may ask for.
+pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What was asked for, complete and fixed at enqueue: a later change of the plugin, its settings
 /// or the operator's defaults does not reach a job that was accepted.
@@ -156,6 +111,16 @@ pub struct JobSpec {
     /// The media type of the output, if the plugin's settings fix one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_type: Option<String>,
+    /// Whether the guest's environment has the host's variables, `JOBWRIGHT_…`.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub inject_env: bool,
+    /// What the guest's exit codes mean, where that is not the usual.
+    #[serde(default, skip_serializing_if = "ExitCodes::is_empty")]
+    pub exit_codes: ExitCodes,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl JobSpec {
@@ -178,13 +143,16 @@ pub struct Payload {
     pub bytes: Bytes,
 }
 
-/// What a job read from a store says of stored bytes without carrying them.
+/// What a job read from a store says of its output without carrying it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The media type.
     pub content_type: String,
     /// The length in bytes.
     pub bytes: u64,
+    /// The number of the attempt that left it: the one that succeeded, or of a job that has not completed
+    /// one that failed.
+    pub attempt: u32,
 }
 
 /// A job as a store keeps it, without the bytes of its payload, output and log.
@@ -200,13 +168,41 @@ pub struct Job {
     pub lifecycle: Lifecycle,
     /// The attempts that have ended, oldest first; at most [`MAX_RECORDS`], the latest kept.
     pub attempts: Vec<AttemptRecord>,
-    /// Of the output, when it has completed.
+    /// Of the output, when it has completed; before that, of what a failed attempt left.
     pub output: Option<Stored>,
     /// What its latest attempt told last of how far it is.
     pub progress: Option<Progress>,
 }
 
+/// Which attempt at a job runs, or was the latest, and how many there can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// Its number. It counts every attempt, also those that do not count as failures, and those before
+    /// the job was redriven.
+    pub attempt: u32,
+    /// How many have failed so far, of those that count.
+    pub failures: u16,
+    /// How many more attempts can begin if this one and all that follow fail.
+    pub left: u16,
+    /// The number of the last of them.
+    pub last_attempt: u32,
+}
+
 impl Job {
+    /// Whether it is over, with success.
+    #[must_use]
+    pub fn has_completed(&self) -> bool {
+        self.lifecycle.state == JobState::Completed
+    }
+
+    /// See [`Tries`].
+    #[must_use]
+    pub fn tries(&self) -> Tries {
+        let Lifecycle { attempt, failures, .. } = self.lifecycle;
+        let left = self.lifecycle.attempts_left(self.spec.max_attempts);
+        Tries { attempt, failures, left, last_attempt: attempt.saturating_add(left.into()) }
+    }
+
     /// About what it takes as text, in bytes: what it was asked for with, and what its attempts said.
     #[must_use]
     pub fn text_bytes(&self) -> u64 {
@@ -223,7 +219,7 @@ impl Job {
 const RECORD_BYTES: u64 = 512;
 
 /// How many ended attempts a job remembers: 25 counted, 3 lost and 10 refused, and some more for
-/// attempts that shutdowns interrupted.
+/// attempts that were interrupted or snoozed.
 pub const MAX_RECORDS: usize = 50;
 
 /// A job to be enqueued.
@@ -237,11 +233,27 @@ pub struct NewJob {
     pub payload: Payload,
     /// When it may first be claimed; not before `now` at enqueue.
     pub scheduled_at: Timestamp,
+    /// Whether `scheduled_at` is a time of the wall clock, which a client gave and which is still to
+    /// come. Otherwise it is one of the host's clock: the end of a span that the host measures, which
+    /// a correction of the wall clock neither shortens nor extends.
+    pub on_wall: bool,
     /// Makes the enqueue answer a repeated request like the first.
     pub idempotency: Option<Idempotency>,
 }
 
 impl NewJob {
+    /// When it is due, if it is accepted at `now`.
+    #[must_use]
+    pub fn due_at(&self, now: Timestamp) -> Timestamp {
+        if self.on_wall { self.scheduled_at } else { self.scheduled_at.max(now) }
+    }
+
+    /// Which bound of its queue it counts against, if it is accepted at `now`.
+    #[must_use]
+    pub fn side(&self, now: Timestamp) -> Side {
+        if self.on_wall { Side::Parked } else { Side::of(self.scheduled_at, now) }
+    }
+
     /// See [`JobSpec::held_bytes`].
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
@@ -287,26 +299,5 @@ impl Idempotency {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         (self.key.len() + self.answer.len()) as u64 + Self::ROW_BYTES
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_sort_by_creation_even_within_one_instant() {
-        let now = "2026-01-02T03:04:05.678901Z".parse().expect("a time");
-        let ids: Vec<JobId> = (0..1000).map(|_| JobId::new(now)).collect();
-        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
-    }
-
-    #[test]
-    fn only_the_hyphenated_form_is_a_job_id() {
-        let id = JobId::new(Timestamp::UNIX_EPOCH);
-        assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in ["", "7", "zz", &id.to_string().replace('-', ""), &format!("{{{id}}}")] {
-            assert!(bad.parse::<JobId>().is_err(), "{bad}");
-        }
     }
 }

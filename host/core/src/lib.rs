@@ -11,16 +11,19 @@
 //! | [`hold`] | what claims pass by |
 //! | [`job`] | a job, its identity, its specification and payload |
 //! | [`command`] | what a command may be started with |
+//! | [`exit_codes`] | what the exit codes of a plugin mean |
 //! | [`lifecycle`] | the states of a job and every transition between them |
 //! | [`attempt`] | one try: the lease, what the runtime is given, what is recorded |
 //! | [`outcome`] | how an attempt ended, and the usage receipt it leaves |
 //! | [`retry`] | the only decision about trying again |
 //! | [`limits`] | what an attempt may use, and the operator's ceilings |
 //! | [`grant`] | what a plugin may be granted to reach, and which of it its imports ask for |
+//! | [`seed`] | the key from which the random numbers of attempts are derived |
 //! | [`secret`] | what the host says for a guest: where it is put, and that it does not come back |
 //! | [`plugin`] | names, versions, references and digests of plugins |
 //! | [`queue`], [`capacity`] | what is claimed next, and how much may wait |
 //! | [`log`], [`report`] | what an attempt tells: its bounded log, its progress and its checkpoint |
+//! | [`text`] | foreign text in messages and logs |
 //! | [`store`], [`runtime`], [`registry`], [`clock`], [`outside`] | the traits |
 //!
 //! No tokio runtime, wasmtime, axum, SQL or file is known here.
@@ -30,6 +33,7 @@ pub mod attempt;
 pub mod capacity;
 pub mod clock;
 pub mod command;
+pub mod exit_codes;
 pub mod grant;
 pub mod hold;
 pub mod job;
@@ -46,12 +50,15 @@ pub mod report;
 pub mod retry;
 pub mod runtime;
 pub mod secret;
+pub mod seed;
 pub mod store;
 pub mod tenant;
+pub mod text;
 
 pub use access::AccessStore;
 pub use attempt::{Attempt, AttemptRecord, Lease, Seed, Start};
 pub use clock::{Clock, Timestamp};
+pub use exit_codes::ExitCodes;
 pub use grant::Grants;
 pub use job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 pub use lifecycle::{JobState, Lifecycle, Phase};

@@ -37,11 +37,11 @@ impl JobState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Not due yet, never tried.
+    /// Not due yet, and never tried or snoozed.
     Scheduled,
     /// Due.
     Available,
-    /// Not due yet, tried before.
+    /// Not due yet, after an attempt that failed or was given back.
     Retryable,
     /// Held by an attempt.
     Running,
@@ -61,14 +61,24 @@ impl Phase {
     }
 }
 
-/// After how many lost attempts a job is discarded: it may be what takes the host down.
+/// After how many lost attempts that count a job is discarded: it may be what takes the host down.
 pub const MAX_LOST: u16 = 3;
 
-/// For how long an attempt at a suspect keeps others back.
+/// For how long an attempt at a suspect keeps other suspects back, and after how long a loss does not
+/// count by itself any more.
 ///
 /// What takes a host down does it at once as a rule; without an end, the long jobs that a power loss interrupted would make all others wait
 /// for each of them in turn.
 pub const WATCH: Duration = Duration::from_secs(10);
+
+/// What is known of a host that lost an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostHost {
+    /// When it last showed that it lives.
+    pub alive_at: Timestamp,
+    /// How many attempts were finished in the store by then.
+    pub finished: u64,
+}
 
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +89,18 @@ pub struct Lifecycle {
     pub attempt: u32,
     /// Attempts that count against `max_attempts`.
     pub failures: u16,
-    /// Attempts that were lost with their host; at [`MAX_LOST`] the job is discarded.
+    /// Attempts that were lost with their host, as far as they [count](Self::reclaim); at [`MAX_LOST`]
+    /// the job is discarded.
     pub lost: u16,
+    /// How many attempts were finished in the store when one at this job was last lost; none if that
+    /// was [forgiven](Self::forgive).
+    pub lost_after: Option<u64>,
     /// Attempts that the host could not start.
     pub refused: u16,
+    /// How often in sequence it was snoozed.
+    pub snoozes: u16,
+    /// When the first of these was.
+    pub snoozed_since: Option<Timestamp>,
     /// When the job is, or was last, due.
     pub scheduled_at: Timestamp,
     /// When the latest attempt was claimed.
@@ -128,7 +146,10 @@ impl Lifecycle {
             attempt: 0,
             failures: 0,
             lost: 0,
+            lost_after: None,
             refused: 0,
+            snoozes: 0,
+            snoozed_since: None,
             scheduled_at,
             attempted_at: None,
             finalized_at: None,
@@ -141,7 +162,7 @@ impl Lifecycle {
     pub fn phase(&self, now: Timestamp) -> Phase {
         match self.state {
             JobState::Available if self.scheduled_at <= now => Phase::Available,
-            JobState::Available if self.attempt == 0 => Phase::Scheduled,
+            JobState::Available if self.attempt == 0 || self.snoozes > 0 => Phase::Scheduled,
             JobState::Available => Phase::Retryable,
             JobState::Running => Phase::Running,
             JobState::Completed => Phase::Completed,
@@ -150,7 +171,7 @@ impl Lifecycle {
         }
     }
 
-    /// Whether an attempt was lost, so that this job may be what took its host down. Suspects are
+    /// Whether a lost attempt counts, so that this job may be what took its host down. Suspects are
     /// tried one at a time: which of two it was could not be told.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
@@ -192,13 +213,22 @@ impl Lifecycle {
                 self.finalize(JobState::Discarded, now);
             }
             Verdict::Cancel => self.finalize(JobState::Cancelled, now),
-            Verdict::Retry { .. } | Verdict::Release { .. }
+            Verdict::Retry { .. } | Verdict::Snooze { .. } | Verdict::Release { .. }
                 if self.cancel_requested_at.is_some() =>
             {
                 self.finalize(JobState::Cancelled, now);
             }
             Verdict::Retry { at } => {
                 self.failures += 1;
+                (self.snoozes, self.snoozed_since) = (0, None);
+                // It ran to its end, and the host lives.
+                self.forgive();
+                self.wait_until(at);
+            }
+            Verdict::Snooze { at } => {
+                self.snoozes += 1;
+                self.snoozed_since.get_or_insert(now);
+                self.forgive();
                 self.wait_until(at);
             }
             Verdict::Release { at, refused } => {
@@ -209,9 +239,15 @@ impl Lifecycle {
     }
 
     /// Takes the job back from an attempt whose host is gone.
-    pub fn reclaim(&mut self, now: Timestamp) {
+    ///
+    /// The loss counts if the host died within [`WATCH`] of the attempt's start; or if an attempt was
+    /// lost before and no other attempt has been finished since: then this job may be what takes hosts
+    /// down, however long that takes.
+    pub fn reclaim(&mut self, host: LostHost, now: Timestamp) {
         debug_assert_eq!(self.state, JobState::Running, "only a running job is reclaimed");
-        self.lost += 1;
+        let at_once = self.attempted_at.is_none_or(|began| host.alive_at < after(began, WATCH));
+        self.lost += u16::from(at_once || self.lost_after == Some(host.finished));
+        self.lost_after = Some(host.finished);
         if self.cancel_requested_at.is_some() {
             self.finalize(JobState::Cancelled, now);
         } else if self.lost >= MAX_LOST {
@@ -220,6 +256,14 @@ impl Lifecycle {
             // Its place in the queue is kept: it had been waiting since then.
             self.state = JobState::Available;
         }
+    }
+
+    /// Forgets lost attempts, because one got further: it saved progress or ran to its end. Says whether
+    /// there were any.
+    pub fn forgive(&mut self) -> bool {
+        let lost = (self.lost, self.lost_after);
+        (self.lost, self.lost_after) = (0, None);
+        lost != (0, None)
     }
 
     /// Cancels a waiting job, or asks the attempt of a running one to stop.
@@ -245,12 +289,24 @@ impl Lifecycle {
             JobState::Running => return Redrive::Running,
             JobState::Available => self.wait_until(now.min(self.scheduled_at)),
             JobState::Completed | JobState::Discarded | JobState::Cancelled => {
-                (self.failures, self.lost, self.refused) = (0, 0, 0);
+                (self.failures, self.refused) = (0, 0);
+                (self.snoozes, self.snoozed_since) = (0, None);
+                self.forgive();
                 (self.finalized_at, self.cancel_requested_at) = (None, None);
                 self.wait_until(now);
             }
         }
         Redrive::Due
+    }
+
+    /// How many more attempts can begin if this one and all that follow fail.
+    #[must_use]
+    pub fn attempts_left(&self, max_attempts: u16) -> u16 {
+        match self.state {
+            JobState::Available => max_attempts.saturating_sub(self.failures),
+            JobState::Running => max_attempts.saturating_sub(self.failures.saturating_add(1)),
+            JobState::Completed | JobState::Discarded | JobState::Cancelled => 0,
+        }
     }
 
     fn wait_until(&mut self, at: Timestamp) {
@@ -265,90 +321,4 @@ impl Lifecycle {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("in range")
-    }
-
-    fn running() -> Lifecycle {
-        let mut job = Lifecycle::new(at(0));
-        job.claim(at(1));
-        job
-    }
-
-    #[test]
-    fn the_phase_of_a_waiting_job_depends_on_time_alone() {
-        let mut job = Lifecycle::new(at(10));
-        assert_eq!(job.phase(at(9)), Phase::Scheduled);
-        assert_eq!(job.phase(at(10)), Phase::Available);
-        job.claim(at(10));
-        job.finish(Verdict::Retry { at: at(20) }, at(11));
-        assert_eq!(job.phase(at(19)), Phase::Retryable);
-        assert_eq!(job.phase(at(20)), Phase::Available);
-    }
-
-    #[test]
-    fn a_release_is_not_counted_and_a_retry_is() {
-        let mut job = running();
-        job.finish(Verdict::Release { at: at(2), refused: false }, at(2));
-        assert_eq!((job.attempt, job.failures, job.refused), (1, 0, 0));
-        job.claim(at(2));
-        job.finish(Verdict::Retry { at: at(3) }, at(3));
-        assert_eq!((job.attempt, job.failures), (2, 1));
-    }
-
-    #[test]
-    fn a_cancel_request_turns_a_retry_a_release_and_a_reclaim_into_cancelled() {
-        for verdict in [
-            Some(Verdict::Retry { at: at(9) }),
-            Some(Verdict::Release { at: at(9), refused: true }),
-            None,
-        ] {
-            let mut job = running();
-            assert_eq!(job.request_cancel(at(2)), CancelRequest::Stopping { attempt: 1 });
-            match verdict {
-                Some(verdict) => job.finish(verdict, at(3)),
-                None => job.reclaim(at(3)),
-            }
-            assert_eq!(job.state, JobState::Cancelled, "{verdict:?}");
-        }
-    }
-
-    #[test]
-    fn a_success_beats_a_cancel_request_that_came_before_it() {
-        let mut job = running();
-        job.request_cancel(at(2));
-        job.finish(Verdict::Complete, at(3));
-        assert_eq!(job.state, JobState::Completed);
-        assert_eq!(job.request_cancel(at(4)), CancelRequest::Finalized(JobState::Completed));
-    }
-
-    #[test]
-    fn the_third_loss_discards() {
-        let mut job = running();
-        assert!(!job.is_suspect());
-        for loss in 1..MAX_LOST {
-            job.reclaim(at(5));
-            assert_eq!((job.state, job.is_suspect()), (JobState::Available, true));
-            assert_eq!(job.runs_alone(), loss + 1 == MAX_LOST);
-            job.claim(at(6));
-            assert!(job.is_watched(at(6)) && !job.is_watched(after(at(6), WATCH)));
-            assert!(!job.is_watched(at(-100)), "the clock was set back");
-        }
-        job.reclaim(at(7));
-        assert_eq!((job.state, job.finalized_at), (JobState::Discarded, Some(at(7))));
-    }
-
-    #[test]
-    fn a_redriven_job_starts_with_a_clean_count_but_never_reuses_an_attempt_number() {
-        let mut job = running();
-        job.finish(Verdict::Discard, at(2));
-        assert_eq!(job.redrive(at(3)), Redrive::Due);
-        assert_eq!((job.state, job.failures, job.finalized_at), (JobState::Available, 0, None));
-        job.claim(at(4));
-        assert_eq!(job.attempt, 2);
-        assert_eq!(job.redrive(at(5)), Redrive::Running);
-    }
-}
+mod tests;

@@ -1,11 +1,15 @@
 //! What an attempt may use: a request, completed from the plugin and the host, and refused above
 //! the operator's ceilings.
 
+mod names;
+
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use self::names::flag;
 
 /// A limit that a guest can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,17 +115,21 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What a guest that computes uses up in a second on a server of today: measured guests that parse,
+    /// count, scale and draw took 2 to 7 × 10⁹, a loop that does nothing 1 × 10⁹.
+    pub const FUEL_PER_SECOND: u64 = 5_000_000_000;
+
     /// What an attempt may use when nobody says otherwise.
     pub const DEFAULT: Self = Self {
-        fuel: Fuel::Units(100_000_000_000), // some tens of seconds of a busy loop
-        timeout_ms: 60_000,                 // River's default
-        memory_bytes: 64 << 20,             // every toolchain's small program fits
-        output_bytes: 1 << 20,              // as the payload
-        log_bytes: 256 << 10,               // some thousand lines
-        tables: 100_000,                    // debug builds of C# need over 10,000
-        resources: 1_000,                   // wasmtime's default of a million is host memory
-        checkpoint_bytes: 1 << 20,          // as the output
-        grace_ms: 1_000,                    // enough to write state down, not to go on working
+        fuel: Fuel::Units(Self::FUEL_PER_SECOND * 60), // as long as the time limit
+        timeout_ms: 60_000,                            // River's default
+        memory_bytes: 64 << 20,                        // every toolchain's small program fits
+        output_bytes: 1 << 20,                         // as the payload
+        log_bytes: 256 << 10,                          // some thousand lines
+        tables: 100_000,                               // debug builds of C# need over 10,000
+        resources: 1_000,          // wasmtime's default of a million is host memory
+        checkpoint_bytes: 1 << 20, // as the output
+        grace_ms: 1_000,           // enough to write state down, not to go on working
     };
 
     /// The most that an operator who configures nothing lets a job ask for.
@@ -316,9 +324,7 @@ impl LimitPolicy {
             if fuel == Fuel::Units(0) {
                 faults.push(zero("fuel"));
             } else if fuel > ceiling.fuel {
-                let message =
-                    format!("fuel limit {fuel} exceeds the operator's maximum {}", ceiling.fuel);
-                faults.push(InvalidLimit { field: "fuel", message });
+                faults.push(above("fuel", &fuel.to_string(), &ceiling.fuel.to_string()));
             }
         }
         let mut check = |field, asked: Option<u64>, most: u64, show: fn(u64) -> String| {
@@ -326,13 +332,7 @@ impl LimitPolicy {
             if asked == 0 {
                 faults.push(zero(field));
             } else if asked > most {
-                let name = field_name(field);
-                let message = format!(
-                    "{name} limit {} exceeds the operator's maximum {}",
-                    show(asked),
-                    show(most)
-                );
-                faults.push(InvalidLimit { field, message });
+                faults.push(above(field, &show(asked), &show(most)));
             }
         };
         check("timeout_ms", request.timeout_ms, ceiling.timeout_ms, |ms| format!("{ms} ms"));
@@ -348,6 +348,15 @@ impl LimitPolicy {
     }
 }
 
+fn above(field: &'static str, asked: &str, most: &str) -> InvalidLimit {
+    let (name, flag) = (field_name(field), flag(field));
+    let message = format!(
+        "{name} limit {asked} ({flag}) exceeds the operator's maximum {most}, which \
+         `ceilings.{field}` in the host's configuration sets"
+    );
+    InvalidLimit { field, message }
+}
+
 fn zero(field: &'static str) -> InvalidLimit {
     InvalidLimit { field, message: format!("{} limit must be at least 1", field_name(field)) }
 }
@@ -359,6 +368,14 @@ fn field_name(field: &str) -> &str {
         other => other.trim_end_matches("_bytes"),
     }
 }
+
+/// What a guest's own calls may take of the stack, in bytes, unless the operator says otherwise: wasmtime's
+/// default.
+pub const DEFAULT_STACK_BYTES: u64 = 512 << 10;
+
+/// The bounds of that. Below, language runtimes do not start. Above, an endless recursion takes a second to
+/// come to its end, and each attempt takes address space and memory that few need.
+pub const STACK_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 
 /// What compiling one plugin may take. It runs no code of the plugin's, but takes its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -400,6 +417,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuel_lasts_as_long_as_the_time_limit() {
+        let Limits { fuel, timeout_ms, .. } = Limits::DEFAULT;
+        assert_eq!(fuel, Fuel::Units(Limits::FUEL_PER_SECOND * timeout_ms / 1000));
+    }
+
+    #[test]
     fn absent_limits_come_from_the_plugin_then_the_host() {
         let plugin = LimitsRequest { timeout_ms: Some(5), ..Default::default() };
         let asked = LimitsRequest { output_bytes: Some(7), ..Default::default() };
@@ -422,9 +445,11 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "fuel limit unlimited exceeds the operator's maximum 10",
+                "fuel limit unlimited (--fuel) exceeds the operator's maximum 10, which \
+                 `ceilings.fuel` in the host's configuration sets",
                 "time limit must be at least 1",
-                "memory limit 512 MiB exceeds the operator's maximum 256 MiB",
+                "memory limit 512 MiB (--memory) exceeds the operator's maximum 256 MiB, which \
+                 `ceilings.memory_bytes` in the host's configuration sets",
             ]
         );
     }

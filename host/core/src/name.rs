@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+pub use crate::text::shorten;
+
 /// The longest name, in bytes: fits a file name and a table cell with room to spare.
 pub const MAX_NAME_BYTES: usize = 64;
 
@@ -27,16 +29,6 @@ pub fn check(name: &str) -> Result<(), InvalidName> {
         [] => false,
     };
     if ok { Ok(()) } else { Err(InvalidName(shorten(name))) }
-}
-
-/// At most 80 characters of foreign text, with controls escaped, so that it may stand in a message.
-#[must_use]
-pub fn shorten(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-    if text.chars().nth(80).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// Makes a string newtype whose only constructor applies [`check`].

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limit;
+use crate::text::cut;
 
 /// The longest error message that is kept, in bytes: a screenful.
 pub const MAX_MESSAGE_BYTES: usize = 2 * 1024;
@@ -27,6 +28,14 @@ pub enum Outcome {
         error: AttemptError,
         /// What it asks for.
         retry: RetryHint,
+    },
+    /// The guest asked to be tried again later: not counted as a failure, within
+    /// [bounds](crate::retry::MAX_SNOOZES).
+    Snoozed {
+        /// Why.
+        error: AttemptError,
+        /// How long from now; absent for the usual back-off.
+        wait: Option<Duration>,
     },
     /// The guest did what WebAssembly forbids, or the host failed under it.
     Trapped {
@@ -63,6 +72,8 @@ pub enum OutcomeKind {
     Succeeded,
     /// The guest itself reported a failure.
     Failed,
+    /// The guest asked to be tried again later.
+    Snoozed,
     /// The guest trapped.
     Trapped,
     /// The guest reached a limit.
@@ -78,12 +89,20 @@ pub enum OutcomeKind {
 }
 
 impl Outcome {
+    /// A limit was reached; `message` says what happened, and what raises the limit is added to it.
+    #[must_use]
+    pub fn exceeded(limit: Limit, message: impl std::fmt::Display) -> Self {
+        let message = format!("{message}; {}", limit.remedy());
+        Self::LimitExceeded { limit, error: AttemptError::new(&limit.to_string(), message) }
+    }
+
     /// The word for it.
     #[must_use]
     pub fn kind(&self) -> OutcomeKind {
         match self {
             Self::Succeeded { .. } => OutcomeKind::Succeeded,
             Self::Failed { .. } => OutcomeKind::Failed,
+            Self::Snoozed { .. } => OutcomeKind::Snoozed,
             Self::Trapped { .. } => OutcomeKind::Trapped,
             Self::LimitExceeded { .. } => OutcomeKind::LimitExceeded,
             Self::Cancelled => OutcomeKind::Cancelled,
@@ -107,6 +126,7 @@ impl Outcome {
     pub fn error(&self) -> Option<&AttemptError> {
         match self {
             Self::Failed { error, .. }
+            | Self::Snoozed { error, .. }
             | Self::Trapped { error }
             | Self::LimitExceeded { error, .. }
             | Self::Refused { error, .. } => Some(error),
@@ -120,7 +140,7 @@ impl Outcome {
 pub enum RetryHint {
     /// Try again after the usual back-off.
     Backoff,
-    /// Try again, not earlier than this from now.
+    /// Try again so long from now, in place of the back-off.
     After(Duration),
     /// Trying again is of no use.
     Never,
@@ -149,6 +169,14 @@ impl Output {
 #[must_use]
 pub fn is_media_type(text: &str) -> bool {
     text.len() <= 255 && text.contains('/') && text.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+
+/// Whether a media type is one of JSON: `application/json`, or one with the suffix `+json` (RFC 6839,
+/// section 3.1), whatever its parameters.
+#[must_use]
+pub fn is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(&*essence, "application/json" | "text/json") || essence.ends_with("+json")
 }
 
 fn guess(bytes: &[u8]) -> &'static str {
@@ -184,21 +212,20 @@ impl AttemptError {
         Self { code: code.to_owned(), message, backtrace: None }
     }
 
+    /// The same error with a note of the host's at the end of its message.
+    #[must_use]
+    pub fn with_note(mut self, note: &str) -> Self {
+        let room = MAX_MESSAGE_BYTES.saturating_sub(note.len() + 2);
+        self.message = format!("{}; {note}", cut(self.message, room));
+        self
+    }
+
     /// The same error with the guest's frames.
     #[must_use]
     pub fn with_backtrace(mut self, frames: String) -> Self {
         self.backtrace = Some(cut(frames, MAX_BACKTRACE_BYTES));
         self
     }
-}
-
-/// `text`, or its first `most` bytes and an ellipsis.
-pub(crate) fn cut(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
-        text.push('…');
-    }
-    text
 }
 
 /// The receipt of an attempt: what it took. Times are in milliseconds, to the microsecond.
@@ -250,6 +277,20 @@ mod tests {
         let bytes = Output::new(Bytes::from_static(&[0xff, 0xfe]), None);
         assert_eq!(bytes.content_type, "application/octet-stream");
         assert_eq!(Output::new(Bytes::new(), Some("image/png")).content_type, "image/png");
+    }
+
+    #[test]
+    fn json_has_many_media_types() {
+        for json in ["application/json", "Application/JSON; charset=utf-8", "text/json"] {
+            assert!(is_json(json), "{json}");
+        }
+        for json in ["application/ld+json", "application/vnd.api+json ; v=1", "model/GLTF+JSON"] {
+            assert!(is_json(json), "{json}");
+        }
+        for other in ["", "json", "text/plain", "application/jsonp", "application/json-seq"] {
+            assert!(!is_json(other), "{other}");
+        }
+        assert!(!is_json("text/plain; x=application/json"));
     }
 
     #[test]

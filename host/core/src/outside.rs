@@ -1,15 +1,18 @@
 //! The seam to what guests reach outside of their sandboxes, as far as they were granted it.
 
+mod arriving;
 mod keeping;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::arriving::{Body, Pieces, at_once};
 pub use self::keeping::{Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Unkept};
 use crate::grant::Grants;
 use crate::job::Job;
@@ -58,11 +61,15 @@ impl Default for Granted {
 /// to the attempt's log; dropping a future stops what it does.
 #[async_trait]
 pub trait Outside: Debug + Send + Sync + 'static {
-    /// Sends a request, and answers with the whole response.
+    /// Sends a request, and answers as soon as the head of the response is there; its body follows.
     ///
     /// # Errors
-    /// [`Unsent`] if it was not granted, or did not come back.
-    async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent>;
+    /// [`Unsent`] if it was not granted, or nothing came back.
+    async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        timeouts: Timeouts,
+    ) -> Result<http::Response<Body>, Unsent>;
 
     /// Reads or changes a value that the plugin keeps.
     ///
@@ -74,7 +81,19 @@ pub trait Outside: Debug + Send + Sync + 'static {
     fn request_bytes(&self) -> u64;
 }
 
-/// Why there is no response.
+/// How long a guest wants to wait for each part of a response, as `wasi:http` has them. What is absent
+/// may take as long as the attempt, but for the connection, of which the host has a limit of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// From the look-up of the name until the connection is there, and secure if it is to be.
+    pub connect: Option<Duration>,
+    /// From then until the head of the response.
+    pub first_byte: Option<Duration>,
+    /// Between the head and the first bytes of the body, and between any two pieces of it.
+    pub between_bytes: Option<Duration>,
+}
+
+/// Why there is no response, or no more of it.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Unsent {
     /// Nothing allows it: not where it goes, not its method, not the use of a secret.
@@ -104,9 +123,18 @@ pub enum Unsent {
     /// Who answers there is not who it should be.
     #[error("no secure connection: {0}")]
     Insecure(String),
-    /// Nobody answered the call for a connection in time.
-    #[error("no connection within {0} s")]
-    TimedOut(u64),
+    /// There was no connection in time.
+    #[error("no connection within {0:?}")]
+    TimedOut(Duration),
+    /// No response began in time.
+    #[error("no response within {0:?}")]
+    NoResponse(Duration),
+    /// The response did not go on in time.
+    #[error("the response did not go on for {0:?}")]
+    Stalled(Duration),
+    /// The headers of the response are longer, or more, than they may be.
+    #[error("the headers of the response are longer than {0} bytes, or more than {MAX_HEADERS}")]
+    ResponseHeadTooLong(u64),
     /// The host, or the attempt, holds as many bytes of bodies as it may.
     #[error("there is no room for its body: {0}")]
     NoRoom(String),
@@ -131,8 +159,18 @@ pub fn shown(method: &http::Method, to: &http::Uri) -> String {
     format!("{} {}", shorten(method.as_str()), shorten(&text[..end]))
 }
 
-/// What the address and the headers of a request may take, in bytes: eight times what most servers take.
+/// What the headers of a message may take, in bytes, with the address of a request: eight times what most
+/// servers take.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// The most headers of a response: what takes [`MAX_HEAD_BYTES`] at 32 bytes each.
+pub const MAX_HEADERS: usize = 2048;
+
+/// What headers take, in bytes, with the colon, the space and the end of the line of each.
+#[must_use]
+pub fn header_bytes(headers: &http::HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
 
 /// Grants nothing to anybody.
 #[derive(Debug, Clone, Copy)]
@@ -160,7 +198,11 @@ impl Closed {
 
 #[async_trait]
 impl Outside for Closed {
-    async fn send(&self, _: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+    async fn send(
+        &self,
+        _: http::Request<Bytes>,
+        _: Timeouts,
+    ) -> Result<http::Response<Body>, Unsent> {
         Err(Unsent::Denied(self.refused(NO_REQUEST)))
     }
 

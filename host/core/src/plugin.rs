@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::exit_codes::ExitCodes;
 use crate::grant::{Capability, Grants};
 use crate::limits::LimitsRequest;
 use crate::name::{InvalidName, name_type, shorten};
@@ -383,6 +384,12 @@ pub struct PluginSettings {
     /// The version that a bare name means; absent for the one uploaded last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_version: Option<Version>,
+    /// Whether its environment has the host's variables, `JOBWRIGHT_…`; absent for yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inject_env: Option<bool>,
+    /// What its exit codes mean, where that is not the usual.
+    #[serde(skip_serializing_if = "ExitCodes::is_empty")]
+    pub exit_codes: ExitCodes,
     /// What it may reach.
     #[serde(skip_serializing_if = "Grants::is_empty")]
     pub grants: Grants,

@@ -1,155 +1,137 @@
 //! The queue: the scheduling facts of every unfinished job, ordered for claiming. It decides what
-//! is claimed next and who holds which lease; it knows no payloads, no files and no clock.
+//! is claimed next and which lease holds; it knows no payloads, no files and no clock.
 //!
 //! The in-memory store is this structure and little more; the SQLite store is the same structure
 //! with a durable table under it. So memory and disk cannot disagree about what a claim means.
 //!
-//! Order: tenants share what there is ([`shares`]); of each, priority, then due time, then arrival. What
-//! is held ([`Hold`]) is passed by. A job that does not fit into the memory that is left makes those
-//! behind it wait rather than starve. Suspects (jobs with a lost attempt) are passed by while another
-//! one is watched, and for a while those that must run alone: a host that was killed with all its slots
-//! in use must not try them one by one before anything else.
+//! | module | owns |
+//! |---|---|
+//! | [`entry`] | what is known of each job, and its sort key |
+//! | [`waiting`] | jobs that are not due yet |
+//! | [`lanes`] | jobs that are due, by tenant and queue, and which of them begins next |
+//! | [`reserve`] | what large shares leave free |
+//! | [`placing`] | which of these an entry is in |
+//! | [`counts`] | what each queue holds |
+//!
+//! Order: tenants share the workers, and so do the queues of a tenant; within a queue, jobs go by their
+//! sort key: when they are due, later by a head start for each level of priority, so that none waits
+//! for ever. What is held ([`Hold`]) is passed by. A job that needs more memory than is free makes
+//! those behind it wait rather than starve. Suspects (jobs with a lost attempt that counts) are passed by
+//! while another one is watched, and for a while those that must run alone: a host that was killed with
+//! all its slots in use must not try them one by one before anything else.
 
-mod shares;
+mod counts;
+mod entry;
+mod lanes;
+mod placing;
+mod reserve;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::attempt::Lease;
-use crate::capacity::Permit;
 use crate::clock::{Timestamp, until};
 use crate::hold::{Facts, Hold};
-use crate::job::{JobId, JobSpec, Priority, QueueName};
-use crate::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
+use crate::job::{JobId, QueueName};
+use crate::lifecycle::{CancelRequest, JobState, Lifecycle, LostHost, Redrive};
 use crate::retry::Verdict;
 use crate::store::{Claim, Renewal};
 use crate::tenant::TenantName;
 
-use self::shares::Shares;
+pub use self::counts::QueueCounts;
+pub use self::entry::{Entry, Holder};
+pub use self::reserve::{Reserve, Room};
 
-/// The scheduling facts of an unfinished job.
-#[derive(Debug)]
-pub struct Entry {
-    /// What it belongs to.
-    pub facts: Facts,
-    /// Its priority.
-    pub priority: Priority,
-    /// What an attempt may take of the host's memory.
-    pub memory_bytes: u64,
-    /// Where it stands.
-    pub lifecycle: Lifecycle,
-    /// Its place, given back when the entry goes.
-    pub permit: Permit,
-}
-
-impl Entry {
-    /// The facts of a job with this specification.
-    #[must_use]
-    pub fn new(spec: &JobSpec, lifecycle: Lifecycle, permit: Permit) -> Self {
-        Self {
-            facts: spec.into(),
-            priority: spec.priority,
-            memory_bytes: spec.limits.host_bytes(),
-            lifecycle,
-            permit,
-        }
-    }
-}
-
-/// What a queue holds, as people ask for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct QueueCounts {
-    /// Whose it is.
-    #[serde(skip_serializing_if = "TenantName::is_default")]
-    pub tenant: TenantName,
-    /// Its name.
-    pub name: QueueName,
-    /// Waiting jobs, due or not.
-    pub depth: usize,
-    /// Of these, the ones that are not due yet.
-    pub scheduled: usize,
-    /// Running jobs.
-    pub running: usize,
-    /// How many unfinished jobs it may hold.
-    pub capacity: usize,
-    /// How long the oldest due job has been due, in milliseconds.
-    pub oldest_age_ms: u64,
-    /// Whether claims pass it by.
-    pub paused: bool,
-}
-
-impl QueueCounts {
-    /// A queue without jobs.
-    #[must_use]
-    pub fn empty(tenant: TenantName, name: QueueName, capacity: usize) -> Self {
-        let (depth, scheduled, running) = (0, 0, 0);
-        Self { tenant, name, depth, scheduled, running, capacity, oldest_age_ms: 0, paused: false }
-    }
-}
+use self::counts::Load;
+use self::entry::Slot;
+use self::lanes::{Due, Lanes, Pick};
+use self::reserve::Offer;
+use self::waiting::{Clocks, Waiting};
 
 /// How long a job that must run alone lets others pass before they have to wait until it can: so long
 /// that a host which is not always busy is idle for a moment.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long a job that needs more memory than is free lets jobs of other tenants pass before they
-/// have to wait until it fits: as long as most jobs take. Those of its own tenant wait at once.
+/// How long a job that needs more memory than is free lets jobs of other queues pass before they
+/// have to wait until it fits: as long as most jobs take. Those of its own queue wait at once.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A waiting job's place in the order; the last part is the order of arrival.
-type Place = (Priority, Timestamp, u64);
-
-#[derive(Debug)]
-struct Slot {
-    entry: Entry,
-    arrival: u64,
-    /// Until when the lease of a running job holds.
-    expires_at: Timestamp,
-}
-
-impl Slot {
-    fn place(&self) -> Place {
-        (self.entry.priority, self.entry.lifecycle.scheduled_at, self.arrival)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    running: usize,
-    waiting: BTreeSet<(Timestamp, u64, JobId)>,
-}
+/// How many lanes one claim passes over because their first job does not fit: it bounds what the claim
+/// costs when many do not.
+const MOST_PASSED: usize = 64;
 
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Queue {
     /// By id, which is by age: what is done to some is done to the oldest.
     slots: BTreeMap<JobId, Slot>,
-    lanes: BTreeMap<(TenantName, QueueName), Lane>,
+    loads: BTreeMap<(TenantName, QueueName), Load>,
     holds: BTreeSet<Hold>,
     /// Waiting jobs that were due at the latest look and that nothing holds.
-    shares: Shares,
-    /// The other waiting jobs that nothing holds.
-    future: BTreeSet<(Timestamp, u64, JobId)>,
+    lanes: Lanes,
+    /// Waiting jobs that were not, and that nothing holds.
+    future: Waiting,
+    /// Those that were not, and that something holds.
+    held_future: Waiting,
     running: BTreeSet<(Timestamp, JobId)>,
     /// Those of `running` that are suspects.
     tried: BTreeSet<JobId>,
+    clocks: Clocks,
+    head_start: Duration,
     arrivals: u64,
+    /// Attempts that were finished: what a host has achieved beside the jobs that it lost.
+    finished: u64,
 }
 
 impl Queue {
-    /// An empty queue.
+    /// An empty queue of a host that starts, in which each level of priority is worth `head_start`.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(head_start: Duration, now: Timestamp) -> Self {
+        Self { head_start, clocks: Clocks::new(now), ..Self::default() }
     }
 
-    /// Adds an unfinished job behind those that came before it. A running one, which a store found
-    /// when it was opened, is held by a lease until `expires_at`.
-    pub fn insert(&mut self, id: JobId, entry: Entry, expires_at: Timestamp) {
+    /// An empty queue in place of this one.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let clocks = self.clocks.at(self.clocks.now);
+        Self { head_start: self.head_start, clocks, ..Self::default() }
+    }
+
+    /// Whether the wall clock says when an unfinished job is due.
+    #[must_use]
+    pub fn is_on_wall(&self, id: JobId) -> Option<bool> {
+        self.slots.get(&id).map(|slot| slot.entry.on_wall)
+    }
+
+    /// Adds a waiting job behind those that came before it.
+    pub fn insert(&mut self, id: JobId, entry: Entry, now: Timestamp) {
+        self.pass_time(now);
+        self.restore(id, entry, Holder { expires_at: now, alive_at: now });
+    }
+
+    /// Adds an unfinished job that a store found when it was opened, behind those before it. If it is
+    /// running, `holder` holds its lease.
+    pub fn restore(&mut self, id: JobId, entry: Entry, holder: Holder) {
         self.arrivals += 1;
-        let slot = Slot { entry, arrival: self.arrivals, expires_at };
+        let slot = Slot { entry, arrival: self.arrivals, holder };
         self.place(id, slot);
+    }
+
+    /// Continues the count of finished attempts of the store's earlier hosts.
+    pub fn count_on(&mut self, finished: u64) {
+        self.finished = finished;
+    }
+
+    /// How many attempts were finished.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        self.finished
+    }
+
+    /// Moves the jobs that are due at `now` from the one bound of their queue to the other.
+    pub fn pass_time(&mut self, now: Timestamp) {
+        self.look(self.clocks.at(now));
     }
 
     /// How many unfinished jobs there are.
@@ -170,81 +152,97 @@ impl Queue {
         self.slots.get(&id).map(|slot| &slot.entry.lifecycle)
     }
 
+    /// What an unfinished job belongs to.
+    #[must_use]
+    pub fn facts(&self, id: JobId) -> Option<&Facts> {
+        self.slots.get(&id).map(|slot| &slot.entry.facts)
+    }
+
     /// Begins attempts at the first jobs that are due, within what `want` allows.
     pub fn claim(&mut self, want: &Claim, now: Timestamp) -> Vec<Lease> {
-        self.promote(now);
-        let mut memory_left = want.memory_bytes;
-        let (mut leases, mut passed_by) = (Vec::new(), BTreeSet::new());
-        while leases.len() < want.max
-            && let Some(id) = self.next(want, now, &passed_by)
-        {
-            let Some(slot) = self.slots.get(&id) else { break };
-            let fits = slot.entry.memory_bytes <= memory_left;
+        self.look(self.clocks.read(now, want.wall));
+        let mut free = Room { attempts: want.max, memory_bytes: want.memory_bytes };
+        let (mut leases, mut passed) = (Vec::new(), BTreeSet::new());
+        while free.attempts > 0 && passed.len() < MOST_PASSED {
             // On an idle host every job fits: else one accepted under a larger budget would wait
             // for ever, and all behind it.
             let idle = want.idle && self.running.is_empty();
-            if !idle && slot.entry.lifecycle.runs_alone() {
+            let offer = Offer { free, reserve: &want.reserve, now };
+            let Some(Due { id, memory_bytes }) = self.next(idle, &offer, &passed) else { break };
+            let Some(Slot { entry, .. }) = self.slots.get(&id) else { break };
+            if !idle && entry.lifecycle.runs_alone() {
                 break;
             }
-            if !idle && !fits {
-                if until(slot.entry.lifecycle.scheduled_at, now) >= MEMORY_PATIENCE {
+            if !idle && memory_bytes > free.memory_bytes {
+                if until(entry.lifecycle.scheduled_at, now) >= MEMORY_PATIENCE {
                     break;
                 }
-                passed_by.insert(slot.entry.facts.tenant.clone());
+                passed.insert((entry.facts.tenant.clone(), entry.facts.queue.clone()));
                 continue;
             }
-            memory_left = memory_left.saturating_sub(slot.entry.memory_bytes);
-            self.shares.serve(&slot.entry.facts.tenant);
-            let expires_at = want.expires_at;
-            if let Some(lease) = self.change(id, |slot| {
-                slot.entry.lifecycle.claim(now);
-                slot.expires_at = expires_at;
-                Lease { job: id, attempt: slot.entry.lifecycle.attempt, expires_at }
-            }) {
-                leases.push(lease);
-            }
+            self.lanes.serve(&entry.facts, memory_bytes, &offer);
+            free.take(memory_bytes);
+            leases.extend(self.begin(id, now, want.expires_at));
         }
         leases
     }
 
-    /// The first waiting job that may start beside those that run, of tenants that are not passed by.
+    fn begin(&mut self, id: JobId, now: Timestamp, expires_at: Timestamp) -> Option<Lease> {
+        self.change(id, |slot| {
+            slot.entry.lifecycle.claim(now);
+            slot.holder = Holder { expires_at, alive_at: now };
+            Lease { job: id, attempt: slot.entry.lifecycle.attempt, expires_at }
+        })
+    }
+
+    /// The first waiting job that may start beside those that run, of lanes that are not passed over.
     fn next(
         &self,
-        want: &Claim,
-        now: Timestamp,
-        passed_by: &BTreeSet<TenantName>,
-    ) -> Option<JobId> {
+        idle: bool,
+        offer: &Offer<'_>,
+        passed: &BTreeSet<(TenantName, QueueName)>,
+    ) -> Option<Due> {
+        let now = offer.now;
         let tried = self.tried.iter().filter_map(|id| self.lifecycle(*id));
         let watched: Vec<_> = tried.filter(|lifecycle| lifecycle.is_watched(now)).collect();
         if watched.iter().any(|lifecycle| lifecycle.runs_alone()) {
             return None;
         }
-        let (trusted, idle) = (watched.is_empty(), want.idle && self.running.is_empty());
-        self.shares.first(passed_by, |suspect| {
-            // One that must run alone waits for an idle host, and holds others back for it only after
-            // a while, and not while another suspect runs.
-            let waits = |lifecycle: &Lifecycle| {
-                let since = lifecycle.attempted_at.unwrap_or(lifecycle.scheduled_at);
-                let waited = until(since.max(lifecycle.scheduled_at), now);
-                lifecycle.runs_alone() && !idle && (!self.tried.is_empty() || waited < PATIENCE)
-            };
-            trusted && self.lifecycle(suspect).is_some_and(|lifecycle| !waits(lifecycle))
-        })
+        // One that must run alone waits for an idle host, and holds others back for it only after
+        // a while, and not while another suspect runs.
+        let waits = |lifecycle: &Lifecycle| {
+            let since = lifecycle.attempted_at.unwrap_or(lifecycle.scheduled_at);
+            let since = since.max(lifecycle.scheduled_at);
+            // A later time than the present is one of an earlier process with another clock.
+            let waited = if since > now { PATIENCE } else { until(since, now) };
+            lifecycle.runs_alone() && !idle && (!self.tried.is_empty() || waited < PATIENCE)
+        };
+        let trusted = watched.is_empty();
+        let may =
+            |suspect| trusted && self.lifecycle(suspect).is_some_and(|lifecycle| !waits(lifecycle));
+        self.lanes.next(&Pick { offer: *offer, passed, may: &may })
     }
 
     /// When the next waiting job becomes due, if there is one.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.future.first().map(|(at, ..)| *at)
+        self.future.next_due(self.clocks)
     }
 
-    /// Extends a lease.
-    pub fn renew(&mut self, lease: &Lease, expires_at: Timestamp) -> Renewal {
+    /// Whether a job is due that was not claimed.
+    #[must_use]
+    pub fn has_due(&self) -> bool {
+        self.lanes.has_due()
+    }
+
+    /// Extends a lease, as its holder is alive.
+    pub fn renew(&mut self, lease: &Lease, expires_at: Timestamp, now: Timestamp) -> Renewal {
+        self.pass_time(now);
         if !self.holds(lease) {
             return Renewal::LeaseLost;
         }
         let cancelled = self.change(lease.job, |slot| {
-            slot.expires_at = expires_at;
+            slot.holder = Holder { expires_at, alive_at: now };
             slot.entry.lifecycle.cancel_requested_at.is_some()
         });
         match cancelled {
@@ -259,7 +257,21 @@ impl Queue {
         if !self.holds(lease) {
             return None;
         }
-        self.transition(lease.job, |lifecycle| lifecycle.finish(verdict, now)).map(|(_, l)| l)
+        self.finished += u64::from(!matches!(verdict, Verdict::Release { .. }));
+        self.transition(lease.job, now, |lifecycle| lifecycle.finish(verdict, now)).map(|(_, l)| l)
+    }
+
+    /// Forgives lost attempts at the job that `lease` holds, because this one saved its progress;
+    /// `None` if there is nothing to write.
+    pub fn forgive(&mut self, lease: &Lease) -> Option<Lifecycle> {
+        let lifecycle = self.lifecycle(lease.job).filter(|_| self.holds(lease))?;
+        if !lifecycle.clone().forgive() {
+            return None;
+        }
+        self.change(lease.job, |slot| {
+            slot.entry.lifecycle.forgive();
+            slot.entry.lifecycle.clone()
+        })
     }
 
     /// Cancels an unfinished job or asks its attempt to stop; `None` if there is no such job.
@@ -268,12 +280,12 @@ impl Queue {
         id: JobId,
         now: Timestamp,
     ) -> Option<(CancelRequest, Lifecycle)> {
-        self.transition(id, |lifecycle| lifecycle.request_cancel(now))
+        self.transition(id, now, |lifecycle| lifecycle.request_cancel(now))
     }
 
     /// Makes a waiting job due; `None` if there is no such unfinished job.
     pub fn redrive(&mut self, id: JobId, now: Timestamp) -> Option<(Redrive, Lifecycle)> {
-        self.transition(id, |lifecycle| lifecycle.redrive(now))
+        self.transition(id, now, |lifecycle| lifecycle.redrive(now))
     }
 
     /// At most `most` running jobs whose lease has expired.
@@ -285,26 +297,9 @@ impl Queue {
 
     /// Takes a running job back from an attempt whose host is gone.
     pub fn reclaim(&mut self, id: JobId, now: Timestamp) -> Option<Lifecycle> {
-        if self.lifecycle(id)?.state != JobState::Running {
-            return None;
-        }
-        self.transition(id, |lifecycle| lifecycle.reclaim(now)).map(|(_, l)| l)
-    }
-
-    /// Makes claims pass by what `hold` covers, or not any more.
-    pub fn set_held(&mut self, hold: Hold, held: bool) {
-        let waits = |slot: &Slot| slot.entry.lifecycle.state != JobState::Running;
-        let covered = |slot: &Slot| waits(slot) && hold.covers(&slot.entry.facts);
-        let covered: Vec<JobId> =
-            self.slots.iter().filter(|(_, slot)| covered(slot)).map(|(id, _)| *id).collect();
-        if held {
-            self.holds.insert(hold);
-        } else {
-            self.holds.remove(&hold);
-        }
-        for id in covered {
-            self.change(id, |_| ());
-        }
+        let slot = self.slots.get(&id).filter(|slot| slot.is_running())?;
+        let host = LostHost { alive_at: slot.holder.alive_at, finished: self.finished };
+        self.transition(id, now, |lifecycle| lifecycle.reclaim(host, now)).map(|(_, l)| l)
     }
 
     /// What claims pass by, in no order.
@@ -324,40 +319,7 @@ impl Queue {
 
     /// Lets a tenant have at most `most` attempts in flight.
     pub fn bound(&mut self, tenant: &TenantName, most: Option<usize>) {
-        self.shares.bound(tenant, most);
-    }
-
-    /// What every queue holds that has unfinished jobs or is paused, by tenant and name.
-    #[must_use]
-    pub fn counts(&self, now: Timestamp, capacity: usize) -> Vec<QueueCounts> {
-        let mut counts: BTreeMap<_, _> = self
-            .lanes
-            .iter()
-            .map(|(key, lane)| {
-                let due = lane.waiting.iter().take_while(|(at, ..)| *at <= now).count();
-                let oldest = lane.waiting.first().map_or(now, |(at, ..)| *at);
-                let counts = QueueCounts {
-                    tenant: key.0.clone(),
-                    name: key.1.clone(),
-                    depth: lane.waiting.len(),
-                    scheduled: lane.waiting.len() - due,
-                    running: lane.running,
-                    capacity,
-                    oldest_age_ms: u64::try_from(until(oldest, now).as_millis())
-                        .unwrap_or(u64::MAX),
-                    paused: false,
-                };
-                (key.clone(), counts)
-            })
-            .collect();
-        for hold in &self.holds {
-            if let Hold::Queue { tenant, queue } = hold {
-                let key = (tenant.clone(), queue.clone());
-                let empty = || QueueCounts::empty(key.0.clone(), key.1.clone(), capacity);
-                counts.entry(key.clone()).or_insert_with(empty).paused = true;
-            }
-        }
-        counts.into_values().collect()
+        self.lanes.bound(tenant, most);
     }
 
     /// Whether `lease` is still the right to try its job.
@@ -366,89 +328,6 @@ impl Queue {
         self.lifecycle(lease.job).is_some_and(|lifecycle| {
             lifecycle.state == JobState::Running && lifecycle.attempt == lease.attempt
         })
-    }
-
-    fn transition<A>(
-        &mut self,
-        id: JobId,
-        step: impl FnOnce(&mut Lifecycle) -> A,
-    ) -> Option<(A, Lifecycle)> {
-        self.change(id, |slot| (step(&mut slot.entry.lifecycle), slot.entry.lifecycle.clone()))
-    }
-
-    /// The one way to change an entry: out of every index, changed, and in again where it belongs
-    /// now. A finalized one goes, and its permit with it.
-    fn change<A>(&mut self, id: JobId, step: impl FnOnce(&mut Slot) -> A) -> Option<A> {
-        let mut slot = self.unplace(id)?;
-        let answer = step(&mut slot);
-        if slot.entry.lifecycle.state.is_finalized() {
-            self.forget_empty(slot.entry.facts);
-        } else {
-            self.place(id, slot);
-        }
-        Some(answer)
-    }
-
-    fn place(&mut self, id: JobId, slot: Slot) {
-        let facts = &slot.entry.facts;
-        let lane = self.lanes.entry((facts.tenant.clone(), facts.queue.clone())).or_default();
-        if slot.entry.lifecycle.state == JobState::Running {
-            lane.running += 1;
-            self.running.insert((slot.expires_at, id));
-            self.shares.begin(&facts.tenant);
-            if slot.entry.lifecycle.is_suspect() {
-                self.tried.insert(id);
-            }
-        } else {
-            let waiting = (slot.entry.lifecycle.scheduled_at, slot.arrival, id);
-            lane.waiting.insert(waiting);
-            if !self.is_held(facts) {
-                self.future.insert(waiting);
-            }
-        }
-        self.slots.insert(id, slot);
-    }
-
-    fn unplace(&mut self, id: JobId) -> Option<Slot> {
-        let slot = self.slots.remove(&id)?;
-        let facts = &slot.entry.facts;
-        let lane = self.lanes.entry((facts.tenant.clone(), facts.queue.clone())).or_default();
-        if slot.entry.lifecycle.state == JobState::Running {
-            lane.running -= 1;
-            self.running.remove(&(slot.expires_at, id));
-            self.shares.end(&facts.tenant);
-            self.tried.remove(&id);
-        } else {
-            let waiting = (slot.entry.lifecycle.scheduled_at, slot.arrival, id);
-            lane.waiting.remove(&waiting);
-            self.future.remove(&waiting);
-            self.shares.remove(&facts.tenant, &slot.place());
-        }
-        Some(slot)
-    }
-
-    fn forget_empty(&mut self, facts: Facts) {
-        self.shares.forget_empty(&facts.tenant);
-        let key = (facts.tenant, facts.queue);
-        if self.lanes.get(&key).is_some_and(|lane| lane.running == 0 && lane.waiting.is_empty()) {
-            self.lanes.remove(&key);
-        }
-    }
-
-    fn is_held(&self, facts: &Facts) -> bool {
-        !self.holds.is_empty() && Hold::over(facts).iter().any(|hold| hold.is_in(&self.holds))
-    }
-
-    fn promote(&mut self, now: Timestamp) {
-        while let Some(&due) = self.future.first()
-            && due.0 <= now
-        {
-            self.future.remove(&due);
-            if let Some(slot) = self.slots.get(&due.2) {
-                let suspect = slot.entry.lifecycle.is_suspect();
-                self.shares.ready(&slot.entry.facts.tenant, slot.place(), due.2, suspect);
-            }
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::outcome::cut;
+use crate::text::cut;
 
 /// The longest progress message that is kept, in bytes: a line or two.
 pub const MAX_PROGRESS_BYTES: usize = 512;

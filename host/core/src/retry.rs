@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Timestamp, after};
-use crate::job::JobSpec;
+use crate::clock::{Timestamp, after, until};
+use crate::job::{JobSpec, MAX_DELAY};
 use crate::lifecycle::Lifecycle;
 use crate::limits::Limit;
-use crate::outcome::{Outcome, RetryHint};
+use crate::outcome::{AttemptError, Outcome, RetryHint};
 
 /// The most attempts that a job may ask for: what Sidekiq and River use as their default.
 pub const MAX_ATTEMPTS_CAP: u16 = 25;
@@ -20,8 +20,14 @@ pub const DEFAULT_MAX_ATTEMPTS: u16 = 5;
 /// How often the host may fail to start a job before it is discarded.
 pub const MAX_REFUSED: u16 = 10;
 
-/// The longest wait between two attempts.
+/// The longest back-off between two attempts. A wait that the guest names may be longer.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// How often in sequence an attempt may be snoozed; the next one is a failure.
+pub const MAX_SNOOZES: u16 = 100;
+
+/// How long a sequence of snoozes may go on; a snooze after that is a failure.
+pub const MAX_SNOOZED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What is to be written at the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +36,11 @@ pub enum Verdict {
     Complete,
     /// It failed; try again at that time.
     Retry {
+        /// Not before this.
+        at: Timestamp,
+    },
+    /// It asked to be tried again later: the attempt does not count as a failure.
+    Snooze {
         /// Not before this.
         at: Timestamp,
     },
@@ -102,7 +113,62 @@ impl FromIterator<Cause> for RetryPolicy {
     }
 }
 
-/// What to write after `outcome` of the running attempt. `jitter` is 0 to 1, from the caller, so
+/// `outcome` of the running attempt as it counts: a snooze is a failure once its sequence is too long,
+/// and no wait is longer than [`MAX_DELAY`]. What was changed is in the error's message.
+#[must_use]
+pub fn settle(lifecycle: &Lifecycle, outcome: Outcome, now: Timestamp) -> Outcome {
+    match outcome {
+        Outcome::Snoozed { error, wait } => {
+            let (error, wait) = bounded(error, wait);
+            match exhausted(lifecycle, now) {
+                None => Outcome::Snoozed { error, wait },
+                Some(why) => {
+                    let retry = wait.map_or(RetryHint::Backoff, RetryHint::After);
+                    Outcome::Failed { error: error.with_note(&why), retry }
+                }
+            }
+        }
+        Outcome::Failed { error, retry: RetryHint::After(wait) } => {
+            let (error, wait) = bounded(error, Some(wait));
+            let retry = wait.map_or(RetryHint::Backoff, RetryHint::After);
+            Outcome::Failed { error, retry }
+        }
+        other => other,
+    }
+}
+
+/// Why another snooze counts as a failure, if it does.
+fn exhausted(lifecycle: &Lifecycle, now: Timestamp) -> Option<String> {
+    if lifecycle.snoozes >= MAX_SNOOZES {
+        return Some(format!(
+            "this counts as a failure, because the {MAX_SNOOZES} attempts before it were snoozed, \
+             the most in sequence"
+        ));
+    }
+    let snoozed = until(lifecycle.snoozed_since?, now);
+    (snoozed >= MAX_SNOOZED).then(|| {
+        let days = MAX_SNOOZED.as_secs() / DAY_SECONDS;
+        format!("this counts as a failure, because the job is snoozed since {days} days, the most")
+    })
+}
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// A wait of at most [`MAX_DELAY`]; the error says so if a longer one was asked for.
+fn bounded(error: AttemptError, wait: Option<Duration>) -> (AttemptError, Option<Duration>) {
+    match wait {
+        Some(wait) if wait > MAX_DELAY => {
+            let (asked, most) = (wait.as_secs(), MAX_DELAY.as_secs() / DAY_SECONDS);
+            let note = format!(
+                "it asked for a wait of {asked} s: the job waits for {most} days, the longest"
+            );
+            (error.with_note(&note), Some(MAX_DELAY))
+        }
+        wait => (error, wait),
+    }
+}
+
+/// What to write after `outcome`, [as it counts](settle), of the running attempt. `jitter` is 0 to 1, from the caller, so
 /// that the same arguments always give the same verdict.
 #[must_use]
 pub fn decide(
@@ -112,12 +178,12 @@ pub fn decide(
     now: Timestamp,
     jitter: f64,
 ) -> Verdict {
-    let retry = |cause: Cause, at_least: Duration| {
+    let retry = |cause: Cause, asked: Option<Duration>| {
         let failures = lifecycle.failures.saturating_add(1);
         if !spec.retry.0.contains(&cause) || failures >= spec.max_attempts {
             return Verdict::Discard;
         }
-        let wait = backoff(failures, jitter).max(at_least.min(MAX_BACKOFF));
+        let wait = asked.unwrap_or_else(|| backoff(failures, jitter));
         Verdict::Retry { at: after(now, wait) }
     };
     match outcome {
@@ -125,10 +191,14 @@ pub fn decide(
         Outcome::Cancelled => Verdict::Cancel,
         Outcome::Failed { retry: RetryHint::Never, .. }
         | Outcome::Refused { transient: false, .. } => Verdict::Discard,
-        Outcome::Failed { retry: RetryHint::Backoff, .. } => retry(Cause::Failed, Duration::ZERO),
-        Outcome::Failed { retry: RetryHint::After(least), .. } => retry(Cause::Failed, *least),
-        Outcome::Trapped { .. } => retry(Cause::Trapped, Duration::ZERO),
-        Outcome::LimitExceeded { limit, .. } => retry((*limit).into(), Duration::ZERO),
+        Outcome::Failed { retry: RetryHint::Backoff, .. } => retry(Cause::Failed, None),
+        Outcome::Failed { retry: RetryHint::After(wait), .. } => retry(Cause::Failed, Some(*wait)),
+        Outcome::Snoozed { wait, .. } => {
+            let usual = || backoff(lifecycle.snoozes.saturating_add(1), jitter);
+            Verdict::Snooze { at: after(now, wait.unwrap_or_else(usual)) }
+        }
+        Outcome::Trapped { .. } => retry(Cause::Trapped, None),
+        Outcome::LimitExceeded { limit, .. } => retry((*limit).into(), None),
         Outcome::Refused { .. } if lifecycle.refused >= MAX_REFUSED => Verdict::Discard,
         Outcome::Refused { .. } => {
             let wait = backoff(lifecycle.refused.saturating_add(1), jitter);

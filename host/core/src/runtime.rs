@@ -7,8 +7,9 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::attempt::Attempt;
-use crate::outcome::{Outcome, Usage};
+use crate::outcome::{Outcome, Output, Usage};
 use crate::plugin::{Digest, Inspection};
+use crate::tenant::TenantName;
 
 /// Runs attempts in sandboxes.
 #[async_trait]
@@ -23,7 +24,12 @@ pub trait Runtime: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unprepared`] if it does not compile, or could not be compiled.
-    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared>;
+    async fn prepare(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        wasm: Bytes,
+    ) -> Result<(), Unprepared>;
 
     /// Runs one attempt to its end. It stops soon after `stop` is raised, and dropping the future
     /// stops it too. Every ending is a value; a panic inside is one as well.
@@ -37,6 +43,16 @@ pub struct Ended {
     pub outcome: Outcome,
     /// What it took; `queue_ms` is filled in by who claimed the job.
     pub usage: Usage,
+    /// What it had written when it ended without success, if that is anything; within its output limit.
+    pub failed_output: Option<Output>,
+}
+
+impl Ended {
+    /// An end without anything written.
+    #[must_use]
+    pub fn new(outcome: Outcome, usage: Usage) -> Self {
+        Self { outcome, usage, failed_output: None }
+    }
 }
 
 /// Bytes that are no plugin, or not one that this host can run.

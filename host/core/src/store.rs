@@ -1,5 +1,7 @@
 //! The seam to the durable home of jobs. Every driver keeps the laws of the conformance suite.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
@@ -7,13 +9,13 @@ use thiserror::Error;
 use crate::attempt::{AttemptRecord, Lease};
 use crate::capacity::QueueFull;
 use crate::clock::Timestamp;
-use crate::hold::Hold;
+use crate::hold::{Hold, HoldNote};
 use crate::job::{Job, JobId, NewJob, Payload, QueueName};
 use crate::lifecycle::{CancelRequest, JobState, Phase};
 use crate::log::LogSnapshot;
 use crate::outcome::Output;
 use crate::plugin::{Digest, PluginName, Version};
-use crate::queue::QueueCounts;
+use crate::queue::{QueueCounts, Reserve};
 use crate::report::Told;
 use crate::retry::Verdict;
 use crate::tenant::{TenantLimits, TenantName};
@@ -36,7 +38,7 @@ pub trait JobStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Enqueued>, StoreError>;
 
-    /// Begins attempts at the first jobs that are due: priority, then due time, then arrival.
+    /// Begins attempts at jobs that are due, in the order of [`Queue`](crate::queue::Queue).
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
     /// Extends leases; answers one renewal for each, in order.
@@ -44,7 +46,12 @@ pub trait JobStore: Send + Sync + 'static {
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError>;
+
+    /// Notes that the host lives while it runs attempts: after its death, what they had begun less than
+    /// [`WATCH`](crate::lifecycle::WATCH) before counts against them. Every commit notes it too.
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Ends the attempt that the lease holds.
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError>;
@@ -69,15 +76,16 @@ pub trait JobStore: Send + Sync + 'static {
     /// What a job's guest reads; `None` if unknown or pruned.
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError>;
 
-    /// What the success of a job left; `None` if unknown or not completed.
+    /// What the success of a job left, or else the latest of its failed attempts that left anything;
+    /// `None` if unknown, or nothing is kept.
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError>;
 
     /// Keeps the log of an attempt as it is now, in place of what was kept before. May lose the
     /// latest second when the machine loses power.
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError>;
 
-    /// Keeps what the attempt that holds the lease told, in place of what was kept before; does
-    /// nothing if the lease was taken away.
+    /// Keeps what the attempt that holds the lease told, in place of what was kept before, and forgives
+    /// the job its lost attempts; does nothing if the lease was taken away.
     async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError>;
 
     /// The kept logs of a job's attempts, oldest first; of more than [`MAX_RECORDS`](crate::job::MAX_RECORDS) the latest.
@@ -94,11 +102,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// What the queues of all tenants hold that have unfinished jobs or are paused.
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError>;
 
-    /// Makes claims pass by what `hold` covers, or not any more; survives a restart.
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError>;
+    /// Makes claims pass by what `hold` covers, with a note of who does that and why, which replaces an
+    /// earlier one; or without a note, not any more. Survives a restart.
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError>;
 
-    /// What claims pass by.
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
+    /// What claims pass by, with the note of each.
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError>;
 
     /// Cancels the oldest unfinished jobs that `hold` covers and that nobody asked to cancel before, at
     /// most `most`; answers which, and what became of each.
@@ -122,6 +131,14 @@ pub trait JobStore: Send + Sync + 'static {
     /// Removes at most `most` finalized jobs, and what belongs to them, that are older than their
     /// retention, and expired idempotency keys; says how many jobs went.
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError>;
+
+    /// How many unfinished jobs need the plugin, or this version of it: those that are accepted, and
+    /// those that are just being so. From memory.
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize;
+
+    /// About how many bytes of its files the store can use again before they grow: free pages, and what
+    /// finalized jobs and logs take, which give way to new ones. From memory.
+    fn spare_bytes(&self) -> u64;
 
     /// Whether the store takes jobs.
     ///
@@ -177,8 +194,13 @@ pub struct Claim {
     /// Whether the worker's host runs nothing. The store may know of nothing that runs and an attempt
     /// whose lease was lost still be at work.
     pub idle: bool,
+    /// What queues and tenants with a large share of the host leave free.
+    pub reserve: Reserve,
     /// Until when the leases hold.
     pub expires_at: Timestamp,
+    /// What the wall clock says, which may differ from the time of the call: it decides when jobs are
+    /// due whose time a client gave.
+    pub wall: Timestamp,
 }
 
 /// The answer to a claim.
@@ -188,6 +210,8 @@ pub struct Claimed {
     pub leased: Vec<Leased>,
     /// When the next job becomes due that is not yet: a time to claim again, even without a hint.
     pub next_due: Option<Timestamp>,
+    /// Whether a job is due that was not claimed.
+    pub more: bool,
 }
 
 /// A claimed job.
@@ -223,10 +247,21 @@ pub struct Finish {
     pub verdict: Verdict,
     /// What to remember of the attempt.
     pub record: AttemptRecord,
-    /// What a success left.
+    /// What the attempt left. A success takes the place of what failures left; what a failure left of a
+    /// job that goes on is kept if there is room for it.
     pub output: Option<Output>,
     /// What the attempt told. The checkpoint is kept if another attempt follows.
     pub told: Told,
+}
+
+impl Finish {
+    /// What is kept of what the attempt told: a checkpoint only if another attempt may go on from it.
+    #[must_use]
+    pub fn kept(&self) -> Told {
+        let last = matches!(self.verdict, Verdict::Complete | Verdict::Discard | Verdict::Cancel);
+        let checkpoint = self.told.checkpoint.clone().filter(|_| !last);
+        Told { checkpoint, ..self.told.clone() }
+    }
 }
 
 /// The answer to a finish.

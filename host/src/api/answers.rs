@@ -1,5 +1,6 @@
 //! Room for answers: those that are being made or sent never take more together than the host has
-//! memory for, however many clients ask for much and read nothing.
+//! memory for, and those of a tenant no more than its share, however many clients ask for much and read
+//! nothing. Answers of 64 KiB or less need no room: as many as there are connections take 64 MiB.
 //!
 //! An answer that takes much to make asks for [`Answers::room`] first. [`hold`] is around every
 //! request: it keeps as much of that room as the answer is long until the last byte has gone to the
@@ -14,18 +15,13 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use jobwright_core::access::Caller;
+use jobwright_core::tenant::TenantName;
 
 use super::App;
 use super::error::ApiError;
-
-/// What all answers may take together: sixteen of the longest outputs, and as much as the bodies of
-/// requests.
-const BUDGET_BYTES: u64 = 256 << 20;
-
-/// The unit in which that is counted. Answers that are no longer need no room, so that who asks for
-/// little is served whatever others do: as many as there are connections take 64 MiB.
-const UNIT_BYTES: u64 = 64 << 10;
+use crate::shares::table::{ANSWERS, UNIT_BYTES};
+use crate::shares::{Share, Shares, Taken};
 
 /// How long an answer waits for room: those before it are sent by then, to clients that read.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,19 +29,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Answers {
-    budget: Arc<Semaphore>,
-    units: u32,
+    room: Shares,
+    patience: Duration,
+}
+
+/// Room for the answers to one tenant.
+#[derive(Debug)]
+pub(super) struct TenantAnswers {
+    room: Share,
     patience: Duration,
 }
 
 /// Room for one answer, until dropped.
 #[derive(Debug, Clone)]
-pub(super) struct Room(Arc<OwnedSemaphorePermit>);
+pub(super) struct Room(Arc<Taken>);
 
 /// Bytes that have their room as long as somebody holds them.
 struct Held {
     bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Taken,
 }
 
 impl AsRef<[u8]> for Held {
@@ -58,25 +60,28 @@ impl Answers {
     /// Nothing is being answered yet; the longest answer that is made at once takes about `longest`
     /// bytes.
     pub(super) fn new(longest: u64) -> Self {
-        Self::bounded(BUDGET_BYTES.max(longest), PATIENCE)
+        // A tenant that is alone has room for one of them.
+        let all = ANSWERS.all.max(units(longest.saturating_mul(2)));
+        Self { room: Shares::sized(&ANSWERS, all), patience: PATIENCE }
     }
 
-    fn bounded(budget: u64, patience: Duration) -> Self {
-        let units = units(budget);
-        Self { budget: Arc::new(Semaphore::new(units as usize)), units, patience }
+    /// For `tenant`.
+    pub(super) fn of(&self, tenant: &TenantName) -> TenantAnswers {
+        TenantAnswers { room: self.room.of(tenant), patience: self.patience }
     }
+}
 
+impl TenantAnswers {
     /// Room for an answer that takes `bytes` to make.
     ///
     /// # Errors
     /// If there is none in time.
     pub(super) async fn room(&self, bytes: u64) -> Result<Room, ApiError> {
-        // What takes more than all there is, has all.
-        let units = units(bytes).min(self.units);
-        let place = self.budget.clone().acquire_many_owned(units);
-        match tokio::time::timeout(self.patience, place).await {
-            Ok(Ok(place)) => Ok(Room(Arc::new(place))),
-            _ => Err(no_room()),
+        // What takes more than the tenant may have, has that.
+        let taking = self.room.take_many(units(bytes));
+        match tokio::time::timeout(self.patience, taking).await {
+            Ok(place) => Ok(Room(Arc::new(place))),
+            Err(_) => Err(no_room()),
         }
     }
 
@@ -88,11 +93,14 @@ impl Answers {
         if length <= UNIT_BYTES {
             return Ok(response);
         }
-        let units = units(length).min(self.units);
+        let units = units(length);
         let place = match asked.and_then(|Room(place)| Arc::into_inner(place)) {
-            Some(place) => shrunk(place, units),
+            Some(mut place) => {
+                place.shrink(units);
+                place
+            }
             // Without waiting: it is made already, and takes what it takes.
-            None => match self.budget.clone().try_acquire_many_owned(units) {
+            None => match self.room.try_take(units) {
                 Ok(place) => place,
                 Err(_) if refusable => return Err(no_room()),
                 Err(_) => return Ok(response),
@@ -114,13 +122,6 @@ impl Room {
     }
 }
 
-/// As much of `place` as `units` need.
-fn shrunk(mut place: OwnedSemaphorePermit, units: u32) -> OwnedSemaphorePermit {
-    let more = place.num_permits().saturating_sub(units as usize);
-    drop(place.split(more));
-    place
-}
-
 /// Around every request: see the module's text.
 pub(super) async fn hold(
     State(app): State<App>,
@@ -128,25 +129,27 @@ pub(super) async fn hold(
     next: Next,
 ) -> Result<Response, ApiError> {
     let refusable = request.method().is_safe();
+    let tenant = request.extensions().get::<Caller>().map(|caller| caller.tenant.clone());
     let response = next.run(request).await;
-    app.gates.answers.hold(response, refusable).await
+    app.gates.answers.of(&tenant.unwrap_or_default()).hold(response, refusable).await
 }
 
 fn no_room() -> ApiError {
     ApiError::busy("the host is sending as much as it has room for: try again later")
 }
 
-fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(Semaphore::MAX_PERMITS as u32)
+fn units(bytes: u64) -> u64 {
+    bytes.div_ceil(UNIT_BYTES)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Room for four units, and no patience.
-    fn answers() -> Answers {
-        Answers::bounded(4 * UNIT_BYTES, Duration::ZERO)
+    /// Room for eight units, of which a tenant has four, and no patience.
+    fn answers() -> TenantAnswers {
+        let answers = Answers { room: Shares::sized(&ANSWERS, 8), patience: Duration::ZERO };
+        answers.of(&TenantName::default())
     }
 
     fn answer(units: u64) -> Response {
@@ -176,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_asked_for_no_room_is_refused_when_there_is_none() {
         let answers = answers();
-        let held = written(answers.hold(answer(3), true).await.expect("there is room")).await;
+        let held = written(answers.hold(answer(4), true).await.expect("there is room")).await;
         answers.hold(answer(2), true).await.expect_err("there is none");
         answers.hold(answer(2), false).await.expect("what was done is told all the same");
         answers.hold(answer(1), true).await.expect("short ones need none");

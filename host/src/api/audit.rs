@@ -5,46 +5,70 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use jobwright_core::access::{AuditEntry, Caller};
-use serde::{Deserialize, Serialize};
+use jobwright_core::access::{Act, AuditEntry, Caller, Scope};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::App;
-use super::error::{ApiError, FieldError};
-use super::jobs::query;
+use super::error::ApiError;
+use super::query::Query;
+use crate::shares::Taken;
+use crate::telemetry;
 
 /// Entries on one page, unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (50, 1000);
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    cursor: Option<u64>,
-    limit: Option<usize>,
+/// A turn to change something, until dropped.
+#[derive(Debug)]
+#[must_use = "the action belongs before its end"]
+pub(super) struct Turn {
+    _taken: Taken,
 }
 
 /// Entries, newest first.
 pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<Value>, ApiError> {
-    let asked: Listing = query(&uri)?;
-    let limit = asked.limit.unwrap_or(PAGE.0);
-    if !(1..=PAGE.1).contains(&limit) {
-        let message = format!("{limit} is not one of 1 to {}", PAGE.1);
-        return Err(ApiError::invalid(vec![FieldError::new("limit", message)]));
-    }
-    let entries = app.access.audit(asked.cursor, limit).await?;
+    let mut query = Query::of(&uri);
+    let cursor = query.take("cursor", "the `next_cursor` of another page");
+    let limit = query.limit(PAGE.0, PAGE.1);
+    query.finish()?;
+    let entries = app.access.audit(cursor, limit).await?;
     let next = entries.last().filter(|last| entries.len() == limit && last.id > 1).map(|e| e.id);
     Ok(Json(json!({ "entries": entries, "next_cursor": next })))
 }
 
 impl App {
-    /// Writes down what `caller` is about to do.
+    /// Lets `caller` do something, and writes it down first. This is the one way to an action: the key
+    /// is checked here, last when the entry is on disk; the pace and the turns of the tenant apply
+    /// here. Keep the turn until it is done.
+    ///
+    /// # Errors
+    /// If the caller may not any more, or the tenant does more than it may.
     pub(super) async fn audit(
         &self,
         caller: &Caller,
         action: &str,
         target: &str,
         detail: Value,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Turn, ApiError> {
+        self.still_admits(caller, false)?;
+        // Operators are not held up by what the tenant did before. What is done to jobs counts with
+        // submissions, if at all.
+        if !caller.may(Scope::Admin) && !action.starts_with("job.") {
+            self.keeps_pace(&caller.tenant, 1, self.clock.now()).await?;
+        }
+        let turn = self.gates.changes.of(&caller.tenant).take().await;
+        let act = self.act(caller, action, target, detail);
+        let entry = act.entry.clone();
+        if !self.access.record(act).await? {
+            return Err(ApiError::unauthorized());
+        }
+        telemetry::administered(&entry);
+        self.still_admits(caller, false)?;
+        Ok(Turn { _taken: turn })
+    }
+
+    /// What is written down of an action that is done now.
+    pub(super) fn act(&self, caller: &Caller, action: &str, target: &str, detail: Value) -> Act {
         let entry = AuditEntry {
             id: 0,
             at: self.clock.now(),
@@ -54,7 +78,7 @@ impl App {
             target: target.to_owned(),
             detail,
         };
-        Ok(self.access.record(entry, caller.share()).await?)
+        Act { entry, share: caller.share(), proof: caller.proof }
     }
 }
 

@@ -1,17 +1,20 @@
 //! Who asks: bearer tokens (RFC 6750), from a file or made over HTTP, and for which tenant.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use jobwright_core::access::{AccessStore, Caller, Scope};
+use jobwright_core::access::{AccessStore, Caller, Proof, Scope};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::plugin::Digest;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::error::ApiError;
+use crate::privacy;
 
 /// The shortest key that is taken, in bytes: 96 bits in hex or base64.
 const MIN_KEY_BYTES: usize = 16;
@@ -36,16 +39,25 @@ impl ApiKeys {
     /// The keys in a file: one a line; empty lines and lines that begin with `#` are passed over.
     ///
     /// # Errors
-    /// If the file cannot be read, holds no key, or a key that is shorter than 16 bytes or not
-    /// made of visible ASCII characters.
+    /// If the file cannot be read, can be read or written by others than its owner, holds no key, or
+    /// a key that is shorter than 16 bytes or not made of visible ASCII characters.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the API keys in {}", path.display()))?;
+        let read = || -> anyhow::Result<String> {
+            let mut file = File::open(path)?;
+            privacy::check_mode(&file)?;
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let text =
+            read().with_context(|| format!("cannot use the API keys in {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("the API keys in {}", path.display()))
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         let mut keys = Vec::new();
+        // Some editors begin a file with a byte-order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (number, line) in text.lines().enumerate() {
             if line.trim().is_empty() || line.trim_start().starts_with('#') {
                 continue;
@@ -102,16 +114,34 @@ pub(super) fn identify(
     let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     let caller = match given.map(Digest::of) {
         // What is looked up is a digest: its time tells nothing of a token.
-        Some(token) if file.hold(&token) => Caller::operator("file"),
+        Some(token) if file.hold(&token) => {
+            // Enough of the digest to tell keys apart, and none of the key.
+            Caller::operator(format!("file:{}", &token.hex()[..8]), Proof::File)
+        }
         Some(token) => match access.bearer(&token).filter(|key| key.is_valid(now)) {
-            Some(key) => Caller::of(key),
-            None if is_open(file, access) => Caller::operator("anyone"),
+            Some(key) => Caller::of(key, token),
+            None if is_open(file, access) => Caller::operator("anyone", Proof::Open),
             None => return Err(ApiError::unauthorized()),
         },
-        None if is_open(file, access) => Caller::operator("anyone"),
+        None if is_open(file, access) => Caller::operator("anyone", Proof::Open),
         None => return Err(ApiError::unauthorized()),
     };
     for_tenant(caller, headers)
+}
+
+/// Whether what let `caller` in still does at `now`. It costs a look into memory, so it is asked again
+/// before each action and each answer.
+pub(super) fn holds(
+    caller: &Caller,
+    file: &ApiKeys,
+    access: &dyn AccessStore,
+    now: Timestamp,
+) -> bool {
+    match &caller.proof {
+        Proof::File => true,
+        Proof::Open => is_open(file, access),
+        Proof::Key(token) => access.bearer(token).is_some_and(|key| key.is_valid(now)),
+    }
 }
 
 /// Whether no key is demanded: there never was one.
@@ -196,5 +226,7 @@ mod tests {
             assert!(error.starts_with("line 2: ") && !error.contains("0123"), "{error}");
         }
         assert!(ApiKeys::parse("  # ours\r\n0123456789abcdef\r\n \t\r\n").is_ok());
+        let marked = ApiKeys::parse("\u{feff}0123456789abcdef\n").expect("the mark is no key's");
+        assert!(hold(&marked, "0123456789abcdef"));
     }
 }

@@ -1,30 +1,32 @@
 //! Reading a request's body: never more of it than is taken, never for longer than is decent, and
 //! never more of all bodies together than the host has memory for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use bytes::BytesMut;
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use jobwright_core::tenant::{Full, TenantName};
 
 use super::error::ApiError;
+use crate::shares::table::{Resource, UNIT_BYTES};
+use crate::shares::{Share, Shares, Taken};
 
 /// How long a client may take to send a body: 32 MiB at 5 Mbit/s.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What all bodies that are being read may take together.
-const BUDGET_BYTES: u64 = 256 << 20;
-
-/// The unit in which that is counted.
-const UNIT_BYTES: u64 = 64 << 10;
-
 /// Reads bodies.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Bodies {
-    budget: Arc<Semaphore>,
+    room: Shares,
+    deadline: Duration,
+}
+
+/// Reads those of one tenant.
+#[derive(Debug)]
+pub(super) struct TenantBodies {
+    room: Share,
     deadline: Duration,
 }
 
@@ -34,20 +36,23 @@ pub(super) struct Received {
     /// All of it.
     pub(super) bytes: Bytes,
     /// Its place among the bodies: kept as long as this is.
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Taken>,
 }
 
 impl Bodies {
     /// Nothing is being read yet; the longest body will be about `longest` bytes.
-    pub(super) fn new(longest: u64) -> Self {
-        Self::bounded(BUDGET_BYTES.max(longest.saturating_mul(4)), READ_DEADLINE)
+    pub(super) fn new(resource: &Resource, longest: u64) -> Self {
+        let all = resource.all.max(units(longest.saturating_mul(4)));
+        Self { room: Shares::sized(resource, all), deadline: READ_DEADLINE }
     }
 
-    fn bounded(budget: u64, deadline: Duration) -> Self {
-        let units = (units(budget) as usize).min(Semaphore::MAX_PERMITS);
-        Self { budget: Arc::new(Semaphore::new(units)), deadline }
+    /// Reads those of `tenant`.
+    pub(super) fn of(&self, tenant: &TenantName) -> TenantBodies {
+        TenantBodies { room: self.room.of(tenant), deadline: self.deadline }
     }
+}
 
+impl TenantBodies {
     /// The whole of a body that is at most `most` bytes; `what` names it in errors.
     pub(super) async fn read(
         &self,
@@ -75,7 +80,7 @@ impl Bodies {
     async fn receive(&self, what: &str, mut body: Body, most: u64) -> Result<Received, ApiError> {
         // One piece of memory: a list of pieces can take many times what came in them.
         let mut whole = BytesMut::new();
-        let mut place: Option<OwnedSemaphorePermit> = None;
+        let mut place: Option<Taken> = None;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| ApiError::bad_request("broken_body", error))?;
             let Ok(data) = frame.into_data() else { continue };
@@ -83,15 +88,12 @@ impl Bodies {
             if length > most {
                 return Err(ApiError::too_large(what, most));
             }
-            let held = place.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            let missing = units(length).saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
-            let more = self.budget.clone().try_acquire_many_owned(missing).map_err(|_| {
-                ApiError::busy("the host is reading as many bodies as it has room for")
-            })?;
-            match &mut place {
-                Some(place) => place.merge(more),
-                None => place = Some(more),
-            }
+            let missing = units(length).saturating_sub(place.as_ref().map_or(0, Taken::pieces));
+            let more = match &mut place {
+                Some(place) => place.grow(missing),
+                None => self.room.try_take(missing).map(|taken| place = Some(taken)),
+            };
+            more.map_err(|full| ApiError::busy(no_room(full)))?;
             whole.extend_from_slice(&data);
         }
         Ok(Received { bytes: whole.freeze(), _place: place })
@@ -109,45 +111,18 @@ fn unencoded(what: &str, headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::encoded(what, &String::from_utf8_lossy(name)))
 }
 
-fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+fn no_room(full: Full) -> &'static str {
+    match full {
+        Full::Tenant => {
+            "the host is reading as many bodies of this tenant as one may send at a time"
+        }
+        Full::All => "the host is reading as many bodies as it has room for",
+    }
+}
+
+fn units(bytes: u64) -> u64 {
+    bytes.div_ceil(UNIT_BYTES)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_body_that_never_ends_is_given_up() {
-        let bodies = Bodies::bounded(BUDGET_BYTES, Duration::from_millis(20));
-        let endless = Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>());
-        let answer = bodies.read("payload", &HeaderMap::new(), endless, 10).await;
-        let problem = answer.expect_err("it never ended").problem();
-        assert_eq!((&problem["status"], &problem["code"]), (&408.into(), &"body_timeout".into()));
-    }
-
-    #[tokio::test]
-    async fn a_body_is_refused_while_it_is_read_not_after() {
-        let bodies = Bodies::new(0);
-        // Without a length, and endless: only a limit that counts while reading can end this.
-        let chunk = || Some((Ok::<_, std::io::Error>(Bytes::from_static(&[0; 1024])), ()));
-        let flood = futures_util::stream::unfold((), move |()| async move { chunk() });
-        let answer =
-            bodies.read("payload", &HeaderMap::new(), Body::from_stream(flood), 4096).await;
-        assert_eq!(answer.expect_err("too large").problem()["status"], 413);
-    }
-
-    #[tokio::test]
-    async fn all_bodies_together_take_no_more_than_there_is_room_for() {
-        let bodies = Bodies::bounded(4 * UNIT_BYTES, READ_DEADLINE);
-        let read = async |units: u64| {
-            let body = Body::from(vec![0; (units * UNIT_BYTES) as usize]);
-            bodies.read("payload", &HeaderMap::new(), body, 100 * UNIT_BYTES).await
-        };
-        let held = read(3).await.expect("there is room");
-        assert_eq!(read(2).await.expect_err("there is none").problem()["code"], "busy");
-        read(1).await.expect("there is room for this");
-        drop(held);
-        read(4).await.expect("all was given back");
-    }
-}
+mod tests;

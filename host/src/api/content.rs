@@ -9,18 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use jobwright_core::outcome::is_json;
 use jobwright_core::plugin::Digest;
 
-/// Media types that a browser shows without running anything.
-const INERT: [&str; 7] = [
-    "application/json",
-    "text/plain",
-    "text/csv",
-    "image/png",
-    "image/jpeg",
-    "image/gif",
-    "image/webp",
-];
+/// Media types that a browser shows without running anything, beside those of JSON.
+const INERT: [&str; 6] =
+    ["text/plain", "text/csv", "image/png", "image/jpeg", "image/gif", "image/webp"];
 
 /// How much is read at once of what is served in pieces, and so held for each client.
 const PIECE_BYTES: usize = 64 << 10;
@@ -66,7 +60,7 @@ fn pieces(from: Box<dyn Read + Send>) -> impl Stream<Item = io::Result<Bytes>> {
 
 fn described(body: Body, digest: &Digest, content_type: Option<&str>, name: &str) -> Response {
     let essence = content_type.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-    let inert = INERT.iter().any(|inert| essence.eq_ignore_ascii_case(inert));
+    let inert = INERT.iter().any(|inert| essence.eq_ignore_ascii_case(inert)) || is_json(essence);
     let digest = format!("sha-256=:{}:", STANDARD.encode(digest.as_bytes()));
     let placed = if inert { "inline" } else { "attachment" };
     let mut response = Response::new(body);

@@ -1,5 +1,6 @@
 //! The floor of free space: below it nothing new is accepted, so that what was accepted can still
-//! be run, written down and read.
+//! be run, written down and read. What the job store would use before it grows counts as free: the free
+//! pages in its files, and the history and logs, which give way to new work.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -8,11 +9,17 @@ use std::time::Duration;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::limits::show_bytes;
 
+use super::App;
 use super::error::ApiError;
 use crate::disk::Floor;
 
-/// How long an answer of the file system holds: it takes more than that to fill a disk.
-const HOLDS: Duration = Duration::from_secs(1);
+/// How long an answer of the file system holds: what a fast disk takes in that time is a small part of
+/// the floor.
+const HOLDS: Duration = Duration::from_millis(50);
+
+/// The part of the floor that is to stay free of the file system, whatever the store can use again: its
+/// write-ahead log, outputs and logs of what runs are written there first.
+const LEAST_PART: u64 = 4;
 
 /// The file system under the data directory.
 #[derive(Debug)]
@@ -28,21 +35,18 @@ impl Disk {
         Self { floor: Floor::new(&path, least_bytes), seen: Mutex::new((Timestamp::MIN, 0)) }
     }
 
-    /// Whether there is room for more.
-    ///
-    /// # Errors
-    /// If there is less than the floor, with both figures.
-    pub(super) fn has_room(&self, now: Timestamp) -> Result<(), ApiError> {
-        let free = self.free_bytes(now);
-        if free >= self.floor.least_bytes() {
+    /// Whether there is room for more, beside `spare` bytes that the store can use again.
+    fn has_room(&self, spare: u64, now: Timestamp) -> Result<(), String> {
+        let (free, least) = (self.free_bytes(now), self.floor.least_bytes());
+        if free >= least / LEAST_PART && free.saturating_add(spare) >= least {
             return Ok(());
         }
-        Err(ApiError::disk_low(format!(
-            "the disk under the data directory has {} of free space, less than the {} that are \
-             kept for jobs which were accepted before",
-            show_bytes(free),
-            show_bytes(self.floor.least_bytes())
-        )))
+        let [free, spare, least] = [free, spare, least].map(show_bytes);
+        Err(format!(
+            "the disk under the data directory has {free} of free space, less than the {least} that \
+             are kept for jobs which were accepted before, and the job store has {spare} to use again: \
+             make room there, or wait until jobs are over"
+        ))
     }
 
     fn free_bytes(&self, now: Timestamp) -> u64 {
@@ -52,5 +56,21 @@ impl Disk {
             *seen = (after(now, HOLDS), self.floor.free_bytes());
         }
         seen.1
+    }
+}
+
+impl App {
+    /// Whether there is room for a job or a plugin: the one predicate by which they are refused, and the
+    /// host is not ready.
+    ///
+    /// # Errors
+    /// If there is less than the floor, with the figures.
+    pub(super) fn has_room(&self, now: Timestamp) -> Result<(), ApiError> {
+        self.disk_room(now).map_err(ApiError::disk_low)
+    }
+
+    /// The same, with the reason in words.
+    pub(super) fn disk_room(&self, now: Timestamp) -> Result<(), String> {
+        self.gates.disk.has_room(self.store.spare_bytes(), now)
     }
 }

@@ -11,6 +11,7 @@ use jobwright_core::registry::{NotFound, RegistryError};
 use jobwright_core::runtime::{Unprepared, Unusable};
 use jobwright_core::secret::SecretError;
 use jobwright_core::store::StoreError;
+use jobwright_core::text::cut;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -21,8 +22,9 @@ const RETRY_AFTER_S: u64 = 1;
 /// The same for lack of disk: someone has to clean up, or the oldest to be pruned.
 const DISK_RETRY_AFTER_S: u64 = 60;
 
-/// The longest message about one field: some repeat the value, which may be long.
-const MAX_MESSAGE_BYTES: usize = 400;
+/// The longest message about one field, in bytes: some repeat the value, which may be long, and some
+/// list what there is instead.
+const MAX_MESSAGE_BYTES: usize = 1000;
 
 /// A failure as the client sees it.
 #[derive(Debug, Clone)]
@@ -45,12 +47,7 @@ pub(crate) struct FieldError {
 
 impl FieldError {
     pub(crate) fn new(field: impl Into<String>, message: impl ToString) -> Self {
-        let mut message = message.to_string();
-        if message.len() > MAX_MESSAGE_BYTES {
-            message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
-            message.push('…');
-        }
-        Self { field: field.into(), message }
+        Self { field: field.into(), message: cut(message.to_string(), MAX_MESSAGE_BYTES) }
     }
 }
 
@@ -74,17 +71,32 @@ impl ApiError {
         self
     }
 
-    /// The body is not what it should be at all.
+    /// 400: the request is malformed.
     pub(crate) fn bad_request(code: &'static str, detail: impl ToString) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    /// The body is well formed and asks for something that cannot be.
+    /// 422: the request is well formed, and these fields are invalid.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
+        Self::of_fields(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", &errors)
+    }
+
+    /// 400: these parameters of the query are wrong.
+    pub(crate) fn invalid_query(code: &'static str, errors: Vec<FieldError>) -> Self {
+        Self::of_fields(StatusCode::BAD_REQUEST, code, &errors)
+    }
+
+    fn of_fields(status: StatusCode, code: &'static str, errors: &[FieldError]) -> Self {
         let fields: Vec<String> =
             errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", fields.join("; "))
-            .with("errors", json!(errors))
+        Self::new(status, code, fields.join("; ")).with("errors", json!(errors))
+    }
+
+    /// Adds a sentence to what is said.
+    pub(crate) fn explained(mut self, hint: &str) -> Self {
+        self.detail.push_str("; ");
+        self.detail.push_str(hint);
+        self
     }
 
     /// The request is well formed and contradicts an earlier one.
@@ -111,6 +123,11 @@ impl ApiError {
 
     pub(crate) fn conflict(code: &'static str, detail: impl ToString) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// A name that several things have; `candidates` are their full names.
+    pub(crate) fn ambiguous(detail: impl ToString, candidates: Vec<String>) -> Self {
+        Self::conflict("ambiguous_job_id", detail).with("candidates", candidates)
     }
 
     pub(crate) fn too_large(what: &str, most: u64) -> Self {
@@ -146,6 +163,11 @@ impl ApiError {
             .header(header::RETRY_AFTER, &DISK_RETRY_AFTER_S.to_string())
     }
 
+    /// Whether it says that there is no valid key.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     pub(crate) fn unauthorized() -> Self {
         let detail = "this host demands an API key that is valid: send `Authorization: Bearer KEY`; \
                       an operator who has none left restarts it with `--api-keys FILE`";
@@ -162,9 +184,10 @@ impl ApiError {
 
 impl From<QueueFull> for ApiError {
     fn from(full: QueueFull) -> Self {
-        let (status, code) = match full.is_of_tenant() {
-            true => (StatusCode::TOO_MANY_REQUESTS, "tenant_full"),
-            false => (StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
+        let (status, code) = match &full {
+            full if full.is_of_tenant() => (StatusCode::TOO_MANY_REQUESTS, "tenant_full"),
+            QueueFull::Parked { .. } => (StatusCode::SERVICE_UNAVAILABLE, "parked_full"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
         };
         let mut error =
             Self::new(status, code, &full).header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string());

@@ -1,5 +1,5 @@
-//! The fields of a request, one by one, so that every invalid one is named and not only the first,
-//! in words for people and not for who wrote the parser. Pure.
+//! The fields of a request, taken one by one, so that every invalid one is named and not only the
+//! first, in words for people. Pure.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,23 +10,30 @@ use serde::de::{DeserializeOwned, Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::{ApiError, FieldError};
+use super::number::{self, Number};
+use super::query::Pair;
 
 /// The most fields of one object: some more than there are, for the misspelt ones.
 const MAX_FIELDS: usize = 64;
-
-/// The fields of a query that are text, also when they look like numbers.
-const TEXT: [&str; 3] = ["plugin", "queue", "scheduled_at"];
 
 /// Named values, still as JSON text, and what was wrong with those that were taken.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     values: BTreeMap<String, Box<RawValue>>,
     errors: Vec<FieldError>,
+    /// The fields that exist: all that were asked for, in that order.
+    known: Vec<String>,
+    /// Whether these are parameters of a query, where every value is a string.
+    is_query: bool,
+    /// The parameters of a query that may be repeated.
+    repeated: Vec<String>,
+    /// The parameters in whose values a `+` stands for a space.
+    with_plus: Vec<String>,
 }
 
 impl Fields {
-    /// The fields of a JSON object, which `what` names. One that stands there twice is an error of
-    /// that field.
+    /// The fields of a JSON object, which `what` names. A field that the object has twice is an error
+    /// of that field.
     pub(super) fn of_json(text: &str, what: &str) -> Result<Self, ApiError> {
         let invalid = |message: String| ApiError::bad_request("invalid_json", message);
         if !is_object(text) {
@@ -41,24 +48,26 @@ impl Fields {
         reader.end().map(|()| fields)
     }
 
-    /// The fields of a query string. `limits.fuel=5` and `env.NAME=value` are inner fields, and
-    /// `arg` and `tag` may be repeated.
-    pub(super) fn of_query(pairs: Vec<(String, String)>) -> Self {
-        let mut fields = Self::default();
-        let mut inner: BTreeMap<String, BTreeMap<String, serde_json::Value>> = BTreeMap::new();
+    /// The fields of a query string. `limits.fuel=5` and `env.NAME=value` are inner fields, and those
+    /// of `repeated` make lists, which are named in the plural.
+    pub(super) fn of_query(pairs: Vec<Pair>, repeated: &[&str]) -> Self {
+        let repeated_names = repeated.iter().map(ToString::to_string).collect();
+        let mut fields = Self { is_query: true, repeated: repeated_names, ..Self::default() };
+        let mut inner: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, value) in pairs {
+        for Pair { name, value, has_plus } in pairs {
+            fields.with_plus.extend(has_plus.then(|| name.clone()));
             match (name.as_str(), name.split_once('.')) {
-                ("arg" | "tag", _) => lists.entry(format!("{name}s")).or_default().push(value),
+                (list, _) if repeated.contains(&list) => {
+                    lists.entry(format!("{name}s")).or_default().push(value)
+                }
                 (_, Some((outer, key))) => {
-                    let value = if outer == "env" { value.into() } else { scalar(value) };
                     let outer = inner.entry(outer.to_owned()).or_default();
                     if outer.insert(key.to_owned(), value).is_some() {
                         fields.wrong(shorten(&name), TWICE);
                     }
                 }
-                (text, None) if TEXT.contains(&text) => fields.put(name, &value),
-                (_, None) => fields.put(name, &scalar(value)),
+                (_, None) => fields.put(name, &value),
             }
         }
         inner.into_iter().for_each(|(name, value)| fields.put(name, &value));
@@ -68,12 +77,13 @@ impl Fields {
 
     fn put(&mut self, name: String, value: &impl serde::Serialize) {
         match serde_json::value::to_raw_value(value) {
-            Ok(value) => self.insert(name, value),
+            Ok(value) => self.put_raw(name, value),
             Err(error) => self.errors.push(FieldError::new(name, error)),
         }
     }
 
-    fn insert(&mut self, name: String, value: Box<RawValue>) {
+    /// Adds a field, as it is written.
+    pub(super) fn put_raw(&mut self, name: String, value: Box<RawValue>) {
         match self.values.entry(name) {
             Entry::Vacant(place) => drop(place.insert(value)),
             Entry::Occupied(there) => {
@@ -82,13 +92,11 @@ impl Fields {
         }
     }
 
-    /// Adds a field, as it is written.
-    pub(super) fn put_raw(&mut self, name: String, value: Box<RawValue>) {
-        self.insert(name, value);
-    }
-
     /// Takes a field as it is written, also if that is `null`.
     pub(super) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        if self.known.iter().all(|known| known != name) {
+            self.known.push(name.to_owned());
+        }
         self.values.remove(name)
     }
 
@@ -105,21 +113,26 @@ impl Fields {
         shape: &str,
     ) -> Option<Option<T>> {
         let raw = self.take_raw(name)?;
-        let value = serde_json::from_str(raw.get()).ok();
+        let text = self.text_of(&raw);
+        let read = |json: &str| serde_json::from_str(&number::plain(json)).ok();
+        let value = read(raw.get()).or_else(|| read(&scalar(text.as_deref()?)?));
         if value.is_none() {
-            // The quotes of a text tell it from a number; escaped, they only irritate.
-            let shown = shorten(raw.get()).replace("\\\"", "\"");
-            self.wrong(name, format!("`{shown}` is not {shape}"));
+            self.wrong(name, mismatch(text.as_deref().unwrap_or(raw.get()), shape));
         }
         value
     }
 
-    /// Takes a text that is read as a type which says itself what is wrong.
+    /// The text of a parameter of a query.
+    fn text_of(&self, raw: &RawValue) -> Option<String> {
+        if self.is_query { serde_json::from_str(raw.get()).ok() } else { None }
+    }
+
+    /// Takes a string that is read as a type which says itself what is wrong.
     pub(super) fn parse<T>(&mut self, name: &str) -> Option<T>
     where
         T: std::str::FromStr<Err: Display>,
     {
-        let text: String = self.take(name, "a text")?;
+        let text: String = self.take(name, "a string")?;
         text.parse().map_err(|error| self.wrong(name, error)).ok()
     }
 
@@ -133,15 +146,17 @@ impl Fields {
         }
         let inner = match raw.get() {
             "null" => Ok(None),
-            object => Self::read(object).map(Some),
+            object => {
+                Self::read(object).map(|inner| Some(Self { is_query: self.is_query, ..inner }))
+            }
         };
         inner.map_err(|error| self.wrong(name, plain(&error))).ok()
     }
 
     /// Takes back what is left of an object whose fields were taken: what is wrong with it is wrong
-    /// here. `stranger` is said of fields that nobody took.
-    pub(super) fn absorb(&mut self, name: &str, inner: Self, stranger: &str) {
-        for error in inner.into_errors(stranger) {
+    /// here. `unknown` is said of fields that do not exist.
+    pub(super) fn absorb(&mut self, name: &str, inner: Self, unknown: &str) {
+        for error in inner.into_errors(unknown) {
             self.wrong(format!("{name}.{}", error.field), error.message);
         }
     }
@@ -163,33 +178,79 @@ impl Fields {
         }
     }
 
-    /// Everything that is wrong, with the fields that nobody took, of which `stranger` is said.
-    pub(super) fn into_errors(mut self, stranger: &str) -> Vec<FieldError> {
+    /// Everything that is wrong, with the fields that do not exist, of which `unknown` is said, and
+    /// once which ones do.
+    pub(super) fn into_errors(mut self, unknown: &str) -> Vec<FieldError> {
+        let mut message = format!("{unknown}{}", self.choice());
         for name in std::mem::take(&mut self.values).into_keys() {
-            self.wrong(shorten(&name), stranger);
+            self.wrong(shorten(&name), &message);
+            unknown.clone_into(&mut message);
+        }
+        for error in &mut self.errors {
+            if self.with_plus.contains(&error.field) {
+                error.message.push_str(PLUS);
+            }
         }
         self.errors
+    }
+
+    /// The fields that exist, as a message lists them.
+    fn choice(&self) -> String {
+        let names = self.known.iter().filter(|name| !name.contains('.'));
+        let is_list = |name: &str| self.repeated.iter().any(|one| format!("{one}s") == name);
+        let names: Vec<&str> = names
+            .map(|name| match name.as_str() {
+                list if is_list(list) => list.trim_end_matches('s'),
+                "env" if self.is_query => "env.NAME",
+                "limits" if self.is_query => "limits.NAME",
+                name => name,
+            })
+            .collect();
+        if names.is_empty() { String::new() } else { format!("; there are: {}", names.join(", ")) }
     }
 }
 
 /// What is said of a name that an object has twice: which value counts is anyone's guess.
 const TWICE: &str = "is there twice";
 
-/// The text of a body, which `what` names.
+/// What is said of a wrong value in which a `+` was read as a space.
+const PLUS: &str = " (in a query a `+` stands for a space: write %2B for a plus sign)";
+
+/// The text of a JSON body, which `what` names, without a byte-order mark at its start.
 pub(super) fn utf8<'a>(body: &'a [u8], what: &str) -> Result<&'a str, ApiError> {
-    std::str::from_utf8(body)
-        .map_err(|error| ApiError::bad_request("invalid_json", format!("the {what}: {error}")))
+    let invalid = |message: String| ApiError::bad_request("invalid_json", message);
+    if body.starts_with(&[0xff, 0xfe]) || body.starts_with(&[0xfe, 0xff]) {
+        return Err(invalid(format!("the {what} is UTF-16: send it as UTF-8")));
+    }
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let place = error.valid_up_to() + 1;
+        invalid(format!("the {what} is not UTF-8: byte {place} belongs to no character"))
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 fn is_object(json: &str) -> bool {
     json.trim_start().starts_with('{')
 }
 
-/// A query's text as the JSON value that it looks like.
-fn scalar(text: String) -> serde_json::Value {
-    match serde_json::from_str(&text) {
-        Ok(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => value,
-        _ => text.into(),
+/// A parameter's text as the JSON number or boolean that it looks like.
+fn scalar(text: &str) -> Option<String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let digits = text.trim_start_matches('0');
+        return Some(if digits.is_empty() { "0" } else { digits }.to_owned());
+    }
+    (number::is_number(text) || matches!(text, "true" | "false")).then(|| text.to_owned())
+}
+
+/// What is wrong with a value that is not what `shape` describes.
+fn mismatch(value: &str, shape: &str) -> String {
+    let shown = shorten(value);
+    match number::is_number(value).then(|| Number::of(value)) {
+        Some(Number::Whole(digits)) if digits.starts_with('-') => {
+            format!("`{shown}` is negative: expected {shape}")
+        }
+        Some(Number::TooLong) => format!("`{shown}` is too large: expected {shape}"),
+        _ => format!("expected {shape}, got `{shown}`"),
     }
 }
 
@@ -211,7 +272,7 @@ impl<'de> Visitor<'de> for Pairs {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
         while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-            fields.insert(name, value);
+            fields.put_raw(name, value);
             if fields.values.len() + fields.errors.len() > MAX_FIELDS {
                 let message = format!("it has more than {MAX_FIELDS} fields");
                 return Err(serde::de::Error::custom(message));
@@ -222,84 +283,4 @@ impl<'de> Visitor<'de> for Pairs {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of_json(text: &str) -> Result<Fields, ApiError> {
-        Fields::of_json(text, "body")
-    }
-
-    fn messages(fields: Fields) -> Vec<String> {
-        fields
-            .into_errors("is not a field")
-            .iter()
-            .map(|e| format!("{}: {}", e.field, e.message))
-            .collect()
-    }
-
-    #[test]
-    fn every_wrong_field_is_named() {
-        let mut fields =
-            of_json(r#"{"a":1,"b":"x","b":"y","c":null,"d":"5","surprise":[1]}"#).unwrap();
-        assert_eq!(fields.take::<String>("a", "a text"), None);
-        assert_eq!(fields.take("b", "a text"), Some("x".to_owned()));
-        assert_eq!(fields.take::<String>("c", "a text"), None);
-        assert_eq!(fields.take::<u8>("d", "a number"), None);
-        assert_eq!(
-            messages(fields),
-            [
-                "b: is there twice",
-                "a: `1` is not a text",
-                "d: `\"5\"` is not a number",
-                "surprise: is not a field",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_value_is_kept_as_it_is_written() {
-        let mut fields = of_json(r#"{"payload":{"n" : 1.50, "n":2}}"#).unwrap();
-        assert_eq!(fields.take_raw("payload").unwrap().get(), r#"{"n" : 1.50, "n":2}"#);
-    }
-
-    #[test]
-    fn what_is_no_object_is_refused() {
-        for bad in ["", "[]", "7", "{\"a\":1}x", "{\"a\":}", "{"] {
-            assert!(of_json(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn every_wrong_inner_field_is_named_with_its_object() {
-        let text = r#"{"in":{"a":"x","a":1,"b":7,"c":1},"list":[],"none":null}"#;
-        let mut fields = of_json(text).unwrap();
-        let mut inner = fields.take_object("in").flatten().unwrap();
-        assert_eq!(inner.take("a", "a text"), Some("x".to_owned()));
-        assert_eq!(inner.take::<String>("b", "a text"), None);
-        fields.absorb("in", inner, "is not one of these");
-        assert!(fields.take_object("list").is_none());
-        assert!(fields.take_object("none").is_some_and(|inner| inner.is_none()));
-        assert_eq!(
-            messages(fields),
-            [
-                "in.a: is there twice",
-                "in.b: `7` is not a text",
-                "in.c: is not one of these",
-                "list: is not an object",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_query_has_the_same_fields() {
-        let pairs =
-            [("priority", "1"), ("limits.fuel", "5"), ("env.N", "5"), ("arg", "7"), ("arg", "-x")];
-        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let mut fields = Fields::of_query(pairs);
-        assert_eq!(fields.take::<u8>("priority", "a number"), Some(1));
-        assert_eq!(fields.take_raw("limits").unwrap().get(), r#"{"fuel":5}"#);
-        assert_eq!(fields.take_raw("env").unwrap().get(), r#"{"N":"5"}"#);
-        assert_eq!(fields.take::<Vec<String>>("args", "texts").unwrap(), ["7", "-x"]);
-        assert!(fields.into_errors("").is_empty());
-    }
-}
+mod tests;

@@ -28,7 +28,7 @@ pub(super) fn take(fields: &mut Fields, grants: &mut Grants) {
     take_texts(&mut inner, "env", &mut grants.env);
     let microseconds = format!("a number of microseconds from 1 to {}", u32::MAX);
     member(&mut inner, "clock_precision_us", &microseconds, &mut grants.clock_precision_us);
-    member(&mut inner, "deterministic", "true or false", &mut grants.deterministic);
+    member(&mut inner, "deterministic", "true, false or \"optional\"", &mut grants.deterministic);
     for (field, message) in grants.faults() {
         inner.wrong(field, message);
     }
@@ -106,9 +106,9 @@ fn take_texts(inner: &mut Fields, name: &str, texts: &mut BTreeMap<String, Strin
     texts.clear();
     let Some(mut given) = given else { return };
     for key in given.names() {
-        match given.change::<String>(&key, "a text") {
+        match given.change::<String>(&key, "a string") {
             Some(Some(text)) => drop(texts.insert(key, text)),
-            Some(None) => given.wrong(key, "`null` is not a text"),
+            Some(None) => given.wrong(key, "expected a string, got `null`"),
             None => {}
         }
     }

@@ -2,31 +2,48 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use jobwright_core::access::Scope;
 use serde_json::{Value, json};
 
-use super::App;
+use super::{App, auth};
 
 /// The process answers.
 pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// The store takes jobs, and the host goes on to run them; 503 with the reason if not.
-pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
-    let refusal = if *app.stopping.borrow() {
-        Some((
-            "stopping",
-            "the host is stopping: what it accepts now runs at its next start".into(),
-        ))
-    } else {
-        app.store.ready().err().map(|error| ("store_unavailable", error.to_string()))
+/// The host takes jobs and goes on to run them; 503 if not. The reason says where things are and how much
+/// of them, which is for callers that may read jobs.
+pub(super) async fn ready(State(app): State<App>, headers: HeaderMap) -> (StatusCode, Json<Value>) {
+    let Err(Unready { code, reason, public }) = app.ready() else {
+        return (StatusCode::OK, Json(json!({ "status": "ready" })));
     };
-    match refusal {
-        None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
-        Some((code, reason)) => {
-            let body = json!({ "status": "not_ready", "code": code, "reason": reason });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(body))
+    let (keys, now) = (&app.settings.keys, app.clock.now());
+    let caller = auth::identify(&headers, keys, &*app.access, now);
+    let may_know = public || caller.is_ok_and(|caller| caller.may(Scope::JobsRead));
+    let reason = if may_know { reason } else { "a request with an API key is told why".to_owned() };
+    let body = json!({ "status": "not_ready", "code": code, "reason": reason });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body))
+}
+
+/// Why a host is not ready.
+struct Unready {
+    code: &'static str,
+    reason: String,
+    public: bool,
+}
+
+impl App {
+    /// Whether submissions are taken and run: by what refuses them, and whether the host stops.
+    fn ready(&self) -> Result<(), Unready> {
+        if *self.stopping.borrow() {
+            let reason = "the host is stopping: what it accepts now runs at its next start";
+            return Err(Unready { code: "stopping", reason: reason.to_owned(), public: true });
         }
+        let unready = |code, reason| Unready { code, reason, public: false };
+        let store = self.store.ready();
+        store.map_err(|error| unready("store_unavailable", error.to_string()))?;
+        self.disk_room(self.clock.now()).map_err(|reason| unready("disk_low", reason))
     }
 }

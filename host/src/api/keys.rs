@@ -8,6 +8,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jobwright_core::access::{self, ApiKey, Scope};
@@ -20,7 +21,9 @@ use super::App;
 use super::auth::{self, By};
 use super::error::ApiError;
 use super::fields::{Fields, utf8};
+use super::layers::Lasting;
 use super::path::Path;
+use crate::telemetry;
 
 /// The longest request, in bytes: a name and some words.
 const MAX_BYTES: u64 = 16 << 10;
@@ -40,11 +43,11 @@ pub(super) async fn create(
     By(caller): By,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let body = app.body("key", &headers, body, MAX_BYTES).await?.bytes;
+) -> Result<Response, ApiError> {
+    let body = app.body(&caller, "key", &headers, body, MAX_BYTES).await?.bytes;
     let _alone = app.gates.administration.lock().await;
     // Another one may have been the first meanwhile, or have revoked the caller's.
-    app.admits(&headers, false)?;
+    app.still_admits(&caller, false)?;
     let now = app.clock.now();
     let key = draft(utf8(&body, "key")?, now)?;
     let keys = app.access.keys();
@@ -63,14 +66,14 @@ pub(super) async fn create(
     let ApiKey { name, tenant, scopes, expires_at, .. } = &key;
     let detail =
         json!({ "name": name, "tenant": tenant, "scopes": scopes, "expires_at": expires_at });
-    app.audit(&caller, "key.create", &key.id, detail).await?;
+    let _turn = app.audit(&caller, "key.create", &key.id, detail).await?;
     for old in outlived {
         app.access.forget_key(&old.id).await?;
     }
     app.access.add_key(key.clone(), Digest::of(token.as_bytes())).await?;
     let mut view = view(&key, now);
     view["key"] = token.into();
-    Ok((StatusCode::CREATED, Json(view)))
+    Ok(Lasting::mark((StatusCode::CREATED, Json(view))))
 }
 
 /// Whether it lets its bearer make another key, now and whenever that is needed.
@@ -78,11 +81,31 @@ fn lets_admins_in_for_good(key: &ApiKey, now: Timestamp) -> bool {
     key.is_valid(now) && key.expires_at.is_none() && key.scopes.contains(&Scope::Admin)
 }
 
+impl App {
+    /// Refuses to do without the keys `gone`, of which one is an administrator's, if none of `others` lets
+    /// an administrator in for good.
+    pub(super) fn still_lets_admins_in(
+        &self,
+        gone: &[ApiKey],
+        others: &[ApiKey],
+    ) -> Result<(), ApiError> {
+        let now = self.clock.now();
+        let is_admin = |key: &ApiKey| key.is_valid(now) && key.scopes.contains(&Scope::Admin);
+        let is_left = || others.iter().any(|other| lets_admins_in_for_good(other, now));
+        if self.settings.keys.are_there() || !gone.iter().any(is_admin) || is_left() {
+            return Ok(());
+        }
+        let detail = "it would leave no key with the scope admin that does not expire: make such a \
+                      key first";
+        Err(ApiError::conflict("last_key", detail))
+    }
+}
+
 fn draft(text: &str, now: Timestamp) -> Result<ApiKey, ApiError> {
     let mut fields = Fields::of_json(text, "key")?;
-    let name = fields.take("name", "a text").unwrap_or_else(String::new);
+    let name = fields.take("name", "a string").unwrap_or_else(String::new);
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-        fields.wrong("name", format!("is not a text of at most {MAX_NAME} characters"));
+        fields.wrong("name", format!("is not a string of at most {MAX_NAME} characters"));
     }
     let tenant: Option<TenantName> = fields.parse("tenant");
     let scopes: Option<Vec<String>> = fields.take("scopes", "a list of scopes");
@@ -102,13 +125,9 @@ fn draft(text: &str, now: Timestamp) -> Result<ApiKey, ApiError> {
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
-    let id = format!("key-{}", hex(&rand::random::<[u8; 6]>()));
+    let id = format!("key-{}", hex::encode(rand::random::<[u8; 6]>()));
     let (tenant, scopes, created_at) = (tenant.unwrap_or_default(), granted, now);
     Ok(ApiKey { id, name, tenant, scopes, created_at, expires_at, revoked_at: None })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) async fn list(State(app): State<App>) -> Json<Value> {
@@ -133,26 +152,21 @@ pub(super) async fn revoke(
     State(app): State<App>,
     By(caller): By,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let _alone = app.gates.administration.lock().await;
+    app.still_admits(&caller, false)?;
     let keys = app.access.keys();
     let unknown = || ApiError::not_found("key_not_found", "there is no key with this id");
-    let key = keys.iter().find(|key| key.id == id).ok_or_else(unknown)?;
+    let (gone, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.id == id);
+    let key = gone.first().ok_or_else(unknown)?;
     let now = app.clock.now();
-    let lets_admins_in = key.is_valid(now) && key.scopes.contains(&Scope::Admin);
-    let mut others = keys.iter().filter(|other| other.id != id);
-    if !app.settings.keys.are_there()
-        && lets_admins_in
-        && !others.any(|other| lets_admins_in_for_good(other, now))
-    {
-        let detail = "it would leave no key with the scope admin that does not expire: make such a \
-                      key first";
-        return Err(ApiError::conflict("last_key", detail));
-    }
+    app.still_lets_admins_in(&gone, &others)?;
     if key.revoked_at.is_some() {
-        return Ok(Json(view(key, now)));
+        return Ok(Json(view(key, now)).into_response());
     }
-    app.audit(&caller, "key.revoke", &id, json!({ "tenant": key.tenant })).await?;
-    let revoked = app.access.revoke_key(&id, now).await?.ok_or_else(unknown)?;
-    Ok(Json(view(&revoked, now)))
+    let act = app.act(&caller, "key.revoke", &id, json!({ "tenant": key.tenant }));
+    let entry = act.entry.clone();
+    let revoked = app.access.revoke_key(&id, act).await?.ok_or_else(ApiError::unauthorized)?;
+    telemetry::administered(&entry);
+    Ok(Lasting::mark(Json(view(&revoked, now))))
 }

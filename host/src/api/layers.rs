@@ -6,16 +6,18 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use jobwright_core::access::{Caller, Scope};
 use jobwright_core::hold::Hold;
+use serde_json::{Map, Value};
 
 use super::body::Received;
 use super::error::{ApiError, Problem};
 use super::linger::lingering;
+use super::refusals::Peer;
 use super::wait::MAX_WAIT;
 use super::{App, auth};
 
@@ -23,43 +25,95 @@ use super::{App, auth};
 /// takes its time, and some slack.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 300);
 
-/// Finds out who asks. Of a tenant that is switched off only reads pass, unless the operator asks.
+/// Finds out who calls. Of a tenant that is switched off only reads pass, unless the operator calls. What
+/// lets the caller in is looked at again before the answer, which may have been waited for.
 pub(super) async fn authenticate(
     State(app): State<App>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let caller = app.admits(request.headers(), request.method().is_safe())?;
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    let reads = request.method().is_safe();
+    let caller = app.identify(&request)?;
+    app.still_admits(&caller, reads)?;
+    let under_way = app.gates.requests.of(&caller.tenant).try_take(1u64);
+    let _under_way = under_way.map_err(|_| {
+        ApiError::busy("as many requests of this tenant are under way as it may have: try later")
+    })?;
+    request.extensions_mut().insert(caller.clone());
+    let mut response = next.run(request).await;
+    if response.extensions_mut().remove::<Lasting>().is_none() {
+        // Also of a tenant that was switched off meanwhile: what was done is told.
+        app.still_admits(&caller, true)?;
+    }
+    Ok(response)
+}
+
+/// Marks the answer to a request that may have ended what let its caller in: it has made the first key,
+/// or revoked its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lasting;
+
+impl Lasting {
+    /// `response`, marked.
+    pub(super) fn mark(response: impl IntoResponse) -> Response {
+        let mut response = response.into_response();
+        response.extensions_mut().insert(Self);
+        response
+    }
 }
 
 impl App {
-    /// Who sends a request with these headers, which only reads or does not, if that is allowed as of
-    /// now.
-    pub(super) fn admits(&self, headers: &HeaderMap, reads: bool) -> Result<Caller, ApiError> {
-        let now = self.clock.now();
-        let caller = auth::identify(headers, &self.settings.keys, &*self.access, now)?;
+    fn identify(&self, request: &Request) -> Result<Caller, ApiError> {
+        let (keys, now) = (&self.settings.keys, self.clock.now());
+        let caller = auth::identify(request.headers(), keys, &*self.access, now);
+        if caller.as_ref().is_err_and(ApiError::is_unauthorized) {
+            let peer = request.extensions().get::<Peer>().copied();
+            self.gates.refused_keys.note(peer, now);
+        }
+        caller
+    }
+
+    /// Checks what let `caller` in once more: a key can be revoked or expire, and a tenant be switched
+    /// off, while a request is under way.
+    ///
+    /// # Errors
+    /// If it does not let the caller in any more; `reads` says whether the request changes nothing.
+    pub(super) fn still_admits(&self, caller: &Caller, reads: bool) -> Result<(), ApiError> {
+        if !auth::holds(caller, &self.settings.keys, &*self.access, self.clock.now()) {
+            return Err(ApiError::unauthorized());
+        }
         let off = self.signals.is_switched_off(&Hold::Tenant(caller.tenant.clone()));
         if off && !reads && !caller.may(Scope::Admin) {
             let detail = format!("tenant {} is switched off", caller.tenant);
             return Err(ApiError::forbidden("disabled", detail));
         }
-        Ok(caller)
+        Ok(())
     }
 
-    /// The whole body of a request that does something, of at most `most` bytes; `what` names it in
-    /// errors. Who was let in when it began may have been shut out while it came.
+    /// The whole body of a request that changes something, of at most `most` bytes; `what` names it in
+    /// errors.
     pub(super) async fn body(
         &self,
+        caller: &Caller,
         what: &str,
         headers: &HeaderMap,
         body: Body,
         most: u64,
     ) -> Result<Received, ApiError> {
-        let received = self.gates.bodies.read(what, headers, body, most).await?;
-        self.admits(headers, false)?;
+        let received = self.gates.bodies.of(&caller.tenant).read(what, headers, body, most).await?;
+        self.still_admits(caller, false)?;
         Ok(received)
+    }
+}
+
+impl App {
+    /// Reports a request that was turned away, for lack of rights or of room.
+    fn note_refusal(&self, status: StatusCode, problem: &Map<String, Value>) {
+        let is_refusal = matches!(status.as_u16(), 401 | 403 | 429 | 503 | 507);
+        let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
+        if is_refusal {
+            self.gates.refusals.note(text("code"), text("detail"));
+        }
     }
 }
 
@@ -69,18 +123,19 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    app.settings.allowed_hosts.check(request.method(), request.uri(), request.headers())?;
+    app.settings.allowed_hosts.admit(&request)?;
     Ok(next.run(request).await)
 }
 
 /// Gives the request an id and a deadline, and finishes its answer.
-pub(super) async fn finish(request: Request, next: Next) -> Response {
+pub(super) async fn finish(State(app): State<App>, request: Request, next: Next) -> Response {
     let id = format!("{:016x}", rand::random::<u64>());
     let answer = tokio::time::timeout(REQUEST_DEADLINE, next.run(lingering(request))).await;
     let mut response = answer
         .unwrap_or_else(|_| ApiError::busy("the request took longer than any may").into_response());
     if let Some(Problem(mut members)) = response.extensions_mut().remove() {
         members.insert("request_id".to_owned(), id.as_str().into());
+        app.note_refusal(response.status(), &members);
         let (mut parts, _) = response.into_parts();
         let (json, body) = Json(members).into_response().into_parts();
         let kind = HeaderValue::from_static("application/problem+json");
@@ -96,6 +151,8 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
         (header::CACHE_CONTROL, "no-store"),
+        // No page of another origin embeds an answer, also where its browser sends requests for one.
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

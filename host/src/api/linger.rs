@@ -16,6 +16,9 @@ use tokio::runtime::Handle;
 /// How long: who sends 32 MiB too much over a fast network is done by then.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How much, in bytes: twice the longest plugin that hosts take unless told otherwise.
+const LINGER_BYTES: usize = 64 << 20;
+
 /// A body whose rest is read when it is dropped before its end.
 struct Lingering {
     body: Body,
@@ -64,7 +67,14 @@ impl Drop for Lingering {
         }
         // Without a runtime the process is ending, and the connection with it.
         if let Ok(runtime) = Handle::try_current() {
-            let reading = async move { while let Some(Ok(_)) = rest.frame().await {} };
+            let reading = async move {
+                let mut left = LINGER_BYTES;
+                while left > 0
+                    && let Some(Ok(frame)) = rest.frame().await
+                {
+                    left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
+                }
+            };
             runtime.spawn(async { drop(tokio::time::timeout(LINGER, reading).await) });
         }
     }

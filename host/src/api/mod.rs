@@ -4,23 +4,31 @@
 mod answers;
 mod audit;
 pub mod auth;
+mod base64;
 pub(crate) mod body;
 pub mod browser;
 mod content;
 mod disk;
 pub(crate) mod error;
+mod exit_codes;
 mod fields;
+mod framing;
 mod grants;
 mod health;
+mod intake;
 mod jobs;
 mod keys;
 mod layers;
 mod limits;
 mod linger;
+mod number;
 mod path;
+mod places;
 mod plugins;
+mod query;
 mod queues;
 mod rate;
+mod refusals;
 mod routes;
 mod secrets;
 pub mod server;
@@ -28,7 +36,9 @@ mod settings;
 mod stall;
 mod switch;
 mod tenants;
+mod unused;
 mod wait;
+mod welcome;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +48,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::routing::get;
 use jobwright_core::access::{AccessStore, Scope};
+use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::Clock;
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::outside::Grantor;
@@ -45,7 +56,7 @@ use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
 use jobwright_core::secret::SecretStore;
 use jobwright_core::store::JobStore;
-use tokio::sync::{Mutex, RwLock, Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 
 use self::answers::Answers;
 use self::auth::ApiKeys;
@@ -53,13 +64,14 @@ use self::body::Bodies;
 use self::browser::AllowedHosts;
 use self::disk::Disk;
 use self::error::ApiError;
+use self::intake::Intake;
 use self::rate::Rates;
+use self::refusals::RefusedKeys;
 pub use self::routes::Route;
 use self::routes::Routes;
 use crate::notify::Signals;
-
-/// Uploads that are inspected at one time: each may take the length of the plugin many times over.
-const INSPECTIONS: usize = 2;
+use crate::shares::{Shares, table};
+use crate::telemetry::Refusals;
 
 /// What requests are answered from.
 #[derive(Clone)]
@@ -92,8 +104,8 @@ pub struct App {
 pub struct ApiSettings {
     /// Limits that jobs get and may ask for.
     pub limits: LimitPolicy,
-    /// How many unfinished jobs a queue may hold.
-    pub queue_capacity: usize,
+    /// How many unfinished jobs queues may hold.
+    pub capacity: CapacityLimits,
     /// The longest payload, in bytes.
     pub payload_bytes: u64,
     /// The longest plugin, in bytes.
@@ -115,15 +127,18 @@ struct Gates {
     /// Apart, so that uploads, which are long and take their time, never keep jobs out.
     plugins: Bodies,
     answers: Answers,
-    inspections: Semaphore,
+    requests: Shares,
+    listings: Shares,
+    reads: Shares,
+    changes: Shares,
+    inspections: Shares,
     disk: Disk,
     rates: Rates,
+    refusals: Refusals,
+    refused_keys: RefusedKeys,
     /// Held over each change of keys and tenants, from looking at what there is.
     administration: Mutex<()>,
-    /// Shared while a job is accepted, from resolving its plugin to its being stored; alone while a
-    /// plugin is removed or set up. So no job is accepted whose plugin is just going, and no setting
-    /// is lost that is changed at the same time as another.
-    removal: RwLock<()>,
+    intake: Intake,
 }
 
 /// What the interface works with.
@@ -163,14 +178,20 @@ impl App {
             signals: parts.signals,
             stopping: parts.stopping,
             gates: Arc::new(Gates {
-                bodies: Bodies::new(settings.payload_bytes),
-                plugins: Bodies::new(settings.plugin_bytes),
+                bodies: Bodies::new(&table::BODIES, settings.payload_bytes),
+                plugins: Bodies::new(&table::UPLOADS, settings.plugin_bytes),
                 answers: Answers::new(settings.limits.ceiling.output_bytes),
-                inspections: Semaphore::new(INSPECTIONS),
+                requests: Shares::new(&table::REQUESTS),
+                listings: Shares::new(&table::LISTINGS),
+                reads: Shares::new(&table::READS),
+                changes: Shares::new(&table::CHANGES),
+                inspections: Shares::new(&table::INSPECTIONS),
                 disk: Disk::new(settings.data.clone(), settings.free_bytes),
                 rates: Rates::default(),
+                refusals: Refusals::default(),
+                refused_keys: RefusedKeys::default(),
                 administration: Mutex::default(),
-                removal: RwLock::new(()),
+                intake: Intake::default(),
             }),
             settings: Arc::new(settings),
         }
@@ -180,8 +201,11 @@ impl App {
 /// Every route.
 pub fn router(app: App) -> Router {
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), layers::authenticate);
-    let v1 = v1().into_router().layer(authenticate);
+    // Inside of it, as room for answers is shared by tenants.
+    let hold = axum::middleware::from_fn_with_state(app.clone(), answers::hold);
+    let v1 = v1().into_router().layer(hold).layer(authenticate);
     Router::new()
+        .route("/", get(welcome::page))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .nest("/v1", v1)
@@ -190,8 +214,7 @@ pub fn router(app: App) -> Router {
         // Bodies are read, and bounded, by `body`.
         .layer(DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn_with_state(app.clone(), layers::guard))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), answers::hold))
-        .layer(axum::middleware::from_fn(layers::finish))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::finish))
         .with_state(app)
 }
 
@@ -203,18 +226,23 @@ pub fn routes() -> Vec<Route> {
 
 /// What there is, and what a caller needs for it.
 fn v1() -> Routes {
-    use Scope::{Admin, JobsRead, JobsSubmit, PluginsWrite};
+    use Scope::{Admin, JobsRead, JobsReplay, JobsSubmit, PluginsWrite};
     use switch::{OfDigest, OfPlugin, OfTenant, OfVersion};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const DELETE: Method = Method::DELETE;
     Routes::default()
         .on((GET, "/plugins"), JobsRead, plugins::list)
+        .with_query()
         .on((GET, "/plugins/{name}"), JobsRead, plugins::show)
         .on((Method::PUT, "/plugins/{name}"), PluginsWrite, plugins::upload)
+        .with_query()
+        .with_body()
         .on((Method::PATCH, "/plugins/{name}"), PluginsWrite, settings::configure)
+        .with_body()
         .on((DELETE, "/plugins/{name}"), PluginsWrite, plugins::remove)
         .on((POST, "/plugins/{name}/disable"), PluginsWrite, switch::disable::<OfPlugin>)
+        .with_body()
         .on((POST, "/plugins/{name}/enable"), PluginsWrite, switch::enable::<OfPlugin>)
         .on((GET, "/plugins/{name}/versions/{version}"), JobsRead, plugins::show_version)
         .on((DELETE, "/plugins/{name}/versions/{version}"), PluginsWrite, plugins::remove_version)
@@ -224,37 +252,54 @@ fn v1() -> Routes {
             PluginsWrite,
             switch::disable::<OfVersion>,
         )
+        .with_body()
         .on(
             (POST, "/plugins/{name}/versions/{version}/enable"),
             PluginsWrite,
             switch::enable::<OfVersion>,
         )
         .on((GET, "/jobs"), JobsRead, jobs::list)
+        .with_query()
         .on((POST, "/jobs"), JobsSubmit, jobs::create)
+        .with_query()
+        .with_body()
         .on((POST, "/jobs/batch"), JobsSubmit, jobs::create_batch)
+        .with_body()
         .on((GET, "/jobs/{id}"), JobsRead, jobs::show)
+        .with_query()
         .on((GET, "/jobs/{id}/payload"), JobsRead, jobs::payload)
         .on((GET, "/jobs/{id}/output"), JobsRead, jobs::output)
         .on((GET, "/jobs/{id}/logs"), JobsRead, jobs::logs)
+        .with_query()
+        .on((GET, "/jobs/{id}/seeds"), JobsReplay, jobs::seeds)
         .on((POST, "/jobs/{id}/cancel"), JobsSubmit, jobs::cancel)
         .on((POST, "/jobs/{id}/retry"), JobsSubmit, jobs::retry)
+        .hinting(jobs::RETRY_HINT)
         .on((GET, "/queues"), JobsRead, queues::list)
         .on((GET, "/queues/{name}"), JobsRead, queues::show)
         .on((POST, "/queues/{name}/pause"), JobsSubmit, queues::pause)
+        .with_body()
         .on((POST, "/queues/{name}/resume"), JobsSubmit, queues::resume)
         .on((GET, "/secrets"), Admin, secrets::list)
         .on((Method::PUT, "/secrets/{name}"), Admin, secrets::set)
+        .with_body()
         .on((DELETE, "/secrets/{name}"), Admin, secrets::remove)
         .on((GET, "/keys"), Admin, keys::list)
         .on((POST, "/keys"), Admin, keys::create)
+        .with_body()
         .on((DELETE, "/keys/{id}"), Admin, keys::revoke)
         .on((GET, "/tenants"), Admin, tenants::list)
         .on((GET, "/tenants/{name}"), Admin, tenants::show)
         .on((Method::PATCH, "/tenants/{name}"), Admin, tenants::configure)
+        .with_body()
+        .on((DELETE, "/tenants/{name}"), Admin, tenants::remove)
         .on((POST, "/tenants/{name}/disable"), Admin, switch::disable::<OfTenant>)
+        .with_body()
         .on((POST, "/tenants/{name}/enable"), Admin, switch::enable::<OfTenant>)
         .on((POST, "/digests/{digest}/disable"), Admin, switch::disable::<OfDigest>)
+        .with_body()
         .on((POST, "/digests/{digest}/enable"), Admin, switch::enable::<OfDigest>)
         .on((GET, "/disabled"), Admin, switch::list)
         .on((GET, "/audit"), Admin, audit::list)
+        .with_query()
 }

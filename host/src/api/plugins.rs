@@ -16,14 +16,13 @@ use jobwright_core::plugin::{
 use jobwright_core::registry::{NotFound, Published, Upload};
 use jobwright_core::store::{JobFilter, Page, StoreError};
 use jobwright_core::tenant::TenantName;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::By;
 use super::body::Received;
 use super::error::ApiError;
-use super::jobs::query;
 use super::path::Path;
+use super::query::Query;
 use super::{App, content};
 
 /// Plugins on one page.
@@ -36,12 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Lost jobs that are shown of a plugin: one is a reason to look, and these say more.
 const LOST_SHOWN: usize = 10;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Uploading {
-    version: Option<String>,
-}
-
 pub(super) async fn upload(
     State(app): State<App>,
     By(caller): By,
@@ -51,14 +44,20 @@ pub(super) async fn upload(
     body: Body,
 ) -> Result<Response, ApiError> {
     let name = parse_name(&name)?;
-    let version = query::<Uploading>(&uri)?.version.map(|text| parse_version(&text)).transpose()?;
-    let body = app.gates.plugins.read("plugin", &headers, body, app.settings.plugin_bytes).await?;
-    app.admits(&headers, false)?;
+    let mut query = Query::of(&uri);
+    let version = query.parse("version", "invalid_version");
+    query.finish()?;
+    let body = app
+        .gates
+        .plugins
+        .of(&caller.tenant)
+        .read("plugin", &headers, body, app.settings.plugin_bytes)
+        .await?;
+    app.still_admits(&caller, false)?;
     let tenant = caller.tenant.clone();
     // Compiling takes long: a client that does not wait for the answer finds its plugin there all
     // the same, and the log says what became of it.
-    let publishing =
-        tokio::spawn(publish(app.clone(), caller, headers, (name.clone(), version), body));
+    let publishing = tokio::spawn(publish(app.clone(), caller, (name.clone(), version), body));
     let (status, version) = match publishing.await.map_err(ApiError::internal)?? {
         Published::Created(version) => (StatusCode::CREATED, version),
         Published::Unchanged(version) => (StatusCode::OK, version),
@@ -83,24 +82,22 @@ pub(super) async fn upload(
 async fn publish(
     app: App,
     caller: Caller,
-    headers: HeaderMap,
     (name, version): (PluginName, Option<Version>),
     body: Received,
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
-    app.gates.disk.has_room(app.clock.now())?;
-    let inspection = inspect(&app, wasm.clone()).await?;
+    app.has_room(app.clock.now())?;
+    let inspection = inspect(&app, &caller.tenant, wasm.clone()).await?;
     let digest = Digest::of(&wasm);
-    if let Err(unprepared) = app.runtime.prepare(digest, wasm.clone()).await {
+    if let Err(unprepared) = app.runtime.prepare(&caller.tenant, digest, wasm.clone()).await {
         tracing::info!(plugin = %name, %digest, %unprepared, "refused a plugin");
         return Err(unprepared.into());
     }
-    // Compiling may have taken minutes.
-    app.admits(&headers, false)?;
     let tenant = caller.tenant.clone();
     let tenant_bytes = app.store.tenant(&tenant).await?.plugin_bytes;
     let detail = json!({ "version": version, "digest": digest });
-    app.audit(&caller, "plugin.upload", name.as_str(), detail).await?;
+    // Compiling may have taken minutes: the key is checked again here.
+    let _turn = app.audit(&caller, "plugin.upload", name.as_str(), detail).await?;
     let upload = Upload { tenant, tenant_bytes, name: name.clone(), version, wasm, inspection };
     let published = app.registry.publish(upload, app.clock.now()).await?;
     if let Published::Created(version) = &published {
@@ -110,21 +107,20 @@ async fn publish(
 }
 
 /// Takes turns, not with what is compiled, which takes long and has turns of its own.
-async fn inspect(app: &App, wasm: Bytes) -> Result<Inspection, ApiError> {
-    let turn = tokio::time::timeout(PATIENCE, app.gates.inspections.acquire()).await;
-    let _turn = turn
-        .map_err(|_| ApiError::busy("other plugins are being uploaded: try again later"))?
-        .map_err(ApiError::internal)?;
+async fn inspect(app: &App, tenant: &TenantName, wasm: Bytes) -> Result<Inspection, ApiError> {
+    let share = app.gates.inspections.of(tenant);
+    let turn = tokio::time::timeout(PATIENCE, share.take()).await;
+    let turn =
+        turn.map_err(|_| ApiError::busy("other plugins are being uploaded: try again later"))?;
     let runtime = app.runtime.clone();
     // It takes time in proportion to the length, so not on a thread that answers requests.
-    let inspection = tokio::task::spawn_blocking(move || runtime.inspect(&wasm)).await;
+    let inspecting = move || {
+        // To its end, also if the client goes away.
+        let _turn = turn;
+        runtime.inspect(&wasm)
+    };
+    let inspection = tokio::task::spawn_blocking(inspecting).await;
     Ok(inspection.map_err(ApiError::internal)??)
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    cursor: Option<String>,
 }
 
 pub(super) async fn list(
@@ -132,7 +128,9 @@ pub(super) async fn list(
     By(caller): By,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    let after = query::<Listing>(&uri)?.cursor.map(|text| parse_name(&text)).transpose()?;
+    let mut query = Query::of(&uri);
+    let after: Option<PluginName> = query.parse("cursor", "invalid_name");
+    query.finish()?;
     let plugins = app.registry.list(&caller.tenant, after.as_ref(), PAGE);
     let next = (plugins.len() == PAGE).then(|| plugins.last().map(|p| p.name.clone())).flatten();
     let plugins: Vec<Value> = plugins.iter().map(|plugin| app.plugin_view(plugin)).collect();
@@ -215,22 +213,15 @@ impl App {
         name: PluginName,
         version: Option<Version>,
     ) -> Result<StatusCode, ApiError> {
-        let _alone = self.gates.removal.write().await;
-        let filter = JobFilter {
-            tenant: Some(caller.tenant.clone()),
-            plugin: Some(name.clone()),
-            version: version.clone(),
-            finalized: Some(false),
-            ..JobFilter::default()
-        };
-        if let Some(job) = self.any(filter).await? {
-            let detail =
-                format!("job {job} still needs it: wait for its unfinished jobs, or cancel them");
-            return Err(ApiError::conflict("plugin_in_use", detail));
-        }
         self.installed(&caller, &name)?;
+        self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
+        let gate = self.gates.intake.gate(&caller.tenant, &name);
+        let _alone = gate.change().await;
         let detail = json!({ "version": version });
-        self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
+        let _turn = self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
+        let _removing = gate.remove().await;
+        // A job may have been accepted meanwhile.
+        self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
         let removed = self.registry.remove(&caller.tenant, &name, version.as_ref()).await;
         if self.registry.get(&caller.tenant, &name).is_none() {
             // Another plugin may have the name next, also if not all of this one could be removed.
@@ -239,20 +230,23 @@ impl App {
         if removed? { Ok(StatusCode::NO_CONTENT) } else { Err(NotFound::Plugin(name).into()) }
     }
 
-    /// Some job of these.
-    async fn any(&self, filter: JobFilter) -> Result<Option<String>, ApiError> {
-        let mut before = None;
-        loop {
-            let page = Page { before, most: 1 };
-            let found = self.store.list(filter.clone(), page, self.clock.now()).await?;
-            if let Some(job) = found.jobs.first() {
-                return Ok(Some(job.id.to_string()));
-            }
-            before = found.next;
-            if before.is_none() {
-                return Ok(None);
-            }
+    /// Refuses to remove what unfinished jobs need.
+    fn no_job_needs(
+        &self,
+        tenant: &TenantName,
+        name: &PluginName,
+        version: Option<&Version>,
+    ) -> Result<(), ApiError> {
+        let jobs = self.store.uses(tenant, name, version);
+        if jobs == 0 {
+            return Ok(());
         }
+        let version = version.map(|version| format!("@{version}")).unwrap_or_default();
+        let (are, s) = if jobs == 1 { ("needs", "") } else { ("need", "s") };
+        let detail = format!(
+            "{jobs} unfinished job{s} still {are} {name}{version}: wait for them, or cancel them"
+        );
+        Err(ApiError::conflict("plugin_in_use", detail))
     }
 }
 
@@ -275,6 +269,7 @@ impl App {
             ..JobFilter::default()
         };
         let page = Page { before: None, most: PAGE };
+        let _turn = self.gates.listings.of(&plugin.tenant).take().await;
         let discarded = self.store.list(filter, page, self.clock.now()).await?.jobs;
         let lost = discarded.into_iter().filter(|job| job.lifecycle.lost >= MAX_LOST);
         Ok(lost

@@ -1,91 +1,149 @@
 //! Queues: what they hold, and whether claims pass them by.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use jobwright_core::access::Caller;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::QueueName;
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::tenant::TenantName;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::App;
 use super::auth::By;
 use super::error::ApiError;
+use super::fields::{Fields, utf8};
 use super::path::Path;
+use super::switch::noted;
+
+/// The longest request, in bytes: a reason.
+const MAX_BYTES: u64 = 4 << 10;
 
 /// A queue that does not exist yet can be paused only while fewer than so many do: jobs are bounded,
 /// and with them the queues that have some, but a paused one needs none.
 const MAX_QUEUES: usize = 1000;
 
+/// A queue as it is shown: what it holds, and who paused it.
+#[derive(Serialize)]
+pub(super) struct QueueView {
+    #[serde(flatten)]
+    counts: QueueCounts,
+    /// Only of a paused queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<HoldNote>,
+}
+
 pub(super) async fn list(State(app): State<App>, By(caller): By) -> Result<Json<Value>, ApiError> {
-    Ok(Json(json!({ "queues": all(&app, &caller.tenant).await? })))
+    let (all, holds) = (all(&app, &caller.tenant).await?, app.store.holds().await?);
+    let queues: Vec<_> = all.into_iter().map(|counts| QueueView::new(counts, &holds)).collect();
+    Ok(Json(json!({ "queues": queues })))
 }
 
 pub(super) async fn show(
     State(app): State<App>,
     By(caller): By,
     Path(name): Path<String>,
-) -> Result<Json<QueueCounts>, ApiError> {
-    counts(&app, &caller.tenant, &parse(&name)?).await.map(Json)
+) -> Result<Json<QueueView>, ApiError> {
+    shown(&app, &caller.tenant, &parse(&name)?).await
 }
 
 pub(super) async fn pause(
     State(app): State<App>,
     By(caller): By,
     Path(name): Path<String>,
-) -> Result<Json<QueueCounts>, ApiError> {
-    set_paused(&app, &caller, &name, true).await
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<QueueView>, ApiError> {
+    let body = app.body(&caller, "request", &headers, body, MAX_BYTES).await?.bytes;
+    let text = utf8(&body, "request")?;
+    // Clients that have nothing to say send `null` too.
+    let text = if matches!(text.trim(), "" | "null") { "{}" } else { text };
+    let mut fields = Fields::of_json(text, "request")?;
+    let note = noted(&mut fields, app.note(&caller));
+    let errors = fields.into_errors("is not a field of this request");
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    let queue = parse(&name)?;
+    let known = all(&app, &caller.tenant).await?;
+    if known.len() >= MAX_QUEUES && known.iter().all(|known| known.name != queue) {
+        let detail = format!("{MAX_QUEUES} queues have jobs or are paused; resume or empty some");
+        return Err(ApiError::conflict("too_many_queues", detail));
+    }
+    set_held(&app, &caller, queue, Some(note)).await
 }
 
 pub(super) async fn resume(
     State(app): State<App>,
     By(caller): By,
     Path(name): Path<String>,
-) -> Result<Json<QueueCounts>, ApiError> {
-    set_paused(&app, &caller, &name, false).await
+) -> Result<Json<QueueView>, ApiError> {
+    set_held(&app, &caller, parse(&name)?, None).await
 }
 
-async fn set_paused(
+/// Pauses a queue, with a note, or resumes it. Does nothing if it is so already, unless there is
+/// another reason to note.
+async fn set_held(
     app: &App,
     caller: &Caller,
-    name: &str,
-    paused: bool,
-) -> Result<Json<QueueCounts>, ApiError> {
-    let (queue, tenant) = (parse(name)?, caller.tenant.clone());
-    let known = all(app, &tenant).await?;
-    let there = known.iter().find(|known| known.name == queue);
-    if there.is_some_and(|there| there.paused) == paused {
-        return counts(app, &tenant, &queue).await.map(Json);
+    queue: QueueName,
+    note: Option<HoldNote>,
+) -> Result<Json<QueueView>, ApiError> {
+    let hold = Hold::Queue { tenant: caller.tenant.clone(), queue: queue.clone() };
+    let holds = app.store.holds().await?;
+    let is_news = match (&note, holds.get(&hold)) {
+        (None, there) => there.is_some(),
+        (Some(_), None) => true,
+        (Some(note), Some(there)) => note.reason.is_some() && note.reason != there.reason,
+    };
+    if is_news {
+        let (action, detail) = match &note {
+            Some(note) => ("queue.pause", json!({ "reason": note.reason })),
+            None => ("queue.resume", json!({})),
+        };
+        let _turn = app.audit(caller, action, queue.as_str(), detail).await?;
+        app.store.set_held(hold, note).await?;
     }
-    if paused && known.len() >= MAX_QUEUES && there.is_none() {
-        let detail = format!("{MAX_QUEUES} queues have jobs or are paused; resume or empty some");
-        return Err(ApiError::conflict("too_many_queues", detail));
-    }
-    let action = if paused { "queue.pause" } else { "queue.resume" };
-    app.audit(caller, action, name, json!({})).await?;
-    let hold = Hold::Queue { tenant: tenant.clone(), queue: queue.clone() };
-    app.store.set_held(hold, paused).await?;
-    counts(app, &tenant, &queue).await.map(Json)
+    shown(app, &caller.tenant, &queue).await
 }
 
-/// What the queue holds. Queues come into being with their first job, so every name is one: a queue
-/// without jobs is empty, not missing.
-async fn counts(app: &App, tenant: &TenantName, name: &QueueName) -> Result<QueueCounts, ApiError> {
-    let all = all(app, tenant).await?;
-    let capacity = app.settings.queue_capacity;
-    let empty = || QueueCounts::empty(tenant.clone(), name.clone(), capacity);
-    Ok(all.into_iter().find(|queue| &queue.name == name).unwrap_or_else(empty))
+impl QueueView {
+    fn new(counts: QueueCounts, holds: &BTreeMap<Hold, HoldNote>) -> Self {
+        let hold = Hold::Queue { tenant: counts.tenant.clone(), queue: counts.name.clone() };
+        Self { pause: holds.get(&hold).cloned(), counts }
+    }
+}
+
+/// A queue. Queues come into being with their first job, so every name is one: a queue without jobs
+/// is empty, not missing.
+async fn shown(
+    app: &App,
+    tenant: &TenantName,
+    name: &QueueName,
+) -> Result<Json<QueueView>, ApiError> {
+    let (all, holds) = (all(app, tenant).await?, app.store.holds().await?);
+    let limits = &app.settings.capacity;
+    let empty = || QueueCounts::empty(tenant.clone(), name.clone(), limits);
+    let counts = all.into_iter().find(|queue| &queue.name == name).unwrap_or_else(empty);
+    Ok(Json(QueueView::new(counts, &holds)))
 }
 
 /// Every queue of a tenant that has unfinished jobs or is paused, and `default`, which always exists.
 async fn all(app: &App, tenant: &TenantName) -> Result<Vec<QueueCounts>, ApiError> {
+    // They are counted by the store's writer, which must have time for others.
+    let turn = app.gates.listings.of(tenant).take().await;
     let mut queues = app.store.counts(app.clock.now()).await?;
+    drop(turn);
     queues.retain(|queue| &queue.tenant == tenant);
     let default = QueueName::default();
     if let Err(place) = queues.binary_search_by(|queue| queue.name.cmp(&default)) {
-        let capacity = app.settings.queue_capacity;
-        queues.insert(place, QueueCounts::empty(tenant.clone(), default, capacity));
+        let empty = QueueCounts::empty(tenant.clone(), default, &app.settings.capacity);
+        queues.insert(place, empty);
     }
     Ok(queues)
 }

@@ -1,5 +1,5 @@
-//! The routes under `/v1`, each with the scope that it needs. There is no other way to add one, so none
-//! is without.
+//! The routes under `/v1`, each with the scope that it needs and with what it takes beside its path. There
+//! is no other way to add a route, so none is without a scope, and none ignores what it is sent.
 
 use axum::Router;
 use axum::extract::Request;
@@ -7,11 +7,12 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use jobwright_core::access::{Caller, Scope};
 
 use super::App;
 use super::error::ApiError;
+use super::unused;
 
 /// A route, as tests and documents need to know it.
 #[derive(Debug, Clone)]
@@ -22,17 +23,22 @@ pub struct Route {
     pub path: &'static str,
     /// What a caller needs.
     pub scope: Scope,
+    /// Whether it takes query parameters. Others refuse them.
+    pub takes_query: bool,
+    /// Whether it takes a body. Others refuse one that says something.
+    pub takes_body: bool,
+    /// What is said to a client that sends a body nevertheless, and may expect it to have an effect.
+    pub(super) hint: Option<&'static str>,
 }
 
 /// Routes, as they are added.
 #[derive(Default)]
 pub(super) struct Routes {
-    router: Router<App>,
-    table: Vec<Route>,
+    routes: Vec<(Route, MethodRouter<App>)>,
 }
 
 impl Routes {
-    /// Adds one.
+    /// Adds a route that takes neither query parameters nor a body.
     pub(super) fn on<H, T>(
         mut self,
         (method, path): (Method, &'static str),
@@ -43,30 +49,60 @@ impl Routes {
         H: Handler<T, App>,
         T: 'static,
     {
-        let guard = from_fn(move |request: Request, next: Next| require(scope, request, next));
         // Of the methods that there are, all can be routed.
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
-        self.router = self.router.route(path, on(filter, handler).route_layer(guard));
-        self.table.push(Route { method, path, scope });
+        let (takes_query, takes_body, hint) = (false, false, None);
+        let route = Route { method, path, scope, takes_query, takes_body, hint };
+        self.routes.push((route, on(filter, handler)));
+        self
+    }
+
+    /// The route that was added last takes query parameters.
+    pub(super) fn with_query(self) -> Self {
+        self.changed(|route| route.takes_query = true)
+    }
+
+    /// The route that was added last takes a body.
+    pub(super) fn with_body(self) -> Self {
+        self.changed(|route| route.takes_body = true)
+    }
+
+    /// `hint` is said to clients that send a body to the route that was added last.
+    pub(super) fn hinting(self, hint: &'static str) -> Self {
+        self.changed(|route| route.hint = Some(hint))
+    }
+
+    fn changed(mut self, change: impl FnOnce(&mut Route)) -> Self {
+        if let Some((route, _)) = self.routes.last_mut() {
+            change(route);
+        }
         self
     }
 
     pub(super) fn into_router(self) -> Router<App> {
-        self.router
+        self.routes.into_iter().fold(Router::new(), |router, (route, handler)| {
+            let path = route.path;
+            let guard =
+                from_fn(move |request: Request, next: Next| pass(route.clone(), request, next));
+            router.route(path, handler.route_layer(guard))
+        })
     }
 
     pub(super) fn into_table(self) -> Vec<Route> {
-        self.table
+        self.routes.into_iter().map(|(route, _)| route).collect()
     }
 }
 
-/// Lets only those pass who may.
-async fn require(scope: Scope, request: Request, next: Next) -> Result<Response, ApiError> {
+/// Lets only those requests pass whose caller has the scope, and that carry nothing that the route
+/// would ignore.
+async fn pass(route: Route, request: Request, next: Next) -> Result<Response, ApiError> {
     match request.extensions().get::<Caller>() {
-        Some(caller) if caller.may(scope) => Ok(next.run(request).await),
+        Some(caller) if caller.may(route.scope) => {
+            Ok(next.run(unused::refuse(&route, request).await?).await)
+        }
         Some(_) => Err(ApiError::forbidden(
             "scope_missing",
-            format!("this key does not have the scope {scope}, which this request needs"),
+            format!("this key does not have the scope {}, which this request needs", route.scope),
         )),
         None => Err(ApiError::unauthorized()),
     }

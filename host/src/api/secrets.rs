@@ -32,13 +32,13 @@ pub(super) async fn set(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let name = parse(&name)?;
-    let body = app.body("secret", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body(&caller, "secret", &headers, body, MAX_BYTES).await?.bytes;
     let fields = Fields::of_json(utf8(&body, "secret")?, "secret")?;
     let (value, origins) = taken(fields)?;
     let secret = Secret { value, origins, created_at: app.clock.now() };
     let shown = view(&name, &secret);
     let detail = json!({ "origins": secret.origins });
-    app.audit(&caller, "secret.set", name.as_str(), detail).await?;
+    let _turn = app.audit(&caller, "secret.set", name.as_str(), detail).await?;
     let is_new = app.secrets.set(&caller.tenant, &name, secret).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(shown)))
 }
@@ -49,8 +49,8 @@ pub(super) async fn remove(
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let name = parse(&name)?;
-    app.audit(&caller, "secret.remove", name.as_str(), json!({})).await?;
-    if app.secrets.remove(&caller.tenant, &name).await? {
+    let _turn = app.audit(&caller, "secret.remove", name.as_str(), json!({})).await?;
+    if app.secrets.remove(&caller.tenant, &name, app.clock.now()).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::not_found("secret_not_found", format!("there is no secret `{name}`")))
@@ -62,7 +62,7 @@ fn taken(mut fields: Fields) -> Result<(SecretValue, Vec<Origin>), ApiError> {
     let text = fields.take_raw("value").map(|raw| serde_json::from_str::<String>(raw.get()));
     let value = match text {
         None => Err("is needed".to_owned()),
-        Some(Err(_)) => Err("is not a text".to_owned()),
+        Some(Err(_)) => Err("is not a string".to_owned()),
         Some(Ok(text)) => SecretValue::try_from(text).map_err(|error| error.to_string()),
     };
     let texts =

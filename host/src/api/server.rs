@@ -1,26 +1,36 @@
-//! Connections: bounded in number, in what they hold, in the time they take to say what they want, and closed in good
-//! order when the host stops.
+//! Connections: bounded in number, in what they hold, in the time they take to say what they want, and
+//! closed in good order when the host stops.
 
 use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt as _;
 
+use super::framing::Framed;
+use super::places::{Place, Places};
+use super::refusals::Peer;
 use super::stall::{Impatient, PATIENCE};
 use crate::notify::MAX_WAITERS;
+use crate::shares::table::REQUESTS;
 
 /// Connections at one time. More wait in the kernel's queue; each takes some tens of kilobytes.
-const MAX_CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS: usize = REQUESTS.all as usize;
 
 // Or those who wait would keep all others out.
-const _: () = assert!(MAX_WAITERS * 4 <= MAX_CONNECTIONS * 3);
+const _: () = assert!(MAX_WAITERS * 4 <= MAX_CONNECTIONS as u64 * 3);
 
 /// How long a client may take to send a request's head: ends connections that only hold a place.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -37,46 +47,110 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests on `listener` until `stopped`, then lets the ones in flight end.
 pub async fn serve(listener: TcpListener, router: Router, stopped: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS);
     let graceful = GracefulShutdown::new();
     let mut stopped = std::pin::pin!(stopped);
     loop {
-        let (stream, place) = tokio::select! {
+        let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
             () = &mut stopped => break,
         };
-        // Answers are small and wait for nothing: send them at once.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_DEADLINE)
-            .max_buf_size(BUFFER_BYTES)
-            .serve_connection(TokioIo::new(Impatient::new(stream, PATIENCE)), service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // A connection that breaks is the client's to notice.
-            let _ = connection.await;
-            drop(place);
-        });
+        tokio::spawn(accepted.answer(router.clone(), graceful.watcher()));
     }
     drop(listener);
     let _ = tokio::time::timeout(DRAIN_DEADLINE, graceful.shutdown()).await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed.
-    let place = places.clone().acquire_owned().await.ok();
+/// A connection that has its place.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Arc<Place>,
+}
+
+async fn accept(listener: &TcpListener, places: &Places) -> Accepted {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, peer)) => {
+                let place = places.take(peer.ip()).await;
+                return Accepted { stream, peer, place };
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+impl Accepted {
+    async fn answer(self, router: Router, watcher: Watcher) {
+        let Self { stream, peer, place } = self;
+        // Answers are small and wait for nothing: send them at once.
+        let _ = stream.set_nodelay(true);
+        let stream = Framed::new(Impatient::new(stream, PATIENCE), place.clone());
+        let under_way = place.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            let under_way = UnderWay::new(&under_way);
+            request.extensions_mut().insert(Peer(peer));
+            let answer = router.clone().oneshot(request.map(Body::new));
+            async move { answer.await.map(|response| under_way.with(response)) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_buf_size(BUFFER_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            // A connection that breaks is the client's to notice.
+            _ = watcher.watch(connection) => {}
+            () = place.given_up() => {}
+        }
+    }
+}
+
+/// A request under way on a connection, until its answer was made and handed on.
+struct UnderWay(Arc<Place>);
+
+impl UnderWay {
+    fn new(place: &Arc<Place>) -> Self {
+        place.begin();
+        Self(place.clone())
+    }
+
+    fn with(self, response: Response) -> Response<Answer> {
+        response.map(|body| Answer { body, _under_way: self })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The body of an answer that is under way.
+struct Answer {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

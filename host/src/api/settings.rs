@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::path::Path;
 use super::plugins::parse_name;
-use super::{App, audit, grants, limits};
+use super::{App, audit, exit_codes, grants, limits};
 
 /// The longest request, in bytes: settings are few and short.
 const MAX_BYTES: u64 = 64 << 10;
@@ -30,9 +30,10 @@ pub(super) async fn configure(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
-    let body = app.body("settings", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body(&caller, "settings", &headers, body, MAX_BYTES).await?.bytes;
+    let gate = app.gates.intake.gate(&caller.tenant, &name);
     // From what they are until they are changed, nobody else may change them.
-    let _alone = app.gates.removal.write().await;
+    let _alone = gate.change().await;
     let plugin = app.installed(&caller, &name)?;
     let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
     let settings = changed(&plugin, fields, &app.settings.limits)?;
@@ -44,7 +45,7 @@ pub(super) async fn configure(
         return Ok(Json(app.shown(&plugin).await));
     }
     let detail = audit::change(&plugin.settings, &settings);
-    app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
+    let _turn = app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
     let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
     let changed = changed.ok_or(NotFound::Plugin(name))?;
     Ok(Json(app.shown(&changed).await))
@@ -66,9 +67,13 @@ fn changed(
     if let Some(version) = fields.change("default_version", "a version such as 1.2.0") {
         settings.default_version = version;
     }
-    if let Some(kind) = fields.change("output_type", "a text") {
+    if let Some(kind) = fields.change("output_type", "a string") {
         settings.output_type = kind;
     }
+    if let Some(injects) = fields.change("inject_env", "true or false") {
+        settings.inject_env = injects;
+    }
+    exit_codes::take(&mut fields, &mut settings.exit_codes);
     if let Some(pinned) = &settings.default_version
         && plugin.select(&Selector::Exact(pinned.clone())).is_none()
     {

@@ -1,14 +1,14 @@
 //! The kill switch: a plugin, a version, a digest or a tenant is switched off with one call. What runs
 //! is stopped, what waits is held or cancelled, nothing new is taken; and on again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use jobwright_core::access::{Caller, Scope};
-use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::hold::{Facts, Hold, HoldNote};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use super::path::Path;
 use super::plugins::{parse_name, parse_version};
 use super::tenants;
 
-/// The longest request, in bytes: one word.
+/// The longest request, in bytes: a word and a reason.
 const MAX_BYTES: u64 = 4 << 10;
 
 /// Things that one tenant has switched off at one time, and the operator: all of them are in memory.
@@ -148,21 +148,28 @@ pub(super) async fn disable<T: Switched>(
     what.check(&app, &caller)?;
     let hold = what.hold(&caller)?;
     let hold = if caller.may(Scope::Admin) { hold.by_operator() } else { hold };
-    let body = app.body("request", &headers, body, MAX_BYTES).await?.bytes;
-    let cancels = asked(utf8(&body, "request")?)? == Jobs::Cancel;
+    let body = app.body(&caller, "request", &headers, body, MAX_BYTES).await?.bytes;
+    let (jobs, note) = asked(utf8(&body, "request")?, app.note(&caller))?;
+    let cancels = jobs == Jobs::Cancel;
     let held = app.store.holds().await?;
-    let own = held.iter().filter(|other| other.stops() && other.owner() == hold.owner());
-    if own.count() >= MAX_HOLDS && !held.contains(&hold) {
+    let own = held.keys().filter(|other| other.stops() && other.owner() == hold.owner());
+    if own.count() >= MAX_HOLDS && !held.contains_key(&hold) {
         let detail = format!("{MAX_HOLDS} things are switched off, the most that may be");
         return Err(ApiError::conflict("too_many_disabled", detail));
     }
-    if held.contains(&hold) && !cancels {
+    let there = held.get(&hold);
+    // What is disabled already stays as it was noted, unless there is another reason to note.
+    let is_news = there.is_none_or(|there| note.reason.is_some() && note.reason != there.reason);
+    if !is_news && !cancels {
         return Ok(Json(json!({ "disabled": true, "cancelled_jobs": 0 })));
     }
-    app.audit(&caller, T::DEEDS[0], &what.name(), json!({ "cancels_jobs": cancels })).await?;
-    app.store.set_held(hold.clone(), true).await?;
-    // Whoever was being accepted before it was off is in the queue when this is passed.
-    drop(app.gates.removal.write().await);
+    let detail = json!({ "cancels_jobs": cancels, "reason": note.reason });
+    let _turn = app.audit(&caller, T::DEEDS[0], &what.name(), detail).await?;
+    if is_news {
+        app.store.set_held(hold.clone(), Some(note)).await?;
+    }
+    // Jobs that were being accepted before it was off are in the queue when this is passed.
+    app.gates.intake.drained(&hold).await;
     let cancelled = if cancels { app.cancel_all(hold).await? } else { 0 };
     Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
 }
@@ -174,29 +181,41 @@ pub(super) async fn enable<T: Switched>(
 ) -> Result<Json<Value>, ApiError> {
     let hold = what.hold(&caller)?;
     let (operators, held) = (hold.clone().by_operator(), app.store.holds().await?);
-    if !caller.may(Scope::Admin) && held.contains(&operators) {
+    if !caller.may(Scope::Admin) && held.contains_key(&operators) {
         let detail = format!("{} was switched off by an administrator", what.name());
         return Err(ApiError::forbidden("disabled_by_operator", detail));
     }
-    let off = BTreeSet::from([hold, operators]).into_iter().filter(|hold| held.contains(hold));
+    let off = BTreeSet::from([hold, operators]).into_iter().filter(|hold| held.contains_key(hold));
     let off: Vec<Hold> = off.collect();
-    if !off.is_empty() {
-        app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
+    if off.is_empty() {
+        return Ok(Json(json!({ "disabled": false })));
     }
+    let _turn = app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
     for hold in off {
-        app.store.set_held(hold, false).await?;
+        app.store.set_held(hold, None).await?;
     }
     Ok(Json(json!({ "disabled": false })))
 }
 
-/// What is switched off.
+/// What is disabled: by whom, since when and why.
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
-    let holds = app.store.holds().await?.into_iter().filter(Hold::stops);
-    let by_whomever = |hold| match hold {
-        Hold::Operator(hold) => *hold,
-        hold => hold,
-    };
-    Ok(Json(json!({ "disabled": BTreeSet::from_iter(holds.map(by_whomever)) })))
+    let mut disabled: BTreeMap<Hold, HoldNote> = BTreeMap::new();
+    // Sorted: those of administrators come last, and their notes stand.
+    for (hold, note) in app.store.holds().await?.into_iter().filter(|(hold, _)| hold.stops()) {
+        let hold = match hold {
+            Hold::Operator(hold) => *hold,
+            hold => hold,
+        };
+        disabled.insert(hold, note);
+    }
+    let entries = disabled.iter().map(|(hold, note)| {
+        let mut entry = json!(hold);
+        entry["disabled_by"] = json!(note.by);
+        entry["disabled_at"] = json!(note.at);
+        entry["reason"] = json!(note.reason);
+        entry
+    });
+    Ok(Json(json!({ "disabled": entries.collect::<Vec<_>>() })))
 }
 
 impl App {
@@ -212,6 +231,12 @@ impl App {
         }
     }
 
+    /// The note of what `caller` holds now, without a reason.
+    pub(super) fn note(&self, caller: &Caller) -> HoldNote {
+        let (by, at) = (Some(caller.actor.clone()), Some(self.clock.now()));
+        HoldNote { by, at, reason: None }
+    }
+
     /// Refuses what is switched off.
     pub(super) fn is_on(&self, facts: &Facts) -> Result<(), ApiError> {
         match self.signals.switched_off(facts) {
@@ -221,13 +246,24 @@ impl App {
     }
 }
 
-/// `{"jobs": "hold" | "cancel"}`; nothing is `hold`.
-fn asked(body: &str) -> Result<Jobs, ApiError> {
-    if body.trim().is_empty() {
-        return Ok(Jobs::default());
-    }
+/// `{"jobs": "hold" | "cancel", "reason": "…"}`; nothing is `hold`, without a reason.
+fn asked(body: &str, note: HoldNote) -> Result<(Jobs, HoldNote), ApiError> {
+    let body = if body.trim().is_empty() { "{}" } else { body };
     let mut fields = Fields::of_json(body, "request")?;
     let jobs = fields.take("jobs", "hold or cancel").unwrap_or_default();
+    let note = noted(&mut fields, note);
     let errors = fields.into_errors("is not a field of this request");
-    if errors.is_empty() { Ok(jobs) } else { Err(ApiError::invalid(errors)) }
+    if errors.is_empty() { Ok((jobs, note)) } else { Err(ApiError::invalid(errors)) }
+}
+
+/// `note` with the reason that is given, if one is.
+pub(super) fn noted(fields: &mut Fields, note: HoldNote) -> HoldNote {
+    let reason: Option<String> = fields.take("reason", "a string");
+    match note.clone().because(reason.as_deref().unwrap_or_default()) {
+        Ok(noted) => noted,
+        Err(error) => {
+            fields.wrong("reason", error);
+            note
+        }
+    }
 }

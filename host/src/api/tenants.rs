@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use jobwright_core::access::{Act, Proof};
 use jobwright_core::hold::Hold;
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use super::auth::By;
 use super::error::ApiError;
 use super::fields::{Fields, utf8};
+use super::layers::Lasting;
 use super::path::Path;
 use super::{App, audit};
 
@@ -52,7 +55,7 @@ pub(super) async fn configure(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse(&name)?;
-    let body = app.body("limits", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body(&caller, "limits", &headers, body, MAX_BYTES).await?.bytes;
     let _alone = app.gates.administration.lock().await;
     let before = app.store.tenant(&name).await?;
     let mut limits = before;
@@ -78,9 +81,45 @@ pub(super) async fn configure(
         return Err(ApiError::conflict("too_many_tenants", detail));
     }
     let detail = audit::change(&before, &limits);
-    app.audit(&caller, "tenant.configure", name.as_str(), detail).await?;
+    let _turn = app.audit(&caller, "tenant.configure", name.as_str(), detail).await?;
     app.store.set_tenant(name.clone(), limits).await?;
     Ok(Json(app.view(&name, &limits)))
+}
+
+/// Removes a tenant that has no plugins and no unfinished jobs: its limits, secrets, keys and switches.
+/// Its finalized jobs stay for their retention.
+pub(super) async fn remove(
+    State(app): State<App>,
+    By(caller): By,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let name = parse(&name)?;
+    if name.is_default() {
+        let detail =
+            "the tenant `default` always exists; `{\"limits\": null}` takes its limits back";
+        return Err(ApiError::conflict("default_tenant", detail));
+    }
+    let _alone = app.gates.administration.lock().await;
+    app.tenant_is_unused(&name).await?;
+    let keys = app.access.keys();
+    let (own, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.tenant == name);
+    app.still_lets_admins_in(&own, &others)?;
+    let detail = json!({ "keys": own.len() });
+    let _turn = app.audit(&caller, "tenant.remove", name.as_str(), detail).await?;
+    for key in own {
+        // Let in by the removal, also if the caller's own key is among them.
+        let act = app.act(&caller, "key.revoke", &key.id, json!({ "tenant": name }));
+        app.access.revoke_key(&key.id, Act { proof: Proof::File, ..act }).await?;
+        app.access.forget_key(&key.id).await?;
+    }
+    for (secret, _) in app.secrets.list(&name) {
+        app.secrets.remove(&name, &secret, app.clock.now()).await?;
+    }
+    app.store.set_tenant(name.clone(), TenantLimits::default()).await?;
+    for hold in app.store.holds().await?.into_keys().filter(|hold| hold.is_of(&name)) {
+        app.store.set_held(hold, None).await?;
+    }
+    Ok(Lasting::mark(StatusCode::NO_CONTENT))
 }
 
 fn change(limits: &mut TenantLimits, mut given: Fields, fields: &mut Fields) {
@@ -96,6 +135,29 @@ fn change(limits: &mut TenantLimits, mut given: Fields, fields: &mut Fields) {
 }
 
 impl App {
+    /// Refuses a tenant that has plugins or unfinished jobs.
+    async fn tenant_is_unused(&self, name: &TenantName) -> Result<(), ApiError> {
+        let in_use = |detail: String| Err(ApiError::conflict("tenant_in_use", detail));
+        if let Some(plugin) = self.registry.list(name, None, 1).first() {
+            return in_use(format!(
+                "tenant `{name}` has the plugin `{}`, and perhaps others: remove its plugins first",
+                plugin.name
+            ));
+        }
+        let queues = self.store.counts(self.clock.now()).await?;
+        let jobs: usize = queues
+            .iter()
+            .filter(|queue| &queue.tenant == name)
+            .map(|queue| queue.depth + queue.running)
+            .sum();
+        match jobs {
+            0 => Ok(()),
+            jobs => in_use(format!(
+                "tenant `{name}` has {jobs} unfinished jobs: wait for them, or cancel them"
+            )),
+        }
+    }
+
     fn view(&self, name: &TenantName, limits: &TenantLimits) -> Value {
         let disabled = self.signals.is_switched_off(&Hold::Tenant(name.clone()));
         json!({ "name": name, "limits": limits, "disabled": disabled })

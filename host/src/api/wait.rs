@@ -1,5 +1,6 @@
 //! Waiting, as a client asks for it: `Prefer: wait=N` (RFC 7240) and `?wait=30s`.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
@@ -7,9 +8,11 @@ use axum::response::Response;
 use jiff::SignedDuration;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{Job, JobId};
+use jobwright_core::name::shorten;
+use jobwright_core::tenant::TenantName;
 
-use super::App;
 use super::error::ApiError;
+use super::{App, number};
 
 /// The longest wait: what proxies commonly allow, and some.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(300);
@@ -36,24 +39,32 @@ pub(super) fn tell_applied(response: &mut Response, wait: Option<Duration>) {
     }
 }
 
-/// The time of `?wait=`: `30s`, `1m30s`, or plain seconds.
-pub(super) fn parse(text: &str) -> Result<Duration, ApiError> {
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    let span = || text.parse::<SignedDuration>().ok().and_then(|span| span.try_into().ok());
-    seconds.or_else(span).map(|wait| wait.min(MAX_WAIT)).ok_or_else(|| {
-        let shown = jobwright_core::name::shorten(text);
-        ApiError::bad_request("invalid_wait", format!("`{shown}` is not a time: use 30s or 1m30s"))
-    })
+/// The time of `?wait=`: `30s`, `1m30s`, or a whole number of seconds; at most [`MAX_WAIT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wait(pub(super) Duration);
+
+impl FromStr for Wait {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = || number::plain(text).parse().ok().map(Duration::from_secs);
+        let span = || text.parse::<SignedDuration>().ok().and_then(|span| span.try_into().ok());
+        seconds()
+            .or_else(span)
+            .map(|wait| Self(wait.min(MAX_WAIT)))
+            .ok_or_else(|| format!("`{}` is not a duration: use 30s or 1m30s", shorten(text)))
+    }
 }
 
 impl App {
     /// The job, finalized if that comes by `deadline`; `None` if it is unknown.
     pub(super) async fn finalized_by(
         &self,
+        tenant: &TenantName,
         id: JobId,
         deadline: Timestamp,
     ) -> Result<Option<Job>, ApiError> {
-        let waiter = self.signals.waiters.listen(id).map_err(ApiError::busy)?;
+        let waiter = self.signals.waiters.listen(tenant, id).map_err(ApiError::busy)?;
         loop {
             let hint = waiter.hint();
             let now = self.clock.now();
@@ -88,11 +99,13 @@ mod tests {
 
     #[test]
     fn a_wait_in_the_query_is_a_time() {
-        assert_eq!(parse("30s").unwrap(), Duration::from_secs(30));
-        assert_eq!(parse("2").unwrap(), Duration::from_secs(2));
-        assert_eq!(parse("9h").unwrap(), MAX_WAIT);
-        for bad in ["", "x", "-3s", "1w2"] {
-            assert!(parse(bad).is_err(), "{bad}");
+        for (text, seconds) in
+            [("30s", 30), ("2", 2), ("2.0", 2), ("1e1", 10), ("9h", MAX_WAIT.as_secs())]
+        {
+            assert_eq!(text.parse(), Ok(Wait(Duration::from_secs(seconds))), "{text}");
+        }
+        for bad in ["", "x", "-3s", "1w2", "0.5", "-1"] {
+            assert!(bad.parse::<Wait>().is_err(), "{bad}");
         }
     }
 }

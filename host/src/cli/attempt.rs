@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jobwright_core::attempt::{Attempt, Start};
-use jobwright_core::clock::{Clock as _, Timestamp};
+use jobwright_core::clock::Timestamp;
+use jobwright_core::grant::Determinism;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::limits::{LimitPolicy, LimitsRequest};
@@ -15,17 +16,19 @@ use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_core::outside::Granted;
 use jobwright_core::plugin::{PluginName, PluginVersion};
 use jobwright_core::report::Report;
-use jobwright_core::retry::RetryPolicy;
+use jobwright_core::retry::{self, RetryPolicy};
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
 use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
 
 use super::exit::{Ending, Fault};
+use super::exit_codes::ExitCodeOptions;
+use super::grants::{GrantOptions, Granting};
 use super::options::{CommandOptions, LimitOptions};
 use super::receipt;
 use super::sandbox::Sandbox;
 use super::terminal::{self, Terminal, printable};
-use crate::clock::SystemClock;
+use crate::clock;
 
 /// When a deterministic attempt is made: a time that no program takes for wrong.
 const FIXED_SECOND: i64 = 946_684_800; // 2000-01-01T00:00:00Z
@@ -40,6 +43,17 @@ pub(super) struct AttemptOptions {
     command: CommandOptions,
     #[command(flatten)]
     limits: LimitOptions,
+    #[command(flatten)]
+    exit_codes: ExitCodeOptions,
+    #[command(flatten)]
+    grants: GrantOptions,
+}
+
+/// The file of a plugin, and its bytes.
+#[derive(Debug)]
+pub(super) struct Wasm<'a> {
+    pub(super) file: &'a Path,
+    pub(super) bytes: Bytes,
 }
 
 /// How an attempt went, and what it logged.
@@ -50,24 +64,33 @@ pub(super) struct Made {
 }
 
 impl AttemptOptions {
-    /// Makes an attempt with the plugin `wasm`, which is of this `file`. Once `cancelled` is there,
-    /// the attempt ends soon.
+    /// Opens what is granted, for one attempt after the other.
+    pub(super) fn open(&self) -> anyhow::Result<Granting> {
+        self.grants.open()
+    }
+
+    /// Makes an attempt with `plugin` under `granting`. Once `cancelled` is there, the attempt ends soon.
     pub(super) async fn make(
         &self,
-        sandbox: &Sandbox,
-        (file, wasm): (&Path, Bytes),
+        (sandbox, granting): (&Sandbox, &Granting),
+        plugin: Wasm<'_>,
         payload: Payload,
         cancelled: impl Future,
     ) -> anyhow::Result<Made> {
-        let name = name(file);
-        let version = sandbox.publish(name.clone(), wasm).await?;
-        let job = self.job(name, version)?;
+        let name = name(plugin.file);
+        let version = sandbox.publish(name.clone(), plugin.bytes).await?;
+        let job = self.job(name, version, granting)?;
         let start = if job.spec.deterministic {
             Start::of_job(job.id, job.created_at)
         } else {
             Start::new(rand::random(), job.created_at)
         };
-        Ok(Made::of(sandbox, (job, start), payload, cancelled).await)
+        let start = start.under(granting.grants());
+        granting.load_values(&job).await?;
+        let trial = Trial { job: job.clone(), start, payload, granting: Some(granting) };
+        let made = Made::of(sandbox, trial, cancelled).await;
+        granting.save_values(&job).await?;
+        Ok(made)
     }
 
     /// Whose clock and random bytes the attempt sees: of a deterministic one the same every time.
@@ -75,12 +98,17 @@ impl AttemptOptions {
         let fixed = || Some((FIXED_ID.parse().ok()?, Timestamp::from_second(FIXED_SECOND).ok()?));
         let fixed = self.command.deterministic.then(fixed).flatten();
         fixed.unwrap_or_else(|| {
-            let now = SystemClock.now();
+            let now = clock::wall();
             (JobId::new(now), now)
         })
     }
 
-    fn job(&self, plugin: PluginName, found: PluginVersion) -> anyhow::Result<Job> {
+    fn job(
+        &self,
+        plugin: PluginName,
+        found: PluginVersion,
+        granting: &Granting,
+    ) -> anyhow::Result<Job> {
         let (request, none) = (self.limits.request(), LimitsRequest::default());
         let minimum = found.inspection.minimum_memory_bytes;
         let limits = LimitPolicy::default().complete(request, none, minimum).map_err(|faults| {
@@ -110,8 +138,11 @@ impl AttemptOptions {
             args: self.command.args.clone(),
             env,
             tags: vec![],
-            deterministic: self.command.deterministic,
+            deterministic: self.command.deterministic
+                || granting.grants().deterministic == Determinism::Always,
             output_type: None,
+            inject_env: !self.command.no_inject_env,
+            exit_codes: self.exit_codes.codes()?,
         };
         let (attempts, output, progress) = (vec![], None, None);
         Ok(Job { id, spec, created_at: now, lifecycle, attempts, output, progress })
@@ -133,23 +164,30 @@ fn asked(outcome: &Outcome) -> (Option<bool>, Option<u128>) {
         Outcome::Failed { retry: RetryHint::After(wait), .. } => {
             (Some(true), Some(wait.as_millis()))
         }
+        Outcome::Snoozed { wait, .. } => (Some(true), wait.map(|wait| wait.as_millis())),
         _ => (None, None),
     }
 }
 
+/// An attempt to be made, which has no checkpoint.
+pub(super) struct Trial<'a> {
+    pub(super) job: Job,
+    pub(super) start: Start,
+    pub(super) payload: Payload,
+    /// What it is granted; nothing if absent.
+    pub(super) granting: Option<&'a Granting>,
+}
+
 impl Made {
-    /// Makes an attempt at `job` that begins at `start` and has nothing to go on from. Once
-    /// `cancelled` is there, it ends soon.
-    pub(super) async fn of(
-        sandbox: &Sandbox,
-        (job, start): (Job, Start),
-        payload: Payload,
-        cancelled: impl Future,
-    ) -> Self {
-        let limits = job.spec.limits;
+    /// Makes an attempt. Once `cancelled` is there, it ends soon.
+    pub(super) async fn of(sandbox: &Sandbox, trial: Trial<'_>, cancelled: impl Future) -> Self {
+        let Trial { job, start, payload, granting } = trial;
+        let (limits, lifecycle) = (job.spec.limits, job.lifecycle.clone());
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
-        let granted = Granted::default();
+        // What is denied stands in the log, as on a host.
+        let nothing = || Granted::nothing(&log);
+        let granted = granting.map_or_else(nothing, |granting| granting.granted(&job, &log));
         let attempt = Attempt { job, limits, payload, log: log.clone(), report, granted, start };
         let (stop, signal) = Stop::new();
         let run = sandbox.runtime.run(attempt, signal);
@@ -161,7 +199,9 @@ impl Made {
                 run.await
             }
         };
-        Self { ended, log }
+        // As a host counts it.
+        let outcome = retry::settle(&lifecycle, ended.outcome, clock::wall());
+        Self { ended: Ended { outcome, ..ended }, log }
     }
 
     pub(super) fn ended(&self) -> &Ended {
@@ -194,7 +234,7 @@ impl Made {
 
     /// The outcome and what it took, for a script.
     pub(super) fn receipt(&self) -> Value {
-        let Ended { outcome, usage } = &self.ended;
+        let Ended { outcome, usage, .. } = &self.ended;
         let (kind, limit, error) = (outcome.kind(), outcome.limit(), outcome.error());
         let (retry, retry_after_ms) = asked(outcome);
         json!({
@@ -205,7 +245,7 @@ impl Made {
 
     /// The same for a person.
     pub(super) fn write_receipt(&self, notes: &mut dyn Write) -> io::Result<()> {
-        let Ended { outcome, usage } = &self.ended;
+        let Ended { outcome, usage, failed_output } = &self.ended;
         if let Some(error) = outcome.error() {
             writeln!(notes, "{}: {}", error.code, printable(&error.message))?;
             if let Some(frames) = &error.backtrace {
@@ -214,6 +254,9 @@ impl Made {
         }
         let kind = receipt::words(outcome.kind());
         match asked(outcome) {
+            (Some(true), Some(ms)) if matches!(outcome, Outcome::Snoozed { .. }) => {
+                writeln!(notes, "{kind}, and is tried again after {} s", ms / 1000)?;
+            }
             (None, _) => writeln!(notes, "{kind}")?,
             (Some(false), _) => writeln!(notes, "{kind} for good")?,
             (Some(true), None) => writeln!(notes, "{kind}, and may be tried again")?,
@@ -221,12 +264,23 @@ impl Made {
                 writeln!(notes, "{kind}, and may be tried again after {} s", ms / 1000)?;
             }
         }
-        receipt::write(usage, notes)
+        receipt::write(usage, notes)?;
+        if failed_output.is_some() {
+            writeln!(notes, "what is on stdout is the output of an attempt that did not succeed")?;
+        }
+        Ok(())
     }
 
-    /// What a success left, to stdout.
+    /// What the attempt left, to stdout; the exit code and the receipt say whether it succeeded.
     pub(super) fn write_output(&self) -> io::Result<()> {
-        let Outcome::Succeeded { output } = &self.ended.outcome else { return Ok(()) };
+        let Ended { outcome, failed_output, .. } = &self.ended;
+        let output = match outcome {
+            Outcome::Succeeded { output } => output,
+            _ => match failed_output {
+                Some(output) => output,
+                None => return Ok(()),
+            },
+        };
         if terminal::is_binary_on_terminal(&output.bytes) {
             writeln!(std::io::stderr(), "the output is no text: send it to a file")
         } else {

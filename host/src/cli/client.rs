@@ -6,9 +6,11 @@ use anyhow::{Context as _, anyhow};
 use bytes::{Bytes, BytesMut};
 use jobwright_core::limits::show_bytes;
 use jobwright_core::tenant::TenantName;
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
+use super::HostOptions;
+use super::channel::Channel;
 use super::exit::{Failure, Fault};
 
 /// How long to try to reach the host.
@@ -31,33 +33,34 @@ const PROBLEM_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
-    base: Url,
+    channel: Channel,
     key: Option<String>,
     tenant: Option<TenantName>,
 }
 
 impl Client {
-    pub(super) fn new(
-        host: &str,
-        key: Option<String>,
-        tenant: Option<TenantName>,
-    ) -> anyhow::Result<Self> {
-        let base = Url::parse(host).ok().filter(|url| url.has_host()).ok_or_else(|| {
-            let message = format!("`{host}` is not a host's address: use http://HOST:PORT");
-            Fault::Usage.says(message)
-        })?;
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_DEADLINE)
-            .timeout(REQUEST_DEADLINE)
-            // A host answers itself; a key must not follow to anywhere else.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self { http, base, key, tenant })
+    pub(super) fn new(options: HostOptions) -> anyhow::Result<Self> {
+        let HostOptions { host, api_key: key, tenant, proxy, insecure_http } = options;
+        let channel = Channel::new(&host, proxy.as_deref(), insecure_http)?;
+        if key.is_some() || channel.has_credentials() {
+            channel.protects("the API key")?;
+        }
+        let http = channel.client()?;
+        let http = http.connect_timeout(CONNECT_DEADLINE).timeout(REQUEST_DEADLINE).build()?;
+        Ok(Self { http, channel, key, tenant })
+    }
+
+    /// Refuses to send or receive `what` where others on the network could read it.
+    ///
+    /// # Errors
+    /// With what to do.
+    pub(super) fn protects(&self, what: &str) -> anyhow::Result<()> {
+        Ok(self.channel.protects(what)?)
     }
 
     /// A request for the path made of `segments`, each escaped.
     pub(super) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
-        let mut url = self.base.clone();
+        let mut url = self.channel.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push("v1").extend(segments);
         }
@@ -75,11 +78,7 @@ impl Client {
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await.map_err(|error| {
             if error.is_connect() {
-                let base = self.base.as_str().trim_end_matches('/');
-                anyhow!(error).context(format!(
-                    "cannot reach a host at {base}: start one with `jobwright serve`, or name \
-                     another with --host URL"
-                ))
+                anyhow!(error).context(self.channel.unreachable())
             } else {
                 anyhow!(error)
             }

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use jobwright_core::job::Payload;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::attempt::AttemptOptions;
+use super::attempt::{AttemptOptions, Wasm};
 use super::exit::{self, Ending};
+use super::grants::Granting;
 use super::payload;
 use super::sandbox::{self, Sandbox};
 use super::terminal::Terminal;
@@ -18,10 +19,10 @@ use super::watch::Watch;
 pub(super) struct Dev {
     /// The WebAssembly binary; it need not be there yet.
     file: PathBuf,
-    /// A file with the payload, watched too; without it the payload is empty.
+    /// A file with the payload, watched too [default: an empty payload].
     #[arg(long, short, value_name = "FILE")]
     payload: Option<PathBuf>,
-    /// The payload's media type; told from the file's name unless given.
+    /// The payload's media type [default: told from the file's name].
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
     #[command(flatten)]
@@ -41,12 +42,13 @@ impl Dev {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
         let mut interrupted = signal(SignalKind::interrupt())?;
         // Kept from attempt to attempt: only what has changed is compiled again.
-        let sandbox = Sandbox::open()?;
+        let (sandbox, granting) = (Sandbox::open()?, self.options.open()?);
+        let here = (&sandbox, &granting);
         let files = std::iter::once(&self.file).chain(&self.payload).cloned();
         let mut watch = Watch::new(files.collect());
         let mut cut = next(&mut watch, &mut interrupted).await;
         while cut == Cut::Changed {
-            cut = match self.attempt(&sandbox, terminal, next(&mut watch, &mut interrupted)).await {
+            cut = match self.attempt(here, terminal, next(&mut watch, &mut interrupted)).await {
                 Ok(Some(cut)) => cut,
                 Ok(None) => next(&mut watch, &mut interrupted).await,
                 // Nobody reads the output any more.
@@ -64,7 +66,7 @@ impl Dev {
     /// Makes an attempt and shows it, or says what is wrong; answers what has cut it short.
     async fn attempt(
         &self,
-        sandbox: &Sandbox,
+        here: (&Sandbox, &Granting),
         terminal: &Terminal,
         next: impl Future<Output = Cut>,
     ) -> anyhow::Result<Option<Cut>> {
@@ -75,8 +77,11 @@ impl Dev {
         }
         let mut cut = None;
         let cancelled = async { cut = Some(next.await) };
-        let plugin = (self.file.as_path(), wasm);
-        let made = self.options.make(sandbox, plugin, payload, cancelled).await?;
+        let plugin = Wasm { file: &self.file, bytes: wasm };
+        let progress = terminal.progress(format!("compiling and running {}", self.file.display()));
+        let made = self.options.make(here, plugin, payload, cancelled).await;
+        progress.finish_and_clear();
+        let made = made?;
         if cut != Some(Cut::Interrupted) {
             made.show(terminal)?;
         }

@@ -29,7 +29,7 @@ pub(super) fn differences(
     output: Option<&Bytes>,
     ended: &Ended,
 ) -> Vec<Difference> {
-    let Ended { outcome, usage } = ended;
+    let Ended { outcome, usage, .. } = ended;
     let (error, now) = (recorded.error.as_ref(), outcome.error());
     let code = |error: Option<&AttemptError>| text(error.map(|error| error.code.as_str()));
     let message = |error: Option<&AttemptError>| text(error.map(|error| error.message.as_str()));
@@ -77,7 +77,7 @@ mod tests {
 
     fn ended(outcome: Outcome, fuel: u64) -> Ended {
         let usage = Usage { fuel: Some(fuel), run_ms: fuel as f64, ..Usage::default() };
-        Ended { outcome, usage }
+        Ended::new(outcome, usage)
     }
 
     fn record(ended: &Ended) -> AttemptRecord {

@@ -24,7 +24,7 @@ Exit codes (those from 64 on as in sysexits.h):
    69  the host cannot be reached
    75  the host is too busy: try again later
    77  the host demands another API key, or refuses to talk
-  130  a replay was stopped, by Ctrl-C or SIGTERM: nothing was compared
+  130  stopped by Ctrl-C or SIGTERM: a wait, after which the job goes on, or a replay
   141  nobody reads the output any more
 
 Results go to stdout, everything else to stderr. With --json, what is wrong is a line of JSON on
@@ -117,6 +117,16 @@ impl Failure {
 }
 
 impl Failure {
+    /// What kind of failure it is.
+    pub(super) fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// The code of the problem, if a host told it.
+    pub(super) fn code(&self) -> Option<&str> {
+        self.problem.as_ref()?["code"].as_str()
+    }
+
     /// Whether the host says that there is no such thing.
     pub(super) fn is_of_missing(&self) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem["status"] == 404)

@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::exit::Ending;
 use super::plugin::text;
-use super::terminal::{Terminal, printable, table};
+use super::table::table;
+use super::terminal::{Terminal, printable};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum KeyCommand {
     /// Make a key; it is shown this once. From the first one on, every request needs a key.
     Create {
-        /// What it may do: plugins:write, jobs:submit, jobs:read or admin; may be repeated.
+        /// What it may do: plugins:write, jobs:submit, jobs:read, jobs:replay or admin; may be repeated.
         #[arg(long = "scope", required = true)]
         scopes: Vec<Scope>,
         /// For which tenant.
@@ -23,7 +24,7 @@ pub(super) enum KeyCommand {
         /// What it is for, in words.
         #[arg(long, default_value = "")]
         name: String,
-        /// After how many days it ends; never unless given.
+        /// After how many days it ends [default: never].
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         days: Option<u32>,
     },
@@ -63,6 +64,8 @@ impl KeyCommand {
 }
 
 async fn create(client: &Client, terminal: &Terminal, draft: Value) -> anyhow::Result<Ending> {
+    // The host answers with the token.
+    client.protects("the new key")?;
     let key = client.json(client.request(Method::POST, &["keys"]).json(&draft)).await?;
     terminal.result(
         || key.clone(),
@@ -104,7 +107,7 @@ pub(super) struct Trail {
     /// How many entries.
     #[arg(long, default_value_t = 50)]
     limit: usize,
-    /// Only those before this one, to go on from the last of a page.
+    /// Only those before this one, to go on from the last of a page [default: from the newest].
     #[arg(long, value_name = "ID")]
     before: Option<u64>,
 }

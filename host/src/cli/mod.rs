@@ -2,30 +2,37 @@
 //! `plugin inspect` speak HTTP to a host, and `replay` does both. How they end is told by `exit`.
 
 mod attempt;
+mod channel;
 mod client;
 mod cut_off;
 mod dev;
 mod differences;
 mod exit;
+mod exit_codes;
+mod grants;
 mod inspect;
 mod job;
+mod kept;
 mod key;
 mod new;
 mod options;
 mod payload;
 mod plugin;
+mod queue;
 mod receipt;
 mod replay;
 mod run;
 mod sandbox;
 mod secret;
 mod serve;
+mod span;
 mod switch;
+mod table;
 mod tenant;
 mod terminal;
 mod watch;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -33,9 +40,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use jobwright_core::tenant::TenantName;
 
 use self::client::Client;
-use self::exit::Ending;
+use self::exit::{Ending, Fault};
+use self::options::GLOBAL;
 use self::terminal::Terminal;
 use crate::config::DEFAULT_ADDRESS;
+use crate::telemetry::{self, LogFormat};
 
 /// A job host for WebAssembly: upload plugins, submit jobs over HTTP, run them in sandboxes.
 #[derive(Debug, Parser)]
@@ -44,7 +53,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Answer as JSON, for scripts; what is wrong too.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
 }
 
@@ -79,6 +88,13 @@ enum Command {
         #[command(flatten)]
         host: HostOptions,
     },
+    /// List, show, pause and resume queues.
+    Queue {
+        #[command(subcommand)]
+        command: queue::QueueCommand,
+        #[command(flatten)]
+        host: HostOptions,
+    },
     /// Make, list and revoke API keys.
     Key {
         #[command(subcommand)]
@@ -86,14 +102,14 @@ enum Command {
         #[command(flatten)]
         host: HostOptions,
     },
-    /// Show tenants, bound what each may take, and switch them off and on.
+    /// Show tenants, bound what each may take, disable, enable and remove them.
     Tenant {
         #[command(subcommand)]
         command: tenant::TenantCommand,
         #[command(flatten)]
         host: HostOptions,
     },
-    /// List what is switched off, of every tenant.
+    /// List what is disabled, of every tenant: by whom, since when and why.
     Disabled {
         #[command(flatten)]
         host: HostOptions,
@@ -128,15 +144,25 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct HostOptions {
     /// The host's address.
-    #[arg(long, global = true, env = "JOBWRIGHT_HOST", value_name = "URL",
+    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_HOST", value_name = "URL",
           default_value_t = format!("http://{DEFAULT_ADDRESS}"))]
     host: String,
-    /// The API key, if the host demands one.
-    #[arg(long, global = true, env = "JOBWRIGHT_API_KEY", hide_env_values = true)]
+    /// The API key, if the host demands one. Other users of this machine see arguments (`ps`): set
+    /// the variable instead [default: none].
+    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_API_KEY", value_name = "KEY",
+          hide_env_values = true)]
     api_key: Option<String>,
-    /// For which tenant; only a key with the scope admin may name another one than its own.
-    #[arg(long, global = true, env = "JOBWRIGHT_TENANT")]
+    /// For which tenant; only a key with the scope admin may name another one than its own [default:
+    /// that of the key].
+    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_TENANT")]
     tenant: Option<TenantName>,
+    /// Reach the host through this proxy, such as http://127.0.0.1:3128. No variable that other
+    /// programs have for it counts [default: none].
+    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_PROXY", value_name = "URL")]
+    proxy: Option<String>,
+    /// Send keys and secrets unencrypted to a host that is not on this machine.
+    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_INSECURE_HTTP")]
+    insecure_http: bool,
 }
 
 /// The whole command line, for whoever documents it.
@@ -155,8 +181,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::misused(&error),
     };
-    start_tracing(&cli.command);
     let is_json = cli.json;
+    if let Err(error) = start_log(&cli.command) {
+        return exit::failed(&error, is_json);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ending = match &runtime {
         Ok(runtime) => runtime.block_on(execute(cli)),
@@ -167,7 +195,7 @@ pub fn main() -> ExitCode {
 
 async fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let terminal = Terminal::new(cli.json);
-    let client = |host: HostOptions| Client::new(&host.host, host.api_key, host.tenant);
+    let client = Client::new;
     match cli.command {
         Command::Serve(serve) => serve.execute(&terminal).await,
         Command::Run(run) => run.execute(&terminal).await,
@@ -176,6 +204,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
         Command::Plugin { command, host } => command.execute(|| client(host), &terminal).await,
         Command::Secret { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Job { command, host } => command.execute(&client(host)?, &terminal).await,
+        Command::Queue { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Key { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Tenant { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Disabled { host } => switch::list(&client(host)?, &terminal).await,
@@ -190,16 +219,18 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
     }
 }
 
-/// A host tells what it does; other commands only what is wrong. `JOBWRIGHT_LOG` changes either.
-fn start_tracing(command: &Command) {
+/// A host reports what it does; other commands only what is wrong. `JOBWRIGHT_LOG` changes either.
+fn start_log(command: &Command) -> anyhow::Result<()> {
+    let (given, format) = match command {
+        Command::Serve(serve) => (serve.log.clone(), serve.log_format),
+        _ => (std::env::var("JOBWRIGHT_LOG").ok(), LogFormat::default()),
+    };
     let usual = if matches!(command, Command::Serve(_)) { "info" } else { "warn" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("JOBWRIGHT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    let filter = given.filter(|filter| !filter.is_empty()).unwrap_or_else(|| usual.to_owned());
+    let filter = telemetry::parse_filter(&filter)
+        .map_err(|wrong| Fault::Usage.says(format!("JOBWRIGHT_LOG or --log: {wrong}")))?;
+    telemetry::start(filter, format);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -209,6 +240,53 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Calls `check` with every command and its name.
+    fn each(command: &clap::Command, path: &str, check: &mut impl FnMut(&clap::Command, &str)) {
+        let path = format!("{path} {}", command.get_name());
+        check(command, &path);
+        command.get_subcommands().for_each(|inner| each(inner, &path, check));
+    }
+
+    #[test]
+    fn the_help_of_every_option_states_its_default() {
+        each(&Cli::command(), "", &mut |command, path| {
+            for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
+                let takes_value = arg.get_action().takes_values();
+                let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string);
+                let states = help.is_some_and(|help| help.contains("[default: "))
+                    || !arg.get_default_values().is_empty()
+                    || arg.is_required_set();
+                assert!(states || !takes_value, "{path} --{}", arg.get_id());
+            }
+        });
+    }
+
+    #[test]
+    fn a_flag_takes_the_same_kind_of_value_in_every_command() {
+        let mut known = std::collections::BTreeMap::<String, (Vec<String>, String)>::new();
+        each(&Cli::command(), "", &mut |command, path| {
+            for arg in command.get_arguments() {
+                let Some(flag) = arg.get_long() else { continue };
+                let names = arg.get_value_names().unwrap_or_default();
+                // Standard input is taken only where there is no need for it to be read again.
+                let names = names.iter().map(|name| name.trim_end_matches("|-").to_owned());
+                let names: Vec<String> = names.collect();
+                let (first, whose) =
+                    known.entry(flag.to_owned()).or_insert((names.clone(), path.to_owned()));
+                assert_eq!(*first, names, "--{flag} of {path} is not that of {whose}");
+            }
+        });
+    }
+
+    #[test]
+    fn global_options_have_a_group_of_their_own() {
+        each(&Cli::command(), "", &mut |command, path| {
+            for arg in command.get_arguments().filter(|arg| arg.is_global_set()) {
+                assert_eq!(arg.get_help_heading(), Some(GLOBAL), "{path} --{}", arg.get_id());
+            }
+        });
     }
 
     /// Of two arguments with one id, either would be read for the other.

@@ -1,26 +1,36 @@
-//! Options that more than one command takes.
+//! Options that more than one command takes. A flag means the same wherever it is.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jobwright_core::command::Texts;
-use jobwright_core::limits::{Fuel, LimitsRequest};
+use jobwright_core::limits::LimitsRequest;
+use serde_json::{Map, Value};
 
 use super::exit::Fault;
+use crate::config::parse_duration;
+
+/// The heading of the options that every command has.
+pub(super) const GLOBAL: &str = "Global options";
+
+/// The heading of the limits of an attempt.
+const LIMITS: &str = "Limits of an attempt";
 
 /// What the command is started with.
 #[derive(Debug, clap::Args)]
 pub(super) struct CommandOptions {
-    /// An argument of the command; may be repeated.
+    /// An argument of the command; may be repeated [default: none].
     #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
     pub(super) args: Vec<String>,
-    /// An environment variable of the command; may be repeated.
-    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    /// An environment variable of the command; may be repeated [default: none].
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = assignment)]
     pub(super) env: Vec<(String, String)>,
     /// Give the command a clock and random bytes that are the same every time.
     #[arg(long)]
     pub(super) deterministic: bool,
-    /// The export to call, of a plugin that has several (Extism).
+    /// Leave the host's variables, `JOBWRIGHT_…`, out of the command's environment.
+    #[arg(long)]
+    pub(super) no_inject_env: bool,
+    /// The export to call, of an Extism plug-in with several [default: the only one].
     #[arg(long, value_name = "NAME")]
     pub(super) entrypoint: Option<String>,
 }
@@ -40,78 +50,189 @@ impl CommandOptions {
     }
 }
 
-/// What an attempt may use.
-#[derive(Debug, clap::Args)]
+/// What an attempt may use. `none` takes a limit back to its default.
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct LimitOptions {
-    /// Instructions: a number, or `unlimited`.
-    #[arg(long, value_name = "N", value_parser = fuel)]
-    fuel: Option<Fuel>,
-    /// Wall time, such as 30s.
-    #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration)]
-    timeout: Option<Duration>,
-    /// Memory, such as 128MiB.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    memory: Option<u64>,
-    /// Length of the output, such as 1MiB.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    output_limit: Option<u64>,
-    /// Length of the log that is kept, such as 256KiB.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    log_limit: Option<u64>,
+    /// Instructions: a number, or `unlimited` [default: 300000000000].
+    #[arg(long, value_name = "N", value_parser = fuel, help_heading = LIMITS)]
+    fuel: Option<Value>,
+    /// Wall time, such as 90s or 5m [default: 60s].
+    #[arg(long, value_name = "TIME", value_parser = millis, help_heading = LIMITS)]
+    timeout: Option<Value>,
+    /// Memory, such as 128MiB [default: 64MiB].
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = LIMITS)]
+    memory: Option<Value>,
+    /// Length of the output [default: 1MiB].
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = LIMITS)]
+    output_limit: Option<Value>,
+    /// Length of the log that is kept [default: 256KiB].
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = LIMITS)]
+    log_limit: Option<Value>,
+    /// Length of the checkpoint [default: 1MiB].
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = LIMITS)]
+    checkpoint_limit: Option<Value>,
+    /// Elements of all tables [default: 100000].
+    #[arg(long, value_name = "N", value_parser = count, help_heading = LIMITS)]
+    tables: Option<Value>,
+    /// Handles to resources of the host [default: 1000].
+    #[arg(long, value_name = "N", value_parser = count, help_heading = LIMITS)]
+    resources: Option<Value>,
+    /// Time to end by itself, for a guest that asks whether it is cancelled [default: 1s].
+    #[arg(long, value_name = "TIME", value_parser = millis, help_heading = LIMITS)]
+    grace: Option<Value>,
 }
 
 impl LimitOptions {
+    /// The limits that are given, by the names of their fields; `null` for `none`.
+    pub(super) fn given(&self) -> Map<String, Value> {
+        let all = [
+            ("fuel", &self.fuel),
+            ("timeout_ms", &self.timeout),
+            ("memory_bytes", &self.memory),
+            ("output_bytes", &self.output_limit),
+            ("log_bytes", &self.log_limit),
+            ("checkpoint_bytes", &self.checkpoint_limit),
+            ("tables", &self.tables),
+            ("resources", &self.resources),
+            ("grace_ms", &self.grace),
+        ];
+        let given = all.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        given.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    }
+
+    /// The same as the request of a job.
     pub(super) fn request(&self) -> LimitsRequest {
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        LimitsRequest {
-            fuel: self.fuel,
-            timeout_ms: self.timeout.map(millis),
-            memory_bytes: self.memory,
-            output_bytes: self.output_limit,
-            log_bytes: self.log_limit,
-            ..LimitsRequest::default()
-        }
+        // Each was read as the type that it has there.
+        serde_json::from_value(self.given().into()).unwrap_or_default()
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+/// `NAME=VALUE`.
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .ok_or_else(|| "use NAME=VALUE".to_owned())
 }
 
-fn fuel(text: &str) -> Result<Fuel, String> {
-    match text.replace('_', "").parse() {
-        Ok(units) => Ok(Fuel::Units(units)),
-        Err(_) if text == "unlimited" => Ok(Fuel::Unlimited),
-        Err(_) => Err("use a whole number or `unlimited`".to_owned()),
+/// JSON as it stands, in a file, or on stdin for `-`. A leading `@` marks a file too.
+pub(super) fn read_json(given: &str, what: &str) -> anyhow::Result<Value> {
+    use anyhow::Context as _;
+    let text = if given == "-" {
+        std::io::read_to_string(std::io::stdin()).with_context(|| format!("cannot read {what}"))?
+    } else if given.trim_start().starts_with('{') || given == "null" {
+        given.to_owned()
+    } else {
+        let file = given.strip_prefix('@').unwrap_or(given);
+        std::fs::read_to_string(file)
+            .with_context(|| Fault::NoInput.says(format!("cannot read {what} in {file}")))?
+    };
+    let wrong = |error| Fault::Data.says(format!("{what} are not JSON: {error}"));
+    // Some editors begin a file with a byte-order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(serde_json::from_str(text).map_err(wrong)?)
+}
+
+fn count(text: &str) -> Result<Value, String> {
+    if text == "none" {
+        return Ok(Value::Null);
+    }
+    let number = text.replace('_', "").parse::<u64>();
+    number.map(Value::from).map_err(|_| "use a whole number, or `none`".to_owned())
+}
+
+fn fuel(text: &str) -> Result<Value, String> {
+    match text {
+        "unlimited" => Ok("unlimited".into()),
+        _ => count(text).map_err(|_| "use a whole number, `unlimited` or `none`".to_owned()),
     }
 }
 
-fn size(text: &str) -> Result<u64, String> {
+fn millis(text: &str) -> Result<Value, String> {
+    if text == "none" {
+        return Ok(Value::Null);
+    }
+    let span = parse_duration(text)?;
+    Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX).into())
+}
+
+pub(super) fn size(text: &str) -> Result<Value, String> {
+    if text == "none" {
+        return Ok(Value::Null);
+    }
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match &text[digits.len()..] {
         "" | "B" => 0,
         "KiB" | "K" | "k" => 10,
         "MiB" | "M" => 20,
         "GiB" | "G" => 30,
-        _ => return Err("use bytes, KiB, MiB or GiB, such as 64MiB".to_owned()),
+        _ => return Err("use bytes, KiB, MiB or GiB, such as 64MiB, or `none`".to_owned()),
     };
-    let number: u64 = digits.parse().map_err(|_| "use a whole number, such as 64MiB".to_owned())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "that is too much".to_owned())
+    let number: u64 =
+        digits.parse().map_err(|_| "use a whole number, such as 64MiB, or `none`".to_owned())?;
+    let bytes = number.checked_mul(1 << shift).ok_or_else(|| "that is too much".to_owned())?;
+    Ok(bytes.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Args as _;
+    use jobwright_core::limits::{Fuel, Limits};
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn sizes_and_fuel_are_read_as_people_write_them() {
-        assert_eq!(size("64MiB"), Ok(64 << 20));
-        assert_eq!(size("7"), Ok(7));
+        assert_eq!(size("64MiB"), Ok(json!(64 << 20)));
+        assert_eq!(size("7"), Ok(json!(7)));
         assert!(size("MiB").is_err() && size("1XB").is_err() && size("99999999999GiB").is_err());
-        assert_eq!(fuel("1_000"), Ok(Fuel::Units(1000)));
-        assert_eq!(fuel("unlimited"), Ok(Fuel::Unlimited));
+        assert_eq!(fuel("1_000"), Ok(json!(1000)));
+        assert_eq!(fuel("unlimited"), Ok(json!("unlimited")));
         assert!(fuel("much").is_err());
+        for none in [size("none"), fuel("none"), millis("none"), count("none")] {
+            assert_eq!(none, Ok(Value::Null));
+        }
+    }
+
+    #[test]
+    fn limits_are_asked_for_by_their_fields() {
+        let options =
+            LimitOptions { fuel: Some(json!(5)), grace: Some(Value::Null), ..Default::default() };
+        assert_eq!(json!(options.given()), json!({ "fuel": 5, "grace_ms": null }));
+        let fuel = Some(Fuel::Units(5));
+        assert_eq!(options.request(), LimitsRequest { fuel, ..LimitsRequest::default() });
+    }
+
+    /// What the help says of each limit is what a host does that configures nothing.
+    #[test]
+    fn the_defaults_in_the_help_are_those_of_the_code() {
+        let command = LimitOptions::augment_args(clap::Command::new("limits"));
+        let all = serde_json::to_value(Limits::DEFAULT).expect("numbers");
+        let mut checked = 0;
+        for arg in command.get_arguments() {
+            let help = arg.get_help().expect("each has help").to_string();
+            let (_, default) = help.split_once("[default: ").expect("each has a default");
+            let parsers = [fuel as fn(&str) -> _, millis, size, count];
+            let default = default.trim_end_matches([']', '.']);
+            let field = LimitOptions::field(arg.get_id().as_str());
+            let same = parsers.iter().any(|parse| parse(default).as_ref() == Ok(&all[field]));
+            assert!(same, "{field}: the help says {default}, the code {}", all[field]);
+            checked += 1;
+        }
+        assert_eq!(checked, all.as_object().map_or(0, Map::len), "every limit has a flag");
+    }
+
+    impl LimitOptions {
+        fn field(id: &str) -> &str {
+            match id {
+                "timeout" => "timeout_ms",
+                "grace" => "grace_ms",
+                "memory" => "memory_bytes",
+                "output_limit" => "output_bytes",
+                "log_limit" => "log_bytes",
+                "checkpoint_limit" => "checkpoint_bytes",
+                other => other,
+            }
+        }
     }
 }

@@ -18,17 +18,17 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// What the guest reads.
 #[derive(Debug, clap::Args)]
 pub(super) struct PayloadOptions {
-    /// A file with the payload; `-` for standard input.
+    /// A file with the payload; `-` for standard input [default: what is piped in].
     ///
     /// Without --payload and --data, the payload is what is piped into the command, or a file that
     /// is its standard input; nothing if that is a terminal or `/dev/null`. In a loop that reads
     /// its own input, or where a pipe stays open for ever, give --data '' for an empty payload.
     #[arg(long, short, value_name = "FILE|-")]
     payload: Option<PathBuf>,
-    /// The payload itself.
+    /// The payload itself [default: none].
     #[arg(long, value_name = "TEXT", conflicts_with = "payload")]
     data: Option<String>,
-    /// The payload's media type; told from the file's name unless given.
+    /// The payload's media type [default: told from the file's name].
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
 }

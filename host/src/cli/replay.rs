@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Start};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
+use jobwright_core::exit_codes::ExitCodes;
+use jobwright_core::job::{Job, JobId, JobIdPrefix, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::OutcomeKind;
@@ -19,10 +20,10 @@ use jobwright_core::tenant::TenantName;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::attempt::Made;
+use super::attempt::{Made, Trial};
 use super::client::{Client, FILE_BYTES, whole};
 use super::cut_off::{CutOff, cut_off};
 use super::differences::{Difference, differences};
@@ -33,9 +34,9 @@ use super::terminal::{Terminal, printable};
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Replay {
-    /// The job's id.
-    id: JobId,
-    /// The number of the attempt; the last one that has ended, unless given.
+    /// The job's id, or the beginning of it.
+    id: JobIdPrefix,
+    /// The number of the attempt [default: the latest that has ended].
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
 }
@@ -58,7 +59,16 @@ struct Shown {
     args: Vec<String>,
     env: BTreeMap<String, String>,
     deterministic: bool,
+    // Hosts before these were set show none of them.
+    #[serde(default = "yes")]
+    inject_env: bool,
+    #[serde(default)]
+    exit_codes: ExitCodes,
     attempts: Vec<AttemptRecord>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Replay {
@@ -96,15 +106,34 @@ impl Replay {
     }
 
     async fn job(&self, client: &Client) -> anyhow::Result<Shown> {
-        let id = self.id;
-        let asked = client.json(client.request(Method::GET, &["jobs", &id.to_string()])).await;
-        let job: Shown = serde_json::from_value(asked.map_err(|error| gone(error, "the job"))?)
-            .context("the host shows the job in a way that this version does not know")?;
-        if job.id != id {
-            let message = format!("asked for job {id}, the host answered with job {}", job.id);
+        let id = &self.id;
+        let asked = client.json(client.request(Method::GET, &["jobs", id.as_str()])).await;
+        let mut job = asked.map_err(|error| gone(error, "the job"))?;
+        let answered = job["id"].as_str().unwrap_or("without an id").to_owned();
+        if !answered.parse::<JobId>().is_ok_and(|found| id.matches(found)) {
+            let message = format!("asked for job {id}, the host answered with job {answered}");
             return Err(Fault::Other.says(message).into());
         }
-        Ok(job)
+        let seeds = client.json(client.request(Method::GET, &["jobs", &answered, "seeds"])).await;
+        add_seeds(&mut job, &seeds.map_err(|error| gone(error, "the job"))?);
+        serde_json::from_value(job)
+            .context("the host shows the job in a way that this version does not know")
+    }
+}
+
+/// Puts the seeds of attempts, which a host shows apart, where they are recorded.
+fn add_seeds(job: &mut Value, seeds: &Value) {
+    let seeds = seeds["seeds"].as_array().into_iter().flatten();
+    let seeds: Vec<_> = seeds.map(|seed| (&seed["attempt"], &seed["seed"])).collect();
+    let attempts = job.get_mut("attempts").and_then(Value::as_array_mut);
+    for attempt in attempts.into_iter().flatten() {
+        let number = attempt["attempt"].clone();
+        let seed = seeds.iter().find(|(of, _)| **of == number);
+        if let (Some((_, seed)), Some(start)) =
+            (seed, attempt.get_mut("start").and_then(Value::as_object_mut))
+        {
+            start.insert("seed".to_owned(), (*seed).clone());
+        }
     }
 }
 
@@ -204,11 +233,12 @@ impl Shown {
         sandbox.publish(spec.plugin.clone(), wasm).await?;
         let mut lifecycle = Lifecycle::new(self.created_at);
         lifecycle.claim(record.attempted_at);
-        lifecycle.attempt = record.attempt;
+        (lifecycle.attempt, lifecycle.failures) = (record.attempt, record.failures);
         let (id, created_at) = (self.id, self.created_at);
         let (attempts, output, progress) = (vec![], None, None);
         let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
-        Ok(Made::of(&sandbox, (job, start), payload, pending::<()>()).await)
+        let trial = Trial { job, start, payload, granting: None };
+        Ok(Made::of(&sandbox, trial, pending::<()>()).await)
     }
 
     fn spec(&self) -> anyhow::Result<JobSpec> {
@@ -232,6 +262,8 @@ impl Shown {
             tags: self.tags.clone(),
             deterministic: self.deterministic,
             output_type: None,
+            inject_env: self.inject_env,
+            exit_codes: self.exit_codes.clone(),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use jobwright_core::job::Payload;
 
-use super::attempt::AttemptOptions;
+use super::attempt::{AttemptOptions, Wasm};
 use super::exit::Ending;
 use super::payload::PayloadOptions;
 use super::sandbox::{self, Sandbox};
@@ -25,8 +25,12 @@ impl Run {
         let wasm = sandbox::read(&self.file).await?;
         let (bytes, content_type) = self.payload.read().await?;
         let payload = Payload { content_type, bytes: bytes.into() };
-        let (sandbox, plugin) = (Sandbox::open()?, (self.file.as_path(), wasm));
-        let made = self.options.make(&sandbox, plugin, payload, tokio::signal::ctrl_c()).await?;
-        made.show(terminal)
+        let (sandbox, granting) = (Sandbox::open()?, self.options.open()?);
+        let plugin = Wasm { file: &self.file, bytes: wasm };
+        let progress = terminal.progress(format!("compiling and running {}", self.file.display()));
+        let interrupted = tokio::signal::ctrl_c();
+        let made = self.options.make((&sandbox, &granting), plugin, payload, interrupted).await;
+        progress.finish_and_clear();
+        made?.show(terminal)
     }
 }

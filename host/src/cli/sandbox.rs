@@ -1,12 +1,11 @@
 //! The sandbox of the commands that need no host: a runtime, and a registry for as long as the
 //! command takes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use jobwright_core::clock::Clock as _;
 use jobwright_core::limits::CompileLimits;
 use jobwright_core::plugin::{Digest, Inspection, PluginName, PluginVersion};
 use jobwright_core::registry::{PluginRegistry as _, Published, Upload};
@@ -15,9 +14,22 @@ use jobwright_core::tenant::TenantName;
 use tempfile::TempDir;
 
 use super::exit::Fault;
-use crate::clock::SystemClock;
+use crate::clock;
+use crate::config::Config;
+use crate::privacy;
 use crate::registry::DiskRegistry;
 use crate::runtime::{RuntimeConfig, WasmRuntime};
+
+/// The compiled code that is kept, in bytes: some tens of large plugins.
+const CACHE_BYTES: u64 = 1 << 30;
+
+/// Where compiled code is kept: in the user's own cache (XDG base directories), if there is one.
+fn cache_dir() -> Option<PathBuf> {
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("jobwright").join("compiled"))
+}
 
 /// Inspects and runs plugins as a host does.
 #[derive(Debug)]
@@ -29,20 +41,32 @@ pub(super) struct Sandbox {
 }
 
 impl Sandbox {
-    /// A sandbox in which an attempt may be given what an operator who configures nothing allows.
+    /// A sandbox in which an attempt may be given what an operator who configures nothing allows. It
+    /// finds compiled code that an earlier one left.
     pub(super) fn open() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let folder = privacy::temporary_folder().context("cannot make a temporary folder")?;
         let registry = Arc::new(DiskRegistry::open(folder.path(), u64::MAX)?);
         let compile_limits = Some(CompileLimits::default());
-        let config = RuntimeConfig { slots: 1, compile_limits, ..RuntimeConfig::default() };
-        let runtime = WasmRuntime::new(config, registry.clone())?;
+        let config = RuntimeConfig {
+            slots: 1,
+            compile_limits,
+            cache_dir: cache_dir(),
+            cache_bytes: CACHE_BYTES,
+            cache_free_bytes: Config::default().disk.free_bytes,
+            ..RuntimeConfig::default()
+        };
+        let runtime = WasmRuntime::new(config.clone(), registry.clone()).or_else(|error| {
+            // It is only faster with one.
+            tracing::warn!(error = format!("{error:#}"), "compiled code is not kept");
+            WasmRuntime::new(RuntimeConfig { cache_dir: None, ..config }, registry.clone())
+        })?;
         Ok(Self { runtime, registry, _folder: folder })
     }
 
     /// What `wasm` is and needs, if an upload of it would be accepted.
     pub(super) async fn check(&self, wasm: Bytes) -> Result<Inspection, Unprepared> {
         let inspection = self.runtime.inspect(&wasm)?;
-        self.runtime.prepare(Digest::of(&wasm), wasm).await?;
+        self.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm).await?;
         Ok(inspection)
     }
 
@@ -57,7 +81,7 @@ impl Sandbox {
         self.registry.remove(&tenant, &name, None).await?;
         let (version, tenant_bytes) = (None, None);
         let upload = Upload { tenant, tenant_bytes, name, version, wasm, inspection };
-        match self.registry.publish(upload, SystemClock.now()).await? {
+        match self.registry.publish(upload, clock::wall()).await? {
             Published::Created(version) | Published::Unchanged(version) => Ok(version),
             Published::Conflict(version) => Err(anyhow!("{} is taken", version.version)),
         }

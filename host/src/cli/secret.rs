@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::exit::{Ending, Fault};
 use super::plugin::text;
-use super::terminal::{Terminal, table};
+use super::table::table;
+use super::terminal::Terminal;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum SecretCommand {
@@ -52,6 +53,7 @@ async fn set(
     name: &SecretName,
     origins: &[Origin],
 ) -> anyhow::Result<Ending> {
+    client.protects("the secret")?;
     let value = read()?;
     let body = json!({ "value": value.reveal(), "origins": origins });
     let request = client.request(Method::PUT, &["secrets", name.as_str()]).json(&body);

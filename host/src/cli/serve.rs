@@ -10,38 +10,68 @@ use tokio::sync::watch;
 
 use super::exit::Ending;
 use super::terminal::Terminal;
-use crate::config::{Config, Isolation, StoreChoice};
+use crate::config::{Config, Isolation, StoreChoice, resolve};
+use crate::privacy;
+use crate::telemetry::LogFormat;
 
 /// Flags overlay the environment, which overlays the file.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
-    /// Where to listen; any address but loopback needs API keys.
-    #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDR")]
+    /// Where to listen: an address or a name, and a port. Any address but loopback needs API keys
+    /// [default: 127.0.0.1:7878].
+    #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDR", value_parser = resolve)]
     listen: Option<SocketAddr>,
-    /// The data directory.
-    #[arg(long, env = "JOBWRIGHT_DATA", value_name = "DIR")]
+    /// The data directory [default: jobwright-data].
+    #[arg(long = "data-dir", alias = "data", env = "JOBWRIGHT_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What keeps the jobs: `sqlite`, or `memory` to try things out.
+    /// What keeps the jobs: `sqlite`, or `memory` to try things out [default: sqlite].
     #[arg(long, env = "JOBWRIGHT_STORE", value_name = "STORE")]
     store: Option<StoreChoice>,
-    /// Attempts in flight at most.
+    /// Attempts in flight at most [default: 64].
     #[arg(long, env = "JOBWRIGHT_WORKERS", value_name = "N")]
     workers: Option<NonZeroU32>,
-    /// What is between host and guests: `none`, or `process` for one of its own for each attempt.
+    /// Workers that a queue with a backlog leaves free for others [default: an eighth].
+    #[arg(long, env = "JOBWRIGHT_RESERVED_WORKERS", value_name = "N")]
+    reserved_workers: Option<u32>,
+    /// What is between host and guests: `none`, or `process` for one of its own for each attempt
+    /// [default: none].
     #[arg(long, env = "JOBWRIGHT_ISOLATION", value_name = "ISOLATION")]
     isolation: Option<Isolation>,
-    /// Unfinished jobs that one queue may hold.
+    /// The stack of a guest's own calls, such as 4MiB, at most 64MiB [default: 512KiB].
+    #[arg(long, env = "JOBWRIGHT_STACK_BYTES", value_name = "SIZE", value_parser = bytes)]
+    stack_bytes: Option<u64>,
+    /// Jobs that are due or running, which one queue may hold [default: 10000].
     #[arg(long, env = "JOBWRIGHT_QUEUE_CAPACITY", value_name = "N")]
     queue_capacity: Option<usize>,
-    /// A file of API keys, one a line.
+    /// Jobs that are scheduled or wait for a retry, which one queue may hold [default: 100000].
+    #[arg(long, env = "JOBWRIGHT_QUEUE_PARKED_CAPACITY", value_name = "N")]
+    queue_parked_capacity: Option<usize>,
+    /// A file of API keys, one a line, that its owner alone can read [default: none].
     #[arg(long, env = "JOBWRIGHT_API_KEYS", value_name = "FILE")]
     api_keys: Option<PathBuf>,
-    /// Listen on any address without API keys.
+    /// Names by which clients may address the host, beside `localhost` and plain addresses; several
+    /// with commas [default: none].
+    #[arg(long, env = "JOBWRIGHT_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
+    allowed_hosts: Option<Vec<String>>,
+    /// Listen on any address without API keys, also where there were keys before.
     #[arg(long, env = "JOBWRIGHT_INSECURE_NO_AUTH")]
     insecure_no_auth: bool,
-    /// A configuration file (TOML).
+    /// A configuration file (TOML) [default: none].
     #[arg(long, env = "JOBWRIGHT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Which lines the host's log has: a level, or `PART=LEVEL`, as in `warn,jobwright::api=debug`
+    /// [default: info].
+    #[arg(long, env = "JOBWRIGHT_LOG", value_name = "FILTER")]
+    pub(super) log: Option<String>,
+    /// How they are written: `text`, or `json` for one object a line.
+    #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
+    pub(super) log_format: LogFormat,
+}
+
+/// A number of bytes, which no default stands for.
+fn bytes(text: &str) -> Result<u64, String> {
+    let size = super::options::size(text)?;
+    size.as_u64().ok_or_else(|| "use bytes, KiB, MiB or GiB, such as 4MiB".to_owned())
 }
 
 /// Counts SIGTERM and Ctrl-C: the first asks to stop in good order, the second to stop at once.
@@ -84,7 +114,9 @@ fn raise_open_files() {
 
 impl Serve {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
-        // Before anything else: a signal during the start must not kill the host half way.
+        // Before any file is made.
+        privacy::restrict_process().context("cannot restrict this process")?;
+        // A signal during the start must not kill the host half way.
         let signals = count_signals()?;
         raise_open_files();
         let host = crate::build(self.config()?).await?;
@@ -114,8 +146,13 @@ impl Serve {
         config.store = self.store.unwrap_or(config.store);
         config.workers = self.workers.unwrap_or(config.workers);
         config.isolation = self.isolation.unwrap_or(config.isolation);
+        config.stack_bytes = self.stack_bytes.unwrap_or(config.stack_bytes);
+        config.reserved_workers = self.reserved_workers.or(config.reserved_workers);
+        config.queue.parked_capacity =
+            self.queue_parked_capacity.unwrap_or(config.queue.parked_capacity);
         config.queue.capacity = self.queue_capacity.unwrap_or(config.queue.capacity);
         config.api_keys = self.api_keys.or(config.api_keys);
+        config.allowed_hosts = self.allowed_hosts.unwrap_or(config.allowed_hosts);
         config.insecure_no_auth |= self.insecure_no_auth;
         Ok(config)
     }

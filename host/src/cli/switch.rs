@@ -1,32 +1,36 @@
-//! The kill switch: what is off, off and on again; and `jobwright disabled`.
+//! The kill switch: what is disabled and enabled again; and `jobwright disabled`.
 
-use jobwright_core::hold::Hold;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::Ending;
-use super::terminal::{Terminal, table};
+use super::plugin::text;
+use super::table::{Column, fitting};
+use super::terminal::Terminal;
 
-/// What becomes of the jobs of what is switched off.
+/// How something is disabled.
 #[derive(Debug, clap::Args)]
-pub(super) struct Jobs {
+pub(super) struct Disabling {
     /// Cancel its unfinished jobs, instead of holding them.
     #[arg(long)]
     cancel: bool,
+    /// Why, for those who find it disabled [default: none].
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
-/// Switches off what is at `path` and called `name`.
+/// Disables what is at `path` and called `name`.
 pub(super) async fn disable(
     client: &Client,
     terminal: &Terminal,
     (path, name): (&[&str], &str),
-    jobs: Jobs,
+    how: Disabling,
 ) -> anyhow::Result<Ending> {
     let path = [path, &["disable"]].concat();
     let request = client.request(Method::POST, &path);
-    let body = json!({ "jobs": if jobs.cancel { "cancel" } else { "hold" } });
-    let answer = client.json(request.json(&body)).await?;
+    let jobs = if how.cancel { "cancel" } else { "hold" };
+    let answer = client.json(request.json(&json!({ "jobs": jobs, "reason": how.reason }))).await?;
     terminal.result(
         || answer.clone(),
         |out| writeln!(out, "{name} is off; cancelled jobs: {}", answer["cancelled_jobs"]),
@@ -34,7 +38,7 @@ pub(super) async fn disable(
     Ok(Ending::Done)
 }
 
-/// Switches it on again.
+/// Enables it again.
 pub(super) async fn enable(
     client: &Client,
     terminal: &Terminal,
@@ -46,29 +50,39 @@ pub(super) async fn enable(
     Ok(Ending::Done)
 }
 
-/// Lists everything that is switched off, whosever it is.
+/// Lists everything that is disabled, of all tenants.
 pub(super) async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
     let answer = client.json(client.request(Method::GET, &["disabled"])).await?;
-    let holds: Vec<Hold> = serde_json::from_value(answer["disabled"].clone())?;
-    terminal.result(
+    let entries = answer["disabled"].as_array().cloned().unwrap_or_default();
+    terminal.table(
         || answer["disabled"].clone(),
-        |out| writeln!(out, "{}", table(&["what", "name", "for"], holds.iter().map(row))),
+        || fitting(&COLUMNS, entries.iter().map(row).collect(), |_, _| None),
     )?;
     Ok(Ending::Done)
 }
 
-/// What is off, and of which tenant: some are off for all.
-fn row(hold: &Hold) -> Vec<String> {
-    let (what, name, tenant) = match hold {
-        Hold::Tenant(tenant) => ("tenant", tenant.to_string(), None),
-        Hold::Plugin { tenant, plugin } => ("plugin", plugin.to_string(), Some(tenant)),
-        Hold::Version { tenant, plugin, version } => {
-            ("version", format!("{plugin}@{version}"), Some(tenant))
-        }
-        Hold::Digest(digest) => ("digest", digest.to_string(), None),
-        Hold::Queue { tenant, queue } => ("queue", queue.to_string(), Some(tenant)),
-        Hold::Operator(hold) => return row(hold),
+const COLUMNS: [Column; 6] = [
+    Column { title: "what", least: usize::MAX },
+    Column { title: "name", least: usize::MAX },
+    Column { title: "for", least: usize::MAX },
+    Column { title: "by", least: usize::MAX },
+    Column { title: "since", least: usize::MAX },
+    Column { title: "reason", least: usize::MAX },
+];
+
+/// What is disabled, and of which tenant: some is for all.
+fn row(entry: &Value) -> Vec<String> {
+    let (tenant, plugin, version) = (&entry["tenant"], &entry["plugin"], &entry["version"]);
+    let (what, name, of) = if version.is_object() {
+        let name = format!("{}@{}", text(&version["plugin"]), text(&version["version"]));
+        ("version", name, &version["tenant"])
+    } else if plugin.is_object() {
+        ("plugin", text(&plugin["plugin"]), &plugin["tenant"])
+    } else if tenant.is_string() {
+        ("tenant", text(tenant), &Value::Null)
+    } else {
+        ("digest", text(&entry["digest"]), &Value::Null)
     };
-    let tenant = tenant.map_or_else(|| "-".to_owned(), ToString::to_string);
-    vec![what.to_owned(), name, tenant]
+    let noted = ["disabled_by", "disabled_at", "reason"].map(|field| text(&entry[field]));
+    [what.to_owned(), name, text(of)].into_iter().chain(noted).collect()
 }

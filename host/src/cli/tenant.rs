@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::exit::Ending;
 use super::plugin::{state, text};
-use super::switch::{self, Jobs};
-use super::terminal::{Terminal, table};
+use super::switch::{self, Disabling};
+use super::table::table;
+use super::terminal::Terminal;
 
 /// What is shown of a tenant.
 const HEADER: [&str; 3] = ["name", "", "limits"];
@@ -29,12 +30,17 @@ pub(super) enum TenantCommand {
         #[command(flatten)]
         limits: Limits,
     },
+    /// Remove a tenant that has no plugins and no unfinished jobs: its limits, keys, secrets and switches.
+    Rm {
+        /// Which.
+        name: TenantName,
+    },
     /// Stop all of its jobs, and take nothing from it.
     Disable {
         /// Which.
         name: TenantName,
         #[command(flatten)]
-        jobs: Jobs,
+        how: Disabling,
     },
     /// Let it go on.
     Enable {
@@ -47,20 +53,20 @@ pub(super) enum TenantCommand {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct Limits {
-    /// Unfinished jobs.
-    #[arg(long, value_parser = limit)]
+    /// Unfinished jobs [default: as it is].
+    #[arg(long, value_name = "N", value_parser = limit)]
     jobs: Option<Value>,
-    /// Bytes of their payloads and arguments.
-    #[arg(long, value_parser = limit)]
+    /// Bytes of their payloads and arguments [default: as it is].
+    #[arg(long, value_name = "N", value_parser = limit)]
     payload_bytes: Option<Value>,
-    /// Attempts in flight.
-    #[arg(long, value_parser = limit)]
+    /// Attempts in flight [default: as it is].
+    #[arg(long, value_name = "N", value_parser = limit)]
     running: Option<Value>,
-    /// Jobs accepted in a second.
-    #[arg(long, value_parser = limit)]
+    /// Jobs accepted in a second [default: as it is].
+    #[arg(long, value_name = "N", value_parser = limit)]
     jobs_per_second: Option<Value>,
-    /// Bytes of its plugins.
-    #[arg(long, value_parser = limit)]
+    /// Bytes of its plugins [default: as it is].
+    #[arg(long, value_name = "N", value_parser = limit)]
     plugin_bytes: Option<Value>,
 }
 
@@ -103,14 +109,21 @@ impl TenantCommand {
                 let request = client.request(Method::PATCH, &path(&name)).json(&change);
                 answer(client, terminal, request).await
             }
-            Self::Disable { name, jobs } => {
-                switch::disable(client, terminal, (&path(&name), name.as_str()), jobs).await
+            Self::Rm { name } => remove(client, terminal, &name).await,
+            Self::Disable { name, how } => {
+                switch::disable(client, terminal, (&path(&name), name.as_str()), how).await
             }
             Self::Enable { name } => {
                 switch::enable(client, terminal, (&path(&name), name.as_str())).await
             }
         }
     }
+}
+
+async fn remove(client: &Client, terminal: &Terminal, name: &TenantName) -> anyhow::Result<Ending> {
+    client.send(client.request(Method::DELETE, &path(name))).await?;
+    terminal.result(|| json!({ "removed": name }), |out| writeln!(out, "removed tenant {name}"))?;
+    Ok(Ending::Done)
 }
 
 fn path(name: &TenantName) -> [&str; 2] {

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
@@ -40,6 +40,38 @@ impl Terminal {
         out.flush()
     }
 
+    /// Prints an answer as a table, with colours where there is a terminal. The cells were made
+    /// harmless by [`table`](super::table::table).
+    pub(super) fn table(
+        &self,
+        json: impl FnOnce() -> Value,
+        table: impl FnOnce() -> Table,
+    ) -> io::Result<()> {
+        let text = if self.json { json().to_string() } else { table().trim_fmt() };
+        let mut out = io::stdout().lock();
+        writeln!(out, "{text}")?;
+        out.flush()
+    }
+
+    /// A note for a person, on stderr, above the line that shows that something is awaited.
+    pub(super) fn note(&self, awaited: &ProgressBar, note: &str) {
+        if !self.json {
+            // Where nobody reads notes, nobody is to be told.
+            awaited.suspend(|| drop(writeln!(io::stderr(), "{}", printable(note))));
+        }
+    }
+
+    /// Asks a person to agree; `None` where there is none to ask.
+    pub(super) fn agrees(&self, question: &str) -> io::Result<Option<bool>> {
+        if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Ok(None);
+        }
+        write!(io::stderr(), "{} [y/N] ", printable(question))?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
+    }
+
     /// A line that shows that something is awaited; nothing where nobody looks.
     pub(super) fn progress(&self, message: String) -> ProgressBar {
         let style = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}");
@@ -47,18 +79,6 @@ impl Terminal {
         bar.enable_steady_tick(Duration::from_millis(100));
         style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
     }
-}
-
-/// A table without lines, as wide as its contents.
-pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(|title| title.to_uppercase()));
-    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(|cell| printable(&cell))));
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
 }
 
 /// Foreign text without what would act on a terminal: control characters other than line breaks and

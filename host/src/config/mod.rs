@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
-use jobwright_core::limits::{CompileLimits, LimitPolicy, Limits, LimitsRequest, show_bytes};
+use jobwright_core::limits::{
+    CompileLimits, DEFAULT_STACK_BYTES, LimitPolicy, Limits, LimitsRequest, STACK_BYTES, show_bytes,
+};
 use serde::{Deserialize, Deserializer};
 
 /// Where a client looks for a host, and a host listens, unless told otherwise.
@@ -21,6 +23,7 @@ pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7878";
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where to listen. Any address but loopback needs `api_keys`, or `insecure_no_auth`.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// The data directory.
     pub data: PathBuf,
@@ -30,16 +33,22 @@ pub struct Config {
     pub api_keys: Option<PathBuf>,
     /// Names under which the host is asked, beside `localhost` and plain addresses.
     pub allowed_hosts: Vec<String>,
-    /// Listen on any address without keys.
+    /// Listen on any address without keys, also where there were keys before.
     pub insecure_no_auth: bool,
     /// Attempts in flight at most. More than cores, so that sleeping guests do not block others.
     pub workers: NonZeroU32,
+    /// Workers that a queue which holds half of them, and has a backlog, leaves free for others; an
+    /// eighth of them unless set.
+    pub reserved_workers: Option<u32>,
     /// What is between the host and its guests beside their WebAssembly sandbox.
     pub isolation: Isolation,
     /// Threads that run guests; one for each core unless set.
     pub guest_threads: Option<NonZeroUsize>,
     /// What running attempts may take of memory together; half of the machine's unless set.
     pub memory_budget_bytes: Option<u64>,
+    /// The stack of a guest's own calls, in bytes, the same for all guests: programs that recurse deeply, such
+    /// as parsers and interpreters, need more than usual.
+    pub stack_bytes: u64,
     /// The longest payload: what message services commonly take.
     pub payload_bytes: u64,
     /// The longest plugin: the largest language runtimes as plugins are about 20 MB.
@@ -85,12 +94,17 @@ pub struct CompileConfig {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// Jobs in one queue.
+    /// Jobs in one queue that are due or running.
     pub capacity: usize,
+    /// Jobs in one queue that are neither: scheduled, or waiting for a retry.
+    pub parked_capacity: usize,
     /// Jobs in all queues.
     pub total: usize,
     /// Payload bytes of all jobs.
     pub payload_bytes: u64,
+    /// How much earlier a job is claimed for each level of priority.
+    #[serde(deserialize_with = "duration")]
+    pub head_start: Duration,
 }
 
 /// What the data directory may take, in bytes. Payloads of unfinished jobs are bounded by the queue.
@@ -184,9 +198,11 @@ impl Default for Config {
             allowed_hosts: vec![],
             insecure_no_auth: false,
             workers: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN),
+            reserved_workers: None,
             isolation: Isolation::default(),
             guest_threads: None,
             memory_budget_bytes: None,
+            stack_bytes: DEFAULT_STACK_BYTES,
             payload_bytes: 1 << 20,
             plugin_bytes: 32 << 20,
             compile: CompileConfig::default(),
@@ -212,8 +228,14 @@ impl Default for CompileConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        let CapacityLimits { per_queue, total, payload_bytes, .. } = CapacityLimits::default();
-        Self { capacity: per_queue, total, payload_bytes }
+        let limits = CapacityLimits::default();
+        Self {
+            capacity: limits.per_queue,
+            parked_capacity: limits.parked_per_queue,
+            total: limits.total,
+            payload_bytes: limits.payload_bytes,
+            head_start: limits.head_start,
+        }
     }
 }
 
@@ -270,6 +292,21 @@ impl Config {
         Ok(())
     }
 
+    /// Refuses to let everyone in where keys were demanded before and now there are none, which is as
+    /// it looks when they got lost. `mark` is the file that tells of them.
+    ///
+    /// # Errors
+    /// With what to do.
+    pub fn check_lost_keys(&self, mark: &str) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.insecure_no_auth,
+            "this data directory has had API keys, and now there are none: put back its access.db, \
+             start with --api-keys FILE as before, or say --insecure-no-auth to let everyone in \
+             (or remove {mark}, to let everyone on this machine in from now on)"
+        );
+        Ok(())
+    }
+
     /// Refuses what contradicts itself.
     ///
     /// # Errors
@@ -283,6 +320,22 @@ impl Config {
                 "heartbeat {:?} is more than half of lease {:?}: one late renewal would lose it",
                 self.heartbeat,
                 self.lease
+            );
+        }
+        if self.reserved_workers() >= self.workers.get() {
+            bail!(
+                "reserved_workers {} leaves none of {} workers: reserve fewer",
+                self.reserved_workers(),
+                self.workers
+            );
+        }
+        if !STACK_BYTES.contains(&self.stack_bytes) {
+            let (least, most) = STACK_BYTES.into_inner();
+            bail!(
+                "stack_bytes {} is not between {} and {}",
+                show_bytes(self.stack_bytes),
+                show_bytes(least),
+                show_bytes(most)
             );
         }
         let (ceiling, budget) = (self.limit_policy()?.ceiling.memory_bytes, self.memory_budget());
@@ -329,17 +382,36 @@ impl Config {
     /// How many unfinished jobs are held, and what they leave behind.
     #[must_use]
     pub fn capacity(&self) -> CapacityLimits {
-        let QueueConfig { capacity: per_queue, total, payload_bytes } = self.queue;
+        let QueueConfig { capacity, parked_capacity, total, payload_bytes, head_start } =
+            self.queue;
         let DiskConfig { history_bytes, log_bytes, checkpoint_bytes, .. } = self.disk;
         let DiskConfig { key_bytes, free_bytes, .. } = self.disk;
         let kept = KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes, free_bytes };
-        CapacityLimits { per_queue, total, payload_bytes, kept }
+        CapacityLimits {
+            per_queue: capacity,
+            parked_per_queue: parked_capacity,
+            total,
+            payload_bytes,
+            kept,
+            head_start,
+        }
     }
 
-    /// What running attempts may take of memory together, in bytes.
+    /// How many workers a queue with a large share leaves free: of fewer than 8 none, as each would be
+    /// a large part of them.
+    #[must_use]
+    pub fn reserved_workers(&self) -> u32 {
+        self.reserved_workers.unwrap_or(self.workers.get() / 8)
+    }
+
+    /// What running attempts may take of memory together, in bytes. What the stacks of all workers take
+    /// beyond the usual is set aside: it is counted for no job.
     #[must_use]
     pub fn memory_budget(&self) -> u64 {
-        self.memory_budget_bytes.unwrap_or_else(|| machine::memory() / 2)
+        let beyond = self.stack_bytes.saturating_sub(DEFAULT_STACK_BYTES);
+        let stacks = beyond.saturating_mul(self.workers.get().into());
+        let budget = self.memory_budget_bytes.unwrap_or_else(|| machine::memory() / 2);
+        budget.saturating_sub(stacks)
     }
 }
 
@@ -359,6 +431,28 @@ const UNBOUNDED: Limits = Limits {
     grace_ms: 60_000,
 };
 
+/// An address to listen on, as [`resolve`] reads it.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(from)?;
+    resolve(&text).map_err(serde::de::Error::custom)
+}
+
+/// The address that `text` names: `127.0.0.1:7878`, `[::1]:7878`, or a name with a port, such as
+/// `localhost:7878`. Of a name with several addresses, an IPv4 address, which is what clients look for by
+/// default.
+pub(crate) fn resolve(text: &str) -> Result<SocketAddr, String> {
+    use std::net::ToSocketAddrs as _;
+    let wrong = |error: std::io::Error| {
+        format!(
+            "`{text}` is not an address and a port, such as 127.0.0.1:7878, nor a name that \
+             resolves, such as localhost:7878: {error}"
+        )
+    };
+    let mut addresses: Vec<SocketAddr> = text.to_socket_addrs().map_err(wrong)?.collect();
+    addresses.sort_by_key(|address| !address.is_ipv4());
+    addresses.first().copied().ok_or_else(|| format!("`{text}` has no address"))
+}
+
 /// A duration as people write it: `30s`, `1h30m`, `14d`.
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
@@ -375,49 +469,4 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_key_is_an_error() {
-        let error = toml::from_str::<Config>("wrokers = 3").expect_err("misspelt").to_string();
-        assert!(error.contains("wrokers"), "{error}");
-    }
-
-    #[test]
-    fn a_file_changes_what_it_names_and_nothing_else() {
-        let text = "workers = 3\n[limits]\nfuel = \"unlimited\"\n[retention]\ndiscarded = \"2d\"\n";
-        let config: Config = toml::from_str(text).unwrap();
-        assert_eq!(config.workers.get(), 3);
-        assert_eq!(config.retention.discarded, Duration::from_secs(2 * 86_400));
-        let limits = config.limit_policy().unwrap().default;
-        assert_eq!(limits.fuel, jobwright_core::limits::Fuel::Unlimited);
-        assert_eq!(limits.timeout_ms, Limits::DEFAULT.timeout_ms);
-    }
-
-    #[test]
-    fn an_address_that_others_reach_demands_keys() {
-        let open = Config { listen: ([0, 0, 0, 0], 1).into(), ..Config::default() };
-        assert!(open.check_reach(false).is_err());
-        assert!(Config { insecure_no_auth: true, ..open.clone() }.check_reach(false).is_ok());
-        assert!(open.check_reach(true).is_ok());
-        let loopback = Config { listen: "[::1]:1".parse().unwrap(), ..Config::default() };
-        assert!(loopback.check_reach(false).is_ok());
-    }
-
-    #[test]
-    fn on_a_small_machine_no_job_may_ask_for_more_than_there_is() {
-        let small = Config { memory_budget_bytes: Some(100 << 20), ..Config::default() };
-        small.check().unwrap();
-        assert_eq!(small.limit_policy().unwrap().ceiling.memory_bytes, 100 << 20);
-        let ceilings = LimitsRequest { memory_bytes: Some(200 << 20), ..Default::default() };
-        assert!(Config { ceilings, ..small }.check().is_err(), "unless someone says so");
-    }
-
-    #[test]
-    fn a_default_above_its_ceiling_is_refused() {
-        let text = "[limits]\nmemory_bytes = 2000\n[ceilings]\nmemory_bytes = 1000\n";
-        let config: Config = toml::from_str(text).unwrap();
-        assert!(config.limit_policy().is_err());
-    }
-}
+mod tests;

@@ -18,19 +18,31 @@ use crate::notify::Traces;
 const SAVE: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
-    /// Renews every lease in flight at a third of its length, from a task that no guest can delay.
+    /// Renews every lease in flight at a third of its length, from a task that no guest can delay; then
+    /// reclaims those that have expired. In this order: a process that was stopped for longer than a
+    /// lease, with the whole machine or alone, must not take its own attempts for lost when it goes on.
     pub(super) async fn heartbeats(self) {
         self.repeat(self.settings.heartbeat, || self.heartbeat()).await;
     }
 
     async fn heartbeat(&self) {
+        if self.renew().await {
+            self.reap().await;
+        }
+    }
+
+    /// Says whether that succeeded.
+    async fn renew(&self) -> bool {
         let leases = self.signals.leases();
         if leases.is_empty() {
-            return;
+            return true;
         }
-        let until = after(self.clock.now(), self.settings.lease);
-        match self.store.renew(leases.clone(), until).await {
-            Err(error) => tracing::warn!(%error, "cannot renew leases"),
+        let now = self.clock.now();
+        match self.store.renew(leases.clone(), after(now, self.settings.lease), now).await {
+            Err(error) => {
+                tracing::warn!(%error, "cannot renew leases");
+                false
+            }
             Ok(renewals) => {
                 for (lease, renewal) in leases.iter().zip(renewals) {
                     match renewal {
@@ -43,11 +55,12 @@ impl Dispatcher {
                         }
                     }
                 }
+                true
             }
         }
     }
 
-    /// Saves what attempts in flight logged and told since it was last saved.
+    /// Saves what attempts in flight logged and told since it was last saved, and that the host lives.
     pub(super) async fn saves(self) {
         let logged = Mutex::new(HashMap::new());
         self.repeat(SAVE, || self.save(&logged)).await;
@@ -55,6 +68,11 @@ impl Dispatcher {
 
     async fn save(&self, logged: &Mutex<HashMap<(JobId, u32), u64>>) {
         let traces = self.signals.traces();
+        if !traces.is_empty()
+            && let Err(error) = self.store.alive(self.clock.now()).await
+        {
+            tracing::warn!(%error, "cannot note that the host lives");
+        }
         let mut logged = logged.lock().await;
         let mut current = HashMap::with_capacity(traces.len());
         for (lease, Traces { log, report }) in traces {

@@ -3,7 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`worker`] | waits for a free slot and memory, claims, runs, finishes |
-//! | [`heartbeat`] | renews the leases in flight, saves what attempts log and tell |
+//! | [`heartbeat`] | renews the leases in flight, then reclaims; saves what attempts log and tell |
 //! | [`reaper`] | takes back what a dead host held, removes what is past its retention |
 
 pub mod heartbeat;
@@ -18,10 +18,12 @@ use jobwright_core::clock::{Clock, after};
 use jobwright_core::limits::Limits;
 use jobwright_core::outside::Grantor;
 use jobwright_core::runtime::{Runtime, StopReason};
+use jobwright_core::seed::SeedKey;
 use jobwright_core::store::JobStore;
 use tokio::sync::{Semaphore, watch};
 
 use crate::notify::Signals;
+use crate::telemetry::Refusals;
 
 /// Finishes that may await their commit while their slots are used again: some commits' worth.
 const MAX_FINISHING: u32 = 1024;
@@ -37,6 +39,8 @@ const PAGE_BYTES: u64 = 64 << 10;
 pub struct DispatchSettings {
     /// Attempts in flight at most.
     pub slots: u32,
+    /// How many slots a queue with a large share leaves free: see [`Reserve`](jobwright_core::queue::Reserve).
+    pub reserved_slots: u32,
     /// The sum of what they may take of the host's memory at most, in bytes.
     pub memory_bytes: u64,
     /// How long a lease holds without being renewed.
@@ -68,7 +72,7 @@ pub struct Dispatcher {
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
     jitter: Jitter,
-    seeds: Seeds,
+    seeds: SeedKey,
     grantor: Arc<dyn Grantor>,
     settings: Arc<DispatchSettings>,
     /// One permit for each attempt in flight.
@@ -76,6 +80,7 @@ pub struct Dispatcher {
     /// One permit for each page of memory.
     memory: Arc<Semaphore>,
     finishing: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
 }
 
 /// What a dispatcher works with.
@@ -91,16 +96,13 @@ pub struct Parts {
     /// What spreads retries, so that jobs which failed together do not return together.
     pub jitter: Jitter,
     /// What random numbers of guests follow from.
-    pub seeds: Seeds,
+    pub seeds: SeedKey,
     /// What says what attempts are granted.
     pub grantor: Arc<dyn Grantor>,
 }
 
 /// Random numbers from 0 to 1. Given, so that whoever gives all of them can replay a history.
 pub type Jitter = Arc<dyn Fn() -> f64 + Send + Sync>;
-
-/// Random bytes that nobody can guess.
-pub type Seeds = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
 
 impl Dispatcher {
     /// A dispatcher that does nothing yet.
@@ -118,6 +120,7 @@ impl Dispatcher {
             slots: Arc::new(Semaphore::new(settings.slots as usize)),
             memory: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             finishing: Arc::new(Semaphore::new(MAX_FINISHING as usize)),
+            refusals: Arc::default(),
             settings: Arc::new(settings),
         }
     }
@@ -128,7 +131,6 @@ impl Dispatcher {
         let alive = tokio::task::JoinSet::from_iter([
             spawnable(self.clone().heartbeats()),
             spawnable(self.clone().saves()),
-            spawnable(self.clone().reaping()),
             spawnable(self.clone().pruning()),
         ]);
         self.clone().claims(stopping).await;

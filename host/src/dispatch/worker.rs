@@ -7,16 +7,19 @@ use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
 use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::hold::Facts;
 use jobwright_core::job::Job;
+use jobwright_core::lifecycle::JobState;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outcome::{Outcome, millis};
+use jobwright_core::outcome::{Outcome, OutcomeKind, millis};
+use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::report::Report;
 use jobwright_core::retry;
-use jobwright_core::runtime::{Ended, Stop};
+use jobwright_core::runtime::Stop;
 use jobwright_core::store::{Claim, Claimed, Finish, Finished, Leased};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Dispatcher, PAGE_BYTES};
+use super::{DispatchSettings, Dispatcher, PAGE_BYTES};
 use crate::notify::Traces;
+use crate::telemetry;
 
 /// How long to wait before writing a verdict again that a failing store did not take.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
@@ -29,8 +32,8 @@ const GATHER: Duration = Duration::from_millis(1);
 struct Turn {
     /// When the next job becomes due, as far as is known.
     next_due: Option<Timestamp>,
-    /// Whether every free slot was used, so that more jobs may wait.
-    took_all: bool,
+    /// Whether jobs may be due that were not claimed.
+    more: bool,
 }
 
 /// What an attempt holds of the host while the guest runs.
@@ -42,51 +45,61 @@ struct Place {
 impl Dispatcher {
     /// Claims whenever there may be something to claim and room to run it, until told to stop.
     pub(super) async fn claims(self, mut stopping: watch::Receiver<bool>) {
+        let mut polls = true;
         while !*stopping.borrow() {
-            let turn = self.claim_and_start().await;
+            let turn = self.claim_and_start(polls).await;
             let poll = after(self.clock.now(), self.settings.poll);
             let wake_at = turn.next_due.map_or(poll, |due| due.min(poll));
-            tokio::select! {
+            polls = tokio::select! {
                 // In order: which of two that are ready ends the wait must not be left to chance,
                 // or no history could be replayed.
                 biased;
-                () = self.signals.work.notified() => {}
-                () = self.clock.sleep_until(wake_at) => {}
-                _ = stopping.changed() => {}
-            }
+                () = self.signals.work.notified() => false,
+                () = self.clock.sleep_until(wake_at) => true,
+                _ = stopping.changed() => false,
+            };
             let free = self.slots.available_permits();
-            if turn.took_all && free * 2 < self.settings.slots as usize {
+            if turn.more && free * 2 < self.settings.slots as usize {
                 tokio::time::sleep(GATHER).await;
             }
         }
     }
 
-    /// Starts as many attempts as there is room for.
-    async fn claim_and_start(&self) -> Turn {
+    /// Starts as many attempts as there is room for. Without any, it claims only if it `polls`: the
+    /// store then learns which jobs have become due, which count against another bound from then on.
+    async fn claim_and_start(&self, polls: bool) -> Turn {
         // Only this loop takes places, so what is free now stays free.
-        let (slots, pages) = (self.slots.available_permits(), self.memory.available_permits());
-        if slots == 0 {
-            return Turn { next_due: None, took_all: true };
+        let slots = self.slots.available_permits();
+        if slots == 0 && !polls {
+            return Turn { next_due: None, more: true };
         }
         let now = self.clock.now();
-        let want = Claim {
-            max: slots,
-            memory_bytes: pages as u64 * PAGE_BYTES,
-            idle: slots == self.settings.slots as usize,
-            expires_at: after(now, self.settings.lease),
-        };
-        let Claimed { leased, next_due } = match self.store.claim(want, now).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                tracing::warn!(%error, "cannot claim");
-                return Turn { next_due: None, took_all: false };
-            }
-        };
-        let took_all = leased.len() == slots;
+        let Claimed { leased, next_due, more } =
+            match self.store.claim(self.want(slots, now), now).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot claim");
+                    return Turn { next_due: None, more: false };
+                }
+            };
         for leased in leased {
             self.start(leased);
         }
-        Turn { next_due, took_all }
+        Turn { next_due, more: more || slots == 0 }
+    }
+
+    /// What there is room for, with so many free slots.
+    fn want(&self, slots: usize, now: Timestamp) -> Claim {
+        let DispatchSettings { slots: all, memory_bytes, reserved_slots, .. } = *self.settings;
+        let host = Room { attempts: all as usize, memory_bytes };
+        Claim {
+            max: slots,
+            memory_bytes: self.memory.available_permits() as u64 * PAGE_BYTES,
+            idle: slots == all as usize,
+            reserve: Reserve::new(host, reserved_slots as usize),
+            expires_at: after(now, self.settings.lease),
+            wall: self.clock.wall(),
+        }
     }
 
     fn start(&self, leased: Leased) {
@@ -115,7 +128,7 @@ impl Dispatcher {
         let (job, log) = (&job, &log);
         let granted = self.grantor.open(job, log);
         let grants = granted.grants.clone();
-        let start = self.start_of(job).under(&grants);
+        let start = self.start_of(job, lease.attempt).under(&grants);
         let attempt = Attempt {
             job: job.clone(),
             limits,
@@ -132,6 +145,7 @@ impl Dispatcher {
         let queued = until(lifecycle.scheduled_at, lifecycle.attempted_at.unwrap_or_default());
         ended.usage.queue_ms = millis(queued);
         let now = self.clock.now();
+        ended.outcome = retry::settle(lifecycle, ended.outcome, now);
         let verdict = retry::decide(&job.spec, lifecycle, &ended.outcome, now, (self.jitter)());
         let record = AttemptRecord {
             start: Some(start),
@@ -141,37 +155,44 @@ impl Dispatcher {
             ..AttemptRecord::new(lifecycle, &ended.outcome, ended.usage, now)
         };
         tracing::debug!(job = %job.id, attempt = lease.attempt, outcome = ?record.outcome, "ended");
-        let output = match ended {
-            Ended { outcome: Outcome::Succeeded { output }, .. } => Some(output),
-            Ended { .. } => None,
+        let output = match ended.outcome {
+            Outcome::Succeeded { output } => Some(output),
+            _ => ended.failed_output,
         };
         // The guest has ended, so its slot goes on; the lease is renewed until it is written.
         let _finishing = self.finishing.acquire().await;
         drop(place);
         self.signals.work.notify_one();
         self.save_log(lease, log).await;
-        self.finish(Finish { lease, verdict, record, output, told: report.told() }).await;
+        let error = record.error.clone();
+        if let (OutcomeKind::Refused, Some(error)) = (record.outcome, &error) {
+            self.refusals.note(&error.code, &error.message);
+        }
+        let finish = Finish { lease, verdict, record, output, told: report.told() };
+        if self.finish(finish).await == Some(JobState::Discarded) {
+            telemetry::discarded(job, error.as_ref());
+        }
         drop(enlisted);
     }
 
     /// Where the clocks and random numbers of an attempt at `job` begin.
-    fn start_of(&self, job: &Job) -> Start {
+    fn start_of(&self, job: &Job, attempt: u32) -> Start {
         if job.spec.deterministic {
-            return Start::of_job(job.id, job.created_at);
+            return Start::new(self.seeds.seed(job.id, None), job.created_at);
         }
-        Start::new((self.seeds)(), self.clock.now())
+        Start::new(self.seeds.seed(job.id, Some(attempt)), self.clock.wall())
     }
 
     /// Writes a verdict, again and again while the store is away: the job's work is done, and only
-    /// this knows it.
-    async fn finish(&self, finish: Finish) {
+    /// this knows it. Returns the job's state then, unless the lease was lost.
+    async fn finish(&self, finish: Finish) -> Option<JobState> {
         loop {
             match self.store.finish(finish.clone(), self.clock.now()).await {
-                Ok(Finished::Recorded(_)) => return,
+                Ok(Finished::Recorded(state)) => return Some(state),
                 Ok(Finished::LeaseLost) => {
                     let (job, attempt) = (finish.lease.job, finish.lease.attempt);
                     tracing::warn!(%job, attempt, "the lease was lost: the attempt does not count");
-                    return;
+                    return None;
                 }
                 Err(error) => {
                     tracing::warn!(job = %finish.lease.job, %error, "cannot finish yet");

@@ -1,16 +1,17 @@
 //! A store that says what it did: any driver, with hints after each answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -79,8 +80,13 @@ impl JobStore for AnnouncingStore {
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError> {
-        self.store.renew(leases, expires_at).await
+        self.store.renew(leases, expires_at, now).await
+    }
+
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.store.alive(now).await
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
@@ -160,11 +166,12 @@ impl JobStore for AnnouncingStore {
         self.store.counts(now).await
     }
 
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
+        let held = note.is_some();
         let _alone = self.holding.write().await;
         // What runs is stopped first: with many jobs waiting, the store may take its time.
         let is_news = held && self.signals.hold(hold.clone(), true);
-        let answer = self.store.set_held(hold.clone(), held).await;
+        let answer = self.store.set_held(hold.clone(), note).await;
         let is_off = match answer {
             Ok(()) => held,
             Err(_) => !is_news,
@@ -176,7 +183,7 @@ impl JobStore for AnnouncingStore {
         answer
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
         self.store.holds().await
     }
 
@@ -209,6 +216,14 @@ impl JobStore for AnnouncingStore {
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
         self.store.prune(retention, most).await
+    }
+
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
+        self.store.uses(tenant, plugin, version)
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        self.store.spare_bytes()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

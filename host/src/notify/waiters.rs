@@ -4,38 +4,53 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jobwright_core::job::JobId;
+use jobwright_core::tenant::TenantName;
 use thiserror::Error;
 use tokio::sync::Notify;
 
-/// Requests that may wait at one time. Each holds a connection, of which there are 1,024: a quarter is
-/// always left to those who do not wait.
-pub const MAX_WAITERS: usize = 768;
+use crate::shares::table::WAITERS;
+use crate::shares::{Shares, Taken};
+
+/// Requests that may wait at one time.
+pub const MAX_WAITERS: u64 = WAITERS.all;
 
 /// See the module's text.
-#[derive(Debug, Clone, Default)]
-pub struct Waiters(Arc<Mutex<Waiting>>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    count: usize,
-    by_job: HashMap<JobId, (Arc<Notify>, usize)>,
+#[derive(Debug, Clone)]
+pub struct Waiters {
+    places: Shares,
+    by_job: Arc<Mutex<ByJob>>,
 }
+
+/// By job, what wakes those who wait for it, and how many they are.
+type ByJob = HashMap<JobId, (Arc<Notify>, usize)>;
 
 /// There are too many already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{MAX_WAITERS} requests are waiting, the most that may: ask again without a wait")]
+#[error(
+    "of the {MAX_WAITERS} requests that may wait at one time, this tenant has its share: ask again \
+     without a wait"
+)]
 pub struct TooManyWaiters;
 
 /// A place among all who wait, until dropped.
 #[derive(Debug)]
-pub struct Place(Waiters);
+pub struct Place {
+    _taken: Taken,
+}
 
 /// One who waits for a job, until dropped.
 #[derive(Debug)]
 pub struct Waiter {
-    place: Place,
+    waiters: Waiters,
+    _place: Place,
     job: JobId,
     notify: Arc<Notify>,
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Self { places: Shares::new(&WAITERS), by_job: Arc::default() }
+    }
 }
 
 impl Waiters {
@@ -43,36 +58,32 @@ impl Waiters {
     ///
     /// # Errors
     /// [`TooManyWaiters`].
-    pub fn listen(&self, job: JobId) -> Result<Waiter, TooManyWaiters> {
-        let place = self.place()?;
+    pub fn listen(&self, tenant: &TenantName, job: JobId) -> Result<Waiter, TooManyWaiters> {
+        let place = self.place(tenant)?;
         let mut waiting = self.lock();
-        let (notify, listeners) = waiting.by_job.entry(job).or_default();
+        let (notify, listeners) = waiting.entry(job).or_default();
         *listeners += 1;
-        Ok(Waiter { place, job, notify: notify.clone() })
+        Ok(Waiter { waiters: self.clone(), _place: place, job, notify: notify.clone() })
     }
 
-    /// A place for one who waits for something else than a job.
+    /// A place for a request that waits for something else than a job.
     ///
     /// # Errors
     /// [`TooManyWaiters`].
-    pub fn place(&self) -> Result<Place, TooManyWaiters> {
-        let mut waiting = self.lock();
-        if waiting.count >= MAX_WAITERS {
-            return Err(TooManyWaiters);
-        }
-        waiting.count += 1;
-        Ok(Place(self.clone()))
+    pub fn place(&self, tenant: &TenantName) -> Result<Place, TooManyWaiters> {
+        let taken = self.places.of(tenant).try_take(1u64).map_err(|_| TooManyWaiters)?;
+        Ok(Place { _taken: taken })
     }
 
     /// Tells everyone who waits for `job` that it is over.
     pub(super) fn wake(&self, job: JobId) {
-        if let Some((notify, _)) = self.lock().by_job.get(&job) {
+        if let Some((notify, _)) = self.lock().get(&job) {
             notify.notify_waiters();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ByJob> {
+        self.by_job.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,19 +95,13 @@ impl Waiter {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.lock().count -= 1;
-    }
-}
-
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut waiting = self.place.0.lock();
-        if let Some((_, listeners)) = waiting.by_job.get_mut(&self.job) {
+        let mut waiting = self.waiters.lock();
+        if let Some((_, listeners)) = waiting.get_mut(&self.job) {
             *listeners -= 1;
             if *listeners == 0 {
-                waiting.by_job.remove(&self.job);
+                waiting.remove(&self.job);
             }
         }
     }
@@ -111,15 +116,17 @@ mod tests {
     #[test]
     fn no_more_wait_than_may_whatever_for() {
         let (waiters, job) = (Waiters::default(), JobId::new(Timestamp::UNIX_EPOCH));
+        let [a, b] = ["a", "b"].map(|name| name.parse::<TenantName>().expect("a name"));
         let mut places: Vec<Place> =
-            (1..MAX_WAITERS).map(|_| waiters.place().expect("there is room")).collect();
-        let last = waiters.listen(job).expect("there is room for one");
-        waiters.listen(job).expect_err("there is none");
-        waiters.place().expect_err("there is none");
+            (1..576).map(|_| waiters.place(&a).expect("there is room")).collect();
+        let last = waiters.listen(&a, job).expect("there is room for one");
+        waiters.listen(&a, job).expect_err("it has its share");
+        waiters.place(&a).expect_err("it has its share");
+        let other = waiters.listen(&b, job).expect("room for another tenant");
         drop(last);
-        places.push(waiters.place().expect("it was given back"));
-        drop(places);
-        assert_eq!(waiters.lock().count, 0);
-        assert!(waiters.lock().by_job.is_empty());
+        places.push(waiters.place(&a).expect("it was given back"));
+        drop((places, other));
+        assert_eq!(waiters.places.left(), MAX_WAITERS);
+        assert!(waiters.lock().is_empty());
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`web`] | the way of a request to an address that was checked, and of its response back |
-//! | [`tls`] | that who answers is who was asked |
+//! | [`web`] | a request to an address that was checked, and its response |
+//! | [`connecting`] | connecting to one of several addresses |
+//! | [`tls`] | that the server is the one that was named |
+//! | [`arriving`] | the body of a response between the connection and the guest |
+//! | [`covering`] | that no secret is in it |
 //! | [`resolver`] | which addresses a name has |
 //! | [`room`] | how many bytes of bodies are held |
-//! | [`shares`] | how much of it all one tenant may have |
-//! | [`request`] | what a guest may not say in a request |
+//! | [`request`] | what a guest may not say in a request, and what it need not |
 //! | [`secrets`] | the file of secrets |
 //! | [`values`] | what plugins keep from one job to the next |
 //!
@@ -16,11 +18,13 @@
 //! refused is a typed error for the guest and a line in the log of its attempt; a request ends with
 //! the attempt that sent it.
 
+mod arriving;
+mod connecting;
+mod covering;
 mod request;
 pub mod resolver;
 mod room;
 pub mod secrets;
-mod shares;
 mod tls;
 pub mod values;
 pub mod web;
@@ -36,15 +40,16 @@ use jobwright_core::grant::{Grants, HttpGrant};
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outside::{
-    Granted, Grantor, Keep, Kept, NO_REQUEST, Outside, Unkept, Unsent, shown,
+    Body, Granted, Grantor, Keep, Kept, NO_REQUEST, Outside, Timeouts, Unkept, Unsent, shown,
 };
 use jobwright_core::plugin::PluginName;
 use jobwright_core::registry::PluginRegistry;
-use jobwright_core::secret::{self, SecretStore};
+use jobwright_core::secret::{self, Mask, SecretStore, Secrets};
 use jobwright_core::tenant::TenantName;
 use tokio::sync::Semaphore;
 
-use self::room::{Held, Room};
+use self::covering::Reading;
+use self::room::Room;
 use self::values::{Namespace, Values};
 use self::web::{Errand, Web};
 
@@ -106,7 +111,7 @@ pub struct Reach {
     /// Requests that were allowed, so far.
     sent: AtomicU32,
     /// One for each request that may be on its way at one time.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     room: Room,
     values: Namespace,
 }
@@ -121,7 +126,7 @@ impl Reach {
         log: Arc<LogBuffer>,
     ) -> Self {
         let limits = grants.http_limits;
-        let turns = Semaphore::new(limits.concurrent.max(1) as usize);
+        let turns = Arc::new(Semaphore::new(limits.concurrent.max(1) as usize));
         let each = limits.request_bytes.saturating_add(limits.response_bytes);
         let bytes = each.saturating_mul(u64::from(limits.concurrent.max(1)));
         let room = means.web.room(&tenant, bytes);
@@ -136,33 +141,53 @@ impl Reach {
         Self { tenant, grants, means, log, sent, turns, room, values }
     }
 
-    async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
+    async fn answer(
+        &self,
+        mut request: Request<Bytes>,
+        timeouts: Timeouts,
+        shown: &str,
+    ) -> Result<Response<Body>, Unsent> {
         let limits = self.grants.http_limits;
         if self.grants.http.is_empty() {
             return Err(Unsent::Denied(NO_REQUEST.to_owned()));
         }
-        request::check(&request)?;
+        if let Some(line) = request::settle(&mut request, shown)? {
+            self.log.write(line.as_bytes());
+        }
         let allowing = self.allowing(&request)?;
         if request.body().len() as u64 > limits.request_bytes {
             return Err(Unsent::RequestTooLong(limits.request_bytes));
         }
         self.count(limits.requests)?;
-        let (mut head, body) = request.into_parts();
-        let find = |name: &_| self.means.secrets.get(&self.tenant, name);
-        let mask = secret::place(&mut head, &self.grants.secrets, find)
-            .map_err(|misplaced| Unsent::Denied(misplaced.to_string()))?;
-        // Never closed, so an error means nothing.
-        let _turn = self.turns.acquire().await;
+        let (request, mask) = self.with_secrets(request)?;
+        let turn = self.turns.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Unsent::Broken("the host is about to stop".to_owned()))?;
         let errand = Errand {
-            request: Request::from_parts(head, body),
+            request,
             tenant: self.tenant.clone(),
             allowing,
             room: self.room.clone(),
             most: limits.response_bytes,
             plain: !mask.is_empty(),
+            timeouts,
+            turn,
         };
-        let response = self.means.web.fetch(errand).await?;
-        Ok(self.means.web.covered(response, mask).await?.map(Held::into_bytes))
+        let (mut head, arriving) = self.means.web.fetch(errand).await?.into_parts();
+        mask.cover_headers(&mut head.headers);
+        let (web, log, shown) = (self.means.web.clone(), self.log.clone(), shown.to_owned());
+        let body = Reading { arriving, mask, web, log, shown, is_over: false };
+        Ok(Response::from_parts(head, Box::new(body)))
+    }
+
+    /// The request with the secrets that it names, and what must be covered in the response.
+    fn with_secrets(&self, request: Request<Bytes>) -> Result<(Request<Bytes>, Mask), Unsent> {
+        let hidden = self.means.secrets.known_to(&self.tenant, request.uri());
+        let (mut head, body) = request.into_parts();
+        let find = |name: &_| self.means.secrets.get(&self.tenant, name);
+        let secrets = Secrets { granted: &self.grants.secrets, find, hidden: &hidden };
+        let mask = secret::place(&mut head, &secrets);
+        let mask = mask.map_err(|misplaced| Unsent::Denied(misplaced.to_string()))?;
+        Ok((Request::from_parts(head, body), mask))
     }
 
     /// The grants that allow it by name and method.
@@ -185,9 +210,13 @@ impl Reach {
 
 #[async_trait]
 impl Outside for Reach {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        timeouts: Timeouts,
+    ) -> Result<Response<Body>, Unsent> {
         let shown = shown(request.method(), request.uri());
-        let answer = self.answer(request).await;
+        let answer = self.answer(request, timeouts, &shown).await;
         answer.inspect_err(|unsent| self.log.write(unsent.line(&shown).as_bytes()))
     }
 

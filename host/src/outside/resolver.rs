@@ -11,8 +11,9 @@ use jobwright_core::outside::Unsent;
 use jobwright_core::tenant::TenantName;
 use tokio::time::timeout;
 
-use super::shares::Shares;
-pub use super::shares::Taken as Turn;
+use crate::shares::Shares;
+pub use crate::shares::Taken as Turn;
+use crate::shares::table::NAME_LOOKUPS;
 
 /// Looks up the addresses of hosts.
 #[async_trait]
@@ -24,13 +25,6 @@ pub trait Resolver: Debug + Send + Sync + 'static {
     /// If it has none, or nobody says.
     async fn resolve(&self, host: &str, port: u16, turn: Turn) -> io::Result<Vec<SocketAddr>>;
 }
-
-/// Look-ups at one time. Each takes a thread for as long as the system takes, also if nobody waits for
-/// it any more.
-const LOOK_UPS: usize = 16;
-
-/// Of these, those of one tenant: whose names nobody answers for leaves turns to others.
-const TENANT_LOOK_UPS: usize = LOOK_UPS / 4;
 
 /// How long names may take: as long as resolvers commonly wait for one server.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
@@ -44,7 +38,7 @@ pub(super) struct LookUps {
 
 impl LookUps {
     pub(super) fn new(resolver: Arc<dyn Resolver>) -> Self {
-        Self { resolver, turns: Shares::new(LOOK_UPS, TENANT_LOOK_UPS) }
+        Self { resolver, turns: Shares::new(&NAME_LOOKUPS) }
     }
 
     /// The addresses of `host`, of which there is one at least. What it waits for a turn is no part of
@@ -54,8 +48,7 @@ impl LookUps {
         tenant: &TenantName,
         (host, port): (&str, u16),
     ) -> Result<Vec<SocketAddr>, Unsent> {
-        let stopped = || Unsent::Unresolved("the host is about to stop".to_owned());
-        let turn = self.turns.of(tenant).take().await.ok_or_else(stopped)?;
+        let turn = self.turns.of(tenant).take().await;
         match timeout(RESOLVE_DEADLINE, self.resolver.resolve(host, port, turn)).await {
             Ok(Ok(addresses)) if addresses.is_empty() => {
                 Err(Unsent::Unresolved("it has no address".to_owned()))

@@ -6,19 +6,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::outside::Unsent;
-use jobwright_core::tenant::TenantName;
+use jobwright_core::tenant::{Full, TenantName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::shares::{Full, Share, Shares, Taken};
+use crate::shares::table::{GUEST_BODIES, GUEST_UNIT_BYTES as UNIT_BYTES};
+use crate::shares::{Share, Shares, Taken};
 
 /// All bodies of all attempts together, in bytes: as much as the interface takes for its own.
-const HOST_BYTES: u64 = 256 << 20;
+const HOST_BYTES: u64 = GUEST_BODIES.all * UNIT_BYTES;
 
-/// Of these, those of one tenant: attempts that keep what they have leave as much to others.
+/// Of these, those of one tenant that is alone.
 const TENANT_BYTES: u64 = HOST_BYTES / 2;
-
-/// The unit in which that is counted: a body takes one at least.
-const UNIT_BYTES: u64 = 4 << 10;
 
 /// Room for bodies.
 #[derive(Debug, Clone)]
@@ -34,7 +32,7 @@ pub(super) struct HostRoom(Shares);
 
 impl Default for HostRoom {
     fn default() -> Self {
-        Self(Shares::new(units(HOST_BYTES) as usize, units(TENANT_BYTES) as usize))
+        Self(Shares::new(&GUEST_BODIES))
     }
 }
 
@@ -64,7 +62,7 @@ impl Room {
         Ok(Place { _own: own, _shared: shared })
     }
 
-    /// A body that comes in pieces, of at most `most` bytes.
+    /// Room for a body that comes in pieces, which its sender keeps to `most` bytes.
     pub(super) fn body(&self, most: u64) -> Held {
         Held { bytes: vec![], room: self.clone(), places: vec![], most }
     }
@@ -87,25 +85,25 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Refuses a body that says beforehand that it is longer than it may be.
-    pub(super) fn expect(&self, length: u64) -> Result<(), Unsent> {
-        if length > self.most { Err(Unsent::ResponseTooLong(self.most)) } else { Ok(()) }
-    }
-
     /// Adds what has come.
     pub(super) fn push(&mut self, data: &[u8]) -> Result<(), Unsent> {
         let length = self.bytes.len() + data.len();
-        self.expect(length as u64)?;
         let capacity = self.bytes.capacity();
         if length > capacity {
             // Twice as much each time, so that few moves are made; counted before it is taken.
             let most = usize::try_from(self.most).unwrap_or(usize::MAX);
-            let wanted = length.max(capacity.saturating_mul(2)).min(most);
+            let wanted = length.max(capacity.saturating_mul(2).min(most));
             self.places.push(self.room.take((wanted - capacity) as u64)?);
             self.bytes.reserve_exact(wanted - self.bytes.len());
         }
         self.bytes.extend_from_slice(data);
         Ok(())
+    }
+
+    /// Takes what has come, with its room.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = self.room.body(self.most);
+        std::mem::replace(self, empty)
     }
 
     /// What has come.

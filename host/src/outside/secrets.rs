@@ -1,36 +1,46 @@
-//! The file of secrets: all of all tenants, in one file that its owner alone reads, in memory too.
+//! The file of secrets: all of all tenants, as they are and as they were, in one file that its owner
+//! alone reads, in memory too.
 //!
 //! Invariants: what was answered is on disk; a value is written to that file and nowhere else.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::{Origin, SecretName};
-use jobwright_core::secret::{MAX_SECRETS, Secret, SecretError, SecretStore};
+use jobwright_core::secret::shelf::{Entry, Retired};
+use jobwright_core::secret::{Secret, SecretError, SecretStore, SecretValue, Shelf};
 use jobwright_core::tenant::TenantName;
 use serde::{Deserialize, Serialize};
 
-use crate::data_dir;
+use crate::data_dir::{self, Part};
+use crate::privacy;
 
 /// The name of the file in the data directory.
 const FILE: &str = "secrets.json";
 
-type All = BTreeMap<TenantName, BTreeMap<SecretName, Secret>>;
+/// How long a value stays hidden after it was replaced or removed, if nothing else is said: as long as
+/// jobs are kept by default.
+const RETIRED: Duration = Duration::from_secs(14 * 86_400);
+
+type All = BTreeMap<TenantName, Shelf>;
 
 /// See the module's text.
 #[derive(Debug, Clone)]
 pub struct SecretFile {
-    shelf: Arc<Shelf>,
+    file: Arc<OnDisk>,
+    retired: Duration,
 }
 
 #[derive(Debug)]
-struct Shelf {
+struct OnDisk {
     path: PathBuf,
     all: RwLock<All>,
     /// Held over each change, from reading what there is to having written what there is then.
@@ -41,9 +51,16 @@ struct Shelf {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
-    value: String,
+    /// None of one that was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     origins: Vec<Origin>,
     created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retired_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retired: Vec<Line>,
 }
 
 type Lines = BTreeMap<TenantName, BTreeMap<SecretName, Line>>;
@@ -55,30 +72,53 @@ impl fmt::Debug for Line {
 }
 
 impl SecretFile {
-    /// Opens the file in the data directory, which the caller has locked; none is one without secrets.
+    /// Opens the file in the data directory, which the caller has locked. A directory that never had
+    /// secrets needs none.
     ///
     /// # Errors
-    /// With a reason a person can act on, if it cannot be read, or others can read it too.
+    /// With a reason a person can act on, if it cannot be read, others can read it too, or it is lost.
     pub fn open(data: &Path) -> anyhow::Result<Self> {
+        Part::Secrets.refuse_if_lost(data)?;
         let path = data.join(FILE);
         let all = load(&path)
             .with_context(|| format!("the secrets in {} cannot be used", path.display()))?;
-        let shelf = Shelf { path, all: RwLock::new(all), changing: Mutex::default() };
-        Ok(Self { shelf: Arc::new(shelf) })
+        if !all.is_empty() {
+            Part::Secrets.note_in(data);
+        }
+        let file = OnDisk { path, all: RwLock::new(all), changing: Mutex::default() };
+        Ok(Self { file: Arc::new(file), retired: RETIRED })
     }
 
-    /// Works on a blocking thread, where it is done to its end even if the caller goes away.
+    /// Hides values for so long after they were replaced or removed.
+    #[must_use]
+    pub fn hiding_retired(self, retired: Duration) -> Self {
+        Self { retired, ..self }
+    }
+
+    /// Changes the secrets of a tenant at a time, on a blocking thread, where it is done to its end even if
+    /// the caller goes away.
     async fn change(
         &self,
-        change: impl FnOnce(&mut All) -> Result<bool, SecretError> + Send + 'static,
+        tenant: &TenantName,
+        at: Timestamp,
+        change: impl FnOnce(&mut Shelf) -> Result<bool, SecretError> + Send + 'static,
     ) -> Result<bool, SecretError> {
-        let shelf = self.shelf.clone();
-        let changing = tokio::task::spawn_blocking(move || shelf.change(change));
+        let (file, tenant) = (self.file.clone(), tenant.clone());
+        let then = at.checked_sub(self.retired).unwrap_or(Timestamp::MIN);
+        let changing = move || {
+            file.change(move |all| {
+                let answer = change(all.entry(tenant).or_default())?;
+                all.values_mut().for_each(|shelf| shelf.forget(then));
+                all.retain(|_, shelf| !shelf.is_empty());
+                Ok(answer)
+            })
+        };
+        let changing = tokio::task::spawn_blocking(changing);
         changing.await.unwrap_or_else(|broken| Err(io::Error::from(broken).into()))
     }
 }
 
-impl Shelf {
+impl OnDisk {
     fn all(&self) -> std::sync::RwLockReadGuard<'_, All> {
         self.all.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,6 +133,9 @@ impl Shelf {
         let answer = change(&mut all)?;
         let json = serde_json::to_vec_pretty(&lines(&all)).map_err(io::Error::from)?;
         data_dir::write(&self.path, &json)?;
+        if let Some(directory) = self.path.parent() {
+            Part::Secrets.note_in(directory);
+        }
         *self.all.write().unwrap_or_else(PoisonError::into_inner) = all;
         Ok(answer)
     }
@@ -101,12 +144,16 @@ impl Shelf {
 #[async_trait]
 impl SecretStore for SecretFile {
     fn get(&self, tenant: &TenantName, name: &SecretName) -> Option<Secret> {
-        self.shelf.all().get(tenant)?.get(name).cloned()
+        self.file.all().get(tenant)?.get(name).cloned()
+    }
+
+    fn known_to(&self, tenant: &TenantName, to: &http::Uri) -> Vec<SecretValue> {
+        self.file.all().get(tenant).map(|shelf| shelf.known_to(to)).unwrap_or_default()
     }
 
     fn list(&self, tenant: &TenantName) -> Vec<(SecretName, Secret)> {
-        let all = self.shelf.all();
-        let of_tenant = all.get(tenant).into_iter().flatten();
+        let all = self.file.all();
+        let of_tenant = all.get(tenant).into_iter().flat_map(Shelf::iter);
         of_tenant.map(|(name, secret)| (name.clone(), secret.clone())).collect()
     }
 
@@ -116,50 +163,81 @@ impl SecretStore for SecretFile {
         name: &SecretName,
         secret: Secret,
     ) -> Result<bool, SecretError> {
-        let (tenant, name) = (tenant.clone(), name.clone());
-        self.change(move |all| {
-            let secrets = all.entry(tenant).or_default();
-            if secrets.len() >= MAX_SECRETS && !secrets.contains_key(&name) {
-                return Err(SecretError::Full);
-            }
-            Ok(secrets.insert(name, secret).is_none())
-        })
-        .await
+        let (name, at) = (name.clone(), secret.created_at);
+        self.change(tenant, at, move |shelf| shelf.set(&name, secret)).await
     }
 
-    async fn remove(&self, tenant: &TenantName, name: &SecretName) -> Result<bool, SecretError> {
-        let (tenant, name) = (tenant.clone(), name.clone());
-        self.change(move |all| {
-            let secrets = all.entry(tenant.clone()).or_default();
-            let removed = secrets.remove(&name).is_some();
-            if secrets.is_empty() {
-                all.remove(&tenant);
-            }
-            Ok(removed)
-        })
-        .await
+    async fn remove(
+        &self,
+        tenant: &TenantName,
+        name: &SecretName,
+        at: Timestamp,
+    ) -> Result<bool, SecretError> {
+        let name = name.clone();
+        self.change(tenant, at, move |shelf| Ok(shelf.remove(&name, at))).await
     }
 }
 
 fn lines(all: &All) -> Lines {
-    let line = |secret: &Secret| Line {
-        value: secret.value.reveal().to_owned(),
-        origins: secret.origins.clone(),
-        created_at: secret.created_at,
+    let of_tenant = |shelf: &Shelf| {
+        shelf.names().iter().map(|(name, entry)| (name.clone(), Line::of(entry))).collect()
     };
-    let of_tenant = |secrets: &BTreeMap<SecretName, Secret>| {
-        secrets.iter().map(|(name, secret)| (name.clone(), line(secret))).collect()
-    };
-    all.iter().map(|(tenant, secrets)| (tenant.clone(), of_tenant(secrets))).collect()
+    all.iter().map(|(tenant, shelf)| (tenant.clone(), of_tenant(shelf))).collect()
+}
+
+impl Line {
+    fn of(entry: &Entry) -> Self {
+        let line = |secret: &Secret, retired_at| Self {
+            value: Some(secret.value.reveal().to_owned()),
+            origins: secret.origins.clone(),
+            created_at: secret.created_at,
+            retired_at,
+            retired: vec![],
+        };
+        let retired = entry.retired.iter();
+        let retired: Vec<_> = retired.map(|old| line(&old.secret, Some(old.at))).collect();
+        let gone = || Self {
+            value: None,
+            origins: vec![],
+            created_at: entry.retired.last().map_or(Timestamp::MIN, |old| old.at),
+            retired_at: None,
+            retired: vec![],
+        };
+        let now = entry.current.as_ref().map_or_else(gone, |secret| line(secret, None));
+        Self { retired, ..now }
+    }
+
+    fn secret(
+        value: String,
+        origins: Vec<Origin>,
+        created_at: Timestamp,
+    ) -> anyhow::Result<Secret> {
+        Ok(Secret { value: value.try_into()?, origins, created_at })
+    }
+
+    fn entry(self) -> anyhow::Result<Entry> {
+        let secret = |value| Self::secret(value, self.origins, self.created_at);
+        let current = self.value.map(secret).transpose()?;
+        let mut retired = vec![];
+        for line in self.retired {
+            let (value, at) =
+                line.value.zip(line.retired_at).context("a retired value is missing")?;
+            let secret = Self::secret(value, line.origins, line.created_at)?;
+            retired.push(Retired { secret, at });
+        }
+        Ok(Entry { current, retired })
+    }
 }
 
 fn load(path: &Path) -> anyhow::Result<All> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(All::default()),
         Err(error) => return Err(error.into()),
     };
-    check_mode(path)?;
+    privacy::check_mode(&file)?;
+    let mut text = vec![];
+    file.read_to_end(&mut text)?;
     // Where and not what: a message would repeat what it cannot read, which may be a value.
     let lines: Lines = serde_json::from_slice(&text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
@@ -167,30 +245,12 @@ fn load(path: &Path) -> anyhow::Result<All> {
     })?;
     let mut all = All::default();
     for (tenant, lines) in lines {
-        for (name, Line { value, origins, created_at }) in lines {
-            let value = value.try_into().with_context(|| format!("`{name}`"))?;
-            let secret = Secret { value, origins, created_at };
-            all.entry(tenant.clone()).or_default().insert(name, secret);
+        for (name, line) in lines {
+            let entry = line.entry().with_context(|| format!("`{name}`"))?;
+            all.entry(tenant.clone()).or_default().restore(name, entry);
         }
     }
     Ok(all)
-}
-
-/// Refuses a file that others read: who copied it there meant otherwise.
-#[cfg(unix)]
-fn check_mode(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
-    anyhow::ensure!(
-        mode & 0o077 == 0,
-        "its mode is {mode:o}, so others than its owner can read it: chmod 600 it"
-    );
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_mode(_: &Path) -> anyhow::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]
@@ -204,6 +264,8 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
         }
     }
+
+    const AT: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn names() -> (TenantName, SecretName) {
         (TenantName::default(), "KEY".parse().expect("a name"))
@@ -220,8 +282,8 @@ mod tests {
         let secrets = SecretFile::open(folder.path()).expect("the file");
         assert_eq!(secrets.get(&tenant, &name), Some(secret("other-value")));
         assert_eq!((secrets.get(&other, &name), secrets.list(&other)), (None, vec![]));
-        assert!(!secrets.remove(&other, &name).await.expect("nothing to remove"));
-        assert!(secrets.remove(&tenant, &name).await.expect("removed"));
+        assert!(!secrets.remove(&other, &name, AT).await.expect("nothing to remove"));
+        assert!(secrets.remove(&tenant, &name, AT).await.expect("removed"));
         let secrets = SecretFile::open(folder.path()).expect("the file");
         assert_eq!(secrets.list(&tenant), vec![]);
     }
@@ -260,17 +322,32 @@ mod tests {
         }
     }
 
+    fn known(secrets: &SecretFile, tenant: &TenantName) -> Vec<String> {
+        let to = "http://api.example.com:81/".parse().expect("a URI");
+        let known = secrets.known_to(tenant, &to);
+        known.iter().map(|value| value.reveal().to_owned()).collect()
+    }
+
     #[tokio::test]
-    async fn a_tenant_keeps_only_so_many() {
+    async fn what_was_replaced_or_removed_stays_hidden_for_so_long() {
         let folder = tempfile::tempdir().expect("a folder");
         let (tenant, name) = names();
-        let secrets = SecretFile::open(folder.path()).expect("a new file");
-        let all = (0..MAX_SECRETS)
-            .map(|n| (format!("S{n}").parse().expect("a name"), secret("12345678")));
-        *secrets.shelf.all.write().expect("no panic") = [(tenant.clone(), all.collect())].into();
-        let full = secrets.set(&tenant, &name, secret("first-value")).await;
-        assert!(matches!(full, Err(SecretError::Full)), "{full:?}");
-        let there = "S0".parse().expect("a name");
-        assert!(!secrets.set(&tenant, &there, secret("first-value")).await.expect("it was there"));
+        let open = || {
+            let secrets = SecretFile::open(folder.path()).expect("the file");
+            secrets.hiding_retired(Duration::from_secs(60))
+        };
+        let secrets = open();
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let set = |value, second| Secret { created_at: at(second), ..secret(value) };
+        secrets.set(&tenant, &name, set("first-value", 0)).await.expect("set");
+        secrets.set(&tenant, &name, set("other-value", 10)).await.expect("set again");
+        assert!(secrets.remove(&tenant, &name, at(20)).await.expect("removed"));
+        let secrets = open();
+        assert_eq!(secrets.list(&tenant), vec![]);
+        assert_eq!(known(&secrets, &tenant), ["first-value", "other-value"]);
+        assert_eq!(known(&secrets, &"other".parse().expect("a name")), Vec::<String>::new());
+        let other = "OTHER".parse().expect("a name");
+        secrets.set(&tenant, &other, set("third-value", 71)).await.expect("set");
+        assert_eq!(known(&open(), &tenant), ["other-value", "third-value"]);
     }
 }

@@ -1,7 +1,4 @@
-//! TLS: that who answers is who was asked, by the roots that the machine trusts.
-//!
-//! The machine's and not a list of our own: what an operator adds for the services of his own network
-//! is trusted here too, and what he takes away is not.
+//! TLS of guests' requests: verifies that the server is the one that was asked for.
 
 use std::fmt::{self, Debug};
 use std::sync::{Arc, OnceLock};
@@ -10,9 +7,10 @@ use jobwright_core::outside::Unsent;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::tls;
 
 /// Makes connections secure.
 #[derive(Default)]
@@ -39,7 +37,7 @@ impl Tls {
         host: &str,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, Unsent> {
-        let connector = self.connector.get_or_init(|| machine_roots().and_then(connector));
+        let connector = self.connector.get_or_init(|| tls::machine_roots().and_then(connector));
         let connector = connector.as_ref().map_err(|why| Unsent::Insecure(why.clone()))?;
         let name = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         let name = ServerName::try_from(name.to_owned())
@@ -50,25 +48,5 @@ impl Tls {
 }
 
 fn connector(roots: RootCertStore) -> Result<TlsConnector, String> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn machine_roots() -> Result<RootCertStore, String> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "cannot read some of the machine's root certificates");
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let hint = "the host's machine has no root certificates: install `ca-certificates`";
-        return Err(hint.to_owned());
-    }
-    Ok(roots)
+    tls::client_config(roots).map(|config| TlsConnector::from(Arc::new(config)))
 }

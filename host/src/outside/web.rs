@@ -1,5 +1,5 @@
-//! The way of one request: its name looked up once, every address of it checked, a connection to one
-//! of those very addresses, the request, the whole response.
+//! One request: its name looked up once, every address of it checked, a connection to one of those very
+//! addresses, the request, the response as it arrives.
 //!
 //! Invariants: what is connected to was checked; there is no second look-up, no redirect is followed,
 //! no proxy asked; no body is held longer or larger than it may be; a dropped request closes its
@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::header::{self, HeaderName};
+use http::response::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
@@ -23,32 +24,28 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jobwright_core::grant::HttpGrant;
 use jobwright_core::grant::origin::{literal, port};
-use jobwright_core::outside::Unsent;
-use jobwright_core::secret::Mask;
+use jobwright_core::outside::{MAX_HEAD_BYTES, MAX_HEADERS, Timeouts, Unsent, header_bytes};
 use jobwright_core::tenant::TenantName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::rustls::RootCertStore;
 
+use super::arriving::{self, Arriving, Filling};
+use super::connecting;
 use super::resolver::{LookUps, Resolver, System};
-use super::room::{Held, HostRoom, Room};
+use super::room::{HostRoom, Room};
 use super::tls::Tls;
+use crate::shares::Shares;
+use crate::shares::table::GUEST_REQUESTS;
 
-/// How long one address may take to be connected to, and then to agree on a secure connection.
+/// How long a connection may take, and then its security, if the guest says nothing of it.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Addresses of a name that are tried, one after the other: two families, and one more of each.
-const TRIES: usize = 4;
-
-/// The head of a response, in bytes: four times what a guest may have in headers.
-const HEAD_BYTES: usize = 64 << 10;
-
-/// A body that takes longer than a millisecond to search, in bytes: it is searched apart, so that its
-/// attempt, and others on its thread, can be stopped meanwhile.
-const LONG_BYTES: usize = 64 << 10;
+/// What is read of the head of a response, in bytes: its headers, and more than any status line.
+const HEAD_BYTES: usize = MAX_HEAD_BYTES + (8 << 10);
 
 /// Headers of a response that are of the connection, and that nobody gets who has no part in it.
 const OF_THE_CONNECTION: [HeaderName; 8] = [
@@ -70,6 +67,7 @@ pub struct Web {
     look_ups: LookUps,
     tls: Tls,
     room: HostRoom,
+    requests: Shares,
 }
 
 /// One request that was allowed by its name.
@@ -86,14 +84,39 @@ pub(super) struct Errand {
     pub(super) most: u64,
     /// Whether the response must be whole, and not encoded: it is searched for what must not come back.
     pub(super) plain: bool,
+    pub(super) timeouts: Timeouts,
+    /// Its turn among the requests of its attempt, until the response has ended.
+    pub(super) turn: OwnedSemaphorePermit,
 }
+
+/// Where a response goes.
+struct Answer {
+    /// Until the head was sent.
+    head: Option<oneshot::Sender<Result<Parts, Unsent>>>,
+    body: Filling,
+}
+
+impl Answer {
+    fn end(self, how: Result<(), Unsent>) {
+        match (self.head, how) {
+            (Some(head), Err(unsent)) => drop(head.send(Err(unsent))),
+            (_, how) => self.body.end(how),
+        }
+    }
+}
+
+/// What requests are sent over.
+trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send> Connection for C {}
 
 impl Web {
     /// Names and roots as the machine has them; `threads` wait for what comes.
     #[must_use]
     pub fn new(threads: Handle) -> Self {
         let look_ups = LookUps::new(Arc::new(System));
-        Self { threads, look_ups, tls: Tls::default(), room: HostRoom::default() }
+        let (room, requests) = (HostRoom::default(), Shares::new(&GUEST_REQUESTS));
+        Self { threads, look_ups, tls: Tls::default(), room, requests }
     }
 
     /// Names as `resolver` has them.
@@ -113,110 +136,95 @@ impl Web {
         self.room.part(tenant, bytes)
     }
 
+    /// Where what takes long is computed.
+    pub(super) fn threads(&self) -> &Handle {
+        &self.threads
+    }
+
     /// Does an errand. Dropping the answer ends it.
-    pub(super) async fn fetch(self: &Arc<Self>, errand: Errand) -> Result<Response<Held>, Unsent> {
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        errand: Errand,
+    ) -> Result<Response<Arriving>, Unsent> {
         let (web, mut going) = (self.clone(), JoinSet::new());
-        going.spawn_on(async move { web.go(errand).await }, &self.threads);
-        match going.join_next().await {
-            Some(Ok(answer)) => answer,
-            _ => Err(Unsent::Broken("the host failed, or is about to stop".to_owned())),
-        }
-    }
-
-    /// Covers in a response what must not come back. Dropping the answer lets go of it.
-    pub(super) async fn covered(
-        &self,
-        response: Response<Held>,
-        mask: Mask,
-    ) -> Result<Response<Held>, Unsent> {
-        let long = !mask.is_empty() && response.body().as_ref().len() > LONG_BYTES;
-        let cover = move || {
-            let (mut head, mut body) = response.into_parts();
-            mask.cover_headers(&mut head.headers);
-            mask.cover(body.bytes_mut());
-            Response::from_parts(head, body)
+        let (filling, ready) = arriving::ends(&errand.room, errand.most);
+        let (head, begun) = oneshot::channel();
+        let mut answer = Answer { head: Some(head), body: filling };
+        let going_there = async move {
+            let ended = web.go(errand, &mut answer).await;
+            answer.end(ended);
         };
-        if !long {
-            return Ok(cover());
-        }
-        let covering = self.threads.spawn_blocking(cover).await;
-        covering.map_err(|_| Unsent::Broken("the host failed, or is about to stop".to_owned()))
+        going.spawn_on(going_there, &self.threads);
+        let stopped = |_| Err(Unsent::Broken("the host failed, or is about to stop".to_owned()));
+        let head = begun.await.unwrap_or_else(stopped)?;
+        Ok(Response::from_parts(head, ready.from(going)))
     }
 
-    async fn go(&self, errand: Errand) -> Result<Response<Held>, Unsent> {
-        let Errand { mut request, tenant, allowing, room, most, plain } = errand;
+    async fn go(&self, errand: Errand, answer: &mut Answer) -> Result<(), Unsent> {
+        let _under_way = self.requests.of(&errand.tenant).take().await;
         // Until all of it is sent: the guest may have let go of it long before.
-        let _place = room.take(request.body().len() as u64)?;
-        let to = request.uri().clone();
-        let stream = self.connect(&tenant, &to, &allowing).await?;
-        address_to(&mut request, &to)?;
-        let mut response = if to.scheme_str() == Some("https") {
-            let secured = self.tls.secure(to.host().unwrap_or_default(), stream);
-            exchange(in_time(secured).await?, request, room.body(most)).await?
-        } else {
-            exchange(stream, request, room.body(most)).await?
+        let _place = errand.room.take(errand.request.body().len() as u64)?;
+        let connecting = self.connect(&errand);
+        let connection = match errand.timeouts.connect {
+            Some(limit) => in_time(limit, connecting).await?,
+            None => connecting.await?,
         };
-        if plain && let Some(fault) = unsearchable(&response) {
-            let why = format!("it is {fault}, so that a secret might come back in it unseen");
-            return Err(Unsent::Broken(why));
-        }
-        for name in OF_THE_CONNECTION {
-            response.headers_mut().remove(name);
-        }
-        Ok(response)
+        let Errand { mut request, plain, timeouts, turn, .. } = errand;
+        let _turn = turn;
+        let to = std::mem::take(request.uri_mut());
+        address_to(&mut request, &to)?;
+        Exchange { plain, timeouts, answer }.over(connection, request).await
     }
 
-    /// A connection to an address of who is asked, all of which were checked.
-    async fn connect(
-        &self,
-        tenant: &TenantName,
-        to: &Uri,
-        allowing: &[HttpGrant],
-    ) -> Result<TcpStream, Unsent> {
-        let host = to.host().unwrap_or_default();
+    /// A connection to an address of the host, all of which were checked; secure if it is to be.
+    async fn connect(&self, errand: &Errand) -> Result<Box<dyn Connection>, Unsent> {
+        let limit = errand.timeouts.connect.unwrap_or(CONNECT_DEADLINE);
+        let to = errand.request.uri();
+        let addresses = self.addresses(errand).await?;
+        let stream = in_time(limit, connecting::connect(addresses)).await?;
+        if to.scheme_str() == Some("https") {
+            let secured = self.tls.secure(to.host().unwrap_or_default(), stream);
+            return Ok(Box::new(in_time(limit, secured).await?));
+        }
+        Ok(Box::new(stream))
+    }
+
+    /// The addresses of the host, all of which one grant reaches.
+    async fn addresses(&self, errand: &Errand) -> Result<Vec<SocketAddr>, Unsent> {
+        let Errand { tenant, allowing, request, .. } = errand;
+        let host = request.uri().host().unwrap_or_default();
         let unreadable = || Unsent::Denied("its port cannot be read".to_owned());
-        let port = port(to).ok_or_else(unreadable)?;
+        let port = port(request.uri()).ok_or_else(unreadable)?;
         let addresses = match literal(host) {
             Some(address) => vec![SocketAddr::new(address, port)],
             None => self.look_ups.addresses(tenant, (host, port)).await?,
         };
         let reaches = |grant: &HttpGrant| addresses.iter().all(|at| grant.reaches(at.ip()));
         if !allowing.iter().any(reaches) {
-            return Err(refused(host, &addresses, allowing));
+            return Err(refused(errand, host, &addresses));
         }
-        let mut failure = Unsent::Unresolved("it has no address".to_owned());
-        for address in addresses.into_iter().take(TRIES) {
-            match in_time(connected(address)).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        Ok(addresses)
     }
 }
 
-/// Says which address it is that must not be reached.
-fn refused(host: &str, addresses: &[SocketAddr], allowing: &[HttpGrant]) -> Unsent {
-    let reached = |at: &&SocketAddr| allowing.iter().any(|grant| grant.reaches(at.ip()));
+/// Refuses a name for an address of it. Which one is for the operator to read: with a grant for every host,
+/// a guest could map the names of a network.
+fn refused(errand: &Errand, host: &str, addresses: &[SocketAddr]) -> Unsent {
+    let reached = |at: &&SocketAddr| errand.allowing.iter().any(|grant| grant.reaches(at.ip()));
     let wrong = addresses.iter().find(|at| !reached(at)).or(addresses.first());
-    let wrong = wrong.map_or_else(String::new, |at| at.ip().to_string());
     let host = jobwright_core::name::shorten(host);
+    let address = wrong.map(|at| at.ip().to_string()).unwrap_or_default();
+    tracing::info!(tenant = %errand.tenant, %host, %address, "refused a request to an address");
     Unsent::DeniedAddress(format!(
-        "`{host}` has the address {wrong}, which is not public and in no granted network"
+        "`{host}` has an address that is not public and in no granted network"
     ))
 }
 
-async fn connected(address: SocketAddr) -> Result<TcpStream, Unsent> {
-    let failed = |error: std::io::Error| Unsent::Unconnected(error.to_string());
-    let stream = TcpStream::connect(address).await.map_err(failed)?;
-    // Requests are written whole.
-    stream.set_nodelay(true).map_err(failed)?;
-    Ok(stream)
-}
-
-async fn in_time<T>(step: impl Future<Output = Result<T, Unsent>>) -> Result<T, Unsent> {
-    let late = |_| Err(Unsent::TimedOut(CONNECT_DEADLINE.as_secs()));
-    timeout(CONNECT_DEADLINE, step).await.unwrap_or_else(late)
+async fn in_time<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, Unsent>>,
+) -> Result<T, Unsent> {
+    timeout(limit, step).await.unwrap_or(Err(Unsent::TimedOut(limit)))
 }
 
 /// Makes the target that which servers are sent (RFC 9112, 3.2.1), and names who is asked.
@@ -235,49 +243,96 @@ fn address_to(request: &mut Request<Bytes>, to: &Uri) -> Result<(), Unsent> {
     Ok(())
 }
 
-/// Sends the request and takes all of the response. Both ends of the connection are this future.
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: Request<Bytes>,
-    body: Held,
-) -> Result<Response<Held>, Unsent> {
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    let asking = async move {
-        let response = sender.send_request(request.map(Full::new)).await.map_err(broken)?;
-        received(response, body).await
-    };
-    match select(pin!(asking), pin!(connection)).await {
-        Either::Left((answer, _)) => answer,
-        // What has come before the end is still to be taken.
-        Either::Right((_, asking)) => asking.await,
+/// A request and its response over one connection.
+struct Exchange<'a> {
+    plain: bool,
+    timeouts: Timeouts,
+    answer: &'a mut Answer,
+}
+
+impl Exchange<'_> {
+    /// Sends the request, and hands on the response as it arrives. Both ends of the connection are this
+    /// future.
+    async fn over(
+        self,
+        connection: Box<dyn Connection>,
+        request: Request<Bytes>,
+    ) -> Result<(), Unsent> {
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_BYTES)
+            .max_headers(MAX_HEADERS)
+            .handshake(TokioIo::new(connection))
+            .await
+            .map_err(broken)?;
+        let asking = async move {
+            let responding = sender.send_request(request.map(Full::new));
+            let response = match self.timeouts.first_byte {
+                Some(limit) => {
+                    let late = |_| Unsent::NoResponse(limit);
+                    timeout(limit, responding).await.map_err(late)?
+                }
+                None => responding.await,
+            };
+            self.receive(response.map_err(broken)?).await
+        };
+        match select(pin!(asking), pin!(connection)).await {
+            Either::Left((ended, _)) => ended,
+            // What has come before the end is still to be taken.
+            Either::Right((_, asking)) => asking.await,
+        }
+    }
+
+    async fn receive(self, response: Response<Incoming>) -> Result<(), Unsent> {
+        let Answer { head: tell, body: filling } = self.answer;
+        let (mut head, mut body) = response.into_parts();
+        self::head(&mut head, self.plain)?;
+        filling.expect(body.size_hint().lower())?;
+        if let Some(tell) = tell.take() {
+            // A guest that is gone ends this soon.
+            let _ = tell.send(Ok(head));
+        }
+        loop {
+            let coming = body.frame();
+            let frame = match self.timeouts.between_bytes {
+                Some(limit) => timeout(limit, coming).await.map_err(|_| Unsent::Stalled(limit))?,
+                None => coming.await,
+            };
+            // Other frames are trailers.
+            match frame {
+                None => return Ok(()),
+                Some(frame) => {
+                    frame.map_err(broken)?.into_data().map_or(Ok(()), |data| filling.push(&data))?
+                }
+            }
+        }
     }
 }
 
-async fn received(response: Response<Incoming>, mut held: Held) -> Result<Response<Held>, Unsent> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+/// Checks the head of a response, and removes what is of the connection.
+fn head(head: &mut Parts, plain: bool) -> Result<(), Unsent> {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Unsent::Broken("it switches to another protocol".to_owned()));
     }
-    let (head, mut body) = response.into_parts();
-    held.expect(body.size_hint().lower())?;
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(broken)?.into_data() {
-            held.push(&data)?;
-        }
+    if header_bytes(&head.headers) > MAX_HEAD_BYTES {
+        return Err(Unsent::ResponseHeadTooLong(MAX_HEAD_BYTES as u64));
     }
-    Ok(Response::from_parts(head, held))
+    if plain && let Some(fault) = unsearchable(head) {
+        let why = format!("it is {fault}, so that a secret might come back in it unseen");
+        return Err(Unsent::Broken(why));
+    }
+    for name in OF_THE_CONNECTION {
+        head.headers.remove(name);
+    }
+    Ok(())
 }
 
 /// Why a secret would not be found in a response.
-fn unsearchable(response: &Response<Held>) -> Option<&'static str> {
+fn unsearchable(head: &Parts) -> Option<&'static str> {
     let all_are = |name: HeaderName, plain: &str| {
-        let mut values = response.headers().get_all(name).iter();
+        let mut values = head.headers.get_all(name).iter();
         values.all(|value| value.as_bytes().eq_ignore_ascii_case(plain.as_bytes()))
     };
-    let part = [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED].contains(&response.status());
+    let part = [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED].contains(&head.status);
     let encoded = !all_are(header::CONTENT_ENCODING, "identity")
         || !all_are(header::TRANSFER_ENCODING, "chunked");
     part.then_some("a part").or(encoded.then_some("encoded"))
@@ -285,6 +340,9 @@ fn unsearchable(response: &Response<Held>) -> Option<&'static str> {
 
 /// With its cause, which says more.
 fn broken(error: hyper::Error) -> Unsent {
+    if error.is_parse_too_large() {
+        return Unsent::ResponseHeadTooLong(MAX_HEAD_BYTES as u64);
+    }
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
     Unsent::Broken(format!("{error}{}", cause.unwrap_or_default()))
 }

@@ -18,13 +18,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use jobwright_core::clock::Clock as _;
 use jobwright_core::plugin::Digest;
 use tempfile::NamedTempFile;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
-use crate::clock::SystemClock;
+use crate::clock;
 use crate::disk::Floor;
 
 /// How much compiled code is kept when nobody says otherwise: some hundreds of large plugins.
@@ -48,11 +47,9 @@ pub(crate) enum Compiled {
     Component(Component),
 }
 
-/// Machine code with what it was taken from.
+/// What the compiler wrote.
 pub(crate) struct Loaded {
-    /// What runs.
-    pub(crate) compiled: Compiled,
-    /// What it was taken from.
+    /// As bytes.
     pub(crate) artefact: Vec<u8>,
     /// About what it takes in memory, in bytes.
     pub(crate) weight: u64,
@@ -90,7 +87,7 @@ impl CompiledCache {
     }
 
     /// The code with this name, if it is here and whole.
-    pub(crate) fn load(&self, name: &CodeName, engine: &Engine) -> Option<Loaded> {
+    pub(crate) fn load(&self, name: &CodeName) -> Option<Loaded> {
         let path = self.directory.join(&name.0);
         let mut file = match read(&path) {
             Ok(file) => file?,
@@ -99,15 +96,13 @@ impl CompiledCache {
                 return None;
             }
         };
-        let code = verified(&file).and_then(|(weight, artefact)| {
-            Some((code(engine, artefact).ok()?, weight, file.len() - artefact.len()))
-        });
-        let Some((compiled, weight, start)) = code else {
+        let whole = verified(&file).map(|(weight, artefact)| (weight, file.len() - artefact.len()));
+        let Some((weight, start)) = whole else {
             tracing::warn!(path = %path.display(), "compiled code is damaged: compiling again");
             return None;
         };
         file.drain(..start);
-        Some(Loaded { compiled, artefact: file, weight })
+        Some(Loaded { artefact: file, weight })
     }
 
     /// Keeps `artefact`, which takes `weight` bytes in memory, and removes what was not used for
@@ -177,7 +172,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     // Best effort: if the mark fails, the file is only removed earlier than it might be.
-    let _ = file.set_modified(SystemTime::from(SystemClock.now()));
+    let _ = file.set_modified(SystemTime::from(clock::wall()));
     Ok(Some(bytes))
 }
 

@@ -5,17 +5,20 @@
 //! [`Order`] in its environment; that process limits itself before it reads the plugin from its
 //! input, compiles it, and writes the code to its output.
 //!
-//! Owns the process and its limits; what compiles is given by the runtime. Invariants: the process
-//! gets no argument, variable or file of the host's; it ends with whoever waits for it; what it may
-//! write is bounded.
+//! Owns the process and its limits; what compiles, and what confines the process, is given by the
+//! runtime. Invariants: the process gets no argument, variable or file of the host's, and has taken
+//! from itself all system calls but those of compiling before it reads the plugin; it ends with the
+//! task that waits for it; what it may write is bounded.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
+use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use jobwright_core::limits::{CompileLimits, show_bytes};
+use jobwright_core::text;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
@@ -27,6 +30,9 @@ const TITLE: &str = "compile-plugin";
 
 /// Goes before the code, so that a program that knows nothing of all this is found out.
 const MAGIC: &[u8] = b"jobwright compiled\n";
+
+/// Begins each line in which a process notes what its sandbox lacks.
+const LACKS: &str = "the sandbox lacks ";
 
 /// The plugin does not compile (`EX_DATAERR`).
 const REJECTED: u8 = 65;
@@ -105,7 +111,7 @@ impl Compiler {
         let reading = bounded(output, CODE_BYTES + 1);
         let noting = bounded(notes, REASON_BYTES);
         let ((), code, notes) = tokio::join!(sending, reading, noting);
-        let (mut code, notes) = (code?, String::from_utf8_lossy(&notes?).trim().to_owned());
+        let (mut code, notes) = (code?, without_lacks(&String::from_utf8_lossy(&notes?)));
         if code.len() as u64 > CODE_BYTES {
             let most = show_bytes(CODE_BYTES);
             return Ok(Err(Failure::Rejected(format!("its code is larger than {most}"))));
@@ -170,6 +176,21 @@ impl Compiler {
     }
 }
 
+/// What a process noted, without what its sandbox lacks: that is said once, in the log of the host.
+fn without_lacks(notes: &str) -> String {
+    static SAID: Once = Once::new();
+    let (lacks, others): (Vec<&str>, Vec<&str>) =
+        notes.lines().partition(|line| line.starts_with(LACKS));
+    if !lacks.is_empty() {
+        let lacks: Vec<&str> = lacks.iter().filter_map(|line| line.strip_prefix(LACKS)).collect();
+        SAID.call_once(|| {
+            let lacks = lacks.join(", no ");
+            tracing::warn!("processes that compile plugins have a weaker sandbox here: no {lacks}");
+        });
+    }
+    others.join("\n").trim().to_owned()
+}
+
 async fn bounded(from: Option<impl AsyncRead + Unpin>, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
@@ -226,14 +247,19 @@ impl Order {
         Some(Self { profile, seconds: number()?, memory_bytes: number()? })
     }
 
-    /// Limits this process, reads a plugin, and answers what `compile` makes of it.
-    pub(crate) fn obey(&self, compile: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>) -> ExitCode {
-        match self.carried_out(compile) {
+    /// Limits and confines this process, reads a plugin, and answers what `compile` makes of it.
+    /// `confine` says what it could not take away.
+    pub(crate) fn obey(
+        &self,
+        confine: impl FnOnce() -> Vec<String>,
+        compile: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
+    ) -> ExitCode {
+        match self.carried_out(confine, compile) {
             Ok(Ok(())) => ExitCode::SUCCESS,
             Ok(Err(rejected)) => {
                 let reason = format!("{rejected:#}");
                 let most = usize::try_from(REASON_BYTES).unwrap_or(usize::MAX);
-                let _ = io::stderr().write_all(&reason.as_bytes()[..reason.len().min(most)]);
+                let _ = io::stderr().write_all(text::start(reason.as_bytes(), most));
                 ExitCode::from(REJECTED)
             }
             Err(broken) => {
@@ -245,9 +271,14 @@ impl Order {
 
     fn carried_out(
         &self,
+        confine: impl FnOnce() -> Vec<String>,
         compile: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<anyhow::Result<()>> {
         self.limit_this_process().context("cannot limit the process that compiles")?;
+        // No limit can be changed any more after that, and no file opened.
+        for missing in confine() {
+            eprintln!("{LACKS}{missing}");
+        }
         let mut wasm = Vec::new();
         io::stdin().read_to_end(&mut wasm)?;
         match compile(&wasm) {

@@ -13,7 +13,7 @@ use jobwright_core::plugin::{
 };
 use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
 
-use jobwright_core::tenant::TenantName;
+use jobwright_core::tenant::{Budget, Full, TenantName};
 
 use super::files::Files;
 
@@ -150,11 +150,19 @@ impl Shelf {
             let tenant = tenant.clone();
             return Err(RegistryError::TenantFull { tenant, held_bytes, most_bytes });
         }
-        let (held_bytes, most_bytes) = (self.held_bytes(None), self.most_bytes);
-        if !self.is_referenced(&digest) && held_bytes.saturating_add(size_bytes) > most_bytes {
-            return Err(RegistryError::TooLarge { held_bytes, most_bytes });
+        if self.is_referenced(&digest) {
+            return Ok(());
         }
-        Ok(())
+        let (all_bytes, most_bytes) = (self.held_bytes(None), self.most_bytes);
+        let budget = Budget { all: most_bytes, weight: Budget::KEPT };
+        match budget.admits(all_bytes, held_bytes, size_bytes) {
+            Ok(()) => Ok(()),
+            Err(Full::All) => Err(RegistryError::TooLarge { held_bytes: all_bytes, most_bytes }),
+            Err(Full::Tenant) => {
+                let (tenant, most_bytes) = (tenant.clone(), held_bytes);
+                Err(RegistryError::TenantFull { tenant, held_bytes, most_bytes })
+            }
+        }
     }
 
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).

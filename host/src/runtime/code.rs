@@ -15,8 +15,8 @@ use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::plugin::Digest;
 use jobwright_core::registry::{PluginRegistry, RegistryError};
 use jobwright_core::runtime::{StopSignal, Unprepared, Unusable};
+use jobwright_core::tenant::TenantName;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 
@@ -26,6 +26,8 @@ use super::flights::{Broken, Flight, Flights};
 use super::{debug_info, ending, signals, unless_stopped};
 use crate::registry::compiled::{self, CodeName, CompiledCache, Loaded};
 use crate::registry::compiler::{Compiler, Failure, Order};
+use crate::shares::table::{CODE_WAITERS, COMPILATIONS, LONG_COMPILATIONS, SHORT_COMPILATIONS};
+use crate::shares::{Shares, Taken};
 
 /// Why there is no code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,14 +93,18 @@ pub(super) fn key(attempt: &Attempt) -> Key {
 
 /// What attempts are made of, in one way or another.
 pub(super) trait Ready: Sized + Send + Sync + 'static {
-    /// Made of code that was linked to the host's functions, which shows that it fits, and of what
-    /// the code was taken from.
-    fn new(linked: Prepared, artefact: Vec<u8>) -> Self;
+    /// Made of what the compiler wrote.
+    ///
+    /// # Errors
+    /// If that cannot be used, as far as this finds out.
+    fn ready(machine: &Machine, artefact: Vec<u8>) -> Result<Self, Unready>;
 }
 
 impl Ready for Prepared {
-    fn new(linked: Prepared, _: Vec<u8>) -> Self {
-        linked
+    fn ready(machine: &Machine, artefact: Vec<u8>) -> Result<Self, Unready> {
+        let compiled = compiled::code(&machine.engine, &artefact)
+            .map_err(|error| Unready::unusable(format!("it does not load: {error:#}")))?;
+        Ok(Self::new(machine, &compiled)?)
     }
 }
 
@@ -108,7 +114,7 @@ pub(super) struct Codes<R> {
     source: Arc<Source>,
     threads: Handle,
     /// One for each attempt that may wait long for its code.
-    waiting: Semaphore,
+    waiting: Shares,
 }
 
 /// Where code comes from.
@@ -118,11 +124,11 @@ struct Source {
     disk: Option<CompiledCache>,
     compiler: Option<Compiler>,
     /// Of attempts.
-    turns: Semaphore,
+    turns: Shares,
     /// Of uploads, which hold up no attempt: each has a short turn first, and one that it was not
     /// enough for a long one. So most wait only for short turns, whatever takes minutes.
-    short_turns: Semaphore,
-    long_turns: Semaphore,
+    short_turns: Shares,
+    long_turns: Shares,
 }
 
 /// The part of the time to compile that a short turn has: 5 s of 120, in which most plugins are done.
@@ -153,17 +159,19 @@ impl<R: Ready> Codes<R> {
         disk: Option<CompiledCache>,
         bounds: Bounds,
     ) -> Self {
-        let turns = || Semaphore::new(bounds.compilations.max(1));
+        // Of two, one tenant has one: another one gets the other.
+        let turns = |resource| Shares::sized(resource, (bounds.compilations as u64).max(2));
         let source = Arc::new(Source {
             engines,
             registry,
             disk,
             compiler: bounds.compiler,
-            turns: turns(),
-            short_turns: turns(),
-            long_turns: turns(),
+            turns: turns(&COMPILATIONS),
+            short_turns: turns(&SHORT_COMPILATIONS),
+            long_turns: turns(&LONG_COMPILATIONS),
         });
-        let waiting = Semaphore::new((bounds.slots / WAITING_PART).max(1));
+        let waiting = ((bounds.slots / WAITING_PART) as u64).max(2);
+        let waiting = Shares::sized(&CODE_WAITERS, waiting);
         Self { ready: Flights::new(bounds.most_bytes), source, threads: bounds.threads, waiting }
     }
 
@@ -171,9 +179,14 @@ impl<R: Ready> Codes<R> {
     ///
     /// # Errors
     /// See [`Runtime::prepare`](jobwright_core::Runtime::prepare).
-    pub(super) async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
+    pub(super) async fn prepare(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        wasm: Bytes,
+    ) -> Result<Arc<R>, Unprepared> {
         let patience = self.patience();
-        let making = self.get((digest, Profile::Fuel), Some(wasm));
+        let making = self.get((digest, Profile::Fuel), tenant, Some(wasm));
         let late = |_| {
             // It goes on, and who asks again finds it done.
             let seconds = patience.as_secs();
@@ -181,7 +194,7 @@ impl<R: Ready> Codes<R> {
             Err(Unready { message, why: Why::Host })
         };
         match tokio::time::timeout(patience, making).await.unwrap_or_else(late) {
-            Ok(_) => Ok(()),
+            Ok(code) => Ok(code),
             Err(Unready { message, why: Why::TooLong }) => {
                 Err(Unusable::new("compile_timeout", message).into())
             }
@@ -205,13 +218,13 @@ impl<R: Ready> Codes<R> {
         if let Some(code) = self.ready.ready(&key) {
             return Ok(code);
         }
-        let making = self.get(key, None);
+        let tenant = &attempt.job.spec.tenant;
+        let making = self.get(key, tenant, None);
         let waiting = async {
             if let Ok(made) = tokio::time::timeout(BRIEFLY, making.clone()).await {
                 return made;
             }
-            // Never closed, so an error means that there are enough.
-            let _place = self.waiting.try_acquire().map_err(|_| Unready {
+            let _place = self.waiting.of(tenant).try_take(1u64).map_err(|_| Unready {
                 message: "its code is still being compiled, and others wait for theirs".to_owned(),
                 why: Why::Host,
             })?;
@@ -225,9 +238,9 @@ impl<R: Ready> Codes<R> {
     }
 
     /// The code, made ready from `wasm`, else from what the registry keeps.
-    fn get(&self, key: Key, wasm: Option<Bytes>) -> Flight<Arc<R>, Unready> {
-        let source = self.source.clone();
-        self.ready.get(key, &self.threads, || source.make(key, wasm))
+    fn get(&self, key: Key, tenant: &TenantName, wasm: Option<Bytes>) -> Flight<Arc<R>, Unready> {
+        let (source, tenant) = (self.source.clone(), tenant.clone());
+        self.ready.get(key, &self.threads, || source.make(key, tenant, wasm))
     }
 
     /// How long making code ready takes at most, for who waits for no others.
@@ -261,6 +274,7 @@ impl Source {
     async fn make<R: Ready>(
         self: Arc<Self>,
         (digest, profile): Key,
+        tenant: TenantName,
         wasm: Option<Bytes>,
     ) -> Result<(Arc<R>, u64), Unready> {
         let source = self.clone();
@@ -269,46 +283,54 @@ impl Source {
             .map_err(|error| Unready::transient(format!("{error:#}")))?;
         let name = CodeName::new(&digest, profile.word(), &machine.engine);
         let wanted = Wanted { name, machine };
-        let loaded = match (self.clone().load(wanted.clone()).await?, wasm) {
-            (Some(kept), _) => kept,
-            (None, Some(wasm)) => self.compile_upload(&wanted, wasm).await?,
-            (None, None) => {
-                let _turn = self.turn(&self.turns).await?;
+        if let Some(kept) = self.clone().kept(wanted.clone()).await? {
+            return Ok(kept);
+        }
+        let loaded = match wasm {
+            Some(wasm) => self.compile_upload(&wanted, &tenant, wasm).await?,
+            None => {
+                let _turn = self.turn(&self.turns, &tenant).await?;
                 let wasm = self.fetch(&digest).await?;
                 self.clone().compile(wanted.clone(), wasm, self.patience()).await?
             }
         };
-        let Loaded { compiled, artefact, weight } = loaded;
-        let machine = wanted.machine;
-        beside(move || {
-            Ok((Arc::new(R::new(Prepared::new(&machine, &compiled)?, artefact)), weight))
-        })
-        .await?
+        beside(move || ready(&wanted, loaded)).await?
     }
 
-    async fn load(self: Arc<Self>, wanted: Wanted) -> Result<Option<Loaded>, Unready> {
+    /// The code, if it is on disk and can be used.
+    async fn kept<R: Ready>(
+        self: Arc<Self>,
+        wanted: Wanted,
+    ) -> Result<Option<(Arc<R>, u64)>, Unready> {
         if self.disk.is_none() {
             return Ok(None);
         }
-        let engine = wanted.machine.engine.clone();
-        beside(move || self.disk.as_ref().and_then(|disk| disk.load(&wanted.name, &engine))).await
+        beside(move || {
+            let loaded = self.disk.as_ref()?.load(&wanted.name)?;
+            let ready = ready(&wanted, loaded).inspect_err(|Unready { message, .. }| {
+                tracing::warn!(message, "compiled code cannot be used: compiling again");
+            });
+            ready.ok()
+        })
+        .await
     }
 
     /// See [`Self::short_turns`].
     async fn compile_upload(
         self: &Arc<Self>,
         wanted: &Wanted,
+        tenant: &TenantName,
         wasm: Bytes,
     ) -> Result<Loaded, Unready> {
         if self.compiler.is_some() {
-            let _turn = self.turn(&self.short_turns).await?;
+            let _turn = self.turn(&self.short_turns, tenant).await?;
             let limit = self.patience() / SHORT_PART;
             match self.clone().compile(wanted.clone(), wasm.clone(), limit).await {
                 Err(Unready { why: Why::TooLong, .. }) => {}
                 done => return done,
             }
         }
-        let _turn = self.turn(&self.long_turns).await?;
+        let _turn = self.turn(&self.long_turns, tenant).await?;
         self.clone().compile(wanted.clone(), wasm, self.patience()).await
     }
 
@@ -336,9 +358,7 @@ impl Source {
             {
                 tracing::warn!(%error, "cannot keep compiled code: it will be compiled again");
             }
-            let compiled = compiled::code(&machine.engine, &artefact)
-                .map_err(|error| Unready::unusable(format!("it does not load: {error:#}")))?;
-            Ok(Loaded { compiled, artefact, weight })
+            Ok(Loaded { artefact, weight })
         })
         .await?
     }
@@ -349,10 +369,10 @@ impl Source {
     }
 
     /// A turn to compile, if one comes in the time that compiling may take.
-    async fn turn<'a>(&self, turns: &'a Semaphore) -> Result<SemaphorePermit<'a>, Unready> {
+    async fn turn(&self, turns: &Shares, tenant: &TenantName) -> Result<Taken, Unready> {
         let patience = self.patience();
-        match tokio::time::timeout(patience, turns.acquire()).await {
-            Ok(turn) => turn.map_err(|_| Broken.into()),
+        match tokio::time::timeout(patience, turns.of(tenant).take()).await {
+            Ok(turn) => Ok(turn),
             Err(_) => {
                 let seconds = patience.as_secs();
                 let message = format!("others were compiled for {seconds} s: try again later");
@@ -371,8 +391,13 @@ impl Source {
     }
 }
 
+fn ready<R: Ready>(wanted: &Wanted, loaded: Loaded) -> Result<(Arc<R>, u64), Unready> {
+    let Loaded { artefact, weight } = loaded;
+    Ok((Arc::new(R::ready(&wanted.machine, artefact)?), weight))
+}
+
 /// The code of what can never run.
-const UNUSABLE: &str = "plugin_unusable";
+pub(super) const UNUSABLE: &str = "plugin_unusable";
 
 fn refused(unready: Unready) -> Outcome {
     // On a busy machine, what takes too long now may be fast enough another time.
@@ -391,14 +416,29 @@ pub(super) fn compile_if_asked() -> Option<ExitCode> {
             return Some(ExitCode::FAILURE);
         }
     };
-    if let Err(error) = signals::leave_to_host() {
-        eprintln!("cannot leave signals to the host: {error}");
-        return Some(ExitCode::FAILURE);
-    }
-    Some(order.obey(|wasm| {
+    let confined = match confined() {
+        Ok(confined) => confined,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return Some(ExitCode::FAILURE);
+        }
+    };
+    Some(order.obey(confined, |wasm| {
         let target = Target::named(&order.profile).context("there is no such target")?;
         Ok(compile(&engine::compiling(target)?, wasm)?)
     }))
+}
+
+/// Closes what this process inherited, and confines it as far as it still has to set its limits: the
+/// answer does the rest, and says what the system does not have.
+fn confined() -> anyhow::Result<impl FnOnce() -> Vec<String>> {
+    #[cfg(target_os = "linux")]
+    super::process::sandbox::close_inherited().context("cannot close inherited files")?;
+    signals::leave_to_host().context("cannot leave signals to the host")?;
+    #[cfg(target_os = "linux")]
+    return Ok(super::process::sandbox::confine_compiler);
+    #[cfg(not(target_os = "linux"))]
+    Ok(Vec::new)
 }
 
 /// About what the code of `wasm` takes in memory, in bytes: the machine code as it is, and of what is

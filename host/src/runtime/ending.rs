@@ -1,22 +1,28 @@
 //! What an ending means: from what wasmtime says, and what the host remembers, to an [`Outcome`].
 //!
-//! Pure. Invariant, in this order: what the host decided (stop, time, output), a limit that wasmtime
-//! enforced (fuel, stack, resources), memory that the host itself did not get, a refusal of memory or
-//! tables that the guest did not survive, and only then what the guest itself said.
+//! Pure. Invariant, in this order: what the host decided (stop, time); what the guest itself answered (an exit
+//! code, a status, an error), whatever it was refused before; a limit that ended it (output, fuel, stack,
+//! resources); memory that the host itself did not get; a refusal of memory or tables that the guest did not
+//! survive; an exception that its language's runtime printed; a trap.
+
+use std::time::Duration;
 
 use jobwright_core::attempt::Attempt;
-use jobwright_core::limits::{Fuel, Limit, Limits, show_bytes};
-use jobwright_core::name::shorten;
+use jobwright_core::exit_codes::Meaning;
+use jobwright_core::limits::{Limit, Limits, show_bytes};
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint};
 use jobwright_core::runtime::StopReason;
+use jobwright_core::text::excerpt;
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
-use super::engine::GUEST_STACK_BYTES;
 use super::limiter::{Refusal, is_starved};
 use super::meter::Halt;
 use super::stdio::OutputBuffer;
-use super::trap;
+use super::{exception, trap};
+
+/// The code of an attempt for which the host got no memory.
+pub(super) const HOST_MEMORY: &str = "host_memory";
 
 /// What a guest said by coming to its end.
 #[derive(Debug)]
@@ -32,6 +38,13 @@ pub(super) enum Said {
         error: AttemptError,
         /// What it asks for.
         retry: RetryHint,
+    },
+    /// It asked to be tried again later, which is no failure.
+    Later {
+        /// In its own words.
+        error: AttemptError,
+        /// How long from now; absent for the usual back-off.
+        wait: Option<Duration>,
     },
 }
 
@@ -63,26 +76,70 @@ pub(super) struct Evidence<'a> {
     /// Whether the system refused memory that the guest may have.
     pub(super) starved: bool,
     pub(super) output: &'a OutputBuffer,
+    /// The media type of the output, if the guest named one apart from its answer.
+    pub(super) output_type: Option<String>,
+    /// What the guest's own calls could take of the stack, in bytes.
+    pub(super) stack_bytes: usize,
     /// Why the guest was told to stop, if it was and had a grace to end by itself.
     pub(super) stopped: Option<StopReason>,
 }
 
+/// The end of a command that returned, which is to exit with 0.
+pub(super) fn returned(attempt: &Attempt) -> Result<Said, Cut> {
+    match attempt.job.spec.exit_codes.meaning(0) {
+        None | Some(Meaning::Succeed) => Ok(Said::Done { content_type: None }),
+        Some(_) => Err(Cut::Failed(I32Exit(0).into())),
+    }
+}
+
+/// What an attempt has left that did not succeed: marked as such, it may tell why.
+pub(super) fn failed_output(outcome: &Outcome, evidence: &Evidence<'_>) -> Option<Output> {
+    match outcome {
+        Outcome::Failed { .. }
+        | Outcome::Snoozed { .. }
+        | Outcome::Trapped { .. }
+        | Outcome::LimitExceeded { .. }
+        | Outcome::Cancelled => {}
+        Outcome::Succeeded { .. }
+        | Outcome::Interrupted
+        | Outcome::Refused { .. }
+        | Outcome::Lost => return None,
+    }
+    let mut bytes = evidence.output.take_bytes();
+    if evidence.output.exceeded()
+        && let Err(error) = std::str::from_utf8(&bytes)
+        && error.error_len().is_none()
+    {
+        // Text is cut between characters.
+        bytes.truncate(error.valid_up_to());
+    }
+    (!bytes.is_empty()).then(|| Output::new(bytes, evidence.output_type.as_deref()))
+}
+
 /// What `ending` means.
 pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Outcome {
-    match (ending, evidence.stopped) {
+    match (answered(ending, evidence), evidence.stopped) {
         (Err(Cut::Halted(halt)), _) => halted(halt, &evidence.attempt.limits),
         // How it failed then is how it stopped.
-        (Err(Cut::Failed(error)), Some(reason)) if !is_exit(&error, 0) => stopped(reason),
-        (Ok(Said::Failed { .. }), Some(reason)) => stopped(reason),
+        (Err(Cut::Failed(_)), Some(reason)) => stopped(reason),
+        (Ok(Said::Failed { .. } | Said::Later { .. }), Some(reason)) => stopped(reason),
+        (Ok(Said::Later { error, wait }), _) => Outcome::Snoozed { error, wait },
+        (Ok(Said::Failed { error, retry }), _) => {
+            Outcome::Failed { error: with_refusal(error, evidence), retry }
+        }
         _ if evidence.output.exceeded() => output_exceeded(evidence),
         (Err(Cut::Failed(error)), _) => failed(&error, evidence),
         (Ok(Said::Done { content_type }), _) => succeeded(content_type.as_deref(), evidence),
-        (Ok(Said::Failed { .. }), _) if evidence.starved => starved("growth was refused"),
-        (Ok(Said::Failed { error, retry }), _) => match evidence.refused {
-            Some(refusal) => refused(refusal, &evidence.attempt.limits),
-            None => Outcome::Failed { error, retry },
-        },
     }
+}
+
+/// An exit is what the guest says by its code.
+fn answered(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Result<Said, Cut> {
+    let code = match &ending {
+        Err(Cut::Failed(error)) => error.downcast_ref().map(|I32Exit(code)| *code),
+        _ => None,
+    };
+    code.map_or(ending, |code| Ok(exited(code, evidence)))
 }
 
 /// Whether the guest exited with `code`.
@@ -111,46 +168,63 @@ pub(super) fn stopped(reason: StopReason) -> Outcome {
 /// The output is of the type that the plugin's settings fix, else that the guest named, else that
 /// its bytes show.
 fn succeeded(named: Option<&str>, evidence: &Evidence<'_>) -> Outcome {
+    let named = named.or(evidence.output_type.as_deref());
     let declared = evidence.attempt.job.spec.output_type.as_deref().or(named);
     Outcome::Succeeded { output: Output::new(evidence.output.take_bytes(), declared) }
 }
 
 fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
     let limits = &evidence.attempt.limits;
-    let exit = error.downcast_ref::<I32Exit>();
-    if let Some(I32Exit(0)) = exit {
-        return succeeded(None, evidence);
-    }
-    if let Some((limit, message)) = enforced(error, limits) {
-        return with_frames(exceeded(limit, message), error);
+    if let Some(limit) = enforced(error) {
+        return with_frames(exceeded(limit, enforced_message(limit, evidence)), error);
     }
     if evidence.starved || is_starved(error) {
         return starved(&error.root_cause().to_string());
     }
-    if let Some(refusal) = evidence.refused {
-        return with_frames(refused(refusal, limits), error);
+    let exception = exception(error, evidence);
+    // One that is about memory is explained by what was refused.
+    let is_of_memory =
+        |line: &String| line.starts_with("MemoryError") || line.contains("out of memory");
+    if let Some(refusal) = evidence.refused
+        && exception.as_ref().is_none_or(is_of_memory)
+    {
+        return with_frames(exceeded(refusal.limit, refusal_message(refusal, limits)), error);
     }
-    match exit {
-        Some(I32Exit(code)) => exited(*code, evidence),
-        None => with_frames(Outcome::Trapped { error: trap::describe(error) }, error),
+    if let Some(line) = exception {
+        let error = AttemptError::new("exception", line);
+        return Outcome::Failed { error, retry: RetryHint::Backoff };
+    }
+    with_frames(Outcome::Trapped { error: trap::describe(error) }, error)
+}
+
+/// The exception that a language's runtime ended the guest for, in the line that names it.
+fn exception(error: &Error, evidence: &Evidence<'_>) -> Option<String> {
+    match error.downcast_ref() {
+        Some(Trap::UnreachableCodeReached) => {
+            exception::named(&evidence.attempt.log.snapshot().bytes)
+        }
+        _ => None,
     }
 }
 
 /// The limit that wasmtime itself enforced.
-pub(super) fn enforced(error: &Error, limits: &Limits) -> Option<(Limit, String)> {
-    if is_out_of_handles(error) {
-        let message = format!("resource limit {} handles exceeded", limits.resources);
-        return Some((Limit::Resources, message));
-    }
-    match (error.downcast_ref::<Trap>()?, limits.fuel) {
-        (Trap::OutOfFuel, Fuel::Units(units)) => {
-            Some((Limit::Fuel, format!("fuel limit {units} exceeded")))
-        }
-        (Trap::StackOverflow, _) => {
-            let most = show_bytes(GUEST_STACK_BYTES as u64);
-            Some((Limit::Stack, format!("stack limit {most} exceeded")))
-        }
+pub(super) fn enforced(error: &Error) -> Option<Limit> {
+    match error.downcast_ref() {
+        _ if is_out_of_handles(error) => Some(Limit::Resources),
+        Some(Trap::OutOfFuel) => Some(Limit::Fuel),
+        Some(Trap::StackOverflow) => Some(Limit::Stack),
         _ => None,
+    }
+}
+
+fn enforced_message(limit: Limit, evidence: &Evidence<'_>) -> String {
+    let Limits { fuel, resources, .. } = evidence.attempt.limits;
+    match limit {
+        Limit::Fuel => format!("fuel limit {fuel} exceeded"),
+        Limit::Stack => {
+            format!("stack limit {} exceeded", show_bytes(evidence.stack_bytes as u64))
+        }
+        _ => format!("resource limit {resources} handles exceeded"),
     }
 }
 
@@ -161,9 +235,8 @@ fn is_out_of_handles(error: &Error) -> bool {
         || error.root_cause().to_string().contains("store handle limit exceeded")
 }
 
-fn refused(refusal: Refusal, limits: &Limits) -> Outcome {
-    let Refusal { limit, wanted } = refusal;
-    let message = match limit {
+fn refusal_message(Refusal { limit, wanted }: Refusal, limits: &Limits) -> String {
+    match limit {
         Limit::Tables => format!(
             "tables limit {} elements exceeded: growth to {wanted} elements was refused",
             limits.tables
@@ -173,14 +246,25 @@ fn refused(refusal: Refusal, limits: &Limits) -> Outcome {
             show_bytes(limits.memory_bytes),
             show_bytes(wanted)
         ),
-    };
-    exceeded(limit, message)
+    }
+}
+
+/// What growth was refused, if none has succeeded since: perhaps that is why the guest failed. What it says
+/// in its own words alone stays as it is.
+fn with_refusal(error: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
+    match evidence.refused {
+        Some(refusal) if matches!(error.code.as_str(), "exit_code" | "http_status") => {
+            let refused = refusal_message(refusal, &evidence.attempt.limits);
+            AttemptError::new(&error.code, format!("{} ({refused})", error.message))
+        }
+        _ => error,
+    }
 }
 
 /// The host got no memory for what the guest may have: no fault of the guest.
 fn starved(cause: &str) -> Outcome {
     let message = format!("the host has no memory for the guest: {cause}");
-    Outcome::Refused { error: AttemptError::new("host_memory", message), transient: true }
+    Outcome::Refused { error: AttemptError::new(HOST_MEMORY, message), transient: true }
 }
 
 fn output_exceeded(evidence: &Evidence<'_>) -> Outcome {
@@ -193,7 +277,7 @@ fn output_exceeded(evidence: &Evidence<'_>) -> Outcome {
 }
 
 fn exceeded(limit: Limit, message: String) -> Outcome {
-    Outcome::LimitExceeded { limit, error: AttemptError::new(&limit.to_string(), message) }
+    Outcome::exceeded(limit, message)
 }
 
 fn with_frames(mut outcome: Outcome, source: &Error) -> Outcome {
@@ -205,32 +289,70 @@ fn with_frames(mut outcome: Outcome, source: &Error) -> Outcome {
     outcome
 }
 
-/// The guest said so itself, in the codes of BSD's `sysexits.h`.
-fn exited(code: i32, evidence: &Evidence<'_>) -> Outcome {
-    let (meaning, retry) = match code {
-        64 => (" (usage error)", RetryHint::Never),
-        65 => (" (data error)", RetryHint::Never),
-        66 => (" (no input)", RetryHint::Backoff),
-        69 => (" (service unavailable)", RetryHint::Backoff),
-        70 => (" (internal error)", RetryHint::Backoff),
-        75 => (" (temporary failure)", RetryHint::Backoff),
-        78 => (" (configuration error)", RetryHint::Backoff),
-        _ => ("", RetryHint::Backoff),
+/// What a guest says that exits with `code`: what its plugin's settings say of it, else what it is in
+/// BSD's `sysexits.h`.
+fn exited(code: i32, evidence: &Evidence<'_>) -> Said {
+    let set = evidence.attempt.job.spec.exit_codes.meaning(code);
+    let usual = match code {
+        0 => Meaning::Succeed,
+        64 | 65 => Meaning::Fail,
+        _ => Meaning::Retry,
     };
-    let mut message = format!("exited with {code}{meaning}");
-    if let Some(line) = last_line(&evidence.attempt.log.snapshot().bytes) {
+    let meaning = set.unwrap_or(usual);
+    if meaning == Meaning::Succeed {
+        return Said::Done { content_type: None };
+    }
+    let words = set.map_or_else(|| in_words(code), |_| "");
+    let mut message = format!("exited with {code}{words}");
+    if let Some(line) = last_words(evidence) {
         message.push_str(": ");
         message.push_str(&line);
     }
-    Outcome::Failed { error: AttemptError::new("exit_code", message), retry }
+    said(meaning, AttemptError::new("exit_code", message))
 }
+
+/// What a guest says with a code of this meaning, for this reason if it is no success.
+pub(super) fn said(meaning: Meaning, error: AttemptError) -> Said {
+    match meaning {
+        Meaning::Succeed => Said::Done { content_type: None },
+        Meaning::Retry => Said::Failed { error, retry: RetryHint::Backoff },
+        Meaning::Fail => Said::Failed { error, retry: RetryHint::Never },
+        Meaning::Snooze => Said::Later { error, wait: None },
+    }
+}
+
+/// A code of `sysexits.h` in words.
+fn in_words(code: i32) -> &'static str {
+    match code {
+        64 => " (usage error)",
+        65 => " (data error)",
+        66 => " (no input)",
+        69 => " (service unavailable)",
+        70 => " (internal error)",
+        // What old C libraries exit with that cannot take the host's variables.
+        71 => " (operating system error)",
+        75 => " (temporary failure)",
+        78 => " (configuration error)",
+        _ => "",
+    }
+}
+
+/// The last that the guest logged; if it logged nothing, the last line of its output.
+fn last_words(evidence: &Evidence<'_>) -> Option<String> {
+    /// Far more than is shown of a line.
+    const OUTPUT_BYTES: usize = 4096;
+    let log = &evidence.attempt.log;
+    let logged = if log.written() == 0 { None } else { last_line(&log.snapshot().bytes) };
+    logged.or_else(|| last_line(&evidence.output.end(OUTPUT_BYTES)))
+}
+
+/// The most of a line of the log that a message quotes, in bytes: a long exception is shown whole.
+const LINE_BYTES: usize = 1000;
 
 /// The last line of a log that says something.
 fn last_line(log: &[u8]) -> Option<String> {
     let line = log.rsplit(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty())?;
-    // Four bytes hold any character, and 80 of them are shown.
-    let shown = &line.trim_ascii()[..line.trim_ascii().len().min(4 * 81)];
-    Some(shorten(&String::from_utf8_lossy(shown)))
+    Some(excerpt(line.trim_ascii(), LINE_BYTES))
 }
 
 #[cfg(test)]
@@ -243,5 +365,8 @@ mod tests {
         assert_eq!(last_line(b"\n \n"), None);
         assert_eq!(last_line(b"one\ntwo\r\n\n").as_deref(), Some("two"));
         assert_eq!(last_line(b"a\x1b[31m").as_deref(), Some("a\\u{1b}[31m"));
+        assert_eq!(last_line(b"it's \"x\\y\"").as_deref(), Some("it's \"x\\y\""));
+        let long = format!("{}z", "ä".repeat(500));
+        assert_eq!(last_line(long.as_bytes()), Some("ä".repeat(500) + "…"));
     }
 }

@@ -7,7 +7,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jobwright_core::limits::{Fuel, Limits};
+use jobwright_core::limits::{DEFAULT_STACK_BYTES, Fuel, Limits};
 use serde::{Deserialize, Serialize};
 use wasmtime::error::Context as _;
 use wasmtime::{
@@ -20,11 +20,8 @@ use super::instance::Guest;
 use super::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use super::{Allocator, abi};
 
-/// What a guest's own calls may take of the stack; what is left of [`STACK_BYTES`] is the host's.
-pub(super) const GUEST_STACK_BYTES: usize = 512 << 10;
-
-/// The stack of an attempt: wasmtime's default, of which host calls get 1.5 MiB.
-const STACK_BYTES: usize = 2 << 20;
+/// What calls of the host get of the stack of an attempt, beside: what wasmtime leaves them by default.
+const HOST_STACK_BYTES: usize = 1536 << 10;
 
 /// What WebAssembly with 32-bit addresses can address, and so what is reserved for each memory: then
 /// no access needs a check, because whatever is beyond faults.
@@ -42,7 +39,9 @@ const INSTANCE_BYTES: usize = 2 << 20;
 const COMPONENT_BYTES: usize = 4 << 20;
 
 // Admission counts on it, so nothing larger is let in.
-const _: () = assert!((COMPONENT_BYTES + STACK_BYTES) as u64 <= Limits::ATTEMPT_BYTES);
+const _: () = assert!(
+    (COMPONENT_BYTES + HOST_STACK_BYTES) as u64 + DEFAULT_STACK_BYTES <= Limits::ATTEMPT_BYTES
+);
 const _: () = assert!(INSTANCE_BYTES <= COMPONENT_BYTES);
 
 /// Kept of each memory that was used, so that the next attempt finds its pages mapped. It pays for
@@ -125,13 +124,24 @@ impl Target {
     }
 }
 
+/// What the operator decides of the engines, in whichever process they are.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct EngineConfig {
+    /// The most that one attempt may use.
+    pub(super) ceiling: Limits,
+    /// How instances get their memory.
+    pub(super) allocator: Allocator,
+    /// What a guest's own calls may take of the stack. It is the same for all guests: wasmtime has it per
+    /// engine.
+    pub(super) stack_bytes: usize,
+}
+
 /// What the pool of each engine must hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     /// Attempts at one time.
     pub(super) attempts: usize,
-    /// The most that one may use.
-    pub(super) ceiling: Limits,
+    pub(super) config: EngineConfig,
     /// Whether the system is asked which pages were written, through a file of this process's own;
     /// else all are cleared.
     pub(super) asks_for_pages: bool,
@@ -148,7 +158,6 @@ pub(super) struct Machine {
 /// The engines, of which the second is made when the first job needs it.
 pub(super) struct Engines {
     shape: Shape,
-    allocator: Allocator,
     ticker: Arc<Ticker>,
     fuel: Arc<Machine>,
     epochs: Mutex<Option<Arc<Machine>>>,
@@ -158,15 +167,11 @@ impl Engines {
     /// Makes the first engine.
     ///
     /// # Errors
-    /// If this machine cannot run guests, or not in the way that `allocator` demands.
-    pub(super) fn new(
-        shape: Shape,
-        allocator: Allocator,
-        ticker: Arc<Ticker>,
-    ) -> anyhow::Result<Self> {
-        let fuel = Arc::new(machine(Profile::Fuel, &shape, allocator)?);
+    /// If this machine cannot run guests, or not in the way that the allocator demands.
+    pub(super) fn new(shape: Shape, ticker: Arc<Ticker>) -> anyhow::Result<Self> {
+        let fuel = Arc::new(machine(Profile::Fuel, &shape)?);
         ticker.add(&fuel.engine);
-        Ok(Self { shape, allocator, ticker, fuel, epochs: Mutex::default() })
+        Ok(Self { shape, ticker, fuel, epochs: Mutex::default() })
     }
 
     /// The engine for code of this profile.
@@ -181,7 +186,7 @@ impl Engines {
         if let Some(made) = &*epochs {
             return Ok(made.clone());
         }
-        let made = Arc::new(machine(profile, &self.shape, self.allocator)?);
+        let made = Arc::new(machine(profile, &self.shape)?);
         self.ticker.add(&made.engine);
         Ok(epochs.insert(made).clone())
     }
@@ -192,8 +197,8 @@ impl Engines {
     }
 }
 
-fn machine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::Result<Machine> {
-    let (engine, space) = engine(profile, shape, allocator)?;
+fn machine(profile: Profile, shape: &Shape) -> wasmtime::Result<Machine> {
+    let (engine, space) = engine(profile, shape)?;
     let mut modules = Linker::new(&engine);
     abi::link_modules(&mut modules).context("cannot offer host functions")?;
     let mut components = component::Linker::new(&engine);
@@ -201,15 +206,16 @@ fn machine(profile: Profile, shape: &Shape, allocator: Allocator) -> wasmtime::R
     Ok(Machine { engine, target: Target(profile, space), modules, components })
 }
 
-fn engine(
-    profile: Profile,
-    shape: &Shape,
-    allocator: Allocator,
-) -> wasmtime::Result<(Engine, Space)> {
+fn engine(profile: Profile, shape: &Shape) -> wasmtime::Result<(Engine, Space)> {
+    let EngineConfig { allocator, stack_bytes, .. } = shape.config;
+    let config = |space| {
+        let mut config = config(Target(profile, space));
+        config.max_wasm_stack(stack_bytes).async_stack_size(stack_bytes + HOST_STACK_BYTES);
+        config
+    };
     if allocator != Allocator::OnDemand {
         // All address space is reserved here, so that making the engine is the probe.
-        let ample = Target(profile, Space::Ample);
-        let made = Engine::new(config(ample).allocation_strategy(pool(shape)));
+        let made = Engine::new(config(Space::Ample).allocation_strategy(pool(shape)));
         match (made, allocator) {
             (Ok(engine), _) => return Ok((engine, Space::Ample)),
             (Err(error), Allocator::Pooling) => {
@@ -226,7 +232,7 @@ fn engine(
             ),
         }
     }
-    let scarce = Engine::new(&config(Target(profile, Space::Scarce)));
+    let scarce = Engine::new(&config(Space::Scarce));
     Ok((scarce.context("cannot make an engine for guests")?, Space::Scarce))
 }
 
@@ -255,8 +261,6 @@ fn config(Target(profile, space): Target) -> Config {
         .epoch_interruption(true)
         .consume_fuel(profile == Profile::Fuel)
         .operator_cost(costs())
-        .max_wasm_stack(GUEST_STACK_BYTES)
-        .async_stack_size(STACK_BYTES)
         .memory_init_cow(true)
         // Threads, GC and exceptions are not even compiled into wasmtime here.
         .shared_memory(false)
@@ -284,7 +288,7 @@ fn costs() -> OperatorCost {
 
 fn pool(shape: &Shape) -> InstanceAllocationStrategy {
     let attempts = u32::try_from(shape.attempts).unwrap_or(u32::MAX);
-    let memory_bytes = shape.ceiling.memory_bytes.min(RESERVED_BYTES);
+    let memory_bytes = shape.config.ceiling.memory_bytes.min(RESERVED_BYTES);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(attempts.saturating_mul(MAX_INSTANCES))
         .max_core_instances_per_component(MAX_INSTANCES)
@@ -298,7 +302,7 @@ fn pool(shape: &Shape) -> InstanceAllocationStrategy {
         .total_tables(attempts.saturating_mul(MAX_TABLES))
         .max_tables_per_module(MAX_TABLES)
         .max_tables_per_component(MAX_TABLES)
-        .table_elements(usize::try_from(shape.ceiling.tables).unwrap_or(usize::MAX))
+        .table_elements(usize::try_from(shape.config.ceiling.tables).unwrap_or(usize::MAX))
         .max_core_instance_size(INSTANCE_BYTES)
         .max_unused_warm_slots(attempts)
         .decommit_batch_size(DECOMMIT_BATCH)
@@ -317,6 +321,12 @@ mod tests {
     use super::*;
     use crate::runtime::inspect;
 
+    fn shape(attempts: usize, allocator: Allocator) -> Shape {
+        let (ceiling, stack_bytes) = (Limits::CEILING, 512 << 10);
+        let config = EngineConfig { ceiling, allocator, stack_bytes };
+        Shape { attempts, config, asks_for_pages: true }
+    }
+
     #[test]
     fn uploads_are_checked_for_the_features_that_code_is_compiled_with() {
         // Each side has a wasmparser of its own: only names compare.
@@ -332,9 +342,8 @@ mod tests {
 
     #[test]
     fn the_pool_is_used_where_the_system_gives_the_address_space() {
-        let shape = Shape { attempts: 4, ceiling: Limits::CEILING, asks_for_pages: true };
         let pooled = |allocator| {
-            let (engine, space) = engine(Profile::Fuel, &shape, allocator).expect("an engine");
+            let (engine, space) = engine(Profile::Fuel, &shape(4, allocator)).expect("an engine");
             let pooled = engine.get_pooling_config().is_some();
             assert_eq!(pooled, space == Space::Ample);
             pooled
@@ -346,9 +355,9 @@ mod tests {
     #[test]
     fn a_pool_that_the_system_does_not_give_is_done_without() {
         // 2^20 guests need 2^54 bytes; processors have 2^47.
-        let shape = Shape { attempts: 1 << 20, ceiling: Limits::CEILING, asks_for_pages: true };
-        engine(Profile::Fuel, &shape, Allocator::Auto).expect("an engine without a pool");
-        let error = engine(Profile::Fuel, &shape, Allocator::Pooling).expect_err("no such space");
+        let shape = |allocator| shape(1 << 20, allocator);
+        engine(Profile::Fuel, &shape(Allocator::Auto)).expect("an engine without a pool");
+        let error = engine(Profile::Fuel, &shape(Allocator::Pooling)).expect_err("no such space");
         assert!(error.to_string().contains("`--workers`"), "{error}");
     }
 }

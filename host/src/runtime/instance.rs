@@ -15,6 +15,7 @@ use jobwright_core::runtime::{Ended, StopSignal};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::random::WasiRandomCtx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -22,6 +23,8 @@ use super::abi::extism::kernel::Kernel;
 use super::abi::http::{self, outgoing::Requests};
 use super::abi::{Call, Prepared};
 use super::capability::Line;
+use super::capability::imports::http::Answered;
+use super::clocks::Clocks;
 use super::ending::{self, Cut, Evidence};
 use super::limiter::Budget;
 use super::meter::Meter;
@@ -45,6 +48,7 @@ pub(super) struct Guest {
     budget: Budget,
     line: Line,
     extism: Kernel,
+    answered: Answered,
     outside: Arc<dyn Outside>,
     turns: Turns,
 }
@@ -54,8 +58,8 @@ impl Guest {
         wasi.ctx().table.set_max_capacity(count(limits.resources));
         let (http, budget, extism) = (http::context(), Budget::new(limits), Kernel::default());
         let requests = Requests::new(outside.clone(), line.log_buffer());
-        let turns = Turns::default();
-        Self { wasi, http, requests, budget, line, extism, outside, turns }
+        let (answered, turns) = (Answered::default(), Turns::default());
+        Self { wasi, http, requests, budget, line, extism, answered, outside, turns }
     }
 
     /// A guest that never runs.
@@ -81,9 +85,19 @@ impl Guest {
         &mut self.extism
     }
 
+    /// What a core module can copy of its last response.
+    pub(super) fn answered(&mut self) -> &mut Answered {
+        &mut self.answered
+    }
+
     /// What the guest reaches outside of its sandbox.
     pub(super) fn outside(&self) -> Arc<dyn Outside> {
         self.outside.clone()
+    }
+
+    /// Its clocks.
+    pub(super) fn clocks(&self) -> &Clocks {
+        self.line.clocks()
     }
 
     /// Whose turn it is.
@@ -93,6 +107,11 @@ impl Guest {
 
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
         &mut self.wasi
+    }
+
+    /// Its random numbers.
+    pub(super) fn random(&mut self) -> &mut WasiRandomCtx {
+        self.wasi.ctx().ctx.random()
     }
 
     /// What the guest's handles stand for.
@@ -122,22 +141,27 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
     let report = attempt.report.clone();
     let mut meter = Meter::start(stop, attempt.limits.timeout()).with_grace(report, grace);
     let mut usage = Usage::default();
-    let (ending, refused, starved) = match armed(code, attempt, &output, line) {
+    let (ending, refused, starved, output_type) = match armed(code, attempt, &output, line) {
         Ok(mut store) => {
             let (output, meter) = (&output, &mut meter);
             let ending = code.run(Call { attempt, output, store: &mut store, meter }).await;
+            let output_type = store.data_mut().line.take_output_type();
             let budget = &store.data().budget;
             usage.fuel = used_fuel(&store, &attempt.limits);
             usage.peak_memory_bytes = budget.peak();
-            (ending, budget.refused(), budget.starved())
+            (ending, budget.refused(), budget.starved(), output_type)
         }
-        Err(error) => (Err(Cut::Failed(error)), None, false),
+        Err(error) => (Err(Cut::Failed(error)), None, false, None),
     };
     meter.note(&mut usage);
     usage.output_bytes = output.tried();
+    let (stack_bytes, stopped) = (code.engine().get_max_wasm_stack(), meter.stopped());
+    let output = &*output;
     let evidence =
-        Evidence { attempt, refused, starved, output: &output, stopped: meter.stopped() };
-    Ended { outcome: ending::outcome(ending, &evidence), usage }
+        Evidence { attempt, refused, starved, output, output_type, stack_bytes, stopped };
+    let outcome = ending::outcome(ending, &evidence);
+    let failed_output = ending::failed_output(&outcome, &evidence);
+    Ended { outcome, usage, failed_output }
 }
 
 /// A `wasmtime::Store` in which a guest can do nothing yet that is not limited.
@@ -149,7 +173,8 @@ fn armed(
 ) -> wasmtime::Result<Store<Guest>> {
     let limits = &attempt.limits;
     let outside = attempt.granted.outside.clone();
-    let guest = Guest::new(code.sees(attempt, output), limits, line, outside);
+    let wasi = code.sees(attempt, line.clocks(), output);
+    let guest = Guest::new(wasi, limits, line, outside);
     let mut store = Store::new(code.engine(), guest);
     store.limiter(|guest| &mut guest.budget);
     store.set_hostcall_fuel(call_bytes(attempt));

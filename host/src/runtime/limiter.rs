@@ -1,8 +1,8 @@
 //! What one attempt takes of memory and tables, and what it was refused.
 //!
 //! Invariant: the sum over all memories and tables of an attempt never exceeds its limits. Growth
-//! beyond answers −1 to the guest, as WebAssembly wants it; that it was refused is remembered, so
-//! that a guest which then fails is reported for what really happened to it.
+//! beyond answers −1 to the guest, as WebAssembly wants it. The refusal is remembered until a growth
+//! succeeds: it explains why a guest that traps did so, and a guest that goes on to grow has survived it.
 
 use jobwright_core::limits::{Limit, Limits};
 use wasmtime::ResourceLimiter;
@@ -58,14 +58,26 @@ impl Budget {
         self.peak
     }
 
-    /// The last growth that was refused.
+    /// The last growth that was refused, if none has succeeded since.
     pub(super) fn refused(&self) -> Option<Refusal> {
         self.refused
     }
 
-    /// Whether the system refused memory that the guest may have.
+    /// Whether the system refused memory that the guest may have, and has given none since.
     pub(super) fn starved(&self) -> bool {
         self.starved
+    }
+
+    /// Refuses a copy for the guest of more bytes than it can ever have.
+    ///
+    /// # Errors
+    /// If `bytes` exceed the memory limit.
+    pub(super) fn check_copy(&mut self, bytes: u64) -> wasmtime::Result<()> {
+        if bytes <= self.memory_limit {
+            return Ok(());
+        }
+        self.refused = Some(Refusal { limit: Limit::Memory, wanted: bytes });
+        wasmtime::bail!("{bytes} bytes do not fit into a memory of {}", self.memory_limit)
     }
 
     /// Takes bytes that the host keeps for the guest; says whether there is room for them.
@@ -87,6 +99,9 @@ impl Budget {
         if wanted > self.memory_limit {
             self.refused = Some(Refusal { limit: Limit::Memory, wanted });
             return false;
+        }
+        if memory > self.memory || elements > self.elements {
+            (self.refused, self.starved) = (None, false);
         }
         (self.memory, self.elements) = (memory, elements);
         self.peak = self.peak.max(wanted);
@@ -185,9 +200,28 @@ mod tests {
         assert!(!budget.memory_growing(500, 541, None).unwrap());
         assert_eq!(budget.refused(), Some(Refusal { limit: Limit::Memory, wanted: 1_001 }));
         assert!(budget.memory_growing(500, 540, None).unwrap());
+        assert_eq!(budget.refused(), None, "it was survived");
         assert!(!budget.table_growing(0, 81, None).unwrap());
         assert_eq!(budget.refused(), Some(Refusal { limit: Limit::Tables, wanted: 101 }));
         assert_eq!(budget.peak(), 1_000);
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_until_something_grows() {
+        let mut budget = budget(1_000, 100);
+        let refused = Some(Refusal { limit: Limit::Memory, wanted: 2_000 });
+        assert!(!budget.memory_growing(0, 2_000, None).unwrap());
+        assert!(budget.memory_growing(0, 0, None).unwrap());
+        budget.give_back(0);
+        assert_eq!(budget.refused(), refused, "nothing grew");
+        assert!(budget.table_growing(0, 1, None).unwrap());
+        assert_eq!(budget.refused(), None);
+        budget
+            .memory_grow_failed(std::io::Error::from(std::io::ErrorKind::OutOfMemory).into())
+            .unwrap();
+        assert!(budget.starved());
+        assert!(budget.hold(1));
+        assert!(!budget.starved());
     }
 
     #[test]

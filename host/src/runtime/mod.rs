@@ -9,8 +9,9 @@
 //! | [`capability`] | what guests may tell the host and ask of it, beside WASI |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
 //! | [`turns`] | whether a guest waits, or lets others have their turn |
-//! | [`ending`], [`trap`] | what an ending means |
-//! | [`mod@start`] | clocks and random numbers, which follow from where the attempt begins |
+//! | [`ending`], [`trap`], [`exception`] | what an ending means |
+//! | [`mod@start`], [`clocks`] | random numbers and clocks, which follow from where the attempt begins |
+//! | [`pieces`] | long work of a host call |
 //! | [`guests`] | the threads |
 //! | [`process`], [`signals`] | attempts in processes of their own, which leave signals to their host |
 //! | [`inspect`] | whether bytes can run here, before they are compiled |
@@ -21,17 +22,20 @@
 
 mod abi;
 mod capability;
+mod clocks;
 mod code;
 mod debug_info;
 mod ending;
 mod engine;
 mod epoch;
+mod exception;
 mod flights;
 mod guests;
 mod inspect;
 mod instance;
 mod limiter;
 mod meter;
+mod pieces;
 #[cfg(target_os = "linux")]
 mod process;
 mod signals;
@@ -49,12 +53,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
-use jobwright_core::limits::{CompileLimits, Limits};
+use jobwright_core::limits::{CompileLimits, DEFAULT_STACK_BYTES, Limits, STACK_BYTES};
 use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage, millis};
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
+use jobwright_core::tenant::TenantName;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -62,7 +67,7 @@ use tokio::task::JoinError;
 
 use self::abi::Prepared;
 use self::code::{Bounds, Codes, Ready};
-use self::engine::{Engines, Shape};
+use self::engine::{EngineConfig, Engines, Shape};
 use self::epoch::Ticker;
 use self::guests::Guests;
 use self::inspect::Offer;
@@ -129,6 +134,19 @@ pub struct RuntimeConfig {
     pub compile_limits: Option<CompileLimits>,
     /// How instances get their memory.
     pub allocator: Allocator,
+    /// What a guest's own calls may take of the stack, in bytes; brought within [`STACK_BYTES`].
+    pub stack_bytes: u64,
+}
+
+impl RuntimeConfig {
+    fn of_engines(&self) -> EngineConfig {
+        let stack = self.stack_bytes.clamp(*STACK_BYTES.start(), *STACK_BYTES.end());
+        EngineConfig {
+            ceiling: self.ceiling,
+            allocator: self.allocator,
+            stack_bytes: usize::try_from(stack).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 impl Default for RuntimeConfig {
@@ -143,6 +161,7 @@ impl Default for RuntimeConfig {
             code_cache_bytes: DEFAULT_CODE_BYTES,
             compile_limits: None,
             allocator: Allocator::Auto,
+            stack_bytes: DEFAULT_STACK_BYTES,
         }
     }
 }
@@ -191,8 +210,8 @@ impl WasmRuntime {
         let attempts = config.slots.saturating_add(SPARE_ATTEMPTS);
         let ticker = Arc::new(Ticker::start()?);
         let guests = Guests::start(config.guest_threads)?;
-        let shape = Shape { attempts, ceiling: config.ceiling, asks_for_pages: true };
-        let engines = Engines::new(shape, config.allocator, ticker.clone())?;
+        let shape = Shape { attempts, config: config.of_engines(), asks_for_pages: true };
+        let engines = Engines::new(shape, ticker.clone())?;
         let codes = codes(&config, engines, registry, guests.handle())?;
         let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
         let host = Arc::new(Host { codes, ticker, room: Semaphore::new(attempts) });
@@ -237,8 +256,13 @@ impl Runtime for WasmRuntime {
         inspect::inspect(wasm, &self.offer, &self.ceiling)
     }
 
-    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
-        self.host.codes.prepare(digest, wasm).await
+    async fn prepare(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        wasm: Bytes,
+    ) -> Result<(), Unprepared> {
+        self.host.codes.prepare(tenant, digest, wasm).await.map(drop)
     }
 
     async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {
@@ -307,7 +331,7 @@ async fn unless_stopped<F: Future>(
 }
 
 fn unreceipted(outcome: Outcome) -> Ended {
-    Ended { outcome, usage: Usage::default() }
+    Ended::new(outcome, Usage::default())
 }
 
 /// The attempt's task did not come to its end: the host failed, or its threads were stopped.

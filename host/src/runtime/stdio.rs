@@ -1,7 +1,7 @@
 //! What a guest reads and writes: payload in, output and log out.
 //!
 //! Invariants: no write is ever waited for; an output never holds more than its limit, and the write
-//! that exceeds it ends the guest; a log takes everything.
+//! that exceeds it ends the guest, after what fits of it was kept; a log takes everything.
 
 use std::io;
 use std::pin::Pin;
@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use jobwright_core::log::LogBuffer;
+use jobwright_core::text;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -71,10 +72,27 @@ impl OutputBuffer {
         std::mem::take(&mut self.lock().bytes).into()
     }
 
-    /// A copy of its first bytes, at most `most`.
+    /// Takes `bytes` as far as there is room for them; that there is no more is not held against the
+    /// guest, which has ended in another way.
+    pub(super) fn keep(&self, bytes: &[u8]) {
+        let room = self.most.saturating_sub(self.tried());
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        // It fits.
+        let _ = self.take(text::start(bytes, room));
+    }
+
+    /// A copy of its last bytes, at most `most`, that begins between two characters.
+    pub(super) fn end(&self, most: usize) -> Vec<u8> {
+        let written = self.lock();
+        let skipped = written.bytes.len().saturating_sub(most);
+        let last = &written.bytes[skipped..];
+        last[if skipped > 0 { text::torn_start(last) } else { 0 }..].to_vec()
+    }
+
+    /// A copy of its first bytes, at most `most`, that ends between two characters.
     pub(super) fn start(&self, most: usize) -> Vec<u8> {
         let written = self.lock();
-        written.bytes[..written.bytes.len().min(most)].to_vec()
+        text::start(&written.bytes, most).to_vec()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Written> {
@@ -87,13 +105,10 @@ impl Sink for OutputBuffer {
     fn take(&self, bytes: &[u8]) -> Result<(), OutputFull> {
         let mut written = self.lock();
         written.tried = written.tried.saturating_add(bytes.len() as u64);
-        if written.tried > self.most {
-            // What was written before is of no use any more.
-            written.bytes = Vec::new();
-            return Err(OutputFull);
-        }
-        written.bytes.extend_from_slice(bytes);
-        Ok(())
+        let room = self.most.saturating_sub(written.bytes.len() as u64);
+        let fits = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        written.bytes.extend_from_slice(&bytes[..fits]);
+        if written.tried > self.most { Err(OutputFull) } else { Ok(()) }
     }
 
     /// A byte more than it takes: a write that is too long must come, to be seen and refused.
@@ -210,11 +225,21 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_more_is_refused_and_remembered() {
+    fn one_byte_more_is_refused_and_what_fits_is_kept() {
         let output = OutputBuffer::new(5);
-        assert_eq!(output.take(b"abcde"), Ok(()));
-        assert_eq!(output.take(b"f"), Err(OutputFull));
+        assert_eq!(output.take(b"abcd"), Ok(()));
+        assert_eq!(output.take(b"ef"), Err(OutputFull));
         assert!(output.exceeded());
-        assert_eq!((output.tried(), output.take_bytes()), (6, Bytes::new()));
+        assert_eq!((output.tried(), output.take_bytes()), (6, Bytes::from("abcde")));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_failure_does_not_exceed_the_limit() {
+        let output = OutputBuffer::new(5);
+        assert_eq!(output.take(b"abc"), Ok(()));
+        output.keep(b"defg");
+        output.keep(b"h");
+        assert!(!output.exceeded());
+        assert_eq!((output.end(2), output.take_bytes()), (b"de".to_vec(), Bytes::from("abcde")));
     }
 }

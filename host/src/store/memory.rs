@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, CapacityLimits, Checkpoints, HeldKeys, KeptLimits};
+use jobwright_core::capacity::{
+    Capacity, CapacityLimits, Checkpoints, HeldBytes, HeldKeys, KeptLimits, Side,
+};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, Stored};
 use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::{Outcome, Output, Usage};
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::{Entry, Queue, QueueCounts};
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -36,9 +38,12 @@ struct Jobs {
     records: BTreeMap<JobId, Record>,
     keys: HashMap<String, (JobId, Idempotency)>,
     checkpoints: Checkpoints,
+    /// What failed attempts at unfinished jobs left, which is counted as checkpoints are.
+    failed_outputs: Checkpoints,
+    holds: BTreeMap<Hold, HoldNote>,
     /// When which job was over, in that order. Some may have gone, or not be over any more.
     over: VecDeque<(Option<Timestamp>, JobId)>,
-    history_bytes: u64,
+    history: HeldBytes,
     log_bytes: u64,
     limits: KeptLimits,
 }
@@ -68,7 +73,8 @@ impl MemoryStore {
     /// An empty store that holds at most what `limits` say.
     #[must_use]
     pub fn new(limits: CapacityLimits) -> Self {
-        let jobs = Jobs { limits: limits.kept, ..Jobs::default() };
+        let queue = Queue::new(limits.head_start, Timestamp::MIN);
+        let jobs = Jobs { queue, limits: limits.kept, ..Jobs::default() };
         Self { capacity: Capacity::new(limits), jobs: Mutex::new(jobs) }
     }
 
@@ -91,12 +97,15 @@ impl MemoryStore {
                 return Enqueued::QueueFull(full);
             }
         }
-        let permit = match self.capacity.reserve(&(&new.spec).into(), new.held_bytes()) {
+        jobs.queue.pass_time(now);
+        let facts = (&new.spec).into();
+        let permit = match self.capacity.reserve(&facts, new.held_bytes(), new.side(now)) {
             Ok(permit) => permit,
             Err(full) => return Enqueued::QueueFull(full),
         };
-        let lifecycle = Lifecycle::new(new.scheduled_at.max(now));
-        jobs.queue.insert(new.id, Entry::new(&new.spec, lifecycle.clone(), permit), now);
+        let lifecycle = Lifecycle::new(new.due_at(now));
+        let entry = Entry::new(&new.spec, lifecycle.clone(), permit);
+        jobs.queue.insert(new.id, Entry { on_wall: new.on_wall, ..entry }, now);
         if let Some(key) = new.idempotency {
             jobs.keys.insert(key.key.clone(), (new.id, key));
         }
@@ -126,14 +135,56 @@ impl Jobs {
         })
     }
 
-    fn keep(&mut self, id: JobId, told: Told) {
-        if let Some(record) = self.records.get_mut(&id) {
-            record.job.progress = told.progress.or(record.job.progress.take());
-            let most = self.limits.checkpoint_bytes;
-            if let Some(state) = told.checkpoint
-                && self.checkpoints.admit(id, state.len() as u64, most)
-            {
-                record.checkpoint = Some(state);
+    /// Keeps what an attempt told; says whether any of it was kept.
+    fn keep(&mut self, id: JobId, told: Told) -> bool {
+        let Some(record) = self.records.get_mut(&id) else { return false };
+        let kept = told.progress.is_some();
+        record.job.progress = told.progress.or(record.job.progress.take());
+        let most = self.limits.checkpoint_bytes;
+        let tenant = &record.job.spec.tenant;
+        let Some(state) = told.checkpoint else { return kept };
+        let length = state.len() as u64;
+        let Some(displaced) = self.checkpoints.admit(tenant, id, length, most) else { return kept };
+        record.checkpoint = Some(state);
+        for id in displaced {
+            if let Some(record) = self.records.get_mut(&id) {
+                record.checkpoint = None;
+            }
+        }
+        true
+    }
+
+    /// As [`Self::keep`], for the attempt that holds the lease.
+    fn keep_of(&mut self, lease: &Lease, told: Told) {
+        if self.queue.holds(lease)
+            && self.keep(lease.job, told)
+            && let Some(lifecycle) = self.queue.forgive(lease)
+        {
+            self.record(lease.job, lifecycle, None);
+        }
+    }
+
+    /// Keeps what an attempt left that leads to `state`.
+    fn keep_output(&mut self, lease: &Lease, state: JobState, output: Option<Output>) {
+        let Some(record) = self.records.get_mut(&lease.job) else { return };
+        if state == JobState::Completed {
+            // What failed is not what a success left.
+            (record.job.output, record.output) = (None, None);
+        }
+        let Some(output) = output else { return };
+        let (bytes, most) = (output.bytes.len() as u64, self.limits.checkpoint_bytes);
+        let tenant = &record.job.spec.tenant;
+        let displaced = match state.is_finalized() {
+            true => Some(vec![]),
+            false => self.failed_outputs.admit(tenant, lease.job, bytes, most),
+        };
+        let Some(displaced) = displaced else { return };
+        let (content_type, attempt) = (output.content_type.clone(), lease.attempt);
+        record.job.output = Some(Stored { content_type, bytes, attempt });
+        record.output = Some(output);
+        for id in displaced {
+            if let Some(record) = self.records.get_mut(&id) {
+                (record.job.output, record.output) = (None, None);
             }
         }
     }
@@ -143,8 +194,9 @@ impl Jobs {
             if lifecycle.state.is_finalized() {
                 record.checkpoint = None;
                 self.checkpoints.forget(id);
+                self.failed_outputs.forget(id);
                 self.over.push_back((lifecycle.finalized_at, id));
-                self.history_bytes += record.bytes();
+                self.history.add(&record.job.spec.tenant, record.bytes());
             }
             record.job.lifecycle = lifecycle;
             record.job.attempts.extend(attempt);
@@ -165,15 +217,16 @@ impl Jobs {
     /// Removes a job that is over.
     fn remove(&mut self, id: JobId) {
         if let Some(record) = self.records.remove(&id) {
-            self.history_bytes -= record.bytes();
+            self.history.remove(&record.job.spec.tenant, record.bytes());
             self.log_bytes -= record.log_bytes();
         }
     }
 
-    /// Removes what was over first while there is too much of it.
+    /// Removes what was over first of the tenant that holds most, while there is too much of it.
     fn trim(&mut self) {
-        while self.history_bytes > self.limits.history_bytes
-            && let Some((at, id)) = self.over.pop_front()
+        while self.history.bytes() > self.limits.history_bytes
+            && let Some(place) = self.first_over_of_largest()
+            && let Some((at, id)) = self.over.remove(place)
         {
             let found = self.records.get(&id);
             if at.is_some() && found.is_some_and(|found| found.job.lifecycle.finalized_at == at) {
@@ -182,11 +235,20 @@ impl Jobs {
         }
     }
 
-    /// Removes the oldest logs while there is too much of them.
+    fn first_over_of_largest(&self) -> Option<usize> {
+        let largest = self.history.largest()?;
+        let tenant = |id: &JobId| self.records.get(id).map(|record| &record.job.spec.tenant);
+        self.over.iter().position(|(_, id)| tenant(id) == Some(largest))
+    }
+
+    /// Removes the oldest logs of the tenant that holds most, while there is too much of them.
     fn trim_logs(&mut self) {
-        while self.log_bytes > self.limits.log_bytes
-            && let Some(record) = self.records.values_mut().find(|record| !record.logs.is_empty())
-        {
+        while self.log_bytes > self.limits.log_bytes {
+            let held = self.records.values().map(|it| (it.job.spec.tenant.clone(), it.log_bytes()));
+            let Some(largest) = HeldBytes::from_iter(held).largest().cloned() else { return };
+            let of_largest =
+                |it: &&mut Record| !it.logs.is_empty() && it.job.spec.tenant == largest;
+            let Some(record) = self.records.values_mut().find(of_largest) else { return };
             self.log_bytes -= record.log_bytes();
             record.logs.clear();
         }
@@ -213,35 +275,34 @@ impl JobStore for MemoryStore {
         let mut jobs = self.lock();
         let leases = jobs.queue.claim(&want, now);
         let leased = leases.into_iter().filter_map(|lease| jobs.lease(lease)).collect();
-        Ok(Claimed { leased, next_due: jobs.queue.next_due() })
+        Ok(Claimed { leased, next_due: jobs.queue.next_due(), more: jobs.queue.has_due() })
     }
 
     async fn renew(
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError> {
         let mut jobs = self.lock();
-        Ok(leases.iter().map(|lease| jobs.queue.renew(lease, expires_at)).collect())
+        Ok(leases.iter().map(|lease| jobs.queue.renew(lease, expires_at, now)).collect())
+    }
+
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.lock().queue.pass_time(now);
+        Ok(())
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
         let mut jobs = self.lock();
+        jobs.queue.pass_time(now);
+        jobs.keep_of(&finish.lease, finish.kept());
         let Some(lifecycle) = jobs.queue.finish(&finish.lease, finish.verdict, now) else {
             return Ok(Finished::LeaseLost);
         };
         let state = lifecycle.state;
-        jobs.keep(finish.lease.job, finish.told);
+        jobs.keep_output(&finish.lease, state, finish.output);
         jobs.record(finish.lease.job, lifecycle, Some(finish.record));
-        if state == JobState::Completed
-            && let (Some(output), Some(record)) =
-                (finish.output, jobs.records.get_mut(&finish.lease.job))
-        {
-            let (content_type, bytes) = (output.content_type.clone(), output.bytes.len() as u64);
-            record.job.output = Some(Stored { content_type, bytes });
-            record.output = Some(output);
-            jobs.history_bytes += bytes;
-        }
         jobs.trim();
         Ok(Finished::Recorded(state))
     }
@@ -267,12 +328,12 @@ impl JobStore for MemoryStore {
         let Some(record) = jobs.records.get_mut(&id) else { return Ok(None) };
         let spec = &record.job.spec;
         let held_bytes = spec.held_bytes(record.payload.bytes.len() as u64);
-        let permit = match self.capacity.reserve(&spec.into(), held_bytes) {
+        let permit = match self.capacity.reserve(&spec.into(), held_bytes, Side::Due) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
         record.job.lifecycle.redrive(now);
-        jobs.history_bytes -= record.bytes();
+        jobs.history.remove(&record.job.spec.tenant, record.bytes());
         (record.job.output, record.output, record.job.progress) = (None, None, None);
         let entry = Entry::new(&record.job.spec, record.job.lifecycle.clone(), permit);
         jobs.queue.insert(id, entry, now);
@@ -281,6 +342,7 @@ impl JobStore for MemoryStore {
 
     async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError> {
         let mut jobs = self.lock();
+        jobs.queue.pass_time(now);
         let expired = jobs.queue.expired(now, most);
         for id in &expired {
             let Some(running) = jobs.queue.lifecycle(*id).cloned() else { continue };
@@ -306,10 +368,7 @@ impl JobStore for MemoryStore {
     }
 
     async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
-        let mut jobs = self.lock();
-        if jobs.queue.holds(&lease) {
-            jobs.keep(lease.job, told);
-        }
+        self.lock().keep_of(&lease, told);
         Ok(())
     }
 
@@ -354,16 +413,21 @@ impl JobStore for MemoryStore {
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        Ok(self.lock().queue.counts(now, self.capacity.limits().per_queue))
+        Ok(self.lock().queue.counts(now, &self.capacity.limits()))
     }
 
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
-        self.lock().queue.set_held(hold, held);
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
+        let jobs = &mut *self.lock();
+        jobs.queue.set_held(hold.clone(), note.is_some());
+        match note {
+            Some(note) => drop(jobs.holds.insert(hold, note)),
+            None => drop(jobs.holds.remove(&hold)),
+        }
         Ok(())
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        Ok(self.lock().queue.held())
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
+        Ok(self.lock().holds.clone())
     }
 
     async fn cancel_covered(
@@ -405,6 +469,14 @@ impl JobStore for MemoryStore {
         let records = jobs.records.len();
         jobs.trim();
         Ok(expired.len() + records - jobs.records.len())
+    }
+
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
+        self.capacity.uses(tenant, plugin, version)
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        0
     }
 
     fn ready(&self) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 
 from wit_world import exports
+from wit_world.imports import exit as wasi_exit
 
 # How many different answers are listed.
 MOST = 5
@@ -54,7 +55,9 @@ class Run(exports.Run):
         try:
             questions, answers = read(sys.stdin)
         except (Fault, csv.Error, UnicodeDecodeError) as fault:
-            sys.exit(str(fault))
+            print(fault, file=sys.stderr, flush=True)
+            # A data error: the job fails for good.
+            wasi_exit.exit_with_code(65)
         columns = zip(questions, map(list, zip(*answers)))
         print(json.dumps({question: summary(column) for question, column in columns}, ensure_ascii=False))
         print(f"{len(answers)} people, {len(questions)} questions", file=sys.stderr)

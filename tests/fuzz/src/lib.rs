@@ -59,7 +59,7 @@ impl Host {
                 runtime: runtime.clone(),
                 access: Arc::new(SqliteAccess::open(folder.path())?),
                 secrets: Arc::new(SecretFile::open(folder.path())?),
-                clock: Arc::new(jobwright::SystemClock),
+                clock: Arc::new(jobwright::SystemClock::default()),
                 grantor: Arc::new(jobwright_core::outside::Nothing),
                 signals: Signals::new(),
                 stopping,
@@ -130,9 +130,12 @@ impl Host {
             tags: vec![],
             deterministic: true,
             output_type: None,
+            inject_env: true,
+            exit_codes: Default::default(),
         };
         let created_at = Timestamp::UNIX_EPOCH;
-        let lifecycle = Lifecycle { attempt: 1, ..Lifecycle::new(created_at) };
+        let mut lifecycle = Lifecycle::new(created_at);
+        lifecycle.claim(created_at);
         let (attempts, output, progress) = (vec![], None, None);
         let id = JobId::new(created_at);
         let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };

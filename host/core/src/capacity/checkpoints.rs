@@ -1,14 +1,23 @@
 //! What the checkpoints of unfinished jobs take.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::job::JobId;
+use crate::tenant::TenantName;
 
-/// The checkpoints of unfinished jobs, by length.
+/// The checkpoints of unfinished jobs, by tenant and length.
 #[derive(Debug, Default)]
 pub struct Checkpoints {
-    lengths: HashMap<JobId, u64>,
+    owners: HashMap<JobId, TenantName>,
+    by_tenant: BTreeMap<TenantName, Held>,
     bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: u64,
+    /// By job, which is by age.
+    lengths: BTreeMap<JobId, u64>,
 }
 
 impl Checkpoints {
@@ -18,21 +27,70 @@ impl Checkpoints {
         self.bytes
     }
 
-    /// Whether a checkpoint of `length` bytes may take the place of the job's earlier one, if all
-    /// together may take `most`. If so, it is counted.
-    pub fn admit(&mut self, job: JobId, length: u64, most: u64) -> bool {
-        let others = self.bytes - self.lengths.get(&job).copied().unwrap_or(0);
-        let fits = others.saturating_add(length) <= most;
-        if fits {
-            self.lengths.insert(job, length);
-            self.bytes = others + length;
+    /// Counts a checkpoint of `length` bytes, in the place of the job's earlier one, if all together may
+    /// take `most`. Where there is no room, the oldest of the tenant that holds most go; answers of
+    /// which jobs. `None` if the checkpoint is not to be kept: no tenant would still hold more than
+    /// its own.
+    pub fn admit(
+        &mut self,
+        tenant: &TenantName,
+        job: JobId,
+        length: u64,
+        most: u64,
+    ) -> Option<Vec<JobId>> {
+        let earlier = self.length(tenant, job);
+        let own = self.held(tenant) - earlier + length;
+        let over = (self.bytes - earlier).saturating_add(length).saturating_sub(most);
+        let displaced = self.displaced(tenant, own, over)?;
+        for job in &displaced {
+            self.forget(*job);
         }
-        fits
+        self.forget(job);
+        let held = self.by_tenant.entry(tenant.clone()).or_default();
+        held.bytes += length;
+        held.lengths.insert(job, length);
+        self.owners.insert(job, tenant.clone());
+        self.bytes += length;
+        Some(displaced)
     }
 
     /// The job's checkpoint is gone.
     pub fn forget(&mut self, job: JobId) {
-        self.bytes -= self.lengths.remove(&job).unwrap_or(0);
+        let Some(tenant) = self.owners.remove(&job) else { return };
+        let Some(held) = self.by_tenant.get_mut(&tenant) else { return };
+        let length = held.lengths.remove(&job).unwrap_or(0);
+        (held.bytes, self.bytes) = (held.bytes - length, self.bytes - length);
+        if held.lengths.is_empty() {
+            self.by_tenant.remove(&tenant);
+        }
+    }
+
+    /// The jobs whose checkpoints make room for `over` bytes more of a tenant that then holds `own`.
+    fn displaced(&self, tenant: &TenantName, own: u64, mut over: u64) -> Option<Vec<JobId>> {
+        let others = self.by_tenant.iter().filter(|(other, _)| *other != tenant);
+        let mut others: Vec<_> =
+            others.map(|(_, held)| (held.bytes, held.lengths.iter())).collect();
+        let mut displaced = Vec::new();
+        while over > 0 {
+            let (bytes, oldest) = others.iter_mut().max_by_key(|(bytes, _)| *bytes)?;
+            if *bytes <= own {
+                return None;
+            }
+            let (job, length) = oldest.next()?;
+            *bytes -= length;
+            over = over.saturating_sub(*length);
+            displaced.push(*job);
+        }
+        Some(displaced)
+    }
+
+    fn held(&self, tenant: &TenantName) -> u64 {
+        self.by_tenant.get(tenant).map_or(0, |held| held.bytes)
+    }
+
+    fn length(&self, tenant: &TenantName, job: JobId) -> u64 {
+        let held = self.by_tenant.get(tenant);
+        held.and_then(|held| held.lengths.get(&job)).copied().unwrap_or(0)
     }
 }
 
@@ -41,15 +99,38 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
+    fn jobs<const N: usize>() -> [JobId; N] {
+        let mut jobs = std::array::from_fn(|_| JobId::new(Timestamp::UNIX_EPOCH));
+        jobs.sort_unstable();
+        jobs
+    }
+
     #[test]
     fn checkpoints_are_counted_once_for_each_job() {
         let mut held = Checkpoints::default();
-        let [a, b] = [JobId::new(Timestamp::UNIX_EPOCH), JobId::new(Timestamp::UNIX_EPOCH)];
-        assert!(held.admit(a, 6, 10) && !held.admit(b, 5, 10) && held.admit(b, 4, 10));
-        assert!(held.admit(a, 5, 10), "in place of the earlier one");
-        assert!(!held.admit(b, 6, 10), "the earlier one stays");
+        let ([a, b], tenant) = (jobs(), TenantName::default());
+        let mut admit = |job, length| held.admit(&tenant, job, length, 10).is_some();
+        assert!(admit(a, 6) && !admit(b, 5) && admit(b, 4));
+        assert!(admit(a, 5), "in place of the earlier one");
+        assert!(!admit(b, 6), "the earlier one stays");
         held.forget(a);
         held.forget(a);
-        assert!(held.admit(b, 10, 10));
+        assert_eq!(held.admit(&tenant, b, 10, 10), Some(vec![]));
+    }
+
+    #[test]
+    fn room_for_another_tenant_is_made_by_the_oldest_of_the_one_that_holds_most() {
+        let mut held = Checkpoints::default();
+        let [a, b, c] = ["a", "b", "c"].map(|name| name.parse::<TenantName>().expect("a name"));
+        let [first, second, third, other, late] = jobs();
+        for job in [second, first, third] {
+            assert_eq!(held.admit(&a, job, 3, 10), Some(vec![]));
+        }
+        assert_eq!(held.admit(&b, other, 3, 10), Some(vec![first]));
+        assert_eq!(held.admit(&c, late, 2, 10), Some(vec![second]));
+        assert_eq!(held.bytes(), 8);
+        assert_eq!(held.admit(&a, first, 3, 10), None, "it would hold most");
+        assert_eq!(held.admit(&b, other, 9, 10), None, "the same");
+        assert_eq!(held.bytes(), 8, "nothing has changed");
     }
 }

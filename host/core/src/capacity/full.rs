@@ -11,12 +11,27 @@ use crate::tenant::TenantName;
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
 #[serde(tag = "full", rename_all = "snake_case")]
 pub enum QueueFull {
-    /// The queue that was named.
-    #[error("queue `{queue}` is full: it holds {depth} unfinished jobs of at most {capacity}")]
+    /// The jobs of the queue that was named which are due or running.
+    #[error(
+        "queue `{queue}` is full: it holds {depth} jobs that are due or running, of at most {capacity}"
+    )]
     Queue {
         /// Its name.
         queue: QueueName,
-        /// Unfinished jobs in it.
+        /// Jobs in it that are due or running.
+        depth: usize,
+        /// At most so many.
+        capacity: usize,
+    },
+    /// The jobs of the queue that was named which are neither due nor running.
+    #[error(
+        "queue `{queue}` holds {depth} jobs that are scheduled or wait for a retry, of at most \
+         {capacity}"
+    )]
+    Parked {
+        /// Its name.
+        queue: QueueName,
+        /// Jobs in it that are neither due nor running.
         depth: usize,
         /// At most so many.
         capacity: usize,

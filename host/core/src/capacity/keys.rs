@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{KeptLimits, QueueFull};
-use crate::tenant::{TenantLimits, TenantName};
+use crate::tenant::{Budget, Full, TenantLimits, TenantName};
 
 /// The answers to idempotency keys, by tenant.
 #[derive(Debug, Default)]
@@ -47,6 +47,11 @@ impl HeldKeys {
             let capacity_bytes = kept.key_bytes;
             return Err(QueueFull::Keys { depth_bytes: self.bytes, capacity_bytes });
         }
+        let budget = Budget { all: kept.key_bytes, weight: Budget::KEPT };
+        if budget.admits(self.bytes, own, more) == Err(Full::Tenant) {
+            let (tenant, depth_bytes, capacity_bytes) = (tenant.clone(), own, own);
+            return Err(QueueFull::TenantKeys { tenant, depth_bytes, capacity_bytes });
+        }
         Ok(())
     }
 }
@@ -56,5 +61,23 @@ impl FromIterator<(TenantName, u64)> for HeldKeys {
         let mut held = Self::default();
         all.into_iter().for_each(|(tenant, bytes)| held.add(tenant, bytes));
         held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_that_keeps_all_it_can_leaves_room_for_the_keys_of_others() {
+        let kept = KeptLimits { key_bytes: 800, ..KeptLimits::default() };
+        let mut held = HeldKeys::default();
+        let [a, b] = ["a", "b"].map(|name| name.parse::<TenantName>().expect("a name"));
+        let limits = TenantLimits::default();
+        while held.check((&a, limits), 10, kept).is_ok() {
+            held.add(a.clone(), 10);
+        }
+        assert_eq!(held.bytes(), 700);
+        held.check((&b, limits), 10, kept).expect("some is left");
     }
 }

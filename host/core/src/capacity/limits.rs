@@ -1,28 +1,40 @@
 //! The bounds on what a store holds.
 
-/// The bounds on what a store holds.
+use std::time::Duration;
+
+/// The bounds on what a store holds, and the head start of its jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapacityLimits {
-    /// Jobs in one queue.
+    /// Jobs in one queue that are due or running.
     pub per_queue: usize,
+    /// Jobs in one queue that are neither: scheduled, or waiting for a retry.
+    pub parked_per_queue: usize,
     /// Jobs in all queues.
     pub total: usize,
     /// What all jobs carry, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts it.
     pub payload_bytes: u64,
     /// What they and those before them leave behind.
     pub kept: KeptLimits,
+    /// How much earlier a job is claimed for each level of priority, see
+    /// [`Queue::new`](crate::queue::Queue::new).
+    pub head_start: Duration,
 }
+
+/// Five minutes a level: an urgent job overtakes a usual backlog, and a job of the lowest priority
+/// is overtaken for a quarter of an hour at most.
+pub const HEAD_START: Duration = Duration::from_secs(5 * 60);
 
 /// The bounds on what jobs leave behind, in bytes as a driver counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptLimits {
-    /// Finalized jobs with their outputs. Beyond it, those that ended first go, whatever their
-    /// retention.
+    /// Finalized jobs with their outputs. Beyond it, those of the tenant that holds most go that ended
+    /// first, whatever their retention.
     pub history_bytes: u64,
-    /// Logs. Beyond it, the oldest go.
+    /// Logs. Beyond it, the oldest of the tenant that holds most go.
     pub log_bytes: u64,
-    /// Checkpoints of unfinished jobs. Beyond it, none is kept any more: the next attempt then goes
-    /// on from an earlier one, or starts over.
+    /// Checkpoints of unfinished jobs; and what failed attempts at them have left, so much again. Beyond
+    /// it, the oldest of the tenant that holds most go; of that tenant none is kept any more, and its next
+    /// attempts go on from earlier ones, or start over.
     pub checkpoint_bytes: u64,
     /// Answers to idempotency keys, which are promised to be kept for a day. Beyond it, no request
     /// with a new key is taken.
@@ -51,10 +63,13 @@ impl Default for KeptLimits {
 }
 
 impl Default for CapacityLimits {
-    /// 10,000 jobs a queue (what others found to be a backlog that helps nobody), 100,000 a host
-    /// (their scheduling facts take some 40 MiB of memory), 512 MiB of payloads.
+    /// 10,000 jobs a queue that are due or running (a longer backlog helps nobody), 100,000 that are
+    /// parked (an outage elsewhere must not close the intake), 200,000 a host (their scheduling facts
+    /// take some 80 MiB of memory), 512 MiB of payloads.
     fn default() -> Self {
+        let (per_queue, parked_per_queue, total) = (10_000, 100_000, 200_000);
         let kept = KeptLimits::default();
-        Self { per_queue: 10_000, total: 100_000, payload_bytes: 512 << 20, kept }
+        let (payload_bytes, head_start) = (512 << 20, HEAD_START);
+        Self { per_queue, parked_per_queue, total, payload_bytes, kept, head_start }
     }
 }

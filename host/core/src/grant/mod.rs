@@ -8,9 +8,11 @@
 //! | [`origin`] | where HTTP requests may go, by name |
 //! | [`address`] | which addresses such a name may have |
 //! | [`bounds`] | how much may be granted at all |
+//! | [`determinism`] | whether jobs see the same clock and random bytes at every attempt |
 
 pub mod address;
 pub mod bounds;
+pub mod determinism;
 pub mod origin;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::determinism::Determinism;
 pub use self::origin::{InvalidOrigin, Origin};
 use crate::name::shorten;
 
@@ -53,7 +56,11 @@ impl Capability {
     /// How the names of imports begin that are of no use without it.
     fn imports(self) -> &'static [&'static str] {
         match self {
-            Self::Http => &["wasi:http/outgoing-handler", "extism:host/env.http_request"],
+            Self::Http => &[
+                "wasi:http/outgoing-handler",
+                "extism:host/env.http_request",
+                "jobwright.http_send",
+            ],
             Self::KeyValue => &["wasi:keyvalue/", "jobwright.value_"],
             Self::Config => &["wasi:config/", "jobwright.config_"],
         }
@@ -97,9 +104,9 @@ pub struct Grants {
     /// The step of the clocks that it sees, in microseconds; absent for [`CLOCK_PRECISION_US`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_precision_us: Option<NonZeroU32>,
-    /// Whether every job sees a clock and random bytes that are the same at every attempt.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub deterministic: bool,
+    /// Whether jobs see a clock and random bytes that are the same at every attempt.
+    #[serde(skip_serializing_if = "Determinism::is_never")]
+    pub deterministic: Determinism,
 }
 
 /// How fine the clocks of a guest are that was granted no other, in microseconds: enough to measure
@@ -320,6 +327,7 @@ mod tests {
         assert_eq!(asked("wasi:config/store@0.2.0-rc.1"), [Capability::Config]);
         assert_eq!(asked("jobwright.value_add"), [Capability::KeyValue]);
         assert_eq!(asked("jobwright.config_get"), [Capability::Config]);
+        assert_eq!(asked("jobwright.http_send"), [Capability::Http]);
         assert_eq!(asked("jobwright.log"), []);
         assert_eq!(asked("wasi:http/types@0.2.0"), []);
     }

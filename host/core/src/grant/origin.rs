@@ -83,19 +83,24 @@ impl Origin {
     #[must_use]
     pub fn matches(&self, to: &http::Uri) -> bool {
         let Some(scheme) = to.scheme_str().and_then(Scheme::of) else { return false };
-        let Some(host) = to.host().map(normal) else { return false };
         let Some(port) = port(to) else { return false };
-        let is_host = match &self.host {
-            Host::Any => true,
-            Host::Below(end) => host.len() > end.len() && host.ends_with(end.as_str()),
-            Host::Name(name) => &host == name,
-            Host::Address(address) => literal(&host) == Some(*address),
-        };
         let is_port = match self.port {
             Port::Any => true,
             Port::Number(number) => port == number,
         };
-        scheme == self.scheme && is_port && is_host
+        scheme == self.scheme && is_port && self.has_host_of(to)
+    }
+
+    /// Whether `to` is of the same host, whatever its scheme and port.
+    #[must_use]
+    pub fn has_host_of(&self, to: &http::Uri) -> bool {
+        let Some(host) = to.host().map(normal) else { return false };
+        match &self.host {
+            Host::Any => true,
+            Host::Below(end) => host.len() > end.len() && host.ends_with(end.as_str()),
+            Host::Name(name) => &host == name,
+            Host::Address(address) => literal(&host) == Some(*address),
+        }
     }
 
     /// The address, if it names one and no host.

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::capacity::{Capacity, CapacityLimits};
+use crate::capacity::{Capacity, CapacityLimits, Side};
+use crate::hold::Facts;
+use crate::job::Priority;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -26,6 +28,12 @@ fn pause(queue: &str) -> Hold {
     Hold::Queue { tenant: TenantName::default(), queue: queue.parse().unwrap() }
 }
 
+/// A claim of everything by an idle host.
+fn want(now: i64) -> Claim {
+    let (max, memory_bytes, reserve) = (usize::MAX, u64::MAX, Reserve::default());
+    Claim { max, memory_bytes, idle: true, reserve, expires_at: at(now + 30), wall: at(now) }
+}
+
 struct Fixture {
     queue: Queue,
     capacity: std::sync::Arc<Capacity>,
@@ -35,7 +43,8 @@ impl Fixture {
     fn new() -> Self {
         // Room for every number of a job, and some.
         let limits = CapacityLimits { total: 300, ..CapacityLimits::default() };
-        Self { queue: Queue::new(), capacity: Capacity::new(limits) }
+        let queue = Queue::new(limits.head_start, at(0));
+        Self { queue, capacity: Capacity::new(limits) }
     }
 
     fn add(&mut self, n: u8, lane: &str, priority: u8, due: i64) {
@@ -50,14 +59,14 @@ impl Fixture {
             priority: priority.try_into().unwrap(),
             memory_bytes: u64::from(n),
             lifecycle: Lifecycle::new(at(due)),
+            on_wall: false,
             permit,
         };
         self.queue.insert(id(n), entry, at(0));
     }
 
     fn claim(&mut self, max: usize, memory_bytes: u64, now: i64) -> Vec<Lease> {
-        self.queue
-            .claim(&Claim { max, memory_bytes, idle: true, expires_at: at(now + 30) }, at(now))
+        self.queue.claim(&Claim { max, memory_bytes, ..want(now) }, at(now))
     }
 
     fn claimed(&mut self, max: usize, now: i64) -> Vec<u8> {
@@ -66,17 +75,121 @@ impl Fixture {
 }
 
 #[test]
-fn claims_go_by_priority_then_due_time_then_arrival() {
+fn claims_of_a_queue_go_by_due_time_with_a_head_start_then_arrival() {
     let mut fixture = Fixture::new();
-    for (n, lane, priority, due) in
-        [(1, "a", 2, 5), (2, "b", 2, 4), (3, "a", 1, 9), (4, "b", 2, 4), (5, "a", 1, 99)]
-    {
-        fixture.add(n, lane, priority, due);
+    for (n, priority, due) in [(1, 2, 5), (2, 2, 4), (3, 1, 9), (4, 2, 4), (5, 1, 99)] {
+        fixture.add(n, "a", priority, due);
     }
     assert_eq!(fixture.claimed(2, 10), [3, 2]);
     assert_eq!(fixture.claimed(9, 10), [4, 1]);
     assert_eq!(fixture.queue.next_due(), Some(at(99)));
     assert_eq!(fixture.claimed(9, 99), [5]);
+}
+
+#[test]
+fn a_job_of_the_lowest_priority_is_overtaken_for_its_head_start_and_no_longer() {
+    let head_start = i64::try_from(crate::capacity::HEAD_START.as_secs()).unwrap();
+    for (late, first) in [(3 * head_start - 1, 2), (3 * head_start, 1)] {
+        let mut fixture = Fixture::new();
+        fixture.add(1, "a", 4, 0);
+        fixture.add(2, "a", 1, late);
+        assert_eq!(fixture.claimed(1, late), [first], "{late} s later");
+    }
+}
+
+#[test]
+fn queues_of_a_tenant_share_the_workers_however_much_each_has_waiting() {
+    let mut fixture = Fixture::new();
+    for n in 1..=6 {
+        fixture.add(n, "slow", 1, 0);
+    }
+    assert_eq!(fixture.claimed(3, 10), [1, 2, 3], "no other queue wants them");
+    fixture.add(11, "b", 4, 9);
+    fixture.add(21, "c", 3, 9);
+    fixture.add(22, "c", 4, 9);
+    assert_eq!(fixture.claimed(4, 10), [21, 11, 22, 4], "first the queues that run the fewest");
+}
+
+impl Fixture {
+    /// What a host of 8 slots and 800 bytes of memory claims, of which a queue leaves 2 slots free.
+    fn claim_beside(&mut self, free: usize, memory_bytes: u64, now: i64) -> Vec<u8> {
+        let host = Room { attempts: 8, memory_bytes: 800 };
+        let reserve = Reserve::new(host, 2);
+        let want = Claim { max: free, memory_bytes, idle: false, reserve, ..want(now) };
+        let leases = self.queue.claim(&want, at(now));
+        leases.iter().map(|lease| lease.job.as_bytes()[0]).collect()
+    }
+}
+
+#[test]
+fn a_queue_with_a_large_share_takes_the_last_slots_slowly_and_another_at_once() {
+    let mut fixture = Fixture::new();
+    for n in 1..=20 {
+        fixture.add(n, "slow", 1, 0);
+    }
+    assert_eq!(fixture.claim_beside(8, 800, 0), [1, 2, 3, 4, 5, 6, 7], "one of the reserve");
+    assert_eq!(fixture.claim_beside(1, 800, 9), [] as [u8; 0]);
+    fixture.add(30, "fast", 4, 9);
+    assert_eq!(fixture.claim_beside(1, 800, 9), [30]);
+    fixture.complete(30, 1, 10);
+    assert_eq!(fixture.claim_beside(1, 800, 19), [8], "a queue that is alone gets all, in time");
+}
+
+#[test]
+fn a_tenant_with_a_large_share_leaves_half_of_the_reserve_whatever_its_queues() {
+    let mut fixture = Fixture::new();
+    for n in 1..=20 {
+        fixture.add(n, ["a", "b", "c", "d"][usize::from(n % 4)], 1, 0);
+    }
+    assert_eq!(fixture.claim_beside(8, 800, 0).len(), 8, "the last one slowly");
+    fixture.complete(1, 1, 1);
+    assert_eq!(fixture.claim_beside(1, 800, 1), [] as [u8; 0]);
+    fixture.add_of("other", (30, "a"), 4, 1);
+    assert_eq!(fixture.claim_beside(1, 800, 1), [30]);
+}
+
+#[test]
+fn a_queue_whose_jobs_all_fit_leaves_nothing_free() {
+    let mut fixture = Fixture::new();
+    for n in 1..=8 {
+        fixture.add(n, "a", 1, 0);
+    }
+    assert_eq!(fixture.claim_beside(8, 800, 0).len(), 8);
+    fixture.complete(1, 1, 1);
+    fixture.add(9, "a", 1, 1);
+    assert_eq!(fixture.claim_beside(1, 800, 1), [9]);
+}
+
+#[test]
+fn the_reserve_holds_for_memory_too() {
+    let mut fixture = Fixture::new();
+    for n in 101..=110 {
+        fixture.add(n, "slow", 1, 0);
+    }
+    assert_eq!(fixture.claim_beside(8, 800, 0), [101, 102, 103, 104, 105, 106], "one beyond 600");
+    fixture.add(100, "fast", 4, 0);
+    assert_eq!(fixture.claim_beside(2, 800 - 621, 1), [100]);
+}
+
+#[test]
+fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
+    let hours = 7200;
+    for set in [-hours, hours] {
+        let mut fixture = Fixture::new();
+        fixture.add(1, "a", 2, 50);
+        let (facts, permit) =
+            (facts("default", "b"), fixture.capacity.readmit(&facts("default", "b"), 0));
+        let lifecycle = Lifecycle::new(at(50 + set));
+        let priority = Priority::default();
+        let entry = Entry { facts, priority, memory_bytes: 1, lifecycle, on_wall: true, permit };
+        fixture.queue.insert(id(2), entry, at(0));
+        let mut claim = |now: i64| {
+            let want = Claim { wall: at(now + set), ..want(now) };
+            (fixture.queue.claim(&want, at(now)).len(), fixture.queue.next_due())
+        };
+        assert_eq!(claim(49), (0, Some(at(50))), "set by {set} s");
+        assert_eq!(claim(50), (2, None), "set by {set} s");
+    }
 }
 
 #[test]
@@ -99,6 +212,7 @@ fn on_an_idle_host_every_job_fits() {
 }
 
 impl Fixture {
+    /// Its host died at once.
     fn lose(&mut self, n: u8, now: i64) {
         self.queue.reclaim(id(n), at(now));
     }
@@ -195,7 +309,7 @@ fn a_paused_queue_is_passed_by_and_counted() {
     fixture.queue.set_held(pause("a"), true);
     fixture.add(3, "a", 1, 0);
     assert_eq!(fixture.claimed(9, 10), [2]);
-    let counts = fixture.queue.counts(at(10), 7);
+    let counts = fixture.queue.counts(at(10), &CapacityLimits::default());
     assert_eq!((counts[0].depth, counts[0].paused, counts[0].oldest_age_ms), (2, true, 10_000));
     fixture.queue.set_held(pause("a"), false);
     assert_eq!(fixture.claimed(9, 10), [1, 3]);
@@ -315,7 +429,12 @@ impl Fixture {
                 && lifecycle.scheduled_at <= at(now)
                 && !self.queue.is_held(&slot.entry.facts)
         });
-        due.min_by_key(|(_, slot)| slot.place()).map(|(id, _)| *id)
+        let running = |slot: &Slot| {
+            let lane = |other: &&Slot| other.entry.facts.queue == slot.entry.facts.queue;
+            self.queue.slots.values().filter(|slot| slot.is_running()).filter(lane).count()
+        };
+        let head_start = self.queue.head_start;
+        due.min_by_key(|(_, slot)| (running(slot), slot.place(head_start))).map(|(id, _)| *id)
     }
 
     fn apply(&mut self, step: Step, now: &mut i64) {
@@ -365,14 +484,14 @@ impl Fixture {
         let running = queue.slots.values().filter(|s| s.entry.lifecycle.state == JobState::Running);
         let running = running.count();
         assert_eq!(queue.running.len(), running);
-        assert_eq!(queue.lanes.values().map(|l| l.running).sum::<usize>(), running);
-        let waiting: usize = queue.lanes.values().map(|l| l.waiting.len()).sum();
+        assert_eq!(queue.loads.values().map(|l| l.running).sum::<usize>(), running);
+        let waiting: usize = queue.loads.values().map(|l| l.waiting.len()).sum();
         assert_eq!(waiting + running, queue.len());
         let open = queue.slots.values().filter(|slot| {
             slot.entry.lifecycle.state != JobState::Running && !queue.is_held(&slot.entry.facts)
         });
-        assert_eq!(queue.shares.len() + queue.future.len(), open.count());
-        assert_eq!(queue.shares.running(), running);
+        let (due, in_flight) = queue.lanes.totals();
+        assert_eq!((due + queue.future.len(), in_flight), (open.count(), running));
         assert!(queue.slots.values().all(|s| !s.entry.lifecycle.state.is_finalized()));
         let tried = queue.slots.iter().filter(|(_, s)| {
             s.entry.lifecycle.state == JobState::Running && s.entry.lifecycle.is_suspect()
@@ -398,7 +517,7 @@ proptest! {
         let lane = facts("default", "z");
         let permits: Vec<_> =
             std::iter::from_fn(|| fixture.capacity.readmit(&lane, 0).into()).take(spare).collect();
-        prop_assert!(fixture.capacity.reserve(&facts("default", "y"), 0).is_err());
+        prop_assert!(fixture.capacity.reserve(&facts("default", "y"), 0, Side::Due).is_err());
         drop(permits);
     }
 }

@@ -24,6 +24,8 @@ fn spec(max_attempts: u16) -> JobSpec {
         tags: vec![],
         deterministic: false,
         output_type: None,
+        inject_env: true,
+        exit_codes: Default::default(),
     }
 }
 
@@ -41,6 +43,10 @@ fn failed(retry: RetryHint) -> Outcome {
     Outcome::Failed { error: error(), retry }
 }
 
+fn snoozed(wait: Option<Duration>) -> Outcome {
+    Outcome::Snoozed { error: error(), wait }
+}
+
 fn reached(limit: Limit) -> Outcome {
     Outcome::LimitExceeded { limit, error: error() }
 }
@@ -55,6 +61,7 @@ fn every_ending_has_its_verdict() {
         (Outcome::Succeeded { output }, Verdict::Complete),
         (failed(RetryHint::Backoff), retry),
         (failed(RetryHint::Never), Verdict::Discard),
+        (snoozed(None), Verdict::Snooze { at: after(NOW, Duration::from_secs(6)) }),
         (Outcome::Trapped { error: error() }, retry),
         (reached(Limit::Time), retry),
         (reached(Limit::Fuel), Verdict::Discard),
@@ -79,14 +86,55 @@ fn a_plugin_may_have_other_endings_tried_again() {
 }
 
 #[test]
-fn a_guest_can_ask_for_a_longer_wait_but_not_for_ever() {
-    let wait = |hint| match decide(&spec(5), &running(0, 0), &failed(hint), NOW, 0.5) {
-        Verdict::Retry { at } => crate::clock::until(NOW, at),
-        other => panic!("{other:?}"),
+fn a_wait_that_the_guest_names_is_taken_as_it_is_up_to_the_longest_schedule() {
+    let day = Duration::from_secs(DAY_SECONDS);
+    for (asked, taken) in [
+        (Duration::ZERO, Duration::ZERO),
+        (Duration::from_secs(1), Duration::from_secs(1)),
+        (2 * day, 2 * day),
+        (MAX_DELAY, MAX_DELAY),
+        (MAX_DELAY + Duration::from_secs(1), MAX_DELAY),
+        (Duration::from_secs(1_000_000_000_000), MAX_DELAY),
+        (Duration::MAX, MAX_DELAY),
+    ] {
+        let job = running(0, 0);
+        for outcome in [failed(RetryHint::After(asked)), snoozed(Some(asked))] {
+            let outcome = settle(&job, outcome, NOW);
+            let (Verdict::Retry { at } | Verdict::Snooze { at }) =
+                decide(&spec(5), &job, &outcome, NOW, 0.5)
+            else {
+                panic!("{outcome:?} is not tried again");
+            };
+            assert_eq!(until(NOW, at), taken);
+            let says_so = outcome.error().expect("an error").message.contains("366 days");
+            assert_eq!(says_so, asked > taken, "{outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hundred_snoozes_in_sequence_are_not_counted_and_the_next_one_is() {
+    let job = |snoozes, second| {
+        let since = Timestamp::from_second(second).expect("in range");
+        Lifecycle { snoozes, snoozed_since: Some(since), ..running(0, 0) }
     };
-    assert_eq!(wait(RetryHint::After(Duration::from_secs(100))), Duration::from_secs(100));
-    assert_eq!(wait(RetryHint::After(Duration::ZERO)), Duration::from_secs(6));
-    assert_eq!(wait(RetryHint::After(Duration::MAX)), MAX_BACKOFF);
+    let settled = |job: Lifecycle, now| settle(&job, snoozed(Some(Duration::ZERO)), now);
+    assert_eq!(settled(job(MAX_SNOOZES - 1, 0), NOW), snoozed(Some(Duration::ZERO)));
+    let Outcome::Failed { error, retry } = settled(job(MAX_SNOOZES, 0), NOW) else {
+        panic!("it is snoozed again");
+    };
+    assert_eq!(retry, RetryHint::After(Duration::ZERO));
+    assert!(error.message.contains("the 100 attempts before it were snoozed"), "{error:?}");
+    let late = after(NOW, MAX_SNOOZED);
+    assert!(matches!(settled(job(1, 1), late), Outcome::Snoozed { .. }));
+    assert!(matches!(settled(job(1, 0), late), Outcome::Failed { .. }));
+}
+
+#[test]
+fn a_snooze_is_no_failure_even_where_failures_are_final() {
+    let spec = JobSpec { retry: RetryPolicy(BTreeSet::new()), ..spec(1) };
+    let verdict = decide(&spec, &running(0, 0), &snoozed(Some(Duration::ZERO)), NOW, 0.5);
+    assert_eq!(verdict, Verdict::Snooze { at: NOW });
 }
 
 #[test]

@@ -1,154 +1,122 @@
-//! Covers secrets in what comes back: a server that repeats what it was sent, now or in an earlier
-//! request, would else tell the guest.
+//! Covers secrets in a response: a server that repeats what it was sent, now or in an earlier request,
+//! would tell the guest.
 //!
-//! Found are a secret, and what base64 makes of it within other text (the credentials of
-//! `Authorization: Basic`), each byte [written](super::writing) in any of the usual ways. A server that
-//! changes it in any other way, and tells, is not who a secret should have been bound to.
+//! A secret is found as it is, and with each byte [escaped](super::writing); also with zeros between its
+//! bytes, as UTF-16 and UTF-32 have them; also within [base 64 or 16](super::radix) of any of these; and
+//! within base 64 or 16 of that. What a server truncates or encrypts is not found: a secret must be
+//! bound to servers only that do not.
 
 use std::fmt;
+use std::ops::Range;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use http::{HeaderMap, HeaderValue};
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::SecretValue;
-use super::writing::{ESCAPES, LONGEST, written};
+use super::effort::Effort;
+use super::radix::{BASES, Lengths};
+use super::writing::{begins_escape, is_escaped_quote, read_past_zeros};
+use crate::outside::header_bytes;
 
-/// How much is looked at to cover a text: for each hidden one so many times its length. It takes less
-/// than twice unless a secret repeats itself, as `aaaaaaaa`, and a text is made of its beginning;
-/// without a bound, one of 16 MiB would then keep a thread busy for minutes.
-const EFFORT: usize = 8;
+/// How often a text may be base 64 or 16 of another.
+const LAYERS: u8 = 3;
 
-/// What must not be seen.
+/// The values that must not be seen.
 #[derive(Clone, Default)]
 pub struct Mask {
-    /// By their first byte, which is all that most bytes are compared with; none if there are none.
-    hidden: Vec<Vec<Hidden>>,
-    count: usize,
+    /// Sorted, each once: those that begin alike are neighbours.
+    values: Vec<Vec<u8>>,
+    lengths: Lengths,
+    /// For each byte whether a value may begin there: itself, or an escape.
+    begins: Vec<bool>,
+    /// Whether one begins with a backslash or a quotation mark.
+    begins_with_quote: bool,
 }
 
-/// A text that must not be seen.
-#[derive(Clone, PartialEq, Eq)]
-struct Hidden {
-    text: Vec<u8>,
-    /// Whether what is written before it, and after it, tells some bits of it.
-    before: bool,
-    after: bool,
+/// How far the reading of a value has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// Where it goes on in the text.
+    at: usize,
+    /// The values that begin with what was read.
+    values: Alike,
 }
 
-impl Hidden {
-    /// Where it ends in `text` if it begins at `start`, in whichever way it is written. Takes each look
-    /// at a byte from `effort`, and gives up when that is used up.
-    fn end(&self, text: &[u8], start: usize, effort: &mut usize) -> Option<usize> {
-        // Nearly always one place: there are more only where an escape may be read in two ways.
-        let (mut places, mut next) = (vec![start], vec![]);
-        for wanted in &self.text {
-            *effort = effort.saturating_sub(places.len());
-            if *effort == 0 {
-                return None;
-            }
-            for place in places.drain(..) {
-                let ways = written(&text[place..]).filter(|(byte, _)| byte == wanted);
-                next.extend(ways.map(|(_, length)| place + length));
-            }
-            next.sort_unstable();
-            next.dedup();
-            std::mem::swap(&mut places, &mut next);
-            if places.is_empty() {
-                return None;
-            }
-        }
-        places.pop()
-    }
+/// Neighbours among the values: from the first to before the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Alike {
+    from: usize,
+    to: usize,
 }
 
 impl fmt::Debug for Mask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mask({} texts)", self.count)
+        write!(f, "Mask({} values)", self.values.len())
     }
 }
 
 impl Mask {
-    /// Whether there is nothing to cover.
+    /// Hides these values.
+    #[must_use]
+    pub fn of(values: &[SecretValue]) -> Self {
+        Self::sorted(values.iter().map(|value| value.reveal().as_bytes().to_vec()).collect())
+    }
+
+    fn sorted(mut values: Vec<Vec<u8>>) -> Self {
+        values.sort_unstable();
+        values.dedup();
+        let begins_value = |byte| values.iter().any(|value| value.first() == Some(&byte));
+        let begins = (0..=u8::MAX).map(|byte| begins_escape(byte) || begins_value(byte)).collect();
+        let begins_with_quote = begins_value(b'\\') || begins_value(b'"');
+        let lengths = values.iter().map(Vec::len);
+        let (least, most) = (lengths.clone().min(), lengths.max());
+        let lengths = Lengths { least: least.unwrap_or(0), most: most.unwrap_or(0) };
+        Self { values, lengths, begins, begins_with_quote }
+    }
+
+    /// Whether there is nothing to hide.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.values.is_empty()
     }
 
-    fn add(&mut self, hidden: Hidden) {
-        let Some(first) = hidden.text.first().copied() else { return };
-        self.hidden.resize(usize::from(u8::MAX) + 1, vec![]);
-        let known = &mut self.hidden[usize::from(first)];
-        if !known.contains(&hidden) {
-            known.push(hidden);
-            self.count += 1;
-        }
-    }
-
-    pub(super) fn add_secret(&mut self, value: &SecretValue) {
-        let text = value.reveal().as_bytes();
-        self.add(Hidden { text: text.to_vec(), before: false, after: false });
-        // Three bytes make four characters, so there are three ways to fall between others. The
-        // characters that are of the secret alone are looked for, and their neighbours are covered.
-        for others in 0..3 {
-            let encoded = STANDARD_NO_PAD.encode([&[0; 3][..others], text].concat());
-            let (start, end) = (others * 8, (others + text.len()) * 8);
-            let text = encoded.as_bytes()[start.div_ceil(6)..end / 6].to_vec();
-            self.add(Hidden { text, before: start % 6 != 0, after: end % 6 != 0 });
-        }
-    }
-
-    /// Writes `*` over every occurrence, each byte. If that takes too long, over all of it.
-    pub fn cover(&self, text: &mut [u8]) {
+    /// Writes `*` over every byte of each occurrence in `text`; over all of `text` if that takes too
+    /// many steps, or as soon as `goes_on`, which is asked now and then, says that nobody wants it.
+    pub fn cover(&self, text: &mut [u8], goes_on: &dyn Fn() -> bool) {
         if self.is_empty() {
             return;
         }
-        let mut effort = EFFORT.saturating_mul(self.count).saturating_mul(text.len());
-        let mut covered = 0;
-        // Most bytes begin nothing, which one look tells.
-        let begins: [bool; 256] =
-            std::array::from_fn(|byte| !self.hidden[byte].is_empty() || ESCAPES.contains(&byte));
-        // A byte is covered when all that may begin there was looked for: one may overlap another.
-        for place in 0..text.len() {
-            let (mut from, mut to) = (place, covered);
-            let ways = begins[usize::from(text[place])].then(|| written(&text[place..]));
-            for (first, _) in ways.into_iter().flatten() {
-                for hidden in &self.hidden[usize::from(first)] {
-                    let Some(end) = hidden.end(text, place, &mut effort) else { continue };
-                    from = if hidden.before { before(text, place) } else { from };
-                    to = to.max(if hidden.after { after(text, end) } else { end });
-                }
-            }
-            if effort == 0 {
-                return text.fill(b'*');
-            }
-            covered = to;
-            text[from..place].fill(b'*');
-            if place < covered {
-                text[place] = b'*';
-            }
+        self.cover_within(text, &mut Effort::new(text.len(), goes_on));
+    }
+
+    fn cover_within(&self, text: &mut [u8], effort: &mut Effort<'_>) {
+        let mut found = vec![];
+        self.search(text, LAYERS, effort, &mut |range| found.push(range));
+        if effort.is_spent() {
+            return text.fill(b'*');
+        }
+        for range in found {
+            text[range].fill(b'*');
         }
     }
 
-    /// The same in the values of headers. A header whose very name tells is removed.
+    /// The same in the values of headers. A header whose name tells is removed.
     pub fn cover_headers(&self, headers: &mut HeaderMap) {
         if self.is_empty() {
             return;
         }
-        let small = self.in_small_letters();
-        let tells = |name: &str| {
-            let mut covered = name.as_bytes().to_vec();
-            small.cover(&mut covered);
-            covered != name.as_bytes()
-        };
-        let telling: Vec<_> = headers.keys().filter(|name| tells(name.as_str())).cloned().collect();
+        let lower = Self::sorted(self.values.iter().flat_map(|value| in_names(value)).collect());
+        // One bound for all of them, of which there may be many.
+        let goes_on = || true;
+        let mut effort = Effort::new(header_bytes(headers), &goes_on);
+        let mut tells = |name: &HeaderName| lower.covered(name.as_ref(), &mut effort).is_some();
+        let telling: Vec<_> = headers.keys().filter(|name| tells(name)).cloned().collect();
         for name in telling {
             headers.remove(name);
         }
         for value in headers.values_mut() {
-            let mut text = value.as_bytes().to_vec();
-            self.cover(&mut text);
-            if text != value.as_bytes()
+            if let Some(text) = self.covered(value.as_bytes(), &mut effort)
                 && let Ok(covered) = HeaderValue::from_maybe_shared(text)
             {
                 *value = covered;
@@ -156,28 +124,102 @@ impl Mask {
         }
     }
 
-    /// The same as names of headers have it.
-    fn in_small_letters(&self) -> Self {
-        let mut small = Self::default();
-        for hidden in self.hidden.iter().flatten() {
-            small.add(Hidden { text: hidden.text.to_ascii_lowercase(), ..hidden.clone() });
+    /// A short text with what must not be seen covered, if there is any.
+    fn covered(&self, text: &[u8], effort: &mut Effort<'_>) -> Option<Vec<u8>> {
+        let mut covered = text.to_vec();
+        self.cover_within(&mut covered, effort);
+        (covered != text).then_some(covered)
+    }
+
+    /// Where values are in `text`, which may be in so many `layers` of base 64 or 16.
+    fn search(
+        &self,
+        text: &[u8],
+        layers: u8,
+        effort: &mut Effort<'_>,
+        found: &mut dyn FnMut(Range<usize>),
+    ) {
+        self.read_all(text, effort, found);
+        if layers == 0 || text.len() < self.lengths.least {
+            return;
         }
-        small
+        for base in &BASES {
+            base.decode(text, self.lengths, effort, &mut |decoded, effort| {
+                let mut within = |range| found(decoded.place(range));
+                self.search(decoded.bytes, layers - 1, effort, &mut within);
+            });
+        }
+    }
+
+    /// Where values are written in `text` byte by byte.
+    fn read_all(&self, text: &[u8], effort: &mut Effort<'_>, found: &mut dyn FnMut(Range<usize>)) {
+        for (start, byte) in text.iter().enumerate() {
+            // Most bytes begin no value, which one look tells.
+            let begins = self.begins[usize::from(*byte)];
+            if !begins || (!self.begins_with_quote && is_escaped_quote(&text[start..])) {
+                continue;
+            }
+            if let Some(end) = self.end(text, start, effort) {
+                found(start..end);
+            }
+            if effort.is_spent() {
+                return;
+            }
+        }
+        // A long text that hides nothing takes its time too.
+        effort.spend(text.len());
+    }
+
+    /// Where the longest value ends that begins at `start`.
+    fn end(&self, text: &[u8], start: usize, effort: &mut Effort<'_>) -> Option<usize> {
+        // Nearly always one place: there are more only where a text may be read in two ways.
+        let mut places = vec![Place { at: start, values: self.all() }];
+        let (mut next, mut end, mut length) = (vec![], None, 0);
+        while !places.is_empty() && !effort.is_spent() {
+            for Place { at, values } in places.drain(..) {
+                for reading in read_past_zeros(&text[at..], effort).iter() {
+                    if let Some(values) = self.alike(values, length, reading.byte) {
+                        next.push(Place { at: at + reading.length, values });
+                    }
+                }
+            }
+            next.sort_unstable();
+            next.dedup();
+            std::mem::swap(&mut places, &mut next);
+            length += 1;
+            // Of values that begin alike, the shortest is the first.
+            let ended = |place: &&Place| self.values[place.values.from].len() == length;
+            end = end.max(places.iter().filter(ended).map(|place| place.at).max());
+        }
+        end
+    }
+
+    fn all(&self) -> Alike {
+        Alike { from: 0, to: self.values.len() }
+    }
+
+    /// Those among values which begin alike that have `byte` at `place`.
+    fn alike(&self, values: Alike, place: usize, byte: u8) -> Option<Alike> {
+        let among = &self.values[values.from..values.to];
+        // One that has ended has no byte there, and is before those that have.
+        let from = among.partition_point(|value| value.get(place) < Some(&byte));
+        let to = among.partition_point(|value| value.get(place) <= Some(&byte));
+        (from < to).then(|| Alike { from: values.from + from, to: values.from + to })
     }
 }
 
-/// Where what is written just before `place` begins.
-fn before(text: &[u8], place: usize) -> usize {
-    let ends_here = |length: &usize| {
-        let start = place.checked_sub(*length);
-        start.is_some_and(|start| written(&text[start..place]).any(|(_, found)| found == *length))
-    };
-    place - (1..=LONGEST).rev().find(ends_here).unwrap_or(0)
-}
-
-/// Where what is written just after `place` ends.
-fn after(text: &[u8], place: usize) -> usize {
-    place + written(&text[place..]).map(|(_, length)| length).max().unwrap_or(0)
+/// How the names of headers have a value, which are in lower case: itself, and what base 64 makes of it.
+fn in_names(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut texts = vec![value.to_vec()];
+    for others in 0..3 {
+        // The digits that are of the value alone, after so many other bytes.
+        let digits = (others * 8_usize).div_ceil(6)..(others + value.len()) * 8 / 6;
+        let bytes = [&[0; 3][..others], value].concat();
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            texts.push(engine.encode(&bytes).as_bytes()[digits.clone()].to_vec());
+        }
+    }
+    texts.iter().map(|text| text.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]

@@ -4,14 +4,19 @@
 //! | module | owns |
 //! |---|---|
 //! | [`placing`] | where a placeholder is replaced, and where that is refused |
-//! | [`masking`] | that what comes back does not tell |
-//! | [`writing`] | how what comes back may be written |
+//! | [`masking`] | finding and covering secrets in a response |
+//! | [`writing`], [`radix`] | the encodings in which they are found |
+//! | [`shelf`] | which values a host may know, as they are and as they were |
+//! | [`effort`] | how many steps a search may take |
 //!
 //! Invariant: nothing here shows a value. [`SecretValue`] can be neither printed nor serialized;
 //! whoever needs its text calls [`SecretValue::reveal`].
 
+mod effort;
 pub mod masking;
 pub mod placing;
+mod radix;
+pub mod shelf;
 mod writing;
 
 use std::fmt::{self, Debug};
@@ -20,7 +25,8 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 pub use self::masking::Mask;
-pub use self::placing::{Misplaced, place};
+pub use self::placing::{Misplaced, Secrets, place};
+pub use self::shelf::Shelf;
 use crate::clock::Timestamp;
 use crate::grant::{Origin, SecretName};
 use crate::tenant::TenantName;
@@ -37,6 +43,12 @@ pub const MAX_ORIGINS: usize = 16;
 
 /// The most secrets of one tenant: all are held in memory, and written together.
 pub const MAX_SECRETS: usize = 100;
+
+/// The most values of one tenant that are hidden though they were replaced or removed.
+///
+/// One of an hour for as long as jobs are kept by default, which is 14 days, and some more. Beyond, the
+/// oldest is forgotten.
+pub const MAX_RETIRED: usize = 400;
 
 /// The text of a secret, of visible ASCII characters and inner blanks: what any header carries.
 #[derive(Clone, PartialEq, Eq)]
@@ -105,6 +117,11 @@ pub trait SecretStore: Debug + Send + Sync + 'static {
     /// One secret, as of now.
     fn get(&self, tenant: &TenantName, name: &SecretName) -> Option<Secret>;
 
+    /// Every value of the tenant, granted to a plugin or not, of which an origin has the host of `to`,
+    /// at any port and in any scheme; with those that were replaced or removed, for as long as jobs
+    /// are kept: the host may remember what it was sent.
+    fn known_to(&self, tenant: &TenantName, to: &http::Uri) -> Vec<SecretValue>;
+
     /// All secrets of a tenant, by name.
     fn list(&self, tenant: &TenantName) -> Vec<(SecretName, Secret)>;
 
@@ -119,11 +136,16 @@ pub trait SecretStore: Debug + Send + Sync + 'static {
         secret: Secret,
     ) -> Result<bool, SecretError>;
 
-    /// Removes a secret; says whether there was one.
+    /// Removes a secret, at this time; says whether there was one.
     ///
     /// # Errors
     /// If that cannot be written.
-    async fn remove(&self, tenant: &TenantName, name: &SecretName) -> Result<bool, SecretError>;
+    async fn remove(
+        &self,
+        tenant: &TenantName,
+        name: &SecretName,
+        at: Timestamp,
+    ) -> Result<bool, SecretError>;
 }
 
 /// Why a secret was not kept.

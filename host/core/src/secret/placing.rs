@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue, IF_RANGE, RANGE};
+use http::header::{
+    ACCEPT_CHARSET, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue, IF_RANGE, RANGE,
+};
 use http::request::Parts;
 use memchr::memmem;
 use thiserror::Error;
@@ -24,8 +26,8 @@ const MAX_NAME_BYTES: usize = 64;
 /// placeholder is short, so without a bound a guest could make the host write megabytes.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// Headers that ask for a part of something: whoever chooses where a secret is cut is told it piece by
-/// piece, and no piece is found.
+/// Headers that ask for a part of something: a guest that chooses where a secret is cut would read it
+/// piece by piece, and no piece would be found.
 const PARTS: [HeaderName; 3] = [RANGE, IF_RANGE, HeaderName::from_static("a-im")];
 
 /// Why a request is not sent to where a secret may be used.
@@ -44,26 +46,37 @@ pub enum Misplaced {
     #[error("the secret `{0}` is not for this origin")]
     Elsewhere(SecretName),
     /// The response would be a part, in which secrets are not found.
-    #[error("the header `{0}` asks for a part, in which a secret of this origin might be cut")]
+    #[error("the header `{0}` asks for a part, in which a secret of this host might be cut")]
     Part(HeaderName),
     /// There are too many of them.
     #[error("with its secrets, its headers take more than {MAX_HEADER_BYTES} bytes")]
     TooLong,
 }
 
-/// Replaces every placeholder in the headers of a request by the secret that `find` knows, as far as
-/// these were `granted`.
+/// The secrets that matter to one request.
+#[derive(Debug)]
+pub struct Secrets<'a, F> {
+    /// Those that the plugin may use.
+    pub granted: &'a BTreeSet<SecretName>,
+    /// Finds one as it is now.
+    pub find: F,
+    /// All values that the host of the request may know, granted or not, as they are or were.
+    pub hidden: &'a [SecretValue],
+}
+
+/// Replaces every placeholder in the headers of a request by the secret that it names, as far as that is
+/// granted and for this origin.
 ///
-/// Answers what must be masked in the response: all that was granted for where the request goes, placed
-/// or not, for a server may remember what it was sent before. If that is anything, the response is asked
-/// for whole and without an encoding, since else secrets would not be found.
+/// Answers what must be masked in the response: every value that the host of the request may know, for a
+/// server may remember what it was sent before, by another plugin too. If there is any, the response is
+/// asked for whole, without an encoding and in no charset of the guest's choice, in which it would not be
+/// found.
 ///
 /// # Errors
 /// [`Misplaced`], the request half changed.
 pub fn place(
     request: &mut Parts,
-    granted: &BTreeSet<SecretName>,
-    find: impl Fn(&SecretName) -> Option<Secret>,
+    secrets: &Secrets<'_, impl Fn(&SecretName) -> Option<Secret>>,
 ) -> Result<Mask, Misplaced> {
     let address = request.uri.path_and_query().map_or("", |address| address.as_str());
     // Parentheses may stand in an address as they are or encoded; nobody encodes letters.
@@ -71,23 +84,21 @@ pub fn place(
     if let Some((_, _, name)) = next(address.as_bytes()) {
         return Err(Misplaced::InAddress(name));
     }
-    let uri = &request.uri;
-    let belongs = |secret: &Secret| secret.origins.iter().any(|origin| origin.matches(uri));
-    let mut mask = Mask::default();
-    for secret in granted.iter().filter_map(&find).filter(belongs) {
-        mask.add_secret(&secret.value);
-    }
+    let mask = Mask::of(secrets.hidden);
     if !mask.is_empty() {
         if let Some(name) = PARTS.into_iter().find(|name| request.headers.contains_key(name)) {
             return Err(Misplaced::Part(name));
         }
         request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        request.headers.remove(ACCEPT_CHARSET);
     }
+    let uri = &request.uri;
+    let belongs = |secret: &Secret| secret.origins.iter().any(|origin| origin.matches(uri));
     let value = |name: &SecretName| -> Result<SecretValue, Misplaced> {
-        if !granted.contains(name) {
+        if !secrets.granted.contains(name) {
             return Err(Misplaced::NotGranted(name.clone()));
         }
-        let secret = find(name).ok_or_else(|| Misplaced::NotSet(name.clone()))?;
+        let secret = (secrets.find)(name).ok_or_else(|| Misplaced::NotSet(name.clone()))?;
         if belongs(&secret) { Ok(secret.value) } else { Err(Misplaced::Elsewhere(name.clone())) }
     };
     let mut length = 0;
@@ -169,11 +180,26 @@ mod tests {
         request.into_parts().0
     }
 
+    fn secrets<'a>(
+        granted: &'a BTreeSet<SecretName>,
+        hidden: &'a [SecretValue],
+    ) -> Secrets<'a, impl Fn(&SecretName) -> Option<Secret>> {
+        Secrets { granted, find, hidden }
+    }
+
+    /// What the host of an address may know.
+    fn hidden(uri: &str) -> Vec<SecretValue> {
+        let uri = uri.parse().expect("a URI");
+        let secret = find(&"KEY".parse().expect("a name")).expect("a secret");
+        let is_known = secret.origins.iter().any(|origin| origin.has_host_of(&uri));
+        if is_known { vec![secret.value] } else { vec![] }
+    }
+
     /// What becomes of a header.
     fn placed(uri: &str, header: &str, value: &str) -> Result<(String, Mask), Misplaced> {
         let granted = ["KEY", "UNSET"].map(|name| name.parse().expect("a name")).into();
         let mut request = request(uri, header, value);
-        let mask = place(&mut request, &granted, find)?;
+        let mask = place(&mut request, &secrets(&granted, &hidden(uri)))?;
         Ok((request.headers[header].to_str().expect("text").to_owned(), mask))
     }
 
@@ -193,16 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_for_where_it_goes_is_masked_placed_or_not() {
-        let masked = |uri: &str| !placed(uri, "x-a", "a").expect("nothing to place").1.is_empty();
-        assert_eq!((masked(HOME), masked("https://other.example.com/")), (true, false));
-    }
-
-    #[test]
-    fn parts_are_asked_for_only_where_no_secret_is_for() {
+    fn parts_are_refused_where_a_secret_is_known_and_nowhere_else() {
         for name in ["range", "if-range", "a-im"] {
-            let refused = placed(HOME, name, "bytes=0-1").expect_err(name);
-            assert_eq!(refused, Misplaced::Part(HeaderName::from_static(name)));
+            for known in [HOME, "http://api.example.com:8080/"] {
+                let refused = placed(known, name, "bytes=0-1").expect_err(name);
+                assert_eq!(refused, Misplaced::Part(HeaderName::from_static(name)));
+            }
             placed("https://other.example.com/", name, "bytes=0-1").expect(name);
         }
     }
@@ -215,7 +237,7 @@ mod tests {
         let encoded = STANDARD.encode("me:s3cr3t-v4lue");
         assert_eq!(text, format!("Basic {encoded}"));
         let mut echoed = format!("<{text}> <{VALUE}>").into_bytes();
-        mask.cover(&mut echoed);
+        mask.cover(&mut echoed, &|| true);
         let stars = |n| "*".repeat(n);
         let (own, rest) = (&encoded[..4], stars(encoded.len() - 4));
         let expected = format!("<Basic {own}{rest}> <{}>", stars(VALUE.len()));
@@ -223,17 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn the_response_is_asked_for_unencoded_where_a_secret_is_for() {
-        let granted = ["KEY".parse().expect("a name")].into();
-        let encoding = |uri: &str| {
-            let mut request = request(uri, "x-a", "a");
+    fn the_response_is_asked_for_as_it_can_be_searched_where_a_secret_is_known() {
+        let granted = BTreeSet::new();
+        let asked = |uri: &str| {
+            let mut request = request(uri, "accept-charset", "utf-7");
             request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-            place(&mut request, &granted, find).expect("placed");
-            request.headers[ACCEPT_ENCODING].clone()
+            place(&mut request, &secrets(&granted, &hidden(uri))).expect("placed");
+            (request.headers[ACCEPT_ENCODING].clone(), request.headers.contains_key(ACCEPT_CHARSET))
         };
-        assert_eq!((encoding("https://other.example.com/"), encoding(HOME)), {
-            (HeaderValue::from_static("gzip"), HeaderValue::from_static("identity"))
-        });
+        assert_eq!(asked("https://other.example.com/"), (HeaderValue::from_static("gzip"), true));
+        for known in [HOME, "http://api.example.com:8080/"] {
+            assert_eq!(asked(known), (HeaderValue::from_static("identity"), false));
+        }
     }
 
     #[test]

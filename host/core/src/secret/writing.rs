@@ -1,95 +1,374 @@
-//! How servers write a byte that they say back: as it is, or as JSON, addresses and HTML escape it.
-//! Pure.
+//! How servers write a byte that they repeat: as it is, or as JSON, JavaScript, addresses, HTML and
+//! quoted-printable mail escape it, and each byte of such an escape again. Pure.
 
-/// The longest way to write a byte that is known here, in bytes: `&#` or `&#x`, digits, and `;`.
-pub(super) const LONGEST: usize = 12;
+use super::effort::Effort;
 
-/// The bytes with which another than themselves may begin.
-pub(super) const ESCAPES: [usize; 4] =
-    [b'\\' as usize, b'%' as usize, b'&' as usize, b'+' as usize];
+/// How often an escape may itself be escaped, as in JSON within JSON within JSON.
+pub(super) const DEPTH: u8 = 3;
 
-/// What `text` may begin with: a byte, and the length of its writing. The same text may be read in
-/// more ways than one: `\u0041` is an `A`, and after a `\u` that stands for `u`, it is `0041`.
-pub(super) fn written(text: &[u8]) -> impl Iterator<Item = (u8, usize)> {
-    let [one, other] = match text {
-        [b'\\', b'u', b'0', b'0', high, low, ..] => [Some((b'u', 2)), hex(*high, *low, 6)],
-        [b'\\', escaped, ..] => [Some((*escaped, 2)), None],
-        [b'%', high, low, ..] => [hex(*high, *low, 3), None],
-        [b'&', rest @ ..] => [entity(rest), None],
-        // A blank of a form.
-        [b'+', ..] => [Some((b' ', 1)), None],
-        _ => [None, None],
-    };
-    text.first().map(|byte| (*byte, 1)).into_iter().chain(one).chain(other)
+/// Readings of one place that are told apart: three times what a run of backslashes has.
+const READINGS: usize = 24;
+
+/// Zeros between two bytes: UTF-32 has three.
+const ZEROS: usize = 3;
+
+/// The longest name or number of a character in HTML, in bytes, without `&` and `;`.
+const NAME_BYTES: usize = 16;
+
+/// Whether anything but itself may be written with this byte first.
+pub(super) fn begins_escape(byte: u8) -> bool {
+    matches!(byte, b'\\' | b'%' | b'&' | b'+' | b'=')
 }
 
-fn hex(high: u8, low: u8, length: usize) -> Option<(u8, usize)> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
-    Some((byte, length))
+/// Whether `text` begins with backslashes before a quotation mark, or with so many of them that no reading
+/// reaches beyond: the escapes that JSON within JSON is full of, and that say nothing but these two.
+pub(super) fn is_escaped_quote(text: &[u8]) -> bool {
+    /// Twice as many as one reading takes in [`DEPTH`] layers.
+    const MOST: usize = 16;
+    let rest = text.iter().take(MOST).find(|byte| **byte != b'\\');
+    text.first() == Some(&b'\\') && rest.is_none_or(|byte| *byte == b'"')
 }
 
-/// What HTML calls a character, after its `&`.
-fn entity(rest: &[u8]) -> Option<(u8, usize)> {
-    let length = rest.iter().take(LONGEST - 1).position(|byte| *byte == b';')?;
-    let name = std::str::from_utf8(&rest[..length]).ok()?;
-    let byte = match name {
-        "quot" => b'"',
-        "amp" => b'&',
-        "lt" => b'<',
-        "gt" => b'>',
-        "apos" => b'\'',
-        _ => {
-            let number = name.strip_prefix('#')?;
-            match number.strip_prefix(['x', 'X']) {
-                Some(number) => u8::from_str_radix(number, 16).ok()?,
-                None => number.parse().ok()?,
+/// A byte, and how many bytes of the text write it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) byte: u8,
+    pub(super) length: usize,
+}
+
+/// The ways to read the beginning of a text. The same text may be read in more ways than one:
+/// `\u0041` is an `A`, and within what escapes nothing it is a backslash.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Readings {
+    found: [Reading; READINGS],
+    count: usize,
+}
+
+impl Readings {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Reading> + '_ {
+        self.found[..self.count].iter().copied()
+    }
+
+    fn add(&mut self, byte: u8, length: usize) {
+        let reading = Reading { byte, length };
+        if self.count < READINGS && !self.found[..self.count].contains(&reading) {
+            self.found[self.count] = reading;
+            self.count += 1;
+        }
+    }
+}
+
+/// What `text` may begin with, in up to `depth` layers of escapes.
+pub(super) fn read(text: &[u8], depth: u8, effort: &mut Effort<'_>) -> Readings {
+    let mut found = Readings::default();
+    let Some(first) = text.first() else { return found };
+    effort.spend(1);
+    found.add(*first, 1);
+    if depth == 0 || !begins_escape(*first) {
+        return found;
+    }
+    for Reading { byte, length } in read(text, depth - 1, effort).iter() {
+        found.add(byte, length);
+        let mut rest = Rest { text: &text[length..], depth: depth - 1, effort };
+        let mut add = |byte: u8, more: usize| found.add(byte, length + more);
+        match byte {
+            b'\\' => rest.backslash(&mut add),
+            b'%' => rest.percent(&mut add),
+            // Quoted-printable.
+            b'=' => rest.number(Digits::HEX_2, 0, &mut add),
+            b'&' => rest.entity(&mut add),
+            // A space in a form.
+            b'+' => add(b' ', 0),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// What `text` may begin with, after some zeros or none, which belong to the reading: UTF-16 and UTF-32
+/// have them before or after every byte.
+pub(super) fn read_past_zeros(text: &[u8], effort: &mut Effort<'_>) -> Readings {
+    let mut all = read(text, DEPTH, effort);
+    let mut latest = all.clone();
+    for _ in 0..ZEROS {
+        let mut next = Readings::default();
+        for zero in latest.iter().filter(|reading| reading.byte == 0) {
+            for Reading { byte, length } in read(&text[zero.length..], DEPTH, effort).iter() {
+                next.add(byte, zero.length + length);
+                all.add(byte, zero.length + length);
             }
         }
-    };
-    Some((byte, length + 2))
+        if next.count == 0 {
+            break;
+        }
+        latest = next;
+    }
+    all
 }
+
+/// What follows the byte with which an escape begins.
+struct Rest<'a, 'b, 'c> {
+    text: &'a [u8],
+    depth: u8,
+    effort: &'b mut Effort<'c>,
+}
+
+/// A number of which so many digits are still to come.
+#[derive(Clone, Copy)]
+struct Digits {
+    base: u32,
+    count: u32,
+    value: u32,
+}
+
+impl Digits {
+    const HEX_2: Self = Self { base: 16, count: 2, value: 0 };
+    const HEX_4: Self = Self { base: 16, count: 4, value: 0 };
+    const OCTAL_3: Self = Self { base: 8, count: 3, value: 0 };
+}
+
+/// The letters of a name that was read so far, and what ends it.
+struct Name {
+    letters: Vec<u8>,
+    end: u8,
+}
+
+type Add<'a> = dyn FnMut(u8, usize) + 'a;
+
+impl<'c> Rest<'_, '_, 'c> {
+    fn at(&mut self, place: usize) -> Readings {
+        read(&self.text[place..], self.depth, self.effort)
+    }
+
+    /// After the first `place` bytes.
+    fn after(&mut self, place: usize) -> Rest<'_, '_, 'c> {
+        Rest { text: &self.text[place..], depth: self.depth, effort: self.effort }
+    }
+
+    /// JSON, JavaScript, C and those like them.
+    fn backslash(&mut self, add: &mut Add<'_>) {
+        for Reading { byte, length } in self.at(0).iter() {
+            let mut more = |byte: u8, after: usize| add(byte, length + after);
+            let mut rest = self.after(length);
+            match byte {
+                b'n' => more(b'\n', 0),
+                b'r' => more(b'\r', 0),
+                b't' => more(b'\t', 0),
+                b'u' => {
+                    rest.number(Digits::HEX_4, 0, &mut more);
+                    rest.braced(&mut more);
+                }
+                b'x' => rest.number(Digits::HEX_2, 0, &mut more),
+                b'0'..=b'3' => {
+                    self.number(Digits::OCTAL_3, 0, add);
+                    if byte == b'0' {
+                        add(0, length);
+                    }
+                }
+                _ => more(byte, 0),
+            }
+        }
+    }
+
+    /// Addresses and forms, and `%u002B` of JavaScript's `escape`.
+    fn percent(&mut self, add: &mut Add<'_>) {
+        self.number(Digits::HEX_2, 0, add);
+        for Reading { byte, length } in self.at(0).iter() {
+            if byte == b'u' {
+                let mut more = |byte: u8, after: usize| add(byte, length + after);
+                self.after(length).number(Digits::HEX_4, 0, &mut more);
+            }
+        }
+    }
+
+    /// `\u{2B}`, after the `u`.
+    fn braced(&mut self, add: &mut Add<'_>) {
+        for Reading { byte, length } in self.at(0).iter() {
+            if byte == b'{' {
+                self.after(length).until(b'}', &mut |digits, after| {
+                    if let Some(byte) = number(digits, 16) {
+                        add(byte, length + after);
+                    }
+                });
+            }
+        }
+    }
+
+    fn entity(&mut self, add: &mut Add<'_>) {
+        self.until(b';', &mut |name, after| {
+            if let Some(byte) = character(name) {
+                add(byte, after);
+            }
+        });
+    }
+
+    /// A byte of so many digits, from `place` on. No character of a secret is beyond ASCII.
+    fn number(&mut self, digits: Digits, place: usize, add: &mut Add<'_>) {
+        if digits.count == 0 {
+            if let Ok(byte @ 0..=127) = u8::try_from(digits.value) {
+                add(byte, place);
+            }
+            return;
+        }
+        for Reading { byte, length } in self.at(place).iter() {
+            if let Some(digit) = char::from(byte).to_digit(digits.base) {
+                let value = digits.value * digits.base + digit;
+                let next = Digits { count: digits.count - 1, value, ..digits };
+                self.number(next, place + length, add);
+            }
+        }
+    }
+
+    /// The letters, digits and `#` before `end`, and where that ends.
+    fn until(&mut self, end: u8, found: &mut dyn FnMut(&[u8], usize)) {
+        self.letters(&mut Name { letters: Vec::with_capacity(NAME_BYTES), end }, 0, found);
+    }
+
+    fn letters(&mut self, name: &mut Name, place: usize, found: &mut dyn FnMut(&[u8], usize)) {
+        for Reading { byte, length } in self.at(place).iter() {
+            let is_more = byte.is_ascii_alphanumeric() || byte == b'#';
+            if byte == name.end {
+                found(&name.letters, place + length);
+            } else if is_more && name.letters.len() < NAME_BYTES {
+                name.letters.push(byte);
+                self.letters(name, place + length, found);
+                name.letters.pop();
+            }
+        }
+    }
+}
+
+fn number(digits: &[u8], base: u32) -> Option<u8> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    u8::from_str_radix(digits, base).ok()
+}
+
+/// What HTML calls a character.
+fn character(name: &[u8]) -> Option<u8> {
+    if let Some(digits) = name.strip_prefix(b"#") {
+        return match digits.strip_prefix(b"x").or_else(|| digits.strip_prefix(b"X")) {
+            Some(digits) => number(digits, 16),
+            None => number(digits, 10),
+        };
+    }
+    NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, byte)| *byte)
+}
+
+/// The ASCII characters that have names in HTML.
+const NAMES: [(&str, u8); 41] = [
+    ("quot", b'"'),
+    ("QUOT", b'"'),
+    ("amp", b'&'),
+    ("AMP", b'&'),
+    ("lt", b'<'),
+    ("LT", b'<'),
+    ("gt", b'>'),
+    ("GT", b'>'),
+    ("apos", b'\''),
+    ("Tab", b'\t'),
+    ("NewLine", b'\n'),
+    ("excl", b'!'),
+    ("num", b'#'),
+    ("dollar", b'$'),
+    ("percnt", b'%'),
+    ("lpar", b'('),
+    ("rpar", b')'),
+    ("ast", b'*'),
+    ("midast", b'*'),
+    ("plus", b'+'),
+    ("comma", b','),
+    ("period", b'.'),
+    ("sol", b'/'),
+    ("colon", b':'),
+    ("semi", b';'),
+    ("equals", b'='),
+    ("quest", b'?'),
+    ("commat", b'@'),
+    ("lsqb", b'['),
+    ("lbrack", b'['),
+    ("bsol", b'\\'),
+    ("rsqb", b']'),
+    ("rbrack", b']'),
+    ("Hat", b'^'),
+    ("lowbar", b'_'),
+    ("grave", b'`'),
+    ("lcub", b'{'),
+    ("lbrace", b'{'),
+    ("vert", b'|'),
+    ("rcub", b'}'),
+    ("rbrace", b'}'),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn all(text: &str, depth: u8) -> Vec<(u8, usize)> {
+        let goes_on = || true;
+        let found = read(text.as_bytes(), depth, &mut Effort::new(text.len(), &goes_on));
+        found.iter().map(|Reading { byte, length }| (byte, length)).collect()
+    }
+
     #[test]
-    fn a_byte_is_known_in_whichever_way_it_is_written() {
+    fn a_byte_is_read_in_every_way_of_writing_it() {
         for (text, byte) in [
             ("+", b'+'),
             ("\\+", b'+'),
             ("\\u002B", b'+'),
             ("\\u002b", b'+'),
+            ("\\u{2b}", b'+'),
+            ("\\x2B", b'+'),
+            ("\\053", b'+'),
             ("%2B", b'+'),
             ("%2b", b'+'),
+            ("%u002B", b'+'),
+            ("=2B", b'+'),
             ("&#43;", b'+'),
             ("&#0000043;", b'+'),
             ("&#x2B;", b'+'),
             ("&#X2b;", b'+'),
             ("&#x0000002B;", b'+'),
+            ("&plus;", b'+'),
             ("&amp;", b'&'),
             ("&quot;", b'"'),
-            ("&lt;", b'<'),
-            ("&gt;", b'>'),
             ("&apos;", b'\''),
             ("+", b' '),
+            ("%2B", b'+'),
+            ("\\n", b'\n'),
+            ("\\0", 0),
         ] {
-            assert!(text.len() <= LONGEST, "{text}");
-            let with_more = format!("{text}41;");
-            for text in [text, &with_more] {
-                let known = written(text.as_bytes()).any(|found| found.0 == byte);
-                assert!(known, "{text}");
+            for with_more in [text.to_owned(), format!("{text}41;")] {
+                assert!(all(&with_more, 1).contains(&(byte, text.len())), "{with_more}");
             }
         }
     }
 
     #[test]
-    fn what_is_no_escape_is_itself_alone() {
-        for text in ["a", "%", "%4", "%4g", "&", "&#;", "&#300;", "&nbsp;", "&amp", "\\"] {
-            let found: Vec<_> = written(text.as_bytes()).collect();
-            assert_eq!(found, [(text.as_bytes()[0], 1)], "{text}");
+    fn an_escape_is_read_whose_bytes_are_escaped() {
+        for (text, depth, byte) in [
+            (r#"\\\""#, 2, b'"'),
+            (r#"\\\\\\\""#, 3, b'"'),
+            ("%252B", 2, b'+'),
+            ("%25252B", 3, b'+'),
+            ("%25%32%42", 2, b'+'),
+            ("&amp;amp;", 2, b'&'),
+            ("&amp;amp;amp;", 3, b'&'),
+            ("&amp;#x2B;", 2, b'+'),
+            (r"\u0026plus;", 2, b'+'),
+            ("%26amp%3B", 2, b'&'),
+            (r"%5C%22", 2, b'"'),
+            (r"\\u002b", 2, b'+'),
+        ] {
+            assert!(all(text, depth).contains(&(byte, text.len())), "{text}");
+            assert!(!all(text, depth - 1).contains(&(byte, text.len())), "{text}");
         }
-        assert_eq!(written(b"").count(), 0);
+    }
+
+    #[test]
+    fn anything_else_is_itself_alone() {
+        for text in ["a", "%", "%4", "%4g", "&", "&#;", "&#300;", "&nbsp;", "&amp", "\\"] {
+            assert_eq!(all(text, DEPTH), [(text.as_bytes()[0], 1)], "{text}");
+        }
+        assert_eq!(all("", DEPTH), []);
     }
 }

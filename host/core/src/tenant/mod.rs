@@ -1,9 +1,11 @@
 //! Tenants: who share a host without seeing one another.
 
+mod budget;
 mod pace;
 
 use std::num::NonZeroU32;
 
+pub use budget::{Budget, Full};
 pub use pace::Pace;
 use serde::{Deserialize, Serialize};
 

@@ -1,19 +1,23 @@
 //! Accepting many jobs with one request: each is answered, in order, as if it had come alone.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use jobwright_core::access::Caller;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Facts;
 use jobwright_core::job::{JobId, NewJob};
+use jobwright_core::plugin::PluginName;
 use jobwright_core::store::Enqueued;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::draft::Draft;
+use super::create::Submission;
+use super::replay::Accepted;
 use crate::api::App;
 use crate::api::auth::By;
 use crate::api::error::ApiError;
@@ -32,65 +36,140 @@ pub(in crate::api) async fn create_batch(
     body: Body,
 ) -> Result<Response, ApiError> {
     if headers.contains_key("idempotency-key") {
-        let detail = "an Idempotency-Key goes with one job, not with a batch";
+        let detail = "an Idempotency-Key is for one job: give each job of a batch an \
+                      `idempotency_key` of its own";
         return Err(ApiError::bad_request("invalid_idempotency_key", detail));
     }
-    let body = app.body("batch", &headers, body, MAX_BYTES).await?;
+    let body = app.body(&caller, "batch", &headers, body, MAX_BYTES).await?;
     let texts = split(utf8(&body.bytes, "batch")?)?;
     if texts.len() > MAX_JOBS {
         let detail = format!("the batch has {} jobs, more than {MAX_JOBS}", texts.len());
         return Err(ApiError::bad_request("batch_too_long", detail));
     }
     let now = app.clock.now();
-    app.gates.disk.has_room(now)?;
-    app.keeps_pace(&caller.tenant, texts.len(), now).await?;
-    let _stays = app.gates.removal.read().await;
-    let drafts = texts.into_iter().map(|text| app.draft(&caller, text, now)).collect();
-    app.enqueue_all(drafts, now).await
+    let mut entries = Vec::with_capacity(texts.len());
+    for text in texts {
+        entries.push(app.read_entry(&caller, text, now).await);
+    }
+    let new = entries.iter().filter(|entry| !matches!(entry, Ok(Entry::Repeated(_)))).count();
+    if new > 0 {
+        app.has_room(now)?;
+        app.keeps_pace(&caller.tenant, new, now).await?;
+    }
+    let check = |entry: Result<_, _>| match entry? {
+        Entry::New(submission) => app.checked(&caller, submission, now).map(Entry::New),
+        Entry::Repeated(id) => Ok(Entry::Repeated(id)),
+    };
+    let entries: Vec<Result<Entry<NewJob>, ApiError>> = entries.into_iter().map(check).collect();
+    let plugins: BTreeSet<PluginName> = entries.iter().filter_map(plugin).collect();
+    let _stay = app.gates.intake.accepting(&caller.tenant, plugins.iter().collect()).await;
+    let still_runs = |entry: Entry<NewJob>| match entry {
+        Entry::New(job) => app.still_runs(&job.spec).map(|()| Entry::New(job)),
+        Entry::Repeated(id) => Ok(Entry::Repeated(id)),
+    };
+    let entries = entries.into_iter().map(|entry| entry.and_then(still_runs)).collect();
+    app.still_admits(&caller, false)?;
+    app.enqueue_all(entries, now).await
+}
+
+/// A job of a batch.
+enum Entry<T> {
+    /// It is to be accepted.
+    New(T),
+    /// It was accepted under its key before.
+    Repeated(JobId),
+}
+
+/// The plugin that a job needs, if it is to be accepted.
+fn plugin(entry: &Result<Entry<NewJob>, ApiError>) -> Option<PluginName> {
+    match entry {
+        Ok(Entry::New(job)) => Some(job.spec.plugin.clone()),
+        _ => None,
+    }
 }
 
 impl App {
-    fn draft(&self, caller: &Caller, text: &str, now: Timestamp) -> Result<NewJob, ApiError> {
-        let job = self.resolve(caller, Draft::of_json(text, &self.settings, now)?, now)?;
-        self.is_on(&Facts::from(&job.spec))?;
+    /// Reads a job, and looks up whether it was accepted before, whatever has changed since.
+    async fn read_entry(
+        &self,
+        caller: &Caller,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Entry<Submission>, ApiError> {
+        let submission = Submission::of_entry(&caller.tenant, text)?;
+        Ok(match self.accepted_before(submission.key.as_ref(), now).await? {
+            Some(accepted) => Entry::Repeated(accepted.id),
+            None => Entry::New(submission),
+        })
+    }
+
+    /// The job that is asked for, if it can be accepted.
+    fn checked(
+        &self,
+        caller: &Caller,
+        submission: Submission,
+        now: Timestamp,
+    ) -> Result<NewJob, ApiError> {
+        let key = submission.key.clone();
+        let mut job = self.resolve(caller, submission.draft(&self.settings, now)?, now)?;
+        if let Some(key) = key {
+            job.idempotency = Some(key.remember(self.first_answer(&job, now)?, now));
+        }
         Ok(job)
     }
 
-    /// Enqueues those that are valid, and answers all.
+    /// Enqueues the jobs that are new, and answers all entries in their order.
     async fn enqueue_all(
         &self,
-        drafts: Vec<Result<NewJob, ApiError>>,
+        entries: Vec<Result<Entry<NewJob>, ApiError>>,
         now: Timestamp,
     ) -> Result<Response, ApiError> {
-        let valid: Vec<NewJob> = drafts.iter().filter_map(|draft| draft.clone().ok()).collect();
-        let mut answers = self.store.enqueue(valid, now).await?.into_iter();
-        let mut retry_after = None;
-        let mut entry = |draft: Result<NewJob, ApiError>| match draft
-            .and_then(|job| accepted(job.id, answers.next()))
-        {
-            Ok(id) => json!({ "status": 202, "id": id }),
-            Err(error) => {
-                retry_after = retry_after.take().or_else(|| error.retry_after().cloned());
-                refused(error)
-            }
+        let new = |entry: &Result<Entry<NewJob>, ApiError>| match entry {
+            Ok(Entry::New(job)) => Some(job.clone()),
+            _ => None,
         };
-        let entries: Value = drafts.into_iter().map(&mut entry).collect();
-        let mut response = Json(entries).into_response();
+        let jobs: Vec<NewJob> = entries.iter().filter_map(new).collect();
+        let mut answers = self.store.enqueue(jobs, now).await?.into_iter();
+        let mut retry_after = None;
+        let mut told = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let outcome = entry.and_then(|entry| match entry {
+                Entry::New(job) => accepted(job.id, answers.next()),
+                Entry::Repeated(id) => Ok(Entry::Repeated(id)),
+            });
+            told.push(match outcome {
+                Ok(Entry::New(id)) => json!({ "status": 202, "id": id }),
+                Ok(Entry::Repeated(id)) => self.repeated(id).await?,
+                Err(error) => {
+                    retry_after = retry_after.take().or_else(|| error.retry_after().cloned());
+                    refused(error)
+                }
+            });
+        }
+        let mut response = Json(told).into_response();
         // For the entries that were refused for lack of room.
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         Ok(response)
     }
+
+    /// The answer to an entry that was accepted before: the job's state now, `null` if it was pruned.
+    async fn repeated(&self, id: JobId) -> Result<Value, ApiError> {
+        let job = self.store.get(id).await?;
+        let state = job.map(|job| job.lifecycle.phase(self.clock.now()));
+        Ok(json!({ "status": 202, "id": id, "replayed": true, "state": state }))
+    }
 }
 
-fn accepted(id: JobId, answer: Option<Enqueued>) -> Result<JobId, ApiError> {
-    match answer {
-        Some(Enqueued::Inserted) => Ok(id),
-        Some(Enqueued::QueueFull(full)) => Err(full.into()),
-        // Batches carry no keys.
-        _ => Err(ApiError::internal("the store answered a batch with something else")),
-    }
+/// The job that the store has for a new entry: an entry before it may have had the same key.
+fn accepted(id: JobId, answer: Option<Enqueued>) -> Result<Entry<JobId>, ApiError> {
+    let answer = answer.ok_or_else(|| ApiError::internal("the store answered too few jobs"))?;
+    let accepted = Accepted::of(answer, Some((id, Bytes::new())))?;
+    Ok(match accepted.is_repeated {
+        true => Entry::Repeated(accepted.id),
+        false => Entry::New(accepted.id),
+    })
 }
 
 fn refused(error: ApiError) -> Value {

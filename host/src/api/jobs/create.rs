@@ -4,34 +4,31 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::Response;
 use bytes::Bytes;
 use jobwright_core::access::Caller;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::hold::Facts;
-use jobwright_core::job::{Idempotency, Job, JobId, JobSpec, NewJob, Payload};
+use jobwright_core::job::{Job, JobId, JobSpec, NewJob, Payload};
 use jobwright_core::lifecycle::Lifecycle;
-use jobwright_core::plugin::{Digest, PluginRef, Selector};
+use jobwright_core::plugin::{PluginRef, Selector};
 use jobwright_core::store::Enqueued;
 use jobwright_core::tenant::TenantName;
 
-use super::draft::Draft;
-use super::view::{self, JobView};
+use super::draft::{Draft, When};
+use super::idempotency::{self, Key};
+use super::replay::Accepted;
+use super::view::JobView;
 use crate::api::auth::By;
 use crate::api::error::ApiError;
-use crate::api::fields::utf8;
-use crate::api::{App, wait};
+use crate::api::fields::{Fields, utf8};
+use crate::api::{ApiSettings, App, query, wait};
 
-/// How long an `Idempotency-Key` is remembered.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The longest `Idempotency-Key`, in bytes: what other interfaces take.
-const MAX_KEY_BYTES: usize = 255;
-
-/// What JSON adds to a payload at the most: base64's third, and room for the other fields.
+/// The longest JSON of a job, in bytes: base64 in lines, and text whose characters are all escaped as most
+/// JSON libraries do it (`\u00e4` for two bytes), take three times the payload at the most.
 pub(super) fn request_bytes(payload_bytes: u64) -> u64 {
-    payload_bytes / 3 * 4 + (64 << 10)
+    payload_bytes.saturating_mul(3).saturating_add(64 << 10)
 }
 
 /// How often a client that waits for room asks again while no hint comes.
@@ -44,52 +41,93 @@ pub(in crate::api) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let raw = super::query::<Vec<(String, String)>>(&uri)?;
-    let most = match raw.is_empty() {
-        true => request_bytes(app.settings.payload_bytes),
-        false => app.settings.payload_bytes,
+    let (what, most) = match uri.query().unwrap_or_default() {
+        "" => ("request", request_bytes(app.settings.payload_bytes)),
+        _ => ("payload", app.settings.payload_bytes),
     };
-    let what = if raw.is_empty() { "request" } else { "payload" };
-    let body = app.body(what, &headers, body, most).await?.bytes;
-    let key = idempotency_key(&caller.tenant, &headers)?;
-    let key = key.map(|key| (key, fingerprint(&uri, &headers, &body)));
+    let body = app.body(&caller, what, &headers, body, most).await?.bytes;
+    let request = Submission::of(&caller.tenant, &uri, &headers, body)?;
     let now = app.clock.now();
     let wait = wait::preferred(&headers);
     let deadline = after(now, wait.unwrap_or_default());
-    let wait = wait.map(|wait| (wait, deadline));
     // Before anything is checked: what was accepted once is answered so, whatever has changed since.
-    if let Some((key, fingerprint)) = &key
-        && let Some(answered) = app.store.answered(key, *fingerprint, now).await?
-    {
-        let (id, answer) = accepted(answered, None)?;
-        return app.answer_enqueued(id, answer, wait).await;
-    }
-    app.keeps_pace(&caller.tenant, 1, now).await?;
-    let draft = if raw.is_empty() {
-        Draft::of_json(utf8(&body, "body")?, &app.settings, now)?
-    } else {
-        let payload = Payload { content_type: content_type(&headers), bytes: body };
-        Draft::of_query(raw, payload, &app.settings, now)?
+    let accepted = match app.accepted_before(request.key.as_ref(), now).await? {
+        Some(accepted) => accepted,
+        None => {
+            app.keeps_pace(&caller.tenant, 1, now).await?;
+            let key = request.key.clone();
+            let job = app.resolve(&caller, request.draft(&app.settings, now)?, now)?;
+            app.enqueue_by(&caller, job, key, (now, deadline)).await?
+        }
     };
-    let job = app.resolve(&caller, draft, now)?;
-    let (id, answer) = app.enqueue_by(job, key, (now, deadline), &headers).await?;
-    app.answer_enqueued(id, answer, wait).await
+    let mut response = app.answer_accepted(&caller, accepted, wait.map(|_| deadline)).await?;
+    wait::tell_applied(&mut response, wait);
+    Ok(response)
 }
 
-/// The job that was accepted, now (then `first` is it) or before, and the body that says so.
-fn accepted(enqueued: Enqueued, first: Option<(JobId, Bytes)>) -> Result<(JobId, Bytes), ApiError> {
-    match enqueued {
-        Enqueued::Inserted => first.ok_or_else(|| ApiError::internal("nothing was inserted")),
-        Enqueued::Duplicate { id, answer } => Ok((id, answer)),
-        Enqueued::QueueFull(full) => Err(full.into()),
-        Enqueued::KeyReused => {
-            let detail = "this Idempotency-Key was used for another request in the last 24 hours";
-            Err(ApiError::unprocessable("idempotency_key_reused", detail))
+/// A request for a job: its fields are in the body or, with the payload as the body, in the query.
+pub(super) struct Submission {
+    fields: Fields,
+    /// The body, if that is the payload.
+    payload: Option<Payload>,
+    /// What tells repetitions of it.
+    pub(super) key: Option<Key>,
+}
+
+impl Submission {
+    fn of(
+        tenant: &TenantName,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Self, ApiError> {
+        let content_type = content_type(headers);
+        let mut key = idempotency::of_headers(headers)?;
+        let query = query::pairs(uri);
+        let is_json = query.is_empty();
+        let fields = if is_json {
+            let mut fields = Fields::of_json(utf8(&body, "body")?, "body")?;
+            key = idempotency::of_fields(&mut fields, key.as_deref()).or(key);
+            fields
+        } else {
+            Fields::of_query(query, &["arg", "tag"])
+        };
+        let key = key.map(|key| {
+            let kind = content_type.as_deref().unwrap_or_default();
+            Key::new(tenant, &key, idempotency::of_request(uri, kind, &body))
+        });
+        let payload = (!is_json).then(|| Payload { content_type, bytes: body });
+        Ok(Self { fields, payload, key })
+    }
+
+    /// A job among many, as JSON.
+    pub(super) fn of_entry(tenant: &TenantName, text: &str) -> Result<Self, ApiError> {
+        let mut fields = Fields::of_json(text, "body")?;
+        let key = idempotency::of_fields(&mut fields, None);
+        let key = key.map(|key| Key::new(tenant, &key, idempotency::of_job(text)));
+        Ok(Self { fields, payload: None, key })
+    }
+
+    pub(super) fn draft(self, settings: &ApiSettings, now: Timestamp) -> Result<Draft, ApiError> {
+        match self.payload {
+            Some(payload) => Draft::build(self.fields, payload, settings, now),
+            None => Draft::of_json(self.fields, settings, now),
         }
     }
 }
 
 impl App {
+    /// The job that was accepted under this key before.
+    pub(super) async fn accepted_before(
+        &self,
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Option<Accepted>, ApiError> {
+        let Some(Key { key, fingerprint }) = key else { return Ok(None) };
+        let answered = self.store.answered(key, *fingerprint, now).await?;
+        answered.map(|answered| Accepted::of(answered, None)).transpose()
+    }
+
     /// The job that a draft asks for, with the plugin's version pinned as of now.
     pub(super) fn resolve(
         &self,
@@ -98,66 +136,71 @@ impl App {
         now: Timestamp,
     ) -> Result<NewJob, ApiError> {
         let found = self.registry.resolve(&caller.tenant, &draft.plugin)?;
-        let (payload, scheduled_at) = (draft.payload.clone(), draft.scheduled_at);
-        let spec = draft.resolve(found, caller.tenant.clone(), &self.settings)?;
-        Ok(NewJob { id: JobId::new(now), spec, payload, scheduled_at, idempotency: None })
+        let (payload, When { at, on_wall }) = (draft.payload.clone(), draft.when);
+        let spec = draft.resolve(found, caller, &self.settings)?;
+        // A time of the wall clock that has passed means now.
+        let on_wall = on_wall && at > self.clock.wall();
+        let scheduled_at = if on_wall { at } else { at.max(now) };
+        let id = JobId::new(now);
+        Ok(NewJob { id, spec, payload, scheduled_at, on_wall, idempotency: None })
     }
 
     /// The body that accepts a job; known before the job is stored, so that a repeated request can
     /// be answered with it.
-    fn first_answer(&self, job: &NewJob, now: Timestamp) -> Result<Vec<u8>, ApiError> {
+    pub(super) fn first_answer(&self, job: &NewJob, now: Timestamp) -> Result<Bytes, ApiError> {
         let job = Job {
             id: job.id,
             spec: job.spec.clone(),
             created_at: now,
-            lifecycle: Lifecycle::new(job.scheduled_at.max(now)),
+            lifecycle: Lifecycle::new(job.due_at(now)),
             attempts: vec![],
             output: None,
             progress: None,
         };
-        serde_json::to_vec(&JobView::new(&job, None, now)).map_err(ApiError::internal)
+        let view = serde_json::to_vec(&JobView::new(&job, None, now));
+        view.map(Bytes::from).map_err(ApiError::internal)
     }
 
-    /// Enqueues `now`, and waits until `deadline` for room if there is none. Answers the job and
-    /// the body that says so.
+    /// Enqueues `now`, and waits until `deadline` for room if there is none.
     async fn enqueue_by(
         &self,
+        caller: &Caller,
         mut job: NewJob,
-        key: Option<(String, Digest)>,
+        key: Option<Key>,
         (mut now, deadline): (Timestamp, Timestamp),
-        headers: &HeaderMap,
-    ) -> Result<(JobId, Bytes), ApiError> {
+    ) -> Result<Accepted, ApiError> {
         let mut place = None;
         loop {
             let room = self.signals.room.notified();
             // With the time at which the store takes the job.
-            let answer = Bytes::from(self.first_answer(&job, now)?);
-            job.idempotency = key.clone().map(|(key, fingerprint)| Idempotency {
-                key,
-                fingerprint,
-                answer: answer.clone(),
-                expires_at: after(now, KEY_LIFE),
-            });
-            match self.enqueue_now(job.clone(), now).await? {
+            let answer = self.first_answer(&job, now)?;
+            job.idempotency = key.clone().map(|key| key.remember(answer.clone(), now));
+            match self.enqueue_now(caller, job.clone(), now).await? {
                 Enqueued::QueueFull(_) if now < deadline => {}
-                enqueued => return accepted(enqueued, Some((job.id, answer))),
+                enqueued => return Accepted::of(enqueued, Some((job.id, answer))),
             }
             if place.is_none() {
-                place = Some(self.signals.waiters.place().map_err(ApiError::busy)?);
+                place = Some(self.signals.waiters.place(&caller.tenant).map_err(ApiError::busy)?);
             }
             tokio::select! {
                 () = room => {}
                 () = self.clock.sleep_until(after(now, ROOM_POLL).min(deadline)) => {}
             }
             now = self.clock.now();
-            self.admits(headers, false)?;
         }
     }
 
-    async fn enqueue_now(&self, job: NewJob, now: Timestamp) -> Result<Enqueued, ApiError> {
-        self.gates.disk.has_room(now)?;
-        let _stays = self.gates.removal.read().await;
+    async fn enqueue_now(
+        &self,
+        caller: &Caller,
+        job: NewJob,
+        now: Timestamp,
+    ) -> Result<Enqueued, ApiError> {
+        self.has_room(now)?;
+        let plugin = job.spec.plugin.clone();
+        let _stays = self.gates.intake.accepting(&caller.tenant, [&plugin].into()).await;
         self.still_runs(&job.spec)?;
+        self.still_admits(caller, false)?;
         let answer = self.store.enqueue(vec![job], now).await?.pop();
         answer.ok_or_else(|| ApiError::internal("the store answered no enqueue"))
     }
@@ -168,57 +211,6 @@ impl App {
         self.registry.resolve(&spec.tenant, &PluginRef { name, selector })?;
         self.is_on(&Facts::from(spec))
     }
-
-    async fn answer_enqueued(
-        &self,
-        id: JobId,
-        accepted: Bytes,
-        wait: Option<(Duration, Timestamp)>,
-    ) -> Result<Response, ApiError> {
-        let found = match wait {
-            None => None,
-            // It was accepted, whatever keeps this host from waiting for its end.
-            Some((_, deadline)) => self.finalized_by(id, deadline).await.unwrap_or_default(),
-        };
-        let mut response = match found {
-            Some(job) => {
-                let over = job.lifecycle.state.is_finalized();
-                let status = if over { StatusCode::OK } else { StatusCode::ACCEPTED };
-                // It was accepted, also if there is no room to show what became of it.
-                let shown = self.answer(status, &job).await;
-                shown.unwrap_or_else(|_| (StatusCode::ACCEPTED, accepted).into_response())
-            }
-            None => (StatusCode::ACCEPTED, accepted).into_response(),
-        };
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Ok(url) = HeaderValue::from_str(&view::url(id)) {
-            headers.insert(header::LOCATION, url);
-        }
-        wait::tell_applied(&mut response, wait.map(|(wait, _)| wait));
-        Ok(response)
-    }
-}
-
-/// The key, as the store knows it: those of one tenant are not those of another.
-fn idempotency_key(tenant: &TenantName, headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    match value.to_str() {
-        Ok(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => {
-            Ok(Some(Idempotency::key_of(tenant, key)))
-        }
-        _ => Err(ApiError::bad_request(
-            "invalid_idempotency_key",
-            format!("an Idempotency-Key is 1 to {MAX_KEY_BYTES} visible ASCII characters"),
-        )),
-    }
-}
-
-/// What makes two requests the same: where they go and what they carry.
-fn fingerprint(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Digest {
-    let target = uri.path_and_query().map_or("", |target| target.as_str());
-    let kind = content_type(headers).unwrap_or_default();
-    Digest::of(&[target.as_bytes(), kind.as_bytes(), body].join(&b'\n'))
 }
 
 fn content_type(headers: &HeaderMap) -> Option<String> {

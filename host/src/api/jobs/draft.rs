@@ -3,35 +3,44 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use jobwright_core::access::{Caller, Scope};
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::command::Texts;
-use jobwright_core::job::{JobSpec, Payload, Priority, QueueName};
+use jobwright_core::grant::Determinism;
+use jobwright_core::job::{JobSpec, MAX_DELAY, Payload, Priority, QueueName};
 use jobwright_core::limits::LimitsRequest;
+use jobwright_core::name::shorten;
 use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::PluginRef;
 use jobwright_core::registry::Resolved;
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
-use jobwright_core::tenant::TenantName;
 
+use super::payload;
 use crate::api::error::{ApiError, FieldError};
 use crate::api::fields::Fields;
 use crate::api::{ApiSettings, limits};
 
 /// What is said of a field that no job has.
-const STRANGER: &str = "is not a field of a job";
+const UNKNOWN_FIELD: &str = "is not a field of a job";
 
-/// How far ahead a job may be scheduled.
-const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// What is said of a time beyond [`MAX_DELAY`].
+const TOO_FAR: &str = "is too far ahead: a job can be scheduled at most 366 days ahead";
 
 /// A request whose fields are all well formed.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) plugin: PluginRef,
     pub(super) payload: Payload,
-    pub(super) scheduled_at: Timestamp,
+    pub(super) when: When,
     options: Options,
+}
+
+/// When a job is to become due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    pub(super) at: Timestamp,
+    /// Whether the client gave this time, which is then one of the wall clock.
+    pub(super) on_wall: bool,
 }
 
 #[derive(Debug)]
@@ -45,51 +54,22 @@ struct Options {
     tags: Vec<String>,
     deterministic: bool,
     entrypoint: Option<String>,
+    inject_env: Option<bool>,
 }
 
 impl Draft {
-    /// The draft of a JSON request, which carries its payload in a field.
+    /// The draft of a job that carries its payload in a field.
     pub(super) fn of_json(
-        text: &str,
+        mut fields: Fields,
         settings: &ApiSettings,
         now: Timestamp,
     ) -> Result<Self, ApiError> {
-        let mut fields = Fields::of_json(text, "body")?;
-        let json = fields.take_raw("payload");
-        let base64 = fields.take::<String>("payload_base64", "a text");
-        let content_type = fields.take::<String>("content_type", "a text");
-        let payload = match (json, base64) {
-            (Some(_), Some(_)) => {
-                let detail = "`payload` and `payload_base64` exclude each other: give one";
-                return Err(ApiError::bad_request("two_payloads", detail));
-            }
-            (Some(json), None) => Payload {
-                content_type: Some(content_type.unwrap_or("application/json".to_owned())),
-                bytes: json.get().to_owned().into_bytes().into(),
-            },
-            (None, Some(text)) => {
-                let bytes = STANDARD.decode(text).unwrap_or_else(|error| {
-                    fields.wrong("payload_base64", error);
-                    vec![]
-                });
-                Payload { content_type, bytes: bytes.into() }
-            }
-            (None, None) => Payload { content_type, ..Payload::default() },
-        };
+        let payload = payload::take(&mut fields)?;
         Self::build(fields, payload, settings, now)
     }
 
-    /// The draft of a request whose body is the payload.
-    pub(super) fn of_query(
-        pairs: Vec<(String, String)>,
-        payload: Payload,
-        settings: &ApiSettings,
-        now: Timestamp,
-    ) -> Result<Self, ApiError> {
-        Self::build(Fields::of_query(pairs), payload, settings, now)
-    }
-
-    fn build(
+    /// The draft of a job with this payload.
+    pub(super) fn build(
         mut fields: Fields,
         payload: Payload,
         settings: &ApiSettings,
@@ -103,22 +83,20 @@ impl Draft {
         if plugin.is_none() {
             fields.missing("plugin", "is missing: name the plugin to run");
         }
-        let scheduled_at = scheduled_at(&mut fields, now);
+        let when = when(&mut fields, now);
         let options = Options::take(&mut fields, settings);
-        let errors = fields.into_errors(STRANGER);
+        let errors = fields.into_errors(UNKNOWN_FIELD);
         match plugin {
-            Some(plugin) if errors.is_empty() => {
-                Ok(Self { plugin, payload, scheduled_at, options })
-            }
+            Some(plugin) if errors.is_empty() => Ok(Self { plugin, payload, when, options }),
             _ => Err(ApiError::invalid(errors)),
         }
     }
 
-    /// The job that this asks for, of the plugin that was found.
+    /// The job that `caller` asks for, of the plugin that was found.
     pub(super) fn resolve(
         self,
         found: Resolved,
-        tenant: TenantName,
+        caller: &Caller,
         settings: &ApiSettings,
     ) -> Result<JobSpec, ApiError> {
         let Self { plugin, options, .. } = self;
@@ -126,18 +104,19 @@ impl Draft {
         let minimum = inspection.minimum_memory_bytes;
         let limits = settings.limits.complete(options.limits, found.settings.limits, minimum);
         let entrypoint = inspection.entrypoint(options.entrypoint.as_deref());
-        let (limits, entrypoint) = match (limits, entrypoint) {
-            (Ok(limits), Ok(entrypoint)) => (limits, entrypoint),
-            (limits, entrypoint) => {
+        let deterministic =
+            determinism(found.settings.grants.deterministic, caller, options.deterministic);
+        let (limits, entrypoint, deterministic) = match (limits, entrypoint, deterministic) {
+            (Ok(limits), Ok(entrypoint), Ok(is)) => (limits, entrypoint, is),
+            (limits, entrypoint, deterministic) => {
                 let faults = limits.err().unwrap_or_default();
                 let fault = entrypoint.err().map(|fault| FieldError::new("entrypoint", fault));
-                return Err(ApiError::invalid(
-                    faults.iter().map(limits::error).chain(fault).collect(),
-                ));
+                let faults = faults.iter().map(limits::error).chain(fault);
+                return Err(ApiError::invalid(faults.chain(deterministic.err()).collect()));
             }
         };
         Ok(JobSpec {
-            tenant,
+            tenant: caller.tenant.clone(),
             plugin: plugin.name,
             version: found.version.version,
             digest: found.version.digest,
@@ -150,18 +129,20 @@ impl Draft {
             args: options.args,
             env: options.env,
             tags: options.tags,
-            deterministic: options.deterministic || found.settings.grants.deterministic,
+            deterministic,
             output_type: found.settings.output_type,
+            inject_env: options.inject_env.or(found.settings.inject_env).unwrap_or(true),
+            exit_codes: found.settings.exit_codes,
         })
     }
 }
 
 impl Options {
     fn take(fields: &mut Fields, settings: &ApiSettings) -> Self {
-        let attempts = format!("one of 1 to {MAX_ATTEMPTS_CAP}");
+        let attempts = format!("a whole number from 1 to {MAX_ATTEMPTS_CAP}");
         let max_attempts = fields.take("max_attempts", &attempts).unwrap_or(DEFAULT_MAX_ATTEMPTS);
         if !(1..=MAX_ATTEMPTS_CAP).contains(&max_attempts) {
-            fields.wrong("max_attempts", format!("`{max_attempts}` is not {attempts}"));
+            fields.wrong("max_attempts", format!("expected {attempts}, got `{max_attempts}`"));
         }
         let mut asked = LimitsRequest::default();
         limits::take(fields, &mut asked, &settings.limits);
@@ -170,11 +151,12 @@ impl Options {
             priority: fields.take("priority", "one of 1 (first) to 4 (last)").unwrap_or_default(),
             max_attempts,
             limits: asked,
-            entrypoint: fields.take("entrypoint", "a text"),
-            args: fields.take("args", "a list of texts").unwrap_or_default(),
+            entrypoint: fields.take("entrypoint", "a string"),
+            args: fields.take("args", "a list of strings").unwrap_or_default(),
             env: variables(fields),
-            tags: fields.take("tags", "a list of texts").unwrap_or_default(),
+            tags: fields.take("tags", "a list of strings").unwrap_or_default(),
             deterministic: fields.take("deterministic", "true or false").unwrap_or_default(),
+            inject_env: fields.take("inject_env", "true or false"),
         };
         let texts = Texts { args: &options.args, env: &options.env, tags: &options.tags };
         for fault in texts.faults() {
@@ -184,34 +166,73 @@ impl Options {
     }
 }
 
+/// Whether a job is deterministic that `asked` for it or did not. An administrator, who could change
+/// the grant, needs none.
+fn determinism(granted: Determinism, caller: &Caller, asked: bool) -> Result<bool, FieldError> {
+    let granted = match granted {
+        Determinism::Never if caller.may(Scope::Admin) => Determinism::Optional,
+        granted => granted,
+    };
+    granted.decide(asked).ok_or_else(|| {
+        let message = "the plugin is not granted deterministic jobs: an administrator allows them \
+                       by the grant {\"deterministic\": \"optional\"}";
+        FieldError::new("deterministic", message)
+    })
+}
+
 fn variables(fields: &mut Fields) -> BTreeMap<String, String> {
     let Some(mut given) = fields.take_object("env").flatten() else { return BTreeMap::new() };
     let mut variables = BTreeMap::new();
     for name in given.names() {
-        match given.change::<String>(&name, "a text") {
+        match given.change::<String>(&name, "a string") {
             Some(Some(value)) => drop(variables.insert(name, value)),
-            Some(None) => given.wrong(name, "`null` is not a text"),
+            Some(None) => given.wrong(name, "expected a string, got `null`"),
             None => {}
         }
     }
-    fields.absorb("env", given, STRANGER);
+    fields.absorb("env", given, UNKNOWN_FIELD);
     variables
 }
 
-fn scheduled_at(fields: &mut Fields, now: Timestamp) -> Timestamp {
+fn when(fields: &mut Fields, now: Timestamp) -> When {
     let delay =
         fields.take::<u64>("delay_ms", "a whole number of milliseconds").map(Duration::from_millis);
-    let at = fields.take::<Timestamp>("scheduled_at", "a time such as 2026-01-31T09:30:00Z");
+    let at = time(fields, "scheduled_at");
     if delay.is_some() && at.is_some() {
         fields.wrong("delay_ms", "excludes `scheduled_at`: give one");
     }
     let due = delay.map(|delay| after(now, delay)).or(at).unwrap_or(now);
     if due > after(now, MAX_DELAY) {
         let field = if delay.is_some() { "delay_ms" } else { "scheduled_at" };
-        fields.wrong(field, "is more than 366 days ahead, the most that is taken");
+        fields.wrong(field, TOO_FAR);
     }
     // The stores keep microseconds.
-    Timestamp::from_microsecond(due.as_microsecond()).unwrap_or(due).max(now)
+    let due = Timestamp::from_microsecond(due.as_microsecond()).unwrap_or(due);
+    When { at: due, on_wall: delay.is_none() && at.is_some() }
+}
+
+fn time(fields: &mut Fields, name: &str) -> Option<Timestamp> {
+    const SHAPE: &str = "a time with its zone, such as 2026-01-31T09:30:00Z";
+    let text = fields.take::<String>(name, SHAPE)?;
+    let time = text.parse().ok();
+    if time.is_none() {
+        let message = match is_beyond_all_time(&text) {
+            true => TOO_FAR.to_owned(),
+            false => format!("expected {SHAPE}, got `{}`", shorten(&text)),
+        };
+        fields.wrong(name, message);
+    }
+    time
+}
+
+/// Whether a text would be a time if its year were another one: [`Timestamp`] ends within the year 9999.
+fn is_beyond_all_time(text: &str) -> bool {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let Some((year, rest)) = text.split_once('-') else { return false };
+    let digits = year.trim_start_matches('0');
+    let is_late =
+        digits.bytes().all(|b| b.is_ascii_digit()) && (digits.len() > 4 || digits == "9999");
+    is_late && format!("2000-{rest}").parse::<Timestamp>().is_ok()
 }
 
 fn check_content_type(fields: &mut Fields, content_type: Option<&str>) {

@@ -3,43 +3,54 @@
 mod batch;
 mod create;
 mod draft;
+mod idempotency;
+mod named;
 mod output;
+mod payload;
+mod replay;
+mod seeds;
 mod view;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::access::{Caller, Scope};
 use jobwright_core::clock::{Timestamp, after};
-use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload};
-use jobwright_core::lifecycle::{CancelRequest, Phase, Redrive};
-use jobwright_core::outcome::Output;
+use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload, Stored};
+use jobwright_core::lifecycle::{CancelRequest, JobState, Redrive};
+use jobwright_core::outcome::{Output, is_json};
 use jobwright_core::plugin::{PluginRef, Selector};
 use jobwright_core::store::{JobFilter, JobPage, Page, Redriven};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use jobwright_core::tenant::TenantName;
+use jobwright_core::text::torn_end;
 use serde_json::json;
 
 pub(super) use self::batch::create_batch;
 pub(super) use self::create::create;
+use self::named::unknown;
+pub(super) use self::seeds::seeds;
 use self::view::JobView;
 use super::auth::By;
-use super::error::{ApiError, FieldError};
+use super::error::ApiError;
 use super::path::Path;
+use super::query::{INVALID_FIELDS, Query};
+use super::wait::Wait;
 use super::{App, content, wait};
 
 /// Jobs on one page, unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (50, 200);
 
+/// The states that jobs are listed by.
+const STATES: &str =
+    "one of scheduled, available, retryable, running, completed, discarded, cancelled";
+
+/// What is said to a client that sends a body with a retry.
+pub(super) const RETRY_HINT: &str = "a retry runs the job as it was submitted, with the same version \
+     of its plugin: to run another version, submit a new job";
+
 /// What a page takes: its jobs as they are read, as they are told, and as text.
 const PAGE_ROOM_BYTES: u64 = 3 * JobPage::MAX_BYTES;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Waiting {
-    wait: Option<String>,
-}
 
 pub(super) async fn show(
     State(app): State<App>,
@@ -48,31 +59,56 @@ pub(super) async fn show(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let mut query = Query::of(&uri);
+    let asked = query.parse("wait", "invalid_wait");
+    query.finish()?;
     let id = app.job(&caller, &id).await?.id;
-    let asked = query::<Waiting>(&uri)?.wait.map(|text| wait::parse(&text)).transpose()?;
+    let asked = asked.map(|Wait(span)| span);
     let preferred = wait::preferred(&headers).filter(|_| asked.is_none());
     let job = match asked.or(preferred) {
         None => app.store.get(id).await?,
         Some(span) => {
-            let found = app.finalized_by(id, after(app.clock.now(), span)).await?;
-            app.admits(&headers, true)?;
-            found
+            let deadline = after(app.clock.now(), span);
+            app.finalized_by(&caller.tenant, id, deadline).await?
         }
     };
-    let mut response = app.answer(StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
-    wait::tell_applied(&mut response, preferred);
+    let mut response =
+        app.answer(&caller, StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
+    // Also of `?wait=`: a longer wait than is taken is cut.
+    wait::tell_applied(&mut response, asked.or(preferred));
     Ok(response)
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What a client asks of a listing.
 struct Listing {
-    state: Option<Phase>,
-    plugin: Option<String>,
-    queue: Option<String>,
-    tag: Option<String>,
-    cursor: Option<String>,
-    limit: Option<usize>,
+    filter: JobFilter,
+    page: Page,
+}
+
+impl Listing {
+    fn of(uri: &Uri, tenant: TenantName) -> Result<Self, ApiError> {
+        let mut query = Query::of(uri);
+        let phase = query.take("state", STATES);
+        let plugin: Option<PluginRef> = query.parse("plugin", INVALID_FIELDS);
+        let queue = query.parse("queue", INVALID_FIELDS);
+        let tag = query.take("tag", "a string");
+        let before = query.parse("cursor", INVALID_FIELDS);
+        let most = query.limit(PAGE.0, PAGE.1);
+        let version = match plugin.as_ref().map(|plugin| &plugin.selector) {
+            Some(Selector::Exact(version)) => Some(version.clone()),
+            None | Some(Selector::Default) => None,
+            Some(_) => {
+                let message = "name the plugin, or one exact version of it";
+                query.wrong("plugin", INVALID_FIELDS, message);
+                None
+            }
+        };
+        query.finish()?;
+        let plugin = plugin.map(|plugin| plugin.name);
+        let tenant = Some(tenant);
+        let filter = JobFilter { tenant, phase, finalized: None, plugin, version, queue, tag };
+        Ok(Self { filter, page: Page { before, most } })
+    }
 }
 
 pub(super) async fn list(
@@ -80,32 +116,11 @@ pub(super) async fn list(
     By(caller): By,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let asked: Listing = query(&uri)?;
-    let limit = asked.limit.unwrap_or(PAGE.0);
-    let mut errors = Vec::new();
-    if !(1..=PAGE.1).contains(&limit) {
-        errors.push(FieldError::new("limit", format!("{limit} is not one of 1 to {}", PAGE.1)));
-    }
-    let plugin = field(&mut errors, "plugin", asked.plugin.as_deref().map(str::parse::<PluginRef>));
-    let queue = field(&mut errors, "queue", asked.queue.as_deref().map(str::parse));
-    let before = field(&mut errors, "cursor", asked.cursor.as_deref().map(str::parse));
-    let version = match plugin.as_ref().map(|plugin| &plugin.selector) {
-        Some(Selector::Exact(version)) => Some(version.clone()),
-        None | Some(Selector::Default) => None,
-        Some(_) => {
-            errors.push(FieldError::new("plugin", "name the plugin, or one exact version of it"));
-            None
-        }
-    };
-    if !errors.is_empty() {
-        return Err(ApiError::invalid(errors));
-    }
-    let (plugin, tag) = (plugin.map(|plugin| plugin.name), asked.tag);
-    let (tenant, phase) = (Some(caller.tenant), asked.state);
-    let filter = JobFilter { tenant, phase, finalized: None, plugin, version, queue, tag };
-    let room = app.gates.answers.room(PAGE_ROOM_BYTES).await?;
+    let Listing { filter, page } = Listing::of(&uri, caller.tenant.clone())?;
+    let room = app.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
+    let _turn = app.gates.listings.of(&caller.tenant).take().await;
     let now = app.clock.now();
-    let page = app.store.list(filter, Page { before, most: limit }, now).await?;
+    let page = app.store.list(filter, page, now).await?;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();
     Ok(room.with(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response()))
 }
@@ -117,35 +132,54 @@ pub(super) async fn payload(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = app.job(&caller, &id).await?.id;
-    let room = app.gates.answers.room(app.settings.payload_bytes).await?;
+    let room = app.gates.answers.of(&caller.tenant).room(app.settings.payload_bytes).await?;
+    let _turn = app.gates.reads.of(&caller.tenant).take().await;
     let Payload { content_type, bytes } =
         app.store.payload(id).await?.ok_or_else(|| unknown(id))?;
     Ok(room.with(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload"))))
 }
 
+/// What the job left, or a failed attempt at it: headers say which attempt, and how it ended.
 pub(super) async fn output(
     State(app): State<App>,
     By(caller): By,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let job = app.job(&caller, &id).await?;
+    let mut job = app.job(&caller, &id).await?;
     let id = job.id;
-    if let Some(stored) = &job.output {
-        let room = app.gates.answers.room(stored.bytes).await?;
-        if let Some(Output { content_type, bytes }) = app.store.output(id).await? {
-            return Ok(room.with(content::serve(bytes, Some(&content_type), &id.to_string())));
+    while let Some(stored) = &job.output {
+        let room = app.gates.answers.of(&caller.tenant).room(stored.bytes).await?;
+        let turn = app.gates.reads.of(&caller.tenant).take().await;
+        let Some(output) = app.store.output(id).await? else { break };
+        drop(turn);
+        let now = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
+        if now.output.as_ref() == Some(stored) && now.has_completed() == job.has_completed() {
+            return Ok(room.with(left(&job, stored, output)));
         }
+        // Another attempt has left something in between.
+        job = now;
     }
     let state = state_word(job.lifecycle.phase(app.clock.now()));
     let detail = format!("job {id} has no output: its state is {state}");
     Err(ApiError::not_found("no_output", detail))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WhichLog {
-    attempt: Option<u32>,
+fn left(job: &Job, stored: &Stored, output: Output) -> Response {
+    let Output { content_type, bytes } = output;
+    let mut response = content::serve(bytes, Some(&content_type), &job.id.to_string());
+    let headers = response.headers_mut();
+    headers.insert(ATTEMPT, stored.attempt.into());
+    if let Ok(outcome) = state_word(view::left_by(job, stored)).try_into() {
+        headers.insert(OUTCOME, outcome);
+    }
+    response
 }
+
+/// The number of the attempt that an answer is of.
+const ATTEMPT: HeaderName = HeaderName::from_static("jobwright-attempt");
+
+/// How that attempt ended, in the word of its record.
+const OUTCOME: HeaderName = HeaderName::from_static("jobwright-outcome");
 
 /// The log of the latest attempt that wrote one, or of the attempt asked for.
 pub(super) async fn logs(
@@ -154,7 +188,9 @@ pub(super) async fn logs(
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let wanted = query::<WhichLog>(&uri)?.attempt;
+    let mut query = Query::of(&uri);
+    let wanted: Option<u32> = query.take("attempt", "the number of an attempt");
+    query.finish()?;
     let job = app.job(&caller, &id).await?;
     let id = job.id;
     if let Some(attempt) = wanted.filter(|n| !(1..=job.lifecycle.attempt).contains(n)) {
@@ -165,21 +201,26 @@ pub(super) async fn logs(
     // Those of many attempts are read.
     let attempts = u64::from(job.lifecycle.attempt).min(MAX_RECORDS as u64);
     let most = attempts.saturating_mul(job.spec.limits.log_bytes);
-    let room = app.gates.answers.room(most).await?;
+    let room = app.gates.answers.of(&caller.tenant).room(most).await?;
+    let _turn = app.gates.reads.of(&caller.tenant).take().await;
     let mut logs = app.store.logs(id).await?;
     logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));
     let latest = logs.pop();
-    let (attempt, log) = match latest {
+    let (attempt, mut log) = match latest {
         Some(found) => (found.attempt, found.log),
         None => (wanted.unwrap_or(job.lifecycle.attempt), Default::default()),
     };
+    if job.lifecycle.state == JobState::Running && attempt == job.lifecycle.attempt {
+        // The guest is about to write the rest of its last character.
+        log.bytes.truncate(log.bytes.len() - torn_end(&log.bytes));
+    }
     let mut response =
         content::serve(log.bytes.into(), Some("text/plain; charset=utf-8"), &format!("{id}.log"));
     for (name, value) in [
-        ("jobwright-attempt", u64::from(attempt)),
-        ("jobwright-log-dropped-bytes", log.dropped_bytes),
+        (ATTEMPT, u64::from(attempt)),
+        (HeaderName::from_static("jobwright-log-dropped-bytes"), log.dropped_bytes),
     ] {
-        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(value));
+        response.headers_mut().insert(name, HeaderValue::from(value));
     }
     Ok(room.with(response))
 }
@@ -209,10 +250,11 @@ pub(super) async fn retry(
 ) -> Result<Response, ApiError> {
     let job = app.job(&caller, &id).await?;
     let (id, now) = (job.id, app.clock.now());
-    app.gates.disk.has_room(now)?;
+    app.has_room(now)?;
     app.keeps_pace(&caller.tenant, 1, now).await?;
     // A plugin that is just going must not gain a job.
-    let _stays = app.gates.removal.read().await;
+    let plugin = &job.spec.plugin;
+    let _stays = app.gates.intake.accepting(&caller.tenant, [plugin].into()).await;
     app.still_runs(&job.spec)?;
     let mut lifecycle = job.lifecycle.clone();
     if lifecycle.redrive(now) == Redrive::Running {
@@ -221,7 +263,7 @@ pub(super) async fn retry(
     if lifecycle == job.lifecycle {
         return app.answer_to(&caller, StatusCode::ACCEPTED, id).await;
     }
-    app.audit(&caller, "job.retry", &id.to_string(), json!({})).await?;
+    let _turn = app.audit(&caller, "job.retry", &id.to_string(), json!({})).await?;
     match app.store.redrive(id, now).await? {
         None => Err(unknown(id)),
         Some(Redriven::Due) => app.answer_to(&caller, StatusCode::ACCEPTED, id).await,
@@ -231,13 +273,6 @@ pub(super) async fn retry(
 }
 
 impl App {
-    /// A job of the caller's tenant; any other is not known.
-    pub(super) async fn job(&self, caller: &Caller, id: &str) -> Result<Job, ApiError> {
-        let id = parse_id(id)?;
-        let job = self.store.get(id).await?.filter(|job| job.spec.tenant == caller.tenant);
-        job.ok_or_else(|| unknown(id))
-    }
-
     /// Cancels `job`, as it was just read. What is over already is left alone.
     async fn request_cancel(
         &self,
@@ -247,24 +282,34 @@ impl App {
     ) -> Result<CancelRequest, ApiError> {
         let Job { id, mut lifecycle, .. } = job;
         let asked_before = lifecycle.cancel_requested_at.is_some();
+        let mut _turn = None;
         match lifecycle.request_cancel(now) {
             over @ (CancelRequest::AlreadyCancelled | CancelRequest::Finalized(_)) => {
                 return Ok(over);
             }
             // The attempt is only told again.
             _ if asked_before => {}
-            _ => self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?,
+            _ => _turn = Some(self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?),
         }
         self.store.request_cancel(id, now).await?.ok_or_else(|| unknown(id))
     }
 
     /// A job as an answer, with its output if that is JSON.
-    async fn answer(&self, status: StatusCode, job: &Job) -> Result<Response, ApiError> {
-        let stored = job.output.as_ref().filter(|stored| output::is_json(&stored.content_type));
+    async fn answer(
+        &self,
+        caller: &Caller,
+        status: StatusCode,
+        job: &Job,
+    ) -> Result<Response, ApiError> {
+        let stored = job
+            .output
+            .as_ref()
+            .filter(|stored| job.has_completed() && is_json(&stored.content_type));
         let (json, room) = match stored {
             Some(stored) => {
                 // As it is stored, as it is checked, and as it is sent.
-                let room = self.gates.answers.room(3 * stored.bytes).await?;
+                let room = self.gates.answers.of(&caller.tenant).room(3 * stored.bytes).await?;
+                let _turn = self.gates.reads.of(&caller.tenant).take().await;
                 (self.store.output(job.id).await?, Some(room))
             }
             None => (None, None),
@@ -289,20 +334,12 @@ impl App {
     ) -> Result<Response, ApiError> {
         let job = self.store.get(id).await?.ok_or_else(|| unknown(id))?;
         if caller.may(Scope::JobsRead) {
-            return self.answer(status, &job).await;
+            return self.answer(caller, status, &job).await;
         }
         let (state, attempt) = (job.lifecycle.phase(self.clock.now()), job.lifecycle.attempt);
         let brief = Json(json!({ "id": id, "state": state, "attempt": attempt }));
         Ok((status, located(id), brief).into_response())
     }
-}
-
-fn parse_id(text: &str) -> Result<JobId, ApiError> {
-    text.parse().map_err(|error| ApiError::bad_request("invalid_job_id", error))
-}
-
-fn unknown(id: JobId) -> ApiError {
-    ApiError::not_found("job_not_found", format!("job {id} is not known; it may have been pruned"))
 }
 
 fn located(id: JobId) -> [(HeaderName, String); 1] {
@@ -316,18 +353,4 @@ fn running(id: JobId) -> ApiError {
 
 fn state_word(state: impl serde::Serialize) -> String {
     serde_json::to_value(state).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
-    Query::try_from_uri(uri)
-        .map(|Query(asked)| asked)
-        .map_err(|error| ApiError::bad_request("invalid_query", error.body_text()))
-}
-
-fn field<T, E: ToString>(
-    errors: &mut Vec<FieldError>,
-    name: &str,
-    parsed: Option<Result<T, E>>,
-) -> Option<T> {
-    parsed.and_then(|result| result.map_err(|e| errors.push(FieldError::new(name, e))).ok())
 }

@@ -9,12 +9,6 @@ use serde_json::value::RawValue;
 /// takes one.
 const MAX_DEPTH: usize = 100;
 
-/// Whether a media type is JSON's.
-pub(super) fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
-}
-
 /// The JSON text that these bytes are, as it is written, if every parser reads it: nothing before or
 /// after it, no halves of characters, no number out of range, not nested too deep.
 pub(super) fn embeddable(bytes: &[u8]) -> Option<Box<RawValue>> {

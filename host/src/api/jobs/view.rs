@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, Priority, QueueName};
+use jobwright_core::exit_codes::ExitCodes;
+use jobwright_core::job::{Job, JobId, Priority, QueueName, Stored};
 use jobwright_core::lifecycle::Phase;
 use jobwright_core::limits::Limits;
+use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::plugin::Digest;
 use jobwright_core::report::Progress;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// See the module's text. Absent values are `null`, so that scripts find every field.
@@ -24,6 +27,8 @@ pub(super) struct JobView<'a> {
     attempt: u32,
     max_attempts: u16,
     failures: u16,
+    attempts_left: u16,
+    snoozes: u16,
     created_at: Timestamp,
     scheduled_at: Timestamp,
     attempted_at: Option<Timestamp>,
@@ -35,20 +40,57 @@ pub(super) struct JobView<'a> {
     args: &'a [String],
     env: &'a BTreeMap<String, String>,
     deterministic: bool,
+    inject_env: bool,
+    exit_codes: &'a ExitCodes,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a RawValue>,
     output_type: Option<&'a str>,
     output_bytes: Option<u64>,
     output_url: Option<String>,
+    failed_output: Option<FailedOutput<'a>>,
     logs_url: String,
     progress: Option<&'a Progress>,
+    #[serde(serialize_with = "without_seeds")]
     attempts: &'a [AttemptRecord],
+}
+
+/// What a failed attempt left of a job that has not completed. It is told apart from the `output` of a
+/// success, which programs take for a result.
+#[derive(Debug, Serialize)]
+struct FailedOutput<'a> {
+    attempt: u32,
+    outcome: OutcomeKind,
+    content_type: &'a str,
+    bytes: u64,
+    url: String,
+}
+
+impl<'a> FailedOutput<'a> {
+    fn of(job: &'a Job) -> Option<Self> {
+        let stored = job.output.as_ref().filter(|_| !job.has_completed())?;
+        Some(Self {
+            attempt: stored.attempt,
+            outcome: left_by(job, stored),
+            content_type: &stored.content_type,
+            bytes: stored.bytes,
+            url: output_url(job.id),
+        })
+    }
+}
+
+/// How the attempt ended that left this output.
+pub(super) fn left_by(job: &Job, stored: &Stored) -> OutcomeKind {
+    let record = job.attempts.iter().find(|record| record.attempt == stored.attempt);
+    let usual = if job.has_completed() { OutcomeKind::Succeeded } else { OutcomeKind::Failed };
+    // Of very many attempts not all are remembered.
+    record.map_or(usual, |record| record.outcome)
 }
 
 impl<'a> JobView<'a> {
     /// `job` as it stands at `now`; with its output's text, if that is JSON and was asked for.
     pub(super) fn new(job: &'a Job, output: Option<&'a RawValue>, now: Timestamp) -> Self {
-        let (spec, lifecycle, stored) = (&job.spec, &job.lifecycle, job.output.as_ref());
+        let (spec, lifecycle) = (&job.spec, &job.lifecycle);
+        let stored = job.output.as_ref().filter(|_| job.has_completed());
         Self {
             id: job.id,
             plugin: format!("{}@{}", spec.plugin, spec.version),
@@ -59,6 +101,8 @@ impl<'a> JobView<'a> {
             attempt: lifecycle.attempt,
             max_attempts: spec.max_attempts,
             failures: lifecycle.failures,
+            attempts_left: job.tries().left,
+            snoozes: lifecycle.snoozes,
             created_at: job.created_at,
             scheduled_at: lifecycle.scheduled_at,
             attempted_at: lifecycle.attempted_at,
@@ -70,15 +114,34 @@ impl<'a> JobView<'a> {
             args: &spec.args,
             env: &spec.env,
             deterministic: spec.deterministic,
+            inject_env: spec.inject_env,
+            exit_codes: &spec.exit_codes,
             output,
             output_type: stored.map(|stored| stored.content_type.as_str()),
             output_bytes: stored.map(|stored| stored.bytes),
-            output_url: stored.map(|_| format!("{}/output", url(job.id))),
+            output_url: stored.map(|_| output_url(job.id)),
+            failed_output: FailedOutput::of(job),
             logs_url: format!("{}/logs", url(job.id)),
             progress: job.progress.as_ref(),
             attempts: &job.attempts,
         }
     }
+}
+
+fn output_url(id: JobId) -> String {
+    format!("{}/output", url(id))
+}
+
+/// What is kept of attempts, but for what their random numbers follow from: guests make secrets of
+/// those. See [`seeds`](super::seeds).
+fn without_seeds<S: Serializer>(records: &[AttemptRecord], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(records.iter().map(|record| {
+        let mut shown = serde_json::to_value(record).unwrap_or_default();
+        if let Some(start) = shown.get_mut("start").and_then(Value::as_object_mut) {
+            start.remove("seed");
+        }
+        shown
+    }))
 }
 
 /// The address of a job on this host.

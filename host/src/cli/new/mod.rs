@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
-use self::template::{Language, NAME, PAYLOAD, README, Template};
+use self::template::{EXPECTED, Language, NAME, PAYLOAD, README, Template};
 use super::exit::{Ending, Fault};
 use super::terminal::Terminal;
 
@@ -67,6 +67,9 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// A grant to try.
+const GRANTS: &str = r#"{"http": [{"origin": "https://api.example.com"}]}"#;
+
 struct Project {
     name: String,
     template: &'static Template,
@@ -96,15 +99,23 @@ impl Project {
 
     fn files(&self) -> impl Iterator<Item = (&'static str, String)> {
         let own = self.template.files.iter().map(|(path, text)| (*path, self.fill(text)));
-        own.chain([("payload.txt", PAYLOAD.to_owned()), ("README.md", self.readme())])
+        own.chain([
+            ("payload.txt", PAYLOAD.to_owned()),
+            ("expected.txt", EXPECTED.to_owned()),
+            ("README.md", self.readme()),
+        ])
     }
 
     fn readme(&self) -> String {
-        let Template { language, install, build, wasm, ending, .. } = self.template;
+        let Template { language, install, build, wasm, ending, http, .. } = self.template;
+        let run = self.run();
         let readme = README
             .replace("LANGUAGE", language)
             .replace("INSTALL", &format!("    {install}"))
-            .replace("BUILD", &format!("    {build}\n    {}", self.run()))
+            .replace("BUILD", &format!("    {build}\n    {run}"))
+            .replace("TEST", &format!("    {run} | diff expected.txt -"))
+            .replace("GRANT", &format!("    {run} --grants '{GRANTS}'"))
+            .replace("REQUESTS", http)
             .replace("ENDING", ending)
             .replace("WASM", wasm);
         self.fill(&readme)
@@ -141,7 +152,9 @@ mod tests {
         for language in Language::value_variants() {
             let project = Project { name: "shout".into(), template: language.template() };
             for (path, text) in project.files() {
-                for left in [NAME, "LANGUAGE", "INSTALL", "BUILD", "ENDING", "WASM"] {
+                for left in
+                    [NAME, "LANGUAGE", "INSTALL", "BUILD", "TEST", "REQUESTS", "GRANT", "ENDING"]
+                {
                     assert!(!text.contains(left), "{language:?}: {left} in {path}");
                 }
             }

@@ -21,6 +21,9 @@ pub(super) enum Language {
     /// An HTTP component.
     #[value(name = "javascript", alias = "js")]
     JavaScript,
+    /// An HTTP component.
+    #[value(name = "typescript", alias = "ts")]
+    TypeScript,
     /// A command component.
     Python,
 }
@@ -38,6 +41,8 @@ pub(super) struct Template {
     pub(super) wasm: &'static str,
     /// How such a plugin tells that it failed.
     pub(super) ending: &'static str,
+    /// How it sends HTTP requests.
+    pub(super) http: &'static str,
     /// Paths and contents, beside those that all projects have.
     pub(super) files: &'static [(&'static str, &'static str)],
 }
@@ -51,10 +56,25 @@ pub(super) const README: &str = include_str!("readme.md");
 /// The payload to try every project with.
 pub(super) const PAYLOAD: &str = include_str!("payload.txt");
 
+/// What every project makes of it.
+pub(super) const EXPECTED: &str = include_str!("expected.txt");
+
 const HEADER: &str = include_str!("../../../../guest-sdk/include/jobwright.h");
 
 const EXIT_CODES: &str = "\
 Exit code 65 fails for good, 75 asks for another attempt; what goes to stderr is the job's log.";
+
+/// Of languages that send requests by a function of ours.
+const HTTP_BY_IMPORT: &str = "\
+It sends HTTP requests, as far as it is granted them, by `jobwright_http_send` of `jobwright.h`.";
+
+/// The same for languages without the header.
+const HTTP_BY_DECLARATION: &str = "\
+It sends HTTP requests, as far as it is granted them, by the import `http_send` of the module \
+`jobwright`, which `guest-sdk/include/jobwright.h` of Jobwright's source describes.";
+
+const HTTP_BY_FETCH: &str = "\
+It sends HTTP requests, as far as it is granted them, by `fetch`.";
 
 /// Of ziglang, which has clang and a C library for WASI.
 const ZIGLANG: &str = "pip install ziglang==0.15.2";
@@ -72,6 +92,7 @@ impl Language {
             Self::Zig => &ZIG,
             Self::AssemblyScript => &ASSEMBLYSCRIPT,
             Self::JavaScript => &JAVASCRIPT,
+            Self::TypeScript => &TYPESCRIPT,
             Self::Python => &PYTHON,
         }
     }
@@ -85,6 +106,7 @@ static RUST: Template = Template {
     ending: "Exit code 65 fails for good, 75 asks for another attempt; what goes to stderr is the \
              job's log. The crate `jobwright-guest`, in `guest-sdk` of Jobwright's source, makes a \
              job of one function with typed payloads and errors.",
+    http: HTTP_BY_DECLARATION,
     files: &[
         (".gitignore", include_str!("rust/gitignore")),
         // Under another name here, because cargo takes a folder with a manifest for a package.
@@ -101,6 +123,7 @@ static C: Template = Template {
     wasm: WASM,
     ending: "Exit code 65 fails for good, 75 asks for another attempt; what goes to stderr is the \
              job's log. `jobwright.h` has progress, checkpoints and more.",
+    http: HTTP_BY_IMPORT,
     files: &[
         (".gitignore", include_str!("c/gitignore")),
         ("jobwright.h", HEADER),
@@ -115,6 +138,7 @@ static CPP: Template = Template {
             -Wextra -Wl,-z,stack-size=131072 main.cpp -o PROJECT_NAME.wasm",
     wasm: WASM,
     ending: C.ending,
+    http: HTTP_BY_IMPORT,
     files: &[
         (".gitignore", include_str!("cpp/gitignore")),
         ("jobwright.h", HEADER),
@@ -128,9 +152,12 @@ static GO: Template = Template {
     build: "GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags=-s -o PROJECT_NAME.wasm .",
     wasm: WASM,
     ending: EXIT_CODES,
+    http: "The package `jobwright` in this project sends HTTP requests, as far as the plugin is granted \
+           them: `jobwright.Send(jobwright.Request{URL: \"https://api.example.com\"})`.",
     files: &[
         (".gitignore", include_str!("go/gitignore")),
         ("go.mod", include_str!("go/module.txt")),
+        ("jobwright/http.go", include_str!("go/http.go")),
         ("main.go", include_str!("go/main.go")),
     ],
 };
@@ -142,6 +169,7 @@ static ZIG: Template = Template {
             main.zig -femit-bin=PROJECT_NAME.wasm",
     wasm: WASM,
     ending: EXIT_CODES,
+    http: HTTP_BY_DECLARATION,
     files: &[
         (".gitignore", include_str!("zig/gitignore")),
         ("main.zig", include_str!("zig/main.zig")),
@@ -154,6 +182,7 @@ static ASSEMBLYSCRIPT: Template = Template {
     build: "npm run build",
     wasm: WASM,
     ending: EXIT_CODES,
+    http: HTTP_BY_DECLARATION,
     files: &[
         (".gitignore", include_str!("assemblyscript/gitignore")),
         ("main.ts", include_str!("assemblyscript/main.ts")),
@@ -168,6 +197,7 @@ static JAVASCRIPT: Template = Template {
     wasm: WASM,
     ending: "The payload is the body of a request, the output that of the response. 408, 429 and \
              5xx ask for another attempt, other errors fail for good; `console` is the job's log.",
+    http: HTTP_BY_FETCH,
     files: &[
         (".gitignore", include_str!("javascript/gitignore")),
         ("http.wit", include_str!("../../../../plugins/javascript/http.wit")),
@@ -176,16 +206,35 @@ static JAVASCRIPT: Template = Template {
     ],
 };
 
+static TYPESCRIPT: Template = Template {
+    language: "TypeScript",
+    install: "npm install",
+    build: "npm run build",
+    wasm: WASM,
+    ending: JAVASCRIPT.ending,
+    http: HTTP_BY_FETCH,
+    files: &[
+        (".gitignore", include_str!("typescript/gitignore")),
+        ("http.wit", include_str!("../../../../plugins/javascript/http.wit")),
+        ("main.ts", include_str!("typescript/main.ts")),
+        ("package.json", include_str!("typescript/package.json")),
+        ("tsconfig.json", include_str!("typescript/tsconfig.json")),
+    ],
+};
+
 static PYTHON: Template = Template {
     language: "Python",
     install: "pip install componentize-py==0.25.1",
     build: "componentize-py -q -d command.wit -w command componentize app -o PROJECT_NAME.wasm",
     wasm: WASM,
-    ending: "`sys.exit` with a message fails, and is tried again; what goes to stderr is the job's \
-             log.",
+    ending: "`sys.exit(65)` fails for good, 75 asks for another attempt; a message and an exception fail, \
+             and are tried again. What goes to stderr is the job's log.",
+    http: "`jobwright_http.py` sends HTTP requests, as far as the plugin is granted them: \
+           `jobwright_http.request(\"https://api.example.com\").body`.",
     files: &[
         (".gitignore", include_str!("python/gitignore")),
         ("app.py", include_str!("python/app.py")),
-        ("command.wit", include_str!("../../../../plugins/python/command.wit")),
+        ("command.wit", include_str!("python/command.wit")),
+        ("jobwright_http.py", include_str!("python/jobwright_http.py")),
     ],
 };

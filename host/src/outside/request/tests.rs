@@ -8,36 +8,74 @@ fn request(header: (&str, &str)) -> Request<Bytes> {
 #[test]
 fn what_is_between_the_guest_and_who_answers_passes() {
     for header in [("accept", "*/*"), ("content-length", "5"), ("cookie", "a=b")] {
-        assert_eq!(sound(&request(header)), Ok(()), "{header:?}");
+        assert_eq!(check(&request(header)), Ok(()), "{header:?}");
     }
 }
 
+/// The line about what is left out, and the headers that remain.
+fn settled(header: (&str, &str)) -> Result<(Option<String>, usize), Unsent> {
+    let mut request = request(header);
+    let line = settle(&mut request, "POST …")?;
+    Ok((line, request.headers().len()))
+}
+
 #[test]
-fn what_is_of_the_connection_is_refused() {
-    for name in NOT_THE_GUESTS {
-        let refused = sound(&request((name.as_str(), "chunked")));
+fn what_the_host_sets_anyway_is_left_out() {
+    for header in [
+        ("connection", "keep-alive"),
+        ("connection", "close, x-a"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("te", "trailers"),
+        ("trailer", "x-a"),
+        ("transfer-encoding", "chunked"),
+        ("transfer-encoding", "Chunked"),
+        ("host", "a.example.com"),
+        ("host", "A.Example.com:80"),
+    ] {
+        let line =
+            format!("INFO: jobwright: POST …: left out `{}`, which the host sets\n", header.0);
+        assert_eq!(settled(header), Ok((Some(line), 0)), "{header:?}");
+    }
+    assert_eq!(settled(("x-a", "1")), Ok((None, 1)));
+}
+
+#[test]
+fn what_would_make_of_it_another_request_is_refused() {
+    for name in REFUSED {
+        let refused = check(&request((name.as_str(), "websocket")));
         assert_eq!(refused, Err(Fault::Header(name)));
     }
+    for other in
+        ["b.example.com", "a.example.com:81", "a.example.com/p", "u@b.example.com", "", "a b"]
+    {
+        let refused = check(&request(("host", other)));
+        assert!(matches!(refused, Err(Fault::Host { .. })), "{other}: {refused:?}");
+    }
+    for coded in ["gzip", "gzip, chunked"] {
+        let refused = check(&request(("transfer-encoding", coded)));
+        assert_eq!(refused, Err(Fault::Coding(coded.to_owned())));
+    }
     for wrong in ["4", "6", "+5", "05", "5, 5", ""] {
-        let refused = sound(&request(("content-length", wrong)));
+        let refused = check(&request(("content-length", wrong)));
         assert!(matches!(refused, Err(Fault::Length { .. })), "{wrong}");
     }
     let mut twice = request(("content-length", "5"));
     twice.headers_mut().append("content-length", header::HeaderValue::from_static("6"));
-    assert!(matches!(sound(&twice), Err(Fault::Length { .. })));
+    assert!(matches!(check(&twice), Err(Fault::Length { .. })));
     let mut tunnel = request(("a", "b"));
     *tunnel.method_mut() = Method::CONNECT;
-    assert!(matches!(sound(&tunnel), Err(Fault::Tunnel(_))));
+    assert!(matches!(check(&tunnel), Err(Fault::Tunnel(_))));
     let mut user = request(("a", "b"));
     *user.uri_mut() = "http://me:pw@a.example.com/".parse().expect("a URI");
-    assert_eq!(sound(&user), Err(Fault::User));
+    assert_eq!(check(&user), Err(Fault::User));
 }
 
 #[test]
 fn a_port_that_is_none_is_refused() {
     let fault = |address: &str| {
         let request = Request::get(address).body(Bytes::new()).expect(address);
-        sound(&request).err()
+        check(&request).err()
     };
     for port in ["", ":80", ":0080", ":65535"] {
         assert_eq!(fault(&format!("http://127.0.0.1{port}/")), None, "{port}");
@@ -52,15 +90,15 @@ fn a_port_that_is_none_is_refused() {
 fn address_and_headers_are_as_long_as_they_may_be_and_no_longer() {
     let with = |length: usize| request(("a", &"x".repeat(length)));
     let most = MAX_HEAD_BYTES - head_bytes(&with(0));
-    assert_eq!(check(&with(most)), Ok(()));
+    assert_eq!(settle(&mut with(most), ""), Ok(None));
     let too_long = Err(Unsent::HeadTooLong(MAX_HEAD_BYTES as u64));
-    assert_eq!(check(&with(most + 1)), too_long);
+    assert_eq!(settle(&mut with(most + 1), ""), too_long);
     let address = format!("http://a.example.com/{}", "x".repeat(60_000));
     let mut long = Request::get(address).body(Bytes::new()).expect("a request");
-    assert_eq!(check(&long), Ok(()));
+    assert_eq!(settle(&mut long, ""), Ok(None));
     for number in 0..1000 {
         let name = format!("a{number}").parse::<HeaderName>().expect("a name");
         long.headers_mut().insert(name, header::HeaderValue::from_static(""));
     }
-    assert_eq!(check(&long), too_long);
+    assert_eq!(settle(&mut long, ""), too_long);
 }

@@ -52,8 +52,16 @@ fn an_attempt_holds_no_more_than_its_part() {
 }
 
 #[test]
-fn a_body_is_refused_at_the_byte_after_its_most() {
-    let mut body = part(&HostRoom::default(), "a", 1 << 20).body(5);
-    body.push(b"12345").expect("as long as may be");
-    assert_eq!(body.push(b"6"), Err(Unsent::ResponseTooLong(5)));
+fn what_is_taken_keeps_its_room_and_leaves_more_to_come() {
+    let host = HostRoom::default();
+    let before = host.0.left();
+    let mut body = part(&host, "a", 1 << 20).body(1 << 20);
+    body.push(&[7; 10_000]).expect("there is room");
+    let taken = body.take();
+    body.push(&[8; 10]).expect("there is room");
+    assert_eq!((taken.as_ref().len(), body.as_ref()), (10_000, &[8; 10][..]));
+    drop(body);
+    assert!(host.0.left() < before);
+    drop(taken);
+    assert_eq!(host.0.left(), before);
 }

@@ -27,6 +27,9 @@ use jobwright_core::tenant::TenantName;
 use rusqlite::Connection;
 
 use self::table::{Change, Ledger};
+use crate::data_dir::Part;
+use crate::shares::Shares;
+use crate::shares::table::READS;
 use crate::store::sqlite::reader::{LOOKUPS, Readers};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::writer::{Effect, Writer};
@@ -39,6 +42,7 @@ pub const ENTRY_BYTES: u64 = 64;
 pub struct Values {
     writer: Writer<Ledger>,
     readers: Arc<Readers>,
+    reads: Shares,
 }
 
 impl Values {
@@ -46,12 +50,16 @@ impl Values {
     /// `most_bytes` of all plugins.
     ///
     /// # Errors
-    /// With a reason a person can act on: it cannot be read or written, or a newer version has.
+    /// With a reason a person can act on: it cannot be read or written, a newer version has, or it is
+    /// lost.
     pub fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
+        Part::Values.refuse_if_lost(directory)?;
         let path = directory.join("values.db");
         let ledger = Ledger::new(schema::open(&path, table::STEPS)?, most_bytes)?;
+        Part::Values.note_in(directory);
         let readers = Arc::new(Readers::new(&path, LOOKUPS));
-        Ok(Self { writer: Writer::start("values", ledger)?, readers })
+        let reads = Shares::new(&READS);
+        Ok(Self { writer: Writer::start("values", ledger)?, readers, reads })
     }
 
     /// Does what a job of `plugin` calls for, as far as `grant` lets it.
@@ -73,12 +81,15 @@ impl Values {
             Keep::Open { .. } => return Ok(Kept::Done),
             Keep::Get { bucket, key } => {
                 let query = move |db: &Connection| table::get(db, &owner, &bucket, &key);
-                return self.read(query).await.map(Kept::Value);
+                return self.read(tenant, query).await.map(Kept::Value);
             }
             Keep::Keys { bucket, after } => {
                 let query =
                     move |db: &Connection| table::keys(db, &owner, &bucket, after.as_deref());
-                return self.read(query).await.map(|(keys, more)| Kept::Keys { keys, more });
+                return self
+                    .read(tenant, query)
+                    .await
+                    .map(|(keys, more)| Kept::Keys { keys, more });
             }
             Keep::Set { bucket, key, value } => Change::Set { bucket, key, value },
             Keep::Delete { bucket, key } => Change::Delete { bucket, key },
@@ -102,10 +113,25 @@ impl Values {
         self.writer.submit(Effect::Synced, 0, step).await.map_err(failed)
     }
 
+    /// All values that jobs of `plugin` kept, with their buckets and keys.
+    ///
+    /// # Errors
+    /// [`Unkept::Failed`] if the disk fails.
+    pub async fn entries(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+    ) -> Result<Vec<(String, String, Vec<u8>)>, Unkept> {
+        let owner = (tenant.clone(), plugin.clone());
+        self.read(tenant, move |db: &Connection| table::entries(db, &owner)).await
+    }
+
     async fn read<A: Send + 'static>(
         &self,
+        tenant: &TenantName,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
     ) -> Result<A, Unkept> {
+        let _turn = self.reads.of(tenant).take().await;
         self.readers.read(query).await.map_err(failed)
     }
 }

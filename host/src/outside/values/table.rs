@@ -4,14 +4,16 @@
 //! change that is refused has changed nothing.
 
 use bytes::Bytes;
+use jobwright_core::capacity::HeldBytes;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::name::shorten;
 use jobwright_core::outside::{Kept, Unkept};
 use jobwright_core::plugin::{Digest, PluginName};
-use jobwright_core::tenant::TenantName;
+use jobwright_core::tenant::{Budget, Full, TenantName};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::ENTRY_BYTES;
+use crate::store::sqlite::rows;
 use crate::store::sqlite::writer::State;
 
 /// The tables, in the steps in which they came to be. A space is all that a plugin keeps.
@@ -67,14 +69,15 @@ struct Place<'a> {
     held_bytes: u64,
     /// What it may hold.
     most_bytes: u64,
+    tenant: &'a TenantName,
 }
 
 /// The writer's side.
 #[derive(Debug)]
 pub(super) struct Ledger {
     db: Connection,
-    /// What all spaces hold.
-    held_bytes: u64,
+    /// What the spaces of each tenant hold.
+    held: HeldBytes,
     most_bytes: u64,
 }
 
@@ -84,7 +87,7 @@ impl State for Ledger {
     }
 
     fn reload(&mut self) -> rusqlite::Result<()> {
-        self.held_bytes = held_bytes(&self.db)?;
+        self.held = held(&self.db)?;
         Ok(())
     }
 }
@@ -95,7 +98,7 @@ type Answered<A> = rusqlite::Result<Result<A, Unkept>>;
 impl Ledger {
     /// Of a database that had its [`STEPS`].
     pub(super) fn new(db: Connection, most_bytes: u64) -> rusqlite::Result<Self> {
-        Ok(Self { held_bytes: held_bytes(&db)?, db, most_bytes })
+        Ok(Self { held: held(&db)?, db, most_bytes })
     }
 
     /// Makes a change of a plugin that may hold `most_bytes`.
@@ -106,7 +109,8 @@ impl Ledger {
         change: Change,
     ) -> Answered<Kept> {
         let (space, held_bytes) = self.space(owner)?;
-        let place = |bucket, key| Place { space, bucket, key, held_bytes, most_bytes };
+        let tenant = &owner.0;
+        let place = |bucket, key| Place { space, bucket, key, held_bytes, most_bytes, tenant };
         match change {
             Change::Set { bucket, key, value } => {
                 let written = self.write(&place(&bucket, &key), &value)?;
@@ -134,7 +138,7 @@ impl Ledger {
         let Some((space, held_bytes)) = find(&self.db, owner)? else { return Ok(()) };
         self.db.prepare_cached("DELETE FROM entry WHERE space = ?1")?.execute([space])?;
         self.db.prepare_cached("DELETE FROM space WHERE id = ?1")?.execute([space])?;
-        self.held_bytes = self.held_bytes.saturating_sub(held_bytes);
+        self.held.remove(&owner.0, held_bytes);
         Ok(())
     }
 
@@ -179,7 +183,7 @@ impl Ledger {
         let before = self.taken(place)?;
         let after = cost(place, value.len() as u64);
         let space = place.held_bytes.saturating_sub(before) + after;
-        let all = self.held_bytes.saturating_sub(before) + after;
+        let all = self.held.bytes().saturating_sub(before) + after;
         // Whoever holds more than he may since his grant has shrunk may still shrink.
         for (whose, bytes, most) in
             [("the plugin", space, place.most_bytes), ("all plugins", all, self.most_bytes)]
@@ -190,11 +194,23 @@ impl Ledger {
                 return Ok(Err(Unkept::Refused(why)));
             }
         }
+        let budget = Budget { all: self.most_bytes, weight: Budget::KEPT };
+        let own = self.held.of(place.tenant);
+        let more = after.saturating_sub(before);
+        if budget.admits(self.held.bytes(), own, more) == Err(Full::Tenant) {
+            let own = show_bytes(own);
+            let why = format!(
+                "the values of all plugins of the tenant take {own}, its share of what the host keeps"
+            );
+            return Ok(Err(Unkept::Refused(why)));
+        }
         let sql = "INSERT INTO entry (space, bucket, key, value) VALUES (?1, ?2, ?3, ?4)
                    ON CONFLICT DO UPDATE SET value = excluded.value";
         let row = params![place.space, place.bucket, place.key, value];
         self.db.prepare_cached(sql)?.execute(row)?;
-        self.account(place.space, space, all).map(Ok)
+        self.held.remove(place.tenant, before);
+        self.held.add(place.tenant, after);
+        self.account(place.space, space).map(Ok)
     }
 
     fn delete(&mut self, place: &Place<'_>) -> rusqlite::Result<()> {
@@ -205,7 +221,8 @@ impl Ledger {
             return Ok(());
         }
         let space = place.held_bytes.saturating_sub(before);
-        self.account(place.space, space, self.held_bytes.saturating_sub(before))
+        self.held.remove(place.tenant, before);
+        self.account(place.space, space)
     }
 
     /// What an entry takes; nothing if it is not there.
@@ -217,12 +234,10 @@ impl Ledger {
         Ok(found.map_or(0, |length| cost(place, length)))
     }
 
-    /// Writes down what a space, and all of them, hold now.
-    fn account(&mut self, space: i64, bytes: u64, all: u64) -> rusqlite::Result<()> {
+    /// Writes down what a space holds now.
+    fn account(&self, space: i64, bytes: u64) -> rusqlite::Result<()> {
         let sql = "UPDATE space SET bytes = ?2 WHERE id = ?1";
-        self.db.prepare_cached(sql)?.execute(params![space, bytes.cast_signed()])?;
-        self.held_bytes = all;
-        Ok(())
+        self.db.prepare_cached(sql)?.execute(params![space, bytes.cast_signed()]).map(drop)
     }
 }
 
@@ -231,9 +246,11 @@ fn cost(place: &Place<'_>, length: u64) -> u64 {
     (place.bucket.len() + place.key.len()) as u64 + length + ENTRY_BYTES
 }
 
-fn held_bytes(db: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT coalesce(sum(bytes), 0) FROM space";
-    db.query_row(sql, [], |row| row.get(0).map(i64::unsigned_abs))
+fn held(db: &Connection) -> rusqlite::Result<HeldBytes> {
+    let sql = "SELECT tenant, sum(bytes) FROM space GROUP BY tenant";
+    let share =
+        |row: &rusqlite::Row<'_>| Ok((rows::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    db.prepare(sql)?.query_map([], share)?.collect()
 }
 
 /// The space of `owner`, if it has one, and what it holds.
@@ -282,4 +299,17 @@ pub(super) fn keys(
     let more = keys.len() > PAGE;
     keys.truncate(PAGE);
     Ok((keys, more))
+}
+
+/// All entries of a space: bucket, key and value.
+pub(super) fn entries(
+    db: &Connection,
+    (tenant, plugin): &Owner,
+) -> rusqlite::Result<Vec<(String, String, Vec<u8>)>> {
+    let sql = "SELECT bucket, key, value FROM entry WHERE space =
+                 (SELECT id FROM space WHERE tenant = ?1 AND plugin = ?2)
+               ORDER BY bucket, key";
+    let entry = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let owner = params![tenant.as_str(), plugin.as_str()];
+    db.prepare_cached(sql)?.query_map(owner, entry)?.collect()
 }

@@ -4,7 +4,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-use super::super::ending::{Cut, Said};
+use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
 use super::{Call, Misfit, check_type};
 
@@ -27,10 +27,10 @@ impl Command {
     }
 
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
-        let Call { store, meter, .. } = call;
+        let Call { attempt, store, meter, .. } = call;
         let command = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         match meter.drive(command.wasi_cli_run().call_run(&mut *store)).await?? {
-            Ok(()) => Ok(Said::Done { content_type: None }),
+            Ok(()) => ending::returned(attempt),
             Err(()) => Err(Cut::Failed(I32Exit(FAILURE).into())),
         }
     }

@@ -5,9 +5,9 @@
 //! | [`command_p1`] | core module that exports `_start` |
 //! | [`command_p2`] | component that exports `wasi:cli/run` |
 //! | [`http`] | component that exports `wasi:http/incoming-handler` |
-//! | [`job`] | component that exports `jobwright:job/run` |
+//! | [`mod@job`] | component that exports `jobwright:job/run` |
 //! | [`extism`] | core module that imports `extism:host/env` |
-//! | [`wasi`] | what all of them see of WASI |
+//! | [`wasi`], [`preview1`] | what all of them see of WASI |
 //!
 //! Each offers its host functions to guests (`link`), makes compiled code ready (`new`), and takes a
 //! guest from its instantiation to its end (`run`). A new kind is a file here, a variant of
@@ -21,6 +21,7 @@ pub(super) mod command_p2;
 pub(super) mod extism;
 pub(super) mod http;
 pub(super) mod job;
+mod preview1;
 mod wasi;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use self::extism::Plugin;
 use self::http::Handler;
 use self::job::Function;
 use super::capability::{self, config, key_value};
+use super::clocks::Clocks;
 use super::ending::{Cut, Said};
 use super::engine::Machine;
 use super::instance::Guest;
@@ -103,16 +105,21 @@ impl Prepared {
             Self::CommandP1(command) => command.linked.module().engine(),
             Self::CommandP2(command) => command.linked.engine(),
             Self::Http(handler) => handler.linked.engine(),
-            Self::Job(function) => function.linked.engine(),
+            Self::Job(function) => function.engine(),
             Self::Extism(plugin) => plugin.linked.module().engine(),
         }
     }
 
     /// What the guest of `attempt` sees of WASI.
-    pub(super) fn sees(&self, attempt: &Attempt, output: &Arc<OutputBuffer>) -> WasiP1Ctx {
+    pub(super) fn sees(
+        &self,
+        attempt: &Attempt,
+        clocks: &Clocks,
+        output: &Arc<OutputBuffer>,
+    ) -> WasiP1Ctx {
         match self {
-            Self::CommandP1(_) | Self::CommandP2(_) => wasi::of_command(attempt, output),
-            Self::Http(_) | Self::Job(_) | Self::Extism(_) => wasi::of_service(attempt),
+            Self::CommandP1(_) | Self::CommandP2(_) => wasi::of_command(attempt, clocks, output),
+            Self::Http(_) | Self::Job(_) | Self::Extism(_) => wasi::of_service(attempt, clocks),
         }
     }
 
@@ -140,9 +147,22 @@ where
     Params: ComponentNamedList + Lower,
     Return: ComponentNamedList + Lift,
 {
+    check_version::<Params, Return>(linked, (interface, version_of(interface)), function)
+}
+
+/// The same for the `interface` of a version that need not be the latest.
+fn check_version<Params, Return>(
+    linked: &InstancePre<Guest>,
+    (interface, version): (&str, &str),
+    function: &str,
+) -> Result<(), Misfit>
+where
+    Params: ComponentNamedList + Lower,
+    Return: ComponentNamedList + Lift,
+{
     let component = linked.component();
     // Any release of a minor version is found under the name of any other.
-    let name = format!("{interface}@{}.0", version_of(interface));
+    let name = format!("{interface}@{version}.0");
     let exported = component.get_export_index(None, name);
     match exported.and_then(|interface| component.get_export(Some(&interface), function)) {
         Some((ComponentItem::ComponentFunc(found), _)) => {
@@ -157,7 +177,7 @@ where
 
 /// Offers everything that a core module may import. Nothing else is.
 pub(super) fn link_modules(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    command_p1::link(linker)?;
+    preview1::link(linker)?;
     capability::imports::link(linker)?;
     extism::kernel::link(linker)
 }
@@ -205,7 +225,7 @@ pub(super) fn is_release_of(interface: &str, name: &str) -> bool {
     versions_of(interface).iter().any(is_of)
 }
 
-/// The version of an interface that this host has: a minor one, or the first of its drafts.
+/// The latest version of an interface that this host has: a minor one, or the first of its drafts.
 pub(super) fn version_of(interface: &str) -> &'static str {
     versions_of(interface)[0]
 }
@@ -216,7 +236,7 @@ pub(super) fn versions_of(interface: &str) -> &'static [&'static str] {
         Some(key_value::PACKAGE) => key_value::DRAFTS,
         Some(config::PACKAGE) => config::DRAFTS,
         Some(job::LOGGING) => &["0.1.0-draft"],
-        Some(job::PACKAGE) => &["0.1"],
+        Some(job::PACKAGE) => &job::VERSIONS,
         _ => &["0.2"],
     }
 }

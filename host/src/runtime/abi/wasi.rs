@@ -4,6 +4,10 @@
 //! Invariant: nothing of the host. No files, no sockets, none of the host's variables. What asks for
 //! them is linked, because language runtimes import it and never call it, and is denied when called.
 
+mod files;
+mod random;
+mod timers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,12 +18,11 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::LinkOptions;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
+use super::super::clocks::Clocks;
 use super::super::instance::Guest;
+use super::super::pieces::PIECE_BYTES;
 use super::super::start;
 use super::super::stdio::{OutputBuffer, Pipe};
-
-/// Random bytes for one call. It cannot be interrupted: this many take some milliseconds.
-const RANDOM_BYTES: u64 = 1 << 20;
 
 /// The interfaces of WASI 0.2, without `wasi:http`, by package.
 pub(super) const INTERFACES: &[(&str, &[&str])] = &[
@@ -61,12 +64,22 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut options = LinkOptions::default();
     // Some language runtimes import it, and it only looks at an error.
     options.network_error_code(true);
-    wasmtime_wasi::p2::add_to_linker_with_options_async(linker, &options)
+    wasmtime_wasi::p2::add_to_linker_with_options_async(linker, &options)?;
+    linker.allow_shadowing(true);
+    files::link(linker)?;
+    timers::link(linker)?;
+    random::link(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// What a command sees: it reads the payload and writes the output.
-pub(super) fn of_command(attempt: &Attempt, output: &Arc<OutputBuffer>) -> WasiP1Ctx {
-    let mut wasi = common(attempt);
+pub(super) fn of_command(
+    attempt: &Attempt,
+    clocks: &Clocks,
+    output: &Arc<OutputBuffer>,
+) -> WasiP1Ctx {
+    let mut wasi = common(attempt, clocks);
     wasi.stdin(MemoryInputPipe::new(attempt.payload.bytes.clone()))
         .stdout(Pipe::new(output.clone()));
     wasi.build_p1()
@@ -74,17 +87,17 @@ pub(super) fn of_command(attempt: &Attempt, output: &Arc<OutputBuffer>) -> WasiP
 
 /// What a guest sees that is called with its payload and answers with its output: whatever it prints
 /// is log.
-pub(super) fn of_service(attempt: &Attempt) -> WasiP1Ctx {
-    let mut wasi = common(attempt);
+pub(super) fn of_service(attempt: &Attempt, clocks: &Clocks) -> WasiP1Ctx {
+    let mut wasi = common(attempt, clocks);
     wasi.stdout(Pipe::new(attempt.log.clone()));
     wasi.build_p1()
 }
 
-fn common(attempt: &Attempt) -> WasiCtxBuilder {
+fn common(attempt: &Attempt, clocks: &Clocks) -> WasiCtxBuilder {
     let spec = &attempt.job.spec;
     let mut wasi = WasiCtxBuilder::new();
     wasi.stderr(Pipe::new(attempt.log.clone()))
-        .max_random_size(RANDOM_BYTES)
+        .max_random_size(PIECE_BYTES as u64)
         // Not even a socket that may not be connected: each would be one of the host's files.
         .allow_tcp(false)
         .allow_udp(false)
@@ -92,12 +105,19 @@ fn common(attempt: &Attempt) -> WasiCtxBuilder {
         .arg(spec.plugin.as_str())
         .args(&spec.args);
     set_variables(&mut wasi, attempt);
-    start::apply(&mut wasi, attempt);
+    start::apply(&mut wasi, attempt.start.seed, clocks);
     wasi
 }
 
-/// The variables of the plugin's grants and of the submitter, then ours, which neither can set.
+/// The variables of the plugin's grants and of the submitter, then ours, which neither can set, unless
+/// they are left out.
 fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
+    if !attempt.job.spec.inject_env {
+        for (name, value) in &variables(attempt) {
+            wasi.env(name, value);
+        }
+        return;
+    }
     let facts = facts(attempt);
     let content_type = attempt.payload.content_type.clone().unwrap_or_default();
     let more = [("JOBWRIGHT_CONTENT_TYPE", content_type)];
@@ -118,15 +138,17 @@ pub(super) fn variables(attempt: &Attempt) -> BTreeMap<String, String> {
 }
 
 /// What the host tells every guest about its job, under the names of its variables.
-pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 7] {
+pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 9] {
     let job = &attempt.job;
-    let spec = &job.spec;
+    let (spec, tries) = (&job.spec, job.tries());
     // As JSON, because a tag may hold any character that a separator could be.
     let tags = serde_json::to_string(&spec.tags).unwrap_or_default();
     [
         ("JOBWRIGHT_JOB_ID", job.id.to_string()),
-        ("JOBWRIGHT_ATTEMPT", job.lifecycle.attempt.to_string()),
-        ("JOBWRIGHT_MAX_ATTEMPTS", spec.max_attempts.to_string()),
+        ("JOBWRIGHT_ATTEMPT", tries.attempt.to_string()),
+        ("JOBWRIGHT_MAX_ATTEMPTS", tries.last_attempt.to_string()),
+        ("JOBWRIGHT_FAILURES", tries.failures.to_string()),
+        ("JOBWRIGHT_ATTEMPTS_LEFT", tries.left.to_string()),
         ("JOBWRIGHT_QUEUE", spec.queue.to_string()),
         ("JOBWRIGHT_PLUGIN", format!("{}@{}", spec.plugin, spec.version)),
         ("JOBWRIGHT_CREATED_AT_MS", job.created_at.as_millisecond().to_string()),

@@ -1,9 +1,10 @@
 //! The module `jobwright` of core modules: what `guest-sdk/include/jobwright.h` declares. What reaches
-//! outside of the sandbox is in [`outside`].
+//! outside of the sandbox is in [`outside`] and [`http`].
 //!
 //! Invariant: every pointer is checked against the guest's memory before anything is read or
 //! written, and no call copies more than the limits on logs, progress, checkpoints and values allow.
 
+pub(in super::super) mod http;
 mod outside;
 
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
     linker.func_wrap(MODULE, "checkpoint_load", checkpoint_load)?;
     linker.func_wrap(MODULE, "output_type", output_type)?;
     linker.func_wrap(MODULE, "fail", fail)?;
+    linker.func_wrap(MODULE, "later", later)?;
+    http::link(linker)?;
     outside::link(linker)
 }
 
@@ -96,6 +99,13 @@ fn fail(
     };
     let (message, line) = passed(&mut guest, message, length)?;
     line.set_failure(message, hint);
+    Ok(())
+}
+
+fn later(mut guest: Caller<'_, Guest>, delay_ms: i64, message: u32, length: u32) -> Called<()> {
+    let wait = u64::try_from(delay_ms).ok().map(Duration::from_millis);
+    let (message, line) = passed(&mut guest, message, length)?;
+    line.set_later(message, wait);
     Ok(())
 }
 

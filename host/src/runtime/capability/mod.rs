@@ -19,13 +19,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outcome::{AttemptError, RetryHint, is_media_type};
+use jobwright_core::name::shorten;
+use jobwright_core::outcome::{AttemptError, MAX_MESSAGE_BYTES, RetryHint, is_media_type};
 use jobwright_core::outside::Granted;
 use jobwright_core::report::{MAX_PROGRESS_BYTES, Progress, Report, TooLarge};
 use jobwright_core::runtime::{Stop, StopSignal};
+use jobwright_core::text;
 
+use super::clocks::Clocks;
 use super::ending::Said;
-use super::start::Passed;
+
+/// What is looked at of a path that a message shows: four bytes hold any character, and 80 are shown.
+const MAX_SHOWN_BYTES: usize = 4 * 81;
 
 /// The weight of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +64,13 @@ pub(super) struct Line {
     report: Arc<Report>,
     stop: StopSignal,
     /// By which it is told how much time is left.
-    passed: Passed,
+    clocks: Clocks,
     timeout: Duration,
     granted: Granted,
     /// What the guest said of its ending before it came to it.
     output_type: Option<String>,
-    failure: Option<(AttemptError, RetryHint)>,
+    failure: Option<Said>,
+    told_of_no_files: bool,
 }
 
 impl Line {
@@ -74,11 +80,12 @@ impl Line {
             log: attempt.log.clone(),
             report: attempt.report.clone(),
             stop,
-            passed: Passed::of(attempt),
+            clocks: Clocks::of(attempt),
             timeout: attempt.limits.timeout(),
             granted: attempt.granted.clone(),
             output_type: None,
             failure: None,
+            told_of_no_files: false,
         }
     }
 
@@ -89,11 +96,12 @@ impl Line {
             log: Arc::new(LogBuffer::new(0)),
             report: Arc::new(Report::new(None, 0)),
             stop,
-            passed: Passed::none(),
+            clocks: Clocks::still(),
             timeout: Duration::ZERO,
             granted: Granted::default(),
             output_type: None,
             failure: None,
+            told_of_no_files: false,
         }
     }
 
@@ -119,9 +127,24 @@ impl Line {
         }
     }
 
+    /// Tells a guest that tries to use the file at `path` that there are no files; once, because programs
+    /// try many.
+    pub(super) fn tell_of_no_files(&mut self, path: &[u8]) {
+        if std::mem::replace(&mut self.told_of_no_files, true) {
+            return;
+        }
+        let shown = &path[..path.len().min(MAX_SHOWN_BYTES)];
+        let path = shorten(&String::from_utf8_lossy(shown));
+        let message = format!(
+            "the program tries to use the file `{path}`, but jobs have no files: what a job needs comes \
+             as its payload, and what it makes is its output"
+        );
+        self.log(Level::Warn, "jobwright", message.as_bytes());
+    }
+
     /// Tells how far the guest has come. A message that is too long is cut.
     pub(super) fn progress(&self, fraction: Option<f64>, message: &[u8]) {
-        let shown = &message[..message.len().min(MAX_PROGRESS_BYTES + 1)];
+        let shown = text::start(message, MAX_PROGRESS_BYTES + 4);
         self.report.progress(Progress::new(fraction, &String::from_utf8_lossy(shown)));
     }
 
@@ -133,8 +156,13 @@ impl Line {
 
     /// The time that is left, in milliseconds.
     pub(super) fn remaining_ms(&self) -> u64 {
-        let left = self.timeout.saturating_sub(self.passed.read());
-        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+        let passed = Duration::from_nanos(self.clocks.read());
+        u64::try_from(self.timeout.saturating_sub(passed).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The attempt's clocks.
+    pub(super) fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
     /// Replaces the checkpoint.
@@ -157,18 +185,27 @@ impl Line {
 
     /// Says why the guest is about to fail.
     pub(super) fn set_failure(&mut self, message: &[u8], retry: RetryHint) {
-        let shown = &message[..message.len().min(jobwright_core::outcome::MAX_MESSAGE_BYTES + 1)];
-        let error = AttemptError::new("failed", String::from_utf8_lossy(shown));
-        self.failure = Some((error, retry));
+        self.failure = Some(Said::Failed { error: told("failed", message), retry });
     }
 
-    /// The ending of a guest that succeeded.
-    pub(super) fn done(&mut self) -> Said {
-        Said::Done { content_type: self.output_type.take() }
+    /// Says why the guest is about to ask to be tried again later.
+    pub(super) fn set_later(&mut self, message: &[u8], wait: Option<Duration>) {
+        self.failure = Some(Said::Later { error: told("later", message), wait });
+    }
+
+    /// The media type of the output, if the guest named one.
+    pub(super) fn take_output_type(&mut self) -> Option<String> {
+        self.output_type.take()
     }
 
     /// The ending that the guest announced before it failed.
     pub(super) fn failure(&mut self) -> Option<Said> {
-        self.failure.take().map(|(error, retry)| Said::Failed { error, retry })
+        self.failure.take()
     }
+}
+
+/// An error in the guest's words.
+fn told(code: &str, message: &[u8]) -> AttemptError {
+    let shown = text::start(message, MAX_MESSAGE_BYTES + 4);
+    AttemptError::new(code, String::from_utf8_lossy(shown))
 }

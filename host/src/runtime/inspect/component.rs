@@ -15,6 +15,8 @@ pub(super) struct Outline<'a> {
     pub(super) imports: Vec<(&'a str, ComponentExternalKind)>,
     pub(super) exports: Vec<&'a str>,
     pub(super) sizes: Sizes,
+    /// Whether it exports anything but types, or has code.
+    is_more_than_types: bool,
 }
 
 impl<'a> Outline<'a> {
@@ -32,10 +34,15 @@ impl<'a> Outline<'a> {
                 }
                 Payload::ComponentExportSection(exports) if depth == 0 => {
                     for export in exports {
-                        outline.exports.push(export?.name.name);
+                        let export = export?;
+                        outline.is_more_than_types |= export.kind != ComponentExternalKind::Type;
+                        outline.exports.push(export.name.name);
                     }
                 }
-                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                    outline.is_more_than_types = true;
+                    depth += 1;
+                }
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 payload => outline.sizes.add(payload)?,
             }
@@ -45,6 +52,7 @@ impl<'a> Outline<'a> {
 
     /// How it is called.
     pub(super) fn abi(&self) -> Result<Abi, Unusable> {
+        self.check_has_code()?;
         self.check_world()?;
         if let Some(abi) = abi::of_component(self.exports.iter().copied()) {
             return Ok(abi);
@@ -73,6 +81,20 @@ impl<'a> Outline<'a> {
         Err(Unusable::new("no_entry_point", message))
     }
 
+    /// Refuses a WIT package: what `wasm-tools component wit --wasm` and registries of interfaces have is a
+    /// component too, which exports each interface and world as a type.
+    fn check_has_code(&self) -> Result<(), Unusable> {
+        if self.is_more_than_types || self.exports.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "it is a WIT package, which describes interfaces and worlds ({}) and has no code: upload a \
+             component that implements a world",
+            super::exported(self.exports.iter().copied())
+        );
+        Err(Unusable::new("wit_package", message))
+    }
+
     /// Refuses a typed job of another version: it is a command too, and must not run as one.
     fn check_world(&self) -> Result<(), Unusable> {
         let world = abi::job::ENTRY_POINT;
@@ -81,10 +103,10 @@ impl<'a> Outline<'a> {
         };
         let Some(export) = self.exports.iter().find(other) else { return Ok(()) };
         let message = format!(
-            "it exports `{}`, but this host has `{world}` of {}: build it with that version of the \
-             SDK",
+            "it exports `{}`, but this host has `{world}` of {}: build it with the SDK of one of \
+             these versions",
             shorten(export),
-            abi::version_of(world)
+            abi::versions_of(world).join(" or ")
         );
         Err(Unusable::new("world_version", message))
     }

@@ -2,9 +2,12 @@
 //!
 //! Invariant: [`ours`] is what the engines compile; a test compares the two.
 
-use jobwright_core::name::shorten;
 use jobwright_core::runtime::Unusable;
+use jobwright_core::text::excerpt;
 use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
+
+/// The most of a validator's message that is shown, in bytes: all of any that there is.
+const REASON_BYTES: usize = 400;
 
 /// What an upload may ask for in vain, with the name that people know.
 const MISSING: [(WasmFeatures, &str); 12] = [
@@ -57,7 +60,7 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), Unusable> {
                 "it needs {name}, which this host does not have: {} at offset {:#x}; it has \
                  WebAssembly 2.0 with SIMD, multiple memories, tail calls, extended constants and \
                  components",
-                shorten(error.message()),
+                excerpt(error.message().as_bytes(), REASON_BYTES),
                 error.offset()
             ),
         )),
@@ -67,7 +70,7 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), Unusable> {
 
 /// The answer for what is no valid module.
 pub(super) fn invalid(error: &BinaryReaderError) -> Unusable {
-    let message = shorten(error.message());
+    let message = excerpt(error.message().as_bytes(), REASON_BYTES);
     let offset = error.offset();
     Unusable::new("invalid_wasm", format!("it is damaged: {message} at offset {offset:#x}"))
 }

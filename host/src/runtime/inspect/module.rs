@@ -114,8 +114,10 @@ impl<'a> Outline<'a> {
     /// What a job can call of an Extism plug-in.
     fn entrypoints(&self) -> std::result::Result<Vec<String>, Unusable> {
         let callable = |(name, shape): &&(&str, String)| extism::is_entry_point(name, shape);
-        let found = self.exports.iter().filter(callable);
-        let found = super::listed(found.map(|(name, _)| (*name).to_owned()));
+        let found: Vec<_> = self.exports.iter().filter(callable).map(|(name, _)| *name).collect();
+        // Beside other functions, a program's own entry point only prepares for them.
+        let others = found.iter().filter(|name| found.len() == 1 || **name != ENTRY_POINT);
+        let found = super::listed(others.map(|name| (*name).to_owned()));
         if found.is_empty() {
             let message = format!(
                 "it exports no function () -> () or () -> (i32) that a job could call, but {}",

@@ -55,7 +55,8 @@ impl Sizes {
         }
         if self.elements > ceiling.tables {
             let message = format!(
-                "its tables start with {} elements, which exceeds the operator's maximum {}",
+                "its tables start with {} elements, which exceeds the operator's maximum {}, which \
+                 `ceilings.tables` in the host's configuration sets",
                 self.elements, ceiling.tables
             );
             return Err(Unusable::new("table_over_ceiling", message));
@@ -63,7 +64,8 @@ impl Sizes {
         let bytes = self.starting_bytes();
         if bytes > ceiling.memory_bytes {
             let message = format!(
-                "its memories and tables start with {}, which exceeds the operator's maximum {}",
+                "its memories and tables start with {}, which exceeds the operator's maximum {}, which \
+                 `ceilings.memory_bytes` in the host's configuration sets",
                 show_bytes(bytes),
                 show_bytes(ceiling.memory_bytes)
             );

@@ -8,22 +8,36 @@ use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use jobwright_core::attempt::Attempt;
-use jobwright_core::outside::{Outside, Unsent};
+use jobwright_core::outside::{Body, Outside, Timeouts, Unsent};
 
-use super::message::{Answer, Ask};
-use super::outside::CALLS;
+use super::message::{Answer, Ask, Request};
+use super::outside::{CALLS, RESPONSES};
 
-/// Those that have no answer yet. Dropping it drops them.
+/// Those that have no answer yet, and the responses that were not read to their ends. Dropping it drops
+/// them.
 pub(super) struct Calls {
     outside: Arc<dyn Outside>,
-    running: FuturesUnordered<BoxFuture<'static, (u64, Result<Answer, Aborted>)>>,
+    running: FuturesUnordered<BoxFuture<'static, (u64, Result<Made, Aborted>)>>,
     handles: HashMap<u64, AbortHandle>,
+    /// By the number of the call that had the head.
+    bodies: HashMap<u64, Body>,
+}
+
+/// What a call came to.
+struct Made {
+    answer: Answer,
+    /// A response that goes on, by the number of the call that had the head.
+    body: Option<(u64, Body)>,
 }
 
 impl Calls {
     pub(super) fn new(attempt: &Attempt) -> Self {
+        Self::to(attempt.granted.outside.clone())
+    }
+
+    fn to(outside: Arc<dyn Outside>) -> Self {
         let (running, handles) = (FuturesUnordered::new(), HashMap::new());
-        Self { outside: attempt.granted.outside.clone(), running, handles }
+        Self { outside, running, handles, bodies: HashMap::new() }
     }
 
     /// Begins a call.
@@ -34,16 +48,21 @@ impl Calls {
         if self.handles.len() >= CALLS {
             return Err(format!("more than {CALLS} calls at one time"));
         }
-        let (making, handle) = abortable(make(self.outside.clone(), ask));
-        if self.handles.insert(call, handle).is_some() {
+        if self.bodies.len() >= RESPONSES && matches!(ask, Ask::Send(..)) {
+            return Err(format!("more than {RESPONSES} responses at one time"));
+        }
+        if self.handles.contains_key(&call) || self.bodies.contains_key(&call) {
             return Err(format!("two calls with the number {call}"));
         }
+        let (making, handle) = abortable(self.make(call, ask));
+        self.handles.insert(call, handle);
         self.running.push(Box::pin(async move { (call, making.await) }));
         Ok(())
     }
 
-    /// Gives a call up.
+    /// Gives a call up, or the response that it began.
     pub(super) fn drop(&mut self, call: u64) {
+        self.bodies.remove(&call);
         if let Some(handle) = self.handles.remove(&call) {
             handle.abort();
         }
@@ -53,25 +72,58 @@ impl Calls {
     pub(super) async fn next(&mut self) -> (u64, Answer) {
         loop {
             match self.running.next().await {
-                Some((call, Ok(answer))) => {
+                Some((call, Ok(made))) => {
                     self.handles.remove(&call);
-                    return (call, answer);
+                    self.bodies.extend(made.body);
+                    return (call, made.answer);
                 }
                 Some((_, Err(Aborted))) => {}
                 None => pending().await,
             }
         }
     }
+
+    fn make(&mut self, call: u64, ask: Ask) -> BoxFuture<'static, Made> {
+        let outside = self.outside.clone();
+        match ask {
+            Ask::Keep(keep) => Box::pin(async move {
+                Made { answer: Answer::Kept(outside.keep(keep).await), body: None }
+            }),
+            Ask::Send(request, timeouts) => Box::pin(sent(outside, call, (request, timeouts))),
+            Ask::More(of) => Box::pin(more(of, self.bodies.remove(&of))),
+        }
+    }
 }
 
-async fn make(outside: Arc<dyn Outside>, ask: Ask) -> Answer {
-    match ask {
-        Ask::Keep(call) => Answer::Kept(outside.keep(call).await),
-        Ask::Send(request) => Answer::Sent(match request.try_into() {
-            Ok(request) => outside.send(request).await.map(Into::into),
-            Err(error) => Err(Unsent::Denied(format!("it is no request: {error}"))),
-        }),
+async fn sent(
+    outside: Arc<dyn Outside>,
+    call: u64,
+    (request, timeouts): (Request, Timeouts),
+) -> Made {
+    let answer = match request.try_into() {
+        Ok(request) => outside.send(request, timeouts).await,
+        Err(error) => {
+            let error: http::Error = error;
+            Err(Unsent::Denied(format!("it is no request: {error}")))
+        }
+    };
+    match answer {
+        Ok(response) => {
+            let (head, body) = response.into_parts();
+            Made { answer: Answer::Sent(Ok(head.into())), body: Some((call, body)) }
+        }
+        Err(unsent) => Made { answer: Answer::Sent(Err(unsent)), body: None },
     }
+}
+
+/// The next piece of a body; none of one that has ended.
+async fn more(of: u64, body: Option<Body>) -> Made {
+    let Some(mut body) = body else {
+        return Made { answer: Answer::Piece(Ok(None)), body: None };
+    };
+    let piece = body.next().await.transpose();
+    let body = matches!(piece, Ok(Some(_))).then_some((of, body));
+    Made { answer: Answer::Piece(piece), body }
 }
 
 #[cfg(test)]
@@ -80,8 +132,7 @@ mod tests {
 
     use async_trait::async_trait;
     use bytes::Bytes;
-    use jobwright_core::grant::Grants;
-    use jobwright_core::outside::{Granted, Keep, Kept, Unkept};
+    use jobwright_core::outside::{Keep, Kept, Unkept, at_once};
     use tokio::sync::{Semaphore, mpsc};
 
     use super::super::message::Telling;
@@ -99,14 +150,17 @@ mod tests {
         async fn send(
             &self,
             request: http::Request<Bytes>,
-        ) -> Result<http::Response<Bytes>, Unsent> {
+            _: Timeouts,
+        ) -> Result<http::Response<Body>, Unsent> {
             if request.uri().path() == "/slow" {
                 let _counted = self.slow.acquire().await;
                 return pending().await;
             }
             let shown = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
             let answer = http::Response::builder().status(203).header("x-shown", shown);
-            answer.body(request.into_body()).map_err(|error| Unsent::Broken(error.to_string()))
+            answer
+                .body(at_once(request.into_body()))
+                .map_err(|error| Unsent::Broken(error.to_string()))
         }
 
         async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
@@ -133,11 +187,7 @@ mod tests {
     ) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
         let (sender, mut said) = mpsc::channel(messages);
         let inside = Arc::new(ThroughHost::new(sender, 7, (outside.request_bytes(), 0)));
-        let mut calls = Calls {
-            outside: Granted { grants: Arc::new(Grants::default()), outside }.outside,
-            running: FuturesUnordered::new(),
-            handles: HashMap::new(),
-        };
+        let mut calls = Calls::to(outside);
         let answered = inside.clone();
         let serving = async move {
             loop {
@@ -162,6 +212,13 @@ mod tests {
         rmp_serde::from_slice(&encoded).expect("it can be decoded")
     }
 
+    async fn send(
+        outside: &ThroughHost,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Body>, Unsent> {
+        outside.send(request, Timeouts::default()).await
+    }
+
     fn request(path: &str, body: &'static [u8]) -> http::Request<Bytes> {
         let request = http::Request::builder().method("PUT").header("x-a", "b");
         request.uri(format!("http://a.example{path}")).body(Bytes::from_static(body)).expect("one")
@@ -171,10 +228,10 @@ mod tests {
     async fn requests_and_values_go_to_the_host_and_come_back() {
         let (outside, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
         let asking = async {
-            let response = outside.send(request("/x?y", b"body")).await.expect("an answer");
+            let response = send(&outside, request("/x?y", b"body")).await.expect("an answer");
             assert_eq!(response.status(), 203);
             assert_eq!(response.headers()["x-shown"], "PUT http://a.example/x?y {\"x-a\": \"b\"}");
-            assert_eq!(response.body().as_ref(), b"body");
+            assert_eq!(response.into_body().rest().await, Ok(Bytes::from_static(b"body")));
             let (bucket, key) = ("b".to_owned(), "k".to_owned());
             let kept = outside
                 .keep(Keep::Increment { bucket: bucket.clone(), key, by: 41, least: 0 })
@@ -190,9 +247,9 @@ mod tests {
     async fn what_is_too_long_stays_with_the_guest() {
         let (outside, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
         let asking = async {
-            let fits = outside.send(request("/", &[0; 100])).await;
+            let fits = send(&outside, request("/", &[0; 100])).await;
             assert!(fits.is_ok(), "{fits:?}");
-            let long = outside.send(request("/", &[0; 101])).await;
+            let long = send(&outside, request("/", &[0; 101])).await;
             assert_eq!(long.err(), Some(Unsent::RequestTooLong(100)));
             let value = Bytes::from(vec![0; 1 << 20]);
             let set = Keep::Set { bucket: String::new(), key: String::new(), value };
@@ -215,15 +272,16 @@ mod tests {
                     }
                 };
                 tokio::select! {
-                    answer = outside.send(request("/slow", b"")) => panic!("{answer:?}"),
+                    answer = send(&outside, request("/slow", b"")) => panic!("{answer:?}"),
                     () = begun => {}
                 }
                 // Dropped by now.
                 drop(slow.acquire().await);
             };
-            let other = outside.send(request("/", b"other"));
+            let other = send(&outside, request("/", b"other"));
             let ((), other) = tokio::join!(waited, other);
-            assert_eq!(other.expect("an answer").body().as_ref(), b"other");
+            let other = other.expect("an answer").into_body().rest().await;
+            assert_eq!(other, Ok(Bytes::from_static(b"other")));
         };
         let all = async {
             tokio::select! { () = serving => {}, () = asking => {} }
@@ -238,16 +296,97 @@ mod tests {
         let asking = async {
             // As many as may be at one time: while they are not heard, there is no way for more.
             let mut many: Vec<_> =
-                (0..CALLS).map(|_| Box::pin(outside.send(request("/slow", b"")))).collect();
+                (0..CALLS).map(|_| Box::pin(send(&outside, request("/slow", b"")))).collect();
             for one in &mut many {
                 assert!(futures_util::poll!(one).is_pending());
             }
             drop(many);
-            outside.send(request("/", b"")).await.expect("an answer");
+            send(&outside, request("/", b"")).await.expect("an answer");
         };
         let all = async {
             tokio::select! { () = serving => {}, () = asking => {} }
         };
         tokio::time::timeout(Duration::from_secs(10), all).await.expect("there is a way");
+    }
+
+    /// Sends `/slow` in two pieces, the second when it is let go on; counts while the body lasts.
+    #[derive(Debug)]
+    struct InPieces {
+        slow: Arc<Semaphore>,
+    }
+
+    #[derive(Debug)]
+    struct Two {
+        given: u8,
+        _counted: tokio::sync::OwnedSemaphorePermit,
+    }
+
+    #[async_trait]
+    impl jobwright_core::outside::Pieces for Two {
+        async fn next(&mut self) -> Option<Result<Bytes, Unsent>> {
+            self.given += 1;
+            match self.given {
+                1 => Some(Ok(Bytes::from_static(b"one"))),
+                2 => Some(Err(Unsent::ResponseTooLong(3))),
+                _ => None,
+            }
+        }
+    }
+
+    #[async_trait]
+    impl Outside for InPieces {
+        async fn send(
+            &self,
+            _: http::Request<Bytes>,
+            _: Timeouts,
+        ) -> Result<http::Response<Body>, Unsent> {
+            let counted = self.slow.clone().acquire_owned().await.expect("it is open");
+            let body: Body = Box::new(Two { given: 0, _counted: counted });
+            Ok(http::Response::new(body))
+        }
+
+        async fn keep(&self, _: Keep) -> Result<Kept, Unkept> {
+            Err(Unkept::Denied("no such luck".to_owned()))
+        }
+
+        fn request_bytes(&self) -> u64 {
+            100
+        }
+    }
+
+    #[tokio::test]
+    async fn a_response_comes_in_pieces_and_ends_with_what_broke_it() {
+        let (outside, serving) = through(Arc::new(InPieces { slow: Arc::new(Semaphore::new(1)) }));
+        let asking = async {
+            for _ in 0..3 {
+                // Of which there is one at a time: what has ended, or was dropped, is over there too.
+                let mut body = send(&outside, request("/", b"")).await.expect("a head").into_body();
+                assert_eq!(body.next().await, Some(Ok(Bytes::from_static(b"one"))));
+                assert_eq!(body.next().await, Some(Err(Unsent::ResponseTooLong(3))));
+                assert_eq!(body.next().await, None);
+                drop(send(&outside, request("/", b"")).await.expect("a head"));
+            }
+        };
+        let all = async {
+            tokio::select! { () = serving => {}, () = asking => {} }
+        };
+        tokio::time::timeout(Duration::from_secs(10), all).await.expect("each ended");
+    }
+
+    #[tokio::test]
+    async fn so_many_responses_are_begun_and_no_more() {
+        let slow = Arc::new(Semaphore::new(2 * RESPONSES));
+        let (outside, serving) = through(Arc::new(InPieces { slow }));
+        let asking = async {
+            let mut kept = vec![];
+            for _ in 0..RESPONSES {
+                kept.push(send(&outside, request("/", b"")).await.expect("a head"));
+            }
+            let refused = send(&outside, request("/", b"")).await.expect_err("one too many");
+            assert!(matches!(refused, Unsent::NoRoom(_)), "{refused}");
+            kept.pop();
+            send(&outside, request("/", b"")).await.expect("there is room again");
+        };
+        tokio::select! { () = serving => {}, () = asking => {} }
     }
 }

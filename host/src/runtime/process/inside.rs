@@ -5,6 +5,7 @@
 //! code runs it as in a host without isolation; the process ends with its pipe.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::os::fd::AsFd as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -16,7 +17,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use futures_util::FutureExt as _;
 use jobwright_core::attempt::Attempt;
-use jobwright_core::limits::Limits;
 use jobwright_core::outcome::Outcome;
 use jobwright_core::runtime::{Ended, Stop};
 use tokio::net::UnixStream;
@@ -26,10 +26,10 @@ use tokio::time::MissedTickBehavior;
 
 use super::super::abi::Prepared;
 use super::super::code::Key;
-use super::super::engine::{Engines, Shape};
+use super::super::engine::{EngineConfig, Engines, Shape};
 use super::super::epoch::Ticker;
-use super::super::{Allocator, HOST_PANIC, instance, panicked, signals, unreceipted};
-use super::message::{Assignment, Order, Telling, Word};
+use super::super::{HOST_PANIC, instance, panicked, signals, unreceipted};
+use super::message::{Assignment, Order, Telling, Unloaded, Word};
 use super::outside::{CALLS, Teller, ThroughHost};
 use super::pipe::{self, Ear, FRAME_BYTES, Mouth, Pipe};
 use super::sandbox;
@@ -76,8 +76,8 @@ fn begin() -> anyhow::Result<(Runtime, Inside)> {
     let runner = runtime.block_on(async {
         let pipe = Pipe::new(UnixStream::from_std(pipe)?, FRAME_BYTES);
         let Pipe { mouth, mut ear } = pipe;
-        let Order::Begin { ceiling, allocator } = ear.hear().await? else { bail!("no beginning") };
-        Inside::new(ceiling, allocator, missing, (mouth, ear))
+        let Order::Begin(config) = ear.hear().await? else { bail!("no beginning") };
+        Inside::new(config, missing, (mouth, ear))
     })?;
     Ok((runtime, runner))
 }
@@ -95,14 +95,14 @@ struct Inside {
 impl Inside {
     /// Makes the engine, and shuts the process in.
     fn new(
-        ceiling: Limits,
-        allocator: Allocator,
+        config: EngineConfig,
         mut missing: Vec<String>,
         (mouth, ear): (Mouth<Telling>, Ear<Order>),
     ) -> anyhow::Result<Self> {
         let ticker = Arc::new(Ticker::start()?);
-        let shape = Shape { attempts: 1, ceiling, asks_for_pages: false };
-        let engines = Engines::new(shape, allocator, ticker.clone())?;
+        let shape = Shape { attempts: 1, config, asks_for_pages: false };
+        let engines = Engines::new(shape, ticker.clone())?;
+        sandbox::bound_files(config.ceiling.memory_bytes)?;
         missing.extend(sandbox::shut().err());
         let (host, outbox) = mpsc::channel(OUTBOX);
         // A task of its own, so that the pipe is read whatever waits to be written: two ends that
@@ -118,10 +118,9 @@ impl Inside {
             match self.ear.hear().await? {
                 Order::Load(key) => {
                     let artefact = self.ear.take().await?;
-                    let loaded = self.load(key, &artefact).map_err(|error| format!("{error:#}"));
+                    let loaded = self.load(key, &artefact);
                     self.host.send(Telling::Loaded(loaded)).await?;
                 }
-                Order::Forget(key) => drop(self.codes.remove(&key)),
                 Order::Run(assignment) => self.run(*assignment).await?,
                 // Came when the attempt that it is for had just ended.
                 Order::Stop(_) | Order::Answer { .. } => {}
@@ -130,11 +129,14 @@ impl Inside {
         }
     }
 
-    fn load(&mut self, key: Key, artefact: &[u8]) -> anyhow::Result<()> {
-        let machine = self.engines.machine(key.1)?;
-        let compiled = compiled::code(&machine.engine, artefact)?;
-        let prepared =
-            Prepared::new(&machine, &compiled).map_err(|misfit| anyhow::anyhow!(misfit.0))?;
+    /// Links code to the host's functions. This is the first time that it is more than bytes: the
+    /// host itself never loads any.
+    fn load(&mut self, key: Key, artefact: &[u8]) -> Result<(), Unloaded> {
+        let failed = |error: &dyn Display| Unloaded::Failed(shown(&format!("{error:#}")));
+        let machine = self.engines.machine(key.1).map_err(|error| failed(&error))?;
+        let compiled = compiled::code(&machine.engine, artefact).map_err(|error| failed(&error))?;
+        let prepared = Prepared::new(&machine, &compiled)
+            .map_err(|misfit| Unloaded::Misfit(shown(&misfit.0)))?;
         self.codes.insert(key, prepared);
         Ok(())
     }
@@ -161,6 +163,12 @@ impl Inside {
         }
         Ok(())
     }
+}
+
+/// What fits into a message: a plugin chooses how long its names are.
+fn shown(reason: &str) -> String {
+    const REASON_BYTES: usize = 4096;
+    reason[..reason.floor_char_boundary(REASON_BYTES)].to_owned()
 }
 
 /// Says what is to be said, in turn.

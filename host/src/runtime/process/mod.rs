@@ -15,20 +15,24 @@
 //! | [`runner`], [`calls`] | the host's end: a process, and one attempt in it |
 //! | [`inside`], [`outside`], [`sandbox`] | the process's end: an attempt, what it reaches, what it cannot |
 //! | [`message`], [`pipe`] | what is said between them |
+//! | [`memory`] | how much a process may take from the machine |
 //!
 //! Invariants: a runner that dies costs one attempt; no runner outlives its host; nothing that a runner
-//! says makes the host do what the attempt was not granted.
+//! says makes the host do what the attempt was not granted; only jobs of the same plugin share one; what
+//! was compiled is bytes to the host, and loaded by runners only.
 
 mod calls;
 mod inside;
+mod memory;
 mod message;
 mod outside;
 mod pipe;
 mod pool;
 mod runner;
-mod sandbox;
+pub(super) mod sandbox;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -39,13 +43,15 @@ use jobwright_core::outcome::{AttemptError, Outcome, millis};
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, Unusable};
+use jobwright_core::tenant::TenantName;
+use tokio::sync::Semaphore;
 
 pub(super) use self::inside::run_if_asked;
+use self::message::Unloaded;
 use self::pool::{Pool, Taken};
-use self::runner::Runner;
-use super::abi::Prepared;
-use super::code::{self, Codes, Ready};
-use super::engine::{Engines, Shape};
+use self::runner::{Owner, Runner};
+use super::code::{self, Codes, Key, Ready, UNUSABLE, Unready};
+use super::engine::{Engines, Machine, Profile, Shape};
 use super::epoch::Ticker;
 use super::guests::Guests;
 use super::inspect::{self, Offer};
@@ -65,14 +71,22 @@ pub struct ProcessRuntime {
 struct Host {
     codes: Codes<Artefact>,
     pool: Arc<Pool>,
+    /// One for each upload whose code may be tried at one time.
+    tries: Semaphore,
 }
 
-/// Code that was found to fit, for whoever runs it.
+/// Uploads whose code is tried at one time, each in a process of its own, for some milliseconds.
+const TRIES: usize = 2;
+
+/// How long an upload may wait for its turn and be tried.
+const TRY: Duration = Duration::from_secs(60);
+
+/// Code as bytes. The host does not look into it: a bug of the compiler must not become one of the host.
 struct Artefact(Bytes);
 
 impl Ready for Artefact {
-    fn new(_: Prepared, artefact: Vec<u8>) -> Self {
-        Self(artefact.into())
+    fn ready(_: &Machine, artefact: Vec<u8>) -> Result<Self, Unready> {
+        Ok(Self(artefact.into()))
     }
 }
 
@@ -85,25 +99,26 @@ impl ProcessRuntime {
     pub fn new(config: RuntimeConfig, registry: Arc<dyn PluginRegistry>) -> anyhow::Result<Self> {
         // A thread that lives as long as this: the processes end with the thread that started them.
         let threads = Guests::start_with_files(1)?;
-        // Code is only looked at here, and nothing runs; but it is compiled for engines like those of
-        // the processes.
-        let shape = Shape { attempts: 1, ceiling: config.ceiling, asks_for_pages: false };
-        let engines = Engines::new(shape, config.allocator, Arc::new(Ticker::start()?))?;
+        // For what the host offers, and for the settings of compiled code: those of the processes.
+        let engine_config = config.of_engines();
+        let shape = Shape { attempts: 1, config: engine_config, asks_for_pages: false };
+        let engines = Engines::new(shape, Arc::new(Ticker::start()?))?;
         let codes = super::codes::<Artefact>(&config, engines, registry, threads.handle())?;
         let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
-        let (ceiling, allocator) = (config.ceiling, config.allocator);
         let (sender, started) = std::sync::mpsc::channel();
         threads.handle().spawn(async move {
-            let _ = sender.send(Runner::start(ceiling, allocator).await);
+            let _ = sender.send(Runner::start(engine_config).await);
         });
         let (first, missing) = started.recv().context("cannot start processes for attempts")??;
         for what in &missing {
-            tracing::warn!("processes that run attempts are less shut in here: no {what}");
+            tracing::warn!("processes that run attempts have a weaker sandbox here: no {what}");
         }
         let sizes = (config.slots.max(1), config.guest_threads.max(1));
-        let pool = Arc::new(Pool::new(sizes, ceiling, allocator, (first, missing)));
+        let pool = Arc::new(Pool::new(sizes, engine_config, (first, missing)));
         threads.handle().spawn(Pool::sweep(Arc::downgrade(&pool)));
-        Ok(Self { host: Arc::new(Host { codes, pool }), threads, ceiling, offer })
+        let ceiling = config.ceiling;
+        let host = Arc::new(Host { codes, pool, tries: Semaphore::new(TRIES) });
+        Ok(Self { host, threads, ceiling, offer })
     }
 }
 
@@ -119,8 +134,16 @@ impl Runtime for ProcessRuntime {
         inspect::inspect(wasm, &self.offer, &self.ceiling)
     }
 
-    async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<(), Unprepared> {
-        self.host.codes.prepare(digest, wasm).await
+    async fn prepare(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        wasm: Bytes,
+    ) -> Result<(), Unprepared> {
+        let artefact = self.host.codes.prepare(tenant, digest, wasm).await?;
+        let host = self.host.clone();
+        let tried = self.threads.run(host.tried((digest, Profile::Fuel), artefact.0.clone()));
+        tried.await.unwrap_or_else(|broken| Err(Unprepared::NotNow(broken.to_string())))
     }
 
     async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {
@@ -149,29 +172,60 @@ impl Host {
         ended
     }
 
+    /// Whether the code of an upload fits, which a process of its own finds out.
+    async fn tried(self: Arc<Self>, key: Key, artefact: Bytes) -> Result<(), Unprepared> {
+        let trying = async {
+            let _turn = self.tries.acquire().await?;
+            let mut runner = self.pool.another().await?;
+            let loaded = runner.load(key, artefact).await;
+            runner.stop().await;
+            anyhow::Ok(loaded)
+        };
+        let not_now = |why: String| Unprepared::NotNow(format!("it was not loaded: {why}"));
+        match tokio::time::timeout(TRY, trying).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(Unloaded::Misfit(why)))) => Err(Unusable::new(UNUSABLE, why).into()),
+            Ok(Ok(Err(Unloaded::Failed(why)))) => Err(not_now(why)),
+            Ok(Err(error)) => Err(not_now(format!("{error:#}"))),
+            Err(_) => Err(not_now(format!("no process was free within {TRY:?}"))),
+        }
+    }
+
     /// A runner that has the code for `attempt`, or how the attempt ends without.
     async fn ready(&self, attempt: &Attempt, stop: &mut StopSignal) -> Result<Taken, Outcome> {
         let artefact = self.codes.of_attempt(attempt, stop).await?;
         let key = code::key(attempt);
-        let ready = async {
-            let mut reason = String::new();
-            // A second time, because one that has just died had nothing to do and is nobody's attempt.
-            for _ in 0..2 {
-                let mut taken = self.pool.take(&attempt.job.spec.tenant, key).await?;
-                match taken.runner.load(key, artefact.0.clone()).await {
-                    Ok(()) => return Ok(taken),
-                    Err(error) => reason = error,
-                }
-            }
-            anyhow::bail!("a process did not load the plugin: {reason}")
+        let refused = |code, message: String, transient| {
+            Err(Outcome::Refused { error: AttemptError::new(code, message), transient })
         };
-        match unless_stopped(stop, ready).await {
+        match unless_stopped(stop, self.loaded(attempt, key, &artefact)).await {
             Ok(Ok(taken)) => Ok(taken),
-            Ok(Err(error)) => {
-                let error = AttemptError::new("process_unavailable", format!("{error:#}"));
-                Err(Outcome::Refused { error, transient: true })
+            Ok(Err(Unloaded::Misfit(why))) => refused(UNUSABLE, why, false),
+            Ok(Err(Unloaded::Failed(why))) => {
+                let message = format!("a process did not load the plugin: {why}");
+                refused("process_unavailable", message, true)
             }
             Err(reason) => Err(ending::stopped(reason)),
         }
+    }
+
+    async fn loaded(
+        &self,
+        attempt: &Attempt,
+        key: Key,
+        artefact: &Artefact,
+    ) -> Result<Taken, Unloaded> {
+        let mut failure = Unloaded::Failed(String::new());
+        // A second time, because one that has just died had nothing to do and is nobody's attempt.
+        for _ in 0..2 {
+            let taken = self.pool.take(Owner::of(attempt), key).await;
+            let mut taken = taken.map_err(|error| Unloaded::Failed(format!("{error:#}")))?;
+            match taken.runner.load(key, artefact.0.clone()).await {
+                Ok(()) => return Ok(taken),
+                Err(misfit @ Unloaded::Misfit(_)) => return Err(misfit),
+                Err(failed) => failure = failed,
+            }
+        }
+        Err(failure)
     }
 }

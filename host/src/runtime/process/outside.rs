@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Keep, Kept, Outside, Unkept, Unsent, shown};
+use jobwright_core::outside::{Body, Keep, Kept, Outside, Pieces, Timeouts, Unkept, Unsent, shown};
 use jobwright_core::report::Report;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
@@ -17,6 +17,9 @@ use super::message::{Answer, Ask, Telling, Traces};
 
 /// Calls of one attempt at one time; more wait. Many more than any grant lets through.
 pub(super) const CALLS: usize = 64;
+
+/// Responses of one attempt that it has not read to their ends: as many as it may have handles by default.
+pub(super) const RESPONSES: usize = 1000;
 
 /// What an attempt has left, and how much of it the host was told.
 #[derive(Debug)]
@@ -41,13 +44,20 @@ impl Teller {
 /// Hands every call to the host, with what the attempt left before it.
 #[derive(Debug)]
 pub(super) struct ThroughHost {
+    link: Arc<Link>,
+    responses: Arc<Semaphore>,
+    request_bytes: u64,
+    value_bytes: u64,
+}
+
+/// The way to the host, for as long as a call or a response needs it.
+#[derive(Debug)]
+struct Link {
     host: mpsc::Sender<Telling>,
     teller: Mutex<Option<Arc<Teller>>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next: AtomicU64,
     places: Arc<Semaphore>,
-    request_bytes: u64,
-    value_bytes: u64,
 }
 
 impl ThroughHost {
@@ -60,45 +70,63 @@ impl ThroughHost {
         let (teller, waiting) = (<_>::default(), <_>::default());
         let places = Arc::new(Semaphore::new(CALLS));
         let next = AtomicU64::new(first);
-        Self { host, teller, waiting, next, places, request_bytes, value_bytes }
+        let link = Arc::new(Link { host, teller, waiting, next, places });
+        let responses = Arc::new(Semaphore::new(RESPONSES));
+        Self { link, responses, request_bytes, value_bytes }
     }
 
     /// Has `teller` tell the host what the attempt left before each call.
     pub(super) fn tell_by(&self, teller: Arc<Teller>) {
-        *self.teller.lock().unwrap_or_else(PoisonError::into_inner) = Some(teller);
+        *self.link.teller.lock().unwrap_or_else(PoisonError::into_inner) = Some(teller);
     }
 
     /// The number that the next call would have.
     pub(super) fn next(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
+        self.link.next.load(Ordering::Relaxed)
     }
 
     /// Takes an answer; one that nobody waits for is dropped.
     pub(super) fn answered(&self, call: u64, answer: Answer) {
-        if let Some(waiting) = self.waiting().remove(&call) {
+        if let Some(waiting) = self.link.waiting().remove(&call) {
             let _ = waiting.send(answer);
         }
     }
 
-    /// The answer; none if the host is gone, and this process about to go too.
-    async fn ask(&self, ask: Ask) -> Option<Answer> {
+    /// Writes about what the host is not asked to the log of the attempt.
+    fn log(&self, line: &str) {
+        if let Some(teller) = &*self.link.teller.lock().unwrap_or_else(PoisonError::into_inner) {
+            teller.log.write(line.as_bytes());
+        }
+    }
+
+    /// Refuses a request before it is sent to the host.
+    fn refused(&self, request: &http::Request<Bytes>, unsent: Unsent) -> Unsent {
+        self.log(&unsent.line(&shown(request.method(), request.uri())));
+        unsent
+    }
+}
+
+impl Link {
+    /// The answer, and the call that is given up when this is dropped; none if the host is gone, and this
+    /// process about to go too.
+    async fn ask(self: &Arc<Self>, ask: Ask) -> Option<(Answer, Begun)> {
         let place = self.places.clone().acquire_owned().await.ok()?;
         let way = self.host.reserve().await.ok()?;
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting().insert(call, sender);
-        let _given_up = GivenUp { of: self, call, place: Some(place) };
+        let begun = Begun { link: self.clone(), call, places: vec![place], is_over: false };
         let teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before = Box::new(teller.map(|teller| teller.news()).unwrap_or_default());
         way.send(Telling::Call { call, ask: Box::new(ask), before });
-        answer.await.ok()
+        Some((answer.await.ok()?, begun))
     }
 
-    /// Writes about what the host is not asked to the log of the attempt.
-    fn log(&self, line: &str) {
-        if let Some(teller) = &*self.teller.lock().unwrap_or_else(PoisonError::into_inner) {
-            teller.log.write(line.as_bytes());
-        }
+    /// The answer to a call that is over with it.
+    async fn answer(self: &Arc<Self>, ask: Ask) -> Option<Answer> {
+        let (answer, mut begun) = self.ask(ask).await?;
+        begun.is_over = true;
+        Some(answer)
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
@@ -106,29 +134,53 @@ impl ThroughHost {
     }
 }
 
-/// Tells the host that nobody waits for the answer to a call, if that is so when this is dropped.
-struct GivenUp<'a> {
-    of: &'a ThroughHost,
+/// A call that the host makes. Unless it is over when this is dropped, the host is told that nobody waits
+/// for it.
+#[derive(Debug)]
+struct Begun {
+    link: Arc<Link>,
     call: u64,
-    place: Option<OwnedSemaphorePermit>,
+    /// What it takes of that of which an attempt may have so many.
+    places: Vec<OwnedSemaphorePermit>,
+    is_over: bool,
 }
 
-impl Drop for GivenUp<'_> {
+impl Drop for Begun {
     fn drop(&mut self) {
-        if self.of.waiting().remove(&self.call).is_none() {
+        self.link.waiting().remove(&self.call);
+        if self.is_over {
             return;
         }
-        let (host, dropped) = (&self.of.host, Telling::Dropped { call: self.call });
+        let (host, dropped) = (&self.link.host, Telling::Dropped { call: self.call });
         if let Err(TrySendError::Full(dropped)) = host.try_send(dropped)
             && let Ok(runtime) = Handle::try_current()
         {
             // Until the host is told, it counts the call: another in its place would be one too many.
-            let (host, place) = (host.clone(), self.place.take());
+            let (host, places) = (host.clone(), std::mem::take(&mut self.places));
             runtime.spawn(async move {
                 let _ = host.send(dropped).await;
-                drop(place);
+                drop(places);
             });
         }
+    }
+}
+
+/// The body of a response that the host receives.
+#[derive(Debug)]
+struct Remote(Begun);
+
+#[async_trait]
+impl Pieces for Remote {
+    async fn next(&mut self) -> Option<Result<Bytes, Unsent>> {
+        if self.0.is_over {
+            return None;
+        }
+        let piece = match self.0.link.answer(Ask::More(self.0.call)).await {
+            Some(Answer::Piece(piece)) => piece.transpose(),
+            Some(_) | None => Some(Err(Unsent::Broken(GONE.to_owned()))),
+        };
+        self.0.is_over = !matches!(piece, Some(Ok(_)));
+        piece
     }
 }
 
@@ -136,18 +188,30 @@ const GONE: &str = "the host is gone";
 
 #[async_trait]
 impl Outside for ThroughHost {
-    async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, Unsent> {
+    async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        timeouts: Timeouts,
+    ) -> Result<http::Response<Body>, Unsent> {
         if request.body().len() as u64 > self.request_bytes {
-            let unsent = Unsent::RequestTooLong(self.request_bytes);
-            self.log(&unsent.line(&shown(request.method(), request.uri())));
-            return Err(unsent);
+            return Err(self.refused(&request, Unsent::RequestTooLong(self.request_bytes)));
         }
-        match self.ask(Ask::Send(request.into())).await {
-            Some(Answer::Sent(Ok(response))) => {
-                response.try_into().map_err(|error: http::Error| Unsent::Broken(error.to_string()))
+        let Ok(response) = self.responses.clone().try_acquire_owned() else {
+            let why = format!("the attempt has {RESPONSES} responses that it has not read");
+            return Err(self.refused(&request, Unsent::NoRoom(why)));
+        };
+        match self.link.ask(Ask::Send(request.into(), timeouts)).await {
+            Some((Answer::Sent(Ok(head)), mut begun)) => {
+                // The call is answered, and its response goes on.
+                begun.places = vec![response];
+                let body: Body = Box::new(Remote(begun));
+                head.with(body).map_err(|error| Unsent::Broken(error.to_string()))
             }
-            Some(Answer::Sent(Err(unsent))) => Err(unsent),
-            Some(Answer::Kept(_)) | None => Err(Unsent::Broken(GONE.to_owned())),
+            Some((Answer::Sent(Err(unsent)), mut begun)) => {
+                begun.is_over = true;
+                Err(unsent)
+            }
+            Some(_) | None => Err(Unsent::Broken(GONE.to_owned())),
         }
     }
 
@@ -160,9 +224,9 @@ impl Outside for ThroughHost {
             self.log(&unkept.line());
             return Err(unkept);
         }
-        match self.ask(Ask::Keep(call)).await {
+        match self.link.answer(Ask::Keep(call)).await {
             Some(Answer::Kept(kept)) => kept,
-            Some(Answer::Sent(_)) | None => Err(Unkept::Failed(GONE.to_owned())),
+            Some(_) | None => Err(Unkept::Failed(GONE.to_owned())),
         }
     }
 

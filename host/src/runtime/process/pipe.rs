@@ -86,9 +86,22 @@ impl<H: DeserializeOwned> Ear<H> {
     /// # Errors
     /// If there will be none, or it is too long or cannot be understood.
     pub(super) async fn hear(&mut self) -> io::Result<H> {
+        self.hear_if(|_| Ok(())).await
+    }
+
+    /// The next message, if `check` finds its frame to be one that may be decoded. Dropping this
+    /// loses no message.
+    ///
+    /// # Errors
+    /// As [`Self::hear`], and if `check` says what is wrong.
+    pub(super) async fn hear_if(
+        &mut self,
+        check: impl FnOnce(&[u8]) -> Result<(), String>,
+    ) -> io::Result<H> {
         let frame = self.take().await?;
-        rmp_serde::from_slice(&frame)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        check(&frame).map_err(invalid)?;
+        rmp_serde::from_slice(&frame).map_err(|error| invalid(error.to_string()))
     }
 
     /// The next bytes that are sent as they are.
@@ -104,51 +117,4 @@ impl<H: DeserializeOwned> Ear<H> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type End = Pipe<Vec<u8>, Vec<u8>>;
-
-    fn ends(longest: usize) -> (End, End) {
-        let (one, other) = UnixStream::pair().expect("a pipe");
-        (Pipe::new(one, longest), Pipe::new(other, longest))
-    }
-
-    #[tokio::test]
-    async fn a_message_of_the_longest_length_is_heard_and_a_longer_one_is_an_error() {
-        // A list of so many numbers below 128 takes three bytes more.
-        for (length, is_heard) in [(997, true), (998, false)] {
-            let (mut one, mut other) = ends(1_000);
-            one.mouth.say(&vec![7; length]).await.expect("it listens");
-            let heard = other.ear.hear().await;
-            assert_eq!(heard.is_ok(), is_heard, "{length}: {heard:?}");
-            if let Err(error) = heard {
-                assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_no_message_is_an_error() {
-        let (mut one, mut other) = ends(1_000);
-        one.mouth.give(Bytes::from_static(b"\xc1")).await.expect("it listens");
-        let error = other.ear.hear().await.expect_err("no message begins so");
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-    }
-
-    #[tokio::test]
-    async fn a_pipe_that_is_closed_is_at_its_end() {
-        let (one, mut other) = ends(1_000);
-        drop(one);
-        let error = other.ear.hear().await.expect_err("nobody is there");
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[tokio::test]
-    async fn what_is_said_at_once_is_heard() {
-        let (one, other) = UnixStream::pair().expect("a pipe");
-        say_at_once(&one, &vec![7_u8; 10]).expect("it listens");
-        let mut other: End = Pipe::new(other, 1_000);
-        assert_eq!(other.ear.hear().await.expect("a message"), [7; 10]);
-    }
-}
+mod tests;

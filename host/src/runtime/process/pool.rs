@@ -1,19 +1,17 @@
 //! The runners of a host: who takes which attempt.
 //!
 //! Invariants: there are never more runners than slots; one that did not say how its attempt ended,
-//! or was not waited for, never has another; a runner sees attempts of one tenant only; none is less
-//! shut in than the operator was told when the first one started.
+//! or was not waited for, never has another; a runner sees attempts at one plugin of one tenant only,
+//! and of one digest; none has a weaker sandbox than the operator was told when the first one started.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use jobwright_core::limits::Limits;
-use jobwright_core::tenant::TenantName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::super::Allocator;
 use super::super::code::Key;
-use super::runner::Runner;
+use super::super::engine::EngineConfig;
+use super::runner::{Owner, Runner};
 use super::sandbox;
 use crate::clock::Stopwatch;
 
@@ -32,8 +30,7 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Runner>>,
     /// What the sandbox of the first one lacked.
     missing: Vec<String>,
-    ceiling: Limits,
-    allocator: Allocator,
+    config: EngineConfig,
 }
 
 /// A runner that is taken: whoever drops it kills it, unless it was [given back](Pool::give_back).
@@ -47,39 +44,42 @@ impl Pool {
     /// kept when they are idle.
     pub(super) fn new(
         (slots, kept): (usize, usize),
-        ceiling: Limits,
-        allocator: Allocator,
+        config: EngineConfig,
         (first, missing): (Runner, Vec<String>),
     ) -> Self {
         let room = Arc::new(Semaphore::new(slots));
-        Self { kept, room, idle: Mutex::new(vec![first]), missing, ceiling, allocator }
+        Self { kept, room, idle: Mutex::new(vec![first]), missing, config }
     }
 
-    /// A runner for an attempt of `tenant`, if possible one that has the code.
+    /// A runner for an attempt at what `owner` is, if possible one that has the code.
     ///
     /// # Errors
-    /// If one has to be started and cannot, or cannot be shut in as the first one was.
-    pub(super) async fn take(&self, tenant: &TenantName, code: Key) -> anyhow::Result<Taken> {
+    /// If one has to be started and cannot, or has a weaker sandbox than the first one.
+    pub(super) async fn take(&self, owner: Owner, code: Key) -> anyhow::Result<Taken> {
         let room = self.room.clone().acquire_owned().await?;
-        let found = self.found(tenant, code);
+        let found = self.found(&owner, code);
         let mut runner = match found {
             Some(runner) => runner,
             None => self.another().await?,
         };
-        runner.tenant = Some(tenant.clone());
+        runner.owner = Some(owner);
         Ok(Taken { runner, _room: room })
     }
 
-    async fn another(&self) -> anyhow::Result<Runner> {
-        let (runner, missing) = Runner::start(self.ceiling, self.allocator).await?;
+    /// A runner that has no owner yet, and is not one of the pool.
+    ///
+    /// # Errors
+    /// If it cannot be started, or has a weaker sandbox than the first one.
+    pub(super) async fn another(&self) -> anyhow::Result<Runner> {
+        let (runner, missing) = Runner::start(self.config).await?;
         sandbox::as_shut_in(&self.missing, &missing)?;
         Ok(runner)
     }
 
     /// An idle runner, and as many less as there are too many of them beside those that are taken.
-    fn found(&self, tenant: &TenantName, code: Key) -> Option<Runner> {
+    fn found(&self, owner: &Owner, code: Key) -> Option<Runner> {
         let mut idle = self.lock();
-        let fits = |runner: &Runner| runner.tenant.as_ref().is_none_or(|whose| whose == tenant);
+        let fits = |runner: &Runner| runner.owner.as_ref().is_none_or(|whose| whose == owner);
         let best = |idle: &[Runner]| {
             let with_code = idle.iter().rposition(|runner| fits(runner) && runner.has(code));
             with_code.or_else(|| idle.iter().rposition(fits))

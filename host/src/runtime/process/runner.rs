@@ -4,7 +4,6 @@
 //! its attempt ends at its stop, or soon after its deadline, and no other is touched; dropping it
 //! kills the process.
 
-use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -15,20 +14,25 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use jobwright_core::attempt::Attempt;
+use jobwright_core::job::JobSpec;
 use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome, millis};
+use jobwright_core::plugin::{Digest, PluginName};
 use jobwright_core::runtime::{Ended, StopSignal};
 use jobwright_core::tenant::TenantName;
+use rustix::process::Pid;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::super::code::Key;
-use super::super::{Allocator, HOST_PANIC, PROCESS_DIED, ending, unreceipted};
+use super::super::engine::{EngineConfig, Profile};
+use super::super::{HOST_PANIC, PROCESS_DIED, ending, unreceipted};
 use super::calls::Calls;
 use super::inside::ASKED;
-use super::message::{self, Assignment, Order, Telling, Word};
-use super::outside::CALLS;
+use super::memory;
+use super::message::{self, Asked, Assignment, Longest, Order, Telling, Unloaded, Word};
+use super::outside::{CALLS, RESPONSES};
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
 
@@ -55,9 +59,6 @@ const AT_ONCE: Duration = Duration::from_millis(10);
 /// How long the end of a process is waited for that has closed its pipe.
 const BURIAL: Duration = Duration::from_secs(1);
 
-/// Plugins whose code a runner keeps: what one queue needs, and not what a host has.
-const PLUGINS: usize = 8;
-
 /// Messages that a runner sends without an attempt are this long at most.
 const SHORT_BYTES: usize = 64 << 10;
 
@@ -65,12 +66,33 @@ const SHORT_BYTES: usize = 64 << 10;
 pub(super) struct Runner {
     child: Child,
     pipe: Pipe<Order, Telling>,
-    /// The code that it has, the latest last.
-    loaded: VecDeque<Key>,
-    /// Whose attempts it runs: whatever one leaves behind in it, no other tenant's is near.
-    pub(super) tenant: Option<TenantName>,
+    /// The code that it has: of one digest, in one or both profiles.
+    loaded: Vec<Key>,
+    /// Whose attempts it runs: what one of them leaves behind in the process reaches no others.
+    pub(super) owner: Option<Owner>,
+    /// What it could write to when it was ready, in bytes, if the system shows it.
+    footprint: Option<u64>,
+    /// How much code it has, in bytes.
+    code_bytes: u64,
     /// Since when it has had nothing to do.
     pub(super) idle: Stopwatch,
+}
+
+/// Whose attempts share a process. Those of other plugins of the same tenant do not: their payloads,
+/// outputs and grants are none of this plugin's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    tenant: TenantName,
+    plugin: PluginName,
+    digest: Digest,
+}
+
+impl Owner {
+    /// The one of `attempt`.
+    pub(super) fn of(attempt: &Attempt) -> Self {
+        let JobSpec { tenant, plugin, digest, .. } = &attempt.job.spec;
+        Self { tenant: tenant.clone(), plugin: plugin.clone(), digest: *digest }
+    }
 }
 
 /// Why a runner did not say how its attempt ended.
@@ -96,10 +118,7 @@ impl Runner {
     ///
     /// # Errors
     /// If it cannot be started, or this program is none that runs attempts when it is asked to.
-    pub(super) async fn start(
-        ceiling: Limits,
-        allocator: Allocator,
-    ) -> anyhow::Result<(Self, Vec<String>)> {
+    pub(super) async fn start(config: EngineConfig) -> anyhow::Result<(Self, Vec<String>)> {
         let (ours, its) = UnixStream::pair()?;
         let its = its.into_std()?;
         its.set_nonblocking(false)?;
@@ -115,15 +134,20 @@ impl Runner {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start a process that runs attempts")?;
-        let (loaded, idle) = (VecDeque::new(), Stopwatch::start());
+        let (loaded, idle) = (vec![], Stopwatch::start());
         let pipe = Pipe::new(ours, SHORT_BYTES);
-        let mut runner = Self { child, pipe, loaded, tenant: None, idle };
+        let (footprint, code_bytes) = (None, 0);
+        let mut runner = Self { child, pipe, loaded, owner: None, footprint, code_bytes, idle };
         let ready = async {
-            runner.pipe.mouth.say(&Order::Begin { ceiling, allocator }).await?;
+            runner.pipe.mouth.say(&Order::Begin(config)).await?;
             runner.pipe.ear.hear().await
         };
         match timeout(START, ready).await {
-            Ok(Ok(Telling::Ready(Ok(missing)))) => Ok((runner, missing)),
+            Ok(Ok(Telling::Ready(Ok(mut missing)))) => {
+                runner.footprint = runner.process().and_then(memory::footprint);
+                missing.extend(runner.bound(0).err().map(|why| format!("memory bound ({why})")));
+                Ok((runner, missing))
+            }
             Ok(Ok(Telling::Ready(Err(why)))) => {
                 bail!("a process that runs attempts cannot begin: {why}")
             }
@@ -150,7 +174,7 @@ impl Runner {
 
     /// The next that it says, without what its last attempt gave up at its end: no more than it had.
     async fn answer(&mut self) -> io::Result<Telling> {
-        for _ in 0..CALLS {
+        for _ in 0..CALLS + RESPONSES {
             match self.pipe.ear.hear().await? {
                 Telling::Dropped { .. } => {}
                 telling => return Ok(telling),
@@ -159,35 +183,55 @@ impl Runner {
         self.pipe.ear.hear().await
     }
 
-    /// Gives it code that it has not.
+    fn process(&self) -> Option<Pid> {
+        self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
+    }
+
+    /// Bounds what it takes of memory: what it took when it was ready, again for a second engine, its
+    /// code, and `more` bytes.
+    ///
+    /// # Errors
+    /// With the reason; then it is not bounded.
+    fn bound(&self, more: u64) -> Result<(), String> {
+        let footprint = self.footprint.ok_or("its size is not shown in /proc")?;
+        let process = self.process().ok_or("it has ended")?;
+        let has_second = self.loaded.iter().any(|(_, profile)| *profile == Profile::Epochs);
+        let engines = footprint.saturating_mul(1 + u64::from(has_second));
+        let parts = [engines, memory::of_code(self.code_bytes), more];
+        let most = parts.into_iter().fold(0, u64::saturating_add);
+        memory::bound(process, most).map_err(|error| error.to_string())
+    }
+
+    /// Gives it code that it does not have.
     ///
     /// # Errors
     /// With the reason, and it is of no use any more.
-    pub(super) async fn load(&mut self, key: Key, artefact: Bytes) -> Result<(), String> {
-        if let Some(place) = self.loaded.iter().position(|loaded| *loaded == key) {
-            self.loaded.remove(place);
-            self.loaded.push_back(key);
+    pub(super) async fn load(&mut self, key: Key, artefact: Bytes) -> Result<(), Unloaded> {
+        if self.has(key) {
             return Ok(());
         }
+        self.loaded.push(key);
+        self.code_bytes = self.code_bytes.saturating_add(artefact.len() as u64);
+        // That it cannot be bounded here was said at the start.
+        let _ = self.bound(0);
         let loading = async {
-            if self.loaded.len() >= PLUGINS
-                && let Some(oldest) = self.loaded.pop_front()
-            {
-                self.pipe.mouth.say(&Order::Forget(oldest)).await?;
-            }
             self.pipe.mouth.say(&Order::Load(key)).await?;
             self.pipe.mouth.give(artefact).await?;
             self.pipe.ear.hear_up_to(SHORT_BYTES);
             self.answer().await
         };
-        match timeout(LOAD, loading).await {
-            Ok(Ok(Telling::Loaded(Ok(())))) => self.loaded.push_back(key),
-            Ok(Ok(Telling::Loaded(Err(reason)))) => return Err(reason),
-            Ok(Ok(_)) => return Err("it answered something else".to_owned()),
-            Ok(Err(_)) => return Err(format!("its process {}", self.end().await)),
-            Err(_) => return Err(format!("it took more than {LOAD:?}")),
-        }
-        Ok(())
+        Err(Unloaded::Failed(match timeout(LOAD, loading).await {
+            Ok(Ok(Telling::Loaded(loaded))) => return loaded,
+            Ok(Ok(_)) => "it answered something else".to_owned(),
+            Ok(Err(_)) => format!("its process {}", self.end().await),
+            Err(_) => format!("it took more than {LOAD:?}"),
+        }))
+    }
+
+    /// Ends it, and waits until it has.
+    pub(super) async fn stop(mut self) {
+        // One that has ended by itself is what is wanted too.
+        let _ = self.child.kill().await;
     }
 
     /// Runs `attempt`, whose code it has. Answers how it ended, and whether the runner can go on.
@@ -218,17 +262,24 @@ impl Runner {
     }
 
     async fn attend(&mut self, attempt: &Attempt, mut stop: StopSignal) -> Result<Ended, Broken> {
+        let _ = self.bound(memory::of_attempt(attempt));
+        let (longest, watch) = (Longest::of(attempt), Stopwatch::start());
         let Pipe { mouth, ear } = &mut self.pipe;
-        ear.hear_up_to(message::longest(attempt));
+        ear.hear_up_to(longest.of_any());
         mouth.say(&Order::Run(Box::new(Assignment::new(attempt)))).await?;
         let (mut calls, mut said) = (Calls::new(attempt), None);
         loop {
             tokio::select! {
                 biased;
-                telling = ear.hear() => match telling? {
+                telling = ear.hear_if(|frame| longest.check(frame)) => match telling? {
                     Telling::Ended { ended, last } => {
                         last.add_to(attempt);
-                        return message::believed(*ended, &attempt.limits)
+                        let asked = Asked {
+                            limits: &attempt.limits,
+                            stop: stop.raised(),
+                            elapsed: watch.elapsed(),
+                        };
+                        return message::believed(*ended, asked)
                             .map_err(|what| Broken::Nonsense(what.to_owned()));
                     }
                     Telling::Asks => attempt.report.ask(),
@@ -309,10 +360,7 @@ fn late(limits: &Limits) -> Outcome {
         "time limit {} ms exceeded; its process did not answer and was killed",
         limits.timeout_ms
     );
-    Outcome::LimitExceeded {
-        limit: Limit::Time,
-        error: AttemptError::new(&Limit::Time.to_string(), message),
-    }
+    Outcome::exceeded(Limit::Time, message)
 }
 
 /// The attempt's process ended before the attempt did: like a trap, it may go better another time.

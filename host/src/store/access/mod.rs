@@ -7,18 +7,21 @@ mod log;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use jobwright_core::access::{AccessStore, ApiKey, AuditEntry, AuditShare};
-use jobwright_core::clock::Timestamp;
+use jobwright_core::access::{AccessStore, Act, ApiKey, AuditEntry, Proof};
 use jobwright_core::plugin::Digest;
 use jobwright_core::store::StoreError;
 use rusqlite::{Connection, params};
 
 use self::log::Bounds;
+use super::sqlite::reader::{LOOKUPS, Readers};
+use super::sqlite::rows::{self, to_json};
 use super::sqlite::schema;
+use super::sqlite::writer::{Effect, State, Writer};
+use crate::data_dir::Part;
 
 /// What makes the tables, and what changed them since: never edited, only added to.
 const STEPS: &[&str] = &[TABLES, log::SHARES];
@@ -36,11 +39,34 @@ pub struct SqliteAccess {
     inner: Arc<Inner>,
 }
 
+/// By the digest of the bearer's token.
+type Keys = Arc<RwLock<HashMap<Digest, ApiKey>>>;
+
 #[derive(Debug)]
 struct Inner {
-    db: Mutex<Connection>,
-    keys: RwLock<HashMap<Digest, ApiKey>>,
+    writer: Writer<Database>,
+    readers: Arc<Readers>,
+    keys: Keys,
+}
+
+/// The writer's side: what is decided by the keys is decided here, in the order of the log.
+#[derive(Debug)]
+struct Database {
+    db: Connection,
+    keys: Keys,
     bounds: Bounds,
+}
+
+impl State for Database {
+    fn connection(&self) -> &Connection {
+        &self.db
+    }
+
+    fn reload(&mut self) -> rusqlite::Result<()> {
+        let keys = read_keys(&self.db)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
 }
 
 impl SqliteAccess {
@@ -57,50 +83,83 @@ impl SqliteAccess {
         let db = schema::open(&path, STEPS)?;
         let keys = read_keys(&db)
             .with_context(|| format!("cannot read the API keys in {}", path.display()))?;
-        let (db, keys) = (Mutex::new(db), RwLock::new(keys));
-        Ok(Self { inner: Arc::new(Inner { db, keys, bounds }) })
+        let keys: Keys = Arc::new(RwLock::new(keys));
+        let readers = Arc::new(Readers::new(&path, LOOKUPS));
+        let writer = Writer::start("access", Database { db, keys: keys.clone(), bounds })?;
+        Ok(Self { inner: Arc::new(Inner { writer, readers, keys }) })
     }
 
-    /// Changes or reads the file, on a blocking thread.
-    async fn work<A: Send + 'static>(
+    /// Changes the file; what was answered is on disk.
+    async fn change<A: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> anyhow::Result<A> + Send + 'static,
+        change: impl FnOnce(&mut Database) -> rusqlite::Result<A> + Send + 'static,
     ) -> Result<A, StoreError> {
-        let inner = self.inner.clone();
-        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
-        done.map_err(anyhow::Error::from)
-            .flatten()
-            .map_err(|error| StoreError::Unavailable { reason: format!("{error:#}") })
+        self.inner.writer.submit(Effect::Synced, 0, change).await
     }
 }
 
 impl Inner {
-    fn db(&self) -> MutexGuard<'_, Connection> {
-        // Every change is one statement or one transaction.
-        self.db.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn keys(&self) -> RwLockReadGuard<'_, HashMap<Digest, ApiKey>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn put(&self, token: Digest, key: ApiKey) -> anyhow::Result<()> {
+impl Database {
+    fn keys(&self) -> RwLockWriteGuard<'_, HashMap<Digest, ApiKey>> {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, token: Digest, key: ApiKey) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO key VALUES (?1, ?2, ?3)";
-        let row = params![key.id, token.as_bytes(), serde_json::to_string(&key)?];
-        self.db().execute(sql, row)?;
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(token, key);
+        self.db.execute(sql, params![key.id, token.as_bytes(), to_json(&key)?])?;
+        if let Some(directory) = self.db.path().and_then(|path| Path::new(path).parent()) {
+            Part::Keys.note_in(directory);
+        }
+        self.keys().insert(token, key);
+        Ok(())
+    }
+
+    /// Adds an entry, if something still lets its actor act.
+    fn record(&self, act: &Act) -> rusqlite::Result<bool> {
+        let holds = match &act.proof {
+            Proof::File => true,
+            Proof::Open => self.keys().is_empty(),
+            Proof::Key(token) => {
+                self.keys().get(token).is_some_and(|key| key.is_valid(act.entry.at))
+            }
+        };
+        if holds {
+            log::record(&self.db, &act.entry, &act.share, self.bounds)?;
+        }
+        Ok(holds)
+    }
+
+    /// Revokes a key, after `act` was recorded.
+    fn revoke(&self, id: &str, act: &Act) -> rusqlite::Result<Option<ApiKey>> {
+        let found = self.keys().iter().find(|(_, key)| key.id == id).map(|(t, k)| (*t, k.clone()));
+        let Some((token, mut key)) = found else { return Ok(None) };
+        if !self.record(act)? {
+            return Ok(None);
+        }
+        key.revoked_at = key.revoked_at.or(Some(act.entry.at));
+        self.put(token, key.clone())?;
+        Ok(Some(key))
+    }
+
+    fn forget(&self, id: &str) -> rusqlite::Result<()> {
+        self.db.execute("DELETE FROM key WHERE id = ?1", [id])?;
+        self.keys().retain(|_, key| key.id != id);
         Ok(())
     }
 }
 
-fn read_keys(db: &Connection) -> anyhow::Result<HashMap<Digest, ApiKey>> {
+fn read_keys(db: &Connection) -> rusqlite::Result<HashMap<Digest, ApiKey>> {
     let mut keys = HashMap::new();
     let mut query = db.prepare("SELECT token, key FROM key")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         let token: [u8; 32] = row.get(0)?;
-        let key: String = row.get(1)?;
-        keys.insert(Digest::from_bytes(token), serde_json::from_str(&key)?);
+        keys.insert(Digest::from_bytes(token), rows::json(row, 1)?);
     }
     Ok(keys)
 }
@@ -122,38 +181,24 @@ impl AccessStore for SqliteAccess {
     }
 
     async fn add_key(&self, key: ApiKey, token: Digest) -> Result<(), StoreError> {
-        self.work(move |inner| inner.put(token, key)).await
+        self.change(move |access| access.put(token, key)).await
     }
 
-    async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<Option<ApiKey>, StoreError> {
+    async fn revoke_key(&self, id: &str, act: Act) -> Result<Option<ApiKey>, StoreError> {
         let id = id.to_owned();
-        self.work(move |inner| {
-            let found =
-                inner.keys().iter().find(|(_, key)| key.id == id).map(|(t, k)| (*t, k.clone()));
-            let Some((token, mut key)) = found else { return Ok(None) };
-            key.revoked_at = key.revoked_at.or(Some(now));
-            inner.put(token, key.clone())?;
-            Ok(Some(key))
-        })
-        .await
+        self.change(move |access| access.revoke(&id, &act)).await
     }
 
     async fn forget_key(&self, id: &str) -> Result<(), StoreError> {
         let id = id.to_owned();
-        self.work(move |inner| {
-            inner.db().execute("DELETE FROM key WHERE id = ?1", [&id])?;
-            let mut keys = inner.keys.write().unwrap_or_else(PoisonError::into_inner);
-            keys.retain(|_, key| key.id != id);
-            Ok(())
-        })
-        .await
+        self.change(move |access| access.forget(&id)).await
     }
 
-    async fn record(&self, entry: AuditEntry, share: AuditShare) -> Result<(), StoreError> {
-        self.work(move |inner| log::record(&mut inner.db(), &entry, &share, inner.bounds)).await
+    async fn record(&self, act: Act) -> Result<bool, StoreError> {
+        self.change(move |access| access.record(&act)).await
     }
 
     async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError> {
-        self.work(move |inner| log::read(&inner.db(), before, most)).await
+        self.inner.readers.read(move |db| log::read(db, before, most)).await
     }
 }

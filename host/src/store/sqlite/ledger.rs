@@ -1,18 +1,22 @@
 //! The queue with its rows under it: every method changes both, inside the writer's transaction.
 
+mod keeping;
+mod loading;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
-use jobwright_core::capacity::{Capacity, Checkpoints, HeldKeys, Permit, QueueFull};
+use jobwright_core::capacity::{Capacity, Checkpoints, HeldKeys, Permit, QueueFull, Side};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{JobId, NewJob};
-use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
+use jobwright_core::lifecycle::{CancelRequest, Lifecycle, Redrive};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage};
-use jobwright_core::queue::{Entry, Queue, QueueCounts};
+use jobwright_core::queue::{Entry, Holder, Queue, QueueCounts};
 use jobwright_core::report::Told;
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{
@@ -21,44 +25,45 @@ use jobwright_core::store::{
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::Connection;
 
+use super::history::History;
+use super::table::HostRow;
 use super::wal::{self, Damage};
 use super::writer::State;
 use super::{reader, schema, table};
 use crate::disk::Floor;
+use crate::telemetry;
 
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Ledger {
     db: Connection,
     queue: Queue,
+    /// The latest time that a command brought.
+    now: Timestamp,
     capacity: Arc<Capacity>,
     floor: Floor,
+    /// Whether the disk was below all of the floor when it was last looked at.
+    is_low: bool,
     /// The `seq` of the job that was enqueued or redriven last; also the order of arrival.
     last_seq: i64,
     checkpoints: Checkpoints,
+    /// What failed attempts at unfinished jobs left, which is counted as checkpoints are.
+    failed_outputs: Checkpoints,
+    holds: BTreeMap<Hold, HoldNote>,
     /// What the answers to idempotency keys take.
     keys: HeldKeys,
+    history: History,
+    /// What can be used again before the file grows; readers look at it without the writer.
+    spare: Arc<AtomicU64>,
     /// About what was written since the history was last measured.
     grown_bytes: u64,
     /// Jobs that went to make room and whose logs are still there.
     trimmed: Vec<JobId>,
 }
 
-/// How much is written between two looks at how much there is.
-const MEASURE_BYTES: u64 = 1 << 20;
-
-/// What a job takes beside its payload and output: at least a page.
-const JOB_BYTES: u64 = 4096;
-
-/// Jobs that go at a time to make room: few, as they may be large.
-const TRIM: usize = 8;
-
 /// The part of the floor at which finished jobs and checkpoints give way. Logs and compiled code, which
 /// are missed less, give way at all of it.
 const LATER: u64 = 2;
-
-/// How often in a row: then as many go as may have come since the last look, some times over.
-const TRIMS: usize = 128;
 
 /// A job to be enqueued with its place, if there was one; `None` to take one only when its turn
 /// comes.
@@ -79,9 +84,20 @@ impl State for Ledger {
         &self.db
     }
 
+    fn seal(&mut self) -> rusqlite::Result<()> {
+        self.history.save(&self.db)?;
+        self.measure_spare()?;
+        table::set_host(&self.db, HostRow { alive_at: self.now, finished: self.queue.finished() })
+    }
+
     fn reload(&mut self) -> rusqlite::Result<()> {
         // Attempts went on while the store was away; the heartbeat sets the ends of their leases.
-        self.load(Timestamp::MAX)
+        let holder = Holder { expires_at: Timestamp::MAX, alive_at: self.now };
+        self.load(self.queue.emptied(), holder)
+    }
+
+    fn is_disk_low(&mut self) -> bool {
+        std::mem::take(&mut self.is_low)
     }
 }
 
@@ -103,21 +119,27 @@ impl Ledger {
             );
         }
         let db = schema::open_jobs(path)?;
-        let (queue, checkpoints) = (Queue::new(), Checkpoints::default());
+        let (queue, checkpoints) = (Queue::default(), Checkpoints::default());
         let floor = Floor::new(path, capacity.limits().kept.free_bytes / LATER);
         let mut ledger = Self {
             db,
             queue,
+            now,
             capacity,
             floor,
+            is_low: false,
             last_seq: 0,
             checkpoints,
+            failed_outputs: Checkpoints::default(),
+            holds: BTreeMap::new(),
             keys: HeldKeys::default(),
+            history: History::default(),
+            spare: Arc::default(),
             grown_bytes: 0,
             trimmed: vec![],
         };
         ledger
-            .load(now)
+            .load_after_death()
             .with_context(|| format!("cannot read the job store {}", path.display()))?;
         let reclaimed = ledger
             .take_back(now)
@@ -126,77 +148,10 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Reclaims what was running when the store was last used; answers how many jobs.
-    fn take_back(&mut self, now: Timestamp) -> rusqlite::Result<usize> {
-        self.db.execute_batch("BEGIN IMMEDIATE")?;
-        let reclaimed = self.reclaim_expired(now, usize::MAX)?;
-        self.db.execute_batch("COMMIT")?;
-        Ok(reclaimed.len())
-    }
-
-    fn load(&mut self, expires_at: Timestamp) -> rusqlite::Result<()> {
-        let mut queue = Queue::new();
-        table::for_each_unfinished(&self.db, |job, payload_bytes| {
-            let facts = Facts::from(&job.spec);
-            let permit = self.capacity.readmit(&facts, job.spec.held_bytes(payload_bytes));
-            queue.insert(job.id, Entry::new(&job.spec, job.lifecycle, permit), expires_at);
-        })?;
-        for hold in table::holds(&self.db)? {
-            queue.set_held(hold, true);
-        }
-        for (tenant, limits) in table::tenants(&self.db)? {
-            self.capacity.bound(&tenant, limits);
-            queue.bound(&tenant, limits.running);
-        }
-        let mut checkpoints = Checkpoints::default();
-        table::for_each_checkpoint(&self.db, |id, length| {
-            checkpoints.admit(id, length, u64::MAX);
-        })?;
-        self.last_seq = table::last_seq(&self.db)?;
-        self.keys = table::keys(&self.db)?;
-        (self.queue, self.checkpoints, self.trimmed) = (queue, checkpoints, vec![]);
-        Ok(())
-    }
-
-    /// Counts what is written; now and then removes the oldest of the history if there is too much.
-    fn grow(&mut self, bytes: u64) -> rusqlite::Result<()> {
-        self.grown_bytes += bytes + JOB_BYTES;
-        if self.grown_bytes < MEASURE_BYTES { Ok(()) } else { self.trim() }
-    }
-
-    fn trim(&mut self) -> rusqlite::Result<()> {
-        let grown = std::mem::take(&mut self.grown_bytes);
-        // What waits and what is promised is bounded apart, and must not cost the history its place.
-        let apart = self.capacity.held_bytes() + self.checkpoints.bytes() + self.keys.bytes();
-        let mut most = self.capacity.limits().kept.history_bytes.saturating_add(apart);
-        if self.floor.is_reached() {
-            // In the file there is then room for as much again as has come: it need not grow.
-            most = most.min(table::file_bytes(&self.db)?.saturating_sub(grown));
-        }
-        for _ in 0..TRIMS {
-            if table::used_bytes(&self.db)? <= most {
-                break;
-            }
-            let gone = table::prune_oldest(&self.db, TRIM)?;
-            if gone.is_empty() {
-                break;
-            }
-            self.trimmed.extend(gone);
-        }
-        Ok(())
-    }
-
-    fn keep_told(&mut self, id: JobId, told: &Told) -> rusqlite::Result<()> {
-        let most = self.capacity.limits().kept.checkpoint_bytes;
-        let floor = &self.floor;
-        let fits = |state: &Bytes| {
-            !floor.is_reached() && self.checkpoints.admit(id, state.len() as u64, most)
-        };
-        if told.checkpoint.as_ref().is_none_or(fits) {
-            return table::keep_told(&self.db, id, told);
-        }
-        tracing::warn!(job = %id, "a checkpoint is not kept: there are too many, or too little disk");
-        table::keep_told(&self.db, id, &Told { checkpoint: None, ..told.clone() })
+    /// Brings the present time, which a commit then writes as a sign of life.
+    pub(super) fn pass_time(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        self.queue.pass_time(now);
     }
 
     /// Writes what became of a job, as [`table::transition`].
@@ -208,8 +163,12 @@ impl Ledger {
     ) -> rusqlite::Result<()> {
         if lifecycle.state.is_finalized() {
             self.checkpoints.forget(id);
+            self.failed_outputs.forget(id);
         }
-        table::transition(&self.db, id, lifecycle, ended)
+        if let Some(held) = table::transition(&self.db, id, lifecycle, ended)? {
+            self.history.add(held);
+        }
+        Ok(())
     }
 
     /// See [`JobStore::enqueue`](jobwright_core::JobStore::enqueue).
@@ -235,26 +194,29 @@ impl Ledger {
         {
             return Ok(Enqueued::QueueFull(full));
         }
-        let held_bytes = job.held_bytes();
-        let reserve = || self.capacity.reserve(&(&job.spec).into(), held_bytes);
+        self.pass_time(now);
+        let (held_bytes, side) = (job.held_bytes(), job.side(now));
+        let reserve = || self.capacity.reserve(&(&job.spec).into(), held_bytes, side);
         let permit = match permit.unwrap_or_else(reserve) {
             Ok(permit) => permit,
             Err(full) => return Ok(Enqueued::QueueFull(full)),
         };
-        let lifecycle = Lifecycle::new(job.scheduled_at.max(now));
+        let lifecycle = Lifecycle::new(job.due_at(now));
         self.last_seq += 1;
         table::insert(&self.db, self.last_seq, &job, &lifecycle, now)?;
         if let Some(key) = &job.idempotency {
             table::remember_key(&self.db, job.id, key)?;
             self.keys.add(key.tenant(), key.bytes());
         }
-        self.queue.insert(job.id, Entry::new(&job.spec, lifecycle, permit), now);
+        let entry = Entry::new(&job.spec, lifecycle, permit);
+        self.queue.insert(job.id, Entry { on_wall: job.on_wall, ..entry }, now);
         self.grow(held_bytes)?;
         Ok(Enqueued::Inserted)
     }
 
     /// See [`JobStore::claim`](jobwright_core::JobStore::claim).
     pub(super) fn claim(&mut self, want: &Claim, now: Timestamp) -> rusqlite::Result<Claimed> {
+        self.pass_time(now);
         let leases = self.queue.claim(want, now);
         let mut leased = Vec::with_capacity(leases.len());
         for lease in leases {
@@ -264,7 +226,7 @@ impl Ledger {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Claimed { leased, next_due: self.queue.next_due() })
+        Ok(Claimed { leased, next_due: self.queue.next_due(), more: self.queue.has_due() })
     }
 
     /// Discards a job that was just claimed and whose payload is lost: it alone can never run, and
@@ -287,8 +249,12 @@ impl Ledger {
         let error = AttemptError::new("payload_lost", message);
         let outcome = Outcome::Refused { error, transient: false };
         let record = AttemptRecord::new(&running, &outcome, Usage::default(), now);
-        let over = self.queue.finish(lease, Verdict::Discard, now);
-        over.map_or(Ok(()), |lifecycle| self.transition(id, &lifecycle, Some(&record)))
+        let Some(over) = self.queue.finish(lease, Verdict::Discard, now) else { return Ok(()) };
+        self.transition(id, &over, Some(&record))?;
+        if let Some(job) = reader::job(&self.db, id)? {
+            telemetry::discarded(&job, record.error.as_ref());
+        }
+        Ok(())
     }
 
     fn lease(&self, lease: Lease) -> rusqlite::Result<Leased> {
@@ -299,27 +265,25 @@ impl Ledger {
     }
 
     /// See [`JobStore::renew`](jobwright_core::JobStore::renew).
-    pub(super) fn renew(&mut self, leases: &[Lease], expires_at: Timestamp) -> Vec<Renewal> {
-        leases.iter().map(|lease| self.queue.renew(lease, expires_at)).collect()
+    pub(super) fn renew(
+        &mut self,
+        leases: &[Lease],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Renewal> {
+        self.pass_time(now);
+        leases.iter().map(|lease| self.queue.renew(lease, expires_at, now)).collect()
     }
 
     /// See [`JobStore::finish`](jobwright_core::JobStore::finish).
     pub(super) fn finish(&mut self, end: &Finish, now: Timestamp) -> rusqlite::Result<Finished> {
+        self.pass_time(now);
         let id = end.lease.job;
+        self.save_told(&end.lease, &end.kept())?;
         let Some(lifecycle) = self.queue.finish(&end.lease, end.verdict, now) else {
             return Ok(Finished::LeaseLost);
         };
-        if lifecycle.state == JobState::Completed
-            && let Some(output) = &end.output
-        {
-            table::insert_output(&self.db, id, output)?;
-        }
-        let mut told = end.told.clone();
-        if lifecycle.state.is_finalized() {
-            // There is no attempt any more that could go on from it.
-            told.checkpoint = None;
-        }
-        self.keep_told(id, &told)?;
+        self.keep_output(end, lifecycle.state)?;
         self.transition(id, &lifecycle, Some(&end.record))?;
         self.grow(end.output.as_ref().map_or(0, |output| output.bytes.len() as u64))?;
         Ok(Finished::Recorded(lifecycle.state))
@@ -327,7 +291,7 @@ impl Ledger {
 
     /// See [`JobStore::save_told`](jobwright_core::JobStore::save_told).
     pub(super) fn save_told(&mut self, lease: &Lease, told: &Told) -> rusqlite::Result<()> {
-        if self.queue.holds(lease) { self.keep_told(lease.job, told) } else { Ok(()) }
+        if self.queue.holds(lease) { self.keep_told(lease, told) } else { Ok(()) }
     }
 
     /// See [`JobStore::request_cancel`](jobwright_core::JobStore::request_cancel).
@@ -336,6 +300,7 @@ impl Ledger {
         id: JobId,
         now: Timestamp,
     ) -> rusqlite::Result<Option<CancelRequest>> {
+        self.pass_time(now);
         if let Some((answer, lifecycle)) = self.queue.request_cancel(id, now) {
             self.transition(id, &lifecycle, None)?;
             return Ok(Some(answer));
@@ -349,6 +314,7 @@ impl Ledger {
         id: JobId,
         now: Timestamp,
     ) -> rusqlite::Result<Option<Redriven>> {
+        self.pass_time(now);
         if let Some((answer, lifecycle)) = self.queue.redrive(id, now) {
             self.transition(id, &lifecycle, None)?;
             return Ok(Some(match answer {
@@ -358,13 +324,13 @@ impl Ledger {
         }
         let Some(mut job) = reader::job(&self.db, id)? else { return Ok(None) };
         let held_bytes = job.spec.held_bytes(table::payload_bytes(&self.db, id)?);
-        let permit = match self.capacity.reserve(&(&job.spec).into(), held_bytes) {
+        let permit = match self.capacity.reserve(&(&job.spec).into(), held_bytes, Side::Due) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
         job.lifecycle.redrive(now);
         self.last_seq += 1;
-        table::revive(&self.db, self.last_seq, id, &job.lifecycle)?;
+        self.history.remove(table::revive(&self.db, self.last_seq, id, &job.lifecycle)?);
         self.queue.insert(id, Entry::new(&job.spec, job.lifecycle, permit), now);
         Ok(Some(Redriven::Due))
     }
@@ -375,6 +341,7 @@ impl Ledger {
         now: Timestamp,
         most: usize,
     ) -> rusqlite::Result<Vec<JobId>> {
+        self.pass_time(now);
         let expired = self.queue.expired(now, most);
         for id in &expired {
             let Some(running) = self.queue.lifecycle(*id).cloned() else { continue };
@@ -387,20 +354,24 @@ impl Ledger {
     }
 
     /// See [`JobStore::counts`](jobwright_core::JobStore::counts).
-    pub(super) fn counts(&self, now: Timestamp, per_queue: usize) -> Vec<QueueCounts> {
-        self.queue.counts(now, per_queue)
+    pub(super) fn counts(&self, now: Timestamp) -> Vec<QueueCounts> {
+        self.queue.counts(now, &self.capacity.limits())
     }
 
     /// See [`JobStore::set_held`](jobwright_core::JobStore::set_held).
-    pub(super) fn set_held(&mut self, hold: Hold, held: bool) -> rusqlite::Result<()> {
-        table::set_held(&self.db, &hold, held)?;
-        self.queue.set_held(hold, held);
+    pub(super) fn set_held(&mut self, hold: Hold, note: Option<HoldNote>) -> rusqlite::Result<()> {
+        table::set_held(&self.db, &hold, note.as_ref())?;
+        self.queue.set_held(hold.clone(), note.is_some());
+        match note {
+            Some(note) => drop(self.holds.insert(hold, note)),
+            None => drop(self.holds.remove(&hold)),
+        }
         Ok(())
     }
 
     /// See [`JobStore::holds`](jobwright_core::JobStore::holds).
-    pub(super) fn holds(&self) -> Vec<Hold> {
-        self.queue.held()
+    pub(super) fn holds(&self) -> BTreeMap<Hold, HoldNote> {
+        self.holds.clone()
     }
 
     /// See [`JobStore::cancel_covered`](jobwright_core::JobStore::cancel_covered).
@@ -434,7 +405,7 @@ impl Ledger {
         retention: Retention,
         most: usize,
     ) -> rusqlite::Result<(usize, Vec<JobId>)> {
-        let pruned = table::prune(&self.db, retention, most)?;
+        let pruned = self.history.prune(&self.db, retention, most)?;
         self.keys = table::keys(&self.db)?;
         self.trim()?;
         Ok((pruned.len(), std::mem::take(&mut self.trimmed).into_iter().chain(pruned).collect()))

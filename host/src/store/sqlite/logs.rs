@@ -5,18 +5,20 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
-use jobwright_core::capacity::KeptLimits;
+use jobwright_core::capacity::{HeldBytes, KeptLimits};
 use jobwright_core::job::{JobId, MAX_RECORDS};
 use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{AttemptLog, StoreError};
+use jobwright_core::tenant::TenantName;
 use rusqlite::{Connection, params};
 
 use super::reader::{LOOKUPS, Readers, store_error};
 use super::writer::{Effect, State, Writer};
-use super::{schema, table};
+use super::{rows, schema, table};
 use crate::disk::Floor;
 
 /// See the module's text.
@@ -24,6 +26,7 @@ use crate::disk::Floor;
 pub(super) struct Logs {
     writer: Writer<Database>,
     readers: Arc<Readers>,
+    spare: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -31,6 +34,12 @@ struct Database {
     db: Connection,
     most_bytes: u64,
     floor: Floor,
+    /// Whether the disk was below the floor when it was last looked at.
+    is_low: bool,
+    /// What new logs can take before the file grows: the place of older ones.
+    spare: Arc<AtomicU64>,
+    /// What tenants hold.
+    held: HeldBytes,
     /// What was written since it was last measured.
     grown_bytes: u64,
     /// Logs that were not kept since the disk became short of space.
@@ -49,8 +58,7 @@ const ROW_BYTES: u64 = 64 << 10;
 impl Database {
     /// Counts what is written; now and then removes the oldest logs if there is too much.
     fn grow(&mut self, bytes: u64) -> rusqlite::Result<()> {
-        // With the least that a row takes.
-        self.grown_bytes += bytes + 64;
+        self.grown_bytes += bytes + COUNTED_BYTES;
         if self.grown_bytes < MEASURE_BYTES {
             return Ok(());
         }
@@ -62,7 +70,8 @@ impl Database {
     /// Whether a log of `bytes` can be kept. If the disk is short of space that is only where older
     /// ones were, which go for it: the file does not grow.
     fn has_room(&mut self, bytes: u64) -> rusqlite::Result<bool> {
-        if !self.floor.is_reached() {
+        self.is_low = self.floor.is_reached();
+        if !self.is_low {
             if self.dropped > 0 {
                 tracing::info!(dropped = self.dropped, "logs of attempts are kept again");
                 self.dropped = 0;
@@ -84,11 +93,58 @@ impl Database {
         Ok(fits)
     }
 
-    /// Removes some of the oldest logs; answers how many.
-    fn remove_oldest(&self) -> rusqlite::Result<usize> {
-        let sql = "DELETE FROM log WHERE rowid IN (SELECT rowid FROM log ORDER BY rowid LIMIT ?1)";
-        self.db.prepare_cached(sql)?.execute([TRIM])
+    fn measure_spare(&self) -> rusqlite::Result<()> {
+        let spare = table::free_bytes(&self.db)?.saturating_add(self.held.bytes());
+        self.spare.store(spare, Ordering::Relaxed);
+        Ok(())
     }
+
+    /// Removes some of the oldest logs of the tenant that holds most; answers how many.
+    fn remove_oldest(&mut self) -> rusqlite::Result<usize> {
+        while let Some(largest) = self.held.largest().cloned() {
+            let sql = "DELETE FROM log WHERE rowid IN
+                         (SELECT rowid FROM log WHERE tenant = ?1 ORDER BY rowid LIMIT ?2)
+                       RETURNING length(bytes)";
+            let mut delete = self.db.prepare_cached(sql)?;
+            let length = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+            let gone = delete.query_map(params![largest.as_str(), TRIM], length)?;
+            let gone = gone.collect::<rusqlite::Result<Vec<_>>>()?;
+            if gone.is_empty() {
+                // It holds less than was counted.
+                self.held.remove(&largest, u64::MAX);
+                continue;
+            }
+            for length in &gone {
+                self.held.remove(&largest, length.unsigned_abs() + COUNTED_BYTES);
+            }
+            return Ok(gone.len());
+        }
+        Ok(0)
+    }
+
+    /// Counts no more what was kept of an attempt, or of all attempts at a job.
+    fn forget(&mut self, id: JobId, attempt: Option<u32>) -> rusqlite::Result<()> {
+        let sql = "SELECT tenant, length(bytes) FROM log
+                   WHERE job = ?1 AND (?2 IS NULL OR attempt = ?2)";
+        let mut query = self.db.prepare_cached(sql)?;
+        let mut rows = query.query(params![id.as_bytes(), attempt])?;
+        while let Some(row) = rows.next()? {
+            let length = row.get::<_, i64>(1)?.unsigned_abs();
+            self.held.remove(&rows::tenant(row, 0)?, length + COUNTED_BYTES);
+        }
+        Ok(())
+    }
+}
+
+/// What a log counts beside its bytes: the least that a row takes.
+const COUNTED_BYTES: u64 = 64;
+
+/// What tenants hold, as it is counted.
+fn held(db: &Connection) -> rusqlite::Result<HeldBytes> {
+    let sql = "SELECT tenant, sum(length(bytes) + ?1) FROM log GROUP BY tenant";
+    let share =
+        |row: &rusqlite::Row<'_>| Ok((rows::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    db.prepare(sql)?.query_map([COUNTED_BYTES.cast_signed()], share)?.collect()
 }
 
 impl State for Database {
@@ -97,7 +153,16 @@ impl State for Database {
     }
 
     fn reload(&mut self) -> rusqlite::Result<()> {
+        self.held = held(&self.db)?;
         Ok(())
+    }
+
+    fn seal(&mut self) -> rusqlite::Result<()> {
+        self.measure_spare()
+    }
+
+    fn is_disk_low(&mut self) -> bool {
+        std::mem::take(&mut self.is_low)
     }
 }
 
@@ -146,16 +211,33 @@ impl Logs {
             schema::open_logs(path)
         });
         let (most_bytes, floor) = (limits.log_bytes, Floor::new(path, limits.free_bytes));
-        let database = Database { db: opened?, most_bytes, floor, grown_bytes: 0, dropped: 0 };
+        let db = opened?;
+        let held = held(&db)?;
+        let database = Database {
+            db,
+            most_bytes,
+            floor,
+            is_low: false,
+            spare: Arc::default(),
+            held,
+            grown_bytes: 0,
+            dropped: 0,
+        };
+        database.measure_spare()?;
+        let spare = database.spare.clone();
         let readers = Arc::new(Readers::new(path, LOOKUPS));
-        Ok(Self { writer: Writer::start("logs", database)?, readers })
+        Ok(Self { writer: Writer::start("logs", database)?, readers, spare })
+    }
+
+    /// What new logs can take before the file grows, in bytes.
+    pub(super) fn spare_bytes(&self) -> u64 {
+        self.spare.load(Ordering::Relaxed)
     }
 
     /// Keeps `log` in place of what was kept of this attempt before.
     pub(super) async fn save(
         &self,
-        id: JobId,
-        attempt: u32,
+        (tenant, id, attempt): (TenantName, JobId, u32),
         log: LogSnapshot,
     ) -> Result<(), StoreError> {
         let length = log.bytes.len();
@@ -163,10 +245,19 @@ impl Logs {
             if !database.has_room(log.bytes.len() as u64)? {
                 return Ok(());
             }
-            let sql = "INSERT OR REPLACE INTO log VALUES (?1, ?2, ?3, ?4, ?5)";
+            database.forget(id, Some(attempt))?;
+            let sql = "INSERT OR REPLACE INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             let counts = (log.kept_bytes.cast_signed(), log.dropped_bytes.cast_signed());
-            let row = params![id.as_bytes(), attempt, &log.bytes[..], counts.0, counts.1];
+            let row = params![
+                id.as_bytes(),
+                attempt,
+                &log.bytes[..],
+                counts.0,
+                counts.1,
+                tenant.as_str()
+            ];
             database.db.prepare_cached(sql)?.execute(row)?;
+            database.held.add(&tenant, log.bytes.len() as u64 + COUNTED_BYTES);
             database.grow(log.bytes.len() as u64)
         };
         self.writer.submit(Effect::Unsynced, length, step).await
@@ -201,8 +292,12 @@ impl Logs {
             return Ok(());
         }
         let step = move |database: &mut Database| {
-            let mut delete = database.db.prepare_cached("DELETE FROM log WHERE job = ?1")?;
-            ids.iter().try_for_each(|id| delete.execute([id.as_bytes()]).map(drop))
+            for id in ids {
+                database.forget(id, None)?;
+                let sql = "DELETE FROM log WHERE job = ?1";
+                database.db.prepare_cached(sql)?.execute([id.as_bytes()])?;
+            }
+            Ok(())
         };
         self.writer.submit(Effect::Unsynced, 0, step).await
     }

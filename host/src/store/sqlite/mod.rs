@@ -10,30 +10,33 @@
 //! gone ahead of the disk. The data directory's lock is the lease on every running job, so at the
 //! start all of them are reclaimed, and renewals are not written.
 
+mod history;
 mod ledger;
 mod logs;
 pub(crate) mod reader;
-mod rows;
+pub(crate) mod rows;
 pub(crate) mod schema;
 mod table;
 mod wal;
 pub(crate) mod writer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
 use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
+use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
@@ -59,6 +62,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     listings: Arc<Readers>,
     logs: Logs,
+    spare: Arc<AtomicU64>,
 }
 
 impl SqliteStore {
@@ -81,8 +85,10 @@ impl SqliteStore {
         let capacity = Capacity::new(limits);
         let path = directory.join("jobs.db");
         let ledger = Ledger::open(&path, capacity.clone(), now)?;
+        let spare = ledger.spare();
         Ok(Self {
             capacity,
+            spare,
             writer: Writer::start("jobs", ledger)?,
             readers: Arc::new(Readers::new(&path, LOOKUPS)),
             listings: Arc::new(Readers::new(&path, LISTINGS)),
@@ -163,8 +169,9 @@ impl JobStore for SqliteStore {
         let keyed = jobs.iter().any(|job| job.idempotency.is_some());
         let mut admissions = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let permit =
-                (!keyed).then(|| self.capacity.reserve(&(&job.spec).into(), job.held_bytes()));
+            let reserve =
+                || self.capacity.reserve(&(&job.spec).into(), job.held_bytes(), job.side(now));
+            let permit = (!keyed).then(reserve);
             admissions.push(Admission { job, permit });
         }
         // A writer that has stopped holds places of jobs that it could not write: it must have the
@@ -197,9 +204,16 @@ impl JobStore for SqliteStore {
         &self,
         leases: Vec<Lease>,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError> {
-        let step = move |ledger: &mut Ledger| Ok(ledger.renew(&leases, expires_at));
+        let step = move |ledger: &mut Ledger| Ok(ledger.renew(&leases, expires_at, now));
         self.writer.submit(Effect::Nothing, 0, step).await
+    }
+
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        // The death of the process does not undo it, and that is what it is for.
+        let step = move |ledger: &mut Ledger| Ok(ledger.pass_time(now));
+        self.writer.submit(Effect::Unsynced, 0, step).await
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
@@ -238,7 +252,8 @@ impl JobStore for SqliteStore {
     }
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
-        self.logs.save(id, attempt, log).await
+        let tenant = self.read(move |db| reader::tenant(db, id)).await?.unwrap_or_default();
+        self.logs.save((tenant, id, attempt), log).await
     }
 
     async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
@@ -262,17 +277,16 @@ impl JobStore for SqliteStore {
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        let per_queue = self.capacity.limits().per_queue;
-        let step = move |ledger: &mut Ledger| Ok(ledger.counts(now, per_queue));
+        let step = move |ledger: &mut Ledger| Ok(ledger.counts(now));
         self.writer.submit(Effect::Nothing, 0, step).await
     }
 
-    async fn set_held(&self, hold: Hold, held: bool) -> Result<(), StoreError> {
-        let step = move |ledger: &mut Ledger| ledger.set_held(hold, held);
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
+        let step = move |ledger: &mut Ledger| ledger.set_held(hold, note);
         self.writer.submit(Effect::Synced, 0, step).await
     }
 
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
         self.writer.submit(Effect::Nothing, 0, |ledger| Ok(ledger.holds())).await
     }
 
@@ -304,6 +318,14 @@ impl JobStore for SqliteStore {
         let (count, gone) = self.writer.submit(Effect::Synced, 0, step).await?;
         self.logs.remove(gone).await?;
         Ok(count)
+    }
+
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
+        self.capacity.uses(tenant, plugin, version)
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        self.spare.load(Ordering::Relaxed).saturating_add(self.logs.spare_bytes())
     }
 
     fn ready(&self) -> Result<(), StoreError> {

@@ -96,6 +96,14 @@ pub(super) fn job(db: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
     db.prepare_cached(&sql)?.query_row([id.as_bytes()], rows::job).optional()
 }
 
+/// Whose job it is.
+pub(super) fn tenant(db: &Connection, id: JobId) -> rusqlite::Result<Option<TenantName>> {
+    let sql = "SELECT tenant FROM job WHERE id = ?1
+               UNION ALL SELECT tenant FROM history WHERE id = ?1";
+    let tenant = |row: &Row<'_>| rows::tenant(row, 0);
+    db.prepare_cached(sql)?.query_row([id.as_bytes()], tenant).optional()
+}
+
 /// What a job's guest reads.
 pub(super) fn payload(db: &Connection, id: JobId) -> rusqlite::Result<Option<Payload>> {
     let sql = "SELECT content_type, bytes FROM payload WHERE seq =
@@ -107,10 +115,10 @@ pub(super) fn payload(db: &Connection, id: JobId) -> rusqlite::Result<Option<Pay
     db.prepare_cached(sql)?.query_row([id.as_bytes()], payload).optional()
 }
 
-/// What a completed job left.
+/// What a job left.
 pub(super) fn output(db: &Connection, id: JobId) -> rusqlite::Result<Option<Output>> {
-    let sql = "SELECT output.content_type, output.bytes FROM history JOIN output USING (seq)
-               WHERE history.id = ?1";
+    let sql = "SELECT content_type, bytes FROM output WHERE seq =
+                 (SELECT seq FROM job WHERE id = ?1 UNION ALL SELECT seq FROM history WHERE id = ?1)";
     let output = |row: &rusqlite::Row<'_>| {
         let bytes: Vec<u8> = row.get(1)?;
         Ok(Output { content_type: row.get(0)?, bytes: bytes.into() })

@@ -11,15 +11,18 @@ use serde::de::DeserializeOwned;
 /// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them.
 pub(super) const COLUMNS: &str = "id, spec, created_at, attempts, output_type, output_bytes, \
      state, attempt, failures, lost, refused, scheduled_at, attempted_at, finalized_at, \
-     cancel_requested_at, progress, payload_bytes";
+     cancel_requested_at, progress, snoozes, snoozed_since, output_attempt, lost_after, \
+     payload_bytes";
 
 /// Where [`COLUMNS`] end.
-pub(super) const WIDTH: usize = 17;
+pub(super) const WIDTH: usize = 21;
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     let output_type: Option<String> = row.get(4)?;
     let output_bytes: Option<i64> = row.get(5)?;
+    // Earlier versions kept that of a success alone, which is the latest attempt.
+    let attempt = row.get::<_, Option<u32>>(18)?.map_or_else(|| row.get(7), Ok)?;
     Ok(Job {
         id: id(row, 0)?,
         spec: json(row, 1)?,
@@ -27,7 +30,8 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         attempts: json(row, 3)?,
         output: output_type
             .zip(output_bytes)
-            .map(|(content_type, bytes)| Stored { content_type, bytes: bytes.unsigned_abs() }),
+            .map(|(content_type, bytes)| (content_type, bytes.unsigned_abs()))
+            .map(|(content_type, bytes)| Stored { content_type, bytes, attempt }),
         lifecycle: lifecycle(row)?,
         progress: row.get::<_, Option<String>>(15)?.map(|_| json(row, 15)).transpose()?,
     })
@@ -40,10 +44,13 @@ fn lifecycle(row: &Row<'_>) -> rusqlite::Result<Lifecycle> {
         failures: row.get(8)?,
         lost: row.get(9)?,
         refused: row.get(10)?,
+        snoozes: row.get(16)?,
+        snoozed_since: optional_time(row, 17)?,
         scheduled_at: time(row, 11)?,
         attempted_at: optional_time(row, 12)?,
         finalized_at: optional_time(row, 13)?,
         cancel_requested_at: optional_time(row, 14)?,
+        lost_after: row.get::<_, Option<i64>>(19)?.map(i64::unsigned_abs),
     })
 }
 
@@ -76,7 +83,8 @@ pub(super) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+/// The time in a column.
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     let micros: i64 = row.get(column)?;
     Timestamp::from_microsecond(micros).map_err(|e| unreadable(column, Type::Integer, e))
 }
@@ -93,19 +101,19 @@ pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<JobId> {
     row.get(column).map(JobId::from_bytes)
 }
 
-/// The name of a queue in a column.
-pub(super) fn tenant(row: &Row<'_>, column: usize) -> rusqlite::Result<TenantName> {
+/// The name of a tenant in a column.
+pub(crate) fn tenant(row: &Row<'_>, column: usize) -> rusqlite::Result<TenantName> {
     row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, Type::Text, error))
 }
 
 /// The JSON in a column.
-pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     serde_json::from_str(row.get_ref(column)?.as_str()?)
         .map_err(|error| unreadable(column, Type::Text, error))
 }
 
 /// `value` as it is written; everything that is stored so can be written.
-pub(super) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

@@ -1,16 +1,21 @@
 //! The tables of `jobs.db`, and how a connection to it is opened.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rusqlite::{Connection, OpenFlags};
 
+/// How long a statement waits for another connection.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The tables of `jobs.db`, in the steps in which they came to be: a database of version N has had the
 /// first N of them, and one with a higher version was written by a newer Jobwright.
-const JOBS: &[&str] = &[TABLES, REPORTS, TENANTS];
+const JOBS: &[&str] =
+    &[TABLES, REPORTS, TENANTS, SNOOZES, FAILED_OUTPUTS, HOLD_NOTES, LOSSES, HISTORY_SHARES];
 
 /// As [`JOBS`], for `logs.db`.
-const LOGS: &[&str] = &[LOG_TABLES];
+const LOGS: &[&str] = &[LOG_TABLES, LOG_TENANTS];
 
 /// `job` is hot: only unfinished jobs, nothing large. A finalized job's row moves to `history`.
 /// Times are microseconds since 1970; states are the numbers of `rows::state`.
@@ -86,6 +91,41 @@ INSERT INTO hold
 DROP TABLE paused;
 ";
 
+/// How often in sequence a job was snoozed, and since when.
+const SNOOZES: &str = "
+ALTER TABLE job ADD COLUMN snoozes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN snoozed_since INTEGER;
+ALTER TABLE history ADD COLUMN snoozes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN snoozed_since INTEGER;
+";
+
+/// Which attempt left the output.
+const FAILED_OUTPUTS: &str = "
+ALTER TABLE job ADD COLUMN output_attempt INTEGER;
+ALTER TABLE history ADD COLUMN output_attempt INTEGER;
+";
+
+/// Who holds something, since when and why, as JSON. Of what was held before, nothing is known.
+const HOLD_NOTES: &str = "
+ALTER TABLE hold ADD COLUMN note TEXT NOT NULL DEFAULT '{}';
+";
+
+/// What tells whether a lost attempt counts: when the host last lived, and what it has finished. Of a
+/// host of an earlier version that is unknown, and every attempt counts that it lost.
+const LOSSES: &str = "
+CREATE TABLE host (alive_at INTEGER NOT NULL, finished INTEGER NOT NULL);
+INSERT INTO host VALUES (0, 0);
+ALTER TABLE job ADD COLUMN lost_after INTEGER;
+ALTER TABLE history ADD COLUMN lost_after INTEGER;
+";
+
+/// What each tenant holds of the history, in bytes as `history::ROW_BYTES` explains.
+const HISTORY_SHARES: &str = "
+CREATE TABLE history_share (tenant TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
+INSERT INTO history_share
+    SELECT tenant, sum(payload_bytes + coalesce(output_bytes, 0) + 1024) FROM history GROUP BY tenant;
+";
+
 const LOG_TABLES: &str = "
 CREATE TABLE log (
     job BLOB NOT NULL,
@@ -95,6 +135,12 @@ CREATE TABLE log (
     dropped_bytes INTEGER NOT NULL,
     UNIQUE (job, attempt)
 );
+";
+
+/// Whose logs are, so that the oldest of one tenant are found.
+const LOG_TENANTS: &str = "
+ALTER TABLE log ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
+CREATE INDEX log_by_tenant ON log (tenant);
 ";
 
 /// Opens `jobs.db` for the writer, making its tables if it is new.
@@ -141,8 +187,9 @@ fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
         // What a burst made of it goes again.
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 8000;
          PRAGMA journal_size_limit = 67108864;
-         PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
     )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     if !missing.is_empty() {
         let missing = missing.concat();
         connection.execute_batch(&format!(
@@ -156,6 +203,6 @@ fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch("PRAGMA busy_timeout = 5000")?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }

@@ -1,18 +1,21 @@
 //! The statements that write `jobs.db`. Each expects to be inside the writer's transaction; none
 //! decides anything.
 
+use std::collections::BTreeMap;
+
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::HeldKeys;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::Hold;
+use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload};
-use jobwright_core::lifecycle::{JobState, Lifecycle};
+use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::outcome::Output;
 use jobwright_core::report::Told;
-use jobwright_core::store::{Leased, Retention};
+use jobwright_core::store::Leased;
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::history::{HeldRow, held};
 use super::rows::{self, micros, state, to_json};
 
 /// The highest `seq` in use; 0 in an empty store.
@@ -37,19 +40,48 @@ pub(super) fn for_each_unfinished(
     Ok(())
 }
 
-/// What is held.
-pub(super) fn holds(db: &Connection) -> rusqlite::Result<Vec<Hold>> {
-    db.prepare("SELECT hold FROM hold")?.query_map([], |row| rows::json(row, 0))?.collect()
+/// What is known of the host that uses the store, or used it last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HostRow {
+    /// The time of its latest commit.
+    pub(super) alive_at: Timestamp,
+    /// How many attempts it and the hosts before it finished.
+    pub(super) finished: u64,
 }
 
-/// Remembers whether something is held.
-pub(super) fn set_held(db: &Connection, hold: &Hold, held: bool) -> rusqlite::Result<()> {
-    let sql = if held {
-        "INSERT OR IGNORE INTO hold VALUES (?1)"
-    } else {
-        "DELETE FROM hold WHERE hold = ?1"
+/// What is known of the host that used the store last.
+pub(super) fn host(db: &Connection) -> rusqlite::Result<HostRow> {
+    let row = |row: &Row<'_>| {
+        let finished: i64 = row.get(1)?;
+        Ok(HostRow { alive_at: rows::time(row, 0)?, finished: finished.unsigned_abs() })
     };
-    db.prepare_cached(sql)?.execute([to_json(hold)?]).map(drop)
+    db.query_row("SELECT alive_at, finished FROM host", [], row)
+}
+
+/// Remembers what is known of the host.
+pub(super) fn set_host(db: &Connection, host: HostRow) -> rusqlite::Result<()> {
+    let row = params![micros(host.alive_at), host.finished.cast_signed()];
+    db.prepare_cached("UPDATE host SET alive_at = ?1, finished = ?2")?.execute(row).map(drop)
+}
+
+/// What is held, with the note of each.
+pub(super) fn holds(db: &Connection) -> rusqlite::Result<BTreeMap<Hold, HoldNote>> {
+    let read = |row: &Row<'_>| Ok((rows::json(row, 0)?, rows::json(row, 1)?));
+    db.prepare("SELECT hold, note FROM hold")?.query_map([], read)?.collect()
+}
+
+/// Remembers that something is held, with a note; or not any more.
+pub(super) fn set_held(
+    db: &Connection,
+    hold: &Hold,
+    note: Option<&HoldNote>,
+) -> rusqlite::Result<()> {
+    let hold = to_json(hold)?;
+    let Some(note) = note else {
+        return db.prepare_cached("DELETE FROM hold WHERE hold = ?1")?.execute([hold]).map(drop);
+    };
+    let sql = "INSERT OR REPLACE INTO hold (hold, note) VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute([hold, to_json(note)?]).map(drop)
 }
 
 /// The tenants that have limits of their own.
@@ -126,7 +158,8 @@ pub(super) fn leased(db: &Connection, lease: Lease) -> rusqlite::Result<Leased> 
 /// Writes where an unfinished job stands.
 pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::Result<()> {
     let sql = "UPDATE job SET state = ?2, attempt = ?3, failures = ?4, lost = ?5, refused = ?6,
-                 scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10
+                 scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10,
+                 snoozes = ?11, snoozed_since = ?12, lost_after = ?13
                WHERE id = ?1";
     let changed = db.prepare_cached(sql)?.execute(params![
         id.as_bytes(),
@@ -139,19 +172,22 @@ pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::R
         now.attempted_at.map(micros),
         now.finalized_at.map(micros),
         now.cancel_requested_at.map(micros),
+        now.snoozes,
+        now.snoozed_since.map(micros),
+        now.lost_after.map(u64::cast_signed),
     ])?;
     // The queue knows a job whose row is not there: memory and disk disagree.
     if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
 }
 
 /// Writes where a job stands after a transition, and the attempt that it ended; moves it to the
-/// history if it is over.
+/// history if it is over, and answers what it takes there.
 pub(super) fn transition(
     db: &Connection,
     id: JobId,
     now: &Lifecycle,
     ended: Option<&AttemptRecord>,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Option<HeldRow>> {
     if let Some(record) = ended {
         let sql = "UPDATE job SET attempts = json_insert(
                      CASE WHEN json_array_length(attempts) < ?3 THEN attempts
@@ -166,9 +202,10 @@ pub(super) fn transition(
         db.prepare_cached(sql)?.execute([id.as_bytes()])?;
         let sql = "INSERT INTO history SELECT * FROM job WHERE id = ?1";
         db.prepare_cached(sql)?.execute([id.as_bytes()])?;
-        db.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute([id.as_bytes()])?;
+        let sql = "DELETE FROM job WHERE id = ?1 RETURNING tenant, payload_bytes, output_bytes";
+        return db.prepare_cached(sql)?.query_row([id.as_bytes()], |row| held(row, 0)).map(Some);
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Keeps what an attempt at an unfinished job told.
@@ -184,13 +221,35 @@ pub(super) fn keep_told(db: &Connection, id: JobId, told: &Told) -> rusqlite::Re
     Ok(())
 }
 
-/// Keeps what a job that is about to be completed has left.
-pub(super) fn insert_output(db: &Connection, id: JobId, output: &Output) -> rusqlite::Result<()> {
-    let sql = "UPDATE job SET output_type = ?2, output_bytes = ?3 WHERE id = ?1 RETURNING seq";
-    let row = params![id.as_bytes(), output.content_type, output.bytes.len() as i64];
+/// Removes the checkpoints of these unfinished jobs.
+pub(super) fn remove_checkpoints(db: &Connection, jobs: &[JobId]) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM checkpoint WHERE seq = (SELECT seq FROM job WHERE id = ?1)";
+    let mut delete = db.prepare_cached(sql)?;
+    jobs.iter().try_for_each(|id| delete.execute([id.as_bytes()]).map(drop))
+}
+
+/// Keeps what an attempt that is about to be ended has left, in place of what an earlier one left.
+pub(super) fn insert_output(
+    db: &Connection,
+    lease: &Lease,
+    output: &Output,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE job SET output_type = ?2, output_bytes = ?3, output_attempt = ?4
+               WHERE id = ?1 RETURNING seq";
+    let (kind, length) = (&output.content_type, output.bytes.len() as i64);
+    let row = params![lease.job.as_bytes(), kind, length, lease.attempt];
     let seq: i64 = db.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
-    let row = params![seq, output.content_type, &output.bytes[..]];
-    db.prepare_cached("INSERT INTO output VALUES (?1, ?2, ?3)")?.execute(row).map(drop)
+    let row = params![seq, kind, &output.bytes[..]];
+    db.prepare_cached("INSERT OR REPLACE INTO output VALUES (?1, ?2, ?3)")?.execute(row).map(drop)
+}
+
+/// Removes what an earlier attempt at an unfinished job has left.
+pub(super) fn remove_output(db: &Connection, id: JobId) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM output WHERE seq = (SELECT seq FROM job WHERE id = ?1)";
+    db.prepare_cached(sql)?.execute([id.as_bytes()])?;
+    let sql = "UPDATE job SET output_type = NULL, output_bytes = NULL, output_attempt = NULL
+               WHERE id = ?1";
+    db.prepare_cached(sql)?.execute([id.as_bytes()]).map(drop)
 }
 
 /// The length of a finalized job's payload.
@@ -200,79 +259,29 @@ pub(super) fn payload_bytes(db: &Connection, id: JobId) -> rusqlite::Result<u64>
     Ok(bytes.unsigned_abs())
 }
 
-/// Moves a finalized job back from the history, without its output, as the latest to arrive.
+/// Moves a finalized job back from the history, without its output, as the latest to arrive; answers
+/// what it took there.
 pub(super) fn revive(
     db: &Connection,
     seq: i64,
     id: JobId,
     now: &Lifecycle,
-) -> rusqlite::Result<()> {
-    let sql = "SELECT seq FROM history WHERE id = ?1";
-    let old: i64 = db.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0))?;
+) -> rusqlite::Result<HeldRow> {
+    let sql = "SELECT tenant, payload_bytes, output_bytes, seq FROM history WHERE id = ?1";
+    let found = |row: &Row<'_>| Ok((held(row, 0)?, row.get(3)?));
+    let (held, old): (HeldRow, i64) = db.prepare_cached(sql)?.query_row([id.as_bytes()], found)?;
     db.prepare_cached("DELETE FROM output WHERE seq = ?1")?.execute([old])?;
     for sql in [
         "UPDATE payload SET seq = ?2 WHERE seq = ?1",
-        "UPDATE history SET seq = ?2, output_type = NULL, output_bytes = NULL, progress = NULL
-         WHERE seq = ?1",
+        "UPDATE history SET seq = ?2, output_type = NULL, output_bytes = NULL, output_attempt = NULL,
+           progress = NULL WHERE seq = ?1",
     ] {
         db.prepare_cached(sql)?.execute([old, seq])?;
     }
     db.prepare_cached("INSERT INTO job SELECT * FROM history WHERE seq = ?1")?.execute([seq])?;
     db.prepare_cached("DELETE FROM history WHERE seq = ?1")?.execute([seq])?;
-    update(db, id, now)
-}
-
-/// Removes at most `most` finalized jobs that are past their retention, with what belongs to them,
-/// and as many expired keys; answers which jobs went.
-pub(super) fn prune(
-    db: &Connection,
-    retention: Retention,
-    most: usize,
-) -> rusqlite::Result<Vec<JobId>> {
-    let sql = "DELETE FROM idempotency WHERE key IN
-                 (SELECT key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    db.prepare_cached(sql)?.execute(params![micros(retention.now), most])?;
-    let sql = "SELECT seq, id FROM history WHERE state = ?1 AND finalized_at < ?2
-               ORDER BY finalized_at LIMIT ?3";
-    let mut query = db.prepare_cached(sql)?;
-    let mut pruned: Vec<(i64, JobId)> = Vec::new();
-    for (over, before) in [
-        (JobState::Completed, retention.completed_before),
-        (JobState::Cancelled, retention.completed_before),
-        (JobState::Discarded, retention.discarded_before),
-    ] {
-        let room = most - pruned.len() as i64;
-        let found = query.query_map(params![state(over), micros(before), room], |row| {
-            Ok((row.get(0)?, rows::id(row, 1)?))
-        })?;
-        pruned.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
-    }
-    remove(db, pruned)
-}
-
-/// Removes the `most` finalized jobs that ended first, with what belongs to them; answers which.
-pub(super) fn prune_oldest(db: &Connection, most: usize) -> rusqlite::Result<Vec<JobId>> {
-    let sql = "SELECT seq, id, finalized_at FROM history WHERE state = ?1
-               ORDER BY finalized_at LIMIT ?2";
-    let mut query = db.prepare_cached(sql)?;
-    let mut oldest: Vec<(i64, i64, JobId)> = Vec::new();
-    for over in [JobState::Completed, JobState::Cancelled, JobState::Discarded] {
-        let found = query.query_map(params![state(over), most as i64], |row| {
-            Ok((row.get(2)?, row.get(0)?, rows::id(row, 1)?))
-        })?;
-        oldest.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
-    }
-    oldest.sort_unstable_by_key(|(ended, seq, _)| (*ended, *seq));
-    remove(db, oldest.into_iter().take(most).map(|(_, seq, id)| (seq, id)).collect())
-}
-
-fn remove(db: &Connection, jobs: Vec<(i64, JobId)>) -> rusqlite::Result<Vec<JobId>> {
-    for table in ["history", "payload", "output"] {
-        let mut delete = db.prepare_cached(&format!("DELETE FROM {table} WHERE seq = ?1"))?;
-        jobs.iter().try_for_each(|(seq, _)| delete.execute([seq]).map(drop))?;
-    }
-    Ok(jobs.into_iter().map(|(_, id)| id).collect())
+    update(db, id, now)?;
+    Ok(held)
 }
 
 /// What the tables take of the file, in bytes: it does not shrink, but what is free in it is used
@@ -316,13 +325,14 @@ pub(super) fn keys(db: &Connection) -> rusqlite::Result<HeldKeys> {
 /// Calls `each` with every unfinished job that has a checkpoint, and its length.
 pub(super) fn for_each_checkpoint(
     db: &Connection,
-    mut each: impl FnMut(JobId, u64),
+    mut each: impl FnMut(JobId, &TenantName, u64),
 ) -> rusqlite::Result<()> {
-    let sql = "SELECT id, length(bytes) FROM checkpoint JOIN job USING (seq)";
+    let sql = "SELECT id, length(bytes), tenant FROM checkpoint JOIN job USING (seq)";
     let mut statement = db.prepare(sql)?;
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
-        each(rows::id(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs());
+        let length = row.get::<_, i64>(1)?.unsigned_abs();
+        each(rows::id(row, 0)?, &rows::tenant(row, 2)?, length);
     }
     Ok(())
 }

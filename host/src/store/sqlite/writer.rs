@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::reader::store_error;
+use super::schema;
 use crate::clock::Stopwatch;
 
 /// Commands that may wait for the writer; more make their senders wait.
@@ -29,6 +30,16 @@ const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) trait State: Send + 'static {
     /// The database.
     fn connection(&self) -> &Connection;
+
+    /// Whether the disk is so low that what the write-ahead log takes of it is to be given back.
+    fn is_disk_low(&mut self) -> bool {
+        false
+    }
+
+    /// Writes what belongs to every commit, at the end of its transaction.
+    fn seal(&mut self) -> rusqlite::Result<()> {
+        Ok(())
+    }
 
     /// Forgets what memory holds and reads it anew, after a transaction was rolled back.
     fn reload(&mut self) -> rusqlite::Result<()>;
@@ -183,12 +194,31 @@ impl<S: State> Group<S> {
             }
             let group = self.gather(first);
             match self.commit(group) {
-                Ok(replies) => replies.into_iter().for_each(|reply| reply()),
+                Ok(replies) => {
+                    replies.into_iter().for_each(|reply| reply());
+                    if self.state.is_disk_low() {
+                        self.shorten_log();
+                    }
+                }
                 Err(error) => self.health.fail(&error),
             }
         }
         // Leaves one file behind, not three; whatever fails here is made up for at the next start.
         let _ = self.state.connection().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    /// Gives back what the write-ahead log takes of the disk, if no reader needs it just now: the next
+    /// group asks again.
+    fn shorten_log(&self) {
+        let db = self.state.connection();
+        let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let done = db
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| db.query_row(truncate, [], |_| Ok(())))
+            .and_then(|()| db.busy_timeout(schema::BUSY_TIMEOUT));
+        if let Err(error) = done {
+            tracing::warn!(%error, store = self.health.store, "cannot shorten a write-ahead log");
+        }
     }
 
     fn gather(&mut self, first: Command<S>) -> Vec<Command<S>> {
@@ -210,6 +240,7 @@ impl<S: State> Group<S> {
         self.synchronize(effect)?;
         self.state.connection().execute_batch("BEGIN IMMEDIATE")?;
         let replies = self.apply(group)?;
+        self.state.seal()?;
         self.state.connection().execute_batch("COMMIT")?;
         Ok(replies)
     }

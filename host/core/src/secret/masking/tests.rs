@@ -1,109 +1,248 @@
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
 use super::*;
 
-fn covered(secrets: &[&str], text: &str) -> String {
-    let mut mask = Mask::default();
-    for secret in secrets {
-        mask.add_secret(&secret.to_string().try_into().expect("a value"));
-    }
-    let mut bytes = text.as_bytes().to_vec();
-    mask.cover(&mut bytes);
-    String::from_utf8(bytes).expect("text")
+fn mask(secrets: &[&str]) -> Mask {
+    let value = |secret: &&str| (*secret).to_owned().try_into().expect("a value");
+    Mask::of(&secrets.iter().map(value).collect::<Vec<_>>())
+}
+
+fn covered(secrets: &[&str], text: &[u8]) -> Vec<u8> {
+    let mut bytes = text.to_vec();
+    mask(secrets).cover(&mut bytes, &|| true);
+    bytes
+}
+
+fn shown(secrets: &[&str], text: &str) -> String {
+    String::from_utf8(covered(secrets, text.as_bytes())).expect("text")
 }
 
 #[test]
 fn every_occurrence_is_covered_in_its_length() {
-    assert_eq!(covered(&["12345678"], "12345678 a 1234567 1234567812345678"), {
+    assert_eq!(shown(&["12345678"], "12345678 a 1234567 1234567812345678"), {
         "******** a 1234567 ****************"
     });
-    assert_eq!(covered(&[], "12345678"), "12345678");
+    assert_eq!(shown(&[], "12345678"), "12345678");
 }
 
 #[test]
-fn secrets_that_overlap_are_covered_both() {
-    assert_eq!(covered(&["abcdefgh", "efghijkl"], "<abcdefghijkl>"), "<************>");
-    assert_eq!(covered(&["abcdefgh", "abcdefghijkl"], "<abcdefghijkl>"), "<************>");
+fn secrets_that_overlap_are_both_covered() {
+    assert_eq!(shown(&["abcdefgh", "efghijkl"], "<abcdefghijkl>"), "<************>");
+    assert_eq!(shown(&["abcdefgh", "abcdefghijkl"], "<abcdefghijkl>"), "<************>");
+    assert_eq!(shown(&["abcdefgh", "abcdefghijkl"], "<abcdefghijk>"), "<********ijk>");
 }
 
-#[test]
-fn a_secret_is_found_as_json_writes_it() {
-    assert_eq!(covered(&[r#"a"b\c/def"#], r#"{"k":"a\"b\\c/def"}"#), { r#"{"k":"***********"}"# });
-    assert_eq!(covered(&["abc/defgh"], r#"{"k":"abc\/defgh"}"#), r#"{"k":"**********"}"#);
-}
-
-/// One who writes all that is no letter or digit in his own way.
-fn writes(text: &str, way: impl Fn(char) -> String) -> String {
+/// Writes every character that is no letter and no digit in its own way.
+fn escaping(text: &str, way: impl Fn(char) -> String) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric();
     text.chars().map(|c| if plain(c) { c.to_string() } else { way(c) }).collect()
 }
 
-const WAYS: [fn(char) -> String; 8] = [
-    |c| c.to_string(),
-    |c| format!("\\{c}"),
-    |c| format!("\\u{:04X}", u32::from(c)),
-    |c| format!("\\u{:04x}", u32::from(c)),
-    |c| format!("%{:02X}", u32::from(c)),
-    |c| format!("%{:02x}", u32::from(c)),
-    |c| format!("&#{};", u32::from(c)),
-    |c| format!("&#x{:X};", u32::from(c)),
+fn json(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('/', "\\/")
+}
+
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+type Way = (&'static str, fn(&str) -> String);
+
+const ESCAPES: [Way; 12] = [
+    ("as it is", |text| text.to_owned()),
+    ("JSON", json),
+    ("JSON in ASCII", |text| escaping(text, |c| format!("\\u{:04x}", u32::from(c)))),
+    ("JSON of .NET", |text| escaping(text, |c| format!("\\u{:04X}", u32::from(c)))),
+    ("JavaScript", |text| escaping(text, |c| format!("\\x{:02x}", u32::from(c)))),
+    ("slashes", |text| escaping(text, |c| format!("\\{c}"))),
+    ("percent", |text| escaping(text, |c| format!("%{:02X}", u32::from(c)))),
+    ("percent in lower case", |text| escaping(text, |c| format!("%{:02x}", u32::from(c)))),
+    ("HTML", html),
+    ("decimal entities", |text| escaping(text, |c| format!("&#{};", u32::from(c)))),
+    ("hexadecimal entities", |text| escaping(text, |c| format!("&#x{:X};", u32::from(c)))),
+    ("quoted-printable", |text| escaping(text, |c| format!("={:02X}", u32::from(c)))),
 ];
 
-#[test]
-fn a_secret_is_found_however_each_byte_of_it_is_written() {
-    let secret = r#"a+b"c&d<e>f'g/h\i j%41k"#;
-    for way in WAYS {
-        let text = writes(secret, way);
-        let all = format!("<{text}> {text}\\{text}");
-        let stars = "*".repeat(text.len());
-        let seen = covered(&[secret], &all);
-        assert!(seen.starts_with(&format!("<{stars}> {stars}")), "{text}: {seen}");
-        assert!(seen.ends_with(&stars) && seen.len() == all.len(), "{text}: {seen}");
-    }
-    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
-    assert_eq!(covered(&[secret], &html), "*".repeat(html.len()));
-}
+/// With every kind of character that escapes begin with, or that writers escape.
+const ODD: &str = r#"a+b"c&d<e>f'g/h\i j%41k=3Dl"#;
 
 #[test]
-fn a_secret_is_found_behind_what_might_be_an_escape() {
-    for before in ["%", "\\", "\\u00", "&", "&#", "+"] {
-        let seen = covered(&["41424344;"], &format!("{before}41424344;"));
-        assert!(seen.ends_with("*********"), "{seen}");
-    }
-}
-
-#[test]
-fn a_secret_within_base64_is_found_wherever_it_begins() {
-    use base64::engine::general_purpose::STANDARD;
-    let secret = "s3cr3t>v4lue?";
-    for before in ["", "a", "ab", "abc", "abcd"] {
-        for after in ["", "x", "xy", "xyz"] {
-            let encoded = STANDARD.encode(format!("{before}{secret}{after}"));
-            for way in WAYS {
-                let seen = covered(&[secret], &format!("<{}>", writes(&encoded, way)));
-                // What is left is of the text around it alone, or the end of it.
-                let left = seen.trim_matches(['<', '>']).split('*').collect::<String>();
-                let of_others = before.len() * 8 / 6 + (after.len() * 8).div_ceil(6);
-                let escaped = way('=').len() * 2;
-                assert!(left.len() <= of_others + escaped, "{before} {after}: {seen}");
+fn a_secret_is_found_in_each_escape_within_each_other_within_each_other() {
+    for (first, inner) in ESCAPES {
+        for (second, middle) in ESCAPES {
+            for (third, outer) in ESCAPES {
+                let text = outer(&middle(&inner(ODD)));
+                let seen = shown(&[ODD], &format!("<{text}> {text}"));
+                let stars = "*".repeat(text.len());
+                assert_eq!(
+                    seen,
+                    format!("<{stars}> {stars}"),
+                    "{first}, {second}, {third}: {text}"
+                );
             }
         }
     }
 }
 
 #[test]
-fn a_text_that_takes_too_long_to_search_is_covered_whole() {
+fn a_secret_is_found_behind_what_might_be_an_escape() {
+    for before in ["%", "\\", "\\u00", "&", "&#", "+", "="] {
+        let seen = shown(&["41424344;"], &format!("{before}41424344;"));
+        assert!(seen.ends_with("*********"), "{seen}");
+    }
+}
+
+fn bytes_of(text: &str, width: usize, little: bool) -> Vec<u8> {
+    text.bytes()
+        .flat_map(|byte| {
+            let mut wide = vec![0; width];
+            wide[if little { 0 } else { width - 1 }] = byte;
+            wide
+        })
+        .collect()
+}
+
+#[test]
+fn a_secret_is_found_in_utf_16_and_utf_32() {
+    for (width, little) in [(2, true), (2, false), (4, true), (4, false)] {
+        let text = bytes_of(&format!("<{ODD}>"), width, little);
+        let seen = covered(&[ODD], &text);
+        let left = seen.iter().filter(|byte| !b"*\0".contains(byte)).copied();
+        assert_eq!(left.collect::<Vec<_>>(), b"<>", "{width} {little}");
+        let in_json = escaping("a", |c| c.to_string()) + &"s\\u0000".repeat(10);
+        assert!(shown(&["ssssssss"], &in_json).starts_with("a***"), "{in_json}");
+    }
+}
+
+type Digits = (&'static str, fn(&[u8]) -> String);
+
+const DIGITS: [Digits; 5] = [
+    ("base64", |bytes| STANDARD.encode(bytes)),
+    ("base64url", |bytes| URL_SAFE_NO_PAD.encode(bytes)),
+    ("base64 in lines", |bytes| {
+        let lines = STANDARD.encode(bytes);
+        lines.as_bytes().chunks(8).map(|line| format!("{}\r\n", lossy(line))).collect()
+    }),
+    ("hexadecimal", |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+    ("HEXADECIMAL", |bytes| bytes.iter().map(|byte| format!("{byte:02X} ")).collect()),
+];
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What is left of a text of which a secret is covered, without what says nothing.
+fn left(seen: &str) -> usize {
+    seen.chars().filter(|c| c.is_ascii_alphanumeric() || "+/-_".contains(*c)).count()
+}
+
+#[test]
+fn a_secret_is_found_in_digits_wherever_it_begins() {
+    let secret = "s3cr3t>v4lue?";
+    for before in ["", "a", "ab", "abc", "abcd"] {
+        for after in ["", "x", "xy", "xyz"] {
+            for (name, digits) in DIGITS {
+                let text = digits(format!("{before}{secret}{after}").as_bytes());
+                let seen = shown(&[secret], &text);
+                // The digits of the text around it alone.
+                let others = if name.starts_with("base") { 8_usize.div_ceil(6) } else { 2 };
+                let most = (before.len() + after.len()) * others;
+                assert!(left(&seen) <= most, "{name} {before} {after}: {text} {seen}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_found_in_digits_of_digits_of_escapes_and_escaped_again() {
+    for (inner, escape) in ESCAPES {
+        for (first, digits) in DIGITS {
+            for (second, again) in DIGITS {
+                for (outer, escape_again) in ESCAPES {
+                    let text = again(digits(escape(ODD).as_bytes()).as_bytes());
+                    let text = escape_again(&text);
+                    let seen = shown(&[ODD], &text);
+                    let names = [inner, first, second, outer];
+                    assert!(seen.starts_with("***"), "{names:?}: {text} {seen}");
+                    let stars = seen.matches('*').count();
+                    assert!(stars * 10 >= text.len() * 7, "{names:?}: {text} {seen}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_found_in_base64_of_utf_16() {
+    let text = STANDARD.encode(bytes_of(&format!("Bearer {ODD}"), 2, true));
+    let seen = shown(&[ODD], &text);
+    // And a digit of the zero that follows the last character.
+    assert!(left(&seen) <= (2 * "Bearer ".len() * 8).div_ceil(6) + 1, "{seen}");
+}
+
+#[test]
+fn a_long_text_of_digits_is_decoded_in_pieces_that_overlap() {
+    let secret = "s3cr3t-v4lue";
+    for place in [0, 49_000, 49_100, 49_152, 49_153, 49_200, 98_400] {
+        let mut bytes = vec![0xa7; 150_000];
+        bytes[place..place + secret.len()].copy_from_slice(secret.as_bytes());
+        let seen = shown(&[secret], &STANDARD.encode(&bytes));
+        assert!(seen.matches('*').count() >= secret.len() * 8 / 6, "{place}");
+        assert!(seen.matches('*').count() <= (secret.len() * 8).div_ceil(6) + 2, "{place}");
+    }
+}
+
+#[test]
+fn a_long_text_that_hides_nothing_stays() {
+    let words = "the quick brown fox \\\"jumps\\\" over %20 the lazy dog &amp; ".repeat(400);
+    assert_eq!(shown(&[ODD, "s3cr3t-v4lue"], &words), words);
+    // JSON within JSON within JSON, of which a third is backslashes.
+    let row = "{\"id\":12,\"name\":\"a/b\",\"note\":\"say \\\"hi\\\"\"},".repeat(200);
+    let deep = json(&json(&json(&row)));
+    assert_eq!(shown(&[ODD, "s3cr3t-v4lue"], &deep), deep);
+    let image: Vec<u8> =
+        (0..20_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    for (name, digits) in DIGITS {
+        let text = json(&digits(&image));
+        assert_eq!(shown(&[ODD, "s3cr3t-v4lue"], &text), text, "{name}");
+    }
+}
+
+#[test]
+fn a_text_that_takes_too_many_steps_is_covered_whole() {
     let (secret, text) = (format!("{}b", "a".repeat(4000)), "a".repeat(200_000));
-    assert_eq!(covered(&[&secret], &text), "*".repeat(text.len()));
+    assert_eq!(shown(&[&secret], &text), "*".repeat(text.len()));
     let text = "aaaa ".repeat(1000);
-    assert_eq!(covered(&[&secret], &text), text);
+    assert_eq!(shown(&[&secret], &text), text);
+    for flood in ["\\", "%25", "&amp;", "&amp", "%", "=3D", "\\u005c", "+"] {
+        let text = flood.repeat(5_000);
+        let seen = shown(&["s3cr3t-v4lue", "\\\\\\\\\\\\\\\\\\x"], &text);
+        assert_eq!(seen.len(), text.len());
+    }
+}
+
+#[test]
+fn a_search_that_nobody_waits_for_ends() {
+    use std::cell::Cell;
+    let (asked, text) = (Cell::new(0), "s3cr3t-v4lue ".repeat(100_000));
+    let mut bytes = text.clone().into_bytes();
+    mask(&["s3cr3t-v4lue"]).cover(&mut bytes, &|| {
+        asked.set(asked.get() + 1);
+        asked.get() < 3
+    });
+    assert_eq!((asked.get(), lossy(&bytes)), (3, "*".repeat(text.len())));
 }
 
 #[test]
 fn headers_are_covered_too_and_their_names() {
-    let mut mask = Mask::default();
-    mask.add_secret(&"S3cretValue".to_owned().try_into().expect("a value"));
+    let mask = mask(&["S3cretValue"]);
     let mut headers = HeaderMap::new();
     headers.insert("x-echo", HeaderValue::from_static("Bearer S3cretValue"));
     headers.insert("x-s3cretvalue", HeaderValue::from_static("1"));
+    let encoded =
+        format!("x-{}", STANDARD.encode("S3cretValue").trim_end_matches('=')).to_lowercase();
+    let encoded = encoded.parse::<http::HeaderName>().expect("a name");
+    headers.insert(encoded, HeaderValue::from_static("1"));
     headers.insert("x-else", HeaderValue::from_static("kept"));
     mask.cover_headers(&mut headers);
     assert_eq!(headers["x-echo"], "Bearer ***********");

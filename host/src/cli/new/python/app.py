@@ -3,8 +3,20 @@
 import sys
 
 from wit_world import exports
+from wit_world.imports import exit as wasi_exit
+
+
+def main() -> None:
+    sys.stdout.write(sys.stdin.read().upper())
 
 
 class Run(exports.Run):
     def run(self) -> None:
-        sys.stdout.write(sys.stdin.read().upper())
+        try:
+            main()
+        except SystemExit as end:
+            # Left to Python, any code but 0 would arrive as 1.
+            if isinstance(end.code, int) and end.code != 0:
+                sys.stdout.flush()
+                wasi_exit.exit_with_code(end.code)
+            raise

@@ -34,6 +34,26 @@ impl Arena {
         handle
     }
 
+    /// Puts a block of another arena under the same handle.
+    pub(super) fn put(&mut self, handle: u64, bytes: Vec<u8>) {
+        self.held += bytes.len() as u64;
+        self.blocks.insert(handle, bytes);
+    }
+
+    /// Forgets blocks, by handle and length; answers what they took.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(u64, u64) -> bool) -> u64 {
+        let before = self.held + self.blocks.len() as u64 * BLOCK_BYTES;
+        self.blocks.retain(|handle, bytes| !is_gone(*handle, bytes.len() as u64));
+        self.held = self.blocks.values().map(|bytes| bytes.len() as u64).sum();
+        before - self.held - self.blocks.len() as u64 * BLOCK_BYTES
+    }
+
+    /// What is at an address until the end of its block.
+    pub(super) fn at(&self, address: u64) -> Option<&[u8]> {
+        let (start, block) = self.blocks.range(..=address).next_back()?;
+        block.get(usize::try_from(address - start).ok()?..).filter(|rest| !rest.is_empty())
+    }
+
     /// Takes a block away.
     pub(super) fn remove(&mut self, handle: u64) -> Option<Vec<u8>> {
         let bytes = self.blocks.remove(&handle)?;

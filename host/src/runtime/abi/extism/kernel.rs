@@ -1,18 +1,20 @@
 //! The functions of `extism:host/env`.
 //!
 //! Invariant: what a guest makes the host keep (blocks and variables) is granted by the attempt's
-//! memory limit first; an allocation beyond answers 0, which PDKs take for a failure. Whoever passes a
-//! block to a function gives it away, as to Extism's own hosts; only the error is looked at when the
-//! guest has ended.
+//! memory limit first; an allocation beyond answers 0, which PDKs take for a failure. A guest that passes
+//! a block to a function gives it away, as to Extism's own hosts; the output and the error are read when
+//! the guest has ended, also in blocks that it freed.
 
 use std::collections::BTreeMap;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::MAX_MESSAGE_BYTES;
+use jobwright_core::text;
 use wasmtime::{Caller, Linker, bail};
 
 use super::super::super::capability::Level;
 use super::super::super::instance::Guest;
+use super::super::super::stdio::OutputBuffer;
 use super::super::wasi;
 use super::ENV;
 use super::arena::{Arena, BLOCK_BYTES};
@@ -27,9 +29,9 @@ pub(in super::super::super) struct Kernel {
     arena: Arena,
     /// The block of the payload.
     input: u64,
-    /// As it was when it was set: the guest may free its block then.
-    output: Vec<u8>,
-    error: u64,
+    left: Left,
+    /// Blocks that the guest freed after it had made them its output or its error.
+    freed: Arena,
     config: BTreeMap<String, String>,
     variables: BTreeMap<String, Vec<u8>>,
     /// What their names and values take.
@@ -38,32 +40,83 @@ pub(in super::super::super) struct Kernel {
     pub(super) answered: Answered,
 }
 
+/// What is read when the guest has ended.
+#[derive(Debug, Default, Clone, Copy)]
+struct Left {
+    /// Where its output begins, and how long it is.
+    output: (u64, u64),
+    /// The block of its error; 0 for none.
+    error: u64,
+}
+
+impl Left {
+    /// Whether some of it is in this block.
+    fn is_in(self, handle: u64, length: u64) -> bool {
+        let (at, bytes) = self.output;
+        let is_output = bytes > 0 && (handle..handle + length).contains(&at);
+        length > 0 && (is_output || self.error == handle)
+    }
+}
+
 impl Kernel {
-    /// With the attempt's payload as input, and its variables over what the operator configured as
-    /// configuration.
+    /// With the attempt's payload as input. Its configuration is its variables, over them what the
+    /// operator configured, and what the host tells of the job.
     pub(super) fn new(attempt: &Attempt) -> Self {
         let configured = attempt.granted.grants.configuration();
-        let config = configured.chain(wasi::variables(attempt)).collect();
+        let facts = wasi::facts(attempt).map(|(name, value)| (name.to_owned(), value));
+        let facts = facts.into_iter().filter(|_| attempt.job.spec.inject_env);
+        let variables = wasi::variables(attempt).into_iter();
+        let config = variables.chain(configured).chain(facts).collect();
         let mut kernel = Self { config, ..Self::default() };
         kernel.input = kernel.arena.insert(attempt.payload.bytes.to_vec());
         kernel
     }
 
-    /// What the guest left.
-    pub(super) fn output(&self) -> &[u8] {
-        &self.output
+    /// What the guest left: the bytes that it named, as they are now, in pieces. Beyond the end of a block
+    /// they are zeros, as in the memory of Extism's own kernel.
+    ///
+    /// # Errors
+    /// If they begin in no block.
+    pub(super) fn output(&self) -> Result<impl Iterator<Item = &[u8]>, String> {
+        let (at, bytes) = self.left.output;
+        let found = self.arena.at(at).or_else(|| self.freed.at(at));
+        let Some(found) = found.or((bytes == 0).then_some(&[][..])) else {
+            return Err(format!(
+                "the guest set an output of {bytes} bytes that begins in no block"
+            ));
+        };
+        let first = &found[..found.len().min(usize::try_from(bytes).unwrap_or(usize::MAX))];
+        let rest = bytes - first.len() as u64;
+        let zeros = (0..rest.div_ceil(ZEROS.len() as u64)).map(move |piece| {
+            let left = rest - piece * ZEROS.len() as u64;
+            &ZEROS[..ZEROS.len().min(usize::try_from(left).unwrap_or(usize::MAX))]
+        });
+        Ok(std::iter::once(first).chain(zeros))
+    }
+
+    /// Keeps in `output` what an attempt that did not succeed left, as far as it is in a block.
+    pub(super) fn keep_in(&self, output: &OutputBuffer) {
+        if let Some(first) = self.output().ok().and_then(|mut pieces| pieces.next()) {
+            output.keep(first);
+        }
     }
 
     /// The error that the guest set, if it set one.
     pub(super) fn error(&self) -> Option<String> {
-        if self.error == 0 {
+        if self.left.error == 0 {
             return None;
         }
-        let text = self.arena.block(self.error);
-        let shown = &text[..text.len().min(MAX_MESSAGE_BYTES + 1)];
+        let message = match self.arena.block(self.left.error) {
+            [] => self.freed.block(self.left.error),
+            message => message,
+        };
+        let shown = text::start(message, MAX_MESSAGE_BYTES + 4);
         Some(String::from_utf8_lossy(shown).into_owned())
     }
 }
+
+/// What is beyond the end of a block.
+static ZEROS: [u8; 4096] = [0; 4096];
 
 impl Guest {
     /// A new block with these bytes; 0 if there is no memory left for it.
@@ -89,10 +142,18 @@ impl Guest {
     /// A block that the guest gives away with the call; empty for what is none.
     pub(super) fn taken(&mut self, handle: u64) -> Vec<u8> {
         // The payload's block was not charged.
-        let payload = handle == self.extism().input;
-        let Some(bytes) = self.extism().arena.remove(handle) else { return vec![] };
-        if !payload {
-            self.budget_mut().give_back(bytes.len() as u64 + BLOCK_BYTES);
+        let kernel = self.extism();
+        let payload = kernel.input;
+        let Some(bytes) = kernel.arena.remove(handle) else { return vec![] };
+        let (left, length) = (kernel.left, bytes.len() as u64);
+        if left.is_in(handle, length) {
+            // In place of those that are not read any more.
+            let is_gone = |handle, length| handle != payload && !left.is_in(handle, length);
+            let forgotten = kernel.freed.forget(is_gone);
+            kernel.freed.put(handle, bytes.clone());
+            self.budget_mut().give_back(forgotten);
+        } else if handle != payload {
+            self.budget_mut().give_back(length + BLOCK_BYTES);
         }
         bytes
     }
@@ -103,24 +164,6 @@ impl Guest {
             Ok(text) => Ok(text),
             Err(_) => bail!("the guest passed text to `{ENV}` that is not UTF-8"),
         }
-    }
-
-    /// Keeps what is to be the output.
-    fn set_output(&mut self, at: u64, length: u64) -> wasmtime::Result<()> {
-        let earlier = std::mem::take(&mut self.extism().output).len() as u64;
-        self.budget_mut().give_back(earlier);
-        if length == 0 {
-            return Ok(());
-        }
-        if self.extism().arena.slice(at, length).is_none() {
-            bail!("the guest set an output of {length} bytes that lie in no block");
-        }
-        if !self.budget_mut().hold(length) {
-            bail!("there is no memory left for the guest's output");
-        }
-        let kernel = self.extism();
-        kernel.output = kernel.arena.slice(at, length).unwrap_or_default().to_vec();
-        Ok(())
     }
 
     /// Sets a variable, or removes it if there is no value.
@@ -202,12 +245,12 @@ fn link_input(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 fn link_ending(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "output_set", |mut p: Plugin<'_>, at: u64, length: u64| {
-        p.data_mut().set_output(at, length)
+        p.data_mut().extism().left.output = (at, length);
     })?;
     linker.func_wrap(ENV, "error_set", |mut p: Plugin<'_>, at: u64| {
-        p.data_mut().extism().error = at;
+        p.data_mut().extism().left.error = at;
     })?;
-    linker.func_wrap(ENV, "error_get", |mut p: Plugin<'_>| p.data_mut().extism().error)?;
+    linker.func_wrap(ENV, "error_get", |mut p: Plugin<'_>| p.data_mut().extism().left.error)?;
     Ok(())
 }
 

@@ -1,20 +1,23 @@
 //! Extism plug-ins: core modules that import `extism:host/env`, written with any of Extism's PDKs.
 //!
-//! The job's payload is their input, its environment their configuration. Extism's own kernel is a
+//! The job's payload is their input, its environment their configuration, but for what the operator
+//! configured. Extism's own kernel is a
 //! module that needs features which this host does not compile in, so [`kernel`] is one of our own,
 //! with the same functions over an [`arena`] that counts as memory of the job. What it asks of others is
 //! sent by [`requests`].
 
 mod arena;
 pub(in super::super) mod kernel;
-mod requests;
+pub(in crate::runtime) mod requests;
 
 use jobwright_core::attempt::Attempt;
+use jobwright_core::exit_codes::Meaning;
 use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, RetryHint};
 use wasmtime::{ExternType, Func, InstancePre, Linker, Module, Store, Val};
 
 use self::kernel::Kernel;
+use self::requests::RequestFailed;
 use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
 use super::super::meter::Meter;
@@ -32,9 +35,15 @@ const CONSTRUCTORS: &str = "__wasm_call_ctors";
 const INITIALIZE: &str = "_initialize";
 const HASKELL: &str = "hs_init";
 
+/// The entry point of a program, which prepares its runtime itself.
+const START: &str = "_start";
+
 /// Whether an export of this name and signature is a job's entry point, and not its runtime's own.
 pub(in super::super) fn is_entry_point(name: &str, signature: &str) -> bool {
     let callable = matches!(signature, "() -> ()" | "() -> (i32)");
+    if callable && name == START {
+        return true;
+    }
     callable && !name.starts_with('_') && !RUNTIME.contains(&name) && !name.contains("asyncify")
 }
 
@@ -51,8 +60,11 @@ impl Plugin {
     pub(super) fn new(linker: &Linker<Guest>, module: &Module) -> Result<Self, Misfit> {
         let linked = linker.instantiate_pre(module)?;
         let names = module.exports().map(|export| export.name());
-        let mut callable = names.filter(|name| is_callable(module, name));
-        let only = callable.next().filter(|_| callable.next().is_none()).map(str::to_owned);
+        let callable: Vec<_> = names.filter(|name| is_callable(module, name)).collect();
+        // Beside other functions, a program's own entry point only prepares for them.
+        let mut others = callable.iter().filter(|name| callable.len() == 1 || **name != START);
+        let only = others.next().filter(|_| others.next().is_none());
+        let only = only.map(|name| (*name).to_owned());
         Ok(Self { linked, before: before(module), only })
     }
 
@@ -70,24 +82,26 @@ impl Plugin {
         let kernel = store.data_mut().extism();
         let said = kernel.error();
         let code = match ended {
-            Ok(code) => code,
-            Err(Cut::Failed(error)) if ending::is_exit(&error, 0) => 0,
+            Ok(code) => Some(code),
+            Err(Cut::Failed(error)) if ending::is_exit(&error, 0) => Some(0),
             // What it says of itself goes before how it came to its end, unless that was a limit.
-            Err(Cut::Failed(error))
-                if said.is_some() && ending::enforced(&error, &attempt.limits).is_none() =>
-            {
-                1
+            Err(Cut::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => None,
+            Err(cut) => {
+                kernel.keep_in(output);
+                return unanswered(cut);
             }
-            Err(cut) => return Err(cut),
         };
-        match (said, code) {
-            (Some(message), _) => Ok(failed(message)),
-            (None, 0) => {
-                output.take(kernel.output()).map_err(wasmtime::Error::from)?;
-                Ok(Said::Done { content_type: None })
+        let meaning = meaning(attempt, said.is_some(), code);
+        if meaning == Meaning::Succeed {
+            for piece in kernel.output().map_err(wasmtime::Error::msg)? {
+                output.take(piece).map_err(wasmtime::Error::from)?;
             }
-            (None, code) => Ok(failed(format!("`{}` answered {code}", shorten(name)))),
+        } else {
+            kernel.keep_in(output);
         }
+        let answered = || format!("`{}` answered {}", shorten(name), code.unwrap_or_default());
+        let message = said.unwrap_or_else(answered);
+        Ok(ending::said(meaning, AttemptError::new("failed", message)))
     }
 
     /// What the job calls.
@@ -112,7 +126,8 @@ impl Plugin {
     ) -> Result<i32, Cut> {
         let made = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let mut answer = 0;
-        for name in self.before.iter().copied().chain([name]) {
+        let before = if name == START { &[][..] } else { &self.before };
+        for name in before.iter().copied().chain([name]) {
             let missing = || wasmtime::format_err!("its function `{}` is gone", shorten(name));
             let function = made.get_func(&mut *store, name).ok_or_else(missing)?;
             answer = called(function, store, meter).await?;
@@ -157,6 +172,21 @@ fn before(module: &Module) -> Vec<&'static str> {
     [CONSTRUCTORS, INITIALIZE].into_iter().find(|name| nothing(name)).into_iter().collect()
 }
 
-fn failed(message: String) -> Said {
-    Said::Failed { error: AttemptError::new("failed", message), retry: RetryHint::Backoff }
+/// What the answer of its function means, which is none if it trapped; it failed if it set an error.
+fn meaning(attempt: &Attempt, is_error: bool, code: Option<i32>) -> Meaning {
+    let usual = if is_error || code != Some(0) { Meaning::Retry } else { Meaning::Succeed };
+    let set = code.and_then(|code| attempt.job.spec.exit_codes.meaning(code));
+    // An error is a failure, but for how it is tried again.
+    set.filter(|set| !(is_error && (*set == Meaning::Succeed || code == Some(0)))).unwrap_or(usual)
+}
+
+/// A call that did not return: because of a request that failed, or for what wasmtime says.
+fn unanswered(cut: Cut) -> Result<Said, Cut> {
+    if let Cut::Failed(error) = &cut
+        && let Some(failed) = error.downcast_ref::<RequestFailed>()
+    {
+        let (error, retry) = failed.error();
+        return Ok(Said::Failed { error, retry });
+    }
+    Err(cut)
 }

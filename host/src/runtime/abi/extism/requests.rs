@@ -1,21 +1,60 @@
 //! `http_request` of Extism: a request as JSON in one block, its body in another, and the body of the
 //! response in a third.
 //!
-//! Invariant: a request that was not sent, or had no answer, leaves the guest running: it finds no
-//! body, and a status that says why; the log says so too.
+//! Invariant: a request that is refused, or gets no whole response, fails the call of the plug-in, as by
+//! Extism's own hosts; the error and the log say why.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::response::Parts;
+use http::{HeaderMap, Method, Request, Uri};
 use jobwright_core::name::shorten;
-use jobwright_core::outside::{MAX_HEAD_BYTES, Unsent};
+use jobwright_core::outcome::{AttemptError, RetryHint};
+use jobwright_core::outside::{MAX_HEAD_BYTES, Timeouts, Unsent, shown};
 use serde::Deserialize;
+use thiserror::Error;
 use wasmtime::{Caller, Linker};
 
 use super::super::super::capability::Level;
 use super::super::super::instance::Guest;
 use super::ENV;
+
+/// The longest JSON of a request, in bytes: its headers may be as long as they may be, each byte escaped.
+pub(in crate::runtime) const MAX_JSON_BYTES: usize = 6 * MAX_HEAD_BYTES;
+
+/// Why the call of a plug-in failed that sent a request.
+#[derive(Debug, Error)]
+#[error("http_request failed: {why}")]
+pub(super) struct RequestFailed {
+    why: String,
+    /// Whether another try may go better.
+    again: bool,
+}
+
+impl RequestFailed {
+    fn refused(why: impl Into<String>) -> Self {
+        Self { why: why.into(), again: false }
+    }
+
+    fn of(unsent: &Unsent) -> Self {
+        // What the request is, and not what became of it on the way.
+        let refused = matches!(
+            unsent,
+            Unsent::Denied(_)
+                | Unsent::DeniedAddress(_)
+                | Unsent::RequestTooLong(_)
+                | Unsent::HeadTooLong(_)
+        );
+        Self { why: unsent.to_string(), again: !refused }
+    }
+
+    /// What it means for the job.
+    pub(super) fn error(&self) -> (AttemptError, RetryHint) {
+        let retry = if self.again { RetryHint::Backoff } else { RetryHint::Never };
+        (AttemptError::new("http_request", self.to_string()), retry)
+    }
+}
 
 /// What a guest is told of its last request.
 #[derive(Debug, Default)]
@@ -56,48 +95,52 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 impl Guest {
     /// Sends a request; answers the block of the response's body.
-    async fn http_request(&mut self, request: u64, body: u64) -> u64 {
+    async fn http_request(&mut self, request: u64, body: u64) -> wasmtime::Result<u64> {
         let (request, body) = (self.taken(request), self.taken(body));
-        if request.len() > MAX_HEAD_BYTES {
+        if request.len() > MAX_JSON_BYTES {
             // Before it is read: what is made of it takes several times as much.
-            let (found, most) = (request.len(), MAX_HEAD_BYTES);
+            let (found, most) = (request.len(), MAX_JSON_BYTES);
             let why = format!("its JSON has {found} bytes: {most} at most, and the body apart");
-            return self.unanswered(StatusCode::PAYLOAD_TOO_LARGE, &why);
+            return Err(self.failed(RequestFailed::refused(why)));
         }
-        let request = match read(&request, body) {
-            Ok(request) => request,
-            Err(why) => return self.unanswered(StatusCode::BAD_REQUEST, &why),
+        let request =
+            read(&request, body).map_err(|why| self.failed(RequestFailed::refused(why)))?;
+        let shown = shown(request.method(), request.uri());
+        let outside = self.outside();
+        // What refuses it has written why to the log.
+        let failed = |unsent: Unsent| {
+            let RequestFailed { why, again } = RequestFailed::of(&unsent);
+            RequestFailed { why: format!("{shown}: {why}"), again }
         };
-        let answer = self.outside().send(request).await;
-        let (answered, body) = match answer {
-            Ok(response) => told(response),
-            Err(unsent) => (Answered { status: status(&unsent), ..Answered::default() }, vec![]),
-        };
-        let length = body.len();
-        let block = self.keep(body);
-        if length > 0 && block == 0 {
-            let why = format!("there is no memory left for the {length} bytes of its response");
-            return self.unanswered(StatusCode::SERVICE_UNAVAILABLE, &why);
+        let response = outside.send(request, Timeouts::default()).await.map_err(failed)?;
+        let (head, mut body) = response.into_parts();
+        let body = body.rest().await.map_err(failed)?;
+        let block = self.keep(body.to_vec());
+        if !body.is_empty() && block == 0 {
+            let why =
+                format!("there is no memory left for the {} bytes of its response", body.len());
+            return Err(self.failed(RequestFailed { why, again: true }));
         }
-        self.extism().answered = answered;
-        block
+        self.extism().answered = Answered::of(&head);
+        Ok(block)
     }
 
-    /// Says why a request has no answer; answers no block.
-    fn unanswered(&mut self, status: StatusCode, why: &str) -> u64 {
-        let message = format!("http_request refused: {why}");
-        self.line().log(Level::Warn, "jobwright", message.as_bytes());
-        self.extism().answered = Answered { status: status.as_u16(), ..Answered::default() };
-        0
+    /// Says in the log why a request failed here.
+    fn failed(&self, failed: RequestFailed) -> wasmtime::Error {
+        self.line().log(Level::Warn, "jobwright", failed.to_string().as_bytes());
+        failed.into()
     }
 }
 
-fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Bytes>, String> {
+/// The request that `text` describes, with this body.
+pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Bytes>, String> {
     let wrong = |what: &str, why: String| format!("its {what}: {why}");
     let asked: Asked =
         serde_json::from_slice(text).map_err(|error| wrong("JSON", error.to_string()))?;
     let uri: Uri = asked.url.parse().map_err(|_| wrong("url", shorten(&asked.url)))?;
-    let method = asked.method.as_deref().unwrap_or("GET");
+    // In capitals, as by Extism's own hosts; grants name methods so.
+    let method = asked.method.as_deref().unwrap_or("GET").to_ascii_uppercase();
+    let method = method.as_str();
     let method =
         Method::from_bytes(method.as_bytes()).map_err(|_| wrong("method", shorten(method)))?;
     let mut request = Request::new(Bytes::from(body));
@@ -116,33 +159,22 @@ fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Bytes>, String> {
     Ok(request)
 }
 
-fn told(response: Response<Bytes>) -> (Answered, Vec<u8>) {
-    let (head, body) = response.into_parts();
-    let mut headers: BTreeMap<&str, String> = BTreeMap::new();
-    for (name, value) in &head.headers {
-        let text = String::from_utf8_lossy(value.as_bytes());
-        let all = headers.entry(name.as_str()).or_default();
-        if !all.is_empty() {
-            all.push_str(", ");
-        }
-        all.push_str(&text);
+impl Answered {
+    fn of(head: &Parts) -> Self {
+        Self { status: head.status.as_u16(), headers: json(&head.headers) }
     }
-    let headers = serde_json::to_string(&headers).unwrap_or_default();
-    (Answered { status: head.status.as_u16(), headers }, body.to_vec())
 }
 
-/// A refusal as a status (RFC 9110), since Extism has no other word for it.
-fn status(unsent: &Unsent) -> u16 {
-    match unsent {
-        Unsent::Denied(_) | Unsent::DeniedAddress(_) => 403,
-        Unsent::RequestTooLong(_) | Unsent::HeadTooLong(_) => 413,
-        Unsent::TooMany(_) => 429,
-        Unsent::NoRoom(_) => 503,
-        Unsent::TimedOut(_) => 504,
-        Unsent::ResponseTooLong(_)
-        | Unsent::Unresolved(_)
-        | Unsent::Unconnected(_)
-        | Unsent::Insecure(_)
-        | Unsent::Broken(_) => 502,
+/// The headers of a response as a JSON object.
+pub(in crate::runtime) fn json(headers: &HeaderMap) -> String {
+    let mut all: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, value) in headers {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let values = all.entry(name.as_str()).or_default();
+        if !values.is_empty() {
+            values.push_str(", ");
+        }
+        values.push_str(&text);
     }
+    serde_json::to_string(&all).unwrap_or_default()
 }

@@ -42,13 +42,19 @@ pub(super) async fn exchange(
         }
         Either::Right((received, handling)) => {
             let answer = received?;
-            handling.await?;
+            // A guest that floods its answer is not waited for.
+            if !matches!(answer, Answer::Cut(_)) {
+                handling.await?;
+            }
             Ok(answer)
         }
     }
 }
 
 /// The answer, once its body has ended; the body goes to `output` as it comes.
+///
+/// The body of an error is no output: whatever becomes of it, the status says what the error means. As much
+/// of it is kept as fits.
 pub(super) async fn receive(
     answered: Answered,
     output: &Arc<OutputBuffer>,
@@ -62,9 +68,18 @@ pub(super) async fn receive(
     while let Some(frame) = body.frame().await {
         match frame {
             // Other frames are trailers.
-            Ok(frame) => frame.into_data().map_or(Ok(()), |bytes| output.take(&bytes))?,
-            Err(_) => return Ok(Answer::Broken),
+            Ok(frame) => match frame.into_data() {
+                Ok(bytes) if head.status.is_success() => output.take(&bytes)?,
+                Ok(bytes) if output.take(&bytes).is_ok() => {}
+                Ok(_) => return Ok(Answer::Cut(head)),
+                Err(_) => {}
+            },
+            Err(_) if head.status.is_success() => return Ok(Answer::Broken),
+            Err(_) => break,
         }
+    }
+    if !head.status.is_success() {
+        return Ok(Answer::Whole(head));
     }
     // A guest that leaves without finishing its body has ended it, but not if it had promised more.
     let promised = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());

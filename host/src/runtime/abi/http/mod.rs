@@ -2,10 +2,11 @@
 //! output, and what the guest prints is log.
 //!
 //! [`request`] owns what is asked, [`mod@exchange`] the taking of an answer, [`response`] what it means,
-//! [`outgoing`] what any guest asks of others. Invariant: the attempt ends when the handler has returned
+//! [`outgoing`] what any guest asks of others, [`fields`] how long headers may be. Invariant: the attempt ends when the handler has returned
 //! and the body has ended, whichever is later.
 
 mod exchange;
+mod fields;
 pub(in super::super) mod outgoing;
 mod request;
 mod response;
@@ -29,19 +30,16 @@ pub(in super::super) const ENTRY_POINT: &str = "wasi:http/incoming-handler";
 /// The interfaces that [`link`] offers.
 pub(super) const INTERFACES: (&str, &[&str]) = ("wasi:http", &["outgoing-handler", "types"]);
 
-/// All headers of one request or answer: what web servers take. A guest may hold as many of them as
-/// it may hold resources.
-const FIELDS_BYTES: usize = 16 << 10;
-
 /// Offers `wasi:http` to components.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    fields::link(linker)
 }
 
 /// What a guest's `wasmtime::Store` holds for HTTP.
 pub(in super::super) fn context() -> WasiHttpCtx {
     let mut context = WasiHttpCtx::new();
-    context.set_field_size_limit(FIELDS_BYTES);
+    context.set_field_size_limit(fields::MEMORY_BYTES);
     context
 }
 
@@ -78,6 +76,9 @@ impl Handler {
         let exchange = exchange(handling, receive(answered, output), turns);
         // Tokio's budget, which is used up by chance, must not have it wait either.
         let answer = meter.drive(unconstrained(exchange)).await??;
+        if let Some(content_type) = response::content_type(&answer) {
+            store.data_mut().line_mut().set_output_type(content_type.as_bytes());
+        }
         Ok(response::said(answer, output))
     }
 }

@@ -1,23 +1,22 @@
 //! What guests ask of others: `wasi:http/outgoing-handler` of components, whatever they are called by.
 //!
-//! Owns no grant and no socket: a request is gathered, handed to the attempt's
-//! [`Outside`], and its answer or refusal put in the words of WASI. Invariants: no more of a guest's
+//! Owns no grant, no socket and no timer: a request is gathered, handed to the attempt's
+//! [`Outside`], and its response, as it arrives, or refusal put in the words of WASI. Invariants: no more of a guest's
 //! bodies is held than it could send at a time; what a guest lets go of, or leaves behind, ends;
 //! whatever is refused here is a line in the log, as what is refused there.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::uri::Scheme;
 use ::http::{Request, Response};
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Full};
+use futures_util::stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Outside, Unsent, shown};
+use jobwright_core::outside::{Body, Outside, Timeouts, Unsent, shown};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// What one write to a body may take: the host keeps two for each body, of which a guest may have a
@@ -66,18 +65,11 @@ impl WasiHttpHooks for Requests {
                 }
                 Fault::Failed(error) => error,
             })?;
-            outside.send(request).await.map_err(code)
+            outside.send(request, timeouts(options)).await.map_err(code)
         };
         Box::new(async move {
-            let response = match patience(options) {
-                Some(patience) => {
-                    timeout(patience, sending).await.map_err(|_| Error::HttpResponseTimeout)??
-                }
-                None => sending.await?,
-            };
-            let whole = |body| Full::new(body).map_err(|never: Infallible| match never {});
             let all_done: Sent<()> = Box::new(async { Ok(()) });
-            Ok((response.map(|body| whole(body).boxed_unsync()), all_done))
+            Ok((sending.await?.map(streamed), all_done))
         })
     }
 
@@ -132,12 +124,21 @@ fn no_room(most: u64) -> Unsent {
     Unsent::NoRoom(format!("the attempt has begun requests of {all}, its maximum"))
 }
 
-/// How long the guest wants to wait. The response comes as a whole, so its times for the connection
-/// and for the first byte are one; who says nothing of the latter waits as long as the attempt may.
-fn patience(options: Option<RequestOptions>) -> Option<Duration> {
-    let options = options?;
-    let first_byte = options.first_byte_timeout?;
-    Some(first_byte.saturating_add(options.connect_timeout.unwrap_or_default()))
+/// The body of a response, each piece as it arrives.
+fn streamed(body: Body) -> WasiBody {
+    let pieces = stream::unfold(body, |mut body| async {
+        let piece = body.next().await?;
+        Some((piece.map(Frame::data).map_err(code), body))
+    });
+    StreamBody::new(pieces).boxed_unsync()
+}
+
+fn timeouts(options: Option<RequestOptions>) -> Timeouts {
+    options.map_or_else(Timeouts::default, |options| Timeouts {
+        connect: options.connect_timeout,
+        first_byte: options.first_byte_timeout,
+        between_bytes: options.between_bytes_timeout,
+    })
 }
 
 /// A refusal in the words of `wasi:http`.
@@ -155,6 +156,11 @@ fn code(unsent: Unsent) -> Error {
         Unsent::Unconnected(_) => Error::ConnectionRefused,
         Unsent::Insecure(_) => Error::TlsCertificateError,
         Unsent::TimedOut(_) => Error::ConnectionTimeout,
+        // In the words of RFC 9209: nothing came within the limit that was set for it.
+        Unsent::NoResponse(_) | Unsent::Stalled(_) => Error::ConnectionReadTimeout,
+        Unsent::ResponseHeadTooLong(most) => {
+            Error::HttpResponseHeaderSectionSize(Some(u32::try_from(most).unwrap_or(u32::MAX)))
+        }
         Unsent::Broken(_) => Error::HttpProtocolError,
         Unsent::NoRoom(_) => Error::InternalError(Some(unsent.to_string())),
     }
@@ -162,25 +168,4 @@ fn code(unsent: Unsent) -> Error {
 
 fn units(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_waits_as_long_as_it_says_for_the_first_byte() {
-        let seconds = |n: Option<u64>| n.map(Duration::from_secs);
-        let options = |connect, first_byte| {
-            Some(RequestOptions {
-                connect_timeout: seconds(connect),
-                first_byte_timeout: seconds(first_byte),
-                between_bytes_timeout: None,
-            })
-        };
-        assert_eq!(patience(options(Some(1), Some(2))), seconds(Some(3)));
-        assert_eq!(patience(options(None, Some(2))), seconds(Some(2)));
-        assert_eq!(patience(options(Some(1), None)), None);
-        assert_eq!(patience(None), None);
-    }
 }

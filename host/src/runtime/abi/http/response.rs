@@ -1,5 +1,6 @@
-//! What an answer means: 2xx succeeds; 408, 429 and 5xx ask for another try; everything else fails
-//! for good (RFC 9110, section 15).
+//! What an answer means (RFC 9110, section 15): 2xx succeeds; 429 and 503 with a `Retry-After` ask to be
+//! tried later, which is no failure; 408, 429 and 5xx without one ask for another try; everything else
+//! fails for good.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,21 +8,22 @@ use std::time::{Duration, SystemTime};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
-use jobwright_core::clock::Clock as _;
-use jobwright_core::name::shorten;
-use jobwright_core::outcome::{AttemptError, RetryHint, is_media_type};
+use jobwright_core::outcome::{AttemptError, RetryHint};
+use jobwright_core::text::excerpt;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
 use super::super::super::ending::Said;
 use super::super::super::stdio::OutputBuffer;
-use crate::clock::SystemClock;
+use crate::clock;
 
 /// What came of a request.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// An answer whose body has ended.
     Whole(Parts),
-    /// An answer whose body was given up, or was not as long as it had said.
+    /// An error whose body was longer than an output may be.
+    Cut(Parts),
+    /// A success whose body was given up, or was not as long as it had said.
     Broken,
     /// The guest answered that it cannot.
     Error(ErrorCode),
@@ -36,46 +38,54 @@ pub(super) fn said(answer: Answer, output: &Arc<OutputBuffer>) -> Said {
         retry: RetryHint::Backoff,
     };
     match answer {
-        Answer::Whole(head) if head.status.is_success() => {
-            Said::Done { content_type: content_type(&head.headers) }
-        }
-        Answer::Whole(head) => refused(&head, output),
+        Answer::Whole(head) if head.status.is_success() => Said::Done { content_type: None },
+        Answer::Whole(head) | Answer::Cut(head) => refused(&head, output),
         Answer::Broken => {
             let bytes = output.tried();
             failed("http_body", format!("the answer's body broke off after {bytes} bytes"))
         }
         Answer::Error(code) => failed(
             "http_error",
-            format!("answered with the error {}", shorten(&format!("{code:?}"))),
+            format!(
+                "answered with the error {}",
+                excerpt(format!("{code:?}").as_bytes(), BODY_BYTES)
+            ),
         ),
         Answer::Missing => failed("no_answer", "the handler returned without an answer".to_owned()),
     }
 }
 
+/// The most of an answer's body, or of its error, that a message quotes, in bytes.
+const BODY_BYTES: usize = 1000;
+
 fn refused(head: &Parts, output: &Arc<OutputBuffer>) -> Said {
     let mut message = format!("answered {}", head.status);
-    // Four bytes hold any character, and 80 of them are shown.
-    let start = output.start(4 * 81);
-    let start = String::from_utf8_lossy(&start);
-    if !start.trim().is_empty() {
+    let start = output.start(BODY_BYTES + 4);
+    if !start.trim_ascii().is_empty() {
         message.push_str(": ");
-        message.push_str(&shorten(start.trim()));
+        message.push_str(&excerpt(start.trim_ascii(), BODY_BYTES));
     }
-    Said::Failed { error: AttemptError::new("http_status", message), retry: retry(head) }
+    let error = AttemptError::new("http_status", message);
+    let wait = retry_after(&head.headers, clock::wall().into());
+    match (head.status, wait) {
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(_)) => {
+            Said::Later { error, wait }
+        }
+        (status, _) if may_pass(status) => {
+            Said::Failed { error, retry: wait.map_or(RetryHint::Backoff, RetryHint::After) }
+        }
+        _ => Said::Failed { error, retry: RetryHint::Never },
+    }
 }
 
-fn retry(head: &Parts) -> RetryHint {
-    let again = head.status.is_server_error()
-        || matches!(head.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-    if !again {
-        return RetryHint::Never;
-    }
-    retry_after(&head.headers, SystemClock.now().into())
-        .map_or(RetryHint::Backoff, RetryHint::After)
+/// Whether another try may be answered otherwise.
+fn may_pass(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
-/// How long to wait, as a number of seconds or until a date (RFC 9110, section 10.2.3). Who decides
-/// on the next attempt bounds it.
+/// How long to wait, as a number of seconds or until a date (RFC 9110, section 10.2.3): none if it is
+/// neither, and no time if the date has passed. The decision on the next attempt bounds it.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -85,10 +95,10 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// The media type of the answer, if it says one that others can be told.
-fn content_type(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    is_media_type(text).then(|| text.to_owned())
+/// The media type of the answer, if it says one.
+pub(super) fn content_type(answer: &Answer) -> Option<String> {
+    let (Answer::Whole(head) | Answer::Cut(head)) = answer else { return None };
+    head.headers.get(CONTENT_TYPE)?.to_str().ok().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::super::key_value::bucket::Bucket;
 use super::{Called, MODULE, NONE, memory, slice};
 
 /// What functions answer whose call was denied, or for which there is no room; the log says why.
-const REFUSED: i32 = -2;
+pub(super) const REFUSED: i32 = -2;
 
 /// The bucket of `wasi:keyvalue` that these functions work on.
 const BUCKET: &str = "default";
@@ -96,7 +96,12 @@ fn text(guest: &mut Caller<'_, Guest>, start: u32, length: u32) -> Called<String
 }
 
 /// Copies as much of `found` as the guest has room for, and answers the length of all of it.
-fn answer(guest: &mut Caller<'_, Guest>, found: &[u8], start: u32, length: u32) -> Called<i32> {
+pub(super) fn answer(
+    guest: &mut Caller<'_, Guest>,
+    found: &[u8],
+    start: u32,
+    length: u32,
+) -> Called<i32> {
     let memory = memory(guest)?;
     let place = slice(memory.data_mut(guest), start, length)?;
     let copied = found.len().min(place.len());

@@ -7,7 +7,7 @@ use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::Grants;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload};
-use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::lifecycle::{JobState, Lifecycle};
 use jobwright_core::limits::Limits;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outside::{Granted, Outside};
@@ -24,6 +24,7 @@ pub(in super::super) struct Assignment {
     spec: JobSpec,
     created_at: Timestamp,
     attempt: u32,
+    failures: u16,
     limits: Limits,
     content_type: Option<String>,
     payload: Bytes,
@@ -45,6 +46,7 @@ impl Assignment {
             spec: job.spec.clone(),
             created_at: job.created_at,
             attempt: job.lifecycle.attempt,
+            failures: job.lifecycle.failures,
             limits: *limits,
             content_type: payload.content_type.clone(),
             payload: payload.bytes.clone(),
@@ -64,7 +66,12 @@ impl Assignment {
     /// The attempt that it was, which reaches `outside`.
     pub(in super::super) fn attempt(self, outside: Arc<dyn Outside>) -> Attempt {
         let Self { limits, created_at, .. } = self;
-        let lifecycle = Lifecycle { attempt: self.attempt, ..Lifecycle::new(created_at) };
+        let lifecycle = Lifecycle {
+            state: JobState::Running,
+            attempt: self.attempt,
+            failures: self.failures,
+            ..Lifecycle::new(created_at)
+        };
         Attempt {
             job: Job {
                 id: self.id,

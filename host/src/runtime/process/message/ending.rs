@@ -1,33 +1,84 @@
-//! How far a runner's word is believed of how an attempt ended.
+//! How far a runner is believed about how an attempt ended. A runner may be under the control of a
+//! guest that broke out of its sandbox: it may harm its own job, and nothing else.
 
-use jobwright_core::limits::Limits;
-use jobwright_core::outcome::{AttemptError, Outcome, is_media_type};
-use jobwright_core::runtime::Ended;
+use std::time::Duration;
 
-/// How an attempt ended by the word of a runner, or what cannot be true of it: guests have broken out
-/// of sandboxes before, and what is recorded must stay readable all the same.
-pub(in super::super) fn believed(mut ended: Ended, limits: &Limits) -> Result<Ended, &'static str> {
-    let usage = &ended.usage;
-    let times =
-        [usage.queue_ms, usage.compile_ms, usage.instantiate_ms, usage.run_ms, usage.cpu_ms];
-    if !times.iter().all(|time| time.is_finite() && *time >= 0.0) {
-        return Err("a receipt with a time that is none");
-    }
-    match &mut ended.outcome {
-        Outcome::Succeeded { output } if output.bytes.len() as u64 > limits.output_bytes => {
+use jobwright_core::limits::{Fuel, Limits};
+use jobwright_core::outcome::{AttemptError, Outcome, Usage, is_media_type, millis};
+use jobwright_core::runtime::{Ended, StopReason};
+
+use super::super::super::ending::{HOST_MEMORY, stopped};
+
+/// What the host asked of a runner, and knows of the attempt by itself.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Asked<'a> {
+    /// What the attempt may use.
+    pub(in super::super) limits: &'a Limits,
+    /// Why the host told the attempt to end, if it did.
+    pub(in super::super) stop: Option<StopReason>,
+    /// How long the attempt took, by the host's clock.
+    pub(in super::super) elapsed: Duration,
+}
+
+/// How an attempt ended according to its runner, or what in that cannot be true.
+pub(in super::super) fn believed(
+    mut ended: Ended,
+    asked: Asked<'_>,
+) -> Result<Ended, &'static str> {
+    check_usage(&ended.usage, asked)?;
+    let limits = asked.limits;
+    let succeeded = match &ended.outcome {
+        Outcome::Succeeded { output } => Some(output),
+        _ => None,
+    };
+    for output in succeeded.into_iter().chain(&ended.failed_output) {
+        if output.bytes.len() as u64 > limits.output_bytes {
             return Err("an output over its limit");
         }
-        Outcome::Succeeded { output } if !is_media_type(&output.content_type) => {
+        if !is_media_type(&output.content_type) {
             return Err("an output without a media type");
+        }
+    }
+    match &mut ended.outcome {
+        // A job that is released is tried again at once, and does not count as tried.
+        Outcome::Interrupted | Outcome::Cancelled => {
+            ended.outcome = asked.stop.map(stopped).ok_or("a stop that nobody asked for")?;
+        }
+        Outcome::Refused { error, transient } if !*transient || error.code != HOST_MEMORY => {
+            return Err("a refusal, which is the host's to make");
         }
         Outcome::Lost => return Err("an attempt that was lost"),
         Outcome::Failed { error, .. }
+        | Outcome::Snoozed { error, .. }
         | Outcome::Trapped { error }
         | Outcome::LimitExceeded { error, .. }
         | Outcome::Refused { error, .. } => *error = cut(std::mem::take(&mut error.code), error),
         _ => {}
     }
     Ok(ended)
+}
+
+/// Refuses a receipt of more than the attempt could use.
+fn check_usage(usage: &Usage, asked: Asked<'_>) -> Result<(), &'static str> {
+    // The two clocks are read at different moments.
+    let most_ms = millis(asked.elapsed.saturating_add(Duration::from_secs(1)));
+    let times =
+        [usage.queue_ms, usage.compile_ms, usage.instantiate_ms, usage.run_ms, usage.cpu_ms];
+    if !times.iter().all(|time| (0.0..=most_ms).contains(time)) {
+        return Err("a receipt with a time that is none");
+    }
+    let is_fuel = match (usage.fuel, asked.limits.fuel) {
+        (Some(used), Fuel::Units(most)) => used <= most,
+        (Some(_), Fuel::Unlimited) => false,
+        (None, _) => true,
+    };
+    if !is_fuel {
+        return Err("a receipt with more fuel than there was");
+    }
+    if usage.peak_memory_bytes > asked.limits.memory_bytes {
+        return Err("a receipt with more memory than there was");
+    }
+    Ok(())
 }
 
 /// The error within its bounds.
@@ -43,53 +94,4 @@ fn cut(mut code: String, error: &AttemptError) -> AttemptError {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use jobwright_core::outcome::{Output, RetryHint, Usage};
-
-    use super::*;
-
-    fn ended(outcome: Outcome) -> Ended {
-        Ended { outcome, usage: Usage::default() }
-    }
-
-    fn output(content_type: &str, length: usize) -> Outcome {
-        let bytes = Bytes::from(vec![b'x'; length]);
-        Outcome::Succeeded { output: Output { content_type: content_type.to_owned(), bytes } }
-    }
-
-    #[test]
-    fn an_ending_is_believed_only_as_far_as_it_can_be_true() {
-        let limits = Limits { output_bytes: 10, ..Limits::DEFAULT };
-        assert!(believed(ended(output("text/plain", 10)), &limits).is_ok());
-        for impossible in [
-            ended(output("text/plain", 11)),
-            ended(output("text/plain\r\nset-cookie: a=b", 1)),
-            ended(Outcome::Lost),
-            Ended {
-                usage: Usage { run_ms: f64::NAN, ..Usage::default() },
-                ..ended(Outcome::Cancelled)
-            },
-            Ended {
-                usage: Usage { cpu_ms: -1.0, ..Usage::default() },
-                ..ended(Outcome::Cancelled)
-            },
-        ] {
-            assert!(believed(impossible.clone(), &limits).is_err(), "{impossible:?}");
-        }
-    }
-
-    #[test]
-    fn an_error_is_brought_into_its_bounds() {
-        let long = "é".repeat(100_000);
-        let error =
-            AttemptError { code: long.clone(), message: long.clone(), backtrace: Some(long) };
-        let failed = ended(Outcome::Failed { error, retry: RetryHint::Never });
-        let believed = believed(failed, &Limits::DEFAULT).expect("it can be true");
-        let error = believed.outcome.error().expect("it failed");
-        assert!(error.code.len() <= 64, "{}", error.code.len());
-        assert!(
-            error.message.len() < 3_000 && error.backtrace.as_ref().expect("frames").len() < 9_000
-        );
-    }
-}
+mod tests;

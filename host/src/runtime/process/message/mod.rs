@@ -5,36 +5,44 @@
 
 mod assignment;
 mod ending;
+mod frames;
 mod outside;
 
 use jobwright_core::attempt::Attempt;
-use jobwright_core::limits::Limits;
 use jobwright_core::log::{LogBuffer, LogPiece};
 use jobwright_core::report::{Progress, Report, Told};
 use jobwright_core::runtime::{Ended, StopReason};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::assignment::Assignment;
-pub(super) use self::ending::believed;
-pub(super) use self::outside::{Answer, Ask};
-use super::super::Allocator;
+pub(super) use self::ending::{Asked, believed};
+pub(super) use self::frames::Longest;
+pub(super) use self::outside::{Answer, Ask, Request};
 use super::super::code::Key;
+use super::super::engine::EngineConfig;
 
 /// What the host says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     /// Get ready, for attempts that use at most this. Said first, and once.
-    Begin { ceiling: Limits, allocator: Allocator },
+    Begin(EngineConfig),
     /// Take the code that follows, in a frame of its own.
     Load(Key),
-    /// Forget code, of which there would be too much.
-    Forget(Key),
     /// Run an attempt.
     Run(Box<Assignment>),
     /// The attempt is to end, or soon will be.
     Stop(Word),
     /// What a call has come to.
     Answer { call: u64, answer: Box<Answer> },
+}
+
+/// Why a process did not load code.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Unloaded {
+    /// It does not fit what the host offers, so no process can ever run it.
+    Misfit(String),
+    /// Another process may.
+    Failed(String),
 }
 
 /// What an attempt is told while it runs.
@@ -51,35 +59,18 @@ pub(super) enum Word {
 pub(super) enum Telling {
     /// To `Begin`; with what of its sandbox the system does not have, or why it cannot begin.
     Ready(Result<Vec<String>, String>),
-    /// To `Load`; with why it cannot be used.
-    Loaded(Result<(), String>),
+    /// To `Load`.
+    Loaded(Result<(), Unloaded>),
     /// The guest asks whether it is to end: it is given a grace when it is.
     Asks,
     /// What the attempt has left so far, beyond what was told before.
     Traces(Box<Traces>),
     /// The attempt reaches outside.
     Call { call: u64, ask: Box<Ask>, before: Box<Traces> },
-    /// The attempt waits for the answer no more.
+    /// The attempt waits no more for the answer, or for the rest of the response that it began.
     Dropped { call: u64 },
     /// To `Run`.
     Ended { ended: Box<Ended>, last: Box<Traces> },
-}
-
-/// What one message of a runner takes beside what guests choose the length of: names, headers, error
-/// messages, and what encodes them.
-const MESSAGE_BYTES: u64 = 1 << 20;
-
-/// The longest message that a runner may send about `attempt`, in bytes.
-pub(super) fn longest(attempt: &Attempt) -> usize {
-    let traces = attempt.log.capacity().saturating_add(attempt.report.most_bytes());
-    let outside = attempt
-        .granted
-        .outside
-        .request_bytes()
-        .saturating_add(assignment::value_bytes(&attempt.granted.grants));
-    let parts = [attempt.limits.output_bytes, traces, outside];
-    let sum = parts.into_iter().fold(MESSAGE_BYTES, u64::saturating_add);
-    usize::try_from(sum).unwrap_or(usize::MAX)
 }
 
 /// What an attempt leaves while it runs.
@@ -94,8 +85,9 @@ impl Traces {
     pub(super) fn since(position: &mut u64, log: &LogBuffer, report: &Report) -> Self {
         let written = log.written();
         let log = if written == *position { LogPiece::default() } else { log.since(*position) };
-        let length = log.first.len() as u64 + log.dropped + log.last.len() as u64;
-        *position += length;
+        for length in [log.first.len() as u64, log.dropped, log.last.len() as u64] {
+            *position = position.saturating_add(length);
+        }
         Self { log, told: report.take_unsaved() }
     }
 

@@ -1,20 +1,25 @@
 //! What an attempt asks of the world outside, and is answered, on the way to its host and back.
 
 use bytes::Bytes;
-use jobwright_core::outside::{Keep, Kept, Unkept, Unsent};
+use jobwright_core::outside::{Keep, Kept, Timeouts, Unkept, Unsent};
 use serde::{Deserialize, Serialize};
 
 /// What an attempt wants from outside.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) enum Ask {
-    Send(Request),
+    /// The head of a response.
+    Send(Request, Timeouts),
+    /// The next piece of its body, by the number of the call that had the head.
+    More(u64),
     Keep(Keep),
 }
 
 /// What it is answered.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) enum Answer {
-    Sent(Result<Response, Unsent>),
+    Sent(Result<Head, Unsent>),
+    /// None after the last.
+    Piece(Result<Option<Bytes>, Unsent>),
     Kept(Result<Kept, Unkept>),
 }
 
@@ -50,28 +55,24 @@ impl TryFrom<Request> for http::Request<Bytes> {
     }
 }
 
-/// A response of HTTP.
+/// The head of a response of HTTP.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in super::super) struct Response {
+pub(in super::super) struct Head {
     status: u16,
     headers: Headers,
-    body: Bytes,
 }
 
-impl From<http::Response<Bytes>> for Response {
-    fn from(response: http::Response<Bytes>) -> Self {
-        let (head, body) = response.into_parts();
-        Self { status: head.status.as_u16(), headers: listed(&head.headers), body }
+impl From<http::response::Parts> for Head {
+    fn from(head: http::response::Parts) -> Self {
+        Self { status: head.status.as_u16(), headers: listed(&head.headers) }
     }
 }
 
-impl TryFrom<Response> for http::Response<Bytes> {
-    type Error = http::Error;
-
-    fn try_from(response: Response) -> Result<Self, http::Error> {
-        let Response { status, headers, body } = response;
-        let mut builder = http::Response::builder().status(status);
-        for (name, value) in headers {
+impl Head {
+    /// The response that has it and this body.
+    pub(in super::super) fn with<B>(self, body: B) -> Result<http::Response<B>, http::Error> {
+        let mut builder = http::Response::builder().status(self.status);
+        for (name, value) in self.headers {
             builder = builder.header(name, value.as_ref());
         }
         builder.body(body)

@@ -1,0 +1,97 @@
+//! Which versions of plugins unfinished jobs need.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::hold::Facts;
+use crate::plugin::{PluginName, Version};
+use crate::tenant::TenantName;
+
+/// The jobs of one plugin, by version.
+type Versions = BTreeMap<Version, usize>;
+
+/// Unfinished jobs, counted by tenant, plugin and version, which decides the digest. Clones share the
+/// counts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Uses(Arc<Mutex<BTreeMap<(TenantName, PluginName), Versions>>>);
+
+/// One job among them, until dropped.
+#[derive(Debug)]
+pub(super) struct Use {
+    of: Uses,
+    plugin: (TenantName, PluginName),
+    version: Version,
+}
+
+impl Uses {
+    /// Counts a job with these facts.
+    pub(super) fn begin(&self, facts: &Facts) -> Use {
+        let plugin = (facts.tenant.clone(), facts.plugin.clone());
+        let version = facts.version.clone();
+        *self.lock().entry(plugin.clone()).or_default().entry(version.clone()).or_default() += 1;
+        Use { of: self.clone(), plugin, version }
+    }
+
+    /// How many jobs need the plugin, or this version of it.
+    pub(super) fn count(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+        version: Option<&Version>,
+    ) -> usize {
+        let counts = self.lock();
+        let Some(versions) = counts.get(&(tenant.clone(), plugin.clone())) else { return 0 };
+        match version {
+            Some(version) => versions.get(version).copied().unwrap_or(0),
+            None => versions.values().sum(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(TenantName, PluginName), Versions>> {
+        // Nothing panics between the changes of one call.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let mut counts = self.of.lock();
+        let Some(versions) = counts.get_mut(&self.plugin) else { return };
+        if let Some(count) = versions.get_mut(&self.version) {
+            *count -= 1;
+            if *count == 0 {
+                versions.remove(&self.version);
+            }
+        }
+        if versions.is_empty() {
+            counts.remove(&self.plugin);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::QueueName;
+    use crate::plugin::Digest;
+
+    #[test]
+    fn jobs_are_counted_by_plugin_and_version_and_forgotten() {
+        let (uses, tenant, plugin) =
+            (Uses::default(), TenantName::default(), "p".parse().expect("a name"));
+        let version = |text: &str| text.parse::<Version>().expect("a version");
+        let begin = |text: &str| {
+            let (tenant, queue) = (tenant.clone(), QueueName::default());
+            let plugin: PluginName = "p".parse().expect("a name");
+            let digest = Digest::of(b"");
+            uses.begin(&Facts { tenant, queue, plugin, version: version(text), digest })
+        };
+        let jobs = [begin("1.0.0"), begin("1.0.0"), begin("2.0.0")];
+        assert_eq!(uses.count(&tenant, &plugin, None), 3);
+        assert_eq!(uses.count(&tenant, &plugin, Some(&version("1.0.0"))), 2);
+        assert_eq!(uses.count(&"other".parse().expect("a name"), &plugin, None), 0);
+        drop(jobs);
+        assert_eq!(uses.count(&tenant, &plugin, None), 0);
+        assert!(uses.lock().is_empty());
+    }
+}

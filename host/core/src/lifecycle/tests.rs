@@ -1,0 +1,172 @@
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("in range")
+}
+
+/// A host that died at this second, after so many finished attempts as there were seconds.
+fn died(second: i64) -> LostHost {
+    LostHost { alive_at: at(second), finished: second.unsigned_abs() }
+}
+
+fn running() -> Lifecycle {
+    let mut job = Lifecycle::new(at(0));
+    job.claim(at(1));
+    job
+}
+
+#[test]
+fn the_phase_of_a_waiting_job_depends_on_time_alone() {
+    let mut job = Lifecycle::new(at(10));
+    assert_eq!(job.phase(at(9)), Phase::Scheduled);
+    assert_eq!(job.phase(at(10)), Phase::Available);
+    job.claim(at(10));
+    job.finish(Verdict::Retry { at: at(20) }, at(11));
+    assert_eq!(job.phase(at(19)), Phase::Retryable);
+    assert_eq!(job.phase(at(20)), Phase::Available);
+}
+
+#[test]
+fn a_snooze_is_not_counted_and_its_job_shows_as_scheduled() {
+    let mut job = running();
+    job.finish(Verdict::Snooze { at: at(9) }, at(2));
+    assert_eq!((job.attempt, job.failures, job.snoozes), (1, 0, 1));
+    assert_eq!((job.phase(at(8)), job.phase(at(9))), (Phase::Scheduled, Phase::Available));
+    job.claim(at(9));
+    job.finish(Verdict::Snooze { at: at(12) }, at(10));
+    assert_eq!((job.attempt, job.snoozes, job.snoozed_since), (2, 2, Some(at(2))));
+    job.claim(at(12));
+    job.finish(Verdict::Release { at: at(13), refused: false }, at(13));
+    assert_eq!(job.snoozes, 2, "a release does not end the sequence");
+    job.claim(at(13));
+    job.finish(Verdict::Retry { at: at(20) }, at(14));
+    assert_eq!((job.snoozes, job.snoozed_since), (0, None), "a failure ends it");
+    assert_eq!(job.phase(at(19)), Phase::Retryable);
+}
+
+#[test]
+fn the_attempts_that_are_left_follow_from_failures_and_not_from_the_attempt_number() {
+    let mut job = running();
+    assert_eq!(job.attempts_left(2), 1);
+    job.finish(Verdict::Release { at: at(2), refused: false }, at(2));
+    assert_eq!(job.attempts_left(2), 2);
+    job.claim(at(2));
+    assert_eq!((job.attempt, job.attempts_left(2)), (2, 1));
+    job.finish(Verdict::Retry { at: at(3) }, at(3));
+    job.claim(at(3));
+    assert_eq!((job.attempt, job.attempts_left(2)), (3, 0));
+    job.finish(Verdict::Discard, at(4));
+    assert_eq!(job.attempts_left(2), 0);
+    job.redrive(at(5));
+    job.claim(at(5));
+    assert_eq!((job.attempt, job.attempts_left(2)), (4, 1));
+}
+
+#[test]
+fn a_release_is_not_counted_and_a_retry_is() {
+    let mut job = running();
+    job.finish(Verdict::Release { at: at(2), refused: false }, at(2));
+    assert_eq!((job.attempt, job.failures, job.refused), (1, 0, 0));
+    job.claim(at(2));
+    job.finish(Verdict::Retry { at: at(3) }, at(3));
+    assert_eq!((job.attempt, job.failures), (2, 1));
+}
+
+#[test]
+fn a_cancel_request_turns_a_retry_a_release_and_a_reclaim_into_cancelled() {
+    for verdict in [
+        Some(Verdict::Retry { at: at(9) }),
+        Some(Verdict::Snooze { at: at(9) }),
+        Some(Verdict::Release { at: at(9), refused: true }),
+        None,
+    ] {
+        let mut job = running();
+        assert_eq!(job.request_cancel(at(2)), CancelRequest::Stopping { attempt: 1 });
+        match verdict {
+            Some(verdict) => job.finish(verdict, at(3)),
+            None => job.reclaim(died(3), at(3)),
+        }
+        assert_eq!(job.state, JobState::Cancelled, "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_success_beats_a_cancel_request_that_came_before_it() {
+    let mut job = running();
+    job.request_cancel(at(2));
+    job.finish(Verdict::Complete, at(3));
+    assert_eq!(job.state, JobState::Completed);
+    assert_eq!(job.request_cancel(at(4)), CancelRequest::Finalized(JobState::Completed));
+}
+
+#[test]
+fn the_third_loss_discards() {
+    let mut job = running();
+    assert!(!job.is_suspect());
+    for loss in 1..MAX_LOST {
+        job.reclaim(died(5), at(5));
+        assert_eq!((job.state, job.is_suspect()), (JobState::Available, true));
+        assert_eq!(job.runs_alone(), loss + 1 == MAX_LOST);
+        job.claim(at(6));
+        assert!(job.is_watched(at(6)) && !job.is_watched(after(at(6), WATCH)));
+        assert!(!job.is_watched(at(-100)), "the clock was set back");
+    }
+    job.reclaim(died(7), at(7));
+    assert_eq!((job.state, job.finalized_at), (JobState::Discarded, Some(at(7))));
+}
+
+/// Begins an attempt 1 s after the host starts, and loses it after `ran` seconds.
+fn lose(job: &mut Lifecycle, ran: i64, finished: u64) {
+    job.state = JobState::Available;
+    job.claim(at(1));
+    job.reclaim(LostHost { alive_at: at(1 + ran), finished }, at(100));
+}
+
+#[test]
+fn a_loss_counts_if_the_attempt_had_just_begun() {
+    for (ran, counts) in [(0, true), (9, true), (10, false), (25, false)] {
+        let mut job = Lifecycle::new(at(0));
+        lose(&mut job, ran, 7);
+        assert_eq!(job.is_suspect(), counts, "after {ran} s");
+    }
+}
+
+#[test]
+fn a_later_loss_counts_if_no_other_attempt_was_finished_since_the_one_before() {
+    let mut job = Lifecycle::new(at(0));
+    lose(&mut job, 25, 7);
+    lose(&mut job, 25, 8);
+    assert_eq!(job.lost, 0, "the host had other work done meanwhile");
+    lose(&mut job, 25, 8);
+    assert_eq!(job.lost, 1);
+    lose(&mut job, 25, 8);
+    lose(&mut job, 25, 8);
+    assert_eq!(job.state, JobState::Discarded);
+}
+
+#[test]
+fn progress_and_an_ordinary_failure_forgive_what_was_lost() {
+    let mut job = Lifecycle::new(at(0));
+    lose(&mut job, 0, 1);
+    assert!(job.forgive() && !job.forgive());
+    lose(&mut job, 25, 1);
+    assert_eq!(job.lost, 0, "as if none was lost before");
+    lose(&mut job, 0, 1);
+    job.claim(at(1));
+    job.finish(Verdict::Release { at: at(9), refused: true }, at(2));
+    assert_eq!(job.lost, 1, "it did not run");
+    job.claim(at(9));
+    job.finish(Verdict::Retry { at: at(20) }, at(10));
+    assert_eq!((job.lost, job.lost_after), (0, None));
+}
+
+#[test]
+fn a_redriven_job_starts_with_a_clean_count_but_never_reuses_an_attempt_number() {
+    let mut job = running();
+    job.finish(Verdict::Discard, at(2));
+    assert_eq!(job.redrive(at(3)), Redrive::Due);
+    assert_eq!((job.state, job.failures, job.finalized_at), (JobState::Available, 0, None));
+    job.claim(at(4));
+    assert_eq!(job.attempt, 2);
+    assert_eq!(job.redrive(at(5)), Redrive::Running);
+}

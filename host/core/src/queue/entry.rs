@@ -1,0 +1,84 @@
+//! What the queue knows of each unfinished job.
+
+use std::time::Duration;
+
+use super::lanes::{Due, Place};
+use crate::capacity::Permit;
+use crate::clock::{Timestamp, after};
+use crate::hold::Facts;
+use crate::job::{JobId, JobSpec, Priority};
+use crate::lifecycle::{JobState, Lifecycle};
+
+/// The scheduling facts of an unfinished job.
+#[derive(Debug)]
+pub struct Entry {
+    /// What it belongs to.
+    pub facts: Facts,
+    /// Its priority.
+    pub priority: Priority,
+    /// What an attempt may take of the host's memory.
+    pub memory_bytes: u64,
+    /// Where it stands.
+    pub lifecycle: Lifecycle,
+    /// Whether the wall clock says when it is due, see [`NewJob::on_wall`](crate::job::NewJob::on_wall).
+    pub on_wall: bool,
+    /// Its place, given back when the entry goes.
+    pub permit: Permit,
+}
+
+impl Entry {
+    /// The facts of a job with this specification, which is due by the host's clock.
+    #[must_use]
+    pub fn new(spec: &JobSpec, lifecycle: Lifecycle, permit: Permit) -> Self {
+        Self {
+            facts: spec.into(),
+            priority: spec.priority,
+            memory_bytes: spec.limits.host_bytes(),
+            lifecycle,
+            on_wall: false,
+            permit,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) entry: Entry,
+    pub(super) arrival: u64,
+    pub(super) holder: Holder,
+}
+
+/// The holder of a running job's lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Until when the lease holds.
+    pub expires_at: Timestamp,
+    /// When the holder last showed that it lives.
+    pub alive_at: Timestamp,
+}
+
+impl Slot {
+    pub(super) fn is_running(&self) -> bool {
+        self.entry.lifecycle.state == JobState::Running
+    }
+
+    /// Its place in the order of claims.
+    pub(super) fn place(&self, head_start: Duration) -> Place {
+        let levels = u32::from(u8::from(self.entry.priority)) - 1;
+        let sort_key = after(self.entry.lifecycle.scheduled_at, head_start.saturating_mul(levels));
+        Place { sort_key, arrival: self.arrival }
+    }
+
+    pub(super) fn due(&self, id: JobId) -> Due {
+        Due { id, memory_bytes: self.entry.memory_bytes }
+    }
+
+    pub(super) fn wait(&self, id: JobId) -> super::waiting::Wait {
+        super::waiting::Wait {
+            at: self.entry.lifecycle.scheduled_at,
+            arrival: self.arrival,
+            id,
+            on_wall: self.entry.on_wall,
+        }
+    }
+}

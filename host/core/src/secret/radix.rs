@@ -1,0 +1,180 @@
+//! Bytes that are written as digits of base 64 or 16: where such digits stand in a text, what they say,
+//! and which of them say some of it. Pure.
+
+use std::ops::Range;
+
+use super::effort::Effort;
+use super::writing::{DEPTH, Reading, begins_escape, is_escaped_quote, read};
+
+/// Digits that are decoded at one time, beside those that two pieces have in common.
+const PIECE: usize = 64 << 10;
+
+/// Digits that two pieces have in common, for each byte of the longest secret: what it takes in base 64
+/// within base 64, each byte of it escaped.
+const COMMON: usize = 16;
+
+/// How bytes are written as digits.
+#[derive(Debug)]
+pub(super) struct Base {
+    /// Of one digit.
+    bits: usize,
+    /// Digits after which bytes begin again where digits do.
+    period: usize,
+    digit: fn(u8) -> Option<u8>,
+    /// What may stand between two digits.
+    is_between: fn(u8) -> bool,
+}
+
+/// Both alphabets of base 64 (RFC 4648), in lines or not, and base 16 in either case.
+pub(super) const BASES: [Base; 2] = [
+    Base { bits: 6, period: 4, digit: digit_64, is_between: |byte| b"\r\n\t\0".contains(&byte) },
+    Base { bits: 4, period: 2, digit: digit_16, is_between: |byte| b"\r\n\t\0 :".contains(&byte) },
+];
+
+fn digit_64(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
+
+fn digit_16(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Digits that follow each other.
+#[derive(Debug, Default)]
+struct Run {
+    values: Vec<u8>,
+    /// Where each stands in the text.
+    places: Vec<Range<usize>>,
+}
+
+/// Some bytes that a text says in digits.
+pub(super) struct Decoded<'a> {
+    pub(super) bytes: &'a [u8],
+    places: &'a [Range<usize>],
+    bits: usize,
+}
+
+impl Decoded<'_> {
+    /// Where the digits stand that say some of these bytes.
+    pub(super) fn place(&self, bytes: Range<usize>) -> Range<usize> {
+        let first = bytes.start * 8 / self.bits;
+        let end = (bytes.end * 8).div_ceil(self.bits).min(self.places.len());
+        let last = self.places.get(end.saturating_sub(1)).map_or(0, |place| place.end);
+        self.places.get(first).map_or(0, |place| place.start)..last
+    }
+}
+
+/// What is looked for in digits.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lengths {
+    /// Of the shortest secret, in bytes.
+    pub(super) least: usize,
+    /// Of the longest, in bytes.
+    pub(super) most: usize,
+}
+
+/// Takes what was decoded.
+pub(super) type Each<'a> = dyn FnMut(&Decoded<'_>, &mut Effort<'_>) + 'a;
+
+impl Base {
+    /// Decodes whatever may be digits in `text`, in each way to divide them into bytes.
+    pub(super) fn decode(
+        &self,
+        text: &[u8],
+        lengths: Lengths,
+        effort: &mut Effort<'_>,
+        each: &mut Each<'_>,
+    ) {
+        let least = (lengths.least * 8).div_ceil(self.bits);
+        let common = lengths.most * COMMON;
+        let (mut run, mut place) = (Run::default(), 0);
+        while place < text.len() && !effort.is_spent() {
+            let (found, length) = self.at(&text[place..], effort);
+            match found {
+                Found::Digit(value) => {
+                    run.values.push(value);
+                    run.places.push(place..place + length);
+                }
+                Found::Between => {}
+                Found::Other => {
+                    if run.values.len() >= least {
+                        self.divide(&run, effort, each);
+                    }
+                    run.keep(0);
+                }
+            }
+            if run.values.len() >= PIECE + common {
+                self.divide(&run, effort, each);
+                run.keep(common);
+            }
+            place += length;
+        }
+        if run.values.len() >= least {
+            self.divide(&run, effort, each);
+        }
+    }
+
+    fn at(&self, text: &[u8], effort: &mut Effort<'_>) -> (Found, usize) {
+        let first = text[0];
+        if let Some(value) = (self.digit)(first) {
+            return (Found::Digit(value), 1);
+        }
+        if (self.is_between)(first) {
+            return (Found::Between, 1);
+        }
+        if !begins_escape(first) || is_escaped_quote(text) {
+            return (Found::Other, 1);
+        }
+        // What begins an escape is no digit here, so the longest reading is what was meant.
+        let readings = read(text, DEPTH, effort);
+        let meant = readings.iter().filter(|reading| reading.length > 1).filter_map(
+            |Reading { byte, length }| match (self.digit)(byte) {
+                Some(value) => Some((Found::Digit(value), length)),
+                None => (self.is_between)(byte).then_some((Found::Between, length)),
+            },
+        );
+        meant.max_by_key(|(_, length)| *length).unwrap_or((Found::Other, 1))
+    }
+
+    fn divide(&self, run: &Run, effort: &mut Effort<'_>, each: &mut Each<'_>) {
+        let mut bytes = Vec::with_capacity(run.values.len());
+        for phase in 0..self.period.min(run.values.len()) {
+            bytes.clear();
+            let (mut held, mut bits) = (0_u32, 0);
+            for value in &run.values[phase..] {
+                held = held << self.bits | u32::from(*value);
+                bits += self.bits;
+                if bits >= 8 {
+                    bits -= 8;
+                    bytes.push(u8::try_from(held >> bits & 0xff).unwrap_or_default());
+                }
+            }
+            effort.spend(bytes.len());
+            let places = &run.places[phase..];
+            each(&Decoded { bytes: &bytes, places, bits: self.bits }, effort);
+        }
+    }
+}
+
+impl Run {
+    /// Forgets all but the last `kept` digits.
+    fn keep(&mut self, kept: usize) {
+        let first = self.values.len().saturating_sub(kept);
+        self.values.drain(..first);
+        self.places.drain(..first);
+    }
+}
+
+/// What stands at a place.
+enum Found {
+    Digit(u8),
+    Between,
+    Other,
+}

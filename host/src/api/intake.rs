@@ -1,0 +1,146 @@
+//! What keeps plugins that are being removed or set up, and the submissions that need them, apart.
+//!
+//! A lock for each tenant and plugin, known only while a request uses it, so that no tenant waits for
+//! another and no plugin for another. A removal announces itself first, then waits for the submissions
+//! that had begun: from then on the store's counts of unfinished jobs tell whether the plugin is in use.
+//! Submissions that come later wait until the removal is over. No lock that submissions share is held
+//! while a disk is read or synced by a removal.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use jobwright_core::hold::Hold;
+use jobwright_core::plugin::PluginName;
+use jobwright_core::tenant::TenantName;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard, OwnedRwLockReadGuard, RwLock};
+
+/// Locks that nobody uses any more are forgotten when there are so many: some more than there are
+/// connections.
+const SWEEP: usize = 2048;
+
+type Key = (TenantName, PluginName);
+
+/// The locks that are in use.
+#[derive(Debug, Default)]
+pub(super) struct Intake(Mutex<HashMap<Key, Weak<Gate>>>);
+
+/// What one plugin of one tenant is locked by.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// Held by those that set it up or remove it, one after the other.
+    changing: AsyncMutex<()>,
+    /// Whether it, or a version of it, is about to go.
+    removing: AtomicBool,
+    /// Shared while a job is accepted, from looking at its plugin to its being stored; alone for no
+    /// longer than it takes to get it.
+    accepting: Arc<RwLock<()>>,
+}
+
+/// Keeps plugins from being removed until dropped.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    /// With their gates, which are forgotten when nobody has them.
+    _guards: Vec<(OwnedRwLockReadGuard<()>, Arc<Gate>)>,
+}
+
+/// While this is there, jobs that need the plugin are not accepted.
+#[derive(Debug)]
+pub(super) struct Removing<'a>(&'a Gate);
+
+impl Intake {
+    /// The locks of a plugin.
+    pub(super) fn gate(&self, tenant: &TenantName, plugin: &PluginName) -> Arc<Gate> {
+        let mut gates = self.lock();
+        let key = (tenant.clone(), plugin.clone());
+        if let Some(gate) = gates.get(&key).and_then(Weak::upgrade) {
+            return gate;
+        }
+        if gates.len() >= SWEEP {
+            gates.retain(|_, gate| gate.strong_count() > 0);
+        }
+        let gate = Arc::new(Gate::default());
+        gates.insert(key, Arc::downgrade(&gate));
+        gate
+    }
+
+    /// Waits until none of these plugins is being removed, and keeps it so.
+    pub(super) async fn accepting(
+        &self,
+        tenant: &TenantName,
+        plugins: BTreeSet<&PluginName>,
+    ) -> Accepting {
+        let mut guards = Vec::with_capacity(plugins.len());
+        // In the order of their names, so that requests for several of them never wait in a circle.
+        for plugin in plugins {
+            let gate = self.gate(tenant, plugin);
+            guards.push((gate.accept().await, gate));
+        }
+        Accepting { _guards: guards }
+    }
+
+    /// Waits for the submissions of what `hold` covers that have begun already.
+    pub(super) async fn drained(&self, hold: &Hold) {
+        let gates: Vec<Arc<Gate>> = {
+            let all = self.lock();
+            let covered = all.iter().filter(|(key, _)| may_cover(hold, key));
+            covered.filter_map(|(_, gate)| gate.upgrade()).collect()
+        };
+        for gate in gates {
+            drop(gate.accepting.write().await);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Weak<Gate>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gate {
+    /// Lets nobody else set the plugin up or remove it.
+    pub(super) async fn change(&self) -> AsyncGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// Begins a removal. The caller has [`change`](Self::change).
+    pub(super) async fn remove(&self) -> Removing<'_> {
+        self.removing.store(true, Ordering::SeqCst);
+        let removing = Removing(self);
+        // Those that did not see it have their place in the queue when this is passed.
+        drop(self.accepting.write().await);
+        removing
+    }
+
+    async fn accept(&self) -> OwnedRwLockReadGuard<()> {
+        loop {
+            let accepting = self.accepting.clone().read_owned().await;
+            if !self.removing.load(Ordering::SeqCst) {
+                return accepting;
+            }
+            drop(accepting);
+            // The removal has it to its end.
+            drop(self.changing.lock().await);
+        }
+    }
+}
+
+impl Drop for Removing<'_> {
+    fn drop(&mut self) {
+        self.0.removing.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Whether jobs of a plugin can be of what is held.
+fn may_cover(hold: &Hold, (of, name): &Key) -> bool {
+    match hold {
+        Hold::Operator(hold) => may_cover(hold, &(of.clone(), name.clone())),
+        Hold::Plugin { tenant, plugin } | Hold::Version { tenant, plugin, .. } => {
+            (tenant, plugin) == (of, name)
+        }
+        Hold::Tenant(tenant) | Hold::Queue { tenant, .. } => tenant == of,
+        Hold::Digest(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

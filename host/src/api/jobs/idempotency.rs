@@ -1,0 +1,120 @@
+//! `Idempotency-Key`: what makes a request a repetition of an earlier one.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, Uri};
+use bytes::Bytes;
+use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::job::Idempotency;
+use jobwright_core::plugin::Digest;
+use jobwright_core::tenant::TenantName;
+
+use crate::api::error::ApiError;
+use crate::api::fields::Fields;
+
+/// How long a key is remembered.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest key, in bytes: what other interfaces take.
+const MAX_KEY_BYTES: usize = 255;
+
+/// The member of a job that carries its key.
+const FIELD: &str = "idempotency_key";
+
+/// A key with the request that it stands for.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    /// As the store knows it: the keys of one tenant are not those of another.
+    pub(super) key: String,
+    /// A digest of the request.
+    pub(super) fingerprint: Digest,
+}
+
+impl Key {
+    /// The key of a tenant's request.
+    pub(super) fn new(tenant: &TenantName, key: &str, fingerprint: Digest) -> Self {
+        Self { key: Idempotency::key_of(tenant, key), fingerprint }
+    }
+
+    /// What the store remembers of a request that is accepted at `now` with this answer.
+    pub(super) fn remember(self, answer: Bytes, now: Timestamp) -> Idempotency {
+        let Self { key, fingerprint } = self;
+        Idempotency { key, fingerprint, answer, expires_at: after(now, KEY_LIFE) }
+    }
+}
+
+/// The key in the header of a request, if it has one: a string (RFC 8941, section 3.3.3), as the draft of
+/// the standard demands, or the same without quotes, as most clients send it.
+///
+/// # Errors
+/// If there are several, or it is no key.
+pub(super) fn of_headers(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let invalid = |detail: String| ApiError::bad_request("invalid_idempotency_key", detail);
+    let mut values = headers.get_all("idempotency-key").into_iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid("the request has more than one Idempotency-Key: send one".to_owned()));
+    }
+    let text = value.to_str().map(str::trim).unwrap_or_default();
+    let key = match text.strip_prefix('"') {
+        None => Some(text.to_owned()),
+        Some(quoted) => unquoted(quoted),
+    };
+    let key = key.filter(|key| is_key(key));
+    key.map(Some).ok_or_else(|| invalid(format!("an Idempotency-Key is {}", shape())))
+}
+
+/// The key that a job carries itself, which must not contradict that of its request's header.
+pub(super) fn of_fields(fields: &mut Fields, header: Option<&str>) -> Option<String> {
+    let key: String = fields.take(FIELD, "a string")?;
+    if !is_key(&key) {
+        fields.wrong(FIELD, format!("is not a key: use {}", shape()));
+        return None;
+    }
+    if header.is_some_and(|header| header != key) {
+        fields.wrong(FIELD, "differs from the header Idempotency-Key: give one");
+        return None;
+    }
+    Some(key)
+}
+
+fn shape() -> String {
+    format!("1 to {MAX_KEY_BYTES} visible ASCII characters")
+}
+
+fn is_key(key: &str) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+
+/// The text of a string of structured fields, after its first quote. Parameters behind it say nothing here.
+fn unquoted(quoted: &str) -> Option<String> {
+    let (mut key, mut chars) = (String::new(), quoted.chars());
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => key.push(chars.next().filter(|c| matches!(c, '"' | '\\'))?),
+            c => key.push(c),
+        }
+    }
+    let rest = chars.as_str().trim_start();
+    (rest.is_empty() || rest.starts_with(';')).then_some(key)
+}
+
+/// What makes two requests the same: where they go and what they carry.
+pub(super) fn of_request(uri: &Uri, content_type: &str, body: &[u8]) -> Digest {
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    fingerprint(target, content_type, body)
+}
+
+/// As [`of_request`], of a job among many: as if it had come alone.
+pub(super) fn of_job(text: &str) -> Digest {
+    // The path as the router under `/v1` sees it.
+    fingerprint("/jobs", "application/json", text.as_bytes())
+}
+
+fn fingerprint(target: &str, content_type: &str, body: &[u8]) -> Digest {
+    Digest::of(&[target.as_bytes(), content_type.as_bytes(), body].join(&b'\n'))
+}
+
+#[cfg(test)]
+mod tests;

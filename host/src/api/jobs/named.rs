@@ -1,0 +1,76 @@
+//! A job by its id, or by the beginning of its id.
+
+use jobwright_core::access::Caller;
+use jobwright_core::job::{Job, JobId, JobIdPrefix};
+use jobwright_core::store::{JobFilter, Page};
+
+use super::PAGE_ROOM_BYTES;
+use crate::api::App;
+use crate::api::error::ApiError;
+
+/// Candidates that an ambiguous prefix is answered with.
+const CANDIDATES: usize = 10;
+
+/// Pages that are looked at for a prefix: a page may be short, or empty, and not the last.
+const PAGES: usize = 8;
+
+impl App {
+    /// The job of the caller's tenant that `text` names: an id, or a prefix of one. A job of another
+    /// tenant is not known.
+    pub(in crate::api) async fn job(&self, caller: &Caller, text: &str) -> Result<Job, ApiError> {
+        let named: JobIdPrefix =
+            text.parse().map_err(|error| ApiError::bad_request("invalid_job_id", error))?;
+        match named.whole() {
+            Some(id) => {
+                let _turn = self.gates.reads.of(&caller.tenant).take().await;
+                let job = self.store.get(id).await?;
+                job.filter(|job| job.spec.tenant == caller.tenant).ok_or_else(|| unknown(id))
+            }
+            None => self.only_job(caller, &named).await,
+        }
+    }
+
+    /// The only job whose id begins with `prefix`.
+    async fn only_job(&self, caller: &Caller, prefix: &JobIdPrefix) -> Result<Job, ApiError> {
+        let _room = self.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
+        let _turn = self.gates.listings.of(&caller.tenant).take().await;
+        let filter = JobFilter { tenant: Some(caller.tenant.clone()), ..JobFilter::default() };
+        let mut found: Vec<Job> = Vec::new();
+        let mut before = Some(prefix.last());
+        for _ in 0..PAGES {
+            let page = Page { before, most: CANDIDATES + 1 - found.len() };
+            let page = self.store.list(filter.clone(), page, self.clock.now()).await?;
+            found.extend(page.jobs.into_iter().filter(|job| prefix.matches(job.id)));
+            before = page.next.filter(|next| prefix.matches(*next));
+            if before.is_none() || found.len() > CANDIDATES {
+                break;
+            }
+        }
+        match (found.len(), found.pop()) {
+            (1, Some(job)) => Ok(job),
+            (_, None) => Err(ApiError::not_found(
+                "job_not_found",
+                format!("no job has an id that begins with `{prefix}`; it may have been pruned"),
+            )),
+            (_, Some(last)) => {
+                found.push(last);
+                Err(ambiguous(prefix, &found))
+            }
+        }
+    }
+}
+
+/// Says which jobs a prefix may mean.
+fn ambiguous(prefix: &JobIdPrefix, found: &[Job]) -> ApiError {
+    let shown: Vec<String> = found.iter().take(CANDIDATES).map(|job| job.id.to_string()).collect();
+    let more = if found.len() > CANDIDATES { ", and more" } else { "" };
+    let detail = format!(
+        "`{prefix}` begins the ids of several jobs: {}{more}; give more of the id",
+        shown.join(", ")
+    );
+    ApiError::ambiguous(detail, shown)
+}
+
+pub(super) fn unknown(id: JobId) -> ApiError {
+    ApiError::not_found("job_not_found", format!("job {id} is not known; it may have been pruned"))
+}

@@ -1,0 +1,24 @@
+//! What the random numbers of a job's attempts follow from: with it an attempt can be made again, and
+//! all secrets that its guest made of them be known. So it has a scope of its own.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use crate::api::App;
+use crate::api::auth::By;
+use crate::api::error::ApiError;
+use crate::api::path::Path;
+
+/// The seeds of the attempts that have ended, as far as they are known.
+pub(in crate::api) async fn seeds(
+    State(app): State<App>,
+    By(caller): By,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let job = app.job(&caller, &id).await?;
+    let seeds = job.attempts.iter().filter_map(|record| {
+        Some(json!({ "attempt": record.attempt, "seed": record.start?.seed }))
+    });
+    Ok(Json(json!({ "job": job.id, "seeds": seeds.collect::<Vec<_>>() })))
+}

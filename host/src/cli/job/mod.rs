@@ -1,0 +1,141 @@
+//! `jobwright job …`
+
+mod filter;
+mod list;
+mod many;
+mod show;
+mod submit;
+mod upload;
+mod wait;
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use jobwright_core::job::JobIdPrefix;
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+
+use self::list::List;
+use self::many::{Action, Many};
+use self::show::show;
+use self::submit::Submit;
+use super::client::{Client, FILE_BYTES, whole};
+use super::exit::{Ending, Fault};
+use super::terminal::{self, Terminal, printable};
+use crate::config::parse_duration;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum JobCommand {
+    /// Submit a job, or many from a file.
+    Submit(Box<Submit>),
+    /// Show a job, with its output if that is text.
+    Show {
+        /// Its id, or the beginning of it.
+        id: JobIdPrefix,
+    },
+    /// Wait until a job is over; the exit code tells how it ended.
+    Wait {
+        /// Its id, or the beginning of it.
+        id: JobIdPrefix,
+        /// Wait no longer than this, such as 5m [default: for ever].
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+        max_wait: Option<Duration>,
+    },
+    /// Write a job's output to stdout.
+    Output {
+        /// Its id, or the beginning of it.
+        id: JobIdPrefix,
+    },
+    /// Write the log of an attempt to stdout.
+    Logs {
+        /// The job's id, or the beginning of it.
+        id: JobIdPrefix,
+        /// The number of the attempt [default: the latest that wrote a log].
+        #[arg(long, value_name = "N")]
+        attempt: Option<u32>,
+    },
+    /// Cancel a job, waiting or running, or all unfinished ones that match.
+    Cancel(Many),
+    /// Run a finalized job again, or a waiting one at once; or all discarded ones that match.
+    Retry(Many),
+    /// List jobs, newest first.
+    List(List),
+}
+
+impl JobCommand {
+    pub(super) async fn execute(
+        self,
+        client: &Client,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Ending> {
+        match self {
+            Self::Submit(submit) => submit.execute(client, terminal).await,
+            Self::List(list) => list.execute(client, terminal).await,
+            Self::Show { id } => {
+                let job = client.json(of_job(client, Method::GET, &id, "")).await?;
+                show(client, terminal, &job).await?;
+                Ok(Ending::Done)
+            }
+            Self::Cancel(many) => many.execute(Action::Cancel, client, terminal).await,
+            Self::Retry(many) => many.execute(Action::Retry, client, terminal).await,
+            Self::Wait { id, max_wait } => {
+                let job = wait::until_over(client, terminal, id.as_str(), max_wait).await?;
+                show(client, terminal, &job).await?;
+                Ok(ending(&job))
+            }
+            Self::Output { id } => output(client, of_job(client, Method::GET, &id, "output")).await,
+            Self::Logs { id, attempt } => {
+                let number = attempt.map(|number| [("attempt", number)]);
+                let request = of_job(client, Method::GET, &id, "logs").query(&number);
+                let log = client.file(request).await?;
+                terminal::write_foreign(&log, &mut std::io::stdout())?;
+                Ok(Ending::Done)
+            }
+        }
+    }
+}
+
+/// A request about a job, or about a part of it.
+fn of_job(client: &Client, method: Method, id: &JobIdPrefix, part: &str) -> RequestBuilder {
+    let segments = ["jobs", id.as_str(), part];
+    client.request(method, if part.is_empty() { &segments[..2] } else { &segments })
+}
+
+async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Ending> {
+    let answer = client.send(request).await?;
+    let told = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    if let (Some(attempt), Some(outcome)) = (told("jobwright-attempt"), told("jobwright-outcome"))
+        && outcome != "succeeded"
+    {
+        let (attempt, outcome) = (printable(attempt), printable(outcome));
+        let note = format!("the job has not completed: this is what attempt {attempt} left");
+        writeln!(std::io::stderr(), "{note}, which ended as {outcome}")?;
+    }
+    let bytes = whole(answer, FILE_BYTES).await?;
+    if terminal::is_binary_on_terminal(&bytes) {
+        let message = format!(
+            "the output is {} bytes that are not text: send it to a file, as in `jobwright job \
+             output ID > FILE`",
+            bytes.len()
+        );
+        return Err(Fault::Usage.says(message).into());
+    }
+    terminal::write_foreign(&bytes, &mut std::io::stdout())?;
+    Ok(Ending::Done)
+}
+
+/// How a job ended, as an exit code tells it.
+fn ending(job: &Value) -> Ending {
+    match job["state"].as_str() {
+        Some("completed") => Ending::Done,
+        Some("discarded" | "expired") => Ending::JobFailed,
+        Some("cancelled") => Ending::JobCancelled,
+        _ => Ending::StillUnfinished,
+    }
+}
+
+/// What went wrong last, if an attempt failed: that of the latest attempt.
+fn last_error(job: &Value) -> Option<&str> {
+    let attempts = job["attempts"].as_array()?;
+    attempts.last()?["error"]["message"].as_str().filter(|message| !message.is_empty())
+}

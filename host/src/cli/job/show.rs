@@ -1,0 +1,119 @@
+//! A job, for a person.
+
+use std::io::{self, Write};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::cli::client::Client;
+use crate::cli::plugin::text;
+use crate::cli::table::table;
+use crate::cli::terminal::{Terminal, printable};
+
+/// The longest output that is shown with its job, in bytes: some screens.
+const SHOWN_BYTES: u64 = 16 << 10;
+
+/// Prints a job, with its output if that is text of some length.
+pub(super) async fn show(client: &Client, terminal: &Terminal, job: &Value) -> anyhow::Result<()> {
+    let output = if terminal.is_json() { None } else { text_output(client, job).await };
+    terminal.result(|| job.clone(), |out| write_job(job, output.as_deref(), out))?;
+    Ok(())
+}
+
+/// The output, if it is text and not shown with the job already.
+async fn text_output(client: &Client, job: &Value) -> Option<String> {
+    let failed = &job["failed_output"];
+    let (kind, bytes) = match failed.is_null() {
+        true => (&job["output_type"], &job["output_bytes"]),
+        false => (&failed["content_type"], &failed["bytes"]),
+    };
+    let is_text = kind.as_str().is_some_and(|kind| kind.starts_with("text/"));
+    let is_short = bytes.as_u64().is_some_and(|bytes| bytes <= SHOWN_BYTES);
+    if !is_text || !is_short || !job["output"].is_null() {
+        return None;
+    }
+    let id = job["id"].as_str()?;
+    // Its length is shown where the text itself cannot be had.
+    let output = client.file(client.request(Method::GET, &["jobs", id, "output"])).await.ok()?;
+    String::from_utf8(output.into()).ok()
+}
+
+fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
+    for field in
+        ["id", "plugin", "queue", "state", "attempt", "created_at", "scheduled_at", "finalized_at"]
+    {
+        writeln!(out, "{field:<13} {}", printable(&text(&job[field])))?;
+        if field == "attempt" {
+            let [failures, most, left] = ["failures", "max_attempts", "attempts_left"]
+                .map(|field| printable(&text(&job[field])));
+            let tries = format!("{failures} of at most {most}, attempts left: {left}");
+            writeln!(out, "{:<13} {tries}", "failures")?;
+        }
+    }
+    if let Some(told) = told(job) {
+        writeln!(out, "{:<13} {told}", "progress")?;
+    }
+    if !job["output"].is_null() {
+        writeln!(out, "{:<13} {}", "output", printable(&job["output"].to_string()))?;
+    } else if let Some(bytes) = job["output_bytes"].as_u64() {
+        let kind = printable(&text(&job["output_type"]));
+        writeln!(out, "{:<13} {bytes} bytes, {kind}", "output")?;
+    }
+    let failed = &job["failed_output"];
+    if let (Some(bytes), Some(attempt)) = (failed["bytes"].as_u64(), failed["attempt"].as_u64()) {
+        let kind = printable(&text(&failed["content_type"]));
+        let outcome = printable(&text(&failed["outcome"]));
+        let what = format!("{bytes} bytes, {kind}, of attempt {attempt} ({outcome})");
+        writeln!(out, "{:<13} {what}: see `jobwright job output`", "failed output")?;
+    }
+    write_attempts(job, out)?;
+    if let Some(output) = output.filter(|output| !output.is_empty()) {
+        writeln!(out, "\n{}", printable(output.trim_end_matches('\n')))?;
+    }
+    out.flush()
+}
+
+fn write_attempts(job: &Value, out: &mut dyn Write) -> io::Result<()> {
+    let attempts = job["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !attempts.is_empty() {
+        let row = |attempt: &Value| {
+            let usage = &attempt["usage"];
+            vec![
+                text(&attempt["attempt"]),
+                text(&attempt["outcome"]),
+                format!("{} ms", text(&usage["run_ms"])),
+                text(&usage["fuel"]),
+                text(&attempt["error"]["message"]),
+            ]
+        };
+        let header = ["attempt", "outcome", "run", "fuel", "error"];
+        writeln!(out, "\n{}", table(&header, attempts.iter().map(row)))?;
+    }
+    Ok(())
+}
+
+/// What the guest told last of how far it is: `42 % half of it`.
+pub(super) fn told(job: &Value) -> Option<String> {
+    let progress = job["progress"].as_object()?;
+    let percent = progress["fraction"].as_f64().map(|part| format!("{:.0} %", part * 100.0));
+    let message = progress["message"].as_str().map(printable).filter(|text| !text.is_empty());
+    Some(percent.into_iter().chain(message).collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::told;
+
+    #[test]
+    fn progress_is_shown_as_far_as_it_was_told() {
+        let shown = |fraction, message| {
+            told(&json!({ "progress": { "fraction": fraction, "message": message } }))
+        };
+        assert_eq!(shown(json!(0.424), "half\u{1b}[31m").as_deref(), Some("42 % half\u{fffd}[31m"));
+        assert_eq!(shown(json!(null), "looking").as_deref(), Some("looking"));
+        assert_eq!(shown(json!(1), "").as_deref(), Some("100 %"));
+        assert_eq!(told(&json!({ "progress": null })), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Waiting for a job: what is shown meanwhile, and on Ctrl-C.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use jobwright_core::clock::{Timestamp, until};
+use reqwest::Method;
+use serde_json::Value;
+
+use super::show::told;
+use super::{ending, last_error};
+use crate::cli::client::Client;
+use crate::cli::exit::{Ending, Fault};
+use crate::cli::plugin::text;
+use crate::cli::span::span;
+use crate::cli::terminal::{Terminal, printable};
+use crate::clock;
+
+/// One step of a wait: short enough that the line on the terminal stays current.
+const WAIT_STEP: Duration = Duration::from_secs(2);
+
+/// The job when it is over, or when the time is. Each attempt that fails meanwhile is a line on stderr.
+///
+/// # Errors
+/// On Ctrl-C, with what to do next: the job goes on.
+pub(super) async fn until_over(
+    client: &Client,
+    terminal: &Terminal,
+    id: &str,
+    max_wait: Option<Duration>,
+) -> anyhow::Result<Value> {
+    tokio::select! {
+        job = watch(client, terminal, id, max_wait) => job,
+        _ = tokio::signal::ctrl_c() => Err(Fault::Stopped
+            .says(format!(
+                "stopped waiting; the job goes on: `jobwright job wait {id}` watches it, `jobwright \
+                 job cancel {id}` ends it"
+            ))
+            .into()),
+    }
+}
+
+/// Says which job it is, before it is waited for: a script that is ended meanwhile knows it too.
+pub(super) fn announce(terminal: &Terminal, id: &str) {
+    let line = match terminal.is_json() {
+        true => serde_json::json!({ "id": id }).to_string(),
+        false => format!("job {}", printable(id)),
+    };
+    // Where nobody reads it, nobody is to be told.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+async fn watch(
+    client: &Client,
+    terminal: &Terminal,
+    id: &str,
+    max_wait: Option<Duration>,
+) -> anyhow::Result<Value> {
+    let progress = terminal.progress(format!("waiting for job {id}"));
+    let mut left = max_wait.unwrap_or(Duration::MAX);
+    let mut reported = 0;
+    loop {
+        let step = WAIT_STEP.min(left);
+        let request = client.request(Method::GET, &["jobs", id]);
+        let asked = request.query(&[("wait", step.as_secs().max(1).to_string())]);
+        let job = client.json(asked).await?;
+        left = left.saturating_sub(step);
+        if left.is_zero() || ending(&job) != Ending::StillUnfinished {
+            progress.finish_and_clear();
+            return Ok(job);
+        }
+        if let Some(failure) = failure(&job, &mut reported) {
+            terminal.note(&progress, &failure);
+        }
+        progress.set_message(status(&job, clock::wall()));
+    }
+}
+
+/// What to say of the latest attempt, if it failed and was not reported yet.
+fn failure(job: &Value, reported: &mut u64) -> Option<String> {
+    let last = job["attempts"].as_array()?.last()?;
+    let number = last["attempt"].as_u64()?;
+    if number <= std::mem::replace(reported, number) {
+        return None;
+    }
+    let error = last_error(job).unwrap_or("no reason given");
+    let next = match job["state"].as_str() {
+        Some("retryable") => format!("; next try at {}", text(&job["scheduled_at"])),
+        _ => String::new(),
+    };
+    Some(format!("attempt {number} {}: {error}{next}", text(&last["outcome"]).replace('_', " ")))
+}
+
+/// The line on the terminal.
+fn status(job: &Value, now: Timestamp) -> String {
+    let [id, state] = ["id", "state"].map(|field| printable(&text(&job[field])));
+    let next = job["scheduled_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+    let next = next.filter(|at| *at > now && state != "running");
+    let next = next.map(|at| format!(", next try in {}", span(until(now, at))));
+    let error = last_error(job).map(|error| format!(": {}", printable(error)));
+    let told = told(job).map(|told| format!(": {told}")).or(error).unwrap_or_default();
+    format!("job {id} is {state}, {}{}{told}", tries(job), next.unwrap_or_default())
+}
+
+/// How often it was tried: `attempt 3, 1 of at most 2 failures`. Attempts are more than failures if some
+/// did not count, or the job was retried by hand.
+fn tries(job: &Value) -> String {
+    let [attempt, failures, most] =
+        ["attempt", "failures", "max_attempts"].map(|field| printable(&text(&job[field])));
+    format!("attempt {attempt}, {failures} of at most {most} failures")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn retryable() -> Value {
+        json!({
+            "id": "019b7000", "state": "retryable", "attempt": 1, "failures": 1, "max_attempts": 5, "progress": null,
+            "scheduled_at": "2026-01-01T00:00:12Z",
+            "attempts": [{ "attempt": 1, "outcome": "failed", "error": { "message": "busy" } }],
+        })
+    }
+
+    #[test]
+    fn an_attempt_that_failed_is_reported_once_with_the_next_try() {
+        let (job, mut reported) = (retryable(), 0);
+        let line = failure(&job, &mut reported).expect("a line");
+        assert_eq!(line, "attempt 1 failed: busy; next try at 2026-01-01T00:00:12Z");
+        assert_eq!(failure(&job, &mut reported), None);
+    }
+
+    #[test]
+    fn the_last_error_and_the_next_try_are_shown() {
+        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let shown = status(&retryable(), now);
+        let tries = "attempt 1, 1 of at most 5 failures";
+        assert_eq!(shown, format!("job 019b7000 is retryable, {tries}, next try in 12s: busy"));
+    }
+}

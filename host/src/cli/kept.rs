@@ -1,0 +1,151 @@
+//! The file of values that a plugin keeps from one `run` to the next.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use jobwright_core::grant::KeyValueGrant;
+use jobwright_core::outside::Keep;
+use jobwright_core::plugin::PluginName;
+use jobwright_core::tenant::TenantName;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::exit::Fault;
+use crate::outside::values::Values;
+
+/// Whose values they are.
+type Owner<'a> = (&'a TenantName, &'a PluginName);
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct KeptFile(PathBuf);
+
+/// A value in the file: text as it is, and other bytes in base64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Value {
+    Text(String),
+    Bytes { base64: String },
+}
+
+/// Values by bucket and key.
+type Buckets = BTreeMap<String, BTreeMap<String, Value>>;
+
+impl Value {
+    fn new(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::Text(text),
+            Err(error) => Self::Bytes { base64: STANDARD.encode(error.as_bytes()) },
+        }
+    }
+
+    fn into_bytes(self) -> Result<Bytes, base64::DecodeError> {
+        match self {
+            Self::Text(text) => Ok(text.into()),
+            Self::Bytes { base64 } => STANDARD.decode(base64).map(Into::into),
+        }
+    }
+}
+
+impl KeptFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Puts the values of the file in place of those that `owner` has; a missing file has none.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no such JSON, or the grant has no room for its values.
+    pub(super) async fn load(
+        &self,
+        values: &Values,
+        owner: Owner<'_>,
+        grant: Option<KeyValueGrant>,
+    ) -> anyhow::Result<()> {
+        let shown = self.0.display();
+        let refused = |why: String| Fault::Data.says(format!("the values in {shown}: {why}"));
+        let buckets = self.read()?;
+        values.remove(owner.0, owner.1).await.map_err(|error| refused(error.to_string()))?;
+        for (bucket, entries) in buckets {
+            for (key, value) in entries {
+                let value =
+                    value.into_bytes().map_err(|error| refused(format!("{key}: {error}")))?;
+                let call = Keep::Set { bucket: bucket.clone(), key: key.clone(), value };
+                let kept = values.keep(owner.0, owner.1, grant, call).await;
+                kept.map_err(|error| refused(format!("{key}: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the values that `owner` has to the file: all of them or none.
+    ///
+    /// # Errors
+    /// If they cannot be read or written.
+    pub(super) async fn save(&self, values: &Values, owner: Owner<'_>) -> anyhow::Result<()> {
+        let failed = || format!("cannot write the values to {}", self.0.display());
+        let mut buckets = Buckets::new();
+        for (bucket, key, value) in values.entries(owner.0, owner.1).await? {
+            buckets.entry(bucket).or_default().insert(key, Value::new(value));
+        }
+        let mut json = serde_json::to_vec_pretty(&buckets)?;
+        json.push(b'\n');
+        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut file =
+            NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(failed)?;
+        file.write_all(&json).with_context(failed)?;
+        file.persist(&self.0).with_context(failed)?;
+        Ok(())
+    }
+
+    fn read(&self) -> anyhow::Result<Buckets> {
+        let shown = self.0.display();
+        let text = match std::fs::read(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Buckets::new()),
+            Err(error) => {
+                let failure = Fault::NoInput.says(format!("cannot read the values in {shown}"));
+                return Err(anyhow::Error::from(error).context(failure));
+            }
+        };
+        let wrong = |error| {
+            Fault::Data.says(format!(
+                "the values in {shown} are not JSON such as {{\"bucket\": {{\"key\": \"value\"}}}}: \
+                 {error}"
+            ))
+        };
+        Ok(serde_json::from_slice(&text).map_err(wrong)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn values_go_from_the_file_to_the_plugin_and_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeptFile::new(folder.path().join("kept.json"));
+        let values = Values::open(folder.path(), 1 << 20).unwrap();
+        let (tenant, plugin) = (TenantName::default(), "p".parse().unwrap());
+        let grant = Some(KeyValueGrant { bytes: 1000 });
+        file.load(&values, (&tenant, &plugin), grant).await.expect("a missing file has none");
+        let json = r#"{"default": {"a": "text", "b": {"base64": "/w=="}}, "other": {"a": "7"}}"#;
+        std::fs::write(&file.0, json).unwrap();
+        file.load(&values, (&tenant, &plugin), grant).await.expect("values");
+        file.save(&values, (&tenant, &plugin)).await.expect("written");
+        let (before, after): (Buckets, Buckets) =
+            (serde_json::from_str(json).unwrap(), file.read().unwrap());
+        assert_eq!(before, after);
+        let small = Some(KeyValueGrant { bytes: 10 });
+        let error = file.load(&values, (&tenant, &plugin), small).await.expect_err("no room");
+        assert!(error.to_string().contains("kept.json: "), "{error:#}");
+        std::fs::write(&file.0, "[]").unwrap();
+        assert!(file.load(&values, (&tenant, &plugin), grant).await.is_err());
+    }
+}

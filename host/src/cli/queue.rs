@@ -1,0 +1,110 @@
+//! `jobwright queue …`
+
+use std::time::Duration;
+
+use jobwright_core::job::QueueName;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::exit::Ending;
+use super::plugin::text;
+use super::span::span;
+use super::table::table;
+use super::terminal::Terminal;
+
+/// What is shown of a queue.
+const HEADER: [&str; 7] = ["name", "", "waiting", "not due", "running", "capacity", "oldest"];
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum QueueCommand {
+    /// List the queues that have unfinished jobs or are paused.
+    List,
+    /// Show what a queue holds, and who paused it.
+    Show {
+        /// Its name.
+        name: QueueName,
+    },
+    /// Begin no more of its jobs; those that run go on, and new ones are accepted.
+    Pause {
+        /// Its name.
+        name: QueueName,
+        /// Why, for those who find it paused [default: none].
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Begin its jobs again.
+    Resume {
+        /// Its name.
+        name: QueueName,
+    },
+}
+
+impl QueueCommand {
+    pub(super) async fn execute(
+        self,
+        client: &Client,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Ending> {
+        let of = |name: &QueueName, action: &str| {
+            let path = ["queues", name.as_str(), action];
+            let (method, length) =
+                if action.is_empty() { (Method::GET, 2) } else { (Method::POST, 3) };
+            client.request(method, &path[..length])
+        };
+        match self {
+            Self::List => list(client, terminal).await,
+            Self::Show { name } => answer(client, terminal, of(&name, "")).await,
+            Self::Pause { name, reason } => {
+                let request = of(&name, "pause").json(&json!({ "reason": reason }));
+                answer(client, terminal, request).await
+            }
+            Self::Resume { name } => answer(client, terminal, of(&name, "resume")).await,
+        }
+    }
+}
+
+async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
+    let answer = client.json(client.request(Method::GET, &["queues"])).await?;
+    let queues = answer["queues"].as_array().cloned().unwrap_or_default();
+    terminal.table(|| queues.clone().into(), || table(&HEADER, queues.iter().map(row)))?;
+    Ok(Ending::Done)
+}
+
+/// Shows the queue that a request answers.
+async fn answer(
+    client: &Client,
+    terminal: &Terminal,
+    request: RequestBuilder,
+) -> anyhow::Result<Ending> {
+    let queue = client.json(request).await?;
+    terminal.result(
+        || queue.clone(),
+        |out| {
+            writeln!(out, "{}", table(&HEADER, [row(&queue)]).trim_fmt())?;
+            let pause = &queue["pause"];
+            if pause.is_null() {
+                return Ok(());
+            }
+            writeln!(out, "\npaused by {} at {}", text(&pause["by"]), text(&pause["at"]))?;
+            match pause["reason"].as_str() {
+                Some(reason) => writeln!(out, "reason: {reason}"),
+                None => Ok(()),
+            }
+        },
+    )?;
+    Ok(Ending::Done)
+}
+
+fn row(queue: &Value) -> Vec<String> {
+    let oldest = queue["oldest_age_ms"].as_u64().filter(|age| *age > 0);
+    vec![
+        text(&queue["name"]),
+        if queue["paused"] == true { "paused" } else { "" }.to_owned(),
+        text(&queue["depth"]),
+        text(&queue["scheduled"]),
+        text(&queue["running"]),
+        text(&queue["capacity"]),
+        oldest.map_or_else(String::new, |age| span(Duration::from_millis(age))),
+    ]
+}

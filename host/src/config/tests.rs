@@ -1,0 +1,73 @@
+use super::*;
+
+#[test]
+fn an_unknown_key_is_an_error() {
+    let error = toml::from_str::<Config>("wrokers = 3").expect_err("misspelt").to_string();
+    assert!(error.contains("wrokers"), "{error}");
+}
+
+#[test]
+fn a_file_changes_what_it_names_and_nothing_else() {
+    let text = "workers = 3\n[limits]\nfuel = \"unlimited\"\n[retention]\ndiscarded = \"2d\"\n";
+    let config: Config = toml::from_str(text).unwrap();
+    assert_eq!(config.workers.get(), 3);
+    assert_eq!(config.retention.discarded, Duration::from_secs(2 * 86_400));
+    let limits = config.limit_policy().unwrap().default;
+    assert_eq!(limits.fuel, jobwright_core::limits::Fuel::Unlimited);
+    assert_eq!(limits.timeout_ms, Limits::DEFAULT.timeout_ms);
+}
+
+#[test]
+fn an_address_that_others_reach_demands_keys() {
+    let open = Config { listen: ([0, 0, 0, 0], 1).into(), ..Config::default() };
+    assert!(open.check_reach(false).is_err());
+    assert!(Config { insecure_no_auth: true, ..open.clone() }.check_reach(false).is_ok());
+    assert!(open.check_reach(true).is_ok());
+    let loopback = Config { listen: "[::1]:1".parse().unwrap(), ..Config::default() };
+    assert!(loopback.check_reach(false).is_ok());
+}
+
+#[test]
+fn an_address_may_be_a_name() {
+    let local = SocketAddr::from(([127, 0, 0, 1], 7878));
+    for text in ["127.0.0.1:7878", "localhost:7878"] {
+        assert_eq!(resolve(text), Ok(local), "{text}");
+        let config: Config = toml::from_str(&format!("listen = \"{text}\"")).unwrap();
+        assert_eq!(config.listen, local);
+    }
+    assert_eq!(resolve("[::1]:1"), Ok("[::1]:1".parse().unwrap()));
+    for bad in ["", "localhost", "127.0.0.1", ":x", "127.0.0.1:99999"] {
+        let error = resolve(bad).expect_err(bad);
+        assert!(error.contains("localhost:7878"), "{error}");
+    }
+}
+
+#[test]
+fn on_a_small_machine_no_job_may_ask_for_more_than_there_is() {
+    let small = Config { memory_budget_bytes: Some(100 << 20), ..Config::default() };
+    small.check().unwrap();
+    assert_eq!(small.limit_policy().unwrap().ceiling.memory_bytes, 100 << 20);
+    let ceilings = LimitsRequest { memory_bytes: Some(200 << 20), ..Default::default() };
+    assert!(Config { ceilings, ..small }.check().is_err(), "unless someone says so");
+}
+
+#[test]
+fn a_default_above_its_ceiling_is_refused() {
+    let text = "[limits]\nmemory_bytes = 2000\n[ceilings]\nmemory_bytes = 1000\n";
+    let config: Config = toml::from_str(text).unwrap();
+    assert!(config.limit_policy().is_err());
+}
+
+#[test]
+fn stacks_are_bounded_and_come_out_of_the_memory_budget() {
+    let budget = Some(1 << 30);
+    let usual = Config { memory_budget_bytes: budget, ..Config::default() };
+    assert_eq!(usual.memory_budget(), 1 << 30);
+    let deep = Config { stack_bytes: 8 << 20, ..usual.clone() };
+    assert_eq!(deep.memory_budget(), (1 << 30) - 64 * (8 << 20) + 64 * (512 << 10));
+    deep.check().unwrap();
+    for stack_bytes in [0, 1 << 10, 65 << 20] {
+        let error = Config { stack_bytes, ..usual.clone() }.check().unwrap_err().to_string();
+        assert!(error.ends_with("is not between 64 KiB and 64 MiB"), "{error}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Typed jobs: components that export the world `jobwright:job`, in `guest-sdk/wit/`.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`calls`] | what a job is given, and what its errors mean |
+//! | [`imports`] | what the world offers, the same in all versions |
+//! | [`v0_1`] | the types of version 0.1 |
+//!
+//! A new version of the world gets its types in a file here; those before it run as they did.
+
+mod calls;
+mod imports;
+mod v0_1;
+
+use jobwright_core::outcome::is_media_type;
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use self::bindings::JobPre;
+use self::bindings::jobwright::job::types;
+pub(super) use self::imports::link;
+use super::super::ending::{Cut, Said};
+use super::super::instance::Guest;
+use super::super::stdio::Sink as _;
+use super::{Call, Misfit, check_version};
+
+mod bindings {
+    #![allow(missing_docs, reason = "generated; the texts are in the WIT")]
+    wasmtime::component::bindgen!({
+        path: "../guest-sdk/wit",
+        world: "job",
+        exports: { default: async },
+        require_store_data_send: true,
+    });
+}
+
+/// What a typed job exports.
+pub(in super::super) const ENTRY_POINT: &str = "jobwright:job/run";
+
+/// The package of the world.
+pub(super) const PACKAGE: &str = "jobwright:job";
+
+/// Its versions, the latest first.
+pub(super) const VERSIONS: [&str; 2] = ["0.2", "0.1"];
+
+/// The package of its log.
+pub(super) const LOGGING: &str = "wasi:logging";
+
+/// What the world offers, by package.
+pub(super) const INTERFACES: [(&str, &[&str]); 2] =
+    [(PACKAGE, &["types", "progress", "cancellation", "checkpoint"]), (LOGGING, &["logging"])];
+
+/// A typed job, linked.
+pub(in super::super) enum Function {
+    Latest(JobPre<Guest>),
+    V0_1(v0_1::JobPre<Guest>),
+}
+
+impl Function {
+    pub(super) fn new(linker: &Linker<Guest>, component: &Component) -> Result<Self, Misfit> {
+        let linked = linker.instantiate_pre(component)?;
+        let [latest, v0_1] = VERSIONS;
+        if component.get_export_index(None, format!("{ENTRY_POINT}@{latest}.0")).is_none() {
+            v0_1::check(&linked, (ENTRY_POINT, v0_1))?;
+            return Ok(Self::V0_1(v0_1::JobPre::new(linked)?));
+        }
+        check_version::<(&types::Request,), (Result<types::Response, types::Error>,)>(
+            &linked,
+            (ENTRY_POINT, latest),
+            "run",
+        )?;
+        Ok(Self::Latest(JobPre::new(linked)?))
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        match self {
+            Self::Latest(function) => function.engine(),
+            Self::V0_1(function) => function.engine(),
+        }
+    }
+
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+        let Call { attempt, output, store, meter } = call;
+        let request = calls::request(attempt);
+        let ended = match self {
+            Self::Latest(function) => {
+                let job = meter.instantiate(function.instantiate_async(&mut *store)).await??;
+                let run = job.jobwright_job_run().call_run(&mut *store, &request);
+                meter.drive(run).await??
+            }
+            Self::V0_1(function) => {
+                let job = meter.instantiate(function.instantiate_async(&mut *store)).await??;
+                let request = request.into();
+                let run = job.jobwright_job_run().call_run(&mut *store, &request);
+                meter.drive(run).await??.map(Into::into).map_err(Into::into)
+            }
+        };
+        match ended {
+            Ok(response) => {
+                output.take(&response.bytes).map_err(wasmtime::Error::from)?;
+                let content_type = response.content_type.filter(|named| is_media_type(named));
+                Ok(Said::Done { content_type })
+            }
+            Err(error) => Ok(calls::failed(error)),
+        }
+    }
+}

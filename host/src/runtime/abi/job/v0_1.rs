@@ -1,0 +1,60 @@
+//! Version 0.1 of the world: without snoozes, failures so far, and attempts that are left.
+
+use wasmtime::component::InstancePre;
+
+pub(super) use self::bindings::JobPre;
+use self::bindings::jobwright::job::types::{Error, Metadata, Payload, Request, Response, Retry};
+use super::super::super::instance::Guest;
+use super::super::{Misfit, check_version};
+use super::types;
+
+mod bindings {
+    #![allow(missing_docs, reason = "generated; the texts are in the WIT")]
+    wasmtime::component::bindgen!({
+        path: ["../guest-sdk/wit/deps/logging", "../guest-sdk/wit/0.1"],
+        world: "jobwright:job/job@0.1.0",
+        exports: { default: async },
+        require_store_data_send: true,
+    });
+}
+
+/// Refuses a component whose `run` does not take and return these types.
+pub(super) fn check(linked: &InstancePre<Guest>, entry_point: (&str, &str)) -> Result<(), Misfit> {
+    check_version::<(&Request,), (Result<Response, Error>,)>(linked, entry_point, "run")
+}
+
+impl From<types::Request> for Request {
+    fn from(types::Request { payload, job }: types::Request) -> Self {
+        Self {
+            payload: Payload { content_type: payload.content_type, bytes: payload.bytes },
+            job: Metadata {
+                id: job.id,
+                attempt: job.attempt,
+                max_attempts: job.max_attempts,
+                queue: job.queue,
+                plugin: job.plugin,
+                created_at_ms: job.created_at_ms,
+                tags: job.tags,
+                args: job.args,
+                env: job.env,
+            },
+        }
+    }
+}
+
+impl From<Response> for types::Response {
+    fn from(Response { content_type, bytes }: Response) -> Self {
+        Self { content_type, bytes }
+    }
+}
+
+impl From<Error> for types::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Permanent(message) => Self::Permanent(message),
+            Error::Retry(Retry { message, delay_ms }) => {
+                Self::Retry(types::Retry { message, delay_ms })
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `fd_write`.
+
+use wasmtime::{Caller, Linker, Memory};
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wiggle::GuestMemory;
+
+use super::super::super::instance::Guest;
+use super::super::super::pieces::{give_way, pay, pieces};
+use super::{Errno, Rights, errno, memory, preview1, read, rights, slice};
+
+/// What a vector takes: an address and a length.
+const VECTOR_BYTES: usize = 8;
+
+/// What the write of a piece begins with: its vector, and the number of bytes that were written.
+const HEAD_BYTES: usize = 16;
+
+/// What a guest asks for.
+#[derive(Debug, Clone, Copy)]
+struct Write {
+    descriptor: i32,
+    vectors: u32,
+    count: u32,
+    /// Where it looks for the number of bytes that were written.
+    written: u32,
+}
+
+/// Bytes to be written, which are in the guest's memory.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    at: u32,
+    length: u32,
+}
+
+pub(super) fn link(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result<()> {
+    type Asked = (i32, u32, u32, u32);
+    linker.func_wrap_async(module, "fd_write", |guest, asked: Asked| {
+        let (descriptor, vectors, count, written) = asked;
+        Box::new(write(guest, Write { descriptor, vectors, count, written }))
+    })?;
+    Ok(())
+}
+
+/// Writes what the first vector that is not empty names: the rest is for the guest to write again.
+async fn write(mut guest: Caller<'_, Guest>, asked: Write) -> Errno {
+    let memory = memory(&mut guest)?;
+    let list = u64::from(asked.count) * VECTOR_BYTES as u64;
+    if slice(memory.data_mut(&mut guest), asked.vectors, list).is_err() {
+        return Ok(errno::FAULT);
+    }
+    let found = first_of(&mut guest, memory, asked).await?;
+    let range = found.unwrap_or(Range { at: 0, length: 0 });
+    slice(memory.data_mut(&mut guest), range.at, range.length.into())?;
+    let (error, length) = write_all(&mut guest, memory, asked.descriptor, range).await?;
+    slice(memory.data_mut(&mut guest), asked.written, 4)?.copy_from_slice(&length.to_le_bytes());
+    Ok(error)
+}
+
+/// The first vector that is not empty.
+async fn first_of(
+    guest: &mut Caller<'_, Guest>,
+    memory: Memory,
+    asked: Write,
+) -> wasmtime::Result<Option<Range>> {
+    for (start, length) in pieces(asked.count as usize * VECTOR_BYTES) {
+        if start > 0 {
+            give_way(guest).await;
+            pay(guest, length)?;
+        }
+        let list = &memory.data(&*guest)[asked.vectors as usize + start..][..length];
+        for vector in list.chunks_exact(VECTOR_BYTES) {
+            let (at, length) = (read(vector, 0)?, read(vector, 4)?);
+            let (at, length) = (u32::from_le_bytes(at), u32::from_le_bytes(length));
+            if length > 0 {
+                return Ok(Some(Range { at, length }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Writes `range` piece by piece. Answers an error number and how much was written.
+async fn write_all(
+    guest: &mut Caller<'_, Guest>,
+    memory: Memory,
+    descriptor: i32,
+    range: Range,
+) -> wasmtime::Result<(i32, u32)> {
+    if !rights(guest.data_mut().wasi(), descriptor)?.is_some_and(Rights::writes) {
+        return Ok((errno::BADF, 0));
+    }
+    let mut piece = vec![0; HEAD_BYTES];
+    for (start, length) in pieces(range.length as usize) {
+        if start > 0 {
+            give_way(guest).await;
+            pay(guest, length)?;
+        }
+        let (bytes, data) = memory.data_and_store_mut(&mut *guest);
+        piece.truncate(HEAD_BYTES);
+        piece.extend_from_slice(&bytes[range.at as usize + start..][..length]);
+        piece[..4].copy_from_slice(&(HEAD_BYTES as u32).to_le_bytes());
+        piece[4..8].copy_from_slice(&u32::try_from(length)?.to_le_bytes());
+        let (wasi, mut piece) = (data.wasi(), GuestMemory::Unshared(&mut piece));
+        // Its bound on what a call copies: a piece is one already.
+        wasi.set_hostcall_fuel(usize::MAX);
+        let error = preview1::fd_write(wasi, &mut piece, descriptor, 0, 1, 8).await?;
+        if error != errno::SUCCESS {
+            return Ok((error, u32::try_from(start)?));
+        }
+    }
+    Ok((errno::SUCCESS, range.length))
+}

@@ -1,0 +1,51 @@
+//! The functions of `wasi:random` that answer bytes, in pieces.
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::Linker;
+use wasmtime_wasi::p2::bindings::random::insecure::Host as _;
+use wasmtime_wasi::p2::bindings::random::random::Host as _;
+use wasmtime_wasi::random::WasiRandomCtx;
+
+use super::super::super::instance::Guest;
+use super::super::super::pieces::{give_way, pay, pieces};
+
+/// Makes some random bytes.
+type Source = fn(&mut WasiRandomCtx, u64) -> wasmtime::Result<Vec<u8>>;
+
+/// The release that wasmtime offers: a function that is linked under another one replaces nothing.
+const SOURCES: [(&str, &str, Source); 2] = [
+    ("wasi:random/random@0.2.12", "get-random-bytes", WasiRandomCtx::get_random_bytes),
+    (
+        "wasi:random/insecure@0.2.12",
+        "get-insecure-random-bytes",
+        WasiRandomCtx::get_insecure_random_bytes,
+    ),
+];
+
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    for (interface, function, source) in SOURCES {
+        let mut interface = linker.instance(interface)?;
+        interface.func_wrap_async(function, move |guest, (length,): (u64,)| {
+            Box::new(async move { Ok((bytes(guest, length, source).await?,)) })
+        })?;
+    }
+    Ok(())
+}
+
+async fn bytes(
+    mut guest: StoreContextMut<'_, Guest>,
+    length: u64,
+    source: Source,
+) -> wasmtime::Result<Vec<u8>> {
+    // There is no room for them in the guest: the host does not make them either.
+    guest.data_mut().budget_mut().check_copy(length)?;
+    let mut bytes = Vec::new();
+    for (start, length) in pieces(usize::try_from(length)?) {
+        if start > 0 {
+            give_way(&mut guest).await;
+        }
+        pay(&mut guest, length)?;
+        bytes.extend(source(guest.data_mut().random(), length as u64)?);
+    }
+    Ok(bytes)
+}

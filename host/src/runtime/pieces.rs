@@ -1,0 +1,37 @@
+//! Long work of one host call, done in pieces.
+//!
+//! Invariant: each piece is paid for in fuel before it is done, and the guest yields between two, so that a
+//! cancel, the deadline and other guests do not wait for the whole.
+
+use wasmtime::{AsContextMut, Trap};
+
+use super::instance::Guest;
+
+/// Bytes of one piece: some hundred microseconds of the slowest work, which is making random numbers.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
+
+/// The pieces of `length` bytes: where each begins, and how long it is.
+pub(super) fn pieces(length: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..length).step_by(PIECE_BYTES).map(move |at| (at, PIECE_BYTES.min(length - at)))
+}
+
+/// Takes one unit of fuel for each byte, if fuel is counted.
+///
+/// # Errors
+/// [`Trap::OutOfFuel`] if there is less.
+pub(super) fn pay(
+    store: &mut impl AsContextMut<Data = Guest>,
+    bytes: usize,
+) -> wasmtime::Result<()> {
+    let mut store = store.as_context_mut();
+    let Ok(left) = store.get_fuel() else { return Ok(()) };
+    let rest = left.checked_sub(bytes as u64);
+    store.set_fuel(rest.unwrap_or_default())?;
+    rest.map(drop).ok_or_else(|| Trap::OutOfFuel.into())
+}
+
+/// Lets others go on, between two pieces.
+pub(super) async fn give_way(store: &mut impl AsContextMut<Data = Guest>) {
+    let turns = store.as_context_mut().data().turns();
+    turns.give_way().await;
+}

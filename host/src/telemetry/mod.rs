@@ -1,0 +1,107 @@
+//! What the host reports of itself: how its log is written, and the events that operators look for.
+//!
+//! | event | one line for |
+//! |---|---|
+//! | `job_discarded` | each job that failed for good |
+//! | `admin_action` | each entry of the audit log |
+//! | `refused` | requests and attempts that were refused, by reason, at most one a minute |
+//!
+//! Guests and clients choose some of the text: it is put on one line, without control characters.
+
+mod filter;
+mod refusals;
+
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::str::FromStr;
+
+use jobwright_core::access::AuditEntry;
+use jobwright_core::job::Job;
+use jobwright_core::outcome::AttemptError;
+use tracing_subscriber::EnvFilter;
+
+pub(crate) use self::filter::parse as parse_filter;
+pub(crate) use self::refusals::Refusals;
+
+/// How lines of the log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs that collect logs.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(format!("`{other}` is not a log format: use `text` or `json`")),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Starts writing the log of this process to stderr.
+pub(crate) fn start(filter: EnvFilter, format: LogFormat) {
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+/// Reports that `job` failed for good, for the reason in the record of its last attempt.
+pub(crate) fn discarded(job: &Job, error: Option<&AttemptError>) {
+    let code = error.map_or("none", |error| error.code.as_str());
+    let message = error.map_or("no attempt says why", |error| error.message.as_str());
+    tracing::info!(
+        event = "job_discarded",
+        job = %job.id,
+        plugin = %format_args!("{}@{}", job.spec.plugin, job.spec.version),
+        tenant = %job.spec.tenant,
+        queue = %job.spec.queue,
+        attempt = job.lifecycle.attempt,
+        code,
+        message = one_line(message),
+    );
+}
+
+/// Reports an administrative action, as it stands in the audit log.
+pub(crate) fn administered(entry: &AuditEntry) {
+    tracing::info!(
+        event = "admin_action",
+        action = entry.action,
+        on = one_line(&entry.target),
+        by = one_line(&entry.actor),
+        tenant = %entry.tenant,
+        detail = one_line(&entry.detail.to_string()),
+    );
+}
+
+/// `text` on one line, without what acts on a terminal.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn what_guests_say_is_put_on_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31m\tä"), "a b [31m ä");
+    }
+}

@@ -1,0 +1,53 @@
+//! `jobwright job submit --wait` and `job wait`: what is said meanwhile.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::{guests, tests};
+use libtest_mimic::Trial;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use super::Shell;
+
+pub(super) fn trials() -> Vec<Trial> {
+    tests![
+        the_id_is_said_before_the_wait_and_ctrl_c_says_that_the_job_goes_on,
+        an_attempt_that_fails_is_reported_with_the_next_try,
+    ]
+}
+
+async fn the_id_is_said_before_the_wait_and_ctrl_c_says_that_the_job_goes_on() -> anyhow::Result<()>
+{
+    let shell = Shell::new().await?;
+    shell.text("plugin push sleep.wasm").await?;
+    let mut command = shell.command("job submit sleep --wait")?;
+    let mut waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut notes = BufReader::new(waiting.stderr.take().context("it is piped")?).lines();
+    let first = notes.next_line().await?.context("a line")?;
+    let id = first.strip_prefix("job ").context(first.clone())?.to_owned();
+    while shell.host.job(&id).await?["state"] != "running" {
+        tokio::task::yield_now().await;
+    }
+    let process = waiting.id().context("it runs")?.to_string();
+    ensure!(Command::new("kill").args(["-INT", &process]).status().await?.success());
+    let last = notes.next_line().await?.context("another line")?;
+    ensure!(last.contains("the job goes on") && last.contains(&id), "{last}");
+    assert_eq!(waiting.wait().await?.code(), Some(130));
+    assert_eq!(shell.host.job(&id).await?["state"], "running");
+    shell.text(&format!("job cancel {id}")).await?;
+    Ok(())
+}
+
+async fn an_attempt_that_fails_is_reported_with_the_next_try() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let again = guests::assemble(&guests::exit(75))?;
+    std::fs::write(shell.folder.path().join("again.wasm"), again)?;
+    shell.text("plugin push again.wasm").await?;
+    let mut command = shell.command("job submit again --wait --max-attempts 2")?;
+    let output = command.output().await?;
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(3), "{notes}");
+    ensure!(notes.contains("attempt 1 failed: ") && notes.contains("; next try at 2"), "{notes}");
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Requests of guests, by every way in which guests send them: a component or an Extism plug-in, in the host
+//! or in a process of its own. What is allowed, and what the log says, is the same.
+
+use jobwright_core::outcome::Outcome;
+use jobwright_core::outside::Granted;
+use jobwright_tests::fetch::{self, Fetch};
+use jobwright_tests::{Server, tests};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::Stage;
+use crate::runtime::fixture::{Lab, attempt, small};
+
+pub(super) fn trials() -> Vec<Trial> {
+    tests![every_law_of_requests_holds_in_every_way]
+}
+
+/// A way in which guests send requests.
+#[derive(Debug, Clone, Copy)]
+enum Guest {
+    Component,
+    Extism,
+}
+
+/// What a guest reads of a response; none if there was none, or it broke off.
+async fn read(lab: &Lab, guest: Guest, stage: &Stage, to: &To) -> anyhow::Result<Option<String>> {
+    let (method, url) = (to.method, format!("http://{}{}", to.authority, to.path));
+    let wasm = match guest {
+        Guest::Component => Fetch {
+            authority: to.authority.clone(),
+            path: to.path.to_owned(),
+            header: to.header.map(|(name, value)| (name.to_owned(), value.to_owned())),
+            body: if method == "POST" { "body".to_owned() } else { String::new() },
+            ..Fetch::default()
+        }
+        .command()?,
+        Guest::Extism => fetch::extism()?,
+    };
+    let mut attempt = attempt(lab.plugins.add(wasm))?;
+    attempt.granted = Granted { outside: stage.reach.clone(), ..attempt.granted };
+    let headers: Value = to.header.map_or(json!({}), |(name, value)| json!({ name: value }));
+    let asked = json!({ "url": url, "method": method, "headers": headers });
+    attempt.payload.bytes = asked.to_string().into();
+    attempt.log = stage.log.clone();
+    match (lab.run(attempt).await.outcome, guest) {
+        (Outcome::Succeeded { output }, Guest::Component) => {
+            let text = String::from_utf8_lossy(&output.bytes).into_owned();
+            let failed = text.ends_with('!') || (text.len() == 3 && text.starts_with('E'));
+            Ok((!failed).then_some(text))
+        }
+        (Outcome::Succeeded { output }, Guest::Extism) => {
+            let text = String::from_utf8_lossy(&output.bytes).into_owned();
+            Ok(text.strip_prefix("200").map(str::to_owned))
+        }
+        (Outcome::Failed { .. }, Guest::Extism) => Ok(None),
+        (other, _) => anyhow::bail!("{other:?}"),
+    }
+}
+
+/// A request.
+struct To {
+    method: &'static str,
+    authority: String,
+    path: &'static str,
+    header: Option<(&'static str, &'static str)>,
+}
+
+/// A law: which grants, what is asked, what is read, and what the log says.
+struct Law {
+    grants: Value,
+    to: To,
+    read: Option<&'static str>,
+    log: &'static str,
+}
+
+fn laws(authority: &str) -> Vec<Law> {
+    let origin = format!("http://{authority}");
+    let to = |method, path| To { method, authority: authority.to_owned(), path, header: None };
+    let law = |grants, to, read, log| Law { grants, to, read, log };
+    let granted = || json!({ "http": [{ "origin": origin }] });
+    let limited = |limits: Value| json!({ "http": [{ "origin": origin }], "http_limits": limits });
+    let with = |header, to| To { header: Some(header), ..to };
+    let secret = json!({ "http": [{ "origin": origin }], "secrets": ["KEY"] });
+    let key = ("x-key", "jobwright-secret(KEY)");
+    let gets = json!({ "http": [{ "origin": origin, "methods": ["GET"] }] });
+    let nobody = To { authority: "127.0.0.1:1".to_owned(), ..to("GET", "/") };
+    let elsewhere = json!({ "http": [{ "origin": "http://127.0.0.1:1" }] });
+    vec![
+        law(granted(), to("GET", "/hello"), Some("hello"), ""),
+        law(json!({}), to("GET", "/hello"), None, "denied: the plugin is granted no request"),
+        law(elsewhere.clone(), to("GET", "/hello"), None, "denied: no grant allows this method"),
+        law(gets, to("POST", "/hello"), None, "denied: no grant allows this method"),
+        law(elsewhere, nobody, None, "cannot connect: "),
+        law(limited(json!({ "requests": 1 })), to("GET", "/hello"), Some("hello"), ""),
+        law(limited(json!({ "requests": 0 })), to("GET", "/hello"), None, "has sent 0 requests"),
+        law(limited(json!({ "response_bytes": 5 })), to("GET", "/hello"), Some("hello"), ""),
+        law(limited(json!({ "response_bytes": 4 })), to("GET", "/hello"), None, "than the 4 bytes"),
+        law(limited(json!({ "response_bytes": 4 })), to("GET", "/chunked"), None, "the 4 bytes"),
+        law(granted(), to("GET", "/broken"), None, "the response is broken: "),
+        law(granted(), to("GET", "/headers"), Some("many"), ""),
+        law(granted(), to("GET", "/long"), None, "the headers of the response are longer than"),
+        law(granted(), with(("range", "bytes=0-1"), to("GET", "/hello")), None, "asks for a part"),
+        law(granted(), with(key, to("GET", "/hello")), None, "the secret `KEY` is not granted"),
+        law(secret.clone(), with(key, to("GET", "/secret")), Some("<************>"), ""),
+        law(secret, to("GET", "/gzip"), None, "it is encoded, so that a secret"),
+    ]
+}
+
+fn answer(request: &str) -> Vec<u8> {
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let with = |headers: &str, body: &str| format!("HTTP/1.1 200 OK\r\n{headers}\r\n{body}");
+    let headers = |bytes: usize| {
+        let header = format!("x-a: {}\r\n", "x".repeat(93));
+        with(&format!("content-length: 4\r\n{}", header.repeat(bytes / header.len())), "many")
+    };
+    match path {
+        "/chunked" => with("transfer-encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        "/broken" => with("content-length: 10\r\n", "hello"),
+        // With the length of the body, 10 bytes less than may be, and some more.
+        "/headers" => headers(65_500),
+        "/long" => headers(65_700),
+        "/gzip" => with("content-encoding: gzip\r\ncontent-length: 4\r\n", "gzip"),
+        "/secret" => with("content-length: 14\r\n", "<s3cr3t-v4lue>"),
+        _ => with("content-length: 5\r\n", "hello"),
+    }
+    .into_bytes()
+}
+
+async fn every_law_of_requests_holds_in_every_way() -> anyhow::Result<()> {
+    let server = Server::answering(answer).await?;
+    let origin = format!("http://{}", server.address());
+    for lab in [Lab::new()?, Lab::in_processes(small())?] {
+        for guest in [Guest::Component, Guest::Extism] {
+            for Law { grants, to, read: expected, log } in laws(&server.address().to_string()) {
+                let secrets = [("KEY", "s3cr3t-v4lue", origin.as_str())];
+                let stage = Stage::with(grants.clone(), |web| web, &secrets).await?;
+                let seen = read(&lab, guest, &stage, &to).await?;
+                let way = format!("{guest:?} {} {} {grants}", to.method, to.path);
+                assert_eq!(seen.as_deref(), expected, "{way}: {}", stage.log());
+                let lines = stage.log().lines().count();
+                assert_eq!(lines, usize::from(!log.is_empty()), "{way}: {}", stage.log());
+                assert!(stage.log().contains(log), "{way}: {}", stage.log());
+            }
+        }
+    }
+    Ok(())
+}

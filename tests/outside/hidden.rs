@@ -1,0 +1,182 @@
+//! Secrets that a server knows: hidden from every plugin of the tenant, whatever was changed since, and
+//! however the server writes them.
+
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jobwright::outside::Reach;
+use jobwright_core::TenantName;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::outside::Unsent;
+use jobwright_core::secret::Secret;
+use jobwright_tests::{Server, tests};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{Stage, get, sent};
+
+pub(super) fn trials() -> Vec<Trial> {
+    tests![
+        what_a_server_knows_is_hidden_whoever_asks_and_whatever_was_changed,
+        another_host_may_say_what_it_likes,
+        the_beginning_of_a_secret_is_shown_where_a_server_truncates_it,
+    ]
+}
+
+/// As many keys of services look, with what JSON, addresses and HTML escape.
+const VALUE: &str = r#"ab+cd/ef==gh"ij&kl"#;
+
+type Way = fn(&str) -> Vec<u8>;
+
+fn json_of(text: &str) -> String {
+    json!(text).to_string()
+}
+
+fn percent(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric();
+    let encoded = |c| if plain(c) { c.to_string() } else { format!("%{:02X}", u32::from(c)) };
+    text.chars().map(encoded).collect()
+}
+
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;")
+}
+
+fn utf_16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+/// By name, which is the path that it is asked for by.
+const WAYS: [(&str, Way); 14] = [
+    ("/plain", |text| text.into()),
+    ("/json", |text| json_of(text).into()),
+    ("/json-in-json", |text| json_of(&json_of(text)).into()),
+    ("/json-in-json-in-json", |text| json_of(&json_of(&json_of(text))).into()),
+    ("/percent", |text| percent(text).into()),
+    ("/percent-twice", |text| percent(&percent(text)).into()),
+    ("/html", |text| html(text).into()),
+    ("/html-twice", |text| html(&html(text)).into()),
+    ("/html-in-json", |text| json_of(&html(text)).into()),
+    ("/base64", |text| STANDARD.encode(text).into()),
+    ("/base64url", |text| URL_SAFE_NO_PAD.encode(text).into()),
+    ("/base64-twice", |text| STANDARD.encode(STANDARD.encode(text)).into()),
+    ("/utf-16", utf_16),
+    ("/base64-of-utf-16", |text| STANDARD.encode(utf_16(text)).into()),
+];
+
+/// A server that remembers the key that it was sent, and writes it as it is asked to.
+async fn remembering(memory: Arc<Mutex<String>>) -> anyhow::Result<Server> {
+    Server::answering(move |request| {
+        let mut memory = memory.lock().expect("no panic");
+        if let Some(key) = request.lines().find_map(|line| line.strip_prefix("x-key: ")) {
+            key.clone_into(&mut memory);
+        }
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let way = WAYS.iter().find(|(name, _)| *name == path);
+        let body = way.map_or_else(Vec::new, |(_, way)| way(&memory));
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        [head.into_bytes(), body].concat()
+    })
+    .await
+}
+
+/// What an operator may do after a server was sent a secret.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Nothing,
+    Replaced,
+    Removed,
+    Moved,
+}
+
+impl Change {
+    async fn make(self, stage: &Stage, origin: &str) -> anyhow::Result<()> {
+        let (tenant, name) = (TenantName::default(), "KEY".parse()?);
+        let secret = |value: &str, origin: &str| -> anyhow::Result<Secret> {
+            let (value, origins) = (value.to_owned().try_into()?, vec![origin.parse()?]);
+            Ok(Secret { value, origins, created_at: Timestamp::UNIX_EPOCH })
+        };
+        let (secrets, elsewhere) = (&stage.means.secrets, "https://elsewhere.example.com");
+        match self {
+            Self::Nothing => {}
+            Self::Replaced => {
+                secrets.set(&tenant, &name, secret("a-new-value", origin)?).await?;
+            }
+            Self::Removed => {
+                secrets.remove(&tenant, &name, Timestamp::UNIX_EPOCH).await?;
+            }
+            Self::Moved => {
+                secrets.set(&tenant, &name, secret(VALUE, elsewhere)?).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fails if an attempt that asks at `origin` is told the secret in any way.
+async fn told_nothing(reach: &Reach, origin: &str, who: &str) -> anyhow::Result<()> {
+    for (path, way) in WAYS {
+        let told = sent(reach, get(&format!("{origin}{path}"))).await?.into_body();
+        let shown = String::from_utf8_lossy(&told).into_owned();
+        assert_eq!(told.len(), way(VALUE).len(), "{who} {path}");
+        // Beside what stands around it: quotes, escaped or not, and the padding of base 64, of whose
+        // digits one is of a zero of UTF-16.
+        let left = told.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+        assert!(left <= 1 && shown.contains("**********"), "{who} {path}: {shown}");
+    }
+    let mut part = get(&format!("{origin}/plain"));
+    part.headers_mut().insert("range", "bytes=0-3".parse()?);
+    let refused = sent(reach, part).await;
+    assert!(matches!(refused, Err(Unsent::Denied(_))), "{who}: {refused:?}");
+    Ok(())
+}
+
+async fn what_a_server_knows_is_hidden_whoever_asks_and_whatever_was_changed() -> anyhow::Result<()>
+{
+    for change in [Change::Nothing, Change::Replaced, Change::Removed, Change::Moved] {
+        let memory = Arc::new(Mutex::new(String::new()));
+        let server = remembering(memory.clone()).await?;
+        let other_port = remembering(memory.clone()).await?;
+        let [origin, other] =
+            [&server, &other_port].map(|server| format!("http://{}", server.address()));
+        let http = json!([{ "origin": origin }, { "origin": other }]);
+        let granted = |secrets: Value| json!({ "http": http, "secrets": secrets });
+        let secrets = [("KEY", VALUE, origin.as_str())];
+        let stage = Stage::with(granted(json!(["KEY"])), |web| web, &secrets).await?;
+        let mut storing = get(&format!("{origin}/store"));
+        storing.headers_mut().insert("x-key", "jobwright-secret(KEY)".parse()?);
+        stage.send(storing).await?;
+        assert_eq!(*memory.lock().expect("no panic"), VALUE);
+        change.make(&stage, &origin).await?;
+        for secrets in [json!(["KEY"]), json!([])] {
+            let reach = stage.of_another(granted(secrets.clone()))?;
+            for place in [&origin, &other] {
+                told_nothing(&reach, place, &format!("{change:?} {secrets} {place}")).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn another_host_may_say_what_it_likes() -> anyhow::Result<()> {
+    let memory = Arc::new(Mutex::new(VALUE.to_owned()));
+    let server = remembering(memory).await?;
+    let origin = format!("http://{}", server.address());
+    let grants = json!({ "http": [{ "origin": origin }] });
+    let elsewhere = [("KEY", VALUE, "https://elsewhere.example.com")];
+    let stage = Stage::with(grants, |web| web, &elsewhere).await?;
+    assert_eq!(stage.get(&format!("{origin}/plain")).await?.body(), VALUE);
+    Ok(())
+}
+
+async fn the_beginning_of_a_secret_is_shown_where_a_server_truncates_it() -> anyhow::Result<()> {
+    // Documented, since nothing could tell it from other text: README, grants and secrets.
+    let memory = Arc::new(Mutex::new(VALUE[..8].to_owned()));
+    let server = remembering(memory).await?;
+    let origin = format!("http://{}", server.address());
+    let grants = json!({ "http": [{ "origin": origin }], "secrets": ["KEY"] });
+    let stage = Stage::with(grants, |web| web, &[("KEY", VALUE, &origin)]).await?;
+    assert_eq!(stage.get(&format!("{origin}/plain")).await?.body(), &VALUE[..8]);
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! Files, of which there are none: a guest finds `/`, which is empty, and is told in its log.
+
+use jobwright_core::attempt::Attempt;
+use libtest_mimic::Trial;
+
+use super::clocks::unstable;
+use super::fixture::{Lab, output, text};
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        there_is_one_directory_and_it_is_empty,
+        a_file_is_not_found_and_none_can_be_made,
+        a_guest_that_tries_to_use_files_is_told_once,
+        a_guest_that_only_looks_is_told_nothing,
+    ]
+}
+
+const FILES: &str = r#"
+    (import "wasi_snapshot_preview1" "fd_prestat_get"
+        (func $prestat (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_prestat_dir_name"
+        (func $name (param i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_readdir"
+        (func $readdir (param i32 i32 i32 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_fdstat_get"
+        (func $fdstat (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_filestat_get"
+        (func $filestat (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_filestat_get"
+        (func $stat (param i32 i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_unlink_file"
+        (func $unlink (param i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_create_directory"
+        (func $mkdir (param i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write"
+        (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 400) "etc/passwd./.")
+    ;; Opens the path at `at` in `dir`.
+    (func $opens (param $dir i32) (param $at i32) (param $len i32) (param $flags i32) (result i32)
+        (call $open (local.get $dir) (i32.const 0) (local.get $at) (local.get $len)
+            (local.get $flags) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 300)))
+    ;; Keeps an answer.
+    (global $kept (mut i32) (i32.const 1024))
+    (func $keep (param i32)
+        (i32.store8 (global.get $kept) (local.get 0))
+        (global.set $kept (i32.add (global.get $kept) (i32.const 1))))
+    ;; Writes what was kept.
+    (func $leave
+        (i32.store (i32.const 0) (i32.const 1024))
+        (i32.store (i32.const 4) (i32.sub (global.get $kept) (i32.const 1024)))
+        (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+"#;
+
+/// A guest that does `body` and writes what it kept, of preview 1 and of preview 0.
+fn guests(lab: &Lab, body: &str) -> anyhow::Result<[Attempt; 2]> {
+    let text = format!("(module {FILES} (func (export \"_start\") {body} (call $leave)))");
+    Ok([lab.attempt(&text)?, lab.attempt(&unstable(&text))?])
+}
+
+/// What a guest of each preview keeps of `body`, which must be the same.
+async fn kept(lab: &Lab, body: &str) -> anyhow::Result<Vec<u8>> {
+    let [one, zero] = guests(lab, body)?;
+    let seen = output(&lab.run(one).await)?;
+    assert_eq!(output(&lab.run(zero).await)?, seen);
+    Ok(seen.to_vec())
+}
+
+// Error numbers.
+const BADF: u8 = 8;
+const NOENT: u8 = 44;
+const ROFS: u8 = 69;
+
+async fn there_is_one_directory_and_it_is_empty() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let seen = kept(
+        &lab,
+        "(call $keep (call $prestat (i32.const 3) (i32.const 200)))
+        (call $keep (i32.load (i32.const 200))) (call $keep (i32.load (i32.const 204)))
+        (call $keep (call $name (i32.const 3) (i32.const 208) (i32.const 1)))
+        (call $keep (i32.load8_u (i32.const 208)))
+        (call $keep (call $prestat (i32.const 4) (i32.const 200)))
+        (call $keep (call $fdstat (i32.const 3) (i32.const 216)))
+        (call $keep (i32.load8_u (i32.const 216)))
+        (i32.store (i32.const 300) (i32.const 9))
+        (call $keep (call $readdir (i32.const 3) (i32.const 0) (i32.const 0) (i64.const 0)
+            (i32.const 300)))
+        (call $keep (i32.load (i32.const 300)))",
+    )
+    .await?;
+    assert_eq!(seen, [0, 0, 1, 0, b'/', BADF, 0, 3, 0, 0]);
+    // `.` in it is itself, which can be closed.
+    let seen = kept(
+        &lab,
+        "(call $keep (call $opens (i32.const 3) (i32.const 410) (i32.const 3) (i32.const 2)))
+        (call $keep (i32.load (i32.const 300)))
+        (call $keep (call $close (i32.load (i32.const 300))))
+        (call $keep (call $filestat (i32.const 3) (i32.const 512)))
+        (call $keep (i32.load8_u (i32.const 528)))",
+    )
+    .await?;
+    assert_eq!(seen, [0, 3, 0, 0, 3]);
+    Ok(())
+}
+
+async fn a_file_is_not_found_and_none_can_be_made() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let seen = kept(
+        &lab,
+        "(call $keep (call $opens (i32.const 3) (i32.const 400) (i32.const 10) (i32.const 0)))
+        (call $keep (call $opens (i32.const 3) (i32.const 400) (i32.const 10) (i32.const 1)))
+        (call $keep (call $opens (i32.const 0) (i32.const 400) (i32.const 10) (i32.const 0)))
+        (call $keep (call $opens (i32.const -1) (i32.const 400) (i32.const 10) (i32.const 0)))
+        (call $keep (call $stat (i32.const 3) (i32.const 0) (i32.const 400) (i32.const 10)
+            (i32.const 512)))
+        (call $keep (call $unlink (i32.const 3) (i32.const 400) (i32.const 10)))
+        (call $keep (call $mkdir (i32.const 3) (i32.const 400) (i32.const 10)))",
+    )
+    .await?;
+    assert_eq!(seen, [NOENT, ROFS, BADF, BADF, NOENT, NOENT, ROFS]);
+    Ok(())
+}
+
+async fn a_guest_that_tries_to_use_files_is_told_once() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for directory in [3, -1] {
+        let body = format!(
+            "(drop (call $opens (i32.const {directory}) (i32.const 400) (i32.const 10)
+                (i32.const 0)))"
+        );
+        for attempt in guests(&lab, &body.repeat(3))? {
+            let log = attempt.log.clone();
+            output(&lab.run(attempt).await)?;
+            let log = text(&log);
+            assert_eq!(log.matches("jobs have no files").count(), 1, "{log}");
+            assert!(log.contains("`etc/passwd`"), "{log}");
+        }
+    }
+    Ok(())
+}
+
+async fn a_guest_that_only_looks_is_told_nothing() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let looks = "(drop (call $prestat (i32.const 3) (i32.const 200)))
+        (drop (call $stat (i32.const 3) (i32.const 0) (i32.const 400) (i32.const 10)
+            (i32.const 512)))
+        (drop (call $opens (i32.const 3) (i32.const 410) (i32.const 1) (i32.const 0)))";
+    for attempt in guests(&lab, looks)? {
+        let log = attempt.log.clone();
+        output(&lab.run(attempt).await)?;
+        assert_eq!(text(&log), "");
+    }
+    Ok(())
+}

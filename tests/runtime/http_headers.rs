@@ -1,0 +1,95 @@
+//! How long the headers may be that HTTP components make.
+
+use jobwright_core::limits::Limit;
+use jobwright_tests::components::handler;
+use libtest_mimic::Trial;
+
+use super::fixture::{Lab, attempt, exceeded, output, text};
+use super::http::begins;
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        headers_of_64_kib_are_taken_and_more_is_an_error_that_a_guest_can_handle,
+        headers_without_end_are_refused_each_and_hold_no_memory,
+        a_guest_holds_few_long_lists_of_headers,
+    ]
+}
+
+/// Answers with so many headers, each of 100 bytes on the way, and with `told` as its body where one was
+/// refused.
+fn answers_with_headers(count: u32) -> anyhow::Result<Vec<u8>> {
+    let value = "x".repeat(93);
+    handler(
+        &format!(r#"(data (i32.const 1024) "x-a{value}") (data (i32.const 1200) "told")"#),
+        &format!(
+            "(local $fields i32) (local $n i32) (local $told i32)
+            (local.set $fields (call $fields))
+            (loop $more
+                (call $append (local.get $fields) (i32.const 1024) (i32.const 3)
+                    (i32.const 1027) (i32.const 93) (i32.const 64))
+                (if (i32.load8_u (i32.const 64)) (then (local.set $told (i32.const 4))))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $more (i32.lt_u (local.get $n) (i32.const {count}))))
+            {} (drop (call $body (i32.const 1200) (local.get $told))) (call $finish)",
+            begins(200, "(local.get $fields)")
+        ),
+    )
+}
+
+async fn headers_of_64_kib_are_taken_and_more_is_an_error_that_a_guest_can_handle()
+-> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // 65,500 bytes of 65,536, and one header more.
+    for (count, told) in [(655, ""), (656, "told"), (5000, "told")] {
+        let attempt = attempt(lab.plugins.add(answers_with_headers(count)?))?;
+        let log = attempt.log.clone();
+        assert_eq!(output(&lab.run(attempt).await)?, told, "{count}");
+        let line = "WARN: jobwright: refused a header: its headers have 65600 bytes: 65536 at most";
+        assert_eq!(text(&log).contains(line), !told.is_empty(), "{}", text(&log));
+    }
+    Ok(())
+}
+
+async fn headers_without_end_are_refused_each_and_hold_no_memory() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let guest = handler(
+        "",
+        "(local $fields i32)
+        (local.set $fields (call $fields))
+        (loop $again
+            (call $append (local.get $fields) (i32.const 112) (i32.const 12)
+                (i32.const 112) (i32.const 20) (i32.const 64))
+            (br $again))",
+    )?;
+    let ended = lab.try_wasm(guest, |limits| limits.timeout_ms = 300).await?;
+    exceeded(&ended, Limit::Time)?;
+    Ok(())
+}
+
+async fn a_guest_holds_few_long_lists_of_headers() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // Lists of 180 headers each, which are long, until one is refused; says how many were taken.
+    let guest = handler(
+        "",
+        &format!(
+            "(local $fields i32) (local $n i32) (local $lists i32)
+            (block $refused (loop $list
+                (local.set $fields (call $fields))
+                (local.set $n (i32.const 0))
+                (loop $more
+                    (call $append (local.get $fields) (i32.const 112) (i32.const 12)
+                        (i32.const 112) (i32.const 20) (i32.const 64))
+                    (br_if $refused (i32.load8_u (i32.const 64)))
+                    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                    (br_if $more (i32.lt_u (local.get $n) (i32.const 180))))
+                (local.set $lists (i32.add (local.get $lists) (i32.const 1)))
+                (br_if $list (i32.lt_u (local.get $lists) (i32.const 500)))))
+            (i32.store8 (i32.const 600) (local.get $lists))
+            {} (drop (call $body (i32.const 600) (i32.const 1))) (call $finish)",
+            begins(200, "(call $fields)")
+        ),
+    )?;
+    let lists = output(&lab.try_wasm(guest, |_| {}).await?)?;
+    assert_eq!(lists[..], [64]);
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Calls of WASI with a great length: each does what it should, is paid for, and can be stopped.
+
+use jobwright_core::limits::{Fuel, Limit};
+use jobwright_core::outcome::Outcome;
+use jobwright_core::runtime::StopReason;
+use jobwright_tests::components;
+use jobwright_tests::guests::assemble;
+use libtest_mimic::Trial;
+
+use super::clocks::unstable;
+use super::fixture::{Lab, command, exceeded, output, trapped};
+
+pub(super) fn trials() -> Vec<Trial> {
+    jobwright_tests::tests![
+        random_bytes_of_any_length_fill_their_place,
+        random_bytes_of_any_length_are_given_to_a_component,
+        random_bytes_are_paid_for,
+        making_random_bytes_ends_with_fuel_and_with_time,
+        making_random_bytes_is_cancelled_at_once,
+        random_bytes_beyond_memory_are_refused,
+        a_hundred_thousand_clocks_are_waited_for_at_once,
+        a_write_of_a_million_vectors_writes_the_one_that_is_not_empty,
+        a_long_write_arrives_whole,
+    ]
+}
+
+/// Fills `length` bytes at 65536, and writes the last eight of them before a byte that must stay as it is.
+fn random(length: u32) -> String {
+    let (end, pages) = (65_536 + length, length.div_ceil(65_536) + 1);
+    command(
+        "",
+        &format!(
+            "(drop (memory.grow (i32.const {pages})))
+            (i32.store8 (i32.const {end}) (i32.const 7))
+            (if (call $random (i32.const 65536) (i32.const {length})) (then unreachable))
+            (call $write (i32.const 1) (i32.const {}) (i32.const 9))",
+            end - 8
+        ),
+    )
+}
+
+async fn random_bytes_of_any_length_fill_their_place() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for length in [0, 8, 65_536, 65_537, (1 << 20) + 1, 5_000_000] {
+        for text in [random(length), unstable(&random(length))] {
+            let seen = output(&lab.try_with(&text, |_| {}).await?)?;
+            assert_eq!(seen[8], 7, "{length}");
+            assert_eq!(seen[..8] == [0; 8], length == 0, "{length}");
+        }
+    }
+    Ok(())
+}
+
+/// A component that asks `interface` for random bytes, and prints the last eight of them.
+fn asks(interface: &str, length: u32) -> anyhow::Result<Vec<u8>> {
+    let function = match interface {
+        "random" => "get-random-bytes",
+        _ => "get-insecure-random-bytes",
+    };
+    components::command(
+        &format!(
+            r#"(import "wasi:random/{interface}@0.2.0" "{function}"
+                (func $random (param i64 i32)))"#
+        ),
+        &format!(
+            "(drop (memory.grow (i32.const {})))
+            (call $random (i64.const {length}) (i32.const 1024))
+            (call $print
+                (i32.add (i32.load (i32.const 1024)) (i32.const {}))
+                (i32.const 8))",
+            length.div_ceil(65_536),
+            length - 8
+        ),
+    )
+}
+
+async fn random_bytes_of_any_length_are_given_to_a_component() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for interface in ["random", "insecure"] {
+        for length in [8, 65_537, (1 << 20) + 1, 5_000_000] {
+            let seen = output(&lab.try_wasm(asks(interface, length)?, |_| {}).await?)?;
+            assert_ne!(seen[..], [0; 8], "{interface} {length}");
+        }
+    }
+    Ok(())
+}
+
+async fn random_bytes_are_paid_for() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for of_component in [false, true] {
+        let used = async |length| {
+            let wasm = match of_component {
+                false => assemble(&random(length))?,
+                true => asks("random", length)?,
+            };
+            let ended = lab.try_wasm(wasm, |_| {}).await?;
+            anyhow::Ok(ended.usage.fuel.unwrap_or_default())
+        };
+        // As many pages for both.
+        let (few, many) = (used(1_000_000).await?, used(1_040_000).await?);
+        assert_eq!(many - few, 40_000);
+    }
+    Ok(())
+}
+
+async fn making_random_bytes_ends_with_fuel_and_with_time() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for wasm in [assemble(&random(50_000_000))?, asks("random", 50_000_000)?] {
+        let few = |limits: &mut jobwright_core::Limits| limits.fuel = Fuel::Units(1_000_000);
+        exceeded(&lab.try_wasm(wasm.clone(), few).await?, Limit::Fuel)?;
+        let ended = lab.try_wasm(wasm, |limits| limits.timeout_ms = 20).await?;
+        exceeded(&ended, Limit::Time)?;
+        assert!(ended.usage.run_ms < 2_000.0, "{:?}", ended.usage);
+    }
+    Ok(())
+}
+
+async fn making_random_bytes_is_cancelled_at_once() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let say = "(call $write (i32.const 2) (i32.const 0) (i32.const 4)) (drop (memory.grow";
+    let text = random(60_000_000).replacen("(drop (memory.grow", say, 1);
+    let stopped = lab.stop(lab.attempt(&text)?, StopReason::Cancelled).await;
+    assert_eq!(stopped.ended.outcome, Outcome::Cancelled);
+    Ok(())
+}
+
+async fn random_bytes_beyond_memory_are_refused() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let beyond = command("", "(drop (call $random (i32.const 65530) (i32.const 7)))");
+    let error = trapped(&lab.try_with(&beyond, |_| {}).await?)?;
+    assert!(error.message.contains("out of bounds"), "{}", error.message);
+    let wasm = components::command(
+        r#"(import "wasi:random/random@0.2.0" "get-random-bytes" (func $random (param i64 i32)))"#,
+        "(call $random (i64.const 0x10000000000) (i32.const 1024))",
+    )?;
+    let ended = lab.try_wasm(wasm, |_| {}).await?;
+    let error = exceeded(&ended, Limit::Memory)?;
+    assert!(error.message.contains("growth to 1024 GiB was refused"), "{}", error.message);
+    Ok(())
+}
+
+async fn a_hundred_thousand_clocks_are_waited_for_at_once() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // All are of the time of day and have passed: no memory was written to.
+    let polls = command(
+        "",
+        "(drop (memory.grow (i32.const 200)))
+        (if (call $poll (i32.const 65536) (i32.const 6000000) (i32.const 100000) (i32.const 128))
+            (then unreachable))
+        (call $write (i32.const 1) (i32.const 128) (i32.const 4))",
+    );
+    for text in [polls.clone(), unstable(&polls)] {
+        let ended = lab.try_with(&text, |limits| limits.resources = 10).await?;
+        assert_eq!(output(&ended)?[..], 100_000_u32.to_le_bytes());
+        assert!(ended.usage.fuel > Some(4_800_000), "{:?}", ended.usage);
+    }
+    Ok(())
+}
+
+async fn a_write_of_a_million_vectors_writes_the_one_that_is_not_empty() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let last = 65_536 + 8 * 999_999;
+    let guest = command(
+        r#"(data (i32.const 100) "here")"#,
+        &format!(
+            "(drop (memory.grow (i32.const 200)))
+            (i32.store (i32.const {last}) (i32.const 100))
+            (i32.store (i32.const {}) (i32.const 4))
+            (if (call $fd_write (i32.const 1) (i32.const 65536) (i32.const 1000000)
+                (i32.const 8)) (then unreachable))
+            (if (i32.ne (i32.load (i32.const 8)) (i32.const 4)) (then unreachable))",
+            last + 4
+        ),
+    );
+    assert_eq!(output(&lab.try_with(&guest, |_| {}).await?)?, "here");
+    Ok(())
+}
+
+async fn a_long_write_arrives_whole() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // Random bytes, so that each piece is another.
+    let guest = command(
+        "",
+        "(drop (memory.grow (i32.const 20)))
+        (drop (call $random (i32.const 65536) (i32.const 1000000)))
+        (call $write (i32.const 1) (i32.const 65536) (i32.const 1000000))
+        (if (i32.ne (i32.load (i32.const 8)) (i32.const 1000000)) (then unreachable))",
+    );
+    let mut attempt = lab.attempt(&guest)?;
+    attempt.job.spec.deterministic = true;
+    let whole = output(&lab.run(attempt.clone()).await)?;
+    assert_eq!(whole.len(), 1_000_000);
+    let in_two = guest.replace(
+        "(call $write (i32.const 1) (i32.const 65536) (i32.const 1000000))",
+        "(call $write (i32.const 1) (i32.const 65536) (i32.const 30000))
+        (call $write (i32.const 1) (i32.const 95536) (i32.const 970000))
+        (i32.store (i32.const 8) (i32.const 1000000))",
+    );
+    let digest = lab.plugins.add(assemble(&in_two)?);
+    attempt.job.spec.digest = digest;
+    assert!(whole == output(&lab.run(attempt).await)?, "another output");
+    Ok(())
+}
