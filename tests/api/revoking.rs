@@ -185,7 +185,10 @@ async fn no_route_acts_for_a_key_that_was_revoked_before_the_action() -> anyhow:
         let (path, body) = lab.doing(&route).await?;
         let (id, token) = lab.key(&route.scope.to_string()).await?;
         *lab.gate.actor.lock().await = Some(id.clone());
-        let request = ask(&lab.host, Some(&token), route.method.clone(), &path, body);
+        let request = async {
+            let asked = ask(&lab.host, Some(&token), route.method.clone(), &path, body).await;
+            asked.with_context(|| format!("{route:?}"))
+        };
         let revoking = async {
             soon(lab.gate.reached.notified()).await.with_context(|| format!("{route:?}"))?;
             lab.revoke(&id).await?;

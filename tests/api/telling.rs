@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use jobwright_core::plugin::Digest;
-use jobwright_tests::{TestHost, tests};
+use jobwright_tests::{TestHost, tests, write_private};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ async fn each_key_of_the_file_has_a_name_of_its_own_in_the_audit_log() -> anyhow
     let host = TestHost::start().await?;
     let directory = host.stop().await?;
     let file = directory.path().join("keys.txt");
-    std::fs::write(&file, KEYS.join("\n"))?;
+    write_private(&file, &KEYS.join("\n"))?;
     let host = TestHost::on(directory, |config| config.api_keys = Some(file)).await?;
     for token in KEYS {
         let path = "/v1/queues/default/pause";

@@ -182,13 +182,14 @@ async fn sends_requests(
     ran(build, project)?;
     let arguments = run.strip_prefix("jobwright ").context(run.to_owned())?;
     let grants = format!("{{\"http\":[{{\"origin\":\"{origin}\"}}]}}");
-    for (granted, expected) in [(true, "200 hello"), (false, "")] {
+    for granted in [true, false] {
         let mut command = jobwright(arguments.split(' '))?;
         if granted {
             command.args(["--grants", &grants]);
         }
         let output = command.current_dir(project).output().await?;
-        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", told(&output));
+        let received = output.stdout == b"200 hello";
+        ensure!(received == granted, "{}", told(&output));
         ensure!(output.status.success() == granted, "{}", told(&output));
         ensure!(told(&output).contains("denied") != granted, "{}", told(&output));
         let fails_for_good = told(&output).contains("exited with 65");

@@ -115,7 +115,7 @@ async fn a_host_listens_where_a_name_says_and_answers_to_the_names_it_is_given()
 
 async fn discarded_jobs_actions_and_refusals_are_lines_of_the_log() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let flags = ["--listen", "127.0.0.1:0", "--queue-capacity", "1"];
+    let flags = ["--listen", "127.0.0.1:0", "--queue-parked-capacity", "1"];
     let mut host = Logging::start(&folder.path().join("data"), &flags).await?;
     let client = Client::new();
     let url = |path: &str| format!("{}{path}", host.url);
@@ -159,6 +159,6 @@ async fn discarded_jobs_actions_and_refusals_are_lines_of_the_log() -> anyhow::R
         assert_eq!(&discarded[field], value, "{field}");
     }
     ensure!(discarded["message"].as_str().is_some_and(|text| !text.is_empty()), "{discarded}");
-    assert_eq!((&refused["code"], &refused["count"]), (&json!("queue_full"), &json!(1)));
+    assert_eq!((&refused["code"], &refused["count"]), (&json!("parked_full"), &json!(1)));
     Ok(())
 }

@@ -14,9 +14,9 @@ use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::store::{Enqueued, JobFilter, JobStore, Page};
-use jobwright_core::tenant::{TenantLimits, TenantName};
+use jobwright_core::tenant::TenantLimits;
 
-use super::drafts::{QUEUES, draft, facts, limits};
+use super::drafts::{QUEUES, TENANTS, draft, facts, limits};
 use super::hosts::Host;
 use super::place::Place;
 use super::wire::at_once;
@@ -474,7 +474,8 @@ impl History {
                 self.submitted += 1;
                 let mut job = draft(&self.world.dice, job_id(self.submitted), now);
                 job.scheduled_at = now;
-                job.spec.tenant = TenantName::default();
+                // By turns: one alone has no more than its share.
+                job.spec.tenant = TENANTS[accepted % TENANTS.len()].parse()?;
                 (job.spec.queue, job.payload.bytes) = (queue.parse()?, Default::default());
                 let answers = at_once(store.enqueue(vec![job], now))?;
                 accepted += usize::from(answers == [Enqueued::Inserted]);

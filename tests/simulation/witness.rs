@@ -197,13 +197,18 @@ impl Witness {
         };
         let bytes = |job: &Seen| job.payload_bytes;
         let limits = self.limits(tenant);
-        unfinished().count() < LIMITS.total
+        let (all, all_bytes) = (unfinished().count(), unfinished().map(bytes).sum::<u64>());
+        let (own, own_bytes) = (of_tenant().count(), of_tenant().map(bytes).sum::<u64>());
+        // A tenant holds less than seven times what it leaves to others.
+        let has_share = own < 7 * LIMITS.total.saturating_sub(all)
+            && (payload_bytes == 0
+                || own_bytes < 7 * LIMITS.payload_bytes.saturating_sub(all_bytes));
+        all < LIMITS.total
             && has_room_in_queue
-            && unfinished().map(bytes).sum::<u64>() + payload_bytes <= LIMITS.payload_bytes
-            && limits.jobs.is_none_or(|most| of_tenant().count() < most)
-            && limits
-                .payload_bytes
-                .is_none_or(|most| of_tenant().map(bytes).sum::<u64>() + payload_bytes <= most)
+            && has_share
+            && all_bytes + payload_bytes <= LIMITS.payload_bytes
+            && limits.jobs.is_none_or(|most| own < most)
+            && limits.payload_bytes.is_none_or(|most| own_bytes + payload_bytes <= most)
     }
 
     fn limits(&self, tenant: &TenantName) -> TenantLimits {

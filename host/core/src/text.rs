@@ -25,8 +25,7 @@ pub fn excerpt(bytes: &[u8], most: usize) -> String {
     shown
 }
 
-/// `text` with its control characters and invisible formatting marks escaped, such as `\n` and
-/// `\u{1b}`.
+/// `text` with its control characters and invisible formatting marks escaped, as `\n` or `\u{1b}`.
 ///
 /// Quotes and backslashes stay as they are: formats that need them escaped, such as JSON, do that
 /// themselves.

@@ -43,10 +43,18 @@ const REASON_BYTES: u64 = 4096;
 /// The most code that is taken, in bytes: some times what the largest plugins become.
 const CODE_BYTES: u64 = 512 << 20;
 
+/// The most threads of one process: beyond, their stacks take too much of what it may use.
+const MOST_THREADS: usize = 8;
+
+/// The stack of each of them, in bytes.
+const STACK_BYTES: usize = 8 << 20;
+
 /// Starts the processes.
 #[derive(Debug)]
 pub(crate) struct Compiler {
     program: PathBuf,
+    /// Threads of each process.
+    threads: usize,
     pub(crate) limits: CompileLimits,
 }
 
@@ -62,11 +70,12 @@ pub(crate) enum Failure {
 }
 
 impl Compiler {
-    /// Compiles with the program that this process is of, which calls `obey_if_asked` first.
+    /// Compiles with the program that this process is of, which calls `obey_if_asked` first, on so many
+    /// threads each time.
     ///
     /// # Errors
     /// If the system does not tell which it is.
-    pub(crate) fn new(limits: CompileLimits) -> anyhow::Result<Self> {
+    pub(crate) fn new(limits: CompileLimits, threads: usize) -> anyhow::Result<Self> {
         // Not its path: the file may be replaced while the host runs.
         let running = PathBuf::from("/proc/self/exe");
         let program = if running.exists() {
@@ -74,7 +83,7 @@ impl Compiler {
         } else {
             std::env::current_exe().context("cannot tell which program this is")?
         };
-        Ok(Self { program, limits })
+        Ok(Self { program, threads: threads.clamp(1, MOST_THREADS), limits })
     }
 
     /// Machine code for `wasm`, compiled as `profile` says. Blocks until it is there, or for `limit`.
@@ -136,6 +145,12 @@ impl Compiler {
             .arg(TITLE)
             .env_clear()
             .env(ORDER, order.to_string())
+            // Those of Cranelift, of which rayon starts as many as there are processors otherwise.
+            .env("RAYON_NUM_THREADS", self.threads.to_string())
+            // As the main thread has: deeply nested code compiles on any of them.
+            .env("RUST_MIN_STACK", STACK_BYTES.to_string())
+            // Each arena of the C library reserves 64 MiB, which would count as memory of the plugin.
+            .env("MALLOC_ARENA_MAX", "2")
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -159,11 +174,14 @@ impl Compiler {
             )),
             // It ran out of address space, and says so before it ends itself. Any process with the
             // right to can send the same signal, which says nothing of the plugin.
-            (_, Some(SIGABRT)) if EXHAUSTED.iter().any(|words| notes.contains(words)) => {
+            (_, Some(SIGABRT)) | (Some(PANICKED), _) if is_exhausted(&notes) => {
                 Failure::Rejected(format!(
                     "compiling it needs more than {} of memory: {first}",
                     show_bytes(memory_bytes)
                 ))
+            }
+            (Some(PANICKED), _) if notes.contains(NO_THREADS) => {
+                Failure::Broken(format!("the process that compiles got no threads: {first}"))
             }
             // Its stack could not grow, or the compiler is broken.
             (_, Some(SIGSEGV)) => Failure::Rejected(format!(
@@ -199,8 +217,16 @@ async fn bounded(from: Option<impl AsyncRead + Unpin>, most: u64) -> io::Result<
     Ok(bytes)
 }
 
-/// What a program of Rust says that gets no memory, or no stack.
-const EXHAUSTED: [&str; 2] = ["memory allocation of", "has overflowed its stack"];
+/// What a program of Rust says that gets no memory, or no stack; the last two when the system says so.
+const EXHAUSTED: [&str; 4] =
+    ["memory allocation of", "has overflowed its stack", "OutOfMemory", "Cannot allocate memory"];
+
+fn is_exhausted(notes: &str) -> bool {
+    EXHAUSTED.iter().any(|words| notes.contains(words))
+}
+
+/// What rayon says that cannot start its threads: the system has too many, whatever the plugin is.
+const NO_THREADS: &str = "ThreadPoolBuildError";
 
 /// What a program of Rust ends with that panicked.
 const PANICKED: i32 = 101;
@@ -331,7 +357,8 @@ mod tests {
 
     #[test]
     fn a_program_that_knows_nothing_of_it_is_found_out() {
-        let compiler = Compiler { program: "/bin/true".into(), limits: CompileLimits::default() };
+        let compiler =
+            Compiler { program: "/bin/true".into(), threads: 1, limits: CompileLimits::default() };
         let found = compiler.compile("fuel", b"\0asm", compiler.limits.timeout);
         assert_eq!(found, Err(Failure::Broken("/bin/true compiles no plugins".to_owned())));
     }
@@ -340,7 +367,8 @@ mod tests {
     #[test]
     fn only_what_the_process_says_of_itself_is_held_against_the_plugin() {
         use std::os::unix::process::ExitStatusExt as _;
-        let compiler = Compiler { program: "/bin/true".into(), limits: CompileLimits::default() };
+        let compiler =
+            Compiler { program: "/bin/true".into(), threads: 1, limits: CompileLimits::default() };
         let failure = |signal: i32, notes: &str| {
             compiler.failure(ExitStatus::from_raw(signal), notes.to_owned()).expect("a failure")
         };
@@ -359,7 +387,7 @@ mod tests {
     #[test]
     fn one_that_never_answers_is_killed() {
         let limits = CompileLimits { timeout: Duration::from_millis(10), memory_bytes: 1 << 30 };
-        let compiler = Compiler { program: "/usr/bin/yes".into(), limits };
+        let compiler = Compiler { program: "/usr/bin/yes".into(), threads: 1, limits };
         let found = compiler.compile("fuel", b"\0asm", compiler.limits.timeout);
         assert!(matches!(found, Err(Failure::TooLong(_))), "{found:?}");
     }

@@ -233,12 +233,15 @@ fn codes<R: Ready>(
             CompiledCache::open(directory, config.cache_bytes, config.cache_free_bytes)
         })
         .transpose()?;
+    // Half of what guests have, since compiling shares the processors with them; no more than there are
+    // attempts that could wait for one.
+    let compilations = (config.guest_threads / 2).min(config.slots).max(1);
+    let compiler = |limits| Compiler::new(limits, config.guest_threads / compilations);
     let bounds = Bounds {
         threads: threads.clone(),
         slots: config.slots,
-        compiler: config.compile_limits.map(Compiler::new).transpose()?,
-        // Half of what guests have: compiling shares the processors with them.
-        compilations: config.guest_threads / 2,
+        compiler: config.compile_limits.map(compiler).transpose()?,
+        compilations,
         most_bytes: config.code_cache_bytes,
     };
     Ok(Codes::new(engines, registry, disk, bounds))

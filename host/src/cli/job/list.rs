@@ -46,7 +46,7 @@ const COLUMNS: [Column; 7] = [
     Column { title: "state", least: usize::MAX },
     Column { title: "try", least: usize::MAX },
     Column { title: "age", least: usize::MAX },
-    Column { title: "error", least: 12 },
+    Column { title: "error", least: 16 },
 ];
 
 /// Jobs as they stand at `now`.
@@ -57,7 +57,7 @@ pub(super) fn table(jobs: &[Value], now: Timestamp) -> Table {
         let age = job["created_at"].as_str().and_then(|at| at.parse().ok());
         vec![
             id.chars().take(length).collect(),
-            text(&job["plugin"]),
+            named(&text(&job["plugin"])).to_owned(),
             text(&job["queue"]),
             text(&job["state"]),
             text(&job["attempt"]),
@@ -67,6 +67,12 @@ pub(super) fn table(jobs: &[Value], now: Timestamp) -> Table {
     };
     let rows = jobs.iter().zip(&ids).map(row).collect();
     fitting(&COLUMNS, rows, |title, cell| if title == "state" { colour(cell) } else { None })
+}
+
+/// A plugin reference without a version that the host derived from the plugin's bytes: it would take the
+/// room of the error, and `job show` has it.
+fn named(plugin: &str) -> &str {
+    plugin.split_once("@sha-").map_or(plugin, |(name, _)| name)
 }
 
 /// How much of these ids tells them apart, and works wherever an id is taken: what tells all ids of a
@@ -119,7 +125,7 @@ mod tests {
         let now = "2026-01-02T00:00:00Z".parse().expect("a time");
         let shown = table(&[job], now).to_string();
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
-        for part in ["019b7000-0000-7000", "discarded", "25", "1d", "exit code 65"] {
+        for part in ["019b7000-0000-7000", "word-count ", "discarded", "25", "1d", "exit code 65"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }

@@ -212,7 +212,10 @@ impl JobStore for SqliteStore {
 
     async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
         // The death of the process does not undo it, and that is what it is for.
-        let step = move |ledger: &mut Ledger| Ok(ledger.pass_time(now));
+        let step = move |ledger: &mut Ledger| {
+            ledger.pass_time(now);
+            Ok(())
+        };
         self.writer.submit(Effect::Unsynced, 0, step).await
     }
 
