@@ -95,7 +95,7 @@ impl JobStore for Wire {
         fingerprint: Digest,
         now: Timestamp,
     ) -> Result<Option<Enqueued>, StoreError> {
-        self.world.store().answered(key, fingerprint, now).await
+        at_once(self.world.store().answered(key, fingerprint, now))
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
@@ -184,15 +184,15 @@ impl JobStore for Wire {
     }
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        self.world.store().get(id).await
+        at_once(self.world.store().get(id))
     }
 
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
-        self.world.store().payload(id).await
+        at_once(self.world.store().payload(id))
     }
 
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
-        self.world.store().output(id).await
+        at_once(self.world.store().output(id))
     }
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
@@ -209,7 +209,7 @@ impl JobStore for Wire {
     }
 
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
-        self.world.store().logs(id).await
+        at_once(self.world.store().logs(id))
     }
 
     async fn list(
@@ -218,11 +218,11 @@ impl JobStore for Wire {
         page: Page,
         now: Timestamp,
     ) -> Result<JobPage, StoreError> {
-        self.world.store().list(filter, page, now).await
+        at_once(self.world.store().list(filter, page, now))
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        self.world.store().counts(now).await
+        at_once(self.world.store().counts(now))
     }
 
     async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
@@ -236,7 +236,7 @@ impl JobStore for Wire {
     }
 
     async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
-        self.world.store().holds().await
+        at_once(self.world.store().holds())
     }
 
     async fn cancel_covered(
@@ -263,11 +263,11 @@ impl JobStore for Wire {
     }
 
     async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
-        self.world.store().tenant(name).await
+        at_once(self.world.store().tenant(name))
     }
 
     async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError> {
-        self.world.store().tenants().await
+        at_once(self.world.store().tenants())
     }
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
