@@ -18,7 +18,7 @@ use jobwright_core::job::JobSpec;
 use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome, millis};
 use jobwright_core::plugin::{Digest, PluginName};
-use jobwright_core::runtime::{Ended, StopSignal};
+use jobwright_core::runtime::{Ended, StopReason, StopSignal};
 use jobwright_core::tenant::TenantName;
 use rustix::process::Pid;
 use tokio::net::UnixStream;
@@ -276,7 +276,7 @@ impl Runner {
                         last.add_to(attempt);
                         let asked = Asked {
                             limits: &attempt.limits,
-                            stop: stop.raised(),
+                            stop: accepted(attempt, &stop),
                             elapsed: watch.elapsed(),
                         };
                         return message::believed(*ended, asked)
@@ -312,6 +312,12 @@ impl Runner {
             Err(_) => "closed its pipe and went on".to_owned(),
         }
     }
+}
+
+/// The reason for which the attempt may end as stopped. A notice is one too for a guest that has asked:
+/// it may end on its own before the stop.
+fn accepted(attempt: &Attempt, stop: &StopSignal) -> Option<StopReason> {
+    stop.raised().or_else(|| stop.noticed().filter(|_| attempt.report.asks()))
 }
 
 /// What the attempt is to be told beyond what was said.
