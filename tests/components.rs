@@ -82,6 +82,11 @@ const HANDLER: &str = r#"
     (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
     (import "wasi:http/types@0.2.0" "[method]fields.append"
         (func $append (param i32 i32 i32 i32 i32 i32)))
+    (import "wasi:http/types@0.2.0" "[method]fields.set"
+        (func $set_values (param i32 i32 i32 i32 i32 i32)))
+    (import "wasi:http/types@0.2.0" "[method]fields.delete"
+        (func $delete (param i32 i32 i32 i32)))
+    (import "wasi:http/types@0.2.0" "[method]fields.clone" (func $clone (param i32) (result i32)))
     (import "wasi:http/types@0.2.0" "[method]incoming-request.consume"
         (func $consume (param i32 i32)))
     (import "wasi:http/types@0.2.0" "[method]incoming-body.stream"

@@ -12,6 +12,8 @@ pub(super) fn trials() -> Vec<Trial> {
         headers_of_64_kib_are_taken_and_more_is_an_error_that_a_guest_can_handle,
         headers_without_end_are_refused_each_and_hold_no_memory,
         a_guest_holds_few_long_lists_of_headers,
+        clones_of_a_long_list_that_change_are_long_lists_too,
+        headers_that_are_replaced_do_not_count,
     ]
 }
 
@@ -91,5 +93,73 @@ async fn a_guest_holds_few_long_lists_of_headers() -> anyhow::Result<()> {
     )?;
     let lists = output(&lab.try_wasm(guest, |_| {}).await?)?;
     assert_eq!(lists[..], [64]);
+    Ok(())
+}
+
+async fn clones_of_a_long_list_that_change_are_long_lists_too() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // 500 clones of a list of 180 headers, of each of which a name is deleted that it does not have; says
+    // how many deletions were refused: with 500 clones held, all.
+    let guest = handler(
+        "",
+        &format!(
+            "(local $fields i32) (local $n i32) (local $first i32) (local $refused i32)
+            (local.set $fields (call $fields))
+            (loop $more
+                (call $append (local.get $fields) (i32.const 112) (i32.const 12)
+                    (i32.const 112) (i32.const 20) (i32.const 64))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $more (i32.lt_u (local.get $n) (i32.const 180))))
+            (local.set $n (i32.const 0))
+            (loop $more
+                (i32.store (i32.add (i32.const 1024) (i32.mul (local.get $n) (i32.const 4)))
+                    (call $clone (local.get $fields)))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $more (i32.lt_u (local.get $n) (i32.const 500))))
+            (loop $more
+                (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+                (call $delete (i32.load (i32.add (i32.const 1024)
+                        (i32.mul (local.get $n) (i32.const 4))))
+                    (i32.const 112) (i32.const 7) (i32.const 64))
+                (local.set $refused (i32.add (local.get $refused) (i32.load8_u (i32.const 64))))
+                (br_if $more (local.get $n)))
+            (i32.store (i32.const 600) (local.get $refused))
+            {} (drop (call $body (i32.const 600) (i32.const 4))) (call $finish)",
+            begins(200, "(call $fields)")
+        ),
+    )?;
+    let attempt = attempt(lab.plugins.add(guest))?;
+    let log = attempt.log.clone();
+    let refused = output(&lab.run(attempt).await)?;
+    assert_eq!(refused[..], 500_u32.to_le_bytes());
+    assert!(text(&log).contains("the guest holds 64 lists of headers that are long"), "{log:?}");
+    Ok(())
+}
+
+async fn headers_that_are_replaced_do_not_count() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // A header of 40 KiB, set twice; then deleted, and set once more.
+    let set = "(call $set_values (local.get $fields) (i32.const 1024) (i32.const 3)
+        (i32.const 1032) (i32.const 1) (i32.const 64))
+        (local.set $told (i32.or (local.get $told) (i32.load8_u (i32.const 64))))";
+    let guest = handler(
+        r#"(data (i32.const 1024) "x-a")"#,
+        &format!(
+            "(local $fields i32) (local $told i32)
+            (memory.fill (i32.const 2048) (i32.const 97) (i32.const 40960))
+            (i32.store (i32.const 1032) (i32.const 2048))
+            (i32.store (i32.const 1036) (i32.const 40960))
+            (local.set $fields (call $fields))
+            {set} {set}
+            (call $delete (local.get $fields) (i32.const 1024) (i32.const 3) (i32.const 64))
+            (local.set $told (i32.or (local.get $told) (i32.load8_u (i32.const 64))))
+            {set}
+            (i32.store8 (i32.const 600) (local.get $told))
+            {} (drop (call $body (i32.const 600) (i32.const 1))) (call $finish)",
+            begins(200, "(call $fields)")
+        ),
+    )?;
+    let told = output(&lab.try_wasm(guest, |_| {}).await?)?;
+    assert_eq!(told[..], [0], "no change was refused");
     Ok(())
 }

@@ -2,27 +2,30 @@
 //!
 //! wasmtime's own functions trap a guest that exceeds the limit. These say so with an error that the guest
 //! can handle, and leave the rest to wasmtime's. Invariants: the headers of one message take at most
-//! [`MAX_HEAD_BYTES`], counted as in a request; of all that one guest holds, few are as long as that.
+//! [`MAX_HEAD_BYTES`], counted as in a request, and [`MEMORY_BYTES`] in memory; of all that one guest
+//! holds, few are long. Clones share their memory until one of them changes, so every function that
+//! changes a list counts them all as if they did not.
 
 use std::any::Any;
 
 use ::http::HeaderMap;
-use jobwright_core::outside::{MAX_HEAD_BYTES, header_bytes};
+use jobwright_core::outside::MAX_HEAD_BYTES;
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContextMut, error::Context as _};
 use wasmtime_wasi_http::p2::bindings::http::types::{HeaderError, HostFields as _};
 use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::p2::{self, HeaderResult};
-use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpView as _};
+use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpCtxView, WasiHttpView as _};
 
 use super::super::super::capability::Level;
 use super::super::super::instance::Guest;
+use super::super::super::pieces::pay;
 
 /// The interface, of the release that wasmtime offers.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
 /// What headers may take in memory, in bytes, each with what describes it: room for [`MAX_HEAD_BYTES`] of
-/// 24 bytes each.
+/// 24 bytes each. Of shorter ones there is room for fewer bytes, about 3,000 headers.
 pub(super) const MEMORY_BYTES: usize = 256 << 10;
 
 /// Headers that take more than this in memory, in bytes, are long: a guest may have as many shorter ones as
@@ -32,6 +35,9 @@ const LONG_BYTES: usize = 16 << 10;
 /// Long headers that one guest may hold at a time: with these it takes twice as much of the host's memory
 /// as with short ones.
 const MOST_LONG: usize = 64;
+
+/// What the headers of requests under way may take in memory, in bytes, beside those lists.
+pub(super) const MOST_BYTES: usize = MOST_LONG * MEMORY_BYTES;
 
 type Fields = Resource<FieldMap>;
 type Entries = Vec<(String, Vec<u8>)>;
@@ -44,40 +50,70 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut types = linker.instance(TYPES)?;
     types.func_wrap("[static]fields.from-list", from_list)?;
     types.func_wrap("[method]fields.set", set)?;
+    types.func_wrap("[method]fields.delete", delete)?;
     types.func_wrap("[method]fields.append", append)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-fn from_list(mut guest: Store<'_>, (entries,): (Entries,)) -> Answer<Fields> {
-    let guest = guest.data_mut();
-    let grown = entries.iter().map(|(name, value)| Header { name, bytes: value.len() });
-    if let Some(why) = excess(guest, None, &grown.collect::<Vec<_>>())? {
+fn from_list(mut store: Store<'_>, (entries,): (Entries,)) -> Answer<Fields> {
+    let added = entries.iter().map(|(name, value)| Header { name, bytes: value.len() });
+    let change = Change { added: added.collect(), replaces: None };
+    let excess = excess(&mut store, None, &change)?;
+    let guest = store.data_mut();
+    if let Some(why) = excess {
         return refused(guest, &why);
     }
     let made = guest.http().from_list(entries);
     answered(guest, made)
 }
 
-fn append(mut guest: Store<'_>, (fields, name, value): (Fields, String, Vec<u8>)) -> Answer<()> {
-    let guest = guest.data_mut();
-    let grown = [Header { name: &name, bytes: value.len() }];
-    if let Some(why) = excess(guest, Some(&fields), &grown)? {
+fn append(mut store: Store<'_>, (fields, name, value): (Fields, String, Vec<u8>)) -> Answer<()> {
+    let added = vec![Header { name: &name, bytes: value.len() }];
+    let excess = excess(&mut store, Some(&fields), &Change { added, replaces: None })?;
+    let guest = store.data_mut();
+    if let Some(why) = excess {
         return refused(guest, &why);
     }
     let appended = guest.http().append(fields, name, value);
     answered(guest, appended)
 }
 
-fn set(mut guest: Store<'_>, (fields, name, values): (Fields, String, Vec<Vec<u8>>)) -> Answer<()> {
-    let guest = guest.data_mut();
-    // Beside what it replaces, which is seldom much.
-    let grown = values.iter().map(|value| Header { name: &name, bytes: value.len() });
-    if let Some(why) = excess(guest, Some(&fields), &grown.collect::<Vec<_>>())? {
+fn set(mut store: Store<'_>, (fields, name, values): (Fields, String, Vec<Vec<u8>>)) -> Answer<()> {
+    let added = values.iter().map(|value| Header { name: &name, bytes: value.len() });
+    let change = Change { added: added.collect(), replaces: Some(&name) };
+    let excess = excess(&mut store, Some(&fields), &change)?;
+    let guest = store.data_mut();
+    if let Some(why) = excess {
         return refused(guest, &why);
     }
-    let set = guest.http().set(fields, name, values);
-    answered(guest, set)
+    let set = guest.http().set(Resource::new_borrow(fields.rep()), name, values);
+    shrunk(guest, &fields, set)
+}
+
+fn delete(mut store: Store<'_>, (fields, name): (Fields, String)) -> Answer<()> {
+    let change = Change { added: vec![], replaces: Some(&name) };
+    let excess = excess(&mut store, Some(&fields), &change)?;
+    let guest = store.data_mut();
+    if let Some(why) = excess {
+        return refused(guest, &why);
+    }
+    let deleted = guest.http().delete(Resource::new_borrow(fields.rep()), name);
+    shrunk(guest, &fields, deleted)
+}
+
+/// The answer to a change after which a list may be short that was long. Its memory is given back: that of
+/// short lists is not counted.
+fn shrunk(guest: &mut Guest, fields: &Fields, changed: HeaderResult<()>) -> Answer<()> {
+    let WasiHttpCtxView { table, hooks, .. } = guest.http();
+    let held = table.get_mut(fields).context("getting fields")?;
+    if changed.is_ok() && !is_long(held) {
+        // A clone has no more capacity than it needs.
+        let map = HeaderMap::clone(held);
+        *held = FieldMap::new_immutable(hooks, map);
+        held.set_mutable(MEMORY_BYTES);
+    }
+    answered(guest, changed)
 }
 
 /// A header that is to be added.
@@ -87,48 +123,86 @@ struct Header<'a> {
     bytes: usize,
 }
 
-/// Why `fields` would be too much with these headers, if they would.
+/// What is to become of a list of headers.
+struct Change<'a> {
+    added: Vec<Header<'a>>,
+    /// The name whose headers are removed first.
+    replaces: Option<&'a str>,
+}
+
+/// Why `fields` would be too much with this change, if they would.
 fn excess(
-    guest: &mut Guest,
+    store: &mut Store<'_>,
     fields: Option<&Fields>,
-    added: &[Header<'_>],
+    change: &Change<'_>,
 ) -> wasmtime::Result<Option<String>> {
-    let (mut bytes, mut memory) = match fields {
-        Some(fields) => {
-            let present = guest.handles().get(fields).context("getting fields")?;
-            (header_bytes(present), memory_bytes(present))
+    let (mut bytes, mut memory, mut was_long) = (0, 0, false);
+    if let Some(fields) = fields {
+        let present = store.data_mut().handles().get(fields).context("getting fields")?;
+        was_long = is_long(present);
+        let replaced = |name: &str| change.replaces.is_some_and(|it| it.eq_ignore_ascii_case(name));
+        for (name, value) in present.iter().filter(|(name, _)| !replaced(name.as_str())) {
+            bytes += name.as_str().len() + value.len() + 4;
+            memory += name.as_str().len() + value.len() + ENTRY;
         }
-        None => (0, 0),
-    };
-    let is_counted = memory > LONG_BYTES;
-    bytes += added.iter().map(|header| header.name.len() + header.bytes + 4).sum::<usize>();
-    memory += added.iter().map(|header| header.name.len() + header.bytes + ENTRY).sum::<usize>();
+    }
+    for header in &change.added {
+        bytes += header.name.len() + header.bytes + 4;
+        memory += header.name.len() + header.bytes + ENTRY;
+    }
     if bytes > MAX_HEAD_BYTES {
         let why = format!("its headers have {bytes} bytes: {MAX_HEAD_BYTES} at most");
         return Ok(Some(why));
     }
-    if memory <= LONG_BYTES {
+    // What is long is copied before it changes, if a clone shares it.
+    if memory <= LONG_BYTES && !was_long {
         return Ok(None);
     }
-    let long = guest.handles().iter_mut().filter(|held| is_held_long(&**held)).count();
-    Ok((long - usize::from(is_counted) >= MOST_LONG).then(|| {
+    let others = long_lists(store)? - usize::from(was_long);
+    Ok((others >= MOST_LONG).then(|| {
         format!("the guest holds {MOST_LONG} lists of headers that are long, the most it may hold")
     }))
+}
+
+/// How many long lists the guest holds, or [`MOST_LONG`] and one if there are more. What is looked at is
+/// paid for.
+fn long_lists(store: &mut Store<'_>) -> wasmtime::Result<usize> {
+    let (mut looks, mut long) = (0, 0);
+    for held in store.data_mut().handles().iter_mut() {
+        let headers = headers_of(&*held);
+        looks += 1 + headers.map_or(0, |headers| headers.len().min(LONG_BYTES / ENTRY));
+        long += usize::from(headers.is_some_and(is_long));
+        if long > MOST_LONG {
+            break;
+        }
+    }
+    pay(store, looks)?;
+    Ok(long)
 }
 
 /// What describes a header in memory, in bytes.
 const ENTRY: usize = size_of::<::http::HeaderName>() + size_of::<::http::HeaderValue>();
 
-fn memory_bytes(headers: &HeaderMap) -> usize {
+/// What headers take in memory, in bytes.
+pub(super) fn memory_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY).sum()
 }
 
-fn is_held_long(held: &(dyn Any + Send)) -> bool {
-    let headers = held
-        .downcast_ref::<FieldMap>()
+/// Whether headers take more than [`LONG_BYTES`] in memory: looks at no more of them than tell.
+fn is_long(headers: &HeaderMap) -> bool {
+    let mut bytes = 0;
+    headers.iter().any(|(name, value)| {
+        bytes += name.as_str().len() + value.len() + ENTRY;
+        bytes > LONG_BYTES
+    })
+}
+
+fn headers_of(held: &(dyn Any + Send)) -> Option<&HeaderMap> {
+    let fields = held.downcast_ref::<FieldMap>();
+    let fields = fields
         .or_else(|| held.downcast_ref::<HostOutgoingRequest>().map(|request| &request.headers))
         .or_else(|| held.downcast_ref::<HostOutgoingResponse>().map(|response| &response.headers));
-    headers.is_some_and(|headers| memory_bytes(headers) > LONG_BYTES)
+    fields.map(|fields| &**fields)
 }
 
 /// What wasmtime's own function came to.
@@ -141,7 +215,8 @@ fn answered<T>(guest: &Guest, result: HeaderResult<T>) -> Answer<T> {
         Ok(error) => Ok((Err(error),)),
         Err(trap) => match trap.downcast_ref() {
             Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) => {
-                refused(guest, "there are too many of them")
+                let why = format!("its headers take more than {MEMORY_BYTES} bytes in memory");
+                refused(guest, &why)
             }
             _ => Err(trap),
         },

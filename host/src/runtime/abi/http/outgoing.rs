@@ -19,6 +19,8 @@ use jobwright_core::outside::{Body, Outside, Timeouts, Unsent, shown};
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::fields;
+
 /// What one write to a body may take: the host keeps two for each body, of which a guest may have a
 /// third as many as it may hold resources.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -36,6 +38,8 @@ pub(in super::super::super) struct Requests {
     log: Arc<LogBuffer>,
     /// Room for bodies that are being gathered.
     room: Arc<Semaphore>,
+    /// Room for the headers of requests under way, which the guest has no handle to any more.
+    heads: Arc<Semaphore>,
 }
 
 type Sent<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
@@ -43,7 +47,9 @@ type Sent<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
 impl Requests {
     pub(in super::super::super) fn new(outside: Arc<dyn Outside>, log: Arc<LogBuffer>) -> Self {
         let room = units(outside.request_bytes().saturating_mul(BEGUN));
-        Self { outside, log, room: Arc::new(Semaphore::new(room as usize)) }
+        let heads = units(fields::MOST_BYTES as u64);
+        let [room, heads] = [room, heads].map(|units| Arc::new(Semaphore::new(units as usize)));
+        Self { outside, log, room, heads }
     }
 }
 
@@ -55,14 +61,18 @@ impl WasiHttpHooks for Requests {
         _: Sent<()>,
     ) -> Sent<(Response<WasiBody>, Sent<()>)> {
         let (outside, log, room) = (self.outside.clone(), self.log.clone(), self.room.clone());
+        let units = units(fields::memory_bytes(request.headers()) as u64);
+        let head = self.heads.clone().try_acquire_many_owned(units);
         let sending = async move {
             let most = outside.request_bytes();
             let shown = shown(request.method(), request.uri());
+            let refused = |unsent: Unsent| {
+                log.write(unsent.line(&shown).as_bytes());
+                code(unsent)
+            };
+            let _head = head.map_err(|_| refused(no_room_for_head()))?;
             let request = gathered(request, &room, most).await.map_err(|fault| match fault {
-                Fault::Refused(unsent) => {
-                    log.write(unsent.line(&shown).as_bytes());
-                    code(unsent)
-                }
+                Fault::Refused(unsent) => refused(unsent),
                 Fault::Failed(error) => error,
             })?;
             outside.send(request, timeouts(options)).await.map_err(code)
@@ -122,6 +132,13 @@ async fn gathered(
 fn no_room(most: u64) -> Unsent {
     let all = show_bytes(most.saturating_mul(BEGUN));
     Unsent::NoRoom(format!("the attempt has begun requests of {all}, its maximum"))
+}
+
+fn no_room_for_head() -> Unsent {
+    let all = show_bytes(fields::MOST_BYTES as u64);
+    Unsent::NoRoom(format!(
+        "the headers of the attempt's requests under way take {all}, the maximum"
+    ))
 }
 
 /// The body of a response, each piece as it arrives.
