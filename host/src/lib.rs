@@ -142,6 +142,7 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
         },
         registry.clone(),
     )?;
+    privacy::protect_memory().context("cannot protect the memory of this process")?;
     let clock = Arc::new(SystemClock::default());
     // Last, because it takes back what was running: a start that fails leaves all as it was.
     let store: Arc<dyn JobStore> = match config.store {

@@ -6,6 +6,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The mode bits that let the group or others in.
 #[cfg(unix)]
@@ -15,8 +17,12 @@ const OTHERS: u32 = 0o077;
 #[cfg(unix)]
 const OF_FILE_SYSTEM: &str = "lost+found";
 
+/// Whether this process is a host's alone, and not of a program that embeds one.
+#[cfg(unix)]
+static IS_RESTRICTED: AtomicBool = AtomicBool::new(false);
+
 /// Makes files that this process creates readable by its user only, and keeps its memory, which holds
-/// secrets and payloads, out of core dumps and from debuggers of the same user.
+/// secrets and payloads, out of core dumps. [`protect_memory`] does the rest.
 ///
 /// # Errors
 /// If the operating system refuses.
@@ -26,9 +32,29 @@ pub(crate) fn restrict_process() -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, setrlimit, umask};
     umask(Mode::RWXG | Mode::RWXO);
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    // The limit does not bind where dumps are piped to a program, as systemd-coredump has it.
-    #[cfg(target_os = "linux")]
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    IS_RESTRICTED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Keeps the memory of a process that was [restricted](restrict_process) from debuggers of the same user,
+/// and out of core dumps that are piped to a program, which the limit does not bind. For a process that has
+/// made its runtime, and has opened no secrets yet: `/proc/self/pagemap`, which wasmtime reads to reset a
+/// guest's memory, cannot be opened after that.
+///
+/// # Errors
+/// If the operating system refuses.
+#[cfg(target_os = "linux")]
+pub(crate) fn protect_memory() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if IS_RESTRICTED.load(Ordering::Relaxed) {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
+    Ok(())
+}
+
+/// There is no such protection here.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn protect_memory() -> io::Result<()> {
     Ok(())
 }
 
@@ -123,7 +149,7 @@ pub(crate) fn tighten(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Modes are another system's.
+/// No-op: file modes exist only on Unix.
 #[cfg(not(unix))]
 pub(crate) fn tighten(_: &Path) -> anyhow::Result<()> {
     Ok(())
@@ -138,6 +164,29 @@ fn check_owner(about: &fs::Metadata) -> anyhow::Result<()> {
         "it belongs to user {owner}, and this process runs as user {user}: chown it to {user}, or \
          use another one"
     );
+    Ok(())
+}
+
+/// Refuses an open file that another user owns, or may write: what is in it may be theirs.
+///
+/// # Errors
+/// With its owner or mode, and what to do.
+#[cfg(unix)]
+pub(crate) fn check_trusted(file: &File) -> anyhow::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let about = file.metadata()?;
+    check_owner(&about)?;
+    let mode = about.mode() & 0o777;
+    anyhow::ensure!(
+        mode & 0o022 == 0,
+        "its mode is {mode:o}, so others than its owner can write it: remove it"
+    );
+    Ok(())
+}
+
+/// No-op: owners and modes exist only on Unix.
+#[cfg(not(unix))]
+pub(crate) fn check_trusted(_: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
@@ -163,5 +212,6 @@ pub(crate) fn check_mode(_: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

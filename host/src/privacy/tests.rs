@@ -3,11 +3,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use super::*;
 
 fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
 }
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().mode() & 0o7777
+    fs::metadata(path).expect("it exists").mode() & 0o7777
 }
 
 fn is_ours(name: &str) -> bool {

@@ -7,11 +7,12 @@
 //! ```
 //!
 //! Owns the only place where machine code is taken from bytes. Invariant: those bytes come from our
-//! own compiler, either directly or through a file in a directory that only we can write, which is
-//! verified against its hash after it was read; nothing that a user supplied is ever loaded. A file
-//! that is missing, cut short, changed or of another wasmtime is as good as none.
+//! own compiler, either directly or through a file of ours in a directory of ours that no other user can
+//! write, which is verified against its hash after it was read; nothing that a user supplied is ever
+//! loaded. A file that is missing, cut short, changed, of another user or of another wasmtime is as good
+//! as none.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,9 +26,13 @@ use wasmtime::{Engine, Module, Precompiled};
 
 use crate::clock;
 use crate::disk::Floor;
+use crate::privacy;
 
 /// How much compiled code is kept when nobody says otherwise: some hundreds of large plugins.
 pub const DEFAULT_MOST_BYTES: u64 = 2 << 30;
+
+/// How the files' names end.
+const SUFFIX: &str = ".bin";
 
 const MAGIC: &[u8] = b"jobwright code 2\n";
 
@@ -65,7 +70,7 @@ impl CodeName {
     pub(crate) fn new(digest: &Digest, profile: &str, engine: &Engine) -> Self {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Self(format!("{}-{}-{:016x}.bin", digest.hex(), profile, hasher.finish()))
+        Self(format!("{}-{}-{:016x}{SUFFIX}", digest.hex(), profile, hasher.finish()))
     }
 }
 
@@ -74,13 +79,13 @@ impl CompiledCache {
     /// and while `free_bytes` stay free.
     ///
     /// # Errors
-    /// If it cannot be made or kept from others.
+    /// If it cannot be made, belongs to another user, or cannot be kept from others.
     pub(crate) fn open(
         directory: PathBuf,
         most_bytes: u64,
         free_bytes: u64,
     ) -> anyhow::Result<Self> {
-        make_private(&directory)
+        privacy::make_directory(&directory, |name| name.ends_with(SUFFIX))
             .with_context(|| format!("cannot use {} for compiled code", directory.display()))?;
         let floor = Floor::new(&directory, free_bytes);
         Ok(Self { directory, most_bytes, floor })
@@ -92,7 +97,8 @@ impl CompiledCache {
         let mut file = match read(&path) {
             Ok(file) => file?,
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "cannot read compiled code");
+                let error = format!("{error:#}");
+                tracing::warn!(error, path = %path.display(), "cannot use compiled code");
                 return None;
             }
         };
@@ -162,13 +168,19 @@ pub(crate) fn code(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Compile
     }
 }
 
-/// The file's bytes, if there is one. Marks it as used.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut file = match File::open(path) {
+/// The bytes of our file, if there is one. Marks it as used.
+fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut options = File::options();
+    options.read(true);
+    // We write no links: another user's may lead to a file of ours that is no compiled code.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
+    let mut file = match options.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
+    privacy::check_trusted(&file)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     // Best effort: if the mark fails, the file is only removed earlier than it might be.
@@ -189,18 +201,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-#[cfg(unix)]
-fn make_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-}
-
-#[cfg(not(unix))]
-fn make_private(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).create(directory)
 }
 
 #[cfg(test)]
@@ -265,5 +265,27 @@ mod tests {
         fs::create_dir(&path).unwrap();
         CompiledCache::open(path.clone(), 1, 0).unwrap();
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_file_that_is_ours_is_used() {
+        use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+        let directory = tempfile::tempdir().unwrap();
+        let cache = CompiledCache::open(directory.path().join("code"), 1_000, 0).unwrap();
+        cache.store(&name("a"), b"machine code", 7).unwrap();
+        let path = cache.directory.join("a");
+        assert!(cache.load(&name("a")).is_some());
+        symlink(&path, cache.directory.join("b")).unwrap();
+        assert!(cache.load(&name("b")).is_none(), "a link");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
+        assert!(cache.load(&name("a")).is_none(), "others can write it");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        // Only the superuser can give files away.
+        if chown(&path, Some(65_534), None).is_ok() {
+            assert!(cache.load(&name("a")).is_none(), "another user's");
+            chown(&cache.directory, Some(65_534), None).unwrap();
+            assert!(CompiledCache::open(cache.directory.clone(), 1_000, 0).is_err());
+        }
     }
 }
