@@ -1,9 +1,10 @@
 //! Covers secrets in a response: a server that repeats what it was sent, now or in an earlier request,
 //! would tell the guest.
 //!
-//! A secret is found as it is, and with each byte [escaped](super::writing); also with zeros between its
-//! bytes, as UTF-16 and UTF-32 have them; also within [base 64 or 16](super::radix) of any of these; and
-//! within base 64 or 16 of that. What a server truncates or encrypts is not found: a secret must be
+//! A secret is found as it is, and with each byte [escaped](super::writing); also where
+//! [zeros](super::zeros) stand between the bytes of any of these, as UTF-16 and UTF-32 have them, and are
+//! escaped themselves; also within [base 64 or 16](super::radix) of any of these; and within base 64 or 16
+//! of that. What a server truncates or encrypts is not found: a secret must be
 //! bound to servers only that do not.
 
 use std::fmt;
@@ -16,11 +17,21 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::SecretValue;
 use super::effort::Effort;
 use super::radix::{BASES, Lengths};
-use super::writing::{begins_escape, is_escaped_quote, read_past_zeros};
+use super::writing::{DEPTH, begins_escape, is_escaped_quote, read};
+use super::zeros::{self, Zeros};
 use crate::outside::header_bytes;
 
-/// How often a text may be base 64 or 16 of another.
-const LAYERS: u8 = 3;
+/// How a text is still to be decoded.
+#[derive(Debug, Clone, Copy)]
+struct Layers {
+    /// How often it may be base 64 or 16 of another.
+    digits: u8,
+    /// The layers of escapes in which zeros are looked for first: those in fewer were removed.
+    zeros: u8,
+}
+
+/// Of a text as it came.
+const LAYERS: Layers = Layers { digits: 3, zeros: 0 };
 
 /// The values that must not be seen.
 #[derive(Clone, Default)]
@@ -131,23 +142,51 @@ impl Mask {
         (covered != text).then_some(covered)
     }
 
-    /// Where values are in `text`, which may be in so many `layers` of base 64 or 16.
+    /// Where values are in `text`, which may be in so many `layers`.
     fn search(
         &self,
         text: &[u8],
-        layers: u8,
+        layers: Layers,
         effort: &mut Effort<'_>,
         found: &mut dyn FnMut(Range<usize>),
     ) {
         self.read_all(text, effort, found);
-        if layers == 0 || text.len() < self.lengths.least {
+        if text.len() < self.lengths.least {
             return;
         }
+        self.search_without_zeros(text, layers, effort, found);
+        let Some(digits) = layers.digits.checked_sub(1) else { return };
         for base in &BASES {
             base.decode(text, self.lengths, effort, &mut |decoded, effort| {
                 let mut within = |range| found(decoded.place(range));
-                self.search(decoded.bytes, layers - 1, effort, &mut within);
+                self.search(decoded.bytes, Layers { digits, zeros: 0 }, effort, &mut within);
             });
+        }
+    }
+
+    /// The same in what is left without its zeros, if there are any: first those that are in the fewest
+    /// layers of escapes.
+    fn search_without_zeros(
+        &self,
+        text: &[u8],
+        layers: Layers,
+        effort: &mut Effort<'_>,
+        found: &mut dyn FnMut(Range<usize>),
+    ) {
+        let (lengths, mut are_found) = (self.lengths, false);
+        for depth in layers.zeros..=DEPTH {
+            if depth == 1 && !zeros::are_escaped_in(text, effort) {
+                return;
+            }
+            Zeros { depth, lengths }.remove(text, effort, &mut |left, effort| {
+                are_found = true;
+                let mut within = |range| found(left.place(range));
+                let layers = Layers { zeros: depth + 1, ..layers };
+                self.search(&left.bytes, layers, effort, &mut within);
+            });
+            if are_found || effort.is_spent() {
+                return;
+            }
         }
     }
 
@@ -177,7 +216,7 @@ impl Mask {
         let (mut next, mut end, mut length) = (vec![], None, 0);
         while !places.is_empty() && !effort.is_spent() {
             for Place { at, values } in places.drain(..) {
-                for reading in read_past_zeros(&text[at..], effort).iter() {
+                for reading in read(&text[at..], DEPTH, effort).iter() {
                     if let Some(values) = self.alike(values, length, reading.byte) {
                         next.push(Place { at: at + reading.length, values });
                     }
@@ -209,6 +248,7 @@ impl Mask {
 }
 
 /// How the names of headers have a value, which are in lower case: itself, and what base 64 makes of it.
+/// And as it is, which is what base 16 says in either case.
 fn in_names(value: &[u8]) -> Vec<Vec<u8>> {
     let mut texts = vec![value.to_vec()];
     for others in 0..3 {
@@ -219,7 +259,8 @@ fn in_names(value: &[u8]) -> Vec<Vec<u8>> {
             texts.push(engine.encode(&bytes).as_bytes()[digits.clone()].to_vec());
         }
     }
-    texts.iter().map(|text| text.to_ascii_lowercase()).collect()
+    let lower = texts.iter().map(|text| text.to_ascii_lowercase());
+    lower.chain([value.to_vec()]).collect()
 }
 
 #[cfg(test)]

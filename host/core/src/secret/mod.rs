@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`placing`] | where a placeholder is replaced, and where that is refused |
 //! | [`masking`] | finding and covering secrets in a response |
-//! | [`writing`], [`radix`] | the encodings in which they are found |
+//! | [`writing`], [`zeros`], [`radix`] | the encodings in which they are found |
 //! | [`shelf`] | which values a host may know, as they are and as they were |
 //! | [`effort`] | how many steps a search may take |
 //!
@@ -18,6 +18,7 @@ pub mod placing;
 mod radix;
 pub mod shelf;
 mod writing;
+mod zeros;
 
 use std::fmt::{self, Debug};
 

@@ -9,9 +9,6 @@ pub(super) const DEPTH: u8 = 3;
 /// Readings of one place that are told apart: three times what a run of backslashes has.
 const READINGS: usize = 24;
 
-/// Zeros between two bytes: UTF-32 has three.
-const ZEROS: usize = 3;
-
 /// The longest name or number of a character in HTML, in bytes, without `&` and `;`.
 const NAME_BYTES: usize = 16;
 
@@ -83,27 +80,6 @@ pub(super) fn read(text: &[u8], depth: u8, effort: &mut Effort<'_>) -> Readings 
         }
     }
     found
-}
-
-/// What `text` may begin with, after some zeros or none, which belong to the reading: UTF-16 and UTF-32
-/// have them before or after every byte.
-pub(super) fn read_past_zeros(text: &[u8], effort: &mut Effort<'_>) -> Readings {
-    let mut all = read(text, DEPTH, effort);
-    let mut latest = all.clone();
-    for _ in 0..ZEROS {
-        let mut next = Readings::default();
-        for zero in latest.iter().filter(|reading| reading.byte == 0) {
-            for Reading { byte, length } in read(&text[zero.length..], DEPTH, effort).iter() {
-                next.add(byte, zero.length + length);
-                all.add(byte, zero.length + length);
-            }
-        }
-        if next.count == 0 {
-            break;
-        }
-        latest = next;
-    }
-    all
 }
 
 /// What follows the byte with which an escape begins.

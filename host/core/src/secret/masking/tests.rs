@@ -114,6 +114,56 @@ fn a_secret_is_found_in_utf_16_and_utf_32() {
     }
 }
 
+/// How text is escaped in which there are zeros.
+const AROUND: [Way; 4] = [
+    ("as it is", |text| text.to_owned()),
+    ("JSON", |text| json(text).replace('\0', "\\u0000")),
+    ("JSON in JSON", |text| json(&json(text).replace('\0', "\\u0000"))),
+    ("percent", |text| escaping(text, |c| format!("%{:02X}", u32::from(c)))),
+];
+
+/// Asserts that nothing is left of a secret in this `text` of this width, but for the zeros around it.
+fn assert_covered_wide(text: &str, (width, little): (usize, bool), around: Way) {
+    let wide = String::from_utf8(bytes_of(text, width, little)).expect("ASCII");
+    let wide = around.1(&wide);
+    let seen = shown(&[ODD], &format!("<{wide}>"));
+    let left: String = seen.chars().filter(|c| !"*<>".contains(*c)).collect();
+    let zeros = around.1(&"\0".repeat(width - 1));
+    assert_eq!(left, zeros, "{width} {little}, {}: {wide}", around.0);
+}
+
+#[test]
+fn a_secret_is_found_in_utf_16_of_each_escape_within_each_other() {
+    for (_, inner) in ESCAPES {
+        for (_, outer) in ESCAPES {
+            assert_covered_wide(&outer(&inner(ODD)), (2, true), AROUND[0]);
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_found_in_utf_16_and_utf_32_that_are_escaped_themselves() {
+    for (_, escape) in ESCAPES {
+        for around in AROUND {
+            for width in [(2, true), (2, false), (4, true)] {
+                assert_covered_wide(&escape(ODD), width, around);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_text_of_zeros_is_searched_in_pieces_that_overlap() {
+    let secret = "s3cr3t-v4lue";
+    for place in [0, 60_000, 65_536, 66_000, 66_390, 66_401, 120_000] {
+        let mut text = "x".repeat(140_000).into_bytes();
+        text[place..place + secret.len()].copy_from_slice(secret.as_bytes());
+        let wide = bytes_of(&lossy(&text), 2, true);
+        let seen = covered(&[secret], &wide);
+        assert_eq!(seen.iter().filter(|byte| **byte == b'*').count(), 23, "{place}");
+    }
+}
+
 type Digits = (&'static str, fn(&[u8]) -> String);
 
 const DIGITS: [Digits; 5] = [
@@ -222,6 +272,28 @@ fn a_text_that_takes_too_many_steps_is_covered_whole() {
 }
 
 #[test]
+fn a_flood_of_what_begins_escapes_is_searched_within_bounds() {
+    let secrets = ["s3cr3t-v4lue", "\\\\\\\\\\x"];
+    for flood in ["\\", "%25", "&amp;", "&amp", "%", "=3D", "\\u005c", "+", "\\u0000", "\0"] {
+        let text = format!("{}<s3cr3t-v4lue>", flood.repeat(5_000));
+        let value = text.len() - "s3cr3t-v4lue>".len();
+        let looks = std::cell::Cell::new(0_u64);
+        let mut bytes = text.clone().into_bytes();
+        mask(&secrets).cover(&mut bytes, &|| {
+            looks.set(looks.get() + 1);
+            true
+        });
+        // At most what a text of this length may take, in units of the questions asked.
+        assert!(looks.get() <= (64 * text.len() as u64 + (1 << 20)) >> 16, "{flood}");
+        let seen = lossy(&bytes);
+        assert!(seen[value..].starts_with("************"), "{flood}: {}", &seen[value..]);
+        // What hides nothing stays, unless the text as a whole took too many steps.
+        let is_whole = seen.bytes().all(|byte| byte == b'*');
+        assert!(is_whole || text.starts_with(&seen[..value]), "{flood}");
+    }
+}
+
+#[test]
 fn a_search_that_nobody_waits_for_ends() {
     use std::cell::Cell;
     let (asked, text) = (Cell::new(0), "s3cr3t-v4lue ".repeat(100_000));
@@ -243,6 +315,8 @@ fn headers_are_covered_too_and_their_names() {
         format!("x-{}", STANDARD.encode("S3cretValue").trim_end_matches('=')).to_lowercase();
     let encoded = encoded.parse::<http::HeaderName>().expect("a name");
     headers.insert(encoded, HeaderValue::from_static("1"));
+    let hex: String = "S3cretValue".bytes().map(|byte| format!("{byte:02x}")).collect();
+    headers.insert(hex.parse::<HeaderName>().expect("a name"), HeaderValue::from_static("1"));
     headers.insert("x-else", HeaderValue::from_static("kept"));
     mask.cover_headers(&mut headers);
     assert_eq!(headers["x-echo"], "Bearer ***********");
