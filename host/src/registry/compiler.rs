@@ -274,10 +274,10 @@ impl Order {
     }
 
     /// Limits and confines this process, reads a plugin, and answers what `compile` makes of it.
-    /// `confine` says what it could not take away.
+    /// `confine` says what the system has no way to take away; where it fails, nothing is compiled.
     pub(crate) fn obey(
         &self,
-        confine: impl FnOnce() -> Vec<String>,
+        confine: impl FnOnce() -> anyhow::Result<Vec<String>>,
         compile: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
     ) -> ExitCode {
         match self.carried_out(confine, compile) {
@@ -297,12 +297,12 @@ impl Order {
 
     fn carried_out(
         &self,
-        confine: impl FnOnce() -> Vec<String>,
+        confine: impl FnOnce() -> anyhow::Result<Vec<String>>,
         compile: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<anyhow::Result<()>> {
         self.limit_this_process().context("cannot limit the process that compiles")?;
         // No limit can be changed any more after that, and no file opened.
-        for missing in confine() {
+        for missing in confine().context("cannot confine the process that compiles")? {
             eprintln!("{LACKS}{missing}");
         }
         let mut wasm = Vec::new();

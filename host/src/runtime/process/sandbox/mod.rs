@@ -47,15 +47,19 @@ pub(super) fn enter() -> anyhow::Result<Vec<String>> {
     restrict()
 }
 
-/// Confines a process that compiles, once it has set its limits. Answers what the system does not have.
-pub(in super::super) fn confine_compiler() -> Vec<String> {
-    let mut missing = restrict().unwrap_or_else(|error| vec![format!("limits ({error})")]);
+/// Confines a process that compiles, once it has set its limits. Answers what the system does not have:
+/// landlock at most, without which the filter of system calls keeps files away too.
+///
+/// # Errors
+/// If anything else cannot be taken away: nothing is to be compiled then.
+pub(in super::super) fn confine_compiler() -> anyhow::Result<Vec<String>> {
+    let missing = restrict()?;
     // One after the other, in this order: the second leaves no way to set another.
     let filters = filter::compiling().map_err(seccompiler::Error::from);
-    let applied =
-        filters.and_then(|both| both.iter().try_for_each(|one| seccompiler::apply_filter(one)));
-    missing.extend(applied.err().map(|error| format!("seccomp ({error})")));
-    missing
+    filters
+        .and_then(|both| both.iter().try_for_each(|one| seccompiler::apply_filter(one)))
+        .context("cannot filter system calls")?;
+    Ok(missing)
 }
 
 /// Bounds the files that a runner makes: they have no name and hold the data of one memory each.
@@ -239,7 +243,7 @@ mod tests {
             return;
         };
         assert_eq!(within, "compiling");
-        let missing = confine_compiler();
+        let missing = confine_compiler().expect("it is confined");
         let found = [files(), everything_else(parent)].concat();
         assert_eq!(found, ["start a thread"], "missing: {missing:?}");
         let sum = std::thread::spawn(|| vec![1_u8; 10 << 20].len()).join().expect("a thread");
