@@ -86,7 +86,11 @@ async fn extism(
     let left = match lab.run(attempt).await.outcome {
         Outcome::Succeeded { output } => Ok(String::from_utf8_lossy(&output.bytes).into_owned()),
         Outcome::Failed { error, .. } if error.code == "http_request" => Err(error.message),
-        Outcome::LimitExceeded { limit: Limit::Memory, error } => Err(error.message),
+        Outcome::LimitExceeded { limit: Limit::Memory, error } => {
+            let remedy = Limit::Memory.remedy();
+            anyhow::ensure!(error.message.ends_with(&remedy), "it says how to raise it: {error:?}");
+            Err(format!("memory: {}", error.message))
+        }
         other => anyhow::bail!("{other:?}"),
     };
     Ok((left, stage.log()))
@@ -339,6 +343,8 @@ async fn a_response_that_memory_has_no_room_for_is_told() -> anyhow::Result<()> 
     assert!(answer.is_ok_and(|answer| answer.starts_with("200xxx")) && log.is_empty(), "{log}");
     let (answer, log) = extism(&stage, &request, 512 << 10).await?;
     let why = "http_request failed: there is no memory left for the 500000 bytes of its response";
-    assert_eq!((answer.is_err(), log), (true, format!("WARN: jobwright: {why}\n")));
+    assert_eq!(log, format!("WARN: jobwright: {why}\n"));
+    let reached = answer.expect_err("it reached its limit, and is not tried again");
+    assert!(reached.starts_with("memory: memory limit 512 KiB exceeded"), "{reached}");
     Ok(())
 }

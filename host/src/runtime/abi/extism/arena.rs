@@ -12,6 +12,9 @@ pub(super) const BLOCK_BYTES: u64 = 128;
 /// Between two blocks, so that the end of one is not the start of the next.
 const GAP: u64 = 16;
 
+/// The memory of Extism's own kernel grows by so much at a time, in bytes.
+const PAGE_BYTES: u64 = 64 << 10;
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
@@ -46,6 +49,12 @@ impl Arena {
         self.blocks.retain(|handle, bytes| !is_gone(*handle, bytes.len() as u64));
         self.held = self.blocks.values().map(|bytes| bytes.len() as u64).sum();
         before - self.held - self.blocks.len() as u64 * BLOCK_BYTES
+    }
+
+    /// Whether these bytes would be in the memory of Extism's own kernel, in a block or not.
+    pub(super) fn reaches(&self, address: u64, length: u64) -> bool {
+        let end = (self.end + GAP).next_multiple_of(PAGE_BYTES);
+        address > 0 && address < end && length <= end - address
     }
 
     /// What is at an address until the end of its block.
@@ -127,6 +136,27 @@ mod tests {
         }
         assert_eq!(arena.block(handle), [7; 8]);
         assert_eq!(arena.length(handle + 1), 0, "only its start is a block's handle");
+    }
+
+    #[test]
+    fn an_address_is_in_memory_up_to_the_end_of_the_last_page() {
+        let mut arena = Arena::default();
+        let handle = arena.insert(vec![7; 8]);
+        for (address, length, reaches) in [
+            (0, 0, false),
+            (1, 0, true),
+            (handle, 8, true),
+            (handle + 8, 1, true),
+            (1, PAGE_BYTES - 1, true),
+            (1, PAGE_BYTES, false),
+            (PAGE_BYTES, 0, false),
+            (handle, u64::MAX, false),
+            (u64::MAX, 1, false),
+        ] {
+            assert_eq!(arena.reaches(address, length), reaches, "{address} {length}");
+        }
+        arena.insert(vec![7; 1 << 16]);
+        assert!(arena.reaches(PAGE_BYTES, PAGE_BYTES));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: what a guest makes the host keep (blocks and variables) is granted by the attempt's
 //! memory limit first; an allocation beyond answers 0, which PDKs take for a failure. A guest that passes
 //! a block to a function gives it away, as to Extism's own hosts; the output and the error are read when
-//! the guest has ended, also in blocks that it freed.
+//! the guest has ended, also in blocks that it freed. What is no block is treated as by Extism's own hosts.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,13 @@ use super::ENV;
 use super::arena::{Arena, BLOCK_BYTES};
 use super::requests::{self, Answered};
 
-/// The most that all variables of an attempt may take, in bytes: what Extism's own hosts allow.
+/// The most that the names and values of all variables of an attempt may take, in bytes: as by Extism's own
+/// hosts, which count 48 bytes more for each.
 const MAX_VARIABLES_BYTES: u64 = 1 << 20;
+
+/// The longest block that is kept after an allocation that followed its release, in bytes: what programs
+/// read of a block that they freed is short.
+const FREED_BYTES: u64 = 64 << 10;
 
 /// What an attempt's guest sees of Extism.
 #[derive(Debug, Default)]
@@ -30,8 +35,11 @@ pub(in super::super::super) struct Kernel {
     /// The block of the payload.
     input: u64,
     left: Left,
-    /// Blocks that the guest freed after it had made them its output or its error.
+    /// Blocks that the guest freed: those that it had made its output or its error, and the latest, which
+    /// it may still name as its output. They count as memory until they are forgotten.
     freed: Arena,
+    /// The latest of them.
+    latest: u64,
     config: BTreeMap<String, String>,
     variables: BTreeMap<String, Vec<u8>>,
     /// What their names and values take.
@@ -72,33 +80,48 @@ impl Kernel {
         kernel
     }
 
-    /// What the guest left: the bytes that it named, as they are now, in pieces. Beyond the end of a block
-    /// they are zeros, as in the memory of Extism's own kernel.
-    ///
-    /// # Errors
-    /// If they begin in no block.
-    pub(super) fn output(&self) -> Result<impl Iterator<Item = &[u8]>, String> {
+    /// What the guest left: the bytes that it named, as they are now, in pieces. Outside of a block they are
+    /// zeros, as in the memory of Extism's own kernel.
+    pub(super) fn output(&self) -> impl Iterator<Item = &[u8]> {
         let (at, bytes) = self.left.output;
-        let found = self.arena.at(at).or_else(|| self.freed.at(at));
-        let Some(found) = found.or((bytes == 0).then_some(&[][..])) else {
-            return Err(format!(
-                "the guest set an output of {bytes} bytes that begins in no block"
-            ));
-        };
+        let found = self.arena.at(at).or_else(|| self.freed.at(at)).unwrap_or_default();
         let first = &found[..found.len().min(usize::try_from(bytes).unwrap_or(usize::MAX))];
         let rest = bytes - first.len() as u64;
         let zeros = (0..rest.div_ceil(ZEROS.len() as u64)).map(move |piece| {
             let left = rest - piece * ZEROS.len() as u64;
             &ZEROS[..ZEROS.len().min(usize::try_from(left).unwrap_or(usize::MAX))]
         });
-        Ok(std::iter::once(first).chain(zeros))
+        std::iter::once(first).chain(zeros)
     }
 
     /// Keeps in `output` what an attempt that did not succeed left, as far as it is in a block.
     pub(super) fn keep_in(&self, output: &OutputBuffer) {
-        if let Some(first) = self.output().ok().and_then(|mut pieces| pieces.next()) {
+        if let Some(first) = self.output().next() {
             output.keep(first);
         }
+    }
+
+    /// Sets what the guest leaves. A range outside of memory is ignored, as by Extism's own kernel.
+    fn set_output(&mut self, at: u64, length: u64) {
+        if self.arena.reaches(at, length) {
+            self.left.output = (at, length);
+        }
+    }
+
+    /// Sets its error, or none. What is outside of memory is ignored; what is there and no block is an
+    /// error without words, as by Extism's own kernel.
+    fn set_error(&mut self, handle: u64) {
+        if handle == 0 || self.arena.reaches(handle, 1) {
+            self.left.error = handle;
+        }
+    }
+
+    /// Forgets freed blocks that are not read any more; answers what they took.
+    fn forget(&mut self) -> u64 {
+        let (left, payload, latest) = (self.left, self.input, self.latest);
+        self.freed.forget(|handle, length| {
+            handle != payload && handle != latest && !left.is_in(handle, length)
+        })
     }
 
     /// The error that the guest set, if it set one.
@@ -121,6 +144,7 @@ static ZEROS: [u8; 4096] = [0; 4096];
 impl Guest {
     /// A new block with these bytes; 0 if there is no memory left for it.
     pub(super) fn keep(&mut self, bytes: Vec<u8>) -> u64 {
+        self.make_room();
         let wanted = (bytes.len() as u64).saturating_add(BLOCK_BYTES);
         if bytes.is_empty() || !self.budget_mut().hold(wanted) {
             return 0;
@@ -128,7 +152,18 @@ impl Guest {
         self.extism().arena.insert(bytes)
     }
 
+    /// Forgets the latest block that was freed, if it is long: another is about to be made.
+    fn make_room(&mut self) {
+        let kernel = self.extism();
+        if kernel.freed.length(kernel.latest) > FREED_BYTES {
+            kernel.latest = 0;
+            let forgotten = kernel.forget();
+            self.budget_mut().give_back(forgotten);
+        }
+    }
+
     fn allocate(&mut self, length: u64) -> u64 {
+        self.make_room();
         // Before anything is made: a guest may ask for any length.
         let wanted = length.saturating_add(BLOCK_BYTES);
         match usize::try_from(length) {
@@ -139,28 +174,50 @@ impl Guest {
         }
     }
 
-    /// A block that the guest gives away with the call; empty for what is none.
-    pub(super) fn taken(&mut self, handle: u64) -> Vec<u8> {
+    /// Frees a block, if it is one.
+    fn free(&mut self, handle: u64) {
+        let kernel = self.extism();
+        if let Some(bytes) = kernel.arena.remove(handle) {
+            kernel.latest = handle;
+            kernel.freed.put(handle, bytes);
+            let forgotten = kernel.forget();
+            self.budget_mut().give_back(forgotten);
+        }
+    }
+
+    /// A block that the guest gives away with the call; none for what is no block.
+    fn given(&mut self, handle: u64) -> Option<Vec<u8>> {
         // The payload's block was not charged.
         let kernel = self.extism();
         let payload = kernel.input;
-        let Some(bytes) = kernel.arena.remove(handle) else { return vec![] };
-        let (left, length) = (kernel.left, bytes.len() as u64);
-        if left.is_in(handle, length) {
-            // In place of those that are not read any more.
-            let is_gone = |handle, length| handle != payload && !left.is_in(handle, length);
-            let forgotten = kernel.freed.forget(is_gone);
+        let bytes = kernel.arena.remove(handle)?;
+        let length = bytes.len() as u64;
+        if kernel.left.is_in(handle, length) {
             kernel.freed.put(handle, bytes.clone());
+            let forgotten = kernel.forget();
             self.budget_mut().give_back(forgotten);
         } else if handle != payload {
             self.budget_mut().give_back(length + BLOCK_BYTES);
         }
-        bytes
+        Some(bytes)
+    }
+
+    /// The same; empty for what is no block.
+    pub(super) fn taken(&mut self, handle: u64) -> Vec<u8> {
+        self.given(handle).unwrap_or_default()
+    }
+
+    /// The same for what must be a block, or 0, which is empty.
+    fn taken_block(&mut self, handle: u64) -> wasmtime::Result<Vec<u8>> {
+        match self.given(handle) {
+            None if handle != 0 => bail!("the guest passed to `{ENV}` the handle of no block"),
+            bytes => Ok(bytes.unwrap_or_default()),
+        }
     }
 
     /// The same as text.
     fn taken_text(&mut self, handle: u64) -> wasmtime::Result<String> {
-        match String::from_utf8(self.taken(handle)) {
+        match String::from_utf8(self.taken_block(handle)?) {
             Ok(text) => Ok(text),
             Err(_) => bail!("the guest passed text to `{ENV}` that is not UTF-8"),
         }
@@ -201,7 +258,7 @@ pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
 
 fn link_memory(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "alloc", |mut p: Plugin<'_>, n: u64| p.data_mut().allocate(n))?;
-    linker.func_wrap(ENV, "free", |mut p: Plugin<'_>, at: u64| drop(p.data_mut().taken(at)))?;
+    linker.func_wrap(ENV, "free", |mut p: Plugin<'_>, at: u64| p.data_mut().free(at))?;
     for name in ["length", "length_unsafe"] {
         linker.func_wrap(ENV, name, |mut p: Plugin<'_>, at: u64| {
             p.data_mut().extism().arena.length(at)
@@ -245,10 +302,10 @@ fn link_input(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 fn link_ending(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "output_set", |mut p: Plugin<'_>, at: u64, length: u64| {
-        p.data_mut().extism().left.output = (at, length);
+        p.data_mut().extism().set_output(at, length);
     })?;
     linker.func_wrap(ENV, "error_set", |mut p: Plugin<'_>, at: u64| {
-        p.data_mut().extism().left.error = at;
+        p.data_mut().extism().set_error(at);
     })?;
     linker.func_wrap(ENV, "error_get", |mut p: Plugin<'_>| p.data_mut().extism().left.error)?;
     Ok(())
@@ -266,9 +323,14 @@ fn link_state(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         wasmtime::Result::Ok(p.data_mut().keep(found))
     })?;
     linker.func_wrap(ENV, "var_set", |mut p: Plugin<'_>, name: u64, value: u64| {
-        let name = p.data_mut().taken_text(name)?;
-        let value = (value != 0).then(|| p.data_mut().taken(value));
-        p.data_mut().set_variable(name, value)
+        let (guest, is_same) = (p.data_mut(), name == value);
+        let name = guest.taken_text(name)?;
+        let value = match value {
+            0 => None,
+            _ if is_same => Some(name.clone().into_bytes()),
+            value => Some(guest.taken_block(value)?),
+        };
+        guest.set_variable(name, value)
     })?;
     Ok(())
 }

@@ -93,11 +93,17 @@ impl Plugin {
         };
         let meaning = meaning(attempt, said.is_some(), code);
         if meaning == Meaning::Succeed {
-            for piece in kernel.output().map_err(wasmtime::Error::msg)? {
+            for piece in kernel.output() {
                 output.take(piece).map_err(wasmtime::Error::from)?;
             }
         } else {
             kernel.keep_in(output);
+            if said.is_none()
+                && code != Some(0)
+                && let Some(announced) = store.data_mut().line_mut().failure()
+            {
+                return Ok(announced);
+            }
         }
         let answered = || format!("`{}` answered {}", shorten(name), code.unwrap_or_default());
         let message = said.unwrap_or_else(answered);

@@ -117,9 +117,12 @@ impl Guest {
         let body = body.rest().await.map_err(failed)?;
         let block = self.keep(body.to_vec());
         if !body.is_empty() && block == 0 {
-            let why =
-                format!("there is no memory left for the {} bytes of its response", body.len());
-            return Err(self.failed(RequestFailed { why, again: true }));
+            // A limit is final: that the memory was refused is remembered, and says how to raise it.
+            let bytes = body.len();
+            let why = format!("there is no memory left for the {bytes} bytes of its response");
+            let error = wasmtime::format_err!("http_request failed: {why}");
+            self.line().log(Level::Warn, "jobwright", error.to_string().as_bytes());
+            return Err(error);
         }
         self.extism().answered = Answered::of(&head);
         Ok(block)
