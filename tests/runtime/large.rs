@@ -20,6 +20,9 @@ pub(super) fn trials() -> Vec<Trial> {
         random_bytes_beyond_memory_are_refused,
         a_hundred_thousand_clocks_are_waited_for_at_once,
         a_write_of_a_million_vectors_writes_the_one_that_is_not_empty,
+        a_read_of_a_million_vectors_is_paid_for_and_fills_the_one_that_is_not_empty,
+        standard_streams_have_no_positions,
+        a_path_that_is_too_long_is_not_looked_through,
         a_long_write_arrives_whole,
     ]
 }
@@ -118,9 +121,14 @@ async fn making_random_bytes_ends_with_fuel_and_with_time() -> anyhow::Result<()
 async fn making_random_bytes_is_cancelled_at_once() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let say = "(call $write (i32.const 2) (i32.const 0) (i32.const 4)) (drop (memory.grow";
-    let text = random(60_000_000).replacen("(drop (memory.grow", say, 1);
-    let stopped = lab.stop(lab.attempt(&text)?, StopReason::Cancelled).await;
+    // Making as many takes seconds, in one call.
+    let text = random(1_000_000_000).replacen("(drop (memory.grow", say, 1);
+    let mut attempt = lab.attempt(&text)?;
+    attempt.limits.memory_bytes = 1 << 30;
+    attempt.limits.fuel = Fuel::Unlimited;
+    let stopped = lab.stop(attempt, StopReason::Cancelled).await;
     assert_eq!(stopped.ended.outcome, Outcome::Cancelled);
+    assert!(stopped.ended.usage.run_ms < 1_000.0, "{:?}", stopped.ended.usage);
     Ok(())
 }
 
@@ -173,6 +181,84 @@ async fn a_write_of_a_million_vectors_writes_the_one_that_is_not_empty() -> anyh
         ),
     );
     assert_eq!(output(&lab.try_with(&guest, |_| {}).await?)?, "here");
+    Ok(())
+}
+
+async fn a_read_of_a_million_vectors_is_paid_for_and_fills_the_one_that_is_not_empty()
+-> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let last = 65_536 + 8 * 999_999;
+    let guest = command(
+        "",
+        &format!(
+            "(drop (memory.grow (i32.const 200)))
+            (i32.store (i32.const {last}) (i32.const 100))
+            (i32.store (i32.const {}) (i32.const 50))
+            (if (call $fd_read (i32.const 0) (i32.const 65536) (i32.const 1000000)
+                (i32.const 8)) (then unreachable))
+            (call $write (i32.const 1) (i32.const 100) (i32.load (i32.const 8)))",
+            last + 4
+        ),
+    );
+    for text in [guest.clone(), unstable(&guest)] {
+        let mut attempt = lab.attempt(&text)?;
+        attempt.payload.bytes = "ten words".into();
+        let ended = lab.run(attempt).await;
+        assert_eq!(output(&ended)?, "ten words");
+        assert!(ended.usage.fuel > Some(7_000_000), "{:?}", ended.usage);
+    }
+    // A list that is not in memory is an error.
+    let beyond = "(if (i32.ne (i32.const 21) (call $fd_read (i32.const 0) (i32.const 0)
+        (i32.const 1000000) (i32.const 8))) (then unreachable))";
+    output(&lab.try_with(&command("", beyond), |_| {}).await?)?;
+    Ok(())
+}
+
+async fn standard_streams_have_no_positions() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let import = |name: &str| {
+        format!(
+            r#"(import "wasi_snapshot_preview1" "{name}"
+                (func $call (param i32 i32 i32 i64 i32) (result i32)))"#
+        )
+    };
+    for name in ["fd_pread", "fd_pwrite"] {
+        for (descriptor, number) in [(0, 70), (1, 70), (2, 70), (3, 8), (9, 8)] {
+            let text = format!(
+                r#"(module {} (memory (export "memory") 1) (func (export "_start")
+                    (if (i32.ne (i32.const {number}) (call $call (i32.const {descriptor})
+                        (i32.const 0) (i32.const 8000) (i64.const 0) (i32.const 8)))
+                        (then unreachable))))"#,
+                import(name)
+            );
+            for text in [text.clone(), unstable(&text)] {
+                let ended = lab.try_with(&text, |_| {}).await?;
+                output(&ended).map_err(|error| error.context(format!("{name} {descriptor}")))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn a_path_that_is_too_long_is_not_looked_through() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // All slashes, which lead to `/`.
+    for (length, number) in [(4_096, 0), (4_097, 37), (10_000_000, 37)] {
+        let text = format!(
+            r#"(module
+                (import "wasi_snapshot_preview1" "path_open"
+                    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+                (memory (export "memory") 200)
+                (func (export "_start")
+                    (memory.fill (i32.const 1024) (i32.const 47) (i32.const {length}))
+                    (if (i32.ne (i32.const {number}) (call $open (i32.const 3) (i32.const 0)
+                        (i32.const 1024) (i32.const {length}) (i32.const 0) (i64.const 0)
+                        (i64.const 0) (i32.const 0) (i32.const 8)))
+                        (then unreachable))))"#
+        );
+        let ended = lab.try_with(&text, |_| {}).await?;
+        output(&ended).map_err(|error| error.context(length))?;
+    }
     Ok(())
 }
 

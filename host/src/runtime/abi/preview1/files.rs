@@ -25,6 +25,9 @@ const ALL_RIGHTS: u64 = (1 << 29) - 1;
 const STAT: &str = "path_filestat_get";
 const OPEN: &str = "path_open";
 
+/// The longest path that is looked at, in bytes: as on Linux.
+const MAX_PATH_BYTES: usize = 4096;
+
 /// The flag of `path_open` that makes a file.
 const CREATE: i32 = 1;
 
@@ -142,12 +145,14 @@ impl PathCall {
         let (bytes, data) = memory.data_and_store_mut(&mut *guest);
         let path = slice(bytes, address(self.path), address(self.path + 1).into())?;
         let in_root = number(self.directory) == ROOT;
-        let is_root = in_root && is_root(path);
+        let is_long = path.len() > MAX_PATH_BYTES;
+        let is_root = in_root && !is_long && is_root(path);
         if !is_root && self.name != STAT {
             data.line_mut().tell_of_no_files(path);
         }
         match self.name {
             _ if !in_root => Ok(errno::BADF),
+            _ if is_long => Ok(errno::NAMETOOLONG),
             STAT if is_root => put(guest, address(4), &stat(DIRECTORY)[..stat_bytes]),
             OPEN if is_root => put(guest, address(8), &ROOT.to_le_bytes()),
             OPEN if number(4) & CREATE != 0 => Ok(errno::ROFS),

@@ -2,7 +2,7 @@
 //! the layout of some structs.
 //!
 //! Most of it is wasmtime's. Ours is what must be bounded, or follow from the attempt alone: [`random`] bytes
-//! and [`write`] of any length, in pieces; [`poll`] on the attempt's own clocks; [`files`], of which there are
+//! and [`mod@write`] of any length, in pieces, and lists of [`vectors`], also of [`mod@read`]; [`poll`] on the attempt's own clocks; [`files`], of which there are
 //! none; exit codes.
 //!
 //! Invariant: no call traps because it is large. A pointer beyond the guest's memory traps, as the
@@ -11,7 +11,9 @@
 mod files;
 mod poll;
 mod random;
+mod read;
 mod sockets;
+mod vectors;
 mod write;
 
 use wasmtime::{Caller, Extern, Linker, Memory, bail};
@@ -39,6 +41,7 @@ mod errno {
     pub(super) const NOENT: i32 = 44;
     pub(super) const NOTSOCK: i32 = 57;
     pub(super) const ROFS: i32 = 69;
+    pub(super) const SPIPE: i32 = 70;
 }
 
 /// What a host function answers: an error number, or a trap.
@@ -54,6 +57,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
         linker.func_wrap(module, "proc_exit", exit)?;
         random::link(linker, module)?;
+        read::link(linker, module)?;
         write::link(linker, module)?;
         files::link(linker, module)?;
         sockets::link(linker, module)?;

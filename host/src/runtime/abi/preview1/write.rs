@@ -6,10 +6,8 @@ use wiggle::GuestMemory;
 
 use super::super::super::instance::Guest;
 use super::super::super::pieces::{give_way, pay, pieces};
-use super::{Errno, Rights, errno, memory, preview1, read, rights, slice};
-
-/// What a vector takes: an address and a length.
-const VECTOR_BYTES: usize = 8;
+use super::vectors::{Range, Vectors};
+use super::{Errno, Rights, errno, memory, preview1, rights, slice};
 
 /// What the write of a piece begins with: its vector, and the number of bytes that were written.
 const HEAD_BYTES: usize = 16;
@@ -18,24 +16,17 @@ const HEAD_BYTES: usize = 16;
 #[derive(Debug, Clone, Copy)]
 struct Write {
     descriptor: i32,
-    vectors: u32,
-    count: u32,
+    vectors: Vectors,
     /// Where it looks for the number of bytes that were written.
     written: u32,
-}
-
-/// Bytes to be written, which are in the guest's memory.
-#[derive(Debug, Clone, Copy)]
-struct Range {
-    at: u32,
-    length: u32,
 }
 
 pub(super) fn link(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result<()> {
     type Asked = (i32, u32, u32, u32);
     linker.func_wrap_async(module, "fd_write", |guest, asked: Asked| {
-        let (descriptor, vectors, count, written) = asked;
-        Box::new(write(guest, Write { descriptor, vectors, count, written }))
+        let (descriptor, at, count, written) = asked;
+        let vectors = Vectors { at, count };
+        Box::new(write(guest, Write { descriptor, vectors, written }))
     })?;
     Ok(())
 }
@@ -43,39 +34,14 @@ pub(super) fn link(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result
 /// Writes what the first vector that is not empty names: the rest is for the guest to write again.
 async fn write(mut guest: Caller<'_, Guest>, asked: Write) -> Errno {
     let memory = memory(&mut guest)?;
-    let list = u64::from(asked.count) * VECTOR_BYTES as u64;
-    if slice(memory.data_mut(&mut guest), asked.vectors, list).is_err() {
+    let Some(found) = asked.vectors.first(&mut guest, memory).await? else {
         return Ok(errno::FAULT);
-    }
-    let found = first_of(&mut guest, memory, asked).await?;
-    let range = found.unwrap_or(Range { at: 0, length: 0 });
+    };
+    let range = found.range;
     slice(memory.data_mut(&mut guest), range.at, range.length.into())?;
     let (error, length) = write_all(&mut guest, memory, asked.descriptor, range).await?;
     slice(memory.data_mut(&mut guest), asked.written, 4)?.copy_from_slice(&length.to_le_bytes());
     Ok(error)
-}
-
-/// The first vector that is not empty.
-async fn first_of(
-    guest: &mut Caller<'_, Guest>,
-    memory: Memory,
-    asked: Write,
-) -> wasmtime::Result<Option<Range>> {
-    for (start, length) in pieces(asked.count as usize * VECTOR_BYTES) {
-        if start > 0 {
-            give_way(guest).await;
-            pay(guest, length)?;
-        }
-        let list = &memory.data(&*guest)[asked.vectors as usize + start..][..length];
-        for vector in list.chunks_exact(VECTOR_BYTES) {
-            let (at, length) = (read(vector, 0)?, read(vector, 4)?);
-            let (at, length) = (u32::from_le_bytes(at), u32::from_le_bytes(length));
-            if length > 0 {
-                return Ok(Some(Range { at, length }));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Writes `range` piece by piece. Answers an error number and how much was written.

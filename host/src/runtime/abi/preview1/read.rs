@@ -1,0 +1,49 @@
+//! `fd_read`, and what needs a position to read or write at, which standard streams do not have.
+
+use wasmtime::{Caller, Linker};
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wiggle::GuestMemory;
+
+use super::super::super::instance::Guest;
+use super::vectors::Vectors;
+use super::{Errno, errno, memory, preview1, rights};
+
+/// What a guest asks for.
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    descriptor: i32,
+    vectors: Vectors,
+    /// Where it looks for the number of bytes that were read.
+    length: i32,
+}
+
+pub(super) fn link(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result<()> {
+    type Asked = (i32, u32, u32, i32);
+    linker.func_wrap_async(module, "fd_read", |guest, asked: Asked| {
+        let (descriptor, at, count, length) = asked;
+        Box::new(read(guest, Read { descriptor, vectors: Vectors { at, count }, length }))
+    })?;
+    for name in ["fd_pread", "fd_pwrite"] {
+        let seek =
+            |mut guest: Caller<'_, Guest>, fd: i32, _: i32, _: i32, _: i64, _: i32| -> Errno {
+                Ok(rights(guest.data_mut().wasi(), fd)?.map_or(errno::BADF, |_| errno::SPIPE))
+            };
+        linker.func_wrap(module, name, seek)?;
+    }
+    Ok(())
+}
+
+/// Reads into what the first vector that is not empty names: wasmtime's function is given that one alone.
+async fn read(mut guest: Caller<'_, Guest>, asked: Read) -> Errno {
+    let memory = memory(&mut guest)?;
+    let Some(first) = asked.vectors.first(&mut guest, memory).await? else {
+        return Ok(errno::FAULT);
+    };
+    let (bytes, data) = memory.data_and_store_mut(&mut guest);
+    let (wasi, mut bytes) = (data.wasi(), GuestMemory::Unshared(bytes));
+    // Its bound on what a call copies: there is no more to read than the payload.
+    wasi.set_hostcall_fuel(usize::MAX);
+    let Vectors { at, count } = first.list;
+    let (at, count) = (at.cast_signed(), count.cast_signed());
+    preview1::fd_read(wasi, &mut bytes, asked.descriptor, at, count, asked.length).await
+}
