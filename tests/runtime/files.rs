@@ -12,6 +12,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_file_is_not_found_and_none_can_be_made,
         a_guest_that_tries_to_use_files_is_told_once,
         a_guest_that_only_looks_is_told_nothing,
+        what_the_host_tells_is_not_what_the_guest_said_last,
     ]
 }
 
@@ -153,5 +154,37 @@ async fn a_guest_that_only_looks_is_told_nothing() -> anyhow::Result<()> {
         output(&lab.run(attempt).await)?;
         assert_eq!(text(&log), "");
     }
+    Ok(())
+}
+
+async fn what_the_host_tells_is_not_what_the_guest_said_last() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let guest = |said: &str| {
+        format!(
+            r#"(module {FILES} (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                (data (i32.const 600) "row 7: bad date\n")
+                (func (export "_start") {said}
+                    (drop (call $opens (i32.const 3) (i32.const 400) (i32.const 10) (i32.const 0)))
+                    (call $exit (i32.const 1))))"#
+        )
+    };
+    let says = |descriptor: i32| {
+        format!(
+            "(i32.store (i32.const 0) (i32.const 600)) (i32.store (i32.const 4) (i32.const 16))
+            (drop (call $fd_write (i32.const {descriptor}) (i32.const 0) (i32.const 1)
+                (i32.const 8)))"
+        )
+    };
+    let quoted = async |text: &str| {
+        let ended = lab.try_with(text, |_| {}).await?;
+        anyhow::Ok(ended.outcome.error().map(|error| error.message.clone()).unwrap_or_default())
+    };
+    for descriptor in [1, 2] {
+        let message = quoted(&guest(&says(descriptor))).await?;
+        assert_eq!(message, "exited with 1: row 7: bad date", "{descriptor}");
+    }
+    // It said nothing itself.
+    let message = quoted(&guest("")).await?;
+    assert!(message.contains("jobs have no files"), "{message}");
     Ok(())
 }

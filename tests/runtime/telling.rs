@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use jobwright_core::limits::{Fuel, Limit};
 use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_core::report::{Progress, Report};
 use jobwright_core::runtime::{Stop, StopReason};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SPIN, Stopped, command, output, trapped};
+use super::fixture::{Lab, SPIN, Stopped, command, exceeded, output, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -20,9 +21,11 @@ pub(super) fn trials() -> Vec<Trial> {
         a_guest_sees_what_time_and_fuel_it_has_left,
         the_output_is_of_the_type_that_the_guest_names,
         a_failure_is_what_the_guest_says_of_it,
+        a_failure_that_was_announced_goes_before_a_trap_and_not_before_a_limit,
         pointers_outside_of_memory_end_the_guest,
         a_guest_that_never_asks_is_stopped_at_once,
         a_guest_that_asks_has_time_to_save_its_checkpoint,
+        a_guest_that_asks_and_ends_at_a_notice_was_interrupted,
         a_guest_that_asks_and_does_not_end_is_stopped_after_its_grace,
         a_grace_ends_when_what_runs_is_switched_off,
     ]
@@ -188,6 +191,37 @@ async fn a_failure_is_what_the_guest_says_of_it() -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn a_failure_that_was_announced_goes_before_a_trap_and_not_before_a_limit()
+-> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let fail = "(call $fail (i32.const 0) (i64.const -1) (i32.const 100) (i32.const 10))";
+    let extism = |body: &str| {
+        let import = r#"(import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))"#;
+        format!(
+            r#"(module {import} {JOBWRIGHT} (func (export "run") (result i32)
+                {fail} {body} (i32.const 1)))"#
+        )
+    };
+    let at_start = format!(
+        r#"(module {JOBWRIGHT} (func $early {fail} unreachable) (start $early)
+            (func (export "_start")))"#
+    );
+    let trap = guest(&format!("{fail} unreachable"));
+    for text in
+        [trap, at_start, extism("unreachable"), extism("(call $exit (i32.const 1))"), extism("")]
+    {
+        let ended = lab.try_with(&text, |_| ()).await?;
+        let Outcome::Failed { error, retry } = ended.outcome else { panic!("{text}: {ended:?}") };
+        assert_eq!((error.message.as_str(), retry), ("half of it", RetryHint::Never), "{text}");
+    }
+    let spins = guest(&format!("{fail} {SPIN}"));
+    let ended = lab.try_with(&spins, |limits| limits.fuel = Fuel::Units(1_000_000)).await?;
+    exceeded(&ended, Limit::Fuel)?;
+    let ended = lab.try_with(&guest(&format!("{fail} (call $exit (i32.const 0))")), |_| ()).await?;
+    output(&ended)?;
+    Ok(())
+}
+
 async fn pointers_outside_of_memory_end_the_guest() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     for body in [
@@ -254,6 +288,27 @@ async fn a_guest_that_asks_has_time_to_save_its_checkpoint() -> anyhow::Result<(
     }
     let finished = stopped(&lab, save, StopReason::Cancelled).await?;
     output(&finished.ended)?;
+    Ok(())
+}
+
+async fn a_guest_that_asks_and_ends_at_a_notice_was_interrupted() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let save = "(drop (call $save (i32.const 100) (i32.const 4)))";
+    for end in ["(call $exit (i32.const 75))", "unreachable"] {
+        let attempt = lab.attempt(&until_cancelled(&format!("{save} {end}")))?;
+        let (log, report) = (attempt.log.clone(), attempt.report.clone());
+        let (stop, signal) = Stop::new();
+        let noticed = async {
+            while log.written() == 0 {
+                tokio::task::yield_now().await;
+            }
+            // A host that is about to stop: the signal itself is never raised.
+            stop.notice();
+        };
+        let (ended, ()) = tokio::join!(lab.runtime.run(attempt, signal), noticed);
+        assert_eq!(ended.outcome, Outcome::Interrupted, "{end}");
+        assert_eq!(report.checkpoint(), Some("half".into()), "{end}");
+    }
     Ok(())
 }
 

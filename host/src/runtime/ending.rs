@@ -147,6 +147,11 @@ pub(super) fn is_exit(error: &Error, code: i32) -> bool {
     error.downcast_ref().is_some_and(|I32Exit(exit)| *exit == code)
 }
 
+/// Whether the guest failed by itself: it trapped, or exited with another code than 0, and no limit ended it.
+pub(super) fn is_own(error: &Error) -> bool {
+    !is_exit(error, 0) && enforced(error).is_none() && !is_starved(error)
+}
+
 /// The host stopped the guest.
 fn halted(halt: Halt, limits: &Limits) -> Outcome {
     match halt {
@@ -337,36 +342,61 @@ fn in_words(code: i32) -> &'static str {
     }
 }
 
-/// The last that the guest logged; if it logged nothing, the last line of its output.
+/// The last that the guest logged; if it logged nothing, the last line of its output; and if it has none,
+/// the last that the host wrote to the log.
 fn last_words(evidence: &Evidence<'_>) -> Option<String> {
     /// Far more than is shown of a line.
     const OUTPUT_BYTES: usize = 4096;
     let log = &evidence.attempt.log;
-    let logged = if log.written() == 0 { None } else { last_line(&log.snapshot().bytes) };
-    logged.or_else(|| last_line(&evidence.output.end(OUTPUT_BYTES)))
+    let log = if log.written() == 0 { vec![] } else { log.snapshot().bytes };
+    last_line(&log, |line| !is_of_host(line))
+        .or_else(|| last_line(&evidence.output.end(OUTPUT_BYTES), |_| true))
+        .or_else(|| last_line(&log, is_of_host))
 }
 
 /// The most of a line of the log that a message quotes, in bytes: a long exception is shown whole.
-const LINE_BYTES: usize = 1000;
+pub(super) const LINE_BYTES: usize = 1000;
 
-/// The last line of a log that says something.
-fn last_line(log: &[u8]) -> Option<String> {
-    let line = log.rsplit(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty())?;
-    Some(excerpt(line.trim_ascii(), LINE_BYTES))
+/// The last line that says something, of those that `counts` is true for.
+fn last_line(log: &[u8], counts: impl Fn(&[u8]) -> bool) -> Option<String> {
+    let mut lines = log.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let line = lines.find(|line| !line.is_empty() && counts(line))?;
+    Some(excerpt(line, LINE_BYTES))
+}
+
+/// Whether the host wrote this line to the log: with a level, and under its own name.
+fn is_of_host(line: &[u8]) -> bool {
+    let level = line.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    level > 0 && line[level..].starts_with(b": jobwright: ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::last_line;
+    use super::{is_of_host, last_line};
+
+    fn last(log: &[u8]) -> Option<String> {
+        last_line(log, |line| !is_of_host(line))
+    }
 
     #[test]
     fn the_last_line_that_says_something_is_shown() {
-        assert_eq!(last_line(b""), None);
-        assert_eq!(last_line(b"\n \n"), None);
-        assert_eq!(last_line(b"one\ntwo\r\n\n").as_deref(), Some("two"));
-        assert_eq!(last_line(b"a\x1b[31m").as_deref(), Some("a\\u{1b}[31m"));
-        assert_eq!(last_line(b"it's \"x\\y\"").as_deref(), Some("it's \"x\\y\""));
+        assert_eq!(last(b""), None);
+        assert_eq!(last(b"\n \n"), None);
+        assert_eq!(last(b"one\ntwo\r\n\n").as_deref(), Some("two"));
+        assert_eq!(last(b"a\x1b[31m").as_deref(), Some("a\\u{1b}[31m"));
+        assert_eq!(last(b"it's \"x\\y\"").as_deref(), Some("it's \"x\\y\""));
         let long = format!("{}z", "ä".repeat(500));
-        assert_eq!(last_line(long.as_bytes()), Some("ä".repeat(500) + "…"));
+        assert_eq!(last(long.as_bytes()), Some("ä".repeat(500) + "…"));
+    }
+
+    #[test]
+    fn what_the_host_wrote_is_no_word_of_the_guest() {
+        let log = b"row 7\nWARN: jobwright: denied: x\nINFO: jobwright: y\n";
+        assert_eq!(last(log).as_deref(), Some("row 7"));
+        assert_eq!(last(b"WARN: jobwright: denied: x\n"), None);
+        for guests in ["WARN: mine: x", "jobwright: x", ": jobwright: x", "ERROR: no jobwright: x"]
+        {
+            assert_eq!(last(guests.as_bytes()).as_deref(), Some(guests));
+        }
     }
 }

@@ -2,8 +2,13 @@
 //!
 //! Each has words of its own at the end, by which it is told from a trace that a program printed and went on.
 
+use jobwright_core::text::excerpt;
+
+use super::ending::LINE_BYTES;
+
 /// How componentize-py's runtime begins and ends what it prints.
 const PYTHON: &str = "Traceback (most recent call last):";
+const PYTHON_GROUP: &str = "  + Exception Group Traceback (most recent call last):";
 const PYTHON_ENDS: &str = "Python function threw an unexpected exception";
 
 /// How that of componentize-js does, after the message.
@@ -13,28 +18,43 @@ const JAVASCRIPT_ENDS: &str = "Redirecting call to abort() to mozalloc_abort";
 /// What is looked at of a log: a trace is longer than the frames that matter, and shorter than this.
 const MOST_BYTES: usize = 64 << 10;
 
-/// What is shown of a line: some lines of a terminal.
-const MOST_CHARACTERS: usize = 400;
+/// What Python says between two tracebacks of which the second is of what ended the guest.
+const PYTHON_CHAINS: [&str; 2] = [
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+];
 
 /// The line that names the exception which ended the guest that wrote `log`: `ValueError: bad row`.
 pub(super) fn named(log: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(&log[log.len().saturating_sub(MOST_BYTES)..]);
     let lines: Vec<&str> =
         text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    python(&lines).or_else(|| javascript(&lines)).map(shown)
+    let line = python(&lines).or_else(|| javascript(&lines))?;
+    Some(excerpt(line.as_bytes(), LINE_BYTES))
 }
 
-/// A line as it stands, without control characters.
-fn shown(line: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    line.chars().take(MOST_CHARACTERS).map(plain).collect()
-}
-
-/// The first line after the last traceback that is no frame: more may follow, if the message has them.
+/// The first line after the last traceback that is no frame: more may follow, if the message has them. One
+/// that the message of another announces is part of that message.
 fn python<'a>(lines: &[&'a str]) -> Option<&'a str> {
-    let end = lines.iter().rposition(|line| *line == PYTHON_ENDS)?;
-    let start = lines[..end].iter().rposition(|line| *line == PYTHON)?;
-    lines[start + 1..end].iter().copied().find(|line| !line.starts_with(char::is_whitespace))
+    let mut lines = &lines[..lines.iter().rposition(|line| *line == PYTHON_ENDS)?];
+    let (mut start, mut named) = traceback(lines)?;
+    loop {
+        lines = &lines[..start];
+        let Some((outer, its)) = traceback(lines) else { return Some(named) };
+        let announces = its.ends_with(':') && !PYTHON_CHAINS.contains(&its);
+        if !announces || lines.last().is_none_or(|last| !last.ends_with(its)) {
+            return Some(named);
+        }
+        (start, named) = (outer, its);
+    }
+}
+
+/// Where the last traceback begins, and the line that names its exception.
+fn traceback<'a>(lines: &[&'a str]) -> Option<(usize, &'a str)> {
+    let start = lines.iter().rposition(|line| [PYTHON, PYTHON_GROUP].contains(line))?;
+    let bar = if lines[start] == PYTHON { "" } else { "  | " };
+    let mut rest = lines[start + 1..].iter().filter_map(|line| line.strip_prefix(bar));
+    Some((start, rest.find(|line| !line.starts_with(char::is_whitespace))?))
 }
 
 /// The line before the frames.
@@ -63,9 +83,26 @@ mod tests {
              exception:\n\n{trace}RuntimeError: in the second place\nand more\n{PANIC}"
         );
         assert_eq!(named(chained.as_bytes()).as_deref(), Some("RuntimeError: in the second place"));
+        let told = format!("{trace}RuntimeError: the worker failed:\n{trace}KeyError: 1\n{PANIC}");
+        assert_eq!(named(told.as_bytes()).as_deref(), Some("RuntimeError: the worker failed:"));
+        let before = format!("{trace}KeyError: 1\n{trace}ValueError: bad row\n{PANIC}");
+        assert_eq!(named(before.as_bytes()).as_deref(), Some("ValueError: bad row"));
         // What a program printed itself and survived says nothing of its end.
         assert_eq!(named(format!("{trace}ValueError: bad row\n").as_bytes()), None);
         assert_eq!(named(PANIC.as_bytes()), None);
+    }
+
+    #[test]
+    fn a_group_of_exceptions_is_named_by_its_own_line() {
+        let log = format!(
+            "  + Exception Group Traceback (most recent call last):\n  |   File \"/0/app.py\", line 2, \
+             in run\n  | ExceptionGroup: bad rows (2 sub-exceptions)\n  +-+---------------- 1 \
+             ----------------\n    | Traceback (most recent call last):\n    |   File \"/0/app.py\", \
+             line 1\n    | ValueError: row 7\n    +---------------- 2 ----------------\n    | \
+             TypeError: row 8\n    +------------------------------------\n{PANIC}"
+        );
+        let group = "ExceptionGroup: bad rows (2 sub-exceptions)";
+        assert_eq!(named(log.as_bytes()).as_deref(), Some(group));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::abi::{Call, Prepared};
 use super::capability::Line;
 use super::capability::imports::http::Answered;
 use super::clocks::Clocks;
-use super::ending::{self, Cut, Evidence};
+use super::ending::{self, Cut, Evidence, Said};
 use super::limiter::Budget;
 use super::meter::Meter;
 use super::stdio::OutputBuffer;
@@ -145,6 +145,7 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
         Ok(mut store) => {
             let (output, meter) = (&output, &mut meter);
             let ending = code.run(Call { attempt, output, store: &mut store, meter }).await;
+            let ending = or_announced(ending, store.data_mut(), output);
             let output_type = store.data_mut().line.take_output_type();
             let budget = &store.data().budget;
             usage.fuel = used_fuel(&store, &attempt.limits);
@@ -162,6 +163,21 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
     let outcome = ending::outcome(ending, &evidence);
     let failed_output = ending::failed_output(&outcome, &evidence);
     Ended { outcome, usage, failed_output }
+}
+
+/// How a guest ended: as it announced, if it failed after that by itself and not at a limit. What it
+/// announced says more than its exit code or its trap.
+fn or_announced(
+    ending: Result<Said, Cut>,
+    guest: &mut Guest,
+    output: &OutputBuffer,
+) -> Result<Said, Cut> {
+    match ending {
+        Err(Cut::Failed(error)) if ending::is_own(&error) && !output.exceeded() => {
+            guest.line.failure().ok_or(Cut::Failed(error))
+        }
+        ending => ending,
+    }
 }
 
 /// A `wasmtime::Store` in which a guest can do nothing yet that is not limited.

@@ -2,7 +2,6 @@
 //! error, and an exit code.
 
 use wasmtime::{InstancePre, Linker, Module, ModuleExport};
-use wasmtime_wasi::I32Exit;
 
 use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
@@ -33,14 +32,7 @@ impl Command {
             .and_then(wasmtime::Extern::into_func)
             .ok_or_else(|| wasmtime::format_err!("the entry point is no function"))?
             .typed::<(), ()>(&*store)?;
-        let ended = meter.drive(start.call_async(&mut *store, ())).await?;
-        let Err(error) = ended else { return ending::returned(attempt) };
-        match error.downcast_ref() {
-            // What it announced says more than its code.
-            Some(I32Exit(code)) if *code != 0 => {
-                store.data_mut().line_mut().failure().ok_or(Cut::Failed(error))
-            }
-            _ => Err(Cut::Failed(error)),
-        }
+        meter.drive(start.call_async(&mut *store, ())).await??;
+        ending::returned(attempt)
     }
 }
