@@ -17,6 +17,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_wrong_log_filter_is_an_error,
         a_host_listens_where_a_name_says_and_answers_to_the_names_it_is_given,
         discarded_jobs_actions_and_refusals_are_lines_of_the_log,
+        refused_entries_refused_keys_and_every_revocation_are_lines_of_the_log,
     ]
 }
 
@@ -99,7 +100,8 @@ impl Logging {
 async fn a_host_listens_where_a_name_says_and_answers_to_the_names_it_is_given()
 -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let flags = ["--listen", "localhost:0", "--allowed-hosts", "jobs.example,other.example"];
+    let names = "jobs.example, other.example,";
+    let flags = ["--listen", "localhost:0", "--allowed-hosts", names];
     let host = Logging::start(&folder.path().join("data"), &flags).await?;
     ensure!(host.url.starts_with("http://127.0.0.1:"), "{}", host.url);
     for (name, status) in [
@@ -160,5 +162,49 @@ async fn discarded_jobs_actions_and_refusals_are_lines_of_the_log() -> anyhow::R
     }
     ensure!(discarded["message"].as_str().is_some_and(|text| !text.is_empty()), "{discarded}");
     assert_eq!((&refused["code"], &refused["count"]), (&json!("parked_full"), &json!(1)));
+    Ok(())
+}
+
+async fn refused_entries_refused_keys_and_every_revocation_are_lines_of_the_log()
+-> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let flags = ["--listen", "127.0.0.1:0", "--queue-parked-capacity", "1"];
+    let mut host = Logging::start(&folder.path().join("data"), &flags).await?;
+    let (client, url) = (Client::new(), host.url.clone());
+    let url = |path: &str| format!("{url}/v1/{path}");
+    let push = client.put(url("plugins/p?version=1.0.0")).body(guests::echo()?);
+    push.send().await?.error_for_status()?;
+    let later = json!({ "plugin": "p", "delay_ms": 3_600_000 });
+    let batch = client.post(url("jobs/batch")).json(&json!([later, later]));
+    batch.send().await?.error_for_status()?;
+    let refused = host.event("refused").await?;
+    assert_eq!((&refused["code"], refused.get("peer")), (&json!("parked_full"), None));
+
+    let create = async |token: &str, key: Value| -> anyhow::Result<Value> {
+        let made = client.post(url("keys")).bearer_auth(token).json(&key).send().await?;
+        Ok(made.error_for_status()?.json().await?)
+    };
+    let admin = create("none", json!({ "scopes": ["admin"] })).await?;
+    let token = admin["key"].as_str().context("a token")?;
+    for _ in 0..2 {
+        assert_eq!(client.get(url("jobs")).send().await?.status(), StatusCode::UNAUTHORIZED);
+    }
+    let refused = host.event("refused").await?;
+    assert_eq!((&refused["code"], &refused["count"]), (&json!("unauthorized"), &json!(1)));
+    ensure!(
+        refused["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")),
+        "{refused}"
+    );
+
+    let of_acme = create(token, json!({ "scopes": ["jobs:read"], "tenant": "acme" })).await?;
+    let remove = client.delete(url("tenants/acme")).bearer_auth(token);
+    remove.send().await?.error_for_status()?;
+    let revoked = loop {
+        let action = host.event("admin_action").await?;
+        if action["action"] == "key.revoke" {
+            break action;
+        }
+    };
+    assert_eq!(revoked["on"], of_acme["id"]);
     Ok(())
 }

@@ -5,7 +5,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use jobwright_core::access::{Act, AuditEntry, Caller, Scope};
+use jobwright_core::access::{Act, ApiKey, AuditEntry, Caller, Scope};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -59,12 +59,18 @@ impl App {
         let turn = self.gates.changes.of(&caller.tenant).take().await;
         let act = self.act(caller, action, target, detail);
         let entry = act.entry.clone();
-        if !self.access.record(act).await? {
-            return Err(ApiError::unauthorized());
-        }
-        telemetry::administered(&entry);
+        reported(&entry, self.access.record(act).await?.then_some(()))?;
         self.still_admits(caller, false)?;
         Ok(Turn { _taken: turn })
+    }
+
+    /// Revokes the key `id`, together with the entry of `act`.
+    ///
+    /// # Errors
+    /// If the caller may not any more.
+    pub(super) async fn revoke_key(&self, id: &str, act: Act) -> Result<ApiKey, ApiError> {
+        let entry = act.entry.clone();
+        reported(&entry, self.access.revoke_key(id, act).await?)
     }
 
     /// What is written down of an action that is done now.
@@ -80,6 +86,14 @@ impl App {
         };
         Act { entry, share: caller.share(), proof: caller.proof }
     }
+}
+
+/// What was `written` with an entry of the audit log, which the host's log reports too: every way to write
+/// one ends here. Nothing is written for a caller that may not any more.
+fn reported<T>(entry: &AuditEntry, written: Option<T>) -> Result<T, ApiError> {
+    let written = written.ok_or_else(ApiError::unauthorized)?;
+    telemetry::administered(entry);
+    Ok(written)
 }
 
 /// What a change makes of some settings, as a patch of them (RFC 7396): only what differs, and `null` for

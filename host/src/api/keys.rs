@@ -23,7 +23,6 @@ use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::layers::Lasting;
 use super::path::Path;
-use crate::telemetry;
 
 /// The longest request, in bytes: a name and some words.
 const MAX_BYTES: u64 = 16 << 10;
@@ -165,8 +164,6 @@ pub(super) async fn revoke(
         return Ok(Json(view(key, now)).into_response());
     }
     let act = app.act(&caller, "key.revoke", &id, json!({ "tenant": key.tenant }));
-    let entry = act.entry.clone();
-    let revoked = app.access.revoke_key(&id, act).await?.ok_or_else(ApiError::unauthorized)?;
-    telemetry::administered(&entry);
+    let revoked = app.revoke_key(&id, act).await?;
     Ok(Lasting::mark(Json(view(&revoked, now))))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::body::Received;
 use super::error::{ApiError, Problem};
 use super::linger::lingering;
-use super::refusals::Peer;
+use super::server::Peer;
 use super::wait::MAX_WAIT;
 use super::{App, auth};
 
@@ -25,8 +25,8 @@ use super::{App, auth};
 /// takes its time, and some slack.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 300);
 
-/// Finds out who calls. Of a tenant that is switched off only reads pass, unless the operator calls. What
-/// lets the caller in is looked at again before the answer, which may have been waited for.
+/// Authenticates the request. For a disabled tenant only reads pass, except for administrators.
+/// Credentials are checked again before the response is sent.
 pub(super) async fn authenticate(
     State(app): State<App>,
     mut request: Request,
@@ -37,7 +37,7 @@ pub(super) async fn authenticate(
     app.still_admits(&caller, reads)?;
     let under_way = app.gates.requests.of(&caller.tenant).try_take(1u64);
     let _under_way = under_way.map_err(|_| {
-        ApiError::busy("as many requests of this tenant are under way as it may have: try later")
+        ApiError::busy("this tenant has too many concurrent requests: try again later")
     })?;
     request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;
@@ -65,12 +65,7 @@ impl Lasting {
 impl App {
     fn identify(&self, request: &Request) -> Result<Caller, ApiError> {
         let (keys, now) = (&self.settings.keys, self.clock.now());
-        let caller = auth::identify(request.headers(), keys, &*self.access, now);
-        if caller.as_ref().is_err_and(ApiError::is_unauthorized) {
-            let peer = request.extensions().get::<Peer>().copied();
-            self.gates.refused_keys.note(peer, now);
-        }
-        caller
+        auth::identify(request.headers(), keys, &*self.access, now)
     }
 
     /// Checks what let `caller` in once more: a key can be revoked or expire, and a tenant be switched
@@ -107,12 +102,13 @@ impl App {
 }
 
 impl App {
-    /// Reports a request that was turned away, for lack of rights or of room.
-    fn note_refusal(&self, status: StatusCode, problem: &Map<String, Value>) {
-        let is_refusal = matches!(status.as_u16(), 401 | 403 | 429 | 503 | 507);
+    /// Reports a request, or an entry of a batch, that was refused for lack of permission or of room.
+    pub(super) fn note_refusal(&self, problem: &Map<String, Value>, peer: Option<Peer>) {
+        let status = problem.get("status").and_then(Value::as_u64);
         let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
-        if is_refusal {
-            self.gates.refusals.note(text("code"), text("detail"));
+        if matches!(status, Some(401 | 403 | 429 | 503 | 507)) {
+            let peer = peer.map(|Peer(address)| address);
+            self.gates.refusals.note_from(text("code"), text("detail"), peer);
         }
     }
 }
@@ -130,12 +126,13 @@ pub(super) async fn guard(
 /// Gives the request an id and a deadline, and finishes its answer.
 pub(super) async fn finish(State(app): State<App>, request: Request, next: Next) -> Response {
     let id = format!("{:016x}", rand::random::<u64>());
+    let peer = request.extensions().get::<Peer>().copied();
     let answer = tokio::time::timeout(REQUEST_DEADLINE, next.run(lingering(request))).await;
     let mut response = answer
         .unwrap_or_else(|_| ApiError::busy("the request took longer than any may").into_response());
     if let Some(Problem(mut members)) = response.extensions_mut().remove() {
         members.insert("request_id".to_owned(), id.as_str().into());
-        app.note_refusal(response.status(), &members);
+        app.note_refusal(&members, peer);
         let (mut parts, _) = response.into_parts();
         let (json, body) = Json(members).into_response().into_parts();
         let kind = HeaderValue::from_static("application/problem+json");

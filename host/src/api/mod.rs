@@ -13,7 +13,7 @@ pub(crate) mod error;
 mod exit_codes;
 mod fields;
 mod framing;
-mod grants;
+pub(crate) mod grants;
 mod health;
 mod intake;
 mod jobs;
@@ -28,7 +28,6 @@ mod plugins;
 mod query;
 mod queues;
 mod rate;
-mod refusals;
 mod routes;
 mod secrets;
 pub mod server;
@@ -66,7 +65,6 @@ use self::disk::Disk;
 use self::error::ApiError;
 use self::intake::Intake;
 use self::rate::Rates;
-use self::refusals::RefusedKeys;
 pub use self::routes::Route;
 use self::routes::Routes;
 use crate::notify::Signals;
@@ -135,7 +133,6 @@ struct Gates {
     disk: Disk,
     rates: Rates,
     refusals: Refusals,
-    refused_keys: RefusedKeys,
     /// Held over each change of keys and tenants, from looking at what there is.
     administration: Mutex<()>,
     intake: Intake,
@@ -189,7 +186,6 @@ impl App {
                 disk: Disk::new(settings.data.clone(), settings.free_bytes),
                 rates: Rates::default(),
                 refusals: Refusals::default(),
-                refused_keys: RefusedKeys::default(),
                 administration: Mutex::default(),
                 intake: Intake::default(),
             }),

@@ -21,7 +21,6 @@ use tower::ServiceExt as _;
 
 use super::framing::Framed;
 use super::places::{Place, Places};
-use super::refusals::Peer;
 use super::stall::{Impatient, PATIENCE};
 use crate::notify::MAX_WAITERS;
 use crate::shares::table::REQUESTS;
@@ -44,6 +43,10 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A pause after the operating system refused a connection (out of files, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The other end of the connection on which a request came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
 
 /// Answers requests on `listener` until `stopped`, then lets the ones in flight end.
 pub async fn serve(listener: TcpListener, router: Router, stopped: impl Future<Output = ()>) {

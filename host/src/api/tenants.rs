@@ -109,7 +109,7 @@ pub(super) async fn remove(
     for key in own {
         // Let in by the removal, also if the caller's own key is among them.
         let act = app.act(&caller, "key.revoke", &key.id, json!({ "tenant": name }));
-        app.access.revoke_key(&key.id, Act { proof: Proof::File, ..act }).await?;
+        app.revoke_key(&key.id, Act { proof: Proof::File, ..act }).await?;
         app.access.forget_key(&key.id).await?;
     }
     for (secret, _) in app.secrets.list(&name) {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `job_discarded` | each job that failed for good |
 //! | `admin_action` | each entry of the audit log |
-//! | `refused` | requests and attempts that were refused, by reason, at most one a minute |
+//! | `refused` | requests and attempts that were refused, by reason, at most one a minute; the latest client is the `peer` |
 //!
 //! Guests and clients choose some of the text: it is put on one line, without control characters.
 

@@ -2,6 +2,7 @@
 //! were.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,9 +27,14 @@ struct Reported {
 impl Refusals {
     /// Reports a refusal for the reason `code`, if none was reported within the last minute.
     pub(crate) fn note(&self, code: &str, detail: &str) {
+        self.note_from(code, detail, None);
+    }
+
+    /// The same of a request, with the other end of its connection.
+    pub(crate) fn note_from(&self, code: &str, detail: &str, peer: Option<SocketAddr>) {
         if let Some(count) = self.due(code) {
-            let message = one_line(detail);
-            tracing::info!(event = "refused", code, count, message);
+            let (message, peer) = (one_line(detail), peer.map(tracing::field::display));
+            tracing::info!(event = "refused", code, count, peer, message);
         }
     }
 

@@ -41,11 +41,7 @@ pub(in crate::api) async fn create_batch(
         return Err(ApiError::bad_request("invalid_idempotency_key", detail));
     }
     let body = app.body(&caller, "batch", &headers, body, MAX_BYTES).await?;
-    let texts = split(utf8(&body.bytes, "batch")?)?;
-    if texts.len() > MAX_JOBS {
-        let detail = format!("the batch has {} jobs, more than {MAX_JOBS}", texts.len());
-        return Err(ApiError::bad_request("batch_too_long", detail));
-    }
+    let texts = texts(utf8(&body.bytes, "batch")?)?;
     let now = app.clock.now();
     let mut entries = Vec::with_capacity(texts.len());
     for text in texts {
@@ -142,7 +138,7 @@ impl App {
                 Ok(Entry::Repeated(id)) => self.repeated(id).await?,
                 Err(error) => {
                     retry_after = retry_after.take().or_else(|| error.retry_after().cloned());
-                    refused(error)
+                    self.refused(error)
                 }
             });
         }
@@ -152,6 +148,13 @@ impl App {
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         Ok(response)
+    }
+
+    /// The answer to an entry that was refused, which is reported as a refused request is.
+    fn refused(&self, error: ApiError) -> Value {
+        let problem = error.problem();
+        self.note_refusal(&problem, None);
+        json!({ "status": problem["status"], "error": problem })
     }
 
     /// The answer to an entry that was accepted before: the job's state now, `null` if it was pruned.
@@ -172,9 +175,16 @@ fn accepted(id: JobId, answer: Option<Enqueued>) -> Result<Entry<JobId>, ApiErro
     })
 }
 
-fn refused(error: ApiError) -> Value {
-    let problem = error.problem();
-    json!({ "status": problem["status"], "error": problem })
+/// The jobs of a batch, if they are not too many.
+fn texts(body: &str) -> Result<Vec<&str>, ApiError> {
+    let texts = split(body)?;
+    if texts.len() <= MAX_JOBS {
+        return Ok(texts);
+    }
+    let count = texts.len();
+    let detail =
+        format!("the batch has {count} jobs, more than {MAX_JOBS}: split it into several requests");
+    Err(ApiError::bad_request("batch_too_long", detail))
 }
 
 /// The jobs of a JSON array, or of one JSON object a line.
