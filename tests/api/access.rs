@@ -326,7 +326,10 @@ async fn a_tenants_rate_answers_429_and_says_when() -> anyhow::Result<()> {
     submit().await?.ok(202)?;
     let refused = submit().await?;
     assert_eq!(refused.header("retry-after"), "1");
-    assert_eq!(refused.code(429)?, "too_fast");
+    let problem = refused.problem(429)?;
+    assert_eq!(problem["code"], "too_fast");
+    let remedy = "jobwright tenant set default --jobs-per-second";
+    ensure!(problem["detail"].to_string().contains(remedy), "{problem}");
     let batch = json!([{ "plugin": "p" }, { "plugin": "p" }]);
     assert_eq!(post(&stage.host, "/v1/jobs/batch", &batch).await?.code(429)?, "too_fast");
     stage.clock.advance(Duration::from_secs(1));
@@ -354,7 +357,8 @@ async fn a_tenant_has_its_share_of_room_for_plugins() -> anyhow::Result<()> {
     let refused = upload("default", "1.0.0", 90).await?.problem(507)?;
     assert_eq!(
         refused["detail"],
-        "tenant `default` holds 17 bytes of plugins of at most 100 bytes; remove some first"
+        "tenant `default` holds 17 bytes of plugins of at most 100 bytes; remove some first; an \
+         administrator raises it with `jobwright tenant set default --plugin-bytes N`"
     );
     upload("default", "1.0.0", 70).await?.ok(201)?;
     upload("other", "1.0.0", 1000).await?.ok(201)?;

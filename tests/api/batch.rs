@@ -171,7 +171,7 @@ async fn a_full_queue_refuses_the_rest_in_order() -> anyhow::Result<()> {
         "capacity": 2,
         "code": "queue_full",
         "depth": 2,
-        "detail": "queue `default` is full: it holds 2 jobs that are due or running, of at most 2",
+        "detail": "queue `default` is full: it holds 2 jobs that are due or running, of at most 2; the operator raises it with --queue-capacity or `queue.capacity`",
         "full": "queue",
         "queue": "default",
         "status": 503,

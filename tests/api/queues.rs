@@ -118,7 +118,7 @@ async fn a_full_queue_says_how_full_and_when_to_come_back() -> anyhow::Result<()
       "capacity": 2,
       "code": "queue_full",
       "depth": 2,
-      "detail": "queue `default` is full: it holds 2 jobs that are due or running, of at most 2",
+      "detail": "queue `default` is full: it holds 2 jobs that are due or running, of at most 2; the operator raises it with --queue-capacity or `queue.capacity`",
       "full": "queue",
       "queue": "default"
     }

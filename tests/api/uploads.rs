@@ -214,7 +214,7 @@ async fn a_plugin_that_is_too_large_is_refused_before_it_is_sent() -> anyhow::Re
     assert_json_snapshot!(problem, @r#"
     {
       "code": "too_large",
-      "detail": "the plugin is larger than 1000 bytes, the most that is taken",
+      "detail": "the plugin is larger than 1000 bytes, the most that is taken; the operator raises the limit with `plugin_bytes`",
       "limit_bytes": 1000
     }
     "#);

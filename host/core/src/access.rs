@@ -197,7 +197,7 @@ pub struct AuditEntry {
 pub struct Act {
     /// What; its id is given by the log.
     pub entry: AuditEntry,
-    /// Whose room of the log it takes.
+    /// The tenant whose audit-log quota it counts against.
     pub share: AuditShare,
     /// What lets the caller do it.
     pub proof: Proof,

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::capacity::QueueFull;
 use crate::clock::Timestamp;
 use crate::limits::show_bytes;
 use crate::plugin::{
@@ -156,6 +157,20 @@ pub enum RegistryError {
         /// At most so many.
         most_bytes: u64,
     },
+    /// No more bytes of this tenant are taken: it has its share of the room.
+    #[error(
+        "tenant `{tenant}` holds its share of the host's room for plugins: {} of at most {}; remove some \
+         first",
+        show_bytes(*held_bytes), show_bytes(*most_bytes)
+    )]
+    Share {
+        /// Which.
+        tenant: TenantName,
+        /// How many there are.
+        held_bytes: u64,
+        /// Its share, beside what others hold.
+        most_bytes: u64,
+    },
     /// No more bytes are taken.
     #[error(
         "the registry holds {} of plugins of at most {}; remove some first",
@@ -167,4 +182,44 @@ pub enum RegistryError {
         /// At most so many.
         most_bytes: u64,
     },
+}
+
+impl RegistryError {
+    /// How the bound that refused an upload is raised; `None` if it is none, or fixed.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::TooLarge { .. } | Self::Share { .. } => {
+                Some("the operator raises the maximum with `disk.plugin_bytes`".to_owned())
+            }
+            Self::TenantFull { tenant, .. } => {
+                Some(QueueFull::remedy_of_tenant(tenant, "plugin-bytes"))
+            }
+            Self::Full { .. } | Self::TooManyVersions { .. } => None,
+            Self::Io { .. } | Self::Corrupt { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_that_can_be_raised_says_how() {
+        let (tenant, held_bytes, most_bytes) = (TenantName::default(), 1, 1);
+        let remedy = |error: RegistryError| error.remedy().unwrap_or_default();
+        let full = remedy(RegistryError::TooLarge { held_bytes, most_bytes });
+        assert!(full.contains("`disk.plugin_bytes`"), "{full}");
+        let full = RegistryError::TenantFull { tenant: tenant.clone(), held_bytes, most_bytes };
+        let full = remedy(full);
+        assert!(full.contains("tenant set default --plugin-bytes"), "{full}");
+        let share = RegistryError::Share { tenant: tenant.clone(), held_bytes, most_bytes };
+        let share = remedy(share);
+        assert!(share.contains("`disk.plugin_bytes`"), "{share}");
+        let fixed = RegistryError::TooManyVersions { tenant, held: 1 };
+        for fixed in [fixed, RegistryError::Full { held: 1 }] {
+            assert!(fixed.remedy().is_none() && fixed.to_string().contains("remove some first"));
+        }
+    }
 }

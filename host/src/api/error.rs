@@ -133,7 +133,14 @@ impl ApiError {
     pub(crate) fn too_large(what: &str, most: u64) -> Self {
         let most_text = jobwright_core::limits::show_bytes(most);
         let detail = format!("the {what} is larger than {most_text}, the most that is taken");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("limit_bytes", most)
+        let error = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail);
+        let remedy = match what {
+            "payload" | "job" => "the operator raises the limit with `payload_bytes`",
+            "plugin" => "the operator raises the limit with `plugin_bytes`",
+            "batch" => "split it into several requests",
+            _ => return error.with("limit_bytes", most),
+        };
+        error.with("limit_bytes", most).explained(remedy)
     }
 
     pub(crate) fn encoded(what: &str, encoding: &str) -> Self {
@@ -163,11 +170,6 @@ impl ApiError {
             .header(header::RETRY_AFTER, &DISK_RETRY_AFTER_S.to_string())
     }
 
-    /// Whether it says that there is no valid key.
-    pub(crate) fn is_unauthorized(&self) -> bool {
-        self.status == StatusCode::UNAUTHORIZED
-    }
-
     pub(crate) fn unauthorized() -> Self {
         let detail = "this host demands an API key that is valid: send `Authorization: Bearer KEY`; \
                       an operator who has none left restarts it with `--api-keys FILE`";
@@ -189,8 +191,9 @@ impl From<QueueFull> for ApiError {
             QueueFull::Parked { .. } => (StatusCode::SERVICE_UNAVAILABLE, "parked_full"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
         };
-        let mut error =
-            Self::new(status, code, &full).header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string());
+        let mut error = Self::new(status, code, &full)
+            .explained(&full.remedy())
+            .header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string());
         if let Ok(Value::Object(members)) = serde_json::to_value(&full) {
             error.members.extend(members);
         }
@@ -236,8 +239,11 @@ impl From<RegistryError> for ApiError {
             RegistryError::Full { .. }
             | RegistryError::TooLarge { .. }
             | RegistryError::TenantFull { .. }
+            | RegistryError::Share { .. }
             | RegistryError::TooManyVersions { .. } => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "registry_full", error)
+                let remedy = error.remedy();
+                let full = Self::new(StatusCode::INSUFFICIENT_STORAGE, "registry_full", error);
+                remedy.into_iter().fold(full, |full, remedy| full.explained(&remedy))
             }
             RegistryError::Io { source, .. } if is_full(source) => {
                 tracing::warn!(%error, "turned an upload away");

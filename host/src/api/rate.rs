@@ -30,7 +30,10 @@ impl App {
             (*of, *pace) = (rate, Pace::default());
         }
         pace.admit(now, u32::try_from(jobs).unwrap_or(u32::MAX), rate).map_err(|wait| {
-            let detail = format!("tenant {tenant} submits more than its {rate} jobs a second");
+            let detail = format!(
+                "tenant {tenant} submits more than its {rate} jobs a second; an administrator raises \
+                 the rate with `jobwright tenant set {tenant} --jobs-per-second N`"
+            );
             ApiError::too_fast(detail, wait)
         })
     }

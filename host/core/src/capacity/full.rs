@@ -91,6 +91,46 @@ pub enum QueueFull {
         /// At most so many.
         capacity_bytes: u64,
     },
+    /// The jobs of a tenant, by its share of all places.
+    #[error(
+        "tenant `{tenant}` holds its share of the host's places: {depth} unfinished jobs of at most \
+         {capacity}"
+    )]
+    Share {
+        /// Its name.
+        tenant: TenantName,
+        /// Its unfinished jobs.
+        depth: usize,
+        /// Its share, beside what others hold.
+        capacity: usize,
+    },
+    /// What the jobs of a tenant carry, by its share of the room.
+    #[error(
+        "tenant `{tenant}` holds its share of the host's room for payloads and arguments: {} of at most {}",
+        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
+    )]
+    ShareBytes {
+        /// Its name.
+        tenant: TenantName,
+        /// What its unfinished jobs carry.
+        depth_bytes: u64,
+        /// Its share, beside what others hold.
+        capacity_bytes: u64,
+    },
+    /// The answers to idempotency keys of a tenant, by its share of the room.
+    #[error(
+        "tenant `{tenant}` holds its share of the host's room for answers to idempotency keys: {} of at \
+         most {}",
+        show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
+    )]
+    ShareKeys {
+        /// Its name.
+        tenant: TenantName,
+        /// Bytes of its answers.
+        depth_bytes: u64,
+        /// Its share, beside what others hold.
+        capacity_bytes: u64,
+    },
     /// What the jobs carry.
     #[error(
         "the host is full: it holds {} of payloads and arguments of at most {}",
@@ -105,9 +145,82 @@ pub enum QueueFull {
 }
 
 impl QueueFull {
-    /// Whether it is the tenant's own limit, and not the host's.
+    /// Whether it is the tenant's own limit, and not the host's, nor the tenant's share of that.
     #[must_use]
     pub fn is_of_tenant(&self) -> bool {
         matches!(self, Self::Tenant { .. } | Self::TenantBytes { .. } | Self::TenantKeys { .. })
+    }
+
+    /// How the bound is raised.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Queue { .. } => of_host("--queue-capacity or `queue.capacity`"),
+            Self::Parked { .. } => of_host("--queue-parked-capacity or `queue.parked_capacity`"),
+            Self::Host { .. } | Self::Share { .. } => of_host("`queue.total`"),
+            Self::Bytes { .. } | Self::ShareBytes { .. } => of_host("`queue.payload_bytes`"),
+            Self::Keys { .. } | Self::ShareKeys { .. } => of_host("`disk.key_bytes`"),
+            Self::Tenant { tenant, .. } => Self::remedy_of_tenant(tenant, "jobs"),
+            Self::TenantBytes { tenant, .. } | Self::TenantKeys { tenant, .. } => {
+                Self::remedy_of_tenant(tenant, "payload-bytes")
+            }
+        }
+    }
+
+    /// How a tenant's own limit is raised, which `flag` sets.
+    pub(crate) fn remedy_of_tenant(tenant: &TenantName, flag: &str) -> String {
+        format!("an administrator raises it with `jobwright tenant set {tenant} --{flag} N`")
+    }
+}
+
+/// How a bound of the host is raised by `setting`.
+fn of_host(setting: &str) -> String {
+    format!("the operator raises it with {setting}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_says_how_it_is_raised() {
+        let (queue, tenant) = (QueueName::default(), TenantName::default());
+        let (depth, capacity, depth_bytes, capacity_bytes) = (1, 1, 1, 1);
+        let of_tenant = |flag| vec![flag, "tenant set default"];
+        let share = || tenant.clone();
+        for (full, parts) in [
+            (
+                QueueFull::Queue { queue: queue.clone(), depth, capacity },
+                vec!["--queue-capacity", "`queue.capacity`"],
+            ),
+            (
+                QueueFull::Parked { queue, depth, capacity },
+                vec!["--queue-parked-capacity", "`queue.parked_capacity`"],
+            ),
+            (QueueFull::Host { depth, capacity }, vec!["`queue.total`"]),
+            (QueueFull::Bytes { depth_bytes, capacity_bytes }, vec!["`queue.payload_bytes`"]),
+            (QueueFull::Keys { depth_bytes, capacity_bytes }, vec!["`disk.key_bytes`"]),
+            (QueueFull::Tenant { tenant: tenant.clone(), depth, capacity }, of_tenant("--jobs")),
+            (
+                QueueFull::TenantBytes { tenant: tenant.clone(), depth_bytes, capacity_bytes },
+                of_tenant("--payload-bytes"),
+            ),
+            (
+                QueueFull::TenantKeys { tenant: tenant.clone(), depth_bytes, capacity_bytes },
+                of_tenant("--payload-bytes"),
+            ),
+            (QueueFull::Share { tenant: share(), depth, capacity }, vec!["`queue.total`"]),
+            (
+                QueueFull::ShareBytes { tenant: share(), depth_bytes, capacity_bytes },
+                vec!["`queue.payload_bytes`"],
+            ),
+            (
+                QueueFull::ShareKeys { tenant: share(), depth_bytes, capacity_bytes },
+                vec!["`disk.key_bytes`"],
+            ),
+        ] {
+            let remedy = full.remedy();
+            assert!(parts.iter().all(|part| remedy.contains(part)), "{full}: {remedy}");
+        }
     }
 }

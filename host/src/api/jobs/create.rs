@@ -42,7 +42,7 @@ pub(in crate::api) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     let (what, most) = match uri.query().unwrap_or_default() {
-        "" => ("request", request_bytes(app.settings.payload_bytes)),
+        "" => ("job", request_bytes(app.settings.payload_bytes)),
         _ => ("payload", app.settings.payload_bytes),
     };
     let body = app.body(&caller, what, &headers, body, most).await?.bytes;
@@ -70,7 +70,7 @@ pub(super) struct Submission {
     fields: Fields,
     /// The body, if that is the payload.
     payload: Option<Payload>,
-    /// What tells repetitions of it.
+    /// The idempotency key.
     pub(super) key: Option<Key>,
 }
 
