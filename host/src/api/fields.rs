@@ -42,6 +42,12 @@ impl Fields {
         Self::read(text).map_err(|error| invalid(format!("the {what}: {error}")))
     }
 
+    /// As [`Fields::of_json`], of a body that may say nothing: an empty one and `null`, which some clients
+    /// send, have no fields.
+    pub(super) fn of_optional_json(text: &str, what: &str) -> Result<Self, ApiError> {
+        if says_nothing(text) { Ok(Self::default()) } else { Self::of_json(text, what) }
+    }
+
     fn read(text: &str) -> serde_json::Result<Self> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let fields = reader.deserialize_map(Pairs)?;
@@ -224,9 +230,14 @@ pub(super) fn utf8<'a>(body: &'a [u8], what: &str) -> Result<&'a str, ApiError> 
     }
     let text = std::str::from_utf8(body).map_err(|error| {
         let place = error.valid_up_to() + 1;
-        invalid(format!("the {what} is not UTF-8: byte {place} belongs to no character"))
+        invalid(format!("the {what} is not valid UTF-8 at byte {place}"))
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// Whether the text of a body is empty or `null`.
+pub(super) fn says_nothing(text: &str) -> bool {
+    matches!(text.trim(), "" | "null")
 }
 
 fn is_object(json: &str) -> bool {

@@ -22,7 +22,11 @@ pub(super) async fn ready(State(app): State<App>, headers: HeaderMap) -> (Status
     let (keys, now) = (&app.settings.keys, app.clock.now());
     let caller = auth::identify(&headers, keys, &*app.access, now);
     let may_know = public || caller.is_ok_and(|caller| caller.may(Scope::JobsRead));
-    let reason = if may_know { reason } else { "a request with an API key is told why".to_owned() };
+    let reason = if may_know {
+        reason
+    } else {
+        "send an API key with the scope `jobs:read` to see the reason".to_owned()
+    };
     let body = json!({ "status": "not_ready", "code": code, "reason": reason });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body))
 }

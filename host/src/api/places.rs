@@ -1,6 +1,6 @@
-//! Places of connections. One on which no request is under way is nobody's yet: when all places are
-//! taken, the connection gives way that has been silent for longest, of the address that has most of
-//! those. So clients that connect and say nothing keep out nobody but themselves.
+//! Connection slots. Idle connections belong to no tenant. When all slots are in use, the longest-idle
+//! connection of the address with most idle ones is closed. So clients that connect and send nothing keep
+//! out nobody but themselves.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -60,10 +60,7 @@ pub(super) async fn pause(
     body: Body,
 ) -> Result<Json<QueueView>, ApiError> {
     let body = app.body(&caller, "request", &headers, body, MAX_BYTES).await?.bytes;
-    let text = utf8(&body, "request")?;
-    // Clients that have nothing to say send `null` too.
-    let text = if matches!(text.trim(), "" | "null") { "{}" } else { text };
-    let mut fields = Fields::of_json(text, "request")?;
+    let mut fields = Fields::of_optional_json(utf8(&body, "request")?, "request")?;
     let note = noted(&mut fields, app.note(&caller));
     let errors = fields.into_errors("is not a field of this request");
     if !errors.is_empty() {

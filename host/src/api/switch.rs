@@ -248,8 +248,7 @@ impl App {
 
 /// `{"jobs": "hold" | "cancel", "reason": "…"}`; nothing is `hold`, without a reason.
 fn asked(body: &str, note: HoldNote) -> Result<(Jobs, HoldNote), ApiError> {
-    let body = if body.trim().is_empty() { "{}" } else { body };
-    let mut fields = Fields::of_json(body, "request")?;
+    let mut fields = Fields::of_optional_json(body, "request")?;
     let jobs = fields.take("jobs", "hold or cancel").unwrap_or_default();
     let note = noted(&mut fields, note);
     let errors = fields.into_errors("is not a field of this request");

@@ -9,7 +9,7 @@ use axum::extract::Request;
 use http_body_util::{BodyExt as _, Limited};
 
 use super::error::ApiError;
-use super::fields::{Fields, utf8};
+use super::fields::{Fields, says_nothing, utf8};
 use super::query::Query;
 use super::routes::Route;
 
@@ -40,8 +40,8 @@ pub(super) async fn refuse(route: &Route, request: Request) -> Result<Request, A
             return Err(ApiError::timeout("body_timeout", detail));
         }
     };
-    match utf8(&bytes, "body").map(str::trim) {
-        Ok("" | "null") => {}
+    match utf8(&bytes, "body") {
+        Ok(text) if says_nothing(text) => {}
         Ok(text) => check(route, text)?,
         Err(_) => return Err(unexpected(route)),
     }

@@ -27,8 +27,8 @@ type ByJob = HashMap<JobId, (Arc<Notify>, usize)>;
 /// There are too many already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "of the {MAX_WAITERS} requests that may wait at one time, this tenant has its share: ask again \
-     without a wait"
+    "this tenant already has as many waiting requests as it may (of {MAX_WAITERS} on this host): \
+     repeat the request without a wait"
 )]
 pub struct TooManyWaiters;
 

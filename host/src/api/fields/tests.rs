@@ -85,7 +85,7 @@ fn a_byte_order_mark_is_skipped_at_the_start_and_nowhere_else() {
     for (bytes, detail) in [
         (&b"\xff\xfe{\0}\0"[..], "the body is UTF-16: send it as UTF-8"),
         (b"\xfe\xff\0{\0}", "the body is UTF-16: send it as UTF-8"),
-        (b"{\"\xe4\"}", "the body is not UTF-8: byte 3 belongs to no character"),
+        (b"{\"\xe4\"}", "the body is not valid UTF-8 at byte 3"),
     ] {
         assert_eq!(utf8(bytes, "body").unwrap_err().problem()["detail"], detail);
     }

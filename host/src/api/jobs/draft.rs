@@ -166,8 +166,8 @@ impl Options {
     }
 }
 
-/// Whether a job is deterministic that `asked` for it or did not. An administrator, who could change
-/// the grant, needs none.
+/// Decides whether the job is deterministic, from the grant and the request. Administrators need no
+/// grant.
 fn determinism(granted: Determinism, caller: &Caller, asked: bool) -> Result<bool, FieldError> {
     let granted = match granted {
         Determinism::Never if caller.may(Scope::Admin) => Determinism::Optional,

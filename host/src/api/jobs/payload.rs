@@ -42,7 +42,7 @@ fn string(fields: &mut Fields, json: &RawValue, kind: &str) -> String {
     match serde_json::from_str(json.get()) {
         Ok(text) => return text,
         Err(_) if json.get().starts_with('"') => {
-            fields.wrong("payload", "has an escape of half a character, a lone surrogate");
+            fields.wrong("payload", "contains an unpaired surrogate escape (`\\uD800` to `\\uDFFF`)");
         }
         Err(_) => {
             let kind = shorten(kind);
