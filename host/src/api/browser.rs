@@ -18,10 +18,11 @@ use super::error::ApiError;
 pub struct AllowedHosts(Vec<String>);
 
 impl AllowedHosts {
-    /// These names, without ports.
+    /// These names, without ports. Blanks around a name, and empty names, are left out.
     #[must_use]
     pub fn new(names: &[String]) -> Self {
-        Self(names.iter().map(|name| name.to_ascii_lowercase()).collect())
+        let names = names.iter().map(|name| name.trim().to_ascii_lowercase());
+        Self(names.filter(|name| !name.is_empty()).collect())
     }
 
     /// Lets a request pass that no foreign page can have sent, or that tells nothing worth protecting.
@@ -40,7 +41,7 @@ impl AllowedHosts {
         if !self.expects(&host) {
             let detail = format!(
                 "the Host `{}` is not expected here; if it is this host's name, add it to \
-                 `allowed_hosts` in the configuration",
+                 --allowed-hosts or `allowed_hosts` in the configuration",
                 shorten(&host)
             );
             return Err(ApiError::forbidden("foreign_host", detail));

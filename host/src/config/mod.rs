@@ -1,6 +1,7 @@
 //! What an operator decides: a TOML file, overlaid by the environment and flags. An unknown key is
 //! an error, because a misspelt limit is no limit.
 
+mod check;
 mod machine;
 
 use std::net::SocketAddr;
@@ -8,10 +9,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
 use jobwright_core::limits::{
-    CompileLimits, DEFAULT_STACK_BYTES, LimitPolicy, Limits, LimitsRequest, STACK_BYTES, show_bytes,
+    CompileLimits, DEFAULT_STACK_BYTES, LimitPolicy, Limits, LimitsRequest,
 };
 use serde::{Deserialize, Deserializer};
 
@@ -31,7 +32,7 @@ pub struct Config {
     pub store: StoreChoice,
     /// A file of API keys, one a line.
     pub api_keys: Option<PathBuf>,
-    /// Names under which the host is asked, beside `localhost` and plain addresses.
+    /// Names under which clients address the host, without ports, beside `localhost` and plain addresses.
     pub allowed_hosts: Vec<String>,
     /// Listen on any address without keys, also where there were keys before.
     pub insecure_no_auth: bool,
@@ -40,7 +41,7 @@ pub struct Config {
     /// Workers that a queue which holds half of them, and has a backlog, leaves free for others; an
     /// eighth of them unless set.
     pub reserved_workers: Option<u32>,
-    /// What is between the host and its guests beside their WebAssembly sandbox.
+    /// Isolation of guests besides the WebAssembly sandbox.
     pub isolation: Isolation,
     /// Threads that run guests; one for each core unless set.
     pub guest_threads: Option<NonZeroUsize>,
@@ -165,7 +166,7 @@ impl std::str::FromStr for StoreChoice {
     }
 }
 
-/// What is between the host and its guests beside their WebAssembly sandbox.
+/// Isolation of guests besides the WebAssembly sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
@@ -276,79 +277,6 @@ impl Config {
         toml::from_str(&text).with_context(shown)
     }
 
-    /// Refuses what would be open to everyone by mistake, if there are no API keys.
-    ///
-    /// # Errors
-    /// With what to do.
-    pub fn check_reach(&self, has_keys: bool) -> anyhow::Result<()> {
-        if !self.listen.ip().is_loopback() && !has_keys && !self.insecure_no_auth {
-            bail!(
-                "{} can be reached from other machines: configure `api_keys` (--api-keys FILE), make \
-                 a key while it listens on loopback (jobwright key create), or say \
-                 --insecure-no-auth",
-                self.listen
-            );
-        }
-        Ok(())
-    }
-
-    /// Refuses to let everyone in where keys were demanded before and now there are none, which is as
-    /// it looks when they got lost. `mark` is the file that tells of them.
-    ///
-    /// # Errors
-    /// With what to do.
-    pub fn check_lost_keys(&self, mark: &str) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            self.insecure_no_auth,
-            "this data directory has had API keys, and now there are none: put back its access.db, \
-             start with --api-keys FILE as before, or say --insecure-no-auth to let everyone in \
-             (or remove {mark}, to let everyone on this machine in from now on)"
-        );
-        Ok(())
-    }
-
-    /// Refuses what contradicts itself.
-    ///
-    /// # Errors
-    /// With both values, and what to do.
-    pub fn check(&self) -> anyhow::Result<()> {
-        if self.isolation == Isolation::Process && !cfg!(target_os = "linux") {
-            bail!("isolation `process` needs Linux: use `none`");
-        }
-        if self.heartbeat * 2 > self.lease {
-            bail!(
-                "heartbeat {:?} is more than half of lease {:?}: one late renewal would lose it",
-                self.heartbeat,
-                self.lease
-            );
-        }
-        if self.reserved_workers() >= self.workers.get() {
-            bail!(
-                "reserved_workers {} leaves none of {} workers: reserve fewer",
-                self.reserved_workers(),
-                self.workers
-            );
-        }
-        if !STACK_BYTES.contains(&self.stack_bytes) {
-            let (least, most) = STACK_BYTES.into_inner();
-            bail!(
-                "stack_bytes {} is not between {} and {}",
-                show_bytes(self.stack_bytes),
-                show_bytes(least),
-                show_bytes(most)
-            );
-        }
-        let (ceiling, budget) = (self.limit_policy()?.ceiling.memory_bytes, self.memory_budget());
-        if ceiling > budget {
-            bail!(
-                "memory ceiling {} exceeds the memory budget {}: no such job could run",
-                show_bytes(ceiling),
-                show_bytes(budget)
-            );
-        }
-        Ok(())
-    }
-
     /// What compiling a plugin may take.
     #[must_use]
     pub fn compile_limits(&self) -> CompileLimits {
@@ -408,10 +336,18 @@ impl Config {
     /// beyond the usual is set aside: it is counted for no job.
     #[must_use]
     pub fn memory_budget(&self) -> u64 {
+        self.memory_with_stacks().saturating_sub(self.stacks_beyond())
+    }
+
+    /// The memory budget, before stacks are deducted from it.
+    fn memory_with_stacks(&self) -> u64 {
+        self.memory_budget_bytes.unwrap_or_else(|| machine::memory() / 2)
+    }
+
+    /// What the stacks of all workers take beyond the default stack, in bytes.
+    fn stacks_beyond(&self) -> u64 {
         let beyond = self.stack_bytes.saturating_sub(DEFAULT_STACK_BYTES);
-        let stacks = beyond.saturating_mul(self.workers.get().into());
-        let budget = self.memory_budget_bytes.unwrap_or_else(|| machine::memory() / 2);
-        budget.saturating_sub(stacks)
+        beyond.saturating_mul(self.workers.get().into())
     }
 }
 

@@ -71,3 +71,27 @@ fn stacks_are_bounded_and_come_out_of_the_memory_budget() {
         assert!(error.ends_with("is not between 64 KiB and 64 MiB"), "{error}");
     }
 }
+
+#[test]
+fn stacks_that_leave_too_little_memory_for_an_attempt_are_refused() {
+    let usual = Config { memory_budget_bytes: Some(1 << 30), ..Config::default() };
+    let error = Config { stack_bytes: 16 << 20, ..usual.clone() }.check().unwrap_err().to_string();
+    for part in ["stack_bytes 16 MiB", "64 workers", "1 GiB", "0 bytes remain", "--workers"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let few = Config { workers: NonZeroU32::MIN, reserved_workers: Some(0), ..usual };
+    Config { stack_bytes: 16 << 20, ..few }.check().unwrap();
+}
+
+#[test]
+fn an_allowed_host_that_could_never_match_is_refused() {
+    let check =
+        |name: &str| Config { allowed_hosts: vec![name.to_owned()], ..Config::default() }.check();
+    for good in ["jobs.example.com", " jobs.example.com ", "JOBS_1.example", ""] {
+        check(good).unwrap();
+    }
+    for bad in ["jobs.example:80", "https://jobs.example", "*.example", "a b", "jöbs.example"] {
+        let error = check(bad).unwrap_err().to_string();
+        assert!(error.contains(bad) && error.contains("without scheme, port"), "{error}");
+    }
+}

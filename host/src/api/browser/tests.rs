@@ -7,7 +7,7 @@ fn allowed(method: Method, headers: &[(&'static str, &str)]) -> bool {
         .iter()
         .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
         .collect();
-    let hosts = AllowedHosts::new(&["Jobs.example".to_owned()]);
+    let hosts = AllowedHosts::new(&[" Jobs.example".to_owned(), String::new()]);
     hosts.check(&method, &Uri::from_static("/"), &headers).is_ok()
 }
 
@@ -48,6 +48,10 @@ fn only_health_checks_of_http_1_0_need_no_host() {
     for path in ["/", "/v1/jobs", "/healthz/", "/readyz/../v1/jobs", "http://evil.example/readyz"] {
         assert!(!admitted(Method::GET, path, Version::HTTP_10, None), "{path}");
     }
+    for path in ["/", "/healthz"] {
+        assert!(admitted(Method::OPTIONS, path, Version::HTTP_10, None), "{path}");
+    }
+    assert!(!admitted(Method::OPTIONS, "/v1/jobs", Version::HTTP_10, None));
     assert!(admitted(Method::GET, "/v1/jobs", Version::HTTP_10, Some("localhost")));
 }
 

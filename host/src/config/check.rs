@@ -1,0 +1,122 @@
+//! What a configuration may not say: values that contradict each other, or that would have no effect.
+
+use anyhow::bail;
+use jobwright_core::limits::{LimitPolicy, Limits, LimitsRequest, STACK_BYTES, show_bytes};
+
+use super::{Config, Isolation, UNBOUNDED};
+
+impl Config {
+    /// Refuses what would be open to everyone by mistake, if there are no API keys.
+    ///
+    /// # Errors
+    /// With what to do.
+    pub fn check_reach(&self, has_keys: bool) -> anyhow::Result<()> {
+        if !self.listen.ip().is_loopback() && !has_keys && !self.insecure_no_auth {
+            bail!(
+                "{} can be reached from other machines: configure `api_keys` (--api-keys FILE), make \
+                 a key while it listens on loopback (jobwright key create), or say \
+                 --insecure-no-auth",
+                self.listen
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses to let everyone in where keys were demanded before and now there are none, which is as
+    /// it looks when they got lost. `mark` is the file that tells of them.
+    ///
+    /// # Errors
+    /// With what to do.
+    pub fn check_lost_keys(&self, mark: &str) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.insecure_no_auth,
+            "this data directory has had API keys, and now there are none: put back its access.db, \
+             start with --api-keys FILE as before, or say --insecure-no-auth to let everyone in \
+             (or remove {mark}, to let everyone on this machine in from now on)"
+        );
+        Ok(())
+    }
+
+    /// Refuses what contradicts itself.
+    ///
+    /// # Errors
+    /// With both values, and what to do.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.isolation == Isolation::Process && !cfg!(target_os = "linux") {
+            bail!("isolation `process` needs Linux: use `none`");
+        }
+        if self.heartbeat * 2 > self.lease {
+            bail!(
+                "heartbeat {:?} is more than half of lease {:?}: one late renewal would lose it",
+                self.heartbeat,
+                self.lease
+            );
+        }
+        if self.reserved_workers() >= self.workers.get() {
+            bail!(
+                "reserved_workers {} leaves none of {} workers: reserve fewer",
+                self.reserved_workers(),
+                self.workers
+            );
+        }
+        self.check_stack()?;
+        self.check_allowed_hosts()?;
+        let (ceiling, budget) = (self.limit_policy()?.ceiling.memory_bytes, self.memory_budget());
+        if ceiling > budget {
+            bail!(
+                "memory ceiling {} exceeds the memory budget {}: no such job could run",
+                show_bytes(ceiling),
+                show_bytes(budget)
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses a stack size that is out of range, or with which the stacks of all workers leave too little
+    /// memory for an attempt with the default limits.
+    fn check_stack(&self) -> anyhow::Result<()> {
+        if !STACK_BYTES.contains(&self.stack_bytes) {
+            let (least, most) = STACK_BYTES.into_inner();
+            bail!(
+                "stack_bytes {} is not between {} and {}",
+                show_bytes(self.stack_bytes),
+                show_bytes(least),
+                show_bytes(most)
+            );
+        }
+        let (usual, none) = (Limits::DEFAULT, LimitsRequest::default());
+        let defaults = LimitPolicy { default: usual, ceiling: UNBOUNDED };
+        // Limits that are themselves invalid are reported with the policy.
+        let needed = defaults.complete(self.limits, none, 0).unwrap_or(usual).host_bytes();
+        let (stacks, left) = (self.stacks_beyond(), self.memory_budget());
+        if stacks > 0 && left < needed {
+            bail!(
+                "stack_bytes {} for each of {} workers deducts {} from the {} of memory for attempts: \
+                 {} remain, and an attempt with the default limits takes {}; lower stack_bytes \
+                 (--stack-bytes) or workers (--workers), or raise memory_budget_bytes",
+                show_bytes(self.stack_bytes),
+                self.workers,
+                show_bytes(stacks),
+                show_bytes(self.memory_with_stacks()),
+                show_bytes(left),
+                show_bytes(needed)
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses an allowed host that no `Host` header can match: one with a port, a scheme or a wildcard.
+    fn check_allowed_hosts(&self) -> anyhow::Result<()> {
+        let can_match = |name: &str| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+        };
+        match self.allowed_hosts.iter().find(|name| !can_match(name.trim())) {
+            None => Ok(()),
+            Some(name) => bail!(
+                "allowed_hosts has `{name}`, which is not a host name: give names such as \
+                 jobs.example.com, without scheme, port, blanks or wildcards"
+            ),
+        }
+    }
+}
