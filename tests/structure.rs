@@ -14,7 +14,20 @@ pub fn trials() -> Vec<Trial> {
 /// Which parts of the host each part may use. `lib.rs` and `main.rs` put them together.
 const EDGES: &[(&str, &[&str])] = &[
     ("api", &["disk", "notify", "privacy", "shares", "telemetry"]),
-    ("cli", &["clock", "config", "outside", "privacy", "registry", "runtime", "telemetry", "tls"]),
+    (
+        "cli",
+        &[
+            "api",
+            "clock",
+            "config",
+            "outside",
+            "privacy",
+            "registry",
+            "runtime",
+            "telemetry",
+            "tls",
+        ],
+    ),
     ("clock", &[]),
     ("config", &[]),
     ("data_dir", &["privacy"]),

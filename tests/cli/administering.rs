@@ -22,6 +22,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_tenant_is_set_to_something,
         the_audit_log_is_read_page_by_page,
         a_list_of_keys_tells_the_revoked_from_the_valid,
+        a_variable_that_is_empty_is_as_one_that_is_not_set,
     ]
 }
 
@@ -227,5 +228,22 @@ async fn a_list_of_keys_tells_the_revoked_from_the_valid() -> anyhow::Result<()>
     assert_eq!(state().await?.as_deref(), Some("valid"));
     shell.with(&format!("key revoke {id}"), &key).await?;
     assert_eq!(state().await?.as_deref(), Some("revoked"));
+    Ok(())
+}
+
+async fn a_variable_that_is_empty_is_as_one_that_is_not_set() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    let flag = ("JOBWRIGHT_INSECURE_HTTP", "1");
+    let empty = ["JOBWRIGHT_TENANT", "JOBWRIGHT_PROXY", "JOBWRIGHT_API_KEY"].map(|name| (name, ""));
+    let listed = shell.with("plugin list", &[&empty[..], &[flag]].concat()).await?;
+    ensure!(listed.status.success(), "{listed:?}");
+    let made = shell.text("key create --scope admin --description first").await?;
+    let key = ("JOBWRIGHT_API_KEY", made.trim());
+    // The flag of earlier versions.
+    let made = shell.with("key create --scope admin --name second", &[key]).await?;
+    ensure!(made.status.success(), "{made:?}");
+    let keys = shell.with("key list --json", &[key]).await?;
+    let keys: Value = serde_json::from_slice(&keys.stdout)?;
+    assert_eq!((&keys[0]["name"], &keys[1]["name"]), (&json!("first"), &json!("second")));
     Ok(())
 }

@@ -15,6 +15,7 @@ pub(super) fn trials() -> Vec<Trial> {
         grants_are_set_from_a_file_or_as_they_stand,
         a_secret_is_read_from_stdin_listed_and_removed,
         every_setting_of_a_plugin_is_set_and_taken_back,
+        exit_codes_are_moved_and_taken_back,
         a_grant_that_the_plugin_cannot_use_is_warned_of,
     ]
 }
@@ -99,14 +100,34 @@ async fn every_setting_of_a_plugin_is_set_and_taken_back() -> anyhow::Result<()>
     Ok(())
 }
 
+async fn exit_codes_are_moved_and_taken_back() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm").await?;
+    for (given, codes) in [
+        (
+            "--exit-codes succeed=0,10 --exit-codes retry=20",
+            json!({ "succeed": [0, 10], "retry": [20] }),
+        ),
+        ("--exit-codes fail=10 --exit-codes retry=", json!({ "fail": [10] })),
+        ("--inject-env true", json!({ "fail": [10] })),
+        ("--exit-codes none", json!(null)),
+    ] {
+        let plugin = shell.json(&format!("plugin set echo {given}")).await?;
+        ensure!(plugin["settings"]["exit_codes"] == codes, "{given}: {plugin}");
+    }
+    Ok(())
+}
+
 async fn a_grant_that_the_plugin_cannot_use_is_warned_of() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
-    let grants = "plugin set echo --grants {\"http\":[{\"origin\":\"https://a.example.com\"}]}";
-    let output = shell.run(grants).await?;
-    let warned = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{warned}");
-    ensure!(warned.contains("(wasi-command-p1) cannot use the grant `http`"), "{warned}");
+    let http = "{\"http\":[{\"origin\":\"https://a.example.com\"}]}";
+    for flag in [format!("--grants {http}"), format!("--settings {{\"grants\":{http}}}")] {
+        let output = shell.run(&format!("plugin set echo {flag}")).await?;
+        let warned = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{warned}");
+        ensure!(warned.contains("(wasi-command-p1) cannot use the grant `http`"), "{warned}");
+    }
     let output =
         shell.run("plugin set echo --grants {\"http\":null,\"env\":{\"A\":\"b\"}}").await?;
     ensure!(output.status.success() && output.stderr.is_empty(), "{output:?}");

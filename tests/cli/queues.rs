@@ -21,10 +21,11 @@ async fn a_queue_is_paused_shown_listed_and_resumed() -> anyhow::Result<()> {
     shell.text("job submit echo --queue slow").await?;
     let shown = shell.json("queue show slow").await?;
     assert_eq!((&shown["depth"], &shown["pause"]["reason"]), (&json!(1), &json!("overload")));
+    shell.text("job submit echo --queue slow --delay 1h").await?;
     let listed = shell.text("queue list").await?;
     let words: Vec<Vec<&str>> =
         listed.lines().map(|line| line.split_whitespace().collect()).collect();
-    ensure!(words[2][..3] == ["slow", "paused", "1"], "{listed}");
+    ensure!(words[2][..7] == ["slow", "paused", "1", "0", "10000", "1", "100000"], "{listed}");
     let resumed = shell.json("queue resume slow").await?;
     ensure!(resumed["paused"] == false && resumed.get("pause").is_none(), "{resumed}");
     let bad = shell.run("queue pause NO").await?;

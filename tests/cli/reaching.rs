@@ -43,6 +43,14 @@ async fn a_run_reaches_what_it_is_granted_and_its_log_says_what_is_denied() -> a
     let log = String::from_utf8_lossy(&denied.stderr).into_owned();
     ensure!(log.contains("WARN: jobwright: ") && log.contains("denied"), "{log}");
     ensure!(denied.stdout.starts_with(b"E") && server.seen().is_empty(), "{denied:?}");
+    // A name whose address no grant reaches: which one, only the host's own log tells.
+    let authority = format!("localhost:{}", server.address().port());
+    let grants = json!({ "http": [{ "origin": format!("http://{authority}") }] }).to_string();
+    shell.put("named.wasm", Fetch { authority, ..asking(&server) }.command()?)?;
+    let mut run = shell.command(&format!("run named.wasm --grants {grants}"))?;
+    let denied = run.env_remove("JOBWRIGHT_LOG").output().await?;
+    let log = String::from_utf8_lossy(&denied.stderr).into_owned();
+    ensure!(log.contains("refused a request to an address") && log.contains("127.0.0.1"), "{log}");
     shell.put("grants.json", to(&server))?;
     for grants in [to(&server), "grants.json".to_owned(), "@grants.json".to_owned()] {
         let granted = shell.run(&format!("run fetch.wasm --grants {grants}")).await?;

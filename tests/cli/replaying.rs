@@ -1,5 +1,6 @@
 //! An attempt that a host made is made again on a desk, and compared.
 
+use std::num::NonZeroU32;
 use std::process::Output;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub(super) fn trials() -> Vec<Trial> {
         an_attempt_with_grants_is_replayed_without_and_that_is_said,
         a_replay_has_clocks_as_fine_as_the_attempt_had,
         a_replay_has_the_limits_of_the_attempt_where_a_ceiling_was_lowered_since,
+        a_replay_may_have_the_stack_that_the_host_has,
         another_attempt_is_replayed_by_its_number,
         an_attempt_that_time_ended_is_not_compared_by_its_fuel,
         a_job_whose_plugin_was_deleted_cannot_be_replayed,
@@ -294,6 +296,35 @@ async fn a_replay_has_the_limits_of_the_attempt_where_a_ceiling_was_lowered_sinc
     ensure!(job["limits"]["fuel"] == 300_000_000_000_u64, "{job}");
     let (_, receipt) = shell.same(&job).await?;
     ensure!(receipt["limit"] == "fuel", "{receipt}");
+    Ok(())
+}
+
+/// Calls itself so often that it needs more stack than guests have by default.
+const DEEP: &str = r#"(module
+  (memory (export "memory") 1)
+  (func $down (param $n i32) (result i32)
+    (if (result i32) (local.get $n)
+      (then (i32.add (i32.const 1) (call $down (i32.sub (local.get $n) (i32.const 1)))))
+      (else (i32.const 0))))
+  (func (export "_start") (drop (call $down (i32.const 40000)))))"#;
+
+async fn a_replay_may_have_the_stack_that_the_host_has() -> anyhow::Result<()> {
+    let shell = Shell::configured(|config| {
+        config.stack_bytes = 4 << 20;
+        config.workers = NonZeroU32::MIN;
+        config.reserved_workers = Some(0);
+    })
+    .await?;
+    let job = shell.ran("deep", &guests::assemble(DEEP)?, "").await?;
+    ensure!(job["state"] == "completed", "{job}");
+    let usual = shell.replay(&job, "").await?;
+    ensure!(usual.status.code() == Some(6) && said(&usual).contains("--stack-bytes"), "{usual:?}");
+    let same = shell.replay(&job, "--stack-bytes 4MiB").await?;
+    ensure!(same.status.success() && !said(&same).contains("--stack-bytes"), "{}", said(&same));
+    for (stack, code) in [("", 3), (" --stack-bytes 4MiB", 0), (" --stack-bytes 1KiB", 64)] {
+        let run = shell.run(&format!("run deep.wasm --data x{stack}")).await?;
+        ensure!(run.status.code() == Some(code), "{stack}: {}", said(&run));
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! A replay that is stopped.
+//! Commands that are stopped.
 
 use std::process::Stdio;
 
@@ -10,7 +10,32 @@ use tokio::process::Command;
 use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
-    tests![a_replay_that_is_stopped_compares_nothing_and_leaves_nothing_behind]
+    tests![
+        a_replay_that_is_stopped_compares_nothing_and_leaves_nothing_behind,
+        a_run_that_is_stopped_cancels_its_attempt,
+    ]
+}
+
+async fn a_run_that_is_stopped_cancels_its_attempt() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    for signal in ["INT", "TERM"] {
+        let folder = tempfile::tempdir()?;
+        let is_empty = || anyhow::Ok(folder.path().read_dir()?.next().is_none());
+        let mut command = shell.command("run sleep.wasm --data x")?;
+        command.env("TMPDIR", folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut run = command.spawn()?;
+        while is_empty()? {
+            ensure!(run.try_wait()?.is_none(), "it ended before it was stopped");
+            tokio::task::yield_now().await;
+        }
+        let process = run.id().context("it runs")?.to_string();
+        ensure!(Command::new("kill").args(["-s", signal, &process]).status().await?.success());
+        let ended = run.wait_with_output().await?;
+        let shown = String::from_utf8_lossy(&ended.stderr);
+        ensure!(ended.status.code() == Some(4), "{signal}: {} {shown}", ended.status);
+        ensure!(shown.contains("cancelled\n") && is_empty()?, "{signal}: {shown}");
+    }
+    Ok(())
 }
 
 async fn a_replay_that_is_stopped_compares_nothing_and_leaves_nothing_behind() -> anyhow::Result<()>

@@ -12,15 +12,22 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        the_id_is_said_before_the_wait_and_ctrl_c_says_that_the_job_goes_on,
+        the_id_is_said_before_the_wait_and_a_signal_says_that_the_job_goes_on,
         an_attempt_that_fails_is_reported_with_the_next_try,
     ]
 }
 
-async fn the_id_is_said_before_the_wait_and_ctrl_c_says_that_the_job_goes_on() -> anyhow::Result<()>
-{
+async fn the_id_is_said_before_the_wait_and_a_signal_says_that_the_job_goes_on()
+-> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push sleep.wasm").await?;
+    for signal in ["-INT", "-TERM"] {
+        wait_is_stopped(&shell, signal).await?;
+    }
+    Ok(())
+}
+
+async fn wait_is_stopped(shell: &Shell, signal: &str) -> anyhow::Result<()> {
     let mut command = shell.command("job submit sleep --wait")?;
     let mut waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut notes = BufReader::new(waiting.stderr.take().context("it is piped")?).lines();
@@ -30,7 +37,7 @@ async fn the_id_is_said_before_the_wait_and_ctrl_c_says_that_the_job_goes_on() -
         tokio::task::yield_now().await;
     }
     let process = waiting.id().context("it runs")?.to_string();
-    ensure!(Command::new("kill").args(["-INT", &process]).status().await?.success());
+    ensure!(Command::new("kill").args([signal, &process]).status().await?.success());
     let last = notes.next_line().await?.context("another line")?;
     ensure!(last.contains("the job goes on") && last.contains(&id), "{last}");
     assert_eq!(waiting.wait().await?.code(), Some(130));

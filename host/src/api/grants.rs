@@ -6,9 +6,22 @@ use std::collections::BTreeMap;
 use jobwright_core::grant::{Grants, HttpGrant, HttpLimits, KeyValueGrant};
 use serde_json::value::RawValue;
 
+use super::error::FieldError;
 use super::fields::Fields;
 
 const STRANGER: &str = "is not a grant";
+
+/// Grants that are given at once, as the field `grants` of a plugin's settings gives them.
+///
+/// # Errors
+/// With everything that is wrong, by the names of the fields.
+pub(crate) fn of_json(json: Box<RawValue>) -> Result<Grants, Vec<FieldError>> {
+    let (mut fields, mut grants) = (Fields::default(), Grants::default());
+    fields.put_raw("grants".to_owned(), json);
+    take(&mut fields, &mut grants);
+    let errors = fields.into_errors(STRANGER);
+    if errors.is_empty() { Ok(grants) } else { Err(errors) }
+}
 
 /// Takes the field `grants`, if there is one, and changes `grants` as it says.
 pub(super) fn take(fields: &mut Fields, grants: &mut Grants) {
@@ -113,4 +126,31 @@ fn take_texts(inner: &mut Fields, name: &str, texts: &mut BTreeMap<String, Strin
         }
     }
     inner.absorb(name, given, STRANGER);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Grants, Vec<FieldError>> {
+        of_json(RawValue::from_string(json.to_owned()).expect("JSON"))
+    }
+
+    #[test]
+    fn null_takes_a_grant_back_and_whole_numbers_are_whole() {
+        assert_eq!(read("null"), Ok(Grants::default()));
+        assert_eq!(read(r#"{"http": null, "secrets": null}"#), Ok(Grants::default()));
+        let bytes = |json| read(json).expect("grants").key_value.map(|grant| grant.bytes);
+        assert_eq!(bytes(r#"{"key_value": {"bytes": 1e6}}"#), Some(1_000_000));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named() {
+        let errors = read(r#"{"http": [{"origin": "x"}], "key_value": {}, "htp": 1}"#);
+        let errors = errors.expect_err("all are wrong");
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        for field in ["grants.http.0.origin", "grants.key_value.bytes", "grants.htp"] {
+            assert!(fields.contains(&field), "{field}: {fields:?}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::exit::{Ending, Fault};
 use super::exit_codes::ExitCodeOptions;
 use super::grants::{GrantOptions, Granting};
-use super::options::{CommandOptions, LimitOptions};
+use super::options::{CommandOptions, LimitOptions, StackOptions};
 use super::receipt;
 use super::sandbox::Sandbox;
 use super::terminal::{self, Terminal, printable};
@@ -43,6 +43,8 @@ pub(super) struct AttemptOptions {
     command: CommandOptions,
     #[command(flatten)]
     limits: LimitOptions,
+    #[command(flatten)]
+    stack: StackOptions,
     #[command(flatten)]
     exit_codes: ExitCodeOptions,
     #[command(flatten)]
@@ -64,6 +66,11 @@ pub(super) struct Made {
 }
 
 impl AttemptOptions {
+    /// Opens the sandbox, for one attempt after the other.
+    pub(super) fn sandbox(&self) -> anyhow::Result<Sandbox> {
+        Sandbox::open(self.stack)
+    }
+
     /// Opens what is granted, for one attempt after the other.
     pub(super) fn open(&self) -> anyhow::Result<Granting> {
         self.grants.open()
@@ -109,7 +116,7 @@ impl AttemptOptions {
         found: PluginVersion,
         granting: &Granting,
     ) -> anyhow::Result<Job> {
-        let (request, none) = (self.limits.request(), LimitsRequest::default());
+        let (request, none) = (self.limits.request()?, LimitsRequest::default());
         let minimum = found.inspection.minimum_memory_bytes;
         let limits = LimitPolicy::default().complete(request, none, minimum).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();

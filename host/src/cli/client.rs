@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use bytes::{Bytes, BytesMut};
 use jobwright_core::limits::show_bytes;
 use jobwright_core::tenant::TenantName;
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
@@ -87,21 +88,46 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        let retry_after = retry_after(&response);
         let problem = whole(response, PROBLEM_BYTES).await.ok();
         let problem = problem.and_then(|problem| serde_json::from_slice(&problem).ok());
-        Err(Failure::of_host(status.as_u16(), problem.unwrap_or_default()).into())
+        let failure = Failure::of_host(status.as_u16(), problem.unwrap_or_default());
+        Err(failure.retried_after(retry_after).into())
     }
 
     /// The answer's JSON.
     pub(super) async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        let text = whole(self.send(request).await?, JSON_BYTES).await?;
-        serde_json::from_slice(&text).context("the host's answer is no JSON")
+        json_of(self.send(request).await?).await
     }
 
     /// The answer's bytes: a plugin, a payload, an output or a log.
     pub(super) async fn file(&self, request: RequestBuilder) -> anyhow::Result<Bytes> {
         whole(self.send(request).await?, FILE_BYTES).await
     }
+}
+
+#[cfg(test)]
+impl Client {
+    /// A client of a host that answers as `router` does.
+    pub(super) async fn of(router: axum::Router) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let host = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(axum::serve(listener, router).into_future());
+        let (api_key, tenant, proxy, insecure_http) = (None, None, None, false);
+        Self::new(HostOptions { host, api_key, tenant, proxy, insecure_http }).expect("a client")
+    }
+}
+
+/// The JSON of an answer.
+pub(super) async fn json_of(response: Response) -> anyhow::Result<Value> {
+    let text = whole(response, JSON_BYTES).await?;
+    serde_json::from_slice(&text).context("the host's answer is no JSON")
+}
+
+/// How long the host asks to wait before the next request (RFC 9110, 10.2.3; in seconds, as hosts do).
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// The body, if it is no longer than `most` bytes, whatever it says of itself: a host may be anybody's.

@@ -5,13 +5,13 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use jobwright_core::job::Payload;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::attempt::{AttemptOptions, Wasm};
 use super::exit::{self, Ending};
 use super::grants::Granting;
 use super::payload;
 use super::sandbox::{self, Sandbox};
+use super::signals::Signals;
 use super::terminal::Terminal;
 use super::watch::Watch;
 
@@ -34,29 +34,29 @@ pub(super) struct Dev {
 enum Cut {
     /// The files have changed.
     Changed,
-    /// Ctrl-C.
+    /// Ctrl-C or SIGTERM.
     Interrupted,
 }
 
 impl Dev {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
-        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut signals = Signals::listen()?;
         // Kept from attempt to attempt: only what has changed is compiled again.
-        let (sandbox, granting) = (Sandbox::open()?, self.options.open()?);
+        let (sandbox, granting) = (self.options.sandbox()?, self.options.open()?);
         let here = (&sandbox, &granting);
         let files = std::iter::once(&self.file).chain(&self.payload).cloned();
         let mut watch = Watch::new(files.collect());
-        let mut cut = next(&mut watch, &mut interrupted).await;
+        let mut cut = next(&mut watch, &mut signals).await;
         while cut == Cut::Changed {
-            cut = match self.attempt(here, terminal, next(&mut watch, &mut interrupted)).await {
+            cut = match self.attempt(here, terminal, next(&mut watch, &mut signals)).await {
                 Ok(Some(cut)) => cut,
-                Ok(None) => next(&mut watch, &mut interrupted).await,
+                Ok(None) => next(&mut watch, &mut signals).await,
                 // Nobody reads the output any more.
                 Err(error) if exit::is_unread(&error) => return Err(error),
                 Err(error) => {
                     // The next build may do better.
                     exit::failed(&error, terminal.is_json());
-                    next(&mut watch, &mut interrupted).await
+                    next(&mut watch, &mut signals).await
                 }
             };
         }
@@ -99,9 +99,9 @@ impl Dev {
 }
 
 /// What ends the present attempt, or the wait for another.
-async fn next(watch: &mut Watch, interrupted: &mut Signal) -> Cut {
+async fn next(watch: &mut Watch, signals: &mut Signals) -> Cut {
     tokio::select! {
         () = watch.changed() => Cut::Changed,
-        _ = interrupted.recv() => Cut::Interrupted,
+        () = signals.stopped() => Cut::Interrupted,
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use jobwright_core::runtime::Unusable;
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ Exit codes (those from 64 on as in sysexits.h):
    69  the host cannot be reached
    75  the host is too busy: try again later
    77  the host demands another API key, or refuses to talk
-  130  stopped by Ctrl-C or SIGTERM: a wait, after which the job goes on, or a replay
+  130  stopped by Ctrl-C or SIGTERM: a wait, after which the job goes on, an upload or a replay
   141  nobody reads the output any more
 
 Results go to stdout, everything else to stderr. With --json, what is wrong is a line of JSON on
@@ -72,7 +73,7 @@ pub(super) enum Fault {
 impl Fault {
     /// A failure of this kind.
     pub(super) fn says(self, message: impl Display) -> Failure {
-        Failure { fault: self, message: message.to_string(), problem: None }
+        Failure { fault: self, message: message.to_string(), problem: None, retry_after: None }
     }
 
     fn of(error: &anyhow::Error) -> Self {
@@ -95,6 +96,8 @@ pub(super) struct Failure {
     message: String,
     /// As the host told it.
     problem: Option<Value>,
+    /// How long the host asks to wait before the next request.
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -109,7 +112,7 @@ impl Failure {
         match (problem["detail"].as_str(), problem["code"].as_str()) {
             (Some(detail), Some(code)) => {
                 let message = format!("{detail} ({code})");
-                Self { fault, message, problem: Some(problem) }
+                Self { problem: Some(problem), ..fault.says(message) }
             }
             _ => fault.says(format!("the host answered {status}, which no jobwright host would")),
         }
@@ -120,6 +123,16 @@ impl Failure {
     /// What kind of failure it is.
     pub(super) fn fault(&self) -> Fault {
         self.fault
+    }
+
+    /// The same, with the wait that the host asks for.
+    pub(super) fn retried_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
+
+    /// How long the host asks to wait before the next request, if it does.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The code of the problem, if a host told it.

@@ -1,15 +1,15 @@
 //! The flag that says what exit codes mean, as the setting `exit_codes` of plugins does.
 
 use jobwright_core::exit_codes::{Codes, ExitCodes, Lists};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::exit::Fault;
 
 /// What exit codes mean, where that is not the usual.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExitCodeOptions {
-    /// What exit codes mean: `succeed=0,10-19`, or `retry=…`, `fail=…`, `snooze=…`; may be repeated
-    /// [default: as in `sysexits.h`].
+    /// What exit codes mean: `succeed=0,10-19`, or `retry=…`, `fail=…`, `snooze=…`; may be repeated. All
+    /// that are given replace what was set; `none` takes it back [default: as in `sysexits.h`].
     #[arg(long, value_name = "MEANING=CODES", value_parser = listed)]
     exit_codes: Vec<Listed>,
 }
@@ -22,7 +22,8 @@ struct Listed {
 }
 
 impl ExitCodeOptions {
-    /// The setting `exit_codes`, if any is given.
+    /// The setting `exit_codes`, if any is given: all of its lists, as those that a change leaves out stay
+    /// as they are.
     ///
     /// # Errors
     /// If a code is given two meanings.
@@ -30,7 +31,9 @@ impl ExitCodeOptions {
         if self.exit_codes.is_empty() {
             return Ok(None);
         }
-        Ok(Some(serde_json::to_value(self.codes()?)?))
+        self.codes()?;
+        let Lists { succeed, retry, fail, snooze } = self.lists();
+        Ok(Some(json!({ "succeed": succeed, "retry": retry, "fail": fail, "snooze": snooze })))
     }
 
     /// What is set.
@@ -38,6 +41,10 @@ impl ExitCodeOptions {
     /// # Errors
     /// If a code is given two meanings.
     pub(super) fn codes(&self) -> anyhow::Result<ExitCodes> {
+        Ok(ExitCodes::try_from(self.lists()).map_err(|error| Fault::Usage.says(error))?)
+    }
+
+    fn lists(&self) -> Lists {
         let mut lists = Lists::default();
         for Listed { meaning, codes } in &self.exit_codes {
             let list = match meaning.as_str() {
@@ -48,18 +55,21 @@ impl ExitCodeOptions {
             };
             list.extend(codes);
         }
-        Ok(ExitCodes::try_from(lists).map_err(|error| Fault::Usage.says(error))?)
+        lists
     }
 }
 
 fn listed(text: &str) -> Result<Listed, String> {
     const MEANINGS: [&str; 4] = ["succeed", "retry", "fail", "snooze"];
+    // No code has any meaning of its own.
+    let text = if text == "none" { "succeed=" } else { text };
     let found = text.split_once('=').filter(|(meaning, _)| MEANINGS.contains(meaning));
     let (meaning, codes) = found.ok_or_else(|| {
-        "use succeed=CODES, retry=CODES, fail=CODES or snooze=CODES, such as succeed=0,10-19"
+        "use succeed=CODES, retry=CODES, fail=CODES or snooze=CODES, such as succeed=0,10-19, or none"
             .to_owned()
     })?;
-    let codes = codes.split(',').map(|code| code.parse::<Codes>().map_err(|e| e.to_string()));
+    let codes = codes.split(',').filter(|_| !codes.is_empty());
+    let codes = codes.map(|code| code.parse::<Codes>().map_err(|e| e.to_string()));
     Ok(Listed { meaning: meaning.to_owned(), codes: codes.collect::<Result<_, _>>()? })
 }
 
@@ -81,8 +91,20 @@ mod tests {
         let succeed = Some(Meaning::Succeed);
         assert_eq!(meanings, [succeed, succeed, succeed, Some(Meaning::Fail), None]);
         assert!(options(&["succeed=1", "retry=1"]).unwrap().codes().is_err());
-        for bad in ["1", "pass=1", "fail=256", "fail="] {
+        for bad in ["1", "pass=1", "fail=256", "fail=1,"] {
             assert!(options(&[bad]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn codes_are_moved_and_taken_back_by_sending_every_list() {
+        let given = |texts: &[&str]| options(texts).unwrap().given().unwrap();
+        let lists = |succeed: Value, fail: Value| {
+            Some(json!({ "succeed": succeed, "retry": [], "fail": fail, "snooze": [] }))
+        };
+        assert_eq!(given(&[]), None);
+        assert_eq!(given(&["fail=10"]), lists(json!([]), json!([10])));
+        assert_eq!(given(&["succeed=0,10-19", "fail="]), lists(json!([0, "10-19"]), json!([])));
+        assert_eq!(given(&["none"]), lists(json!([]), json!([])));
     }
 }

@@ -19,6 +19,8 @@ use tokio::runtime::Handle;
 use super::exit::Fault;
 use super::kept::KeptFile;
 use super::options::{assignment, read_json};
+use crate::api::error::FieldError;
+use crate::api::grants as api_grants;
 use crate::clock;
 use crate::outside::values::Values;
 use crate::outside::web::Web;
@@ -60,7 +62,7 @@ pub(super) struct Granting {
     grants: Arc<Grants>,
     means: Means,
     kept: Option<KeptFile>,
-    /// That of the values; gone at the end.
+    /// Temporary directory of the values, deleted on drop.
     _folder: TempDir,
 }
 
@@ -85,13 +87,13 @@ impl GrantOptions {
     fn read(&self) -> anyhow::Result<(Grants, BTreeMap<SecretName, Secret>)> {
         let mut grants = Grants::default();
         if let Some(given) = &self.grants {
-            let wrong = |error| Fault::Data.says(format!("the grants: {error}"));
-            let json = read_json(given, "the grants")?;
-            grants = if json.is_null() {
-                grants
-            } else {
-                serde_json::from_value(json).map_err(wrong)?
+            let json = serde_json::value::to_raw_value(&read_json(given, "the grants")?)?;
+            let listed = |errors: Vec<FieldError>| {
+                let errors =
+                    errors.iter().map(|error| format!("{}: {}", error.field, error.message));
+                Fault::Data.says(errors.collect::<Vec<_>>().join("; "))
             };
+            grants = api_grants::of_json(json).map_err(listed)?;
         }
         grants.config.extend(self.config.iter().cloned());
         if self.key_value.is_some() {

@@ -9,6 +9,7 @@ use jobwright_core::runtime::Unprepared;
 use serde_json::{Value, json};
 
 use super::exit::{Ending, Fault};
+use super::options::StackOptions;
 use super::sandbox::{self, Sandbox};
 use super::terminal::{Terminal, printable};
 use crate::config::Config;
@@ -24,7 +25,7 @@ impl Inspect {
         let wasm = sandbox::read(&self.file).await?;
         let (digest, size_bytes) = (Digest::of(&wasm), wasm.len() as u64);
         let progress = terminal.progress(format!("compiling {}", self.file.display()));
-        let checked = Sandbox::open()?.check(wasm).await;
+        let checked = Sandbox::open(StackOptions::default())?.check(wasm).await;
         progress.finish_and_clear();
         // In the words of the answer to an upload.
         let refused = |unprepared| match unprepared {
@@ -107,7 +108,8 @@ fn notes(imports: &[String], size_bytes: u64) -> Vec<String> {
     let most = Config::default().plugin_bytes;
     if size_bytes > most {
         notes.push(format!(
-            "is larger than {}, the most that a host takes by default",
+            "is larger than {}, the most that a host takes by default: its operator raises the limit \
+             with `plugin_bytes`",
             show_bytes(most)
         ));
     }

@@ -22,7 +22,7 @@ pub(super) enum KeyCommand {
         #[arg(long = "for", value_name = "TENANT", default_value_t)]
         owner: TenantName,
         /// What it is for, in words.
-        #[arg(long, default_value = "")]
+        #[arg(long = "description", alias = "name", value_name = "TEXT", default_value = "")]
         name: String,
         /// After how many days it ends [default: never].
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]

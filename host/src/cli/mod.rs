@@ -25,6 +25,7 @@ mod run;
 mod sandbox;
 mod secret;
 mod serve;
+mod signals;
 mod span;
 mod switch;
 mod table;
@@ -32,10 +33,12 @@ mod tenant;
 mod terminal;
 mod watch;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::builder::{self, BoolishValueParser, Resettable};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use jobwright_core::tenant::TenantName;
 
@@ -156,12 +159,13 @@ struct HostOptions {
     /// that of the key].
     #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_TENANT")]
     tenant: Option<TenantName>,
-    /// Reach the host through this proxy, such as http://127.0.0.1:3128. No variable that other
-    /// programs have for it counts [default: none].
+    /// Reach the host through this proxy, such as `http://127.0.0.1:3128`. `HTTP_PROXY` and
+    /// similar variables are ignored [default: none].
     #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_PROXY", value_name = "URL")]
     proxy: Option<String>,
     /// Send keys and secrets unencrypted to a host that is not on this machine.
-    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_INSECURE_HTTP")]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_INSECURE_HTTP",
+          value_parser = BoolishValueParser::new())]
     insecure_http: bool,
 }
 
@@ -177,7 +181,8 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::runtime::obey_if_asked() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    let matches = without_empty_variables(command()).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return exit::misused(&error),
     };
@@ -191,6 +196,17 @@ pub fn main() -> ExitCode {
         Err(error) => Err(anyhow::anyhow!("cannot start: {error}")),
     };
     ending.map_or_else(|error| exit::failed(&error, is_json), ExitCode::from)
+}
+
+/// `command`, to which a variable that is empty is as one that is not set: that is how many scripts and
+/// service managers leave one out.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| match arg.get_env().is_some_and(is_empty) {
+        true => arg.env(Resettable::<builder::OsStr>::Reset),
+        false => arg,
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 async fn execute(cli: Cli) -> anyhow::Result<Ending> {
@@ -219,18 +235,28 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
     }
 }
 
-/// A host reports what it does; other commands only what is wrong. `JOBWRIGHT_LOG` changes either.
+/// Starts the log. `JOBWRIGHT_LOG` changes which lines it has.
 fn start_log(command: &Command) -> anyhow::Result<()> {
     let (given, format) = match command {
         Command::Serve(serve) => (serve.log.clone(), serve.log_format),
         _ => (std::env::var("JOBWRIGHT_LOG").ok(), LogFormat::default()),
     };
-    let usual = if matches!(command, Command::Serve(_)) { "info" } else { "warn" };
+    let usual = usual_filter(command);
     let filter = given.filter(|filter| !filter.is_empty()).unwrap_or_else(|| usual.to_owned());
     let filter = telemetry::parse_filter(&filter)
         .map_err(|wrong| Fault::Usage.says(format!("JOBWRIGHT_LOG or --log: {wrong}")))?;
     telemetry::start(filter, format);
     Ok(())
+}
+
+/// A host reports what it does, other commands only what is wrong. Those that run a guest here also say
+/// why a request of it was refused, as their user is the operator.
+fn usual_filter(command: &Command) -> &'static str {
+    match command {
+        Command::Serve(_) => "info",
+        Command::Run(_) | Command::Dev(_) => "warn,jobwright::outside=info",
+        _ => "warn",
+    }
 }
 
 #[cfg(test)]
@@ -264,20 +290,69 @@ mod tests {
     }
 
     #[test]
+    fn what_a_change_of_settings_leaves_out_stays_as_it_is() {
+        each(&Cli::command(), "", &mut |command, path| {
+            let options = command.get_arguments().filter(|arg| !arg.is_global_set());
+            for arg in options.filter(|arg| path == " jobwright plugin set" && !arg.is_positional())
+            {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                let stays = ["[default: as it is", "[default: as they are"];
+                assert!(
+                    stays.iter().any(|stays| help.contains(stays)),
+                    "--{}: {help}",
+                    arg.get_id()
+                );
+            }
+        });
+    }
+
+    #[test]
     fn a_flag_takes_the_same_kind_of_value_in_every_command() {
         let mut known = std::collections::BTreeMap::<String, (Vec<String>, String)>::new();
         each(&Cli::command(), "", &mut |command, path| {
             for arg in command.get_arguments() {
-                let Some(flag) = arg.get_long() else { continue };
                 let names = arg.get_value_names().unwrap_or_default();
                 // Standard input is taken only where there is no need for it to be read again.
                 let names = names.iter().map(|name| name.trim_end_matches("|-").to_owned());
                 let names: Vec<String> = names.collect();
-                let (first, whose) =
-                    known.entry(flag.to_owned()).or_insert((names.clone(), path.to_owned()));
-                assert_eq!(*first, names, "--{flag} of {path} is not that of {whose}");
+                let aliases = arg.get_all_aliases().unwrap_or_default();
+                let flags = arg.get_long().into_iter().chain(aliases);
+                for flag in flags.filter(|flag| !FORMER.contains(&(path, *flag))) {
+                    let (first, whose) =
+                        known.entry(flag.to_owned()).or_insert((names.clone(), path.to_owned()));
+                    assert_eq!(*first, names, "--{flag} of {path} is not that of {whose}");
+                }
             }
         });
+    }
+
+    /// Hidden aliases of earlier versions, for scripts: `--data` is a payload and `--name` a plugin's
+    /// everywhere else.
+    const FORMER: [(&str, &str); 2] =
+        [(" jobwright serve", "data"), (" jobwright key create", "name")];
+
+    #[test]
+    fn a_flag_may_be_set_by_a_number_in_its_variable() {
+        each(&Cli::command(), "", &mut |command, path| {
+            let flags = command.get_arguments().filter(|arg| !arg.get_action().takes_values());
+            for arg in flags.filter(|arg| arg.get_env().is_some()) {
+                let reads = format!("{:?}", arg.get_value_parser());
+                assert!(reads.contains("Boolish"), "{path} --{}: {reads}", arg.get_id());
+            }
+        });
+    }
+
+    #[test]
+    fn only_commands_that_run_guests_say_why_requests_are_refused() {
+        let filter = |line: &str| {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            usual_filter(&cli.command)
+        };
+        for line in ["jobwright run x.wasm", "jobwright dev x.wasm"] {
+            assert!(telemetry::parse_filter(filter(line)).is_ok());
+            assert_eq!(filter(line), "warn,jobwright::outside=info");
+        }
+        assert_eq!((filter("jobwright serve"), filter("jobwright plugin list")), ("info", "warn"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jobwright_core::command::Texts;
-use jobwright_core::limits::LimitsRequest;
+use jobwright_core::limits::{DEFAULT_STACK_BYTES, LimitsRequest, STACK_BYTES, flag, show_bytes};
 use serde_json::{Map, Value};
 
 use super::exit::Fault;
@@ -11,6 +11,21 @@ use crate::config::parse_duration;
 
 /// The heading of the options that every command has.
 pub(super) const GLOBAL: &str = "Global options";
+
+/// The stack of the guests that a command runs itself.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(super) struct StackOptions {
+    /// The stack of a guest's own calls, such as 4MiB, at most 64MiB [default: 512KiB].
+    #[arg(long, value_name = "SIZE", value_parser = stack_bytes, help_heading = LIMITS)]
+    stack_bytes: Option<u64>,
+}
+
+impl StackOptions {
+    /// Its size, in bytes.
+    pub(super) fn bytes(self) -> u64 {
+        self.stack_bytes.unwrap_or(DEFAULT_STACK_BYTES)
+    }
+}
 
 /// The heading of the limits of an attempt.
 const LIMITS: &str = "Limits of an attempt";
@@ -50,7 +65,7 @@ impl CommandOptions {
     }
 }
 
-/// What an attempt may use. `none` takes a limit back to its default.
+/// What an attempt may use. `none` takes a setting of a plugin back.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct LimitOptions {
     /// Instructions: a number, or `unlimited` [default: 300000000000].
@@ -100,10 +115,28 @@ impl LimitOptions {
         given.map(|(name, value)| (name.to_owned(), value.clone())).collect()
     }
 
+    /// The limits of one job.
+    ///
+    /// # Errors
+    /// If one is `none`: only a setting can be taken back.
+    pub(super) fn of_job(&self) -> anyhow::Result<Map<String, Value>> {
+        let given = self.given();
+        match given.iter().find(|(_, value)| value.is_null()) {
+            None => Ok(given),
+            Some((field, _)) => {
+                let flag = flag(field);
+                let message = format!(
+                    "{flag} none takes a setting of a plugin back: for the default, leave {flag} out"
+                );
+                Err(Fault::Usage.says(message).into())
+            }
+        }
+    }
+
     /// The same as the request of a job.
-    pub(super) fn request(&self) -> LimitsRequest {
+    pub(super) fn request(&self) -> anyhow::Result<LimitsRequest> {
         // Each was read as the type that it has there.
-        serde_json::from_value(self.given().into()).unwrap_or_default()
+        Ok(serde_json::from_value(self.of_job()?.into()).unwrap_or_default())
     }
 }
 
@@ -173,6 +206,29 @@ pub(super) fn size(text: &str) -> Result<Value, String> {
     Ok(bytes.into())
 }
 
+/// The size of a stack.
+pub(super) fn stack_bytes(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?.as_u64().filter(|bytes| STACK_BYTES.contains(bytes));
+    let (least, most) = STACK_BYTES.into_inner();
+    bytes.ok_or_else(|| {
+        format!("use a size from {} to {}, such as 4MiB", show_bytes(least), show_bytes(most))
+    })
+}
+
+/// The argument, if it leaves a setting as it is when it is absent: the help then says so, and what a host
+/// does without the setting.
+pub(super) fn of_setting(arg: clap::Arg) -> clap::Arg {
+    let Some(help) = arg.get_help().map(ToString::to_string) else { return arg };
+    match help.split_once("[default: ") {
+        Some((text, default))
+            if !default.starts_with("as it is") && !default.starts_with("as they") =>
+        {
+            arg.help(format!("{text}[default: as it is; a host's own is {default}"))
+        }
+        _ => arg,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Args as _;
@@ -199,8 +255,19 @@ mod tests {
         let options =
             LimitOptions { fuel: Some(json!(5)), grace: Some(Value::Null), ..Default::default() };
         assert_eq!(json!(options.given()), json!({ "fuel": 5, "grace_ms": null }));
+        let error = options.request().expect_err("nothing to take back").to_string();
+        assert!(error.contains("leave --grace out"), "{error}");
         let fuel = Some(Fuel::Units(5));
-        assert_eq!(options.request(), LimitsRequest { fuel, ..LimitsRequest::default() });
+        let request = LimitOptions { grace: None, ..options }.request().expect("limits");
+        assert_eq!(request, LimitsRequest { fuel, ..LimitsRequest::default() });
+    }
+
+    #[test]
+    fn a_stack_is_as_large_as_a_host_allows() {
+        assert_eq!(stack_bytes("4MiB"), Ok(4 << 20));
+        for bad in ["none", "1KiB", "65MiB", "x"] {
+            assert!(stack_bytes(bad).is_err(), "{bad}");
+        }
     }
 
     /// What the help says of each limit is what a host does that configures nothing.

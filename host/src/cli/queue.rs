@@ -14,7 +14,8 @@ use super::table::table;
 use super::terminal::Terminal;
 
 /// What is shown of a queue.
-const HEADER: [&str; 7] = ["name", "", "waiting", "not due", "running", "capacity", "oldest"];
+const HEADER: [&str; 8] =
+    ["name", "", "due", "running", "capacity", "parked", "parked capacity", "oldest"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum QueueCommand {
@@ -96,15 +97,32 @@ async fn answer(
     Ok(Ending::Done)
 }
 
+/// A queue with what counts against each of its two bounds beside it.
 fn row(queue: &Value) -> Vec<String> {
+    let [depth, scheduled] = ["depth", "scheduled"].map(|field| queue[field].as_u64().unwrap_or(0));
     let oldest = queue["oldest_age_ms"].as_u64().filter(|age| *age > 0);
     vec![
         text(&queue["name"]),
         if queue["paused"] == true { "paused" } else { "" }.to_owned(),
-        text(&queue["depth"]),
-        text(&queue["scheduled"]),
+        depth.saturating_sub(scheduled).to_string(),
         text(&queue["running"]),
         text(&queue["capacity"]),
+        text(&queue["parked"]),
+        text(&queue["parked_capacity"]),
         oldest.map_or_else(String::new, |age| span(Duration::from_millis(age))),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bound_stands_beside_what_counts_against_it() {
+        let queue = json!({
+            "name": "q", "depth": 5, "scheduled": 3, "running": 4, "capacity": 10, "parked": 3,
+            "parked_capacity": 20, "oldest_age_ms": 0, "paused": false,
+        });
+        assert_eq!(row(&queue), ["q", "", "2", "4", "10", "3", "20", ""]);
+    }
 }

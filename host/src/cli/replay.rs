@@ -12,23 +12,25 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::exit_codes::ExitCodes;
 use jobwright_core::job::{Job, JobId, JobIdPrefix, JobSpec, Payload, Priority, QueueName};
 use jobwright_core::lifecycle::Lifecycle;
-use jobwright_core::limits::Limits;
+use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::retry::RetryPolicy;
+use jobwright_core::runtime::Ended;
 use jobwright_core::tenant::TenantName;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::attempt::{Made, Trial};
 use super::client::{Client, FILE_BYTES, whole};
 use super::cut_off::{CutOff, cut_off};
 use super::differences::{Difference, differences};
 use super::exit::{Ending, Failure, Fault};
+use super::options::StackOptions;
 use super::sandbox::Sandbox;
+use super::signals::Signals;
 use super::terminal::{Terminal, printable};
 
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,8 @@ pub(super) struct Replay {
     /// The number of the attempt [default: the latest that has ended].
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
+    #[command(flatten)]
+    stack: StackOptions,
 }
 
 /// A job as a host shows it, as far as an attempt depends on it.
@@ -77,14 +81,14 @@ impl Replay {
         client: &Client,
         terminal: &Terminal,
     ) -> anyhow::Result<Ending> {
-        let mut terminated = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
+        let mut signals = Signals::listen()?;
         // What is given up leaves no folder behind.
         tokio::select! {
-            ending = self.compare(client, terminal) => return ending,
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated.recv() => {}
+            ending = self.compare(client, terminal) => ending,
+            () = signals.stopped() => {
+                Err(Fault::Stopped.says("stopped: nothing was compared").into())
+            }
         }
-        Err(Fault::Stopped.says("stopped: nothing was compared").into())
     }
 
     async fn compare(&self, client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
@@ -97,9 +101,10 @@ impl Replay {
         let had = record.limits.unwrap_or(job.limits);
         // Whatever the host says of itself, this machine is somebody's desk.
         let limits = had.under(&Limits::CEILING);
-        let made = job.make((start, limits), &record, wasm, payload).await?;
+        let sandbox = Sandbox::open(self.stack)?;
+        let made = job.make(&sandbox, (&record, start, limits), wasm, payload).await?;
         let found = differences((&record, &limits), output.as_ref(), made.ended());
-        let notes = notes(&job, (&record, &had), &found);
+        let notes = notes(&job, (&record, &had), made.ended(), &found);
         let compared = Compared { notes, job, record, found };
         compared.show(&made, terminal)?;
         Ok(if compared.found.is_empty() { Ending::Done } else { Ending::Different })
@@ -223,13 +228,12 @@ impl Shown {
     /// Makes the attempt again.
     async fn make(
         &self,
-        (start, limits): (Start, Limits),
-        record: &AttemptRecord,
+        sandbox: &Sandbox,
+        (record, start, limits): (&AttemptRecord, Start, Limits),
         wasm: Bytes,
         payload: Payload,
     ) -> anyhow::Result<Made> {
         let spec = JobSpec { limits, ..self.spec()? };
-        let sandbox = Sandbox::open()?;
         sandbox.publish(spec.plugin.clone(), wasm).await?;
         let mut lifecycle = Lifecycle::new(self.created_at);
         lifecycle.claim(record.attempted_at);
@@ -238,7 +242,7 @@ impl Shown {
         let (attempts, output, progress) = (vec![], None, None);
         let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
         let trial = Trial { job, start, payload, granting: None };
-        Ok(Made::of(&sandbox, trial, pending::<()>()).await)
+        Ok(Made::of(sandbox, trial, pending::<()>()).await)
     }
 
     fn spec(&self) -> anyhow::Result<JobSpec> {
@@ -284,41 +288,39 @@ fn is_gone(error: &anyhow::Error) -> bool {
 fn notes(
     job: &Shown,
     (record, limits): (&AttemptRecord, &Limits),
+    ended: &Ended,
     found: &[Difference],
 ) -> Vec<&'static str> {
-    let mut notes = Vec::new();
     let cut_off = cut_off(record, limits);
-    let mut note = |applies: bool, text| notes.extend(applies.then_some(text));
-    note(
-        record.resumed,
-        "the attempt went on from a checkpoint, which is not kept: this one had none",
-    );
-    note(
-        record.granted,
-        "the attempt had grants: what it reached by them, and what they gave it, this one had not",
-    );
-    note(
-        cut_off == Some(CutOff::Stopped),
-        "the attempt was stopped by its host or by whoever cancelled the job: this one was not",
-    );
-    note(
-        cut_off == Some(CutOff::Broken),
-        "the attempt did not end by itself, but what ran it on its host did: this one was not cut off",
-    );
-    note(
-        cut_off == Some(CutOff::Late),
-        "the attempt ended by its time limit: how much fuel it used until then is not compared",
-    );
-    note(
-        limits.under(&Limits::CEILING) != *limits,
-        "the attempt had higher limits than any has here: this one had those that are usual at most",
-    );
-    note(
-        !job.deterministic && !found.is_empty(),
-        "the job is not deterministic: what depends on how time passes may differ each time",
-    );
-    notes
+    let stacks = [record.limit, ended.outcome.limit()];
+    let all = [
+        (record.resumed, RESUMED),
+        (record.granted, GRANTED),
+        (cut_off == Some(CutOff::Stopped), STOPPED),
+        (cut_off == Some(CutOff::Broken), BROKEN),
+        (cut_off == Some(CutOff::Late), LATE),
+        (stacks.contains(&Some(Limit::Stack)), STACK),
+        (limits.under(&Limits::CEILING) != *limits, CEILING),
+        (!job.deterministic && !found.is_empty(), FREE),
+    ];
+    all.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note).collect()
 }
+
+const RESUMED: &str = "the attempt went on from a checkpoint, which is not kept: this one had none";
+const GRANTED: &str =
+    "the attempt had grants: what it reached by them, and what they gave it, this one had not";
+const STOPPED: &str =
+    "the attempt was stopped by its host or by whoever cancelled the job: this one was not";
+const BROKEN: &str = "the attempt did not end by itself, but what ran it on its host did: this one was \
+                      not cut off";
+const LATE: &str =
+    "the attempt ended by its time limit: how much fuel it used until then is not compared";
+const STACK: &str = "an attempt ended at the stack limit, which is the host's and not recorded: if the \
+                     host has another one (`stack_bytes`), give it with --stack-bytes";
+const CEILING: &str = "the attempt had higher limits than any has here: this one had those that are \
+                       usual at most";
+const FREE: &str =
+    "the job is not deterministic: what depends on how time passes may differ each time";
 
 /// How the two attempts compare.
 struct Compared {

@@ -7,7 +7,8 @@ use jobwright_core::job::Payload;
 use super::attempt::{AttemptOptions, Wasm};
 use super::exit::Ending;
 use super::payload::PayloadOptions;
-use super::sandbox::{self, Sandbox};
+use super::sandbox;
+use super::signals::Signals;
 use super::terminal::Terminal;
 
 #[derive(Debug, clap::Args)]
@@ -22,14 +23,15 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
+        let mut signals = Signals::listen()?;
         let wasm = sandbox::read(&self.file).await?;
         let (bytes, content_type) = self.payload.read().await?;
         let payload = Payload { content_type, bytes: bytes.into() };
-        let (sandbox, granting) = (Sandbox::open()?, self.options.open()?);
+        let (sandbox, granting) = (self.options.sandbox()?, self.options.open()?);
         let plugin = Wasm { file: &self.file, bytes: wasm };
         let progress = terminal.progress(format!("compiling and running {}", self.file.display()));
-        let interrupted = tokio::signal::ctrl_c();
-        let made = self.options.make((&sandbox, &granting), plugin, payload, interrupted).await;
+        let stopped = signals.stopped();
+        let made = self.options.make((&sandbox, &granting), plugin, payload, stopped).await;
         progress.finish_and_clear();
         made?.show(terminal)
     }

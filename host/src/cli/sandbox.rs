@@ -14,6 +14,7 @@ use jobwright_core::tenant::TenantName;
 use tempfile::TempDir;
 
 use super::exit::Fault;
+use super::options::StackOptions;
 use crate::clock;
 use crate::config::Config;
 use crate::privacy;
@@ -41,9 +42,9 @@ pub(super) struct Sandbox {
 }
 
 impl Sandbox {
-    /// A sandbox in which an attempt may be given what an operator who configures nothing allows. It
-    /// finds compiled code that an earlier one left.
-    pub(super) fn open() -> anyhow::Result<Self> {
+    /// A sandbox in which an attempt may be given what an operator who configures nothing allows, but for
+    /// its stack. It finds compiled code that an earlier one left.
+    pub(super) fn open(stack: StackOptions) -> anyhow::Result<Self> {
         let folder = privacy::temporary_folder().context("cannot make a temporary folder")?;
         let registry = Arc::new(DiskRegistry::open(folder.path(), u64::MAX)?);
         let compile_limits = Some(CompileLimits::default());
@@ -53,6 +54,7 @@ impl Sandbox {
             cache_dir: cache_dir(),
             cache_bytes: CACHE_BYTES,
             cache_free_bytes: Config::default().disk.free_bytes,
+            stack_bytes: stack.bytes(),
             ..RuntimeConfig::default()
         };
         let runtime = WasmRuntime::new(config.clone(), registry.clone()).or_else(|error| {

@@ -5,10 +5,12 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use clap::builder::BoolishValueParser;
 use tokio::sync::watch;
 
 use super::exit::Ending;
+use super::options::stack_bytes;
+use super::signals::Signals;
 use super::terminal::Terminal;
 use crate::config::{Config, Isolation, StoreChoice, resolve};
 use crate::privacy;
@@ -33,12 +35,12 @@ pub(super) struct Serve {
     /// Workers that a queue with a backlog leaves free for others [default: an eighth].
     #[arg(long, env = "JOBWRIGHT_RESERVED_WORKERS", value_name = "N")]
     reserved_workers: Option<u32>,
-    /// What is between host and guests: `none`, or `process` for one of its own for each attempt
-    /// [default: none].
+    /// Isolation of guests besides the WebAssembly sandbox: `none`, or `process` (a separate process
+    /// per attempt) [default: none].
     #[arg(long, env = "JOBWRIGHT_ISOLATION", value_name = "ISOLATION")]
     isolation: Option<Isolation>,
     /// The stack of a guest's own calls, such as 4MiB, at most 64MiB [default: 512KiB].
-    #[arg(long, env = "JOBWRIGHT_STACK_BYTES", value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, env = "JOBWRIGHT_STACK_BYTES", value_name = "SIZE", value_parser = stack_bytes)]
     stack_bytes: Option<u64>,
     /// Jobs that are due or running, which one queue may hold [default: 10000].
     #[arg(long, env = "JOBWRIGHT_QUEUE_CAPACITY", value_name = "N")]
@@ -49,12 +51,12 @@ pub(super) struct Serve {
     /// A file of API keys, one a line, that its owner alone can read [default: none].
     #[arg(long, env = "JOBWRIGHT_API_KEYS", value_name = "FILE")]
     api_keys: Option<PathBuf>,
-    /// Names by which clients may address the host, beside `localhost` and plain addresses; several
-    /// with commas [default: none].
+    /// Names by which clients may address the host, without ports, beside `localhost` and plain
+    /// addresses; several with commas [default: none].
     #[arg(long, env = "JOBWRIGHT_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     allowed_hosts: Option<Vec<String>>,
     /// Listen on any address without API keys, also where there were keys before.
-    #[arg(long, env = "JOBWRIGHT_INSECURE_NO_AUTH")]
+    #[arg(long, env = "JOBWRIGHT_INSECURE_NO_AUTH", value_parser = BoolishValueParser::new())]
     insecure_no_auth: bool,
     /// A configuration file (TOML) [default: none].
     #[arg(long, env = "JOBWRIGHT_CONFIG", value_name = "FILE")]
@@ -68,23 +70,13 @@ pub(super) struct Serve {
     pub(super) log_format: LogFormat,
 }
 
-/// A number of bytes, which no default stands for.
-fn bytes(text: &str) -> Result<u64, String> {
-    let size = super::options::size(text)?;
-    size.as_u64().ok_or_else(|| "use bytes, KiB, MiB or GiB, such as 4MiB".to_owned())
-}
-
 /// Counts SIGTERM and Ctrl-C: the first asks to stop in good order, the second to stop at once.
 fn count_signals() -> anyhow::Result<watch::Receiver<u32>> {
-    let mut terminated = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
-    let mut interrupted = signal(SignalKind::interrupt()).context("cannot await Ctrl-C")?;
+    let mut signals = Signals::listen()?;
     let (count, counted) = watch::channel(0);
     tokio::spawn(async move {
         loop {
-            tokio::select! {
-                _ = terminated.recv() => {}
-                _ = interrupted.recv() => {}
-            }
+            signals.stopped().await;
             count.send_modify(|count| *count += 1);
         }
     });

@@ -30,7 +30,8 @@ pub(super) enum TenantCommand {
         #[command(flatten)]
         limits: Limits,
     },
-    /// Remove a tenant that has no plugins and no unfinished jobs: its limits, keys, secrets and switches.
+    /// Remove a tenant that has no plugins and no unfinished jobs: its limits, API keys, secrets and
+    /// disabled flags.
     Rm {
         /// Which.
         name: TenantName,

@@ -1,12 +1,18 @@
 //! Which jobs a command is about.
 
+use std::collections::BTreeMap;
+
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::cli::client::Client;
+use crate::cli::plugin::text;
 
 /// The longest page that a host answers with.
 const PAGE: usize = 200;
+
+/// The states of unfinished jobs, in the order in which most jobs go through them.
+const UNFINISHED: [&str; 4] = ["scheduled", "retryable", "available", "running"];
 
 /// All that match every given field.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -48,8 +54,8 @@ impl Filter {
         let mut cursor: Option<String> = None;
         while jobs.len() < most {
             let request = client.request(Method::GET, &["jobs"]).query(&self.query());
-            let size = (most - jobs.len()).min(PAGE).to_string();
-            let place = [("limit", Some(size)), ("cursor", cursor)];
+            // Whole pages, however few jobs are still wanted: many of a page may not be.
+            let place = [("limit", Some(PAGE.to_string())), ("cursor", cursor)];
             let mut page = client.json(request.query(&place)).await?;
             if let Value::Array(found) = page["jobs"].take() {
                 jobs.extend(found.into_iter().filter(&wanted));
@@ -59,6 +65,89 @@ impl Filter {
                 break;
             }
         }
+        jobs.truncate(most);
         Ok(jobs)
+    }
+
+    /// The first `most` unfinished jobs that match, in whatever state, newest first: without reading those
+    /// that are finalized, which may be many more.
+    pub(super) async fn unfinished(
+        &self,
+        client: &Client,
+        most: usize,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut found: BTreeMap<String, Value> = BTreeMap::new();
+        for state in UNFINISHED {
+            let of_state = Self { state: Some(state.to_owned()), ..self.clone() };
+            let jobs = of_state.jobs(client, most, |_| true).await?;
+            // A job may have changed its state meanwhile, and be there twice.
+            found.extend(jobs.into_iter().map(|job| (text(&job["id"]), job)));
+        }
+        // Ids are in the order of their jobs' creation.
+        Ok(found.into_values().rev().take(most).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::{Query, State};
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use serde_json::json;
+
+    use super::*;
+
+    type Asked = Arc<Mutex<Vec<BTreeMap<String, String>>>>;
+
+    /// Answers with a page of the jobs 9 to 0, of which the even ones are finalized.
+    async fn page(
+        State(asked): State<Asked>,
+        Query(query): Query<BTreeMap<String, String>>,
+    ) -> Json<Value> {
+        let size = query["limit"].parse::<usize>().expect("a number").min(4);
+        let before = query.get("cursor").map_or(10, |cursor| cursor.parse().expect("a number"));
+        let finalized = |number: usize| number.is_multiple_of(2).then_some("2026-01-01T00:00:00Z");
+        let jobs: Vec<Value> = (0..before)
+            .rev()
+            .take(size)
+            .map(|number| json!({ "id": number.to_string(), "finalized_at": finalized(number) }))
+            .collect();
+        let next = before.checked_sub(size).filter(|next| *next > 0);
+        asked.lock().expect("no panic").push(query);
+        Json(json!({ "jobs": jobs, "next_cursor": next.map(|next| next.to_string()) }))
+    }
+
+    /// A client of a host that answers so, and what it was asked.
+    async fn host() -> (Client, Asked) {
+        let asked = Asked::default();
+        let router = Router::new().route("/v1/jobs", get(page)).with_state(asked.clone());
+        (Client::of(router).await, asked)
+    }
+
+    fn ids(jobs: &[Value]) -> Vec<String> {
+        jobs.iter().map(|job| text(&job["id"])).collect()
+    }
+
+    #[tokio::test]
+    async fn jobs_are_read_in_whole_pages_however_few_are_wanted() {
+        let (client, asked) = host().await;
+        let unfinished = |job: &Value| job["finalized_at"].is_null();
+        let jobs = Filter::default().jobs(&client, 3, unfinished).await.expect("jobs");
+        assert_eq!(ids(&jobs), ["9", "7", "5"]);
+        let asked = asked.lock().expect("no panic");
+        assert!(asked.iter().all(|query| query["limit"] == PAGE.to_string()), "{asked:?}");
+        assert_eq!(asked.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn unfinished_jobs_are_read_by_their_states_and_told_once() {
+        let (client, asked) = host().await;
+        let jobs = Filter::default().unfinished(&client, 3).await.expect("jobs");
+        assert_eq!(ids(&jobs), ["9", "8", "7"]);
+        let asked = asked.lock().expect("no panic");
+        let states: Vec<&str> = asked.iter().map(|query| query["state"].as_str()).collect();
+        assert_eq!(states, UNFINISHED);
     }
 }

@@ -75,8 +75,8 @@ fn named(plugin: &str) -> &str {
     plugin.split_once("@sha-").map_or(plugin, |(name, _)| name)
 }
 
-/// How much of these ids tells them apart, and works wherever an id is taken: what tells all ids of a
-/// host apart, or more where ids are of an earlier version.
+/// The shortest prefix length that is unique in this list: [`JobId::SHORT`], or longer if ids of earlier
+/// versions collide.
 fn short(ids: &[String]) -> usize {
     let longest = ids.iter().map(String::len).max().unwrap_or(0);
     let tells = |length: usize| {

@@ -4,9 +4,9 @@ use futures_util::{StreamExt as _, stream};
 use jobwright_core::job::JobIdPrefix;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::{Duration, sleep};
 
 use super::filter::Filter;
+use super::patience;
 use super::show::show;
 use super::{list, of_job};
 use crate::cli::client::Client;
@@ -17,9 +17,6 @@ use crate::clock;
 
 /// Requests on their way at one time: a host has connections for more, and other clients too.
 const AT_ONCE: usize = 8;
-
-/// How often a request is sent again that the host has no room for, a second apart.
-const TRIES: usize = 30;
 
 /// What is done to jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +65,19 @@ impl Action {
         }
     }
 
-    /// The filter, if no state is asked for: all unfinished jobs, or those that failed for good.
-    fn complete(self, mut filter: Filter) -> Filter {
-        if self == Self::Retry {
-            filter.state.get_or_insert_with(|| "discarded".to_owned());
+    /// At most `most` jobs that match and to which it can be done. If no state is asked for: those that
+    /// are unfinished, or those that failed for good.
+    async fn jobs(
+        self,
+        mut filter: Filter,
+        client: &Client,
+        most: usize,
+    ) -> anyhow::Result<Vec<Value>> {
+        if self == Self::Cancel && filter.state.is_none() {
+            return filter.unfinished(client, most).await;
         }
-        filter
+        filter.state.get_or_insert_with(|| "discarded".to_owned());
+        filter.jobs(client, most, |job| self.fits(job)).await
     }
 
     /// Whether it can be done to `job`, as far as is known.
@@ -89,8 +93,8 @@ impl Action {
 #[derive(Debug, Default)]
 struct Results {
     done: Vec<String>,
-    /// Those that changed meanwhile, so that it could not be done.
-    passed_by: usize,
+    /// Those whose state had changed, so that it could not be done.
+    skipped: usize,
     failed: Option<anyhow::Error>,
 }
 
@@ -107,9 +111,8 @@ impl Many {
             return Ok(Ending::Done);
         }
         let Self { filter, limit, dry_run, yes, .. } = self;
-        let filter = action.complete(filter);
         // One more shows whether there are more.
-        let mut jobs = filter.jobs(client, limit.saturating_add(1), |job| action.fits(job)).await?;
+        let mut jobs = action.jobs(filter, client, limit.saturating_add(1)).await?;
         let more = jobs.len() > limit;
         jobs.truncate(limit);
         if dry_run {
@@ -144,7 +147,8 @@ async fn each(action: Action, client: &Client, terminal: &Terminal, jobs: &[Valu
     let progress = terminal.progress(format!("{} {} jobs", action.word(), jobs.len()));
     let ids = jobs.iter().map(|job| text(&job["id"]));
     let requests = ids.map(|id| async move {
-        let result = patiently(action, client, &id).await;
+        let request = || client.request(Method::POST, &["jobs", &id, action.word()]);
+        let result = patience::send(client, request).await.map(drop);
         (id, result)
     });
     let mut answers = stream::iter(requests).buffered(AT_ONCE);
@@ -152,33 +156,17 @@ async fn each(action: Action, client: &Client, terminal: &Terminal, jobs: &[Valu
     while let Some((id, answer)) = answers.next().await {
         match answer {
             Ok(()) => results.done.push(id),
-            Err(error) if is_over(&error) => results.passed_by += 1,
+            Err(error) if is_over(&error) => results.skipped += 1,
             Err(error) => {
                 results.failed = Some(error);
                 break;
             }
         }
-        let count = results.done.len() + results.passed_by;
+        let count = results.done.len() + results.skipped;
         progress.set_message(format!("{} {count} of {} jobs", action.past(), jobs.len()));
     }
     progress.finish_and_clear();
     results
-}
-
-/// Sends the request, again after a while if the host has no room just now.
-async fn patiently(action: Action, client: &Client, id: &str) -> anyhow::Result<()> {
-    for _ in 0..TRIES {
-        let request = client.request(Method::POST, &["jobs", id, action.word()]);
-        match client.send(request).await {
-            Err(error) if is_temporary(&error) => sleep(Duration::from_secs(1)).await,
-            answer => return answer.map(drop),
-        }
-    }
-    client.send(client.request(Method::POST, &["jobs", id, action.word()])).await.map(drop)
-}
-
-fn is_temporary(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(|failure: &Failure| failure.fault() == Fault::Temporary)
 }
 
 /// Whether the job changed meanwhile, or is gone.
@@ -189,14 +177,14 @@ fn is_over(error: &anyhow::Error) -> bool {
 
 impl Results {
     fn show(self, action: Action, more: bool, terminal: &Terminal) -> anyhow::Result<Ending> {
-        let Self { done, passed_by, failed } = self;
+        let Self { done, skipped, failed } = self;
         let past = action.past();
         terminal.result(
-            || json!({ past: done, "passed_by": passed_by, "more": more }),
+            || json!({ past: done, "skipped": skipped, "more": more }),
             |out| {
                 writeln!(out, "{past} {} jobs", done.len())?;
-                if passed_by > 0 {
-                    writeln!(out, "{passed_by} had changed meanwhile and were left alone")?;
+                if skipped > 0 {
+                    writeln!(out, "skipped {skipped} jobs whose state had changed")?;
                 }
                 if more {
                     writeln!(out, "more match: run the command again, or raise --limit")?;

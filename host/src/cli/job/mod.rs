@@ -1,8 +1,10 @@
 //! `jobwright job …`
 
+mod file;
 mod filter;
 mod list;
 mod many;
+mod patience;
 mod show;
 mod submit;
 mod upload;

@@ -96,7 +96,7 @@ impl Submit {
             return upload::execute(file, client, terminal).await;
         }
         let (wait_for_it, max_wait, key) = (self.wait, self.max_wait, self.idempotency_key.clone());
-        let query = self.query();
+        let query = self.query()?;
         let (payload, content_type) = self.payload.read().await?;
         let mut request = client.request(Method::POST, &["jobs"]).query(&query).body(payload);
         for (name, value) in [("content-type", content_type), ("idempotency-key", key)] {
@@ -117,7 +117,7 @@ impl Submit {
     }
 
     /// The fields of the job, as the query of a request whose body is the payload.
-    fn query(&self) -> Vec<(String, String)> {
+    fn query(&self) -> anyhow::Result<Vec<(String, String)>> {
         let mut query = vec![];
         let mut put = |name: &str, value: Option<String>| {
             query.extend(value.map(|value| (name.to_owned(), value)));
@@ -130,7 +130,7 @@ impl Submit {
         put("entrypoint", self.command.entrypoint.clone());
         put("inject_env", self.command.no_inject_env.then(|| "false".to_owned()));
         put("deterministic", self.command.deterministic.then(|| "true".to_owned()));
-        for (name, value) in self.limits.given().iter().filter(|(_, value)| !value.is_null()) {
+        for (name, value) in &self.limits.of_job()? {
             put(&format!("limits.{name}"), Some(text(value)));
         }
         self.tags.iter().for_each(|tag| put("tag", Some(tag.clone())));
@@ -138,6 +138,6 @@ impl Submit {
         for (name, value) in &self.command.env {
             put(&format!("env.{name}"), Some(value.clone()));
         }
-        query
+        Ok(query)
     }
 }

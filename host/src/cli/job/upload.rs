@@ -1,26 +1,21 @@
-//! Many jobs from a file: sent in batches, each answered by itself.
+//! Many jobs from a file: sent in batches, each answered by itself. What was accepted is told as it is
+//! answered, so that it is known however the command ends.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use jobwright_core::limits::show_bytes;
+use indicatif::ProgressBar;
 use reqwest::Method;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::cli::client::{Client, FILE_BYTES};
+use super::file::{Numbered, batches, read, split};
+use super::patience::{self, Patience};
+use crate::cli::client::{Client, json_of, retry_after};
 use crate::cli::exit::{Ending, Failure, Fault};
+use crate::cli::signals::Signals;
 use crate::cli::terminal::{Terminal, printable};
-
-/// Jobs in one request: the most that a host takes.
-const BATCH_JOBS: usize = 1000;
-
-/// The length of one request, in bytes: half of what a host takes, as the last job may be long.
-const BATCH_BYTES: usize = 8 << 20;
-
-/// A job of the file: the number of its line, or of its place in an array, from 1.
-type Numbered<'a> = (usize, &'a str);
 
 /// Submits the jobs in `file`; prints the ids of those that were accepted.
 ///
@@ -33,46 +28,137 @@ pub(super) async fn execute(
 ) -> anyhow::Result<Ending> {
     let text = read(file)?;
     let jobs = split(&text)?;
+    let mut signals = Signals::listen()?;
     let progress = terminal.progress(format!("submitting {} jobs", jobs.len()));
-    let (mut entries, mut fault) = (Vec::new(), None);
-    for batch in batches(&jobs) {
-        let body: String = batch.iter().flat_map(|(_, job)| [*job, "\n"]).collect();
-        let request = client.request(Method::POST, &["jobs", "batch"]);
-        let request = request.header("content-type", "application/x-ndjson").body(body);
-        let answered = client.json(request).await.with_context(|| {
-            let done = entries.len();
-            format!("submitted the first {done} of {} jobs: those after them failed", jobs.len())
-        })?;
-        let answers = answered.as_array().map(Vec::as_slice).unwrap_or_default();
-        for ((line, _), answer) in batch.iter().zip(answers) {
-            if let Some(found) = refusal(answer) {
-                terminal.note(&progress, &format!("line {line}: {found}"));
-                fault = Some(worst(fault, found.fault()));
-            }
-            entries.push(entry(*line, answer));
-        }
-        progress.set_message(format!("submitted {} of {} jobs", entries.len(), jobs.len()));
-    }
-    progress.finish_and_clear();
-    terminal.result(|| entries.clone().into(), |out| write_ids(&entries, out))?;
-    let accepted = entries.iter().filter(|entry| entry["id"].is_string()).count();
-    match fault {
-        None => Ok(Ending::Done),
-        Some(fault) => {
-            let message = format!("the host accepted {accepted} of {} jobs", jobs.len());
-            Err(fault.says(message).into())
-        }
-    }
+    let answered = Vec::with_capacity(jobs.len());
+    let mut upload = Upload { client, terminal, progress, jobs: &jobs, answered };
+    let sent = tokio::select! {
+        sent = upload.send_all() => sent,
+        () = signals.stopped() => Err(Fault::Stopped.says("stopped").into()),
+    };
+    upload.finish(sent)
 }
 
-fn write_ids(entries: &[Value], out: &mut dyn Write) -> io::Result<()> {
-    let mut ids = entries.iter().filter_map(|entry| entry["id"].as_str());
-    ids.try_for_each(|id| writeln!(out, "{}", printable(id)))
+/// A file on its way to the host.
+struct Upload<'a> {
+    client: &'a Client,
+    terminal: &'a Terminal,
+    progress: ProgressBar,
+    jobs: &'a [Numbered<'a>],
+    /// The lines that the host has answered for good, with the answers.
+    answered: Vec<(usize, Value)>,
+}
+
+impl Upload<'_> {
+    async fn send_all(&mut self) -> anyhow::Result<()> {
+        for batch in batches(self.jobs) {
+            self.send(batch).await?;
+            let (done, all) = (self.answered.len(), self.jobs.len());
+            self.progress.set_message(format!("submitted {done} of {all} jobs"));
+        }
+        Ok(())
+    }
+
+    /// Sends a batch, and again those of its jobs for which the host has no room just now.
+    async fn send(&mut self, batch: &[Numbered<'_>]) -> anyhow::Result<()> {
+        let mut left: Vec<&Numbered<'_>> = batch.iter().collect();
+        let mut patience = Patience::default();
+        while !left.is_empty() {
+            let (answers, retry_after) = self.answers(&left).await?;
+            let answers = left.iter().zip(answers).map(|(job, answer)| (*job, answer));
+            let (busy, decided): (Vec<_>, Vec<_>) =
+                answers.partition(|(_, answer)| patience.is_left() && is_busy(answer));
+            let decided = decided.into_iter().map(|(job, answer)| (job.line, answer));
+            if self.record(decided.collect())? {
+                patience = Patience::default();
+            }
+            left = busy.into_iter().map(|(job, _)| job).collect();
+            if !left.is_empty() {
+                patience.wait(retry_after).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the host answers to each of the jobs, and when those that it has no room for may come again.
+    async fn answers(
+        &self,
+        jobs: &[&Numbered<'_>],
+    ) -> anyhow::Result<(Vec<Value>, Option<Duration>)> {
+        let body: String = jobs.iter().flat_map(|job| [&*job.json, "\n"]).collect();
+        let request = || {
+            let request = self.client.request(Method::POST, &["jobs", "batch"]);
+            request.header("content-type", "application/x-ndjson").body(body.clone())
+        };
+        let response = patience::send(self.client, request).await?;
+        let retry_after = retry_after(&response);
+        let answers: Vec<Value> = serde_json::from_value(json_of(response).await?)
+            .context("the host's answer to a batch is no list")?;
+        anyhow::ensure!(
+            answers.len() == jobs.len(),
+            "the host answered {} of {} jobs",
+            answers.len(),
+            jobs.len()
+        );
+        Ok((answers, retry_after))
+    }
+
+    /// Keeps answers, and tells them: the ids on stdout, what was refused on stderr. Says whether a job
+    /// was accepted.
+    fn record(&mut self, answers: Vec<(usize, Value)>) -> io::Result<bool> {
+        for (line, answer) in &answers {
+            if let Some(refusal) = refusal(answer) {
+                self.terminal.note(&self.progress, &format!("line {line}: {refusal}"));
+            }
+        }
+        let ids: Vec<&str> =
+            answers.iter().filter_map(|(_, answer)| answer["id"].as_str()).collect();
+        if !self.terminal.is_json() {
+            let write = |out: &mut dyn Write| {
+                ids.iter().try_for_each(|id| writeln!(out, "{}", printable(id)))
+            };
+            self.progress.suspend(|| self.terminal.result(|| Value::Null, write))?;
+        }
+        let has_accepted = !ids.is_empty();
+        self.answered.extend(answers);
+        Ok(has_accepted)
+    }
+
+    /// Tells a script all answers, and answers how the command ends.
+    fn finish(mut self, sent: anyhow::Result<()>) -> anyhow::Result<Ending> {
+        self.progress.finish_and_clear();
+        self.answered.sort_by_key(|(line, _)| *line);
+        let answers = self.answered.iter();
+        if self.terminal.is_json() {
+            let entries = || answers.clone().map(|(line, answer)| entry(*line, answer)).collect();
+            self.terminal.result(entries, |_| Ok(()))?;
+        }
+        let accepted = answers.clone().filter(|(_, answer)| answer["id"].is_string()).count();
+        let accepted = format!("the host accepted {accepted} of {} jobs", self.jobs.len());
+        if let Err(error) = sent {
+            return Err(error.context(format!("{accepted}{}", self.unanswered())));
+        }
+        let faults = answers.filter_map(|(_, answer)| Some(refusal(answer)?.fault()));
+        match faults.reduce(worst) {
+            None => Ok(Ending::Done),
+            Some(fault) => Err(fault.says(accepted).into()),
+        }
+    }
+
+    /// From which line on the host has not answered, as the end of a message.
+    fn unanswered(&self) -> String {
+        // Both are in the order of their lines.
+        let mut answered = self.answered.iter().map(|(line, _)| *line).peekable();
+        let open = self.jobs.iter().find(|job| answered.next_if_eq(&job.line).is_none());
+        open.map_or_else(String::new, |job| {
+            format!("; the first that it has not answered is in line {}", job.line)
+        })
+    }
 }
 
 fn entry(line: usize, answer: &Value) -> Value {
     let mut entry = json!({ "line": line });
-    for field in ["status", "id", "error"] {
+    for field in ["status", "id", "replayed", "state", "error"] {
         if !answer[field].is_null() {
             entry[field] = answer[field].clone();
         }
@@ -80,77 +166,26 @@ fn entry(line: usize, answer: &Value) -> Value {
     entry
 }
 
+fn status(answer: &Value) -> u16 {
+    let status = answer["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+    status.unwrap_or_default()
+}
+
+/// Whether a job was refused for want of room, for now.
+fn is_busy(answer: &Value) -> bool {
+    matches!(status(answer), 429 | 503)
+}
+
 /// Why a job was refused, if it was.
 fn refusal(answer: &Value) -> Option<Failure> {
-    let status = answer["status"].as_u64().and_then(|status| u16::try_from(status).ok());
-    let status = status.unwrap_or_default();
+    let status = status(answer);
     let accepted = (200..300).contains(&status);
     (!accepted).then(|| Failure::of_host(status, answer["error"].clone()))
 }
 
-/// Of two kinds of failures that which a script should learn of: waiting does not help what is wrong.
-fn worst(before: Option<Fault>, now: Fault) -> Fault {
-    match before {
-        None | Some(Fault::Temporary) => now,
-        Some(before) => before,
-    }
-}
-
-fn read(file: &Path) -> anyhow::Result<String> {
-    let shown = file.display();
-    let failed = || Fault::NoInput.says(format!("cannot read the jobs in {shown}"));
-    let bytes = if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().lock().take(FILE_BYTES + 1).read_to_end(&mut bytes).with_context(failed)?;
-        bytes
-    } else {
-        std::fs::read(file).with_context(failed)?
-    };
-    if bytes.len() as u64 > FILE_BYTES {
-        let most = show_bytes(FILE_BYTES);
-        let message = format!("the jobs in {shown} are longer than {most}: split the file");
-        return Err(Fault::Data.says(message).into());
-    }
-    let text = String::from_utf8(bytes);
-    text.map_err(|error| Fault::Data.says(format!("the jobs in {shown}: {error}")).into())
-}
-
-/// The jobs of a JSON array, or of one object a line.
-fn split(text: &str) -> anyhow::Result<Vec<Numbered<'_>>> {
-    let text = text.trim_start_matches('\u{feff}');
-    if text.trim_start().starts_with('[') {
-        let wrong = |error| Fault::Data.says(format!("the jobs are not JSON: {error}"));
-        let jobs: Vec<&RawValue> = serde_json::from_str(text).map_err(wrong)?;
-        // An object over several lines would be several jobs to the host.
-        if let Some(place) = jobs.iter().position(|job| job.get().contains('\n')) {
-            let message = format!(
-                "job {} of the array spans several lines: write one job a line, as `jq -c '.[]'` does",
-                place + 1
-            );
-            return Err(Fault::Data.says(message).into());
-        }
-        return Ok(jobs.iter().enumerate().map(|(at, job)| (at + 1, job.get())).collect());
-    }
-    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
-    Ok(lines.filter(|(_, line)| !line.is_empty()).collect())
-}
-
-/// The jobs in pieces that a host takes.
-fn batches<'a, 'b>(jobs: &'a [Numbered<'b>]) -> Vec<&'a [Numbered<'b>]> {
-    let (mut batches, mut rest) = (Vec::new(), jobs);
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fitting = rest.iter().take(BATCH_JOBS).take_while(|(_, job)| {
-            bytes += job.len() + 1;
-            bytes <= BATCH_BYTES
-        });
-        let count = fitting.count();
-        // One that is too long by itself is the host's to refuse.
-        let (batch, left) = rest.split_at(count.max(1));
-        batches.push(batch);
-        rest = left;
-    }
-    batches
+/// The fault to report: a permanent one takes precedence over a temporary one.
+fn worst(before: Fault, now: Fault) -> Fault {
+    if before == Fault::Temporary { now } else { before }
 }
 
 #[cfg(test)]
@@ -158,26 +193,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_are_lines_or_the_elements_of_an_array() {
-        let jobs = |text| split(text).expect("jobs");
-        assert_eq!(jobs("{\"a\":1}\n\n {\"b\":2}\r\n"), [(1, "{\"a\":1}"), (3, "{\"b\":2}")]);
-        assert_eq!(jobs("\u{feff}{}"), [(1, "{}")]);
-        assert_eq!(jobs(" [{\"a\": 1},\n {}]"), [(1, "{\"a\": 1}"), (2, "{}")]);
-        assert_eq!(jobs(""), []);
-        for bad in ["[{}", "[{\n}]"] {
-            assert!(split(bad).is_err(), "{bad}");
-        }
+    fn an_entry_keeps_what_the_host_says_of_a_repeated_job() {
+        let answer = json!({ "status": 202, "id": "x", "replayed": true, "state": "running" });
+        let expected =
+            json!({ "line": 7, "status": 202, "id": "x", "replayed": true, "state": "running" });
+        assert_eq!(entry(7, &answer), expected);
     }
 
     #[test]
-    fn a_request_has_no_more_than_a_host_takes() {
-        let long = "x".repeat(BATCH_BYTES / 3);
-        let lengths = |jobs: Vec<Numbered<'_>>| -> Vec<usize> {
-            batches(&jobs).iter().map(|batch| batch.len()).collect()
-        };
-        assert_eq!(lengths(vec![(1, "{}"); 2500]), [1000, 1000, 500]);
-        assert_eq!(lengths(vec![(1, long.as_str()); 5]), [2, 2, 1]);
-        let longer = "x".repeat(2 * BATCH_BYTES);
-        assert_eq!(lengths(vec![(1, longer.as_str()); 2]), [1, 1]);
+    fn only_what_may_pass_is_sent_again() {
+        let is_busy = |status: u16| is_busy(&json!({ "status": status }));
+        assert_eq!([429, 503, 202, 422].map(is_busy), [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_permanent_fault_takes_precedence() {
+        assert_eq!(worst(Fault::Temporary, Fault::Data), Fault::Data);
+        assert_eq!(worst(Fault::Data, Fault::Temporary), Fault::Data);
     }
 }

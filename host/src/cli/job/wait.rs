@@ -1,4 +1,4 @@
-//! Waiting for a job: what is shown meanwhile, and on Ctrl-C.
+//! Waiting for a job: what is shown meanwhile, and on Ctrl-C or SIGTERM.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::{ending, last_error};
 use crate::cli::client::Client;
 use crate::cli::exit::{Ending, Fault};
 use crate::cli::plugin::text;
+use crate::cli::signals::Signals;
 use crate::cli::span::span;
 use crate::cli::terminal::{Terminal, printable};
 use crate::clock;
@@ -22,16 +23,18 @@ const WAIT_STEP: Duration = Duration::from_secs(2);
 /// The job when it is over, or when the time is. Each attempt that fails meanwhile is a line on stderr.
 ///
 /// # Errors
-/// On Ctrl-C, with what to do next: the job goes on.
+/// On Ctrl-C and SIGTERM, with what to do next: the job goes on.
 pub(super) async fn until_over(
     client: &Client,
     terminal: &Terminal,
     id: &str,
     max_wait: Option<Duration>,
 ) -> anyhow::Result<Value> {
+    let mut signals = Signals::listen()?;
+    let mut id = id.to_owned();
     tokio::select! {
-        job = watch(client, terminal, id, max_wait) => job,
-        _ = tokio::signal::ctrl_c() => Err(Fault::Stopped
+        job = watch(client, terminal, &mut id, max_wait) => job,
+        () = signals.stopped() => Err(Fault::Stopped
             .says(format!(
                 "stopped waiting; the job goes on: `jobwright job wait {id}` watches it, `jobwright \
                  job cancel {id}` ends it"
@@ -50,10 +53,12 @@ pub(super) fn announce(terminal: &Terminal, id: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// `id` may be the beginning of one; after the first answer it is whole, as other jobs may come to have the
+/// same beginning.
 async fn watch(
     client: &Client,
     terminal: &Terminal,
-    id: &str,
+    id: &mut String,
     max_wait: Option<Duration>,
 ) -> anyhow::Result<Value> {
     let progress = terminal.progress(format!("waiting for job {id}"));
@@ -64,6 +69,9 @@ async fn watch(
         let request = client.request(Method::GET, &["jobs", id]);
         let asked = request.query(&[("wait", step.as_secs().max(1).to_string())]);
         let job = client.json(asked).await?;
+        if let Some(whole) = job["id"].as_str() {
+            whole.clone_into(id);
+        }
         left = left.saturating_sub(step);
         if left.is_zero() || ending(&job) != Ending::StillUnfinished {
             progress.finish_and_clear();
@@ -112,6 +120,11 @@ fn tries(job: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::{Path, State};
+    use axum::routing::get;
+    use axum::{Json, Router};
     use serde_json::json;
 
     use super::*;
@@ -138,5 +151,22 @@ mod tests {
         let shown = status(&retryable(), now);
         let tries = "attempt 1, 1 of at most 5 failures";
         assert_eq!(shown, format!("job 019b7000 is retryable, {tries}, next try in 12s: busy"));
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_a_prefix_goes_on_with_the_whole_id() {
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let job = async |State(asked): State<Arc<Mutex<Vec<String>>>>, Path(id): Path<String>| {
+            let mut asked = asked.lock().expect("no panic");
+            asked.push(id);
+            let state = if asked.len() < 3 { "running" } else { "completed" };
+            Json(json!({ "id": "019b7000-0000", "state": state, "attempts": [] }))
+        };
+        let router = Router::new().route("/v1/jobs/{id}", get(job)).with_state(asked.clone());
+        let (client, mut id) = (Client::of(router).await, "019b7".to_owned());
+        let job = watch(&client, &Terminal::new(true), &mut id, None).await.expect("a job");
+        assert_eq!((&job["state"], &*id), (&json!("completed"), "019b7000-0000"));
+        let asked = asked.lock().expect("no panic");
+        assert_eq!(*asked, ["019b7", "019b7000-0000", "019b7000-0000"]);
     }
 }

@@ -14,6 +14,7 @@ use self::set::Set;
 use super::client::Client;
 use super::exit::{Ending, Fault};
 use super::inspect::Inspect;
+use super::options::of_setting;
 use super::sandbox;
 use super::switch::{self, Disabling};
 use super::table::table;
@@ -42,6 +43,7 @@ pub(super) enum PluginCommand {
         name: String,
     },
     /// Change the settings of a plugin: what its jobs may use and reach, and how they are tried again.
+    #[command(mut_args = of_setting)]
     Set(Box<Set>),
     /// Remove a plugin, or one version of it, that no unfinished job needs.
     Rm {

@@ -53,7 +53,7 @@ impl Set {
         let change = self.change()?;
         let request = client.request(Method::PATCH, &["plugins", &self.name]).json(&change);
         let plugin = client.json(request).await?;
-        if self.grants.is_some() {
+        if !change["grants"].is_null() {
             warn(terminal, &plugin)?;
         }
         terminal.result(
@@ -134,9 +134,9 @@ fn warn(terminal: &Terminal, plugin: &Value) -> io::Result<()> {
 /// Grants that need an import, by their names in the settings and among a version's `grants`, and what
 /// plugins import to use them.
 const IMPORTED: [(&str, &str, &str); 3] = [
-    ("http", "http", "wasi:http/outgoing-handler, Extism's http_request or jobwright.http_send"),
-    ("key_value", "key-value", "wasi:keyvalue or jobwright.value_get and its like"),
-    ("config", "config", "wasi:config or jobwright.config_get"),
+    ("http", "http", "wasi:http/outgoing-handler, Extism's http_request and jobwright.http_send"),
+    ("key_value", "key-value", "wasi:keyvalue and jobwright.value_get, value_set and the like"),
+    ("config", "config", "wasi:config and jobwright.config_get"),
 ];
 
 fn warnings(plugin: &Value) -> Vec<String> {
@@ -154,10 +154,7 @@ fn warnings(plugin: &Value) -> Vec<String> {
     });
     let name = format!("{}@{}", text(&plugin["name"]), text(&version["version"]));
     let warning = |(setting, _, imports): &(&str, &str, &str)| {
-        format!(
-            "{name} ({abi}) cannot use the grant `{setting}`: it imports nothing that does, such as \
-             {imports}"
-        )
+        format!("{name} ({abi}) cannot use the grant `{setting}`: it imports none of {imports}")
     };
     let mut warnings: Vec<String> = useless.map(warning).collect();
     if !grants["secrets"].is_null() && grants["http"].is_null() {

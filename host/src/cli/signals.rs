@@ -1,0 +1,31 @@
+//! The signals that tell a command to stop.
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGTERM and SIGINT, which is Ctrl-C: both are caught from when this is made.
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminated: Signal,
+    interrupted: Signal,
+}
+
+impl Signals {
+    /// Begins to catch them.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        let terminated = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
+        let interrupted = signal(SignalKind::interrupt()).context("cannot await Ctrl-C")?;
+        Ok(Self { terminated, interrupted })
+    }
+
+    /// Returns when the next one arrives.
+    pub(super) async fn stopped(&mut self) {
+        tokio::select! {
+            _ = self.terminated.recv() => {}
+            _ = self.interrupted.recv() => {}
+        }
+    }
+}
