@@ -21,6 +21,7 @@ mod restart;
 mod runtime;
 mod simulation;
 mod structure;
+mod upgrading;
 mod values;
 
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         runtime::trials(),
         simulation::trials(),
         structure::trials(),
+        upgrading::trials(),
         values::trials(),
     ]
     .into_iter()
