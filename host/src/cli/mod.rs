@@ -336,8 +336,9 @@ mod tests {
         each(&Cli::command(), "", &mut |command, path| {
             let flags = command.get_arguments().filter(|arg| !arg.get_action().takes_values());
             for arg in flags.filter(|arg| arg.get_env().is_some()) {
+                // That one takes the words `true` and `false` only.
                 let reads = format!("{:?}", arg.get_value_parser());
-                assert!(reads.contains("Boolish"), "{path} --{}: {reads}", arg.get_id());
+                assert_ne!(reads, "ValueParser::bool", "{path} --{}", arg.get_id());
             }
         });
     }
