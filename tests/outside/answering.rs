@@ -52,7 +52,8 @@ async fn a_response_of_its_most_is_taken_and_one_byte_more_is_not() -> anyhow::R
     assert_eq!(stage.get(&url).await?.body().len(), 1000);
     let over = stage.get(&format!("{url}more")).await;
     assert_eq!(over.expect_err("too long"), Unsent::ResponseTooLong(1000));
-    let line = "/more: the response is longer than the 1000 bytes that it may have\n";
+    let line = "/more: the response is longer than the 1000 bytes that \
+        `grants.http_limits.response_bytes` allows\n";
     assert!(stage.log().ends_with(line), "{}", stage.log());
     Ok(())
 }
@@ -200,7 +201,7 @@ async fn so_many_requests_are_sent_and_no_more() -> anyhow::Result<()> {
         assert_eq!(stage.get(&url).await.expect_err("too many"), Unsent::TooMany(3));
     }
     assert_eq!(server.seen().len(), 3);
-    assert!(stage.log().contains("the attempt has sent 3 requests, all that it may"));
+    assert!(stage.log().contains("the attempt has sent 3 requests, all that"));
     Ok(())
 }
 

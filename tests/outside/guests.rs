@@ -297,7 +297,10 @@ async fn what_a_component_is_refused_is_in_its_log() -> anyhow::Result<()> {
         (
             Fetch { body: "123456".into(), ..asking.clone() },
             "E17",
-            format!("POST http://{at}/p: the request is longer than the 5 bytes that it may have"),
+            format!(
+                "POST http://{at}/p: the request is longer than the 5 bytes that \
+                 `grants.http_limits.request_bytes` allows"
+            ),
         ),
         (
             Fetch { scheme: Some("ftp".into()), ..asking.clone() },

@@ -48,7 +48,7 @@ fn utf_16(text: &str) -> Vec<u8> {
 }
 
 /// By name, which is the path that it is asked for by.
-const WAYS: [(&str, Way); 14] = [
+const WAYS: [(&str, Way); 17] = [
     ("/plain", |text| text.into()),
     ("/json", |text| json_of(text).into()),
     ("/json-in-json", |text| json_of(&json_of(text)).into()),
@@ -62,6 +62,9 @@ const WAYS: [(&str, Way); 14] = [
     ("/base64url", |text| URL_SAFE_NO_PAD.encode(text).into()),
     ("/base64-twice", |text| STANDARD.encode(STANDARD.encode(text)).into()),
     ("/utf-16", utf_16),
+    ("/html-in-utf-16", |text| utf_16(&html(text))),
+    ("/percent-in-utf-16", |text| utf_16(&percent(text))),
+    ("/json-in-utf-16", |text| utf_16(&json_of(text))),
     ("/base64-of-utf-16", |text| STANDARD.encode(utf_16(text)).into()),
 ];
 

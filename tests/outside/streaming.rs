@@ -1,18 +1,23 @@
 //! Responses that take their time: what a guest sees of them when, and how long it waits for what.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use jobwright_core::outside::Granted;
+use bytes::Bytes;
+use jobwright_core::TenantName;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::outside::{Granted, Outside as _, Timeouts, Unsent};
+use jobwright_core::secret::Secret;
 use jobwright_tests::fetch::Fetch;
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
-use super::{Names, Silent, Stage};
+use super::{Names, Silent, Stage, get};
 use crate::runtime::fixture::{Lab, attempt, output, small};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -20,6 +25,8 @@ pub(super) fn trials() -> Vec<Trial> {
         a_response_is_read_as_it_arrives,
         a_response_that_nobody_reads_on_ends,
         a_response_in_which_a_secret_may_be_comes_as_a_whole,
+        a_secret_that_is_set_during_a_response_is_covered_in_the_rest,
+        a_response_that_cannot_be_searched_breaks_off_when_a_secret_is_set,
         the_wait_for_the_first_byte_ends_with_the_head,
         the_wait_for_the_connection_is_its_own,
         the_wait_between_bytes_is_for_each_piece,
@@ -117,6 +124,60 @@ async fn a_response_in_which_a_secret_may_be_comes_as_a_whole() -> anyhow::Resul
         let fetch = Fetch { first_piece: true, ..asking(&server) };
         assert_eq!(left(&lab, &fetch, &stage).await?, "<************>");
     }
+    Ok(())
+}
+
+const VALUE: &str = "s3cr3t-v4lue";
+
+/// A server that sends `head` and a first piece, and once it may go on the secret in two more.
+async fn telling_later(head: &'static str) -> anyhow::Result<(Server, Arc<Notify>)> {
+    let goes_on = Arc::new(Notify::new());
+    let gate = goes_on.clone();
+    let server = Server::serving(move |mut stream, _| {
+        let gate = gate.clone();
+        async move {
+            write(&mut stream, head).await;
+            chunk(&mut stream, "first").await;
+            gate.notified().await;
+            for piece in VALUE.split_inclusive('-') {
+                chunk(&mut stream, piece).await;
+            }
+            write(&mut stream, "0\r\n\r\n").await;
+        }
+    })
+    .await?;
+    Ok((server, goes_on))
+}
+
+/// What is read of such a response once a secret was set between its pieces.
+async fn read_on(head: &'static str) -> anyhow::Result<Option<Result<Bytes, Unsent>>> {
+    let (server, goes_on) = telling_later(head).await?;
+    let stage = Stage::granted(to(&server)).await?;
+    let origin = format!("http://{}", server.address());
+    let request = get(&format!("{origin}/"));
+    let mut body = stage.reach.send(request, Timeouts::default()).await?.into_body();
+    assert_eq!(body.next().await, Some(Ok(Bytes::from_static(b"first"))));
+    let secret = Secret {
+        value: VALUE.to_owned().try_into()?,
+        origins: vec![origin.parse()?],
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    stage.means.secrets.set(&TenantName::default(), &"KEY".parse()?, secret).await?;
+    goes_on.notify_one();
+    Ok(body.next().await)
+}
+
+async fn a_secret_that_is_set_during_a_response_is_covered_in_the_rest() -> anyhow::Result<()> {
+    let rest = read_on(HEAD).await?;
+    assert_eq!(rest, Some(Ok(Bytes::from("*".repeat(VALUE.len())))));
+    Ok(())
+}
+
+async fn a_response_that_cannot_be_searched_breaks_off_when_a_secret_is_set() -> anyhow::Result<()>
+{
+    let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n";
+    let rest = read_on(head).await?;
+    assert!(matches!(&rest, Some(Err(Unsent::Broken(why))) if why.contains("encoded")), "{rest:?}");
     Ok(())
 }
 

@@ -103,16 +103,20 @@ pub enum Unsent {
     #[error("denied: {0}")]
     DeniedAddress(String),
     /// The attempt has made as many requests as it may.
-    #[error("the attempt has sent {0} requests, all that it may")]
+    #[error("the attempt has sent {0} requests, all that `grants.http_limits.requests` allows")]
     TooMany(u32),
     /// The body of the request is longer than it may be.
-    #[error("the request is longer than the {0} bytes that it may have")]
+    #[error(
+        "the request is longer than the {0} bytes that `grants.http_limits.request_bytes` allows"
+    )]
     RequestTooLong(u64),
     /// The address and headers of the request are longer than they may be.
     #[error("its address and headers are longer than the {0} bytes that they may have")]
     HeadTooLong(u64),
     /// The body of the response is longer than it may be.
-    #[error("the response is longer than the {0} bytes that it may have")]
+    #[error(
+        "the response is longer than the {0} bytes that `grants.http_limits.response_bytes` allows"
+    )]
     ResponseTooLong(u64),
     /// The name means no address.
     #[error("the name cannot be resolved: {0}")]

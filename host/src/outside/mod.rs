@@ -48,7 +48,7 @@ use jobwright_core::secret::{self, Mask, SecretStore, Secrets};
 use jobwright_core::tenant::TenantName;
 use tokio::sync::Semaphore;
 
-use self::covering::Reading;
+use self::covering::{Hidden, Reading};
 use self::room::Room;
 use self::values::{Namespace, Values};
 use self::web::{Errand, Web};
@@ -159,6 +159,8 @@ impl Reach {
             return Err(Unsent::RequestTooLong(limits.request_bytes));
         }
         self.count(limits.requests)?;
+        let (tenant, to) = (self.tenant.clone(), request.uri().clone());
+        let hidden = Hidden { secrets: self.means.secrets.clone(), tenant, to };
         let (request, mask) = self.with_secrets(request)?;
         let turn = self.turns.clone().acquire_owned().await;
         let turn = turn.map_err(|_| Unsent::Broken("the host is about to stop".to_owned()))?;
@@ -173,9 +175,11 @@ impl Reach {
             turn,
         };
         let (mut head, arriving) = self.means.web.fetch(errand).await?.into_parts();
-        mask.cover_headers(&mut head.headers);
         let (web, log, shown) = (self.means.web.clone(), self.log.clone(), shown.to_owned());
-        let body = Reading { arriving, mask, web, log, shown, is_over: false };
+        let unsearchable = head.extensions.remove();
+        hidden.cover_head(&mut head, unsearchable, web.threads()).await?;
+        let (taken, is_over) = (None, false);
+        let body = Reading { arriving, hidden, unsearchable, web, log, shown, taken, is_over };
         Ok(Response::from_parts(head, Box::new(body)))
     }
 

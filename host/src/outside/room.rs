@@ -54,7 +54,13 @@ impl Room {
             Unsent::NoRoom(format!("{who} holds {} of bodies, its maximum", show_bytes(most)))
         };
         let own = self.own.clone().try_acquire_many_owned(units);
-        let own = own.map_err(|_| full("the attempt", self.own_bytes))?;
+        let own = own.map_err(|_| {
+            let most = show_bytes(self.own_bytes);
+            Unsent::NoRoom(format!(
+                "the attempt holds {most} of bodies, its maximum, which follows from \
+                 `grants.http_limits` (concurrent, request_bytes, response_bytes)"
+            ))
+        })?;
         let shared = self.shared.try_take(units).map_err(|taken| match taken {
             Full::Tenant => full("its tenant", TENANT_BYTES),
             Full::All => full("the host", HOST_BYTES),

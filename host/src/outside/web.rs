@@ -40,6 +40,7 @@ use super::room::{HostRoom, Room};
 use super::tls::Tls;
 use crate::shares::Shares;
 use crate::shares::table::GUEST_REQUESTS;
+use crate::telemetry::Refusals;
 
 /// How long a connection may take, and then its security, if the guest says nothing of it.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -59,6 +60,9 @@ const OF_THE_CONNECTION: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// What a refusal for an address is called in the log of the host.
+const DENIED_ADDRESS: &str = "denied_address";
+
 /// The way to other hosts, for all attempts.
 #[derive(Debug)]
 pub struct Web {
@@ -68,6 +72,7 @@ pub struct Web {
     tls: Tls,
     room: HostRoom,
     requests: Shares,
+    refusals: Refusals,
 }
 
 /// One request that was allowed by its name.
@@ -116,7 +121,8 @@ impl Web {
     pub fn new(threads: Handle) -> Self {
         let look_ups = LookUps::new(Arc::new(System));
         let (room, requests) = (HostRoom::default(), Shares::new(&GUEST_REQUESTS));
-        Self { threads, look_ups, tls: Tls::default(), room, requests }
+        let (tls, refusals) = (Tls::default(), Refusals::default());
+        Self { threads, look_ups, tls, room, requests, refusals }
     }
 
     /// Names as `resolver` has them.
@@ -201,23 +207,27 @@ impl Web {
         };
         let reaches = |grant: &HttpGrant| addresses.iter().all(|at| grant.reaches(at.ip()));
         if !allowing.iter().any(reaches) {
-            return Err(refused(errand, host, &addresses));
+            return Err(self.refused(errand, &addresses));
         }
         Ok(addresses)
     }
-}
 
-/// Refuses a name for an address of it. Which one is for the operator to read: with a grant for every host,
-/// a guest could map the names of a network.
-fn refused(errand: &Errand, host: &str, addresses: &[SocketAddr]) -> Unsent {
-    let reached = |at: &&SocketAddr| errand.allowing.iter().any(|grant| grant.reaches(at.ip()));
-    let wrong = addresses.iter().find(|at| !reached(at)).or(addresses.first());
-    let host = jobwright_core::name::shorten(host);
-    let address = wrong.map(|at| at.ip().to_string()).unwrap_or_default();
-    tracing::info!(tenant = %errand.tenant, %host, %address, "refused a request to an address");
-    Unsent::DeniedAddress(format!(
-        "`{host}` has an address that is not public and in no granted network"
-    ))
+    /// Refuses a name for an address of it. Which one is for the operator to read: with a grant for every
+    /// host, a guest could map the names of a network.
+    fn refused(&self, errand: &Errand, addresses: &[SocketAddr]) -> Unsent {
+        let reached = |at: &&SocketAddr| errand.allowing.iter().any(|grant| grant.reaches(at.ip()));
+        let wrong = addresses.iter().find(|at| !reached(at)).or(addresses.first());
+        let host = jobwright_core::name::shorten(errand.request.uri().host().unwrap_or_default());
+        let address = wrong.map(|at| at.ip().to_string()).unwrap_or_default();
+        if let Some(count) = self.refusals.due(DENIED_ADDRESS) {
+            let (event, code, tenant) = ("refused", DENIED_ADDRESS, &errand.tenant);
+            let message = "refused a request to an address";
+            tracing::info!(event, code, count, %tenant, %host, %address, message);
+        }
+        Unsent::DeniedAddress(format!(
+            "`{host}` has an address that is not public and in no granted network"
+        ))
+    }
 }
 
 async fn in_time<T>(
@@ -316,9 +326,11 @@ fn head(head: &mut Parts, plain: bool) -> Result<(), Unsent> {
     if header_bytes(&head.headers) > MAX_HEAD_BYTES {
         return Err(Unsent::ResponseHeadTooLong(MAX_HEAD_BYTES as u64));
     }
-    if plain && let Some(fault) = unsearchable(head) {
-        let why = format!("it is {fault}, so that a secret might come back in it unseen");
-        return Err(Unsent::Broken(why));
+    if let Some(why) = unsearchable(head) {
+        if plain {
+            return Err(why.into());
+        }
+        head.extensions.insert(why);
     }
     for name in OF_THE_CONNECTION {
         head.headers.remove(name);
@@ -326,8 +338,18 @@ fn head(head: &mut Parts, plain: bool) -> Result<(), Unsent> {
     Ok(())
 }
 
-/// Why a secret would not be found in a response.
-fn unsearchable(head: &Parts) -> Option<&'static str> {
+/// Why a secret would not be found in a response: what is said of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unsearchable(&'static str);
+
+impl From<Unsearchable> for Unsent {
+    fn from(Unsearchable(fault): Unsearchable) -> Self {
+        let why = format!("it is {fault}, so that a secret might come back in it unseen");
+        Self::Broken(why)
+    }
+}
+
+fn unsearchable(head: &Parts) -> Option<Unsearchable> {
     let all_are = |name: HeaderName, plain: &str| {
         let mut values = head.headers.get_all(name).iter();
         values.all(|value| value.as_bytes().eq_ignore_ascii_case(plain.as_bytes()))
@@ -335,7 +357,7 @@ fn unsearchable(head: &Parts) -> Option<&'static str> {
     let part = [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED].contains(&head.status);
     let encoded = !all_are(header::CONTENT_ENCODING, "identity")
         || !all_are(header::TRANSFER_ENCODING, "chunked");
-    part.then_some("a part").or(encoded.then_some("encoded"))
+    part.then_some("a part").or(encoded.then_some("encoded")).map(Unsearchable)
 }
 
 /// With its cause, which says more.

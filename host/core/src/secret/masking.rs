@@ -92,6 +92,12 @@ impl Mask {
         self.values.is_empty()
     }
 
+    /// How much there is to hide, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.values.iter().map(Vec::len).sum()
+    }
+
     /// Writes `*` over every byte of each occurrence in `text`; over all of `text` if that takes too
     /// many steps, or as soon as `goes_on`, which is asked now and then, says that nobody wants it.
     pub fn cover(&self, text: &mut [u8], goes_on: &dyn Fn() -> bool) {
@@ -113,14 +119,13 @@ impl Mask {
     }
 
     /// The same in the values of headers. A header whose name tells is removed.
-    pub fn cover_headers(&self, headers: &mut HeaderMap) {
+    pub fn cover_headers(&self, headers: &mut HeaderMap, goes_on: &dyn Fn() -> bool) {
         if self.is_empty() {
             return;
         }
         let lower = Self::sorted(self.values.iter().flat_map(|value| in_names(value)).collect());
         // One bound for all of them, of which there may be many.
-        let goes_on = || true;
-        let mut effort = Effort::new(header_bytes(headers), &goes_on);
+        let mut effort = Effort::new(header_bytes(headers), goes_on);
         let mut tells = |name: &HeaderName| lower.covered(name.as_ref(), &mut effort).is_some();
         let telling: Vec<_> = headers.keys().filter(|name| tells(name)).cloned().collect();
         for name in telling {

@@ -131,7 +131,10 @@ async fn gathered(
 
 fn no_room(most: u64) -> Unsent {
     let all = show_bytes(most.saturating_mul(BEGUN));
-    Unsent::NoRoom(format!("the attempt has begun requests of {all}, its maximum"))
+    Unsent::NoRoom(format!(
+        "the attempt has begun requests of {all}, its maximum: {BEGUN} times \
+         `grants.http_limits.request_bytes`"
+    ))
 }
 
 fn no_room_for_head() -> Unsent {
