@@ -10,17 +10,26 @@ use futures_util::stream::FuturesUnordered;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outside::{Body, Outside, Timeouts, Unsent};
 
-use super::message::{Answer, Ask, Request};
-use super::outside::{CALLS, RESPONSES};
+use super::message::{Answer, Ask, Request, value_bytes};
+use super::outside::{CALLS, RESPONSES, carried_bytes};
 
 /// Those that have no answer yet, and the responses that were not read to their ends. Dropping it drops
 /// them.
 pub(super) struct Calls {
     outside: Arc<dyn Outside>,
     running: FuturesUnordered<BoxFuture<'static, (u64, Result<Made, Aborted>)>>,
-    handles: HashMap<u64, AbortHandle>,
+    under_way: HashMap<u64, UnderWay>,
+    /// What all calls under way may carry, in bytes.
+    most_bytes: u64,
     /// By the number of the call that had the head.
     bodies: HashMap<u64, Body>,
+}
+
+/// A call that has no answer yet.
+struct UnderWay {
+    handle: AbortHandle,
+    /// What it carries, in bytes.
+    bytes: u64,
 }
 
 /// What a call came to.
@@ -32,12 +41,13 @@ struct Made {
 
 impl Calls {
     pub(super) fn new(attempt: &Attempt) -> Self {
-        Self::to(attempt.granted.outside.clone())
+        Self::to(attempt.granted.outside.clone(), value_bytes(&attempt.granted.grants))
     }
 
-    fn to(outside: Arc<dyn Outside>) -> Self {
-        let (running, handles) = (FuturesUnordered::new(), HashMap::new());
-        Self { outside, running, handles, bodies: HashMap::new() }
+    fn to(outside: Arc<dyn Outside>, value_bytes: u64) -> Self {
+        let most_bytes = carried_bytes(outside.request_bytes(), value_bytes);
+        let (running, under_way) = (FuturesUnordered::new(), HashMap::new());
+        Self { outside, running, under_way, most_bytes, bodies: HashMap::new() }
     }
 
     /// Begins a call.
@@ -45,17 +55,22 @@ impl Calls {
     /// # Errors
     /// With what an honest runner never does.
     pub(super) fn start(&mut self, call: u64, ask: Ask) -> Result<(), String> {
-        if self.handles.len() >= CALLS {
+        if self.under_way.len() >= CALLS {
             return Err(format!("more than {CALLS} calls at one time"));
         }
         if self.bodies.len() >= RESPONSES && matches!(ask, Ask::Send(..)) {
             return Err(format!("more than {RESPONSES} responses at one time"));
         }
-        if self.handles.contains_key(&call) || self.bodies.contains_key(&call) {
+        let bytes = ask.body_bytes();
+        let carried = self.under_way.values().map(|call| call.bytes).sum::<u64>() + bytes;
+        if carried > self.most_bytes {
+            return Err(format!("calls that carry {carried} of {} bytes", self.most_bytes));
+        }
+        if self.under_way.contains_key(&call) || self.bodies.contains_key(&call) {
             return Err(format!("two calls with the number {call}"));
         }
         let (making, handle) = abortable(self.make(call, ask));
-        self.handles.insert(call, handle);
+        self.under_way.insert(call, UnderWay { handle, bytes });
         self.running.push(Box::pin(async move { (call, making.await) }));
         Ok(())
     }
@@ -63,8 +78,8 @@ impl Calls {
     /// Gives a call up, or the response that it began.
     pub(super) fn drop(&mut self, call: u64) {
         self.bodies.remove(&call);
-        if let Some(handle) = self.handles.remove(&call) {
-            handle.abort();
+        if let Some(call) = self.under_way.remove(&call) {
+            call.handle.abort();
         }
     }
 
@@ -73,7 +88,7 @@ impl Calls {
         loop {
             match self.running.next().await {
                 Some((call, Ok(made))) => {
-                    self.handles.remove(&call);
+                    self.under_way.remove(&call);
                     self.bodies.extend(made.body);
                     return (call, made.answer);
                 }
@@ -187,7 +202,7 @@ mod tests {
     ) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
         let (sender, mut said) = mpsc::channel(messages);
         let inside = Arc::new(ThroughHost::new(sender, 7, (outside.request_bytes(), 0)));
-        let mut calls = Calls::to(outside);
+        let mut calls = Calls::to(outside, 0);
         let answered = inside.clone();
         let serving = async move {
             loop {
@@ -257,6 +272,44 @@ mod tests {
             assert!(matches!(refused, Err(Unkept::Refused(_))), "{refused:?}");
         };
         tokio::select! { () = serving => {}, () = asking => {} }
+    }
+
+    #[tokio::test]
+    async fn calls_carry_no_more_at_one_time_than_an_honest_runner_lets_them() {
+        let slow = Arc::new(Semaphore::new(CALLS));
+        let value_bytes = 100 << 10;
+        let most = carried_bytes(100, value_bytes);
+        let set = |length: u64| {
+            let value = Bytes::from(vec![0; usize::try_from(length).expect("it is short")]);
+            Ask::Keep(Keep::Set { bucket: String::new(), key: String::new(), value })
+        };
+        let mut calls = Calls::to(Arc::new(Echo { slow }), value_bytes);
+        assert_eq!(calls.start(1, set(most / 2)), Ok(()));
+        assert_eq!(calls.start(2, set(most / 2)), Ok(()));
+        let refused = calls.start(3, set(1)).expect_err("too much");
+        assert!(refused.starts_with("calls that carry "), "{refused}");
+        // What is answered, or given up, carries nothing any more.
+        calls.drop(1);
+        assert_eq!(calls.next().await.0, 2);
+        assert_eq!(calls.start(4, set(most)), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_honest_runner_waits_for_room_for_what_calls_carry() {
+        let slow = Arc::new(Semaphore::new(CALLS));
+        let (outside, serving) = through(Arc::new(Echo { slow }));
+        let body: &[u8] = &[0; 100];
+        let asking = async {
+            let all = (0..10 * CALLS).map(|_| send(&outside, request("/", &[0; 100])));
+            for answer in futures_util::future::join_all(all).await {
+                let whole = answer.expect("an answer").into_body().rest().await;
+                assert_eq!(whole.as_deref(), Ok(body));
+            }
+        };
+        let all = async {
+            tokio::select! { () = serving => {}, () = asking => {} }
+        };
+        tokio::time::timeout(Duration::from_secs(10), all).await.expect("each had room");
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::io;
 use jobwright_core::attempt::Attempt;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
+use super::message::value_bytes;
 use super::outside::CALLS;
 
 /// What a runner may take besides what follows from its attempt: buffers of host calls, and what
@@ -44,7 +45,7 @@ pub(super) fn of_attempt(attempt: &Attempt) -> u64 {
     let answers = if grants.http.is_empty() { 0 } else { http.response_bytes };
     let at_once = u64::from(http.concurrent).min(CALLS as u64);
     let calls = attempt.granted.outside.request_bytes().saturating_add(answers);
-    let kept = grants.key_value.map_or(0, |grant| grant.bytes);
+    let kept = value_bytes(grants);
     let copied = [
         attempt.payload.bytes.len() as u64,
         limits.output_bytes,

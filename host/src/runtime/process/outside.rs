@@ -21,6 +21,20 @@ pub(super) const CALLS: usize = 64;
 /// Responses of one attempt that it has not read to their ends: as many as it may have handles by default.
 pub(super) const RESPONSES: usize = 1000;
 
+/// What the calls of one attempt may carry at one time, in bytes, where one request and one value have so
+/// many at most: as much as a guest may gather of requests. More wait.
+pub(super) fn carried_bytes(request_bytes: u64, value_bytes: u64) -> u64 {
+    // A value that is longer than it may be is refused by the host, which says why.
+    request_bytes.max(value_bytes.saturating_add(SHORT_BYTES)).saturating_mul(4)
+}
+
+/// The unit in which that is counted, in bytes.
+const UNIT_BYTES: u64 = 1 << 10;
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
 /// What an attempt has left, and how much of it the host was told.
 #[derive(Debug)]
 pub(super) struct Teller {
@@ -58,6 +72,8 @@ struct Link {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next: AtomicU64,
     places: Arc<Semaphore>,
+    /// For what calls carry.
+    room: Arc<Semaphore>,
 }
 
 impl ThroughHost {
@@ -70,7 +86,11 @@ impl ThroughHost {
         let (teller, waiting) = (<_>::default(), <_>::default());
         let places = Arc::new(Semaphore::new(CALLS));
         let next = AtomicU64::new(first);
-        let link = Arc::new(Link { host, teller, waiting, next, places });
+        // Rounded down, and each call up: never more than the host takes.
+        let room = usize::try_from(carried_bytes(request_bytes, value_bytes) / UNIT_BYTES);
+        let room = room.unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let room = Arc::new(Semaphore::new(room));
+        let link = Arc::new(Link { host, teller, waiting, next, places, room });
         let responses = Arc::new(Semaphore::new(RESPONSES));
         Self { link, responses, request_bytes, value_bytes }
     }
@@ -111,11 +131,12 @@ impl Link {
     /// process about to go too.
     async fn ask(self: &Arc<Self>, ask: Ask) -> Option<(Answer, Begun)> {
         let place = self.places.clone().acquire_owned().await.ok()?;
+        let room = self.room.clone().acquire_many_owned(units(ask.body_bytes())).await.ok()?;
         let way = self.host.reserve().await.ok()?;
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting().insert(call, sender);
-        let begun = Begun { link: self.clone(), call, places: vec![place], is_over: false };
+        let begun = Begun { link: self.clone(), call, places: vec![place, room], is_over: false };
         let teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before = Box::new(teller.map(|teller| teller.news()).unwrap_or_default());
         way.send(Telling::Call { call, ask: Box::new(ask), before });

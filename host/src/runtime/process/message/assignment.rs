@@ -10,7 +10,7 @@ use jobwright_core::job::{Job, JobId, JobSpec, Payload};
 use jobwright_core::lifecycle::{JobState, Lifecycle};
 use jobwright_core::limits::Limits;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Granted, Outside};
+use jobwright_core::outside::{Granted, MAX_VALUE_BYTES, Outside};
 use jobwright_core::report::Report;
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,7 @@ impl Assignment {
     }
 }
 
-pub(super) fn value_bytes(grants: &Grants) -> u64 {
-    grants.key_value.map_or(0, |grant| grant.bytes)
+/// The longest value that `grants` let a plugin keep, in bytes.
+pub(in super::super) fn value_bytes(grants: &Grants) -> u64 {
+    grants.key_value.map_or(0, |grant| grant.bytes.min(MAX_VALUE_BYTES as u64))
 }

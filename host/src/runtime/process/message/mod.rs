@@ -14,7 +14,7 @@ use jobwright_core::report::{Progress, Report, Told};
 use jobwright_core::runtime::{Ended, StopReason};
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::assignment::Assignment;
+pub(super) use self::assignment::{Assignment, value_bytes};
 pub(super) use self::ending::{Asked, believed};
 pub(super) use self::frames::Longest;
 pub(super) use self::outside::{Answer, Ask, Request};

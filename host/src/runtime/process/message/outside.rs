@@ -14,6 +14,18 @@ pub(in super::super) enum Ask {
     Keep(Keep),
 }
 
+impl Ask {
+    /// What it carries beside names and headers, in bytes.
+    pub(in super::super) fn body_bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Send(request, _) => request.body.len(),
+            Self::Keep(Keep::Set { value, .. } | Keep::Swap { to: value, .. }) => value.len(),
+            Self::Keep(_) | Self::More(_) => 0,
+        };
+        bytes as u64
+    }
+}
+
 /// What it is answered.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) enum Answer {
