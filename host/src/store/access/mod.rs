@@ -6,7 +6,7 @@
 mod log;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use anyhow::Context as _;
@@ -47,6 +47,7 @@ struct Inner {
     writer: Writer<Database>,
     readers: Arc<Readers>,
     keys: Keys,
+    directory: PathBuf,
 }
 
 /// The writer's side: what is decided by the keys is decided here, in the order of the log.
@@ -86,7 +87,8 @@ impl SqliteAccess {
         let keys: Keys = Arc::new(RwLock::new(keys));
         let readers = Arc::new(Readers::new(&path, LOOKUPS));
         let writer = Writer::start("access", Database { db, keys: keys.clone(), bounds })?;
-        Ok(Self { inner: Arc::new(Inner { writer, readers, keys }) })
+        let directory = directory.to_owned();
+        Ok(Self { inner: Arc::new(Inner { writer, readers, keys, directory }) })
     }
 
     /// Changes the file; what was answered is on disk.
@@ -112,9 +114,6 @@ impl Database {
     fn put(&self, token: Digest, key: ApiKey) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO key VALUES (?1, ?2, ?3)";
         self.db.execute(sql, params![key.id, token.as_bytes(), to_json(&key)?])?;
-        if let Some(directory) = self.db.path().and_then(|path| Path::new(path).parent()) {
-            Part::Keys.note_in(directory);
-        }
         self.keys().insert(token, key);
         Ok(())
     }
@@ -181,7 +180,14 @@ impl AccessStore for SqliteAccess {
     }
 
     async fn add_key(&self, key: ApiKey, token: Digest) -> Result<(), StoreError> {
-        self.change(move |access| access.put(token, key)).await
+        self.change(move |access| access.put(token, key)).await?;
+        // Not before: a host that finds the mark and no key does not start without keys. One that is
+        // stopped here finds the key, and sets the mark then.
+        let directory = self.inner.directory.clone();
+        let noting = tokio::task::spawn_blocking(move || Part::Keys.note_in(&directory));
+        // It has said in the log if it failed.
+        let _ = noting.await;
+        Ok(())
     }
 
     async fn revoke_key(&self, id: &str, act: Act) -> Result<Option<ApiKey>, StoreError> {
