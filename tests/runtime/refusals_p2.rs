@@ -127,6 +127,11 @@ async fn a_wit_package_is_told_that_it_is_one() -> anyhow::Result<()> {
     let package = resolve.push_str("wasi.wit", wasi)?;
     let wasm = wit_component::encode(&resolve, package)?;
     says(lab.runtime.inspect(&wasm), "wit_package", &["WIT package", "`command`", "has no code"])?;
+    // One of WASI 0.3 describes what this host does not have.
+    let later = "package my:later@0.3.0; interface pieces { read: func() -> stream<u8>; }";
+    let package = resolve.push_str("later.wit", later)?;
+    let wasm = wit_component::encode(&resolve, package)?;
+    says(lab.runtime.inspect(&wasm), "wit_package", &["WIT package", "pieces", "has no code"])?;
     // A component that has an interface's type beside what it does is none.
     let exports_a_type = bare("0.2.0").replacen(
         "(component",

@@ -125,6 +125,11 @@ impl<'a> Outline<'a> {
     }
 }
 
+/// Why `wasm` is refused as a WIT package, if it is one. It need not be valid here.
+pub(super) fn wit_package(wasm: &[u8]) -> Option<Unusable> {
+    Outline::read(wasm).ok()?.check_has_code().err()
+}
+
 fn fault((name, kind): &(&str, ComponentExternalKind)) -> Option<String> {
     let shown = shorten(name);
     if *kind != ComponentExternalKind::Instance {

@@ -53,7 +53,11 @@ pub(super) fn inspect(
 
 fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, Unusable> {
     let instances = nesting::instances(wasm)?;
-    features::check(wasm)?;
+    features::check(wasm).map_err(|refused| match refused.code {
+        // It describes what this host does not have, but needs nothing itself.
+        "needs_feature" => component::wit_package(wasm).unwrap_or(refused),
+        _ => refused,
+    })?;
     let mut outline = component::Outline::read(wasm).map_err(|error| features::invalid(&error))?;
     outline.sizes.set_instances(instances);
     let abi = outline.abi()?;
