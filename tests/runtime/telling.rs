@@ -10,7 +10,7 @@ use jobwright_core::report::{Progress, Report};
 use jobwright_core::runtime::{Stop, StopReason};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SPIN, Stopped, command, exceeded, output, trapped};
+use super::fixture::{Lab, SPIN, Stopped, command, exceeded, output, text, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -109,13 +109,18 @@ async fn a_checkpoint_over_its_limit_is_refused_and_the_guest_goes_on() -> anyho
     let lab = Lab::new()?;
     let body = "(if (i32.ne (call $save (i32.const 100) (i32.const 10)) (i32.const -1))
             (then unreachable))
+        (drop (call $save (i32.const 100) (i32.const 10)))
         (if (i32.ne (call $load (i32.const 0) (i32.const 0)) (i32.const -1)) (then unreachable))
         (if (call $save (i32.const 100) (i32.const 9)) (then unreachable))";
     let mut attempt = lab.attempt(&guest(body))?;
     attempt.report = Report::new(None, 9).into();
-    let report = attempt.report.clone();
+    let (report, log) = (attempt.report.clone(), attempt.log.clone());
     output(&lab.run(attempt).await)?;
     assert_eq!(report.checkpoint(), Some("half of i".into()));
+    // Once, with what raises the limit.
+    let line = "WARN: jobwright: a checkpoint of 10 bytes exceeds the limit of 9 bytes: raise it with \
+                --checkpoint-limit or `limits.checkpoint_bytes`\n";
+    assert_eq!(text(&log), line);
     Ok(())
 }
 

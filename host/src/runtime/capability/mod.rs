@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
+use jobwright_core::limits::flag;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, MAX_MESSAGE_BYTES, RetryHint, is_media_type};
@@ -71,6 +72,7 @@ pub(super) struct Line {
     output_type: Option<String>,
     failure: Option<Said>,
     told_of_no_files: bool,
+    told_of_checkpoint: bool,
 }
 
 impl Line {
@@ -86,6 +88,7 @@ impl Line {
             output_type: None,
             failure: None,
             told_of_no_files: false,
+            told_of_checkpoint: false,
         }
     }
 
@@ -102,6 +105,7 @@ impl Line {
             output_type: None,
             failure: None,
             told_of_no_files: false,
+            told_of_checkpoint: false,
         }
     }
 
@@ -165,10 +169,17 @@ impl Line {
         &self.clocks
     }
 
-    /// Replaces the checkpoint.
-    pub(super) fn save(&self, state: &[u8]) -> Result<(), TooLarge> {
-        self.report.check(state.len() as u64)?;
-        self.report.save(Bytes::copy_from_slice(state))
+    /// Replaces the checkpoint. That one is too long is said in the log, once.
+    pub(super) fn save(&mut self, state: &[u8]) -> Result<(), TooLarge> {
+        let saved = self.report.check(state.len() as u64);
+        if let Err(refused) = saved
+            && !std::mem::replace(&mut self.told_of_checkpoint, true)
+        {
+            let flag = flag("checkpoint_bytes");
+            let message = format!("{refused}: raise it with {flag} or `limits.checkpoint_bytes`");
+            self.log(Level::Warn, "jobwright", message.as_bytes());
+        }
+        saved.and_then(|()| self.report.save(Bytes::copy_from_slice(state)))
     }
 
     /// The latest checkpoint.

@@ -30,7 +30,10 @@ impl Simulated {
 
     /// The time, which this moves: the first reading sees zero.
     pub(super) fn read(&self) -> u64 {
-        self.now.fetch_add(self.step, Ordering::Relaxed)
+        let later = |now: u64| Some(now.saturating_add(self.step));
+        let read = self.now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        // It is always updated.
+        read.unwrap_or_else(|now| now)
     }
 
     /// The time.

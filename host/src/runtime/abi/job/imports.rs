@@ -51,8 +51,8 @@ fn link_cancellation(linker: &mut Linker<Guest>, name: &str) -> wasmtime::Result
 
 fn link_checkpoint(linker: &mut Linker<Guest>, name: &str) -> wasmtime::Result<()> {
     let mut interface = linker.instance(name)?;
-    interface.func_wrap("save", |guest: Host<'_>, (state,): (Vec<u8>,)| {
-        let saved = guest.data().line().save(&state);
+    interface.func_wrap("save", |mut guest: Host<'_>, (state,): (Vec<u8>,)| {
+        let saved = guest.data_mut().line_mut().save(&state);
         Ok((saved.map_err(|error| checkpoint::SaveError::TooLarge(error.most)),))
     })?;
     interface.func_wrap("load", |guest: Host<'_>, ()| {

@@ -51,3 +51,10 @@ async fn to_ask_again_and_again_whether_a_timer_has_rung_lets_it_ring() {
     }
     assert_eq!(asked, 9);
 }
+
+#[test]
+fn a_time_that_has_come_to_its_end_stays_there() {
+    let time = Simulated::new(u64::MAX - 1);
+    let readings = [(); 4].map(|()| time.read());
+    assert_eq!(readings, [0, u64::MAX - 1, u64::MAX, u64::MAX]);
+}
