@@ -104,9 +104,10 @@ int32_t jobwright_config_get(const char *name, size_t name_length, char *value, 
 
 /* Sends an HTTP request, as far as the operator grants it, and waits for the whole response. `request`
  * is JSON: {"url": "https://api.example.com/v1", "method": "POST", "headers": {"accept": "text/plain"}},
- * without a method a GET; it is no longer than 64 KiB. Answers the status of the response, which takes
- * as much of the guest's memory until the next request; or JOBWRIGHT_REFUSED if the request is not
- * granted or had no answer, and the log says why. */
+ * without a method a GET. Its url and headers have 64 KiB at most, and the JSON, in which they may be
+ * escaped, 384 KiB. Answers the status of the response, which takes as much of the guest's memory until
+ * the next request; or JOBWRIGHT_REFUSED if the request is not granted or had no answer, and the log
+ * says why. */
 JOBWRIGHT_IMPORT("http_send")
 int32_t jobwright_http_send(const char *request, size_t request_length, const void *body,
                             size_t body_length);

@@ -18,5 +18,5 @@ class Run(exports.Run):
             # Left to Python, any code but 0 would arrive as 1.
             if isinstance(end.code, int) and end.code != 0:
                 sys.stdout.flush()
-                wasi_exit.exit_with_code(end.code)
+                wasi_exit.exit_with_code(end.code & 0xFF)
             raise
