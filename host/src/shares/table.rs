@@ -9,7 +9,7 @@
 //! | [`WAITERS`] | a request that wants to wait is answered 503, or 202 at once after a submission |
 //! | [`LISTINGS`], [`READS`] | its requests wait for those before them |
 //! | [`CHANGES`], [`INSPECTIONS`] | the same |
-//! | [`COMPILATIONS`], [`SHORT_COMPILATIONS`], [`LONG_COMPILATIONS`] | its plugins wait for those before them |
+//! | [`COMPILATIONS`], [`SHORT_COMPILATIONS`], [`LONG_COMPILATIONS`], [`TRIALS`] | its plugins wait for those before them |
 //! | [`CODE_WAITERS`] | its attempts give their jobs back and try again later |
 //! | [`GUEST_BODIES`] | its guests' requests fail with a typed error |
 //! | [`GUEST_REQUESTS`], [`NAME_LOOKUPS`] | its guests' requests wait for those before them |
@@ -53,7 +53,8 @@ pub(crate) const UPLOADS: Resource = half((256 << 20) / UNIT_BYTES);
 /// Answers that are being made and sent: as much as bodies.
 pub(crate) const ANSWERS: Resource = half((256 << 20) / UNIT_BYTES);
 
-/// Requests under way. Each holds a connection, of which there are as many.
+/// Requests under way, until their answers are written. Each holds a connection, of which there are as
+/// many.
 pub(crate) const REQUESTS: Resource = Resource { all: 1024, weight: 3 };
 
 /// Requests that wait for a job or for room: of each four connections, one is left to those that do
@@ -83,6 +84,9 @@ pub(crate) const SHORT_COMPILATIONS: Resource = half(2);
 /// The same of uploads that 5 s were not enough for.
 pub(crate) const LONG_COMPILATIONS: Resource = half(2);
 
+/// Uploads whose code is tried at one time, each in a process of its own, for some milliseconds.
+pub(crate) const TRIALS: Resource = half(2);
+
 /// Attempts that wait long for their code: an eighth of the slots, and two at least.
 pub(crate) const CODE_WAITERS: Resource = half(8);
 
@@ -97,7 +101,7 @@ pub(crate) const NAME_LOOKUPS: Resource = half(16);
 
 /// All of them, by name.
 #[cfg(test)]
-pub(crate) const ALL: [(&str, Resource); 16] = [
+pub(crate) const ALL: [(&str, Resource); 17] = [
     ("BODIES", BODIES),
     ("UPLOADS", UPLOADS),
     ("ANSWERS", ANSWERS),
@@ -110,6 +114,7 @@ pub(crate) const ALL: [(&str, Resource); 16] = [
     ("COMPILATIONS", COMPILATIONS),
     ("SHORT_COMPILATIONS", SHORT_COMPILATIONS),
     ("LONG_COMPILATIONS", LONG_COMPILATIONS),
+    ("TRIALS", TRIALS),
     ("CODE_WAITERS", CODE_WAITERS),
     ("GUEST_BODIES", GUEST_BODIES),
     ("GUEST_REQUESTS", GUEST_REQUESTS),

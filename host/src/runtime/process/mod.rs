@@ -44,7 +44,6 @@ use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, Unusable};
 use jobwright_core::tenant::TenantName;
-use tokio::sync::Semaphore;
 
 pub(super) use self::inside::run_if_asked;
 use self::message::Unloaded;
@@ -58,6 +57,8 @@ use super::inspect::{self, Offer};
 use super::instance::Guest;
 use super::{RuntimeConfig, completed, ending, unless_stopped, unreceipted};
 use crate::clock::Stopwatch;
+use crate::shares::table::TRIALS;
+use crate::shares::{Share, Shares};
 
 /// Runs attempts in other processes. Dropping it kills them, without waiting.
 pub struct ProcessRuntime {
@@ -72,11 +73,8 @@ struct Host {
     codes: Codes<Artefact>,
     pool: Arc<Pool>,
     /// One for each upload whose code may be tried at one time.
-    tries: Semaphore,
+    trials: Shares,
 }
-
-/// Uploads whose code is tried at one time, each in a process of its own, for some milliseconds.
-const TRIES: usize = 2;
 
 /// How long an upload may wait for its turn and be tried.
 const TRY: Duration = Duration::from_secs(60);
@@ -117,7 +115,7 @@ impl ProcessRuntime {
         let pool = Arc::new(Pool::new(sizes, engine_config, (first, missing)));
         threads.handle().spawn(Pool::sweep(Arc::downgrade(&pool)));
         let ceiling = config.ceiling;
-        let host = Arc::new(Host { codes, pool, tries: Semaphore::new(TRIES) });
+        let host = Arc::new(Host { codes, pool, trials: Shares::new(&TRIALS) });
         Ok(Self { host, threads, ceiling, offer })
     }
 }
@@ -142,7 +140,8 @@ impl Runtime for ProcessRuntime {
     ) -> Result<(), Unprepared> {
         let artefact = self.host.codes.prepare(tenant, digest, wasm).await?;
         let host = self.host.clone();
-        let tried = self.threads.run(host.tried((digest, Profile::Fuel), artefact.0.clone()));
+        let (share, key) = (host.trials.of(tenant), (digest, Profile::Fuel));
+        let tried = self.threads.run(host.tried(share, key, artefact.0.clone()));
         tried.await.unwrap_or_else(|broken| Err(Unprepared::NotNow(broken.to_string())))
     }
 
@@ -172,10 +171,15 @@ impl Host {
         ended
     }
 
-    /// Whether the code of an upload fits, which a process of its own finds out.
-    async fn tried(self: Arc<Self>, key: Key, artefact: Bytes) -> Result<(), Unprepared> {
+    /// Whether the code of an upload fits, which a process of its own finds out in its turn.
+    async fn tried(
+        self: Arc<Self>,
+        turns: Share,
+        key: Key,
+        artefact: Bytes,
+    ) -> Result<(), Unprepared> {
         let trying = async {
-            let _turn = self.tries.acquire().await?;
+            let _turn = turns.take().await;
             let mut runner = self.pool.another().await?;
             let loaded = runner.load(key, artefact).await;
             runner.stop().await;
