@@ -114,7 +114,10 @@ async fn what_a_log_dropped_is_counted() -> anyhow::Result<()> {
     attempt.succeed();
     stage.host.finalized(&id).await?;
     let log = stage.log(&id, "").await?;
-    assert_eq!(log.text()?, "the f\n[… 21 bytes of log dropped …]\n kept");
+    assert_eq!(
+        log.text()?,
+        "the f\n[… 21 bytes of log dropped: --log-limit or `limits.log_bytes` keeps more …]\n kept"
+    );
     assert_eq!(log.header("jobwright-log-dropped-bytes"), "21");
     Ok(())
 }
@@ -127,7 +130,10 @@ async fn a_log_is_cut_between_characters() -> anyhow::Result<()> {
     attempt.succeed();
     stage.host.finalized(&id).await?;
     let log = stage.log(&id, "").await?;
-    assert_eq!(log.text()?, "€\n[… 24 bytes of log dropped …]\n€");
+    assert_eq!(
+        log.text()?,
+        "€\n[… 24 bytes of log dropped: --log-limit or `limits.log_bytes` keeps more …]\n€"
+    );
     assert_eq!(log.header("jobwright-log-dropped-bytes"), "24");
     Ok(())
 }

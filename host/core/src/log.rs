@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::flag;
 use crate::text::{torn_end, torn_start};
 
 /// What is kept of a log at some moment.
@@ -18,6 +19,18 @@ pub struct LogSnapshot {
     pub kept_bytes: u64,
     /// How much was dropped.
     pub dropped_bytes: u64,
+}
+
+impl LogSnapshot {
+    /// What it holds of a log that is still written: without the beginning of a character whose rest is not
+    /// written yet. It may be the last that is known of the log.
+    #[must_use]
+    pub fn so_far(mut self) -> Self {
+        let torn = torn_end(&self.bytes);
+        self.bytes.truncate(self.bytes.len() - torn);
+        self.kept_bytes = self.kept_bytes.saturating_sub(torn as u64);
+        self
+    }
 }
 
 /// What was written to a log after some moment, as far as it was kept.
@@ -123,7 +136,11 @@ impl LogBuffer {
         let kept_bytes = (head.len() + tail.len()) as u64;
         let dropped_bytes = kept.written.saturating_sub(kept_bytes);
         let mut bytes = head.to_vec();
-        bytes.extend(format!("\n[… {dropped_bytes} bytes of log dropped …]\n").bytes());
+        let flag = flag("log_bytes");
+        let dropped = format!("{dropped_bytes} bytes of log dropped");
+        bytes.extend(
+            format!("\n[… {dropped}: {flag} or `limits.log_bytes` keeps more …]\n").bytes(),
+        );
         bytes.extend(tail);
         LogSnapshot { bytes, kept_bytes, dropped_bytes }
     }

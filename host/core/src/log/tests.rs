@@ -78,3 +78,16 @@ fn counts_that_cannot_be_true_stop_at_the_most() {
     log.write(b"more");
     assert!(log.since(0).last.ends_with(b"more"));
 }
+
+#[test]
+fn what_is_taken_of_a_log_that_goes_on_ends_with_a_whole_character() {
+    for (written, taken) in
+        [(&b"z\xc3"[..], &b"z"[..]), (b"\xe2\x82", b""), ("zä".as_bytes(), "zä".as_bytes())]
+    {
+        let log = LogBuffer::new(100);
+        log.write(written);
+        let so_far = log.snapshot().so_far();
+        assert_eq!((&so_far.bytes[..], so_far.kept_bytes), (taken, taken.len() as u64));
+        assert_eq!(log.snapshot().bytes, written, "the rest may come");
+    }
+}
