@@ -39,7 +39,7 @@ impl Refusals {
     }
 
     /// How many refusals there were since the last line, if another line is due.
-    fn due(&self, code: &str) -> Option<u64> {
+    pub(crate) fn due(&self, code: &str) -> Option<u64> {
         let mut reasons = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(reported) = reasons.get_mut(code) else {
             let reported = Reported { since: Stopwatch::start(), untold: 0 };
