@@ -28,15 +28,17 @@ pub trait Clock: Send + Sync + 'static {
 /// passes. A delay is then off by 5 % at most, and a correction of an hour is followed within 20 hours.
 const SLEW: i128 = 20;
 
-/// A wall clock that is further ahead than this is followed at once: a machine without a clock of its
-/// own starts in 1970, and learns the time from the network later.
-const STEP: Duration = Duration::from_secs(24 * 60 * 60);
+/// Nanoseconds from 1970 to the start of 2026, before this code was written: a host's clock that says
+/// less is that of a machine without a clock of its own, which starts in 1970 or where its maker set it,
+/// and learns the time from the network later. Only then is the wall clock followed at once.
+const PLAUSIBLE: i128 = 1_767_225_600 * 1_000_000_000;
 
 /// The host's clock.
 ///
 /// It starts with the wall clock, advances with the time since the machine started (suspend included, as
-/// that time has passed for clients too), and follows a wall clock that was set [slowly](SLEW). It never
-/// goes back.
+/// that time has passed for clients too), and follows a wall clock that was set [slowly](SLEW), however
+/// far: a wall clock that is wrong for a while must not make everything due, or old. It steps only from a
+/// time that [cannot be](PLAUSIBLE), and never goes back.
 #[derive(Debug, Clone)]
 pub struct HostTime {
     /// Nanoseconds since 1970.
@@ -58,8 +60,8 @@ impl HostTime {
         let unset = self.time + passed;
         let ahead = wall.as_nanosecond() - unset;
         let slewed = ahead.clamp(-passed / SLEW, passed / SLEW);
-        let is_far = ahead > STEP.as_nanos().cast_signed();
-        self.time = unset + if is_far { ahead } else { slewed };
+        let learns = unset < PLAUSIBLE && wall.as_nanosecond() >= PLAUSIBLE;
+        self.time = unset + if learns { ahead } else { slewed };
         self.read_at = self.read_at.max(since_boot);
         let micros = i64::try_from(self.time.div_euclid(1000)).unwrap_or(i64::MAX);
         Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
@@ -115,12 +117,29 @@ mod tests {
     }
 
     #[test]
-    fn it_never_goes_back_and_follows_only_a_step_of_days_forward_at_once() {
-        let year = 365 * 24 * 3600;
-        let mut clock = HostTime::new(HOUR, at(0));
-        assert_eq!(clock.read(HOUR, at(year)), at(year));
-        assert_eq!(clock.read(HOUR, at(0)), at(year));
-        assert_eq!(clock.read(seconds(0), at(0)), at(year), "a reading out of order");
-        assert_eq!(clock.read(HOUR + seconds(20), at(20)), at(year + 19));
+    fn a_wall_clock_that_is_wrong_by_days_for_a_while_is_not_followed() {
+        for wrong in [25 * 3600, 365 * 24 * 3600, -25 * 3600] {
+            let mut clock = HostTime::new(HOUR, at(0));
+            assert_eq!(clock.read(HOUR, at(wrong)), at(0));
+            let then = clock.read(HOUR + seconds(100), at(wrong + 100));
+            assert_eq!(then, at(100 + wrong.signum() * 5));
+            assert_eq!(clock.read(HOUR + seconds(200), at(200)), at(200), "and back");
+        }
+    }
+
+    #[test]
+    fn it_never_goes_back() {
+        let mut clock = HostTime::new(HOUR, at(100));
+        assert_eq!(clock.read(HOUR, at(0)), at(100));
+        assert_eq!(clock.read(seconds(0), at(0)), at(100), "a reading out of order");
+        assert_eq!(clock.read(HOUR + seconds(20), at(20)), at(119));
+    }
+
+    #[test]
+    fn a_machine_that_starts_in_1970_learns_the_time_at_once() {
+        let mut clock = HostTime::new(seconds(5), Timestamp::UNIX_EPOCH);
+        assert_eq!(clock.read(seconds(6), after(Timestamp::UNIX_EPOCH, seconds(1))).as_second(), 1);
+        assert_eq!(clock.read(seconds(7), at(0)), at(0));
+        assert_eq!(clock.read(seconds(7), at(3600)), at(0), "from then on it does not step");
     }
 }
