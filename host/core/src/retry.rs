@@ -29,6 +29,10 @@ pub const MAX_SNOOZES: u16 = 100;
 /// How long a sequence of snoozes may go on; a snooze after that is a failure.
 pub const MAX_SNOOZED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// The shortest wait of a snooze: snoozes do not count as attempts, and one that asks for no wait at all
+/// would run a job again and again without a pause.
+pub const MIN_SNOOZE: Duration = Duration::from_secs(1);
+
 /// What is to be written at the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -123,7 +127,10 @@ pub fn settle(lifecycle: &Lifecycle, outcome: Outcome, now: Timestamp) -> Outcom
             match exhausted(lifecycle, now) {
                 None => Outcome::Snoozed { error, wait },
                 Some(why) => {
-                    let retry = wait.map_or(RetryHint::Backoff, RetryHint::After);
+                    // Not before the usual back-off: the short waits have not helped.
+                    let usual = backoff(lifecycle.failures.saturating_add(1), 0.5);
+                    let longer = wait.filter(|wait| *wait > usual);
+                    let retry = longer.map_or(RetryHint::Backoff, RetryHint::After);
                     Outcome::Failed { error: error.with_note(&why), retry }
                 }
             }
@@ -195,7 +202,7 @@ pub fn decide(
         Outcome::Failed { retry: RetryHint::After(wait), .. } => retry(Cause::Failed, Some(*wait)),
         Outcome::Snoozed { wait, .. } => {
             let usual = || backoff(lifecycle.snoozes.saturating_add(1), jitter);
-            Verdict::Snooze { at: after(now, wait.unwrap_or_else(usual)) }
+            Verdict::Snooze { at: after(now, wait.unwrap_or_else(usual).max(MIN_SNOOZE)) }
         }
         Outcome::Trapped { .. } => retry(Cause::Trapped, None),
         Outcome::LimitExceeded { limit, .. } => retry((*limit).into(), None),

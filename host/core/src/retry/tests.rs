@@ -89,7 +89,6 @@ fn a_plugin_may_have_other_endings_tried_again() {
 fn a_wait_that_the_guest_names_is_taken_as_it_is_up_to_the_longest_schedule() {
     let day = Duration::from_secs(DAY_SECONDS);
     for (asked, taken) in [
-        (Duration::ZERO, Duration::ZERO),
         (Duration::from_secs(1), Duration::from_secs(1)),
         (2 * day, 2 * day),
         (MAX_DELAY, MAX_DELAY),
@@ -123,7 +122,7 @@ fn a_hundred_snoozes_in_sequence_are_not_counted_and_the_next_one_is() {
     let Outcome::Failed { error, retry } = settled(job(MAX_SNOOZES, 0), NOW) else {
         panic!("it is snoozed again");
     };
-    assert_eq!(retry, RetryHint::After(Duration::ZERO));
+    assert_eq!(retry, RetryHint::Backoff);
     assert!(error.message.contains("the 100 attempts before it were snoozed"), "{error:?}");
     let late = after(NOW, MAX_SNOOZED);
     assert!(matches!(settled(job(1, 1), late), Outcome::Snoozed { .. }));
@@ -134,7 +133,34 @@ fn a_hundred_snoozes_in_sequence_are_not_counted_and_the_next_one_is() {
 fn a_snooze_is_no_failure_even_where_failures_are_final() {
     let spec = JobSpec { retry: RetryPolicy(BTreeSet::new()), ..spec(1) };
     let verdict = decide(&spec, &running(0, 0), &snoozed(Some(Duration::ZERO)), NOW, 0.5);
-    assert_eq!(verdict, Verdict::Snooze { at: NOW });
+    assert_eq!(verdict, Verdict::Snooze { at: after(NOW, MIN_SNOOZE) });
+}
+
+#[test]
+fn a_job_that_asks_for_no_wait_at_all_is_not_run_again_and_again() {
+    let (mut lifecycle, mut now, mut tries) = (Lifecycle::new(NOW), NOW, 0);
+    while !lifecycle.state.is_finalized() {
+        now = now.max(lifecycle.scheduled_at);
+        lifecycle.claim(now);
+        tries += 1;
+        let outcome = settle(&lifecycle, snoozed(Some(Duration::ZERO)), now);
+        lifecycle.finish(decide(&spec(5), &lifecycle, &outcome, now, 0.5), now);
+    }
+    let each = until(NOW, now) / tries;
+    assert!(each >= MIN_SNOOZE, "{tries} attempts, {each:?} apart");
+}
+
+#[test]
+fn after_too_many_snoozes_the_longer_of_the_asked_wait_and_the_usual_back_off_is_waited() {
+    let job = Lifecycle { snoozes: MAX_SNOOZES, snoozed_since: Some(NOW), ..running(0, 0) };
+    for (asked, retry) in [(1, None), (6, None), (7, Some(7)), (3600, Some(3600))] {
+        let outcome = settle(&job, snoozed(Some(Duration::from_secs(asked))), NOW);
+        let retry = retry.map_or(RetryHint::Backoff, |s| RetryHint::After(Duration::from_secs(s)));
+        assert!(
+            matches!(&outcome, Outcome::Failed { retry: it, .. } if *it == retry),
+            "{outcome:?}"
+        );
+    }
 }
 
 #[test]
