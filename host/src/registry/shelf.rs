@@ -159,8 +159,8 @@ impl Shelf {
             Ok(()) => Ok(()),
             Err(Full::All) => Err(RegistryError::TooLarge { held_bytes: all_bytes, most_bytes }),
             Err(Full::Tenant) => {
-                let (tenant, most_bytes) = (tenant.clone(), held_bytes);
-                Err(RegistryError::TenantFull { tenant, held_bytes, most_bytes })
+                let (tenant, most_bytes) = (tenant.clone(), budget.share(all_bytes, held_bytes));
+                Err(RegistryError::Share { tenant, held_bytes, most_bytes })
             }
         }
     }

@@ -49,8 +49,8 @@ impl HeldKeys {
         }
         let budget = Budget { all: kept.key_bytes, weight: Budget::KEPT };
         if budget.admits(self.bytes, own, more) == Err(Full::Tenant) {
-            let (tenant, depth_bytes, capacity_bytes) = (tenant.clone(), own, own);
-            return Err(QueueFull::TenantKeys { tenant, depth_bytes, capacity_bytes });
+            let (tenant, capacity_bytes) = (tenant.clone(), budget.share(self.bytes, own));
+            return Err(QueueFull::ShareKeys { tenant, depth_bytes: own, capacity_bytes });
         }
         Ok(())
     }
@@ -78,6 +78,9 @@ mod tests {
             held.add(a.clone(), 10);
         }
         assert_eq!(held.bytes(), 700);
+        let full = held.check((&a, limits), 10, kept).expect_err("it has its share");
+        let share = QueueFull::ShareKeys { tenant: a, depth_bytes: 700, capacity_bytes: 700 };
+        assert!(full == share && !full.is_of_tenant(), "{full}");
         held.check((&b, limits), 10, kept).expect("some is left");
     }
 }

@@ -144,6 +144,13 @@ impl Capacity {
         tenants
     }
 
+    /// Why no job is accepted at all, if none is: the host holds all that it may.
+    #[must_use]
+    pub fn full(&self) -> Option<QueueFull> {
+        let least_bytes = 1;
+        self.lock().check_host(&self.limits, least_bytes).err()
+    }
+
     /// Takes a place for a job that carries `held_bytes` and starts on this side.
     ///
     /// # Errors
@@ -289,15 +296,17 @@ impl Used {
     ) -> Result<(), QueueFull> {
         let Amount { jobs, bytes } = self.by_tenant.get(tenant).copied().unwrap_or_default();
         let budget = |all| Budget { all, weight: Budget::KEPT };
-        let places = budget(limits.total as u64).admits(self.all.jobs as u64, jobs as u64, 1);
+        let (places, taken, own) = (budget(limits.total as u64), self.all.jobs as u64, jobs as u64);
         let tenant = || tenant.clone();
-        if places == Err(Full::Tenant) {
-            return Err(QueueFull::Tenant { tenant: tenant(), depth: jobs, capacity: jobs });
+        if places.admits(taken, own, 1) == Err(Full::Tenant) {
+            let capacity = usize::try_from(places.share(taken, own)).unwrap_or(usize::MAX);
+            return Err(QueueFull::Share { tenant: tenant(), depth: jobs, capacity });
         }
-        let carried = budget(limits.payload_bytes).admits(self.all.bytes, bytes, more_bytes);
-        if carried == Err(Full::Tenant) {
-            let (depth_bytes, capacity_bytes) = (bytes, bytes);
-            return Err(QueueFull::TenantBytes { tenant: tenant(), depth_bytes, capacity_bytes });
+        let carried = budget(limits.payload_bytes);
+        if carried.admits(self.all.bytes, bytes, more_bytes) == Err(Full::Tenant) {
+            let capacity_bytes = carried.share(self.all.bytes, bytes);
+            let depth_bytes = bytes;
+            return Err(QueueFull::ShareBytes { tenant: tenant(), depth_bytes, capacity_bytes });
         }
         Ok(())
     }
@@ -380,7 +389,13 @@ mod tests {
                     Err(full) => break full,
                 }
             };
-            assert!(full.is_of_tenant() && held.len() == 70, "{full} {}", held.len());
+            assert!(!full.is_of_tenant() && held.len() == 70, "{full} {}", held.len());
+            let tenant = facts("a", "q").tenant;
+            let share = match by_bytes {
+                false => QueueFull::Share { tenant, depth: 70, capacity: 70 },
+                true => QueueFull::ShareBytes { tenant, depth_bytes: 700, capacity_bytes: 700 },
+            };
+            assert_eq!(full, share);
             held.push(capacity.reserve(&facts("b", "q"), each, Side::Due).expect("some are left"));
         }
     }

@@ -44,6 +44,14 @@ impl Budget {
         Ok(())
     }
 
+    /// The share of a tenant that holds `own` of the `taken` pieces, in pieces: what it may hold before
+    /// [`admits`](Self::admits) refuses more, as long as others hold what they do.
+    #[must_use]
+    pub fn share(self, taken: u64, own: u64) -> u64 {
+        let available = self.all.saturating_sub(taken.saturating_sub(own));
+        available - available / self.weight.saturating_add(1)
+    }
+
     /// What a tenant that is alone may have, in pieces; one at least.
     #[must_use]
     pub const fn alone(self) -> u64 {
@@ -71,7 +79,10 @@ mod tests {
             let (budget, mut taken) = (Budget { all, weight }, 0);
             let first = fill(budget, &mut taken);
             assert!((budget.alone()..all).contains(&first), "{first} of {all}");
-            assert!(fill(budget, &mut taken) > 0, "of {all}");
+            assert_eq!(budget.share(taken, first), first, "of {all}");
+            let second = fill(budget, &mut taken);
+            assert!(second > 0, "of {all}");
+            assert_eq!(budget.share(taken, second), second, "of {all}");
         }
     }
 
