@@ -4,6 +4,8 @@
 //! code is compiled in a process of its own, never more than a few at a time; what fails is told
 //! apart: a plugin that no attempt can ever run, or a host that could not just now.
 
+mod weight;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +19,10 @@ use jobwright_core::registry::{PluginRegistry, RegistryError};
 use jobwright_core::runtime::{StopSignal, Unprepared, Unusable};
 use jobwright_core::tenant::TenantName;
 use tokio::runtime::Handle;
-use wasmparser::{Parser, Payload};
+use wasmparser::Parser;
 use wasmtime::Engine;
 
+use self::weight::weight;
 use super::abi::{Misfit, Prepared};
 use super::engine::{self, Engines, Machine, Profile, Target};
 use super::flights::{Broken, Flight, Flights};
@@ -108,9 +111,12 @@ impl Ready for Prepared {
     }
 }
 
+/// The code that is ready, and what is being made, by tenant: a making waits for a turn of its tenant.
+type ReadyCodes<R> = Flights<TenantName, Key, Arc<R>, Unready>;
+
 /// All code that is ready, and the way to more.
 pub(super) struct Codes<R> {
-    ready: Flights<Key, Arc<R>, Unready>,
+    ready: ReadyCodes<R>,
     source: Arc<Source>,
     threads: Handle,
     /// One for each attempt that may wait long for its code.
@@ -143,6 +149,13 @@ const BRIEFLY: Duration = Duration::from_secs(2);
 /// The part of all slots whose attempts may wait for longer, until their code is compiled. The others
 /// give their jobs back and try again later, so that those that are ready find a slot.
 const WAITING_PART: usize = 8;
+
+/// Whose code is to be made, and where it may be by the time that its turn comes.
+struct Asked<R> {
+    ready: ReadyCodes<R>,
+    key: Key,
+    tenant: TenantName,
+}
 
 /// Code that is to be made.
 #[derive(Clone)]
@@ -239,8 +252,9 @@ impl<R: Ready> Codes<R> {
 
     /// The code, made ready from `wasm`, else from what the registry keeps.
     fn get(&self, key: Key, tenant: &TenantName, wasm: Option<Bytes>) -> Flight<Arc<R>, Unready> {
-        let (source, tenant) = (self.source.clone(), tenant.clone());
-        self.ready.get(key, &self.threads, || source.make(key, tenant, wasm))
+        let asked = Asked { ready: self.ready.clone(), key, tenant: tenant.clone() };
+        let source = self.source.clone();
+        self.ready.get((tenant.clone(), key), &self.threads, || source.make(asked, wasm))
     }
 
     /// How long making code ready takes at most, for who waits for no others.
@@ -273,10 +287,10 @@ pub(super) struct Bounds {
 impl Source {
     async fn make<R: Ready>(
         self: Arc<Self>,
-        (digest, profile): Key,
-        tenant: TenantName,
+        asked: Asked<R>,
         wasm: Option<Bytes>,
     ) -> Result<(Arc<R>, u64), Unready> {
+        let (digest, profile) = asked.key;
         let source = self.clone();
         let machine = beside(move || source.engines.machine(profile))
             .await?
@@ -286,15 +300,29 @@ impl Source {
         if let Some(kept) = self.clone().kept(wanted.clone()).await? {
             return Ok(kept);
         }
-        let loaded = match wasm {
-            Some(wasm) => self.compile_upload(&wanted, &tenant, wasm).await?,
+        match wasm {
+            Some(wasm) => self.compile_upload(&asked, wanted, wasm).await,
             None => {
-                let _turn = self.turn(&self.turns, &tenant).await?;
+                let _turn = self.turn(&self.turns, &asked.tenant).await?;
+                if let Some(made) = self.made(&asked, &wanted).await? {
+                    return Ok(made);
+                }
                 let wasm = self.fetch(&digest).await?;
-                self.clone().compile(wanted.clone(), wasm, self.patience()).await?
+                self.compile(wanted, wasm, self.patience()).await
             }
-        };
-        beside(move || ready(&wanted, loaded)).await?
+        }
+    }
+
+    /// The code, if another tenant's turn has made it while this one's was waited for.
+    async fn made<R: Ready>(
+        self: &Arc<Self>,
+        asked: &Asked<R>,
+        wanted: &Wanted,
+    ) -> Result<Option<(Arc<R>, u64)>, Unready> {
+        match asked.ready.made(&asked.key) {
+            None => self.clone().kept(wanted.clone()).await,
+            made => Ok(made),
+        }
     }
 
     /// The code, if it is on disk and can be used.
@@ -316,22 +344,28 @@ impl Source {
     }
 
     /// See [`Self::short_turns`].
-    async fn compile_upload(
+    async fn compile_upload<R: Ready>(
         self: &Arc<Self>,
-        wanted: &Wanted,
-        tenant: &TenantName,
+        asked: &Asked<R>,
+        wanted: Wanted,
         wasm: Bytes,
-    ) -> Result<Loaded, Unready> {
+    ) -> Result<(Arc<R>, u64), Unready> {
         if self.compiler.is_some() {
-            let _turn = self.turn(&self.short_turns, tenant).await?;
+            let _turn = self.turn(&self.short_turns, &asked.tenant).await?;
+            if let Some(made) = self.made(asked, &wanted).await? {
+                return Ok(made);
+            }
             let limit = self.patience() / SHORT_PART;
-            match self.clone().compile(wanted.clone(), wasm.clone(), limit).await {
+            match self.compile(wanted.clone(), wasm.clone(), limit).await {
                 Err(Unready { why: Why::TooLong, .. }) => {}
                 done => return done,
             }
         }
-        let _turn = self.turn(&self.long_turns, tenant).await?;
-        self.clone().compile(wanted.clone(), wasm, self.patience()).await
+        let _turn = self.turn(&self.long_turns, &asked.tenant).await?;
+        match self.made(asked, &wanted).await? {
+            Some(made) => Ok(made),
+            None => self.compile(wanted, wasm, self.patience()).await,
+        }
     }
 
     async fn fetch(&self, digest: &Digest) -> Result<Bytes, Unready> {
@@ -343,22 +377,22 @@ impl Source {
         }
     }
 
-    async fn compile(
-        self: Arc<Self>,
-        Wanted { name, machine }: Wanted,
+    async fn compile<R: Ready>(
+        self: &Arc<Self>,
+        wanted: Wanted,
         wasm: Bytes,
         limit: Duration,
-    ) -> Result<Loaded, Unready> {
-        let source = self;
+    ) -> Result<(Arc<R>, u64), Unready> {
+        let source = self.clone();
         beside(move || {
-            let artefact = source.artefact(&machine, &wasm, limit)?;
+            let artefact = source.artefact(&wanted.machine, &wasm, limit)?;
             let weight = weight(&wasm, &artefact);
             if let Some(disk) = &source.disk
-                && let Err(error) = disk.store(&name, &artefact, weight)
+                && let Err(error) = disk.store(&wanted.name, &artefact, weight)
             {
                 tracing::warn!(%error, "cannot keep compiled code: it will be compiled again");
             }
-            Ok(Loaded { artefact, weight })
+            ready(&wanted, Loaded { artefact, weight })
         })
         .await?
     }
@@ -431,35 +465,14 @@ pub(super) fn compile_if_asked() -> Option<ExitCode> {
 
 /// Closes what this process inherited, and confines it as far as it still has to set its limits: the
 /// answer does the rest, and says what the system does not have.
-fn confined() -> anyhow::Result<impl FnOnce() -> Vec<String>> {
+fn confined() -> anyhow::Result<impl FnOnce() -> anyhow::Result<Vec<String>>> {
     #[cfg(target_os = "linux")]
     super::process::sandbox::close_inherited().context("cannot close inherited files")?;
     signals::leave_to_host().context("cannot leave signals to the host")?;
     #[cfg(target_os = "linux")]
     return Ok(super::process::sandbox::confine_compiler);
     #[cfg(not(target_os = "linux"))]
-    Ok(Vec::new)
-}
-
-/// About what the code of `wasm` takes in memory, in bytes: the machine code as it is, and of what is
-/// imported, exported, declared and named many times what it takes in the plugin.
-fn weight(wasm: &[u8], artefact: &[u8]) -> u64 {
-    /// As much as of the worst: imports and exports by the hundred thousand (measured).
-    const TIMES: u64 = 16;
-    let is_declaration = |payload: &Payload<'_>| {
-        !matches!(
-            payload,
-            Payload::CodeSectionStart { .. }
-                | Payload::DataSection(_)
-                | Payload::CustomSection(_)
-                // Their own sections follow.
-                | Payload::ModuleSection { .. }
-                | Payload::ComponentSection { .. }
-        )
-    };
-    let payloads = Parser::new(0).parse_all(wasm).filter_map(Result::ok).filter(is_declaration);
-    let declared: usize = payloads.filter_map(|payload| Some(payload.as_section()?.1.len())).sum();
-    artefact.len() as u64 + TIMES * declared as u64
+    Ok(|| Ok(vec![]))
 }
 
 /// Machine code for `wasm`, as bytes.
@@ -477,24 +490,4 @@ async fn beside<A: Send + 'static>(
     work: impl FnOnce() -> A + Send + 'static,
 ) -> Result<A, Unready> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Unready::from(Broken))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_declared_weighs_more_than_code_and_data() {
-        let weigh = |text: String| {
-            let wasm = wat::parse_str(text).expect("valid text");
-            (weight(&wasm, &[]), wasm.len() as u64)
-        };
-        let exports: String = (0..1000).map(|n| format!(r#"(export "e{n}" (func 0))"#)).collect();
-        let (named, length) = weigh(format!("(module (func) {exports})"));
-        assert!(named > 15 * length, "{named} {length}");
-        let (data, length) = weigh(format!(r#"(module (memory 1) (data "{}"))"#, "x".repeat(5000)));
-        assert!(data < length, "{data} {length}");
-        let (nested, _) = weigh(format!("(component (core module (func) {exports}))"));
-        assert!(nested.abs_diff(named) < 1000, "{nested} {named}");
-    }
 }
