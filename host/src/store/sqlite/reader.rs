@@ -32,28 +32,33 @@ const SCANNED_ROWS: usize = 2_000;
 pub(crate) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    places: Semaphore,
+    /// One for each query, until it has ended.
+    places: Arc<Semaphore>,
 }
 
 impl Readers {
     /// So many readers of the database at `path`, which exists.
     pub(crate) fn new(path: &Path, count: usize) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::default(), places: Semaphore::new(count) }
+        let places = Arc::new(Semaphore::new(count));
+        Self { path: path.to_owned(), idle: Mutex::default(), places }
     }
 
-    /// Runs `query` on a connection of its own.
+    /// Runs `query` on a connection of its own. It keeps its place until it has ended, also if the
+    /// caller goes away: there are never more queries, and connections, than places.
     pub(crate) async fn read<A: Send + 'static>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
     ) -> Result<A, StoreError> {
         let ended = |reason: &str| StoreError::Unavailable { reason: reason.to_owned() };
-        let _place = self.places.acquire().await.map_err(|_| ended("it is closed"))?;
+        let place = self.places.clone().acquire_owned().await;
+        let place = place.map_err(|_| ended("it is closed"))?;
         let readers = self.clone();
         let work = move || {
             let idle = readers.lock().pop();
             let connection = idle.map_or_else(|| schema::open_reader(&readers.path), Ok)?;
             let answer = query(&connection);
             readers.lock().push(connection);
+            drop(place);
             answer
         };
         match tokio::task::spawn_blocking(work).await {
@@ -206,4 +211,41 @@ fn scan(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_has_its_place_until_it_has_ended_whoever_waits() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("jobs.db");
+        Connection::open(&path)
+            .and_then(|db| db.execute_batch("CREATE TABLE t (x)"))
+            .expect("a file");
+        let readers = Arc::new(Readers::new(&path, 1));
+        let ((begin, begun), (end, ended)) = (oneshot::channel(), mpsc::channel::<()>());
+        let reading = readers.clone();
+        let first = tokio::spawn(async move {
+            let long = move |_: &Connection| {
+                let _ = begin.send(());
+                let _ = ended.recv();
+                Ok(())
+            };
+            reading.read(long).await
+        });
+        begun.await.expect("it begins");
+        first.abort();
+        first.await.expect_err("nobody waits for it any more");
+        let mut second = Box::pin(readers.read(|_| Ok(())));
+        assert!(futures_util::poll!(&mut second).is_pending(), "the first goes on");
+        drop(end);
+        second.await.expect("it is its turn");
+        assert_eq!(readers.lock().len(), 1, "there never was another connection");
+    }
 }
