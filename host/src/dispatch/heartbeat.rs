@@ -80,7 +80,7 @@ impl Dispatcher {
             let written = log.written();
             current.insert(key, written);
             if written > logged.get(&key).copied().unwrap_or(0) {
-                self.save_log(lease, &log).await;
+                self.save_log(lease, log.snapshot().so_far()).await;
             }
             self.save_told(lease, report.take_unsaved()).await;
         }

@@ -8,7 +8,7 @@ use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::hold::Facts;
 use jobwright_core::job::Job;
 use jobwright_core::lifecycle::JobState;
-use jobwright_core::log::LogBuffer;
+use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{Outcome, OutcomeKind, millis};
 use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::report::Report;
@@ -163,7 +163,7 @@ impl Dispatcher {
         let _finishing = self.finishing.acquire().await;
         drop(place);
         self.signals.work.notify_one();
-        self.save_log(lease, log).await;
+        self.save_log(lease, log.snapshot()).await;
         let error = record.error.clone();
         if let (OutcomeKind::Refused, Some(error)) = (record.outcome, &error) {
             self.refusals.note(&error.code, &error.message);
@@ -202,12 +202,12 @@ impl Dispatcher {
         }
     }
 
-    /// Keeps what the log holds now, if it holds anything.
-    pub(super) async fn save_log(&self, lease: Lease, log: &LogBuffer) {
-        if log.written() == 0 {
+    /// Keeps what the log holds, if it holds anything.
+    pub(super) async fn save_log(&self, lease: Lease, log: LogSnapshot) {
+        if log.bytes.is_empty() {
             return;
         }
-        if let Err(error) = self.store.save_log(lease.job, lease.attempt, log.snapshot()).await {
+        if let Err(error) = self.store.save_log(lease.job, lease.attempt, log).await {
             tracing::warn!(job = %lease.job, %error, "cannot save the log");
         }
     }
