@@ -7,7 +7,7 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{Stage, post};
+use super::{Stage, get, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
@@ -96,6 +96,20 @@ async fn a_request_of_countless_fields_is_refused_in_few_words() -> anyhow::Resu
         // A batch is no way around.
         let answer = post(&host, "/v1/jobs/batch", &body).await?.ok(200)?;
         ensure!(answer.to_string().len() < 20_000, "{} bytes of answer", answer.to_string().len());
+    }
+    // The whole head of a request has room in 64 KiB.
+    for parameters in [
+        (0..7_000).map(|n| format!("a{n}")).collect::<Vec<_>>(),
+        vec!["a".to_owned(); 25_000],
+        (0..5_000).map(|n| format!("env.{n}")).collect(),
+        (0..5_000).map(|n| format!("a{n}.b")).collect(),
+        vec!["arg=+%00".to_owned(); 6_000],
+    ] {
+        let path = format!("/v1/jobs?plugin=p&{}", parameters.join("&"));
+        let answer = post(&host, &path, "").await?;
+        ensure!(answer.status == 422 && answer.body.len() < 2_000, "{answer:?}");
+        let answer = get(&host, &path).await?;
+        ensure!(answer.status == 400 && answer.body.len() < 1_000, "{answer:?}");
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The fields of a request, taken one by one, so that every invalid one is named and not only the
 //! first, in words for people. Pure.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use jobwright_core::name::shorten;
@@ -27,8 +27,10 @@ pub(super) struct Fields {
     is_query: bool,
     /// The parameters of a query that may be repeated.
     repeated: Vec<String>,
-    /// The parameters in whose values a `+` stands for a space.
-    with_plus: Vec<String>,
+    /// The fields in whose values a `+` of the query stands for a space.
+    with_plus: BTreeSet<String>,
+    /// What is said instead of all else, of a query with too many parameters.
+    flood: Option<FieldError>,
 }
 
 impl Fields {
@@ -61,8 +63,16 @@ impl Fields {
         let mut fields = Self { is_query: true, repeated: repeated_names, ..Self::default() };
         let mut inner: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for Pair { name, value, has_plus } in pairs {
-            fields.with_plus.extend(has_plus.then(|| name.clone()));
+            let is_list = repeated.contains(&name.as_str());
+            let field = if is_list { format!("{name}s") } else { name.clone() };
+            fields.with_plus.extend(has_plus.then_some(field));
+            // How long lists may be is for their fields to say.
+            fields.flood = if is_list { None } else { counted(&mut counts, &name) };
+            if fields.flood.is_some() {
+                break;
+            }
             match (name.as_str(), name.split_once('.')) {
                 (list, _) if repeated.contains(&list) => {
                     lists.entry(format!("{name}s")).or_default().push(value)
@@ -187,6 +197,9 @@ impl Fields {
     /// Everything that is wrong, with the fields that do not exist, of which `unknown` is said, and
     /// once which ones do.
     pub(super) fn into_errors(mut self, unknown: &str) -> Vec<FieldError> {
+        if let Some(flood) = self.flood {
+            return vec![flood];
+        }
         let mut message = format!("{unknown}{}", self.choice());
         for name in std::mem::take(&mut self.values).into_keys() {
             self.wrong(shorten(&name), &message);
@@ -214,6 +227,17 @@ impl Fields {
             .collect();
         if names.is_empty() { String::new() } else { format!("; there are: {}", names.join(", ")) }
     }
+}
+
+/// Counts a parameter with those of its object; the error if there are too many.
+fn counted(counts: &mut BTreeMap<String, usize>, name: &str) -> Option<FieldError> {
+    let object = name.split_once('.').map_or("query", |(outer, _)| outer);
+    let count = counts.entry(object.to_owned()).or_default();
+    *count += 1;
+    let many = if *count > MAX_FIELDS { object } else { "query" };
+    let is_flood = *count > MAX_FIELDS || counts.len() > MAX_FIELDS;
+    let message = format!("has more than {MAX_FIELDS} parameters");
+    is_flood.then(|| FieldError::new(shorten(many), message))
 }
 
 /// What is said of a name that an object has twice: which value counts is anyone's guess.

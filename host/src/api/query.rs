@@ -10,9 +10,11 @@ use serde::de::DeserializeOwned;
 use super::error::ApiError;
 use super::fields::Fields;
 
-/// Parameters whose values have no spaces but for the one between a date and a time, so that a `+` in
-/// them is a plus sign: `p@1.0.0+build`, `2027-01-31T09:30:00+02:00`.
-const WITHOUT_SPACES: [&str; 4] = ["plugin", "version", "scheduled_at", "cursor"];
+/// Whether values of this parameter may have spaces. In all others a `+` is a plus sign: `p@1.0.0+build`,
+/// `1e+9`; but for the one between a date and a time.
+fn may_have_spaces(name: &str) -> bool {
+    matches!(name, "tag" | "arg") || name.starts_with("env.")
+}
 
 /// The code of parameters that are well formed and cannot be had.
 pub(super) const INVALID_FIELDS: &str = "invalid_fields";
@@ -41,7 +43,7 @@ fn pair(part: &str) -> Option<Pair> {
     };
     let (name, value) = decoded(part)?;
     let has_plus = part.split_once('=').is_some_and(|(_, value)| value.contains('+'));
-    if !has_plus || !WITHOUT_SPACES.contains(&name.as_str()) {
+    if !has_plus || may_have_spaces(&name) {
         return Some(Pair { name, value, has_plus });
     }
     let (_, mut value) = decoded(&part.replace('+', "%2B"))?;

@@ -133,22 +133,26 @@ fn a_query_has_the_same_fields() {
 
 #[test]
 fn what_is_wrong_in_a_query_is_said_in_its_own_words() {
-    let mut fields = of_query("a=soon+or%20so&b=null&c=-1&x+y=1&queue=a+b");
+    let mut fields = of_query("a=soon+or%20so&b=null&c=-1&x+y=1&arg=a+b&env.N=a+b&limit=1e+2");
     assert_eq!(fields.take::<u64>("a", "a number"), None);
     assert_eq!(fields.take::<u64>("b", "a number"), None);
     assert_eq!(fields.take::<u64>("c", "a number"), None);
-    assert_eq!(fields.take::<Vec<String>>("args", "strings"), None);
-    assert_eq!(fields.take::<String>("queue", "a string"), Some("a b".to_owned()));
-    fields.wrong("queue", "`a b` is not a name");
+    assert_eq!(fields.take::<Vec<u64>>("args", "numbers"), None);
+    let mut env = fields.take_object("env").flatten().unwrap();
+    assert_eq!(env.take::<u64>("N", "a number"), None);
+    fields.absorb("env", env, "is not a variable");
+    assert_eq!(fields.take::<u64>("limit", "a number"), Some(100));
     assert_eq!(
         messages(fields),
         [
-            "a: expected a number, got `soon or so` (in a query a `+` stands for a space: write %2B \
-             for a plus sign)",
+            "a: expected a number, got `soon+or so`",
             "b: expected a number, got `null`",
             "c: `-1` is negative: expected a number",
-            "queue: `a b` is not a name (in a query a `+` stands for a space: write %2B for a plus sign)",
-            "x y: is not a field; there are: a, b, c, arg, queue",
+            "args: expected numbers, got `[\"a b\"]` (in a query a `+` stands for a space: write %2B for \
+             a plus sign)",
+            "env.N: expected a number, got `a b` (in a query a `+` stands for a space: write %2B for a \
+             plus sign)",
+            "x y: is not a field; there are: a, b, c, arg, env.NAME, limit",
         ]
     );
 }

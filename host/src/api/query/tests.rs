@@ -16,14 +16,21 @@ fn a_plus_is_a_plus_where_no_space_can_be() {
         ("scheduled_at=2027-01-31+09:30:00+02:00", "2027-01-31 09:30:00+02:00"),
         ("scheduled_at=2027-01-31%2009:30:00+02:00", "2027-01-31 09:30:00+02:00"),
         ("scheduled_at=2027-01-31+09:30:00Z", "2027-01-31 09:30:00Z"),
+        ("limits.fuel=1e+09", "1e+09"),
+        ("delay_ms=1e+3", "1e+3"),
+        ("limit=1e%2B2", "1e+2"),
+        ("queue=a+b", "a+b"),
     ] {
         assert_eq!(values(query), [(value.to_owned(), false)], "{query}");
     }
 }
 
 #[test]
-fn a_plus_elsewhere_is_a_space_and_remembered() {
-    assert_eq!(values("tag=a+b"), [("a b".to_owned(), true)]);
-    assert_eq!(values("queue=a%2Bb&arg=%20"), [("a+b".to_owned(), false), (" ".to_owned(), false)]);
+fn a_plus_where_a_space_can_be_is_one_and_remembered() {
+    for name in ["tag", "arg", "env.NAME"] {
+        assert_eq!(values(&format!("{name}=a+b")), [("a b".to_owned(), true)]);
+        assert_eq!(values(&format!("{name}=a%2Bb")), [("a+b".to_owned(), false)]);
+    }
+    assert_eq!(values("arg=%20"), [(" ".to_owned(), false)]);
     assert_eq!(values("&&a+b&"), [(String::new(), false)]);
 }
