@@ -40,9 +40,10 @@ pub(super) struct Received {
 }
 
 impl Bodies {
-    /// Nothing is being read yet; the longest body will be about `longest` bytes.
+    /// Nothing is being read yet; the longest body that is taken has `longest` bytes.
     pub(super) fn new(resource: &Resource, longest: u64) -> Self {
-        let all = resource.all.max(units(longest.saturating_mul(4)));
+        // A tenant that is alone may have half of all: the longest body fits.
+        let all = resource.all.max(units(longest).saturating_mul(2));
         Self { room: Shares::sized(resource, all), deadline: READ_DEADLINE }
     }
 

@@ -91,7 +91,11 @@ fn is_bare_probe(request: &Request) -> bool {
         && request.method().is_safe()
         && !request.headers().contains_key(header::HOST)
         && request.uri().authority().is_none()
-        && matches!(request.uri().path(), "/healthz" | "/readyz")
+        && match request.uri().path() {
+            "/healthz" | "/readyz" => true,
+            "/" => request.method() == Method::OPTIONS,
+            _ => false,
+        }
 }
 
 /// Refuses a request that names two hosts (RFC 9112, 3.2): a proxy before this host may have looked

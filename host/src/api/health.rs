@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use jobwright_core::access::Scope;
 use serde_json::{Value, json};
 
@@ -29,6 +29,11 @@ pub(super) async fn ready(State(app): State<App>, headers: HeaderMap) -> (Status
     };
     let body = json!({ "status": "not_ready", "code": code, "reason": reason });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body))
+}
+
+/// What some balancers ask for instead: that there is an answer says that the process lives.
+pub(super) async fn options() -> (StatusCode, [(HeaderName, &'static str); 1]) {
+    (StatusCode::NO_CONTENT, [(header::ALLOW, "GET,HEAD,OPTIONS")])
 }
 
 /// Why a host is not ready.

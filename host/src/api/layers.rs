@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use super::body::Received;
 use super::error::{ApiError, Problem};
 use super::linger::lingering;
+use super::places::UnderWay;
 use super::server::Peer;
 use super::wait::MAX_WAIT;
 use super::{App, auth};
@@ -36,15 +37,20 @@ pub(super) async fn authenticate(
     let caller = app.identify(&request)?;
     app.still_admits(&caller, reads)?;
     let under_way = app.gates.requests.of(&caller.tenant).try_take(1u64);
-    let _under_way = under_way.map_err(|_| {
+    let under_way = UnderWay::new(under_way.map_err(|_| {
         ApiError::busy("this tenant has too many concurrent requests: try again later")
-    })?;
+    })?);
     request.extensions_mut().insert(caller.clone());
+    request.extensions_mut().insert(under_way.clone());
     let mut response = next.run(request).await;
-    if response.extensions_mut().remove::<Lasting>().is_none() {
+    if response.extensions_mut().remove::<Lasting>().is_none()
         // Also of a tenant that was switched off meanwhile: what was done is told.
-        app.still_admits(&caller, true)?;
+        && let Err(error) = app.still_admits(&caller, true)
+    {
+        response = error.into_response();
     }
+    // The connection keeps it until the answer is written.
+    response.extensions_mut().insert(under_way);
     Ok(response)
 }
 

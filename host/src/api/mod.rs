@@ -8,6 +8,7 @@ mod base64;
 pub(crate) mod body;
 pub mod browser;
 mod content;
+mod detached;
 mod disk;
 pub(crate) mod error;
 mod exit_codes;
@@ -175,7 +176,7 @@ impl App {
             signals: parts.signals,
             stopping: parts.stopping,
             gates: Arc::new(Gates {
-                bodies: Bodies::new(&table::BODIES, settings.payload_bytes),
+                bodies: Bodies::new(&table::BODIES, jobs::request_bytes(settings.payload_bytes)),
                 plugins: Bodies::new(&table::UPLOADS, settings.plugin_bytes),
                 answers: Answers::new(settings.limits.ceiling.output_bytes),
                 requests: Shares::new(&table::REQUESTS),
@@ -201,9 +202,9 @@ pub fn router(app: App) -> Router {
     let hold = axum::middleware::from_fn_with_state(app.clone(), answers::hold);
     let v1 = v1().into_router().layer(hold).layer(authenticate);
     Router::new()
-        .route("/", get(welcome::page))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
+        .route("/", get(welcome::page).options(health::options))
+        .route("/healthz", get(health::alive).options(health::options))
+        .route("/readyz", get(health::ready).options(health::options))
         .nest("/v1", v1)
         .fallback(async || ApiError::not_found("no_such_route", "there is nothing at this address"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
@@ -259,6 +260,7 @@ fn v1() -> Routes {
         .on((POST, "/jobs"), JobsSubmit, jobs::create)
         .with_query()
         .with_body()
+        .waiting()
         .on((POST, "/jobs/batch"), JobsSubmit, jobs::create_batch)
         .with_body()
         .on((GET, "/jobs/{id}"), JobsRead, jobs::show)

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::shares::Taken;
+
 /// See the module's text.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
@@ -32,15 +34,28 @@ pub(super) struct Place {
     _taken: OwnedSemaphorePermit,
 }
 
+/// A request's share of those that are under way: kept until its answer is written, or what it does has
+/// ended. So a tenant whose clients do not read their answers holds no more connections than its share.
+#[derive(Debug, Clone)]
+pub(super) struct UnderWay {
+    _taken: Arc<Taken>,
+}
+
+impl UnderWay {
+    pub(super) fn new(taken: Taken) -> Self {
+        Self { _taken: Arc::new(taken) }
+    }
+}
+
 /// What a connection does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     /// Nothing, since this turn.
     Silent(u64),
     /// A request is answered.
     Busy,
-    /// The answer was made, and not all of it may be written.
-    Writing,
+    /// The answer was made, and not all of it may be written: the request is under way until it is.
+    Writing { _request: Option<UnderWay> },
 }
 
 impl Places {
@@ -117,14 +132,14 @@ impl Place {
     }
 
     /// Its answer was made.
-    pub(super) fn end(&self) {
-        *self.state() = State::Writing;
+    pub(super) fn end(&self, request: Option<UnderWay>) {
+        *self.state() = State::Writing { _request: request };
     }
 
     /// All that there was to write is written.
     pub(super) fn flushed(&self) {
         let mut state = self.state();
-        if *state == State::Writing {
+        if matches!(*state, State::Writing { .. }) {
             *state = State::Silent(self.of.lock().add(self.address, &self.given_up));
         }
     }

@@ -9,12 +9,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::access::Caller;
 use jobwright_core::hold::Hold;
+use jobwright_core::job::Job;
 use jobwright_core::lifecycle::{MAX_LOST, Phase};
 use jobwright_core::plugin::{
     Digest, Inspection, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
 };
 use jobwright_core::registry::{NotFound, Published, Upload};
-use jobwright_core::store::{JobFilter, Page, StoreError};
+use jobwright_core::store::{JobFilter, Page};
 use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ use super::body::Received;
 use super::error::ApiError;
 use super::path::Path;
 use super::query::Query;
-use super::{App, content};
+use super::{App, content, detached};
 
 /// Plugins on one page.
 const PAGE: usize = 100;
@@ -54,11 +55,7 @@ pub(super) async fn upload(
         .read("plugin", &headers, body, app.settings.plugin_bytes)
         .await?;
     app.still_admits(&caller, false)?;
-    let tenant = caller.tenant.clone();
-    // Compiling takes long: a client that does not wait for the answer finds its plugin there all
-    // the same, and the log says what became of it.
-    let publishing = tokio::spawn(publish(app.clone(), caller, (name.clone(), version), body));
-    let (status, version) = match publishing.await.map_err(ApiError::internal)?? {
+    let (status, version) = match publish(&app, &caller, (name.clone(), version), body).await? {
         Published::Created(version) => (StatusCode::CREATED, version),
         Published::Unchanged(version) => (StatusCode::OK, version),
         Published::Conflict(there) => {
@@ -70,7 +67,7 @@ pub(super) async fn upload(
         }
     };
     let url = format!("/v1/plugins/{name}/versions/{}", version.version);
-    let view = app.version_view((&tenant, &name), &version);
+    let view = app.version_view((&caller.tenant, &name), &version);
     let mut response = (status, Json(view)).into_response();
     if let Ok(url) = HeaderValue::from_str(&url) {
         response.headers_mut().insert(header::LOCATION, url);
@@ -78,16 +75,17 @@ pub(super) async fn upload(
     Ok(response)
 }
 
-/// `body` has a place among the bodies, which it keeps until the end.
+/// Compiling takes long: a client that does not wait for the answer finds its plugin there all the same,
+/// and the log says what became of it. `body` has a place among the bodies, which it keeps until the end.
 async fn publish(
-    app: App,
-    caller: Caller,
+    app: &App,
+    caller: &Caller,
     (name, version): (PluginName, Option<Version>),
     body: Received,
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
     app.has_room(app.clock.now())?;
-    let inspection = inspect(&app, &caller.tenant, wasm.clone()).await?;
+    let inspection = inspect(app, &caller.tenant, wasm.clone()).await?;
     let digest = Digest::of(&wasm);
     if let Err(unprepared) = app.runtime.prepare(&caller.tenant, digest, wasm.clone()).await {
         tracing::info!(plugin = %name, %digest, %unprepared, "refused a plugin");
@@ -97,7 +95,7 @@ async fn publish(
     let tenant_bytes = app.store.tenant(&tenant).await?.plugin_bytes;
     let detail = json!({ "version": version, "digest": digest });
     // Compiling may have taken minutes: the key is checked again here.
-    let _turn = app.audit(&caller, "plugin.upload", name.as_str(), detail).await?;
+    let _turn = app.audit(caller, "plugin.upload", name.as_str(), detail).await?;
     let upload = Upload { tenant, tenant_bytes, name: name.clone(), version, wasm, inspection };
     let published = app.registry.publish(upload, app.clock.now()).await?;
     if let Published::Created(version) = &published {
@@ -127,23 +125,30 @@ pub(super) async fn list(
     State(app): State<App>,
     By(caller): By,
     uri: Uri,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let mut query = Query::of(&uri);
     let after: Option<PluginName> = query.parse("cursor", "invalid_name");
     query.finish()?;
-    let plugins = app.registry.list(&caller.tenant, after.as_ref(), PAGE);
+    let page = || app.registry.list(&caller.tenant, after.as_ref(), PAGE);
+    let most = page().iter().map(view_bytes).sum();
+    let room = app.gates.answers.of(&caller.tenant).room(most).await?;
+    let plugins = page();
     let next = (plugins.len() == PAGE).then(|| plugins.last().map(|p| p.name.clone())).flatten();
     let plugins: Vec<Value> = plugins.iter().map(|plugin| app.plugin_view(plugin)).collect();
-    Ok(Json(json!({ "plugins": plugins, "next_cursor": next })))
+    Ok(room.with(Json(json!({ "plugins": plugins, "next_cursor": next })).into_response()))
 }
 
 pub(super) async fn show(
     State(app): State<App>,
     By(caller): By,
     Path(name): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let plugin = app.installed(&caller, &parse_name(&name)?)?;
-    Ok(Json(app.shown(&plugin).await))
+) -> Result<Response, ApiError> {
+    let name = parse_name(&name)?;
+    app.installed(&caller, &name)?;
+    let lost = app.lost_jobs(&caller.tenant, &name).await;
+    let most = view_bytes(&app.installed(&caller, &name)?);
+    let room = app.gates.answers.of(&caller.tenant).room(most).await?;
+    Ok(room.with(Json(app.shown(&app.installed(&caller, &name)?, lost)).into_response()))
 }
 
 pub(super) async fn show_version(
@@ -217,11 +222,12 @@ impl App {
         self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
         let gate = self.gates.intake.gate(&caller.tenant, &name);
         let _alone = gate.change().await;
-        let detail = json!({ "version": version });
-        let _turn = self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
+        // Before there is a turn, for which a submission may wait that holds the gate.
         let _removing = gate.remove().await;
         // A job may have been accepted meanwhile.
         self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
+        let detail = json!({ "version": version });
+        let _turn = self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
         let removed = self.registry.remove(&caller.tenant, &name, version.as_ref()).await;
         if self.registry.get(&caller.tenant, &name).is_none() {
             // Another plugin may have the name next, also if not all of this one could be removed.
@@ -251,34 +257,38 @@ impl App {
 }
 
 impl App {
-    /// A plugin with all that is known of it.
-    pub(super) async fn shown(&self, plugin: &Plugin) -> Value {
+    /// A plugin with all that is known of it. `lost` waits for a turn, so it is looked up before the rest
+    /// is made, which may be long.
+    pub(super) fn shown(&self, plugin: &Plugin, lost: Option<Vec<Value>>) -> Value {
         let mut view = self.plugin_view(plugin);
-        // Plugins can be looked at while the store of jobs is away.
-        view["lost_jobs"] = self.lost_jobs(plugin).await.ok().into();
+        view["lost_jobs"] = lost.into();
         view
     }
 
-    /// The latest jobs of a plugin that were running each time a host died, until they were
-    /// discarded: what speaks against it.
-    async fn lost_jobs(&self, plugin: &Plugin) -> Result<Vec<Value>, StoreError> {
+    /// The latest jobs of a plugin that were running each time a host died, until they were discarded:
+    /// what speaks against it. `None` while the store of jobs is away: plugins can be looked at then too.
+    pub(super) async fn lost_jobs(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+    ) -> Option<Vec<Value>> {
         let filter = JobFilter {
-            tenant: Some(plugin.tenant.clone()),
-            plugin: Some(plugin.name.clone()),
+            tenant: Some(tenant.clone()),
+            plugin: Some(plugin.clone()),
             phase: Some(Phase::Discarded),
             ..JobFilter::default()
         };
         let page = Page { before: None, most: PAGE };
-        let _turn = self.gates.listings.of(&plugin.tenant).take().await;
-        let discarded = self.store.list(filter, page, self.clock.now()).await?.jobs;
+        let turn = self.gates.listings.of(tenant).take().await;
+        let (store, now) = (self.store.clone(), self.clock.now());
+        let listing = async move { store.list(filter, page, now).await };
+        let discarded = detached::run(turn, listing).await.ok()?.ok()?.jobs;
         let lost = discarded.into_iter().filter(|job| job.lifecycle.lost >= MAX_LOST);
-        Ok(lost
-            .take(LOST_SHOWN)
-            .map(|job| {
-                let at = job.lifecycle.finalized_at;
-                json!({ "id": job.id, "version": job.spec.version, "finalized_at": at })
-            })
-            .collect())
+        let view = |job: Job| {
+            let at = job.lifecycle.finalized_at;
+            json!({ "id": job.id, "version": job.spec.version, "finalized_at": at })
+        };
+        Some(lost.take(LOST_SHOWN).map(view).collect())
     }
 
     fn plugin_view(&self, plugin: &Plugin) -> Value {
@@ -308,6 +318,24 @@ impl App {
         view["disabled"] = off.into();
         view
     }
+}
+
+/// What the view of a plugin takes: as it is read, as it is told, and as text.
+fn view_bytes(plugin: &Plugin) -> u64 {
+    struct Length(u64);
+    impl std::io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    // It has no keys that are not strings, so this does not fail.
+    let _ = serde_json::to_writer(&mut length, plugin);
+    3 * length.0
 }
 
 fn version_view(name: &PluginName, version: &PluginVersion) -> Value {

@@ -14,12 +14,12 @@ use jobwright_core::tenant::TenantName;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::App;
 use super::auth::By;
 use super::error::ApiError;
 use super::fields::{Fields, utf8};
 use super::path::Path;
 use super::switch::noted;
+use super::{App, detached};
 
 /// The longest request, in bytes: a reason.
 const MAX_BYTES: u64 = 4 << 10;
@@ -134,8 +134,8 @@ async fn shown(
 async fn all(app: &App, tenant: &TenantName) -> Result<Vec<QueueCounts>, ApiError> {
     // They are counted by the store's writer, which must have time for others.
     let turn = app.gates.listings.of(tenant).take().await;
-    let mut queues = app.store.counts(app.clock.now()).await?;
-    drop(turn);
+    let (store, now) = (app.store.clone(), app.clock.now());
+    let mut queues = detached::run(turn, async move { store.counts(now).await }).await??;
     queues.retain(|queue| &queue.tenant == tenant);
     let default = QueueName::default();
     if let Err(place) = queues.binary_search_by(|queue| queue.name.cmp(&default)) {

@@ -10,9 +10,9 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use jobwright_core::access::{Caller, Scope};
 
-use super::App;
 use super::error::ApiError;
-use super::unused;
+use super::places::UnderWay;
+use super::{App, detached, unused};
 
 /// A route, as tests and documents need to know it.
 #[derive(Debug, Clone)]
@@ -29,6 +29,9 @@ pub struct Route {
     pub takes_body: bool,
     /// What is said to a client that sends a body nevertheless, and may expect it to have an effect.
     pub(super) hint: Option<&'static str>,
+    /// Whether it may wait for long, for a client that waits too. Others that change something go on
+    /// when their client goes away.
+    pub(super) waits: bool,
 }
 
 /// Routes, as they are added.
@@ -51,8 +54,8 @@ impl Routes {
     {
         // Of the methods that there are, all can be routed.
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
-        let (takes_query, takes_body, hint) = (false, false, None);
-        let route = Route { method, path, scope, takes_query, takes_body, hint };
+        let (takes_query, takes_body, hint, waits) = (false, false, None, false);
+        let route = Route { method, path, scope, takes_query, takes_body, hint, waits };
         self.routes.push((route, on(filter, handler)));
         self
     }
@@ -70,6 +73,11 @@ impl Routes {
     /// `hint` is said to clients that send a body to the route that was added last.
     pub(super) fn hinting(self, hint: &'static str) -> Self {
         self.changed(|route| route.hint = Some(hint))
+    }
+
+    /// The route that was added last may wait for long.
+    pub(super) fn waiting(self) -> Self {
+        self.changed(|route| route.waits = true)
     }
 
     fn changed(mut self, change: impl FnOnce(&mut Route)) -> Self {
@@ -98,7 +106,7 @@ impl Routes {
 async fn pass(route: Route, request: Request, next: Next) -> Result<Response, ApiError> {
     match request.extensions().get::<Caller>() {
         Some(caller) if caller.may(route.scope) => {
-            Ok(next.run(unused::refuse(&route, request).await?).await)
+            answer(&route, unused::refuse(&route, request).await?, next).await
         }
         Some(_) => Err(ApiError::forbidden(
             "scope_missing",
@@ -106,4 +114,14 @@ async fn pass(route: Route, request: Request, next: Next) -> Result<Response, Ap
         )),
         None => Err(ApiError::unauthorized()),
     }
+}
+
+/// A change is made to its end with all its locks and turns, also if the client goes away meanwhile;
+/// until then the request counts among those of its tenant.
+async fn answer(route: &Route, request: Request, next: Next) -> Result<Response, ApiError> {
+    if route.waits || route.method.is_safe() {
+        return Ok(next.run(request).await);
+    }
+    let under_way = request.extensions().get::<UnderWay>().cloned();
+    detached::run(under_way, next.run(request)).await
 }

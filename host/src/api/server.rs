@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
 
 use super::framing::Framed;
-use super::places::{Place, Places};
+use super::places::{Place, Places, UnderWay};
 use super::stall::{Impatient, PATIENCE};
 use crate::notify::MAX_WAITERS;
 use crate::shares::table::REQUESTS;
@@ -92,12 +92,12 @@ impl Accepted {
         // Answers are small and wait for nothing: send them at once.
         let _ = stream.set_nodelay(true);
         let stream = Framed::new(Impatient::new(stream, PATIENCE), place.clone());
-        let under_way = place.clone();
+        let of = place.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            let under_way = UnderWay::new(&under_way);
+            let answering = Answering::new(&of);
             request.extensions_mut().insert(Peer(peer));
             let answer = router.clone().oneshot(request.map(Body::new));
-            async move { answer.await.map(|response| under_way.with(response)) }
+            async move { answer.await.map(|response| answering.with(response)) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -112,30 +112,34 @@ impl Accepted {
     }
 }
 
-/// A request under way on a connection, until its answer was made and handed on.
-struct UnderWay(Arc<Place>);
+/// A request that is answered on a connection, until its answer was made and handed on.
+struct Answering {
+    place: Arc<Place>,
+    request: Option<UnderWay>,
+}
 
-impl UnderWay {
+impl Answering {
     fn new(place: &Arc<Place>) -> Self {
         place.begin();
-        Self(place.clone())
+        Self { place: place.clone(), request: None }
     }
 
-    fn with(self, response: Response) -> Response<Answer> {
-        response.map(|body| Answer { body, _under_way: self })
+    fn with(mut self, mut response: Response) -> Response<Answer> {
+        self.request = response.extensions_mut().remove();
+        response.map(|body| Answer { body, _answering: self })
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.end();
+        self.place.end(self.request.take());
     }
 }
 
 /// The body of an answer that is under way.
 struct Answer {
     body: Body,
-    _under_way: UnderWay,
+    _answering: Answering,
 }
 
 impl HttpBody for Answer {

@@ -33,7 +33,7 @@ pub(super) async fn configure(
     let body = app.body(&caller, "settings", &headers, body, MAX_BYTES).await?.bytes;
     let gate = app.gates.intake.gate(&caller.tenant, &name);
     // From what they are until they are changed, nobody else may change them.
-    let _alone = gate.change().await;
+    let alone = gate.change().await;
     let plugin = app.installed(&caller, &name)?;
     let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
     let settings = changed(&plugin, fields, &app.settings.limits)?;
@@ -41,14 +41,16 @@ pub(super) async fn configure(
         let detail = "grants are for the operator to give: this needs a key with the scope admin";
         return Err(ApiError::forbidden("scope_missing", detail));
     }
-    if settings == plugin.settings {
-        return Ok(Json(app.shown(&plugin).await));
+    if settings != plugin.settings {
+        let detail = audit::change(&plugin.settings, &settings);
+        let _turn = app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
+        let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
+        changed.ok_or_else(|| NotFound::Plugin(name.clone()))?;
     }
-    let detail = audit::change(&plugin.settings, &settings);
-    let _turn = app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
-    let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
-    let changed = changed.ok_or(NotFound::Plugin(name))?;
-    Ok(Json(app.shown(&changed).await))
+    // The answer may wait for its turn: nobody else waits for that.
+    drop((alone, plugin));
+    let lost = app.lost_jobs(&caller.tenant, &name).await;
+    Ok(Json(app.shown(&app.installed(&caller, &name)?, lost)))
 }
 
 /// The settings of `plugin` after a change.

@@ -164,13 +164,15 @@ pub(super) async fn disable<T: Switched>(
         return Ok(Json(json!({ "disabled": true, "cancelled_jobs": 0 })));
     }
     let detail = json!({ "cancels_jobs": cancels, "reason": note.reason });
-    let _turn = app.audit(&caller, T::DEEDS[0], &what.name(), detail).await?;
+    let turn = app.audit(&caller, T::DEEDS[0], &what.name(), detail).await?;
     if is_news {
         app.store.set_held(hold.clone(), Some(note)).await?;
     }
+    // Submissions that are waited for may wait for a turn themselves.
+    drop(turn);
     // Jobs that were being accepted before it was off are in the queue when this is passed.
     app.gates.intake.drained(&hold).await;
-    let cancelled = if cancels { app.cancel_all(hold).await? } else { 0 };
+    let cancelled = if cancels { app.cancel_all(&caller, hold).await? } else { 0 };
     Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
 }
 
@@ -219,10 +221,13 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError
 }
 
 impl App {
-    /// Cancels every unfinished job that `hold` covers; answers how many there were.
-    async fn cancel_all(&self, hold: Hold) -> Result<usize, ApiError> {
+    /// Cancels every unfinished job that `hold` covers, for as long as the caller may; answers how many
+    /// there were.
+    async fn cancel_all(&self, caller: &Caller, hold: Hold) -> Result<usize, ApiError> {
+        let _turn = self.gates.changes.of(&caller.tenant).take().await;
         let mut cancelled = 0;
         loop {
+            self.still_admits(caller, false)?;
             let some = self.store.cancel_covered(hold.clone(), self.clock.now(), BATCH).await?;
             cancelled += some.len();
             if some.is_empty() {

@@ -37,3 +37,14 @@ async fn the_bodies_of_a_tenant_take_no_more_than_its_share() {
     drop(held);
     read(4).await.expect("all was given back");
 }
+
+#[tokio::test]
+async fn the_longest_body_fits_whatever_it_is_set_to() {
+    let longest = 300 << 20;
+    let bodies = Bodies::new(&BODIES, longest);
+    let share = bodies.room.of(&TenantName::default());
+    let mut place = share.try_take(1u64).expect("there is room");
+    for _ in 1..units(longest) {
+        place.grow(1).expect("it is not read to its end");
+    }
+}

@@ -47,13 +47,11 @@ pub(in crate::api) async fn create_batch(
     for text in texts {
         entries.push(app.read_entry(&caller, text, now).await);
     }
-    let new = entries.iter().filter(|entry| !matches!(entry, Ok(Entry::Repeated(_)))).count();
-    if new > 0 {
-        app.has_room(now)?;
-        app.keeps_pace(&caller.tenant, new, now).await?;
-    }
+    let room = app.room_for(&caller, &entries, now).await?;
     let check = |entry: Result<_, _>| match entry? {
-        Entry::New(submission) => app.checked(&caller, submission, now).map(Entry::New),
+        Entry::New(submission) => {
+            room.clone().and_then(|()| app.checked(&caller, submission, now)).map(Entry::New)
+        }
         Entry::Repeated(id) => Ok(Entry::Repeated(id)),
     };
     let entries: Vec<Result<Entry<NewJob>, ApiError>> = entries.into_iter().map(check).collect();
@@ -99,6 +97,26 @@ impl App {
         })
     }
 
+    /// Whether new entries are taken now. If not, a batch of which nothing was accepted before is refused
+    /// as a whole: it can be sent again as it is.
+    async fn room_for<T>(
+        &self,
+        caller: &Caller,
+        entries: &[Result<Entry<T>, ApiError>],
+        now: Timestamp,
+    ) -> Result<Result<(), ApiError>, ApiError> {
+        let new = entries.iter().filter(|entry| matches!(entry, Ok(Entry::New(_)))).count();
+        if new == 0 {
+            return Ok(Ok(()));
+        }
+        let room = match self.has_room(now) {
+            Ok(()) => self.keeps_pace(&caller.tenant, new, now).await,
+            full => full,
+        };
+        let is_repeated = |entry: &_| matches!(entry, Ok(Entry::Repeated(_)));
+        if entries.iter().any(is_repeated) { Ok(room) } else { room.map(Ok) }
+    }
+
     /// The job that is asked for, if it can be accepted.
     fn checked(
         &self,
@@ -133,14 +151,16 @@ impl App {
                 Entry::New(job) => accepted(job.id, answers.next()),
                 Entry::Repeated(id) => Ok(Entry::Repeated(id)),
             });
-            told.push(match outcome {
-                Ok(Entry::New(id)) => json!({ "status": 202, "id": id }),
-                Ok(Entry::Repeated(id)) => self.repeated(id).await?,
-                Err(error) => {
-                    retry_after = retry_after.take().or_else(|| error.retry_after().cloned());
-                    self.refused(error)
-                }
-            });
+            // What goes wrong from here on is an entry's: others may have been accepted.
+            let answer = match outcome {
+                Ok(Entry::New(id)) => Ok(json!({ "status": 202, "id": id })),
+                Ok(Entry::Repeated(id)) => self.repeated(id).await,
+                Err(error) => Err(error),
+            };
+            told.push(answer.unwrap_or_else(|error| {
+                retry_after = retry_after.take().or_else(|| error.retry_after().cloned());
+                self.refused(error)
+            }));
         }
         let mut response = Json(told).into_response();
         // For the entries that were refused for lack of room.
@@ -188,13 +208,15 @@ fn texts(body: &str) -> Result<Vec<&str>, ApiError> {
 }
 
 /// The jobs of a JSON array, or of one JSON object a line.
-fn split(body: &str) -> Result<Vec<&str>, ApiError> {
+fn split<'a>(body: &'a str) -> Result<Vec<&'a str>, ApiError> {
     if body.trim_start().starts_with('[') {
         let values: Vec<&RawValue> = serde_json::from_str(body).map_err(|error| {
             ApiError::bad_request("invalid_json", format!("the batch: {error}"))
         })?;
         Ok(values.into_iter().map(RawValue::get).collect())
     } else {
-        Ok(body.lines().map(str::trim).filter(|line| !line.is_empty()).collect())
+        // Files that begin with a byte-order mark may have been put together.
+        let trimmed = |line: &'a str| line.trim_start_matches('\u{feff}').trim();
+        Ok(body.lines().map(trimmed).filter(|line| !line.is_empty()).collect())
     }
 }

@@ -1,5 +1,6 @@
 //! Accepting one job.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,13 +22,14 @@ use super::idempotency::{self, Key};
 use super::replay::Accepted;
 use super::view::JobView;
 use crate::api::auth::By;
+use crate::api::body::Received;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, utf8};
-use crate::api::{ApiSettings, App, query, wait};
+use crate::api::{ApiSettings, App, detached, query, wait};
 
 /// The longest JSON of a job, in bytes: base64 in lines, and text whose characters are all escaped as most
 /// JSON libraries do it (`\u00e4` for two bytes), take three times the payload at the most.
-pub(super) fn request_bytes(payload_bytes: u64) -> u64 {
+pub(in crate::api) fn request_bytes(payload_bytes: u64) -> u64 {
     payload_bytes.saturating_mul(3).saturating_add(64 << 10)
 }
 
@@ -45,8 +47,8 @@ pub(in crate::api) async fn create(
         "" => ("job", request_bytes(app.settings.payload_bytes)),
         _ => ("payload", app.settings.payload_bytes),
     };
-    let body = app.body(&caller, what, &headers, body, most).await?.bytes;
-    let request = Submission::of(&caller.tenant, &uri, &headers, body)?;
+    let body = Arc::new(app.body(&caller, what, &headers, body, most).await?);
+    let request = Submission::of(&caller.tenant, &uri, &headers, body.bytes.clone())?;
     let now = app.clock.now();
     let wait = wait::preferred(&headers);
     let deadline = after(now, wait.unwrap_or_default());
@@ -57,12 +59,24 @@ pub(in crate::api) async fn create(
             app.keeps_pace(&caller.tenant, 1, now).await?;
             let key = request.key.clone();
             let job = app.resolve(&caller, request.draft(&app.settings, now)?, now)?;
-            app.enqueue_by(&caller, job, key, (now, deadline)).await?
+            let order = Order { job, key, body: body.clone(), deadline };
+            app.enqueue_by(&caller, order, now).await?
         }
     };
+    drop(body);
     let mut response = app.answer_accepted(&caller, accepted, wait.map(|_| deadline)).await?;
     wait::tell_applied(&mut response, wait);
     Ok(response)
+}
+
+/// A job that is to be accepted.
+struct Order {
+    job: NewJob,
+    key: Option<Key>,
+    /// Has its room until the job is stored or refused.
+    body: Arc<Received>,
+    /// Until when it waits for room in the queue.
+    deadline: Timestamp,
 }
 
 /// A request for a job: its fields are in the body or, with the payload as the body, in the query.
@@ -161,30 +175,30 @@ impl App {
         view.map(Bytes::from).map_err(ApiError::internal)
     }
 
-    /// Enqueues `now`, and waits until `deadline` for room if there is none.
+    /// Enqueues `now`, and waits until the deadline for room if there is none.
     async fn enqueue_by(
         &self,
         caller: &Caller,
-        mut job: NewJob,
-        key: Option<Key>,
-        (mut now, deadline): (Timestamp, Timestamp),
+        mut order: Order,
+        mut now: Timestamp,
     ) -> Result<Accepted, ApiError> {
         let mut place = None;
         loop {
             let room = self.signals.room.notified();
             // With the time at which the store takes the job.
-            let answer = self.first_answer(&job, now)?;
-            job.idempotency = key.clone().map(|key| key.remember(answer.clone(), now));
-            match self.enqueue_now(caller, job.clone(), now).await? {
-                Enqueued::QueueFull(_) if now < deadline => {}
-                enqueued => return Accepted::of(enqueued, Some((job.id, answer))),
+            let answer = self.first_answer(&order.job, now)?;
+            let remember = |key: Key| key.remember(answer.clone(), now);
+            order.job.idempotency = order.key.clone().map(remember);
+            match self.enqueue_now(caller, &order, now).await? {
+                Enqueued::QueueFull(_) if now < order.deadline => {}
+                enqueued => return Accepted::of(enqueued, Some((order.job.id, answer))),
             }
             if place.is_none() {
                 place = Some(self.signals.waiters.place(&caller.tenant).map_err(ApiError::busy)?);
             }
             tokio::select! {
                 () = room => {}
-                () = self.clock.sleep_until(after(now, ROOM_POLL).min(deadline)) => {}
+                () = self.clock.sleep_until(after(now, ROOM_POLL).min(order.deadline)) => {}
             }
             now = self.clock.now();
         }
@@ -193,15 +207,19 @@ impl App {
     async fn enqueue_now(
         &self,
         caller: &Caller,
-        job: NewJob,
+        order: &Order,
         now: Timestamp,
     ) -> Result<Enqueued, ApiError> {
         self.has_room(now)?;
-        let plugin = job.spec.plugin.clone();
-        let _stays = self.gates.intake.accepting(&caller.tenant, [&plugin].into()).await;
+        let Order { job, body, .. } = order;
+        let plugins = [&job.spec.plugin].into();
+        let stays = self.gates.intake.accepting(&caller.tenant, plugins).await;
         self.still_runs(&job.spec)?;
         self.still_admits(caller, false)?;
-        let answer = self.store.enqueue(vec![job], now).await?.pop();
+        let (store, jobs) = (self.store.clone(), vec![job.clone()]);
+        let enqueuing = async move { store.enqueue(jobs, now).await };
+        // The store may still take the job when the client has gone: its plugin stays until then.
+        let answer = detached::run((stays, body.clone()), enqueuing).await??.pop();
         answer.ok_or_else(|| ApiError::internal("the store answered no enqueue"))
     }
 

@@ -18,25 +18,25 @@ use axum::response::{IntoResponse, Response};
 use jobwright_core::access::{Caller, Scope};
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::{Job, JobId, MAX_RECORDS, Payload, Stored};
-use jobwright_core::lifecycle::{CancelRequest, JobState, Redrive};
+use jobwright_core::lifecycle::{CancelRequest, Redrive};
 use jobwright_core::outcome::{Output, is_json};
 use jobwright_core::plugin::{PluginRef, Selector};
 use jobwright_core::store::{JobFilter, JobPage, Page, Redriven};
 use jobwright_core::tenant::TenantName;
-use jobwright_core::text::torn_end;
 use serde_json::json;
 
 pub(super) use self::batch::create_batch;
-pub(super) use self::create::create;
+pub(super) use self::create::{create, request_bytes};
 use self::named::unknown;
 pub(super) use self::seeds::seeds;
 use self::view::JobView;
+use super::answers::Room;
 use super::auth::By;
 use super::error::ApiError;
 use super::path::Path;
 use super::query::{INVALID_FIELDS, Query};
 use super::wait::Wait;
-use super::{App, content, wait};
+use super::{App, content, detached, wait};
 
 /// Jobs on one page, unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (50, 200);
@@ -62,11 +62,12 @@ pub(super) async fn show(
     let mut query = Query::of(&uri);
     let asked = query.parse("wait", "invalid_wait");
     query.finish()?;
-    let id = app.job(&caller, &id).await?.id;
+    let found = app.job(&caller, &id).await?;
+    let id = found.id;
     let asked = asked.map(|Wait(span)| span);
     let preferred = wait::preferred(&headers).filter(|_| asked.is_none());
     let job = match asked.or(preferred) {
-        None => app.store.get(id).await?,
+        None => Some(found),
         Some(span) => {
             let deadline = after(app.clock.now(), span);
             app.finalized_by(&caller.tenant, id, deadline).await?
@@ -118,9 +119,10 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let Listing { filter, page } = Listing::of(&uri, caller.tenant.clone())?;
     let room = app.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
-    let _turn = app.gates.listings.of(&caller.tenant).take().await;
-    let now = app.clock.now();
-    let page = app.store.list(filter, page, now).await?;
+    let turn = app.gates.listings.of(&caller.tenant).take().await;
+    let (store, now) = (app.store.clone(), app.clock.now());
+    let listing = async move { store.list(filter, page, now).await };
+    let page = detached::run((turn, room.clone()), listing).await??;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();
     Ok(room.with(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response()))
 }
@@ -133,9 +135,11 @@ pub(super) async fn payload(
 ) -> Result<Response, ApiError> {
     let id = app.job(&caller, &id).await?.id;
     let room = app.gates.answers.of(&caller.tenant).room(app.settings.payload_bytes).await?;
-    let _turn = app.gates.reads.of(&caller.tenant).take().await;
-    let Payload { content_type, bytes } =
-        app.store.payload(id).await?.ok_or_else(|| unknown(id))?;
+    let turn = app.gates.reads.of(&caller.tenant).take().await;
+    let store = app.store.clone();
+    let reading = async move { store.payload(id).await };
+    let payload = detached::run((turn, room.clone()), reading).await??;
+    let Payload { content_type, bytes } = payload.ok_or_else(|| unknown(id))?;
     Ok(room.with(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload"))))
 }
 
@@ -149,9 +153,7 @@ pub(super) async fn output(
     let id = job.id;
     while let Some(stored) = &job.output {
         let room = app.gates.answers.of(&caller.tenant).room(stored.bytes).await?;
-        let turn = app.gates.reads.of(&caller.tenant).take().await;
-        let Some(output) = app.store.output(id).await? else { break };
-        drop(turn);
+        let Some(output) = app.read_output(&caller.tenant, id, &room).await? else { break };
         let now = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
         if now.output.as_ref() == Some(stored) && now.has_completed() == job.has_completed() {
             return Ok(room.with(left(&job, stored, output)));
@@ -202,18 +204,16 @@ pub(super) async fn logs(
     let attempts = u64::from(job.lifecycle.attempt).min(MAX_RECORDS as u64);
     let most = attempts.saturating_mul(job.spec.limits.log_bytes);
     let room = app.gates.answers.of(&caller.tenant).room(most).await?;
-    let _turn = app.gates.reads.of(&caller.tenant).take().await;
-    let mut logs = app.store.logs(id).await?;
+    let turn = app.gates.reads.of(&caller.tenant).take().await;
+    let store = app.store.clone();
+    let reading = async move { store.logs(id).await };
+    let mut logs = detached::run((turn, room.clone()), reading).await??;
     logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));
     let latest = logs.pop();
-    let (attempt, mut log) = match latest {
+    let (attempt, log) = match latest {
         Some(found) => (found.attempt, found.log),
         None => (wanted.unwrap_or(job.lifecycle.attempt), Default::default()),
     };
-    if job.lifecycle.state == JobState::Running && attempt == job.lifecycle.attempt {
-        // The guest is about to write the rest of its last character.
-        log.bytes.truncate(log.bytes.len() - torn_end(&log.bytes));
-    }
     let mut response =
         content::serve(log.bytes.into(), Some("text/plain; charset=utf-8"), &format!("{id}.log"));
     for (name, value) in [
@@ -309,8 +309,7 @@ impl App {
             Some(stored) => {
                 // As it is stored, as it is checked, and as it is sent.
                 let room = self.gates.answers.of(&caller.tenant).room(3 * stored.bytes).await?;
-                let _turn = self.gates.reads.of(&caller.tenant).take().await;
-                (self.store.output(job.id).await?, Some(room))
+                (self.read_output(&caller.tenant, job.id, &room).await?, Some(room))
             }
             None => (None, None),
         };
@@ -322,6 +321,19 @@ impl App {
             Some(room) => room.with(response),
             None => response,
         })
+    }
+
+    /// The output of a job, for which there is room.
+    async fn read_output(
+        &self,
+        tenant: &TenantName,
+        id: JobId,
+        room: &Room,
+    ) -> Result<Option<Output>, ApiError> {
+        let turn = self.gates.reads.of(tenant).take().await;
+        let store = self.store.clone();
+        let reading = async move { store.output(id).await };
+        Ok(detached::run((turn, room.clone()), reading).await??)
     }
 
     /// What became of a job that `caller` did something to. It may be another's, with arguments and

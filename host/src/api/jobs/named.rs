@@ -2,11 +2,12 @@
 
 use jobwright_core::access::Caller;
 use jobwright_core::job::{Job, JobId, JobIdPrefix};
-use jobwright_core::store::{JobFilter, Page};
+use jobwright_core::store::{JobFilter, Page, StoreError};
+use jobwright_core::tenant::TenantName;
 
 use super::PAGE_ROOM_BYTES;
-use crate::api::App;
 use crate::api::error::ApiError;
+use crate::api::{App, detached};
 
 /// Candidates that an ambiguous prefix is answered with.
 const CANDIDATES: usize = 10;
@@ -22,8 +23,9 @@ impl App {
             text.parse().map_err(|error| ApiError::bad_request("invalid_job_id", error))?;
         match named.whole() {
             Some(id) => {
-                let _turn = self.gates.reads.of(&caller.tenant).take().await;
-                let job = self.store.get(id).await?;
+                let turn = self.gates.reads.of(&caller.tenant).take().await;
+                let store = self.store.clone();
+                let job = detached::run(turn, async move { store.get(id).await }).await??;
                 job.filter(|job| job.spec.tenant == caller.tenant).ok_or_else(|| unknown(id))
             }
             None => self.only_job(caller, &named).await,
@@ -32,20 +34,11 @@ impl App {
 
     /// The only job whose id begins with `prefix`.
     async fn only_job(&self, caller: &Caller, prefix: &JobIdPrefix) -> Result<Job, ApiError> {
-        let _room = self.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
-        let _turn = self.gates.listings.of(&caller.tenant).take().await;
-        let filter = JobFilter { tenant: Some(caller.tenant.clone()), ..JobFilter::default() };
-        let mut found: Vec<Job> = Vec::new();
-        let mut before = Some(prefix.last());
-        for _ in 0..PAGES {
-            let page = Page { before, most: CANDIDATES + 1 - found.len() };
-            let page = self.store.list(filter.clone(), page, self.clock.now()).await?;
-            found.extend(page.jobs.into_iter().filter(|job| prefix.matches(job.id)));
-            before = page.next.filter(|next| prefix.matches(*next));
-            if before.is_none() || found.len() > CANDIDATES {
-                break;
-            }
-        }
+        let room = self.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
+        let turn = self.gates.listings.of(&caller.tenant).take().await;
+        let (app, tenant, of) = (self.clone(), caller.tenant.clone(), prefix.clone());
+        let listing = async move { app.beginning_with(tenant, &of).await };
+        let mut found = detached::run((turn, room), listing).await??;
         match (found.len(), found.pop()) {
             (1, Some(job)) => Ok(job),
             (_, None) => Err(ApiError::not_found(
@@ -57,6 +50,27 @@ impl App {
                 Err(ambiguous(prefix, &found))
             }
         }
+    }
+
+    /// The jobs of a tenant whose ids begin with `prefix`, or more of them than are told.
+    async fn beginning_with(
+        &self,
+        tenant: TenantName,
+        prefix: &JobIdPrefix,
+    ) -> Result<Vec<Job>, StoreError> {
+        let filter = JobFilter { tenant: Some(tenant), ..JobFilter::default() };
+        let mut found: Vec<Job> = Vec::new();
+        let mut before = Some(prefix.last());
+        for _ in 0..PAGES {
+            let page = Page { before, most: CANDIDATES + 1 - found.len() };
+            let page = self.store.list(filter.clone(), page, self.clock.now()).await?;
+            found.extend(page.jobs.into_iter().filter(|job| prefix.matches(job.id)));
+            before = page.next.filter(|next| prefix.matches(*next));
+            if before.is_none() || found.len() > CANDIDATES {
+                break;
+            }
+        }
+        Ok(found)
     }
 }
 

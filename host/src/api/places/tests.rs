@@ -1,6 +1,9 @@
 use futures_util::FutureExt as _;
+use jobwright_core::tenant::TenantName;
 
 use super::*;
+use crate::shares::Shares;
+use crate::shares::table::REQUESTS;
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -32,10 +35,27 @@ async fn a_connection_is_silent_again_when_its_answer_is_written() {
     let place = places.take(address("127.0.0.1")).await;
     place.begin();
     place.flushed();
-    place.end();
+    place.end(None);
     assert!(places.lock().by_address.is_empty());
     place.flushed();
     assert_eq!(places.lock().by_address.len(), 1);
     drop(place);
     assert!(places.lock().by_address.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_is_under_way_until_its_answer_is_written() {
+    let requests = Shares::new(&REQUESTS);
+    let share = requests.of(&TenantName::default());
+    let request = || UnderWay::new(share.try_take(1u64).expect("there is one"));
+    let place = Places::new(1).take(address("127.0.0.1")).await;
+    place.begin();
+    place.end(Some(request()));
+    assert_eq!(requests.left(), REQUESTS.all - 1);
+    place.flushed();
+    assert_eq!(requests.left(), REQUESTS.all);
+    place.begin();
+    place.end(Some(request()));
+    drop(place);
+    assert_eq!(requests.left(), REQUESTS.all, "its connection has broken");
 }
