@@ -86,15 +86,29 @@ impl TestHost {
         runtime: Arc<dyn Runtime>,
         access: impl FnOnce(SqliteAccess) -> Arc<dyn AccessStore>,
     ) -> anyhow::Result<Self> {
+        Self::replacing(runtime, |parts, directory| {
+            parts.access = access(SqliteAccess::open(directory)?);
+            Ok(())
+        })
+        .await
+    }
+
+    /// A host of which `replace` may replace parts that are there already, in its directory; its jobs are
+    /// in memory.
+    pub async fn replacing(
+        runtime: Arc<dyn Runtime>,
+        replace: impl FnOnce(&mut Parts, &Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let directory = Arc::new(tempfile::tempdir()?);
         let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
         let config = config(directory.path(), |_| {});
         let store = Arc::new(MemoryStore::new(config.capacity()));
-        let access = access(SqliteAccess::open(directory.path())?);
+        let access = Arc::new(SqliteAccess::open(directory.path())?);
         let (secrets, clock) =
             (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock::default()));
         let grantor = Arc::new(Nothing);
-        let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
+        let mut parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
+        replace(&mut parts, directory.path())?;
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 

@@ -1,12 +1,17 @@
 //! Many jobs in one request: each is answered as if it had come alone, in order.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::ensure;
 use insta::assert_json_snapshot;
-use jobwright_tests::{TestHost, guests, tests};
+use jobwright_core::store::StoreError;
+use jobwright_tests::{ScriptedRuntime, TestClock, TestHost, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{Stage, get, post};
+use super::interposed::Interposed;
+use super::{Stage, get, patch, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
@@ -14,6 +19,8 @@ pub fn trials() -> Vec<Trial> {
         one_object_a_line_is_a_batch,
         the_invalid_are_refused_in_their_places_and_the_rest_taken,
         a_full_queue_refuses_the_rest_in_order,
+        what_was_accepted_before_is_answered_whatever_refuses_the_rest,
+        an_entry_that_cannot_be_read_takes_no_answer_from_the_others,
         a_batch_is_bounded,
         a_batch_of_nothing_is_answered_with_nothing,
         a_broken_batch_is_refused_as_a_whole,
@@ -182,6 +189,54 @@ async fn a_full_queue_refuses_the_rest_in_order() -> anyhow::Result<()> {
     }
     "#);
     Ok(())
+}
+
+/// A job with a key.
+fn keyed(key: &str) -> Value {
+    json!({ "plugin": "p", "delay_ms": 3_600_000, "idempotency_key": key })
+}
+
+async fn what_was_accepted_before_is_answered_whatever_refuses_the_rest() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    patch(&host, "/v1/tenants/default", json!({ "limits": { "jobs_per_second": 1 } }))
+        .await?
+        .ok(200)?;
+    let first = post(&host, "/v1/jobs/batch", json!([keyed("a")])).await?.ok(200)?;
+    let again = json!([keyed("a"), keyed("b"), { "plugin": 7 }]);
+    let answer = post(&host, "/v1/jobs/batch", again).await?;
+    ensure!(!answer.header("retry-after").is_empty(), "{answer:?}");
+    let answers = answer.ok(200)?;
+    assert_eq!((&answers[0]["id"], &answers[0]["replayed"]), (&first[0]["id"], &json!(true)));
+    assert_eq!(
+        (&answers[1]["status"], &answers[1]["error"]["code"]),
+        (&json!(429), &json!("too_fast"))
+    );
+    // What is wrong with an entry does not count as one.
+    let wrong = post(&host, "/v1/jobs/batch", json!([keyed("a"), 7])).await?.ok(200)?;
+    assert_eq!((&wrong[0]["status"], &wrong[1]["status"]), (&json!(202), &json!(400)));
+    Ok(())
+}
+
+async fn an_entry_that_cannot_be_read_takes_no_answer_from_the_others() -> anyhow::Result<()> {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let broken = is_broken.clone();
+    let store = Interposed::new(move |name, _| {
+        let fails = name == "get" && broken.load(Ordering::Relaxed);
+        let error = StoreError::Unavailable { reason: "a bad sector".to_owned() };
+        Box::pin(async move { if fails { Err(error) } else { Ok(()) } })
+    });
+    let (runtime, clock) = (ScriptedRuntime::default(), TestClock::default());
+    let host = TestHost::of(store, Arc::new(runtime), Arc::new(clock), |_| {}).await?;
+    host.push("p", "bytes").await?;
+    host.submit(keyed("a")).await?;
+    is_broken.store(true, Ordering::Relaxed);
+    let batch = json!([keyed("a"), { "plugin": "p", "delay_ms": 3_600_000 }]);
+    let answer = post(&host, "/v1/jobs/batch", batch).await?;
+    assert_eq!(answer.header("retry-after"), "10");
+    let answers = answer.ok(200)?;
+    assert_eq!((&answers[0]["status"], &answers[1]["status"]), (&json!(503), &json!(202)));
+    is_broken.store(false, Ordering::Relaxed);
+    host.job(answers[1]["id"].as_str().unwrap_or_default()).await.map(drop)
 }
 
 async fn a_batch_is_bounded() -> anyhow::Result<()> {

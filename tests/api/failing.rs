@@ -1,32 +1,16 @@
 //! A store that fails: nothing is accepted, nothing that was accepted is lost, and it shows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::ensure;
-use async_trait::async_trait;
 use insta::assert_json_snapshot;
-use jobwright::store::memory::MemoryStore;
-use jobwright_core::attempt::Lease;
-use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{Job, JobId, NewJob, Payload};
-use jobwright_core::lifecycle::CancelRequest;
-use jobwright_core::log::LogSnapshot;
-use jobwright_core::outcome::Output;
-use jobwright_core::plugin::{Digest, PluginName, Version};
-use jobwright_core::queue::QueueCounts;
-use jobwright_core::report::Told;
-use jobwright_core::store::{
-    AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
-    Redriven, Renewal, Retention, StoreError,
-};
-use jobwright_core::tenant::{TenantLimits, TenantName};
+use jobwright_core::store::StoreError;
 use jobwright_tests::{ScriptedRuntime, TestClock, TestHost, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
 
+use super::interposed::Interposed;
 use super::{get, post};
 
 pub fn trials() -> Vec<Trial> {
@@ -37,91 +21,18 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A store in memory that a test can break.
-struct Breakable {
-    inner: MemoryStore,
-    broken: AtomicBool,
-    error: StoreError,
-}
-
-impl Breakable {
-    fn check(&self) -> Result<(), StoreError> {
-        if self.broken.load(Ordering::Relaxed) { Err(self.error.clone()) } else { Ok(()) }
-    }
-}
-
-/// Forwards to the store in memory, unless broken.
-macro_rules! forward {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
-        #[async_trait]
-        impl JobStore for Breakable {
-            $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, StoreError> {
-                self.check()?;
-                self.inner.$name($($arg),*).await
-            })*
-            async fn answered(
-                &self,
-                key: &str,
-                fingerprint: Digest,
-                now: Timestamp,
-            ) -> Result<Option<Enqueued>, StoreError> {
-                self.check()?;
-                self.inner.answered(key, fingerprint, now).await
-            }
-            async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
-                self.check()?;
-                self.inner.tenant(name).await
-            }
-            fn uses(
-                &self,
-                tenant: &TenantName,
-                plugin: &PluginName,
-                version: Option<&Version>,
-            ) -> usize {
-                self.inner.uses(tenant, plugin, version)
-            }
-            fn spare_bytes(&self) -> u64 {
-                self.inner.spare_bytes()
-            }
-            fn ready(&self) -> Result<(), StoreError> {
-                self.check()
-            }
-        }
-    };
-}
-
-forward! {
-    enqueue(jobs: Vec<NewJob>, now: Timestamp) -> Vec<Enqueued>;
-    claim(want: Claim, now: Timestamp) -> Claimed;
-    renew(leases: Vec<Lease>, expires_at: Timestamp, now: Timestamp) -> Vec<Renewal>;
-    alive(now: Timestamp) -> ();
-    finish(finish: Finish, now: Timestamp) -> Finished;
-    request_cancel(id: JobId, now: Timestamp) -> Option<CancelRequest>;
-    redrive(id: JobId, now: Timestamp) -> Option<Redriven>;
-    reclaim_expired(now: Timestamp, most: usize) -> Vec<JobId>;
-    get(id: JobId) -> Option<Job>;
-    payload(id: JobId) -> Option<Payload>;
-    output(id: JobId) -> Option<Output>;
-    save_log(id: JobId, attempt: u32, log: LogSnapshot) -> ();
-    save_told(lease: Lease, told: Told) -> ();
-    logs(id: JobId) -> Vec<AttemptLog>;
-    list(filter: JobFilter, page: Page, now: Timestamp) -> JobPage;
-    counts(now: Timestamp) -> Vec<QueueCounts>;
-    set_held(hold: Hold, note: Option<HoldNote>) -> ();
-    holds() -> BTreeMap<Hold, HoldNote>;
-    cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
-    set_tenant(tenant: TenantName, limits: TenantLimits) -> ();
-    tenants() -> Vec<(TenantName, TenantLimits)>;
-    prune(retention: Retention, most: usize) -> usize;
-}
-
-async fn host(error: StoreError) -> anyhow::Result<(TestHost, Arc<Breakable>)> {
-    let inner = MemoryStore::new(Default::default());
-    let store = Arc::new(Breakable { inner, broken: false.into(), error });
+/// A host, and what breaks its store.
+async fn host(error: StoreError) -> anyhow::Result<(TestHost, Arc<AtomicBool>)> {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let broken = is_broken.clone();
+    let store = Interposed::new(move |_, _| {
+        let answer = if broken.load(Ordering::Relaxed) { Err(error.clone()) } else { Ok(()) };
+        Box::pin(async { answer })
+    });
     let (runtime, clock) = (ScriptedRuntime::default(), TestClock::default());
-    let host = TestHost::of(store.clone(), Arc::new(runtime), Arc::new(clock), |_| {}).await?;
+    let host = TestHost::of(store, Arc::new(runtime), Arc::new(clock), |_| {}).await?;
     host.push("p", "bytes").await?;
-    Ok((host, store))
+    Ok((host, is_broken))
 }
 
 fn full_disk() -> StoreError {
@@ -129,10 +40,10 @@ fn full_disk() -> StoreError {
 }
 
 async fn a_store_that_takes_nothing_is_told_as_such() -> anyhow::Result<()> {
-    let (host, store) = host(full_disk()).await?;
+    let (host, broken) = host(full_disk()).await?;
     let job = json!({ "plugin": "p" });
     let id = host.submit(job.clone()).await?;
-    store.broken.store(true, Ordering::Relaxed);
+    broken.store(true, Ordering::Relaxed);
 
     let answer = post(&host, "/v1/jobs", &job).await?;
     assert_eq!(answer.header("retry-after"), "10");
@@ -170,8 +81,8 @@ async fn a_store_that_takes_nothing_is_told_as_such() -> anyhow::Result<()> {
 
 async fn what_is_wrong_inside_is_for_the_log() -> anyhow::Result<()> {
     let secret = "row 7 holds `secret`";
-    let (host, store) = host(StoreError::Corrupt { what: secret.to_owned() }).await?;
-    store.broken.store(true, Ordering::Relaxed);
+    let (host, broken) = host(StoreError::Corrupt { what: secret.to_owned() }).await?;
+    broken.store(true, Ordering::Relaxed);
     let answer = get(&host, "/v1/jobs").await?;
     assert_json_snapshot!(answer.problem(500)?, @r#"
     {
@@ -184,11 +95,11 @@ async fn what_is_wrong_inside_is_for_the_log() -> anyhow::Result<()> {
 }
 
 async fn a_store_that_recovers_takes_jobs_again() -> anyhow::Result<()> {
-    let (host, store) = host(full_disk()).await?;
+    let (host, broken) = host(full_disk()).await?;
     let id = host.submit(json!({ "plugin": "p", "delay_ms": 1000 })).await?;
-    store.broken.store(true, Ordering::Relaxed);
+    broken.store(true, Ordering::Relaxed);
     assert_eq!(post(&host, "/v1/jobs?plugin=p", "").await?.status, 503);
-    store.broken.store(false, Ordering::Relaxed);
+    broken.store(false, Ordering::Relaxed);
     get(&host, "/readyz").await?.ok(200)?;
     post(&host, "/v1/jobs?plugin=p", "").await?.ok(202)?;
     assert_eq!(host.job(&id).await?["state"], "scheduled");

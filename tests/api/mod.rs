@@ -10,10 +10,12 @@ mod browsers;
 mod cancelling;
 mod compiling;
 mod creating;
+mod departing;
 mod disk;
 mod failing;
 mod granting;
 mod hostile;
+mod interposed;
 mod keys;
 mod lasting;
 mod listing;
@@ -32,6 +34,8 @@ mod scheduling;
 mod secrets;
 mod seeds;
 mod settings;
+mod shares;
+mod shares_of_code;
 mod sharing;
 mod starting;
 mod switching;
@@ -70,6 +74,7 @@ pub fn trials() -> Vec<Trial> {
         cancelling::trials(),
         compiling::trials(),
         creating::trials(),
+        departing::trials(),
         disk::trials(),
         failing::trials(),
         granting::trials(),
@@ -92,6 +97,8 @@ pub fn trials() -> Vec<Trial> {
         secrets::trials(),
         seeds::trials(),
         settings::trials(),
+        shares::trials(),
+        shares_of_code::trials(),
         sharing::trials(),
         starting::trials(),
         switching::trials(),

@@ -1,5 +1,6 @@
 //! A key that is revoked while a request of it is under way does nothing more and is told nothing more.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
@@ -13,9 +14,10 @@ use jobwright_tests::{ScriptedRuntime, TestHost, tests};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::access::ask;
+use super::interposed::{Interposed, Latch};
 use super::wire::Wire;
 use super::{Answer, send, soon};
 
@@ -26,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         an_answer_that_was_waited_for_is_not_given_to_a_revoked_key,
         an_upload_that_compiled_for_long_is_not_published_for_a_revoked_key,
         a_request_that_revokes_its_own_key_is_answered,
+        jobs_are_cancelled_no_longer_than_the_key_lets_its_bearer_in,
     ]
 }
 
@@ -33,17 +36,37 @@ pub fn trials() -> Vec<Trial> {
 pub(super) struct Gate {
     inner: SqliteAccess,
     pub(super) actor: Mutex<Option<String>>,
-    pub(super) reached: Notify,
+    reached: Semaphore,
     pub(super) open: Semaphore,
+    /// How often each key was looked up.
+    looked_up: watch::Sender<BTreeMap<Digest, usize>>,
 }
 
 impl Gate {
     async fn pass(&self, act: &Act) {
         if self.actor.lock().await.as_ref() == Some(&act.entry.actor) {
-            self.reached.notify_one();
+            self.reached.add_permits(1);
             // Never closed.
             let _ = self.open.acquire().await.map(|permit| permit.forget());
         }
+    }
+
+    /// Returns when another action is held up.
+    pub(super) async fn reached(&self) -> anyhow::Result<()> {
+        soon(self.reached.acquire()).await??.forget();
+        Ok(())
+    }
+
+    /// How often the key with this token was looked up.
+    pub(super) fn looked_up(&self, token: &str) -> usize {
+        self.looked_up.borrow().get(&Digest::of(token.as_bytes())).copied().unwrap_or(0)
+    }
+
+    /// Returns when it was looked up so often.
+    pub(super) async fn is_looked_up(&self, token: &str, often: usize) -> anyhow::Result<()> {
+        let (mut looks, token) = (self.looked_up.subscribe(), Digest::of(token.as_bytes()));
+        looks.wait_for(|looks| looks.get(&token).is_some_and(|times| *times >= often)).await?;
+        Ok(())
     }
 }
 
@@ -56,6 +79,7 @@ impl AccessStore for Gate {
         self.inner.has_keys()
     }
     fn bearer(&self, token: &Digest) -> Option<ApiKey> {
+        self.looked_up.send_modify(|looks| *looks.entry(*token).or_default() += 1);
         self.inner.bearer(token)
     }
     async fn add_key(&self, key: ApiKey, token: Digest) -> Result<(), StoreError> {
@@ -89,8 +113,9 @@ impl Lab {
     pub(super) async fn new() -> anyhow::Result<Self> {
         let (runtime, mut gate) = (ScriptedRuntime::default(), None);
         let host = TestHost::accessed(Arc::new(runtime.clone()), |inner| {
-            let (actor, reached, open) = (Mutex::default(), Notify::new(), Semaphore::new(0));
-            gate.insert(Arc::new(Gate { inner, actor, reached, open })).clone()
+            let (actor, looked_up) = (Mutex::default(), watch::Sender::default());
+            let (reached, open) = (Semaphore::new(0), Semaphore::new(0));
+            gate.insert(Arc::new(Gate { inner, actor, reached, open, looked_up })).clone()
         })
         .await?;
         host.push("p", "any bytes will do").await?;
@@ -182,7 +207,7 @@ async fn no_route_acts_for_a_key_that_was_revoked_before_the_action() -> anyhow:
     routes.retain(|route| route.path != "/jobs/batch");
     // Actions on keys exclude each other: a revocation waits for one that has begun.
     routes.retain(|route| !route.path.starts_with("/keys"));
-    ensure!(routes.len() > 20, "{}", routes.len());
+    ensure!(routes.len() >= 20, "{}", routes.len());
     for route in routes {
         let (path, body) = lab.doing(&route).await?;
         let (id, token) = lab.key(&route.scope.to_string()).await?;
@@ -192,7 +217,7 @@ async fn no_route_acts_for_a_key_that_was_revoked_before_the_action() -> anyhow:
             asked.with_context(|| format!("{route:?}"))
         };
         let revoking = async {
-            soon(lab.gate.reached.notified()).await.with_context(|| format!("{route:?}"))?;
+            lab.gate.reached().await.with_context(|| format!("{route:?}"))?;
             lab.revoke(&id).await?;
             lab.gate.open.add_permits(1);
             anyhow::Ok(())
@@ -293,5 +318,41 @@ async fn a_request_that_revokes_its_own_key_is_answered() -> anyhow::Result<()> 
     assert_eq!(revoked.ok(200)?["state"], "revoked");
     let again = ask(&lab.host, Some(&token), Method::GET, "/v1/keys", Value::Null).await?;
     assert_eq!(again.code(401)?, "unauthorized");
+    Ok(())
+}
+
+async fn jobs_are_cancelled_no_longer_than_the_key_lets_its_bearer_in() -> anyhow::Result<()> {
+    let latch = Latch::new();
+    let store = Interposed::held(&latch, |name, _| name == "cancel_covered");
+    let host = TestHost::replacing(Arc::new(ScriptedRuntime::default()), |parts, _| {
+        parts.store = store;
+        Ok(())
+    })
+    .await?;
+    host.push("p", "any bytes").await?;
+    let make = async |by: Option<&str>, scope: &str| {
+        let draft = json!({ "scopes": [scope] });
+        let made = ask(&host, by, Method::POST, "/v1/keys", draft).await?.ok(201)?;
+        let text = |field: &str| made[field].as_str().map(str::to_owned).context("it is there");
+        anyhow::Ok((text("id")?, text("key")?))
+    };
+    let (_, admin) = make(None, "admin").await?;
+    let (id, token) = make(Some(&admin), "plugins:write").await?;
+    let batch = json!(vec![json!({ "plugin": "p", "delay_ms": 3_600_000 }); 600]);
+    ask(&host, Some(&admin), Method::POST, "/v1/jobs/batch", batch).await?.ok(200)?;
+    let path = "/v1/plugins/p/disable";
+    let disabling = ask(&host, Some(&token), Method::POST, path, json!({ "jobs": "cancel" }));
+    let revoking = async {
+        latch.reached().await?;
+        let path = format!("/v1/keys/{id}");
+        ask(&host, Some(&admin), Method::DELETE, &path, Value::Null).await?.ok(200)?;
+        latch.open(10);
+        anyhow::Ok(())
+    };
+    let (answer, ()) = tokio::try_join!(disabling, revoking)?;
+    assert_eq!(answer.code(401)?, "unauthorized");
+    // The step that was under way is done, and no other one.
+    let queue = ask(&host, Some(&admin), Method::GET, "/v1/queues/default", Value::Null).await?;
+    assert_eq!((latch.all(), &queue.ok(200)?["depth"]), (1, &json!(100)));
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! What one tenant takes leaves some to the next: of the host's memory, turns and locks. What is kept on
 //! disk is in the conformance suite; the sizes of all shares are tested where their table is.
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use futures_util::future::select_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use insta::assert_json_snapshot;
 use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use reqwest::Method;
@@ -12,13 +13,16 @@ use serde_json::{Value, json};
 use super::access::ask;
 use super::revoking::Lab;
 use super::wire::Wire;
-use super::{send, soon};
+use super::{Stage, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         bodies_that_one_tenant_does_not_finish_leave_room_to_another,
         administrative_writes_of_one_tenant_hold_up_neither_jobs_nor_writes_of_another,
         a_removal_holds_up_no_submission_of_another_plugin_or_tenant,
+        retries_and_switches_of_a_plugin_do_not_wait_for_one_another,
+        bodies_of_submissions_that_wait_keep_their_room,
+        a_tenant_that_has_its_share_of_places_is_told_so,
     ]
 }
 
@@ -80,7 +84,7 @@ async fn administrative_writes_of_one_tenant_hold_up_neither_jobs_nor_writes_of_
         writes.push(async move { change(greedy, path, n).await });
     }
     let others = async {
-        soon(lab.gate.reached.notified()).await?;
+        lab.gate.reached().await?;
         for n in 0..20 {
             submit(&lab, &modest, "p").await?;
             change(&modest, "/v1/plugins/p", n).await?.ok(200)?;
@@ -105,20 +109,111 @@ async fn a_removal_holds_up_no_submission_of_another_plugin_or_tenant() -> anyho
     *lab.gate.actor.lock().await = Some(id);
     let removing = ask(&lab.host, Some(&greedy), Method::DELETE, "/v1/plugins/p", Value::Null);
     let others = async {
-        soon(lab.gate.reached.notified()).await?;
+        lab.gate.reached().await?;
         submit(&lab, &modest, "p").await?;
         submit(&lab, &greedy, "q").await?;
-        // One that comes before the plugin has gone keeps it.
-        let kept = submit(&lab, &greedy, "p").await?;
-        lab.gate.open.add_permits(1);
-        anyhow::Ok(kept)
+        // One of the plugin itself waits, and then finds none.
+        let job = json!({ "plugin": "p" });
+        let late = ask(&lab.host, Some(&greedy), Method::POST, "/v1/jobs", job);
+        let opening = async {
+            lab.gate.open.add_permits(1);
+            anyhow::Ok(())
+        };
+        anyhow::Ok(tokio::try_join!(late, opening)?.0)
     };
-    let (answer, kept) = tokio::try_join!(removing, others)?;
-    let problem = answer.problem(409)?;
-    assert_eq!(problem["code"], "plugin_in_use");
-    let detail = problem["detail"].as_str().context("a detail")?;
-    ensure!(detail.starts_with("1 unfinished job still needs p:"), "{detail}");
-    let path = format!("/v1/jobs/{}", kept["id"].as_str().context("an id")?);
-    ask(&lab.host, Some(&greedy), Method::GET, &path, Value::Null).await?.ok(200)?;
+    let (answer, late) = tokio::try_join!(removing, others)?;
+    assert_eq!(answer.status, 204);
+    assert_eq!(late.code(404)?, "plugin_not_found");
+    Ok(())
+}
+
+async fn retries_and_switches_of_a_plugin_do_not_wait_for_one_another() -> anyhow::Result<()> {
+    let lab = Lab::new().await?;
+    let scopes = json!({ "scopes": ["plugins:write", "jobs:submit"] });
+    let (id, switching) = lab.drafted(scopes.clone()).await?;
+    let (_, retrying) = lab.drafted(scopes).await?;
+    let job = submit(&lab, &retrying, "p").await?;
+    let job = format!("/v1/jobs/{}", job["id"].as_str().context("an id")?);
+    lab.admin(Method::POST, &format!("{job}/cancel"), Value::Null).await?.ok(200)?;
+    // They have all turns of the tenant, and wait for the submissions that have begun.
+    *lab.gate.actor.lock().await = Some(id);
+    let post = async |token: &str, path: String| {
+        ask(&lab.host, Some(token), Method::POST, &path, Value::Null).await
+    };
+    let plugin = post(&switching, "/v1/plugins/p/disable".to_owned());
+    let version = post(&switching, "/v1/plugins/p/versions/1.0.0/disable".to_owned());
+    let retry = async {
+        for _ in 0..2 {
+            lab.gate.reached().await?;
+        }
+        // It has begun, and waits for its turn.
+        let looked = lab.gate.looked_up(&retrying);
+        let retry = post(&retrying, format!("{job}/retry"));
+        let opening = async {
+            soon(lab.gate.is_looked_up(&retrying, looked + LOOKS_OF_A_RETRY)).await??;
+            lab.gate.open.add_permits(2);
+            anyhow::Ok(())
+        };
+        anyhow::Ok(tokio::try_join!(retry, opening)?.0)
+    };
+    let all = Box::pin(async { tokio::try_join!(plugin, version, retry) });
+    let (plugin, version, retry) = soon(all).await??;
+    for answer in [plugin.ok(200)?, version.ok(200)?] {
+        assert_eq!(answer["disabled"], true);
+    }
+    assert_eq!(retry.ok(202)?["state"], "available");
+    Ok(())
+}
+
+/// How often a key is looked up until a retry waits for its turn: before the request, twice, and before the
+/// action.
+const LOOKS_OF_A_RETRY: usize = 3;
+
+async fn bodies_of_submissions_that_wait_keep_their_room() -> anyhow::Result<()> {
+    const MIB: usize = 1 << 20;
+    let stage = Stage::with_capacity(1).await?;
+    stage.submit(json!({})).await?;
+    let _running = stage.begins().await?;
+    let head = format!(
+        "POST /v1/jobs?plugin=p HTTP/1.1\r\nhost: localhost\r\nprefer: wait=60\r\n\
+         content-length: {MIB}\r\n\r\n"
+    );
+    let mut wires = vec![];
+    for _ in 0..140 {
+        let mut wire = Wire::with(&stage.host, &head).await?;
+        wire.send(vec![b'x'; MIB]).await?;
+        wires.push(wire);
+    }
+    let refused = select_all(wires.iter_mut().map(|wire| Box::pin(wire.problem())));
+    assert_eq!(soon(refused).await?.0?, (503, "busy".to_owned()));
+    Ok(())
+}
+
+async fn a_tenant_that_has_its_share_of_places_is_told_so() -> anyhow::Result<()> {
+    let stage = Stage::configured(|config| config.queue.total = 16).await?;
+    let submit = async |tenant: &str| {
+        let job = json!({ "plugin": "p", "delay_ms": 3_600_000 });
+        let request = stage.host.request(Method::POST, "/v1/jobs").json(&job);
+        send(request.header("jobwright-tenant", tenant)).await
+    };
+    for _ in 0..14 {
+        submit("default").await?.ok(202)?;
+    }
+    let refused = submit("default").await?;
+    // It is no limit of its own: there may be a place at any time.
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_json_snapshot!(refused.problem(503)?, @r#"
+    {
+      "capacity": 14,
+      "code": "queue_full",
+      "depth": 14,
+      "detail": "tenant `default` holds its share of the host's places: 14 unfinished jobs of at most 14; the operator raises it with `queue.total`",
+      "full": "share",
+      "tenant": "default"
+    }
+    "#);
+    let upload = stage.host.request(Method::PUT, "/v1/plugins/p?version=1.0.0");
+    send(upload.header("jobwright-tenant", "other").body("bytes")).await?.ok(201)?;
+    submit("other").await?.ok(202)?;
     Ok(())
 }

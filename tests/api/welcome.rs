@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
         a_program_is_told_where_to_go_on,
         a_foreign_page_is_not_shown_even_that,
         a_health_check_of_http_1_0_needs_no_host,
+        a_health_check_may_ask_for_the_options,
     ]
 }
 
@@ -33,8 +34,16 @@ async fn a_browser_is_shown_a_page_that_runs_nothing() -> anyhow::Result<()> {
         text.contains("job host for WebAssembly") && text.contains("href=\"/readyz\""),
         "{text}"
     );
+    // In a sandbox it would have no origin, and its links would be requests of a foreign page.
     let policy = page.header("content-security-policy");
-    assert_eq!(policy, "default-src 'none'; frame-ancestors 'none'; sandbox");
+    assert_eq!(
+        policy,
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    for link in text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        let followed = host.request(Method::GET, link).header("sec-fetch-site", "same-origin");
+        assert_eq!(send(followed.header("accept", BROWSER)).await?.status, 200, "{link}");
+    }
     assert_eq!((page.header("x-content-type-options"), page.header("vary")), ("nosniff", "accept"));
     Ok(())
 }
@@ -79,5 +88,19 @@ async fn a_health_check_of_http_1_0_needs_no_host() -> anyhow::Result<()> {
     for path in ["/", "/v1/jobs", "/v1/plugins", "/readyz/x"] {
         assert_eq!(ask(&format!("GET {path} HTTP/1.0")).await?.0, 403, "{path}");
     }
+    Ok(())
+}
+
+async fn a_health_check_may_ask_for_the_options() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let ask = async |head: &str| Wire::with(&host, format!("{head}\r\n\r\n")).await?.answer().await;
+    // As HAProxy does with a bare `option httpchk`.
+    for path in ["/", "/healthz", "/readyz"] {
+        assert_eq!(ask(&format!("OPTIONS {path} HTTP/1.0")).await?, (204, String::new()), "{path}");
+        assert_eq!(ask(&format!("OPTIONS {path} HTTP/1.1")).await?.0, 403, "{path}");
+        let answer = send(host.request(Method::OPTIONS, path)).await?;
+        assert_eq!((answer.status.as_u16(), answer.header("allow")), (204, "GET,HEAD,OPTIONS"));
+    }
+    assert_eq!(ask("OPTIONS /v1/jobs HTTP/1.0").await?.0, 403);
     Ok(())
 }

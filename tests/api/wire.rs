@@ -32,6 +32,16 @@ impl Wire {
 
     /// The status and the body of the next answer.
     pub(super) async fn answer(&mut self) -> anyhow::Result<(u16, String)> {
+        let (status, length) = self.head().await?;
+        while self.read.len() < length {
+            ensure!(self.more().await?, "closed in the body: {:?}", self.shown());
+        }
+        let body: Vec<u8> = self.read.drain(..length).collect();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// The status of the next answer and the length of its body, of which no more is read than has come.
+    pub(super) async fn head(&mut self) -> anyhow::Result<(u16, usize)> {
         let head_ends = loop {
             if let Some(place) = find(&self.read, b"\r\n\r\n") {
                 break place + 4;
@@ -42,12 +52,17 @@ impl Wire {
         let status = head.split(' ').nth(1).context("a status line")?.parse()?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
         let length: usize = length.unwrap_or("0").trim().parse()?;
-        while self.read.len() < head_ends + length {
-            ensure!(self.more().await?, "closed in the body: {:?}", self.shown());
+        self.read.drain(..head_ends);
+        Ok((status, length))
+    }
+
+    /// Reads so much of a body.
+    pub(super) async fn body(&mut self, length: usize) -> anyhow::Result<()> {
+        while self.read.len() < length {
+            ensure!(self.more().await?, "closed in the body");
         }
-        let body = String::from_utf8_lossy(&self.read[head_ends..head_ends + length]).into_owned();
-        self.read.drain(..head_ends + length);
-        Ok((status, body))
+        self.read.drain(..length);
+        Ok(())
     }
 
     /// The status and the code of the next answer, which must be a problem.

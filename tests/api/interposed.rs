@@ -1,0 +1,280 @@
+//! Drivers with a test in between: it may hold up a call, make it fail, or count it. As with real ones, what
+//! was asked for is done although the caller goes away.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use jobwright::store::memory::MemoryStore;
+use jobwright_core::attempt::Lease;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::hold::{Hold, HoldNote};
+use jobwright_core::job::{Job, JobId, NewJob, Payload};
+use jobwright_core::lifecycle::CancelRequest;
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::outcome::Output;
+use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
+use jobwright_core::queue::QueueCounts;
+use jobwright_core::registry::{
+    NotFound, PluginRegistry, Published, RegistryError, Resolved, Upload,
+};
+use jobwright_core::report::Told;
+use jobwright_core::store::{
+    AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
+    Redriven, Renewal, Retention, StoreError,
+};
+use jobwright_core::tenant::{TenantLimits, TenantName};
+use tokio::sync::Semaphore;
+
+use super::soon;
+
+/// What happens before a call, told by its name and arguments.
+type Before<E> = dyn Fn(&str, &[&dyn Any]) -> BoxFuture<'static, Result<(), E>> + Send + Sync;
+
+/// Holds up what passes, until a test lets it.
+#[derive(Debug)]
+pub(super) struct Latch {
+    reached: Semaphore,
+    open: Semaphore,
+    passing: AtomicUsize,
+    most: AtomicUsize,
+    all: AtomicUsize,
+}
+
+impl Latch {
+    pub(super) fn new() -> Arc<Self> {
+        let (reached, open) = (Semaphore::new(0), Semaphore::new(0));
+        let [passing, most, all] = std::array::from_fn(|_| AtomicUsize::new(0));
+        Arc::new(Self { reached, open, passing, most, all })
+    }
+
+    /// Passes, when it may.
+    pub(super) async fn pass(self: Arc<Self>) {
+        self.all.fetch_add(1, Ordering::SeqCst);
+        let passing = 1 + self.passing.fetch_add(1, Ordering::SeqCst);
+        self.most.fetch_max(passing, Ordering::SeqCst);
+        self.reached.add_permits(1);
+        // Never closed.
+        let _ = self.open.acquire().await.map(|permit| permit.forget());
+        self.passing.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Returns when another one has come.
+    pub(super) async fn reached(&self) -> anyhow::Result<()> {
+        soon(self.reached.acquire()).await.context("nothing came")??.forget();
+        Ok(())
+    }
+
+    /// Lets so many pass.
+    pub(super) fn open(&self, many: usize) {
+        self.open.add_permits(many);
+    }
+
+    /// How many were there at one time, at the most.
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+
+    /// How many came.
+    pub(super) fn all(&self) -> usize {
+        self.all.load(Ordering::SeqCst)
+    }
+}
+
+/// The argument of this type, if there is one.
+pub(super) fn argument<'a, T: 'static>(arguments: &[&'a dyn Any]) -> Option<&'a T> {
+    arguments.iter().find_map(|argument| argument.downcast_ref())
+}
+
+/// A store in memory.
+pub(super) struct Interposed {
+    inner: Arc<MemoryStore>,
+    before: Box<Before<StoreError>>,
+}
+
+impl Interposed {
+    pub(super) fn new(
+        before: impl Fn(&str, &[&dyn Any]) -> BoxFuture<'static, Result<(), StoreError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Arc<Self> {
+        let inner = Arc::new(MemoryStore::new(Default::default()));
+        Arc::new(Self { inner, before: Box::new(before) })
+    }
+
+    /// One whose calls `latch` holds up for which `is_held`, by their names and arguments.
+    pub(super) fn held(
+        latch: &Arc<Latch>,
+        is_held: impl Fn(&str, &[&dyn Any]) -> bool + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let latch = latch.clone();
+        Self::new(move |name, arguments| {
+            let passing = is_held(name, arguments).then(|| latch.clone().pass());
+            Box::pin(async move {
+                if let Some(passing) = passing {
+                    passing.await;
+                }
+                Ok(())
+            })
+        })
+    }
+}
+
+fn broken(error: tokio::task::JoinError) -> StoreError {
+    StoreError::Unavailable { reason: error.to_string() }
+}
+
+/// Forwards to the store in memory.
+macro_rules! forward {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl JobStore for Interposed {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, StoreError> {
+                let before = (self.before)(stringify!($name), &[$(&$arg),*]);
+                let inner = self.inner.clone();
+                let call = async move {
+                    before.await?;
+                    inner.$name($($arg),*).await
+                };
+                tokio::spawn(call).await.map_err(broken)?
+            })*
+            async fn answered(
+                &self,
+                key: &str,
+                fingerprint: Digest,
+                now: Timestamp,
+            ) -> Result<Option<Enqueued>, StoreError> {
+                let before = (self.before)("answered", &[]);
+                before.await?;
+                self.inner.answered(key, fingerprint, now).await
+            }
+            async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
+                let before = (self.before)("tenant", &[name]);
+                before.await?;
+                self.inner.tenant(name).await
+            }
+            fn uses(
+                &self,
+                tenant: &TenantName,
+                plugin: &PluginName,
+                version: Option<&Version>,
+            ) -> usize {
+                self.inner.uses(tenant, plugin, version)
+            }
+            fn spare_bytes(&self) -> u64 {
+                self.inner.spare_bytes()
+            }
+            fn ready(&self) -> Result<(), StoreError> {
+                use futures_util::FutureExt as _;
+                (self.before)("ready", &[]).now_or_never().unwrap_or(Ok(()))
+            }
+        }
+    };
+}
+
+forward! {
+    enqueue(jobs: Vec<NewJob>, now: Timestamp) -> Vec<Enqueued>;
+    claim(want: Claim, now: Timestamp) -> Claimed;
+    renew(leases: Vec<Lease>, expires_at: Timestamp, now: Timestamp) -> Vec<Renewal>;
+    alive(now: Timestamp) -> ();
+    finish(finish: Finish, now: Timestamp) -> Finished;
+    request_cancel(id: JobId, now: Timestamp) -> Option<CancelRequest>;
+    redrive(id: JobId, now: Timestamp) -> Option<Redriven>;
+    reclaim_expired(now: Timestamp, most: usize) -> Vec<JobId>;
+    get(id: JobId) -> Option<Job>;
+    payload(id: JobId) -> Option<Payload>;
+    output(id: JobId) -> Option<Output>;
+    save_log(id: JobId, attempt: u32, log: LogSnapshot) -> ();
+    save_told(lease: Lease, told: Told) -> ();
+    logs(id: JobId) -> Vec<AttemptLog>;
+    list(filter: JobFilter, page: Page, now: Timestamp) -> JobPage;
+    counts(now: Timestamp) -> Vec<QueueCounts>;
+    set_held(hold: Hold, note: Option<HoldNote>) -> ();
+    holds() -> BTreeMap<Hold, HoldNote>;
+    cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
+    set_tenant(tenant: TenantName, limits: TenantLimits) -> ();
+    tenants() -> Vec<(TenantName, TenantLimits)>;
+    prune(retention: Retention, most: usize) -> usize;
+}
+
+/// A registry whose changes and readings `latch` holds up for which `is_held`, by their names and the digest
+/// that is read.
+pub(super) struct InterposedRegistry {
+    pub(super) inner: Arc<dyn PluginRegistry>,
+    pub(super) latch: Arc<Latch>,
+    pub(super) is_held: Box<IsHeld>,
+}
+
+type IsHeld = dyn Fn(&str, Option<&Digest>) -> bool + Send + Sync;
+
+impl InterposedRegistry {
+    async fn call<A: Send + 'static>(
+        &self,
+        (name, digest): (&str, Option<&Digest>),
+        call: impl Future<Output = Result<A, RegistryError>> + Send + 'static,
+    ) -> Result<A, RegistryError> {
+        let passing = (self.is_held)(name, digest).then(|| self.latch.clone().pass());
+        let call = async move {
+            if let Some(passing) = passing {
+                passing.await;
+            }
+            call.await
+        };
+        let broken = |error: tokio::task::JoinError| RegistryError::Io {
+            action: "go on".to_owned(),
+            source: error.into(),
+        };
+        tokio::spawn(call).await.map_err(broken)?
+    }
+}
+
+#[async_trait]
+impl PluginRegistry for InterposedRegistry {
+    async fn publish(&self, upload: Upload, now: Timestamp) -> Result<Published, RegistryError> {
+        self.inner.publish(upload, now).await
+    }
+    fn resolve(&self, tenant: &TenantName, reference: &PluginRef) -> Result<Resolved, NotFound> {
+        self.inner.resolve(tenant, reference)
+    }
+    fn get(&self, tenant: &TenantName, name: &PluginName) -> Option<Plugin> {
+        self.inner.get(tenant, name)
+    }
+    fn list(&self, tenant: &TenantName, after: Option<&PluginName>, most: usize) -> Vec<Plugin> {
+        self.inner.list(tenant, after, most)
+    }
+    async fn configure(
+        &self,
+        tenant: &TenantName,
+        name: &PluginName,
+        settings: PluginSettings,
+    ) -> Result<Option<Plugin>, RegistryError> {
+        let (inner, tenant, name) = (self.inner.clone(), tenant.clone(), name.clone());
+        let call = async move { inner.configure(&tenant, &name, settings).await };
+        self.call(("configure", None), call).await
+    }
+    async fn remove(
+        &self,
+        tenant: &TenantName,
+        name: &PluginName,
+        version: Option<&Version>,
+    ) -> Result<bool, RegistryError> {
+        let (inner, tenant, name) = (self.inner.clone(), tenant.clone(), name.clone());
+        let version = version.cloned();
+        let call = async move { inner.remove(&tenant, &name, version.as_ref()).await };
+        self.call(("remove", None), call).await
+    }
+    async fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {
+        let (inner, digest) = (self.inner.clone(), *digest);
+        self.call(("wasm", Some(&digest)), async move { inner.wasm(&digest).await }).await
+    }
+    async fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, RegistryError> {
+        self.inner.open(digest).await
+    }
+}
