@@ -1,14 +1,16 @@
-//! What a tenant notices of another one that loops over every route.
+//! What a tenant notices of another one that loops over every route, with requests that do something.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use jobwright::api::Route;
 use jobwright_core::access::Scope;
 use jobwright_tests::{HostProcess, guests, tests};
 use libtest_mimic::Trial;
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -27,6 +29,10 @@ const WAITING: usize = 8_000;
 /// The longest that one submission of a hundred may take beside it.
 const MOST: Duration = Duration::from_millis(250);
 
+/// How many answers of a hundred must be successes: a job that waits has no output, what is paused or
+/// disabled by one connection refuses another.
+const SUCCESSES: usize = 75;
+
 /// A host that demands keys.
 struct Keyed {
     host: HostProcess,
@@ -34,22 +40,27 @@ struct Keyed {
 }
 
 impl Keyed {
-    async fn ask(
-        &self,
-        token: Option<&str>,
-        method: Method,
-        path: &str,
-        body: Value,
-    ) -> anyhow::Result<reqwest::Response> {
+    fn request(&self, token: Option<&str>, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}/v1{path}", self.host.url()));
-        let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
-        Ok(if body.is_null() { request } else { request.json(&body) }.send().await?)
+        token.iter().fold(request, |request, token| request.bearer_auth(token))
+    }
+
+    async fn post(&self, token: Option<&str>, path: &str, body: Value) -> anyhow::Result<Value> {
+        let sent = self.request(token, Method::POST, path).json(&body).send().await?;
+        Ok(sent.error_for_status()?.json().await?)
     }
 
     async fn key(&self, by: Option<&str>, draft: Value) -> anyhow::Result<String> {
-        let made = self.ask(by, Method::POST, "/keys", draft).await?.error_for_status()?;
-        let made: Value = made.json().await?;
+        let made = self.post(by, "/keys", draft).await?;
         Ok(made["key"].as_str().context("a token")?.to_owned())
+    }
+
+    /// Uploads version 1.0.0 of a plugin.
+    async fn push(&self, token: &str, name: &str) -> anyhow::Result<()> {
+        let path = format!("/plugins/{name}?version=1.0.0");
+        let upload = self.request(Some(token), Method::PUT, &path).body(guests::echo()?);
+        upload.send().await?.error_for_status()?;
+        Ok(())
     }
 }
 
@@ -57,71 +68,133 @@ impl Keyed {
 async fn submissions(keyed: &Keyed, token: &str, count: usize) -> anyhow::Result<Vec<Duration>> {
     let mut times = vec![];
     for _ in 0..count {
-        let job = json!({ "plugin": "echo", "payload": 1 });
         let start = Instant::now();
-        keyed.ask(Some(token), Method::POST, "/jobs", job).await?.error_for_status()?;
+        keyed.post(Some(token), "/jobs", json!({ "plugin": "echo", "payload": 1 })).await?;
         times.push(start.elapsed());
     }
     Ok(times)
 }
 
-async fn a_tenant_that_loops_over_every_route_does_not_hold_up_another() -> anyhow::Result<()> {
+/// One connection of the tenant that loops.
+struct Looping {
+    keyed: Arc<Keyed>,
+    token: String,
+    number: usize,
+    /// A job of its own that waits.
+    job: String,
+}
+
+/// By route, how many answers there were, and how many were successes.
+type Answers = BTreeMap<String, (usize, usize)>;
+
+impl Looping {
+    /// A request that does what `route` is for.
+    fn request(&self, route: &Route, turn: usize) -> anyhow::Result<RequestBuilder> {
+        let is = |method: Method, path: &str| route.method == method && route.path == path;
+        // What is uploaded at each turn is removed at each turn; all else is of the plugin with the jobs.
+        let comes_and_goes = is(Method::PUT, "/plugins/{name}") || route.method == Method::DELETE;
+        let name = match route.path {
+            path if path.starts_with("/queues") => "default".to_owned(),
+            _ if comes_and_goes => format!("spare{}", self.number),
+            _ => "echo".to_owned(),
+        };
+        let path = route.path.replace("{name}", &name).replace("{version}", "1.0.0");
+        let path = path.replace("{id}", &self.job);
+        let path = if is(Method::PUT, "/plugins/{name}") { path + "?version=1.0.0" } else { path };
+        let request = self.keyed.request(Some(&self.token), route.method.clone(), &path);
+        let job = json!({ "plugin": "echo", "delay_ms": 3_600_000 });
+        Ok(match (route.method.as_str(), route.path) {
+            ("PUT", _) => request.body(guests::echo()?),
+            ("PATCH", _) => {
+                request.json(&json!({ "output_type": format!("text/x{}-{turn}", self.number) }))
+            }
+            ("POST", "/jobs") => request.json(&job),
+            ("POST", "/jobs/batch") => request.json(&json!([job, job])),
+            ("POST", path) if path.ends_with("/disable") || path.ends_with("/pause") => {
+                request.json(&json!({ "reason": format!("turn {turn} of {}", self.number) }))
+            }
+            _ => request,
+        })
+    }
+
+    /// Goes round until it is `over`. What one route switches off, the next one switches on.
+    async fn run(self, over: Arc<AtomicBool>) -> anyhow::Result<Answers> {
+        let mut routes = jobwright::api::routes();
+        routes.retain(|route| route.scope != Scope::Admin);
+        let start = self.number % routes.len();
+        routes.rotate_left(start);
+        let mut answers = Answers::new();
+        for turn in 0.. {
+            for route in &routes {
+                if over.load(Ordering::Relaxed) {
+                    return Ok(answers);
+                }
+                let answer = self.request(route, turn)?.send().await?;
+                let name = format!("{} {}", route.method, route.path);
+                let (sent, succeeded) = answers.entry(name).or_default();
+                *sent += 1;
+                *succeeded += usize::from(answer.status().is_success());
+                answer.bytes().await?;
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// A host with a tenant that has much waiting and another one: their tokens, and jobs of the first.
+async fn prepared() -> anyhow::Result<(Keyed, [String; 2], Vec<String>, tempfile::TempDir)> {
     let data = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
     let host = HostProcess::start(data.path(), &[]).await?;
-    let keyed = Arc::new(Keyed { host, http: reqwest::Client::new() });
+    let keyed = Keyed { host, http: reqwest::Client::new() };
     let admin = keyed.key(None, json!({ "scopes": ["admin"] })).await?;
+    let scopes = ["plugins:write", "jobs:submit", "jobs:read", "jobs:replay"];
     let mut tokens = vec![];
     for tenant in ["looping", "modest"] {
-        let scopes = ["plugins:write", "jobs:submit", "jobs:read"];
         let token = keyed.key(Some(&admin), json!({ "tenant": tenant, "scopes": scopes })).await?;
-        let upload = keyed.http.put(format!("{}/v1/plugins/echo", keyed.host.url()));
-        upload.bearer_auth(&token).body(guests::echo()?).send().await?.error_for_status()?;
+        keyed.push(&token, "echo").await?;
         tokens.push(token);
     }
-    let [looping, modest] = [tokens[0].clone(), tokens[1].clone()];
     let batch = Value::Array(vec![json!({ "plugin": "echo", "delay_ms": 3_600_000 }); 1_000]);
+    let mut jobs = vec![];
     for _ in 0..WAITING / 1_000 {
-        let sent = keyed.ask(Some(&looping), Method::POST, "/jobs/batch", batch.clone()).await?;
-        sent.error_for_status()?;
+        let accepted = keyed.post(Some(&tokens[0]), "/jobs/batch", batch.clone()).await?;
+        let ids = accepted.as_array().into_iter().flatten();
+        jobs.extend(ids.filter_map(|job| job["id"].as_str().map(str::to_owned)));
     }
+    ensure!(jobs.len() == WAITING, "{} were accepted", jobs.len());
+    Ok((keyed, [tokens[0].clone(), tokens[1].clone()], jobs, data))
+}
+
+async fn a_tenant_that_loops_over_every_route_does_not_hold_up_another() -> anyhow::Result<()> {
+    let (keyed, [looping, modest], jobs, _data) = prepared().await?;
+    let keyed = Arc::new(keyed);
     println!("alone: {}", spread(&mut submissions(&keyed, &modest, 300).await?));
-    let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let mut loops = vec![];
-    for n in 0..LOOPS {
-        let (keyed, token) = (keyed.clone(), looping.clone());
-        let (over, sent) = (over.clone(), sent.clone());
-        loops.push(tokio::spawn(async move {
-            let mut routes = jobwright::api::routes();
-            routes.retain(|route| route.scope != Scope::Admin);
-            let start = n % routes.len();
-            routes.rotate_left(start);
-            for turn in 0u64.. {
-                for route in &routes {
-                    let path = route.path.replace("{version}", "1.0.0").replace("{id}", "none");
-                    let path = path.replace("{name}", if turn % 2 == 0 { "echo" } else { "none" });
-                    let body = match route.method.as_str() {
-                        "GET" | "DELETE" => Value::Null,
-                        "PATCH" => json!({ "output_type": format!("text/x{n}-{turn}") }),
-                        _ => json!({ "plugin": "echo", "delay_ms": 3_600_000 }),
-                    };
-                    if over.load(Ordering::Relaxed) {
-                        return anyhow::Ok(());
-                    }
-                    // Whatever is answered.
-                    keyed.ask(Some(&token), route.method.clone(), &path, body).await?;
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            Ok(())
-        }));
-    }
+    let over = Arc::new(AtomicBool::new(false));
+    let loops: Vec<_> = (0..LOOPS)
+        .map(|number| {
+            let (keyed, token, job) = (keyed.clone(), looping.clone(), jobs[number].clone());
+            tokio::spawn(Looping { keyed, token, number, job }.run(over.clone()))
+        })
+        .collect();
     let mut times = submissions(&keyed, &modest, 300).await?;
     over.store(true, Ordering::Relaxed);
-    let sent = sent.load(Ordering::Relaxed);
-    println!("beside {LOOPS} connections that sent {sent} requests: {}", spread(&mut times));
+    let mut answers = Answers::new();
     for task in loops {
-        task.await??;
+        for (route, (sent, succeeded)) in task.await?? {
+            let all = answers.entry(route).or_default();
+            *all = (all.0 + sent, all.1 + succeeded);
+        }
     }
+    for (route, (sent, succeeded)) in &answers {
+        println!("{route}: {succeeded} of {sent} succeeded");
+    }
+    let (sent, succeeded) =
+        answers.values().fold((0, 0), |all, route| (all.0 + route.0, all.1 + route.1));
+    println!(
+        "beside {LOOPS} connections, {succeeded} of whose {sent} requests succeeded: {}",
+        spread(&mut times)
+    );
+    ensure!(succeeded * 100 >= sent * SUCCESSES, "only {succeeded} of {sent} succeeded");
     ensure!(percentile(&times, 99) < MOST, "too slow");
     Ok(())
 }
