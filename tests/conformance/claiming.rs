@@ -2,11 +2,11 @@
 
 use jobwright_core::clock::after;
 use jobwright_core::job::Payload;
-use jobwright_core::lifecycle::JobState;
+use jobwright_core::lifecycle::{JobState, Phase};
 use jobwright_core::limits::Limits;
 use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::retry::Verdict;
-use jobwright_core::store::{Claim, Claimed};
+use jobwright_core::store::{Claim, Claimed, JobFilter};
 
 use super::drafts::{Draft as _, at, job, jobs, named, of, paused};
 use super::fixture::{Fixture, LEASE, want};
@@ -23,6 +23,7 @@ laws![
     a_queue_that_has_filled_the_host_leaves_room_for_another,
     a_queue_that_is_alone_may_fill_the_host,
     times_of_clients_follow_the_wall_clock_and_spans_do_not,
+    a_job_for_a_time_is_scheduled_until_the_wall_clock_says_so,
     claim_never_returns_more_than_asked,
     claim_keeps_within_the_memory_asked_for,
     a_job_that_does_not_fit_is_not_overtaken,
@@ -115,12 +116,12 @@ async fn a_queue_that_has_filled_the_host_leaves_room_for_another(
 ) -> anyhow::Result<()> {
     store.enqueue(jobs(200), at(0)).await?;
     let running = store.claim(on_host(64, 0), at(0)).await?;
-    assert_eq!((running.leased.len(), running.more), (57, true));
+    assert_eq!((running.leased.len(), running.more), (56, true));
     for tenant in ["default", "other"] {
         let mut other = of(tenant).queue("other");
         other.spec.priority = 4.try_into()?;
         let id = store.accept(other, at(1)).await?;
-        let leased = store.claim(on_host(7, 1), at(1)).await?.leased;
+        let leased = store.claim(on_host(8, 1), at(1)).await?.leased;
         assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
     }
     Ok(())
@@ -129,7 +130,7 @@ async fn a_queue_that_has_filled_the_host_leaves_room_for_another(
 async fn a_queue_that_is_alone_may_fill_the_host(store: Fixture) -> anyhow::Result<()> {
     store.enqueue(jobs(200), at(0)).await?;
     let mut running = store.claim(on_host(64, 0), at(0)).await?.leased.len();
-    for now in (10..=70).step_by(10) {
+    for now in (15..=240).step_by(15) {
         running += store.claim(on_host(64 - running, now), at(now)).await?.leased.len();
     }
     assert_eq!(running, 64);
@@ -154,6 +155,23 @@ async fn times_of_clients_follow_the_wall_clock_and_spans_do_not(
     assert_eq!(claim(3, 3600).await?, (vec![given], Some(at(60))));
     assert_eq!(claim(59, -3541).await?, (vec![], Some(at(60))));
     assert_eq!(claim(60, -3540).await?, (vec![span], None));
+    Ok(())
+}
+
+async fn a_job_for_a_time_is_scheduled_until_the_wall_clock_says_so(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let mut given = job().due(at(3600));
+    given.on_wall = true;
+    let id = store.accept(given, at(0)).await?;
+    for (now, wall, phase) in [(4000, 3599, Phase::Scheduled), (4001, 3600, Phase::Available)] {
+        store.claim(Claim { wall: at(wall), ..want(0, at(now)) }, at(now)).await?;
+        assert_eq!(store.job(id).await?.lifecycle.phase(at(now)), phase);
+        let filter = JobFilter { phase: Some(phase), ..JobFilter::default() };
+        assert_eq!(store.walk(filter, 9, at(now)).await?.len(), 1);
+        let parked = usize::from(phase == Phase::Scheduled);
+        assert_eq!(store.queue("default", at(now)).await?.parked, parked);
+    }
     Ok(())
 }
 
@@ -206,7 +224,8 @@ async fn claim_tells_when_the_next_job_is_due(store: Fixture) -> anyhow::Result<
     let drafts = vec![job(), job().due(at(20)), job().due(at(10)), job().queue("off").due(at(5))];
     store.enqueue(drafts, at(0)).await?;
     store.set_held(paused("off"), Some(Default::default())).await?;
-    for (now, next_due) in [(0, Some(at(10))), (10, Some(at(20))), (20, None)] {
+    // That in a paused queue counts as due from then on.
+    for (now, next_due) in [(0, Some(at(5))), (5, Some(at(10))), (10, Some(at(20))), (20, None)] {
         assert_eq!(store.claim(want(9, at(now)), at(now)).await?.next_due, next_due, "at {now} s");
     }
     Ok(())

@@ -10,6 +10,7 @@ use jobwright_core::store::{Enqueued, JobFilter};
 use super::drafts::{Draft as _, at, job, jobs, paused};
 use super::fixture::Fixture;
 use super::laws;
+use super::reopening::waits_for_the_wall_clock;
 
 laws![
     each_answer_survives_a_crash_right_after_it,
@@ -32,7 +33,9 @@ async fn each_answer_survives_a_crash_right_after_it(store: Fixture) -> anyhow::
     let leased = store.claim_one(at(1)).await?;
     assert_eq!(crash(&store)?.job(id).await?.lifecycle.lost, 1);
     store.finish_with(&leased, Verdict::Retry { at: at(50) }, at(2)).await?;
-    assert_eq!(crash(&store)?.job(id).await?, store.job(id).await?);
+    let mut retried = store.job(id).await?;
+    waits_for_the_wall_clock(&mut retried);
+    assert_eq!(crash(&store)?.job(id).await?, retried);
     store.redrive(id, at(3)).await?;
     assert_eq!(crash(&store)?.job(id).await?, store.job(id).await?);
 

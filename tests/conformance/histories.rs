@@ -3,7 +3,7 @@
 //! Both are built on the same queue, so what either answers is also held against rules that are
 //! written here anew: the order of claims, and counts that agree with the list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +80,7 @@ async fn replay(history: &[Step]) -> anyhow::Result<()> {
 
 /// Two stores with the same history.
 struct Pair {
-    memory: Arc<dyn JobStore>,
+    memory: Arc<MemoryStore>,
     sqlite: Fixture,
     now: Timestamp,
     /// Every job that was accepted, pruned ones too.
@@ -89,6 +89,41 @@ struct Pair {
     arrivals: BTreeMap<JobId, usize>,
     /// Every claim that was ever made.
     leased: Vec<Leased>,
+    turns: Turns,
+}
+
+/// When which queue was served last, of those that have jobs due or running; what comes is served before
+/// the one that was served last.
+#[derive(Default)]
+struct Turns {
+    served: BTreeMap<QueueName, u64>,
+    latest: u64,
+}
+
+impl Turns {
+    fn follow(&mut self, jobs: &[Job], now: Timestamp) {
+        let busy = |job: &&Job| match job.lifecycle.state {
+            JobState::Running => true,
+            JobState::Available => job.lifecycle.is_due(now),
+            _ => false,
+        };
+        let busy: BTreeSet<_> =
+            jobs.iter().filter(busy).map(|job| job.spec.queue.clone()).collect();
+        self.served.retain(|queue, _| busy.contains(queue));
+        self.come(busy);
+    }
+
+    fn come(&mut self, queues: impl IntoIterator<Item = QueueName>) {
+        let new = self.latest.saturating_sub(1);
+        for queue in queues {
+            self.served.entry(queue).or_insert(new);
+        }
+    }
+
+    fn serve(&mut self, queue: &QueueName) {
+        self.latest += 2;
+        self.served.insert(queue.clone(), self.latest);
+    }
 }
 
 impl Pair {
@@ -100,6 +135,7 @@ impl Pair {
             ids: vec![],
             arrivals: BTreeMap::new(),
             leased: vec![],
+            turns: Turns::default(),
         })
     }
 
@@ -175,7 +211,8 @@ impl Pair {
     async fn claim(&mut self, want: Claim) -> anyhow::Result<()> {
         let order = self.due_in_order().await?;
         let claimed = self.both(async |s| s.claim(want, self.now).await).await?;
-        claims_are_right(&order, &want, self.now, &claimed)?;
+        self.turns.come(order.iter().map(|job| job.spec.queue.clone()));
+        claims_are_right(&order, &want, (self.now, &mut self.turns), &claimed)?;
         self.leased.extend(claimed.leased);
         Ok(())
     }
@@ -219,6 +256,8 @@ impl Pair {
         self.both(async |s| s.alive(self.now).await).await?;
         self.memory.renew(self.leases(), self.now, self.now).await?;
         self.memory.reclaim_expired(self.now, usize::MAX).await?;
+        self.memory.restart();
+        self.turns = Turns::default();
         self.sqlite = self.sqlite.crash(LIMITS, self.now)?;
         self.compare_each().await
     }
@@ -249,8 +288,9 @@ impl Pair {
     }
 
     /// Compares what the stores hold.
-    async fn compare(&self) -> anyhow::Result<()> {
+    async fn compare(&mut self) -> anyhow::Result<()> {
         let jobs = self.all().await?;
+        self.turns.follow(&jobs, self.now);
         let counts = self.both(async |s| s.counts(self.now).await).await?;
         for queue in counts {
             let mut expected = QueueCounts {
@@ -268,9 +308,10 @@ impl Pair {
                 let waits = lifecycle.state == JobState::Available;
                 expected.running += usize::from(lifecycle.state == JobState::Running);
                 expected.depth += usize::from(waits);
-                expected.scheduled += usize::from(waits && lifecycle.scheduled_at > self.now);
+                let is_due = waits && lifecycle.is_due(self.now);
+                expected.scheduled += usize::from(waits && !is_due);
                 expected.parked = expected.scheduled;
-                if waits {
+                if is_due {
                     let age = self.now.duration_since(lifecycle.scheduled_at).as_millis();
                     expected.oldest_age_ms =
                         expected.oldest_age_ms.max(u64::try_from(age).unwrap_or(0));
@@ -292,13 +333,13 @@ impl Pair {
 }
 
 /// Whether `claimed` is what a reading of the rules gives. `order` begins with the running jobs; the
-/// others are sorted by their keys. Each claim takes the first of the queue that runs the fewest, as far
-/// as number and memory allow; of suspects one at a time, and one that was lost twice alone, for which
+/// others are sorted by their keys. Each claim takes the first of the queue that runs the fewest, and of
+/// these the one that was served longest ago, as far as number and memory allow; of suspects one at a time, and one that was lost twice alone, for which
 /// others have to wait only when it has waited for ten minutes.
 fn claims_are_right(
     order: &[Job],
     want: &Claim,
-    now: Timestamp,
+    (now, turns): (Timestamp, &mut Turns),
     claimed: &Claimed,
 ) -> anyhow::Result<()> {
     let order = order.iter().cloned();
@@ -307,7 +348,7 @@ fn claims_are_right(
     let mut memory = want.memory_bytes;
     let (mut expected, mut passed) = (Vec::new(), Vec::new());
     while expected.len() < want.max
-        && let Some(place) = first(&running, &due, now, (want.idle, &passed))
+        && let Some(place) = first(&running, &due, now, (want.idle, &passed, turns))
     {
         let (idle, job) = (want.idle && running.is_empty(), &due[place]);
         if !idle && job.lifecycle.lost == 2 {
@@ -323,6 +364,7 @@ fn claims_are_right(
         memory = memory.saturating_sub(job.spec.limits.host_bytes());
         let mut job = due.remove(place);
         job.lifecycle.claim(now);
+        turns.serve(&job.spec.queue);
         expected.push(job.id);
         running.push(job);
     }
@@ -336,7 +378,7 @@ fn first(
     running: &[Job],
     due: &[Job],
     now: Timestamp,
-    (idle, passed): (bool, &[QueueName]),
+    (idle, passed, turns): (bool, &[QueueName], &Turns),
 ) -> Option<usize> {
     let idle = idle && running.is_empty();
     let watched: Vec<_> = running.iter().filter(|job| job.lifecycle.is_watched(now)).collect();
@@ -354,5 +396,6 @@ fn first(
     };
     let runs = |job: &Job| running.iter().filter(|it| it.spec.queue == job.spec.queue).count();
     let open = due.iter().enumerate().filter(|(_, job)| may(job));
-    open.min_by_key(|(place, job)| (runs(job), *place)).map(|(place, _)| place)
+    let turn = |job: &Job| turns.served.get(&job.spec.queue).copied();
+    open.min_by_key(|(place, job)| (runs(job), turn(job), *place)).map(|(place, _)| place)
 }

@@ -21,6 +21,8 @@ laws![
     the_oldest_logs_make_room_for_the_latest,
     checkpoints_are_kept_while_there_is_room,
     a_checkpoint_that_goes_makes_room,
+    a_checkpoint_that_is_not_kept_forgives_lost_attempts_all_the_same,
+    an_old_job_that_has_ended_just_now_is_not_the_first_to_go,
     history_makes_room_where_one_tenant_holds_most_of_it,
     logs_make_room_where_one_tenant_holds_most_of_them,
     a_checkpoint_of_another_tenant_displaces_one_of_the_tenant_that_holds_most,
@@ -171,6 +173,37 @@ async fn a_checkpoint_that_goes_makes_room(store: Fixture) -> anyhow::Result<()>
     assert_eq!(length(&second), Some(900));
     store.save_told(second.lease, checkpoint(50)).await?;
     assert_eq!(length(&retried(&store, 950).await?), Some(950));
+    Ok(())
+}
+
+async fn a_checkpoint_that_is_not_kept_forgives_lost_attempts_all_the_same(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.checkpoint_bytes = 10)?;
+    let id = store.accept(job(), at(0)).await?;
+    store.claim_one(at(0)).await?;
+    store.reclaim_expired(at(30), 9).await?;
+    assert_eq!(store.job(id).await?.lifecycle.lost, 1);
+    let again = store.claim_one(at(30)).await?;
+    store.save_told(again.lease, checkpoint(11)).await?;
+    assert_eq!(store.job(id).await?.lifecycle.lost, 0);
+    Ok(())
+}
+
+async fn an_old_job_that_has_ended_just_now_is_not_the_first_to_go(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let store = keeping(store, |kept| kept.history_bytes = 8 * MIB as u64)?;
+    let old = store.accept(job().payload(vec![7; MIB]), at(0)).await?;
+    let leased = store.claim_one(at(0)).await?;
+    for second in 0..20 {
+        over(&store, MIB, second).await?;
+    }
+    store.finish_with(&leased, Verdict::Complete, at(20)).await?;
+    for second in 20..23 {
+        over(&store, MIB, second).await?;
+    }
+    assert_eq!(store.state(old).await?, JobState::Completed);
     Ok(())
 }
 

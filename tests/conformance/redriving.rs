@@ -13,7 +13,9 @@ laws![
     a_finalized_job_is_due_again,
     redrive_keeps_the_attempts_and_resets_the_counts,
     an_attempt_number_is_never_used_twice,
-    output_is_gone_after_redrive,
+    the_output_of_a_success_is_gone_after_redrive,
+    what_a_failed_attempt_left_is_there_after_redrive,
+    what_a_failed_attempt_left_is_counted_after_redrive,
     the_payload_is_still_there_after_redrive,
     a_scheduled_job_is_due_at_once,
     a_job_that_waits_for_a_retry_is_due_at_once_with_its_counts,
@@ -66,7 +68,40 @@ async fn an_attempt_number_is_never_used_twice(store: Fixture) -> anyhow::Result
     Ok(())
 }
 
-async fn output_is_gone_after_redrive(store: Fixture) -> anyhow::Result<()> {
+async fn what_a_failed_attempt_left_is_there_after_redrive(store: Fixture) -> anyhow::Result<()> {
+    for verdict in [Verdict::Discard, Verdict::Cancel] {
+        let id = store.finished(verdict, at(0)).await?;
+        let (stored, output) = (store.job(id).await?.output, store.output(id).await?);
+        assert!(output.is_some(), "{verdict:?}");
+        store.redrive(id, at(1)).await?;
+        assert_eq!(store.job(id).await?.output, stored, "{verdict:?}");
+        assert_eq!(store.output(id).await?, output, "{verdict:?}");
+        let leased = store.claim_one(at(1)).await?;
+        let finish = Finish { output: None, ..ending(&leased, Verdict::Complete, at(1)) };
+        store.finish(finish, at(1)).await?;
+        assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
+    }
+    Ok(())
+}
+
+async fn what_a_failed_attempt_left_is_counted_after_redrive(store: Fixture) -> anyhow::Result<()> {
+    let mut limits = CapacityLimits::default();
+    limits.kept.checkpoint_bytes = 30;
+    let store = store.bounded(limits)?;
+    let mut left = vec![];
+    for _ in 0..2 {
+        let id = store.finished(Verdict::Discard, at(0)).await?;
+        store.redrive(id, at(1)).await?;
+        left.push(store.output(id).await?.is_some());
+        let leased = store.claim_one(at(1)).await?;
+        let end = ending(&leased, Verdict::Retry { at: at(99) }, at(1));
+        store.finish(Finish { output: None, ..end }, at(1)).await?;
+    }
+    assert_eq!(left, [true, false], "of 19 bytes each, one fits");
+    Ok(())
+}
+
+async fn the_output_of_a_success_is_gone_after_redrive(store: Fixture) -> anyhow::Result<()> {
     let id = store.finished(Verdict::Complete, at(0)).await?;
     assert!(store.output(id).await?.is_some());
     store.redrive(id, at(1)).await?;

@@ -4,16 +4,16 @@ use std::num::NonZeroU32;
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::hold::{Facts, Hold, HoldNote};
-use jobwright_core::job::JobId;
-use jobwright_core::lifecycle::{JobState, MAX_LOST};
+use jobwright_core::job::{Job, JobId};
+use jobwright_core::lifecycle::{JobState, Lifecycle, MAX_LOST};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::retry::Verdict;
-use jobwright_core::store::{Enqueued, Finished, JobFilter, Retention};
+use jobwright_core::store::{Claim, Enqueued, Finished, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
 use super::drafts::{Draft as _, at, job, jobs, named, of, paused, told};
-use super::fixture::Fixture;
-use super::laws;
+use super::fixture::{Fixture, want};
+use super::{SQLITE, laws};
 
 laws![
     waiting_and_finalized_jobs_survive_reopen,
@@ -31,6 +31,11 @@ laws![
     jobs_that_were_lost_at_reopen_are_tried_one_at_a_time,
     the_third_loss_at_reopen_discards,
     what_was_due_is_due_at_reopen_though_the_clock_was_set_back,
+    a_wall_clock_that_was_set_moves_no_delay_and_no_snooze_at_reopen,
+    what_fell_due_by_the_wall_clock_is_due_at_reopen_though_that_was_set_back,
+    a_time_that_a_client_gave_is_the_same_at_reopen_whatever_the_host_took_for_the_time,
+    free_pages_go_back_to_the_disk_at_reopen,
+    logs_of_a_version_without_tenants_belong_to_those_of_their_jobs,
     an_attempt_that_ran_long_is_not_held_against_its_job_at_reopen,
     a_job_that_saves_its_progress_survives_any_number_of_kills,
     a_cancel_request_survives_reopen,
@@ -49,12 +54,19 @@ async fn waiting_and_finalized_jobs_survive_reopen(store: Fixture) -> anyhow::Re
     store.finished(Verdict::Release { at: at(90), refused: true }, at(1)).await?;
     store.finished(Verdict::Snooze { at: at(90) }, at(1)).await?;
     store.enqueue(vec![job(), job().due(at(90)), job().queue("b").priority(4)], at(1)).await?;
-    let jobs = store.walk(JobFilter::default(), 100, at(2)).await?;
+    let mut jobs = store.walk(JobFilter::default(), 100, at(2)).await?;
+    jobs.iter_mut().for_each(waits_for_the_wall_clock);
     let counts = store.counts(at(2)).await?;
     let store = store.reopen(at(2))?;
     assert_eq!(store.walk(JobFilter::default(), 100, at(2)).await?, jobs);
     assert_eq!(store.counts(at(2)).await?, counts);
     Ok(())
+}
+
+/// What a host that is started again makes of the times of jobs that are not due.
+pub(super) fn waits_for_the_wall_clock(job: &mut Job) {
+    let Lifecycle { state, scheduled_at, .. } = job.lifecycle;
+    job.lifecycle.on_wall = state == JobState::Available && scheduled_at >= at(50);
 }
 
 async fn outputs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
@@ -240,6 +252,109 @@ async fn what_was_due_is_due_at_reopen_though_the_clock_was_set_back(
     store.accept(job().due(at(7201)), at(7200)).await?;
     let store = store.reopen(at(10))?;
     assert_eq!(store.claim_all(at(10)).await?, [runs, waits]);
+    Ok(())
+}
+
+async fn a_wall_clock_that_was_set_moves_no_delay_and_no_snooze_at_reopen(
+    mut store: Fixture,
+) -> anyhow::Result<()> {
+    // By the clock of each host.
+    let mut now = 0;
+    for set in [7 * 3600, -7 * 3600] {
+        let mut ids = vec![];
+        for _ in 0..3 {
+            ids.push(store.accept(job(), at(now)).await?);
+        }
+        let running = store.claim_up_to(9, at(now)).await?;
+        // The host sees it at its next look.
+        store.claim(Claim { wall: at(now + set), ..want(0, at(now)) }, at(now)).await?;
+        for (leased, verdict) in running.iter().zip([
+            Verdict::Retry { at: at(now + 6) },
+            Verdict::Snooze { at: at(now + 6) },
+            Verdict::Release { at: at(now + 6), refused: true },
+        ]) {
+            store.finish_with(leased, verdict, at(now)).await?;
+        }
+        now += set;
+        store = store.reopen(at(now + 1))?;
+        let early = store.claim(want(9, at(now + 5)), at(now + 5)).await?;
+        assert_eq!((early.leased, early.next_due), (vec![], Some(at(now + 6))), "set by {set} s");
+        assert_eq!(store.job(ids[1]).await?.lifecycle.snoozed_since, Some(at(now)));
+        // And once more, with a host that has run with the right time.
+        store = store.reopen(at(now + 5))?;
+        for leased in store.claim_up_to(9, at(now + 6)).await? {
+            ids.retain(|id| *id != leased.job.id);
+            store.finish_with(&leased, Verdict::Complete, at(now + 6)).await?;
+        }
+        assert_eq!(ids, [], "set by {set} s");
+        now += 100;
+    }
+    Ok(())
+}
+
+async fn what_fell_due_by_the_wall_clock_is_due_at_reopen_though_that_was_set_back(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let mut given = job().due(at(3600));
+    given.on_wall = true;
+    let given = store.accept(given, at(0)).await?;
+    store.claim(Claim { wall: at(3600), ..want(0, at(1)) }, at(1)).await?;
+    store.claim(Claim { wall: at(2), ..want(0, at(2)) }, at(2)).await?;
+    assert_eq!(store.reopen(at(3))?.claim_all(at(3)).await?, [given]);
+    Ok(())
+}
+
+async fn a_time_that_a_client_gave_is_the_same_at_reopen_whatever_the_host_took_for_the_time(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    let mut given = job().due(at(3600));
+    given.on_wall = true;
+    let given = store.accept(given, at(0)).await?;
+    store.claim(Claim { wall: at(-7200), ..want(0, at(1)) }, at(1)).await?;
+    let store = store.reopen(at(3599))?;
+    assert_eq!(store.claim_all(at(3599)).await?, []);
+    assert_eq!(store.claim_all(at(3600)).await?, [given]);
+    Ok(())
+}
+
+async fn free_pages_go_back_to_the_disk_at_reopen(store: Fixture) -> anyhow::Result<()> {
+    const MIB: usize = 1 << 20;
+    for _ in 0..16 {
+        store.accept(job().payload(vec![7; MIB]), at(0)).await?;
+        let leased = store.claim_one(at(0)).await?;
+        store.finish_with(&leased, Verdict::Complete, at(0)).await?;
+    }
+    let kept = store.accept(job(), at(1)).await?;
+    let all = Retention { completed_before: at(9), discarded_before: at(9), now: at(9) };
+    assert_eq!(store.prune(all, 99).await?, 16);
+    let directory = store.close();
+    let bytes = || anyhow::Ok(directory.path().join("jobs.db").metadata()?.len());
+    assert!(bytes()? > 16 << 20);
+    let store = (SQLITE.open)(directory.path(), CapacityLimits::default(), at(9))?;
+    assert!(bytes()? < 1 << 20, "{} bytes", bytes()?);
+    assert!(store.get(kept).await?.is_some());
+    Ok(())
+}
+
+async fn logs_of_a_version_without_tenants_belong_to_those_of_their_jobs(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    for tenant in ["a", "default"] {
+        let id = store.accept(of(tenant), at(0)).await?;
+        let leased = store.claim_one(at(0)).await?;
+        let log = LogSnapshot { bytes: vec![b'x'], kept_bytes: 1, dropped_bytes: 0 };
+        store.save_log(id, 1, log).await?;
+        store.finish_with(&leased, Verdict::Complete, at(0)).await?;
+    }
+    let directory = store.close();
+    let path = directory.path().join("logs.db");
+    let earlier = "UPDATE log SET tenant = 'default'; PRAGMA user_version = 2;";
+    rusqlite::Connection::open(&path)?.execute_batch(earlier)?;
+    drop((SQLITE.open)(directory.path(), CapacityLimits::default(), at(1))?);
+    let logs = rusqlite::Connection::open(&path)?;
+    let mut tenants = logs.prepare("SELECT tenant FROM log ORDER BY rowid")?;
+    let tenants = tenants.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    assert_eq!(tenants, ["a", "default"]);
     Ok(())
 }
 

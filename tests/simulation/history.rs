@@ -367,7 +367,10 @@ impl History {
 
     fn check_counts(&self, jobs: &[Job]) -> anyhow::Result<()> {
         let mut counted = 0;
-        for counts in at_once(self.world.store().counts(self.world.clock.now()))? {
+        let now = self.world.clock.now();
+        let counts = at_once(self.world.store().counts(now))?;
+        self.world.witness().looks(now);
+        for counts in counts {
             counted += counts.depth + counts.running;
             let count = |state| {
                 let queue = (&counts.tenant, &counts.name);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
+use jobwright_core::capacity::QueueFull;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
@@ -222,7 +223,9 @@ impl JobStore for Wire {
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        at_once(self.world.store().counts(now))
+        let counts = at_once(self.world.store().counts(now))?;
+        self.world.witness().looks(now);
+        Ok(counts)
     }
 
     async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
@@ -281,6 +284,10 @@ impl JobStore for Wire {
 
     fn spare_bytes(&self) -> u64 {
         self.world.store().spare_bytes()
+    }
+
+    fn full(&self) -> Option<QueueFull> {
+        self.world.store().full()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

@@ -147,6 +147,12 @@ impl Witness {
         self.committed = self.time;
     }
 
+    /// A command brought the time, and wrote nothing.
+    pub(super) fn looks(&mut self, now: Timestamp) {
+        self.time = self.time.max(now);
+        self.latest = self.latest.max(now);
+    }
+
     /// Whether the store knows at `time` that the time of a waiting job has come.
     fn is_due(&self, job: &Seen, time: Timestamp) -> bool {
         self.due_at(job) <= if job.on_wall { self.claimed_at } else { time }
@@ -338,8 +344,7 @@ impl Witness {
         (until, now): (Timestamp, Timestamp),
         answers: &[Renewal],
     ) {
-        self.time = self.time.max(now);
-        self.latest = self.latest.max(now);
+        self.looks(now);
         self.must(leases.len() == answers.len(), || "a renewal was not answered".to_owned());
         for (lease, answer) in leases.iter().zip(answers) {
             let expected = match self.holder(lease) {
@@ -433,17 +438,23 @@ impl Witness {
     }
 
     /// The embedded store was opened again: nobody holds anything any more, and the times of jobs are
-    /// those of the wall clock, as the host's clock starts with it.
+    /// those of the wall clock, as the host's clock starts with it. Those that are not were of a clock that
+    /// the wall clock was ahead of.
     pub(super) fn reopened(&mut self, now: Timestamp) {
+        let micros = jiff::SignedDuration::from_micros(self.ahead);
+        let on_wall = |at: Timestamp| at.checked_add(micros).unwrap_or(at);
+        let was_due = on_wall(self.committed).max(now);
         for job in self.jobs.values_mut().filter(|job| !job.is_over()) {
             if job.state == JobState::Running {
                 job.lose(self.committed, self.finished);
             }
-            // What was due by the clock of the earlier process is due.
-            if job.scheduled_at <= self.committed {
-                job.scheduled_at = job.scheduled_at.min(now);
+            if !job.on_wall {
+                job.scheduled_at = on_wall(job.scheduled_at);
             }
-            job.on_wall = true;
+            // What was due by the clocks of the earlier process is due.
+            job.on_wall = job.scheduled_at > was_due;
+            job.scheduled_at =
+                if job.on_wall { job.scheduled_at } else { job.scheduled_at.min(now) };
         }
         (self.time, self.latest, self.committed) = (now, now, now);
         (self.claimed_at, self.ahead) = (now, 0);
@@ -497,7 +508,7 @@ impl Witness {
                 (job.failures, job.refused, job.cancel_requested) = (0, 0, false);
                 job.forgive();
             }
-            job.wait(if over { now } else { now.min(job.scheduled_at) });
+            job.wait(if over || job.on_wall { now } else { now.min(job.scheduled_at) });
         }
     }
 

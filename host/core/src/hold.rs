@@ -147,6 +147,15 @@ impl Hold {
         }
     }
 
+    /// The same hold, if it is not by the operator alone.
+    #[must_use]
+    pub(crate) fn of_any(&self) -> &Self {
+        match self {
+            Self::Operator(hold) => hold.of_any(),
+            hold => hold,
+        }
+    }
+
     /// Which tenant's hold it is; none for the operator's.
     #[must_use]
     pub fn owner(&self) -> Option<&TenantName> {

@@ -248,6 +248,12 @@ impl NewJob {
         if self.on_wall { self.scheduled_at } else { self.scheduled_at.max(now) }
     }
 
+    /// Where it stands when it is accepted at `now`.
+    #[must_use]
+    pub fn lifecycle(&self, now: Timestamp) -> Lifecycle {
+        Lifecycle { on_wall: self.on_wall, ..Lifecycle::new(self.due_at(now)) }
+    }
+
     /// Which bound of its queue it counts against, if it is accepted at `now`.
     #[must_use]
     pub fn side(&self, now: Timestamp) -> Side {

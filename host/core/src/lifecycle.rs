@@ -103,6 +103,9 @@ pub struct Lifecycle {
     pub snoozed_since: Option<Timestamp>,
     /// When the job is, or was last, due.
     pub scheduled_at: Timestamp,
+    /// Whether `scheduled_at` is a time of the wall clock that is not known to have come, see
+    /// [`NewJob::on_wall`](crate::job::NewJob::on_wall). Otherwise it is one of the host's clock.
+    pub on_wall: bool,
     /// When the latest attempt was claimed.
     pub attempted_at: Option<Timestamp>,
     /// When the job was over.
@@ -151,6 +154,7 @@ impl Lifecycle {
             snoozes: 0,
             snoozed_since: None,
             scheduled_at,
+            on_wall: false,
             attempted_at: None,
             finalized_at: None,
             cancel_requested_at: None,
@@ -161,7 +165,7 @@ impl Lifecycle {
     #[must_use]
     pub fn phase(&self, now: Timestamp) -> Phase {
         match self.state {
-            JobState::Available if self.scheduled_at <= now => Phase::Available,
+            JobState::Available if self.is_due(now) => Phase::Available,
             JobState::Available if self.attempt == 0 || self.snoozes > 0 => Phase::Scheduled,
             JobState::Available => Phase::Retryable,
             JobState::Running => Phase::Running,
@@ -169,6 +173,18 @@ impl Lifecycle {
             JobState::Discarded => Phase::Discarded,
             JobState::Cancelled => Phase::Cancelled,
         }
+    }
+
+    /// Whether a waiting job is known to be due at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        !self.on_wall && self.scheduled_at <= now
+    }
+
+    /// Notes that the time of a waiting job has come: it is due from now on, wherever the wall clock is
+    /// set.
+    pub fn falls_due(&mut self, now: Timestamp) {
+        (self.scheduled_at, self.on_wall) = (self.scheduled_at.min(now), false);
     }
 
     /// Whether a lost attempt counts, so that this job may be what took its host down. Suspects are
@@ -200,6 +216,7 @@ impl Lifecycle {
         self.state = JobState::Running;
         self.attempt += 1;
         self.attempted_at = Some(now);
+        self.on_wall = false;
     }
 
     /// Ends the running attempt as `verdict` says; a request to cancel turns a verdict that would
@@ -287,6 +304,7 @@ impl Lifecycle {
     pub fn redrive(&mut self, now: Timestamp) -> Redrive {
         match self.state {
             JobState::Running => return Redrive::Running,
+            JobState::Available if self.on_wall => self.wait_until(now),
             JobState::Available => self.wait_until(now.min(self.scheduled_at)),
             JobState::Completed | JobState::Discarded | JobState::Cancelled => {
                 (self.failures, self.refused) = (0, 0);
@@ -311,7 +329,8 @@ impl Lifecycle {
 
     fn wait_until(&mut self, at: Timestamp) {
         self.state = JobState::Available;
-        self.scheduled_at = at;
+        // Times that the host chooses are those of its own clock.
+        (self.scheduled_at, self.on_wall) = (at, false);
     }
 
     fn finalize(&mut self, state: JobState, now: Timestamp) {

@@ -11,9 +11,11 @@
 //! | [`lanes`] | jobs that are due, by tenant and queue, and which of them begins next |
 //! | [`reserve`] | what large shares leave free |
 //! | [`placing`] | which of these an entry is in |
+//! | [`holding`] | what claims pass by |
 //! | [`counts`] | what each queue holds |
 //!
-//! Order: tenants share the workers, and so do the queues of a tenant; within a queue, jobs go by their
+//! Order: tenants share the workers, and so do the queues of a tenant, which take turns where they have as
+//! many attempts in flight; within a queue, jobs go by their
 //! sort key: when they are due, later by a head start for each level of priority, so that none waits
 //! for ever. What is held ([`Hold`]) is passed by. A job that needs more memory than is free makes
 //! those behind it wait rather than starve. Suspects (jobs with a lost attempt that counts) are passed by
@@ -22,6 +24,7 @@
 
 mod counts;
 mod entry;
+mod holding;
 mod lanes;
 mod placing;
 mod reserve;
@@ -45,6 +48,7 @@ pub use self::reserve::{Reserve, Room};
 
 use self::counts::Load;
 use self::entry::Slot;
+use self::holding::Sweep;
 use self::lanes::{Due, Lanes, Pick};
 use self::reserve::Offer;
 use self::waiting::{Clocks, Waiting};
@@ -61,6 +65,9 @@ const MEMORY_PATIENCE: Duration = Duration::from_secs(60);
 /// costs when many do not.
 const MOST_PASSED: usize = 64;
 
+/// How many jobs one claim sets aside under holds that came just now, for the same reason.
+const MOST_SET_ASIDE: usize = 500;
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -68,12 +75,16 @@ pub struct Queue {
     slots: BTreeMap<JobId, Slot>,
     loads: BTreeMap<(TenantName, QueueName), Load>,
     holds: BTreeSet<Hold>,
-    /// Waiting jobs that were due at the latest look and that nothing holds.
+    /// Whether there are holds on code, under which jobs are set aside.
+    holds_code: bool,
+    /// What is left to be moved for holds that came or went.
+    sweeps: Vec<Sweep>,
+    /// Waiting jobs that were due at the latest look and that are not set aside.
     lanes: Lanes,
-    /// Waiting jobs that were not, and that nothing holds.
+    /// Waiting jobs that were not.
     future: Waiting,
-    /// Those that were not, and that something holds.
-    held_future: Waiting,
+    /// Jobs that became due by the wall clock since a store last asked.
+    fallen_due: Vec<JobId>,
     running: BTreeSet<(Timestamp, JobId)>,
     /// Those of `running` that are suspects.
     tried: BTreeSet<JobId>,
@@ -98,10 +109,35 @@ impl Queue {
         Self { head_start: self.head_start, clocks, ..Self::default() }
     }
 
-    /// Whether the wall clock says when an unfinished job is due.
+    /// Forgets what the queue of a host that is started again does not know: turns and the times of draws
+    /// within the reserve. What is not due yet waits for the wall clock from then on.
+    pub fn restart(&mut self) {
+        let mut queue = Self::new(self.head_start, self.clocks.now);
+        for hold in self.held() {
+            queue.set_held(hold, true);
+        }
+        queue.lanes.bound_as(&self.lanes);
+        let mut slots: Vec<_> = std::mem::take(&mut self.slots).into_iter().collect();
+        slots.sort_unstable_by_key(|(_, slot)| slot.arrival);
+        for (id, Slot { mut entry, holder, .. }) in slots {
+            let Lifecycle { state, scheduled_at, .. } = entry.lifecycle;
+            entry.lifecycle.on_wall = state == JobState::Available && scheduled_at > queue.clocks.now;
+            queue.restore(id, entry, holder);
+        }
+        queue.count_on(self.finished);
+        *self = queue;
+    }
+
+    /// How far the wall clock was ahead of the host's when it was last read.
     #[must_use]
-    pub fn is_on_wall(&self, id: JobId) -> Option<bool> {
-        self.slots.get(&id).map(|slot| slot.entry.on_wall)
+    pub fn ahead(&self) -> jiff::SignedDuration {
+        self.clocks.ahead()
+    }
+
+    /// Jobs that became due by the wall clock since this was last asked: a store writes down that they
+    /// are, wherever that clock is set afterwards.
+    pub fn take_fallen_due(&mut self) -> Vec<JobId> {
+        std::mem::take(&mut self.fallen_due)
     }
 
     /// Adds a waiting job behind those that came before it.
@@ -162,14 +198,20 @@ impl Queue {
     pub fn claim(&mut self, want: &Claim, now: Timestamp) -> Vec<Lease> {
         self.look(self.clocks.read(now, want.wall));
         let mut free = Room { attempts: want.max, memory_bytes: want.memory_bytes };
-        let (mut leases, mut passed) = (Vec::new(), BTreeSet::new());
-        while free.attempts > 0 && passed.len() < MOST_PASSED {
+        let (mut leases, mut passed, mut set_aside) = (Vec::new(), BTreeSet::new(), 0);
+        while free.attempts > 0 && passed.len() < MOST_PASSED && set_aside < MOST_SET_ASIDE {
             // On an idle host every job fits: else one accepted under a larger budget would wait
             // for ever, and all behind it.
             let idle = want.idle && self.running.is_empty();
             let offer = Offer { free, reserve: &want.reserve, now };
             let Some(Due { id, memory_bytes }) = self.next(idle, &offer, &passed) else { break };
             let Some(Slot { entry, .. }) = self.slots.get(&id) else { break };
+            // A hold that came just now has not moved all that it covers.
+            if self.is_sweeping() && self.is_set_aside(&entry.facts) {
+                self.replace(id);
+                set_aside += 1;
+                continue;
+            }
             if !idle && entry.lifecycle.runs_alone() {
                 break;
             }
@@ -223,9 +265,13 @@ impl Queue {
         self.lanes.next(&Pick { offer: *offer, passed, may: &may })
     }
 
-    /// When the next waiting job becomes due, if there is one.
+    /// When the next waiting job becomes due, if there is one; now, while jobs are moved that a hold
+    /// covers or covered.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.is_sweeping() {
+            return Some(self.clocks.now);
+        }
         self.future.next_due(self.clocks)
     }
 
@@ -300,21 +346,6 @@ impl Queue {
         let slot = self.slots.get(&id).filter(|slot| slot.is_running())?;
         let host = LostHost { alive_at: slot.holder.alive_at, finished: self.finished };
         self.transition(id, now, |lifecycle| lifecycle.reclaim(host, now)).map(|(_, l)| l)
-    }
-
-    /// What claims pass by, in no order.
-    #[must_use]
-    pub fn held(&self) -> Vec<Hold> {
-        self.holds.iter().cloned().collect()
-    }
-
-    /// The oldest unfinished jobs that `hold` covers and that nobody asked to cancel, at most `most`.
-    #[must_use]
-    pub fn covered(&self, hold: &Hold, most: usize) -> Vec<JobId> {
-        let covered = self.slots.iter().filter(|(_, slot)| {
-            slot.entry.lifecycle.cancel_requested_at.is_none() && hold.covers(&slot.entry.facts)
-        });
-        covered.map(|(id, _)| *id).take(most).collect()
     }
 
     /// Lets a tenant have at most `most` attempts in flight.

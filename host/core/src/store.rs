@@ -136,9 +136,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// those that are just being so. From memory.
     fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize;
 
-    /// About how many bytes of its files the store can use again before they grow: free pages, and what
-    /// finalized jobs and logs take, which give way to new ones. From memory.
+    /// About how many bytes the store can use for jobs before its files grow: free pages where jobs are, and
+    /// what finalized jobs take, which give way to new ones. From memory.
     fn spare_bytes(&self) -> u64;
+
+    /// Why no job is accepted at all, whosever it is: the store holds all that it may. From memory.
+    fn full(&self) -> Option<QueueFull>;
 
     /// Whether the store takes jobs.
     ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
+use jobwright_core::capacity::QueueFull;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
@@ -19,7 +20,7 @@ use jobwright_core::store::{
     Redriven, Renewal, Retention, StoreError,
 };
 use jobwright_core::tenant::{TenantLimits, TenantName};
-use tokio::sync::RwLock;
+use tokio::sync::Mutex;
 
 use super::Signals;
 
@@ -27,16 +28,15 @@ use super::Signals;
 pub struct AnnouncingStore {
     store: Arc<dyn JobStore>,
     signals: Arc<Signals>,
-    /// Held by claims, and alone by whoever holds something: what was just stopped is not begun again
-    /// before the store knows that it is held.
-    holding: RwLock<()>,
+    /// One hold at a time comes or goes: the store and the hints then agree on which was the last.
+    holding: Arc<Mutex<()>>,
 }
 
 impl AnnouncingStore {
     /// `store`, with hints to `signals`.
     #[must_use]
     pub fn new(store: Arc<dyn JobStore>, signals: Arc<Signals>) -> Self {
-        Self { store, signals, holding: RwLock::new(()) }
+        Self { store, signals, holding: Arc::default() }
     }
 
     fn cancelled(&self, id: JobId, answer: CancelRequest) {
@@ -46,6 +46,24 @@ impl AnnouncingStore {
             CancelRequest::AlreadyCancelled | CancelRequest::Finalized(_) => {}
         }
     }
+}
+
+/// Attempts are stopped when the store claims no more of the jobs, so that none is begun again: what it has
+/// claimed meanwhile is stopped when it is enlisted. They may begin before it claims them.
+async fn set_held(
+    store: &dyn JobStore,
+    signals: &Signals,
+    hold: Hold,
+    note: Option<HoldNote>,
+) -> Result<(), StoreError> {
+    let held = note.is_some();
+    let was_off = !held && signals.hold(hold.clone(), false);
+    let answer = store.set_held(hold.clone(), note).await;
+    if if answer.is_ok() { held } else { was_off } {
+        signals.hold(hold, true);
+    }
+    signals.work.notify_one();
+    answer
 }
 
 #[async_trait]
@@ -72,7 +90,6 @@ impl JobStore for AnnouncingStore {
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
-        let _nothing_is_held_meanwhile = self.holding.read().await;
         self.store.claim(want, now).await
     }
 
@@ -167,20 +184,16 @@ impl JobStore for AnnouncingStore {
     }
 
     async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
-        let held = note.is_some();
-        let _alone = self.holding.write().await;
-        // What runs is stopped first: with many jobs waiting, the store may take its time.
-        let is_news = held && self.signals.hold(hold.clone(), true);
-        let answer = self.store.set_held(hold.clone(), note).await;
-        let is_off = match answer {
-            Ok(()) => held,
-            Err(_) => !is_news,
+        let (store, signals, holding) =
+            (self.store.clone(), self.signals.clone(), self.holding.clone());
+        let work = async move {
+            let _alone = holding.lock().await;
+            set_held(&*store, &signals, hold, note).await
         };
-        if !is_off {
-            self.signals.hold(hold, false);
-        }
-        self.signals.work.notify_one();
-        answer
+        // In a task of its own: a caller that goes away must not leave the store and the hints apart.
+        tokio::spawn(work).await.unwrap_or_else(|error| {
+            Err(StoreError::Unavailable { reason: format!("a hold was broken off: {error}") })
+        })
     }
 
     async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
@@ -224,6 +237,10 @@ impl JobStore for AnnouncingStore {
 
     fn spare_bytes(&self) -> u64 {
         self.store.spare_bytes()
+    }
+
+    fn full(&self) -> Option<QueueFull> {
+        self.store.full()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

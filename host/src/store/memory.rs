@@ -1,19 +1,21 @@
 //! Jobs in memory: for tests, for `jobwright run`, and as the model that durable drivers are held
 //! against. Nothing survives the process.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod keeping;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::{
-    Capacity, CapacityLimits, Checkpoints, HeldBytes, HeldKeys, KeptLimits, Side,
+    Capacity, CapacityLimits, Checkpoints, HeldBytes, HeldKeys, KeptLimits, QueueFull, Side,
 };
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, Stored};
-use jobwright_core::lifecycle::{CancelRequest, JobState, Lifecycle, Redrive};
+use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload};
+use jobwright_core::lifecycle::{CancelRequest, Lifecycle, Redrive};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::{Outcome, Output, Usage};
 use jobwright_core::plugin::{Digest, PluginName, Version};
@@ -41,8 +43,8 @@ struct Jobs {
     /// What failed attempts at unfinished jobs left, which is counted as checkpoints are.
     failed_outputs: Checkpoints,
     holds: BTreeMap<Hold, HoldNote>,
-    /// When which job was over, in that order. Some may have gone, or not be over any more.
-    over: VecDeque<(Option<Timestamp>, JobId)>,
+    /// The jobs that are over, in the order of their ends.
+    over: BTreeSet<(Option<Timestamp>, JobId)>,
     history: HeldBytes,
     log_bytes: u64,
     limits: KeptLimits,
@@ -78,6 +80,15 @@ impl MemoryStore {
         Self { capacity: Capacity::new(limits), jobs: Mutex::new(jobs) }
     }
 
+    /// Forgets what a host that is started again does not know, and reads the times of jobs as it does:
+    /// for tests that hold a durable store against this one.
+    pub fn restart(&self) {
+        let jobs = &mut *self.lock();
+        jobs.queue.restart();
+        let ids = jobs.records.keys().copied().collect();
+        jobs.follow(ids);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Jobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,9 +114,8 @@ impl MemoryStore {
             Ok(permit) => permit,
             Err(full) => return Enqueued::QueueFull(full),
         };
-        let lifecycle = Lifecycle::new(new.due_at(now));
-        let entry = Entry::new(&new.spec, lifecycle.clone(), permit);
-        jobs.queue.insert(new.id, Entry { on_wall: new.on_wall, ..entry }, now);
+        let lifecycle = new.lifecycle(now);
+        jobs.queue.insert(new.id, Entry::new(&new.spec, lifecycle.clone(), permit), now);
         if let Some(key) = new.idempotency {
             jobs.keys.insert(key.key.clone(), (new.id, key));
         }
@@ -126,6 +136,17 @@ impl Jobs {
         Some(Leased { lease, job, payload, checkpoint: record.checkpoint.clone() })
     }
 
+    /// Notes where the unfinished of these jobs stand in the queue.
+    fn follow(&mut self, ids: Vec<JobId>) {
+        for id in ids {
+            if let Some(lifecycle) = self.queue.lifecycle(id)
+                && let Some(record) = self.records.get_mut(&id)
+            {
+                record.job.lifecycle = lifecycle.clone();
+            }
+        }
+    }
+
     fn answered(&self, key: &str, fingerprint: Digest, now: Timestamp) -> Option<Enqueued> {
         let (id, first) = self.keys.get(key).filter(|(_, first)| first.expires_at > now)?;
         Some(if first.fingerprint == fingerprint {
@@ -135,67 +156,13 @@ impl Jobs {
         })
     }
 
-    /// Keeps what an attempt told; says whether any of it was kept.
-    fn keep(&mut self, id: JobId, told: Told) -> bool {
-        let Some(record) = self.records.get_mut(&id) else { return false };
-        let kept = told.progress.is_some();
-        record.job.progress = told.progress.or(record.job.progress.take());
-        let most = self.limits.checkpoint_bytes;
-        let tenant = &record.job.spec.tenant;
-        let Some(state) = told.checkpoint else { return kept };
-        let length = state.len() as u64;
-        let Some(displaced) = self.checkpoints.admit(tenant, id, length, most) else { return kept };
-        record.checkpoint = Some(state);
-        for id in displaced {
-            if let Some(record) = self.records.get_mut(&id) {
-                record.checkpoint = None;
-            }
-        }
-        true
-    }
-
-    /// As [`Self::keep`], for the attempt that holds the lease.
-    fn keep_of(&mut self, lease: &Lease, told: Told) {
-        if self.queue.holds(lease)
-            && self.keep(lease.job, told)
-            && let Some(lifecycle) = self.queue.forgive(lease)
-        {
-            self.record(lease.job, lifecycle, None);
-        }
-    }
-
-    /// Keeps what an attempt left that leads to `state`.
-    fn keep_output(&mut self, lease: &Lease, state: JobState, output: Option<Output>) {
-        let Some(record) = self.records.get_mut(&lease.job) else { return };
-        if state == JobState::Completed {
-            // What failed is not what a success left.
-            (record.job.output, record.output) = (None, None);
-        }
-        let Some(output) = output else { return };
-        let (bytes, most) = (output.bytes.len() as u64, self.limits.checkpoint_bytes);
-        let tenant = &record.job.spec.tenant;
-        let displaced = match state.is_finalized() {
-            true => Some(vec![]),
-            false => self.failed_outputs.admit(tenant, lease.job, bytes, most),
-        };
-        let Some(displaced) = displaced else { return };
-        let (content_type, attempt) = (output.content_type.clone(), lease.attempt);
-        record.job.output = Some(Stored { content_type, bytes, attempt });
-        record.output = Some(output);
-        for id in displaced {
-            if let Some(record) = self.records.get_mut(&id) {
-                (record.job.output, record.output) = (None, None);
-            }
-        }
-    }
-
     fn record(&mut self, id: JobId, lifecycle: Lifecycle, attempt: Option<AttemptRecord>) {
         if let Some(record) = self.records.get_mut(&id) {
             if lifecycle.state.is_finalized() {
                 record.checkpoint = None;
                 self.checkpoints.forget(id);
                 self.failed_outputs.forget(id);
-                self.over.push_back((lifecycle.finalized_at, id));
+                self.over.insert((lifecycle.finalized_at, id));
                 self.history.add(&record.job.spec.tenant, record.bytes());
             }
             record.job.lifecycle = lifecycle;
@@ -212,46 +179,6 @@ impl Jobs {
             return Some(answer);
         }
         self.records.get_mut(&id).map(|record| record.job.lifecycle.request_cancel(now))
-    }
-
-    /// Removes a job that is over.
-    fn remove(&mut self, id: JobId) {
-        if let Some(record) = self.records.remove(&id) {
-            self.history.remove(&record.job.spec.tenant, record.bytes());
-            self.log_bytes -= record.log_bytes();
-        }
-    }
-
-    /// Removes what was over first of the tenant that holds most, while there is too much of it.
-    fn trim(&mut self) {
-        while self.history.bytes() > self.limits.history_bytes
-            && let Some(place) = self.first_over_of_largest()
-            && let Some((at, id)) = self.over.remove(place)
-        {
-            let found = self.records.get(&id);
-            if at.is_some() && found.is_some_and(|found| found.job.lifecycle.finalized_at == at) {
-                self.remove(id);
-            }
-        }
-    }
-
-    fn first_over_of_largest(&self) -> Option<usize> {
-        let largest = self.history.largest()?;
-        let tenant = |id: &JobId| self.records.get(id).map(|record| &record.job.spec.tenant);
-        self.over.iter().position(|(_, id)| tenant(id) == Some(largest))
-    }
-
-    /// Removes the oldest logs of the tenant that holds most, while there is too much of them.
-    fn trim_logs(&mut self) {
-        while self.log_bytes > self.limits.log_bytes {
-            let held = self.records.values().map(|it| (it.job.spec.tenant.clone(), it.log_bytes()));
-            let Some(largest) = HeldBytes::from_iter(held).largest().cloned() else { return };
-            let of_largest =
-                |it: &&mut Record| !it.logs.is_empty() && it.job.spec.tenant == largest;
-            let Some(record) = self.records.values_mut().find(of_largest) else { return };
-            self.log_bytes -= record.log_bytes();
-            record.logs.clear();
-        }
     }
 }
 
@@ -274,6 +201,8 @@ impl JobStore for MemoryStore {
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
         let mut jobs = self.lock();
         let leases = jobs.queue.claim(&want, now);
+        let fallen_due = jobs.queue.take_fallen_due();
+        jobs.follow(fallen_due);
         let leased = leases.into_iter().filter_map(|lease| jobs.lease(lease)).collect();
         Ok(Claimed { leased, next_due: jobs.queue.next_due(), more: jobs.queue.has_due() })
     }
@@ -332,11 +261,14 @@ impl JobStore for MemoryStore {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
-        record.job.lifecycle.redrive(now);
         jobs.history.remove(&record.job.spec.tenant, record.bytes());
-        (record.job.output, record.output, record.job.progress) = (None, None, None);
+        jobs.over.remove(&(record.job.lifecycle.finalized_at, id));
+        let has_completed = record.job.has_completed();
+        record.job.lifecycle.redrive(now);
+        record.job.progress = None;
         let entry = Entry::new(&record.job.spec, record.job.lifecycle.clone(), permit);
         jobs.queue.insert(id, entry, now);
+        jobs.keep_earlier_output(id, has_completed);
         Ok(Some(Redriven::Due))
     }
 
@@ -413,12 +345,17 @@ impl JobStore for MemoryStore {
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        Ok(self.lock().queue.counts(now, &self.capacity.limits()))
+        let queue = &mut self.lock().queue;
+        queue.pass_time(now);
+        Ok(queue.counts(now, &self.capacity.limits()))
     }
 
     async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
         let jobs = &mut *self.lock();
         jobs.queue.set_held(hold.clone(), note.is_some());
+        while jobs.queue.is_sweeping() {
+            jobs.queue.sweep();
+        }
         match note {
             Some(note) => drop(jobs.holds.insert(hold, note)),
             None => drop(jobs.holds.remove(&hold)),
@@ -477,6 +414,10 @@ impl JobStore for MemoryStore {
 
     fn spare_bytes(&self) -> u64 {
         0
+    }
+
+    fn full(&self) -> Option<QueueFull> {
+        self.capacity.full()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

@@ -61,30 +61,50 @@ impl QueueCounts {
 #[derive(Debug, Default)]
 pub(super) struct Load {
     pub(super) running: usize,
-    pub(super) waiting: BTreeSet<Wait>,
+    /// Those that wait and are due.
+    due: BTreeSet<Wait>,
+    /// Those that wait for their time.
+    parked: usize,
 }
 
 impl Load {
     pub(super) fn is_empty(&self) -> bool {
-        self.running == 0 && self.waiting.is_empty()
+        self.running == 0 && self.waiting() == 0
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.due.len() + self.parked
+    }
+
+    pub(super) fn add(&mut self, wait: Wait, is_due: bool) {
+        if is_due {
+            self.due.insert(wait);
+        } else {
+            self.parked += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, wait: &Wait) {
+        if !self.due.remove(wait) {
+            self.parked -= 1;
+        }
     }
 }
 
 impl Queue {
-    /// What every queue holds that has unfinished jobs or is paused, by tenant and name.
+    /// What every queue holds that has unfinished jobs or is paused, by tenant and name: as of the latest
+    /// [look](Self::pass_time) at what is due.
     #[must_use]
     pub fn counts(&self, now: Timestamp, limits: &CapacityLimits) -> Vec<QueueCounts> {
         let mut counts: BTreeMap<_, _> = self
             .loads
             .iter()
             .map(|(key, load)| {
-                let due = load.waiting.iter().take_while(|wait| wait.at <= now).count();
-                let oldest = load.waiting.first().map_or(now, |wait| wait.at);
-                let scheduled = load.waiting.len() - due;
+                let oldest = load.due.first().map_or(now, |wait| wait.at);
                 let counts = QueueCounts {
-                    depth: load.waiting.len(),
-                    scheduled,
-                    parked: scheduled,
+                    depth: load.waiting(),
+                    scheduled: load.parked,
+                    parked: load.parked,
                     running: load.running,
                     oldest_age_ms: u64::try_from(until(oldest, now).as_millis())
                         .unwrap_or(u64::MAX),

@@ -20,14 +20,12 @@ pub struct Entry {
     pub memory_bytes: u64,
     /// Where it stands.
     pub lifecycle: Lifecycle,
-    /// Whether the wall clock says when it is due, see [`NewJob::on_wall`](crate::job::NewJob::on_wall).
-    pub on_wall: bool,
     /// Its place, given back when the entry goes.
     pub permit: Permit,
 }
 
 impl Entry {
-    /// The facts of a job with this specification, which is due by the host's clock.
+    /// The facts of a job with this specification.
     #[must_use]
     pub fn new(spec: &JobSpec, lifecycle: Lifecycle, permit: Permit) -> Self {
         Self {
@@ -35,7 +33,6 @@ impl Entry {
             priority: spec.priority,
             memory_bytes: spec.limits.host_bytes(),
             lifecycle,
-            on_wall: false,
             permit,
         }
     }
@@ -78,7 +75,7 @@ impl Slot {
             at: self.entry.lifecycle.scheduled_at,
             arrival: self.arrival,
             id,
-            on_wall: self.entry.on_wall,
+            on_wall: self.entry.lifecycle.on_wall,
         }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! The tenant with the fewest attempts in flight is served, and of these the one that was served
 //! longest ago. Of its queues, the one with the fewest attempts in flight is served, and of these the
-//! one whose first job has the least sort key. A queue or a tenant with a large share leaves a
-//! [`Reserve`](super::Reserve) free.
+//! one that was served longest ago: so queues take turns also where one attempt runs at a time. A tenant
+//! or a queue that comes has its turn before the one that was served last, and after those that have
+//! waited longer. A queue or a tenant with a large share leaves a [`Reserve`](super::Reserve) free.
 //!
 //! Tenants and lanes are kept in the order in which they are served, so a pick costs a logarithm of
 //! their number. It passes over few of them: those with a large share, those whose first job needs more
-//! memory than is free (a claim bounds their number), and those with suspects only.
+//! memory than is free (a claim bounds their number), and those with suspects only. Lanes that are held
+//! keep their jobs and have no turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +35,11 @@ pub(super) struct Due {
     pub(super) memory_bytes: u64,
 }
 
+/// How many lanes of a tenant a pick looks at, beside those that are passed over in this claim. Closed
+/// are at most two for want of slots; more only if the first jobs of all are too large for the memory
+/// that the tenant may take, which changes when attempts end.
+const MOST_LOOKED: usize = 64;
+
 /// What a pick chooses by.
 #[derive(Clone, Copy)]
 pub(super) struct Pick<'a> {
@@ -52,6 +59,9 @@ pub(super) struct Lanes {
     turns: BTreeSet<(usize, u64, TenantName)>,
     /// At most so many attempts in flight of these tenants.
     most: BTreeMap<TenantName, usize>,
+    held_tenants: BTreeSet<TenantName>,
+    held_queues: BTreeMap<TenantName, BTreeSet<QueueName>>,
+    /// The number of the latest turn. Turns have even numbers: what comes has one between two of them.
     served: u64,
 }
 
@@ -61,21 +71,50 @@ struct Tenant {
     /// The turn in which it was served last.
     served: u64,
     lanes: BTreeMap<QueueName, Lane>,
-    /// The lanes with a job that is due, by attempts in flight and the place of their first job.
-    turns: BTreeSet<(usize, Place, QueueName)>,
+    /// The lanes with a job that is due and not held.
+    turns: BTreeSet<(Turn, QueueName)>,
     /// Suspects that are due: few jobs are.
     suspects: BTreeMap<Place, (QueueName, Due)>,
+}
+
+/// A place among the lanes of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    /// Attempts in flight.
+    running: usize,
+    /// The turn in which the lane was served last.
+    served: u64,
+    /// That of the job.
+    place: Place,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
     share: Share,
+    served: u64,
+    is_held: bool,
     due: BTreeMap<Place, Due>,
+    suspects: usize,
 }
 
 impl Lane {
-    fn turn(&self) -> Option<(usize, Place)> {
-        self.due.first_key_value().map(|(place, _)| (self.share.held.attempts, *place))
+    /// The turn of one of its jobs.
+    fn turn_of(&self, place: Place) -> Turn {
+        Turn { running: self.share.held.attempts, served: self.served, place }
+    }
+
+    fn turn(&self) -> Option<Turn> {
+        let first = self.due.keys().next().filter(|_| !self.is_held);
+        first.map(|place| self.turn_of(*place))
+    }
+
+    /// Jobs that wait for nothing but room.
+    fn waiting(&self) -> usize {
+        if self.is_held { 0 } else { self.due.len() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.suspects == 0 && self.share.held.attempts == 0
     }
 }
 
@@ -87,42 +126,42 @@ impl Tenant {
         (has_due && most.is_none_or(|most| running < most)).then_some((running, self.served))
     }
 
-    /// Changes a lane, and its place among those of the tenant.
-    fn change(&mut self, queue: &QueueName, step: impl FnOnce(&mut Lane)) {
-        let lane = self.lanes.entry(queue.clone()).or_default();
-        let before = (lane.turn(), lane.due.len());
+    /// Changes a lane, which begins as `new`, and its place among those of the tenant.
+    fn change(&mut self, queue: &QueueName, new: Lane, step: impl FnOnce(&mut Lane)) {
+        let lane = self.lanes.entry(queue.clone()).or_insert(new);
+        let before = (lane.turn(), lane.waiting());
         step(lane);
-        let now = (lane.turn(), lane.due.len());
+        let now = (lane.turn(), lane.waiting());
         lane.share.waiting = now.1;
         self.share.waiting = self.share.waiting + now.1 - before.1;
         if before.0 != now.0 {
-            if let Some((running, place)) = before.0 {
-                self.turns.remove(&(running, place, queue.clone()));
+            if let Some(turn) = before.0 {
+                self.turns.remove(&(turn, queue.clone()));
             }
-            if let Some((running, place)) = now.0 {
-                self.turns.insert((running, place, queue.clone()));
+            if let Some(turn) = now.0 {
+                self.turns.insert((turn, queue.clone()));
             }
         }
     }
 
-    /// The job that begins next.
-    fn next(&self, name: &TenantName, pick: &Pick<'_>) -> Option<Due> {
-        let share = |queue: &QueueName| {
-            self.lanes.get(queue).map_or_else(Share::default, |lane| lane.share)
+    /// The job that begins next of the tenant `name`, which may have at most `most` attempts in flight.
+    fn next(&self, name: &TenantName, most: Option<usize>, pick: &Pick<'_>) -> Option<Due> {
+        let offer = pick.offer.to(&self.share, most)?;
+        let is_passed = |queue: &QueueName| {
+            !pick.passed.is_empty() && pick.passed.contains(&(name.clone(), queue.clone()))
         };
-        let is_open = |queue: &QueueName, due: &Due| {
-            let is_passed = || pick.passed.contains(&(name.clone(), queue.clone()));
-            pick.offer.allows(&share(queue), &self.share, due.memory_bytes)
-                && (pick.passed.is_empty() || !is_passed())
+        let open = |queue: &QueueName, place: Place, due: Due| {
+            let lane = self.lanes.get(queue).filter(|lane| !lane.is_held)?;
+            offer.allows(&lane.share, due.memory_bytes).then(|| (lane.turn_of(place), due))
         };
         let suspects = self.suspects.iter();
         let suspect = suspects
-            .filter(|(_, (queue, due))| (pick.may)(due.id) && is_open(queue, due))
-            .map(|(place, (queue, due))| ((share(queue).held.attempts, *place), *due))
+            .filter(|(_, (queue, due))| !is_passed(queue) && (pick.may)(due.id))
+            .filter_map(|(place, (queue, due))| open(queue, *place, *due))
             .min_by_key(|(turn, _)| *turn);
-        let lane = self.turns.iter().find_map(|(running, place, queue)| {
-            let due = *self.lanes.get(queue)?.due.get(place)?;
-            is_open(queue, &due).then_some(((*running, *place), due))
+        let lanes = self.turns.iter().filter(|(_, queue)| !is_passed(queue));
+        let lane = lanes.take(MOST_LOOKED).find_map(|(turn, queue)| {
+            open(queue, turn.place, *self.lanes.get(queue)?.due.get(&turn.place)?)
         });
         suspect.into_iter().chain(lane).min_by_key(|(turn, _)| *turn).map(|(_, due)| due)
     }
@@ -139,6 +178,40 @@ impl Lanes {
         self.moved(tenant, before);
     }
 
+    /// Bounds tenants as `other` does.
+    pub(super) fn bound_as(&mut self, other: &Self) {
+        self.most.clone_from(&other.most);
+    }
+
+    /// Passes by a queue, or not any more.
+    pub(super) fn hold_queue(&mut self, tenant: &TenantName, queue: &QueueName, held: bool) {
+        let queues = self.held_queues.entry(tenant.clone()).or_default();
+        match held {
+            true => drop(queues.insert(queue.clone())),
+            false => drop(queues.remove(queue)),
+        }
+        if queues.is_empty() {
+            self.held_queues.remove(tenant);
+        }
+        let before = self.turn(tenant);
+        if let Some(found) = self.tenants.get_mut(tenant)
+            && found.lanes.contains_key(queue)
+        {
+            found.change(queue, Lane::default(), |lane| lane.is_held = held);
+        }
+        self.moved(tenant, before);
+    }
+
+    /// Passes by a tenant, or not any more.
+    pub(super) fn hold_tenant(&mut self, tenant: &TenantName, held: bool) {
+        let before = self.turn(tenant);
+        match held {
+            true => drop(self.held_tenants.insert(tenant.clone())),
+            false => drop(self.held_tenants.remove(tenant)),
+        }
+        self.moved(tenant, before);
+    }
+
     /// A job is due.
     pub(super) fn insert(&mut self, facts: &Facts, place: Place, due: Due) {
         self.change(facts, |lane| {
@@ -148,18 +221,23 @@ impl Lanes {
 
     /// As [`Self::insert`], for a suspect.
     pub(super) fn insert_suspect(&mut self, facts: &Facts, place: Place, due: Due) {
-        let before = self.turn(&facts.tenant);
-        let tenant = self.tenants.entry(facts.tenant.clone()).or_default();
-        tenant.suspects.insert(place, (facts.queue.clone(), due));
-        self.moved(&facts.tenant, before);
+        self.change_both(
+            facts,
+            |tenant| drop(tenant.suspects.insert(place, (facts.queue.clone(), due))),
+            |lane| {
+                lane.suspects += 1;
+            },
+        );
     }
 
     /// A job does not wait in a lane, whether it was due or not.
     pub(super) fn remove(&mut self, facts: &Facts, place: &Place) {
         let before = self.turn(&facts.tenant);
         let Some(tenant) = self.tenants.get_mut(&facts.tenant) else { return };
-        if tenant.suspects.remove(place).is_none() {
-            tenant.change(&facts.queue, |lane| {
+        let was_suspect = tenant.suspects.remove(place).is_some();
+        if tenant.lanes.contains_key(&facts.queue) {
+            tenant.change(&facts.queue, Lane::default(), |lane| {
+                lane.suspects -= usize::from(was_suspect);
                 lane.due.remove(place);
             });
         }
@@ -178,19 +256,26 @@ impl Lanes {
 
     /// A job was picked, and begins now.
     pub(super) fn serve(&mut self, facts: &Facts, memory_bytes: u64, offer: &Offer<'_>) {
-        let before = self.turn(&facts.tenant);
-        self.served += 1;
-        let tenant = self.tenants.entry(facts.tenant.clone()).or_default();
-        tenant.served = self.served;
-        if let Some(lane) = tenant.lanes.get_mut(&facts.queue) {
-            offer.begins(&mut lane.share, &mut tenant.share, memory_bytes);
-        }
+        let (before, most) = (self.turn(&facts.tenant), self.most(&facts.tenant));
+        let Some(tenant) = self.tenants.get_mut(&facts.tenant) else { return };
+        self.served += 2;
+        let served = self.served;
+        tenant.served = served;
+        let (mut share, offer) = (tenant.share, offer.to(&tenant.share, most));
+        tenant.change(&facts.queue, Lane::default(), |lane| {
+            lane.served = served;
+            if let Some(offer) = offer {
+                offer.begins(&mut lane.share, &mut share, memory_bytes);
+            }
+        });
+        tenant.share = share;
         self.moved(&facts.tenant, before);
     }
 
     /// The job that begins next.
     pub(super) fn next(&self, pick: &Pick<'_>) -> Option<Due> {
-        self.turns.iter().find_map(|(.., name)| self.tenants.get(name)?.next(name, pick))
+        let next = |name| self.tenants.get(name)?.next(name, self.most(name), pick);
+        self.turns.iter().find_map(|(.., name)| next(name))
     }
 
     /// Whether a job is due of a tenant that may have another attempt in flight.
@@ -198,35 +283,50 @@ impl Lanes {
         !self.turns.is_empty()
     }
 
-    /// Forgets what has neither jobs that are due nor attempts in flight.
+    /// Forgets what has neither jobs that are due nor attempts in flight: its turn, too.
     pub(super) fn forget_empty(&mut self, facts: &Facts) {
         let Some(tenant) = self.tenants.get_mut(&facts.tenant) else { return };
-        let is_empty = |lane: &Lane| lane.due.is_empty() && lane.share.held.attempts == 0;
-        if tenant.lanes.get(&facts.queue).is_some_and(is_empty) {
+        if tenant.lanes.get(&facts.queue).is_some_and(Lane::is_empty) {
             tenant.lanes.remove(&facts.queue);
         }
-        if tenant.lanes.is_empty() && tenant.suspects.is_empty() {
+        if tenant.lanes.is_empty() {
             self.tenants.remove(&facts.tenant);
         }
     }
 
     fn change(&mut self, facts: &Facts, step: impl FnOnce(&mut Lane)) {
-        let before = self.turn(&facts.tenant);
-        let tenant = self.tenants.entry(facts.tenant.clone()).or_default();
-        tenant.change(&facts.queue, step);
-        self.moved(&facts.tenant, before);
+        self.change_both(facts, |_| {}, step);
     }
 
     fn change_share(&mut self, facts: &Facts, step: impl Fn(&mut Share)) {
+        self.change_both(facts, |tenant| step(&mut tenant.share), |lane| step(&mut lane.share));
+    }
+
+    fn change_both(
+        &mut self,
+        facts: &Facts,
+        of_tenant: impl FnOnce(&mut Tenant),
+        of_lane: impl FnOnce(&mut Lane),
+    ) {
         let before = self.turn(&facts.tenant);
-        let tenant = self.tenants.entry(facts.tenant.clone()).or_default();
-        step(&mut tenant.share);
-        tenant.change(&facts.queue, |lane| step(&mut lane.share));
+        let served = self.served.saturating_sub(1);
+        let queues = self.held_queues.get(&facts.tenant);
+        let is_held = queues.is_some_and(|queues| queues.contains(&facts.queue));
+        let tenant = self.tenants.entry(facts.tenant.clone());
+        let tenant = tenant.or_insert_with(|| Tenant { served, ..Tenant::default() });
+        of_tenant(tenant);
+        tenant.change(&facts.queue, Lane { served, is_held, ..Lane::default() }, of_lane);
         self.moved(&facts.tenant, before);
     }
 
+    /// How many attempts of a tenant may be in flight.
+    fn most(&self, tenant: &TenantName) -> Option<usize> {
+        let is_held = self.held_tenants.contains(tenant);
+        if is_held { Some(0) } else { self.most.get(tenant).copied() }
+    }
+
     fn turn(&self, tenant: &TenantName) -> Option<(usize, u64)> {
-        self.tenants.get(tenant)?.turn(self.most.get(tenant).copied())
+        self.tenants.get(tenant)?.turn(self.most(tenant))
     }
 
     /// Puts a tenant whose place was `before` where it belongs now.
@@ -245,18 +345,25 @@ impl Lanes {
 
 #[cfg(test)]
 impl Lanes {
+    /// The turn in which a lane was served last.
+    pub(super) fn served(&self, facts: &Facts) -> Option<u64> {
+        Some(self.tenants.get(&facts.tenant)?.lanes.get(&facts.queue)?.served)
+    }
+
     /// Jobs that are due, and attempts in flight.
     pub(super) fn totals(&self) -> (usize, usize) {
-        let due = |tenant: &Tenant| {
-            tenant.lanes.values().map(|lane| lane.due.len()).sum::<usize>() + tenant.suspects.len()
-        };
-        let running = |tenant: &Tenant| {
-            let by_lane: usize = tenant.lanes.values().map(|lane| lane.share.held.attempts).sum();
-            assert_eq!(by_lane, tenant.share.held.attempts);
-            let waiting: usize = tenant.lanes.values().map(|lane| lane.due.len()).sum();
-            assert_eq!(waiting, tenant.share.waiting);
-            by_lane
-        };
-        (self.tenants.values().map(due).sum(), self.tenants.values().map(running).sum())
+        let due = |lane: &Lane| lane.due.len() + lane.suspects;
+        let tenants = self.tenants.values().map(|tenant| {
+            let (lanes, share) = (tenant.lanes.values(), tenant.share);
+            assert_eq!(lanes.clone().map(Lane::waiting).sum::<usize>(), share.waiting);
+            let running: usize = lanes.clone().map(|lane| lane.share.held.attempts).sum();
+            assert_eq!(running, share.held.attempts);
+            assert_eq!(
+                lanes.clone().map(|lane| lane.suspects).sum::<usize>(),
+                tenant.suspects.len()
+            );
+            (lanes.map(due).sum::<usize>(), running)
+        });
+        tenants.fold((0, 0), |sum, tenant| (sum.0 + tenant.0, sum.1 + tenant.1))
     }
 }

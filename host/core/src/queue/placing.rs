@@ -3,36 +3,14 @@
 
 use super::Queue;
 use super::entry::Slot;
-use super::waiting::Clocks;
+use super::waiting::{Clocks, Wait};
 use crate::capacity::Side;
 use crate::clock::Timestamp;
-use crate::hold::{Facts, Hold};
+use crate::hold::Facts;
 use crate::job::JobId;
 use crate::lifecycle::Lifecycle;
 
 impl Queue {
-    /// Makes claims pass by what `hold` covers, or not any more.
-    pub fn set_held(&mut self, hold: Hold, held: bool) {
-        let covered = |slot: &Slot| !slot.is_running() && hold.covers(&slot.entry.facts);
-        let covered: Vec<JobId> =
-            self.slots.iter().filter(|(_, slot)| covered(slot)).map(|(id, _)| *id).collect();
-        // Each is taken out of where it was kept under the old holds.
-        let slots: Vec<_> =
-            covered.into_iter().filter_map(|id| Some((id, self.unplace(id)?))).collect();
-        if held {
-            self.holds.insert(hold);
-        } else {
-            self.holds.remove(&hold);
-        }
-        for (id, slot) in slots {
-            self.place(id, slot);
-        }
-    }
-
-    pub(super) fn is_held(&self, facts: &Facts) -> bool {
-        !self.holds.is_empty() && Hold::over(facts).iter().any(|hold| hold.is_in(&self.holds))
-    }
-
     /// Applies a transition to an entry; answers what it answers, and where the job stands then.
     pub(super) fn transition<A>(
         &mut self,
@@ -41,11 +19,7 @@ impl Queue {
         step: impl FnOnce(&mut Lifecycle) -> A,
     ) -> Option<(A, Lifecycle)> {
         self.look(self.clocks.at(now));
-        self.change(id, |slot| {
-            // Times that this process chooses are those of the host's clock.
-            slot.entry.on_wall = false;
-            (step(&mut slot.entry.lifecycle), slot.entry.lifecycle.clone())
-        })
+        self.change(id, |slot| (step(&mut slot.entry.lifecycle), slot.entry.lifecycle.clone()))
     }
 
     /// Changes an entry. A finalized one goes, and its permit with it.
@@ -53,27 +27,32 @@ impl Queue {
         let mut slot = self.unplace(id)?;
         let answer = step(&mut slot);
         if slot.entry.lifecycle.state.is_finalized() {
-            self.forget_empty(slot.entry.facts);
+            self.forget_empty(&slot.entry.facts);
         } else {
+            let facts = slot.entry.facts.clone();
             self.place(id, slot);
+            self.lanes.forget_empty(&facts);
         }
         Some(answer)
+    }
+
+    /// Puts an entry where it belongs by now.
+    pub(super) fn replace(&mut self, id: JobId) {
+        self.change(id, |_| ());
     }
 
     /// Moves the jobs whose time has come to where they are claimed from.
     pub(super) fn look(&mut self, clocks: Clocks) {
         self.clocks = clocks;
-        while let Some(id) = self.future.pop(clocks).or_else(|| self.held_future.pop(clocks)) {
-            self.change(id, |slot| {
-                // It is due from now on, wherever the wall clock is set.
-                let at = &mut slot.entry.lifecycle.scheduled_at;
-                (*at, slot.entry.on_wall) = ((*at).min(clocks.now), false);
-            });
+        while let Some(Wait { id, on_wall, .. }) = self.future.first_due(clocks) {
+            self.change(id, |slot| slot.entry.lifecycle.falls_due(clocks.now));
+            if on_wall {
+                self.fallen_due.push(id);
+            }
         }
     }
 
     pub(super) fn place(&mut self, id: JobId, mut slot: Slot) {
-        let held = self.is_held(&slot.entry.facts);
         let (wait, place) = (slot.wait(id), slot.place(self.head_start));
         let is_due = slot.is_running() || self.clocks.have_reached(&wait);
         slot.entry.permit.shift(if is_due { Side::Due } else { Side::Parked });
@@ -88,15 +67,15 @@ impl Queue {
                 self.tried.insert(id);
             }
         } else {
-            load.waiting.insert(wait);
-            match (is_due, held) {
-                (true, true) => {}
-                (false, true) => self.held_future.insert(wait),
-                (false, false) => self.future.insert(wait),
-                (true, false) if is_suspect => {
-                    self.lanes.insert_suspect(facts, place, slot.due(id))
-                }
-                (true, false) => self.lanes.insert(facts, place, slot.due(id)),
+            load.add(wait, is_due);
+            if !is_due {
+                self.future.insert(wait);
+            } else if self.is_set_aside(&slot.entry.facts) {
+                // Until a sweep comes, or another change.
+            } else if is_suspect {
+                self.lanes.insert_suspect(&slot.entry.facts, place, slot.due(id));
+            } else {
+                self.lanes.insert(&slot.entry.facts, place, slot.due(id));
             }
         }
         self.slots.insert(id, slot);
@@ -113,17 +92,16 @@ impl Queue {
             self.tried.remove(&id);
         } else {
             let wait = slot.wait(id);
-            load.waiting.remove(&wait);
+            load.remove(&wait);
             self.future.remove(&wait);
-            self.held_future.remove(&wait);
             self.lanes.remove(facts, &slot.place(self.head_start));
         }
         Some(slot)
     }
 
-    fn forget_empty(&mut self, facts: Facts) {
-        self.lanes.forget_empty(&facts);
-        let key = (facts.tenant, facts.queue);
+    fn forget_empty(&mut self, facts: &Facts) {
+        self.lanes.forget_empty(facts);
+        let key = (facts.tenant.clone(), facts.queue.clone());
         if self.loads.get(&key).is_some_and(super::counts::Load::is_empty) {
             self.loads.remove(&key);
         }

@@ -2,21 +2,25 @@
 //!
 //! Attempts are not preempted, so a job can begin at once only where a slot is free. A queue that holds
 //! half of a host or more, and that has more jobs waiting than there is room for, therefore takes the
-//! last free slots slowly: when no more than the reserve is free, it begins one attempt per [`PACE`]. As
-//! an attempt may take 60 s by default, such a queue has rarely more than six attempts in the reserve,
-//! and a job of another queue finds a free slot. A queue that is alone still gets every slot, after a
-//! while, if its jobs take long. The same holds for memory, and for tenants with half of the reserve.
+//! last free slots slowly: when no more than the reserve is free, it begins one attempt per [`PACE`],
+//! divided by the slots of the reserve. A queue that is alone still gets every slot, after a while, if
+//! its jobs take long. The same holds for memory, for tenants with half of the reserve, and for the
+//! queues of a tenant that may have fewer attempts in flight than the host, with a part of it.
 //!
 //! The cost: of 64 slots, the backlog of a queue that is alone keeps 56 busy with short jobs, and one
-//! more for each 10 s that its jobs take.
+//! more for each 15 s that its jobs take.
 
 use std::time::Duration;
 
 use crate::clock::{Timestamp, until};
 
-/// How often a large share may begin an attempt within the reserve: with a reserve of 8 slots, attempts
-/// of up to a minute leave some of it free.
-const PACE: Duration = Duration::from_secs(10);
+/// How long a large share takes for all of a reserve: twice the default time limit of an attempt, so
+/// that attempts of that length leave half of it free.
+const PACE: Duration = Duration::from_secs(120);
+
+/// The least limit of attempts in flight of which a tenant's queue leaves one free: of fewer, one is too
+/// large a part, and a tenant that needs no more than these waits for few.
+const LEAST_SHARED: usize = 4;
 
 /// Attempts in flight and their memory: what a host has, has free, or has given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,7 +40,7 @@ impl Room {
 
     /// With one attempt fewer.
     pub(super) fn take(&mut self, memory_bytes: u64) {
-        self.attempts -= 1;
+        self.attempts = self.attempts.saturating_sub(1);
         self.memory_bytes = self.memory_bytes.saturating_sub(memory_bytes);
     }
 }
@@ -47,24 +51,6 @@ pub struct Reserve {
     host: Room,
     queue: Room,
     tenant: Room,
-}
-
-/// What a queue or a tenant holds of the hosts.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Share {
-    pub(super) held: Room,
-    /// Jobs that are due and wait.
-    pub(super) waiting: usize,
-    /// When it last began an attempt within the reserve.
-    drew_at: Option<Timestamp>,
-}
-
-/// A claim in progress: what is free by now, and when.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Offer<'a> {
-    pub(super) free: Room,
-    pub(super) reserve: &'a Reserve,
-    pub(super) now: Timestamp,
 }
 
 impl Reserve {
@@ -82,38 +68,147 @@ impl Reserve {
             Self { host, queue: part(slots), tenant: part(slots / 2) }
         }
     }
+
+    /// The same with memory for an attempt that takes `memory_bytes`, beyond what large tenants leave and
+    /// beyond what large queues leave; but no more than half of the host's memory.
+    #[must_use]
+    pub fn fitting(mut self, memory_bytes: u64) -> Self {
+        let host = self.host.memory_bytes;
+        let at_least = |left: &mut Room, attempts: u64| {
+            let least = memory_bytes.saturating_mul(attempts).min(host / 4 * attempts);
+            left.memory_bytes = left.memory_bytes.max(least);
+        };
+        at_least(&mut self.queue, 2);
+        at_least(&mut self.tenant, 1);
+        self
+    }
+}
+
+/// What a queue or a tenant holds of the hosts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Share {
+    pub(super) held: Room,
+    /// Jobs that are due and wait.
+    pub(super) waiting: usize,
+    /// When it last began an attempt within the reserve, or first came to its edge.
+    drew_at: Option<Timestamp>,
+}
+
+/// What a claim has to give.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer<'a> {
+    pub(super) free: Room,
+    pub(super) reserve: &'a Reserve,
+    pub(super) now: Timestamp,
 }
 
 impl Offer<'_> {
-    /// Whether a queue with the share `queue`, of a tenant with the share `tenant`, may begin an
-    /// attempt that takes `memory_bytes`.
-    pub(super) fn allows(&self, queue: &Share, tenant: &Share, memory_bytes: u64) -> bool {
-        let may = |share: &Share, left: Room| {
-            !self.is_within(share, left, memory_bytes)
-                || share.drew_at.is_none_or(|at| until(at, self.now) >= PACE)
-        };
-        may(queue, self.reserve.queue) && may(tenant, self.reserve.tenant)
+    /// What is offered to a tenant with this share that may have at most `most` attempts in flight, if
+    /// there are slots for it.
+    pub(super) fn to(&self, tenant: &Share, most: Option<usize>) -> Option<TenantOffer> {
+        let Self { free, reserve, now } = *self;
+        let whole = Scope { all: reserve.host, free, left: reserve.tenant, now };
+        let lane = Scope { left: reserve.queue, ..whole }.within(tenant, most);
+        let offer = TenantOffer { tenant: *tenant, whole, lane };
+        whole.has_slots(tenant).then_some(offer)
+    }
+}
+
+/// What a claim has to give to the lanes of one tenant.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TenantOffer {
+    tenant: Share,
+    /// What the tenant has to leave free.
+    whole: Scope,
+    /// What each of its lanes has to leave free.
+    lane: Scope,
+}
+
+impl TenantOffer {
+    /// Whether a lane with this share may begin an attempt that takes `memory_bytes`.
+    pub(super) fn allows(&self, lane: &Share, memory_bytes: u64) -> bool {
+        self.lane.has_slots(lane)
+            && self.lane.has_memory(lane, memory_bytes)
+            && self.whole.has_memory(&self.tenant, memory_bytes)
     }
 
     /// Notes that an attempt begins, as [`Self::allows`] allowed.
-    pub(super) fn begins(&self, queue: &mut Share, tenant: &mut Share, memory_bytes: u64) {
-        for (share, left) in [(queue, self.reserve.queue), (tenant, self.reserve.tenant)] {
-            if self.is_within(share, left, memory_bytes) {
-                share.drew_at = Some(self.now);
-            }
-        }
+    pub(super) fn begins(&self, lane: &mut Share, tenant: &mut Share, memory_bytes: u64) {
+        self.lane.begins(lane, memory_bytes);
+        self.whole.begins(tenant, memory_bytes);
+    }
+}
+
+/// What is shared, and what a large share leaves free of it.
+#[derive(Debug, Clone, Copy)]
+struct Scope {
+    all: Room,
+    free: Room,
+    left: Room,
+    now: Timestamp,
+}
+
+impl Scope {
+    /// The same for the lanes of a tenant that may have at most `most` attempts in flight: they share
+    /// these, and leave the same part of them free.
+    fn within(mut self, tenant: &Share, most: Option<usize>) -> Self {
+        let Some(most) = most.filter(|most| *most < self.all.attempts) else { return self };
+        let part = self.left.attempts * most / self.all.attempts;
+        let least = usize::from(self.left.attempts > 0 && most >= LEAST_SHARED);
+        self.left.attempts = part.max(least);
+        self.all.attempts = most;
+        self.free.attempts = self.free.attempts.min(most.saturating_sub(tenant.held.attempts));
+        self
     }
 
-    /// Whether the share is large and has more waiting than there is room for, so that the attempt would
-    /// take what it is to leave free.
-    fn is_within(&self, share: &Share, left: Room, memory_bytes: u64) -> bool {
-        let (host, held, free) = (self.reserve.host, share.held, self.free);
-        let is_large = 2 * held.attempts >= host.attempts
-            || held.memory_bytes.saturating_mul(2) >= host.memory_bytes;
+    fn has_slots(&self, share: &Share) -> bool {
+        !self.takes_slots(share) || self.is_paced(share)
+    }
+
+    fn has_memory(&self, share: &Share, memory_bytes: u64) -> bool {
+        !self.takes_memory(share, memory_bytes) || self.is_paced(share)
+    }
+
+    /// Whether the share is large and has more waiting than there are slots for, so that one more
+    /// attempt takes a slot that it is to leave free.
+    fn takes_slots(&self, share: &Share) -> bool {
+        self.free.attempts <= self.left.attempts
+            && share.waiting > self.free.attempts
+            && self.is_large(share)
+    }
+
+    /// The same for memory.
+    fn takes_memory(&self, share: &Share, memory_bytes: u64) -> bool {
         let wanted = memory_bytes.saturating_mul(share.waiting as u64);
-        let takes_slots = free.attempts <= left.attempts && share.waiting > free.attempts;
-        let takes_memory = free.memory_bytes.saturating_sub(memory_bytes) < left.memory_bytes
-            && wanted > free.memory_bytes;
-        left.attempts > 0 && is_large && (takes_slots || takes_memory)
+        self.free.memory_bytes.saturating_sub(memory_bytes) < self.left.memory_bytes
+            && wanted > self.free.memory_bytes
+            && self.is_large(share)
+    }
+
+    fn is_large(&self, share: &Share) -> bool {
+        let Room { attempts, memory_bytes } = share.held;
+        let half = 2 * attempts >= self.all.attempts
+            || memory_bytes.saturating_mul(2) >= self.all.memory_bytes;
+        self.left.attempts > 0 && half
+    }
+
+    /// Whether the share may begin another attempt within the reserve.
+    fn is_paced(&self, share: &Share) -> bool {
+        let slots = u32::try_from(self.left.attempts.max(1)).unwrap_or(u32::MAX);
+        share.drew_at.is_none_or(|at| until(at, self.now) >= PACE / slots)
+    }
+
+    fn begins(mut self, share: &mut Share, memory_bytes: u64) {
+        let takes = |scope: &Self, share: &Share| {
+            scope.takes_slots(share) || scope.takes_memory(share, memory_bytes)
+        };
+        let draws = takes(&self, share);
+        self.free.take(memory_bytes);
+        let mut then = Share { waiting: share.waiting.saturating_sub(1), ..*share };
+        then.held.add(memory_bytes);
+        // From the edge on, too: else the first attempt would begin there at once.
+        if draws || share.drew_at.is_none() && takes(&self, &then) {
+            share.drew_at = Some(self.now);
+        }
     }
 }

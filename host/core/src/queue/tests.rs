@@ -1,9 +1,12 @@
+mod sharing;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::capacity::{Capacity, CapacityLimits, Side};
 use crate::hold::Facts;
 use crate::job::Priority;
+use crate::lifecycle::Phase;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -59,7 +62,6 @@ impl Fixture {
             priority: priority.try_into().unwrap(),
             memory_bytes: u64::from(n),
             lifecycle: Lifecycle::new(at(due)),
-            on_wall: false,
             permit,
         };
         self.queue.insert(id(n), entry, at(0));
@@ -110,67 +112,6 @@ fn queues_of_a_tenant_share_the_workers_however_much_each_has_waiting() {
     assert_eq!(fixture.claimed(4, 10), [21, 11, 22, 4], "first the queues that run the fewest");
 }
 
-impl Fixture {
-    /// What a host of 8 slots and 800 bytes of memory claims, of which a queue leaves 2 slots free.
-    fn claim_beside(&mut self, free: usize, memory_bytes: u64, now: i64) -> Vec<u8> {
-        let host = Room { attempts: 8, memory_bytes: 800 };
-        let reserve = Reserve::new(host, 2);
-        let want = Claim { max: free, memory_bytes, idle: false, reserve, ..want(now) };
-        let leases = self.queue.claim(&want, at(now));
-        leases.iter().map(|lease| lease.job.as_bytes()[0]).collect()
-    }
-}
-
-#[test]
-fn a_queue_with_a_large_share_takes_the_last_slots_slowly_and_another_at_once() {
-    let mut fixture = Fixture::new();
-    for n in 1..=20 {
-        fixture.add(n, "slow", 1, 0);
-    }
-    assert_eq!(fixture.claim_beside(8, 800, 0), [1, 2, 3, 4, 5, 6, 7], "one of the reserve");
-    assert_eq!(fixture.claim_beside(1, 800, 9), [] as [u8; 0]);
-    fixture.add(30, "fast", 4, 9);
-    assert_eq!(fixture.claim_beside(1, 800, 9), [30]);
-    fixture.complete(30, 1, 10);
-    assert_eq!(fixture.claim_beside(1, 800, 19), [8], "a queue that is alone gets all, in time");
-}
-
-#[test]
-fn a_tenant_with_a_large_share_leaves_half_of_the_reserve_whatever_its_queues() {
-    let mut fixture = Fixture::new();
-    for n in 1..=20 {
-        fixture.add(n, ["a", "b", "c", "d"][usize::from(n % 4)], 1, 0);
-    }
-    assert_eq!(fixture.claim_beside(8, 800, 0).len(), 8, "the last one slowly");
-    fixture.complete(1, 1, 1);
-    assert_eq!(fixture.claim_beside(1, 800, 1), [] as [u8; 0]);
-    fixture.add_of("other", (30, "a"), 4, 1);
-    assert_eq!(fixture.claim_beside(1, 800, 1), [30]);
-}
-
-#[test]
-fn a_queue_whose_jobs_all_fit_leaves_nothing_free() {
-    let mut fixture = Fixture::new();
-    for n in 1..=8 {
-        fixture.add(n, "a", 1, 0);
-    }
-    assert_eq!(fixture.claim_beside(8, 800, 0).len(), 8);
-    fixture.complete(1, 1, 1);
-    fixture.add(9, "a", 1, 1);
-    assert_eq!(fixture.claim_beside(1, 800, 1), [9]);
-}
-
-#[test]
-fn the_reserve_holds_for_memory_too() {
-    let mut fixture = Fixture::new();
-    for n in 101..=110 {
-        fixture.add(n, "slow", 1, 0);
-    }
-    assert_eq!(fixture.claim_beside(8, 800, 0), [101, 102, 103, 104, 105, 106], "one beyond 600");
-    fixture.add(100, "fast", 4, 0);
-    assert_eq!(fixture.claim_beside(2, 800 - 621, 1), [100]);
-}
-
 #[test]
 fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
     let hours = 7200;
@@ -179,9 +120,9 @@ fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
         fixture.add(1, "a", 2, 50);
         let (facts, permit) =
             (facts("default", "b"), fixture.capacity.readmit(&facts("default", "b"), 0));
-        let lifecycle = Lifecycle::new(at(50 + set));
+        let lifecycle = Lifecycle { on_wall: true, ..Lifecycle::new(at(50 + set)) };
         let priority = Priority::default();
-        let entry = Entry { facts, priority, memory_bytes: 1, lifecycle, on_wall: true, permit };
+        let entry = Entry { facts, priority, memory_bytes: 1, lifecycle, permit };
         fixture.queue.insert(id(2), entry, at(0));
         let mut claim = |now: i64| {
             let want = Claim { wall: at(now + set), ..want(now) };
@@ -189,6 +130,32 @@ fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
         };
         assert_eq!(claim(49), (0, Some(at(50))), "set by {set} s");
         assert_eq!(claim(50), (2, None), "set by {set} s");
+        assert_eq!(fixture.queue.take_fallen_due(), [id(2)]);
+    }
+}
+
+#[test]
+fn a_job_for_a_time_counts_as_scheduled_until_the_wall_clock_says_so() {
+    for (set, depths) in [(-7200, (1, 0)), (7200, (0, 1))] {
+        let mut fixture = Fixture::new();
+        let (facts, permit) =
+            (facts("default", "a"), fixture.capacity.readmit(&facts("default", "a"), 0));
+        let lifecycle = Lifecycle { on_wall: true, ..Lifecycle::new(at(3600)) };
+        let priority = Priority::default();
+        let entry = Entry { facts, priority, memory_bytes: 1, lifecycle, permit };
+        fixture.queue.insert(id(1), entry, at(0));
+        // By the host's clock its time has come where it has not by the wall clock, and the reverse.
+        let now = 3600 - set / 2;
+        fixture.queue.claim(&Claim { max: 0, wall: at(now + set), ..want(now) }, at(now));
+        let counts = fixture.queue.counts(at(now), &CapacityLimits::default());
+        assert_eq!(
+            (counts[0].parked, counts[0].depth - counts[0].parked),
+            depths,
+            "set by {set} s"
+        );
+        let phase = fixture.queue.lifecycle(id(1)).map(|lifecycle| lifecycle.phase(at(now)));
+        let shown = [Phase::Available, Phase::Scheduled][depths.0];
+        assert_eq!(phase, Some(shown), "set by {set} s");
     }
 }
 
@@ -345,53 +312,48 @@ fn a_job_that_two_things_hold_waits_for_both() {
 }
 
 #[test]
-fn tenants_share_the_workers_however_much_each_has_waiting() {
-    let mut fixture = Fixture::new();
-    for n in 1..=6 {
-        fixture.add_of("flood", (n, "a"), 1, 0);
+fn a_hold_on_code_passes_by_all_that_it_covers_at_once_and_moves_them_by_and_by() {
+    let mut queue = Queue::new(Duration::ZERO, at(0));
+    let capacity = Capacity::new(CapacityLimits::default());
+    let number = |n: u64| {
+        let mut bytes = [0; 16];
+        bytes[8..].copy_from_slice(&n.to_be_bytes());
+        JobId::from_bytes(bytes)
+    };
+    let [held, other] = ["held", "other"]
+        .map(|plugin| Facts { plugin: plugin.parse().unwrap(), ..facts("default", "a") });
+    const COVERED: u64 = 2000;
+    for n in 0..=COVERED {
+        let facts = if n < COVERED { held.clone() } else { other.clone() };
+        let permit = capacity.readmit(&facts, 0);
+        let (priority, lifecycle) = (Priority::default(), Lifecycle::new(at(0)));
+        queue.insert(
+            number(n),
+            Entry { facts, priority, memory_bytes: 1, lifecycle, permit },
+            at(0),
+        );
     }
-    assert_eq!(fixture.claimed(3, 10), [1, 2, 3], "nobody else wants them");
-    fixture.add_of("b", (11, "a"), 4, 9);
-    fixture.add_of("c", (21, "a"), 4, 9);
-    fixture.add_of("c", (22, "a"), 1, 9);
-    assert_eq!(fixture.claimed(4, 10), [11, 22, 21, 4], "first those who run the fewest");
-    fixture.complete(1, 1, 11);
-    fixture.complete(11, 1, 11);
-    fixture.add_of("b", (12, "a"), 4, 9);
-    assert_eq!(fixture.claimed(9, 11), [12, 5, 6]);
-}
-
-#[test]
-fn of_tenants_who_run_as_many_the_one_is_next_that_was_served_longest_ago() {
-    let mut fixture = Fixture::new();
-    for n in 1..=3 {
-        fixture.add_of("a", (n, "a"), 1, 0);
-        fixture.add_of("b", (n + 10, "a"), 1, 0);
+    let hold = Hold::Plugin { tenant: held.tenant, plugin: held.plugin };
+    queue.set_held(hold.clone(), true);
+    let mut claims = 0;
+    let begun = loop {
+        let leases = queue.claim(&want(1), at(1));
+        claims += 1;
+        if let [lease] = leases[..] {
+            break lease.job;
+        }
+        assert_eq!(queue.next_due(), Some(at(1)), "there is more to be looked at");
+    };
+    assert_eq!((begun, claims), (number(COVERED), 4), "each claim looks at some");
+    while queue.is_sweeping() {
+        queue.sweep();
     }
-    let mut turns = vec![];
-    for now in 10..16 {
-        let n = fixture.claimed(1, now)[0];
-        fixture.complete(n, 1, now);
-        turns.push(n);
+    assert_eq!((queue.has_due(), queue.next_due()), (false, None));
+    queue.set_held(hold, false);
+    while queue.is_sweeping() {
+        queue.sweep();
     }
-    assert_eq!(turns, [1, 11, 2, 12, 3, 13]);
-}
-
-#[test]
-fn a_tenant_runs_no_more_than_its_own_limit() {
-    let mut fixture = Fixture::new();
-    let tenant = "acme".parse().unwrap();
-    fixture.queue.bound(&tenant, Some(2));
-    for n in 1..=3 {
-        fixture.add_of("acme", (n, "a"), 1, 0);
-    }
-    fixture.add(9, "a", 4, 0);
-    assert_eq!(fixture.claimed(9, 10), [1, 9, 2]);
-    fixture.complete(1, 1, 11);
-    assert_eq!(fixture.claimed(9, 11), [3]);
-    fixture.add_of("acme", (4, "a"), 1, 0);
-    fixture.queue.bound(&tenant, None);
-    assert_eq!(fixture.claimed(9, 12), [4]);
+    assert_eq!(queue.claim(&want(1), at(1)).len() as u64, COVERED);
 }
 
 #[derive(Debug, Clone)]
@@ -427,14 +389,21 @@ impl Fixture {
             let lifecycle = &slot.entry.lifecycle;
             lifecycle.state == JobState::Available
                 && lifecycle.scheduled_at <= at(now)
-                && !self.queue.is_held(&slot.entry.facts)
+                && !self.is_held(&slot.entry.facts)
         });
         let running = |slot: &Slot| {
             let lane = |other: &&Slot| other.entry.facts.queue == slot.entry.facts.queue;
             self.queue.slots.values().filter(|slot| slot.is_running()).filter(lane).count()
         };
         let head_start = self.queue.head_start;
-        due.min_by_key(|(_, slot)| (running(slot), slot.place(head_start))).map(|(id, _)| *id)
+        // Lanes that come before the claim have their turn by then.
+        let served = |slot: &Slot| self.queue.lanes.served(&slot.entry.facts);
+        due.min_by_key(|(_, slot)| (running(slot), served(slot), slot.place(head_start)))
+            .map(|(id, _)| *id)
+    }
+
+    fn is_held(&self, facts: &Facts) -> bool {
+        Hold::over(facts).iter().any(|hold| hold.is_in(&self.queue.holds))
     }
 
     fn apply(&mut self, step: Step, now: &mut i64) {
@@ -445,6 +414,7 @@ impl Fixture {
                 }
             }
             Step::Claim { max } => {
+                self.queue.pass_time(at(*now));
                 for _ in 0..max {
                     let first = self.first_due(*now);
                     let nothing_lost =
@@ -485,13 +455,10 @@ impl Fixture {
         let running = running.count();
         assert_eq!(queue.running.len(), running);
         assert_eq!(queue.loads.values().map(|l| l.running).sum::<usize>(), running);
-        let waiting: usize = queue.loads.values().map(|l| l.waiting.len()).sum();
+        let waiting: usize = queue.loads.values().map(counts::Load::waiting).sum();
         assert_eq!(waiting + running, queue.len());
-        let open = queue.slots.values().filter(|slot| {
-            slot.entry.lifecycle.state != JobState::Running && !queue.is_held(&slot.entry.facts)
-        });
         let (due, in_flight) = queue.lanes.totals();
-        assert_eq!((due + queue.future.len(), in_flight), (open.count(), running));
+        assert_eq!((due + queue.future.len(), in_flight), (waiting, running));
         assert!(queue.slots.values().all(|s| !s.entry.lifecycle.state.is_finalized()));
         let tried = queue.slots.iter().filter(|(_, s)| {
             s.entry.lifecycle.state == JobState::Running && s.entry.lifecycle.is_suspect()

@@ -1,7 +1,7 @@
 //! Jobs that are not due yet, in the order in which they will be.
 //!
 //! A span that this process measures (a delay, a back-off) ends by the host's clock, which never steps.
-//! A time that a client gave, and every time that an earlier process wrote, is a time of the wall clock,
+//! A time that a client gave, and one to which an earlier process waited, is a time of the wall clock,
 //! which may be corrected meanwhile.
 
 use std::collections::BTreeSet;
@@ -44,6 +44,11 @@ impl Clocks {
         Self { wall: Some(wall), ahead: wall.duration_since(now), ..self.at(now) }
     }
 
+    /// How far the wall clock was ahead of the host's when it was last read.
+    pub(super) fn ahead(self) -> SignedDuration {
+        self.ahead
+    }
+
     /// Whether the time of `wait` is known to have come.
     pub(super) fn have_reached(self, wait: &Wait) -> bool {
         if wait.on_wall {
@@ -80,12 +85,10 @@ impl Waiting {
         self.of(wait).remove(wait);
     }
 
-    /// Takes out a job whose time has come.
-    pub(super) fn pop(&mut self, clocks: Clocks) -> Option<JobId> {
+    /// A job whose time has come.
+    pub(super) fn first_due(&self, clocks: Clocks) -> Option<Wait> {
         let due = |set: &BTreeSet<Wait>| set.first().copied().filter(|it| clocks.have_reached(it));
-        let wait = due(&self.by_host).or_else(|| due(&self.by_wall))?;
-        self.remove(&wait);
-        Some(wait.id)
+        due(&self.by_host).or_else(|| due(&self.by_wall))
     }
 
     /// When the next of them is due, by the host's clock.

@@ -16,9 +16,9 @@ use super::rows::{self, micros, state};
 /// entries in indexes.
 const ROW_BYTES: u64 = 1024;
 
-/// Rows in the order of their end that are looked at for those of one tenant, which takes some
-/// milliseconds.
-const SCANNED_ROWS: i64 = 1000;
+/// How many of a tenant's oldest jobs are looked at for each that goes, as an index has them: a job that
+/// is old and has ended just now is then not the first to go.
+const LOOKED_FOR_EACH: usize = 8;
 
 /// The states of jobs that are over.
 const OVER: [JobState; 3] = [JobState::Completed, JobState::Cancelled, JobState::Discarded];
@@ -158,26 +158,14 @@ fn prune(db: &Connection, retention: Retention, most: usize) -> rusqlite::Result
     remove(db, pruned)
 }
 
-/// Removes `most` finalized jobs of `tenant` that ended first, with what belongs to them; answers which.
-/// If none of the tenant's is among those of all that ended first, its oldest go.
+/// Removes `most` finalized jobs of `tenant` with what belongs to them, of its oldest those that ended
+/// first; answers which.
 fn prune_oldest(db: &Connection, tenant: &TenantName, most: usize) -> rusqlite::Result<Vec<Gone>> {
-    let by_end = format!(
-        "SELECT {COLUMNS} FROM
-           (SELECT {COLUMNS} FROM history WHERE state = ?1 ORDER BY finalized_at LIMIT ?2)
-         WHERE tenant = ?3 LIMIT ?4"
-    );
-    let mut query = db.prepare_cached(&by_end)?;
-    let mut oldest: Vec<Gone> = Vec::new();
-    for over in OVER {
-        let asked = params![state(over), SCANNED_ROWS, tenant.as_str(), most as i64];
-        oldest.extend(query.query_map(asked, gone)?.collect::<rusqlite::Result<Vec<_>>>()?);
-    }
-    if oldest.is_empty() {
-        let by_id = format!("SELECT {COLUMNS} FROM history WHERE tenant = ?1 ORDER BY id LIMIT ?2");
-        let mut query = db.prepare_cached(&by_id)?;
-        let found = query.query_map(params![tenant.as_str(), most as i64], gone)?;
-        oldest = found.collect::<rusqlite::Result<Vec<_>>>()?;
-    }
+    let by_id = format!("SELECT {COLUMNS} FROM history WHERE tenant = ?1 ORDER BY id LIMIT ?2");
+    let mut query = db.prepare_cached(&by_id)?;
+    let looked = (most * LOOKED_FOR_EACH) as i64;
+    let found = query.query_map(params![tenant.as_str(), looked], gone)?;
+    let mut oldest = found.collect::<rusqlite::Result<Vec<_>>>()?;
     oldest.sort_unstable_by_key(|gone| (gone.ended, gone.seq));
     oldest.truncate(most);
     remove(db, oldest)

@@ -29,7 +29,7 @@ use super::history::History;
 use super::table::HostRow;
 use super::wal::{self, Damage};
 use super::writer::State;
-use super::{reader, schema, table};
+use super::{reader, schema, table, vacuum};
 use crate::disk::Floor;
 use crate::telemetry;
 
@@ -73,6 +73,25 @@ pub(super) struct Admission {
     pub(super) permit: Option<Result<Permit, QueueFull>>,
 }
 
+/// Opens or makes the database, and gives back what it does not need of the disk.
+fn open_database(path: &Path, disk: &Floor) -> anyhow::Result<Connection> {
+    if let Some(Damage { commits, copy }) = wal::set_aside_if_damaged(path)? {
+        tracing::error!(
+            path = %path.display(),
+            copy = %copy.display(),
+            commits,
+            "the write-ahead log is damaged, and commits behind the damage are lost: unless they \
+             were never answered, as when power went, jobs that were accepted are missing, and \
+             what can still be read of them is in the copy"
+        );
+    }
+    let db = schema::open_jobs(path)?;
+    if let Err(error) = vacuum::vacuum(&db, disk) {
+        tracing::warn!(%error, "cannot give free pages of the job store back to the disk");
+    }
+    Ok(db)
+}
+
 /// Whether what should be there is not, or is not what was written.
 fn is_unreadable(error: &rusqlite::Error) -> bool {
     matches!(error, rusqlite::Error::QueryReturnedNoRows)
@@ -85,9 +104,23 @@ impl State for Ledger {
     }
 
     fn seal(&mut self) -> rusqlite::Result<()> {
+        for id in self.queue.take_fallen_due() {
+            if let Some(lifecycle) = self.queue.lifecycle(id) {
+                table::update(&self.db, id, lifecycle)?;
+            }
+        }
         self.history.save(&self.db)?;
         self.measure_spare()?;
-        table::set_host(&self.db, HostRow { alive_at: self.now, finished: self.queue.finished() })
+        let (finished, ahead) = (self.queue.finished(), self.queue.ahead());
+        table::set_host(&self.db, HostRow { alive_at: self.now, finished, ahead })
+    }
+
+    fn has_chore(&self) -> bool {
+        self.queue.is_sweeping()
+    }
+
+    fn chore(&mut self) {
+        self.queue.sweep();
     }
 
     fn reload(&mut self) -> rusqlite::Result<()> {
@@ -108,19 +141,10 @@ impl Ledger {
         capacity: Arc<Capacity>,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
-        if let Some(Damage { commits, copy }) = wal::set_aside_if_damaged(path)? {
-            tracing::error!(
-                path = %path.display(),
-                copy = %copy.display(),
-                commits,
-                "the write-ahead log is damaged, and commits behind the damage are lost: unless they \
-                 were never answered, as when power went, jobs that were accepted are missing, and \
-                 what can still be read of them is in the copy"
-            );
-        }
-        let db = schema::open_jobs(path)?;
+        let kept = capacity.limits().kept;
+        let floor = Floor::new(path, kept.free_bytes / LATER);
+        let db = open_database(path, &floor)?;
         let (queue, checkpoints) = (Queue::default(), Checkpoints::default());
-        let floor = Floor::new(path, capacity.limits().kept.free_bytes / LATER);
         let mut ledger = Self {
             db,
             queue,
@@ -201,15 +225,14 @@ impl Ledger {
             Ok(permit) => permit,
             Err(full) => return Ok(Enqueued::QueueFull(full)),
         };
-        let lifecycle = Lifecycle::new(job.due_at(now));
+        let lifecycle = job.lifecycle(now);
         self.last_seq += 1;
         table::insert(&self.db, self.last_seq, &job, &lifecycle, now)?;
         if let Some(key) = &job.idempotency {
             table::remember_key(&self.db, job.id, key)?;
             self.keys.add(key.tenant(), key.bytes());
         }
-        let entry = Entry::new(&job.spec, lifecycle, permit);
-        self.queue.insert(job.id, Entry { on_wall: job.on_wall, ..entry }, now);
+        self.queue.insert(job.id, Entry::new(&job.spec, lifecycle, permit), now);
         self.grow(held_bytes)?;
         Ok(Enqueued::Inserted)
     }
@@ -328,9 +351,11 @@ impl Ledger {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
+        let has_completed = job.has_completed();
         job.lifecycle.redrive(now);
         self.last_seq += 1;
         self.history.remove(table::revive(&self.db, self.last_seq, id, &job.lifecycle)?);
+        self.keep_earlier_output(&job, has_completed)?;
         self.queue.insert(id, Entry::new(&job.spec, job.lifecycle, permit), now);
         Ok(Some(Redriven::Due))
     }
@@ -354,7 +379,8 @@ impl Ledger {
     }
 
     /// See [`JobStore::counts`](jobwright_core::JobStore::counts).
-    pub(super) fn counts(&self, now: Timestamp) -> Vec<QueueCounts> {
+    pub(super) fn counts(&mut self, now: Timestamp) -> Vec<QueueCounts> {
+        self.pass_time(now);
         self.queue.counts(now, &self.capacity.limits())
     }
 

@@ -5,7 +5,6 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use jobwright_core::capacity::{HeldBytes, KeptLimits};
@@ -26,7 +25,6 @@ use crate::disk::Floor;
 pub(super) struct Logs {
     writer: Writer<Database>,
     readers: Arc<Readers>,
-    spare: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -36,8 +34,6 @@ struct Database {
     floor: Floor,
     /// Whether the disk was below the floor when it was last looked at.
     is_low: bool,
-    /// What new logs can take before the file grows: the place of older ones.
-    spare: Arc<AtomicU64>,
     /// What tenants hold.
     held: HeldBytes,
     /// What was written since it was last measured.
@@ -51,6 +47,10 @@ const MEASURE_BYTES: u64 = 1 << 20;
 
 /// Logs that go at a time to make room: few, as they may be large.
 const TRIM: u32 = 4;
+
+/// The part of the floor by which more is to stay free for the file to grow: more than what comes in the
+/// write-ahead logs meanwhile.
+const ABOVE_FLOOR: u64 = 4;
 
 /// What a row takes of the file beside the log: pages that are not full, of the table and its index.
 const ROW_BYTES: u64 = 64 << 10;
@@ -91,12 +91,6 @@ impl Database {
             self.dropped += 1;
         }
         Ok(fits)
-    }
-
-    fn measure_spare(&self) -> rusqlite::Result<()> {
-        let spare = table::free_bytes(&self.db)?.saturating_add(self.held.bytes());
-        self.spare.store(spare, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Removes some of the oldest logs of the tenant that holds most; answers how many.
@@ -157,10 +151,6 @@ impl State for Database {
         Ok(())
     }
 
-    fn seal(&mut self) -> rusqlite::Result<()> {
-        self.measure_spare()
-    }
-
     fn is_disk_low(&mut self) -> bool {
         std::mem::take(&mut self.is_low)
     }
@@ -196,9 +186,10 @@ fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
 
 impl Logs {
     /// Opens or makes the database at `path`, which takes no more than `limits` say. A damaged one is
-    /// set aside: no job needs it.
-    pub(super) fn open(path: &Path, limits: KeptLimits) -> anyhow::Result<Self> {
-        let opened = schema::open_logs(path).or_else(|error| {
+    /// set aside: no job needs it. The store of the jobs at `jobs` says whose the logs of an earlier version
+    /// are.
+    pub(super) fn open(path: &Path, jobs: &Path, limits: KeptLimits) -> anyhow::Result<Self> {
+        let opened = schema::open_logs(path, jobs).or_else(|error| {
             if !is_damaged(&error) {
                 return Err(error);
             }
@@ -208,30 +199,17 @@ impl Logs {
                 aside = %aside.display(),
                 "the logs of attempts are damaged: set aside, new ones begin"
             );
-            schema::open_logs(path)
+            schema::open_logs(path, jobs)
         });
-        let (most_bytes, floor) = (limits.log_bytes, Floor::new(path, limits.free_bytes));
+        // Above the floor of jobs: logs must not be what takes their room.
+        let least_bytes = limits.free_bytes.saturating_add(limits.free_bytes / ABOVE_FLOOR);
+        let (most_bytes, floor) = (limits.log_bytes, Floor::new(path, least_bytes));
         let db = opened?;
         let held = held(&db)?;
-        let database = Database {
-            db,
-            most_bytes,
-            floor,
-            is_low: false,
-            spare: Arc::default(),
-            held,
-            grown_bytes: 0,
-            dropped: 0,
-        };
-        database.measure_spare()?;
-        let spare = database.spare.clone();
+        let database =
+            Database { db, most_bytes, floor, is_low: false, held, grown_bytes: 0, dropped: 0 };
         let readers = Arc::new(Readers::new(path, LOOKUPS));
-        Ok(Self { writer: Writer::start("logs", database)?, readers, spare })
-    }
-
-    /// What new logs can take before the file grows, in bytes.
-    pub(super) fn spare_bytes(&self) -> u64 {
-        self.spare.load(Ordering::Relaxed)
+        Ok(Self { writer: Writer::start("logs", database)?, readers })
     }
 
     /// Keeps `log` in place of what was kept of this attempt before.

@@ -17,6 +17,7 @@ pub(crate) mod reader;
 pub(crate) mod rows;
 pub(crate) mod schema;
 mod table;
+mod vacuum;
 mod wal;
 pub(crate) mod writer;
 
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
-use jobwright_core::capacity::{Capacity, CapacityLimits};
+use jobwright_core::capacity::{Capacity, CapacityLimits, QueueFull};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
@@ -92,7 +93,7 @@ impl SqliteStore {
             writer: Writer::start("jobs", ledger)?,
             readers: Arc::new(Readers::new(&path, LOOKUPS)),
             listings: Arc::new(Readers::new(&path, LISTINGS)),
-            logs: Logs::open(&directory.join("logs.db"), limits.kept)?,
+            logs: Logs::open(&directory.join("logs.db"), &path, limits.kept)?,
         })
     }
 
@@ -328,7 +329,11 @@ impl JobStore for SqliteStore {
     }
 
     fn spare_bytes(&self) -> u64 {
-        self.spare.load(Ordering::Relaxed).saturating_add(self.logs.spare_bytes())
+        self.spare.load(Ordering::Relaxed)
+    }
+
+    fn full(&self) -> Option<QueueFull> {
+        self.capacity.full()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

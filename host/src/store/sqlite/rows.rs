@@ -11,11 +11,11 @@ use serde::de::DeserializeOwned;
 /// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them.
 pub(super) const COLUMNS: &str = "id, spec, created_at, attempts, output_type, output_bytes, \
      state, attempt, failures, lost, refused, scheduled_at, attempted_at, finalized_at, \
-     cancel_requested_at, progress, snoozes, snoozed_since, output_attempt, lost_after, \
+     cancel_requested_at, progress, snoozes, snoozed_since, output_attempt, lost_after, on_wall, \
      payload_bytes";
 
 /// Where [`COLUMNS`] end.
-pub(super) const WIDTH: usize = 21;
+pub(super) const WIDTH: usize = 22;
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -47,6 +47,7 @@ fn lifecycle(row: &Row<'_>) -> rusqlite::Result<Lifecycle> {
         snoozes: row.get(16)?,
         snoozed_since: optional_time(row, 17)?,
         scheduled_at: time(row, 11)?,
+        on_wall: row.get(20)?,
         attempted_at: optional_time(row, 12)?,
         finalized_at: optional_time(row, 13)?,
         cancel_requested_at: optional_time(row, 14)?,

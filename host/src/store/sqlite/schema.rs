@@ -11,11 +11,20 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tables of `jobs.db`, in the steps in which they came to be: a database of version N has had the
 /// first N of them, and one with a higher version was written by a newer Jobwright.
-const JOBS: &[&str] =
-    &[TABLES, REPORTS, TENANTS, SNOOZES, FAILED_OUTPUTS, HOLD_NOTES, LOSSES, HISTORY_SHARES];
+const JOBS: &[&str] = &[
+    TABLES,
+    REPORTS,
+    TENANTS,
+    SNOOZES,
+    FAILED_OUTPUTS,
+    HOLD_NOTES,
+    LOSSES,
+    HISTORY_SHARES,
+    CLOCKS,
+];
 
 /// As [`JOBS`], for `logs.db`.
-const LOGS: &[&str] = &[LOG_TABLES, LOG_TENANTS];
+const LOGS: &[&str] = &[LOG_TABLES, LOG_TENANTS, LOG_OWNERS];
 
 /// `job` is hot: only unfinished jobs, nothing large. A finalized job's row moves to `history`.
 /// Times are microseconds since 1970; states are the numbers of `rows::state`.
@@ -126,6 +135,15 @@ INSERT INTO history_share
     SELECT tenant, sum(payload_bytes + coalesce(output_bytes, 0) + 1024) FROM history GROUP BY tenant;
 ";
 
+/// How far the wall clock was ahead of the clock of the host that used the store last, in microseconds,
+/// and of which of them `scheduled_at` is a time. Of a host of an earlier version both are taken to have
+/// said the same.
+const CLOCKS: &str = "
+ALTER TABLE host ADD COLUMN ahead INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN on_wall INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE history ADD COLUMN on_wall INTEGER NOT NULL DEFAULT 0;
+";
+
 const LOG_TABLES: &str = "
 CREATE TABLE log (
     job BLOB NOT NULL,
@@ -143,14 +161,29 @@ ALTER TABLE log ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
 CREATE INDEX log_by_tenant ON log (tenant);
 ";
 
+/// Whose the logs are that were there before [`LOG_TENANTS`], as the jobs say.
+const LOG_OWNERS: &str = "
+UPDATE log SET tenant = coalesce(
+    (SELECT tenant FROM jobs.job WHERE id = log.job),
+    (SELECT tenant FROM jobs.history WHERE id = log.job),
+    tenant);
+";
+
 /// Opens `jobs.db` for the writer, making its tables if it is new.
 pub(super) fn open_jobs(path: &Path) -> anyhow::Result<Connection> {
     open(path, JOBS)
 }
 
-/// Opens `logs.db` for its writer, making its table if it is new.
-pub(super) fn open_logs(path: &Path) -> anyhow::Result<Connection> {
-    open(path, LOGS)
+/// Opens `logs.db` for its writer, making its table if it is new. `jobs.db` is at `jobs`, and was opened
+/// before.
+pub(super) fn open_logs(path: &Path, jobs: &Path) -> anyhow::Result<Connection> {
+    let failed = || format!("cannot open the store {}", path.display());
+    let connection = Connection::open(path).with_context(failed)?;
+    let beside = jobs.to_string_lossy();
+    connection.execute("ATTACH ?1 AS jobs", [&beside]).with_context(failed)?;
+    prepare(&connection, LOGS).with_context(failed)?;
+    connection.execute_batch("DETACH jobs").with_context(failed)?;
+    Ok(connection)
 }
 
 /// Opens the database at `path` for its writer, taking the `steps` that it has not had yet.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::capacity::HeldKeys;
 use jobwright_core::clock::Timestamp;
@@ -47,21 +48,53 @@ pub(super) struct HostRow {
     pub(super) alive_at: Timestamp,
     /// How many attempts it and the hosts before it finished.
     pub(super) finished: u64,
+    /// How far the wall clock was ahead of its own then.
+    pub(super) ahead: SignedDuration,
 }
 
 /// What is known of the host that used the store last.
 pub(super) fn host(db: &Connection) -> rusqlite::Result<HostRow> {
     let row = |row: &Row<'_>| {
         let finished: i64 = row.get(1)?;
-        Ok(HostRow { alive_at: rows::time(row, 0)?, finished: finished.unsigned_abs() })
+        let (finished, ahead) = (finished.unsigned_abs(), SignedDuration::from_micros(row.get(2)?));
+        Ok(HostRow { alive_at: rows::time(row, 0)?, finished, ahead })
     };
-    db.query_row("SELECT alive_at, finished FROM host", [], row)
+    db.query_row("SELECT alive_at, finished, ahead FROM host", [], row)
 }
 
 /// Remembers what is known of the host.
 pub(super) fn set_host(db: &Connection, host: HostRow) -> rusqlite::Result<()> {
-    let row = params![micros(host.alive_at), host.finished.cast_signed()];
-    db.prepare_cached("UPDATE host SET alive_at = ?1, finished = ?2")?.execute(row).map(drop)
+    let row = params![micros(host.alive_at), host.finished.cast_signed(), span(host.ahead)];
+    let sql = "UPDATE host SET alive_at = ?1, finished = ?2, ahead = ?3";
+    db.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+/// A span as it is written: microseconds.
+fn span(span: SignedDuration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Makes the times of unfinished jobs, which the host that used the store before has written, those of a
+/// host that starts at `now` and whose clock says what the wall clock does. What was due is due, also if
+/// the clock was set back meanwhile; what was not waits for the wall clock.
+pub(super) fn take_over_times(
+    db: &Connection,
+    before: HostRow,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let (ahead, alive_at) = (span(before.ahead), micros(before.alive_at));
+    if ahead != 0 {
+        let sql =
+            "UPDATE job SET snoozed_since = snoozed_since + ?1 WHERE snoozed_since IS NOT NULL";
+        db.execute(sql, [ahead])?;
+    }
+    // Of what was due, the order matters only.
+    let sql = "UPDATE job SET scheduled_at = scheduled_at + ?1, on_wall = 1
+               WHERE on_wall = 0 AND (scheduled_at > ?2 OR ?1 <> 0)";
+    db.execute(sql, [ahead, alive_at])?;
+    let sql = "UPDATE job SET scheduled_at = min(scheduled_at, ?1), on_wall = 0
+               WHERE scheduled_at <= max(?1, ?2) AND (on_wall = 1 OR scheduled_at > ?1)";
+    db.execute(sql, [micros(now), alive_at.saturating_add(ahead)]).map(drop)
 }
 
 /// What is held, with the note of each.
@@ -113,12 +146,13 @@ pub(super) fn insert(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let sql = "INSERT INTO job (seq, id, spec, payload_bytes, created_at, state, attempt, failures,
-                 lost, refused, scheduled_at, attempts, tenant)
-               VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 0, 0, ?6, '[]', ?7)";
+                 lost, refused, scheduled_at, attempts, tenant, on_wall)
+               VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 0, 0, ?6, '[]', ?7, ?8)";
     let (created_at, scheduled_at) = (micros(now), micros(lifecycle.scheduled_at));
     let length = job.payload.bytes.len() as i64;
     let (spec, tenant) = (to_json(&job.spec)?, job.spec.tenant.as_str());
-    let row = params![seq, job.id.as_bytes(), spec, length, created_at, scheduled_at, tenant];
+    let (id, on_wall) = (job.id.as_bytes(), lifecycle.on_wall);
+    let row = params![seq, id, spec, length, created_at, scheduled_at, tenant, on_wall];
     db.prepare_cached(sql)?.execute(row)?;
     let payload = params![seq, job.payload.content_type, &job.payload.bytes[..]];
     db.prepare_cached("INSERT INTO payload VALUES (?1, ?2, ?3)")?.execute(payload).map(drop)
@@ -159,7 +193,7 @@ pub(super) fn leased(db: &Connection, lease: Lease) -> rusqlite::Result<Leased> 
 pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::Result<()> {
     let sql = "UPDATE job SET state = ?2, attempt = ?3, failures = ?4, lost = ?5, refused = ?6,
                  scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10,
-                 snoozes = ?11, snoozed_since = ?12, lost_after = ?13
+                 snoozes = ?11, snoozed_since = ?12, lost_after = ?13, on_wall = ?14
                WHERE id = ?1";
     let changed = db.prepare_cached(sql)?.execute(params![
         id.as_bytes(),
@@ -175,6 +209,7 @@ pub(super) fn update(db: &Connection, id: JobId, now: &Lifecycle) -> rusqlite::R
         now.snoozes,
         now.snoozed_since.map(micros),
         now.lost_after.map(u64::cast_signed),
+        now.on_wall,
     ])?;
     // The queue knows a job whose row is not there: memory and disk disagree.
     if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
@@ -259,8 +294,8 @@ pub(super) fn payload_bytes(db: &Connection, id: JobId) -> rusqlite::Result<u64>
     Ok(bytes.unsigned_abs())
 }
 
-/// Moves a finalized job back from the history, without its output, as the latest to arrive; answers
-/// what it took there.
+/// Moves a finalized job back from the history, with what it left, as the latest to arrive; answers what
+/// it took there.
 pub(super) fn revive(
     db: &Connection,
     seq: i64,
@@ -270,11 +305,10 @@ pub(super) fn revive(
     let sql = "SELECT tenant, payload_bytes, output_bytes, seq FROM history WHERE id = ?1";
     let found = |row: &Row<'_>| Ok((held(row, 0)?, row.get(3)?));
     let (held, old): (HeldRow, i64) = db.prepare_cached(sql)?.query_row([id.as_bytes()], found)?;
-    db.prepare_cached("DELETE FROM output WHERE seq = ?1")?.execute([old])?;
     for sql in [
         "UPDATE payload SET seq = ?2 WHERE seq = ?1",
-        "UPDATE history SET seq = ?2, output_type = NULL, output_bytes = NULL, output_attempt = NULL,
-           progress = NULL WHERE seq = ?1",
+        "UPDATE output SET seq = ?2 WHERE seq = ?1",
+        "UPDATE history SET seq = ?2, progress = NULL WHERE seq = ?1",
     ] {
         db.prepare_cached(sql)?.execute([old, seq])?;
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jobwright_core::store::StoreError;
 use rusqlite::{Connection, ErrorCode};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::reader::store_error;
@@ -40,6 +41,14 @@ pub(crate) trait State: Send + 'static {
     fn seal(&mut self) -> rusqlite::Result<()> {
         Ok(())
     }
+
+    /// Whether something is left to be done beside the commands.
+    fn has_chore(&self) -> bool {
+        false
+    }
+
+    /// Does a small part of that, in memory: between two groups, as it is not to delay a command.
+    fn chore(&mut self) {}
 
     /// Forgets what memory holds and reads it anew, after a transaction was rolled back.
     fn reload(&mut self) -> rusqlite::Result<()>;
@@ -187,7 +196,7 @@ struct Group<S> {
 impl<S: State> Group<S> {
     fn run(mut self) {
         let health = self.health.clone();
-        while let Some(first) = self.waiting.blocking_recv() {
+        while let Some(first) = self.next() {
             let _turn = health.turn();
             if !self.recovered() {
                 continue; // dropping the command answers it with the fault
@@ -207,15 +216,28 @@ impl<S: State> Group<S> {
         let _ = self.state.connection().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
+    /// The next command. Until it comes, chores are done, and one of them in any case.
+    fn next(&mut self) -> Option<Command<S>> {
+        while self.state.has_chore() {
+            self.state.chore();
+            match self.waiting.try_recv() {
+                Ok(command) => return Some(command),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+        }
+        self.waiting.blocking_recv()
+    }
+
     /// Gives back what the write-ahead log takes of the disk, if no reader needs it just now: the next
     /// group asks again.
     fn shorten_log(&self) {
         let db = self.state.connection();
         let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let done = db
-            .busy_timeout(Duration::ZERO)
-            .and_then(|()| db.query_row(truncate, [], |_| Ok(())))
-            .and_then(|()| db.busy_timeout(schema::BUSY_TIMEOUT));
+        let done =
+            db.busy_timeout(Duration::ZERO).and_then(|()| db.query_row(truncate, [], |_| Ok(())));
+        // Also after an error: else the writer waits for no other connection from then on.
+        let done = db.busy_timeout(schema::BUSY_TIMEOUT).and(done);
         if let Err(error) = done {
             tracing::warn!(%error, store = self.health.store, "cannot shorten a write-ahead log");
         }

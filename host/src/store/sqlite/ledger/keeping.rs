@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jobwright_core::attempt::Lease;
+use jobwright_core::job::{Job, JobId};
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::report::Told;
 use jobwright_core::store::Finish;
+use jobwright_core::tenant::TenantName;
+use rusqlite::Connection;
 
 use super::{LATER, Ledger};
+use crate::clock::Stopwatch;
 use crate::store::sqlite::table;
 
 /// How much is written between two looks at how much there is.
@@ -21,8 +26,11 @@ const JOB_BYTES: u64 = 4096;
 /// Jobs that go at a time to make room: few, as they may be large.
 const TRIM: usize = 8;
 
-/// How often in a row: then as many go as may have come since the last look, some times over.
-const TRIMS: usize = 128;
+/// How long room is made at a time: commands wait for it. What is left goes with the next that is written.
+const TRIMMING: Duration = Duration::from_millis(50);
+
+/// What an output takes of the file beside its bytes, at most: pages that are not full.
+const OUTPUT_PAGES_BYTES: u64 = 64 << 10;
 
 impl Ledger {
     /// Counts what is written; now and then removes the oldest of the history if there is too much.
@@ -44,17 +52,31 @@ impl Ledger {
             // In the file there is then room for as much again as has come: it need not grow.
             most = most.min(table::file_bytes(&self.db)?.saturating_sub(grown));
         }
-        for _ in 0..TRIMS {
-            if table::used_bytes(&self.db)? <= most {
-                break;
+        let done = self.trim_until(|db| Ok(table::used_bytes(db)? <= most))?;
+        if done.is_none() {
+            self.grown_bytes = grown.max(MEASURE_BYTES);
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest of the history until there is enough room; says whether there is, or nothing if
+    /// that takes too long.
+    fn trim_until(
+        &mut self,
+        is_enough: impl Fn(&Connection) -> rusqlite::Result<bool>,
+    ) -> rusqlite::Result<Option<bool>> {
+        let since = Stopwatch::start();
+        while !is_enough(&self.db)? {
+            if since.elapsed() >= TRIMMING {
+                return Ok(None);
             }
             let gone = self.history.make_room(&self.db, TRIM)?;
             if gone.is_empty() {
-                break;
+                return Ok(Some(false));
             }
             self.trimmed.extend(gone);
         }
-        Ok(())
+        Ok(Some(true))
     }
 
     pub(super) fn measure_spare(&self) -> rusqlite::Result<()> {
@@ -79,6 +101,8 @@ impl Ledger {
             self.checkpoints.admit(tenant, id, length, most)
         };
         let displaced = told.checkpoint.as_ref().map_or_else(|| Some(vec![]), admit);
+        // The attempt got further, whether or not there is room for what it saved.
+        let got_further = !told.is_empty();
         let mut told = told.clone();
         if let Some(displaced) = displaced {
             table::remove_checkpoints(&self.db, &displaced)?;
@@ -86,9 +110,7 @@ impl Ledger {
             tracing::warn!(job = %id, "a checkpoint is not kept: there are too many, or too little disk");
             told.checkpoint = None;
         }
-        if !told.is_empty()
-            && let Some(lifecycle) = self.queue.forgive(lease)
-        {
+        if got_further && let Some(lifecycle) = self.queue.forgive(lease) {
             table::update(&self.db, id, &lifecycle)?;
         }
         table::keep_told(&self.db, id, &told)
@@ -104,23 +126,58 @@ impl Ledger {
                 false => Ok(()),
             };
         };
-        let (length, most) =
-            (output.bytes.len() as u64, self.capacity.limits().kept.checkpoint_bytes);
-        if state != JobState::Completed && self.floor.is_reached() {
+        let length = output.bytes.len() as u64;
+        let has_room = self.has_room_for(length)?;
+        if state != JobState::Completed && !has_room {
+            tracing::warn!(job = %id, "what a failed attempt left is not kept: there is too little disk");
             return Ok(());
         }
-        let tenant = self.queue.facts(id).map(|facts| &facts.tenant);
-        let displaced = match tenant {
-            Some(tenant) if !state.is_finalized() => {
-                self.failed_outputs.admit(tenant, id, length, most)
-            }
-            _ => Some(vec![]),
+        let tenant = self.queue.facts(id).map(|facts| facts.tenant.clone());
+        let fits = match tenant {
+            Some(tenant) if !state.is_finalized() => self.admit_output(&tenant, id, length)?,
+            _ => true,
         };
-        if let Some(displaced) = displaced {
-            displaced.into_iter().try_for_each(|id| table::remove_output(&self.db, id))?;
-            return table::insert_output(&self.db, &end.lease, output);
+        if fits { table::insert_output(&self.db, &end.lease, output) } else { Ok(()) }
+    }
+
+    /// Keeps what an earlier attempt at a job left that was over and is not any more, unless that
+    /// completed it.
+    pub(super) fn keep_earlier_output(
+        &mut self,
+        job: &Job,
+        has_completed: bool,
+    ) -> rusqlite::Result<()> {
+        let Some(output) = &job.output else { return Ok(()) };
+        let tenant = &job.spec.tenant;
+        match !has_completed && self.admit_output(tenant, job.id, output.bytes)? {
+            true => Ok(()),
+            false => table::remove_output(&self.db, job.id),
         }
-        tracing::warn!(job = %id, "what a failed attempt left is not kept: there is too much of it");
-        Ok(())
+    }
+
+    /// Counts what a failed attempt at an unfinished job left; says whether it is to be kept.
+    fn admit_output(
+        &mut self,
+        tenant: &TenantName,
+        id: JobId,
+        length: u64,
+    ) -> rusqlite::Result<bool> {
+        let most = self.capacity.limits().kept.checkpoint_bytes;
+        let Some(displaced) = self.failed_outputs.admit(tenant, id, length, most) else {
+            tracing::warn!(job = %id, "what a failed attempt left is not kept: there is too much of it");
+            return Ok(false);
+        };
+        displaced.into_iter().try_for_each(|id| table::remove_output(&self.db, id))?;
+        Ok(true)
+    }
+
+    /// Whether there is room for an output: on a disk that is short of space only where the file need not
+    /// grow, for which the history gives way.
+    fn has_room_for(&mut self, length: u64) -> rusqlite::Result<bool> {
+        if !self.floor.is_reached() {
+            return Ok(true);
+        }
+        let needed = length + OUTPUT_PAGES_BYTES;
+        Ok(self.trim_until(|db| Ok(table::free_bytes(db)? >= needed))? == Some(true))
     }
 }

@@ -1,5 +1,6 @@
 //! The queue rebuilt from its rows: when the store is opened, and after a transaction was rolled back.
 
+use jiff::SignedDuration;
 use jobwright_core::capacity::Checkpoints;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Facts;
@@ -33,35 +34,32 @@ impl Ledger {
 
     /// Loads what the host that used the store before has left; all its leases have expired.
     pub(super) fn load_after_death(&mut self) -> rusqlite::Result<()> {
-        let HostRow { alive_at, .. } = table::host(&self.db)?;
+        let before = table::host(&self.db)?;
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        table::take_over_times(&self.db, before, self.now)?;
+        table::set_host(&self.db, HostRow { ahead: SignedDuration::ZERO, ..before })?;
+        self.db.execute_batch("COMMIT")?;
         let queue = Queue::new(self.capacity.limits().head_start, self.now);
-        self.load(queue, Holder { expires_at: Timestamp::MIN, alive_at })
+        self.load(queue, Holder { expires_at: Timestamp::MIN, alive_at: before.alive_at })
     }
 
     /// Loads the jobs into `queue`, of which `holder` holds those that are running.
     pub(super) fn load(&mut self, mut queue: Queue, holder: Holder) -> rusqlite::Result<()> {
-        let mut failed_outputs = Checkpoints::default();
-        table::for_each_unfinished(&self.db, |mut job, payload_bytes| {
-            if let Some(output) = &job.output {
-                failed_outputs.admit(&job.spec.tenant, job.id, output.bytes, u64::MAX);
-            }
-            // What was due is due, also if the clock was set back between two processes.
-            let at = &mut job.lifecycle.scheduled_at;
-            if *at <= holder.alive_at {
-                *at = (*at).min(self.now);
-            }
-            let facts = Facts::from(&job.spec);
-            let permit = self.capacity.readmit(&facts, job.spec.held_bytes(payload_bytes));
-            let entry = Entry::new(&job.spec, job.lifecycle, permit);
-            // All times of an earlier process are those of the wall clock.
-            let on_wall = self.queue.is_on_wall(job.id).unwrap_or(true);
-            queue.restore(job.id, Entry { on_wall, ..entry }, holder);
-        })?;
-        queue.count_on(table::host(&self.db)?.finished);
+        // First, so that each job is placed once.
         let holds = table::holds(&self.db)?;
         for hold in holds.keys() {
             queue.set_held(hold.clone(), true);
         }
+        let mut failed_outputs = Checkpoints::default();
+        table::for_each_unfinished(&self.db, |job, payload_bytes| {
+            if let Some(output) = &job.output {
+                failed_outputs.admit(&job.spec.tenant, job.id, output.bytes, u64::MAX);
+            }
+            let facts = Facts::from(&job.spec);
+            let permit = self.capacity.readmit(&facts, job.spec.held_bytes(payload_bytes));
+            queue.restore(job.id, Entry::new(&job.spec, job.lifecycle, permit), holder);
+        })?;
+        queue.count_on(table::host(&self.db)?.finished);
         for (tenant, limits) in table::tenants(&self.db)? {
             self.capacity.bound(&tenant, limits);
             queue.bound(&tenant, limits.running);
