@@ -1,13 +1,17 @@
 //! Clocks that are set while a host runs, and a host that stands still.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
+use async_trait::async_trait;
 use jiff::SignedDuration;
-use jobwright_core::clock::after;
+use jobwright::store::memory::MemoryStore;
+use jobwright_core::JobState;
+use jobwright_core::clock::{Clock, HostTime, Timestamp, after, until};
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
-use jobwright_core::{Clock as _, JobState};
-use jobwright_tests::tests;
+use jobwright_tests::{ScriptedRuntime, TestClock, TestHost, tests};
 use libtest_mimic::Trial;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -18,6 +22,8 @@ pub fn trials() -> Vec<Trial> {
     tests![
         a_wall_clock_that_is_set_loses_no_attempt,
         a_host_that_stood_still_loses_no_attempt,
+        a_host_that_stands_still_between_any_two_looks_at_the_clock_loses_no_attempt,
+        a_wall_clock_that_is_wrong_by_a_day_for_a_while_forgets_nothing,
         a_wall_clock_that_is_set_moves_no_delay_and_no_retry,
         a_job_for_a_time_starts_when_the_wall_clock_says_so,
         a_wall_clock_that_is_set_forgets_no_idempotency_key_and_no_finished_job,
@@ -61,6 +67,96 @@ async fn a_host_that_stood_still_loses_no_attempt() -> anyhow::Result<()> {
     attempt.succeed();
     let job = stage.host.finalized(&id).await?;
     ensure!(job["attempt"] == 1, "{job}");
+    Ok(())
+}
+
+/// A clock that shows another hour at each look, so many times.
+struct Leaping(TestClock, AtomicUsize);
+
+#[async_trait]
+impl Clock for Leaping {
+    fn now(&self) -> Timestamp {
+        let one_fewer = |left: usize| left.checked_sub(1);
+        if self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_fewer).is_ok() {
+            self.0.advance(Duration::from_secs(3600));
+        }
+        self.0.now()
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.0.wall()
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        self.0.sleep_until(at).await;
+    }
+}
+
+async fn a_host_that_stands_still_between_any_two_looks_at_the_clock_loses_no_attempt()
+-> anyhow::Result<()> {
+    let (runtime, hand) = (ScriptedRuntime::default(), TestClock::default());
+    let clock = Arc::new(Leaping(hand.clone(), AtomicUsize::new(0)));
+    let store = Arc::new(MemoryStore::new(Default::default()));
+    let host = TestHost::of(store, Arc::new(runtime.clone()), clock.clone(), |_| {}).await?;
+    host.push("p", "any bytes will do").await?;
+    let id = host.submit(json!({ "plugin": "p" })).await?;
+    let attempt = runtime.next().await?;
+    clock.1.store(200, Ordering::Relaxed);
+    while clock.1.load(Ordering::Relaxed) > 0 {
+        hand.advance(Duration::from_secs(60));
+        tokio::task::yield_now().await;
+    }
+    ensure!(attempt.stop.raised().is_none(), "it was stopped");
+    attempt.succeed();
+    let job = host.finalized(&id).await?;
+    ensure!(job["attempt"] == 1, "{job}");
+    Ok(())
+}
+
+/// A host's own clock, which real time and a wall clock drive that is wrong for an hour.
+async fn a_wall_clock_that_is_wrong_by_a_day_for_a_while_forgets_nothing() -> anyhow::Result<()> {
+    struct Driven(TestClock, Mutex<HostTime>);
+    #[async_trait]
+    impl Clock for Driven {
+        fn now(&self) -> Timestamp {
+            let since_boot = until(Timestamp::UNIX_EPOCH, self.0.now());
+            let mut time = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+            time.read(since_boot, self.0.wall())
+        }
+
+        fn wall(&self) -> Timestamp {
+            self.0.wall()
+        }
+
+        async fn sleep_until(&self, at: Timestamp) {
+            while self.now() < at {
+                self.0.sleep_until(after(self.0.now(), Duration::from_secs(1))).await;
+            }
+        }
+    }
+    let (runtime, hand) = (ScriptedRuntime::default(), TestClock::default());
+    let time = HostTime::new(until(Timestamp::UNIX_EPOCH, hand.now()), hand.wall());
+    let store = Arc::new(MemoryStore::new(Default::default()));
+    let clock = Arc::new(Driven(hand.clone(), Mutex::new(time)));
+    let host = TestHost::of(store, Arc::new(runtime.clone()), clock, |_| {}).await?;
+    host.push("p", "any bytes will do").await?;
+    let over = host.submit(json!({ "plugin": "p" })).await?;
+    runtime.next().await?.succeed();
+    host.finalized(&over).await?;
+    let delayed = host.submit(json!({ "plugin": "p", "delay_ms": 7_200_000 })).await?;
+    for hours in [25, -25] {
+        hand.set_wall(SignedDuration::from_hours(hours));
+        for _ in 0..30 {
+            hand.advance(Duration::from_secs(60));
+            // Which goes through all that the host does.
+            host.submit(json!({ "plugin": "p" })).await?;
+            let begun = runtime.next().await?;
+            ensure!(begun.attempt.job.id.to_string() != delayed, "began an hour early");
+            begun.succeed();
+        }
+    }
+    ensure!(host.job(&over).await?["state"] == "completed");
+    ensure!(host.job(&delayed).await?["state"] == "scheduled");
     Ok(())
 }
 

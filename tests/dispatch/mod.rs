@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::JobStore;
+use jobwright_core::capacity::CapacityLimits;
 use jobwright_tests::{InFlight, ScriptedRuntime, TestClock, TestHost};
 use libtest_mimic::Trial;
 
@@ -31,8 +32,16 @@ struct Stage {
 
 impl Stage {
     async fn new(change: impl FnOnce(&mut jobwright::Config)) -> anyhow::Result<Self> {
+        Self::of(CapacityLimits::default(), change).await
+    }
+
+    /// The same, with a store of these bounds.
+    async fn of(
+        limits: CapacityLimits,
+        change: impl FnOnce(&mut jobwright::Config),
+    ) -> anyhow::Result<Self> {
         let (runtime, clock) = (ScriptedRuntime::default(), TestClock::default());
-        let store = Arc::new(MemoryStore::new(Default::default()));
+        let store = Arc::new(MemoryStore::new(limits));
         let parts = (store.clone(), Arc::new(runtime.clone()), Arc::new(clock.clone()));
         let host = TestHost::of(parts.0, parts.1, parts.2, change).await?;
         host.push("p", "any bytes will do").await?;

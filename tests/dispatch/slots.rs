@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::runtime::StopReason;
 use jobwright_tests::{HostProcess, guests, tests};
 use libtest_mimic::Trial;
@@ -21,13 +22,18 @@ pub fn trials() -> Vec<Trial> {
         a_cancelled_attempt_is_told_to_stop,
         a_paused_queue_begins_nothing,
         a_job_of_another_queue_begins_at_once_though_one_has_filled_the_host,
-        a_single_worker_runs_one_queue_after_the_other,
+        a_host_that_holds_all_it_may_is_not_ready,
+        a_single_worker_runs_queues_in_turn,
+        the_last_of_few_workers_is_left_to_another_queue,
     ]
 }
 
 async fn no_more_attempts_run_than_there_are_slots() -> anyhow::Result<()> {
     let slots = NonZeroU32::new(2).unwrap_or(NonZeroU32::MIN);
-    let stage = Stage::new(|config| config.workers = slots).await?;
+    let stage = Stage::new(|config| {
+        (config.workers, config.reserved_workers) = (slots, Some(0));
+    })
+    .await?;
     for _ in 0..3 {
         stage.submit(json!({})).await?;
     }
@@ -173,7 +179,7 @@ async fn a_job_of_another_queue_begins_at_once_though_one_has_filled_the_host() 
     let batch: Vec<Value> = vec![json!({ "plugin": "p", "queue": "slow" }); 200];
     stage.host.post("/v1/jobs/batch", json!(batch)).await?.error_for_status()?;
     let mut running = vec![];
-    for _ in 0..57 {
+    for _ in 0..56 {
         running.push(stage.begins().await?);
     }
     ensure!(stage.runtime.begun().await.is_none(), "the last workers are left to others");
@@ -186,17 +192,47 @@ async fn a_job_of_another_queue_begins_at_once_though_one_has_filled_the_host() 
     Ok(())
 }
 
-async fn a_single_worker_runs_one_queue_after_the_other() -> anyhow::Result<()> {
+async fn a_host_that_holds_all_it_may_is_not_ready() -> anyhow::Result<()> {
+    let stage = Stage::of(CapacityLimits { total: 1, ..Default::default() }, |_| {}).await?;
+    stage.submit(json!({})).await?;
+    let attempt = stage.begins().await?;
+    let refused = stage.host.post("/v1/jobs", json!({ "plugin": "p" })).await?;
+    ensure!(refused.status() == StatusCode::SERVICE_UNAVAILABLE);
+    let answer = stage.host.get("/readyz").await?;
+    ensure!(answer.status() == StatusCode::SERVICE_UNAVAILABLE);
+    ensure!(answer.json::<Value>().await?["code"] == "queue_full");
+    let id = attempt.attempt.job.id.to_string();
+    attempt.succeed();
+    stage.host.finalized(&id).await?;
+    ensure!(stage.host.get("/readyz").await?.status() == StatusCode::OK);
+    Ok(())
+}
+
+async fn a_single_worker_runs_queues_in_turn() -> anyhow::Result<()> {
     let stage = Stage::new(|config| config.workers = NonZeroU32::MIN).await?;
-    let mut ids = vec![];
-    for queue in ["slow", "slow", "fast"] {
-        ids.push(stage.submit(json!({ "queue": queue })).await?);
+    for queue in ["slow", "slow", "slow", "fast", "fast"] {
+        stage.submit(json!({ "queue": queue })).await?;
     }
-    for id in ids {
+    for queue in ["slow", "fast", "slow", "fast", "slow"] {
         let begun = stage.begins().await?;
-        ensure!(begun.attempt.job.id.to_string() == id, "the one that has waited longest");
+        ensure!(begun.attempt.job.spec.queue.as_str() == queue, "{queue} has its turn");
         ensure!(stage.runtime.begun().await.is_none());
         begun.succeed();
     }
+    Ok(())
+}
+
+async fn the_last_of_few_workers_is_left_to_another_queue() -> anyhow::Result<()> {
+    let slots = NonZeroU32::new(2).unwrap_or(NonZeroU32::MIN);
+    let stage = Stage::new(|config| {
+        (config.workers, config.reserved_workers) = (slots, Some(1));
+    })
+    .await?;
+    let batch: Vec<Value> = vec![json!({ "plugin": "p", "queue": "slow" }); 20];
+    stage.host.post("/v1/jobs/batch", json!(batch)).await?.error_for_status()?;
+    let _slow = stage.begins().await?;
+    ensure!(stage.runtime.begun().await.is_none(), "the last worker is left to others");
+    stage.submit(json!({ "queue": "fast" })).await?;
+    ensure!(stage.begins().await?.attempt.job.spec.queue.as_str() == "fast");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jobwright_core::attempt::Lease;
-use jobwright_core::clock::after;
+use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::JobId;
 use jobwright_core::report::Told;
 use jobwright_core::runtime::StopReason;
@@ -17,27 +17,33 @@ use crate::notify::Traces;
 /// How often what attempts log and tell is saved: a crash costs the last second of it.
 const SAVE: Duration = Duration::from_secs(1);
 
+/// How long a heartbeat waits for the end of a claim: much longer than one takes. With one that is stuck it
+/// renews all the same, and leaves the reclaiming to the next heartbeat.
+const CLAIM: Duration = Duration::from_secs(1);
+
 impl Dispatcher {
     /// Renews every lease in flight at a third of its length, from a task that no guest can delay; then
     /// reclaims those that have expired. In this order: a process that was stopped for longer than a
-    /// lease, with the whole machine or alone, must not take its own attempts for lost when it goes on.
+    /// lease, with the whole machine or alone, must not take its own attempts for lost when it goes on. Both
+    /// are done as of one moment, however long the first takes, and while nothing is being claimed.
     pub(super) async fn heartbeats(self) {
         self.repeat(self.settings.heartbeat, || self.heartbeat()).await;
     }
 
     async fn heartbeat(&self) {
-        if self.renew().await {
-            self.reap().await;
+        let no_claim = tokio::time::timeout(CLAIM, self.claiming.lock()).await;
+        let now = self.clock.now();
+        if self.renew(now).await && no_claim.is_ok() {
+            self.reap(now).await;
         }
     }
 
     /// Says whether that succeeded.
-    async fn renew(&self) -> bool {
+    async fn renew(&self, now: Timestamp) -> bool {
         let leases = self.signals.leases();
         if leases.is_empty() {
             return true;
         }
-        let now = self.clock.now();
         match self.store.renew(leases.clone(), after(now, self.settings.lease), now).await {
             Err(error) => {
                 tracing::warn!(%error, "cannot renew leases");

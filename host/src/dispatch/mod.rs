@@ -20,7 +20,7 @@ use jobwright_core::outside::Grantor;
 use jobwright_core::runtime::{Runtime, StopReason};
 use jobwright_core::seed::SeedKey;
 use jobwright_core::store::JobStore;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::notify::Signals;
 use crate::telemetry::Refusals;
@@ -80,6 +80,9 @@ pub struct Dispatcher {
     /// One permit for each page of memory.
     memory: Arc<Semaphore>,
     finishing: Arc<Semaphore>,
+    /// Held from a claim until its attempts are among those in flight: nothing is reclaimed meanwhile, as a
+    /// store that stands still may begin an attempt whose lease has expired by then.
+    claiming: Arc<Mutex<()>>,
     refusals: Arc<Refusals>,
 }
 
@@ -120,6 +123,7 @@ impl Dispatcher {
             slots: Arc::new(Semaphore::new(settings.slots as usize)),
             memory: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             finishing: Arc::new(Semaphore::new(MAX_FINISHING as usize)),
+            claiming: Arc::default(),
             refusals: Arc::default(),
             settings: Arc::new(settings),
         }

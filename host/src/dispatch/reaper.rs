@@ -18,10 +18,10 @@ const BATCH: usize = 500;
 const PRUNE: Duration = Duration::from_secs(60);
 
 impl Dispatcher {
-    /// Reclaims expired leases. Needs no leader: every host may.
-    pub(super) async fn reap(&self) {
+    /// Reclaims leases that have expired at `now`. Needs no leader: every host may.
+    pub(super) async fn reap(&self, now: Timestamp) {
         loop {
-            match self.store.reclaim_expired(self.clock.now(), BATCH).await {
+            match self.store.reclaim_expired(now, BATCH).await {
                 Ok(reclaimed) if reclaimed.is_empty() => return,
                 Ok(reclaimed) => {
                     tracing::warn!(jobs = reclaimed.len(), "reclaimed jobs of lost attempts");

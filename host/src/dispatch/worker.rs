@@ -6,19 +6,20 @@ use std::time::Duration;
 use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
 use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::hold::Facts;
-use jobwright_core::job::Job;
+use jobwright_core::job::{Job, Payload};
 use jobwright_core::lifecycle::JobState;
+use jobwright_core::limits::Limits;
 use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{Outcome, OutcomeKind, millis};
 use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::report::Report;
 use jobwright_core::retry;
-use jobwright_core::runtime::Stop;
+use jobwright_core::runtime::{Stop, StopSignal};
 use jobwright_core::store::{Claim, Claimed, Finish, Finished, Leased};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{DispatchSettings, Dispatcher, PAGE_BYTES};
-use crate::notify::Traces;
+use crate::notify::{Enlisted, Traces};
 use crate::telemetry;
 
 /// How long to wait before writing a verdict again that a failing store did not take.
@@ -40,6 +41,20 @@ struct Turn {
 struct Place {
     _slot: OwnedSemaphorePermit,
     _memory: OwnedSemaphorePermit,
+}
+
+/// An attempt that is among those in flight.
+struct InFlight {
+    lease: Lease,
+    job: Job,
+    payload: Payload,
+    /// What it may use today.
+    limits: Limits,
+    traces: Traces,
+    /// Whether it goes on from a checkpoint.
+    resumed: bool,
+    signal: StopSignal,
+    enlisted: Enlisted,
 }
 
 impl Dispatcher {
@@ -73,6 +88,7 @@ impl Dispatcher {
         if slots == 0 && !polls {
             return Turn { next_due: None, more: true };
         }
+        let _claiming = self.claiming.lock().await;
         let now = self.clock.now();
         let Claimed { leased, next_due, more } =
             match self.store.claim(self.want(slots, now), now).await {
@@ -96,7 +112,8 @@ impl Dispatcher {
             max: slots,
             memory_bytes: self.memory.available_permits() as u64 * PAGE_BYTES,
             idle: slots == all as usize,
-            reserve: Reserve::new(host, reserved_slots as usize),
+            reserve: Reserve::new(host, reserved_slots as usize)
+                .fitting(Limits::DEFAULT.host_bytes()),
             expires_at: after(now, self.settings.lease),
             wall: self.clock.wall(),
         }
@@ -112,19 +129,27 @@ impl Dispatcher {
         );
         if let (Ok(slot), Ok(memory)) = (slot, memory) {
             let place = Place { _slot: slot, _memory: memory };
-            tokio::spawn(Box::pin(self.clone().attempt(leased, place)));
+            let enlisted = self.enlist(leased);
+            tokio::spawn(Box::pin(self.clone().attempt(enlisted, place)));
         }
     }
 
-    async fn attempt(self, leased: Leased, place: Place) {
+    /// Counts an attempt among those in flight.
+    fn enlist(&self, leased: Leased) -> InFlight {
         let Leased { lease, job, payload, checkpoint } = leased;
         let limits = job.spec.limits.under(&self.settings.ceiling);
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
-        let (stop, signal) = Stop::new();
         let resumed = checkpoint.is_some();
         let report = Arc::new(Report::new(checkpoint, limits.checkpoint_bytes));
-        let traces = Traces { log: log.clone(), report: report.clone() };
-        let enlisted = self.signals.enlist((lease, Facts::from(&job.spec)), stop, traces);
+        let traces = Traces { log, report };
+        let (stop, signal) = Stop::new();
+        let enlisted = self.signals.enlist((lease, Facts::from(&job.spec)), stop, traces.clone());
+        InFlight { lease, job, payload, limits, traces, resumed, signal, enlisted }
+    }
+
+    async fn attempt(self, in_flight: InFlight, place: Place) {
+        let InFlight { lease, job, payload, limits, traces, resumed, signal, enlisted } = in_flight;
+        let Traces { log, report } = traces;
         let (job, log) = (&job, &log);
         let granted = self.grantor.open(job, log);
         let grants = granted.grants.clone();
