@@ -29,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
         a_full_disk_that_prevents_the_start_is_named_with_the_remedy,
         a_host_that_was_filled_takes_work_again_when_it_is_drained,
         a_host_whose_jobs_were_pruned_takes_work_again,
+        plugins_leave_a_drained_host_what_its_jobs_need,
     ];
     trials.extend(
         on_small_disks
@@ -324,6 +325,25 @@ async fn a_host_that_was_filled_takes_work_again_when_it_is_drained() -> anyhow:
     }
     host.stop().await?;
     let host = host_to_be_filled(&disk, |_| {}).await?;
+    get(&host, "/readyz").await?.ok(200)?;
+    post(&host, "/v1/jobs?plugin=echo", "x").await?.ok(202)?;
+    host.stop().await?;
+    Ok(())
+}
+
+async fn plugins_leave_a_drained_host_what_its_jobs_need() -> anyhow::Result<()> {
+    let disk = SmallDisk::mount()?;
+    let host = host_to_be_filled(&disk, |_| {}).await?;
+    for id in &filled(&host).await? {
+        get(&host, &format!("/v1/jobs/{id}?wait=60s")).await?;
+    }
+    // More than all that is free.
+    let filler = "x".repeat(2 << 20);
+    for n in 0..SmallDisk::BYTES / 2 / MIB {
+        let text = format!(r#"(module (func (export "_start")) (data "{n}{filler}"))"#);
+        let answer = put(&host, &format!("/v1/plugins/p{n}"), guests::assemble(&text)?).await?;
+        ensure!([201, 503].contains(&answer.status.as_u16()), "{answer:?}");
+    }
     get(&host, "/readyz").await?.ok(200)?;
     post(&host, "/v1/jobs?plugin=echo", "x").await?.ok(202)?;
     host.stop().await?;

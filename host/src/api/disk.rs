@@ -1,6 +1,7 @@
 //! The floor of free space: below it nothing new is accepted, so that what was accepted can still
-//! be run, written down and read. What the job store would use before it grows counts as free: the free
-//! pages in its files, and the history and logs, which give way to new work.
+//! be run, written down and read. For jobs, what the job store would use before it grows counts as free:
+//! the free pages in its file, and the history, which gives way to new work. For what is kept elsewhere it
+//! does not: else that could push the disk below what jobs need whatever the store can use again.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -44,8 +45,8 @@ impl Disk {
         let [free, spare, least] = [free, spare, least].map(show_bytes);
         Err(format!(
             "the disk under the data directory has {free} of free space, less than the {least} that \
-             are kept for jobs which were accepted before, and the job store has {spare} to use again: \
-             make room there, or wait until jobs are over"
+             are kept for jobs which were accepted before, beside {spare} that the job store can use \
+             again: make room there, or wait until jobs are over"
         ))
     }
 
@@ -60,8 +61,8 @@ impl Disk {
 }
 
 impl App {
-    /// Whether there is room for a job or a plugin: the one predicate by which they are refused, and the
-    /// host is not ready.
+    /// Whether there is room for a job: the one predicate by which they are refused, and the host is not
+    /// ready.
     ///
     /// # Errors
     /// If there is less than the floor, with the figures.
@@ -69,7 +70,15 @@ impl App {
         self.disk_room(now).map_err(ApiError::disk_low)
     }
 
-    /// The same, with the reason in words.
+    /// Whether there is room for what is kept beside jobs, such as a plugin.
+    ///
+    /// # Errors
+    /// As [`Self::has_room`].
+    pub(super) fn has_room_beside_jobs(&self, now: Timestamp) -> Result<(), ApiError> {
+        self.gates.disk.has_room(0, now).map_err(ApiError::disk_low)
+    }
+
+    /// As [`Self::has_room`], with the reason in words.
     pub(super) fn disk_room(&self, now: Timestamp) -> Result<(), String> {
         self.gates.disk.has_room(self.store.spare_bytes(), now)
     }

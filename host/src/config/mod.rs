@@ -325,11 +325,12 @@ impl Config {
         }
     }
 
-    /// How many workers a queue with a large share leaves free: of fewer than 8 none, as each would be
-    /// a large part of them.
+    /// How many workers a queue with a large share leaves free: an eighth by default, and one of fewer than
+    /// 8, as else a job of another queue waits until one of the long jobs has ended.
     #[must_use]
     pub fn reserved_workers(&self) -> u32 {
-        self.reserved_workers.unwrap_or(self.workers.get() / 8)
+        let workers = self.workers.get();
+        self.reserved_workers.unwrap_or((workers / 8).max(u32::from(workers > 1)))
     }
 
     /// What running attempts may take of memory together, in bytes. What the stacks of all workers take

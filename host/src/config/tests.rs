@@ -84,6 +84,18 @@ fn stacks_that_leave_too_little_memory_for_an_attempt_are_refused() {
 }
 
 #[test]
+fn some_workers_are_reserved_unless_there_is_one_or_the_operator_wants_none() {
+    for (workers, asked, reserved) in
+        [(1, None, 0), (2, None, 1), (7, None, 1), (64, None, 8), (2, Some(0), 0)]
+    {
+        let workers = NonZeroU32::new(workers).unwrap();
+        let config = Config { workers, reserved_workers: asked, ..Config::default() };
+        assert_eq!(config.reserved_workers(), reserved, "of {workers}");
+        config.check().unwrap();
+    }
+}
+
+#[test]
 fn an_allowed_host_that_could_never_match_is_refused() {
     let check =
         |name: &str| Config { allowed_hosts: vec![name.to_owned()], ..Config::default() }.check();
