@@ -146,7 +146,7 @@ async fn jobs_that_wait_for_a_retry_leave_the_queue_open_and_have_a_bound_of_the
       "capacity": 2,
       "code": "parked_full",
       "depth": 2,
-      "detail": "queue `default` holds 2 jobs that are scheduled or wait for a retry, of at most 2",
+      "detail": "queue `default` holds 2 jobs that are scheduled or wait for a retry, of at most 2; the operator raises it with --queue-parked-capacity or `queue.parked_capacity`",
       "full": "parked",
       "queue": "default"
     }
@@ -173,7 +173,7 @@ async fn a_full_host_refuses_in_every_queue() -> anyhow::Result<()> {
       "capacity": 1,
       "code": "queue_full",
       "depth": 1,
-      "detail": "the host is full: it holds 1 unfinished jobs of at most 1",
+      "detail": "the host is full: it holds 1 unfinished jobs of at most 1; the operator raises it with `queue.total`",
       "full": "host"
     }
     "#);
@@ -190,7 +190,7 @@ async fn payloads_take_room_too() -> anyhow::Result<()> {
       "capacity_bytes": 1500,
       "code": "queue_full",
       "depth_bytes": 1000,
-      "detail": "the host is full: it holds 1000 bytes of payloads and arguments of at most 1.4 KiB",
+      "detail": "the host is full: it holds 1000 bytes of payloads and arguments of at most 1.4 KiB; the operator raises it with `queue.payload_bytes`",
       "full": "bytes"
     }
     "#);
