@@ -116,7 +116,7 @@ async fn a_run_reads_configuration_and_keeps_values_in_a_file() -> anyhow::Resul
 async fn what_cannot_be_granted_is_refused() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     for (line, code, part) in [
-        ("run echo.wasm --grants {\"htp\":1}", 65, "unknown field `htp`"),
+        ("run echo.wasm --grants {\"htp\":1}", 65, "grants.htp: is not a grant"),
         ("run echo.wasm --grants missing.json", 66, "cannot read the grants in missing.json"),
         ("run echo.wasm --grants {\"secrets\":[\"KEY\"]}", 64, "--secret KEY=FILE"),
         ("run echo.wasm --secret KEY", 66, "set the variable KEY"),
