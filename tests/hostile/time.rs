@@ -221,9 +221,9 @@ fn calls() -> Vec<(&'static str, Guest)> {
             "extism_variables_without_end",
             plugin(
                 "(global $value (mut i64) (i64.const 0))",
-                &format!(
-                    "(global.set $value (call $alloc (i64.const 10000))) {}",
-                    forever("(call $set_var (global.get $value) (global.get $value))")
+                &forever(
+                    "(global.set $value (call $alloc (i64.const 10000)))
+                    (call $set_var (global.get $value) (global.get $value))",
                 ),
             ),
         ),

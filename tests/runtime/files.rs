@@ -161,7 +161,7 @@ async fn what_the_host_tells_is_not_what_the_guest_said_last() -> anyhow::Result
     let lab = Lab::new()?;
     let guest = |said: &str| {
         format!(
-            r#"(module {FILES} (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) {FILES}
                 (data (i32.const 600) "row 7: bad date\n")
                 (func (export "_start") {said}
                     (drop (call $opens (i32.const 3) (i32.const 400) (i32.const 10) (i32.const 0)))

@@ -77,8 +77,11 @@ async fn an_output_over_its_limit_is_kept_up_to_it_and_cut_between_characters() 
 
 async fn what_a_cancelled_attempt_printed_is_kept() -> anyhow::Result<()> {
     let lab = Lab::new()?;
-    let guest =
-        prints(&format!("(call $write (i32.const 2) (i32.const 100) (i32.const 7)) {SLEEP}"));
+    // What it printed is where the flags of the clock are that it then waits for.
+    let guest = prints(&format!(
+        "(call $write (i32.const 2) (i32.const 100) (i32.const 7))
+        (i64.store (i32.const 100) (i64.const 0)) {SLEEP}"
+    ));
     for (reason, kept) in [(StopReason::Cancelled, true), (StopReason::Interrupted, false)] {
         let ended = answered(&lab, &guest, reason).await?;
         assert_eq!(left(&ended).is_some(), kept, "{ended:?}");

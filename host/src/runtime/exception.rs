@@ -83,6 +83,7 @@ mod tests {
              exception:\n\n{trace}RuntimeError: in the second place\nand more\n{PANIC}"
         );
         assert_eq!(named(chained.as_bytes()).as_deref(), Some("RuntimeError: in the second place"));
+        let trace = trace.trim_start_matches("row 7\n");
         let told = format!("{trace}RuntimeError: the worker failed:\n{trace}KeyError: 1\n{PANIC}");
         assert_eq!(named(told.as_bytes()).as_deref(), Some("RuntimeError: the worker failed:"));
         let before = format!("{trace}KeyError: 1\n{trace}ValueError: bad row\n{PANIC}");
