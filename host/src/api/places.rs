@@ -1,6 +1,7 @@
 //! Connection slots. Idle connections belong to no tenant. When all slots are in use, the longest-idle
-//! connection of the address with most idle ones is closed. So clients that connect and send nothing keep
-//! out nobody but themselves.
+//! connection of the address with most idle ones is closed; if none is idle, of the address with most
+//! connections the one whose client has been reading its answer for longest. So clients that connect and
+//! send nothing, or do not read, keep out nobody but themselves.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,15 +15,23 @@ use crate::shares::Taken;
 #[derive(Debug, Clone)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
-    silent: Arc<Mutex<Silent>>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
-/// Connections on which nothing is under way, by address and in the order in which they became so.
+/// Connections that wait for their clients.
 #[derive(Debug, Default)]
-struct Silent {
+struct Waiting {
     turns: u64,
-    by_address: BTreeMap<IpAddr, BTreeMap<u64, Arc<Notify>>>,
+    /// For a request.
+    silent: ByAddress,
+    /// To read an answer.
+    writing: ByAddress,
+    /// Of each address, those that do anything.
+    all: BTreeMap<IpAddr, usize>,
 }
+
+/// By address, in the order in which they began to wait.
+type ByAddress = BTreeMap<IpAddr, BTreeMap<u64, Arc<Notify>>>;
 
 /// The place of one connection.
 #[derive(Debug)]
@@ -54,17 +63,18 @@ enum State {
     Silent(u64),
     /// A request is answered.
     Busy,
-    /// The answer was made, and not all of it may be written: the request is under way until it is.
-    Writing { _request: Option<UnderWay> },
+    /// The answer was made at this turn, and not all of it may be written: the request is under way until
+    /// it is.
+    Writing { turn: u64, _request: Option<UnderWay> },
 }
 
 impl Places {
     /// So many.
     pub(super) fn new(most: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(most)), silent: Arc::default() }
+        Self { all: Arc::new(Semaphore::new(most)), waiting: Arc::default() }
     }
 
-    /// A place for a connection from `address`: if there is none, a silent connection gives way.
+    /// A place for a connection from `address`: if there is none, one that waits for its client gives way.
     pub(super) async fn take(&self, address: IpAddr) -> Arc<Place> {
         let address = network(address);
         let taken = match self.all.clone().try_acquire_owned() {
@@ -80,36 +90,62 @@ impl Places {
             }
         };
         let given_up = Arc::new(Notify::new());
-        let turn = self.lock().add(address, &given_up);
+        let turn = self.lock().open(address, &given_up);
         let state = Mutex::new(State::Silent(turn));
         Arc::new(Place { of: self.clone(), address, state, given_up, _taken: taken })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Silent> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Silent {
-    fn add(&mut self, address: IpAddr, given_up: &Arc<Notify>) -> u64 {
+impl Waiting {
+    /// A new connection, which is silent.
+    fn open(&mut self, address: IpAddr, given_up: &Arc<Notify>) -> u64 {
+        *self.all.entry(address).or_default() += 1;
+        self.is_silent(address, given_up)
+    }
+
+    fn close(&mut self, address: IpAddr) {
+        if let Some(count) = self.all.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.all.remove(&address);
+            }
+        }
+    }
+
+    fn is_silent(&mut self, address: IpAddr, given_up: &Arc<Notify>) -> u64 {
         self.turns += 1;
-        self.by_address.entry(address).or_default().insert(self.turns, given_up.clone());
+        self.silent.entry(address).or_default().insert(self.turns, given_up.clone());
         self.turns
     }
 
+    fn is_writing(&mut self, address: IpAddr, given_up: &Arc<Notify>) -> u64 {
+        self.turns += 1;
+        self.writing.entry(address).or_default().insert(self.turns, given_up.clone());
+        self.turns
+    }
+
+    /// It waits no more: every turn is of one connection.
     fn remove(&mut self, address: IpAddr, turn: u64) {
-        if let Some(of_address) = self.by_address.get_mut(&address) {
-            of_address.remove(&turn);
-            if of_address.is_empty() {
-                self.by_address.remove(&address);
+        for waiting in [&mut self.silent, &mut self.writing] {
+            if let Some(of_address) = waiting.get_mut(&address) {
+                of_address.remove(&turn);
+                if of_address.is_empty() {
+                    waiting.remove(&address);
+                }
             }
         }
     }
 
     fn give_up_one(&mut self) {
-        let most = self.by_address.iter().max_by_key(|(_, silent)| silent.len());
-        let Some((address, silent)) = most else { return };
-        if let Some((turn, given_up)) = silent.first_key_value() {
+        let all = |address: &IpAddr| self.all.get(address).copied().unwrap_or_default();
+        let silent = self.silent.iter().max_by_key(|(_, silent)| silent.len());
+        let most = silent.or_else(|| self.writing.iter().max_by_key(|(address, _)| all(address)));
+        let Some((address, waiting)) = most else { return };
+        if let Some((turn, given_up)) = waiting.first_key_value() {
             given_up.notify_one();
             let (address, turn) = (*address, *turn);
             self.remove(address, turn);
@@ -126,21 +162,31 @@ impl Place {
     /// A request has come.
     pub(super) fn begin(&self) {
         let before = std::mem::replace(&mut *self.state(), State::Busy);
-        if let State::Silent(turn) = before {
-            self.of.lock().remove(self.address, turn);
-        }
+        self.left(&before);
     }
 
     /// Its answer was made.
     pub(super) fn end(&self, request: Option<UnderWay>) {
-        *self.state() = State::Writing { _request: request };
+        let turn = self.of.lock().is_writing(self.address, &self.given_up);
+        let now = State::Writing { turn, _request: request };
+        let before = std::mem::replace(&mut *self.state(), now);
+        self.left(&before);
     }
 
     /// All that there was to write is written.
     pub(super) fn flushed(&self) {
         let mut state = self.state();
         if matches!(*state, State::Writing { .. }) {
-            *state = State::Silent(self.of.lock().add(self.address, &self.given_up));
+            let turn = self.of.lock().is_silent(self.address, &self.given_up);
+            let before = std::mem::replace(&mut *state, State::Silent(turn));
+            self.left(&before);
+        }
+    }
+
+    /// Waits no more as it did before.
+    fn left(&self, before: &State) {
+        if let State::Silent(turn) | State::Writing { turn, .. } = before {
+            self.of.lock().remove(self.address, *turn);
         }
     }
 
@@ -151,9 +197,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let State::Silent(turn) = *self.state() {
-            self.of.lock().remove(self.address, turn);
-        }
+        self.left(&self.state());
+        self.of.lock().close(self.address);
     }
 }
 
