@@ -8,7 +8,7 @@
 //! queues of a tenant that may have fewer attempts in flight than the host, with a part of it.
 //!
 //! The cost: of 64 slots, the backlog of a queue that is alone keeps 56 busy with short jobs, and one
-//! more for each 15 s that its jobs take.
+//! more for each 15 s that its jobs take, from 60 on for each 30 s.
 
 use std::time::Duration;
 
