@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
+use jobwright_core::capacity::QueueFull;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
@@ -170,6 +171,9 @@ macro_rules! forward {
             }
             fn spare_bytes(&self) -> u64 {
                 self.inner.spare_bytes()
+            }
+            fn full(&self) -> Option<QueueFull> {
+                self.inner.full()
             }
             fn ready(&self) -> Result<(), StoreError> {
                 use futures_util::FutureExt as _;

@@ -53,6 +53,8 @@ impl App {
         let unready = |code, reason| Unready { code, reason, public: false };
         let store = self.store.ready();
         store.map_err(|error| unready("store_unavailable", error.to_string()))?;
-        self.disk_room(self.clock.now()).map_err(|reason| unready("disk_low", reason))
+        self.disk_room(self.clock.now()).map_err(|reason| unready("disk_low", reason))?;
+        let full = self.store.full().map(|full| unready("queue_full", full.to_string()));
+        full.map_or(Ok(()), Err)
     }
 }

@@ -84,7 +84,7 @@ async fn publish(
     body: Received,
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
-    app.has_room(app.clock.now())?;
+    app.has_room_beside_jobs(app.clock.now())?;
     let inspection = inspect(app, &caller.tenant, wasm.clone()).await?;
     let digest = Digest::of(&wasm);
     if let Err(unprepared) = app.runtime.prepare(&caller.tenant, digest, wasm.clone()).await {
