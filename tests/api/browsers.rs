@@ -38,7 +38,7 @@ async fn a_host_that_is_not_expected_is_refused() -> anyhow::Result<()> {
     assert_json_snapshot!(send(request).await?.problem(403)?, @r#"
     {
       "code": "foreign_host",
-      "detail": "the Host `evil.example` is not expected here; if it is this host's name, add it to `allowed_hosts` in the configuration"
+      "detail": "the Host `evil.example` is not expected here; if it is this host's name, add it to --allowed-hosts or `allowed_hosts` in the configuration"
     }
     "#);
     for bad in [
