@@ -121,7 +121,8 @@ impl Queue {
         slots.sort_unstable_by_key(|(_, slot)| slot.arrival);
         for (id, Slot { mut entry, holder, .. }) in slots {
             let Lifecycle { state, scheduled_at, .. } = entry.lifecycle;
-            entry.lifecycle.on_wall = state == JobState::Available && scheduled_at > queue.clocks.now;
+            entry.lifecycle.on_wall =
+                state == JobState::Available && scheduled_at > queue.clocks.now;
             queue.restore(id, entry, holder);
         }
         queue.count_on(self.finished);

@@ -42,7 +42,8 @@ fn string(fields: &mut Fields, json: &RawValue, kind: &str) -> String {
     match serde_json::from_str(json.get()) {
         Ok(text) => return text,
         Err(_) if json.get().starts_with('"') => {
-            fields.wrong("payload", "contains an unpaired surrogate escape (`\\uD800` to `\\uDFFF`)");
+            fields
+                .wrong("payload", "contains an unpaired surrogate escape (`\\uD800` to `\\uDFFF`)");
         }
         Err(_) => {
             let kind = shorten(kind);
