@@ -2,7 +2,7 @@
 //! would tell the guest.
 //!
 //! A secret is found as it is, and with each byte [escaped](super::writing); also where
-//! [`super::zeros`] stand between the bytes of any of these, as UTF-16 and UTF-32 have them, and are
+//! [zero bytes](super::zeros) stand between the bytes of any of these, as UTF-16 and UTF-32 have them, and are
 //! escaped themselves; also within [base 64 or 16](super::radix) of any of these; and within base 64 or 16
 //! of that. What a server truncates or encrypts is not found: a secret must be
 //! bound to servers only that do not.
