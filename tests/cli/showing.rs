@@ -11,8 +11,11 @@ use serde_json::json;
 use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
-    let mut trials =
-        tests![an_output_that_some_parsers_refuse_is_shown, a_log_is_read_whatever_is_in_it];
+    let mut trials = tests![
+        an_output_that_some_parsers_refuse_is_shown,
+        json_is_shown_as_it_was_written,
+        a_log_is_read_whatever_is_in_it,
+    ];
     // `script` gives a command a terminal.
     let missing = !std::path::Path::new("/usr/bin/script").exists();
     let terminal = tests![a_log_on_a_terminal_is_made_harmless_and_never_refused];
@@ -40,6 +43,21 @@ async fn an_output_that_some_parsers_refuse_is_shown() -> anyhow::Result<()> {
     }
     let id = shell.finalized("echo", nested(100).as_bytes()).await?;
     ensure!(shell.json(&format!("job show {id}")).await?["output"].to_string() == nested(100));
+    Ok(())
+}
+
+async fn json_is_shown_as_it_was_written() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm").await?;
+    let json = shell.host.request(Method::PATCH, "/v1/plugins/echo");
+    json.json(&json!({ "output_type": "application/json" })).send().await?.error_for_status()?;
+    for output in [r#"{"z":12345678901234567890123, "a":1.0}"#, "null"] {
+        let id = shell.finalized("echo", output.as_bytes()).await?;
+        for line in [format!("job show {id}"), format!("job wait {id}")] {
+            let shown = shell.text(&line).await?;
+            ensure!(shown.contains(&format!("output        {output}\n")), "{line}: {shown}");
+        }
+    }
     Ok(())
 }
 

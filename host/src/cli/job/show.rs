@@ -20,7 +20,8 @@ pub(super) async fn show(client: &Client, terminal: &Terminal, job: &Value) -> a
     Ok(())
 }
 
-/// The output, if it is text and not shown with the job already.
+/// The output as it was written, if it is JSON or text: JSON that was read and written again may have other
+/// numbers, and its fields in another order.
 async fn text_output(client: &Client, job: &Value) -> Option<String> {
     let failed = &job["failed_output"];
     let (kind, bytes) = match failed.is_null() {
@@ -29,13 +30,18 @@ async fn text_output(client: &Client, job: &Value) -> Option<String> {
     };
     let is_text = kind.as_str().is_some_and(|kind| kind.starts_with("text/"));
     let is_short = bytes.as_u64().is_some_and(|bytes| bytes <= SHOWN_BYTES);
-    if !is_text || !is_short || !job["output"].is_null() {
+    if !has_json(job) && !(is_text && is_short) {
         return None;
     }
     let id = job["id"].as_str()?;
     // Its length is shown where the text itself cannot be had.
     let output = client.file(client.request(Method::GET, &["jobs", id, "output"])).await.ok()?;
     String::from_utf8(output.into()).ok()
+}
+
+/// Whether the output is JSON that the host shows with the job.
+fn has_json(job: &Value) -> bool {
+    job.get("output").is_some()
 }
 
 fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
@@ -53,8 +59,8 @@ fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Resu
     if let Some(told) = told(job) {
         writeln!(out, "{:<13} {told}", "progress")?;
     }
-    if !job["output"].is_null() {
-        writeln!(out, "{:<13} {}", "output", printable(&job["output"].to_string()))?;
+    if let Some(json) = output.filter(|_| has_json(job)) {
+        writeln!(out, "{:<13} {}", "output", printable(json.trim_end()))?;
     } else if let Some(bytes) = job["output_bytes"].as_u64() {
         let kind = printable(&text(&job["output_type"]));
         writeln!(out, "{:<13} {bytes} bytes, {kind}", "output")?;
@@ -67,7 +73,7 @@ fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Resu
         writeln!(out, "{:<13} {what}: see `jobwright job output`", "failed output")?;
     }
     write_attempts(job, out)?;
-    if let Some(output) = output.filter(|output| !output.is_empty()) {
+    if let Some(output) = output.filter(|output| !output.is_empty() && !has_json(job)) {
         writeln!(out, "\n{}", printable(output.trim_end_matches('\n')))?;
     }
     out.flush()
