@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use jobwright_core::limits::show_bytes;
 use jobwright_core::tenant::TenantName;
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::HostOptions;
@@ -77,7 +77,9 @@ impl Client {
 
     /// The answer, if it is a success; else what the host says is wrong.
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.map_err(|error| {
+        let mut request = request.build()?;
+        escape_blanks(request.url_mut());
+        let response = self.http.execute(request).await.map_err(|error| {
             if error.is_connect() {
                 anyhow!(error).context(self.channel.unreachable())
             } else {
@@ -118,6 +120,14 @@ impl Client {
     }
 }
 
+/// Writes the blanks of a query as `%20`: `+` stands for one in forms only, and hosts read it as a plus.
+fn escape_blanks(url: &mut Url) {
+    // A plus itself is `%2B` already.
+    if let Some(query) = url.query().map(|query| query.replace('+', "%20")) {
+        url.set_query(Some(&query));
+    }
+}
+
 /// The JSON of an answer.
 pub(super) async fn json_of(response: Response) -> anyhow::Result<Value> {
     let text = whole(response, JSON_BYTES).await?;
@@ -141,4 +151,23 @@ pub(super) async fn whole(mut response: Response, most: u64) -> anyhow::Result<B
         }
     }
     Ok(body.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Uri;
+    use axum::routing::get;
+    use axum::{Json, Router};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_blank_in_a_query_is_told_from_a_plus() {
+        let answer = async |uri: Uri| Json(uri.query().map(str::to_owned));
+        let client = Client::of(Router::new().route("/v1/jobs", get(answer))).await;
+        let jobs = || client.request(Method::GET, &["jobs"]);
+        let request = jobs().query(&[("queue", "a b+c")]);
+        assert_eq!(client.json(request).await.expect("a query"), "queue=a%20b%2Bc");
+        assert_eq!(client.json(jobs()).await.expect("none"), Value::Null);
+    }
 }
