@@ -109,6 +109,7 @@ async fn an_upload_that_is_stopped_tells_what_was_accepted() -> anyhow::Result<(
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(130));
     ensure!(said.contains("accepted 1 of 2 jobs; the first that it has not answered is in line 2"));
+    ensure!(said.contains("the host has no room for 1 jobs: trying again for up to "), "{said}");
     shell.text(&format!("job cancel {id}")).await?;
     Ok(())
 }

@@ -33,6 +33,12 @@ impl Patience {
         self.0 > 0
     }
 
+    /// How long the tries that are left take, if the host names this wait before each.
+    pub(super) fn longest(&self, retry_after: Option<Duration>) -> Duration {
+        let tries = u32::try_from(self.0).unwrap_or(u32::MAX);
+        pause(retry_after).saturating_mul(tries)
+    }
+
     /// Waits before the next try as long as the host names, within bounds.
     pub(super) async fn wait(&mut self, retry_after: Option<Duration>) {
         self.0 = self.0.saturating_sub(1);
@@ -78,5 +84,6 @@ mod tests {
         assert_eq!(pause(None), PAUSE);
         assert_eq!(pause(Some(Duration::from_secs(7))), Duration::from_secs(7));
         assert_eq!(pause(Some(Duration::MAX)), MAX_PAUSE);
+        assert_eq!(Patience(3).longest(Some(Duration::from_secs(7))), Duration::from_secs(21));
     }
 }

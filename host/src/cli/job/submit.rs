@@ -50,7 +50,8 @@ pub(in crate::cli) struct Submit {
     #[arg(required_unless_present = "file")]
     plugin: Option<String>,
     /// Submit the jobs of this file instead, one JSON object a line or an array of them, each as the
-    /// body of `POST /v1/jobs`; `-` for stdin. Prints the ids, a line each
+    /// body of `POST /v1/jobs`; `-` for stdin. Prints the ids, a line each. Waits
+    /// while the host has no room, until about 30 s have passed in which it accepted no job
     /// [default: none].
     #[arg(long, value_name = "FILE|-", conflicts_with_all = OF_ONE)]
     file: Option<PathBuf>,

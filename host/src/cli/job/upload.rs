@@ -15,6 +15,7 @@ use super::patience::{self, Patience};
 use crate::cli::client::{Client, json_of, retry_after};
 use crate::cli::exit::{Ending, Failure, Fault};
 use crate::cli::signals::Signals;
+use crate::cli::span::span;
 use crate::cli::terminal::{Terminal, printable};
 
 /// Submits the jobs in `file`; prints the ids of those that were accepted.
@@ -29,9 +30,7 @@ pub(super) async fn execute(
     let text = read(file)?;
     let jobs = split(&text)?;
     let mut signals = Signals::listen()?;
-    let progress = terminal.progress(format!("submitting {} jobs", jobs.len()));
-    let answered = Vec::with_capacity(jobs.len());
-    let mut upload = Upload { client, terminal, progress, jobs: &jobs, answered };
+    let mut upload = Upload::new(client, terminal, &jobs);
     let sent = tokio::select! {
         sent = upload.send_all() => sent,
         () = signals.stopped() => Err(Fault::Stopped.says("stopped").into()),
@@ -47,9 +46,19 @@ struct Upload<'a> {
     jobs: &'a [Numbered<'a>],
     /// The lines that the host has answered for good, with the answers.
     answered: Vec<(usize, Value)>,
+    /// As new whenever a job is accepted; once it is used up, no later batch is waited for.
+    patience: Patience,
+    /// Whether it was said that there is no room.
+    noted: bool,
 }
 
-impl Upload<'_> {
+impl<'a> Upload<'a> {
+    fn new(client: &'a Client, terminal: &'a Terminal, jobs: &'a [Numbered<'a>]) -> Self {
+        let progress = terminal.progress(format!("submitting {} jobs", jobs.len()));
+        let (answered, patience) = (Vec::with_capacity(jobs.len()), Patience::default());
+        Self { client, terminal, progress, jobs, answered, patience, noted: false }
+    }
+
     async fn send_all(&mut self) -> anyhow::Result<()> {
         for batch in batches(self.jobs) {
             self.send(batch).await?;
@@ -62,22 +71,32 @@ impl Upload<'_> {
     /// Sends a batch, and again those of its jobs for which the host has no room just now.
     async fn send(&mut self, batch: &[Numbered<'_>]) -> anyhow::Result<()> {
         let mut left: Vec<&Numbered<'_>> = batch.iter().collect();
-        let mut patience = Patience::default();
         while !left.is_empty() {
             let (answers, retry_after) = self.answers(&left).await?;
             let answers = left.iter().zip(answers).map(|(job, answer)| (*job, answer));
             let (busy, decided): (Vec<_>, Vec<_>) =
-                answers.partition(|(_, answer)| patience.is_left() && is_busy(answer));
+                answers.partition(|(_, answer)| self.patience.is_left() && is_busy(answer));
             let decided = decided.into_iter().map(|(job, answer)| (job.line, answer));
             if self.record(decided.collect())? {
-                patience = Patience::default();
+                self.patience = Patience::default();
             }
             left = busy.into_iter().map(|(job, _)| job).collect();
             if !left.is_empty() {
-                patience.wait(retry_after).await;
+                self.note_wait(left.len(), retry_after);
+                self.patience.wait(retry_after).await;
             }
         }
         Ok(())
+    }
+
+    /// Says once that there is no room for `count` jobs, and how long they are sent again.
+    fn note_wait(&mut self, count: usize, retry_after: Option<Duration>) {
+        if !std::mem::replace(&mut self.noted, true) {
+            let longest = span(self.patience.longest(retry_after));
+            let note =
+                format!("the host has no room for {count} jobs: trying again for up to {longest}");
+            self.terminal.note(&self.progress, &note);
+        }
     }
 
     /// What the host answers to each of the jobs, and when those that it has no room for may come again.
@@ -190,7 +209,34 @@ fn worst(before: Fault, now: Fault) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::extract::State;
+    use axum::routing::post;
+    use axum::{Json, Router};
+
     use super::*;
+
+    #[tokio::test]
+    async fn after_a_wait_in_vain_later_batches_are_not_waited_for() {
+        let requests: Arc<AtomicUsize> = Arc::default();
+        let busy = async |State(requests): State<Arc<AtomicUsize>>, body: String| {
+            requests.fetch_add(1, Ordering::Relaxed);
+            let answers = vec![json!({ "status": 429 }); body.lines().count()];
+            ([("retry-after", "0")], Json(answers))
+        };
+        let router = Router::new().route("/v1/jobs/batch", post(busy));
+        let client = Client::of(router.with_state(requests.clone())).await;
+        // One more than a request has.
+        let jobs = vec![Numbered { line: 1, json: "{}".into() }; 1001];
+        let terminal = Terminal::new(true);
+        let mut upload = Upload::new(&client, &terminal, &jobs);
+        upload.send_all().await.expect("answers");
+        assert_eq!(upload.answered.len(), jobs.len());
+        // The first batch is sent and then tried again 30 times, the second is sent once.
+        assert_eq!(requests.load(Ordering::Relaxed), 32);
+    }
 
     #[test]
     fn an_entry_keeps_what_the_host_says_of_a_repeated_job() {
