@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::HostOptions;
 use super::channel::Channel;
 use super::exit::{Failure, Fault};
+use super::options::has_control;
 
 /// How long to try to reach the host.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -43,6 +44,11 @@ impl Client {
     pub(super) fn new(options: HostOptions) -> anyhow::Result<Self> {
         let HostOptions { host, api_key: key, tenant, proxy, insecure_http } = options;
         let channel = Channel::new(&host, proxy.as_deref(), insecure_http)?;
+        if key.as_deref().is_some_and(has_control) {
+            let message = "the API key (--api-key or JOBWRIGHT_API_KEY) contains a control character, \
+                           perhaps a line break at its end";
+            return Err(Fault::Usage.says(message).into());
+        }
         if key.is_some() || channel.has_credentials() {
             channel.protects("the API key")?;
         }

@@ -140,6 +140,19 @@ impl LimitOptions {
     }
 }
 
+/// Whether a header cannot have this value (RFC 9110, 5.5): of control characters, it may have tabs.
+pub(super) fn has_control(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
+}
+
+/// A text that is sent in a header.
+pub(super) fn header(text: &str) -> Result<String, String> {
+    if has_control(text) {
+        return Err("it contains a control character, perhaps a line break at its end".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// `NAME=VALUE`.
 pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
@@ -247,6 +260,16 @@ mod tests {
         assert!(fuel("much").is_err());
         for none in [size("none"), fuel("none"), millis("none"), count("none")] {
             assert_eq!(none, Ok(Value::Null));
+        }
+    }
+
+    #[test]
+    fn a_header_has_no_control_characters_but_tabs() {
+        for good in ["a b\tc", "ä", ""] {
+            assert_eq!(header(good).as_deref(), Ok(good));
+        }
+        for bad in ["a\n", "a\r", "\0", "\u{7f}"] {
+            assert!(header(bad).is_err_and(|said| said.contains("line break")), "{bad:?}");
         }
     }
 

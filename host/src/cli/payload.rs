@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use tokio::io::AsyncReadExt as _;
 
 use super::exit::Fault;
+use super::options::header;
 
 /// How long standard input may keep silent until it is said that it is awaited.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ pub(super) struct PayloadOptions {
     #[arg(long, value_name = "TEXT", conflicts_with = "payload")]
     data: Option<String>,
     /// The payload's media type [default: told from the file's name].
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = header)]
     content_type: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use super::show::show;
 use super::{ending, upload, wait};
 use crate::cli::client::Client;
 use crate::cli::exit::Ending;
-use crate::cli::options::{CommandOptions, LimitOptions};
+use crate::cli::options::{CommandOptions, LimitOptions, header};
 use crate::cli::payload::PayloadOptions;
 use crate::cli::plugin::text;
 use crate::cli::terminal::Terminal;
@@ -77,7 +77,7 @@ pub(in crate::cli) struct Submit {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// Makes submitting again with the same key answer as the first time [default: none].
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = header)]
     idempotency_key: Option<String>,
     /// Wait until it is over; the exit code tells how it ended.
     #[arg(long)]
