@@ -59,6 +59,20 @@ fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Resu
     if let Some(told) = told(job) {
         writeln!(out, "{:<13} {told}", "progress")?;
     }
+    if let Some(at) = job["cancel_requested_at"].as_str().filter(|_| job["finalized_at"].is_null())
+    {
+        writeln!(out, "cancel requested at {}; the attempt is being stopped", printable(at))?;
+    }
+    write_output(job, output, out)?;
+    write_attempts(job, out)?;
+    if let Some(output) = output.filter(|output| !output.is_empty() && !has_json(job)) {
+        writeln!(out, "\n{}", printable(output.trim_end_matches('\n')))?;
+    }
+    out.flush()
+}
+
+/// What is said of the output among the fields.
+fn write_output(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     if let Some(json) = output.filter(|_| has_json(job)) {
         writeln!(out, "{:<13} {}", "output", printable(json.trim_end()))?;
     } else if let Some(bytes) = job["output_bytes"].as_u64() {
@@ -72,11 +86,7 @@ fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Resu
         let what = format!("{bytes} bytes, {kind}, of attempt {attempt} ({outcome})");
         writeln!(out, "{:<13} {what}: see `jobwright job output`", "failed output")?;
     }
-    write_attempts(job, out)?;
-    if let Some(output) = output.filter(|output| !output.is_empty() && !has_json(job)) {
-        writeln!(out, "\n{}", printable(output.trim_end_matches('\n')))?;
-    }
-    out.flush()
+    Ok(())
 }
 
 fn write_attempts(job: &Value, out: &mut dyn Write) -> io::Result<()> {
@@ -110,7 +120,19 @@ pub(super) fn told(job: &Value) -> Option<String> {
 mod tests {
     use serde_json::json;
 
-    use super::told;
+    use super::{told, write_job};
+
+    #[test]
+    fn a_cancel_is_shown_until_the_job_is_over() {
+        let shown = |finalized_at| {
+            let at = "2026-01-01T00:00:00Z";
+            let job = json!({ "cancel_requested_at": at, "finalized_at": finalized_at });
+            let mut out = Vec::<u8>::new();
+            write_job(&job, None, &mut out).expect("it is written");
+            String::from_utf8_lossy(&out).contains("cancel requested at 2026-01-01T00:00:00Z; ")
+        };
+        assert!(shown(json!(null)) && !shown(json!("2026-01-01T00:00:01Z")));
+    }
 
     #[test]
     fn progress_is_shown_as_far_as_it_was_told() {
