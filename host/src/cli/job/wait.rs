@@ -84,12 +84,19 @@ async fn watch(
     }
 }
 
+/// What is said of an attempt that the host broke off.
+const INTERRUPTED: &str = "interrupted by the host (it stops, or the plugin or tenant was disabled); it does \
+                           not count";
+
 /// What to say of the latest attempt, if it failed and was not reported yet.
 fn failure(job: &Value, reported: &mut u64) -> Option<String> {
     let last = job["attempts"].as_array()?.last()?;
     let number = last["attempt"].as_u64()?;
     if number <= std::mem::replace(reported, number) {
         return None;
+    }
+    if last["outcome"] == "interrupted" {
+        return Some(format!("attempt {number} {INTERRUPTED}"));
     }
     let error = last_error(job).unwrap_or("no reason given");
     let next = match job["state"].as_str() {
@@ -143,6 +150,15 @@ mod tests {
         let line = failure(&job, &mut reported).expect("a line");
         assert_eq!(line, "attempt 1 failed: busy; next try at 2026-01-01T00:00:12Z");
         assert_eq!(failure(&job, &mut reported), None);
+    }
+
+    #[test]
+    fn an_attempt_that_the_host_interrupted_is_said_not_to_count() {
+        let job =
+            json!({ "attempts": [{ "attempt": 1, "outcome": "interrupted", "error": null }] });
+        let line = failure(&job, &mut 0).expect("a line");
+        assert!(line.starts_with("attempt 1 interrupted by the host (it stops, "), "{line}");
+        assert!(line.ends_with("; it does not count"), "{line}");
     }
 
     #[test]
