@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use jobwright_core::job::Payload;
+use serde_json::json;
 
 use super::attempt::{AttemptOptions, Wasm};
 use super::exit::{self, Ending};
@@ -70,6 +71,10 @@ impl Dev {
         terminal: &Terminal,
         next: impl Future<Output = Cut>,
     ) -> anyhow::Result<Option<Cut>> {
+        if self.file.try_exists().is_ok_and(|is_there| !is_there) {
+            self.say_waiting(terminal)?;
+            return Ok(None);
+        }
         let wasm = sandbox::read(&self.file).await?;
         let payload = self.payload().await?;
         if !terminal.is_json() {
@@ -86,6 +91,15 @@ impl Dev {
             made.show(terminal)?;
         }
         Ok(cut)
+    }
+
+    /// Says that the plugin is awaited.
+    fn say_waiting(&self, terminal: &Terminal) -> io::Result<()> {
+        let file = self.file.display().to_string();
+        match terminal.is_json() {
+            true => writeln!(io::stderr(), "{}", json!({ "waiting": file })),
+            false => writeln!(io::stderr(), "waiting for {file}"),
+        }
     }
 
     async fn payload(&self) -> anyhow::Result<Payload> {
