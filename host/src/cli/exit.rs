@@ -15,7 +15,7 @@ pub(super) const HELP: &str = "\
 Exit codes (those from 64 on as in sysexits.h):
     0  done
     1  failed, for a reason that has no code of its own
-    3  the job failed for good
+    3  the job failed for good; of `run`: the attempt failed, even if it may be tried again
     4  the job was cancelled
     5  the wait ended before the job did
     6  a replay went another way than the attempt that it repeats
