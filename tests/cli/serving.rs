@@ -14,6 +14,7 @@ use tokio::process::{Child, ChildStderr};
 pub(super) fn trials() -> Vec<Trial> {
     tests![
         a_start_that_fails_leaves_no_new_directory,
+        a_wrong_flag_is_said_in_words_that_help,
         a_wrong_log_filter_is_an_error,
         a_host_listens_where_a_name_says_and_answers_to_the_names_it_is_given,
         discarded_jobs_actions_and_refusals_are_lines_of_the_log,
@@ -39,6 +40,23 @@ async fn a_start_that_fails_leaves_no_new_directory() -> anyhow::Result<()> {
     std::fs::write(data.join("mine"), "kept")?;
     start().await?;
     ensure!(data.join("mine").exists(), "what was there stays");
+    Ok(())
+}
+
+async fn a_wrong_flag_is_said_in_words_that_help() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("file");
+    std::fs::write(&file, "")?;
+    let file = file.to_str().context("a path in UTF-8")?;
+    for (flag, value, part) in [
+        ("--data-dir", file, "file is not a directory"),
+        ("--workers", "0", "use a whole number from 1"),
+        ("--workers", "many", "use a whole number from 1"),
+    ] {
+        let output = jobwright(["serve", "--listen", "127.0.0.1:0", flag, value])?.output().await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(64) && said.contains(part), "{flag}: {said}");
+    }
     Ok(())
 }
 

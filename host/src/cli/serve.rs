@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::builder::BoolishValueParser;
 use tokio::sync::watch;
 
-use super::exit::Ending;
+use super::exit::{Ending, Fault};
 use super::options::stack_bytes;
 use super::signals::Signals;
 use super::terminal::Terminal;
@@ -30,7 +30,7 @@ pub(super) struct Serve {
     #[arg(long, env = "JOBWRIGHT_STORE", value_name = "STORE")]
     store: Option<StoreChoice>,
     /// Attempts in flight at most [default: 64].
-    #[arg(long, env = "JOBWRIGHT_WORKERS", value_name = "N")]
+    #[arg(long, env = "JOBWRIGHT_WORKERS", value_name = "N", value_parser = workers)]
     workers: Option<NonZeroU32>,
     /// Workers that a queue with a backlog leaves free for others [default: an eighth].
     #[arg(long, env = "JOBWRIGHT_RESERVED_WORKERS", value_name = "N")]
@@ -68,6 +68,10 @@ pub(super) struct Serve {
     /// How they are written: `text`, or `json` for one object a line.
     #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
     pub(super) log_format: LogFormat,
+}
+
+fn workers(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "use a whole number from 1".to_owned())
 }
 
 /// Counts SIGTERM and Ctrl-C: the first asks to stop in good order, the second to stop at once.
@@ -135,6 +139,11 @@ impl Serve {
         };
         config.listen = self.listen.unwrap_or(config.listen);
         config.data = self.data.unwrap_or(config.data);
+        if config.data.metadata().is_ok_and(|data| !data.is_dir()) {
+            let shown = config.data.display();
+            let message = format!("the data directory {shown} is not a directory");
+            return Err(Fault::Usage.says(message).into());
+        }
         config.store = self.store.unwrap_or(config.store);
         config.workers = self.workers.unwrap_or(config.workers);
         config.isolation = self.isolation.unwrap_or(config.isolation);
