@@ -332,6 +332,20 @@ mod tests {
         [(" jobwright serve", "data"), (" jobwright key create", "name")];
 
     #[test]
+    fn a_command_for_one_or_many_jobs_names_both_forms() {
+        for (line, forms) in [
+            ("jobwright job submit", ["<PLUGIN>", "--file"]),
+            ("jobwright job cancel", ["<ID>", "--tag"]),
+            ("jobwright job retry", ["<ID>", "--tag"]),
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line).to_string();
+            let (_, usage) = error.split_once("Usage: ").expect("it shows the usage");
+            assert!(forms.iter().all(|form| usage.contains(form)), "{usage}");
+            assert_eq!(usage.matches(line).count(), forms.len(), "{usage}");
+        }
+    }
+
+    #[test]
     fn a_flag_may_be_set_by_a_number_in_its_variable() {
         each(&Cli::command(), "", &mut |command, path| {
             let flags = command.get_arguments().filter(|arg| !arg.get_action().takes_values());

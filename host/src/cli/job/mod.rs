@@ -29,6 +29,8 @@ use crate::config::parse_duration;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum JobCommand {
     /// Submit a job, or many from a file.
+    #[command(override_usage = "jobwright job submit [OPTIONS] <PLUGIN>\n       \
+        jobwright job submit [OPTIONS] --file <FILE|->")]
     Submit(Box<Submit>),
     /// Show a job, with its output if that is text.
     Show {
@@ -57,8 +59,12 @@ pub(super) enum JobCommand {
         attempt: Option<u32>,
     },
     /// Cancel a job, waiting or running, or all unfinished ones that match.
+    #[command(override_usage = "jobwright job cancel [OPTIONS] <ID>\n       \
+        jobwright job cancel [OPTIONS] <--all|--state|--plugin|--queue|--tag>")]
     Cancel(Many),
     /// Run a finalized job again, or a waiting one at once; or all discarded ones that match.
+    #[command(override_usage = "jobwright job retry [OPTIONS] <ID>\n       \
+        jobwright job retry [OPTIONS] <--all|--state|--plugin|--queue|--tag>")]
     Retry(Many),
     /// List jobs, newest first.
     List(List),
