@@ -30,7 +30,8 @@ async fn text_output(client: &Client, job: &Value) -> Option<String> {
     };
     let is_text = kind.as_str().is_some_and(|kind| kind.starts_with("text/"));
     let is_short = bytes.as_u64().is_some_and(|bytes| bytes <= SHOWN_BYTES);
-    if !has_json(job) && !(is_text && is_short) {
+    let is_shown = has_json(job) || (is_text && is_short);
+    if !is_shown {
         return None;
     }
     let id = job["id"].as_str()?;
