@@ -108,8 +108,12 @@ async fn an_extism_plug_in_does_too() -> anyhow::Result<()> {
     let nobody = json!({ "http": [{ "origin": "http://127.0.0.1:1" }] });
     for (request, grants, why) in [
         (request, json!({}), "denied: the plugin is granted no request"),
-        (json!({ "url": "no url" }), to(&server), "its url: no url"),
-        (json!({ "url": url, "headers": { "a b": "1" } }), to(&server), "its header: a b"),
+        (json!({ "url": "no url" }), to(&server), "its url `no url` is no address"),
+        (
+            json!({ "url": url, "headers": { "a b": "1" } }),
+            to(&server),
+            "its header `a b` has a name",
+        ),
         (json!({ "url": "http://127.0.0.1:1/" }), nobody, "cannot connect: "),
     ] {
         let failure = asks(request.clone(), grants).await?.expect_err("it fails");

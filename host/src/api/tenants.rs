@@ -30,7 +30,11 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError
         app.store.tenants().await?.into_iter().collect();
     // Who has a key is one too, and so is whose everything is by default.
     let named = app.access.keys().into_iter().map(|key| key.tenant);
-    for name in named.chain([TenantName::default()]) {
+    let disabled = app.store.holds().await?.into_keys().filter_map(|hold| match hold {
+        Hold::Tenant(name) => Some(name),
+        _ => None,
+    });
+    for name in named.chain(disabled).chain([TenantName::default()]) {
         tenants.entry(name).or_default();
     }
     let tenants: Vec<Value> = tenants.iter().map(|(name, limits)| app.view(name, limits)).collect();
@@ -104,6 +108,18 @@ pub(super) async fn remove(
     let keys = app.access.keys();
     let (own, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.tenant == name);
     app.still_lets_admins_in(&own, &others)?;
+    let secrets = app.secrets.list(&name);
+    let holds: Vec<_> =
+        app.store.holds().await?.into_keys().filter(|hold| hold.is_of(&name)).collect();
+    let limits = app.store.tenant(&name).await?;
+    let is_bounded = limits != TenantLimits::default();
+    if own.is_empty() && secrets.is_empty() && holds.is_empty() && !is_bounded {
+        let detail = format!(
+            "there is no tenant `{name}`: it has no limits, API keys, secrets, plugins, unfinished \
+             jobs or disabled flags"
+        );
+        return Err(ApiError::not_found("tenant_not_found", detail));
+    }
     let detail = json!({ "keys": own.len() });
     let _turn = app.audit(&caller, "tenant.remove", name.as_str(), detail).await?;
     for key in own {
@@ -112,11 +128,11 @@ pub(super) async fn remove(
         app.revoke_key(&key.id, Act { proof: Proof::File, ..act }).await?;
         app.access.forget_key(&key.id).await?;
     }
-    for (secret, _) in app.secrets.list(&name) {
+    for (secret, _) in secrets {
         app.secrets.remove(&name, &secret, app.clock.now()).await?;
     }
     app.store.set_tenant(name.clone(), TenantLimits::default()).await?;
-    for hold in app.store.holds().await?.into_keys().filter(|hold| hold.is_of(&name)) {
+    for hold in holds {
         app.store.set_held(hold, None).await?;
     }
     Ok(Lasting::mark(StatusCode::NO_CONTENT))

@@ -25,7 +25,10 @@ pub(super) fn preferred(headers: &HeaderMap) -> Option<Duration> {
     let preferences = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
     preferences.flat_map(|value| value.split(',')).find_map(|preference| {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
-        let seconds = value.trim().trim_matches('"').parse().ok()?;
+        let value = value.trim().trim_matches('"');
+        let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        // More than a number of 64 bits is more than the most, too.
+        let seconds = is_number.then(|| value.parse().unwrap_or(u64::MAX))?;
         let is_wait = name.trim().eq_ignore_ascii_case("wait");
         is_wait.then(|| Duration::from_secs(seconds).min(MAX_WAIT))
     })

@@ -19,7 +19,7 @@ use wasmtime_wasi::{I32Exit, ResourceTableError};
 use super::limiter::{Refusal, is_starved};
 use super::meter::Halt;
 use super::stdio::OutputBuffer;
-use super::{exception, trap};
+use super::{exception, trap, words};
 
 /// The code of an attempt for which the host got no memory.
 pub(super) const HOST_MEMORY: &str = "host_memory";
@@ -125,7 +125,8 @@ pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Out
         (Ok(Said::Failed { .. } | Said::Later { .. }), Some(reason)) => stopped(reason),
         (Ok(Said::Later { error, wait }), _) => Outcome::Snoozed { error, wait },
         (Ok(Said::Failed { error, retry }), _) => {
-            Outcome::Failed { error: with_refusal(error, evidence), retry }
+            let error = with_refusal(with_exception(error, evidence), evidence);
+            Outcome::Failed { error, retry }
         }
         _ if evidence.output.exceeded() => output_exceeded(evidence),
         (Err(Cut::Failed(error)), _) => failed(&error, evidence),
@@ -199,7 +200,15 @@ fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
         let error = AttemptError::new("exception", line);
         return Outcome::Failed { error, retry: RetryHint::Backoff };
     }
-    with_frames(Outcome::Trapped { error: trap::describe(error) }, error)
+    with_frames(Outcome::Trapped { error: with_words(trap::describe(error), evidence) }, error)
+}
+
+/// What the guest said before it trapped often tells more than the trap.
+fn with_words(trap: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
+    match last_words(evidence) {
+        Some(line) => AttemptError::new(&trap.code, format!("{}: {line}", trap.message)),
+        None => trap,
+    }
 }
 
 /// The exception that a language's runtime ended the guest for, in the line that names it.
@@ -263,6 +272,17 @@ fn with_refusal(error: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
             AttemptError::new(&error.code, format!("{} ({refused})", error.message))
         }
         _ => error,
+    }
+}
+
+/// The exception for which a request handler answered an error without a body, if one was printed.
+fn with_exception(error: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
+    if error.code != "http_status" || evidence.output.tried() > 0 {
+        return error;
+    }
+    match exception::of_handler(&evidence.attempt.log.snapshot().bytes) {
+        Some(line) => AttemptError::new(&error.code, format!("{}: {line}", error.message)),
+        None => error,
     }
 }
 
@@ -342,61 +362,11 @@ fn in_words(code: i32) -> &'static str {
     }
 }
 
-/// The last that the guest logged; if it logged nothing, the last line of its output; and if it has none,
-/// the last that the host wrote to the log.
+/// The line that most likely says why the guest ended.
 fn last_words(evidence: &Evidence<'_>) -> Option<String> {
     /// Far more than is shown of a line.
     const OUTPUT_BYTES: usize = 4096;
     let log = &evidence.attempt.log;
     let log = if log.written() == 0 { vec![] } else { log.snapshot().bytes };
-    last_line(&log, |line| !is_of_host(line))
-        .or_else(|| last_line(&evidence.output.end(OUTPUT_BYTES), |_| true))
-        .or_else(|| last_line(&log, is_of_host))
-}
-
-/// The most of a line of the log that a message quotes, in bytes: a long exception is shown whole.
-pub(super) const LINE_BYTES: usize = 1000;
-
-/// The last line that says something, of those that `counts` is true for.
-fn last_line(log: &[u8], counts: impl Fn(&[u8]) -> bool) -> Option<String> {
-    let mut lines = log.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let line = lines.find(|line| !line.is_empty() && counts(line))?;
-    Some(excerpt(line, LINE_BYTES))
-}
-
-/// Whether the host wrote this line to the log: with a level, and under its own name.
-fn is_of_host(line: &[u8]) -> bool {
-    let level = line.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    level > 0 && line[level..].starts_with(b": jobwright: ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{is_of_host, last_line};
-
-    fn last(log: &[u8]) -> Option<String> {
-        last_line(log, |line| !is_of_host(line))
-    }
-
-    #[test]
-    fn the_last_line_that_says_something_is_shown() {
-        assert_eq!(last(b""), None);
-        assert_eq!(last(b"\n \n"), None);
-        assert_eq!(last(b"one\ntwo\r\n\n").as_deref(), Some("two"));
-        assert_eq!(last(b"a\x1b[31m").as_deref(), Some("a\\u{1b}[31m"));
-        assert_eq!(last(b"it's \"x\\y\"").as_deref(), Some("it's \"x\\y\""));
-        let long = format!("{}z", "ä".repeat(500));
-        assert_eq!(last(long.as_bytes()), Some("ä".repeat(500) + "…"));
-    }
-
-    #[test]
-    fn what_the_host_wrote_is_no_word_of_the_guest() {
-        let log = b"row 7\nWARN: jobwright: denied: x\nINFO: jobwright: y\n";
-        assert_eq!(last(log).as_deref(), Some("row 7"));
-        assert_eq!(last(b"WARN: jobwright: denied: x\n"), None);
-        for guests in ["WARN: mine: x", "jobwright: x", ": jobwright: x", "ERROR: no jobwright: x"]
-        {
-            assert_eq!(last(guests.as_bytes()).as_deref(), Some(guests));
-        }
-    }
+    words::last(&log, &evidence.output.end(OUTPUT_BYTES))
 }

@@ -1,10 +1,11 @@
 //! Exceptions that ended a guest: what the runtimes of Python and JavaScript print before they trap.
 //!
-//! Each has words of its own at the end, by which it is told from a trace that a program printed and went on.
+//! Some have words of their own at the end, by which they are told from a trace that a program printed and
+//! went on; of others the trace is the end of the log.
 
 use jobwright_core::text::excerpt;
 
-use super::ending::LINE_BYTES;
+use super::words::{self, LINE_BYTES, is_frame};
 
 /// How componentize-py's runtime begins and ends what it prints.
 const PYTHON: &str = "Traceback (most recent call last):";
@@ -15,8 +16,9 @@ const PYTHON_ENDS: &str = "Python function threw an unexpected exception";
 const JAVASCRIPT: &str = "Stack:";
 const JAVASCRIPT_ENDS: &str = "Redirecting call to abort() to mozalloc_abort";
 
-/// What is looked at of a log: a trace is longer than the frames that matter, and shorter than this.
-const MOST_BYTES: usize = 64 << 10;
+/// How componentize-js's runtime begins what it prints of a request handler that threw; it then answers
+/// 500 without a body.
+const HANDLER: &str = "Error while running request handler: ";
 
 /// What Python says between two tracebacks of which the second is of what ended the guest.
 const PYTHON_CHAINS: [&str; 2] = [
@@ -24,11 +26,17 @@ const PYTHON_CHAINS: [&str; 2] = [
     "During handling of the above exception, another exception occurred:",
 ];
 
+/// The message of the exception that a request handler in JavaScript threw.
+pub(super) fn of_handler(log: &[u8]) -> Option<String> {
+    let lines = words::of_guest(log);
+    let line = lines.iter().rev().find_map(|line| line.strip_prefix(HANDLER.as_bytes()))?;
+    Some(excerpt(line, LINE_BYTES))
+}
+
 /// The line that names the exception which ended the guest that wrote `log`: `ValueError: bad row`.
 pub(super) fn named(log: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(&log[log.len().saturating_sub(MOST_BYTES)..]);
-    let lines: Vec<&str> =
-        text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<_> = words::of_guest(log).into_iter().map(String::from_utf8_lossy).collect();
+    let lines: Vec<&str> = lines.iter().map(AsRef::as_ref).collect();
     let line = python(&lines).or_else(|| javascript(&lines))?;
     Some(excerpt(line.as_bytes(), LINE_BYTES))
 }
@@ -36,7 +44,10 @@ pub(super) fn named(log: &[u8]) -> Option<String> {
 /// The first line after the last traceback that is no frame: more may follow, if the message has them. One
 /// that the message of another announces is part of that message.
 fn python<'a>(lines: &[&'a str]) -> Option<&'a str> {
-    let mut lines = &lines[..lines.iter().rposition(|line| *line == PYTHON_ENDS)?];
+    let mut lines = match lines.iter().rposition(|line| *line == PYTHON_ENDS) {
+        Some(end) => &lines[..end],
+        None => traceback(lines).filter(|(_, named)| lines.last() == Some(named)).map(|_| lines)?,
+    };
     let (mut start, mut named) = traceback(lines)?;
     loop {
         lines = &lines[..start];
@@ -59,14 +70,18 @@ fn traceback<'a>(lines: &[&'a str]) -> Option<(usize, &'a str)> {
 
 /// The line before the frames.
 fn javascript<'a>(lines: &[&'a str]) -> Option<&'a str> {
-    let end = lines.iter().rposition(|line| *line == JAVASCRIPT_ENDS)?;
+    let Some(end) = lines.iter().rposition(|line| *line == JAVASCRIPT_ENDS) else {
+        let frames = lines.iter().rev().take_while(|line| is_frame(line.as_bytes())).count();
+        let before = &lines[..lines.len() - frames];
+        return before.last().copied().filter(|_| frames > 0);
+    };
     let start = lines[..end].iter().rposition(|line| *line == JAVASCRIPT)?;
     lines[..start].last().copied()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::named;
+    use super::{named, of_handler};
 
     const PANIC: &str = "\nthread '<unnamed>' (1) panicked at runtime/src/lib.rs:1293:29:\n\
         Python function threw an unexpected exception\n\
@@ -89,7 +104,9 @@ mod tests {
         let before = format!("{trace}KeyError: 1\n{trace}ValueError: bad row\n{PANIC}");
         assert_eq!(named(before.as_bytes()).as_deref(), Some("ValueError: bad row"));
         // What a program printed itself and survived says nothing of its end.
-        assert_eq!(named(format!("{trace}ValueError: bad row\n").as_bytes()), None);
+        assert_eq!(named(format!("{trace}ValueError: bad row\nrow 8\n").as_bytes()), None);
+        let last = named(format!("row 7\n{trace}ValueError: bad row\n").as_bytes());
+        assert_eq!(last.as_deref(), Some("ValueError: bad row"));
         assert_eq!(named(PANIC.as_bytes()), None);
     }
 
@@ -112,6 +129,16 @@ mod tests {
             Redirecting call to abort() to mozalloc_abort\n\n";
         assert_eq!(named(log.as_bytes()).as_deref(), Some("bad row"));
         assert_eq!(named(b"Stack:\n  x@y\n"), None);
+        let log = b"row 7\nUncaught Error: bad row\n    at <anonymous> (a.mjs:3)\n    at <eval> (a.mjs:9)\n";
+        assert_eq!(named(log).as_deref(), Some("Uncaught Error: bad row"));
+    }
+
+    #[test]
+    fn an_exception_of_a_request_handler_is_named_by_its_message() {
+        let log =
+            "began\nError while running request handler: my error\nStack:\n  answer@main.js:2:9\n";
+        assert_eq!(of_handler(log.as_bytes()).as_deref(), Some("my error"));
+        assert_eq!(of_handler(b"my error\nStack:\n"), None);
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod start;
 mod stdio;
 mod trap;
 mod turns;
+mod words;
 
 use std::any::Any;
 use std::num::NonZeroUsize;

@@ -25,10 +25,16 @@ pub(super) struct Base {
     is_between: fn(u8) -> bool,
 }
 
-/// Both alphabets of base 64 (RFC 4648), in lines or not, and base 16 in either case.
+/// Both alphabets of base 64 (RFC 4648), in lines or not, and base 16 in either case, as programs separate
+/// its digits.
 pub(super) const BASES: [Base; 2] = [
     Base { bits: 6, period: 4, digit: digit_64, is_between: |byte| b"\r\n\t\0".contains(&byte) },
-    Base { bits: 4, period: 2, digit: digit_16, is_between: |byte| b"\r\n\t\0 :".contains(&byte) },
+    Base {
+        bits: 4,
+        period: 2,
+        digit: digit_16,
+        is_between: |byte| b"\r\n\t\0 :,-".contains(&byte),
+    },
 ];
 
 fn digit_64(byte: u8) -> Option<u8> {
@@ -94,9 +100,14 @@ impl Base {
     ) {
         let least = (lengths.least * 8).div_ceil(self.bits);
         let common = lengths.most * COMMON;
-        let (mut run, mut place) = (Run::default(), 0);
+        let (mut run, mut place, mut is_indented) = (Run::default(), 0, false);
         while place < text.len() && !effort.is_spent() {
-            let (found, length) = self.at(&text[place..], effort);
+            // A blank after a line break begins a line. Elsewhere it separates words.
+            let (found, length) = match is_indented && text[place] == b' ' {
+                true => (Found::Between, 1),
+                false => self.at(&text[place..], effort),
+            };
+            is_indented = matches!(found, Found::Between);
             match found {
                 Found::Digit(value) => {
                     run.values.push(value);
@@ -123,6 +134,11 @@ impl Base {
 
     fn at(&self, text: &[u8], effort: &mut Effort<'_>) -> (Found, usize) {
         let first = text[0];
+        if self.bits == 4
+            && matches!(text, [b'0', b'x' | b'X', next, ..] if next.is_ascii_hexdigit())
+        {
+            return (Found::Between, 2);
+        }
         if let Some(value) = (self.digit)(first) {
             return (Found::Digit(value), 1);
         }

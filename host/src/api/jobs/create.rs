@@ -1,5 +1,6 @@
 //! Accepting one job.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +109,8 @@ impl Submission {
         };
         let key = key.map(|key| {
             let kind = content_type.as_deref().unwrap_or_default();
-            Key::new(tenant, &key, idempotency::of_request(uri, kind, &body))
+            let said = if is_json { idempotency::without_key(&body) } else { Cow::from(&body[..]) };
+            Key::new(tenant, &key, idempotency::of_request(uri, kind, &said))
         });
         let payload = (!is_json).then(|| Payload { content_type, bytes: body });
         Ok(Self { fields, payload, key })

@@ -1,5 +1,7 @@
 //! `Idempotency-Key`: what makes a request a repetition of an earlier one.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri};
@@ -8,6 +10,7 @@ use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::Idempotency;
 use jobwright_core::plugin::Digest;
 use jobwright_core::tenant::TenantName;
+use serde_json::value::RawValue;
 
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -55,27 +58,32 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Result<Option<String>, ApiError
     if values.next().is_some() {
         return Err(invalid("the request has more than one Idempotency-Key: send one".to_owned()));
     }
-    let text = value.to_str().map(str::trim).unwrap_or_default();
-    let key = match text.strip_prefix('"') {
-        None => Some(text.to_owned()),
-        Some(quoted) => unquoted(quoted),
-    };
-    let key = key.filter(|key| is_key(key));
+    let key = key(value.to_str().unwrap_or_default());
     key.map(Some).ok_or_else(|| invalid(format!("an Idempotency-Key is {}", shape())))
 }
 
 /// The key that a job carries itself, which must not contradict that of its request's header.
 pub(super) fn of_fields(fields: &mut Fields, header: Option<&str>) -> Option<String> {
-    let key: String = fields.take(FIELD, "a string")?;
-    if !is_key(&key) {
+    let text: String = fields.take(FIELD, "a string")?;
+    let Some(key) = key(&text) else {
         fields.wrong(FIELD, format!("is not a key: use {}", shape()));
         return None;
-    }
+    };
     if header.is_some_and(|header| header != key) {
         fields.wrong(FIELD, "differs from the header Idempotency-Key: give one");
         return None;
     }
     Some(key)
+}
+
+/// The key that a client means by `text`: `"q"` and `q` are the same.
+fn key(text: &str) -> Option<String> {
+    let text = text.trim();
+    let key = match text.strip_prefix('"') {
+        None => Some(text.to_owned()),
+        Some(quoted) => unquoted(quoted),
+    };
+    key.filter(|key| is_key(key))
 }
 
 fn shape() -> String {
@@ -109,7 +117,29 @@ pub(super) fn of_request(uri: &Uri, content_type: &str, body: &[u8]) -> Digest {
 /// As [`of_request`], of a job among many: as if it had come alone.
 pub(super) fn of_job(text: &str) -> Digest {
     // The path as the router under `/v1` sees it.
-    fingerprint("/jobs", "application/json", text.as_bytes())
+    fingerprint("/jobs", "application/json", &without_key(text.as_bytes()))
+}
+
+/// A job in JSON without its key, as it is where the header has the key.
+pub(super) fn without_key(body: &[u8]) -> Cow<'_, [u8]> {
+    let parts = std::str::from_utf8(body).ok().and_then(around_key);
+    parts.map_or(Cow::Borrowed(body), |(before, after)| {
+        Cow::Owned([before.as_bytes(), after.as_bytes()].concat())
+    })
+}
+
+/// What stands before and behind the key's member of a JSON object, without the comma beside it.
+fn around_key(text: &str) -> Option<(&str, &str)> {
+    let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).ok()?;
+    let value = members.get(FIELD)?.get();
+    let start = value.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+    let (before, after) = (text.get(..start)?, text.get(start + value.len()..)?);
+    let before = before.trim_end().strip_suffix(':')?.trim_end();
+    let before = before.strip_suffix('"')?.strip_suffix(FIELD)?.strip_suffix('"')?.trim_end();
+    Some(match before.strip_suffix(',') {
+        Some(before) => (before, after),
+        None => (before, after.trim_start().trim_start_matches(',').trim_start()),
+    })
 }
 
 fn fingerprint(target: &str, content_type: &str, body: &[u8]) -> Digest {

@@ -223,6 +223,32 @@ fn a_secret_is_found_in_digits_of_digits_of_escapes_and_escaped_again() {
 }
 
 #[test]
+fn a_secret_is_found_in_digits_however_they_are_separated() {
+    fn joined(bytes: &[u8], form: fn(&u8) -> String, between: &str) -> String {
+        bytes.iter().map(form).collect::<Vec<_>>().join(between)
+    }
+    let ways: [Digits; 6] = [
+        ("with commas", |bytes| joined(bytes, |byte| format!("{byte:02x}"), ",")),
+        ("with commas and blanks", |bytes| joined(bytes, |byte| format!("{byte:02x}"), ", ")),
+        ("with dashes", |bytes| joined(bytes, |byte| format!("{byte:02X}"), "-")),
+        ("as in C", |bytes| joined(bytes, |byte| format!("0x{byte:02x}"), ", ")),
+        ("as in C, large", |bytes| joined(bytes, |byte| format!("0X{byte:02X}"), ",")),
+        ("base64 in indented lines", |bytes| {
+            let lines = STANDARD.encode(bytes);
+            lines.as_bytes().chunks(8).map(|line| format!("\n    {}", lossy(line))).collect()
+        }),
+    ];
+    for (name, digits) in ways {
+        let text = digits(ODD.as_bytes());
+        let seen = shown(&[ODD], &text);
+        // Of the first digit, what says that it is one.
+        assert!(left(&seen) <= 2, "{name}: {text} {seen}");
+    }
+    let prose = "some words in lines\n  that say nothing, and more-or-less 0x7 of them";
+    assert_eq!(shown(&[ODD], prose), prose);
+}
+
+#[test]
 fn a_secret_is_found_in_base64_of_utf_16() {
     let text = STANDARD.encode(bytes_of(&format!("Bearer {ODD}"), 2, true));
     let seen = shown(&[ODD], &text);

@@ -32,3 +32,19 @@ fn two_keys_are_none() {
     assert_eq!(error.problem()["code"], "invalid_idempotency_key");
     assert_eq!(of_headers(&HeaderMap::new()).expect("none is fine"), None);
 }
+
+#[test]
+fn a_job_is_the_same_with_its_key_in_the_header_and_in_a_field() {
+    let plain = r#"{"plugin": "n", "payload": {"a": [1.0]}}"#;
+    for with_key in [
+        r#"{"plugin": "n", "payload": {"a": [1.0]}, "idempotency_key": "k"}"#,
+        r#"{"plugin": "n", "idempotency_key": "k", "payload": {"a": [1.0]}}"#,
+        r#"{"idempotency_key" : "k", "plugin": "n", "payload": {"a": [1.0]}}"#,
+    ] {
+        assert_eq!(without_key(with_key.as_bytes()), plain.as_bytes(), "{with_key}");
+        assert_eq!(of_job(with_key), of_job(plain));
+    }
+    for as_it_is in [plain, "no JSON", r#"{"payload": {"idempotency_key": "k"}}"#, "[1]"] {
+        assert_eq!(without_key(as_it_is.as_bytes()), as_it_is.as_bytes());
+    }
+}

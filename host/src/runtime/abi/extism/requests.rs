@@ -4,6 +4,7 @@
 //! Invariant: a request that is refused, or gets no whole response, fails the call of the plug-in, as by
 //! Extism's own hosts; the error and the log say why.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -137,15 +138,17 @@ impl Guest {
 
 /// The request that `text` describes, with this body.
 pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Bytes>, String> {
-    let wrong = |what: &str, why: String| format!("its {what}: {why}");
+    let wrong =
+        |what: &str, value: &str, why: &str| format!("its {what} `{}` {why}", shorten(value));
     let asked: Asked =
-        serde_json::from_slice(text).map_err(|error| wrong("JSON", error.to_string()))?;
-    let uri: Uri = asked.url.parse().map_err(|_| wrong("url", shorten(&asked.url)))?;
+        serde_json::from_slice(text).map_err(|error| format!("its JSON: {error}"))?;
+    let url = ascii(&asked.url);
+    let uri: Uri = url.parse().map_err(|_| wrong("url", &asked.url, "is no address"))?;
     // In capitals, as by Extism's own hosts; grants name methods so.
     let method = asked.method.as_deref().unwrap_or("GET").to_ascii_uppercase();
     let method = method.as_str();
-    let method =
-        Method::from_bytes(method.as_bytes()).map_err(|_| wrong("method", shorten(method)))?;
+    let method = Method::from_bytes(method.as_bytes())
+        .map_err(|_| wrong("method", method, "is no method"))?;
     let mut request = Request::new(Bytes::from(body));
     (*request.uri_mut(), *request.method_mut()) = (uri, method);
     let mut headers = HeaderMap::new();
@@ -153,13 +156,27 @@ pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Byt
         match (name.parse::<http::HeaderName>(), value.parse()) {
             (Ok(name), Ok(value)) => {
                 let added = headers.try_append(name, value);
-                added.map_err(|_| wrong("headers", "there are too many".to_owned()))?;
+                added.map_err(|_| "its headers are too many".to_owned())?;
             }
-            _ => return Err(wrong("header", shorten(name))),
+            _ => {
+                return Err(wrong("header", name, "has a name or a value that HTTP does not allow"));
+            }
         }
     }
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// An address whose other characters are escaped (RFC 3987, section 3.1): HTTP sends ASCII only.
+fn ascii(url: &str) -> Cow<'_, str> {
+    if url.is_ascii() {
+        return Cow::Borrowed(url);
+    }
+    let escaped = url.bytes().map(|byte| match byte.is_ascii() {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    Cow::Owned(escaped.collect())
 }
 
 impl Answered {
