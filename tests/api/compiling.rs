@@ -133,12 +133,15 @@ async fn until<T>(look: impl Fn() -> Option<T>) -> anyhow::Result<T> {
     Ok(tokio::time::timeout(DEADLINE, found).await?)
 }
 
-/// A process that the process `parent` has started.
+/// A process that the process `parent` has started, once it runs its own program: before that, a signal is
+/// handled as by its parent.
 fn child_of(parent: u32) -> Option<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).ok()?;
     let children =
         tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("children")));
-    children.flatten().find_map(|ids| ids.split_whitespace().next()?.parse().ok())
+    let child = children.flatten().find_map(|ids| ids.split_whitespace().next()?.parse().ok())?;
+    let line = |id: u32| std::fs::read(format!("/proc/{id}/cmdline")).ok();
+    (line(child)? != line(parent)?).then_some(child)
 }
 
 /// Whether it is there, and no mere entry that nobody has asked for yet.
