@@ -12,7 +12,6 @@ use jobwright_core::exit_codes::Meaning;
 use jobwright_core::limits::{Limit, Limits, show_bytes};
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint};
 use jobwright_core::runtime::StopReason;
-use jobwright_core::text::excerpt;
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
