@@ -151,7 +151,8 @@ async fn the_output_of_an_extism_plug_in_that_failed_is_kept() -> anyhow::Result
         assert_eq!(left(&ended), Some((&b"out"[..], TEXT)), "{body}");
         // That it is too long does not change how the guest failed.
         let short = lab.try_with(&extism(body), |limits| limits.output_bytes = 2).await?;
-        assert_eq!((left(&short), &short.outcome), (Some((&b"ou"[..], TEXT)), &ended.outcome));
+        assert_eq!(left(&short), Some((&b"ou"[..], TEXT)), "{body}");
+        assert_eq!(short.outcome.kind(), ended.outcome.kind(), "{body}");
     }
     Ok(())
 }
