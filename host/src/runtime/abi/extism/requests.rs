@@ -159,7 +159,11 @@ pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Byt
                 added.map_err(|_| "its headers are too many".to_owned())?;
             }
             _ => {
-                return Err(wrong("header", name, "has a name or a value that HTTP does not allow"));
+                return Err(wrong(
+                    "header",
+                    name,
+                    "has a name or a value that HTTP does not allow",
+                ));
             }
         }
     }
