@@ -28,6 +28,8 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(code) = jobwright::runtime::obey_if_asked() {
         return Ok(code);
     }
+    // For the demo's own client, whose library demands one of the whole process.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Runtime::new()?.block_on(demo())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -66,7 +66,7 @@ impl Host {
             },
             ApiSettings {
                 limits: LimitPolicy::default(),
-                queue_capacity: 10_000,
+                capacity: Default::default(),
                 payload_bytes: 1 << 20,
                 plugin_bytes: 1 << 20,
                 data: folder.path().to_owned(),
