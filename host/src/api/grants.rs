@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::error::FieldError;
 use super::fields::Fields;
 
-const STRANGER: &str = "is not a grant";
+const UNKNOWN_GRANT: &str = "is not a grant";
 
 /// Grants that are given at once, as the field `grants` of a plugin's settings gives them.
 ///
@@ -19,7 +19,7 @@ pub(crate) fn of_json(json: Box<RawValue>) -> Result<Grants, Vec<FieldError>> {
     let (mut fields, mut grants) = (Fields::default(), Grants::default());
     fields.put_raw("grants".to_owned(), json);
     take(&mut fields, &mut grants);
-    let errors = fields.into_errors(STRANGER);
+    let errors = fields.into_errors(UNKNOWN_GRANT);
     if errors.is_empty() { Ok(grants) } else { Err(errors) }
 }
 
@@ -45,7 +45,7 @@ pub(super) fn take(fields: &mut Fields, grants: &mut Grants) {
     for (field, message) in grants.faults() {
         inner.wrong(field, message);
     }
-    fields.absorb("grants", inner, STRANGER);
+    fields.absorb("grants", inner, UNKNOWN_GRANT);
 }
 
 /// Replaces a member that is given.
@@ -80,7 +80,7 @@ fn take_http(inner: &mut Fields, grants: &mut Grants) {
             }),
             None => grant.missing("origin", "is needed"),
         }
-        inner.absorb(&name, grant, STRANGER);
+        inner.absorb(&name, grant, UNKNOWN_GRANT);
     }
 }
 
@@ -98,7 +98,7 @@ fn take_http_limits(inner: &mut Fields, grants: &mut Grants) {
     for (name, place) in [("request_bytes", request_bytes), ("response_bytes", response_bytes)] {
         *place = given.take(name, "a whole number of bytes").unwrap_or(*place);
     }
-    inner.absorb(name, given, STRANGER);
+    inner.absorb(name, given, UNKNOWN_GRANT);
 }
 
 fn take_key_value(inner: &mut Fields, grants: &mut Grants) {
@@ -110,7 +110,7 @@ fn take_key_value(inner: &mut Fields, grants: &mut Grants) {
         Some(bytes) => grants.key_value = Some(KeyValueGrant { bytes }),
         None => given.missing("bytes", "is needed"),
     }
-    inner.absorb(name, given, STRANGER);
+    inner.absorb(name, given, UNKNOWN_GRANT);
 }
 
 /// Replaces texts by those of an object, if it is given.
@@ -125,7 +125,7 @@ fn take_texts(inner: &mut Fields, name: &str, texts: &mut BTreeMap<String, Strin
             None => {}
         }
     }
-    inner.absorb(name, given, STRANGER);
+    inner.absorb(name, given, UNKNOWN_GRANT);
 }
 
 #[cfg(test)]

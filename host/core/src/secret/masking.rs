@@ -21,7 +21,7 @@ use super::writing::{DEPTH, begins_escape, is_escaped_quote, read};
 use super::zeros::{self, Zeros};
 use crate::outside::header_bytes;
 
-/// How a text is still to be decoded.
+/// The layers of encoding that are still to be decoded.
 #[derive(Debug, Clone, Copy)]
 struct Layers {
     /// How often it may be base 64 or 16 of another.
@@ -30,7 +30,7 @@ struct Layers {
     zeros: u8,
 }
 
-/// Of a text as it came.
+/// The layers of a response as it was received, of which nothing is decoded yet.
 const LAYERS: Layers = Layers { digits: 3, zeros: 0 };
 
 /// The values that must not be seen.

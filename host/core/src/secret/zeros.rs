@@ -1,5 +1,5 @@
-//! Texts in which zeros stand between the bytes of characters, as UTF-16 and UTF-32 have them: what they
-//! say without the zeros, and which of their bytes say it. Pure.
+//! Input in which zero bytes stand between those of characters, as in UTF-16 and UTF-32: what it
+//! says without them, and which of its bytes say it. Pure.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub(super) struct Zeros {
     pub(super) lengths: Lengths,
 }
 
-/// Some bytes of a text, without its zeros.
+/// A part of the input without its zero bytes.
 #[derive(Debug, Default)]
 pub(super) struct Compacted {
     pub(super) bytes: Vec<u8>,

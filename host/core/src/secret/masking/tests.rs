@@ -309,7 +309,7 @@ fn a_flood_of_what_begins_escapes_is_searched_within_bounds() {
             looks.set(looks.get() + 1);
             true
         });
-        // At most what a text of this length may take, in units of the questions asked.
+        // The budget of steps for an input of this length; one question is asked per 2^16 steps.
         assert!(looks.get() <= (64 * text.len() as u64 + (1 << 20)) >> 16, "{flood}");
         let seen = lossy(&bytes);
         assert!(seen[value..].starts_with("************"), "{flood}: {}", &seen[value..]);
