@@ -13,7 +13,7 @@ use jobwright::store::access::SqliteAccess;
 use jobwright::store::memory::MemoryStore;
 use jobwright::{Config, Host, Parts, SystemClock};
 use jobwright_core::outside::{Grantor, Nothing};
-use jobwright_core::{AccessStore, Clock, JobStore, Runtime};
+use jobwright_core::{AccessStore, Clock, Runtime, Store};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ impl TestHost {
 
     /// A host whose effects, but for the plugins' registry, the test provides.
     pub async fn of(
-        store: Arc<dyn JobStore>,
+        store: Arc<dyn Store>,
         runtime: Arc<dyn Runtime>,
         clock: Arc<dyn Clock>,
         change: impl FnOnce(&mut Config),

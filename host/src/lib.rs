@@ -11,20 +11,22 @@
 //!        └ core::retry::decide ─ Verdict ─ store::finish, fenced by the attempt's number
 //! dispatch::heartbeat renews and saves logs; dispatch::reaper takes back what a dead host held
 //! outside: what guests reach beyond their sandboxes, as far as their plugin is granted it
-//! notify: hints to those who wait, beside the store; losing one costs time, never a job
+//! the store publishes every committed change: events wakes workers and waiters, dispatch::in_flight stops
+//! attempts, controls follows what administrators disable
 //! ```
 //!
-//! Arrows point one way: `main → cli → lib → api, dispatch, notify → core's traits ← store, runtime,
+//! Arrows point one way: `main → cli → lib → api, dispatch → events, controls → core's traits ← store, runtime,
 //! registry, outside`. A test holds the tree to it.
 
 pub mod api;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod controls;
 mod data_dir;
 mod disk;
 pub mod dispatch;
-pub mod notify;
+pub mod events;
 pub mod outside;
 mod privacy;
 pub mod registry;
@@ -40,7 +42,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jobwright_core::outside::Grantor;
-use jobwright_core::{AccessStore, Clock, JobStore, PluginRegistry, Runtime, SecretStore};
+use jobwright_core::{AccessStore, Clock, PluginRegistry, Runtime, SecretStore, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -52,9 +54,10 @@ pub use self::data_dir::DataDir;
 use self::api::auth::ApiKeys;
 use self::api::browser::AllowedHosts;
 use self::api::{ApiSettings, App};
+use self::controls::ControlsView;
 use self::data_dir::Part;
 use self::dispatch::{DispatchSettings, Dispatcher, RetentionSettings};
-use self::notify::{AnnouncingStore, Signals};
+use self::events::WakeUps;
 use self::outside::secrets::SecretFile;
 use self::outside::values::Values;
 use self::outside::web::Web;
@@ -68,7 +71,7 @@ use self::store::sqlite::{SqliteStore, with_room};
 /// The four effects that a host is made of.
 pub struct Parts {
     /// Where jobs are.
-    pub store: Arc<dyn JobStore>,
+    pub store: Arc<dyn Store>,
     /// Where plugins are.
     pub registry: Arc<dyn PluginRegistry>,
     /// What runs them.
@@ -145,7 +148,7 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     privacy::protect_memory().context("cannot protect the memory of this process")?;
     let clock = Arc::new(SystemClock::default());
     // Last, because it takes back what was running: a start that fails leaves all as it was.
-    let store: Arc<dyn JobStore> = match config.store {
+    let store: Arc<dyn Store> = match config.store {
         config::StoreChoice::Memory => Arc::new(MemoryStore::new(config.capacity())),
         config::StoreChoice::Sqlite => {
             Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
@@ -202,11 +205,10 @@ impl Front {
     /// The host behind it.
     async fn host(self, config: Config, parts: Parts) -> anyhow::Result<Host> {
         let Self { listener, keys } = self;
-        let signals = Signals::new();
-        for hold in parts.store.holds().await?.into_keys() {
-            signals.hold(hold, true);
-        }
-        let store: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(parts.store, signals.clone()));
+        let store = parts.store;
+        // Before the dispatcher, which looks at them when it starts attempts.
+        let controls = ControlsView::of(&*store).await?;
+        let wake_ups = WakeUps::by(&store.changes());
         let limits = config.limit_policy()?;
         let seeds = data_dir::seed_key(&config.data)?;
         let (stopping, is_stopping) = watch::channel(false);
@@ -215,7 +217,8 @@ impl Front {
                 store: store.clone(),
                 runtime: parts.runtime.clone(),
                 clock: parts.clock.clone(),
-                signals: signals.clone(),
+                wake_ups: wake_ups.clone(),
+                controls: controls.clone(),
                 jitter: Arc::new(rand::random::<f64>),
                 seeds,
                 grantor: parts.grantor.clone(),
@@ -231,7 +234,8 @@ impl Front {
                 secrets: parts.secrets,
                 clock: parts.clock,
                 grantor: parts.grantor,
-                signals,
+                wake_ups,
+                controls,
                 stopping: is_stopping,
             },
             ApiSettings {

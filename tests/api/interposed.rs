@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::QueueFull;
+use jobwright_core::change::{ChangeStream, Position};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
@@ -27,8 +28,8 @@ use jobwright_core::registry::{
 };
 use jobwright_core::report::Told;
 use jobwright_core::store::{
-    AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
-    Redriven, Renewal, Retention, StoreError,
+    AttemptLog, AttemptTraces, ChangedSince, Claim, Claimed, Controls, Enqueued, Finish, Finished,
+    JobFilter, JobPage, JobReads, JobStore, Page, Redriven, Renewal, Retention, StoreError,
 };
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use tokio::sync::Semaphore;
@@ -132,11 +133,11 @@ fn broken(error: tokio::task::JoinError) -> StoreError {
     StoreError::Unavailable { reason: error.to_string() }
 }
 
-/// Forwards to the store in memory.
+/// Forwards the methods of a trait to the store in memory; those whose form differs are written out.
 macro_rules! forward {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
+    ($trait:ident { $($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* } { $($others:tt)* }) => {
         #[async_trait]
-        impl JobStore for Interposed {
+        impl $trait for Interposed {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$answer, StoreError> {
                 let before = (self.before)(stringify!($name), &[$(&$arg),*]);
                 let inner = self.inner.clone();
@@ -146,66 +147,95 @@ macro_rules! forward {
                 };
                 tokio::spawn(call).await.map_err(broken)?
             })*
-            async fn answered(
-                &self,
-                key: &str,
-                fingerprint: Digest,
-                now: Timestamp,
-            ) -> Result<Option<Enqueued>, StoreError> {
-                let before = (self.before)("answered", &[]);
-                before.await?;
-                self.inner.answered(key, fingerprint, now).await
-            }
-            async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
-                let before = (self.before)("tenant", &[name]);
-                before.await?;
-                self.inner.tenant(name).await
-            }
-            fn uses(
-                &self,
-                tenant: &TenantName,
-                plugin: &PluginName,
-                version: Option<&Version>,
-            ) -> usize {
-                self.inner.uses(tenant, plugin, version)
-            }
-            fn spare_bytes(&self) -> u64 {
-                self.inner.spare_bytes()
-            }
-            fn full(&self) -> Option<QueueFull> {
-                self.inner.full()
-            }
-            fn ready(&self) -> Result<(), StoreError> {
-                use futures_util::FutureExt as _;
-                (self.before)("ready", &[]).now_or_never().unwrap_or(Ok(()))
-            }
+            $($others)*
         }
     };
 }
 
 forward! {
-    enqueue(jobs: Vec<NewJob>, now: Timestamp) -> Vec<Enqueued>;
-    claim(want: Claim, now: Timestamp) -> Claimed;
-    renew(leases: Vec<Lease>, expires_at: Timestamp, now: Timestamp) -> Vec<Renewal>;
-    alive(now: Timestamp) -> ();
-    finish(finish: Finish, now: Timestamp) -> Finished;
-    request_cancel(id: JobId, now: Timestamp) -> Option<CancelRequest>;
-    redrive(id: JobId, now: Timestamp) -> Option<Redriven>;
-    reclaim_expired(now: Timestamp, most: usize) -> Vec<JobId>;
-    get(id: JobId) -> Option<Job>;
-    payload(id: JobId) -> Option<Payload>;
-    output(id: JobId) -> Option<Output>;
-    save_log(id: JobId, attempt: u32, log: LogSnapshot) -> ();
-    save_told(lease: Lease, told: Told) -> ();
-    logs(id: JobId) -> Vec<AttemptLog>;
-    list(filter: JobFilter, page: Page, now: Timestamp) -> JobPage;
-    counts(now: Timestamp) -> Vec<QueueCounts>;
-    set_held(hold: Hold, note: Option<HoldNote>) -> ();
-    holds() -> BTreeMap<Hold, HoldNote>;
-    cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
-    set_tenant(tenant: TenantName, limits: TenantLimits) -> ();
-    tenants() -> Vec<(TenantName, TenantLimits)>;
-    prune(retention: Retention, most: usize) -> usize;
+    JobStore {
+        enqueue(jobs: Vec<NewJob>, now: Timestamp) -> Vec<Enqueued>;
+        claim(want: Claim, now: Timestamp) -> Claimed;
+        renew(leases: Vec<Lease>, expires_at: Timestamp, now: Timestamp) -> Vec<Renewal>;
+        alive(now: Timestamp) -> ();
+        finish(finish: Finish, now: Timestamp) -> Finished;
+        request_cancel(id: JobId, now: Timestamp) -> Option<CancelRequest>;
+        cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
+        redrive(id: JobId, now: Timestamp) -> Option<Redriven>;
+        reclaim_expired(now: Timestamp, most: usize) -> Vec<JobId>;
+        prune(retention: Retention, most: usize) -> usize;
+    }
+    {
+        fn changes(&self) -> Arc<ChangeStream> {
+            self.inner.changes()
+        }
+        fn uses(
+            &self,
+            tenant: &TenantName,
+            plugin: &PluginName,
+            version: Option<&Version>,
+        ) -> usize {
+            self.inner.uses(tenant, plugin, version)
+        }
+        fn spare_bytes(&self) -> u64 {
+            self.inner.spare_bytes()
+        }
+        fn full(&self) -> Option<QueueFull> {
+            self.inner.full()
+        }
+        fn ready(&self) -> Result<(), StoreError> {
+            use futures_util::FutureExt as _;
+            (self.before)("ready", &[]).now_or_never().unwrap_or(Ok(()))
+        }
+    }
+}
+
+forward! {
+    JobReads {
+        get(id: JobId) -> Option<Job>;
+        payload(id: JobId) -> Option<Payload>;
+        output(id: JobId) -> Option<Output>;
+        logs(id: JobId) -> Vec<AttemptLog>;
+        list(filter: JobFilter, page: Page, now: Timestamp) -> JobPage;
+        counts(now: Timestamp) -> Vec<QueueCounts>;
+        changed_since(position: Position, most: usize) -> ChangedSince;
+    }
+    {
+        async fn answered(
+            &self,
+            key: &str,
+            fingerprint: Digest,
+            now: Timestamp,
+        ) -> Result<Option<Enqueued>, StoreError> {
+            let before = (self.before)("answered", &[]);
+            before.await?;
+            self.inner.answered(key, fingerprint, now).await
+        }
+    }
+}
+
+forward! {
+    Controls {
+        set_held(hold: Hold, note: Option<HoldNote>) -> ();
+        holds() -> BTreeMap<Hold, HoldNote>;
+        set_tenant(tenant: TenantName, limits: TenantLimits) -> ();
+        tenants() -> Vec<(TenantName, TenantLimits)>;
+    }
+    {
+        async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
+            let before = (self.before)("tenant", &[name]);
+            before.await?;
+            self.inner.tenant(name).await
+        }
+    }
+}
+
+forward! {
+    AttemptTraces {
+        save_log(id: JobId, attempt: u32, log: LogSnapshot) -> ();
+        save_told(lease: Lease, told: Told) -> ();
+    }
+    {}
 }
 
 /// A registry whose changes and readings `latch` holds up for which `is_held`, by their names and the digest

@@ -66,7 +66,17 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
 ) -> anyhow::Result<()> {
     let over = store.finished(Verdict::Complete, at(0)).await?;
     let waiting = store.accept(job(), at(0)).await?;
-    let first_version = "DROP INDEX history_by_tenant; DROP TABLE tenant; DROP TABLE hold;
+    let first_version = "DROP INDEX history_by_tenant; DROP INDEX history_discarded;
+        INSERT INTO payload SELECT seq, payload_type, payload FROM job;
+        INSERT INTO payload SELECT seq, payload_type, payload FROM history;
+        ALTER TABLE job DROP COLUMN position; ALTER TABLE job DROP COLUMN payload_type;
+        ALTER TABLE job DROP COLUMN payload; ALTER TABLE job DROP COLUMN output;
+        UPDATE history SET position = seq; ALTER TABLE history DROP COLUMN seq;
+        ALTER TABLE history RENAME COLUMN position TO seq;
+        ALTER TABLE history DROP COLUMN payload_type; ALTER TABLE history DROP COLUMN payload;
+        ALTER TABLE history DROP COLUMN output;
+        CREATE INDEX history_by_end ON history (state, finalized_at);
+        DROP TABLE tenant; DROP TABLE hold;
         ALTER TABLE job DROP COLUMN tenant; ALTER TABLE history DROP COLUMN tenant;
         CREATE TABLE paused (queue TEXT PRIMARY KEY); INSERT INTO paused VALUES ('off');
         ALTER TABLE job DROP COLUMN progress; DROP TABLE checkpoint;
@@ -92,7 +102,7 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
 async fn a_job_whose_payload_is_lost_is_discarded_alone(store: Fixture) -> anyhow::Result<()> {
     let lost = store.accept(job(), at(0)).await?;
     let other = store.accept(job(), at(0)).await?;
-    let store = open(alter(store, "jobs.db", "DELETE FROM payload WHERE seq = 1")?)?;
+    let store = open(alter(store, "jobs.db", "UPDATE job SET payload = NULL WHERE seq = 1")?)?;
     assert_eq!(store.claim_all(at(1)).await?, [other]);
     let discarded = store.job(lost).await?;
     assert_eq!(discarded.lifecycle.state, JobState::Discarded);

@@ -12,7 +12,7 @@ use jobwright_core::lifecycle::JobState;
 use jobwright_core::queue::{QueueCounts, Reserve};
 use jobwright_core::retry::Verdict;
 use jobwright_core::store::{
-    Claim, Enqueued, Finished, JobFilter, JobStore, Leased, Page, StoreError,
+    Claim, Enqueued, Finished, JobFilter, Leased, Page, Store, StoreError,
 };
 use tempfile::TempDir;
 
@@ -30,7 +30,7 @@ pub(crate) fn want(max: usize, now: Timestamp) -> Claim {
 /// A driver: how its store is opened in a directory.
 pub(crate) struct Driver {
     pub(crate) name: &'static str,
-    pub(crate) open: fn(&Path, CapacityLimits, Timestamp) -> anyhow::Result<Arc<dyn JobStore>>,
+    pub(crate) open: fn(&Path, CapacityLimits, Timestamp) -> anyhow::Result<Arc<dyn Store>>,
 }
 
 /// Where a store's directory is.
@@ -44,13 +44,13 @@ pub(crate) enum Place {
 
 /// A store in a directory of its own. All that it does not do itself is the store's.
 pub(crate) struct Fixture {
-    store: Arc<dyn JobStore>,
+    store: Arc<dyn Store>,
     driver: &'static Driver,
     directory: TempDir,
 }
 
 impl std::ops::Deref for Fixture {
-    type Target = dyn JobStore;
+    type Target = dyn Store;
 
     fn deref(&self) -> &Self::Target {
         &*self.store
@@ -121,7 +121,7 @@ impl Fixture {
     }
 
     /// The store, for another task.
-    pub(crate) fn handle(&self) -> Arc<dyn JobStore> {
+    pub(crate) fn handle(&self) -> Arc<dyn Store> {
         self.store.clone()
     }
 
@@ -206,7 +206,7 @@ impl Fixture {
 
 /// All jobs of `store` that match, read in pages of `most`.
 pub(crate) async fn walk(
-    store: &dyn JobStore,
+    store: &dyn Store,
     filter: JobFilter,
     most: usize,
     now: Timestamp,

@@ -17,7 +17,8 @@ use jobwright_core::job::{Job, JobId, QueueName};
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::store::{
-    Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobStore, Leased, Redriven, StoreError,
+    Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobReads as _, JobStore as _, Leased,
+    Redriven, Store, StoreError,
 };
 use libtest_mimic::{Failed, Trial};
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
@@ -142,7 +143,7 @@ impl Pair {
     /// What both stores answer, if it is the same.
     async fn both<A: PartialEq + Debug>(
         &self,
-        call: impl AsyncFn(&dyn JobStore) -> Result<A, StoreError>,
+        call: impl AsyncFn(&dyn Store) -> Result<A, StoreError>,
     ) -> anyhow::Result<A> {
         let (expected, found) = (call(&*self.memory).await?, call(&*self.sqlite).await?);
         ensure!(expected == found, "memory: {expected:?}\nsqlite: {found:?}");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use jobwright::store::memory::MemoryStore;
-use jobwright_core::JobStore;
+use jobwright_core::JobReads as _;
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_tests::{InFlight, ScriptedRuntime, TestClock, TestHost};
 use libtest_mimic::Trial;

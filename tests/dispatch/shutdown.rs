@@ -6,7 +6,7 @@ use anyhow::ensure;
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::runtime::StopReason;
-use jobwright_core::{Clock as _, JobStore as _};
+use jobwright_core::{Clock as _, JobReads as _};
 use jobwright_tests::{DEADLINE, tests};
 use libtest_mimic::Trial;
 use serde_json::json;

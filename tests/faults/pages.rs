@@ -7,7 +7,7 @@ use jobwright::store::sqlite::SqliteStore;
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::JobId;
-use jobwright_core::store::{JobStore, StoreError};
+use jobwright_core::store::{JobReads, JobStore, StoreError};
 use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use tempfile::TempDir;

@@ -13,7 +13,7 @@ use jobwright_core::hold::Hold;
 use jobwright_core::job::{Job, JobId, NewJob};
 use jobwright_core::lifecycle::JobState;
 use jobwright_core::outcome::OutcomeKind;
-use jobwright_core::store::{Enqueued, JobFilter, JobStore, Page};
+use jobwright_core::store::{Enqueued, JobFilter, Page, Store};
 use jobwright_core::tenant::TenantLimits;
 
 use super::drafts::{QUEUES, TENANTS, draft, facts, limits};
@@ -246,7 +246,7 @@ impl History {
     /// A request to one of the hosts, which may never be answered.
     fn ask<F: Future<Output = bool> + Send + 'static>(
         &self,
-        request: impl FnOnce(Arc<dyn JobStore>, jiff::Timestamp) -> F,
+        request: impl FnOnce(Arc<dyn Store>, jiff::Timestamp) -> F,
     ) {
         if !self.hosts.is_empty() {
             let which = self.world.dice.below(self.hosts.len() as u64) as usize;

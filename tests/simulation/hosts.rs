@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jobwright::controls::ControlsView;
 use jobwright::dispatch::{DispatchSettings, Dispatcher, Parts, RetentionSettings};
-use jobwright::notify::{AnnouncingStore, Signals};
+use jobwright::events::WakeUps;
 use jobwright_core::outside::Nothing;
 use jobwright_core::seed::SeedKey;
-use jobwright_core::store::JobStore;
+use jobwright_core::store::Store;
 use jobwright_core::{Limits, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::guests::Guests;
-use super::wire::Wire;
+use super::wire::{Wire, at_once};
 use super::world::{Life, World};
 
 /// Attempts in flight at most.
@@ -34,7 +35,7 @@ pub(super) struct Host {
     pub(super) life: Arc<Life>,
     pub(super) guests: Arc<Guests>,
     /// What its API works with.
-    pub(super) api: Arc<dyn JobStore>,
+    pub(super) api: Arc<dyn Store>,
     stop: watch::Sender<bool>,
     pub(super) running: JoinHandle<()>,
 }
@@ -47,16 +48,16 @@ impl Host {
             refused: Default::default(),
             unrenewed: Default::default(),
         });
-        let wire: Arc<dyn JobStore> = Arc::new(Wire { world: world.clone(), life: life.clone() });
-        let signals = Signals::new();
-        let api: Arc<dyn JobStore> = Arc::new(AnnouncingStore::new(wire, signals.clone()));
+        let api: Arc<dyn Store> = Arc::new(Wire { world: world.clone(), life: life.clone() });
+        let controls = at_once(ControlsView::of(&*api)).expect("the store answers");
         let guests = Arc::new(Guests::new(world.clone(), life.clone()));
         let dice = world.dice.clone();
         let parts = Parts {
             store: api.clone(),
             runtime: guests.clone() as Arc<dyn Runtime>,
             clock: Arc::new(world.clock.clone()),
-            signals,
+            wake_ups: WakeUps::by(&api.changes()),
+            controls,
             jitter: Arc::new(move || dice.fraction()),
             // Guests here take no random numbers.
             seeds: SeedKey::new([0; 32]),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jobwright::store::memory::MemoryStore;
 use jobwright::store::sqlite::SqliteStore;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::store::JobStore;
+use jobwright_core::store::Store;
 use tempfile::TempDir;
 
 use super::history::LIMITS;
@@ -25,7 +25,7 @@ pub(super) struct Place(Option<TempDir>, Option<TempDir>);
 
 impl Place {
     /// A place and an empty store in it.
-    pub(super) fn new(driver: Driver, now: Timestamp) -> anyhow::Result<(Self, Arc<dyn JobStore>)> {
+    pub(super) fn new(driver: Driver, now: Timestamp) -> anyhow::Result<(Self, Arc<dyn Store>)> {
         if driver == Driver::Memory {
             return Ok((Self(None, None), Arc::new(MemoryStore::new(LIMITS))));
         }
@@ -41,7 +41,7 @@ impl Place {
 
     /// The store as the next process finds it if this one is killed now; none if it would find
     /// nothing.
-    pub(super) fn reopened(&mut self, now: Timestamp) -> anyhow::Result<Option<Arc<dyn JobStore>>> {
+    pub(super) fn reopened(&mut self, now: Timestamp) -> anyhow::Result<Option<Arc<dyn Store>>> {
         let Some(old) = self.0.take() else { return Ok(None) };
         let directory = directory()?;
         for file in old.path().read_dir()? {
@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// Removes what the store that died has left.
-    pub(super) fn close(&mut self, store: Arc<dyn JobStore>) -> anyhow::Result<()> {
+    pub(super) fn close(&mut self, store: Arc<dyn Store>) -> anyhow::Result<()> {
         drop(store);
         Ok(self.1.take().map_or(Ok(()), TempDir::close)?)
     }

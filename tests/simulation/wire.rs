@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::QueueFull;
+use jobwright_core::change::{ChangeStream, Position};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
@@ -23,8 +24,8 @@ use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::Told;
 use jobwright_core::store::{
-    AttemptLog, Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobPage, JobStore, Page,
-    Redriven, Renewal, Retention, StoreError,
+    AttemptLog, AttemptTraces, ChangedSince, Claim, Claimed, Controls, Enqueued, Finish, Finished,
+    JobFilter, JobPage, JobReads, JobStore, Page, Redriven, Renewal, Retention, StoreError,
 };
 use jobwright_core::tenant::{TenantLimits, TenantName};
 
@@ -88,15 +89,6 @@ impl JobStore for Wire {
         self.world.witness().enqueued(&jobs, &answers, now);
         self.held_up().await;
         Ok(answers)
-    }
-
-    async fn answered(
-        &self,
-        key: &str,
-        fingerprint: Digest,
-        now: Timestamp,
-    ) -> Result<Option<Enqueued>, StoreError> {
-        at_once(self.world.store().answered(key, fingerprint, now))
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
@@ -164,6 +156,20 @@ impl JobStore for Wire {
         Ok(answer)
     }
 
+    async fn cancel_covered(
+        &self,
+        hold: Hold,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError> {
+        self.there().await?;
+        let answers = at_once(self.world.store().cancel_covered(hold.clone(), now, most))?;
+        self.note(|| format!("cancel {} under {hold:?}", answers.len()));
+        self.world.witness().cancelled_under(&hold, (now, most), &answers);
+        self.held_up().await;
+        Ok(answers)
+    }
+
     async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError> {
         self.there().await?;
         let answer = at_once(self.world.store().redrive(id, now))?;
@@ -182,95 +188,6 @@ impl JobStore for Wire {
         self.world.witness().reclaimed(now, most, &ids);
         self.held_up().await;
         Ok(ids)
-    }
-
-    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        at_once(self.world.store().get(id))
-    }
-
-    async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
-        at_once(self.world.store().payload(id))
-    }
-
-    async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
-        at_once(self.world.store().output(id))
-    }
-
-    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
-        self.there().await?;
-        at_once(self.world.store().save_log(id, attempt, log))
-    }
-
-    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
-        self.there().await?;
-        at_once(self.world.store().save_told(lease, told.clone()))?;
-        self.world.witness().told(&lease, &told);
-        self.held_up().await;
-        Ok(())
-    }
-
-    async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
-        at_once(self.world.store().logs(id))
-    }
-
-    async fn list(
-        &self,
-        filter: JobFilter,
-        page: Page,
-        now: Timestamp,
-    ) -> Result<JobPage, StoreError> {
-        at_once(self.world.store().list(filter, page, now))
-    }
-
-    async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        let counts = at_once(self.world.store().counts(now))?;
-        self.world.witness().looks(now);
-        Ok(counts)
-    }
-
-    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
-        self.there().await?;
-        let held = note.is_some();
-        at_once(self.world.store().set_held(hold.clone(), note))?;
-        self.note(|| format!("{} {hold:?}", if held { "hold" } else { "let go" }));
-        self.world.witness().hold(hold, held);
-        self.held_up().await;
-        Ok(())
-    }
-
-    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
-        at_once(self.world.store().holds())
-    }
-
-    async fn cancel_covered(
-        &self,
-        hold: Hold,
-        now: Timestamp,
-        most: usize,
-    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError> {
-        self.there().await?;
-        let answers = at_once(self.world.store().cancel_covered(hold.clone(), now, most))?;
-        self.note(|| format!("cancel {} under {hold:?}", answers.len()));
-        self.world.witness().cancelled_under(&hold, (now, most), &answers);
-        self.held_up().await;
-        Ok(answers)
-    }
-
-    async fn set_tenant(&self, name: TenantName, limits: TenantLimits) -> Result<(), StoreError> {
-        self.there().await?;
-        at_once(self.world.store().set_tenant(name.clone(), limits))?;
-        self.note(|| format!("tenant {name}: {limits:?}"));
-        self.world.witness().tenants.insert(name, limits);
-        self.held_up().await;
-        Ok(())
-    }
-
-    async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
-        at_once(self.world.store().tenant(name))
-    }
-
-    async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError> {
-        at_once(self.world.store().tenants())
     }
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
@@ -292,6 +209,111 @@ impl JobStore for Wire {
 
     fn ready(&self) -> Result<(), StoreError> {
         self.world.store().ready()
+    }
+
+    fn changes(&self) -> Arc<ChangeStream> {
+        self.world.changes.clone()
+    }
+}
+
+#[async_trait]
+impl JobReads for Wire {
+    async fn answered(
+        &self,
+        key: &str,
+        fingerprint: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Enqueued>, StoreError> {
+        at_once(self.world.store().answered(key, fingerprint, now))
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        at_once(self.world.store().get(id))
+    }
+
+    async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
+        at_once(self.world.store().payload(id))
+    }
+
+    async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
+        at_once(self.world.store().output(id))
+    }
+
+    async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
+        at_once(self.world.store().logs(id))
+    }
+
+    async fn list(
+        &self,
+        filter: JobFilter,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<JobPage, StoreError> {
+        at_once(self.world.store().list(filter, page, now))
+    }
+
+    async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
+        let counts = at_once(self.world.store().counts(now))?;
+        self.world.witness().looks(now);
+        Ok(counts)
+    }
+
+    async fn changed_since(
+        &self,
+        position: Position,
+        most: usize,
+    ) -> Result<ChangedSince, StoreError> {
+        at_once(self.world.store().changed_since(position, most))
+    }
+}
+
+#[async_trait]
+impl Controls for Wire {
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
+        self.there().await?;
+        let held = note.is_some();
+        at_once(self.world.store().set_held(hold.clone(), note))?;
+        self.note(|| format!("{} {hold:?}", if held { "hold" } else { "let go" }));
+        self.world.witness().hold(hold, held);
+        self.held_up().await;
+        Ok(())
+    }
+
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
+        at_once(self.world.store().holds())
+    }
+
+    async fn set_tenant(&self, name: TenantName, limits: TenantLimits) -> Result<(), StoreError> {
+        self.there().await?;
+        at_once(self.world.store().set_tenant(name.clone(), limits))?;
+        self.note(|| format!("tenant {name}: {limits:?}"));
+        self.world.witness().tenants.insert(name, limits);
+        self.held_up().await;
+        Ok(())
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
+        at_once(self.world.store().tenant(name))
+    }
+
+    async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError> {
+        at_once(self.world.store().tenants())
+    }
+}
+
+#[async_trait]
+impl AttemptTraces for Wire {
+    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
+        self.there().await?;
+        at_once(self.world.store().save_log(id, attempt, log))
+    }
+
+    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
+        self.there().await?;
+        at_once(self.world.store().save_told(lease, told.clone()))?;
+        self.world.witness().told(&lease, &told);
+        self.held_up().await;
+        Ok(())
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jobwright_core::Clock as _;
+use jobwright_core::change::{Change, ChangeStream, Listener};
 use jobwright_core::job::JobId;
-use jobwright_core::store::JobStore;
+use jobwright_core::store::Store;
 
 use super::clock::WallClock;
 use super::dice::Dice;
@@ -19,7 +20,10 @@ pub(super) struct World {
     pub(super) faults: Faults,
     /// No new faults: what there is must come to its end.
     calm: AtomicBool,
-    store: Mutex<Arc<dyn JobStore>>,
+    store: Mutex<Arc<dyn Store>>,
+    /// What hosts hear of the store, also after another one took its place.
+    pub(super) changes: Arc<ChangeStream>,
+    relay: Arc<dyn Listener>,
     witness: Mutex<Witness>,
     /// What happened, for people; only of a history that is replayed.
     notes: Option<Mutex<Vec<String>>>,
@@ -69,26 +73,41 @@ pub(super) struct Life {
     pub(super) unrenewed: AtomicBool,
 }
 
+/// Passes on what a store publishes.
+struct Relay(Arc<ChangeStream>);
+
+impl Listener for Relay {
+    fn committed(&self, changes: &[Change]) {
+        self.0.publish(changes.to_vec());
+    }
+}
+
 impl World {
-    pub(super) fn new(seed: u64, store: Arc<dyn JobStore>, noted: bool) -> Arc<Self> {
+    pub(super) fn new(seed: u64, store: Arc<dyn Store>, noted: bool) -> Arc<Self> {
         let dice = Dice::seeded(seed);
+        let changes = Arc::<ChangeStream>::default();
+        let relay: Arc<dyn Listener> = Arc::new(Relay(changes.clone()));
+        store.changes().listen(Arc::downgrade(&relay));
         Arc::new(Self {
             faults: Faults::thrown(&dice),
             dice,
             clock: WallClock::new(),
             calm: AtomicBool::new(false),
             store: Mutex::new(store),
+            changes,
+            relay,
             witness: Mutex::default(),
             notes: noted.then(Mutex::default),
         })
     }
 
-    pub(super) fn store(&self) -> Arc<dyn JobStore> {
+    pub(super) fn store(&self) -> Arc<dyn Store> {
         lock(&self.store).clone()
     }
 
     /// Puts another store in the place of the one that died; answers that one.
-    pub(super) fn replace_store(&self, store: Arc<dyn JobStore>) -> Arc<dyn JobStore> {
+    pub(super) fn replace_store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        store.changes().listen(Arc::downgrade(&self.relay));
         std::mem::replace(&mut lock(&self.store), store)
     }
 

@@ -1,5 +1,5 @@
-//! The domain of Jobwright: what a job is, what may happen to it, and the four traits behind
-//! which every effect lives.
+//! The domain of Jobwright: what a job is, what may happen to it, and the traits behind which
+//! every effect lives.
 //!
 //! Three sentences that everything follows from: a job is a row, an attempt is a lease on it, an
 //! outcome is a value; decisions are pure functions and effects are behind [`JobStore`],
@@ -22,6 +22,8 @@
 //! | [`secret`] | what the host says for a guest: where it is put, and that it does not come back |
 //! | [`plugin`] | names, versions, references and digests of plugins |
 //! | [`queue`], [`capacity`] | what is claimed next, and how much may wait |
+//! | [`ledger`] | the commands of a store, decided once for every driver |
+//! | [`change`] | committed changes and the stream of them |
 //! | [`log`], [`report`] | what an attempt tells: its bounded log, its progress and its checkpoint |
 //! | [`text`] | foreign text in messages and logs |
 //! | [`store`], [`runtime`], [`registry`], [`clock`], [`outside`] | the traits |
@@ -31,12 +33,14 @@
 pub mod access;
 pub mod attempt;
 pub mod capacity;
+pub mod change;
 pub mod clock;
 pub mod command;
 pub mod exit_codes;
 pub mod grant;
 pub mod hold;
 pub mod job;
+pub mod ledger;
 pub mod lifecycle;
 pub mod limits;
 pub mod log;
@@ -72,5 +76,5 @@ pub use report::{Progress, Report};
 pub use retry::{RetryPolicy, Verdict};
 pub use runtime::Runtime;
 pub use secret::SecretStore;
-pub use store::JobStore;
+pub use store::{JobReads, JobStore, Store};
 pub use tenant::TenantName;

@@ -1,8 +1,7 @@
 //! The queue: the scheduling facts of every unfinished job, ordered for claiming. It decides what
 //! is claimed next and which lease holds; it knows no payloads, no files and no clock.
 //!
-//! The in-memory store is this structure and little more; the SQLite store is the same structure
-//! with a durable table under it. So memory and disk cannot disagree about what a claim means.
+//! The [ledger](crate::ledger) of every store has one, so stores cannot disagree about what a claim means.
 //!
 //! | module | owns |
 //! |---|---|
@@ -35,7 +34,7 @@ use std::time::Duration;
 
 use crate::attempt::Lease;
 use crate::clock::{Timestamp, until};
-use crate::hold::{Facts, Hold};
+use crate::hold::Hold;
 use crate::job::{JobId, QueueName};
 use crate::lifecycle::{CancelRequest, JobState, Lifecycle, LostHost, Redrive};
 use crate::retry::Verdict;
@@ -43,7 +42,7 @@ use crate::store::{Claim, Renewal};
 use crate::tenant::TenantName;
 
 pub use self::counts::QueueCounts;
-pub use self::entry::{Entry, Holder};
+pub use self::entry::{Entry, Holder, Standing};
 pub use self::reserve::{Reserve, Room};
 
 use self::counts::Load;
@@ -90,7 +89,6 @@ pub struct Queue {
     tried: BTreeSet<JobId>,
     clocks: Clocks,
     head_start: Duration,
-    arrivals: u64,
     /// Attempts that were finished: what a host has achieved beside the jobs that it lost.
     finished: u64,
 }
@@ -118,7 +116,7 @@ impl Queue {
         }
         queue.lanes.bound_as(&self.lanes);
         let mut slots: Vec<_> = std::mem::take(&mut self.slots).into_iter().collect();
-        slots.sort_unstable_by_key(|(_, slot)| slot.arrival);
+        slots.sort_unstable_by_key(|(_, slot)| slot.entry.row);
         for (id, Slot { mut entry, holder, .. }) in slots {
             let Lifecycle { state, scheduled_at, .. } = entry.lifecycle;
             entry.lifecycle.on_wall =
@@ -141,18 +139,16 @@ impl Queue {
         std::mem::take(&mut self.fallen_due)
     }
 
-    /// Adds a waiting job behind those that came before it.
+    /// Adds a waiting job, behind those with lower row numbers.
     pub fn insert(&mut self, id: JobId, entry: Entry, now: Timestamp) {
         self.pass_time(now);
         self.restore(id, entry, Holder { expires_at: now, alive_at: now });
     }
 
-    /// Adds an unfinished job that a store found when it was opened, behind those before it. If it is
-    /// running, `holder` holds its lease.
+    /// Adds an unfinished job that a store found when it was opened. If it is running, `holder` holds its
+    /// lease.
     pub fn restore(&mut self, id: JobId, entry: Entry, holder: Holder) {
-        self.arrivals += 1;
-        let slot = Slot { entry, arrival: self.arrivals, holder };
-        self.place(id, slot);
+        self.place(id, Slot { entry, holder });
     }
 
     /// Continues the count of finished attempts of the store's earlier hosts.
@@ -189,10 +185,16 @@ impl Queue {
         self.slots.get(&id).map(|slot| &slot.entry.lifecycle)
     }
 
-    /// What an unfinished job belongs to.
+    /// Where an unfinished job stands, with what it belongs to.
     #[must_use]
-    pub fn facts(&self, id: JobId) -> Option<&Facts> {
-        self.slots.get(&id).map(|slot| &slot.entry.facts)
+    pub fn standing(&self, id: JobId) -> Option<Standing> {
+        self.slots.get(&id).map(|slot| slot.entry.standing())
+    }
+
+    /// The unfinished jobs, oldest first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<JobId> {
+        self.slots.keys().copied().collect()
     }
 
     /// Begins attempts at the first jobs that are due, within what `want` allows.
@@ -300,25 +302,20 @@ impl Queue {
     }
 
     /// Ends the attempt that `lease` holds; `None` if it holds none any more.
-    pub fn finish(&mut self, lease: &Lease, verdict: Verdict, now: Timestamp) -> Option<Lifecycle> {
+    pub fn finish(&mut self, lease: &Lease, verdict: Verdict, now: Timestamp) -> Option<Standing> {
         if !self.holds(lease) {
             return None;
         }
         self.finished += u64::from(!matches!(verdict, Verdict::Release { .. }));
-        self.transition(lease.job, now, |lifecycle| lifecycle.finish(verdict, now)).map(|(_, l)| l)
+        self.transition(lease.job, now, |lifecycle| lifecycle.finish(verdict, now)).map(|it| it.1)
     }
 
-    /// Forgives lost attempts at the job that `lease` holds, because this one saved its progress;
-    /// `None` if there is nothing to write.
-    pub fn forgive(&mut self, lease: &Lease) -> Option<Lifecycle> {
-        let lifecycle = self.lifecycle(lease.job).filter(|_| self.holds(lease))?;
-        if !lifecycle.clone().forgive() {
-            return None;
+    /// Forgives lost attempts at the job that `lease` holds, because this one saved its progress.
+    pub fn forgive(&mut self, lease: &Lease) {
+        let lost = |lifecycle: &Lifecycle| lifecycle.clone().forgive();
+        if self.holds(lease) && self.lifecycle(lease.job).is_some_and(lost) {
+            self.change(lease.job, |slot| slot.entry.lifecycle.forgive());
         }
-        self.change(lease.job, |slot| {
-            slot.entry.lifecycle.forgive();
-            slot.entry.lifecycle.clone()
-        })
     }
 
     /// Cancels an unfinished job or asks its attempt to stop; `None` if there is no such job.
@@ -326,12 +323,12 @@ impl Queue {
         &mut self,
         id: JobId,
         now: Timestamp,
-    ) -> Option<(CancelRequest, Lifecycle)> {
+    ) -> Option<(CancelRequest, Standing)> {
         self.transition(id, now, |lifecycle| lifecycle.request_cancel(now))
     }
 
     /// Makes a waiting job due; `None` if there is no such unfinished job.
-    pub fn redrive(&mut self, id: JobId, now: Timestamp) -> Option<(Redrive, Lifecycle)> {
+    pub fn redrive(&mut self, id: JobId, now: Timestamp) -> Option<(Redrive, Standing)> {
         self.transition(id, now, |lifecycle| lifecycle.redrive(now))
     }
 
@@ -343,10 +340,10 @@ impl Queue {
     }
 
     /// Takes a running job back from an attempt whose host is gone.
-    pub fn reclaim(&mut self, id: JobId, now: Timestamp) -> Option<Lifecycle> {
+    pub fn reclaim(&mut self, id: JobId, now: Timestamp) -> Option<Standing> {
         let slot = self.slots.get(&id).filter(|slot| slot.is_running())?;
         let host = LostHost { alive_at: slot.holder.alive_at, finished: self.finished };
-        self.transition(id, now, |lifecycle| lifecycle.reclaim(host, now)).map(|(_, l)| l)
+        self.transition(id, now, |lifecycle| lifecycle.reclaim(host, now)).map(|it| it.1)
     }
 
     /// Lets a tenant have at most `most` attempts in flight.

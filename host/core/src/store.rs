@@ -1,6 +1,8 @@
-//! The seam to the durable home of jobs. Every driver keeps the laws of the conformance suite.
+//! The seam to where jobs are kept, as four traits by who uses them. Every driver keeps the laws of the
+//! conformance suite.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use thiserror::Error;
 
 use crate::attempt::{AttemptRecord, Lease};
 use crate::capacity::QueueFull;
+use crate::change::{ChangeStream, Position};
 use crate::clock::Timestamp;
 use crate::hold::{Hold, HoldNote};
 use crate::job::{Job, JobId, NewJob, Payload, QueueName};
@@ -20,28 +23,24 @@ use crate::report::Told;
 use crate::retry::Verdict;
 use crate::tenant::{TenantLimits, TenantName};
 
-/// Keeps jobs. Each method is one atomic step: it happens entirely or not at all, and what it
-/// answered survives a crash from then on. The time is always passed in; a driver reads no clock.
+/// A store: everything that a host needs of one.
+pub trait Store: JobStore + JobReads + Controls + AttemptTraces {}
+
+impl<S: JobStore + JobReads + Controls + AttemptTraces> Store for S {}
+
+/// What changes jobs. Each method is one atomic step: it happens entirely or not at all, and what it
+/// returned survives a crash from then on. The time is always passed in; a driver reads no clock.
 #[async_trait]
 pub trait JobStore: Send + Sync + 'static {
-    /// Accepts jobs, each on its own: a full queue refuses the rest, in order. Answers when those
-    /// that were accepted are on disk.
+    /// Accepts jobs, each on its own: a full queue refuses the rest, in order. Returns when those that
+    /// were accepted are on disk.
     async fn enqueue(&self, jobs: Vec<NewJob>, now: Timestamp)
     -> Result<Vec<Enqueued>, StoreError>;
-
-    /// What a request under this idempotency key was answered before, as an enqueue would say it:
-    /// `Duplicate` or `KeyReused`; `None` if the key is free.
-    async fn answered(
-        &self,
-        key: &str,
-        fingerprint: Digest,
-        now: Timestamp,
-    ) -> Result<Option<Enqueued>, StoreError>;
 
     /// Begins attempts at jobs that are due, in the order of [`Queue`](crate::queue::Queue).
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
-    /// Extends leases; answers one renewal for each, in order.
+    /// Extends leases; returns one renewal for each, in order.
     async fn renew(
         &self,
         leases: Vec<Lease>,
@@ -49,8 +48,8 @@ pub trait JobStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError>;
 
-    /// Notes that the host lives while it runs attempts: after its death, what they had begun less than
-    /// [`WATCH`](crate::lifecycle::WATCH) before counts against them. Every commit notes it too.
+    /// Notes that the host lives while it runs attempts: after its death, those that had begun less than
+    /// [`WATCH`](crate::lifecycle::WATCH) before count against their jobs. Every commit notes it too.
     async fn alive(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Ends the attempt that the lease holds.
@@ -63,12 +62,58 @@ pub trait JobStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<CancelRequest>, StoreError>;
 
+    /// Cancels the oldest unfinished jobs that `hold` covers and whose cancellation was not requested
+    /// before, at most `most`; returns which, and what became of each.
+    async fn cancel_covered(
+        &self,
+        hold: Hold,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError>;
+
     /// Makes a job due now, a finalized one again; `None` if unknown.
     async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError>;
 
-    /// Takes back at most `most` running jobs whose lease has expired; answers those that this
-    /// finalized or made due.
+    /// Takes back at most `most` running jobs whose lease has expired; returns those that this finalized
+    /// or made due.
     async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError>;
+
+    /// Removes at most `most` finalized jobs, and what belongs to them, that are older than their
+    /// retention, and expired idempotency keys; returns how many jobs were removed.
+    async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError>;
+
+    /// The committed changes.
+    fn changes(&self) -> Arc<ChangeStream>;
+
+    /// How many unfinished jobs need the plugin, or this version of it: those that are accepted, and
+    /// those that are just being so. From memory.
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize;
+
+    /// About how many bytes the store can use for jobs before its files grow: free pages where jobs are, and
+    /// what finalized jobs take, which give way to new ones. From memory.
+    fn spare_bytes(&self) -> u64;
+
+    /// Why no job of any tenant is accepted: the store holds all that it may. From memory.
+    fn full(&self) -> Option<QueueFull>;
+
+    /// Whether the store takes jobs.
+    ///
+    /// # Errors
+    /// [`StoreError`] with the reason, if it does not.
+    fn ready(&self) -> Result<(), StoreError>;
+}
+
+/// What reads jobs. A replica may serve it.
+#[async_trait]
+pub trait JobReads: Send + Sync + 'static {
+    /// What a request under this idempotency key was answered before, as an enqueue would return it:
+    /// `Duplicate` or `KeyReused`; `None` if the key is free.
+    async fn answered(
+        &self,
+        key: &str,
+        fingerprint: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Enqueued>, StoreError>;
 
     /// One job; `None` if unknown or pruned.
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError>;
@@ -79,14 +124,6 @@ pub trait JobStore: Send + Sync + 'static {
     /// What the success of a job left, or else the latest of its failed attempts that left anything;
     /// `None` if unknown, or nothing is kept.
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError>;
-
-    /// Keeps the log of an attempt as it is now, in place of what was kept before. May lose the
-    /// latest second when the machine loses power.
-    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError>;
-
-    /// Keeps what the attempt that holds the lease told, in place of what was kept before, and forgives
-    /// the job its lost attempts; does nothing if the lease was taken away.
-    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError>;
 
     /// The kept logs of a job's attempts, oldest first; of more than [`MAX_RECORDS`](crate::job::MAX_RECORDS) the latest.
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError>;
@@ -102,6 +139,18 @@ pub trait JobStore: Send + Sync + 'static {
     /// What the queues of all tenants hold that have unfinished jobs or are paused.
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError>;
 
+    /// The jobs that changed after `position`, at most `most` of them, in the order of the latest change
+    /// of each, with its position. A subscriber that was cut off reads its way to the present with it.
+    async fn changed_since(
+        &self,
+        position: Position,
+        most: usize,
+    ) -> Result<ChangedSince, StoreError>;
+}
+
+/// What administrators set: holds, and the limits of tenants.
+#[async_trait]
+pub trait Controls: Send + Sync + 'static {
     /// Makes claims pass by what `hold` covers, with a note of who does that and why, which replaces an
     /// earlier one; or without a note, not any more. Survives a restart.
     async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError>;
@@ -109,45 +158,37 @@ pub trait JobStore: Send + Sync + 'static {
     /// What claims pass by, with the note of each.
     async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError>;
 
-    /// Cancels the oldest unfinished jobs that `hold` covers and that nobody asked to cancel before, at
-    /// most `most`; answers which, and what became of each.
-    async fn cancel_covered(
-        &self,
-        hold: Hold,
-        now: Timestamp,
-        most: usize,
-    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError>;
-
-    /// Gives a tenant limits of its own; survives a restart. What it holds and runs stays. One whose
-    /// limits are all absent is none that was given some.
+    /// Gives a tenant limits of its own; survives a restart. What it holds and runs stays. Setting no
+    /// limits removes the tenant's entry.
     async fn set_tenant(&self, tenant: TenantName, limits: TenantLimits) -> Result<(), StoreError>;
 
-    /// The limits of a tenant; of one that was given none, all absent.
+    /// The limits of a tenant; all absent if it was given none.
     async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError>;
 
     /// The tenants that were given limits, by name.
     async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError>;
+}
 
-    /// Removes at most `most` finalized jobs, and what belongs to them, that are older than their
-    /// retention, and expired idempotency keys; says how many jobs went.
-    async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError>;
+/// What keeps what attempts leave while they run.
+#[async_trait]
+pub trait AttemptTraces: Send + Sync + 'static {
+    /// Keeps the log of an attempt as it is now, in place of what was kept before. May lose the
+    /// latest second when the machine loses power.
+    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError>;
 
-    /// How many unfinished jobs need the plugin, or this version of it: those that are accepted, and
-    /// those that are just being so. From memory.
-    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize;
+    /// Keeps what the attempt that holds the lease reported, in place of what was kept before, and forgives
+    /// the job its lost attempts; does nothing if the lease was taken away.
+    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError>;
+}
 
-    /// About how many bytes the store can use for jobs before its files grow: free pages where jobs are, and
-    /// what finalized jobs take, which give way to new ones. From memory.
-    fn spare_bytes(&self) -> u64;
-
-    /// Why no job is accepted at all, whosever it is: the store holds all that it may. From memory.
-    fn full(&self) -> Option<QueueFull>;
-
-    /// Whether the store takes jobs.
-    ///
-    /// # Errors
-    /// [`StoreError`] with the reason, if it does not.
-    fn ready(&self) -> Result<(), StoreError>;
+/// The answer to a subscriber that resumes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChangedSince {
+    /// The latest state of jobs that changed, each with the position of its latest change. Fewer than
+    /// asked for: there are no more.
+    Jobs(Vec<(Position, Job)>),
+    /// Jobs that changed since were pruned: start anew from the present.
+    Reset,
 }
 
 /// The store itself failed. Expected answers are values, so `?` is right for these.

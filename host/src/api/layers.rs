@@ -83,7 +83,7 @@ impl App {
         if !auth::holds(caller, &self.settings.keys, &*self.access, self.clock.now()) {
             return Err(ApiError::unauthorized());
         }
-        let off = self.signals.is_switched_off(&Hold::Tenant(caller.tenant.clone()));
+        let off = self.controls.is_disabled(&Hold::Tenant(caller.tenant.clone()));
         if off && !reads && !caller.may(Scope::Admin) {
             let detail = format!("tenant {} is switched off", caller.tenant);
             return Err(ApiError::forbidden("disabled", detail));

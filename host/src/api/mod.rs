@@ -55,7 +55,7 @@ use jobwright_core::outside::Grantor;
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
 use jobwright_core::secret::SecretStore;
-use jobwright_core::store::JobStore;
+use jobwright_core::store::Store;
 use tokio::sync::{Mutex, watch};
 
 use self::answers::Answers;
@@ -68,7 +68,8 @@ use self::intake::Intake;
 use self::rate::Rates;
 pub use self::routes::Route;
 use self::routes::Routes;
-use crate::notify::Signals;
+use crate::controls::ControlsView;
+use crate::events::WakeUps;
 use crate::shares::{Shares, table};
 use crate::telemetry::Refusals;
 
@@ -76,7 +77,7 @@ use crate::telemetry::Refusals;
 #[derive(Clone)]
 pub struct App {
     /// Where jobs are.
-    pub store: Arc<dyn JobStore>,
+    pub store: Arc<dyn Store>,
     /// Where plugins are.
     pub registry: Arc<dyn PluginRegistry>,
     /// What says whether bytes are a plugin.
@@ -89,8 +90,10 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// What has kept values for plugins.
     pub grantor: Arc<dyn Grantor>,
-    /// Who is to hear of what.
-    pub signals: Arc<Signals>,
+    /// What wakes requests that wait.
+    pub wake_ups: Arc<WakeUps>,
+    /// What administrators disabled.
+    pub controls: Arc<ControlsView>,
     /// Whether the host was told to stop.
     pub stopping: watch::Receiver<bool>,
     /// What an operator decided.
@@ -142,7 +145,7 @@ struct Gates {
 /// What the interface works with.
 pub struct Parts {
     /// Where jobs are.
-    pub store: Arc<dyn JobStore>,
+    pub store: Arc<dyn Store>,
     /// Where plugins are.
     pub registry: Arc<dyn PluginRegistry>,
     /// What says whether bytes are a plugin.
@@ -155,8 +158,10 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What has kept values for plugins.
     pub grantor: Arc<dyn Grantor>,
-    /// Who is to hear of what.
-    pub signals: Arc<Signals>,
+    /// What wakes requests that wait.
+    pub wake_ups: Arc<WakeUps>,
+    /// What administrators disabled.
+    pub controls: Arc<ControlsView>,
     /// Whether the host was told to stop.
     pub stopping: watch::Receiver<bool>,
 }
@@ -173,7 +178,8 @@ impl App {
             secrets: parts.secrets,
             clock: parts.clock,
             grantor: parts.grantor,
-            signals: parts.signals,
+            wake_ups: parts.wake_ups,
+            controls: parts.controls,
             stopping: parts.stopping,
             gates: Arc::new(Gates {
                 bodies: Bodies::new(&table::BODIES, jobs::request_bytes(settings.payload_bytes)),

@@ -300,7 +300,7 @@ impl App {
             "name": name,
             "default_version": default,
             "settings": settings,
-            "disabled": self.signals.is_switched_off(&off),
+            "disabled": self.controls.is_disabled(&off),
             "versions": versions.collect::<Vec<_>>(),
         })
     }
@@ -313,7 +313,7 @@ impl App {
     ) -> Value {
         let (tenant, plugin, digest) = (tenant.clone(), name.clone(), version.digest);
         let off = Hold::Version { tenant, plugin, version: version.version.clone() };
-        let off = [off, Hold::Digest(digest)].iter().any(|off| self.signals.is_switched_off(off));
+        let off = [off, Hold::Digest(digest)].iter().any(|off| self.controls.is_disabled(off));
         let mut view = version_view(name, version);
         view["disabled"] = off.into();
         view

@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 use super::framing::Framed;
 use super::places::{Place, Places, UnderWay};
 use super::stall::{Impatient, PATIENCE};
-use crate::notify::MAX_WAITERS;
+use crate::events::MAX_WAITERS;
 use crate::shares::table::REQUESTS;
 
 /// Connections at one time. More wait in the kernel's queue; each takes some tens of kilobytes.

@@ -244,7 +244,7 @@ impl App {
 
     /// Refuses what is switched off.
     pub(super) fn is_on(&self, facts: &Facts) -> Result<(), ApiError> {
-        match self.signals.switched_off(facts) {
+        match self.controls.disabled(facts) {
             None => Ok(()),
             Some(off) => Err(ApiError::conflict("disabled", format!("{off} is switched off"))),
         }

@@ -175,7 +175,7 @@ impl App {
     }
 
     fn view(&self, name: &TenantName, limits: &TenantLimits) -> Value {
-        let disabled = self.signals.is_switched_off(&Hold::Tenant(name.clone()));
+        let disabled = self.controls.is_disabled(&Hold::Tenant(name.clone()));
         json!({ "name": name, "limits": limits, "disabled": disabled })
     }
 }

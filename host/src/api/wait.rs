@@ -67,7 +67,7 @@ impl App {
         id: JobId,
         deadline: Timestamp,
     ) -> Result<Option<Job>, ApiError> {
-        let waiter = self.signals.waiters.listen(tenant, id).map_err(ApiError::busy)?;
+        let waiter = self.wake_ups.waiters.listen(tenant, id).map_err(ApiError::busy)?;
         loop {
             let hint = waiter.hint();
             let now = self.clock.now();

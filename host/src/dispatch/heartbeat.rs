@@ -12,7 +12,7 @@ use jobwright_core::store::Renewal;
 use tokio::sync::Mutex;
 
 use super::Dispatcher;
-use crate::notify::Traces;
+use super::in_flight::Traces;
 
 /// How often what attempts log and tell is saved: a crash costs the last second of it.
 const SAVE: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Dispatcher {
 
     /// Says whether that succeeded.
     async fn renew(&self, now: Timestamp) -> bool {
-        let leases = self.signals.leases();
+        let leases = self.in_flight.leases();
         if leases.is_empty() {
             return true;
         }
@@ -54,10 +54,10 @@ impl Dispatcher {
                     match renewal {
                         Renewal::Extended => {}
                         Renewal::CancelRequested => {
-                            self.signals.stop(*lease, StopReason::Cancelled);
+                            self.in_flight.stop(*lease, StopReason::Cancelled);
                         }
                         Renewal::LeaseLost => {
-                            self.signals.stop(*lease, StopReason::Interrupted);
+                            self.in_flight.stop(*lease, StopReason::Interrupted);
                         }
                     }
                 }
@@ -73,7 +73,7 @@ impl Dispatcher {
     }
 
     async fn save(&self, logged: &Mutex<HashMap<(JobId, u32), u64>>) {
-        let traces = self.signals.traces();
+        let traces = self.in_flight.traces();
         if !traces.is_empty()
             && let Err(error) = self.store.alive(self.clock.now()).await
         {

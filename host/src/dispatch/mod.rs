@@ -3,10 +3,12 @@
 //! | module | does |
 //! |---|---|
 //! | [`worker`] | waits for a free slot and memory, claims, runs, finishes |
+//! | [`in_flight`] | the attempts that this host makes, and how each is stopped |
 //! | [`heartbeat`] | renews the leases in flight, then reclaims; saves what attempts log and tell |
 //! | [`reaper`] | takes back what a dead host held, removes what is past its retention |
 
 pub mod heartbeat;
+mod in_flight;
 pub mod reaper;
 pub mod worker;
 
@@ -14,15 +16,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jobwright_core::change::Listener;
 use jobwright_core::clock::{Clock, after};
 use jobwright_core::limits::Limits;
 use jobwright_core::outside::Grantor;
 use jobwright_core::runtime::{Runtime, StopReason};
 use jobwright_core::seed::SeedKey;
-use jobwright_core::store::JobStore;
+use jobwright_core::store::Store;
 use tokio::sync::{Mutex, Semaphore, watch};
 
-use crate::notify::Signals;
+use self::in_flight::InFlight;
+use crate::controls::ControlsView;
+use crate::events::WakeUps;
 use crate::telemetry::Refusals;
 
 /// Finishes that may await their commit while their slots are used again: some commits' worth.
@@ -67,10 +72,11 @@ pub struct RetentionSettings {
 /// Runs jobs until told to stop.
 #[derive(Clone)]
 pub struct Dispatcher {
-    store: Arc<dyn JobStore>,
+    store: Arc<dyn Store>,
     runtime: Arc<dyn Runtime>,
     clock: Arc<dyn Clock>,
-    signals: Arc<Signals>,
+    wake_ups: Arc<WakeUps>,
+    in_flight: Arc<InFlight>,
     jitter: Jitter,
     seeds: SeedKey,
     grantor: Arc<dyn Grantor>,
@@ -89,13 +95,15 @@ pub struct Dispatcher {
 /// What a dispatcher works with.
 pub struct Parts {
     /// Where jobs are.
-    pub store: Arc<dyn JobStore>,
+    pub store: Arc<dyn Store>,
     /// What runs them.
     pub runtime: Arc<dyn Runtime>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// Who is to hear of what.
-    pub signals: Arc<Signals>,
+    /// What wakes it when there may be work.
+    pub wake_ups: Arc<WakeUps>,
+    /// What administrators disabled.
+    pub controls: Arc<ControlsView>,
     /// What spreads retries, so that jobs which failed together do not return together.
     pub jitter: Jitter,
     /// What random numbers of guests follow from.
@@ -111,12 +119,16 @@ impl Dispatcher {
     /// A dispatcher that does nothing yet.
     #[must_use]
     pub fn new(parts: Parts, settings: DispatchSettings) -> Self {
+        let in_flight = InFlight::new(parts.controls, parts.wake_ups.clone());
+        let listener: Arc<dyn Listener> = in_flight.clone();
+        parts.store.changes().listen(Arc::downgrade(&listener));
         let pages = usize::try_from(settings.memory_bytes / PAGE_BYTES).unwrap_or(usize::MAX);
         Self {
             store: parts.store,
             runtime: parts.runtime,
             clock: parts.clock,
-            signals: parts.signals,
+            wake_ups: parts.wake_ups,
+            in_flight,
             jitter: parts.jitter,
             seeds: parts.seeds,
             grantor: parts.grantor,
@@ -139,10 +151,10 @@ impl Dispatcher {
         ]);
         self.clone().claims(stopping).await;
         // Those that ask end with a checkpoint, and need not be waited for.
-        self.signals.notice_all();
+        self.in_flight.notice_all();
         if !self.idle_within(grace).await {
             tracing::info!("stopping the attempts that the grace period did not see end");
-            self.signals.stop_all(StopReason::Interrupted);
+            self.in_flight.stop_all(StopReason::Interrupted);
             if !self.idle_within(STOP_DEADLINE).await {
                 tracing::warn!("some attempts did not end in time: the next start reclaims them");
             }

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::JobId;
-use jobwright_core::lifecycle::JobState;
 use jobwright_core::store::Retention;
 
 use super::Dispatcher;
-use crate::telemetry;
 
 /// Jobs that one step takes back or removes: a step is one command of the store, so a small number
 /// keeps others from waiting behind it.
@@ -25,26 +22,11 @@ impl Dispatcher {
                 Ok(reclaimed) if reclaimed.is_empty() => return,
                 Ok(reclaimed) => {
                     tracing::warn!(jobs = reclaimed.len(), "reclaimed jobs of lost attempts");
-                    self.report_discarded(&reclaimed).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot reclaim expired leases");
                     return;
                 }
-            }
-        }
-    }
-
-    /// Reports those of `jobs` that their lost attempt discarded.
-    async fn report_discarded(&self, jobs: &[JobId]) {
-        for id in jobs {
-            if let Ok(Some(job)) = self.store.get(*id).await
-                && job.lifecycle.state == JobState::Discarded
-            {
-                telemetry::discarded(
-                    &job,
-                    job.attempts.last().and_then(|last| last.error.as_ref()),
-                );
             }
         }
     }

@@ -7,7 +7,6 @@ use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
 use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::hold::Facts;
 use jobwright_core::job::{Job, Payload};
-use jobwright_core::lifecycle::JobState;
 use jobwright_core::limits::Limits;
 use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{Outcome, OutcomeKind, millis};
@@ -18,9 +17,8 @@ use jobwright_core::runtime::{Stop, StopSignal};
 use jobwright_core::store::{Claim, Claimed, Finish, Finished, Leased};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::in_flight::{Enlisted, Running, Traces};
 use super::{DispatchSettings, Dispatcher, PAGE_BYTES};
-use crate::notify::{Enlisted, Traces};
-use crate::telemetry;
 
 /// How long to wait before writing a verdict again that a failing store did not take.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
@@ -44,7 +42,7 @@ struct Place {
 }
 
 /// An attempt that is among those in flight.
-struct InFlight {
+struct Begun {
     lease: Lease,
     job: Job,
     payload: Payload,
@@ -69,7 +67,7 @@ impl Dispatcher {
                 // In order: which of two that are ready ends the wait must not be left to chance,
                 // or no history could be replayed.
                 biased;
-                () = self.signals.work.notified() => false,
+                () = self.wake_ups.work.notified() => false,
                 () = self.clock.sleep_until(wake_at) => true,
                 _ = stopping.changed() => false,
             };
@@ -135,7 +133,7 @@ impl Dispatcher {
     }
 
     /// Counts an attempt among those in flight.
-    fn enlist(&self, leased: Leased) -> InFlight {
+    fn enlist(&self, leased: Leased) -> Begun {
         let Leased { lease, job, payload, checkpoint } = leased;
         let limits = job.spec.limits.under(&self.settings.ceiling);
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
@@ -143,12 +141,14 @@ impl Dispatcher {
         let report = Arc::new(Report::new(checkpoint, limits.checkpoint_bytes));
         let traces = Traces { log, report };
         let (stop, signal) = Stop::new();
-        let enlisted = self.signals.enlist((lease, Facts::from(&job.spec)), stop, traces.clone());
-        InFlight { lease, job, payload, limits, traces, resumed, signal, enlisted }
+        let facts = Facts::from(&job.spec);
+        let running = Running { lease, facts, stop, traces: traces.clone() };
+        let enlisted = self.in_flight.enlist(running);
+        Begun { lease, job, payload, limits, traces, resumed, signal, enlisted }
     }
 
-    async fn attempt(self, in_flight: InFlight, place: Place) {
-        let InFlight { lease, job, payload, limits, traces, resumed, signal, enlisted } = in_flight;
+    async fn attempt(self, begun: Begun, place: Place) {
+        let Begun { lease, job, payload, limits, traces, resumed, signal, enlisted } = begun;
         let Traces { log, report } = traces;
         let (job, log) = (&job, &log);
         let granted = self.grantor.open(job, log);
@@ -187,16 +187,13 @@ impl Dispatcher {
         // The guest has ended, so its slot goes on; the lease is renewed until it is written.
         let _finishing = self.finishing.acquire().await;
         drop(place);
-        self.signals.work.notify_one();
+        self.wake_ups.work.notify_one();
         self.save_log(lease, log.snapshot()).await;
-        let error = record.error.clone();
-        if let (OutcomeKind::Refused, Some(error)) = (record.outcome, &error) {
+        if let (OutcomeKind::Refused, Some(error)) = (record.outcome, &record.error) {
             self.refusals.note(&error.code, &error.message);
         }
         let finish = Finish { lease, verdict, record, output, told: report.told() };
-        if self.finish(finish).await == Some(JobState::Discarded) {
-            telemetry::discarded(job, error.as_ref());
-        }
+        self.finish(finish).await;
         drop(enlisted);
     }
 
@@ -209,15 +206,15 @@ impl Dispatcher {
     }
 
     /// Writes a verdict, again and again while the store is away: the job's work is done, and only
-    /// this knows it. Returns the job's state then, unless the lease was lost.
-    async fn finish(&self, finish: Finish) -> Option<JobState> {
+    /// this knows it.
+    async fn finish(&self, finish: Finish) {
         loop {
             match self.store.finish(finish.clone(), self.clock.now()).await {
-                Ok(Finished::Recorded(state)) => return Some(state),
+                Ok(Finished::Recorded(_)) => return,
                 Ok(Finished::LeaseLost) => {
                     let (job, attempt) = (finish.lease.job, finish.lease.attempt);
                     tracing::warn!(%job, attempt, "the lease was lost: the attempt does not count");
-                    return None;
+                    return;
                 }
                 Err(error) => {
                     tracing::warn!(job = %finish.lease.job, %error, "cannot finish yet");

@@ -1,8 +1,10 @@
-//! Drivers of [`JobStore`](jobwright_core::JobStore): in memory, and embedded SQLite.
+//! Drivers of [`Store`](jobwright_core::Store): in memory, and embedded SQLite.
 //!
-//! Both are the queue of `jobwright-core` with a place for what it does not hold; neither decides
-//! anything. Beside them, in [`access`], API keys and the audit log are kept.
+//! A driver is [`Rows`](jobwright_core::ledger::Rows) and an [`Engine`](ledgered::Engine) that runs
+//! commands on the ledger above them; [`ledgered`] makes a store of these, once for all drivers. No driver
+//! decides anything about a job. Beside them, in [`access`], API keys and the audit log are kept.
 
 pub mod access;
+pub mod ledgered;
 pub mod memory;
 pub mod sqlite;

@@ -16,7 +16,8 @@ use std::io::IsTerminal as _;
 use std::str::FromStr;
 
 use jobwright_core::access::AuditEntry;
-use jobwright_core::job::Job;
+use jobwright_core::change::{Change, Event, JobEvent, Transition};
+use jobwright_core::lifecycle::JobState;
 use jobwright_core::outcome::AttemptError;
 use tracing_subscriber::EnvFilter;
 
@@ -63,17 +64,27 @@ pub(crate) fn start(filter: EnvFilter, format: LogFormat) {
     }
 }
 
-/// Reports that `job` failed for good, for the reason in the record of its last attempt.
-pub(crate) fn discarded(job: &Job, error: Option<&AttemptError>) {
+/// Reports the jobs that failed for good with these committed changes.
+pub(crate) fn committed(changes: &[Change]) {
+    for change in changes {
+        if let Event::Job(job) = &change.event
+            && let Transition::Finalized { state: JobState::Discarded, error } = &job.transition
+        {
+            discarded(job, error.as_ref());
+        }
+    }
+}
+
+fn discarded(job: &JobEvent, error: Option<&AttemptError>) {
     let code = error.map_or("none", |error| error.code.as_str());
     let message = error.map_or("no attempt says why", |error| error.message.as_str());
     tracing::info!(
         event = "job_discarded",
-        job = %job.id,
-        plugin = %format_args!("{}@{}", job.spec.plugin, job.spec.version),
-        tenant = %job.spec.tenant,
-        queue = %job.spec.queue,
-        attempt = job.lifecycle.attempt,
+        job = %job.job,
+        plugin = %format_args!("{}@{}", job.facts.plugin, job.facts.version),
+        tenant = %job.facts.tenant,
+        queue = %job.facts.queue,
+        attempt = job.attempt,
         code,
         message = one_line(message),
     );

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use jobwright::api::auth::ApiKeys;
 use jobwright::api::browser::AllowedHosts;
 use jobwright::api::{self, ApiSettings, App};
-use jobwright::notify::Signals;
+use jobwright::controls::ControlsView;
+use jobwright::events::WakeUps;
 use jobwright::outside::secrets::SecretFile;
 use jobwright::registry::DiskRegistry;
 use jobwright::runtime::{Allocator, RuntimeConfig, WasmRuntime};
@@ -61,7 +62,8 @@ impl Host {
                 secrets: Arc::new(SecretFile::open(folder.path())?),
                 clock: Arc::new(jobwright::SystemClock::default()),
                 grantor: Arc::new(jobwright_core::outside::Nothing),
-                signals: Signals::new(),
+                wake_ups: Arc::<WakeUps>::default(),
+                controls: Arc::<ControlsView>::default(),
                 stopping,
             },
             ApiSettings {

@@ -54,15 +54,22 @@ impl Checkpoints {
         Some(displaced)
     }
 
-    /// The job's checkpoint is gone.
-    pub fn forget(&mut self, job: JobId) {
-        let Some(tenant) = self.owners.remove(&job) else { return };
-        let Some(held) = self.by_tenant.get_mut(&tenant) else { return };
+    /// Whether the job has a checkpoint.
+    #[must_use]
+    pub fn has(&self, job: JobId) -> bool {
+        self.owners.contains_key(&job)
+    }
+
+    /// The job's checkpoint is gone; returns its length, 0 if it had none.
+    pub fn forget(&mut self, job: JobId) -> u64 {
+        let Some(tenant) = self.owners.remove(&job) else { return 0 };
+        let Some(held) = self.by_tenant.get_mut(&tenant) else { return 0 };
         let length = held.lengths.remove(&job).unwrap_or(0);
         (held.bytes, self.bytes) = (held.bytes - length, self.bytes - length);
         if held.lengths.is_empty() {
             self.by_tenant.remove(&tenant);
         }
+        length
     }
 
     /// The jobs whose checkpoints make room for `over` bytes more of a tenant that then holds `own`.

@@ -6,7 +6,7 @@ use super::lanes::{Due, Place};
 use crate::capacity::Permit;
 use crate::clock::{Timestamp, after};
 use crate::hold::Facts;
-use crate::job::{JobId, JobSpec, Priority};
+use crate::job::{JobId, Priority};
 use crate::lifecycle::{JobState, Lifecycle};
 
 /// The scheduling facts of an unfinished job.
@@ -18,22 +18,38 @@ pub struct Entry {
     pub priority: Priority,
     /// What an attempt may take of the host's memory.
     pub memory_bytes: u64,
+    /// The length of its payload.
+    pub payload_bytes: u64,
     /// Where it stands.
     pub lifecycle: Lifecycle,
+    /// The number of its row, which is also the order of arrival.
+    pub row: u64,
     /// Its place, given back when the entry goes.
     pub permit: Permit,
 }
 
+/// Where an unfinished job stands, or stood when it was finalized.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// What it belongs to.
+    pub facts: Facts,
+    /// The length of its payload.
+    pub payload_bytes: u64,
+    /// Its state.
+    pub lifecycle: Lifecycle,
+    /// The number of its row.
+    pub row: u64,
+}
+
 impl Entry {
-    /// The facts of a job with this specification.
+    /// Where the job stands.
     #[must_use]
-    pub fn new(spec: &JobSpec, lifecycle: Lifecycle, permit: Permit) -> Self {
-        Self {
-            facts: spec.into(),
-            priority: spec.priority,
-            memory_bytes: spec.limits.host_bytes(),
-            lifecycle,
-            permit,
+    pub fn standing(&self) -> Standing {
+        Standing {
+            facts: self.facts.clone(),
+            payload_bytes: self.payload_bytes,
+            lifecycle: self.lifecycle.clone(),
+            row: self.row,
         }
     }
 }
@@ -41,7 +57,6 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) entry: Entry,
-    pub(super) arrival: u64,
     pub(super) holder: Holder,
 }
 
@@ -63,7 +78,7 @@ impl Slot {
     pub(super) fn place(&self, head_start: Duration) -> Place {
         let levels = u32::from(u8::from(self.entry.priority)) - 1;
         let sort_key = after(self.entry.lifecycle.scheduled_at, head_start.saturating_mul(levels));
-        Place { sort_key, arrival: self.arrival }
+        Place { sort_key, arrival: self.entry.row }
     }
 
     pub(super) fn due(&self, id: JobId) -> Due {
@@ -73,7 +88,7 @@ impl Slot {
     pub(super) fn wait(&self, id: JobId) -> super::waiting::Wait {
         super::waiting::Wait {
             at: self.entry.lifecycle.scheduled_at,
-            arrival: self.arrival,
+            arrival: self.entry.row,
             id,
             on_wall: self.entry.lifecycle.on_wall,
         }

@@ -2,7 +2,7 @@
 //! belongs by then, so no index can be forgotten.
 
 use super::Queue;
-use super::entry::Slot;
+use super::entry::{Slot, Standing};
 use super::waiting::{Clocks, Wait};
 use crate::capacity::Side;
 use crate::clock::Timestamp;
@@ -17,9 +17,9 @@ impl Queue {
         id: JobId,
         now: Timestamp,
         step: impl FnOnce(&mut Lifecycle) -> A,
-    ) -> Option<(A, Lifecycle)> {
+    ) -> Option<(A, Standing)> {
         self.look(self.clocks.at(now));
-        self.change(id, |slot| (step(&mut slot.entry.lifecycle), slot.entry.lifecycle.clone()))
+        self.change(id, |slot| (step(&mut slot.entry.lifecycle), slot.entry.standing()))
     }
 
     /// Changes an entry. A finalized one goes, and its permit with it.

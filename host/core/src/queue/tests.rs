@@ -39,6 +39,7 @@ fn want(now: i64) -> Claim {
 
 struct Fixture {
     queue: Queue,
+    rows: u64,
     capacity: std::sync::Arc<Capacity>,
 }
 
@@ -47,7 +48,7 @@ impl Fixture {
         // Room for every number of a job, and some.
         let limits = CapacityLimits { total: 300, ..CapacityLimits::default() };
         let queue = Queue::new(limits.head_start, at(0));
-        Self { queue, capacity: Capacity::new(limits) }
+        Self { queue, rows: 0, capacity: Capacity::new(limits) }
     }
 
     fn add(&mut self, n: u8, lane: &str, priority: u8, due: i64) {
@@ -57,11 +58,14 @@ impl Fixture {
     fn add_of(&mut self, tenant: &str, (n, lane): (u8, &str), priority: u8, due: i64) {
         let facts = facts(tenant, lane);
         let permit = self.capacity.readmit(&facts, 0);
+        self.rows += 1;
         let entry = Entry {
             facts,
             priority: priority.try_into().unwrap(),
             memory_bytes: u64::from(n),
+            payload_bytes: 0,
             lifecycle: Lifecycle::new(at(due)),
+            row: self.rows,
             permit,
         };
         self.queue.insert(id(n), entry, at(0));
@@ -122,7 +126,8 @@ fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
             (facts("default", "b"), fixture.capacity.readmit(&facts("default", "b"), 0));
         let lifecycle = Lifecycle { on_wall: true, ..Lifecycle::new(at(50 + set)) };
         let priority = Priority::default();
-        let entry = Entry { facts, priority, memory_bytes: 1, lifecycle, permit };
+        let (memory_bytes, payload_bytes, row) = (1, 0, 100);
+        let entry = Entry { facts, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
         fixture.queue.insert(id(2), entry, at(0));
         let mut claim = |now: i64| {
             let want = Claim { wall: at(now + set), ..want(now) };
@@ -142,7 +147,8 @@ fn a_job_for_a_time_counts_as_scheduled_until_the_wall_clock_says_so() {
             (facts("default", "a"), fixture.capacity.readmit(&facts("default", "a"), 0));
         let lifecycle = Lifecycle { on_wall: true, ..Lifecycle::new(at(3600)) };
         let priority = Priority::default();
-        let entry = Entry { facts, priority, memory_bytes: 1, lifecycle, permit };
+        let (memory_bytes, payload_bytes, row) = (1, 0, 100);
+        let entry = Entry { facts, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
         fixture.queue.insert(id(1), entry, at(0));
         // By the host's clock its time has come where it has not by the wall clock, and the reverse.
         let now = 3600 - set / 2;
@@ -327,11 +333,9 @@ fn a_hold_on_code_passes_by_all_that_it_covers_at_once_and_moves_them_by_and_by(
         let facts = if n < COVERED { held.clone() } else { other.clone() };
         let permit = capacity.readmit(&facts, 0);
         let (priority, lifecycle) = (Priority::default(), Lifecycle::new(at(0)));
-        queue.insert(
-            number(n),
-            Entry { facts, priority, memory_bytes: 1, lifecycle, permit },
-            at(0),
-        );
+        let (memory_bytes, payload_bytes, row) = (1, 0, n);
+        let entry = Entry { facts, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
+        queue.insert(number(n), entry, at(0));
     }
     let hold = Hold::Plugin { tenant: held.tenant, plugin: held.plugin };
     queue.set_held(hold.clone(), true);

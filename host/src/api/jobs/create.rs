@@ -186,7 +186,7 @@ impl App {
     ) -> Result<Accepted, ApiError> {
         let mut place = None;
         loop {
-            let room = self.signals.room.notified();
+            let room = self.wake_ups.room.notified();
             // With the time at which the store takes the job.
             let answer = self.first_answer(&order.job, now)?;
             let remember = |key: Key| key.remember(answer.clone(), now);
@@ -196,7 +196,7 @@ impl App {
                 enqueued => return Accepted::of(enqueued, Some((order.job.id, answer))),
             }
             if place.is_none() {
-                place = Some(self.signals.waiters.place(&caller.tenant).map_err(ApiError::busy)?);
+                place = Some(self.wake_ups.waiters.place(&caller.tenant).map_err(ApiError::busy)?);
             }
             tokio::select! {
                 () = room => {}

@@ -16,8 +16,9 @@ use jobwright_core::tenant::TenantName;
 use rusqlite::{Connection, params};
 
 use super::reader::{LOOKUPS, Readers, store_error};
+use super::table::space;
 use super::writer::{Effect, State, Writer};
-use super::{rows, schema, table};
+use super::{rows, schema};
 use crate::disk::Floor;
 
 /// See the module's text.
@@ -63,7 +64,7 @@ impl Database {
             return Ok(());
         }
         self.grown_bytes = 0;
-        while table::used_bytes(&self.db)? > self.most_bytes && self.remove_oldest()? > 0 {}
+        while space::used_bytes(&self.db)? > self.most_bytes && self.remove_oldest()? > 0 {}
         Ok(())
     }
 
@@ -79,8 +80,8 @@ impl Database {
             return Ok(true);
         }
         let needed = bytes + ROW_BYTES;
-        let mut fits = table::file_bytes(&self.db)? >= needed;
-        while fits && table::free_bytes(&self.db)? < needed {
+        let mut fits = space::file_bytes(&self.db)? >= needed;
+        while fits && space::free_bytes(&self.db)? < needed {
             fits = self.remove_oldest()? > 0;
         }
         if !fits {

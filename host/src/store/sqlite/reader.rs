@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jobwright_core::change::Position;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, Payload};
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::Digest;
-use jobwright_core::store::{Enqueued, JobFilter, JobPage, Page, StoreError};
+use jobwright_core::store::{ChangedSince, Enqueued, JobFilter, JobPage, Page, StoreError};
 use jobwright_core::tenant::TenantName;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tokio::sync::Semaphore;
 
-use super::{rows, schema};
+use super::{rows, schema, table};
 
 /// Queries for what has an address, at one time: more only wait for the same disk.
 pub(crate) const LOOKUPS: usize = 4;
@@ -91,14 +92,24 @@ pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
     }
 }
 
-/// One job, finished or not.
-pub(super) fn job(db: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
+/// One job, finished or not, and the length of its payload.
+pub(super) fn job_and_payload_bytes(
+    db: &Connection,
+    id: JobId,
+) -> rusqlite::Result<Option<(Job, u64)>> {
     // One statement, so that a job which is just moving is seen in one of its places.
     let columns = rows::COLUMNS;
     let sql = format!(
         "SELECT {columns} FROM job WHERE id = ?1 UNION ALL SELECT {columns} FROM history WHERE id = ?1"
     );
-    db.prepare_cached(&sql)?.query_row([id.as_bytes()], rows::job).optional()
+    let read =
+        |row: &Row<'_>| Ok((rows::job(row)?, row.get::<_, i64>(rows::WIDTH - 1)?.unsigned_abs()));
+    db.prepare_cached(&sql)?.query_row([id.as_bytes()], read).optional()
+}
+
+/// One job, finished or not.
+pub(super) fn job(db: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
+    Ok(job_and_payload_bytes(db, id)?.map(|(job, _)| job))
 }
 
 /// Whose job it is.
@@ -111,24 +122,71 @@ pub(super) fn tenant(db: &Connection, id: JobId) -> rusqlite::Result<Option<Tena
 
 /// What a job's guest reads.
 pub(super) fn payload(db: &Connection, id: JobId) -> rusqlite::Result<Option<Payload>> {
-    let sql = "SELECT content_type, bytes FROM payload WHERE seq =
-                 (SELECT seq FROM job WHERE id = ?1 UNION ALL SELECT seq FROM history WHERE id = ?1)";
-    let payload = |row: &Row<'_>| {
-        let bytes: Vec<u8> = row.get(1)?;
-        Ok(Payload { content_type: row.get(0)?, bytes: bytes.into() })
-    };
-    db.prepare_cached(sql)?.query_row([id.as_bytes()], payload).optional()
+    let found = apart_or_inline(db, "payload", id)?;
+    Ok(found.map(|(content_type, bytes)| Payload { content_type, bytes: bytes.into() }))
 }
 
 /// What a job left.
 pub(super) fn output(db: &Connection, id: JobId) -> rusqlite::Result<Option<Output>> {
-    let sql = "SELECT content_type, bytes FROM output WHERE seq =
-                 (SELECT seq FROM job WHERE id = ?1 UNION ALL SELECT seq FROM history WHERE id = ?1)";
-    let output = |row: &rusqlite::Row<'_>| {
-        let bytes: Vec<u8> = row.get(1)?;
-        Ok(Output { content_type: row.get(0)?, bytes: bytes.into() })
+    let found = apart_or_inline(db, "output", id)?;
+    let output = |(content_type, bytes): (Option<String>, Vec<u8>)| {
+        Some(Output { content_type: content_type?, bytes: bytes.into() })
     };
-    db.prepare_cached(sql)?.query_row([id.as_bytes()], output).optional()
+    Ok(found.and_then(output))
+}
+
+/// The type and the bytes of a job's payload or output (`what`), which are in its row if they are few.
+fn apart_or_inline(
+    db: &Connection,
+    what: &str,
+    id: JobId,
+) -> rusqlite::Result<Option<(Option<String>, Vec<u8>)>> {
+    // One transaction: between two statements the job could move from one table to the other.
+    let view = db.unchecked_transaction()?;
+    let sql = format!(
+        "SELECT {what}_type, {what}, seq FROM job WHERE id = ?1
+         UNION ALL SELECT {what}_type, {what}, coalesce(seq, position) FROM history WHERE id = ?1"
+    );
+    let row = |row: &Row<'_>| {
+        Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?, row.get(2)?))
+    };
+    let mut statement = view.prepare_cached(&sql)?;
+    let found: Option<(_, _, i64)> = statement.query_row([id.as_bytes()], row).optional()?;
+    let Some((kind, inline, seq)) = found else { return Ok(None) };
+    if let Some(bytes) = inline {
+        return Ok(Some((kind, bytes)));
+    }
+    let sql = format!("SELECT content_type, bytes FROM {what} WHERE seq = ?1");
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    view.prepare_cached(&sql)?.query_row([seq], row).optional()
+}
+
+/// The latest state of jobs that changed after `position`, at most `most`, in the order of their changes.
+pub(super) fn changed_since(
+    db: &Connection,
+    position: Position,
+    most: usize,
+) -> rusqlite::Result<ChangedSince> {
+    // One transaction: between two statements a job could move from one table to the other.
+    let view = db.unchecked_transaction()?;
+    if position < table::host(&view)?.pruned {
+        return Ok(ChangedSince::Reset);
+    }
+    let columns = rows::COLUMNS;
+    let sql = format!(
+        "SELECT * FROM (SELECT {columns}, position FROM job WHERE position > ?1
+                        UNION ALL SELECT {columns}, position FROM history WHERE position > ?1)
+         ORDER BY position LIMIT ?2"
+    );
+    let row = |row: &Row<'_>| {
+        let position = row.get::<_, i64>(rows::WIDTH)?.unsigned_abs();
+        Ok((Position::from_number(position), rows::job(row)?))
+    };
+    let parameters =
+        params![position.number().cast_signed(), i64::try_from(most).unwrap_or(i64::MAX)];
+    let mut statement = view.prepare_cached(&sql)?;
+    let found = statement.query_map(parameters, row)?.collect::<rusqlite::Result<_>>()?;
+    Ok(ChangedSince::Jobs(found))
 }
 
 /// The answer to a request with this key, if it was answered before.
@@ -190,8 +248,13 @@ fn scan(
     let columns = rows::COLUMNS;
     let sql = format!(
         "SELECT {columns} FROM {table} WHERE id < ?1 {} ORDER BY id DESC",
-        // Through an index: who has few jobs does not wait for those of others to be passed by.
-        if filter.tenant.is_some() { "AND tenant = ?2" } else { "AND ?2 IS NULL" }
+        // Through an index of all tenants but the default one: a tenant with few jobs does not wait while
+        // those of others are passed over.
+        match &filter.tenant {
+            None => "AND ?2 IS NULL",
+            Some(tenant) if tenant.is_default() => "AND tenant = ?2",
+            Some(_) => "AND tenant = ?2 AND tenant <> 'default'",
+        }
     );
     let mut statement = db.prepare_cached(&sql)?;
     let tenant = filter.tenant.as_ref().map(TenantName::as_str);

@@ -1,7 +1,7 @@
 //! How a job is written as a row, and read back. The one place that knows the columns.
 
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, Stored};
+use jobwright_core::job::{Job, JobId, JobSpec, Stored};
 use jobwright_core::lifecycle::{JobState, Lifecycle};
 use jobwright_core::tenant::TenantName;
 use rusqlite::Row;
@@ -19,13 +19,18 @@ pub(super) const WIDTH: usize = 22;
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
+    job_with(row, json(row, 1)?)
+}
+
+/// The job in a row of [`COLUMNS`] whose specification is `spec`.
+pub(super) fn job_with(row: &Row<'_>, spec: JobSpec) -> rusqlite::Result<Job> {
     let output_type: Option<String> = row.get(4)?;
     let output_bytes: Option<i64> = row.get(5)?;
     // Earlier versions kept that of a success alone, which is the latest attempt.
     let attempt = row.get::<_, Option<u32>>(18)?.map_or_else(|| row.get(7), Ok)?;
     Ok(Job {
         id: id(row, 0)?,
-        spec: json(row, 1)?,
+        spec,
         created_at: time(row, 2)?,
         attempts: json(row, 3)?,
         output: output_type

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 /// How long a statement waits for another connection.
@@ -21,6 +22,7 @@ const JOBS: &[&str] = &[
     LOSSES,
     HISTORY_SHARES,
     CLOCKS,
+    POSITIONS,
 ];
 
 /// As [`JOBS`], for `logs.db`.
@@ -144,6 +146,30 @@ ALTER TABLE job ADD COLUMN on_wall INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE history ADD COLUMN on_wall INTEGER NOT NULL DEFAULT 0;
 ";
 
+/// Positions of changes, by which finalized jobs are kept; small payloads and outputs in the rows of their
+/// jobs; and indexes that cost nothing where all jobs are the default tenant's and complete. A finalized job
+/// of an earlier version has the number of its row as its position.
+const POSITIONS: &str = "
+ALTER TABLE job ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN payload_type TEXT;
+ALTER TABLE job ADD COLUMN payload BLOB;
+ALTER TABLE job ADD COLUMN output BLOB;
+ALTER TABLE history RENAME COLUMN seq TO position;
+ALTER TABLE history ADD COLUMN seq INTEGER;
+ALTER TABLE history ADD COLUMN payload_type TEXT;
+ALTER TABLE history ADD COLUMN payload BLOB;
+ALTER TABLE history ADD COLUMN output BLOB;
+DROP INDEX history_by_end;
+DROP INDEX history_by_tenant;
+CREATE INDEX history_by_tenant ON history (tenant, id) WHERE tenant <> 'default';
+CREATE INDEX history_discarded ON history (position) WHERE state = 3;
+ALTER TABLE host ADD COLUMN last_row INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE host ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE host ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0;
+UPDATE host SET last_row = max(
+    coalesce((SELECT max(seq) FROM job), 0), coalesce((SELECT max(position) FROM history), 0));
+";
+
 const LOG_TABLES: &str = "
 CREATE TABLE log (
     job BLOB NOT NULL,
@@ -223,6 +249,7 @@ fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
          PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
     )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    keep_plans(connection)?;
     if !missing.is_empty() {
         let missing = missing.concat();
         connection.execute_batch(&format!(
@@ -232,10 +259,16 @@ fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Keeps the plan of a prepared statement whatever is bound to it: else SQLite plans a join anew at each call.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 /// Opens a database that its writer has made, for reading only.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    keep_plans(&connection)?;
     Ok(connection)
 }

@@ -42,6 +42,9 @@ pub(crate) trait State: Send + 'static {
         Ok(())
     }
 
+    /// Called after a commit, before its commands are answered.
+    fn committed(&mut self) {}
+
     /// Whether something is left to be done beside the commands.
     fn has_chore(&self) -> bool {
         false
@@ -54,16 +57,7 @@ pub(crate) trait State: Send + 'static {
     fn reload(&mut self) -> rusqlite::Result<()>;
 }
 
-/// What a command needs of its commit. The greatest in a group decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Effect {
-    /// Writes nothing.
-    Nothing,
-    /// Survives the death of the process; a power loss may undo it.
-    Unsynced,
-    /// Survives a power loss.
-    Synced,
-}
+pub(crate) use crate::store::ledgered::Effect;
 
 type Reply = Box<dyn FnOnce() + Send>;
 
@@ -260,10 +254,11 @@ impl<S: State> Group<S> {
             return self.apply(group);
         }
         self.synchronize(effect)?;
-        self.state.connection().execute_batch("BEGIN IMMEDIATE")?;
+        self.state.connection().prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let replies = self.apply(group)?;
         self.state.seal()?;
-        self.state.connection().execute_batch("COMMIT")?;
+        self.state.connection().prepare_cached("COMMIT")?.execute([])?;
+        self.state.committed();
         Ok(replies)
     }
 

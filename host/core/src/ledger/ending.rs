@@ -1,0 +1,128 @@
+//! How attempts end: by a verdict, or because their host or their payload is lost.
+
+use super::{Kept, Ledger, RowChange, Rows, Unreadable};
+use crate::attempt::{AttemptRecord, Lease};
+use crate::change::Transition;
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::lifecycle::JobState;
+use crate::outcome::{AttemptError, Outcome, Usage};
+use crate::queue::Standing;
+use crate::retry::Verdict;
+use crate::store::{Finish, Finished};
+
+impl<R: Rows> Ledger<R> {
+    /// See [`JobStore::finish`](crate::store::JobStore::finish).
+    ///
+    /// # Errors
+    /// As the rows.
+    pub fn finish(&mut self, end: &Finish, now: Timestamp) -> Result<Finished, R::Error> {
+        self.pass_time(now);
+        let kept = end.kept();
+        if !kept.is_empty() {
+            self.queue.forgive(&end.lease);
+        }
+        let Some(standing) = self.queue.finish(&end.lease, end.verdict, now) else {
+            return Ok(Finished::LeaseLost);
+        };
+        let (id, state) = (end.lease.job, standing.lifecycle.state);
+        let output = self.output_of(end, &standing)?;
+        let output_bytes = match output {
+            Kept::Is(output) => output.bytes.len() as u64,
+            Kept::Stays | Kept::Goes => 0,
+        };
+        let checkpoint = match state.is_finalized() {
+            true => self.last_checkpoint(id),
+            false => self.checkpoint_of(id, &standing, kept.checkpoint.as_ref())?,
+        };
+        let position = self.change(id, &standing, transition(state, &end.record));
+        self.rows.write(&RowChange {
+            ended: Some(&end.record),
+            progress: kept.progress.as_ref(),
+            checkpoint,
+            output,
+            ..RowChange::new(standing.row, id, position, &standing.lifecycle)
+        })?;
+        if state.is_finalized() {
+            self.finalized(id, &standing, output);
+        }
+        self.grow(output_bytes)?;
+        Ok(Finished::Recorded(state))
+    }
+
+    /// Discards a job that was just claimed and whose payload is lost: it alone can never run, and the
+    /// others go on.
+    pub(super) fn give_up(
+        &mut self,
+        lease: &Lease,
+        unreadable: &Unreadable,
+        now: Timestamp,
+    ) -> Result<(), R::Error> {
+        let id = lease.job;
+        let Some(running) = self.queue.lifecycle(id).cloned() else { return Ok(()) };
+        let message = format!(
+            "its payload cannot be read from the job store: {}; submit the job again, and look after \
+             the disk",
+            unreadable.0
+        );
+        let error = AttemptError::new("payload_lost", message);
+        let outcome = Outcome::Refused { error, transient: false };
+        let record = AttemptRecord::new(&running, &outcome, Usage::default(), now);
+        match self.queue.finish(lease, Verdict::Discard, now) {
+            Some(standing) => self.moved(id, &standing, Some(&record)),
+            None => Ok(()),
+        }
+    }
+
+    /// See [`JobStore::reclaim_expired`](crate::store::JobStore::reclaim_expired).
+    ///
+    /// # Errors
+    /// As the rows.
+    pub fn reclaim_expired(&mut self, now: Timestamp, most: usize) -> Result<Vec<JobId>, R::Error> {
+        self.pass_time(now);
+        let expired = self.queue.expired(now, most);
+        for id in &expired {
+            let Some(running) = self.queue.lifecycle(*id).cloned() else { continue };
+            if let Some(standing) = self.queue.reclaim(*id, now) {
+                let lost = AttemptRecord::new(&running, &Outcome::Lost, Usage::default(), now);
+                self.moved(*id, &standing, Some(&lost))?;
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Writes where a job stands after a transition, and the attempt that ended with it.
+    pub(super) fn moved(
+        &mut self,
+        id: JobId,
+        standing: &Standing,
+        ended: Option<&AttemptRecord>,
+    ) -> Result<(), R::Error> {
+        let state = standing.lifecycle.state;
+        let transition = match (state, ended) {
+            (JobState::Running, _) => Transition::CancelRequested,
+            (_, Some(record)) => transition(state, record),
+            (_, None) if state.is_finalized() => Transition::Finalized { state, error: None },
+            (_, None) => Transition::Waiting,
+        };
+        let position = self.change(id, standing, transition);
+        let checkpoint = if state.is_finalized() { self.last_checkpoint(id) } else { Kept::Stays };
+        let change = RowChange::new(standing.row, id, position, &standing.lifecycle);
+        self.rows.write(&RowChange { ended, checkpoint, ..change })?;
+        if state.is_finalized() {
+            self.finalized(id, standing, Kept::Stays);
+        }
+        Ok(())
+    }
+}
+
+/// The transition of a job that an attempt's end brought into `state`.
+fn transition(state: JobState, record: &AttemptRecord) -> Transition {
+    match state {
+        JobState::Completed => Transition::Finalized { state, error: None },
+        JobState::Discarded | JobState::Cancelled => {
+            Transition::Finalized { state, error: record.error.clone() }
+        }
+        JobState::Available | JobState::Running => Transition::Waiting,
+    }
+}

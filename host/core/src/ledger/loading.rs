@@ -1,0 +1,179 @@
+//! The ledger rebuilt from durable rows: when a store is opened, and after a transaction was rolled back.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+
+use super::trimming::History;
+use super::{Ledger, Rows};
+use crate::capacity::{Checkpoints, HeldBytes, HeldKeys};
+use crate::change::Position;
+use crate::clock::Timestamp;
+use crate::hold::{Hold, HoldNote};
+use crate::job::Job;
+use crate::queue::{Entry, Holder, Queue};
+use crate::tenant::{TenantLimits, TenantName};
+
+/// Rows that outlive the process.
+pub trait DurableRows: Rows {
+    /// Reads what is kept; calls `each` with every unfinished job, in the order of arrival.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn load(&mut self, each: &mut dyn FnMut(FoundJob)) -> Result<Found, Self::Error>;
+
+    /// Makes the times of unfinished jobs, which the host before has written, those of a host that starts
+    /// at `now` and whose clock says what the wall clock does. What was due is due, also if the clock was
+    /// set back meanwhile; what was not waits for the wall clock.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    fn take_over_times(&mut self, before: &HostRow, now: Timestamp) -> Result<(), Self::Error>;
+
+    /// Writes what belongs to every commit: what is known of the host, and the shares of the history that
+    /// changed.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn seal(&mut self, host: &HostRow, shares: &[(TenantName, u64)]) -> Result<(), Self::Error>;
+}
+
+/// What is known of the host that uses a store, or used it last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostRow {
+    /// The time of its latest commit.
+    pub alive_at: Timestamp,
+    /// How many attempts it and the hosts before it finished.
+    pub finished: u64,
+    /// How far the wall clock was ahead of its own then.
+    pub ahead: SignedDuration,
+    /// The row number of the latest job that arrived.
+    pub last_row: u64,
+    /// The position of its latest change.
+    pub position: Position,
+    /// The highest position among the jobs that were removed.
+    pub pruned: Position,
+}
+
+/// An unfinished job in the rows.
+#[derive(Debug)]
+pub struct FoundJob {
+    /// The job.
+    pub job: Job,
+    /// Its row number.
+    pub row: u64,
+    /// How many bytes its payload has.
+    pub payload_bytes: u64,
+    /// How many bytes its checkpoint has, if there is one.
+    pub checkpoint_bytes: Option<u64>,
+}
+
+/// What durable rows hold beside unfinished jobs.
+#[derive(Debug)]
+pub struct Found {
+    /// The host that used the store last.
+    pub host: HostRow,
+    /// The holds.
+    pub holds: BTreeMap<Hold, HoldNote>,
+    /// The tenants that have limits of their own.
+    pub tenants: Vec<(TenantName, TenantLimits)>,
+    /// What the answers to idempotency keys take.
+    pub keys: HeldKeys,
+    /// What tenants hold of the history.
+    pub history: HeldBytes,
+}
+
+impl<R: DurableRows> Ledger<R> {
+    /// Loads what the host that used the store before has left, and takes back what was running; returns
+    /// how many jobs that were. All in one transaction, which the caller begins and commits.
+    ///
+    /// # Errors
+    /// As the rows.
+    pub fn open(&mut self, before: &HostRow) -> Result<usize, R::Error> {
+        self.rows.take_over_times(before, self.now)?;
+        let queue = Queue::new(self.capacity.limits().head_start, self.now);
+        let holder = Holder { expires_at: Timestamp::MIN, alive_at: before.alive_at };
+        self.load(queue, holder)?;
+        self.position = Position::start_of(before.position.writer() + 1);
+        let reclaimed = self.reclaim_expired(self.now, usize::MAX)?;
+        self.seal()?;
+        Ok(reclaimed.len())
+    }
+
+    /// Loads what is committed, after a transaction was rolled back. Attempts went on meanwhile; the
+    /// heartbeat sets the ends of their leases.
+    ///
+    /// # Errors
+    /// As the rows.
+    pub fn reload(&mut self) -> Result<(), R::Error> {
+        let holder = Holder { expires_at: Timestamp::MAX, alive_at: self.now };
+        let position = self.position;
+        self.load(self.queue.emptied(), holder)?;
+        // Positions that were rolled back are not used again.
+        self.position = position.max(self.position);
+        Ok(())
+    }
+
+    /// Writes what belongs to every commit, at the end of its transaction.
+    ///
+    /// # Errors
+    /// As the rows.
+    pub fn seal(&mut self) -> Result<(), R::Error> {
+        let host = HostRow {
+            alive_at: self.now,
+            finished: self.queue.finished(),
+            ahead: self.queue.ahead(),
+            last_row: self.last_row,
+            position: self.position,
+            pruned: self.pruned,
+        };
+        self.rows.seal(&host, &self.history.take_changed())
+    }
+
+    /// Loads the jobs into `queue`, of which `holder` holds those that are running.
+    fn load(&mut self, mut queue: Queue, holder: Holder) -> Result<(), R::Error> {
+        let (mut checkpoints, mut outputs) = (Checkpoints::default(), Checkpoints::default());
+        let capacity = self.capacity.clone();
+        let mut jobs = Vec::new();
+        let found = self.rows.load(&mut |found| {
+            let FoundJob { job, row, payload_bytes, checkpoint_bytes } = found;
+            let tenant = &job.spec.tenant;
+            if let Some(output) = &job.output {
+                outputs.admit(tenant, job.id, output.bytes, u64::MAX);
+            }
+            if let Some(bytes) = checkpoint_bytes {
+                checkpoints.admit(tenant, job.id, bytes, u64::MAX);
+            }
+            let facts = (&job.spec).into();
+            let entry = Entry {
+                permit: capacity.readmit(&facts, job.spec.held_bytes(payload_bytes)),
+                facts,
+                priority: job.spec.priority,
+                memory_bytes: job.spec.limits.host_bytes(),
+                payload_bytes,
+                lifecycle: job.lifecycle,
+                row,
+            };
+            jobs.push((job.id, entry));
+        })?;
+        // Before the jobs, so that each is placed once.
+        for hold in found.holds.keys() {
+            queue.set_held(hold.clone(), true);
+        }
+        for (tenant, limits) in found.tenants {
+            self.capacity.bound(&tenant, limits);
+            queue.bound(&tenant, limits.running);
+        }
+        for (id, entry) in jobs {
+            queue.restore(id, entry, holder);
+        }
+        queue.count_on(found.host.finished);
+        (self.queue, self.checkpoints, self.failed_outputs) = (queue, checkpoints, outputs);
+        (self.holds, self.keys) = (found.holds, found.keys);
+        (self.last_row, self.position) = (found.host.last_row, found.host.position);
+        self.pruned = found.host.pruned;
+        self.history = History::new(found.history);
+        self.changes.clear();
+        Ok(())
+    }
+}

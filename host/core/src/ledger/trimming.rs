@@ -1,0 +1,160 @@
+//! The history: finalized jobs, counted by tenant. What makes room is taken from the tenant that holds
+//! most of it, those first that ended first.
+
+use std::collections::BTreeSet;
+
+use super::{Bound, FinalizedRow, Ledger, Rows};
+use crate::capacity::HeldBytes;
+use crate::job::JobId;
+use crate::tenant::TenantName;
+
+/// What a job counts in the history beside its payload and output, in bytes: about its rows and their
+/// entries in indexes.
+const ROW_BYTES: u64 = 1024;
+
+/// How much is written between two looks at how much is kept.
+const MEASURE_BYTES: u64 = 1 << 20;
+
+/// What a job takes beside its payload and output until it is measured: at least a page.
+const JOB_BYTES: u64 = 4096;
+
+/// How many jobs are removed at a time to make room: few, as they may be large.
+const TRIM: usize = 8;
+
+/// How many jobs, and bytes of payloads and outputs, one command removes to make room: some ten
+/// milliseconds for which other commands wait. What is left goes with the next that is written.
+const MOST_TRIMMED: (usize, u64) = (512, 16 << 20);
+
+/// What tenants hold of the history.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    held: HeldBytes,
+    /// The tenants whose share changed since it was written.
+    changed: BTreeSet<TenantName>,
+    /// About what was written since the history was last measured.
+    grown_bytes: u64,
+    /// Jobs that were removed to make room and whose logs are still there.
+    removed: Vec<JobId>,
+}
+
+impl History {
+    /// The history of a store whose tenants hold `held`.
+    pub(super) fn new(held: HeldBytes) -> Self {
+        Self { held, ..Self::default() }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.held.bytes()
+    }
+
+    /// A job was finalized whose payload and output take `bytes`.
+    pub(super) fn add(&mut self, tenant: &TenantName, bytes: u64) {
+        self.held.add(tenant, bytes + ROW_BYTES);
+        self.changed.insert(tenant.clone());
+    }
+
+    /// It is not in the history any more.
+    pub(super) fn remove(&mut self, tenant: &TenantName, bytes: u64) {
+        self.held.remove(tenant, bytes + ROW_BYTES);
+        self.changed.insert(tenant.clone());
+    }
+
+    /// The shares that changed since this was last called.
+    pub(super) fn take_changed(&mut self) -> Vec<(TenantName, u64)> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        changed.map(|tenant| (tenant.clone(), self.held.of(&tenant))).collect()
+    }
+
+    pub(super) fn take_removed(&mut self) -> Vec<JobId> {
+        std::mem::take(&mut self.removed)
+    }
+}
+
+/// How a trim ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trimmed {
+    /// There is enough room.
+    Enough,
+    /// There is no more to remove.
+    Empty,
+    /// One command has removed as much as it may.
+    Exhausted,
+}
+
+impl<R: Rows> Ledger<R> {
+    /// About how many bytes the finalized jobs take, which give way to new ones.
+    #[must_use]
+    pub fn history_bytes(&self) -> u64 {
+        self.history.bytes()
+    }
+
+    /// Counts what is written; now and then removes the oldest of the history if there is too much.
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), R::Error> {
+        self.history.grown_bytes += bytes + JOB_BYTES;
+        if self.history.grown_bytes < MEASURE_BYTES { Ok(()) } else { self.trim() }
+    }
+
+    pub(super) fn trim(&mut self) -> Result<(), R::Error> {
+        let grown = std::mem::take(&mut self.history.grown_bytes);
+        let bound = Bound {
+            history_bytes: self.capacity.limits().kept.history_bytes,
+            counted_bytes: self.history.bytes(),
+            // What waits and what is promised is bounded apart, and must not cost the history its place.
+            apart_bytes: self.capacity.held_bytes()
+                + self.checkpoints.bytes()
+                + self.failed_outputs.bytes()
+                + self.keys.bytes(),
+            grown_bytes: grown,
+        };
+        let is_enough = |ledger: &mut Self| {
+            let counted_bytes = ledger.history.bytes();
+            Ok(!ledger.rows.is_over(&Bound { counted_bytes, ..bound })?)
+        };
+        if self.trim_until(is_enough)? == Trimmed::Exhausted {
+            self.history.grown_bytes = grown.max(MEASURE_BYTES);
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for an output, for which the history gives way.
+    pub(super) fn has_room(&mut self, bytes: u64) -> Result<bool, R::Error> {
+        Ok(self.trim_until(|ledger| ledger.rows.has_room(bytes))? == Trimmed::Enough)
+    }
+
+    /// Removes the oldest of the history until there is enough room.
+    fn trim_until(
+        &mut self,
+        is_enough: impl Fn(&mut Self) -> Result<bool, R::Error>,
+    ) -> Result<Trimmed, R::Error> {
+        let (mut jobs, mut bytes) = (0, 0);
+        while !is_enough(self)? {
+            if jobs >= MOST_TRIMMED.0 || bytes >= MOST_TRIMMED.1 {
+                return Ok(Trimmed::Exhausted);
+            }
+            let Some(largest) = self.history.held.largest().cloned() else {
+                return Ok(Trimmed::Empty);
+            };
+            let oldest = self.rows.oldest(&largest, TRIM)?;
+            if oldest.is_empty() {
+                // It holds less than was counted.
+                self.history.remove(&largest, u64::MAX - ROW_BYTES);
+                continue;
+            }
+            jobs += oldest.len();
+            bytes += oldest.iter().map(|row| row.bytes).sum::<u64>();
+            self.remove(&oldest)?;
+        }
+        Ok(Trimmed::Enough)
+    }
+
+    /// Removes finalized jobs.
+    pub(super) fn remove(&mut self, jobs: &[FinalizedRow]) -> Result<(), R::Error> {
+        self.rows.remove(jobs)?;
+        for job in jobs {
+            self.history.remove(&job.tenant, job.bytes);
+            self.pruned = self.pruned.max(job.position);
+            self.history.removed.push(job.id);
+        }
+        Ok(())
+    }
+}

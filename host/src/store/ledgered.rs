@@ -1,0 +1,244 @@
+//! A store on a ledger: the traits of a store, implemented once for every engine that runs commands.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jobwright_core::attempt::Lease;
+use jobwright_core::capacity::{Capacity, QueueFull};
+use jobwright_core::change::ChangeStream;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::hold::{Hold, HoldNote};
+use jobwright_core::job::{JobId, NewJob};
+use jobwright_core::ledger::{Admission, Ledger, Rows};
+use jobwright_core::lifecycle::CancelRequest;
+use jobwright_core::log::LogSnapshot;
+use jobwright_core::plugin::{PluginName, Version};
+use jobwright_core::report::Told;
+use jobwright_core::store::{
+    AttemptTraces, Claim, Claimed, Controls, Enqueued, Finish, Finished, JobStore, Redriven,
+    Renewal, Retention, StoreError,
+};
+use jobwright_core::tenant::{TenantLimits, TenantName};
+
+/// What a command needs of its commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Writes nothing.
+    Nothing,
+    /// Survives the death of the process; a power loss may undo it.
+    Unsynced,
+    /// Survives a power loss.
+    Synced,
+}
+
+/// Runs commands on a ledger, one after another, and publishes the changes of each commit.
+pub trait Engine: Send + Sync + 'static {
+    /// The rows under the ledger.
+    type Rows: Rows;
+
+    /// Runs `step`, which carries about `bytes`, and returns when it is committed.
+    fn run<A: Send + 'static>(
+        &self,
+        effect: Effect,
+        bytes: usize,
+        step: impl FnOnce(&mut Ledger<Self::Rows>) -> Result<A, <Self::Rows as Rows>::Error>
+        + Send
+        + 'static,
+    ) -> impl Future<Output = Result<A, StoreError>> + Send;
+
+    /// Keeps the log of an attempt.
+    fn save_log(
+        &self,
+        id: JobId,
+        attempt: u32,
+        log: LogSnapshot,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes the logs of jobs.
+    fn remove_logs(&self, ids: Vec<JobId>) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// See [`JobStore::spare_bytes`].
+    fn spare_bytes(&self) -> u64;
+
+    /// See [`JobStore::ready`].
+    fn ready(&self) -> Result<(), StoreError>;
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Ledgered<E> {
+    pub(super) engine: E,
+    pub(super) capacity: Arc<Capacity>,
+    pub(super) changes: Arc<ChangeStream>,
+}
+
+/// The answers, if they are all the same and need no look at the rows: there is no place.
+fn refusals(admissions: &[Admission]) -> Option<Vec<Enqueued>> {
+    let refusal = |admission: &Admission| match &admission.permit {
+        Some(Err(full)) => Some(Enqueued::QueueFull(full.clone())),
+        _ => None,
+    };
+    admissions.iter().map(refusal).collect()
+}
+
+impl<E: Engine> Ledgered<E> {
+    /// Takes the places of jobs before their turn: a full queue is refused at once. Only a request that
+    /// carries a key takes them later, as it may have been answered before.
+    fn admit(&self, jobs: Vec<NewJob>, now: Timestamp) -> Vec<Admission> {
+        let keyed = jobs.iter().any(|job| job.idempotency.is_some());
+        let admit = |job: NewJob| {
+            let reserve =
+                || self.capacity.reserve(&(&job.spec).into(), job.held_bytes(), job.side(now));
+            let permit = (!keyed).then(reserve);
+            Admission { job, permit }
+        };
+        jobs.into_iter().map(admit).collect()
+    }
+}
+
+#[async_trait]
+impl<E: Engine> JobStore for Ledgered<E> {
+    async fn enqueue(
+        &self,
+        jobs: Vec<NewJob>,
+        now: Timestamp,
+    ) -> Result<Vec<Enqueued>, StoreError> {
+        let bytes =
+            jobs.iter().map(|job| usize::try_from(job.held_bytes()).unwrap_or(usize::MAX)).sum();
+        let admissions = self.admit(jobs, now);
+        // An engine that has stopped holds places of jobs that it could not write: it must have the
+        // chance to recover, so it is asked even when there seems to be no room.
+        if let Some(answers) = refusals(&admissions)
+            && self.engine.ready().is_ok()
+        {
+            return Ok(answers);
+        }
+        let step = move |ledger: &mut Ledger<_>| ledger.enqueue(admissions, now);
+        self.engine.run(Effect::Synced, bytes, step).await
+    }
+
+    async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        // A power loss that forgets a claim only makes the attempt again: no fsync of its own.
+        self.engine.run(Effect::Unsynced, 0, move |ledger| ledger.claim(&want, now)).await
+    }
+
+    async fn renew(
+        &self,
+        leases: Vec<Lease>,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Renewal>, StoreError> {
+        let step = move |ledger: &mut Ledger<_>| Ok(ledger.renew(&leases, expires_at, now));
+        self.engine.run(Effect::Nothing, 0, step).await
+    }
+
+    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        // The death of the process does not undo it, and that is what it is for.
+        let step = move |ledger: &mut Ledger<_>| {
+            ledger.pass_time(now);
+            Ok(())
+        };
+        self.engine.run(Effect::Unsynced, 0, step).await
+    }
+
+    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
+        let output = finish.output.as_ref().map_or(0, |output| output.bytes.len());
+        let bytes = output + finish.told.checkpoint.as_ref().map_or(0, |state| state.len());
+        self.engine.run(Effect::Synced, bytes, move |ledger| ledger.finish(&finish, now)).await
+    }
+
+    async fn request_cancel(
+        &self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<Option<CancelRequest>, StoreError> {
+        self.engine.run(Effect::Synced, 0, move |ledger| ledger.request_cancel(id, now)).await
+    }
+
+    async fn cancel_covered(
+        &self,
+        hold: Hold,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(JobId, CancelRequest)>, StoreError> {
+        let step = move |ledger: &mut Ledger<_>| ledger.cancel_covered(&hold, now, most);
+        self.engine.run(Effect::Synced, 0, step).await
+    }
+
+    async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError> {
+        self.engine.run(Effect::Synced, 0, move |ledger| ledger.redrive(id, now)).await
+    }
+
+    async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError> {
+        let step = move |ledger: &mut Ledger<_>| ledger.reclaim_expired(now, most);
+        self.engine.run(Effect::Synced, 0, step).await
+    }
+
+    async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
+        let step = move |ledger: &mut Ledger<_>| ledger.prune(&retention, most);
+        let (count, gone) = self.engine.run(Effect::Synced, 0, step).await?;
+        self.engine.remove_logs(gone).await?;
+        Ok(count)
+    }
+
+    fn changes(&self) -> Arc<ChangeStream> {
+        self.changes.clone()
+    }
+
+    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
+        self.capacity.uses(tenant, plugin, version)
+    }
+
+    fn spare_bytes(&self) -> u64 {
+        self.engine.spare_bytes()
+    }
+
+    fn full(&self) -> Option<QueueFull> {
+        self.capacity.full()
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        self.engine.ready()
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Controls for Ledgered<E> {
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
+        let step = move |ledger: &mut Ledger<_>| ledger.set_held(hold, note);
+        self.engine.run(Effect::Synced, 0, step).await
+    }
+
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
+        self.engine.run(Effect::Nothing, 0, |ledger| Ok(ledger.holds().clone())).await
+    }
+
+    async fn set_tenant(&self, tenant: TenantName, limits: TenantLimits) -> Result<(), StoreError> {
+        let step = move |ledger: &mut Ledger<_>| ledger.set_tenant(&tenant, limits);
+        self.engine.run(Effect::Synced, 0, step).await
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
+        Ok(self.capacity.tenant(name))
+    }
+
+    async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError> {
+        Ok(self.capacity.tenants())
+    }
+}
+
+#[async_trait]
+impl<E: Engine> AttemptTraces for Ledgered<E> {
+    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
+        self.engine.save_log(id, attempt, log).await
+    }
+
+    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
+        // A power loss may cost what was saved last, never all of it: a commit is whole.
+        let bytes = told.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len());
+        let step = move |ledger: &mut Ledger<_>| ledger.save_told(&lease, &told);
+        self.engine.run(Effect::Unsynced, bytes, step).await
+    }
+}

@@ -1,0 +1,122 @@
+//! The ledger on the tables of `jobs.db`, as the writer's thread has it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+use jobwright_core::capacity::Capacity;
+use jobwright_core::change::ChangeStream;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::ledger::Ledger;
+use rusqlite::{Connection, Result};
+
+use super::table::{self, Tables, space};
+use super::wal::{self, Damage};
+use super::writer::State;
+use super::{schema, vacuum};
+use crate::disk::Floor;
+use crate::telemetry;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Embedded {
+    pub(super) ledger: Ledger<Tables>,
+    changes: Arc<ChangeStream>,
+    /// What can be used again before the file grows; readers look at it without the writer.
+    spare: Arc<AtomicU64>,
+}
+
+/// Opens or makes the database, and gives back what it does not need of the disk.
+fn open_database(path: &Path, disk: &Floor) -> anyhow::Result<Connection> {
+    if let Some(Damage { commits, copy }) = wal::set_aside_if_damaged(path)? {
+        tracing::error!(
+            path = %path.display(),
+            copy = %copy.display(),
+            commits,
+            "the write-ahead log is damaged, and commits behind the damage are lost: unless they \
+             were never answered, as when power went, jobs that were accepted are missing, and \
+             what can still be read of them is in the copy"
+        );
+    }
+    let db = schema::open_jobs(path)?;
+    if let Err(error) = vacuum::vacuum(&db, disk) {
+        tracing::warn!(%error, "cannot give free pages of the job store back to the disk");
+    }
+    Ok(db)
+}
+
+impl Embedded {
+    /// Opens or makes the database, rebuilds the ledger from its rows and reclaims what was running.
+    pub(super) fn open(
+        path: &Path,
+        capacity: Arc<Capacity>,
+        changes: Arc<ChangeStream>,
+        now: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let floor = Tables::floor(path, capacity.limits().kept.free_bytes);
+        let tables = Tables::new(open_database(path, &floor)?, floor);
+        let (ledger, spare) = (Ledger::new(tables, capacity, now), Arc::default());
+        let mut embedded = Self { ledger, changes, spare };
+        let reclaimed = embedded
+            .take_over()
+            .with_context(|| format!("cannot read or write the job store {}", path.display()))?;
+        let unfinished = embedded.ledger.unfinished();
+        tracing::info!(unfinished, reclaimed, "opened the job store");
+        Ok(embedded)
+    }
+
+    /// Loads what the host that used the store before has left; returns how many jobs were running.
+    fn take_over(&mut self) -> Result<usize> {
+        let before = table::host(self.connection())?;
+        self.connection().execute_batch("BEGIN IMMEDIATE")?;
+        let reclaimed = self.ledger.open(&before)?;
+        self.connection().execute_batch("COMMIT")?;
+        self.measure_spare()?;
+        // Nobody can have subscribed yet.
+        telemetry::committed(&self.ledger.take_changes());
+        Ok(reclaimed)
+    }
+
+    fn measure_spare(&self) -> Result<()> {
+        let free = space::free_bytes(self.connection())?;
+        self.spare.store(free.saturating_add(self.ledger.history_bytes()), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What the store can use again before its file grows, as of the latest commit.
+    pub(super) fn spare(&self) -> Arc<AtomicU64> {
+        self.spare.clone()
+    }
+}
+
+impl State for Embedded {
+    fn connection(&self) -> &Connection {
+        self.ledger.rows().db()
+    }
+
+    fn seal(&mut self) -> Result<()> {
+        self.measure_spare()?;
+        self.ledger.seal()
+    }
+
+    fn committed(&mut self) {
+        self.changes.publish(self.ledger.take_changes());
+    }
+
+    fn has_chore(&self) -> bool {
+        self.ledger.is_sweeping()
+    }
+
+    fn chore(&mut self) {
+        self.ledger.sweep();
+    }
+
+    fn reload(&mut self) -> Result<()> {
+        self.ledger.reload()
+    }
+
+    fn is_disk_low(&mut self) -> bool {
+        self.ledger.rows_mut().take_is_low()
+    }
+}

@@ -1,0 +1,225 @@
+//! The table `history`: finalized jobs, by the position of their last change, which is the order in which
+//! they ended. A job of an earlier schema has the number of its row as its position.
+
+use jobwright_core::change::Position;
+use jobwright_core::job::JobId;
+use jobwright_core::ledger::{FinalizedRow, Place, RowChange};
+use jobwright_core::lifecycle::JobState;
+use jobwright_core::store::Retention;
+use jobwright_core::tenant::TenantName;
+use rusqlite::{Connection, Error, Result, Row, ToSql, params};
+
+use super::unfinished::{OutputColumns, attempts};
+use crate::store::sqlite::rows::{self, micros, state, to_json};
+
+/// How many of a tenant's oldest jobs are looked at for each that goes, as an index has them: a job that
+/// is old and has ended just now is then not the first to go.
+const LOOKED_FOR_EACH: usize = 8;
+
+/// The columns that a job takes along when it is finalized or revived, whatever becomes of it.
+const CARRIED: &str = "id, spec, payload_bytes, created_at, tenant, payload_type, payload";
+
+/// The columns of its output.
+const OUTPUT: &str = "output_type, output_bytes, output_attempt, output";
+
+/// The columns that say where it stands.
+const STANDING: &str = "attempts, progress, state, attempt, failures, lost, refused, scheduled_at, \
+     attempted_at, finalized_at, cancel_requested_at, snoozes, snoozed_since, lost_after, on_wall";
+
+/// Moves a job that is over from `job` to `history`.
+pub(super) fn finalize(db: &Connection, change: &RowChange<'_>) -> Result<()> {
+    let (at, now) = (change.row.cast_signed(), change.lifecycle);
+    let position = change.position.number().cast_signed();
+    let attempts = attempts(db, change)?;
+    let progress = change.progress.map(to_json).transpose()?;
+    let standing: [&dyn ToSql; 15] = [
+        &attempts,
+        &progress,
+        &state(now.state),
+        &now.attempt,
+        &now.failures,
+        &now.lost,
+        &now.refused,
+        &micros(now.scheduled_at),
+        &now.attempted_at.map(micros),
+        &now.finalized_at.map(micros),
+        &now.cancel_requested_at.map(micros),
+        &now.snoozes,
+        &now.snoozed_since.map(micros),
+        &now.lost_after.map(u64::cast_signed),
+        &now.on_wall,
+    ];
+    let standing_in_sql = "coalesce(?3, attempts), coalesce(?4, progress), ?5, ?6, ?7, ?8, ?9, ?10, \
+                           ?11, ?12, ?13, ?14, ?15, ?16, ?17";
+    let mut row: Vec<&dyn ToSql> = vec![&position, &at];
+    row.extend(standing);
+    let moved = match OutputColumns::of(change) {
+        None => {
+            let sql = format!(
+                "INSERT INTO history (position, seq, {CARRIED}, {STANDING}, {OUTPUT})
+                 SELECT ?1, seq, {CARRIED}, {standing_in_sql}, {OUTPUT} FROM job WHERE seq = ?2"
+            );
+            db.prepare_cached(&sql)?.execute(&row[..])?
+        }
+        Some(output) => {
+            output.write_large(db, change)?;
+            let sql = format!(
+                "INSERT INTO history (position, seq, {CARRIED}, {STANDING}, {OUTPUT})
+                 SELECT ?1, seq, {CARRIED}, {standing_in_sql}, ?18, ?19, ?20, ?21
+                 FROM job WHERE seq = ?2"
+            );
+            let columns: [&dyn ToSql; 4] =
+                [&output.kind, &output.bytes, &output.attempt, &output.inline];
+            row.extend(columns);
+            db.prepare_cached(&sql)?.execute(&row[..])?
+        }
+    };
+    // The queue knows a job whose row is not there: memory and disk disagree.
+    if moved != 1 {
+        return Err(Error::StatementChangedRows(moved));
+    }
+    db.prepare_cached("DELETE FROM job WHERE seq = ?1")?.execute([at]).map(drop)
+}
+
+/// Moves a finalized job back to `job`, with what it left, as the latest to arrive.
+pub(super) fn revive(db: &Connection, at: Place, id: JobId) -> Result<()> {
+    let sql = "SELECT position, coalesce(seq, position) FROM history WHERE id = ?1";
+    let (position, before): (i64, i64) =
+        db.query_row(sql, [id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let row = at.row.cast_signed();
+    for sql in
+        ["UPDATE payload SET seq = ?2 WHERE seq = ?1", "UPDATE output SET seq = ?2 WHERE seq = ?1"]
+    {
+        db.prepare_cached(sql)?.execute([before, row])?;
+    }
+    let sql = format!(
+        "INSERT INTO job (seq, position, {CARRIED}, {STANDING}, {OUTPUT})
+         SELECT ?2, ?3, {CARRIED}, {STANDING}, {OUTPUT} FROM history WHERE position = ?1"
+    );
+    db.execute(&sql, [position, row, at.position.number().cast_signed()])?;
+    db.execute("UPDATE job SET progress = NULL WHERE seq = ?1", [row])?;
+    db.execute("DELETE FROM history WHERE position = ?1", [position]).map(drop)
+}
+
+/// Removes finalized jobs with their payloads and outputs.
+pub(super) fn remove(db: &Connection, jobs: &[FinalizedRow]) -> Result<()> {
+    for job in jobs {
+        let position = job.position.number().cast_signed();
+        db.prepare_cached("DELETE FROM history WHERE position = ?1")?.execute([position])?;
+        let Some(apart) = job.apart else { continue };
+        for sql in ["DELETE FROM payload WHERE seq = ?1", "DELETE FROM output WHERE seq = ?1"] {
+            db.prepare_cached(sql)?.execute([apart.cast_signed()])?;
+        }
+    }
+    Ok(())
+}
+
+/// The columns of [`row`].
+const COLUMNS: &str = "position, id, tenant, payload_bytes, output_bytes, finalized_at, \
+     CASE WHEN payload IS NULL OR (output IS NULL AND output_bytes > 0)
+          THEN coalesce(seq, position) END";
+
+/// A finalized job, and when it ended.
+fn row(row: &Row<'_>) -> Result<(FinalizedRow, i64)> {
+    let number = |column| Ok::<_, Error>(row.get::<_, i64>(column)?.unsigned_abs());
+    let optional =
+        |column| Ok::<_, Error>(row.get::<_, Option<i64>>(column)?.map(i64::unsigned_abs));
+    let found = FinalizedRow {
+        position: Position::from_number(number(0)?),
+        id: rows::id(row, 1)?,
+        tenant: rows::tenant(row, 2)?,
+        apart: optional(6)?,
+        bytes: number(3)? + optional(4)?.unwrap_or(0),
+    };
+    Ok((found, row.get(5)?))
+}
+
+/// Positions below which nothing is left to be found, so that jobs that stay longer are not passed over
+/// again and again.
+#[derive(Debug, Default)]
+pub(super) struct Cursors {
+    /// Of completed and cancelled jobs.
+    completed: i64,
+    /// Of jobs of the default tenant.
+    default_tenant: i64,
+}
+
+impl Cursors {
+    /// At most `most` jobs that are past their retention.
+    pub(super) fn expired(
+        &mut self,
+        db: &Connection,
+        retention: &Retention,
+        most: usize,
+    ) -> Result<Vec<FinalizedRow>> {
+        let mut expired = Vec::new();
+        for (state_of, sql) in [
+            (
+                JobState::Discarded,
+                "SELECT {} FROM history WHERE state = 3 AND position > ?1 ORDER BY position LIMIT ?2",
+            ),
+            (
+                JobState::Completed,
+                "SELECT {} FROM history WHERE state <> 3 AND position > ?1 ORDER BY position LIMIT ?2",
+            ),
+        ] {
+            let before = match state_of {
+                JobState::Discarded => retention.discarded_before,
+                _ => retention.completed_before,
+            };
+            let after = if state_of == JobState::Discarded { 0 } else { self.completed };
+            let room = (most - expired.len()) as i64;
+            let sql = sql.replace("{}", COLUMNS);
+            let mut query = db.prepare_cached(&sql)?;
+            let mut found = query.query([after, room])?;
+            while let Some(found) = found.next()? {
+                let (job, ended) = row(found)?;
+                if ended >= micros(before) {
+                    break;
+                }
+                if state_of != JobState::Discarded {
+                    self.completed = job.position.number().cast_signed();
+                }
+                expired.push(job);
+            }
+        }
+        Ok(expired)
+    }
+
+    /// At most `most` jobs of `tenant`, those that ended first.
+    pub(super) fn oldest(
+        &mut self,
+        db: &Connection,
+        tenant: &TenantName,
+        most: usize,
+    ) -> Result<Vec<FinalizedRow>> {
+        if !tenant.is_default() {
+            return oldest_by_id(db, tenant, most);
+        }
+        let sql = format!(
+            "SELECT {COLUMNS} FROM history WHERE position > ?1 AND tenant = ?2
+             ORDER BY position LIMIT ?3"
+        );
+        let parameters = params![self.default_tenant, tenant.as_str(), most as i64];
+        let mut query = db.prepare_cached(&sql)?;
+        let found = query.query_map(parameters, row)?.collect::<Result<Vec<_>>>()?;
+        if let Some((last, _)) = found.last() {
+            self.default_tenant = last.position.number().cast_signed();
+        }
+        Ok(found.into_iter().map(|(job, _)| job).collect())
+    }
+}
+
+/// As [`Cursors::oldest`], by an index that has the jobs of all tenants but the default one.
+fn oldest_by_id(db: &Connection, tenant: &TenantName, most: usize) -> Result<Vec<FinalizedRow>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM history WHERE tenant = ?1 AND tenant <> 'default'
+         ORDER BY id LIMIT ?2"
+    );
+    let mut query = db.prepare_cached(&sql)?;
+    let parameters = params![tenant.as_str(), (most * LOOKED_FOR_EACH) as i64];
+    let mut oldest = query.query_map(parameters, row)?.collect::<Result<Vec<_>>>()?;
+    oldest.sort_unstable_by_key(|(job, ended)| (*ended, job.position));
+    oldest.truncate(most);
+    Ok(oldest.into_iter().map(|(job, _)| job).collect())
+}

@@ -1,0 +1,88 @@
+//! What a claim needs of jobs that were accepted just now, and specifications that were read before: kept
+//! in memory, so that most claims read nothing.
+
+use std::collections::HashMap;
+
+use jobwright_core::attempt::Lease;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Job, JobId, JobSpec, NewJob, Payload};
+use jobwright_core::ledger::Place;
+use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::store::Leased;
+
+/// What fresh jobs may take in memory. Those that come when it is full are read when they are claimed.
+const MOST_BYTES: usize = 16 << 20;
+
+/// About what a job takes beside what its client sent.
+const JOB_BYTES: usize = 1024;
+
+/// Specifications that are remembered: a backlog has few, each of many jobs.
+const SPECS: usize = 256;
+
+/// The longest specification that is remembered, as JSON.
+const SPEC_BYTES: usize = 4096;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Fresh {
+    jobs: HashMap<u64, FreshJob>,
+    bytes: usize,
+    specs: HashMap<Box<str>, JobSpec>,
+}
+
+/// A job as it was accepted.
+#[derive(Debug)]
+pub(super) struct FreshJob {
+    id: JobId,
+    spec: JobSpec,
+    payload: Payload,
+    created_at: Timestamp,
+    bytes: usize,
+}
+
+impl Fresh {
+    pub(super) fn insert(&mut self, at: Place, job: NewJob) {
+        let bytes =
+            JOB_BYTES.saturating_add(usize::try_from(job.held_bytes()).unwrap_or(usize::MAX));
+        if self.bytes.saturating_add(bytes) > MOST_BYTES {
+            return;
+        }
+        self.bytes += bytes;
+        let NewJob { id, spec, payload, .. } = job;
+        self.jobs.insert(at.row, FreshJob { id, spec, payload, created_at: at.now, bytes });
+    }
+
+    /// The job in this row, which is not kept any more.
+    pub(super) fn take(&mut self, row: u64) -> Option<FreshJob> {
+        let job = self.jobs.remove(&row)?;
+        self.bytes -= job.bytes;
+        Some(job)
+    }
+
+    /// The specification that is written as `json`.
+    pub(super) fn spec(&mut self, json: &str) -> serde_json::Result<JobSpec> {
+        if let Some(spec) = self.specs.get(json) {
+            return Ok(spec.clone());
+        }
+        let spec: JobSpec = serde_json::from_str(json)?;
+        if json.len() <= SPEC_BYTES {
+            if self.specs.len() >= SPECS {
+                self.specs.clear();
+            }
+            self.specs.insert(json.into(), spec.clone());
+        }
+        Ok(spec)
+    }
+}
+
+impl FreshJob {
+    /// What a worker is given of it under `lease`.
+    pub(super) fn under(self, lease: Lease) -> Leased {
+        let Self { id, spec, payload, created_at, .. } = self;
+        // The ledger knows where it stands.
+        let lifecycle = Lifecycle::new(created_at);
+        let (attempts, output, progress) = (vec![], None, None);
+        let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
+        Leased { lease, job, payload, checkpoint: None }
+    }
+}

@@ -1,0 +1,209 @@
+//! The rows of the embedded store: the tables of `jobs.db`, and the statements on them. Each expects to be
+//! inside the writer's transaction; none decides anything about a job.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`unfinished`] | the table `job` |
+//! | [`finalized`] | the table `history` |
+//! | [`settings`] | holds, tenants, idempotency keys, what is known of the host |
+//! | [`fresh`] | jobs that were accepted just now, in memory |
+//! | [`space`] | what the tables take of the disk |
+
+mod finalized;
+mod fresh;
+mod settings;
+pub(super) mod space;
+mod unfinished;
+
+use jobwright_core::attempt::Lease;
+use jobwright_core::capacity::HeldKeys;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::hold::{Hold, HoldNote};
+use jobwright_core::job::{Idempotency, Job, JobId, NewJob};
+use jobwright_core::ledger::{
+    Bound, DurableRows, FinalizedRow, Found, FoundJob, HostRow, Kept, Place, RowChange, Rows,
+    Unreadable,
+};
+use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::plugin::Digest;
+use jobwright_core::store::{Enqueued, Leased, Retention, StoreError};
+use jobwright_core::tenant::{TenantLimits, TenantName};
+use rusqlite::{Connection, Error, Result};
+
+use self::finalized::Cursors;
+use self::fresh::Fresh;
+use super::reader;
+use crate::disk::Floor;
+
+pub(super) use self::settings::host;
+
+/// Payloads and outputs up to this length are in the row of their job, longer ones in tables of their own:
+/// one row fewer is written for each job, and a page holds some rows all the same.
+const INLINE_BYTES: usize = 1024;
+
+/// The part of the floor at which finished jobs and checkpoints give way. Logs and compiled code, which
+/// are missed less, give way at all of it.
+const LATER: u64 = 2;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Tables {
+    db: Connection,
+    floor: Floor,
+    /// Whether the disk was below all of the floor when it was last looked at.
+    is_low: bool,
+    fresh: Fresh,
+    cursors: Cursors,
+}
+
+impl Tables {
+    /// The tables of an open database, on a disk of which `free_bytes` are to stay free.
+    pub(super) fn new(db: Connection, floor: Floor) -> Self {
+        Self { db, floor, is_low: false, fresh: Fresh::default(), cursors: Cursors::default() }
+    }
+
+    /// The floor of the disk under `path` for the store of jobs.
+    pub(super) fn floor(path: &std::path::Path, free_bytes: u64) -> Floor {
+        Floor::new(path, free_bytes / LATER)
+    }
+
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
+    }
+
+    /// Whether the disk was low since this was last asked.
+    pub(super) fn take_is_low(&mut self) -> bool {
+        std::mem::take(&mut self.is_low)
+    }
+}
+
+/// Whether what should be there is not, or is not what was written.
+fn unreadable(error: Error) -> Result<Unreadable> {
+    match error {
+        Error::QueryReturnedNoRows => Ok(Unreadable(error.to_string())),
+        error if matches!(reader::store_error(&error), StoreError::Corrupt { .. }) => {
+            Ok(Unreadable(error.to_string()))
+        }
+        error => Err(error),
+    }
+}
+
+impl Rows for Tables {
+    type Error = Error;
+
+    fn insert(&mut self, at: Place, job: NewJob, lifecycle: &Lifecycle) -> Result<()> {
+        unfinished::insert(&self.db, at, &job, lifecycle)?;
+        self.fresh.insert(at, job);
+        Ok(())
+    }
+
+    fn write(&mut self, change: &RowChange<'_>) -> Result<()> {
+        if matches!(change.checkpoint, Kept::Goes) {
+            unfinished::remove_checkpoint(&self.db, change.row)?;
+        }
+        if let Kept::Is(checkpoint) = change.checkpoint {
+            unfinished::set_checkpoint(&self.db, change.row, checkpoint)?;
+        }
+        if change.lifecycle.state.is_finalized() {
+            self.fresh.take(change.row);
+            return finalized::finalize(&self.db, change);
+        }
+        unfinished::update(&self.db, change)
+    }
+
+    fn revive(&mut self, at: Place, id: JobId, lifecycle: &Lifecycle) -> Result<()> {
+        finalized::revive(&self.db, at, id)?;
+        unfinished::update(&self.db, &RowChange::new(at.row, id, at.position, lifecycle))
+    }
+
+    fn leased(
+        &mut self,
+        row: u64,
+        lease: Lease,
+    ) -> Result<std::result::Result<Leased, Unreadable>> {
+        if let Some(leased) = self.fresh.take(row).filter(|_| lease.attempt == 1) {
+            return Ok(Ok(leased.under(lease)));
+        }
+        match unfinished::leased(&self.db, row, lease, &mut self.fresh) {
+            Ok(leased) => Ok(Ok(leased)),
+            Err(error) => unreadable(error).map(Err),
+        }
+    }
+
+    fn job(&mut self, id: JobId) -> Result<Option<(Job, u64)>> {
+        reader::job_and_payload_bytes(&self.db, id)
+    }
+
+    fn expired(&mut self, retention: &Retention, most: usize) -> Result<Vec<FinalizedRow>> {
+        self.cursors.expired(&self.db, retention, most)
+    }
+
+    fn oldest(&mut self, tenant: &TenantName, most: usize) -> Result<Vec<FinalizedRow>> {
+        self.cursors.oldest(&self.db, tenant, most)
+    }
+
+    fn remove(&mut self, jobs: &[FinalizedRow]) -> Result<()> {
+        finalized::remove(&self.db, jobs)
+    }
+
+    fn is_over(&mut self, bound: &Bound) -> Result<bool> {
+        let mut most = bound.history_bytes.saturating_add(bound.apart_bytes);
+        self.is_low = self.floor.free_bytes() / LATER < self.floor.least_bytes();
+        if self.floor.is_reached() {
+            // In the file there is then room for as much again as has come: it need not grow.
+            let file_bytes = space::file_bytes(&self.db)?;
+            most = most.min(file_bytes.saturating_sub(bound.grown_bytes));
+        }
+        Ok(space::used_bytes(&self.db)? > most)
+    }
+
+    fn has_room(&mut self, bytes: u64) -> Result<bool> {
+        space::has_room(&self.db, &self.floor, bytes)
+    }
+
+    fn keeps_checkpoints(&self) -> bool {
+        !self.floor.is_reached()
+    }
+
+    fn answered(
+        &mut self,
+        key: &str,
+        fingerprint: Digest,
+        now: Timestamp,
+    ) -> Result<Option<Enqueued>> {
+        reader::answered(&self.db, key, fingerprint, now)
+    }
+
+    fn remember(&mut self, job: JobId, key: &Idempotency) -> Result<()> {
+        settings::remember_key(&self.db, job, key)
+    }
+
+    fn forget_keys(&mut self, now: Timestamp, most: usize) -> Result<HeldKeys> {
+        settings::forget_keys(&self.db, now, most)
+    }
+
+    fn set_hold(&mut self, hold: &Hold, note: Option<&HoldNote>) -> Result<()> {
+        settings::set_hold(&self.db, hold, note)
+    }
+
+    fn set_tenant(&mut self, name: &TenantName, limits: TenantLimits) -> Result<()> {
+        settings::set_tenant(&self.db, name, &limits)
+    }
+}
+
+impl DurableRows for Tables {
+    fn load(&mut self, each: &mut dyn FnMut(FoundJob)) -> Result<Found> {
+        (self.fresh, self.cursors) = (Fresh::default(), Cursors::default());
+        unfinished::for_each(&self.db, each)?;
+        settings::found(&self.db)
+    }
+
+    fn take_over_times(&mut self, before: &HostRow, now: Timestamp) -> Result<()> {
+        unfinished::take_over_times(&self.db, before, now)
+    }
+
+    fn seal(&mut self, host: &HostRow, shares: &[(TenantName, u64)]) -> Result<()> {
+        settings::set_shares(&self.db, shares)?;
+        settings::set_host(&self.db, host)
+    }
+}

@@ -1,0 +1,142 @@
+//! Holds, tenants and idempotency keys; what is known of the host, and of what tenants hold.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use jobwright_core::capacity::{HeldBytes, HeldKeys};
+use jobwright_core::change::Position;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::hold::{Hold, HoldNote};
+use jobwright_core::job::{Idempotency, JobId};
+use jobwright_core::ledger::{Found, HostRow};
+use jobwright_core::tenant::{TenantLimits, TenantName};
+use rusqlite::{Connection, Result, Row, params};
+
+use super::super::rows::{self, micros, to_json};
+
+/// All that is kept here.
+pub(super) fn found(db: &Connection) -> Result<Found> {
+    Ok(Found {
+        host: host(db)?,
+        holds: holds(db)?,
+        tenants: tenants(db)?,
+        keys: keys(db)?,
+        history: shares(db)?,
+    })
+}
+
+/// What is known of the host that used the store last.
+pub(in crate::store::sqlite) fn host(db: &Connection) -> Result<HostRow> {
+    let number = |row: &Row<'_>, column: usize| -> Result<u64> {
+        Ok(row.get::<_, i64>(column)?.unsigned_abs())
+    };
+    let row = |row: &Row<'_>| {
+        Ok(HostRow {
+            alive_at: rows::time(row, 0)?,
+            finished: number(row, 1)?,
+            ahead: SignedDuration::from_micros(row.get(2)?),
+            last_row: number(row, 3)?,
+            position: Position::from_number(number(row, 4)?),
+            pruned: Position::from_number(number(row, 5)?),
+        })
+    };
+    let sql = "SELECT alive_at, finished, ahead, last_row, position, pruned FROM host";
+    db.query_row(sql, [], row)
+}
+
+/// Remembers what is known of the host.
+pub(super) fn set_host(db: &Connection, host: &HostRow) -> Result<()> {
+    let row = params![
+        micros(host.alive_at),
+        host.finished.cast_signed(),
+        super::unfinished::span(host.ahead),
+        host.last_row.cast_signed(),
+        host.position.number().cast_signed(),
+        host.pruned.number().cast_signed(),
+    ];
+    let sql = "UPDATE host SET alive_at = ?1, finished = ?2, ahead = ?3, last_row = ?4,
+                 position = ?5, pruned = ?6";
+    db.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+/// What tenants hold of the history.
+fn shares(db: &Connection) -> Result<HeldBytes> {
+    let share = |row: &Row<'_>| Ok((rows::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    db.prepare("SELECT tenant, bytes FROM history_share")?.query_map([], share)?.collect()
+}
+
+/// Writes what has changed of that.
+pub(super) fn set_shares(db: &Connection, shares: &[(TenantName, u64)]) -> Result<()> {
+    for (tenant, bytes) in shares {
+        if *bytes == 0 {
+            let sql = "DELETE FROM history_share WHERE tenant = ?1";
+            db.prepare_cached(sql)?.execute([tenant.as_str()])?;
+        } else {
+            let sql = "INSERT OR REPLACE INTO history_share VALUES (?1, ?2)";
+            db.prepare_cached(sql)?.execute(params![tenant.as_str(), bytes.cast_signed()])?;
+        }
+    }
+    Ok(())
+}
+
+fn holds(db: &Connection) -> Result<BTreeMap<Hold, HoldNote>> {
+    let read = |row: &Row<'_>| Ok((rows::json(row, 0)?, rows::json(row, 1)?));
+    db.prepare("SELECT hold, note FROM hold")?.query_map([], read)?.collect()
+}
+
+/// Writes a hold with its note, or removes it.
+pub(super) fn set_hold(db: &Connection, hold: &Hold, note: Option<&HoldNote>) -> Result<()> {
+    let hold = to_json(hold)?;
+    let Some(note) = note else {
+        return db.prepare_cached("DELETE FROM hold WHERE hold = ?1")?.execute([hold]).map(drop);
+    };
+    let sql = "INSERT OR REPLACE INTO hold (hold, note) VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute([hold, to_json(note)?]).map(drop)
+}
+
+fn tenants(db: &Connection) -> Result<Vec<(TenantName, TenantLimits)>> {
+    let tenant = |row: &Row<'_>| Ok((rows::tenant(row, 0)?, rows::json(row, 1)?));
+    db.prepare("SELECT name, limits FROM tenant")?.query_map([], tenant)?.collect()
+}
+
+/// Writes the limits of a tenant, or removes them if there are none.
+pub(super) fn set_tenant(db: &Connection, name: &TenantName, limits: &TenantLimits) -> Result<()> {
+    if *limits == TenantLimits::default() {
+        let sql = "DELETE FROM tenant WHERE name = ?1";
+        return db.prepare_cached(sql)?.execute([name.as_str()]).map(drop);
+    }
+    let sql = "INSERT OR REPLACE INTO tenant VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute(params![name.as_str(), to_json(limits)?]).map(drop)
+}
+
+/// Remembers the answer to a request with this key, in place of one that has expired.
+pub(super) fn remember_key(db: &Connection, id: JobId, key: &Idempotency) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5)";
+    let (fingerprint, expires_at) = (key.fingerprint.to_string(), micros(key.expires_at));
+    let row = params![key.key, fingerprint, id.as_bytes(), &key.answer[..], expires_at];
+    db.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+/// Forgets at most `most` answers that have expired; returns what the others take.
+pub(super) fn forget_keys(db: &Connection, now: Timestamp, most: usize) -> Result<HeldKeys> {
+    let sql = "DELETE FROM idempotency WHERE key IN
+                 (SELECT key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    db.prepare_cached(sql)?.execute(params![micros(now), most])?;
+    keys(db)
+}
+
+/// What the answers to idempotency keys take, as `Idempotency::bytes` counts them.
+fn keys(db: &Connection) -> Result<HeldKeys> {
+    // A tenant's name is before the first unit separator; the default tenant's keys have none.
+    let sql = "SELECT substr(key, 1, instr(key, char(31)) - 1),
+                      sum(length(CAST(key AS BLOB)) + length(answer) + ?1)
+               FROM idempotency GROUP BY 1";
+    let each = Idempotency::ROW_BYTES.cast_signed();
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([each], |row| {
+        let (tenant, bytes): (String, i64) = (row.get(0)?, row.get(1)?);
+        Ok((tenant.parse().unwrap_or_default(), bytes.unsigned_abs()))
+    })?;
+    rows.collect()
+}

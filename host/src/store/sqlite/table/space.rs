@@ -1,0 +1,37 @@
+//! What the tables take of the disk.
+
+use rusqlite::{Connection, Result};
+
+use crate::disk::Floor;
+
+/// What an output takes of the file beside its bytes, at most: pages that are not full.
+const OUTPUT_PAGES_BYTES: u64 = 64 << 10;
+
+/// What the tables take of the file, in bytes: it does not shrink, but what is free in it is used
+/// again.
+pub(in crate::store::sqlite) fn used_bytes(db: &Connection) -> Result<u64> {
+    Ok(file_bytes(db)?.saturating_sub(free_bytes(db)?))
+}
+
+/// What the file takes, in bytes.
+pub(in crate::store::sqlite) fn file_bytes(db: &Connection) -> Result<u64> {
+    bytes_of_pages(db, "PRAGMA page_count")
+}
+
+/// What is free in the file, in bytes.
+pub(in crate::store::sqlite) fn free_bytes(db: &Connection) -> Result<u64> {
+    bytes_of_pages(db, "PRAGMA freelist_count")
+}
+
+/// Whether there is room for an output: on a disk that is short of space only where the file need not
+/// grow.
+pub(super) fn has_room(db: &Connection, floor: &Floor, bytes: u64) -> Result<bool> {
+    Ok(!floor.is_reached() || free_bytes(db)? >= bytes + OUTPUT_PAGES_BYTES)
+}
+
+fn bytes_of_pages(db: &Connection, counted: &str) -> Result<u64> {
+    let number = |pragma: &str| -> Result<i64> {
+        db.prepare_cached(pragma)?.query_row([], |row| row.get(0))
+    };
+    Ok((number(counted)? * number("PRAGMA page_size")?).unsigned_abs())
+}

@@ -1,0 +1,245 @@
+//! The table `job`: unfinished jobs, by the number of their row.
+
+use bytes::Bytes;
+use jiff::SignedDuration;
+use jobwright_core::attempt::{AttemptRecord, Lease};
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{MAX_RECORDS, NewJob, Payload};
+use jobwright_core::ledger::{FoundJob, HostRow, Kept, Place, RowChange};
+use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::store::Leased;
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, OptionalExtension as _, Result, Row, params};
+use serde_json::value::RawValue;
+
+use super::INLINE_BYTES;
+use super::fresh::Fresh;
+use crate::store::sqlite::rows::{self, micros, state, to_json};
+
+/// Calls `each` with every unfinished job, in the order of arrival.
+pub(super) fn for_each(db: &Connection, each: &mut dyn FnMut(FoundJob)) -> Result<()> {
+    let sql = format!(
+        "SELECT {}, seq, (SELECT length(bytes) FROM checkpoint WHERE checkpoint.seq = job.seq)
+         FROM job ORDER BY seq",
+        rows::COLUMNS
+    );
+    let mut statement = db.prepare(&sql)?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        let number = |column| Ok::<_, Error>(row.get::<_, i64>(column)?.unsigned_abs());
+        each(FoundJob {
+            job: rows::job(row)?,
+            row: number(rows::WIDTH)?,
+            payload_bytes: number(rows::WIDTH - 1)?,
+            checkpoint_bytes: row.get::<_, Option<i64>>(rows::WIDTH + 1)?.map(i64::unsigned_abs),
+        });
+    }
+    Ok(())
+}
+
+/// Adds a job and its payload.
+pub(super) fn insert(
+    db: &Connection,
+    at: Place,
+    job: &NewJob,
+    lifecycle: &Lifecycle,
+) -> Result<()> {
+    let sql = "INSERT INTO job (seq, id, spec, payload_bytes, created_at, state, attempt, failures,
+                 lost, refused, scheduled_at, attempts, tenant, on_wall, position, payload_type, payload)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, 0, ?7, '[]', ?8, ?9, ?10, ?11, ?12)";
+    let bytes = &job.payload.bytes[..];
+    let inline = (bytes.len() <= INLINE_BYTES).then_some(bytes);
+    db.prepare_cached(sql)?.execute(params![
+        at.row.cast_signed(),
+        job.id.as_bytes(),
+        to_json(&job.spec)?,
+        bytes.len() as i64,
+        micros(at.now),
+        state(lifecycle.state),
+        micros(lifecycle.scheduled_at),
+        job.spec.tenant.as_str(),
+        lifecycle.on_wall,
+        at.position.number().cast_signed(),
+        job.payload.content_type,
+        inline,
+    ])?;
+    if inline.is_none() {
+        let payload = params![at.row.cast_signed(), job.payload.content_type, bytes];
+        db.prepare_cached("INSERT INTO payload VALUES (?1, ?2, ?3)")?.execute(payload)?;
+    }
+    Ok(())
+}
+
+/// Reads a claimed job with its payload.
+pub(super) fn leased(db: &Connection, at: u64, lease: Lease, fresh: &mut Fresh) -> Result<Leased> {
+    let sql = format!("SELECT {}, payload_type, payload FROM job WHERE seq = ?1", rows::COLUMNS);
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut leased = statement.query_row([at.cast_signed()], |row| {
+        let spec = fresh
+            .spec(row.get_ref(1)?.as_str()?)
+            .map_err(|error| Error::FromSqlConversionFailure(1, Type::Text, Box::new(error)))?;
+        let job = rows::job_with(row, spec)?;
+        let payload = match row.get::<_, Option<Vec<u8>>>(rows::WIDTH + 1)? {
+            Some(bytes) => Payload { content_type: row.get(rows::WIDTH)?, bytes: bytes.into() },
+            None => payload(db, at)?,
+        };
+        Ok(Leased { lease, job, payload, checkpoint: None })
+    })?;
+    // Most jobs are tried once, and the first attempt finds none.
+    if lease.attempt > 1 {
+        let sql = "SELECT bytes FROM checkpoint WHERE seq = ?1";
+        let read = |row: &Row<'_>| row.get::<_, Vec<u8>>(0);
+        let found = db.prepare_cached(sql)?.query_row([at.cast_signed()], read).optional()?;
+        leased.checkpoint = found.map(Into::into);
+    }
+    Ok(leased)
+}
+
+fn payload(db: &Connection, at: u64) -> Result<Payload> {
+    let sql = "SELECT content_type, bytes FROM payload WHERE seq = ?1";
+    db.prepare_cached(sql)?.query_row([at.cast_signed()], |row| {
+        let bytes: Vec<u8> = row.get(1)?;
+        Ok(Payload { content_type: row.get(0)?, bytes: bytes.into() })
+    })
+}
+
+/// Writes where an unfinished job stands, and what its attempt left.
+pub(super) fn update(db: &Connection, change: &RowChange<'_>) -> Result<()> {
+    let (at, now) = (change.row.cast_signed(), change.lifecycle);
+    let sql = "UPDATE job SET state = ?2, attempt = ?3, failures = ?4, lost = ?5, refused = ?6,
+                 scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10,
+                 snoozes = ?11, snoozed_since = ?12, lost_after = ?13, on_wall = ?14, position = ?15
+               WHERE seq = ?1";
+    let changed = db.prepare_cached(sql)?.execute(params![
+        at,
+        state(now.state),
+        now.attempt,
+        now.failures,
+        now.lost,
+        now.refused,
+        micros(now.scheduled_at),
+        now.attempted_at.map(micros),
+        now.finalized_at.map(micros),
+        now.cancel_requested_at.map(micros),
+        now.snoozes,
+        now.snoozed_since.map(micros),
+        now.lost_after.map(u64::cast_signed),
+        now.on_wall,
+        change.position.number().cast_signed(),
+    ])?;
+    // The queue knows a job whose row is not there: memory and disk disagree.
+    if changed != 1 {
+        return Err(Error::StatementChangedRows(changed));
+    }
+    if let Some(attempts) = attempts(db, change)? {
+        let sql = "UPDATE job SET attempts = ?2 WHERE seq = ?1";
+        db.prepare_cached(sql)?.execute(params![at, attempts])?;
+    }
+    if let Some(progress) = change.progress {
+        let sql = "UPDATE job SET progress = ?2 WHERE seq = ?1";
+        db.prepare_cached(sql)?.execute(params![at, to_json(progress)?])?;
+    }
+    if let Some(output) = OutputColumns::of(change) {
+        output.write_large(db, change)?;
+        let sql =
+            "UPDATE job SET output_type = ?2, output_bytes = ?3, output_attempt = ?4, output = ?5
+                   WHERE seq = ?1";
+        let row = params![at, output.kind, output.bytes, output.attempt, output.inline];
+        db.prepare_cached(sql)?.execute(row)?;
+    }
+    Ok(())
+}
+
+/// The columns of an output that is new, or goes.
+pub(super) struct OutputColumns<'a> {
+    pub(super) kind: Option<&'a str>,
+    pub(super) bytes: Option<i64>,
+    pub(super) attempt: Option<u32>,
+    /// Its bytes, if they are few.
+    pub(super) inline: Option<&'a [u8]>,
+}
+
+impl<'a> OutputColumns<'a> {
+    /// The columns of a job whose output changes.
+    pub(super) fn of(change: &RowChange<'a>) -> Option<Self> {
+        match change.output {
+            Kept::Stays => None,
+            Kept::Goes => Some(Self { kind: None, bytes: None, attempt: None, inline: None }),
+            Kept::Is(output) => Some(Self {
+                kind: Some(&output.content_type),
+                bytes: Some(output.bytes.len() as i64),
+                attempt: Some(change.lifecycle.attempt),
+                inline: Some(&output.bytes[..]).filter(|bytes| bytes.len() <= INLINE_BYTES),
+            }),
+        }
+    }
+
+    /// Writes an output that is not in the row of its job, in place of an earlier one.
+    pub(super) fn write_large(&self, db: &Connection, change: &RowChange<'_>) -> Result<()> {
+        let at = change.row.cast_signed();
+        match change.output {
+            Kept::Is(output) if self.inline.is_none() => {
+                let row = params![at, self.kind, &output.bytes[..]];
+                let sql = "INSERT OR REPLACE INTO output VALUES (?1, ?2, ?3)";
+                db.prepare_cached(sql)?.execute(row).map(drop)
+            }
+            // The first attempt finds no earlier one.
+            _ if change.lifecycle.attempt > 1 => {
+                db.prepare_cached("DELETE FROM output WHERE seq = ?1")?.execute([at]).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The text of a job's records with that of the attempt that ended; `None` if none did.
+pub(super) fn attempts(db: &Connection, change: &RowChange<'_>) -> Result<Option<String>> {
+    let Some(ended) = change.ended else { return Ok(None) };
+    let ended = to_json::<AttemptRecord>(ended)?;
+    if change.lifecycle.attempt <= 1 {
+        return Ok(Some(format!("[{ended}]")));
+    }
+    let sql = "SELECT attempts FROM job WHERE seq = ?1";
+    let earlier: String =
+        db.prepare_cached(sql)?.query_row([change.row.cast_signed()], |row| row.get(0))?;
+    let failed = |error| Error::FromSqlConversionFailure(0, Type::Text, Box::new(error));
+    let earlier: Vec<&RawValue> = serde_json::from_str(&earlier).map_err(failed)?;
+    let ended: &RawValue = serde_json::from_str(&ended).map_err(failed)?;
+    let kept = earlier.len().saturating_sub(MAX_RECORDS - 1);
+    let all: Vec<_> = earlier[kept..].iter().copied().chain([ended]).collect();
+    to_json(&all).map(Some)
+}
+
+/// Keeps a checkpoint in place of the earlier one.
+pub(super) fn set_checkpoint(db: &Connection, at: u64, bytes: &Bytes) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO checkpoint VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute(params![at.cast_signed(), &bytes[..]]).map(drop)
+}
+
+pub(super) fn remove_checkpoint(db: &Connection, at: u64) -> Result<()> {
+    db.prepare_cached("DELETE FROM checkpoint WHERE seq = ?1")?
+        .execute([at.cast_signed()])
+        .map(drop)
+}
+
+/// A span as it is written: microseconds.
+pub(super) fn span(span: SignedDuration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// See [`DurableRows::take_over_times`](jobwright_core::ledger::DurableRows::take_over_times).
+pub(super) fn take_over_times(db: &Connection, before: &HostRow, now: Timestamp) -> Result<()> {
+    let (ahead, alive_at) = (span(before.ahead), micros(before.alive_at));
+    if ahead != 0 {
+        let sql =
+            "UPDATE job SET snoozed_since = snoozed_since + ?1 WHERE snoozed_since IS NOT NULL";
+        db.execute(sql, [ahead])?;
+    }
+    // Of what was due, the order matters only.
+    let sql = "UPDATE job SET scheduled_at = scheduled_at + ?1, on_wall = 1
+               WHERE on_wall = 0 AND (scheduled_at > ?2 OR ?1 <> 0)";
+    db.execute(sql, [ahead, alive_at])?;
+    let sql = "UPDATE job SET scheduled_at = min(scheduled_at, ?1), on_wall = 0
+               WHERE scheduled_at <= max(?1, ?2) AND (on_wall = 1 OR scheduled_at > ?1)";
+    db.execute(sql, [micros(now), alive_at.saturating_add(ahead)]).map(drop)
+}
