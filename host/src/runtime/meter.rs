@@ -151,6 +151,18 @@ impl Meter {
     }
 }
 
+/// The output of `wait`, unless the signal is raised first.
+pub(super) async fn unless_stopped<F: Future>(
+    stop: &mut StopSignal,
+    wait: F,
+) -> Result<F::Output, StopReason> {
+    tokio::select! {
+        biased;
+        output = wait => Ok(output),
+        reason = stop.wait() => Err(reason),
+    }
+}
+
 /// Rings when the signal is raised, or, for a guest that was told so and has its grace, when that is
 /// taken from it; and at the end of `left`.
 async fn alarm(mut stop: StopSignal, is_told: bool, left: Duration) {

@@ -25,10 +25,12 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::super::abi::Prepared;
-use super::super::code::Key;
-use super::super::engine::{EngineConfig, Engines, Shape};
+use super::super::code::key::CodeKey;
+use super::super::config::EngineConfig;
+use super::super::engine::{Engines, Shape};
 use super::super::epoch::Ticker;
-use super::super::{HOST_PANIC, instance, panicked, signals, unreceipted};
+use super::super::receipt::{self, HOST_PANIC};
+use super::super::{instance, signals};
 use super::message::{Assignment, Order, Telling, Unloaded, Word};
 use super::outside::{CALLS, Teller, ThroughHost};
 use super::pipe::{self, Ear, FRAME_BYTES, Mouth, Pipe};
@@ -86,7 +88,7 @@ fn begin() -> anyhow::Result<(Runtime, Inside)> {
 struct Inside {
     engines: Engines,
     ticker: Arc<Ticker>,
-    codes: HashMap<Key, Prepared>,
+    codes: HashMap<CodeKey, Prepared>,
     host: mpsc::Sender<Telling>,
     ear: Ear<Order>,
     calls: u64,
@@ -131,9 +133,9 @@ impl Inside {
 
     /// Links code to the host's functions. This is the first time that it is more than bytes: the
     /// host itself never loads any.
-    fn load(&mut self, key: Key, artefact: &[u8]) -> Result<(), Unloaded> {
+    fn load(&mut self, key: CodeKey, artefact: &[u8]) -> Result<(), Unloaded> {
         let failed = |error: &dyn Display| Unloaded::Failed(shown(&format!("{error:#}")));
-        let machine = self.engines.machine(key.1).map_err(|error| failed(&error))?;
+        let machine = self.engines.machine(key.profile).map_err(|error| failed(&error))?;
         let compiled = compiled::code(&machine.engine, artefact).map_err(|error| failed(&error))?;
         let prepared = Prepared::new(&machine, &compiled)
             .map_err(|misfit| Unloaded::Misfit(shown(&misfit.0)))?;
@@ -206,7 +208,7 @@ async fn attend(
             // Before anything else that it says: it is of use only in time.
             () = &mut asks => host.send(Telling::Asks).await?,
             ended = &mut running => {
-                return Ok(ended.unwrap_or_else(|panic| unreceipted(panicked(panic.as_ref()))));
+                return Ok(ended.unwrap_or_else(|panic| receipt::without_usage(receipt::panicked(panic.as_ref()))));
             }
             _ = telling.tick() => tell(teller, host),
         }

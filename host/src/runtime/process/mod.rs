@@ -49,13 +49,18 @@ pub(super) use self::inside::run_if_asked;
 use self::message::Unloaded;
 use self::pool::{Pool, Taken};
 use self::runner::{Owner, Runner};
-use super::code::{self, Codes, Key, Ready, UNUSABLE, Unready};
-use super::engine::{Engines, Machine, Profile, Shape};
+use super::code::key::CodeKey;
+use super::code::{Codes, Ready, UNUSABLE, Unready};
+use super::config::RuntimeConfig;
+use super::engine::{Engines, Shape};
 use super::epoch::Ticker;
 use super::guests::Guests;
 use super::inspect::{self, Offer};
 use super::instance::Guest;
-use super::{RuntimeConfig, completed, ending, unless_stopped, unreceipted};
+use super::machine::Machine;
+use super::meter::unless_stopped;
+use super::profile::Profile;
+use super::{ending, receipt};
 use crate::clock::Stopwatch;
 use crate::shares::table::TRIALS;
 use crate::shares::{Share, Shares};
@@ -98,10 +103,10 @@ impl ProcessRuntime {
         // A thread that lives as long as this: the processes end with the thread that started them.
         let threads = Guests::start_with_files(1)?;
         // For what the host offers, and for the settings of compiled code: those of the processes.
-        let engine_config = config.of_engines();
+        let engine_config = config.engines();
         let shape = Shape { attempts: 1, config: engine_config, asks_for_pages: false };
         let engines = Engines::new(shape, Arc::new(Ticker::start()?))?;
-        let codes = super::codes::<Artefact>(&config, engines, registry, threads.handle())?;
+        let codes = Codes::<Artefact>::open(&config, engines, registry, threads.handle())?;
         let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
         let (sender, started) = std::sync::mpsc::channel();
         threads.handle().spawn(async move {
@@ -140,15 +145,15 @@ impl Runtime for ProcessRuntime {
     ) -> Result<(), Unprepared> {
         let artefact = self.host.codes.prepare(tenant, digest, wasm).await?;
         let host = self.host.clone();
-        let (share, key) = (host.trials.of(tenant), (digest, Profile::Fuel));
+        let (share, key) = (host.trials.of(tenant), CodeKey { digest, profile: Profile::Fuel });
         let tried = self.threads.run(host.tried(share, key, artefact.0.clone()));
         tried.await.unwrap_or_else(|broken| Err(Unprepared::NotNow(broken.to_string())))
     }
 
     async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {
-        let (payload, log) = (attempt.payload.bytes.len() as u64, attempt.log.clone());
+        let (payload_bytes, log) = (attempt.payload.bytes.len() as u64, attempt.log.clone());
         let host = self.host.clone();
-        completed(self.threads.run(host.attempt(attempt, stop)).await, payload, &log)
+        receipt::complete(self.threads.run(host.attempt(attempt, stop)).await, payload_bytes, &log)
     }
 }
 
@@ -165,7 +170,7 @@ impl Host {
                 }
                 ended
             }
-            Err(outcome) => unreceipted(outcome),
+            Err(outcome) => receipt::without_usage(outcome),
         };
         ended.usage.compile_ms = compile_ms;
         ended
@@ -175,7 +180,7 @@ impl Host {
     async fn tried(
         self: Arc<Self>,
         turns: Share,
-        key: Key,
+        key: CodeKey,
         artefact: Bytes,
     ) -> Result<(), Unprepared> {
         let trying = async {
@@ -198,7 +203,7 @@ impl Host {
     /// A runner that has the code for `attempt`, or how the attempt ends without.
     async fn ready(&self, attempt: &Attempt, stop: &mut StopSignal) -> Result<Taken, Outcome> {
         let artefact = self.codes.of_attempt(attempt, stop).await?;
-        let key = code::key(attempt);
+        let key = CodeKey::of(attempt);
         let refused = |code, message: String, transient| {
             Err(Outcome::Refused { error: AttemptError::new(code, message), transient })
         };
@@ -216,7 +221,7 @@ impl Host {
     async fn loaded(
         &self,
         attempt: &Attempt,
-        key: Key,
+        key: CodeKey,
         artefact: &Artefact,
     ) -> Result<Taken, Unloaded> {
         let mut failure = Unloaded::Failed(String::new());

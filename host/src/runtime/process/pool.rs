@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::super::code::Key;
-use super::super::engine::EngineConfig;
+use super::super::code::key::CodeKey;
+use super::super::config::EngineConfig;
 use super::runner::{Owner, Runner};
 use super::sandbox;
 use crate::clock::Stopwatch;
@@ -55,7 +55,7 @@ impl Pool {
     ///
     /// # Errors
     /// If one has to be started and cannot, or has a weaker sandbox than the first one.
-    pub(super) async fn take(&self, owner: Owner, code: Key) -> anyhow::Result<Taken> {
+    pub(super) async fn take(&self, owner: Owner, code: CodeKey) -> anyhow::Result<Taken> {
         let room = self.room.clone().acquire_owned().await?;
         let found = self.found(&owner, code);
         let mut runner = match found {
@@ -77,7 +77,7 @@ impl Pool {
     }
 
     /// An idle runner, and as many less as there are too many of them beside those that are taken.
-    fn found(&self, owner: &Owner, code: Key) -> Option<Runner> {
+    fn found(&self, owner: &Owner, code: CodeKey) -> Option<Runner> {
         let mut idle = self.lock();
         let fits = |runner: &Runner| runner.owner.as_ref().is_none_or(|whose| whose == owner);
         let best = |idle: &[Runner]| {

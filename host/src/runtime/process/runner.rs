@@ -25,9 +25,11 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::super::code::Key;
-use super::super::engine::{EngineConfig, Profile};
-use super::super::{HOST_PANIC, PROCESS_DIED, ending, unreceipted};
+use super::super::code::key::CodeKey;
+use super::super::config::EngineConfig;
+use super::super::ending;
+use super::super::profile::Profile;
+use super::super::receipt::{self, HOST_PANIC, PROCESS_DIED};
 use super::calls::Calls;
 use super::inside::ASKED;
 use super::memory;
@@ -67,7 +69,7 @@ pub(super) struct Runner {
     child: Child,
     pipe: Pipe<Order, Telling>,
     /// The code that it has: of one digest, in one or both profiles.
-    loaded: Vec<Key>,
+    loaded: Vec<CodeKey>,
     /// Whose attempts it runs: what one of them leaves behind in the process reaches no others.
     pub(super) owner: Option<Owner>,
     /// What it could write to when it was ready, in bytes, if the system shows it.
@@ -161,7 +163,7 @@ impl Runner {
     }
 
     /// Whether it has this code.
-    pub(super) fn has(&self, key: Key) -> bool {
+    pub(super) fn has(&self, key: CodeKey) -> bool {
         self.loaded.contains(&key)
     }
 
@@ -195,7 +197,7 @@ impl Runner {
     fn bound(&self, more: u64) -> Result<(), String> {
         let footprint = self.footprint.ok_or("its size is not shown in /proc")?;
         let process = self.process().ok_or("it has ended")?;
-        let has_second = self.loaded.iter().any(|(_, profile)| *profile == Profile::Epochs);
+        let has_second = self.loaded.iter().any(|key| key.profile == Profile::Epochs);
         let engines = footprint.saturating_mul(1 + u64::from(has_second));
         let parts = [engines, memory::of_code(self.code_bytes), more];
         let most = parts.into_iter().fold(0, u64::saturating_add);
@@ -206,7 +208,7 @@ impl Runner {
     ///
     /// # Errors
     /// With the reason, and it is of no use any more.
-    pub(super) async fn load(&mut self, key: Key, artefact: Bytes) -> Result<(), Unloaded> {
+    pub(super) async fn load(&mut self, key: CodeKey, artefact: Bytes) -> Result<(), Unloaded> {
         if self.has(key) {
             return Ok(());
         }
@@ -256,7 +258,7 @@ impl Runner {
             },
             () = patience => told.raised().map(ending::stopped),
         };
-        let mut ended = unreceipted(outcome.unwrap_or_else(|| late(&attempt.limits)));
+        let mut ended = receipt::without_usage(outcome.unwrap_or_else(|| late(&attempt.limits)));
         ended.usage.run_ms = millis(watch.elapsed());
         (ended, false)
     }

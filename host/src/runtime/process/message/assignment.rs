@@ -14,12 +14,12 @@ use jobwright_core::outside::{Granted, MAX_VALUE_BYTES, Outside};
 use jobwright_core::report::Report;
 use serde::{Deserialize, Serialize};
 
-use super::super::super::code::{self, Key};
+use super::super::super::code::key::CodeKey;
 
 /// What a runner has to know of an attempt.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) struct Assignment {
-    pub(in super::super) code: Key,
+    pub(in super::super) code: CodeKey,
     id: JobId,
     spec: JobSpec,
     created_at: Timestamp,
@@ -41,7 +41,7 @@ impl Assignment {
     pub(in super::super) fn new(attempt: &Attempt) -> Self {
         let Attempt { job, limits, payload, granted, .. } = attempt;
         Self {
-            code: code::key(attempt),
+            code: CodeKey::of(attempt),
             id: job.id,
             spec: job.spec.clone(),
             created_at: job.created_at,

@@ -18,8 +18,8 @@ pub(super) use self::assignment::{Assignment, value_bytes};
 pub(super) use self::ending::{Asked, believed};
 pub(super) use self::frames::Longest;
 pub(super) use self::outside::{Answer, Ask, Request};
-use super::super::code::Key;
-use super::super::engine::EngineConfig;
+use super::super::code::key::CodeKey;
+use super::super::config::EngineConfig;
 
 /// What the host says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub(super) enum Order {
     /// Get ready, for attempts that use at most this. Said first, and once.
     Begin(EngineConfig),
     /// Take the code that follows, in a frame of its own.
-    Load(Key),
+    Load(CodeKey),
     /// Run an attempt.
     Run(Box<Assignment>),
     /// The attempt is to end, or soon will be.
