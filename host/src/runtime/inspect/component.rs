@@ -6,7 +6,7 @@ use jobwright_core::runtime::Unusable;
 use wasmparser::{ComponentExternalKind, Parser, Payload, Result};
 
 use super::super::abi;
-use super::names;
+use super::names::{exported, some_of};
 use super::sizes::Sizes;
 
 /// The declarations that decide whether a component can run here.
@@ -76,7 +76,7 @@ impl<'a> Outline<'a> {
              runs components that are WASI commands, answer HTTP requests or are typed jobs",
             abi::job::ENTRY_POINT,
             abi::version_of(abi::job::ENTRY_POINT),
-            super::exported(self.exports.iter().copied())
+            exported(self.exports.iter().copied())
         );
         Err(Unusable::new("no_entry_point", message))
     }
@@ -90,7 +90,7 @@ impl<'a> Outline<'a> {
         let message = format!(
             "it is a WIT package, which describes interfaces and worlds ({}) and has no code: upload a \
              component that implements a world",
-            super::exported(self.exports.iter().copied())
+            exported(self.exports.iter().copied())
         );
         Err(Unusable::new("wit_package", message))
     }
@@ -115,7 +115,7 @@ impl<'a> Outline<'a> {
     /// component is linked: releases of one version agree on them.
     pub(super) fn check_imports(&self) -> Result<(), Unusable> {
         let faults: Vec<_> = self.imports.iter().filter_map(fault).collect();
-        let Some(faults) = names(faults.into_iter()) else { return Ok(()) };
+        let Some(faults) = some_of(faults.into_iter()) else { return Ok(()) };
         let packages: Vec<_> = abi::interfaces().map(|(package, _)| package).collect();
         let message = format!(
             "it imports what this host does not offer: {faults}; it offers interfaces of {}",

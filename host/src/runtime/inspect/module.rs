@@ -9,6 +9,7 @@ use wasmparser::{
 
 use super::super::abi::command_p1::ENTRY_POINT;
 use super::super::abi::extism;
+use super::names::{exported, listed};
 use super::sizes::Sizes;
 
 /// The declarations that decide whether a module can run here.
@@ -105,7 +106,7 @@ impl<'a> Outline<'a> {
                 "it exports no `{ENTRY_POINT}`, but {}; this host runs WASI commands (core modules \
                  that export a function `{ENTRY_POINT}`: build a program with `main`, not a \
                  library), Extism plug-ins and components of WASI 0.2",
-                super::exported(self.names())
+                exported(self.names())
             ),
         };
         Err(Unusable::new("no_entry_point", message))
@@ -117,11 +118,11 @@ impl<'a> Outline<'a> {
         let found: Vec<_> = self.exports.iter().filter(callable).map(|(name, _)| *name).collect();
         // Beside other functions, a program's own entry point only prepares for them.
         let others = found.iter().filter(|name| found.len() == 1 || **name != ENTRY_POINT);
-        let found = super::listed(others.map(|name| (*name).to_owned()));
+        let found = listed(others.map(|name| (*name).to_owned()));
         if found.is_empty() {
             let message = format!(
                 "it exports no function () -> () or () -> (i32) that a job could call, but {}",
-                super::exported(self.names())
+                exported(self.names())
             );
             return Err(Unusable::new("no_entry_point", message));
         }
