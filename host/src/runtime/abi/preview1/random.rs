@@ -5,7 +5,8 @@ use wasmtime_wasi::p2::bindings::random::random::Host as _;
 
 use super::super::super::instance::Guest;
 use super::super::super::pieces::{give_way, pay, pieces};
-use super::{Errno, errno, memory, slice};
+use super::errno::{self, Errno};
+use super::memory::{memory, slice};
 
 pub(super) fn link(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result<()> {
     linker.func_wrap_async(module, "random_get", |guest, (at, length): (u32, u32)| {

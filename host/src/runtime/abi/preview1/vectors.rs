@@ -4,7 +4,7 @@ use wasmtime::{Caller, Memory};
 
 use super::super::super::instance::Guest;
 use super::super::super::pieces::{give_way, pay, pieces};
-use super::{read, slice};
+use super::memory::{read, slice};
 
 /// What a vector takes: an address and a length.
 const VECTOR_BYTES: usize = 8;

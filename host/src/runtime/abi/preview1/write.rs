@@ -1,13 +1,15 @@
 //! `fd_write`.
 
 use wasmtime::{Caller, Linker, Memory};
-use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as preview1, WasiSnapshotPreview1 as _};
 use wiggle::GuestMemory;
 
 use super::super::super::instance::Guest;
 use super::super::super::pieces::{give_way, pay, pieces};
+use super::errno::{self, Errno};
+use super::memory::{memory, slice};
+use super::rights::{Rights, rights};
 use super::vectors::{Range, Vectors};
-use super::{Errno, Rights, errno, memory, preview1, rights, slice};
 
 /// What the write of a piece begins with: its vector, and the number of bytes that were written.
 const HEAD_BYTES: usize = 16;
