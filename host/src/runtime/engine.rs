@@ -13,7 +13,7 @@ use wasmtime::{Engine, Linker, component};
 
 pub(super) use self::settings::Shape;
 use self::settings::{HOST_STACK_BYTES, config, pool};
-use super::abi;
+use super::abi::offer;
 use super::config::{Allocator, EngineConfig};
 use super::epoch::Ticker;
 use super::machine::Machine;
@@ -64,9 +64,9 @@ impl Engines {
 fn machine(profile: Profile, shape: &Shape) -> wasmtime::Result<Machine> {
     let (engine, space) = engine(profile, shape)?;
     let mut modules = Linker::new(&engine);
-    abi::link_modules(&mut modules).context("cannot offer host functions")?;
+    offer::link_modules(&mut modules).context("cannot offer host functions")?;
     let mut components = component::Linker::new(&engine);
-    abi::link_components(&mut components).context("cannot offer interfaces")?;
+    offer::link_components(&mut components).context("cannot offer interfaces")?;
     Ok(Machine { engine, target: Target { profile, space }, modules, components })
 }
 

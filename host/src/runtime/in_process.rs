@@ -13,7 +13,7 @@ use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, Unusable};
 use jobwright_core::tenant::TenantName;
 use tokio::sync::Semaphore;
 
-use super::abi::Prepared;
+use super::abi::prepared::Prepared;
 use super::code::Codes;
 use super::config::RuntimeConfig;
 use super::engine::{Engines, Shape};

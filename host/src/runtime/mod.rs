@@ -7,6 +7,7 @@
 //! | [`engine`], [`profile`], [`machine`] | how code is generated, and where instances live |
 //! | [`code`], [`flights`], [`debug_info`] | plugins' code, from bytes to what an attempt is made of |
 //! | [`instance`] | one attempt, from an armed `wasmtime::Store` to the receipt |
+//! | [`guest`] | what a guest's `wasmtime::Store` holds |
 //! | [`abi`] | how plugins are called, and what they see |
 //! | [`capability`] | what guests may tell the host and ask of it, beside WASI |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
@@ -34,6 +35,7 @@ mod engine;
 mod epoch;
 mod exception;
 mod flights;
+mod guest;
 mod guests;
 mod in_process;
 mod inspect;

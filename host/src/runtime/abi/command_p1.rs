@@ -5,7 +5,8 @@ use wasmtime::{InstancePre, Linker, Module, ModuleExport};
 
 use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
-use super::{Call, Misfit};
+use super::call::Call;
+use super::fit::Misfit;
 
 /// The function that starts a command.
 pub(in super::super) const ENTRY_POINT: &str = "_start";

@@ -6,7 +6,8 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 
 use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
-use super::{Call, Misfit, check_type};
+use super::call::Call;
+use super::fit::{EntryPoint, Misfit};
 
 /// What a command exports, in any release of 0.2.
 pub(in super::super) const ENTRY_POINT: &str = "wasi:cli/run";
@@ -22,7 +23,7 @@ pub(in super::super) struct Command {
 impl Command {
     pub(super) fn new(linker: &Linker<Guest>, component: &Component) -> Result<Self, Misfit> {
         let linked = linker.instantiate_pre(component)?;
-        check_type::<(), (Result<(), ()>,)>(&linked, ENTRY_POINT, "run")?;
+        EntryPoint::latest(ENTRY_POINT, "run").check::<(), (Result<(), ()>,)>(&linked)?;
         Ok(Self { linked: CommandPre::new(linked)? })
     }
 

@@ -7,6 +7,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower};
 
 use super::super::instance::Guest;
+use super::channel::Level;
 
 /// The package of its interfaces.
 pub(in super::super) const PACKAGE: &str = "wasi:config";
@@ -58,7 +59,7 @@ impl Guest {
         let all: Vec<_> = self.line().granted().grants.configuration().collect();
         if all.is_empty() {
             let why = "denied: the plugin is granted no configuration";
-            self.line().log(super::Level::Warn, "config", why.as_bytes());
+            self.line().log(Level::Warn, "config", why.as_bytes());
             return Err(why.to_owned());
         }
         Ok(all)

@@ -1,6 +1,6 @@
 //! What the compiler's output becomes before attempts use it.
 
-use super::super::abi::Prepared;
+use super::super::abi::prepared::Prepared;
 use super::super::machine::Machine;
 use super::unready::Unready;
 use crate::registry::compiled;

@@ -3,7 +3,7 @@
 use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::runtime::{Unprepared, Unusable};
 
-use super::super::abi::Misfit;
+use super::super::abi::fit::Misfit;
 use super::super::flights::Broken;
 use crate::registry::compiler::Failure;
 

@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use super::super::abi::Prepared;
+use super::super::abi::prepared::Prepared;
 use super::super::code::key::CodeKey;
 use super::super::config::EngineConfig;
 use super::super::engine::{Engines, Shape};

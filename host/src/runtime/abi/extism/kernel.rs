@@ -12,10 +12,10 @@ use jobwright_core::outcome::MAX_MESSAGE_BYTES;
 use jobwright_core::text;
 use wasmtime::{Caller, Linker, bail};
 
-use super::super::super::capability::Level;
+use super::super::super::capability::channel::Level;
 use super::super::super::instance::Guest;
 use super::super::super::stdio::OutputBuffer;
-use super::super::wasi;
+use super::super::environment::{facts, variables};
 use super::ENV;
 use super::arena::{Arena, BLOCK_BYTES};
 use super::requests::{self, Answered};
@@ -71,9 +71,9 @@ impl Kernel {
     /// operator configured, and what the host tells of the job.
     pub(super) fn new(attempt: &Attempt) -> Self {
         let configured = attempt.granted.grants.configuration();
-        let facts = wasi::facts(attempt).map(|(name, value)| (name.to_owned(), value));
+        let facts = facts(attempt).map(|(name, value)| (name.to_owned(), value));
         let facts = facts.into_iter().filter(|_| attempt.job.spec.inject_env);
-        let variables = wasi::variables(attempt).into_iter();
+        let variables = variables(attempt).into_iter();
         let config = variables.chain(configured).chain(facts).collect();
         let mut kernel = Self { config, ..Self::default() };
         kernel.input = kernel.arena.insert(attempt.payload.bytes.to_vec());

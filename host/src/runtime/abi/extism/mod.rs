@@ -22,7 +22,8 @@ use super::super::ending::{self, Cut, Said};
 use super::super::instance::Guest;
 use super::super::meter::Meter;
 use super::super::stdio::Sink as _;
-use super::{Call, Misfit};
+use super::call::Call;
+use super::fit::Misfit;
 
 /// The module whose functions make a module an Extism plug-in.
 pub(in super::super) const ENV: &str = "extism:host/env";

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use wasmtime::{Caller, Linker};
 
-use super::super::super::capability::Level;
+use super::super::super::capability::channel::Level;
 use super::super::super::instance::Guest;
 use super::ENV;
 

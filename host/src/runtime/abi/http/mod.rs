@@ -2,11 +2,12 @@
 //! output, and what the guest prints is log.
 //!
 //! [`request`] owns what is asked, [`mod@exchange`] the taking of an answer, [`response`] what it means,
-//! [`outgoing`] what any guest asks of others, [`fields`] how long headers may be. Invariant: the attempt ends when the handler has returned
-//! and the body has ended, whichever is later.
+//! [`outgoing`] what any guest asks of others, [`fields`] and [`header_size`] how long headers may be.
+//! Invariant: the attempt ends when the handler has returned and the body has ended, whichever is later.
 
 mod exchange;
 mod fields;
+pub(in super::super) mod header_size;
 pub(in super::super) mod outgoing;
 mod request;
 mod response;
@@ -14,15 +15,16 @@ mod response;
 use tokio::task::coop::unconstrained;
 use wasmtime::component::{Component, Linker, Resource, ResourceTable};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpView as _};
 
 use self::exchange::{exchange, receive};
 use super::super::ending::{Cut, Said};
 use super::super::instance::Guest;
-use super::{Call, Misfit, check_type};
+use super::call::Call;
+use super::fit::{EntryPoint, Misfit};
 
 /// What a handler exports, in any release of 0.2.
 pub(in super::super) const ENTRY_POINT: &str = "wasi:http/incoming-handler";
@@ -36,13 +38,6 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     fields::link(linker)
 }
 
-/// What a guest's `wasmtime::Store` holds for HTTP.
-pub(in super::super) fn context() -> WasiHttpCtx {
-    let mut context = WasiHttpCtx::new();
-    context.set_field_size_limit(fields::MEMORY_BYTES);
-    context
-}
-
 /// A handler, linked.
 pub(in super::super) struct Handler {
     pub(super) linked: ProxyPre<Guest>,
@@ -54,7 +49,7 @@ type Given = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>);
 impl Handler {
     pub(super) fn new(linker: &Linker<Guest>, component: &Component) -> Result<Self, Misfit> {
         let linked = linker.instantiate_pre(component)?;
-        check_type::<Given, ()>(&linked, ENTRY_POINT, "handle")?;
+        EntryPoint::latest(ENTRY_POINT, "handle").check::<Given, ()>(&linked)?;
         Ok(Self { linked: ProxyPre::new(linked)? })
     }
 

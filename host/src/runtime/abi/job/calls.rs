@@ -6,8 +6,8 @@ use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::{AttemptError, RetryHint};
 
 use super::super::super::ending::Said;
-use super::super::wasi;
-use super::types;
+use super::super::environment::variables;
+use super::bindings::jobwright::job::types;
 
 /// What an error of a guest means.
 pub(super) fn failed(error: types::Error) -> Said {
@@ -43,7 +43,7 @@ pub(super) fn request(attempt: &Attempt) -> types::Request {
             created_at_ms: u64::try_from(job.created_at.as_millisecond()).unwrap_or_default(),
             tags: spec.tags.clone(),
             args: spec.args.clone(),
-            env: wasi::variables(attempt).into_iter().collect(),
+            env: variables(attempt).into_iter().collect(),
             failures: tries.failures.into(),
             attempts_left: tries.left.into(),
         },

@@ -6,11 +6,11 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker};
 
-use super::super::super::capability::Level;
+use super::super::super::capability::channel::Level;
 use super::super::super::instance::Guest;
 use super::bindings::jobwright::job::{cancellation, checkpoint};
 use super::bindings::wasi::logging::logging;
-use super::{PACKAGE, VERSIONS};
+use super::world::{PACKAGE, VERSIONS};
 
 type Host<'a> = StoreContextMut<'a, Guest>;
 
