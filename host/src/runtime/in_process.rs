@@ -18,11 +18,11 @@ use super::code::Codes;
 use super::config::RuntimeConfig;
 use super::engine::{Engines, Shape};
 use super::epoch::Ticker;
+use super::guest::Guest;
 use super::guests::Guests;
 use super::inspect::{self, Offer};
-use super::instance::{self, Guest};
 use super::meter::unless_stopped;
-use super::{ending, receipt};
+use super::{attempt, ending, receipt};
 use crate::clock::Stopwatch;
 
 /// Room in addition to the slots, for attempts that were dropped and whose guest has not yielded yet.
@@ -114,6 +114,6 @@ impl Host {
             },
         };
         let _watch = self.ticker.watch();
-        instance::run(code, attempt, stop).await
+        attempt::run(code, attempt, stop).await
     }
 }

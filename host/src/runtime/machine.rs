@@ -2,7 +2,7 @@
 
 use wasmtime::{Engine, Linker, component};
 
-use super::instance::Guest;
+use super::guest::Guest;
 use super::profile::Target;
 
 /// An engine with the host functions that its guests can import.

@@ -6,7 +6,7 @@
 //! | [`in_process`], [`process`] | the two runtimes: attempts in this process, or each in another one |
 //! | [`engine`], [`profile`], [`machine`] | how code is generated, and where instances live |
 //! | [`code`], [`flights`], [`debug_info`] | plugins' code, from bytes to what an attempt is made of |
-//! | [`instance`] | one attempt, from an armed `wasmtime::Store` to the receipt |
+//! | [`attempt`] | one attempt, from an armed `wasmtime::Store` to the receipt |
 //! | [`guest`] | what a guest's `wasmtime::Store` holds |
 //! | [`abi`] | how plugins are called, and what they see |
 //! | [`capability`] | what guests may tell the host and ask of it, beside WASI |
@@ -25,6 +25,7 @@
 //! ends within milliseconds; a guest gets nothing that its attempt does not grant.
 
 mod abi;
+mod attempt;
 mod capability;
 mod clocks;
 mod code;
@@ -39,7 +40,6 @@ mod guest;
 mod guests;
 mod in_process;
 mod inspect;
-mod instance;
 mod limiter;
 mod machine;
 mod meter;

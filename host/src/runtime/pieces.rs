@@ -5,7 +5,7 @@
 
 use wasmtime::{AsContextMut, Trap};
 
-use super::instance::Guest;
+use super::guest::Guest;
 
 /// Bytes of one piece: some hundred microseconds of the slowest work, which is making random numbers.
 pub(super) const PIECE_BYTES: usize = 64 << 10;

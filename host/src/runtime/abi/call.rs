@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jobwright_core::attempt::Attempt;
 use wasmtime::Store;
 
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::super::meter::Meter;
 use super::super::stdio::OutputBuffer;
 

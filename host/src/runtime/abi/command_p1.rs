@@ -4,7 +4,7 @@
 use wasmtime::{InstancePre, Linker, Module, ModuleExport};
 
 use super::super::ending::{self, Cut, Said};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::call::Call;
 use super::fit::Misfit;
 

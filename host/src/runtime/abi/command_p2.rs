@@ -5,7 +5,7 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 use super::super::ending::{self, Cut, Said};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::call::Call;
 use super::fit::{EntryPoint, Misfit};
 

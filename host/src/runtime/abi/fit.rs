@@ -4,7 +4,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower};
 use wasmtime::error::Context as _;
 
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::versions::version_of;
 
 /// Why code can never be called by this host.

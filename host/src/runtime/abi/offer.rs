@@ -4,7 +4,7 @@ use jobwright_core::plugin::Abi;
 use wasmtime::{Linker, component};
 
 use super::super::capability::{self, config, key_value};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::job::world;
 use super::versions::is_release_of;
 use super::{command_p2, extism, http, job, preview1, wasi};

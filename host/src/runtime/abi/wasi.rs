@@ -18,7 +18,7 @@ use wasmtime_wasi::p2::bindings::LinkOptions;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
 use super::super::clocks::Clocks;
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::super::pieces::PIECE_BYTES;
 use super::super::start;
 use super::super::stdio::{OutputBuffer, Pipe};

@@ -6,7 +6,7 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower};
 
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::channel::Level;
 
 /// The package of its interfaces.

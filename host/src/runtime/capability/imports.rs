@@ -15,7 +15,7 @@ use jobwright_core::outcome::RetryHint;
 use wasmtime::{Caller, Linker};
 
 use self::memory::{Called, MODULE, NONE, Region};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::channel::Level;
 
 /// What a guest sees of time or fuel that is without limit.

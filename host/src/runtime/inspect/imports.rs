@@ -6,7 +6,7 @@ use jobwright_core::name::shorten;
 use jobwright_core::runtime::Unusable;
 use wasmtime::{Extern, Linker, Store};
 
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::module::Wanted;
 use super::names::some_of;
 

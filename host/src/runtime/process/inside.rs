@@ -30,7 +30,7 @@ use super::super::config::EngineConfig;
 use super::super::engine::{Engines, Shape};
 use super::super::epoch::Ticker;
 use super::super::receipt::{self, HOST_PANIC};
-use super::super::{instance, signals};
+use super::super::{attempt, signals};
 use super::message::{Assignment, Order, Telling, Unloaded, Word};
 use super::outside::{CALLS, Teller, ThroughHost};
 use super::pipe::{self, Ear, FRAME_BYTES, Mouth, Pipe};
@@ -190,7 +190,7 @@ async fn attend(
     (outside, teller, host): (&ThroughHost, &Teller, &mpsc::Sender<Telling>),
 ) -> anyhow::Result<Ended> {
     let (stop, signal) = Stop::new();
-    let running = AssertUnwindSafe(instance::run(code, attempt, signal)).catch_unwind();
+    let running = AssertUnwindSafe(attempt::run(code, attempt, signal)).catch_unwind();
     let mut running = pin!(giving_way(running));
     let mut asks = pin!(attempt.report.asked().fuse());
     let mut telling = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);

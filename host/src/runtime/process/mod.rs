@@ -4,7 +4,7 @@
 //! ```text
 //! ProcessRuntime::run ─ code, compiled as ever; never run here
 //!    └ pool ─ a runner: this program, started again, one attempt at a time
-//!        └ runner ─ one pipe ─ inside: the sandbox, and in it the same `instance::run`
+//!        └ runner ─ one pipe ─ inside: the sandbox, and in it the same `attempt::run`
 //!             order: payload, limits, grants ─►
 //!             ◄─ log, progress, checkpoint; calls to the outside, which the host makes; the end
 //! ```
@@ -54,9 +54,9 @@ use super::code::{Codes, Ready, UNUSABLE, Unready};
 use super::config::RuntimeConfig;
 use super::engine::{Engines, Shape};
 use super::epoch::Ticker;
+use super::guest::Guest;
 use super::guests::Guests;
 use super::inspect::{self, Offer};
-use super::instance::Guest;
 use super::machine::Machine;
 use super::meter::unless_stopped;
 use super::profile::Profile;

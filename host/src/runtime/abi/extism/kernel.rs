@@ -13,7 +13,7 @@ use jobwright_core::text;
 use wasmtime::{Caller, Linker, bail};
 
 use super::super::super::capability::channel::Level;
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::super::stdio::OutputBuffer;
 use super::super::environment::{facts, variables};
 use super::ENV;

@@ -19,7 +19,7 @@ use wasmtime::{ExternType, Func, InstancePre, Linker, Module, Store, Val};
 use self::kernel::Kernel;
 use self::requests::RequestFailed;
 use super::super::ending::{self, Cut, Said};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::super::meter::Meter;
 use super::super::stdio::Sink as _;
 use super::call::Call;

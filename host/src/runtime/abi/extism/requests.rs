@@ -18,7 +18,7 @@ use thiserror::Error;
 use wasmtime::{Caller, Linker};
 
 use super::super::super::capability::channel::Level;
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::ENV;
 
 /// The longest JSON of a request, in bytes: its headers may be as long as they may be, each byte escaped.

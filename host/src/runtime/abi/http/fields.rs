@@ -18,7 +18,7 @@ use wasmtime_wasi_http::p2::{self, HeaderResult};
 use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpCtxView, WasiHttpView as _};
 
 use super::super::super::capability::channel::Level;
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::super::pieces::pay;
 use super::header_size::{ENTRY, LONG_BYTES, MEMORY_BYTES, MOST_LONG, is_long};
 

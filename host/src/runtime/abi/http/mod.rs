@@ -22,7 +22,7 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use self::exchange::{exchange, receive};
 use super::super::ending::{Cut, Said};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::call::Call;
 use super::fit::{EntryPoint, Misfit};
 

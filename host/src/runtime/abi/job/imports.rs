@@ -7,7 +7,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker};
 
 use super::super::super::capability::channel::Level;
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::bindings::jobwright::job::{cancellation, checkpoint};
 use super::bindings::wasi::logging::logging;
 use super::world::{PACKAGE, VERSIONS};

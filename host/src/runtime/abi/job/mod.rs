@@ -24,7 +24,7 @@ use self::bindings::jobwright::job::types;
 pub(super) use self::imports::link;
 use self::world::{ENTRY_POINT, VERSIONS};
 use super::super::ending::{Cut, Said};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::super::stdio::Sink as _;
 use super::call::Call;
 use super::fit::{EntryPoint, Misfit};

@@ -4,7 +4,7 @@ use wasmtime::component::InstancePre;
 
 pub(super) use self::own::JobPre;
 use self::own::jobwright::job::types::{Error, Metadata, Payload, Request, Response, Retry};
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::fit::{EntryPoint, Misfit};
 use super::bindings::jobwright::job::types;
 use super::world::ENTRY_POINT;

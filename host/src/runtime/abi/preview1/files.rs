@@ -10,7 +10,7 @@ use wasmtime::{Caller, FuncType, Linker, Val, ValType};
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as preview1;
 use wiggle::GuestMemory;
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::errno::{self, Errno};
 use super::memory::{memory, slice};
 use super::rights::{Rights, rights};

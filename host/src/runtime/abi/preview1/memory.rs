@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, Extern, Memory, bail};
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 
 /// The guest's memory.
 pub(super) fn memory(guest: &mut Caller<'_, Guest>) -> wasmtime::Result<Memory> {

@@ -25,7 +25,7 @@ use wasmtime_wasi::{I32Exit, p0, p1};
 
 pub(super) use self::files::is_root;
 use self::version::{PREVIEW0, PREVIEW1};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 
 /// Offers both.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {

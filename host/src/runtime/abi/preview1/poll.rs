@@ -7,7 +7,7 @@
 use wasmtime::{Caller, Linker, Memory};
 
 use super::super::super::clocks::Due;
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::super::pieces::{give_way, pay};
 use super::errno::{self, Errno};
 use super::memory::{memory, read, slice};

@@ -3,7 +3,7 @@
 use wasmtime::{Caller, Linker};
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::super::pieces::{give_way, pay, pieces};
 use super::errno::{self, Errno};
 use super::memory::{memory, slice};

@@ -4,7 +4,7 @@ use wasmtime::{Caller, Linker};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as preview1, WasiSnapshotPreview1 as _};
 use wiggle::GuestMemory;
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::errno::{self, Errno};
 use super::memory::memory;
 use super::rights::rights;

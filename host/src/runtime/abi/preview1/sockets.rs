@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, Linker};
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::errno::{self, Errno};
 use super::rights::rights;
 use super::version::PREVIEW1;

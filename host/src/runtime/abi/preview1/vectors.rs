@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, Memory};
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::super::pieces::{give_way, pay, pieces};
 use super::memory::{read, slice};
 

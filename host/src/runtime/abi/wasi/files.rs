@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::preview1::is_root;
 
 /// What a handle of `/`, or of what is read of it, stands for.

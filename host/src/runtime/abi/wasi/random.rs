@@ -6,7 +6,7 @@ use wasmtime_wasi::p2::bindings::random::insecure::Host as _;
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
 use wasmtime_wasi::random::WasiRandomCtx;
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::super::pieces::{give_way, pay, pieces};
 
 /// Makes some random bytes.

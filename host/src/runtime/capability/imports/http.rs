@@ -8,7 +8,7 @@ use jobwright_core::outside::Timeouts;
 use wasmtime::{Caller, Linker};
 
 use super::super::super::abi::extism::requests::{MAX_JSON_BYTES, json, read};
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::channel::Level;
 use super::last_response::LastResponse;
 use super::memory::{Called, MODULE, NONE, REFUSED, Region};

@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, Extern, Memory, bail};
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::channel::Line;
 
 /// The module that core modules import.

@@ -6,7 +6,7 @@
 use jobwright_core::outside::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use wasmtime::{Caller, Linker, bail};
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::key_value::bucket::Bucket;
 use super::memory::{Called, MODULE, NONE, REFUSED, Region};
 

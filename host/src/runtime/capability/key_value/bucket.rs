@@ -12,7 +12,7 @@ use jobwright_core::outside::{Keep, Kept, Outside, Unkept};
 use jobwright_core::plugin::Digest;
 use wasmtime::component::{ComponentType, Lower};
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 
 /// Calls of one batch that are under way at a time: they share commits.
 const AT_ONCE: usize = 16;

@@ -15,7 +15,7 @@ use wasmtime::component::{
 };
 
 use self::bucket::{Bucket, Cas, Error};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 
 /// The package of its interfaces.
 pub(in super::super) const PACKAGE: &str = "wasi:keyvalue";

@@ -17,7 +17,7 @@ use super::abi::call::Call;
 use super::abi::prepared::Prepared;
 use super::capability::channel::Line;
 use super::ending::{self, Cut, Evidence, Said};
-pub(super) use super::guest::Guest;
+use super::guest::Guest;
 use super::meter::Meter;
 use super::stdio::OutputBuffer;
 
