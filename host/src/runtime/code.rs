@@ -56,7 +56,7 @@ const BRIEFLY: Duration = Duration::from_secs(2);
 const WAITING_PART: usize = 8;
 
 /// All code that is ready, and the way to more.
-pub(super) struct Codes<R> {
+pub(super) struct CodeCache<R> {
     ready: ReadyCode<R>,
     source: Arc<Source>,
     threads: Handle,
@@ -64,7 +64,7 @@ pub(super) struct Codes<R> {
     waiting: Shares,
 }
 
-impl<R: Ready> Codes<R> {
+impl<R: Ready> CodeCache<R> {
     /// Code for `engines`, made on `threads`.
     ///
     /// # Errors

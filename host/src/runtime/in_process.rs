@@ -14,7 +14,7 @@ use jobwright_core::tenant::TenantName;
 use tokio::sync::Semaphore;
 
 use super::abi::prepared::Prepared;
-use super::code::Codes;
+use super::code::CodeCache;
 use super::config::RuntimeConfig;
 use super::engine::{Engines, Shape};
 use super::epoch::Ticker;
@@ -38,7 +38,7 @@ pub struct WasmRuntime {
 
 /// What every attempt needs.
 struct Host {
-    codes: Codes<Prepared>,
+    code_cache: CodeCache<Prepared>,
     ticker: Arc<Ticker>,
     /// One permit for each attempt that the pool has room for.
     room: Semaphore,
@@ -56,9 +56,9 @@ impl WasmRuntime {
         let guests = Guests::start(config.guest_threads)?;
         let shape = Shape { attempts, config: config.engines(), asks_for_pages: true };
         let engines = Engines::new(shape, ticker.clone())?;
-        let codes = Codes::open(&config, engines, registry, guests.handle())?;
-        let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
-        let host = Arc::new(Host { codes, ticker, room: Semaphore::new(attempts) });
+        let code_cache = CodeCache::open(&config, engines, registry, guests.handle())?;
+        let offer = Offer::new(&code_cache.first_machine().modules, Guest::idle());
+        let host = Arc::new(Host { code_cache, ticker, room: Semaphore::new(attempts) });
         Ok(Self { host, guests, ceiling: config.ceiling, offer })
     }
 }
@@ -81,7 +81,7 @@ impl Runtime for WasmRuntime {
         digest: Digest,
         wasm: Bytes,
     ) -> Result<(), Unprepared> {
-        self.host.codes.prepare(tenant, digest, wasm).await.map(drop)
+        self.host.code_cache.prepare(tenant, digest, wasm).await.map(drop)
     }
 
     async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {
@@ -94,7 +94,7 @@ impl Runtime for WasmRuntime {
 impl Host {
     async fn attempt(self: Arc<Self>, attempt: Attempt, mut stop: StopSignal) -> Ended {
         let watch = Stopwatch::start();
-        let ready = self.codes.of_attempt(&attempt, &mut stop).await;
+        let ready = self.code_cache.of_attempt(&attempt, &mut stop).await;
         let compile_ms = millis(watch.elapsed());
         let mut ended = match ready {
             Ok(code) => self.run(&code, &attempt, stop).await,

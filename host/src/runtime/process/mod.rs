@@ -50,7 +50,7 @@ use self::message::Unloaded;
 use self::pool::{Pool, Taken};
 use self::runner::{Owner, Runner};
 use super::code::key::CodeKey;
-use super::code::{Codes, Ready, UNUSABLE, Unready};
+use super::code::{CodeCache, Ready, UNUSABLE, Unready};
 use super::config::RuntimeConfig;
 use super::engine::{Engines, Shape};
 use super::epoch::Ticker;
@@ -75,7 +75,7 @@ pub struct ProcessRuntime {
 
 /// What every attempt needs.
 struct Host {
-    codes: Codes<Artefact>,
+    code_cache: CodeCache<Artefact>,
     pool: Arc<Pool>,
     /// One for each upload whose code may be tried at one time.
     trials: Shares,
@@ -106,8 +106,8 @@ impl ProcessRuntime {
         let engine_config = config.engines();
         let shape = Shape { attempts: 1, config: engine_config, asks_for_pages: false };
         let engines = Engines::new(shape, Arc::new(Ticker::start()?))?;
-        let codes = Codes::<Artefact>::open(&config, engines, registry, threads.handle())?;
-        let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
+        let code_cache = CodeCache::<Artefact>::open(&config, engines, registry, threads.handle())?;
+        let offer = Offer::new(&code_cache.first_machine().modules, Guest::idle());
         let (sender, started) = std::sync::mpsc::channel();
         threads.handle().spawn(async move {
             let _ = sender.send(Runner::start(engine_config).await);
@@ -120,7 +120,7 @@ impl ProcessRuntime {
         let pool = Arc::new(Pool::new(sizes, engine_config, (first, missing)));
         threads.handle().spawn(Pool::sweep(Arc::downgrade(&pool)));
         let ceiling = config.ceiling;
-        let host = Arc::new(Host { codes, pool, trials: Shares::new(&TRIALS) });
+        let host = Arc::new(Host { code_cache, pool, trials: Shares::new(&TRIALS) });
         Ok(Self { host, threads, ceiling, offer })
     }
 }
@@ -143,7 +143,7 @@ impl Runtime for ProcessRuntime {
         digest: Digest,
         wasm: Bytes,
     ) -> Result<(), Unprepared> {
-        let artefact = self.host.codes.prepare(tenant, digest, wasm).await?;
+        let artefact = self.host.code_cache.prepare(tenant, digest, wasm).await?;
         let host = self.host.clone();
         let (share, key) = (host.trials.of(tenant), CodeKey { digest, profile: Profile::Fuel });
         let tried = self.threads.run(host.tried(share, key, artefact.0.clone()));
@@ -202,7 +202,7 @@ impl Host {
 
     /// A runner that has the code for `attempt`, or how the attempt ends without.
     async fn ready(&self, attempt: &Attempt, stop: &mut StopSignal) -> Result<Taken, Outcome> {
-        let artefact = self.codes.of_attempt(attempt, stop).await?;
+        let artefact = self.code_cache.of_attempt(attempt, stop).await?;
         let key = CodeKey::of(attempt);
         let refused = |code, message: String, transient| {
             Err(Outcome::Refused { error: AttemptError::new(code, message), transient })
