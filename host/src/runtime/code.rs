@@ -39,10 +39,10 @@ pub(super) use self::unready::{UNUSABLE, Unready};
 use super::config::RuntimeConfig;
 use super::ending;
 use super::engine::Engines;
-use super::flights::{Flight, Flights, OwnedKey};
 use super::machine::Machine;
 use super::meter::unless_stopped;
 use super::profile::Profile;
+use super::single_flight::{Flight, OwnedKey, SingleFlight};
 use crate::registry::compiled::CompiledCache;
 use crate::registry::compiler::Compiler;
 use crate::shares::Shares;
@@ -86,7 +86,7 @@ impl<R: Ready> CodeCache<R> {
         let parts = SourceParts { engines, registry, disk, compiler, compilations };
         let waiting = ((config.slots / WAITING_PART) as u64).max(2);
         Ok(Self {
-            ready: Flights::new(config.code_cache_bytes),
+            ready: SingleFlight::new(config.code_cache_bytes),
             source: Arc::new(Source::new(parts)),
             threads: threads.clone(),
             waiting: Shares::sized(&CODE_WAITERS, waiting),

@@ -5,7 +5,7 @@
 //! | [`config`] | what the operator configures |
 //! | [`in_process`], [`process`] | the two runtimes: attempts in this process, or each in another one |
 //! | [`engine`], [`profile`], [`machine`] | how code is generated, and where instances live |
-//! | [`code`], [`flights`], [`debug_info`] | plugins' code, from bytes to what an attempt is made of |
+//! | [`code`], [`single_flight`], [`debug_info`] | plugins' code, from bytes to what an attempt is made of |
 //! | [`attempt`] | one attempt, from an armed `wasmtime::Store` to the receipt |
 //! | [`guest`] | what a guest's `wasmtime::Store` holds |
 //! | [`abi`] | how plugins are called, and what they see |
@@ -35,7 +35,6 @@ mod ending;
 mod engine;
 mod epoch;
 mod exception;
-mod flights;
 mod guest;
 mod guests;
 mod in_process;
@@ -49,6 +48,7 @@ mod process;
 mod profile;
 mod receipt;
 mod signals;
+mod single_flight;
 mod start;
 mod stdio;
 mod trap;

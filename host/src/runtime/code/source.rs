@@ -11,8 +11,8 @@ use jobwright_core::registry::{PluginRegistry, RegistryError};
 use jobwright_core::tenant::TenantName;
 
 use super::super::engine::Engines;
-use super::super::flights::{Broken, Flights, Made};
 use super::super::machine::Machine;
+use super::super::single_flight::{Broken, Made, SingleFlight};
 use super::compile::compile;
 use super::key::CodeKey;
 use super::ready::Ready;
@@ -30,7 +30,7 @@ const SHORT_PART: u32 = 24;
 const OVERHEAD: Duration = Duration::from_secs(5);
 
 /// The code that is ready or being made, by tenant: each making waits for a permit of its tenant.
-pub(super) type ReadyCode<R> = Flights<TenantName, CodeKey, Arc<R>, Unready>;
+pub(super) type ReadyCode<R> = SingleFlight<TenantName, CodeKey, Arc<R>, Unready>;
 
 /// Where code comes from.
 pub(super) struct Source {

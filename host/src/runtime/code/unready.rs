@@ -4,7 +4,7 @@ use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::runtime::{Unprepared, Unusable};
 
 use super::super::abi::fit::Misfit;
-use super::super::flights::Broken;
+use super::super::single_flight::Broken;
 use crate::registry::compiler::Failure;
 
 /// The error code of a plugin that no attempt can ever run.

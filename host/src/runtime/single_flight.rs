@@ -17,11 +17,11 @@ use tokio::runtime::Handle;
 pub(super) type Flight<V, E> = Shared<BoxFuture<'static, Result<V, E>>>;
 
 /// The cache. Clones share it.
-pub(super) struct Flights<O, K, V, E> {
+pub(super) struct SingleFlight<O, K, V, E> {
     inner: Arc<Mutex<Inner<O, K, V, E>>>,
 }
 
-impl<O, K, V, E> Clone for Flights<O, K, V, E> {
+impl<O, K, V, E> Clone for SingleFlight<O, K, V, E> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone() }
     }
@@ -55,7 +55,7 @@ struct Kept<V> {
     used: u64,
 }
 
-impl<O, K, V, E> Flights<O, K, V, E>
+impl<O, K, V, E> SingleFlight<O, K, V, E>
 where
     O: Hash + Eq + Clone + Send + 'static,
     K: Hash + Eq + Copy + Send + 'static,

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 
-type Cache = Flights<&'static str, u8, &'static str, Broken>;
+type Cache = SingleFlight<&'static str, u8, &'static str, Broken>;
 
 fn of(owner: &'static str, key: u8) -> OwnedKey<&'static str, u8> {
     OwnedKey { owner, key }
