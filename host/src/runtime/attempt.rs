@@ -93,7 +93,7 @@ fn armed(
     store.set_max_component_handles(count(limits.resources));
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(store.data().turns().give_way())))
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(store.data().yield_state().yield_now())))
     });
     if let Fuel::Units(units) = limits.fuel {
         store.set_fuel(units)?;

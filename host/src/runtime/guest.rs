@@ -17,7 +17,7 @@ use super::capability::channel::Line;
 use super::capability::imports::last_response::LastResponse;
 use super::clocks::Clocks;
 use super::limiter::Budget;
-use super::turns::Turns;
+use super::yield_state::YieldState;
 
 /// What a guest's `wasmtime::Store` holds for the host's functions, whichever kind it is of.
 pub(super) struct Guest {
@@ -30,7 +30,7 @@ pub(super) struct Guest {
     extism: Kernel,
     last_response: LastResponse,
     outside: Arc<dyn Outside>,
-    turns: Turns,
+    yield_state: YieldState,
 }
 
 impl Guest {
@@ -43,8 +43,8 @@ impl Guest {
         wasi.ctx().table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
         let (http, budget, extism) = (context(), Budget::new(limits), Kernel::default());
         let requests = Requests::new(outside.clone(), line.log_buffer());
-        let (last_response, turns) = (LastResponse::default(), Turns::default());
-        Self { wasi, http, requests, budget, line, extism, last_response, outside, turns }
+        let (last_response, yield_state) = (LastResponse::default(), YieldState::default());
+        Self { wasi, http, requests, budget, line, extism, last_response, outside, yield_state }
     }
 
     /// A guest that never runs.
@@ -89,9 +89,9 @@ impl Guest {
         self.line.clocks()
     }
 
-    /// Whose turn it is.
-    pub(super) fn turns(&self) -> Turns {
-        self.turns.clone()
+    /// Whether it waits or only yielded.
+    pub(super) fn yield_state(&self) -> YieldState {
+        self.yield_state.clone()
     }
 
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {

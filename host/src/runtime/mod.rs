@@ -11,7 +11,7 @@
 //! | [`abi`] | how plugins are called, and what they see |
 //! | [`capability`] | what guests may tell the host and ask of it, beside WASI |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time and stop, giving way, memory, output and log |
-//! | [`turns`] | whether a guest waits, or lets others have their turn |
+//! | [`yield_state`] | whether a guest waits for something, or only yielded |
 //! | [`ending`], [`trap`], [`exception`] | what an ending means |
 //! | [`mod@start`], [`clocks`] | random numbers and clocks, which follow from where the attempt begins |
 //! | [`pieces`] | long work of a host call |
@@ -52,8 +52,8 @@ mod single_flight;
 mod start;
 mod stdio;
 mod trap;
-mod turns;
 mod words;
+mod yield_state;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -57,7 +57,7 @@ impl Handler {
         let Call { attempt, output, store, meter } = call;
         let proxy = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let turns = store.data().turns();
+        let state = store.data().yield_state();
         let mut http = store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, request::of(attempt)?)?;
         let (request, out): Given = (request, http.new_response_outparam(answer)?);
@@ -68,7 +68,7 @@ impl Handler {
             *store.data_mut().handles() = ResourceTable::new();
             Ok(())
         };
-        let exchange = exchange(handling, receive(answered, output), turns);
+        let exchange = exchange(handling, receive(answered, output), state);
         // Tokio's budget, which is used up by chance, must not have it wait either.
         let answer = meter.drive(unconstrained(exchange)).await??;
         if let Some(content_type) = response::content_type(&answer) {

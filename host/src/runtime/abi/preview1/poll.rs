@@ -8,7 +8,7 @@ use wasmtime::{Caller, Linker, Memory};
 
 use super::super::super::clocks::Due;
 use super::super::super::guest::Guest;
-use super::super::super::pieces::{give_way, pay};
+use super::super::super::pieces::{pay, yield_now};
 use super::errno::{self, Errno};
 use super::memory::{memory, read, slice};
 use super::rights::{Rights, rights};
@@ -151,7 +151,7 @@ impl Poll {
     /// Lets others go on before subscription `n`, if many were looked at since; each is paid for.
     async fn pause(self, guest: &mut Caller<'_, Guest>, n: u32) -> wasmtime::Result<()> {
         if n > 0 && n.is_multiple_of(AT_ONCE) {
-            give_way(guest).await;
+            yield_now(guest).await;
         }
         pay(guest, self.layout.bytes as usize)
     }

@@ -5,7 +5,7 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as preview1, WasiSnapshotPr
 use wiggle::GuestMemory;
 
 use super::super::super::guest::Guest;
-use super::super::super::pieces::{give_way, pay, pieces};
+use super::super::super::pieces::{pay, pieces, yield_now};
 use super::errno::{self, Errno};
 use super::memory::{memory, slice};
 use super::rights::{Rights, rights};
@@ -59,7 +59,7 @@ async fn write_all(
     let mut piece = vec![0; HEAD_BYTES];
     for (start, length) in pieces(range.length as usize) {
         if start > 0 {
-            give_way(guest).await;
+            yield_now(guest).await;
             pay(guest, length)?;
         }
         let (bytes, data) = memory.data_and_store_mut(&mut *guest);
