@@ -33,7 +33,7 @@ use super::super::receipt::{self, HOST_PANIC};
 use super::super::{attempt, signals};
 use super::message::{Assignment, Order, Telling, Unloaded, Word};
 use super::outside::{CALLS, Teller, ThroughHost};
-use super::pipe::{self, Ear, FRAME_BYTES, Mouth, Pipe};
+use super::pipe::{self, FRAME_BYTES, FrameReader, FrameWriter, Pipe};
 use super::sandbox;
 use crate::registry::compiled;
 
@@ -54,7 +54,7 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
         Err(error) => {
             let reason = Telling::Ready(Err(format!("{error:#}")));
             // Who has closed the pipe is not to be told.
-            let _ = pipe::say_at_once(std::io::stdin(), &reason);
+            let _ = pipe::write_at_once(std::io::stdin(), &reason);
             return Some(ExitCode::FAILURE);
         }
     };
@@ -77,9 +77,9 @@ fn begin() -> anyhow::Result<(Runtime, Inside)> {
         .build()?;
     let runner = runtime.block_on(async {
         let pipe = Pipe::new(UnixStream::from_std(pipe)?, FRAME_BYTES);
-        let Pipe { mouth, mut ear } = pipe;
-        let Order::Begin(config) = ear.hear().await? else { bail!("no beginning") };
-        Inside::new(config, missing, (mouth, ear))
+        let Pipe { writer, mut reader } = pipe;
+        let Order::Begin(config) = reader.read().await? else { bail!("no beginning") };
+        Inside::new(config, missing, (writer, reader))
     })?;
     Ok((runtime, runner))
 }
@@ -90,7 +90,7 @@ struct Inside {
     ticker: Arc<Ticker>,
     codes: HashMap<CodeKey, Prepared>,
     host: mpsc::Sender<Telling>,
-    ear: Ear<Order>,
+    reader: FrameReader<Order>,
     calls: u64,
 }
 
@@ -99,7 +99,7 @@ impl Inside {
     fn new(
         config: EngineConfig,
         mut missing: Vec<String>,
-        (mouth, ear): (Mouth<Telling>, Ear<Order>),
+        (writer, reader): (FrameWriter<Telling>, FrameReader<Order>),
     ) -> anyhow::Result<Self> {
         let ticker = Arc::new(Ticker::start()?);
         let shape = Shape { attempts: 1, config, asks_for_pages: false };
@@ -109,17 +109,17 @@ impl Inside {
         let (host, outbox) = mpsc::channel(OUTBOX);
         // A task of its own, so that the pipe is read whatever waits to be written: two ends that
         // only write would wait for each other.
-        tokio::spawn(speak(mouth, outbox));
+        tokio::spawn(speak(writer, outbox));
         host.try_send(Telling::Ready(Ok(missing))).context("the host is gone")?;
-        Ok(Self { engines, ticker, codes: HashMap::new(), host, ear, calls: 0 })
+        Ok(Self { engines, ticker, codes: HashMap::new(), host, reader, calls: 0 })
     }
 
     /// Does what it is told, until the pipe is closed.
     async fn obey(&mut self) -> anyhow::Result<()> {
         loop {
-            match self.ear.hear().await? {
+            match self.reader.read().await? {
                 Order::Load(key) => {
-                    let artefact = self.ear.take().await?;
+                    let artefact = self.reader.read_raw().await?;
                     let loaded = self.load(key, &artefact);
                     self.host.send(Telling::Loaded(loaded)).await?;
                 }
@@ -152,7 +152,8 @@ impl Inside {
         outside.tell_by(teller.clone());
         let code = self.codes.get(&key).context("there is no such code")?;
         let _watch = self.ticker.watch();
-        let ended = attend(code, &attempt, &mut self.ear, (&outside, &teller, &self.host)).await?;
+        let ended =
+            attend(code, &attempt, &mut self.reader, (&outside, &teller, &self.host)).await?;
         self.calls = outside.next();
         let is_torn =
             matches!(&ended.outcome, Outcome::Trapped { error } if error.code == HOST_PANIC);
@@ -160,7 +161,7 @@ impl Inside {
         self.host.send(Telling::Ended { ended, last }).await?;
         if is_torn {
             // Read on until the host has heard of it and closes the pipe: another runner follows.
-            let _ = self.ear.hear().await;
+            let _ = self.reader.read().await;
             bail!("a panic may have left anything behind");
         }
         Ok(())
@@ -174,9 +175,9 @@ fn shown(reason: &str) -> String {
 }
 
 /// Says what is to be said, in turn.
-async fn speak(mut mouth: Mouth<Telling>, mut outbox: mpsc::Receiver<Telling>) {
+async fn speak(mut writer: FrameWriter<Telling>, mut outbox: mpsc::Receiver<Telling>) {
     while let Some(telling) = outbox.recv().await {
-        if mouth.say(&telling).await.is_err() {
+        if writer.write(&telling).await.is_err() {
             return; // The pipe is closed, which who reads from it sees too.
         }
     }
@@ -186,7 +187,7 @@ async fn speak(mut mouth: Mouth<Telling>, mut outbox: mpsc::Receiver<Telling>) {
 async fn attend(
     code: &Prepared,
     attempt: &Attempt,
-    ear: &mut Ear<Order>,
+    reader: &mut FrameReader<Order>,
     (outside, teller, host): (&ThroughHost, &Teller, &mpsc::Sender<Telling>),
 ) -> anyhow::Result<Ended> {
     let (stop, signal) = Stop::new();
@@ -199,7 +200,7 @@ async fn attend(
         tokio::select! {
             // The pipe first: a guest that always has something to do must not be all there is.
             biased;
-            order = ear.hear() => match order? {
+            order = reader.read() => match order? {
                 Order::Stop(Word::Notice) => stop.notice(),
                 Order::Stop(Word::Raised(reason)) => stop.raise(reason),
                 Order::Answer { call, answer } => outside.answered(call, *answer),

@@ -141,8 +141,8 @@ impl Runner {
         let (footprint, code_bytes) = (None, 0);
         let mut runner = Self { child, pipe, loaded, owner: None, footprint, code_bytes, idle };
         let ready = async {
-            runner.pipe.mouth.say(&Order::Begin(config)).await?;
-            runner.pipe.ear.hear().await
+            runner.pipe.writer.write(&Order::Begin(config)).await?;
+            runner.pipe.reader.read().await
         };
         match timeout(START, ready).await {
             Ok(Ok(Telling::Ready(Ok(mut missing)))) => {
@@ -169,7 +169,7 @@ impl Runner {
 
     /// Whether it has not ended, and has nothing to say but what its last attempt gave up at its end.
     pub(super) fn lives(&mut self) -> bool {
-        self.pipe.ear.hear_up_to(SHORT_BYTES);
+        self.pipe.reader.set_longest(SHORT_BYTES);
         let said = self.answer().now_or_never();
         said.is_none() && matches!(self.child.try_wait(), Ok(None))
     }
@@ -177,12 +177,12 @@ impl Runner {
     /// The next that it says, without what its last attempt gave up at its end: no more than it had.
     async fn answer(&mut self) -> io::Result<Telling> {
         for _ in 0..CALLS + RESPONSES {
-            match self.pipe.ear.hear().await? {
+            match self.pipe.reader.read().await? {
                 Telling::Dropped { .. } => {}
                 telling => return Ok(telling),
             }
         }
-        self.pipe.ear.hear().await
+        self.pipe.reader.read().await
     }
 
     fn process(&self) -> Option<Pid> {
@@ -217,9 +217,9 @@ impl Runner {
         // That it cannot be bounded here was said at the start.
         let _ = self.bound(0);
         let loading = async {
-            self.pipe.mouth.say(&Order::Load(key)).await?;
-            self.pipe.mouth.give(artefact).await?;
-            self.pipe.ear.hear_up_to(SHORT_BYTES);
+            self.pipe.writer.write(&Order::Load(key)).await?;
+            self.pipe.writer.write_raw(artefact).await?;
+            self.pipe.reader.set_longest(SHORT_BYTES);
             self.answer().await
         };
         Err(Unloaded::Failed(match timeout(LOAD, loading).await {
@@ -266,14 +266,14 @@ impl Runner {
     async fn attend(&mut self, attempt: &Attempt, mut stop: StopSignal) -> Result<Ended, Broken> {
         let _ = self.bound(memory::of_attempt(attempt));
         let (longest, watch) = (Longest::of(attempt), Stopwatch::start());
-        let Pipe { mouth, ear } = &mut self.pipe;
-        ear.hear_up_to(longest.of_any());
-        mouth.say(&Order::Run(Box::new(Assignment::new(attempt)))).await?;
+        let Pipe { writer, reader } = &mut self.pipe;
+        reader.set_longest(longest.of_any());
+        writer.write(&Order::Run(Box::new(Assignment::new(attempt)))).await?;
         let (mut calls, mut said) = (Calls::new(attempt), None);
         loop {
             tokio::select! {
                 biased;
-                telling = ear.hear_if(|frame| longest.check(frame)) => match telling? {
+                telling = reader.read_if(|frame| longest.check(frame)) => match telling? {
                     Telling::Ended { ended, last } => {
                         last.add_to(attempt);
                         let asked = Asked {
@@ -297,10 +297,10 @@ impl Runner {
                 },
                 word = news(&mut stop, said) => {
                     said = Some(word);
-                    mouth.say(&Order::Stop(word)).await?;
+                    writer.write(&Order::Stop(word)).await?;
                 }
                 (call, answer) = calls.next() => {
-                    mouth.say(&Order::Answer { call, answer: Box::new(answer) }).await?;
+                    writer.write(&Order::Answer { call, answer: Box::new(answer) }).await?;
                 }
             }
         }
