@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outside::{Body, Outside, Timeouts, Unsent};
 
-use super::message::{Answer, Ask, Request, value_bytes};
+use super::message::{Answer, HostCall, Request, value_bytes};
 use super::outside::{CALLS, RESPONSES, carried_bytes};
 
 /// Those that have no answer yet, and the responses that were not read to their ends. Dropping it drops
@@ -54,14 +54,14 @@ impl Calls {
     ///
     /// # Errors
     /// With what an honest runner never does.
-    pub(super) fn start(&mut self, call: u64, ask: Ask) -> Result<(), String> {
+    pub(super) fn start(&mut self, call: u64, host_call: HostCall) -> Result<(), String> {
         if self.under_way.len() >= CALLS {
             return Err(format!("more than {CALLS} calls at one time"));
         }
-        if self.bodies.len() >= RESPONSES && matches!(ask, Ask::Send(..)) {
+        if self.bodies.len() >= RESPONSES && matches!(host_call, HostCall::Send(..)) {
             return Err(format!("more than {RESPONSES} responses at one time"));
         }
-        let bytes = ask.body_bytes();
+        let bytes = host_call.body_bytes();
         let carried = self.under_way.values().map(|call| call.bytes).sum::<u64>() + bytes;
         if carried > self.most_bytes {
             return Err(format!("calls that carry {carried} of {} bytes", self.most_bytes));
@@ -69,7 +69,7 @@ impl Calls {
         if self.under_way.contains_key(&call) || self.bodies.contains_key(&call) {
             return Err(format!("two calls with the number {call}"));
         }
-        let (making, handle) = abortable(self.make(call, ask));
+        let (making, handle) = abortable(self.make(call, host_call));
         self.under_way.insert(call, UnderWay { handle, bytes });
         self.running.push(Box::pin(async move { (call, making.await) }));
         Ok(())
@@ -98,14 +98,14 @@ impl Calls {
         }
     }
 
-    fn make(&mut self, call: u64, ask: Ask) -> BoxFuture<'static, Made> {
+    fn make(&mut self, call: u64, host_call: HostCall) -> BoxFuture<'static, Made> {
         let outside = self.outside.clone();
-        match ask {
-            Ask::Keep(keep) => Box::pin(async move {
+        match host_call {
+            HostCall::Keep(keep) => Box::pin(async move {
                 Made { answer: Answer::Kept(outside.keep(keep).await), body: None }
             }),
-            Ask::Send(request, timeouts) => Box::pin(sent(outside, call, (request, timeouts))),
-            Ask::More(of) => Box::pin(more(of, self.bodies.remove(&of))),
+            HostCall::Send(request, timeouts) => Box::pin(sent(outside, call, (request, timeouts))),
+            HostCall::More(of) => Box::pin(more(of, self.bodies.remove(&of))),
         }
     }
 }
@@ -150,7 +150,7 @@ mod tests {
     use jobwright_core::outside::{Keep, Kept, Unkept, at_once};
     use tokio::sync::{Semaphore, mpsc};
 
-    use super::super::message::Telling;
+    use super::super::message::FromRunner;
     use super::super::outside::ThroughHost;
     use super::*;
 
@@ -208,10 +208,10 @@ mod tests {
             loop {
                 tokio::select! {
                     telling = said.recv() => match telling.map(carried) {
-                        Some(Telling::Call { call, ask, .. }) => {
-                            calls.start(call, *ask).expect("an honest runner");
+                        Some(FromRunner::Call { call, host_call, .. }) => {
+                            calls.start(call, *host_call).expect("an honest runner");
                         }
-                        Some(Telling::Dropped { call }) => calls.drop(call),
+                        Some(FromRunner::Dropped { call }) => calls.drop(call),
                         other => panic!("{other:?}"),
                     },
                     (call, answer) = calls.next() => answered.answered(call, carried(answer)),
@@ -281,7 +281,7 @@ mod tests {
         let most = carried_bytes(100, value_bytes);
         let set = |length: u64| {
             let value = Bytes::from(vec![0; usize::try_from(length).expect("it is short")]);
-            Ask::Keep(Keep::Set { bucket: String::new(), key: String::new(), value })
+            HostCall::Keep(Keep::Set { bucket: String::new(), key: String::new(), value })
         };
         let mut calls = Calls::to(Arc::new(Echo { slow }), value_bytes);
         assert_eq!(calls.start(1, set(most / 2)), Ok(()));

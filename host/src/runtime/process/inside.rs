@@ -31,7 +31,7 @@ use super::super::engine::{Engines, Shape};
 use super::super::epoch::Ticker;
 use super::super::receipt::{self, HOST_PANIC};
 use super::super::{attempt, signals};
-use super::message::{Assignment, Order, Telling, Unloaded, Word};
+use super::message::{Assignment, FromRunner, StopMessage, ToRunner, Unloaded};
 use super::outside::{CALLS, Teller, ThroughHost};
 use super::pipe::{self, FRAME_BYTES, FrameReader, FrameWriter, Pipe};
 use super::sandbox;
@@ -52,7 +52,7 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let (runtime, mut runner) = match begin() {
         Ok(begun) => begun,
         Err(error) => {
-            let reason = Telling::Ready(Err(format!("{error:#}")));
+            let reason = FromRunner::Ready(Err(format!("{error:#}")));
             // Who has closed the pipe is not to be told.
             let _ = pipe::write_at_once(std::io::stdin(), &reason);
             return Some(ExitCode::FAILURE);
@@ -78,7 +78,7 @@ fn begin() -> anyhow::Result<(Runtime, Inside)> {
     let runner = runtime.block_on(async {
         let pipe = Pipe::new(UnixStream::from_std(pipe)?, FRAME_BYTES);
         let Pipe { writer, mut reader } = pipe;
-        let Order::Begin(config) = reader.read().await? else { bail!("no beginning") };
+        let ToRunner::Begin(config) = reader.read().await? else { bail!("no beginning") };
         Inside::new(config, missing, (writer, reader))
     })?;
     Ok((runtime, runner))
@@ -89,8 +89,8 @@ struct Inside {
     engines: Engines,
     ticker: Arc<Ticker>,
     codes: HashMap<CodeKey, Prepared>,
-    host: mpsc::Sender<Telling>,
-    reader: FrameReader<Order>,
+    host: mpsc::Sender<FromRunner>,
+    reader: FrameReader<ToRunner>,
     calls: u64,
 }
 
@@ -99,7 +99,7 @@ impl Inside {
     fn new(
         config: EngineConfig,
         mut missing: Vec<String>,
-        (writer, reader): (FrameWriter<Telling>, FrameReader<Order>),
+        (writer, reader): (FrameWriter<FromRunner>, FrameReader<ToRunner>),
     ) -> anyhow::Result<Self> {
         let ticker = Arc::new(Ticker::start()?);
         let shape = Shape { attempts: 1, config, asks_for_pages: false };
@@ -110,7 +110,7 @@ impl Inside {
         // A task of its own, so that the pipe is read whatever waits to be written: two ends that
         // only write would wait for each other.
         tokio::spawn(speak(writer, outbox));
-        host.try_send(Telling::Ready(Ok(missing))).context("the host is gone")?;
+        host.try_send(FromRunner::Ready(Ok(missing))).context("the host is gone")?;
         Ok(Self { engines, ticker, codes: HashMap::new(), host, reader, calls: 0 })
     }
 
@@ -118,15 +118,15 @@ impl Inside {
     async fn obey(&mut self) -> anyhow::Result<()> {
         loop {
             match self.reader.read().await? {
-                Order::Load(key) => {
+                ToRunner::Load(key) => {
                     let artefact = self.reader.read_raw().await?;
                     let loaded = self.load(key, &artefact);
-                    self.host.send(Telling::Loaded(loaded)).await?;
+                    self.host.send(FromRunner::Loaded(loaded)).await?;
                 }
-                Order::Run(assignment) => self.run(*assignment).await?,
+                ToRunner::Run(assignment) => self.run(*assignment).await?,
                 // Came when the attempt that it is for had just ended.
-                Order::Stop(_) | Order::Answer { .. } => {}
-                Order::Begin { .. } => bail!("another beginning"),
+                ToRunner::Stop(_) | ToRunner::Answer { .. } => {}
+                ToRunner::Begin { .. } => bail!("another beginning"),
             }
         }
     }
@@ -158,7 +158,7 @@ impl Inside {
         let is_torn =
             matches!(&ended.outcome, Outcome::Trapped { error } if error.code == HOST_PANIC);
         let (ended, last) = (Box::new(ended), Box::new(teller.news()));
-        self.host.send(Telling::Ended { ended, last }).await?;
+        self.host.send(FromRunner::Ended { ended, last }).await?;
         if is_torn {
             // Read on until the host has heard of it and closes the pipe: another runner follows.
             let _ = self.reader.read().await;
@@ -175,9 +175,9 @@ fn shown(reason: &str) -> String {
 }
 
 /// Says what is to be said, in turn.
-async fn speak(mut writer: FrameWriter<Telling>, mut outbox: mpsc::Receiver<Telling>) {
-    while let Some(telling) = outbox.recv().await {
-        if writer.write(&telling).await.is_err() {
+async fn speak(mut writer: FrameWriter<FromRunner>, mut outbox: mpsc::Receiver<FromRunner>) {
+    while let Some(message) = outbox.recv().await {
+        if writer.write(&message).await.is_err() {
             return; // The pipe is closed, which who reads from it sees too.
         }
     }
@@ -187,44 +187,44 @@ async fn speak(mut writer: FrameWriter<Telling>, mut outbox: mpsc::Receiver<Tell
 async fn attend(
     code: &Prepared,
     attempt: &Attempt,
-    reader: &mut FrameReader<Order>,
-    (outside, teller, host): (&ThroughHost, &Teller, &mpsc::Sender<Telling>),
+    reader: &mut FrameReader<ToRunner>,
+    (outside, teller, host): (&ThroughHost, &Teller, &mpsc::Sender<FromRunner>),
 ) -> anyhow::Result<Ended> {
     let (stop, signal) = Stop::new();
     let running = AssertUnwindSafe(attempt::run(code, attempt, signal)).catch_unwind();
     let mut running = pin!(giving_way(running));
     let mut asks = pin!(attempt.report.asked().fuse());
-    let mut telling = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);
-    telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             // The pipe first: a guest that always has something to do must not be all there is.
             biased;
-            order = reader.read() => match order? {
-                Order::Stop(Word::Notice) => stop.notice(),
-                Order::Stop(Word::Raised(reason)) => stop.raise(reason),
-                Order::Answer { call, answer } => outside.answered(call, *answer),
-                _ => bail!("an order that has to wait for the attempt's end"),
+            message = reader.read() => match message? {
+                ToRunner::Stop(StopMessage::Notice) => stop.notice(),
+                ToRunner::Stop(StopMessage::Raised(reason)) => stop.raise(reason),
+                ToRunner::Answer { call, answer } => outside.answered(call, *answer),
+                _ => bail!("a message that has to wait for the attempt's end"),
             },
             // Before anything else that it says: it is of use only in time.
-            () = &mut asks => host.send(Telling::Asks).await?,
+            () = &mut asks => host.send(FromRunner::Asks).await?,
             ended = &mut running => {
                 return Ok(ended.unwrap_or_else(|panic| receipt::without_usage(receipt::panicked(panic.as_ref()))));
             }
-            _ = telling.tick() => tell(teller, host),
+            _ = ticks.tick() => tell(teller, host),
         }
     }
 }
 
 /// Tells the host what is new, if there is something, and room for it.
-fn tell(teller: &Teller, host: &mpsc::Sender<Telling>) {
+fn tell(teller: &Teller, host: &mpsc::Sender<FromRunner>) {
     // What waits to be written is not added to: so there is never more of it than one of each.
     if let Ok(way) = host.try_reserve()
         && host.capacity() >= OUTBOX - 1
     {
         let news = teller.news();
         if !news.is_empty() {
-            way.send(Telling::Traces(Box::new(news)));
+            way.send(FromRunner::Traces(Box::new(news)));
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::message::{Answer, Ask, Telling, Traces};
+use super::message::{Answer, FromRunner, HostCall, Traces};
 
 /// Calls of one attempt at one time; more wait. Many more than any grant lets through.
 pub(super) const CALLS: usize = 64;
@@ -67,7 +67,7 @@ pub(super) struct ThroughHost {
 /// The way to the host, for as long as a call or a response needs it.
 #[derive(Debug)]
 struct Link {
-    host: mpsc::Sender<Telling>,
+    host: mpsc::Sender<FromRunner>,
     teller: Mutex<Option<Arc<Teller>>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next: AtomicU64,
@@ -79,7 +79,7 @@ struct Link {
 impl ThroughHost {
     /// Calls are numbered from `first`, and are as long as the host lets them be.
     pub(super) fn new(
-        host: mpsc::Sender<Telling>,
+        host: mpsc::Sender<FromRunner>,
         first: u64,
         (request_bytes, value_bytes): (u64, u64),
     ) -> Self {
@@ -129,9 +129,10 @@ impl ThroughHost {
 impl Link {
     /// The answer, and the call that is given up when this is dropped; none if the host is gone, and this
     /// process about to go too.
-    async fn ask(self: &Arc<Self>, ask: Ask) -> Option<(Answer, Begun)> {
+    async fn call(self: &Arc<Self>, host_call: HostCall) -> Option<(Answer, Begun)> {
         let place = self.places.clone().acquire_owned().await.ok()?;
-        let room = self.room.clone().acquire_many_owned(units(ask.body_bytes())).await.ok()?;
+        let room =
+            self.room.clone().acquire_many_owned(units(host_call.body_bytes())).await.ok()?;
         let way = self.host.reserve().await.ok()?;
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
@@ -139,13 +140,13 @@ impl Link {
         let begun = Begun { link: self.clone(), call, places: vec![place, room], is_over: false };
         let teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before = Box::new(teller.map(|teller| teller.news()).unwrap_or_default());
-        way.send(Telling::Call { call, ask: Box::new(ask), before });
+        way.send(FromRunner::Call { call, host_call: Box::new(host_call), before });
         Some((answer.await.ok()?, begun))
     }
 
     /// The answer to a call that is over with it.
-    async fn answer(self: &Arc<Self>, ask: Ask) -> Option<Answer> {
-        let (answer, mut begun) = self.ask(ask).await?;
+    async fn answer(self: &Arc<Self>, host_call: HostCall) -> Option<Answer> {
+        let (answer, mut begun) = self.call(host_call).await?;
         begun.is_over = true;
         Some(answer)
     }
@@ -172,7 +173,7 @@ impl Drop for Begun {
         if self.is_over {
             return;
         }
-        let (host, dropped) = (&self.link.host, Telling::Dropped { call: self.call });
+        let (host, dropped) = (&self.link.host, FromRunner::Dropped { call: self.call });
         if let Err(TrySendError::Full(dropped)) = host.try_send(dropped)
             && let Ok(runtime) = Handle::try_current()
         {
@@ -196,7 +197,7 @@ impl Pieces for Remote {
         if self.0.is_over {
             return None;
         }
-        let piece = match self.0.link.answer(Ask::More(self.0.call)).await {
+        let piece = match self.0.link.answer(HostCall::More(self.0.call)).await {
             Some(Answer::Piece(piece)) => piece.transpose(),
             Some(_) | None => Some(Err(Unsent::Broken(GONE.to_owned()))),
         };
@@ -221,7 +222,7 @@ impl Outside for ThroughHost {
             let why = format!("the attempt has {RESPONSES} responses that it has not read");
             return Err(self.refused(&request, Unsent::NoRoom(why)));
         };
-        match self.link.ask(Ask::Send(request.into(), timeouts)).await {
+        match self.link.call(HostCall::Send(request.into(), timeouts)).await {
             Some((Answer::Sent(Ok(head)), mut begun)) => {
                 // The call is answered, and its response goes on.
                 begun.places = vec![response];
@@ -245,7 +246,7 @@ impl Outside for ThroughHost {
             self.log(&unkept.line());
             return Err(unkept);
         }
-        match self.link.answer(Ask::Keep(call)).await {
+        match self.link.answer(HostCall::Keep(call)).await {
             Some(Answer::Kept(kept)) => kept,
             Some(_) | None => Err(Unkept::Failed(GONE.to_owned())),
         }

@@ -33,7 +33,9 @@ use super::super::receipt::{self, HOST_PANIC, PROCESS_DIED};
 use super::calls::Calls;
 use super::inside::ASKED;
 use super::memory;
-use super::message::{self, Asked, Assignment, Longest, Order, Telling, Unloaded, Word};
+use super::message::{
+    self, Asked, Assignment, FromRunner, Longest, StopMessage, ToRunner, Unloaded,
+};
 use super::outside::{CALLS, RESPONSES};
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
@@ -67,7 +69,7 @@ const SHORT_BYTES: usize = 64 << 10;
 /// The process and the pipe to it.
 pub(super) struct Runner {
     child: Child,
-    pipe: Pipe<Order, Telling>,
+    pipe: Pipe<ToRunner, FromRunner>,
     /// The code that it has: of one digest, in one or both profiles.
     loaded: Vec<CodeKey>,
     /// Whose attempts it runs: what one of them leaves behind in the process reaches no others.
@@ -141,16 +143,16 @@ impl Runner {
         let (footprint, code_bytes) = (None, 0);
         let mut runner = Self { child, pipe, loaded, owner: None, footprint, code_bytes, idle };
         let ready = async {
-            runner.pipe.writer.write(&Order::Begin(config)).await?;
+            runner.pipe.writer.write(&ToRunner::Begin(config)).await?;
             runner.pipe.reader.read().await
         };
         match timeout(START, ready).await {
-            Ok(Ok(Telling::Ready(Ok(mut missing)))) => {
+            Ok(Ok(FromRunner::Ready(Ok(mut missing)))) => {
                 runner.footprint = runner.process().and_then(memory::footprint);
                 missing.extend(runner.bound(0).err().map(|why| format!("memory bound ({why})")));
                 Ok((runner, missing))
             }
-            Ok(Ok(Telling::Ready(Err(why)))) => {
+            Ok(Ok(FromRunner::Ready(Err(why)))) => {
                 bail!("a process that runs attempts cannot begin: {why}")
             }
             Ok(Ok(_)) => bail!("a process that runs attempts began with something else"),
@@ -175,11 +177,11 @@ impl Runner {
     }
 
     /// The next that it says, without what its last attempt gave up at its end: no more than it had.
-    async fn answer(&mut self) -> io::Result<Telling> {
+    async fn answer(&mut self) -> io::Result<FromRunner> {
         for _ in 0..CALLS + RESPONSES {
             match self.pipe.reader.read().await? {
-                Telling::Dropped { .. } => {}
-                telling => return Ok(telling),
+                FromRunner::Dropped { .. } => {}
+                message => return Ok(message),
             }
         }
         self.pipe.reader.read().await
@@ -217,13 +219,13 @@ impl Runner {
         // That it cannot be bounded here was said at the start.
         let _ = self.bound(0);
         let loading = async {
-            self.pipe.writer.write(&Order::Load(key)).await?;
+            self.pipe.writer.write(&ToRunner::Load(key)).await?;
             self.pipe.writer.write_raw(artefact).await?;
             self.pipe.reader.set_longest(SHORT_BYTES);
             self.answer().await
         };
         Err(Unloaded::Failed(match timeout(LOAD, loading).await {
-            Ok(Ok(Telling::Loaded(loaded))) => return loaded,
+            Ok(Ok(FromRunner::Loaded(loaded))) => return loaded,
             Ok(Ok(_)) => "it answered something else".to_owned(),
             Ok(Err(_)) => format!("its process {}", self.end().await),
             Err(_) => format!("it took more than {LOAD:?}"),
@@ -268,13 +270,13 @@ impl Runner {
         let (longest, watch) = (Longest::of(attempt), Stopwatch::start());
         let Pipe { writer, reader } = &mut self.pipe;
         reader.set_longest(longest.of_any());
-        writer.write(&Order::Run(Box::new(Assignment::new(attempt)))).await?;
+        writer.write(&ToRunner::Run(Box::new(Assignment::new(attempt)))).await?;
         let (mut calls, mut said) = (Calls::new(attempt), None);
         loop {
             tokio::select! {
                 biased;
-                telling = reader.read_if(|frame| longest.check(frame)) => match telling? {
-                    Telling::Ended { ended, last } => {
+                message = reader.read_if(|frame| longest.check(frame)) => match message? {
+                    FromRunner::Ended { ended, last } => {
                         last.add_to(attempt);
                         let asked = Asked {
                             limits: &attempt.limits,
@@ -284,23 +286,23 @@ impl Runner {
                         return message::believed(*ended, asked)
                             .map_err(|what| Broken::Nonsense(what.to_owned()));
                     }
-                    Telling::Asks => attempt.report.ask(),
-                    Telling::Traces(traces) => traces.add_to(attempt),
-                    Telling::Call { call, ask, before } => {
+                    FromRunner::Asks => attempt.report.ask(),
+                    FromRunner::Traces(traces) => traces.add_to(attempt),
+                    FromRunner::Call { call, host_call, before } => {
                         before.add_to(attempt);
-                        calls.start(call, *ask).map_err(Broken::Nonsense)?;
+                        calls.start(call, *host_call).map_err(Broken::Nonsense)?;
                     }
-                    Telling::Dropped { call } => calls.drop(call),
-                    Telling::Ready(_) | Telling::Loaded(_) => {
-                        return Err(Broken::Nonsense("an answer to no order".to_owned()));
+                    FromRunner::Dropped { call } => calls.drop(call),
+                    FromRunner::Ready(_) | FromRunner::Loaded(_) => {
+                        return Err(Broken::Nonsense("an answer to no request".to_owned()));
                     }
                 },
-                word = news(&mut stop, said) => {
-                    said = Some(word);
-                    writer.write(&Order::Stop(word)).await?;
+                stop_message = news(&mut stop, said) => {
+                    said = Some(stop_message);
+                    writer.write(&ToRunner::Stop(stop_message)).await?;
                 }
                 (call, answer) = calls.next() => {
-                    writer.write(&Order::Answer { call, answer: Box::new(answer) }).await?;
+                    writer.write(&ToRunner::Answer { call, answer: Box::new(answer) }).await?;
                 }
             }
         }
@@ -323,17 +325,17 @@ fn accepted(attempt: &Attempt, stop: &StopSignal) -> Option<StopReason> {
 }
 
 /// What the attempt is to be told beyond what was said.
-async fn news(stop: &mut StopSignal, said: Option<Word>) -> Word {
+async fn news(stop: &mut StopSignal, said: Option<StopMessage>) -> StopMessage {
     loop {
-        let word = match (stop.raised(), stop.noticed()) {
-            (Some(reason), _) => Some(Word::Raised(reason)),
-            (None, Some(_)) => Some(Word::Notice),
+        let stop_message = match (stop.raised(), stop.noticed()) {
+            (Some(reason), _) => Some(StopMessage::Raised(reason)),
+            (None, Some(_)) => Some(StopMessage::Notice),
             (None, None) => None,
         };
-        match (said, word) {
+        match (said, stop_message) {
             // There is nothing to say after that.
-            (Some(Word::Raised(reason)), _) if !reason.leaves_grace() => pending().await,
-            (said, Some(word)) if said != Some(word) => return word,
+            (Some(StopMessage::Raised(reason)), _) if !reason.leaves_grace() => pending().await,
+            (said, Some(stop_message)) if said != Some(stop_message) => return stop_message,
             _ => stop.changed().await,
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an attempt wants from outside.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in super::super) enum Ask {
+pub(in super::super) enum HostCall {
     /// The head of a response.
     Send(Request, Timeouts),
     /// The next piece of its body, by the number of the call that had the head.
@@ -14,7 +14,7 @@ pub(in super::super) enum Ask {
     Keep(Keep),
 }
 
-impl Ask {
+impl HostCall {
     /// What it carries beside names and headers, in bytes.
     pub(in super::super) fn body_bytes(&self) -> u64 {
         let bytes = match self {
