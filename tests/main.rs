@@ -30,7 +30,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     // Of the hosts in this process.
-    if let Some(code) = jobwright::runtime::obey_if_asked() {
+    if let Some(code) = jobwright::runtime::run_child_process_if_requested() {
         return code;
     }
     if std::env::var_os(jobwright_tests::AS_PROGRAM).is_some() {

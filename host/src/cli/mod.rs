@@ -178,7 +178,7 @@ pub fn command() -> clap::Command {
 /// Parses the arguments, does what they say, and answers how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(code) = crate::runtime::obey_if_asked() {
+    if let Some(code) = crate::runtime::run_child_process_if_requested() {
         return code;
     }
     let matches = without_empty_variables(command()).try_get_matches();

@@ -70,8 +70,8 @@ pub(crate) enum Failure {
 }
 
 impl Compiler {
-    /// Compiles with the program that this process is of, which calls `obey_if_asked` first, on so many
-    /// threads each time.
+    /// Compiles with this process's own program, which calls `run_child_process_if_requested` first, on so
+    /// many threads each time.
     ///
     /// # Errors
     /// If the system does not tell which it is.

@@ -31,7 +31,7 @@ use jobwright_core::runtime::{StopSignal, Unprepared};
 use jobwright_core::tenant::TenantName;
 use tokio::runtime::Handle;
 
-pub(super) use self::compile::compile_if_asked;
+pub(super) use self::compile::compile_if_requested;
 use self::key::CodeKey;
 pub(super) use self::ready::Ready;
 use self::source::{ReadyCode, Request, Source, SourceParts, busy};

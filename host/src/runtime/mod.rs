@@ -72,10 +72,10 @@ pub(crate) use self::receipt::PROCESS_DIED;
 ///
 /// A host starts its own program for these processes, so such a program calls this before anything else.
 #[must_use]
-pub fn obey_if_asked() -> Option<ExitCode> {
-    let exit = code::compile_if_asked();
+pub fn run_child_process_if_requested() -> Option<ExitCode> {
+    let exit = code::compile_if_requested();
     #[cfg(target_os = "linux")]
-    let exit = exit.or_else(process::run_if_asked);
+    let exit = exit.or_else(process::run_if_requested);
     exit
 }
 

@@ -13,7 +13,7 @@ use super::super::{debug_info, engine, signals};
 use crate::registry::compiler::Order;
 
 /// If this process was started to compile a plugin: compiles it, and returns the exit code.
-pub(in super::super) fn compile_if_asked() -> Option<ExitCode> {
+pub(in super::super) fn compile_if_requested() -> Option<ExitCode> {
     let order = match Order::of_this_process()? {
         Ok(order) => order,
         Err(error) => return Some(failed(&error)),

@@ -47,7 +47,7 @@ const TELL: Duration = Duration::from_millis(400);
 const OUTBOX: usize = CALLS + 8;
 
 /// If this process was started to run attempts: does that, and answers how it went.
-pub(crate) fn run_if_asked() -> Option<ExitCode> {
+pub(crate) fn run_if_requested() -> Option<ExitCode> {
     std::env::var_os(ASKED)?;
     let (runtime, mut runner) = match begin() {
         Ok(begun) => begun,

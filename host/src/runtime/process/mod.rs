@@ -45,7 +45,7 @@ use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, Unusable};
 use jobwright_core::tenant::TenantName;
 
-pub(super) use self::inside::run_if_asked;
+pub(super) use self::inside::run_if_requested;
 use self::message::Unloaded;
 use self::pool::{Pool, Taken};
 use self::runner::{Owner, Runner};
@@ -98,7 +98,7 @@ impl ProcessRuntime {
     ///
     /// # Errors
     /// With a reason a person can act on, if this machine cannot run guests, the program does not
-    /// call [`obey_if_asked`](super::obey_if_asked), or the cache directory cannot be used.
+    /// call [`run_child_process_if_requested`](super::run_child_process_if_requested), or the cache directory cannot be used.
     pub fn new(config: RuntimeConfig, registry: Arc<dyn PluginRegistry>) -> anyhow::Result<Self> {
         // A thread that lives as long as this: the processes end with the thread that started them.
         let threads = Guests::start_with_files(1)?;
