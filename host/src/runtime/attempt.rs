@@ -16,7 +16,7 @@ use wasmtime::{Store, UpdateDeadline};
 use super::abi::call::Call;
 use super::abi::prepared::Prepared;
 use super::capability::channel::Line;
-use super::ending::{self, Cut, Evidence, Said};
+use super::ending::{self, Abort, Evidence, GuestResult};
 use super::guest::Guest;
 use super::meter::Meter;
 use super::stdio::OutputBuffer;
@@ -48,7 +48,7 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
             usage.peak_memory_bytes = budget.peak();
             (ending, budget.refused(), budget.starved(), output_type)
         }
-        Err(error) => (Err(Cut::Failed(error)), None, false, None),
+        Err(error) => (Err(Abort::Failed(error)), None, false, None),
     };
     meter.note(&mut usage);
     usage.output_bytes = output.tried();
@@ -64,13 +64,13 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
 /// How a guest ended: as it announced, if it failed after that by itself and not at a limit. What it
 /// announced says more than its exit code or its trap.
 fn or_announced(
-    ending: Result<Said, Cut>,
+    ending: Result<GuestResult, Abort>,
     guest: &mut Guest,
     output: &OutputBuffer,
-) -> Result<Said, Cut> {
+) -> Result<GuestResult, Abort> {
     match ending {
-        Err(Cut::Failed(error)) if ending::is_own(&error) && !output.exceeded() => {
-            guest.line_mut().failure().ok_or(Cut::Failed(error))
+        Err(Abort::Failed(error)) if ending::is_own(&error) && !output.exceeded() => {
+            guest.line_mut().failure().ok_or(Abort::Failed(error))
         }
         ending => ending,
     }

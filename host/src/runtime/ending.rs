@@ -16,7 +16,7 @@ use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
 use super::limiter::{Refusal, is_starved};
-use super::meter::Halt;
+use super::meter::StopCause;
 use super::stdio::OutputBuffer;
 use super::{exception, trap, words};
 
@@ -25,7 +25,7 @@ pub(super) const HOST_MEMORY: &str = "host_memory";
 
 /// What a guest said by coming to its end.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum GuestResult {
     /// Its output is whole.
     Done {
         /// The media type of the output, if the guest named one.
@@ -49,20 +49,20 @@ pub(super) enum Said {
 
 /// Why a guest did not come to its end.
 #[derive(Debug)]
-pub(super) enum Cut {
+pub(super) enum Abort {
     /// The host stopped it.
-    Halted(Halt),
+    Stopped(StopCause),
     /// It trapped, exited, or could not be made.
     Failed(Error),
 }
 
-impl From<Halt> for Cut {
-    fn from(halt: Halt) -> Self {
-        Self::Halted(halt)
+impl From<StopCause> for Abort {
+    fn from(cause: StopCause) -> Self {
+        Self::Stopped(cause)
     }
 }
 
-impl From<Error> for Cut {
+impl From<Error> for Abort {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
@@ -84,10 +84,10 @@ pub(super) struct Evidence<'a> {
 }
 
 /// The end of a command that returned, which is to exit with 0.
-pub(super) fn returned(attempt: &Attempt) -> Result<Said, Cut> {
+pub(super) fn returned(attempt: &Attempt) -> Result<GuestResult, Abort> {
     match attempt.job.spec.exit_codes.meaning(0) {
-        None | Some(Meaning::Succeed) => Ok(Said::Done { content_type: None }),
-        Some(_) => Err(Cut::Failed(I32Exit(0).into())),
+        None | Some(Meaning::Succeed) => Ok(GuestResult::Done { content_type: None }),
+        Some(_) => Err(Abort::Failed(I32Exit(0).into())),
     }
 }
 
@@ -116,27 +116,32 @@ pub(super) fn failed_output(outcome: &Outcome, evidence: &Evidence<'_>) -> Optio
 }
 
 /// What `ending` means.
-pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Outcome {
+pub(super) fn outcome(ending: Result<GuestResult, Abort>, evidence: &Evidence<'_>) -> Outcome {
     match (answered(ending, evidence), evidence.stopped) {
-        (Err(Cut::Halted(halt)), _) => halted(halt, &evidence.attempt.limits),
+        (Err(Abort::Stopped(cause)), _) => stopped_by(cause, &evidence.attempt.limits),
         // How it failed then is how it stopped.
-        (Err(Cut::Failed(_)), Some(reason)) => stopped(reason),
-        (Ok(Said::Failed { .. } | Said::Later { .. }), Some(reason)) => stopped(reason),
-        (Ok(Said::Later { error, wait }), _) => Outcome::Snoozed { error, wait },
-        (Ok(Said::Failed { error, retry }), _) => {
+        (Err(Abort::Failed(_)), Some(reason)) => stopped(reason),
+        (Ok(GuestResult::Failed { .. } | GuestResult::Later { .. }), Some(reason)) => {
+            stopped(reason)
+        }
+        (Ok(GuestResult::Later { error, wait }), _) => Outcome::Snoozed { error, wait },
+        (Ok(GuestResult::Failed { error, retry }), _) => {
             let error = with_refusal(with_exception(error, evidence), evidence);
             Outcome::Failed { error, retry }
         }
         _ if evidence.output.exceeded() => output_exceeded(evidence),
-        (Err(Cut::Failed(error)), _) => failed(&error, evidence),
-        (Ok(Said::Done { content_type }), _) => succeeded(content_type.as_deref(), evidence),
+        (Err(Abort::Failed(error)), _) => failed(&error, evidence),
+        (Ok(GuestResult::Done { content_type }), _) => succeeded(content_type.as_deref(), evidence),
     }
 }
 
 /// An exit is what the guest says by its code.
-fn answered(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Result<Said, Cut> {
+fn answered(
+    ending: Result<GuestResult, Abort>,
+    evidence: &Evidence<'_>,
+) -> Result<GuestResult, Abort> {
     let code = match &ending {
-        Err(Cut::Failed(error)) => error.downcast_ref().map(|I32Exit(code)| *code),
+        Err(Abort::Failed(error)) => error.downcast_ref().map(|I32Exit(code)| *code),
         _ => None,
     };
     code.map_or(ending, |code| Ok(exited(code, evidence)))
@@ -153,10 +158,10 @@ pub(super) fn is_own(error: &Error) -> bool {
 }
 
 /// The host stopped the guest.
-fn halted(halt: Halt, limits: &Limits) -> Outcome {
-    match halt {
-        Halt::Stopped(reason) => stopped(reason),
-        Halt::Deadline => {
+fn stopped_by(cause: StopCause, limits: &Limits) -> Outcome {
+    match cause {
+        StopCause::Stopped(reason) => stopped(reason),
+        StopCause::Deadline => {
             exceeded(Limit::Time, format!("time limit {} ms exceeded", limits.timeout_ms))
         }
     }
@@ -315,7 +320,7 @@ fn with_frames(mut outcome: Outcome, source: &Error) -> Outcome {
 
 /// What a guest says that exits with `code`: what its plugin's settings say of it, else what it is in
 /// BSD's `sysexits.h`.
-fn exited(code: i32, evidence: &Evidence<'_>) -> Said {
+fn exited(code: i32, evidence: &Evidence<'_>) -> GuestResult {
     let set = evidence.attempt.job.spec.exit_codes.meaning(code);
     let usual = match code {
         0 => Meaning::Succeed,
@@ -324,7 +329,7 @@ fn exited(code: i32, evidence: &Evidence<'_>) -> Said {
     };
     let meaning = set.unwrap_or(usual);
     if meaning == Meaning::Succeed {
-        return Said::Done { content_type: None };
+        return GuestResult::Done { content_type: None };
     }
     let words = set.map_or_else(|| in_words(code), |_| "");
     let mut message = format!("exited with {code}{words}");
@@ -336,12 +341,12 @@ fn exited(code: i32, evidence: &Evidence<'_>) -> Said {
 }
 
 /// What a guest says with a code of this meaning, for this reason if it is no success.
-pub(super) fn said(meaning: Meaning, error: AttemptError) -> Said {
+pub(super) fn said(meaning: Meaning, error: AttemptError) -> GuestResult {
     match meaning {
-        Meaning::Succeed => Said::Done { content_type: None },
-        Meaning::Retry => Said::Failed { error, retry: RetryHint::Backoff },
-        Meaning::Fail => Said::Failed { error, retry: RetryHint::Never },
-        Meaning::Snooze => Said::Later { error, wait: None },
+        Meaning::Succeed => GuestResult::Done { content_type: None },
+        Meaning::Retry => GuestResult::Failed { error, retry: RetryHint::Backoff },
+        Meaning::Fail => GuestResult::Failed { error, retry: RetryHint::Never },
+        Meaning::Snooze => GuestResult::Later { error, wait: None },
     }
 }
 

@@ -3,7 +3,7 @@
 
 use wasmtime::{InstancePre, Linker, Module, ModuleExport};
 
-use super::super::ending::{self, Cut, Said};
+use super::super::ending::{self, Abort, GuestResult};
 use super::super::guest::Guest;
 use super::call::Call;
 use super::fit::Misfit;
@@ -25,7 +25,7 @@ impl Command {
         Ok(Self { linked, entry_point })
     }
 
-    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         let Call { attempt, store, meter, .. } = call;
         let instance = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let start = instance

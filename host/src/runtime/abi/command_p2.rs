@@ -4,7 +4,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-use super::super::ending::{self, Cut, Said};
+use super::super::ending::{self, Abort, GuestResult};
 use super::super::guest::Guest;
 use super::call::Call;
 use super::fit::{EntryPoint, Misfit};
@@ -27,12 +27,12 @@ impl Command {
         Ok(Self { linked: CommandPre::new(linked)? })
     }
 
-    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         let Call { attempt, store, meter, .. } = call;
         let command = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         match meter.drive(command.wasi_cli_run().call_run(&mut *store)).await?? {
             Ok(()) => ending::returned(attempt),
-            Err(()) => Err(Cut::Failed(I32Exit(FAILURE).into())),
+            Err(()) => Err(Abort::Failed(I32Exit(FAILURE).into())),
         }
     }
 }

@@ -8,7 +8,7 @@ use wasmtime::Engine;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use super::super::clocks::Clocks;
-use super::super::ending::{Cut, Said};
+use super::super::ending::{Abort, GuestResult};
 use super::super::machine::Machine;
 use super::super::stdio::OutputBuffer;
 use super::call::Call;
@@ -80,7 +80,7 @@ impl Prepared {
     }
 
     /// Takes a guest from its instantiation to its end.
-    pub(in super::super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(in super::super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         // Boxed, so that not every attempt moves as many bytes as the largest of them takes.
         match self {
             Self::CommandP1(command) => Box::pin(command.run(call)).await,

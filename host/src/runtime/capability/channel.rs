@@ -16,7 +16,7 @@ use jobwright_core::runtime::{Stop, StopSignal};
 use jobwright_core::text;
 
 use super::super::clocks::Clocks;
-use super::super::ending::Said;
+use super::super::ending::GuestResult;
 
 /// What is looked at of a path that a message shows: four bytes hold any character, and 80 are shown.
 const MAX_SHOWN_BYTES: usize = 4 * 81;
@@ -58,7 +58,7 @@ pub(in super::super) struct Line {
     granted: Granted,
     /// What the guest said of its ending before it came to it.
     output_type: Option<String>,
-    failure: Option<Said>,
+    failure: Option<GuestResult>,
     told_of_no_files: bool,
     told_of_checkpoint: bool,
 }
@@ -184,12 +184,12 @@ impl Line {
 
     /// Says why the guest is about to fail.
     pub(in super::super) fn set_failure(&mut self, message: &[u8], retry: RetryHint) {
-        self.failure = Some(Said::Failed { error: told("failed", message), retry });
+        self.failure = Some(GuestResult::Failed { error: told("failed", message), retry });
     }
 
     /// Says why the guest is about to ask to be tried again later.
     pub(in super::super) fn set_later(&mut self, message: &[u8], wait: Option<Duration>) {
-        self.failure = Some(Said::Later { error: told("later", message), wait });
+        self.failure = Some(GuestResult::Later { error: told("later", message), wait });
     }
 
     /// The media type of the output, if the guest named one.
@@ -198,7 +198,7 @@ impl Line {
     }
 
     /// The ending that the guest announced before it failed.
-    pub(in super::super) fn failure(&mut self) -> Option<Said> {
+    pub(in super::super) fn failure(&mut self) -> Option<GuestResult> {
         self.failure.take()
     }
 }

@@ -18,7 +18,7 @@ use wasmtime::{ExternType, Func, InstancePre, Linker, Module, Store, Val};
 
 use self::kernel::Kernel;
 use self::requests::RequestFailed;
-use super::super::ending::{self, Cut, Said};
+use super::super::ending::{self, Abort, GuestResult};
 use super::super::guest::Guest;
 use super::super::meter::Meter;
 use super::super::stdio::Sink as _;
@@ -69,13 +69,13 @@ impl Plugin {
         Ok(Self { linked, before: before(module), only })
     }
 
-    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         let Call { attempt, output, store, meter } = call;
         let name = match self.entry_point(attempt) {
             Ok(name) => name,
             Err(message) => {
                 let error = AttemptError::new("no_entry_point", message);
-                return Ok(Said::Failed { error, retry: RetryHint::Never });
+                return Ok(GuestResult::Failed { error, retry: RetryHint::Never });
             }
         };
         *store.data_mut().extism() = Kernel::new(attempt);
@@ -84,9 +84,9 @@ impl Plugin {
         let said = kernel.error();
         let code = match ended {
             Ok(code) => Some(code),
-            Err(Cut::Failed(error)) if ending::is_exit(&error, 0) => Some(0),
+            Err(Abort::Failed(error)) if ending::is_exit(&error, 0) => Some(0),
             // What it says of itself goes before how it came to its end, unless that was a limit.
-            Err(Cut::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => None,
+            Err(Abort::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => None,
             Err(cut) => {
                 kernel.keep_in(output);
                 return unanswered(cut);
@@ -130,7 +130,7 @@ impl Plugin {
         name: &str,
         store: &mut Store<Guest>,
         meter: &mut Meter,
-    ) -> Result<i32, Cut> {
+    ) -> Result<i32, Abort> {
         let made = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let mut answer = 0;
         let before = if name == START { &[][..] } else { &self.before };
@@ -144,7 +144,7 @@ impl Plugin {
 }
 
 /// Calls a function with zeros.
-async fn called(function: Func, store: &mut Store<Guest>, meter: &mut Meter) -> Result<i32, Cut> {
+async fn called(function: Func, store: &mut Store<Guest>, meter: &mut Meter) -> Result<i32, Abort> {
     // As nearly all are: such a call is the cheapest.
     if let Ok(function) = function.typed::<(), i32>(&*store) {
         return Ok(meter.drive(function.call_async(&mut *store, ())).await??);
@@ -188,12 +188,12 @@ fn meaning(attempt: &Attempt, is_error: bool, code: Option<i32>) -> Meaning {
 }
 
 /// A call that did not return: because of a request that failed, or for what wasmtime says.
-fn unanswered(cut: Cut) -> Result<Said, Cut> {
-    if let Cut::Failed(error) = &cut
+fn unanswered(cut: Abort) -> Result<GuestResult, Abort> {
+    if let Abort::Failed(error) = &cut
         && let Some(failed) = error.downcast_ref::<RequestFailed>()
     {
         let (error, retry) = failed.error();
-        return Ok(Said::Failed { error, retry });
+        return Ok(GuestResult::Failed { error, retry });
     }
     Err(cut)
 }

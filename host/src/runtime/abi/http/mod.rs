@@ -21,7 +21,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use self::exchange::{exchange, receive};
-use super::super::ending::{Cut, Said};
+use super::super::ending::{Abort, GuestResult};
 use super::super::guest::Guest;
 use super::call::Call;
 use super::fit::{EntryPoint, Misfit};
@@ -53,7 +53,7 @@ impl Handler {
         Ok(Self { linked: ProxyPre::new(linked)? })
     }
 
-    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         let Call { attempt, output, store, meter } = call;
         let proxy = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let (answer, answered) = tokio::sync::oneshot::channel();

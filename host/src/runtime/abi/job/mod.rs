@@ -23,7 +23,7 @@ use self::bindings::JobPre;
 use self::bindings::jobwright::job::types;
 pub(super) use self::imports::link;
 use self::world::{ENTRY_POINT, VERSIONS};
-use super::super::ending::{Cut, Said};
+use super::super::ending::{Abort, GuestResult};
 use super::super::guest::Guest;
 use super::super::stdio::Sink as _;
 use super::call::Call;
@@ -55,7 +55,7 @@ impl Function {
         }
     }
 
-    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         let Call { attempt, output, store, meter } = call;
         let request = calls::request(attempt);
         let ended = match self {
@@ -75,7 +75,7 @@ impl Function {
             Ok(response) => {
                 output.take(&response.bytes).map_err(wasmtime::Error::from)?;
                 let content_type = response.content_type.filter(|named| is_media_type(named));
-                Ok(Said::Done { content_type })
+                Ok(GuestResult::Done { content_type })
             }
             Err(error) => Ok(calls::failed(error)),
         }
