@@ -15,7 +15,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use super::abi::call::Call;
 use super::abi::prepared::Prepared;
-use super::capability::channel::Line;
+use super::capability::channel::GuestChannel;
 use super::ending::{self, Abort, Evidence, GuestResult};
 use super::guest::Guest;
 use super::meter::Meter;
@@ -32,17 +32,17 @@ const CALL_BYTES: u64 = 16 << 20;
 /// Runs `attempt` on `code` to its end.
 pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) -> Ended {
     let output = Arc::new(OutputBuffer::new(attempt.limits.output_bytes));
-    let line = Line::new(attempt, stop.clone());
+    let channel = GuestChannel::new(attempt, stop.clone());
     let grace = Duration::from_millis(attempt.limits.grace_ms);
     let report = attempt.report.clone();
     let mut meter = Meter::start(stop, attempt.limits.timeout()).with_grace(report, grace);
     let mut usage = Usage::default();
-    let (ending, refused, starved, output_type) = match armed(code, attempt, &output, line) {
+    let (ending, refused, starved, output_type) = match armed(code, attempt, &output, channel) {
         Ok(mut store) => {
             let (output, meter) = (&output, &mut meter);
             let ending = code.run(Call { attempt, output, store: &mut store, meter }).await;
             let ending = or_announced(ending, store.data_mut(), output);
-            let output_type = store.data_mut().line_mut().take_output_type();
+            let output_type = store.data_mut().channel_mut().take_output_type();
             let budget = store.data().budget();
             usage.fuel = used_fuel(&store, &attempt.limits);
             usage.peak_memory_bytes = budget.peak();
@@ -70,7 +70,7 @@ fn or_announced(
 ) -> Result<GuestResult, Abort> {
     match ending {
         Err(Abort::Failed(error)) if ending::is_own(&error) && !output.exceeded() => {
-            guest.line_mut().failure().ok_or(Abort::Failed(error))
+            guest.channel_mut().failure().ok_or(Abort::Failed(error))
         }
         ending => ending,
     }
@@ -81,12 +81,12 @@ fn armed(
     code: &Prepared,
     attempt: &Attempt,
     output: &Arc<OutputBuffer>,
-    line: Line,
+    channel: GuestChannel,
 ) -> wasmtime::Result<Store<Guest>> {
     let limits = &attempt.limits;
     let outside = attempt.granted.outside.clone();
-    let wasi = code.sees(attempt, line.clocks(), output);
-    let guest = Guest::new(wasi, limits, line, outside);
+    let wasi = code.sees(attempt, channel.clocks(), output);
+    let guest = Guest::new(wasi, limits, channel, outside);
     let mut store = Store::new(code.engine(), guest);
     store.limiter(|guest| guest.budget_mut());
     store.set_hostcall_fuel(call_bytes(attempt));

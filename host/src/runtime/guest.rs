@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::abi::extism::kernel::Kernel;
 use super::abi::http::header_size::context;
 use super::abi::http::outgoing::Requests;
-use super::capability::channel::Line;
+use super::capability::channel::GuestChannel;
 use super::capability::imports::last_response::LastResponse;
 use super::clocks::Clocks;
 use super::limiter::Budget;
@@ -26,7 +26,7 @@ pub(super) struct Guest {
     http: WasiHttpCtx,
     requests: Requests,
     budget: Budget,
-    line: Line,
+    channel: GuestChannel,
     extism: Kernel,
     last_response: LastResponse,
     outside: Arc<dyn Outside>,
@@ -37,28 +37,28 @@ impl Guest {
     pub(super) fn new(
         mut wasi: WasiP1Ctx,
         limits: &Limits,
-        line: Line,
+        channel: GuestChannel,
         outside: Arc<dyn Outside>,
     ) -> Self {
         wasi.ctx().table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
         let (http, budget, extism) = (context(), Budget::new(limits), Kernel::default());
-        let requests = Requests::new(outside.clone(), line.log_buffer());
+        let requests = Requests::new(outside.clone(), channel.log_buffer());
         let (last_response, yield_state) = (LastResponse::default(), YieldState::default());
-        Self { wasi, http, requests, budget, line, extism, last_response, outside, yield_state }
+        Self { wasi, http, requests, budget, channel, extism, last_response, outside, yield_state }
     }
 
     /// A guest that never runs.
     pub(super) fn idle() -> Self {
         let wasi = WasiCtxBuilder::new().build_p1();
-        Self::new(wasi, &Limits::DEFAULT, Line::idle(), Granted::default().outside)
+        Self::new(wasi, &Limits::DEFAULT, GuestChannel::idle(), Granted::default().outside)
     }
 
-    pub(super) fn line(&self) -> &Line {
-        &self.line
+    pub(super) fn channel(&self) -> &GuestChannel {
+        &self.channel
     }
 
-    pub(super) fn line_mut(&mut self) -> &mut Line {
-        &mut self.line
+    pub(super) fn channel_mut(&mut self) -> &mut GuestChannel {
+        &mut self.channel
     }
 
     pub(super) fn budget(&self) -> &Budget {
@@ -86,7 +86,7 @@ impl Guest {
 
     /// Its clocks.
     pub(super) fn clocks(&self) -> &Clocks {
-        self.line.clocks()
+        self.channel.clocks()
     }
 
     /// Whether it waits or only yielded.

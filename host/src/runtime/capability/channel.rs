@@ -21,7 +21,7 @@ use super::super::ending::GuestResult;
 /// What is looked at of a path that a message shows: four bytes hold any character, and 80 are shown.
 const MAX_SHOWN_BYTES: usize = 4 * 81;
 
-/// The weight of a log line.
+/// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Level {
     Trace,
@@ -46,9 +46,9 @@ impl Level {
     }
 }
 
-/// One attempt's line to its host.
+/// The channel between one attempt's guest and its host.
 #[derive(Debug)]
-pub(in super::super) struct Line {
+pub(in super::super) struct GuestChannel {
     log: Arc<LogBuffer>,
     report: Arc<Report>,
     stop: StopSignal,
@@ -63,8 +63,8 @@ pub(in super::super) struct Line {
     told_of_checkpoint: bool,
 }
 
-impl Line {
-    /// The line of `attempt`, which begins now.
+impl GuestChannel {
+    /// The channel of `attempt`, which begins now.
     pub(in super::super) fn new(attempt: &Attempt, stop: StopSignal) -> Self {
         Self {
             log: attempt.log.clone(),
@@ -80,7 +80,7 @@ impl Line {
         }
     }
 
-    /// A line that nobody listens to.
+    /// A channel of a guest that never runs.
     pub(in super::super) fn idle() -> Self {
         let (_, stop) = Stop::new();
         Self {

@@ -56,10 +56,10 @@ impl Guest {
 
     /// All that is configured, if anything is.
     fn configuration(&self) -> Result<Vec<(String, String)>, String> {
-        let all: Vec<_> = self.line().granted().grants.configuration().collect();
+        let all: Vec<_> = self.channel().granted().grants.configuration().collect();
         if all.is_empty() {
             let why = "denied: the plugin is granted no configuration";
-            self.line().log(Level::Warn, "config", why.as_bytes());
+            self.channel().log(Level::Warn, "config", why.as_bytes());
             return Err(why.to_owned());
         }
         Ok(all)

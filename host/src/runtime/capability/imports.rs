@@ -29,10 +29,10 @@ pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()>
         progress(&mut guest, part, Region { at, length })
     })?;
     linker.func_wrap(MODULE, "is_cancelled", |guest: Caller<'_, Guest>| {
-        i32::from(guest.data().line().is_cancelled())
+        i32::from(guest.data().channel().is_cancelled())
     })?;
     linker.func_wrap(MODULE, "remaining_ms", |guest: Caller<'_, Guest>| {
-        i64::try_from(guest.data().line().remaining_ms()).unwrap_or(i64::MAX)
+        i64::try_from(guest.data().channel().remaining_ms()).unwrap_or(i64::MAX)
     })?;
     linker.func_wrap(MODULE, "remaining_fuel", |guest: Caller<'_, Guest>| {
         guest.get_fuel().map_or(UNLIMITED, |left| i64::try_from(left).unwrap_or(i64::MAX))
@@ -79,37 +79,37 @@ fn log(guest: &mut Caller<'_, Guest>, level: i32, message: Region) -> Called<()>
         5 => Level::Critical,
         _ => Level::Info,
     };
-    let (message, line) = message.with_line(guest)?;
-    line.log(level, "", message);
+    let (message, channel) = message.with_channel(guest)?;
+    channel.log(level, "", message);
     Ok(())
 }
 
 fn progress(guest: &mut Caller<'_, Guest>, part: f64, message: Region) -> Called<()> {
-    let (message, line) = message.with_line(guest)?;
-    line.progress(Some(part), message);
+    let (message, channel) = message.with_channel(guest)?;
+    channel.progress(Some(part), message);
     Ok(())
 }
 
 fn checkpoint_save(guest: &mut Caller<'_, Guest>, state: Region) -> Called<i32> {
-    let (state, line) = state.with_line(guest)?;
-    Ok(line.save(state).map_or(NONE, |()| 0))
+    let (state, channel) = state.with_channel(guest)?;
+    Ok(channel.save(state).map_or(NONE, |()| 0))
 }
 
 fn checkpoint_load(guest: &mut Caller<'_, Guest>, to: Region) -> Called<i32> {
-    match guest.data().line().load() {
+    match guest.data().channel().load() {
         Some(found) => to.fill(guest, &found),
         None => Ok(NONE),
     }
 }
 
 fn output_type(guest: &mut Caller<'_, Guest>, media_type: Region) -> Called<i32> {
-    let (media_type, line) = media_type.with_line(guest)?;
-    Ok(if line.set_output_type(media_type) { 0 } else { NONE })
+    let (media_type, channel) = media_type.with_channel(guest)?;
+    Ok(if channel.set_output_type(media_type) { 0 } else { NONE })
 }
 
 fn fail(guest: &mut Caller<'_, Guest>, hint: RetryHint, message: Region) -> Called<()> {
-    let (message, line) = message.with_line(guest)?;
-    line.set_failure(message, hint);
+    let (message, channel) = message.with_channel(guest)?;
+    channel.set_failure(message, hint);
     Ok(())
 }
 
@@ -124,7 +124,7 @@ fn hint(retry: i32, delay_ms: i64) -> RetryHint {
 
 fn later(guest: &mut Caller<'_, Guest>, delay_ms: i64, message: Region) -> Called<()> {
     let wait = u64::try_from(delay_ms).ok().map(Duration::from_millis);
-    let (message, line) = message.with_line(guest)?;
-    line.set_later(message, wait);
+    let (message, channel) = message.with_channel(guest)?;
+    channel.set_later(message, wait);
     Ok(())
 }

@@ -346,7 +346,7 @@ fn link_log(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         linker.func_wrap(ENV, name, move |mut p: Plugin<'_>, message: u64| {
             let guest = p.data_mut();
             let message = guest.taken(message);
-            guest.line().log(level, "", &message);
+            guest.channel().log(level, "", &message);
         })?;
     }
     // The lowest: the log takes everything, and is bounded.

@@ -101,7 +101,7 @@ impl Plugin {
             kernel.keep_in(output);
             if said.is_none()
                 && code != Some(0)
-                && let Some(announced) = store.data_mut().line_mut().failure()
+                && let Some(announced) = store.data_mut().channel_mut().failure()
             {
                 return Ok(announced);
             }

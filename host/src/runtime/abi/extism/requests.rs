@@ -122,7 +122,7 @@ impl Guest {
             let bytes = body.len();
             let why = format!("there is no memory left for the {bytes} bytes of its response");
             let error = wasmtime::format_err!("http_request failed: {why}");
-            self.line().log(Level::Warn, "jobwright", error.to_string().as_bytes());
+            self.channel().log(Level::Warn, "jobwright", error.to_string().as_bytes());
             return Err(error);
         }
         self.extism().answered = Answered::of(&head);
@@ -131,7 +131,7 @@ impl Guest {
 
     /// Says in the log why a request failed here.
     fn failed(&self, failed: RequestFailed) -> wasmtime::Error {
-        self.line().log(Level::Warn, "jobwright", failed.to_string().as_bytes());
+        self.channel().log(Level::Warn, "jobwright", failed.to_string().as_bytes());
         failed.into()
     }
 }

@@ -200,6 +200,6 @@ fn answered<T>(guest: &Guest, result: HeaderResult<T>) -> Answer<T> {
 /// Refuses what is too much: of the errors that there are for it, the one of a header that may not be set.
 fn refused<T>(guest: &Guest, why: &str) -> Answer<T> {
     let message = format!("refused a header: {why}");
-    guest.line().log(Level::Warn, "jobwright", message.as_bytes());
+    guest.channel().log(Level::Warn, "jobwright", message.as_bytes());
     Ok((Err(HeaderError::Forbidden),))
 }

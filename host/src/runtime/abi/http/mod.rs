@@ -72,7 +72,7 @@ impl Handler {
         // Tokio's budget, which is used up by chance, must not have it wait either.
         let answer = meter.drive(unconstrained(exchange)).await??;
         if let Some(content_type) = response::content_type(&answer) {
-            store.data_mut().line_mut().set_output_type(content_type.as_bytes());
+            store.data_mut().channel_mut().set_output_type(content_type.as_bytes());
         }
         Ok(response::said(answer, output))
     }

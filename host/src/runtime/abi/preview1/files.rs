@@ -159,7 +159,7 @@ impl PathCall {
         let is_long = path.len() > MAX_PATH_BYTES;
         let is_root = in_root && !is_long && is_root(path);
         if !is_root && self.name != STAT {
-            data.line_mut().tell_of_no_files(path);
+            data.channel_mut().tell_of_no_files(path);
         }
         match self.name {
             _ if !in_root => Ok(errno::BADF),

@@ -28,7 +28,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 impl Guest {
     /// There is nothing at `path`: the guest is told so.
     fn without_file<T>(&mut self, path: &str, error: ErrorCode) -> FsResult<T> {
-        self.line_mut().tell_of_no_files(path.as_bytes());
+        self.channel_mut().tell_of_no_files(path.as_bytes());
         Err(error.into())
     }
 }

@@ -71,7 +71,11 @@ impl Guest {
 
     /// Logs why a request was not sent, or its response not taken.
     fn unsent(&mut self, why: &str) -> i32 {
-        self.line().log(Level::Warn, "jobwright", format!("http_send refused: {why}").as_bytes());
+        self.channel().log(
+            Level::Warn,
+            "jobwright",
+            format!("http_send refused: {why}").as_bytes(),
+        );
         REFUSED
     }
 }

@@ -3,7 +3,7 @@
 use wasmtime::{Caller, Extern, Memory, bail};
 
 use super::super::super::guest::Guest;
-use super::super::channel::Line;
+use super::super::channel::GuestChannel;
 
 /// The module that core modules import.
 pub(super) const MODULE: &str = "jobwright";
@@ -26,13 +26,13 @@ pub(super) struct Region {
 
 impl Region {
     /// The bytes, and the channel of the guest.
-    pub(super) fn with_line<'a>(
+    pub(super) fn with_channel<'a>(
         self,
         guest: &'a mut Caller<'_, Guest>,
-    ) -> Called<(&'a [u8], &'a mut Line)> {
+    ) -> Called<(&'a [u8], &'a mut GuestChannel)> {
         let memory = memory(guest)?;
         let (bytes, data) = memory.data_and_store_mut(guest);
-        Ok((self.slice(bytes)?, data.line_mut()))
+        Ok((self.slice(bytes)?, data.channel_mut()))
     }
 
     /// A copy of at most the first `most` bytes.

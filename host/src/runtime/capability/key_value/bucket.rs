@@ -82,8 +82,8 @@ fn odd<T>() -> Answer<T> {
 
 impl Bucket {
     pub(in super::super) fn new(guest: &Guest, name: String) -> Self {
-        let outside = guest.line().granted().outside.clone();
-        Self { name: name.into(), outside, log: guest.line().log_buffer(), next: None }
+        let outside = guest.channel().granted().outside.clone();
+        Self { name: name.into(), outside, log: guest.channel().log_buffer(), next: None }
     }
 
     /// Refuses a call that was not passed on.
