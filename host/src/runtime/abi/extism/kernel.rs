@@ -208,7 +208,7 @@ impl Guest {
     }
 
     /// The same for what must be a block, or 0, which is empty.
-    fn taken_block(&mut self, handle: u64) -> wasmtime::Result<Vec<u8>> {
+    pub(super) fn taken_block(&mut self, handle: u64) -> wasmtime::Result<Vec<u8>> {
         match self.given(handle) {
             None if handle != 0 => bail!("the guest passed to `{ENV}` the handle of no block"),
             bytes => Ok(bytes.unwrap_or_default()),

@@ -97,7 +97,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 impl Guest {
     /// Sends a request; answers the block of the response's body.
     async fn http_request(&mut self, request: u64, body: u64) -> wasmtime::Result<u64> {
-        let (request, body) = (self.taken(request), self.taken(body));
+        let (request, body) = (self.taken_block(request)?, self.taken_block(body)?);
         if request.len() > MAX_JSON_BYTES {
             // Before it is read: what is made of it takes several times as much.
             let (found, most) = (request.len(), MAX_JSON_BYTES);
@@ -143,7 +143,9 @@ pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Byt
     let asked: Asked =
         serde_json::from_slice(text).map_err(|error| format!("its JSON: {error}"))?;
     let url = ascii(&asked.url);
-    let uri: Uri = url.parse().map_err(|_| wrong("url", &asked.url, "is no address"))?;
+    let uri: Uri = url.parse().ok().filter(is_whole).ok_or_else(|| {
+        wrong("url", &asked.url, "is no address such as `https://example.com/path`")
+    })?;
     // In capitals, as by Extism's own hosts; grants name methods so.
     let method = asked.method.as_deref().unwrap_or("GET").to_ascii_uppercase();
     let method = method.as_str();
@@ -169,6 +171,11 @@ pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Byt
     }
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// Whether it says how and from where: of a name or a path alone, no grant could be asked.
+fn is_whole(uri: &Uri) -> bool {
+    uri.scheme().is_some() && uri.host().is_some()
 }
 
 /// An address whose other characters are escaped (RFC 3987, section 3.1): HTTP sends ASCII only.
