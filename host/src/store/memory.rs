@@ -424,3 +424,6 @@ impl JobStore for MemoryStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

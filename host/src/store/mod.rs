@@ -4,5 +4,7 @@
 //! anything. Beside them, in [`access`], API keys and the audit log are kept.
 
 pub mod access;
+#[cfg(test)]
+mod drafts;
 pub mod memory;
 pub mod sqlite;

@@ -305,3 +305,6 @@ impl<S: State> Group<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,3 +181,6 @@ impl Ledger {
         Ok(self.trim_until(|db| Ok(table::free_bytes(db)? >= needed))? == Some(true))
     }
 }
+
+#[cfg(test)]
+mod tests;
