@@ -72,10 +72,11 @@ pub(super) fn bound_files(memory_bytes: u64) -> std::io::Result<()> {
 
 /// What needs nothing to be closed.
 fn restrict() -> anyhow::Result<Vec<String>> {
-    limit(Resource::Core, 0)?;
-    limit(Resource::Nofile, FILES)?;
+    limit(Resource::Core, 0).context("cannot limit core dumps")?;
+    limit(Resource::Nofile, FILES).context("cannot limit open files")?;
     // No core, whatever the system does with them, and no tracing by others of the same user.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("cannot keep its memory from other processes")?;
     Ok(landlock().err().into_iter().collect())
 }
 
