@@ -9,7 +9,8 @@ use super::*;
 use crate::disk::Floor;
 use crate::store::drafts::{NOW, claim, ending, job};
 
-/// As much as all the jobs of [`fill`] take, without a look at how much there is.
+/// Jobs in the history, which go in two passes; less than what is written between two looks at how much
+/// there is.
 const JOBS: usize = 2 * TRIM;
 const PAYLOAD_BYTES: usize = 32 << 10;
 
