@@ -12,6 +12,7 @@ mod dispatch;
 mod faults;
 mod hostile;
 mod isolation;
+mod language;
 mod load;
 mod outside;
 mod plugins;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         faults::trials(),
         hostile::trials(),
         isolation::trials(),
+        language::trials(),
         load::trials(),
         outside::trials(),
         plugins::trials(),
@@ -61,6 +63,6 @@ fn main() -> ExitCode {
     .into_iter()
     .flatten()
     .collect();
-    trials.push(readme::every_promise_names_its_test(&trials));
+    trials.push(readme::every_guarantee_names_its_test(&trials));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
