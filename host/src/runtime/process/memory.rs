@@ -11,8 +11,8 @@ use std::io;
 use jobwright_core::attempt::Attempt;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
+use super::bounds::CALLS;
 use super::message::value_bytes;
-use super::outside::CALLS;
 
 /// What a runner may take besides what follows from its attempt: buffers of host calls, and what
 /// wasmtime keeps spare for memories that grow where it has no pool, 16 MiB for each of eight.

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::code::key::CodeKey;
 use super::super::config::EngineConfig;
-use super::runner::{Owner, Runner};
+use super::runner::{Owner, Runner, Started};
 use super::sandbox;
 use crate::clock::Stopwatch;
 
@@ -33,22 +33,30 @@ pub(super) struct Pool {
     config: EngineConfig,
 }
 
-/// A runner that is taken: whoever drops it kills it, unless it was [given back](Pool::give_back).
+/// The sizes of a pool.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// The maximum number of runners.
+    pub(super) slots: usize,
+    /// How many idle runners are kept.
+    pub(super) kept: usize,
+}
+
+/// A runner that is in use. Dropping it kills the process, unless it was [given back](Pool::give_back).
 pub(super) struct Taken {
     pub(super) runner: Runner,
     _room: OwnedSemaphorePermit,
 }
 
 impl Pool {
-    /// A pool of up to `slots` runners, which holds `first` with what its sandbox lacks; `kept` are
-    /// kept when they are idle.
+    /// A pool that holds a first runner.
     pub(super) fn new(
-        (slots, kept): (usize, usize),
+        sizes: Sizes,
         config: EngineConfig,
-        (first, missing): (Runner, Vec<String>),
+        Started { runner, missing }: Started,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(slots));
-        Self { kept, room, idle: Mutex::new(vec![first]), missing, config }
+        let room = Arc::new(Semaphore::new(sizes.slots));
+        Self { kept: sizes.kept, room, idle: Mutex::new(vec![runner]), missing, config }
     }
 
     /// A runner for an attempt at what `owner` is, if possible one that has the code.
@@ -71,7 +79,7 @@ impl Pool {
     /// # Errors
     /// If it cannot be started, or has a weaker sandbox than the first one.
     pub(super) async fn another(&self) -> anyhow::Result<Runner> {
-        let (runner, missing) = Runner::start(self.config).await?;
+        let Started { runner, missing } = Runner::start(self.config).await?;
         sandbox::as_shut_in(&self.missing, &missing)?;
         Ok(runner)
     }

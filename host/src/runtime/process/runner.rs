@@ -1,10 +1,7 @@
-//! A runner from without: its process, and what is said to it during one attempt.
+//! A runner, as the host sees it: its process, and the code that it has loaded.
 //!
-//! Invariants: a runner has one attempt at a time; whatever it says, or if it says nothing any more,
-//! its attempt ends at its stop, or soon after its deadline, and no other is touched; dropping it
-//! kills the process.
+//! Invariants: a runner has one attempt at a time; dropping it kills the process.
 
-use std::future::pending;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
@@ -15,10 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::job::JobSpec;
-use jobwright_core::limits::{Limit, Limits};
-use jobwright_core::outcome::{AttemptError, Outcome, millis};
 use jobwright_core::plugin::{Digest, PluginName};
-use jobwright_core::runtime::{Ended, StopReason, StopSignal};
 use jobwright_core::tenant::TenantName;
 use rustix::process::Pid;
 use tokio::net::UnixStream;
@@ -27,16 +21,11 @@ use tokio::time::timeout;
 
 use super::super::code::key::CodeKey;
 use super::super::config::EngineConfig;
-use super::super::ending;
 use super::super::profile::Profile;
-use super::super::receipt::{self, HOST_PANIC, PROCESS_DIED};
-use super::calls::Calls;
-use super::inside::ASKED;
+use super::bounds::{CALLS, RESPONSES};
+use super::child::RUNNER_VARIABLE;
 use super::memory;
-use super::message::{
-    self, Asked, Assignment, FromRunner, Longest, StopMessage, ToRunner, Unloaded,
-};
-use super::outside::{CALLS, RESPONSES};
+use super::message::{FromRunner, ToRunner, Unloaded};
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
 
@@ -49,17 +38,6 @@ const START: Duration = Duration::from_secs(20);
 /// How long it may take to load code: the largest plugins take a second on a busy machine.
 const LOAD: Duration = Duration::from_secs(20);
 
-/// How much later than its guest should have ended a runner may say so.
-const LATE: Duration = Duration::from_secs(1);
-
-/// How long one may go on whose guest was told to stop, and never asked whether it is: three times what
-/// it takes where there are processors for all. Beside many that compute it may not have its turn until
-/// much later, and then it is killed: who cancels a job does not wait for a receipt.
-const PROMPT: Duration = Duration::from_millis(30);
-
-/// The same for one that was switched off, with all of its kind: they wait for turns beside each other.
-const AT_ONCE: Duration = Duration::from_millis(10);
-
 /// How long the end of a process is waited for that has closed its pipe.
 const BURIAL: Duration = Duration::from_secs(1);
 
@@ -69,7 +47,7 @@ const SHORT_BYTES: usize = 64 << 10;
 /// The process and the pipe to it.
 pub(super) struct Runner {
     child: Child,
-    pipe: Pipe<ToRunner, FromRunner>,
+    pub(super) pipe: Pipe<ToRunner, FromRunner>,
     /// The code that it has: of one digest, in one or both profiles.
     loaded: Vec<CodeKey>,
     /// Whose attempts it runs: what one of them leaves behind in the process reaches no others.
@@ -99,49 +77,21 @@ impl Owner {
     }
 }
 
-/// Why a runner did not say how its attempt ended.
-#[derive(Debug)]
-pub(super) enum Broken {
-    /// Its pipe broke: it has ended.
-    Ended,
-    /// It said what cannot be.
-    Nonsense(String),
-}
-
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::InvalidData => Self::Nonsense(error.to_string()),
-            _ => Self::Ended,
-        }
-    }
+/// A runner that is ready.
+pub(super) struct Started {
+    pub(super) runner: Runner,
+    /// Which layers of its sandbox the system lacks.
+    pub(super) missing: Vec<String>,
 }
 
 impl Runner {
-    /// Starts a process, which is ready when this is; with what its sandbox lacks.
+    /// Starts a process, and waits until it is ready.
     ///
     /// # Errors
-    /// If it cannot be started, or this program is none that runs attempts when it is asked to.
-    pub(super) async fn start(config: EngineConfig) -> anyhow::Result<(Self, Vec<String>)> {
-        let (ours, its) = UnixStream::pair()?;
-        let its = its.into_std()?;
-        its.set_nonblocking(false)?;
-        // Not the program's path: the file may be replaced while the host runs.
-        let child = Command::new("/proc/self/exe")
-            .arg(TITLE)
-            .env_clear()
-            .env(ASKED, "1")
-            .current_dir("/")
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(its)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start a process that runs attempts")?;
-        let (loaded, idle) = (vec![], Stopwatch::start());
-        let pipe = Pipe::new(ours, SHORT_BYTES);
-        let (footprint, code_bytes) = (None, 0);
-        let mut runner = Self { child, pipe, loaded, owner: None, footprint, code_bytes, idle };
+    /// If it cannot be started, or does not get ready: also because this program does not call
+    /// [`run_child_process_if_requested`](crate::runtime::run_child_process_if_requested).
+    pub(super) async fn start(config: EngineConfig) -> anyhow::Result<Started> {
+        let mut runner = Self::spawn()?;
         let ready = async {
             runner.pipe.writer.write(&ToRunner::Begin(config)).await?;
             runner.pipe.reader.read().await
@@ -150,7 +100,7 @@ impl Runner {
             Ok(Ok(FromRunner::Ready(Ok(mut missing)))) => {
                 runner.footprint = runner.process().and_then(memory::footprint);
                 missing.extend(runner.bound(0).err().map(|why| format!("memory bound ({why})")));
-                Ok((runner, missing))
+                Ok(Started { runner, missing })
             }
             Ok(Ok(FromRunner::Ready(Err(why)))) => {
                 bail!("a process that runs attempts cannot begin: {why}")
@@ -162,6 +112,33 @@ impl Runner {
             }
             Err(_) => bail!("a process that runs attempts was not ready within {START:?}"),
         }
+    }
+
+    fn spawn() -> anyhow::Result<Self> {
+        let (ours, its) = UnixStream::pair()?;
+        let its = its.into_std()?;
+        its.set_nonblocking(false)?;
+        // Not the program's path: the file may be replaced while the host runs.
+        let child = Command::new("/proc/self/exe")
+            .arg(TITLE)
+            .env_clear()
+            .env(RUNNER_VARIABLE, "1")
+            .current_dir("/")
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(its)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start a process that runs attempts")?;
+        Ok(Self {
+            child,
+            pipe: Pipe::new(ours, SHORT_BYTES),
+            loaded: vec![],
+            owner: None,
+            footprint: None,
+            code_bytes: 0,
+            idle: Stopwatch::start(),
+        })
     }
 
     /// Whether it has this code.
@@ -196,7 +173,7 @@ impl Runner {
     ///
     /// # Errors
     /// With the reason; then it is not bounded.
-    fn bound(&self, more: u64) -> Result<(), String> {
+    pub(super) fn bound(&self, more: u64) -> Result<(), String> {
         let footprint = self.footprint.ok_or("its size is not shown in /proc")?;
         let process = self.process().ok_or("it has ended")?;
         let has_second = self.loaded.iter().any(|key| key.profile == Profile::Epochs);
@@ -238,78 +215,8 @@ impl Runner {
         let _ = self.child.kill().await;
     }
 
-    /// Runs `attempt`, whose code it has. Answers how it ended, and whether the runner can go on.
-    pub(super) async fn run(&mut self, attempt: &Attempt, stop: StopSignal) -> (Ended, bool) {
-        let patience = patience(attempt, stop.clone());
-        let (told, watch) = (stop.clone(), Stopwatch::start());
-        let outcome = tokio::select! {
-            biased;
-            ended = self.attend(attempt, stop) => match ended {
-                Ok(ended) => {
-                    let is_torn = ended.outcome.error().is_some_and(|e| e.code == HOST_PANIC);
-                    return (ended, !is_torn);
-                }
-                // What it was told to do, it has done.
-                Err(_) if told.raised().is_some() => told.raised().map(ending::stopped),
-                Err(Broken::Ended) => Some(died(&self.end().await)),
-                Err(Broken::Nonsense(what)) => {
-                    tracing::warn!(job = %attempt.job.id, what, "a process that runs attempts was \
-                        killed: it said what it cannot say, as if a guest had broken out");
-                    Some(died(&format!("was killed, because it broke the rules: {what}")))
-                }
-            },
-            () = patience => told.raised().map(ending::stopped),
-        };
-        let mut ended = receipt::without_usage(outcome.unwrap_or_else(|| late(&attempt.limits)));
-        ended.usage.run_ms = millis(watch.elapsed());
-        (ended, false)
-    }
-
-    async fn attend(&mut self, attempt: &Attempt, mut stop: StopSignal) -> Result<Ended, Broken> {
-        let _ = self.bound(memory::of_attempt(attempt));
-        let (longest, watch) = (Longest::of(attempt), Stopwatch::start());
-        let Pipe { writer, reader } = &mut self.pipe;
-        reader.set_longest(longest.of_any());
-        writer.write(&ToRunner::Run(Box::new(Assignment::new(attempt)))).await?;
-        let (mut calls, mut said) = (Calls::new(attempt), None);
-        loop {
-            tokio::select! {
-                biased;
-                message = reader.read_if(|frame| longest.check(frame)) => match message? {
-                    FromRunner::Ended { ended, last } => {
-                        last.add_to(attempt);
-                        let asked = Asked {
-                            limits: &attempt.limits,
-                            stop: accepted(attempt, &stop),
-                            elapsed: watch.elapsed(),
-                        };
-                        return message::believed(*ended, asked)
-                            .map_err(|what| Broken::Nonsense(what.to_owned()));
-                    }
-                    FromRunner::Asks => attempt.report.ask(),
-                    FromRunner::Traces(traces) => traces.add_to(attempt),
-                    FromRunner::Call { call, host_call, before } => {
-                        before.add_to(attempt);
-                        calls.start(call, *host_call).map_err(Broken::Nonsense)?;
-                    }
-                    FromRunner::Dropped { call } => calls.drop(call),
-                    FromRunner::Ready(_) | FromRunner::Loaded(_) => {
-                        return Err(Broken::Nonsense("an answer to no request".to_owned()));
-                    }
-                },
-                stop_message = news(&mut stop, said) => {
-                    said = Some(stop_message);
-                    writer.write(&ToRunner::Stop(stop_message)).await?;
-                }
-                (call, answer) = calls.next() => {
-                    writer.write(&ToRunner::Answer { call, answer: Box::new(answer) }).await?;
-                }
-            }
-        }
-    }
-
     /// How the process ended, which has closed its pipe.
-    async fn end(&mut self) -> String {
+    pub(super) async fn end(&mut self) -> String {
         match timeout(BURIAL, self.child.wait()).await {
             Ok(Ok(status)) => how(status),
             Ok(Err(error)) => format!("ended: {error}"),
@@ -318,67 +225,7 @@ impl Runner {
     }
 }
 
-/// The reason for which the attempt may end as stopped. A notice is one too for a guest that has asked:
-/// it may end on its own before the stop.
-fn accepted(attempt: &Attempt, stop: &StopSignal) -> Option<StopReason> {
-    stop.raised().or_else(|| stop.noticed().filter(|_| attempt.report.asks()))
-}
-
-/// What the attempt is to be told beyond what was said.
-async fn news(stop: &mut StopSignal, said: Option<StopMessage>) -> StopMessage {
-    loop {
-        let stop_message = match (stop.raised(), stop.noticed()) {
-            (Some(reason), _) => Some(StopMessage::Raised(reason)),
-            (None, Some(_)) => Some(StopMessage::Notice),
-            (None, None) => None,
-        };
-        match (said, stop_message) {
-            // There is nothing to say after that.
-            (Some(StopMessage::Raised(reason)), _) if !reason.leaves_grace() => pending().await,
-            (said, Some(stop_message)) if said != Some(stop_message) => return stop_message,
-            _ => stop.changed().await,
-        }
-    }
-}
-
-/// Ends when an attempt should have ended, and a little more: at its deadline, or after it was told
-/// to stop.
-async fn patience(attempt: &Attempt, mut stop: StopSignal) {
-    let grace = Duration::from_millis(attempt.limits.grace_ms) + LATE;
-    let mut off = stop.clone();
-    let switched_off = async {
-        off.wait_without_grace().await;
-        tokio::time::sleep(AT_ONCE).await;
-    };
-    let told = async {
-        stop.wait().await;
-        tokio::time::sleep(PROMPT).await;
-        if attempt.report.asks() {
-            tokio::time::sleep(grace).await;
-        }
-    };
-    let late = tokio::time::sleep(attempt.limits.timeout() + grace);
-    tokio::select! {
-        () = switched_off => {}
-        () = told => {}
-        () = late => {}
-    }
-}
-
-fn late(limits: &Limits) -> Outcome {
-    let message = format!(
-        "time limit {} ms exceeded; its process did not answer and was killed",
-        limits.timeout_ms
-    );
-    Outcome::exceeded(Limit::Time, message)
-}
-
-/// The attempt's process ended before the attempt did: like a trap, it may go better another time.
-pub(super) fn died(how: &str) -> Outcome {
-    let message = format!("the process that ran the attempt {how}");
-    Outcome::Trapped { error: AttemptError::new(PROCESS_DIED, message) }
-}
-
+/// How a process ended, in words.
 fn how(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => {

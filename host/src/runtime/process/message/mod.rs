@@ -6,7 +6,7 @@
 mod assignment;
 mod ending;
 mod frames;
-mod outside;
+mod host_call;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::log::{LogBuffer, LogPiece};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::assignment::{Assignment, value_bytes};
 pub(super) use self::ending::{Asked, believed};
 pub(super) use self::frames::Longest;
-pub(super) use self::outside::{Answer, HostCall, Request};
+pub(super) use self::host_call::{Answer, HostCall, Request};
 use super::super::code::key::CodeKey;
 use super::super::config::EngineConfig;
 

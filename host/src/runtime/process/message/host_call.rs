@@ -1,10 +1,10 @@
-//! What an attempt asks of the world outside, and is answered, on the way to its host and back.
+//! The calls that an attempt makes through its host, and the answers.
 
 use bytes::Bytes;
 use jobwright_core::outside::{Keep, Kept, Timeouts, Unkept, Unsent};
 use serde::{Deserialize, Serialize};
 
-/// What an attempt wants from outside.
+/// A call.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) enum HostCall {
     /// The head of a response.
@@ -26,7 +26,7 @@ impl HostCall {
     }
 }
 
-/// What it is answered.
+/// The answer to a [`HostCall`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) enum Answer {
     Sent(Result<Head, Unsent>),

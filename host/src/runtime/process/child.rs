@@ -1,8 +1,8 @@
-//! A runner from within: takes orders from its pipe, runs one attempt at a time, and says how it ended.
+//! The process of a runner: reads messages from its pipe, runs one attempt at a time, and reports how it ended.
 //!
-//! One thread does all of it, and another advances the epochs: an attempt that spins gives way now and
-//! then, and then the pipe is looked at. Invariants: guest code runs in the sandbox only; the same
-//! code runs it as in a host without isolation; the process ends with its pipe.
+//! One thread does all of it, and another advances the epochs: an attempt that spins yields at every epoch,
+//! and then the pipe is polled. Invariants: guest code runs in the sandbox only; the same code runs it as in
+//! a host without isolation; the process ends when its pipe is closed.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -31,14 +31,15 @@ use super::super::engine::{Engines, Shape};
 use super::super::epoch::Ticker;
 use super::super::receipt::{self, HOST_PANIC};
 use super::super::{attempt, signals};
+use super::bounds::CALLS;
 use super::message::{Assignment, FromRunner, StopMessage, ToRunner, Unloaded};
-use super::outside::{CALLS, Teller, ThroughHost};
 use super::pipe::{self, FRAME_BYTES, FrameReader, FrameWriter, Pipe};
 use super::sandbox;
+use super::through_host::{Teller, ThroughHost};
 use crate::registry::compiled;
 
-/// Says to a process that it is a runner.
-pub(super) const ASKED: &str = "JOBWRIGHT_RUNNER";
+/// The environment variable that makes this program a runner.
+pub(super) const RUNNER_VARIABLE: &str = "JOBWRIGHT_RUNNER";
 
 /// How often the host is told what the attempt has left: it saves that every second.
 const TELL: Duration = Duration::from_millis(400);
@@ -46,24 +47,23 @@ const TELL: Duration = Duration::from_millis(400);
 /// Messages that wait for their turn: a call for each place, and the few others.
 const OUTBOX: usize = CALLS + 8;
 
-/// If this process was started to run attempts: does that, and answers how it went.
+/// If this process was started to run attempts: runs them, and returns the exit code.
 pub(crate) fn run_if_requested() -> Option<ExitCode> {
-    std::env::var_os(ASKED)?;
+    std::env::var_os(RUNNER_VARIABLE)?;
     let (runtime, mut runner) = match begin() {
         Ok(begun) => begun,
         Err(error) => {
             let reason = FromRunner::Ready(Err(format!("{error:#}")));
-            // Who has closed the pipe is not to be told.
+            // If the pipe is closed, there is no host to tell.
             let _ = pipe::write_at_once(std::io::stdin(), &reason);
             return Some(ExitCode::FAILURE);
         }
     };
-    // Whoever started it has closed the pipe, or has said what is none of its business to say: nobody
-    // is left who could be told.
-    Some(runtime.block_on(runner.obey()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS))
+    // The host has closed the pipe, or sent what it must not send: there is nothing to report to.
+    Some(runtime.block_on(runner.serve()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS))
 }
 
-fn begin() -> anyhow::Result<(Runtime, Inside)> {
+fn begin() -> anyhow::Result<(Runtime, Child)> {
     let missing = sandbox::enter()?;
     signals::leave_to_host().context("cannot leave signals to the host")?;
     let pipe = std::io::stdin().as_fd().try_clone_to_owned()?;
@@ -72,20 +72,19 @@ fn begin() -> anyhow::Result<(Runtime, Inside)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        // The pipe is looked at whenever a guest gives way.
+        // The pipe is polled whenever a guest yields.
         .event_interval(1)
         .build()?;
     let runner = runtime.block_on(async {
-        let pipe = Pipe::new(UnixStream::from_std(pipe)?, FRAME_BYTES);
-        let Pipe { writer, mut reader } = pipe;
-        let ToRunner::Begin(config) = reader.read().await? else { bail!("no beginning") };
-        Inside::new(config, missing, (writer, reader))
+        let mut pipe = Pipe::new(UnixStream::from_std(pipe)?, FRAME_BYTES);
+        let ToRunner::Begin(config) = pipe.reader.read().await? else { bail!("no beginning") };
+        Child::new(config, missing, pipe)
     })?;
     Ok((runtime, runner))
 }
 
-/// The runner.
-struct Inside {
+/// A runner, in its own process.
+struct Child {
     engines: Engines,
     ticker: Arc<Ticker>,
     codes: HashMap<CodeKey, Prepared>,
@@ -94,13 +93,14 @@ struct Inside {
     calls: u64,
 }
 
-impl Inside {
-    /// Makes the engine, and shuts the process in.
+impl Child {
+    /// Makes the engine, and enters the sandbox.
     fn new(
         config: EngineConfig,
         mut missing: Vec<String>,
-        (writer, reader): (FrameWriter<FromRunner>, FrameReader<ToRunner>),
+        pipe: Pipe<FromRunner, ToRunner>,
     ) -> anyhow::Result<Self> {
+        let Pipe { writer, reader } = pipe;
         let ticker = Arc::new(Ticker::start()?);
         let shape = Shape { attempts: 1, config, asks_for_pages: false };
         let engines = Engines::new(shape, ticker.clone())?;
@@ -114,8 +114,8 @@ impl Inside {
         Ok(Self { engines, ticker, codes: HashMap::new(), host, reader, calls: 0 })
     }
 
-    /// Does what it is told, until the pipe is closed.
-    async fn obey(&mut self) -> anyhow::Result<()> {
+    /// Serves the host, until the pipe is closed.
+    async fn serve(&mut self) -> anyhow::Result<()> {
         loop {
             match self.reader.read().await? {
                 ToRunner::Load(key) => {
@@ -124,7 +124,7 @@ impl Inside {
                     self.host.send(FromRunner::Loaded(loaded)).await?;
                 }
                 ToRunner::Run(assignment) => self.run(*assignment).await?,
-                // Came when the attempt that it is for had just ended.
+                // Sent when the attempt that it is for had just ended.
                 ToRunner::Stop(_) | ToRunner::Answer { .. } => {}
                 ToRunner::Begin { .. } => bail!("another beginning"),
             }
@@ -145,15 +145,16 @@ impl Inside {
 
     async fn run(&mut self, assignment: Assignment) -> anyhow::Result<()> {
         let key = assignment.code;
-        let lengths = (assignment.request_bytes, assignment.value_bytes());
-        let outside = Arc::new(ThroughHost::new(self.host.clone(), self.calls, lengths));
+        let (request_bytes, value_bytes) = (assignment.request_bytes, assignment.value_bytes());
+        let host = self.host.clone();
+        let outside = Arc::new(ThroughHost::new(host, self.calls, request_bytes, value_bytes));
         let attempt = assignment.attempt(outside.clone());
         let teller = Arc::new(Teller::new(attempt.log.clone(), attempt.report.clone()));
         outside.tell_by(teller.clone());
         let code = self.codes.get(&key).context("there is no such code")?;
         let _watch = self.ticker.watch();
-        let ended =
-            attend(code, &attempt, &mut self.reader, (&outside, &teller, &self.host)).await?;
+        let links = Links { outside: &outside, teller: &teller, host: &self.host };
+        let ended = attend(code, &attempt, &mut self.reader, links).await?;
         self.calls = outside.next();
         let is_torn =
             matches!(&ended.outcome, Outcome::Trapped { error } if error.code == HOST_PANIC);
@@ -174,25 +175,32 @@ fn shown(reason: &str) -> String {
     reason[..reason.floor_char_boundary(REASON_BYTES)].to_owned()
 }
 
-/// Says what is to be said, in turn.
+/// Sends messages in order.
 async fn speak(mut writer: FrameWriter<FromRunner>, mut outbox: mpsc::Receiver<FromRunner>) {
     while let Some(message) = outbox.recv().await {
         if writer.write(&message).await.is_err() {
-            return; // The pipe is closed, which who reads from it sees too.
+            return; // The pipe is closed, and the reader finds that out too.
         }
     }
 }
 
-/// Runs `attempt` to its end, while the pipe is listened to and what the attempt leaves is told.
+/// What connects an attempt to the host.
+struct Links<'a> {
+    outside: &'a ThroughHost,
+    teller: &'a Teller,
+    host: &'a mpsc::Sender<FromRunner>,
+}
+
+/// Runs `attempt` to its end; meanwhile reads the pipe, and sends what the attempt leaves.
 async fn attend(
     code: &Prepared,
     attempt: &Attempt,
     reader: &mut FrameReader<ToRunner>,
-    (outside, teller, host): (&ThroughHost, &Teller, &mpsc::Sender<FromRunner>),
+    Links { outside, teller, host }: Links<'_>,
 ) -> anyhow::Result<Ended> {
     let (stop, signal) = Stop::new();
     let running = AssertUnwindSafe(attempt::run(code, attempt, signal)).catch_unwind();
-    let mut running = pin!(giving_way(running));
+    let mut running = pin!(yielding(running));
     let mut asks = pin!(attempt.report.asked().fuse());
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -229,9 +237,9 @@ fn tell(teller: &Teller, host: &mpsc::Sender<FromRunner>) {
     }
 }
 
-/// `guest`, which lets other processes run whenever it gives way: where there are more runners than
-/// processors, each has its turn soon, and hears soon that it is to stop.
-async fn giving_way<F: Future>(guest: F) -> F::Output {
+/// `guest`, which also lets other processes run whenever it yields: where there are more runners than
+/// processors, each gets a time slice soon, and learns soon that it is to stop.
+async fn yielding<F: Future>(guest: F) -> F::Output {
     let mut guest = pin!(guest);
     std::future::poll_fn(move |wake| {
         let polled = Pin::as_mut(&mut guest).poll(wake);

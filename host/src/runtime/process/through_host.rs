@@ -1,4 +1,4 @@
-//! What an attempt reaches outside, from within a runner: nothing but its host, which reaches for it.
+//! The services that an attempt in a runner may call: each call goes through the host, which makes it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,22 +13,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::bounds::{CALLS, RESPONSES, SHORT_BYTES, carried_bytes};
 use super::message::{Answer, FromRunner, HostCall, Traces};
 
-/// Calls of one attempt at one time; more wait. Many more than any grant lets through.
-pub(super) const CALLS: usize = 64;
-
-/// Responses of one attempt that it has not read to their ends: as many as it may have handles by default.
-pub(super) const RESPONSES: usize = 1000;
-
-/// What the calls of one attempt may carry at one time, in bytes, where one request and one value have so
-/// many at most: as much as a guest may gather of requests. More wait.
-pub(super) fn carried_bytes(request_bytes: u64, value_bytes: u64) -> u64 {
-    // A value that is longer than it may be is refused by the host, which says why.
-    request_bytes.max(value_bytes.saturating_add(SHORT_BYTES)).saturating_mul(4)
-}
-
-/// The unit in which that is counted, in bytes.
+/// The unit in which the bytes that calls carry are counted.
 const UNIT_BYTES: u64 = 1 << 10;
 
 fn units(bytes: u64) -> u32 {
@@ -81,7 +69,8 @@ impl ThroughHost {
     pub(super) fn new(
         host: mpsc::Sender<FromRunner>,
         first: u64,
-        (request_bytes, value_bytes): (u64, u64),
+        request_bytes: u64,
+        value_bytes: u64,
     ) -> Self {
         let (teller, waiting) = (<_>::default(), <_>::default());
         let places = Arc::new(Semaphore::new(CALLS));
@@ -256,9 +245,6 @@ impl Outside for ThroughHost {
         self.request_bytes
     }
 }
-
-/// A call this short fits in any message: the host says what is wrong with it.
-const SHORT_BYTES: u64 = 64 << 10;
 
 /// What a call takes, in bytes.
 fn length(call: &Keep) -> u64 {
