@@ -10,7 +10,7 @@ use wasmtime_wasi::random::WasiRandomCtx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::abi::extism::kernel::Kernel;
+use super::abi::extism::state::Kernel;
 use super::abi::http::header_size::context;
 use super::abi::http::outgoing::Requests;
 use super::capability::channel::GuestChannel;

@@ -14,7 +14,8 @@ use super::super::stdio::OutputBuffer;
 use super::call::Call;
 use super::command_p1::Command as CommandP1;
 use super::command_p2::Command as CommandP2;
-use super::extism::{self, Plugin};
+use super::extism::Plugin;
+use super::extism::names::ENV;
 use super::fit::Misfit;
 use super::http::Handler;
 use super::job::Function;
@@ -36,7 +37,7 @@ impl Prepared {
     pub(in super::super) fn new(machine: &Machine, compiled: &Compiled) -> Result<Self, Misfit> {
         match compiled {
             Compiled::Module(module) => {
-                if module.imports().any(|import| import.module() == extism::ENV) {
+                if module.imports().any(|import| import.module() == ENV) {
                     Plugin::new(&machine.modules, module).map(Self::Extism)
                 } else {
                     CommandP1::new(&machine.modules, module).map(Self::CommandP1)

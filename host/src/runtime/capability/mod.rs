@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`channel`] | one attempt's channel to its host, for all kinds |
 //! | [`imports`] | all of it to core modules, as plain functions of the module `jobwright` |
+//! | [`request_json`] | HTTP requests as JSON |
 //! | `abi::job` | what needs no grant to components of the world `jobwright:job` |
 //! | [`key_value`] | values that a plugin keeps to components, as `wasi:keyvalue` |
 //! | [`config`] | what the operator configured to components, as `wasi:config` |
@@ -14,3 +15,4 @@ pub(super) mod channel;
 pub(super) mod config;
 pub(super) mod imports;
 pub(super) mod key_value;
+pub(super) mod request_json;

@@ -1,14 +1,15 @@
 //! Extism plug-ins: core modules that import `extism:host/env`, written with any of Extism's PDKs.
 //!
 //! The job's payload is their input, its environment their configuration, but for what the operator
-//! configured. Extism's own kernel is a
-//! module that needs features which this host does not compile in, so [`kernel`] is one of our own,
-//! with the same functions over an [`arena`] that counts as memory of the job. What it asks of others is
-//! sent by [`requests`].
+//! configured. Extism's own kernel is a module that needs features which this host does not compile in, so
+//! [`kernel`] is one of our own, with the same functions over a [`state`] whose [`arena`] counts as memory
+//! of the job. [`requests`] sends HTTP requests.
 
 mod arena;
-pub(in super::super) mod kernel;
-pub(in crate::runtime) mod requests;
+pub(super) mod kernel;
+pub(in super::super) mod names;
+mod requests;
+pub(in super::super) mod state;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::exit_codes::Meaning;
@@ -16,37 +17,15 @@ use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, RetryHint};
 use wasmtime::{ExternType, Func, InstancePre, Linker, Module, Store, Val};
 
-use self::kernel::Kernel;
+use self::names::{CONSTRUCTORS, HASKELL, INITIALIZE, START, is_entry_point};
 use self::requests::RequestFailed;
+use self::state::Kernel;
 use super::super::ending::{self, Abort, GuestResult};
 use super::super::guest::Guest;
 use super::super::meter::Meter;
 use super::super::stdio::Sink as _;
 use super::call::Call;
 use super::fit::Misfit;
-
-/// The module whose functions make a module an Extism plug-in.
-pub(in super::super) const ENV: &str = "extism:host/env";
-
-/// What prepares a language's runtime. Of the first two one is called, because the second calls the
-/// first; the last is Haskell's, and comes after the second.
-const RUNTIME: [&str; 3] = [CONSTRUCTORS, INITIALIZE, HASKELL];
-
-const CONSTRUCTORS: &str = "__wasm_call_ctors";
-const INITIALIZE: &str = "_initialize";
-const HASKELL: &str = "hs_init";
-
-/// The entry point of a program, which prepares its runtime itself.
-const START: &str = "_start";
-
-/// Whether an export of this name and signature is a job's entry point, and not its runtime's own.
-pub(in super::super) fn is_entry_point(name: &str, signature: &str) -> bool {
-    let callable = matches!(signature, "() -> ()" | "() -> (i32)");
-    if callable && name == START {
-        return true;
-    }
-    callable && !name.starts_with('_') && !RUNTIME.contains(&name) && !name.contains("asyncify")
-}
 
 /// A plug-in, linked.
 pub(in super::super) struct Plugin {
@@ -73,10 +52,7 @@ impl Plugin {
         let Call { attempt, output, store, meter } = call;
         let name = match self.entry_point(attempt) {
             Ok(name) => name,
-            Err(message) => {
-                let error = AttemptError::new("no_entry_point", message);
-                return Ok(GuestResult::Failed { error, retry: RetryHint::Never });
-            }
+            Err(message) => return Ok(no_entry_point(message)),
         };
         *store.data_mut().extism() = Kernel::new(attempt);
         let ended = self.answer(name, store, meter).await;
@@ -86,10 +62,12 @@ impl Plugin {
             Ok(code) => Some(code),
             Err(Abort::Failed(error)) if ending::is_exit(&error, 0) => Some(0),
             // What it says of itself goes before how it came to its end, unless that was a limit.
-            Err(Abort::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => None,
-            Err(cut) => {
+            Err(Abort::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => {
+                None
+            }
+            Err(abort) => {
                 kernel.keep_in(output);
-                return unanswered(cut);
+                return unanswered(abort);
             }
         };
         let meaning = meaning(attempt, said.is_some(), code);
@@ -143,6 +121,12 @@ impl Plugin {
     }
 }
 
+/// The end of a job that names nothing to call.
+fn no_entry_point(message: String) -> GuestResult {
+    let error = AttemptError::new("no_entry_point", message);
+    GuestResult::Failed { error, retry: RetryHint::Never }
+}
+
 /// Calls a function with zeros.
 async fn called(function: Func, store: &mut Store<Guest>, meter: &mut Meter) -> Result<i32, Abort> {
     // As nearly all are: such a call is the cheapest.
@@ -188,12 +172,12 @@ fn meaning(attempt: &Attempt, is_error: bool, code: Option<i32>) -> Meaning {
 }
 
 /// A call that did not return: because of a request that failed, or for what wasmtime says.
-fn unanswered(cut: Abort) -> Result<GuestResult, Abort> {
-    if let Abort::Failed(error) = &cut
+fn unanswered(abort: Abort) -> Result<GuestResult, Abort> {
+    if let Abort::Failed(error) = &abort
         && let Some(failed) = error.downcast_ref::<RequestFailed>()
     {
         let (error, retry) = failed.error();
         return Ok(GuestResult::Failed { error, retry });
     }
-    Err(cut)
+    Err(abort)
 }

@@ -7,9 +7,9 @@
 use jobwright_core::outside::Timeouts;
 use wasmtime::{Caller, Linker};
 
-use super::super::super::abi::extism::requests::{MAX_JSON_BYTES, json, read};
 use super::super::super::guest::Guest;
 use super::super::channel::Level;
+use super::super::request_json::{MAX_JSON_BYTES, headers_json, read};
 use super::last_response::LastResponse;
 use super::memory::{Called, MODULE, NONE, REFUSED, Region};
 
@@ -51,7 +51,7 @@ async fn send(mut guest: Caller<'_, Guest>, head: Region, body: Region) -> Calle
     let sending = guest.outside().send(request, Timeouts::default()).await;
     let Ok((head, mut body)) = sending.map(http::Response::into_parts) else { return Ok(REFUSED) };
     let Ok(body) = body.rest().await else { return Ok(REFUSED) };
-    let response = LastResponse { headers: json(&head.headers), body };
+    let response = LastResponse { headers: headers_json(&head.headers), body };
     if !guest.budget_mut().hold(response.bytes()) {
         let length = response.bytes();
         return Ok(
