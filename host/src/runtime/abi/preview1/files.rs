@@ -91,6 +91,24 @@ pub(super) fn link(linker: &mut Linker<Guest>, module: &'static str) -> wasmtime
         })?;
     }
     link_preopen(linker, module)?;
+    link_status(linker, module, stat_bytes)?;
+    linker.func_wrap(module, "fd_close", |mut guest: Caller<'_, Guest>, fd: i32| match fd {
+        ROOT => Ok(errno::SUCCESS),
+        _ => {
+            let mut none = GuestMemory::Unshared(&mut []);
+            let closing = preview1::fd_close(guest.data_mut().wasi(), &mut none, fd);
+            wiggle::run_in_dummy_executor(closing)?
+        }
+    })?;
+    Ok(())
+}
+
+/// What a guest is told of an open descriptor.
+fn link_status(
+    linker: &mut Linker<Guest>,
+    module: &str,
+    stat_bytes: usize,
+) -> wasmtime::Result<()> {
     linker.func_wrap(module, "fd_filestat_get", move |mut guest: Caller<'_, Guest>, fd, to| {
         let kind = match fd {
             ROOT => DIRECTORY,
@@ -111,14 +129,6 @@ pub(super) fn link(linker: &mut Linker<Guest>, module: &'static str) -> wasmtime
             (_, None) => Ok(errno::BADF),
         },
     )?;
-    linker.func_wrap(module, "fd_close", |mut guest: Caller<'_, Guest>, fd: i32| match fd {
-        ROOT => Ok(errno::SUCCESS),
-        _ => {
-            let mut none = GuestMemory::Unshared(&mut []);
-            let closing = preview1::fd_close(guest.data_mut().wasi(), &mut none, fd);
-            wiggle::run_in_dummy_executor(closing)?
-        }
-    })?;
     Ok(())
 }
 
