@@ -15,11 +15,18 @@ use super::sizes::Sizes;
 /// The declarations that decide whether a component can run here.
 #[derive(Debug, Default)]
 pub(super) struct Outline<'a> {
-    pub(super) imports: Vec<(&'a str, ComponentExternalKind)>,
+    pub(super) imports: Vec<ComponentImport<'a>>,
     pub(super) exports: Vec<&'a str>,
     pub(super) sizes: Sizes,
     /// Whether it exports anything but types, or has code.
     is_more_than_types: bool,
+}
+
+/// An import of a component.
+#[derive(Debug)]
+pub(super) struct ComponentImport<'a> {
+    pub(super) name: &'a str,
+    kind: ComponentExternalKind,
 }
 
 impl<'a> Outline<'a> {
@@ -32,7 +39,8 @@ impl<'a> Outline<'a> {
                 Payload::ComponentImportSection(imports) if depth == 0 => {
                     for import in imports {
                         let import = import?;
-                        outline.imports.push((import.name.name, import.ty.kind()));
+                        let kind = import.ty.kind();
+                        outline.imports.push(ComponentImport { name: import.name.name, kind });
                     }
                 }
                 Payload::ComponentExportSection(exports) if depth == 0 => {
@@ -133,7 +141,8 @@ pub(super) fn wit_package(wasm: &[u8]) -> Option<Unusable> {
     Outline::read(wasm).ok()?.check_has_code().err()
 }
 
-fn fault((name, kind): &(&str, ComponentExternalKind)) -> Option<String> {
+/// Why an import is not offered, if it is not.
+fn fault(ComponentImport { name, kind }: &ComponentImport<'_>) -> Option<String> {
     let shown = shorten(name);
     if *kind != ComponentExternalKind::Instance {
         return Some(format!("the {} `{shown}` (only interfaces are)", kind.desc()));
