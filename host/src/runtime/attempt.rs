@@ -21,11 +21,11 @@ use super::guest::Guest;
 use super::meter::Meter;
 use super::stdio::OutputBuffer;
 
-/// Fuel between two saves of the counter, at each of which the guest gives way too: the receipt of
-/// an attempt that was stopped is short by at most that, about a millisecond's work.
+/// Fuel between two saves of the counter, at each of which the guest also yields: the receipt of an attempt
+/// that was stopped is short by at most that, about a millisecond's work.
 const FUEL_INTERVAL: u64 = 1_000_000;
 
-/// What one host call may copy, beside all that a guest can have in its memory, or is given: room for
+/// What one host call may copy, in addition to all that a guest can have in its memory, or is given: room for
 /// lists of strings that name the same bytes again and again.
 const CALL_BYTES: u64 = 16 << 20;
 
@@ -61,8 +61,8 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
     Ended { outcome, usage, failed_output }
 }
 
-/// How a guest ended: as it announced, if it failed after that by itself and not at a limit. What it
-/// announced says more than its exit code or its trap.
+/// How a guest ended: as it announced, if it then failed by itself and not at a limit, because the
+/// announcement says more than an exit code or a trap.
 fn or_announced(
     ending: Result<GuestResult, Abort>,
     guest: &mut Guest,
@@ -76,7 +76,7 @@ fn or_announced(
     }
 }
 
-/// A `wasmtime::Store` in which a guest can do nothing yet that is not limited.
+/// A `wasmtime::Store` in which all limits are armed.
 fn armed(
     code: &Prepared,
     attempt: &Attempt,
@@ -102,8 +102,8 @@ fn armed(
     Ok(store)
 }
 
-/// A call whose buffer is as large as the guest's memory is a fair one: programs read into buffers
-/// that are larger than what there is to read, and write what is too long to be refused.
+/// What one host call may copy. A call with a buffer as large as the guest's memory is legitimate: programs
+/// read into buffers that are larger than their input, and write output that is too long, to be refused.
 fn call_bytes(attempt: &Attempt) -> usize {
     let Limits { memory_bytes, checkpoint_bytes, .. } = attempt.limits;
     let given = checkpoint_bytes.max(attempt.payload.bytes.len() as u64);

@@ -46,7 +46,8 @@ pub struct RuntimeConfig {
     /// The maximum of compiled code in memory, in bytes.
     pub code_cache_bytes: u64,
     /// The limits of the separate process that compiles a plugin. `None` compiles in this process, without
-    /// limits. A program that sets it calls [`run_child_process_if_requested`](super::run_child_process_if_requested) first.
+    /// limits. A program that sets it calls
+    /// [`run_child_process_if_requested`](super::run_child_process_if_requested) first.
     pub compile_limits: Option<CompileLimits>,
     /// How instances get their memory.
     pub allocator: Allocator,

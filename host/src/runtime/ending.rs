@@ -1,7 +1,7 @@
 //! What an ending means: from wasmtime's error and the [`evidence`] that the host has, to an [`Outcome`].
 //!
-//! Pure. Invariant, in this order: what the host decided (stop, time); what the guest itself returned (an [`exit`]
-//! code, a status, an error), whatever it was refused before; a limit that ended it (output, fuel, stack,
+//! Pure. Invariant, in this order: what the host decided (stop, time); what the guest itself returned (an
+//! [`exit`] code, a status, an error), whatever it was refused before; a limit that ended it (output, fuel, stack,
 //! resources); memory that the host itself did not get; a refusal of memory or tables that the guest did not
 //! survive; an exception that its language's runtime printed; a trap.
 

@@ -1,11 +1,11 @@
 //! Drives the guest's futures under the attempt's deadline and stop signal, and measures them.
 //!
-//! A guest that asks whether it is cancelled is given a grace once it is: it stops by itself, or at
-//! the end of the grace.
+//! A guest that has asked whether it is cancelled gets a grace period when it is: it ends by itself, or is
+//! stopped at the end of the grace period.
 //!
-//! Invariant: the signal and the deadline are looked at before every poll of the guest, and wake it
-//! when it waits. A guest that spins gives way at every epoch, so it is polled, and stops, as soon
-//! as one that sleeps; no timer that a busy thread might serve late is relied on for it.
+//! Invariant: the signal and the deadline are checked before every poll of the guest, and wake it
+//! when it waits. A guest that spins yields at every epoch, so it is polled, and stops, as soon as one that
+//! sleeps, without a timer that a busy thread might serve late.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl Meter {
         if self.now < self.timeout {
             return None;
         }
-        // Whoever was told to stop before has stopped, however late.
+        // A guest that was told to stop before counts as stopped, however late.
         Some(self.told.map_or(StopCause::Deadline, |(_, reason)| StopCause::Stopped(reason)))
     }
 

@@ -1,4 +1,4 @@
-//! What every guest is told about its job, whichever way it is called.
+//! The variables of every guest, of whichever kind: those of its job, and facts about the job.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ pub(super) fn variables(attempt: &Attempt) -> BTreeMap<String, String> {
     attempt.granted.grants.variables_under(&attempt.job.spec.env)
 }
 
-/// What the host tells every guest about its job, under the names of its variables.
+/// Facts about the job for every guest, under the names of its variables.
 pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 9] {
     let job = &attempt.job;
     let (spec, tries) = (&job.spec, job.tries());

@@ -1,8 +1,7 @@
-//! What guests see of WASI, whatever they are called by: arguments, variables, clocks and random
-//! numbers, standard streams.
+//! What guests of all kinds see of WASI: arguments, variables, clocks and random numbers, standard streams.
 //!
-//! Invariant: nothing of the host. No files, no sockets, none of the host's variables. What asks for
-//! them is linked, because language runtimes import it and never call it, and is denied when called.
+//! Invariant: nothing of the host: no files, no sockets, none of the host's variables. Functions for them are
+//! linked, because language runtimes import them and never call them, and are denied when called.
 
 mod files;
 mod random;
@@ -85,8 +84,8 @@ pub(super) fn of_command(
     wasi.build_p1()
 }
 
-/// What a guest sees that is called with its payload and answers with its output: whatever it prints
-/// is log.
+/// What a guest sees that is called with its payload and returns its output: everything that it prints is
+/// log.
 pub(super) fn of_service(attempt: &Attempt, clocks: &Clocks) -> WasiP1Ctx {
     let mut wasi = common(attempt, clocks);
     wasi.stdout(Pipe::new(attempt.log.clone()));
@@ -98,7 +97,7 @@ fn common(attempt: &Attempt, clocks: &Clocks) -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stderr(Pipe::new(attempt.log.clone()))
         .max_random_size(PIECE_BYTES as u64)
-        // Not even a socket that may not be connected: each would be one of the host's files.
+        // Not even an unconnected socket: each would be one of the host's files.
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)

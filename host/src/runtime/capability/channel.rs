@@ -18,7 +18,7 @@ use jobwright_core::text;
 use super::super::clocks::Clocks;
 use super::super::ending::GuestResult;
 
-/// What is looked at of a path that a message shows: four bytes hold any character, and 80 are shown.
+/// The most of a path that is read for a message: four bytes hold any character, and 80 are shown.
 const MAX_SHOWN_BYTES: usize = 4 * 81;
 
 /// The level of a log line.
@@ -33,7 +33,7 @@ pub(in super::super) enum Level {
 }
 
 impl Level {
-    /// The word that the line begins with.
+    /// The first word of the line.
     fn word(self) -> &'static str {
         match self {
             Self::Trace => "TRACE",
@@ -52,11 +52,11 @@ pub(in super::super) struct GuestChannel {
     log: Arc<LogBuffer>,
     report: Arc<Report>,
     stop: StopSignal,
-    /// By which it is told how much time is left.
+    /// They determine how much time is left.
     clocks: Clocks,
     timeout: Duration,
     granted: Granted,
-    /// What the guest said of its ending before it came to it.
+    /// The media type of the output, and the ending, that the guest announced.
     output_type: Option<String>,
     failure: Option<GuestResult>,
     told_of_no_files: bool,
@@ -97,12 +97,12 @@ impl GuestChannel {
         }
     }
 
-    /// What the attempt reaches outside of its sandbox.
+    /// What the attempt was granted.
     pub(in super::super) fn granted(&self) -> &Granted {
         &self.granted
     }
 
-    /// Where its lines go, for what outlives a call.
+    /// The log, for work that outlives a call.
     pub(in super::super) fn log_buffer(&self) -> Arc<LogBuffer> {
         self.log.clone()
     }
@@ -119,7 +119,7 @@ impl GuestChannel {
         }
     }
 
-    /// Tells a guest that tries to use the file at `path` that there are no files; once, because programs
+    /// Logs that there are no files, for a guest that tries to use the file at `path`; once, because programs
     /// try many.
     pub(in super::super) fn tell_of_no_files(&mut self, path: &[u8]) {
         if std::mem::replace(&mut self.told_of_no_files, true) {
@@ -134,7 +134,7 @@ impl GuestChannel {
         self.log(Level::Warn, "jobwright", message.as_bytes());
     }
 
-    /// Tells how far the guest has come. A message that is too long is cut.
+    /// Reports progress. A message that is too long is cut.
     pub(in super::super) fn progress(&self, fraction: Option<f64>, message: &[u8]) {
         let shown = text::start(message, MAX_PROGRESS_BYTES + 4);
         self.report.progress(Progress::new(fraction, &String::from_utf8_lossy(shown)));
@@ -157,7 +157,7 @@ impl GuestChannel {
         &self.clocks
     }
 
-    /// Replaces the checkpoint. That one is too long is said in the log, once.
+    /// Replaces the checkpoint. A checkpoint that is too long is logged, once.
     pub(in super::super) fn save(&mut self, state: &[u8]) -> Result<(), TooLarge> {
         let saved = self.report.check(state.len() as u64);
         if let Err(refused) = saved
@@ -175,19 +175,19 @@ impl GuestChannel {
         self.report.checkpoint()
     }
 
-    /// Names the media type of the output; says whether it is one.
+    /// Sets the media type of the output; returns whether it is valid.
     pub(in super::super) fn set_output_type(&mut self, media_type: &[u8]) -> bool {
         let named = std::str::from_utf8(media_type).ok().filter(|text| is_media_type(text));
         self.output_type = named.map(str::to_owned);
         named.is_some()
     }
 
-    /// Says why the guest is about to fail.
+    /// Announces why the guest is about to fail.
     pub(in super::super) fn set_failure(&mut self, message: &[u8], retry: RetryHint) {
         self.failure = Some(GuestResult::Failed { error: told("failed", message), retry });
     }
 
-    /// Says why the guest is about to ask to be tried again later.
+    /// Announces why the guest is about to ask to be tried again later.
     pub(in super::super) fn set_later(&mut self, message: &[u8], wait: Option<Duration>) {
         self.failure = Some(GuestResult::Later { error: told("later", message), wait });
     }

@@ -23,7 +23,7 @@ pub(in super::super) const DRAFTS: &[&str] =
 #[derive(Debug, Clone, ComponentType, Lower)]
 #[component(variant)]
 pub(super) enum Error {
-    /// Whoever has the values says so.
+    /// The provider of the values reports an error.
     #[component(name = "upstream")]
     Upstream(String),
     /// Never: there is no device between.

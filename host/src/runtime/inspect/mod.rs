@@ -1,8 +1,8 @@
-//! Whether bytes are a plugin that this host can run, told before anything is compiled.
+//! Whether bytes are a plugin that this host can run, found out before anything is compiled.
 //!
 //! Owns the checks and their words; not the upload. Invariant: what passes here compiles and links,
-//! except for wasmtime's own bounds on code and the types of what components import and export; what
-//! does not is told what is missing and what would be accepted, in a message of bounded length.
+//! except for wasmtime's own bounds on code and the types of what components import and export; a refusal
+//! says what is missing and what would be accepted, in a message of bounded length.
 
 mod component;
 mod features;
@@ -64,7 +64,7 @@ fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, Unusab
     outline.sizes.check(ceiling)?;
     Ok(Inspection {
         abi,
-        imports: listed(outline.imports.iter().map(|(name, _)| shorten(name))),
+        imports: listed(outline.imports.iter().map(|import| shorten(import.name))),
         exports: listed(outline.exports.iter().map(|name| shorten(name))),
         entrypoints: vec![],
         minimum_memory_bytes: outline.sizes.starting_bytes(),

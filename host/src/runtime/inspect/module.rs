@@ -127,7 +127,7 @@ impl<'a> Outline<'a> {
     fn entrypoints(&self) -> std::result::Result<Vec<String>, Unusable> {
         let callable = |(name, shape): &&(&str, String)| is_entry_point(name, shape);
         let found: Vec<_> = self.exports.iter().filter(callable).map(|(name, _)| *name).collect();
-        // Beside other functions, a program's own entry point only prepares for them.
+        // If there are other functions, a program's own entry point only prepares for them.
         let others = found.iter().filter(|name| found.len() == 1 || **name != ENTRY_POINT);
         let found = listed(others.map(|name| (*name).to_owned()));
         if found.is_empty() {

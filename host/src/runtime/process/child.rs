@@ -41,10 +41,10 @@ use crate::registry::compiled;
 /// The environment variable that makes this program a runner.
 pub(super) const RUNNER_VARIABLE: &str = "JOBWRIGHT_RUNNER";
 
-/// How often the host is told what the attempt has left: it saves that every second.
+/// How often new traces are sent to the host, which saves them every second.
 const TELL: Duration = Duration::from_millis(400);
 
-/// Messages that wait for their turn: a call for each place, and the few others.
+/// Messages that may wait to be written: the calls, and a few others.
 const OUTBOX: usize = CALLS + 8;
 
 /// If this process was started to run attempts: runs them, and returns the exit code.
@@ -107,8 +107,8 @@ impl Child {
         sandbox::bound_files(config.ceiling.memory_bytes)?;
         missing.extend(sandbox::shut().err());
         let (host, outbox) = mpsc::channel(OUTBOX);
-        // A task of its own, so that the pipe is read whatever waits to be written: two ends that
-        // only write would wait for each other.
+        // A separate task, so that the pipe is read while messages wait to be written: two ends that
+        // only write would deadlock.
         tokio::spawn(speak(writer, outbox));
         host.try_send(FromRunner::Ready(Ok(missing))).context("the host is gone")?;
         Ok(Self { engines, ticker, codes: HashMap::new(), host, reader, calls: 0 })
@@ -131,8 +131,7 @@ impl Child {
         }
     }
 
-    /// Links code to the host's functions. This is the first time that it is more than bytes: the
-    /// host itself never loads any.
+    /// Loads code, and links it to the host's functions. The host itself never loads any.
     fn load(&mut self, key: CodeKey, artefact: &[u8]) -> Result<(), Unloaded> {
         let failed = |error: &dyn Display| Unloaded::Failed(shown(&format!("{error:#}")));
         let machine = self.engines.machine(key.profile).map_err(|error| failed(&error))?;
@@ -161,7 +160,7 @@ impl Child {
         let (ended, last) = (Box::new(ended), Box::new(teller.news()));
         self.host.send(FromRunner::Ended { ended, last }).await?;
         if is_torn {
-            // Read on until the host has heard of it and closes the pipe: another runner follows.
+            // Wait until the host has read it and closes the pipe: another runner follows.
             let _ = self.reader.read().await;
             bail!("a panic may have left anything behind");
         }
@@ -169,7 +168,7 @@ impl Child {
     }
 }
 
-/// What fits into a message: a plugin chooses how long its names are.
+/// The part of a reason that fits into a message, because a plugin chooses how long its names are.
 fn shown(reason: &str) -> String {
     const REASON_BYTES: usize = 4096;
     reason[..reason.floor_char_boundary(REASON_BYTES)].to_owned()
@@ -206,7 +205,7 @@ async fn attend(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            // The pipe first: a guest that always has something to do must not be all there is.
+            // The pipe first: a guest that is always ready must not starve it.
             biased;
             message = reader.read() => match message? {
                 ToRunner::Stop(StopMessage::Notice) => stop.notice(),
@@ -214,19 +213,21 @@ async fn attend(
                 ToRunner::Answer { call, answer } => outside.answered(call, *answer),
                 _ => bail!("a message that has to wait for the attempt's end"),
             },
-            // Before anything else that it says: it is of use only in time.
+            // Before other messages, because it is useful only in time.
             () = &mut asks => host.send(FromRunner::Asks).await?,
             ended = &mut running => {
-                return Ok(ended.unwrap_or_else(|panic| receipt::without_usage(receipt::panicked(panic.as_ref()))));
+                return Ok(ended.unwrap_or_else(|panic| {
+                    receipt::without_usage(receipt::panicked(panic.as_ref()))
+                }));
             }
             _ = ticks.tick() => tell(teller, host),
         }
     }
 }
 
-/// Tells the host what is new, if there is something, and room for it.
+/// Sends new traces to the host, if there are any, and room for them.
 fn tell(teller: &Teller, host: &mpsc::Sender<FromRunner>) {
-    // What waits to be written is not added to: so there is never more of it than one of each.
+    // Only when nothing waits to be written: so there is never more than one message of traces waiting.
     if let Ok(way) = host.try_reserve()
         && host.capacity() >= OUTBOX - 1
     {

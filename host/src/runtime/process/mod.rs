@@ -13,8 +13,8 @@
 //! |---|---|
 //! | [`runtime`] | the runtime: code, and a runner for each attempt |
 //! | [`pool`] | the runners that there are |
-//! | [`runner`], [`run`], [`calls`] | the host's end: a process, one attempt in it, and the calls that it makes |
-//! | [`child`], [`through_host`], [`sandbox`] | the process's end: an attempt, its calls, and what it cannot do |
+//! | [`runner`], [`run`], [`calls`] | the host's end: a process, one attempt in it, and its calls |
+//! | [`child`], [`through_host`], [`sandbox`] | the process's end: an attempt, its calls, its sandbox |
 //! | [`message`], [`pipe`] | what is sent between them |
 //! | [`bounds`], [`memory`] | how much an attempt may ask for at one time, and a process may take |
 //!

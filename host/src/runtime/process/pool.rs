@@ -1,8 +1,8 @@
-//! The runners of a host: who takes which attempt.
+//! The runners of a host: which runner takes which attempt.
 //!
-//! Invariants: there are never more runners than slots; one that did not say how its attempt ended,
-//! or was not waited for, never has another; a runner sees attempts at one plugin of one tenant only,
-//! and of one digest; none has a weaker sandbox than the operator was told when the first one started.
+//! Invariants: there are never more runners than slots; a runner that did not report how its attempt ended
+//! never runs another one; a runner runs attempts of one plugin and digest of one tenant only; none has a
+//! weaker sandbox than the first one, about which the operator was warned.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -15,15 +15,15 @@ use super::runner::{Owner, Runner, Started};
 use super::sandbox;
 use crate::clock::Stopwatch;
 
-/// How long a runner is kept that is not needed: longer than between two waves of jobs.
+/// How long an unneeded runner is kept: longer than the time between two waves of jobs.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How often those are looked for.
+/// How often unneeded runners are looked for.
 const SWEEP: Duration = Duration::from_secs(2);
 
 /// The pool.
 pub(super) struct Pool {
-    /// Kept however long they are idle.
+    /// How many are kept however long they are idle.
     kept: usize,
     /// One for each slot.
     room: Arc<Semaphore>,
@@ -59,7 +59,7 @@ impl Pool {
         Self { kept: sizes.kept, room, idle: Mutex::new(vec![runner]), missing, config }
     }
 
-    /// A runner for an attempt at what `owner` is, if possible one that has the code.
+    /// A runner for an attempt of this owner, if possible one that has loaded the code.
     ///
     /// # Errors
     /// If one has to be started and cannot, or has a weaker sandbox than the first one.
@@ -80,11 +80,11 @@ impl Pool {
     /// If it cannot be started, or has a weaker sandbox than the first one.
     pub(super) async fn another(&self) -> anyhow::Result<Runner> {
         let Started { runner, missing } = Runner::start(self.config).await?;
-        sandbox::as_shut_in(&self.missing, &missing)?;
+        sandbox::check_not_weaker(&self.missing, &missing)?;
         Ok(runner)
     }
 
-    /// An idle runner, and as many less as there are too many of them beside those that are taken.
+    /// An idle runner that fits. Ends idle runners that are more than the free slots.
     fn found(&self, owner: &Owner, code: CodeKey) -> Option<Runner> {
         let mut idle = self.lock();
         let fits = |runner: &Runner| runner.owner.as_ref().is_none_or(|whose| whose == owner);
@@ -106,15 +106,15 @@ impl Pool {
         found
     }
 
-    /// Takes a runner back that can go on.
+    /// Takes back a runner that can run another attempt.
     pub(super) fn give_back(&self, taken: Taken) {
         let Taken { mut runner, _room } = taken;
         runner.idle = Stopwatch::start();
-        // Before its room, so that nobody starts another while this one is on its way.
+        // Before its permit is released, so that no other runner is started in its place.
         self.lock().push(runner);
     }
 
-    /// Ends runners that nobody has needed for a while, as long as there is a pool.
+    /// Ends runners that were not needed for a while, as long as there is a pool.
     pub(super) async fn sweep(pool: Weak<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;

@@ -21,23 +21,23 @@ use super::pipe::Pipe;
 use super::runner::Runner;
 use crate::clock::Stopwatch;
 
-/// How much later than its guest should have ended a runner may say so.
+/// How long after its guest should have ended a runner may take to report it.
 const LATE: Duration = Duration::from_secs(1);
 
-/// How long one may go on whose guest was told to stop, and never asked whether it is: three times what
-/// it takes where there are processors for all. Beside many that compute it may not have its turn until
-/// much later, and then it is killed: who cancels a job does not wait for a receipt.
+/// How long a runner may take to end whose guest was told to stop and has never asked whether it is: three
+/// times what it takes on a machine that is not busy. On a busy one it may not be scheduled until much later,
+/// and is killed: a client that cancels a job does not wait for a receipt.
 const PROMPT: Duration = Duration::from_millis(30);
 
-/// The same for one that was switched off, with all of its kind: they wait for turns beside each other.
+/// The same for a plugin that was disabled: all its attempts end at once, and compete for the processors.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
-/// Why a runner did not say how its attempt ended.
+/// Why a runner did not report how its attempt ended.
 #[derive(Debug)]
 pub(super) enum Broken {
-    /// Its pipe broke: it has ended.
+    /// Its pipe is closed: it has ended.
     Ended,
-    /// It said what cannot be.
+    /// It sent a message that an honest runner cannot send.
     Nonsense(String),
 }
 
@@ -161,8 +161,8 @@ impl<'a> Attending<'a> {
     }
 }
 
-/// The reason for which the attempt may end as stopped. A notice is one too for a guest that has asked:
-/// it may end on its own before the stop.
+/// The reason for which the attempt may end as stopped. For a guest that has asked, a notice is a reason too:
+/// it may end by itself before the stop.
 fn accepted(attempt: &Attempt, stop: &StopSignal) -> Option<StopReason> {
     stop.raised().or_else(|| stop.noticed().filter(|_| attempt.report.asks()))
 }
@@ -176,7 +176,7 @@ async fn stop_message(stop: &mut StopSignal, sent: Option<StopMessage>) -> StopM
             (None, None) => None,
         };
         match (sent, next) {
-            // Nothing follows that.
+            // The last message that an attempt is sent.
             (Some(StopMessage::Raised(reason)), _) if !reason.leaves_grace() => pending().await,
             (sent, Some(next)) if sent != Some(next) => return next,
             _ => stop.changed().await,
@@ -184,8 +184,8 @@ async fn stop_message(stop: &mut StopSignal, sent: Option<StopMessage>) -> StopM
     }
 }
 
-/// Ends when an attempt should have ended, and a little more: at its deadline, or after it was told
-/// to stop.
+/// Completes a little later than the attempt should have ended: after its deadline, or after it was told to
+/// stop.
 async fn patience(attempt: &Attempt, mut stop: StopSignal) {
     let grace = Duration::from_millis(attempt.limits.grace_ms) + LATE;
     let mut off = stop.clone();
@@ -216,7 +216,7 @@ fn late(limits: &Limits) -> Outcome {
     Outcome::exceeded(Limit::Time, message)
 }
 
-/// The attempt's process ended before the attempt did: like a trap, it may go better another time.
+/// The attempt's process ended before the attempt did. Like a trap, the attempt is retried.
 pub(super) fn died(how: &str) -> Outcome {
     let message = format!("the process that ran the attempt {how}");
     Outcome::Trapped { error: AttemptError::new(PROCESS_DIED, message) }

@@ -32,31 +32,31 @@ use crate::clock::Stopwatch;
 /// What the process is called in a list of processes.
 const TITLE: &str = "run-attempts";
 
-/// How long a process may take to get ready: a thousand times what it takes.
+/// How long a process may take to get ready: a thousand times what it usually takes.
 const START: Duration = Duration::from_secs(20);
 
 /// How long it may take to load code: the largest plugins take a second on a busy machine.
 const LOAD: Duration = Duration::from_secs(20);
 
-/// How long the end of a process is waited for that has closed its pipe.
+/// How long to wait for the end of a process that has closed its pipe.
 const BURIAL: Duration = Duration::from_secs(1);
 
-/// Messages that a runner sends without an attempt are this long at most.
+/// The maximum length of messages that a runner sends while it has no attempt.
 const SHORT_BYTES: usize = 64 << 10;
 
-/// The process and the pipe to it.
+/// A process, and the pipe to it.
 pub(super) struct Runner {
     child: Child,
     pub(super) pipe: Pipe<ToRunner, FromRunner>,
-    /// The code that it has: of one digest, in one or both profiles.
+    /// The code that it has loaded: of one digest, in one or both profiles.
     loaded: Vec<CodeKey>,
-    /// Whose attempts it runs: what one of them leaves behind in the process reaches no others.
+    /// Whose attempts it runs: what an attempt leaves behind in the process reaches no other owner's.
     pub(super) owner: Option<Owner>,
-    /// What it could write to when it was ready, in bytes, if the system shows it.
+    /// The memory that it could write to when it was ready, in bytes, if the system shows it.
     footprint: Option<u64>,
-    /// How much code it has, in bytes.
+    /// The size of that code, in bytes.
     code_bytes: u64,
-    /// Since when it has had nothing to do.
+    /// Since when it has been idle.
     pub(super) idle: Stopwatch,
 }
 
@@ -141,19 +141,19 @@ impl Runner {
         })
     }
 
-    /// Whether it has this code.
+    /// Whether it has loaded this code.
     pub(super) fn has(&self, key: CodeKey) -> bool {
         self.loaded.contains(&key)
     }
 
-    /// Whether it has not ended, and has nothing to say but what its last attempt gave up at its end.
+    /// Whether it is alive, and has sent nothing but the calls that its last attempt dropped at its end.
     pub(super) fn lives(&mut self) -> bool {
         self.pipe.reader.set_longest(SHORT_BYTES);
         let said = self.answer().now_or_never();
         said.is_none() && matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// The next that it says, without what its last attempt gave up at its end: no more than it had.
+    /// Its next message, apart from the calls that its last attempt dropped at its end.
     async fn answer(&mut self) -> io::Result<FromRunner> {
         for _ in 0..CALLS + RESPONSES {
             match self.pipe.reader.read().await? {
@@ -183,17 +183,17 @@ impl Runner {
         memory::bound(process, most).map_err(|error| error.to_string())
     }
 
-    /// Gives it code that it does not have.
+    /// Has it load code, unless it has.
     ///
     /// # Errors
-    /// With the reason, and it is of no use any more.
+    /// With the reason. The runner cannot be used any more.
     pub(super) async fn load(&mut self, key: CodeKey, artefact: Bytes) -> Result<(), Unloaded> {
         if self.has(key) {
             return Ok(());
         }
         self.loaded.push(key);
         self.code_bytes = self.code_bytes.saturating_add(artefact.len() as u64);
-        // That it cannot be bounded here was said at the start.
+        // The operator was warned at start if the process cannot be bounded on this machine.
         let _ = self.bound(0);
         let loading = async {
             self.pipe.writer.write(&ToRunner::Load(key)).await?;
@@ -211,11 +211,11 @@ impl Runner {
 
     /// Ends it, and waits until it has.
     pub(super) async fn stop(mut self) {
-        // One that has ended by itself is what is wanted too.
+        // An error means that it has already ended.
         let _ = self.child.kill().await;
     }
 
-    /// How the process ended, which has closed its pipe.
+    /// How the process ended, after it closed its pipe.
     pub(super) async fn end(&mut self) -> String {
         match timeout(BURIAL, self.child.wait()).await {
             Ok(Ok(status)) => how(status),

@@ -33,7 +33,7 @@ use crate::clock::Stopwatch;
 use crate::shares::table::TRIALS;
 use crate::shares::{Share, Shares};
 
-/// Runs attempts in other processes. Dropping it kills them, without waiting.
+/// Runs attempts in separate processes. Dropping it kills them, without waiting.
 pub struct ProcessRuntime {
     host: Arc<Host>,
     threads: Guests,
@@ -45,14 +45,14 @@ pub struct ProcessRuntime {
 struct Host {
     code_cache: CodeCache<Artefact>,
     pool: Arc<Pool>,
-    /// One for each upload whose code may be tried at one time.
+    /// Permits to load the code of uploads, to find out whether it fits.
     trials: Shares,
 }
 
 /// How long an upload may wait for its permit and be tried.
 const TRY: Duration = Duration::from_secs(60);
 
-/// Code as bytes. The host does not look into it: a bug of the compiler must not become one of the host.
+/// Code as bytes. The host does not parse it, so that a bug in the compiler's output cannot harm the host.
 struct Artefact(Bytes);
 
 impl Ready for Artefact {
@@ -62,14 +62,14 @@ impl Ready for Artefact {
 }
 
 impl ProcessRuntime {
-    /// Starts a first process, and with it finds out whether there can be any. Blocks for it.
+    /// Starts a first process, to find out whether this machine can. Blocks until it is ready.
     ///
     /// # Errors
-    /// With a reason a person can act on, if this machine cannot run guests, the program does not
+    /// With a reason that an operator can act on, if this machine cannot run guests, the program does not
     /// call [`run_child_process_if_requested`](crate::runtime::run_child_process_if_requested), or the cache
     /// directory cannot be used.
     pub fn new(config: RuntimeConfig, registry: Arc<dyn PluginRegistry>) -> anyhow::Result<Self> {
-        // A thread that lives as long as this: the processes end with the thread that started them.
+        // A thread that lives as long as the runtime: processes end with the thread that started them.
         let threads = Guests::start_with_files(1)?;
         // For what the host offers, and for the settings of compiled code: those of the processes.
         let engine_config = config.engines();
@@ -194,7 +194,7 @@ impl Host {
         artefact: &Artefact,
     ) -> Result<Taken, Unloaded> {
         let mut failure = Unloaded::Failed(String::new());
-        // A second time, because one that has just died had nothing to do and is nobody's attempt.
+        // Twice, because the first runner may have just died while it was idle, which costs no attempt.
         for _ in 0..2 {
             let taken = self.pool.take(Owner::of(attempt), key).await;
             let mut taken = taken.map_err(|error| Unloaded::Failed(format!("{error:#}")))?;

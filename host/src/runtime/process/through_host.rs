@@ -23,7 +23,7 @@ fn units(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
-/// What an attempt has left, and how much of it the host was told.
+/// The traces of an attempt, and how much of them was sent to the host.
 #[derive(Debug)]
 pub(super) struct Teller {
     log: Arc<LogBuffer>,
@@ -36,14 +36,14 @@ impl Teller {
         Self { log, report, position: Mutex::default() }
     }
 
-    /// What the host was not told yet.
+    /// The traces that were not sent to the host yet.
     pub(super) fn news(&self) -> Traces {
         let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
         Traces::since(&mut position, &self.log, &self.report)
     }
 }
 
-/// Hands every call to the host, with what the attempt left before it.
+/// Sends every call to the host, with the traces that the attempt left before it.
 #[derive(Debug)]
 pub(super) struct ThroughHost {
     link: Arc<Link>,
@@ -52,7 +52,7 @@ pub(super) struct ThroughHost {
     value_bytes: u64,
 }
 
-/// The way to the host, for as long as a call or a response needs it.
+/// The connection to the host, shared by calls and responses.
 #[derive(Debug)]
 struct Link {
     host: mpsc::Sender<FromRunner>,
@@ -60,12 +60,12 @@ struct Link {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next: AtomicU64,
     places: Arc<Semaphore>,
-    /// For what calls carry.
+    /// Permits for the bytes that calls carry.
     room: Arc<Semaphore>,
 }
 
 impl ThroughHost {
-    /// Calls are numbered from `first`, and are as long as the host lets them be.
+    /// Calls are numbered from `first`; one request and one value have at most so many bytes.
     pub(super) fn new(
         host: mpsc::Sender<FromRunner>,
         first: u64,
@@ -75,7 +75,7 @@ impl ThroughHost {
         let (teller, waiting) = (<_>::default(), <_>::default());
         let places = Arc::new(Semaphore::new(CALLS));
         let next = AtomicU64::new(first);
-        // Rounded down, and each call up: never more than the host takes.
+        // Rounded down, and each call is rounded up: never more than the host accepts.
         let room = usize::try_from(carried_bytes(request_bytes, value_bytes) / UNIT_BYTES);
         let room = room.unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let room = Arc::new(Semaphore::new(room));
@@ -84,7 +84,7 @@ impl ThroughHost {
         Self { link, responses, request_bytes, value_bytes }
     }
 
-    /// Has `teller` tell the host what the attempt left before each call.
+    /// Sends the traces of `teller` with each call.
     pub(super) fn tell_by(&self, teller: Arc<Teller>) {
         *self.link.teller.lock().unwrap_or_else(PoisonError::into_inner) = Some(teller);
     }
@@ -94,14 +94,14 @@ impl ThroughHost {
         self.link.next.load(Ordering::Relaxed)
     }
 
-    /// Takes an answer; one that nobody waits for is dropped.
+    /// Delivers an answer. An answer that no call waits for is dropped.
     pub(super) fn answered(&self, call: u64, answer: Answer) {
         if let Some(waiting) = self.link.waiting().remove(&call) {
             let _ = waiting.send(answer);
         }
     }
 
-    /// Writes about what the host is not asked to the log of the attempt.
+    /// Writes to the log of the attempt, about a call that is not sent to the host.
     fn log(&self, line: &str) {
         if let Some(teller) = &*self.link.teller.lock().unwrap_or_else(PoisonError::into_inner) {
             teller.log.write(line.as_bytes());
@@ -116,8 +116,8 @@ impl ThroughHost {
 }
 
 impl Link {
-    /// The answer, and the call that is given up when this is dropped; none if the host is gone, and this
-    /// process about to go too.
+    /// The answer, and the call, which is aborted when it is dropped. `None` if the host is gone: then this
+    /// process is about to end too.
     async fn call(self: &Arc<Self>, host_call: HostCall) -> Option<(Answer, Begun)> {
         let place = self.places.clone().acquire_owned().await.ok()?;
         let room =
@@ -133,7 +133,7 @@ impl Link {
         Some((answer.await.ok()?, begun))
     }
 
-    /// The answer to a call that is over with it.
+    /// The answer to a call that ends with it.
     async fn answer(self: &Arc<Self>, host_call: HostCall) -> Option<Answer> {
         let (answer, mut begun) = self.call(host_call).await?;
         begun.is_over = true;
@@ -145,13 +145,12 @@ impl Link {
     }
 }
 
-/// A call that the host makes. Unless it is over when this is dropped, the host is told that nobody waits
-/// for it.
+/// A call that the host makes. If it is not over when this is dropped, the host is told to abort it.
 #[derive(Debug)]
 struct Begun {
     link: Arc<Link>,
     call: u64,
-    /// What it takes of that of which an attempt may have so many.
+    /// The permits that it holds.
     places: Vec<OwnedSemaphorePermit>,
     is_over: bool,
 }
@@ -166,7 +165,7 @@ impl Drop for Begun {
         if let Err(TrySendError::Full(dropped)) = host.try_send(dropped)
             && let Ok(runtime) = Handle::try_current()
         {
-            // Until the host is told, it counts the call: another in its place would be one too many.
+            // The host counts the call until it reads this message: its permits are kept until then.
             let (host, places) = (host.clone(), std::mem::take(&mut self.places));
             runtime.spawn(async move {
                 let _ = host.send(dropped).await;

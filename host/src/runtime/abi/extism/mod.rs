@@ -41,7 +41,7 @@ impl Plugin {
         let linked = linker.instantiate_pre(module)?;
         let names = module.exports().map(|export| export.name());
         let callable: Vec<_> = names.filter(|name| is_callable(module, name)).collect();
-        // Beside other functions, a program's own entry point only prepares for them.
+        // If there are other functions, a program's own entry point only prepares for them.
         let mut others = callable.iter().filter(|name| callable.len() == 1 || **name != START);
         let only = others.next().filter(|_| others.next().is_none());
         let only = only.map(|name| (*name).to_owned());
@@ -61,7 +61,7 @@ impl Plugin {
         let code = match ended {
             Ok(code) => Some(code),
             Err(Abort::Failed(error)) if ending::is_exit(&error, 0) => Some(0),
-            // What it says of itself goes before how it came to its end, unless that was a limit.
+            // Its own error takes precedence over how it ended, unless that was a limit.
             Err(Abort::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => {
                 None
             }
@@ -89,7 +89,7 @@ impl Plugin {
         Ok(ending::said(meaning, AttemptError::new("failed", message)))
     }
 
-    /// What the job calls.
+    /// The function that the job calls.
     fn entry_point<'a>(&'a self, attempt: &'a Attempt) -> Result<&'a str, String> {
         let Some(name) = &attempt.job.spec.entrypoint else {
             let none = "the job names no entry point, and the plugin has not just one";
@@ -102,7 +102,7 @@ impl Plugin {
         Err(format!("the plugin exports no function `{shown}` that takes nothing and answers i32"))
     }
 
-    /// Makes the guest and calls it; answers what its function answers, which is 0 if that is nothing.
+    /// Makes the guest and calls it; returns what its function returns, or 0 if that is nothing.
     async fn answer(
         &self,
         name: &str,

@@ -28,7 +28,7 @@ pub(in crate::runtime) struct Kernel {
     pub(super) variables: BTreeMap<String, Vec<u8>>,
     /// What their names and values take.
     pub(super) variables_bytes: u64,
-    /// Of the last request that it sent.
+    /// The response to its last request.
     pub(super) answered: Answered,
 }
 
@@ -100,7 +100,7 @@ impl Kernel {
         }
     }
 
-    /// Forgets freed blocks that are not read any more; answers what they took.
+    /// Forgets freed blocks that are not read any more; returns what they took.
     pub(super) fn forget(&mut self) -> u64 {
         let (left, payload, latest) = (self.left, self.input, self.latest);
         self.freed.forget(|handle, length| {
@@ -125,7 +125,7 @@ impl Kernel {
 /// What is beyond the end of a block.
 static ZEROS: [u8; 4096] = [0; 4096];
 
-/// What a guest is told of its last request.
+/// What a guest can read about its last request.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
     /// 0 before the first.

@@ -1,4 +1,4 @@
-//! The taking of an answer while the guest writes it.
+//! Receives the response while the guest writes it.
 //!
 //! Invariant: when some of its body is taken depends on what the guest does, and not on how fast.
 
@@ -21,7 +21,7 @@ use super::response::Answer;
 /// Where the answer comes out.
 type Answered = Receiver<Result<::http::Response<HyperOutgoingBody>, ErrorCode>>;
 
-/// Takes the answer whenever the guest waits. Whichever of the two fails ends both.
+/// Receives the response whenever the guest waits. An error of either future ends both.
 ///
 /// A guest sees how much room is left in its body, and uses fuel to wait for some. So nothing is taken
 /// when it only yields.

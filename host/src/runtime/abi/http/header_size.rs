@@ -15,7 +15,7 @@ pub(super) const LONG_BYTES: usize = 16 << 10;
 /// as with short ones.
 pub(super) const MOST_LONG: usize = 64;
 
-/// What the headers of requests under way may take in memory, in bytes, beside those lists.
+/// What the headers of requests under way may take in memory, in bytes, in addition to those lists.
 pub(super) const MOST_BYTES: usize = MOST_LONG * MEMORY_BYTES;
 
 /// What a guest's `wasmtime::Store` holds for HTTP.

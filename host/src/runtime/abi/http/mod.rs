@@ -1,8 +1,8 @@
 //! HTTP components: the job is a `POST` request whose body is the payload, the answer's body is the
 //! output, and what the guest prints is log.
 //!
-//! [`request`] owns what is asked, [`mod@exchange`] the taking of an answer, [`response`] what it means,
-//! [`outgoing`] what any guest asks of others, [`fields`] and [`header_size`] how long headers may be.
+//! [`request`] owns the request, [`mod@exchange`] how the response is received, [`response`] what it means,
+//! [`outgoing`] the requests of guests, [`fields`] and [`header_size`] how long headers may be.
 //! Invariant: the attempt ends when the handler has returned and the body has ended, whichever is later.
 
 mod exchange;

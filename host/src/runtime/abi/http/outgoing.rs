@@ -1,9 +1,9 @@
-//! What guests ask of others: `wasi:http/outgoing-handler` of components, whatever they are called by.
+//! HTTP requests of components: `wasi:http/outgoing-handler`.
 //!
-//! Owns no grant, no socket and no timer: a request is gathered, handed to the attempt's
-//! [`Outside`], and its response, as it arrives, or refusal put in the words of WASI. Invariants: no more of a guest's
-//! bodies is held than it could send at a time; what a guest lets go of, or leaves behind, ends;
-//! whatever is refused here is a line in the log, as what is refused there.
+//! Owns no grant, no socket and no timer: a request is gathered and passed to the attempt's [`Outside`]; its
+//! response, as it arrives, or its refusal is translated to WASI. Invariants: no more of a guest's bodies is
+//! held than it could send at a time; what a guest drops or leaves behind ends; every refusal is a line in
+//! the log, here as in [`Outside`].
 
 use std::sync::Arc;
 
