@@ -103,7 +103,7 @@ fn compiled() -> anyhow::Result<Output> {
 
 async fn a_process_that_cannot_be_confined_compiles_nothing() -> anyhow::Result<()> {
     for (denied, what) in [
-        (Denied::Limits, "cannot limit the process that compiles"),
+        (Denied::Limits, "cannot limit the compiler process"),
         (Denied::Dumpable, "cannot keep its memory from other processes"),
         (Denied::Filters, "cannot filter system calls"),
     ] {

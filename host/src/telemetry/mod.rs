@@ -66,7 +66,7 @@ pub(crate) fn start(filter: EnvFilter, format: LogFormat) {
 /// Reports that `job` failed for good, for the reason in the record of its last attempt.
 pub(crate) fn discarded(job: &Job, error: Option<&AttemptError>) {
     let code = error.map_or("none", |error| error.code.as_str());
-    let message = error.map_or("no attempt says why", |error| error.message.as_str());
+    let message = error.map_or("no attempt has an error", |error| error.message.as_str());
     tracing::info!(
         event = "job_discarded",
         job = %job.id,
