@@ -52,8 +52,8 @@ async fn a_wrong_flag_is_said_in_words_that_help() -> anyhow::Result<()> {
     let file = file.to_str().context("a path in UTF-8")?;
     for (flag, value, part) in [
         ("--data-dir", file, "file is not a directory"),
-        ("--workers", "0", "use a whole number from 1"),
-        ("--workers", "many", "use a whole number from 1"),
+        ("--workers", "0", "use a whole number of at least 1"),
+        ("--workers", "many", "use a whole number of at least 1"),
     ] {
         let output = jobwright(["serve", "--listen", "127.0.0.1:0", flag, value])?.output().await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
