@@ -22,7 +22,7 @@ use libtest_mimic::{Failed, Trial};
 
 pub use self::clock::TestClock;
 pub use self::host::TestHost;
-pub use self::process::{AS_PROGRAM, HostProcess, jobwright};
+pub use self::process::{AS_PROGRAM, HostProcess, by_another, jobwright};
 pub use self::scripted::{InFlight, NOT_NOW, ScriptedRuntime};
 pub use self::server::Server;
 

@@ -12,6 +12,7 @@ mod dispatch;
 mod faults;
 mod hostile;
 mod isolation;
+mod language;
 mod load;
 mod outside;
 mod plugins;
@@ -30,7 +31,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     // Of the hosts in this process.
-    if let Some(code) = jobwright::runtime::obey_if_asked() {
+    if let Some(code) = jobwright::runtime::run_child_process_if_requested() {
         return code;
     }
     if std::env::var_os(jobwright_tests::AS_PROGRAM).is_some() {
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         faults::trials(),
         hostile::trials(),
         isolation::trials(),
+        language::trials(),
         load::trials(),
         outside::trials(),
         plugins::trials(),
@@ -61,6 +63,6 @@ fn main() -> ExitCode {
     .into_iter()
     .flatten()
     .collect();
-    trials.push(readme::every_promise_names_its_test(&trials));
+    trials.push(readme::every_guarantee_names_its_test(&trials));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

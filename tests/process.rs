@@ -4,6 +4,7 @@
 //! is always the code under test that runs, built once, wherever cargo has put it.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -24,6 +25,18 @@ pub fn jobwright<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::
     command.args(args).env(AS_PROGRAM, "1").env("JOBWRIGHT_LOG", "error").kill_on_drop(true);
     command.env("XDG_CACHE_HOME", cache).stdin(Stdio::null());
     Ok(command)
+}
+
+/// A group that is not the superuser's.
+const NOGROUP: u32 = 65534;
+
+/// Has `command` run as anybody else than the superuser with the superuser's group, whose processes all
+/// look alike from outside, whether they let others trace them or not.
+pub fn by_another(command: &mut Command) {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0);
+    if is_root {
+        command.gid(NOGROUP);
+    }
 }
 
 /// What a host is started with; the data directory follows.
@@ -66,6 +79,13 @@ impl HostProcess {
     /// until it listens.
     pub async fn start_in_group(data: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         Self::listening(jobwright(SERVE)?.arg(data).args(flags).process_group(0)).await
+    }
+
+    /// Starts a host on `data` [by another](by_another), and waits until it listens.
+    pub async fn start_by_another(data: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        let mut command = jobwright(SERVE)?;
+        by_another(&mut command);
+        Self::listening(command.arg(data).args(flags)).await
     }
 
     async fn listening(command: &mut Command) -> anyhow::Result<Self> {

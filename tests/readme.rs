@@ -1,4 +1,8 @@
-//! The README says what is true: its defaults are the code's, and the tests it names exist.
+//! The documentation says what is true: its defaults, flags, routes and commands are those of the code,
+//! the tests that it names exist, and its links lead somewhere.
+
+mod commands;
+mod links;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -14,21 +18,34 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 
 const README: &str = include_str!("../README.md");
+const CONFIGURATION: &str = include_str!("../host/docs/src/reference/configuration.md");
+const GUARANTEES: &str = include_str!("../host/docs/src/reference/guarantees.md");
+const HTTP: &str = include_str!("../host/docs/src/reference/http.md");
+
+/// The README is read in one sitting; details have their pages.
+const README_LINES: usize = 150;
 
 pub fn trials() -> Vec<Trial> {
-    tests![
-        the_defaults_in_the_readme_are_those_of_the_code,
-        every_setting_of_the_file_is_in_the_readme,
-        every_flag_and_variable_of_a_host_is_in_the_readme,
-    ]
+    let mut trials = tests![
+        the_readme_is_short_and_names_the_test_command_of_ci,
+        the_documented_defaults_are_those_of_the_code,
+        every_setting_of_the_file_is_documented,
+        every_flag_and_variable_of_a_host_is_documented,
+        every_route_is_documented_with_its_scope,
+    ];
+    trials.extend(commands::trials());
+    trials.extend(links::trials());
+    trials
 }
 
-/// That each test exists which the README names for a promise.
-pub fn every_promise_names_its_test(trials: &[Trial]) -> Trial {
-    let named: Vec<&str> = table("## Guarantees").map(|row| row[1].trim_matches('`')).collect();
+/// That each guarantee names a test, which exists.
+pub fn every_guarantee_names_its_test(trials: &[Trial]) -> Trial {
     let is_test = |name: &str| trials.iter().any(|trial| trial.name() == name);
+    let guarantees = GUARANTEES.lines().filter(|line| is_guarantee(line)).map(cells);
+    let named: Vec<&str> =
+        guarantees.map(|row| row.get(1).copied().unwrap_or_default().trim_matches('`')).collect();
     let missing: Vec<&str> = named.iter().copied().filter(|name| !is_test(name)).collect();
-    Trial::test("readme::every_promise_names_its_test", move || {
+    Trial::test("readme::every_guarantee_names_its_test", move || {
         if missing.is_empty() && !named.is_empty() {
             Ok(())
         } else {
@@ -37,23 +54,54 @@ pub fn every_promise_names_its_test(trials: &[Trial]) -> Trial {
     })
 }
 
+/// Whether a line of the page is a row of a table, and not its head.
+fn is_guarantee(line: &str) -> bool {
+    line.starts_with('|') && !line.starts_with("|---") && !line.starts_with("| guarantee ")
+}
+
+/// The cells of a row.
+fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split('|').map(str::trim).collect()
+}
+
 /// The rows of the first table of a section, without its head.
-fn table(section: &str) -> impl Iterator<Item = Vec<&'static str>> {
-    let rest = README.split_once(section).map_or("", |(_, rest)| rest);
+fn table(page: &'static str, section: &str) -> impl Iterator<Item = Vec<&'static str>> {
+    let rest = page.split_once(section).map_or("", |(_, rest)| rest);
     let lines = rest.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
-    lines
-        .take_while(|line| line.starts_with('|'))
-        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+    lines.take_while(|line| line.starts_with('|')).map(cells)
+}
+
+async fn the_readme_is_short_and_names_the_test_command_of_ci() -> anyhow::Result<()> {
+    let lines = README.lines().count();
+    ensure!(lines <= README_LINES, "README.md has {lines} lines, the most are {README_LINES}");
+    let command = "cargo test --workspace";
+    ensure!(README.lines().any(|line| line.trim_start().starts_with(command)), "no `{command}`");
+    ensure!(include_str!("../.ci/run").contains(command), ".ci/run has no `{command}`");
+    Ok(())
+}
+
+async fn every_route_is_documented_with_its_scope() -> anyhow::Result<()> {
+    let routes: BTreeSet<[String; 3]> = jobwright::api::routes()
+        .into_iter()
+        .map(|r| [r.method.to_string(), format!("/v1{}", r.path), r.scope.to_string()])
+        .collect();
+    let documented: BTreeSet<[String; 3]> = table(HTTP, "## Routes")
+        .map(|row| [0, 1, 2].map(|n| row[n].trim_matches('`').to_owned()))
+        .collect();
+    let missing: Vec<_> = routes.difference(&documented).collect();
+    let gone: Vec<_> = documented.difference(&routes).collect();
+    ensure!(missing.is_empty() && gone.is_empty(), "missing: {missing:?}; no route: {gone:?}");
+    Ok(())
 }
 
 /// The rows of the table of settings: what it is, its default, key, flag and variable.
 fn settings() -> impl Iterator<Item = [&'static str; 5]> {
-    table("## Defaults").map(|row| {
+    table(CONFIGURATION, "## Settings").map(|row| {
         [0, 1, 2, 3, 4].map(|n| row.get(n).copied().unwrap_or_default().trim_matches('`'))
     })
 }
 
-async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()> {
+async fn the_documented_defaults_are_those_of_the_code() -> anyhow::Result<()> {
     let config = Config::default();
     let mut expected = limits(&config)?;
     let seconds = |span: Duration| format!("{} s", span.as_secs());
@@ -69,14 +117,14 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         ("api_keys", path(&config.api_keys)),
         ("allowed_hosts", names.to_owned()),
         ("insecure_no_auth", yes(config.insecure_no_auth)),
-        ("the file itself", "none".to_owned()),
-        ("which lines the log has", "info".to_owned()),
-        ("how the log is written, as `text` or `json` lines", LogFormat::default().to_string()),
+        ("configuration file", "none".to_owned()),
+        ("log filter (`LEVEL` or `PART=LEVEL`)", "info".to_owned()),
+        ("log format (`text` or `json`)", LogFormat::default().to_string()),
         ("workers", config.workers.to_string()),
-        ("reserved_workers", "an eighth".to_owned()),
+        ("reserved_workers", "an eighth of the workers".to_owned()),
         ("isolation", format!("{:?}", config.isolation).to_lowercase()),
-        ("guest_threads", "one a core".to_owned()),
-        ("memory_budget_bytes", "half of the machine's".to_owned()),
+        ("guest_threads", "one per core".to_owned()),
+        ("memory_budget_bytes", "half of the machine's memory".to_owned()),
         ("stack_bytes", show_bytes(config.stack_bytes)),
         ("queue.capacity", config.queue.capacity.to_string()),
         ("queue.parked_capacity", config.queue.parked_capacity.to_string()),
@@ -95,9 +143,9 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         ("disk.checkpoint_bytes", show_bytes(config.disk.checkpoint_bytes)),
         ("disk.key_bytes", show_bytes(config.disk.key_bytes)),
         ("disk.value_bytes", show_bytes(config.disk.value_bytes)),
-        ("attempts", DEFAULT_MAX_ATTEMPTS.to_string()),
-        ("most attempts that may be asked for", MAX_ATTEMPTS_CAP.to_string()),
-        ("lost attempts that count until a job is discarded", MAX_LOST.to_string()),
+        ("attempts of a job", DEFAULT_MAX_ATTEMPTS.to_string()),
+        ("maximum attempts that can be requested", MAX_ATTEMPTS_CAP.to_string()),
+        ("counted lost attempts after which a job is discarded", MAX_LOST.to_string()),
         ("lease", seconds(config.lease)),
         ("heartbeat", seconds(config.heartbeat)),
         ("poll", seconds(config.poll)),
@@ -109,9 +157,9 @@ async fn the_defaults_in_the_readme_are_those_of_the_code() -> anyhow::Result<()
         let name = if key.is_empty() { what } else { key };
         let value = expected.remove(name).with_context(|| format!("nothing known of `{name}`"))?;
         let shown = default.replace(',', "");
-        ensure!(shown == value, "{name}: the README says {shown}, the code {value}");
+        ensure!(shown == value, "{name}: the page says {shown}, the code {value}");
     }
-    ensure!(expected.is_empty(), "not in the README: {expected:?}");
+    ensure!(expected.is_empty(), "not documented: {expected:?}");
     Ok(())
 }
 
@@ -143,7 +191,7 @@ fn limits(config: &Config) -> anyhow::Result<BTreeMap<&'static str, String>> {
     ]))
 }
 
-async fn every_setting_of_the_file_is_in_the_readme() -> anyhow::Result<()> {
+async fn every_setting_of_the_file_is_documented() -> anyhow::Result<()> {
     let mut keys = BTreeSet::new();
     for key in expected_instead_of("nothing = 1")? {
         match expected_instead_of(&format!("{key} = {{ nothing = 1 }}"))? {
@@ -169,7 +217,7 @@ fn expected_instead_of(text: &str) -> anyhow::Result<Vec<String>> {
     Ok(names.split('`').skip(1).step_by(2).map(str::to_owned).collect())
 }
 
-async fn every_flag_and_variable_of_a_host_is_in_the_readme() -> anyhow::Result<()> {
+async fn every_flag_and_variable_of_a_host_is_documented() -> anyhow::Result<()> {
     let command = jobwright::cli::command();
     let serve = command.find_subcommand("serve").context("it serves")?;
     let flags: BTreeSet<(String, String)> = serve

@@ -25,7 +25,7 @@ const ENDLESS: &str = r#"(module (memory (export "memory") 1)
 
 fn main() -> anyhow::Result<ExitCode> {
     // The host starts this program again for each plugin that it compiles.
-    if let Some(code) = jobwright::runtime::obey_if_asked() {
+    if let Some(code) = jobwright::runtime::run_child_process_if_requested() {
         return Ok(code);
     }
     // For the demo's own client, whose library demands one of the whole process.

@@ -105,7 +105,7 @@ pub struct Host {
 ///
 /// Plugins are compiled by this program in another process, and so are attempts run if the
 /// configuration says so: it calls
-/// [`runtime::obey_if_asked`] first of all.
+/// [`runtime::run_child_process_if_requested`] first of all.
 pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;

@@ -92,15 +92,15 @@ pub(crate) fn make_directory(path: &Path, is_ours: impl Fn(&str) -> bool) -> any
     }
     if let (Some(name), false) = (foreign, has_ours) {
         anyhow::bail!(
-            "other users can reach it (mode {mode:04o}), and it holds directories of something else, \
-             such as `{name}`: use a directory for the host alone, or chmod 700 this one"
+            "other users can access it (mode {mode:04o}), and it has directories that are not the \
+             host's, such as `{name}`: use a directory for the host alone, or chmod 700 this one"
         );
     }
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     anyhow::ensure!(
         fs::metadata(path)?.mode() & OTHERS == 0,
-        "other users can reach it (mode {mode:04o}), and its file system does not change modes: use \
-         a directory on another file system"
+        "other users can access it (mode {mode:04o}), and its file system ignores chmod: use a \
+         directory on another file system"
     );
     Ok(())
 }
@@ -162,7 +162,7 @@ fn check_owner(about: &fs::Metadata) -> anyhow::Result<()> {
     anyhow::ensure!(
         owner == user,
         "it belongs to user {owner}, and this process runs as user {user}: chown it to {user}, or \
-         use another one"
+         use another path"
     );
     Ok(())
 }
@@ -179,7 +179,7 @@ pub(crate) fn check_trusted(file: &File) -> anyhow::Result<()> {
     let mode = about.mode() & 0o777;
     anyhow::ensure!(
         mode & 0o022 == 0,
-        "its mode is {mode:o}, so others than its owner can write it: remove it"
+        "its mode is {mode:o}, so users other than its owner can write it: remove it"
     );
     Ok(())
 }
@@ -201,7 +201,7 @@ pub(crate) fn check_mode(file: &File) -> anyhow::Result<()> {
     let mode = file.metadata()?.mode() & 0o777;
     anyhow::ensure!(
         mode & OTHERS == 0,
-        "its mode is {mode:o}, so others than its owner can read or write it: chmod 600 it"
+        "its mode is {mode:o}, so users other than its owner can read or write it: chmod 600 it"
     );
     Ok(())
 }

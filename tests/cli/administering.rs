@@ -91,14 +91,14 @@ async fn what_is_switched_off_is_listed() -> anyhow::Result<()> {
     shell.text(&format!("plugin disable echo@{digest}")).await?;
     shell.text("tenant disable acme").await?;
     let shown = shell.text("disabled").await?;
-    let named: Vec<_> = rows(&shown).into_iter().map(|words| words[..4].to_vec()).collect();
+    let named: Vec<_> = rows(&shown).into_iter().map(|words| words[..6].to_vec()).collect();
     assert_eq!(
         named,
         [
-            vec!["tenant", "acme", "-", "anyone"],
-            vec!["plugin", "echo", "default", "anyone"],
-            vec!["version", "echo@1.0.0", "default", "anyone"],
-            vec!["digest", digest, "-", "anyone"],
+            vec!["tenant", "acme", "-", "no", "API", "key"],
+            vec!["plugin", "echo", "default", "no", "API", "key"],
+            vec!["version", "echo@1.0.0", "default", "no", "API", "key"],
+            vec!["digest", digest, "-", "no", "API", "key"],
         ]
     );
     assert_eq!(shell.json("disabled").await?[0]["tenant"], "acme");
@@ -158,29 +158,31 @@ async fn a_plugin_is_shown_with_what_of_it_is_off() -> anyhow::Result<()> {
     shell.text("plugin push echo.wasm --version 1.0.0").await?;
     shell.text("plugin push log.wasm --name echo --version 2.0.0").await?;
     let list = async || shell.text("plugin list").await;
-    assert_eq!(rows(&list().await?), [["echo", "on", "2.0.0", "2"]]);
-    shell.text("plugin disable echo@1.0.0").await?;
-    assert_eq!(rows(&list().await?), [vec!["echo", "on", "2.0.0", "2,", "1", "off"]]);
+    assert_eq!(rows(&list().await?), [["echo", "enabled", "2.0.0", "2"]]);
+    assert_eq!(shell.text("plugin disable echo@1.0.0").await?, "disabled echo@1.0.0\n");
+    assert_eq!(rows(&list().await?), [vec!["echo", "enabled", "2.0.0", "2,", "1", "disabled"]]);
     let shown = shell.text("plugin show echo").await?;
-    ensure!(shown.contains("state     on\n"), "{shown}");
+    ensure!(shown.contains("state     enabled\n"), "{shown}");
     let state = |version: &str| -> Option<&str> {
         shown.lines().find(|line| line.starts_with(version))?.split_whitespace().nth(1)
     };
-    assert_eq!((state("1.0.0"), state("2.0.0")), (Some("off"), Some("on")));
-    shell.text("plugin disable echo").await?;
-    ensure!(shell.text("plugin show echo").await?.contains("state     off\n"));
-    assert_eq!(rows(&list().await?)[0][..2], ["echo", "off"]);
+    assert_eq!((state("1.0.0"), state("2.0.0")), (Some("disabled"), Some("enabled")));
+    let disabled = shell.text("plugin disable echo --cancel").await?;
+    assert_eq!(disabled, "disabled echo, cancelled 0 jobs\n");
+    ensure!(shell.text("plugin show echo").await?.contains("state     disabled\n"));
+    assert_eq!(rows(&list().await?)[0][..2], ["echo", "disabled"]);
+    assert_eq!(shell.text("plugin enable echo").await?, "enabled echo\n");
     Ok(())
 }
 
 async fn a_tenant_is_shown_and_bounded() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let set = shell.text("tenant set acme --jobs 7 --running 2").await?;
-    assert_eq!(rows(&set), [["acme", "on", "{\"jobs\":7,\"running\":2}"]]);
+    assert_eq!(rows(&set), [["acme", "enabled", "{\"jobs\":7,\"running\":2}"]]);
     shell.text("tenant disable acme").await?;
     shell.text("tenant set acme --jobs none").await?;
     let shown = shell.text("tenant show acme").await?;
-    assert_eq!(rows(&shown), [["acme", "off", "{\"running\":2}"]]);
+    assert_eq!(rows(&shown), [["acme", "disabled", "{\"running\":2}"]]);
     let tenant = json!({ "name": "acme", "disabled": true, "limits": { "running": 2 } });
     assert_eq!(shell.json("tenant show acme").await?, tenant);
     Ok(())

@@ -76,7 +76,7 @@ async fn an_answer_without_end_is_given_up() -> anyhow::Result<()> {
     {
         let output = shell.against(&endless, &line).await?;
         let shown = String::from_utf8_lossy(&output.stderr);
-        let expected = format!("the host's answer is longer than {most}");
+        let expected = format!("the host's response is longer than {most}");
         ensure!(output.status.code() == Some(1) && shown.contains(&expected), "{line}: {shown}");
     }
     Ok(())
@@ -100,7 +100,7 @@ async fn limits_higher_than_usual_are_brought_down_and_that_is_said() -> anyhow:
     let output = shell.run(&format!("replay {id}")).await?;
     let shown = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{shown}");
-    ensure!(shown.contains("note: the attempt had higher limits than any has here"), "{shown}");
+    ensure!(shown.contains("note: the attempt had limits above the default ceilings"), "{shown}");
     Ok(())
 }
 

@@ -49,7 +49,7 @@ async fn what_a_failed_attempt_left_is_shown_as_such() -> anyhow::Result<()> {
     let output = shell.run(&format!("job output {id}")).await?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && output.stdout == b"bad row\n", "{output:?}");
-    ensure!(said.contains("attempt 1 left, which ended as failed"), "{said}");
+    ensure!(said.contains("output of attempt 1, which ended as failed"), "{said}");
     Ok(())
 }
 
@@ -57,7 +57,7 @@ async fn exit_codes_are_set_by_a_flag() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     std::fs::write(shell.folder.path().join("ten.wasm"), prints_and_exits(10)?)?;
     for (flags, code, word) in [
-        ("", 3, "may be tried again"),
+        ("", 3, "can be retried"),
         (" --exit-codes succeed=0,10-19", 0, "succeeded"),
         (" --exit-codes fail=10", 3, "for good"),
         (" --exit-codes snooze=10", 3, "snoozed"),
@@ -82,6 +82,9 @@ async fn attempts_are_shown_with_the_failures_that_count() -> anyhow::Result<()>
     let numbers = ["attempt", "failures", "max_attempts", "attempts_left"].map(|name| &job[name]);
     ensure!(numbers == [2, 1, 1, 0], "{job}");
     let shown = shell.text(&format!("job show {id}")).await?;
-    ensure!(shown.contains("1 of at most 1, attempts left: 0"), "{shown}");
+    ensure!(shown.contains("failures      1 of at most 1\n"), "none are left to it: {shown}");
+    let waiting = shell.text("job submit fail --delay 1h --max-attempts 2").await?;
+    let shown = shell.text(&format!("job show {}", waiting.trim())).await?;
+    ensure!(shown.contains("failures      0 of at most 2, attempts left: 2\n"), "{shown}");
     Ok(())
 }

@@ -24,7 +24,7 @@ async fn a_list_fits_80_columns_and_shows_errors_and_ages() -> anyhow::Result<()
     ensure!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
     let (header, row) = list.split_once('\n').context("two lines")?;
     let titles: Vec<&str> = header.split_whitespace().collect();
-    assert_eq!(titles, ["ID", "PLUGIN", "QUEUE", "STATE", "TRY", "AGE", "ERROR"]);
+    assert_eq!(titles, ["ID", "PLUGIN", "QUEUE", "STATE", "ATTEMPT", "AGE", "ERROR"]);
     ensure!(row.starts_with(&id[..18]) && !row.contains(&id[..19]), "{row}");
     ensure!(row.contains("discarded") && row.contains("exit"), "{row}");
     ensure!(!row.contains('\u{1b}'), "colours are for terminals: {row:?}");

@@ -69,7 +69,7 @@ async fn ids_are_told_though_a_later_request_fails() -> anyhow::Result<()> {
     let output = shell.run("job submit --file jobs.ndjson").await?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(65), "{said}");
-    ensure!(said.contains("accepted 2 of 4 jobs; the first that it has not answered is in line 4"));
+    ensure!(said.contains("accepted 2 of 4 jobs; the first job without a response is in line 4"));
     ensure!(said.contains("(too_large)"), "{said}");
     let ids = String::from_utf8(output.stdout)?;
     assert_eq!(ids.lines().count(), 2);
@@ -108,8 +108,8 @@ async fn an_upload_that_is_stopped_tells_what_was_accepted() -> anyhow::Result<(
     let ended = upload.wait_with_output().await?;
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(130));
-    ensure!(said.contains("accepted 1 of 2 jobs; the first that it has not answered is in line 2"));
-    ensure!(said.contains("the host has no room for 1 jobs: trying again for up to "), "{said}");
+    ensure!(said.contains("accepted 1 of 2 jobs; the first job without a response is in line 2"));
+    ensure!(said.contains("the host has no room for 1 jobs: retrying for up to "), "{said}");
     shell.text(&format!("job cancel {id}")).await?;
     Ok(())
 }

@@ -236,7 +236,7 @@ async fn run_tells_whether_another_attempt_is_asked_for() -> anyhow::Result<()> 
     let again = guests::assemble(&guests::exit(75))?;
     std::fs::write(shell.folder.path().join("again.wasm"), again)?;
     for (plugin, said, retry) in
-        [("fail", "failed for good\n", false), ("again", "failed, and may be tried again\n", true)]
+        [("fail", "failed for good\n", false), ("again", "failed, and can be retried\n", true)]
     {
         let output = shell.run(&format!("run {plugin}.wasm --data x")).await?;
         let notes = String::from_utf8_lossy(&output.stderr).into_owned();

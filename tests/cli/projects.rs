@@ -139,6 +139,9 @@ async fn builds_and_runs(lang: &'static str) -> anyhow::Result<()> {
     if let Some(asking) = asking(lang) {
         sends_requests(&project, (build, run), asking).await?;
     }
+    if lang == "python" {
+        exits_with_codes(&project, run).await?;
+    }
     Ok(())
 }
 
@@ -160,14 +163,23 @@ fn tested(line: &str, project: &Path) -> anyhow::Result<()> {
 }
 
 /// The main file of a project in this language, and one in its place that sends a `GET` to the address in
-/// its payload; of languages for which the README names something of the project's own.
+/// its payload; of languages for which the README names something of the project's own. In Python it is a
+/// module with another `main`.
 fn asking(lang: &str) -> Option<(&'static str, &'static str)> {
     match lang {
         "go" => Some(("main.go", include_str!("asking/main.go"))),
-        "python" => Some(("app.py", include_str!("asking/app.py"))),
+        "python" => Some(("asking.py", include_str!("asking/asking.py"))),
         "typescript" => Some(("main.ts", include_str!("asking/main.ts"))),
         _ => None,
     }
+}
+
+/// Has the main file of a Python project call the `main` of the module `asking` in place of its own.
+fn calls_another_main(app: &Path) -> anyhow::Result<()> {
+    const MAIN: &str = "def main() -> None:\n    sys.stdout.write(sys.stdin.read().upper())\n";
+    let text = std::fs::read_to_string(app)?;
+    ensure!(text.contains(MAIN), "{text}");
+    Ok(std::fs::write(app, text.replace(MAIN, "from asking import main\n"))?)
 }
 
 async fn sends_requests(
@@ -178,6 +190,9 @@ async fn sends_requests(
     let server = Server::answering(|_| Server::ok("hello")).await?;
     let origin = format!("http://{}", server.address());
     std::fs::write(project.join(file), source)?;
+    if file == "asking.py" {
+        calls_another_main(&project.join("app.py"))?;
+    }
     std::fs::write(project.join("payload.txt"), format!("{origin}/x"))?;
     ran(build, project)?;
     let arguments = run.strip_prefix("jobwright ").context(run.to_owned())?;
@@ -193,9 +208,24 @@ async fn sends_requests(
         ensure!(output.status.success() == granted, "{}", told(&output));
         ensure!(told(&output).contains("denied") != granted, "{}", told(&output));
         let fails_for_good = told(&output).contains("exited with 65");
-        ensure!(fails_for_good == (file == "app.py" && !granted), "{}", told(&output));
+        ensure!(fails_for_good == (file == "asking.py" && !granted), "{}", told(&output));
     }
     assert_eq!(server.seen().len(), 1, "only what was granted");
+    Ok(())
+}
+
+/// Runs the plugin of a Python project that ends by `sys.exit` with the number in its payload, as a process
+/// of any system does: with its low eight bits.
+async fn exits_with_codes(project: &Path, run: &str) -> anyhow::Result<()> {
+    let arguments = run.strip_prefix("jobwright ").context(run.to_owned())?;
+    for (number, code) in [(1, 1), (65, 65), (300, 44), (-1, 255), (0, 0), (256, 0)] {
+        std::fs::write(project.join("payload.txt"), number.to_string())?;
+        let output = jobwright(arguments.split(' '))?.current_dir(project).output().await?;
+        let said = told(&output);
+        ensure!(output.status.success() == (code == 0), "{number}: {said}");
+        let is_said = said.contains(&format!("exited with {code}"));
+        ensure!(is_said == (code != 0), "{number}: {said}");
+    }
     Ok(())
 }
 

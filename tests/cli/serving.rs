@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
+use jobwright_tests::fetch::Fetch;
 use jobwright_tests::{guests, jobwright, tests};
 use libtest_mimic::Trial;
 use reqwest::{Client, StatusCode};
@@ -19,6 +20,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_host_listens_where_a_name_says_and_answers_to_the_names_it_is_given,
         discarded_jobs_actions_and_refusals_are_lines_of_the_log,
         refused_entries_refused_keys_and_every_revocation_are_lines_of_the_log,
+        requests_of_guests_to_refused_addresses_are_one_line_of_the_log,
     ]
 }
 
@@ -50,8 +52,8 @@ async fn a_wrong_flag_is_said_in_words_that_help() -> anyhow::Result<()> {
     let file = file.to_str().context("a path in UTF-8")?;
     for (flag, value, part) in [
         ("--data-dir", file, "file is not a directory"),
-        ("--workers", "0", "use a whole number from 1"),
-        ("--workers", "many", "use a whole number from 1"),
+        ("--workers", "0", "use a whole number of at least 1"),
+        ("--workers", "many", "use a whole number of at least 1"),
     ] {
         let output = jobwright(["serve", "--listen", "127.0.0.1:0", flag, value])?.output().await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -224,5 +226,44 @@ async fn refused_entries_refused_keys_and_every_revocation_are_lines_of_the_log(
         }
     };
     assert_eq!(revoked["on"], of_acme["id"]);
+    Ok(())
+}
+
+async fn requests_of_guests_to_refused_addresses_are_one_line_of_the_log() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let flags = ["--listen", "127.0.0.1:0"];
+    let mut host = Logging::start(&folder.path().join("data"), &flags).await?;
+    let (client, url) = (Client::new(), host.url.clone());
+    let url = |path: &str| format!("{url}/v1/{path}");
+    let (authority, path) = ("localhost:9".to_owned(), "/".to_owned());
+    let fetch = Fetch { authority, path, ..Fetch::default() };
+    let push = client.put(url("plugins/p?version=1.0.0")).body(fetch.command()?);
+    push.send().await?.error_for_status()?;
+    let settings = json!({ "grants": { "http": [{ "origin": "http://localhost:9" }] } });
+    let grant = client.patch(url("plugins/p")).json(&settings);
+    grant.send().await?.error_for_status()?;
+    for _ in 0..3 {
+        let submit = client.post(url("jobs")).json(&json!({ "plugin": "p" }));
+        let job: Value = submit.header("prefer", "wait=60").send().await?.json().await?;
+        ensure!(!job["finalized_at"].is_null(), "{job}");
+    }
+    client.post(url("queues/q/pause")).send().await?.error_for_status()?;
+    let mut refused = vec![];
+    loop {
+        let line = host.log.next_line().await?.context("the log ended")?;
+        let line: Value = serde_json::from_str(&line)?;
+        match line["event"].as_str() {
+            Some("admin_action") if line["action"] == "queue.pause" => break,
+            Some("refused") => refused.push(line),
+            _ => {}
+        }
+    }
+    ensure!(refused.len() == 1, "once a minute: {refused:?}");
+    let line = &refused[0];
+    for (field, value) in [("code", "denied_address"), ("tenant", "default"), ("host", "localhost")]
+    {
+        assert_eq!(line[field], value, "{line}");
+    }
+    ensure!(["127.0.0.1", "::1"].iter().any(|address| line["address"] == *address), "{line}");
     Ok(())
 }

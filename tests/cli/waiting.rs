@@ -39,7 +39,7 @@ async fn wait_is_stopped(shell: &Shell, signal: &str) -> anyhow::Result<()> {
     let process = waiting.id().context("it runs")?.to_string();
     ensure!(Command::new("kill").args([signal, &process]).status().await?.success());
     let last = notes.next_line().await?.context("another line")?;
-    ensure!(last.contains("the job goes on") && last.contains(&id), "{last}");
+    ensure!(last.contains("the job continues") && last.contains(&id), "{last}");
     assert_eq!(waiting.wait().await?.code(), Some(130));
     assert_eq!(shell.host.job(&id).await?["state"], "running");
     shell.text(&format!("job cancel {id}")).await?;
@@ -55,6 +55,9 @@ async fn an_attempt_that_fails_is_reported_with_the_next_try() -> anyhow::Result
     let output = command.output().await?;
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(3), "{notes}");
-    ensure!(notes.contains("attempt 1 failed: ") && notes.contains("; next try at 2"), "{notes}");
+    ensure!(
+        notes.contains("attempt 1 failed: ") && notes.contains("; next attempt at 2"),
+        "{notes}"
+    );
     Ok(())
 }

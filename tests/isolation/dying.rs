@@ -116,7 +116,7 @@ async fn a_replay_says_that_the_process_of_the_attempt_had_died() -> anyhow::Res
     let said = String::from_utf8_lossy(&replay.stderr);
     let receipt: serde_json::Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
     let notes = receipt["replay"]["notes"].to_string();
-    ensure!(notes.contains("the attempt did not end by itself"), "{said}");
+    ensure!(notes.contains("the recorded attempt was ended by its host"), "{said}");
     let found = receipt["replay"]["differences"].as_array().context("it differs")?;
     ensure!(found.iter().all(|found| found["what"] != "fuel"), "{said}");
     Ok(())

@@ -9,6 +9,8 @@ mod runners;
 mod sharing;
 mod shut_in;
 mod signals;
+mod trying;
+mod unconfined;
 
 use libtest_mimic::Trial;
 
@@ -20,6 +22,8 @@ pub fn trials() -> Vec<Trial> {
         sharing::trials(),
         shut_in::trials(),
         signals::trials(),
+        trying::trials(),
+        unconfined::trials(),
     ]
     .into_iter()
     .flatten()

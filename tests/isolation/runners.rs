@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jobwright_tests::{HostProcess, guests};
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How long something may take that is about to happen.
@@ -37,6 +40,13 @@ impl Isolated {
         Ok(Self { process, http: Client::new(), data })
     }
 
+    /// One [by another](jobwright_tests::by_another).
+    pub(super) async fn start_by_another() -> anyhow::Result<Self> {
+        let data = tempfile::tempdir()?;
+        let process = HostProcess::start_by_another(data.path(), &FLAGS).await?;
+        Ok(Self { process, http: Client::new(), data })
+    }
+
     /// Waits until it has ended, in good order, and starts it again.
     pub(super) async fn started_again(self) -> anyhow::Result<Self> {
         let Self { process, http, data } = self;
@@ -58,6 +68,24 @@ impl Isolated {
         let url = self.url(&format!("plugins/{name}"));
         self.http.put(url).body(wasm).send().await?.error_for_status()?;
         Ok(())
+    }
+
+    /// Begins to upload a plugin of a tenant; answers the status.
+    pub(super) fn upload(
+        &self,
+        tenant: &str,
+        name: &str,
+        wasm: Vec<u8>,
+    ) -> JoinHandle<reqwest::Result<StatusCode>> {
+        let put = self.http.put(self.url(&format!("plugins/{name}")));
+        let sending = put.header("jobwright-tenant", tenant).body(wasm).send();
+        tokio::spawn(async move { Ok(sending.await?.status()) })
+    }
+
+    /// How many plugins have been compiled.
+    pub(super) fn compiled(&self) -> anyhow::Result<usize> {
+        let files = std::fs::read_dir(self.data.path().join("compiled"))?.flatten();
+        Ok(files.filter(|file| file.path().extension().is_some_and(|it| it == "bin")).count())
     }
 
     /// Gives a plugin these grants.
@@ -150,6 +178,22 @@ impl Runner {
     /// Where the system shows it.
     pub(super) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Stops it, at once.
+    pub(super) fn stop(&self) -> anyhow::Result<()> {
+        let id = self.0.file_name().and_then(|id| id.to_str()?.parse().ok());
+        let id = id.and_then(Pid::from_raw).context("it has a number")?;
+        match kill_process(id, Signal::STOP) {
+            // It has just ended.
+            Err(Errno::SRCH) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Whether it is there and stopped.
+    pub(super) fn is_stopped(&self) -> bool {
+        std::fs::read_to_string(self.0.join("status")).is_ok_and(|it| it.contains("State:\tT"))
     }
 
     /// Sends it a signal, by its name.

@@ -4,14 +4,16 @@
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use jobwright_tests::{guests, tests};
+use jobwright_tests::{by_another, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
+use tokio::process::Child;
 
 use super::runners::{Isolated, Runner};
 
@@ -23,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         its_system_calls_are_filtered_on_every_thread,
         one_that_cannot_begin_says_why,
         what_compiles_is_confined,
+        neither_a_host_nor_its_processes_can_be_traced_by_their_user,
     ];
     // The files of such a process are for the superuser alone to look at.
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0);
@@ -90,10 +93,15 @@ async fn one_that_cannot_begin_says_why() -> anyhow::Result<()> {
 }
 
 /// Starts a process that compiles with a file of its parent's open, and waits until it reads the plugin.
-async fn compiling() -> anyhow::Result<tokio::process::Child> {
+async fn compiling() -> anyhow::Result<Child> {
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", "exec 9</etc/hostname && exec \"$0\" compile-plugin"]);
     command.arg(std::env::current_exe()?);
+    confined(command).await
+}
+
+/// Starts a process that compiles, and waits until it reads the plugin.
+async fn confined(mut command: tokio::process::Command) -> anyhow::Result<Child> {
     command.env_clear().env("JOBWRIGHT_COMPILE", format!("fuel 120 {}", 2_u64 << 30));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.kill_on_drop(true).spawn()?;
@@ -140,4 +148,28 @@ async fn what_compiles_is_confined() -> anyhow::Result<()> {
     let lacks = |line: &str| line.starts_with("the sandbox lacks ") && line.contains("landlock");
     ensure!(notes.lines().all(lacks), "{notes}");
     Ok(())
+}
+
+/// That what the system shows of a process is the superuser's: then it lets no others of the same user trace
+/// it, and dumps no core.
+fn is_kept_from_its_user(process: &Path) -> anyhow::Result<()> {
+    const ROOT: (u32, u32) = (0, 0);
+    let owner = |path: &Path| std::fs::metadata(path).map(|about| (about.uid(), about.gid()));
+    ensure!(owner(process)? != ROOT, "{} is the superuser's", process.display());
+    let (user, group) = owner(&process.join("mem"))?;
+    ensure!((user, group) == ROOT, "{} is open to {user}:{group}", process.display());
+    Ok(())
+}
+
+async fn neither_a_host_nor_its_processes_can_be_traced_by_their_user() -> anyhow::Result<()> {
+    let host = Isolated::start_by_another().await?;
+    let id = host.process.id().context("it runs")?;
+    is_kept_from_its_user(&PathBuf::from(format!("/proc/{id}")))?;
+    let runners = host.runners()?;
+    is_kept_from_its_user(runners.first().context("there is one from the start")?.path())?;
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    by_another(command.arg("compile-plugin"));
+    let child = confined(command).await?;
+    let id = child.id().context("it waits for the plugin")?;
+    is_kept_from_its_user(&PathBuf::from(format!("/proc/{id}")))
 }

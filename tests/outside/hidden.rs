@@ -47,8 +47,33 @@ fn utf_16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
+fn escaped(text: &str, way: fn(u8) -> String) -> Vec<u8> {
+    text.bytes().map(way).collect::<String>().into()
+}
+
+fn joined(text: &str, way: fn(u8) -> String, between: &str) -> Vec<u8> {
+    text.bytes().map(way).collect::<Vec<_>>().join(between).into()
+}
+
+/// As `xxd` prints it, in lines of sixteen bytes.
+fn dump(text: &str) -> String {
+    let line = |(number, bytes): (usize, &[u8])| {
+        let hex = |pair: &[u8]| pair.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let groups = bytes.chunks(2).map(hex).collect::<Vec<_>>().join(" ");
+        format!("{number:07x}0: {groups:39}  {}\n", String::from_utf8_lossy(bytes))
+    };
+    text.as_bytes().chunks(16).enumerate().map(line).collect()
+}
+
+/// As `od -x` prints it.
+fn words(text: &str) -> Vec<u8> {
+    let word = |pair: &[u8]| pair.iter().rev().map(|byte| format!("{byte:02x}")).collect();
+    let words: Vec<String> = text.as_bytes().chunks(2).map(word).collect();
+    format!("0000000 {}\n0000000\n", words.join(" ")).into()
+}
+
 /// By name, which is the path that it is asked for by.
-const WAYS: [(&str, Way); 17] = [
+const WAYS: [(&str, Way); 25] = [
     ("/plain", |text| text.into()),
     ("/json", |text| json_of(text).into()),
     ("/json-in-json", |text| json_of(&json_of(text)).into()),
@@ -61,6 +86,14 @@ const WAYS: [(&str, Way); 17] = [
     ("/base64", |text| STANDARD.encode(text).into()),
     ("/base64url", |text| URL_SAFE_NO_PAD.encode(text).into()),
     ("/base64-twice", |text| STANDARD.encode(STANDARD.encode(text)).into()),
+    ("/entities-without-an-end", |text| escaped(text, |byte| format!("&#{byte}"))),
+    ("/hexadecimal-ones", |text| escaped(text, |byte| format!("&#x{byte:x}"))),
+    ("/octal", |text| escaped(text, |byte| format!("\\{byte:o}"))),
+    ("/numbers", |text| json!(text.as_bytes()).to_string().into()),
+    ("/numbers-in-lines", |text| joined(text, |byte| byte.to_string(), "\r\n")),
+    ("/dump", |text| dump(text).into()),
+    ("/dump-in-json", |text| json_of(&dump(text)).into()),
+    ("/words", words),
     ("/utf-16", utf_16),
     ("/html-in-utf-16", |text| utf_16(&html(text))),
     ("/percent-in-utf-16", |text| utf_16(&percent(text))),
@@ -123,9 +156,10 @@ async fn told_nothing(reach: &Reach, origin: &str, who: &str) -> anyhow::Result<
         let told = sent(reach, get(&format!("{origin}{path}"))).await?.into_body();
         let shown = String::from_utf8_lossy(&told).into_owned();
         assert_eq!(told.len(), way(VALUE).len(), "{who} {path}");
-        // Beside what stands around it: quotes, escaped or not, and the padding of base 64, of whose
-        // digits one is of a zero of UTF-16.
-        let left = told.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+        // Beside what stands around it: quotes, escaped or not, the zeros of offsets, line breaks in JSON,
+        // and the padding of base 64, of whose digits one is of a zero of UTF-16.
+        let says = |byte: &&u8| byte.is_ascii_alphanumeric() && **byte != b'0';
+        let left = told.iter().filter(says).count();
         assert!(left <= 1 && shown.contains("**********"), "{who} {path}: {shown}");
     }
     let mut part = get(&format!("{origin}/plain"));

@@ -25,6 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         its_own_variables_are_kept_up_to_a_bound,
         what_it_logs_and_prints_is_the_log,
         a_request_without_a_grant_fails_the_call,
+        an_address_that_is_not_whole_is_wrong_and_not_denied,
         its_runtime_is_made_ready_first,
         the_entry_point_is_the_only_one_or_the_one_that_is_named,
         a_program_is_called_at_its_start,
@@ -296,6 +297,22 @@ async fn a_request_without_a_grant_fails_the_call() -> anyhow::Result<()> {
     let message = format!("http_request failed: GET http://127.0.0.1/: {why}");
     assert_eq!(error, AttemptError::new("http_request", message));
     assert_eq!((retry, text(&log)), (RetryHint::Never, format!("WARN: jobwright: {why}\n")));
+    Ok(())
+}
+
+async fn an_address_that_is_not_whole_is_wrong_and_not_denied() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for url in ["", "/x", "example", "example.com:80", "example.com/x"] {
+        let json = format!(r#"(data (i32.const 100) "{{\"url\":\"{url}\"}}")"#);
+        let length = url.len() + 10;
+        let call = format!(
+            "(drop (call $http (call $block (i32.const 100) (i32.const {length})) (i64.const 0)))"
+        );
+        let (error, retry) = failed(&lab.try_with(&plugin(&json, &call), |_| {}).await?)?;
+        let why = "is no address such as `https://example.com/path`";
+        let message = format!("http_request failed: its url `{url}` {why}");
+        assert_eq!((error.message, retry), (message, RetryHint::Never));
+    }
     Ok(())
 }
 

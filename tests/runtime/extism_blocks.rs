@@ -11,6 +11,7 @@ pub(super) fn trials() -> Vec<Trial> {
         an_output_outside_of_memory_is_ignored,
         an_error_that_is_no_block_has_no_words,
         a_handle_of_no_block_fails_the_call,
+        a_request_is_not_sent_without_the_body_that_it_names,
         no_pointer_does_harm,
     ]
 }
@@ -120,6 +121,33 @@ async fn a_handle_of_no_block_fails_the_call() -> anyhow::Result<()> {
     let same = "(call $set_var (local.get $block) (local.get $block))
         (call $leave (call $var (call $block (i32.const 100) (i32.const 5))))";
     assert_eq!(output(&lab.try_with(&with_words(same), |_| {}).await?)?, "words");
+    Ok(())
+}
+
+async fn a_request_is_not_sent_without_the_body_that_it_names() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let with_body = |body: &str| {
+        let json = r#"(data (i32.const 100) "{\"url\":\"http://127.0.0.1/\"}")"#;
+        let calls = format!(
+            "(local $request i64) (local $block i64)
+            (local.set $request (call $block (i32.const 100) (i32.const 27)))
+            (local.set $block (call $block (i32.const 102) (i32.const 3)))
+            (drop (call $http (local.get $request) {body}))"
+        );
+        plugin(json, &calls)
+    };
+    // It gets as far as the grants.
+    for body in ["(i64.const 0)", "(local.get $block)", "(call $input)"] {
+        let (error, _) = failed(&lab.try_with(&with_body(body), |_| {}).await?)?;
+        assert_eq!(error.code, "http_request", "{body}");
+    }
+    // The last is the request itself, which is gone when it was read.
+    for body in
+        ["(i64.const -1)", "(i64.add (local.get $block) (i64.const 2))", "(local.get $request)"]
+    {
+        let error = trapped(&lab.try_with(&with_body(body), |_| {}).await?)?;
+        assert!(error.message.contains("the handle of no block"), "{body}: {}", error.message);
+    }
     Ok(())
 }
 

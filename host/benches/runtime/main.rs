@@ -112,7 +112,7 @@ criterion_group!(benches, jobs);
 
 fn main() -> ExitCode {
     // Of the processes that attempts run in.
-    if let Some(code) = jobwright::runtime::obey_if_asked() {
+    if let Some(code) = jobwright::runtime::run_child_process_if_requested() {
         return code;
     }
     benches();

@@ -262,18 +262,18 @@ impl Made {
         let kind = receipt::words(outcome.kind());
         match asked(outcome) {
             (Some(true), Some(ms)) if matches!(outcome, Outcome::Snoozed { .. }) => {
-                writeln!(notes, "{kind}, and is tried again after {} s", ms / 1000)?;
+                writeln!(notes, "{kind}, and is retried after {} s", ms / 1000)?;
             }
             (None, _) => writeln!(notes, "{kind}")?,
             (Some(false), _) => writeln!(notes, "{kind} for good")?,
-            (Some(true), None) => writeln!(notes, "{kind}, and may be tried again")?,
+            (Some(true), None) => writeln!(notes, "{kind}, and can be retried")?,
             (Some(true), Some(ms)) => {
-                writeln!(notes, "{kind}, and may be tried again after {} s", ms / 1000)?;
+                writeln!(notes, "{kind}, and can be retried after {} s", ms / 1000)?;
             }
         }
         receipt::write(usage, notes)?;
         if failed_output.is_some() {
-            writeln!(notes, "what is on stdout is the output of an attempt that did not succeed")?;
+            writeln!(notes, "the output on stdout is that of an attempt that did not succeed")?;
         }
         Ok(())
     }
@@ -289,7 +289,11 @@ impl Made {
             },
         };
         if terminal::is_binary_on_terminal(&output.bytes) {
-            writeln!(std::io::stderr(), "the output is no text: send it to a file")
+            let bytes = output.bytes.len();
+            writeln!(
+                std::io::stderr(),
+                "the output is binary ({bytes} bytes) and stdout is a terminal: redirect it to a file"
+            )
         } else {
             terminal::write_foreign(&output.bytes, &mut std::io::stdout())
         }

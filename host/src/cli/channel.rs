@@ -55,8 +55,8 @@ impl Channel {
         }
         let by = if is_loopback(&self.base) { "a proxy" } else { "the network" };
         Err(Fault::Usage.says(format!(
-            "{what} would cross {by} in clear to {}: use an https:// address, or say --insecure-http \
-             (JOBWRIGHT_INSECURE_HTTP=true)",
+            "{what} would be sent unencrypted through {by} to {}: use an https:// address, or \
+             --insecure-http (JOBWRIGHT_INSECURE_HTTP=true)",
             self.shown()
         )))
     }
@@ -74,10 +74,12 @@ impl Channel {
         let by = self.proxy.as_ref().map_or("", |_| " through the proxy");
         let hint = match self.base.scheme() {
             "https" => {
-                "it must speak TLS there, with a certificate of that name from an issuer that this \
-                 machine trusts, or that is in the file SSL_CERT_FILE"
+                "it must speak TLS, with a certificate for that name that is signed by an authority \
+                 which this machine trusts, or which is in the file SSL_CERT_FILE"
             }
-            _ => "start one with `jobwright serve`, or name another with --host URL",
+            _ => {
+                "start a host with `jobwright serve`, or give the address of another with --host URL"
+            }
         };
         format!("cannot reach a host at {}{by}: {hint}", self.shown())
     }

@@ -137,7 +137,7 @@ fn escape_blanks(url: &mut Url) {
 /// The JSON of an answer.
 pub(super) async fn json_of(response: Response) -> anyhow::Result<Value> {
     let text = whole(response, JSON_BYTES).await?;
-    serde_json::from_slice(&text).context("the host's answer is no JSON")
+    serde_json::from_slice(&text).context("the host's response is not JSON")
 }
 
 /// How long the host asks to wait before the next request (RFC 9110, 10.2.3; in seconds, as hosts do).
@@ -152,7 +152,7 @@ pub(super) async fn whole(mut response: Response, most: u64) -> anyhow::Result<B
     while let Some(piece) = response.chunk().await? {
         body.extend_from_slice(&piece);
         if body.len() as u64 > most {
-            let message = format!("the host's answer is longer than {}", show_bytes(most));
+            let message = format!("the host's response is longer than {}", show_bytes(most));
             return Err(Fault::Other.says(message).into());
         }
     }

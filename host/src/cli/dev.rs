@@ -18,12 +18,12 @@ use super::watch::Watch;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Dev {
-    /// The WebAssembly binary; it need not be there yet.
+    /// The WebAssembly binary; it need not exist yet.
     file: PathBuf,
-    /// A file with the payload, watched too [default: an empty payload].
+    /// A file with the payload, which is watched too [default: an empty payload].
     #[arg(long, short, value_name = "FILE")]
     payload: Option<PathBuf>,
-    /// The payload's media type [default: told from the file's name].
+    /// The media type of the payload [default: from the file's name].
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
     #[command(flatten)]

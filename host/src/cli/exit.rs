@@ -14,22 +14,22 @@ use super::terminal::printable;
 pub(super) const HELP: &str = "\
 Exit codes (those from 64 on as in sysexits.h):
     0  done
-    1  failed, for a reason that has no code of its own
-    3  the job failed for good; of `run`: the attempt failed, even if it may be tried again
+    1  failed, for a reason without a code of its own
+    3  the job failed for good; of `run`: the attempt failed, even if it could be retried
     4  the job was cancelled
     5  the wait ended before the job did
-    6  a replay went another way than the attempt that it repeats
-   64  the command line is wrong
-   65  the host, or the sandbox, refuses what it was given
+    6  a replay ended differently from the attempt that it repeats
+   64  the command line is invalid
+   65  the host, or the sandbox, refused the input
    66  a file cannot be read, or the host no longer has what a replay needs
    69  the host cannot be reached
    75  the host is too busy: try again later
-   77  the host demands another API key, or refuses to talk
-  130  stopped by Ctrl-C or SIGTERM: a wait, after which the job goes on, an upload or a replay
-  141  nobody reads the output any more
+   77  the host requires another API key, or refuses this client
+  130  stopped by Ctrl-C or SIGTERM: a wait (the job continues), an upload or a replay
+  141  stdout was closed by its reader, as by `head`
 
-Results go to stdout, everything else to stderr. With --json, what is wrong is a line of JSON on
-stderr: the problem as the host told it (RFC 9457), or {\"error\": \"...\"}.";
+Results go to stdout, everything else to stderr. With --json, an error is one line of JSON on
+stderr: the problem as the host reported it (RFC 9457), or {\"error\": \"...\"}.";
 
 /// Nobody reads stdout any more: what a shell tells of a program that SIGPIPE ended.
 const UNREAD: u8 = 128 + 13;
@@ -114,7 +114,10 @@ impl Failure {
                 let message = format!("{detail} ({code})");
                 Self { problem: Some(problem), ..fault.says(message) }
             }
-            _ => fault.says(format!("the host answered {status}, which no jobwright host would")),
+            _ => fault.says(format!(
+                "HTTP status {status} without a problem in JSON: the server is not a Jobwright host, \
+                 or a proxy answered"
+            )),
         }
     }
 }

@@ -8,8 +8,8 @@ use super::exit::Fault;
 /// What exit codes mean, where that is not the usual.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExitCodeOptions {
-    /// What exit codes mean: `succeed=0,10-19`, or `retry=…`, `fail=…`, `snooze=…`; may be repeated. All
-    /// that are given replace what was set; `none` takes it back [default: as in `sysexits.h`].
+    /// What exit codes mean: `succeed=0,10-19`, `retry=…`, `fail=…` or `snooze=…`; repeatable. Together
+    /// they replace the previous setting; `none` restores the default [default: as in `sysexits.h`].
     #[arg(long, value_name = "MEANING=CODES", value_parser = listed)]
     exit_codes: Vec<Listed>,
 }

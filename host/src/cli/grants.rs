@@ -39,19 +39,19 @@ const VALUES_BYTES: u64 = 1 << 30;
 /// What the plugin is granted; by default nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct GrantOptions {
-    /// Grants as `plugin set --grants` takes them: JSON, or a file that holds it [default: none].
+    /// Grants, as for `plugin set --grants`: JSON, or a file that holds it [default: none].
     #[arg(long, value_name = "JSON|FILE", help_heading = GRANTS)]
     grants: Option<String>,
-    /// A secret, whose value is that of the variable NAME, or in FILE; it is sent only where the grant
-    /// of `http` allows requests; may be repeated [default: none].
+    /// A secret, with the value of the environment variable NAME or of FILE. It is sent only where the
+    /// grant `http` allows requests; repeatable [default: none].
     #[arg(long = "secret", value_name = "NAME[=FILE]", help_heading = GRANTS)]
     secrets: Vec<String>,
-    /// A value of the plugin's configuration; may be repeated [default: none].
+    /// A value of the plugin's configuration; repeatable [default: none].
     #[arg(long = "config-value", value_name = "NAME=VALUE", value_parser = assignment,
           help_heading = GRANTS)]
     config: Vec<(String, String)>,
-    /// The values that the plugin keeps, as JSON `{"bucket": {"key": "value"}}`: read at the start and
-    /// written after each attempt; made if it is missing [default: none].
+    /// A file with the plugin's stored values, as JSON `{"bucket": {"key": "value"}}`: read before and
+    /// written after each attempt; created if missing [default: none].
     #[arg(long, value_name = "FILE", help_heading = GRANTS)]
     key_value: Option<PathBuf>,
 }
@@ -73,7 +73,7 @@ impl GrantOptions {
     /// If a value cannot be read, or a host would refuse the grants.
     pub(super) fn open(&self) -> anyhow::Result<Granting> {
         let (grants, secrets) = self.read()?;
-        let folder = privacy::temporary_folder().context("cannot make a temporary folder")?;
+        let folder = privacy::temporary_folder().context("cannot create a temporary folder")?;
         let values = Arc::new(Values::open(folder.path(), VALUES_BYTES)?);
         let kept = self.key_value.clone().map(KeptFile::new);
         let means = Means {
@@ -132,8 +132,8 @@ impl GrantOptions {
             None => Ok(secrets),
             Some(name) => {
                 let message = format!(
-                    "the grants name the secret `{name}`, which has no value here: give --secret \
-                     {name} with its value in the variable {name}, or --secret {name}=FILE"
+                    "the grants name the secret `{name}`, which has no value: set the variable {name} \
+                     and give --secret {name}, or give --secret {name}=FILE"
                 );
                 Err(Fault::Usage.says(message).into())
             }

@@ -103,13 +103,13 @@ fn notes(imports: &[String], size_bytes: u64) -> Vec<String> {
     };
     let mut notes = Vec::new();
     if asks_for(&["wasi:sockets/"]) {
-        notes.push("may ask for sockets, which no plugin is granted".to_owned());
+        notes.push("imports wasi:sockets, which cannot be granted to plugins".to_owned());
     }
     let most = Config::default().plugin_bytes;
     if size_bytes > most {
         notes.push(format!(
-            "is larger than {}, the most that a host takes by default: its operator raises the limit \
-             with `plugin_bytes`",
+            "is {} long; hosts accept at most {} by default: raise their setting `plugin_bytes`",
+            show_bytes(size_bytes),
             show_bytes(most)
         ));
     }

@@ -7,32 +7,32 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::Ending;
-use super::plugin::text;
+use super::plugin::{actor, text};
 use super::table::table;
 use super::terminal::{Terminal, printable};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum KeyCommand {
-    /// Make a key; it is shown this once. From the first one on, every request needs a key.
+    /// Create a key and print it, this once. From the first key on, every request needs one.
     Create {
-        /// What it may do: plugins:write, jobs:submit, jobs:read, jobs:replay or admin; may be repeated.
+        /// A scope: plugins:write, jobs:submit, jobs:read, jobs:replay or admin; repeatable.
         #[arg(long = "scope", required = true)]
         scopes: Vec<Scope>,
-        /// For which tenant.
+        /// The tenant that the key belongs to.
         #[arg(long = "for", value_name = "TENANT", default_value_t)]
         owner: TenantName,
-        /// What it is for, in words.
+        /// What the key is for.
         #[arg(long = "description", alias = "name", value_name = "TEXT", default_value = "")]
         name: String,
-        /// After how many days it ends [default: never].
+        /// The number of days after which the key expires [default: never].
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         days: Option<u32>,
     },
-    /// List the keys, without what their bearers hold.
+    /// List the keys, without their tokens.
     List,
-    /// Revoke a key, for good.
+    /// Revoke a key. This cannot be undone.
     Revoke {
-        /// Its id.
+        /// The id of the key, as `jobwright key list` shows it.
         id: String,
     },
 }
@@ -94,20 +94,20 @@ async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
         || keys["keys"].clone(),
         |out| {
             let rows = keys["keys"].as_array().into_iter().flatten().map(row);
-            let header = ["id", "name", "tenant", "", "scopes", "made", "ends"];
+            let header = ["id", "name", "tenant", "state", "scopes", "created", "ends"];
             writeln!(out, "{}", table(&header, rows))
         },
     )?;
     Ok(Ending::Done)
 }
 
-/// Show who did what: uploads, settings, keys, tenants, switches and cancels, newest first.
+/// List administrative actions, newest first.
 #[derive(Debug, clap::Args)]
 pub(super) struct Trail {
-    /// How many entries.
+    /// The maximum number of entries.
     #[arg(long, default_value_t = 50)]
     limit: usize,
-    /// Only those before this one, to go on from the last of a page [default: from the newest].
+    /// Only entries older than this one, to continue after a page [default: from the newest].
     #[arg(long, value_name = "ID")]
     before: Option<u64>,
 }
@@ -122,14 +122,17 @@ impl Trail {
         let log = client.json(client.request(Method::GET, &["audit"]).query(&page)).await?;
         let row = |entry: &Value| {
             ["id", "at", "actor", "tenant", "action", "target", "detail"]
-                .map(|field| text(&entry[field]))
+                .map(|field| match field {
+                    "actor" => actor(&entry[field]),
+                    _ => text(&entry[field]),
+                })
                 .to_vec()
         };
         terminal.result(
             || log["entries"].clone(),
             |out| {
                 let rows = log["entries"].as_array().into_iter().flatten().map(row);
-                let header = ["id", "at", "by", "for", "what", "to", "how"];
+                let header = ["id", "at", "by", "tenant", "action", "target", "detail"];
                 writeln!(out, "{}", table(&header, rows))
             },
         )?;

@@ -55,7 +55,7 @@ use crate::telemetry::{self, LogFormat};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Answer as JSON, for scripts; what is wrong too.
+    /// Print results, and errors, as JSON.
     #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
 }
@@ -64,27 +64,27 @@ struct Cli {
 enum Command {
     /// Run a host.
     Serve(serve::Serve),
-    /// Run one job here, without a host, in the same sandbox; its receipt goes to stderr.
+    /// Run a job on this machine, without a host, in the same sandbox. The receipt goes to stderr.
     Run(run::Run),
-    /// Run a job here again whenever its plugin or payload changes, until Ctrl-C.
+    /// Run a job on this machine again whenever its plugin or payload changes, until Ctrl-C.
     Dev(dev::Dev),
-    /// Write a new project: source, sample and README, in a language of your choice.
+    /// Create a project in one of nine languages: source code, a sample payload and a README.
     New(new::New),
-    /// Inspect, upload, list, show, set up and remove plugins.
+    /// Inspect, upload, list, show, configure, disable and remove plugins.
     Plugin {
         #[command(subcommand)]
         command: plugin::PluginCommand,
         #[command(flatten)]
         host: HostOptions,
     },
-    /// Set, list and remove what plugins use and never see.
+    /// Set, list and remove secrets, which the host adds to the HTTP requests of plugins.
     Secret {
         #[command(subcommand)]
         command: secret::SecretCommand,
         #[command(flatten)]
         host: HostOptions,
     },
-    /// Submit jobs, and see what became of them.
+    /// Submit, show, list, cancel and retry jobs.
     Job {
         #[command(subcommand)]
         command: job::JobCommand,
@@ -98,64 +98,64 @@ enum Command {
         #[command(flatten)]
         host: HostOptions,
     },
-    /// Make, list and revoke API keys.
+    /// Create, list and revoke API keys.
     Key {
         #[command(subcommand)]
         command: key::KeyCommand,
         #[command(flatten)]
         host: HostOptions,
     },
-    /// Show tenants, bound what each may take, disable, enable and remove them.
+    /// List, show, limit, disable and remove tenants.
     Tenant {
         #[command(subcommand)]
         command: tenant::TenantCommand,
         #[command(flatten)]
         host: HostOptions,
     },
-    /// List what is disabled, of every tenant: by whom, since when and why.
+    /// List the disabled tenants, plugins, versions and digests, with the reasons.
     Disabled {
         #[command(flatten)]
         host: HostOptions,
     },
-    /// Show who did what.
+    /// List administrative actions, newest first.
     Audit {
         #[command(flatten)]
         command: key::Trail,
         #[command(flatten)]
         host: HostOptions,
     },
-    /// Make an attempt at a job of a host again, here, and say whether it goes the same way.
+    /// Repeat an attempt of a host's job on this machine, and compare the results.
     ///
-    /// It has the plugin, payload, limits, arguments, random numbers and the beginning of the clock
-    /// that the attempt had; not its checkpoint and not its grants. Exits with 0 if outcome, error,
-    /// fuel and output are the same, else with 6. On another kind of processor, the bits of NaNs and
-    /// relaxed SIMD may differ. Limits above what hosts usually allow are brought down to that.
+    /// The repeated attempt has the plugin, payload, limits, arguments, random numbers and start of
+    /// the clock of the recorded one, but neither its checkpoint nor its grants. Exits with 0 if
+    /// outcome, error, fuel and output are equal, else with 6. On another processor architecture, the
+    /// bits of NaNs and relaxed SIMD can differ. Limits above the default ceilings are lowered to them.
     Replay {
         #[command(flatten)]
         replay: replay::Replay,
         #[command(flatten)]
         host: HostOptions,
     },
-    /// Print the completions for a shell.
+    /// Print the completion script for a shell.
     Completions {
-        /// Which shell.
+        /// The shell.
         shell: clap_complete::Shell,
     },
 }
 
-/// Where the host is.
+/// How to reach the host.
 #[derive(Debug, clap::Args)]
 struct HostOptions {
     /// The host's address.
     #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_HOST", value_name = "URL",
           default_value_t = format!("http://{DEFAULT_ADDRESS}"))]
     host: String,
-    /// The API key, if the host demands one. Other users of this machine see arguments (`ps`): set
-    /// the variable instead [default: none].
+    /// The API key, if the host requires one. Other users of this machine can see arguments (`ps`):
+    /// prefer the variable [default: none].
     #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_API_KEY", value_name = "KEY",
           hide_env_values = true)]
     api_key: Option<String>,
-    /// For which tenant; only a key with the scope admin may name another one than its own [default:
+    /// The tenant to act for; only a key with the scope admin can name another than its own [default:
     /// that of the key].
     #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_TENANT")]
     tenant: Option<TenantName>,
@@ -178,7 +178,7 @@ pub fn command() -> clap::Command {
 /// Parses the arguments, does what they say, and answers how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(code) = crate::runtime::obey_if_asked() {
+    if let Some(code) = crate::runtime::run_child_process_if_requested() {
         return code;
     }
     let matches = without_empty_variables(command()).try_get_matches();

@@ -15,7 +15,7 @@ pub(super) const GLOBAL: &str = "Global options";
 /// The stack of the guests that a command runs itself.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct StackOptions {
-    /// The stack of a guest's own calls, such as 4MiB, at most 64MiB [default: 512KiB].
+    /// The stack size of the guest, such as 4MiB; at most 64MiB [default: 512KiB].
     #[arg(long, value_name = "SIZE", value_parser = stack_bytes, help_heading = LIMITS)]
     stack_bytes: Option<u64>,
 }
@@ -33,16 +33,16 @@ const LIMITS: &str = "Limits of an attempt";
 /// What the command is started with.
 #[derive(Debug, clap::Args)]
 pub(super) struct CommandOptions {
-    /// An argument of the command; may be repeated [default: none].
+    /// An argument of the command; repeatable [default: none].
     #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
     pub(super) args: Vec<String>,
-    /// An environment variable of the command; may be repeated [default: none].
+    /// An environment variable of the command; repeatable [default: none].
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = assignment)]
     pub(super) env: Vec<(String, String)>,
-    /// Give the command a clock and random bytes that are the same every time.
+    /// Give every attempt the same clock and random bytes.
     #[arg(long)]
     pub(super) deterministic: bool,
-    /// Leave the host's variables, `JOBWRIGHT_…`, out of the command's environment.
+    /// Leave the variables `JOBWRIGHT_…` out of the command's environment.
     #[arg(long)]
     pub(super) no_inject_env: bool,
     /// The export to call, of an Extism plug-in with several [default: the only one].
@@ -56,7 +56,7 @@ impl CommandOptions {
         let (mut env, mut faults) = (BTreeMap::new(), Vec::new());
         for (name, value) in &self.env {
             if env.insert(name.clone(), value.clone()).is_some() {
-                faults.push(format!("env.{name}: is there twice"));
+                faults.push(format!("env.{name}: is given twice"));
             }
         }
         let texts = Texts { args: &self.args, env: &env, tags: &[] };
@@ -68,31 +68,32 @@ impl CommandOptions {
 /// What an attempt may use. `none` takes a setting of a plugin back.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct LimitOptions {
-    /// Instructions: a number, or `unlimited` [default: 300000000000].
+    /// The maximum fuel, which is about the number of instructions, or `unlimited` [default:
+    /// 300000000000].
     #[arg(long, value_name = "N", value_parser = fuel, help_heading = LIMITS)]
     fuel: Option<Value>,
-    /// Wall time, such as 90s or 5m [default: 60s].
+    /// The maximum wall time, such as 90s or 5m [default: 60s].
     #[arg(long, value_name = "TIME", value_parser = millis, help_heading = LIMITS)]
     timeout: Option<Value>,
-    /// Memory, such as 128MiB [default: 64MiB].
+    /// The maximum memory, such as 128MiB [default: 64MiB].
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = LIMITS)]
     memory: Option<Value>,
-    /// Length of the output [default: 1MiB].
+    /// The maximum length of the output [default: 1MiB].
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = LIMITS)]
     output_limit: Option<Value>,
-    /// Length of the log that is kept [default: 256KiB].
+    /// The maximum length of the log; the rest is dropped [default: 256KiB].
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = LIMITS)]
     log_limit: Option<Value>,
-    /// Length of the checkpoint [default: 1MiB].
+    /// The maximum length of the checkpoint [default: 1MiB].
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = LIMITS)]
     checkpoint_limit: Option<Value>,
-    /// Elements of all tables [default: 100000].
+    /// The maximum number of elements of all WebAssembly tables [default: 100000].
     #[arg(long, value_name = "N", value_parser = count, help_heading = LIMITS)]
     tables: Option<Value>,
-    /// Handles to resources of the host [default: 1000].
+    /// The maximum number of handles to host resources [default: 1000].
     #[arg(long, value_name = "N", value_parser = count, help_heading = LIMITS)]
     resources: Option<Value>,
-    /// Time to end by itself, for a guest that asks whether it is cancelled [default: 1s].
+    /// The time that a guest which polls for cancellation gets to end [default: 1s].
     #[arg(long, value_name = "TIME", value_parser = millis, help_heading = LIMITS)]
     grace: Option<Value>,
 }
@@ -125,9 +126,8 @@ impl LimitOptions {
             None => Ok(given),
             Some((field, _)) => {
                 let flag = flag(field);
-                let message = format!(
-                    "{flag} none takes a setting of a plugin back: for the default, leave {flag} out"
-                );
+                let message =
+                    format!("{flag} none is for plugin settings: leave {flag} out for the default");
                 Err(Fault::Usage.says(message).into())
             }
         }
@@ -215,7 +215,8 @@ pub(super) fn size(text: &str) -> Result<Value, String> {
     };
     let number: u64 =
         digits.parse().map_err(|_| "use a whole number, such as 64MiB, or `none`".to_owned())?;
-    let bytes = number.checked_mul(1 << shift).ok_or_else(|| "that is too much".to_owned())?;
+    let too_large = || format!("{text} is more than {} bytes", u64::MAX);
+    let bytes = number.checked_mul(1 << shift).ok_or_else(too_large)?;
     Ok(bytes.into())
 }
 
@@ -236,7 +237,7 @@ pub(super) fn of_setting(arg: clap::Arg) -> clap::Arg {
         Some((text, default))
             if !default.starts_with("as it is") && !default.starts_with("as they") =>
         {
-            arg.help(format!("{text}[default: as it is; a host's own is {default}"))
+            arg.help(format!("{text}[default: as it is; if unset, {default}"))
         }
         _ => arg,
     }

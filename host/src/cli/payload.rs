@@ -22,14 +22,14 @@ pub(super) struct PayloadOptions {
     /// A file with the payload; `-` for standard input [default: what is piped in].
     ///
     /// Without --payload and --data, the payload is what is piped into the command, or a file that
-    /// is its standard input; nothing if that is a terminal or `/dev/null`. In a loop that reads
-    /// its own input, or where a pipe stays open for ever, give --data '' for an empty payload.
+    /// is its standard input; it is empty if that is a terminal or `/dev/null`. In a loop that reads
+    /// its own input, or where a pipe stays open, give --data '' for an empty payload.
     #[arg(long, short, value_name = "FILE|-")]
     payload: Option<PathBuf>,
     /// The payload itself [default: none].
     #[arg(long, value_name = "TEXT", conflicts_with = "payload")]
     data: Option<String>,
-    /// The payload's media type [default: told from the file's name].
+    /// The media type of the payload [default: from the file's name].
     #[arg(long, value_name = "TYPE", value_parser = header)]
     content_type: Option<String>,
 }
@@ -75,7 +75,7 @@ async fn standard_input() -> anyhow::Result<Vec<u8>> {
         first = &mut first => first,
         () = tokio::time::sleep(SILENCE) => {
             use io::Write as _;
-            let note = "waiting for the payload on standard input; --data '' gives an empty one";
+            let note = "waiting for the payload on standard input; --data '' sends an empty payload";
             let _ = writeln!(io::stderr(), "{note}");
             first.await
         }

@@ -8,35 +8,35 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::Ending;
-use super::plugin::text;
+use super::plugin::{actor, text};
 use super::span::span;
 use super::table::table;
 use super::terminal::Terminal;
 
 /// What is shown of a queue.
 const HEADER: [&str; 8] =
-    ["name", "", "due", "running", "capacity", "parked", "parked capacity", "oldest"];
+    ["name", "state", "due", "running", "capacity", "parked", "parked capacity", "oldest"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum QueueCommand {
     /// List the queues that have unfinished jobs or are paused.
     List,
-    /// Show what a queue holds, and who paused it.
+    /// Show the number of jobs in a queue, its limits, and who paused it.
     Show {
-        /// Its name.
+        /// The name of the queue.
         name: QueueName,
     },
-    /// Begin no more of its jobs; those that run go on, and new ones are accepted.
+    /// Pause a queue: none of its jobs start; running ones continue, and new ones are accepted.
     Pause {
-        /// Its name.
+        /// The name of the queue.
         name: QueueName,
-        /// Why, for those who find it paused [default: none].
+        /// The reason, which `jobwright queue show` shows [default: none].
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Begin its jobs again.
+    /// Resume a paused queue.
     Resume {
-        /// Its name.
+        /// The name of the queue.
         name: QueueName,
     },
 }
@@ -87,7 +87,7 @@ async fn answer(
             if pause.is_null() {
                 return Ok(());
             }
-            writeln!(out, "\npaused by {} at {}", text(&pause["by"]), text(&pause["at"]))?;
+            writeln!(out, "\npaused at {}, by: {}", text(&pause["at"]), actor(&pause["by"]))?;
             match pause["reason"].as_str() {
                 Some(reason) => writeln!(out, "reason: {reason}"),
                 None => Ok(()),
@@ -103,7 +103,7 @@ fn row(queue: &Value) -> Vec<String> {
     let oldest = queue["oldest_age_ms"].as_u64().filter(|age| *age > 0);
     vec![
         text(&queue["name"]),
-        if queue["paused"] == true { "paused" } else { "" }.to_owned(),
+        if queue["paused"] == true { "paused" } else { "active" }.to_owned(),
         depth.saturating_sub(scheduled).to_string(),
         text(&queue["running"]),
         text(&queue["capacity"]),
@@ -123,6 +123,6 @@ mod tests {
             "name": "q", "depth": 5, "scheduled": 3, "running": 4, "capacity": 10, "parked": 3,
             "parked_capacity": 20, "oldest_age_ms": 0, "paused": false,
         });
-        assert_eq!(row(&queue), ["q", "", "2", "4", "10", "3", "20", ""]);
+        assert_eq!(row(&queue), ["q", "active", "2", "4", "10", "3", "20", ""]);
     }
 }

@@ -36,7 +36,7 @@ use super::terminal::{Terminal, printable};
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Replay {
-    /// The job's id, or the beginning of it.
+    /// The id of the job, or the beginning of it.
     id: JobIdPrefix,
     /// The number of the attempt [default: the latest that has ended].
     #[arg(long, value_name = "N")]
@@ -116,13 +116,14 @@ impl Replay {
         let mut job = asked.map_err(|error| gone(error, "the job"))?;
         let answered = job["id"].as_str().unwrap_or("without an id").to_owned();
         if !answered.parse::<JobId>().is_ok_and(|found| id.matches(found)) {
-            let message = format!("asked for job {id}, the host answered with job {answered}");
+            let message =
+                format!("the host's response to a request for job {id} is job {answered}");
             return Err(Fault::Other.says(message).into());
         }
         let seeds = client.json(client.request(Method::GET, &["jobs", &answered, "seeds"])).await;
         add_seeds(&mut job, &seeds.map_err(|error| gone(error, "the job"))?);
         serde_json::from_value(job)
-            .context("the host shows the job in a way that this version does not know")
+            .context("the host's description of the job is not one that this version can read")
     }
 }
 
@@ -152,12 +153,12 @@ impl Shown {
         let Shown { id, state, attempt: latest, .. } = self;
         found.ok_or_else(|| {
             Fault::Data.says(match asked {
-                _ if *latest == 0 => format!("job {id} is {state}: no attempt was made at it yet"),
+                _ if *latest == 0 => format!("job {id} is {state}: it has had no attempt yet"),
                 Some(number) if number > *latest || number == 0 => {
                     format!("job {id} has no attempt {number}; its latest is {latest}")
                 }
                 Some(number) if number < *latest => {
-                    format!("of attempt {number} of job {id} nothing is recorded any more")
+                    format!("the record of attempt {number} of job {id} was removed")
                 }
                 _ => format!("job {id} is {state}: its attempt {latest} has not ended yet"),
             })
@@ -171,7 +172,7 @@ impl Shown {
             _ => "its host did not record it",
         };
         Fault::NoInput.says(format!(
-            "where the clock and the random numbers of attempt {number} of job {id} began is not \
+            "the start of the clock and the random seed of attempt {number} of job {id} are not \
              known: {why}"
         ))
     }
@@ -195,7 +196,8 @@ impl Shown {
         let found = Digest::of(&wasm);
         if found != *digest {
             let message = format!(
-                "job {id} ran other bytes than {plugin} has now: {digest}, and now {found}"
+                "job {id} ran bytes of {plugin} that were replaced since: it ran {digest}, the host \
+                 now has {found}"
             );
             return Err(Fault::NoInput.says(message).into());
         }
@@ -306,19 +308,19 @@ fn notes(
     all.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note).collect()
 }
 
-const RESUMED: &str = "the attempt went on from a checkpoint, which is not kept: this one had none";
+const RESUMED: &str =
+    "the recorded attempt resumed from a checkpoint, which is not kept: the replay had none";
 const GRANTED: &str =
-    "the attempt had grants: what it reached by them, and what they gave it, this one had not";
+    "the attempt had grants: the replay had none, and none of their configuration and variables";
 const STOPPED: &str =
-    "the attempt was stopped by its host or by whoever cancelled the job: this one was not";
-const BROKEN: &str = "the attempt did not end by itself, but what ran it on its host did: this one was \
-                      not cut off";
-const LATE: &str =
-    "the attempt ended by its time limit: how much fuel it used until then is not compared";
-const STACK: &str = "an attempt ended at the stack limit, which is the host's and not recorded: if the \
-                     host has another one (`stack_bytes`), give it with --stack-bytes";
-const CEILING: &str = "the attempt had higher limits than any has here: this one had those that are \
-                       usual at most";
+    "the recorded attempt was cancelled, or interrupted by its host: the replay was not";
+const BROKEN: &str = "the recorded attempt was ended by its host or its process, not by the guest: the replay \
+                      was not";
+const LATE: &str = "the recorded attempt ended at its time limit: its fuel is not compared";
+const STACK: &str = "an attempt ended at the stack limit, which is a setting of the host and is not recorded: \
+                     if the host has another one (`stack_bytes`), give it with --stack-bytes";
+const CEILING: &str =
+    "the attempt had limits above the default ceilings: the replay had the ceilings";
 const FREE: &str =
     "the job is not deterministic: what depends on how time passes may differ each time";
 
@@ -354,7 +356,7 @@ impl Compared {
         if self.found.is_empty() {
             writeln!(out, "the same as attempt {number} of job {id}")?;
         } else {
-            writeln!(out, "not the same as attempt {number} of job {id}:")?;
+            writeln!(out, "different from attempt {number} of job {id}:")?;
         }
         for Difference { what, recorded, replayed } in &self.found {
             let (recorded, replayed) = (printable(recorded), printable(replayed));

@@ -45,7 +45,7 @@ impl Sandbox {
     /// A sandbox in which an attempt may be given what an operator who configures nothing allows, but for
     /// its stack. It finds compiled code that an earlier one left.
     pub(super) fn open(stack: StackOptions) -> anyhow::Result<Self> {
-        let folder = privacy::temporary_folder().context("cannot make a temporary folder")?;
+        let folder = privacy::temporary_folder().context("cannot create a temporary folder")?;
         let registry = Arc::new(DiskRegistry::open(folder.path(), u64::MAX)?);
         let compile_limits = Some(CompileLimits::default());
         let config = RuntimeConfig {
@@ -59,7 +59,7 @@ impl Sandbox {
         };
         let runtime = WasmRuntime::new(config.clone(), registry.clone()).or_else(|error| {
             // It is only faster with one.
-            tracing::warn!(error = format!("{error:#}"), "compiled code is not kept");
+            tracing::warn!(error = format!("{error:#}"), "compiled code is not cached");
             WasmRuntime::new(RuntimeConfig { cache_dir: None, ..config }, registry.clone())
         })?;
         Ok(Self { runtime, registry, _folder: folder })
@@ -85,7 +85,9 @@ impl Sandbox {
         let upload = Upload { tenant, tenant_bytes, name, version, wasm, inspection };
         match self.registry.publish(upload, clock::wall()).await? {
             Published::Created(version) | Published::Unchanged(version) => Ok(version),
-            Published::Conflict(version) => Err(anyhow!("{} is taken", version.version)),
+            Published::Conflict(version) => {
+                Err(anyhow!("version {} already exists", version.version))
+            }
         }
     }
 }

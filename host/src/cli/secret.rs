@@ -16,19 +16,19 @@ use super::terminal::Terminal;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum SecretCommand {
-    /// Set a secret to the text on stdin, without the line break at its end.
+    /// Set a secret to the value on stdin, without the line break at its end.
     Set {
-        /// Its name: A-Z, a-z, 0-9 and `_`.
+        /// The name of the secret: A-Z, a-z, 0-9 and `_`.
         name: SecretName,
-        /// Where it may be sent, such as `https://api.example.com`; may be repeated.
+        /// An origin that the secret may be sent to, such as `https://api.example.com`; repeatable.
         #[arg(long = "origin", value_name = "ORIGIN", required = true)]
         origins: Vec<Origin>,
     },
-    /// List the names of the secrets, and where they may be sent. Their values are never shown.
+    /// List the names and origins of the secrets. Their values are never shown.
     List,
     /// Remove a secret.
     Rm {
-        /// Its name.
+        /// The name of the secret.
         name: SecretName,
     },
 }
@@ -66,7 +66,7 @@ async fn set(
 fn read() -> anyhow::Result<SecretValue> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        eprintln!("type or paste the secret, which is shown here, then Ctrl-D:");
+        eprintln!("enter the secret (it is shown as you type), then press Ctrl-D:");
     }
     let mut text = String::new();
     // A line break more than there may be.

@@ -19,59 +19,59 @@ use crate::telemetry::LogFormat;
 /// Flags overlay the environment, which overlays the file.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
-    /// Where to listen: an address or a name, and a port. Any address but loopback needs API keys
-    /// [default: 127.0.0.1:7878].
+    /// The address to listen on: an IP address or a name, and a port. Any address but loopback needs
+    /// API keys [default: 127.0.0.1:7878].
     #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDR", value_parser = resolve)]
     listen: Option<SocketAddr>,
     /// The data directory [default: jobwright-data].
     #[arg(long = "data-dir", alias = "data", env = "JOBWRIGHT_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What keeps the jobs: `sqlite`, or `memory` to try things out [default: sqlite].
+    /// The job store: `sqlite`, or `memory`, which loses the jobs at the end [default: sqlite].
     #[arg(long, env = "JOBWRIGHT_STORE", value_name = "STORE")]
     store: Option<StoreChoice>,
-    /// Attempts in flight at most [default: 64].
+    /// The maximum number of attempts in flight [default: 64].
     #[arg(long, env = "JOBWRIGHT_WORKERS", value_name = "N", value_parser = workers)]
     workers: Option<NonZeroU32>,
-    /// Workers that a queue with a backlog leaves free for others [default: an eighth].
+    /// Workers that a queue with a backlog leaves free for other queues [default: an eighth].
     #[arg(long, env = "JOBWRIGHT_RESERVED_WORKERS", value_name = "N")]
     reserved_workers: Option<u32>,
     /// Isolation of guests besides the WebAssembly sandbox: `none`, or `process` (a separate process
     /// per attempt) [default: none].
     #[arg(long, env = "JOBWRIGHT_ISOLATION", value_name = "ISOLATION")]
     isolation: Option<Isolation>,
-    /// The stack of a guest's own calls, such as 4MiB, at most 64MiB [default: 512KiB].
+    /// The stack size of guests, such as 4MiB; at most 64MiB [default: 512KiB].
     #[arg(long, env = "JOBWRIGHT_STACK_BYTES", value_name = "SIZE", value_parser = stack_bytes)]
     stack_bytes: Option<u64>,
-    /// Jobs that are due or running, which one queue may hold [default: 10000].
+    /// The maximum number of due and running jobs in a queue [default: 10000].
     #[arg(long, env = "JOBWRIGHT_QUEUE_CAPACITY", value_name = "N")]
     queue_capacity: Option<usize>,
-    /// Jobs that are scheduled or wait for a retry, which one queue may hold [default: 100000].
+    /// The maximum number of jobs in a queue that are scheduled or wait for a retry [default: 100000].
     #[arg(long, env = "JOBWRIGHT_QUEUE_PARKED_CAPACITY", value_name = "N")]
     queue_parked_capacity: Option<usize>,
-    /// A file of API keys, one a line, that its owner alone can read [default: none].
+    /// A file of API keys, one per line, that only its owner can read [default: none].
     #[arg(long, env = "JOBWRIGHT_API_KEYS", value_name = "FILE")]
     api_keys: Option<PathBuf>,
-    /// Names by which clients may address the host, without ports, beside `localhost` and plain
-    /// addresses; several with commas [default: none].
+    /// Names by which clients can address the host, in addition to `localhost` and IP addresses;
+    /// without ports, separated by commas [default: none].
     #[arg(long, env = "JOBWRIGHT_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     allowed_hosts: Option<Vec<String>>,
-    /// Listen on any address without API keys, also where there were keys before.
+    /// Listen on any address without API keys, even if the data directory had keys before.
     #[arg(long, env = "JOBWRIGHT_INSECURE_NO_AUTH", value_parser = BoolishValueParser::new())]
     insecure_no_auth: bool,
     /// A configuration file (TOML) [default: none].
     #[arg(long, env = "JOBWRIGHT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Which lines the host's log has: a level, or `PART=LEVEL`, as in `warn,jobwright::api=debug`
+    /// Filter of the host's log: a level, or `PART=LEVEL`, as in `warn,jobwright::api=debug`
     /// [default: info].
     #[arg(long, env = "JOBWRIGHT_LOG", value_name = "FILTER")]
     pub(super) log: Option<String>,
-    /// How they are written: `text`, or `json` for one object a line.
+    /// Format of the host's log: `text`, or `json` for one object per line.
     #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
     pub(super) log_format: LogFormat,
 }
 
 fn workers(text: &str) -> Result<NonZeroU32, String> {
-    text.parse().map_err(|_| "use a whole number from 1".to_owned())
+    text.parse().map_err(|_| "use a whole number of at least 1".to_owned())
 }
 
 /// Counts SIGTERM and Ctrl-C: the first asks to stop in good order, the second to stop at once.
@@ -102,8 +102,8 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, limit);
     if most < OPEN_FILES {
         tracing::warn!(
-            "this process may open {most} files, and a busy host needs {OPEN_FILES}: raise its hard \
-             limit (`ulimit -Hn`, LimitNOFILE)"
+            "this process can open at most {most} files, and a busy host needs {OPEN_FILES}: raise the \
+             hard limit (`ulimit -Hn`, LimitNOFILE)"
         );
     }
 }

@@ -16,8 +16,10 @@ impl Signals {
     /// # Errors
     /// If the operating system refuses.
     pub(super) fn listen() -> anyhow::Result<Self> {
-        let terminated = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
-        let interrupted = signal(SignalKind::interrupt()).context("cannot await Ctrl-C")?;
+        let terminated =
+            signal(SignalKind::terminate()).context("cannot install a handler for SIGTERM")?;
+        let interrupted = signal(SignalKind::interrupt())
+            .context("cannot install a handler for SIGINT (Ctrl-C)")?;
         Ok(Self { terminated, interrupted })
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::Ending;
-use super::plugin::text;
+use super::plugin::{actor, text};
 use super::table::{Column, fitting};
 use super::terminal::Terminal;
 
@@ -15,7 +15,7 @@ pub(super) struct Disabling {
     /// Cancel its unfinished jobs, instead of holding them.
     #[arg(long)]
     cancel: bool,
-    /// Why, for those who find it disabled [default: none].
+    /// The reason, which `jobwright disabled` shows [default: none].
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
@@ -33,7 +33,10 @@ pub(super) async fn disable(
     let answer = client.json(request.json(&json!({ "jobs": jobs, "reason": how.reason }))).await?;
     terminal.result(
         || answer.clone(),
-        |out| writeln!(out, "{name} is off; cancelled jobs: {}", answer["cancelled_jobs"]),
+        |out| match &answer["cancelled_jobs"] {
+            cancelled if how.cancel => writeln!(out, "disabled {name}, cancelled {cancelled} jobs"),
+            _ => writeln!(out, "disabled {name}"),
+        },
     )?;
     Ok(Ending::Done)
 }
@@ -46,7 +49,7 @@ pub(super) async fn enable(
 ) -> anyhow::Result<Ending> {
     let path = [path, &["enable"]].concat();
     let answer = client.json(client.request(Method::POST, &path)).await?;
-    terminal.result(|| answer.clone(), |out| writeln!(out, "{name} is on"))?;
+    terminal.result(|| answer.clone(), |out| writeln!(out, "enabled {name}"))?;
     Ok(Ending::Done)
 }
 
@@ -62,9 +65,9 @@ pub(super) async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result
 }
 
 const COLUMNS: [Column; 6] = [
-    Column { title: "what", least: usize::MAX },
+    Column { title: "kind", least: usize::MAX },
     Column { title: "name", least: usize::MAX },
-    Column { title: "for", least: usize::MAX },
+    Column { title: "tenant", least: usize::MAX },
     Column { title: "by", least: usize::MAX },
     Column { title: "since", least: usize::MAX },
     Column { title: "reason", least: usize::MAX },
@@ -73,7 +76,7 @@ const COLUMNS: [Column; 6] = [
 /// What is disabled, and of which tenant: some is for all.
 fn row(entry: &Value) -> Vec<String> {
     let (tenant, plugin, version) = (&entry["tenant"], &entry["plugin"], &entry["version"]);
-    let (what, name, of) = if version.is_object() {
+    let (kind, name, of) = if version.is_object() {
         let name = format!("{}@{}", text(&version["plugin"]), text(&version["version"]));
         ("version", name, &version["tenant"])
     } else if plugin.is_object() {
@@ -83,6 +86,6 @@ fn row(entry: &Value) -> Vec<String> {
     } else {
         ("digest", text(&entry["digest"]), &Value::Null)
     };
-    let noted = ["disabled_by", "disabled_at", "reason"].map(|field| text(&entry[field]));
-    [what.to_owned(), name, text(of)].into_iter().chain(noted).collect()
+    let by = actor(&entry["disabled_by"]);
+    vec![kind.to_owned(), name, text(of), by, text(&entry["disabled_at"]), text(&entry["reason"])]
 }

@@ -12,61 +12,61 @@ use super::table::table;
 use super::terminal::Terminal;
 
 /// What is shown of a tenant.
-const HEADER: [&str; 3] = ["name", "", "limits"];
+const HEADER: [&str; 3] = ["name", "state", "limits"];
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum TenantCommand {
-    /// List the tenants and what each may take.
+    /// List the tenants and their limits.
     List,
-    /// Show what a tenant may take, and whether it is switched off.
+    /// Show the limits of a tenant, and if it is disabled.
     Show {
-        /// Which.
+        /// The name of the tenant.
         name: TenantName,
     },
-    /// Change what a tenant may take; a number, or `none` for as much as there is room for.
+    /// Change the limits of a tenant: each is a number, or `none` for no limit.
     Set {
-        /// Which.
+        /// The name of the tenant.
         name: TenantName,
         #[command(flatten)]
         limits: Limits,
     },
-    /// Remove a tenant that has no plugins and no unfinished jobs: its limits, API keys, secrets and
-    /// disabled flags.
+    /// Remove a tenant that has no plugins and no unfinished jobs, with its limits, API keys, secrets
+    /// and disabled flags.
     Rm {
-        /// Which.
+        /// The name of the tenant.
         name: TenantName,
     },
-    /// Stop all of its jobs, and take nothing from it.
+    /// Disable a tenant: its jobs are stopped, and its writes are refused.
     Disable {
-        /// Which.
+        /// The name of the tenant.
         name: TenantName,
         #[command(flatten)]
         how: Disabling,
     },
-    /// Let it go on.
+    /// Enable a disabled tenant: its held jobs continue.
     Enable {
-        /// Which.
+        /// The name of the tenant.
         name: TenantName,
     },
 }
 
-/// What to change; at least one, or there is nothing to do.
+/// The limits to change; at least one.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct Limits {
-    /// Unfinished jobs [default: as it is].
+    /// The maximum number of unfinished jobs [default: as it is].
     #[arg(long, value_name = "N", value_parser = limit)]
     jobs: Option<Value>,
-    /// Bytes of their payloads and arguments [default: as it is].
+    /// The maximum size of their payloads and arguments, in bytes [default: as it is].
     #[arg(long, value_name = "N", value_parser = limit)]
     payload_bytes: Option<Value>,
-    /// Attempts in flight [default: as it is].
+    /// The maximum number of attempts in flight [default: as it is].
     #[arg(long, value_name = "N", value_parser = limit)]
     running: Option<Value>,
-    /// Jobs accepted in a second [default: as it is].
+    /// The maximum number of jobs accepted per second [default: as it is].
     #[arg(long, value_name = "N", value_parser = limit)]
     jobs_per_second: Option<Value>,
-    /// Bytes of its plugins [default: as it is].
+    /// The maximum size of its plugins, in bytes [default: as it is].
     #[arg(long, value_name = "N", value_parser = limit)]
     plugin_bytes: Option<Value>,
 }

@@ -13,9 +13,9 @@ impl Config {
     pub fn check_reach(&self, has_keys: bool) -> anyhow::Result<()> {
         if !self.listen.ip().is_loopback() && !has_keys && !self.insecure_no_auth {
             bail!(
-                "{} can be reached from other machines: configure `api_keys` (--api-keys FILE), make \
-                 a key while it listens on loopback (jobwright key create), or say \
-                 --insecure-no-auth",
+                "other machines can connect to {}, and there are no API keys: configure `api_keys` \
+                 (--api-keys FILE), create a key while the host listens on loopback (jobwright key \
+                 create), or give --insecure-no-auth",
                 self.listen
             );
         }
@@ -30,9 +30,9 @@ impl Config {
     pub fn check_lost_keys(&self, mark: &str) -> anyhow::Result<()> {
         anyhow::ensure!(
             self.insecure_no_auth,
-            "this data directory has had API keys, and now there are none: put back its access.db, \
-             start with --api-keys FILE as before, or say --insecure-no-auth to let everyone in \
-             (or remove {mark}, to let everyone on this machine in from now on)"
+            "this data directory had API keys, and now there are none: restore its access.db, start \
+             with --api-keys FILE as before, or give --insecure-no-auth to accept all requests (or \
+             remove {mark} to accept all requests from this machine from now on)"
         );
         Ok(())
     }
@@ -47,14 +47,14 @@ impl Config {
         }
         if self.heartbeat * 2 > self.lease {
             bail!(
-                "heartbeat {:?} is more than half of lease {:?}: one late renewal would lose it",
+                "heartbeat {:?} is more than half of lease {:?}: one late renewal would lose the lease",
                 self.heartbeat,
                 self.lease
             );
         }
         if self.reserved_workers() >= self.workers.get() {
             bail!(
-                "reserved_workers {} leaves none of {} workers: reserve fewer",
+                "reserved_workers {} leaves none of {} workers for other jobs: reserve fewer",
                 self.reserved_workers(),
                 self.workers
             );
@@ -64,7 +64,8 @@ impl Config {
         let (ceiling, budget) = (self.limit_policy()?.ceiling.memory_bytes, self.memory_budget());
         if ceiling > budget {
             bail!(
-                "memory ceiling {} exceeds the memory budget {}: no such job could run",
+                "ceilings.memory_bytes {} exceeds the memory budget {}: a job with that limit could not \
+                 run; lower it, or raise memory_budget_bytes",
                 show_bytes(ceiling),
                 show_bytes(budget)
             );
@@ -114,8 +115,8 @@ impl Config {
         match self.allowed_hosts.iter().find(|name| !can_match(name.trim())) {
             None => Ok(()),
             Some(name) => bail!(
-                "allowed_hosts has `{name}`, which is not a host name: give names such as \
-                 jobs.example.com, without scheme, port, blanks or wildcards"
+                "allowed_hosts has `{name}`, which is not a host name: use names such as \
+                 jobs.example.com, without scheme, port, spaces or wildcards"
             ),
         }
     }

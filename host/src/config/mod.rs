@@ -184,7 +184,7 @@ impl std::str::FromStr for Isolation {
         match text {
             "none" => Ok(Self::None),
             "process" => Ok(Self::Process),
-            other => Err(format!("`{other}` is no isolation: use `none` or `process`")),
+            other => Err(format!("`{other}` is not an isolation: use `none` or `process`")),
         }
     }
 }
@@ -381,13 +381,13 @@ pub(crate) fn resolve(text: &str) -> Result<SocketAddr, String> {
     use std::net::ToSocketAddrs as _;
     let wrong = |error: std::io::Error| {
         format!(
-            "`{text}` is not an address and a port, such as 127.0.0.1:7878, nor a name that \
-             resolves, such as localhost:7878: {error}"
+            "`{text}` is neither an IP address with a port, such as 127.0.0.1:7878, nor a name that \
+             resolves, with a port, such as localhost:7878: {error}"
         )
     };
     let mut addresses: Vec<SocketAddr> = text.to_socket_addrs().map_err(wrong)?.collect();
     addresses.sort_by_key(|address| !address.is_ipv4());
-    addresses.first().copied().ok_or_else(|| format!("`{text}` has no address"))
+    addresses.first().copied().ok_or_else(|| format!("`{text}` resolves to no address"))
 }
 
 /// A duration as people write it: `30s`, `1h30m`, `14d`.

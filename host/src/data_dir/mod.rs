@@ -53,8 +53,8 @@ impl DataDir {
                 // Only for the message: an unreadable holder is still a holder.
                 let _ = lock.read_to_string(&mut holder);
                 bail!(
-                    "the data directory {} is in use by another host (process {}): stop that one, \
-                     or use another directory",
+                    "the data directory {} is in use by another host (process {}): stop that host, or \
+                     use another directory",
                     path.display(),
                     if holder.trim().is_empty() { "unknown" } else { holder.trim() }
                 );
@@ -76,7 +76,11 @@ impl DataDir {
         let removed = std::fs::remove_dir_all(directory)
             .and_then(|()| parents.iter().try_for_each(std::fs::remove_dir));
         if let Err(error) = removed {
-            tracing::warn!(%error, path = %directory.display(), "cannot remove a new data directory");
+            tracing::warn!(
+                %error,
+                path = %directory.display(),
+                "cannot remove the data directory that a failed start created"
+            );
         }
     }
 

@@ -58,7 +58,7 @@ impl Part {
         let path = self.mark(directory);
         if let Err(error) = make(&path) {
             let (part, path) = (self.word(), path.display());
-            tracing::warn!(%error, %path, "cannot note that this directory has {part}");
+            tracing::warn!(%error, %path, "cannot record that this data directory has {part}");
         }
     }
 
@@ -71,8 +71,8 @@ impl Part {
         let is_there = fs::metadata(&file).is_ok_and(|about| about.is_dir() || about.len() > 0);
         anyhow::ensure!(
             is_there || !self.was_in(directory),
-            "{} is missing or empty, but this directory has had {}: put back the file that belongs \
-             to it, or remove {} to go on without",
+            "{} is missing or empty, but this data directory had {}: restore it from a backup, or \
+             remove {} to continue without",
             file.display(),
             self.word(),
             self.mark(directory).display()

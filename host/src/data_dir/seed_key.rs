@@ -18,7 +18,7 @@ pub(super) const FILE: &str = "seed.key";
 /// With what to do, if the file cannot be read or written.
 pub(crate) fn seed_key(directory: &Path) -> anyhow::Result<SeedKey> {
     let path = directory.join(FILE);
-    let shown = || format!("cannot use the key of random numbers in {}", path.display());
+    let shown = || format!("cannot use the key of the guests' random numbers, {}", path.display());
     match fs::read_to_string(&path) {
         Ok(text) => parse(&text).with_context(shown),
         Err(error) if error.kind() == ErrorKind::NotFound => make(&path).with_context(shown),
@@ -29,7 +29,7 @@ pub(crate) fn seed_key(directory: &Path) -> anyhow::Result<SeedKey> {
 fn parse(text: &str) -> anyhow::Result<SeedKey> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(text.trim_end(), &mut bytes)
-        .context("it is not 64 hex digits: put back the file, or remove it to have another made")?;
+        .context("it is not 64 hex digits: restore the file, or remove it to create a new key")?;
     Ok(SeedKey::new(bytes))
 }
 
@@ -38,7 +38,10 @@ fn make(path: &Path) -> Result<SeedKey, Error> {
     match super::write(path, format!("{}\n", hex::encode(key.reveal())).as_bytes()) {
         // A host starts on a full disk, so that its jobs can be finished.
         Err(error) if error.kind() == ErrorKind::StorageFull => {
-            tracing::warn!("the disk is full: random numbers follow from a key that is not kept");
+            tracing::warn!(
+                "the disk is full: the key of the guests' random numbers is new, and is lost when \
+                 this host stops"
+            );
         }
         written => written?,
     }

@@ -86,7 +86,7 @@ impl CompiledCache {
         free_bytes: u64,
     ) -> anyhow::Result<Self> {
         privacy::make_directory(&directory, |name| name.ends_with(SUFFIX))
-            .with_context(|| format!("cannot use {} for compiled code", directory.display()))?;
+            .with_context(|| format!("cannot cache compiled code in {}", directory.display()))?;
         let floor = Floor::new(&directory, free_bytes);
         Ok(Self { directory, most_bytes, floor })
     }
@@ -98,13 +98,13 @@ impl CompiledCache {
             Ok(file) => file?,
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::warn!(error, path = %path.display(), "cannot use compiled code");
+                tracing::warn!(error, path = %path.display(), "cannot read cached code: compiling again");
                 return None;
             }
         };
         let whole = verified(&file).map(|(weight, artefact)| (weight, file.len() - artefact.len()));
         let Some((weight, start)) = whole else {
-            tracing::warn!(path = %path.display(), "compiled code is damaged: compiling again");
+            tracing::warn!(path = %path.display(), "cached code is damaged: compiling again");
             return None;
         };
         file.drain(..start);
@@ -118,7 +118,10 @@ impl CompiledCache {
     /// If it cannot be written.
     pub(crate) fn store(&self, name: &CodeName, artefact: &[u8], weight: u64) -> io::Result<()> {
         if self.floor.is_reached() {
-            tracing::warn!(code = name.0, "compiled code is not kept: the disk is short of space");
+            tracing::warn!(
+                code = name.0,
+                "compiled code is not cached: the disk is short of space"
+            );
             return Ok(());
         }
         let mut file = NamedTempFile::new_in(&self.directory)?;

@@ -70,8 +70,8 @@ pub(crate) enum Failure {
 }
 
 impl Compiler {
-    /// Compiles with the program that this process is of, which calls `obey_if_asked` first, on so many
-    /// threads each time.
+    /// Compiles with this process's own program, which calls `run_child_process_if_requested` first, on so
+    /// many threads each time.
     ///
     /// # Errors
     /// If the system does not tell which it is.
@@ -81,7 +81,7 @@ impl Compiler {
         let program = if running.exists() {
             running
         } else {
-            std::env::current_exe().context("cannot tell which program this is")?
+            std::env::current_exe().context("cannot find the path of this program")?
         };
         Ok(Self { program, threads: threads.clamp(1, MOST_THREADS), limits })
     }
@@ -130,7 +130,7 @@ impl Compiler {
             return Ok(Err(failure));
         }
         if !code.starts_with(MAGIC) {
-            bail!("{} compiles no plugins", self.program.display());
+            bail!("{} does not compile plugins", self.program.display());
         }
         Ok(Ok(code.split_off(MAGIC.len())))
     }
@@ -157,7 +157,7 @@ impl Compiler {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .context("cannot start a process that compiles")
+            .context("cannot start a compiler process")
     }
 
     fn failure(&self, status: ExitStatus, notes: String) -> Option<Failure> {
@@ -169,7 +169,7 @@ impl Compiler {
         Some(match (status.code(), signal(status)) {
             (Some(code), _) if code == i32::from(REJECTED) => Failure::Rejected(notes),
             (_, Some(SIGXCPU)) => Failure::Rejected(format!(
-                "compiling it takes more than {} s of a processor",
+                "compiling it takes more than {} s of processor time",
                 timeout.as_secs()
             )),
             // It ran out of address space, and says so before it ends itself. Any process with the
@@ -181,7 +181,7 @@ impl Compiler {
                 ))
             }
             (Some(PANICKED), _) if notes.contains(NO_THREADS) => {
-                Failure::Broken(format!("the process that compiles got no threads: {first}"))
+                Failure::Broken(format!("the compiler process cannot start threads: {first}"))
             }
             // Its stack could not grow, or the compiler is broken.
             (_, Some(SIGSEGV)) => Failure::Rejected(format!(
@@ -189,7 +189,7 @@ impl Compiler {
                 show_bytes(memory_bytes)
             )),
             (Some(PANICKED), _) => Failure::Rejected(format!("the compiler failed: {notes}")),
-            _ => Failure::Broken(format!("the process that compiles ended, {status}: {first}")),
+            _ => Failure::Broken(format!("the compiler process ended with {status}: {first}")),
         })
     }
 }
@@ -203,7 +203,9 @@ fn without_lacks(notes: &str) -> String {
         let lacks: Vec<&str> = lacks.iter().filter_map(|line| line.strip_prefix(LACKS)).collect();
         SAID.call_once(|| {
             let lacks = lacks.join(", no ");
-            tracing::warn!("processes that compile plugins have a weaker sandbox here: no {lacks}");
+            tracing::warn!(
+                "compiler processes run with a weaker sandbox on this machine: no {lacks}"
+            );
         });
     }
     others.join("\n").trim().to_owned()
@@ -300,9 +302,9 @@ impl Order {
         confine: impl FnOnce() -> anyhow::Result<Vec<String>>,
         compile: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<anyhow::Result<()>> {
-        self.limit_this_process().context("cannot limit the process that compiles")?;
+        self.limit_this_process().context("cannot limit the compiler process")?;
         // No limit can be changed any more after that, and no file opened.
-        for missing in confine().context("cannot confine the process that compiles")? {
+        for missing in confine().context("cannot confine the compiler process")? {
             eprintln!("{LACKS}{missing}");
         }
         let mut wasm = Vec::new();
@@ -360,7 +362,7 @@ mod tests {
         let compiler =
             Compiler { program: "/bin/true".into(), threads: 1, limits: CompileLimits::default() };
         let found = compiler.compile("fuel", b"\0asm", compiler.limits.timeout);
-        assert_eq!(found, Err(Failure::Broken("/bin/true compiles no plugins".to_owned())));
+        assert_eq!(found, Err(Failure::Broken("/bin/true does not compile plugins".to_owned())));
     }
 
     #[cfg(unix)]

@@ -29,7 +29,7 @@ impl Files {
         let [wasm, index, tenants] = ["wasm", "index", "tenants"].map(|name| directory.join(name));
         for folder in [&wasm, &index, &tenants] {
             fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+                .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         }
         Ok(Self { wasm, index, tenants })
     }
@@ -48,8 +48,8 @@ impl Files {
             };
             let plugin = read().with_context(|| {
                 format!(
-                    "the plugin index {} is unreadable: put the file back, or move it away to go \
-                         on without that plugin, whose jobs then fail and whose bytes are removed",
+                    "the plugin index {} is unreadable: restore the file, or move it away to continue \
+                     without that plugin, whose jobs then fail and whose bytes are removed",
                     path.display()
                 )
             })?;
@@ -75,7 +75,7 @@ impl Files {
         let is_index = |path: &PathBuf| path.extension().is_some_and(|e| e == "json");
         let indexes = self.indexes()?.into_iter().filter(|path| !is_index(path));
         for path in bytes.chain(indexes) {
-            tracing::info!(path = %path.display(), "removing what an unfinished upload left");
+            tracing::info!(path = %path.display(), "removing a leftover of an unfinished upload");
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())

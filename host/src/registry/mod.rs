@@ -53,7 +53,8 @@ impl DiskRegistry {
     ) -> Result<A, RegistryError> {
         let shelf = self.shelf.clone();
         tokio::task::spawn_blocking(move || work(&shelf)).await.unwrap_or_else(|broken| {
-            Err(RegistryError::Io { action: "go on".to_owned(), source: broken.into() })
+            let action = "finish the work on the blocking thread".to_owned();
+            Err(RegistryError::Io { action, source: broken.into() })
         })
     }
 }

@@ -1,95 +1,31 @@
-//! What an ending means: from what wasmtime says, and what the host remembers, to an [`Outcome`].
+//! What an ending means: from wasmtime's error and the [`evidence`] that the host has, to an [`Outcome`].
 //!
-//! Pure. Invariant, in this order: what the host decided (stop, time); what the guest itself answered (an exit
-//! code, a status, an error), whatever it was refused before; a limit that ended it (output, fuel, stack,
+//! Pure. Invariant, in this order: what the host decided (stop, time); what the guest itself returned (an
+//! [`exit`] code, a status, an error), whatever it was refused before; a limit that ended it (output, fuel, stack,
 //! resources); memory that the host itself did not get; a refusal of memory or tables that the guest did not
 //! survive; an exception that its language's runtime printed; a trap.
 
-use std::time::Duration;
+mod evidence;
+mod exit;
+mod guest_result;
 
-use jobwright_core::attempt::Attempt;
-use jobwright_core::exit_codes::Meaning;
 use jobwright_core::limits::{Limit, Limits, show_bytes};
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint};
 use jobwright_core::runtime::StopReason;
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
+pub(super) use self::evidence::Evidence;
+use self::evidence::last_words;
+use self::exit::exited;
+pub(super) use self::exit::{is_exit, returned, said};
+pub(super) use self::guest_result::{Abort, GuestResult};
 use super::limiter::{Refusal, is_starved};
-use super::meter::Halt;
-use super::stdio::OutputBuffer;
-use super::{exception, trap, words};
+use super::meter::StopCause;
+use super::{exception, trap};
 
 /// The code of an attempt for which the host got no memory.
 pub(super) const HOST_MEMORY: &str = "host_memory";
-
-/// What a guest said by coming to its end.
-#[derive(Debug)]
-pub(super) enum Said {
-    /// Its output is whole.
-    Done {
-        /// The media type of the output, if the guest named one.
-        content_type: Option<String>,
-    },
-    /// It failed.
-    Failed {
-        /// In its own words.
-        error: AttemptError,
-        /// What it asks for.
-        retry: RetryHint,
-    },
-    /// It asked to be tried again later, which is no failure.
-    Later {
-        /// In its own words.
-        error: AttemptError,
-        /// How long from now; absent for the usual back-off.
-        wait: Option<Duration>,
-    },
-}
-
-/// Why a guest did not come to its end.
-#[derive(Debug)]
-pub(super) enum Cut {
-    /// The host stopped it.
-    Halted(Halt),
-    /// It trapped, exited, or could not be made.
-    Failed(Error),
-}
-
-impl From<Halt> for Cut {
-    fn from(halt: Halt) -> Self {
-        Self::Halted(halt)
-    }
-}
-
-impl From<Error> for Cut {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// What the host remembers of an attempt that ended.
-pub(super) struct Evidence<'a> {
-    pub(super) attempt: &'a Attempt,
-    pub(super) refused: Option<Refusal>,
-    /// Whether the system refused memory that the guest may have.
-    pub(super) starved: bool,
-    pub(super) output: &'a OutputBuffer,
-    /// The media type of the output, if the guest named one apart from its answer.
-    pub(super) output_type: Option<String>,
-    /// What the guest's own calls could take of the stack, in bytes.
-    pub(super) stack_bytes: usize,
-    /// Why the guest was told to stop, if it was and had a grace to end by itself.
-    pub(super) stopped: Option<StopReason>,
-}
-
-/// The end of a command that returned, which is to exit with 0.
-pub(super) fn returned(attempt: &Attempt) -> Result<Said, Cut> {
-    match attempt.job.spec.exit_codes.meaning(0) {
-        None | Some(Meaning::Succeed) => Ok(Said::Done { content_type: None }),
-        Some(_) => Err(Cut::Failed(I32Exit(0).into())),
-    }
-}
 
 /// What an attempt has left that did not succeed: marked as such, it may tell why.
 pub(super) fn failed_output(outcome: &Outcome, evidence: &Evidence<'_>) -> Option<Output> {
@@ -116,35 +52,35 @@ pub(super) fn failed_output(outcome: &Outcome, evidence: &Evidence<'_>) -> Optio
 }
 
 /// What `ending` means.
-pub(super) fn outcome(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Outcome {
+pub(super) fn outcome(ending: Result<GuestResult, Abort>, evidence: &Evidence<'_>) -> Outcome {
     match (answered(ending, evidence), evidence.stopped) {
-        (Err(Cut::Halted(halt)), _) => halted(halt, &evidence.attempt.limits),
+        (Err(Abort::Stopped(cause)), _) => stopped_by(cause, &evidence.attempt.limits),
         // How it failed then is how it stopped.
-        (Err(Cut::Failed(_)), Some(reason)) => stopped(reason),
-        (Ok(Said::Failed { .. } | Said::Later { .. }), Some(reason)) => stopped(reason),
-        (Ok(Said::Later { error, wait }), _) => Outcome::Snoozed { error, wait },
-        (Ok(Said::Failed { error, retry }), _) => {
+        (Err(Abort::Failed(_)), Some(reason)) => stopped(reason),
+        (Ok(GuestResult::Failed { .. } | GuestResult::Later { .. }), Some(reason)) => {
+            stopped(reason)
+        }
+        (Ok(GuestResult::Later { error, wait }), _) => Outcome::Snoozed { error, wait },
+        (Ok(GuestResult::Failed { error, retry }), _) => {
             let error = with_refusal(with_exception(error, evidence), evidence);
             Outcome::Failed { error, retry }
         }
         _ if evidence.output.exceeded() => output_exceeded(evidence),
-        (Err(Cut::Failed(error)), _) => failed(&error, evidence),
-        (Ok(Said::Done { content_type }), _) => succeeded(content_type.as_deref(), evidence),
+        (Err(Abort::Failed(error)), _) => failed(&error, evidence),
+        (Ok(GuestResult::Done { content_type }), _) => succeeded(content_type.as_deref(), evidence),
     }
 }
 
 /// An exit is what the guest says by its code.
-fn answered(ending: Result<Said, Cut>, evidence: &Evidence<'_>) -> Result<Said, Cut> {
+fn answered(
+    ending: Result<GuestResult, Abort>,
+    evidence: &Evidence<'_>,
+) -> Result<GuestResult, Abort> {
     let code = match &ending {
-        Err(Cut::Failed(error)) => error.downcast_ref().map(|I32Exit(code)| *code),
+        Err(Abort::Failed(error)) => error.downcast_ref().map(|I32Exit(code)| *code),
         _ => None,
     };
     code.map_or(ending, |code| Ok(exited(code, evidence)))
-}
-
-/// Whether the guest exited with `code`.
-pub(super) fn is_exit(error: &Error, code: i32) -> bool {
-    error.downcast_ref().is_some_and(|I32Exit(exit)| *exit == code)
 }
 
 /// Whether the guest failed by itself: it trapped, or exited with another code than 0, and no limit ended it.
@@ -153,10 +89,10 @@ pub(super) fn is_own(error: &Error) -> bool {
 }
 
 /// The host stopped the guest.
-fn halted(halt: Halt, limits: &Limits) -> Outcome {
-    match halt {
-        Halt::Stopped(reason) => stopped(reason),
-        Halt::Deadline => {
+fn stopped_by(cause: StopCause, limits: &Limits) -> Outcome {
+    match cause {
+        StopCause::Stopped(reason) => stopped(reason),
+        StopCause::Deadline => {
             exceeded(Limit::Time, format!("time limit {} ms exceeded", limits.timeout_ms))
         }
     }
@@ -311,61 +247,4 @@ fn with_frames(mut outcome: Outcome, source: &Error) -> Outcome {
         *error = error.clone().with_backtrace(trap::show_frames(frames));
     }
     outcome
-}
-
-/// What a guest says that exits with `code`: what its plugin's settings say of it, else what it is in
-/// BSD's `sysexits.h`.
-fn exited(code: i32, evidence: &Evidence<'_>) -> Said {
-    let set = evidence.attempt.job.spec.exit_codes.meaning(code);
-    let usual = match code {
-        0 => Meaning::Succeed,
-        64 | 65 => Meaning::Fail,
-        _ => Meaning::Retry,
-    };
-    let meaning = set.unwrap_or(usual);
-    if meaning == Meaning::Succeed {
-        return Said::Done { content_type: None };
-    }
-    let words = set.map_or_else(|| in_words(code), |_| "");
-    let mut message = format!("exited with {code}{words}");
-    if let Some(line) = last_words(evidence) {
-        message.push_str(": ");
-        message.push_str(&line);
-    }
-    said(meaning, AttemptError::new("exit_code", message))
-}
-
-/// What a guest says with a code of this meaning, for this reason if it is no success.
-pub(super) fn said(meaning: Meaning, error: AttemptError) -> Said {
-    match meaning {
-        Meaning::Succeed => Said::Done { content_type: None },
-        Meaning::Retry => Said::Failed { error, retry: RetryHint::Backoff },
-        Meaning::Fail => Said::Failed { error, retry: RetryHint::Never },
-        Meaning::Snooze => Said::Later { error, wait: None },
-    }
-}
-
-/// A code of `sysexits.h` in words.
-fn in_words(code: i32) -> &'static str {
-    match code {
-        64 => " (usage error)",
-        65 => " (data error)",
-        66 => " (no input)",
-        69 => " (service unavailable)",
-        70 => " (internal error)",
-        // What old C libraries exit with that cannot take the host's variables.
-        71 => " (operating system error)",
-        75 => " (temporary failure)",
-        78 => " (configuration error)",
-        _ => "",
-    }
-}
-
-/// The line that most likely says why the guest ended.
-fn last_words(evidence: &Evidence<'_>) -> Option<String> {
-    /// Far more than is shown of a line.
-    const OUTPUT_BYTES: usize = 4096;
-    let log = &evidence.attempt.log;
-    let log = if log.written() == 0 { vec![] } else { log.snapshot().bytes };
-    words::last(&log, &evidence.output.end(OUTPUT_BYTES))
 }

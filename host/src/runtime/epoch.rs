@@ -1,4 +1,4 @@
-//! The clock pulse of all engines: guests look at their engine's epoch, and give way when it changed.
+//! The epochs of all engines: a guest checks its engine's epoch, and yields when it has changed.
 //!
 //! Owns the one thread that advances epochs. Not what a guest does then: that is its
 //! `wasmtime::Store`'s callback. Invariant: while a [`Watch`] is held, every engine that still lives
@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use wasmtime::{Engine, EngineWeak};
 
-/// How long a guest may keep its thread: short for its neighbours, long against the cost of giving
-/// way (some microseconds).
+/// How long a guest may keep its thread: short for other guests, and long compared with the cost of a yield
+/// (some microseconds).
 pub(super) const PERIOD: Duration = Duration::from_millis(10);
 
 /// How many idle periods go by before the thread sleeps: waking it costs a system call, which a
@@ -71,7 +71,7 @@ impl Ticker {
         self.pulse.lock().push(engine.weak());
     }
 
-    /// Keeps the epochs advancing until the answer is dropped.
+    /// Keeps the epochs advancing until the returned value is dropped.
     pub(super) fn watch(&self) -> Watch<'_> {
         // Both sides write their word before they read the other's, in one total order: either this
         // sees that the thread is about to sleep, or the thread sees that something runs.

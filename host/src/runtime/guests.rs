@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 
-/// Threads beside, for reading and compiling plugins, both of which are bounded anyway. Guests use
-/// none: they have no files.
+/// Threads for blocking work: reading and compiling plugins, which are bounded elsewhere. Guests use none,
+/// because they have no files.
 const BLOCKING_THREADS: usize = 16;
 
-/// The threads. Dropping this stops every guest where it next gives way, without waiting for it.
+/// The threads. Dropping this stops every guest when it next yields, without waiting for it.
 #[derive(Debug)]
 pub(super) struct Guests(Option<Runtime>, Handle);
 
@@ -26,7 +26,7 @@ impl Guests {
         Self::built(&mut Builder::new_multi_thread(), threads)
     }
 
-    /// Starts `threads` threads that wait for files and processes too: of guests that run elsewhere.
+    /// Starts `threads` threads that also wait for pipes and processes, for guests in other processes.
     ///
     /// # Errors
     /// If the system gives none.
@@ -47,12 +47,12 @@ impl Guests {
         Ok(Self(Some(runtime), handle))
     }
 
-    /// To start things beside the guests.
+    /// Starts other tasks on these threads.
     pub(super) fn handle(&self) -> &Handle {
         &self.1
     }
 
-    /// Runs `guest` on these threads. Dropping the answer stops it.
+    /// Runs `guest` on these threads. Dropping the returned future stops it.
     pub(super) fn run<F>(&self, guest: F) -> Running<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -70,7 +70,7 @@ impl Drop for Guests {
     }
 }
 
-/// A guest that runs.
+/// A guest that is running.
 #[derive(Debug)]
 pub(super) struct Running<T>(JoinHandle<T>);
 

@@ -1,11 +1,11 @@
 //! Drives the guest's futures under the attempt's deadline and stop signal, and measures them.
 //!
-//! A guest that asks whether it is cancelled is given a grace once it is: it stops by itself, or at
-//! the end of the grace.
+//! A guest that has asked whether it is cancelled gets a grace period when it is: it ends by itself, or is
+//! stopped at the end of the grace period.
 //!
-//! Invariant: the signal and the deadline are looked at before every poll of the guest, and wake it
-//! when it waits. A guest that spins gives way at every epoch, so it is polled, and stops, as soon
-//! as one that sleeps; no timer that a busy thread might serve late is relied on for it.
+//! Invariant: the signal and the deadline are checked before every poll of the guest, and wake it
+//! when it waits. A guest that spins yields at every epoch, so it is polled, and stops, as soon as one that
+//! sleeps, without a timer that a busy thread might serve late.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::clock::Stopwatch;
 
 /// Why a guest was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Halt {
+pub(super) enum StopCause {
     /// The signal was raised.
     Stopped(StopReason),
     /// The wall time limit has passed.
@@ -77,14 +77,17 @@ impl Meter {
     }
 
     /// Runs the making of a guest, as [`Self::drive`] does its run.
-    pub(super) async fn instantiate<F: Future>(&mut self, making: F) -> Result<F::Output, Halt> {
+    pub(super) async fn instantiate<F: Future>(
+        &mut self,
+        making: F,
+    ) -> Result<F::Output, StopCause> {
         let made = self.drive(making).await;
         self.instantiated = Some(self.now);
         made
     }
 
-    /// Runs `guest` to its end or to a halt; then it is dropped.
-    pub(super) async fn drive<F: Future>(&mut self, guest: F) -> Result<F::Output, Halt> {
+    /// Runs `guest` to its end or until it is to stop; then it is dropped.
+    pub(super) async fn drive<F: Future>(&mut self, guest: F) -> Result<F::Output, StopCause> {
         let mut guest = pin!(guest);
         std::future::poll_fn(|wake| self.poll(guest.as_mut(), wake)).await
     }
@@ -93,9 +96,9 @@ impl Meter {
         &mut self,
         guest: Pin<&mut F>,
         wake: &mut Context<'_>,
-    ) -> Poll<Result<F::Output, Halt>> {
-        if let Some(halt) = self.halted() {
-            return Poll::Ready(Err(halt));
+    ) -> Poll<Result<F::Output, StopCause>> {
+        if let Some(cause) = self.stop_cause() {
+            return Poll::Ready(Err(cause));
         }
         let before = self.now;
         let polled = guest.poll(wake);
@@ -107,20 +110,20 @@ impl Meter {
         }
     }
 
-    fn halted(&mut self) -> Option<Halt> {
+    fn stop_cause(&mut self) -> Option<StopCause> {
         self.now = self.since.elapsed();
         if let Some(reason) = self.stop.raised() {
             let (at, first) = *self.told.get_or_insert((self.now, reason));
             let grace = self.grace().filter(|_| reason.leaves_grace());
             if grace.is_none_or(|grace| self.now >= at + grace) {
-                return Some(Halt::Stopped(first));
+                return Some(StopCause::Stopped(first));
             }
         }
         if self.now < self.timeout {
             return None;
         }
-        // Whoever was told to stop before has stopped, however late.
-        Some(self.told.map_or(Halt::Deadline, |(_, reason)| Halt::Stopped(reason)))
+        // A guest that was told to stop before counts as stopped, however late.
+        Some(self.told.map_or(StopCause::Deadline, |(_, reason)| StopCause::Stopped(reason)))
     }
 
     /// The grace of a guest that asks.
@@ -136,18 +139,30 @@ impl Meter {
         end.saturating_sub(self.now)
     }
 
-    /// Ready when there is a reason to halt; else `wake` is called when there is one.
-    fn wait(&mut self, wake: &mut Context<'_>) -> Poll<Halt> {
+    /// Ready when there is a reason to stop; else `wake` is called when there is one.
+    fn wait(&mut self, wake: &mut Context<'_>) -> Poll<StopCause> {
         loop {
             let (stop, is_told, left) = (&self.stop, self.told.is_some(), self.patience());
             let alarm =
                 self.alarm.get_or_insert_with(|| Box::pin(alarm(stop.clone(), is_told, left)));
             ready!(alarm.as_mut().poll(wake));
             self.alarm = None;
-            if let Some(halt) = self.halted() {
-                return Poll::Ready(halt);
+            if let Some(cause) = self.stop_cause() {
+                return Poll::Ready(cause);
             }
         }
+    }
+}
+
+/// The output of `wait`, unless the signal is raised first.
+pub(super) async fn unless_stopped<F: Future>(
+    stop: &mut StopSignal,
+    wait: F,
+) -> Result<F::Output, StopReason> {
+    tokio::select! {
+        biased;
+        output = wait => Ok(output),
+        reason = stop.wait() => Err(reason),
     }
 }
 
@@ -196,12 +211,12 @@ mod tests {
             let mut meter = Meter::start(signal, HOUR);
             tokio::join!(meter.drive(pending::<()>()), async { stop.raise(StopReason::Cancelled) })
         };
-        assert_eq!(block_on(waiting).0, Err(Halt::Stopped(StopReason::Cancelled)));
+        assert_eq!(block_on(waiting).0, Err(StopCause::Stopped(StopReason::Cancelled)));
 
         let (_stop, signal) = Stop::new();
         let short = Duration::from_millis(1);
         let ended = block_on(async { Meter::start(signal, short).drive(pending::<()>()).await });
-        assert_eq!(ended, Err(Halt::Deadline));
+        assert_eq!(ended, Err(StopCause::Deadline));
     }
 
     #[test]
@@ -212,7 +227,7 @@ mod tests {
         let mut meter = Meter::start(signal, Duration::from_millis(5)).with_grace(report, HOUR);
         stop.raise(StopReason::Cancelled);
         let ended = block_on(meter.drive(pending::<()>()));
-        assert_eq!(ended, Err(Halt::Stopped(StopReason::Cancelled)));
+        assert_eq!(ended, Err(StopCause::Stopped(StopReason::Cancelled)));
     }
 
     #[test]
@@ -229,7 +244,7 @@ mod tests {
             };
             tokio::join!(meter.drive(pending::<()>()), later).0
         };
-        assert_eq!(block_on(waiting), Err(Halt::Stopped(StopReason::Cancelled)));
+        assert_eq!(block_on(waiting), Err(StopCause::Stopped(StopReason::Cancelled)));
     }
 
     #[test]
@@ -241,8 +256,8 @@ mod tests {
             }
         };
         let mut meter = Meter::start(signal, Duration::from_millis(1));
-        let ended: Result<(), Halt> = block_on(async { meter.drive(spin).await });
-        assert_eq!(ended, Err(Halt::Deadline));
+        let ended: Result<(), StopCause> = block_on(async { meter.drive(spin).await });
+        assert_eq!(ended, Err(StopCause::Deadline));
         assert!(meter.cpu > Duration::ZERO);
     }
 }

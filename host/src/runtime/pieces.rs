@@ -5,7 +5,7 @@
 
 use wasmtime::{AsContextMut, Trap};
 
-use super::instance::Guest;
+use super::guest::Guest;
 
 /// Bytes of one piece: some hundred microseconds of the slowest work, which is making random numbers.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
@@ -30,8 +30,8 @@ pub(super) fn pay(
     rest.map(drop).ok_or_else(|| Trap::OutOfFuel.into())
 }
 
-/// Lets others go on, between two pieces.
-pub(super) async fn give_way(store: &mut impl AsContextMut<Data = Guest>) {
-    let turns = store.as_context_mut().data().turns();
-    turns.give_way().await;
+/// Yields to other tasks, between two pieces.
+pub(super) async fn yield_now(store: &mut impl AsContextMut<Data = Guest>) {
+    let state = store.as_context_mut().data().yield_state();
+    state.yield_now().await;
 }

@@ -1,4 +1,4 @@
-//! What a guest reads and writes: payload in, output and log out.
+//! A guest's standard streams: payload in, output and log out.
 //!
 //! Invariants: no write is ever waited for; an output never holds more than its limit, and the write
 //! that exceeds it ends the guest, after what fits of it was kept; a log takes everything.
@@ -16,8 +16,8 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-/// What a log says it takes at once: more than programs write in one go, since some take a short
-/// write for a whole one.
+/// How much a log accepts at once: more than programs write in one call, since some treat a short write as a
+/// complete one.
 const LOG_PERMIT_BYTES: usize = 16 << 20;
 
 /// Zeros are taken in pieces of this size.
@@ -170,7 +170,7 @@ impl<S: Sink> OutputStream for Pipe<S> {
 
     /// Without making them all at once.
     fn write_zeroes(&mut self, count: usize) -> StreamResult<()> {
-        // The host's loop cannot be interrupted, and nobody else looks at the number.
+        // The loop below cannot be interrupted, and nothing else checks the number.
         if count > self.0.permit() {
             let message = "cannot write more zeroes than `check_write` allows";
             return Err(StreamError::Trap(wasmtime::format_err!("{message}")));

@@ -5,6 +5,8 @@
 //! decides anything about a job. Beside them, in [`access`], API keys and the audit log are kept.
 
 pub mod access;
+#[cfg(test)]
+mod drafts;
 pub mod ledgered;
 pub mod memory;
 pub mod sqlite;

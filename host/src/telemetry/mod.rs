@@ -77,7 +77,7 @@ pub(crate) fn committed(changes: &[Change]) {
 
 fn discarded(job: &JobEvent, error: Option<&AttemptError>) {
     let code = error.map_or("none", |error| error.code.as_str());
-    let message = error.map_or("no attempt says why", |error| error.message.as_str());
+    let message = error.map_or("no attempt has an error", |error| error.message.as_str());
     tracing::info!(
         event = "job_discarded",
         job = %job.job,

@@ -3,8 +3,9 @@
 //!
 //! A secret is found as it is, and with each byte [escaped](super::writing); also where
 //! [zero bytes](super::zeros) stand between the bytes of any of these, as UTF-16 and UTF-32 have them, and are
-//! escaped themselves; also within [base 64 or 16](super::radix) of any of these; and within base 64 or 16
-//! of that. What a server truncates or encrypts is not found: a secret must be
+//! escaped themselves; also within [base 64 or 16](super::radix) of any of these, or the
+//! [numbers](super::numbers) of their bytes, in lines as [dumps](super::dumps) have them or not; and within
+//! these of that. What a server truncates or encrypts is not found: a secret must be
 //! bound to servers only that do not.
 
 use std::fmt;
@@ -16,22 +17,25 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::SecretValue;
 use super::effort::Effort;
-use super::radix::{BASES, Lengths};
+use super::radix::{BASES, Decoded, Lengths};
 use super::writing::{DEPTH, begins_escape, is_escaped_quote, read};
 use super::zeros::{self, Zeros};
+use super::{dumps, numbers};
 use crate::outside::header_bytes;
 
 /// The layers of encoding that are still to be decoded.
 #[derive(Debug, Clone, Copy)]
 struct Layers {
-    /// How often it may be base 64 or 16 of another.
+    /// How often it may be digits or numbers of another.
     digits: u8,
+    /// Whether dumps are looked for.
+    dumps: bool,
     /// The layers of escapes in which zeros are looked for first: those in fewer were removed.
     zeros: u8,
 }
 
 /// The layers of a response as it was received, of which nothing is decoded yet.
-const LAYERS: Layers = Layers { digits: 3, zeros: 0 };
+const LAYERS: Layers = Layers { digits: 3, dumps: true, zeros: 0 };
 
 /// The values that must not be seen.
 #[derive(Clone, Default)]
@@ -161,12 +165,21 @@ impl Mask {
         }
         self.search_without_zeros(text, layers, effort, found);
         let Some(digits) = layers.digits.checked_sub(1) else { return };
-        for base in &BASES {
-            base.decode(text, self.lengths, effort, &mut |decoded, effort| {
-                let mut within = |range| found(decoded.place(range));
-                self.search(decoded.bytes, Layers { digits, zeros: 0 }, effort, &mut within);
+        if layers.dumps {
+            dumps::read(text, self.lengths, effort, &mut |dump, effort| {
+                let mut within = |range| dump.places(range).into_iter().for_each(&mut *found);
+                let layers = Layers { dumps: false, zeros: 0, ..layers };
+                self.search(&dump.left.bytes, layers, effort, &mut within);
             });
         }
+        let mut each = |decoded: &Decoded<'_>, effort: &mut Effort<'_>| {
+            let mut within = |range| found(decoded.place(range));
+            self.search(decoded.bytes, Layers { digits, ..LAYERS }, effort, &mut within);
+        };
+        for base in &BASES {
+            base.decode(text, self.lengths, effort, &mut each);
+        }
+        numbers::decode(text, self.lengths, effort, &mut each);
     }
 
     /// The same in what is left without its zeros, if there are any: first those that are in the fewest

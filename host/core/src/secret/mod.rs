@@ -5,15 +5,20 @@
 //! |---|---|
 //! | [`placing`] | where a placeholder is replaced, and where that is refused |
 //! | [`masking`] | finding and covering secrets in a response |
-//! | [`writing`], [`zeros`], [`radix`] | the encodings in which they are found |
+//! | [`writing`], [`names`], [`zeros`], [`radix`], [`numbers`], [`dumps`] | the encodings in which they are found |
+//! | [`left`] | what is left of a text from which something was removed |
 //! | [`shelf`] | which values a host may know, as they are and as they were |
 //! | [`effort`] | how many steps a search may take |
 //!
 //! Invariant: nothing here shows a value. [`SecretValue`] can be neither printed nor serialized;
 //! whoever needs its text calls [`SecretValue::reveal`].
 
+mod dumps;
 mod effort;
+mod left;
 pub mod masking;
+mod names;
+mod numbers;
 pub mod placing;
 mod radix;
 pub mod shelf;

@@ -7,11 +7,14 @@ use super::effort::Effort;
 use super::writing::{DEPTH, Reading, begins_escape, is_escaped_quote, read};
 
 /// Digits that are decoded at one time, beside those that two pieces have in common.
-const PIECE: usize = 64 << 10;
+pub(super) const PIECE: usize = 64 << 10;
 
 /// Digits that two pieces have in common, for each byte of the longest secret: what it takes in base 64
 /// within base 64, each byte of it escaped.
-const COMMON: usize = 16;
+pub(super) const COMMON: usize = 16;
+
+/// The digits of the longest word that programs print as a number, which has 64 bits.
+const WORD: usize = 16;
 
 /// How bytes are written as digits.
 #[derive(Debug)]
@@ -26,14 +29,14 @@ pub(super) struct Base {
 }
 
 /// Both alphabets of base 64 (RFC 4648), in lines or not, and base 16 in either case, as programs separate
-/// its digits.
+/// its digits, and forms the blanks between them.
 pub(super) const BASES: [Base; 2] = [
     Base { bits: 6, period: 4, digit: digit_64, is_between: |byte| b"\r\n\t\0".contains(&byte) },
     Base {
         bits: 4,
         period: 2,
         digit: digit_16,
-        is_between: |byte| b"\r\n\t\0 :,-".contains(&byte),
+        is_between: |byte| b"\r\n\t\0 +:,-".contains(&byte),
     },
 ];
 
@@ -58,13 +61,17 @@ struct Run {
     values: Vec<u8>,
     /// Where each stands in the text.
     places: Vec<Range<usize>>,
+    /// Whether something stands between each and the digit before it.
+    begin: Vec<bool>,
 }
 
 /// Some bytes that a text says in digits.
 pub(super) struct Decoded<'a> {
     pub(super) bytes: &'a [u8],
-    places: &'a [Range<usize>],
-    bits: usize,
+    /// Where each digit stands in the text.
+    pub(super) places: &'a [Range<usize>],
+    /// Of one digit.
+    pub(super) bits: usize,
 }
 
 impl Decoded<'_> {
@@ -72,8 +79,11 @@ impl Decoded<'_> {
     pub(super) fn place(&self, bytes: Range<usize>) -> Range<usize> {
         let first = bytes.start * 8 / self.bits;
         let end = (bytes.end * 8).div_ceil(self.bits).min(self.places.len());
-        let last = self.places.get(end.saturating_sub(1)).map_or(0, |place| place.end);
-        self.places.get(first).map_or(0, |place| place.start)..last
+        let places = self.places.get(first..end).unwrap_or_default();
+        // The last byte of a word may be written first.
+        let start = places.iter().map(|place| place.start).min();
+        let end = places.iter().map(|place| place.end).max();
+        start.unwrap_or(0)..end.unwrap_or(0)
     }
 }
 
@@ -107,28 +117,30 @@ impl Base {
                 true => (Found::Between, 1),
                 false => self.at(&text[place..], effort),
             };
+            let is_first = is_indented || run.values.is_empty();
             is_indented = matches!(found, Found::Between);
             match found {
                 Found::Digit(value) => {
                     run.values.push(value);
                     run.places.push(place..place + length);
+                    run.begin.push(is_first);
                 }
                 Found::Between => {}
                 Found::Other => {
                     if run.values.len() >= least {
-                        self.divide(&run, effort, each);
+                        self.hand_on(&run, effort, each);
                     }
                     run.keep(0);
                 }
             }
             if run.values.len() >= PIECE + common {
-                self.divide(&run, effort, each);
+                self.hand_on(&run, effort, each);
                 run.keep(common);
             }
             place += length;
         }
         if run.values.len() >= least {
-            self.divide(&run, effort, each);
+            self.hand_on(&run, effort, each);
         }
     }
 
@@ -159,32 +171,71 @@ impl Base {
         meant.max_by_key(|(_, length)| *length).unwrap_or((Found::Other, 1))
     }
 
-    fn divide(&self, run: &Run, effort: &mut Effort<'_>, each: &mut Each<'_>) {
-        let mut bytes = Vec::with_capacity(run.values.len());
+    fn hand_on(&self, run: &Run, effort: &mut Effort<'_>, each: &mut Each<'_>) {
         for phase in 0..self.period.min(run.values.len()) {
-            bytes.clear();
-            let (mut held, mut bits) = (0_u32, 0);
-            for value in &run.values[phase..] {
-                held = held << self.bits | u32::from(*value);
-                bits += self.bits;
-                if bits >= 8 {
-                    bits -= 8;
-                    bytes.push(u8::try_from(held >> bits & 0xff).unwrap_or_default());
-                }
-            }
-            effort.spend(bytes.len());
-            let places = &run.places[phase..];
-            each(&Decoded { bytes: &bytes, places, bits: self.bits }, effort);
+            self.divide(&run.values[phase..], &run.places[phase..], effort, each);
         }
+        if self.bits == 4
+            && let Some(run) = run.of_words()
+        {
+            self.divide(&run.values, &run.places, effort, each);
+        }
+    }
+
+    fn divide(
+        &self,
+        values: &[u8],
+        places: &[Range<usize>],
+        effort: &mut Effort<'_>,
+        each: &mut Each<'_>,
+    ) {
+        let mut bytes = Vec::with_capacity(values.len());
+        let (mut held, mut bits) = (0_u32, 0);
+        for value in values {
+            held = held << self.bits | u32::from(*value);
+            bits += self.bits;
+            if bits >= 8 {
+                bits -= 8;
+                bytes.push(u8::try_from(held >> bits & 0xff).unwrap_or_default());
+            }
+        }
+        effort.spend(bytes.len());
+        each(&Decoded { bytes: &bytes, places, bits: self.bits }, effort);
     }
 }
 
 impl Run {
+    /// The same where digits stand in words of some bytes, of which the last is written first: as
+    /// processors number bytes, and as `od -x` prints them.
+    fn of_words(&self) -> Option<Self> {
+        let mut ordered = Self::default();
+        let (mut start, mut are_words) = (0, false);
+        for end in 1..=self.values.len() {
+            if !self.begin.get(end).is_none_or(|begins| *begins) {
+                continue;
+            }
+            let length = end - start;
+            are_words |= length > 2;
+            if length > WORD {
+                return None;
+            }
+            if length % 2 == 0 {
+                for byte in (start..end).step_by(2).rev() {
+                    ordered.values.extend(&self.values[byte..byte + 2]);
+                    ordered.places.extend_from_slice(&self.places[byte..byte + 2]);
+                }
+            }
+            start = end;
+        }
+        are_words.then_some(ordered)
+    }
+
     /// Forgets all but the last `kept` digits.
     fn keep(&mut self, kept: usize) {
         let first = self.values.len().saturating_sub(kept);
         self.values.drain(..first);
         self.places.drain(..first);
+        self.begin.drain(..first);
     }
 }
 

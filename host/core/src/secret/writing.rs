@@ -2,6 +2,7 @@
 //! quoted-printable mail escape it, and each byte of such an escape again. Pure.
 
 use super::effort::Effort;
+use super::names::{character, number};
 
 /// How often an escape may itself be escaped, as in JSON within JSON within JSON.
 pub(super) const DEPTH: u8 = 3;
@@ -55,6 +56,18 @@ impl Readings {
     }
 }
 
+/// The longest reading of what `text` begins with, which is what was meant: a part of an escape says nothing.
+///
+/// `text` has at least one byte.
+pub(super) fn longest(text: &[u8], depth: u8, effort: &mut Effort<'_>) -> Reading {
+    let itself = Reading { byte: text[0], length: 1 };
+    if depth == 0 || !begins_escape(itself.byte) || is_escaped_quote(text) {
+        effort.spend(1);
+        return itself;
+    }
+    read(text, depth, effort).iter().max_by_key(|reading| reading.length).unwrap_or(itself)
+}
+
 /// What `text` may begin with, in up to `depth` layers of escapes.
 pub(super) fn read(text: &[u8], depth: u8, effort: &mut Effort<'_>) -> Readings {
     let mut found = Readings::default();
@@ -100,6 +113,7 @@ struct Digits {
 impl Digits {
     const HEX_2: Self = Self { base: 16, count: 2, value: 0 };
     const HEX_4: Self = Self { base: 16, count: 4, value: 0 };
+    const OCTAL_2: Self = Self { base: 8, count: 2, value: 0 };
     const OCTAL_3: Self = Self { base: 8, count: 3, value: 0 };
 }
 
@@ -110,6 +124,9 @@ struct Name {
 }
 
 type Add<'a> = dyn FnMut(u8, usize) + 'a;
+
+/// Takes a name, whether its end was read, and where that is.
+type Found<'a> = dyn FnMut(&[u8], bool, usize) + 'a;
 
 impl<'c> Rest<'_, '_, 'c> {
     fn at(&mut self, place: usize) -> Readings {
@@ -135,10 +152,12 @@ impl<'c> Rest<'_, '_, 'c> {
                     rest.braced(&mut more);
                 }
                 b'x' => rest.number(Digits::HEX_2, 0, &mut more),
-                b'0'..=b'3' => {
+                b'0'..=b'7' => {
                     self.number(Digits::OCTAL_3, 0, add);
-                    if byte == b'0' {
-                        add(0, length);
+                    match byte {
+                        b'0' => add(0, length),
+                        // No character of a secret has a single digit.
+                        _ => self.number(Digits::OCTAL_2, 0, add),
                     }
                 }
                 _ => more(byte, 0),
@@ -161,8 +180,8 @@ impl<'c> Rest<'_, '_, 'c> {
     fn braced(&mut self, add: &mut Add<'_>) {
         for Reading { byte, length } in self.at(0).iter() {
             if byte == b'{' {
-                self.after(length).until(b'}', &mut |digits, after| {
-                    if let Some(byte) = number(digits, 16) {
+                self.after(length).until(b'}', &mut |digits, is_ended, after| {
+                    if let Some(byte) = number(digits, 16).filter(|_| is_ended) {
                         add(byte, length + after);
                     }
                 });
@@ -171,8 +190,8 @@ impl<'c> Rest<'_, '_, 'c> {
     }
 
     fn entity(&mut self, add: &mut Add<'_>) {
-        self.until(b';', &mut |name, after| {
-            if let Some(byte) = character(name) {
+        self.until(b';', &mut |name, is_ended, after| {
+            if let Some(byte) = character(name, is_ended) {
                 add(byte, after);
             }
         });
@@ -195,85 +214,25 @@ impl<'c> Rest<'_, '_, 'c> {
         }
     }
 
-    /// The letters, digits and `#` before `end`, and where that ends.
-    fn until(&mut self, end: u8, found: &mut dyn FnMut(&[u8], usize)) {
+    /// The letters, digits and `#` before `end`, whether they are all of them, and where that ends.
+    fn until(&mut self, end: u8, found: &mut Found<'_>) {
         self.letters(&mut Name { letters: Vec::with_capacity(NAME_BYTES), end }, 0, found);
     }
 
-    fn letters(&mut self, name: &mut Name, place: usize, found: &mut dyn FnMut(&[u8], usize)) {
+    fn letters(&mut self, name: &mut Name, place: usize, found: &mut Found<'_>) {
         for Reading { byte, length } in self.at(place).iter() {
             let is_more = byte.is_ascii_alphanumeric() || byte == b'#';
             if byte == name.end {
-                found(&name.letters, place + length);
+                found(&name.letters, true, place + length);
             } else if is_more && name.letters.len() < NAME_BYTES {
                 name.letters.push(byte);
+                found(&name.letters, false, place + length);
                 self.letters(name, place + length, found);
                 name.letters.pop();
             }
         }
     }
 }
-
-fn number(digits: &[u8], base: u32) -> Option<u8> {
-    let digits = std::str::from_utf8(digits).ok()?;
-    u8::from_str_radix(digits, base).ok()
-}
-
-/// What HTML calls a character.
-fn character(name: &[u8]) -> Option<u8> {
-    if let Some(digits) = name.strip_prefix(b"#") {
-        return match digits.strip_prefix(b"x").or_else(|| digits.strip_prefix(b"X")) {
-            Some(digits) => number(digits, 16),
-            None => number(digits, 10),
-        };
-    }
-    NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, byte)| *byte)
-}
-
-/// The ASCII characters that have names in HTML.
-const NAMES: [(&str, u8); 41] = [
-    ("quot", b'"'),
-    ("QUOT", b'"'),
-    ("amp", b'&'),
-    ("AMP", b'&'),
-    ("lt", b'<'),
-    ("LT", b'<'),
-    ("gt", b'>'),
-    ("GT", b'>'),
-    ("apos", b'\''),
-    ("Tab", b'\t'),
-    ("NewLine", b'\n'),
-    ("excl", b'!'),
-    ("num", b'#'),
-    ("dollar", b'$'),
-    ("percnt", b'%'),
-    ("lpar", b'('),
-    ("rpar", b')'),
-    ("ast", b'*'),
-    ("midast", b'*'),
-    ("plus", b'+'),
-    ("comma", b','),
-    ("period", b'.'),
-    ("sol", b'/'),
-    ("colon", b':'),
-    ("semi", b';'),
-    ("equals", b'='),
-    ("quest", b'?'),
-    ("commat", b'@'),
-    ("lsqb", b'['),
-    ("lbrack", b'['),
-    ("bsol", b'\\'),
-    ("rsqb", b']'),
-    ("rbrack", b']'),
-    ("Hat", b'^'),
-    ("lowbar", b'_'),
-    ("grave", b'`'),
-    ("lcub", b'{'),
-    ("lbrace", b'{'),
-    ("vert", b'|'),
-    ("rcub", b'}'),
-    ("rbrace", b'}'),
-];
 
 #[cfg(test)]
 mod tests {
@@ -295,12 +254,22 @@ mod tests {
             ("\\u{2b}", b'+'),
             ("\\x2B", b'+'),
             ("\\053", b'+'),
+            ("\\53", b'+'),
+            ("\\163", b's'),
+            ("\\12", b'\n'),
             ("%2B", b'+'),
             ("%2b", b'+'),
             ("%u002B", b'+'),
             ("=2B", b'+'),
             ("&#43;", b'+'),
             ("&#0000043;", b'+'),
+            ("&#43", b'+'),
+            ("&#0043", b'+'),
+            ("&#x2B", b'+'),
+            ("&#X002b", b'+'),
+            ("&amp", b'&'),
+            ("&AMP", b'&'),
+            ("&lt", b'<'),
             ("&#x2B;", b'+'),
             ("&#X2b;", b'+'),
             ("&#x0000002B;", b'+'),
@@ -342,7 +311,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_itself_alone() {
-        for text in ["a", "%", "%4", "%4g", "&", "&#;", "&#300;", "&nbsp;", "&amp", "\\"] {
+        for text in ["a", "%", "%4", "%4g", "&", "&#;", "&nbsp;", "&plus", "&apos", "\\"] {
             assert_eq!(all(text, DEPTH), [(text.as_bytes()[0], 1)], "{text}");
         }
         assert_eq!(all("", DEPTH), []);

@@ -17,17 +17,17 @@ const UNFINISHED: [&str; 4] = ["scheduled", "retryable", "available", "running"]
 /// All that match every given field.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Filter {
-    /// Only in this state: scheduled, available, retryable, running, completed, discarded, cancelled
-    /// [default: any].
+    /// Only jobs in this state: scheduled, available, retryable, running, completed, discarded,
+    /// cancelled [default: any].
     #[arg(long)]
     pub(super) state: Option<String>,
-    /// Only of this plugin, or `name@version` [default: any].
+    /// Only jobs of this plugin, or of this `name@version` [default: any].
     #[arg(long)]
     plugin: Option<String>,
-    /// Only in this queue [default: any].
+    /// Only jobs in this queue [default: any].
     #[arg(long)]
     queue: Option<String>,
-    /// Only with this label [default: any].
+    /// Only jobs with this tag [default: any].
     #[arg(long)]
     tag: Option<String>,
 }

@@ -21,7 +21,7 @@ use crate::clock;
 pub(in crate::cli) struct List {
     #[command(flatten)]
     filter: Filter,
-    /// At most so many.
+    /// The maximum number of jobs to list.
     #[arg(long, default_value_t = 50)]
     limit: usize,
 }
@@ -44,7 +44,7 @@ const COLUMNS: [Column; 7] = [
     Column { title: "plugin", least: 12 },
     Column { title: "queue", least: 7 },
     Column { title: "state", least: usize::MAX },
-    Column { title: "try", least: usize::MAX },
+    Column { title: "attempt", least: usize::MAX },
     Column { title: "age", least: usize::MAX },
     Column { title: "error", least: 16 },
 ];

@@ -34,16 +34,16 @@ pub(in crate::cli) struct Many {
     id: Option<JobIdPrefix>,
     #[command(flatten)]
     filter: Filter,
-    /// All jobs of the tenant that can be.
+    /// Select all jobs of the tenant that the command applies to.
     #[arg(long)]
     all: bool,
-    /// At most so many of those that match, the newest.
+    /// The maximum number of jobs; if more match, the newest.
     #[arg(long, default_value_t = 1000)]
     limit: usize,
-    /// List them, and do nothing.
+    /// Only list the jobs that match.
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask whether to go on.
+    /// Skip the confirmation.
     #[arg(long, short)]
     yes: bool,
 }
@@ -120,7 +120,8 @@ impl Many {
             return Ok(Ending::Done);
         }
         if !jobs.is_empty() && !yes && !confirmed(action, (jobs.len(), more), terminal)? {
-            return Err(Fault::Other.says("nothing was done").into());
+            let message = format!("not confirmed: no job was {}", action.past());
+            return Err(Fault::Other.says(message).into());
         }
         let results = each(action, client, terminal, &jobs).await;
         results.show(action, more, terminal)

@@ -34,12 +34,12 @@ pub(super) enum JobCommand {
     Submit(Box<Submit>),
     /// Show a job, with its output if that is text.
     Show {
-        /// Its id, or the beginning of it.
+        /// The id of the job, or the beginning of it.
         id: JobIdPrefix,
     },
-    /// Wait until a job is over; the exit code tells how it ended.
+    /// Wait until a job is finalized; the exit code says how it ended.
     Wait {
-        /// Its id, or the beginning of it.
+        /// The id of the job, or the beginning of it.
         id: JobIdPrefix,
         /// Wait no longer than this, such as 5m [default: for ever].
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -47,22 +47,22 @@ pub(super) enum JobCommand {
     },
     /// Write a job's output to stdout.
     Output {
-        /// Its id, or the beginning of it.
+        /// The id of the job, or the beginning of it.
         id: JobIdPrefix,
     },
     /// Write the log of an attempt to stdout.
     Logs {
-        /// The job's id, or the beginning of it.
+        /// The id of the job, or the beginning of it.
         id: JobIdPrefix,
         /// The number of the attempt [default: the latest that wrote a log].
         #[arg(long, value_name = "N")]
         attempt: Option<u32>,
     },
-    /// Cancel a job, waiting or running, or all unfinished ones that match.
+    /// Cancel an unfinished job, or all that match.
     #[command(override_usage = "jobwright job cancel [OPTIONS] <ID>\n       \
         jobwright job cancel [OPTIONS] <--all|--state|--plugin|--queue|--tag>")]
     Cancel(Many),
-    /// Run a finalized job again, or a waiting one at once; or all discarded ones that match.
+    /// Retry a finalized job, or start a waiting one now; or retry all discarded jobs that match.
     #[command(override_usage = "jobwright job retry [OPTIONS] <ID>\n       \
         jobwright job retry [OPTIONS] <--all|--state|--plugin|--queue|--tag>")]
     Retry(Many),
@@ -116,14 +116,16 @@ async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Endi
         && outcome != "succeeded"
     {
         let (attempt, outcome) = (printable(attempt), printable(outcome));
-        let note = format!("the job has not completed: this is what attempt {attempt} left");
-        writeln!(std::io::stderr(), "{note}, which ended as {outcome}")?;
+        writeln!(
+            std::io::stderr(),
+            "the job has not completed: this is the output of attempt {attempt}, which ended as {outcome}"
+        )?;
     }
     let bytes = whole(answer, FILE_BYTES).await?;
     if terminal::is_binary_on_terminal(&bytes) {
         let message = format!(
-            "the output is {} bytes that are not text: send it to a file, as in `jobwright job \
-             output ID > FILE`",
+            "the output is binary ({} bytes) and stdout is a terminal: redirect it to a file, as in \
+             `jobwright job output ID > FILE`",
             bytes.len()
         );
         return Err(Fault::Usage.says(message).into());

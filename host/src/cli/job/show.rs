@@ -51,10 +51,7 @@ fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Resu
     {
         writeln!(out, "{field:<13} {}", printable(&text(&job[field])))?;
         if field == "attempt" {
-            let [failures, most, left] = ["failures", "max_attempts", "attempts_left"]
-                .map(|field| printable(&text(&job[field])));
-            let tries = format!("{failures} of at most {most}, attempts left: {left}");
-            writeln!(out, "{:<13} {tries}", "failures")?;
+            writeln!(out, "{:<13} {}", "failures", failures(job))?;
         }
     }
     if let Some(told) = told(job) {
@@ -62,7 +59,7 @@ fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Resu
     }
     if let Some(at) = job["cancel_requested_at"].as_str().filter(|_| job["finalized_at"].is_null())
     {
-        writeln!(out, "cancel requested at {}; the attempt is being stopped", printable(at))?;
+        writeln!(out, "cancellation requested at {}; the attempt is being stopped", printable(at))?;
     }
     write_output(job, output, out)?;
     write_attempts(job, out)?;
@@ -70,6 +67,16 @@ fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Resu
         writeln!(out, "\n{}", printable(output.trim_end_matches('\n')))?;
     }
     out.flush()
+}
+
+/// The failed attempts that count, and how many attempts are left to an unfinished job.
+fn failures(job: &Value) -> String {
+    let [failures, most, left] =
+        ["failures", "max_attempts", "attempts_left"].map(|field| printable(&text(&job[field])));
+    match job["finalized_at"].is_null() {
+        true => format!("{failures} of at most {most}, attempts left: {left}"),
+        false => format!("{failures} of at most {most}"),
+    }
 }
 
 /// What is said of the output among the fields.
@@ -130,7 +137,7 @@ mod tests {
             let job = json!({ "cancel_requested_at": at, "finalized_at": finalized_at });
             let mut out = Vec::<u8>::new();
             write_job(&job, None, &mut out).expect("it is written");
-            String::from_utf8_lossy(&out).contains("cancel requested at 2026-01-01T00:00:00Z; ")
+            String::from_utf8_lossy(&out).contains("requested at 2026-01-01T00:00:00Z; ")
         };
         assert!(shown(json!(null)) && !shown(json!("2026-01-01T00:00:01Z")));
     }

@@ -46,13 +46,12 @@ const OF_ONE: [&str; 25] = [
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Submit {
-    /// `name`, `name@1`, `name@1.2.0` or `name@sha256:…`.
+    /// The plugin: `name`, `name@1`, `name@1.2.0` or `name@sha256:…`.
     #[arg(required_unless_present = "file")]
     plugin: Option<String>,
-    /// Submit the jobs of this file instead, one JSON object a line or an array of them, each as the
-    /// body of `POST /v1/jobs`; `-` for stdin. Prints the ids, a line each. Waits
-    /// while the host has no room, until about 30 s have passed in which it accepted no job
-    /// [default: none].
+    /// Submit the jobs of this file instead: one JSON object per line, or an array of them, each as
+    /// the body of `POST /v1/jobs`; `-` for stdin. Prints one id per line. Waits while the host has no
+    /// room, until it has accepted no job for about 30 s [default: none].
     #[arg(long, value_name = "FILE|-", conflicts_with_all = OF_ONE)]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -64,22 +63,22 @@ pub(in crate::cli) struct Submit {
     /// The queue to wait in [default: default].
     #[arg(long)]
     queue: Option<String>,
-    /// 1 (first) to 4 (last) [default: 2].
+    /// The priority, from 1 (first) to 4 (last) [default: 2].
     #[arg(long)]
     priority: Option<u8>,
-    /// Start it no earlier than this from now, such as 10m [default: 0s].
+    /// The delay before the job can start, such as 10m [default: 0s].
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     delay: Option<Duration>,
-    /// How often it may be tried [default: 5].
+    /// The number of failed attempts after which the job is discarded [default: 5].
     #[arg(long, value_name = "N")]
     max_attempts: Option<u16>,
-    /// A label; may be repeated [default: none].
+    /// A tag; repeatable [default: none].
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// Makes submitting again with the same key answer as the first time [default: none].
+    /// Submitting again with the same key returns the first job [default: none].
     #[arg(long, value_name = "KEY", value_parser = header)]
     idempotency_key: Option<String>,
-    /// Wait until it is over; the exit code tells how it ended.
+    /// Wait until the job is finalized; the exit code says how it ended.
     #[arg(long)]
     wait: bool,
     /// With --wait: wait no longer than this, such as 5m [default: for ever].

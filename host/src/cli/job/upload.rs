@@ -94,7 +94,7 @@ impl<'a> Upload<'a> {
         if !std::mem::replace(&mut self.noted, true) {
             let longest = span(self.patience.longest(retry_after));
             let note =
-                format!("the host has no room for {count} jobs: trying again for up to {longest}");
+                format!("the host has no room for {count} jobs: retrying for up to {longest}");
             self.terminal.note(&self.progress, &note);
         }
     }
@@ -112,10 +112,10 @@ impl<'a> Upload<'a> {
         let response = patience::send(self.client, request).await?;
         let retry_after = retry_after(&response);
         let answers: Vec<Value> = serde_json::from_value(json_of(response).await?)
-            .context("the host's answer to a batch is no list")?;
+            .context("the host's response to a batch is not an array")?;
         anyhow::ensure!(
             answers.len() == jobs.len(),
-            "the host answered {} of {} jobs",
+            "the host's response has {} results for {} jobs",
             answers.len(),
             jobs.len()
         );
@@ -170,7 +170,7 @@ impl<'a> Upload<'a> {
         let mut answered = self.answered.iter().map(|(line, _)| *line).peekable();
         let open = self.jobs.iter().find(|job| answered.next_if_eq(&job.line).is_none());
         open.map_or_else(String::new, |job| {
-            format!("; the first that it has not answered is in line {}", job.line)
+            format!("; the first job without a response is in line {}", job.line)
         })
     }
 }

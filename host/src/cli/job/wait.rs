@@ -36,8 +36,8 @@ pub(super) async fn until_over(
         job = watch(client, terminal, &mut id, max_wait) => job,
         () = signals.stopped() => Err(Fault::Stopped
             .says(format!(
-                "stopped waiting; the job goes on: `jobwright job wait {id}` watches it, `jobwright \
-                 job cancel {id}` ends it"
+                "stopped waiting; the job continues: `jobwright job wait {id}` waits again, `jobwright \
+                 job cancel {id}` cancels it"
             ))
             .into()),
     }
@@ -85,8 +85,8 @@ async fn watch(
 }
 
 /// What is said of an attempt that the host broke off.
-const INTERRUPTED: &str = "interrupted by the host (it stops, or the plugin or tenant was disabled); it does \
-                           not count";
+const INTERRUPTED: &str = "interrupted by the host (it stops, or the plugin or tenant was disabled); the \
+                           attempt does not count";
 
 /// What to say of the latest attempt, if it failed and was not reported yet.
 fn failure(job: &Value, reported: &mut u64) -> Option<String> {
@@ -100,7 +100,7 @@ fn failure(job: &Value, reported: &mut u64) -> Option<String> {
     }
     let error = last_error(job).unwrap_or("no reason given");
     let next = match job["state"].as_str() {
-        Some("retryable") => format!("; next try at {}", text(&job["scheduled_at"])),
+        Some("retryable") => format!("; next attempt at {}", text(&job["scheduled_at"])),
         _ => String::new(),
     };
     Some(format!("attempt {number} {}: {error}{next}", text(&last["outcome"]).replace('_', " ")))
@@ -111,7 +111,7 @@ fn status(job: &Value, now: Timestamp) -> String {
     let [id, state] = ["id", "state"].map(|field| printable(&text(&job[field])));
     let next = job["scheduled_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
     let next = next.filter(|at| *at > now && state != "running");
-    let next = next.map(|at| format!(", next try in {}", span(until(now, at))));
+    let next = next.map(|at| format!(", next attempt in {}", span(until(now, at))));
     let error = last_error(job).map(|error| format!(": {}", printable(error)));
     let told = told(job).map(|told| format!(": {told}")).or(error).unwrap_or_default();
     format!("job {id} is {state}, {}{}{told}", tries(job), next.unwrap_or_default())
@@ -148,7 +148,7 @@ mod tests {
     fn an_attempt_that_failed_is_reported_once_with_the_next_try() {
         let (job, mut reported) = (retryable(), 0);
         let line = failure(&job, &mut reported).expect("a line");
-        assert_eq!(line, "attempt 1 failed: busy; next try at 2026-01-01T00:00:12Z");
+        assert_eq!(line, "attempt 1 failed: busy; next attempt at 2026-01-01T00:00:12Z");
         assert_eq!(failure(&job, &mut reported), None);
     }
 
@@ -158,7 +158,7 @@ mod tests {
             json!({ "attempts": [{ "attempt": 1, "outcome": "interrupted", "error": null }] });
         let line = failure(&job, &mut 0).expect("a line");
         assert!(line.starts_with("attempt 1 interrupted by the host (it stops, "), "{line}");
-        assert!(line.ends_with("; it does not count"), "{line}");
+        assert!(line.ends_with("; the attempt does not count"), "{line}");
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let shown = status(&retryable(), now);
         let tries = "attempt 1, 1 of at most 5 failures";
-        assert_eq!(shown, format!("job 019b7000 is retryable, {tries}, next try in 12s: busy"));
+        assert_eq!(shown, format!("job 019b7000 is retryable, {tries}, next attempt in 12s: busy"));
     }
 
     #[tokio::test]

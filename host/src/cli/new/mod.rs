@@ -20,10 +20,10 @@ const NOT_IN_RUST: [&str; 4] = ["build", "deps", "examples", "incremental"];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct New {
-    /// The plugin's name, and that of the new folder: letters a to z, digits and hyphens.
+    /// The name of the plugin and of the new folder: letters a to z, digits and hyphens.
     #[arg(value_parser = name)]
     name: String,
-    /// What to write it in.
+    /// The programming language.
     #[arg(long)]
     lang: Language,
 }
@@ -32,7 +32,7 @@ impl New {
     pub(super) fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
         let Self { name, lang } = self;
         if lang == Language::Rust && NOT_IN_RUST.contains(&name.as_str()) {
-            let message = format!("cargo makes no program called `{name}`: use another name");
+            let message = format!("cargo cannot build a program called `{name}`: use another name");
             return Err(Fault::Usage.says(message).into());
         }
         let project = Project { name, template: lang.template() };
@@ -42,7 +42,7 @@ impl New {
         terminal.result(
             || json!({ "folder": name, "files": files, "install": install, "build": build, "run": run }),
             |out| {
-                writeln!(out, "made {name}, in {}; next:\n", project.template.language)?;
+                writeln!(out, "created {name}, in {}; next:\n", project.template.language)?;
                 writeln!(out, "    cd {name}\n    {install}  # once, for the compiler")?;
                 writeln!(out, "    {build}\n    {run}")
             },
@@ -61,8 +61,8 @@ fn name(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "use a letter from a to z, then more of them, digits and hyphens, {MAX_NAME_BYTES} at \
-             most"
+            "use a letter from a to z, followed by letters, digits and hyphens; {MAX_NAME_BYTES} \
+             characters at most"
         ))
     }
 }
@@ -80,10 +80,10 @@ impl Project {
     fn write(&self, parent: &Path) -> anyhow::Result<Vec<&'static str>> {
         let folder = parent.join(&self.name);
         let shown = folder.display();
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {shown}"))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create the folder {shown}"))?;
         let mut there = fs::read_dir(&folder).with_context(|| format!("cannot read {shown}"))?;
         if there.next().is_some() {
-            bail!("the folder {shown} is not empty: nothing is written over");
+            bail!("the folder {shown} is not empty: choose another name, or empty it first");
         }
         let mut written = Vec::new();
         for (path, text) in self.files() {

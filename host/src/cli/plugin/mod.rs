@@ -26,23 +26,23 @@ pub(super) enum PluginCommand {
     Push {
         /// The WebAssembly binary.
         file: PathBuf,
-        /// Its name [default: the file's name].
+        /// The name of the plugin [default: the file's name].
         #[arg(long)]
         name: Option<String>,
-        /// Its version, such as 1.2.0 [default: made from its digest].
+        /// The version, such as 1.2.0 [default: made from its digest].
         #[arg(long)]
         version: Option<String>,
     },
-    /// Say what a plugin is and needs, and what would stop it, without a host.
+    /// Check a plugin without a host, and show its kind, imports, exports and the grants it can use.
     Inspect(Inspect),
     /// List the plugins.
     List,
     /// Show a plugin and its versions.
     Show {
-        /// Its name.
+        /// The name of the plugin.
         name: String,
     },
-    /// Change the settings of a plugin: what its jobs may use and reach, and how they are tried again.
+    /// Change the settings of a plugin: grants, limits and retries of its jobs.
     #[command(mut_args = of_setting)]
     Set(Box<Set>),
     /// Remove a plugin, or one version of it, that no unfinished job needs.
@@ -50,16 +50,16 @@ pub(super) enum PluginCommand {
         /// `name`, or `name@version`.
         plugin: PluginRef,
     },
-    /// Stop the jobs of a plugin, or of one version of it, and take no more.
+    /// Disable a plugin, or one version: its jobs are stopped, and new ones are refused.
     Disable {
-        /// `name`, or `name@version`; `name@sha256:…` is for every plugin and tenant with these bytes.
+        /// `name`, or `name@version`; `name@sha256:…` disables these bytes, for every plugin and tenant.
         plugin: PluginRef,
         #[command(flatten)]
         how: Disabling,
     },
-    /// Let them go on.
+    /// Enable a disabled plugin or version: its held jobs continue.
     Enable {
-        /// As it was named to switch it off.
+        /// The plugin, named as it was when it was disabled.
         plugin: PluginRef,
     },
 }
@@ -101,7 +101,7 @@ async fn push(
     version: Option<String>,
 ) -> anyhow::Result<Ending> {
     let stem = || file.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-"));
-    let name = name.or_else(stem).context("name the plugin with --name")?;
+    let name = name.or_else(stem).context("the file has no name: name the plugin with --name")?;
     let wasm = sandbox::read(&file).await?;
     let progress = terminal.progress(format!("uploading and compiling {name}"));
     let mut request = client.request(Method::PUT, &["plugins", &name]).body(wasm);
@@ -153,7 +153,7 @@ async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
                     versions(plugin),
                 ]
             };
-            let header = ["name", "", "default", "versions"];
+            let header = ["name", "state", "default", "versions"];
             writeln!(out, "{}", table(&header, plugins.iter().map(row)))
         },
     )?;
@@ -172,7 +172,7 @@ async fn show(client: &Client, terminal: &Terminal, name: &str) -> anyhow::Resul
             writeln!(out)?;
             if let Some(latest) = plugin["lost_jobs"].get(0) {
                 let id = printable(&text(&latest["id"]));
-                writeln!(out, "suspect   its job {id} was lost with its host again and again\n")?;
+                writeln!(out, "suspect   its job {id} was lost with its host several times\n")?;
             }
             let row = |version: &Value| {
                 vec![
@@ -185,28 +185,34 @@ async fn show(client: &Client, terminal: &Terminal, name: &str) -> anyhow::Resul
                 ]
             };
             let versions = plugin["versions"].as_array().into_iter().flatten().map(row);
-            let header = ["version", "", "abi", "size", "uploaded", "digest"];
+            let header = ["version", "state", "abi", "size", "uploaded", "digest"];
             writeln!(out, "{}", table(&header, versions))
         },
     )?;
     Ok(Ending::Done)
 }
 
-/// Whether a plugin, a version of it or a tenant is switched off.
+/// The state of a plugin, version or tenant.
 pub(super) fn state(of: &Value) -> &'static str {
-    if of["disabled"] == true { "off" } else { "on" }
+    if of["disabled"] == true { "disabled" } else { "enabled" }
 }
 
-/// How many versions a plugin has, and how many of them are switched off by themselves.
+/// Who did something, for a person. Hosts record `anyone` if the request carried no API key because the
+/// host has none.
+pub(super) fn actor(actor: &Value) -> String {
+    if actor == "anyone" { "no API key".to_owned() } else { text(actor) }
+}
+
+/// The number of versions of a plugin, and of those that are disabled themselves.
 fn versions(plugin: &Value) -> String {
     let versions = plugin["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    match versions.iter().filter(|version| state(version) == "off").count() {
+    match versions.iter().filter(|version| version["disabled"] == true).count() {
         0 => versions.len().to_string(),
-        off => format!("{}, {off} off", versions.len()),
+        disabled => format!("{}, {disabled} disabled", versions.len()),
     }
 }
 
-/// The path of what a reference switches off.
+/// The path of what a reference disables.
 fn switched(plugin: &PluginRef) -> anyhow::Result<Vec<String>> {
     let name = plugin.name.to_string();
     match &plugin.selector {
@@ -220,7 +226,7 @@ fn switched(plugin: &PluginRef) -> anyhow::Result<Vec<String>> {
 }
 
 fn several(plugin: &PluginRef) -> anyhow::Error {
-    let message = format!("`{plugin}` may mean several versions: use `name` or `name@1.2.0`");
+    let message = format!("`{plugin}` can match several versions: use `name` or `name@1.2.0`");
     Fault::Usage.says(message).into()
 }
 

@@ -15,31 +15,31 @@ use crate::cli::terminal::{Terminal, printable};
 /// What to change; what is not named stays as it is.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Set {
-    /// Its name.
+    /// The name of the plugin.
     name: String,
     /// The grants to replace, as JSON: `{"http": [{"origin": "https://api.example.com"}]}`, a file
-    /// that holds it, or `-` for stdin; `null` takes a grant back, or all [default: as they are].
+    /// that holds it, or `-` for stdin; `null` removes a grant, or all [default: as they are].
     #[arg(long, value_name = "JSON|FILE|-")]
     grants: Option<String>,
     #[command(flatten)]
     limits: LimitOptions,
-    /// Which endings are tried again: failed, trapped, time, fuel, memory, output, stack, tables,
+    /// The outcomes that are retried: failed, trapped, time, fuel, memory, output, stack, tables,
     /// resources, separated by commas; `none` for failed, trapped and time [default: as it is].
     #[arg(long, value_name = "CAUSES", value_delimiter = ',')]
     retry_on: Option<Vec<String>>,
     #[command(flatten)]
     exit_codes: ExitCodeOptions,
-    /// Whether its attempts see the host's variables, `JOBWRIGHT_…` [default: as it is].
+    /// Whether attempts get the environment variables `JOBWRIGHT_…` [default: as it is].
     #[arg(long, value_name = "true|false")]
     inject_env: Option<bool>,
-    /// The media type of its outputs, or `none` to tell it from their bytes [default: as it is].
+    /// The media type of the outputs, or `none` to detect it from their bytes [default: as it is].
     #[arg(long, value_name = "TYPE")]
     output_type: Option<String>,
-    /// The version that its bare name means, or `none` for the latest upload [default: as it is].
+    /// The version that the bare name means, or `none` for the latest upload [default: as it is].
     #[arg(long, value_name = "VERSION")]
     default_version: Option<String>,
-    /// Any settings, as JSON with the names of the HTTP interface, a file or `-`; `null` unsets.
-    /// The other flags overlay it [default: as they are].
+    /// Any settings, as JSON with the names of the HTTP interface, a file or `-` for stdin; `null`
+    /// unsets. The other flags override it [default: as they are].
     #[arg(long, value_name = "JSON|FILE|-")]
     settings: Option<String>,
 }
@@ -159,7 +159,7 @@ fn warnings(plugin: &Value) -> Vec<String> {
     let mut warnings: Vec<String> = useless.map(warning).collect();
     if !grants["secrets"].is_null() && grants["http"].is_null() {
         warnings.push(format!(
-            "{name} cannot use its secrets: they are put into HTTP requests, and none is granted"
+            "{name} cannot use its secrets: they are sent in HTTP requests only, and it has no grant `http`"
         ));
     }
     warnings

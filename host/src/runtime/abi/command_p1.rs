@@ -3,9 +3,10 @@
 
 use wasmtime::{InstancePre, Linker, Module, ModuleExport};
 
-use super::super::ending::{self, Cut, Said};
-use super::super::instance::Guest;
-use super::{Call, Misfit};
+use super::super::ending::{self, Abort, GuestResult};
+use super::super::guest::Guest;
+use super::call::Call;
+use super::fit::Misfit;
 
 /// The function that starts a command.
 pub(in super::super) const ENTRY_POINT: &str = "_start";
@@ -24,7 +25,7 @@ impl Command {
         Ok(Self { linked, entry_point })
     }
 
-    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         let Call { attempt, store, meter, .. } = call;
         let instance = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let start = instance

@@ -4,9 +4,10 @@ use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-use super::super::ending::{self, Cut, Said};
-use super::super::instance::Guest;
-use super::{Call, Misfit, check_type};
+use super::super::ending::{self, Abort, GuestResult};
+use super::super::guest::Guest;
+use super::call::Call;
+use super::fit::{EntryPoint, Misfit};
 
 /// What a command exports, in any release of 0.2.
 pub(in super::super) const ENTRY_POINT: &str = "wasi:cli/run";
@@ -22,16 +23,16 @@ pub(in super::super) struct Command {
 impl Command {
     pub(super) fn new(linker: &Linker<Guest>, component: &Component) -> Result<Self, Misfit> {
         let linked = linker.instantiate_pre(component)?;
-        check_type::<(), (Result<(), ()>,)>(&linked, ENTRY_POINT, "run")?;
+        EntryPoint::latest(ENTRY_POINT, "run").check::<(), (Result<(), ()>,)>(&linked)?;
         Ok(Self { linked: CommandPre::new(linked)? })
     }
 
-    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         let Call { attempt, store, meter, .. } = call;
         let command = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         match meter.drive(command.wasi_cli_run().call_run(&mut *store)).await?? {
             Ok(()) => ending::returned(attempt),
-            Err(()) => Err(Cut::Failed(I32Exit(FAILURE).into())),
+            Err(()) => Err(Abort::Failed(I32Exit(FAILURE).into())),
         }
     }
 }

@@ -1,14 +1,12 @@
-//! What guests see of WASI, whatever they are called by: arguments, variables, clocks and random
-//! numbers, standard streams.
+//! What guests of all kinds see of WASI: arguments, variables, clocks and random numbers, standard streams.
 //!
-//! Invariant: nothing of the host. No files, no sockets, none of the host's variables. What asks for
-//! them is linked, because language runtimes import it and never call it, and is denied when called.
+//! Invariant: nothing of the host: no files, no sockets, none of the host's variables. Functions for them are
+//! linked, because language runtimes import them and never call them, and are denied when called.
 
 mod files;
 mod random;
 mod timers;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jobwright_core::attempt::Attempt;
@@ -19,10 +17,11 @@ use wasmtime_wasi::p2::bindings::LinkOptions;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
 use super::super::clocks::Clocks;
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::super::pieces::PIECE_BYTES;
 use super::super::start;
 use super::super::stdio::{OutputBuffer, Pipe};
+use super::environment::{facts, variables};
 
 /// The interfaces of WASI 0.2, without `wasi:http`, by package.
 pub(super) const INTERFACES: &[(&str, &[&str])] = &[
@@ -85,8 +84,8 @@ pub(super) fn of_command(
     wasi.build_p1()
 }
 
-/// What a guest sees that is called with its payload and answers with its output: whatever it prints
-/// is log.
+/// What a guest sees that is called with its payload and returns its output: everything that it prints is
+/// log.
 pub(super) fn of_service(attempt: &Attempt, clocks: &Clocks) -> WasiP1Ctx {
     let mut wasi = common(attempt, clocks);
     wasi.stdout(Pipe::new(attempt.log.clone()));
@@ -98,7 +97,7 @@ fn common(attempt: &Attempt, clocks: &Clocks) -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stderr(Pipe::new(attempt.log.clone()))
         .max_random_size(PIECE_BYTES as u64)
-        // Not even a socket that may not be connected: each would be one of the host's files.
+        // Not even an unconnected socket: each would be one of the host's files.
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
@@ -130,28 +129,4 @@ fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
     for (name, value) in ours() {
         wasi.env(name, value);
     }
-}
-
-/// The variables of the plugin's grants and of the submitter.
-pub(super) fn variables(attempt: &Attempt) -> BTreeMap<String, String> {
-    attempt.granted.grants.variables_under(&attempt.job.spec.env)
-}
-
-/// What the host tells every guest about its job, under the names of its variables.
-pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 9] {
-    let job = &attempt.job;
-    let (spec, tries) = (&job.spec, job.tries());
-    // As JSON, because a tag may hold any character that a separator could be.
-    let tags = serde_json::to_string(&spec.tags).unwrap_or_default();
-    [
-        ("JOBWRIGHT_JOB_ID", job.id.to_string()),
-        ("JOBWRIGHT_ATTEMPT", tries.attempt.to_string()),
-        ("JOBWRIGHT_MAX_ATTEMPTS", tries.last_attempt.to_string()),
-        ("JOBWRIGHT_FAILURES", tries.failures.to_string()),
-        ("JOBWRIGHT_ATTEMPTS_LEFT", tries.left.to_string()),
-        ("JOBWRIGHT_QUEUE", spec.queue.to_string()),
-        ("JOBWRIGHT_PLUGIN", format!("{}@{}", spec.plugin, spec.version)),
-        ("JOBWRIGHT_CREATED_AT_MS", job.created_at.as_millisecond().to_string()),
-        ("JOBWRIGHT_TAGS", tags),
-    ]
 }

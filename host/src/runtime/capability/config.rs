@@ -6,7 +6,8 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower};
 
-use super::super::instance::Guest;
+use super::super::guest::Guest;
+use super::channel::Level;
 
 /// The package of its interfaces.
 pub(in super::super) const PACKAGE: &str = "wasi:config";
@@ -22,7 +23,7 @@ pub(in super::super) const DRAFTS: &[&str] =
 #[derive(Debug, Clone, ComponentType, Lower)]
 #[component(variant)]
 pub(super) enum Error {
-    /// Whoever has the values says so.
+    /// The provider of the values reports an error.
     #[component(name = "upstream")]
     Upstream(String),
     /// Never: there is no device between.
@@ -55,10 +56,10 @@ impl Guest {
 
     /// All that is configured, if anything is.
     fn configuration(&self) -> Result<Vec<(String, String)>, String> {
-        let all: Vec<_> = self.line().granted().grants.configuration().collect();
+        let all: Vec<_> = self.channel().granted().grants.configuration().collect();
         if all.is_empty() {
             let why = "denied: the plugin is granted no configuration";
-            self.line().log(super::Level::Warn, "config", why.as_bytes());
+            self.channel().log(Level::Warn, "config", why.as_bytes());
             return Err(why.to_owned());
         }
         Ok(all)

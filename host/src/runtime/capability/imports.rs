@@ -1,52 +1,76 @@
 //! The module `jobwright` of core modules: what `guest-sdk/include/jobwright.h` declares. What reaches
-//! outside of the sandbox is in [`outside`] and [`http`].
+//! outside of the sandbox is in [`values`] and [`http`].
 //!
 //! Invariant: every pointer is checked against the guest's memory before anything is read or
 //! written, and no call copies more than the limits on logs, progress, checkpoints and values allow.
 
-pub(in super::super) mod http;
-mod outside;
+mod http;
+pub(in super::super) mod last_response;
+mod memory;
+mod values;
 
 use std::time::Duration;
 
 use jobwright_core::outcome::RetryHint;
-use wasmtime::{Caller, Extern, Linker, Memory, bail};
+use wasmtime::{Caller, Linker};
 
-use super::super::instance::Guest;
-use super::{Level, Line};
-
-const MODULE: &str = "jobwright";
-
-/// What functions answer that could not do what was asked, or have nothing.
-const NONE: i32 = -1;
+use self::memory::{Called, MODULE, NONE, Region};
+use super::super::guest::Guest;
+use super::channel::Level;
 
 /// What a guest sees of time or fuel that is without limit.
 const UNLIMITED: i64 = -1;
 
 pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.func_wrap(MODULE, "log", log)?;
-    linker.func_wrap(MODULE, "progress", progress)?;
+    linker.func_wrap(MODULE, "log", |mut guest: Caller<'_, Guest>, level, at, length| {
+        log(&mut guest, level, Region { at, length })
+    })?;
+    linker.func_wrap(MODULE, "progress", |mut guest: Caller<'_, Guest>, part, at, length| {
+        progress(&mut guest, part, Region { at, length })
+    })?;
     linker.func_wrap(MODULE, "is_cancelled", |guest: Caller<'_, Guest>| {
-        i32::from(guest.data().line().is_cancelled())
+        i32::from(guest.data().channel().is_cancelled())
     })?;
     linker.func_wrap(MODULE, "remaining_ms", |guest: Caller<'_, Guest>| {
-        i64::try_from(guest.data().line().remaining_ms()).unwrap_or(i64::MAX)
+        i64::try_from(guest.data().channel().remaining_ms()).unwrap_or(i64::MAX)
     })?;
     linker.func_wrap(MODULE, "remaining_fuel", |guest: Caller<'_, Guest>| {
         guest.get_fuel().map_or(UNLIMITED, |left| i64::try_from(left).unwrap_or(i64::MAX))
     })?;
-    linker.func_wrap(MODULE, "checkpoint_save", checkpoint_save)?;
-    linker.func_wrap(MODULE, "checkpoint_load", checkpoint_load)?;
-    linker.func_wrap(MODULE, "output_type", output_type)?;
-    linker.func_wrap(MODULE, "fail", fail)?;
-    linker.func_wrap(MODULE, "later", later)?;
+    link_checkpoint(linker)?;
+    link_ending(linker)?;
     http::link(linker)?;
-    outside::link(linker)
+    values::link(linker)
 }
 
-type Called<T> = wasmtime::Result<T>;
+fn link_checkpoint(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap(MODULE, "checkpoint_save", |mut guest: Caller<'_, Guest>, at, length| {
+        checkpoint_save(&mut guest, Region { at, length })
+    })?;
+    linker.func_wrap(MODULE, "checkpoint_load", |mut guest: Caller<'_, Guest>, at, length| {
+        checkpoint_load(&mut guest, Region { at, length })
+    })?;
+    Ok(())
+}
 
-fn log(mut guest: Caller<'_, Guest>, level: i32, message: u32, length: u32) -> Called<()> {
+fn link_ending(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.func_wrap(MODULE, "output_type", |mut guest: Caller<'_, Guest>, at, length| {
+        output_type(&mut guest, Region { at, length })
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "fail",
+        |mut guest: Caller<'_, Guest>, retry, delay_ms, at, length| {
+            fail(&mut guest, hint(retry, delay_ms), Region { at, length })
+        },
+    )?;
+    linker.func_wrap(MODULE, "later", |mut guest: Caller<'_, Guest>, delay_ms, at, length| {
+        later(&mut guest, delay_ms, Region { at, length })
+    })?;
+    Ok(())
+}
+
+fn log(guest: &mut Caller<'_, Guest>, level: i32, message: Region) -> Called<()> {
     let level = match level {
         0 => Level::Trace,
         1 => Level::Debug,
@@ -55,85 +79,52 @@ fn log(mut guest: Caller<'_, Guest>, level: i32, message: u32, length: u32) -> C
         5 => Level::Critical,
         _ => Level::Info,
     };
-    let (message, line) = passed(&mut guest, message, length)?;
-    line.log(level, "", message);
+    let (message, channel) = message.with_channel(guest)?;
+    channel.log(level, "", message);
     Ok(())
 }
 
-fn progress(mut guest: Caller<'_, Guest>, part: f64, message: u32, length: u32) -> Called<()> {
-    let (message, line) = passed(&mut guest, message, length)?;
-    line.progress(Some(part), message);
+fn progress(guest: &mut Caller<'_, Guest>, part: f64, message: Region) -> Called<()> {
+    let (message, channel) = message.with_channel(guest)?;
+    channel.progress(Some(part), message);
     Ok(())
 }
 
-fn checkpoint_save(mut guest: Caller<'_, Guest>, state: u32, length: u32) -> Called<i32> {
-    let (state, line) = passed(&mut guest, state, length)?;
-    Ok(line.save(state).map_or(NONE, |()| 0))
+fn checkpoint_save(guest: &mut Caller<'_, Guest>, state: Region) -> Called<i32> {
+    let (state, channel) = state.with_channel(guest)?;
+    Ok(channel.save(state).map_or(NONE, |()| 0))
 }
 
-fn checkpoint_load(mut guest: Caller<'_, Guest>, state: u32, length: u32) -> Called<i32> {
-    let memory = memory(&mut guest)?;
-    let Some(found) = guest.data().line().load() else { return Ok(NONE) };
-    let place = slice(memory.data_mut(&mut guest), state, length)?;
-    let copied = found.len().min(place.len());
-    place[..copied].copy_from_slice(&found[..copied]);
-    Ok(i32::try_from(found.len()).unwrap_or(i32::MAX))
+fn checkpoint_load(guest: &mut Caller<'_, Guest>, to: Region) -> Called<i32> {
+    match guest.data().channel().load() {
+        Some(found) => to.fill(guest, &found),
+        None => Ok(NONE),
+    }
 }
 
-fn output_type(mut guest: Caller<'_, Guest>, media_type: u32, length: u32) -> Called<i32> {
-    let (media_type, line) = passed(&mut guest, media_type, length)?;
-    Ok(if line.set_output_type(media_type) { 0 } else { NONE })
+fn output_type(guest: &mut Caller<'_, Guest>, media_type: Region) -> Called<i32> {
+    let (media_type, channel) = media_type.with_channel(guest)?;
+    Ok(if channel.set_output_type(media_type) { 0 } else { NONE })
 }
 
-fn fail(
-    mut guest: Caller<'_, Guest>,
-    retry: i32,
-    delay_ms: i64,
-    message: u32,
-    length: u32,
-) -> Called<()> {
-    let hint = match (retry, u64::try_from(delay_ms)) {
+fn fail(guest: &mut Caller<'_, Guest>, hint: RetryHint, message: Region) -> Called<()> {
+    let (message, channel) = message.with_channel(guest)?;
+    channel.set_failure(message, hint);
+    Ok(())
+}
+
+/// When a failed job is to be tried again, as the guest asked for.
+fn hint(retry: i32, delay_ms: i64) -> RetryHint {
+    match (retry, u64::try_from(delay_ms)) {
         (0, _) => RetryHint::Never,
         (_, Ok(delay)) => RetryHint::After(Duration::from_millis(delay)),
         (_, Err(_)) => RetryHint::Backoff,
-    };
-    let (message, line) = passed(&mut guest, message, length)?;
-    line.set_failure(message, hint);
-    Ok(())
+    }
 }
 
-fn later(mut guest: Caller<'_, Guest>, delay_ms: i64, message: u32, length: u32) -> Called<()> {
+fn later(guest: &mut Caller<'_, Guest>, delay_ms: i64, message: Region) -> Called<()> {
     let wait = u64::try_from(delay_ms).ok().map(Duration::from_millis);
-    let (message, line) = passed(&mut guest, message, length)?;
-    line.set_later(message, wait);
+    let (message, channel) = message.with_channel(guest)?;
+    channel.set_later(message, wait);
     Ok(())
-}
-
-/// What the guest passed in its memory, and its line.
-fn passed<'a>(
-    guest: &'a mut Caller<'_, Guest>,
-    start: u32,
-    length: u32,
-) -> Called<(&'a [u8], &'a mut Line)> {
-    let memory = memory(guest)?;
-    let (bytes, data) = memory.data_and_store_mut(guest);
-    Ok((slice(bytes, start, length)?, data.line_mut()))
-}
-
-fn memory(guest: &mut Caller<'_, Guest>) -> Called<Memory> {
-    match guest.get_export("memory") {
-        Some(Extern::Memory(memory)) => Ok(memory),
-        _ => bail!("the guest calls `{MODULE}` and exports no memory named `memory`"),
-    }
-}
-
-fn slice(memory: &mut [u8], start: u32, length: u32) -> Called<&mut [u8]> {
-    let size = memory.len();
-    let (from, length) = (start as usize, length as usize);
-    match memory.get_mut(from..from.saturating_add(length)) {
-        Some(bytes) => Ok(bytes),
-        None => bail!(
-            "the guest passed {length} bytes at {from} to `{MODULE}`: its memory has {size} bytes"
-        ),
-    }
 }

@@ -5,18 +5,28 @@ use jobwright_core::plugin::Abi;
 use jobwright_core::runtime::Unusable;
 use wasmparser::{ComponentExternalKind, Parser, Payload, Result};
 
-use super::super::abi;
-use super::names;
+use super::super::abi::job::world;
+use super::super::abi::offer::{interfaces, of_component};
+use super::super::abi::versions::{is_release_of, version_of, versions_of};
+use super::super::abi::{command_p2, http};
+use super::names::{exported, some_of};
 use super::sizes::Sizes;
 
 /// The declarations that decide whether a component can run here.
 #[derive(Debug, Default)]
 pub(super) struct Outline<'a> {
-    pub(super) imports: Vec<(&'a str, ComponentExternalKind)>,
+    pub(super) imports: Vec<ComponentImport<'a>>,
     pub(super) exports: Vec<&'a str>,
     pub(super) sizes: Sizes,
     /// Whether it exports anything but types, or has code.
     is_more_than_types: bool,
+}
+
+/// An import of a component.
+#[derive(Debug)]
+pub(super) struct ComponentImport<'a> {
+    pub(super) name: &'a str,
+    kind: ComponentExternalKind,
 }
 
 impl<'a> Outline<'a> {
@@ -29,7 +39,8 @@ impl<'a> Outline<'a> {
                 Payload::ComponentImportSection(imports) if depth == 0 => {
                     for import in imports {
                         let import = import?;
-                        outline.imports.push((import.name.name, import.ty.kind()));
+                        let kind = import.ty.kind();
+                        outline.imports.push(ComponentImport { name: import.name.name, kind });
                     }
                 }
                 Payload::ComponentExportSection(exports) if depth == 0 => {
@@ -54,10 +65,10 @@ impl<'a> Outline<'a> {
     pub(super) fn abi(&self) -> Result<Abi, Unusable> {
         self.check_has_code()?;
         self.check_world()?;
-        if let Some(abi) = abi::of_component(self.exports.iter().copied()) {
+        if let Some(abi) = of_component(self.exports.iter().copied()) {
             return Ok(abi);
         }
-        let (run, handler) = (abi::command_p2::ENTRY_POINT, abi::http::ENTRY_POINT);
+        let (run, handler) = (command_p2::ENTRY_POINT, http::ENTRY_POINT);
         let in_another = |export: &&&str| {
             let interface = export.split('@').next().unwrap_or_default();
             // The last is what WASI 0.3 has in place of the second.
@@ -74,9 +85,9 @@ impl<'a> Outline<'a> {
         let message = format!(
             "it exports neither `{run}` nor `{handler}` of WASI 0.2 nor `{}@{}`, but {}; this host \
              runs components that are WASI commands, answer HTTP requests or are typed jobs",
-            abi::job::ENTRY_POINT,
-            abi::version_of(abi::job::ENTRY_POINT),
-            super::exported(self.exports.iter().copied())
+            world::ENTRY_POINT,
+            version_of(world::ENTRY_POINT),
+            exported(self.exports.iter().copied())
         );
         Err(Unusable::new("no_entry_point", message))
     }
@@ -90,23 +101,23 @@ impl<'a> Outline<'a> {
         let message = format!(
             "it is a WIT package, which describes interfaces and worlds ({}) and has no code: upload a \
              component that implements a world",
-            super::exported(self.exports.iter().copied())
+            exported(self.exports.iter().copied())
         );
         Err(Unusable::new("wit_package", message))
     }
 
     /// Refuses a typed job of another version: it is a command too, and must not run as one.
     fn check_world(&self) -> Result<(), Unusable> {
-        let world = abi::job::ENTRY_POINT;
+        let world = world::ENTRY_POINT;
         let other = |export: &&&str| {
-            export.split('@').next() == Some(world) && !abi::is_release_of(world, export)
+            export.split('@').next() == Some(world) && !is_release_of(world, export)
         };
         let Some(export) = self.exports.iter().find(other) else { return Ok(()) };
         let message = format!(
             "it exports `{}`, but this host has `{world}` of {}: build it with the SDK of one of \
              these versions",
             shorten(export),
-            abi::versions_of(world).join(" or ")
+            versions_of(world).join(" or ")
         );
         Err(Unusable::new("world_version", message))
     }
@@ -115,8 +126,8 @@ impl<'a> Outline<'a> {
     /// component is linked: releases of one version agree on them.
     pub(super) fn check_imports(&self) -> Result<(), Unusable> {
         let faults: Vec<_> = self.imports.iter().filter_map(fault).collect();
-        let Some(faults) = names(faults.into_iter()) else { return Ok(()) };
-        let packages: Vec<_> = abi::interfaces().map(|(package, _)| package).collect();
+        let Some(faults) = some_of(faults.into_iter()) else { return Ok(()) };
+        let packages: Vec<_> = interfaces().map(|(package, _)| package).collect();
         let message = format!(
             "it imports what this host does not offer: {faults}; it offers interfaces of {}",
             packages.join(", ")
@@ -130,20 +141,21 @@ pub(super) fn wit_package(wasm: &[u8]) -> Option<Unusable> {
     Outline::read(wasm).ok()?.check_has_code().err()
 }
 
-fn fault((name, kind): &(&str, ComponentExternalKind)) -> Option<String> {
+/// Why an import is not offered, if it is not.
+fn fault(ComponentImport { name, kind }: &ComponentImport<'_>) -> Option<String> {
     let shown = shorten(name);
     if *kind != ComponentExternalKind::Instance {
         return Some(format!("the {} `{shown}` (only interfaces are)", kind.desc()));
     }
     let interface = name.split('@').next().unwrap_or_default();
-    let offered = abi::interfaces().any(|(package, interfaces)| {
+    let offered = interfaces().any(|(package, interfaces)| {
         let rest = interface.strip_prefix(package).and_then(|rest| rest.strip_prefix('/'));
         rest.is_some_and(|rest| interfaces.contains(&rest))
     });
     match offered {
-        true if abi::is_release_of(interface, name) => None,
+        true if is_release_of(interface, name) => None,
         true => {
-            let versions = abi::versions_of(interface).join(" or ");
+            let versions = versions_of(interface).join(" or ");
             Some(format!("`{shown}` (here it is of {versions})"))
         }
         false => Some(format!("`{shown}`")),

@@ -6,9 +6,9 @@ use jobwright_core::name::shorten;
 use jobwright_core::runtime::Unusable;
 use wasmtime::{Extern, Linker, Store};
 
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 use super::module::Wanted;
-use super::names;
+use super::names::some_of;
 
 /// Every function that a core module may import, with its signature.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Offer {
     /// Refuses what is wanted and not offered.
     pub(super) fn check(&self, wanted: &[Wanted<'_>]) -> Result<(), Unusable> {
         let faults: Vec<_> = wanted.iter().filter_map(|wanted| self.fault(wanted)).collect();
-        match names(faults.into_iter()) {
+        match some_of(faults.into_iter()) {
             None => Ok(()),
             Some(faults) => Err(Unusable::new(
                 "unknown_import",

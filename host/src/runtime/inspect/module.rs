@@ -4,11 +4,13 @@ use jobwright_core::name::shorten;
 use jobwright_core::plugin::Abi;
 use jobwright_core::runtime::Unusable;
 use wasmparser::{
-    CompositeInnerType, ExternalKind, FuncType, Import, Parser, Payload, Result, TypeRef,
+    CompositeInnerType, ExportSectionReader, ExternalKind, FuncType, Import, Parser, Payload,
+    Result, SubType, TypeRef,
 };
 
 use super::super::abi::command_p1::ENTRY_POINT;
-use super::super::abi::extism;
+use super::super::abi::extism::names::{ENV, is_entry_point};
+use super::names::{exported, listed};
 use super::sizes::Sizes;
 
 /// The declarations that decide whether a module can run here.
@@ -36,6 +38,14 @@ struct Functions {
     functions: Vec<u32>,
 }
 
+/// The signature of a type, if it is one of functions.
+fn function_type(ty: &SubType) -> Option<String> {
+    match &ty.composite_type.inner {
+        CompositeInnerType::Func(ty) => Some(signature(ty)),
+        _ => None,
+    }
+}
+
 impl<'a> Outline<'a> {
     /// Reads `wasm`, which was validated.
     pub(super) fn read(wasm: &'a [u8]) -> Result<Self> {
@@ -45,18 +55,12 @@ impl<'a> Outline<'a> {
             match payload? {
                 Payload::TypeSection(types) => {
                     for group in types {
-                        functions.types.extend(group?.into_types().map(|ty| {
-                            match ty.composite_type.inner {
-                                CompositeInnerType::Func(ty) => Some(signature(&ty)),
-                                _ => None,
-                            }
-                        }));
+                        functions.types.extend(group?.into_types().map(|ty| function_type(&ty)));
                     }
                 }
                 Payload::ImportSection(imports) => {
                     for import in imports.into_imports() {
-                        let wanted = functions.import(&import?);
-                        outline.imports.push(wanted);
+                        outline.imports.push(functions.import(&import?));
                     }
                 }
                 Payload::FunctionSection(types) => {
@@ -75,11 +79,7 @@ impl<'a> Outline<'a> {
                     }
                 }
                 Payload::ExportSection(exports) => {
-                    for export in exports {
-                        let export = export?;
-                        let shape = functions.export(export.kind, export.index);
-                        outline.exports.push((export.name, shape));
-                    }
+                    outline.add_exports(exports, &functions)?;
                     // What follows is the start function, elements, code and data.
                     break;
                 }
@@ -89,9 +89,21 @@ impl<'a> Outline<'a> {
         Ok(outline)
     }
 
+    fn add_exports(
+        &mut self,
+        exports: ExportSectionReader<'a>,
+        functions: &Functions,
+    ) -> Result<()> {
+        for export in exports {
+            let export = export?;
+            self.exports.push((export.name, functions.export(export.kind, export.index)));
+        }
+        Ok(())
+    }
+
     /// How it is called, and what a job can choose to call of it.
     pub(super) fn called(&self) -> std::result::Result<(Abi, Vec<String>), Unusable> {
-        if self.imports.iter().any(|wanted| wanted.module == extism::ENV) {
+        if self.imports.iter().any(|wanted| wanted.module == ENV) {
             return self.entrypoints().map(|found| (Abi::Extism, found));
         }
         let start = self.exports.iter().find(|(name, _)| *name == ENTRY_POINT);
@@ -105,7 +117,7 @@ impl<'a> Outline<'a> {
                 "it exports no `{ENTRY_POINT}`, but {}; this host runs WASI commands (core modules \
                  that export a function `{ENTRY_POINT}`: build a program with `main`, not a \
                  library), Extism plug-ins and components of WASI 0.2",
-                super::exported(self.names())
+                exported(self.names())
             ),
         };
         Err(Unusable::new("no_entry_point", message))
@@ -113,15 +125,15 @@ impl<'a> Outline<'a> {
 
     /// What a job can call of an Extism plug-in.
     fn entrypoints(&self) -> std::result::Result<Vec<String>, Unusable> {
-        let callable = |(name, shape): &&(&str, String)| extism::is_entry_point(name, shape);
+        let callable = |(name, shape): &&(&str, String)| is_entry_point(name, shape);
         let found: Vec<_> = self.exports.iter().filter(callable).map(|(name, _)| *name).collect();
-        // Beside other functions, a program's own entry point only prepares for them.
+        // If there are other functions, a program's own entry point only prepares for them.
         let others = found.iter().filter(|name| found.len() == 1 || **name != ENTRY_POINT);
-        let found = super::listed(others.map(|name| (*name).to_owned()));
+        let found = listed(others.map(|name| (*name).to_owned()));
         if found.is_empty() {
             let message = format!(
                 "it exports no function () -> () or () -> (i32) that a job could call, but {}",
-                super::exported(self.names())
+                exported(self.names())
             );
             return Err(Unusable::new("no_entry_point", message));
         }

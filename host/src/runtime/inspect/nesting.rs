@@ -7,8 +7,8 @@
 
 use jobwright_core::runtime::Unusable;
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
-    ComponentTypeRef, Instance, Parser, Payload, Result,
+    ComponentAlias, ComponentExternalKind, ComponentImportSectionReader, ComponentInstance,
+    ComponentOuterAliasKind, ComponentTypeRef, Instance, Parser, Payload, Result,
 };
 
 use super::super::debug_info::MAX_DEPTH;
@@ -86,8 +86,18 @@ impl Nesting {
     }
 }
 
+/// Whether one of these imports is a component.
+fn imports_component(imports: ComponentImportSectionReader<'_>) -> Result<bool> {
+    for import in imports {
+        if matches!(import?.ty, ComponentTypeRef::Component(_)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Frame {
-    /// Answers whether it imports a component.
+    /// Returns whether it imports a component.
     fn read(&mut self, payload: Payload<'_>, largest: u64) -> Result<bool> {
         match payload {
             Payload::InstanceSection(instances) => {
@@ -120,13 +130,7 @@ impl Frame {
                     }
                 }
             }
-            Payload::ComponentImportSection(imports) => {
-                for import in imports {
-                    if matches!(import?.ty, ComponentTypeRef::Component(_)) {
-                        return Ok(true);
-                    }
-                }
-            }
+            Payload::ComponentImportSection(imports) => return imports_component(imports),
             _ => {}
         }
         Ok(false)

@@ -1,4 +1,4 @@
-//! The calls of one attempt to what it was granted outside, which its host makes for it.
+//! The calls of one attempt to the services that it was granted, which the host makes for it.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -10,11 +10,11 @@ use futures_util::stream::FuturesUnordered;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outside::{Body, Outside, Timeouts, Unsent};
 
-use super::message::{Answer, Ask, Request, value_bytes};
-use super::outside::{CALLS, RESPONSES, carried_bytes};
+use super::bounds::{CALLS, RESPONSES, carried_bytes};
+use super::message::{Answer, HostCall, Request, value_bytes};
 
-/// Those that have no answer yet, and the responses that were not read to their ends. Dropping it drops
-/// them.
+/// The calls that have no answer yet, and the responses that were not read to their ends. Dropping it drops
+/// both.
 pub(super) struct Calls {
     outside: Arc<dyn Outside>,
     running: FuturesUnordered<BoxFuture<'static, (u64, Result<Made, Aborted>)>>,
@@ -32,7 +32,7 @@ struct UnderWay {
     bytes: u64,
 }
 
-/// What a call came to.
+/// The result of a call.
 struct Made {
     answer: Answer,
     /// A response that goes on, by the number of the call that had the head.
@@ -53,15 +53,15 @@ impl Calls {
     /// Begins a call.
     ///
     /// # Errors
-    /// With what an honest runner never does.
-    pub(super) fn start(&mut self, call: u64, ask: Ask) -> Result<(), String> {
+    /// With the bound that the call exceeds, which an honest runner keeps to.
+    pub(super) fn start(&mut self, call: u64, host_call: HostCall) -> Result<(), String> {
         if self.under_way.len() >= CALLS {
             return Err(format!("more than {CALLS} calls at one time"));
         }
-        if self.bodies.len() >= RESPONSES && matches!(ask, Ask::Send(..)) {
+        if self.bodies.len() >= RESPONSES && matches!(host_call, HostCall::Send(..)) {
             return Err(format!("more than {RESPONSES} responses at one time"));
         }
-        let bytes = ask.body_bytes();
+        let bytes = host_call.body_bytes();
         let carried = self.under_way.values().map(|call| call.bytes).sum::<u64>() + bytes;
         if carried > self.most_bytes {
             return Err(format!("calls that carry {carried} of {} bytes", self.most_bytes));
@@ -69,13 +69,13 @@ impl Calls {
         if self.under_way.contains_key(&call) || self.bodies.contains_key(&call) {
             return Err(format!("two calls with the number {call}"));
         }
-        let (making, handle) = abortable(self.make(call, ask));
+        let (making, handle) = abortable(self.make(call, host_call));
         self.under_way.insert(call, UnderWay { handle, bytes });
         self.running.push(Box::pin(async move { (call, making.await) }));
         Ok(())
     }
 
-    /// Gives a call up, or the response that it began.
+    /// Aborts a call, or drops its response.
     pub(super) fn drop(&mut self, call: u64) {
         self.bodies.remove(&call);
         if let Some(call) = self.under_way.remove(&call) {
@@ -83,7 +83,7 @@ impl Calls {
         }
     }
 
-    /// The next answer; waits for ever if nothing was asked. Whoever drops this has missed nothing.
+    /// The next answer; waits for ever if there are no calls. Cancel safe.
     pub(super) async fn next(&mut self) -> (u64, Answer) {
         loop {
             match self.running.next().await {
@@ -98,23 +98,19 @@ impl Calls {
         }
     }
 
-    fn make(&mut self, call: u64, ask: Ask) -> BoxFuture<'static, Made> {
+    fn make(&mut self, call: u64, host_call: HostCall) -> BoxFuture<'static, Made> {
         let outside = self.outside.clone();
-        match ask {
-            Ask::Keep(keep) => Box::pin(async move {
+        match host_call {
+            HostCall::Keep(keep) => Box::pin(async move {
                 Made { answer: Answer::Kept(outside.keep(keep).await), body: None }
             }),
-            Ask::Send(request, timeouts) => Box::pin(sent(outside, call, (request, timeouts))),
-            Ask::More(of) => Box::pin(more(of, self.bodies.remove(&of))),
+            HostCall::Send(request, timeouts) => Box::pin(sent(outside, call, request, timeouts)),
+            HostCall::More(of) => Box::pin(more(of, self.bodies.remove(&of))),
         }
     }
 }
 
-async fn sent(
-    outside: Arc<dyn Outside>,
-    call: u64,
-    (request, timeouts): (Request, Timeouts),
-) -> Made {
+async fn sent(outside: Arc<dyn Outside>, call: u64, request: Request, timeouts: Timeouts) -> Made {
     let answer = match request.try_into() {
         Ok(request) => outside.send(request, timeouts).await,
         Err(error) => {
@@ -142,304 +138,4 @@ async fn more(of: u64, body: Option<Body>) -> Made {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use async_trait::async_trait;
-    use bytes::Bytes;
-    use jobwright_core::outside::{Keep, Kept, Unkept, at_once};
-    use tokio::sync::{Semaphore, mpsc};
-
-    use super::super::message::Telling;
-    use super::super::outside::ThroughHost;
-    use super::*;
-
-    /// Answers with what it was asked; `/slow` never, which it counts while it lasts.
-    #[derive(Debug)]
-    struct Echo {
-        slow: Arc<Semaphore>,
-    }
-
-    #[async_trait]
-    impl Outside for Echo {
-        async fn send(
-            &self,
-            request: http::Request<Bytes>,
-            _: Timeouts,
-        ) -> Result<http::Response<Body>, Unsent> {
-            if request.uri().path() == "/slow" {
-                let _counted = self.slow.acquire().await;
-                return pending().await;
-            }
-            let shown = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
-            let answer = http::Response::builder().status(203).header("x-shown", shown);
-            answer
-                .body(at_once(request.into_body()))
-                .map_err(|error| Unsent::Broken(error.to_string()))
-        }
-
-        async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
-            match call {
-                Keep::Increment { by, .. } => Ok(Kept::Number(by + 1)),
-                _ => Err(Unkept::Denied("no such luck".to_owned())),
-            }
-        }
-
-        fn request_bytes(&self) -> u64 {
-            100
-        }
-    }
-
-    /// What an attempt sees of `outside` through a pipe, which goes on for as long as the future does.
-    fn through(outside: Arc<dyn Outside>) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
-        narrowly(outside, 10)
-    }
-
-    /// The same through one that takes so many messages before they are heard.
-    fn narrowly(
-        outside: Arc<dyn Outside>,
-        messages: usize,
-    ) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
-        let (sender, mut said) = mpsc::channel(messages);
-        let inside = Arc::new(ThroughHost::new(sender, 7, (outside.request_bytes(), 0)));
-        let mut calls = Calls::to(outside, 0);
-        let answered = inside.clone();
-        let serving = async move {
-            loop {
-                tokio::select! {
-                    telling = said.recv() => match telling.map(carried) {
-                        Some(Telling::Call { call, ask, .. }) => {
-                            calls.start(call, *ask).expect("an honest runner");
-                        }
-                        Some(Telling::Dropped { call }) => calls.drop(call),
-                        other => panic!("{other:?}"),
-                    },
-                    (call, answer) = calls.next() => answered.answered(call, carried(answer)),
-                }
-            }
-        };
-        (inside, serving)
-    }
-
-    /// A message as it comes out of a pipe.
-    fn carried<M: serde::Serialize + serde::de::DeserializeOwned>(message: M) -> M {
-        let encoded = rmp_serde::to_vec_named(&message).expect("it can be encoded");
-        rmp_serde::from_slice(&encoded).expect("it can be decoded")
-    }
-
-    async fn send(
-        outside: &ThroughHost,
-        request: http::Request<Bytes>,
-    ) -> Result<http::Response<Body>, Unsent> {
-        outside.send(request, Timeouts::default()).await
-    }
-
-    fn request(path: &str, body: &'static [u8]) -> http::Request<Bytes> {
-        let request = http::Request::builder().method("PUT").header("x-a", "b");
-        request.uri(format!("http://a.example{path}")).body(Bytes::from_static(body)).expect("one")
-    }
-
-    #[tokio::test]
-    async fn requests_and_values_go_to_the_host_and_come_back() {
-        let (outside, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
-        let asking = async {
-            let response = send(&outside, request("/x?y", b"body")).await.expect("an answer");
-            assert_eq!(response.status(), 203);
-            assert_eq!(response.headers()["x-shown"], "PUT http://a.example/x?y {\"x-a\": \"b\"}");
-            assert_eq!(response.into_body().rest().await, Ok(Bytes::from_static(b"body")));
-            let (bucket, key) = ("b".to_owned(), "k".to_owned());
-            let kept = outside
-                .keep(Keep::Increment { bucket: bucket.clone(), key, by: 41, least: 0 })
-                .await;
-            assert_eq!(kept, Ok(Kept::Number(42)));
-            let denied = outside.keep(Keep::Keys { bucket, after: None }).await;
-            assert_eq!(denied, Err(Unkept::Denied("no such luck".to_owned())));
-        };
-        tokio::select! { () = serving => {}, () = asking => {} }
-    }
-
-    #[tokio::test]
-    async fn what_is_too_long_stays_with_the_guest() {
-        let (outside, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
-        let asking = async {
-            let fits = send(&outside, request("/", &[0; 100])).await;
-            assert!(fits.is_ok(), "{fits:?}");
-            let long = send(&outside, request("/", &[0; 101])).await;
-            assert_eq!(long.err(), Some(Unsent::RequestTooLong(100)));
-            let value = Bytes::from(vec![0; 1 << 20]);
-            let set = Keep::Set { bucket: String::new(), key: String::new(), value };
-            let refused = outside.keep(set).await;
-            assert!(matches!(refused, Err(Unkept::Refused(_))), "{refused:?}");
-        };
-        tokio::select! { () = serving => {}, () = asking => {} }
-    }
-
-    #[tokio::test]
-    async fn calls_carry_no_more_at_one_time_than_an_honest_runner_lets_them() {
-        let slow = Arc::new(Semaphore::new(CALLS));
-        let value_bytes = 100 << 10;
-        let most = carried_bytes(100, value_bytes);
-        let set = |length: u64| {
-            let value = Bytes::from(vec![0; usize::try_from(length).expect("it is short")]);
-            Ask::Keep(Keep::Set { bucket: String::new(), key: String::new(), value })
-        };
-        let mut calls = Calls::to(Arc::new(Echo { slow }), value_bytes);
-        assert_eq!(calls.start(1, set(most / 2)), Ok(()));
-        assert_eq!(calls.start(2, set(most / 2)), Ok(()));
-        let refused = calls.start(3, set(1)).expect_err("too much");
-        assert!(refused.starts_with("calls that carry "), "{refused}");
-        // What is answered, or given up, carries nothing any more.
-        calls.drop(1);
-        assert_eq!(calls.next().await.0, 2);
-        assert_eq!(calls.start(4, set(most)), Ok(()));
-    }
-
-    #[tokio::test]
-    async fn an_honest_runner_waits_for_room_for_what_calls_carry() {
-        let slow = Arc::new(Semaphore::new(CALLS));
-        let (outside, serving) = through(Arc::new(Echo { slow }));
-        let body: &[u8] = &[0; 100];
-        let asking = async {
-            let all = (0..10 * CALLS).map(|_| send(&outside, request("/", &[0; 100])));
-            for answer in futures_util::future::join_all(all).await {
-                let whole = answer.expect("an answer").into_body().rest().await;
-                assert_eq!(whole.as_deref(), Ok(body));
-            }
-        };
-        let all = async {
-            tokio::select! { () = serving => {}, () = asking => {} }
-        };
-        tokio::time::timeout(Duration::from_secs(10), all).await.expect("each had room");
-    }
-
-    #[tokio::test]
-    async fn a_call_that_nobody_waits_for_is_given_up_and_others_go_on() {
-        let slow = Arc::new(Semaphore::new(1));
-        let (outside, serving) = through(Arc::new(Echo { slow: slow.clone() }));
-        let asking = async {
-            let waited = async {
-                // The call has begun when its place is taken, and is waited for until then.
-                let begun = async {
-                    while slow.available_permits() > 0 {
-                        tokio::task::yield_now().await;
-                    }
-                };
-                tokio::select! {
-                    answer = send(&outside, request("/slow", b"")) => panic!("{answer:?}"),
-                    () = begun => {}
-                }
-                // Dropped by now.
-                drop(slow.acquire().await);
-            };
-            let other = send(&outside, request("/", b"other"));
-            let ((), other) = tokio::join!(waited, other);
-            let other = other.expect("an answer").into_body().rest().await;
-            assert_eq!(other, Ok(Bytes::from_static(b"other")));
-        };
-        let all = async {
-            tokio::select! { () = serving => {}, () = asking => {} }
-        };
-        tokio::time::timeout(Duration::from_secs(10), all).await.expect("it was given up");
-    }
-
-    #[tokio::test]
-    async fn whatever_is_given_up_the_host_hears_of_it_before_there_are_more() {
-        let slow = Arc::new(Semaphore::new(CALLS));
-        let (outside, serving) = narrowly(Arc::new(Echo { slow }), CALLS);
-        let asking = async {
-            // As many as may be at one time: while they are not heard, there is no way for more.
-            let mut many: Vec<_> =
-                (0..CALLS).map(|_| Box::pin(send(&outside, request("/slow", b"")))).collect();
-            for one in &mut many {
-                assert!(futures_util::poll!(one).is_pending());
-            }
-            drop(many);
-            send(&outside, request("/", b"")).await.expect("an answer");
-        };
-        let all = async {
-            tokio::select! { () = serving => {}, () = asking => {} }
-        };
-        tokio::time::timeout(Duration::from_secs(10), all).await.expect("there is a way");
-    }
-
-    /// Sends `/slow` in two pieces, the second when it is let go on; counts while the body lasts.
-    #[derive(Debug)]
-    struct InPieces {
-        slow: Arc<Semaphore>,
-    }
-
-    #[derive(Debug)]
-    struct Two {
-        given: u8,
-        _counted: tokio::sync::OwnedSemaphorePermit,
-    }
-
-    #[async_trait]
-    impl jobwright_core::outside::Pieces for Two {
-        async fn next(&mut self) -> Option<Result<Bytes, Unsent>> {
-            self.given += 1;
-            match self.given {
-                1 => Some(Ok(Bytes::from_static(b"one"))),
-                2 => Some(Err(Unsent::ResponseTooLong(3))),
-                _ => None,
-            }
-        }
-    }
-
-    #[async_trait]
-    impl Outside for InPieces {
-        async fn send(
-            &self,
-            _: http::Request<Bytes>,
-            _: Timeouts,
-        ) -> Result<http::Response<Body>, Unsent> {
-            let counted = self.slow.clone().acquire_owned().await.expect("it is open");
-            let body: Body = Box::new(Two { given: 0, _counted: counted });
-            Ok(http::Response::new(body))
-        }
-
-        async fn keep(&self, _: Keep) -> Result<Kept, Unkept> {
-            Err(Unkept::Denied("no such luck".to_owned()))
-        }
-
-        fn request_bytes(&self) -> u64 {
-            100
-        }
-    }
-
-    #[tokio::test]
-    async fn a_response_comes_in_pieces_and_ends_with_what_broke_it() {
-        let (outside, serving) = through(Arc::new(InPieces { slow: Arc::new(Semaphore::new(1)) }));
-        let asking = async {
-            for _ in 0..3 {
-                // Of which there is one at a time: what has ended, or was dropped, is over there too.
-                let mut body = send(&outside, request("/", b"")).await.expect("a head").into_body();
-                assert_eq!(body.next().await, Some(Ok(Bytes::from_static(b"one"))));
-                assert_eq!(body.next().await, Some(Err(Unsent::ResponseTooLong(3))));
-                assert_eq!(body.next().await, None);
-                drop(send(&outside, request("/", b"")).await.expect("a head"));
-            }
-        };
-        let all = async {
-            tokio::select! { () = serving => {}, () = asking => {} }
-        };
-        tokio::time::timeout(Duration::from_secs(10), all).await.expect("each ended");
-    }
-
-    #[tokio::test]
-    async fn so_many_responses_are_begun_and_no_more() {
-        let slow = Arc::new(Semaphore::new(2 * RESPONSES));
-        let (outside, serving) = through(Arc::new(InPieces { slow }));
-        let asking = async {
-            let mut kept = vec![];
-            for _ in 0..RESPONSES {
-                kept.push(send(&outside, request("/", b"")).await.expect("a head"));
-            }
-            let refused = send(&outside, request("/", b"")).await.expect_err("one too many");
-            assert!(matches!(refused, Unsent::NoRoom(_)), "{refused}");
-            kept.pop();
-            send(&outside, request("/", b"")).await.expect("there is room again");
-        };
-        tokio::select! { () = serving => {}, () = asking => {} }
-    }
-}
+mod tests;

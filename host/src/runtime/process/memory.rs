@@ -11,11 +11,11 @@ use std::io;
 use jobwright_core::attempt::Attempt;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
+use super::bounds::CALLS;
 use super::message::value_bytes;
-use super::outside::CALLS;
 
-/// What a runner may take besides what follows from its attempt: buffers of host calls, and what
-/// wasmtime keeps spare for memories that grow where it has no pool, 16 MiB for each of eight.
+/// What a runner may take in addition to what follows from its attempt: buffers of host calls, and the spare
+/// room of memories that grow where wasmtime has no pool, 16 MiB for each of eight.
 const SPARE_BYTES: u64 = 256 << 20;
 
 /// How many times over something may be in memory on its way to or from the host: as the guest has it,

@@ -1,235 +1,39 @@
-//! Runs attempts in processes of their own, so that a guest that breaks out of its WebAssembly sandbox,
-//! or takes its process down, has nothing and takes nobody with it.
+//! Runs each attempt in a separate process, so that a guest that breaks out of its WebAssembly sandbox
+//! reaches nothing, and a guest that crashes its process ends no other attempt.
 //!
 //! ```text
 //! ProcessRuntime::run ─ code, compiled as ever; never run here
 //!    └ pool ─ a runner: this program, started again, one attempt at a time
-//!        └ runner ─ one pipe ─ inside: the sandbox, and in it the same `instance::run`
-//!             order: payload, limits, grants ─►
-//!             ◄─ log, progress, checkpoint; calls to the outside, which the host makes; the end
+//!        └ runner ─ one pipe ─ child: the sandbox, and in it the same `attempt::run`
+//!             payload, limits, grants ─►
+//!             ◄─ log, progress, checkpoint; calls to services, which the host makes; the end
 //! ```
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`runtime`] | the runtime: code, and a runner for each attempt |
 //! | [`pool`] | the runners that there are |
-//! | [`runner`], [`calls`] | the host's end: a process, and one attempt in it |
-//! | [`inside`], [`outside`], [`sandbox`] | the process's end: an attempt, what it reaches, what it cannot |
-//! | [`message`], [`pipe`] | what is said between them |
-//! | [`memory`] | how much a process may take from the machine |
+//! | [`runner`], [`run`], [`calls`] | the host's end: a process, one attempt in it, and its calls |
+//! | [`child`], [`through_host`], [`sandbox`] | the process's end: an attempt, its calls, its sandbox |
+//! | [`message`], [`pipe`] | what is sent between them |
+//! | [`bounds`], [`memory`] | how much an attempt may ask for at one time, and a process may take |
 //!
-//! Invariants: a runner that dies costs one attempt; no runner outlives its host; nothing that a runner
-//! says makes the host do what the attempt was not granted; only jobs of the same plugin share one; what
-//! was compiled is bytes to the host, and loaded by runners only.
+//! Invariants: a runner that dies costs one attempt; no runner outlives its host; no message from a runner
+//! makes the host do what the attempt was not granted; a runner runs jobs of one plugin of one tenant only;
+//! compiled code is bytes to the host, and is loaded by runners only.
 
+mod bounds;
 mod calls;
-mod inside;
+mod child;
 mod memory;
 mod message;
-mod outside;
 mod pipe;
 mod pool;
+mod run;
 mod runner;
+mod runtime;
 pub(super) mod sandbox;
+mod through_host;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use anyhow::Context as _;
-use async_trait::async_trait;
-use bytes::Bytes;
-use jobwright_core::attempt::Attempt;
-use jobwright_core::limits::Limits;
-use jobwright_core::outcome::{AttemptError, Outcome, millis};
-use jobwright_core::plugin::{Digest, Inspection};
-use jobwright_core::registry::PluginRegistry;
-use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, Unusable};
-use jobwright_core::tenant::TenantName;
-
-pub(super) use self::inside::run_if_asked;
-use self::message::Unloaded;
-use self::pool::{Pool, Taken};
-use self::runner::{Owner, Runner};
-use super::code::{self, Codes, Key, Ready, UNUSABLE, Unready};
-use super::engine::{Engines, Machine, Profile, Shape};
-use super::epoch::Ticker;
-use super::guests::Guests;
-use super::inspect::{self, Offer};
-use super::instance::Guest;
-use super::{RuntimeConfig, completed, ending, unless_stopped, unreceipted};
-use crate::clock::Stopwatch;
-use crate::shares::table::TRIALS;
-use crate::shares::{Share, Shares};
-
-/// Runs attempts in other processes. Dropping it kills them, without waiting.
-pub struct ProcessRuntime {
-    host: Arc<Host>,
-    threads: Guests,
-    ceiling: Limits,
-    offer: Offer,
-}
-
-/// What every attempt needs.
-struct Host {
-    codes: Codes<Artefact>,
-    pool: Arc<Pool>,
-    /// One for each upload whose code may be tried at one time.
-    trials: Shares,
-}
-
-/// How long an upload may wait for its turn and be tried.
-const TRY: Duration = Duration::from_secs(60);
-
-/// Code as bytes. The host does not look into it: a bug of the compiler must not become one of the host.
-struct Artefact(Bytes);
-
-impl Ready for Artefact {
-    fn ready(_: &Machine, artefact: Vec<u8>) -> Result<Self, Unready> {
-        Ok(Self(artefact.into()))
-    }
-}
-
-impl ProcessRuntime {
-    /// Starts a first process, and with it finds out whether there can be any. Blocks for it.
-    ///
-    /// # Errors
-    /// With a reason a person can act on, if this machine cannot run guests, the program does not
-    /// call [`obey_if_asked`](super::obey_if_asked), or the cache directory cannot be used.
-    pub fn new(config: RuntimeConfig, registry: Arc<dyn PluginRegistry>) -> anyhow::Result<Self> {
-        // A thread that lives as long as this: the processes end with the thread that started them.
-        let threads = Guests::start_with_files(1)?;
-        // For what the host offers, and for the settings of compiled code: those of the processes.
-        let engine_config = config.of_engines();
-        let shape = Shape { attempts: 1, config: engine_config, asks_for_pages: false };
-        let engines = Engines::new(shape, Arc::new(Ticker::start()?))?;
-        let codes = super::codes::<Artefact>(&config, engines, registry, threads.handle())?;
-        let offer = Offer::new(&codes.first_machine().modules, Guest::idle());
-        let (sender, started) = std::sync::mpsc::channel();
-        threads.handle().spawn(async move {
-            let _ = sender.send(Runner::start(engine_config).await);
-        });
-        let (first, missing) = started.recv().context("cannot start processes for attempts")??;
-        for what in &missing {
-            tracing::warn!("processes that run attempts have a weaker sandbox here: no {what}");
-        }
-        let sizes = (config.slots.max(1), config.guest_threads.max(1));
-        let pool = Arc::new(Pool::new(sizes, engine_config, (first, missing)));
-        threads.handle().spawn(Pool::sweep(Arc::downgrade(&pool)));
-        let ceiling = config.ceiling;
-        let host = Arc::new(Host { codes, pool, trials: Shares::new(&TRIALS) });
-        Ok(Self { host, threads, ceiling, offer })
-    }
-}
-
-impl std::fmt::Debug for ProcessRuntime {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ProcessRuntime").field("threads", &self.threads).finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Runtime for ProcessRuntime {
-    fn inspect(&self, wasm: &[u8]) -> Result<Inspection, Unusable> {
-        inspect::inspect(wasm, &self.offer, &self.ceiling)
-    }
-
-    async fn prepare(
-        &self,
-        tenant: &TenantName,
-        digest: Digest,
-        wasm: Bytes,
-    ) -> Result<(), Unprepared> {
-        let artefact = self.host.codes.prepare(tenant, digest, wasm).await?;
-        let host = self.host.clone();
-        let (share, key) = (host.trials.of(tenant), (digest, Profile::Fuel));
-        let tried = self.threads.run(host.tried(share, key, artefact.0.clone()));
-        tried.await.unwrap_or_else(|broken| Err(Unprepared::NotNow(broken.to_string())))
-    }
-
-    async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {
-        let (payload, log) = (attempt.payload.bytes.len() as u64, attempt.log.clone());
-        let host = self.host.clone();
-        completed(self.threads.run(host.attempt(attempt, stop)).await, payload, &log)
-    }
-}
-
-impl Host {
-    async fn attempt(self: Arc<Self>, attempt: Attempt, mut stop: StopSignal) -> Ended {
-        let watch = Stopwatch::start();
-        let ready = self.ready(&attempt, &mut stop).await;
-        let compile_ms = millis(watch.elapsed());
-        let mut ended = match ready {
-            Ok(mut taken) => {
-                let (ended, goes_on) = taken.runner.run(&attempt, stop).await;
-                if goes_on {
-                    self.pool.give_back(taken);
-                }
-                ended
-            }
-            Err(outcome) => unreceipted(outcome),
-        };
-        ended.usage.compile_ms = compile_ms;
-        ended
-    }
-
-    /// Whether the code of an upload fits, which a process of its own finds out in its turn.
-    async fn tried(
-        self: Arc<Self>,
-        turns: Share,
-        key: Key,
-        artefact: Bytes,
-    ) -> Result<(), Unprepared> {
-        let trying = async {
-            let _turn = turns.take().await;
-            let mut runner = self.pool.another().await?;
-            let loaded = runner.load(key, artefact).await;
-            runner.stop().await;
-            anyhow::Ok(loaded)
-        };
-        let not_now = |why: String| Unprepared::NotNow(format!("it was not loaded: {why}"));
-        match tokio::time::timeout(TRY, trying).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(Unloaded::Misfit(why)))) => Err(Unusable::new(UNUSABLE, why).into()),
-            Ok(Ok(Err(Unloaded::Failed(why)))) => Err(not_now(why)),
-            Ok(Err(error)) => Err(not_now(format!("{error:#}"))),
-            Err(_) => Err(not_now(format!("no process was free within {TRY:?}"))),
-        }
-    }
-
-    /// A runner that has the code for `attempt`, or how the attempt ends without.
-    async fn ready(&self, attempt: &Attempt, stop: &mut StopSignal) -> Result<Taken, Outcome> {
-        let artefact = self.codes.of_attempt(attempt, stop).await?;
-        let key = code::key(attempt);
-        let refused = |code, message: String, transient| {
-            Err(Outcome::Refused { error: AttemptError::new(code, message), transient })
-        };
-        match unless_stopped(stop, self.loaded(attempt, key, &artefact)).await {
-            Ok(Ok(taken)) => Ok(taken),
-            Ok(Err(Unloaded::Misfit(why))) => refused(UNUSABLE, why, false),
-            Ok(Err(Unloaded::Failed(why))) => {
-                let message = format!("a process did not load the plugin: {why}");
-                refused("process_unavailable", message, true)
-            }
-            Err(reason) => Err(ending::stopped(reason)),
-        }
-    }
-
-    async fn loaded(
-        &self,
-        attempt: &Attempt,
-        key: Key,
-        artefact: &Artefact,
-    ) -> Result<Taken, Unloaded> {
-        let mut failure = Unloaded::Failed(String::new());
-        // A second time, because one that has just died had nothing to do and is nobody's attempt.
-        for _ in 0..2 {
-            let taken = self.pool.take(Owner::of(attempt), key).await;
-            let mut taken = taken.map_err(|error| Unloaded::Failed(format!("{error:#}")))?;
-            match taken.runner.load(key, artefact.0.clone()).await {
-                Ok(()) => return Ok(taken),
-                Err(misfit @ Unloaded::Misfit(_)) => return Err(misfit),
-                Err(failed) => failure = failed,
-            }
-        }
-        Err(failure)
-    }
-}
+pub(super) use self::child::run_if_requested;
+pub use self::runtime::ProcessRuntime;

@@ -1,29 +1,29 @@
-//! The runners of a host: who takes which attempt.
+//! The runners of a host: which runner takes which attempt.
 //!
-//! Invariants: there are never more runners than slots; one that did not say how its attempt ended,
-//! or was not waited for, never has another; a runner sees attempts at one plugin of one tenant only,
-//! and of one digest; none has a weaker sandbox than the operator was told when the first one started.
+//! Invariants: there are never more runners than slots; a runner that did not report how its attempt ended
+//! never runs another one; a runner runs attempts of one plugin and digest of one tenant only; none has a
+//! weaker sandbox than the first one, about which the operator was warned.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::super::code::Key;
-use super::super::engine::EngineConfig;
-use super::runner::{Owner, Runner};
+use super::super::code::key::CodeKey;
+use super::super::config::EngineConfig;
+use super::runner::{Owner, Runner, Started};
 use super::sandbox;
 use crate::clock::Stopwatch;
 
-/// How long a runner is kept that is not needed: longer than between two waves of jobs.
+/// How long an unneeded runner is kept: longer than the time between two waves of jobs.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How often those are looked for.
+/// How often unneeded runners are looked for.
 const SWEEP: Duration = Duration::from_secs(2);
 
 /// The pool.
 pub(super) struct Pool {
-    /// Kept however long they are idle.
+    /// How many are kept however long they are idle.
     kept: usize,
     /// One for each slot.
     room: Arc<Semaphore>,
@@ -33,29 +33,37 @@ pub(super) struct Pool {
     config: EngineConfig,
 }
 
-/// A runner that is taken: whoever drops it kills it, unless it was [given back](Pool::give_back).
+/// The sizes of a pool.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// The maximum number of runners.
+    pub(super) slots: usize,
+    /// How many idle runners are kept.
+    pub(super) kept: usize,
+}
+
+/// A runner that is in use. Dropping it kills the process, unless it was [given back](Pool::give_back).
 pub(super) struct Taken {
     pub(super) runner: Runner,
     _room: OwnedSemaphorePermit,
 }
 
 impl Pool {
-    /// A pool of up to `slots` runners, which holds `first` with what its sandbox lacks; `kept` are
-    /// kept when they are idle.
+    /// A pool that holds a first runner.
     pub(super) fn new(
-        (slots, kept): (usize, usize),
+        sizes: Sizes,
         config: EngineConfig,
-        (first, missing): (Runner, Vec<String>),
+        Started { runner, missing }: Started,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(slots));
-        Self { kept, room, idle: Mutex::new(vec![first]), missing, config }
+        let room = Arc::new(Semaphore::new(sizes.slots));
+        Self { kept: sizes.kept, room, idle: Mutex::new(vec![runner]), missing, config }
     }
 
-    /// A runner for an attempt at what `owner` is, if possible one that has the code.
+    /// A runner for an attempt of this owner, if possible one that has loaded the code.
     ///
     /// # Errors
     /// If one has to be started and cannot, or has a weaker sandbox than the first one.
-    pub(super) async fn take(&self, owner: Owner, code: Key) -> anyhow::Result<Taken> {
+    pub(super) async fn take(&self, owner: Owner, code: CodeKey) -> anyhow::Result<Taken> {
         let room = self.room.clone().acquire_owned().await?;
         let found = self.found(&owner, code);
         let mut runner = match found {
@@ -71,13 +79,13 @@ impl Pool {
     /// # Errors
     /// If it cannot be started, or has a weaker sandbox than the first one.
     pub(super) async fn another(&self) -> anyhow::Result<Runner> {
-        let (runner, missing) = Runner::start(self.config).await?;
-        sandbox::as_shut_in(&self.missing, &missing)?;
+        let Started { runner, missing } = Runner::start(self.config).await?;
+        sandbox::check_not_weaker(&self.missing, &missing)?;
         Ok(runner)
     }
 
-    /// An idle runner, and as many less as there are too many of them beside those that are taken.
-    fn found(&self, owner: &Owner, code: Key) -> Option<Runner> {
+    /// An idle runner that fits. Ends idle runners that are more than the free slots.
+    fn found(&self, owner: &Owner, code: CodeKey) -> Option<Runner> {
         let mut idle = self.lock();
         let fits = |runner: &Runner| runner.owner.as_ref().is_none_or(|whose| whose == owner);
         let best = |idle: &[Runner]| {
@@ -98,15 +106,15 @@ impl Pool {
         found
     }
 
-    /// Takes a runner back that can go on.
+    /// Takes back a runner that can run another attempt.
     pub(super) fn give_back(&self, taken: Taken) {
         let Taken { mut runner, _room } = taken;
         runner.idle = Stopwatch::start();
-        // Before its room, so that nobody starts another while this one is on its way.
+        // Before its permit is released, so that no other runner is started in its place.
         self.lock().push(runner);
     }
 
-    /// Ends runners that nobody has needed for a while, as long as there is a pool.
+    /// Ends runners that were not needed for a while, as long as there is a pool.
     pub(super) async fn sweep(pool: Weak<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;

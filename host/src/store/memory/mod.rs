@@ -2,6 +2,8 @@
 //! against. Nothing survives the process.
 
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -44,6 +44,11 @@ impl MemoryRows {
         Self { limits, ..Self::default() }
     }
 
+    #[cfg(test)]
+    pub(super) fn finalized_count(&self) -> usize {
+        self.history.len()
+    }
+
     pub(super) fn record(&self, id: JobId) -> Option<&Record> {
         self.records.get(&id)
     }

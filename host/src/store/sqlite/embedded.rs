@@ -120,3 +120,6 @@ impl State for Embedded {
         self.ledger.rows_mut().take_is_low()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -300,3 +300,6 @@ impl<S: State> Group<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::*;
 
+mod dumps;
+
 fn mask(secrets: &[&str]) -> Mask {
     let value = |secret: &&str| (*secret).to_owned().try_into().expect("a value");
     Mask::of(&secrets.iter().map(value).collect::<Vec<_>>())
@@ -48,7 +50,10 @@ fn html(text: &str) -> String {
 
 type Way = (&'static str, fn(&str) -> String);
 
-const ESCAPES: [Way; 12] = [
+/// Escapes that end where the next character is no digit.
+const OPEN: [&str; 3] = ["open decimal entities", "open hexadecimal entities", "octal"];
+
+const ESCAPES: [Way; 15] = [
     ("as it is", |text| text.to_owned()),
     ("JSON", json),
     ("JSON in ASCII", |text| escaping(text, |c| format!("\\u{:04x}", u32::from(c)))),
@@ -60,6 +65,9 @@ const ESCAPES: [Way; 12] = [
     ("HTML", html),
     ("decimal entities", |text| escaping(text, |c| format!("&#{};", u32::from(c)))),
     ("hexadecimal entities", |text| escaping(text, |c| format!("&#x{:X};", u32::from(c)))),
+    (OPEN[0], |text| escaping(text, |c| format!("&#{}", u32::from(c)))),
+    (OPEN[1], |text| escaping(text, |c| format!("&#x{:x}", u32::from(c)))),
+    (OPEN[2], |text| escaping(text, |c| format!("\\{:o}", u32::from(c)))),
     ("quoted-printable", |text| escaping(text, |c| format!("={:02X}", u32::from(c)))),
 ];
 
@@ -290,7 +298,7 @@ fn a_text_that_takes_too_many_steps_is_covered_whole() {
     assert_eq!(shown(&[&secret], &text), "*".repeat(text.len()));
     let text = "aaaa ".repeat(1000);
     assert_eq!(shown(&[&secret], &text), text);
-    for flood in ["\\", "%25", "&amp;", "&amp", "%", "=3D", "\\u005c", "+"] {
+    for flood in ["\\", "%25", "&amp;", "&amp", "%", "=3D", "\\u005c", "+", "&#38", "\\134"] {
         let text = flood.repeat(5_000);
         let seen = shown(&["s3cr3t-v4lue", "\\\\\\\\\\\\\\\\\\x"], &text);
         assert_eq!(seen.len(), text.len());
@@ -300,7 +308,10 @@ fn a_text_that_takes_too_many_steps_is_covered_whole() {
 #[test]
 fn a_flood_of_what_begins_escapes_is_searched_within_bounds() {
     let secrets = ["s3cr3t-v4lue", "\\\\\\\\\\\\\\\\x"];
-    for flood in ["\\", "%25", "&amp;", "&amp", "%", "=3D", "\\u005c", "+", "\\u0000", "\0"] {
+    for flood in [
+        "\\", "%25", "&amp;", "&amp", "%", "=3D", "\\u005c", "+", "\\u0000", "\0", "&#38", "\\134",
+        "\\u0020", "0000: 00", "7 ",
+    ] {
         let text = format!("{}<s3cr3t-v4lue>", flood.repeat(5_000));
         let value = text.len() - "s3cr3t-v4lue>".len();
         let looks = std::cell::Cell::new(0_u64);

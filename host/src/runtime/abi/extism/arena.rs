@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-/// What a block takes beside its bytes, so that a million empty ones are not free.
+/// What a block takes in addition to its bytes, so that a million empty ones are not free.
 pub(super) const BLOCK_BYTES: u64 = 128;
 
 /// Between two blocks, so that the end of one is not the start of the next.
@@ -15,7 +15,7 @@ const GAP: u64 = 16;
 /// The memory of Extism's own kernel grows by so much at a time, in bytes.
 const PAGE_BYTES: u64 = 64 << 10;
 
-/// See the module's text.
+/// The blocks of one guest.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     blocks: BTreeMap<u64, Vec<u8>>,
@@ -25,7 +25,7 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// A new block with these bytes; answers its handle, 0 for no bytes.
+    /// A new block with these bytes; returns its handle, 0 for no bytes.
     pub(super) fn insert(&mut self, bytes: Vec<u8>) -> u64 {
         if bytes.is_empty() {
             return 0;
@@ -43,7 +43,7 @@ impl Arena {
         self.blocks.insert(handle, bytes);
     }
 
-    /// Forgets blocks, by handle and length; answers what they took.
+    /// Forgets blocks, by handle and length; returns what they took.
     pub(super) fn forget(&mut self, is_gone: impl Fn(u64, u64) -> bool) -> u64 {
         let before = self.held + self.blocks.len() as u64 * BLOCK_BYTES;
         self.blocks.retain(|handle, bytes| !is_gone(*handle, bytes.len() as u64));

@@ -5,20 +5,13 @@
 //! a block to a function gives it away, as to Extism's own hosts; the output and the error are read when
 //! the guest has ended, also in blocks that it freed. What is no block is treated as by Extism's own hosts.
 
-use std::collections::BTreeMap;
-
-use jobwright_core::attempt::Attempt;
-use jobwright_core::outcome::MAX_MESSAGE_BYTES;
-use jobwright_core::text;
 use wasmtime::{Caller, Linker, bail};
 
-use super::super::super::capability::Level;
-use super::super::super::instance::Guest;
-use super::super::super::stdio::OutputBuffer;
-use super::super::wasi;
-use super::ENV;
-use super::arena::{Arena, BLOCK_BYTES};
-use super::requests::{self, Answered};
+use super::super::super::capability::channel::Level;
+use super::super::super::guest::Guest;
+use super::arena::BLOCK_BYTES;
+use super::names::ENV;
+use super::requests;
 
 /// The most that the names and values of all variables of an attempt may take, in bytes: as by Extism's own
 /// hosts, which count 48 bytes more for each.
@@ -27,119 +20,6 @@ const MAX_VARIABLES_BYTES: u64 = 1 << 20;
 /// The longest block that is kept after an allocation that followed its release, in bytes: what programs
 /// read of a block that they freed is short.
 const FREED_BYTES: u64 = 64 << 10;
-
-/// What an attempt's guest sees of Extism.
-#[derive(Debug, Default)]
-pub(in super::super::super) struct Kernel {
-    arena: Arena,
-    /// The block of the payload.
-    input: u64,
-    left: Left,
-    /// Blocks that the guest freed: those that it had made its output or its error, and the latest, which
-    /// it may still name as its output. They count as memory until they are forgotten.
-    freed: Arena,
-    /// The latest of them.
-    latest: u64,
-    config: BTreeMap<String, String>,
-    variables: BTreeMap<String, Vec<u8>>,
-    /// What their names and values take.
-    variables_bytes: u64,
-    /// Of the last request that it sent.
-    pub(super) answered: Answered,
-}
-
-/// What is read when the guest has ended.
-#[derive(Debug, Default, Clone, Copy)]
-struct Left {
-    /// Where its output begins, and how long it is.
-    output: (u64, u64),
-    /// The block of its error; 0 for none.
-    error: u64,
-}
-
-impl Left {
-    /// Whether some of it is in this block.
-    fn is_in(self, handle: u64, length: u64) -> bool {
-        let (at, bytes) = self.output;
-        let is_output = bytes > 0 && (handle..handle + length).contains(&at);
-        length > 0 && (is_output || self.error == handle)
-    }
-}
-
-impl Kernel {
-    /// With the attempt's payload as input. Its configuration is its variables, over them what the
-    /// operator configured, and what the host tells of the job.
-    pub(super) fn new(attempt: &Attempt) -> Self {
-        let configured = attempt.granted.grants.configuration();
-        let facts = wasi::facts(attempt).map(|(name, value)| (name.to_owned(), value));
-        let facts = facts.into_iter().filter(|_| attempt.job.spec.inject_env);
-        let variables = wasi::variables(attempt).into_iter();
-        let config = variables.chain(configured).chain(facts).collect();
-        let mut kernel = Self { config, ..Self::default() };
-        kernel.input = kernel.arena.insert(attempt.payload.bytes.to_vec());
-        kernel
-    }
-
-    /// What the guest left: the bytes that it named, as they are now, in pieces. Outside of a block they are
-    /// zeros, as in the memory of Extism's own kernel.
-    pub(super) fn output(&self) -> impl Iterator<Item = &[u8]> {
-        let (at, bytes) = self.left.output;
-        let found = self.arena.at(at).or_else(|| self.freed.at(at)).unwrap_or_default();
-        let first = &found[..found.len().min(usize::try_from(bytes).unwrap_or(usize::MAX))];
-        let rest = bytes - first.len() as u64;
-        let zeros = (0..rest.div_ceil(ZEROS.len() as u64)).map(move |piece| {
-            let left = rest - piece * ZEROS.len() as u64;
-            &ZEROS[..ZEROS.len().min(usize::try_from(left).unwrap_or(usize::MAX))]
-        });
-        std::iter::once(first).chain(zeros)
-    }
-
-    /// Keeps in `output` what an attempt that did not succeed left, as far as it is in a block.
-    pub(super) fn keep_in(&self, output: &OutputBuffer) {
-        if let Some(first) = self.output().next() {
-            output.keep(first);
-        }
-    }
-
-    /// Sets what the guest leaves. A range outside of memory is ignored, as by Extism's own kernel.
-    fn set_output(&mut self, at: u64, length: u64) {
-        if self.arena.reaches(at, length) {
-            self.left.output = (at, length);
-        }
-    }
-
-    /// Sets its error, or none. What is outside of memory is ignored; what is there and no block is an
-    /// error without words, as by Extism's own kernel.
-    fn set_error(&mut self, handle: u64) {
-        if handle == 0 || self.arena.reaches(handle, 1) {
-            self.left.error = handle;
-        }
-    }
-
-    /// Forgets freed blocks that are not read any more; answers what they took.
-    fn forget(&mut self) -> u64 {
-        let (left, payload, latest) = (self.left, self.input, self.latest);
-        self.freed.forget(|handle, length| {
-            handle != payload && handle != latest && !left.is_in(handle, length)
-        })
-    }
-
-    /// The error that the guest set, if it set one.
-    pub(super) fn error(&self) -> Option<String> {
-        if self.left.error == 0 {
-            return None;
-        }
-        let message = match self.arena.block(self.left.error) {
-            [] => self.freed.block(self.left.error),
-            message => message,
-        };
-        let shown = text::start(message, MAX_MESSAGE_BYTES + 4);
-        Some(String::from_utf8_lossy(shown).into_owned())
-    }
-}
-
-/// What is beyond the end of a block.
-static ZEROS: [u8; 4096] = [0; 4096];
 
 impl Guest {
     /// A new block with these bytes; 0 if there is no memory left for it.
@@ -208,7 +88,7 @@ impl Guest {
     }
 
     /// The same for what must be a block, or 0, which is empty.
-    fn taken_block(&mut self, handle: u64) -> wasmtime::Result<Vec<u8>> {
+    pub(super) fn taken_block(&mut self, handle: u64) -> wasmtime::Result<Vec<u8>> {
         match self.given(handle) {
             None if handle != 0 => bail!("the guest passed to `{ENV}` the handle of no block"),
             bytes => Ok(bytes.unwrap_or_default()),
@@ -346,7 +226,7 @@ fn link_log(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         linker.func_wrap(ENV, name, move |mut p: Plugin<'_>, message: u64| {
             let guest = p.data_mut();
             let message = guest.taken(message);
-            guest.line().log(level, "", &message);
+            guest.channel().log(level, "", &message);
         })?;
     }
     // The lowest: the log takes everything, and is bounded.

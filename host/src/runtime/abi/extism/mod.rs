@@ -1,14 +1,15 @@
 //! Extism plug-ins: core modules that import `extism:host/env`, written with any of Extism's PDKs.
 //!
 //! The job's payload is their input, its environment their configuration, but for what the operator
-//! configured. Extism's own kernel is a
-//! module that needs features which this host does not compile in, so [`kernel`] is one of our own,
-//! with the same functions over an [`arena`] that counts as memory of the job. What it asks of others is
-//! sent by [`requests`].
+//! configured. Extism's own kernel is a module that needs features which this host does not compile in, so
+//! [`kernel`] is one of our own, with the same functions over a [`state`] whose [`arena`] counts as memory
+//! of the job. [`requests`] sends HTTP requests.
 
 mod arena;
-pub(in super::super) mod kernel;
-pub(in crate::runtime) mod requests;
+pub(super) mod kernel;
+pub(in super::super) mod names;
+mod requests;
+pub(in super::super) mod state;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::exit_codes::Meaning;
@@ -16,36 +17,15 @@ use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, RetryHint};
 use wasmtime::{ExternType, Func, InstancePre, Linker, Module, Store, Val};
 
-use self::kernel::Kernel;
+use self::names::{CONSTRUCTORS, HASKELL, INITIALIZE, START, is_entry_point};
 use self::requests::RequestFailed;
-use super::super::ending::{self, Cut, Said};
-use super::super::instance::Guest;
+use self::state::Kernel;
+use super::super::ending::{self, Abort, GuestResult};
+use super::super::guest::Guest;
 use super::super::meter::Meter;
 use super::super::stdio::Sink as _;
-use super::{Call, Misfit};
-
-/// The module whose functions make a module an Extism plug-in.
-pub(in super::super) const ENV: &str = "extism:host/env";
-
-/// What prepares a language's runtime. Of the first two one is called, because the second calls the
-/// first; the last is Haskell's, and comes after the second.
-const RUNTIME: [&str; 3] = [CONSTRUCTORS, INITIALIZE, HASKELL];
-
-const CONSTRUCTORS: &str = "__wasm_call_ctors";
-const INITIALIZE: &str = "_initialize";
-const HASKELL: &str = "hs_init";
-
-/// The entry point of a program, which prepares its runtime itself.
-const START: &str = "_start";
-
-/// Whether an export of this name and signature is a job's entry point, and not its runtime's own.
-pub(in super::super) fn is_entry_point(name: &str, signature: &str) -> bool {
-    let callable = matches!(signature, "() -> ()" | "() -> (i32)");
-    if callable && name == START {
-        return true;
-    }
-    callable && !name.starts_with('_') && !RUNTIME.contains(&name) && !name.contains("asyncify")
-}
+use super::call::Call;
+use super::fit::Misfit;
 
 /// A plug-in, linked.
 pub(in super::super) struct Plugin {
@@ -61,21 +41,18 @@ impl Plugin {
         let linked = linker.instantiate_pre(module)?;
         let names = module.exports().map(|export| export.name());
         let callable: Vec<_> = names.filter(|name| is_callable(module, name)).collect();
-        // Beside other functions, a program's own entry point only prepares for them.
+        // If there are other functions, a program's own entry point only prepares for them.
         let mut others = callable.iter().filter(|name| callable.len() == 1 || **name != START);
         let only = others.next().filter(|_| others.next().is_none());
         let only = only.map(|name| (*name).to_owned());
         Ok(Self { linked, before: before(module), only })
     }
 
-    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         let Call { attempt, output, store, meter } = call;
         let name = match self.entry_point(attempt) {
             Ok(name) => name,
-            Err(message) => {
-                let error = AttemptError::new("no_entry_point", message);
-                return Ok(Said::Failed { error, retry: RetryHint::Never });
-            }
+            Err(message) => return Ok(no_entry_point(message)),
         };
         *store.data_mut().extism() = Kernel::new(attempt);
         let ended = self.answer(name, store, meter).await;
@@ -83,12 +60,14 @@ impl Plugin {
         let said = kernel.error();
         let code = match ended {
             Ok(code) => Some(code),
-            Err(Cut::Failed(error)) if ending::is_exit(&error, 0) => Some(0),
-            // What it says of itself goes before how it came to its end, unless that was a limit.
-            Err(Cut::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => None,
-            Err(cut) => {
+            Err(Abort::Failed(error)) if ending::is_exit(&error, 0) => Some(0),
+            // Its own error takes precedence over how it ended, unless that was a limit.
+            Err(Abort::Failed(error)) if said.is_some() && ending::enforced(&error).is_none() => {
+                None
+            }
+            Err(abort) => {
                 kernel.keep_in(output);
-                return unanswered(cut);
+                return unanswered(abort);
             }
         };
         let meaning = meaning(attempt, said.is_some(), code);
@@ -100,7 +79,7 @@ impl Plugin {
             kernel.keep_in(output);
             if said.is_none()
                 && code != Some(0)
-                && let Some(announced) = store.data_mut().line_mut().failure()
+                && let Some(announced) = store.data_mut().channel_mut().failure()
             {
                 return Ok(announced);
             }
@@ -110,7 +89,7 @@ impl Plugin {
         Ok(ending::said(meaning, AttemptError::new("failed", message)))
     }
 
-    /// What the job calls.
+    /// The function that the job calls.
     fn entry_point<'a>(&'a self, attempt: &'a Attempt) -> Result<&'a str, String> {
         let Some(name) = &attempt.job.spec.entrypoint else {
             let none = "the job names no entry point, and the plugin has not just one";
@@ -123,13 +102,13 @@ impl Plugin {
         Err(format!("the plugin exports no function `{shown}` that takes nothing and answers i32"))
     }
 
-    /// Makes the guest and calls it; answers what its function answers, which is 0 if that is nothing.
+    /// Makes the guest and calls it; returns what its function returns, or 0 if that is nothing.
     async fn answer(
         &self,
         name: &str,
         store: &mut Store<Guest>,
         meter: &mut Meter,
-    ) -> Result<i32, Cut> {
+    ) -> Result<i32, Abort> {
         let made = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let mut answer = 0;
         let before = if name == START { &[][..] } else { &self.before };
@@ -142,8 +121,14 @@ impl Plugin {
     }
 }
 
+/// The end of a job that names nothing to call.
+fn no_entry_point(message: String) -> GuestResult {
+    let error = AttemptError::new("no_entry_point", message);
+    GuestResult::Failed { error, retry: RetryHint::Never }
+}
+
 /// Calls a function with zeros.
-async fn called(function: Func, store: &mut Store<Guest>, meter: &mut Meter) -> Result<i32, Cut> {
+async fn called(function: Func, store: &mut Store<Guest>, meter: &mut Meter) -> Result<i32, Abort> {
     // As nearly all are: such a call is the cheapest.
     if let Ok(function) = function.typed::<(), i32>(&*store) {
         return Ok(meter.drive(function.call_async(&mut *store, ())).await??);
@@ -187,12 +172,12 @@ fn meaning(attempt: &Attempt, is_error: bool, code: Option<i32>) -> Meaning {
 }
 
 /// A call that did not return: because of a request that failed, or for what wasmtime says.
-fn unanswered(cut: Cut) -> Result<Said, Cut> {
-    if let Cut::Failed(error) = &cut
+fn unanswered(abort: Abort) -> Result<GuestResult, Abort> {
+    if let Abort::Failed(error) = &abort
         && let Some(failed) = error.downcast_ref::<RequestFailed>()
     {
         let (error, retry) = failed.error();
-        return Ok(Said::Failed { error, retry });
+        return Ok(GuestResult::Failed { error, retry });
     }
-    Err(cut)
+    Err(abort)
 }

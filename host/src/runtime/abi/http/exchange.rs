@@ -1,4 +1,4 @@
-//! The taking of an answer while the guest writes it.
+//! Receives the response while the guest writes it.
 //!
 //! Invariant: when some of its body is taken depends on what the guest does, and not on how fast.
 
@@ -15,23 +15,23 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::super::super::stdio::{OutputBuffer, Sink as _};
-use super::super::super::turns::Turns;
+use super::super::super::yield_state::YieldState;
 use super::response::Answer;
 
 /// Where the answer comes out.
 type Answered = Receiver<Result<::http::Response<HyperOutgoingBody>, ErrorCode>>;
 
-/// Takes the answer whenever the guest waits. Whichever of the two fails ends both.
+/// Receives the response whenever the guest waits. An error of either future ends both.
 ///
 /// A guest sees how much room is left in its body, and uses fuel to wait for some. So nothing is taken
-/// when it only gives way.
+/// when it only yields.
 pub(super) async fn exchange(
     handling: impl Future<Output = wasmtime::Result<()>>,
     receiving: impl Future<Output = wasmtime::Result<Answer>>,
-    turns: Turns,
+    state: YieldState,
 ) -> wasmtime::Result<Answer> {
     let mut receiving = pin!(receiving);
-    let receiving = poll_fn(move |wake| match turns.is_others() {
+    let receiving = poll_fn(move |wake| match state.is_yielding() {
         true => Poll::Pending,
         false => receiving.as_mut().poll(wake),
     });

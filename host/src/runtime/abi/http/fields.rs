@@ -17,27 +17,13 @@ use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::p2::{self, HeaderResult};
 use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpCtxView, WasiHttpView as _};
 
-use super::super::super::capability::Level;
-use super::super::super::instance::Guest;
+use super::super::super::capability::channel::Level;
+use super::super::super::guest::Guest;
 use super::super::super::pieces::pay;
+use super::header_size::{ENTRY, LONG_BYTES, MEMORY_BYTES, MOST_LONG, is_long};
 
 /// The interface, of the release that wasmtime offers.
 const TYPES: &str = "wasi:http/types@0.2.12";
-
-/// What headers may take in memory, in bytes, each with what describes it: room for [`MAX_HEAD_BYTES`] of
-/// 24 bytes each. Of shorter ones there is room for fewer bytes, about 3,000 headers.
-pub(super) const MEMORY_BYTES: usize = 256 << 10;
-
-/// Headers that take more than this in memory, in bytes, are long: a guest may have as many shorter ones as
-/// it may have resources.
-const LONG_BYTES: usize = 16 << 10;
-
-/// Long headers that one guest may hold at a time: with these it takes twice as much of the host's memory
-/// as with short ones.
-const MOST_LONG: usize = 64;
-
-/// What the headers of requests under way may take in memory, in bytes, beside those lists.
-pub(super) const MOST_BYTES: usize = MOST_LONG * MEMORY_BYTES;
 
 type Fields = Resource<FieldMap>;
 type Entries = Vec<(String, Vec<u8>)>;
@@ -48,15 +34,20 @@ type Store<'a> = StoreContextMut<'a, Guest>;
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;
-    types.func_wrap("[static]fields.from-list", from_list)?;
-    types.func_wrap("[method]fields.set", set)?;
-    types.func_wrap("[method]fields.delete", delete)?;
-    types.func_wrap("[method]fields.append", append)?;
+    types.func_wrap("[static]fields.from-list", |store, (entries,)| from_list(store, entries))?;
+    types.func_wrap("[method]fields.set", |store, (fields, name, values)| {
+        set(store, fields, name, values)
+    })?;
+    types
+        .func_wrap("[method]fields.delete", |store, (fields, name)| delete(store, fields, name))?;
+    types.func_wrap("[method]fields.append", |store, (fields, name, value)| {
+        append(store, fields, name, value)
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-fn from_list(mut store: Store<'_>, (entries,): (Entries,)) -> Answer<Fields> {
+fn from_list(mut store: Store<'_>, entries: Entries) -> Answer<Fields> {
     let added = entries.iter().map(|(name, value)| Header { name, bytes: value.len() });
     let change = Change { added: added.collect(), replaces: None };
     let excess = excess(&mut store, None, &change)?;
@@ -68,7 +59,7 @@ fn from_list(mut store: Store<'_>, (entries,): (Entries,)) -> Answer<Fields> {
     answered(guest, made)
 }
 
-fn append(mut store: Store<'_>, (fields, name, value): (Fields, String, Vec<u8>)) -> Answer<()> {
+fn append(mut store: Store<'_>, fields: Fields, name: String, value: Vec<u8>) -> Answer<()> {
     let added = vec![Header { name: &name, bytes: value.len() }];
     let excess = excess(&mut store, Some(&fields), &Change { added, replaces: None })?;
     let guest = store.data_mut();
@@ -79,7 +70,7 @@ fn append(mut store: Store<'_>, (fields, name, value): (Fields, String, Vec<u8>)
     answered(guest, appended)
 }
 
-fn set(mut store: Store<'_>, (fields, name, values): (Fields, String, Vec<Vec<u8>>)) -> Answer<()> {
+fn set(mut store: Store<'_>, fields: Fields, name: String, values: Vec<Vec<u8>>) -> Answer<()> {
     let added = values.iter().map(|value| Header { name: &name, bytes: value.len() });
     let change = Change { added: added.collect(), replaces: Some(&name) };
     let excess = excess(&mut store, Some(&fields), &change)?;
@@ -91,7 +82,7 @@ fn set(mut store: Store<'_>, (fields, name, values): (Fields, String, Vec<Vec<u8
     shrunk(guest, &fields, set)
 }
 
-fn delete(mut store: Store<'_>, (fields, name): (Fields, String)) -> Answer<()> {
+fn delete(mut store: Store<'_>, fields: Fields, name: String) -> Answer<()> {
     let change = Change { added: vec![], replaces: Some(&name) };
     let excess = excess(&mut store, Some(&fields), &change)?;
     let guest = store.data_mut();
@@ -180,23 +171,6 @@ fn long_lists(store: &mut Store<'_>) -> wasmtime::Result<usize> {
     Ok(long)
 }
 
-/// What describes a header in memory, in bytes.
-const ENTRY: usize = size_of::<::http::HeaderName>() + size_of::<::http::HeaderValue>();
-
-/// What headers take in memory, in bytes.
-pub(super) fn memory_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY).sum()
-}
-
-/// Whether headers take more than [`LONG_BYTES`] in memory: looks at no more of them than tell.
-fn is_long(headers: &HeaderMap) -> bool {
-    let mut bytes = 0;
-    headers.iter().any(|(name, value)| {
-        bytes += name.as_str().len() + value.len() + ENTRY;
-        bytes > LONG_BYTES
-    })
-}
-
 fn headers_of(held: &(dyn Any + Send)) -> Option<&HeaderMap> {
     let fields = held.downcast_ref::<FieldMap>();
     let fields = fields
@@ -226,6 +200,6 @@ fn answered<T>(guest: &Guest, result: HeaderResult<T>) -> Answer<T> {
 /// Refuses what is too much: of the errors that there are for it, the one of a header that may not be set.
 fn refused<T>(guest: &Guest, why: &str) -> Answer<T> {
     let message = format!("refused a header: {why}");
-    guest.line().log(Level::Warn, "jobwright", message.as_bytes());
+    guest.channel().log(Level::Warn, "jobwright", message.as_bytes());
     Ok((Err(HeaderError::Forbidden),))
 }

@@ -1,12 +1,13 @@
 //! HTTP components: the job is a `POST` request whose body is the payload, the answer's body is the
 //! output, and what the guest prints is log.
 //!
-//! [`request`] owns what is asked, [`mod@exchange`] the taking of an answer, [`response`] what it means,
-//! [`outgoing`] what any guest asks of others, [`fields`] how long headers may be. Invariant: the attempt ends when the handler has returned
-//! and the body has ended, whichever is later.
+//! [`request`] owns the request, [`mod@exchange`] how the response is received, [`response`] what it means,
+//! [`outgoing`] the requests of guests, [`fields`] and [`header_size`] how long headers may be.
+//! Invariant: the attempt ends when the handler has returned and the body has ended, whichever is later.
 
 mod exchange;
 mod fields;
+pub(in super::super) mod header_size;
 pub(in super::super) mod outgoing;
 mod request;
 mod response;
@@ -14,15 +15,16 @@ mod response;
 use tokio::task::coop::unconstrained;
 use wasmtime::component::{Component, Linker, Resource, ResourceTable};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpView as _};
 
 use self::exchange::{exchange, receive};
-use super::super::ending::{Cut, Said};
-use super::super::instance::Guest;
-use super::{Call, Misfit, check_type};
+use super::super::ending::{Abort, GuestResult};
+use super::super::guest::Guest;
+use super::call::Call;
+use super::fit::{EntryPoint, Misfit};
 
 /// What a handler exports, in any release of 0.2.
 pub(in super::super) const ENTRY_POINT: &str = "wasi:http/incoming-handler";
@@ -36,13 +38,6 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     fields::link(linker)
 }
 
-/// What a guest's `wasmtime::Store` holds for HTTP.
-pub(in super::super) fn context() -> WasiHttpCtx {
-    let mut context = WasiHttpCtx::new();
-    context.set_field_size_limit(fields::MEMORY_BYTES);
-    context
-}
-
 /// A handler, linked.
 pub(in super::super) struct Handler {
     pub(super) linked: ProxyPre<Guest>,
@@ -54,15 +49,15 @@ type Given = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>);
 impl Handler {
     pub(super) fn new(linker: &Linker<Guest>, component: &Component) -> Result<Self, Misfit> {
         let linked = linker.instantiate_pre(component)?;
-        check_type::<Given, ()>(&linked, ENTRY_POINT, "handle")?;
+        EntryPoint::latest(ENTRY_POINT, "handle").check::<Given, ()>(&linked)?;
         Ok(Self { linked: ProxyPre::new(linked)? })
     }
 
-    pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Cut> {
+    pub(super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
         let Call { attempt, output, store, meter } = call;
         let proxy = meter.instantiate(self.linked.instantiate_async(&mut *store)).await??;
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let turns = store.data().turns();
+        let state = store.data().yield_state();
         let mut http = store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, request::of(attempt)?)?;
         let (request, out): Given = (request, http.new_response_outparam(answer)?);
@@ -73,11 +68,11 @@ impl Handler {
             *store.data_mut().handles() = ResourceTable::new();
             Ok(())
         };
-        let exchange = exchange(handling, receive(answered, output), turns);
+        let exchange = exchange(handling, receive(answered, output), state);
         // Tokio's budget, which is used up by chance, must not have it wait either.
         let answer = meter.drive(unconstrained(exchange)).await??;
         if let Some(content_type) = response::content_type(&answer) {
-            store.data_mut().line_mut().set_output_type(content_type.as_bytes());
+            store.data_mut().channel_mut().set_output_type(content_type.as_bytes());
         }
         Ok(response::said(answer, output))
     }

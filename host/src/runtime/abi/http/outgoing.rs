@@ -1,9 +1,9 @@
-//! What guests ask of others: `wasi:http/outgoing-handler` of components, whatever they are called by.
+//! HTTP requests of components: `wasi:http/outgoing-handler`.
 //!
-//! Owns no grant, no socket and no timer: a request is gathered, handed to the attempt's
-//! [`Outside`], and its response, as it arrives, or refusal put in the words of WASI. Invariants: no more of a guest's
-//! bodies is held than it could send at a time; what a guest lets go of, or leaves behind, ends;
-//! whatever is refused here is a line in the log, as what is refused there.
+//! Owns no grant, no socket and no timer: a request is gathered and passed to the attempt's [`Outside`]; its
+//! response, as it arrives, or its refusal is translated to WASI. Invariants: no more of a guest's bodies is
+//! held than it could send at a time; what a guest drops or leaves behind ends; every refusal is a line in
+//! the log, here as in [`Outside`].
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use jobwright_core::outside::{Body, Outside, Timeouts, Unsent, shown};
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::fields;
+use super::header_size::{self, memory_bytes};
 
 /// What one write to a body may take: the host keeps two for each body, of which a guest may have a
 /// third as many as it may hold resources.
@@ -47,7 +47,7 @@ type Sent<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
 impl Requests {
     pub(in super::super::super) fn new(outside: Arc<dyn Outside>, log: Arc<LogBuffer>) -> Self {
         let room = units(outside.request_bytes().saturating_mul(BEGUN));
-        let heads = units(fields::MOST_BYTES as u64);
+        let heads = units(header_size::MOST_BYTES as u64);
         let [room, heads] = [room, heads].map(|units| Arc::new(Semaphore::new(units as usize)));
         Self { outside, log, room, heads }
     }
@@ -61,7 +61,7 @@ impl WasiHttpHooks for Requests {
         _: Sent<()>,
     ) -> Sent<(Response<WasiBody>, Sent<()>)> {
         let (outside, log, room) = (self.outside.clone(), self.log.clone(), self.room.clone());
-        let units = units(fields::memory_bytes(request.headers()) as u64);
+        let units = units(memory_bytes(request.headers()) as u64);
         let head = self.heads.clone().try_acquire_many_owned(units);
         let sending = async move {
             let most = outside.request_bytes();
@@ -138,7 +138,7 @@ fn no_room(most: u64) -> Unsent {
 }
 
 fn no_room_for_head() -> Unsent {
-    let all = show_bytes(fields::MOST_BYTES as u64);
+    let all = show_bytes(header_size::MOST_BYTES as u64);
     Unsent::NoRoom(format!(
         "the headers of the attempt's requests under way take {all}, the maximum"
     ))

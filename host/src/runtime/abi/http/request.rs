@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use jobwright_core::attempt::Attempt;
 use wasmtime_wasi_http::Error;
 
-use super::super::wasi;
+use super::super::environment::facts;
 
 /// Where every job goes. A guest sees the path `/` and the authority `jobwright`.
 const TARGET: &str = "http://jobwright/";
@@ -31,7 +31,7 @@ pub(super) fn of(attempt: &Attempt) -> wasmtime::Result<Request<Body>> {
     if let Some(Ok(kind)) = kind {
         headers.insert(CONTENT_TYPE, kind);
     }
-    for (variable, value) in wasi::facts(attempt) {
+    for (variable, value) in facts(attempt) {
         let name = variable.to_ascii_lowercase().replace('_', "-");
         // A tag may hold what no header can.
         if let Ok(value) = HeaderValue::try_from(value) {

@@ -12,7 +12,7 @@ use jobwright_core::outcome::{AttemptError, RetryHint};
 use jobwright_core::text::excerpt;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
-use super::super::super::ending::Said;
+use super::super::super::ending::GuestResult;
 use super::super::super::stdio::OutputBuffer;
 use crate::clock;
 
@@ -32,13 +32,13 @@ pub(super) enum Answer {
 }
 
 /// What the guest said with `answer`, whose body is `output`.
-pub(super) fn said(answer: Answer, output: &Arc<OutputBuffer>) -> Said {
-    let failed = |code, message: String| Said::Failed {
+pub(super) fn said(answer: Answer, output: &Arc<OutputBuffer>) -> GuestResult {
+    let failed = |code, message: String| GuestResult::Failed {
         error: AttemptError::new(code, message),
         retry: RetryHint::Backoff,
     };
     match answer {
-        Answer::Whole(head) if head.status.is_success() => Said::Done { content_type: None },
+        Answer::Whole(head) if head.status.is_success() => GuestResult::Done { content_type: None },
         Answer::Whole(head) | Answer::Cut(head) => refused(&head, output),
         Answer::Broken => {
             let bytes = output.tried();
@@ -58,7 +58,7 @@ pub(super) fn said(answer: Answer, output: &Arc<OutputBuffer>) -> Said {
 /// The most of an answer's body, or of its error, that a message quotes, in bytes.
 const BODY_BYTES: usize = 1000;
 
-fn refused(head: &Parts, output: &Arc<OutputBuffer>) -> Said {
+fn refused(head: &Parts, output: &Arc<OutputBuffer>) -> GuestResult {
     let mut message = format!("answered {}", head.status);
     let start = output.start(BODY_BYTES + 4);
     if !start.trim_ascii().is_empty() {
@@ -69,12 +69,12 @@ fn refused(head: &Parts, output: &Arc<OutputBuffer>) -> Said {
     let wait = retry_after(&head.headers, clock::wall().into());
     match (head.status, wait) {
         (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(_)) => {
-            Said::Later { error, wait }
+            GuestResult::Later { error, wait }
         }
         (status, _) if may_pass(status) => {
-            Said::Failed { error, retry: wait.map_or(RetryHint::Backoff, RetryHint::After) }
+            GuestResult::Failed { error, retry: wait.map_or(RetryHint::Backoff, RetryHint::After) }
         }
-        _ => Said::Failed { error, retry: RetryHint::Never },
+        _ => GuestResult::Failed { error, retry: RetryHint::Never },
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::{AttemptError, RetryHint};
 
-use super::super::super::ending::Said;
-use super::super::wasi;
-use super::types;
+use super::super::super::ending::GuestResult;
+use super::super::environment::variables;
+use super::bindings::jobwright::job::types;
 
 /// What an error of a guest means.
-pub(super) fn failed(error: types::Error) -> Said {
+pub(super) fn failed(error: types::Error) -> GuestResult {
     let (message, retry) = match error {
         types::Error::Permanent(message) => (message, RetryHint::Never),
         types::Error::Retry(types::Retry { message, delay_ms }) => {
@@ -19,10 +19,10 @@ pub(super) fn failed(error: types::Error) -> Said {
         }
         types::Error::Later(types::Later { message, delay_ms }) => {
             let wait = delay_ms.map(Duration::from_millis);
-            return Said::Later { error: AttemptError::new("later", message), wait };
+            return GuestResult::Later { error: AttemptError::new("later", message), wait };
         }
     };
-    Said::Failed { error: AttemptError::new("failed", message), retry }
+    GuestResult::Failed { error: AttemptError::new("failed", message), retry }
 }
 
 /// What a guest is given.
@@ -43,7 +43,7 @@ pub(super) fn request(attempt: &Attempt) -> types::Request {
             created_at_ms: u64::try_from(job.created_at.as_millisecond()).unwrap_or_default(),
             tags: spec.tags.clone(),
             args: spec.args.clone(),
-            env: wasi::variables(attempt).into_iter().collect(),
+            env: variables(attempt).into_iter().collect(),
             failures: tries.failures.into(),
             attempts_left: tries.left.into(),
         },

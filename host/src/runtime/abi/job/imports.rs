@@ -6,11 +6,11 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker};
 
-use super::super::super::capability::Level;
-use super::super::super::instance::Guest;
+use super::super::super::capability::channel::Level;
+use super::super::super::guest::Guest;
 use super::bindings::jobwright::job::{cancellation, checkpoint};
 use super::bindings::wasi::logging::logging;
-use super::{PACKAGE, VERSIONS};
+use super::world::{PACKAGE, VERSIONS};
 
 type Host<'a> = StoreContextMut<'a, Guest>;
 
@@ -32,7 +32,7 @@ fn link_progress(linker: &mut Linker<Guest>, name: &str) -> wasmtime::Result<()>
     linker.instance(name)?.func_wrap(
         "report",
         |guest: Host<'_>, (fraction, message): (Option<f64>, String)| {
-            guest.data().line().progress(fraction, message.as_bytes());
+            guest.data().channel().progress(fraction, message.as_bytes());
             Ok(())
         },
     )
@@ -41,10 +41,10 @@ fn link_progress(linker: &mut Linker<Guest>, name: &str) -> wasmtime::Result<()>
 fn link_cancellation(linker: &mut Linker<Guest>, name: &str) -> wasmtime::Result<()> {
     let mut interface = linker.instance(name)?;
     interface.func_wrap("is-cancelled", |guest: Host<'_>, ()| {
-        Ok((guest.data().line().is_cancelled(),))
+        Ok((guest.data().channel().is_cancelled(),))
     })?;
     interface.func_wrap("remaining", |guest: Host<'_>, ()| {
-        let time_ms = guest.data().line().remaining_ms();
+        let time_ms = guest.data().channel().remaining_ms();
         Ok((cancellation::Budget { time_ms, fuel: guest.get_fuel().ok() },))
     })
 }
@@ -52,11 +52,11 @@ fn link_cancellation(linker: &mut Linker<Guest>, name: &str) -> wasmtime::Result
 fn link_checkpoint(linker: &mut Linker<Guest>, name: &str) -> wasmtime::Result<()> {
     let mut interface = linker.instance(name)?;
     interface.func_wrap("save", |mut guest: Host<'_>, (state,): (Vec<u8>,)| {
-        let saved = guest.data_mut().line_mut().save(&state);
+        let saved = guest.data_mut().channel_mut().save(&state);
         Ok((saved.map_err(|error| checkpoint::SaveError::TooLarge(error.most)),))
     })?;
     interface.func_wrap("load", |guest: Host<'_>, ()| {
-        Ok((guest.data().line().load().map(Vec::<u8>::from),))
+        Ok((guest.data().channel().load().map(Vec::<u8>::from),))
     })
 }
 
@@ -70,6 +70,6 @@ impl logging::Host for Guest {
             logging::Level::Error => Level::Error,
             logging::Level::Critical => Level::Critical,
         };
-        self.line().log(level, &context, message.as_bytes());
+        self.channel().log(level, &context, message.as_bytes());
     }
 }

@@ -2,13 +2,14 @@
 
 use wasmtime::component::InstancePre;
 
-pub(super) use self::bindings::JobPre;
-use self::bindings::jobwright::job::types::{Error, Metadata, Payload, Request, Response, Retry};
-use super::super::super::instance::Guest;
-use super::super::{Misfit, check_version};
-use super::types;
+pub(super) use self::own::JobPre;
+use self::own::jobwright::job::types::{Error, Metadata, Payload, Request, Response, Retry};
+use super::super::super::guest::Guest;
+use super::super::fit::{EntryPoint, Misfit};
+use super::bindings::jobwright::job::types;
+use super::world::ENTRY_POINT;
 
-mod bindings {
+mod own {
     #![allow(missing_docs, reason = "generated; the texts are in the WIT")]
     wasmtime::component::bindgen!({
         path: ["../guest-sdk/wit/deps/logging", "../guest-sdk/wit/0.1"],
@@ -19,8 +20,9 @@ mod bindings {
 }
 
 /// Refuses a component whose `run` does not take and return these types.
-pub(super) fn check(linked: &InstancePre<Guest>, entry_point: (&str, &str)) -> Result<(), Misfit> {
-    check_version::<(&Request,), (Result<Response, Error>,)>(linked, entry_point, "run")
+pub(super) fn check(linked: &InstancePre<Guest>, version: &str) -> Result<(), Misfit> {
+    let run = EntryPoint { interface: ENTRY_POINT, version, function: "run" };
+    run.check::<(&Request,), (Result<Response, Error>,)>(linked)
 }
 
 impl From<types::Request> for Request {

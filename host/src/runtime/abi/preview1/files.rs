@@ -7,10 +7,14 @@
 //! [`ROOT`], which is always open.
 
 use wasmtime::{Caller, FuncType, Linker, Val, ValType};
+use wasmtime_wasi::p1::wasi_snapshot_preview1 as preview1;
 use wiggle::GuestMemory;
 
-use super::super::super::instance::Guest;
-use super::{Errno, PREVIEW1, Rights, errno, memory, preview1, rights, slice};
+use super::super::super::guest::Guest;
+use super::errno::{self, Errno};
+use super::memory::{memory, slice};
+use super::rights::{Rights, rights};
+use super::version::PREVIEW1;
 
 /// The descriptor of `/`: the first after the standard streams.
 const ROOT: i32 = 3;
@@ -37,33 +41,40 @@ struct PathCall {
     name: &'static str,
     /// `i` for a parameter of 32 bits, `l` for one of 64.
     parameters: &'static str,
-    /// Which parameter is the directory's descriptor, and which the path's address; its length follows.
-    directory: usize,
-    path: usize,
-    /// What it answers for a path in `/` that is not `/` itself.
+    /// Where the path is; its length follows its address.
+    at: At,
+    /// What it returns for a path in `/` that is not `/` itself.
     answer: i32,
 }
 
+/// Which parameters of a [`PathCall`] are the directory's descriptor and the path's address.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    directory: usize,
+    path: usize,
+}
+
+/// The first two parameters.
+const FIRST: At = At { directory: 0, path: 1 };
+
+/// The same with flags in between.
+const AFTER_FLAGS: At = At { directory: 0, path: 2 };
+
 const PATH_CALLS: [PathCall; 10] = [
-    call("path_create_directory", "iii", (0, 1), errno::ROFS),
-    call(STAT, "iiiii", (0, 2), errno::NOENT),
-    call("path_filestat_set_times", "iiiilli", (0, 2), errno::NOENT),
-    call("path_link", "iiiiiii", (0, 2), errno::NOENT),
-    call(OPEN, "iiiiillii", (0, 2), errno::NOENT),
-    call("path_readlink", "iiiiii", (0, 1), errno::NOENT),
-    call("path_remove_directory", "iii", (0, 1), errno::NOENT),
-    call("path_rename", "iiiiii", (0, 1), errno::NOENT),
-    call("path_symlink", "iiiii", (2, 3), errno::ROFS),
-    call("path_unlink_file", "iii", (0, 1), errno::NOENT),
+    call("path_create_directory", "iii", FIRST, errno::ROFS),
+    call(STAT, "iiiii", AFTER_FLAGS, errno::NOENT),
+    call("path_filestat_set_times", "iiiilli", AFTER_FLAGS, errno::NOENT),
+    call("path_link", "iiiiiii", AFTER_FLAGS, errno::NOENT),
+    call(OPEN, "iiiiillii", AFTER_FLAGS, errno::NOENT),
+    call("path_readlink", "iiiiii", FIRST, errno::NOENT),
+    call("path_remove_directory", "iii", FIRST, errno::NOENT),
+    call("path_rename", "iiiiii", FIRST, errno::NOENT),
+    call("path_symlink", "iiiii", At { directory: 2, path: 3 }, errno::ROFS),
+    call("path_unlink_file", "iii", FIRST, errno::NOENT),
 ];
 
-const fn call(
-    name: &'static str,
-    parameters: &'static str,
-    (directory, path): (usize, usize),
-    answer: i32,
-) -> PathCall {
-    PathCall { name, parameters, directory, path, answer }
+const fn call(name: &'static str, parameters: &'static str, at: At, answer: i32) -> PathCall {
+    PathCall { name, parameters, at, answer }
 }
 
 pub(super) fn link(linker: &mut Linker<Guest>, module: &'static str) -> wasmtime::Result<()> {
@@ -80,6 +91,24 @@ pub(super) fn link(linker: &mut Linker<Guest>, module: &'static str) -> wasmtime
         })?;
     }
     link_preopen(linker, module)?;
+    link_status(linker, module, stat_bytes)?;
+    linker.func_wrap(module, "fd_close", |mut guest: Caller<'_, Guest>, fd: i32| match fd {
+        ROOT => Ok(errno::SUCCESS),
+        _ => {
+            let mut none = GuestMemory::Unshared(&mut []);
+            let closing = preview1::fd_close(guest.data_mut().wasi(), &mut none, fd);
+            wiggle::run_in_dummy_executor(closing)?
+        }
+    })?;
+    Ok(())
+}
+
+/// What a guest is told of an open descriptor.
+fn link_status(
+    linker: &mut Linker<Guest>,
+    module: &str,
+    stat_bytes: usize,
+) -> wasmtime::Result<()> {
     linker.func_wrap(module, "fd_filestat_get", move |mut guest: Caller<'_, Guest>, fd, to| {
         let kind = match fd {
             ROOT => DIRECTORY,
@@ -100,14 +129,6 @@ pub(super) fn link(linker: &mut Linker<Guest>, module: &'static str) -> wasmtime
             (_, None) => Ok(errno::BADF),
         },
     )?;
-    linker.func_wrap(module, "fd_close", |mut guest: Caller<'_, Guest>, fd: i32| match fd {
-        ROOT => Ok(errno::SUCCESS),
-        _ => {
-            let mut none = GuestMemory::Unshared(&mut []);
-            let closing = preview1::fd_close(guest.data_mut().wasi(), &mut none, fd);
-            wiggle::run_in_dummy_executor(closing)?
-        }
-    })?;
     Ok(())
 }
 
@@ -143,12 +164,12 @@ impl PathCall {
         let address = |at: usize| number(at).cast_unsigned();
         let memory = memory(guest)?;
         let (bytes, data) = memory.data_and_store_mut(&mut *guest);
-        let path = slice(bytes, address(self.path), address(self.path + 1).into())?;
-        let in_root = number(self.directory) == ROOT;
+        let path = slice(bytes, address(self.at.path), address(self.at.path + 1).into())?;
+        let in_root = number(self.at.directory) == ROOT;
         let is_long = path.len() > MAX_PATH_BYTES;
         let is_root = in_root && !is_long && is_root(path);
         if !is_root && self.name != STAT {
-            data.line_mut().tell_of_no_files(path);
+            data.channel_mut().tell_of_no_files(path);
         }
         match self.name {
             _ if !in_root => Ok(errno::BADF),

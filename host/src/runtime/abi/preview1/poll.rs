@@ -7,9 +7,12 @@
 use wasmtime::{Caller, Linker, Memory};
 
 use super::super::super::clocks::Due;
-use super::super::super::instance::Guest;
-use super::super::super::pieces::{give_way, pay};
-use super::{Errno, PREVIEW0, PREVIEW1, Rights, errno, memory, read, rights, slice};
+use super::super::super::guest::Guest;
+use super::super::super::pieces::{pay, yield_now};
+use super::errno::{self, Errno};
+use super::memory::{memory, read, slice};
+use super::rights::{Rights, rights};
+use super::version::{PREVIEW0, PREVIEW1};
 
 /// What an event takes.
 const EVENT_BYTES: u32 = 32;
@@ -39,6 +42,13 @@ struct Poll {
     subscriptions: u32,
     events: u32,
     count: u32,
+}
+
+/// When the timers were set, and what the time is.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    set_at: u64,
+    now: u64,
 }
 
 /// What a subscription waits for.
@@ -80,7 +90,8 @@ async fn poll(mut guest: Caller<'_, Guest>, asked: Poll, found: u32) -> Errno {
     if first > set_at {
         clocks.wait_until(first).await;
     }
-    let count = asked.tell(&mut guest, memory, (set_at, first)).await?;
+    let time = Time { set_at, now: first.max(set_at) };
+    let count = asked.tell(&mut guest, memory, time).await?;
     slice(memory.data_mut(&mut guest), found, 4)?.copy_from_slice(&count.to_le_bytes());
     Ok(errno::SUCCESS)
 }
@@ -108,14 +119,13 @@ impl Poll {
         Ok(Ok(first))
     }
 
-    /// Writes an event for each that has come; answers how many have.
+    /// Writes an event for each that has come; returns how many have.
     async fn tell(
         self,
         guest: &mut Caller<'_, Guest>,
         memory: Memory,
-        (set_at, first): (u64, u64),
+        Time { set_at, now }: Time,
     ) -> wasmtime::Result<u32> {
-        let now = first.max(set_at);
         let mut count = 0;
         for n in 0..self.count {
             self.pause(guest, n).await?;
@@ -141,7 +151,7 @@ impl Poll {
     /// Lets others go on before subscription `n`, if many were looked at since; each is paid for.
     async fn pause(self, guest: &mut Caller<'_, Guest>, n: u32) -> wasmtime::Result<()> {
         if n > 0 && n.is_multiple_of(AT_ONCE) {
-            give_way(guest).await;
+            yield_now(guest).await;
         }
         pay(guest, self.layout.bytes as usize)
     }

@@ -1,12 +1,14 @@
 //! `fd_read`, and what needs a position to read or write at, which standard streams do not have.
 
 use wasmtime::{Caller, Linker};
-use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as preview1, WasiSnapshotPreview1 as _};
 use wiggle::GuestMemory;
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
+use super::errno::{self, Errno};
+use super::memory::memory;
+use super::rights::rights;
 use super::vectors::Vectors;
-use super::{Errno, errno, memory, preview1, rights};
 
 /// What a guest asks for.
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,10 @@
 
 use wasmtime::{Caller, Linker};
 
-use super::super::super::instance::Guest;
-use super::{Errno, PREVIEW1, errno, rights};
+use super::super::super::guest::Guest;
+use super::errno::{self, Errno};
+use super::rights::rights;
+use super::version::PREVIEW1;
 
 pub(super) fn link(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result<()> {
     let refused = |mut guest: Caller<'_, Guest>, descriptor: i32| -> Errno {

@@ -2,9 +2,9 @@
 
 use wasmtime::{Caller, Memory};
 
-use super::super::super::instance::Guest;
-use super::super::super::pieces::{give_way, pay, pieces};
-use super::{read, slice};
+use super::super::super::guest::Guest;
+use super::super::super::pieces::{pay, pieces, yield_now};
+use super::memory::{read, slice};
 
 /// What a vector takes: an address and a length.
 const VECTOR_BYTES: usize = 8;
@@ -45,7 +45,7 @@ impl Vectors {
         }
         for (start, length) in pieces(bytes) {
             if start > 0 {
-                give_way(guest).await;
+                yield_now(guest).await;
                 pay(guest, length)?;
             }
             let list = &memory.data(&*guest)[self.at as usize + start..][..length];

@@ -1,13 +1,15 @@
 //! `fd_write`.
 
 use wasmtime::{Caller, Linker, Memory};
-use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as preview1, WasiSnapshotPreview1 as _};
 use wiggle::GuestMemory;
 
-use super::super::super::instance::Guest;
-use super::super::super::pieces::{give_way, pay, pieces};
+use super::super::super::guest::Guest;
+use super::super::super::pieces::{pay, pieces, yield_now};
+use super::errno::{self, Errno};
+use super::memory::{memory, slice};
+use super::rights::{Rights, rights};
 use super::vectors::{Range, Vectors};
-use super::{Errno, Rights, errno, memory, preview1, rights, slice};
 
 /// What the write of a piece begins with: its vector, and the number of bytes that were written.
 const HEAD_BYTES: usize = 16;
@@ -57,7 +59,7 @@ async fn write_all(
     let mut piece = vec![0; HEAD_BYTES];
     for (start, length) in pieces(range.length as usize) {
         if start > 0 {
-            give_way(guest).await;
+            yield_now(guest).await;
             pay(guest, length)?;
         }
         let (bytes, data) = memory.data_and_store_mut(&mut *guest);

@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 use super::super::preview1::is_root;
 
 /// What a handle of `/`, or of what is read of it, stands for.
@@ -28,7 +28,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 impl Guest {
     /// There is nothing at `path`: the guest is told so.
     fn without_file<T>(&mut self, path: &str, error: ErrorCode) -> FsResult<T> {
-        self.line_mut().tell_of_no_files(path.as_bytes());
+        self.channel_mut().tell_of_no_files(path.as_bytes());
         Err(error.into())
     }
 }

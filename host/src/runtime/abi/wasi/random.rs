@@ -6,8 +6,8 @@ use wasmtime_wasi::p2::bindings::random::insecure::Host as _;
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
 use wasmtime_wasi::random::WasiRandomCtx;
 
-use super::super::super::instance::Guest;
-use super::super::super::pieces::{give_way, pay, pieces};
+use super::super::super::guest::Guest;
+use super::super::super::pieces::{pay, pieces, yield_now};
 
 /// Makes some random bytes.
 type Source = fn(&mut WasiRandomCtx, u64) -> wasmtime::Result<Vec<u8>>;
@@ -42,7 +42,7 @@ async fn bytes(
     let mut bytes = Vec::new();
     for (start, length) in pieces(usize::try_from(length)?) {
         if start > 0 {
-            give_way(&mut guest).await;
+            yield_now(&mut guest).await;
         }
         pay(&mut guest, length)?;
         bytes.extend(source(guest.data_mut().random(), length as u64)?);

@@ -6,7 +6,7 @@ use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::{self, Duration, Host,
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::super::super::clocks::{Due, Timer};
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     monotonic_clock::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)

@@ -4,59 +4,40 @@
 //! Invariant: a request that was not sent, or had no answer, leaves the guest running, and the log says
 //! why; what is kept of a response counts as the guest's memory.
 
-use bytes::Bytes;
 use jobwright_core::outside::Timeouts;
 use wasmtime::{Caller, Linker};
 
-use super::super::super::abi::extism::requests::{MAX_JSON_BYTES, json, read};
-use super::super::super::instance::Guest;
-use super::super::Level;
-use super::outside::{REFUSED, answer};
-use super::{Called, MODULE, NONE, memory, slice};
-
-/// What a guest can copy of its last response; nothing before the first.
-#[derive(Debug, Default)]
-pub(in crate::runtime) struct Answered {
-    /// A JSON object; empty if there is no response.
-    headers: String,
-    body: Bytes,
-}
-
-impl Answered {
-    fn bytes(&self) -> u64 {
-        (self.headers.len() + self.body.len()) as u64
-    }
-}
+use super::super::super::guest::Guest;
+use super::super::channel::Level;
+use super::super::request_json::{MAX_JSON_BYTES, headers_json, read};
+use super::last_response::LastResponse;
+use super::memory::{Called, MODULE, NONE, REFUSED, Region};
 
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.func_wrap_async(MODULE, "http_send", |guest, at| Box::new(send(guest, at)))?;
-    linker.func_wrap(
+    linker.func_wrap_async(
         MODULE,
-        "http_headers",
-        |mut guest: Caller<'_, Guest>, at: u32, length: u32| {
-            let headers = guest.data_mut().answered().headers.clone();
-            copied(&mut guest, headers.as_bytes(), (at, length))
+        "http_send",
+        |guest, (head, head_length, at, length): (u32, u32, u32, u32)| {
+            let head = Region { at: head, length: head_length };
+            Box::new(send(guest, head, Region { at, length }))
         },
     )?;
-    linker.func_wrap(
-        MODULE,
-        "http_body",
-        |mut guest: Caller<'_, Guest>, at: u32, length: u32| {
-            let body = guest.data_mut().answered().body.clone();
-            copied(&mut guest, &body, (at, length))
-        },
-    )?;
+    linker.func_wrap(MODULE, "http_headers", |mut guest: Caller<'_, Guest>, at, length| {
+        let headers = guest.data_mut().last_response().headers.clone();
+        copied(&mut guest, headers.as_bytes(), Region { at, length })
+    })?;
+    linker.func_wrap(MODULE, "http_body", |mut guest: Caller<'_, Guest>, at, length| {
+        let body = guest.data_mut().last_response().body.clone();
+        copied(&mut guest, &body, Region { at, length })
+    })?;
     Ok(())
 }
 
-async fn send(
-    mut guest: Caller<'_, Guest>,
-    (head, head_length, body, body_length): (u32, u32, u32, u32),
-) -> Called<i32> {
+async fn send(mut guest: Caller<'_, Guest>, head: Region, body: Region) -> Called<i32> {
     // One byte too many is refused as well as any more.
     let most = guest.data().outside().request_bytes().saturating_add(1);
-    let head = passed(&mut guest, (head, head_length), MAX_JSON_BYTES as u64 + 1)?;
-    let body = passed(&mut guest, (body, body_length), most)?;
+    let head = head.copy(&mut guest, MAX_JSON_BYTES as u64 + 1)?;
+    let body = body.copy(&mut guest, most)?;
     let guest = guest.data_mut();
     guest.forget();
     if head.len() > MAX_JSON_BYTES {
@@ -70,42 +51,40 @@ async fn send(
     let sending = guest.outside().send(request, Timeouts::default()).await;
     let Ok((head, mut body)) = sending.map(http::Response::into_parts) else { return Ok(REFUSED) };
     let Ok(body) = body.rest().await else { return Ok(REFUSED) };
-    let answered = Answered { headers: json(&head.headers), body };
-    if !guest.budget_mut().hold(answered.bytes()) {
-        let length = answered.bytes();
+    let response = LastResponse { headers: headers_json(&head.headers), body };
+    if !guest.budget_mut().hold(response.bytes()) {
+        let length = response.bytes();
         return Ok(
             guest.unsent(&format!("there is no memory left for its response of {length} bytes"))
         );
     }
-    *guest.answered() = answered;
+    *guest.last_response() = response;
     Ok(i32::from(head.status.as_u16()))
 }
 
 impl Guest {
-    /// Lets go of the last response.
+    /// Drops the last response.
     fn forget(&mut self) {
-        let before = std::mem::take(self.answered()).bytes();
+        let before = std::mem::take(self.last_response()).bytes();
         self.budget_mut().give_back(before);
     }
 
-    /// Says why a request was not sent, or its response not taken.
+    /// Logs why a request was not sent, or its response not taken.
     fn unsent(&mut self, why: &str) -> i32 {
-        self.line().log(Level::Warn, "jobwright", format!("http_send refused: {why}").as_bytes());
+        self.channel().log(
+            Level::Warn,
+            "jobwright",
+            format!("http_send refused: {why}").as_bytes(),
+        );
         REFUSED
     }
 }
 
-/// At most `most` bytes of what the guest passed.
-fn passed(guest: &mut Caller<'_, Guest>, (at, length): (u32, u32), most: u64) -> Called<Vec<u8>> {
-    let memory = memory(guest)?;
-    let bytes = slice(memory.data_mut(guest), at, length)?;
-    Ok(bytes[..bytes.len().min(usize::try_from(most).unwrap_or(usize::MAX))].to_vec())
-}
-
-/// Copies as much as the guest has room for; the length of all of it, or [`NONE`] if there is no response.
-fn copied(guest: &mut Caller<'_, Guest>, found: &[u8], (at, length): (u32, u32)) -> Called<i32> {
-    if guest.data_mut().answered().headers.is_empty() {
+/// Copies as much as the guest has room for; returns the length of all of it, or [`NONE`] if there is no
+/// response.
+fn copied(guest: &mut Caller<'_, Guest>, found: &[u8], to: Region) -> Called<i32> {
+    if guest.data_mut().last_response().headers.is_empty() {
         return Ok(NONE);
     }
-    answer(guest, found, at, length)
+    to.fill(guest, found)
 }

@@ -12,7 +12,7 @@ use jobwright_core::outside::{Keep, Kept, Outside, Unkept};
 use jobwright_core::plugin::Digest;
 use wasmtime::component::{ComponentType, Lower};
 
-use super::super::super::instance::Guest;
+use super::super::super::guest::Guest;
 
 /// Calls of one batch that are under way at a time: they share commits.
 const AT_ONCE: usize = 16;
@@ -82,8 +82,8 @@ fn odd<T>() -> Answer<T> {
 
 impl Bucket {
     pub(in super::super) fn new(guest: &Guest, name: String) -> Self {
-        let outside = guest.line().granted().outside.clone();
-        Self { name: name.into(), outside, log: guest.line().log_buffer(), next: None }
+        let outside = guest.channel().granted().outside.clone();
+        Self { name: name.into(), outside, log: guest.channel().log_buffer(), next: None }
     }
 
     /// Refuses a call that was not passed on.

@@ -15,7 +15,7 @@ use wasmtime::component::{
 };
 
 use self::bucket::{Bucket, Cas, Error};
-use super::super::instance::Guest;
+use super::super::guest::Guest;
 
 /// The package of its interfaces.
 pub(in super::super) const PACKAGE: &str = "wasi:keyvalue";
@@ -214,6 +214,11 @@ fn link_cas(atomics: &mut Instance<'_>) -> wasmtime::Result<()> {
             })
         },
     )?;
+    link_current(atomics)?;
+    link_swap(atomics)
+}
+
+fn link_current(atomics: &mut Instance<'_>) -> wasmtime::Result<()> {
     atomics.func_wrap_async(
         "[method]cas.current",
         |mut guest: Store<'_>, (handle,): (Resource<Cas>,)| {
@@ -224,7 +229,10 @@ fn link_cas(atomics: &mut Instance<'_>) -> wasmtime::Result<()> {
                 Ok((current,))
             })
         },
-    )?;
+    )
+}
+
+fn link_swap(atomics: &mut Instance<'_>) -> wasmtime::Result<()> {
     atomics.func_wrap_async(
         "swap",
         |mut guest: Store<'_>, (handle, to): (Resource<Cas>, Vec<u8>)| {

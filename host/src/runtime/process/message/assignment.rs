@@ -14,12 +14,12 @@ use jobwright_core::outside::{Granted, MAX_VALUE_BYTES, Outside};
 use jobwright_core::report::Report;
 use serde::{Deserialize, Serialize};
 
-use super::super::super::code::{self, Key};
+use super::super::super::code::key::CodeKey;
 
 /// What a runner has to know of an attempt.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) struct Assignment {
-    pub(in super::super) code: Key,
+    pub(in super::super) code: CodeKey,
     id: JobId,
     spec: JobSpec,
     created_at: Timestamp,
@@ -29,8 +29,10 @@ pub(in super::super) struct Assignment {
     content_type: Option<String>,
     payload: Bytes,
     checkpoint: Option<Bytes>,
-    /// How much is kept of the log, and how long a checkpoint may be, in bytes.
-    traces: (u64, u64),
+    /// How much of the log is kept, in bytes.
+    log_bytes: u64,
+    /// How long a checkpoint may be, in bytes.
+    checkpoint_bytes: u64,
     grants: Grants,
     /// The longest body of a request, in bytes.
     pub(in super::super) request_bytes: u64,
@@ -41,7 +43,7 @@ impl Assignment {
     pub(in super::super) fn new(attempt: &Attempt) -> Self {
         let Attempt { job, limits, payload, granted, .. } = attempt;
         Self {
-            code: code::key(attempt),
+            code: CodeKey::of(attempt),
             id: job.id,
             spec: job.spec.clone(),
             created_at: job.created_at,
@@ -51,7 +53,8 @@ impl Assignment {
             content_type: payload.content_type.clone(),
             payload: payload.bytes.clone(),
             checkpoint: attempt.report.checkpoint(),
-            traces: (attempt.log.capacity(), attempt.report.most_bytes()),
+            log_bytes: attempt.log.capacity(),
+            checkpoint_bytes: attempt.report.most_bytes(),
             grants: Grants::clone(&granted.grants),
             request_bytes: granted.outside.request_bytes(),
             start: attempt.start,
@@ -84,8 +87,8 @@ impl Assignment {
             },
             limits,
             payload: Payload { content_type: self.content_type, bytes: self.payload },
-            log: Arc::new(LogBuffer::new(self.traces.0)),
-            report: Arc::new(Report::new(self.checkpoint, self.traces.1)),
+            log: Arc::new(LogBuffer::new(self.log_bytes)),
+            report: Arc::new(Report::new(self.checkpoint, self.checkpoint_bytes)),
             granted: Granted { grants: Arc::new(self.grants), outside },
             start: self.start,
         }

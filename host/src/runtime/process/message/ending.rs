@@ -1,5 +1,5 @@
-//! How far a runner is believed about how an attempt ended. A runner may be under the control of a
-//! guest that broke out of its sandbox: it may harm its own job, and nothing else.
+//! Validates what a runner reports about the end of an attempt. A runner may be controlled by a guest that
+//! broke out of its sandbox: it may harm its own job, and nothing else.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use jobwright_core::runtime::{Ended, StopReason};
 
 use super::super::super::ending::{HOST_MEMORY, stopped};
 
-/// What the host asked of a runner, and knows of the attempt by itself.
+/// What the host knows about the attempt by itself.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Asked<'a> {
-    /// What the attempt may use.
+    /// The limits of the attempt.
     pub(in super::super) limits: &'a Limits,
     /// Why the host told the attempt to end, if it did.
     pub(in super::super) stop: Option<StopReason>,
@@ -20,7 +20,7 @@ pub(in super::super) struct Asked<'a> {
     pub(in super::super) elapsed: Duration,
 }
 
-/// How an attempt ended according to its runner, or what in that cannot be true.
+/// The reported end of an attempt, or what in it cannot be true.
 pub(in super::super) fn believed(
     mut ended: Ended,
     asked: Asked<'_>,
@@ -40,7 +40,7 @@ pub(in super::super) fn believed(
         }
     }
     match &mut ended.outcome {
-        // A job that is released is tried again at once, and does not count as tried.
+        // A released job is tried again at once, without being counted as an attempt.
         Outcome::Interrupted | Outcome::Cancelled => {
             ended.outcome = asked.stop.map(stopped).ok_or("a stop that nobody asked for")?;
         }

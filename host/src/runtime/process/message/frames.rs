@@ -82,35 +82,36 @@ mod tests {
     use jobwright_core::outside::Keep;
     use jobwright_core::runtime::Ended;
 
-    use super::super::{Ask, Telling, Traces};
+    use super::super::{FromRunner, HostCall, Traces};
     use super::*;
 
-    fn check(telling: &Telling) -> Result<(), String> {
+    fn check(telling: &FromRunner) -> Result<(), String> {
         let longest = Longest { traces: 1_000, call: 2_000, ended: 3_000 };
         longest.check(&rmp_serde::to_vec_named(telling).expect("it can be encoded"))
     }
 
-    fn call(length: usize) -> Telling {
+    fn call(length: usize) -> FromRunner {
         let value = Bytes::from(vec![7; length]);
-        let ask = Ask::Keep(Keep::Set { bucket: String::new(), key: String::new(), value });
-        Telling::Call { call: 7, ask: Box::new(ask), before: Box::default() }
+        let host_call =
+            HostCall::Keep(Keep::Set { bucket: String::new(), key: String::new(), value });
+        FromRunner::Call { call: 7, host_call: Box::new(host_call), before: Box::default() }
     }
 
-    fn ended(length: usize) -> Telling {
+    fn ended(length: usize) -> FromRunner {
         let bytes = Bytes::from(vec![7; length]);
         let output = Output { content_type: "text/plain".to_owned(), bytes };
         let (outcome, usage) = (Outcome::Succeeded { output }, Usage::default());
-        Telling::Ended { ended: Box::new(Ended::new(outcome, usage)), last: Box::default() }
+        FromRunner::Ended { ended: Box::new(Ended::new(outcome, usage)), last: Box::default() }
     }
 
     #[test]
     fn each_kind_of_message_has_a_bound_of_its_own() {
         for fits in [
-            Telling::Asks,
-            Telling::Ready(Ok(vec![])),
-            Telling::Loaded(Ok(())),
-            Telling::Dropped { call: 1 },
-            Telling::Traces(Box::<Traces>::default()),
+            FromRunner::Asks,
+            FromRunner::Ready(Ok(vec![])),
+            FromRunner::Loaded(Ok(())),
+            FromRunner::Dropped { call: 1 },
+            FromRunner::Traces(Box::<Traces>::default()),
             call(1_500),
             ended(2_000),
         ] {

@@ -1,12 +1,12 @@
-//! What a host and a runner say to each other.
+//! The messages between a host and a runner.
 //!
-//! Invariant: what a runner says is only ever data: it may be wrong or too much, and then the runner
-//! is given up, but it makes the host do nothing that its attempt was not granted.
+//! Invariant: a message from a runner is only data. If it is wrong or too long, the runner is killed; it never
+//! makes the host do what the attempt was not granted.
 
 mod assignment;
 mod ending;
 mod frames;
-mod outside;
+mod host_call;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::log::{LogBuffer, LogPiece};
@@ -17,22 +17,22 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::assignment::{Assignment, value_bytes};
 pub(super) use self::ending::{Asked, believed};
 pub(super) use self::frames::Longest;
-pub(super) use self::outside::{Answer, Ask, Request};
-use super::super::code::Key;
-use super::super::engine::EngineConfig;
+pub(super) use self::host_call::{Answer, HostCall, Request};
+use super::super::code::key::CodeKey;
+use super::super::config::EngineConfig;
 
-/// What the host says.
+/// A message from the host to a runner.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Order {
-    /// Get ready, for attempts that use at most this. Said first, and once.
+pub(super) enum ToRunner {
+    /// Get ready for attempts within these limits. Sent first, and once.
     Begin(EngineConfig),
-    /// Take the code that follows, in a frame of its own.
-    Load(Key),
+    /// Load the code in the next frame.
+    Load(CodeKey),
     /// Run an attempt.
     Run(Box<Assignment>),
     /// The attempt is to end, or soon will be.
-    Stop(Word),
-    /// What a call has come to.
+    Stop(StopMessage),
+    /// The result of a call.
     Answer { call: u64, answer: Box<Answer> },
 }
 
@@ -41,35 +41,35 @@ pub(super) enum Order {
 pub(super) enum Unloaded {
     /// It does not fit what the host offers, so no process can ever run it.
     Misfit(String),
-    /// Another process may.
+    /// This process failed; another one may succeed.
     Failed(String),
 }
 
-/// What an attempt is told while it runs.
+/// What an attempt is told about its end while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Word {
+pub(super) enum StopMessage {
     /// The host is about to stop.
     Notice,
     /// The attempt is to end.
     Raised(StopReason),
 }
 
-/// What a runner says.
+/// A message from a runner to the host.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Telling {
-    /// To `Begin`; with what of its sandbox the system does not have, or why it cannot begin.
+pub(super) enum FromRunner {
+    /// The reply to `Begin`: which layers of the sandbox the system lacks, or why the runner cannot begin.
     Ready(Result<Vec<String>, String>),
-    /// To `Load`.
+    /// The reply to `Load`.
     Loaded(Result<(), Unloaded>),
-    /// The guest asks whether it is to end: it is given a grace when it is.
+    /// The guest has asked whether it is to end: it gets a grace period when it is.
     Asks,
-    /// What the attempt has left so far, beyond what was told before.
+    /// What the attempt has left since the last message that held traces.
     Traces(Box<Traces>),
-    /// The attempt reaches outside.
-    Call { call: u64, ask: Box<Ask>, before: Box<Traces> },
-    /// The attempt waits no more for the answer, or for the rest of the response that it began.
+    /// The attempt calls a service of the host.
+    Call { call: u64, host_call: Box<HostCall>, before: Box<Traces> },
+    /// The attempt no longer waits for the answer, or for the rest of the response.
     Dropped { call: u64 },
-    /// To `Run`.
+    /// The reply to `Run`.
     Ended { ended: Box<Ended>, last: Box<Traces> },
 }
 

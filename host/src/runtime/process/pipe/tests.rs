@@ -12,8 +12,8 @@ async fn a_message_of_the_longest_length_is_heard_and_a_longer_one_is_an_error()
     // A list of so many numbers below 128 takes three bytes more.
     for (length, is_heard) in [(997, true), (998, false)] {
         let (mut one, mut other) = ends(1_000);
-        one.mouth.say(&vec![7; length]).await.expect("it listens");
-        let heard = other.ear.hear().await;
+        one.writer.write(&vec![7; length]).await.expect("it listens");
+        let heard = other.reader.read().await;
         assert_eq!(heard.is_ok(), is_heard, "{length}: {heard:?}");
         if let Err(error) = heard {
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
@@ -24,8 +24,8 @@ async fn a_message_of_the_longest_length_is_heard_and_a_longer_one_is_an_error()
 #[tokio::test]
 async fn what_is_no_message_is_an_error() {
     let (mut one, mut other) = ends(1_000);
-    one.mouth.give(Bytes::from_static(b"\xc1")).await.expect("it listens");
-    let error = other.ear.hear().await.expect_err("no message begins so");
+    one.writer.write_raw(Bytes::from_static(b"\xc1")).await.expect("it listens");
+    let error = other.reader.read().await.expect_err("no message begins so");
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }
 
@@ -33,14 +33,14 @@ async fn what_is_no_message_is_an_error() {
 async fn a_pipe_that_is_closed_is_at_its_end() {
     let (one, mut other) = ends(1_000);
     drop(one);
-    let error = other.ear.hear().await.expect_err("nobody is there");
+    let error = other.reader.read().await.expect_err("nobody is there");
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
 #[tokio::test]
 async fn what_is_said_at_once_is_heard() {
     let (one, other) = UnixStream::pair().expect("a pipe");
-    say_at_once(&one, &vec![7_u8; 10]).expect("it listens");
+    write_at_once(&one, &vec![7_u8; 10]).expect("it listens");
     let mut other: End = Pipe::new(other, 1_000);
-    assert_eq!(other.ear.hear().await.expect("a message"), [7; 10]);
+    assert_eq!(other.reader.read().await.expect("a message"), [7; 10]);
 }

@@ -23,8 +23,8 @@ use landlock::{
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
-/// How much a runner steps back: where all slots compute, whoever cancels one of them must not wait for
-/// a turn beside all of them. A host's thread weighs nine times as much.
+/// The niceness of a runner: where all slots compute, the host must still be scheduled at once, for instance to
+/// cancel one of them. A host's thread weighs nine times as much.
 const NICE: i32 = 10;
 
 /// Open files: the pipe, what waits for it, and the data of at most eight memories of a plugin, in one
@@ -72,10 +72,11 @@ pub(super) fn bound_files(memory_bytes: u64) -> std::io::Result<()> {
 
 /// What needs nothing to be closed.
 fn restrict() -> anyhow::Result<Vec<String>> {
-    limit(Resource::Core, 0)?;
-    limit(Resource::Nofile, FILES)?;
+    limit(Resource::Core, 0).context("cannot limit core dumps")?;
+    limit(Resource::Nofile, FILES).context("cannot limit open files")?;
     // No core, whatever the system does with them, and no tracing by others of the same user.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("cannot keep its memory from other processes")?;
     Ok(landlock().err().into_iter().collect())
 }
 
@@ -90,11 +91,11 @@ pub(super) fn shut() -> Result<(), String> {
     applied.map_err(|error| format!("seccomp ({error})"))
 }
 
-/// Whether a sandbox that lacks `missing` has all that the first one had, which lacked `first`.
+/// Refuses a sandbox that lacks a layer which the first one had: `first` lists what the first one lacked.
 ///
 /// # Errors
-/// With what it lacks beyond that.
-pub(super) fn as_shut_in(first: &[String], missing: &[String]) -> anyhow::Result<()> {
+/// With the layers that are missing.
+pub(super) fn check_not_weaker(first: &[String], missing: &[String]) -> anyhow::Result<()> {
     let more: Vec<&str> =
         missing.iter().filter(|what| !first.contains(what)).map(String::as_str).collect();
     ensure!(
@@ -120,7 +121,7 @@ pub(in super::super) fn close_inherited() -> std::io::Result<()> {
         }
         // SAFETY: nothing in this process owns it: it has one thread, which has opened nothing, and
         // the standard library knows of the first three only.
-        #[expect(unsafe_code, reason = "only who owns a file may close it")]
+        #[expect(unsafe_code, reason = "a file may be closed by its owner only")]
         let inherited = unsafe { OwnedFd::from_raw_fd(file) };
         drop(inherited);
     }
@@ -164,10 +165,10 @@ mod tests {
 
     use super::*;
 
-    /// Set for the test that runs in a process of its own: how far that is shut in.
+    /// Set for the test that runs in a separate process: which layers confine that process.
     const WITHIN: &str = "JOBWRIGHT_TEST_SANDBOX";
 
-    /// Runs the test `name` again in another process, shut in `within`.
+    /// Runs the test `name` again in another process, confined by the layers `within`.
     fn again(name: &str, within: &str) {
         let name = format!("runtime::process::sandbox::tests::{name}");
         let output = Command::new(std::env::current_exe().expect("this is a program"))
@@ -267,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_less_shut_in_than_the_first_was_runs_nothing() {
+    fn a_process_with_a_weaker_sandbox_than_the_first_is_refused() {
         let (landlock, seccomp) = ("landlock".to_owned(), "seccomp (no memory)".to_owned());
         let (both, one) = ([landlock.clone(), seccomp.clone()], [landlock]);
         for (first, missing) in [(&[][..], &[][..]), (&one, &one), (&both, &one), (&one, &[])] {
-            assert!(as_shut_in(first, missing).is_ok(), "{first:?} {missing:?}");
+            assert!(check_not_weaker(first, missing).is_ok(), "{first:?} {missing:?}");
         }
-        let refused = as_shut_in(&one, &both).expect_err("it lacks more").to_string();
+        let refused = check_not_weaker(&one, &both).expect_err("it lacks more").to_string();
         assert!(refused.ends_with("than the first one: no seccomp (no memory)"), "{refused}");
-        assert!(as_shut_in(&[], &one).is_err());
+        assert!(check_not_weaker(&[], &one).is_err());
     }
 }

@@ -67,6 +67,11 @@ impl Tables {
         Floor::new(path, free_bytes / LATER)
     }
 
+    #[cfg(test)]
+    pub(super) fn floor_mut(&mut self) -> &mut Floor {
+        &mut self.floor
+    }
+
     pub(super) fn db(&self) -> &Connection {
         &self.db
     }

@@ -1,9 +1,9 @@
-//! A bounded cache whose entries take long to make: whoever wants the same for the same owner at the same
-//! time waits for one making of it. Owners do not wait for one another's, which may wait for their turn.
+//! A bounded cache whose values take long to make, with single-flight: concurrent requests of one owner for
+//! one key share one making. Owners do not share makings, because each may wait for a permit of its owner.
 //!
 //! Owns what is kept and for how long; not how it is made. Invariants: one making at a time for each
-//! owner and key, which goes on although everyone who waited goes away; a failure is not kept; what was
-//! not used for longest goes when the kept values exceed their bound in bytes.
+//! owner and key, which continues when all its waiters are dropped; a failure is not kept; the least
+//! recently used values are evicted when the kept values exceed their bound in bytes.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,15 +13,15 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
 
-/// A value being made, for all who wait for it.
+/// A value that is being made, for all its waiters.
 pub(super) type Flight<V, E> = Shared<BoxFuture<'static, Result<V, E>>>;
 
 /// The cache. Clones share it.
-pub(super) struct Flights<O, K, V, E> {
+pub(super) struct SingleFlight<O, K, V, E> {
     inner: Arc<Mutex<Inner<O, K, V, E>>>,
 }
 
-impl<O, K, V, E> Clone for Flights<O, K, V, E> {
+impl<O, K, V, E> Clone for SingleFlight<O, K, V, E> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone() }
     }
@@ -29,10 +29,24 @@ impl<O, K, V, E> Clone for Flights<O, K, V, E> {
 
 struct Inner<O, K, V, E> {
     kept: HashMap<K, Kept<V>>,
-    making: HashMap<(O, K), Flight<V, E>>,
+    making: HashMap<OwnedKey<O, K>, Flight<V, E>>,
     most_bytes: u64,
     held_bytes: u64,
     uses: u64,
+}
+
+/// A key, and the owner on whose behalf its value is made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct OwnedKey<O, K> {
+    pub(super) owner: O,
+    pub(super) key: K,
+}
+
+/// A value that was made, with its size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Made<V> {
+    pub(super) value: V,
+    pub(super) bytes: u64,
 }
 
 struct Kept<V> {
@@ -41,7 +55,7 @@ struct Kept<V> {
     used: u64,
 }
 
-impl<O, K, V, E> Flights<O, K, V, E>
+impl<O, K, V, E> SingleFlight<O, K, V, E>
 where
     O: Hash + Eq + Clone + Send + 'static,
     K: Hash + Eq + Copy + Send + 'static,
@@ -56,36 +70,34 @@ where
 
     /// The value, if it is there.
     pub(super) fn ready(&self, key: &K) -> Option<V> {
-        self.lock().ready(key).map(|(value, _)| value)
+        self.lock().ready(key).map(|made| made.value)
     }
 
-    /// The value with its size in bytes, if it is there: for a making that had to wait.
-    pub(super) fn made(&self, key: &K) -> Option<(V, u64)> {
+    /// The value with its size, if it is there: for a making that had to wait.
+    pub(super) fn made(&self, key: &K) -> Option<Made<V>> {
         self.lock().ready(key)
     }
 
-    /// The value; `make` makes it on `threads`, with its size in bytes, if nobody does already for this
-    /// owner.
+    /// The value; `make` makes it on `threads`, unless it is already being made for this owner.
     pub(super) fn get<F>(
         &self,
-        (owner, key): (O, K),
+        place: OwnedKey<O, K>,
         threads: &Handle,
         make: impl FnOnce() -> F,
     ) -> Flight<V, E>
     where
-        F: Future<Output = Result<(V, u64), E>> + Send + 'static,
+        F: Future<Output = Result<Made<V>, E>> + Send + 'static,
     {
         let mut inner = self.lock();
-        if let Some((value, _)) = inner.ready(&key) {
+        if let Some(Made { value, .. }) = inner.ready(&place.key) {
             return futures_util::future::ready(Ok(value)).boxed().shared();
         }
-        let place = (owner, key);
         if let Some(flight) = inner.making.get(&place) {
             return flight.clone();
         }
         let making = threads.spawn(make());
         let (all, settling) = (self.clone(), place.clone());
-        // A task of its own, so that it comes to its end although nobody waits.
+        // A separate task, so that it completes even if all its waiters are dropped.
         let settled = threads.spawn(async move {
             let made = making.await.unwrap_or_else(|_| Err(Broken.into()));
             all.settle(&settling, made)
@@ -96,18 +108,18 @@ where
         flight
     }
 
-    fn settle(&self, place: &(O, K), made: Result<(V, u64), E>) -> Result<V, E> {
+    fn settle(&self, place: &OwnedKey<O, K>, made: Result<Made<V>, E>) -> Result<V, E> {
         let inner = &mut *self.lock();
         inner.making.remove(place);
-        let (value, bytes) = made?;
+        let Made { value, bytes } = made?;
         // Another owner's making may have ended before: one of the two values is kept.
-        if let Some((there, _)) = inner.ready(&place.1) {
-            return Ok(there);
+        if let Some(there) = inner.ready(&place.key) {
+            return Ok(there.value);
         }
         inner.make_room(bytes);
         inner.held_bytes += bytes;
         let kept = Kept { value: value.clone(), bytes, used: inner.uses };
-        inner.kept.insert(place.1, kept);
+        inner.kept.insert(place.key, kept);
         Ok(value)
     }
 
@@ -118,12 +130,12 @@ where
 }
 
 impl<O, K: Hash + Eq + Copy, V: Clone, E> Inner<O, K, V, E> {
-    /// The value that is kept, which is used by this.
-    fn ready(&mut self, key: &K) -> Option<(V, u64)> {
+    /// The value that is kept; counts as a use of it.
+    fn ready(&mut self, key: &K) -> Option<Made<V>> {
         self.uses += 1;
         let kept = self.kept.get_mut(key)?;
         kept.used = self.uses;
-        Some((kept.value.clone(), kept.bytes))
+        Some(Made { value: kept.value.clone(), bytes: kept.bytes })
     }
 
     /// Drops values until `bytes` more fit, or nothing is left to drop: a value that is larger than

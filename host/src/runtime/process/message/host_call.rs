@@ -1,12 +1,12 @@
-//! What an attempt asks of the world outside, and is answered, on the way to its host and back.
+//! The calls that an attempt makes through its host, and the answers.
 
 use bytes::Bytes;
 use jobwright_core::outside::{Keep, Kept, Timeouts, Unkept, Unsent};
 use serde::{Deserialize, Serialize};
 
-/// What an attempt wants from outside.
+/// A call.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in super::super) enum Ask {
+pub(in super::super) enum HostCall {
     /// The head of a response.
     Send(Request, Timeouts),
     /// The next piece of its body, by the number of the call that had the head.
@@ -14,7 +14,7 @@ pub(in super::super) enum Ask {
     Keep(Keep),
 }
 
-impl Ask {
+impl HostCall {
     /// What it carries beside names and headers, in bytes.
     pub(in super::super) fn body_bytes(&self) -> u64 {
         let bytes = match self {
@@ -26,7 +26,7 @@ impl Ask {
     }
 }
 
-/// What it is answered.
+/// The answer to a [`HostCall`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) enum Answer {
     Sent(Result<Head, Unsent>),

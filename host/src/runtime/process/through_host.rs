@@ -1,4 +1,4 @@
-//! What an attempt reaches outside, from within a runner: nothing but its host, which reaches for it.
+//! The services that an attempt in a runner may call: each call goes through the host, which makes it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,29 +13,17 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::message::{Answer, Ask, Telling, Traces};
+use super::bounds::{CALLS, RESPONSES, SHORT_BYTES, carried_bytes};
+use super::message::{Answer, FromRunner, HostCall, Traces};
 
-/// Calls of one attempt at one time; more wait. Many more than any grant lets through.
-pub(super) const CALLS: usize = 64;
-
-/// Responses of one attempt that it has not read to their ends: as many as it may have handles by default.
-pub(super) const RESPONSES: usize = 1000;
-
-/// What the calls of one attempt may carry at one time, in bytes, where one request and one value have so
-/// many at most: as much as a guest may gather of requests. More wait.
-pub(super) fn carried_bytes(request_bytes: u64, value_bytes: u64) -> u64 {
-    // A value that is longer than it may be is refused by the host, which says why.
-    request_bytes.max(value_bytes.saturating_add(SHORT_BYTES)).saturating_mul(4)
-}
-
-/// The unit in which that is counted, in bytes.
+/// The unit in which the bytes that calls carry are counted.
 const UNIT_BYTES: u64 = 1 << 10;
 
 fn units(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
-/// What an attempt has left, and how much of it the host was told.
+/// The traces of an attempt, and how much of them was sent to the host.
 #[derive(Debug)]
 pub(super) struct Teller {
     log: Arc<LogBuffer>,
@@ -48,14 +36,14 @@ impl Teller {
         Self { log, report, position: Mutex::default() }
     }
 
-    /// What the host was not told yet.
+    /// The traces that were not sent to the host yet.
     pub(super) fn news(&self) -> Traces {
         let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
         Traces::since(&mut position, &self.log, &self.report)
     }
 }
 
-/// Hands every call to the host, with what the attempt left before it.
+/// Sends every call to the host, with the traces that the attempt left before it.
 #[derive(Debug)]
 pub(super) struct ThroughHost {
     link: Arc<Link>,
@@ -64,29 +52,30 @@ pub(super) struct ThroughHost {
     value_bytes: u64,
 }
 
-/// The way to the host, for as long as a call or a response needs it.
+/// The connection to the host, shared by calls and responses.
 #[derive(Debug)]
 struct Link {
-    host: mpsc::Sender<Telling>,
+    host: mpsc::Sender<FromRunner>,
     teller: Mutex<Option<Arc<Teller>>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next: AtomicU64,
     places: Arc<Semaphore>,
-    /// For what calls carry.
+    /// Permits for the bytes that calls carry.
     room: Arc<Semaphore>,
 }
 
 impl ThroughHost {
-    /// Calls are numbered from `first`, and are as long as the host lets them be.
+    /// Calls are numbered from `first`; one request and one value have at most so many bytes.
     pub(super) fn new(
-        host: mpsc::Sender<Telling>,
+        host: mpsc::Sender<FromRunner>,
         first: u64,
-        (request_bytes, value_bytes): (u64, u64),
+        request_bytes: u64,
+        value_bytes: u64,
     ) -> Self {
         let (teller, waiting) = (<_>::default(), <_>::default());
         let places = Arc::new(Semaphore::new(CALLS));
         let next = AtomicU64::new(first);
-        // Rounded down, and each call up: never more than the host takes.
+        // Rounded down, and each call is rounded up: never more than the host accepts.
         let room = usize::try_from(carried_bytes(request_bytes, value_bytes) / UNIT_BYTES);
         let room = room.unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let room = Arc::new(Semaphore::new(room));
@@ -95,7 +84,7 @@ impl ThroughHost {
         Self { link, responses, request_bytes, value_bytes }
     }
 
-    /// Has `teller` tell the host what the attempt left before each call.
+    /// Sends the traces of `teller` with each call.
     pub(super) fn tell_by(&self, teller: Arc<Teller>) {
         *self.link.teller.lock().unwrap_or_else(PoisonError::into_inner) = Some(teller);
     }
@@ -105,14 +94,14 @@ impl ThroughHost {
         self.link.next.load(Ordering::Relaxed)
     }
 
-    /// Takes an answer; one that nobody waits for is dropped.
+    /// Delivers an answer. An answer that no call waits for is dropped.
     pub(super) fn answered(&self, call: u64, answer: Answer) {
         if let Some(waiting) = self.link.waiting().remove(&call) {
             let _ = waiting.send(answer);
         }
     }
 
-    /// Writes about what the host is not asked to the log of the attempt.
+    /// Writes to the log of the attempt, about a call that is not sent to the host.
     fn log(&self, line: &str) {
         if let Some(teller) = &*self.link.teller.lock().unwrap_or_else(PoisonError::into_inner) {
             teller.log.write(line.as_bytes());
@@ -127,11 +116,12 @@ impl ThroughHost {
 }
 
 impl Link {
-    /// The answer, and the call that is given up when this is dropped; none if the host is gone, and this
-    /// process about to go too.
-    async fn ask(self: &Arc<Self>, ask: Ask) -> Option<(Answer, Begun)> {
+    /// The answer, and the call, which is aborted when it is dropped. `None` if the host is gone: then this
+    /// process is about to end too.
+    async fn call(self: &Arc<Self>, host_call: HostCall) -> Option<(Answer, Begun)> {
         let place = self.places.clone().acquire_owned().await.ok()?;
-        let room = self.room.clone().acquire_many_owned(units(ask.body_bytes())).await.ok()?;
+        let room =
+            self.room.clone().acquire_many_owned(units(host_call.body_bytes())).await.ok()?;
         let way = self.host.reserve().await.ok()?;
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
@@ -139,13 +129,13 @@ impl Link {
         let begun = Begun { link: self.clone(), call, places: vec![place, room], is_over: false };
         let teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before = Box::new(teller.map(|teller| teller.news()).unwrap_or_default());
-        way.send(Telling::Call { call, ask: Box::new(ask), before });
+        way.send(FromRunner::Call { call, host_call: Box::new(host_call), before });
         Some((answer.await.ok()?, begun))
     }
 
-    /// The answer to a call that is over with it.
-    async fn answer(self: &Arc<Self>, ask: Ask) -> Option<Answer> {
-        let (answer, mut begun) = self.ask(ask).await?;
+    /// The answer to a call that ends with it.
+    async fn answer(self: &Arc<Self>, host_call: HostCall) -> Option<Answer> {
+        let (answer, mut begun) = self.call(host_call).await?;
         begun.is_over = true;
         Some(answer)
     }
@@ -155,13 +145,12 @@ impl Link {
     }
 }
 
-/// A call that the host makes. Unless it is over when this is dropped, the host is told that nobody waits
-/// for it.
+/// A call that the host makes. If it is not over when this is dropped, the host is told to abort it.
 #[derive(Debug)]
 struct Begun {
     link: Arc<Link>,
     call: u64,
-    /// What it takes of that of which an attempt may have so many.
+    /// The permits that it holds.
     places: Vec<OwnedSemaphorePermit>,
     is_over: bool,
 }
@@ -172,11 +161,11 @@ impl Drop for Begun {
         if self.is_over {
             return;
         }
-        let (host, dropped) = (&self.link.host, Telling::Dropped { call: self.call });
+        let (host, dropped) = (&self.link.host, FromRunner::Dropped { call: self.call });
         if let Err(TrySendError::Full(dropped)) = host.try_send(dropped)
             && let Ok(runtime) = Handle::try_current()
         {
-            // Until the host is told, it counts the call: another in its place would be one too many.
+            // The host counts the call until it reads this message: its permits are kept until then.
             let (host, places) = (host.clone(), std::mem::take(&mut self.places));
             runtime.spawn(async move {
                 let _ = host.send(dropped).await;
@@ -196,7 +185,7 @@ impl Pieces for Remote {
         if self.0.is_over {
             return None;
         }
-        let piece = match self.0.link.answer(Ask::More(self.0.call)).await {
+        let piece = match self.0.link.answer(HostCall::More(self.0.call)).await {
             Some(Answer::Piece(piece)) => piece.transpose(),
             Some(_) | None => Some(Err(Unsent::Broken(GONE.to_owned()))),
         };
@@ -221,7 +210,7 @@ impl Outside for ThroughHost {
             let why = format!("the attempt has {RESPONSES} responses that it has not read");
             return Err(self.refused(&request, Unsent::NoRoom(why)));
         };
-        match self.link.ask(Ask::Send(request.into(), timeouts)).await {
+        match self.link.call(HostCall::Send(request.into(), timeouts)).await {
             Some((Answer::Sent(Ok(head)), mut begun)) => {
                 // The call is answered, and its response goes on.
                 begun.places = vec![response];
@@ -245,7 +234,7 @@ impl Outside for ThroughHost {
             self.log(&unkept.line());
             return Err(unkept);
         }
-        match self.link.answer(Ask::Keep(call)).await {
+        match self.link.answer(HostCall::Keep(call)).await {
             Some(Answer::Kept(kept)) => kept,
             Some(_) | None => Err(Unkept::Failed(GONE.to_owned())),
         }
@@ -255,9 +244,6 @@ impl Outside for ThroughHost {
         self.request_bytes
     }
 }
-
-/// A call this short fits in any message: the host says what is wrong with it.
-const SHORT_BYTES: u64 = 64 << 10;
 
 /// What a call takes, in bytes.
 fn length(call: &Keep) -> u64 {

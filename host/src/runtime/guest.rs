@@ -1,0 +1,123 @@
+//! What a guest's `wasmtime::Store` holds.
+
+use std::sync::Arc;
+
+use jobwright_core::limits::Limits;
+use jobwright_core::outside::{Granted, Outside};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::random::WasiRandomCtx;
+use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::abi::extism::state::Kernel;
+use super::abi::http::header_size::context;
+use super::abi::http::outgoing::Requests;
+use super::capability::channel::GuestChannel;
+use super::capability::imports::last_response::LastResponse;
+use super::clocks::Clocks;
+use super::limiter::Budget;
+use super::yield_state::YieldState;
+
+/// What a guest's `wasmtime::Store` holds for the host's functions, whichever kind it is of.
+pub(super) struct Guest {
+    /// Of both previews: the first is made of the second.
+    wasi: WasiP1Ctx,
+    http: WasiHttpCtx,
+    requests: Requests,
+    budget: Budget,
+    channel: GuestChannel,
+    extism: Kernel,
+    last_response: LastResponse,
+    outside: Arc<dyn Outside>,
+    yield_state: YieldState,
+}
+
+impl Guest {
+    pub(super) fn new(
+        mut wasi: WasiP1Ctx,
+        limits: &Limits,
+        channel: GuestChannel,
+        outside: Arc<dyn Outside>,
+    ) -> Self {
+        wasi.ctx().table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
+        let (http, budget, extism) = (context(), Budget::new(limits), Kernel::default());
+        let requests = Requests::new(outside.clone(), channel.log_buffer());
+        let (last_response, yield_state) = (LastResponse::default(), YieldState::default());
+        Self { wasi, http, requests, budget, channel, extism, last_response, outside, yield_state }
+    }
+
+    /// A guest that never runs.
+    pub(super) fn idle() -> Self {
+        let wasi = WasiCtxBuilder::new().build_p1();
+        Self::new(wasi, &Limits::DEFAULT, GuestChannel::idle(), Granted::default().outside)
+    }
+
+    pub(super) fn channel(&self) -> &GuestChannel {
+        &self.channel
+    }
+
+    pub(super) fn channel_mut(&mut self) -> &mut GuestChannel {
+        &mut self.channel
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    pub(super) fn budget_mut(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
+
+    /// What an Extism plug-in sees; of any other guest it is empty.
+    pub(super) fn extism(&mut self) -> &mut Kernel {
+        &mut self.extism
+    }
+
+    /// What a core module can copy of its last response.
+    pub(super) fn last_response(&mut self) -> &mut LastResponse {
+        &mut self.last_response
+    }
+
+    /// What the guest reaches outside of its sandbox.
+    pub(super) fn outside(&self) -> Arc<dyn Outside> {
+        self.outside.clone()
+    }
+
+    /// Its clocks.
+    pub(super) fn clocks(&self) -> &Clocks {
+        self.channel.clocks()
+    }
+
+    /// Whether it waits or only yielded.
+    pub(super) fn yield_state(&self) -> YieldState {
+        self.yield_state.clone()
+    }
+
+    pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        &mut self.wasi
+    }
+
+    /// Its random numbers.
+    pub(super) fn random(&mut self) -> &mut WasiRandomCtx {
+        self.wasi.ctx().ctx.random()
+    }
+
+    /// What the guest's handles stand for.
+    pub(super) fn handles(&mut self) -> &mut ResourceTable {
+        self.wasi.ctx().table
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.ctx()
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let Self { wasi, http, requests, .. } = self;
+        WasiHttpCtxView { ctx: http, table: wasi.ctx().table, hooks: requests }
+    }
+}
