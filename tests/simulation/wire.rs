@@ -79,7 +79,7 @@ impl JobStore for Wire {
         now: Timestamp,
     ) -> Result<Vec<Enqueued>, StoreError> {
         self.there().await?;
-        let answers = at_once(self.world.store().enqueue(jobs.clone(), now))?;
+        let answers = self.world.at_once(self.world.store().enqueue(jobs.clone(), now))?;
         for (job, answer) in jobs.iter().zip(&answers) {
             self.note(|| {
                 let (id, spec) = (short(job.id), &job.spec);
@@ -93,7 +93,7 @@ impl JobStore for Wire {
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
         self.there().await?;
-        let claimed = at_once(self.world.store().claim(want, now))?;
+        let claimed = self.world.at_once(self.world.store().claim(want, now))?;
         for leased in &claimed.leased {
             let (id, attempt) = (leased.lease.job, leased.lease.attempt);
             self.note(|| format!("claim {} for attempt {attempt}", short(id)));
@@ -114,7 +114,8 @@ impl JobStore for Wire {
             let reason = "the simulated store renews nothing".to_owned();
             return Err(StoreError::Unavailable { reason });
         }
-        let answers = at_once(self.world.store().renew(leases.clone(), expires_at, now))?;
+        let answers =
+            self.world.at_once(self.world.store().renew(leases.clone(), expires_at, now))?;
         for (lease, answer) in leases.iter().zip(&answers) {
             let Lease { job, attempt, .. } = *lease;
             self.note(|| format!("renew attempt {attempt} of {}: {answer:?}", short(job)));
@@ -126,14 +127,14 @@ impl JobStore for Wire {
 
     async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
         self.there().await?;
-        at_once(self.world.store().alive(now))?;
+        self.world.at_once(self.world.store().alive(now))?;
         self.world.witness().commits(now);
         Ok(())
     }
 
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
         self.there().await?;
-        let answer = at_once(self.world.store().finish(finish.clone(), now))?;
+        let answer = self.world.at_once(self.world.store().finish(finish.clone(), now))?;
         let Lease { job, attempt, .. } = finish.lease;
         self.note(|| {
             format!("finish attempt {attempt} of {}: {:?}: {answer:?}", short(job), finish.verdict)
@@ -149,7 +150,7 @@ impl JobStore for Wire {
         now: Timestamp,
     ) -> Result<Option<CancelRequest>, StoreError> {
         self.there().await?;
-        let answer = at_once(self.world.store().request_cancel(id, now))?;
+        let answer = self.world.at_once(self.world.store().request_cancel(id, now))?;
         self.note(|| format!("cancel {}: {answer:?}", short(id)));
         self.world.witness().cancelled(id, now, answer.as_ref());
         self.held_up().await;
@@ -163,7 +164,8 @@ impl JobStore for Wire {
         most: usize,
     ) -> Result<Vec<(JobId, CancelRequest)>, StoreError> {
         self.there().await?;
-        let answers = at_once(self.world.store().cancel_covered(hold.clone(), now, most))?;
+        let answers =
+            self.world.at_once(self.world.store().cancel_covered(hold.clone(), now, most))?;
         self.note(|| format!("cancel {} under {hold:?}", answers.len()));
         self.world.witness().cancelled_under(&hold, (now, most), &answers);
         self.held_up().await;
@@ -172,7 +174,7 @@ impl JobStore for Wire {
 
     async fn redrive(&self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, StoreError> {
         self.there().await?;
-        let answer = at_once(self.world.store().redrive(id, now))?;
+        let answer = self.world.at_once(self.world.store().redrive(id, now))?;
         self.note(|| format!("redrive {}: {answer:?}", short(id)));
         self.world.witness().redriven(id, now, answer.as_ref());
         self.held_up().await;
@@ -181,7 +183,7 @@ impl JobStore for Wire {
 
     async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError> {
         self.there().await?;
-        let ids = at_once(self.world.store().reclaim_expired(now, most))?;
+        let ids = self.world.at_once(self.world.store().reclaim_expired(now, most))?;
         for id in &ids {
             self.note(|| format!("reclaim {}", short(*id)));
         }
@@ -192,7 +194,7 @@ impl JobStore for Wire {
 
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
         self.there().await?;
-        at_once(self.world.store().prune(retention, most))
+        self.world.at_once(self.world.store().prune(retention, most))
     }
 
     fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
@@ -224,23 +226,23 @@ impl JobReads for Wire {
         fingerprint: Digest,
         now: Timestamp,
     ) -> Result<Option<Enqueued>, StoreError> {
-        at_once(self.world.store().answered(key, fingerprint, now))
+        self.world.at_once(self.world.store().answered(key, fingerprint, now))
     }
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        at_once(self.world.store().get(id))
+        self.world.at_once(self.world.store().get(id))
     }
 
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
-        at_once(self.world.store().payload(id))
+        self.world.at_once(self.world.store().payload(id))
     }
 
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
-        at_once(self.world.store().output(id))
+        self.world.at_once(self.world.store().output(id))
     }
 
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
-        at_once(self.world.store().logs(id))
+        self.world.at_once(self.world.store().logs(id))
     }
 
     async fn list(
@@ -249,11 +251,11 @@ impl JobReads for Wire {
         page: Page,
         now: Timestamp,
     ) -> Result<JobPage, StoreError> {
-        at_once(self.world.store().list(filter, page, now))
+        self.world.at_once(self.world.store().list(filter, page, now))
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        let counts = at_once(self.world.store().counts(now))?;
+        let counts = self.world.at_once(self.world.store().counts(now))?;
         self.world.witness().looks(now);
         Ok(counts)
     }
@@ -263,7 +265,7 @@ impl JobReads for Wire {
         position: Position,
         most: usize,
     ) -> Result<ChangedSince, StoreError> {
-        at_once(self.world.store().changed_since(position, most))
+        self.world.at_once(self.world.store().changed_since(position, most))
     }
 }
 
@@ -272,7 +274,7 @@ impl Controls for Wire {
     async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError> {
         self.there().await?;
         let held = note.is_some();
-        at_once(self.world.store().set_held(hold.clone(), note))?;
+        self.world.at_once(self.world.store().set_held(hold.clone(), note))?;
         self.note(|| format!("{} {hold:?}", if held { "hold" } else { "let go" }));
         self.world.witness().hold(hold, held);
         self.held_up().await;
@@ -280,12 +282,12 @@ impl Controls for Wire {
     }
 
     async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
-        at_once(self.world.store().holds())
+        self.world.at_once(self.world.store().holds())
     }
 
     async fn set_tenant(&self, name: TenantName, limits: TenantLimits) -> Result<(), StoreError> {
         self.there().await?;
-        at_once(self.world.store().set_tenant(name.clone(), limits))?;
+        self.world.at_once(self.world.store().set_tenant(name.clone(), limits))?;
         self.note(|| format!("tenant {name}: {limits:?}"));
         self.world.witness().tenants.insert(name, limits);
         self.held_up().await;
@@ -293,11 +295,11 @@ impl Controls for Wire {
     }
 
     async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError> {
-        at_once(self.world.store().tenant(name))
+        self.world.at_once(self.world.store().tenant(name))
     }
 
     async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError> {
-        at_once(self.world.store().tenants())
+        self.world.at_once(self.world.store().tenants())
     }
 }
 
@@ -305,12 +307,12 @@ impl Controls for Wire {
 impl AttemptTraces for Wire {
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
         self.there().await?;
-        at_once(self.world.store().save_log(id, attempt, log))
+        self.world.at_once(self.world.store().save_log(id, attempt, log))
     }
 
     async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
         self.there().await?;
-        at_once(self.world.store().save_told(lease, told.clone()))?;
+        self.world.at_once(self.world.store().save_told(lease, told.clone()))?;
         self.world.witness().told(&lease, &told);
         self.held_up().await;
         Ok(())

@@ -11,6 +11,7 @@ use jobwright_core::store::Store;
 use super::clock::WallClock;
 use super::dice::Dice;
 use super::gate::Gate;
+use super::wire::at_once;
 use super::witness::Witness;
 
 /// See the module's text.
@@ -23,7 +24,7 @@ pub(super) struct World {
     store: Mutex<Arc<dyn Store>>,
     /// What hosts hear of the store, also after another one took its place.
     pub(super) changes: Arc<ChangeStream>,
-    relay: Arc<dyn Listener>,
+    relay: Arc<Relay>,
     witness: Mutex<Witness>,
     /// What happened, for people; only of a history that is replayed.
     notes: Option<Mutex<Vec<String>>>,
@@ -73,12 +74,20 @@ pub(super) struct Life {
     pub(super) unrenewed: AtomicBool,
 }
 
-/// Passes on what a store publishes.
-struct Relay(Arc<ChangeStream>);
+/// What a store has published and hosts have not heard of yet.
+#[derive(Default)]
+struct Relay(Mutex<Vec<Change>>);
+
+impl Relay {
+    fn follow(self: &Arc<Self>, store: &dyn Store) {
+        let relay: Arc<dyn Listener> = self.clone();
+        store.changes().listen(Arc::downgrade(&relay));
+    }
+}
 
 impl Listener for Relay {
     fn committed(&self, changes: &[Change]) {
-        self.0.publish(changes.to_vec());
+        lock(&self.0).extend_from_slice(changes);
     }
 }
 
@@ -86,8 +95,8 @@ impl World {
     pub(super) fn new(seed: u64, store: Arc<dyn Store>, noted: bool) -> Arc<Self> {
         let dice = Dice::seeded(seed);
         let changes = Arc::<ChangeStream>::default();
-        let relay: Arc<dyn Listener> = Arc::new(Relay(changes.clone()));
-        store.changes().listen(Arc::downgrade(&relay));
+        let relay = Arc::<Relay>::default();
+        relay.follow(&*store);
         Arc::new(Self {
             faults: Faults::thrown(&dice),
             dice,
@@ -101,13 +110,21 @@ impl World {
         })
     }
 
+    /// Waits for a call of the store, and lets hosts hear of what it changed. From the thread of the history:
+    /// if the store's thread woke tasks, their order would be left to chance.
+    pub(super) fn at_once<A>(&self, call: impl Future<Output = A>) -> A {
+        let answer = at_once(call);
+        self.changes.publish(std::mem::take(&mut lock(&self.relay.0)));
+        answer
+    }
+
     pub(super) fn store(&self) -> Arc<dyn Store> {
         lock(&self.store).clone()
     }
 
     /// Puts another store in the place of the one that died; answers that one.
     pub(super) fn replace_store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        store.changes().listen(Arc::downgrade(&self.relay));
+        self.relay.follow(&*store);
         std::mem::replace(&mut lock(&self.store), store)
     }
 
