@@ -330,7 +330,7 @@ pub(super) fn file_bytes(db: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// What is free in the file, in bytes.
-pub(super) fn free_bytes(db: &Connection) -> rusqlite::Result<u64> {
+pub(crate) fn free_bytes(db: &Connection) -> rusqlite::Result<u64> {
     bytes_of_pages(db, "PRAGMA freelist_count")
 }
 
