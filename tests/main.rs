@@ -64,5 +64,7 @@ fn main() -> ExitCode {
     .flatten()
     .collect();
     trials.push(readme::every_guarantee_names_its_test(&trials));
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    load::finish();
+    conclusion.exit_code()
 }

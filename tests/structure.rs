@@ -34,7 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("disk", &[]),
     ("dispatch", &["notify", "telemetry"]),
     ("notify", &["shares"]),
-    ("outside", &["data_dir", "privacy", "shares", "store", "telemetry", "tls"]),
+    ("outside", &["data_dir", "disk", "privacy", "shares", "store", "telemetry", "tls"]),
     ("privacy", &[]),
     ("registry", &["clock", "data_dir", "disk", "privacy"]),
     ("runtime", &["clock", "disk", "registry", "shares"]),

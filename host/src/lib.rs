@@ -59,7 +59,7 @@ use self::data_dir::Part;
 use self::dispatch::{DispatchSettings, Dispatcher, RetentionSettings};
 use self::events::WakeUps;
 use self::outside::secrets::SecretFile;
-use self::outside::values::Values;
+use self::outside::values::{Bounds, Values};
 use self::outside::web::Web;
 use self::outside::{Granting, Means};
 use self::registry::DiskRegistry;
@@ -157,7 +157,8 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     let kept = config.retention.completed.max(config.retention.discarded);
     let secrets = Arc::new(SecretFile::open(data.path())?.hiding_retired(kept));
     let web = Arc::new(Web::new(Handle::current()));
-    let values = Arc::new(Values::open(data.path(), config.disk.value_bytes)?);
+    let config::DiskConfig { value_bytes: most_bytes, free_bytes, .. } = config.disk;
+    let values = Arc::new(Values::open(data.path(), Bounds { most_bytes, free_bytes })?);
     let means = Means { secrets: secrets.clone(), web, values };
     let grantor = Arc::new(Granting::new(registry.clone(), means));
     let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };

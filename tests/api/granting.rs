@@ -2,7 +2,7 @@
 
 use insta::assert_json_snapshot;
 use jobwright_tests::fetch::{self, Fetch};
-use jobwright_tests::{Server, TestHost, tests};
+use jobwright_tests::{Server, TestHost, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -14,6 +14,8 @@ pub fn trials() -> Vec<Trial> {
         wrong_grants_are_named_all_of_them_and_nothing_changes,
         a_plugin_fetches_with_a_secret_under_a_grant_and_is_refused_without,
         what_is_taken_back_is_gone_for_jobs_that_wait,
+        jobs_that_wait_are_deterministic_no_longer_than_their_plugin_is_granted_that,
+        a_job_stays_deterministic_that_its_plugin_is_still_granted,
         what_contradicts_itself_is_refused,
         what_stands_there_twice_is_refused,
         numbers_are_refused_with_their_most,
@@ -244,6 +246,78 @@ async fn what_is_taken_back_is_gone_for_jobs_that_wait() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Reads a clock 100,000 times and ends; exits with 1 if that took more than 90 s on it, as it does on the
+/// clock of a deterministic attempt, and as no attempt takes.
+pub(crate) const READS: &str = r#"(module
+  (import "wasi_snapshot_preview1" "clock_time_get"
+    (func $clock (param i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func $read (result i64)
+    (drop (call $clock (i32.const 1) (i64.const 1) (i32.const 0)))
+    (i64.load (i32.const 0)))
+  (func (export "_start") (local $first i64) (local $left i32)
+    (local.set $first (call $read))
+    (local.set $left (i32.const 100000))
+    (loop $more
+      (drop (call $read))
+      (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+    (call $exit
+      (i64.gt_u (i64.sub (call $read) (local.get $first)) (i64.const 90_000_000_000)))))"#;
+
+/// What the log of an attempt says whose job is no longer deterministic.
+const WITHDRAWN: &str =
+    "WARN: jobwright: deterministic mode is no longer allowed by the plugin's settings";
+
+/// Jobs that were submitted while the plugin was granted deterministic ones: first one that did not ask for
+/// it, then one for which an administrator did. They end when it has the grant `then`.
+async fn granted_until(host: &TestHost, then: Value) -> anyhow::Result<[Value; 2]> {
+    host.push("reads", guests::assemble(READS)?).await?;
+    let granted = async |grant: Value| {
+        let change = json!({ "grants": { "deterministic": grant } });
+        patch(host, "/v1/plugins/reads", change).await?.ok(200)
+    };
+    granted(json!(true)).await?;
+    host.post("/v1/queues/default/pause", Value::Null).await?.error_for_status()?;
+    let job = json!({ "plugin": "reads", "max_attempts": 1 });
+    let granted_one = host.submit(job.clone()).await?;
+    let mut asks = job;
+    asks["deterministic"] = true.into();
+    let asked_one = host.submit(asks).await?;
+    granted(then).await?;
+    host.post("/v1/queues/default/resume", Value::Null).await?.error_for_status()?;
+    Ok([host.finalized(&granted_one).await?, host.finalized(&asked_one).await?])
+}
+
+/// Whether an attempt at `job` ran as a deterministic one, which all that is told of it must agree on.
+async fn was_deterministic(host: &TestHost, job: &Value) -> anyhow::Result<bool> {
+    let start = &job["attempts"][0]["start"];
+    let was = start["clock"] == job["created_at"];
+    assert_eq!(job["deterministic"], true, "it was accepted as one: {job}");
+    assert_eq!(start["determinism_withdrawn"] == true, !was, "{job}");
+    assert_eq!(job["state"], if was { "discarded" } else { "completed" }, "{job}");
+    let log = host.log(job["id"].as_str().unwrap_or_default()).await?;
+    assert_eq!(log.contains(WITHDRAWN), !was, "{log}");
+    Ok(was)
+}
+
+async fn jobs_that_wait_are_deterministic_no_longer_than_their_plugin_is_granted_that()
+-> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    let [granted, asked] = granted_until(&host, json!(false)).await?;
+    assert!(!was_deterministic(&host, &granted).await?, "nothing else allowed it");
+    assert!(was_deterministic(&host, &asked).await?, "an administrator needs no grant");
+    Ok(())
+}
+
+async fn a_job_stays_deterministic_that_its_plugin_is_still_granted() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    for job in granted_until(&host, json!("optional")).await? {
+        assert!(was_deterministic(&host, &job).await?, "{job}");
+    }
+    Ok(())
+}
+
 /// What is wrong with these grants, each with its field.
 async fn faults(host: &TestHost, grants: &str) -> anyhow::Result<Vec<String>> {
     let change = format!(r#"{{ "grants": {grants} }}"#);
@@ -314,7 +388,7 @@ async fn numbers_are_refused_with_their_most() -> anyhow::Result<()> {
     for (grants, fault) in [
         (
             r#"{ "http_limits": { "requests": 4294967296 } }"#,
-            "http_limits.requests: expected a whole number of at most 4294967295, got `4294967296`",
+            "http_limits.requests: `4294967296` is too large: expected a whole number of at most 4294967295",
         ),
         (
             r#"{ "clock_precision_us": 4294967296 }"#,

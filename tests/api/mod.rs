@@ -13,7 +13,7 @@ mod creating;
 mod departing;
 mod disk;
 mod failing;
-mod granting;
+pub(crate) mod granting;
 mod hostile;
 mod interposed;
 mod keys;

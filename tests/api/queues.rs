@@ -34,7 +34,9 @@ async fn a_queue_says_what_it_holds() -> anyhow::Result<()> {
     stage.submit(json!({})).await?;
     let _running = stage.begins().await?;
     stage.submit(json!({})).await?;
-    stage.submit(json!({ "delay_ms": 60_000 })).await?;
+    for _ in 0..2 {
+        stage.submit(json!({ "delay_ms": 60_000 })).await?;
+    }
     stage.clock.advance(Duration::from_millis(1500));
     assert_json_snapshot!(get(&stage.host, "/v1/queues/default").await?.ok(200)?, @r#"
     {
@@ -42,11 +44,11 @@ async fn a_queue_says_what_it_holds() -> anyhow::Result<()> {
       "depth": 2,
       "name": "default",
       "oldest_age_ms": 1500,
-      "parked": 1,
+      "parked": 2,
       "parked_capacity": 100000,
       "paused": false,
       "running": 1,
-      "scheduled": 1
+      "scheduled": 2
     }
     "#);
     Ok(())
@@ -152,7 +154,10 @@ async fn jobs_that_wait_for_a_retry_leave_the_queue_open_and_have_a_bound_of_the
     }
     "#);
     stage.submit(json!({})).await?;
-    assert_eq!(post(&stage.host, "/v1/jobs?plugin=p", "").await?.code(503)?, "queue_full");
+    let full = post(&stage.host, "/v1/jobs?plugin=p", "").await?.problem(503)?;
+    assert_eq!((&full["code"], &full["depth"]), (&json!("queue_full"), &json!(1)));
+    let queue = get(&stage.host, "/v1/queues/default").await?.ok(200)?;
+    assert_eq!((&queue["depth"], &queue["parked"]), (&json!(1), &json!(2)), "the same numbers");
     Ok(())
 }
 

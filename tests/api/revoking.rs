@@ -353,6 +353,6 @@ async fn jobs_are_cancelled_no_longer_than_the_key_lets_its_bearer_in() -> anyho
     assert_eq!(answer.code(401)?, "unauthorized");
     // The step that was under way is done, and no other one.
     let queue = ask(&host, Some(&admin), Method::GET, "/v1/queues/default", Value::Null).await?;
-    assert_eq!((latch.all(), &queue.ok(200)?["depth"]), (1, &json!(100)));
+    assert_eq!((latch.all(), &queue.ok(200)?["parked"]), (1, &json!(100)));
     Ok(())
 }

@@ -14,6 +14,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use super::{READINGS, Shell};
+use crate::api::granting;
 use crate::runtime::extism;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -21,6 +22,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_failed_job_is_replayed_with_the_same_trap_output_and_fuel,
         deterministic_jobs_of_every_kind_replay_the_same,
         a_job_that_is_not_deterministic_replays_the_same_random_bytes,
+        an_attempt_that_was_deterministic_no_longer_replays_the_same,
         a_replay_needs_the_scope_to_read_and_the_scope_to_replay,
         a_replay_has_all_that_the_guest_was_told_of_its_job,
         what_differs_is_said_and_tells_by_the_exit_code,
@@ -44,6 +46,18 @@ impl Shell {
         let line = format!("job submit {plugin} --data hello {options}");
         let id = self.text(line.trim()).await?;
         self.host.finalized(id.trim()).await
+    }
+
+    async fn grant(&self, plugin: &str, grants: &str) -> anyhow::Result<()> {
+        let path = format!("/v1/plugins/{plugin}");
+        let change = format!(r#"{{ "grants": {grants} }}"#);
+        self.host
+            .request(reqwest::Method::PATCH, &path)
+            .body(change)
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(())
     }
 
     async fn replay(&self, job: &Value, options: &str) -> anyhow::Result<Output> {
@@ -143,6 +157,24 @@ async fn a_job_that_is_not_deterministic_replays_the_same_random_bytes() -> anyh
     let (one, two) = (shell.ran("roll", &roll, "").await?, shell.ran("roll", &roll, "").await?);
     let (first, second) = (shell.same(&one).await?.0, shell.same(&two).await?.0);
     ensure!(first.len() == 8 && first != second, "{first:?} {second:?}");
+    Ok(())
+}
+
+async fn an_attempt_that_was_deterministic_no_longer_replays_the_same() -> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    for (granted, state) in [("true", "discarded"), ("false", "completed")] {
+        // The first is uploaded, and granted that, before there are jobs.
+        std::fs::write(shell.folder.path().join("reads.wasm"), guests::assemble(granting::READS)?)?;
+        shell.text("plugin push reads.wasm --version 1.0.0").await?;
+        shell.grant("reads", r#"{"deterministic":true}"#).await?;
+        shell.text("queue pause default").await?;
+        let id = shell.text("job submit reads --max-attempts 1").await?;
+        shell.grant("reads", &format!(r#"{{"deterministic":{granted}}}"#)).await?;
+        shell.text("queue resume default").await?;
+        let job = shell.host.finalized(id.trim()).await?;
+        ensure!(job["state"] == state, "{job}");
+        shell.same(&job).await?;
+    }
     Ok(())
 }
 

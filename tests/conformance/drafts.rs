@@ -63,6 +63,7 @@ pub(crate) fn job() -> NewJob {
         env: Default::default(),
         tags: vec![],
         deterministic: false,
+        deterministic_by_grant: false,
         output_type: None,
         inject_env: true,
         exit_codes: Default::default(),

@@ -1,8 +1,9 @@
-//! Measurements, ignored unless asked for, because a busy machine fails them:
-//! `cargo test --release -p jobwright-tests -- --ignored --nocapture load`.
+//! Measurements, ignored by default because they need a release build and an idle machine. How to run them
+//! is in `host/docs/src/working.md`.
 
 mod routes;
 mod sharing;
+mod table;
 
 use std::time::Duration;
 
@@ -10,13 +11,10 @@ use anyhow::{Context as _, ensure};
 use jobwright_tests::{HostProcess, components, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 pub fn trials() -> Vec<Trial> {
     let mut measurements = tests![
-        six_thousand_jobs_a_second_are_accepted_durably_and_run_to_the_end,
         the_interface_answers_while_every_worker_spins,
         a_cancelled_job_stops_within_fifty_milliseconds,
         the_interface_answers_while_every_process_spins,
@@ -24,86 +22,17 @@ pub fn trials() -> Vec<Trial> {
     ];
     measurements.extend(routes::trials());
     measurements.extend(sharing::trials());
+    measurements.extend(table::trials());
     measurements.into_iter().map(|trial| trial.with_ignored_flag(true)).collect()
 }
 
-/// Connections of the load generator.
-const CONNECTIONS: usize = 64;
+/// Prints the table of what was measured, after all tests.
+pub fn finish() {
+    table::finish();
+}
 
 /// Attempts in flight of a host that is told nothing else.
 const SLOTS: usize = 64;
-
-/// How long it submits.
-const LOAD: Duration = Duration::from_secs(10);
-
-/// What is demanded of two cores with a sync of 4 ms, load generator included.
-const JOBS_PER_SECOND: f64 = 6_000.0;
-
-async fn six_thousand_jobs_a_second_are_accepted_durably_and_run_to_the_end() -> anyhow::Result<()>
-{
-    let data = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
-    let host = HostProcess::start(data.path(), &["--queue-capacity", "100000"]).await?;
-    push(&host, "echo", guests::echo()?).await?;
-    let start = Instant::now();
-    let clients: Vec<_> =
-        (0..CONNECTIONS).map(|_| tokio::spawn(submit_for(address(&host), LOAD))).collect();
-    let (mut accepted, mut refused) = (0, 0);
-    for client in clients {
-        let (yes, no) = client.await??;
-        accepted += yes;
-        refused += no;
-    }
-    let submitted = start.elapsed();
-    until_idle(&host).await?;
-    let total = start.elapsed();
-    let rate = f64::from(accepted) / total.as_secs_f64();
-    println!(
-        "{accepted} jobs accepted in {submitted:.1?} ({refused} refused), all run after {total:.1?}: \
-         {rate:.0} jobs/s"
-    );
-    ensure!(rate >= JOBS_PER_SECOND, "{rate:.0} jobs/s");
-    Ok(())
-}
-
-/// Submits one job after the other on one connection; answers how many were accepted and refused.
-async fn submit_for(address: String, span: Duration) -> anyhow::Result<(u32, u32)> {
-    let body = r#"{"plugin":"echo","payload":{"order":42,"note":"a small job"}}"#;
-    let request = format!(
-        "POST /v1/jobs HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(&address).await?;
-    stream.set_nodelay(true)?;
-    let (mut accepted, mut refused) = (0, 0);
-    let mut buffer = Vec::with_capacity(8192);
-    let start = Instant::now();
-    while start.elapsed() < span {
-        stream.write_all(request.as_bytes()).await?;
-        read_answer(&mut stream, &mut buffer).await?;
-        match buffer.get(9..12) {
-            Some(b"202") => accepted += 1,
-            Some(b"503") => refused += 1,
-            _ => anyhow::bail!("{}", String::from_utf8_lossy(&buffer)),
-        }
-    }
-    Ok((accepted, refused))
-}
-
-/// Reads one whole answer, whose head tells its length.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<()> {
-    buffer.clear();
-    loop {
-        ensure!(stream.read_buf(buffer).await? > 0, "the host closed the connection");
-        let Some(head) = buffer.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
-        let text = std::str::from_utf8(&buffer[..head])?;
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
-        let length: usize = length.context("an answer has a length")?.trim().parse()?;
-        if buffer.len() >= head + 4 + length {
-            return Ok(());
-        }
-    }
-}
 
 async fn the_interface_answers_while_every_worker_spins() -> anyhow::Result<()> {
     the_interface_answers(&[]).await
@@ -210,10 +139,6 @@ async fn a_cancelled_job_stops(flags: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn address(host: &HostProcess) -> String {
-    host.url().trim_start_matches("http://").to_owned()
-}
-
 async fn push(host: &HostProcess, name: &str, wasm: Vec<u8>) -> anyhow::Result<()> {
     let url = format!("{}/v1/plugins/{name}", host.url());
     reqwest::Client::new().put(url).body(wasm).send().await?.error_for_status()?;
@@ -225,11 +150,13 @@ async fn queue(host: &HostProcess, http: &reqwest::Client) -> anyhow::Result<Val
     Ok(http.get(format!("{}/v1/queues/default", host.url())).send().await?.json().await?)
 }
 
+/// Waits until no job is queued, scheduled or running.
 async fn until_idle(host: &HostProcess) -> anyhow::Result<()> {
     let http = reqwest::Client::new();
     loop {
         let queue = queue(host, &http).await?;
-        if (&queue["depth"], &queue["running"]) == (&json!(0), &json!(0)) {
+        let counts = ["depth", "parked", "running"].map(|count| queue[count].as_u64());
+        if counts == [Some(0); 3] {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

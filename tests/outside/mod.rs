@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use jobwright::outside::resolver::{Resolver, Turn};
 use jobwright::outside::secrets::SecretFile;
-use jobwright::outside::values::Values;
+use jobwright::outside::values::{Bounds, Values};
 use jobwright::outside::web::Web;
 use jobwright::outside::{Means, Reach};
 use jobwright_core::clock::Timestamp;
@@ -117,7 +117,8 @@ impl Stage {
             file.set(&tenant, &name.parse()?, secret).await?;
         }
         let web = Arc::new(change(Web::new(Handle::current())));
-        let values = Arc::new(Values::open(folder.path(), u64::MAX)?);
+        let bounds = Bounds { most_bytes: u64::MAX, free_bytes: 0 };
+        let values = Arc::new(Values::open(folder.path(), bounds)?);
         let means = Means { secrets: Arc::new(file), web, values };
         let log = Arc::new(LogBuffer::new(1 << 20));
         let grants = Arc::new(serde_json::from_value(grants)?);

@@ -66,6 +66,7 @@ pub(super) fn draft(dice: &Dice, id: JobId, now: Timestamp) -> NewJob {
         env: Default::default(),
         tags: vec![],
         deterministic: false,
+        deterministic_by_grant: false,
         output_type: None,
         inject_env: true,
         exit_codes: Default::default(),

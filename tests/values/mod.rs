@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobwright::outside::values::{ENTRY_BYTES, Namespace, Values};
+use jobwright::outside::values::{Bounds, ENTRY_BYTES, Namespace, Values};
 use jobwright_core::grant::{Grants, KeyValueGrant};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outside::{
@@ -30,6 +30,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_quota_that_has_shrunk_lets_values_shrink,
         the_bound_of_the_host_is_on_all_plugins_together,
         a_tenant_that_keeps_all_it_can_leaves_room_to_another,
+        below_the_floor_of_the_disk_values_do_not_grow,
+        free_pages_of_the_file_are_room_below_the_floor,
+        jobs_of_a_host_whose_disk_is_below_its_floor_keep_nothing_new,
         keys_and_values_have_bounds,
         what_was_removed_is_gone_and_counts_no_more,
         keys_are_listed_in_pages,
@@ -56,8 +59,19 @@ impl Shelf {
     }
 
     fn open(directory: TempDir, most_bytes: u64) -> anyhow::Result<Self> {
-        let values = Arc::new(Values::open(directory.path(), most_bytes)?);
+        Self::bounded(directory, Bounds { most_bytes, free_bytes: 0 })
+    }
+
+    fn bounded(directory: TempDir, bounds: Bounds) -> anyhow::Result<Self> {
+        let values = Arc::new(Values::open(directory.path(), bounds)?);
         Ok(Self { values, directory })
+    }
+
+    /// What a host finds that opens the same directory, on a disk that has less free space than its floor.
+    fn reopen_below_the_floor(self) -> anyhow::Result<Self> {
+        let Self { values, directory } = self;
+        drop(values);
+        Self::bounded(directory, Bounds { most_bytes: u64::MAX, free_bytes: u64::MAX })
     }
 
     /// What a host finds that opens the same directory.
@@ -257,6 +271,68 @@ async fn a_tenant_that_keeps_all_it_can_leaves_room_to_another() -> anyhow::Resu
     Ok(())
 }
 
+async fn below_the_floor_of_the_disk_values_do_not_grow() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    let plugin = shelf.of("one", 10_000)?;
+    plugin.keep(set("a", "long")).await?;
+    plugin.keep(add("n", 9)).await?;
+    drop(plugin);
+    let shelf = shelf.reopen_below_the_floor()?;
+    let plugin = shelf.of("one", 10_000)?;
+    let swap = |key: &str, from: Option<&[u8]>, to: &'static str| Keep::Swap {
+        bucket: bucket(),
+        key: key.to_owned(),
+        from: from.map(Digest::of),
+        to: to.into(),
+    };
+    for call in [
+        set("b", ""),
+        set("a", "longer"),
+        add("m", 1),
+        add("n", 1),
+        swap("b", None, "c"),
+        swap("a", Some(b"long"), "longer"),
+    ] {
+        let kept = plugin.keep(call).await;
+        let floor = "of free space, less than the floor of 17179869183.9 GiB (`disk.free_bytes`)";
+        refused(kept, floor)?;
+    }
+    let log = crate::runtime::fixture::text(&plugin.log);
+    assert_eq!(
+        log.matches("WARN: key-value: the disk under the data directory").count(),
+        6,
+        "{log}"
+    );
+    // What is there is read, listed, made no longer, and removed.
+    assert_eq!(plugin.keep(get("a")).await, value("long"));
+    assert_eq!(plugin.keep(add("n", -1)).await, Ok(Kept::Number(8)));
+    assert_eq!(plugin.keep(swap("a", Some(b"long"), "same")).await, Ok(Kept::Swapped(true)));
+    plugin.keep(set("a", "")).await?;
+    plugin.keep(delete("a")).await?;
+    let keys = plugin.keep(Keep::Keys { bucket: bucket(), after: None }).await?;
+    assert_eq!(keys, Kept::Keys { keys: vec!["n".to_owned()], more: false });
+    shelf.values.remove(&plugin.tenant, &plugin.plugin).await?;
+    assert_eq!(plugin.keep(get("n")).await, NONE);
+    Ok(())
+}
+
+async fn free_pages_of_the_file_are_room_below_the_floor() -> anyhow::Result<()> {
+    let shelf = Shelf::new()?;
+    shelf.of("one", 1 << 20)?.keep(set("a", vec![0; 512 << 10])).await?;
+    let shelf = shelf.reopen_below_the_floor()?;
+    let plugin = shelf.of("one", 1 << 20)?;
+    let length =
+        || Ok::<_, anyhow::Error>(shelf.directory.path().join("values.db").metadata()?.len());
+    let before = length()?;
+    refused(plugin.keep(set("b", "small")).await, "of free space")?;
+    plugin.keep(delete("a")).await?;
+    plugin.keep(set("b", vec![1; 256 << 10])).await?;
+    refused(plugin.keep(set("c", vec![2; 256 << 10])).await, "of free space")?;
+    plugin.keep(set("c", vec![2; 128 << 10])).await?;
+    assert_eq!(length()?, before, "the file has not grown");
+    Ok(())
+}
+
 async fn keys_and_values_have_bounds() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10 << 20)?;
@@ -405,5 +481,34 @@ async fn jobs_of_a_host_keep_values_until_their_plugin_is_removed() -> anyhow::R
     host.request(Method::DELETE, path).send().await?.error_for_status()?;
     host.push("one", jobwright_tests::guests::assemble(guests::MODULE)?).await?;
     assert_eq!((sum(&host, "one").await?, sum(&host, "two").await?), (7, 14));
+    Ok(())
+}
+
+/// Exits with 0 if its value was kept, else with 2.
+const KEEPS: &str = r#"(module
+  (import "jobwright" "value_set" (func $set (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (call $exit (i32.sub (i32.const 0)
+      (call $set (i32.const 1024) (i32.const 1) (i32.const 1026) (i32.const 5))))))"#;
+
+async fn jobs_of_a_host_whose_disk_is_below_its_floor_keep_nothing_new() -> anyhow::Result<()> {
+    let host = TestHost::start().await?;
+    host.push("one", jobwright_tests::guests::assemble(KEEPS)?).await?;
+    let grants = json!({ "grants": { "key_value": { "bytes": 1000 } } });
+    let patched = host.request(Method::PATCH, "/v1/plugins/one").body(grants.to_string());
+    patched.send().await?.error_for_status()?;
+    host.post("/v1/queues/default/pause", json!({})).await?.error_for_status()?;
+    let id = host.submit(json!({ "plugin": "one", "max_attempts": 1 })).await?;
+    let host = TestHost::on(host.stop().await?, |config| config.disk.free_bytes = u64::MAX).await?;
+    host.post("/v1/queues/default/resume", json!({})).await?.error_for_status()?;
+    let job = host.finalized(&id).await?;
+    let error = &job["attempts"][0]["error"];
+    assert_eq!(
+        (&job["state"], &error["code"]),
+        (&json!("discarded"), &json!("exit_code")),
+        "{job}"
+    );
     Ok(())
 }

@@ -89,6 +89,7 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         env: BTreeMap::new(),
         tags: vec![],
         deterministic: false,
+        deterministic_by_grant: false,
         output_type: None,
         inject_env: true,
         exit_codes: Default::default(),

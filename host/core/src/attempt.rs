@@ -47,6 +47,14 @@ pub struct Attempt {
     pub start: Start,
 }
 
+impl Attempt {
+    /// Whether the guest sees a clock and random bytes that are the same at every attempt.
+    #[must_use]
+    pub fn is_deterministic(&self) -> bool {
+        self.job.spec.deterministic && !self.start.determinism_withdrawn
+    }
+}
+
 /// Where the clocks and random numbers of an attempt begin: with it, the attempt can be made again
 /// and see the same, as far as that does not depend on time that passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +66,10 @@ pub struct Start {
     /// The step of the clocks, in microseconds.
     #[serde(default = "usual_step", skip_serializing_if = "is_usual")]
     pub step_us: NonZeroU32,
+    /// Whether this is an attempt like any other at a job that was accepted as a deterministic one: the
+    /// plugin was no longer granted such jobs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub determinism_withdrawn: bool,
 }
 
 fn usual_step() -> NonZeroU32 {
@@ -77,7 +89,7 @@ impl Start {
     /// Random numbers that follow from `seed`, and clocks of the usual step that begin at `clock`.
     #[must_use]
     pub fn new(seed: [u8; 32], clock: Timestamp) -> Self {
-        Self { seed: Seed(seed), clock, step_us: CLOCK_PRECISION_US }
+        Self { seed: Seed(seed), clock, step_us: CLOCK_PRECISION_US, determinism_withdrawn: false }
     }
 
     /// Of an attempt outside of a host, which follows from the job alone: anybody can compute it. Hosts

@@ -14,6 +14,7 @@ use crate::attempt::AttemptRecord;
 use crate::capacity::Side;
 use crate::clock::Timestamp;
 use crate::exit_codes::ExitCodes;
+use crate::grant::Grants;
 use crate::lifecycle::{JobState, Lifecycle};
 use crate::limits::Limits;
 use crate::name::name_type;
@@ -108,6 +109,10 @@ pub struct JobSpec {
     /// Whether the guest sees a clock and random bytes that are the same at every attempt.
     #[serde(default)]
     pub deterministic: bool,
+    /// Whether that was allowed by nothing but a grant of the plugin, so that it ends when the grant is
+    /// withdrawn: administrators may ask for it without one. False of jobs of earlier versions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deterministic_by_grant: bool,
     /// The media type of the output, if the plugin's settings fix one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_type: Option<String>,
@@ -124,6 +129,13 @@ fn yes() -> bool {
 }
 
 impl JobSpec {
+    /// Whether the clock and random bytes are no longer the same at every attempt, under the `grants` that
+    /// the plugin has now.
+    #[must_use]
+    pub fn is_determinism_withdrawn(&self, grants: &Grants) -> bool {
+        self.deterministic && self.deterministic_by_grant && grants.deterministic.is_never()
+    }
+
     /// What a submitter makes the host hold until the job is finalized, in bytes: a payload of
     /// `payload_bytes`, with the arguments, variables and tags beside it.
     #[must_use]

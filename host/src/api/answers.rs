@@ -21,7 +21,7 @@ use jobwright_core::tenant::TenantName;
 use super::App;
 use super::error::ApiError;
 use crate::shares::table::{ANSWERS, UNIT_BYTES};
-use crate::shares::{Share, Shares, Taken};
+use crate::shares::{Permit, Share, Shares};
 
 /// How long an answer waits for room: those before it are sent by then, to clients that read.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,12 +42,12 @@ pub(super) struct TenantAnswers {
 
 /// Room for one answer, until dropped.
 #[derive(Debug, Clone)]
-pub(super) struct Room(Arc<Taken>);
+pub(super) struct Room(Arc<Permit>);
 
 /// Bytes that have their room as long as somebody holds them.
 struct Held {
     bytes: Bytes,
-    _room: Taken,
+    _room: Permit,
 }
 
 impl AsRef<[u8]> for Held {
@@ -78,7 +78,7 @@ impl TenantAnswers {
     /// If there is none in time.
     pub(super) async fn room(&self, bytes: u64) -> Result<Room, ApiError> {
         // What takes more than the tenant may have, has that.
-        let taking = self.room.take_many(units(bytes));
+        let taking = self.room.acquire_many(units(bytes));
         match tokio::time::timeout(self.patience, taking).await {
             Ok(place) => Ok(Room(Arc::new(place))),
             Err(_) => Err(no_room()),
@@ -100,7 +100,7 @@ impl TenantAnswers {
                 place
             }
             // Without waiting: it is made already, and takes what it takes.
-            None => match self.room.try_take(units) {
+            None => match self.room.try_acquire(units) {
                 Ok(place) => place,
                 Err(_) if refusable => return Err(no_room()),
                 Err(_) => return Ok(response),

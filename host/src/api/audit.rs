@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::App;
 use super::error::ApiError;
 use super::query::Query;
-use crate::shares::Taken;
+use crate::shares::Permit;
 use crate::telemetry;
 
 /// Entries on one page, unless asked otherwise, and at most.
@@ -22,7 +22,7 @@ const PAGE: (usize, usize) = (50, 1000);
 #[derive(Debug)]
 #[must_use = "the action belongs before its end"]
 pub(super) struct Turn {
-    _taken: Taken,
+    _taken: Permit,
 }
 
 /// Entries, newest first.
@@ -56,7 +56,7 @@ impl App {
         if !caller.may(Scope::Admin) && !action.starts_with("job.") {
             self.keeps_pace(&caller.tenant, 1, self.clock.now()).await?;
         }
-        let turn = self.gates.changes.of(&caller.tenant).take().await;
+        let turn = self.gates.changes.of(&caller.tenant).acquire().await;
         let act = self.act(caller, action, target, detail);
         let entry = act.entry.clone();
         reported(&entry, self.access.record(act).await?.then_some(()))?;

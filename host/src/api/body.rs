@@ -11,7 +11,7 @@ use jobwright_core::tenant::{Full, TenantName};
 
 use super::error::ApiError;
 use crate::shares::table::{Resource, UNIT_BYTES};
-use crate::shares::{Share, Shares, Taken};
+use crate::shares::{Permit, Share, Shares};
 
 /// How long a client may take to send a body: 32 MiB at 5 Mbit/s.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ pub(super) struct Received {
     /// All of it.
     pub(super) bytes: Bytes,
     /// Its place among the bodies: kept as long as this is.
-    _place: Option<Taken>,
+    _place: Option<Permit>,
 }
 
 impl Bodies {
@@ -81,7 +81,7 @@ impl TenantBodies {
     async fn receive(&self, what: &str, mut body: Body, most: u64) -> Result<Received, ApiError> {
         // One piece of memory: a list of pieces can take many times what came in them.
         let mut whole = BytesMut::new();
-        let mut place: Option<Taken> = None;
+        let mut place: Option<Permit> = None;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| ApiError::bad_request("broken_body", error))?;
             let Ok(data) = frame.into_data() else { continue };
@@ -89,10 +89,10 @@ impl TenantBodies {
             if length > most {
                 return Err(ApiError::too_large(what, most));
             }
-            let missing = units(length).saturating_sub(place.as_ref().map_or(0, Taken::pieces));
+            let missing = units(length).saturating_sub(place.as_ref().map_or(0, Permit::permits));
             let more = match &mut place {
                 Some(place) => place.grow(missing),
-                None => self.room.try_take(missing).map(|taken| place = Some(taken)),
+                None => self.room.try_acquire(missing).map(|taken| place = Some(taken)),
             };
             more.map_err(|full| ApiError::busy(no_room(full)))?;
             whole.extend_from_slice(&data);

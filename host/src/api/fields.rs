@@ -280,14 +280,20 @@ fn scalar(text: &str) -> Option<String> {
 /// What is wrong with a value that is not what `shape` describes.
 fn mismatch(value: &str, shape: &str) -> String {
     let shown = shorten(value);
-    match number::is_number(value).then(|| Number::of(value)) {
-        Some(Number::Whole(digits)) if digits.starts_with('-') => {
-            format!("`{shown}` is negative: expected {shape}")
-        }
-        Some(Number::TooLong) => format!("`{shown}` is too large: expected {shape}"),
-        _ => format!("expected {shape}, got `{shown}`"),
-    }
+    let number = number::is_number(value).then(|| Number::of(value));
+    let fault = match &number {
+        Some(Number::Whole(digits)) if digits.starts_with('-') => "negative",
+        Some(Number::TooLarge) if value.starts_with('-') => "negative",
+        Some(Number::TooLarge) => "too large",
+        // It is one, so what the field cannot hold is its size.
+        Some(Number::Whole(digits)) if digits != "0" && shape.starts_with(WHOLE) => "too large",
+        _ => return format!("expected {shape}, got `{shown}`"),
+    };
+    format!("`{shown}` is {fault}: expected {shape}")
 }
+
+/// How the shapes begin that every whole number has which is not too large.
+const WHOLE: &str = "a whole number";
 
 /// The message without the place, which is counted within the field and so tells nothing.
 fn plain(error: &serde_json::Error) -> String {

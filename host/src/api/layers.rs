@@ -36,7 +36,7 @@ pub(super) async fn authenticate(
     let reads = request.method().is_safe();
     let caller = app.identify(&request)?;
     app.still_admits(&caller, reads)?;
-    let under_way = app.gates.requests.of(&caller.tenant).try_take(1u64);
+    let under_way = app.gates.requests.of(&caller.tenant).try_acquire(1u64);
     let under_way = UnderWay::new(under_way.map_err(|_| {
         ApiError::busy("this tenant has too many concurrent requests: try again later")
     })?);

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-/// The most digits of a whole number: those of `u64::MAX`.
+/// The most digits of a whole number that is read: those of `u64::MAX`, beyond which no field goes.
 const MAX_DIGITS: usize = 20;
 
 /// What a JSON number is.
@@ -13,8 +13,8 @@ const MAX_DIGITS: usize = 20;
 pub(super) enum Number {
     /// A whole number, in digits alone.
     Whole(String),
-    /// A whole number with more digits than any field takes.
-    TooLong,
+    /// A whole number further from zero than any field takes: than `u64::MAX`.
+    TooLarge,
     /// A number with a fraction.
     Fractional,
 }
@@ -36,9 +36,13 @@ impl Number {
         match usize::try_from(shift) {
             Err(_) if shift < 0 => Self::Fractional,
             Ok(zeros) if significant.len().saturating_add(zeros) <= MAX_DIGITS => {
-                Self::Whole(format!("{sign}{significant}{}", "0".repeat(zeros)))
+                let digits = format!("{significant}{}", "0".repeat(zeros));
+                match digits.parse::<u64>() {
+                    Ok(_) => Self::Whole(format!("{sign}{digits}")),
+                    Err(_) => Self::TooLarge,
+                }
             }
-            _ => Self::TooLong,
+            _ => Self::TooLarge,
         }
     }
 }

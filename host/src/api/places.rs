@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::shares::Taken;
+use crate::shares::Permit;
 
 /// See the module's text.
 #[derive(Debug, Clone)]
@@ -47,11 +47,11 @@ pub(super) struct Place {
 /// ended. So a tenant whose clients do not read their answers holds no more connections than its share.
 #[derive(Debug, Clone)]
 pub(super) struct UnderWay {
-    _taken: Arc<Taken>,
+    _taken: Arc<Permit>,
 }
 
 impl UnderWay {
-    pub(super) fn new(taken: Taken) -> Self {
+    pub(super) fn new(taken: Permit) -> Self {
         Self { _taken: Arc::new(taken) }
     }
 }

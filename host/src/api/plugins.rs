@@ -107,7 +107,7 @@ async fn publish(
 /// Takes turns, not with what is compiled, which takes long and has turns of its own.
 async fn inspect(app: &App, tenant: &TenantName, wasm: Bytes) -> Result<Inspection, ApiError> {
     let share = app.gates.inspections.of(tenant);
-    let turn = tokio::time::timeout(PATIENCE, share.take()).await;
+    let turn = tokio::time::timeout(PATIENCE, share.acquire()).await;
     let turn =
         turn.map_err(|_| ApiError::busy("other plugins are being uploaded: try again later"))?;
     let runtime = app.runtime.clone();
@@ -279,7 +279,7 @@ impl App {
             ..JobFilter::default()
         };
         let page = Page { before: None, most: PAGE };
-        let turn = self.gates.listings.of(tenant).take().await;
+        let turn = self.gates.listings.of(tenant).acquire().await;
         let (store, now) = (self.store.clone(), self.clock.now());
         let listing = async move { store.list(filter, page, now).await };
         let discarded = detached::run(turn, listing).await.ok()?.ok()?.jobs;

@@ -112,6 +112,9 @@ async fn set_held(
 impl QueueView {
     fn new(counts: QueueCounts, holds: &BTreeMap<Hold, HoldNote>) -> Self {
         let hold = Hold::Queue { tenant: counts.tenant.clone(), queue: counts.name.clone() };
+        // What `capacity` bounds, as in the refusal of a full queue; what is not due is `parked`.
+        let depth = counts.depth.saturating_sub(counts.parked) + counts.running;
+        let counts = QueueCounts { depth, ..counts };
         Self { pause: holds.get(&hold).cloned(), counts }
     }
 }
@@ -133,7 +136,7 @@ async fn shown(
 /// Every queue of a tenant that has unfinished jobs or is paused, and `default`, which always exists.
 async fn all(app: &App, tenant: &TenantName) -> Result<Vec<QueueCounts>, ApiError> {
     // They are counted by the store's writer, which must have time for others.
-    let turn = app.gates.listings.of(tenant).take().await;
+    let turn = app.gates.listings.of(tenant).acquire().await;
     let (store, now) = (app.store.clone(), app.clock.now());
     let mut queues = detached::run(turn, async move { store.counts(now).await }).await??;
     queues.retain(|queue| &queue.tenant == tenant);

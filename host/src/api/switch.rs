@@ -224,7 +224,7 @@ impl App {
     /// Cancels every unfinished job that `hold` covers, for as long as the caller may; answers how many
     /// there were.
     async fn cancel_all(&self, caller: &Caller, hold: Hold) -> Result<usize, ApiError> {
-        let _turn = self.gates.changes.of(&caller.tenant).take().await;
+        let _turn = self.gates.changes.of(&caller.tenant).acquire().await;
         let mut cancelled = 0;
         loop {
             self.still_admits(caller, false)?;

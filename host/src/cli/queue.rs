@@ -99,12 +99,12 @@ async fn answer(
 
 /// A queue with what counts against each of its two bounds beside it.
 fn row(queue: &Value) -> Vec<String> {
-    let [depth, scheduled] = ["depth", "scheduled"].map(|field| queue[field].as_u64().unwrap_or(0));
+    let [depth, running] = ["depth", "running"].map(|field| queue[field].as_u64().unwrap_or(0));
     let oldest = queue["oldest_age_ms"].as_u64().filter(|age| *age > 0);
     vec![
         text(&queue["name"]),
         if queue["paused"] == true { "paused" } else { "active" }.to_owned(),
-        depth.saturating_sub(scheduled).to_string(),
+        depth.saturating_sub(running).to_string(),
         text(&queue["running"]),
         text(&queue["capacity"]),
         text(&queue["parked"]),
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn each_bound_stands_beside_what_counts_against_it() {
         let queue = json!({
-            "name": "q", "depth": 5, "scheduled": 3, "running": 4, "capacity": 10, "parked": 3,
+            "name": "q", "depth": 6, "scheduled": 3, "running": 4, "capacity": 10, "parked": 3,
             "parked_capacity": 20, "oldest_age_ms": 0, "paused": false,
         });
         assert_eq!(row(&queue), ["q", "active", "2", "4", "10", "3", "20", ""]);

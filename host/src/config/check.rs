@@ -59,6 +59,7 @@ impl Config {
                 self.workers
             );
         }
+        self.check_queue()?;
         self.check_stack()?;
         self.check_allowed_hosts()?;
         let (ceiling, budget) = (self.limit_policy()?.ceiling.memory_bytes, self.memory_budget());
@@ -69,6 +70,19 @@ impl Config {
                 show_bytes(ceiling),
                 show_bytes(budget)
             );
+        }
+        Ok(())
+    }
+
+    /// Refuses bounds that no job fits under. Of those that wait for their time a queue may hold none.
+    fn check_queue(&self) -> anyhow::Result<()> {
+        for (most, name) in [
+            (self.queue.capacity, "queue.capacity (--queue-capacity)"),
+            (self.queue.total, "queue.total"),
+        ] {
+            if most == 0 {
+                bail!("{name} is 0: no job would be accepted; use 1 or more");
+            }
         }
         Ok(())
     }

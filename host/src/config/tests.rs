@@ -107,3 +107,16 @@ fn an_allowed_host_that_could_never_match_is_refused() {
         assert!(error.contains(bad) && error.contains("without scheme, port"), "{error}");
     }
 }
+
+#[test]
+fn a_host_that_could_accept_no_job_is_refused() {
+    for (text, name) in
+        [("capacity = 0", "queue.capacity (--queue-capacity)"), ("total = 0", "queue.total")]
+    {
+        let config: Config = toml::from_str(&format!("[queue]\n{text}")).unwrap();
+        let error = config.check().expect_err(text).to_string();
+        assert_eq!(error, format!("{name} is 0: no job would be accepted; use 1 or more"));
+    }
+    let without_schedules: Config = toml::from_str("[queue]\nparked_capacity = 0").unwrap();
+    without_schedules.check().unwrap();
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
 use jobwright_core::clock::{Timestamp, after, until};
+use jobwright_core::grant::Grants;
 use jobwright_core::hold::Facts;
 use jobwright_core::job::{Job, Payload};
 use jobwright_core::limits::Limits;
@@ -26,6 +27,11 @@ const FINISH_RETRY: Duration = Duration::from_millis(500);
 /// How long to let slots become free while more jobs wait than there were slots: a claim costs a turn
 /// of the store, so it should take many. Less than a turn takes, and nothing under light load.
 const GATHER: Duration = Duration::from_millis(1);
+
+/// What the log of an attempt says whose job was accepted as a deterministic one.
+const DETERMINISM_WITHDRAWN: &[u8] =
+    b"WARN: jobwright: deterministic mode is no longer allowed by the plugin's settings: this attempt has \
+      the real clock and random bytes of its own\n";
 
 /// What a claim tells about the next.
 struct Turn {
@@ -153,7 +159,10 @@ impl Dispatcher {
         let (job, log) = (&job, &log);
         let granted = self.grantor.open(job, log);
         let grants = granted.grants.clone();
-        let start = self.start_of(job, lease.attempt).under(&grants);
+        let start = self.start_of(job, lease.attempt, &grants);
+        if start.determinism_withdrawn {
+            log.write(DETERMINISM_WITHDRAWN);
+        }
         let attempt = Attempt {
             job: job.clone(),
             limits,
@@ -197,12 +206,15 @@ impl Dispatcher {
         drop(enlisted);
     }
 
-    /// Where the clocks and random numbers of an attempt at `job` begin.
-    fn start_of(&self, job: &Job, attempt: u32) -> Start {
-        if job.spec.deterministic {
-            return Start::new(self.seeds.seed(job.id, None), job.created_at);
-        }
-        Start::new(self.seeds.seed(job.id, Some(attempt)), self.clock.wall())
+    /// Where the clocks and random numbers of an attempt at `job` begin, under the `grants` of today.
+    fn start_of(&self, job: &Job, attempt: u32, grants: &Grants) -> Start {
+        let determinism_withdrawn = job.spec.is_determinism_withdrawn(grants);
+        let start = if job.spec.deterministic && !determinism_withdrawn {
+            Start::new(self.seeds.seed(job.id, None), job.created_at)
+        } else {
+            Start::new(self.seeds.seed(job.id, Some(attempt)), self.clock.wall())
+        };
+        Start { determinism_withdrawn, ..start.under(grants) }
     }
 
     /// Writes a verdict, again and again while the store is away: the job's work is done, and only

@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::shares::table::WAITERS;
-use crate::shares::{Shares, Taken};
+use crate::shares::{Permit, Shares};
 
 /// Requests that may wait at one time.
 pub const MAX_WAITERS: u64 = WAITERS.all;
@@ -35,7 +35,7 @@ pub struct TooManyWaiters;
 /// A place among all who wait, until dropped.
 #[derive(Debug)]
 pub struct Place {
-    _taken: Taken,
+    _taken: Permit,
 }
 
 /// One who waits for a job, until dropped.
@@ -71,7 +71,7 @@ impl Waiters {
     /// # Errors
     /// [`TooManyWaiters`].
     pub fn place(&self, tenant: &TenantName) -> Result<Place, TooManyWaiters> {
-        let taken = self.places.of(tenant).try_take(1u64).map_err(|_| TooManyWaiters)?;
+        let taken = self.places.of(tenant).try_acquire(1u64).map_err(|_| TooManyWaiters)?;
         Ok(Place { _taken: taken })
     }
 

@@ -11,8 +11,8 @@ use jobwright_core::outside::Unsent;
 use jobwright_core::tenant::TenantName;
 use tokio::time::timeout;
 
+pub use crate::shares::Permit as Turn;
 use crate::shares::Shares;
-pub use crate::shares::Taken as Turn;
 use crate::shares::table::NAME_LOOKUPS;
 
 /// Looks up the addresses of hosts.
@@ -48,7 +48,7 @@ impl LookUps {
         tenant: &TenantName,
         (host, port): (&str, u16),
     ) -> Result<Vec<SocketAddr>, Unsent> {
-        let turn = self.turns.of(tenant).take().await;
+        let turn = self.turns.of(tenant).acquire().await;
         match timeout(RESOLVE_DEADLINE, self.resolver.resolve(host, port, turn)).await {
             Ok(Ok(addresses)) if addresses.is_empty() => {
                 Err(Unsent::Unresolved("it has no address".to_owned()))

@@ -10,7 +10,7 @@ use jobwright_core::tenant::{Full, TenantName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::shares::table::{GUEST_BODIES, GUEST_UNIT_BYTES as UNIT_BYTES};
-use crate::shares::{Share, Shares, Taken};
+use crate::shares::{Permit, Share, Shares};
 
 /// All bodies of all attempts together, in bytes: as much as the interface takes for its own.
 const HOST_BYTES: u64 = GUEST_BODIES.all * UNIT_BYTES;
@@ -61,7 +61,7 @@ impl Room {
                  `grants.http_limits` (concurrent, request_bytes, response_bytes)"
             ))
         })?;
-        let shared = self.shared.try_take(units).map_err(|taken| match taken {
+        let shared = self.shared.try_acquire(units).map_err(|taken| match taken {
             Full::Tenant => full("its tenant", TENANT_BYTES),
             Full::All => full("the host", HOST_BYTES),
         })?;
@@ -78,7 +78,7 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Place {
     _own: OwnedSemaphorePermit,
-    _shared: Taken,
+    _shared: Permit,
 }
 
 /// A body and its room.

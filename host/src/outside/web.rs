@@ -167,7 +167,7 @@ impl Web {
     }
 
     async fn go(&self, errand: Errand, answer: &mut Answer) -> Result<(), Unsent> {
-        let _under_way = self.requests.of(&errand.tenant).take().await;
+        let _under_way = self.requests.of(&errand.tenant).acquire().await;
         // Until all of it is sent: the guest may have let go of it long before.
         let _place = errand.room.take(errand.request.body().len() as u64)?;
         let connecting = self.connect(&errand);

@@ -56,7 +56,7 @@ impl Clocks {
     pub(super) fn of(attempt: &Attempt) -> Self {
         let Start { clock, step_us, .. } = attempt.start;
         let step = u64::from(step_us.get()) * 1_000;
-        let time = match attempt.job.spec.deterministic {
+        let time = match attempt.is_deterministic() {
             true => Time::Simulated(Arc::new(Simulated::new(step))),
             false => Time::Real(Stopwatch::start()),
         };

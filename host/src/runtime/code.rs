@@ -132,7 +132,7 @@ impl<R: Ready> CodeCache<R> {
             if let Ok(made) = tokio::time::timeout(BRIEFLY, making.clone()).await {
                 return made;
             }
-            let _place = self.waiting.of(tenant).try_take(1u64).map_err(|_| {
+            let _place = self.waiting.of(tenant).try_acquire(1u64).map_err(|_| {
                 Unready::transient("its code is still being compiled, and others wait for theirs")
             })?;
             making.await

@@ -20,7 +20,7 @@
 //! | [`signals`] | signals in the processes that the host starts |
 //! | [`inspect`] | whether bytes can run here, before they are compiled |
 //!
-//! Owns no job and no store of jobs: an attempt comes in, an [`Ended`] goes out. Invariants: running
+//! Owns no job and no store of jobs: an attempt comes in, its end goes out. Invariants: running
 //! never fails and never panics towards the caller; a guest that is stopped ends within milliseconds,
 //! whatever it does; a guest gets nothing that its attempt does not grant.
 

@@ -1,9 +1,9 @@
 //! What tenants share of a host's memory, turns and places, so that none has all of it.
 //!
-//! [`table`] lists every resource. [`Shares`] hands pieces of one out, by the rule of
+//! [`table`] lists every resource. [`Shares`] hands permits of one out, by the rule of
 //! [`Budget`]: what one tenant takes always leaves some to the next. Those who wait for a piece are
 //! served in the order of what they hold, then of who was served longest ago; each tenant's own in the
-//! order in which they came. A tenant without pieces and waiters is forgotten.
+//! order in which they came. A tenant without permits and waiters is forgotten.
 
 pub(crate) mod table;
 
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use self::table::Resource;
 
-/// The pieces of one resource. Clones share them.
+/// The permits of one resource. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Shares(Arc<Inner>);
 
@@ -42,8 +42,8 @@ struct Holder {
 
 #[derive(Debug)]
 struct Waiting {
-    pieces: u64,
-    grant: oneshot::Sender<Taken>,
+    permits: u64,
+    grant: oneshot::Sender<Permit>,
 }
 
 /// What one tenant may take.
@@ -55,19 +55,19 @@ pub(crate) struct Share {
 
 /// Pieces that were taken; given back when dropped.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Permit {
     of: Shares,
     tenant: TenantName,
-    pieces: u64,
+    permits: u64,
 }
 
 impl Shares {
-    /// All pieces of `resource`.
+    /// All permits of `resource`.
     pub(crate) fn new(resource: &Resource) -> Self {
         Self::sized(resource, resource.all)
     }
 
-    /// `all` pieces of `resource`, whose size the configuration or the machine decides.
+    /// `all` permits of `resource`, whose size the configuration or the machine decides.
     pub(crate) fn sized(resource: &Resource, all: u64) -> Self {
         let budget = Budget { all, weight: resource.weight };
         let state = State { taken: 0, turns: 0, holders: BTreeMap::new() };
@@ -95,18 +95,18 @@ impl Shares {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_take(&self, tenant: &TenantName, pieces: u64) -> Result<(), Full> {
+    fn try_acquire(&self, tenant: &TenantName, permits: u64) -> Result<(), Full> {
         let state = &mut *self.lock();
         let held = state.holders.get(tenant).map_or(0, |holder| holder.held);
-        self.0.budget.admits(state.taken, held, pieces)?;
-        state.give(tenant, pieces);
+        self.0.budget.admits(state.taken, held, permits)?;
+        state.give(tenant, permits);
         Ok(())
     }
 
-    /// Takes pieces back, and serves those who wait for them.
-    fn put_back(&self, tenant: &TenantName, pieces: u64) {
+    /// Takes permits back, and serves those who wait for them.
+    fn put_back(&self, tenant: &TenantName, permits: u64) {
         let mut state = self.lock();
-        state.take_back(tenant, pieces);
+        state.take_back(tenant, permits);
         self.serve(state);
     }
 
@@ -115,13 +115,13 @@ impl Shares {
         let mut granted = Vec::new();
         while let Some(tenant) = state.next(self.0.budget) {
             let Some(holder) = state.holders.get_mut(&tenant) else { break };
-            let Some(Waiting { pieces, grant }) = holder.waiting.pop_front() else { break };
-            state.give(&tenant, pieces);
-            granted.push((grant, Taken { of: self.clone(), tenant, pieces }));
+            let Some(Waiting { permits, grant }) = holder.waiting.pop_front() else { break };
+            state.give(&tenant, permits);
+            granted.push((grant, Permit { of: self.clone(), tenant, permits }));
         }
         drop(state);
         for (grant, taken) in granted {
-            // One that has just stopped waiting gives its pieces back.
+            // One that has just stopped waiting gives its permits back.
             drop(grant.send(taken));
         }
     }
@@ -133,18 +133,18 @@ impl State {
         self.holders.entry(tenant.clone()).or_insert_with(new)
     }
 
-    fn give(&mut self, tenant: &TenantName, pieces: u64) {
+    fn give(&mut self, tenant: &TenantName, permits: u64) {
         self.turns += 1;
-        self.taken += pieces;
+        self.taken += permits;
         let turns = self.turns;
         let holder = self.holder(tenant);
-        (holder.held, holder.served) = (holder.held + pieces, turns);
+        (holder.held, holder.served) = (holder.held + permits, turns);
     }
 
-    fn take_back(&mut self, tenant: &TenantName, pieces: u64) {
-        self.taken -= pieces;
+    fn take_back(&mut self, tenant: &TenantName, permits: u64) {
+        self.taken -= permits;
         let holder = self.holder(tenant);
-        holder.held -= pieces;
+        holder.held -= permits;
         if holder.held == 0 && holder.waiting.is_empty() {
             self.holders.remove(tenant);
         }
@@ -158,8 +158,8 @@ impl State {
         }
         self.holders.retain(|_, holder| holder.held > 0 || !holder.waiting.is_empty());
         let fronts = self.holders.iter().filter_map(|(tenant, holder)| {
-            let pieces = holder.waiting.front()?.pieces;
-            let answer = budget.admits(self.taken, holder.held, pieces);
+            let permits = holder.waiting.front()?.permits;
+            let answer = budget.admits(self.taken, holder.held, permits);
             (answer != Err(Full::Tenant)).then_some(((holder.held, holder.served), tenant, answer))
         });
         let (_, tenant, answer) = fronts.min_by_key(|(order, ..)| *order)?;
@@ -168,67 +168,67 @@ impl State {
 }
 
 impl Share {
-    /// So many pieces, if they are there.
+    /// So many permits, if they are there.
     ///
     /// # Errors
     /// [`Full`].
-    pub(crate) fn try_take(&self, pieces: impl Into<u64>) -> Result<Taken, Full> {
-        let pieces = pieces.into();
-        self.of.try_take(&self.tenant, pieces)?;
-        Ok(Taken { of: self.of.clone(), tenant: self.tenant.clone(), pieces })
+    pub(crate) fn try_acquire(&self, permits: impl Into<u64>) -> Result<Permit, Full> {
+        let permits = permits.into();
+        self.of.try_acquire(&self.tenant, permits)?;
+        Ok(Permit { of: self.of.clone(), tenant: self.tenant.clone(), permits })
     }
 
     /// A piece, as soon as there is one.
-    pub(crate) async fn take(&self) -> Taken {
-        self.take_many(1).await
+    pub(crate) async fn acquire(&self) -> Permit {
+        self.acquire_many(1).await
     }
 
-    /// So many pieces, as soon as they are there; at most as many as a tenant can have.
-    pub(crate) async fn take_many(&self, pieces: u64) -> Taken {
+    /// So many permits, as soon as they are there; at most as many as a tenant can have.
+    pub(crate) async fn acquire_many(&self, permits: u64) -> Permit {
         loop {
             // A grant is not dropped unanswered, so this ends the first time.
-            if let Ok(taken) = self.wait(pieces.min(self.of.alone())).await {
+            if let Ok(taken) = self.wait(permits.min(self.of.alone())).await {
                 return taken;
             }
         }
     }
 
-    fn wait(&self, pieces: u64) -> oneshot::Receiver<Taken> {
+    fn wait(&self, permits: u64) -> oneshot::Receiver<Permit> {
         let (grant, granted) = oneshot::channel();
         let mut state = self.of.lock();
-        state.holder(&self.tenant).waiting.push_back(Waiting { pieces, grant });
+        state.holder(&self.tenant).waiting.push_back(Waiting { permits, grant });
         self.of.serve(state);
         granted
     }
 }
 
-impl Taken {
+impl Permit {
     /// How many.
-    pub(crate) fn pieces(&self) -> u64 {
-        self.pieces
+    pub(crate) fn permits(&self) -> u64 {
+        self.permits
     }
 
-    /// Takes `more` pieces, if they are there.
+    /// Takes `more` permits, if they are there.
     ///
     /// # Errors
     /// [`Full`].
     pub(crate) fn grow(&mut self, more: u64) -> Result<(), Full> {
-        self.of.try_take(&self.tenant, more)?;
-        self.pieces += more;
+        self.of.try_acquire(&self.tenant, more)?;
+        self.permits += more;
         Ok(())
     }
 
-    /// Gives all but `pieces` back.
-    pub(crate) fn shrink(&mut self, pieces: u64) {
-        let surplus = self.pieces.saturating_sub(pieces);
-        self.pieces -= surplus;
+    /// Gives all but `permits` back.
+    pub(crate) fn shrink(&mut self, permits: u64) {
+        let surplus = self.permits.saturating_sub(permits);
+        self.permits -= surplus;
         self.of.put_back(&self.tenant, surplus);
     }
 }
 
-impl Drop for Taken {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.of.put_back(&self.tenant, self.pieces);
+        self.of.put_back(&self.tenant, self.permits);
     }
 }
 

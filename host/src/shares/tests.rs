@@ -18,11 +18,11 @@ fn of_every_resource_a_tenant_that_takes_all_it_can_leaves_one_to_the_next() {
         let mut held = Vec::new();
         for of in ["a", "b", "c"] {
             let share = shares.of(&tenant(of));
-            let first = share.try_take(1u64);
-            // With two pieces there is none for a third tenant, which waits for its turn.
+            let first = share.try_acquire(1u64);
+            // With two permits there is none for a third tenant, which waits for its turn.
             assert!(first.is_ok() || (of == "c" && resource.all == 2), "{of}: {name}");
             held.extend(first);
-            while let Ok(more) = share.try_take(1u64) {
+            while let Ok(more) = share.try_acquire(1u64) {
                 held.push(more);
             }
         }
@@ -35,13 +35,13 @@ fn of_every_resource_a_tenant_that_takes_all_it_can_leaves_one_to_the_next() {
 fn many_pieces_at_once_leave_others_some_too() {
     let shares = Shares::new(&Resource { all: 10, weight: 1 });
     let [a, b] = ["a", "b"].map(|name| shares.of(&tenant(name)));
-    let mut first = a.try_take(4u64).expect("there is room");
+    let mut first = a.try_acquire(4u64).expect("there is room");
     first.grow(3).expect("it holds less than is free");
     assert_eq!(first.grow(1), Err(Full::Tenant));
-    assert_eq!(b.try_take(4u64).err(), Some(Full::All));
-    let second = b.try_take(3u64).expect("it is free");
+    assert_eq!(b.try_acquire(4u64).err(), Some(Full::All));
+    let second = b.try_acquire(3u64).expect("it is free");
     first.shrink(1);
-    assert_eq!((first.pieces(), shares.left()), (1, 6));
+    assert_eq!((first.permits(), shares.left()), (1, 6));
     drop((first, second));
     assert_eq!(shares.left(), 10);
 }
@@ -50,13 +50,13 @@ fn many_pieces_at_once_leave_others_some_too() {
 async fn one_of_many_waiters_of_a_tenant_does_not_stand_before_another_tenant() {
     let shares = two();
     let [a, b] = ["a", "b"].map(|name| shares.of(&tenant(name)));
-    let running = a.take().await;
-    let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(a.take())).collect();
+    let running = a.acquire().await;
+    let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(a.acquire())).collect();
     for waiter in &mut waiting {
         assert!(waiter.now_or_never().is_none(), "the tenant has its share");
     }
-    let other = b.take().now_or_never().expect("at once");
-    let mut next = Box::pin(b.take());
+    let other = b.acquire().now_or_never().expect("at once");
+    let mut next = Box::pin(b.acquire());
     assert!((&mut next).now_or_never().is_none());
     drop(other);
     let other = next.now_or_never().expect("b held less than a");
@@ -70,8 +70,8 @@ async fn one_of_many_waiters_of_a_tenant_does_not_stand_before_another_tenant() 
 async fn with_one_piece_tenants_take_turns() {
     let shares = Shares::new(&Resource { all: 1, weight: 1 });
     let [a, b] = ["a", "b"].map(|name| shares.of(&tenant(name)));
-    let first = a.take().await;
-    let (mut again, mut other) = (Box::pin(a.take()), Box::pin(b.take()));
+    let first = a.acquire().await;
+    let (mut again, mut other) = (Box::pin(a.acquire()), Box::pin(b.acquire()));
     assert!((&mut again).now_or_never().is_none() && (&mut other).now_or_never().is_none());
     drop(first);
     assert!((&mut again).now_or_never().is_none(), "a was served last");
@@ -83,8 +83,8 @@ async fn with_one_piece_tenants_take_turns() {
 async fn a_waiter_that_goes_away_takes_nothing_and_leaves_nothing() {
     let shares = two();
     let a = shares.of(&tenant("a"));
-    let held = a.take().await;
-    let mut waiter = Box::pin(a.take());
+    let held = a.acquire().await;
+    let mut waiter = Box::pin(a.acquire());
     assert!((&mut waiter).now_or_never().is_none());
     drop((waiter, held));
     assert_eq!(shares.left(), 2);
@@ -94,6 +94,6 @@ async fn a_waiter_that_goes_away_takes_nothing_and_leaves_nothing() {
 #[tokio::test]
 async fn more_than_one_tenant_can_have_is_as_much_as_it_can_have() {
     let shares = Shares::new(&Resource { all: 10, weight: 1 });
-    let much = shares.of(&tenant("a")).take_many(1_000).await;
-    assert_eq!((much.pieces(), shares.left()), (5, 5));
+    let much = shares.of(&tenant("a")).acquire_many(1_000).await;
+    assert_eq!((much.permits(), shares.left()), (5, 5));
 }

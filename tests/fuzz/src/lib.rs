@@ -131,6 +131,7 @@ impl Host {
             env: BTreeMap::from([("name".to_owned(), "value".to_owned())]),
             tags: vec![],
             deterministic: true,
+            deterministic_by_grant: false,
             output_type: None,
             inject_env: true,
             exit_codes: Default::default(),

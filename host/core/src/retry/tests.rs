@@ -23,6 +23,7 @@ fn spec(max_attempts: u16) -> JobSpec {
         env: std::collections::BTreeMap::new(),
         tags: vec![],
         deterministic: false,
+        deterministic_by_grant: false,
         output_type: None,
         inject_env: true,
         exit_codes: Default::default(),

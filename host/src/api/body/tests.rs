@@ -43,7 +43,7 @@ async fn the_longest_body_fits_whatever_it_is_set_to() {
     let longest = 300 << 20;
     let bodies = Bodies::new(&BODIES, longest);
     let share = bodies.room.of(&TenantName::default());
-    let mut place = share.try_take(1u64).expect("there is room");
+    let mut place = share.try_acquire(1u64).expect("there is room");
     for _ in 1..units(longest) {
         place.grow(1).expect("it is not read to its end");
     }

@@ -52,9 +52,10 @@ fn whole_numbers_are_taken_however_they_are_written() {
     assert_eq!(fields.take::<u64>("c", "n"), Some(9_007_199_254_740_993));
     assert_eq!(fields.take::<Vec<u8>>("d", "n"), Some(vec![1, 20]));
     assert!(fields.into_errors("").is_empty());
-    let text = r#"{"a":0.5,"b":-1,"c":1e400,"d":1e-1,"e":"1e3","f":256.0}"#;
+    let text = r#"{"a":0.5,"b":-1,"c":1e400,"d":1e-1,"e":"1e3","f":256.0,
+        "g":99999999999999999999,"h":-99999999999999999999,"i":"x"}"#;
     let mut fields = of_json(text).unwrap();
-    for name in ["a", "b", "c", "d", "e", "f"] {
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i"] {
         assert_eq!(fields.take::<u8>(name, "a whole number"), None, "{name}");
     }
     assert_eq!(
@@ -65,7 +66,10 @@ fn whole_numbers_are_taken_however_they_are_written() {
             "c: `1e400` is too large: expected a whole number",
             "d: expected a whole number, got `1e-1`",
             "e: expected a whole number, got `\"1e3\"`",
-            "f: expected a whole number, got `256.0`",
+            "f: `256.0` is too large: expected a whole number",
+            "g: `99999999999999999999` is too large: expected a whole number",
+            "h: `-99999999999999999999` is negative: expected a whole number",
+            "i: expected a whole number, got `\"x\"`",
         ]
     );
 }

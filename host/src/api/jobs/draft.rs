@@ -104,8 +104,11 @@ impl Draft {
         let minimum = inspection.minimum_memory_bytes;
         let limits = settings.limits.complete(options.limits, found.settings.limits, minimum);
         let entrypoint = inspection.entrypoint(options.entrypoint.as_deref());
-        let deterministic =
-            determinism(found.settings.grants.deterministic, caller, options.deterministic);
+        let deterministic = Deterministic::decide(
+            found.settings.grants.deterministic,
+            caller,
+            options.deterministic,
+        );
         let (limits, entrypoint, deterministic) = match (limits, entrypoint, deterministic) {
             (Ok(limits), Ok(entrypoint), Ok(is)) => (limits, entrypoint, is),
             (limits, entrypoint, deterministic) => {
@@ -129,7 +132,8 @@ impl Draft {
             args: options.args,
             env: options.env,
             tags: options.tags,
-            deterministic,
+            deterministic: deterministic.is,
+            deterministic_by_grant: deterministic.by_grant,
             output_type: found.settings.output_type,
             inject_env: options.inject_env.or(found.settings.inject_env).unwrap_or(true),
             exit_codes: found.settings.exit_codes,
@@ -166,18 +170,26 @@ impl Options {
     }
 }
 
-/// Decides whether the job is deterministic, from the grant and the request. Administrators need no
-/// grant.
-fn determinism(granted: Determinism, caller: &Caller, asked: bool) -> Result<bool, FieldError> {
-    let granted = match granted {
-        Determinism::Never if caller.may(Scope::Admin) => Determinism::Optional,
-        granted => granted,
-    };
-    granted.decide(asked).ok_or_else(|| {
-        let message = "the plugin is not granted deterministic jobs: an administrator allows them \
-                       by the grant {\"deterministic\": \"optional\"}";
-        FieldError::new("deterministic", message)
-    })
+/// Whether a job is deterministic.
+struct Deterministic {
+    is: bool,
+    /// Whether nothing but the grant allows it.
+    by_grant: bool,
+}
+
+impl Deterministic {
+    /// From the grant and the request. Administrators need no grant.
+    fn decide(granted: Determinism, caller: &Caller, asked: bool) -> Result<Self, FieldError> {
+        if asked && caller.may(Scope::Admin) {
+            return Ok(Self { is: true, by_grant: false });
+        }
+        let is = granted.decide(asked).ok_or_else(|| {
+            let message = "the plugin is not granted deterministic jobs: an administrator allows \
+                           them by the grant {\"deterministic\": \"optional\"}";
+            FieldError::new("deterministic", message)
+        })?;
+        Ok(Self { is, by_grant: is })
+    }
 }
 
 fn variables(fields: &mut Fields) -> BTreeMap<String, String> {
@@ -238,5 +250,38 @@ fn is_beyond_all_time(text: &str) -> bool {
 fn check_content_type(fields: &mut Fields, content_type: Option<&str>) {
     if content_type.is_some_and(|text| !is_media_type(text)) {
         fields.wrong("content_type", "is not a media type such as text/plain");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use jobwright_core::access::Proof;
+    use jobwright_core::tenant::TenantName;
+
+    use super::*;
+
+    #[test]
+    fn administrators_allow_what_they_ask_for_and_the_grant_all_else() {
+        let admin = Caller::operator("root", Proof::Open);
+        let tenant = TenantName::default();
+        let scopes = BTreeSet::from([Scope::JobsSubmit]);
+        let submitter = Caller { actor: "s".into(), tenant, scopes, proof: Proof::File };
+        for (granted, caller, asked, decided) in [
+            (Determinism::Never, &admin, true, Some((true, false))),
+            (Determinism::Never, &admin, false, Some((false, false))),
+            (Determinism::Never, &submitter, true, None),
+            (Determinism::Optional, &admin, true, Some((true, false))),
+            (Determinism::Optional, &submitter, true, Some((true, true))),
+            (Determinism::Optional, &submitter, false, Some((false, false))),
+            (Determinism::Always, &admin, true, Some((true, false))),
+            (Determinism::Always, &admin, false, Some((true, true))),
+            (Determinism::Always, &submitter, true, Some((true, true))),
+        ] {
+            let found = Deterministic::decide(granted, caller, asked).ok();
+            let found = found.map(|found| (found.is, found.by_grant));
+            assert_eq!(found, decided, "{granted:?} {asked} {}", caller.actor);
+        }
     }
 }

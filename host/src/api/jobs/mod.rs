@@ -119,7 +119,7 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let Listing { filter, page } = Listing::of(&uri, caller.tenant.clone())?;
     let room = app.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
-    let turn = app.gates.listings.of(&caller.tenant).take().await;
+    let turn = app.gates.listings.of(&caller.tenant).acquire().await;
     let (store, now) = (app.store.clone(), app.clock.now());
     let listing = async move { store.list(filter, page, now).await };
     let page = detached::run((turn, room.clone()), listing).await??;
@@ -135,7 +135,7 @@ pub(super) async fn payload(
 ) -> Result<Response, ApiError> {
     let id = app.job(&caller, &id).await?.id;
     let room = app.gates.answers.of(&caller.tenant).room(app.settings.payload_bytes).await?;
-    let turn = app.gates.reads.of(&caller.tenant).take().await;
+    let turn = app.gates.reads.of(&caller.tenant).acquire().await;
     let store = app.store.clone();
     let reading = async move { store.payload(id).await };
     let payload = detached::run((turn, room.clone()), reading).await??;
@@ -204,7 +204,7 @@ pub(super) async fn logs(
     let attempts = u64::from(job.lifecycle.attempt).min(MAX_RECORDS as u64);
     let most = attempts.saturating_mul(job.spec.limits.log_bytes);
     let room = app.gates.answers.of(&caller.tenant).room(most).await?;
-    let turn = app.gates.reads.of(&caller.tenant).take().await;
+    let turn = app.gates.reads.of(&caller.tenant).acquire().await;
     let store = app.store.clone();
     let reading = async move { store.logs(id).await };
     let mut logs = detached::run((turn, room.clone()), reading).await??;
@@ -330,7 +330,7 @@ impl App {
         id: JobId,
         room: &Room,
     ) -> Result<Option<Output>, ApiError> {
-        let turn = self.gates.reads.of(tenant).take().await;
+        let turn = self.gates.reads.of(tenant).acquire().await;
         let store = self.store.clone();
         let reading = async move { store.output(id).await };
         Ok(detached::run((turn, room.clone()), reading).await??)

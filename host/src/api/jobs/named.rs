@@ -23,7 +23,7 @@ impl App {
             text.parse().map_err(|error| ApiError::bad_request("invalid_job_id", error))?;
         match named.whole() {
             Some(id) => {
-                let turn = self.gates.reads.of(&caller.tenant).take().await;
+                let turn = self.gates.reads.of(&caller.tenant).acquire().await;
                 let store = self.store.clone();
                 let job = detached::run(turn, async move { store.get(id).await }).await??;
                 job.filter(|job| job.spec.tenant == caller.tenant).ok_or_else(|| unknown(id))
@@ -35,7 +35,7 @@ impl App {
     /// The only job whose id begins with `prefix`.
     async fn only_job(&self, caller: &Caller, prefix: &JobIdPrefix) -> Result<Job, ApiError> {
         let room = self.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
-        let turn = self.gates.listings.of(&caller.tenant).take().await;
+        let turn = self.gates.listings.of(&caller.tenant).acquire().await;
         let (app, tenant, of) = (self.clone(), caller.tenant.clone(), prefix.clone());
         let listing = async move { app.beginning_with(tenant, &of).await };
         let mut found = detached::run((turn, room), listing).await??;

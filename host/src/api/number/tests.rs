@@ -23,12 +23,20 @@ fn whole_numbers_are_whole_however_they_are_written() {
 }
 
 #[test]
-fn what_is_not_whole_or_too_long_is_told_apart() {
+fn what_is_not_whole_or_too_large_is_told_apart() {
     for fractional in ["0.5", "1e-1", "1.5e0", "123e-3", "1e-99999999999999999999"] {
         assert_eq!(Number::of(fractional), Number::Fractional, "{fractional}");
     }
-    for long in ["1e400", "1e20", "123456789012345678901", "1e99999999999999999999"] {
-        assert_eq!(Number::of(long), Number::TooLong, "{long}");
+    for large in [
+        "1e400",
+        "1e20",
+        "123456789012345678901",
+        "1e99999999999999999999",
+        "18446744073709551616",
+        "99999999999999999999",
+        "-18446744073709551616.0",
+    ] {
+        assert_eq!(Number::of(large), Number::TooLarge, "{large}");
     }
 }
 

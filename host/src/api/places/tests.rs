@@ -78,7 +78,7 @@ async fn a_connection_is_silent_again_when_its_answer_is_written() {
 async fn a_request_is_under_way_until_its_answer_is_written() {
     let requests = Shares::new(&REQUESTS);
     let share = requests.of(&TenantName::default());
-    let request = || UnderWay::new(share.try_take(1u64).expect("there is one"));
+    let request = || UnderWay::new(share.try_acquire(1u64).expect("there is one"));
     let place = Places::new(1).take(address("127.0.0.1")).await;
     place.begin();
     place.end(Some(request()));

@@ -8,7 +8,8 @@
 //! Owns what is kept and its bounds; not who may keep anything, which the grant says. Invariants: what
 //! was answered is on disk; each call happens entirely or not at all, also beside others; a plugin
 //! sees what jobs of the same plugin and tenant kept, and nothing else; what a plugin keeps stays
-//! within its grant, and what all keep within the bound of the host.
+//! within its grant, and what all keep within the bound of the host; on a disk with less free space than
+//! its floor the file does not grow, and values are read, replaced and deleted all the same.
 
 mod table;
 
@@ -28,6 +29,7 @@ use rusqlite::Connection;
 
 use self::table::{Change, Ledger};
 use crate::data_dir::Part;
+use crate::disk::Floor;
 use crate::shares::Shares;
 use crate::shares::table::READS;
 use crate::store::sqlite::reader::{LOOKUPS, Readers};
@@ -36,6 +38,15 @@ use crate::store::sqlite::writer::{Effect, Writer};
 
 /// What an entry counts beside its bucket, key and value, in bytes: about what its row takes.
 pub const ENTRY_BYTES: u64 = 64;
+
+/// What the values of all plugins may take of the disk, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// All of them together.
+    pub most_bytes: u64,
+    /// The free space of the disk below which they do not grow.
+    pub free_bytes: u64,
+}
 
 /// See the module's text.
 #[derive(Debug)]
@@ -46,16 +57,17 @@ pub struct Values {
 }
 
 impl Values {
-    /// Opens or makes `values.db` in `directory`, which the caller has locked, for at most
-    /// `most_bytes` of all plugins.
+    /// Opens or makes `values.db` in `directory`, which the caller has locked.
     ///
     /// # Errors
     /// With a reason a person can act on: it cannot be read or written, a newer version has, or it is
     /// lost.
-    pub fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
+    pub fn open(directory: &Path, bounds: Bounds) -> anyhow::Result<Self> {
         Part::Values.refuse_if_lost(directory)?;
         let path = directory.join("values.db");
-        let ledger = Ledger::new(schema::open(&path, table::STEPS)?, most_bytes)?;
+        let floor = Floor::new(directory, bounds.free_bytes);
+        let db = schema::open(&path, table::STEPS)?;
+        let ledger = Ledger::new(db, bounds.most_bytes, floor)?;
         Part::Values.note_in(directory);
         let readers = Arc::new(Readers::new(&path, LOOKUPS));
         let reads = Shares::new(&READS);
@@ -131,7 +143,7 @@ impl Values {
         tenant: &TenantName,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
     ) -> Result<A, Unkept> {
-        let _turn = self.reads.of(tenant).take().await;
+        let _turn = self.reads.of(tenant).acquire().await;
         self.readers.read(query).await.map_err(failed)
     }
 }

@@ -13,7 +13,9 @@ use jobwright_core::tenant::{Budget, Full, TenantName};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::ENTRY_BYTES;
+use crate::disk::Floor;
 use crate::store::sqlite::rows;
+use crate::store::sqlite::table::space as pages;
 use crate::store::sqlite::writer::State;
 
 /// The tables, in the steps in which they came to be. A space is all that a plugin keeps.
@@ -36,6 +38,10 @@ CREATE TABLE entry (
 
 /// Keys on one page: some of it are a fair answer to one call.
 const PAGE: usize = 1000;
+
+/// What a new entry takes of the file beside its bytes, at most: pages that are not full, of the table and
+/// its index.
+const PAGES_BYTES: u64 = 64 << 10;
 
 /// Whose values they are.
 pub(super) type Owner = (TenantName, PluginName);
@@ -79,11 +85,18 @@ pub(super) struct Ledger {
     /// What the spaces of each tenant hold.
     held: HeldBytes,
     most_bytes: u64,
+    floor: Floor,
+    /// Whether the disk had less free space than the floor at the last change.
+    is_low: bool,
 }
 
 impl State for Ledger {
     fn connection(&self) -> &Connection {
         &self.db
+    }
+
+    fn is_disk_low(&mut self) -> bool {
+        std::mem::take(&mut self.is_low)
     }
 
     fn reload(&mut self) -> rusqlite::Result<()> {
@@ -97,8 +110,8 @@ type Answered<A> = rusqlite::Result<Result<A, Unkept>>;
 
 impl Ledger {
     /// Of a database that had its [`STEPS`].
-    pub(super) fn new(db: Connection, most_bytes: u64) -> rusqlite::Result<Self> {
-        Ok(Self { held: held(&db)?, db, most_bytes })
+    pub(super) fn new(db: Connection, most_bytes: u64, floor: Floor) -> rusqlite::Result<Self> {
+        Ok(Self { held: held(&db)?, db, most_bytes, floor, is_low: false })
     }
 
     /// Makes a change of a plugin that may hold `most_bytes`.
@@ -108,6 +121,7 @@ impl Ledger {
         most_bytes: u64,
         change: Change,
     ) -> Answered<Kept> {
+        self.is_low = self.floor.is_reached();
         let (space, held_bytes) = self.space(owner)?;
         let tenant = &owner.0;
         let place = |bucket, key| Place { space, bucket, key, held_bytes, most_bytes, tenant };
@@ -182,26 +196,11 @@ impl Ledger {
     fn write(&mut self, place: &Place<'_>, value: &[u8]) -> Answered<()> {
         let before = self.taken(place)?;
         let after = cost(place, value.len() as u64);
-        let space = place.held_bytes.saturating_sub(before) + after;
-        let all = self.held.bytes().saturating_sub(before) + after;
-        // Whoever holds more than he may since his grant has shrunk may still shrink.
-        for (whose, bytes, most) in
-            [("the plugin", space, place.most_bytes), ("all plugins", all, self.most_bytes)]
-        {
-            if after > before && bytes > most {
-                let (bytes, most) = (show_bytes(bytes), show_bytes(most));
-                let why = format!("the values of {whose} would take {bytes}: {most} at most");
-                return Ok(Err(Unkept::Refused(why)));
-            }
-        }
-        let budget = Budget { all: self.most_bytes, weight: Budget::KEPT };
-        let own = self.held.of(place.tenant);
-        let more = after.saturating_sub(before);
-        if budget.admits(self.held.bytes(), own, more) == Err(Full::Tenant) {
-            let own = show_bytes(own);
-            let why = format!(
-                "the values of all plugins of the tenant take {own}, its share of what the host keeps"
-            );
+        let refusal = match self.over_bound(place, before, after) {
+            None => self.short_of_disk(before, after)?,
+            over => over,
+        };
+        if let Some(why) = refusal {
             return Ok(Err(Unkept::Refused(why)));
         }
         let sql = "INSERT INTO entry (space, bucket, key, value) VALUES (?1, ?2, ?3, ?4)
@@ -210,7 +209,48 @@ impl Ledger {
         self.db.prepare_cached(sql)?.execute(row)?;
         self.held.remove(place.tenant, before);
         self.held.add(place.tenant, after);
-        self.account(place.space, space).map(Ok)
+        self.account(place.space, place.held_bytes.saturating_sub(before) + after).map(Ok)
+    }
+
+    /// Which bound an entry exceeds that took `before` bytes and is to take `after`.
+    fn over_bound(&self, place: &Place<'_>, before: u64, after: u64) -> Option<String> {
+        let space = place.held_bytes.saturating_sub(before) + after;
+        let all = self.held.bytes().saturating_sub(before) + after;
+        // Whoever holds more than he may since his grant has shrunk may still shrink.
+        for (whose, bytes, most) in
+            [("the plugin", space, place.most_bytes), ("all plugins", all, self.most_bytes)]
+        {
+            if after > before && bytes > most {
+                let (bytes, most) = (show_bytes(bytes), show_bytes(most));
+                return Some(format!("the values of {whose} would take {bytes}: {most} at most"));
+            }
+        }
+        let budget = Budget { all: self.most_bytes, weight: Budget::KEPT };
+        let own = self.held.of(place.tenant);
+        let more = after.saturating_sub(before);
+        (budget.admits(self.held.bytes(), own, more) == Err(Full::Tenant)).then(|| {
+            let own = show_bytes(own);
+            format!(
+                "the values of all plugins of the tenant take {own}, its share of what the host keeps"
+            )
+        })
+    }
+
+    /// Why an entry cannot grow from `before` to `after` bytes, if the disk is short of space and the file
+    /// would grow: free pages in it are used first.
+    fn short_of_disk(&self, before: u64, after: u64) -> rusqlite::Result<Option<String>> {
+        if !self.is_low || after <= before {
+            return Ok(None);
+        }
+        if pages::free_bytes(&self.db)? >= after + PAGES_BYTES {
+            return Ok(None);
+        }
+        let [free, least] = [self.floor.free_bytes(), self.floor.least_bytes()].map(show_bytes);
+        Ok(Some(format!(
+            "the disk under the data directory has {free} of free space, less than the floor of {least} \
+             (`disk.free_bytes`): until there is more, values can be read, deleted, and replaced by \
+             values that are no longer"
+        )))
     }
 
     fn delete(&mut self, place: &Place<'_>) -> rusqlite::Result<()> {

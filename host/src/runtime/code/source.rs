@@ -21,7 +21,7 @@ use super::weight::weight;
 use crate::registry::compiled::{CodeName, CompiledCache, Loaded};
 use crate::registry::compiler::{Compiler, Failure};
 use crate::shares::table::{COMPILATIONS, LONG_COMPILATIONS, SHORT_COMPILATIONS};
-use crate::shares::{Shares, Taken};
+use crate::shares::{Permit, Shares};
 
 /// The part of the time to compile that a short permit allows: 5 s of 120, in which most plugins are done.
 const SHORT_PART: u32 = 24;
@@ -216,9 +216,9 @@ impl Source {
     }
 
     /// A permit to compile, if one is free within the time that compiling may take.
-    async fn permit(&self, permits: &Shares, tenant: &TenantName) -> Result<Taken, Unready> {
+    async fn permit(&self, permits: &Shares, tenant: &TenantName) -> Result<Permit, Unready> {
         let limit = self.compile_limit();
-        let permit = tokio::time::timeout(limit, permits.of(tenant).take()).await;
+        let permit = tokio::time::timeout(limit, permits.of(tenant).acquire()).await;
         permit.map_err(|_| busy(limit))
     }
 

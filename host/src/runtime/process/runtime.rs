@@ -153,7 +153,7 @@ impl Host {
         artefact: Bytes,
     ) -> Result<(), Unprepared> {
         let trying = async {
-            let _permit = permits.take().await;
+            let _permit = permits.acquire().await;
             let mut runner = self.pool.another().await?;
             let loaded = runner.load(key, artefact).await;
             runner.stop().await;

@@ -15,7 +15,7 @@ mod logs;
 pub(crate) mod reader;
 pub(crate) mod rows;
 pub(crate) mod schema;
-mod table;
+pub(crate) mod table;
 mod vacuum;
 mod wal;
 pub(crate) mod writer;

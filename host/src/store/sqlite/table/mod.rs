@@ -12,7 +12,7 @@
 mod finalized;
 mod fresh;
 mod settings;
-pub(super) mod space;
+pub(crate) mod space;
 mod unfinished;
 
 use jobwright_core::attempt::Lease;

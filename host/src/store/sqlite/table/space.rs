@@ -9,17 +9,17 @@ const OUTPUT_PAGES_BYTES: u64 = 64 << 10;
 
 /// What the tables take of the file, in bytes: it does not shrink, but what is free in it is used
 /// again.
-pub(in crate::store::sqlite) fn used_bytes(db: &Connection) -> Result<u64> {
+pub(crate) fn used_bytes(db: &Connection) -> Result<u64> {
     Ok(file_bytes(db)?.saturating_sub(free_bytes(db)?))
 }
 
 /// What the file takes, in bytes.
-pub(in crate::store::sqlite) fn file_bytes(db: &Connection) -> Result<u64> {
+pub(crate) fn file_bytes(db: &Connection) -> Result<u64> {
     bytes_of_pages(db, "PRAGMA page_count")
 }
 
 /// What is free in the file, in bytes.
-pub(in crate::store::sqlite) fn free_bytes(db: &Connection) -> Result<u64> {
+pub(crate) fn free_bytes(db: &Connection) -> Result<u64> {
     bytes_of_pages(db, "PRAGMA freelist_count")
 }
 
