@@ -1,12 +1,12 @@
-//! What the host reports of itself: how its log is written, and the events that operators look for.
+//! The log of a host, and its events for operators.
 //!
-//! | event | one line for |
+//! | event | logged for |
 //! |---|---|
 //! | `job_discarded` | each job that failed for good |
-//! | `admin_action` | each entry of the audit log |
-//! | `refused` | requests and attempts that were refused, by reason, at most one a minute; the latest client is the `peer` |
+//! | `admin_action` | each audit entry |
+//! | `refused` | refused requests and attempts, at most once per minute and reason; `peer` is the latest client |
 //!
-//! Guests and clients choose some of the text: it is put on one line, without control characters.
+//! Values that guests and clients choose are written on one line, without control characters.
 
 mod filter;
 mod refusals;
@@ -24,13 +24,13 @@ use tracing_subscriber::EnvFilter;
 pub(crate) use self::filter::parse as parse_filter;
 pub(crate) use self::refusals::Refusals;
 
-/// How lines of the log are written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// For people.
+    /// Text, for people.
     #[default]
     Text,
-    /// One JSON object a line, for programs that collect logs.
+    /// One JSON object per line, for programs that collect logs.
     Json,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for LogFormat {
     }
 }
 
-/// Starts writing the log of this process to stderr.
+/// Starts the log of this process, on stderr.
 pub(crate) fn start(filter: EnvFilter, format: LogFormat) {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
@@ -64,7 +64,7 @@ pub(crate) fn start(filter: EnvFilter, format: LogFormat) {
     }
 }
 
-/// Reports the jobs that failed for good with these committed changes.
+/// Logs the jobs that failed for good with these committed changes, each with the error of its last attempt.
 pub(crate) fn committed(changes: &[Change]) {
     for change in changes {
         if let Event::Job(job) = &change.event
@@ -90,7 +90,7 @@ fn discarded(job: &JobEvent, error: Option<&AttemptError>) {
     );
 }
 
-/// Reports an administrative action, as it stands in the audit log.
+/// Logs an audit entry.
 pub(crate) fn administered(entry: &AuditEntry) {
     tracing::info!(
         event = "admin_action",
@@ -102,7 +102,7 @@ pub(crate) fn administered(entry: &AuditEntry) {
     );
 }
 
-/// `text` on one line, without what acts on a terminal.
+/// `text` on one line, without control characters.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -112,7 +112,7 @@ mod tests {
     use super::one_line;
 
     #[test]
-    fn what_guests_say_is_put_on_one_line() {
+    fn control_characters_are_replaced_by_spaces() {
         assert_eq!(one_line("a\nb\u{1b}[31m\tä"), "a b [31m ä");
     }
 }
