@@ -126,7 +126,7 @@ mod tests {
         drop(last);
         places.push(waiters.place(&a).expect("it was given back"));
         drop((places, other));
-        assert_eq!(waiters.places.left(), MAX_WAITERS);
+        assert_eq!(waiters.places.available(), MAX_WAITERS);
         assert!(waiters.lock().is_empty());
     }
 }
