@@ -1,4 +1,4 @@
-//! One attempt in the sandbox of a command, and what is shown of it.
+//! Runs an attempt in the sandbox of a command, and prints its output, log and receipt.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
@@ -23,20 +23,20 @@ use serde_json::{Value, json};
 
 use super::exit::{Ending, Fault};
 use super::exit_codes::ExitCodeOptions;
-use super::grants::{GrantOptions, Granting};
+use super::grants::{GrantOptions, LocalGrants};
 use super::options::{CommandOptions, LimitOptions, StackOptions};
 use super::receipt;
 use super::sandbox::Sandbox;
 use super::terminal::{self, Terminal, printable};
 use crate::clock;
 
-/// When a deterministic attempt is made: a time that no program takes for wrong.
+/// The clock of deterministic attempts starts here: a time that no program rejects as implausible.
 const FIXED_SECOND: i64 = 946_684_800; // 2000-01-01T00:00:00Z
 
-/// The first id of that time (RFC 9562, version 7).
+/// The first UUID of that time (RFC 9562, version 7).
 const FIXED_ID: &str = "00dc6acf-ac00-7000-8000-000000000000";
 
-/// What is asked of an attempt, whatever plugin it is of.
+/// The options of an attempt that do not depend on the plugin.
 #[derive(Debug, clap::Args)]
 pub(super) struct AttemptOptions {
     #[command(flatten)]
@@ -58,32 +58,33 @@ pub(super) struct Wasm<'a> {
     pub(super) bytes: Bytes,
 }
 
-/// How an attempt went, and what it logged.
+/// The outcome of an attempt, and its log.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct AttemptResult {
     ended: Ended,
     log: Arc<LogBuffer>,
 }
 
 impl AttemptOptions {
-    /// Opens the sandbox, for one attempt after the other.
+    /// Opens a sandbox, which can run several attempts in sequence.
     pub(super) fn sandbox(&self) -> anyhow::Result<Sandbox> {
         Sandbox::open(self.stack)
     }
 
-    /// Opens what is granted, for one attempt after the other.
-    pub(super) fn open(&self) -> anyhow::Result<Granting> {
+    /// Opens the granted host services, for several attempts in sequence.
+    pub(super) fn open(&self) -> anyhow::Result<LocalGrants> {
         self.grants.open()
     }
 
-    /// Makes an attempt with `plugin` under `granting`. Once `cancelled` is there, the attempt ends soon.
+    /// Runs an attempt with `plugin` and the grants of `granting`. The attempt is cancelled when `cancelled`
+    /// completes.
     pub(super) async fn make(
         &self,
-        (sandbox, granting): (&Sandbox, &Granting),
+        (sandbox, granting): (&Sandbox, &LocalGrants),
         plugin: Wasm<'_>,
         payload: Payload,
         cancelled: impl Future,
-    ) -> anyhow::Result<Made> {
+    ) -> anyhow::Result<AttemptResult> {
         let name = name(plugin.file);
         let version = sandbox.publish(name.clone(), plugin.bytes).await?;
         let job = self.job(name, version, granting)?;
@@ -94,13 +95,14 @@ impl AttemptOptions {
         };
         let start = start.under(granting.grants());
         granting.load_values(&job).await?;
-        let trial = Trial { job: job.clone(), start, payload, granting: Some(granting) };
-        let made = Made::of(sandbox, trial, cancelled).await;
+        let trial = LocalAttempt { job: job.clone(), start, payload, granting: Some(granting) };
+        let made = AttemptResult::run(sandbox, trial, cancelled).await;
         granting.save_values(&job).await?;
         Ok(made)
     }
 
-    /// Whose clock and random bytes the attempt sees: of a deterministic one the same every time.
+    /// The id and creation time of the job, from which its clock and random bytes derive. They are constant
+    /// with `--deterministic`.
     fn identity(&self) -> (JobId, Timestamp) {
         let fixed = || Some((FIXED_ID.parse().ok()?, Timestamp::from_second(FIXED_SECOND).ok()?));
         let fixed = self.command.deterministic.then(fixed).flatten();
@@ -114,19 +116,19 @@ impl AttemptOptions {
         &self,
         plugin: PluginName,
         found: PluginVersion,
-        granting: &Granting,
+        granting: &LocalGrants,
     ) -> anyhow::Result<Job> {
         let (request, none) = (self.limits.request()?, LimitsRequest::default());
         let minimum = found.inspection.minimum_memory_bytes;
         let limits = LimitPolicy::default().complete(request, none, minimum).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            Fault::Data.says(faults.join("; "))
+            Fault::Data.failure(faults.join("; "))
         })?;
         let asked = self.command.entrypoint.as_deref();
         let entrypoint = found
             .inspection
             .entrypoint(asked)
-            .map_err(|fault| Fault::Data.says(format!("entrypoint: {fault}")))?;
+            .map_err(|fault| Fault::Data.failure(format!("entrypoint: {fault}")))?;
         let env = self.command.variables()?;
         let (id, now) = self.identity();
         let mut lifecycle = Lifecycle::new(now);
@@ -147,6 +149,7 @@ impl AttemptOptions {
             tags: vec![],
             deterministic: self.command.deterministic
                 || granting.grants().deterministic == Determinism::Always,
+            deterministic_by_grant: false,
             output_type: None,
             inject_env: !self.command.no_inject_env,
             exit_codes: self.exit_codes.codes()?,
@@ -156,15 +159,16 @@ impl AttemptOptions {
     }
 }
 
-/// A file's name, as far as it is a plugin's name.
+/// The plugin name for `file`: its stem if that is a valid name, else `plugin`.
 fn name(file: &Path) -> PluginName {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let name = stem.to_ascii_lowercase().parse().or_else(|_| "plugin".parse());
-    name.unwrap_or_else(|_| unreachable!("`plugin` is a plugin's name"))
+    name.unwrap_or_else(|_| unreachable!("`plugin` is a valid name"))
 }
 
-/// Whether the guest wants another attempt, if it said how it failed; and after how long.
-fn asked(outcome: &Outcome) -> (Option<bool>, Option<u128>) {
+/// Whether the guest requested a retry, if it reported how it failed, and the requested delay in
+/// milliseconds.
+fn retry_request(outcome: &Outcome) -> (Option<bool>, Option<u128>) {
     match outcome {
         Outcome::Failed { retry: RetryHint::Never, .. } => (Some(false), None),
         Outcome::Failed { retry: RetryHint::Backoff, .. } => (Some(true), None),
@@ -176,23 +180,27 @@ fn asked(outcome: &Outcome) -> (Option<bool>, Option<u128>) {
     }
 }
 
-/// An attempt to be made, which has no checkpoint.
-pub(super) struct Trial<'a> {
+/// The arguments of [`AttemptResult::run`]. The attempt starts without a checkpoint.
+pub(super) struct LocalAttempt<'a> {
     pub(super) job: Job,
     pub(super) start: Start,
     pub(super) payload: Payload,
-    /// What it is granted; nothing if absent.
-    pub(super) granting: Option<&'a Granting>,
+    /// The grants; none if absent.
+    pub(super) granting: Option<&'a LocalGrants>,
 }
 
-impl Made {
-    /// Makes an attempt. Once `cancelled` is there, it ends soon.
-    pub(super) async fn of(sandbox: &Sandbox, trial: Trial<'_>, cancelled: impl Future) -> Self {
-        let Trial { job, start, payload, granting } = trial;
+impl AttemptResult {
+    /// Runs an attempt. It is cancelled when `cancelled` completes.
+    pub(super) async fn run(
+        sandbox: &Sandbox,
+        trial: LocalAttempt<'_>,
+        cancelled: impl Future,
+    ) -> Self {
+        let LocalAttempt { job, start, payload, granting } = trial;
         let (limits, lifecycle) = (job.spec.limits, job.lifecycle.clone());
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
-        // What is denied stands in the log, as on a host.
+        // Denied requests are logged, as on a host.
         let nothing = || Granted::nothing(&log);
         let granted = granting.map_or_else(nothing, |granting| granting.granted(&job, &log));
         let attempt = Attempt { job, limits, payload, log: log.clone(), report, granted, start };
@@ -206,7 +214,7 @@ impl Made {
                 run.await
             }
         };
-        // As a host counts it.
+        // The outcome that a host would record.
         let outcome = retry::settle(&lifecycle, ended.outcome, clock::wall());
         Self { ended: Ended { outcome, ..ended }, log }
     }
@@ -215,7 +223,7 @@ impl Made {
         &self.ended
     }
 
-    /// Output to stdout; log, outcome and receipt to stderr.
+    /// Prints the output to stdout, and the log, outcome and receipt to stderr.
     pub(super) fn show(&self, terminal: &Terminal) -> anyhow::Result<Ending> {
         self.write_log()?;
         if terminal.is_json() {
@@ -231,26 +239,26 @@ impl Made {
         })
     }
 
-    /// The log, to stderr; what follows begins on a line of its own.
+    /// Prints the log to stderr, with a line break at its end.
     pub(super) fn write_log(&self) -> io::Result<()> {
         let (log, mut out) = (self.log.snapshot().bytes, io::stderr());
-        terminal::write_foreign(&log, &mut out)?;
+        terminal::write_untrusted(&log, &mut out)?;
         let is_open = !out.is_terminal() && log.last().is_some_and(|last| *last != b'\n');
         if is_open { writeln!(out) } else { Ok(()) }
     }
 
-    /// The outcome and what it took, for a script.
+    /// The outcome and usage as JSON.
     pub(super) fn receipt(&self) -> Value {
         let Ended { outcome, usage, .. } = &self.ended;
         let (kind, limit, error) = (outcome.kind(), outcome.limit(), outcome.error());
-        let (retry, retry_after_ms) = asked(outcome);
+        let (retry, retry_after_ms) = retry_request(outcome);
         json!({
             "outcome": kind, "limit": limit, "error": error,
             "retry": retry, "retry_after_ms": retry_after_ms, "usage": usage,
         })
     }
 
-    /// The same for a person.
+    /// Writes the outcome and usage as text.
     pub(super) fn write_receipt(&self, notes: &mut dyn Write) -> io::Result<()> {
         let Ended { outcome, usage, failed_output } = &self.ended;
         if let Some(error) = outcome.error() {
@@ -260,7 +268,7 @@ impl Made {
             }
         }
         let kind = receipt::words(outcome.kind());
-        match asked(outcome) {
+        match retry_request(outcome) {
             (Some(true), Some(ms)) if matches!(outcome, Outcome::Snoozed { .. }) => {
                 writeln!(notes, "{kind}, and is retried after {} s", ms / 1000)?;
             }
@@ -278,7 +286,8 @@ impl Made {
         Ok(())
     }
 
-    /// What the attempt left, to stdout; the exit code and the receipt say whether it succeeded.
+    /// Prints the output to stdout, also that of a failed attempt: the exit code and the receipt report the
+    /// outcome.
     pub(super) fn write_output(&self) -> io::Result<()> {
         let Ended { outcome, failed_output, .. } = &self.ended;
         let output = match outcome {
@@ -295,7 +304,7 @@ impl Made {
                 "the output is binary ({bytes} bytes) and stdout is a terminal: redirect it to a file"
             )
         } else {
-            terminal::write_foreign(&output.bytes, &mut std::io::stdout())
+            terminal::write_untrusted(&output.bytes, &mut std::io::stdout())
         }
     }
 }

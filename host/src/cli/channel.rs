@@ -1,6 +1,7 @@
-//! The way of a command's requests to its host: by which proxy, whether in clear, and to whom.
+//! The connection of a command to its host: address, proxy and TLS.
 //!
-//! Invariant: a key or a secret leaves this machine encrypted, unless the user says that it may not.
+//! Invariant: keys and secrets leave this machine only encrypted, unless the user gives
+//! `--insecure-http`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,66 +11,63 @@ use tokio_rustls::rustls::RootCertStore;
 use super::exit::{Failure, Fault};
 use crate::tls;
 
-/// The name of this machine itself (RFC 6761, 6.3).
+/// The name of the loopback addresses (RFC 6761, 6.3).
 const LOCALHOST: &str = "localhost";
 
-/// See the module's text.
+/// Address and proxy of a host; see the module documentation.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) base: Url,
     proxy: Option<Url>,
-    may_be_plain: bool,
+    allow_plain: bool,
 }
 
 impl Channel {
-    /// The way to `host`, through `proxy` if there is one; in clear over a network only if it
-    /// `may_be_plain`.
+    /// A channel to `host`, through `proxy` if given. Confidential values cross a network unencrypted only
+    /// if `allow_plain` is set.
     ///
     /// # Errors
-    /// If one of them is no address of its kind.
-    pub(super) fn new(
-        host: &str,
-        proxy: Option<&str>,
-        may_be_plain: bool,
-    ) -> Result<Self, Failure> {
+    /// If one of the addresses is invalid.
+    pub(super) fn new(host: &str, proxy: Option<&str>, allow_plain: bool) -> Result<Self, Failure> {
         let base = address(host).ok_or_else(|| {
             let message =
                 format!("`{host}` is not a host's address: use https://HOST or http://HOST:PORT");
-            Fault::Usage.says(message)
+            Fault::Usage.failure(message)
         })?;
         let wrong = |proxy| {
-            Fault::Usage.says(format!("`{proxy}` is not a proxy's address: use http://HOST:PORT"))
+            Fault::Usage
+                .failure(format!("`{proxy}` is not a proxy's address: use http://HOST:PORT"))
         };
         let proxy = proxy.map(|proxy| address(proxy).ok_or_else(|| wrong(proxy))).transpose()?;
-        Ok(Self { base, proxy, may_be_plain })
+        Ok(Self { base, proxy, allow_plain })
     }
 
-    /// Refuses to send `what`, or to have it sent back, if others on the network could read it.
+    /// Checks that `what` can be sent or received without others on the network reading it.
     ///
     /// # Errors
-    /// With what to do.
-    pub(super) fn protects(&self, what: &str) -> Result<(), Failure> {
+    /// If it would be sent unencrypted.
+    pub(super) fn ensure_confidential(&self, what: &str) -> Result<(), Failure> {
         let stays_here = is_loopback(&self.base) && self.proxy.as_ref().is_none_or(is_loopback);
-        if self.base.scheme() == "https" || stays_here || self.may_be_plain {
+        if self.base.scheme() == "https" || stays_here || self.allow_plain {
             return Ok(());
         }
         let by = if is_loopback(&self.base) { "a proxy" } else { "the network" };
-        Err(Fault::Usage.says(format!(
+        Err(Fault::Usage.failure(format!(
             "{what} would be sent unencrypted through {by} to {}: use an https:// address, or \
              --insecure-http (JOBWRIGHT_INSECURE_HTTP=true)",
-            self.shown()
+            self.public_address()
         )))
     }
 
-    /// The host's address, without what is confidential in it.
-    pub(super) fn shown(&self) -> String {
-        let mut shown = self.base.clone();
-        let _ = shown.set_username("");
-        let _ = shown.set_password(None);
-        shown.as_str().trim_end_matches('/').to_owned()
+    /// The host's address, without credentials.
+    pub(super) fn public_address(&self) -> String {
+        let mut address = self.base.clone();
+        let _ = address.set_username("");
+        let _ = address.set_password(None);
+        address.as_str().trim_end_matches('/').to_owned()
     }
 
-    /// What may be wrong if no connection comes about.
+    /// The error message for a failed connection.
     pub(super) fn unreachable(&self) -> String {
         let by = self.proxy.as_ref().map_or("", |_| " through the proxy");
         let hint = match self.base.scheme() {
@@ -81,31 +79,31 @@ impl Channel {
                 "start a host with `jobwright serve`, or give the address of another with --host URL"
             }
         };
-        format!("cannot reach a host at {}{by}: {hint}", self.shown())
+        format!("cannot reach a host at {}{by}: {hint}", self.public_address())
     }
 
-    /// Whether the address carries credentials.
+    /// Whether the address contains credentials.
     pub(super) fn has_credentials(&self) -> bool {
         !self.base.username().is_empty() || self.base.password().is_some()
     }
 
-    /// A client that goes this way and no other.
+    /// An HTTP client that connects only to this host, through this proxy.
     ///
     /// # Errors
-    /// If there is no TLS where it is needed.
+    /// If TLS is needed, and is not available.
     pub(super) fn client(&self) -> anyhow::Result<ClientBuilder> {
         let mut servers = [Some(&self.base), self.proxy.as_ref()].into_iter().flatten();
         let needs_tls = servers.any(|url| url.scheme() == "https");
         let roots = if needs_tls { tls::machine_roots() } else { Ok(RootCertStore::empty()) };
-        let tls = roots.and_then(tls::client_config).map_err(|why| Fault::Other.says(why))?;
+        let tls = roots.and_then(tls::client_config).map_err(|why| Fault::Other.failure(why))?;
         let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
-            // Port 0 stands for the port of the address.
+            // Port 0 means the port of the URL.
             .resolve_to_addrs(LOCALHOST, &here.map(|address| SocketAddr::new(address, 0)))
-            // A host answers itself; a key must not follow to anywhere else.
+            // Hosts do not redirect, and a key must not be sent to another server.
             .redirect(redirect::Policy::none())
-            // Nor to what the environment names for other programs.
+            // The same for proxies that `HTTP_PROXY` and similar variables name.
             .no_proxy();
         Ok(match &self.proxy {
             Some(proxy) => builder.proxy(Proxy::all(proxy.clone())?),
@@ -119,7 +117,7 @@ fn address(text: &str) -> Option<Url> {
     matches!(url.scheme(), "http" | "https").then_some(url)
 }
 
-/// Whether what is sent there does not leave this machine.
+/// Whether data that is sent to `url` stays on this machine.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

@@ -1,4 +1,4 @@
-//! The way to a host.
+//! An HTTP client of a host.
 
 use std::time::Duration;
 
@@ -13,25 +13,26 @@ use serde_json::Value;
 use super::HostOptions;
 use super::channel::Channel;
 use super::exit::{Failure, Fault};
-use super::options::has_control;
+use super::options::has_control_character;
 
-/// How long to try to reach the host.
+/// How long a connection attempt can take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The longest that one request may take; waits are asked for in shorter steps.
+/// How long a request can take. Commands that wait for a job send requests with shorter waits.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(180);
 
-/// The longest plugin, payload, output or log that is taken: eight times the longest plugin that a
-/// host takes by default, which is the longest of them.
+/// The maximum length of a plugin, payload, output or log: eight times the maximum length of a plugin
+/// on a host with the default configuration.
 pub(super) const FILE_BYTES: u64 = 256 << 20;
 
-/// The longest JSON: a job's has its output in it, and this is four times the longest of those.
+/// The maximum length of a JSON response. The longest is a job with its output, and this is four times
+/// that.
 const JSON_BYTES: u64 = 64 << 20;
 
-/// The longest text of what is wrong: a batch has some for each of a thousand jobs.
+/// The maximum length of an error response: a batch can have an error for each of 1,000 jobs.
 const PROBLEM_BYTES: u64 = 1 << 20;
 
-/// Speaks to one host.
+/// A client of one host.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
@@ -44,28 +45,28 @@ impl Client {
     pub(super) fn new(options: HostOptions) -> anyhow::Result<Self> {
         let HostOptions { host, api_key: key, tenant, proxy, insecure_http } = options;
         let channel = Channel::new(&host, proxy.as_deref(), insecure_http)?;
-        if key.as_deref().is_some_and(has_control) {
+        if key.as_deref().is_some_and(has_control_character) {
             let message = "the API key (--api-key or JOBWRIGHT_API_KEY) contains a control character, \
                            perhaps a line break at its end";
-            return Err(Fault::Usage.says(message).into());
+            return Err(Fault::Usage.failure(message).into());
         }
         if key.is_some() || channel.has_credentials() {
-            channel.protects("the API key")?;
+            channel.ensure_confidential("the API key")?;
         }
         let http = channel.client()?;
         let http = http.connect_timeout(CONNECT_DEADLINE).timeout(REQUEST_DEADLINE).build()?;
         Ok(Self { http, channel, key, tenant })
     }
 
-    /// Refuses to send or receive `what` where others on the network could read it.
+    /// See [`Channel::ensure_confidential`].
     ///
     /// # Errors
-    /// With what to do.
-    pub(super) fn protects(&self, what: &str) -> anyhow::Result<()> {
-        Ok(self.channel.protects(what)?)
+    /// If `what` would be sent unencrypted.
+    pub(super) fn ensure_confidential(&self, what: &str) -> anyhow::Result<()> {
+        Ok(self.channel.ensure_confidential(what)?)
     }
 
-    /// A request for the path made of `segments`, each escaped.
+    /// A request for the path `/v1/…`, with each of `segments` escaped.
     pub(super) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
         let mut url = self.channel.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -81,10 +82,14 @@ impl Client {
         }
     }
 
-    /// The answer, if it is a success; else what the host says is wrong.
+    /// Sends a request and returns the response.
+    ///
+    /// # Errors
+    /// If the host cannot be reached, or its response is not a success: then the problem that it
+    /// reported.
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let mut request = request.build()?;
-        escape_blanks(request.url_mut());
+        escape_spaces(request.url_mut());
         let response = self.http.execute(request).await.map_err(|error| {
             if error.is_connect() {
                 anyhow!(error).context(self.channel.unreachable())
@@ -97,26 +102,26 @@ impl Client {
             return Ok(response);
         }
         let retry_after = retry_after(&response);
-        let problem = whole(response, PROBLEM_BYTES).await.ok();
+        let problem = read_body(response, PROBLEM_BYTES).await.ok();
         let problem = problem.and_then(|problem| serde_json::from_slice(&problem).ok());
         let failure = Failure::of_host(status.as_u16(), problem.unwrap_or_default());
-        Err(failure.retried_after(retry_after).into())
+        Err(failure.with_retry_after(retry_after).into())
     }
 
-    /// The answer's JSON.
+    /// Sends a request and returns the JSON of the response.
     pub(super) async fn json(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        json_of(self.send(request).await?).await
+        body_json(self.send(request).await?).await
     }
 
-    /// The answer's bytes: a plugin, a payload, an output or a log.
+    /// Sends a request and returns the bytes of the response: a plugin, payload, output or log.
     pub(super) async fn file(&self, request: RequestBuilder) -> anyhow::Result<Bytes> {
-        whole(self.send(request).await?, FILE_BYTES).await
+        read_body(self.send(request).await?, FILE_BYTES).await
     }
 }
 
 #[cfg(test)]
 impl Client {
-    /// A client of a host that answers as `router` does.
+    /// A client of a server that runs `router`.
     pub(super) async fn of(router: axum::Router) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let host = format!("http://{}", listener.local_addr().expect("an address"));
@@ -126,34 +131,34 @@ impl Client {
     }
 }
 
-/// Writes the blanks of a query as `%20`: `+` stands for one in forms only, and hosts read it as a plus.
-fn escape_blanks(url: &mut Url) {
-    // A plus itself is `%2B` already.
+/// Encodes the spaces of a query as `%20`. reqwest encodes them as `+`, which hosts read as a plus sign.
+fn escape_spaces(url: &mut Url) {
+    // A literal plus sign is already encoded as `%2B`.
     if let Some(query) = url.query().map(|query| query.replace('+', "%20")) {
         url.set_query(Some(&query));
     }
 }
 
-/// The JSON of an answer.
-pub(super) async fn json_of(response: Response) -> anyhow::Result<Value> {
-    let text = whole(response, JSON_BYTES).await?;
+/// The JSON of a response.
+pub(super) async fn body_json(response: Response) -> anyhow::Result<Value> {
+    let text = read_body(response, JSON_BYTES).await?;
     serde_json::from_slice(&text).context("the host's response is not JSON")
 }
 
-/// How long the host asks to wait before the next request (RFC 9110, 10.2.3; in seconds, as hosts do).
+/// The header `Retry-After` (RFC 9110, 10.2.3), in seconds, which is the only form that hosts use.
 pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
-/// The body, if it is no longer than `most` bytes, whatever it says of itself: a host may be anybody's.
-pub(super) async fn whole(mut response: Response, most: u64) -> anyhow::Result<Bytes> {
+/// Reads a body of at most `most` bytes. Does not rely on `Content-Length`, because hosts are not trusted.
+pub(super) async fn read_body(mut response: Response, most: u64) -> anyhow::Result<Bytes> {
     let mut body = BytesMut::new();
     while let Some(piece) = response.chunk().await? {
         body.extend_from_slice(&piece);
         if body.len() as u64 > most {
             let message = format!("the host's response is longer than {}", show_bytes(most));
-            return Err(Fault::Other.says(message).into());
+            return Err(Fault::Other.failure(message).into());
         }
     }
     Ok(body.freeze())
@@ -168,7 +173,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_blank_in_a_query_is_told_from_a_plus() {
+    async fn spaces_and_plus_signs_in_a_query_are_distinct() {
         let answer = async |uri: Uri| Json(uri.query().map(str::to_owned));
         let client = Client::of(Router::new().route("/v1/jobs", get(answer))).await;
         let jobs = || client.request(Method::GET, &["jobs"]);

@@ -1,4 +1,4 @@
-//! Whether an attempt that was recorded ended by itself. Pure.
+//! Whether a recorded attempt was ended from outside the guest. Pure.
 
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::limits::{Fuel, Limit, Limits};
@@ -6,28 +6,27 @@ use jobwright_core::outcome::OutcomeKind;
 
 use crate::runtime::PROCESS_DIED;
 
-/// What ended an attempt that did not end by itself. Then how far it had come, and what fuel it had
-/// used, was chance.
+/// What ended an attempt before the guest did. Its progress and fuel then depend on timing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CutOff {
-    /// Its host, which stopped, or whoever cancelled the job.
-    Stopped,
-    /// What ran it: it could not be started, or its process ended.
-    Broken,
-    /// Its time limit.
-    Late,
+    /// The job was cancelled, or the host stopped.
+    Cancelled,
+    /// The attempt could not be started, or its process ended.
+    HostFailed,
+    /// The time limit.
+    TimedOut,
 }
 
-/// What has cut the attempt off, if something has.
+/// What ended the attempt, if not the guest.
 pub(super) fn cut_off(recorded: &AttemptRecord, limits: &Limits) -> Option<CutOff> {
-    // Who counts fuel and did not tell it was gone before the attempt was.
-    let is_silent = recorded.usage.fuel.is_none() && limits.fuel != Fuel::Unlimited;
+    // Fuel was metered and not reported: the process ended before the attempt did.
+    let is_unreported = recorded.usage.fuel.is_none() && limits.fuel != Fuel::Unlimited;
     let died = recorded.error.as_ref().is_some_and(|error| error.code == PROCESS_DIED);
     match (recorded.outcome, recorded.limit) {
-        (OutcomeKind::Cancelled | OutcomeKind::Interrupted, _) => Some(CutOff::Stopped),
-        (OutcomeKind::Refused | OutcomeKind::Lost, _) => Some(CutOff::Broken),
-        _ if died || is_silent => Some(CutOff::Broken),
-        (_, Some(Limit::Time)) => Some(CutOff::Late),
+        (OutcomeKind::Cancelled | OutcomeKind::Interrupted, _) => Some(CutOff::Cancelled),
+        (OutcomeKind::Refused | OutcomeKind::Lost, _) => Some(CutOff::HostFailed),
+        _ if died || is_unreported => Some(CutOff::HostFailed),
+        (_, Some(Limit::Time)) => Some(CutOff::TimedOut),
         _ => None,
     }
 }
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ended_an_attempt_is_told_from_what_it_did_itself() {
+    fn attempts_that_the_guest_did_not_end_are_recognized() {
         let limits = Limits::DEFAULT;
         let error = |code: &str| AttemptError::new(code, "no more");
         let refused = || Outcome::Refused { error: error("process_unavailable"), transient: true };
@@ -55,12 +54,12 @@ mod tests {
             cut_off(&AttemptRecord::new(&lifecycle, &outcome, usage, now), limits)
         };
         for (outcome, fuel, expected) in [
-            (Outcome::Cancelled, None, Some(CutOff::Stopped)),
-            (refused(), None, Some(CutOff::Broken)),
-            (trapped(PROCESS_DIED), None, Some(CutOff::Broken)),
-            // Its process did not answer.
-            (late(), None, Some(CutOff::Broken)),
-            (late(), Some(7), Some(CutOff::Late)),
+            (Outcome::Cancelled, None, Some(CutOff::Cancelled)),
+            (refused(), None, Some(CutOff::HostFailed)),
+            (trapped(PROCESS_DIED), None, Some(CutOff::HostFailed)),
+            // Its process did not respond.
+            (late(), None, Some(CutOff::HostFailed)),
+            (late(), Some(7), Some(CutOff::TimedOut)),
             (trapped("unreachable"), Some(7), None),
             (succeeded(), Some(7), None),
         ] {
@@ -68,6 +67,6 @@ mod tests {
         }
         let unlimited = Limits { fuel: Fuel::Unlimited, ..limits };
         assert_eq!(found(succeeded(), None, &unlimited), None);
-        assert_eq!(found(trapped(PROCESS_DIED), None, &unlimited), Some(CutOff::Broken));
+        assert_eq!(found(trapped(PROCESS_DIED), None, &unlimited), Some(CutOff::HostFailed));
     }
 }

@@ -1,5 +1,4 @@
-//! `jobwright dev`: the job of `jobwright run` again and again, whenever its plugin or payload
-//! changes.
+//! `jobwright dev`: runs a job as `jobwright run` does, again whenever its plugin or payload changes.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use super::attempt::{AttemptOptions, Wasm};
 use super::exit::{self, Ending};
-use super::grants::Granting;
+use super::grants::LocalGrants;
 use super::payload;
 use super::sandbox::{self, Sandbox};
 use super::signals::Signals;
@@ -30,33 +29,32 @@ pub(super) struct Dev {
     options: AttemptOptions,
 }
 
-/// Why an attempt is over before its time.
+/// What interrupts an attempt, or the wait for the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cut {
-    /// The files have changed.
-    Changed,
+enum Interruption {
+    /// A watched file has changed.
+    FilesChanged,
     /// Ctrl-C or SIGTERM.
-    Interrupted,
+    Signal,
 }
 
 impl Dev {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
         let mut signals = Signals::listen()?;
-        // Kept from attempt to attempt: only what has changed is compiled again.
+        // Reused for all attempts, so that only changed plugins are compiled again.
         let (sandbox, granting) = (self.options.sandbox()?, self.options.open()?);
         let here = (&sandbox, &granting);
         let files = std::iter::once(&self.file).chain(&self.payload).cloned();
         let mut watch = Watch::new(files.collect());
         let mut cut = next(&mut watch, &mut signals).await;
-        while cut == Cut::Changed {
+        while cut == Interruption::FilesChanged {
             cut = match self.attempt(here, terminal, next(&mut watch, &mut signals)).await {
                 Ok(Some(cut)) => cut,
                 Ok(None) => next(&mut watch, &mut signals).await,
-                // Nobody reads the output any more.
-                Err(error) if exit::is_unread(&error) => return Err(error),
+                Err(error) if exit::is_broken_pipe(&error) => return Err(error),
                 Err(error) => {
-                    // The next build may do better.
-                    exit::failed(&error, terminal.is_json());
+                    // The next build may fix it.
+                    exit::report(&error, terminal.is_json());
                     next(&mut watch, &mut signals).await
                 }
             };
@@ -64,15 +62,15 @@ impl Dev {
         Ok(Ending::Done)
     }
 
-    /// Makes an attempt and shows it, or says what is wrong; answers what has cut it short.
+    /// Runs an attempt and shows its result. Returns what interrupted it, if anything.
     async fn attempt(
         &self,
-        here: (&Sandbox, &Granting),
+        here: (&Sandbox, &LocalGrants),
         terminal: &Terminal,
-        next: impl Future<Output = Cut>,
-    ) -> anyhow::Result<Option<Cut>> {
+        next: impl Future<Output = Interruption>,
+    ) -> anyhow::Result<Option<Interruption>> {
         if self.file.try_exists().is_ok_and(|is_there| !is_there) {
-            self.say_waiting(terminal)?;
+            self.report_waiting(terminal)?;
             return Ok(None);
         }
         let wasm = sandbox::read(&self.file).await?;
@@ -87,14 +85,14 @@ impl Dev {
         let made = self.options.make(here, plugin, payload, cancelled).await;
         progress.finish_and_clear();
         let made = made?;
-        if cut != Some(Cut::Interrupted) {
+        if cut != Some(Interruption::Signal) {
             made.show(terminal)?;
         }
         Ok(cut)
     }
 
-    /// Says that the plugin is awaited.
-    fn say_waiting(&self, terminal: &Terminal) -> io::Result<()> {
+    /// Reports that the plugin file does not exist yet.
+    fn report_waiting(&self, terminal: &Terminal) -> io::Result<()> {
         let file = self.file.display().to_string();
         match terminal.is_json() {
             true => writeln!(io::stderr(), "{}", json!({ "waiting": file })),
@@ -112,10 +110,10 @@ impl Dev {
     }
 }
 
-/// What ends the present attempt, or the wait for another.
-async fn next(watch: &mut Watch, signals: &mut Signals) -> Cut {
+/// Waits for the next interruption.
+async fn next(watch: &mut Watch, signals: &mut Signals) -> Interruption {
     tokio::select! {
-        () = watch.changed() => Cut::Changed,
-        () = signals.stopped() => Cut::Interrupted,
+        () = watch.changed() => Interruption::FilesChanged,
+        () = signals.stopped() => Interruption::Signal,
     }
 }

@@ -1,4 +1,4 @@
-//! What differs between an attempt that was recorded and the same attempt made again. Pure.
+//! Compares a recorded attempt with its replay. Pure.
 
 use bytes::Bytes;
 use jobwright_core::attempt::AttemptRecord;
@@ -11,19 +11,19 @@ use serde::Serialize;
 use super::cut_off::cut_off;
 use super::receipt::{grouped, words};
 
-/// Something that is not as it was.
+/// A property that is not the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Difference {
-    /// Of what.
+    /// The property.
     pub(super) what: &'static str,
-    /// As it was recorded.
+    /// Its value in the recorded attempt.
     pub(super) recorded: String,
-    /// As it is now.
+    /// Its value in the replay.
     pub(super) replayed: String,
 }
 
-/// All that differs of two attempts under these `limits`. `output` is what the first left, if that is
-/// known.
+/// The differences of two attempts with these `limits`. `output` is the output of the recorded one, if
+/// it is known.
 pub(super) fn differences(
     (recorded, limits): (&AttemptRecord, &Limits),
     output: Option<&Bytes>,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_differs_of_the_same_but_how_long_it_took() {
+    fn the_time_that_an_attempt_took_is_not_compared() {
         let one = ended(succeeded("a"), 7);
         let mut again = one.clone();
         again.usage.run_ms = 99.0;
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named_with_both_values() {
+    fn differences_are_named_with_both_values() {
         let one = record(&ended(succeeded("a"), 7));
         assert_eq!(named(&one, Some("b"), &ended(succeeded("a"), 7)), ["output"]);
         assert_eq!(named(&one, None, &ended(succeeded("a"), 7)), Vec::<&str>::new());
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn how_far_an_attempt_came_that_time_ended_is_not_compared() {
+    fn the_fuel_of_an_attempt_that_timed_out_is_not_compared() {
         let error = AttemptError::new("time", "time limit 1 s exceeded");
         let late =
             |fuel| ended(Outcome::LimitExceeded { limit: Limit::Time, error: error.clone() }, fuel);
@@ -130,12 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn fuel_that_nobody_told_is_not_known() {
-        let mut untold = ended(Outcome::Cancelled, 0);
-        untold.usage.fuel = None;
+    fn unreported_fuel_is_not_known() {
+        let mut unreported = ended(Outcome::Cancelled, 0);
+        unreported.usage.fuel = None;
         let one = record(&ended(succeeded("a"), 7));
         let replayed = |limits| {
-            let found = differences((&one, limits), None, &untold);
+            let found = differences((&one, limits), None, &unreported);
             found.into_iter().find(|found| found.what == "fuel").map(|found| found.replayed)
         };
         assert_eq!(replayed(&Limits::DEFAULT).as_deref(), Some("not known"));

@@ -1,4 +1,4 @@
-//! How a command ends: the exit code that a script sees, and what is said of a failure.
+//! How a command ends: its exit code, and its error message.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write as _};
@@ -31,10 +31,10 @@ Exit codes (those from 64 on as in sysexits.h):
 Results go to stdout, everything else to stderr. With --json, an error is one line of JSON on
 stderr: the problem as the host reported it (RFC 9457), or {\"error\": \"...\"}.";
 
-/// Nobody reads stdout any more: what a shell tells of a program that SIGPIPE ended.
-const UNREAD: u8 = 128 + 13;
+/// The reader of stdout has closed it: the exit code that shells report for SIGPIPE.
+const BROKEN_PIPE: u8 = 128 + 13;
 
-/// How a command that went well ended.
+/// How a command ended that did not fail itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Done,
@@ -56,7 +56,7 @@ impl From<Ending> for ExitCode {
     }
 }
 
-/// Why a command failed, as far as a script may care; the numbers from 64 to 77 are those of `sysexits.h`.
+/// Why a command failed. The values are the exit codes; those from 64 to 77 are as in `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Other = 1,
@@ -66,13 +66,13 @@ pub(super) enum Fault {
     Unreachable = 69,
     Temporary = 75,
     Unauthorized = 77,
-    /// What a shell tells of a program that Ctrl-C ended.
+    /// The exit code that shells report for SIGINT (Ctrl-C).
     Stopped = 128 + 2,
 }
 
 impl Fault {
     /// A failure of this kind.
-    pub(super) fn says(self, message: impl Display) -> Failure {
+    pub(super) fn failure(self, message: impl Display) -> Failure {
         Failure { fault: self, message: message.to_string(), problem: None, retry_after: None }
     }
 
@@ -94,14 +94,14 @@ impl Fault {
 pub(super) struct Failure {
     fault: Fault,
     message: String,
-    /// As the host told it.
+    /// The problem that the host reported.
     problem: Option<Value>,
-    /// How long the host asks to wait before the next request.
+    /// The header `Retry-After` of the response.
     retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// What a host refused with this status, and why.
+    /// The failure for a response of the host with this status and problem.
     pub(super) fn of_host(status: u16, problem: Value) -> Self {
         let fault = match status {
             400 | 413 | 415 | 422 => Fault::Data,
@@ -112,9 +112,9 @@ impl Failure {
         match (problem["detail"].as_str(), problem["code"].as_str()) {
             (Some(detail), Some(code)) => {
                 let message = format!("{detail} ({code})");
-                Self { problem: Some(problem), ..fault.says(message) }
+                Self { problem: Some(problem), ..fault.failure(message) }
             }
-            _ => fault.says(format!(
+            _ => fault.failure(format!(
                 "HTTP status {status} without a problem in JSON: the server is not a Jobwright host, \
                  or a proxy answered"
             )),
@@ -123,28 +123,28 @@ impl Failure {
 }
 
 impl Failure {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub(super) fn fault(&self) -> Fault {
         self.fault
     }
 
-    /// The same, with the wait that the host asks for.
-    pub(super) fn retried_after(self, retry_after: Option<Duration>) -> Self {
+    /// Sets the delay that the host requested.
+    pub(super) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..self }
     }
 
-    /// How long the host asks to wait before the next request, if it does.
+    /// The delay before a retry that the host requested.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// The code of the problem, if a host told it.
+    /// The `code` of the problem, if the host reported one.
     pub(super) fn code(&self) -> Option<&str> {
         self.problem.as_ref()?["code"].as_str()
     }
 
-    /// Whether the host says that there is no such thing.
-    pub(super) fn is_of_missing(&self) -> bool {
+    /// Whether the host responded with 404.
+    pub(super) fn is_not_found(&self) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem["status"] == 404)
     }
 }
@@ -157,46 +157,46 @@ impl Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Whether what failed is writing where nobody reads any more.
-pub(super) fn is_unread(error: &anyhow::Error) -> bool {
-    let is_unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    error.downcast_ref().is_some_and(is_unread)
+/// Whether the error is a write to a pipe that its reader has closed.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let is_broken_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.downcast_ref().is_some_and(is_broken_pipe)
 }
 
-/// Says what went wrong, and answers the exit code for it.
-pub(super) fn failed(error: &anyhow::Error, is_json: bool) -> ExitCode {
-    if is_unread(error) {
-        return ExitCode::from(UNREAD);
+/// Prints an error, and returns its exit code.
+pub(super) fn report(error: &anyhow::Error, is_json: bool) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::from(BROKEN_PIPE);
     }
     let message = format!("{error:#}");
     if is_json {
         let problem = error.downcast_ref().and_then(|failure: &Failure| failure.problem.clone());
-        say(&problem.unwrap_or_else(|| json!({ "error": message })));
+        print_line(&problem.unwrap_or_else(|| json!({ "error": message })));
     } else {
-        // A host may be anybody's, and a plugin is: what either says must not act on the terminal.
-        say(&format!("error: {}", printable(&message)));
+        // Messages of hosts and plugins are not trusted: they must not control the terminal.
+        print_line(&format!("error: {}", printable(&message)));
     }
     ExitCode::from(Fault::of(error) as u8)
 }
 
-/// Says what is wrong with the command line, or prints the help that it asks for.
-pub(super) fn misused(error: &clap::Error) -> ExitCode {
+/// Prints an error of the command line, or the requested help, and returns the exit code.
+pub(super) fn usage_error(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // As with all help: nobody is told that nobody reads it.
+        // A closed stdout is not an error for help.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    // The arguments were not understood, so this one neither.
+    // The arguments could not be parsed, so `--json` is not in the result of clap.
     if std::env::args_os().any(|argument| argument == "--json") {
         let text = error.render().to_string();
-        say(&json!({ "error": text.trim().trim_start_matches("error: ") }));
+        print_line(&json!({ "error": text.trim().trim_start_matches("error: ") }));
     } else {
         let _ = error.print();
     }
     ExitCode::from(Fault::Usage as u8)
 }
 
-fn say(line: &dyn Display) {
-    // Where nobody reads what is wrong, nobody is to be told.
+fn print_line(line: &dyn Display) {
+    // If stderr is closed, there is nowhere to report that.
     let _ = writeln!(io::stderr(), "{line}");
 }

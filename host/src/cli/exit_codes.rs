@@ -1,11 +1,11 @@
-//! The flag that says what exit codes mean, as the setting `exit_codes` of plugins does.
+//! The flag `--exit-codes`, which has the meaning of the plugin setting `exit_codes`.
 
 use jobwright_core::exit_codes::{Codes, ExitCodes, Lists};
 use serde_json::{Value, json};
 
 use super::exit::Fault;
 
-/// What exit codes mean, where that is not the usual.
+/// The meanings of exit codes that differ from the default.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExitCodeOptions {
     /// What exit codes mean: `succeed=0,10-19`, `retry=…`, `fail=…` or `snooze=…`; repeatable. Together
@@ -14,7 +14,7 @@ pub(super) struct ExitCodeOptions {
     exit_codes: Vec<Listed>,
 }
 
-/// Codes of one meaning.
+/// Exit codes with the same meaning.
 #[derive(Debug, Clone)]
 struct Listed {
     meaning: String,
@@ -22,11 +22,11 @@ struct Listed {
 }
 
 impl ExitCodeOptions {
-    /// The setting `exit_codes`, if any is given: all of its lists, as those that a change leaves out stay
-    /// as they are.
+    /// The setting `exit_codes`, if the flag is given. It has all four lists, because a change leaves
+    /// absent lists as they are.
     ///
     /// # Errors
-    /// If a code is given two meanings.
+    /// If a code has two meanings.
     pub(super) fn given(&self) -> anyhow::Result<Option<Value>> {
         if self.exit_codes.is_empty() {
             return Ok(None);
@@ -36,12 +36,12 @@ impl ExitCodeOptions {
         Ok(Some(json!({ "succeed": succeed, "retry": retry, "fail": fail, "snooze": snooze })))
     }
 
-    /// What is set.
+    /// The meanings of exit codes.
     ///
     /// # Errors
-    /// If a code is given two meanings.
+    /// If a code has two meanings.
     pub(super) fn codes(&self) -> anyhow::Result<ExitCodes> {
-        Ok(ExitCodes::try_from(self.lists()).map_err(|error| Fault::Usage.says(error))?)
+        Ok(ExitCodes::try_from(self.lists()).map_err(|error| Fault::Usage.failure(error))?)
     }
 
     fn lists(&self) -> Lists {
@@ -61,7 +61,7 @@ impl ExitCodeOptions {
 
 fn listed(text: &str) -> Result<Listed, String> {
     const MEANINGS: [&str; 4] = ["succeed", "retry", "fail", "snooze"];
-    // No code has any meaning of its own.
+    // One empty list: all codes keep the default meaning.
     let text = if text == "none" { "succeed=" } else { text };
     let found = text.split_once('=').filter(|(meaning, _)| MEANINGS.contains(meaning));
     let (meaning, codes) = found.ok_or_else(|| {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_listed_by_what_they_mean() {
+    fn codes_are_listed_by_meaning() {
         let codes = options(&["succeed=0,10-19", "fail=2", "succeed=30"]).unwrap().codes().unwrap();
         let meanings = [0, 15, 30, 2, 1].map(|code| codes.meaning(code));
         let succeed = Some(Meaning::Succeed);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_moved_and_taken_back_by_sending_every_list() {
+    fn a_change_sends_all_lists() {
         let given = |texts: &[&str]| options(texts).unwrap().given().unwrap();
         let lists = |succeed: Value, fail: Value| {
             Some(json!({ "succeed": succeed, "retry": [], "fail": fail, "snooze": [] }))

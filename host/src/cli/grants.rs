@@ -1,4 +1,4 @@
-//! What `run` and `dev` grant a plugin: the same as an operator grants it on a host, by the same code.
+//! The grants of `run` and `dev`. They are checked and enforced by the code of a host.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,12 +17,13 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use super::exit::Fault;
-use super::kept::KeptFile;
+
 use super::options::{assignment, read_json};
+use super::value_file::ValueFile;
 use crate::api::error::FieldError;
 use crate::api::grants as api_grants;
 use crate::clock;
-use crate::outside::values::Values;
+use crate::outside::values::{Bounds, Values};
 use crate::outside::web::Web;
 use crate::outside::{Means, Reach};
 use crate::privacy;
@@ -30,13 +31,15 @@ use crate::privacy;
 /// The heading of these options.
 const GRANTS: &str = "Grants";
 
-/// What a plugin may keep that is given values and no grant, in bytes: as a value of them may have.
-const KEPT_BYTES: u64 = 1 << 20;
+/// The size limit of the values of a plugin that has `--key-value` and no grant `key_value`, in bytes: the
+/// maximum length of one value.
+const KEY_VALUE_BYTES: u64 = 1 << 20;
 
-/// What all of its values may take, in bytes; a grant bounds them further.
-const VALUES_BYTES: u64 = 1 << 30;
+/// What all of its values may take; a grant bounds them further. The floor of free space is for what a
+/// host has accepted, and here is none.
+const VALUES: Bounds = Bounds { most_bytes: 1 << 30, free_bytes: 0 };
 
-/// What the plugin is granted; by default nothing.
+/// The grants of the plugin; none by default.
 #[derive(Debug, clap::Args)]
 pub(super) struct GrantOptions {
     /// Grants, as for `plugin set --grants`: JSON, or a file that holds it [default: none].
@@ -56,32 +59,32 @@ pub(super) struct GrantOptions {
     key_value: Option<PathBuf>,
 }
 
-/// What these options grant to one attempt after the other.
+/// The grants of these options, for several attempts in sequence.
 #[derive(Debug)]
-pub(super) struct Granting {
+pub(super) struct LocalGrants {
     grants: Arc<Grants>,
     means: Means,
-    kept: Option<KeptFile>,
+    file: Option<ValueFile>,
     /// Temporary directory of the values, deleted on drop.
     _folder: TempDir,
 }
 
 impl GrantOptions {
-    /// Reads the options, and opens what they grant.
+    /// Reads the options, and opens the host services that they grant.
     ///
     /// # Errors
-    /// If a value cannot be read, or a host would refuse the grants.
-    pub(super) fn open(&self) -> anyhow::Result<Granting> {
+    /// If a file or variable cannot be read, or a host would refuse the grants.
+    pub(super) fn open(&self) -> anyhow::Result<LocalGrants> {
         let (grants, secrets) = self.read()?;
         let folder = privacy::temporary_folder().context("cannot create a temporary folder")?;
-        let values = Arc::new(Values::open(folder.path(), VALUES_BYTES)?);
-        let kept = self.key_value.clone().map(KeptFile::new);
+        let values = Arc::new(Values::open(folder.path(), VALUES)?);
+        let file = self.key_value.clone().map(ValueFile::new);
         let means = Means {
-            secrets: Arc::new(Given(secrets)),
+            secrets: Arc::new(GivenSecrets(secrets)),
             web: Arc::new(Web::new(Handle::current())),
             values,
         };
-        Ok(Granting { grants: Arc::new(grants), means, kept, _folder: folder })
+        Ok(LocalGrants { grants: Arc::new(grants), means, file, _folder: folder })
     }
 
     fn read(&self) -> anyhow::Result<(Grants, BTreeMap<SecretName, Secret>)> {
@@ -91,13 +94,13 @@ impl GrantOptions {
             let listed = |errors: Vec<FieldError>| {
                 let errors =
                     errors.iter().map(|error| format!("{}: {}", error.field, error.message));
-                Fault::Data.says(errors.collect::<Vec<_>>().join("; "))
+                Fault::Data.failure(errors.collect::<Vec<_>>().join("; "))
             };
             grants = api_grants::of_json(json).map_err(listed)?;
         }
         grants.config.extend(self.config.iter().cloned());
         if self.key_value.is_some() {
-            grants.key_value.get_or_insert(KeyValueGrant { bytes: KEPT_BYTES });
+            grants.key_value.get_or_insert(KeyValueGrant { bytes: KEY_VALUE_BYTES });
         }
         let secrets = self.secrets(&mut grants)?;
         let faults = grants.faults();
@@ -106,12 +109,12 @@ impl GrantOptions {
                 .iter()
                 .map(|(field, message)| format!("grants.{field}: {message}"))
                 .collect();
-            return Err(Fault::Data.says(faults.join("; ")).into());
+            return Err(Fault::Data.failure(faults.join("; ")).into());
         }
         Ok((grants, secrets))
     }
 
-    /// The secrets that are given, which is a grant of them.
+    /// The secrets of the options. Each is added to `grants`.
     fn secrets(&self, grants: &mut Grants) -> anyhow::Result<BTreeMap<SecretName, Secret>> {
         let mut secrets = BTreeMap::new();
         let mut origins: Vec<Origin> =
@@ -122,7 +125,7 @@ impl GrantOptions {
                 Some((name, file)) => (name, Some(file)),
                 None => (given.as_str(), None),
             };
-            let name: SecretName = name.parse().map_err(|error| Fault::Usage.says(error))?;
+            let name: SecretName = name.parse().map_err(|error| Fault::Usage.failure(error))?;
             let value = value(&name, file)?;
             let (origins, created_at) = (origins.clone(), clock::wall());
             grants.secrets.insert(name.clone());
@@ -135,20 +138,21 @@ impl GrantOptions {
                     "the grants name the secret `{name}`, which has no value: set the variable {name} \
                      and give --secret {name}, or give --secret {name}=FILE"
                 );
-                Err(Fault::Usage.says(message).into())
+                Err(Fault::Usage.failure(message).into())
             }
         }
     }
 }
 
-/// The value of a secret, from where other users of the machine do not see it.
+/// The value of a secret, from a file or variable, which other users of the machine cannot read, unlike
+/// arguments.
 fn value(name: &SecretName, file: Option<&str>) -> anyhow::Result<SecretValue> {
     let text = match file {
         Some(file) => std::fs::read_to_string(file).with_context(|| {
-            Fault::NoInput.says(format!("cannot read the secret `{name}` in {file}"))
+            Fault::NoInput.failure(format!("cannot read the secret `{name}` in {file}"))
         })?,
         None => std::env::var(name.as_str()).map_err(|error| {
-            Fault::NoInput.says(format!(
+            Fault::NoInput.failure(format!(
                 "cannot read the secret `{name}`: {error}; set the variable {name}, or give --secret \
                  {name}=FILE"
             ))
@@ -157,43 +161,42 @@ fn value(name: &SecretName, file: Option<&str>) -> anyhow::Result<SecretValue> {
     let text = text.trim_end_matches(['\r', '\n']).to_owned();
     Ok(text
         .try_into()
-        .map_err(|error| Fault::Data.says(format!("the secret `{name}`: {error}")))?)
+        .map_err(|error| Fault::Data.failure(format!("the secret `{name}`: {error}")))?)
 }
 
-impl Granting {
-    /// What an attempt at `job` that writes `log` is granted.
+impl LocalGrants {
+    /// The capabilities of an attempt of `job` that writes `log`.
     pub(super) fn granted(&self, job: &Job, log: &Arc<LogBuffer>) -> Granted {
         let owner = (job.spec.tenant.clone(), job.spec.plugin.clone());
         let reach = Reach::new(owner, self.grants.clone(), self.means.clone(), log.clone());
         Granted { grants: self.grants.clone(), outside: Arc::new(reach) }
     }
 
-    /// What is granted.
     pub(super) fn grants(&self) -> &Grants {
         &self.grants
     }
 
-    /// Gives the plugin of `job` the values of its file.
+    /// Loads the values of the plugin of `job` from the file.
     pub(super) async fn load_values(&self, job: &Job) -> anyhow::Result<()> {
         let owner = (&job.spec.tenant, &job.spec.plugin);
-        let Some(kept) = &self.kept else { return Ok(()) };
-        kept.load(&self.means.values, owner, self.grants.key_value).await
+        let Some(file) = &self.file else { return Ok(()) };
+        file.load(&self.means.values, owner, self.grants.key_value).await
     }
 
-    /// Writes them to the file, as they are after an attempt.
+    /// Writes the values of the plugin of `job` to the file.
     pub(super) async fn save_values(&self, job: &Job) -> anyhow::Result<()> {
         let owner = (&job.spec.tenant, &job.spec.plugin);
-        let Some(kept) = &self.kept else { return Ok(()) };
-        kept.save(&self.means.values, owner).await
+        let Some(file) = &self.file else { return Ok(()) };
+        file.save(&self.means.values, owner).await
     }
 }
 
-/// The secrets that were given, for as long as the command takes.
+/// The secrets of the options, in memory.
 #[derive(Debug)]
-struct Given(BTreeMap<SecretName, Secret>);
+struct GivenSecrets(BTreeMap<SecretName, Secret>);
 
 #[async_trait]
-impl SecretStore for Given {
+impl SecretStore for GivenSecrets {
     fn get(&self, _: &TenantName, name: &SecretName) -> Option<Secret> {
         self.0.get(name).cloned()
     }
@@ -209,7 +212,7 @@ impl SecretStore for Given {
     }
 
     async fn set(&self, _: &TenantName, _: &SecretName, _: Secret) -> Result<bool, SecretError> {
-        // No command sets one here.
+        // Nothing calls this: `run` and `dev` have no command for it.
         Err(SecretError::Full)
     }
 

@@ -1,4 +1,4 @@
-//! `jobwright plugin inspect`: what a plugin is and needs, before it is uploaded anywhere.
+//! `jobwright plugin inspect`: checks and describes a plugin without a host.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -27,30 +27,30 @@ impl Inspect {
         let progress = terminal.progress(format!("compiling {}", self.file.display()));
         let checked = Sandbox::open(StackOptions::default())?.check(wasm).await;
         progress.finish_and_clear();
-        // In the words of the answer to an upload.
+        // The message of a refused upload.
         let refused = |unprepared| match unprepared {
             Unprepared::Unusable(unusable) => {
-                Fault::Data.says(format!("{} ({})", unusable.message, unusable.code)).into()
+                Fault::Data.failure(format!("{} ({})", unusable.message, unusable.code)).into()
             }
             Unprepared::NotNow(reason) => anyhow::anyhow!(reason),
         };
         let inspection = checked.map_err(refused)?;
         let notes = notes(&inspection.imports, size_bytes);
-        let found = Found { digest, size_bytes, inspection, notes };
+        let found = Report { digest, size_bytes, inspection, notes };
         terminal.result(|| found.json(), |out| found.write(out))?;
         Ok(Ending::Done)
     }
 }
 
-struct Found {
+struct Report {
     digest: Digest,
     size_bytes: u64,
     inspection: Inspection,
     notes: Vec<String>,
 }
 
-impl Found {
-    /// With the names that a host's answer about a version has.
+impl Report {
+    /// The fields have the names of those of a version in the HTTP interface.
     fn json(&self) -> Value {
         let Inspection { abi, imports, exports, entrypoints, minimum_memory_bytes } =
             &self.inspection;
@@ -83,26 +83,23 @@ impl Found {
     }
 }
 
-/// A name and its values, a line each; nothing if there are none.
+/// Writes a name and its values, one per line; nothing without values.
 fn section(out: &mut dyn Write, name: &str, values: &[String]) -> io::Result<()> {
     for (place, value) in values.iter().enumerate() {
         let name = if place == 0 { name } else { "" };
         writeln!(out, "{name:<13} {}", printable(value))?;
     }
-    // More than that are not kept of either.
+    // An inspection has at most `MAX_NAMES` of each.
     if values.len() >= MAX_NAMES {
         writeln!(out, "{:<13} …", "")?;
     }
     Ok(())
 }
 
-/// What the plugin may miss where it runs, although nothing forbids to upload it.
+/// Reasons for which the plugin may not work on a host, although it can be uploaded.
 fn notes(imports: &[String], size_bytes: u64) -> Vec<String> {
-    let asks_for = |names: &[&str]| {
-        imports.iter().any(|import| names.iter().any(|name| import.starts_with(name)))
-    };
     let mut notes = Vec::new();
-    if asks_for(&["wasi:sockets/"]) {
+    if imports.iter().any(|import| import.starts_with("wasi:sockets/")) {
         notes.push("imports wasi:sockets, which cannot be granted to plugins".to_owned());
     }
     let most = Config::default().plugin_bytes;
@@ -121,7 +118,7 @@ mod tests {
     use super::notes;
 
     #[test]
-    fn what_no_plugin_is_granted_is_noted() {
+    fn imports_that_cannot_be_granted_are_noted() {
         let of = |import: &str| notes(&[import.to_owned()], 1).join("; ");
         for granted in ["wasi:http/outgoing-handler@0.2.6", "extism:host/env.http_request"] {
             assert_eq!(of(granted), "", "it is named among the grants");

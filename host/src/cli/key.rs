@@ -64,8 +64,8 @@ impl KeyCommand {
 }
 
 async fn create(client: &Client, terminal: &Terminal, draft: Value) -> anyhow::Result<Ending> {
-    // The host answers with the token.
-    client.protects("the new key")?;
+    // The response contains the token.
+    client.ensure_confidential("the new key")?;
     let key = client.json(client.request(Method::POST, &["keys"]).json(&draft)).await?;
     terminal.result(
         || key.clone(),
@@ -103,7 +103,7 @@ async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
 
 /// List administrative actions, newest first.
 #[derive(Debug, clap::Args)]
-pub(super) struct Trail {
+pub(super) struct AuditOptions {
     /// The maximum number of entries.
     #[arg(long, default_value_t = 50)]
     limit: usize,
@@ -112,7 +112,7 @@ pub(super) struct Trail {
     before: Option<u64>,
 }
 
-impl Trail {
+impl AuditOptions {
     pub(super) async fn execute(
         self,
         client: &Client,

@@ -1,5 +1,7 @@
-//! The command line. One file for each command; all but `serve`, `run`, `dev`, `new` and
-//! `plugin inspect` speak HTTP to a host, and `replay` does both. How they end is told by `exit`.
+//! The command line: one file per command.
+//!
+//! `serve`, `run`, `dev`, `new` and `plugin inspect` need no host; the other commands are HTTP clients of
+//! one. `replay` runs a guest and is a client. `exit` owns the exit codes.
 
 mod attempt;
 mod channel;
@@ -7,12 +9,12 @@ mod client;
 mod cut_off;
 mod dev;
 mod differences;
+mod disable;
 mod exit;
 mod exit_codes;
 mod grants;
 mod inspect;
 mod job;
-mod kept;
 mod key;
 mod new;
 mod options;
@@ -27,10 +29,10 @@ mod secret;
 mod serve;
 mod signals;
 mod span;
-mod switch;
 mod table;
 mod tenant;
 mod terminal;
+mod value_file;
 mod watch;
 
 use std::ffi::OsStr;
@@ -120,7 +122,7 @@ enum Command {
     /// List administrative actions, newest first.
     Audit {
         #[command(flatten)]
-        command: key::Trail,
+        command: key::AuditOptions,
         #[command(flatten)]
         host: HostOptions,
     },
@@ -169,13 +171,13 @@ struct HostOptions {
     insecure_http: bool,
 }
 
-/// The whole command line, for whoever documents it.
+/// The definition of the command line, for documentation and its tests.
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Parses the arguments, does what they say, and answers how it went.
+/// Parses the arguments and executes the command. Returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(code) = crate::runtime::run_child_process_if_requested() {
@@ -184,22 +186,22 @@ pub fn main() -> ExitCode {
     let matches = without_empty_variables(command()).try_get_matches();
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => return exit::misused(&error),
+        Err(error) => return exit::usage_error(&error),
     };
     let is_json = cli.json;
     if let Err(error) = start_log(&cli.command) {
-        return exit::failed(&error, is_json);
+        return exit::report(&error, is_json);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ending = match &runtime {
         Ok(runtime) => runtime.block_on(execute(cli)),
         Err(error) => Err(anyhow::anyhow!("cannot start: {error}")),
     };
-    ending.map_or_else(|error| exit::failed(&error, is_json), ExitCode::from)
+    ending.map_or_else(|error| exit::report(&error, is_json), ExitCode::from)
 }
 
-/// `command`, to which a variable that is empty is as one that is not set: that is how many scripts and
-/// service managers leave one out.
+/// Makes `command` treat empty environment variables as unset: many scripts and service managers cannot
+/// unset a variable, and set it to the empty string.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let command = command.mut_args(|arg| match arg.get_env().is_some_and(is_empty) {
@@ -223,7 +225,7 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
         Command::Queue { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Key { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Tenant { command, host } => command.execute(&client(host)?, &terminal).await,
-        Command::Disabled { host } => switch::list(&client(host)?, &terminal).await,
+        Command::Disabled { host } => disable::list(&client(host)?, &terminal).await,
         Command::Audit { command, host } => command.execute(&client(host)?, &terminal).await,
         Command::Replay { replay, host } => replay.execute(&client(host)?, &terminal).await,
         Command::Completions { shell } => {
@@ -235,23 +237,23 @@ async fn execute(cli: Cli) -> anyhow::Result<Ending> {
     }
 }
 
-/// Starts the log. `JOBWRIGHT_LOG` changes which lines it has.
+/// Starts the log, with the filter of `JOBWRIGHT_LOG` or `--log`, if given.
 fn start_log(command: &Command) -> anyhow::Result<()> {
     let (given, format) = match command {
         Command::Serve(serve) => (serve.log.clone(), serve.log_format),
         _ => (std::env::var("JOBWRIGHT_LOG").ok(), LogFormat::default()),
     };
-    let usual = usual_filter(command);
-    let filter = given.filter(|filter| !filter.is_empty()).unwrap_or_else(|| usual.to_owned());
+    let default = default_filter(command);
+    let filter = given.filter(|filter| !filter.is_empty()).unwrap_or_else(|| default.to_owned());
     let filter = telemetry::parse_filter(&filter)
-        .map_err(|wrong| Fault::Usage.says(format!("JOBWRIGHT_LOG or --log: {wrong}")))?;
+        .map_err(|wrong| Fault::Usage.failure(format!("JOBWRIGHT_LOG or --log: {wrong}")))?;
     telemetry::start(filter, format);
     Ok(())
 }
 
-/// A host reports what it does, other commands only what is wrong. Those that run a guest here also say
-/// why a request of it was refused, as their user is the operator.
-fn usual_filter(command: &Command) -> &'static str {
+/// The default log filter: a host logs its work, other commands only warnings. Commands that run a guest
+/// also log why its HTTP requests were refused, because their user is the operator.
+fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) => "info",
         Command::Run(_) | Command::Dev(_) => "warn,jobwright::outside=info",
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_change_of_settings_leaves_out_stays_as_it_is() {
+    fn the_help_of_settings_says_that_they_stay_as_they_are() {
         each(&Cli::command(), "", &mut |command, path| {
             let options = command.get_arguments().filter(|arg| !arg.is_global_set());
             for arg in options.filter(|arg| path == " jobwright plugin set" && !arg.is_positional())
@@ -312,7 +314,7 @@ mod tests {
         each(&Cli::command(), "", &mut |command, path| {
             for arg in command.get_arguments() {
                 let names = arg.get_value_names().unwrap_or_default();
-                // Standard input is taken only where there is no need for it to be read again.
+                // Only commands that read a value once accept `-` for standard input.
                 let names = names.iter().map(|name| name.trim_end_matches("|-").to_owned());
                 let names: Vec<String> = names.collect();
                 let aliases = arg.get_all_aliases().unwrap_or_default();
@@ -326,8 +328,8 @@ mod tests {
         });
     }
 
-    /// Hidden aliases of earlier versions, for scripts: `--data` is a payload and `--name` a plugin's
-    /// everywhere else.
+    /// Hidden aliases from earlier versions. In other commands, `--data` is a payload and `--name` the name
+    /// of a plugin.
     const FORMER: [(&str, &str); 2] =
         [(" jobwright serve", "data"), (" jobwright key create", "name")];
 
@@ -346,11 +348,11 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_may_be_set_by_a_number_in_its_variable() {
+    fn the_variable_of_a_flag_can_be_a_number() {
         each(&Cli::command(), "", &mut |command, path| {
             let flags = command.get_arguments().filter(|arg| !arg.get_action().takes_values());
             for arg in flags.filter(|arg| arg.get_env().is_some()) {
-                // That one takes the words `true` and `false` only.
+                // The default parser accepts only `true` and `false`.
                 let reads = format!("{:?}", arg.get_value_parser());
                 assert_ne!(reads, "ValueParser::bool", "{path} --{}", arg.get_id());
             }
@@ -358,10 +360,10 @@ mod tests {
     }
 
     #[test]
-    fn only_commands_that_run_guests_say_why_requests_are_refused() {
+    fn only_commands_that_run_guests_log_refused_requests() {
         let filter = |line: &str| {
             let cli = Cli::try_parse_from(line.split(' ')).expect(line);
-            usual_filter(&cli.command)
+            default_filter(&cli.command)
         };
         for line in ["jobwright run x.wasm", "jobwright dev x.wasm"] {
             assert!(telemetry::parse_filter(filter(line)).is_ok());
@@ -379,9 +381,9 @@ mod tests {
         });
     }
 
-    /// Of two arguments with one id, either would be read for the other.
+    /// clap identifies arguments by their id: two with the same id would share a value.
     #[test]
-    fn no_argument_is_taken_for_one_that_every_command_has() {
+    fn no_argument_has_the_id_of_a_global_argument() {
         fn check(command: &clap::Command, above: &[String]) {
             let ids = |global: bool| {
                 let own = command.get_arguments().filter(move |arg| arg.is_global_set() == global);

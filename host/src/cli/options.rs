@@ -1,4 +1,4 @@
-//! Options that more than one command takes. A flag means the same wherever it is.
+//! Options of several commands. A flag has the same meaning in all of them.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 use super::exit::Fault;
 use crate::config::parse_duration;
 
-/// The heading of the options that every command has.
+/// The heading of the global options.
 pub(super) const GLOBAL: &str = "Global options";
 
-/// The stack of the guests that a command runs itself.
+/// The stack size of guests that a command runs itself.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct StackOptions {
     /// The stack size of the guest, such as 4MiB; at most 64MiB [default: 512KiB].
@@ -21,7 +21,7 @@ pub(super) struct StackOptions {
 }
 
 impl StackOptions {
-    /// Its size, in bytes.
+    /// The size, in bytes.
     pub(super) fn bytes(self) -> u64 {
         self.stack_bytes.unwrap_or(DEFAULT_STACK_BYTES)
     }
@@ -30,7 +30,7 @@ impl StackOptions {
 /// The heading of the limits of an attempt.
 const LIMITS: &str = "Limits of an attempt";
 
-/// What the command is started with.
+/// Arguments and environment of the guest.
 #[derive(Debug, clap::Args)]
 pub(super) struct CommandOptions {
     /// An argument of the command; repeatable [default: none].
@@ -51,7 +51,10 @@ pub(super) struct CommandOptions {
 }
 
 impl CommandOptions {
-    /// The variables, if these and the arguments are such as a host takes too.
+    /// The environment variables.
+    ///
+    /// # Errors
+    /// If a host would refuse the variables or the arguments.
     pub(super) fn variables(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let (mut env, mut faults) = (BTreeMap::new(), Vec::new());
         for (name, value) in &self.env {
@@ -61,11 +64,11 @@ impl CommandOptions {
         }
         let texts = Texts { args: &self.args, env: &env, tags: &[] };
         faults.extend(texts.faults().iter().map(ToString::to_string));
-        if faults.is_empty() { Ok(env) } else { Err(Fault::Data.says(faults.join("; ")).into()) }
+        if faults.is_empty() { Ok(env) } else { Err(Fault::Data.failure(faults.join("; ")).into()) }
     }
 }
 
-/// What an attempt may use. `none` takes a setting of a plugin back.
+/// The limits of an attempt. `none` unsets the setting of a plugin.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct LimitOptions {
     /// The maximum fuel, which is about the number of instructions, or `unlimited` [default:
@@ -99,7 +102,7 @@ pub(super) struct LimitOptions {
 }
 
 impl LimitOptions {
-    /// The limits that are given, by the names of their fields; `null` for `none`.
+    /// The given limits, by field name; `null` for `none`.
     pub(super) fn given(&self) -> Map<String, Value> {
         let all = [
             ("fuel", &self.fuel),
@@ -119,7 +122,7 @@ impl LimitOptions {
     /// The limits of one job.
     ///
     /// # Errors
-    /// If one is `none`: only a setting can be taken back.
+    /// If one is `none`: only a setting can be unset.
     pub(super) fn of_job(&self) -> anyhow::Result<Map<String, Value>> {
         let given = self.given();
         match given.iter().find(|(_, value)| value.is_null()) {
@@ -128,39 +131,40 @@ impl LimitOptions {
                 let flag = flag(field);
                 let message =
                     format!("{flag} none is for plugin settings: leave {flag} out for the default");
-                Err(Fault::Usage.says(message).into())
+                Err(Fault::Usage.failure(message).into())
             }
         }
     }
 
-    /// The same as the request of a job.
+    /// The limits of one job, as the limits in a job request.
     pub(super) fn request(&self) -> anyhow::Result<LimitsRequest> {
-        // Each was read as the type that it has there.
+        // The value parsers have checked the types.
         Ok(serde_json::from_value(self.of_job()?.into()).unwrap_or_default())
     }
 }
 
-/// Whether a header cannot have this value (RFC 9110, 5.5): of control characters, it may have tabs.
-pub(super) fn has_control(text: &str) -> bool {
+/// Whether `text` has a control character that is not allowed in a header (RFC 9110, 5.5): any but tabs.
+pub(super) fn has_control_character(text: &str) -> bool {
     text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
 }
 
-/// A text that is sent in a header.
+/// Parses a string that is sent in a header.
 pub(super) fn header(text: &str) -> Result<String, String> {
-    if has_control(text) {
+    if has_control_character(text) {
         return Err("it contains a control character, perhaps a line break at its end".to_owned());
     }
     Ok(text.to_owned())
 }
 
-/// `NAME=VALUE`.
+/// Parses `NAME=VALUE`.
 pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .ok_or_else(|| "use NAME=VALUE".to_owned())
 }
 
-/// JSON as it stands, in a file, or on stdin for `-`. A leading `@` marks a file too.
+/// Reads JSON that is given literally, as the name of a file (with or without a leading `@`), or on stdin
+/// (`-`).
 pub(super) fn read_json(given: &str, what: &str) -> anyhow::Result<Value> {
     use anyhow::Context as _;
     let text = if given == "-" {
@@ -170,9 +174,9 @@ pub(super) fn read_json(given: &str, what: &str) -> anyhow::Result<Value> {
     } else {
         let file = given.strip_prefix('@').unwrap_or(given);
         std::fs::read_to_string(file)
-            .with_context(|| Fault::NoInput.says(format!("cannot read {what} in {file}")))?
+            .with_context(|| Fault::NoInput.failure(format!("cannot read {what} in {file}")))?
     };
-    let wrong = |error| Fault::Data.says(format!("{what} are not JSON: {error}"));
+    let wrong = |error| Fault::Data.failure(format!("{what} are not JSON: {error}"));
     // Some editors begin a file with a byte-order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     Ok(serde_json::from_str(text).map_err(wrong)?)
@@ -220,7 +224,7 @@ pub(super) fn size(text: &str) -> Result<Value, String> {
     Ok(bytes.into())
 }
 
-/// The size of a stack.
+/// Parses the size of a stack.
 pub(super) fn stack_bytes(text: &str) -> Result<u64, String> {
     let bytes = size(text)?.as_u64().filter(|bytes| STACK_BYTES.contains(bytes));
     let (least, most) = STACK_BYTES.into_inner();
@@ -229,8 +233,8 @@ pub(super) fn stack_bytes(text: &str) -> Result<u64, String> {
     })
 }
 
-/// The argument, if it leaves a setting as it is when it is absent: the help then says so, and what a host
-/// does without the setting.
+/// Changes the help of an argument that sets a plugin setting: without the argument, the setting stays as it
+/// is; the default in the help is that of the setting.
 pub(super) fn of_setting(arg: clap::Arg) -> clap::Arg {
     let Some(help) = arg.get_help().map(ToString::to_string) else { return arg };
     match help.split_once("[default: ") {
@@ -270,16 +274,16 @@ mod tests {
             assert_eq!(header(good).as_deref(), Ok(good));
         }
         for bad in ["a\n", "a\r", "\0", "\u{7f}"] {
-            assert!(header(bad).is_err_and(|said| said.contains("line break")), "{bad:?}");
+            assert!(header(bad).is_err_and(|message| message.contains("line break")), "{bad:?}");
         }
     }
 
     #[test]
-    fn limits_are_asked_for_by_their_fields() {
+    fn limits_are_given_by_their_field_names() {
         let options =
             LimitOptions { fuel: Some(json!(5)), grace: Some(Value::Null), ..Default::default() };
         assert_eq!(json!(options.given()), json!({ "fuel": 5, "grace_ms": null }));
-        let error = options.request().expect_err("nothing to take back").to_string();
+        let error = options.request().expect_err("nothing to unset").to_string();
         assert!(error.contains("leave --grace out"), "{error}");
         let fuel = Some(Fuel::Units(5));
         let request = LimitOptions { grace: None, ..options }.request().expect("limits");
@@ -294,7 +298,7 @@ mod tests {
         }
     }
 
-    /// What the help says of each limit is what a host does that configures nothing.
+    /// The defaults in the help are those of a host with the default configuration.
     #[test]
     fn the_defaults_in_the_help_are_those_of_the_code() {
         let command = LimitOptions::augment_args(clap::Command::new("limits"));

@@ -1,4 +1,4 @@
-//! The payload of a job, from wherever a person or a script has it.
+//! The payload of a job, from an argument, a file or standard input.
 
 use std::fs::File;
 use std::io;
@@ -13,10 +13,10 @@ use tokio::io::AsyncReadExt as _;
 use super::exit::Fault;
 use super::options::header;
 
-/// How long standard input may keep silent until it is said that it is awaited.
-const SILENCE: Duration = Duration::from_secs(1);
+/// How long to wait for standard input before telling the user about it.
+const NOTE_DELAY: Duration = Duration::from_secs(1);
 
-/// What the guest reads.
+/// The payload of a job.
 #[derive(Debug, clap::Args)]
 pub(super) struct PayloadOptions {
     /// A file with the payload; `-` for standard input [default: what is piped in].
@@ -35,7 +35,7 @@ pub(super) struct PayloadOptions {
 }
 
 impl PayloadOptions {
-    /// The payload's bytes and media type.
+    /// Reads the payload. Returns its bytes and media type.
     pub(super) async fn read(self) -> anyhow::Result<(Vec<u8>, Option<String>)> {
         let (bytes, guessed) = match (&self.payload, self.data) {
             (Some(path), _) if path == Path::new("-") => (standard_input().await?, None),
@@ -48,24 +48,24 @@ impl PayloadOptions {
     }
 }
 
-/// The bytes of a file, and what their media type seems to be.
+/// Reads a file. Returns its bytes, and the media type that its name implies.
 pub(super) async fn read(path: &Path) -> anyhow::Result<(Vec<u8>, Option<&'static str>)> {
     let bytes = tokio::fs::read(path).await.with_context(|| {
-        Fault::NoInput.says(format!("cannot read the payload {}", path.display()))
+        Fault::NoInput.failure(format!("cannot read the payload {}", path.display()))
     })?;
     Ok((bytes, guess(path)))
 }
 
-/// Whether someone has put something there to be read. Sockets and devices are what services and
-/// schedulers leave there.
+/// Whether standard input is a pipe or a file. Services and schedulers start programs with a socket or a
+/// device there, which has no payload.
 fn is_piped() -> bool {
     let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let kind = input.and_then(|input| input.metadata()).map(|metadata| metadata.file_type());
     kind.is_ok_and(|kind| kind.is_fifo() || kind.is_file())
 }
 
-/// All of standard input. Says that it waits if nothing comes: the pipe may be one that a script
-/// has inherited, and never end.
+/// Reads all of standard input. Prints a note if no data arrives: a script may have inherited a pipe
+/// that is never closed.
 async fn standard_input() -> anyhow::Result<Vec<u8>> {
     let mut input = tokio::io::stdin();
     let mut bytes = Vec::with_capacity(64 << 10);
@@ -73,14 +73,14 @@ async fn standard_input() -> anyhow::Result<Vec<u8>> {
     tokio::pin!(first);
     let first = tokio::select! {
         first = &mut first => first,
-        () = tokio::time::sleep(SILENCE) => {
+        () = tokio::time::sleep(NOTE_DELAY) => {
             use io::Write as _;
             let note = "waiting for the payload on standard input; --data '' sends an empty payload";
             let _ = writeln!(io::stderr(), "{note}");
             first.await
         }
     };
-    let failed = || Fault::NoInput.says("cannot read standard input");
+    let failed = || Fault::NoInput.failure("cannot read standard input");
     if first.with_context(failed)? > 0 {
         input.read_to_end(&mut bytes).await.with_context(failed)?;
     }

@@ -13,7 +13,7 @@ use super::span::span;
 use super::table::table;
 use super::terminal::Terminal;
 
-/// What is shown of a queue.
+/// The columns for a queue.
 const HEADER: [&str; 8] =
     ["name", "state", "due", "running", "capacity", "parked", "parked capacity", "oldest"];
 
@@ -72,7 +72,7 @@ async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// Shows the queue that a request answers.
+/// Sends a request and shows the queue of the response.
 async fn answer(
     client: &Client,
     terminal: &Terminal,
@@ -97,7 +97,7 @@ async fn answer(
     Ok(Ending::Done)
 }
 
-/// A queue with what counts against each of its two bounds beside it.
+/// The cells for a queue. Each of its two limits follows the numbers that count against it.
 fn row(queue: &Value) -> Vec<String> {
     let [depth, running] = ["depth", "running"].map(|field| queue[field].as_u64().unwrap_or(0));
     let oldest = queue["oldest_age_ms"].as_u64().filter(|age| *age > 0);
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_bound_stands_beside_what_counts_against_it() {
+    fn each_limit_follows_the_numbers_that_count_against_it() {
         let queue = json!({
             "name": "q", "depth": 6, "scheduled": 3, "running": 4, "capacity": 10, "parked": 3,
             "parked_capacity": 20, "oldest_age_ms": 0, "paused": false,

@@ -1,11 +1,11 @@
-//! What an attempt took, for a person.
+//! The receipt: the usage of an attempt, as text.
 
 use std::io::{self, Write};
 
 use jobwright_core::limits::show_bytes;
 use jobwright_core::outcome::{OutcomeKind, Usage};
 
-/// Writes a receipt, one line a resource.
+/// Writes a receipt, one line per resource.
 pub(super) fn write(usage: &Usage, out: &mut dyn Write) -> io::Result<()> {
     let ms = |value: f64| format!("{value:.3} ms");
     let fuel = usage.fuel.map_or("not metered".to_owned(), grouped);
@@ -31,7 +31,7 @@ pub(super) fn write(usage: &Usage, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The word for an outcome, as a person reads it.
+/// The name of an outcome, with spaces.
 pub(super) fn words(kind: OutcomeKind) -> String {
     let word = serde_json::to_value(kind).unwrap_or_default();
     word.as_str().unwrap_or_default().replace('_', " ")

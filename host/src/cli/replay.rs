@@ -1,5 +1,5 @@
-//! `jobwright replay`: an attempt that a host has made, made again here, in the same sandbox, and
-//! compared with what the host recorded of it.
+//! `jobwright replay`: repeats a recorded attempt on this machine, in the same sandbox, and compares it
+//! with the record.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -23,8 +23,8 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::attempt::{Made, Trial};
-use super::client::{Client, FILE_BYTES, whole};
+use super::attempt::{AttemptResult, LocalAttempt};
+use super::client::{Client, FILE_BYTES, read_body};
 use super::cut_off::{CutOff, cut_off};
 use super::differences::{Difference, differences};
 use super::exit::{Ending, Failure, Fault};
@@ -45,9 +45,9 @@ pub(super) struct Replay {
     stack: StackOptions,
 }
 
-/// A job as a host shows it, as far as an attempt depends on it.
+/// The fields of a job in the HTTP interface that an attempt depends on.
 #[derive(Debug, Deserialize)]
-struct Shown {
+struct RecordedJob {
     id: JobId,
     plugin: String,
     digest: Digest,
@@ -63,7 +63,7 @@ struct Shown {
     args: Vec<String>,
     env: BTreeMap<String, String>,
     deterministic: bool,
-    // Hosts before these were set show none of them.
+    // Earlier versions of hosts do not have this field and the next.
     #[serde(default = "yes")]
     inject_env: bool,
     #[serde(default)]
@@ -82,11 +82,11 @@ impl Replay {
         terminal: &Terminal,
     ) -> anyhow::Result<Ending> {
         let mut signals = Signals::listen()?;
-        // What is given up leaves no folder behind.
+        // Dropping the comparison removes its temporary folders.
         tokio::select! {
             ending = self.compare(client, terminal) => ending,
             () = signals.stopped() => {
-                Err(Fault::Stopped.says("stopped: nothing was compared").into())
+                Err(Fault::Stopped.failure("stopped: nothing was compared").into())
             }
         }
     }
@@ -94,12 +94,12 @@ impl Replay {
     async fn compare(&self, client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
         let job = self.job(client).await?;
         let record = job.ended(self.attempt)?.clone();
-        let start = record.start.ok_or_else(|| job.unseen(&record))?;
+        let start = record.start.ok_or_else(|| job.unknown_start(&record))?;
         let wasm = job.wasm(client).await?;
         let payload = job.payload(client).await?;
         let output = job.output(client, &record).await?;
         let had = record.limits.unwrap_or(job.limits);
-        // Whatever the host says of itself, this machine is somebody's desk.
+        // The host is not trusted: the limits of this machine apply.
         let limits = had.under(&Limits::CEILING);
         let sandbox = Sandbox::open(self.stack)?;
         let made = job.make(&sandbox, (&record, start, limits), wasm, payload).await?;
@@ -110,24 +110,24 @@ impl Replay {
         Ok(if compared.found.is_empty() { Ending::Done } else { Ending::Different })
     }
 
-    async fn job(&self, client: &Client) -> anyhow::Result<Shown> {
+    async fn job(&self, client: &Client) -> anyhow::Result<RecordedJob> {
         let id = &self.id;
-        let asked = client.json(client.request(Method::GET, &["jobs", id.as_str()])).await;
-        let mut job = asked.map_err(|error| gone(error, "the job"))?;
+        let job = client.json(client.request(Method::GET, &["jobs", id.as_str()])).await;
+        let mut job = job.map_err(|error| not_found(error, "the job"))?;
         let answered = job["id"].as_str().unwrap_or("without an id").to_owned();
         if !answered.parse::<JobId>().is_ok_and(|found| id.matches(found)) {
             let message =
                 format!("the host's response to a request for job {id} is job {answered}");
-            return Err(Fault::Other.says(message).into());
+            return Err(Fault::Other.failure(message).into());
         }
         let seeds = client.json(client.request(Method::GET, &["jobs", &answered, "seeds"])).await;
-        add_seeds(&mut job, &seeds.map_err(|error| gone(error, "the job"))?);
+        add_seeds(&mut job, &seeds.map_err(|error| not_found(error, "the job"))?);
         serde_json::from_value(job)
             .context("the host's description of the job is not one that this version can read")
     }
 }
 
-/// Puts the seeds of attempts, which a host shows apart, where they are recorded.
+/// Adds the seeds of the attempts, which are a resource of their own, to the attempts of `job`.
 fn add_seeds(job: &mut Value, seeds: &Value) {
     let seeds = seeds["seeds"].as_array().into_iter().flatten();
     let seeds: Vec<_> = seeds.map(|seed| (&seed["attempt"], &seed["seed"])).collect();
@@ -143,16 +143,16 @@ fn add_seeds(job: &mut Value, seeds: &Value) {
     }
 }
 
-impl Shown {
-    /// What was recorded of the attempt `asked` for, or else of the last one.
-    fn ended(&self, asked: Option<u32>) -> Result<&AttemptRecord, Failure> {
-        let found = match asked {
+impl RecordedJob {
+    /// The record of the attempt with this `number`, or of the last one.
+    fn ended(&self, number: Option<u32>) -> Result<&AttemptRecord, Failure> {
+        let found = match number {
             Some(number) => self.attempts.iter().find(|record| record.attempt == number),
             None => self.attempts.last(),
         };
-        let Shown { id, state, attempt: latest, .. } = self;
+        let RecordedJob { id, state, attempt: latest, .. } = self;
         found.ok_or_else(|| {
-            Fault::Data.says(match asked {
+            Fault::Data.failure(match number {
                 _ if *latest == 0 => format!("job {id} is {state}: it has had no attempt yet"),
                 Some(number) if number > *latest || number == 0 => {
                     format!("job {id} has no attempt {number}; its latest is {latest}")
@@ -165,31 +165,31 @@ impl Shown {
         })
     }
 
-    fn unseen(&self, record: &AttemptRecord) -> Failure {
+    fn unknown_start(&self, record: &AttemptRecord) -> Failure {
         let (id, number) = (self.id, record.attempt);
         let why = match record.outcome {
             OutcomeKind::Lost => "it was lost with its host",
             _ => "its host did not record it",
         };
-        Fault::NoInput.says(format!(
+        Fault::NoInput.failure(format!(
             "the start of the clock and the random seed of attempt {number} of job {id} are not \
              known: {why}"
         ))
     }
 
-    /// The very bytes that the job runs.
+    /// The bytes of the plugin, verified against the digest of the job.
     async fn wasm(&self, client: &Client) -> anyhow::Result<Bytes> {
-        let Shown { id, plugin, digest, .. } = self;
+        let RecordedJob { id, plugin, digest, .. } = self;
         let (name, version) = plugin.split_once('@').unwrap_or((plugin, ""));
         let request = client.request(Method::GET, &["plugins", name, "versions", version, "wasm"]);
         let wasm = match client.file(request).await {
             Ok(wasm) => wasm,
-            Err(error) if is_gone(&error) => {
+            Err(error) if is_not_found(&error) => {
                 let message = format!(
                     "job {id} ran {plugin} ({digest}), which was deleted from the host: upload the \
                      same bytes as that version again to replay it"
                 );
-                return Err(error.context(Fault::NoInput.says(message)));
+                return Err(error.context(Fault::NoInput.failure(message)));
             }
             Err(error) => return Err(error),
         };
@@ -199,20 +199,20 @@ impl Shown {
                 "job {id} ran bytes of {plugin} that were replaced since: it ran {digest}, the host \
                  now has {found}"
             );
-            return Err(Fault::NoInput.says(message).into());
+            return Err(Fault::NoInput.failure(message).into());
         }
         Ok(wasm)
     }
 
     async fn payload(&self, client: &Client) -> anyhow::Result<Payload> {
         let request = client.request(Method::GET, &["jobs", &self.id.to_string(), "payload"]);
-        let answer = client.send(request).await.map_err(|error| gone(error, "its payload"))?;
+        let answer = client.send(request).await.map_err(|error| not_found(error, "its payload"))?;
         let content_type = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let content_type = content_type.map(str::to_owned);
-        Ok(Payload { content_type, bytes: whole(answer, FILE_BYTES).await? })
+        Ok(Payload { content_type, bytes: read_body(answer, FILE_BYTES).await? })
     }
 
-    /// What the attempt left, if it is the one that completed the job.
+    /// The output of the attempt, if it is the one that completed the job.
     async fn output(
         &self,
         client: &Client,
@@ -224,17 +224,17 @@ impl Shown {
         }
         let request = client.request(Method::GET, &["jobs", &self.id.to_string(), "output"]);
         let output = client.file(request).await;
-        output.map(Some).map_err(|error| gone(error, "its output"))
+        output.map(Some).map_err(|error| not_found(error, "its output"))
     }
 
-    /// Makes the attempt again.
+    /// Repeats the attempt.
     async fn make(
         &self,
         sandbox: &Sandbox,
         (record, start, limits): (&AttemptRecord, Start, Limits),
         wasm: Bytes,
         payload: Payload,
-    ) -> anyhow::Result<Made> {
+    ) -> anyhow::Result<AttemptResult> {
         let spec = JobSpec { limits, ..self.spec()? };
         sandbox.publish(spec.plugin.clone(), wasm).await?;
         let mut lifecycle = Lifecycle::new(self.created_at);
@@ -243,15 +243,15 @@ impl Shown {
         let (id, created_at) = (self.id, self.created_at);
         let (attempts, output, progress) = (vec![], None, None);
         let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
-        let trial = Trial { job, start, payload, granting: None };
-        Ok(Made::of(sandbox, trial, pending::<()>()).await)
+        let trial = LocalAttempt { job, start, payload, granting: None };
+        Ok(AttemptResult::run(sandbox, trial, pending::<()>()).await)
     }
 
     fn spec(&self) -> anyhow::Result<JobSpec> {
-        let strange = || format!("`{}` is not a plugin and its version", self.plugin);
-        let (name, version) = self.plugin.split_once('@').with_context(strange)?;
+        let invalid = || format!("`{}` is not a plugin and its version", self.plugin);
+        let (name, version) = self.plugin.split_once('@').with_context(invalid)?;
         let (plugin, version): (PluginName, Version) =
-            (name.parse().with_context(strange)?, version.parse().with_context(strange)?);
+            (name.parse().with_context(invalid)?, version.parse().with_context(invalid)?);
         Ok(JobSpec {
             tenant: TenantName::default(),
             plugin,
@@ -267,6 +267,7 @@ impl Shown {
             env: self.env.clone(),
             tags: self.tags.clone(),
             deterministic: self.deterministic,
+            deterministic_by_grant: false,
             output_type: None,
             inject_env: self.inject_env,
             exit_codes: self.exit_codes.clone(),
@@ -274,36 +275,38 @@ impl Shown {
     }
 }
 
-/// The error, which tells of what a replay needs if the host no longer has it.
-fn gone(error: anyhow::Error, what: &str) -> anyhow::Error {
-    if !is_gone(&error) {
+/// Adds the context that the host does not have `what`, if the error is that response.
+fn not_found(error: anyhow::Error, what: &str) -> anyhow::Error {
+    if !is_not_found(&error) {
         return error;
     }
-    error.context(Fault::NoInput.says(format!("the host does not have {what}")))
+    error.context(Fault::NoInput.failure(format!("the host does not have {what}")))
 }
 
-fn is_gone(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Failure>().is_some_and(Failure::is_of_missing)
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(Failure::is_not_found)
 }
 
-/// What should be known of a comparison, whatever it found.
+/// Remarks on a comparison.
 fn notes(
-    job: &Shown,
+    job: &RecordedJob,
     (record, limits): (&AttemptRecord, &Limits),
     ended: &Ended,
     found: &[Difference],
 ) -> Vec<&'static str> {
     let cut_off = cut_off(record, limits);
+    let is_withdrawn = record.start.is_some_and(|start| start.determinism_withdrawn);
+    let is_deterministic = job.deterministic && !is_withdrawn;
     let stacks = [record.limit, ended.outcome.limit()];
     let all = [
         (record.resumed, RESUMED),
         (record.granted, GRANTED),
-        (cut_off == Some(CutOff::Stopped), STOPPED),
-        (cut_off == Some(CutOff::Broken), BROKEN),
-        (cut_off == Some(CutOff::Late), LATE),
+        (cut_off == Some(CutOff::Cancelled), STOPPED),
+        (cut_off == Some(CutOff::HostFailed), BROKEN),
+        (cut_off == Some(CutOff::TimedOut), LATE),
         (stacks.contains(&Some(Limit::Stack)), STACK),
         (limits.under(&Limits::CEILING) != *limits, CEILING),
-        (!job.deterministic && !found.is_empty(), FREE),
+        (!is_deterministic && !found.is_empty(), FREE),
     ];
     all.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note).collect()
 }
@@ -322,19 +325,19 @@ const STACK: &str = "an attempt ended at the stack limit, which is a setting of 
 const CEILING: &str =
     "the attempt had limits above the default ceilings: the replay had the ceilings";
 const FREE: &str =
-    "the job is not deterministic: what depends on how time passes may differ each time";
+    "the attempt is not deterministic: results that depend on timing can differ each time";
 
-/// How the two attempts compare.
+/// The result of a comparison.
 struct Compared {
-    job: Shown,
+    job: RecordedJob,
     record: AttemptRecord,
     found: Vec<Difference>,
     notes: Vec<&'static str>,
 }
 
 impl Compared {
-    /// As `jobwright run` shows an attempt, and the comparison with the receipt.
-    fn show(&self, made: &Made, terminal: &Terminal) -> io::Result<()> {
+    /// Prints the attempt as `jobwright run` does, and the comparison with the receipt.
+    fn show(&self, made: &AttemptResult, terminal: &Terminal) -> io::Result<()> {
         made.write_log()?;
         if terminal.is_json() {
             let mut receipt = made.receipt();

@@ -1,5 +1,4 @@
-//! The sandbox of the commands that need no host: a runtime, and a registry for as long as the
-//! command takes.
+//! The sandbox of commands without a host: a runtime, and a temporary plugin registry.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,10 +20,11 @@ use crate::privacy;
 use crate::registry::DiskRegistry;
 use crate::runtime::{RuntimeConfig, WasmRuntime};
 
-/// The compiled code that is kept, in bytes: some tens of large plugins.
+/// The size limit of cached compiled code, in bytes: room for some tens of large plugins.
 const CACHE_BYTES: u64 = 1 << 30;
 
-/// Where compiled code is kept: in the user's own cache (XDG base directories), if there is one.
+/// The folder for compiled code, in the user's cache directory (XDG Base Directory Specification), if
+/// there is one.
 fn cache_dir() -> Option<PathBuf> {
     let absolute =
         |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -37,13 +37,13 @@ fn cache_dir() -> Option<PathBuf> {
 pub(super) struct Sandbox {
     pub(super) runtime: WasmRuntime,
     registry: Arc<DiskRegistry>,
-    /// The registry's; gone at the end.
+    /// The folder of the registry; removed on drop.
     _folder: TempDir,
 }
 
 impl Sandbox {
-    /// A sandbox in which an attempt may be given what an operator who configures nothing allows, but for
-    /// its stack. It finds compiled code that an earlier one left.
+    /// Opens a sandbox with the default configuration of a host, except for the stack size. It uses
+    /// compiled code that earlier commands cached.
     pub(super) fn open(stack: StackOptions) -> anyhow::Result<Self> {
         let folder = privacy::temporary_folder().context("cannot create a temporary folder")?;
         let registry = Arc::new(DiskRegistry::open(folder.path(), u64::MAX)?);
@@ -58,21 +58,21 @@ impl Sandbox {
             ..RuntimeConfig::default()
         };
         let runtime = WasmRuntime::new(config.clone(), registry.clone()).or_else(|error| {
-            // It is only faster with one.
+            // The cache is optional.
             tracing::warn!(error = format!("{error:#}"), "compiled code is not cached");
             WasmRuntime::new(RuntimeConfig { cache_dir: None, ..config }, registry.clone())
         })?;
         Ok(Self { runtime, registry, _folder: folder })
     }
 
-    /// What `wasm` is and needs, if an upload of it would be accepted.
+    /// Inspects and compiles `wasm`, as a host does for an upload.
     pub(super) async fn check(&self, wasm: Bytes) -> Result<Inspection, Unprepared> {
         let inspection = self.runtime.inspect(&wasm)?;
         self.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm).await?;
         Ok(inspection)
     }
 
-    /// Takes `wasm` as an upload, so that jobs can run it, in the place of an earlier one.
+    /// Adds `wasm` to the registry under `name`, and removes earlier versions.
     pub(super) async fn publish(
         &self,
         name: PluginName,
@@ -92,10 +92,10 @@ impl Sandbox {
     }
 }
 
-/// The bytes of the plugin in `file`.
+/// Reads the plugin in `file`.
 pub(super) async fn read(file: &Path) -> anyhow::Result<Bytes> {
-    let wasm = tokio::fs::read(file)
-        .await
-        .with_context(|| Fault::NoInput.says(format!("cannot read the plugin {}", file.display())));
+    let wasm = tokio::fs::read(file).await.with_context(|| {
+        Fault::NoInput.failure(format!("cannot read the plugin {}", file.display()))
+    });
     Ok(wasm?.into())
 }

@@ -53,7 +53,7 @@ async fn set(
     name: &SecretName,
     origins: &[Origin],
 ) -> anyhow::Result<Ending> {
-    client.protects("the secret")?;
+    client.ensure_confidential("the secret")?;
     let value = read()?;
     let body = json!({ "value": value.reveal(), "origins": origins });
     let request = client.request(Method::PUT, &["secrets", name.as_str()]).json(&body);
@@ -62,19 +62,19 @@ async fn set(
     Ok(Ending::Done)
 }
 
-/// The value, from where it leaves no trace: arguments and variables are seen by others.
+/// Reads the value from stdin, as other users and processes can see arguments and variables.
 fn read() -> anyhow::Result<SecretValue> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         eprintln!("enter the secret (it is shown as you type), then press Ctrl-D:");
     }
     let mut text = String::new();
-    // A line break more than there may be.
+    // One byte more than the longest value with a line break, so that longer values are refused.
     let most = MAX_VALUE_BYTES as u64 + 3;
     stdin.lock().take(most).read_to_string(&mut text).context("cannot read the secret")?;
     let length = text.trim_end_matches(['\r', '\n']).len();
     text.truncate(length);
-    text.try_into().map_err(|error| Fault::Data.says(error).into())
+    text.try_into().map_err(|error| Fault::Data.failure(error).into())
 }
 
 async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {

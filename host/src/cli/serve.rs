@@ -16,7 +16,7 @@ use crate::config::{Config, Isolation, StoreChoice, resolve};
 use crate::privacy;
 use crate::telemetry::LogFormat;
 
-/// Flags overlay the environment, which overlays the file.
+/// Flags take precedence over environment variables, and these over the file.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     /// The address to listen on: an IP address or a name, and a port. Any address but loopback needs
@@ -74,7 +74,7 @@ fn workers(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(|_| "use a whole number of at least 1".to_owned())
 }
 
-/// Counts SIGTERM and Ctrl-C: the first asks to stop in good order, the second to stop at once.
+/// Counts SIGTERM and Ctrl-C: the first requests a graceful shutdown, the second an immediate one.
 fn count_signals() -> anyhow::Result<watch::Receiver<u32>> {
     let mut signals = Signals::listen()?;
     let (count, counted) = watch::channel(0);
@@ -87,18 +87,18 @@ fn count_signals() -> anyhow::Result<watch::Receiver<u32>> {
     Ok(counted)
 }
 
-/// Files that a busy host may have open: a connection each, and some hundreds of the store, of plugins
-/// and of processes that compile.
+/// The number of open files of a busy host: one per connection, and some hundreds for the store, plugins
+/// and compiler processes.
 const OPEN_FILES: u64 = 2048;
 
-/// Lets this process open as many files as it may: what programs get by default is what old ones can
-/// bear, and as many as there may be connections.
+/// Raises the soft limit of open files to the hard limit. The default soft limit, 1024 on most systems, is
+/// for programs that use `select`, and is no more than the number of connections.
 fn raise_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     limit.current = limit.maximum;
-    // What is refused is left as it was, which is enough for most hosts.
+    // If this fails, the soft limit stays, which is enough for most hosts.
     let _ = setrlimit(Resource::Nofile, limit);
     if most < OPEN_FILES {
         tracing::warn!(
@@ -110,9 +110,9 @@ fn raise_open_files() {
 
 impl Serve {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
-        // Before any file is made.
+        // Before any file is created.
         privacy::restrict_process().context("cannot restrict this process")?;
-        // A signal during the start must not kill the host half way.
+        // From here on, a signal during the start does not kill the host.
         let signals = count_signals()?;
         raise_open_files();
         let host = crate::build(self.config()?).await?;
@@ -121,14 +121,16 @@ impl Serve {
             || serde_json::json!({ "address": format!("http://{address}") }),
             |out| writeln!(out, "jobwright listens on http://{address}"),
         )?;
-        let told = |times: u32| {
+        let stop_requested = |times: u32| {
             let mut signals = signals.clone();
             // The counting task lives as long as the program.
             async move { drop(signals.wait_for(|count| *count >= times).await) }
         };
         tokio::select! {
-            () = host.run(told(1)) => Ok(Ending::Done),
-            () = told(2) => bail!("told to stop twice: the next start reclaims what was running"),
+            () = host.run(stop_requested(1)) => Ok(Ending::Done),
+            () = stop_requested(2) => {
+                bail!("stopped by a second signal: the next start reclaims the running jobs")
+            }
         }
     }
 
@@ -142,7 +144,7 @@ impl Serve {
         if config.data.metadata().is_ok_and(|data| !data.is_dir()) {
             let shown = config.data.display();
             let message = format!("the data directory {shown} is not a directory");
-            return Err(Fault::Usage.says(message).into());
+            return Err(Fault::Usage.failure(message).into());
         }
         config.store = self.store.unwrap_or(config.store);
         config.workers = self.workers.unwrap_or(config.workers);

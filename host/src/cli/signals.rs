@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, which is Ctrl-C: both are caught from when this is made.
+/// Handlers of SIGTERM and SIGINT (Ctrl-C).
 #[derive(Debug)]
 pub(super) struct Signals {
     terminated: Signal,
@@ -11,7 +11,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to catch them.
+    /// Installs the handlers.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -23,7 +23,7 @@ impl Signals {
         Ok(Self { terminated, interrupted })
     }
 
-    /// Returns when the next one arrives.
+    /// Waits for the next signal.
     pub(super) async fn stopped(&mut self) {
         tokio::select! {
             _ = self.terminated.recv() => {}

@@ -1,13 +1,13 @@
-//! Tables without lines. Those of jobs fit the terminal; without one, 80 columns.
+//! Tables without borders. Some are fitted to the width of the terminal, or to 80 columns without one.
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 
 use super::terminal::printable;
 
-/// The width where there is no terminal: what terminals have when they are opened, and mails show.
+/// The width without a terminal: the default width of terminals.
 const WIDTH: usize = 80;
 
-/// Blanks between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
 /// A table as wide as its contents.
@@ -16,23 +16,23 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     of_cells(header, rows)
 }
 
-/// A column of a table that is to fit.
+/// A column of a fitted table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
     pub(super) title: &'static str,
-    /// The width below which it is not cut; wide ones are cut first where several may be.
-    pub(super) least: usize,
+    /// The width below which the column is not cut.
+    pub(super) min_width: usize,
 }
 
-/// A table that is no wider than the terminal: cells of the last columns are cut first. `colour` says
-/// in which colour a cell is shown, by its column and text.
+/// A table that is no wider than the terminal: the last columns are cut first. `colour` returns the
+/// colour of a cell, by its column and text.
 pub(super) fn fitting(
     columns: &[Column],
     mut rows: Vec<Vec<String>>,
     colour: impl Fn(&str, &str) -> Option<Color>,
 ) -> Table {
     for cell in rows.iter_mut().flatten() {
-        // A cell is one line.
+        // A row is one line.
         *cell = printable(cell).replace(['\n', '\t'], " ");
     }
     let widths = widths(columns, &rows, width());
@@ -65,18 +65,18 @@ fn of_cells(header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> Table
     table.add_rows(rows);
     let last = header.len().saturating_sub(1);
     for (place, column) in table.column_iter_mut().enumerate() {
-        // Nothing follows the last one.
+        // The last column needs no padding.
         column.set_padding((0, if place == last { 0 } else { GAP as u16 }));
     }
     table
 }
 
-/// That of the terminal, if stdout is one.
+/// The width of the terminal, if stdout is one.
 fn width() -> usize {
     Table::new().width().map(usize::from).filter(|columns| *columns > 0).unwrap_or(WIDTH)
 }
 
-/// How wide each column is, so that all of them take `most`, if their least widths let them.
+/// The widths of the columns, so that the table is at most `most` wide, if their minimum widths allow it.
 fn widths(columns: &[Column], rows: &[Vec<String>], most: usize) -> Vec<usize> {
     let length = |text: &String| text.chars().count();
     let longest = |place: usize| rows.iter().filter_map(|row| row.get(place)).map(length).max();
@@ -88,7 +88,7 @@ fn widths(columns: &[Column], rows: &[Vec<String>], most: usize) -> Vec<usize> {
     let gaps = GAP * columns.len().saturating_sub(1);
     let mut over = (widths.iter().sum::<usize>() + gaps).saturating_sub(most);
     for (width, column) in widths.iter_mut().zip(columns).rev() {
-        let less = over.min(width.saturating_sub(column.least.max(column.title.len())));
+        let less = over.min(width.saturating_sub(column.min_width.max(column.title.len())));
         *width -= less;
         over -= less;
     }
@@ -108,13 +108,13 @@ mod tests {
     use super::*;
 
     const COLUMNS: [Column; 3] = [
-        Column { title: "id", least: usize::MAX },
-        Column { title: "plugin", least: 6 },
-        Column { title: "error", least: 5 },
+        Column { title: "id", min_width: usize::MAX },
+        Column { title: "plugin", min_width: 6 },
+        Column { title: "error", min_width: 5 },
     ];
 
     #[test]
-    fn the_last_columns_are_cut_first_and_none_below_its_least() {
+    fn the_last_columns_are_cut_first_and_none_below_its_minimum() {
         let rows = [vec!["0123456789".to_owned(), "word-count".to_owned(), "x".repeat(100)]];
         assert_eq!(widths(&COLUMNS, &rows, 200), [10, 10, 100]);
         assert_eq!(widths(&COLUMNS, &rows, 80), [10, 10, 56]);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_says_so() {
+    fn cut_text_ends_with_an_ellipsis() {
         assert_eq!(cut("word-count", 10), "word-count");
         assert_eq!(cut("wörd-counts", 10), "wörd-coun…");
     }

@@ -5,13 +5,13 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::disable::{self, DisableOptions};
 use super::exit::Ending;
 use super::plugin::{state, text};
-use super::switch::{self, Disabling};
 use super::table::table;
 use super::terminal::Terminal;
 
-/// What is shown of a tenant.
+/// The columns for a tenant.
 const HEADER: [&str; 3] = ["name", "state", "limits"];
 
 #[derive(Debug, clap::Subcommand)]
@@ -41,7 +41,7 @@ pub(super) enum TenantCommand {
         /// The name of the tenant.
         name: TenantName,
         #[command(flatten)]
-        how: Disabling,
+        how: DisableOptions,
     },
     /// Enable a disabled tenant: its held jobs continue.
     Enable {
@@ -112,10 +112,10 @@ impl TenantCommand {
             }
             Self::Rm { name } => remove(client, terminal, &name).await,
             Self::Disable { name, how } => {
-                switch::disable(client, terminal, (&path(&name), name.as_str()), how).await
+                disable::disable(client, terminal, (&path(&name), name.as_str()), how).await
             }
             Self::Enable { name } => {
-                switch::enable(client, terminal, (&path(&name), name.as_str())).await
+                disable::enable(client, terminal, (&path(&name), name.as_str())).await
             }
         }
     }
@@ -147,7 +147,7 @@ fn row(tenant: &Value) -> Vec<String> {
     vec![text(&tenant["name"]), state(tenant).to_owned(), tenant["limits"].to_string()]
 }
 
-/// Shows the tenant that a request answers.
+/// Sends a request and shows the tenant of the response.
 async fn answer(
     client: &Client,
     terminal: &Terminal,

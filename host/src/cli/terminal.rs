@@ -1,4 +1,4 @@
-//! What a person sees, or a script reads.
+//! Output for people and scripts. Text from hosts and guests cannot control the terminal.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-/// Where answers go.
+/// Prints results, as text or JSON.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terminal {
     json: bool,
@@ -18,13 +18,13 @@ impl Terminal {
         Self { json }
     }
 
-    /// Whether answers are for scripts.
+    /// Whether results are printed as JSON.
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Prints an answer: as JSON for scripts, else as `human` writes it, but for what would act on a
-    /// terminal. Nothing here means to, and a host may be anybody's.
+    /// Prints a result: as JSON, or as `human` writes it, without control characters, because hosts are
+    /// not trusted.
     pub(super) fn result(
         &self,
         json: impl FnOnce() -> Value,
@@ -40,8 +40,8 @@ impl Terminal {
         out.flush()
     }
 
-    /// Prints an answer as a table, with colours where there is a terminal. The cells were made
-    /// harmless by [`table`](super::table::table).
+    /// Prints a result as a table, with colours on a terminal. [`table`](super::table::table) has removed
+    /// the control characters from the cells.
     pub(super) fn table(
         &self,
         json: impl FnOnce() -> Value,
@@ -53,16 +53,16 @@ impl Terminal {
         out.flush()
     }
 
-    /// A note for a person, on stderr, above the line that shows that something is awaited.
-    pub(super) fn note(&self, awaited: &ProgressBar, note: &str) {
+    /// Prints a note on stderr, above the line of `progress`; nothing with `--json`.
+    pub(super) fn note(&self, progress: &ProgressBar, note: &str) {
         if !self.json {
-            // Where nobody reads notes, nobody is to be told.
-            awaited.suspend(|| drop(writeln!(io::stderr(), "{}", printable(note))));
+            // If stderr is closed, there is nowhere to report that.
+            progress.suspend(|| drop(writeln!(io::stderr(), "{}", printable(note))));
         }
     }
 
-    /// Asks a person to agree; `None` where there is none to ask.
-    pub(super) fn agrees(&self, question: &str) -> io::Result<Option<bool>> {
+    /// Asks for confirmation. Returns `None` without a terminal.
+    pub(super) fn confirm(&self, question: &str) -> io::Result<Option<bool>> {
         if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return Ok(None);
         }
@@ -72,7 +72,7 @@ impl Terminal {
         Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
     }
 
-    /// A line that shows that something is awaited; nothing where nobody looks.
+    /// A progress line on stderr; nothing without a terminal.
     pub(super) fn progress(&self, message: String) -> ProgressBar {
         let style = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}");
         let bar = ProgressBar::new_spinner().with_message(message);
@@ -81,31 +81,31 @@ impl Terminal {
     }
 }
 
-/// Foreign text without what would act on a terminal: control characters other than line breaks and
-/// tabs, and marks that turn the direction of writing.
+/// `text` without control characters (except line breaks and tabs) and marks of writing direction, which
+/// could change what a terminal displays.
 pub(super) fn printable(text: &str) -> String {
-    let acts = |c: char| {
+    let is_control = |c: char| {
         (c.is_control() && !matches!(c, '\n' | '\t'))
             || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
     };
-    text.chars().map(|c| if acts(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Writes a guest's bytes: as they are into files and pipes, made harmless on a terminal.
-pub(super) fn write_foreign(
+/// Writes a guest's bytes: unchanged to files and pipes, without control characters to a terminal.
+pub(super) fn write_untrusted(
     bytes: &[u8],
     out: &mut (impl Write + io::IsTerminal),
 ) -> io::Result<()> {
     if out.is_terminal() {
-        out.write_all(harmless(bytes).as_bytes())?;
+        out.write_all(sanitized(bytes).as_bytes())?;
     } else {
         out.write_all(bytes)?;
     }
     out.flush()
 }
 
-/// A guest's bytes as text for a terminal, whatever they are, with a line break at the end.
-fn harmless(bytes: &[u8]) -> String {
+/// A guest's bytes as text for a terminal, with a line break at the end.
+fn sanitized(bytes: &[u8]) -> String {
     let mut text = printable(&String::from_utf8_lossy(bytes));
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
@@ -120,16 +120,16 @@ pub(super) fn is_binary_on_terminal(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{harmless, printable};
+    use super::{printable, sanitized};
 
     #[test]
-    fn bytes_that_are_no_text_are_shown_as_far_as_they_can_be() {
-        assert_eq!(harmless(b"a\xff\xc3b\x1b[2J"), "a��b�[2J\n");
-        assert_eq!((harmless(b""), harmless(b"a\n")), (String::new(), "a\n".to_owned()));
+    fn invalid_utf_8_and_control_characters_are_replaced() {
+        assert_eq!(sanitized(b"a\xff\xc3b\x1b[2J"), "a��b�[2J\n");
+        assert_eq!((sanitized(b""), sanitized(b"a\n")), (String::new(), "a\n".to_owned()));
     }
 
     #[test]
-    fn what_acts_on_a_terminal_is_made_visible() {
+    fn control_characters_and_direction_marks_are_replaced() {
         assert_eq!(printable("a\tb\nc ä"), "a\tb\nc ä");
         assert_eq!(printable("\u{1b}[31m\r\u{7}\u{202e}"), "�[31m���");
     }

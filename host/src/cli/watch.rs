@@ -1,44 +1,44 @@
-//! Waiting for files to change, by looking at them: that works on every file system, and for files
-//! that are replaced, missing or not there yet.
+//! Waits for files to change, by polling: that works on every file system, and for files that are
+//! replaced, removed or not created yet.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// How often to look. What stays as it is from one look to the next is written.
-const LOOK: Duration = Duration::from_millis(200);
+/// The polling interval. A file that did not change for one interval is completely written.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Some files, and how they were when they were last taken notice of.
+/// Some files, and their states when a change was last reported.
 #[derive(Debug)]
 pub(super) struct Watch {
     files: Vec<PathBuf>,
-    noticed: Option<Vec<Look>>,
+    reported: Option<Vec<FileState>>,
 }
 
-/// What tells a file from its successor: its number, length and time; `None` if it is not there.
-type Look = Option<(u64, u64, Option<SystemTime>)>;
+/// The inode number, length and modification time of a file; `None` if it does not exist.
+type FileState = Option<(u64, u64, Option<SystemTime>)>;
 
 impl Watch {
     pub(super) fn new(files: Vec<PathBuf>) -> Self {
-        Self { files, noticed: None }
+        Self { files, reported: None }
     }
 
-    /// Waits until the files are not as they were the last time, and are not being changed either.
-    /// Does not wait the first time. May be dropped and called again.
+    /// Waits until the files differ from the last reported states, and are not being written. The first
+    /// call returns at once. Cancel safe.
     pub(super) async fn changed(&mut self) {
         let mut last = self.look();
-        while self.noticed.is_some() {
-            tokio::time::sleep(LOOK).await;
+        while self.reported.is_some() {
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now = self.look();
-            if now == last && self.noticed.as_ref() != Some(&now) {
+            if now == last && self.reported.as_ref() != Some(&now) {
                 break;
             }
             last = now;
         }
-        self.noticed = Some(last);
+        self.reported = Some(last);
     }
 
-    fn look(&self) -> Vec<Look> {
+    fn look(&self) -> Vec<FileState> {
         let look = |file| {
             let metadata = std::fs::metadata(file).ok()?;
             Some((metadata.ino(), metadata.len(), metadata.modified().ok()))
@@ -64,7 +64,7 @@ mod tests {
             }
             watch.changed().await;
         }
-        let unchanged = tokio::time::timeout(LOOK * 3, watch.changed()).await;
+        let unchanged = tokio::time::timeout(POLL_INTERVAL * 3, watch.changed()).await;
         assert!(unchanged.is_err(), "nothing has changed since");
     }
 }

@@ -1,11 +1,11 @@
 use super::*;
 
-fn protects(host: &str, proxy: Option<&str>) -> bool {
-    Channel::new(host, proxy, false).expect(host).protects("the key").is_ok()
+fn is_allowed(host: &str, proxy: Option<&str>) -> bool {
+    Channel::new(host, proxy, false).expect(host).ensure_confidential("the key").is_ok()
 }
 
 #[test]
-fn what_is_confidential_leaves_the_machine_encrypted_only() {
+fn confidential_values_leave_the_machine_only_encrypted() {
     for host in [
         "http://127.0.0.1:7878",
         "http://127.9.9.9",
@@ -16,7 +16,7 @@ fn what_is_confidential_leaves_the_machine_encrypted_only() {
         "https://jobs.example.com",
         "https://10.0.0.1",
     ] {
-        assert!(protects(host, None), "{host}");
+        assert!(is_allowed(host, None), "{host}");
     }
     for host in [
         "http://jobs.example.com",
@@ -27,30 +27,30 @@ fn what_is_confidential_leaves_the_machine_encrypted_only() {
         "http://notlocalhost",
         "http://128.0.0.1",
     ] {
-        assert!(!protects(host, None), "{host}");
+        assert!(!is_allowed(host, None), "{host}");
         let plain = Channel::new(host, None, true).expect(host);
-        assert!(plain.protects("the key").is_ok(), "{host}: it may be plain");
+        assert!(plain.ensure_confidential("the key").is_ok(), "{host}: --insecure-http");
     }
 }
 
 #[test]
-fn a_proxy_elsewhere_is_beyond_the_machine() {
-    assert!(protects("http://127.0.0.1:7878", Some("http://127.0.0.1:3128")));
-    assert!(!protects("http://127.0.0.1:7878", Some("http://proxy:3128")));
-    assert!(!protects("http://127.0.0.1:7878", Some("https://proxy:3128")));
-    assert!(!protects("http://jobs.example.com", Some("http://127.0.0.1:3128")));
-    assert!(protects("https://jobs.example.com", Some("http://proxy:3128")), "a tunnel");
+fn a_proxy_on_another_machine_needs_encryption() {
+    assert!(is_allowed("http://127.0.0.1:7878", Some("http://127.0.0.1:3128")));
+    assert!(!is_allowed("http://127.0.0.1:7878", Some("http://proxy:3128")));
+    assert!(!is_allowed("http://127.0.0.1:7878", Some("https://proxy:3128")));
+    assert!(!is_allowed("http://jobs.example.com", Some("http://127.0.0.1:3128")));
+    assert!(is_allowed("https://jobs.example.com", Some("http://proxy:3128")), "a tunnel");
 }
 
 #[test]
 fn credentials_of_an_address_are_not_shown() {
     let channel = Channel::new("https://me:pw@jobs.example.com/", None, false).expect("one");
-    assert_eq!(channel.shown(), "https://jobs.example.com");
+    assert_eq!(channel.public_address(), "https://jobs.example.com");
     assert!(channel.has_credentials());
 }
 
 #[test]
-fn what_is_no_address_is_refused() {
+fn invalid_addresses_are_refused() {
     for wrong in ["nonsense", "ftp://a", "localhost:7878", "http://", "unix:/run/a"] {
         assert!(Channel::new(wrong, None, false).is_err(), "{wrong}");
         assert!(Channel::new("http://a", Some(wrong), false).is_err(), "{wrong}");

@@ -1,4 +1,4 @@
-//! A file of jobs, and the batches in which they are sent.
+//! Parses a file of jobs, and splits it into batches.
 
 use std::borrow::Cow;
 use std::io::{self, Read as _};
@@ -11,28 +11,28 @@ use serde_json::value::RawValue;
 use crate::cli::client::FILE_BYTES;
 use crate::cli::exit::Fault;
 
-/// Jobs in one request: the most that a host takes.
+/// The maximum number of jobs in a request, as on the host.
 const BATCH_JOBS: usize = 1000;
 
-/// The length of one request, in bytes: half of what a host takes, as the last job may be long.
+/// The maximum length of a request with several jobs, in bytes: half of what a host accepts.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// A job of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Numbered<'a> {
-    /// The number of its line, or of its place in an array, from 1.
+pub(super) struct JobLine<'a> {
+    /// The number of the line, or of the element in an array, from 1.
     pub(super) line: usize,
-    /// Its JSON, on one line.
+    /// The job as JSON, without line breaks.
     pub(super) json: Cow<'a, str>,
 }
 
-/// The text of `file`; of stdin for `-`.
+/// Reads `file`, or stdin for `-`.
 ///
 /// # Errors
 /// If it cannot be read, is too long, or is not UTF-8.
 pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
-    let failed = || Fault::NoInput.says(format!("cannot read the jobs in {shown}"));
+    let failed = || Fault::NoInput.failure(format!("cannot read the jobs in {shown}"));
     let bytes = if file == Path::new("-") {
         let mut bytes = Vec::new();
         io::stdin().lock().take(FILE_BYTES + 1).read_to_end(&mut bytes).with_context(failed)?;
@@ -43,32 +43,32 @@ pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     if bytes.len() as u64 > FILE_BYTES {
         let most = show_bytes(FILE_BYTES);
         let message = format!("the jobs in {shown} are longer than {most}: split the file");
-        return Err(Fault::Data.says(message).into());
+        return Err(Fault::Data.failure(message).into());
     }
     let text = String::from_utf8(bytes);
-    text.map_err(|error| Fault::Data.says(format!("the jobs in {shown}: {error}")).into())
+    text.map_err(|error| Fault::Data.failure(format!("the jobs in {shown}: {error}")).into())
 }
 
-/// The jobs of a JSON array, or of one object a line.
+/// Splits a JSON array, or a text with one object per line, into jobs.
 ///
 /// # Errors
-/// If an array is not JSON.
-pub(super) fn split(text: &str) -> anyhow::Result<Vec<Numbered<'_>>> {
+/// If an array is not valid JSON.
+pub(super) fn split(text: &str) -> anyhow::Result<Vec<JobLine<'_>>> {
     let text = text.trim_start_matches('\u{feff}');
     if text.trim_start().starts_with('[') {
-        let wrong = |error| Fault::Data.says(format!("the jobs are not JSON: {error}"));
+        let wrong = |error| Fault::Data.failure(format!("the jobs are not JSON: {error}"));
         let jobs: Vec<&RawValue> = serde_json::from_str(text).map_err(wrong)?;
         let numbered = jobs.iter().enumerate();
         return Ok(numbered
-            .map(|(at, job)| Numbered { line: at + 1, json: on_one_line(job.get()) })
+            .map(|(at, job)| JobLine { line: at + 1, json: on_one_line(job.get()) })
             .collect());
     }
     let lines = text.lines().enumerate();
-    let jobs = lines.map(|(at, line)| Numbered { line: at + 1, json: line.trim().into() });
+    let jobs = lines.map(|(at, line)| JobLine { line: at + 1, json: line.trim().into() });
     Ok(jobs.filter(|job| !job.json.is_empty()).collect())
 }
 
-/// JSON without line breaks, which are only white space in it: within a string they are escaped.
+/// Replaces the line breaks in JSON by spaces. They are only whitespace: in strings they are escaped.
 fn on_one_line(json: &str) -> Cow<'_, str> {
     match json.contains(['\n', '\r']) {
         true => json.replace(['\n', '\r'], " ").into(),
@@ -76,8 +76,8 @@ fn on_one_line(json: &str) -> Cow<'_, str> {
     }
 }
 
-/// The jobs in pieces that a host takes.
-pub(super) fn batches<'a, 'b>(jobs: &'a [Numbered<'b>]) -> Vec<&'a [Numbered<'b>]> {
+/// Splits the jobs into batches that a host accepts.
+pub(super) fn batches<'a, 'b>(jobs: &'a [JobLine<'b>]) -> Vec<&'a [JobLine<'b>]> {
     let (mut batches, mut rest) = (Vec::new(), jobs);
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -86,7 +86,7 @@ pub(super) fn batches<'a, 'b>(jobs: &'a [Numbered<'b>]) -> Vec<&'a [Numbered<'b>
             bytes <= BATCH_BYTES
         });
         let count = fitting.count();
-        // One that is too long by itself is the host's to refuse.
+        // A single job that is too long is sent, for the host to refuse.
         let (batch, left) = rest.split_at(count.max(1));
         batches.push(batch);
         rest = left;
@@ -98,8 +98,8 @@ pub(super) fn batches<'a, 'b>(jobs: &'a [Numbered<'b>]) -> Vec<&'a [Numbered<'b>
 mod tests {
     use super::*;
 
-    fn job(line: usize, json: &str) -> Numbered<'_> {
-        Numbered { line, json: json.into() }
+    fn job(line: usize, json: &str) -> JobLine<'_> {
+        JobLine { line, json: json.into() }
     }
 
     #[test]
@@ -123,8 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_no_more_than_a_host_takes() {
-        let lengths = |jobs: Vec<Numbered<'_>>| -> Vec<usize> {
+    fn a_batch_is_no_larger_than_a_host_accepts() {
+        let lengths = |jobs: Vec<JobLine<'_>>| -> Vec<usize> {
             batches(&jobs).iter().map(|batch| batch.len()).collect()
         };
         assert_eq!(lengths(vec![job(1, "{}"); 2500]), [1000, 1000, 500]);

@@ -1,4 +1,4 @@
-//! Which jobs a command is about.
+//! The filter of commands for several jobs.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 use crate::cli::client::Client;
 use crate::cli::plugin::text;
 
-/// The longest page that a host answers with.
+/// The maximum page size of a host.
 const PAGE: usize = 200;
 
-/// The states of unfinished jobs, in the order in which most jobs go through them.
+/// The states of unfinished jobs, in the order in which most jobs enter them.
 const UNFINISHED: [&str; 4] = ["scheduled", "retryable", "available", "running"];
 
-/// All that match every given field.
+/// Matches jobs by all of the given fields.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Filter {
     /// Only jobs in this state: scheduled, available, retryable, running, completed, discarded,
@@ -43,7 +43,7 @@ impl Filter {
         fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
     }
 
-    /// The first `most` jobs that match and that `wanted` takes, newest first, a page at a time.
+    /// The first `most` jobs that match and for which `wanted` is true, newest first.
     pub(super) async fn jobs(
         &self,
         client: &Client,
@@ -54,7 +54,7 @@ impl Filter {
         let mut cursor: Option<String> = None;
         while jobs.len() < most {
             let request = client.request(Method::GET, &["jobs"]).query(&self.query());
-            // Whole pages, however few jobs are still wanted: many of a page may not be.
+            // Full pages even for a few jobs, because `wanted` may reject most of a page.
             let place = [("limit", Some(PAGE.to_string())), ("cursor", cursor)];
             let mut page = client.json(request.query(&place)).await?;
             if let Value::Array(found) = page["jobs"].take() {
@@ -69,8 +69,8 @@ impl Filter {
         Ok(jobs)
     }
 
-    /// The first `most` unfinished jobs that match, in whatever state, newest first: without reading those
-    /// that are finalized, which may be many more.
+    /// The first `most` unfinished jobs that match, newest first. Does not read finalized jobs, which can
+    /// be many more.
     pub(super) async fn unfinished(
         &self,
         client: &Client,
@@ -80,10 +80,10 @@ impl Filter {
         for state in UNFINISHED {
             let of_state = Self { state: Some(state.to_owned()), ..self.clone() };
             let jobs = of_state.jobs(client, most, |_| true).await?;
-            // A job may have changed its state meanwhile, and be there twice.
+            // A job that changes its state meanwhile can be found twice.
             found.extend(jobs.into_iter().map(|job| (text(&job["id"]), job)));
         }
-        // Ids are in the order of their jobs' creation.
+        // Ids are ordered by creation time.
         Ok(found.into_values().rev().take(most).collect())
     }
 }
@@ -101,7 +101,7 @@ mod tests {
 
     type Asked = Arc<Mutex<Vec<BTreeMap<String, String>>>>;
 
-    /// Answers with a page of the jobs 9 to 0, of which the even ones are finalized.
+    /// Returns a page of the jobs 9 to 0, of which the even ones are finalized.
     async fn page(
         State(asked): State<Asked>,
         Query(query): Query<BTreeMap<String, String>>,
@@ -119,7 +119,7 @@ mod tests {
         Json(json!({ "jobs": jobs, "next_cursor": next.map(|next| next.to_string()) }))
     }
 
-    /// A client of a host that answers so, and what it was asked.
+    /// A client of such a host, and the queries that the host received.
     async fn host() -> (Client, Asked) {
         let asked = Asked::default();
         let router = Router::new().route("/v1/jobs", get(page)).with_state(asked.clone());
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn jobs_are_read_in_whole_pages_however_few_are_wanted() {
+    async fn jobs_are_read_in_full_pages() {
         let (client, asked) = host().await;
         let unfinished = |job: &Value| job["finalized_at"].is_null();
         let jobs = Filter::default().jobs(&client, 3, unfinished).await.expect("jobs");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unfinished_jobs_are_read_by_their_states_and_told_once() {
+    async fn unfinished_jobs_are_read_by_state_and_listed_once() {
         let (client, asked) = host().await;
         let jobs = Filter::default().unfinished(&client, 3).await.expect("jobs");
         assert_eq!(ids(&jobs), ["9", "8", "7"]);

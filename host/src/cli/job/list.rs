@@ -38,18 +38,18 @@ impl List {
     }
 }
 
-/// Ids, plugins and queues are cut only where the rest has gone already.
+/// Errors are cut first, then queues, then plugins.
 const COLUMNS: [Column; 7] = [
-    Column { title: "id", least: usize::MAX },
-    Column { title: "plugin", least: 12 },
-    Column { title: "queue", least: 7 },
-    Column { title: "state", least: usize::MAX },
-    Column { title: "attempt", least: usize::MAX },
-    Column { title: "age", least: usize::MAX },
-    Column { title: "error", least: 16 },
+    Column { title: "id", min_width: usize::MAX },
+    Column { title: "plugin", min_width: 12 },
+    Column { title: "queue", min_width: 7 },
+    Column { title: "state", min_width: usize::MAX },
+    Column { title: "attempt", min_width: usize::MAX },
+    Column { title: "age", min_width: usize::MAX },
+    Column { title: "error", min_width: 16 },
 ];
 
-/// Jobs as they stand at `now`.
+/// A table of jobs, with their ages at `now`.
 pub(super) fn table(jobs: &[Value], now: Timestamp) -> Table {
     let ids: Vec<String> = jobs.iter().map(|job| text(&job["id"])).collect();
     let length = short(&ids);
@@ -69,8 +69,8 @@ pub(super) fn table(jobs: &[Value], now: Timestamp) -> Table {
     fitting(&COLUMNS, rows, |title, cell| if title == "state" { colour(cell) } else { None })
 }
 
-/// A plugin reference without a version that the host derived from the plugin's bytes: it would take the
-/// room of the error, and `job show` has it.
+/// A plugin reference, without the version if the host derived it from the digest: that takes space from
+/// the error, and `job show` has it.
 fn named(plugin: &str) -> &str {
     plugin.split_once("@sha-").map_or(plugin, |(name, _)| name)
 }
@@ -79,12 +79,12 @@ fn named(plugin: &str) -> &str {
 /// versions collide.
 fn short(ids: &[String]) -> usize {
     let longest = ids.iter().map(String::len).max().unwrap_or(0);
-    let tells = |length: usize| {
+    let is_unique = |length: usize| {
         let distinct: BTreeSet<&str> =
             ids.iter().map(|id| id.get(..length).unwrap_or(id)).collect();
         distinct.len() == ids.len()
     };
-    (JobId::SHORT..longest).find(|length| tells(*length)).unwrap_or(longest)
+    (JobId::SHORT..longest).find(|length| is_unique(*length)).unwrap_or(longest)
 }
 
 fn colour(state: &str) -> Option<Color> {
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_are_told_apart_by_the_first_characters_of_their_ids() {
+    fn ids_are_shortened_to_unique_prefixes() {
         let id = |text: &str| text.to_owned();
         let one = id("019b7000-0000-7000-8000-000000000000");
         assert_eq!(short(&[one.clone(), id("019b7000-0000-7001-8000-000000000000")]), 18);

@@ -1,10 +1,10 @@
 //! `jobwright job …`
 
+mod bulk;
 mod file;
 mod filter;
 mod list;
-mod many;
-mod patience;
+mod resend;
 mod show;
 mod submit;
 mod upload;
@@ -17,11 +17,11 @@ use jobwright_core::job::JobIdPrefix;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
+use self::bulk::{Action, Bulk};
 use self::list::List;
-use self::many::{Action, Many};
 use self::show::show;
 use self::submit::Submit;
-use super::client::{Client, FILE_BYTES, whole};
+use super::client::{Client, FILE_BYTES, read_body};
 use super::exit::{Ending, Fault};
 use super::terminal::{self, Terminal, printable};
 use crate::config::parse_duration;
@@ -37,7 +37,7 @@ pub(super) enum JobCommand {
         /// The id of the job, or the beginning of it.
         id: JobIdPrefix,
     },
-    /// Wait until a job is finalized; the exit code says how it ended.
+    /// Wait until a job is finalized; the exit code reports how it ended.
     Wait {
         /// The id of the job, or the beginning of it.
         id: JobIdPrefix,
@@ -61,11 +61,11 @@ pub(super) enum JobCommand {
     /// Cancel an unfinished job, or all that match.
     #[command(override_usage = "jobwright job cancel [OPTIONS] <ID>\n       \
         jobwright job cancel [OPTIONS] <--all|--state|--plugin|--queue|--tag>")]
-    Cancel(Many),
+    Cancel(Bulk),
     /// Retry a finalized job, or start a waiting one now; or retry all discarded jobs that match.
     #[command(override_usage = "jobwright job retry [OPTIONS] <ID>\n       \
         jobwright job retry [OPTIONS] <--all|--state|--plugin|--queue|--tag>")]
-    Retry(Many),
+    Retry(Bulk),
     /// List jobs, newest first.
     List(List),
 }
@@ -87,7 +87,7 @@ impl JobCommand {
             Self::Cancel(many) => many.execute(Action::Cancel, client, terminal).await,
             Self::Retry(many) => many.execute(Action::Retry, client, terminal).await,
             Self::Wait { id, max_wait } => {
-                let job = wait::until_over(client, terminal, id.as_str(), max_wait).await?;
+                let job = wait::until_finalized(client, terminal, id.as_str(), max_wait).await?;
                 show(client, terminal, &job).await?;
                 Ok(ending(&job))
             }
@@ -96,14 +96,14 @@ impl JobCommand {
                 let number = attempt.map(|number| [("attempt", number)]);
                 let request = of_job(client, Method::GET, &id, "logs").query(&number);
                 let log = client.file(request).await?;
-                terminal::write_foreign(&log, &mut std::io::stdout())?;
+                terminal::write_untrusted(&log, &mut std::io::stdout())?;
                 Ok(Ending::Done)
             }
         }
     }
 }
 
-/// A request about a job, or about a part of it.
+/// A request for a job, or for a part of it.
 fn of_job(client: &Client, method: Method, id: &JobIdPrefix, part: &str) -> RequestBuilder {
     let segments = ["jobs", id.as_str(), part];
     client.request(method, if part.is_empty() { &segments[..2] } else { &segments })
@@ -111,8 +111,9 @@ fn of_job(client: &Client, method: Method, id: &JobIdPrefix, part: &str) -> Requ
 
 async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Ending> {
     let answer = client.send(request).await?;
-    let told = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
-    if let (Some(attempt), Some(outcome)) = (told("jobwright-attempt"), told("jobwright-outcome"))
+    let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    if let (Some(attempt), Some(outcome)) =
+        (header("jobwright-attempt"), header("jobwright-outcome"))
         && outcome != "succeeded"
     {
         let (attempt, outcome) = (printable(attempt), printable(outcome));
@@ -121,20 +122,20 @@ async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Endi
             "the job has not completed: this is the output of attempt {attempt}, which ended as {outcome}"
         )?;
     }
-    let bytes = whole(answer, FILE_BYTES).await?;
+    let bytes = read_body(answer, FILE_BYTES).await?;
     if terminal::is_binary_on_terminal(&bytes) {
         let message = format!(
             "the output is binary ({} bytes) and stdout is a terminal: redirect it to a file, as in \
              `jobwright job output ID > FILE`",
             bytes.len()
         );
-        return Err(Fault::Usage.says(message).into());
+        return Err(Fault::Usage.failure(message).into());
     }
-    terminal::write_foreign(&bytes, &mut std::io::stdout())?;
+    terminal::write_untrusted(&bytes, &mut std::io::stdout())?;
     Ok(Ending::Done)
 }
 
-/// How a job ended, as an exit code tells it.
+/// How the command ends, by the state of the job.
 fn ending(job: &Value) -> Ending {
     match job["state"].as_str() {
         Some("completed") => Ending::Done,
@@ -144,7 +145,7 @@ fn ending(job: &Value) -> Ending {
     }
 }
 
-/// What went wrong last, if an attempt failed: that of the latest attempt.
+/// The error message of the latest attempt, if it failed.
 fn last_error(job: &Value) -> Option<&str> {
     let attempts = job["attempts"].as_array()?;
     attempts.last()?["error"]["message"].as_str().filter(|message| !message.is_empty())

@@ -1,4 +1,4 @@
-//! A job, for a person.
+//! Prints a job as text.
 
 use std::io::{self, Write};
 
@@ -10,18 +10,18 @@ use crate::cli::plugin::text;
 use crate::cli::table::table;
 use crate::cli::terminal::{Terminal, printable};
 
-/// The longest output that is shown with its job, in bytes: some screens.
+/// The maximum length of a text output that is shown with its job, in bytes: a few screens.
 const SHOWN_BYTES: u64 = 16 << 10;
 
-/// Prints a job, with its output if that is text of some length.
+/// Prints a job, with its output if that is JSON or a short text.
 pub(super) async fn show(client: &Client, terminal: &Terminal, job: &Value) -> anyhow::Result<()> {
     let output = if terminal.is_json() { None } else { text_output(client, job).await };
     terminal.result(|| job.clone(), |out| write_job(job, output.as_deref(), out))?;
     Ok(())
 }
 
-/// The output as it was written, if it is JSON or text: JSON that was read and written again may have other
-/// numbers, and its fields in another order.
+/// The output, if it is JSON or a short text. JSON is fetched as the guest wrote it: parsing and writing it
+/// again can change numbers and the order of fields.
 async fn text_output(client: &Client, job: &Value) -> Option<String> {
     let failed = &job["failed_output"];
     let (kind, bytes) = match failed.is_null() {
@@ -35,12 +35,12 @@ async fn text_output(client: &Client, job: &Value) -> Option<String> {
         return None;
     }
     let id = job["id"].as_str()?;
-    // Its length is shown where the text itself cannot be had.
+    // If this fails, only the length is shown.
     let output = client.file(client.request(Method::GET, &["jobs", id, "output"])).await.ok()?;
     String::from_utf8(output.into()).ok()
 }
 
-/// Whether the output is JSON that the host shows with the job.
+/// Whether the output is JSON, which the host includes in the job.
 fn has_json(job: &Value) -> bool {
     job.get("output").is_some()
 }
@@ -54,8 +54,8 @@ fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Resu
             writeln!(out, "{:<13} {}", "failures", failures(job))?;
         }
     }
-    if let Some(told) = told(job) {
-        writeln!(out, "{:<13} {told}", "progress")?;
+    if let Some(progress) = progress_line(job) {
+        writeln!(out, "{:<13} {progress}", "progress")?;
     }
     if let Some(at) = job["cancel_requested_at"].as_str().filter(|_| job["finalized_at"].is_null())
     {
@@ -79,7 +79,7 @@ fn failures(job: &Value) -> String {
     }
 }
 
-/// What is said of the output among the fields.
+/// Writes the field for the output.
 fn write_output(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     if let Some(json) = output.filter(|_| has_json(job)) {
         writeln!(out, "{:<13} {}", "output", printable(json.trim_end()))?;
@@ -116,8 +116,8 @@ fn write_attempts(job: &Value, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// What the guest told last of how far it is: `42 % half of it`.
-pub(super) fn told(job: &Value) -> Option<String> {
+/// The latest progress that the guest reported, such as `42 % half of it`.
+pub(super) fn progress_line(job: &Value) -> Option<String> {
     let progress = job["progress"].as_object()?;
     let percent = progress["fraction"].as_f64().map(|part| format!("{:.0} %", part * 100.0));
     let message = progress["message"].as_str().map(printable).filter(|text| !text.is_empty());
@@ -128,10 +128,10 @@ pub(super) fn told(job: &Value) -> Option<String> {
 mod tests {
     use serde_json::json;
 
-    use super::{told, write_job};
+    use super::{progress_line, write_job};
 
     #[test]
-    fn a_cancel_is_shown_until_the_job_is_over() {
+    fn a_cancellation_request_is_shown_until_the_job_is_finalized() {
         let shown = |finalized_at| {
             let at = "2026-01-01T00:00:00Z";
             let job = json!({ "cancel_requested_at": at, "finalized_at": finalized_at });
@@ -143,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_shown_as_far_as_it_was_told() {
+    fn progress_is_shown_as_far_as_it_was_reported() {
         let shown = |fraction, message| {
-            told(&json!({ "progress": { "fraction": fraction, "message": message } }))
+            progress_line(&json!({ "progress": { "fraction": fraction, "message": message } }))
         };
         assert_eq!(shown(json!(0.424), "half\u{1b}[31m").as_deref(), Some("42 % half\u{fffd}[31m"));
         assert_eq!(shown(json!(null), "looking").as_deref(), Some("looking"));
         assert_eq!(shown(json!(1), "").as_deref(), Some("100 %"));
-        assert_eq!(told(&json!({ "progress": null })), None);
+        assert_eq!(progress_line(&json!({ "progress": null })), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::cli::plugin::text;
 use crate::cli::terminal::Terminal;
 use crate::config::parse_duration;
 
-/// The options that say what one job is, by the names of their fields.
+/// The options that describe a single job, by field name.
 const OF_ONE: [&str; 25] = [
     "plugin",
     "payload",
@@ -78,7 +78,7 @@ pub(in crate::cli) struct Submit {
     /// Submitting again with the same key returns the first job [default: none].
     #[arg(long, value_name = "KEY", value_parser = header)]
     idempotency_key: Option<String>,
-    /// Wait until the job is finalized; the exit code says how it ended.
+    /// Wait until the job is finalized; the exit code reports how it ended.
     #[arg(long)]
     wait: bool,
     /// With --wait: wait no longer than this, such as 5m [default: for ever].
@@ -111,12 +111,12 @@ impl Submit {
             return Ok(Ending::Done);
         }
         wait::announce(terminal, &id);
-        let job = wait::until_over(client, terminal, &id, max_wait).await?;
+        let job = wait::until_finalized(client, terminal, &id, max_wait).await?;
         show(client, terminal, &job).await?;
         Ok(ending(&job))
     }
 
-    /// The fields of the job, as the query of a request whose body is the payload.
+    /// The fields of the job, as the query of a request with the payload as its body.
     fn query(&self) -> anyhow::Result<Vec<(String, String)>> {
         let mut query = vec![];
         let mut put = |name: &str, value: Option<String>| {

@@ -1,5 +1,5 @@
-//! Many jobs from a file: sent in batches, each answered by itself. What was accepted is told as it is
-//! answered, so that it is known however the command ends.
+//! Submits the jobs of a file in batches. Prints the ids of accepted jobs after each batch, so that they
+//! are known even if the command fails later.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,9 +10,9 @@ use indicatif::ProgressBar;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::file::{Numbered, batches, read, split};
-use super::patience::{self, Patience};
-use crate::cli::client::{Client, json_of, retry_after};
+use super::file::{JobLine, batches, read, split};
+use super::resend::{self, Retries};
+use crate::cli::client::{Client, body_json, retry_after};
 use crate::cli::exit::{Ending, Failure, Fault};
 use crate::cli::signals::Signals;
 use crate::cli::span::span;
@@ -21,7 +21,7 @@ use crate::cli::terminal::{Terminal, printable};
 /// Submits the jobs in `file`; prints the ids of those that were accepted.
 ///
 /// # Errors
-/// If the file cannot be read, the host fails, or a job was refused: then with how many were.
+/// If the file cannot be read, a request fails, or a job was refused; with the number of accepted jobs.
 pub(super) async fn execute(
     file: &Path,
     client: &Client,
@@ -33,30 +33,30 @@ pub(super) async fn execute(
     let mut upload = Upload::new(client, terminal, &jobs);
     let sent = tokio::select! {
         sent = upload.send_all() => sent,
-        () = signals.stopped() => Err(Fault::Stopped.says("stopped").into()),
+        () = signals.stopped() => Err(Fault::Stopped.failure("stopped").into()),
     };
     upload.finish(sent)
 }
 
-/// A file on its way to the host.
+/// An upload in progress.
 struct Upload<'a> {
     client: &'a Client,
     terminal: &'a Terminal,
     progress: ProgressBar,
-    jobs: &'a [Numbered<'a>],
-    /// The lines that the host has answered for good, with the answers.
+    jobs: &'a [JobLine<'a>],
+    /// The final results, by line.
     answered: Vec<(usize, Value)>,
-    /// As new whenever a job is accepted; once it is used up, no later batch is waited for.
-    patience: Patience,
-    /// Whether it was said that there is no room.
-    noted: bool,
+    /// Reset when a job is accepted. Without retries left, later batches are sent once.
+    retries: Retries,
+    /// Whether the note that the host has no room was printed.
+    wait_announced: bool,
 }
 
 impl<'a> Upload<'a> {
-    fn new(client: &'a Client, terminal: &'a Terminal, jobs: &'a [Numbered<'a>]) -> Self {
+    fn new(client: &'a Client, terminal: &'a Terminal, jobs: &'a [JobLine<'a>]) -> Self {
         let progress = terminal.progress(format!("submitting {} jobs", jobs.len()));
-        let (answered, patience) = (Vec::with_capacity(jobs.len()), Patience::default());
-        Self { client, terminal, progress, jobs, answered, patience, noted: false }
+        let (answered, retries) = (Vec::with_capacity(jobs.len()), Retries::default());
+        Self { client, terminal, progress, jobs, answered, retries, wait_announced: false }
     }
 
     async fn send_all(&mut self) -> anyhow::Result<()> {
@@ -68,50 +68,50 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Sends a batch, and again those of its jobs for which the host has no room just now.
-    async fn send(&mut self, batch: &[Numbered<'_>]) -> anyhow::Result<()> {
-        let mut left: Vec<&Numbered<'_>> = batch.iter().collect();
+    /// Sends a batch. Sends the jobs for which the host has no room again, while retries are left.
+    async fn send(&mut self, batch: &[JobLine<'_>]) -> anyhow::Result<()> {
+        let mut left: Vec<&JobLine<'_>> = batch.iter().collect();
         while !left.is_empty() {
             let (answers, retry_after) = self.answers(&left).await?;
             let answers = left.iter().zip(answers).map(|(job, answer)| (*job, answer));
             let (busy, decided): (Vec<_>, Vec<_>) =
-                answers.partition(|(_, answer)| self.patience.is_left() && is_busy(answer));
+                answers.partition(|(_, answer)| self.retries.is_left() && is_busy(answer));
             let decided = decided.into_iter().map(|(job, answer)| (job.line, answer));
             if self.record(decided.collect())? {
-                self.patience = Patience::default();
+                self.retries = Retries::default();
             }
             left = busy.into_iter().map(|(job, _)| job).collect();
             if !left.is_empty() {
                 self.note_wait(left.len(), retry_after);
-                self.patience.wait(retry_after).await;
+                self.retries.wait(retry_after).await;
             }
         }
         Ok(())
     }
 
-    /// Says once that there is no room for `count` jobs, and how long they are sent again.
+    /// Prints, once, that there is no room for `count` jobs, and how long they are retried.
     fn note_wait(&mut self, count: usize, retry_after: Option<Duration>) {
-        if !std::mem::replace(&mut self.noted, true) {
-            let longest = span(self.patience.longest(retry_after));
+        if !std::mem::replace(&mut self.wait_announced, true) {
+            let longest = span(self.retries.longest(retry_after));
             let note =
                 format!("the host has no room for {count} jobs: retrying for up to {longest}");
             self.terminal.note(&self.progress, &note);
         }
     }
 
-    /// What the host answers to each of the jobs, and when those that it has no room for may come again.
+    /// Sends jobs in one request. Returns a result for each, and the header `Retry-After`.
     async fn answers(
         &self,
-        jobs: &[&Numbered<'_>],
+        jobs: &[&JobLine<'_>],
     ) -> anyhow::Result<(Vec<Value>, Option<Duration>)> {
         let body: String = jobs.iter().flat_map(|job| [&*job.json, "\n"]).collect();
         let request = || {
             let request = self.client.request(Method::POST, &["jobs", "batch"]);
             request.header("content-type", "application/x-ndjson").body(body.clone())
         };
-        let response = patience::send(self.client, request).await?;
+        let response = resend::send(self.client, request).await?;
         let retry_after = retry_after(&response);
-        let answers: Vec<Value> = serde_json::from_value(json_of(response).await?)
+        let answers: Vec<Value> = serde_json::from_value(body_json(response).await?)
             .context("the host's response to a batch is not an array")?;
         anyhow::ensure!(
             answers.len() == jobs.len(),
@@ -122,8 +122,8 @@ impl<'a> Upload<'a> {
         Ok((answers, retry_after))
     }
 
-    /// Keeps answers, and tells them: the ids on stdout, what was refused on stderr. Says whether a job
-    /// was accepted.
+    /// Records results, and prints them: ids on stdout, refusals on stderr. Returns whether a job was
+    /// accepted.
     fn record(&mut self, answers: Vec<(usize, Value)>) -> io::Result<bool> {
         for (line, answer) in &answers {
             if let Some(refusal) = refusal(answer) {
@@ -143,7 +143,7 @@ impl<'a> Upload<'a> {
         Ok(has_accepted)
     }
 
-    /// Tells a script all answers, and answers how the command ends.
+    /// Prints all results, with `--json`, and returns how the command ends.
     fn finish(mut self, sent: anyhow::Result<()>) -> anyhow::Result<Ending> {
         self.progress.finish_and_clear();
         self.answered.sort_by_key(|(line, _)| *line);
@@ -160,13 +160,13 @@ impl<'a> Upload<'a> {
         let faults = answers.filter_map(|(_, answer)| Some(refusal(answer)?.fault()));
         match faults.reduce(worst) {
             None => Ok(Ending::Done),
-            Some(fault) => Err(fault.says(accepted).into()),
+            Some(fault) => Err(fault.failure(accepted).into()),
         }
     }
 
-    /// From which line on the host has not answered, as the end of a message.
+    /// The first line without a result, as the end of a message.
     fn unanswered(&self) -> String {
-        // Both are in the order of their lines.
+        // Jobs and results are ordered by line.
         let mut answered = self.answered.iter().map(|(line, _)| *line).peekable();
         let open = self.jobs.iter().find(|job| answered.next_if_eq(&job.line).is_none());
         open.map_or_else(String::new, |job| {
@@ -190,12 +190,12 @@ fn status(answer: &Value) -> u16 {
     status.unwrap_or_default()
 }
 
-/// Whether a job was refused for want of room, for now.
+/// Whether a job was refused because the host is busy.
 fn is_busy(answer: &Value) -> bool {
     matches!(status(answer), 429 | 503)
 }
 
-/// Why a job was refused, if it was.
+/// The failure for a refused job; `None` if it was accepted.
 fn refusal(answer: &Value) -> Option<Failure> {
     let status = status(answer);
     let accepted = (200..300).contains(&status);
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn after_a_wait_in_vain_later_batches_are_not_waited_for() {
+    async fn without_retries_left_later_batches_are_sent_once() {
         let requests: Arc<AtomicUsize> = Arc::default();
         let busy = async |State(requests): State<Arc<AtomicUsize>>, body: String| {
             requests.fetch_add(1, Ordering::Relaxed);
@@ -228,8 +228,8 @@ mod tests {
         };
         let router = Router::new().route("/v1/jobs/batch", post(busy));
         let client = Client::of(router.with_state(requests.clone())).await;
-        // One more than a request has.
-        let jobs = vec![Numbered { line: 1, json: "{}".into() }; 1001];
+        // One more than in a batch.
+        let jobs = vec![JobLine { line: 1, json: "{}".into() }; 1001];
         let terminal = Terminal::new(true);
         let mut upload = Upload::new(&client, &terminal, &jobs);
         upload.send_all().await.expect("answers");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_keeps_what_the_host_says_of_a_repeated_job() {
+    fn an_entry_has_the_fields_of_a_repeated_job() {
         let answer = json!({ "status": 202, "id": "x", "replayed": true, "state": "running" });
         let expected =
             json!({ "line": 7, "status": 202, "id": "x", "replayed": true, "state": "running" });
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_sent_again() {
+    fn only_temporary_refusals_are_sent_again() {
         let is_busy = |status: u16| is_busy(&json!({ "status": status }));
         assert_eq!([429, 503, 202, 422].map(is_busy), [true, true, false, false]);
     }

@@ -1,4 +1,4 @@
-//! Waiting for a job: what is shown meanwhile, and on Ctrl-C or SIGTERM.
+//! Waits for a job, and shows its progress.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use jobwright_core::clock::{Timestamp, until};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::show::told;
+use super::show::progress_line;
 use super::{ending, last_error};
 use crate::cli::client::Client;
 use crate::cli::exit::{Ending, Fault};
@@ -17,14 +17,14 @@ use crate::cli::span::span;
 use crate::cli::terminal::{Terminal, printable};
 use crate::clock;
 
-/// One step of a wait: short enough that the line on the terminal stays current.
+/// How long one request waits: short enough that the progress line stays current.
 const WAIT_STEP: Duration = Duration::from_secs(2);
 
-/// The job when it is over, or when the time is. Each attempt that fails meanwhile is a line on stderr.
+/// Waits until the job is finalized, or `max_wait` has passed. Prints each failed attempt on stderr.
 ///
 /// # Errors
-/// On Ctrl-C and SIGTERM, with what to do next: the job goes on.
-pub(super) async fn until_over(
+/// If a request fails, or on Ctrl-C and SIGTERM: the job then continues.
+pub(super) async fn until_finalized(
     client: &Client,
     terminal: &Terminal,
     id: &str,
@@ -35,7 +35,7 @@ pub(super) async fn until_over(
     tokio::select! {
         job = watch(client, terminal, &mut id, max_wait) => job,
         () = signals.stopped() => Err(Fault::Stopped
-            .says(format!(
+            .failure(format!(
                 "stopped waiting; the job continues: `jobwright job wait {id}` waits again, `jobwright \
                  job cancel {id}` cancels it"
             ))
@@ -43,18 +43,18 @@ pub(super) async fn until_over(
     }
 }
 
-/// Says which job it is, before it is waited for: a script that is ended meanwhile knows it too.
+/// Prints the id of the job before waiting, so that it is known if the command is stopped.
 pub(super) fn announce(terminal: &Terminal, id: &str) {
     let line = match terminal.is_json() {
         true => serde_json::json!({ "id": id }).to_string(),
         false => format!("job {}", printable(id)),
     };
-    // Where nobody reads it, nobody is to be told.
+    // If stderr is closed, there is nowhere to report that.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// `id` may be the beginning of one; after the first answer it is whole, as other jobs may come to have the
-/// same beginning.
+/// Polls the job. `id` can be a prefix; the first response replaces it by the full id, because later jobs
+/// can have the same prefix.
 async fn watch(
     client: &Client,
     terminal: &Terminal,
@@ -69,8 +69,8 @@ async fn watch(
         let request = client.request(Method::GET, &["jobs", id]);
         let asked = request.query(&[("wait", step.as_secs().max(1).to_string())]);
         let job = client.json(asked).await?;
-        if let Some(whole) = job["id"].as_str() {
-            whole.clone_into(id);
+        if let Some(full) = job["id"].as_str() {
+            full.clone_into(id);
         }
         left = left.saturating_sub(step);
         if left.is_zero() || ending(&job) != Ending::StillUnfinished {
@@ -84,11 +84,11 @@ async fn watch(
     }
 }
 
-/// What is said of an attempt that the host broke off.
+/// The message for an attempt that the host interrupted.
 const INTERRUPTED: &str = "interrupted by the host (it stops, or the plugin or tenant was disabled); the \
                            attempt does not count";
 
-/// What to say of the latest attempt, if it failed and was not reported yet.
+/// A line for the latest attempt, if it failed and was not reported yet.
 fn failure(job: &Value, reported: &mut u64) -> Option<String> {
     let last = job["attempts"].as_array()?.last()?;
     let number = last["attempt"].as_u64()?;
@@ -106,20 +106,20 @@ fn failure(job: &Value, reported: &mut u64) -> Option<String> {
     Some(format!("attempt {number} {}: {error}{next}", text(&last["outcome"]).replace('_', " ")))
 }
 
-/// The line on the terminal.
+/// The progress line.
 fn status(job: &Value, now: Timestamp) -> String {
     let [id, state] = ["id", "state"].map(|field| printable(&text(&job[field])));
     let next = job["scheduled_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
     let next = next.filter(|at| *at > now && state != "running");
     let next = next.map(|at| format!(", next attempt in {}", span(until(now, at))));
     let error = last_error(job).map(|error| format!(": {}", printable(error)));
-    let told = told(job).map(|told| format!(": {told}")).or(error).unwrap_or_default();
-    format!("job {id} is {state}, {}{}{told}", tries(job), next.unwrap_or_default())
+    let detail = progress_line(job).map(|line| format!(": {line}")).or(error).unwrap_or_default();
+    format!("job {id} is {state}, {}{}{detail}", attempts(job), next.unwrap_or_default())
 }
 
-/// How often it was tried: `attempt 3, 1 of at most 2 failures`. Attempts are more than failures if some
-/// did not count, or the job was retried by hand.
-fn tries(job: &Value) -> String {
+/// Attempts and failures: `attempt 3, 1 of at most 2 failures`. There are more attempts than failures if
+/// some did not count, or the job was retried with `jobwright job retry`.
+fn attempts(job: &Value) -> String {
     let [attempt, failures, most] =
         ["attempt", "failures", "max_attempts"].map(|field| printable(&text(&job[field])));
     format!("attempt {attempt}, {failures} of at most {most} failures")
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_failed_is_reported_once_with_the_next_try() {
+    fn a_failed_attempt_is_reported_once_with_the_time_of_the_next() {
         let (job, mut reported) = (retryable(), 0);
         let line = failure(&job, &mut reported).expect("a line");
         assert_eq!(line, "attempt 1 failed: busy; next attempt at 2026-01-01T00:00:12Z");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_the_host_interrupted_is_said_not_to_count() {
+    fn an_interrupted_attempt_is_reported_as_not_counting() {
         let job =
             json!({ "attempts": [{ "attempt": 1, "outcome": "interrupted", "error": null }] });
         let line = failure(&job, &mut 0).expect("a line");
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_error_and_the_next_try_are_shown() {
+    fn the_last_error_and_the_next_attempt_are_shown() {
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let shown = status(&retryable(), now);
         let tries = "attempt 1, 1 of at most 5 failures";
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_for_a_prefix_goes_on_with_the_whole_id() {
+    async fn a_wait_for_a_prefix_continues_with_the_full_id() {
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let job = async |State(asked): State<Arc<Mutex<Vec<String>>>>, Path(id): Path<String>| {
             let mut asked = asked.lock().expect("no panic");

@@ -1,4 +1,4 @@
-//! `jobwright new`: a project to start from.
+//! `jobwright new`: creates a project from a template.
 
 mod template;
 
@@ -12,10 +12,10 @@ use self::template::{EXPECTED, Language, NAME, PAYLOAD, README, Template};
 use super::exit::{Ending, Fault};
 use super::terminal::Terminal;
 
-/// The longest name, as of a plugin.
+/// The maximum length of a name, as for plugins.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Folders that cargo keeps for itself where it puts programs.
+/// Names of folders in cargo's target directory, which a program cannot have.
 const NOT_IN_RUST: [&str; 4] = ["build", "deps", "examples", "incremental"];
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ impl New {
         let Self { name, lang } = self;
         if lang == Language::Rust && NOT_IN_RUST.contains(&name.as_str()) {
             let message = format!("cargo cannot build a program called `{name}`: use another name");
-            return Err(Fault::Usage.says(message).into());
+            return Err(Fault::Usage.failure(message).into());
         }
         let project = Project { name, template: lang.template() };
         let files = project.write(Path::new(""))?;
@@ -51,7 +51,7 @@ impl New {
     }
 }
 
-/// Names that are plugins' names and what every compiler takes for a file's or package's.
+/// Parses a name that is valid for a plugin, and for a file or package of every compiler.
 fn name(text: &str) -> Result<String, String> {
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -67,7 +67,7 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// A grant to try.
+/// An example of a grant.
 const GRANTS: &str = r#"{"http": [{"origin": "https://api.example.com"}]}"#;
 
 struct Project {
@@ -76,7 +76,7 @@ struct Project {
 }
 
 impl Project {
-    /// Writes the files into a new or empty folder in `parent`, and answers their paths in it.
+    /// Writes the files into a new or empty folder in `parent`. Returns their paths in it.
     fn write(&self, parent: &Path) -> anyhow::Result<Vec<&'static str>> {
         let folder = parent.join(&self.name);
         let shown = folder.display();
@@ -121,7 +121,7 @@ impl Project {
         self.fill(&readme)
     }
 
-    /// Runs what was built on the payload that is there.
+    /// The command that runs the plugin on the sample payload.
     fn run(&self) -> String {
         self.fill(&format!("jobwright run {} --payload payload.txt", self.template.wasm))
     }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_such_as_every_compiler_takes() {
+    fn names_are_valid_for_every_compiler() {
         for good in ["a", "shout", "word-count-2", &"a".repeat(64)] {
             assert_eq!(name(good), Ok(good.to_owned()));
         }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_to_fill_in() {
+    fn no_placeholder_is_left() {
         for language in Language::value_variants() {
             let project = Project { name: "shout".into(), template: language.template() };
             for (path, text) in project.files() {

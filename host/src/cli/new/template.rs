@@ -1,7 +1,7 @@
-//! What a project in each language consists of. The commands are those of `plugins/src/toolchain.rs`,
-//! which are tested on the example plugins.
+//! The project templates, one per language. The commands are those of `plugins/src/toolchain.rs`, which
+//! the tests of the example plugins check.
 
-/// What a project is written in.
+/// A programming language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Language {
     /// A WASI command, with the standard library alone.
@@ -28,58 +28,58 @@ pub(super) enum Language {
     Python,
 }
 
-/// A project before it has a name: wherever [`NAME`] stands, it comes.
+/// A project template: [`NAME`] is replaced by the name of the project.
 #[derive(Debug)]
 pub(super) struct Template {
-    /// As people write it.
+    /// The name of the language.
     pub(super) language: &'static str,
-    /// Gets the compiler.
+    /// The command that installs the compiler.
     pub(super) install: &'static str,
-    /// Makes the plugin; a command line, to be run in the project's folder.
+    /// The command that builds the plugin, in the folder of the project.
     pub(super) build: &'static str,
-    /// What that makes.
+    /// The path of the built plugin.
     pub(super) wasm: &'static str,
-    /// How such a plugin tells that it failed.
+    /// For the README: how such a plugin reports failures.
     pub(super) ending: &'static str,
-    /// How it sends HTTP requests.
+    /// For the README: how such a plugin sends HTTP requests.
     pub(super) http: &'static str,
-    /// Paths and contents, beside those that all projects have.
+    /// Paths and contents of the files, in addition to those of all projects.
     pub(super) files: &'static [(&'static str, &'static str)],
 }
 
-/// Stands for the project's name.
+/// The placeholder for the name of the project.
 pub(super) const NAME: &str = "PROJECT_NAME";
 
 /// The README of every project.
 pub(super) const README: &str = include_str!("readme.md");
 
-/// The payload to try every project with.
+/// The sample payload of every project.
 pub(super) const PAYLOAD: &str = include_str!("payload.txt");
 
-/// What every project makes of it.
+/// The output for that payload.
 pub(super) const EXPECTED: &str = include_str!("expected.txt");
 
 const HEADER: &str = include_str!("../../../../guest-sdk/include/jobwright.h");
 
 const EXIT_CODES: &str = "\
-Exit code 65 fails for good, 75 asks for another attempt; what goes to stderr is the job's log.";
+Exit code 65 fails the job for good, 75 requests a retry; stderr is the job's log.";
 
-/// Of languages that send requests by a function of ours.
+/// For C and C++.
 const HTTP_BY_IMPORT: &str = "\
-It sends HTTP requests, as far as it is granted them, by `jobwright_http_send` of `jobwright.h`.";
+HTTP requests are sent by `jobwright_http_send` of `jobwright.h`, and need a grant.";
 
-/// The same for languages without the header.
+/// For languages that cannot include the header.
 const HTTP_BY_DECLARATION: &str = "\
-It sends HTTP requests, as far as it is granted them, by the import `http_send` of the module \
-`jobwright`, which `guest-sdk/include/jobwright.h` of Jobwright's source describes.";
+HTTP requests are sent by the import `http_send` of the module `jobwright`, which \
+`guest-sdk/include/jobwright.h` of Jobwright's source describes, and need a grant.";
 
 const HTTP_BY_FETCH: &str = "\
-It sends HTTP requests, as far as it is granted them, by `fetch`.";
+HTTP requests are sent by `fetch`, and need a grant.";
 
-/// Of ziglang, which has clang and a C library for WASI.
+/// Installs ziglang, which has clang and a C library for WASI.
 const ZIGLANG: &str = "pip install ziglang==0.15.2";
 
-/// Where compilers leave the plugin unless they have a place of their own.
+/// The path of the plugin, unless the compiler has a fixed one.
 const WASM: &str = "PROJECT_NAME.wasm";
 
 impl Language {
@@ -103,13 +103,13 @@ static RUST: Template = Template {
     install: "rustup target add wasm32-wasip1",
     build: "cargo build --release --target wasm32-wasip1",
     wasm: "target/wasm32-wasip1/release/PROJECT_NAME.wasm",
-    ending: "Exit code 65 fails for good, 75 asks for another attempt; what goes to stderr is the \
-             job's log. The crate `jobwright-guest`, in `guest-sdk` of Jobwright's source, makes a \
-             job of one function with typed payloads and errors.",
+    ending: "Exit code 65 fails the job for good, 75 requests a retry; stderr is the job's log. The \
+             crate `jobwright-guest`, in `guest-sdk` of Jobwright's source, turns a function with \
+             typed payloads and errors into a plugin.",
     http: HTTP_BY_DECLARATION,
     files: &[
         (".gitignore", include_str!("rust/gitignore")),
-        // Under another name here, because cargo takes a folder with a manifest for a package.
+        // The template has another file name, because cargo treats a folder with a manifest as a package.
         ("Cargo.toml", include_str!("rust/manifest.toml")),
         ("src/main.rs", include_str!("rust/main.rs")),
     ],
@@ -121,8 +121,8 @@ static C: Template = Template {
     build: "python3 -m ziglang cc -target wasm32-wasi -std=c11 -Os -s -Wall -Wextra \
             -Wl,-z,stack-size=131072 main.c -o PROJECT_NAME.wasm",
     wasm: WASM,
-    ending: "Exit code 65 fails for good, 75 asks for another attempt; what goes to stderr is the \
-             job's log. `jobwright.h` has progress, checkpoints and more.",
+    ending: "Exit code 65 fails the job for good, 75 requests a retry; stderr is the job's log. \
+             `jobwright.h` has progress, checkpoints and more.",
     http: HTTP_BY_IMPORT,
     files: &[
         (".gitignore", include_str!("c/gitignore")),
@@ -152,8 +152,8 @@ static GO: Template = Template {
     build: "GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags=-s -o PROJECT_NAME.wasm .",
     wasm: WASM,
     ending: EXIT_CODES,
-    http: "The package `jobwright` in this project sends HTTP requests, as far as the plugin is granted \
-           them: `jobwright.Send(jobwright.Request{URL: \"https://api.example.com\"})`.",
+    http: "HTTP requests are sent by the package `jobwright` of this project, and need a grant: \
+           `jobwright.Send(jobwright.Request{URL: \"https://api.example.com\"})`.",
     files: &[
         (".gitignore", include_str!("go/gitignore")),
         ("go.mod", include_str!("go/module.txt")),
@@ -195,8 +195,9 @@ static JAVASCRIPT: Template = Template {
     install: "npm install",
     build: "npm run build",
     wasm: WASM,
-    ending: "The payload is the body of a request, the output that of the response. 408, 429 and \
-             5xx ask for another attempt, other errors fail for good; `console` is the job's log.",
+    ending: "The payload is the body of a request, the output that of the response. The statuses \
+             408, 429 and 5xx request a retry, other errors fail the job for good; `console` is the \
+             job's log.",
     http: HTTP_BY_FETCH,
     files: &[
         (".gitignore", include_str!("javascript/gitignore")),
@@ -227,9 +228,9 @@ static PYTHON: Template = Template {
     install: "pip install componentize-py==0.25.1",
     build: "componentize-py -q -d command.wit -w command componentize app -o PROJECT_NAME.wasm",
     wasm: WASM,
-    ending: "`sys.exit(65)` fails for good, 75 asks for another attempt; a message and an exception fail, \
-             and are tried again. What goes to stderr is the job's log.",
-    http: "`jobwright_http.py` sends HTTP requests, as far as the plugin is granted them: \
+    ending: "`sys.exit(65)` fails the job for good, 75 requests a retry; so do `sys.exit` with a \
+             message and uncaught exceptions. stderr is the job's log.",
+    http: "HTTP requests are sent by `jobwright_http.py`, and need a grant: \
            `jobwright_http.request(\"https://api.example.com\").body`.",
     files: &[
         (".gitignore", include_str!("python/gitignore")),

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use self::set::Set;
 use super::client::Client;
+use super::disable::{self, DisableOptions};
 use super::exit::{Ending, Fault};
 use super::inspect::Inspect;
 use super::options::of_setting;
 use super::sandbox;
-use super::switch::{self, Disabling};
 use super::table::table;
 use super::terminal::{Terminal, printable};
 
@@ -55,7 +55,7 @@ pub(super) enum PluginCommand {
         /// `name`, or `name@version`; `name@sha256:…` disables these bytes, for every plugin and tenant.
         plugin: PluginRef,
         #[command(flatten)]
-        how: Disabling,
+        how: DisableOptions,
     },
     /// Enable a disabled plugin or version: its held jobs continue.
     Enable {
@@ -80,14 +80,14 @@ impl PluginCommand {
             Self::Set(set) => set.execute(&client()?, terminal).await,
             Self::Rm { plugin } => remove(&client()?, terminal, plugin).await,
             Self::Disable { plugin, how } => {
-                let (path, name) = (switched(&plugin)?, plugin.to_string());
+                let (path, name) = (disable_path(&plugin)?, plugin.to_string());
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                switch::disable(&client()?, terminal, (&path, &name), how).await
+                disable::disable(&client()?, terminal, (&path, &name), how).await
             }
             Self::Enable { plugin } => {
-                let (path, name) = (switched(&plugin)?, plugin.to_string());
+                let (path, name) = (disable_path(&plugin)?, plugin.to_string());
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                switch::enable(&client()?, terminal, (&path, &name)).await
+                disable::enable(&client()?, terminal, (&path, &name)).await
             }
         }
     }
@@ -213,7 +213,7 @@ fn versions(plugin: &Value) -> String {
 }
 
 /// The path of what a reference disables.
-fn switched(plugin: &PluginRef) -> anyhow::Result<Vec<String>> {
+fn disable_path(plugin: &PluginRef) -> anyhow::Result<Vec<String>> {
     let name = plugin.name.to_string();
     match &plugin.selector {
         Selector::Default => Ok(vec!["plugins".to_owned(), name]),
@@ -221,13 +221,13 @@ fn switched(plugin: &PluginRef) -> anyhow::Result<Vec<String>> {
             Ok(vec!["plugins".to_owned(), name, "versions".to_owned(), version.to_string()])
         }
         Selector::Digest(digest) => Ok(vec!["digests".to_owned(), digest.to_string()]),
-        Selector::Highest { .. } => Err(several(plugin)),
+        Selector::Highest { .. } => Err(ambiguous(plugin)),
     }
 }
 
-fn several(plugin: &PluginRef) -> anyhow::Error {
+fn ambiguous(plugin: &PluginRef) -> anyhow::Error {
     let message = format!("`{plugin}` can match several versions: use `name` or `name@1.2.0`");
-    Fault::Usage.says(message).into()
+    Fault::Usage.failure(message).into()
 }
 
 async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyhow::Result<Ending> {
@@ -238,7 +238,7 @@ async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyh
             let version = version.to_string();
             client.request(Method::DELETE, &["plugins", name, "versions", &version])
         }
-        _ => return Err(several(&plugin)),
+        _ => return Err(ambiguous(&plugin)),
     };
     client.send(request).await?;
     terminal.result(
@@ -248,7 +248,7 @@ async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyh
     Ok(Ending::Done)
 }
 
-/// A JSON text without its quotes; `-` for none.
+/// A JSON string without its quotes, another value as JSON, and `-` for `null`.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),

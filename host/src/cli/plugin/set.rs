@@ -12,7 +12,7 @@ use crate::cli::exit_codes::ExitCodeOptions;
 use crate::cli::options::{LimitOptions, read_json};
 use crate::cli::terminal::{Terminal, printable};
 
-/// What to change; what is not named stays as it is.
+/// The settings to change; others stay as they are.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Set {
     /// The name of the plugin.
@@ -73,7 +73,7 @@ impl Set {
             None => json!({}),
         };
         let Some(members) = change.as_object_mut() else {
-            return Err(Fault::Data.says("the settings are not a JSON object").into());
+            return Err(Fault::Data.failure("the settings are not a JSON object").into());
         };
         if let Some(given) = &self.grants {
             members.insert("grants".to_owned(), read_json(given, "the grants")?);
@@ -90,7 +90,7 @@ impl Set {
         if members.is_empty() {
             let message = "nothing to change: give --grants, a limit such as --memory, --retry-on, --exit-codes, \
                            --inject-env, --output-type, --default-version or --settings";
-            return Err(Fault::Usage.says(message).into());
+            return Err(Fault::Usage.failure(message).into());
         }
         Ok(change)
     }
@@ -108,7 +108,7 @@ fn unless_none(given: &str) -> Value {
     if given == "none" { Value::Null } else { given.into() }
 }
 
-/// Writes settings, a line for each.
+/// Writes settings, one per line.
 pub(super) fn write(settings: &Value, out: &mut dyn Write) -> io::Result<()> {
     let none = Map::new();
     for (name, value) in settings.as_object().unwrap_or(&none) {
@@ -119,7 +119,7 @@ pub(super) fn write(settings: &Value, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Says which grants are of no use to the version that a job gets which names none.
+/// Prints a warning for each grant that the default version cannot use.
 fn warn(terminal: &Terminal, plugin: &Value) -> io::Result<()> {
     for warning in warnings(plugin) {
         if terminal.is_json() {
@@ -131,8 +131,8 @@ fn warn(terminal: &Terminal, plugin: &Value) -> io::Result<()> {
     Ok(())
 }
 
-/// Grants that need an import, by their names in the settings and among a version's `grants`, and what
-/// plugins import to use them.
+/// Grants that need an import: the name in the settings, the name in the `grants` of a version, and the
+/// imports that use it.
 const IMPORTED: [(&str, &str, &str); 3] = [
     ("http", "http", "wasi:http/outgoing-handler, Extism's http_request and jobwright.http_send"),
     ("key_value", "key-value", "wasi:keyvalue and jobwright.value_get, value_set and the like"),
@@ -144,13 +144,13 @@ fn warnings(plugin: &Value) -> Vec<String> {
     let default = versions.iter().find(|v| v["version"] == plugin["default_version"]);
     let Some(version) = default else { return vec![] };
     let grants = &plugin["settings"]["grants"];
-    let asks_for = |name: &str| {
+    let can_use = |name: &str| {
         version["grants"].as_array().is_some_and(|asked| asked.iter().any(|it| *it == name))
     };
     let abi = text(&version["abi"]);
     let is_config = |name: &str| name == "config" && abi == "extism";
     let useless = IMPORTED.iter().filter(|(setting, name, _)| {
-        !grants[*setting].is_null() && !asks_for(name) && !is_config(setting)
+        !grants[*setting].is_null() && !can_use(name) && !is_config(setting)
     });
     let name = format!("{}@{}", text(&plugin["name"]), text(&version["version"]));
     let warning = |(setting, _, imports): &(&str, &str, &str)| {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_a_plugin_cannot_use_is_warned_of() {
+    fn a_grant_that_a_plugin_cannot_use_causes_a_warning() {
         let all = json!({ "http": [1], "key_value": { "bytes": 1 }, "config": { "a": "b" } });
         let found = |abi, asked| warnings(&plugin(abi, asked, all.clone())).len();
         assert_eq!(found("wasi-command-p1", json!([])), 3);

@@ -1,4 +1,4 @@
-//! Requests that are sent again after a while, because the host has no room just now.
+//! Sends requests again while the host is busy.
 
 use std::time::Duration;
 
@@ -8,38 +8,38 @@ use tokio::time::sleep;
 use crate::cli::client::Client;
 use crate::cli::exit::{Failure, Fault};
 
-/// How often the same request is sent again.
-const TRIES: usize = 30;
+/// How often a request is sent again.
+const MAX_RETRIES: usize = 30;
 
-/// The wait before the next try, if the host names none.
+/// The delay before a retry, if the host does not send `Retry-After`.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest wait before the next try, whatever the host names.
+/// The maximum delay before a retry, also if `Retry-After` is longer.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// The tries that are left.
+/// The number of retries that are left.
 #[derive(Debug)]
-pub(super) struct Patience(usize);
+pub(super) struct Retries(usize);
 
-impl Default for Patience {
+impl Default for Retries {
     fn default() -> Self {
-        Self(TRIES)
+        Self(MAX_RETRIES)
     }
 }
 
-impl Patience {
-    /// Whether another try is left.
+impl Retries {
+    /// Whether a retry is left.
     pub(super) fn is_left(&self) -> bool {
         self.0 > 0
     }
 
-    /// How long the tries that are left take, if the host names this wait before each.
+    /// How long all remaining retries take, if the host sends this `Retry-After` each time.
     pub(super) fn longest(&self, retry_after: Option<Duration>) -> Duration {
         let tries = u32::try_from(self.0).unwrap_or(u32::MAX);
         pause(retry_after).saturating_mul(tries)
     }
 
-    /// Waits before the next try as long as the host names, within bounds.
+    /// Waits before the next retry, and counts it.
     pub(super) async fn wait(&mut self, retry_after: Option<Duration>) {
         self.0 = self.0.saturating_sub(1);
         sleep(pause(retry_after)).await;
@@ -50,15 +50,15 @@ fn pause(retry_after: Option<Duration>) -> Duration {
     retry_after.unwrap_or(PAUSE).min(MAX_PAUSE)
 }
 
-/// Sends the request that `make` makes, and again as long as the host has no room.
+/// Sends the request that `make` returns, and sends it again while the host is busy.
 ///
 /// # Errors
-/// Those of the last try.
+/// The error of the last request.
 pub(super) async fn send(
     client: &Client,
     make: impl Fn() -> RequestBuilder,
 ) -> anyhow::Result<Response> {
-    let mut patience = Patience::default();
+    let mut retries = Retries::default();
     loop {
         let error = match client.send(make()).await {
             Err(error) => error,
@@ -66,9 +66,9 @@ pub(super) async fn send(
         };
         let failure: Option<&Failure> = error.downcast_ref();
         match failure.filter(|failure| failure.fault() == Fault::Temporary) {
-            Some(failure) if patience.is_left() => {
+            Some(failure) if retries.is_left() => {
                 let retry_after = failure.retry_after();
-                patience.wait(retry_after).await;
+                retries.wait(retry_after).await;
             }
             _ => return Err(error),
         }
@@ -80,10 +80,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_names_the_pause_within_bounds() {
+    fn the_delay_that_the_host_requests_is_bounded() {
         assert_eq!(pause(None), PAUSE);
         assert_eq!(pause(Some(Duration::from_secs(7))), Duration::from_secs(7));
         assert_eq!(pause(Some(Duration::MAX)), MAX_PAUSE);
-        assert_eq!(Patience(3).longest(Some(Duration::from_secs(7))), Duration::from_secs(21));
+        assert_eq!(Retries(3).longest(Some(Duration::from_secs(7))), Duration::from_secs(21));
     }
 }

@@ -1,4 +1,4 @@
-//! The kill switch: what is disabled and enabled again; and `jobwright disabled`.
+//! The kill switch: disables and enables plugins and tenants. And `jobwright disabled`.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -9,9 +9,9 @@ use super::plugin::{actor, text};
 use super::table::{Column, fitting};
 use super::terminal::Terminal;
 
-/// How something is disabled.
+/// The options of `disable`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Disabling {
+pub(super) struct DisableOptions {
     /// Cancel its unfinished jobs, instead of holding them.
     #[arg(long)]
     cancel: bool,
@@ -20,12 +20,12 @@ pub(super) struct Disabling {
     reason: Option<String>,
 }
 
-/// Disables what is at `path` and called `name`.
+/// Disables the resource at `path`, which messages call `name`.
 pub(super) async fn disable(
     client: &Client,
     terminal: &Terminal,
     (path, name): (&[&str], &str),
-    how: Disabling,
+    how: DisableOptions,
 ) -> anyhow::Result<Ending> {
     let path = [path, &["disable"]].concat();
     let request = client.request(Method::POST, &path);
@@ -41,7 +41,7 @@ pub(super) async fn disable(
     Ok(Ending::Done)
 }
 
-/// Enables it again.
+/// Enables the resource at `path`.
 pub(super) async fn enable(
     client: &Client,
     terminal: &Terminal,
@@ -65,15 +65,15 @@ pub(super) async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result
 }
 
 const COLUMNS: [Column; 6] = [
-    Column { title: "kind", least: usize::MAX },
-    Column { title: "name", least: usize::MAX },
-    Column { title: "tenant", least: usize::MAX },
-    Column { title: "by", least: usize::MAX },
-    Column { title: "since", least: usize::MAX },
-    Column { title: "reason", least: usize::MAX },
+    Column { title: "kind", min_width: usize::MAX },
+    Column { title: "name", min_width: usize::MAX },
+    Column { title: "tenant", min_width: usize::MAX },
+    Column { title: "by", min_width: usize::MAX },
+    Column { title: "since", min_width: usize::MAX },
+    Column { title: "reason", min_width: usize::MAX },
 ];
 
-/// What is disabled, and of which tenant: some is for all.
+/// The cells for an entry. Digests are disabled for all tenants.
 fn row(entry: &Value) -> Vec<String> {
     let (tenant, plugin, version) = (&entry["tenant"], &entry["plugin"], &entry["version"]);
     let (kind, name, of) = if version.is_object() {

@@ -1,4 +1,4 @@
-//! `jobwright job cancel` and `retry`: one job, or all that match.
+//! `jobwright job cancel` and `retry`: one job, or all jobs that match a filter.
 
 use futures_util::{StreamExt as _, stream};
 use jobwright_core::job::JobIdPrefix;
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::filter::Filter;
-use super::patience;
+use super::resend;
 use super::show::show;
 use super::{list, of_job};
 use crate::cli::client::Client;
@@ -15,19 +15,19 @@ use crate::cli::plugin::text;
 use crate::cli::terminal::Terminal;
 use crate::clock;
 
-/// Requests on their way at one time: a host has connections for more, and other clients too.
-const AT_ONCE: usize = 8;
+/// Requests in flight: few enough to leave connections of the host to other clients.
+const CONCURRENT_REQUESTS: usize = 8;
 
-/// What is done to jobs.
+/// The action on the jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Cancel,
     Retry,
 }
 
-/// A job, or all that match.
+/// One job, or a filter.
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Many {
+pub(in crate::cli) struct Bulk {
     /// The job's id, or the beginning of it.
     #[arg(required_unless_present_any = ["state", "plugin", "queue", "tag", "all"],
           conflicts_with_all = ["state", "plugin", "queue", "tag", "all", "dry_run"])]
@@ -49,7 +49,7 @@ pub(in crate::cli) struct Many {
 }
 
 impl Action {
-    /// As in a path, and as in `N jobs to cancel`.
+    /// The verb, as in paths and prompts.
     fn word(self) -> &'static str {
         match self {
             Self::Cancel => "cancel",
@@ -57,7 +57,7 @@ impl Action {
         }
     }
 
-    /// As in `N jobs cancelled`.
+    /// The past participle, as in `cancelled 3 jobs`.
     fn past(self) -> &'static str {
         match self {
             Self::Cancel => "cancelled",
@@ -65,8 +65,8 @@ impl Action {
         }
     }
 
-    /// At most `most` jobs that match and to which it can be done. If no state is asked for: those that
-    /// are unfinished, or those that failed for good.
+    /// At most `most` jobs that match the filter and that the action applies to. Without a state in the
+    /// filter, cancels unfinished jobs, and retries discarded ones.
     async fn jobs(
         self,
         mut filter: Filter,
@@ -77,11 +77,11 @@ impl Action {
             return filter.unfinished(client, most).await;
         }
         filter.state.get_or_insert_with(|| "discarded".to_owned());
-        filter.jobs(client, most, |job| self.fits(job)).await
+        filter.jobs(client, most, |job| self.applies_to(job)).await
     }
 
-    /// Whether it can be done to `job`, as far as is known.
-    fn fits(self, job: &Value) -> bool {
+    /// Whether the action applies to `job` in its last known state.
+    fn applies_to(self, job: &Value) -> bool {
         match self {
             Self::Cancel => job["finalized_at"].is_null(),
             Self::Retry => job["state"] != "running",
@@ -89,16 +89,16 @@ impl Action {
     }
 }
 
-/// What became of the jobs.
+/// The results of the action.
 #[derive(Debug, Default)]
 struct Results {
     done: Vec<String>,
-    /// Those whose state had changed, so that it could not be done.
+    /// Jobs whose state had changed, so that the action did not apply any more.
     skipped: usize,
     failed: Option<anyhow::Error>,
 }
 
-impl Many {
+impl Bulk {
     pub(super) async fn execute(
         self,
         action: Action,
@@ -111,7 +111,7 @@ impl Many {
             return Ok(Ending::Done);
         }
         let Self { filter, limit, dry_run, yes, .. } = self;
-        // One more shows whether there are more.
+        // One more than the limit, to know whether there are more.
         let mut jobs = action.jobs(filter, client, limit.saturating_add(1)).await?;
         let more = jobs.len() > limit;
         jobs.truncate(limit);
@@ -121,26 +121,26 @@ impl Many {
         }
         if !jobs.is_empty() && !yes && !confirmed(action, (jobs.len(), more), terminal)? {
             let message = format!("not confirmed: no job was {}", action.past());
-            return Err(Fault::Other.says(message).into());
+            return Err(Fault::Other.failure(message).into());
         }
         let results = each(action, client, terminal, &jobs).await;
         results.show(action, more, terminal)
     }
 }
 
-/// Whether a person agrees. Where there is none to ask, the flag is needed.
+/// Asks for confirmation. Without a terminal, `--yes` is required.
 fn confirmed(
     action: Action,
     (count, more): (usize, bool),
     terminal: &Terminal,
 ) -> anyhow::Result<bool> {
     let (word, more) = (action.word(), if more { ", and there are more" } else { "" });
-    let agrees = terminal.agrees(&format!("{word} {count} jobs{more}?"))?;
+    let agrees = terminal.confirm(&format!("{word} {count} jobs{more}?"))?;
     agrees.ok_or_else(|| {
         let message = format!(
             "{count} jobs match{more}: give --yes to {word} them, or --dry-run to list them"
         );
-        Fault::Usage.says(message).into()
+        Fault::Usage.failure(message).into()
     })
 }
 
@@ -149,10 +149,10 @@ async fn each(action: Action, client: &Client, terminal: &Terminal, jobs: &[Valu
     let ids = jobs.iter().map(|job| text(&job["id"]));
     let requests = ids.map(|id| async move {
         let request = || client.request(Method::POST, &["jobs", &id, action.word()]);
-        let result = patience::send(client, request).await.map(drop);
+        let result = resend::send(client, request).await.map(drop);
         (id, result)
     });
-    let mut answers = stream::iter(requests).buffered(AT_ONCE);
+    let mut answers = stream::iter(requests).buffered(CONCURRENT_REQUESTS);
     let mut results = Results::default();
     while let Some((id, answer)) = answers.next().await {
         match answer {
@@ -170,7 +170,7 @@ async fn each(action: Action, client: &Client, terminal: &Terminal, jobs: &[Valu
     results
 }
 
-/// Whether the job changed meanwhile, or is gone.
+/// Whether the state of the job changed meanwhile, or the job was removed.
 fn is_over(error: &anyhow::Error) -> bool {
     let codes = ["already_finalized", "already_running", "job_not_found"];
     error.downcast_ref().and_then(Failure::code).is_some_and(|code| codes.contains(&code))

@@ -1,4 +1,4 @@
-//! The file of values that a plugin keeps from one `run` to the next.
+//! The file of `--key-value`: the stored values of a plugin, from one `run` to the next.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
@@ -18,14 +18,14 @@ use tempfile::NamedTempFile;
 use super::exit::Fault;
 use crate::outside::values::Values;
 
-/// Whose values they are.
+/// The owner of the values.
 type Owner<'a> = (&'a TenantName, &'a PluginName);
 
-/// See the module's text.
+/// The path of the file.
 #[derive(Debug)]
-pub(super) struct KeptFile(PathBuf);
+pub(super) struct ValueFile(PathBuf);
 
-/// A value in the file: text as it is, and other bytes in base64.
+/// A value in the file: a string if it is UTF-8, else base64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Value {
@@ -52,15 +52,15 @@ impl Value {
     }
 }
 
-impl KeptFile {
+impl ValueFile {
     pub(super) fn new(path: PathBuf) -> Self {
         Self(path)
     }
 
-    /// Puts the values of the file in place of those that `owner` has; a missing file has none.
+    /// Replaces the values of `owner` by those of the file. A missing file has none.
     ///
     /// # Errors
-    /// If it cannot be read, is no such JSON, or the grant has no room for its values.
+    /// If the file cannot be read or parsed, or its values exceed the grant.
     pub(super) async fn load(
         &self,
         values: &Values,
@@ -68,7 +68,7 @@ impl KeptFile {
         grant: Option<KeyValueGrant>,
     ) -> anyhow::Result<()> {
         let shown = self.0.display();
-        let refused = |why: String| Fault::Data.says(format!("the values in {shown}: {why}"));
+        let refused = |why: String| Fault::Data.failure(format!("the values in {shown}: {why}"));
         let buckets = self.read()?;
         values.remove(owner.0, owner.1).await.map_err(|error| refused(error.to_string()))?;
         for (bucket, entries) in buckets {
@@ -83,10 +83,10 @@ impl KeptFile {
         Ok(())
     }
 
-    /// Writes the values that `owner` has to the file: all of them or none.
+    /// Writes the values of `owner` to the file, atomically.
     ///
     /// # Errors
-    /// If they cannot be read or written.
+    /// If the values cannot be read, or the file cannot be written.
     pub(super) async fn save(&self, values: &Values, owner: Owner<'_>) -> anyhow::Result<()> {
         let failed = || format!("cannot write the values to {}", self.0.display());
         let mut buckets = Buckets::new();
@@ -109,12 +109,12 @@ impl KeptFile {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Buckets::new()),
             Err(error) => {
-                let failure = Fault::NoInput.says(format!("cannot read the values in {shown}"));
+                let failure = Fault::NoInput.failure(format!("cannot read the values in {shown}"));
                 return Err(anyhow::Error::from(error).context(failure));
             }
         };
         let wrong = |error| {
-            Fault::Data.says(format!(
+            Fault::Data.failure(format!(
                 "the values in {shown} are not JSON such as {{\"bucket\": {{\"key\": \"value\"}}}}: \
                  {error}"
             ))
@@ -126,12 +126,14 @@ impl KeptFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outside::values::Bounds;
 
     #[tokio::test]
     async fn values_go_from_the_file_to_the_plugin_and_back() {
         let folder = tempfile::tempdir().unwrap();
-        let file = KeptFile::new(folder.path().join("kept.json"));
-        let values = Values::open(folder.path(), 1 << 20).unwrap();
+        let file = ValueFile::new(folder.path().join("kept.json"));
+        let bounds = Bounds { most_bytes: 1 << 20, free_bytes: 0 };
+        let values = Values::open(folder.path(), bounds).unwrap();
         let (tenant, plugin) = (TenantName::default(), "p".parse().unwrap());
         let grant = Some(KeyValueGrant { bytes: 1000 });
         file.load(&values, (&tenant, &plugin), grant).await.expect("a missing file has none");
