@@ -1,4 +1,4 @@
-//! `jobwright key`, `tenant`, `disabled` and `audit`: what an operator does for tenants.
+//! `jobwright key`, `tenant`, `disabled` and `audit`: commands of administrators.
 
 use std::process::Output;
 
@@ -11,18 +11,18 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        a_tenant_that_is_named_is_not_the_one_that_is_asked_for,
-        a_key_is_for_whom_it_is_made_whoever_is_asked_for,
-        a_key_that_would_be_over_at_once_is_not_made,
-        what_is_switched_off_is_listed,
-        what_is_disabled_says_by_whom_since_when_and_why,
+        the_flag_tenant_does_not_change_which_tenant_a_command_names,
+        a_key_belongs_to_the_tenant_of_for_not_to_that_of_tenant,
+        a_key_that_would_expire_at_once_is_not_created,
+        disabled_resources_are_listed,
+        disabled_plugins_are_shown_with_actor_time_and_reason,
         a_tenant_is_removed_when_it_has_nothing_left,
-        a_plugin_is_shown_with_what_of_it_is_off,
+        a_plugin_is_shown_with_its_disabled_versions,
         a_tenant_is_shown_and_bounded,
-        a_tenant_is_set_to_something,
+        a_change_of_a_tenant_needs_a_limit,
         the_audit_log_is_read_page_by_page,
-        a_list_of_keys_tells_the_revoked_from_the_valid,
-        a_variable_that_is_empty_is_as_one_that_is_not_set,
+        a_list_of_keys_shows_which_are_revoked,
+        an_empty_variable_is_treated_as_unset,
     ]
 }
 
@@ -38,7 +38,7 @@ fn rows(table: &str) -> Vec<Vec<&str>> {
     table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect()
 }
 
-async fn a_tenant_that_is_named_is_not_the_one_that_is_asked_for() -> anyhow::Result<()> {
+async fn the_flag_tenant_does_not_change_which_tenant_a_command_names() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("tenant disable bee --tenant acme").await?;
     shell.text("tenant set ant --jobs 7").await?;
@@ -56,7 +56,7 @@ async fn a_tenant_that_is_named_is_not_the_one_that_is_asked_for() -> anyhow::Re
     Ok(())
 }
 
-async fn a_key_is_for_whom_it_is_made_whoever_is_asked_for() -> anyhow::Result<()> {
+async fn a_key_belongs_to_the_tenant_of_for_not_to_that_of_tenant() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let tenant = ("JOBWRIGHT_TENANT", "acme");
     let made = async |line: &str, env: &[(&str, &str)]| {
@@ -73,7 +73,7 @@ async fn a_key_is_for_whom_it_is_made_whoever_is_asked_for() -> anyhow::Result<(
     Ok(())
 }
 
-async fn a_key_that_would_be_over_at_once_is_not_made() -> anyhow::Result<()> {
+async fn a_key_that_would_expire_at_once_is_not_created() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let output = shell.run("key create --scope admin --days 0").await?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -81,7 +81,7 @@ async fn a_key_that_would_be_over_at_once_is_not_made() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_switched_off_is_listed() -> anyhow::Result<()> {
+async fn disabled_resources_are_listed() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let pushed = shell.json("plugin push echo.wasm --version 1.0.0").await?;
     let digest = pushed["digest"].as_str().context("a digest")?;
@@ -105,7 +105,7 @@ async fn what_is_switched_off_is_listed() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_disabled_says_by_whom_since_when_and_why() -> anyhow::Result<()> {
+async fn disabled_plugins_are_shown_with_actor_time_and_reason() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
     let disabled = async || anyhow::Ok(shell.json("disabled").await?[0].clone());
@@ -113,7 +113,7 @@ async fn what_is_disabled_says_by_whom_since_when_and_why() -> anyhow::Result<()
     let first = disabled().await?;
     assert_eq!((&first["reason"], &first["disabled_by"]), (&json!("loops"), &json!("anyone")));
     ensure!(first["disabled_at"].is_string(), "{first}");
-    // Without a reason it stays as it was noted.
+    // Without a reason, the first entry stays.
     shell.text("plugin disable echo").await?;
     assert_eq!(disabled().await?, first);
     shell.text("plugin disable echo --reason \u{e4}nother").await?;
@@ -153,7 +153,7 @@ async fn a_tenant_is_removed_when_it_has_nothing_left() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_plugin_is_shown_with_what_of_it_is_off() -> anyhow::Result<()> {
+async fn a_plugin_is_shown_with_its_disabled_versions() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm --version 1.0.0").await?;
     shell.text("plugin push log.wasm --name echo --version 2.0.0").await?;
@@ -188,7 +188,7 @@ async fn a_tenant_is_shown_and_bounded() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_tenant_is_set_to_something() -> anyhow::Result<()> {
+async fn a_change_of_a_tenant_needs_a_limit() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let output = shell.run("tenant set acme").await?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -214,7 +214,7 @@ async fn the_audit_log_is_read_page_by_page() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_list_of_keys_tells_the_revoked_from_the_valid() -> anyhow::Result<()> {
+async fn a_list_of_keys_shows_which_are_revoked() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let admin = shell.text("key create --scope admin").await?;
     let key = [("JOBWRIGHT_API_KEY", admin.trim())];
@@ -233,7 +233,7 @@ async fn a_list_of_keys_tells_the_revoked_from_the_valid() -> anyhow::Result<()>
     Ok(())
 }
 
-async fn a_variable_that_is_empty_is_as_one_that_is_not_set() -> anyhow::Result<()> {
+async fn an_empty_variable_is_treated_as_unset() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let flag = ("JOBWRIGHT_INSECURE_HTTP", "1");
     let empty = ["JOBWRIGHT_TENANT", "JOBWRIGHT_PROXY", "JOBWRIGHT_API_KEY"].map(|name| (name, ""));
@@ -241,7 +241,7 @@ async fn a_variable_that_is_empty_is_as_one_that_is_not_set() -> anyhow::Result<
     ensure!(listed.status.success(), "{listed:?}");
     let made = shell.text("key create --scope admin --description first").await?;
     let key = ("JOBWRIGHT_API_KEY", made.trim());
-    // The flag of earlier versions.
+    // The name of the flag in earlier versions.
     let made = shell.with("key create --scope admin --name second", &[key]).await?;
     ensure!(made.status.success(), "{made:?}");
     let keys = shell.with("key list --json", &[key]).await?;

@@ -1,4 +1,4 @@
-//! A host may be anybody's: what it says neither acts on a terminal nor takes more than there is.
+//! Hosts are not trusted: their responses cannot control the terminal or exhaust memory.
 
 use std::process::Output;
 
@@ -12,10 +12,10 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        what_a_host_says_does_not_act_on_the_terminal,
-        an_answer_without_end_is_given_up,
-        an_answer_about_another_job_is_refused,
-        limits_higher_than_usual_are_brought_down_and_that_is_said,
+        responses_of_a_host_cannot_control_the_terminal,
+        an_endless_response_is_given_up,
+        a_response_about_another_job_is_refused,
+        limits_above_the_default_ceilings_are_lowered_with_a_note,
     ]
 }
 
@@ -38,7 +38,7 @@ fn answer(status: &str, body: &Value) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
-async fn what_a_host_says_does_not_act_on_the_terminal() -> anyhow::Result<()> {
+async fn responses_of_a_host_cannot_control_the_terminal() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let problem = json!({ "status": 409, "detail": CLEARS, "code": CLEARS });
     let refusing = Server::answering(move |_| answer("409 Conflict", &problem)).await?;
@@ -62,7 +62,7 @@ async fn what_a_host_says_does_not_act_on_the_terminal() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_answer_without_end_is_given_up() -> anyhow::Result<()> {
+async fn an_endless_response_is_given_up() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let endless = Server::serving(|mut stream, _| async move {
         let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
@@ -82,7 +82,7 @@ async fn an_answer_without_end_is_given_up() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_answer_about_another_job_is_refused() -> anyhow::Result<()> {
+async fn a_response_about_another_job_is_refused() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let job = shell.finished(&guests::echo()?, "").await?;
     let liar = Server::answering(move |_| answer("200 OK", &job)).await?;
@@ -93,7 +93,7 @@ async fn an_answer_about_another_job_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn limits_higher_than_usual_are_brought_down_and_that_is_said() -> anyhow::Result<()> {
+async fn limits_above_the_default_ceilings_are_lowered_with_a_note() -> anyhow::Result<()> {
     let shell = Shell::configured(|config| config.ceilings.log_bytes = Some(2 << 20)).await?;
     let job = shell.finished(&guests::echo()?, "--log-limit 2MiB").await?;
     let id = job["id"].as_str().context("a job has an id")?;
@@ -105,7 +105,7 @@ async fn limits_higher_than_usual_are_brought_down_and_that_is_said() -> anyhow:
 }
 
 impl Shell {
-    /// A job of `wasm`, when it is over.
+    /// A finalized job of `wasm`.
     async fn finished(&self, wasm: &[u8], options: &str) -> anyhow::Result<Value> {
         std::fs::write(self.folder.path().join("one.wasm"), wasm)?;
         self.text("plugin push one.wasm").await?;

@@ -1,4 +1,4 @@
-//! What a script learns of how a command ended: the exit code, and an error as JSON.
+//! Exit codes, and errors as JSON.
 
 use std::process::{Output, Stdio};
 
@@ -14,10 +14,10 @@ pub(super) fn trials() -> Vec<Trial> {
         exit_codes_tell_how_a_job_ended,
         exit_codes_tell_why_a_command_failed,
         a_host_without_room_is_a_temporary_failure,
-        a_wrong_key_is_no_permission,
+        a_wrong_key_is_refused,
         the_help_lists_the_exit_codes,
-        errors_are_json_for_who_asks_for_json,
-        output_that_nobody_reads_ends_quietly,
+        errors_are_json_with_the_flag_json,
+        a_closed_stdout_ends_a_command_without_an_error,
     ]
 }
 
@@ -92,7 +92,7 @@ async fn a_host_without_room_is_a_temporary_failure() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_wrong_key_is_no_permission() -> anyhow::Result<()> {
+async fn a_wrong_key_is_refused() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let keys = folder.path().join("keys");
     write_private(&keys, "0123456789abcdef\n")?;
@@ -117,13 +117,13 @@ async fn the_help_lists_the_exit_codes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The JSON that a command which failed wrote to stderr; nothing else may be there.
+/// The JSON on stderr of a failed command, which must be its only output.
 fn error(output: &Output) -> anyhow::Result<Value> {
     ensure!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
     serde_json::from_slice(&output.stderr).with_context(|| format!("{output:?}"))
 }
 
-async fn errors_are_json_for_who_asks_for_json() -> anyhow::Result<()> {
+async fn errors_are_json_with_the_flag_json() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let problem = error(&shell.run("job submit none --json").await?)?;
     assert_eq!((&problem["status"], &problem["code"]), (&404.into(), &"plugin_not_found".into()));
@@ -142,7 +142,7 @@ async fn errors_are_json_for_who_asks_for_json() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn output_that_nobody_reads_ends_quietly() -> anyhow::Result<()> {
+async fn a_closed_stdout_ends_a_command_without_an_error() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
     let id = shell.text("job submit echo --data hello").await?;

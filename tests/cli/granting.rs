@@ -14,9 +14,9 @@ pub(super) fn trials() -> Vec<Trial> {
     tests![
         grants_are_set_from_a_file_or_as_they_stand,
         a_secret_is_read_from_stdin_listed_and_removed,
-        every_setting_of_a_plugin_is_set_and_taken_back,
-        exit_codes_are_moved_and_taken_back,
-        a_grant_that_the_plugin_cannot_use_is_warned_of,
+        every_setting_of_a_plugin_is_set_and_unset,
+        exit_codes_are_changed_and_unset,
+        a_grant_that_the_plugin_cannot_use_causes_a_warning,
     ]
 }
 
@@ -71,7 +71,7 @@ async fn a_secret_is_read_from_stdin_listed_and_removed() -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn every_setting_of_a_plugin_is_set_and_taken_back() -> anyhow::Result<()> {
+async fn every_setting_of_a_plugin_is_set_and_unset() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm --version 1.0.0").await?;
     let limits = "--fuel unlimited --timeout 5s --memory 32MiB --output-limit 2KiB --log-limit 1KiB \
@@ -100,7 +100,7 @@ async fn every_setting_of_a_plugin_is_set_and_taken_back() -> anyhow::Result<()>
     Ok(())
 }
 
-async fn exit_codes_are_moved_and_taken_back() -> anyhow::Result<()> {
+async fn exit_codes_are_changed_and_unset() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
     for (given, codes) in [
@@ -118,7 +118,7 @@ async fn exit_codes_are_moved_and_taken_back() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_grant_that_the_plugin_cannot_use_is_warned_of() -> anyhow::Result<()> {
+async fn a_grant_that_the_plugin_cannot_use_causes_a_warning() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
     let http = "{\"http\":[{\"origin\":\"https://a.example.com\"}]}";

@@ -1,4 +1,4 @@
-//! `jobwright plugin inspect`: what is said of a plugin before it is uploaded.
+//! `jobwright plugin inspect`: describes a plugin before it is uploaded.
 
 use anyhow::ensure;
 use jobwright_tests::{guests, jobwright, tests};
@@ -11,8 +11,8 @@ pub(super) fn trials() -> Vec<Trial> {
     tests![
         a_plugin_is_described_without_a_host,
         a_plugin_is_described_as_the_host_describes_it,
-        an_extism_plug_in_tells_its_entry_points,
-        what_would_stop_it_is_said_as_an_upload_would,
+        the_entry_points_of_an_extism_plug_in_are_shown,
+        inspect_reports_the_errors_of_an_upload,
     ]
 }
 
@@ -52,14 +52,14 @@ async fn a_plugin_is_described_as_the_host_describes_it() -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Of a plug-in in Extism's ABI with two functions, one of which asks for a page.
+/// An Extism plug-in with two functions, one of which sends an HTTP request.
 const EXTISM: &str = r#"(module
   (import "extism:host/env" "http_request" (func (param i64 i64) (result i64)))
   (memory (export "memory") 1)
   (func (export "greet") (result i32) i32.const 0)
   (func (export "fetch") (result i32) i32.const 0))"#;
 
-async fn an_extism_plug_in_tells_its_entry_points() -> anyhow::Result<()> {
+async fn the_entry_points_of_an_extism_plug_in_are_shown() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     std::fs::write(shell.folder.path().join("two.wasm"), guests::assemble(EXTISM)?)?;
     let said = shell.json("plugin inspect two.wasm").await?;
@@ -71,14 +71,14 @@ async fn an_extism_plug_in_tells_its_entry_points() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_would_stop_it_is_said_as_an_upload_would() -> anyhow::Result<()> {
+async fn inspect_reports_the_errors_of_an_upload() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let write = |name: &str, bytes: &[u8]| std::fs::write(shell.folder.path().join(name), bytes);
     write("text.wasm", b"(module)")?;
     write("library.wasm", &guests::assemble(r#"(module (func (export "add")))"#)?)?;
-    let stranger = r#"(module (import "env" "abort" (func)) (func (export "_start")))"#;
-    write("stranger.wasm", &guests::assemble(stranger)?)?;
-    for (name, code) in [("text", "(not_wasm)"), ("library", ""), ("stranger", "(unknown_import)")]
+    let aborting = r#"(module (import "env" "abort" (func)) (func (export "_start")))"#;
+    write("aborting.wasm", &guests::assemble(aborting)?)?;
+    for (name, code) in [("text", "(not_wasm)"), ("library", ""), ("aborting", "(unknown_import)")]
     {
         let inspected = shell.run(&format!("plugin inspect {name}.wasm")).await?;
         let pushed = shell.run(&format!("plugin push {name}.wasm")).await?;

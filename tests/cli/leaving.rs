@@ -1,4 +1,4 @@
-//! What people are shown of attempts that failed, and of how many are left.
+//! How failed attempts, their outputs and the number of attempts left are shown.
 
 use anyhow::ensure;
 use jobwright_tests::{guests, tests};
@@ -9,7 +9,7 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        what_a_failed_attempt_left_is_shown_as_such,
+        the_output_of_a_failed_attempt_is_marked,
         exit_codes_are_set_by_a_flag,
         attempts_are_shown_with_the_failures_that_count,
     ]
@@ -31,7 +31,7 @@ fn prints_and_exits(code: u8) -> anyhow::Result<Vec<u8>> {
     ))
 }
 
-async fn what_a_failed_attempt_left_is_shown_as_such() -> anyhow::Result<()> {
+async fn the_output_of_a_failed_attempt_is_marked() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     std::fs::write(shell.folder.path().join("bad.wasm"), prints_and_exits(65)?)?;
     let ran = shell.run("run bad.wasm --data x").await?;

@@ -1,4 +1,4 @@
-//! `jobwright job list`, and the short ids in it, which name a job wherever one is named.
+//! `jobwright job list`, and its short ids, which all commands accept.
 
 use anyhow::{Context as _, ensure};
 use jobwright_tests::tests;
@@ -11,7 +11,7 @@ pub(super) fn trials() -> Vec<Trial> {
     tests![
         a_list_fits_80_columns_and_shows_errors_and_ages,
         a_short_id_works_wherever_an_id_is_taken,
-        a_prefix_that_several_ids_have_is_answered_with_all_of_them,
+        an_ambiguous_prefix_is_refused_with_the_matching_ids,
     ]
 }
 
@@ -56,7 +56,7 @@ async fn a_short_id_works_wherever_an_id_is_taken() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_prefix_that_several_ids_have_is_answered_with_all_of_them() -> anyhow::Result<()> {
+async fn an_ambiguous_prefix_is_refused_with_the_matching_ids() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
     let mut ids = Vec::new();
@@ -64,7 +64,7 @@ async fn a_prefix_that_several_ids_have_is_answered_with_all_of_them() -> anyhow
         ids.push(shell.text("job submit echo --delay 1h").await?.trim().to_owned());
     }
     let shared = &ids[0][..8];
-    // Their time may have crossed from one prefix to the next.
+    // The prefix changes with time, so they may not all have the same.
     let same: Vec<&String> = ids.iter().filter(|id| id.starts_with(shared)).collect();
     if same.len() > 1 {
         let output = shell.run(&format!("job cancel {shared}")).await?;

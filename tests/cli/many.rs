@@ -1,4 +1,4 @@
-//! Many jobs with one command: from a file, and cancelled or retried by what they have in common.
+//! Many jobs with one command: submitted from a file, and cancelled or retried by a filter.
 
 use std::process::Stdio;
 
@@ -13,10 +13,10 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        jobs_of_a_file_are_submitted_and_what_is_refused_is_named_by_its_line,
-        ids_are_told_though_a_later_request_fails,
-        jobs_for_which_there_is_no_room_are_sent_again,
-        an_upload_that_is_stopped_tells_what_was_accepted,
+        jobs_of_a_file_are_submitted_and_refusals_name_the_line,
+        ids_are_printed_even_if_a_later_request_fails,
+        jobs_without_room_are_sent_again,
+        a_stopped_upload_reports_what_was_accepted,
         jobs_that_match_are_cancelled_after_a_dry_run,
         jobs_that_failed_are_retried_and_others_are_not,
         without_a_terminal_many_jobs_need_a_yes,
@@ -29,8 +29,7 @@ impl Shell {
     }
 }
 
-async fn jobs_of_a_file_are_submitted_and_what_is_refused_is_named_by_its_line()
--> anyhow::Result<()> {
+async fn jobs_of_a_file_are_submitted_and_refusals_name_the_line() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
     let line = |n: usize| format!("{}\n", json!({ "plugin": "echo", "payload": n }));
@@ -59,11 +58,11 @@ async fn jobs_of_a_file_are_submitted_and_what_is_refused_is_named_by_its_line()
     Ok(())
 }
 
-async fn ids_are_told_though_a_later_request_fails() -> anyhow::Result<()> {
+async fn ids_are_printed_even_if_a_later_request_fails() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
     let job = json!({ "plugin": "echo" });
-    // More than a host takes in one request, which nothing before it is to suffer from.
+    // More than a host accepts in one request, which must not affect the jobs before it.
     let huge = json!({ "plugin": "echo", "payload": "x".repeat(17 << 20) });
     shell.write("jobs.ndjson", &format!("{job}\n{job}\n\n{huge}\n{job}\n"))?;
     let output = shell.run("job submit --file jobs.ndjson").await?;
@@ -83,7 +82,7 @@ async fn ids_are_told_though_a_later_request_fails() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn jobs_for_which_there_is_no_room_are_sent_again() -> anyhow::Result<()> {
+async fn jobs_without_room_are_sent_again() -> anyhow::Result<()> {
     let shell = Shell::configured(|config| config.queue.capacity = 2).await?;
     shell.text("plugin push echo.wasm").await?;
     let lines: String = (0..7).map(|_| format!("{}\n", json!({ "plugin": "echo" }))).collect();
@@ -93,7 +92,7 @@ async fn jobs_for_which_there_is_no_room_are_sent_again() -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn an_upload_that_is_stopped_tells_what_was_accepted() -> anyhow::Result<()> {
+async fn a_stopped_upload_reports_what_was_accepted() -> anyhow::Result<()> {
     let shell = Shell::configured(|config| config.queue.capacity = 1).await?;
     shell.text("plugin push sleep.wasm").await?;
     let job = json!({ "plugin": "sleep" });
@@ -101,7 +100,7 @@ async fn an_upload_that_is_stopped_tells_what_was_accepted() -> anyhow::Result<(
     let mut command = shell.command("job submit --file jobs.ndjson")?;
     let mut upload = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut ids = BufReader::new(upload.stdout.take().context("piped")?).lines();
-    // The second one finds no room as long as the first one runs.
+    // There is no room for the second job while the first one runs.
     let id = ids.next_line().await?.context("an id")?;
     let process = upload.id().context("it runs")?.to_string();
     ensure!(Command::new("kill").args(["-TERM", &process]).status().await?.success());
@@ -146,7 +145,7 @@ async fn jobs_that_failed_are_retried_and_others_are_not() -> anyhow::Result<()>
 }
 
 impl Shell {
-    /// A job of `plugin` that is over, however it ended.
+    /// A finalized job of `plugin`.
     async fn finalized_or_not(&self, plugin: &str) -> anyhow::Result<String> {
         let id = self.text(&format!("job submit {plugin}")).await?;
         self.host.finalized(id.trim()).await?;

@@ -1,4 +1,4 @@
-//! The command line, as a person or a script uses it.
+//! The command line, as people and scripts use it.
 
 mod administering;
 mod distrusting;
@@ -37,10 +37,10 @@ pub fn trials() -> Vec<Trial> {
         a_job_is_cancelled_and_retried,
         run_prints_the_output_on_stdout_and_the_receipt_on_stderr,
         a_deterministic_run_is_the_same_each_time,
-        a_receipt_is_a_line_of_its_own_whatever_the_log_ends_with,
-        run_tells_whether_another_attempt_is_asked_for,
-        run_tells_by_its_exit_code_that_a_limit_ended_the_job,
-        what_is_wrong_is_said_in_a_line_that_helps,
+        a_receipt_starts_on_a_new_line,
+        run_reports_whether_a_retry_is_requested,
+        the_exit_code_of_run_reports_a_limit,
+        errors_are_one_line_with_what_to_do,
         completions_are_printed_for_a_shell,
     ];
     trials.extend(administering::trials());
@@ -93,7 +93,7 @@ impl Shell {
         Ok(shell)
     }
 
-    /// `jobwright` with the words of `line`, to be run.
+    /// The command `jobwright` with the words of `line`.
     fn command(&self, line: &str) -> anyhow::Result<Command> {
         let mut command = jobwright(line.split(' '))?;
         command.env("JOBWRIGHT_HOST", format!("http://{}", self.host.address()));
@@ -105,7 +105,7 @@ impl Shell {
         Ok(self.command(line)?.output().await?)
     }
 
-    /// Submits what a file holds, and answers the job's id when it is over.
+    /// Submits the payload in a file, waits for the job, and returns its id.
     async fn finalized(&self, plugin: &str, payload: &[u8]) -> anyhow::Result<String> {
         std::fs::write(self.folder.path().join("payload"), payload)?;
         let id = self.text(&format!("job submit {plugin} --payload payload")).await?;
@@ -113,7 +113,7 @@ impl Shell {
         Ok(id.trim().to_owned())
     }
 
-    /// The output of a command that must go well.
+    /// The output of a command that must succeed.
     async fn text(&self, line: &str) -> anyhow::Result<String> {
         let output = self.run(line).await?;
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -121,7 +121,7 @@ impl Shell {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// The JSON that a command answers to a script.
+    /// The output of a command with `--json`.
     async fn json(&self, line: &str) -> anyhow::Result<Value> {
         let text = self.text(&format!("{line} --json")).await?;
         serde_json::from_str(&text).context(text)
@@ -179,7 +179,7 @@ async fn run_prints_the_output_on_stdout_and_the_receipt_on_stderr() -> anyhow::
     Ok(())
 }
 
-/// Writes what the clock says, and eight random bytes.
+/// Writes the time, and eight random bytes.
 const READINGS: &str = r#"(module
   (import "wasi_snapshot_preview1" "clock_time_get"
     (func $clock (param i32 i64 i32) (result i32)))
@@ -207,7 +207,7 @@ async fn a_deterministic_run_is_the_same_each_time() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_receipt_is_a_line_of_its_own_whatever_the_log_ends_with() -> anyhow::Result<()> {
+async fn a_receipt_starts_on_a_new_line() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     for (text, log) in [("open", "open\n"), ("ended\\n", "ended\n"), ("", "")] {
         let length = text.replace("\\n", "n").len();
@@ -231,7 +231,7 @@ async fn a_receipt_is_a_line_of_its_own_whatever_the_log_ends_with() -> anyhow::
     Ok(())
 }
 
-async fn run_tells_whether_another_attempt_is_asked_for() -> anyhow::Result<()> {
+async fn run_reports_whether_a_retry_is_requested() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let again = guests::assemble(&guests::exit(75))?;
     std::fs::write(shell.folder.path().join("again.wasm"), again)?;
@@ -248,7 +248,7 @@ async fn run_tells_whether_another_attempt_is_asked_for() -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn run_tells_by_its_exit_code_that_a_limit_ended_the_job() -> anyhow::Result<()> {
+async fn the_exit_code_of_run_reports_a_limit() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let output = shell.run("run spin.wasm --fuel 1_000_000").await?;
     let receipt = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -257,7 +257,7 @@ async fn run_tells_by_its_exit_code_that_a_limit_ended_the_job() -> anyhow::Resu
     Ok(())
 }
 
-async fn what_is_wrong_is_said_in_a_line_that_helps() -> anyhow::Result<()> {
+async fn errors_are_one_line_with_what_to_do() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let says = async |line: &str, part: &str| -> anyhow::Result<()> {
         let output = shell.run(line).await?;
@@ -269,7 +269,7 @@ async fn what_is_wrong_is_said_in_a_line_that_helps() -> anyhow::Result<()> {
     says("job submit nothing-there", "plugin `nothing-there` is not installed").await?;
     says("plugin push missing.wasm", "cannot read the plugin missing.wasm").await?;
     says("plugin list --host nonsense", "is not a host's address").await?;
-    says("plugin list --host http://127.0.0.1:1", "start one with `jobwright serve`").await?;
+    says("plugin list --host http://127.0.0.1:1", "start a host with `jobwright serve`").await?;
     says("run echo.wasm --memory 2GiB", "exceeds the operator's maximum 1 GiB").await?;
     says("serve --listen 0.0.0.0:0", "--insecure-no-auth").await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Where a payload comes from, and what is said of one that is too large.
+//! Sources of payloads, and the error for one that is too large.
 
 use std::process::Stdio;
 
@@ -11,16 +11,16 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        what_is_piped_in_is_the_payload,
+        piped_input_is_the_payload,
         a_file_as_input_is_the_payload,
-        a_pipe_that_stays_silent_is_spoken_of,
-        who_gives_a_payload_has_no_input_read,
+        a_note_says_that_the_command_waits_for_a_silent_pipe,
+        stdin_is_not_read_if_a_payload_is_given,
         a_file_that_is_too_large_is_refused_with_the_reason,
     ]
 }
 
 impl Shell {
-    /// The output of a command into which `input` is piped.
+    /// The output of a command with `input` on stdin.
     async fn piped(&self, line: &str, input: &str) -> anyhow::Result<String> {
         let mut command = self.command(line)?;
         let mut child =
@@ -37,7 +37,7 @@ impl Shell {
     }
 }
 
-async fn what_is_piped_in_is_the_payload() -> anyhow::Result<()> {
+async fn piped_input_is_the_payload() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
     let long = "a line of some length\n".repeat(20_000);
@@ -63,7 +63,7 @@ async fn a_file_as_input_is_the_payload() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_pipe_that_stays_silent_is_spoken_of() -> anyhow::Result<()> {
+async fn a_note_says_that_the_command_waits_for_a_silent_pipe() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let mut command = shell.command("run echo.wasm")?;
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -79,7 +79,7 @@ async fn a_pipe_that_stays_silent_is_spoken_of() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn who_gives_a_payload_has_no_input_read() -> anyhow::Result<()> {
+async fn stdin_is_not_read_if_a_payload_is_given() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     std::fs::write(shell.folder.path().join("payload"), "given")?;
     for (line, expected) in [

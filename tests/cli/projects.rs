@@ -1,4 +1,4 @@
-//! `jobwright new`: what it writes builds and runs, in each language, by the commands of its README.
+//! `jobwright new`: its projects build and run, in each language, with the commands of their READMEs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,7 +11,8 @@ use tempfile::TempDir;
 const PAYLOAD: &str = "to be or not to be\n";
 
 pub(super) fn trials() -> Vec<Trial> {
-    let mut trials = tests![a_bad_name_or_a_full_folder_is_refused, a_script_is_told_what_to_do];
+    let mut trials =
+        tests![a_bad_name_or_a_full_folder_is_refused, new_prints_the_next_commands_as_json];
     let demanded = std::env::var_os("JOBWRIGHT_DEMAND_TOOLS").is_some();
     let tools: Vec<bool> = std::thread::scope(|scope| {
         let probes: Vec<_> =
@@ -33,7 +34,7 @@ pub(super) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// What the commands of a README need to be there.
+/// The tools that the commands of a README need.
 struct Tool {
     probe: &'static str,
     needs: &'static str,
@@ -42,7 +43,7 @@ struct Tool {
 }
 
 impl Tool {
-    /// `trial`, ignored if the tool is not there, unless it is demanded.
+    /// `trial`, ignored if the tool is missing, unless it is required.
     fn having(&self, is_there: bool, demanded: bool, trial: Trial) -> Trial {
         let is_ignored = !(is_there || demanded && self.is_demanded);
         let kind = if is_ignored { self.needs } else { "" };
@@ -55,7 +56,7 @@ const TOOLS: &[Tool] = &[
         probe: "test -e \"$(rustc --print target-libdir --target wasm32-wasip1)\"",
         needs: "needs Rust's target wasm32-wasip1",
         languages: &["rust"],
-        // Not even in CI, which has another compiler for the guests where this cannot be had.
+        // Not required even in CI, which uses another compiler where this one is not available.
         is_demanded: false,
     },
     Tool {
@@ -83,7 +84,7 @@ fn succeeds(line: &str) -> bool {
     shell(line, Path::new(".")).output().is_ok_and(|output| output.status.success())
 }
 
-/// A line of a README, as a person's shell would run it: without what cargo set for these tests.
+/// Runs a line of a README in a shell, without the variables that cargo set for these tests.
 fn shell(line: &str, folder: &Path) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", line]).current_dir(folder).stdin(std::process::Stdio::null());
@@ -123,7 +124,7 @@ async fn project(lang: &str) -> anyhow::Result<(TempDir, PathBuf)> {
 async fn builds_and_runs(lang: &'static str) -> anyhow::Result<()> {
     let (_folder, project) = project(lang).await?;
     let readme = std::fs::read_to_string(project.join("README.md"))?;
-    // Only commands are indented: that which gets the compiler, builds, runs, and tests.
+    // Only commands are indented: those that install the compiler, build, run and test.
     let mut commands = readme.lines().filter_map(|line| line.strip_prefix("    "));
     let mut next = || commands.next().with_context(|| format!("no command: {readme}"));
     let (install, build, run, test) = (next()?, next()?, next()?, next()?);
@@ -145,7 +146,7 @@ async fn builds_and_runs(lang: &'static str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The command of a README that tests the plugin, with this very program as `jobwright`.
+/// The command of a README that tests the plugin, with this program as `jobwright`.
 fn tested(line: &str, project: &Path) -> anyhow::Result<()> {
     let this = std::env::current_exe()?;
     let line = line.replacen("jobwright ", "\"$THIS\" ", 1);
@@ -251,7 +252,7 @@ async fn a_trap_names_its_lines_of_source() -> anyhow::Result<()> {
         let output = jobwright(["run", "trap.wasm"])?.current_dir(&project).output().await?;
         let notes = String::from_utf8(output.stderr)?;
         ensure!(notes.contains("unreachable: wasm trap"), "{notes}");
-        // Of the inlined function, and of where it was called.
+        // The lines of the inlined function, and of its call.
         for line in ["main.c:3\n", "main.c:8\n"] {
             ensure!(notes.contains(line) == expected, "{debugging}: {notes}");
         }
@@ -289,13 +290,13 @@ async fn a_bad_name_or_a_full_folder_is_refused() -> anyhow::Result<()> {
     says("new shout --lang zig", 1, "the folder shout is not empty").await?;
     ensure!(std::fs::read_to_string(project.join("main.c"))? == "mine", "it is as it was");
     says("new ../shout --lang c", 64, "use a letter from a to z").await?;
-    says("new deps --lang rust", 64, "cargo makes no program called `deps`").await?;
+    says("new deps --lang rust", 64, "cargo cannot build a program called `deps`").await?;
     says("new other --lang cobol", 64, "assemblyscript").await?;
     std::fs::create_dir(folder.path().join("empty"))?;
     says("new empty --lang c", 0, "jobwright run empty.wasm --payload payload.txt").await
 }
 
-async fn a_script_is_told_what_to_do() -> anyhow::Result<()> {
+async fn new_prints_the_next_commands_as_json() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut new = jobwright(["new", "shout", "--lang", "rust", "--json"])?;
     let output = new.current_dir(folder.path()).output().await?;

@@ -1,4 +1,4 @@
-//! `jobwright run` with grants, secrets, configuration and kept values; and its compiled code on disk.
+//! `jobwright run` with grants, secrets, configuration and stored values; and its cache of compiled code.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
@@ -13,11 +13,11 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        a_run_reaches_what_it_is_granted_and_its_log_says_what_is_denied,
-        a_run_uses_a_secret_that_it_never_sees,
+        a_run_reaches_granted_origins_and_logs_denied_requests,
+        a_run_sends_a_secret_without_seeing_it,
         a_run_reads_configuration_and_keeps_values_in_a_file,
-        what_cannot_be_granted_is_refused,
-        compiled_code_is_kept_for_the_next_run,
+        invalid_grants_are_refused,
+        compiled_code_is_cached_for_the_next_run,
     ]
 }
 
@@ -36,14 +36,14 @@ fn to(server: &Server) -> String {
     json!({ "http": [{ "origin": format!("http://{}", server.address()) }] }).to_string()
 }
 
-async fn a_run_reaches_what_it_is_granted_and_its_log_says_what_is_denied() -> anyhow::Result<()> {
+async fn a_run_reaches_granted_origins_and_logs_denied_requests() -> anyhow::Result<()> {
     let (shell, server) = (Shell::new().await?, Server::answering(|_| Server::ok("hello")).await?);
     shell.put("fetch.wasm", asking(&server).command()?)?;
     let denied = shell.run("run fetch.wasm").await?;
     let log = String::from_utf8_lossy(&denied.stderr).into_owned();
     ensure!(log.contains("WARN: jobwright: ") && log.contains("denied"), "{log}");
     ensure!(denied.stdout.starts_with(b"E") && server.seen().is_empty(), "{denied:?}");
-    // A name whose address no grant reaches: which one, only the host's own log tells.
+    // A name with a private address, which no grant allows. Only the host's log has the address.
     let authority = format!("localhost:{}", server.address().port());
     let grants = json!({ "http": [{ "origin": format!("http://{authority}") }] }).to_string();
     shell.put("named.wasm", Fetch { authority, ..asking(&server) }.command()?)?;
@@ -59,7 +59,7 @@ async fn a_run_reaches_what_it_is_granted_and_its_log_says_what_is_denied() -> a
     Ok(())
 }
 
-async fn a_run_uses_a_secret_that_it_never_sees() -> anyhow::Result<()> {
+async fn a_run_sends_a_secret_without_seeing_it() -> anyhow::Result<()> {
     let (shell, server) = (Shell::new().await?, Server::answering(|_| Server::ok("done")).await?);
     let header = ("authorization".to_owned(), "Bearer jobwright-secret(API_KEY)".to_owned());
     let fetch = Fetch { header: Some(header), ..asking(&server) };
@@ -113,7 +113,7 @@ async fn a_run_reads_configuration_and_keeps_values_in_a_file() -> anyhow::Resul
     Ok(())
 }
 
-async fn what_cannot_be_granted_is_refused() -> anyhow::Result<()> {
+async fn invalid_grants_are_refused() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     for (line, code, part) in [
         ("run echo.wasm --grants {\"htp\":1}", 65, "grants.htp: is not a grant"),
@@ -130,7 +130,7 @@ async fn what_cannot_be_granted_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn compiled_code_is_kept_for_the_next_run() -> anyhow::Result<()> {
+async fn compiled_code_is_cached_for_the_next_run() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let cache = shell.folder.path().join("cache");
     let run = async || -> anyhow::Result<()> {
@@ -149,10 +149,10 @@ async fn compiled_code_is_kept_for_the_next_run() -> anyhow::Result<()> {
     let old = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
     file.set_modified(old)?;
     run().await?;
-    // What is loaded is marked as used.
+    // Loading updates the time of last use.
     ensure!(std::fs::metadata(files[0].path())?.modified()? > old, "it was compiled again");
     assert_eq!(std::fs::read_dir(&folder)?.count(), 1);
-    // What cannot be used is done without.
+    // Without a usable cache, the plugin is compiled.
     let blocked = shell.folder.path().join("blocked");
     std::fs::write(&blocked, "a file")?;
     let mut command = shell.command("run echo.wasm --data x")?;

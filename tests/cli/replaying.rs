@@ -1,4 +1,4 @@
-//! An attempt that a host made is made again on a desk, and compared.
+//! `jobwright replay`: repeats an attempt of a host, and compares the results.
 
 use std::num::NonZeroU32;
 use std::process::Output;
@@ -24,22 +24,22 @@ pub(super) fn trials() -> Vec<Trial> {
         a_job_that_is_not_deterministic_replays_the_same_random_bytes,
         an_attempt_that_was_deterministic_no_longer_replays_the_same,
         a_replay_needs_the_scope_to_read_and_the_scope_to_replay,
-        a_replay_has_all_that_the_guest_was_told_of_its_job,
-        what_differs_is_said_and_tells_by_the_exit_code,
-        an_attempt_with_grants_is_replayed_without_and_that_is_said,
+        a_replay_has_the_variables_and_arguments_of_the_job,
+        differences_are_printed_and_set_the_exit_code,
+        an_attempt_with_grants_is_replayed_without_them_with_a_note,
         a_replay_has_clocks_as_fine_as_the_attempt_had,
         a_replay_has_the_limits_of_the_attempt_where_a_ceiling_was_lowered_since,
-        a_replay_may_have_the_stack_that_the_host_has,
+        a_replay_can_have_the_stack_size_of_the_host,
         another_attempt_is_replayed_by_its_number,
-        an_attempt_that_time_ended_is_not_compared_by_its_fuel,
+        the_fuel_of_an_attempt_that_timed_out_is_not_compared,
         a_job_whose_plugin_was_deleted_cannot_be_replayed,
         a_job_whose_version_has_other_bytes_now_cannot_be_replayed,
-        what_has_not_ended_or_is_not_there_cannot_be_replayed,
+        unfinished_and_unknown_attempts_cannot_be_replayed,
     ]
 }
 
 impl Shell {
-    /// Uploads `wasm` as `plugin`, runs a job of it with these options, and answers the job.
+    /// Uploads `wasm` as `plugin`, runs a job of it with these options, and returns the job.
     async fn ran(&self, plugin: &str, wasm: &[u8], options: &str) -> anyhow::Result<Value> {
         std::fs::write(self.folder.path().join(format!("{plugin}.wasm")), wasm)?;
         self.text(&format!("plugin push {plugin}.wasm --version 1.0.0")).await?;
@@ -212,7 +212,7 @@ const TOLD: &str = r#"(module
     (i32.store (i32.const 4) (i32.const 9000))
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-async fn a_replay_has_all_that_the_guest_was_told_of_its_job() -> anyhow::Result<()> {
+async fn a_replay_has_the_variables_and_arguments_of_the_job() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let told = guests::assemble(TOLD)?;
     let options = "--arg=-x --env A=1 --tag t --queue bulk --max-attempts 7 --content-type text/csv \
@@ -226,7 +226,7 @@ async fn a_replay_has_all_that_the_guest_was_told_of_its_job() -> anyhow::Result
     Ok(())
 }
 
-/// Leaves its checkpoint, if it has one; else saves one, and asks to be tried again at once.
+/// Outputs its checkpoint, if it has one; else saves one, and requests a retry at once.
 const RESUMES: &str = r#"(module
   (import "jobwright" "checkpoint_save" (func $save (param i32 i32) (result i32)))
   (import "jobwright" "checkpoint_load" (func $load (param i32 i32) (result i32)))
@@ -245,7 +245,7 @@ const RESUMES: &str = r#"(module
     (i32.store (i32.const 4) (i32.const 4))
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-async fn what_differs_is_said_and_tells_by_the_exit_code() -> anyhow::Result<()> {
+async fn differences_are_printed_and_set_the_exit_code() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let job = shell.ran("resumes", &guests::assemble(RESUMES)?, "").await?;
     ensure!(job["attempt"] == 2 && job["state"] == "completed", "{job}");
@@ -253,9 +253,9 @@ async fn what_differs_is_said_and_tells_by_the_exit_code() -> anyhow::Result<()>
     let shown = said(&replay);
     ensure!(replay.status.code() == Some(6), "{shown}");
     for part in [
-        "not the same as attempt 2",
+        "different from attempt 2",
         "outcome       was succeeded\n                is  failed\n",
-        "note: the attempt went on from a checkpoint",
+        "note: the recorded attempt resumed from a checkpoint",
     ] {
         ensure!(shown.contains(part), "{part}: {shown}");
     }
@@ -266,7 +266,7 @@ async fn what_differs_is_said_and_tells_by_the_exit_code() -> anyhow::Result<()>
     Ok(())
 }
 
-/// Grants the same to every plugin.
+/// Has the same grants for every plugin.
 struct Always(Grants);
 
 impl Grantor for Always {
@@ -276,13 +276,13 @@ impl Grantor for Always {
 }
 
 impl Shell {
-    /// In front of a host that grants this to every plugin.
+    /// A shell with a host that grants this to every plugin.
     async fn granting(json: &str) -> anyhow::Result<Self> {
         Self::of(TestHost::granting(Arc::new(Always(serde_json::from_str(json)?))).await?)
     }
 }
 
-async fn an_attempt_with_grants_is_replayed_without_and_that_is_said() -> anyhow::Result<()> {
+async fn an_attempt_with_grants_is_replayed_without_them_with_a_note() -> anyhow::Result<()> {
     let shell = Shell::granting(r#"{ "env": { "COLOUR": "blue" } }"#).await?;
     let job = shell.ran("told", &guests::assemble(TOLD)?, "").await?;
     let id = job["id"].as_str().unwrap_or_default();
@@ -340,7 +340,7 @@ const DEEP: &str = r#"(module
       (else (i32.const 0))))
   (func (export "_start") (drop (call $down (i32.const 40000)))))"#;
 
-async fn a_replay_may_have_the_stack_that_the_host_has() -> anyhow::Result<()> {
+async fn a_replay_can_have_the_stack_size_of_the_host() -> anyhow::Result<()> {
     let shell = Shell::configured(|config| {
         config.stack_bytes = 4 << 20;
         config.workers = NonZeroU32::MIN;
@@ -369,7 +369,7 @@ async fn another_attempt_is_replayed_by_its_number() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_attempt_that_time_ended_is_not_compared_by_its_fuel() -> anyhow::Result<()> {
+async fn the_fuel_of_an_attempt_that_timed_out_is_not_compared() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let spin = guests::assemble(guests::SPIN)?;
     let job = shell.ran("spin", &spin, "--timeout 1s --max-attempts 1").await?;
@@ -402,7 +402,7 @@ async fn a_job_whose_version_has_other_bytes_now_cannot_be_replayed() -> anyhow:
     Ok(())
 }
 
-async fn what_has_not_ended_or_is_not_there_cannot_be_replayed() -> anyhow::Result<()> {
+async fn unfinished_and_unknown_attempts_cannot_be_replayed() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push sleep.wasm").await?;
     let running = shell.text("job submit sleep").await?;
@@ -414,7 +414,7 @@ async fn what_has_not_ended_or_is_not_there_cannot_be_replayed() -> anyhow::Resu
     }
     for (line, code, part) in [
         (running.trim(), 65, "is running: its attempt 1 has not ended yet"),
-        (waiting.trim(), 65, "is scheduled: no attempt was made at it yet"),
+        (waiting.trim(), 65, "is scheduled: it has had no attempt yet"),
         (&format!("{} --attempt 2", done["id"].as_str().unwrap_or("?")), 65, "has no attempt 2"),
         (unknown, 66, "it may have been pruned"),
     ] {

@@ -1,4 +1,4 @@
-//! That keys and secrets go to the host that is named, and are read by nobody on the way.
+//! Keys and secrets are sent only to the given host, and unencrypted only if the user allows it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_proxy_of_the_environment_is_not_used,
         a_proxy_that_is_named_is_used,
         a_host_behind_tls_is_reached,
-        a_tls_server_that_nobody_vouches_for_gets_no_key,
+        a_tls_server_with_an_untrusted_certificate_gets_no_key,
         a_tls_server_of_another_name_gets_no_key,
         a_host_behind_tls_is_reached_through_a_proxy_that_sees_nothing,
         keys_and_secrets_do_not_leave_the_machine_in_clear,
@@ -38,7 +38,7 @@ async fn run(mut command: Command) -> anyhow::Result<Output> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let mut input = child.stdin.take().context("its input is piped")?;
-    // One that refuses does not read it.
+    // A command that refuses does not read its input.
     let _ = input.write_all(SECRET.as_bytes()).await;
     drop(input);
     Ok(child.wait_with_output().await?)
@@ -82,7 +82,7 @@ async fn a_proxy_that_is_named_is_used() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A server that speaks TLS as `localhost`, and hands what it reads to a host; with the file of its
+/// A TLS server with a certificate for `localhost`, which forwards to a host; with the file of its
 /// certificate.
 struct Tls {
     port: u16,
@@ -116,7 +116,7 @@ impl Tls {
         Ok(Self { port, certificate })
     }
 
-    /// A command that finds the host here, under `name`, with a key.
+    /// A command that connects to the server as `name`, with a key.
     fn command(&self, shell: &Shell, line: &str, name: &str) -> anyhow::Result<Command> {
         let mut command = shell.command(line)?;
         command.env("JOBWRIGHT_HOST", format!("https://{name}:{}", self.port));
@@ -141,7 +141,7 @@ async fn a_host_behind_tls_is_reached() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_tls_server_that_nobody_vouches_for_gets_no_key() -> anyhow::Result<()> {
+async fn a_tls_server_with_an_untrusted_certificate_gets_no_key() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let tls = Tls::before(&shell).await?;
     let output = run(tls.command(&shell, "plugin list", "localhost")?).await?;
@@ -161,7 +161,7 @@ async fn a_tls_server_of_another_name_gets_no_key() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A proxy that makes tunnels (RFC 9110, 9.3.6), and all that was said to it in clear.
+/// A proxy that creates tunnels (RFC 9110, 9.3.6), and everything that it received unencrypted.
 async fn tunnels() -> anyhow::Result<(SocketAddr, Arc<Mutex<String>>)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let (address, heads) = (listener.local_addr()?, Arc::new(Mutex::new(String::new())));
@@ -201,7 +201,7 @@ async fn a_host_behind_tls_is_reached_through_a_proxy_that_sees_nothing() -> any
 
 async fn keys_and_secrets_do_not_leave_the_machine_in_clear() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
-    // A name that means nothing anywhere (RFC 2606): whatever is sent goes nowhere.
+    // A reserved name (RFC 2606), which does not resolve.
     let elsewhere = "--host http://jobs.invalid:7878";
     let (key, set) = ("--api-key 0123456789abcdef", "secret set KEY --origin https://a.example");
     let here = format!("--host http://{}", shell.host.address());

@@ -15,9 +15,9 @@ use tokio::process::{Child, ChildStderr};
 pub(super) fn trials() -> Vec<Trial> {
     tests![
         a_start_that_fails_leaves_no_new_directory,
-        a_wrong_flag_is_said_in_words_that_help,
+        a_wrong_flag_is_reported_with_what_to_use,
         a_wrong_log_filter_is_an_error,
-        a_host_listens_where_a_name_says_and_answers_to_the_names_it_is_given,
+        a_host_listens_on_a_name_and_accepts_its_allowed_hosts,
         discarded_jobs_actions_and_refusals_are_lines_of_the_log,
         refused_entries_refused_keys_and_every_revocation_are_lines_of_the_log,
         requests_of_guests_to_refused_addresses_are_one_line_of_the_log,
@@ -45,7 +45,7 @@ async fn a_start_that_fails_leaves_no_new_directory() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_wrong_flag_is_said_in_words_that_help() -> anyhow::Result<()> {
+async fn a_wrong_flag_is_reported_with_what_to_use() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("file");
     std::fs::write(&file, "")?;
@@ -117,8 +117,7 @@ impl Logging {
     }
 }
 
-async fn a_host_listens_where_a_name_says_and_answers_to_the_names_it_is_given()
--> anyhow::Result<()> {
+async fn a_host_listens_on_a_name_and_accepts_its_allowed_hosts() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let names = "jobs.example, other.example,";
     let flags = ["--listen", "localhost:0", "--allowed-hosts", names];

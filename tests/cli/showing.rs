@@ -1,4 +1,4 @@
-//! What is shown of outputs and logs, whatever guests put into them.
+//! How outputs and logs are shown, with any content.
 
 use std::process::Stdio;
 
@@ -12,18 +12,18 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = tests![
-        an_output_that_some_parsers_refuse_is_shown,
+        json_that_some_parsers_refuse_is_shown_by_its_length,
         json_is_shown_as_it_was_written,
-        a_log_is_read_whatever_is_in_it,
+        a_log_with_invalid_utf_8_and_control_characters_is_read,
     ];
     // `script` gives a command a terminal.
     let missing = !std::path::Path::new("/usr/bin/script").exists();
-    let terminal = tests![a_log_on_a_terminal_is_made_harmless_and_never_refused];
+    let terminal = tests![a_log_is_written_to_a_terminal_without_control_characters];
     trials.extend(terminal.into_iter().map(|trial| trial.with_ignored_flag(missing)));
     trials
 }
 
-async fn an_output_that_some_parsers_refuse_is_shown() -> anyhow::Result<()> {
+async fn json_that_some_parsers_refuse_is_shown_by_its_length() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push echo.wasm").await?;
     let json = shell.host.request(Method::PATCH, "/v1/plugins/echo");
@@ -61,10 +61,10 @@ async fn json_is_shown_as_it_was_written() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Not text, and with an escape that would clear a terminal.
+/// Invalid UTF-8, with an escape sequence that clears a terminal.
 const NOISE: &[u8] = b"one\xff\x1b[2Jtwo\xc3";
 
-async fn a_log_is_read_whatever_is_in_it() -> anyhow::Result<()> {
+async fn a_log_with_invalid_utf_8_and_control_characters_is_read() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push log.wasm").await?;
     let id = shell.finalized("log", NOISE).await?;
@@ -73,7 +73,7 @@ async fn a_log_is_read_whatever_is_in_it() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_log_on_a_terminal_is_made_harmless_and_never_refused() -> anyhow::Result<()> {
+async fn a_log_is_written_to_a_terminal_without_control_characters() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push log.wasm").await?;
     let id = shell.finalized("log", NOISE).await?;

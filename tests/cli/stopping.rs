@@ -1,4 +1,4 @@
-//! Commands that are stopped.
+//! Commands that are stopped by a signal.
 
 use std::process::Stdio;
 
@@ -11,7 +11,7 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        a_replay_that_is_stopped_compares_nothing_and_leaves_nothing_behind,
+        a_stopped_replay_compares_nothing_and_leaves_no_files,
         a_run_that_is_stopped_cancels_its_attempt,
     ]
 }
@@ -38,8 +38,7 @@ async fn a_run_that_is_stopped_cancels_its_attempt() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_replay_that_is_stopped_compares_nothing_and_leaves_nothing_behind() -> anyhow::Result<()>
-{
+async fn a_stopped_replay_compares_nothing_and_leaves_no_files() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push sleep.wasm").await?;
     let id = shell.text("job submit sleep").await?;

@@ -1,4 +1,4 @@
-//! `jobwright job submit --wait` and `job wait`: what is said meanwhile.
+//! `jobwright job submit --wait` and `job wait`: what they print.
 
 use std::process::Stdio;
 
@@ -12,12 +12,12 @@ use super::Shell;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        the_id_is_said_before_the_wait_and_a_signal_says_that_the_job_goes_on,
-        an_attempt_that_fails_is_reported_with_the_next_try,
+        the_id_is_printed_before_the_wait_and_a_signal_says_that_the_job_continues,
+        a_failed_attempt_is_reported_with_the_time_of_the_next,
     ]
 }
 
-async fn the_id_is_said_before_the_wait_and_a_signal_says_that_the_job_goes_on()
+async fn the_id_is_printed_before_the_wait_and_a_signal_says_that_the_job_continues()
 -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     shell.text("plugin push sleep.wasm").await?;
@@ -46,7 +46,7 @@ async fn wait_is_stopped(shell: &Shell, signal: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_attempt_that_fails_is_reported_with_the_next_try() -> anyhow::Result<()> {
+async fn a_failed_attempt_is_reported_with_the_time_of_the_next() -> anyhow::Result<()> {
     let shell = Shell::new().await?;
     let again = guests::assemble(&guests::exit(75))?;
     std::fs::write(shell.folder.path().join("again.wasm"), again)?;

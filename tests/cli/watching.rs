@@ -13,8 +13,8 @@ use tokio::process::{Child, ChildStderr, ChildStdout};
 pub(super) fn trials() -> Vec<Trial> {
     tests![
         a_plugin_or_payload_that_changes_is_run_again,
-        what_is_missing_or_broken_is_said_once_and_waited_for,
-        a_change_ends_an_attempt_that_does_not,
+        a_missing_or_broken_file_is_reported_once_and_awaited,
+        a_changed_file_ends_a_running_attempt,
         an_interrupt_ends_it_quietly,
     ]
 }
@@ -52,7 +52,7 @@ impl Dev {
         self.output.next_line().await?.context("it has ended")
     }
 
-    /// What is said before a line with `part`, which is read too.
+    /// The lines up to one with `part`, which is read too.
     async fn until(&mut self, part: &str) -> anyhow::Result<Vec<String>> {
         let mut before = Vec::new();
         loop {
@@ -65,7 +65,7 @@ impl Dev {
         }
     }
 
-    /// Ends it by Ctrl-C, and answers what it says thereafter.
+    /// Ends it by Ctrl-C, and returns the lines that follow.
     async fn interrupt(mut self) -> anyhow::Result<(ExitStatus, Vec<String>)> {
         let id = self.child.id().context("it runs")?.to_string();
         std::process::Command::new("kill").args(["-INT", &id]).status()?;
@@ -81,7 +81,7 @@ fn lines<R: AsyncRead + Unpin>(pipe: Option<R>) -> anyhow::Result<Lines<BufReade
     Ok(BufReader::new(pipe.context("it is piped")?).lines())
 }
 
-/// As compilers do it: the file is whole from the start.
+/// Replaces a file as compilers do: by renaming, so that it is never incomplete.
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
     let new = folder.join("new");
     std::fs::write(&new, bytes)?;
@@ -120,7 +120,7 @@ async fn a_plugin_or_payload_that_changes_is_run_again() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_missing_or_broken_is_said_once_and_waited_for() -> anyhow::Result<()> {
+async fn a_missing_or_broken_file_is_reported_once_and_awaited() -> anyhow::Result<()> {
     let mut dev = Dev::start(None)?;
     let before = dev.until("waiting for plugin.wasm").await?;
     ensure!(before.is_empty(), "{before:?}");
@@ -136,7 +136,7 @@ async fn what_is_missing_or_broken_is_said_once_and_waited_for() -> anyhow::Resu
     Ok(())
 }
 
-async fn a_change_ends_an_attempt_that_does_not() -> anyhow::Result<()> {
+async fn a_changed_file_ends_a_running_attempt() -> anyhow::Result<()> {
     let mut dev = Dev::start(Some(&guests::assemble(guests::SLEEP)?))?;
     dev.until("running plugin.wasm").await?;
     dev.replace("plugin.wasm", &says("awake")?)?;
