@@ -1,4 +1,4 @@
-//! The machine's clocks. Only this module reads one.
+//! The clocks of the machine. No other module reads them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use jobwright_core::clock::{Clock, HostTime, Timestamp, until};
 
-/// The clocks of this host.
+/// The clock of a host.
 #[derive(Debug)]
 pub struct SystemClock(Mutex<HostTime>);
 
 impl Default for SystemClock {
-    /// The clock of a host that starts now.
+    /// A clock that starts now.
     fn default() -> Self {
         Self(Mutex::new(HostTime::new(since_boot(), wall())))
     }
@@ -33,7 +33,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// What the wall clock says.
+/// The time of the wall clock.
 pub(crate) fn wall() -> Timestamp {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -41,26 +41,26 @@ pub(crate) fn wall() -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
 }
 
-/// The time since the machine started, in which it was suspended too.
+/// The time since the machine booted, including time in suspension.
 #[cfg(target_os = "linux")]
 fn since_boot() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     now.try_into().unwrap_or_default()
 }
 
-/// The time since some moment; what the machine is suspended for may be missing.
+/// The time since the first call. May not include time in suspension.
 #[cfg(not(target_os = "linux"))]
 fn since_boot() -> Duration {
     static FIRST: std::sync::OnceLock<Stopwatch> = std::sync::OnceLock::new();
     FIRST.get_or_init(Stopwatch::start).elapsed()
 }
 
-/// Measures a span on the monotonic clock.
+/// Measures durations on the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Begins to measure.
+    /// Starts measuring.
     #[must_use]
     pub(crate) fn start() -> Self {
         #[expect(

@@ -1,10 +1,10 @@
-//! The free space of the disk under the data directory, and the floor of it. Below the floor nothing
-//! new is accepted, and nothing is written that can be done without: what is left is for jobs that
-//! were accepted before, so that they can be run, written down and read.
+//! The free space of a file system, and a floor for it. Below the floor, jobs and plugins are refused, and
+//! optional data is not written: the remaining space is for accepted jobs, so that they can be run,
+//! recorded and read.
 
 use std::path::{Path, PathBuf};
 
-/// So much of the file system under a path is to stay free.
+/// The minimum free space of the file system of a path.
 #[derive(Debug, Clone)]
 pub(crate) struct Floor {
     path: PathBuf,
@@ -20,19 +20,19 @@ impl Floor {
         self.least_bytes
     }
 
-    /// Whether less than that is free, at this moment. Costs a call of the system.
+    /// Whether less is free now. Makes a system call.
     pub(crate) fn is_reached(&self) -> bool {
         self.least_bytes > 0 && self.free_bytes() < self.least_bytes
     }
 
-    /// All that there can be if the file system does not tell.
+    /// The free space, in bytes; the maximum if the file system does not report it.
     #[cfg(unix)]
     pub(crate) fn free_bytes(&self) -> u64 {
         rustix::fs::statvfs(&self.path)
             .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// All that there can be: this system does not tell.
+    /// The maximum, because the free space is not read on this system.
     #[cfg(not(unix))]
     pub(crate) fn free_bytes(&self) -> u64 {
         u64::MAX

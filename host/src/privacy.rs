@@ -1,7 +1,7 @@
-//! Keeps what a host writes, and what its memory holds, from other users of the machine.
+//! Protects files and memory of a host from other users of the machine.
 //!
-//! Owns the modes of files and directories: 0600 and 0700. A directory that cannot be made so is
-//! refused with an error that says what to do.
+//! Owns the modes of files and directories: 0600 and 0700. A directory that cannot have that mode is
+//! refused.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,20 +9,20 @@ use std::path::Path;
 #[cfg(unix)]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The mode bits that let the group or others in.
+/// The mode bits that give access to the group and to others.
 #[cfg(unix)]
 const OTHERS: u32 = 0o077;
 
-/// What the root of a file system may hold besides the files of its owner: `mkfs.ext4` makes it.
+/// A directory that `mkfs.ext4` creates in the root of a file system.
 #[cfg(unix)]
 const OF_FILE_SYSTEM: &str = "lost+found";
 
-/// Whether this process is a host's alone, and not of a program that embeds one.
+/// Whether [`restrict_process`] was called: not by programs that embed a host.
 #[cfg(unix)]
 static IS_RESTRICTED: AtomicBool = AtomicBool::new(false);
 
-/// Makes files that this process creates readable by its user only, and keeps its memory, which holds
-/// secrets and payloads, out of core dumps. [`protect_memory`] does the rest.
+/// Restricts this process: files that it creates are readable only by its user, and its memory, which has
+/// secrets and payloads, is not written to core files. [`protect_memory`] completes this.
 ///
 /// # Errors
 /// If the operating system refuses.
@@ -36,10 +36,10 @@ pub(crate) fn restrict_process() -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps the memory of a process that was [restricted](restrict_process) from debuggers of the same user,
-/// and out of core dumps that are piped to a program, which the limit does not bind. For a process that has
-/// made its runtime, and has opened no secrets yet: `/proc/self/pagemap`, which wasmtime reads to reset a
-/// guest's memory, cannot be opened after that.
+/// Protects the memory of a [restricted](restrict_process) process from debuggers of the same user, and from
+/// core dumps that are piped to a program, to which the limit of core files does not apply. Must be called
+/// after the runtime is created and before secrets are opened: wasmtime reads `/proc/self/pagemap` to reset
+/// the memory of guests, and that file cannot be opened afterwards.
 ///
 /// # Errors
 /// If the operating system refuses.
@@ -52,24 +52,24 @@ pub(crate) fn protect_memory() -> io::Result<()> {
     Ok(())
 }
 
-/// There is no such protection here.
+/// No-op: this protection exists only on Linux.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn protect_memory() -> io::Result<()> {
     Ok(())
 }
 
-/// There is no such restriction here.
+/// No-op: these restrictions exist only on Unix.
 #[cfg(not(unix))]
 pub(crate) fn restrict_process() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the directory at `path` if it is missing, and gives it the mode 0700 if others can reach it.
-/// `is_ours` tells which of its entries a host made: a directory that holds other directories and
-/// nothing of a host's, as `/var/lib` does, is refused rather than changed: its name may be a mistake.
+/// Creates the directory at `path` if it is missing, and sets its mode to 0700 if others can access it.
+/// `is_ours` returns whether a host created an entry. A directory that others can access, with directories
+/// but without entries of a host, such as `/var/lib`, is refused: its name may be a mistake.
 ///
 /// # Errors
-/// If it belongs to another user, or cannot be given that mode; with what to do.
+/// If it belongs to another user, is refused, or its mode cannot be set.
 #[cfg(unix)]
 pub(crate) fn make_directory(path: &Path, is_ours: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -105,16 +105,16 @@ pub(crate) fn make_directory(path: &Path, is_ours: impl Fn(&str) -> bool) -> any
     Ok(())
 }
 
-/// Makes the directory at `path` if it is missing.
+/// Creates the directory at `path` if it is missing.
 #[cfg(not(unix))]
 pub(crate) fn make_directory(path: &Path, _: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     Ok(fs::create_dir_all(path)?)
 }
 
-/// A temporary folder that its owner alone can reach; removed when dropped.
+/// Creates a temporary folder that only its owner can access. It is removed on drop.
 ///
 /// # Errors
-/// If it cannot be made.
+/// If it cannot be created.
 pub(crate) fn temporary_folder() -> io::Result<tempfile::TempDir> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -122,11 +122,11 @@ pub(crate) fn temporary_folder() -> io::Result<tempfile::TempDir> {
     builder.tempdir()
 }
 
-/// Takes from the group and from others what they may do with the file or directory at `path`, and
-/// with all that is in it. Symbolic links are left alone: what they point to is not the host's.
+/// Removes the permissions of the group and of others on the file or directory at `path`, and on
+/// everything in it. Skips symbolic links: their targets are not files of the host.
 ///
 /// # Errors
-/// If something belongs to another user; with its path, and what to do.
+/// If an entry belongs to another user, or its mode cannot be set; with its path.
 #[cfg(unix)]
 pub(crate) fn tighten(path: &Path) -> anyhow::Result<()> {
     use anyhow::Context as _;
@@ -167,10 +167,10 @@ fn check_owner(about: &fs::Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses an open file that another user owns, or may write: what is in it may be theirs.
+/// Refuses an open file that another user owns or can write: its content is not trusted.
 ///
 /// # Errors
-/// With its owner or mode, and what to do.
+/// With the owner or mode.
 #[cfg(unix)]
 pub(crate) fn check_trusted(file: &File) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
@@ -190,11 +190,11 @@ pub(crate) fn check_trusted(_: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses an open file that the group or others may read or write: an operator who copied a secret
-/// there learns that it may be known.
+/// Refuses an open file that the group or others can read or write, so that the operator learns that its
+/// secrets may be known.
 ///
 /// # Errors
-/// With its mode, and what to do.
+/// With the mode.
 #[cfg(unix)]
 pub(crate) fn check_mode(file: &File) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
@@ -206,7 +206,7 @@ pub(crate) fn check_mode(file: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Modes are another system's.
+/// No-op: modes exist only on Unix.
 #[cfg(not(unix))]
 pub(crate) fn check_mode(_: &File) -> anyhow::Result<()> {
     Ok(())

@@ -1,17 +1,17 @@
-//! TLS as a client: which servers are trusted, and how they are spoken to.
+//! TLS as a client: root certificates and protocol versions.
 //!
-//! The roots are the machine's and not a list of our own: what an operator adds for the services of a
-//! network is trusted here too, and what an operator removes is not.
+//! The root certificates are those of the machine: authorities that an operator adds for an internal
+//! network are trusted, and those that an operator removes are not.
 
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// TLS 1.2 and 1.3 with servers that these roots vouch for, by HTTP/1.1.
+/// TLS 1.2 and 1.3 with servers whose certificates these roots have signed, for HTTP/1.1.
 ///
 /// # Errors
-/// If the provider of cryptography lacks what TLS needs.
+/// If the cryptography provider does not support these versions.
 pub(crate) fn client_config(roots: RootCertStore) -> Result<ClientConfig, String> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -22,10 +22,10 @@ pub(crate) fn client_config(roots: RootCertStore) -> Result<ClientConfig, String
     Ok(config)
 }
 
-/// The root certificates of this machine. Reading them takes some milliseconds.
+/// Reads the root certificates of this machine, which takes some milliseconds.
 ///
 /// # Errors
-/// If there are none; with what to do.
+/// If there are none.
 pub(crate) fn machine_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {

@@ -1,4 +1,4 @@
-//! What a configuration may not say: values that contradict each other, or that would have no effect.
+//! Checks a configuration: refuses values that contradict each other, or that would have no effect.
 
 use anyhow::bail;
 use jobwright_core::limits::{LimitPolicy, Limits, LimitsRequest, STACK_BYTES, show_bytes};
@@ -6,10 +6,11 @@ use jobwright_core::limits::{LimitPolicy, Limits, LimitsRequest, STACK_BYTES, sh
 use super::{Config, Isolation, UNBOUNDED};
 
 impl Config {
-    /// Refuses what would be open to everyone by mistake, if there are no API keys.
+    /// Refuses to listen on addresses that other machines can reach without API keys, unless the operator
+    /// allows it with `insecure_no_auth`.
     ///
     /// # Errors
-    /// With what to do.
+    /// If the address needs keys, and there are none.
     pub fn check_reach(&self, has_keys: bool) -> anyhow::Result<()> {
         if !self.listen.ip().is_loopback() && !has_keys && !self.insecure_no_auth {
             bail!(
@@ -22,11 +23,11 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses to let everyone in where keys were demanded before and now there are none, which is as
-    /// it looks when they got lost. `mark` is the file that tells of them.
+    /// Refuses to start without keys in a data directory that had keys before: they may have been lost.
+    /// `mark` is the file that records that there were keys.
     ///
     /// # Errors
-    /// With what to do.
+    /// Always, unless `insecure_no_auth` is set.
     pub fn check_lost_keys(&self, mark: &str) -> anyhow::Result<()> {
         anyhow::ensure!(
             self.insecure_no_auth,
@@ -37,7 +38,7 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses what contradicts itself.
+    /// Refuses settings that contradict each other.
     ///
     /// # Errors
     /// With both values, and what to do.
@@ -74,7 +75,8 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses bounds that no job fits under. Of those that wait for their time a queue may hold none.
+    /// Refuses limits of 0, with which no job would be accepted. `queue.parked_capacity` can be 0: then no
+    /// job can be scheduled or retried later.
     fn check_queue(&self) -> anyhow::Result<()> {
         for (most, name) in [
             (self.queue.capacity, "queue.capacity (--queue-capacity)"),
@@ -87,8 +89,8 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses a stack size that is out of range, or with which the stacks of all workers leave too little
-    /// memory for an attempt with the default limits.
+    /// Refuses a stack size that is out of range, or that leaves too little memory for an attempt with the
+    /// default limits.
     fn check_stack(&self) -> anyhow::Result<()> {
         if !STACK_BYTES.contains(&self.stack_bytes) {
             let (least, most) = STACK_BYTES.into_inner();
@@ -99,11 +101,11 @@ impl Config {
                 show_bytes(most)
             );
         }
-        let (usual, none) = (Limits::DEFAULT, LimitsRequest::default());
-        let defaults = LimitPolicy { default: usual, ceiling: UNBOUNDED };
-        // Limits that are themselves invalid are reported with the policy.
-        let needed = defaults.complete(self.limits, none, 0).unwrap_or(usual).host_bytes();
-        let (stacks, left) = (self.stacks_beyond(), self.memory_budget());
+        let (default, none) = (Limits::DEFAULT, LimitsRequest::default());
+        let policy = LimitPolicy { default, ceiling: UNBOUNDED };
+        // `limit_policy` reports invalid limits.
+        let needed = policy.complete(self.limits, none, 0).unwrap_or(default).host_bytes();
+        let (stacks, left) = (self.extra_stack_bytes(), self.memory_budget());
         if stacks > 0 && left < needed {
             bail!(
                 "stack_bytes {} for each of {} workers deducts {} from the {} of memory for attempts: \

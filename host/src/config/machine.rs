@@ -1,8 +1,9 @@
-//! What the machine has.
+//! The memory of the machine.
 
 use std::path::Path;
 
-/// The machine's memory, or the smallest that one of its control groups allows; 4 GiB if none tells.
+/// The memory that this process can use, in bytes: that of the machine, or the lowest limit of its control
+/// groups. 4 GiB if neither can be read.
 pub(super) fn memory() -> u64 {
     let text = |path: &str| std::fs::read_to_string(path).ok();
     let total = text("/proc/meminfo").and_then(|info| {
@@ -15,9 +16,9 @@ pub(super) fn memory() -> u64 {
     total.into_iter().chain(limits).min().unwrap_or(4 << 30)
 }
 
-/// The files that may hold a limit on this process's memory, of `groups` as `/proc/self/cgroup` has
-/// them: of its group and all groups around it, of either version, and of the group that a
-/// container sees as the root.
+/// The files that can have a memory limit for this process. `groups` is the content of
+/// `/proc/self/cgroup`. Includes the group of the process, all of its ancestors, and the root that a
+/// container sees, for both versions of control groups.
 fn group_limits(groups: &str) -> Vec<String> {
     let mut files = Vec::new();
     for group in groups.lines() {
@@ -32,8 +33,8 @@ fn group_limits(groups: &str) -> Vec<String> {
             }
             _ => continue,
         };
-        let around = Path::new(path).ancestors().map(Path::to_string_lossy);
-        files.extend(around.map(|path| format!("{mount}{}/{file}", path.trim_end_matches('/'))));
+        let ancestors = Path::new(path).ancestors().map(Path::to_string_lossy);
+        files.extend(ancestors.map(|path| format!("{mount}{}/{file}", path.trim_end_matches('/'))));
     }
     files
 }
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_looked_for_in_all_groups_around() {
+    fn limits_are_read_from_all_enclosing_groups() {
         assert_eq!(
             group_limits("0::/system.slice/jobwright.service\n"),
             [

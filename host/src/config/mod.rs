@@ -1,5 +1,5 @@
-//! What an operator decides: a TOML file, overlaid by the environment and flags. An unknown key is
-//! an error, because a misspelt limit is no limit.
+//! The configuration of a host: a TOML file, overridden by environment variables and flags. An unknown
+//! key is an error, because a misspelt limit would not apply.
 
 mod check;
 mod machine;
@@ -16,118 +16,120 @@ use jobwright_core::limits::{
 };
 use serde::{Deserialize, Deserializer};
 
-/// Where a client looks for a host, and a host listens, unless told otherwise.
+/// The default address of hosts and clients.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7878";
 
 /// The configuration of a host. Every value has a default.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen. Any address but loopback needs `api_keys`, or `insecure_no_auth`.
+    /// The address to listen on. Any address but loopback needs API keys, or `insecure_no_auth`.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// The data directory.
     pub data: PathBuf,
-    /// What keeps the jobs.
+    /// The job store.
     pub store: StoreChoice,
-    /// A file of API keys, one a line.
+    /// A file of API keys, one per line.
     pub api_keys: Option<PathBuf>,
-    /// Names under which clients address the host, without ports, beside `localhost` and plain addresses.
+    /// Names by which clients can address the host, without ports, in addition to `localhost` and IP
+    /// addresses.
     pub allowed_hosts: Vec<String>,
-    /// Listen on any address without keys, also where there were keys before.
+    /// Listen on any address without keys, even if the data directory had keys before.
     pub insecure_no_auth: bool,
-    /// Attempts in flight at most. More than cores, so that sleeping guests do not block others.
+    /// The maximum number of attempts in flight. By default more than there are cores, so that guests that
+    /// sleep do not block others.
     pub workers: NonZeroU32,
-    /// Workers that a queue which holds half of them, and has a backlog, leaves free for others; an
-    /// eighth of them unless set.
+    /// Workers that a queue with a backlog leaves free once it uses half of all; by default an eighth of
+    /// the workers.
     pub reserved_workers: Option<u32>,
     /// Isolation of guests besides the WebAssembly sandbox.
     pub isolation: Isolation,
-    /// Threads that run guests; one for each core unless set.
+    /// Threads that run guests; by default one per core.
     pub guest_threads: Option<NonZeroUsize>,
-    /// What running attempts may take of memory together; half of the machine's unless set.
+    /// The memory for all running attempts together; by default half of the machine's memory.
     pub memory_budget_bytes: Option<u64>,
-    /// The stack of a guest's own calls, in bytes, the same for all guests: programs that recurse deeply, such
-    /// as parsers and interpreters, need more than usual.
+    /// The stack size of guests, in bytes, the same for all guests. Programs that recurse deeply, such as
+    /// parsers and interpreters, need more than the default.
     pub stack_bytes: u64,
-    /// The longest payload: what message services commonly take.
+    /// The maximum length of a payload. The default is common among message services.
     pub payload_bytes: u64,
-    /// The longest plugin: the largest language runtimes as plugins are about 20 MB.
+    /// The maximum length of a plugin. The largest language runtimes as plugins have about 20 MB.
     pub plugin_bytes: u64,
-    /// What compiling a plugin may take.
+    /// Limits for compiling a plugin.
     pub compile: CompileConfig,
-    /// How many unfinished jobs are held.
+    /// Limits of unfinished jobs.
     pub queue: QueueConfig,
-    /// What the data directory may take.
+    /// Limits of the data directory.
     pub disk: DiskConfig,
-    /// What jobs get that ask for nothing.
+    /// The default limits of jobs.
     pub limits: LimitsRequest,
-    /// What jobs may ask for at most.
+    /// The maximum limits that jobs can request.
     pub ceilings: LimitsRequest,
-    /// How long a lease holds without being renewed.
+    /// How long a lease is valid without being renewed.
     #[serde(deserialize_with = "duration")]
     pub lease: Duration,
-    /// How often leases are renewed and expired ones looked for.
+    /// How often leases are renewed, and expired ones reclaimed.
     #[serde(deserialize_with = "duration")]
     pub heartbeat: Duration,
-    /// How often the queue is looked at when no hint comes.
+    /// How often the queue is polled without a wake-up.
     #[serde(deserialize_with = "duration")]
     pub poll: Duration,
-    /// How long running attempts may go on when the host is told to stop.
+    /// How long running attempts can continue during a shutdown.
     #[serde(deserialize_with = "duration")]
     pub shutdown_grace: Duration,
     /// How long finalized jobs are kept.
     pub retention: RetentionConfig,
 }
 
-/// What compiling a plugin may take.
+/// Limits for compiling a plugin.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompileConfig {
-    /// Time, on the clock and of a processor.
+    /// Wall time and processor time.
     #[serde(deserialize_with = "duration")]
     pub timeout: Duration,
     /// Address space, in bytes.
     pub memory_bytes: u64,
 }
 
-/// How many unfinished jobs are held.
+/// Limits of unfinished jobs.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
     /// Jobs in one queue that are due or running.
     pub capacity: usize,
-    /// Jobs in one queue that are neither: scheduled, or waiting for a retry.
+    /// Jobs in one queue that are scheduled or wait for a retry.
     pub parked_capacity: usize,
     /// Jobs in all queues.
     pub total: usize,
     /// Payload bytes of all jobs.
     pub payload_bytes: u64,
-    /// How much earlier a job is claimed for each level of priority.
+    /// How much earlier a job is claimed per level of priority.
     #[serde(deserialize_with = "duration")]
     pub head_start: Duration,
 }
 
-/// What the data directory may take, in bytes. Payloads of unfinished jobs are bounded by the queue.
+/// Limits of the data directory, in bytes. Payloads of unfinished jobs have a limit in [`QueueConfig`].
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiskConfig {
-    /// Below so much free space on its file system, neither jobs nor plugins are accepted, and nothing
-    /// is kept that can be done without.
+    /// The free space of the file system below which jobs and plugins are refused, and only necessary data
+    /// is written.
     pub free_bytes: u64,
     /// All plugins.
     pub plugin_bytes: u64,
-    /// Compiled code, of which the least used goes.
+    /// Compiled code; the least recently used is removed.
     pub compiled_bytes: u64,
-    /// Finalized jobs with their outputs, of which the oldest go.
+    /// Finalized jobs with their outputs; the oldest are removed.
     pub history_bytes: u64,
-    /// Logs, of which the oldest go.
+    /// Logs; the oldest are removed.
     pub log_bytes: u64,
     /// Checkpoints of unfinished jobs.
     pub checkpoint_bytes: u64,
-    /// Answers to idempotency keys.
+    /// Idempotency keys.
     pub key_bytes: u64,
-    /// What all plugins keep from one job to the next.
+    /// Stored values of all plugins.
     pub value_bytes: u64,
 }
 
@@ -135,22 +137,23 @@ pub struct DiskConfig {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionConfig {
-    /// Completed and cancelled ones: long enough for whoever asked to come back.
+    /// Completed and cancelled jobs: by default long enough for a submitter to fetch the output the next
+    /// day.
     #[serde(deserialize_with = "duration")]
     pub completed: Duration,
-    /// Discarded ones: long enough for someone to look after a holiday.
+    /// Discarded jobs: by default long enough for an operator to investigate after a holiday.
     #[serde(deserialize_with = "duration")]
     pub discarded: Duration,
 }
 
-/// What keeps the jobs.
+/// The job store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreChoice {
     /// SQLite in the data directory.
     #[default]
     Sqlite,
-    /// Memory: jobs are lost with the process. For trying things out.
+    /// Memory: the jobs are lost when the process ends. For tests and first steps.
     Memory,
 }
 
@@ -170,10 +173,10 @@ impl std::str::FromStr for StoreChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// Nothing: they run in the host's process, which costs least.
+    /// None: guests run in the process of the host, which is fastest.
     #[default]
     None,
-    /// A process for each attempt in flight, without network and files. On Linux.
+    /// A process for each attempt in flight, without network and files. Linux only.
     Process,
 }
 
@@ -245,9 +248,9 @@ impl Default for DiskConfig {
         let KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes, .. } =
             KeptLimits::default();
         Self {
-            // Room for what running jobs may still write, and for whoever cleans up.
+            // Room for the writes of running jobs, and for an operator to free space.
             free_bytes: 256 << 20,
-            // Some hundreds of large plugins, and as much code as that becomes.
+            // Some hundreds of large plugins, and part of their compiled code.
             plugin_bytes: 4 << 30,
             compiled_bytes: 2 << 30,
             history_bytes,
@@ -267,39 +270,39 @@ impl Default for RetentionConfig {
 }
 
 impl Config {
-    /// The configuration in a TOML file.
+    /// Reads the configuration from a TOML file.
     ///
     /// # Errors
-    /// If it cannot be read, is no TOML, or has a key that there is not.
+    /// If the file cannot be read or parsed, or has an unknown key.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = || format!("the configuration {}", path.display());
         let text = std::fs::read_to_string(path).with_context(shown)?;
         toml::from_str(&text).with_context(shown)
     }
 
-    /// What compiling a plugin may take.
+    /// The limits for compiling a plugin.
     #[must_use]
     pub fn compile_limits(&self) -> CompileLimits {
         let CompileConfig { timeout, memory_bytes } = self.compile;
         CompileLimits { timeout, memory_bytes }
     }
 
-    /// The limits that jobs get and may ask for.
+    /// The default limits of jobs, and the maximum that they can request.
     ///
     /// # Errors
     /// If a default exceeds its ceiling.
     pub fn limit_policy(&self) -> anyhow::Result<LimitPolicy> {
         let none = LimitsRequest::default();
         let open = LimitPolicy { default: Limits::CEILING, ceiling: UNBOUNDED };
-        let complete = |policy: LimitPolicy, asked: LimitsRequest, what: &str| {
-            policy.complete(asked, none, 0).map_err(|faults| {
+        let complete = |policy: LimitPolicy, request: LimitsRequest, what: &str| {
+            policy.complete(request, none, 0).map_err(|faults| {
                 let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
                 anyhow::anyhow!("{what}: {}", faults.join("; "))
             })
         };
         let mut ceiling = complete(open, self.ceilings, "ceilings")?;
         if self.ceilings.memory_bytes.is_none() {
-            // On a small machine the usual ceiling is more than there is.
+            // On a small machine, the default ceiling can be more than the budget.
             ceiling.memory_bytes = ceiling.memory_bytes.min(self.memory_budget());
         }
         let policy = LimitPolicy { default: Limits::DEFAULT, ceiling };
@@ -307,7 +310,7 @@ impl Config {
         Ok(LimitPolicy { default, ceiling })
     }
 
-    /// How many unfinished jobs are held, and what they leave behind.
+    /// The limits of unfinished jobs, and of the history.
     #[must_use]
     pub fn capacity(&self) -> CapacityLimits {
         let QueueConfig { capacity, parked_capacity, total, payload_bytes, head_start } =
@@ -325,19 +328,19 @@ impl Config {
         }
     }
 
-    /// How many workers a queue with a large share leaves free: an eighth by default, and one of fewer than
-    /// 8, as else a job of another queue waits until one of the long jobs has ended.
+    /// The number of workers that a queue with a large share leaves free: an eighth by default, and at least
+    /// one if there are several. Without a free worker, a job of another queue waits until a long job ends.
     #[must_use]
     pub fn reserved_workers(&self) -> u32 {
         let workers = self.workers.get();
         self.reserved_workers.unwrap_or((workers / 8).max(u32::from(workers > 1)))
     }
 
-    /// What running attempts may take of memory together, in bytes. What the stacks of all workers take
-    /// beyond the usual is set aside: it is counted for no job.
+    /// The memory for all running attempts together, in bytes. Stacks larger than the default are deducted,
+    /// because they are not counted per job.
     #[must_use]
     pub fn memory_budget(&self) -> u64 {
-        self.memory_with_stacks().saturating_sub(self.stacks_beyond())
+        self.memory_with_stacks().saturating_sub(self.extra_stack_bytes())
     }
 
     /// The memory budget, before stacks are deducted from it.
@@ -345,17 +348,18 @@ impl Config {
         self.memory_budget_bytes.unwrap_or_else(|| machine::memory() / 2)
     }
 
-    /// What the stacks of all workers take beyond the default stack, in bytes.
-    fn stacks_beyond(&self) -> u64 {
-        let beyond = self.stack_bytes.saturating_sub(DEFAULT_STACK_BYTES);
-        beyond.saturating_mul(self.workers.get().into())
+    /// The size of the stacks of all workers above that of default stacks, in bytes.
+    fn extra_stack_bytes(&self) -> u64 {
+        let extra = self.stack_bytes.saturating_sub(DEFAULT_STACK_BYTES);
+        extra.saturating_mul(self.workers.get().into())
     }
 }
 
-/// What all plugins may keep from one job to the next, in bytes: as all logs.
+/// The default limit of the stored values of all plugins, in bytes: that of all logs.
 const DEFAULT_VALUE_BYTES: u64 = 1 << 30;
 
-/// The ceilings of ceilings: 4 GiB is all that a memory can have, and the rest is beyond every use.
+/// The maximum of the ceilings themselves. 4 GiB is the maximum size of a 32-bit memory; the other values
+/// are above any known use.
 const UNBOUNDED: Limits = Limits {
     fuel: jobwright_core::limits::Fuel::Unlimited,
     timeout_ms: 7 * 24 * 60 * 60 * 1000,
@@ -368,15 +372,14 @@ const UNBOUNDED: Limits = Limits {
     grace_ms: 60_000,
 };
 
-/// An address to listen on, as [`resolve`] reads it.
+/// Deserializes an address to listen on; see [`resolve`].
 fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(from)?;
     resolve(&text).map_err(serde::de::Error::custom)
 }
 
-/// The address that `text` names: `127.0.0.1:7878`, `[::1]:7878`, or a name with a port, such as
-/// `localhost:7878`. Of a name with several addresses, an IPv4 address, which is what clients look for by
-/// default.
+/// Parses an address, such as `127.0.0.1:7878` or `[::1]:7878`, or resolves a name with a port, such as
+/// `localhost:7878`. Prefers an IPv4 address of a name, because the default address of clients is one.
 pub(crate) fn resolve(text: &str) -> Result<SocketAddr, String> {
     use std::net::ToSocketAddrs as _;
     let wrong = |error: std::io::Error| {
@@ -390,13 +393,13 @@ pub(crate) fn resolve(text: &str) -> Result<SocketAddr, String> {
     addresses.first().copied().ok_or_else(|| format!("`{text}` resolves to no address"))
 }
 
-/// A duration as people write it: `30s`, `1h30m`, `14d`.
+/// Deserializes a duration, such as `30s`, `1h30m` or `14d`.
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
     parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
-/// See [`duration`].
+/// Parses a duration; see [`duration`].
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let span: Result<jiff::Span, _> = text.parse();
     span.and_then(|span| {

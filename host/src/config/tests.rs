@@ -7,7 +7,7 @@ fn an_unknown_key_is_an_error() {
 }
 
 #[test]
-fn a_file_changes_what_it_names_and_nothing_else() {
+fn a_file_changes_only_the_settings_that_it_names() {
     let text = "workers = 3\n[limits]\nfuel = \"unlimited\"\n[retention]\ndiscarded = \"2d\"\n";
     let config: Config = toml::from_str(text).unwrap();
     assert_eq!(config.workers.get(), 3);
@@ -18,7 +18,7 @@ fn a_file_changes_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn an_address_that_others_reach_demands_keys() {
+fn an_address_that_other_machines_can_reach_requires_keys() {
     let open = Config { listen: ([0, 0, 0, 0], 1).into(), ..Config::default() };
     assert!(open.check_reach(false).is_err());
     assert!(Config { insecure_no_auth: true, ..open.clone() }.check_reach(false).is_ok());
@@ -28,7 +28,7 @@ fn an_address_that_others_reach_demands_keys() {
 }
 
 #[test]
-fn an_address_may_be_a_name() {
+fn an_address_can_be_a_name() {
     let local = SocketAddr::from(([127, 0, 0, 1], 7878));
     for text in ["127.0.0.1:7878", "localhost:7878"] {
         assert_eq!(resolve(text), Ok(local), "{text}");
@@ -43,12 +43,12 @@ fn an_address_may_be_a_name() {
 }
 
 #[test]
-fn on_a_small_machine_no_job_may_ask_for_more_than_there_is() {
+fn on_a_small_machine_the_memory_budget_is_the_ceiling() {
     let small = Config { memory_budget_bytes: Some(100 << 20), ..Config::default() };
     small.check().unwrap();
     assert_eq!(small.limit_policy().unwrap().ceiling.memory_bytes, 100 << 20);
     let ceilings = LimitsRequest { memory_bytes: Some(200 << 20), ..Default::default() };
-    assert!(Config { ceilings, ..small }.check().is_err(), "unless someone says so");
+    assert!(Config { ceilings, ..small }.check().is_err(), "a configured ceiling is not lowered");
 }
 
 #[test]
@@ -59,37 +59,38 @@ fn a_default_above_its_ceiling_is_refused() {
 }
 
 #[test]
-fn stacks_are_bounded_and_come_out_of_the_memory_budget() {
+fn stacks_are_bounded_and_deducted_from_the_memory_budget() {
     let budget = Some(1 << 30);
-    let usual = Config { memory_budget_bytes: budget, ..Config::default() };
-    assert_eq!(usual.memory_budget(), 1 << 30);
-    let deep = Config { stack_bytes: 8 << 20, ..usual.clone() };
+    let default = Config { memory_budget_bytes: budget, ..Config::default() };
+    assert_eq!(default.memory_budget(), 1 << 30);
+    let deep = Config { stack_bytes: 8 << 20, ..default.clone() };
     assert_eq!(deep.memory_budget(), (1 << 30) - 64 * (8 << 20) + 64 * (512 << 10));
     deep.check().unwrap();
     for stack_bytes in [0, 1 << 10, 65 << 20] {
-        let error = Config { stack_bytes, ..usual.clone() }.check().unwrap_err().to_string();
+        let error = Config { stack_bytes, ..default.clone() }.check().unwrap_err().to_string();
         assert!(error.ends_with("is not between 64 KiB and 64 MiB"), "{error}");
     }
 }
 
 #[test]
 fn stacks_that_leave_too_little_memory_for_an_attempt_are_refused() {
-    let usual = Config { memory_budget_bytes: Some(1 << 30), ..Config::default() };
-    let error = Config { stack_bytes: 16 << 20, ..usual.clone() }.check().unwrap_err().to_string();
+    let default = Config { memory_budget_bytes: Some(1 << 30), ..Config::default() };
+    let error =
+        Config { stack_bytes: 16 << 20, ..default.clone() }.check().unwrap_err().to_string();
     for part in ["stack_bytes 16 MiB", "64 workers", "1 GiB", "32 MiB remain", "--workers"] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    let few = Config { workers: NonZeroU32::MIN, reserved_workers: Some(0), ..usual };
+    let few = Config { workers: NonZeroU32::MIN, reserved_workers: Some(0), ..default };
     Config { stack_bytes: 16 << 20, ..few }.check().unwrap();
 }
 
 #[test]
-fn some_workers_are_reserved_unless_there_is_one_or_the_operator_wants_none() {
-    for (workers, asked, reserved) in
+fn some_workers_are_reserved_unless_there_is_one_or_the_setting_is_0() {
+    for (workers, setting, reserved) in
         [(1, None, 0), (2, None, 1), (7, None, 1), (64, None, 8), (2, Some(0), 0)]
     {
         let workers = NonZeroU32::new(workers).unwrap();
-        let config = Config { workers, reserved_workers: asked, ..Config::default() };
+        let config = Config { workers, reserved_workers: setting, ..Config::default() };
         assert_eq!(config.reserved_workers(), reserved, "of {workers}");
         config.check().unwrap();
     }

@@ -1,8 +1,7 @@
-//! The data directory, and the lock that lets one host at a time use it. The lock is also the lease
-//! on every job that runs there: its holder knows that no other host runs any. And how a small file
-//! is written there so that a crash leaves nothing half done.
+//! The data directory, and its lock: one host at a time uses a data directory, so that a host which holds
+//! the lock knows that no other host runs its jobs. Also writes small files atomically.
 //!
-//! Invariant: while a host uses the directory, no other user of the machine can reach it.
+//! Invariant: while a host uses the directory, other users of the machine cannot access it.
 
 mod parts;
 mod seed_key;
@@ -20,27 +19,26 @@ use crate::privacy;
 /// The lock file.
 const LOCK: &str = "lock";
 
-/// The databases, whose files beside begin with the same name.
+/// The databases. The names of their journal files begin with these.
 const DATABASES: [&str; 4] = ["access.db", "jobs.db", "logs.db", "values.db"];
 
-/// What else hosts keep here, but for `secrets.json`: that one is refused if others can read it.
+/// The other files and folders of hosts, except `secrets.json`, which is refused if others can read it.
 const OTHERS: [&str; 5] = [LOCK, seed_key::FILE, "plugins", "compiled", parts::MARKS];
 
-/// A locked data directory; unlocked when dropped, also by the death of the process.
+/// A locked data directory. It is unlocked on drop, and when the process ends.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// The directories that this start made, the innermost first.
+    /// The directories that this start created, the innermost first.
     made: Vec<PathBuf>,
     _lock: File,
 }
 
 impl DataDir {
-    /// Makes the directory if it is not there, takes from other users what they may do in it, and
-    /// locks it.
+    /// Creates the directory if it is missing, removes the permissions of other users, and locks it.
     ///
     /// # Errors
-    /// If it cannot be made, written or kept from other users, or another host uses it.
+    /// If it cannot be created, written or made private, or another host uses it.
     pub fn lock(path: &Path) -> anyhow::Result<Self> {
         let failed = || format!("cannot use the data directory {}", path.display());
         let made = make(path).with_context(failed)?;
@@ -50,7 +48,7 @@ impl DataDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // Only for the message: an unreadable holder is still a holder.
+                // The holder is only for the message.
                 let _ = lock.read_to_string(&mut holder);
                 bail!(
                     "the data directory {} is in use by another host (process {}): stop that host, or \
@@ -61,16 +59,16 @@ impl DataDir {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
         }
-        if let Err(error) = sign(&mut lock)
+        if let Err(error) = write_process_id(&mut lock)
             && error.kind() != ErrorKind::StorageFull
         {
-            // On a full disk only the message to the next host is poorer.
+            // On a full disk, only the message to another host lacks the process id.
             return Err(error).with_context(failed);
         }
         Ok(Self { path: path.to_owned(), made, _lock: lock })
     }
 
-    /// Removes what a start that failed has made. A directory that was there before stays as it is.
+    /// Removes the directories that a failed start created. A directory that existed before stays as it is.
     pub(crate) fn discard(self) {
         let Some((directory, parents)) = self.made.split_first() else { return };
         let removed = std::fs::remove_dir_all(directory)
@@ -84,22 +82,21 @@ impl DataDir {
         }
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Writes down which process holds the lock, for the message to the next host.
-fn sign(lock: &mut File) -> std::io::Result<()> {
+/// Writes the id of this process into the lock file, for the error message of another host.
+fn write_process_id(lock: &mut File) -> std::io::Result<()> {
     lock.set_len(0)?;
     lock.rewind()?;
     write!(lock, "{}", std::process::id())
 }
 
-/// Makes the directory and those around it, as far as they are not there; returns those that were made, the
-/// innermost first.
+/// Creates the directory and its missing ancestors. Returns those that were created, the innermost first.
 fn make(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let missing =
         path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
@@ -110,7 +107,7 @@ fn make(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     for place in (0..missing.len()).rev() {
         match builder.create(&missing[place]) {
             Ok(()) => {}
-            // Another process made it meanwhile, and it is that one's.
+            // Another process created it meanwhile, and owns it.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => missing.truncate(place),
             Err(error) => return Err(error),
         }
@@ -118,8 +115,8 @@ fn make(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(missing)
 }
 
-/// Makes the directory and what hosts have left in it readable by its owner only: earlier versions
-/// made files of mode 0644, and service managers make directories of mode 0755.
+/// Makes the directory and the files of hosts in it accessible only to the owner: earlier versions created
+/// files of mode 0644, and service managers create directories of mode 0755.
 fn make_private(path: &Path) -> anyhow::Result<()> {
     privacy::make_directory(path, |name| is_ours(name) || name == "secrets.json")?;
     for entry in std::fs::read_dir(path)? {
@@ -141,17 +138,17 @@ fn open_lock(path: &Path) -> std::io::Result<File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
-        // Another user who could write here before may have left a link to a file of ours.
+        // A user who could write here before may have created a link to a file of the host's user.
         let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
         options.mode(0o600).custom_flags(no_link);
     }
     options.open(path)
 }
 
-/// Writes a file entirely or not at all, readable by its owner only, and on disk when this returns.
+/// Writes a file atomically and durably. Only the owner can read it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // Of mode 600, as all temporary files are.
+    // Temporary files have the mode 0600.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
@@ -159,7 +156,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     sync_folder(path)
 }
 
-/// Makes the name of a file durable, as `sync_all` makes its bytes.
+/// Makes the directory entry of a file durable; `sync_all` does so only for its content.
 pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
@@ -169,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_start_has_made_is_discarded() {
+    fn only_directories_that_a_start_created_are_discarded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/data");
         let made = DataDir::lock(&path).unwrap();
@@ -178,11 +175,11 @@ mod tests {
         assert!(!folder.path().join("a").exists());
         std::fs::create_dir_all(&path).unwrap();
         DataDir::lock(&path).unwrap().discard();
-        assert!(path.join("lock").exists(), "it was there before");
+        assert!(path.join("lock").exists(), "it existed before");
     }
 
     #[test]
-    fn a_second_host_is_refused_and_told_who_is_there() {
+    fn a_second_host_is_refused_with_the_process_id_of_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let first = DataDir::lock(folder.path()).unwrap();
         let error = DataDir::lock(folder.path()).expect_err("it is locked").to_string();

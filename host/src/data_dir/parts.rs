@@ -1,9 +1,8 @@
-//! Which parts a data directory has had, so that a host misses one that got lost.
+//! Records which parts a data directory has had, so that a host notices a lost part.
 //!
-//! A part that is missing looks like one that never was: without its keys a host would let everyone
-//! in, without its secrets jobs would fail one by one. So there is an empty file in `had/` for each
-//! part that there once was, apart from what it tells of. An operator who means to go on without a
-//! part removes that file.
+//! A lost part looks like one that never existed: without its keys, a host would accept all requests;
+//! without its secrets, jobs would fail one by one. A marker, which is an empty file in `had/`, records
+//! that a part exists. An operator who wants to continue without the part removes the marker.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,16 +10,16 @@ use std::path::{Path, PathBuf};
 
 use super::sync_folder;
 
-/// A part that is missed when it is lost. Jobs are not among them: their store misses them itself.
+/// A part whose loss is noticed. Jobs are not among them: the job store notices their loss itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// API keys, in `access.db` or in a file of the operator's: what makes a host demand keys.
+    /// API keys, in `access.db` or in the file of `api_keys`: with them, a host requires keys.
     Keys,
-    /// The plugins that were uploaded.
+    /// The uploaded plugins.
     Plugins,
     /// The secrets of all tenants.
     Secrets,
-    /// What plugins keep from one job to the next.
+    /// The stored values of plugins.
     Values,
 }
 
@@ -52,8 +51,8 @@ impl Part {
         self.mark(directory).exists()
     }
 
-    /// Notes that the data directory has this part. What cannot be noted is only logged: the part is
-    /// in use, and the next start notes it again.
+    /// Records that the data directory has this part. A failure is only logged, because the next start
+    /// tries again.
     pub(crate) fn note_in(self, directory: &Path) {
         let path = self.mark(directory);
         if let Err(error) = make(&path) {
@@ -62,10 +61,10 @@ impl Part {
         }
     }
 
-    /// Refuses a data directory that has had this part and has lost its file.
+    /// Refuses a data directory that had this part and lost its file.
     ///
     /// # Errors
-    /// With what to do.
+    /// If the part is lost.
     pub(crate) fn refuse_if_lost(self, directory: &Path) -> anyhow::Result<()> {
         let file = directory.join(self.file());
         let is_there = fs::metadata(&file).is_ok_and(|about| about.is_dir() || about.len() > 0);
@@ -80,13 +79,13 @@ impl Part {
         Ok(())
     }
 
-    /// What an operator removes to go on without this part.
+    /// The path of the marker, which an operator removes to continue without this part.
     pub(crate) fn shown_in(self, directory: &Path) -> String {
         self.mark(directory).display().to_string()
     }
 }
 
-/// The folder of the marks.
+/// The folder of the markers.
 pub(super) const MARKS: &str = "had";
 
 fn make(path: &Path) -> io::Result<()> {
@@ -105,14 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_is_missed_once_it_was_there_until_its_mark_is_removed() {
+    fn a_lost_part_is_refused_until_its_marker_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let part = Part::Values;
-        part.refuse_if_lost(folder.path()).expect("it never was there");
+        part.refuse_if_lost(folder.path()).expect("it never existed");
         fs::write(folder.path().join("values.db"), "rows").unwrap();
         part.note_in(folder.path());
         part.note_in(folder.path());
-        part.refuse_if_lost(folder.path()).expect("it is there");
+        part.refuse_if_lost(folder.path()).expect("it exists");
         for harm in ["emptied", "removed"] {
             fs::write(folder.path().join("values.db"), "").unwrap();
             if harm == "removed" {
@@ -122,6 +121,6 @@ mod tests {
             assert!(error.contains("values.db") && error.contains("had/values"), "{error}");
         }
         fs::remove_file(folder.path().join("had/values")).unwrap();
-        part.refuse_if_lost(folder.path()).expect("the operator goes on without");
+        part.refuse_if_lost(folder.path()).expect("the operator continues without it");
     }
 }

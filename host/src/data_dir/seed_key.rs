@@ -1,4 +1,4 @@
-//! The file of the key from which the random numbers of guests are derived.
+//! The file of the key from which the random numbers of guests derive.
 
 use std::fs;
 use std::io::{Error, ErrorKind};
@@ -10,12 +10,12 @@ use jobwright_core::seed::SeedKey;
 /// The name of the file in the data directory: 64 hex digits.
 pub(super) const FILE: &str = "seed.key";
 
-/// The key of this data directory, which is made at its first use. A directory that has lost it gets
-/// another one: what attempts had is recorded with them, and only the next attempts at deterministic
-/// jobs see other random numbers than the ones before.
+/// The key of this data directory, which is created at its first use. If the file is lost, a new key is
+/// created: the seeds of attempts are recorded with them, so only later attempts of deterministic jobs get
+/// other random numbers than the earlier ones.
 ///
 /// # Errors
-/// With what to do, if the file cannot be read or written.
+/// If the file cannot be read or written.
 pub(crate) fn seed_key(directory: &Path) -> anyhow::Result<SeedKey> {
     let path = directory.join(FILE);
     let shown = || format!("cannot use the key of the guests' random numbers, {}", path.display());
@@ -36,7 +36,7 @@ fn parse(text: &str) -> anyhow::Result<SeedKey> {
 fn make(path: &Path) -> Result<SeedKey, Error> {
     let key = SeedKey::new(rand::random());
     match super::write(path, format!("{}\n", hex::encode(key.reveal())).as_bytes()) {
-        // A host starts on a full disk, so that its jobs can be finished.
+        // A host starts on a full disk, so that it can finish its jobs.
         Err(error) if error.kind() == ErrorKind::StorageFull => {
             tracing::warn!(
                 "the disk is full: the key of the guests' random numbers is new, and is lost when \
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_keeps_its_key_and_two_have_two() {
+    fn each_directory_keeps_a_key_of_its_own() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let key = seed_key(one.path()).unwrap();
         assert_eq!(seed_key(one.path()).unwrap(), key);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_key_is_named_and_not_repeated() {
+    fn an_invalid_file_is_named_without_its_content() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), "abcdefgh").unwrap();
         let error = format!("{:#}", seed_key(folder.path()).unwrap_err());

@@ -27,7 +27,7 @@ fn an_existing_directory_becomes_private_if_it_is_empty_or_ours() {
 }
 
 #[test]
-fn a_directory_of_something_else_is_refused_and_left_as_it_is_unless_it_is_private() {
+fn a_directory_with_other_directories_is_refused_unless_it_is_private() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("dpkg")).unwrap();
     set_mode(folder.path(), 0o1777);
@@ -39,7 +39,7 @@ fn a_directory_of_something_else_is_refused_and_left_as_it_is_unless_it_is_priva
 }
 
 #[test]
-fn all_that_is_in_a_directory_is_tightened_and_nothing_that_a_link_points_to() {
+fn everything_in_a_directory_is_tightened_except_the_targets_of_links() {
     let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (inner, file) = (folder.path().join("inner"), folder.path().join("inner/file"));
     fs::create_dir(&inner).unwrap();

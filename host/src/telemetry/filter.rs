@@ -1,16 +1,15 @@
-//! Which lines of the log are written. Pure.
+//! Parses log filters. Pure.
 
 use tracing_subscriber::EnvFilter;
 
-/// The words for levels.
+/// The names of the levels.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The filter that `text` describes: a level, or `TARGET=LEVEL` for parts of the program, separated by
-/// commas.
+/// Parses a filter: a level, or `TARGET=LEVEL` for parts of the program, separated by commas.
 ///
 /// # Errors
-/// If it has a part that is neither. A misspelt level would else be taken for the name of a target, and
-/// the log would be empty.
+/// If a part is neither. The parser of `tracing` treats a misspelt level as the name of a target, and the
+/// log would be empty.
 pub(crate) fn parse(text: &str) -> Result<EnvFilter, String> {
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         check(part).map_err(|wrong| {
@@ -29,7 +28,7 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, String> {
 fn check(part: &str) -> Result<(), String> {
     let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
     match part.split_once('=') {
-        // Of a span or a field, which the parser itself knows how to read.
+        // Filters of spans and fields are left to the parser.
         _ if part.contains('[') => Ok(()),
         Some((_, level)) if is_level(level.trim()) => Ok(()),
         Some((_, level)) => Err(format!("`{level}` is not a level")),
