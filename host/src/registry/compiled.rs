@@ -1,4 +1,4 @@
-//! Compiled code on disk, so that a restart or a job after a while need not compile again.
+//! A cache of compiled code on disk, so that plugins are not compiled again after a restart.
 //!
 //! ```text
 //! <sha-256 of the plugin>-<profile>-<hash of the engine's settings>.bin
@@ -6,11 +6,10 @@
 //!     little-endian) · wasmtime's artefact
 //! ```
 //!
-//! Owns the only place where machine code is taken from bytes. Invariant: those bytes come from our
-//! own compiler, either directly or through a file of ours in a directory of ours that no other user can
-//! write, which is verified against its hash after it was read; nothing that a user supplied is ever
-//! loaded. A file that is missing, cut short, changed, of another user or of another wasmtime is as good
-//! as none.
+//! Owns the only place that deserializes machine code. Invariant: its input comes from our own compiler,
+//! either directly or through a file that no other user can write and whose hash was verified after it was
+//! read. Input from users is never loaded. A file that is missing, truncated, modified, owned by another
+//! user or written by another version of wasmtime is ignored.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -28,15 +27,15 @@ use crate::clock;
 use crate::disk::Floor;
 use crate::privacy;
 
-/// How much compiled code is kept when nobody says otherwise: some hundreds of large plugins.
+/// The default size limit of the cache, in bytes: room for some hundreds of large plugins.
 pub const DEFAULT_MOST_BYTES: u64 = 2 << 30;
 
-/// How the files' names end.
+/// The suffix of file names.
 const SUFFIX: &str = ".bin";
 
 const MAGIC: &[u8] = b"jobwright code 2\n";
 
-/// The directory.
+/// The cache; see the module documentation.
 #[derive(Debug)]
 pub(crate) struct CompiledCache {
     directory: PathBuf,
@@ -44,29 +43,30 @@ pub(crate) struct CompiledCache {
     floor: Floor,
 }
 
-/// What machine code was taken from bytes.
+/// Deserialized machine code.
 pub(crate) enum Compiled {
-    /// Of a core module.
+    /// A core module.
     Module(Module),
-    /// Of a component.
+    /// A component.
     Component(Component),
 }
 
-/// What the compiler wrote.
+/// The output of the compiler.
 pub(crate) struct Loaded {
-    /// As bytes.
+    /// The serialized code.
     pub(crate) artefact: Vec<u8>,
-    /// About what it takes in memory, in bytes.
+    /// The approximate size of the code in memory, in bytes.
     pub(crate) weight: u64,
 }
 
-/// Names one piece of compiled code: a plugin, and everything that its code depends on.
+/// The file name of compiled code: contains the digest of the plugin, and everything else that the code
+/// depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CodeName(String);
 
 impl CodeName {
-    /// The name of what `engine` makes of the plugin `digest`. wasmtime's own version is part of
-    /// what is hashed.
+    /// The name of the code that `engine` compiles for the plugin `digest`. The hash includes the version of
+    /// wasmtime.
     pub(crate) fn new(digest: &Digest, profile: &str, engine: &Engine) -> Self {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -75,11 +75,11 @@ impl CodeName {
 }
 
 impl CompiledCache {
-    /// Opens or makes `directory`, which must be on a disk of this machine, for at most `most_bytes`
-    /// and while `free_bytes` stay free.
+    /// Opens or creates `directory`, which must be on a local file system. The cache has at most `most_bytes`,
+    /// and writes only while `free_bytes` are free.
     ///
     /// # Errors
-    /// If it cannot be made, belongs to another user, or cannot be kept from others.
+    /// If it cannot be created, belongs to another user, or cannot be made private.
     pub(crate) fn open(
         directory: PathBuf,
         most_bytes: u64,
@@ -91,7 +91,7 @@ impl CompiledCache {
         Ok(Self { directory, most_bytes, floor })
     }
 
-    /// The code with this name, if it is here and whole.
+    /// Loads the code with this name, if its file exists and is valid.
     pub(crate) fn load(&self, name: &CodeName) -> Option<Loaded> {
         let path = self.directory.join(&name.0);
         let mut file = match read(&path) {
@@ -111,11 +111,11 @@ impl CompiledCache {
         Some(Loaded { artefact: file, weight })
     }
 
-    /// Keeps `artefact`, which takes `weight` bytes in memory, and removes what was not used for
-    /// longest if there is too much. Keeps nothing if the disk is short of space.
+    /// Stores `artefact`, whose code takes `weight` bytes in memory, and removes the least recently used files
+    /// above the size limit. Does nothing if the disk is short of space.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If a file cannot be written or removed.
     pub(crate) fn store(&self, name: &CodeName, artefact: &[u8], weight: u64) -> io::Result<()> {
         if self.floor.is_reached() {
             tracing::warn!(
@@ -129,7 +129,7 @@ impl CompiledCache {
         let body = [&weight.to_le_bytes(), artefact].concat();
         file.write_all(Digest::of(&body).as_bytes())?;
         file.write_all(&body)?;
-        // Not synced: what a crash leaves of it does not match its hash.
+        // Not synced: a file that a crash truncates does not match its hash.
         file.persist(self.directory.join(&name.0))?;
         self.evict()
     }
@@ -154,12 +154,12 @@ impl CompiledCache {
     }
 }
 
-/// The code in an artefact that the runtime's compiler has just made, or that was verified.
+/// Deserializes an artefact that the compiler of the runtime has just written, or that was verified.
 pub(crate) fn code(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Compiled> {
     let is_component = Engine::detect_precompiled(artefact) == Some(Precompiled::Component);
     // SAFETY: `artefact` is what `Engine::precompile_module` or `precompile_component` made,
     // unchanged: it comes from our compiler in this process, or from a file in our private directory
-    // whose hash matched after it had been read into memory that nobody else can write. wasmtime
+    // whose hash matched after it had been read into memory that no other user can write. wasmtime
     // itself refuses what was made by another version or under other settings.
     #[expect(unsafe_code, reason = "the one place that turns bytes into machine code")]
     unsafe {
@@ -171,11 +171,11 @@ pub(crate) fn code(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Compile
     }
 }
 
-/// The bytes of our file, if there is one. Marks it as used.
+/// Reads a file of the cache, if it exists, and sets its modification time, by which files are evicted.
 fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     let mut options = File::options();
     options.read(true);
-    // We write no links: another user's may lead to a file of ours that is no compiled code.
+    // The cache has no links. A link of another user could lead to another file of the host's user.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
     let mut file = match options.open(path) {
@@ -186,12 +186,12 @@ fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     privacy::check_trusted(&file)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    // Best effort: if the mark fails, the file is only removed earlier than it might be.
+    // Best effort: if this fails, the file may be evicted too early.
     let _ = file.set_modified(SystemTime::from(clock::wall()));
     Ok(Some(bytes))
 }
 
-/// What is in a whole file: what the code takes in memory, and the artefact.
+/// Verifies a file. Returns the size of the code in memory, and the artefact.
 fn verified(file: &[u8]) -> Option<(u64, &[u8])> {
     let (hash, body) = file.strip_prefix(MAGIC)?.split_at_checked(32)?;
     let (weight, artefact) = body.split_first_chunk()?;
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_file_is_verified() {
+    fn truncated_and_modified_files_are_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let cache = CompiledCache::open(directory.path().join("code"), 1_000, 0).unwrap();
         cache.store(&name("a"), b"machine code", 7).unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_for_longest_goes_first() {
+    fn the_least_recently_used_file_is_removed_first() {
         let directory = tempfile::tempdir().unwrap();
         let cache = CompiledCache::open(directory.path().join("code"), 400, 0).unwrap();
         let age = |text: &str, seconds: u64| {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_short_of_space_gets_none() {
+    fn nothing_is_stored_on_a_disk_that_is_short_of_space() {
         let directory = tempfile::tempdir().unwrap();
         for (free_bytes, kept) in [(1, true), (u64::MAX, false)] {
             let cache = CompiledCache::open(directory.path().join("code"), 400, free_bytes);
@@ -261,7 +261,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_directory_is_ours_alone() {
+    fn only_the_owner_can_access_the_directory() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("code");
@@ -272,7 +272,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn only_a_file_that_is_ours_is_used() {
+    fn links_and_files_that_others_can_write_are_not_loaded() {
         use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
         let directory = tempfile::tempdir().unwrap();
         let cache = CompiledCache::open(directory.path().join("code"), 1_000, 0).unwrap();
@@ -284,7 +284,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
         assert!(cache.load(&name("a")).is_none(), "others can write it");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        // Only the superuser can give files away.
+        // Only the superuser can change the owner of a file.
         if chown(&path, Some(65_534), None).is_ok() {
             assert!(cache.load(&name("a")).is_none(), "another user's");
             chown(&cache.directory, Some(65_534), None).unwrap();

@@ -1,14 +1,14 @@
-//! Compiling plugins in a process of its own, which is killed when it takes too much.
+//! Compiles plugins in a separate process, which is killed when it exceeds its limits.
 //!
-//! Compilers are not made for hostile input: wasmtime does not take it for a fault if one takes
-//! minutes or gigabytes for a small module. So this program starts itself again, with the
-//! [`Order`] in its environment; that process limits itself before it reads the plugin from its
-//! input, compiles it, and writes the code to its output.
+//! Compilers are not designed for hostile input: wasmtime does not treat it as a bug if it needs minutes or
+//! gigabytes for a small module. So this program starts itself again, with a [`CompileRequest`] in the
+//! environment. That process sets its own limits, reads the plugin from stdin, compiles it, and writes the
+//! code to stdout.
 //!
-//! Owns the process and its limits; what compiles, and what confines the process, is given by the
-//! runtime. Invariants: the process gets no argument, variable or file of the host's, and has taken
-//! from itself all system calls but those of compiling before it reads the plugin; it ends with the
-//! task that waits for it; what it may write is bounded.
+//! Owns the process and its limits; the runtime provides the compiler and the sandbox. Invariants: the
+//! process inherits no arguments, variables and files of the host, and drops all system calls that
+//! compiling does not need before it reads the plugin; it ends with the task that waits for it; its output
+//! is bounded.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
@@ -22,61 +22,61 @@ use jobwright_core::text;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-/// Says to a process that it is to compile, and how.
-const ORDER: &str = "JOBWRIGHT_COMPILE";
+/// The variable that makes a process a compiler process: its value is a [`CompileRequest`].
+const REQUEST: &str = "JOBWRIGHT_COMPILE";
 
-/// What the process is called in a list of processes.
+/// The argument by which the process is recognized in a list of processes.
 const TITLE: &str = "compile-plugin";
 
-/// Goes before the code, so that a program that knows nothing of all this is found out.
+/// Precedes the code, to detect a program that is not a compiler process.
 const MAGIC: &[u8] = b"jobwright compiled\n";
 
-/// Begins each line in which a process notes what its sandbox lacks.
+/// The prefix of lines by which a process reports what its sandbox lacks.
 const LACKS: &str = "the sandbox lacks ";
 
-/// The plugin does not compile (`EX_DATAERR`).
+/// The exit code for a plugin that does not compile (`EX_DATAERR`).
 const REJECTED: u8 = 65;
 
-/// The longest reason that is read.
+/// The maximum length of an error message, in bytes.
 const REASON_BYTES: u64 = 4096;
 
-/// The most code that is taken, in bytes: some times what the largest plugins become.
+/// The maximum length of the code, in bytes: several times that of the largest plugins.
 const CODE_BYTES: u64 = 512 << 20;
 
-/// The most threads of one process: beyond, their stacks take too much of what it may use.
+/// The maximum number of threads of a process: the stacks of more would use too much of its memory limit.
 const MOST_THREADS: usize = 8;
 
-/// The stack of each of them, in bytes.
+/// The stack size of each thread, in bytes.
 const STACK_BYTES: usize = 8 << 20;
 
-/// Starts the processes.
+/// Starts compiler processes.
 #[derive(Debug)]
 pub(crate) struct Compiler {
     program: PathBuf,
-    /// Threads of each process.
+    /// The number of threads of each process.
     threads: usize,
     pub(crate) limits: CompileLimits,
 }
 
-/// Why there is no code.
+/// Why compiling failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The plugin is at fault: it does not compile, or not within the limits.
+    /// The plugin does not compile, or not within the limits.
     Rejected(String),
-    /// It took too long, by the clock alone: the machine may have been busy.
+    /// Compiling took too much wall time: the machine may have been busy.
     TooLong(String),
-    /// The host is at fault.
+    /// The host failed.
     Broken(String),
 }
 
 impl Compiler {
-    /// Compiles with this process's own program, which calls `run_child_process_if_requested` first, on so
-    /// many threads each time.
+    /// A compiler that runs the program of this process, which must call `run_child_process_if_requested`
+    /// first. Each process has `threads` threads.
     ///
     /// # Errors
-    /// If the system does not tell which it is.
+    /// If the path of the program is not known.
     pub(crate) fn new(limits: CompileLimits, threads: usize) -> anyhow::Result<Self> {
-        // Not its path: the file may be replaced while the host runs.
+        // Not the path of the file, which can be replaced while the host runs.
         let running = PathBuf::from("/proc/self/exe");
         let program = if running.exists() {
             running
@@ -86,14 +86,14 @@ impl Compiler {
         Ok(Self { program, threads: threads.clamp(1, MOST_THREADS), limits })
     }
 
-    /// Machine code for `wasm`, compiled as `profile` says. Blocks until it is there, or for `limit`.
+    /// Compiles `wasm` for `profile`. Blocks, for at most `limit`.
     pub(crate) fn compile(
         &self,
         profile: &str,
         wasm: &[u8],
         limit: Duration,
     ) -> Result<Vec<u8>, Failure> {
-        // One of its own, because who waits here is no part of one that waits for processes.
+        // A runtime of its own, because the blocking thread that calls this cannot wait for processes.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let waited = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
             let run = async { tokio::time::timeout(limit, self.run(profile, wasm)).await };
@@ -105,14 +105,14 @@ impl Compiler {
         waited.unwrap_or_else(|error| Err(Failure::Broken(format!("{error:#}"))))
     }
 
-    /// Whoever drops this kills the process.
+    /// Runs a compiler process. Dropping the future kills the process.
     async fn run(&self, profile: &str, wasm: &[u8]) -> anyhow::Result<Result<Vec<u8>, Failure>> {
         let mut child = self.start(profile)?;
         let (mut input, output) = (child.stdin.take(), child.stdout.take());
         let notes = child.stderr.take();
         let sending = async {
             if let Some(input) = &mut input {
-                // A process that ends early says why on its way out.
+                // If the process ends early, its exit code and stderr report why.
                 let _ = input.write_all(wasm).await;
             }
             drop(input.take());
@@ -136,7 +136,7 @@ impl Compiler {
     }
 
     fn start(&self, profile: &str) -> anyhow::Result<Child> {
-        let order = Order {
+        let request = CompileRequest {
             profile: profile.to_owned(),
             seconds: self.limits.timeout.as_secs().max(1),
             memory_bytes: self.limits.memory_bytes,
@@ -144,12 +144,12 @@ impl Compiler {
         Command::new(&self.program)
             .arg(TITLE)
             .env_clear()
-            .env(ORDER, order.to_string())
-            // Those of Cranelift, of which rayon starts as many as there are processors otherwise.
+            .env(REQUEST, request.to_string())
+            // The threads of Cranelift: by default, rayon starts one per core.
             .env("RAYON_NUM_THREADS", self.threads.to_string())
-            // As the main thread has: deeply nested code compiles on any of them.
+            // As large as that of the main thread, because deeply nested code can be compiled on any thread.
             .env("RUST_MIN_STACK", STACK_BYTES.to_string())
-            // Each arena of the C library reserves 64 MiB, which would count as memory of the plugin.
+            // Each arena of glibc's malloc reserves 64 MiB, which would count towards the memory limit.
             .env("MALLOC_ARENA_MAX", "2")
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -172,8 +172,8 @@ impl Compiler {
                 "compiling it takes more than {} s of processor time",
                 timeout.as_secs()
             )),
-            // It ran out of address space, and says so before it ends itself. Any process with the
-            // right to can send the same signal, which says nothing of the plugin.
+            // The process ran out of address space, reported that, and aborted. The signal alone does not
+            // prove that, because another process can have sent it.
             (_, Some(SIGABRT)) | (Some(PANICKED), _) if is_exhausted(&notes) => {
                 Failure::Rejected(format!(
                     "compiling it needs more than {} of memory: {first}",
@@ -183,9 +183,9 @@ impl Compiler {
             (Some(PANICKED), _) if notes.contains(NO_THREADS) => {
                 Failure::Broken(format!("the compiler process cannot start threads: {first}"))
             }
-            // Its stack could not grow, or the compiler is broken.
+            // The stack could not grow, or the compiler has a bug.
             (_, Some(SIGSEGV)) => Failure::Rejected(format!(
-                "compiling it needs more than {} of memory, or the compiler is broken: {first}",
+                "compiling it needs more than {} of memory, or the compiler has a bug: {first}",
                 show_bytes(memory_bytes)
             )),
             (Some(PANICKED), _) => Failure::Rejected(format!("the compiler failed: {notes}")),
@@ -194,14 +194,14 @@ impl Compiler {
     }
 }
 
-/// What a process noted, without what its sandbox lacks: that is said once, in the log of the host.
+/// The stderr of a process, without the lines about its sandbox: these are logged by the host, once.
 fn without_lacks(notes: &str) -> String {
-    static SAID: Once = Once::new();
+    static LOGGED: Once = Once::new();
     let (lacks, others): (Vec<&str>, Vec<&str>) =
         notes.lines().partition(|line| line.starts_with(LACKS));
     if !lacks.is_empty() {
         let lacks: Vec<&str> = lacks.iter().filter_map(|line| line.strip_prefix(LACKS)).collect();
-        SAID.call_once(|| {
+        LOGGED.call_once(|| {
             let lacks = lacks.join(", no ");
             tracing::warn!(
                 "compiler processes run with a weaker sandbox on this machine: no {lacks}"
@@ -219,7 +219,7 @@ async fn bounded(from: Option<impl AsyncRead + Unpin>, most: u64) -> io::Result<
     Ok(bytes)
 }
 
-/// What a program of Rust says that gets no memory, or no stack; the last two when the system says so.
+/// Messages of Rust programs that run out of memory or stack; the last two are errors of the system.
 const EXHAUSTED: [&str; 4] =
     ["memory allocation of", "has overflowed its stack", "OutOfMemory", "Cannot allocate memory"];
 
@@ -227,10 +227,10 @@ fn is_exhausted(notes: &str) -> bool {
     EXHAUSTED.iter().any(|words| notes.contains(words))
 }
 
-/// What rayon says that cannot start its threads: the system has too many, whatever the plugin is.
+/// The message of rayon if it cannot start threads, which does not depend on the plugin.
 const NO_THREADS: &str = "ThreadPoolBuildError";
 
-/// What a program of Rust ends with that panicked.
+/// The exit code of a Rust program that panicked.
 const PANICKED: i32 = 101;
 const SIGABRT: i32 = 6;
 const SIGSEGV: i32 = 11;
@@ -246,26 +246,27 @@ fn signal(_: ExitStatus) -> Option<i32> {
     None
 }
 
-/// What a process is told to do.
+/// The request to a compiler process.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Order {
-    /// How code is compiled, in the runtime's words.
+pub(crate) struct CompileRequest {
+    /// The profile of the runtime to compile for.
     pub(crate) profile: String,
     seconds: u64,
     memory_bytes: u64,
 }
 
-impl std::fmt::Display for Order {
+impl std::fmt::Display for CompileRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} {}", self.profile, self.seconds, self.memory_bytes)
     }
 }
 
-impl Order {
-    /// What this process was told, if it is one that compiles.
+impl CompileRequest {
+    /// The request to this process, if it is a compiler process.
     pub(crate) fn of_this_process() -> Option<anyhow::Result<Self>> {
-        let text = std::env::var(ORDER).ok()?;
-        Some(Self::parse(&text).with_context(|| format!("{ORDER} is `{text}`")))
+        let text = std::env::var(REQUEST).ok()?;
+        let invalid = || format!("{REQUEST} is `{text}`, which is not a request to compile");
+        Some(Self::parse(&text).with_context(invalid))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -275,14 +276,14 @@ impl Order {
         Some(Self { profile, seconds: number()?, memory_bytes: number()? })
     }
 
-    /// Limits and confines this process, reads a plugin, and answers what `compile` makes of it.
-    /// `confine` says what the system has no way to take away; where it fails, nothing is compiled.
-    pub(crate) fn obey(
+    /// Limits and confines this process, reads a plugin, and writes the result of `compile`. `confine` returns
+    /// the parts of the sandbox that the system does not support; if it fails, nothing is compiled.
+    pub(crate) fn run(
         &self,
         confine: impl FnOnce() -> anyhow::Result<Vec<String>>,
         compile: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
     ) -> ExitCode {
-        match self.carried_out(confine, compile) {
+        match self.try_run(confine, compile) {
             Ok(Ok(())) => ExitCode::SUCCESS,
             Ok(Err(rejected)) => {
                 let reason = format!("{rejected:#}");
@@ -297,13 +298,13 @@ impl Order {
         }
     }
 
-    fn carried_out(
+    fn try_run(
         &self,
         confine: impl FnOnce() -> anyhow::Result<Vec<String>>,
         compile: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<anyhow::Result<()>> {
         self.limit_this_process().context("cannot limit the compiler process")?;
-        // No limit can be changed any more after that, and no file opened.
+        // After that, limits cannot be changed and files cannot be opened.
         for missing in confine().context("cannot confine the compiler process")? {
             eprintln!("{LACKS}{missing}");
         }
@@ -325,13 +326,13 @@ impl Order {
     fn limit_this_process(&self) -> io::Result<()> {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let limit = |resource, soft: u64, hard: u64| {
-            // No process may raise what it was given; less is strict enough.
-            let given = getrlimit(resource).maximum.unwrap_or(u64::MAX);
-            let (current, maximum) = (Some(soft.min(given)), Some(hard.min(given)));
+            // A process cannot raise its hard limit; a lower one is strict enough.
+            let inherited = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+            let (current, maximum) = (Some(soft.min(inherited)), Some(hard.min(inherited)));
             setrlimit(resource, Rlimit { current, maximum })
         };
         limit(Resource::As, self.memory_bytes, self.memory_bytes)?;
-        // At the first the signal that says why, at the second the one that cannot be ignored.
+        // The soft limit sends SIGXCPU, by which the host recognizes it; the hard limit sends SIGKILL.
         limit(Resource::Cpu, self.seconds, self.seconds + 1)?;
         limit(Resource::Core, 0, 0)?;
         limit(Resource::Fsize, 0, 0)?;
@@ -351,14 +352,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_is_understood() {
-        let order = Order { profile: "fuel".to_owned(), seconds: 120, memory_bytes: 1 << 30 };
-        assert_eq!(Order::parse(&order.to_string()), Some(order));
-        assert_eq!(Order::parse("fuel 120"), None);
+    fn a_request_is_parsed_as_it_was_written() {
+        let profile = "fuel".to_owned();
+        let request = CompileRequest { profile, seconds: 120, memory_bytes: 1 << 30 };
+        assert_eq!(CompileRequest::parse(&request.to_string()), Some(request));
+        assert_eq!(CompileRequest::parse("fuel 120"), None);
     }
 
     #[test]
-    fn a_program_that_knows_nothing_of_it_is_found_out() {
+    fn a_program_that_is_not_a_compiler_process_is_detected() {
         let compiler =
             Compiler { program: "/bin/true".into(), threads: 1, limits: CompileLimits::default() };
         let found = compiler.compile("fuel", b"\0asm", compiler.limits.timeout);
@@ -367,7 +369,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn only_what_the_process_says_of_itself_is_held_against_the_plugin() {
+    fn a_signal_without_a_message_does_not_reject_the_plugin() {
         use std::os::unix::process::ExitStatusExt as _;
         let compiler =
             Compiler { program: "/bin/true".into(), threads: 1, limits: CompileLimits::default() };
@@ -387,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_never_answers_is_killed() {
+    fn a_process_that_never_ends_is_killed() {
         let limits = CompileLimits { timeout: Duration::from_millis(10), memory_bytes: 1 << 30 };
         let compiler = Compiler { program: "/usr/bin/yes".into(), threads: 1, limits };
         let found = compiler.compile("fuel", b"\0asm", compiler.limits.timeout);

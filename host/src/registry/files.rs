@@ -1,4 +1,4 @@
-//! The registry's files, and how they are written so that a crash leaves nothing half there.
+//! The files of the registry, which are written atomically.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -10,21 +10,21 @@ use bytes::Bytes;
 use jobwright_core::plugin::{Digest, Plugin};
 use jobwright_core::registry::RegistryError;
 
-use super::shelf::Key;
+use super::index::Key;
 use crate::data_dir::{sync_folder, write};
 
 /// The folders of a registry.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     wasm: PathBuf,
-    /// Of the usual tenant.
+    /// The index files of the default tenant.
     index: PathBuf,
-    /// A folder for each of the others.
+    /// The index files of the other tenants, a folder for each.
     tenants: PathBuf,
 }
 
 impl Files {
-    /// Makes the folders if they are not there.
+    /// Creates the folders if they are missing.
     pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
         let [wasm, index, tenants] = ["wasm", "index", "tenants"].map(|name| directory.join(name));
         for folder in [&wasm, &index, &tenants] {
@@ -34,7 +34,7 @@ impl Files {
         Ok(Self { wasm, index, tenants })
     }
 
-    /// Every plugin that has an index.
+    /// Reads all plugins.
     pub(super) fn load(&self) -> anyhow::Result<BTreeMap<Key, Plugin>> {
         let mut plugins = BTreeMap::new();
         for path in self.indexes()? {
@@ -44,7 +44,7 @@ impl Files {
             let read = || -> anyhow::Result<Plugin> {
                 let plugin: Plugin = serde_json::from_slice(&fs::read(&path)?)?;
                 let named = self.index_path(&plugin) == path;
-                named.then_some(plugin).ok_or_else(|| anyhow!("it is of another plugin"))
+                named.then_some(plugin).ok_or_else(|| anyhow!("it is the index of another plugin"))
             };
             let plugin = read().with_context(|| {
                 format!(
@@ -58,7 +58,7 @@ impl Files {
         Ok(plugins)
     }
 
-    /// What is in the folders of all tenants.
+    /// The files in the index folders of all tenants.
     fn indexes(&self) -> anyhow::Result<Vec<PathBuf>> {
         let mut indexes = list(&self.index)?;
         for folder in list(&self.tenants)? {
@@ -67,7 +67,7 @@ impl Files {
         Ok(indexes)
     }
 
-    /// Removes what a crash left: temporary files, and bytes that no index names.
+    /// Removes the leftovers of a crash: temporary files, and bytes that no index refers to.
     pub(super) fn remove_orphans(&self, plugins: &BTreeMap<Key, Plugin>) -> anyhow::Result<()> {
         let versions = plugins.values().flat_map(|plugin| &plugin.versions);
         let named: BTreeSet<PathBuf> = versions.map(|v| self.wasm_path(&v.digest)).collect();
@@ -86,7 +86,7 @@ impl Files {
         write(&self.wasm_path(digest), wasm).map_err(|e| failed("store the plugin", e))
     }
 
-    /// The bytes with this digest, verified.
+    /// Reads the bytes with this digest, and verifies them.
     pub(super) fn read_wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {
         let bytes = match fs::read(self.wasm_path(digest)) {
             Ok(bytes) => bytes,
@@ -101,7 +101,7 @@ impl Files {
         }
     }
 
-    /// The file of the bytes with this digest, verified and at its beginning.
+    /// Opens the file of the bytes with this digest, verifies it, and rewinds it.
     pub(super) fn open_wasm(&self, digest: &Digest) -> Result<Option<File>, RegistryError> {
         let mut file = match File::open(self.wasm_path(digest)) {
             Ok(file) => file,
@@ -126,7 +126,7 @@ impl Files {
         fs::remove_file(self.wasm_path(digest)).map_err(|e| failed("remove the plugin", e))
     }
 
-    /// Writes a plugin's index; removes it if no version is left.
+    /// Writes the index of a plugin, or removes it if no version is left.
     pub(super) fn write_index(&self, plugin: &Plugin) -> Result<(), RegistryError> {
         let path = self.index_path(plugin);
         let written = if plugin.versions.is_empty() {
@@ -160,7 +160,7 @@ fn list(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     entries.with_context(|| format!("cannot read the folder {}", folder.display()))
 }
 
-/// Makes the folder of a tenant's first plugin, durably.
+/// Creates the folder for a tenant's first plugin, durably.
 fn make_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.exists() => {

@@ -1,18 +1,18 @@
-//! Plugins on disk: bytes named by their digest, and one small index file for each plugin.
+//! The plugin registry on disk: bytes by digest, and a small index file per plugin.
 //!
 //! ```text
-//! plugins/wasm/<sha-256>.wasm     written once, never changed
-//! plugins/index/<name>.json       the plugin's settings and versions
-//! plugins/tenants/<tenant>/<name>.json   the same, of other tenants than the usual one
+//! plugins/wasm/<sha-256>.wasm            the bytes; never changed
+//! plugins/index/<name>.json              settings and versions of a plugin of the default tenant
+//! plugins/tenants/<tenant>/<name>.json   the same, for other tenants
 //! ```
 //!
-//! Every write goes to a temporary file, is synced and renamed, the bytes before the index that
-//! names them: a crash leaves at most bytes that no index names, and those go at the next start.
+//! Files are written to a temporary file, synced and renamed, the bytes before the index that refers to
+//! them. A crash leaves at most bytes that no index refers to, and the next start removes them.
 
 pub mod compiled;
 pub(crate) mod compiler;
 mod files;
-mod shelf;
+mod index;
 
 use std::io::Read;
 use std::path::Path;
@@ -28,31 +28,31 @@ use jobwright_core::registry::{
 
 use jobwright_core::tenant::TenantName;
 
-use self::shelf::Shelf;
+use self::index::PluginIndex;
 
-/// See the module's text.
+/// The plugin registry; see the module documentation.
 #[derive(Debug)]
 pub struct DiskRegistry {
-    shelf: Arc<Shelf>,
+    index: Arc<PluginIndex>,
 }
 
 impl DiskRegistry {
-    /// Opens or makes the registry in `directory`, which the caller has locked, for plugins of at
-    /// most `most_bytes`.
+    /// Opens or creates the registry in `directory`, which the caller has locked, for plugins of at most
+    /// `most_bytes` in total.
     ///
     /// # Errors
-    /// With a reason a person can act on, if the directory cannot be used or an index not be read.
+    /// If the directory cannot be used, or an index cannot be read.
     pub fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
-        Ok(Self { shelf: Arc::new(Shelf::open(directory, most_bytes)?) })
+        Ok(Self { index: Arc::new(PluginIndex::open(directory, most_bytes)?) })
     }
 
-    /// Works on a blocking thread, where it is done to its end even if the caller goes away.
+    /// Runs `work` on a blocking thread (`spawn_blocking`). It completes even if the future is dropped.
     async fn work<A: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shelf) -> Result<A, RegistryError> + Send + 'static,
+        work: impl FnOnce(&PluginIndex) -> Result<A, RegistryError> + Send + 'static,
     ) -> Result<A, RegistryError> {
-        let shelf = self.shelf.clone();
-        tokio::task::spawn_blocking(move || work(&shelf)).await.unwrap_or_else(|broken| {
+        let index = self.index.clone();
+        tokio::task::spawn_blocking(move || work(&index)).await.unwrap_or_else(|broken| {
             let action = "finish the work on the blocking thread".to_owned();
             Err(RegistryError::Io { action, source: broken.into() })
         })
@@ -62,19 +62,19 @@ impl DiskRegistry {
 #[async_trait]
 impl PluginRegistry for DiskRegistry {
     async fn publish(&self, upload: Upload, now: Timestamp) -> Result<Published, RegistryError> {
-        self.work(move |shelf| shelf.publish(upload, now)).await
+        self.work(move |index| index.publish(upload, now)).await
     }
 
     fn resolve(&self, tenant: &TenantName, reference: &PluginRef) -> Result<Resolved, NotFound> {
-        self.shelf.resolve(tenant, reference)
+        self.index.resolve(tenant, reference)
     }
 
     fn get(&self, tenant: &TenantName, name: &PluginName) -> Option<Plugin> {
-        self.shelf.get(&(tenant.clone(), name.clone()))
+        self.index.get(&(tenant.clone(), name.clone()))
     }
 
     fn list(&self, tenant: &TenantName, after: Option<&PluginName>, most: usize) -> Vec<Plugin> {
-        self.shelf.list(tenant, after, most)
+        self.index.list(tenant, after, most)
     }
 
     async fn configure(
@@ -84,7 +84,7 @@ impl PluginRegistry for DiskRegistry {
         settings: PluginSettings,
     ) -> Result<Option<Plugin>, RegistryError> {
         let key = (tenant.clone(), name.clone());
-        self.work(move |shelf| shelf.configure(&key, settings)).await
+        self.work(move |index| index.configure(&key, settings)).await
     }
 
     async fn remove(
@@ -94,17 +94,17 @@ impl PluginRegistry for DiskRegistry {
         version: Option<&Version>,
     ) -> Result<bool, RegistryError> {
         let (key, version) = ((tenant.clone(), name.clone()), version.cloned());
-        self.work(move |shelf| shelf.remove(&key, version.as_ref())).await
+        self.work(move |index| index.remove(&key, version.as_ref())).await
     }
 
     async fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError> {
         let digest = *digest;
-        self.work(move |shelf| shelf.wasm(&digest)).await
+        self.work(move |index| index.wasm(&digest)).await
     }
 
     async fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, RegistryError> {
         let digest = *digest;
-        let file = self.work(move |shelf| shelf.open_wasm(&digest)).await?;
+        let file = self.work(move |index| index.open_wasm(&digest)).await?;
         Ok(file.map(|file| Box::new(file) as Box<dyn Read + Send>))
     }
 }

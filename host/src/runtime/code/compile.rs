@@ -10,20 +10,20 @@ use wasmtime::Engine;
 use super::super::process::sandbox;
 use super::super::profile::Target;
 use super::super::{debug_info, engine, signals};
-use crate::registry::compiler::Order;
+use crate::registry::compiler::CompileRequest;
 
 /// If this process was started to compile a plugin: compiles it, and returns the exit code.
 pub(in super::super) fn compile_if_requested() -> Option<ExitCode> {
-    let order = match Order::of_this_process()? {
-        Ok(order) => order,
+    let request = match CompileRequest::of_this_process()? {
+        Ok(request) => request,
         Err(error) => return Some(failed(&error)),
     };
     let confined = match confined() {
         Ok(confined) => confined,
         Err(error) => return Some(failed(&error)),
     };
-    Some(order.obey(confined, |wasm| {
-        let target = Target::named(&order.profile).context("there is no such target")?;
+    Some(request.run(confined, |wasm| {
+        let target = Target::named(&request.profile).context("there is no such target")?;
         Ok(compile(&engine::compiling(target)?, wasm)?)
     }))
 }

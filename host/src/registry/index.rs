@@ -1,4 +1,4 @@
-//! The plugins in memory, over their files: reads are from memory, changes go to disk first.
+//! The plugins in memory. Reads are served from memory; changes are written to disk first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -17,29 +17,29 @@ use jobwright_core::tenant::{Budget, Full, TenantName};
 
 use super::files::Files;
 
-/// The most versions of all plugins: some thousand plugins with some versions each. Every one is
-/// an entry in memory.
+/// The maximum number of versions of all plugins: some thousand plugins with a few versions each. Every
+/// version is an entry in memory.
 const MAX_VERSIONS: usize = 10_000;
 
-/// Those of one tenant, so that none takes the room of all others.
+/// The maximum number of versions of a tenant, so that no tenant uses up the room of all others.
 const MAX_TENANT_VERSIONS: usize = MAX_VERSIONS / 2;
 
-/// What a plugin is found by: whose it is, and its name.
+/// The key of a plugin: its tenant and name.
 pub(super) type Key = (TenantName, PluginName);
 
-/// See the module's text.
+/// The plugins; see the module documentation.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct PluginIndex {
     files: Files,
-    /// What all plugins may take.
+    /// The size limit of all plugins, in bytes.
     most_bytes: u64,
     plugins: RwLock<BTreeMap<Key, Plugin>>,
-    /// Held over each change, from reading what there is to having written what there is then.
+    /// Serializes changes: held from reading the plugins until the change is written.
     changing: Mutex<()>,
 }
 
-impl Shelf {
-    /// Reads what is there, and removes what a crash left.
+impl PluginIndex {
+    /// Reads the plugins, and removes the leftovers of a crash.
     pub(super) fn open(directory: &Path, most_bytes: u64) -> anyhow::Result<Self> {
         let files = Files::open(directory)?;
         let plugins = files.load()?;
@@ -51,7 +51,7 @@ impl Shelf {
         self.plugins.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a changed plugin, then shows it; one without versions goes.
+    /// Writes a changed plugin to disk, then to memory. Removes it if it has no versions.
     fn replace(&self, plugin: Plugin) -> Result<(), RegistryError> {
         self.files.write_index(&plugin)?;
         let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +64,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// How many versions a tenant's plugins have, and whether one of them has these bytes.
+    /// The number of versions of a tenant's plugins, and whether one of them has these bytes.
     fn of_tenant(&self, tenant: &TenantName, digest: &Digest) -> (usize, bool) {
         let plugins = self.plugins();
         let own = plugins.values().filter(|plugin| &plugin.tenant == tenant);
@@ -76,7 +76,7 @@ impl Shelf {
         self.plugins().values().flat_map(|plugin| &plugin.versions).any(|v| &v.digest == digest)
     }
 
-    /// What all plugins take, or those of one tenant; the same bytes are stored once.
+    /// The size of all plugins, or of those of a tenant, in bytes. Equal bytes are stored and counted once.
     fn held_bytes(&self, tenant: Option<&TenantName>) -> u64 {
         let plugins = self.plugins();
         let counted = plugins.values().filter(|plugin| tenant.is_none_or(|t| &plugin.tenant == t));
@@ -104,7 +104,7 @@ impl Shelf {
         if let Some(there) = plugin.versions.iter().find(|v| v.version == version) {
             let there = there.clone();
             return Ok(if there.digest == digest {
-                // What was damaged meanwhile is mended by who has the right bytes.
+                // Repairs the stored bytes, if they were damaged.
                 if !matches!(self.files.read_wasm(&digest), Ok(Some(_))) {
                     self.files.write_wasm(&digest, &upload.wasm)?;
                 }
@@ -256,7 +256,7 @@ impl Shelf {
     }
 }
 
-/// The versions of a plugin for a message: the latest few.
+/// The latest versions of a plugin, for an error message.
 fn installed(plugin: &Plugin) -> String {
     const SHOWN: usize = 5;
     let latest = plugin.versions.iter().rev();
