@@ -1,9 +1,9 @@
-//! What tenants share of a host's memory, turns and places, so that none has all of it.
+//! Semaphores that are fair between tenants.
 //!
-//! [`table`] lists every resource. [`Shares`] hands permits of one out, by the rule of
-//! [`Budget`]: what one tenant takes always leaves some to the next. Those who wait for a piece are
-//! served in the order of what they hold, then of who was served longest ago; each tenant's own in the
-//! order in which they came. A tenant without permits and waiters is forgotten.
+//! [`table`] lists the resources. [`Shares`] is the semaphore of one of them. By the rule of [`Budget`], a
+//! tenant never holds all permits: some are left to the next tenant. Waiting tenants are served in the
+//! order of the permits that they hold, then of the time of their last permit; the waiters of a tenant
+//! in the order of arrival. Tenants without permits and waiters use no memory.
 
 pub(crate) mod table;
 
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use self::table::Resource;
 
-/// The permits of one resource. Clones share them.
+/// The semaphore of one resource. Clones share its permits.
 #[derive(Debug, Clone)]
 pub(crate) struct Shares(Arc<Inner>);
 
@@ -28,8 +28,8 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     taken: u64,
-    /// Pieces handed out so far, to tell who was served longest ago.
-    turns: u64,
+    /// The number of grants so far, which orders tenants by the time of their last grant.
+    grants: u64,
     holders: BTreeMap<TenantName, Holder>,
 }
 
@@ -46,14 +46,14 @@ struct Waiting {
     grant: oneshot::Sender<Permit>,
 }
 
-/// What one tenant may take.
+/// The semaphore as one tenant uses it.
 #[derive(Debug, Clone)]
 pub(crate) struct Share {
     of: Shares,
     tenant: TenantName,
 }
 
-/// Pieces that were taken; given back when dropped.
+/// Acquired permits; released on drop.
 #[derive(Debug)]
 pub struct Permit {
     of: Shares,
@@ -62,36 +62,37 @@ pub struct Permit {
 }
 
 impl Shares {
-    /// All permits of `resource`.
+    /// The semaphore of `resource`.
     pub(crate) fn new(resource: &Resource) -> Self {
         Self::sized(resource, resource.all)
     }
 
-    /// `all` permits of `resource`, whose size the configuration or the machine decides.
+    /// The semaphore of `resource` with `all` permits, for sizes that depend on the configuration or the
+    /// machine.
     pub(crate) fn sized(resource: &Resource, all: u64) -> Self {
         let budget = Budget { all, weight: resource.weight };
-        let state = State { taken: 0, turns: 0, holders: BTreeMap::new() };
+        let state = State { taken: 0, grants: 0, holders: BTreeMap::new() };
         Self(Arc::new(Inner { budget, state: Mutex::new(state) }))
     }
 
-    /// The share of `tenant`.
+    /// The semaphore as `tenant` uses it.
     pub(crate) fn of(&self, tenant: &TenantName) -> Share {
         Share { of: self.clone(), tenant: tenant.clone() }
     }
 
-    /// What one tenant may take at once at the most, while it is alone.
+    /// The maximum number of permits that a tenant can hold while no other tenant holds any.
     pub(crate) fn alone(&self) -> u64 {
         self.0.budget.alone()
     }
 
-    /// What nobody holds.
+    /// The number of available permits.
     #[cfg(test)]
-    pub(crate) fn left(&self) -> u64 {
+    pub(crate) fn available(&self) -> u64 {
         self.0.budget.all - self.lock().taken
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics between the changes of one call.
+        // No call can panic between its changes, so the state of a poisoned lock is consistent.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,29 +100,29 @@ impl Shares {
         let state = &mut *self.lock();
         let held = state.holders.get(tenant).map_or(0, |holder| holder.held);
         self.0.budget.admits(state.taken, held, permits)?;
-        state.give(tenant, permits);
+        state.grant(tenant, permits);
         Ok(())
     }
 
-    /// Takes permits back, and serves those who wait for them.
-    fn put_back(&self, tenant: &TenantName, permits: u64) {
+    /// Releases permits, and grants them to waiters.
+    fn release(&self, tenant: &TenantName, permits: u64) {
         let mut state = self.lock();
-        state.take_back(tenant, permits);
+        state.release(tenant, permits);
         self.serve(state);
     }
 
-    /// Hands out what those who wait may have now.
+    /// Grants permits to all waiters that can have them now.
     fn serve(&self, mut state: MutexGuard<'_, State>) {
         let mut granted = Vec::new();
         while let Some(tenant) = state.next(self.0.budget) {
             let Some(holder) = state.holders.get_mut(&tenant) else { break };
             let Some(Waiting { permits, grant }) = holder.waiting.pop_front() else { break };
-            state.give(&tenant, permits);
+            state.grant(&tenant, permits);
             granted.push((grant, Permit { of: self.clone(), tenant, permits }));
         }
         drop(state);
         for (grant, taken) in granted {
-            // One that has just stopped waiting gives its permits back.
+            // If the waiter has just gone away, this drops the permits, which releases them.
             drop(grant.send(taken));
         }
     }
@@ -133,15 +134,15 @@ impl State {
         self.holders.entry(tenant.clone()).or_insert_with(new)
     }
 
-    fn give(&mut self, tenant: &TenantName, permits: u64) {
-        self.turns += 1;
+    fn grant(&mut self, tenant: &TenantName, permits: u64) {
+        self.grants += 1;
         self.taken += permits;
-        let turns = self.turns;
+        let grants = self.grants;
         let holder = self.holder(tenant);
-        (holder.held, holder.served) = (holder.held + permits, turns);
+        (holder.held, holder.served) = (holder.held + permits, grants);
     }
 
-    fn take_back(&mut self, tenant: &TenantName, permits: u64) {
+    fn release(&mut self, tenant: &TenantName, permits: u64) {
         self.taken -= permits;
         let holder = self.holder(tenant);
         holder.held -= permits;
@@ -150,8 +151,9 @@ impl State {
         }
     }
 
-    /// The tenant whose first waiter is served next, if one may be. Those whose share is full are passed
-    /// by; one for which not enough is free holds up those behind it, or it would wait for ever.
+    /// The tenant whose first waiter is served next, if there is one. Tenants whose share is full are
+    /// skipped. If too few permits are free for the next tenant, no waiter is served: tenants behind it would
+    /// otherwise starve it.
     fn next(&mut self, budget: Budget) -> Option<TenantName> {
         for holder in self.holders.values_mut() {
             holder.waiting.retain(|waiting| !waiting.grant.is_closed());
@@ -168,27 +170,27 @@ impl State {
 }
 
 impl Share {
-    /// So many permits, if they are there.
+    /// Acquires permits, if they are available.
     ///
     /// # Errors
-    /// [`Full`].
+    /// [`Full`], if the resource or the share of the tenant is used up.
     pub(crate) fn try_acquire(&self, permits: impl Into<u64>) -> Result<Permit, Full> {
         let permits = permits.into();
         self.of.try_acquire(&self.tenant, permits)?;
         Ok(Permit { of: self.of.clone(), tenant: self.tenant.clone(), permits })
     }
 
-    /// A piece, as soon as there is one.
+    /// Waits for a permit.
     pub(crate) async fn acquire(&self) -> Permit {
         self.acquire_many(1).await
     }
 
-    /// So many permits, as soon as they are there; at most as many as a tenant can have.
+    /// Waits for `permits` permits, or for as many as a tenant can hold if that is fewer.
     pub(crate) async fn acquire_many(&self, permits: u64) -> Permit {
         loop {
-            // A grant is not dropped unanswered, so this ends the first time.
-            if let Ok(taken) = self.wait(permits.min(self.of.alone())).await {
-                return taken;
+            // Senders are not dropped without a grant, so the loop ends the first time.
+            if let Ok(permit) = self.wait(permits.min(self.of.alone())).await {
+                return permit;
             }
         }
     }
@@ -203,32 +205,32 @@ impl Share {
 }
 
 impl Permit {
-    /// How many.
+    /// The number of permits.
     pub(crate) fn permits(&self) -> u64 {
         self.permits
     }
 
-    /// Takes `more` permits, if they are there.
+    /// Acquires `more` permits, if they are available.
     ///
     /// # Errors
-    /// [`Full`].
+    /// [`Full`], if the resource or the share of the tenant is used up.
     pub(crate) fn grow(&mut self, more: u64) -> Result<(), Full> {
         self.of.try_acquire(&self.tenant, more)?;
         self.permits += more;
         Ok(())
     }
 
-    /// Gives all but `permits` back.
+    /// Releases all but `permits`.
     pub(crate) fn shrink(&mut self, permits: u64) {
         let surplus = self.permits.saturating_sub(permits);
         self.permits -= surplus;
-        self.of.put_back(&self.tenant, surplus);
+        self.of.release(&self.tenant, surplus);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.of.put_back(&self.tenant, self.permits);
+        self.of.release(&self.tenant, self.permits);
     }
 }
 

@@ -1,36 +1,35 @@
-//! Every resource of a host that tenants share and that is handed out in pieces, with its size and the
-//! part of it that one tenant may have.
+//! The resources of a host that tenants share by permits, with their sizes and the share of a tenant.
 //!
-//! | resource | when a tenant has its share |
+//! | resource | if the share of a tenant is used up |
 //! |---|---|
-//! | [`BODIES`], [`UPLOADS`] | its next request is answered 503 |
-//! | [`ANSWERS`] | its answers wait 5 s for room, then are 503 |
-//! | [`REQUESTS`] | its next request is answered 503 |
-//! | [`WAITERS`] | a request that wants to wait is answered 503, or 202 at once after a submission |
-//! | [`LISTINGS`], [`READS`] | its requests wait for those before them |
+//! | [`BODIES`], [`UPLOADS`] | its next request fails with 503 |
+//! | [`ANSWERS`] | its responses wait 5 s for permits, then fail with 503 |
+//! | [`REQUESTS`] | its next request fails with 503 |
+//! | [`WAITERS`] | a request that waits for a job fails with 503; a submission returns 202 without waiting |
+//! | [`LISTINGS`], [`READS`] | its requests wait for earlier ones |
 //! | [`CHANGES`], [`INSPECTIONS`] | the same |
-//! | [`COMPILATIONS`], [`SHORT_COMPILATIONS`], [`LONG_COMPILATIONS`], [`TRIALS`] | its plugins wait for those before them |
-//! | [`CODE_WAITERS`] | its attempts give their jobs back and try again later |
-//! | [`GUEST_BODIES`] | its guests' requests fail with a typed error |
-//! | [`GUEST_REQUESTS`], [`NAME_LOOKUPS`] | its guests' requests wait for those before them |
+//! | [`COMPILATIONS`], [`SHORT_COMPILATIONS`], [`LONG_COMPILATIONS`], [`TRIALS`] | its plugins wait for earlier ones |
+//! | [`CODE_WAITERS`] | its attempts release their jobs, to try again later |
+//! | [`GUEST_BODIES`] | HTTP requests of its guests fail with a typed error |
+//! | [`GUEST_REQUESTS`], [`NAME_LOOKUPS`] | HTTP requests of its guests wait for earlier ones |
 //!
-//! Connections without a request under way are nobody's yet: when all are taken, the oldest of the
-//! address that has most of them gives way (`api::server`).
+//! Connections without a request in flight belong to no tenant: if all are used, the oldest connection of
+//! the address with the most is closed (`api::server`).
 //!
-//! What is kept is shared where it is kept. Places of unfinished jobs, their payloads, answers to
-//! idempotency keys, plugins and their values follow the same rule with [`Budget::KEPT`]; the history, logs and
-//! checkpoints are trimmed from the tenant that holds most of them.
+//! Stored data is shared by the stores themselves. Capacity for unfinished jobs, payloads, idempotency keys,
+//! plugins and stored values follow the same rule with [`Budget::KEPT`]. History, logs and checkpoints are
+//! trimmed first from the tenant that has the most.
 
 #[cfg(doc)]
 use jobwright_core::tenant::Budget;
 
-/// One row of the table.
+/// A resource of the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resource {
-    /// How many pieces there are, unless the configuration or the machine says otherwise.
+    /// The number of permits, unless it depends on the configuration or the machine.
     pub(crate) all: u64,
-    /// How many times the free pieces a tenant may hold: with 1 a tenant that is alone has half of
-    /// all, with 3 three quarters.
+    /// How many times the number of free permits a tenant can hold: with 1, a tenant that is alone can hold
+    /// half of all permits, with 3 three quarters.
     pub(crate) weight: u64,
 }
 
@@ -38,68 +37,68 @@ const fn half(all: u64) -> Resource {
     Resource { all, weight: 1 }
 }
 
-/// The unit of [`BODIES`], [`UPLOADS`] and [`ANSWERS`], in bytes.
+/// The bytes per permit of [`BODIES`], [`UPLOADS`] and [`ANSWERS`].
 pub(crate) const UNIT_BYTES: u64 = 64 << 10;
 
-/// The unit of [`GUEST_BODIES`], in bytes: a body takes one at least.
+/// The bytes per permit of [`GUEST_BODIES`]. A body takes at least one permit.
 pub(crate) const GUEST_UNIT_BYTES: u64 = 4 << 10;
 
-/// Bodies of requests that are being read: 256 MiB of the host's memory.
+/// Request bodies that are being read: 256 MiB of memory.
 pub(crate) const BODIES: Resource = half((256 << 20) / UNIT_BYTES);
 
-/// Plugins that are being read. Apart, so that uploads, which are long, never keep jobs out.
+/// Uploaded plugins that are being read. Separate from [`BODIES`], so that long uploads do not block jobs.
 pub(crate) const UPLOADS: Resource = half((256 << 20) / UNIT_BYTES);
 
-/// Answers that are being made and sent: as much as bodies.
+/// Responses that are being created and sent: as much memory as for bodies.
 pub(crate) const ANSWERS: Resource = half((256 << 20) / UNIT_BYTES);
 
-/// Requests under way, until their answers are written. Each holds a connection, of which there are as
-/// many.
+/// Requests in flight, until their responses are written. Each uses a connection, and there are as many
+/// connections.
 pub(crate) const REQUESTS: Resource = Resource { all: 1024, weight: 3 };
 
-/// Requests that wait for a job or for room: of each four connections, one is left to those that do
-/// not wait.
+/// Requests that wait for a job or for room: three of four connections, so that the fourth is left to
+/// requests that do not wait.
 pub(crate) const WAITERS: Resource = Resource { all: 768, weight: 3 };
 
-/// Listings at one time. Each looks at many rows, and leaves a processor to others.
+/// Concurrent listings. Each reads many rows; on two cores, one is left to other work.
 pub(crate) const LISTINGS: Resource = half(2);
 
-/// Queries by id at one time: more only wait for the same disk.
+/// Concurrent queries by id: more would only wait for the same disk.
 pub(crate) const READS: Resource = half(4);
 
-/// Administrative writes at one time. Each syncs disks, and some have the store's writer look at all
+/// Concurrent administrative writes. Each syncs files, and some make the store's writer scan all
 /// unfinished jobs.
 pub(crate) const CHANGES: Resource = half(4);
 
-/// Uploads that are inspected at one time: each may take the length of the plugin many times over.
+/// Concurrent inspections of uploads: each can use many times the length of the plugin in memory.
 pub(crate) const INSPECTIONS: Resource = half(2);
 
-/// Plugins that are compiled at one time for attempts: half of the guests' threads, and two at least,
-/// one of which any other tenant gets.
+/// Concurrent compilations for attempts: half of the guest threads, and at least two, so that one is left
+/// to another tenant.
 pub(crate) const COMPILATIONS: Resource = half(2);
 
-/// The same of uploads, for at most 5 s each.
+/// Concurrent compilations of uploads, for at most 5 s each.
 pub(crate) const SHORT_COMPILATIONS: Resource = half(2);
 
-/// The same of uploads that 5 s were not enough for.
+/// Concurrent compilations of uploads that need more than 5 s.
 pub(crate) const LONG_COMPILATIONS: Resource = half(2);
 
-/// Uploads whose code is tried at one time, each in a process of its own, for some milliseconds.
+/// Concurrent test loads of the code of uploads, each in a process of its own, for some milliseconds.
 pub(crate) const TRIALS: Resource = half(2);
 
-/// Attempts that wait long for their code: an eighth of the slots, and two at least.
+/// Attempts that wait long for their compiled code: an eighth of the workers, and at least two.
 pub(crate) const CODE_WAITERS: Resource = half(8);
 
-/// Bodies of guests' requests and of the responses: as much as the interface takes for its own.
+/// Bodies of the HTTP requests of guests, and of the responses: as much memory as for [`BODIES`].
 pub(crate) const GUEST_BODIES: Resource = half((256 << 20) / GUEST_UNIT_BYTES);
 
-/// Requests of guests that are under way. Each has a socket, and processes commonly have 1,024 files.
+/// HTTP requests of guests in flight. Each has a socket, and processes can commonly open 1,024 files.
 pub(crate) const GUEST_REQUESTS: Resource = half(256);
 
-/// Look-ups of names at one time. Each takes a thread for as long as the system takes.
+/// Concurrent name lookups. Each blocks a thread.
 pub(crate) const NAME_LOOKUPS: Resource = half(16);
 
-/// All of them, by name.
+/// All resources, by name.
 #[cfg(test)]
 pub(crate) const ALL: [(&str, Resource); 17] = [
     ("BODIES", BODIES),

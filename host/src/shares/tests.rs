@@ -12,14 +12,14 @@ fn two() -> Shares {
 }
 
 #[test]
-fn of_every_resource_a_tenant_that_takes_all_it_can_leaves_one_to_the_next() {
+fn a_tenant_that_takes_all_it_can_of_a_resource_leaves_a_permit_to_the_next() {
     for (name, resource) in ALL {
         let shares = Shares::new(&resource);
         let mut held = Vec::new();
         for of in ["a", "b", "c"] {
             let share = shares.of(&tenant(of));
             let first = share.try_acquire(1u64);
-            // With two permits there is none for a third tenant, which waits for its turn.
+            // With two permits, a third tenant has to wait.
             assert!(first.is_ok() || (of == "c" && resource.all == 2), "{of}: {name}");
             held.extend(first);
             while let Ok(more) = share.try_acquire(1u64) {
@@ -27,12 +27,12 @@ fn of_every_resource_a_tenant_that_takes_all_it_can_leaves_one_to_the_next() {
             }
         }
         drop(held);
-        assert_eq!(shares.left(), resource.all, "{name}");
+        assert_eq!(shares.available(), resource.all, "{name}");
     }
 }
 
 #[test]
-fn many_pieces_at_once_leave_others_some_too() {
+fn a_tenant_that_acquires_many_permits_at_once_leaves_some_to_others() {
     let shares = Shares::new(&Resource { all: 10, weight: 1 });
     let [a, b] = ["a", "b"].map(|name| shares.of(&tenant(name)));
     let mut first = a.try_acquire(4u64).expect("there is room");
@@ -41,13 +41,13 @@ fn many_pieces_at_once_leave_others_some_too() {
     assert_eq!(b.try_acquire(4u64).err(), Some(Full::All));
     let second = b.try_acquire(3u64).expect("it is free");
     first.shrink(1);
-    assert_eq!((first.permits(), shares.left()), (1, 6));
+    assert_eq!((first.permits(), shares.available()), (1, 6));
     drop((first, second));
-    assert_eq!(shares.left(), 10);
+    assert_eq!(shares.available(), 10);
 }
 
 #[tokio::test]
-async fn one_of_many_waiters_of_a_tenant_does_not_stand_before_another_tenant() {
+async fn the_waiters_of_one_tenant_do_not_delay_another_tenant() {
     let shares = two();
     let [a, b] = ["a", "b"].map(|name| shares.of(&tenant(name)));
     let running = a.acquire().await;
@@ -62,12 +62,12 @@ async fn one_of_many_waiters_of_a_tenant_does_not_stand_before_another_tenant() 
     let other = next.now_or_never().expect("b held less than a");
     drop(running);
     let served = waiting.iter_mut().filter_map(|waiter| waiter.now_or_never()).count();
-    assert_eq!(served, 100, "each gives its turn to the next");
+    assert_eq!(served, 100, "each releases its permit to the next");
     drop(other);
 }
 
 #[tokio::test]
-async fn with_one_piece_tenants_take_turns() {
+async fn with_one_permit_tenants_alternate() {
     let shares = Shares::new(&Resource { all: 1, weight: 1 });
     let [a, b] = ["a", "b"].map(|name| shares.of(&tenant(name)));
     let first = a.acquire().await;
@@ -76,24 +76,24 @@ async fn with_one_piece_tenants_take_turns() {
     drop(first);
     assert!((&mut again).now_or_never().is_none(), "a was served last");
     assert!(other.now_or_never().is_some());
-    assert!(again.now_or_never().is_some(), "b has given it back");
+    assert!(again.now_or_never().is_some(), "b has released it");
 }
 
 #[tokio::test]
-async fn a_waiter_that_goes_away_takes_nothing_and_leaves_nothing() {
+async fn a_dropped_waiter_acquires_nothing_and_leaves_no_state() {
     let shares = two();
     let a = shares.of(&tenant("a"));
     let held = a.acquire().await;
     let mut waiter = Box::pin(a.acquire());
     assert!((&mut waiter).now_or_never().is_none());
     drop((waiter, held));
-    assert_eq!(shares.left(), 2);
-    assert!(shares.lock().holders.is_empty(), "it is forgotten");
+    assert_eq!(shares.available(), 2);
+    assert!(shares.lock().holders.is_empty(), "the tenant uses no memory");
 }
 
 #[tokio::test]
-async fn more_than_one_tenant_can_have_is_as_much_as_it_can_have() {
+async fn a_tenant_that_requests_more_than_it_can_hold_gets_as_much_as_it_can_hold() {
     let shares = Shares::new(&Resource { all: 10, weight: 1 });
-    let much = shares.of(&tenant("a")).acquire_many(1_000).await;
-    assert_eq!((much.permits(), shares.left()), (5, 5));
+    let most = shares.of(&tenant("a")).acquire_many(1_000).await;
+    assert_eq!((most.permits(), shares.available()), (5, 5));
 }

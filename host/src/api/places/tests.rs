@@ -82,11 +82,11 @@ async fn a_request_is_under_way_until_its_answer_is_written() {
     let place = Places::new(1).take(address("127.0.0.1")).await;
     place.begin();
     place.end(Some(request()));
-    assert_eq!(requests.left(), REQUESTS.all - 1);
+    assert_eq!(requests.available(), REQUESTS.all - 1);
     place.flushed();
-    assert_eq!(requests.left(), REQUESTS.all);
+    assert_eq!(requests.available(), REQUESTS.all);
     place.begin();
     place.end(Some(request()));
     drop(place);
-    assert_eq!(requests.left(), REQUESTS.all, "its connection has broken");
+    assert_eq!(requests.available(), REQUESTS.all, "its connection has broken");
 }

@@ -20,7 +20,7 @@ fn attempts_of_a_tenant_hold_half_of_all_and_leave_the_rest_to_others() {
 #[test]
 fn a_body_is_counted_until_the_last_of_it_is_let_go() {
     let host = HostRoom::default();
-    let all = || host.0.left();
+    let all = || host.0.available();
     let before = all();
     let mut body = part(&host, "a", 1 << 20).body(1 << 20);
     body.push(&[7; 10_000]).expect("there is room");
@@ -54,14 +54,14 @@ fn an_attempt_holds_no_more_than_its_part() {
 #[test]
 fn what_is_taken_keeps_its_room_and_leaves_more_to_come() {
     let host = HostRoom::default();
-    let before = host.0.left();
+    let before = host.0.available();
     let mut body = part(&host, "a", 1 << 20).body(1 << 20);
     body.push(&[7; 10_000]).expect("there is room");
     let taken = body.take();
     body.push(&[8; 10]).expect("there is room");
     assert_eq!((taken.as_ref().len(), body.as_ref()), (10_000, &[8; 10][..]));
     drop(body);
-    assert!(host.0.left() < before);
+    assert!(host.0.available() < before);
     drop(taken);
-    assert_eq!(host.0.left(), before);
+    assert_eq!(host.0.available(), before);
 }
