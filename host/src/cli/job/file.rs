@@ -49,7 +49,7 @@ pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     text.map_err(|error| Fault::Data.failure(format!("the jobs in {shown}: {error}")).into())
 }
 
-/// Splits a JSON array, or a text with one object per line, into jobs.
+/// Splits a JSON array, or lines with one object each, into jobs.
 ///
 /// # Errors
 /// If an array is not valid JSON.

@@ -10,7 +10,7 @@ use crate::cli::plugin::text;
 use crate::cli::table::table;
 use crate::cli::terminal::{Terminal, printable};
 
-/// The maximum length of a text output that is shown with its job, in bytes: a few screens.
+/// The maximum length of textual output that is shown with its job, in bytes: a few screens.
 const SHOWN_BYTES: u64 = 16 << 10;
 
 /// Prints a job, with its output if that is JSON or a short text.
