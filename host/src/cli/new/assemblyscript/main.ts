@@ -1,4 +1,4 @@
-// Answers its payload in capitals.
+// Outputs its payload in upper case.
 
 function readPayload(): string {
   let buffer = new ArrayBuffer(65536);

@@ -1,9 +1,8 @@
-// Package jobwright sends HTTP requests through the Jobwright host, as far as an operator grants them
-// to the plugin:
+// Package jobwright sends HTTP requests through the Jobwright host. The plugin needs a grant for them.
 //
 //	response, err := jobwright.Send(jobwright.Request{URL: "https://api.example.com/v1"})
 //
-// What is not granted, or has no answer, is an error; the job's log says why.
+// A request that is not granted, or gets no response, is an error; the reason is in the job's log.
 package jobwright
 
 import (
@@ -21,7 +20,7 @@ type Request struct {
 	Body    []byte            `json:"-"`
 }
 
-// Response is what came back, whatever its status. The names of headers are in lower case.
+// Response is a response with any status. The names of headers are in lower case.
 type Response struct {
 	Status  int
 	Headers map[string]string
@@ -37,7 +36,7 @@ func httpHeaders(at unsafe.Pointer, length uint32) int32
 //go:wasmimport jobwright http_body
 func httpBody(at unsafe.Pointer, length uint32) int32
 
-// Send sends a request, and waits for the whole response.
+// Send sends a request, and returns the complete response.
 func Send(request Request) (Response, error) {
 	head, err := json.Marshal(request)
 	if err != nil {
@@ -46,14 +45,14 @@ func Send(request Request) (Response, error) {
 	body := request.Body
 	status := httpSend(pointer(head), uint32(len(head)), pointer(body), uint32(len(body)))
 	if status < 0 {
-		return Response{}, errors.New("the host refused the request, or had no answer: see the job's log")
+		return Response{}, errors.New("the host refused the request, or there was no response: see the job's log")
 	}
 	response := Response{Status: int(status), Body: read(httpBody)}
 	err = json.Unmarshal(read(httpHeaders), &response.Headers)
 	return response, err
 }
 
-// read copies what the host has of the last response.
+// read copies the headers or the body of the last response.
 func read(call func(unsafe.Pointer, uint32) int32) []byte {
 	length := call(nil, 0)
 	if length <= 0 {

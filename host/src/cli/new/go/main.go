@@ -1,4 +1,4 @@
-// Answers its payload in capitals.
+// Outputs its payload in upper case.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Answers its payload in capitals. A status of 422 fails for good, 503 asks for another attempt.
+// Outputs its payload in upper case. The status 422 fails the job for good, 503 requests a retry.
 
 addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
 

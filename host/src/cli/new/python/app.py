@@ -1,4 +1,4 @@
-"""Answers its payload in capitals."""
+"""Outputs its payload in upper case."""
 
 import sys
 
@@ -15,7 +15,7 @@ class Run(exports.Run):
         try:
             main()
         except SystemExit as end:
-            # Left to Python, any code but 0 would arrive as 1.
+            # Python would exit with 1 for any code but 0.
             if isinstance(end.code, int) and end.code != 0:
                 sys.stdout.flush()
                 wasi_exit.exit_with_code(end.code & 0xFF)

@@ -1,10 +1,10 @@
-"""HTTP requests, as far as an operator grants them to the plugin:
+"""Sends HTTP requests. The plugin needs a grant for them.
 
     response = jobwright_http.request("https://api.example.com/v1", method="POST", body=b"{}")
     if response.status == 200:
         text = response.body.decode()
 
-What is not granted, or has no answer, raises `HTTPError`; the job's log says why too.
+A request that is not granted, or gets no response, raises `HTTPError`; the reason is also in the job's log.
 """
 
 from dataclasses import dataclass
@@ -13,31 +13,31 @@ from urllib.parse import urlsplit
 from componentize_py_types import Err
 from wit_world.imports import outgoing_handler, streams, types
 
-# What one call of the host takes and leaves.
+# The maximum length of one write to a WASI stream.
 PIECE_BYTES = 4096
 
 
 @dataclass
 class Response:
     status: int
-    # Pairs of a name in lower case and a value.
+    # Pairs of a name, in lower case, and a value.
     headers: list[tuple[str, str]]
     body: bytes
 
 
 class HTTPError(Exception):
-    """A request that was refused, or had no answer."""
+    """A request that was refused, or got no response."""
 
 
 def request(url: str, method: str = "GET", headers: dict[str, str] | None = None, body: bytes = b"") -> Response:
-    """Sends a request, and waits for the whole response, whatever its status."""
+    """Sends a request, and returns the complete response, with any status."""
     try:
         sent = _send(url, method.upper(), headers or {}, body)
         waiting = sent.subscribe()
         waiting.block()
         answer = sent.get()
         response = answer.value
-        # Once is enough: the first result says that nobody took it before.
+        # The response is in two results: the outer one fails only if it was taken before.
         for _ in range(2):
             if isinstance(response, Err):
                 raise response

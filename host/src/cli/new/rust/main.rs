@@ -1,9 +1,9 @@
-//! Answers its payload in capitals.
+//! Outputs its payload in upper case.
 
 use std::io;
 use std::process::ExitCode;
 
-/// Failed for good, as in `sysexits.h`; 75 asks for another attempt.
+/// The exit code that fails the job for good, as in `sysexits.h`; 75 requests a retry.
 const BAD_DATA: u8 = 65;
 
 fn main() -> ExitCode {
