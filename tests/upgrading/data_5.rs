@@ -1,0 +1,205 @@
+//! What `data-5.tar.gz` holds beyond what each directory does.
+
+use anyhow::{Context as _, ensure};
+use jobwright_tests::tests;
+use libtest_mimic::Trial;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Kept, Upgraded};
+
+pub(super) fn trials() -> Vec<Trial> {
+    tests![
+        holds_keep_who_set_them_and_why,
+        payloads_and_outputs_are_as_they_were,
+        what_failed_attempts_left_is_still_told_apart,
+        a_running_and_a_snoozed_job_go_on_from_their_checkpoints,
+        a_job_that_was_lost_stays_held_and_can_be_cancelled,
+        a_scheduled_job_keeps_its_time,
+        the_jobs_of_two_tenants_stay_apart,
+        a_repeated_request_is_still_answered_as_one,
+        a_deterministic_job_reads_the_same_as_before,
+        what_a_plugin_kept_is_there_for_its_next_job,
+    ]
+}
+
+pub(super) const DATA_5: Kept = Kept {
+    archive: concat!(env!("CARGO_MANIFEST_DIR"), "/kept/data-5.tar.gz"),
+    key: "jwk_FAWQNJ42qUWFhKAG-zWjrp7BJn5VcTjD7xQL57MJZbs",
+    completed: "01a224f1-0d18-7000-bd07-fc56542e4f77",
+    discarded: "01a224f1-0d1e-7000-b4f4-31234745a845",
+    cancelled: "01a224f1-0d8c-7000-8744-b2cc0a9a52a9",
+    retryable: "01a224f1-0d3d-7000-92f0-95f1340354cf",
+    available: "01a224f1-0d7f-7000-a102-4b30f5c70b3a",
+    running: "01a224f1-0dc3-7000-afb0-3a36adc5bf99",
+    theirs: "01a224f1-0d10-7000-b676-0198595b06e1",
+};
+
+/// Copied a payload of 2 KiB to its output.
+const COPIED: &str = "01a224f1-0d25-7000-9819-a497e7c6fa16";
+/// As [`COPIED`], waiting in the paused queue `held`.
+const LARGE: &str = "01a224f1-0d87-7000-804b-dd078ebcf74f";
+/// Of a deterministic plugin, whose output is 16 random bytes.
+const ROLLED: &str = "01a224f1-0d2b-7000-a4b8-18bf132f77c0";
+/// Of a plugin whose output is how many of its jobs have run.
+const COUNTED: &str = "01a224f1-0d30-7000-b849-7a7ad91062fb";
+/// Was snoozed once, after the checkpoint `asked`, in the queue `held`.
+const SNOOZED: &str = "01a224f1-0d5d-7000-9570-2718e6989325";
+/// Scheduled in the queue `held`.
+const SCHEDULED: &str = "01a224f1-0d8a-7000-bdfa-fbfd1e860e57";
+/// Was lost once, and waits in the paused queue `lossy`.
+const LOST: &str = "01a224f1-0d92-7000-9e03-1d20f90fcc85";
+/// Of the tenant `acme`, in its paused queue `held`.
+const THEIRS_WAITING: &str = "01a224f1-0d85-7000-89ca-b2b9fd09961e";
+
+async fn holds_keep_who_set_them_and_why() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    let keys = host.get("keys").await?;
+    let administrator = &keys["keys"][0]["id"];
+    let disabled = &host.get("disabled").await?["disabled"][0];
+    assert_eq!(disabled["plugin"], json!({ "tenant": "default", "plugin": "again" }));
+    assert_eq!(disabled["reason"], "its server is away");
+    assert_eq!(&disabled["disabled_by"], administrator);
+    for (queue, reason) in [("held", "until the move is over"), ("lossy", "to look at its loss")] {
+        let pause = &host.get(&format!("queues/{queue}")).await?["pause"];
+        assert_eq!((&pause["reason"], &pause["by"]), (&json!(reason), administrator), "{queue}");
+    }
+    let audit = host.text("audit", "default").await?;
+    ensure!(audit.contains("its server is away"), "{audit}");
+    Ok(())
+}
+
+async fn payloads_and_outputs_are_as_they_were() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    let copied = json!("0123456789abcdef".repeat(128)).to_string();
+    assert_eq!(host.text(&format!("jobs/{COPIED}/payload"), "default").await?, copied);
+    assert_eq!(host.output(COPIED).await?, copied);
+    ensure!(host.log(DATA_5.completed).await?.contains("done"));
+    let waiting = host.get(&format!("jobs/{}", DATA_5.available)).await?;
+    let asked = json!([waiting["tags"], waiting["env"], waiting["priority"]]);
+    assert_eq!(asked, json!([["second"], { "MODE": "fast" }, 3]));
+
+    host.post("queues/held/resume", "default").await?;
+    host.completed(LARGE).await?;
+    assert_eq!(host.output(LARGE).await?, json!("fedcba9876543210".repeat(128)).to_string());
+    Ok(())
+}
+
+async fn what_failed_attempts_left_is_still_told_apart() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    for (id, left) in [(DATA_5.discarded, "partial"), (DATA_5.retryable, "so far")] {
+        let job = host.get(&format!("jobs/{id}")).await?;
+        ensure!(job["output_bytes"].is_null(), "{job}");
+        let failed = &job["failed_output"];
+        assert_eq!(
+            (&failed["attempt"], &failed["outcome"]),
+            (&json!(1), &json!("failed")),
+            "{job}"
+        );
+        assert_eq!(host.output(id).await?, left);
+    }
+    Ok(())
+}
+
+async fn a_running_and_a_snoozed_job_go_on_from_their_checkpoints() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    let running = host.completed(DATA_5.running).await?;
+    assert_eq!(outcomes(&running), json!(["lost", "succeeded"]));
+    assert_eq!(host.output(DATA_5.running).await?, "half");
+
+    let snoozed = host.get(&format!("jobs/{SNOOZED}")).await?;
+    assert_eq!((&snoozed["snoozes"], &snoozed["failures"]), (&json!(1), &json!(0)), "{snoozed}");
+    assert_eq!(snoozed["exit_codes"], json!({ "snooze": [75] }));
+    // At once, even if its time has not come.
+    host.post(&format!("jobs/{SNOOZED}/retry"), "default").await?;
+    host.post("queues/held/resume", "default").await?;
+    assert_eq!(outcomes(&host.completed(SNOOZED).await?), json!(["snoozed", "succeeded"]));
+    assert_eq!(host.output(SNOOZED).await?, "asked");
+    Ok(())
+}
+
+fn outcomes(job: &Value) -> Value {
+    let attempts = job["attempts"].as_array().into_iter().flatten();
+    attempts.map(|attempt| attempt["outcome"].clone()).collect()
+}
+
+async fn a_job_that_was_lost_stays_held_and_can_be_cancelled() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    let lost = host.get(&format!("jobs/{LOST}")).await?;
+    assert_eq!((&lost["state"], outcomes(&lost)), (&json!("available"), json!(["lost"])), "{lost}");
+    host.post(&format!("jobs/{LOST}/cancel"), "default").await?;
+    assert_eq!(host.get(&format!("jobs/{LOST}")).await?["state"], "cancelled");
+    Ok(())
+}
+
+async fn a_scheduled_job_keeps_its_time() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    let job = host.get(&format!("jobs/{SCHEDULED}")).await?;
+    let times = (&job["scheduled_at"], &job["attempt"]);
+    assert_eq!(times, (&json!("2027-11-20T00:00:00Z"), &json!(0)), "{job}");
+    Ok(())
+}
+
+async fn the_jobs_of_two_tenants_stay_apart() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    let listed: Value = serde_json::from_str(&host.text("jobs", "acme").await?)?;
+    let listed = listed["jobs"].as_array().context("jobs")?;
+    let ids: Vec<_> = listed.iter().filter_map(|job| job["id"].as_str()).collect();
+    assert_eq!(ids, [THEIRS_WAITING, DATA_5.theirs]);
+    let path = format!("jobs/{}", DATA_5.theirs);
+    let ours = host.request(Method::GET, &path, "default").send().await?;
+    assert_eq!(ours.status(), StatusCode::NOT_FOUND);
+    let limits = &host.get("tenants/acme").await?["limits"];
+    assert_eq!(limits, &json!({ "jobs": 7, "running": 2 }));
+
+    host.post("queues/held/resume", "acme").await?;
+    host.text(&format!("jobs/{THEIRS_WAITING}?wait=60s"), "acme").await?;
+    assert_eq!(host.text(&format!("jobs/{THEIRS_WAITING}/output"), "acme").await?, "done");
+    Ok(())
+}
+
+/// A repetition is the same byte for byte.
+async fn a_repeated_request_is_still_answered_as_one() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    let submit = async |job: &'static str| {
+        let request = host.request(Method::POST, "jobs", "default").body(job);
+        let request = request.header("content-type", "application/json");
+        anyhow::Ok(request.header("idempotency-key", "kept").send().await?)
+    };
+    let answer = submit(r#"{"plugin": "ok", "tags": ["first"]}"#).await?;
+    let said = answer.headers().get("idempotency-replayed").cloned();
+    let job: Value = answer.error_for_status()?.json().await?;
+    assert_eq!(said.context("it says so")?, "true");
+    assert_eq!(
+        (&job["id"], &job["state"]),
+        (&json!(DATA_5.completed), &json!("completed")),
+        "{job}"
+    );
+    let other = submit(r#"{"plugin": "ok", "tags": ["another"]}"#).await?;
+    assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    Ok(())
+}
+
+async fn a_deterministic_job_reads_the_same_as_before() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    let path = format!("jobs/{ROLLED}/output");
+    let bytes = async || {
+        let answer = host.request(Method::GET, &path, "default").send().await?;
+        anyhow::Ok(answer.error_for_status()?.bytes().await?)
+    };
+    let before = bytes().await?;
+    assert_eq!(before.len(), 16);
+    host.post(&format!("jobs/{ROLLED}/retry"), "default").await?;
+    assert_eq!(host.completed(ROLLED).await?["attempt"], 2);
+    assert_eq!(bytes().await?, before);
+    Ok(())
+}
+
+async fn what_a_plugin_kept_is_there_for_its_next_job() -> anyhow::Result<()> {
+    let host = Upgraded::start(&DATA_5).await?;
+    assert_eq!(host.output(COUNTED).await?, "1");
+    host.post(&format!("jobs/{COUNTED}/retry"), "default").await?;
+    assert_eq!(host.completed(COUNTED).await?["attempt"], 2);
+    assert_eq!(host.output(COUNTED).await?, "2");
+    Ok(())
+}
