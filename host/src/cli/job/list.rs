@@ -46,7 +46,7 @@ const COLUMNS: [Column; 7] = [
     Column { title: "state", min_width: usize::MAX },
     Column { title: "attempt", min_width: usize::MAX },
     Column { title: "age", min_width: usize::MAX },
-    Column { title: "error", min_width: 16 },
+    Column { title: "error", min_width: 14 },
 ];
 
 /// A table of jobs, with their ages at `now`.
