@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use jobwright::store::sqlite::SqliteStore;
-use jobwright_core::JobStore as _;
+use jobwright_core::{JobReads as _, JobStore as _};
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::store::Retention;

@@ -19,8 +19,10 @@ pub use self::stream::{ChangeStream, Listener, RING};
 /// a second fills them in 127 days, and then takes the number of the next writer.
 const COUNT_BITS: u32 = 40;
 
-/// The place of a change among all changes of a store. It counts per writer, which is one incarnation of
-/// one host; each start of an embedded store is a new writer with a higher number, so positions only grow.
+/// The place of a change among all changes of a store.
+///
+/// It counts per writer, which is one incarnation of one host; each start of an embedded store is a new
+/// writer with a higher number, so positions only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(u64);
 
