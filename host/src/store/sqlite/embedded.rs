@@ -11,6 +11,7 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::ledger::Ledger;
 use rusqlite::{Connection, Result};
 
+use super::checkpoints::Checkpoints;
 use super::table::{self, Tables, space};
 use super::wal::{self, Damage};
 use super::writer::State;
@@ -22,6 +23,7 @@ use crate::telemetry;
 #[derive(Debug)]
 pub(super) struct Embedded {
     pub(super) ledger: Ledger<Tables>,
+    checkpoints: Checkpoints,
     changes: Arc<ChangeStream>,
     /// What can be used again before the file grows; readers look at it without the writer.
     spare: Arc<AtomicU64>,
@@ -55,9 +57,10 @@ impl Embedded {
         now: Timestamp,
     ) -> anyhow::Result<Self> {
         let floor = Tables::floor(path, capacity.limits().kept.free_bytes);
-        let tables = Tables::new(open_database(path, &floor)?, floor);
-        let (ledger, spare) = (Ledger::new(tables, capacity, now), Arc::default());
-        let mut embedded = Self { ledger, changes, spare };
+        let mut db = open_database(path, &floor)?;
+        let checkpoints = Checkpoints::start(path, &mut db)?;
+        let ledger = Ledger::new(Tables::new(db, floor), capacity, now);
+        let mut embedded = Self { ledger, checkpoints, changes, spare: Arc::default() };
         let reclaimed = embedded
             .take_over()
             .with_context(|| format!("cannot read or write the job store {}", path.display()))?;
@@ -101,7 +104,16 @@ impl State for Embedded {
     }
 
     fn committed(&mut self) {
+        self.checkpoints.committed();
         self.changes.publish(self.ledger.take_changes());
+    }
+
+    fn between_groups(&mut self) {
+        self.checkpoints.restart_long_log(self.connection());
+    }
+
+    fn closing(&mut self) {
+        self.checkpoints.stop();
     }
 
     fn has_chore(&self) -> bool {

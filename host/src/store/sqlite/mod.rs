@@ -10,6 +10,7 @@
 //! gone ahead of the disk. The data directory's lock is the lease on every running job, so at the
 //! start all of them are reclaimed, and renewals are not written.
 
+mod checkpoints;
 mod embedded;
 mod logs;
 pub(crate) mod reader;

@@ -259,6 +259,14 @@ fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Opens a database that its writer has made, to checkpoint it.
+pub(super) fn open_beside(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
 /// Keeps the plan of a prepared statement whatever is bound to it: else SQLite plans a join anew at each call.
 fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)

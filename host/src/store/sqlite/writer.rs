@@ -45,6 +45,12 @@ pub(crate) trait State: Send + 'static {
     /// Called after a commit, before its commands are answered.
     fn committed(&mut self) {}
 
+    /// Called when the commands of a group are answered.
+    fn between_groups(&mut self) {}
+
+    /// Called before the connection is closed.
+    fn closing(&mut self) {}
+
     /// Whether something is left to be done beside the commands.
     fn has_chore(&self) -> bool {
         false
@@ -199,6 +205,7 @@ impl<S: State> Group<S> {
             match self.commit(group) {
                 Ok(replies) => {
                     replies.into_iter().for_each(|reply| reply());
+                    self.state.between_groups();
                     if self.state.is_disk_low() {
                         self.shorten_log();
                     }
@@ -206,6 +213,7 @@ impl<S: State> Group<S> {
                 Err(error) => self.health.fail(&error),
             }
         }
+        self.state.closing();
         // Leaves one file behind, not three; whatever fails here is made up for at the next start.
         let _ = self.state.connection().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }

@@ -1,0 +1,120 @@
+//! Checkpoints of the write-ahead log, on a thread and a connection of their own: the writer goes on
+//! meanwhile.
+//!
+//! A passive checkpoint copies what it can and waits for nobody. Under load the writer appends while it
+//! copies, so it never reaches the end of the log, and the log is never begun anew; where that makes it too
+//! long, the writer itself checkpoints the small rest between two groups of commands.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rusqlite::Connection;
+
+use super::schema;
+
+/// How many pages are written between two checkpoints: 4 MiB, some milliseconds of copying.
+const PASSIVE_PAGES: u32 = 1024;
+
+/// From how many pages on the writer begins the log anew: 64 MiB.
+const RESTART_PAGES: u32 = 16_384;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    /// How many pages the log has, as of the latest commit.
+    pages: Arc<AtomicU32>,
+    /// How many it had when the latest checkpoint was asked for.
+    asked: u32,
+    thread: Option<Thread>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    ask: SyncSender<()>,
+    handle: JoinHandle<()>,
+}
+
+impl Checkpoints {
+    /// Takes over the checkpoints of the database at `path`, of which `db` is the writer's connection.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub(super) fn start(path: &Path, db: &mut Connection) -> anyhow::Result<Self> {
+        let pages = Arc::<AtomicU32>::default();
+        let counted = pages.clone();
+        db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        db.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
+            counted.store(pages.unsigned_abs(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let connection = schema::open_beside(path)?;
+        let (ask, asked) = sync_channel(1);
+        let work = move || {
+            while asked.recv() == Ok(()) {
+                checkpoint(&connection, "PASSIVE");
+            }
+        };
+        let thread = std::thread::Builder::new().name("jobs-checkpoint".to_owned());
+        let handle = thread.spawn(work).context("cannot start a thread for checkpoints")?;
+        Ok(Self { pages, asked: 0, thread: Some(Thread { ask, handle }) })
+    }
+
+    /// Asks for a checkpoint if much was written since the last one. Called after each commit.
+    pub(super) fn committed(&mut self) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages < self.asked {
+            self.asked = 0; // the log was begun anew
+        }
+        if pages - self.asked >= PASSIVE_PAGES
+            && let Some(thread) = &self.thread
+        {
+            // If one is asked for already, it copies this too.
+            let _ = thread.ask.try_send(());
+            self.asked = pages;
+        }
+    }
+
+    /// Begins a log anew that has become too long, unless a reader or a checkpoint needs it just now. Called
+    /// between two groups of commands.
+    pub(super) fn restart_long_log(&self, db: &Connection) {
+        if self.pages.load(Ordering::Relaxed) < RESTART_PAGES {
+            return;
+        }
+        let without_waiting = db.busy_timeout(Duration::ZERO);
+        if without_waiting.is_ok() {
+            checkpoint(db, "RESTART");
+        }
+        if let Err(error) = db.busy_timeout(schema::BUSY_TIMEOUT) {
+            tracing::warn!(%error, "cannot set the busy timeout of the job store");
+        }
+    }
+
+    /// Ends the thread, so that the writer's connection is the last.
+    pub(super) fn stop(&mut self) {
+        if let Some(Thread { ask, handle }) = self.thread.take() {
+            drop(ask);
+            if handle.join().is_err() {
+                tracing::error!("the thread of the job store's checkpoints panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One checkpoint; one that is not possible now is made later.
+fn checkpoint(db: &Connection, mode: &str) {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    if let Err(error) = db.query_row(&sql, [], |_| Ok(())) {
+        tracing::debug!(%error, mode, "a checkpoint of the job store is put off");
+    }
+}
