@@ -32,6 +32,7 @@ mod privacy;
 pub mod registry;
 pub mod runtime;
 mod shares;
+mod sqlite;
 pub mod store;
 pub mod telemetry;
 mod tls;

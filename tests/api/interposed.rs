@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::QueueFull;
-use jobwright_core::change::{ChangeStream, Position};
+use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
@@ -198,7 +198,6 @@ forward! {
         logs(id: JobId) -> Vec<AttemptLog>;
         list(filter: JobFilter, page: Page, now: Timestamp) -> JobPage;
         counts(now: Timestamp) -> Vec<QueueCounts>;
-        changed_since(position: Position, most: usize) -> ChangedSince;
     }
     {
         async fn answered(
@@ -210,6 +209,15 @@ forward! {
             let before = (self.before)("answered", &[]);
             before.await?;
             self.inner.answered(key, fingerprint, now).await
+        }
+        async fn changed_since(
+            &self,
+            seen: &ResumeToken,
+            most: usize,
+        ) -> Result<ChangedSince, StoreError> {
+            let before = (self.before)("changed_since", &[]);
+            before.await?;
+            self.inner.changed_since(seen, most).await
         }
     }
 }

@@ -20,6 +20,7 @@ mod reopening;
 mod room;
 mod steps;
 mod storing;
+mod streaming;
 mod telling;
 mod tenants;
 
@@ -69,6 +70,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         keys::LAWS,
         room::LAWS,
         storing::LAWS,
+        streaming::LAWS,
         listing::LAWS,
         pruning::LAWS,
         keeping::LAWS,

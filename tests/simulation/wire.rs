@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::QueueFull;
-use jobwright_core::change::{ChangeStream, Position};
+use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Job, JobId, NewJob, Payload};
@@ -262,10 +262,10 @@ impl JobReads for Wire {
 
     async fn changed_since(
         &self,
-        position: Position,
+        seen: &ResumeToken,
         most: usize,
     ) -> Result<ChangedSince, StoreError> {
-        self.world.at_once(self.world.store().changed_since(position, most))
+        self.world.at_once(self.world.store().changed_since(seen, most))
     }
 }
 

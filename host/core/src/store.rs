@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::attempt::{AttemptRecord, Lease};
 use crate::capacity::QueueFull;
-use crate::change::{ChangeStream, Position};
+use crate::change::{ChangeStream, Position, ResumeToken};
 use crate::clock::Timestamp;
 use crate::hold::{Hold, HoldNote};
 use crate::job::{Job, JobId, NewJob, Payload, QueueName};
@@ -139,11 +139,11 @@ pub trait JobReads: Send + Sync + 'static {
     /// What the queues of all tenants hold that have unfinished jobs or are paused.
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError>;
 
-    /// The jobs that changed after `position`, at most `most` of them, in the order of the latest change
-    /// of each, with its position. A subscriber that was cut off reads its way to the present with it.
+    /// The jobs of which `seen` does not include the latest change, at most `most` of them, in the order of
+    /// these changes. A subscriber that was cut off reads its way to the present with it.
     async fn changed_since(
         &self,
-        position: Position,
+        seen: &ResumeToken,
         most: usize,
     ) -> Result<ChangedSince, StoreError>;
 }

@@ -22,16 +22,7 @@ use jobwright_core::store::{
 };
 use jobwright_core::tenant::{TenantLimits, TenantName};
 
-/// What a command needs of its commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
-    /// Writes nothing.
-    Nothing,
-    /// Survives the death of the process; a power loss may undo it.
-    Unsynced,
-    /// Survives a power loss.
-    Synced,
-}
+pub use crate::sqlite::writer::Effect;
 
 /// Runs commands on a ledger, one after another, and publishes the changes of each commit.
 pub trait Engine: Send + Sync + 'static {

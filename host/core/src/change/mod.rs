@@ -5,6 +5,7 @@
 //! attempts are subscribers; no code infers events from the arguments of a call.
 
 mod stream;
+mod token;
 
 use crate::clock::Timestamp;
 use crate::hold::{Facts, Hold};
@@ -14,6 +15,7 @@ use crate::outcome::AttemptError;
 use crate::tenant::TenantName;
 
 pub use self::stream::{ChangeStream, Listener, RING};
+pub use self::token::{InvalidToken, ResumeToken};
 
 /// How many bits of a [`Position`] count the changes of one writer: a writer that commits 100,000 changes
 /// a second fills them in 127 days, and then takes the number of the next writer.

@@ -110,8 +110,8 @@ impl<R: Rows> Ledger<R> {
         self.position
     }
 
-    /// The highest position among the jobs that were removed: who has heard of no later change may have
-    /// missed how one of them ended.
+    /// The highest position among the jobs that were removed. A subscriber that saw no later change may
+    /// have missed how one of them ended.
     #[must_use]
     pub fn pruned(&self) -> Position {
         self.pruned

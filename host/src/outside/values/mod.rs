@@ -32,9 +32,9 @@ use crate::data_dir::Part;
 use crate::disk::Floor;
 use crate::shares::Shares;
 use crate::shares::table::READS;
-use crate::store::sqlite::reader::{LOOKUPS, Readers};
-use crate::store::sqlite::schema;
-use crate::store::sqlite::writer::{Effect, Writer};
+use crate::sqlite::open;
+use crate::sqlite::readers::{LOOKUPS, Readers};
+use crate::sqlite::writer::{Effect, Writer};
 
 /// What an entry counts beside its bucket, key and value, in bytes: about what its row takes.
 pub const ENTRY_BYTES: u64 = 64;
@@ -66,7 +66,7 @@ impl Values {
         Part::Values.refuse_if_lost(directory)?;
         let path = directory.join("values.db");
         let floor = Floor::new(directory, bounds.free_bytes);
-        let db = schema::open(&path, table::STEPS)?;
+        let db = open::open(&path, table::STEPS)?;
         let ledger = Ledger::new(db, bounds.most_bytes, floor)?;
         Part::Values.note_in(directory);
         let readers = Arc::new(Readers::new(&path, LOOKUPS));

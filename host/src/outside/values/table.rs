@@ -14,9 +14,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::ENTRY_BYTES;
 use crate::disk::Floor;
-use crate::store::sqlite::rows;
-use crate::store::sqlite::table::space as pages;
-use crate::store::sqlite::writer::State;
+use crate::sqlite::writer::State;
+use crate::sqlite::{columns, pages};
 
 /// The tables, in the steps in which they came to be. A space is all that a plugin keeps.
 pub(super) const STEPS: &[&str] = &["
@@ -288,8 +287,9 @@ fn cost(place: &Place<'_>, length: u64) -> u64 {
 
 fn held(db: &Connection) -> rusqlite::Result<HeldBytes> {
     let sql = "SELECT tenant, sum(bytes) FROM space GROUP BY tenant";
-    let share =
-        |row: &rusqlite::Row<'_>| Ok((rows::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    let share = |row: &rusqlite::Row<'_>| {
+        Ok((columns::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+    };
     db.prepare(sql)?.query_map([], share)?.collect()
 }
 

@@ -5,7 +5,7 @@
 use jobwright_core::access::{AuditEntry, AuditShare};
 use rusqlite::{Connection, Row, params};
 
-use super::super::sqlite::rows::{self, to_json};
+use crate::sqlite::columns::{self, to_json};
 
 /// Whose share an entry takes (the operator's has no name, which no tenant is called), and which it is
 /// of that share, counted from 1: the oldest are found without counting the rest.
@@ -74,7 +74,7 @@ pub(super) fn read(
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
     let id: i64 = row.get(0)?;
-    let entry: AuditEntry = rows::json(row, 1)?;
+    let entry: AuditEntry = columns::json(row, 1)?;
     Ok(AuditEntry { id: id.unsigned_abs(), ..entry })
 }
 

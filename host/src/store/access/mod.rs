@@ -17,11 +17,11 @@ use jobwright_core::store::StoreError;
 use rusqlite::{Connection, params};
 
 use self::log::Bounds;
-use super::sqlite::reader::{LOOKUPS, Readers};
-use super::sqlite::rows::{self, to_json};
-use super::sqlite::schema;
-use super::sqlite::writer::{Effect, State, Writer};
 use crate::data_dir::Part;
+use crate::sqlite::columns::{self, to_json};
+use crate::sqlite::open;
+use crate::sqlite::readers::{LOOKUPS, Readers};
+use crate::sqlite::writer::{Effect, State, Writer};
 
 /// What makes the tables, and what changed them since: never edited, only added to.
 const STEPS: &[&str] = &[TABLES, log::SHARES];
@@ -81,7 +81,7 @@ impl SqliteAccess {
 
     fn bounded(directory: &Path, bounds: Bounds) -> anyhow::Result<Self> {
         let path = directory.join("access.db");
-        let db = schema::open(&path, STEPS)?;
+        let db = open::open(&path, STEPS)?;
         let keys = read_keys(&db)
             .with_context(|| format!("cannot read the API keys in {}", path.display()))?;
         let keys: Keys = Arc::new(RwLock::new(keys));
@@ -158,7 +158,7 @@ fn read_keys(db: &Connection) -> rusqlite::Result<HashMap<Digest, ApiKey>> {
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         let token: [u8; 32] = row.get(0)?;
-        keys.insert(Digest::from_bytes(token), rows::json(row, 1)?);
+        keys.insert(Digest::from_bytes(token), columns::json(row, 1)?);
     }
     Ok(keys)
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
-use jobwright_core::change::{ChangeStream, Position};
+use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, Payload};
 use jobwright_core::ledger::{Ledger, Rows as _};
@@ -137,9 +137,10 @@ impl JobReads for MemoryStore {
 
     async fn changed_since(
         &self,
-        position: Position,
+        seen: &ResumeToken,
         most: usize,
     ) -> Result<ChangedSince, StoreError> {
+        let position = seen.latest();
         let ledger = self.engine.lock();
         if position < ledger.pruned() {
             return Ok(ChangedSince::Reset);

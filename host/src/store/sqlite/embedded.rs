@@ -11,12 +11,13 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::ledger::Ledger;
 use rusqlite::{Connection, Result};
 
-use super::checkpoints::Checkpoints;
-use super::table::{self, Tables, space};
-use super::wal::{self, Damage};
-use super::writer::State;
-use super::{schema, vacuum};
+use super::schema;
+use super::table::{self, Tables};
 use crate::disk::Floor;
+use crate::sqlite::checkpoints::Checkpoints;
+use crate::sqlite::wal::{self, Damage};
+use crate::sqlite::writer::State;
+use crate::sqlite::{pages, vacuum};
 use crate::telemetry;
 
 /// See the module's text.
@@ -82,7 +83,7 @@ impl Embedded {
     }
 
     fn measure_spare(&self) -> Result<()> {
-        let free = space::free_bytes(self.connection())?;
+        let free = pages::free_bytes(self.connection())?;
         self.spare.store(free.saturating_add(self.ledger.history_bytes()), Ordering::Relaxed);
         Ok(())
     }

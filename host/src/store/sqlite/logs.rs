@@ -15,11 +15,11 @@ use jobwright_core::store::{AttemptLog, StoreError};
 use jobwright_core::tenant::TenantName;
 use rusqlite::{Connection, params};
 
-use super::reader::{LOOKUPS, Readers, store_error};
-use super::table::space;
-use super::writer::{Effect, State, Writer};
-use super::{rows, schema};
+use super::schema;
 use crate::disk::Floor;
+use crate::sqlite::readers::{LOOKUPS, Readers, store_error};
+use crate::sqlite::writer::{Effect, State, Writer};
+use crate::sqlite::{columns, pages};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Database {
             return Ok(());
         }
         self.grown_bytes = 0;
-        while space::used_bytes(&self.db)? > self.most_bytes && self.remove_oldest()? > 0 {}
+        while pages::used_bytes(&self.db)? > self.most_bytes && self.remove_oldest()? > 0 {}
         Ok(())
     }
 
@@ -80,8 +80,8 @@ impl Database {
             return Ok(true);
         }
         let needed = bytes + ROW_BYTES;
-        let mut fits = space::file_bytes(&self.db)? >= needed;
-        while fits && space::free_bytes(&self.db)? < needed {
+        let mut fits = pages::file_bytes(&self.db)? >= needed;
+        while fits && pages::free_bytes(&self.db)? < needed {
             fits = self.remove_oldest()? > 0;
         }
         if !fits {
@@ -125,7 +125,7 @@ impl Database {
         let mut rows = query.query(params![id.as_bytes(), attempt])?;
         while let Some(row) = rows.next()? {
             let length = row.get::<_, i64>(1)?.unsigned_abs();
-            self.held.remove(&rows::tenant(row, 0)?, length + COUNTED_BYTES);
+            self.held.remove(&columns::tenant(row, 0)?, length + COUNTED_BYTES);
         }
         Ok(())
     }
@@ -137,8 +137,9 @@ const COUNTED_BYTES: u64 = 64;
 /// What tenants hold, as it is counted.
 fn held(db: &Connection) -> rusqlite::Result<HeldBytes> {
     let sql = "SELECT tenant, sum(length(bytes) + ?1) FROM log GROUP BY tenant";
-    let share =
-        |row: &rusqlite::Row<'_>| Ok((rows::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    let share = |row: &rusqlite::Row<'_>| {
+        Ok((columns::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+    };
     db.prepare(sql)?.query_map([COUNTED_BYTES.cast_signed()], share)?.collect()
 }
 

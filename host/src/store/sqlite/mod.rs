@@ -10,16 +10,12 @@
 //! gone ahead of the disk. The data directory's lock is the lease on every running job, so at the
 //! start all of them are reclaimed, and renewals are not written.
 
-mod checkpoints;
 mod embedded;
 mod logs;
-pub(crate) mod reader;
-pub(crate) mod rows;
-pub(crate) mod schema;
-pub(crate) mod table;
-mod vacuum;
-mod wal;
-pub(crate) mod writer;
+mod queries;
+mod rows;
+mod schema;
+mod table;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
-use jobwright_core::change::{ChangeStream, Position};
+use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, Payload};
 use jobwright_core::ledger::Ledger;
@@ -43,11 +39,12 @@ use jobwright_core::store::{
 
 use self::embedded::Embedded;
 use self::logs::Logs;
-use self::reader::{LISTINGS, LOOKUPS, Readers};
+use self::queries::LISTINGS;
 use self::table::Tables;
-use self::writer::Writer;
 use super::ledgered::{Effect, Engine, Ledgered};
 use crate::disk::Floor;
+use crate::sqlite::readers::{LOOKUPS, Readers};
+use crate::sqlite::writer::Writer;
 
 /// Free space with which opening a store may fail for want of more: some times what it writes then.
 const FULL_BYTES: u64 = 4 << 20;
@@ -151,7 +148,8 @@ impl Engine for Sqlite {
     }
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
-        let tenant = self.readers.read(move |db| reader::tenant(db, id)).await?.unwrap_or_default();
+        let tenant =
+            self.readers.read(move |db| queries::tenant(db, id)).await?.unwrap_or_default();
         self.logs.save((tenant, id, attempt), log).await
     }
 
@@ -177,19 +175,19 @@ impl JobReads for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<Enqueued>, StoreError> {
         let key = key.to_owned();
-        self.engine.readers.read(move |db| reader::answered(db, &key, fingerprint, now)).await
+        self.engine.readers.read(move |db| queries::answered(db, &key, fingerprint, now)).await
     }
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        self.engine.readers.read(move |db| reader::job(db, id)).await
+        self.engine.readers.read(move |db| queries::job(db, id)).await
     }
 
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
-        self.engine.readers.read(move |db| reader::payload(db, id)).await
+        self.engine.readers.read(move |db| queries::payload(db, id)).await
     }
 
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
-        self.engine.readers.read(move |db| reader::output(db, id)).await
+        self.engine.readers.read(move |db| queries::output(db, id)).await
     }
 
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
@@ -202,7 +200,7 @@ impl JobReads for SqliteStore {
         page: Page,
         now: Timestamp,
     ) -> Result<JobPage, StoreError> {
-        self.engine.listings.read(move |db| reader::list(db, &filter, page, now)).await
+        self.engine.listings.read(move |db| queries::list(db, &filter, page, now)).await
     }
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
@@ -211,10 +209,11 @@ impl JobReads for SqliteStore {
 
     async fn changed_since(
         &self,
-        position: Position,
+        seen: &ResumeToken,
         most: usize,
     ) -> Result<ChangedSince, StoreError> {
-        self.engine.listings.read(move |db| reader::changed_since(db, position, most)).await
+        let position = seen.latest();
+        self.engine.listings.read(move |db| queries::changed_since(db, position, most)).await
     }
 }
 

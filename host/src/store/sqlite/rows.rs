@@ -3,10 +3,10 @@
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Stored};
 use jobwright_core::lifecycle::{JobState, Lifecycle};
-use jobwright_core::tenant::TenantName;
 use rusqlite::Row;
 use rusqlite::types::Type;
-use serde::de::DeserializeOwned;
+
+use crate::sqlite::columns::{json, time, unreadable};
 
 /// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them.
 pub(super) const COLUMNS: &str = "id, spec, created_at, attempts, output_type, output_bytes, \
@@ -84,17 +84,6 @@ fn state_of(row: &Row<'_>, column: usize) -> rusqlite::Result<JobState> {
     found.ok_or_else(|| unreadable(column, Type::Integer, format!("{number} is no job state")))
 }
 
-/// A time as it is written: microseconds since 1970.
-pub(super) fn micros(at: Timestamp) -> i64 {
-    at.as_microsecond()
-}
-
-/// The time in a column.
-pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
-    let micros: i64 = row.get(column)?;
-    Timestamp::from_microsecond(micros).map_err(|e| unreadable(column, Type::Integer, e))
-}
-
 fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     match row.get::<_, Option<i64>>(column)? {
         None => Ok(None),
@@ -105,29 +94,4 @@ fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timest
 /// The id in a column.
 pub(super) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<JobId> {
     row.get(column).map(JobId::from_bytes)
-}
-
-/// The name of a tenant in a column.
-pub(crate) fn tenant(row: &Row<'_>, column: usize) -> rusqlite::Result<TenantName> {
-    row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, Type::Text, error))
-}
-
-/// The JSON in a column.
-pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    serde_json::from_str(row.get_ref(column)?.as_str()?)
-        .map_err(|error| unreadable(column, Type::Text, error))
-}
-
-/// `value` as it is written; everything that is stored so can be written.
-pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-}
-
-fn unreadable(
-    column: usize,
-    kind: Type,
-    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, kind, error.into())
 }

@@ -46,7 +46,7 @@ impl Embedded {
     }
 
     fn keeps_output_of(&self, leased: &Leased) -> bool {
-        super::super::reader::output(self.connection(), leased.job.id).unwrap().is_some()
+        super::super::queries::output(self.connection(), leased.job.id).unwrap().is_some()
     }
 
     /// From now on the disk counts as full.
@@ -63,10 +63,10 @@ fn on_a_full_disk_the_oldest_history_makes_room_before_an_output_is_written() {
     assert_eq!(store.history(), JOBS, "nothing has made room yet");
     let leased = store.begun(0);
     store.fill_disk(folder.path());
-    let file_bytes = space::file_bytes(store.connection()).unwrap();
+    let file_bytes = pages::file_bytes(store.connection()).unwrap();
     // Less than what those take that go at a time.
     store.end(&leased, Verdict::Complete, 5 * PAYLOAD_BYTES);
-    let file_bytes_then = space::file_bytes(store.connection()).unwrap();
+    let file_bytes_then = pages::file_bytes(store.connection()).unwrap();
     assert_eq!(file_bytes_then, file_bytes, "the file need not grow");
     assert!(store.keeps_output_of(&leased));
     assert_eq!(store.history(), JOBS - 8 + 1);

@@ -10,7 +10,8 @@ use jobwright_core::tenant::TenantName;
 use rusqlite::{Connection, Error, Result, Row, ToSql, params};
 
 use super::unfinished::{OutputColumns, attempts};
-use crate::store::sqlite::rows::{self, micros, state, to_json};
+use crate::sqlite::columns::{self, micros, to_json};
+use crate::store::sqlite::rows::{self, state};
 
 /// How many of a tenant's oldest jobs are looked at for each that goes, as an index has them: a job that
 /// is old and has ended just now is then not the first to go.
@@ -127,7 +128,7 @@ fn row(row: &Row<'_>) -> Result<(FinalizedRow, i64)> {
     let found = FinalizedRow {
         position: Position::from_number(number(0)?),
         id: rows::id(row, 1)?,
-        tenant: rows::tenant(row, 2)?,
+        tenant: columns::tenant(row, 2)?,
         apart: optional(6)?,
         bytes: number(3)? + optional(4)?.unwrap_or(0),
     };

@@ -7,12 +7,10 @@
 //! | [`finalized`] | the table `history` |
 //! | [`settings`] | holds, tenants, idempotency keys, what is known of the host |
 //! | [`fresh`] | jobs that were accepted just now, in memory |
-//! | [`space`] | what the tables take of the disk |
 
 mod finalized;
 mod fresh;
 mod settings;
-pub(crate) mod space;
 mod unfinished;
 
 use jobwright_core::attempt::Lease;
@@ -32,8 +30,10 @@ use rusqlite::{Connection, Error, Result};
 
 use self::finalized::Cursors;
 use self::fresh::Fresh;
-use super::reader;
+use super::queries;
 use crate::disk::Floor;
+use crate::sqlite::pages;
+use crate::sqlite::readers::store_error;
 
 pub(super) use self::settings::host;
 
@@ -86,7 +86,7 @@ impl Tables {
 fn unreadable(error: Error) -> Result<Unreadable> {
     match error {
         Error::QueryReturnedNoRows => Ok(Unreadable(error.to_string())),
-        error if matches!(reader::store_error(&error), StoreError::Corrupt { .. }) => {
+        error if matches!(store_error(&error), StoreError::Corrupt { .. }) => {
             Ok(Unreadable(error.to_string()))
         }
         error => Err(error),
@@ -136,7 +136,7 @@ impl Rows for Tables {
     }
 
     fn job(&mut self, id: JobId) -> Result<Option<(Job, u64)>> {
-        reader::job_and_payload_bytes(&self.db, id)
+        queries::job_and_payload_bytes(&self.db, id)
     }
 
     fn expired(&mut self, retention: &Retention, most: usize) -> Result<Vec<FinalizedRow>> {
@@ -156,14 +156,14 @@ impl Rows for Tables {
         self.is_low = self.floor.free_bytes() / LATER < self.floor.least_bytes();
         if self.floor.is_reached() {
             // In the file there is then room for as much again as has come: it need not grow.
-            let file_bytes = space::file_bytes(&self.db)?;
+            let file_bytes = pages::file_bytes(&self.db)?;
             most = most.min(file_bytes.saturating_sub(bound.grown_bytes));
         }
-        Ok(space::used_bytes(&self.db)? > most)
+        Ok(pages::used_bytes(&self.db)? > most)
     }
 
     fn has_room(&mut self, bytes: u64) -> Result<bool> {
-        space::has_room(&self.db, &self.floor, bytes)
+        pages::has_room(&self.db, &self.floor, bytes)
     }
 
     fn keeps_checkpoints(&self) -> bool {
@@ -176,7 +176,7 @@ impl Rows for Tables {
         fingerprint: Digest,
         now: Timestamp,
     ) -> Result<Option<Enqueued>> {
-        reader::answered(&self.db, key, fingerprint, now)
+        queries::answered(&self.db, key, fingerprint, now)
     }
 
     fn remember(&mut self, job: JobId, key: &Idempotency) -> Result<()> {

@@ -12,7 +12,7 @@ use jobwright_core::ledger::{Found, HostRow};
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::{Connection, Result, Row, params};
 
-use super::super::rows::{self, micros, to_json};
+use crate::sqlite::columns::{self, micros, to_json};
 
 /// All that is kept here.
 pub(super) fn found(db: &Connection) -> Result<Found> {
@@ -32,7 +32,7 @@ pub(in crate::store::sqlite) fn host(db: &Connection) -> Result<HostRow> {
     };
     let row = |row: &Row<'_>| {
         Ok(HostRow {
-            alive_at: rows::time(row, 0)?,
+            alive_at: columns::time(row, 0)?,
             finished: number(row, 1)?,
             ahead: SignedDuration::from_micros(row.get(2)?),
             last_row: number(row, 3)?,
@@ -61,7 +61,8 @@ pub(super) fn set_host(db: &Connection, host: &HostRow) -> Result<()> {
 
 /// What tenants hold of the history.
 fn shares(db: &Connection) -> Result<HeldBytes> {
-    let share = |row: &Row<'_>| Ok((rows::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    let share =
+        |row: &Row<'_>| Ok((columns::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()));
     db.prepare("SELECT tenant, bytes FROM history_share")?.query_map([], share)?.collect()
 }
 
@@ -80,7 +81,7 @@ pub(super) fn set_shares(db: &Connection, shares: &[(TenantName, u64)]) -> Resul
 }
 
 fn holds(db: &Connection) -> Result<BTreeMap<Hold, HoldNote>> {
-    let read = |row: &Row<'_>| Ok((rows::json(row, 0)?, rows::json(row, 1)?));
+    let read = |row: &Row<'_>| Ok((columns::json(row, 0)?, columns::json(row, 1)?));
     db.prepare("SELECT hold, note FROM hold")?.query_map([], read)?.collect()
 }
 
@@ -95,7 +96,7 @@ pub(super) fn set_hold(db: &Connection, hold: &Hold, note: Option<&HoldNote>) ->
 }
 
 fn tenants(db: &Connection) -> Result<Vec<(TenantName, TenantLimits)>> {
-    let tenant = |row: &Row<'_>| Ok((rows::tenant(row, 0)?, rows::json(row, 1)?));
+    let tenant = |row: &Row<'_>| Ok((columns::tenant(row, 0)?, columns::json(row, 1)?));
     db.prepare("SELECT name, limits FROM tenant")?.query_map([], tenant)?.collect()
 }
 

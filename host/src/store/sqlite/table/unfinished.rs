@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 
 use super::INLINE_BYTES;
 use super::fresh::Fresh;
-use crate::store::sqlite::rows::{self, micros, state, to_json};
+use crate::sqlite::columns::{micros, to_json};
+use crate::store::sqlite::rows::{self, state};
 
 /// Calls `each` with every unfinished job, in the order of arrival.
 pub(super) fn for_each(db: &Connection, each: &mut dyn FnMut(FoundJob)) -> Result<()> {

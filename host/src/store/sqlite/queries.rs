@@ -1,23 +1,18 @@
-//! Reading, beside the writer: a few read-only connections, each query on a blocking thread.
+//! The statements that read `jobs.db`.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use jobwright_core::change::Position;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, Payload};
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::Digest;
-use jobwright_core::store::{ChangedSince, Enqueued, JobFilter, JobPage, Page, StoreError};
+use jobwright_core::store::{ChangedSince, Enqueued, JobFilter, JobPage, Page};
 use jobwright_core::tenant::TenantName;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use tokio::sync::Semaphore;
 
-use super::{rows, schema, table};
-
-/// Queries for what has an address, at one time: more only wait for the same disk.
-pub(crate) const LOOKUPS: usize = 4;
+use super::{rows, table};
+use crate::sqlite::columns;
 
 /// Listings at one time. Each looks at many rows, so they have readers of their own, for which
 /// nobody waits who asks for one job, and leave a processor to others.
@@ -27,70 +22,6 @@ pub(super) const LISTINGS: usize = 2;
 /// filter matches little answers a short page and goes on from there, instead of reading a long
 /// history at once.
 const SCANNED_ROWS: usize = 2_000;
-
-/// Read-only connections, opened when they are first needed.
-#[derive(Debug)]
-pub(crate) struct Readers {
-    path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
-    /// One for each query, until it has ended.
-    places: Arc<Semaphore>,
-}
-
-impl Readers {
-    /// So many readers of the database at `path`, which exists.
-    pub(crate) fn new(path: &Path, count: usize) -> Self {
-        let places = Arc::new(Semaphore::new(count));
-        Self { path: path.to_owned(), idle: Mutex::default(), places }
-    }
-
-    /// Runs `query` on a connection of its own. It keeps its place until it has ended, also if the
-    /// caller goes away: there are never more queries, and connections, than places.
-    pub(crate) async fn read<A: Send + 'static>(
-        self: &Arc<Self>,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
-    ) -> Result<A, StoreError> {
-        let ended = |reason: &str| StoreError::Unavailable { reason: reason.to_owned() };
-        let place = self.places.clone().acquire_owned().await;
-        let place = place.map_err(|_| ended("it is closed"))?;
-        let readers = self.clone();
-        let work = move || {
-            let idle = readers.lock().pop();
-            let connection = idle.map_or_else(|| schema::open_reader(&readers.path), Ok)?;
-            let answer = query(&connection);
-            readers.lock().push(connection);
-            drop(place);
-            answer
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(answer) => answer.map_err(|error| store_error(&error)),
-            Err(_) => Err(ended("a query was broken off")),
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a failure of SQLite means to the callers of the store.
-pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
-    use rusqlite::{Error, ErrorCode};
-    let corrupt = match error {
-        Error::FromSqlConversionFailure(..)
-        | Error::InvalidColumnType(..)
-        | Error::IntegralValueOutOfRange(..) => true,
-        other => matches!(
-            other.sqlite_error_code(),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        ),
-    };
-    if corrupt {
-        StoreError::Corrupt { what: error.to_string() }
-    } else {
-        StoreError::Unavailable { reason: error.to_string() }
-    }
-}
 
 /// One job, finished or not, and the length of its payload.
 pub(super) fn job_and_payload_bytes(
@@ -116,7 +47,7 @@ pub(super) fn job(db: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
 pub(super) fn tenant(db: &Connection, id: JobId) -> rusqlite::Result<Option<TenantName>> {
     let sql = "SELECT tenant FROM job WHERE id = ?1
                UNION ALL SELECT tenant FROM history WHERE id = ?1";
-    let tenant = |row: &Row<'_>| rows::tenant(row, 0);
+    let tenant = |row: &Row<'_>| columns::tenant(row, 0);
     db.prepare_cached(sql)?.query_row([id.as_bytes()], tenant).optional()
 }
 
@@ -204,7 +135,7 @@ pub(super) fn answered(
         let answer: Vec<u8> = row.get(2)?;
         Ok(Enqueued::Duplicate { id: rows::id(row, 0)?, answer: answer.into() })
     };
-    db.prepare_cached(sql)?.query_row(params![key, rows::micros(now)], answer).optional()
+    db.prepare_cached(sql)?.query_row(params![key, columns::micros(now)], answer).optional()
 }
 
 /// A page of jobs, newest first.
@@ -274,41 +205,4 @@ fn scan(
         }
     }
     Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use tokio::sync::oneshot;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_query_has_its_place_until_it_has_ended_whoever_waits() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("jobs.db");
-        Connection::open(&path)
-            .and_then(|db| db.execute_batch("CREATE TABLE t (x)"))
-            .expect("a file");
-        let readers = Arc::new(Readers::new(&path, 1));
-        let ((begin, begun), (end, ended)) = (oneshot::channel(), mpsc::channel::<()>());
-        let reading = readers.clone();
-        let first = tokio::spawn(async move {
-            let long = move |_: &Connection| {
-                let _ = begin.send(());
-                let _ = ended.recv();
-                Ok(())
-            };
-            reading.read(long).await
-        });
-        begun.await.expect("it begins");
-        first.abort();
-        first.await.expect_err("nobody waits for it any more");
-        let mut second = Box::pin(readers.read(|_| Ok(())));
-        assert!(futures_util::poll!(&mut second).is_pending(), "the first goes on");
-        drop(end);
-        second.await.expect("it is its turn");
-        assert_eq!(readers.lock().len(), 1, "there never was another connection");
-    }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rusqlite::Connection;
 
-use super::schema;
+use super::open::{BUSY_TIMEOUT, open_beside};
 
 /// How many pages are written between two checkpoints: 4 MiB, some milliseconds of copying.
 const PASSIVE_PAGES: u32 = 1024;
@@ -25,7 +25,7 @@ const RESTART_PAGES: u32 = 16_384;
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Checkpoints {
+pub(crate) struct Checkpoints {
     /// How many pages the log has, as of the latest commit.
     pages: Arc<AtomicU32>,
     /// How many it had when the latest checkpoint was asked for.
@@ -44,7 +44,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub(super) fn start(path: &Path, db: &mut Connection) -> anyhow::Result<Self> {
+    pub(crate) fn start(path: &Path, db: &mut Connection) -> anyhow::Result<Self> {
         let pages = Arc::<AtomicU32>::default();
         let counted = pages.clone();
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -52,7 +52,7 @@ impl Checkpoints {
             counted.store(pages.unsigned_abs(), Ordering::Relaxed);
             Ok(())
         }))?;
-        let connection = schema::open_beside(path)?;
+        let connection = open_beside(path)?;
         let (ask, asked) = sync_channel(1);
         let work = move || {
             while asked.recv() == Ok(()) {
@@ -65,7 +65,7 @@ impl Checkpoints {
     }
 
     /// Asks for a checkpoint if much was written since the last one. Called after each commit.
-    pub(super) fn committed(&mut self) {
+    pub(crate) fn committed(&mut self) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.asked {
             self.asked = 0; // the log was begun anew
@@ -81,7 +81,7 @@ impl Checkpoints {
 
     /// Begins a log anew that has become too long, unless a reader or a checkpoint needs it just now. Called
     /// between two groups of commands.
-    pub(super) fn restart_long_log(&self, db: &Connection) {
+    pub(crate) fn restart_long_log(&self, db: &Connection) {
         if self.pages.load(Ordering::Relaxed) < RESTART_PAGES {
             return;
         }
@@ -89,13 +89,13 @@ impl Checkpoints {
         if without_waiting.is_ok() {
             checkpoint(db, "RESTART");
         }
-        if let Err(error) = db.busy_timeout(schema::BUSY_TIMEOUT) {
+        if let Err(error) = db.busy_timeout(BUSY_TIMEOUT) {
             tracing::warn!(%error, "cannot set the busy timeout of the job store");
         }
     }
 
     /// Ends the thread, so that the writer's connection is the last.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(Thread { ask, handle }) = self.thread.take() {
             drop(ask);
             if handle.join().is_err() {

@@ -1,4 +1,4 @@
-//! What the tables take of the disk.
+//! What a database takes of the disk.
 
 use rusqlite::{Connection, Result};
 
@@ -25,7 +25,7 @@ pub(crate) fn free_bytes(db: &Connection) -> Result<u64> {
 
 /// Whether there is room for an output: on a disk that is short of space only where the file need not
 /// grow.
-pub(super) fn has_room(db: &Connection, floor: &Floor, bytes: u64) -> Result<bool> {
+pub(crate) fn has_room(db: &Connection, floor: &Floor, bytes: u64) -> Result<bool> {
     Ok(!floor.is_reached() || free_bytes(db)? >= bytes + OUTPUT_PAGES_BYTES)
 }
 

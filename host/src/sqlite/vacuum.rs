@@ -3,7 +3,7 @@
 
 use rusqlite::Connection;
 
-use super::table::space;
+use super::pages;
 use crate::disk::Floor;
 
 /// The least that is worth it.
@@ -13,8 +13,8 @@ const LEAST_FREE_BYTES: u64 = 8 << 20;
 const MOST_COPIED_BYTES: u64 = 128 << 20;
 
 /// Gives back what is free in the file, if that is more than half of it and there is room to copy the rest.
-pub(super) fn vacuum(db: &Connection, disk: &Floor) -> rusqlite::Result<()> {
-    let (free, used) = (space::free_bytes(db)?, space::used_bytes(db)?);
+pub(crate) fn vacuum(db: &Connection, disk: &Floor) -> rusqlite::Result<()> {
+    let (free, used) = (pages::free_bytes(db)?, pages::used_bytes(db)?);
     let is_worth_it = free > used && free >= LEAST_FREE_BYTES;
     // The write-ahead log takes a page and its header for each that is copied.
     let has_room = used <= MOST_COPIED_BYTES && disk.free_bytes() / 2 >= used;

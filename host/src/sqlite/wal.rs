@@ -32,18 +32,18 @@ const COPIES: usize = 3;
 
 /// What is wrong with a log.
 #[derive(Debug)]
-pub(super) struct Damage {
+pub(crate) struct Damage {
     /// Commits that SQLite does not find.
-    pub(super) commits: usize,
+    pub(crate) commits: usize,
     /// Where the log was copied to.
-    pub(super) copy: PathBuf,
+    pub(crate) copy: PathBuf,
 }
 
 /// Copies the log of the database at `path` if it may hold commits behind damage.
 ///
 /// # Errors
 /// If it cannot be read, or is damaged and cannot be copied.
-pub(super) fn set_aside_if_damaged(path: &Path) -> anyhow::Result<Option<Damage>> {
+pub(crate) fn set_aside_if_damaged(path: &Path) -> anyhow::Result<Option<Damage>> {
     let log = path.with_extension("db-wal");
     let commits = match File::open(&log).and_then(lost_commits) {
         Ok(0) => return Ok(None),

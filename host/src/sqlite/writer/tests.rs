@@ -17,7 +17,7 @@ impl State for Database {
 /// A writer that does not run, of a database in `folder` with something in its log.
 fn writer(folder: &Path) -> Group<Database> {
     let db = Connection::open(folder.join("test.db")).unwrap();
-    db.busy_timeout(schema::BUSY_TIMEOUT).unwrap();
+    db.busy_timeout(BUSY_TIMEOUT).unwrap();
     db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1);")
         .unwrap();
     let (_, waiting) = mpsc::channel(1);
@@ -40,8 +40,8 @@ fn a_log_that_a_reader_needs_is_not_waited_for_and_shortened_later() {
     reader.execute_batch("BEGIN; SELECT * FROM t;").unwrap();
     let since = Stopwatch::start();
     writer.shorten_log();
-    assert!(since.elapsed() < schema::BUSY_TIMEOUT, "{:?}", since.elapsed());
-    assert_eq!(busy_timeout(&writer), schema::BUSY_TIMEOUT);
+    assert!(since.elapsed() < BUSY_TIMEOUT, "{:?}", since.elapsed());
+    assert_eq!(busy_timeout(&writer), BUSY_TIMEOUT);
     assert!(log_bytes() > 0, "the reader needs it");
     drop(reader);
     writer.shorten_log();
@@ -57,5 +57,5 @@ fn a_checkpoint_that_fails_leaves_the_busy_timeout_as_it_was() {
     db.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (2);").unwrap();
     assert!(db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).is_err());
     writer.shorten_log();
-    assert_eq!(busy_timeout(&writer), schema::BUSY_TIMEOUT);
+    assert_eq!(busy_timeout(&writer), BUSY_TIMEOUT);
 }

@@ -11,8 +11,8 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::reader::store_error;
-use super::schema;
+use super::open::BUSY_TIMEOUT;
+use super::readers::store_error;
 use crate::clock::Stopwatch;
 
 /// Commands that may wait for the writer; more make their senders wait.
@@ -63,7 +63,16 @@ pub(crate) trait State: Send + 'static {
     fn reload(&mut self) -> rusqlite::Result<()>;
 }
 
-pub(crate) use crate::store::ledgered::Effect;
+/// What a command needs of its commit. The greatest in a group decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Writes nothing.
+    Nothing,
+    /// Survives the death of the process; a power loss may undo it.
+    Unsynced,
+    /// Survives a power loss.
+    Synced,
+}
 
 type Reply = Box<dyn FnOnce() + Send>;
 
@@ -114,7 +123,7 @@ impl<S: State> Writer<S> {
     }
 
     /// Whether commands are taken.
-    pub(super) fn healthy(&self) -> Result<(), StoreError> {
+    pub(crate) fn healthy(&self) -> Result<(), StoreError> {
         match &*self.health.lock() {
             None => Ok(()),
             Some(fault) => Err(fault.error.clone()),
@@ -239,7 +248,7 @@ impl<S: State> Group<S> {
         let done =
             db.busy_timeout(Duration::ZERO).and_then(|()| db.query_row(truncate, [], |_| Ok(())));
         // Also after an error: else the writer waits for no other connection from then on.
-        let done = db.busy_timeout(schema::BUSY_TIMEOUT).and(done);
+        let done = db.busy_timeout(BUSY_TIMEOUT).and(done);
         if let Err(error) = done {
             tracing::warn!(%error, store = self.health.store, "cannot shorten a write-ahead log");
         }

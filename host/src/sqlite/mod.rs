@@ -1,0 +1,20 @@
+//! The embedded SQLite engine: used by every store that keeps its own database.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`open`] | how connections are opened, and schema steps |
+//! | [`writer`] | one thread that writes, with group commit |
+//! | [`readers`] | read-only connections beside it |
+//! | [`checkpoints`] | checkpoints of the write-ahead log on a thread of their own |
+//! | [`wal`] | damage of a write-ahead log, found before SQLite opens it |
+//! | [`columns`] | how values are written in columns |
+//! | [`pages`], [`vacuum`] | what a database takes of the disk, and how it is given back |
+
+pub(crate) mod checkpoints;
+pub(crate) mod columns;
+pub(crate) mod open;
+pub(crate) mod pages;
+pub(crate) mod readers;
+pub(crate) mod vacuum;
+pub(crate) mod wal;
+pub(crate) mod writer;
