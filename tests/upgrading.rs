@@ -7,10 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use jobwright::store::sqlite::SqliteStore;
-use jobwright_core::{JobReads as _, JobStore as _};
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::store::Retention;
+use jobwright_core::{JobReads as _, JobStore as _};
 use jobwright_tests::{HostProcess, tests};
 use libtest_mimic::Trial;
 use reqwest::{Client, Method, RequestBuilder};
