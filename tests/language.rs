@@ -51,7 +51,6 @@ const NOT_YET_CLEAN: &[&str] = &[
     "host/src/api",
     "host/src/api/jobs",
     "host/src/dispatch",
-    "host/src/notify",
     "host/src/outside",
     "host/src/outside/values",
     "host/src/store/sqlite",

@@ -88,7 +88,7 @@ async fn a_response_about_another_job_is_refused() -> anyhow::Result<()> {
     let liar = Server::answering(move |_| answer("200 OK", &job)).await?;
     let output = shell.against(&liar, &format!("replay {ID}")).await?;
     let shown = String::from_utf8_lossy(&output.stderr);
-    let expected = format!("asked for job {ID}, the host answered with job ");
+    let expected = format!("the host's response to a request for job {ID} is job ");
     ensure!(output.status.code() == Some(1) && shown.contains(&expected), "{shown}");
     Ok(())
 }

@@ -41,8 +41,8 @@ impl List {
 /// Errors are cut first, then queues, then plugins.
 const COLUMNS: [Column; 7] = [
     Column { title: "id", min_width: usize::MAX },
-    Column { title: "plugin", min_width: 12 },
-    Column { title: "queue", min_width: 7 },
+    Column { title: "plugin", min_width: 11 },
+    Column { title: "queue", min_width: 6 },
     Column { title: "state", min_width: usize::MAX },
     Column { title: "attempt", min_width: usize::MAX },
     Column { title: "age", min_width: usize::MAX },

@@ -1,5 +1,5 @@
 //! The harness of the integration tests: how a test is listed and run, and the parts that tests
-//! share. The tests themselves are the modules of `main.rs`, one binary, because linking wasmtime
+//! share. The tests themselves are the modules of `../main.rs`: one binary, because linking wasmtime
 //! is slow.
 
 mod clock;

@@ -198,10 +198,11 @@ pub fn job(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
 /// If the text is not valid, or no typed job.
 pub fn typed_job(text: &str) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
-    resolve.push_str("logging.wit", include_str!("../guest-sdk/wit/deps/logging/logging.wit"))?;
-    resolve.push_str("world.wit", include_str!("../guest-sdk/wit/job.wit"))?;
-    resolve.push_str("wasi.wit", include_str!("wit/wasi.wit"))?;
-    let package = resolve.push_str("job.wit", include_str!("wit/job.wit"))?;
+    resolve
+        .push_str("logging.wit", include_str!("../../guest-sdk/wit/deps/logging/logging.wit"))?;
+    resolve.push_str("world.wit", include_str!("../../guest-sdk/wit/job.wit"))?;
+    resolve.push_str("wasi.wit", include_str!("../wit/wasi.wit"))?;
+    let package = resolve.push_str("job.wit", include_str!("../wit/job.wit"))?;
     encode(text, &resolve, resolve.select_world(&[package], Some("job"))?)
 }
 
@@ -228,8 +229,8 @@ pub fn keeper(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
             (func (export "wasi:cli/run@0.2.0#run") (result i32) {body} (i32.const 0)))"#
     );
     let mut resolve = Resolve::default();
-    resolve.push_str("wasi.wit", include_str!("wit/wasi.wit"))?;
-    let package = resolve.push_str("outside.wit", include_str!("wit/outside.wit"))?;
+    resolve.push_str("wasi.wit", include_str!("../wit/wasi.wit"))?;
+    let package = resolve.push_str("outside.wit", include_str!("../wit/outside.wit"))?;
     encode(&text, &resolve, resolve.select_world(&[package], Some("keeper"))?)
 }
 
@@ -252,7 +253,7 @@ pub fn handler(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
 /// If the text is not valid, or not of that world.
 pub fn component(world: &str, text: &str) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
-    let package = resolve.push_str("wasi.wit", include_str!("wit/wasi.wit"))?;
+    let package = resolve.push_str("wasi.wit", include_str!("../wit/wasi.wit"))?;
     let world = resolve.select_world(&[package], Some(world))?;
     encode(text, &resolve, world)
 }
