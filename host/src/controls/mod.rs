@@ -1,5 +1,7 @@
-//! What administrators disabled, as this host knows it: loaded at the start, and refreshed by the changes
-//! that the store publishes. On the host that changes a hold, it takes effect before the change is answered.
+//! What administrators disabled, as this host knows it.
+//!
+//! It is loaded at the start, and refreshed by the changes that the store publishes. On the host that changes
+//! a hold, it takes effect before the change is answered.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
