@@ -9,7 +9,7 @@ mod stream;
 use crate::clock::Timestamp;
 use crate::hold::{Facts, Hold};
 use crate::job::JobId;
-use crate::lifecycle::JobState;
+use crate::job::JobState;
 use crate::outcome::AttemptError;
 use crate::tenant::TenantName;
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
-use super::Unsent;
+use super::message::Unsent;
 
 /// Pieces of a body, as they arrive. Dropping it ends the request that it answers.
 #[async_trait]

@@ -1,65 +1,11 @@
-//! The states of a job and every transition between them, as pure functions. Each store applies
-//! these and writes what they leave; none has transitions of its own.
+//! Every transition between the states of a job, as pure functions. Each store applies these and writes
+//! the result; no store has transitions of its own.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::state::{JobState, Phase};
+use super::verdict::Verdict;
 use crate::clock::{Timestamp, after};
-use crate::retry::Verdict;
-
-/// What is stored. *Scheduled* and *retryable* are not: they are `Available` with a future
-/// `scheduled_at`, see [`Lifecycle::phase`], so nothing has to flip states when the time comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// Waits to be claimed.
-    Available,
-    /// An attempt holds a lease on it.
-    Running,
-    /// Over: it succeeded.
-    Completed,
-    /// Over: it failed for good.
-    Discarded,
-    /// Over: someone cancelled it.
-    Cancelled,
-}
-
-impl JobState {
-    /// Whether the job is over for good.
-    #[must_use]
-    pub fn is_finalized(self) -> bool {
-        matches!(self, Self::Completed | Self::Discarded | Self::Cancelled)
-    }
-}
-
-/// The state in the words that people use; what HTTP answers call `state`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Not due yet, and never tried or snoozed.
-    Scheduled,
-    /// Due.
-    Available,
-    /// Not due yet, after an attempt that failed or was given back.
-    Retryable,
-    /// Held by an attempt.
-    Running,
-    /// Succeeded.
-    Completed,
-    /// Failed for good.
-    Discarded,
-    /// Cancelled.
-    Cancelled,
-}
-
-impl Phase {
-    /// Whether the job is over for good.
-    #[must_use]
-    pub fn is_finalized(self) -> bool {
-        matches!(self, Self::Completed | Self::Discarded | Self::Cancelled)
-    }
-}
 
 /// After how many lost attempts that count a job is discarded: it may be what takes the host down.
 pub const MAX_LOST: u16 = 3;
@@ -295,7 +241,7 @@ impl Lifecycle {
                 CancelRequest::Stopping { attempt: self.attempt }
             }
             JobState::Cancelled => CancelRequest::AlreadyCancelled,
-            over => CancelRequest::Finalized(over),
+            JobState::Completed | JobState::Discarded => CancelRequest::Finalized(self.state),
         }
     }
 

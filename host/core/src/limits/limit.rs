@@ -1,6 +1,42 @@
-//! How a limit is called where it is set: what a message tells those who reach one.
+//! The limits that a guest can reach, and where each is set.
 
-use super::Limit;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A limit that a guest can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Instructions executed.
+    Fuel,
+    /// Wall time from the start of instantiation.
+    Time,
+    /// All memories and tables together.
+    Memory,
+    /// Length of the output.
+    Output,
+    /// Depth of the WebAssembly stack.
+    Stack,
+    /// Table elements of all tables.
+    Tables,
+    /// Handles to host resources.
+    Resources,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fuel => "fuel",
+            Self::Time => "time",
+            Self::Memory => "memory",
+            Self::Output => "output",
+            Self::Stack => "stack",
+            Self::Tables => "tables",
+            Self::Resources => "resources",
+        })
+    }
+}
 
 impl Limit {
     /// The field of a job's `limits`, of a plugin's setting `limits`, and of the host's `limits` and

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::plugin::Digest;
+use crate::digest::Digest;
 
 /// The longest key, in bytes: a path or a URL.
 pub const MAX_KEY_BYTES: usize = 1024;
