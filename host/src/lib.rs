@@ -24,6 +24,7 @@ mod clock;
 pub mod config;
 pub mod controls;
 mod data_dir;
+mod detached;
 mod disk;
 pub mod dispatch;
 pub mod events;
@@ -52,8 +53,8 @@ pub use self::clock::SystemClock;
 pub use self::config::Config;
 pub use self::data_dir::DataDir;
 
-use self::api::auth::ApiKeys;
-use self::api::browser::AllowedHosts;
+use self::api::http::auth::ApiKeys;
+use self::api::http::browser::AllowedHosts;
 use self::api::{ApiSettings, App};
 use self::controls::ControlsView;
 use self::data_dir::Part;
@@ -270,10 +271,11 @@ impl Host {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let is_stopping = self.stopping.subscribe();
         let (stopped, mut is_stopped) = watch::channel(false);
-        let server =
-            tokio::spawn(api::server::serve(self.listener, api::router(self.app), async move {
-                drop(is_stopped.wait_for(|stopped| *stopped).await)
-            }));
+        let server = tokio::spawn(api::http::server::serve(
+            self.listener,
+            api::router(self.app),
+            async move { drop(is_stopped.wait_for(|stopped| *stopped).await) },
+        ));
         let grace = self.config.shutdown_grace;
         let dispatching = tokio::spawn(self.dispatcher.run(is_stopping, grace));
         stop.await;

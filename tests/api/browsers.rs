@@ -192,7 +192,7 @@ async fn without_a_key_nothing_is_told() -> anyhow::Result<()> {
     assert_json_snapshot!(answer.problem(401)?, @r#"
     {
       "code": "unauthorized",
-      "detail": "this host demands an API key that is valid: send `Authorization: Bearer KEY`; an operator who has none left restarts it with `--api-keys FILE`"
+      "detail": "this host demands an API key that is valid: send `Authorization: Bearer KEY`; an operator without one restarts it with `--api-keys FILE`"
     }
     "#);
     for wrong in [

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::job::{JobSpec, QueueName};
-use crate::plugin::{Digest, PluginName, Version};
+use crate::digest::Digest;
+use crate::job::spec::JobSpec;
+use crate::plugin::name::PluginName;
+use crate::plugin::version::Version;
+use crate::queue::name::QueueName;
 use crate::tenant::TenantName;
 
 /// What of a job the order of claims, its bounds and holds look at.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::flag;
+use crate::limits::limit::flag;
 use crate::text::{torn_end, torn_start};
 
 /// What is kept of a log at some moment.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::Limit;
+use crate::limits::limit::Limit;
 use crate::text::cut;
 
 /// The longest error message that is kept, in bytes: a screenful.

@@ -7,8 +7,9 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::attempt::Attempt;
+use crate::digest::Digest;
 use crate::outcome::{Outcome, Output, Usage};
-use crate::plugin::{Digest, Inspection};
+use crate::plugin::inspection::Inspection;
 use crate::tenant::TenantName;
 
 /// Runs attempts in sandboxes.

@@ -5,7 +5,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::job::JobId;
+use crate::job::id::JobId;
 
 /// Sets seeds apart from whatever else may be derived from the key one day.
 const PURPOSE: &[u8] = b"jobwright seed 1\0";

@@ -13,15 +13,17 @@ use crate::capacity::QueueFull;
 use crate::change::{ChangeStream, Position, ResumeToken};
 use crate::clock::Timestamp;
 use crate::hold::{Hold, HoldNote};
+use crate::job::Verdict;
+use crate::job::{CancelRequest, JobState, Phase};
 use crate::job::{Job, JobId, NewJob, Payload, QueueName};
-use crate::lifecycle::{CancelRequest, JobState, Phase};
 use crate::log::LogSnapshot;
 use crate::outcome::Output;
 use crate::plugin::{Digest, PluginName, Version};
-use crate::queue::{QueueCounts, Reserve};
+use crate::queue::QueueCounts;
 use crate::report::Told;
-use crate::retry::Verdict;
 use crate::tenant::{TenantLimits, TenantName};
+
+pub use crate::queue::{Claim, Renewal};
 
 /// A store: everything that a host needs of one.
 pub trait Store: JobStore + JobReads + Controls + AttemptTraces {}
@@ -49,7 +51,7 @@ pub trait JobStore: Send + Sync + 'static {
     ) -> Result<Vec<Renewal>, StoreError>;
 
     /// Notes that the host lives while it runs attempts: after its death, those that had begun less than
-    /// [`WATCH`](crate::lifecycle::WATCH) before count against their jobs. Every commit notes it too.
+    /// [`WATCH`](crate::job::WATCH) before count against their jobs. Every commit notes it too.
     async fn alive(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Ends the attempt that the lease holds.
@@ -226,27 +228,6 @@ pub enum Enqueued {
     QueueFull(QueueFull),
 }
 
-/// What a worker can take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// At most so many jobs.
-    pub max: usize,
-    /// That may take at most this of the host's memory together ([`Limits::host_bytes`]).
-    ///
-    /// [`Limits::host_bytes`]: crate::Limits::host_bytes
-    pub memory_bytes: u64,
-    /// Whether the worker's host runs nothing. The store may know of nothing that runs and an attempt
-    /// whose lease was lost still be at work.
-    pub idle: bool,
-    /// What queues and tenants with a large share of the host leave free.
-    pub reserve: Reserve,
-    /// Until when the leases hold.
-    pub expires_at: Timestamp,
-    /// What the wall clock says, which may differ from the time of the call: it decides when jobs are
-    /// due whose time a client gave.
-    pub wall: Timestamp,
-}
-
 /// The answer to a claim.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Claimed {
@@ -269,17 +250,6 @@ pub struct Leased {
     pub payload: Payload,
     /// What an earlier attempt saved, to go on from.
     pub checkpoint: Option<Bytes>,
-}
-
-/// The answer to a renewal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewal {
-    /// It holds until the new time.
-    Extended,
-    /// It holds, and someone asked the attempt to stop.
-    CancelRequested,
-    /// It was taken away.
-    LeaseLost,
 }
 
 /// The end of an attempt, to be written.

@@ -9,9 +9,9 @@ use jobwright_core::access::{Act, ApiKey, AuditEntry, Caller, Scope};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::App;
-use super::error::ApiError;
-use super::query::Query;
+use super::app::App;
+use super::http::error::ApiError;
+use super::http::query::Query;
 use crate::shares::Permit;
 use crate::telemetry;
 

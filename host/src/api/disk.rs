@@ -10,8 +10,8 @@ use std::time::Duration;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::limits::show_bytes;
 
-use super::App;
-use super::error::ApiError;
+use super::app::App;
+use super::http::error::ApiError;
 use crate::disk::Floor;
 
 /// How long an answer of the file system holds: what a fast disk takes in that time is a small part of

@@ -6,7 +6,8 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use jobwright_core::access::Scope;
 use serde_json::{Value, json};
 
-use super::{App, auth};
+use super::app::App;
+use super::http::auth;
 
 /// The process answers.
 pub(super) async fn alive() -> Json<Value> {

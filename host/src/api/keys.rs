@@ -17,12 +17,12 @@ use jobwright_core::plugin::Digest;
 use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
 
-use super::App;
-use super::auth::{self, By};
-use super::error::ApiError;
-use super::fields::{Fields, utf8};
-use super::layers::Lasting;
-use super::path::Path;
+use super::app::App;
+use super::http::auth::{self, By};
+use super::http::error::ApiError;
+use super::http::fields::{Fields, utf8};
+use super::http::layers::Lasting;
+use super::http::path::Path;
 
 /// The longest request, in bytes: a name and some words.
 const MAX_BYTES: u64 = 16 << 10;

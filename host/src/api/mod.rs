@@ -1,211 +1,43 @@
-//! The HTTP interface: [`router`] is its table of contents. One file for each resource; what goes
-//! wrong is in `error`, and nothing here names a driver.
+//! The HTTP interface: [`router`] is its table of contents. One file for each resource; the mechanisms of
+//! HTTP are in [`http`], and nothing here names a driver.
 
-mod answers;
+mod app;
 mod audit;
-pub mod auth;
-mod base64;
-pub(crate) mod body;
-pub mod browser;
-mod content;
-mod detached;
+mod disabled;
 mod disk;
-pub(crate) mod error;
-mod exit_codes;
-mod fields;
-mod framing;
-pub(crate) mod grants;
 mod health;
+pub mod http;
 mod intake;
 mod jobs;
 mod keys;
-mod layers;
-mod limits;
-mod linger;
-mod number;
-mod path;
-mod places;
+pub(crate) mod plugin_settings;
 mod plugins;
-mod query;
 mod queues;
 mod rate;
-mod routes;
 mod secrets;
-pub mod server;
 mod settings;
-mod stall;
-mod switch;
 mod tenants;
-mod unused;
-mod wait;
 mod welcome;
-
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::routing::get;
-use jobwright_core::access::{AccessStore, Scope};
-use jobwright_core::capacity::CapacityLimits;
-use jobwright_core::clock::Clock;
-use jobwright_core::limits::LimitPolicy;
-use jobwright_core::outside::Grantor;
-use jobwright_core::registry::PluginRegistry;
-use jobwright_core::runtime::Runtime;
-use jobwright_core::secret::SecretStore;
-use jobwright_core::store::Store;
-use tokio::sync::{Mutex, watch};
+use jobwright_core::access::Scope;
 
-use self::answers::Answers;
-use self::auth::ApiKeys;
-use self::body::Bodies;
-use self::browser::AllowedHosts;
-use self::disk::Disk;
-use self::error::ApiError;
-use self::intake::Intake;
-use self::rate::Rates;
-pub use self::routes::Route;
-use self::routes::Routes;
-use crate::controls::ControlsView;
-use crate::events::WakeUps;
-use crate::shares::{Shares, table};
-use crate::telemetry::Refusals;
-
-/// What requests are answered from.
-#[derive(Clone)]
-pub struct App {
-    /// Where jobs are.
-    pub store: Arc<dyn Store>,
-    /// Where plugins are.
-    pub registry: Arc<dyn PluginRegistry>,
-    /// What says whether bytes are a plugin.
-    pub runtime: Arc<dyn Runtime>,
-    /// Where keys and the audit log are.
-    pub access: Arc<dyn AccessStore>,
-    /// Where secrets are.
-    pub secrets: Arc<dyn SecretStore>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// What has kept values for plugins.
-    pub grantor: Arc<dyn Grantor>,
-    /// What wakes requests that wait.
-    pub wake_ups: Arc<WakeUps>,
-    /// What administrators disabled.
-    pub controls: Arc<ControlsView>,
-    /// Whether the host was told to stop.
-    pub stopping: watch::Receiver<bool>,
-    /// What an operator decided.
-    pub settings: Arc<ApiSettings>,
-    gates: Arc<Gates>,
-}
-
-/// What an operator decides about the interface.
-#[derive(Debug, Clone)]
-pub struct ApiSettings {
-    /// Limits that jobs get and may ask for.
-    pub limits: LimitPolicy,
-    /// How many unfinished jobs queues may hold.
-    pub capacity: CapacityLimits,
-    /// The longest payload, in bytes.
-    pub payload_bytes: u64,
-    /// The longest plugin, in bytes.
-    pub plugin_bytes: u64,
-    /// The data directory.
-    pub data: PathBuf,
-    /// How much of its file system is to stay free, in bytes.
-    pub free_bytes: u64,
-    /// The keys that may ask.
-    pub keys: ApiKeys,
-    /// The names under which the host may be asked.
-    pub allowed_hosts: AllowedHosts,
-}
-
-/// What keeps requests from getting in each other's way.
-#[derive(Debug)]
-struct Gates {
-    bodies: Bodies,
-    /// Apart, so that uploads, which are long and take their time, never keep jobs out.
-    plugins: Bodies,
-    answers: Answers,
-    requests: Shares,
-    listings: Shares,
-    reads: Shares,
-    changes: Shares,
-    inspections: Shares,
-    disk: Disk,
-    rates: Rates,
-    refusals: Refusals,
-    /// Held over each change of keys and tenants, from looking at what there is.
-    administration: Mutex<()>,
-    intake: Intake,
-}
-
-/// What the interface works with.
-pub struct Parts {
-    /// Where jobs are.
-    pub store: Arc<dyn Store>,
-    /// Where plugins are.
-    pub registry: Arc<dyn PluginRegistry>,
-    /// What says whether bytes are a plugin.
-    pub runtime: Arc<dyn Runtime>,
-    /// Where keys and the audit log are.
-    pub access: Arc<dyn AccessStore>,
-    /// Where secrets are.
-    pub secrets: Arc<dyn SecretStore>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// What has kept values for plugins.
-    pub grantor: Arc<dyn Grantor>,
-    /// What wakes requests that wait.
-    pub wake_ups: Arc<WakeUps>,
-    /// What administrators disabled.
-    pub controls: Arc<ControlsView>,
-    /// Whether the host was told to stop.
-    pub stopping: watch::Receiver<bool>,
-}
-
-impl App {
-    /// The interface to these parts.
-    #[must_use]
-    pub fn new(parts: Parts, settings: ApiSettings) -> Self {
-        Self {
-            store: parts.store,
-            registry: parts.registry,
-            runtime: parts.runtime,
-            access: parts.access,
-            secrets: parts.secrets,
-            clock: parts.clock,
-            grantor: parts.grantor,
-            wake_ups: parts.wake_ups,
-            controls: parts.controls,
-            stopping: parts.stopping,
-            gates: Arc::new(Gates {
-                bodies: Bodies::new(&table::BODIES, jobs::request_bytes(settings.payload_bytes)),
-                plugins: Bodies::new(&table::UPLOADS, settings.plugin_bytes),
-                answers: Answers::new(settings.limits.ceiling.output_bytes),
-                requests: Shares::new(&table::REQUESTS),
-                listings: Shares::new(&table::LISTINGS),
-                reads: Shares::new(&table::READS),
-                changes: Shares::new(&table::CHANGES),
-                inspections: Shares::new(&table::INSPECTIONS),
-                disk: Disk::new(settings.data.clone(), settings.free_bytes),
-                rates: Rates::default(),
-                refusals: Refusals::default(),
-                administration: Mutex::default(),
-                intake: Intake::default(),
-            }),
-            settings: Arc::new(settings),
-        }
-    }
-}
+pub use self::app::{App, Parts};
+use self::http::error::ApiError;
+use self::http::layers;
+pub use self::http::route::Route;
+use self::http::routes::Routes;
+use self::plugin_settings::configure;
+pub use self::settings::ApiSettings;
 
 /// Every route.
 pub fn router(app: App) -> Router {
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), layers::authenticate);
     // Inside of it, as room for answers is shared by tenants.
-    let hold = axum::middleware::from_fn_with_state(app.clone(), answers::hold);
+    let hold = axum::middleware::from_fn_with_state(app.clone(), layers::hold);
     let v1 = v1().into_router().layer(hold).layer(authenticate);
     Router::new()
         .route("/", get(welcome::page).options(health::options))
@@ -230,7 +62,7 @@ pub fn routes() -> Vec<Route> {
 /// What there is, and what a caller needs for it.
 fn v1() -> Routes {
     use Scope::{Admin, JobsRead, JobsReplay, JobsSubmit, PluginsWrite};
-    use switch::{OfDigest, OfPlugin, OfTenant, OfVersion};
+    use disabled::{OfDigest, OfPlugin, OfTenant, OfVersion};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const DELETE: Method = Method::DELETE;
@@ -241,25 +73,25 @@ fn v1() -> Routes {
         .on((Method::PUT, "/plugins/{name}"), PluginsWrite, plugins::upload)
         .with_query()
         .with_body()
-        .on((Method::PATCH, "/plugins/{name}"), PluginsWrite, settings::configure)
+        .on((Method::PATCH, "/plugins/{name}"), PluginsWrite, configure::configure)
         .with_body()
         .on((DELETE, "/plugins/{name}"), PluginsWrite, plugins::remove)
-        .on((POST, "/plugins/{name}/disable"), PluginsWrite, switch::disable::<OfPlugin>)
+        .on((POST, "/plugins/{name}/disable"), PluginsWrite, disabled::disable::<OfPlugin>)
         .with_body()
-        .on((POST, "/plugins/{name}/enable"), PluginsWrite, switch::enable::<OfPlugin>)
+        .on((POST, "/plugins/{name}/enable"), PluginsWrite, disabled::enable::<OfPlugin>)
         .on((GET, "/plugins/{name}/versions/{version}"), JobsRead, plugins::show_version)
         .on((DELETE, "/plugins/{name}/versions/{version}"), PluginsWrite, plugins::remove_version)
         .on((GET, "/plugins/{name}/versions/{version}/wasm"), JobsRead, plugins::wasm)
         .on(
             (POST, "/plugins/{name}/versions/{version}/disable"),
             PluginsWrite,
-            switch::disable::<OfVersion>,
+            disabled::disable::<OfVersion>,
         )
         .with_body()
         .on(
             (POST, "/plugins/{name}/versions/{version}/enable"),
             PluginsWrite,
-            switch::enable::<OfVersion>,
+            disabled::enable::<OfVersion>,
         )
         .on((GET, "/jobs"), JobsRead, jobs::list)
         .with_query()
@@ -297,13 +129,13 @@ fn v1() -> Routes {
         .on((Method::PATCH, "/tenants/{name}"), Admin, tenants::configure)
         .with_body()
         .on((DELETE, "/tenants/{name}"), Admin, tenants::remove)
-        .on((POST, "/tenants/{name}/disable"), Admin, switch::disable::<OfTenant>)
+        .on((POST, "/tenants/{name}/disable"), Admin, disabled::disable::<OfTenant>)
         .with_body()
-        .on((POST, "/tenants/{name}/enable"), Admin, switch::enable::<OfTenant>)
-        .on((POST, "/digests/{digest}/disable"), Admin, switch::disable::<OfDigest>)
+        .on((POST, "/tenants/{name}/enable"), Admin, disabled::enable::<OfTenant>)
+        .on((POST, "/digests/{digest}/disable"), Admin, disabled::disable::<OfDigest>)
         .with_body()
-        .on((POST, "/digests/{digest}/enable"), Admin, switch::enable::<OfDigest>)
-        .on((GET, "/disabled"), Admin, switch::list)
+        .on((POST, "/digests/{digest}/enable"), Admin, disabled::enable::<OfDigest>)
+        .on((GET, "/disabled"), Admin, disabled::list)
         .on((GET, "/audit"), Admin, audit::list)
         .with_query()
 }

@@ -19,12 +19,14 @@ use jobwright_core::store::{JobFilter, Page};
 use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
 
-use super::auth::By;
-use super::body::Received;
-use super::error::ApiError;
-use super::path::Path;
-use super::query::Query;
-use super::{App, content, detached};
+use super::app::App;
+use super::http::auth::By;
+use super::http::body::Received;
+use super::http::content;
+use super::http::error::ApiError;
+use super::http::path::Path;
+use super::http::query::Query;
+use crate::detached;
 
 /// Plugins on one page.
 const PAGE: usize = 100;

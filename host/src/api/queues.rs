@@ -14,12 +14,13 @@ use jobwright_core::tenant::TenantName;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::auth::By;
-use super::error::ApiError;
-use super::fields::{Fields, utf8};
-use super::path::Path;
-use super::switch::noted;
-use super::{App, detached};
+use super::app::App;
+use super::disabled::noted;
+use super::http::auth::By;
+use super::http::error::ApiError;
+use super::http::fields::{Fields, utf8};
+use super::http::path::Path;
+use crate::detached;
 
 /// The longest request, in bytes: a reason.
 const MAX_BYTES: u64 = 4 << 10;

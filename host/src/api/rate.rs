@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::tenant::{Pace, TenantName};
 
-use super::App;
-use super::error::ApiError;
+use super::app::App;
+use super::http::error::ApiError;
 
 /// The paces of the tenants that have a rate, and which. Another rate is another pace: what was ahead
 /// of the earlier one is forgotten.

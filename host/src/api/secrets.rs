@@ -9,11 +9,11 @@ use jobwright_core::grant::{Origin, SecretName};
 use jobwright_core::secret::{MAX_ORIGINS, Secret, SecretValue};
 use serde_json::{Value, json};
 
-use super::App;
-use super::auth::By;
-use super::error::{ApiError, FieldError};
-use super::fields::{Fields, utf8};
-use super::path::Path;
+use super::app::App;
+use super::http::auth::By;
+use super::http::error::{ApiError, FieldError};
+use super::http::fields::{Fields, utf8};
+use super::http::path::Path;
 
 /// The longest request, in bytes: the longest value, each byte escaped, and its origins.
 const MAX_BYTES: u64 = 32 << 10;

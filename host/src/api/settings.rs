@@ -1,90 +1,38 @@
-//! The settings of a plugin: changed in part, and checked like what jobs ask for.
+//! What an operator decides about the interface.
 
-use axum::Json;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
-use jobwright_core::access::Scope;
+use std::path::PathBuf;
+
+use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::limits::LimitPolicy;
-use jobwright_core::outcome::is_media_type;
-use jobwright_core::plugin::{Plugin, PluginSettings, Selector};
-use jobwright_core::registry::NotFound;
-use serde_json::Value;
 
-use super::auth::By;
-use super::error::ApiError;
-use super::fields::{Fields, utf8};
-use super::path::Path;
-use super::plugins::parse_name;
-use super::{App, audit, exit_codes, grants, limits};
+use super::http::auth::ApiKeys;
+use super::http::browser::AllowedHosts;
 
-/// The longest request, in bytes: settings are few and short.
-const MAX_BYTES: u64 = 64 << 10;
-
-/// Changes the settings that are given (RFC 7396: `null` unsets).
-pub(super) async fn configure(
-    State(app): State<App>,
-    By(caller): By,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Value>, ApiError> {
-    let name = parse_name(&name)?;
-    let body = app.body(&caller, "settings", &headers, body, MAX_BYTES).await?.bytes;
-    let gate = app.gates.intake.gate(&caller.tenant, &name);
-    // From what they are until they are changed, nobody else may change them.
-    let alone = gate.change().await;
-    let plugin = app.installed(&caller, &name)?;
-    let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
-    let settings = changed(&plugin, fields, &app.settings.limits)?;
-    if settings.grants != plugin.settings.grants && !caller.may(Scope::Admin) {
-        let detail = "grants are for the operator to give: this needs a key with the scope admin";
-        return Err(ApiError::forbidden("scope_missing", detail));
-    }
-    if settings != plugin.settings {
-        let detail = audit::change(&plugin.settings, &settings);
-        let _turn = app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
-        let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
-        changed.ok_or_else(|| NotFound::Plugin(name.clone()))?;
-    }
-    // The answer may wait for its turn: nobody else waits for that.
-    drop((alone, plugin));
-    let lost = app.lost_jobs(&caller.tenant, &name).await;
-    Ok(Json(app.shown(&app.installed(&caller, &name)?, lost)))
+/// What an operator decides about the interface.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Limits that jobs get and may ask for.
+    pub limits: LimitPolicy,
+    /// How many unfinished jobs queues may hold.
+    pub capacity: CapacityLimits,
+    /// The longest payload, in bytes.
+    pub payload_bytes: u64,
+    /// The longest plugin, in bytes.
+    pub plugin_bytes: u64,
+    /// The data directory.
+    pub data: PathBuf,
+    /// How much of its file system is to stay free, in bytes.
+    pub free_bytes: u64,
+    /// The keys that may ask.
+    pub keys: ApiKeys,
+    /// The names under which the host may be asked.
+    pub allowed_hosts: AllowedHosts,
 }
 
-/// The settings of `plugin` after a change.
-fn changed(
-    plugin: &Plugin,
-    mut fields: Fields,
-    policy: &LimitPolicy,
-) -> Result<PluginSettings, ApiError> {
-    let mut settings = plugin.settings.clone();
-    limits::take(&mut fields, &mut settings.limits, policy);
-    grants::take(&mut fields, &mut settings.grants);
-    let causes = "a list of failed, trapped, time, fuel, memory, output, stack, tables, resources";
-    if let Some(causes) = fields.change("retry_on", causes) {
-        settings.retry_on = causes;
+impl ApiSettings {
+    /// The longest JSON of a job, in bytes: base64 in lines, and text whose characters are all escaped as
+    /// most JSON libraries do it (`\u00e4` for two bytes), take three times the payload at the most.
+    pub(super) fn job_bytes(&self) -> u64 {
+        self.payload_bytes.saturating_mul(3).saturating_add(64 << 10)
     }
-    if let Some(version) = fields.change("default_version", "a version such as 1.2.0") {
-        settings.default_version = version;
-    }
-    if let Some(kind) = fields.change("output_type", "a string") {
-        settings.output_type = kind;
-    }
-    if let Some(injects) = fields.change("inject_env", "true or false") {
-        settings.inject_env = injects;
-    }
-    exit_codes::take(&mut fields, &mut settings.exit_codes);
-    if let Some(pinned) = &settings.default_version
-        && plugin.select(&Selector::Exact(pinned.clone())).is_none()
-    {
-        let message = format!("{}@{pinned} is not installed", plugin.name);
-        fields.wrong("default_version", message);
-    }
-    if settings.output_type.as_ref().is_some_and(|kind| !is_media_type(kind)) {
-        fields.wrong("output_type", "is not a media type such as text/plain");
-    }
-    let errors = fields.into_errors("is not a setting");
-    if errors.is_empty() { Ok(settings) } else { Err(ApiError::invalid(errors)) }
 }

@@ -12,12 +12,13 @@ use jobwright_core::hold::Hold;
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use serde_json::{Value, json};
 
-use super::auth::By;
-use super::error::ApiError;
-use super::fields::{Fields, utf8};
-use super::layers::Lasting;
-use super::path::Path;
-use super::{App, audit};
+use super::app::App;
+use super::audit;
+use super::http::auth::By;
+use super::http::error::ApiError;
+use super::http::fields::{Fields, utf8};
+use super::http::layers::Lasting;
+use super::http::path::Path;
 
 /// The longest request, in bytes: a few numbers.
 const MAX_BYTES: u64 = 4 << 10;

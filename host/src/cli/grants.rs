@@ -20,8 +20,8 @@ use super::exit::Fault;
 
 use super::options::{assignment, read_json};
 use super::value_file::ValueFile;
-use crate::api::error::FieldError;
-use crate::api::grants as api_grants;
+use crate::api::http::error::FieldError;
+use crate::api::plugin_settings::grants as api_grants;
 use crate::clock;
 use crate::outside::values::{Bounds, Values};
 use crate::outside::web::Web;

@@ -14,7 +14,7 @@
 //! | [`GUEST_REQUESTS`], [`NAME_LOOKUPS`] | HTTP requests of its guests wait for earlier ones |
 //!
 //! Connections without a request in flight belong to no tenant: if all are used, the oldest connection of
-//! the address with the most is closed (`api::server`).
+//! the address with the most is closed (`api::http::server`).
 //!
 //! Stored data is shared by the stores themselves. Capacity for unfinished jobs, payloads, idempotency keys,
 //! plugins and stored values follow the same rule with [`Budget::KEPT`]. History, logs and checkpoints are

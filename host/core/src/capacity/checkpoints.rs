@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::job::JobId;
+use crate::job::id::JobId;
 use crate::tenant::TenantName;
 
 /// The checkpoints of unfinished jobs, by tenant and length.

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::job::QueueName;
-use crate::limits::show_bytes;
+use crate::limits::bytes::show_bytes;
+use crate::queue::name::QueueName;
 use crate::tenant::TenantName;
 
 /// Why there is no room, with how much there was.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{KeptLimits, QueueFull};
+use super::full::QueueFull;
+use super::limits::KeptLimits;
 use crate::tenant::{Budget, Full, TenantLimits, TenantName};
 
 /// The answers to idempotency keys, by tenant.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hold::Facts;
-use crate::plugin::{PluginName, Version};
+use crate::plugin::name::PluginName;
+use crate::plugin::version::Version;
 use crate::tenant::TenantName;
 
 /// The jobs of one plugin, by version.
@@ -72,8 +73,8 @@ impl Drop for Use {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::QueueName;
-    use crate::plugin::Digest;
+    use crate::digest::Digest;
+    use crate::queue::name::QueueName;
 
     #[test]
     fn jobs_are_counted_by_plugin_and_version_and_forgotten() {

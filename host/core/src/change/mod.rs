@@ -10,7 +10,7 @@ mod token;
 use crate::clock::Timestamp;
 use crate::hold::{Facts, Hold};
 use crate::job::JobId;
-use crate::lifecycle::JobState;
+use crate::job::JobState;
 use crate::outcome::AttemptError;
 use crate::tenant::TenantName;
 

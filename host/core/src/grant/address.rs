@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::HttpGrant;
+use super::http::HttpGrant;
 
 /// The networks of version 4 that are not public (IANA's registry of special purposes), and multicast.
 const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [

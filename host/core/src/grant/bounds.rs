@@ -1,12 +1,11 @@
 //! How much may be granted at all: grants are read at the start of each attempt, and what they allow
 //! is memory and sockets of the host. And what contradicts itself.
 
+use super::grants::Grants;
 use crate::command::variable_fault;
-use crate::limits::show_bytes;
-use crate::name::shorten;
-use crate::secret::MAX_SECRETS;
-
-use super::Grants;
+use crate::limits::bytes::show_bytes;
+use crate::secret::store::MAX_SECRETS;
+use crate::text::shorten;
 
 /// The most places that requests may go to: each is compared with each request.
 pub const MAX_ORIGINS: usize = 100;

@@ -5,10 +5,10 @@ use crate::attempt::{AttemptRecord, Lease};
 use crate::change::Transition;
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::lifecycle::JobState;
+use crate::job::JobState;
+use crate::job::Verdict;
 use crate::outcome::{AttemptError, Outcome, Usage};
 use crate::queue::Standing;
-use crate::retry::Verdict;
 use crate::store::{Finish, Finished};
 
 impl<R: Rows> Ledger<R> {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::{Kept, Ledger, RowChange, Rows};
 use crate::attempt::Lease;
+use crate::job::JobState;
 use crate::job::{Job, JobId};
-use crate::lifecycle::JobState;
 use crate::outcome::Output;
 use crate::queue::Standing;
 use crate::report::Told;
@@ -17,7 +17,7 @@ impl<R: Rows> Ledger<R> {
     /// # Errors
     /// As the rows.
     pub fn save_told(&mut self, lease: &Lease, told: &Told) -> Result<(), R::Error> {
-        if told.is_empty() || !self.queue.holds(lease) {
+        if told.is_empty() || !self.queue.holds_lease(lease) {
             return Ok(());
         }
         // The attempt got further, whether or not there is room for what it saved.

@@ -1,4 +1,6 @@
 use super::*;
+use crate::clock::Timestamp;
+use crate::tenant::TenantName;
 
 fn plugin(versions: &[&str], pinned: Option<&str>) -> Plugin {
     let version = |text: &&str| PluginVersion {

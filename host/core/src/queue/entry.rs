@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use super::lanes::{Due, Place};
+use super::lane::{Due, Place};
 use crate::capacity::Permit;
 use crate::clock::{Timestamp, after};
 use crate::hold::Facts;
-use crate::job::{JobId, Priority};
-use crate::lifecycle::{JobState, Lifecycle};
+use crate::job::id::JobId;
+use crate::job::lifecycle::Lifecycle;
+use crate::job::priority::Priority;
+use crate::job::state::JobState;
 
 /// The scheduling facts of an unfinished job.
 #[derive(Debug)]
@@ -69,9 +71,23 @@ pub struct Holder {
     pub alive_at: Timestamp,
 }
 
+/// Where the index keeps an unfinished job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Home {
+    /// Among the jobs that wait, due or not.
+    Waiting,
+    /// Among the jobs with an attempt in flight.
+    Running,
+}
+
 impl Slot {
-    pub(super) fn is_running(&self) -> bool {
-        self.entry.lifecycle.state == JobState::Running
+    /// Where the index keeps the job; `None` if it is finalized.
+    pub(super) fn home(&self) -> Option<Home> {
+        match self.entry.lifecycle.state {
+            JobState::Available => Some(Home::Waiting),
+            JobState::Running => Some(Home::Running),
+            JobState::Completed | JobState::Discarded | JobState::Cancelled => None,
+        }
     }
 
     /// Its place in the order of claims.

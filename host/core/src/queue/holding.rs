@@ -4,20 +4,14 @@
 
 use std::ops::Bound;
 
-use super::Queue;
-use crate::hold::{Facts, Hold};
-use crate::job::JobId;
+use super::entry::Home;
+use super::index::Queue;
+use super::sweep::{Sweep, covers_code};
+use crate::hold::Hold;
+use crate::job::id::JobId;
 
 /// How many jobs one step looks at, and moves at most: some hundred microseconds.
 const SWEPT: usize = 500;
-
-/// What is left to be looked at for a hold that came or went.
-#[derive(Debug)]
-pub(super) struct Sweep {
-    hold: Hold,
-    /// The job that was looked at last.
-    after: Option<JobId>,
-}
 
 impl Queue {
     /// Makes claims pass by what `hold` covers, or not any more: at once if it covers a queue or a
@@ -53,7 +47,9 @@ impl Queue {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let looked = self.slots.range((from, Bound::Unbounded)).take(SWEPT);
         let looked: Vec<_> = looked
-            .map(|(id, slot)| (*id, !slot.is_running() && hold.covers(&slot.entry.facts)))
+            .map(|(id, slot)| {
+                (*id, slot.home() == Some(Home::Waiting) && hold.covers(&slot.entry.facts))
+            })
             .collect();
         for (id, _) in looked.iter().filter(|(_, covered)| *covered) {
             self.replace(*id);
@@ -61,12 +57,6 @@ impl Queue {
         if looked.len() == SWEPT {
             self.sweeps.push(Sweep { hold, after: looked.last().map(|(id, _)| *id) });
         }
-    }
-
-    /// Whether a hold covers jobs with these facts that lets the others of their lane be claimed.
-    pub(super) fn is_set_aside(&self, facts: &Facts) -> bool {
-        let holds = |hold: &Hold| covers_code(hold) && hold.is_in(&self.holds);
-        self.holds_code && Hold::over(facts).iter().any(holds)
     }
 
     /// What claims pass by, in no order.
@@ -83,9 +73,4 @@ impl Queue {
         });
         covered.map(|(id, _)| *id).take(most).collect()
     }
-}
-
-/// Whether a hold is on plugins or code, and not on a queue or a tenant.
-fn covers_code(hold: &Hold) -> bool {
-    !matches!(hold.of_any(), Hold::Queue { .. } | Hold::Tenant(_))
 }

@@ -13,27 +13,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::lane::{Due, Lane, Place, Turn};
+use super::name::QueueName;
 use super::reserve::{Offer, Share};
-use crate::clock::Timestamp;
 use crate::hold::Facts;
-use crate::job::{JobId, QueueName};
+use crate::job::id::JobId;
 use crate::tenant::TenantName;
-
-/// A job's place in the order: its sort key, then its arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// When the job is due, later by the head start of higher priorities.
-    pub(super) sort_key: Timestamp,
-    /// The order of arrival.
-    pub(super) arrival: u64,
-}
-
-/// A job that is due.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Due {
-    pub(super) id: JobId,
-    pub(super) memory_bytes: u64,
-}
 
 /// How many lanes of a tenant a pick looks at, beside those that are passed over in this claim. Closed
 /// are at most two for want of slots; more only if the first jobs of all are too large for the memory
@@ -75,47 +60,6 @@ struct Tenant {
     turns: BTreeSet<(Turn, QueueName)>,
     /// Suspects that are due: few jobs are.
     suspects: BTreeMap<Place, (QueueName, Due)>,
-}
-
-/// A place among the lanes of a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
-    /// Attempts in flight.
-    running: usize,
-    /// The turn in which the lane was served last.
-    served: u64,
-    /// That of the job.
-    place: Place,
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    share: Share,
-    served: u64,
-    is_held: bool,
-    due: BTreeMap<Place, Due>,
-    suspects: usize,
-}
-
-impl Lane {
-    /// The turn of one of its jobs.
-    fn turn_of(&self, place: Place) -> Turn {
-        Turn { running: self.share.held.attempts, served: self.served, place }
-    }
-
-    fn turn(&self) -> Option<Turn> {
-        let first = self.due.keys().next().filter(|_| !self.is_held);
-        first.map(|place| self.turn_of(*place))
-    }
-
-    /// Jobs that wait for nothing but room.
-    fn waiting(&self) -> usize {
-        if self.is_held { 0 } else { self.due.len() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.due.is_empty() && self.suspects == 0 && self.share.held.attempts == 0
-    }
 }
 
 impl Tenant {

@@ -2,11 +2,19 @@ mod sharing;
 
 use proptest::prelude::*;
 
+use std::time::Duration;
+
+use super::entry::{Home, Slot};
 use super::*;
+use crate::attempt::Lease;
 use crate::capacity::{Capacity, CapacityLimits, Side};
+use crate::clock::Timestamp;
 use crate::hold::Facts;
+use crate::hold::Hold;
+use crate::job::Phase;
 use crate::job::Priority;
-use crate::lifecycle::Phase;
+use crate::job::{JobId, JobState, Lifecycle, Verdict};
+use crate::tenant::TenantName;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -26,7 +34,7 @@ fn facts(tenant: &str, queue: &str) -> Facts {
     }
 }
 
-/// Pauses a queue of the usual tenant.
+/// Pauses a queue of the default tenant.
 fn pause(queue: &str) -> Hold {
     Hold::Queue { tenant: TenantName::default(), queue: queue.parse().unwrap() }
 }
@@ -397,7 +405,12 @@ impl Fixture {
         });
         let running = |slot: &Slot| {
             let lane = |other: &&Slot| other.entry.facts.queue == slot.entry.facts.queue;
-            self.queue.slots.values().filter(|slot| slot.is_running()).filter(lane).count()
+            self.queue
+                .slots
+                .values()
+                .filter(|slot| slot.home() == Some(Home::Running))
+                .filter(lane)
+                .count()
         };
         let head_start = self.queue.head_start;
         // Lanes that come before the claim have their turn by then.
@@ -467,8 +480,9 @@ impl Fixture {
         let tried = queue.slots.iter().filter(|(_, s)| {
             s.entry.lifecycle.state == JobState::Running && s.entry.lifecycle.is_suspect()
         });
-        assert_eq!(queue.tried, tried.map(|(id, _)| *id).collect());
-        let watched: Vec<_> = queue.tried.iter().filter_map(|id| queue.lifecycle(*id)).collect();
+        assert_eq!(queue.running_suspects, tried.map(|(id, _)| *id).collect());
+        let watched: Vec<_> =
+            queue.running_suspects.iter().filter_map(|id| queue.lifecycle(*id)).collect();
         let watched: Vec<_> = watched.into_iter().filter(|l| l.is_watched(at(now))).collect();
         assert!(watched.len() <= 1, "two suspects are watched at once");
     }

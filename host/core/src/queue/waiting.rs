@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 
 use crate::clock::Timestamp;
-use crate::job::JobId;
+use crate::job::id::JobId;
 
 /// The readings of both clocks when the queue was last used.
 #[derive(Debug, Clone, Copy)]

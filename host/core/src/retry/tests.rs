@@ -1,8 +1,16 @@
 use proptest::prelude::*;
 
+use std::time::Duration;
+
+use super::backoff::backoff;
+use super::snooze::DAY_SECONDS;
 use super::*;
+use crate::clock::{Timestamp, after, until};
+use crate::job::{JobSpec, Lifecycle, MAX_DELAY, Verdict};
+use crate::limits::Limit;
 use crate::limits::Limits;
 use crate::outcome::{AttemptError, Output};
+use crate::outcome::{Outcome, RetryHint};
 use crate::tenant::TenantName;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -132,7 +140,7 @@ fn a_hundred_snoozes_in_sequence_are_not_counted_and_the_next_one_is() {
 
 #[test]
 fn a_snooze_is_no_failure_even_where_failures_are_final() {
-    let spec = JobSpec { retry: RetryPolicy(BTreeSet::new()), ..spec(1) };
+    let spec = JobSpec { retry: RetryPolicy::from_iter([]), ..spec(1) };
     let verdict = decide(&spec, &running(0, 0), &snoozed(Some(Duration::ZERO)), NOW, 0.5);
     assert_eq!(verdict, Verdict::Snooze { at: after(NOW, MIN_SNOOZE) });
 }

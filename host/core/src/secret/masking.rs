@@ -15,13 +15,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::SecretValue;
 use super::effort::Effort;
 use super::radix::{BASES, Decoded, Lengths};
+use super::value::SecretValue;
 use super::writing::{DEPTH, begins_escape, is_escaped_quote, read};
 use super::zeros::{self, Zeros};
 use super::{dumps, numbers};
-use crate::outside::header_bytes;
+use crate::services::message::header_bytes;
 
 /// The layers of encoding that are still to be decoded.
 #[derive(Debug, Clone, Copy)]

@@ -13,8 +13,9 @@ use memchr::memmem;
 use thiserror::Error;
 
 use super::masking::Mask;
-use super::{Secret, SecretValue};
-use crate::grant::SecretName;
+use super::store::Secret;
+use super::value::SecretValue;
+use crate::grant::secret_name::SecretName;
 
 /// How every placeholder begins.
 const BEGIN: &[u8] = b"jobwright-secret(";

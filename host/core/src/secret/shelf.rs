@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{MAX_RETIRED, MAX_SECRETS, Secret, SecretError, SecretValue};
+use super::store::{MAX_RETIRED, MAX_SECRETS, Secret, SecretError};
+use super::value::SecretValue;
 use crate::clock::Timestamp;
-use crate::grant::SecretName;
+use crate::grant::secret_name::SecretName;
 
 /// See the module's text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 use super::create::Submission;
 use super::replay::Accepted;
-use crate::api::App;
-use crate::api::auth::By;
-use crate::api::error::ApiError;
-use crate::api::fields::utf8;
+use crate::api::app::App;
+use crate::api::http::auth::By;
+use crate::api::http::error::ApiError;
+use crate::api::http::fields::utf8;
 
 /// Jobs in one batch: one commit's worth.
 const MAX_JOBS: usize = 1000;

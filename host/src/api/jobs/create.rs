@@ -22,17 +22,15 @@ use super::draft::{Draft, When};
 use super::idempotency::{self, Key};
 use super::replay::Accepted;
 use super::view::JobView;
-use crate::api::auth::By;
-use crate::api::body::Received;
-use crate::api::error::ApiError;
-use crate::api::fields::{Fields, utf8};
-use crate::api::{ApiSettings, App, detached, query, wait};
-
-/// The longest JSON of a job, in bytes: base64 in lines, and text whose characters are all escaped as most
-/// JSON libraries do it (`\u00e4` for two bytes), take three times the payload at the most.
-pub(in crate::api) fn request_bytes(payload_bytes: u64) -> u64 {
-    payload_bytes.saturating_mul(3).saturating_add(64 << 10)
-}
+use crate::api::app::App;
+use crate::api::http::auth::By;
+use crate::api::http::body::Received;
+use crate::api::http::error::ApiError;
+use crate::api::http::fields::{Fields, utf8};
+use crate::api::http::pairs::pairs;
+use crate::api::http::wait;
+use crate::api::settings::ApiSettings;
+use crate::detached;
 
 /// How often a client that waits for room asks again while no hint comes.
 const ROOM_POLL: Duration = Duration::from_millis(100);
@@ -45,7 +43,7 @@ pub(in crate::api) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     let (what, most) = match uri.query().unwrap_or_default() {
-        "" => ("job", request_bytes(app.settings.payload_bytes)),
+        "" => ("job", app.settings.job_bytes()),
         _ => ("payload", app.settings.payload_bytes),
     };
     let body = Arc::new(app.body(&caller, what, &headers, body, most).await?);
@@ -98,7 +96,7 @@ impl Submission {
     ) -> Result<Self, ApiError> {
         let content_type = content_type(headers);
         let mut key = idempotency::of_headers(headers)?;
-        let query = query::pairs(uri);
+        let query = pairs(uri);
         let is_json = query.is_empty();
         let fields = if is_json {
             let mut fields = Fields::of_json(utf8(&body, "body")?, "body")?;

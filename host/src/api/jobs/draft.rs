@@ -16,9 +16,10 @@ use jobwright_core::registry::Resolved;
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
 
 use super::payload;
-use crate::api::error::{ApiError, FieldError};
-use crate::api::fields::Fields;
-use crate::api::{ApiSettings, limits};
+use crate::api::http::error::{ApiError, FieldError};
+use crate::api::http::fields::Fields;
+use crate::api::plugin_settings::limits;
+use crate::api::settings::ApiSettings;
 
 /// What is said of a field that no job has.
 const UNKNOWN_FIELD: &str = "is not a field of a job";

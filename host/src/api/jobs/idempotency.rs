@@ -12,8 +12,8 @@ use jobwright_core::plugin::Digest;
 use jobwright_core::tenant::TenantName;
 use serde_json::value::RawValue;
 
-use crate::api::error::ApiError;
-use crate::api::fields::Fields;
+use crate::api::http::error::ApiError;
+use crate::api::http::fields::Fields;
 
 /// How long a key is remembered.
 const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -5,9 +5,10 @@ use jobwright_core::job::{Job, JobId, JobIdPrefix};
 use jobwright_core::store::{JobFilter, Page, StoreError};
 use jobwright_core::tenant::TenantName;
 
-use super::PAGE_ROOM_BYTES;
-use crate::api::error::ApiError;
-use crate::api::{App, detached};
+use super::list::PAGE_ROOM_BYTES;
+use crate::api::app::App;
+use crate::api::http::error::ApiError;
+use crate::detached;
 
 /// Candidates that an ambiguous prefix is answered with.
 const CANDIDATES: usize = 10;

@@ -5,9 +5,9 @@ use jobwright_core::name::shorten;
 use jobwright_core::outcome::{is_json, is_media_type};
 use serde_json::value::RawValue;
 
-use crate::api::base64;
-use crate::api::error::ApiError;
-use crate::api::fields::Fields;
+use crate::api::http::base64;
+use crate::api::http::error::ApiError;
+use crate::api::http::fields::Fields;
 
 /// Takes what the guest reads: the text of a JSON value as it is written, or with a media type that is none of
 /// JSON the string that it is, or bytes that are encoded in base64.

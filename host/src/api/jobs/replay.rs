@@ -13,8 +13,8 @@ use jobwright_core::tenant::TenantName;
 use serde_json::{Map, Value, json};
 
 use super::view::{self, JobView};
-use crate::api::App;
-use crate::api::error::ApiError;
+use crate::api::app::App;
+use crate::api::http::error::ApiError;
 
 /// The header that tells a repeated request from the first, as other interfaces with such keys name it.
 const REPLAYED: &str = "idempotency-replayed";

@@ -5,10 +5,10 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::api::App;
-use crate::api::auth::By;
-use crate::api::error::ApiError;
-use crate::api::path::Path;
+use crate::api::app::App;
+use crate::api::http::auth::By;
+use crate::api::http::error::ApiError;
+use crate::api::http::path::Path;
 
 /// The seeds of the attempts that have ended, as far as they are known.
 pub(in crate::api) async fn seeds(

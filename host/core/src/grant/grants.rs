@@ -1,0 +1,108 @@
+//! What an operator lets a plugin reach.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use super::determinism::Determinism;
+use super::http::{HttpGrant, HttpLimits};
+use super::secret_name::SecretName;
+
+/// What an operator lets a plugin reach; by default nothing. Looked up at the start of each attempt,
+/// so that what is taken back is gone for jobs that wait, too.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grants {
+    /// Where HTTP requests may go: where one of these allows it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<HttpGrant>,
+    /// How many and how large they may be.
+    #[serde(skip_serializing_if = "HttpLimits::is_default")]
+    pub http_limits: HttpLimits,
+    /// Values that are kept from one job of the plugin to the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_value: Option<KeyValueGrant>,
+    /// What `wasi:config` answers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// The secrets of which it gets a [placeholder](SecretName::placeholder), as a variable and in its
+    /// configuration.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub secrets: BTreeSet<SecretName>,
+    /// Variables, which those of a job overlay.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The step of the clocks that it sees, in microseconds; absent for [`CLOCK_PRECISION_US`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_precision_us: Option<NonZeroU32>,
+    /// Whether jobs see a clock and random bytes that are the same at every attempt.
+    #[serde(skip_serializing_if = "Determinism::is_never")]
+    pub deterministic: Determinism,
+}
+
+/// How fine the clocks of a guest are that was granted no other, in microseconds: enough to measure
+/// what a job does, and too coarse to measure what others do beside it.
+pub const CLOCK_PRECISION_US: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
+
+impl Grants {
+    /// Whether nothing is granted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether anything is granted that reaches outside of the sandbox, or comes from there: what an
+    /// attempt that is made again elsewhere lacks.
+    #[must_use]
+    pub fn reach_outside(&self) -> bool {
+        let Self { http, key_value, config, secrets, env, .. } = self;
+        let none = http.is_empty() && config.is_empty() && secrets.is_empty() && env.is_empty();
+        !none || key_value.is_some()
+    }
+
+    /// The grants that let a request with `method` go to where `to` names. One of them must also let it
+    /// reach every address that the name has.
+    pub fn allowing<'a>(
+        &'a self,
+        method: &'a http::Method,
+        to: &'a http::Uri,
+    ) -> impl Iterator<Item = &'a HttpGrant> {
+        self.http.iter().filter(move |grant| grant.allows(method, to))
+    }
+
+    /// The variables that an attempt sees of its grants: those set, and a placeholder for each secret.
+    pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
+        Self::with_placeholders(&self.env, &self.secrets)
+    }
+
+    /// The variables that an attempt at a job with the variables `env` sees: the job's overlay those
+    /// of the grants, but no secret's.
+    #[must_use]
+    pub fn variables_under(&self, env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let is_secret = |name: &String| self.secrets.iter().any(|secret| secret.as_str() == name);
+        let of_job = env.iter().filter(|(name, _)| !is_secret(name));
+        self.variables().chain(of_job.map(|(name, value)| (name.clone(), value.clone()))).collect()
+    }
+
+    /// What `wasi:config` answers: the values set, and a placeholder for each secret.
+    pub fn configuration(&self) -> impl Iterator<Item = (String, String)> {
+        Self::with_placeholders(&self.config, &self.secrets)
+    }
+
+    fn with_placeholders(
+        values: &BTreeMap<String, String>,
+        secrets: &BTreeSet<SecretName>,
+    ) -> impl Iterator<Item = (String, String)> {
+        let values = values.iter().map(|(name, value)| (name.clone(), value.clone()));
+        values.chain(secrets.iter().map(|name| (name.to_string(), name.placeholder())))
+    }
+}
+
+/// How much a plugin may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyValueGrant {
+    /// All keys and values together, in bytes, with what an entry takes beside them.
+    pub bytes: u64,
+}

@@ -1,0 +1,54 @@
+//! A job to be enqueued.
+
+use super::id::JobId;
+use super::idempotency::Idempotency;
+use super::lifecycle::Lifecycle;
+use super::payload::Payload;
+use super::spec::JobSpec;
+use crate::capacity::side::Side;
+use crate::clock::Timestamp;
+
+/// A job to be enqueued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// Its identity, made by the caller so that the answer can be written before it is stored.
+    pub id: JobId,
+    /// What was asked for.
+    pub spec: JobSpec,
+    /// What the guest reads.
+    pub payload: Payload,
+    /// When it may first be claimed; not before `now` at enqueue.
+    pub scheduled_at: Timestamp,
+    /// Whether `scheduled_at` is a time of the wall clock, which a client gave and which is still to
+    /// come. Otherwise it is one of the host's clock: the end of a span that the host measures, which
+    /// a correction of the wall clock neither shortens nor extends.
+    pub on_wall: bool,
+    /// Makes the enqueue answer a repeated request like the first.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl NewJob {
+    /// When it is due, if it is accepted at `now`.
+    #[must_use]
+    pub fn due_at(&self, now: Timestamp) -> Timestamp {
+        if self.on_wall { self.scheduled_at } else { self.scheduled_at.max(now) }
+    }
+
+    /// Where it stands when it is accepted at `now`.
+    #[must_use]
+    pub fn lifecycle(&self, now: Timestamp) -> Lifecycle {
+        Lifecycle { on_wall: self.on_wall, ..Lifecycle::new(self.due_at(now)) }
+    }
+
+    /// Which bound of its queue it counts against, if it is accepted at `now`.
+    #[must_use]
+    pub fn side(&self, now: Timestamp) -> Side {
+        if self.on_wall { Side::Parked } else { Side::of(self.scheduled_at, now) }
+    }
+
+    /// See [`JobSpec::held_bytes`].
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.spec.held_bytes(self.payload.bytes.len() as u64)
+    }
+}

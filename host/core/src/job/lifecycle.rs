@@ -1,0 +1,289 @@
+//! Every transition between the states of a job, as pure functions. Each store applies these and writes
+//! the result; no store has transitions of its own.
+
+use std::time::Duration;
+
+use super::state::{JobState, Phase};
+use super::verdict::Verdict;
+use crate::clock::{Timestamp, after};
+
+/// After how many lost attempts that count a job is discarded: it may be what takes the host down.
+pub const MAX_LOST: u16 = 3;
+
+/// For how long an attempt at a suspect keeps other suspects back, and after how long a loss does not
+/// count by itself any more.
+///
+/// What takes a host down does it at once as a rule; without an end, the long jobs that a power loss interrupted would make all others wait
+/// for each of them in turn.
+pub const WATCH: Duration = Duration::from_secs(10);
+
+/// What is known of a host that lost an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostHost {
+    /// When it last showed that it lives.
+    pub alive_at: Timestamp,
+    /// How many attempts were finished in the store by then.
+    pub finished: u64,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lifecycle {
+    /// The stored state.
+    pub state: JobState,
+    /// The number of the latest attempt, 0 before the first. It only grows: it is the fencing token.
+    pub attempt: u32,
+    /// Attempts that count against `max_attempts`.
+    pub failures: u16,
+    /// Attempts that were lost with their host, as far as they [count](Self::reclaim); at [`MAX_LOST`]
+    /// the job is discarded.
+    pub lost: u16,
+    /// How many attempts were finished in the store when one at this job was last lost; none if that
+    /// was [forgiven](Self::forgive).
+    pub lost_after: Option<u64>,
+    /// Attempts that the host could not start.
+    pub refused: u16,
+    /// How often in sequence it was snoozed.
+    pub snoozes: u16,
+    /// When the first of these was.
+    pub snoozed_since: Option<Timestamp>,
+    /// When the job is, or was last, due.
+    pub scheduled_at: Timestamp,
+    /// Whether `scheduled_at` is a time of the wall clock that is not known to have come, see
+    /// [`NewJob::on_wall`](crate::job::NewJob::on_wall). Otherwise it is one of the host's clock.
+    pub on_wall: bool,
+    /// When the latest attempt was claimed.
+    pub attempted_at: Option<Timestamp>,
+    /// When the job was over.
+    pub finalized_at: Option<Timestamp>,
+    /// When someone asked a running job to stop.
+    pub cancel_requested_at: Option<Timestamp>,
+}
+
+/// The answer to a request to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelRequest {
+    /// It was waiting and is cancelled now.
+    Cancelled,
+    /// It is running; this attempt is being stopped. No other is meant: someone may redrive the job
+    /// before the attempt hears of it.
+    Stopping {
+        /// Its number.
+        attempt: u32,
+    },
+    /// It had been cancelled before.
+    AlreadyCancelled,
+    /// Too late: it is over in another way.
+    Finalized(JobState),
+}
+
+/// The answer to a request to run a job again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redrive {
+    /// It is due now.
+    Due,
+    /// It is running; there is nothing to retry.
+    Running,
+}
+
+impl Lifecycle {
+    /// A job that was just accepted and is due at `scheduled_at`.
+    #[must_use]
+    pub fn new(scheduled_at: Timestamp) -> Self {
+        Self {
+            state: JobState::Available,
+            attempt: 0,
+            failures: 0,
+            lost: 0,
+            lost_after: None,
+            refused: 0,
+            snoozes: 0,
+            snoozed_since: None,
+            scheduled_at,
+            on_wall: false,
+            attempted_at: None,
+            finalized_at: None,
+            cancel_requested_at: None,
+        }
+    }
+
+    /// The state in people's words, at `now`.
+    #[must_use]
+    pub fn phase(&self, now: Timestamp) -> Phase {
+        match self.state {
+            JobState::Available if self.is_due(now) => Phase::Available,
+            JobState::Available if self.attempt == 0 || self.snoozes > 0 => Phase::Scheduled,
+            JobState::Available => Phase::Retryable,
+            JobState::Running => Phase::Running,
+            JobState::Completed => Phase::Completed,
+            JobState::Discarded => Phase::Discarded,
+            JobState::Cancelled => Phase::Cancelled,
+        }
+    }
+
+    /// Whether a waiting job is known to be due at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        !self.on_wall && self.scheduled_at <= now
+    }
+
+    /// Notes that the time of a waiting job has come: it is due from now on, wherever the wall clock is
+    /// set.
+    pub fn falls_due(&mut self, now: Timestamp) {
+        (self.scheduled_at, self.on_wall) = (self.scheduled_at.min(now), false);
+    }
+
+    /// Whether a lost attempt counts, so that this job may be what took its host down. Suspects are
+    /// tried one at a time: which of two it was could not be told.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.lost > 0
+    }
+
+    /// Whether the next loss discards it: it is then tried with no other attempt in flight, so that
+    /// no other can be the cause.
+    #[must_use]
+    pub fn runs_alone(&self) -> bool {
+        self.lost + 1 >= MAX_LOST
+    }
+
+    /// Whether it is a suspect whose running attempt is still watched, see [`WATCH`].
+    #[must_use]
+    pub fn is_watched(&self, now: Timestamp) -> bool {
+        // On both sides of it: a clock that was set back must not keep others back until it is again
+        // what it was.
+        let near = |began| now < after(began, WATCH) && began < after(now, WATCH);
+        self.state == JobState::Running && self.is_suspect() && self.attempted_at.is_some_and(near)
+    }
+
+    /// Begins the next attempt.
+    pub fn claim(&mut self, now: Timestamp) {
+        debug_assert_eq!(self.state, JobState::Available, "only a waiting job is claimed");
+        self.state = JobState::Running;
+        self.attempt += 1;
+        self.attempted_at = Some(now);
+        self.on_wall = false;
+    }
+
+    /// Ends the running attempt as `verdict` says; a request to cancel turns a verdict that would
+    /// lead to another attempt into a cancellation.
+    pub fn finish(&mut self, verdict: Verdict, now: Timestamp) {
+        debug_assert_eq!(self.state, JobState::Running, "only a running job is finished");
+        match verdict {
+            Verdict::Complete => self.finalize(JobState::Completed, now),
+            Verdict::Discard => {
+                self.failures += 1;
+                self.finalize(JobState::Discarded, now);
+            }
+            Verdict::Cancel => self.finalize(JobState::Cancelled, now),
+            Verdict::Retry { .. } | Verdict::Snooze { .. } | Verdict::Release { .. }
+                if self.cancel_requested_at.is_some() =>
+            {
+                self.finalize(JobState::Cancelled, now);
+            }
+            Verdict::Retry { at } => {
+                self.failures += 1;
+                (self.snoozes, self.snoozed_since) = (0, None);
+                // It ran to its end, and the host lives.
+                self.forgive();
+                self.wait_until(at);
+            }
+            Verdict::Snooze { at } => {
+                self.snoozes += 1;
+                self.snoozed_since.get_or_insert(now);
+                self.forgive();
+                self.wait_until(at);
+            }
+            Verdict::Release { at, refused } => {
+                self.refused += u16::from(refused);
+                self.wait_until(at);
+            }
+        }
+    }
+
+    /// Takes the job back from an attempt whose host is gone.
+    ///
+    /// The loss counts if the host died within [`WATCH`] of the attempt's start; or if an attempt was
+    /// lost before and no other attempt has been finished since: then this job may be what takes hosts
+    /// down, however long that takes.
+    pub fn reclaim(&mut self, host: LostHost, now: Timestamp) {
+        debug_assert_eq!(self.state, JobState::Running, "only a running job is reclaimed");
+        let at_once = self.attempted_at.is_none_or(|began| host.alive_at < after(began, WATCH));
+        self.lost += u16::from(at_once || self.lost_after == Some(host.finished));
+        self.lost_after = Some(host.finished);
+        if self.cancel_requested_at.is_some() {
+            self.finalize(JobState::Cancelled, now);
+        } else if self.lost >= MAX_LOST {
+            self.finalize(JobState::Discarded, now);
+        } else {
+            // Its place in the queue is kept: it had been waiting since then.
+            self.state = JobState::Available;
+        }
+    }
+
+    /// Forgets lost attempts, because one got further: it saved progress or ran to its end. Says whether
+    /// there were any.
+    pub fn forgive(&mut self) -> bool {
+        let lost = (self.lost, self.lost_after);
+        (self.lost, self.lost_after) = (0, None);
+        lost != (0, None)
+    }
+
+    /// Cancels a waiting job, or asks the attempt of a running one to stop.
+    pub fn request_cancel(&mut self, now: Timestamp) -> CancelRequest {
+        match self.state {
+            JobState::Available => {
+                self.finalize(JobState::Cancelled, now);
+                CancelRequest::Cancelled
+            }
+            JobState::Running => {
+                self.cancel_requested_at.get_or_insert(now);
+                CancelRequest::Stopping { attempt: self.attempt }
+            }
+            JobState::Cancelled => CancelRequest::AlreadyCancelled,
+            JobState::Completed | JobState::Discarded => CancelRequest::Finalized(self.state),
+        }
+    }
+
+    /// Makes a job due now: a waiting one at once, a finalized one again, with all its attempts
+    /// before it. One that was due keeps its place.
+    pub fn redrive(&mut self, now: Timestamp) -> Redrive {
+        match self.state {
+            JobState::Running => return Redrive::Running,
+            JobState::Available if self.on_wall => self.wait_until(now),
+            JobState::Available => self.wait_until(now.min(self.scheduled_at)),
+            JobState::Completed | JobState::Discarded | JobState::Cancelled => {
+                (self.failures, self.refused) = (0, 0);
+                (self.snoozes, self.snoozed_since) = (0, None);
+                self.forgive();
+                (self.finalized_at, self.cancel_requested_at) = (None, None);
+                self.wait_until(now);
+            }
+        }
+        Redrive::Due
+    }
+
+    /// How many more attempts can begin if this one and all that follow fail.
+    #[must_use]
+    pub fn attempts_left(&self, max_attempts: u16) -> u16 {
+        match self.state {
+            JobState::Available => max_attempts.saturating_sub(self.failures),
+            JobState::Running => max_attempts.saturating_sub(self.failures.saturating_add(1)),
+            JobState::Completed | JobState::Discarded | JobState::Cancelled => 0,
+        }
+    }
+
+    fn wait_until(&mut self, at: Timestamp) {
+        self.state = JobState::Available;
+        // Times that the host chooses are those of its own clock.
+        (self.scheduled_at, self.on_wall) = (at, false);
+    }
+
+    fn finalize(&mut self, state: JobState, now: Timestamp) {
+        self.state = state;
+        self.finalized_at = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! Jobs.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`id`] | the identity of a job, ordered by time |
+//! | [`spec`], [`priority`], [`payload`] | what the submitter asked for, fixed at enqueue |
+//! | [`draft`], [`idempotency`] | a job to be enqueued |
+//! | [`state`], [`lifecycle`], [`verdict`] | the states and every transition between them |
+//! | [`row`], [`record`] | a job as a store keeps it, with the records of its attempts |
+
+pub mod draft;
+pub mod id;
+pub mod idempotency;
+pub mod lifecycle;
+pub mod payload;
+pub mod priority;
+pub mod record;
+pub mod row;
+pub mod spec;
+pub mod state;
+pub mod verdict;
+
+pub use self::draft::NewJob;
+pub use self::id::{InvalidJobId, JobId, JobIdPrefix};
+pub use self::idempotency::Idempotency;
+pub use self::lifecycle::{CancelRequest, Lifecycle, LostHost, MAX_LOST, Redrive, WATCH};
+pub use self::payload::{Payload, Stored};
+pub use self::priority::{InvalidPriority, Priority};
+pub use self::record::{AttemptRecord, Seed, Start};
+pub use self::row::{Job, MAX_RECORDS, Tries};
+pub use self::spec::{JobSpec, MAX_DELAY};
+pub use self::state::{JobState, Phase};
+pub use self::verdict::Verdict;
+pub use crate::queue::name::QueueName;

@@ -1,0 +1,62 @@
+//! The states of a job, and the phases in which clients see them.
+
+use serde::{Deserialize, Serialize};
+
+/// What is stored. *Scheduled* and *retryable* are not: they are `Available` with a future
+/// `scheduled_at`, see [`Lifecycle::phase`], so nothing has to flip states when the time comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits to be claimed.
+    Available,
+    /// An attempt holds a lease on it.
+    Running,
+    /// Over: it succeeded.
+    Completed,
+    /// Over: it failed for good.
+    Discarded,
+    /// Over: someone cancelled it.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether the job is over for good.
+    #[must_use]
+    pub fn is_finalized(self) -> bool {
+        match self {
+            Self::Available | Self::Running => false,
+            Self::Completed | Self::Discarded | Self::Cancelled => true,
+        }
+    }
+}
+
+/// The state in the words that people use; what HTTP answers call `state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Not due yet, and never tried or snoozed.
+    Scheduled,
+    /// Due.
+    Available,
+    /// Not due yet, after an attempt that failed or was given back.
+    Retryable,
+    /// Held by an attempt.
+    Running,
+    /// Succeeded.
+    Completed,
+    /// Failed for good.
+    Discarded,
+    /// Cancelled.
+    Cancelled,
+}
+
+impl Phase {
+    /// Whether the job is over for good.
+    #[must_use]
+    pub fn is_finalized(self) -> bool {
+        match self {
+            Self::Scheduled | Self::Available | Self::Retryable | Self::Running => false,
+            Self::Completed | Self::Discarded | Self::Cancelled => true,
+        }
+    }
+}

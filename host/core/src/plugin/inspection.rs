@@ -1,0 +1,100 @@
+//! What the bytes of a plugin contain: its ABI, imports, exports and entry points.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::grant::capability::Capability;
+use crate::text::shorten;
+
+/// How a plugin is called, recognised from its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Abi {
+    /// A core module that exports `_start` and imports WASI preview 1.
+    #[serde(rename = "wasi-command-p1")]
+    WasiCommandP1,
+    /// A component that exports `wasi:cli/run` of WASI 0.2.
+    #[serde(rename = "wasi-command-p2")]
+    WasiCommandP2,
+    /// A component that exports `wasi:http/incoming-handler` of WASI 0.2.
+    #[serde(rename = "wasi-http-p2")]
+    WasiHttpP2,
+    /// A component that exports the world `jobwright:job`.
+    #[serde(rename = "jobwright-job")]
+    JobwrightJob,
+    /// A core module that imports `extism:host/env`.
+    #[serde(rename = "extism")]
+    Extism,
+}
+
+impl fmt::Display for Abi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WasiCommandP1 => "wasi-command-p1",
+            Self::WasiCommandP2 => "wasi-command-p2",
+            Self::WasiHttpP2 => "wasi-http-p2",
+            Self::JobwrightJob => "jobwright-job",
+            Self::Extism => "extism",
+        })
+    }
+}
+
+/// The most imports, and the most exports, that an [`Inspection`] names: programs have some tens,
+/// libraries thousands.
+pub const MAX_NAMES: usize = 100;
+
+/// What the bytes of a plugin say about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// How it is called.
+    pub abi: Abi,
+    /// What it imports, sorted: of a core module as `module.name`, of a component its interfaces. At
+    /// most [`MAX_NAMES`].
+    pub imports: Vec<String>,
+    /// What it exports, sorted; at most [`MAX_NAMES`].
+    #[serde(default)]
+    pub exports: Vec<String>,
+    /// Which of its exports a job can name as its entry point, sorted; empty if there is no choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entrypoints: Vec<String>,
+    /// What its memories and tables take at the start, in bytes.
+    pub minimum_memory_bytes: u64,
+}
+
+/// A plugin of which it is not clear what a job is to call.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct NoEntryPoint(String);
+
+impl Inspection {
+    /// What it has to be granted to do all that it might; without, it is denied that part.
+    #[must_use]
+    pub fn grants(&self) -> Vec<Capability> {
+        Capability::asked_for(&self.imports)
+    }
+
+    /// What a job calls that asks for `asked`: none if there is no choice.
+    ///
+    /// # Errors
+    /// [`NoEntryPoint`], which names what could be asked for.
+    pub fn entrypoint(&self, asked: Option<&str>) -> Result<Option<String>, NoEntryPoint> {
+        let choice = self.entrypoints.join("`, `");
+        match (asked, self.entrypoints.as_slice()) {
+            (None, []) => Ok(None),
+            (None, [only]) => Ok(Some(only.clone())),
+            (None, _) => Err(NoEntryPoint(format!("is missing: name one of `{choice}`"))),
+            (Some(asked), []) => Err(NoEntryPoint(format!(
+                "`{}` cannot be chosen: a plugin of the kind {} has one entry point",
+                shorten(asked),
+                self.abi
+            ))),
+            (Some(asked), all) if all.iter().any(|name| name == asked) => {
+                Ok(Some(asked.to_owned()))
+            }
+            (Some(asked), _) => {
+                Err(NoEntryPoint(format!("`{}` is not one of `{choice}`", shorten(asked))))
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What an operator sets for all versions of a plugin.
+
+use serde::{Deserialize, Serialize};
+
+use super::version::Version;
+use crate::exit_codes::ExitCodes;
+use crate::grant::grants::Grants;
+use crate::limits::request::LimitsRequest;
+use crate::retry::policy::RetryPolicy;
+
+/// What an operator sets for all versions of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginSettings {
+    /// For jobs that ask for nothing.
+    pub limits: LimitsRequest,
+    /// Which endings are tried again; absent for the usual ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_on: Option<RetryPolicy>,
+    /// The media type of its outputs; absent to guess from the bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_type: Option<String>,
+    /// The version that a bare name means; absent for the one uploaded last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_version: Option<Version>,
+    /// Whether its environment has the host's variables, `JOBWRIGHT_…`; absent for yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inject_env: Option<bool>,
+    /// What its exit codes mean, where that is not the usual.
+    #[serde(skip_serializing_if = "ExitCodes::is_empty")]
+    pub exit_codes: ExitCodes,
+    /// What it may reach.
+    #[serde(skip_serializing_if = "Grants::is_empty")]
+    pub grants: Grants,
+}

@@ -1,0 +1,218 @@
+//! The index of a queue: every unfinished job, in each order in which it is looked for.
+//!
+//! Every change takes an entry out of all orders and puts it back where it belongs by then, so no order
+//! can be forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::counts::Load;
+use super::entry::{Entry, Holder, Home, Slot, Standing};
+use super::lanes::Lanes;
+use super::name::QueueName;
+use super::sweep::{Sweep, covers_code};
+use super::waiting::{Clocks, Wait, Waiting};
+use crate::capacity::side::Side;
+use crate::clock::Timestamp;
+use crate::hold::{Facts, Hold};
+use crate::job::id::JobId;
+use crate::job::lifecycle::Lifecycle;
+use crate::tenant::TenantName;
+
+/// The unfinished jobs of a store, ordered for claiming.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// By id, which is by age: what is done to some is done to the oldest.
+    pub(super) slots: BTreeMap<JobId, Slot>,
+    pub(super) loads: BTreeMap<(TenantName, QueueName), Load>,
+    pub(super) holds: BTreeSet<Hold>,
+    /// Whether there are holds on code, under which jobs are set aside.
+    pub(super) holds_code: bool,
+    /// What is left to be moved for holds that came or went.
+    pub(super) sweeps: Vec<Sweep>,
+    /// Waiting jobs that were due at the latest look and that are not set aside.
+    pub(super) lanes: Lanes,
+    /// Waiting jobs that were not.
+    pub(super) future: Waiting,
+    /// Jobs that became due by the wall clock since a store last asked.
+    pub(super) fallen_due: Vec<JobId>,
+    pub(super) running: BTreeSet<(Timestamp, JobId)>,
+    /// Those of `running` that are suspects.
+    pub(super) running_suspects: BTreeSet<JobId>,
+    pub(super) clocks: Clocks,
+    pub(super) head_start: Duration,
+    /// Attempts that were finished: what a host has achieved beside the jobs that it lost.
+    pub(super) finished: u64,
+}
+
+impl Queue {
+    /// An empty queue of a host that starts, in which each level of priority is worth `head_start`.
+    #[must_use]
+    pub fn new(head_start: Duration, now: Timestamp) -> Self {
+        Self { head_start, clocks: Clocks::new(now), ..Self::default() }
+    }
+
+    /// Adds a waiting job, behind those with lower row numbers.
+    pub fn insert(&mut self, id: JobId, entry: Entry, now: Timestamp) {
+        self.pass_time(now);
+        self.restore(id, entry, Holder { expires_at: now, alive_at: now });
+    }
+
+    /// Adds an unfinished job that a store found when it was opened. If it is running, `holder` holds its
+    /// lease.
+    pub fn restore(&mut self, id: JobId, entry: Entry, holder: Holder) {
+        self.place(id, Slot { entry, holder });
+    }
+
+    /// Moves the jobs that are due at `now` from the one bound of their queue to the other.
+    pub fn pass_time(&mut self, now: Timestamp) {
+        self.look(self.clocks.at(now));
+    }
+
+    /// How many unfinished jobs there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether every job is finished.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Where an unfinished job stands.
+    #[must_use]
+    pub fn lifecycle(&self, id: JobId) -> Option<&Lifecycle> {
+        self.slots.get(&id).map(|slot| &slot.entry.lifecycle)
+    }
+
+    /// Where an unfinished job stands, with what it belongs to.
+    #[must_use]
+    pub fn standing(&self, id: JobId) -> Option<Standing> {
+        self.slots.get(&id).map(|slot| slot.entry.standing())
+    }
+
+    /// The unfinished jobs, oldest first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<JobId> {
+        self.slots.keys().copied().collect()
+    }
+
+    /// Applies a transition to an entry; answers what it answers, and where the job stands then.
+    pub(super) fn transition<A>(
+        &mut self,
+        id: JobId,
+        now: Timestamp,
+        step: impl FnOnce(&mut Lifecycle) -> A,
+    ) -> Option<(A, Standing)> {
+        self.look(self.clocks.at(now));
+        self.change(id, |slot| (step(&mut slot.entry.lifecycle), slot.entry.standing()))
+    }
+
+    /// Changes an entry. A finalized one is removed, and its permit with it.
+    pub(super) fn change<A>(&mut self, id: JobId, step: impl FnOnce(&mut Slot) -> A) -> Option<A> {
+        let mut slot = self.take(id)?;
+        let answer = step(&mut slot);
+        match slot.home() {
+            Some(_) => {
+                let facts = slot.entry.facts.clone();
+                self.place(id, slot);
+                self.lanes.forget_empty(&facts);
+            }
+            None => self.forget_empty(&slot.entry.facts),
+        }
+        Some(answer)
+    }
+
+    /// Puts an entry where it belongs by now.
+    pub(super) fn replace(&mut self, id: JobId) {
+        self.change(id, |_| ());
+    }
+
+    /// Moves the jobs whose time has come to where they are claimed from.
+    pub(super) fn look(&mut self, clocks: Clocks) {
+        self.clocks = clocks;
+        while let Some(Wait { id, on_wall, .. }) = self.future.first_due(clocks) {
+            self.change(id, |slot| slot.entry.lifecycle.falls_due(clocks.now));
+            if on_wall {
+                self.fallen_due.push(id);
+            }
+        }
+    }
+
+    /// Puts an unfinished job where it belongs.
+    pub(super) fn place(&mut self, id: JobId, mut slot: Slot) {
+        match slot.home() {
+            Some(Home::Waiting) => self.place_waiting(id, &mut slot),
+            Some(Home::Running) => self.place_running(id, &mut slot),
+            None => return debug_assert!(false, "a finalized job is not in the queue"),
+        }
+        self.slots.insert(id, slot);
+    }
+
+    fn place_running(&mut self, id: JobId, slot: &mut Slot) {
+        slot.entry.permit.shift(Side::Due);
+        self.load(&slot.entry.facts).running += 1;
+        self.running.insert((slot.holder.expires_at, id));
+        self.lanes.begin(&slot.entry.facts, slot.entry.memory_bytes);
+        if slot.entry.lifecycle.is_suspect() {
+            self.running_suspects.insert(id);
+        }
+    }
+
+    fn place_waiting(&mut self, id: JobId, slot: &mut Slot) {
+        let wait = slot.wait(id);
+        let is_due = self.clocks.have_reached(&wait);
+        slot.entry.permit.shift(if is_due { Side::Due } else { Side::Parked });
+        self.load(&slot.entry.facts).add(wait, is_due);
+        let (facts, place, due) = (&slot.entry.facts, slot.place(self.head_start), slot.due(id));
+        if !is_due {
+            self.future.insert(wait);
+        } else if self.is_set_aside(facts) {
+            // In no lane until a sweep, or another change, places it again.
+        } else if slot.entry.lifecycle.is_suspect() {
+            self.lanes.insert_suspect(facts, place, due);
+        } else {
+            self.lanes.insert(facts, place, due);
+        }
+    }
+
+    /// Takes a job out of every order.
+    fn take(&mut self, id: JobId) -> Option<Slot> {
+        let slot = self.slots.remove(&id)?;
+        match slot.home()? {
+            Home::Running => {
+                self.load(&slot.entry.facts).running -= 1;
+                self.running.remove(&(slot.holder.expires_at, id));
+                self.running_suspects.remove(&id);
+                self.lanes.end(&slot.entry.facts, slot.entry.memory_bytes);
+            }
+            Home::Waiting => {
+                let wait = slot.wait(id);
+                self.load(&slot.entry.facts).remove(&wait);
+                self.future.remove(&wait);
+                self.lanes.remove(&slot.entry.facts, &slot.place(self.head_start));
+            }
+        }
+        Some(slot)
+    }
+
+    fn load(&mut self, facts: &Facts) -> &mut Load {
+        self.loads.entry((facts.tenant.clone(), facts.queue.clone())).or_default()
+    }
+
+    fn forget_empty(&mut self, facts: &Facts) {
+        self.lanes.forget_empty(facts);
+        let key = (facts.tenant.clone(), facts.queue.clone());
+        if self.loads.get(&key).is_some_and(Load::is_empty) {
+            self.loads.remove(&key);
+        }
+    }
+
+    /// Whether a hold covers jobs with these facts that lets the others of their lane be claimed.
+    pub(super) fn is_set_aside(&self, facts: &Facts) -> bool {
+        let holds = |hold: &Hold| covers_code(hold) && hold.is_in(&self.holds);
+        self.holds_code && Hold::over(facts).iter().any(holds)
+    }
+}

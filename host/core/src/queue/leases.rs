@@ -1,0 +1,93 @@
+//! Leases of running jobs, and the transitions that clients ask for.
+
+use super::entry::{Holder, Home, Standing};
+use super::index::Queue;
+use crate::attempt::Lease;
+use crate::clock::Timestamp;
+use crate::job::id::JobId;
+use crate::job::lifecycle::{CancelRequest, Lifecycle, LostHost, Redrive};
+use crate::job::state::JobState;
+use crate::job::verdict::Verdict;
+
+/// The answer to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// It holds until the new time.
+    Extended,
+    /// It holds, and someone asked the attempt to stop.
+    CancelRequested,
+    /// It was taken away.
+    LeaseLost,
+}
+
+impl Queue {
+    /// Extends a lease, as its holder is alive.
+    pub fn renew(&mut self, lease: &Lease, expires_at: Timestamp, now: Timestamp) -> Renewal {
+        self.pass_time(now);
+        if !self.holds_lease(lease) {
+            return Renewal::LeaseLost;
+        }
+        let cancelled = self.change(lease.job, |slot| {
+            slot.holder = Holder { expires_at, alive_at: now };
+            slot.entry.lifecycle.cancel_requested_at.is_some()
+        });
+        match cancelled {
+            Some(true) => Renewal::CancelRequested,
+            Some(false) => Renewal::Extended,
+            None => Renewal::LeaseLost,
+        }
+    }
+
+    /// Ends the attempt that `lease` holds; `None` if it holds none any more.
+    pub fn finish(&mut self, lease: &Lease, verdict: Verdict, now: Timestamp) -> Option<Standing> {
+        if !self.holds_lease(lease) {
+            return None;
+        }
+        self.finished += u64::from(!matches!(verdict, Verdict::Release { .. }));
+        self.transition(lease.job, now, |lifecycle| lifecycle.finish(verdict, now)).map(|it| it.1)
+    }
+
+    /// Forgives lost attempts at the job that `lease` holds, because this one saved its progress.
+    pub fn forgive(&mut self, lease: &Lease) {
+        let lost = |lifecycle: &Lifecycle| lifecycle.clone().forgive();
+        if self.holds_lease(lease) && self.lifecycle(lease.job).is_some_and(lost) {
+            self.change(lease.job, |slot| slot.entry.lifecycle.forgive());
+        }
+    }
+
+    /// Cancels an unfinished job or asks its attempt to stop; `None` if there is no such job.
+    pub fn request_cancel(
+        &mut self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Option<(CancelRequest, Standing)> {
+        self.transition(id, now, |lifecycle| lifecycle.request_cancel(now))
+    }
+
+    /// Makes a waiting job due; `None` if there is no such unfinished job.
+    pub fn redrive(&mut self, id: JobId, now: Timestamp) -> Option<(Redrive, Standing)> {
+        self.transition(id, now, |lifecycle| lifecycle.redrive(now))
+    }
+
+    /// At most `most` running jobs whose lease has expired.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp, most: usize) -> Vec<JobId> {
+        let expired = self.running.iter().take_while(|(at, _)| *at <= now);
+        expired.take(most).map(|(_, id)| *id).collect()
+    }
+
+    /// Takes a running job back from an attempt whose host is gone.
+    pub fn reclaim(&mut self, id: JobId, now: Timestamp) -> Option<Standing> {
+        let slot = self.slots.get(&id).filter(|slot| slot.home() == Some(Home::Running))?;
+        let host = LostHost { alive_at: slot.holder.alive_at, finished: self.finished };
+        self.transition(id, now, |lifecycle| lifecycle.reclaim(host, now)).map(|it| it.1)
+    }
+
+    /// Whether `lease` is valid: its attempt is the one that runs.
+    #[must_use]
+    pub fn holds_lease(&self, lease: &Lease) -> bool {
+        self.lifecycle(lease.job).is_some_and(|lifecycle| {
+            lifecycle.state == JobState::Running && lifecycle.attempt == lease.attempt
+        })
+    }
+}

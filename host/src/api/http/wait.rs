@@ -1,0 +1,115 @@
+//! Waiting, as a client asks for it: `Prefer: wait=N` (RFC 7240) and `?wait=30s`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use jiff::SignedDuration;
+use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::job::{Job, JobId};
+use jobwright_core::name::shorten;
+use jobwright_core::tenant::TenantName;
+
+use super::error::ApiError;
+use super::number;
+use crate::api::app::App;
+
+/// The longest wait: what proxies commonly allow, and some.
+pub(in crate::api) const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// How often the store is looked at while no hint comes.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The seconds of `Prefer: wait=N`, at most [`MAX_WAIT`]; anything else in the header is not ours.
+pub(in crate::api) fn preferred(headers: &HeaderMap) -> Option<Duration> {
+    let preferences = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|value| value.split(',')).find_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        // More than a number of 64 bits is more than the most, too.
+        let seconds = is_number.then(|| value.parse().unwrap_or(u64::MAX))?;
+        let is_wait = name.trim().eq_ignore_ascii_case("wait");
+        is_wait.then(|| Duration::from_secs(seconds).min(MAX_WAIT))
+    })
+}
+
+/// Tells a client whose preference was followed that it was (RFC 7240, 3).
+pub(in crate::api) fn tell_applied(response: &mut Response, wait: Option<Duration>) {
+    let applied = wait.map(|wait| HeaderValue::from_str(&format!("wait={}", wait.as_secs())));
+    if let Some(Ok(applied)) = applied {
+        response.headers_mut().insert("preference-applied", applied);
+    }
+}
+
+/// The time of `?wait=`: `30s`, `1m30s`, or a whole number of seconds; at most [`MAX_WAIT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api) struct Wait(pub(in crate::api) Duration);
+
+impl FromStr for Wait {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = || number::plain(text).parse().ok().map(Duration::from_secs);
+        let span = || text.parse::<SignedDuration>().ok().and_then(|span| span.try_into().ok());
+        seconds()
+            .or_else(span)
+            .map(|wait| Self(wait.min(MAX_WAIT)))
+            .ok_or_else(|| format!("`{}` is not a duration: use 30s or 1m30s", shorten(text)))
+    }
+}
+
+impl App {
+    /// The job, finalized if that comes by `deadline`; `None` if it is unknown.
+    pub(in crate::api) async fn finalized_by(
+        &self,
+        tenant: &TenantName,
+        id: JobId,
+        deadline: Timestamp,
+    ) -> Result<Option<Job>, ApiError> {
+        let waiter = self.wake_ups.waiters.listen(tenant, id).map_err(ApiError::busy)?;
+        loop {
+            let hint = waiter.hint();
+            let now = self.clock.now();
+            match self.store.get(id).await? {
+                Some(job) if !job.lifecycle.state.is_finalized() && now < deadline => {}
+                other => return Ok(other),
+            }
+            tokio::select! {
+                () = hint => {}
+                () = self.clock.sleep_until(after(now, POLL).min(deadline)) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_from_the_header_among_other_preferences() {
+        let wait = |value: &str| {
+            preferred(&HeaderMap::from_iter([("prefer".parse().unwrap(), value.parse().unwrap())]))
+        };
+        assert_eq!(wait("wait=5"), Some(Duration::from_secs(5)));
+        assert_eq!(wait("respond-async, Wait = 7; x"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("wait=99999"), Some(MAX_WAIT));
+        for none in ["", "wait", "wait=x", "wait=-1", "return=minimal"] {
+            assert_eq!(wait(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_wait_in_the_query_is_a_time() {
+        for (text, seconds) in
+            [("30s", 30), ("2", 2), ("2.0", 2), ("1e1", 10), ("9h", MAX_WAIT.as_secs())]
+        {
+            assert_eq!(text.parse(), Ok(Wait(Duration::from_secs(seconds))), "{text}");
+        }
+        for bad in ["", "x", "-3s", "1w2", "0.5", "-1"] {
+            assert!(bad.parse::<Wait>().is_err(), "{bad}");
+        }
+    }
+}

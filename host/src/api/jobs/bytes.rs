@@ -1,0 +1,116 @@
+//! What a job carried, left and logged, as bytes.
+
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, Uri};
+use axum::response::Response;
+use jobwright_core::job::{Job, MAX_RECORDS, Payload, Stored};
+use jobwright_core::outcome::Output;
+
+use super::answer::state_word;
+use super::named::unknown;
+use super::view;
+use crate::api::app::App;
+use crate::api::http::auth::By;
+use crate::api::http::content;
+use crate::api::http::error::ApiError;
+use crate::api::http::path::Path;
+use crate::api::http::query::Query;
+use crate::detached;
+
+/// Under its media type; without one, if the submitter named none.
+pub(in crate::api) async fn payload(
+    State(app): State<App>,
+    By(caller): By,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let id = app.job(&caller, &id).await?.id;
+    let room = app.gates.answers.of(&caller.tenant).room(app.settings.payload_bytes).await?;
+    let turn = app.gates.reads.of(&caller.tenant).acquire().await;
+    let store = app.store.clone();
+    let reading = async move { store.payload(id).await };
+    let payload = detached::run((turn, room.clone()), reading).await??;
+    let Payload { content_type, bytes } = payload.ok_or_else(|| unknown(id))?;
+    Ok(room.with(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload"))))
+}
+
+/// What the job left, or a failed attempt at it: headers say which attempt, and how it ended.
+pub(in crate::api) async fn output(
+    State(app): State<App>,
+    By(caller): By,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let mut job = app.job(&caller, &id).await?;
+    let id = job.id;
+    while let Some(stored) = &job.output {
+        let room = app.gates.answers.of(&caller.tenant).room(stored.bytes).await?;
+        let Some(output) = app.read_output(&caller.tenant, id, &room).await? else { break };
+        let now = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
+        if now.output.as_ref() == Some(stored) && now.has_completed() == job.has_completed() {
+            return Ok(room.with(left(&job, stored, output)));
+        }
+        // Another attempt has left something in between.
+        job = now;
+    }
+    let state = state_word(job.lifecycle.phase(app.clock.now()));
+    let detail = format!("job {id} has no output: its state is {state}");
+    Err(ApiError::not_found("no_output", detail))
+}
+
+fn left(job: &Job, stored: &Stored, output: Output) -> Response {
+    let Output { content_type, bytes } = output;
+    let mut response = content::serve(bytes, Some(&content_type), &job.id.to_string());
+    let headers = response.headers_mut();
+    headers.insert(ATTEMPT, stored.attempt.into());
+    if let Ok(outcome) = state_word(view::left_by(job, stored)).try_into() {
+        headers.insert(OUTCOME, outcome);
+    }
+    response
+}
+
+/// The number of the attempt that an answer is of.
+const ATTEMPT: HeaderName = HeaderName::from_static("jobwright-attempt");
+
+/// How that attempt ended, in the word of its record.
+const OUTCOME: HeaderName = HeaderName::from_static("jobwright-outcome");
+
+/// The log of the latest attempt that wrote one, or of the attempt asked for.
+pub(in crate::api) async fn logs(
+    State(app): State<App>,
+    By(caller): By,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let mut query = Query::of(&uri);
+    let wanted: Option<u32> = query.take("attempt", "the number of an attempt");
+    query.finish()?;
+    let job = app.job(&caller, &id).await?;
+    let id = job.id;
+    if let Some(attempt) = wanted.filter(|n| !(1..=job.lifecycle.attempt).contains(n)) {
+        let detail =
+            format!("job {id} has no attempt {attempt}; its latest is {}", job.lifecycle.attempt);
+        return Err(ApiError::not_found("attempt_not_found", detail));
+    }
+    // Those of many attempts are read.
+    let attempts = u64::from(job.lifecycle.attempt).min(MAX_RECORDS as u64);
+    let most = attempts.saturating_mul(job.spec.limits.log_bytes);
+    let room = app.gates.answers.of(&caller.tenant).room(most).await?;
+    let turn = app.gates.reads.of(&caller.tenant).acquire().await;
+    let store = app.store.clone();
+    let reading = async move { store.logs(id).await };
+    let mut logs = detached::run((turn, room.clone()), reading).await??;
+    logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));
+    let latest = logs.pop();
+    let (attempt, log) = match latest {
+        Some(found) => (found.attempt, found.log),
+        None => (wanted.unwrap_or(job.lifecycle.attempt), Default::default()),
+    };
+    let mut response =
+        content::serve(log.bytes.into(), Some("text/plain; charset=utf-8"), &format!("{id}.log"));
+    for (name, value) in [
+        (ATTEMPT, u64::from(attempt)),
+        (HeaderName::from_static("jobwright-log-dropped-bytes"), log.dropped_bytes),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from(value));
+    }
+    Ok(room.with(response))
+}

@@ -1,0 +1,42 @@
+//! One job, as it is now or when it is over.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use jobwright_core::clock::after;
+
+use super::named::unknown;
+use crate::api::app::App;
+use crate::api::http::auth::By;
+use crate::api::http::error::ApiError;
+use crate::api::http::path::Path;
+use crate::api::http::query::Query;
+use crate::api::http::wait::{self, Wait};
+
+pub(in crate::api) async fn show(
+    State(app): State<App>,
+    By(caller): By,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let mut query = Query::of(&uri);
+    let asked = query.parse("wait", "invalid_wait");
+    query.finish()?;
+    let found = app.job(&caller, &id).await?;
+    let id = found.id;
+    let asked = asked.map(|Wait(span)| span);
+    let preferred = wait::preferred(&headers).filter(|_| asked.is_none());
+    let job = match asked.or(preferred) {
+        None => Some(found),
+        Some(span) => {
+            let deadline = after(app.clock.now(), span);
+            app.finalized_by(&caller.tenant, id, deadline).await?
+        }
+    };
+    let mut response =
+        app.answer(&caller, StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
+    // Also of `?wait=`: a longer wait than is taken is cut.
+    wait::tell_applied(&mut response, asked.or(preferred));
+    Ok(response)
+}

@@ -1,0 +1,94 @@
+//! The settings of a plugin: changed in part, and checked like what jobs ask for.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use jobwright_core::access::Scope;
+use jobwright_core::limits::LimitPolicy;
+use jobwright_core::outcome::is_media_type;
+use jobwright_core::plugin::{Plugin, PluginSettings, Selector};
+use jobwright_core::registry::NotFound;
+use serde_json::Value;
+
+use super::exit_codes;
+use super::grants;
+use super::limits;
+use crate::api::app::App;
+use crate::api::audit;
+use crate::api::http::auth::By;
+use crate::api::http::error::ApiError;
+use crate::api::http::fields::{Fields, utf8};
+use crate::api::http::path::Path;
+use crate::api::plugins::parse_name;
+
+/// The longest request, in bytes: settings are few and short.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// Changes the settings that are given (RFC 7396: `null` unsets).
+pub(in crate::api) async fn configure(
+    State(app): State<App>,
+    By(caller): By,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let name = parse_name(&name)?;
+    let body = app.body(&caller, "settings", &headers, body, MAX_BYTES).await?.bytes;
+    let gate = app.gates.intake.gate(&caller.tenant, &name);
+    // From what they are until they are changed, nobody else may change them.
+    let alone = gate.change().await;
+    let plugin = app.installed(&caller, &name)?;
+    let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
+    let settings = changed(&plugin, fields, &app.settings.limits)?;
+    if settings.grants != plugin.settings.grants && !caller.may(Scope::Admin) {
+        let detail = "grants are for the operator to give: this needs a key with the scope admin";
+        return Err(ApiError::forbidden("scope_missing", detail));
+    }
+    if settings != plugin.settings {
+        let detail = audit::change(&plugin.settings, &settings);
+        let _turn = app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
+        let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
+        changed.ok_or_else(|| NotFound::Plugin(name.clone()))?;
+    }
+    // The answer may wait for its turn: nobody else waits for that.
+    drop((alone, plugin));
+    let lost = app.lost_jobs(&caller.tenant, &name).await;
+    Ok(Json(app.shown(&app.installed(&caller, &name)?, lost)))
+}
+
+/// The settings of `plugin` after a change.
+fn changed(
+    plugin: &Plugin,
+    mut fields: Fields,
+    policy: &LimitPolicy,
+) -> Result<PluginSettings, ApiError> {
+    let mut settings = plugin.settings.clone();
+    limits::take(&mut fields, &mut settings.limits, policy);
+    grants::take(&mut fields, &mut settings.grants);
+    let causes = "a list of failed, trapped, time, fuel, memory, output, stack, tables, resources";
+    if let Some(causes) = fields.change("retry_on", causes) {
+        settings.retry_on = causes;
+    }
+    if let Some(version) = fields.change("default_version", "a version such as 1.2.0") {
+        settings.default_version = version;
+    }
+    if let Some(kind) = fields.change("output_type", "a string") {
+        settings.output_type = kind;
+    }
+    if let Some(injects) = fields.change("inject_env", "true or false") {
+        settings.inject_env = injects;
+    }
+    exit_codes::take(&mut fields, &mut settings.exit_codes);
+    if let Some(pinned) = &settings.default_version
+        && plugin.select(&Selector::Exact(pinned.clone())).is_none()
+    {
+        let message = format!("{}@{pinned} is not installed", plugin.name);
+        fields.wrong("default_version", message);
+    }
+    if settings.output_type.as_ref().is_some_and(|kind| !is_media_type(kind)) {
+        fields.wrong("output_type", "is not a media type such as text/plain");
+    }
+    let errors = fields.into_errors("is not a setting");
+    if errors.is_empty() { Ok(settings) } else { Err(ApiError::invalid(errors)) }
+}

@@ -1,0 +1,44 @@
+//! Work that goes on when its client goes away. The driver under it does what it was asked to do in any
+//! case, so whatever bounds or guards the work must be held for as long.
+
+use tokio::task::JoinError;
+
+/// Runs `work` to its end on a task of its own, also if nobody waits for it any more. `held` is dropped
+/// then, and not before.
+///
+/// # Errors
+/// If the work panicked.
+pub(crate) async fn run<T: Send + 'static>(
+    held: impl Send + 'static,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinError> {
+    let task = tokio::spawn(async move {
+        let answer = work.await;
+        drop(held);
+        answer
+    });
+    task.await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_given_is_dropped_at_the_end_of_the_work_and_not_before() {
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = turns.clone().try_acquire_owned().expect("it is free");
+        let (end, ended) = oneshot::channel::<()>();
+        let mut waiting = Box::pin(run(turn, ended));
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(waiting);
+        assert_eq!(turns.available_permits(), 0, "the work goes on");
+        end.send(()).expect("it waits");
+        turns.acquire().await.expect("it was given back").forget();
+    }
+}
