@@ -13,7 +13,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// Which parts of the host each part may use. `lib.rs` and `main.rs` put them together.
 const EDGES: &[(&str, &[&str])] = &[
-    ("api", &["disk", "notify", "privacy", "shares", "telemetry"]),
+    ("api", &["controls", "detached", "events", "intake", "privacy", "shares", "telemetry"]),
     (
         "cli",
         &[
@@ -30,10 +30,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("clock", &[]),
     ("config", &[]),
+    ("controls", &[]),
     ("data_dir", &["privacy"]),
+    ("detached", &[]),
     ("disk", &[]),
-    ("dispatch", &["notify", "telemetry"]),
-    ("notify", &["shares"]),
+    ("dispatch", &["controls", "events", "telemetry"]),
+    ("events", &["shares", "telemetry"]),
+    ("intake", &["controls", "detached", "disk", "events"]),
     ("outside", &["data_dir", "disk", "privacy", "shares", "store", "telemetry", "tls"]),
     ("privacy", &[]),
     ("registry", &["clock", "data_dir", "disk", "privacy"]),

@@ -2,8 +2,9 @@
 //! `jobwright-core`.
 //!
 //! ```text
-//! POST /v1/jobs ─ api::jobs::create ─ the fields, each checked; the plugin's digest pinned; limits
-//!                                     completed, refused above the operator's ceilings
+//! POST /v1/jobs ─ api::jobs::create ─ bytes become a draft
+//!    └ intake::submit ─ the plugin's digest pinned; limits completed, refused above the operator's ceilings;
+//!                       what is disabled, the disk, the tenant's rate: each check once, in one order
 //!    └ store::enqueue ─ a permit (a full queue is refused at once), a row, one commit for many
 //!        └ 202, when the commit is on disk
 //! dispatch::worker ─ waits for a free slot and memory, then claims
@@ -15,8 +16,8 @@
 //! attempts, controls follows what administrators disable
 //! ```
 //!
-//! Arrows point one way: `main → cli → lib → api, dispatch → events, controls → core's traits ← store, runtime,
-//! registry, outside`. A test holds the tree to it.
+//! Arrows point one way: `main → cli → lib → api, dispatch → intake → events, controls → core's traits ← store,
+//! runtime, registry, outside`. A test holds the tree to it.
 
 pub mod api;
 pub mod cli;
@@ -28,6 +29,7 @@ mod detached;
 mod disk;
 pub mod dispatch;
 pub mod events;
+pub mod intake;
 pub mod outside;
 mod privacy;
 pub mod registry;
@@ -43,7 +45,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use jobwright_core::outside::Grantor;
+use jobwright_core::services::CapabilityProvider;
 use jobwright_core::{AccessStore, Clock, PluginRegistry, Runtime, SecretStore, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -83,7 +85,7 @@ pub struct Parts {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What says what attempts are granted.
-    pub grantor: Arc<dyn Grantor>,
+    pub grantor: Arc<dyn CapabilityProvider>,
     /// Where secrets are.
     pub secrets: Arc<dyn SecretStore>,
 }

@@ -6,7 +6,7 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{Answer, Stage, get, post};
+use super::{Answer, Stage, get, patch, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         what_is_no_json_object_is_refused,
         ids_that_are_none_or_unknown_are_told_apart,
         a_refused_job_leaves_nothing,
+        what_is_wrong_with_a_job_is_told_before_what_passes,
     ]
 }
 
@@ -263,5 +264,31 @@ async fn a_refused_job_leaves_nothing() -> anyhow::Result<()> {
     let jobs = get(&host, "/v1/jobs").await?.ok(200)?;
     assert_eq!(jobs, json!({ "jobs": [], "next_cursor": Value::Null }));
     ensure!(runtime.begun().await.is_none());
+    Ok(())
+}
+
+async fn what_is_wrong_with_a_job_is_told_before_what_passes() -> anyhow::Result<()> {
+    let Stage { host, .. } = Stage::new().await?;
+    let limits = json!({ "limits": { "jobs_per_second": 1 } });
+    patch(&host, "/v1/tenants/default", limits).await?.ok(200)?;
+    // It uses up the rate.
+    let first = json!({ "plugin": "p", "delay_ms": 3_600_000, "idempotency_key": "first" });
+    let accepted = post(&host, "/v1/jobs/batch", json!([first])).await?.ok(200)?;
+    let id = accepted[0]["id"].as_str().unwrap_or_default().to_owned();
+    post(&host, &format!("/v1/jobs/{id}/cancel"), "").await?.ok(200)?;
+    let retry = async || post(&host, &format!("/v1/jobs/{id}/retry"), "").await;
+    assert_eq!(retry().await?.code(429)?, "too_fast");
+    let submit = async |job: Value, status: u16| {
+        let alone = post(&host, "/v1/jobs", job.clone()).await?.code(status)?;
+        let among = post(&host, "/v1/jobs/batch", json!([first, job])).await?.ok(200)?;
+        assert_eq!(among[1]["error"]["code"], alone);
+        anyhow::Ok(alone)
+    };
+    assert_eq!(submit(json!({ "plugin": "p", "priority": 9 }), 422).await?, "invalid_fields");
+    assert_eq!(submit(json!({ "plugin": "none" }), 404).await?, "plugin_not_found");
+    assert_eq!(submit(json!({ "plugin": "p" }), 429).await?, "too_fast");
+    post(&host, "/v1/plugins/p/disable", "").await?.ok(200)?;
+    assert_eq!(submit(json!({ "plugin": "p" }), 409).await?, "disabled");
+    assert_eq!(retry().await?.code(409)?, "disabled");
     Ok(())
 }

@@ -4,21 +4,19 @@ use std::sync::Arc;
 
 use jobwright_core::access::AccessStore;
 use jobwright_core::clock::Clock;
-use jobwright_core::outside::Grantor;
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
 use jobwright_core::secret::SecretStore;
+use jobwright_core::services::CapabilityProvider;
 use jobwright_core::store::Store;
 use tokio::sync::{Mutex, watch};
 
-use super::disk::Disk;
 use super::http::answers::Answers;
 use super::http::body::Bodies;
-use super::intake::Intake;
-use super::rate::Rates;
 use super::settings::ApiSettings;
 use crate::controls::ControlsView;
 use crate::events::WakeUps;
+use crate::intake::{self, Intake, IntakeSettings};
 use crate::shares::{Shares, table};
 use crate::telemetry::Refusals;
 
@@ -38,7 +36,7 @@ pub struct App {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What has kept values for plugins.
-    pub grantor: Arc<dyn Grantor>,
+    pub grantor: Arc<dyn CapabilityProvider>,
     /// What wakes requests that wait.
     pub wake_ups: Arc<WakeUps>,
     /// What administrators disabled.
@@ -47,6 +45,8 @@ pub struct App {
     pub stopping: watch::Receiver<bool>,
     /// What an operator decided.
     pub settings: Arc<ApiSettings>,
+    /// What accepts jobs.
+    pub(super) intake: Arc<Intake>,
     pub(super) gates: Arc<Gates>,
 }
 
@@ -62,12 +62,9 @@ pub(super) struct Gates {
     pub(super) reads: Shares,
     pub(super) changes: Shares,
     pub(super) inspections: Shares,
-    pub(super) disk: Disk,
-    pub(super) rates: Rates,
     pub(super) refusals: Refusals,
     /// Held over each change of keys and tenants, from looking at what there is.
     pub(super) administration: Mutex<()>,
-    pub(super) intake: Intake,
 }
 
 /// What the interface works with.
@@ -85,7 +82,7 @@ pub struct Parts {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What has kept values for plugins.
-    pub grantor: Arc<dyn Grantor>,
+    pub grantor: Arc<dyn CapabilityProvider>,
     /// What wakes requests that wait.
     pub wake_ups: Arc<WakeUps>,
     /// What administrators disabled.
@@ -98,6 +95,7 @@ impl App {
     /// The interface to these parts.
     #[must_use]
     pub fn new(parts: Parts, settings: ApiSettings) -> Self {
+        let intake = Arc::new(intake(&parts, &settings));
         Self {
             store: parts.store,
             registry: parts.registry,
@@ -109,6 +107,7 @@ impl App {
             wake_ups: parts.wake_ups,
             controls: parts.controls,
             stopping: parts.stopping,
+            intake,
             gates: Arc::new(Gates {
                 bodies: Bodies::new(&table::BODIES, settings.job_bytes()),
                 plugins: Bodies::new(&table::UPLOADS, settings.plugin_bytes),
@@ -118,13 +117,23 @@ impl App {
                 reads: Shares::new(&table::READS),
                 changes: Shares::new(&table::CHANGES),
                 inspections: Shares::new(&table::INSPECTIONS),
-                disk: Disk::new(settings.data.clone(), settings.free_bytes),
-                rates: Rates::default(),
                 refusals: Refusals::default(),
                 administration: Mutex::default(),
-                intake: Intake::default(),
             }),
             settings: Arc::new(settings),
         }
     }
+}
+
+fn intake(parts: &Parts, settings: &ApiSettings) -> Intake {
+    let of = intake::Parts {
+        store: parts.store.clone(),
+        registry: parts.registry.clone(),
+        clock: parts.clock.clone(),
+        controls: parts.controls.clone(),
+        wake_ups: parts.wake_ups.clone(),
+    };
+    let ApiSettings { limits, payload_bytes, free_bytes, .. } = *settings;
+    let data = settings.data.clone();
+    Intake::new(of, IntakeSettings { limits, payload_bytes, data, free_bytes })
 }

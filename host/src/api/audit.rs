@@ -54,7 +54,7 @@ impl App {
         // Operators are not held up by what the tenant did before. What is done to jobs counts with
         // submissions, if at all.
         if !caller.may(Scope::Admin) && !action.starts_with("job.") {
-            self.keeps_pace(&caller.tenant, 1, self.clock.now()).await?;
+            self.intake.keeps_pace(&caller.tenant, self.clock.now()).await?;
         }
         let turn = self.gates.changes.of(&caller.tenant).acquire().await;
         let act = self.act(caller, action, target, detail);

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use jobwright_core::access::{Caller, Scope};
-use jobwright_core::hold::{Facts, Hold, HoldNote};
+use jobwright_core::hold::{Hold, HoldNote};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -171,7 +171,7 @@ pub(super) async fn disable<T: Switched>(
     // Submissions that are waited for may wait for a turn themselves.
     drop(turn);
     // Jobs that were being accepted before it was off are in the queue when this is passed.
-    app.gates.intake.drained(&hold).await;
+    app.intake.plugins.drained(&hold).await;
     let cancelled = if cancels { app.cancel_all(&caller, hold).await? } else { 0 };
     Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
 }
@@ -240,14 +240,6 @@ impl App {
     pub(super) fn note(&self, caller: &Caller) -> HoldNote {
         let (by, at) = (Some(caller.actor.clone()), Some(self.clock.now()));
         HoldNote { by, at, reason: None }
-    }
-
-    /// Refuses what is switched off.
-    pub(super) fn is_on(&self, facts: &Facts) -> Result<(), ApiError> {
-        match self.controls.disabled(facts) {
-            None => Ok(()),
-            Some(off) => Err(ApiError::conflict("disabled", format!("{off} is switched off"))),
-        }
     }
 }
 

@@ -54,7 +54,8 @@ impl App {
         let unready = |code, reason| Unready { code, reason, public: false };
         let store = self.store.ready();
         store.map_err(|error| unready("store_unavailable", error.to_string()))?;
-        self.disk_room(self.clock.now()).map_err(|reason| unready("disk_low", reason))?;
+        let disk = self.intake.has_disk_for_jobs(self.clock.now());
+        disk.map_err(|low| unready("disk_low", low.to_string()))?;
         let full = self.store.full().map(|full| unready("queue_full", full.to_string()));
         full.map_or(Ok(()), Err)
     }

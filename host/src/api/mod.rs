@@ -3,17 +3,15 @@
 
 mod app;
 mod audit;
+mod client;
 mod disabled;
-mod disk;
 mod health;
 pub mod http;
-mod intake;
 mod jobs;
 mod keys;
 pub(crate) mod plugin_settings;
 mod plugins;
 mod queues;
-mod rate;
 mod secrets;
 mod settings;
 mod tenants;

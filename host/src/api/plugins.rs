@@ -9,8 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::access::Caller;
 use jobwright_core::hold::Hold;
-use jobwright_core::job::Job;
-use jobwright_core::lifecycle::{MAX_LOST, Phase};
+use jobwright_core::job::{Job, MAX_LOST, Phase};
 use jobwright_core::plugin::{
     Digest, Inspection, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
 };
@@ -86,7 +85,7 @@ async fn publish(
     body: Received,
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
-    app.has_room_beside_jobs(app.clock.now())?;
+    app.intake.has_disk_beside_jobs(app.clock.now())?;
     let inspection = inspect(app, &caller.tenant, wasm.clone()).await?;
     let digest = Digest::of(&wasm);
     if let Err(unprepared) = app.runtime.prepare(&caller.tenant, digest, wasm.clone()).await {
@@ -222,7 +221,7 @@ impl App {
     ) -> Result<StatusCode, ApiError> {
         self.installed(&caller, &name)?;
         self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
-        let gate = self.gates.intake.gate(&caller.tenant, &name);
+        let gate = self.intake.plugins.gate(&caller.tenant, &name);
         let _alone = gate.change().await;
         // Before there is a turn, for which a submission may wait that holds the gate.
         let _removing = gate.remove().await;

@@ -16,6 +16,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinError;
 
+use crate::intake::{FieldFault, NotAdmitted, Refused};
+
 /// Seconds after which a client that was turned away for lack of room may ask again: some hundred
 /// jobs are done by then.
 const RETRY_AFTER_S: u64 = 1;
@@ -215,6 +217,42 @@ impl From<StoreError> for ApiError {
                 .header(header::RETRY_AFTER, "10")
             }
             StoreError::Corrupt { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<FieldFault> for FieldError {
+    fn from(FieldFault { field, message }: FieldFault) -> Self {
+        Self::new(field, message)
+    }
+}
+
+impl From<NotAdmitted> for ApiError {
+    fn from(not_admitted: NotAdmitted) -> Self {
+        match not_admitted {
+            NotAdmitted::KeyInvalid => Self::unauthorized(),
+            NotAdmitted::TenantDisabled(_) => Self::forbidden("disabled", not_admitted),
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::PayloadTooLarge { most_bytes } => Self::too_large("payload", most_bytes),
+            Refused::Fields(faults) => {
+                Self::invalid(faults.into_iter().map(FieldError::from).collect())
+            }
+            Refused::KeyReused => Self::unprocessable("idempotency_key_reused", refused),
+            Refused::NotFound(missing) => missing.into(),
+            Refused::Disabled(_) => Self::conflict("disabled", refused),
+            Refused::NotAdmitted(not_admitted) => not_admitted.into(),
+            Refused::DiskLow(detail) => Self::disk_low(detail),
+            Refused::TooFast { wait, .. } => Self::too_fast(refused, wait),
+            Refused::QueueFull(full) => full.into(),
+            Refused::TooManyWaiters(too_many) => Self::busy(too_many),
+            Refused::Store(error) => error.into(),
+            Refused::Unread | Refused::Broken(_) => Self::internal(refused),
         }
     }
 }

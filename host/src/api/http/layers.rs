@@ -22,6 +22,7 @@ use super::places::UnderWay;
 use super::server::Peer;
 use super::wait::MAX_WAIT;
 use crate::api::app::App;
+use crate::intake::NotAdmitted;
 
 /// The longest that any request may take: the longest wait that one may ask for, an upload that
 /// takes its time, and some slack.
@@ -48,7 +49,7 @@ pub(in crate::api) async fn authenticate(
         // Also of a tenant that was switched off meanwhile: what was done is told.
         && let Err(error) = app.still_admits(&caller, true)
     {
-        response = error.into_response();
+        response = ApiError::from(error).into_response();
     }
     // The connection keeps it until the answer is written.
     response.extensions_mut().insert(under_way);
@@ -84,14 +85,13 @@ impl App {
         &self,
         caller: &Caller,
         reads: bool,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), NotAdmitted> {
         if !auth::holds(caller, &self.settings.keys, &*self.access, self.clock.now()) {
-            return Err(ApiError::unauthorized());
+            return Err(NotAdmitted::KeyInvalid);
         }
         let off = self.controls.is_disabled(&Hold::Tenant(caller.tenant.clone()));
         if off && !reads && !caller.may(Scope::Admin) {
-            let detail = format!("tenant {} is switched off", caller.tenant);
-            return Err(ApiError::forbidden("disabled", detail));
+            return Err(NotAdmitted::TenantDisabled(caller.tenant.clone()));
         }
         Ok(())
     }

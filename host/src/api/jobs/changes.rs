@@ -5,8 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use jobwright_core::access::Caller;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId};
-use jobwright_core::lifecycle::{CancelRequest, Redrive};
+use jobwright_core::job::{CancelRequest, Job, JobId, Redrive};
 use jobwright_core::store::Redriven;
 use serde_json::json;
 
@@ -46,12 +45,8 @@ pub(in crate::api) async fn retry(
 ) -> Result<Response, ApiError> {
     let job = app.job(&caller, &id).await?;
     let (id, now) = (job.id, app.clock.now());
-    app.has_room(now)?;
-    app.keeps_pace(&caller.tenant, 1, now).await?;
     // A plugin that is just going must not gain a job.
-    let plugin = &job.spec.plugin;
-    let _stays = app.gates.intake.accepting(&caller.tenant, [plugin].into()).await;
-    app.still_runs(&job.spec)?;
+    let _stays = app.intake.resubmit(&job.spec).await?;
     let mut lifecycle = job.lifecycle.clone();
     if lifecycle.redrive(now) == Redrive::Running {
         return Err(running(id));

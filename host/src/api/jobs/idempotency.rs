@@ -2,49 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri};
-use bytes::Bytes;
-use jobwright_core::clock::{Timestamp, after};
-use jobwright_core::job::Idempotency;
 use jobwright_core::plugin::Digest;
-use jobwright_core::tenant::TenantName;
 use serde_json::value::RawValue;
 
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::Fields;
-
-/// How long a key is remembered.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The longest key, in bytes: what other interfaces take.
 const MAX_KEY_BYTES: usize = 255;
 
 /// The member of a job that carries its key.
 const FIELD: &str = "idempotency_key";
-
-/// A key with the request that it stands for.
-#[derive(Debug, Clone)]
-pub(super) struct Key {
-    /// As the store knows it: the keys of one tenant are not those of another.
-    pub(super) key: String,
-    /// A digest of the request.
-    pub(super) fingerprint: Digest,
-}
-
-impl Key {
-    /// The key of a tenant's request.
-    pub(super) fn new(tenant: &TenantName, key: &str, fingerprint: Digest) -> Self {
-        Self { key: Idempotency::key_of(tenant, key), fingerprint }
-    }
-
-    /// What the store remembers of a request that is accepted at `now` with this answer.
-    pub(super) fn remember(self, answer: Bytes, now: Timestamp) -> Idempotency {
-        let Self { key, fingerprint } = self;
-        Idempotency { key, fingerprint, answer, expires_at: after(now, KEY_LIFE) }
-    }
-}
 
 /// The key in the header of a request, if it has one: a string (RFC 8941, section 3.3.3), as the draft of
 /// the standard demands, or the same without quotes, as most clients send it.

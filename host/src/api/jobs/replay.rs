@@ -8,56 +8,23 @@ use bytes::Bytes;
 use jobwright_core::access::Caller;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId};
-use jobwright_core::store::Enqueued;
 use jobwright_core::tenant::TenantName;
 use serde_json::{Map, Value, json};
 
 use super::view::{self, JobView};
 use crate::api::app::App;
 use crate::api::http::error::ApiError;
+use crate::intake::Accepted;
 
 /// The header that tells a repeated request from the first, as other interfaces with such keys name it.
 const REPLAYED: &str = "idempotency-replayed";
 
-/// A job that was accepted.
-#[derive(Debug)]
-pub(super) struct Accepted {
-    pub(super) id: JobId,
-    /// The body of the answer to the request that made it.
-    pub(super) first: Bytes,
-    /// Whether that was an earlier request with the same key.
-    pub(super) is_repeated: bool,
-}
-
-impl Accepted {
-    /// The job that a store accepted, now (then `first` is it) or before.
-    ///
-    /// # Errors
-    /// If it was not accepted.
-    pub(super) fn of(enqueued: Enqueued, first: Option<(JobId, Bytes)>) -> Result<Self, ApiError> {
-        match enqueued {
-            Enqueued::Inserted => first
-                .map(|(id, first)| Self { id, first, is_repeated: false })
-                .ok_or_else(|| ApiError::internal("nothing was inserted")),
-            Enqueued::Duplicate { id, answer } => Ok(Self { id, first: answer, is_repeated: true }),
-            Enqueued::QueueFull(full) => Err(full.into()),
-            Enqueued::KeyReused => {
-                let detail =
-                    "this Idempotency-Key was used for another request in the last 24 hours";
-                Err(ApiError::unprocessable("idempotency_key_reused", detail))
-            }
-        }
-    }
-
-    /// What is still known of a job that is gone: what its first answer said, but for its state.
-    fn pruned(&self) -> Value {
-        let mut known: Map<String, Value> =
-            serde_json::from_slice(&self.first).unwrap_or_else(|_| Map::new());
-        known.insert("id".to_owned(), json!(self.id));
-        known.insert("state".to_owned(), Value::Null);
-        known.insert("pruned".to_owned(), true.into());
-        known.into()
-    }
+/// What is remembered with a key about its job: the answer to the request that was accepted.
+pub(super) fn remembered(job: &Job) -> Bytes {
+    // It has no keys that are not strings, so this does not fail.
+    serde_json::to_vec(&JobView::new(job, None, job.created_at))
+        .map(Bytes::from)
+        .unwrap_or_default()
 }
 
 impl App {
@@ -82,17 +49,14 @@ impl App {
                     }
                 }
             }
-            None if accepted.is_repeated => {
-                (StatusCode::ACCEPTED, Json(accepted.pruned())).into_response()
-            }
-            None => (StatusCode::ACCEPTED, accepted.first).into_response(),
+            None => (StatusCode::ACCEPTED, without_lookup(&accepted)).into_response(),
         };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Ok(url) = HeaderValue::from_str(&view::url(accepted.id)) {
+        if let Ok(url) = HeaderValue::from_str(&view::url(accepted.id())) {
             headers.insert(header::LOCATION, url);
         }
-        if accepted.is_repeated {
+        if is_repeated(&accepted) {
             headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
         Ok(response)
@@ -106,14 +70,36 @@ impl App {
         deadline: Option<Timestamp>,
     ) -> Result<Option<Job>, ApiError> {
         let awaited = match deadline {
-            Some(deadline) => self.finalized_by(tenant, accepted.id, deadline).await.ok(),
+            Some(deadline) => self.finalized_by(tenant, accepted.id(), deadline).await.ok(),
             None => None,
         };
         match awaited {
             Some(found) => Ok(found),
             // It was accepted, whatever keeps this host from waiting for its end.
-            None if accepted.is_repeated => Ok(self.store.get(accepted.id).await?),
+            None if is_repeated(accepted) => Ok(self.store.get(accepted.id()).await?),
             None => Ok(None),
         }
     }
+}
+
+fn is_repeated(accepted: &Accepted) -> bool {
+    matches!(accepted, Accepted::Repeated { .. })
+}
+
+/// The answer about a job that was not looked up, or is gone.
+fn without_lookup(accepted: &Accepted) -> Response {
+    match accepted {
+        Accepted::New(job) => Json(JobView::new(job, None, job.created_at)).into_response(),
+        Accepted::Repeated { id, remembered } => Json(pruned(*id, remembered)).into_response(),
+    }
+}
+
+/// What is still known of a job that is gone: what its first answer said, but for its state.
+fn pruned(id: JobId, remembered: &[u8]) -> Value {
+    let mut known: Map<String, Value> =
+        serde_json::from_slice(remembered).unwrap_or_else(|_| Map::new());
+    known.insert("id".to_owned(), json!(id));
+    known.insert("state".to_owned(), Value::Null);
+    known.insert("pruned".to_owned(), true.into());
+    known.into()
 }

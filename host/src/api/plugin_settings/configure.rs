@@ -35,7 +35,7 @@ pub(in crate::api) async fn configure(
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
     let body = app.body(&caller, "settings", &headers, body, MAX_BYTES).await?.bytes;
-    let gate = app.gates.intake.gate(&caller.tenant, &name);
+    let gate = app.intake.plugins.gate(&caller.tenant, &name);
     // From what they are until they are changed, nobody else may change them.
     let alone = gate.change().await;
     let plugin = app.installed(&caller, &name)?;

@@ -23,11 +23,11 @@ type Key = (TenantName, PluginName);
 
 /// The locks that are in use.
 #[derive(Debug, Default)]
-pub(super) struct Intake(Mutex<HashMap<Key, Weak<Gate>>>);
+pub struct PluginLocks(Mutex<HashMap<Key, Weak<Gate>>>);
 
 /// What one plugin of one tenant is locked by.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub struct Gate {
     /// Held by those that set it up or remove it, one after the other.
     changing: AsyncMutex<()>,
     /// Whether it, or a version of it, is about to go.
@@ -39,18 +39,18 @@ pub(super) struct Gate {
 
 /// Keeps plugins from being removed until dropped.
 #[derive(Debug)]
-pub(super) struct Accepting {
+pub struct Accepting {
     /// With their gates, which are forgotten when nobody has them.
     _guards: Vec<(OwnedRwLockReadGuard<()>, Arc<Gate>)>,
 }
 
 /// While this is there, jobs that need the plugin are not accepted.
 #[derive(Debug)]
-pub(super) struct Removing<'a>(&'a Gate);
+pub struct Removing<'a>(&'a Gate);
 
-impl Intake {
+impl PluginLocks {
     /// The locks of a plugin.
-    pub(super) fn gate(&self, tenant: &TenantName, plugin: &PluginName) -> Arc<Gate> {
+    pub fn gate(&self, tenant: &TenantName, plugin: &PluginName) -> Arc<Gate> {
         let mut gates = self.lock();
         let key = (tenant.clone(), plugin.clone());
         if let Some(gate) = gates.get(&key).and_then(Weak::upgrade) {
@@ -65,7 +65,7 @@ impl Intake {
     }
 
     /// Waits until none of these plugins is being removed, and keeps it so.
-    pub(super) async fn accepting(
+    pub async fn accepting(
         &self,
         tenant: &TenantName,
         plugins: BTreeSet<&PluginName>,
@@ -80,7 +80,7 @@ impl Intake {
     }
 
     /// Waits for the submissions of what `hold` covers that have begun already.
-    pub(super) async fn drained(&self, hold: &Hold) {
+    pub async fn drained(&self, hold: &Hold) {
         let gates: Vec<Arc<Gate>> = {
             let all = self.lock();
             let covered = all.iter().filter(|(key, _)| may_cover(hold, key));
@@ -98,12 +98,12 @@ impl Intake {
 
 impl Gate {
     /// Lets nobody else set the plugin up or remove it.
-    pub(super) async fn change(&self) -> AsyncGuard<'_, ()> {
+    pub async fn change(&self) -> AsyncGuard<'_, ()> {
         self.changing.lock().await
     }
 
     /// Begins a removal. The caller has [`change`](Self::change).
-    pub(super) async fn remove(&self) -> Removing<'_> {
+    pub async fn remove(&self) -> Removing<'_> {
         self.removing.store(true, Ordering::SeqCst);
         let removing = Removing(self);
         // Those that did not see it have their place in the queue when this is passed.

@@ -3,15 +3,13 @@
 //! the free pages in its file, and the history, which gives way to new work. For what is kept elsewhere it
 //! does not: else that could push the disk below what jobs need whatever the store can use again.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::limits::show_bytes;
 
-use super::app::App;
-use super::http::error::ApiError;
 use crate::disk::Floor;
 
 /// How long an answer of the file system holds: what a fast disk takes in that time is a small part of
@@ -24,20 +22,23 @@ const LEAST_PART: u64 = 4;
 
 /// The file system under the data directory.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(super) struct DiskFloor {
     floor: Floor,
     /// Until when which answer holds.
     seen: Mutex<(Timestamp, u64)>,
 }
 
-impl Disk {
+impl DiskFloor {
     /// That under `path`, of which `least_bytes` are to stay free.
-    pub(super) fn new(path: PathBuf, least_bytes: u64) -> Self {
-        Self { floor: Floor::new(&path, least_bytes), seen: Mutex::new((Timestamp::MIN, 0)) }
+    pub(super) fn new(path: &Path, least_bytes: u64) -> Self {
+        Self { floor: Floor::new(path, least_bytes), seen: Mutex::new((Timestamp::MIN, 0)) }
     }
 
     /// Whether there is room for more, beside `spare` bytes that the store can use again.
-    fn has_room(&self, spare: u64, now: Timestamp) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// If there is less than the floor, with the figures.
+    pub(super) fn check(&self, spare: u64, now: Timestamp) -> Result<(), String> {
         let (free, least) = (self.free_bytes(now), self.floor.least_bytes());
         if free >= least / LEAST_PART && free.saturating_add(spare) >= least {
             return Ok(());
@@ -57,29 +58,5 @@ impl Disk {
             *seen = (after(now, HOLDS), self.floor.free_bytes());
         }
         seen.1
-    }
-}
-
-impl App {
-    /// Whether there is room for a job: the one predicate by which they are refused, and the host is not
-    /// ready.
-    ///
-    /// # Errors
-    /// If there is less than the floor, with the figures.
-    pub(super) fn has_room(&self, now: Timestamp) -> Result<(), ApiError> {
-        self.disk_room(now).map_err(ApiError::disk_low)
-    }
-
-    /// Whether there is room for what is kept beside jobs, such as a plugin.
-    ///
-    /// # Errors
-    /// As [`Self::has_room`].
-    pub(super) fn has_room_beside_jobs(&self, now: Timestamp) -> Result<(), ApiError> {
-        self.gates.disk.has_room(0, now).map_err(ApiError::disk_low)
-    }
-
-    /// As [`Self::has_room`], with the reason in words.
-    pub(super) fn disk_room(&self, now: Timestamp) -> Result<(), String> {
-        self.gates.disk.has_room(self.store.spare_bytes(), now)
     }
 }

@@ -8,7 +8,7 @@ fn names(plugin: &str) -> (TenantName, PluginName) {
 
 #[tokio::test]
 async fn a_removal_waits_for_the_submissions_before_it_and_those_after_it_wait_for_it() {
-    let (intake, (tenant, p)) = (Intake::default(), names("p"));
+    let (intake, (tenant, p)) = (PluginLocks::default(), names("p"));
     let before = intake.accepting(&tenant, [&p].into()).await;
     let gate = intake.gate(&tenant, &p);
     let alone = gate.change().await;
@@ -25,7 +25,7 @@ async fn a_removal_waits_for_the_submissions_before_it_and_those_after_it_wait_f
 
 #[tokio::test]
 async fn another_plugin_and_the_same_name_of_another_tenant_are_not_held_up() {
-    let (intake, (tenant, p), (_, q)) = (Intake::default(), names("p"), names("q"));
+    let (intake, (tenant, p), (_, q)) = (PluginLocks::default(), names("p"), names("q"));
     let gate = intake.gate(&tenant, &p);
     let (_alone, _removing) = (gate.change().await, gate.remove().await);
     assert!(intake.accepting(&tenant, [&q].into()).now_or_never().is_some());
@@ -35,7 +35,7 @@ async fn another_plugin_and_the_same_name_of_another_tenant_are_not_held_up() {
 
 #[tokio::test]
 async fn what_is_switched_off_waits_only_for_what_it_covers() {
-    let (intake, (tenant, p), (_, q)) = (Intake::default(), names("p"), names("q"));
+    let (intake, (tenant, p), (_, q)) = (PluginLocks::default(), names("p"), names("q"));
     let accepting = intake.accepting(&tenant, [&p].into()).await;
     let hold =
         |plugin: &PluginName| Hold::Plugin { tenant: tenant.clone(), plugin: plugin.clone() };
@@ -49,7 +49,7 @@ async fn what_is_switched_off_waits_only_for_what_it_covers() {
 
 #[tokio::test]
 async fn idle_locks_are_forgotten() {
-    let intake = Intake::default();
+    let intake = PluginLocks::default();
     for number in 0..3 * SWEEP {
         let (tenant, plugin) = names(&format!("p{number}"));
         drop(intake.accepting(&tenant, [&plugin].into()).await);

@@ -1,0 +1,163 @@
+//! The single checks of a job, each for itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jobwright_core::clock::{Clock, Timestamp};
+use jobwright_core::hold::Facts;
+use jobwright_core::job::{Job, JobId, JobSpec, NewJob};
+use jobwright_core::limits::LimitPolicy;
+use jobwright_core::plugin::{PluginRef, Selector};
+use jobwright_core::registry::PluginRegistry;
+use jobwright_core::store::{Enqueued, Store};
+use jobwright_core::tenant::TenantName;
+
+use super::draft::{Context, Due, JobDraft};
+use super::floor::DiskFloor;
+use super::pace::Paces;
+use super::refused::Refused;
+use super::submission::{Accepted, Dedup, Submitter};
+use crate::controls::ControlsView;
+use crate::events::WakeUps;
+
+/// What jobs are accepted with.
+pub struct Parts {
+    /// Where jobs are.
+    pub store: Arc<dyn Store>,
+    /// Where plugins are.
+    pub registry: Arc<dyn PluginRegistry>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What is disabled.
+    pub controls: Arc<ControlsView>,
+    /// What wakes submitters that wait for room.
+    pub wake_ups: Arc<WakeUps>,
+}
+
+/// What an operator decides about accepting jobs.
+#[derive(Debug, Clone)]
+pub struct IntakeSettings {
+    /// Limits that jobs get and may ask for.
+    pub limits: LimitPolicy,
+    /// The longest payload, in bytes.
+    pub payload_bytes: u64,
+    /// The data directory.
+    pub data: PathBuf,
+    /// How much of its file system is to stay free, in bytes.
+    pub free_bytes: u64,
+}
+
+/// See the module's text.
+pub(super) struct Checks {
+    pub(super) parts: Parts,
+    settings: IntakeSettings,
+    floor: DiskFloor,
+    paces: Paces,
+}
+
+impl Checks {
+    pub(super) fn new(parts: Parts, settings: IntakeSettings) -> Self {
+        let floor = DiskFloor::new(&settings.data, settings.free_bytes);
+        Self { parts, settings, floor, paces: Paces::default() }
+    }
+
+    /// The job that was accepted under this key before.
+    pub(super) async fn repeated(
+        &self,
+        dedup: &Dedup,
+        now: Timestamp,
+    ) -> Result<Option<Accepted>, Refused> {
+        let (key, fingerprint) = (&dedup.key, dedup.fingerprint);
+        match self.parts.store.answered(key, fingerprint, now).await? {
+            None => Ok(None),
+            Some(Enqueued::Duplicate { id, answer: remembered }) => {
+                Ok(Some(Accepted::Repeated { id, remembered }))
+            }
+            Some(Enqueued::KeyReused) => Err(Refused::KeyReused),
+            Some(Enqueued::QueueFull(full)) => Err(full.into()),
+            Some(Enqueued::Inserted) => Err(Refused::Broken("nothing was inserted".to_owned())),
+        }
+    }
+
+    /// The job that a draft asks for, with the plugin's digest pinned as of now, unless it is refused for
+    /// what it is.
+    pub(super) fn job(
+        &self,
+        by: &dyn Submitter,
+        draft: JobDraft,
+        now: Timestamp,
+    ) -> Result<NewJob, Refused> {
+        let IntakeSettings { limits: policy, payload_bytes, .. } = &self.settings;
+        if draft.payload.bytes.len() as u64 > *payload_bytes {
+            return Err(Refused::PayloadTooLarge { most_bytes: *payload_bytes });
+        }
+        let faults = draft.faults(policy, now);
+        if !faults.is_empty() {
+            return Err(Refused::Fields(faults));
+        }
+        let (tenant, by_administrator) = (by.tenant(), by.is_administrator());
+        let found = self.parts.registry.resolve(tenant, &draft.plugin)?;
+        let due = draft.options.due;
+        let context = Context { tenant, by_administrator, policy };
+        let (spec, payload) = draft.resolve(found, &context).map_err(Refused::Fields)?;
+        self.enabled(&spec)?;
+        // A time of the wall clock that has passed means now.
+        let at = due.time(now);
+        let on_wall = matches!(due, Due::At(_)) && at > self.parts.clock.wall();
+        let scheduled_at = if on_wall { at } else { at.max(now) };
+        let id = JobId::new(now);
+        Ok(NewJob { id, spec, payload, scheduled_at, on_wall, idempotency: None })
+    }
+
+    /// Refuses a job of which something is disabled.
+    fn enabled(&self, spec: &JobSpec) -> Result<(), Refused> {
+        match self.parts.controls.disabled(&Facts::from(spec)) {
+            None => Ok(()),
+            Some(disabled) => Err(Refused::Disabled(disabled)),
+        }
+    }
+
+    /// Refuses a job whose code is gone or disabled.
+    pub(super) fn runnable(&self, spec: &JobSpec) -> Result<(), Refused> {
+        let (name, selector) = (spec.plugin.clone(), Selector::Digest(spec.digest));
+        self.parts.registry.resolve(&spec.tenant, &PluginRef { name, selector })?;
+        self.enabled(spec)
+    }
+
+    /// Refuses jobs while there is less free disk space than the floor.
+    pub(super) fn disk(&self, now: Timestamp) -> Result<(), Refused> {
+        self.floor.check(self.parts.store.spare_bytes(), now).map_err(Refused::DiskLow)
+    }
+
+    /// As [`Self::disk`], of what is kept beside jobs, such as a plugin.
+    pub(super) fn disk_beside_jobs(&self, now: Timestamp) -> Result<(), Refused> {
+        self.floor.check(0, now).map_err(Refused::DiskLow)
+    }
+
+    /// Refuses `jobs` of a tenant that submits more than its rate.
+    pub(super) async fn pace(
+        &self,
+        tenant: &TenantName,
+        jobs: usize,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        let Some(rate) = self.parts.store.tenant(tenant).await?.jobs_per_second else {
+            return Ok(());
+        };
+        let admitted = self.paces.admit(tenant, rate, jobs, now);
+        admitted.map_err(|wait| Refused::TooFast { tenant: tenant.clone(), rate, wait })
+    }
+}
+
+/// `job` as it stands when it is accepted at `now`.
+pub(super) fn accepted(job: &NewJob, now: Timestamp) -> Job {
+    Job {
+        id: job.id,
+        spec: job.spec.clone(),
+        created_at: now,
+        lifecycle: job.lifecycle(now),
+        attempts: vec![],
+        output: None,
+        progress: None,
+    }
+}

@@ -1,0 +1,103 @@
+//! What is submitted, by what, and the answer.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::job::{Idempotency, Job, JobId};
+use jobwright_core::plugin::Digest;
+use jobwright_core::tenant::TenantName;
+
+use super::draft::JobDraft;
+use super::refused::{NotAdmitted, Refused};
+
+/// How long a key is remembered.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What submits jobs: a client of the HTTP interface, for one.
+pub trait Submitter: Send + Sync {
+    /// Its tenant, whose the jobs are.
+    fn tenant(&self) -> &TenantName;
+
+    /// Whether it needs no grants.
+    fn is_administrator(&self) -> bool;
+
+    /// Whether it may submit at this moment: a key can be revoked and a tenant be disabled while a request
+    /// is under way.
+    ///
+    /// # Errors
+    /// Why not.
+    fn still_admitted(&self) -> Result<(), NotAdmitted>;
+}
+
+/// One job that is submitted.
+#[derive(Debug)]
+pub struct Submission {
+    /// The job; `None` if it could not be read. Then it is refused, unless its key is known.
+    pub draft: Option<JobDraft>,
+    /// Its key, if it has one.
+    pub dedup: Option<Dedup>,
+}
+
+/// A key that makes a submission a repetition of an earlier one.
+#[derive(Debug, Clone)]
+pub struct Dedup {
+    /// As the store knows it: the keys of one tenant are not those of another.
+    pub key: String,
+    /// A digest of the submission: another one under the same key is refused.
+    pub fingerprint: Digest,
+    /// What is remembered with the key about a job that is accepted.
+    pub remembered: fn(&Job) -> Bytes,
+}
+
+impl Dedup {
+    /// What the store remembers with `job`.
+    pub(super) fn remember(&self, job: &Job) -> Idempotency {
+        Idempotency {
+            key: self.key.clone(),
+            fingerprint: self.fingerprint,
+            answer: (self.remembered)(job),
+            expires_at: after(job.created_at, KEY_LIFE),
+        }
+    }
+}
+
+/// What holds for all jobs of one request.
+pub struct Order<'a> {
+    /// What submits them.
+    pub by: &'a dyn Submitter,
+    /// Until when they wait for room in their queues; a time in the past does not wait.
+    pub deadline: Timestamp,
+    /// Dropped when the store has answered, and not before.
+    pub held: Arc<dyn Any + Send + Sync>,
+}
+
+/// The answer about one job.
+pub type Answer = Result<Accepted, Refused>;
+
+/// A job that is accepted.
+#[derive(Debug)]
+pub enum Accepted {
+    /// Now: as it stood then.
+    New(Box<Job>),
+    /// Earlier, under the same key.
+    Repeated {
+        /// Its id.
+        id: JobId,
+        /// What was remembered with the key.
+        remembered: Bytes,
+    },
+}
+
+impl Accepted {
+    /// The id of the job.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        match self {
+            Self::New(job) => job.id,
+            Self::Repeated { id, .. } => *id,
+        }
+    }
+}
