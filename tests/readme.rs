@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use jobwright::Config;
 use jobwright::telemetry::LogFormat;
-use jobwright_core::lifecycle::MAX_LOST;
+use jobwright_core::job::MAX_LOST;
 use jobwright_core::limits::{LimitPolicy, Limits, show_bytes};
 use jobwright_core::retry::{DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP};
 use jobwright_tests::tests;

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Granted, Grantor};
 use jobwright_core::plugin::PluginName;
+use jobwright_core::services::{Capabilities, CapabilityProvider};
 use jobwright_core::tenant::TenantName;
 use jobwright_tests::{ScriptedRuntime, TestHost, tests};
 use libtest_mimic::Trial;
@@ -61,9 +61,9 @@ async fn after(
 struct Forgetful(Notify);
 
 #[async_trait]
-impl Grantor for Forgetful {
-    fn open(&self, _: &Job, log: &Arc<LogBuffer>) -> Granted {
-        Granted::nothing(log)
+impl CapabilityProvider for Forgetful {
+    fn open(&self, _: &Job, log: &Arc<LogBuffer>) -> Capabilities {
+        Capabilities::nothing(log)
     }
     async fn forget(&self, _: &TenantName, _: &PluginName) {
         self.0.notify_one();

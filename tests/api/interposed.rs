@@ -17,8 +17,7 @@ use jobwright_core::capacity::QueueFull;
 use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{Job, JobId, NewJob, Payload};
-use jobwright_core::lifecycle::CancelRequest;
+use jobwright_core::job::{CancelRequest, Job, JobId, NewJob, Payload};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
@@ -26,7 +25,7 @@ use jobwright_core::queue::QueueCounts;
 use jobwright_core::registry::{
     NotFound, PluginRegistry, Published, RegistryError, Resolved, Upload,
 };
-use jobwright_core::report::Told;
+use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{
     AttemptLog, AttemptTraces, ChangedSince, Claim, Claimed, Controls, Enqueued, Finish, Finished,
     JobFilter, JobPage, JobReads, JobStore, Page, Redriven, Renewal, Retention, StoreError,
@@ -241,7 +240,7 @@ forward! {
 forward! {
     AttemptTraces {
         save_log(id: JobId, attempt: u32, log: LogSnapshot) -> ();
-        save_told(lease: Lease, told: Told) -> ();
+        save_progress(lease: Lease, told: ProgressUpdate) -> ();
     }
     {}
 }

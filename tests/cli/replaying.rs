@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::limits::Fuel;
-use jobwright_core::outside::Grantor;
-use jobwright_core::{Granted, Grants, Job, LogBuffer};
+use jobwright_core::services::CapabilityProvider;
+use jobwright_core::{Capabilities, Grants, Job, LogBuffer};
 use jobwright_tests::{TestHost, components, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -269,9 +269,9 @@ async fn differences_are_printed_and_set_the_exit_code() -> anyhow::Result<()> {
 /// Has the same grants for every plugin.
 struct Always(Grants);
 
-impl Grantor for Always {
-    fn open(&self, _: &Job, _: &Arc<LogBuffer>) -> Granted {
-        Granted { grants: Arc::new(self.0.clone()), ..Granted::default() }
+impl CapabilityProvider for Always {
+    fn open(&self, _: &Job, _: &Arc<LogBuffer>) -> Capabilities {
+        Capabilities { grants: Arc::new(self.0.clone()), ..Capabilities::default() }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Cancelling against everything that may come between.
 
-use jobwright_core::lifecycle::{CancelRequest, JobState};
-use jobwright_core::retry::Verdict;
+use jobwright_core::job::{CancelRequest, JobState, Verdict};
 use jobwright_core::store::{Finished, Renewal};
 
 use super::drafts::{Draft as _, at, job, unknown};

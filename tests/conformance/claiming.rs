@@ -1,11 +1,9 @@
 //! What is claimed, when, in which order and how much at once.
 
 use jobwright_core::clock::after;
-use jobwright_core::job::Payload;
-use jobwright_core::lifecycle::{JobState, Phase};
+use jobwright_core::job::{JobState, Payload, Phase, Verdict};
 use jobwright_core::limits::Limits;
 use jobwright_core::queue::{Reserve, Room};
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Claim, Claimed, JobFilter};
 
 use super::drafts::{Draft as _, at, job, jobs, named, of, paused};

@@ -1,10 +1,8 @@
 //! A process that is killed: what was answered is there for the next one.
 
 use jobwright_core::capacity::CapacityLimits;
-use jobwright_core::job::JobId;
-use jobwright_core::lifecycle::JobState;
+use jobwright_core::job::{JobId, JobState, Verdict};
 use jobwright_core::log::LogSnapshot;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Enqueued, JobFilter};
 
 use super::drafts::{Draft as _, at, job, jobs, paused};

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
-use jobwright_core::lifecycle::JobState;
+use jobwright_core::job::{JobState, Verdict};
 use jobwright_core::log::LogSnapshot;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Enqueued, Finished, StoreError};
 use libtest_mimic::Trial;
 use rusqlite::Connection;

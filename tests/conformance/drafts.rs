@@ -4,13 +4,12 @@ use bytes::Bytes;
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
-use jobwright_core::job::QueueName;
-use jobwright_core::job::{Idempotency, JobId, JobSpec, NewJob, Payload};
+use jobwright_core::job::{Idempotency, JobId, JobSpec, NewJob, Payload, QueueName, Verdict};
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 use jobwright_core::plugin::Digest;
-use jobwright_core::report::{Progress, Told};
-use jobwright_core::retry::{RetryPolicy, Verdict};
+use jobwright_core::report::{Progress, ProgressUpdate};
+use jobwright_core::retry::RetryPolicy;
 use jobwright_core::store::{Finish, Leased};
 use jobwright_core::tenant::TenantName;
 
@@ -160,10 +159,10 @@ pub(crate) fn ending(leased: &Leased, verdict: Verdict, now: Timestamp) -> Finis
 }
 
 /// Progress and a checkpoint that tell the attempt.
-pub(crate) fn told(attempt: u32) -> Told {
+pub(crate) fn told(attempt: u32) -> ProgressUpdate {
     let progress = Progress::new(Some(1.0 / f64::from(attempt)), &format!("\"{attempt}\" ä"));
     let checkpoint = format!("\0 state of attempt {attempt}").into();
-    Told { progress: Some(progress), checkpoint: Some(checkpoint) }
+    ProgressUpdate { progress: Some(progress), checkpoint: Some(checkpoint) }
 }
 
 /// A receipt whose every number tells the attempt.

@@ -2,10 +2,8 @@
 
 use bytes::Bytes;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
-use jobwright_core::job::{MAX_RECORDS, Stored};
-use jobwright_core::lifecycle::{JobState, Phase};
+use jobwright_core::job::{JobState, MAX_RECORDS, Phase, Stored, Verdict};
 use jobwright_core::outcome::Output;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::Finished;
 
 use super::drafts::{at, ending, job};

@@ -7,10 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::{Timestamp, after};
-use jobwright_core::job::{Job, JobId, NewJob};
-use jobwright_core::lifecycle::JobState;
+use jobwright_core::job::{Job, JobId, JobState, NewJob, Verdict};
 use jobwright_core::queue::{QueueCounts, Reserve};
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{
     Claim, Enqueued, Finished, JobFilter, Leased, Page, Store, StoreError,
 };

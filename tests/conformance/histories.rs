@@ -13,8 +13,7 @@ use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
 use jobwright_core::clock::{Timestamp, after, until};
-use jobwright_core::job::{Job, JobId, QueueName};
-use jobwright_core::lifecycle::JobState;
+use jobwright_core::job::{Job, JobId, JobState, QueueName};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::store::{
     Claim, Claimed, Enqueued, Finish, Finished, JobFilter, JobReads as _, JobStore as _, Leased,

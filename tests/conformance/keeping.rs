@@ -2,11 +2,9 @@
 
 use bytes::Bytes;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits, QueueFull};
-use jobwright_core::job::{Idempotency, JobId};
-use jobwright_core::lifecycle::JobState;
+use jobwright_core::job::{Idempotency, JobId, JobState, Verdict};
 use jobwright_core::log::LogSnapshot;
-use jobwright_core::report::Told;
-use jobwright_core::retry::Verdict;
+use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{Enqueued, Finish, JobFilter, Leased, Retention};
 
 use super::drafts::{Draft as _, at, ending, job, named, of};
@@ -86,7 +84,7 @@ async fn neither_are_keys_and_checkpoints(store: Fixture) -> anyhow::Result<()> 
     for _ in 0..8 {
         store.accept(job(), at(0)).await?;
         let running = store.claim_one(at(0)).await?;
-        store.save_told(running.lease, checkpoint(MIB)).await?;
+        store.save_progress(running.lease, checkpoint(MIB)).await?;
     }
     // Which makes it look.
     over(&store, MIB, 1).await?;
@@ -134,8 +132,8 @@ async fn the_oldest_logs_make_room_for_the_latest(store: Fixture) -> anyhow::Res
     Ok(())
 }
 
-fn checkpoint(length: usize) -> Told {
-    Told { checkpoint: Some(Bytes::from(vec![7; length])), ..Told::default() }
+fn checkpoint(length: usize) -> ProgressUpdate {
+    ProgressUpdate { checkpoint: Some(Bytes::from(vec![7; length])), ..ProgressUpdate::default() }
 }
 
 /// A job at its second attempt, whose first left a checkpoint of so many bytes.
@@ -158,9 +156,9 @@ async fn checkpoints_are_kept_while_there_is_room(store: Fixture) -> anyhow::Res
     assert_eq!(length(&second), Some(400));
     assert_eq!(length(&retried(&store, 1).await?), None, "there is no room");
     // One that is too long leaves the earlier one in its place.
-    store.save_told(second.lease, checkpoint(401)).await?;
+    store.save_progress(second.lease, checkpoint(401)).await?;
     let end = ending(&second, Verdict::Retry { at: at(0) }, at(0));
-    store.finish(Finish { told: Told::default(), ..end }, at(0)).await?;
+    store.finish(Finish { told: ProgressUpdate::default(), ..end }, at(0)).await?;
     assert_eq!(length(&store.claim_one(at(0)).await?), Some(400));
     Ok(())
 }
@@ -171,7 +169,7 @@ async fn a_checkpoint_that_goes_makes_room(store: Fixture) -> anyhow::Result<()>
     store.finish_with(&first, Verdict::Complete, at(0)).await?;
     let second = retried(&store, 900).await?;
     assert_eq!(length(&second), Some(900));
-    store.save_told(second.lease, checkpoint(50)).await?;
+    store.save_progress(second.lease, checkpoint(50)).await?;
     assert_eq!(length(&retried(&store, 950).await?), Some(950));
     Ok(())
 }
@@ -185,7 +183,7 @@ async fn a_checkpoint_that_is_not_kept_forgives_lost_attempts_all_the_same(
     store.reclaim_expired(at(30), 9).await?;
     assert_eq!(store.job(id).await?.lifecycle.lost, 1);
     let again = store.claim_one(at(30)).await?;
-    store.save_told(again.lease, checkpoint(11)).await?;
+    store.save_progress(again.lease, checkpoint(11)).await?;
     assert_eq!(store.job(id).await?.lifecycle.lost, 0);
     Ok(())
 }
@@ -251,13 +249,13 @@ async fn a_checkpoint_of_another_tenant_displaces_one_of_the_tenant_that_holds_m
     for (tenant, length) in [("greedy", 400), ("greedy", 600), ("modest", 300)] {
         store.accept(of(tenant), at(0)).await?;
         let leased = store.claim_one(at(0)).await?;
-        store.save_told(leased.lease, checkpoint(length)).await?;
+        store.save_progress(leased.lease, checkpoint(length)).await?;
         running.push(leased);
     }
     let mut kept = vec![];
     for leased in &running {
         let end = ending(leased, Verdict::Retry { at: at(0) }, at(0));
-        store.finish(Finish { told: Told::default(), ..end }, at(0)).await?;
+        store.finish(Finish { told: ProgressUpdate::default(), ..end }, at(0)).await?;
         kept.push(length(&store.claim_one(at(0)).await?));
     }
     assert_eq!(kept, [None, Some(600), Some(300)]);

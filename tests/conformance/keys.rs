@@ -2,8 +2,7 @@
 
 use anyhow::Context as _;
 use jobwright_core::capacity::CapacityLimits;
-use jobwright_core::job::NewJob;
-use jobwright_core::retry::Verdict;
+use jobwright_core::job::{NewJob, Verdict};
 use jobwright_core::store::{Enqueued, Retention};
 
 use super::drafts::{Draft as _, at, job};

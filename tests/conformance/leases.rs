@@ -1,9 +1,8 @@
 //! Who may end an attempt, and until when.
 
 use jobwright_core::attempt::Lease;
-use jobwright_core::lifecycle::JobState;
+use jobwright_core::job::{JobState, Verdict};
 use jobwright_core::outcome::OutcomeKind;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Finished, Renewal};
 
 use super::drafts::{at, job, jobs, unknown};

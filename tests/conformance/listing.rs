@@ -1,9 +1,7 @@
 //! Lists of jobs, and what queues hold.
 
-use jobwright_core::job::{JobId, NewJob};
-use jobwright_core::lifecycle::Phase;
+use jobwright_core::job::{JobId, NewJob, Phase, Verdict};
 use jobwright_core::queue::QueueCounts;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{JobFilter, JobPage, Page};
 use jobwright_core::tenant::TenantName;
 

@@ -1,11 +1,9 @@
 //! Attempts whose host died or stalled: the reaper takes the job back, and suspects it.
 
 use jobwright_core::attempt::AttemptRecord;
-use jobwright_core::job::JobId;
-use jobwright_core::lifecycle::{JobState, MAX_LOST};
+use jobwright_core::job::{JobId, JobState, MAX_LOST, Verdict};
 use jobwright_core::outcome::{Outcome, Usage};
-use jobwright_core::report::Told;
-use jobwright_core::retry::Verdict;
+use jobwright_core::report::ProgressUpdate;
 
 use super::drafts::{Draft as _, at, ending, job, jobs, told};
 use super::fixture::Fixture;
@@ -125,9 +123,9 @@ async fn progress_forgives_what_was_lost(store: Fixture) -> anyhow::Result<()> {
     lose(&store, 0, 0).await?;
     lose(&store, 50, 50).await?;
     let leased = store.claim_one(at(100)).await?;
-    store.save_told(leased.lease, Told::default()).await?;
+    store.save_progress(leased.lease, ProgressUpdate::default()).await?;
     assert_eq!(store.job(id).await?.lifecycle.lost, 2, "nothing was saved");
-    store.save_told(leased.lease, told(1)).await?;
+    store.save_progress(leased.lease, told(1)).await?;
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!((lifecycle.lost, lifecycle.lost_after), (0, None));
     // It is no suspect any more: others may begin beside it.
@@ -146,7 +144,7 @@ async fn an_ordinary_failure_forgives_what_was_lost(store: Fixture) -> anyhow::R
             Verdict::Retry { at: at(begun + 60) },
             at(begun + 60),
         );
-        end.told = Told::default();
+        end.told = ProgressUpdate::default();
         store.finish(end, at(begun + 60)).await?;
         assert_eq!(store.job(id).await?.lifecycle.lost, 0);
     }

@@ -1,8 +1,7 @@
 //! What goes when it is old, and what stays.
 
-use jobwright_core::job::JobId;
+use jobwright_core::job::{JobId, Verdict};
 use jobwright_core::log::LogSnapshot;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{JobFilter, Retention};
 
 use super::drafts::{Draft as _, at, job};

@@ -1,8 +1,7 @@
 //! Running a job again because someone asked for it.
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
-use jobwright_core::lifecycle::{JobState, MAX_LOST};
-use jobwright_core::retry::Verdict;
+use jobwright_core::job::{JobState, MAX_LOST, Verdict};
 use jobwright_core::store::{Finish, Redriven};
 
 use super::drafts::{Draft as _, at, ending, job, named, unknown};

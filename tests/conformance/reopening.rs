@@ -4,10 +4,8 @@ use std::num::NonZeroU32;
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::hold::{Facts, Hold, HoldNote};
-use jobwright_core::job::{Job, JobId};
-use jobwright_core::lifecycle::{JobState, Lifecycle, MAX_LOST};
+use jobwright_core::job::{Job, JobId, JobState, Lifecycle, MAX_LOST, Verdict};
 use jobwright_core::log::LogSnapshot;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Claim, Enqueued, Finished, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
@@ -385,7 +383,7 @@ async fn a_job_that_saves_its_progress_survives_any_number_of_kills(
     let id = store.accept(job(), at(0)).await?;
     for kill in 1..=10 {
         let leased = store.claim_one(at(kill * 100)).await?;
-        store.save_told(leased.lease, told(1)).await?;
+        store.save_progress(leased.lease, told(1)).await?;
         store.alive(at(kill * 100 + 25)).await?;
         store = store.reopen(at(kill * 100 + 30))?;
         let job = store.job(id).await?;

@@ -2,7 +2,7 @@
 //! job and not before.
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
-use jobwright_core::retry::Verdict;
+use jobwright_core::job::Verdict;
 use jobwright_core::store::{Enqueued, Redriven};
 use jobwright_core::tenant::TenantLimits;
 

@@ -1,10 +1,8 @@
 //! The steps of random histories, and how likely each is.
 
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{JobId, NewJob, QueueName};
-use jobwright_core::lifecycle::Phase;
+use jobwright_core::job::{JobId, NewJob, Phase, QueueName, Verdict};
 use jobwright_core::limits::Limits;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{JobFilter, Retention};
 use proptest::collection::vec;
 use proptest::option;

@@ -2,10 +2,8 @@
 
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::MAX_RECORDS;
-use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::job::{Lifecycle, MAX_RECORDS, Verdict};
 use jobwright_core::log::LogSnapshot;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{AttemptLog, Finished, Retention};
 
 use super::drafts::{Draft as _, at, ending, job, unknown};

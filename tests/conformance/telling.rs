@@ -1,8 +1,7 @@
 //! What attempts tell while they run: progress, and checkpoints for the attempts after them.
 
-use jobwright_core::job::JobId;
-use jobwright_core::report::Told;
-use jobwright_core::retry::Verdict;
+use jobwright_core::job::{JobId, Verdict};
+use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{Finish, Finished};
 
 use super::drafts::{at, ending, job, told};
@@ -24,7 +23,7 @@ async fn progress_is_kept_until_more_is_told(store: Fixture) -> anyhow::Result<(
     assert_eq!(store.job(id).await?.progress, None);
     let leased = store.claim_one(at(0)).await?;
     for n in [7, 8] {
-        store.save_told(leased.lease, told(n)).await?;
+        store.save_progress(leased.lease, told(n)).await?;
         assert_eq!(store.job(id).await?.progress, told(n).progress);
     }
     Ok(())
@@ -41,11 +40,11 @@ async fn progress_survives_the_end_and_goes_with_a_redrive(store: Fixture) -> an
 async fn what_is_not_told_stays_as_it_was(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
-    store.save_told(leased.lease, told(7)).await?;
-    store.save_told(leased.lease, Told { checkpoint: None, ..told(8) }).await?;
-    store.save_told(leased.lease, Told { progress: None, ..told(9) }).await?;
+    store.save_progress(leased.lease, told(7)).await?;
+    store.save_progress(leased.lease, ProgressUpdate { checkpoint: None, ..told(8) }).await?;
+    store.save_progress(leased.lease, ProgressUpdate { progress: None, ..told(9) }).await?;
     let silent = ending(&leased, Verdict::Retry { at: at(1) }, at(1));
-    store.finish(Finish { told: Told::default(), ..silent }, at(1)).await?;
+    store.finish(Finish { told: ProgressUpdate::default(), ..silent }, at(1)).await?;
     assert_eq!(store.job(id).await?.progress, told(8).progress);
     assert_eq!(store.claim_one(at(1)).await?.checkpoint, told(9).checkpoint);
     Ok(())
@@ -66,7 +65,7 @@ async fn a_checkpoint_is_given_to_the_next_attempt(store: Fixture) -> anyhow::Re
 async fn a_checkpoint_survives_a_lost_attempt(store: Fixture) -> anyhow::Result<()> {
     store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
-    store.save_told(leased.lease, told(7)).await?;
+    store.save_progress(leased.lease, told(7)).await?;
     store.reclaim_expired(at(30), 9).await?;
     assert_eq!(store.claim_one(at(30)).await?.checkpoint, told(7).checkpoint);
     Ok(())
@@ -97,10 +96,10 @@ async fn who_has_lost_the_lease_tells_nothing_any_more(store: Fixture) -> anyhow
     let id = store.accept(job(), at(0)).await?;
     let stalled = store.claim_one(at(0)).await?;
     store.reclaim_expired(at(30), 9).await?;
-    store.save_told(stalled.lease, told(7)).await?;
+    store.save_progress(stalled.lease, told(7)).await?;
     let second = store.claim_one(at(30)).await?;
     assert_eq!((second.checkpoint, &store.job(id).await?.progress), (None, &None));
-    store.save_told(stalled.lease, told(8)).await?;
+    store.save_progress(stalled.lease, told(8)).await?;
     let late = store.finish_with(&stalled, Verdict::Complete, at(31)).await?;
     assert_eq!((late, store.job(id).await?.progress), (Finished::LeaseLost, None));
     Ok(())

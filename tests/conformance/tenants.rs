@@ -2,9 +2,7 @@
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::hold::{Facts, Hold};
-use jobwright_core::job::{Idempotency, JobId};
-use jobwright_core::lifecycle::{CancelRequest, JobState};
-use jobwright_core::retry::Verdict;
+use jobwright_core::job::{CancelRequest, Idempotency, JobId, JobState, Verdict};
 use jobwright_core::store::{Claim, Enqueued, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 

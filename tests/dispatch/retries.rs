@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use jobwright_core::lifecycle::{JobState, Phase};
+use jobwright_core::job::{JobState, Phase};
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::report::Progress;
 use jobwright_core::retry::MAX_SNOOZES;

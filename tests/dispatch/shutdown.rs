@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use jobwright_core::lifecycle::JobState;
+use jobwright_core::job::JobState;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::runtime::StopReason;
 use jobwright_core::{Clock as _, JobReads as _};

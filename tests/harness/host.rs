@@ -12,7 +12,7 @@ use jobwright::runtime::{RuntimeConfig, WasmRuntime};
 use jobwright::store::access::SqliteAccess;
 use jobwright::store::memory::MemoryStore;
 use jobwright::{Config, Host, Parts, SystemClock};
-use jobwright_core::outside::{Grantor, Nothing};
+use jobwright_core::services::{CapabilityProvider, NoCapabilities};
 use jobwright_core::{AccessStore, Clock, Runtime, Store};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -59,7 +59,7 @@ impl TestHost {
         let directory = Arc::new(tempfile::tempdir()?);
         let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
         let config = config(directory.path(), change);
-        let grantor = Arc::new(Nothing);
+        let grantor = Arc::new(NoCapabilities);
         let access = Arc::new(SqliteAccess::open(directory.path())?);
         let secrets = Arc::new(SecretFile::open(directory.path())?);
         let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
@@ -67,7 +67,7 @@ impl TestHost {
     }
 
     /// A host that runs real plugins, each granted what `grantor` says. Its jobs are in memory.
-    pub async fn granting(grantor: Arc<dyn Grantor>) -> anyhow::Result<Self> {
+    pub async fn granting(grantor: Arc<dyn CapabilityProvider>) -> anyhow::Result<Self> {
         let directory = Arc::new(tempfile::tempdir()?);
         let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
         let runtime = RuntimeConfig { slots: 8, guest_threads: 2, ..RuntimeConfig::default() };
@@ -106,7 +106,7 @@ impl TestHost {
         let access = Arc::new(SqliteAccess::open(directory.path())?);
         let (secrets, clock) =
             (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock::default()));
-        let grantor = Arc::new(Nothing);
+        let grantor = Arc::new(NoCapabilities);
         let mut parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
         replace(&mut parts, directory.path())?;
         Self::running(jobwright::assemble(config, parts).await?, directory)

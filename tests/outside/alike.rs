@@ -2,7 +2,7 @@
 //! or in a process of its own. What is allowed, and what the log says, is the same.
 
 use jobwright_core::outcome::Outcome;
-use jobwright_core::outside::Granted;
+use jobwright_core::services::Capabilities;
 use jobwright_tests::fetch::{self, Fetch};
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
@@ -37,7 +37,7 @@ async fn read(lab: &Lab, guest: Guest, stage: &Stage, to: &To) -> anyhow::Result
         Guest::Extism => fetch::extism()?,
     };
     let mut attempt = attempt(lab.plugins.add(wasm))?;
-    attempt.granted = Granted { outside: stage.reach.clone(), ..attempt.granted };
+    attempt.granted = Capabilities { outside: stage.reach.clone(), ..attempt.granted };
     let headers: Value = to.header.map_or(json!({}), |(name, value)| json!({ name: value }));
     let asked = json!({ "url": url, "method": method, "headers": headers });
     attempt.payload.bytes = asked.to_string().into();

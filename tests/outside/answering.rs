@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::Request;
-use jobwright_core::outside::{Outside as _, Unsent};
+use jobwright_core::services::{HostServices as _, HttpRequestError};
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ async fn a_response_of_its_most_is_taken_and_one_byte_more_is_not() -> anyhow::R
     let (stage, url) = asking(&server, json!({ "response_bytes": 1000 })).await?;
     assert_eq!(stage.get(&url).await?.body().len(), 1000);
     let over = stage.get(&format!("{url}more")).await;
-    assert_eq!(over.expect_err("too long"), Unsent::ResponseTooLong(1000));
+    assert_eq!(over.expect_err("too long"), HttpRequestError::ResponseTooLong(1000));
     let line = "/more: the response is longer than the 1000 bytes that \
         `grants.http_limits.response_bytes` allows\n";
     assert!(stage.log().ends_with(line), "{}", stage.log());
@@ -73,7 +73,7 @@ async fn an_endless_response_is_cut_off_at_its_most() -> anyhow::Result<()> {
     .await?;
     let (stage, url) = asking(&server, json!({ "response_bytes": 1 << 20 })).await?;
     let over = stage.get(&url).await;
-    assert_eq!(over.expect_err("endless"), Unsent::ResponseTooLong(1 << 20));
+    assert_eq!(over.expect_err("endless"), HttpRequestError::ResponseTooLong(1 << 20));
     // What lies in the buffers of the sockets beside.
     let sent = sent.load(Ordering::Relaxed);
     assert!(sent < 32 << 20, "{sent} bytes were taken");
@@ -89,7 +89,10 @@ async fn a_length_that_is_too_much_is_refused_before_it_comes() -> anyhow::Resul
     })
     .await?;
     let (stage, url) = asking(&server, json!({ "response_bytes": 1000 })).await?;
-    assert_eq!(stage.get(&url).await.expect_err("too long"), Unsent::ResponseTooLong(1000));
+    assert_eq!(
+        stage.get(&url).await.expect_err("too long"),
+        HttpRequestError::ResponseTooLong(1000)
+    );
     Ok(())
 }
 
@@ -104,7 +107,7 @@ async fn a_response_that_breaks_off_is_no_response() -> anyhow::Result<()> {
         let server = Server::answering(move |_| broken.into()).await?;
         let (stage, url) = asking(&server, json!({})).await?;
         let answer = stage.get(&url).await;
-        assert!(matches!(answer, Err(Unsent::Broken(_))), "{broken}: {answer:?}");
+        assert!(matches!(answer, Err(HttpRequestError::Broken(_))), "{broken}: {answer:?}");
         assert!(stage.log().contains("the response is broken: "), "{}", stage.log());
     }
     Ok(())
@@ -131,7 +134,7 @@ async fn what_is_no_http_is_no_response() -> anyhow::Result<()> {
         let server = Server::answering(move |_| wrong.into()).await?;
         let (stage, url) = asking(&server, json!({})).await?;
         let answer = stage.get(&url).await;
-        assert!(matches!(answer, Err(Unsent::Broken(_))), "{wrong}: {answer:?}");
+        assert!(matches!(answer, Err(HttpRequestError::Broken(_))), "{wrong}: {answer:?}");
     }
     Ok(())
 }
@@ -144,7 +147,7 @@ async fn a_head_without_end_is_given_up() -> anyhow::Result<()> {
     .await?;
     let (stage, url) = asking(&server, json!({})).await?;
     let answer = stage.get(&url).await;
-    assert_eq!(answer.expect_err("too long"), Unsent::ResponseHeadTooLong(65_536));
+    assert_eq!(answer.expect_err("too long"), HttpRequestError::ResponseHeadTooLong(65_536));
     Ok(())
 }
 
@@ -186,7 +189,7 @@ async fn a_request_of_its_most_is_sent_and_one_byte_more_is_not() -> anyhow::Res
     let post = |length| Request::post(&url).body(Bytes::from(vec![b'x'; length]));
     stage.send(post(1000)?).await?;
     let over = stage.send(post(1001)?).await.expect_err("too long");
-    assert_eq!(over, Unsent::RequestTooLong(1000));
+    assert_eq!(over, HttpRequestError::RequestTooLong(1000));
     assert_eq!((server.seen().len(), stage.reach.request_bytes()), (1, 1000));
     Ok(())
 }
@@ -198,7 +201,7 @@ async fn so_many_requests_are_sent_and_no_more() -> anyhow::Result<()> {
         stage.get(&url).await?;
     }
     for _ in 0..3 {
-        assert_eq!(stage.get(&url).await.expect_err("too many"), Unsent::TooMany(3));
+        assert_eq!(stage.get(&url).await.expect_err("too many"), HttpRequestError::TooMany(3));
     }
     assert_eq!(server.seen().len(), 3);
     assert!(stage.log().contains("the attempt has sent 3 requests, all that"));
@@ -271,7 +274,7 @@ async fn responses_that_are_kept_are_counted() -> anyhow::Result<()> {
     let (stage, url) = asking(&server, limits).await?;
     let mut kept = vec![stage.get(&url).await?, stage.get(&url).await?];
     let refused = stage.get(&url).await.expect_err("no room");
-    assert!(matches!(refused, Unsent::NoRoom(_)), "{refused}");
+    assert!(matches!(refused, HttpRequestError::NoRoom(_)), "{refused}");
     kept.pop();
     stage.get(&url).await?;
     Ok(())

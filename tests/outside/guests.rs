@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jobwright_core::Attempt;
 use jobwright_core::limits::Limit;
 use jobwright_core::outcome::Outcome;
-use jobwright_core::outside::{Granted, MAX_HEAD_BYTES};
+use jobwright_core::services::{Capabilities, MAX_HEAD_BYTES};
 use jobwright_tests::fetch::{self, Fetch};
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
@@ -37,7 +37,7 @@ pub(super) fn trials() -> Vec<Trial> {
 /// An attempt of `wasm` under `grants`.
 async fn granted(lab: &Lab, wasm: Vec<u8>, stage: &Stage) -> anyhow::Result<Attempt> {
     let mut attempt = attempt(lab.plugins.add(wasm))?;
-    attempt.granted = Granted { grants: Arc::default(), outside: stage.reach.clone() };
+    attempt.granted = Capabilities { grants: Arc::default(), outside: stage.reach.clone() };
     Ok(attempt)
 }
 

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jobwright::outside::Reach;
 use jobwright_core::TenantName;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::outside::Unsent;
 use jobwright_core::secret::Secret;
+use jobwright_core::services::HttpRequestError;
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -165,7 +165,7 @@ async fn told_nothing(reach: &Reach, origin: &str, who: &str) -> anyhow::Result<
     let mut part = get(&format!("{origin}/plain"));
     part.headers_mut().insert("range", "bytes=0-3".parse()?);
     let refused = sent(reach, part).await;
-    assert!(matches!(refused, Err(Unsent::Denied(_))), "{who}: {refused:?}");
+    assert!(matches!(refused, Err(HttpRequestError::Denied(_))), "{who}: {refused:?}");
     Ok(())
 }
 

@@ -27,8 +27,8 @@ use jobwright::outside::values::{Bounds, Values};
 use jobwright::outside::web::Web;
 use jobwright::outside::{Means, Reach};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::outside::{Outside as _, Timeouts, Unsent};
 use jobwright_core::secret::Secret;
+use jobwright_core::services::{HostServices as _, HttpRequestError, Timeouts};
 use jobwright_core::{LogBuffer, SecretStore as _, TenantName};
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -128,7 +128,7 @@ impl Stage {
     }
 
     /// Sends a request and takes the whole response.
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpRequestError> {
         sent(&self.reach, request).await
     }
 
@@ -139,7 +139,7 @@ impl Stage {
         Ok(Reach::new(owner, grants, self.means.clone(), self.log.clone()))
     }
 
-    async fn get(&self, url: &str) -> Result<Response<Bytes>, Unsent> {
+    async fn get(&self, url: &str) -> Result<Response<Bytes>, HttpRequestError> {
         self.send(get(url)).await
     }
 
@@ -169,7 +169,7 @@ impl Silent {
     }
 }
 
-async fn sent(reach: &Reach, request: Request<Bytes>) -> Result<Response<Bytes>, Unsent> {
+async fn sent(reach: &Reach, request: Request<Bytes>) -> Result<Response<Bytes>, HttpRequestError> {
     let (head, mut body) = reach.send(request, Timeouts::default()).await?.into_parts();
     Ok(Response::from_parts(head, body.rest().await?))
 }
@@ -181,9 +181,12 @@ fn get(url: &str) -> Request<Bytes> {
 }
 
 /// Fails unless it was denied, with a line in the log for it.
-fn denied(stage: &Stage, answer: Result<Response<Bytes>, Unsent>) -> anyhow::Result<String> {
+fn denied(
+    stage: &Stage,
+    answer: Result<Response<Bytes>, HttpRequestError>,
+) -> anyhow::Result<String> {
     match answer {
-        Err(Unsent::Denied(why)) => {
+        Err(HttpRequestError::Denied(why)) => {
             anyhow::ensure!(stage.log().contains(&format!("denied: {why}\n")), "{}", stage.log());
             Ok(why)
         }

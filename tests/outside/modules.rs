@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::ensure;
 use jobwright_core::Attempt;
 use jobwright_core::outcome::OutcomeKind;
-use jobwright_core::outside::Granted;
+use jobwright_core::services::Capabilities;
 use jobwright_tests::{Server, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ fn asking(request: &Value) -> anyhow::Result<Vec<u8>> {
 async fn granted(lab: &Lab, wasm: Vec<u8>, grants: Value) -> anyhow::Result<Attempt> {
     let stage = Stage::granted(grants).await?;
     let mut attempt = attempt(lab.plugins.add(wasm))?;
-    attempt.granted = Granted { grants: Arc::default(), outside: stage.reach.clone() };
+    attempt.granted = Capabilities { grants: Arc::default(), outside: stage.reach.clone() };
     attempt.log = stage.log.clone();
     Ok(attempt)
 }

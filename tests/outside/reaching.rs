@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use jobwright_core::outside::{MAX_HEAD_BYTES, Unsent};
+use jobwright_core::services::{HttpRequestError, MAX_HEAD_BYTES};
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -94,9 +94,9 @@ const NOT_PUBLIC: [&str; 18] = [
     "2002:7f00:1::",
 ];
 
-fn prohibited(answer: Result<http::Response<Bytes>, Unsent>) -> anyhow::Result<String> {
+fn prohibited(answer: Result<http::Response<Bytes>, HttpRequestError>) -> anyhow::Result<String> {
     match answer {
-        Err(Unsent::DeniedAddress(why)) => Ok(why),
+        Err(HttpRequestError::DeniedAddress(why)) => Ok(why),
         other => anyhow::bail!("its address was not refused: {other:?}"),
     }
 }
@@ -186,7 +186,7 @@ async fn addresses_are_tried_in_order() -> anyhow::Result<()> {
     assert_eq!(&stage.get(&url).await?.body()[..], b"second");
     let stage = Stage::named(grants, &Names::meaning(&[&["127.0.0.2"]])?).await?;
     let unconnected = stage.get(&url).await;
-    assert!(matches!(unconnected, Err(Unsent::Unconnected(_))), "{unconnected:?}");
+    assert!(matches!(unconnected, Err(HttpRequestError::Unconnected(_))), "{unconnected:?}");
     assert!(stage.log().contains("cannot connect: "), "{}", stage.log());
     Ok(())
 }
@@ -280,11 +280,14 @@ async fn what_is_of_the_connection_is_the_hosts_to_say() -> anyhow::Result<()> {
 async fn a_name_that_means_nothing_is_told() -> anyhow::Result<()> {
     let stage = Stage::granted(json!({ "http": [{ "origin": "http://*" }] })).await?;
     let unresolved = stage.get("http://a.example.com/").await;
-    assert_eq!(unresolved.expect_err("no name"), Unsent::Unresolved("no such name".to_owned()));
+    assert_eq!(
+        unresolved.expect_err("no name"),
+        HttpRequestError::Unresolved("no such name".to_owned())
+    );
     let names = Names::meaning(&[&[]])?;
     let stage = Stage::named(json!({ "http": [{ "origin": "http://*" }] }), &names).await?;
     let unresolved = stage.get("http://a.example.com/").await;
-    assert!(matches!(unresolved, Err(Unsent::Unresolved(_))), "{unresolved:?}");
+    assert!(matches!(unresolved, Err(HttpRequestError::Unresolved(_))), "{unresolved:?}");
     Ok(())
 }
 
@@ -351,7 +354,7 @@ async fn an_address_and_headers_of_their_most_are_sent_and_one_byte_more_is_not(
     };
     stage.send(with(most)).await?;
     let over = stage.send(with(most + 1)).await.expect_err("too long");
-    assert_eq!(over, Unsent::HeadTooLong(MAX_HEAD_BYTES as u64));
+    assert_eq!(over, HttpRequestError::HeadTooLong(MAX_HEAD_BYTES as u64));
     assert!(stage.log().contains("its address and headers are longer than the 65536 bytes"));
     assert_eq!(server.seen().len(), 1);
     Ok(())

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use jobwright_core::outside::Unsent;
+use jobwright_core::services::HttpRequestError;
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -195,7 +195,7 @@ async fn an_encoded_answer_to_a_secret_is_not_taken() -> anyhow::Result<()> {
         assert_eq!(&stage.get(&elsewhere).await?.body()[..], b"gzip", "{encoded}");
         for request in [with(get(&origin), "x-key", KEY), get(&origin)] {
             let answer = stage.send(request).await;
-            assert!(matches!(answer, Err(Unsent::Broken(_))), "{encoded}: {answer:?}");
+            assert!(matches!(answer, Err(HttpRequestError::Broken(_))), "{encoded}: {answer:?}");
         }
         assert!(stage.log().contains("it is encoded, so that a secret"), "{}", stage.log());
     }
@@ -306,7 +306,7 @@ async fn no_part_is_taken_where_a_secret_is_for() -> anyhow::Result<()> {
         let server = Server::answering(move |_| answer.clone()).await?;
         let (stage, origin) = stage(&server).await?;
         let broken = stage.get(&origin).await;
-        assert!(matches!(broken, Err(Unsent::Broken(_))), "{broken:?}");
+        assert!(matches!(broken, Err(HttpRequestError::Broken(_))), "{broken:?}");
         assert!(stage.log().contains("it is a part, so that a secret"), "{}", stage.log());
         let elsewhere = origin.replace("a.example", "b.example");
         assert_eq!(&stage.get(&elsewhere).await?.body()[..], b"s3cr");

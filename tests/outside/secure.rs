@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jobwright::outside::web::Web;
-use jobwright_core::outside::Unsent;
+use jobwright_core::services::HttpRequestError;
 use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -76,9 +76,9 @@ async fn who_has_the_certificate_of_the_name_is_talked_to() -> anyhow::Result<()
     Ok(())
 }
 
-fn insecure<T: std::fmt::Debug>(answer: Result<T, Unsent>) -> anyhow::Result<String> {
+fn insecure<T: std::fmt::Debug>(answer: Result<T, HttpRequestError>) -> anyhow::Result<String> {
     match answer {
-        Err(Unsent::Insecure(why)) => Ok(why),
+        Err(HttpRequestError::Insecure(why)) => Ok(why),
         other => anyhow::bail!("it was talked to: {other:?}"),
     }
 }

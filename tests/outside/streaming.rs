@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jobwright_core::TenantName;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::outside::{Granted, Outside as _, Timeouts, Unsent};
 use jobwright_core::secret::Secret;
+use jobwright_core::services::{Capabilities, HostServices as _, HttpRequestError, Timeouts};
 use jobwright_tests::fetch::Fetch;
 use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
@@ -43,7 +43,7 @@ fn labs() -> anyhow::Result<[Lab; 2]> {
 /// What a command leaves that sends `fetch`, and its log.
 async fn left(lab: &Lab, fetch: &Fetch, stage: &Stage) -> anyhow::Result<String> {
     let mut attempt = attempt(lab.plugins.add(fetch.command()?))?;
-    attempt.granted = Granted { outside: stage.reach.clone(), ..attempt.granted };
+    attempt.granted = Capabilities { outside: stage.reach.clone(), ..attempt.granted };
     Ok(String::from_utf8_lossy(&output(&lab.run(attempt).await)?).into_owned())
 }
 
@@ -150,7 +150,7 @@ async fn telling_later(head: &'static str) -> anyhow::Result<(Server, Arc<Notify
 }
 
 /// What is read of such a response once a secret was set between its pieces.
-async fn read_on(head: &'static str) -> anyhow::Result<Option<Result<Bytes, Unsent>>> {
+async fn read_on(head: &'static str) -> anyhow::Result<Option<Result<Bytes, HttpRequestError>>> {
     let (server, goes_on) = telling_later(head).await?;
     let stage = Stage::granted(to(&server)).await?;
     let origin = format!("http://{}", server.address());
@@ -177,7 +177,10 @@ async fn a_response_that_cannot_be_searched_breaks_off_when_a_secret_is_set() ->
 {
     let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n";
     let rest = read_on(head).await?;
-    assert!(matches!(&rest, Some(Err(Unsent::Broken(why))) if why.contains("encoded")), "{rest:?}");
+    assert!(
+        matches!(&rest, Some(Err(HttpRequestError::Broken(why))) if why.contains("encoded")),
+        "{rest:?}"
+    );
     Ok(())
 }
 
@@ -277,7 +280,7 @@ async fn a_response_that_becomes_too_long_breaks_off() -> anyhow::Result<()> {
 }
 
 async fn responses_that_wait_to_be_read_do_not_hold_up_requests() -> anyhow::Result<()> {
-    use jobwright_core::outside::{Outside as _, Timeouts};
+    use jobwright_core::services::{HostServices as _, Timeouts};
     let server = Server::answering(|_| Server::ok("hello")).await?;
     let mut grants = to(&server);
     grants["http_limits"] = json!({ "concurrent": 1 });

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::outcome::{Outcome, RetryHint};
-use jobwright_core::outside::{Body, Keep, Kept, Outside, Timeouts, Unkept, Unsent};
-use jobwright_core::{Attempt, Granted};
+use jobwright_core::services::{
+    Body, HostServices, HttpRequestError, KeyValueCall, KeyValueError, KeyValueReply, Timeouts,
+};
+use jobwright_core::{Attempt, Capabilities};
 use libtest_mimic::Trial;
 
 use super::fixture::{Lab, SLEEP, command, output, trapped};
@@ -137,16 +139,16 @@ async fn names_in_a_backtrace_are_escaped_and_bounded() -> anyhow::Result<()> {
 struct Torn;
 
 #[async_trait]
-impl Outside for Torn {
+impl HostServices for Torn {
     async fn send(
         &self,
         _: http::Request<Bytes>,
         _: Timeouts,
-    ) -> Result<http::Response<Body>, Unsent> {
+    ) -> Result<http::Response<Body>, HttpRequestError> {
         panic!("on purpose")
     }
 
-    async fn keep(&self, _: Keep) -> Result<Kept, Unkept> {
+    async fn keep(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         panic!("on purpose")
     }
 
@@ -164,7 +166,7 @@ async fn a_host_function_that_panics_ends_its_attempt_and_no_other() -> anyhow::
             (func (export "_start")
                 (drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 8)))))"#,
     )?;
-    let granted = Granted { outside: Arc::new(Torn), ..asks.granted.clone() };
+    let granted = Capabilities { outside: Arc::new(Torn), ..asks.granted.clone() };
     let asks = Attempt { granted, ..asks };
     // It waits in a host function while the other's panics.
     let nap = SLEEP.replace("3600000000000", "20000000");

@@ -17,7 +17,8 @@ use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upl
 use jobwright_core::report::Report;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
 use jobwright_core::{
-    Attempt, Granted, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime, Start, TenantName,
+    Attempt, Capabilities, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime, Start,
+    TenantName,
 };
 
 /// The functions that guests below import, and a memory of one page.
@@ -175,7 +176,7 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let log = Arc::new(LogBuffer::new(limits.log_bytes));
     let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
     let start = Start::of_job(job.id, job.created_at);
-    let (payload, granted) = (Payload::default(), Granted::nothing(&log));
+    let (payload, granted) = (Payload::default(), Capabilities::nothing(&log));
     Ok(Attempt { job, limits, payload, log, report, granted, start })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::JobId;
-use jobwright_core::{Granted, Grants, Start};
+use jobwright_core::{Capabilities, Grants, Start};
 use libtest_mimic::Trial;
 
 use super::fixture::{Lab, command, number, output};
@@ -100,7 +100,7 @@ async fn granted_variables_lie_under_the_submitters_and_ours() -> anyhow::Result
     )?;
     let set = [("B", "3"), ("KEY", "4")];
     attempt.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    attempt.granted = Granted { grants: Arc::new(grants), ..Granted::default() };
+    attempt.granted = Capabilities { grants: Arc::new(grants), ..Capabilities::default() };
     let seen = listed(&output(&lab.run(attempt).await)?);
     assert_eq!(seen[..3], ["A=1", "B=3", "KEY=jobwright-secret(KEY)"]);
     assert!(seen.contains(&"JOBWRIGHT_ATTEMPT=1".to_owned()), "{seen:?}");

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jobwright::controls::ControlsView;
 use jobwright::dispatch::{DispatchSettings, Dispatcher, Parts, RetentionSettings};
 use jobwright::events::WakeUps;
-use jobwright_core::outside::Nothing;
 use jobwright_core::seed::SeedKey;
+use jobwright_core::services::NoCapabilities;
 use jobwright_core::store::Store;
 use jobwright_core::{Limits, Runtime};
 use tokio::sync::watch;
@@ -61,7 +61,7 @@ impl Host {
             jitter: Arc::new(move || dice.fraction()),
             // Guests here take no random numbers.
             seeds: SeedKey::new([0; 32]),
-            grantor: Arc::new(Nothing),
+            grantor: Arc::new(NoCapabilities),
         };
         let (stop, stopping) = watch::channel(false);
         let grace = Duration::from_millis(world.dice.below(20_000));

@@ -16,13 +16,12 @@ use jobwright_core::capacity::QueueFull;
 use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{Job, JobId, NewJob, Payload};
-use jobwright_core::lifecycle::CancelRequest;
+use jobwright_core::job::{CancelRequest, Job, JobId, NewJob, Payload};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::{Digest, PluginName, Version};
 use jobwright_core::queue::QueueCounts;
-use jobwright_core::report::Told;
+use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{
     AttemptLog, AttemptTraces, ChangedSince, Claim, Claimed, Controls, Enqueued, Finish, Finished,
     JobFilter, JobPage, JobReads, JobStore, Page, Redriven, Renewal, Retention, StoreError,
@@ -310,9 +309,9 @@ impl AttemptTraces for Wire {
         self.world.at_once(self.world.store().save_log(id, attempt, log))
     }
 
-    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
+    async fn save_progress(&self, lease: Lease, told: ProgressUpdate) -> Result<(), StoreError> {
         self.there().await?;
-        self.world.at_once(self.world.store().save_told(lease, told.clone()))?;
+        self.world.at_once(self.world.store().save_progress(lease, told.clone()))?;
         self.world.witness().told(&lease, &told);
         self.held_up().await;
         Ok(())

@@ -9,10 +9,10 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::Side;
 use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::hold::{Facts, Hold};
-use jobwright_core::job::{JobId, NewJob, Priority, QueueName};
-use jobwright_core::lifecycle::{CancelRequest, JobState, MAX_LOST};
-use jobwright_core::report::Told;
-use jobwright_core::retry::Verdict;
+use jobwright_core::job::{
+    CancelRequest, JobId, JobState, MAX_LOST, NewJob, Priority, QueueName, Verdict,
+};
+use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{Claim, Claimed, Enqueued, Finish, Finished, Redriven, Renewal};
 use jobwright_core::tenant::{TenantLimits, TenantName};
 
@@ -414,7 +414,7 @@ impl Witness {
         });
     }
 
-    pub(super) fn told(&mut self, lease: &Lease, told: &Told) {
+    pub(super) fn told(&mut self, lease: &Lease, told: &ProgressUpdate) {
         self.committed = self.time;
         if let Some(job) = self.holder(lease) {
             keep(job, told);
@@ -525,7 +525,7 @@ impl Witness {
     }
 }
 
-fn keep(job: &mut Seen, told: &Told) {
+fn keep(job: &mut Seen, told: &ProgressUpdate) {
     job.checkpoint = told.checkpoint.clone().or(job.checkpoint.take());
 }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::grant::{Capability, Grants};
 use jobwright_core::limits::Limit;
-use jobwright_core::outside::{Granted, Kept};
 use jobwright_core::plugin::Digest;
+use jobwright_core::services::{Capabilities, Kept};
 use jobwright_tests::{components, guests, tests};
 use libtest_mimic::Trial;
 
@@ -234,7 +234,7 @@ async fn components_keep_many_values_at_once() -> anyhow::Result<()> {
         assert_eq!(output(&ended)?, "helloother", "{draft}");
         let plugin = shelf.of("one", 1)?;
         for key in ["k", "n"] {
-            assert_eq!(plugin.keep(get(key)).await?, Kept::Value(None));
+            assert_eq!(plugin.keep(get(key)).await?, KeyValueReply::Value(None));
         }
     }
     Ok(())
@@ -365,9 +365,9 @@ fn reads_config(interface: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// What an attempt is granted that only reads these values and these secrets' placeholders.
-fn configured(json: &str) -> anyhow::Result<Granted> {
+fn configured(json: &str) -> anyhow::Result<Capabilities> {
     let grants: Grants = serde_json::from_str(json)?;
-    Ok(Granted { grants: Arc::new(grants), ..Granted::default() })
+    Ok(Capabilities { grants: Arc::new(grants), ..Capabilities::default() })
 }
 
 async fn components_read_what_the_operator_configured() -> anyhow::Result<()> {
@@ -457,7 +457,7 @@ async fn an_increment_that_cannot_be_told_changes_nothing() -> anyhow::Result<()
     {
         let ended = lab.run(keeper(&lab, &shelf, &imports(draft), &adds(by))?).await;
         assert_eq!(output(&ended)?, [error][..], "{draft} {by}");
-        assert_eq!(plugin.keep(get("n")).await?, Kept::Value(Some(value.into())));
+        assert_eq!(plugin.keep(get("n")).await?, KeyValueReply::Value(Some(value.into())));
     }
     Ok(())
 }

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use jobwright::outside::values::{Bounds, ENTRY_BYTES, Namespace, Values};
 use jobwright_core::grant::{Grants, KeyValueGrant};
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{
-    Body, Granted, Grantor, Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Outside,
-    Timeouts, Unkept, Unsent,
-};
 use jobwright_core::plugin::{Digest, PluginName};
+use jobwright_core::services::{
+    Body, Capabilities, CapabilityProvider, HostServices, HttpRequestError, KeyValueCall,
+    KeyValueError, KeyValueReply, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Timeouts,
+};
 use jobwright_core::{Job, TenantName};
 use jobwright_tests::{TestHost, tests};
 use libtest_mimic::Trial;
@@ -98,16 +98,16 @@ impl Shelf {
 struct Keeping(Namespace);
 
 #[async_trait]
-impl Outside for Keeping {
+impl HostServices for Keeping {
     async fn send(
         &self,
         _: http::Request<Bytes>,
         _: Timeouts,
-    ) -> Result<http::Response<Body>, Unsent> {
-        Err(Unsent::Denied("no request is granted".to_owned()))
+    ) -> Result<http::Response<Body>, HttpRequestError> {
+        Err(HttpRequestError::Denied("no request is granted".to_owned()))
     }
 
-    async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
+    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         self.0.keep(call).await
     }
 
@@ -120,8 +120,8 @@ impl Outside for Keeping {
 struct Generous(Arc<Values>);
 
 #[async_trait]
-impl Grantor for Generous {
-    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Granted {
+impl CapabilityProvider for Generous {
+    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities {
         granted(Namespace {
             values: self.0.clone(),
             tenant: job.spec.tenant.clone(),
@@ -137,40 +137,40 @@ impl Grantor for Generous {
 }
 
 /// What an attempt is granted that keeps values.
-fn granted(namespace: Namespace) -> Granted {
+fn granted(namespace: Namespace) -> Capabilities {
     let grants = Grants { key_value: namespace.grant, ..Grants::default() };
-    Granted { grants: Arc::new(grants), outside: Arc::new(Keeping(namespace)) }
+    Capabilities { grants: Arc::new(grants), outside: Arc::new(Keeping(namespace)) }
 }
 
 fn bucket() -> String {
     "b".to_owned()
 }
 
-fn set(key: &str, value: impl Into<Bytes>) -> Keep {
-    Keep::Set { bucket: bucket(), key: key.to_owned(), value: value.into() }
+fn set(key: &str, value: impl Into<Bytes>) -> KeyValueCall {
+    KeyValueCall::Set { bucket: bucket(), key: key.to_owned(), value: value.into() }
 }
 
-fn get(key: &str) -> Keep {
-    Keep::Get { bucket: bucket(), key: key.to_owned() }
+fn get(key: &str) -> KeyValueCall {
+    KeyValueCall::Get { bucket: bucket(), key: key.to_owned() }
 }
 
-fn add(key: &str, by: i64) -> Keep {
-    Keep::Increment { bucket: bucket(), key: key.to_owned(), by, least: i64::MIN }
+fn add(key: &str, by: i64) -> KeyValueCall {
+    KeyValueCall::Increment { bucket: bucket(), key: key.to_owned(), by, least: i64::MIN }
 }
 
-fn delete(key: &str) -> Keep {
-    Keep::Delete { bucket: bucket(), key: key.to_owned() }
+fn delete(key: &str) -> KeyValueCall {
+    KeyValueCall::Delete { bucket: bucket(), key: key.to_owned() }
 }
 
-fn value(text: &str) -> Result<Kept, Unkept> {
-    Ok(Kept::Value(Some(Bytes::copy_from_slice(text.as_bytes()))))
+fn value(text: &str) -> Result<KeyValueReply, KeyValueError> {
+    Ok(KeyValueReply::Value(Some(Bytes::copy_from_slice(text.as_bytes()))))
 }
 
-const NONE: Result<Kept, Unkept> = Ok(Kept::Value(None));
+const NONE: Result<KeyValueReply, KeyValueError> = Ok(KeyValueReply::Value(None));
 
-fn refused(kept: Result<Kept, Unkept>, part: &str) -> anyhow::Result<()> {
+fn refused(kept: Result<KeyValueReply, KeyValueError>, part: &str) -> anyhow::Result<()> {
     match kept {
-        Err(Unkept::Refused(why)) if why.contains(part) => Ok(()),
+        Err(KeyValueError::Refused(why)) if why.contains(part) => Ok(()),
         other => anyhow::bail!("it was not refused for `{part}`: {other:?}"),
     }
 }
@@ -185,7 +185,7 @@ async fn values_survive_a_restart() -> anyhow::Result<()> {
     let shelf = shelf.reopen()?;
     let plugin = shelf.of("one", 10_000)?;
     assert_eq!(plugin.keep(get("k")).await, value("new"));
-    assert_eq!(plugin.keep(add("n", 1)).await, Ok(Kept::Number(42)));
+    assert_eq!(plugin.keep(add("n", 1)).await, Ok(KeyValueReply::Number(42)));
     assert_eq!(plugin.keep(get("n")).await, value("42"), "as digits");
     Ok(())
 }
@@ -197,13 +197,13 @@ async fn a_plugin_sees_no_others_values() -> anyhow::Result<()> {
     one.keep(set("k", "mine")).await?;
     for other in [&two, &foreign] {
         assert_eq!(other.keep(get("k")).await, NONE);
-        let keys = Keep::Keys { bucket: bucket(), after: None };
-        assert_eq!(other.keep(keys).await?, Kept::Keys { keys: vec![], more: false });
+        let keys = KeyValueCall::Keys { bucket: bucket(), after: None };
+        assert_eq!(other.keep(keys).await?, KeyValueReply::Keys { keys: vec![], more: false });
         other.keep(set("k", "theirs")).await?;
         other.keep(delete("k")).await?;
     }
     assert_eq!(one.keep(get("k")).await, value("mine"));
-    let elsewhere = Keep::Get { bucket: "c".to_owned(), key: "k".to_owned() };
+    let elsewhere = KeyValueCall::Get { bucket: "c".to_owned(), key: "k".to_owned() };
     assert_eq!(one.keep(elsewhere).await, NONE, "in another bucket");
     Ok(())
 }
@@ -221,7 +221,11 @@ async fn a_quota_is_obeyed_to_the_byte() -> anyhow::Result<()> {
     refused(plugin.keep(set("b", vec![0; 21])).await, "the values of the plugin would take")?;
     refused(plugin.keep(set("c", "")).await, "at most")?;
     refused(plugin.keep(add("c", 1)).await, "at most")?;
-    assert_eq!(plugin.keep(get("b")).await?, Kept::Value(Some(vec![0; 20].into())), "as it was");
+    assert_eq!(
+        plugin.keep(get("b")).await?,
+        KeyValueReply::Value(Some(vec![0; 20].into())),
+        "as it was"
+    );
     plugin.keep(set("a", vec![0; 9])).await?;
     plugin.keep(set("b", vec![0; 21])).await?;
     Ok(())
@@ -279,7 +283,7 @@ async fn below_the_floor_of_the_disk_values_do_not_grow() -> anyhow::Result<()> 
     drop(plugin);
     let shelf = shelf.reopen_below_the_floor()?;
     let plugin = shelf.of("one", 10_000)?;
-    let swap = |key: &str, from: Option<&[u8]>, to: &'static str| Keep::Swap {
+    let swap = |key: &str, from: Option<&[u8]>, to: &'static str| KeyValueCall::Swap {
         bucket: bucket(),
         key: key.to_owned(),
         from: from.map(Digest::of),
@@ -305,12 +309,15 @@ async fn below_the_floor_of_the_disk_values_do_not_grow() -> anyhow::Result<()> 
     );
     // What is there is read, listed, made no longer, and removed.
     assert_eq!(plugin.keep(get("a")).await, value("long"));
-    assert_eq!(plugin.keep(add("n", -1)).await, Ok(Kept::Number(8)));
-    assert_eq!(plugin.keep(swap("a", Some(b"long"), "same")).await, Ok(Kept::Swapped(true)));
+    assert_eq!(plugin.keep(add("n", -1)).await, Ok(KeyValueReply::Number(8)));
+    assert_eq!(
+        plugin.keep(swap("a", Some(b"long"), "same")).await,
+        Ok(KeyValueReply::Swapped(true))
+    );
     plugin.keep(set("a", "")).await?;
     plugin.keep(delete("a")).await?;
-    let keys = plugin.keep(Keep::Keys { bucket: bucket(), after: None }).await?;
-    assert_eq!(keys, Kept::Keys { keys: vec!["n".to_owned()], more: false });
+    let keys = plugin.keep(KeyValueCall::Keys { bucket: bucket(), after: None }).await?;
+    assert_eq!(keys, KeyValueReply::Keys { keys: vec!["n".to_owned()], more: false });
     shelf.values.remove(&plugin.tenant, &plugin.plugin).await?;
     assert_eq!(plugin.keep(get("n")).await, NONE);
     Ok(())
@@ -339,7 +346,7 @@ async fn keys_and_values_have_bounds() -> anyhow::Result<()> {
     let longest = "k".repeat(MAX_KEY_BYTES);
     plugin.keep(set(&longest, vec![1; MAX_VALUE_BYTES])).await?;
     let found = plugin.keep(get(&longest)).await?;
-    assert!(matches!(found, Kept::Value(Some(value)) if value.len() == MAX_VALUE_BYTES));
+    assert!(matches!(found, KeyValueReply::Value(Some(value)) if value.len() == MAX_VALUE_BYTES));
     let longer = "k".repeat(MAX_KEY_BYTES + 1);
     for call in [set(&longer, "v"), get(&longer), delete(&longer), add(&longer, 1)] {
         refused(plugin.keep(call).await, "the key has 1025 bytes")?;
@@ -349,7 +356,10 @@ async fn keys_and_values_have_bounds() -> anyhow::Result<()> {
         "the value has 1048577 bytes",
     )?;
     let bucket = "b".repeat(MAX_BUCKET_BYTES + 1);
-    refused(plugin.keep(Keep::Open { bucket }).await, "the name of the bucket has 256 bytes")?;
+    refused(
+        plugin.keep(KeyValueCall::Open { bucket }).await,
+        "the name of the bucket has 256 bytes",
+    )?;
     plugin.keep(set("", "")).await?;
     assert_eq!(plugin.keep(get("")).await, value(""), "nothing is a key and a value too");
     plugin.keep(set("a\0b", "c")).await?;
@@ -378,8 +388,8 @@ async fn keys_are_listed_in_pages() -> anyhow::Result<()> {
     futures_util::future::try_join_all(all).await?;
     let (mut seen, mut after) = (vec![], None);
     for more_expected in [true, false] {
-        let page = plugin.keep(Keep::Keys { bucket: bucket(), after }).await?;
-        let Kept::Keys { keys, more } = page else { anyhow::bail!("no keys: {page:?}") };
+        let page = plugin.keep(KeyValueCall::Keys { bucket: bucket(), after }).await?;
+        let KeyValueReply::Keys { keys, more } = page else { anyhow::bail!("no keys: {page:?}") };
         assert_eq!(more, more_expected);
         after = keys.last().cloned();
         seen.extend(keys);
@@ -391,7 +401,7 @@ async fn keys_are_listed_in_pages() -> anyhow::Result<()> {
 async fn a_swap_replaces_what_it_saw_and_nothing_else() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10_000)?;
-    let swap = |from: Option<&str>, to: &'static str| Keep::Swap {
+    let swap = |from: Option<&str>, to: &'static str| KeyValueCall::Swap {
         bucket: bucket(),
         key: "k".to_owned(),
         from: from.map(|text| Digest::of(text.as_bytes())),
@@ -404,7 +414,11 @@ async fn a_swap_replaces_what_it_saw_and_nothing_else() -> anyhow::Result<()> {
         (Some("a"), "c", false),
         (Some("b"), "c", true),
     ] {
-        assert_eq!(plugin.keep(swap(from, to)).await?, Kept::Swapped(swapped), "{from:?} {to}");
+        assert_eq!(
+            plugin.keep(swap(from, to)).await?,
+            KeyValueReply::Swapped(swapped),
+            "{from:?} {to}"
+        );
     }
     assert_eq!(plugin.keep(get("k")).await, value("c"));
     Ok(())
@@ -413,9 +427,9 @@ async fn a_swap_replaces_what_it_saw_and_nothing_else() -> anyhow::Result<()> {
 async fn only_numbers_in_range_are_added_to() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10_000)?;
-    assert_eq!(plugin.keep(add("n", i64::MAX)).await?, Kept::Number(i64::MAX));
+    assert_eq!(plugin.keep(add("n", i64::MAX)).await?, KeyValueReply::Number(i64::MAX));
     refused(plugin.keep(add("n", 1)).await, "is out of range")?;
-    assert_eq!(plugin.keep(add("n", i64::MIN)).await?, Kept::Number(-1));
+    assert_eq!(plugin.keep(add("n", i64::MIN)).await?, KeyValueReply::Number(-1));
     plugin.keep(set("n", "seven")).await?;
     refused(plugin.keep(add("n", 1)).await, "is not a whole number")?;
     assert_eq!(plugin.keep(get("n")).await, value("seven"));
@@ -426,10 +440,11 @@ async fn a_sum_that_is_less_than_the_least_is_not_kept() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10_000)?;
     plugin.keep(set("n", "-5")).await?;
-    let from_zero = |by| Keep::Increment { bucket: bucket(), key: "n".to_owned(), by, least: 0 };
+    let from_zero =
+        |by| KeyValueCall::Increment { bucket: bucket(), key: "n".to_owned(), by, least: 0 };
     refused(plugin.keep(from_zero(4)).await, "`n` is -5: 4 more is out of range")?;
     assert_eq!(plugin.keep(get("n")).await, value("-5"), "as it was");
-    assert_eq!(plugin.keep(from_zero(5)).await, Ok(Kept::Number(0)));
+    assert_eq!(plugin.keep(from_zero(5)).await, Ok(KeyValueReply::Number(0)));
     Ok(())
 }
 
@@ -437,9 +452,9 @@ async fn without_a_grant_every_call_is_denied_and_logged() -> anyhow::Result<()>
     let shelf = Shelf::new()?;
     shelf.of("one", 10_000)?.keep(set("k", "v")).await?;
     let plugin = Namespace { grant: None, ..shelf.of("one", 0)? };
-    let open = Keep::Open { bucket: bucket() };
+    let open = KeyValueCall::Open { bucket: bucket() };
     for call in [open, get("k"), set("k", "w"), delete("k"), add("n", 1)] {
-        assert!(matches!(plugin.keep(call).await, Err(Unkept::Denied(_))));
+        assert!(matches!(plugin.keep(call).await, Err(KeyValueError::Denied(_))));
     }
     let log = crate::runtime::fixture::text(&plugin.log);
     let line = "WARN: key-value: denied: the plugin is not granted to keep values\n";
@@ -454,7 +469,7 @@ async fn increments_at_the_same_time_lose_nothing() -> anyhow::Result<()> {
     let sums = futures_util::future::try_join_all(all).await?;
     let mut numbers: Vec<i64> = vec![];
     for sum in sums {
-        let Kept::Number(number) = sum else { anyhow::bail!("no number: {sum:?}") };
+        let KeyValueReply::Number(number) = sum else { anyhow::bail!("no number: {sum:?}") };
         numbers.push(number);
     }
     numbers.sort_unstable();

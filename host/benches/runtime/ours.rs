@@ -14,7 +14,7 @@ use jobwright_core::plugin::Digest;
 use jobwright_core::report::Report;
 use jobwright_core::runtime::Stop;
 use jobwright_core::{
-    Attempt, Granted, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime, Start, TenantName,
+    Attempt, Capabilities, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime, Start, TenantName,
 };
 use tempfile::TempDir;
 
@@ -106,6 +106,6 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let log = Arc::new(LogBuffer::new(Limits::DEFAULT.log_bytes));
     let report = Arc::new(Report::new(None, Limits::DEFAULT.checkpoint_bytes));
     let start = Start::of_job(job.id, job.created_at);
-    let (limits, granted) = (Limits::DEFAULT, Granted::default());
+    let (limits, granted) = (Limits::DEFAULT, Capabilities::default());
     Ok(Attempt { job, limits, payload, log, report, granted, start })
 }

@@ -9,7 +9,7 @@ use crate::job::row::Job;
 use crate::limits::effective::Limits;
 use crate::log::LogBuffer;
 use crate::report::Report;
-use crate::services::granted::Granted;
+use crate::services::granted::Capabilities;
 
 pub use crate::job::record::{AttemptRecord, Seed, Start};
 
@@ -39,7 +39,7 @@ pub struct Attempt {
     /// Where it tells its progress and keeps its checkpoint.
     pub report: Arc<Report>,
     /// What it reaches outside of its sandbox.
-    pub granted: Granted,
+    pub granted: Capabilities,
     /// Where its clocks and random numbers begin.
     pub start: Start,
 }

@@ -16,7 +16,7 @@ const MAX_ITEMS: usize = 64;
 
 /// The texts of a job.
 #[derive(Debug, Clone, Copy)]
-pub struct Texts<'a> {
+pub struct CommandInput<'a> {
     /// Arguments, after the command's name.
     pub args: &'a [String],
     /// Environment variables.
@@ -28,20 +28,20 @@ pub struct Texts<'a> {
 /// A text that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{field}: {message}")]
-pub struct InvalidText {
+pub struct InvalidInput {
     /// `args`, `env`, `tags`, or `env.NAME`.
     pub field: String,
     /// Both values, with their unit.
     pub message: String,
 }
 
-impl Texts<'_> {
+impl CommandInput<'_> {
     /// Everything that is wrong with them.
     #[must_use]
-    pub fn faults(&self) -> Vec<InvalidText> {
+    pub fn faults(&self) -> Vec<InvalidInput> {
         let mut faults = Vec::new();
         let mut wrong = |field: &str, message: String| {
-            faults.push(InvalidText { field: field.to_owned(), message });
+            faults.push(InvalidInput { field: field.to_owned(), message });
         };
         for (field, count) in
             [("args", self.args.len()), ("env", self.env.len()), ("tags", self.tags.len())]
@@ -104,7 +104,7 @@ mod tests {
     fn faulty(args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let faults = Texts { args: &args, env: &env, tags: &[] }.faults();
+        let faults = CommandInput { args: &args, env: &env, tags: &[] }.faults();
         faults.into_iter().map(|fault| fault.field).collect()
     }
 

@@ -77,9 +77,6 @@ pub use report::{Progress, Report};
 pub use retry::RetryPolicy;
 pub use runtime::Runtime;
 pub use secret::SecretStore;
-pub use services::{Granted, Outside};
+pub use services::{Capabilities, HostServices};
 pub use store::{JobReads, JobStore, Store};
 pub use tenant::TenantName;
-
-// Until the users have the new paths.
-pub use self::{job as lifecycle, services as outside};

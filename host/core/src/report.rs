@@ -35,14 +35,14 @@ impl Progress {
 
 /// What was told, to be stored; what is absent has not changed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Told {
+pub struct ProgressUpdate {
     /// How far it has come.
     pub progress: Option<Progress>,
     /// The checkpoint.
     pub checkpoint: Option<Bytes>,
 }
 
-impl Told {
+impl ProgressUpdate {
     /// Whether nothing was told.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -73,9 +73,9 @@ struct State {
     /// What an earlier attempt saved.
     found: Option<Bytes>,
     /// What this attempt told last.
-    told: Told,
+    told: ProgressUpdate,
     /// What of it is not stored yet.
-    unsaved: Told,
+    unsaved: ProgressUpdate,
 }
 
 impl Report {
@@ -148,13 +148,13 @@ impl Report {
 
     /// What was told since the last call, for who stores it.
     #[must_use]
-    pub fn take_unsaved(&self) -> Told {
+    pub fn take_unsaved(&self) -> ProgressUpdate {
         std::mem::take(&mut self.lock().unsaved)
     }
 
     /// All that this attempt told.
     #[must_use]
-    pub fn told(&self) -> Told {
+    pub fn told(&self) -> ProgressUpdate {
         self.lock().told.clone()
     }
 

@@ -20,7 +20,7 @@ use crate::log::LogSnapshot;
 use crate::outcome::Output;
 use crate::plugin::{Digest, PluginName, Version};
 use crate::queue::QueueCounts;
-use crate::report::Told;
+use crate::report::ProgressUpdate;
 use crate::tenant::{TenantLimits, TenantName};
 
 pub use crate::queue::{Claim, Renewal};
@@ -180,7 +180,7 @@ pub trait AttemptTraces: Send + Sync + 'static {
 
     /// Keeps what the attempt that holds the lease reported, in place of what was kept before, and forgives
     /// the job its lost attempts; does nothing if the lease was taken away.
-    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError>;
+    async fn save_progress(&self, lease: Lease, told: ProgressUpdate) -> Result<(), StoreError>;
 }
 
 /// The answer to a subscriber that resumes.
@@ -265,16 +265,16 @@ pub struct Finish {
     /// job that goes on is kept if there is room for it.
     pub output: Option<Output>,
     /// What the attempt told. The checkpoint is kept if another attempt follows.
-    pub told: Told,
+    pub told: ProgressUpdate,
 }
 
 impl Finish {
     /// What is kept of what the attempt told: a checkpoint only if another attempt may go on from it.
     #[must_use]
-    pub fn kept(&self) -> Told {
+    pub fn kept(&self) -> ProgressUpdate {
         let last = matches!(self.verdict, Verdict::Complete | Verdict::Discard | Verdict::Cancel);
         let checkpoint = self.told.checkpoint.clone().filter(|_| !last);
-        Told { checkpoint, ..self.told.clone() }
+        ProgressUpdate { checkpoint, ..self.told.clone() }
     }
 }
 

@@ -8,16 +8,15 @@ use bytes::Bytes;
 use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::Determinism;
-use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority, QueueName};
-use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::job::{Job, JobId, JobSpec, Lifecycle, Payload, Priority, QueueName};
 use jobwright_core::limits::{LimitPolicy, LimitsRequest};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, RetryHint};
-use jobwright_core::outside::Granted;
 use jobwright_core::plugin::{PluginName, PluginVersion};
 use jobwright_core::report::Report;
 use jobwright_core::retry::{self, RetryPolicy};
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
+use jobwright_core::services::Capabilities;
 use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
 
@@ -201,7 +200,7 @@ impl AttemptResult {
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
         // Denied requests are logged, as on a host.
-        let nothing = || Granted::nothing(&log);
+        let nothing = || Capabilities::nothing(&log);
         let granted = granting.map_or_else(nothing, |granting| granting.granted(&job, &log));
         let attempt = Attempt { job, limits, payload, log: log.clone(), report, granted, start };
         let (stop, signal) = Stop::new();

@@ -34,7 +34,7 @@ pub(super) fn cut_off(recorded: &AttemptRecord, limits: &Limits) -> Option<CutOf
 #[cfg(test)]
 mod tests {
     use jobwright_core::clock::Timestamp;
-    use jobwright_core::lifecycle::Lifecycle;
+    use jobwright_core::job::Lifecycle;
     use jobwright_core::outcome::{AttemptError, Outcome, Output, Usage};
 
     use super::*;

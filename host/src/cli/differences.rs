@@ -70,7 +70,7 @@ fn text(found: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use jobwright_core::clock::Timestamp;
-    use jobwright_core::lifecycle::Lifecycle;
+    use jobwright_core::job::Lifecycle;
     use jobwright_core::outcome::{Output, Usage};
 
     use super::*;

@@ -10,8 +10,8 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::{Grants, KeyValueGrant, Origin, SecretName};
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::Granted;
 use jobwright_core::secret::{MAX_ORIGINS, Secret, SecretError, SecretStore, SecretValue};
+use jobwright_core::services::Capabilities;
 use jobwright_core::tenant::TenantName;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -166,10 +166,10 @@ fn value(name: &SecretName, file: Option<&str>) -> anyhow::Result<SecretValue> {
 
 impl LocalGrants {
     /// The capabilities of an attempt of `job` that writes `log`.
-    pub(super) fn granted(&self, job: &Job, log: &Arc<LogBuffer>) -> Granted {
+    pub(super) fn granted(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities {
         let owner = (job.spec.tenant.clone(), job.spec.plugin.clone());
         let reach = Reach::new(owner, self.grants.clone(), self.means.clone(), log.clone());
-        Granted { grants: self.grants.clone(), outside: Arc::new(reach) }
+        Capabilities { grants: self.grants.clone(), outside: Arc::new(reach) }
     }
 
     pub(super) fn grants(&self) -> &Grants {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jobwright_core::command::Texts;
+use jobwright_core::command::CommandInput;
 use jobwright_core::limits::{DEFAULT_STACK_BYTES, LimitsRequest, STACK_BYTES, flag, show_bytes};
 use serde_json::{Map, Value};
 
@@ -62,7 +62,7 @@ impl CommandOptions {
                 faults.push(format!("env.{name}: is given twice"));
             }
         }
-        let texts = Texts { args: &self.args, env: &env, tags: &[] };
+        let texts = CommandInput { args: &self.args, env: &env, tags: &[] };
         faults.extend(texts.faults().iter().map(ToString::to_string));
         if faults.is_empty() { Ok(env) } else { Err(Fault::Data.failure(faults.join("; ")).into()) }
     }

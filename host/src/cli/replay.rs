@@ -10,8 +10,9 @@ use bytes::Bytes;
 use jobwright_core::attempt::{AttemptRecord, Start};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::exit_codes::ExitCodes;
-use jobwright_core::job::{Job, JobId, JobIdPrefix, JobSpec, Payload, Priority, QueueName};
-use jobwright_core::lifecycle::Lifecycle;
+use jobwright_core::job::{
+    Job, JobId, JobIdPrefix, JobSpec, Lifecycle, Payload, Priority, QueueName,
+};
 use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::plugin::{Digest, PluginName, Version};

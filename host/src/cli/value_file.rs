@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jobwright_core::grant::KeyValueGrant;
-use jobwright_core::outside::Keep;
 use jobwright_core::plugin::PluginName;
+use jobwright_core::services::KeyValueCall;
 use jobwright_core::tenant::TenantName;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -75,7 +75,7 @@ impl ValueFile {
             for (key, value) in entries {
                 let value =
                     value.into_bytes().map_err(|error| refused(format!("{key}: {error}")))?;
-                let call = Keep::Set { bucket: bucket.clone(), key: key.clone(), value };
+                let call = KeyValueCall::Set { bucket: bucket.clone(), key: key.clone(), value };
                 let kept = values.keep(owner.0, owner.1, grant, call).await;
                 kept.map_err(|error| refused(format!("{key}: {error}")))?;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::job::JobId;
-use jobwright_core::report::Told;
+use jobwright_core::report::ProgressUpdate;
 use jobwright_core::runtime::StopReason;
 use jobwright_core::store::Renewal;
 use tokio::sync::Mutex;
@@ -88,17 +88,17 @@ impl Dispatcher {
             if written > logged.get(&key).copied().unwrap_or(0) {
                 self.save_log(lease, log.snapshot().so_far()).await;
             }
-            self.save_told(lease, report.take_unsaved()).await;
+            self.save_progress(lease, report.take_unsaved()).await;
         }
         *logged = current;
     }
 
     /// All of it is written again at the end of the attempt, so a failure here costs little.
-    async fn save_told(&self, lease: Lease, told: Told) {
+    async fn save_progress(&self, lease: Lease, told: ProgressUpdate) {
         if told.is_empty() {
             return;
         }
-        if let Err(error) = self.store.save_told(lease, told).await {
+        if let Err(error) = self.store.save_progress(lease, told).await {
             tracing::warn!(job = %lease.job, %error, "cannot save progress and checkpoint");
         }
     }

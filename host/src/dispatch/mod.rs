@@ -19,9 +19,9 @@ use std::time::Duration;
 use jobwright_core::change::Listener;
 use jobwright_core::clock::{Clock, after};
 use jobwright_core::limits::Limits;
-use jobwright_core::outside::Grantor;
 use jobwright_core::runtime::{Runtime, StopReason};
 use jobwright_core::seed::SeedKey;
+use jobwright_core::services::CapabilityProvider;
 use jobwright_core::store::Store;
 use tokio::sync::{Mutex, Semaphore, watch};
 
@@ -79,7 +79,7 @@ pub struct Dispatcher {
     in_flight: Arc<InFlight>,
     jitter: Jitter,
     seeds: SeedKey,
-    grantor: Arc<dyn Grantor>,
+    grantor: Arc<dyn CapabilityProvider>,
     settings: Arc<DispatchSettings>,
     /// One permit for each attempt in flight.
     slots: Arc<Semaphore>,
@@ -109,7 +109,7 @@ pub struct Parts {
     /// What random numbers of guests follow from.
     pub seeds: SeedKey,
     /// What says what attempts are granted.
-    pub grantor: Arc<dyn Grantor>,
+    pub grantor: Arc<dyn CapabilityProvider>,
 }
 
 /// Random numbers from 0 to 1. Given, so that whoever gives all of them can replay a history.

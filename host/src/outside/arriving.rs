@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jobwright_core::outside::Unsent;
+use jobwright_core::services::HttpRequestError;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -41,7 +41,7 @@ struct State {
     /// What the guest has not taken yet.
     held: Held,
     /// How it ended, if it has; an error until the guest takes it.
-    ended: Option<Result<(), Unsent>>,
+    ended: Option<Result<(), HttpRequestError>>,
 }
 
 /// Both ends of a body of up to `most` bytes, held in `room`.
@@ -69,12 +69,12 @@ impl Shared {
 
 impl Filling {
     /// Refuses a body that is announced to be longer than it may be.
-    pub(super) fn expect(&self, length: u64) -> Result<(), Unsent> {
-        if length > self.most { Err(Unsent::ResponseTooLong(self.most)) } else { Ok(()) }
+    pub(super) fn expect(&self, length: u64) -> Result<(), HttpRequestError> {
+        if length > self.most { Err(HttpRequestError::ResponseTooLong(self.most)) } else { Ok(()) }
     }
 
     /// Adds what has arrived.
-    pub(super) fn push(&mut self, data: &[u8]) -> Result<(), Unsent> {
+    pub(super) fn push(&mut self, data: &[u8]) -> Result<(), HttpRequestError> {
         self.arrived += data.len() as u64;
         self.expect(self.arrived)?;
         if data.is_empty() {
@@ -86,7 +86,7 @@ impl Filling {
     }
 
     /// Ends the body.
-    pub(super) fn end(&self, how: Result<(), Unsent>) {
+    pub(super) fn end(&self, how: Result<(), HttpRequestError>) {
         self.shared.state().ended.get_or_insert(how);
         self.shared.news.notify_one();
     }
@@ -94,13 +94,13 @@ impl Filling {
 
 impl Drop for Filling {
     fn drop(&mut self) {
-        self.end(Err(Unsent::Broken("the host failed, or is about to stop".to_owned())));
+        self.end(Err(HttpRequestError::Broken("the host failed, or is about to stop".to_owned())));
     }
 }
 
 impl Arriving {
     /// What has arrived and was not taken yet; none at the end.
-    pub(super) async fn piece(&mut self) -> Option<Result<Held, Unsent>> {
+    pub(super) async fn piece(&mut self) -> Option<Result<Held, HttpRequestError>> {
         loop {
             {
                 let mut state = self.shared.state();
@@ -116,7 +116,7 @@ impl Arriving {
     }
 
     /// All that was not taken yet, once it is all there.
-    pub(super) async fn rest(&mut self) -> Result<Held, Unsent> {
+    pub(super) async fn rest(&mut self) -> Result<Held, HttpRequestError> {
         loop {
             {
                 let mut state = self.shared.state();
@@ -142,7 +142,7 @@ mod tests {
         (filling, ready.from(JoinSet::new()))
     }
 
-    async fn next(arriving: &mut Arriving) -> Option<Result<Vec<u8>, Unsent>> {
+    async fn next(arriving: &mut Arriving) -> Option<Result<Vec<u8>, HttpRequestError>> {
         arriving.piece().await.map(|piece| piece.map(|held| held.as_ref().to_vec()))
     }
 
@@ -169,7 +169,7 @@ mod tests {
     async fn an_error_comes_after_what_has_arrived_and_once() {
         let (mut filling, mut arriving) = arriving(5);
         filling.push(b"12345").expect("as long as it may be");
-        let too_long = Unsent::ResponseTooLong(5);
+        let too_long = HttpRequestError::ResponseTooLong(5);
         assert_eq!(filling.push(b"6"), Err(too_long.clone()));
         filling.end(Err(too_long.clone()));
         assert_eq!(next(&mut arriving).await, Some(Ok(b"12345".to_vec())));
@@ -187,6 +187,6 @@ mod tests {
         let (mut filling, mut broken) = arriving(5);
         filling.push(b"123").expect("room");
         drop(filling);
-        assert!(matches!(broken.rest().await, Err(Unsent::Broken(_))));
+        assert!(matches!(broken.rest().await, Err(HttpRequestError::Broken(_))));
     }
 }

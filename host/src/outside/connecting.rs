@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use jobwright_core::outside::Unsent;
+use jobwright_core::services::HttpRequestError;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -22,25 +22,25 @@ const MOST: usize = 16;
 ///
 /// # Errors
 /// With that of the address that failed last, once all have.
-pub(super) async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Unsent> {
+pub(super) async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, HttpRequestError> {
     race(addresses, connected).await
 }
 
-async fn connected(address: SocketAddr) -> Result<TcpStream, Unsent> {
-    let failed = |error: std::io::Error| Unsent::Unconnected(error.to_string());
+async fn connected(address: SocketAddr) -> Result<TcpStream, HttpRequestError> {
+    let failed = |error: std::io::Error| HttpRequestError::Unconnected(error.to_string());
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     // Requests are written whole.
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
 }
 
-async fn race<T, C: Future<Output = Result<T, Unsent>>>(
+async fn race<T, C: Future<Output = Result<T, HttpRequestError>>>(
     addresses: Vec<SocketAddr>,
     connect: impl Fn(SocketAddr) -> C,
-) -> Result<T, Unsent> {
+) -> Result<T, HttpRequestError> {
     let mut waiting = interleaved(addresses).into_iter().take(MOST).peekable();
     let mut trying = FuturesUnordered::new();
-    let mut failure = Unsent::Unresolved("it has no address".to_owned());
+    let mut failure = HttpRequestError::Unresolved("it has no address".to_owned());
     loop {
         // The next is due: the latest has failed, or has had its time.
         trying.extend(waiting.next().map(&connect));
@@ -90,14 +90,16 @@ mod tests {
     }
 
     /// Which address wins, when, and in which order and when they were tried.
-    async fn raced(texts: &[&str]) -> (Result<SocketAddr, Unsent>, u128, Vec<(String, u128)>) {
+    async fn raced(
+        texts: &[&str],
+    ) -> (Result<SocketAddr, HttpRequestError>, u128, Vec<(String, u128)>) {
         let (start, tried) = (Instant::now(), RefCell::new(vec![]));
         let connect = |address: SocketAddr| {
             tried.borrow_mut().push((address.to_string(), start.elapsed().as_millis()));
             async move {
                 let (after, answers) = behaving(address);
                 sleep(Duration::from_millis(after)).await;
-                let refused = || Unsent::Unconnected(address.to_string());
+                let refused = || HttpRequestError::Unconnected(address.to_string());
                 if answers { Ok(address) } else { Err(refused()) }
             }
         };
@@ -138,10 +140,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn when_all_refuse_the_last_says_why() {
         let (lost, _, tried) = raced(&["127.0.0.1:5", "127.0.0.2:5"]).await;
-        assert_eq!(lost, Err(Unsent::Unconnected("127.0.0.2:5".to_owned())));
+        assert_eq!(lost, Err(HttpRequestError::Unconnected("127.0.0.2:5".to_owned())));
         assert_eq!(tried.len(), 2);
         let (none, _, _) = raced(&[]).await;
-        assert!(matches!(none, Err(Unsent::Unresolved(_))), "{none:?}");
+        assert!(matches!(none, Err(HttpRequestError::Unresolved(_))), "{none:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Uri};
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Pieces, Unsent, header_bytes};
 use jobwright_core::secret::{Mask, SecretStore};
+use jobwright_core::services::{HttpRequestError, Pieces, header_bytes};
 use jobwright_core::tenant::TenantName;
 use tokio::runtime::Handle;
 
@@ -66,7 +66,7 @@ impl Hidden {
         head: &mut Parts,
         unsearchable: Option<Unsearchable>,
         threads: &Handle,
-    ) -> Result<(), Unsent> {
+    ) -> Result<(), HttpRequestError> {
         let mask = self.mask();
         if mask.is_empty() {
             return Ok(());
@@ -86,7 +86,7 @@ impl Hidden {
 
 #[async_trait]
 impl Pieces for Reading {
-    async fn next(&mut self) -> Option<Result<Bytes, Unsent>> {
+    async fn next(&mut self) -> Option<Result<Bytes, HttpRequestError>> {
         if self.is_over {
             return None;
         }
@@ -107,7 +107,7 @@ impl Pieces for Reading {
         Some(whole).filter(|whole| !matches!(whole, Ok(bytes) if bytes.is_empty()))
     }
 
-    async fn rest(&mut self) -> Result<Bytes, Unsent> {
+    async fn rest(&mut self) -> Result<Bytes, HttpRequestError> {
         if self.is_over {
             return Ok(Bytes::new());
         }
@@ -119,13 +119,13 @@ impl Pieces for Reading {
 }
 
 impl Reading {
-    fn broke_off(&mut self, why: &Unsent) {
+    fn broke_off(&mut self, why: &HttpRequestError) {
         self.is_over = true;
         self.log.write(why.line(&self.shown).as_bytes());
     }
 
     /// All that is to come, with what must not be seen covered. Dropping the future ends the search.
-    async fn whole(&mut self) -> Result<Held, Unsent> {
+    async fn whole(&mut self) -> Result<Held, HttpRequestError> {
         let mut body = self.arriving.rest().await?;
         if let Some(mut taken) = self.taken.take() {
             taken.push(body.as_ref())?;
@@ -157,7 +157,7 @@ async fn covered<T: Send + 'static>(
     threads: &Handle,
     Text { mut text, bytes }: Text<T>,
     cover: impl FnOnce(&mut T, &dyn Fn() -> bool) + Send + 'static,
-) -> Result<T, Unsent> {
+) -> Result<T, HttpRequestError> {
     if bytes <= LONG_BYTES {
         cover(&mut text, &|| true);
         return Ok(text);
@@ -169,7 +169,7 @@ async fn covered<T: Send + 'static>(
         text
     });
     let covered = covering.await;
-    covered.map_err(|_| Unsent::Broken("the host failed, or is about to stop".to_owned()))
+    covered.map_err(|_| HttpRequestError::Broken("the host failed, or is about to stop".to_owned()))
 }
 
 /// Says, once it is dropped, that nobody waits any more.

@@ -39,12 +39,13 @@ use http::{Request, Response};
 use jobwright_core::grant::{Grants, HttpGrant};
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{
-    Body, Granted, Grantor, Keep, Kept, NO_REQUEST, Outside, Timeouts, Unkept, Unsent, shown,
-};
 use jobwright_core::plugin::PluginName;
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::secret::{self, Mask, SecretStore, Secrets};
+use jobwright_core::services::{
+    Body, Capabilities, CapabilityProvider, HostServices, HttpRequestError, KeyValueCall,
+    KeyValueError, KeyValueReply, NO_REQUEST, Timeouts, shown,
+};
 use jobwright_core::tenant::TenantName;
 use tokio::sync::Semaphore;
 
@@ -85,13 +86,13 @@ impl Debug for Granting {
 }
 
 #[async_trait]
-impl Grantor for Granting {
-    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Granted {
+impl CapabilityProvider for Granting {
+    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities {
         let plugin = self.registry.get(&job.spec.tenant, &job.spec.plugin);
         let grants = Arc::new(plugin.map(|plugin| plugin.settings.grants).unwrap_or_default());
         let owner = (job.spec.tenant.clone(), job.spec.plugin.clone());
         let reach = Reach::new(owner, grants.clone(), self.means.clone(), log.clone());
-        Granted { grants, outside: Arc::new(reach) }
+        Capabilities { grants, outside: Arc::new(reach) }
     }
 
     async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {
@@ -146,24 +147,25 @@ impl Reach {
         mut request: Request<Bytes>,
         timeouts: Timeouts,
         shown: &str,
-    ) -> Result<Response<Body>, Unsent> {
+    ) -> Result<Response<Body>, HttpRequestError> {
         let limits = self.grants.http_limits;
         if self.grants.http.is_empty() {
-            return Err(Unsent::Denied(NO_REQUEST.to_owned()));
+            return Err(HttpRequestError::Denied(NO_REQUEST.to_owned()));
         }
         if let Some(line) = request::settle(&mut request, shown)? {
             self.log.write(line.as_bytes());
         }
         let allowing = self.allowing(&request)?;
         if request.body().len() as u64 > limits.request_bytes {
-            return Err(Unsent::RequestTooLong(limits.request_bytes));
+            return Err(HttpRequestError::RequestTooLong(limits.request_bytes));
         }
         self.count(limits.requests)?;
         let (tenant, to) = (self.tenant.clone(), request.uri().clone());
         let hidden = Hidden { secrets: self.means.secrets.clone(), tenant, to };
         let (request, mask) = self.with_secrets(request)?;
         let turn = self.turns.clone().acquire_owned().await;
-        let turn = turn.map_err(|_| Unsent::Broken("the host is about to stop".to_owned()))?;
+        let turn =
+            turn.map_err(|_| HttpRequestError::Broken("the host is about to stop".to_owned()))?;
         let errand = Errand {
             request,
             tenant: self.tenant.clone(),
@@ -184,47 +186,52 @@ impl Reach {
     }
 
     /// The request with the secrets that it names, and what must be covered in the response.
-    fn with_secrets(&self, request: Request<Bytes>) -> Result<(Request<Bytes>, Mask), Unsent> {
+    fn with_secrets(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<(Request<Bytes>, Mask), HttpRequestError> {
         let hidden = self.means.secrets.known_to(&self.tenant, request.uri());
         let (mut head, body) = request.into_parts();
         let find = |name: &_| self.means.secrets.get(&self.tenant, name);
         let secrets = Secrets { granted: &self.grants.secrets, find, hidden: &hidden };
         let mask = secret::place(&mut head, &secrets);
-        let mask = mask.map_err(|misplaced| Unsent::Denied(misplaced.to_string()))?;
+        let mask = mask.map_err(|misplaced| HttpRequestError::Denied(misplaced.to_string()))?;
         Ok((Request::from_parts(head, body), mask))
     }
 
     /// The grants that allow it by name and method.
-    fn allowing(&self, request: &Request<Bytes>) -> Result<Vec<HttpGrant>, Unsent> {
+    fn allowing(&self, request: &Request<Bytes>) -> Result<Vec<HttpGrant>, HttpRequestError> {
         let allowing = self.grants.allowing(request.method(), request.uri());
         let allowing: Vec<HttpGrant> = allowing.cloned().collect();
         if allowing.is_empty() {
-            return Err(Unsent::Denied("no grant allows this method and origin".to_owned()));
+            return Err(HttpRequestError::Denied(
+                "no grant allows this method and origin".to_owned(),
+            ));
         }
         Ok(allowing)
     }
 
     /// Counts a request, if it is not one too many.
-    fn count(&self, most: u32) -> Result<(), Unsent> {
+    fn count(&self, most: u32) -> Result<(), HttpRequestError> {
         let one_more = |sent: u32| (sent < most).then_some(sent + 1);
         let counted = self.sent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        counted.map(drop).map_err(|_| Unsent::TooMany(most))
+        counted.map(drop).map_err(|_| HttpRequestError::TooMany(most))
     }
 }
 
 #[async_trait]
-impl Outside for Reach {
+impl HostServices for Reach {
     async fn send(
         &self,
         request: Request<Bytes>,
         timeouts: Timeouts,
-    ) -> Result<Response<Body>, Unsent> {
+    ) -> Result<Response<Body>, HttpRequestError> {
         let shown = shown(request.method(), request.uri());
         let answer = self.answer(request, timeouts, &shown).await;
         answer.inspect_err(|unsent| self.log.write(unsent.line(&shown).as_bytes()))
     }
 
-    async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
+    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         self.values.keep(call).await
     }
 

@@ -7,7 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 use jobwright_core::grant::origin;
 use jobwright_core::name::shorten;
-use jobwright_core::outside::{MAX_HEAD_BYTES, Unsent, header_bytes};
+use jobwright_core::services::{HttpRequestError, MAX_HEAD_BYTES, header_bytes};
 use thiserror::Error;
 
 /// Of the connection, which is the host's, as is how the body is framed. A request says the same without
@@ -51,11 +51,14 @@ pub(super) enum Fault {
 
 /// Refuses what is too much, and what would make of one request something else; leaves out what the host
 /// sets, and answers the line about that for the log of the guest, in which the request is `shown` so.
-pub(super) fn settle(request: &mut Request<Bytes>, shown: &str) -> Result<Option<String>, Unsent> {
+pub(super) fn settle(
+    request: &mut Request<Bytes>,
+    shown: &str,
+) -> Result<Option<String>, HttpRequestError> {
     if head_bytes(request) > MAX_HEAD_BYTES {
-        return Err(Unsent::HeadTooLong(MAX_HEAD_BYTES as u64));
+        return Err(HttpRequestError::HeadTooLong(MAX_HEAD_BYTES as u64));
     }
-    check(request).map_err(|fault| Unsent::Denied(fault.to_string()))?;
+    check(request).map_err(|fault| HttpRequestError::Denied(fault.to_string()))?;
     let headers = request.headers_mut();
     let left_out = LEFT_OUT.into_iter().filter(|name| headers.remove(name).is_some());
     let names: Vec<_> = left_out.map(|name| format!("`{name}`")).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jobwright_core::outside::Unsent;
+use jobwright_core::services::HttpRequestError;
 use jobwright_core::tenant::TenantName;
 use tokio::time::timeout;
 
@@ -47,17 +47,17 @@ impl LookUps {
         &self,
         tenant: &TenantName,
         (host, port): (&str, u16),
-    ) -> Result<Vec<SocketAddr>, Unsent> {
+    ) -> Result<Vec<SocketAddr>, HttpRequestError> {
         let turn = self.turns.of(tenant).acquire().await;
         match timeout(RESOLVE_DEADLINE, self.resolver.resolve(host, port, turn)).await {
             Ok(Ok(addresses)) if addresses.is_empty() => {
-                Err(Unsent::Unresolved("it has no address".to_owned()))
+                Err(HttpRequestError::Unresolved("it has no address".to_owned()))
             }
             Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(error)) => Err(Unsent::Unresolved(error.to_string())),
+            Ok(Err(error)) => Err(HttpRequestError::Unresolved(error.to_string())),
             Err(_) => {
                 let seconds = RESOLVE_DEADLINE.as_secs();
-                Err(Unsent::Unresolved(format!("nobody says within {seconds} s")))
+                Err(HttpRequestError::Unresolved(format!("nobody says within {seconds} s")))
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jobwright_core::limits::show_bytes;
-use jobwright_core::outside::Unsent;
+use jobwright_core::services::HttpRequestError;
 use jobwright_core::tenant::{Full, TenantName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -48,15 +48,18 @@ impl HostRoom {
 
 impl Room {
     /// Room for `bytes` more.
-    pub(super) fn take(&self, bytes: u64) -> Result<Place, Unsent> {
+    pub(super) fn take(&self, bytes: u64) -> Result<Place, HttpRequestError> {
         let units = units(bytes);
         let full = |who: &str, most: u64| {
-            Unsent::NoRoom(format!("{who} holds {} of bodies, its maximum", show_bytes(most)))
+            HttpRequestError::NoRoom(format!(
+                "{who} holds {} of bodies, its maximum",
+                show_bytes(most)
+            ))
         };
         let own = self.own.clone().try_acquire_many_owned(units);
         let own = own.map_err(|_| {
             let most = show_bytes(self.own_bytes);
-            Unsent::NoRoom(format!(
+            HttpRequestError::NoRoom(format!(
                 "the attempt holds {most} of bodies, its maximum, which follows from \
                  `grants.http_limits` (concurrent, request_bytes, response_bytes)"
             ))
@@ -92,7 +95,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Adds what has come.
-    pub(super) fn push(&mut self, data: &[u8]) -> Result<(), Unsent> {
+    pub(super) fn push(&mut self, data: &[u8]) -> Result<(), HttpRequestError> {
         let length = self.bytes.len() + data.len();
         let capacity = self.bytes.capacity();
         if length > capacity {

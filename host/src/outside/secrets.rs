@@ -15,8 +15,8 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::{Origin, SecretName};
-use jobwright_core::secret::shelf::{Entry, Retired};
-use jobwright_core::secret::{Secret, SecretError, SecretStore, SecretValue, Shelf};
+use jobwright_core::secret::tenant_secrets::{Entry, Retired};
+use jobwright_core::secret::{Secret, SecretError, SecretStore, SecretValue, TenantSecrets};
 use jobwright_core::tenant::TenantName;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ const FILE: &str = "secrets.json";
 /// jobs are kept by default.
 const RETIRED: Duration = Duration::from_secs(14 * 86_400);
 
-type All = BTreeMap<TenantName, Shelf>;
+type All = BTreeMap<TenantName, TenantSecrets>;
 
 /// See the module's text.
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ impl SecretFile {
         &self,
         tenant: &TenantName,
         at: Timestamp,
-        change: impl FnOnce(&mut Shelf) -> Result<bool, SecretError> + Send + 'static,
+        change: impl FnOnce(&mut TenantSecrets) -> Result<bool, SecretError> + Send + 'static,
     ) -> Result<bool, SecretError> {
         let (file, tenant) = (self.file.clone(), tenant.clone());
         let then = at.checked_sub(self.retired).unwrap_or(Timestamp::MIN);
@@ -153,7 +153,7 @@ impl SecretStore for SecretFile {
 
     fn list(&self, tenant: &TenantName) -> Vec<(SecretName, Secret)> {
         let all = self.file.all();
-        let of_tenant = all.get(tenant).into_iter().flat_map(Shelf::iter);
+        let of_tenant = all.get(tenant).into_iter().flat_map(TenantSecrets::iter);
         of_tenant.map(|(name, secret)| (name.clone(), secret.clone())).collect()
     }
 
@@ -179,7 +179,7 @@ impl SecretStore for SecretFile {
 }
 
 fn lines(all: &All) -> Lines {
-    let of_tenant = |shelf: &Shelf| {
+    let of_tenant = |shelf: &TenantSecrets| {
         shelf.names().iter().map(|(name, entry)| (name.clone(), Line::of(entry))).collect()
     };
     all.iter().map(|(tenant, shelf)| (tenant.clone(), of_tenant(shelf))).collect()

@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug};
 use std::sync::{Arc, OnceLock};
 
-use jobwright_core::outside::Unsent;
+use jobwright_core::services::HttpRequestError;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -36,14 +36,16 @@ impl Tls {
         &self,
         host: &str,
         stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Unsent> {
+    ) -> Result<TlsStream<TcpStream>, HttpRequestError> {
         let connector = self.connector.get_or_init(|| tls::machine_roots().and_then(connector));
-        let connector = connector.as_ref().map_err(|why| Unsent::Insecure(why.clone()))?;
+        let connector =
+            connector.as_ref().map_err(|why| HttpRequestError::Insecure(why.clone()))?;
         let name = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| Unsent::Insecure("its name cannot be in a certificate".to_owned()))?;
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            HttpRequestError::Insecure("its name cannot be in a certificate".to_owned())
+        })?;
         let secured = connector.connect(name, stream).await;
-        secured.map_err(|error| Unsent::Insecure(error.to_string()))
+        secured.map_err(|error| HttpRequestError::Insecure(error.to_string()))
     }
 }
 

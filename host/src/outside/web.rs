@@ -24,7 +24,9 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jobwright_core::grant::HttpGrant;
 use jobwright_core::grant::origin::{literal, port};
-use jobwright_core::outside::{MAX_HEAD_BYTES, MAX_HEADERS, Timeouts, Unsent, header_bytes};
+use jobwright_core::services::{
+    HttpRequestError, MAX_HEAD_BYTES, MAX_HEADERS, Timeouts, header_bytes,
+};
 use jobwright_core::tenant::TenantName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
@@ -97,12 +99,12 @@ pub(super) struct Errand {
 /// Where a response goes.
 struct Answer {
     /// Until the head was sent.
-    head: Option<oneshot::Sender<Result<Parts, Unsent>>>,
+    head: Option<oneshot::Sender<Result<Parts, HttpRequestError>>>,
     body: Filling,
 }
 
 impl Answer {
-    fn end(self, how: Result<(), Unsent>) {
+    fn end(self, how: Result<(), HttpRequestError>) {
         match (self.head, how) {
             (Some(head), Err(unsent)) => drop(head.send(Err(unsent))),
             (_, how) => self.body.end(how),
@@ -151,7 +153,7 @@ impl Web {
     pub(super) async fn fetch(
         self: &Arc<Self>,
         errand: Errand,
-    ) -> Result<Response<Arriving>, Unsent> {
+    ) -> Result<Response<Arriving>, HttpRequestError> {
         let (web, mut going) = (self.clone(), JoinSet::new());
         let (filling, ready) = arriving::ends(&errand.room, errand.most);
         let (head, begun) = oneshot::channel();
@@ -161,12 +163,13 @@ impl Web {
             answer.end(ended);
         };
         going.spawn_on(going_there, &self.threads);
-        let stopped = |_| Err(Unsent::Broken("the host failed, or is about to stop".to_owned()));
+        let stopped =
+            |_| Err(HttpRequestError::Broken("the host failed, or is about to stop".to_owned()));
         let head = begun.await.unwrap_or_else(stopped)?;
         Ok(Response::from_parts(head, ready.from(going)))
     }
 
-    async fn go(&self, errand: Errand, answer: &mut Answer) -> Result<(), Unsent> {
+    async fn go(&self, errand: Errand, answer: &mut Answer) -> Result<(), HttpRequestError> {
         let _under_way = self.requests.of(&errand.tenant).acquire().await;
         // Until all of it is sent: the guest may have let go of it long before.
         let _place = errand.room.take(errand.request.body().len() as u64)?;
@@ -183,7 +186,7 @@ impl Web {
     }
 
     /// A connection to an address of the host, all of which were checked; secure if it is to be.
-    async fn connect(&self, errand: &Errand) -> Result<Box<dyn Connection>, Unsent> {
+    async fn connect(&self, errand: &Errand) -> Result<Box<dyn Connection>, HttpRequestError> {
         let limit = errand.timeouts.connect.unwrap_or(CONNECT_DEADLINE);
         let to = errand.request.uri();
         let addresses = self.addresses(errand).await?;
@@ -196,10 +199,10 @@ impl Web {
     }
 
     /// The addresses of the host, all of which one grant reaches.
-    async fn addresses(&self, errand: &Errand) -> Result<Vec<SocketAddr>, Unsent> {
+    async fn addresses(&self, errand: &Errand) -> Result<Vec<SocketAddr>, HttpRequestError> {
         let Errand { tenant, allowing, request, .. } = errand;
         let host = request.uri().host().unwrap_or_default();
-        let unreadable = || Unsent::Denied("its port cannot be read".to_owned());
+        let unreadable = || HttpRequestError::Denied("its port cannot be read".to_owned());
         let port = port(request.uri()).ok_or_else(unreadable)?;
         let addresses = match literal(host) {
             Some(address) => vec![SocketAddr::new(address, port)],
@@ -214,7 +217,7 @@ impl Web {
 
     /// Refuses a name for an address of it. Which one is for the operator to read: with a grant for every
     /// host, a guest could map the names of a network.
-    fn refused(&self, errand: &Errand, addresses: &[SocketAddr]) -> Unsent {
+    fn refused(&self, errand: &Errand, addresses: &[SocketAddr]) -> HttpRequestError {
         let reached = |at: &&SocketAddr| errand.allowing.iter().any(|grant| grant.reaches(at.ip()));
         let wrong = addresses.iter().find(|at| !reached(at)).or(addresses.first());
         let host = jobwright_core::name::shorten(errand.request.uri().host().unwrap_or_default());
@@ -224,7 +227,7 @@ impl Web {
             let message = "refused a request to an address";
             tracing::info!(event, code, count, %tenant, %host, %address, message);
         }
-        Unsent::DeniedAddress(format!(
+        HttpRequestError::DeniedAddress(format!(
             "`{host}` has an address that is not public and in no granted network"
         ))
     }
@@ -232,14 +235,16 @@ impl Web {
 
 async fn in_time<T>(
     limit: Duration,
-    step: impl Future<Output = Result<T, Unsent>>,
-) -> Result<T, Unsent> {
-    timeout(limit, step).await.unwrap_or(Err(Unsent::TimedOut(limit)))
+    step: impl Future<Output = Result<T, HttpRequestError>>,
+) -> Result<T, HttpRequestError> {
+    timeout(limit, step).await.unwrap_or(Err(HttpRequestError::TimedOut(limit)))
 }
 
 /// Makes the target that which servers are sent (RFC 9112, 3.2.1), and names who is asked.
-fn address_to(request: &mut Request<Bytes>, to: &Uri) -> Result<(), Unsent> {
-    let wrong = |error: &dyn Display| Unsent::Denied(format!("no address to send it to: {error}"));
+fn address_to(request: &mut Request<Bytes>, to: &Uri) -> Result<(), HttpRequestError> {
+    let wrong = |error: &dyn Display| {
+        HttpRequestError::Denied(format!("no address to send it to: {error}"))
+    };
     // A path that is empty is `/` on the way.
     let query = to.query().map(|query| format!("?{query}")).unwrap_or_default();
     let target = PathAndQuery::try_from(format!("{}{query}", to.path()));
@@ -267,7 +272,7 @@ impl Exchange<'_> {
         self,
         connection: Box<dyn Connection>,
         request: Request<Bytes>,
-    ) -> Result<(), Unsent> {
+    ) -> Result<(), HttpRequestError> {
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES)
             .max_headers(MAX_HEADERS)
@@ -278,7 +283,7 @@ impl Exchange<'_> {
             let responding = sender.send_request(request.map(Full::new));
             let response = match self.timeouts.first_byte {
                 Some(limit) => {
-                    let late = |_| Unsent::NoResponse(limit);
+                    let late = |_| HttpRequestError::NoResponse(limit);
                     timeout(limit, responding).await.map_err(late)?
                 }
                 None => responding.await,
@@ -292,7 +297,7 @@ impl Exchange<'_> {
         }
     }
 
-    async fn receive(self, response: Response<Incoming>) -> Result<(), Unsent> {
+    async fn receive(self, response: Response<Incoming>) -> Result<(), HttpRequestError> {
         let Answer { head: tell, body: filling } = self.answer;
         let (mut head, mut body) = response.into_parts();
         self::head(&mut head, self.plain)?;
@@ -304,7 +309,9 @@ impl Exchange<'_> {
         loop {
             let coming = body.frame();
             let frame = match self.timeouts.between_bytes {
-                Some(limit) => timeout(limit, coming).await.map_err(|_| Unsent::Stalled(limit))?,
+                Some(limit) => {
+                    timeout(limit, coming).await.map_err(|_| HttpRequestError::Stalled(limit))?
+                }
                 None => coming.await,
             };
             // Other frames are trailers.
@@ -319,12 +326,12 @@ impl Exchange<'_> {
 }
 
 /// Checks the head of a response, and removes what is of the connection.
-fn head(head: &mut Parts, plain: bool) -> Result<(), Unsent> {
+fn head(head: &mut Parts, plain: bool) -> Result<(), HttpRequestError> {
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Unsent::Broken("it switches to another protocol".to_owned()));
+        return Err(HttpRequestError::Broken("it switches to another protocol".to_owned()));
     }
     if header_bytes(&head.headers) > MAX_HEAD_BYTES {
-        return Err(Unsent::ResponseHeadTooLong(MAX_HEAD_BYTES as u64));
+        return Err(HttpRequestError::ResponseHeadTooLong(MAX_HEAD_BYTES as u64));
     }
     if let Some(why) = unsearchable(head) {
         if plain {
@@ -342,7 +349,7 @@ fn head(head: &mut Parts, plain: bool) -> Result<(), Unsent> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unsearchable(&'static str);
 
-impl From<Unsearchable> for Unsent {
+impl From<Unsearchable> for HttpRequestError {
     fn from(Unsearchable(fault): Unsearchable) -> Self {
         let why = format!("it is {fault}, so that a secret might come back in it unseen");
         Self::Broken(why)
@@ -361,10 +368,10 @@ fn unsearchable(head: &Parts) -> Option<Unsearchable> {
 }
 
 /// With its cause, which says more.
-fn broken(error: hyper::Error) -> Unsent {
+fn broken(error: hyper::Error) -> HttpRequestError {
     if error.is_parse_too_large() {
-        return Unsent::ResponseHeadTooLong(MAX_HEAD_BYTES as u64);
+        return HttpRequestError::ResponseHeadTooLong(MAX_HEAD_BYTES as u64);
     }
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-    Unsent::Broken(format!("{error}{}", cause.unwrap_or_default()))
+    HttpRequestError::Broken(format!("{error}{}", cause.unwrap_or_default()))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jobwright_core::limits::Limits;
-use jobwright_core::outside::{Granted, Outside};
+use jobwright_core::services::{Capabilities, HostServices};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::random::WasiRandomCtx;
@@ -29,7 +29,7 @@ pub(super) struct Guest {
     channel: GuestChannel,
     extism: Kernel,
     last_response: LastResponse,
-    outside: Arc<dyn Outside>,
+    outside: Arc<dyn HostServices>,
     yield_state: YieldState,
 }
 
@@ -38,7 +38,7 @@ impl Guest {
         mut wasi: WasiP1Ctx,
         limits: &Limits,
         channel: GuestChannel,
-        outside: Arc<dyn Outside>,
+        outside: Arc<dyn HostServices>,
     ) -> Self {
         wasi.ctx().table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
         let (http, budget, extism) = (context(), Budget::new(limits), Kernel::default());
@@ -50,7 +50,7 @@ impl Guest {
     /// A guest that never runs.
     pub(super) fn idle() -> Self {
         let wasi = WasiCtxBuilder::new().build_p1();
-        Self::new(wasi, &Limits::DEFAULT, GuestChannel::idle(), Granted::default().outside)
+        Self::new(wasi, &Limits::DEFAULT, GuestChannel::idle(), Capabilities::default().outside)
     }
 
     pub(super) fn channel(&self) -> &GuestChannel {
@@ -80,7 +80,7 @@ impl Guest {
     }
 
     /// What the guest reaches outside of its sandbox.
-    pub(super) fn outside(&self) -> Arc<dyn Outside> {
+    pub(super) fn outside(&self) -> Arc<dyn HostServices> {
         self.outside.clone()
     }
 

@@ -3,13 +3,12 @@
 use bytes::Bytes;
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{JobId, NewJob, Payload, Priority};
+use jobwright_core::job::{JobId, NewJob, Payload, Priority, Verdict};
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::{Outcome, Output, Usage};
 use jobwright_core::plugin::Digest;
 use jobwright_core::queue::Reserve;
-use jobwright_core::report::Told;
-use jobwright_core::retry::Verdict;
+use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{Claim, Finish, Leased};
 use serde_json::json;
 
@@ -44,5 +43,11 @@ pub(super) fn ending(leased: &Leased, verdict: Verdict, output_bytes: usize) -> 
     let output = Output::new(Bytes::from(vec![7; output_bytes]), None);
     let outcome = Outcome::Succeeded { output: output.clone() };
     let record = AttemptRecord::new(&leased.job.lifecycle, &outcome, Usage::default(), NOW);
-    Finish { lease: leased.lease, verdict, record, output: Some(output), told: Told::default() }
+    Finish {
+        lease: leased.lease,
+        verdict,
+        record,
+        output: Some(output),
+        told: ProgressUpdate::default(),
+    }
 }

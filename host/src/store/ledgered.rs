@@ -10,12 +10,11 @@ use jobwright_core::capacity::{Capacity, QueueFull};
 use jobwright_core::change::ChangeStream;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{JobId, NewJob};
+use jobwright_core::job::{CancelRequest, JobId, NewJob};
 use jobwright_core::ledger::{Admission, Ledger, Rows};
-use jobwright_core::lifecycle::CancelRequest;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::plugin::{PluginName, Version};
-use jobwright_core::report::Told;
+use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{
     AttemptTraces, Claim, Claimed, Controls, Enqueued, Finish, Finished, JobStore, Redriven,
     Renewal, Retention, StoreError,
@@ -226,10 +225,10 @@ impl<E: Engine> AttemptTraces for Ledgered<E> {
         self.engine.save_log(id, attempt, log).await
     }
 
-    async fn save_told(&self, lease: Lease, told: Told) -> Result<(), StoreError> {
+    async fn save_progress(&self, lease: Lease, told: ProgressUpdate) -> Result<(), StoreError> {
         // A power loss may cost what was saved last, never all of it: a commit is whole.
         let bytes = told.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len());
-        let step = move |ledger: &mut Ledger<_>| ledger.save_told(&lease, &told);
+        let step = move |ledger: &mut Ledger<_>| ledger.save_progress(&lease, &told);
         self.engine.run(Effect::Unsynced, bytes, step).await
     }
 }

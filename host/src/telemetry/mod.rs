@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use jobwright_core::access::AuditEntry;
 use jobwright_core::change::{Change, Event, JobEvent, Transition};
-use jobwright_core::lifecycle::JobState;
+use jobwright_core::job::JobState;
 use jobwright_core::outcome::AttemptError;
 use tracing_subscriber::EnvFilter;
 

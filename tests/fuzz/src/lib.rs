@@ -25,7 +25,7 @@ use jobwright_core::registry::Upload;
 use jobwright_core::report::Report;
 use jobwright_core::runtime::{Ended, Stop};
 use jobwright_core::{
-    Attempt, Digest, Granted, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy,
+    Attempt, Capabilities, Digest, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy,
     Runtime as _, Start, TenantName,
 };
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ impl Host {
                 access: Arc::new(SqliteAccess::open(folder.path())?),
                 secrets: Arc::new(SecretFile::open(folder.path())?),
                 clock: Arc::new(jobwright::SystemClock::default()),
-                grantor: Arc::new(jobwright_core::outside::Nothing),
+                grantor: Arc::new(jobwright_core::services::NoCapabilities),
                 wake_ups: Arc::<WakeUps>::default(),
                 controls: Arc::<ControlsView>::default(),
                 stopping,
@@ -148,7 +148,7 @@ impl Host {
             payload: Payload { content_type: None, bytes: Bytes::copy_from_slice(payload) },
             log: Arc::new(LogBuffer::new(limits.log_bytes)),
             report: Arc::new(Report::new(None, limits.checkpoint_bytes)),
-            granted: Granted::default(),
+            granted: Capabilities::default(),
             start: Start::of_job(id, created_at),
         };
         let (_stop, signal) = Stop::new();

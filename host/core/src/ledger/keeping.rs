@@ -8,15 +8,15 @@ use crate::job::JobState;
 use crate::job::{Job, JobId};
 use crate::outcome::Output;
 use crate::queue::Standing;
-use crate::report::Told;
+use crate::report::ProgressUpdate;
 use crate::store::Finish;
 
 impl<R: Rows> Ledger<R> {
-    /// See [`AttemptTraces::save_told`](crate::store::AttemptTraces::save_told).
+    /// See [`AttemptTraces::save_progress`](crate::store::AttemptTraces::save_progress).
     ///
     /// # Errors
     /// As the rows.
-    pub fn save_told(&mut self, lease: &Lease, told: &Told) -> Result<(), R::Error> {
+    pub fn save_progress(&mut self, lease: &Lease, told: &ProgressUpdate) -> Result<(), R::Error> {
         if told.is_empty() || !self.queue.holds_lease(lease) {
             return Ok(());
         }

@@ -19,7 +19,6 @@ pub use self::backoff::MAX_BACKOFF;
 pub use self::decision::{MAX_REFUSED, MIN_SNOOZE, decide};
 pub use self::policy::{Cause, DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP, RetryPolicy};
 pub use self::snooze::{MAX_SNOOZED, MAX_SNOOZES, settle};
-pub use crate::job::verdict::Verdict;
 
 #[cfg(test)]
 mod tests;

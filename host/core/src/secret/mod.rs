@@ -8,7 +8,7 @@
 //! | [`masking`] | finding and covering secrets in a response |
 //! | [`writing`], [`names`], [`zeros`], [`radix`], [`numbers`], [`dumps`] | the encodings in which they are found |
 //! | [`left`] | what is left of a text from which something was removed |
-//! | [`shelf`] | which values a host may know, as they are and as they were |
+//! | [`tenant_secrets`] | which values a host may know, as they are and as they were |
 //! | [`effort`] | how many steps a search may take |
 //!
 //! Invariant: nothing here shows a value. [`SecretValue`] can be neither printed nor serialized;
@@ -22,16 +22,16 @@ mod names;
 mod numbers;
 pub mod placing;
 mod radix;
-pub mod shelf;
 pub mod store;
+pub mod tenant_secrets;
 pub mod value;
 mod writing;
 mod zeros;
 
 pub use self::masking::Mask;
 pub use self::placing::{Misplaced, Secrets, place};
-pub use self::shelf::Shelf;
 pub use self::store::{MAX_ORIGINS, MAX_RETIRED, MAX_SECRETS, Secret, SecretError, SecretStore};
+pub use self::tenant_secrets::TenantSecrets;
 pub use self::value::{InvalidValue, MAX_VALUE_BYTES, MIN_VALUE_BYTES, SecretValue};
 
 #[cfg(test)]

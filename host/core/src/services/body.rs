@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
-use super::message::Unsent;
+use super::message::HttpRequestError;
 
 /// Pieces of a body, as they arrive. Dropping it ends the request that it answers.
 #[async_trait]
@@ -13,13 +13,13 @@ pub trait Pieces: Debug + Send + 'static {
     /// The next piece, which is not empty; none after the last, and after an error.
     ///
     /// A caller that drops the future may lose a piece.
-    async fn next(&mut self) -> Option<Result<Bytes, Unsent>>;
+    async fn next(&mut self) -> Option<Result<Bytes, HttpRequestError>>;
 
     /// All that is still to come.
     ///
     /// # Errors
-    /// [`Unsent`] if it breaks off.
-    async fn rest(&mut self) -> Result<Bytes, Unsent> {
+    /// [`HttpRequestError`] if it breaks off.
+    async fn rest(&mut self) -> Result<Bytes, HttpRequestError> {
         let Some(first) = self.next().await.transpose()? else { return Ok(Bytes::new()) };
         let mut rest = BytesMut::from(first);
         while let Some(piece) = self.next().await.transpose()? {
@@ -43,7 +43,7 @@ struct AtOnce(Bytes);
 
 #[async_trait]
 impl Pieces for AtOnce {
-    async fn next(&mut self) -> Option<Result<Bytes, Unsent>> {
+    async fn next(&mut self) -> Option<Result<Bytes, HttpRequestError>> {
         Some(std::mem::take(&mut self.0)).filter(|body| !body.is_empty()).map(Ok)
     }
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::body::Body;
-use super::key_value::{Keep, Kept, Unkept};
-use super::message::{Timeouts, Unsent};
+use super::key_value::{KeyValueCall, KeyValueError, KeyValueReply};
+use super::message::{HttpRequestError, Timeouts};
 use crate::grant::grants::Grants;
 use crate::job::row::Job;
 use crate::log::LogBuffer;
@@ -17,9 +17,9 @@ use crate::tenant::TenantName;
 
 /// Looks up what a plugin is granted, and opens it to an attempt.
 #[async_trait]
-pub trait Grantor: Send + Sync + 'static {
+pub trait CapabilityProvider: Send + Sync + 'static {
     /// What the attempt at `job` that writes `log` is granted, as of now.
-    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Granted;
+    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities;
 
     /// Forgets what jobs of a plugin kept that was just removed.
     async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {
@@ -29,14 +29,14 @@ pub trait Grantor: Send + Sync + 'static {
 
 /// What an attempt is granted: by the word, and to the touch.
 #[derive(Debug, Clone)]
-pub struct Granted {
+pub struct Capabilities {
     /// What the operator said.
     pub grants: Arc<Grants>,
     /// What can be reached of it.
-    pub outside: Arc<dyn Outside>,
+    pub outside: Arc<dyn HostServices>,
 }
 
-impl Granted {
+impl Capabilities {
     /// Nothing. What is asked for all the same is refused in `log`.
     #[must_use]
     pub fn nothing(log: &Arc<LogBuffer>) -> Self {
@@ -44,7 +44,7 @@ impl Granted {
     }
 }
 
-impl Default for Granted {
+impl Default for Capabilities {
     /// Nothing.
     fn default() -> Self {
         Self::nothing(&Arc::new(LogBuffer::new(0)))
@@ -54,35 +54,35 @@ impl Default for Granted {
 /// What one attempt reaches. Whoever implements it asks the grants, counts, and writes every refusal
 /// to the attempt's log; dropping a future stops what it does.
 #[async_trait]
-pub trait Outside: Debug + Send + Sync + 'static {
+pub trait HostServices: Debug + Send + Sync + 'static {
     /// Sends a request, and answers as soon as the head of the response is there; its body follows.
     ///
     /// # Errors
-    /// [`Unsent`] if it was not granted, or nothing came back.
+    /// [`HttpRequestError`] if it was not granted, or nothing came back.
     async fn send(
         &self,
         request: http::Request<Bytes>,
         timeouts: Timeouts,
-    ) -> Result<http::Response<Body>, Unsent>;
+    ) -> Result<http::Response<Body>, HttpRequestError>;
 
     /// Reads or changes a value that the plugin keeps.
     ///
     /// # Errors
-    /// [`Unkept`] if it was not granted, or there is no room.
-    async fn keep(&self, call: Keep) -> Result<Kept, Unkept>;
+    /// [`KeyValueError`] if it was not granted, or there is no room.
+    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError>;
 
-    /// The longest body that [`Outside::send`] takes, in bytes: more need not be gathered.
+    /// The longest body that [`HostServices::send`] takes, in bytes: more need not be gathered.
     fn request_bytes(&self) -> u64;
 }
 
 /// Grants nothing to anybody.
 #[derive(Debug, Clone, Copy)]
-pub struct Nothing;
+pub struct NoCapabilities;
 
 #[async_trait]
-impl Grantor for Nothing {
-    fn open(&self, _: &Job, log: &Arc<LogBuffer>) -> Granted {
-        Granted::nothing(log)
+impl CapabilityProvider for NoCapabilities {
+    fn open(&self, _: &Job, log: &Arc<LogBuffer>) -> Capabilities {
+        Capabilities::nothing(log)
     }
 }
 
@@ -100,17 +100,17 @@ impl Closed {
 }
 
 #[async_trait]
-impl Outside for Closed {
+impl HostServices for Closed {
     async fn send(
         &self,
         _: http::Request<Bytes>,
         _: Timeouts,
-    ) -> Result<http::Response<Body>, Unsent> {
-        Err(Unsent::Denied(self.refused(NO_REQUEST)))
+    ) -> Result<http::Response<Body>, HttpRequestError> {
+        Err(HttpRequestError::Denied(self.refused(NO_REQUEST)))
     }
 
-    async fn keep(&self, _: Keep) -> Result<Kept, Unkept> {
-        Err(Unkept::Denied(self.refused("the plugin is granted no values to keep")))
+    async fn keep(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+        Err(KeyValueError::Denied(self.refused("the plugin is granted no values to keep")))
     }
 
     fn request_bytes(&self) -> u64 {

@@ -18,7 +18,7 @@ pub const MAX_VALUE_BYTES: usize = 1 << 20;
 
 /// A call of `wasi:keyvalue`. Keys and values are the plugin's own; a bucket is a part of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Keep {
+pub enum KeyValueCall {
     /// Nothing yet: says whether the bucket can be used.
     Open {
         /// The bucket.
@@ -80,7 +80,7 @@ pub enum Keep {
 
 /// The answer to a [`Keep`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kept {
+pub enum KeyValueReply {
     /// To `Get`.
     Value(Option<Bytes>),
     /// To `Open`, `Set` and `Delete`.
@@ -100,7 +100,7 @@ pub enum Kept {
 
 /// Why a value was not read or changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-pub enum Unkept {
+pub enum KeyValueError {
     /// The plugin was not granted to keep anything.
     #[error("denied: {0}")]
     Denied(String),
@@ -112,7 +112,7 @@ pub enum Unkept {
     Failed(String),
 }
 
-impl Unkept {
+impl KeyValueError {
     /// The line about it in the log of the attempt whose call it is.
     #[must_use]
     pub fn line(&self) -> String {

@@ -21,7 +21,7 @@ pub struct Timeouts {
 
 /// Why there is no response, or no more of it.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-pub enum Unsent {
+pub enum HttpRequestError {
     /// Nothing allows it: not where it goes, not its method, not the use of a secret.
     #[error("denied: {0}")]
     Denied(String),
@@ -73,7 +73,7 @@ pub enum Unsent {
     Broken(String),
 }
 
-impl Unsent {
+impl HttpRequestError {
     /// The line about it in the log of the attempt whose request it is, as [`shown`].
     #[must_use]
     pub fn line(&self, shown: &str) -> String {

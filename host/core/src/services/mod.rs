@@ -12,6 +12,12 @@ pub mod key_value;
 pub mod message;
 
 pub use self::body::{Body, Pieces, at_once};
-pub use self::granted::{Granted, Grantor, NO_REQUEST, Nothing, Outside};
-pub use self::key_value::{Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Unkept};
-pub use self::message::{MAX_HEAD_BYTES, MAX_HEADERS, Timeouts, Unsent, header_bytes, shown};
+pub use self::granted::{
+    Capabilities, CapabilityProvider, HostServices, NO_REQUEST, NoCapabilities,
+};
+pub use self::key_value::{
+    KeyValueCall, KeyValueError, KeyValueReply, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES,
+};
+pub use self::message::{
+    HttpRequestError, MAX_HEAD_BYTES, MAX_HEADERS, Timeouts, header_bytes, shown,
+};

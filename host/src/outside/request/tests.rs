@@ -13,7 +13,7 @@ fn what_is_between_the_guest_and_who_answers_passes() {
 }
 
 /// The line about what is left out, and the headers that remain.
-fn settled(header: (&str, &str)) -> Result<(Option<String>, usize), Unsent> {
+fn settled(header: (&str, &str)) -> Result<(Option<String>, usize), HttpRequestError> {
     let mut request = request(header);
     let line = settle(&mut request, "POST …")?;
     Ok((line, request.headers().len()))
@@ -91,7 +91,7 @@ fn address_and_headers_are_as_long_as_they_may_be_and_no_longer() {
     let with = |length: usize| request(("a", &"x".repeat(length)));
     let most = MAX_HEAD_BYTES - head_bytes(&with(0));
     assert_eq!(settle(&mut with(most), ""), Ok(None));
-    let too_long = Err(Unsent::HeadTooLong(MAX_HEAD_BYTES as u64));
+    let too_long = Err(HttpRequestError::HeadTooLong(MAX_HEAD_BYTES as u64));
     assert_eq!(settle(&mut with(most + 1), ""), too_long);
     let address = format!("http://a.example.com/{}", "x".repeat(60_000));
     let mut long = Request::get(address).body(Bytes::new()).expect("a request");

@@ -27,7 +27,7 @@ fn tenant(name: &str) -> TenantName {
     name.parse().expect("a name")
 }
 
-type Found = Result<Vec<SocketAddr>, Unsent>;
+type Found = Result<Vec<SocketAddr>, HttpRequestError>;
 
 /// As many look-ups of tenant `a` as all may have, at names that nobody answers for.
 fn flooded() -> (Arc<Silent>, Arc<LookUps>, JoinSet<Found>) {
@@ -45,7 +45,7 @@ async fn names_that_nobody_answers_for_hold_up_their_own_tenant_alone() {
     let (silent, look_ups, mut going) = flooded();
     for _ in 0..NAME_LOOKUPS.all / 2 {
         let late = going.join_next().await.expect("one of them").expect("no panic");
-        assert_eq!(late, Err(Unsent::Unresolved("nobody says within 5 s".to_owned())));
+        assert_eq!(late, Err(HttpRequestError::Unresolved("nobody says within 5 s".to_owned())));
     }
     assert_eq!(silent.turns.lock().expect("no panic").len() as u64, NAME_LOOKUPS.all / 2);
     look_ups.addresses(&tenant("b"), ("quick", 1)).await.expect("a turn of its own");

@@ -11,7 +11,7 @@ fn attempts_of_a_tenant_hold_half_of_all_and_leave_the_rest_to_others() {
     let held = [attempt("a"), attempt("a")].map(|place| place.expect("within its half"));
     let refused = attempt("a").expect_err("more than half");
     let why = "its tenant holds 128 MiB of bodies, its maximum";
-    assert_eq!(refused, Unsent::NoRoom(why.to_owned()));
+    assert_eq!(refused, HttpRequestError::NoRoom(why.to_owned()));
     let _others = attempt("b").expect("room of its own");
     drop(held);
     attempt("a").expect("it was given back");
@@ -45,7 +45,7 @@ fn an_attempt_holds_no_more_than_its_part() {
             Err(refused) => break refused,
         }
     };
-    assert!(matches!(refused, Unsent::NoRoom(_)), "{refused}");
+    assert!(matches!(refused, HttpRequestError::NoRoom(_)), "{refused}");
     assert!((10..=13).contains(&held.len()), "{}", held.len());
     held.clear();
     room.body(1 << 20).push(&[0; 1 << 20]).expect("all was given back");

@@ -1,8 +1,8 @@
 //! What plugins keep from one job to the next: keys and values in `values.db`, in the data directory.
 //!
 //! ```text
-//! Keep::Set, Delete, Swap, Increment ─▶ writer thread: all that wait, in one COMMIT ─▶ answers
-//! Keep::Get, Keys ───────────────────▶ read-only connections
+//! KeyValueCall::Set, Delete, Swap, Increment ─▶ writer thread: all that wait, in one COMMIT ─▶ answers
+//! KeyValueCall::Get, Keys ───────────────────▶ read-only connections
 //! ```
 //!
 //! Owns what is kept and its bounds; not who may keep anything, which the grant says. Invariants: what
@@ -19,10 +19,10 @@ use std::sync::Arc;
 use jobwright_core::grant::KeyValueGrant;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{
-    Keep, Kept, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Unkept,
-};
 use jobwright_core::plugin::PluginName;
+use jobwright_core::services::{
+    KeyValueCall, KeyValueError, KeyValueReply, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES,
+};
 use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 use rusqlite::Connection;
@@ -77,36 +77,37 @@ impl Values {
     /// Does what a job of `plugin` calls for, as far as `grant` lets it.
     ///
     /// # Errors
-    /// [`Unkept`]: there is no grant, no room, or the key or value cannot be taken; or the disk fails.
+    /// [`KeyValueError`]: there is no grant, no room, or the key or value cannot be taken; or the disk fails.
     pub async fn keep(
         &self,
         tenant: &TenantName,
         plugin: &PluginName,
         grant: Option<KeyValueGrant>,
-        call: Keep,
-    ) -> Result<Kept, Unkept> {
-        let denied = || Unkept::Denied("the plugin is not granted to keep values".to_owned());
+        call: KeyValueCall,
+    ) -> Result<KeyValueReply, KeyValueError> {
+        let denied =
+            || KeyValueError::Denied("the plugin is not granted to keep values".to_owned());
         let KeyValueGrant { bytes: most_bytes } = grant.ok_or_else(denied)?;
         check(&call)?;
         let owner = (tenant.clone(), plugin.clone());
         let change = match call {
-            Keep::Open { .. } => return Ok(Kept::Done),
-            Keep::Get { bucket, key } => {
+            KeyValueCall::Open { .. } => return Ok(KeyValueReply::Done),
+            KeyValueCall::Get { bucket, key } => {
                 let query = move |db: &Connection| table::get(db, &owner, &bucket, &key);
-                return self.read(tenant, query).await.map(Kept::Value);
+                return self.read(tenant, query).await.map(KeyValueReply::Value);
             }
-            Keep::Keys { bucket, after } => {
+            KeyValueCall::Keys { bucket, after } => {
                 let query =
                     move |db: &Connection| table::keys(db, &owner, &bucket, after.as_deref());
                 return self
                     .read(tenant, query)
                     .await
-                    .map(|(keys, more)| Kept::Keys { keys, more });
+                    .map(|(keys, more)| KeyValueReply::Keys { keys, more });
             }
-            Keep::Set { bucket, key, value } => Change::Set { bucket, key, value },
-            Keep::Delete { bucket, key } => Change::Delete { bucket, key },
-            Keep::Swap { bucket, key, from, to } => Change::Swap { bucket, key, from, to },
-            Keep::Increment { bucket, key, by, least } => {
+            KeyValueCall::Set { bucket, key, value } => Change::Set { bucket, key, value },
+            KeyValueCall::Delete { bucket, key } => Change::Delete { bucket, key },
+            KeyValueCall::Swap { bucket, key, from, to } => Change::Swap { bucket, key, from, to },
+            KeyValueCall::Increment { bucket, key, by, least } => {
                 Change::Increment { bucket, key, by, least }
             }
         };
@@ -118,8 +119,12 @@ impl Values {
     /// Removes all that jobs of `plugin` kept.
     ///
     /// # Errors
-    /// [`Unkept::Failed`] if the disk fails.
-    pub async fn remove(&self, tenant: &TenantName, plugin: &PluginName) -> Result<(), Unkept> {
+    /// [`KeyValueError::Failed`] if the disk fails.
+    pub async fn remove(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+    ) -> Result<(), KeyValueError> {
         let owner = (tenant.clone(), plugin.clone());
         let step = move |ledger: &mut Ledger| ledger.remove(&owner);
         self.writer.submit(Effect::Synced, 0, step).await.map_err(failed)
@@ -128,12 +133,12 @@ impl Values {
     /// All values that jobs of `plugin` kept, with their buckets and keys.
     ///
     /// # Errors
-    /// [`Unkept::Failed`] if the disk fails.
+    /// [`KeyValueError::Failed`] if the disk fails.
     pub async fn entries(
         &self,
         tenant: &TenantName,
         plugin: &PluginName,
-    ) -> Result<Vec<(String, String, Vec<u8>)>, Unkept> {
+    ) -> Result<Vec<(String, String, Vec<u8>)>, KeyValueError> {
         let owner = (tenant.clone(), plugin.clone());
         self.read(tenant, move |db: &Connection| table::entries(db, &owner)).await
     }
@@ -142,7 +147,7 @@ impl Values {
         &self,
         tenant: &TenantName,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
-    ) -> Result<A, Unkept> {
+    ) -> Result<A, KeyValueError> {
         let _turn = self.reads.of(tenant).acquire().await;
         self.readers.read(query).await.map_err(failed)
     }
@@ -168,23 +173,22 @@ impl Namespace {
     ///
     /// # Errors
     /// As it does.
-    pub async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
+    pub async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         let kept = self.values.keep(&self.tenant, &self.plugin, self.grant, call).await;
         kept.inspect_err(|why| self.log.write(why.line().as_bytes()))
     }
 }
 
 /// Refuses what is too long, before it is passed on.
-fn check(call: &Keep) -> Result<(), Unkept> {
+fn check(call: &KeyValueCall) -> Result<(), KeyValueError> {
     let (bucket, key, value) = match call {
-        Keep::Open { bucket } => (bucket, None, None),
-        Keep::Get { bucket, key }
-        | Keep::Delete { bucket, key }
-        | Keep::Increment { bucket, key, .. } => (bucket, Some(key), None),
-        Keep::Set { bucket, key, value: to } | Keep::Swap { bucket, key, to, .. } => {
-            (bucket, Some(key), Some(to))
-        }
-        Keep::Keys { bucket, after } => (bucket, after.as_ref(), None),
+        KeyValueCall::Open { bucket } => (bucket, None, None),
+        KeyValueCall::Get { bucket, key }
+        | KeyValueCall::Delete { bucket, key }
+        | KeyValueCall::Increment { bucket, key, .. } => (bucket, Some(key), None),
+        KeyValueCall::Set { bucket, key, value: to }
+        | KeyValueCall::Swap { bucket, key, to, .. } => (bucket, Some(key), Some(to)),
+        KeyValueCall::Keys { bucket, after } => (bucket, after.as_ref(), None),
     };
     for (what, length, most) in [
         ("name of the bucket", bucket.len(), MAX_BUCKET_BYTES),
@@ -193,15 +197,15 @@ fn check(call: &Keep) -> Result<(), Unkept> {
     ] {
         if length > most {
             let (length, most) = (show_bytes(length as u64), show_bytes(most as u64));
-            return Err(Unkept::Refused(format!("the {what} has {length}: {most} at most")));
+            return Err(KeyValueError::Refused(format!("the {what} has {length}: {most} at most")));
         }
     }
     Ok(())
 }
 
-fn failed(error: StoreError) -> Unkept {
+fn failed(error: StoreError) -> KeyValueError {
     match error {
-        StoreError::Unavailable { reason } => Unkept::Failed(reason),
-        StoreError::Corrupt { what } => Unkept::Failed(what),
+        StoreError::Unavailable { reason } => KeyValueError::Failed(reason),
+        StoreError::Corrupt { what } => KeyValueError::Failed(what),
     }
 }

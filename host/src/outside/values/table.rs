@@ -7,8 +7,8 @@ use bytes::Bytes;
 use jobwright_core::capacity::HeldBytes;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::name::shorten;
-use jobwright_core::outside::{Kept, Unkept};
 use jobwright_core::plugin::{Digest, PluginName};
+use jobwright_core::services::{KeyValueError, KeyValueReply};
 use jobwright_core::tenant::{Budget, Full, TenantName};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -105,7 +105,7 @@ impl State for Ledger {
 }
 
 /// An answer, or why there is none; the outer result is about the disk.
-type Answered<A> = rusqlite::Result<Result<A, Unkept>>;
+type Answered<A> = rusqlite::Result<Result<A, KeyValueError>>;
 
 impl Ledger {
     /// Of a database that had its [`STEPS`].
@@ -119,7 +119,7 @@ impl Ledger {
         owner: &Owner,
         most_bytes: u64,
         change: Change,
-    ) -> Answered<Kept> {
+    ) -> Answered<KeyValueReply> {
         self.is_low = self.floor.is_reached();
         let (space, held_bytes) = self.space(owner)?;
         let tenant = &owner.0;
@@ -127,18 +127,18 @@ impl Ledger {
         match change {
             Change::Set { bucket, key, value } => {
                 let written = self.write(&place(&bucket, &key), &value)?;
-                Ok(written.map(|()| Kept::Done))
+                Ok(written.map(|()| KeyValueReply::Done))
             }
             Change::Delete { bucket, key } => {
                 self.delete(&place(&bucket, &key))?;
-                Ok(Ok(Kept::Done))
+                Ok(Ok(KeyValueReply::Done))
             }
             Change::Swap { bucket, key, from, to } => {
                 let place = place(&bucket, &key);
                 if self.value(&place)?.map(|value| Digest::of(&value)) != from {
-                    return Ok(Ok(Kept::Swapped(false)));
+                    return Ok(Ok(KeyValueReply::Swapped(false)));
                 }
-                Ok(self.write(&place, &to)?.map(|()| Kept::Swapped(true)))
+                Ok(self.write(&place, &to)?.map(|()| KeyValueReply::Swapped(true)))
             }
             Change::Increment { bucket, key, by, least } => {
                 self.increment(&place(&bucket, &key), by, least)
@@ -174,9 +174,9 @@ impl Ledger {
     }
 
     /// Adds to a number, if the sum is `least` or more.
-    fn increment(&mut self, place: &Place<'_>, by: i64, least: i64) -> Answered<Kept> {
+    fn increment(&mut self, place: &Place<'_>, by: i64, least: i64) -> Answered<KeyValueReply> {
         let key = shorten(place.key);
-        let refused = |why: String| Ok(Err(Unkept::Refused(why)));
+        let refused = |why: String| Ok(Err(KeyValueError::Refused(why)));
         let number = match self.value(place)? {
             None => 0,
             Some(value) => match std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()) {
@@ -188,7 +188,7 @@ impl Ledger {
             return refused(format!("`{key}` is {number}: {by} more is out of range"));
         };
         let written = self.write(place, sum.to_string().as_bytes())?;
-        Ok(written.map(|()| Kept::Number(sum)))
+        Ok(written.map(|()| KeyValueReply::Number(sum)))
     }
 
     /// Sets a value, if there is room.
@@ -200,7 +200,7 @@ impl Ledger {
             over => over,
         };
         if let Some(why) = refusal {
-            return Ok(Err(Unkept::Refused(why)));
+            return Ok(Err(KeyValueError::Refused(why)));
         }
         let sql = "INSERT INTO entry (space, bucket, key, value) VALUES (?1, ?2, ?3, ?4)
                    ON CONFLICT DO UPDATE SET value = excluded.value";

@@ -10,9 +10,9 @@ use jobwright_core::limits::flag;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, MAX_MESSAGE_BYTES, RetryHint, is_media_type};
-use jobwright_core::outside::Granted;
 use jobwright_core::report::{MAX_PROGRESS_BYTES, Progress, Report, TooLarge};
 use jobwright_core::runtime::{Stop, StopSignal};
+use jobwright_core::services::Capabilities;
 use jobwright_core::text;
 
 use super::super::clocks::Clocks;
@@ -55,7 +55,7 @@ pub(in super::super) struct GuestChannel {
     /// They determine how much time is left.
     clocks: Clocks,
     timeout: Duration,
-    granted: Granted,
+    granted: Capabilities,
     /// The media type of the output, and the ending, that the guest announced.
     output_type: Option<String>,
     failure: Option<GuestResult>,
@@ -89,7 +89,7 @@ impl GuestChannel {
             stop,
             clocks: Clocks::still(),
             timeout: Duration::ZERO,
-            granted: Granted::default(),
+            granted: Capabilities::default(),
             output_type: None,
             failure: None,
             told_of_no_files: false,
@@ -98,7 +98,7 @@ impl GuestChannel {
     }
 
     /// What the attempt was granted.
-    pub(in super::super) fn granted(&self) -> &Granted {
+    pub(in super::super) fn granted(&self) -> &Capabilities {
         &self.granted
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri};
 use jobwright_core::name::shorten;
-use jobwright_core::outside::MAX_HEAD_BYTES;
+use jobwright_core::services::MAX_HEAD_BYTES;
 use serde::Deserialize;
 
 /// The longest JSON of a request, in bytes: its headers may be as long as they may be, each byte escaped.

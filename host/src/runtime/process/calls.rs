@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use jobwright_core::attempt::Attempt;
-use jobwright_core::outside::{Body, Outside, Timeouts, Unsent};
+use jobwright_core::services::{Body, HostServices, HttpRequestError, Timeouts};
 
 use super::bounds::{CALLS, RESPONSES, carried_bytes};
 use super::message::{Answer, HostCall, Request, value_bytes};
@@ -16,7 +16,7 @@ use super::message::{Answer, HostCall, Request, value_bytes};
 /// The calls that have no answer yet, and the responses that were not read to their ends. Dropping it drops
 /// both.
 pub(super) struct Calls {
-    outside: Arc<dyn Outside>,
+    outside: Arc<dyn HostServices>,
     running: FuturesUnordered<BoxFuture<'static, (u64, Result<Made, Aborted>)>>,
     under_way: HashMap<u64, UnderWay>,
     /// What all calls under way may carry, in bytes.
@@ -44,7 +44,7 @@ impl Calls {
         Self::to(attempt.granted.outside.clone(), value_bytes(&attempt.granted.grants))
     }
 
-    fn to(outside: Arc<dyn Outside>, value_bytes: u64) -> Self {
+    fn to(outside: Arc<dyn HostServices>, value_bytes: u64) -> Self {
         let most_bytes = carried_bytes(outside.request_bytes(), value_bytes);
         let (running, under_way) = (FuturesUnordered::new(), HashMap::new());
         Self { outside, running, under_way, most_bytes, bodies: HashMap::new() }
@@ -101,8 +101,8 @@ impl Calls {
     fn make(&mut self, call: u64, host_call: HostCall) -> BoxFuture<'static, Made> {
         let outside = self.outside.clone();
         match host_call {
-            HostCall::Keep(keep) => Box::pin(async move {
-                Made { answer: Answer::Kept(outside.keep(keep).await), body: None }
+            HostCall::KeyValue(keep) => Box::pin(async move {
+                Made { answer: Answer::KeyValue(outside.keep(keep).await), body: None }
             }),
             HostCall::Send(request, timeouts) => Box::pin(sent(outside, call, request, timeouts)),
             HostCall::More(of) => Box::pin(more(of, self.bodies.remove(&of))),
@@ -110,12 +110,17 @@ impl Calls {
     }
 }
 
-async fn sent(outside: Arc<dyn Outside>, call: u64, request: Request, timeouts: Timeouts) -> Made {
+async fn sent(
+    outside: Arc<dyn HostServices>,
+    call: u64,
+    request: Request,
+    timeouts: Timeouts,
+) -> Made {
     let answer = match request.try_into() {
         Ok(request) => outside.send(request, timeouts).await,
         Err(error) => {
             let error: http::Error = error;
-            Err(Unsent::Denied(format!("it is no request: {error}")))
+            Err(HttpRequestError::Denied(format!("it is no request: {error}")))
         }
     };
     match answer {

@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Body, Keep, Kept, Outside, Pieces, Timeouts, Unkept, Unsent, shown};
 use jobwright_core::report::Report;
+use jobwright_core::services::{
+    Body, HostServices, HttpRequestError, KeyValueCall, KeyValueError, KeyValueReply, Pieces,
+    Timeouts, shown,
+};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -109,7 +112,11 @@ impl ThroughHost {
     }
 
     /// Refuses a request before it is sent to the host.
-    fn refused(&self, request: &http::Request<Bytes>, unsent: Unsent) -> Unsent {
+    fn refused(
+        &self,
+        request: &http::Request<Bytes>,
+        unsent: HttpRequestError,
+    ) -> HttpRequestError {
         self.log(&unsent.line(&shown(request.method(), request.uri())));
         unsent
     }
@@ -181,13 +188,13 @@ struct Remote(Begun);
 
 #[async_trait]
 impl Pieces for Remote {
-    async fn next(&mut self) -> Option<Result<Bytes, Unsent>> {
+    async fn next(&mut self) -> Option<Result<Bytes, HttpRequestError>> {
         if self.0.is_over {
             return None;
         }
         let piece = match self.0.link.answer(HostCall::More(self.0.call)).await {
             Some(Answer::Piece(piece)) => piece.transpose(),
-            Some(_) | None => Some(Err(Unsent::Broken(GONE.to_owned()))),
+            Some(_) | None => Some(Err(HttpRequestError::Broken(GONE.to_owned()))),
         };
         self.0.is_over = !matches!(piece, Some(Ok(_)));
         piece
@@ -197,46 +204,48 @@ impl Pieces for Remote {
 const GONE: &str = "the host is gone";
 
 #[async_trait]
-impl Outside for ThroughHost {
+impl HostServices for ThroughHost {
     async fn send(
         &self,
         request: http::Request<Bytes>,
         timeouts: Timeouts,
-    ) -> Result<http::Response<Body>, Unsent> {
+    ) -> Result<http::Response<Body>, HttpRequestError> {
         if request.body().len() as u64 > self.request_bytes {
-            return Err(self.refused(&request, Unsent::RequestTooLong(self.request_bytes)));
+            return Err(
+                self.refused(&request, HttpRequestError::RequestTooLong(self.request_bytes))
+            );
         }
         let Ok(response) = self.responses.clone().try_acquire_owned() else {
             let why = format!("the attempt has {RESPONSES} responses that it has not read");
-            return Err(self.refused(&request, Unsent::NoRoom(why)));
+            return Err(self.refused(&request, HttpRequestError::NoRoom(why)));
         };
         match self.link.call(HostCall::Send(request.into(), timeouts)).await {
             Some((Answer::Sent(Ok(head)), mut begun)) => {
                 // The call is answered, and its response goes on.
                 begun.places = vec![response];
                 let body: Body = Box::new(Remote(begun));
-                head.with(body).map_err(|error| Unsent::Broken(error.to_string()))
+                head.with(body).map_err(|error| HttpRequestError::Broken(error.to_string()))
             }
             Some((Answer::Sent(Err(unsent)), mut begun)) => {
                 begun.is_over = true;
                 Err(unsent)
             }
-            Some(_) | None => Err(Unsent::Broken(GONE.to_owned())),
+            Some(_) | None => Err(HttpRequestError::Broken(GONE.to_owned())),
         }
     }
 
-    async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
+    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         let length = length(&call);
         if length > self.value_bytes.saturating_add(SHORT_BYTES) {
             let most = self.value_bytes;
             let message = format!("{length} bytes exceed the {most} bytes that are granted");
-            let unkept = Unkept::Refused(message);
+            let unkept = KeyValueError::Refused(message);
             self.log(&unkept.line());
             return Err(unkept);
         }
-        match self.link.answer(HostCall::Keep(call)).await {
-            Some(Answer::Kept(kept)) => kept,
-            Some(_) | None => Err(Unkept::Failed(GONE.to_owned())),
+        match self.link.answer(HostCall::KeyValue(call)).await {
+            Some(Answer::KeyValue(kept)) => kept,
+            Some(_) | None => Err(KeyValueError::Failed(GONE.to_owned())),
         }
     }
 
@@ -246,15 +255,19 @@ impl Outside for ThroughHost {
 }
 
 /// What a call takes, in bytes.
-fn length(call: &Keep) -> u64 {
+fn length(call: &KeyValueCall) -> u64 {
     let parts = match call {
-        Keep::Get { bucket, key } | Keep::Delete { bucket, key } => [bucket.len(), key.len(), 0, 0],
-        Keep::Increment { bucket, key, .. } => [bucket.len(), key.len(), 0, 0],
-        Keep::Set { bucket, key, value } => [bucket.len(), key.len(), value.len(), 0],
+        KeyValueCall::Get { bucket, key } | KeyValueCall::Delete { bucket, key } => {
+            [bucket.len(), key.len(), 0, 0]
+        }
+        KeyValueCall::Increment { bucket, key, .. } => [bucket.len(), key.len(), 0, 0],
+        KeyValueCall::Set { bucket, key, value } => [bucket.len(), key.len(), value.len(), 0],
         // What it is compared with is a digest.
-        Keep::Swap { bucket, key, to, .. } => [bucket.len(), key.len(), to.len(), 0],
-        Keep::Open { bucket } => [bucket.len(), 0, 0, 0],
-        Keep::Keys { bucket, after } => [bucket.len(), after.as_ref().map_or(0, String::len), 0, 0],
+        KeyValueCall::Swap { bucket, key, to, .. } => [bucket.len(), key.len(), to.len(), 0],
+        KeyValueCall::Open { bucket } => [bucket.len(), 0, 0, 0],
+        KeyValueCall::Keys { bucket, after } => {
+            [bucket.len(), after.as_ref().map_or(0, String::len), 0, 0]
+        }
     };
     parts.into_iter().sum::<usize>() as u64
 }

@@ -9,9 +9,10 @@ use jobwright_core::capacity::{HeldBytes, HeldKeys, KeptLimits};
 use jobwright_core::change::Position;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{Idempotency, Job, JobId, MAX_RECORDS, NewJob, Payload, Stored};
+use jobwright_core::job::{
+    Idempotency, Job, JobId, Lifecycle, MAX_RECORDS, NewJob, Payload, Stored,
+};
 use jobwright_core::ledger::{Bound, FinalizedRow, Kept, Place, RowChange, Rows, Unreadable};
-use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::Digest;

@@ -1,4 +1,4 @@
-use jobwright_core::retry::Verdict;
+use jobwright_core::job::Verdict;
 use jobwright_core::store::{JobStore as _, Redriven, Retention};
 
 use super::super::drafts::{NOW, claim, ending, job};

@@ -1,8 +1,7 @@
 //! How a job is written as a row, and read back. The one place that knows the columns.
 
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, JobSpec, Stored};
-use jobwright_core::lifecycle::{JobState, Lifecycle};
+use jobwright_core::job::{Job, JobId, JobSpec, JobState, Lifecycle, Stored};
 use rusqlite::Row;
 use rusqlite::types::Type;
 

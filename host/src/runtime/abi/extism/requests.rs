@@ -5,7 +5,7 @@
 //! Extism's own hosts; the error and the log say why.
 
 use jobwright_core::outcome::{AttemptError, RetryHint};
-use jobwright_core::outside::{Timeouts, Unsent, shown};
+use jobwright_core::services::{HttpRequestError, Timeouts, shown};
 use thiserror::Error;
 use wasmtime::{Caller, Linker};
 
@@ -29,14 +29,14 @@ impl RequestFailed {
         Self { why: why.into(), again: false }
     }
 
-    fn of(unsent: &Unsent) -> Self {
+    fn of(unsent: &HttpRequestError) -> Self {
         // What the request is, and not what became of it on the way.
         let refused = matches!(
             unsent,
-            Unsent::Denied(_)
-                | Unsent::DeniedAddress(_)
-                | Unsent::RequestTooLong(_)
-                | Unsent::HeadTooLong(_)
+            HttpRequestError::Denied(_)
+                | HttpRequestError::DeniedAddress(_)
+                | HttpRequestError::RequestTooLong(_)
+                | HttpRequestError::HeadTooLong(_)
         );
         Self { why: unsent.to_string(), again: !refused }
     }
@@ -82,7 +82,7 @@ impl Guest {
         let shown = shown(request.method(), request.uri());
         let outside = self.outside();
         // What refuses it has written why to the log.
-        let failed = |unsent: Unsent| {
+        let failed = |unsent: HttpRequestError| {
             let RequestFailed { why, again } = RequestFailed::of(&unsent);
             RequestFailed { why: format!("{shown}: {why}"), again }
         };

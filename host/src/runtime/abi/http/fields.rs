@@ -9,7 +9,7 @@
 use std::any::Any;
 
 use ::http::HeaderMap;
-use jobwright_core::outside::MAX_HEAD_BYTES;
+use jobwright_core::services::MAX_HEAD_BYTES;
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContextMut, error::Context as _};
 use wasmtime_wasi_http::p2::bindings::http::types::{HeaderError, HostFields as _};

@@ -1,9 +1,9 @@
 //! HTTP requests of components: `wasi:http/outgoing-handler`.
 //!
-//! Owns no grant, no socket and no timer: a request is gathered and passed to the attempt's [`Outside`]; its
+//! Owns no grant, no socket and no timer: a request is gathered and passed to the attempt's [`HostServices`]; its
 //! response, as it arrives, or its refusal is translated to WASI. Invariants: no more of a guest's bodies is
 //! held than it could send at a time; what a guest drops or leaves behind ends; every refusal is a line in
-//! the log, here as in [`Outside`].
+//! the log, here as in [`HostServices`].
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Body, Outside, Timeouts, Unsent, shown};
+use jobwright_core::services::{Body, HostServices, HttpRequestError, Timeouts, shown};
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -34,7 +34,7 @@ const UNIT_BYTES: u64 = 1 << 10;
 /// Asks for one guest.
 #[derive(Debug)]
 pub(in super::super::super) struct Requests {
-    outside: Arc<dyn Outside>,
+    outside: Arc<dyn HostServices>,
     log: Arc<LogBuffer>,
     /// Room for bodies that are being gathered.
     room: Arc<Semaphore>,
@@ -45,7 +45,10 @@ pub(in super::super::super) struct Requests {
 type Sent<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
 
 impl Requests {
-    pub(in super::super::super) fn new(outside: Arc<dyn Outside>, log: Arc<LogBuffer>) -> Self {
+    pub(in super::super::super) fn new(
+        outside: Arc<dyn HostServices>,
+        log: Arc<LogBuffer>,
+    ) -> Self {
         let room = units(outside.request_bytes().saturating_mul(BEGUN));
         let heads = units(header_size::MOST_BYTES as u64);
         let [room, heads] = [room, heads].map(|units| Arc::new(Semaphore::new(units as usize)));
@@ -66,7 +69,7 @@ impl WasiHttpHooks for Requests {
         let sending = async move {
             let most = outside.request_bytes();
             let shown = shown(request.method(), request.uri());
-            let refused = |unsent: Unsent| {
+            let refused = |unsent: HttpRequestError| {
                 log.write(unsent.line(&shown).as_bytes());
                 code(unsent)
             };
@@ -100,7 +103,7 @@ impl WasiHttpHooks for Requests {
 
 /// Why a request was not gathered.
 enum Fault {
-    Refused(Unsent),
+    Refused(HttpRequestError),
     /// By the guest itself.
     Failed(Error),
 }
@@ -120,7 +123,7 @@ async fn gathered(
         // Other frames are trailers, which few servers take.
         let Ok(data) = frame.map_err(Fault::Failed)?.into_data() else { continue };
         if (whole.len() + data.len()) as u64 > most {
-            return Err(Fault::Refused(Unsent::RequestTooLong(most)));
+            return Err(Fault::Refused(HttpRequestError::RequestTooLong(most)));
         }
         let place = room.clone().try_acquire_many_owned(units(data.len() as u64));
         places.push(place.map_err(|_| Fault::Refused(no_room(most)))?);
@@ -129,17 +132,17 @@ async fn gathered(
     Ok(Request::from_parts(head, whole.freeze()))
 }
 
-fn no_room(most: u64) -> Unsent {
+fn no_room(most: u64) -> HttpRequestError {
     let all = show_bytes(most.saturating_mul(BEGUN));
-    Unsent::NoRoom(format!(
+    HttpRequestError::NoRoom(format!(
         "the attempt has begun requests of {all}, its maximum: {BEGUN} times \
          `grants.http_limits.request_bytes`"
     ))
 }
 
-fn no_room_for_head() -> Unsent {
+fn no_room_for_head() -> HttpRequestError {
     let all = show_bytes(header_size::MOST_BYTES as u64);
-    Unsent::NoRoom(format!(
+    HttpRequestError::NoRoom(format!(
         "the headers of the attempt's requests under way take {all}, the maximum"
     ))
 }
@@ -162,27 +165,29 @@ fn timeouts(options: Option<RequestOptions>) -> Timeouts {
 }
 
 /// A refusal in the words of `wasi:http`.
-fn code(unsent: Unsent) -> Error {
+fn code(unsent: HttpRequestError) -> Error {
     match unsent {
-        Unsent::Denied(_) => Error::HttpRequestDenied,
-        Unsent::DeniedAddress(_) => Error::DestinationIpProhibited,
-        Unsent::TooMany(_) => Error::ConnectionLimitReached,
-        Unsent::RequestTooLong(most) => Error::HttpRequestBodySize(Some(most)),
-        Unsent::HeadTooLong(most) => {
+        HttpRequestError::Denied(_) => Error::HttpRequestDenied,
+        HttpRequestError::DeniedAddress(_) => Error::DestinationIpProhibited,
+        HttpRequestError::TooMany(_) => Error::ConnectionLimitReached,
+        HttpRequestError::RequestTooLong(most) => Error::HttpRequestBodySize(Some(most)),
+        HttpRequestError::HeadTooLong(most) => {
             Error::HttpRequestHeaderSectionSize(Some(u32::try_from(most).unwrap_or(u32::MAX)))
         }
-        Unsent::ResponseTooLong(most) => Error::HttpResponseBodySize(Some(most)),
-        Unsent::Unresolved(_) => Error::DnsError { rcode: None, info_code: None },
-        Unsent::Unconnected(_) => Error::ConnectionRefused,
-        Unsent::Insecure(_) => Error::TlsCertificateError,
-        Unsent::TimedOut(_) => Error::ConnectionTimeout,
+        HttpRequestError::ResponseTooLong(most) => Error::HttpResponseBodySize(Some(most)),
+        HttpRequestError::Unresolved(_) => Error::DnsError { rcode: None, info_code: None },
+        HttpRequestError::Unconnected(_) => Error::ConnectionRefused,
+        HttpRequestError::Insecure(_) => Error::TlsCertificateError,
+        HttpRequestError::TimedOut(_) => Error::ConnectionTimeout,
         // In the words of RFC 9209: nothing came within the limit that was set for it.
-        Unsent::NoResponse(_) | Unsent::Stalled(_) => Error::ConnectionReadTimeout,
-        Unsent::ResponseHeadTooLong(most) => {
+        HttpRequestError::NoResponse(_) | HttpRequestError::Stalled(_) => {
+            Error::ConnectionReadTimeout
+        }
+        HttpRequestError::ResponseHeadTooLong(most) => {
             Error::HttpResponseHeaderSectionSize(Some(u32::try_from(most).unwrap_or(u32::MAX)))
         }
-        Unsent::Broken(_) => Error::HttpProtocolError,
-        Unsent::NoRoom(_) => Error::InternalError(Some(unsent.to_string())),
+        HttpRequestError::Broken(_) => Error::HttpProtocolError,
+        HttpRequestError::NoRoom(_) => Error::InternalError(Some(unsent.to_string())),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Invariant: a request that was not sent, or had no answer, leaves the guest running, and the log says
 //! why; what is kept of a response counts as the guest's memory.
 
-use jobwright_core::outside::Timeouts;
+use jobwright_core::services::Timeouts;
 use wasmtime::{Caller, Linker};
 
 use super::super::super::guest::Guest;

@@ -3,7 +3,7 @@
 //!
 //! Invariant: as for all of the module; and a call that was not granted returns [`REFUSED`].
 
-use jobwright_core::outside::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use jobwright_core::services::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use wasmtime::{Caller, Linker, bail};
 
 use super::super::super::guest::Guest;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Keep, Kept, Outside, Unkept};
 use jobwright_core::plugin::Digest;
+use jobwright_core::services::{HostServices, KeyValueCall, KeyValueError, KeyValueReply};
 use wasmtime::component::{ComponentType, Lower};
 
 use super::super::super::guest::Guest;
@@ -36,10 +36,10 @@ pub(in super::super) enum Error {
     Other(String),
 }
 
-impl From<Unkept> for Error {
-    fn from(why: Unkept) -> Self {
+impl From<KeyValueError> for Error {
+    fn from(why: KeyValueError) -> Self {
         match why {
-            Unkept::Denied(_) => Self::AccessDenied,
+            KeyValueError::Denied(_) => Self::AccessDenied,
             why => Self::Other(why.to_string()),
         }
     }
@@ -49,7 +49,7 @@ impl From<Unkept> for Error {
 #[derive(Debug, Clone)]
 pub(in super::super) struct Bucket {
     name: Arc<str>,
-    outside: Arc<dyn Outside>,
+    outside: Arc<dyn HostServices>,
     log: Arc<LogBuffer>,
     /// Where the page after the latest one begins, for cursors that are numbers: its number, and the
     /// key before it.
@@ -88,33 +88,34 @@ impl Bucket {
 
     /// Refuses a call that was not passed on.
     pub(super) fn refuse<T>(&self, why: String) -> Answer<T> {
-        let why = Unkept::Refused(why);
+        let why = KeyValueError::Refused(why);
         self.log.write(why.line().as_bytes());
         Err(why.into())
     }
 
     pub(super) async fn open(&self) -> Answer<()> {
-        self.done(Keep::Open { bucket: self.name.to_string() }).await
+        self.done(KeyValueCall::Open { bucket: self.name.to_string() }).await
     }
 
     pub(in super::super) async fn get(&self, key: String) -> Answer<Option<Vec<u8>>> {
-        match self.outside.keep(Keep::Get { bucket: self.name.to_string(), key }).await? {
-            Kept::Value(value) => Ok(value.map(Vec::from)),
+        match self.outside.keep(KeyValueCall::Get { bucket: self.name.to_string(), key }).await? {
+            KeyValueReply::Value(value) => Ok(value.map(Vec::from)),
             _ => odd(),
         }
     }
 
     pub(in super::super) async fn set(&self, key: String, value: Vec<u8>) -> Answer<()> {
-        self.done(Keep::Set { bucket: self.name.to_string(), key, value: value.into() }).await
+        self.done(KeyValueCall::Set { bucket: self.name.to_string(), key, value: value.into() })
+            .await
     }
 
     pub(in super::super) async fn delete(&self, key: String) -> Answer<()> {
-        self.done(Keep::Delete { bucket: self.name.to_string(), key }).await
+        self.done(KeyValueCall::Delete { bucket: self.name.to_string(), key }).await
     }
 
-    async fn done(&self, call: Keep) -> Answer<()> {
+    async fn done(&self, call: KeyValueCall) -> Answer<()> {
         match self.outside.keep(call).await? {
-            Kept::Done => Ok(()),
+            KeyValueReply::Done => Ok(()),
             _ => odd(),
         }
     }
@@ -127,8 +128,8 @@ impl Bucket {
         least: i64,
     ) -> Answer<i64> {
         let bucket = self.name.to_string();
-        match self.outside.keep(Keep::Increment { bucket, key, by, least }).await? {
-            Kept::Number(sum) => Ok(sum),
+        match self.outside.keep(KeyValueCall::Increment { bucket, key, by, least }).await? {
+            KeyValueReply::Number(sum) => Ok(sum),
             _ => odd(),
         }
     }
@@ -138,8 +139,9 @@ impl Bucket {
         &self,
         after: Option<String>,
     ) -> Answer<(Vec<String>, Option<String>)> {
-        match self.outside.keep(Keep::Keys { bucket: self.name.to_string(), after }).await? {
-            Kept::Keys { keys, more } => {
+        match self.outside.keep(KeyValueCall::Keys { bucket: self.name.to_string(), after }).await?
+        {
+            KeyValueReply::Keys { keys, more } => {
                 let last = keys.last().filter(|_| more).cloned();
                 Ok((keys, last))
             }
@@ -192,10 +194,10 @@ impl Cas {
     /// Replaces the value; if somebody else did before, says so and holds what it is now.
     pub(super) async fn swap(&mut self, to: Vec<u8>) -> Answer<bool> {
         let (bucket, key) = (self.bucket.name.to_string(), self.key.clone());
-        let swap = Keep::Swap { bucket, key, from: self.from, to: Bytes::from(to) };
+        let swap = KeyValueCall::Swap { bucket, key, from: self.from, to: Bytes::from(to) };
         match self.bucket.outside.keep(swap).await? {
-            Kept::Swapped(true) => Ok(true),
-            Kept::Swapped(false) => self.read().await.map(|_| false),
+            KeyValueReply::Swapped(true) => Ok(true),
+            KeyValueReply::Swapped(false) => self.read().await.map(|_| false),
             _ => odd(),
         }
     }

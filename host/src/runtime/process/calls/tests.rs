@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobwright_core::outside::{Keep, Kept, Unkept, at_once};
+use jobwright_core::services::{KeyValueCall, KeyValueError, KeyValueReply, at_once};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::super::message::FromRunner;
@@ -16,25 +16,27 @@ struct Echo {
 }
 
 #[async_trait]
-impl Outside for Echo {
+impl HostServices for Echo {
     async fn send(
         &self,
         request: http::Request<Bytes>,
         _: Timeouts,
-    ) -> Result<http::Response<Body>, Unsent> {
+    ) -> Result<http::Response<Body>, HttpRequestError> {
         if request.uri().path() == "/slow" {
             let _counted = self.slow.acquire().await;
             return pending().await;
         }
         let shown = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
         let answer = http::Response::builder().status(203).header("x-shown", shown);
-        answer.body(at_once(request.into_body())).map_err(|error| Unsent::Broken(error.to_string()))
+        answer
+            .body(at_once(request.into_body()))
+            .map_err(|error| HttpRequestError::Broken(error.to_string()))
     }
 
-    async fn keep(&self, call: Keep) -> Result<Kept, Unkept> {
+    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         match call {
-            Keep::Increment { by, .. } => Ok(Kept::Number(by + 1)),
-            _ => Err(Unkept::Denied("no such luck".to_owned())),
+            KeyValueCall::Increment { by, .. } => Ok(KeyValueReply::Number(by + 1)),
+            _ => Err(KeyValueError::Denied("no such luck".to_owned())),
         }
     }
 
@@ -44,13 +46,13 @@ impl Outside for Echo {
 }
 
 /// What an attempt sees of `outside` through a pipe, which goes on for as long as the future does.
-fn through(outside: Arc<dyn Outside>) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
+fn through(outside: Arc<dyn HostServices>) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
     narrowly(outside, 10)
 }
 
 /// The same through one that takes so many messages before they are heard.
 fn narrowly(
-    outside: Arc<dyn Outside>,
+    outside: Arc<dyn HostServices>,
     messages: usize,
 ) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
     let (sender, mut said) = mpsc::channel(messages);
@@ -83,7 +85,7 @@ fn carried<M: serde::Serialize + serde::de::DeserializeOwned>(message: M) -> M {
 async fn send(
     outside: &ThroughHost,
     request: http::Request<Bytes>,
-) -> Result<http::Response<Body>, Unsent> {
+) -> Result<http::Response<Body>, HttpRequestError> {
     outside.send(request, Timeouts::default()).await
 }
 
@@ -101,11 +103,12 @@ async fn requests_and_values_go_to_the_host_and_come_back() {
         assert_eq!(response.headers()["x-shown"], "PUT http://a.example/x?y {\"x-a\": \"b\"}");
         assert_eq!(response.into_body().rest().await, Ok(Bytes::from_static(b"body")));
         let (bucket, key) = ("b".to_owned(), "k".to_owned());
-        let kept =
-            outside.keep(Keep::Increment { bucket: bucket.clone(), key, by: 41, least: 0 }).await;
-        assert_eq!(kept, Ok(Kept::Number(42)));
-        let denied = outside.keep(Keep::Keys { bucket, after: None }).await;
-        assert_eq!(denied, Err(Unkept::Denied("no such luck".to_owned())));
+        let kept = outside
+            .keep(KeyValueCall::Increment { bucket: bucket.clone(), key, by: 41, least: 0 })
+            .await;
+        assert_eq!(kept, Ok(KeyValueReply::Number(42)));
+        let denied = outside.keep(KeyValueCall::Keys { bucket, after: None }).await;
+        assert_eq!(denied, Err(KeyValueError::Denied("no such luck".to_owned())));
     };
     tokio::select! { () = serving => {}, () = asking => {} }
 }
@@ -117,11 +120,11 @@ async fn what_is_too_long_stays_with_the_guest() {
         let fits = send(&outside, request("/", &[0; 100])).await;
         assert!(fits.is_ok(), "{fits:?}");
         let long = send(&outside, request("/", &[0; 101])).await;
-        assert_eq!(long.err(), Some(Unsent::RequestTooLong(100)));
+        assert_eq!(long.err(), Some(HttpRequestError::RequestTooLong(100)));
         let value = Bytes::from(vec![0; 1 << 20]);
-        let set = Keep::Set { bucket: String::new(), key: String::new(), value };
+        let set = KeyValueCall::Set { bucket: String::new(), key: String::new(), value };
         let refused = outside.keep(set).await;
-        assert!(matches!(refused, Err(Unkept::Refused(_))), "{refused:?}");
+        assert!(matches!(refused, Err(KeyValueError::Refused(_))), "{refused:?}");
     };
     tokio::select! { () = serving => {}, () = asking => {} }
 }
@@ -133,7 +136,7 @@ async fn calls_carry_no_more_at_one_time_than_an_honest_runner_lets_them() {
     let most = carried_bytes(100, value_bytes);
     let set = |length: u64| {
         let value = Bytes::from(vec![0; usize::try_from(length).expect("it is short")]);
-        HostCall::Keep(Keep::Set { bucket: String::new(), key: String::new(), value })
+        HostCall::KeyValue(KeyValueCall::Set { bucket: String::new(), key: String::new(), value })
     };
     let mut calls = Calls::to(Arc::new(Echo { slow }), value_bytes);
     assert_eq!(calls.start(1, set(most / 2)), Ok(()));
@@ -227,31 +230,31 @@ struct Two {
 }
 
 #[async_trait]
-impl jobwright_core::outside::Pieces for Two {
-    async fn next(&mut self) -> Option<Result<Bytes, Unsent>> {
+impl jobwright_core::services::Pieces for Two {
+    async fn next(&mut self) -> Option<Result<Bytes, HttpRequestError>> {
         self.given += 1;
         match self.given {
             1 => Some(Ok(Bytes::from_static(b"one"))),
-            2 => Some(Err(Unsent::ResponseTooLong(3))),
+            2 => Some(Err(HttpRequestError::ResponseTooLong(3))),
             _ => None,
         }
     }
 }
 
 #[async_trait]
-impl Outside for InPieces {
+impl HostServices for InPieces {
     async fn send(
         &self,
         _: http::Request<Bytes>,
         _: Timeouts,
-    ) -> Result<http::Response<Body>, Unsent> {
+    ) -> Result<http::Response<Body>, HttpRequestError> {
         let counted = self.slow.clone().acquire_owned().await.expect("it is open");
         let body: Body = Box::new(Two { given: 0, _counted: counted });
         Ok(http::Response::new(body))
     }
 
-    async fn keep(&self, _: Keep) -> Result<Kept, Unkept> {
-        Err(Unkept::Denied("no such luck".to_owned()))
+    async fn keep(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+        Err(KeyValueError::Denied("no such luck".to_owned()))
     }
 
     fn request_bytes(&self) -> u64 {
@@ -267,7 +270,7 @@ async fn a_response_comes_in_pieces_and_ends_with_what_broke_it() {
             // Of which there is one at a time: what has ended, or was dropped, is over there too.
             let mut body = send(&outside, request("/", b"")).await.expect("a head").into_body();
             assert_eq!(body.next().await, Some(Ok(Bytes::from_static(b"one"))));
-            assert_eq!(body.next().await, Some(Err(Unsent::ResponseTooLong(3))));
+            assert_eq!(body.next().await, Some(Err(HttpRequestError::ResponseTooLong(3))));
             assert_eq!(body.next().await, None);
             drop(send(&outside, request("/", b"")).await.expect("a head"));
         }
@@ -288,7 +291,7 @@ async fn so_many_responses_are_begun_and_no_more() {
             kept.push(send(&outside, request("/", b"")).await.expect("a head"));
         }
         let refused = send(&outside, request("/", b"")).await.expect_err("one too many");
-        assert!(matches!(refused, Unsent::NoRoom(_)), "{refused}");
+        assert!(matches!(refused, HttpRequestError::NoRoom(_)), "{refused}");
         kept.pop();
         send(&outside, request("/", b"")).await.expect("there is room again");
     };

@@ -6,12 +6,11 @@ use bytes::Bytes;
 use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::Grants;
-use jobwright_core::job::{Job, JobId, JobSpec, Payload};
-use jobwright_core::lifecycle::{JobState, Lifecycle};
+use jobwright_core::job::{Job, JobId, JobSpec, JobState, Lifecycle, Payload};
 use jobwright_core::limits::Limits;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::outside::{Granted, MAX_VALUE_BYTES, Outside};
 use jobwright_core::report::Report;
+use jobwright_core::services::{Capabilities, HostServices, MAX_VALUE_BYTES};
 use serde::{Deserialize, Serialize};
 
 use super::super::super::code::key::CodeKey;
@@ -67,7 +66,7 @@ impl Assignment {
     }
 
     /// The attempt that it was, which reaches `outside`.
-    pub(in super::super) fn attempt(self, outside: Arc<dyn Outside>) -> Attempt {
+    pub(in super::super) fn attempt(self, outside: Arc<dyn HostServices>) -> Attempt {
         let Self { limits, created_at, .. } = self;
         let lifecycle = Lifecycle {
             state: JobState::Running,
@@ -89,7 +88,7 @@ impl Assignment {
             payload: Payload { content_type: self.content_type, bytes: self.payload },
             log: Arc::new(LogBuffer::new(self.log_bytes)),
             report: Arc::new(Report::new(self.checkpoint, self.checkpoint_bytes)),
-            granted: Granted { grants: Arc::new(self.grants), outside },
+            granted: Capabilities { grants: Arc::new(self.grants), outside },
             start: self.start,
         }
     }

@@ -79,8 +79,8 @@ impl Longest {
 mod tests {
     use bytes::Bytes;
     use jobwright_core::outcome::{Outcome, Output, Usage};
-    use jobwright_core::outside::Keep;
     use jobwright_core::runtime::Ended;
+    use jobwright_core::services::KeyValueCall;
 
     use super::super::{FromRunner, HostCall, Traces};
     use super::*;
@@ -92,8 +92,11 @@ mod tests {
 
     fn call(length: usize) -> FromRunner {
         let value = Bytes::from(vec![7; length]);
-        let host_call =
-            HostCall::Keep(Keep::Set { bucket: String::new(), key: String::new(), value });
+        let host_call = HostCall::KeyValue(KeyValueCall::Set {
+            bucket: String::new(),
+            key: String::new(),
+            value,
+        });
         FromRunner::Call { call: 7, host_call: Box::new(host_call), before: Box::default() }
     }
 

@@ -1,7 +1,9 @@
 //! The calls that an attempt makes through its host, and the answers.
 
 use bytes::Bytes;
-use jobwright_core::outside::{Keep, Kept, Timeouts, Unkept, Unsent};
+use jobwright_core::services::{
+    HttpRequestError, KeyValueCall, KeyValueError, KeyValueReply, Timeouts,
+};
 use serde::{Deserialize, Serialize};
 
 /// A call.
@@ -11,7 +13,7 @@ pub(in super::super) enum HostCall {
     Send(Request, Timeouts),
     /// The next piece of its body, by the number of the call that had the head.
     More(u64),
-    Keep(Keep),
+    KeyValue(KeyValueCall),
 }
 
 impl HostCall {
@@ -19,8 +21,10 @@ impl HostCall {
     pub(in super::super) fn body_bytes(&self) -> u64 {
         let bytes = match self {
             Self::Send(request, _) => request.body.len(),
-            Self::Keep(Keep::Set { value, .. } | Keep::Swap { to: value, .. }) => value.len(),
-            Self::Keep(_) | Self::More(_) => 0,
+            Self::KeyValue(
+                KeyValueCall::Set { value, .. } | KeyValueCall::Swap { to: value, .. },
+            ) => value.len(),
+            Self::KeyValue(_) | Self::More(_) => 0,
         };
         bytes as u64
     }
@@ -29,10 +33,10 @@ impl HostCall {
 /// The answer to a [`HostCall`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) enum Answer {
-    Sent(Result<Head, Unsent>),
+    Sent(Result<Head, HttpRequestError>),
     /// None after the last.
-    Piece(Result<Option<Bytes>, Unsent>),
-    Kept(Result<Kept, Unkept>),
+    Piece(Result<Option<Bytes>, HttpRequestError>),
+    KeyValue(Result<KeyValueReply, KeyValueError>),
 }
 
 type Headers = Vec<(String, Bytes)>;

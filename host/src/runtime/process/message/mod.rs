@@ -10,7 +10,7 @@ mod host_call;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::log::{LogBuffer, LogPiece};
-use jobwright_core::report::{Progress, Report, Told};
+use jobwright_core::report::{Progress, ProgressUpdate, Report};
 use jobwright_core::runtime::{Ended, StopReason};
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,7 @@ pub(super) enum FromRunner {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Traces {
     log: LogPiece,
-    told: Told,
+    told: ProgressUpdate,
 }
 
 impl Traces {
@@ -98,7 +98,7 @@ impl Traces {
     /// Adds them to those of `attempt`.
     pub(super) fn add_to(self, attempt: &Attempt) {
         attempt.log.add(&self.log);
-        let Told { progress, checkpoint } = self.told;
+        let ProgressUpdate { progress, checkpoint } = self.told;
         if let Some(Progress { fraction, message }) = progress {
             attempt.report.progress(Progress::new(fraction, &message));
         }

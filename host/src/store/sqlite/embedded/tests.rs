@@ -1,6 +1,6 @@
 use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::job::Verdict;
 use jobwright_core::ledger::Admission;
-use jobwright_core::retry::Verdict;
 use jobwright_core::store::{Leased, Retention};
 
 use super::*;

@@ -2,9 +2,8 @@
 //! they ended. A job of an earlier schema has the number of its row as its position.
 
 use jobwright_core::change::Position;
-use jobwright_core::job::JobId;
+use jobwright_core::job::{JobId, JobState};
 use jobwright_core::ledger::{FinalizedRow, Place, RowChange};
-use jobwright_core::lifecycle::JobState;
 use jobwright_core::store::Retention;
 use jobwright_core::tenant::TenantName;
 use rusqlite::{Connection, Error, Result, Row, ToSql, params};

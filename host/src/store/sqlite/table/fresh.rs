@@ -5,9 +5,8 @@ use std::collections::HashMap;
 
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, JobSpec, NewJob, Payload};
+use jobwright_core::job::{Job, JobId, JobSpec, Lifecycle, NewJob, Payload};
 use jobwright_core::ledger::Place;
-use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::store::Leased;
 
 /// What fresh jobs may take in memory. Those that come when it is full are read when they are claimed.

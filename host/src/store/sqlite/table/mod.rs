@@ -17,12 +17,11 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::HeldKeys;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{Idempotency, Job, JobId, NewJob};
+use jobwright_core::job::{Idempotency, Job, JobId, Lifecycle, NewJob};
 use jobwright_core::ledger::{
     Bound, DurableRows, FinalizedRow, Found, FoundJob, HostRow, Kept, Place, RowChange, Rows,
     Unreadable,
 };
-use jobwright_core::lifecycle::Lifecycle;
 use jobwright_core::plugin::Digest;
 use jobwright_core::store::{Enqueued, Leased, Retention, StoreError};
 use jobwright_core::tenant::{TenantLimits, TenantName};

@@ -12,7 +12,7 @@ use crate::grant::secret_name::SecretName;
 
 /// See the module's text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shelf {
+pub struct TenantSecrets {
     names: BTreeMap<SecretName, Entry>,
 }
 
@@ -34,7 +34,7 @@ pub struct Retired {
     pub at: Timestamp,
 }
 
-impl Shelf {
+impl TenantSecrets {
     /// One secret as it is.
     #[must_use]
     pub fn get(&self, name: &SecretName) -> Option<&Secret> {
@@ -153,14 +153,14 @@ mod tests {
 
     const HOME: &str = "https://api.example.com";
 
-    fn known(shelf: &Shelf, to: &str) -> Vec<String> {
+    fn known(shelf: &TenantSecrets, to: &str) -> Vec<String> {
         let known = shelf.known_to(&to.parse().expect("a URI"));
         known.iter().map(|value| value.reveal().to_owned()).collect()
     }
 
     #[test]
     fn a_value_is_known_to_its_host_at_any_port_and_in_any_scheme() {
-        let mut shelf = Shelf::default();
+        let mut shelf = TenantSecrets::default();
         shelf.set(&name("KEY"), secret("the-value", HOME, 1)).expect("room");
         for to in
             ["https://api.example.com/", "http://api.example.com:81/", "http://API.example.com./"]
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_value_that_was_replaced_or_removed_is_known_until_it_is_forgotten() {
-        let mut shelf = Shelf::default();
+        let mut shelf = TenantSecrets::default();
         let key = name("KEY");
         assert!(shelf.set(&key, secret("value-one", HOME, 1)).expect("room"));
         assert!(!shelf.set(&key, secret("value-two", HOME, 2)).expect("room"));
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_value_that_stays_where_it_was_is_not_retired() {
-        let mut shelf = Shelf::default();
+        let mut shelf = TenantSecrets::default();
         for second in 1..5 {
             shelf.set(&name("KEY"), secret("the-value", HOME, second)).expect("room");
         }
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn so_many_are_retired_and_then_the_oldest_is_forgotten() {
-        let mut shelf = Shelf::default();
+        let mut shelf = TenantSecrets::default();
         let most = i64::try_from(MAX_RETIRED).expect("a number");
         for second in 0..=most + 1 {
             let of = name(if second % 2 == 0 { "EVEN" } else { "ODD" });
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn so_many_are_current_and_no_more() {
-        let mut shelf = Shelf::default();
+        let mut shelf = TenantSecrets::default();
         for number in 0..MAX_SECRETS {
             shelf.set(&name(&format!("S{number}")), secret("the-value", HOME, 1)).expect("room");
         }
