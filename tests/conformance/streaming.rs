@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
-use jobwright_core::change::{Event, JobEvent, Position, RING, ResumeToken, Transition};
 use jobwright_core::Verdict;
+use jobwright_core::change::{Event, JobEvent, Position, RING, ResumeToken, Transition};
 use jobwright_core::job::{Job, JobId, JobState};
 use jobwright_core::store::{ChangedSince, Retention};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};

@@ -10,9 +10,9 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
-use super::HostOptions;
 use super::channel::Channel;
 use super::exit::{Failure, Fault};
+use super::host_options::HostOptions;
 use super::options::has_control_character;
 
 /// How long a connection attempt can take.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::Ending;
-use super::plugin::{actor, text};
+use super::json::{actor, text};
 use super::table::{Column, fitting};
 use super::terminal::Terminal;
 

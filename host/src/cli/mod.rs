@@ -13,8 +13,10 @@ mod disable;
 mod exit;
 mod exit_codes;
 mod grants;
+mod host_options;
 mod inspect;
 mod job;
+mod json;
 mod key;
 mod new;
 mod options;
@@ -39,16 +41,14 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::builder::{self, BoolishValueParser, Resettable};
+use clap::builder::{self, Resettable};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-
-use jobwright_core::tenant::TenantName;
 
 use self::client::Client;
 use self::exit::{Ending, Fault};
+use self::host_options::HostOptions;
 use self::options::GLOBAL;
 use self::terminal::Terminal;
-use crate::config::DEFAULT_ADDRESS;
 use crate::telemetry::{self, LogFormat};
 
 /// A job host for WebAssembly: upload plugins, submit jobs over HTTP, run them in sandboxes.
@@ -143,32 +143,6 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-/// How to reach the host.
-#[derive(Debug, clap::Args)]
-struct HostOptions {
-    /// The host's address.
-    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_HOST", value_name = "URL",
-          default_value_t = format!("http://{DEFAULT_ADDRESS}"))]
-    host: String,
-    /// The API key, if the host requires one. Other users of this machine can see arguments (`ps`):
-    /// prefer the variable [default: none].
-    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_API_KEY", value_name = "KEY",
-          hide_env_values = true)]
-    api_key: Option<String>,
-    /// The tenant to act for; only a key with the scope admin can name another than its own [default:
-    /// that of the key].
-    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_TENANT")]
-    tenant: Option<TenantName>,
-    /// Reach the host through this proxy, such as `http://127.0.0.1:3128`. `HTTP_PROXY` and
-    /// similar variables are ignored [default: none].
-    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_PROXY", value_name = "URL")]
-    proxy: Option<String>,
-    /// Send keys and secrets unencrypted to a host that is not on this machine.
-    #[arg(long, global = true, help_heading = GLOBAL, env = "JOBWRIGHT_INSECURE_HTTP",
-          value_parser = BoolishValueParser::new())]
-    insecure_http: bool,
 }
 
 /// The definition of the command line, for documentation and its tests.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::Ending;
-use super::plugin::{actor, text};
+use super::json::{actor, text};
 use super::span::span;
 use super::table::table;
 use super::terminal::Terminal;

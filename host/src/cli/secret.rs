@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::exit::{Ending, Fault};
-use super::plugin::text;
+use super::json::text;
 use super::table::table;
 use super::terminal::Terminal;
 

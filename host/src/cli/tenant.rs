@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::disable::{self, DisableOptions};
 use super::exit::Ending;
-use super::plugin::{state, text};
+use super::json::text;
+use super::plugin::state;
 use super::table::table;
 use super::terminal::Terminal;
 

@@ -3,6 +3,7 @@
 //!
 //! Invariant: while a host uses the directory, other users of the machine cannot access it.
 
+mod durable;
 mod parts;
 mod seed_key;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+pub(crate) use self::durable::{sync_folder, write};
 pub(crate) use self::parts::Part;
 pub(crate) use self::seed_key::seed_key;
 use crate::privacy;
@@ -143,22 +145,6 @@ fn open_lock(path: &Path) -> std::io::Result<File> {
         options.mode(0o600).custom_flags(no_link);
     }
     options.open(path)
-}
-
-/// Writes a file atomically and durably. Only the owner can read it.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // Temporary files have the mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(path)
-}
-
-/// Makes the directory entry of a file durable; `sync_all` does so only for its content.
-pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

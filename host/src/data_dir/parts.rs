@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::sync_folder;
+use super::durable::sync_folder;
 
 /// A part whose loss is noticed. Jobs are not among them: the job store notices their loss itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,7 +35,7 @@ fn parse(text: &str) -> anyhow::Result<SeedKey> {
 
 fn make(path: &Path) -> Result<SeedKey, Error> {
     let key = SeedKey::new(rand::random());
-    match super::write(path, format!("{}\n", hex::encode(key.reveal())).as_bytes()) {
+    match super::durable::write(path, format!("{}\n", hex::encode(key.reveal())).as_bytes()) {
         // A host starts on a full disk, so that it can finish its jobs.
         Err(error) if error.kind() == ErrorKind::StorageFull => {
             tracing::warn!(

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use jobwright_core::plugin::{Digest, Plugin};
+use jobwright_core::plugin::{Digest, Plugin, PluginName};
 use jobwright_core::registry::RegistryError;
+use jobwright_core::tenant::TenantName;
 
-use super::index::Key;
 use crate::data_dir::{sync_folder, write};
+
+/// The key of a plugin: its tenant and name.
+pub(super) type Key = (TenantName, PluginName);
 
 /// The folders of a registry.
 #[derive(Debug, Clone)]

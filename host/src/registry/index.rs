@@ -15,7 +15,7 @@ use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upl
 
 use jobwright_core::tenant::{Budget, Full, TenantName};
 
-use super::files::Files;
+use super::files::{Files, Key};
 
 /// The maximum number of versions of all plugins: some thousand plugins with a few versions each. Every
 /// version is an entry in memory.
@@ -23,9 +23,6 @@ const MAX_VERSIONS: usize = 10_000;
 
 /// The maximum number of versions of a tenant, so that no tenant uses up the room of all others.
 const MAX_TENANT_VERSIONS: usize = MAX_VERSIONS / 2;
-
-/// The key of a plugin: its tenant and name.
-pub(super) type Key = (TenantName, PluginName);
 
 /// The plugins; see the module documentation.
 #[derive(Debug)]

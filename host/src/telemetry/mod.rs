@@ -9,6 +9,7 @@
 //! Values that guests and clients choose are written on one line, without control characters.
 
 mod filter;
+mod line;
 mod refusals;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use jobwright_core::outcome::AttemptError;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use self::filter::parse as parse_filter;
+use self::line::one_line;
 pub(crate) use self::refusals::Refusals;
 
 /// The format of the log.
@@ -100,19 +102,4 @@ pub(crate) fn administered(entry: &AuditEntry) {
         tenant = %entry.tenant,
         detail = one_line(&entry.detail.to_string()),
     );
-}
-
-/// `text` on one line, without control characters.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::one_line;
-
-    #[test]
-    fn control_characters_are_replaced_by_spaces() {
-        assert_eq!(one_line("a\nb\u{1b}[31m\tä"), "a b [31m ä");
-    }
 }

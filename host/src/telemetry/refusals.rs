@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::one_line;
+use super::line::one_line;
 use crate::clock::Stopwatch;
 
 /// How often one reason is reported.

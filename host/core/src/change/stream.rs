@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use tokio::sync::broadcast;
 
-use super::Change;
+use super::event::Change;
 
 /// How many changes a live subscriber may be behind before it has to resume from the store: a second of a
 /// host that is busy with short jobs.

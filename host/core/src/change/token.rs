@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use thiserror::Error;
 
-use super::Position;
+use super::position::Position;
 
 /// The changes that a subscriber has seen: the latest position of each writer. Opaque to clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,6 +1,7 @@
 //! How attempts end: by a verdict, or because their host or their payload is lost.
 
-use super::{Kept, Ledger, RowChange, Rows, Unreadable};
+use super::commands::Ledger;
+use super::rows::{Kept, RowChange, Rows, Unreadable};
 use crate::attempt::{AttemptRecord, Lease};
 use crate::change::Transition;
 use crate::clock::Timestamp;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Kept, Ledger, RowChange, Rows};
+use super::commands::Ledger;
+use super::rows::{Kept, RowChange, Rows};
 use crate::attempt::Lease;
 use crate::job::JobState;
 use crate::job::{Job, JobId};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use super::trimming::History;
-use super::{Ledger, Rows};
+use super::commands::Ledger;
+use super::history::History;
+use super::rows::Rows;
 use crate::capacity::{Checkpoints, HeldBytes, HeldKeys};
 use crate::change::Position;
 use crate::clock::Timestamp;

@@ -1,16 +1,8 @@
-//! The history: finalized jobs, counted by tenant. What makes room is taken from the tenant that holds
-//! most of it, those first that ended first.
+//! How the history makes room: from the tenant that holds most of it, the jobs that ended first.
 
-use std::collections::BTreeSet;
-
-use super::{Bound, FinalizedRow, Ledger, Rows};
-use crate::capacity::HeldBytes;
-use crate::job::JobId;
-use crate::tenant::TenantName;
-
-/// What a job counts in the history beside its payload and output, in bytes: about its rows and their
-/// entries in indexes.
-const ROW_BYTES: u64 = 1024;
+use super::commands::Ledger;
+use super::history::ROW_BYTES;
+use super::rows::{Bound, FinalizedRow, Rows};
 
 /// How much is written between two looks at how much is kept.
 const MEASURE_BYTES: u64 = 1 << 20;
@@ -24,51 +16,6 @@ const TRIM: usize = 8;
 /// How many jobs, and bytes of payloads and outputs, one command removes to make room: some ten
 /// milliseconds for which other commands wait. What is left goes with the next that is written.
 const MOST_TRIMMED: (usize, u64) = (512, 16 << 20);
-
-/// What tenants hold of the history.
-#[derive(Debug, Default)]
-pub(super) struct History {
-    held: HeldBytes,
-    /// The tenants whose share changed since it was written.
-    changed: BTreeSet<TenantName>,
-    /// About what was written since the history was last measured.
-    grown_bytes: u64,
-    /// Jobs that were removed to make room and whose logs are still there.
-    removed: Vec<JobId>,
-}
-
-impl History {
-    /// The history of a store whose tenants hold `held`.
-    pub(super) fn new(held: HeldBytes) -> Self {
-        Self { held, ..Self::default() }
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.held.bytes()
-    }
-
-    /// A job was finalized whose payload and output take `bytes`.
-    pub(super) fn add(&mut self, tenant: &TenantName, bytes: u64) {
-        self.held.add(tenant, bytes + ROW_BYTES);
-        self.changed.insert(tenant.clone());
-    }
-
-    /// It is not in the history any more.
-    pub(super) fn remove(&mut self, tenant: &TenantName, bytes: u64) {
-        self.held.remove(tenant, bytes + ROW_BYTES);
-        self.changed.insert(tenant.clone());
-    }
-
-    /// The shares that changed since this was last called.
-    pub(super) fn take_changed(&mut self) -> Vec<(TenantName, u64)> {
-        let changed = std::mem::take(&mut self.changed).into_iter();
-        changed.map(|tenant| (tenant.clone(), self.held.of(&tenant))).collect()
-    }
-
-    pub(super) fn take_removed(&mut self) -> Vec<JobId> {
-        std::mem::take(&mut self.removed)
-    }
-}
 
 /// How a trim ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,12 +6,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::filter::Filter;
+use super::list;
+use super::one::of_job;
 use super::resend;
 use super::show::show;
-use super::{list, of_job};
 use crate::cli::client::Client;
 use crate::cli::exit::{Ending, Failure, Fault};
-use crate::cli::plugin::text;
+use crate::cli::json::text;
 use crate::cli::terminal::Terminal;
 use crate::clock;
 

@@ -8,10 +8,10 @@ use jobwright_core::job::JobId;
 use serde_json::Value;
 
 use super::filter::Filter;
-use super::last_error;
+use super::one::last_error;
 use crate::cli::client::Client;
 use crate::cli::exit::Ending;
-use crate::cli::plugin::text;
+use crate::cli::json::text;
 use crate::cli::span::span;
 use crate::cli::table::{Column, fitting};
 use crate::cli::terminal::Terminal;

@@ -4,6 +4,7 @@ mod bulk;
 mod file;
 mod filter;
 mod list;
+mod one;
 mod resend;
 mod show;
 mod submit;
@@ -15,10 +16,10 @@ use std::time::Duration;
 
 use jobwright_core::job::JobIdPrefix;
 use reqwest::{Method, RequestBuilder};
-use serde_json::Value;
 
 use self::bulk::{Action, Bulk};
 use self::list::List;
+use self::one::{ending, of_job};
 use self::show::show;
 use self::submit::Submit;
 use super::client::{Client, FILE_BYTES, read_body};
@@ -103,12 +104,6 @@ impl JobCommand {
     }
 }
 
-/// A request for a job, or for a part of it.
-fn of_job(client: &Client, method: Method, id: &JobIdPrefix, part: &str) -> RequestBuilder {
-    let segments = ["jobs", id.as_str(), part];
-    client.request(method, if part.is_empty() { &segments[..2] } else { &segments })
-}
-
 async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Ending> {
     let answer = client.send(request).await?;
     let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
@@ -133,20 +128,4 @@ async fn output(client: &Client, request: RequestBuilder) -> anyhow::Result<Endi
     }
     terminal::write_untrusted(&bytes, &mut std::io::stdout())?;
     Ok(Ending::Done)
-}
-
-/// How the command ends, by the state of the job.
-fn ending(job: &Value) -> Ending {
-    match job["state"].as_str() {
-        Some("completed") => Ending::Done,
-        Some("discarded" | "expired") => Ending::JobFailed,
-        Some("cancelled") => Ending::JobCancelled,
-        _ => Ending::StillUnfinished,
-    }
-}
-
-/// The error message of the latest attempt, if it failed.
-fn last_error(job: &Value) -> Option<&str> {
-    let attempts = job["attempts"].as_array()?;
-    attempts.last()?["error"]["message"].as_str().filter(|message| !message.is_empty())
 }

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::cli::client::Client;
-use crate::cli::plugin::text;
+use crate::cli::json::text;
 use crate::cli::table::table;
 use crate::cli::terminal::{Terminal, printable};
 

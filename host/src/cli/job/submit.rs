@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use reqwest::Method;
 
+use super::one::ending;
 use super::show::show;
-use super::{ending, upload, wait};
+use super::{upload, wait};
 use crate::cli::client::Client;
 use crate::cli::exit::Ending;
+use crate::cli::json::text;
 use crate::cli::options::{CommandOptions, LimitOptions, header};
 use crate::cli::payload::PayloadOptions;
-use crate::cli::plugin::text;
 use crate::cli::terminal::Terminal;
 use crate::config::parse_duration;
 

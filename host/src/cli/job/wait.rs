@@ -7,11 +7,11 @@ use jobwright_core::clock::{Timestamp, until};
 use reqwest::Method;
 use serde_json::Value;
 
+use super::one::{ending, last_error};
 use super::show::progress_line;
-use super::{ending, last_error};
 use crate::cli::client::Client;
 use crate::cli::exit::{Ending, Fault};
-use crate::cli::plugin::text;
+use crate::cli::json::text;
 use crate::cli::signals::Signals;
 use crate::cli::span::span;
 use crate::cli::terminal::{Terminal, printable};

@@ -15,6 +15,7 @@ use super::client::Client;
 use super::disable::{self, DisableOptions};
 use super::exit::{Ending, Fault};
 use super::inspect::Inspect;
+use super::json::text;
 use super::options::of_setting;
 use super::sandbox;
 use super::table::table;
@@ -197,12 +198,6 @@ pub(super) fn state(of: &Value) -> &'static str {
     if of["disabled"] == true { "disabled" } else { "enabled" }
 }
 
-/// Who did something, for a person. Hosts record `anyone` if the request carried no API key because the
-/// host has none.
-pub(super) fn actor(actor: &Value) -> String {
-    if actor == "anyone" { "no API key".to_owned() } else { text(actor) }
-}
-
 /// The number of versions of a plugin, and of those that are disabled themselves.
 fn versions(plugin: &Value) -> String {
     let versions = plugin["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -246,13 +241,4 @@ async fn remove(client: &Client, terminal: &Terminal, plugin: PluginRef) -> anyh
         |out| writeln!(out, "removed {plugin}"),
     )?;
     Ok(Ending::Done)
-}
-
-/// A JSON string without its quotes, another value as JSON, and `-` for `null`.
-pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::text;
 use crate::cli::client::Client;
 use crate::cli::exit::{Ending, Fault};
 use crate::cli::exit_codes::ExitCodeOptions;
+use crate::cli::json::text;
 use crate::cli::options::{LimitOptions, read_json};
 use crate::cli::terminal::{Terminal, printable};
 

@@ -27,6 +27,7 @@ use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 use rusqlite::Connection;
 
+pub use self::table::ENTRY_BYTES;
 use self::table::{Change, Ledger};
 use crate::data_dir::Part;
 use crate::disk::Floor;
@@ -35,9 +36,6 @@ use crate::shares::table::READS;
 use crate::sqlite::open;
 use crate::sqlite::readers::{LOOKUPS, Readers};
 use crate::sqlite::writer::{Effect, Writer};
-
-/// What an entry counts beside its bucket, key and value, in bytes: about what its row takes.
-pub const ENTRY_BYTES: u64 = 64;
 
 /// What the values of all plugins may take of the disk, in bytes.
 #[derive(Debug, Clone, Copy)]

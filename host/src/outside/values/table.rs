@@ -12,10 +12,12 @@ use jobwright_core::services::{KeyValueError, KeyValueReply};
 use jobwright_core::tenant::{Budget, Full, TenantName};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::ENTRY_BYTES;
 use crate::disk::Floor;
 use crate::sqlite::writer::State;
 use crate::sqlite::{columns, pages};
+
+/// What an entry counts beside its bucket, key and value, in bytes: about what its row takes.
+pub const ENTRY_BYTES: u64 = 64;
 
 /// The tables, in the steps in which they came to be. A space is all that a plugin keeps.
 pub(super) const STEPS: &[&str] = &["

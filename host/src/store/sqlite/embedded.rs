@@ -11,8 +11,8 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::ledger::Ledger;
 use rusqlite::{Connection, Result};
 
-use super::schema;
-use super::table::{self, Tables};
+use super::table::Tables;
+use super::{queries, schema};
 use crate::disk::Floor;
 use crate::sqlite::checkpoints::Checkpoints;
 use crate::sqlite::wal::{self, Damage};
@@ -72,7 +72,7 @@ impl Embedded {
 
     /// Loads what the host that used the store before has left; returns how many jobs were running.
     fn take_over(&mut self) -> Result<usize> {
-        let before = table::host(self.connection())?;
+        let before = queries::host(self.connection())?;
         self.connection().execute_batch("BEGIN IMMEDIATE")?;
         let reclaimed = self.ledger.open(&before)?;
         self.connection().execute_batch("COMMIT")?;

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 
+use jiff::SignedDuration;
 use jobwright_core::change::Position;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, Payload};
+use jobwright_core::ledger::HostRow;
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::Digest;
 use jobwright_core::store::{ChangedSince, Enqueued, JobFilter, JobPage, Page};
 use jobwright_core::tenant::TenantName;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{rows, table};
+use super::rows;
 use crate::sqlite::columns;
 
 /// Listings at one time. Each looks at many rows, so they have readers of their own, for which
@@ -22,6 +24,25 @@ pub(super) const LISTINGS: usize = 2;
 /// filter matches little answers a short page and goes on from there, instead of reading a long
 /// history at once.
 const SCANNED_ROWS: usize = 2_000;
+
+/// What is known of the host that used the store last.
+pub(super) fn host(db: &Connection) -> rusqlite::Result<HostRow> {
+    let number = |row: &Row<'_>, column: usize| -> rusqlite::Result<u64> {
+        Ok(row.get::<_, i64>(column)?.unsigned_abs())
+    };
+    let row = |row: &Row<'_>| {
+        Ok(HostRow {
+            alive_at: columns::time(row, 0)?,
+            finished: number(row, 1)?,
+            ahead: SignedDuration::from_micros(row.get(2)?),
+            last_row: number(row, 3)?,
+            position: Position::from_number(number(row, 4)?),
+            pruned: Position::from_number(number(row, 5)?),
+        })
+    };
+    let sql = "SELECT alive_at, finished, ahead, last_row, position, pruned FROM host";
+    db.query_row(sql, [], row)
+}
 
 /// One job, finished or not, and the length of its payload.
 pub(super) fn job_and_payload_bytes(
@@ -100,7 +121,7 @@ pub(super) fn changed_since(
 ) -> rusqlite::Result<ChangedSince> {
     // One transaction: between two statements a job could move from one table to the other.
     let view = db.unchecked_transaction()?;
-    if position < table::host(&view)?.pruned {
+    if position < host(&view)?.pruned {
         return Ok(ChangedSince::Reset);
     }
     let columns = rows::COLUMNS;

@@ -34,12 +34,6 @@ use crate::disk::Floor;
 use crate::sqlite::pages;
 use crate::sqlite::readers::store_error;
 
-pub(super) use self::settings::host;
-
-/// Payloads and outputs up to this length are in the row of their job, longer ones in tables of their own:
-/// one row fewer is written for each job, and a page holds some rows all the same.
-const INLINE_BYTES: usize = 1024;
-
 /// The part of the floor at which finished jobs and checkpoints give way. Logs and compiled code, which
 /// are missed less, give way at all of it.
 const LATER: u64 = 2;

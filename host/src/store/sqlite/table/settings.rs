@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
 use jobwright_core::capacity::{HeldBytes, HeldKeys};
-use jobwright_core::change::Position;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Idempotency, JobId};
@@ -13,6 +11,7 @@ use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::{Connection, Result, Row, params};
 
 use crate::sqlite::columns::{self, micros, to_json};
+use crate::store::sqlite::queries::host;
 
 /// All that is kept here.
 pub(super) fn found(db: &Connection) -> Result<Found> {
@@ -23,25 +22,6 @@ pub(super) fn found(db: &Connection) -> Result<Found> {
         keys: keys(db)?,
         history: shares(db)?,
     })
-}
-
-/// What is known of the host that used the store last.
-pub(in crate::store::sqlite) fn host(db: &Connection) -> Result<HostRow> {
-    let number = |row: &Row<'_>, column: usize| -> Result<u64> {
-        Ok(row.get::<_, i64>(column)?.unsigned_abs())
-    };
-    let row = |row: &Row<'_>| {
-        Ok(HostRow {
-            alive_at: columns::time(row, 0)?,
-            finished: number(row, 1)?,
-            ahead: SignedDuration::from_micros(row.get(2)?),
-            last_row: number(row, 3)?,
-            position: Position::from_number(number(row, 4)?),
-            pruned: Position::from_number(number(row, 5)?),
-        })
-    };
-    let sql = "SELECT alive_at, finished, ahead, last_row, position, pruned FROM host";
-    db.query_row(sql, [], row)
 }
 
 /// Remembers what is known of the host.

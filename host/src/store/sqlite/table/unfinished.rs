@@ -11,10 +11,13 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension as _, Result, Row, params};
 use serde_json::value::RawValue;
 
-use super::INLINE_BYTES;
 use super::fresh::Fresh;
 use crate::sqlite::columns::{micros, to_json};
 use crate::store::sqlite::rows::{self, state};
+
+/// Payloads and outputs up to this length are in the row of their job, longer ones in tables of their own:
+/// one row fewer is written for each job, and a page holds some rows all the same.
+const INLINE_BYTES: usize = 1024;
 
 /// Calls `each` with every unfinished job, in the order of arrival.
 pub(super) fn for_each(db: &Connection, each: &mut dyn FnMut(FoundJob)) -> Result<()> {

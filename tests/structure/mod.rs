@@ -1,4 +1,6 @@
-//! The shape of the tree: arrows point one way, and no file grows beyond what one reads in a sitting.
+//! The shape of the tree: imports go one way, and no file is longer than one reads in one sitting.
+
+mod circles;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +10,11 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
-    tests![parts_of_the_host_use_only_what_they_may, no_file_is_longer_than_its_budget]
+    tests![
+        parts_of_the_host_use_only_what_they_may,
+        no_files_import_from_each_other_in_circles,
+        no_file_is_longer_than_its_budget,
+    ]
 }
 
 /// Which parts of the host each part may use. `lib.rs` and `main.rs` put them together.
@@ -37,12 +43,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("dispatch", &["controls", "events", "telemetry"]),
     ("events", &["shares", "telemetry"]),
     ("intake", &["controls", "detached", "disk", "events"]),
-    ("outside", &["data_dir", "disk", "privacy", "shares", "store", "telemetry", "tls"]),
+    ("outside", &["data_dir", "disk", "privacy", "shares", "sqlite", "telemetry", "tls"]),
     ("privacy", &[]),
     ("registry", &["clock", "data_dir", "disk", "privacy"]),
     ("runtime", &["clock", "disk", "registry", "shares"]),
     ("shares", &[]),
-    ("store", &["clock", "data_dir", "disk", "telemetry"]),
+    ("sqlite", &["clock", "disk"]),
+    ("store", &["data_dir", "disk", "sqlite", "telemetry"]),
     ("telemetry", &["clock"]),
     ("tls", &[]),
 ];
@@ -76,6 +83,21 @@ async fn parts_of_the_host_use_only_what_they_may() -> anyhow::Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{wrong:?}");
+    Ok(())
+}
+
+/// The parts of the host whose files still import from each other in circles.
+const CIRCLES_LEFT: &[&str] = &[];
+
+async fn no_files_import_from_each_other_in_circles() -> anyhow::Result<()> {
+    for source in ["host/core/src", "host/src"] {
+        let mut circles = circles::circles(&root().join(source))?;
+        circles.retain(|module, _| {
+            let part = module.split("::").next().unwrap_or_default();
+            !CIRCLES_LEFT.contains(&part)
+        });
+        ensure!(circles.is_empty(), "{source}: {circles:#?}");
+    }
     Ok(())
 }
 

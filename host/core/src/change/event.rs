@@ -1,0 +1,64 @@
+//! What changed.
+
+use super::position::Position;
+use crate::clock::Timestamp;
+use crate::hold::{Facts, Hold};
+use crate::job::JobId;
+use crate::job::JobState;
+use crate::outcome::AttemptError;
+use crate::tenant::TenantName;
+
+/// A change that is committed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Its place in the stream.
+    pub position: Position,
+    /// The store's time of the change.
+    pub at: Timestamp,
+    /// What changed.
+    pub event: Event,
+}
+
+/// What changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A job.
+    Job(JobEvent),
+    /// Claims pass by what the hold covers (`true`), or not any more.
+    Hold(Hold, bool),
+    /// A tenant's limits.
+    Tenant(TenantName),
+}
+
+/// A transition of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobEvent {
+    /// The job.
+    pub job: JobId,
+    /// Its tenant, queue and plugin.
+    pub facts: Facts,
+    /// The number of its latest attempt, 0 before the first.
+    pub attempt: u32,
+    /// What became of it.
+    pub transition: Transition,
+}
+
+/// What became of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transition {
+    /// It was accepted.
+    Enqueued,
+    /// An attempt began.
+    Started,
+    /// It waits for an attempt: the one before ended, was lost or given back, or the job was redriven.
+    Waiting,
+    /// The running attempt is asked to stop.
+    CancelRequested,
+    /// It is over for good.
+    Finalized {
+        /// In which state.
+        state: JobState,
+        /// What went wrong in the attempt that ended with it.
+        error: Option<AttemptError>,
+    },
+}
