@@ -8,7 +8,7 @@ use jobwright_core::attempt::Attempt;
 use jobwright_core::grant::{Capability, Grants};
 use jobwright_core::limits::Limit;
 use jobwright_core::plugin::Digest;
-use jobwright_core::services::{Capabilities, Kept};
+use jobwright_core::services::{Capabilities, KeyValueReply};
 use jobwright_tests::{components, guests, tests};
 use libtest_mimic::Trial;
 
