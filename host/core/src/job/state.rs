@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The stored state. *Scheduled* and *retryable* are not: they are `Available` with a future
-/// `scheduled_at`, see [`Lifecycle::phase`](super::lifecycle::Lifecycle::phase), so nothing has to flip states when the time comes.
+/// The stored state.
+///
+/// *Scheduled* and *retryable* are not stored: they are `Available` with a future `scheduled_at`, see
+/// [`Lifecycle::phase`](super::lifecycle::Lifecycle::phase), so no row changes when the time comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
