@@ -6,11 +6,11 @@ use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::limits::{Fuel, Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::plugin::Abi;
-use jobwright_core::runtime::Ended;
-use jobwright_core::{Granted, Grants};
+use jobwright_core::runtime::{Ended, StopReason};
+use jobwright_core::{Capabilities, Grants};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SPIN, exceeded, output, text, trapped};
+use super::fixture::{Lab, SLEEP, SPIN, exceeded, output, text, trapped};
 use super::refusals::{inspect, says};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -168,7 +168,14 @@ async fn a_limit_goes_before_an_error() -> anyhow::Result<()> {
     exceeded(&ended, Limit::Fuel)?;
     let falls = plugin("(func $down (call $down) (call $down))", &format!("{set} (call $down)"));
     exceeded(&lab.try_with(&falls, |_| {}).await?, Limit::Stack)?;
-    // One that it survived does not.
+    // So does being cancelled.
+    let tells = "(call $info (call $block (i32.const 100) (i32.const 4)))";
+    for body in [SPIN, SLEEP] {
+        let attempt = lab.attempt(&plugin("", &format!("{set} {tells} {body}")))?;
+        let stopped = lab.stop(attempt, StopReason::Cancelled).await;
+        assert_eq!(stopped.ended.outcome, Outcome::Cancelled);
+    }
+    // A limit that it survived does not.
     let large = plugin("", &format!("(drop (call $alloc (i64.const -1))) {set}"));
     failed(&lab.try_with(&large, |_| {}).await?)?;
     Ok(())
@@ -222,7 +229,7 @@ async fn what_the_operator_configured_lies_over_the_jobs_variables() -> anyhow::
         (call $leave (call $config (call $block (i32.const 101) (i32.const 1))))",
     ))?;
     let grants: Grants = serde_json::from_str(r#"{ "config": { "A": "one", "B": "two" } }"#)?;
-    attempt.granted = Granted { grants: Arc::new(grants), ..Granted::default() };
+    attempt.granted = Capabilities { grants: Arc::new(grants), ..Capabilities::default() };
     let env = [("A", "three"), ("C", "four")];
     attempt.job.spec.env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let log = attempt.log.clone();

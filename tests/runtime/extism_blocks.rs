@@ -1,9 +1,11 @@
 //! The blocks of Extism plug-ins: what becomes of those that are left, and that no pointer does harm.
 
+use jobwright_core::limits::{Limit, Limits};
+use jobwright_core::outcome::Outcome;
 use libtest_mimic::Trial;
 
 use super::extism::{failed, plugin};
-use super::fixture::{Lab, output, trapped};
+use super::fixture::{Lab, exceeded, output, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -13,6 +15,8 @@ pub(super) fn trials() -> Vec<Trial> {
         a_handle_of_no_block_fails_the_call,
         a_request_is_not_sent_without_the_body_that_it_names,
         no_pointer_does_harm,
+        an_allocation_beyond_the_limit_answers_0,
+        blocks_count_as_memory_until_they_are_freed,
     ]
 }
 
@@ -206,5 +210,69 @@ async fn no_pointer_does_harm() -> anyhow::Result<()> {
     );
     let words = r#"(data (i32.const 100) "words")"#;
     assert_eq!(output(&lab.try_with(&plugin(words, &word), |_| {}).await?)?, "ord");
+    Ok(())
+}
+
+const MIB: u64 = 1 << 20;
+
+async fn an_allocation_beyond_the_limit_answers_0() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let limit = |limits: &mut Limits| limits.memory_bytes = 2 * MIB;
+    for bytes in ["2097152", "0x7fffffffffffffff", "-1"] {
+        let asks = format!(
+            "(if (i64.ne (call $alloc (i64.const {bytes})) (i64.const 0)) (then unreachable))"
+        );
+        // One that can do without goes on; one that traps has reached its limit.
+        let ended = lab.try_with(&plugin("", &asks), limit).await?;
+        output(&ended)?;
+        assert!(ended.usage.peak_memory_bytes <= 2 * MIB, "{:?}", ended.usage);
+        let ended = lab.try_with(&plugin("", &format!("{asks} unreachable")), limit).await?;
+        let error = exceeded(&ended, Limit::Memory)?;
+        assert!(error.message.starts_with("memory limit 2 MiB exceeded"), "{}", error.message);
+        // What it answers stands.
+        for end in ["(return (i32.const 1))", "(call $exit (i32.const 1))"] {
+            let ended = lab.try_with(&plugin("", &format!("{asks} {end}")), limit).await?;
+            assert!(matches!(ended.outcome, Outcome::Failed { .. }), "{:?}", ended.outcome);
+        }
+    }
+    Ok(())
+}
+
+async fn blocks_count_as_memory_until_they_are_freed() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let limit = |limits: &mut Limits| limits.memory_bytes = 2 * MIB;
+    let takes = |with: &str| {
+        plugin(
+            "(func $take (result i64)
+                (local $block i64)
+                (local.set $block (call $alloc (i64.const 1000000)))
+                (if (i64.eqz (local.get $block)) (then unreachable))
+                (local.get $block))",
+            &format!(
+                "(local $n i32)
+                (loop $again
+                    {with}
+                    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                    (br_if $again (i32.lt_u (local.get $n) (i32.const 100))))"
+            ),
+        )
+    };
+    // Freed by itself, and given away.
+    for with in ["(call $free (call $take))", "(call $info (call $take))"] {
+        let ended = lab.try_with(&takes(with), limit).await?;
+        output(&ended)?;
+        let peak = ended.usage.peak_memory_bytes;
+        assert!((1_000_000..2 * MIB).contains(&peak), "{peak}");
+    }
+    exceeded(&lab.try_with(&takes("(drop (call $take))"), limit).await?, Limit::Memory)?;
+    // What they are kept in counts too, so that many small ones are not free.
+    let small = plugin(
+        "",
+        "(loop $again (br_if $again (i64.ne (i64.const 0)
+        (call $alloc (i64.const 1))))) unreachable",
+    );
+    let ended = lab.try_with(&small, limit).await?;
+    exceeded(&ended, Limit::Memory)?;
+    assert!(ended.usage.fuel < Some(2_000_000), "{:?}", ended.usage);
     Ok(())
 }

@@ -24,6 +24,8 @@ pub(super) fn trials() -> Vec<Trial> {
         standard_streams_have_no_positions,
         a_path_that_is_too_long_is_not_looked_through,
         a_long_write_arrives_whole,
+        a_payload_is_read_in_pieces_to_its_end,
+        a_buffer_as_large_as_the_memory_is_a_fair_one,
     ]
 }
 
@@ -288,5 +290,49 @@ async fn a_long_write_arrives_whole() -> anyhow::Result<()> {
     let digest = lab.plugins.add(assemble(&in_two)?);
     attempt.job.spec.digest = digest;
     assert!(whole == output(&lab.run(attempt).await)?, "another output");
+    Ok(())
+}
+
+async fn a_payload_is_read_in_pieces_to_its_end() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    // Copies its input to its output, a page's half at a time.
+    let mut attempt = lab.attempt(&command(
+        "",
+        "(loop $again
+            (i32.store (i32.const 0) (i32.const 1024))
+            (i32.store (i32.const 4) (i32.const 32768))
+            (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
+            (if (i32.load (i32.const 16)) (then
+                (call $write (i32.const 1) (i32.const 1024) (i32.load (i32.const 16)))
+                (br $again))))",
+    ))?;
+    let payload: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    attempt.payload.bytes = payload.clone().into();
+    let ended = lab.run(attempt).await;
+    assert_eq!(output(&ended)?, payload);
+    assert_eq!((ended.usage.payload_bytes, ended.usage.output_bytes), (200_000, 200_000));
+    Ok(())
+}
+
+/// Twenty megabytes in one call: more than there is to read, than may be written, and than is kept.
+async fn a_buffer_as_large_as_the_memory_is_a_fair_one() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let grow = "(drop (memory.grow (i32.const 400)))";
+    let vector = "(i32.store (i32.const 0) (i32.const 65536))
+        (i32.store (i32.const 4) (i32.const 20000000))";
+    let read = "(if (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8))
+        (then unreachable))";
+    let guest = command("", &format!("{grow} {vector} {read}"));
+    let mut attempt = lab.attempt(&guest)?;
+    attempt.payload.bytes = "hello".into();
+    output(&lab.run(attempt).await)?;
+    let write = |to: u32| {
+        let call = format!("(call $write (i32.const {to}) (i32.const 65536) (i32.const 20000000))");
+        command("", &format!("{grow} {call}"))
+    };
+    exceeded(&lab.try_with(&write(1), |_| {}).await?, Limit::Output)?;
+    let ended = lab.try_with(&write(2), |_| {}).await?;
+    output(&ended)?;
+    assert!(ended.usage.log_dropped_bytes > 19_000_000, "{:?}", ended.usage);
     Ok(())
 }
