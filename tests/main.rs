@@ -13,6 +13,7 @@ mod faults;
 mod hostile;
 mod isolation;
 mod language;
+mod limits;
 mod load;
 mod outside;
 mod plugins;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         hostile::trials(),
         isolation::trials(),
         language::trials(),
+        limits::trials(),
         load::trials(),
         outside::trials(),
         plugins::trials(),

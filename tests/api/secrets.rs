@@ -82,7 +82,7 @@ async fn wrong_secrets_are_refused_without_repeating_them() -> anyhow::Result<()
       },
       {
         "field": "value",
-        "message": "a secret is made of visible ASCII characters, and blanks between them; byte 7 of this one is none"
+        "message": "a secret is made of visible ASCII characters, and spaces between them; byte 7 of this one is neither"
       },
       {
         "field": "secret",

@@ -22,6 +22,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_guest_that_tries_to_use_files_is_told_once,
         huge_requests_of_the_host_are_refused,
         a_stream_takes_a_whole_output_at_once,
+        handles_of_its_own_reach_the_resource_limit,
     ]
 }
 
@@ -371,5 +372,35 @@ async fn a_stream_takes_a_whole_output_at_once() -> anyhow::Result<()> {
     )?;
     let permitted = output(&lab.try_wasm(guest, |_| {}).await?)?;
     assert_eq!(number(&permitted, 0)?, (1 << 20) + 1, "and the byte that is too much");
+    Ok(())
+}
+
+async fn handles_of_its_own_reach_the_resource_limit() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let makes = |times: u32| {
+        format!(
+            r#"(component
+                (type $thing (resource (rep i32)))
+                (core func $new (canon resource.new $thing))
+                (core module $m
+                    (import "" "new" (func $new (param i32) (result i32)))
+                    (func (export "run") (result i32)
+                        (local $n i32)
+                        (loop $again
+                            (drop (call $new (i32.const 7)))
+                            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                            (br_if $again (i32.lt_u (local.get $n) (i32.const {times}))))
+                        (i32.const 0)))
+                (core instance $i (instantiate $m
+                    (with "" (instance (export "new" (func $new))))))
+                (func $run (result (result)) (canon lift (core func $i "run")))
+                (instance $exported (export "run" (func $run)))
+                (export "wasi:cli/run@0.2.0" (instance $exported)))"#
+        )
+    };
+    let limit = |limits: &mut jobwright_core::Limits| limits.resources = 50;
+    output(&lab.try_with(&makes(50), limit).await?)?;
+    let error = exceeded(&lab.try_with(&makes(51), limit).await?, Limit::Resources)?;
+    assert_eq!(error.message, "resource limit 50 handles exceeded");
     Ok(())
 }

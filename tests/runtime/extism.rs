@@ -10,7 +10,7 @@ use jobwright_core::runtime::{Ended, StopReason};
 use jobwright_core::{Capabilities, Grants};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SPIN, exceeded, output, text, trapped};
+use super::fixture::{Lab, SLEEP, SPIN, exceeded, output, text, trapped};
 use super::refusals::{inspect, says};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -170,9 +170,11 @@ async fn a_limit_goes_before_an_error() -> anyhow::Result<()> {
     exceeded(&lab.try_with(&falls, |_| {}).await?, Limit::Stack)?;
     // So does being cancelled.
     let tells = "(call $info (call $block (i32.const 100) (i32.const 4)))";
-    let attempt = lab.attempt(&plugin("", &format!("{set} {tells} {SPIN}")))?;
-    let stopped = lab.stop(attempt, StopReason::Cancelled).await;
-    assert_eq!(stopped.ended.outcome, Outcome::Cancelled);
+    for body in [SPIN, SLEEP] {
+        let attempt = lab.attempt(&plugin("", &format!("{set} {tells} {body}")))?;
+        let stopped = lab.stop(attempt, StopReason::Cancelled).await;
+        assert_eq!(stopped.ended.outcome, Outcome::Cancelled);
+    }
     // A limit that it survived does not.
     let large = plugin("", &format!("(drop (call $alloc (i64.const -1))) {set}"));
     failed(&lab.try_with(&large, |_| {}).await?)?;

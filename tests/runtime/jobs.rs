@@ -33,6 +33,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_deterministic_job_reads_the_same_at_each_attempt,
         a_plugin_is_told_what_it_is,
         a_run_of_another_type_is_refused_when_it_is_uploaded,
+        what_is_too_long_in_a_call_is_refused_or_cut,
     ]
 }
 
@@ -411,5 +412,23 @@ async fn a_run_of_another_type_is_refused_when_it_is_uploaded() -> anyhow::Resul
     let later = wat::parse_str(exporting("0.3.0", "(result u32)"))?;
     let words = ["`jobwright:job/run@0.3.0`", "of 0.2 or 0.1"];
     says(lab.runtime.inspect(&later), "world_version", &words)?;
+    Ok(())
+}
+
+/// Forty times what a checkpoint and a log may be, and most of the guest's memory.
+async fn what_is_too_long_in_a_call_is_refused_or_cut() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let grow = "(drop (memory.grow (i32.const 800)))";
+    let long = "(i32.const 262144) (i32.const 40000000)";
+    let body = format!(
+        "{grow} (call $save {long} (i32.const 600))
+        (if (i32.eqz (i32.load8_u (i32.const 600))) (then unreachable))
+        (call $report (i32.const 0) (f64.const 0) {long})
+        (call $say (i32.const 0) (i32.const 0) (i32.const 0) {long})"
+    );
+    let ended = lab.try_wasm(job("", &body)?, |_| {}).await?;
+    output(&ended)?;
+    assert!(ended.usage.log_bytes <= 256 << 10, "{:?}", ended.usage);
+    assert!(ended.usage.log_dropped_bytes > 39_000_000, "{:?}", ended.usage);
     Ok(())
 }

@@ -6,18 +6,14 @@ mod endings;
 mod exceptions;
 pub(crate) mod extism;
 mod extism_blocks;
-mod extism_limits;
 mod files;
 pub(crate) mod fixture;
 mod http;
 mod http_fuel;
 mod http_headers;
 mod jobs;
-mod jobs_limits;
 mod large;
 mod leaving;
-mod limits;
-mod limits_p2;
 mod memory;
 mod plugins;
 mod preview0;
@@ -43,17 +39,13 @@ fn listed() -> Vec<Trial> {
         exceptions::trials(),
         extism::trials(),
         extism_blocks::trials(),
-        extism_limits::trials(),
         files::trials(),
         http::trials(),
         http_fuel::trials(),
         http_headers::trials(),
         jobs::trials(),
-        jobs_limits::trials(),
         large::trials(),
         leaving::trials(),
-        limits::trials(),
-        limits_p2::trials(),
         memory::trials(),
         plugins::trials(),
         preview0::trials(),

@@ -1,5 +1,4 @@
-//! Who may ask for what, and who has: API keys with their scopes, callers, and the audit log; and the
-//! seam to where keys and log are kept.
+//! Access: API keys with their scopes, callers, the audit log, and the trait of their store.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,22 +15,22 @@ use crate::plugin::Digest;
 use crate::store::StoreError;
 use crate::tenant::TenantName;
 
-/// What a key may be used for, within its tenant.
+/// A permission of a key, within its tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
-    /// To upload, set up, switch off and remove plugins.
+    /// May upload, configure, disable and remove plugins.
     #[serde(rename = "plugins:write")]
     PluginsWrite,
-    /// To enqueue, cancel and retry jobs, and to pause queues.
+    /// May enqueue, cancel and retry jobs, and to pause queues.
     #[serde(rename = "jobs:submit")]
     JobsSubmit,
-    /// To read jobs, queues and plugins.
+    /// May read jobs, queues and plugins.
     #[serde(rename = "jobs:read")]
     JobsRead,
-    /// To read what the random numbers of attempts follow from, so that they can be made again.
+    /// May read the seeds of attempts, so that they can be replayed.
     #[serde(rename = "jobs:replay")]
     JobsReplay,
-    /// Everything, for every tenant: grants, keys, tenants, the audit log.
+    /// May do everything, for every tenant: grants, keys, tenants, the audit log.
     #[serde(rename = "admin")]
     Admin,
 }
@@ -54,7 +53,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Text that names no scope.
+/// A string that is not a scope.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{0}` is not a scope: use plugins:write, jobs:submit, jobs:read, jobs:replay or admin")]
 pub struct InvalidScope(String);
@@ -68,27 +67,27 @@ impl FromStr for Scope {
     }
 }
 
-/// An API key, without what its bearer holds.
+/// An API key, without its token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// What it is called by: no secret.
+    /// Its id, which is not secret.
     pub id: String,
-    /// What it is for, in words.
+    /// A description for people.
     pub name: String,
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: TenantName,
-    /// What for.
+    /// What it may be used for.
     pub scopes: BTreeSet<Scope>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it ends, if it does.
+    /// When it expires, if it does.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl ApiKey {
-    /// Whether it lets anyone in at `now`.
+    /// Whether it is neither revoked nor expired at `now`.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
@@ -96,43 +95,43 @@ impl ApiKey {
 }
 
 /// The keys to forget so that one more makes no more than `most` of `keys`, which are sorted from the
-/// oldest on: the oldest of those that let nobody in any more. `None` if too many still do.
+/// oldest on: the oldest that are revoked or expired. `None` if too many are valid.
 #[must_use]
-pub fn outlived(keys: &[ApiKey], most: usize, now: Timestamp) -> Option<Vec<&ApiKey>> {
+pub fn evictable(keys: &[ApiKey], most: usize, now: Timestamp) -> Option<Vec<&ApiKey>> {
     let surplus = (keys.len() + 1).saturating_sub(most);
     let ended = keys.iter().filter(|key| !key.is_valid(now));
     let gone: Vec<&ApiKey> = ended.take(surplus).collect();
     (gone.len() == surplus).then_some(gone)
 }
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The id of the key, or what stands in for one.
+    /// The id of the key, or its replacement where there is none.
     pub actor: String,
-    /// For whom.
+    /// The tenant on whose behalf the caller acts.
     pub tenant: TenantName,
-    /// What the caller may do.
+    /// The scopes of the caller.
     pub scopes: BTreeSet<Scope>,
-    /// What lets the caller in.
+    /// The proof of authentication.
     pub proof: Proof,
 }
 
-/// What lets a caller in. It can end while a request is under way, so it is checked again before each
-/// action and each answer.
+/// The proof by which a caller is authenticated. It can be revoked during a request, so it is checked again
+/// before each action and each response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// The host demands no key: there never was one.
+    /// None: the host requires no key.
     Open,
-    /// A key in the operator's file, which is read at the start only.
+    /// A key of the operator's file, which is read at the start only.
     File,
     /// A key that was made over HTTP, by the digest of its token.
     Key(Digest),
 }
 
 impl Caller {
-    /// Whoever asks a host that demands no key, or bears one that its operator wrote into a file: may
-    /// do everything, for the usual tenant unless another one is named.
+    /// A caller of a host that requires no key, or with a key of the operator's file: has every scope, for the
+    /// default tenant unless another one is named.
     #[must_use]
     pub fn operator(actor: impl Into<String>, proof: Proof) -> Self {
         let scopes = [Scope::Admin].into();
@@ -152,7 +151,7 @@ impl Caller {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
 
-    /// Whose share of the audit log the caller's deeds take.
+    /// The share of the audit log that entries of the caller count against.
     #[must_use]
     pub fn share(&self) -> AuditShare {
         match self.may(Scope::Admin) {
@@ -162,51 +161,51 @@ impl Caller {
     }
 }
 
-/// Whose room of the audit log an entry takes. Each is bounded by itself, so that nobody displaces what
-/// tells of others.
+/// The share of the audit log that an entry counts against. Each is bounded separately, so that no caller can
+/// displace the entries of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditShare {
-    /// That of callers with the scope admin, for whichever tenant they ask.
+    /// That of callers with the scope admin, for every tenant.
     Operator,
     /// That of a tenant's own keys.
     Tenant(TenantName),
 }
 
-/// Something that somebody set out to do. Never changed; the oldest of a share go when there are too
-/// many of it.
+/// An attempted administrative action. Never changed; the oldest entries of a share are removed when it is
+/// full.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// Its place, counted from 1.
+    /// Its number, from 1.
     pub id: u64,
     /// When.
     pub at: Timestamp,
-    /// Who: the id of the key, or what stands in for one.
+    /// The caller: the id of the key, or its replacement where there is none.
     pub actor: String,
-    /// For whom.
+    /// The tenant.
     pub tenant: TenantName,
-    /// What: `plugin.upload`, `key.revoke`, …
+    /// The action: `plugin.upload`, `key.revoke`, …
     pub action: String,
-    /// To what: a name, an id.
+    /// The object of the action: a name or an id.
     pub target: String,
-    /// How, as far as it is worth knowing later. Nothing secret.
+    /// Details of the action. Never secret.
     pub detail: Value,
 }
 
-/// Something to be written into the audit log, before it is done.
+/// An action to be written to the audit log before it is performed.
 #[derive(Debug, Clone)]
 pub struct Act {
-    /// What; its id is given by the log.
+    /// The entry; the log assigns its id.
     pub entry: AuditEntry,
     /// The tenant whose audit-log quota it counts against.
     pub share: AuditShare,
-    /// What lets the caller do it.
+    /// The proof of the caller.
     pub proof: Proof,
 }
 
-/// Keeps keys and the audit log.
+/// Stores keys and the audit log.
 #[async_trait]
 pub trait AccessStore: Send + Sync + 'static {
-    /// Every key, also those that were revoked and not forgotten, oldest first.
+    /// Every key, also those that were revoked and not removed, oldest first.
     fn keys(&self) -> Vec<ApiKey>;
 
     /// Whether there ever was a key.
@@ -218,16 +217,15 @@ pub trait AccessStore: Send + Sync + 'static {
     /// Adds a key, whose bearer's token has the digest `token`.
     async fn add_key(&self, key: ApiKey, token: Digest) -> Result<(), StoreError>;
 
-    /// Writes `act` down and revokes the key with this id, for good and in one step: of the key's
-    /// bearer there is no later entry. `None` if there is none with this id, or nothing lets the
-    /// caller do it any more.
+    /// Records `act` and revokes the key with this id for good, in one step: the log has no later entry of the
+    /// key. `None` if there is no key with this id, or the caller is no longer authorized.
     async fn revoke_key(&self, id: &str, act: Act) -> Result<Option<ApiKey>, StoreError>;
 
-    /// Forgets a key, which lets nobody in any more.
+    /// Removes a key that is revoked or expired.
     async fn forget_key(&self, id: &str) -> Result<(), StoreError>;
 
-    /// Adds to the audit log, unless nothing lets the caller act any more at the time of the entry;
-    /// answers whether it was added.
+    /// Adds to the audit log, unless the caller is no longer authorized at the time of the entry; returns
+    /// whether it was added.
     async fn record(&self, act: Act) -> Result<bool, StoreError>;
 
     /// At most `most` entries, newest first, those before the entry `before`.
@@ -257,7 +255,7 @@ mod tests {
             key("revoked", true, None),
         ];
         let gone = |most| {
-            let gone = outlived(&keys, most, at(5))?;
+            let gone = evictable(&keys, most, at(5))?;
             Some(gone.iter().map(|key| key.id.as_str()).collect::<Vec<_>>())
         };
         assert_eq!(gone(5), Some(vec![]));

@@ -25,22 +25,22 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
-/// What the runtime is given to run.
+/// An attempt, as the runtime gets it.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// The job as it was claimed.
     pub job: Job,
-    /// What this attempt may use: the job's limits under today's ceilings.
+    /// The limits of the job, under the present ceilings.
     pub limits: Limits,
-    /// What the guest reads.
+    /// The input of the guest.
     pub payload: Payload,
-    /// Where its log goes while it runs.
+    /// Receives its log.
     pub log: Arc<LogBuffer>,
-    /// Where it tells its progress and keeps its checkpoint.
+    /// Receives its progress and checkpoints.
     pub report: Arc<Report>,
-    /// What it reaches outside of its sandbox.
+    /// Its capabilities.
     pub granted: Capabilities,
-    /// Where its clocks and random numbers begin.
+    /// The start of its clocks and random numbers.
     pub start: Start,
 }
 

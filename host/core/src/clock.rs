@@ -7,7 +7,7 @@ use async_trait::async_trait;
 /// A point in time, to the microsecond (what the stores keep).
 pub type Timestamp = jiff::Timestamp;
 
-/// Tells the time and waits for it. Tests move it by hand.
+/// The present time, and waiting for a time. Tests set it.
 ///
 /// A host has two clocks. Its own never steps, so that a span (a lease, a delay, a back-off, the life of
 /// a key) is neither shortened nor extended when the machine's clock is set. The wall clock is the
@@ -28,9 +28,9 @@ pub trait Clock: Send + Sync + 'static {
 /// passes. A delay is then off by 5 % at most, and a correction of an hour is followed within 20 hours.
 const SLEW: i128 = 20;
 
-/// Nanoseconds from 1970 to the start of 2026, before this code was written: a host's clock that says
-/// less is that of a machine without a clock of its own, which starts in 1970 or where its maker set it,
-/// and learns the time from the network later. Only then is the wall clock followed at once.
+/// Nanoseconds from 1970 to the start of 2026, before this code was written: an earlier time is
+/// that of a machine without a battery-backed clock, which starts in 1970 or at its build date and learns the
+/// time from the network later. Only then is the wall clock followed at once.
 const PLAUSIBLE: i128 = 1_767_225_600 * 1_000_000_000;
 
 /// The host's clock.
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_correction_both_clocks_say_the_same() {
+    fn without_a_correction_both_clocks_read_the_same() {
         let mut clock = HostTime::new(HOUR, at(0));
         for passed in [0, 1, 10, 100_000] {
             let now = clock.read(HOUR + seconds(passed), at(passed.cast_signed()));

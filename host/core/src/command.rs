@@ -1,5 +1,5 @@
-//! What a submitter starts a command with: arguments and variables; and the tags beside them. The
-//! same rules hold wherever they come from.
+//! Arguments and environment variables of a command, and the tags of a job. The same rules apply on every
+//! way in.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const MAX_TEXT_BYTES: usize = 16 << 10;
 /// The most arguments, variables, and tags, each.
 const MAX_ITEMS: usize = 64;
 
-/// The texts of a job.
+/// The arguments, variables and tags of a job.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandInput<'a> {
     /// Arguments, after the command's name.
@@ -25,7 +25,7 @@ pub struct CommandInput<'a> {
     pub tags: &'a [String],
 }
 
-/// A text that cannot be taken.
+/// An argument, variable or tag that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{field}: {message}")]
 pub struct InvalidInput {
@@ -47,7 +47,7 @@ impl CommandInput<'_> {
             [("args", self.args.len()), ("env", self.env.len()), ("tags", self.tags.len())]
         {
             if count > MAX_ITEMS {
-                wrong(field, format!("{count} are more than {MAX_ITEMS}, the most taken"));
+                wrong(field, format!("{count} exceed the maximum of {MAX_ITEMS}"));
             }
         }
         let total = self.bytes();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_that_no_command_can_be_given_is_named() {
+    fn every_invalid_argument_and_variable_is_named() {
         assert!(faulty(&["-x", "", "ä b"], &[("N", "5"), ("_empty", "")]).is_empty());
         let names = [("", ""), ("1N", ""), ("A=B", ""), ("JOBWRIGHT_X", ""), ("N", "\0")];
         let fields = ["args", "env.", "env.1N", "env.A=B", "env.JOBWRIGHT_X", "env.N"];

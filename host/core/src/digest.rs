@@ -15,7 +15,7 @@ use crate::text::shorten;
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
-/// Text that is no digest.
+/// A string that is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{0}` is not a digest: use `sha256:` and 64 hex digits")]
 pub struct InvalidDigest(String);

@@ -1,5 +1,5 @@
-//! Holds: what claims pass by until it is let go again. A paused queue is one, and so is a plugin,
-//! a version, a digest or a tenant that someone has switched off.
+//! Holds: paused queues, and disabled tenants, plugins, versions and digests. Claims skip the jobs under a
+//! hold until it is released.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,18 +15,18 @@ use crate::plugin::version::Version;
 use crate::queue::name::QueueName;
 use crate::tenant::TenantName;
 
-/// What of a job the order of claims, its bounds and holds look at.
+/// The facts of a job on which the order of claims, capacity and holds depend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: TenantName,
-    /// Where it waits.
+    /// Its queue.
     pub queue: QueueName,
-    /// What it runs.
+    /// Its plugin.
     pub plugin: PluginName,
-    /// Which version of that.
+    /// The version of its plugin.
     pub version: Version,
-    /// Which bytes.
+    /// The digest of its code.
     pub digest: Digest,
 }
 
@@ -42,42 +42,42 @@ impl From<&JobSpec> for Facts {
     }
 }
 
-/// Which jobs are held.
+/// A hold, by the jobs that it covers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Hold {
-    /// Those of a tenant's queue: it is paused. What runs goes on.
+    /// The jobs of a paused queue. Running attempts continue.
     Queue {
-        /// Whose.
+        /// The tenant.
         tenant: TenantName,
-        /// Which.
+        /// The queue.
         queue: QueueName,
     },
-    /// All of a tenant.
+    /// The jobs of a disabled tenant.
     Tenant(TenantName),
-    /// All of a tenant's plugin.
+    /// The jobs of a disabled plugin.
     Plugin {
-        /// Whose.
+        /// The tenant.
         tenant: TenantName,
-        /// Which.
+        /// The plugin.
         plugin: PluginName,
     },
-    /// Those of one version of it.
+    /// The jobs of a disabled version.
     Version {
-        /// Whose.
+        /// The tenant.
         tenant: TenantName,
-        /// Of which plugin.
+        /// The plugin.
         plugin: PluginName,
-        /// Which.
+        /// The version.
         version: Version,
     },
-    /// All that run these bytes, whosever they are.
+    /// The jobs of all tenants that run these bytes.
     Digest(Digest),
-    /// The same, by the operator: a hold of its own, so that nobody else lets it go.
+    /// The same, by the operator: a separate hold, which the tenant cannot release.
     Operator(Box<Hold>),
 }
 
-/// Who holds something, since when and why. What an earlier version held has none of it.
+/// By whom, when and why a hold was set. Holds of earlier versions have no note.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HoldNote {
     /// The id of the key, or what stands in for one.
@@ -86,12 +86,12 @@ pub struct HoldNote {
     /// When.
     #[serde(default)]
     pub at: Option<Timestamp>,
-    /// Why, as they put it; at most [`MAX_REASON_BYTES`].
+    /// The reason, in their own words; at most [`MAX_REASON_BYTES`].
     #[serde(default)]
     pub reason: Option<String>,
 }
 
-/// The longest reason, in bytes: some sentences, and a link to where more is said.
+/// The longest reason, in bytes: some sentences, and a link.
 pub const MAX_REASON_BYTES: usize = 500;
 
 /// Text that is not a reason.
@@ -106,10 +106,10 @@ pub enum InvalidReason {
 }
 
 impl HoldNote {
-    /// Says why. An empty reason is none.
+    /// Adds a reason. An empty one is ignored.
     ///
     /// # Errors
-    /// [`InvalidReason`], and there is none.
+    /// [`InvalidReason`].
     pub fn because(mut self, reason: &str) -> Result<Self, InvalidReason> {
         let reason = reason.trim();
         if reason.len() > MAX_REASON_BYTES {
@@ -124,7 +124,7 @@ impl HoldNote {
 }
 
 impl Hold {
-    /// Whether it holds a job with these facts.
+    /// Whether it covers a job with these facts.
     #[must_use]
     pub fn covers(&self, facts: &Facts) -> bool {
         match self {
@@ -139,7 +139,7 @@ impl Hold {
         }
     }
 
-    /// The same hold by the operator. What only he can hold stays what it is.
+    /// The same hold by the operator. Holds that only the operator can set are returned as they are.
     #[must_use]
     pub fn by_operator(self) -> Self {
         match self {
@@ -150,7 +150,7 @@ impl Hold {
         }
     }
 
-    /// The same hold, if it is not by the operator alone.
+    /// The hold without the mark of the operator.
     #[must_use]
     pub(crate) fn of_any(&self) -> &Self {
         match self {
@@ -159,7 +159,7 @@ impl Hold {
         }
     }
 
-    /// Which tenant's hold it is; none for the operator's.
+    /// The tenant that owns the hold; `None` for holds of the operator.
     #[must_use]
     pub fn owner(&self) -> Option<&TenantName> {
         match self {
@@ -170,34 +170,36 @@ impl Hold {
         }
     }
 
-    /// Whether it holds what is of `tenant` alone, also if the operator holds it.
+    /// Whether it covers jobs of `tenant` only, set by the tenant or by the operator.
     #[must_use]
     pub fn is_of(&self, tenant: &TenantName) -> bool {
         match self {
             Self::Tenant(held) => held == tenant,
             Self::Operator(hold) => hold.is_of(tenant),
             Self::Digest(_) => false,
-            _ => self.owner() == Some(tenant),
+            Self::Queue { .. } | Self::Plugin { .. } | Self::Version { .. } => {
+                self.owner() == Some(tenant)
+            }
         }
     }
 
-    /// Whether `set` has it, or the operator's.
+    /// Whether `set` contains it, by the tenant or by the operator.
     #[must_use]
     pub fn is_in(&self, set: &BTreeSet<Self>) -> bool {
         set.contains(self) || set.contains(&self.clone().by_operator())
     }
 
-    /// Whether what it holds is switched off, so that attempts in flight are stopped too.
+    /// Whether it disables, so that attempts in flight are stopped too.
     #[must_use]
     pub fn stops(&self) -> bool {
         match self {
             Self::Queue { .. } => false,
             Self::Operator(hold) => hold.stops(),
-            _ => true,
+            Self::Tenant(_) | Self::Plugin { .. } | Self::Version { .. } | Self::Digest(_) => true,
         }
     }
 
-    /// Every hold that would cover a job with these facts, but for [the operator's](Self::by_operator).
+    /// Every hold that would cover a job with these facts, without [those of the operator](Self::by_operator).
     #[must_use]
     pub fn over(facts: &Facts) -> [Self; 5] {
         let Facts { tenant, queue, plugin, version, digest } = facts.clone();
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_covers_what_it_names_and_nothing_beside() {
+    fn a_hold_covers_what_it_names_and_nothing_else() {
         let facts = |tenant: &str, plugin: &str, version: &str| Facts {
             tenant: tenant.parse().expect("a name"),
             queue: QueueName::default(),

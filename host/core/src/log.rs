@@ -1,5 +1,5 @@
-//! The bounded log of one attempt. Chatter never ends a job: what exceeds the bound is cut out of
-//! the middle and counted.
+//! The bounded log of one attempt. A long log never ends a job: what exceeds the bound is
+//! dropped from the middle and counted.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::limits::limit::flag;
 use crate::text::{torn_end, torn_start};
 
-/// What is kept of a log at some moment.
+/// The kept part of a log at some moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogSnapshot {
-    /// The text; where something was dropped, a line says how much.
+    /// The text; where bytes were dropped, a line states how many.
     pub bytes: Vec<u8>,
-    /// How much was kept.
+    /// The bytes of the log that were kept.
     pub kept_bytes: u64,
-    /// How much was dropped.
+    /// The bytes of the log that were dropped.
     pub dropped_bytes: u64,
 }
 
@@ -33,14 +33,14 @@ impl LogSnapshot {
     }
 }
 
-/// What was written to a log after some moment, as far as it was kept.
+/// The kept part of what was written to a log after some moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LogPiece {
-    /// What came first.
+    /// The bytes before the gap.
     pub first: Bytes,
     /// How much was dropped after it, in bytes.
     pub dropped: u64,
-    /// What came then.
+    /// The bytes after the gap.
     pub last: Bytes,
 }
 
@@ -91,7 +91,7 @@ impl LogBuffer {
         kept.dropped = kept.dropped.saturating_add((passed.len() + over) as u64).min(MOST);
     }
 
-    /// How many bytes were written so far, kept or not: tells whether a snapshot is still current.
+    /// How many bytes were written so far, kept or not. If it has not changed, a snapshot is current.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.lock().written
@@ -122,7 +122,7 @@ impl LogBuffer {
         self.write(&piece.last);
     }
 
-    /// What is kept now.
+    /// The present snapshot.
     #[must_use]
     pub fn snapshot(&self) -> LogSnapshot {
         let kept = self.lock();

@@ -19,14 +19,14 @@ pub const MAX_BACKTRACE_BYTES: usize = 8 * 1024;
 pub enum Outcome {
     /// The guest finished and left an output.
     Succeeded {
-        /// What it left.
+        /// Its output.
         output: Output,
     },
     /// The guest itself reported a failure.
     Failed {
-        /// What it reported.
+        /// The error that it reported.
         error: AttemptError,
-        /// What it asks for.
+        /// Whether and when to try again.
         retry: RetryHint,
     },
     /// The guest asked to be tried again later: not counted as a failure, within
@@ -34,7 +34,7 @@ pub enum Outcome {
     Snoozed {
         /// Why.
         error: AttemptError,
-        /// How long from now; absent for the usual back-off.
+        /// How long from now; absent for the default back-off.
         wait: Option<Duration>,
     },
     /// The guest did what WebAssembly forbids, or the host failed under it.
@@ -44,12 +44,12 @@ pub enum Outcome {
     },
     /// The guest reached a limit.
     LimitExceeded {
-        /// Which one.
+        /// The limit.
         limit: Limit,
-        /// With the value of the limit.
+        /// An error with the value of the limit.
         error: AttemptError,
     },
-    /// Stopped because someone cancelled the job.
+    /// Stopped because the job was cancelled.
     Cancelled,
     /// Stopped because the host stops; not the job's doing.
     Interrupted,
@@ -57,14 +57,14 @@ pub enum Outcome {
     Refused {
         /// Why.
         error: AttemptError,
-        /// Whether another try may go better; false for a corrupt or missing plugin.
+        /// Whether another attempt may succeed; false for a corrupt or missing plugin.
         transient: bool,
     },
     /// The host died, or stalled past the lease.
     Lost,
 }
 
-/// What is recorded of an [`Outcome`]: the words that HTTP answers and stores use.
+/// The kind of an [`Outcome`], as HTTP responses and stores name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeKind {
@@ -78,7 +78,7 @@ pub enum OutcomeKind {
     Trapped,
     /// The guest reached a limit.
     LimitExceeded,
-    /// Someone cancelled the job.
+    /// The job was cancelled.
     Cancelled,
     /// The host stopped.
     Interrupted,
@@ -89,7 +89,7 @@ pub enum OutcomeKind {
 }
 
 impl Outcome {
-    /// A limit was reached; `message` says what happened, and what raises the limit is added to it.
+    /// A limit was reached; `message` states what happened; how the limit is raised is added to it.
     #[must_use]
     pub fn exceeded(limit: Limit, message: impl std::fmt::Display) -> Self {
         let message = format!("{message}; {}", limit.remedy());
@@ -130,15 +130,15 @@ impl Outcome {
             | Self::Trapped { error }
             | Self::LimitExceeded { error, .. }
             | Self::Refused { error, .. } => Some(error),
-            _ => None,
+            Self::Succeeded { .. } | Self::Cancelled | Self::Interrupted | Self::Lost => None,
         }
     }
 }
 
-/// What a guest asks for with its failure.
+/// Whether and when a guest that failed asks for another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RetryHint {
-    /// Try again after the usual back-off.
+    /// Try again after the default back-off.
     Backoff,
     /// Try again so long from now, in place of the back-off.
     After(Duration),
@@ -192,12 +192,12 @@ fn guess(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// What went wrong in an attempt.
+/// The error of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptError {
     /// A stable word that programs may compare: `exit_code`, `unreachable`, `fuel`, …
     pub code: String,
-    /// What a person reads; at most [`MAX_MESSAGE_BYTES`].
+    /// A message for people; at most [`MAX_MESSAGE_BYTES`].
     pub message: String,
     /// The guest's frames, innermost first; at most [`MAX_BACKTRACE_BYTES`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,7 +212,7 @@ impl AttemptError {
         Self { code: code.to_owned(), message, backtrace: None }
     }
 
-    /// The same error with a note of the host's at the end of its message.
+    /// Adds a note of the host to the message.
     #[must_use]
     pub fn with_note(mut self, note: &str) -> Self {
         let room = MAX_MESSAGE_BYTES.saturating_sub(note.len() + 2);
@@ -220,7 +220,7 @@ impl AttemptError {
         self
     }
 
-    /// The same error with the guest's frames.
+    /// Adds the frames of the guest.
     #[must_use]
     pub fn with_backtrace(mut self, frames: String) -> Self {
         self.backtrace = Some(cut(frames, MAX_BACKTRACE_BYTES));

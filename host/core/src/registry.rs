@@ -1,4 +1,4 @@
-//! The seam to the plugins' durable home.
+//! The trait of the store of plugins.
 
 use std::io::{Cursor, Read};
 
@@ -38,8 +38,8 @@ pub trait PluginRegistry: Send + Sync + 'static {
         settings: PluginSettings,
     ) -> Result<Option<Plugin>, RegistryError>;
 
-    /// Removes one version, or all with `None`; says whether something was removed. That no
-    /// unfinished job needs it is the caller's to check.
+    /// Removes one version, or all with `None`; returns whether there was one. The caller checks that no
+    /// unfinished job needs it.
     async fn remove(
         &self,
         tenant: &TenantName,
@@ -50,8 +50,8 @@ pub trait PluginRegistry: Send + Sync + 'static {
     /// The bytes with this digest, verified; `None` if they are not kept.
     async fn wasm(&self, digest: &Digest) -> Result<Option<Bytes>, RegistryError>;
 
-    /// As [`Self::wasm`], to be read piece by piece on a thread that may block: many who read
-    /// slowly hold no bytes.
+    /// As [`Self::wasm`], to be read in pieces on a thread that may block, so that many slow readers hold no
+    /// bytes in memory.
     async fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, RegistryError> {
         let bytes = self.wasm(digest).await?;
         Ok(bytes.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read + Send>))
@@ -61,9 +61,9 @@ pub trait PluginRegistry: Send + Sync + 'static {
 /// An upload that was inspected and may be stored.
 #[derive(Debug, Clone)]
 pub struct Upload {
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: TenantName,
-    /// What all plugins of the tenant may take, if it is bounded, in bytes.
+    /// The limit on all plugins of the tenant, in bytes, if there is one.
     pub tenant_bytes: Option<u64>,
     /// The plugin.
     pub name: PluginName,
@@ -71,22 +71,22 @@ pub struct Upload {
     pub version: Option<Version>,
     /// The bytes.
     pub wasm: Bytes,
-    /// What they say.
+    /// The result of their inspection.
     pub inspection: Inspection,
 }
 
-/// The answer to an upload.
+/// The result of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
     /// It is new.
     Created(PluginVersion),
-    /// It was there, with the same bytes.
+    /// It existed with the same bytes.
     Unchanged(PluginVersion),
     /// The version holds other bytes: versions never change.
     Conflict(PluginVersion),
 }
 
-/// What a reference means now.
+/// The version to which a reference resolves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The version.
@@ -95,7 +95,7 @@ pub struct Resolved {
     pub settings: PluginSettings,
 }
 
-/// What a reference does not find.
+/// Why a reference does not resolve.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotFound {
     /// No such plugin.
@@ -104,7 +104,7 @@ pub enum NotFound {
     /// The plugin has no such version.
     #[error("plugin `{reference}` is not installed; there is {installed}")]
     Version {
-        /// What was asked for.
+        /// The reference.
         reference: PluginRef,
         /// The versions that there are.
         installed: String,
@@ -117,31 +117,31 @@ pub enum RegistryError {
     /// Reading or writing failed.
     #[error("the plugin registry cannot {action}: {source}")]
     Io {
-        /// What it was about to do.
+        /// The failed action.
         action: String,
-        /// Why it could not.
+        /// The cause.
         source: std::io::Error,
     },
     /// Stored bytes are not what they were.
     #[error("the stored plugin {digest} is corrupt: its bytes have the digest {found}")]
     Corrupt {
-        /// What was asked for.
+        /// The expected digest.
         digest: Digest,
-        /// What was found.
+        /// The digest of the stored bytes.
         found: Digest,
     },
     /// No more versions are taken.
     #[error("the registry holds {held} versions, its maximum; remove some first")]
     Full {
-        /// How many there are.
+        /// The versions that are stored.
         held: usize,
     },
     /// No more versions of this tenant are taken.
     #[error("tenant `{tenant}` holds {held} versions of plugins, its maximum; remove some first")]
     TooManyVersions {
-        /// Which.
+        /// The tenant.
         tenant: TenantName,
-        /// How many there are.
+        /// The versions that are stored.
         held: usize,
     },
     /// No more bytes of this tenant are taken.
@@ -150,9 +150,9 @@ pub enum RegistryError {
         show_bytes(*held_bytes), show_bytes(*most_bytes)
     )]
     TenantFull {
-        /// Which.
+        /// The tenant.
         tenant: TenantName,
-        /// How many there are.
+        /// The bytes that are stored.
         held_bytes: u64,
         /// At most so many.
         most_bytes: u64,
@@ -164,11 +164,11 @@ pub enum RegistryError {
         show_bytes(*held_bytes), show_bytes(*most_bytes)
     )]
     Share {
-        /// Which.
+        /// The tenant.
         tenant: TenantName,
-        /// How many there are.
+        /// The bytes that are stored.
         held_bytes: u64,
-        /// Its share, beside what others hold.
+        /// Its share, given what other tenants hold.
         most_bytes: u64,
     },
     /// No more bytes are taken.
@@ -177,7 +177,7 @@ pub enum RegistryError {
         show_bytes(*held_bytes), show_bytes(*most_bytes)
     )]
     TooLarge {
-        /// How many there are.
+        /// The bytes that are stored.
         held_bytes: u64,
         /// At most so many.
         most_bytes: u64,
@@ -185,7 +185,7 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// How the bound that refused an upload is raised; `None` if it is none, or fixed.
+    /// How the bound that refused an upload is raised; `None` if the bound is fixed, or there is none.
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_that_can_be_raised_says_how() {
+    fn a_bound_that_can_be_raised_states_how() {
         let (tenant, held_bytes, most_bytes) = (TenantName::default(), 1, 1);
         let remedy = |error: RegistryError| error.remedy().unwrap_or_default();
         let full = remedy(RegistryError::TooLarge { held_bytes, most_bytes });

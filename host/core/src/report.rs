@@ -1,7 +1,7 @@
-//! What a running guest tells of itself, beside its output and its log: how far it has come, the
-//! checkpoint from which another attempt can go on, and that it asks whether it is to end.
+//! What a running guest reports in addition to its output and its log: its progress, the checkpoint from which
+//! another attempt can resume, and that it polls for cancellation.
 //!
-//! Guests may tell as often as they like: the latest is kept, and stored now and then.
+//! Guests may report at any rate: the latest report is kept, and stored periodically.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,12 +15,12 @@ use crate::text::cut;
 /// The longest progress message that is kept, in bytes: a line or two.
 pub const MAX_PROGRESS_BYTES: usize = 512;
 
-/// How far a job has come.
+/// The progress of a job.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// From 0 to 1; none if it cannot be known.
+    /// From 0 to 1; `None` if unknown.
     pub fraction: Option<f64>,
-    /// What it is about to do, in the guest's words.
+    /// A message of the guest for people.
     pub message: String,
 }
 
@@ -33,17 +33,17 @@ impl Progress {
     }
 }
 
-/// What was told, to be stored; what is absent has not changed.
+/// Progress and a checkpoint, to be stored; what is absent has not changed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ProgressUpdate {
-    /// How far it has come.
+    /// Its progress.
     pub progress: Option<Progress>,
     /// The checkpoint.
     pub checkpoint: Option<Bytes>,
 }
 
 impl ProgressUpdate {
-    /// Whether nothing was told.
+    /// Whether nothing was reported.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -60,7 +60,7 @@ pub struct TooLarge {
     pub most: u64,
 }
 
-/// Takes what one attempt tells. Written by the guest's thread, read by others meanwhile.
+/// Receives the reports of one attempt. Written by the guest's thread, read by others meanwhile.
 #[derive(Debug)]
 pub struct Report {
     most: u64,
@@ -70,16 +70,16 @@ pub struct Report {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What an earlier attempt saved.
+    /// The checkpoint of an earlier attempt.
     found: Option<Bytes>,
-    /// What this attempt told last.
+    /// The latest report of this attempt.
     told: ProgressUpdate,
-    /// What of it is not stored yet.
+    /// The part of it that is not stored yet.
     unsaved: ProgressUpdate,
 }
 
 impl Report {
-    /// The report of an attempt that goes on from `checkpoint`, and may save `most` bytes.
+    /// The reports of an attempt that resumes from `checkpoint`, and may save `most` bytes.
     #[must_use]
     pub fn new(checkpoint: Option<Bytes>, most: u64) -> Self {
         let state = State { found: checkpoint, ..State::default() };
@@ -92,7 +92,7 @@ impl Report {
         self.most
     }
 
-    /// Tells how far the job has come.
+    /// Reports progress.
     pub fn progress(&self, progress: Progress) {
         let mut state = self.lock();
         state.told.progress = Some(progress.clone());
@@ -126,7 +126,7 @@ impl Report {
         state.told.checkpoint.as_ref().or(state.found.as_ref()).cloned()
     }
 
-    /// The guest asks whether it is to end: when it is, it is given a grace.
+    /// Notes that the guest polls for cancellation, so that it gets a grace period.
     pub fn ask(&self) {
         // Guests ask again and again.
         if !self.asks() {
@@ -134,25 +134,25 @@ impl Report {
         }
     }
 
-    /// Whether it has asked.
+    /// Whether the guest polls for cancellation.
     #[must_use]
     pub fn asks(&self) -> bool {
         *self.asks.borrow()
     }
 
-    /// Waits until it asks.
+    /// Waits until the guest polls for cancellation.
     pub async fn asked(&self) {
         // The sender is ours, so this never fails.
         let _ = self.asks.subscribe().wait_for(|asks| *asks).await;
     }
 
-    /// What was told since the last call, for who stores it.
+    /// What was reported since the last call, to be stored.
     #[must_use]
     pub fn take_unsaved(&self) -> ProgressUpdate {
         std::mem::take(&mut self.lock().unsaved)
     }
 
-    /// All that this attempt told.
+    /// The latest report of this attempt.
     #[must_use]
     pub fn told(&self) -> ProgressUpdate {
         self.lock().told.clone()

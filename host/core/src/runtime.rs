@@ -1,4 +1,4 @@
-//! The seam to WebAssembly.
+//! The trait of the WebAssembly runtime, and the signal that stops an attempt.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::tenant::TenantName;
 /// Runs attempts in sandboxes.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
-    /// What `wasm` is and needs, told from its bytes, before anything is compiled.
+    /// Inspects the bytes of a plugin, without compiling them.
     ///
     /// # Errors
     /// [`Unusable`] if no attempt could ever run these bytes; the message names what is missing.
@@ -37,14 +37,14 @@ pub trait Runtime: Send + Sync + 'static {
     async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended;
 }
 
-/// How an attempt ended and what it took.
+/// How an attempt ended, and its usage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
     /// How it ended.
     pub outcome: Outcome,
-    /// What it took; `queue_ms` is filled in by who claimed the job.
+    /// Its usage; the dispatcher fills in `queue_ms`.
     pub usage: Usage,
-    /// What it had written when it ended without success, if that is anything; within its output limit.
+    /// The output of an attempt that did not succeed, if it wrote any; within its output limit.
     pub failed_output: Option<Output>,
 }
 
@@ -56,13 +56,13 @@ impl Ended {
     }
 }
 
-/// Bytes that are no plugin, or not one that this host can run.
+/// Bytes that are not a plugin, or a plugin that this host cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct Unusable {
     /// A stable word that programs may compare: `not_wasm`, `unknown_import`, …
     pub code: &'static str,
-    /// What a person can act on.
+    /// A message for people, which names what to change.
     pub message: String,
 }
 
@@ -72,7 +72,7 @@ pub enum Unprepared {
     /// The plugin is at fault: it does not compile, or not within the limits.
     #[error(transparent)]
     Unusable(#[from] Unusable),
-    /// The host is: it has too much to do, or failed. Another try may go better.
+    /// The host is overloaded or failed. A later attempt may succeed.
     #[error("{0}")]
     NotNow(String),
 }
@@ -85,19 +85,19 @@ impl Unusable {
     }
 }
 
-/// Why an attempt is to stop.
+/// Why an attempt is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopReason {
-    /// Someone cancelled the job.
+    /// The job was cancelled.
     Cancelled,
     /// The host stops, or the lease was lost.
     Interrupted,
-    /// What it runs was switched off: as [`Self::Interrupted`], without any grace.
+    /// The plugin or tenant was disabled: as [`Self::Interrupted`], without a grace period.
     SwitchedOff,
 }
 
 impl StopReason {
-    /// Whether an attempt that asks may take its time to end.
+    /// Whether an attempt that polls for cancellation gets a grace period.
     #[must_use]
     pub fn leaves_grace(self) -> bool {
         self != Self::SwitchedOff
@@ -114,7 +114,7 @@ pub struct StopSignal(watch::Receiver<Signal>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signal {
-    /// Go on.
+    /// Not raised.
     None,
     /// The host is about to stop: end soon if you can.
     Notice,
@@ -130,7 +130,7 @@ impl Stop {
         (Self(sender), StopSignal(receiver))
     }
 
-    /// Lets an attempt that asks know that the host is about to stop. It may go on.
+    /// Notifies an attempt that polls for it that the host is about to stop. The attempt may continue.
     pub fn notice(&self) {
         self.change(|now| now == Signal::None, Signal::Notice);
     }
@@ -175,8 +175,7 @@ impl StopSignal {
         }
     }
 
-    /// Waits until there may be something new to hear, by [`Self::raised`] or [`Self::noticed`]; for
-    /// ever, if its holder is gone.
+    /// Waits until [`Self::raised`] or [`Self::noticed`] may have changed; for ever, if its holder is gone.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await

@@ -28,8 +28,8 @@ impl SeedKey {
     }
 
     /// The seed of the attempt with this number, or of all attempts at the job: HMAC-SHA-256
-    /// (RFC 2104) of the job's id and the number. Without the key nobody can compute it, not even the
-    /// submitter, who learns the job's id before the job runs.
+    /// (RFC 2104) of the job's id and the number. Without the key it cannot be computed, not even by
+    /// the submitter, which learns the job's id before the job runs.
     #[must_use]
     pub fn seed(&self, job: JobId, attempt: Option<u32>) -> [u8; 32] {
         // Attempts count from 1.

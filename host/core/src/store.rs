@@ -377,21 +377,22 @@ impl JobPage {
 /// Until when finalized jobs are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Completed and cancelled ones that were finalized before this go.
+    /// Completed and cancelled jobs that were finalized before this are removed.
     pub completed_before: Timestamp,
-    /// Discarded ones that were finalized before this go.
+    /// Discarded jobs that were finalized before this are removed.
     pub discarded_before: Timestamp,
     /// The present, for idempotency keys.
     pub now: Timestamp,
 }
 
 impl Retention {
-    /// Whether a job that was finalized in `state` at `at` is to go.
+    /// Whether a job that was finalized in `state` at `at` is removed.
     #[must_use]
     pub fn expired(&self, state: JobState, at: Timestamp) -> bool {
         match state {
             JobState::Discarded => at < self.discarded_before,
-            _ => at < self.completed_before,
+            JobState::Completed | JobState::Cancelled => at < self.completed_before,
+            JobState::Available | JobState::Running => false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Foreign text in messages and logs: cut between characters, and without what acts on a terminal.
+//! Untrusted text in messages and logs: cut between characters, with control characters escaped.
 
 /// The longest value that a message quotes, in characters: a line of a terminal.
 const QUOTED_CHARS: usize = 80;
@@ -42,8 +42,8 @@ pub fn harmless(text: &str) -> String {
     shown
 }
 
-/// Marks that nobody sees, but that change how the text around them is shown. Joiners are none of
-/// them: some scripts cannot be written without.
+/// Invisible marks that change how the text around them is shown. Joiners are not among them: some scripts
+/// need them.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,

@@ -50,7 +50,7 @@ pub(super) async fn create(
     let now = app.clock.now();
     let key = draft(utf8(&body, "key")?, now)?;
     let keys = app.access.keys();
-    let Some(outlived) = access::outlived(&keys, MAX_KEYS, now) else {
+    let Some(evicted) = access::evictable(&keys, MAX_KEYS, now) else {
         let detail =
             format!("{MAX_KEYS} keys are in use, the most that may be: revoke some that are not");
         return Err(ApiError::conflict("too_many_keys", detail));
@@ -66,7 +66,7 @@ pub(super) async fn create(
     let detail =
         json!({ "name": name, "tenant": tenant, "scopes": scopes, "expires_at": expires_at });
     let _turn = app.audit(&caller, "key.create", &key.id, detail).await?;
-    for old in outlived {
+    for old in evicted {
         app.access.forget_key(&old.id).await?;
     }
     app.access.add_key(key.clone(), Digest::of(token.as_bytes())).await?;

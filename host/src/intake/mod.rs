@@ -4,8 +4,7 @@
 //! repetition changes; then those that refuse it for now:
 //!
 //! 1. its key: a job that was accepted before is answered so, whatever has changed since;
-//! 2. its fields, each by itself; the plugin, whose digest is pinned; its limits and what else depends on the
-//!    plugin;
+//! 2. its fields; the plugin, with its digest pinned; its limits, and what else depends on the plugin;
 //! 3. what is disabled;
 //! 4. whether the submitter may still submit;
 //! 5. the floor of free disk space;

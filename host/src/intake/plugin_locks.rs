@@ -1,10 +1,9 @@
-//! What keeps plugins that are being removed or set up, and the submissions that need them, apart.
+//! Locks between submissions of jobs and changes of the plugins that these jobs need.
 //!
-//! A lock for each tenant and plugin, known only while a request uses it, so that no tenant waits for
-//! another and no plugin for another. A removal announces itself first, then waits for the submissions
-//! that had begun: from then on the store's counts of unfinished jobs tell whether the plugin is in use.
-//! Submissions that come later wait until the removal is over. No lock that submissions share is held
-//! while a disk is read or synced by a removal.
+//! Each plugin of each tenant has its own lock, which exists only while a request uses it. A removal first
+//! sets a flag, then waits for the submissions that have begun: from then on the store's counts of
+//! unfinished jobs tell whether the plugin is in use. Later submissions wait until the removal has ended. A
+//! removal holds no lock that submissions share while it reads or syncs a disk.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +14,7 @@ use jobwright_core::plugin::PluginName;
 use jobwright_core::tenant::TenantName;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard, OwnedRwLockReadGuard, RwLock};
 
-/// Locks that nobody uses any more are forgotten when there are so many: some more than there are
-/// connections.
+/// The number of locks at which unused ones are dropped: some more than there are connections.
 const SWEEP: usize = 2048;
 
 type Key = (TenantName, PluginName);
@@ -28,9 +26,9 @@ pub struct PluginLocks(Mutex<HashMap<Key, Weak<Gate>>>);
 /// What one plugin of one tenant is locked by.
 #[derive(Debug, Default)]
 pub struct Gate {
-    /// Held by those that set it up or remove it, one after the other.
+    /// Held by a request that configures or removes the plugin.
     changing: AsyncMutex<()>,
-    /// Whether it, or a version of it, is about to go.
+    /// Whether the plugin, or a version of it, is being removed.
     removing: AtomicBool,
     /// Shared while a job is accepted, from looking at its plugin to its being stored; alone for no
     /// longer than it takes to get it.
@@ -40,7 +38,7 @@ pub struct Gate {
 /// Keeps plugins from being removed until dropped.
 #[derive(Debug)]
 pub struct Accepting {
-    /// With their gates, which are forgotten when nobody has them.
+    /// With their gates, which must outlive them.
     _guards: Vec<(OwnedRwLockReadGuard<()>, Arc<Gate>)>,
 }
 
@@ -97,7 +95,7 @@ impl PluginLocks {
 }
 
 impl Gate {
-    /// Lets nobody else set the plugin up or remove it.
+    /// Excludes other requests that configure or remove the plugin.
     pub async fn change(&self) -> AsyncGuard<'_, ()> {
         self.changing.lock().await
     }
@@ -130,7 +128,7 @@ impl Drop for Removing<'_> {
     }
 }
 
-/// Whether jobs of a plugin can be of what is held.
+/// Whether `hold` can cover jobs of a plugin.
 fn may_cover(hold: &Hold, (of, name): &Key) -> bool {
     match hold {
         Hold::Operator(hold) => may_cover(hold, &(of.clone(), name.clone())),

@@ -18,7 +18,7 @@ const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What submits jobs: a client of the HTTP interface, for one.
 pub trait Submitter: Send + Sync {
-    /// Its tenant, whose the jobs are.
+    /// The tenant of its jobs.
     fn tenant(&self) -> &TenantName;
 
     /// Whether it needs no grants.

@@ -1,4 +1,4 @@
-//! What the checkpoints of unfinished jobs take.
+//! The size of the checkpoints of unfinished jobs.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,16 +21,16 @@ struct Held {
 }
 
 impl Checkpoints {
-    /// What all of them take.
+    /// The size of all of them.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Counts a checkpoint of `length` bytes, in the place of the job's earlier one, if all together may
-    /// take `most`. Where there is no room, the oldest of the tenant that holds most go; answers of
-    /// which jobs. `None` if the checkpoint is not to be kept: no tenant would still hold more than
-    /// its own.
+    /// take `most`. If they exceed it, the oldest checkpoints of the tenant that holds most are removed;
+    /// returns the jobs of these. `None` if the checkpoint is not kept, because then its own tenant would hold
+    /// most.
     pub fn admit(
         &mut self,
         tenant: &TenantName,

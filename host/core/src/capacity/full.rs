@@ -1,4 +1,4 @@
-//! Why there is no room.
+//! Why a job is refused.
 
 use serde::Serialize;
 use thiserror::Error;
@@ -7,7 +7,7 @@ use crate::limits::bytes::show_bytes;
 use crate::queue::name::QueueName;
 use crate::tenant::TenantName;
 
-/// Why there is no room, with how much there was.
+/// The bound that refused a job, with both values.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
 #[serde(tag = "full", rename_all = "snake_case")]
 pub enum QueueFull {
@@ -20,7 +20,7 @@ pub enum QueueFull {
         queue: QueueName,
         /// Jobs in it that are due or running.
         depth: usize,
-        /// At most so many.
+        /// The bound.
         capacity: usize,
     },
     /// The jobs of the queue that was named which are neither due nor running.
@@ -33,7 +33,7 @@ pub enum QueueFull {
         queue: QueueName,
         /// Jobs in it that are neither due nor running.
         depth: usize,
-        /// At most so many.
+        /// The bound.
         capacity: usize,
     },
     /// All queues together.
@@ -41,7 +41,7 @@ pub enum QueueFull {
     Host {
         /// Unfinished jobs.
         depth: usize,
-        /// At most so many.
+        /// The bound.
         capacity: usize,
     },
     /// The answers to idempotency keys.
@@ -52,7 +52,7 @@ pub enum QueueFull {
     Keys {
         /// Bytes of answers.
         depth_bytes: u64,
-        /// At most so many.
+        /// The bound.
         capacity_bytes: u64,
     },
     /// The jobs of a tenant, by its own limit.
@@ -62,10 +62,10 @@ pub enum QueueFull {
         tenant: TenantName,
         /// Its unfinished jobs.
         depth: usize,
-        /// At most so many.
+        /// The bound.
         capacity: usize,
     },
-    /// What the jobs of a tenant carry, by its own limit.
+    /// The payloads and arguments of a tenant, by its own limit.
     #[error(
         "tenant `{tenant}` holds {} of payloads and arguments of at most {}",
         show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
@@ -73,9 +73,9 @@ pub enum QueueFull {
     TenantBytes {
         /// Its name.
         tenant: TenantName,
-        /// What its unfinished jobs carry.
+        /// The payloads and arguments of its unfinished jobs.
         depth_bytes: u64,
-        /// At most so many.
+        /// The bound.
         capacity_bytes: u64,
     },
     /// The answers to idempotency keys of a tenant, by its own limit.
@@ -88,7 +88,7 @@ pub enum QueueFull {
         tenant: TenantName,
         /// Bytes of its answers.
         depth_bytes: u64,
-        /// At most so many.
+        /// The bound.
         capacity_bytes: u64,
     },
     /// The jobs of a tenant, by its share of all places.
@@ -101,10 +101,10 @@ pub enum QueueFull {
         tenant: TenantName,
         /// Its unfinished jobs.
         depth: usize,
-        /// Its share, beside what others hold.
+        /// Its share, given what other tenants hold.
         capacity: usize,
     },
-    /// What the jobs of a tenant carry, by its share of the room.
+    /// The payloads and arguments of a tenant, by its share of the host.
     #[error(
         "tenant `{tenant}` holds its share of the host's room for payloads and arguments: {} of at most {}",
         show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
@@ -112,9 +112,9 @@ pub enum QueueFull {
     ShareBytes {
         /// Its name.
         tenant: TenantName,
-        /// What its unfinished jobs carry.
+        /// The payloads and arguments of its unfinished jobs.
         depth_bytes: u64,
-        /// Its share, beside what others hold.
+        /// Its share, given what other tenants hold.
         capacity_bytes: u64,
     },
     /// The answers to idempotency keys of a tenant, by its share of the room.
@@ -128,18 +128,18 @@ pub enum QueueFull {
         tenant: TenantName,
         /// Bytes of its answers.
         depth_bytes: u64,
-        /// Its share, beside what others hold.
+        /// Its share, given what other tenants hold.
         capacity_bytes: u64,
     },
-    /// What the jobs carry.
+    /// The payloads and arguments of all jobs.
     #[error(
         "the host is full: it holds {} of payloads and arguments of at most {}",
         show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
     )]
     Bytes {
-        /// What unfinished jobs carry.
+        /// The payloads and arguments of unfinished jobs.
         depth_bytes: u64,
-        /// At most so many.
+        /// The bound.
         capacity_bytes: u64,
     },
 }
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bound_says_how_it_is_raised() {
+    fn every_bound_states_how_it_is_raised() {
         let (queue, tenant) = (QueueName::default(), TenantName::default());
         let (depth, capacity, depth_bytes, capacity_bytes) = (1, 1, 1, 1);
         let of_tenant = |flag| vec![flag, "tenant set default"];

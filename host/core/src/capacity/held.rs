@@ -1,4 +1,4 @@
-//! What tenants hold of something that is trimmed when there is too much of it: the history, logs.
+//! The bytes that each tenant stores of data that is trimmed beyond a bound: history and logs.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +12,25 @@ pub struct HeldBytes {
 }
 
 impl HeldBytes {
-    /// What all hold.
+    /// The bytes of all tenants.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What `tenant` holds.
+    /// The bytes of `tenant`.
     #[must_use]
     pub fn of(&self, tenant: &TenantName) -> u64 {
         self.by_tenant.get(tenant).copied().unwrap_or(0)
     }
 
-    /// Counts some of a tenant.
+    /// Adds bytes of a tenant.
     pub fn add(&mut self, tenant: &TenantName, bytes: u64) {
         *self.by_tenant.entry(tenant.clone()).or_default() += bytes;
         self.bytes += bytes;
     }
 
-    /// Counts some of a tenant no more; not more than it holds.
+    /// Removes bytes of a tenant, at most as many as it has.
     pub fn remove(&mut self, tenant: &TenantName, bytes: u64) {
         let Some(held) = self.by_tenant.get_mut(tenant) else { return };
         let bytes = bytes.min(*held);
@@ -40,7 +40,7 @@ impl HeldBytes {
         }
     }
 
-    /// The tenant that holds most: what is too much is taken from it.
+    /// The tenant with most bytes, from which data is trimmed.
     #[must_use]
     pub fn largest(&self) -> Option<&TenantName> {
         self.by_tenant.iter().max_by_key(|(_, bytes)| **bytes).map(|(tenant, _)| tenant)

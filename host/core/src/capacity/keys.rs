@@ -1,4 +1,4 @@
-//! What the answers to idempotency keys take.
+//! The size of the responses that are kept for idempotency keys.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::full::QueueFull;
 use super::limits::KeptLimits;
 use crate::tenant::{Budget, Full, TenantLimits, TenantName};
 
-/// The answers to idempotency keys, by tenant.
+/// The bytes of responses that are kept for idempotency keys, by tenant.
 #[derive(Debug, Default)]
 pub struct HeldKeys {
     by_tenant: BTreeMap<TenantName, u64>,
@@ -14,7 +14,7 @@ pub struct HeldKeys {
 }
 
 impl HeldKeys {
-    /// What all of them take.
+    /// The size of all of them.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -11,16 +11,17 @@ pub struct CapacityLimits {
     pub parked_per_queue: usize,
     /// Jobs in all queues.
     pub total: usize,
-    /// What all jobs carry, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts it.
+    /// Bytes of payloads and arguments of all jobs, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes)
+    /// counts it.
     pub payload_bytes: u64,
-    /// What they and those before them leave behind.
+    /// Bounds on what jobs leave behind.
     pub kept: KeptLimits,
     /// How much earlier a job is claimed for each level of priority, see
     /// [`Queue::new`](crate::queue::Queue::new).
     pub head_start: Duration,
 }
 
-/// Five minutes a level: an urgent job overtakes a usual backlog, and a job of the lowest priority
+/// Five minutes a level: an urgent job overtakes an ordinary backlog, and a job of the lowest priority
 /// is overtaken for a quarter of an hour at most.
 pub const HEAD_START: Duration = Duration::from_secs(5 * 60);
 
@@ -33,11 +34,11 @@ pub struct KeptLimits {
     /// Logs. Beyond it, the oldest of the tenant that holds most go.
     pub log_bytes: u64,
     /// Checkpoints of unfinished jobs; and what failed attempts at them have left, so much again. Beyond
-    /// it, the oldest of the tenant that holds most go; of that tenant none is kept any more, and its next
-    /// attempts go on from earlier ones, or start over.
+    /// it, the oldest of the tenant that holds most go; new checkpoints of that tenant are not kept, and
+    /// its next attempts resume from earlier ones, or start over.
     pub checkpoint_bytes: u64,
-    /// Answers to idempotency keys, which are promised to be kept for a day. Beyond it, no request
-    /// with a new key is taken.
+    /// Responses for idempotency keys, which are guaranteed for a day. Beyond it, requests with a new key are
+    /// refused.
     pub key_bytes: u64,
     /// Free space of the disk, below which the oldest logs go for each that comes; below half of it
     /// so does history, and no checkpoint is kept. None for 0.
@@ -63,7 +64,7 @@ impl Default for KeptLimits {
 }
 
 impl Default for CapacityLimits {
-    /// 10,000 jobs a queue that are due or running (a longer backlog helps nobody), 100,000 that are
+    /// 10,000 jobs a queue that are due or running (a longer backlog serves no client), 100,000 that are
     /// parked (an outage elsewhere must not close the intake), 200,000 a host (their scheduling facts
     /// take some 80 MiB of memory), 512 MiB of payloads.
     fn default() -> Self {

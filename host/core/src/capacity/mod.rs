@@ -6,14 +6,14 @@
 //! close the intake. A new job needs a place on the side where it starts. An accepted job changes sides
 //! without being refused; new jobs are refused until the side is below its bound again.
 //!
-//! Beside them, bounds on what jobs leave behind, of which the oldest goes.
+//! There are also bounds on what jobs leave behind: beyond them, the oldest is removed.
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`permits`] | a permit for each unfinished job |
 //! | [`used`], [`side`], [`limits`], [`full`] | the bounds, and why a job is refused |
 //! | [`uses`] | which versions of plugins unfinished jobs need |
-//! | [`keys`] | what the answers to idempotency keys take |
+//! | [`keys`] | the responses that are kept for idempotency keys |
 //! | [`held`], [`checkpoints`] | what is trimmed when there is too much of it |
 
 mod checkpoints;

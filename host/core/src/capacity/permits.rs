@@ -21,7 +21,7 @@ pub struct Capacity {
     uses: Uses,
 }
 
-/// The place of one unfinished job; given back when dropped.
+/// The permit of one unfinished job, released when dropped.
 #[derive(Debug)]
 pub struct Permit {
     capacity: Arc<Capacity>,
@@ -33,13 +33,13 @@ pub struct Permit {
 }
 
 impl Capacity {
-    /// Nothing waits yet.
+    /// The capacity of a store without jobs.
     #[must_use]
     pub fn new(limits: CapacityLimits) -> Arc<Self> {
         Arc::new(Self { limits, used: Mutex::default(), uses: Uses::default() })
     }
 
-    /// What all unfinished jobs carry, in bytes.
+    /// The payloads and arguments of all unfinished jobs, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
         self.lock().all.bytes
@@ -86,14 +86,14 @@ impl Capacity {
         tenants
     }
 
-    /// Why no job is accepted at all, if none is: the host holds all that it may.
+    /// The bound of the host that refuses every job, if one does.
     #[must_use]
     pub fn full(&self) -> Option<QueueFull> {
         let least_bytes = 1;
         self.lock().check_host(&self.limits, least_bytes).err()
     }
 
-    /// Takes a place for a job that carries `held_bytes` and starts on this side.
+    /// Takes a permit for a job with `held_bytes` of payload and arguments that starts on this side.
     ///
     /// # Errors
     /// [`QueueFull`] if there is none.
@@ -111,7 +111,7 @@ impl Capacity {
         Ok(self.take(&mut used, facts, held_bytes, side))
     }
 
-    /// Takes a place for a job that was accepted before, even if the bounds are lower by now. It counts
+    /// Takes a permit for a job that was accepted before, even if the bounds are lower by now. It counts
     /// as due until it is [shifted](Permit::shift).
     #[must_use]
     pub fn readmit(self: &Arc<Self>, facts: &Facts, held_bytes: u64) -> Permit {
@@ -141,7 +141,7 @@ impl Capacity {
 }
 
 impl Permit {
-    /// The job is on this side from now on.
+    /// Moves the job to this side.
     pub fn shift(&mut self, side: Side) {
         if self.side == side {
             return;

@@ -12,7 +12,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// Where a job starts that is due at `scheduled_at`.
+    /// The side of a new job that is due at `scheduled_at`.
     #[must_use]
     pub fn of(scheduled_at: Timestamp, now: Timestamp) -> Self {
         if scheduled_at <= now { Self::Due } else { Self::Parked }

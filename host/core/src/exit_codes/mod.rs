@@ -7,7 +7,7 @@ use thiserror::Error;
 
 pub use self::codes::{Codes, InvalidCodes};
 
-/// What an exit code asks for.
+/// The meaning of an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     /// The output is whole.
@@ -16,11 +16,11 @@ pub enum Meaning {
     Retry,
     /// A failure for good.
     Fail,
-    /// It is not the time for it: not counted as a failure.
+    /// Try again later, not counted as a failure.
     Snooze,
 }
 
-/// What a plugin's settings say of its exit codes; what they do not name means what it usually does.
+/// The exit codes in a plugin's settings; codes that they do not list have their default meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Lists")]
 pub struct ExitCodes {
@@ -105,7 +105,7 @@ impl ExitCodes {
         self.lists().iter().all(|(.., list)| list.is_empty())
     }
 
-    /// What is set of a code as a guest passes it. Of a negative one the low byte counts, as for
+    /// The meaning that is set for a code as a guest passes it. Of a negative code the low byte counts, as for
     /// processes: `exit(-1)` is 255.
     #[must_use]
     pub fn meaning(&self, code: i32) -> Option<Meaning> {

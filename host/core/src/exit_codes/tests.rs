@@ -30,7 +30,7 @@ fn codes_are_numbers_and_ranges_and_are_written_as_they_were_read() {
 }
 
 #[test]
-fn what_is_no_exit_code_or_means_two_things_is_refused() {
+fn invalid_and_ambiguous_exit_codes_are_refused() {
     for (text, why) in [
         (r#"{"succeed":[256]}"#, "`256` is not an exit code"),
         (r#"{"retry":[-1]}"#, "`-1` is not an exit code"),

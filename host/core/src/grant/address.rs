@@ -76,8 +76,8 @@ fn plain(address: IpAddr) -> IpAddr {
     address
 }
 
-/// Whether whoever names `network` means `address`. One of version 4 that is inside of another is meant
-/// as what it is, or by networks of nothing but such: every network of version 6 is none of version 4.
+/// Whether `network` covers `address`. An IPv4 address that is embedded in an IPv6 address is covered by IPv4
+/// networks, and by IPv6 networks that consist of embedded addresses only.
 fn means(network: &IpNet, address: IpAddr) -> bool {
     let plain = plain(address);
     let of_such = |network: &Ipv6Net| within(V4_INSIDE, |inside| inside.contains(network));

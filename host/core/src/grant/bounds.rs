@@ -1,5 +1,5 @@
-//! How much may be granted at all: grants are read at the start of each attempt, and what they allow
-//! is memory and sockets of the host. And what contradicts itself.
+//! Validation of grants: bounds on what can be granted at all, as grants use memory and sockets of the
+//! host, and contradictions.
 
 use super::grants::Grants;
 use crate::command::variable_fault;
@@ -20,7 +20,7 @@ pub const MAX_CONCURRENT: u32 = 64;
 pub const MAX_BODY_BYTES: u64 = 64 << 20;
 
 impl Grants {
-    /// What is too much of it, or cannot be: the members, and what is wrong with each.
+    /// Every invalid member, with what is wrong with it.
     #[must_use]
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = vec![];
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_much_is_named_all_of_it() {
+    fn every_value_above_its_bound_is_named() {
         assert_eq!(Grants::default().faults(), []);
         let mut grants = Grants::default();
         let grant = r#"{ "origin": "https://*", "networks": ["10.0.0.0/8"] }"#;

@@ -4,15 +4,15 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Something outside of the sandbox.
+/// A capability beyond the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capability {
-    /// To send HTTP requests.
+    /// Sending HTTP requests.
     Http,
-    /// To keep values from one job to the next.
+    /// A key-value store that persists from one job to the next.
     KeyValue,
-    /// To read values that the operator set.
+    /// Reading configuration values that the operator set.
     Config,
 }
 
@@ -29,7 +29,7 @@ impl Capability {
         Self::ALL.into_iter().filter(asks).collect()
     }
 
-    /// How the names of imports begin that are of no use without it.
+    /// The prefixes of the imports that need it.
     fn imports(self) -> &'static [&'static str] {
         match self {
             Self::Http => &[

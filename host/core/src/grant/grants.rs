@@ -9,21 +9,21 @@ use super::determinism::Determinism;
 use super::http::{HttpGrant, HttpLimits};
 use super::secret_name::SecretName;
 
-/// What an operator lets a plugin reach; by default nothing. Looked up at the start of each attempt,
-/// so that what is taken back is gone for jobs that wait, too.
+/// The grants of a plugin; none by default. They are read at the start of each attempt, so that withdrawing a
+/// grant also affects jobs that wait.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grants {
-    /// Where HTTP requests may go: where one of these allows it.
+    /// HTTP requests that the plugin may send: those that one of these allows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<HttpGrant>,
-    /// How many and how large they may be.
+    /// Limits on the number and size of HTTP requests.
     #[serde(skip_serializing_if = "HttpLimits::is_default")]
     pub http_limits: HttpLimits,
-    /// Values that are kept from one job of the plugin to the next.
+    /// A key-value store, which persists from one job of the plugin to the next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_value: Option<KeyValueGrant>,
-    /// What `wasi:config` answers.
+    /// The values that `wasi:config` returns.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
     /// The secrets of which it gets a [placeholder](SecretName::placeholder), as a variable and in its
@@ -41,8 +41,8 @@ pub struct Grants {
     pub deterministic: Determinism,
 }
 
-/// How fine the clocks of a guest are that was granted no other, in microseconds: enough to measure
-/// what a job does, and too coarse to measure what others do beside it.
+/// The default step of the clocks of a guest, in microseconds: fine enough to measure the job itself, and too
+/// coarse to measure other jobs on the host.
 pub const CLOCK_PRECISION_US: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 
 impl Grants {
@@ -52,8 +52,8 @@ impl Grants {
         *self == Self::default()
     }
 
-    /// Whether anything is granted that reaches outside of the sandbox, or comes from there: what an
-    /// attempt that is made again elsewhere lacks.
+    /// Whether anything is granted that reaches beyond the sandbox, or comes from there: a replay on another
+    /// host lacks it.
     #[must_use]
     pub fn reach_outside(&self) -> bool {
         let Self { http, key_value, config, secrets, env, .. } = self;
@@ -85,7 +85,7 @@ impl Grants {
         self.variables().chain(of_job.map(|(name, value)| (name.clone(), value.clone()))).collect()
     }
 
-    /// What `wasi:config` answers: the values set, and a placeholder for each secret.
+    /// The values that `wasi:config` returns: those set, and a placeholder for each secret.
     pub fn configuration(&self) -> impl Iterator<Item = (String, String)> {
         Self::with_placeholders(&self.config, &self.secrets)
     }
@@ -99,10 +99,10 @@ impl Grants {
     }
 }
 
-/// How much a plugin may keep.
+/// The grant of a key-value store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyValueGrant {
-    /// All keys and values together, in bytes, with what an entry takes beside them.
+    /// All keys and values together, in bytes, with the overhead of each entry.
     pub bytes: u64,
 }

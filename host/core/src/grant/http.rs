@@ -7,16 +7,16 @@ use thiserror::Error;
 use super::origin::Origin;
 use crate::text::shorten;
 
-/// Where HTTP requests may go.
+/// A grant to send HTTP requests to an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpGrant {
     /// Scheme, host and port.
     pub origin: Origin,
-    /// With these methods; absent for any.
+    /// The methods that are allowed; absent for any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<Method>>,
-    /// Addresses that the host may have beside public ones: a service of one's own network.
+    /// Addresses in addition to public ones, for services of a private network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<IpNet>,
 }
@@ -34,9 +34,9 @@ impl HttpGrant {
 #[serde(try_from = "String", into = "String")]
 pub struct Method(String);
 
-/// Text that is no method.
+/// A string that is not an HTTP method.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is not a method of HTTP: use GET, POST and the like, in capitals")]
+#[error("`{0}` is not an HTTP method: use an upper-case name such as GET or POST")]
 pub struct InvalidMethod(String);
 
 impl TryFrom<String> for Method {
@@ -58,13 +58,13 @@ impl From<Method> for String {
     }
 }
 
-/// How many HTTP requests an attempt may make, and how large.
+/// Limits on the HTTP requests of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpLimits {
-    /// In all.
+    /// The number of requests.
     pub requests: u32,
-    /// At one time; more wait.
+    /// The number of concurrent requests; more wait.
     pub concurrent: u32,
     /// The body of one request, in bytes.
     pub request_bytes: u64,
@@ -79,8 +79,8 @@ impl HttpLimits {
 }
 
 impl Default for HttpLimits {
-    /// What a job of a web application needs: some pages of some API, each as large as a payload may
-    /// be by default and as an output may be at most.
+    /// Enough for a job of a web application: some pages of some API, each as large as a default payload or
+    /// the largest output.
     fn default() -> Self {
         Self { requests: 100, concurrent: 4, request_bytes: 1 << 20, response_bytes: 16 << 20 }
     }

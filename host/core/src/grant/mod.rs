@@ -1,7 +1,7 @@
-//! What a plugin may be granted to reach, and which of it its imports ask for.
+//! Grants: what a plugin may reach beyond its sandbox.
 //!
-//! An import alone is no need: the runtimes of many languages import more than their programs call.
-//! So every import is linked, and what was not granted is denied when it is called.
+//! An import does not show a need: the runtimes of many languages import more than their programs call. So
+//! every import is linked, and a call without a grant is denied.
 //!
 //! | module | owns |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | [`http`], [`origin`] | where HTTP requests may go, by name |
 //! | [`address`] | which addresses such a name may have |
 //! | [`secret_name`] | names of secrets and their placeholders |
-//! | [`bounds`] | how much may be granted at all |
+//! | [`bounds`] | validation of grants |
 //! | [`determinism`] | whether jobs see the same clock and random bytes at every attempt |
 
 pub mod address;

@@ -51,12 +51,12 @@ enum Port {
     Number(u16),
 }
 
-/// Text that is no pattern of origins.
+/// A string that is not a pattern of origins.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{0}` {NOT_AN_ORIGIN}")]
 pub struct InvalidOrigin(String);
 
-/// What is said of it, to be understood without what it is.
+/// The message without the value, for values that are not shown.
 pub const NOT_AN_ORIGIN: &str = "is not an origin: use `https://api.example.com`, \
     `http://127.0.0.1:8080`, `https://*.example.com` or `https://*`, without a path, and `:*` for any \
     port";
@@ -117,7 +117,7 @@ impl Origin {
 #[must_use]
 pub fn port(to: &http::Uri) -> Option<u16> {
     let authority = to.authority()?;
-    // Who is asked has no other colons but those of an address in brackets, and those before an `@`.
+    // The only other colons are those of an IPv6 address in brackets, and those before an `@`.
     let (_, host) = authority.as_str().rsplit_once('@').unwrap_or(("", authority.as_str()));
     match host.strip_prefix(authority.host())? {
         "" => to.scheme_str().and_then(Scheme::of).map(Scheme::port),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_port_is_not_the_port_of_the_scheme() {
+    fn an_invalid_port_is_not_replaced_by_the_port_of_the_scheme() {
         for port in ["", ":80", ":080"] {
             assert!(matches("http://127.0.0.1", &format!("http://127.0.0.1{port}/")), "{port}");
         }
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn strings_that_are_not_origins_are_refused() {
         for bad in [
             "",
             "*",

@@ -13,10 +13,10 @@ use crate::text::shorten;
 #[serde(try_from = "String", into = "String")]
 pub struct SecretName(String);
 
-/// Text that names no secret.
+/// A string that is not the name of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "`{0}` is not the name of a secret: use 1 to 64 of A-Z, a-z, 0-9 and `_`, the first no digit"
+    "`{0}` is not the name of a secret: use 1 to 64 characters A-Z, a-z, 0-9 and `_`, not beginning with a digit"
 )]
 pub struct InvalidSecretName(String);
 
@@ -27,8 +27,8 @@ impl SecretName {
         &self.0
     }
 
-    /// What the guest holds in place of the secret: the host replaces it in the headers of requests
-    /// to where the secret belongs, and nowhere else. It is no secret itself.
+    /// The placeholder that the guest gets instead of the secret. The host replaces it in the headers of
+    /// requests to the origins of the secret, and nowhere else. It is not secret itself.
     #[must_use]
     pub fn placeholder(&self) -> String {
         format!("jobwright-secret({self})")

@@ -47,7 +47,7 @@ fn a_request_goes_where_one_grant_allows_origin_and_method() {
 }
 
 #[test]
-fn what_is_misspelt_grants_nothing() {
+fn misspelt_grants_are_refused() {
     for bad in [
         r#"{ "htp": [] }"#,
         r#"{ "http": [{ "origin": "https://a.example.com", "method": ["GET"] }] }"#,

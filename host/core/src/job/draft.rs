@@ -11,11 +11,11 @@ use crate::clock::Timestamp;
 /// A job to be enqueued.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
-    /// Its identity, made by the caller so that the answer can be written before it is stored.
+    /// Its id, made by the caller so that the response can be written before the job is stored.
     pub id: JobId,
-    /// What was asked for.
+    /// Its specification.
     pub spec: JobSpec,
-    /// What the guest reads.
+    /// Its payload.
     pub payload: Payload,
     /// When it may first be claimed; not before `now` at enqueue.
     pub scheduled_at: Timestamp,
@@ -34,7 +34,7 @@ impl NewJob {
         if self.on_wall { self.scheduled_at } else { self.scheduled_at.max(now) }
     }
 
-    /// Where it stands when it is accepted at `now`.
+    /// Its first state, if it is accepted at `now`.
     #[must_use]
     pub fn lifecycle(&self, now: Timestamp) -> Lifecycle {
         Lifecycle { on_wall: self.on_wall, ..Lifecycle::new(self.due_at(now)) }

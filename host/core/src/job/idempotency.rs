@@ -9,7 +9,7 @@ use crate::tenant::TenantName;
 /// Between a tenant and its key: no header carries this character.
 const OF: char = '\u{1f}';
 
-/// An `Idempotency-Key` with what a repetition is compared to and answered with.
+/// An `Idempotency-Key`, with the fingerprint of the request and the response to a repetition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// The key, at most 255 bytes, [of a tenant](Self::key_of).
@@ -23,8 +23,8 @@ pub struct Idempotency {
 }
 
 impl Idempotency {
-    /// What is counted for one beside its key and answer: the fingerprint, the job's id, and what a
-    /// row takes.
+    /// What is counted for one in addition to its key and answer, in bytes: the fingerprint, the job's id and
+    /// the row.
     pub const ROW_BYTES: u64 = 200;
 
     /// A tenant's key, as it is remembered: those of one tenant are not those of another.
@@ -33,14 +33,14 @@ impl Idempotency {
         if tenant.is_default() { key.to_owned() } else { format!("{tenant}{OF}{key}") }
     }
 
-    /// Whose key it is.
+    /// The tenant of the key.
     #[must_use]
     pub fn tenant(&self) -> TenantName {
         let tenant = self.key.split_once(OF).and_then(|(tenant, _)| tenant.parse().ok());
         tenant.unwrap_or_default()
     }
 
-    /// What it takes to remember it, in bytes.
+    /// Its size in the store, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         (self.key.len() + self.answer.len()) as u64 + Self::ROW_BYTES

@@ -13,11 +13,11 @@ pub const MAX_LOST: u16 = 3;
 /// For how long an attempt at a suspect keeps other suspects back, and after how long a loss does not
 /// count by itself any more.
 ///
-/// What takes a host down does it at once as a rule; without an end, the long jobs that a power loss interrupted would make all others wait
-/// for each of them in turn.
+/// A job that takes its host down usually does so at once. Without an end, the long jobs that a power loss
+/// interrupted would make all other suspects wait for each of them.
 pub const WATCH: Duration = Duration::from_secs(10);
 
-/// What is known of a host that lost an attempt.
+/// The facts about a host that lost an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LostHost {
     /// When it last showed that it lives.
@@ -26,7 +26,7 @@ pub struct LostHost {
     pub finished: u64,
 }
 
-/// Where a job stands.
+/// The state of a job, with all facts on which transitions depend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lifecycle {
     /// The stored state.
@@ -54,30 +54,30 @@ pub struct Lifecycle {
     pub on_wall: bool,
     /// When the latest attempt was claimed.
     pub attempted_at: Option<Timestamp>,
-    /// When the job was over.
+    /// When the job was finalized.
     pub finalized_at: Option<Timestamp>,
-    /// When someone asked a running job to stop.
+    /// When the cancellation of a running job was requested.
     pub cancel_requested_at: Option<Timestamp>,
 }
 
-/// The answer to a request to cancel.
+/// The result of a request to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelRequest {
     /// It was waiting and is cancelled now.
     Cancelled,
-    /// It is running; this attempt is being stopped. No other is meant: someone may redrive the job
-    /// before the attempt hears of it.
+    /// It is running; this attempt is being stopped, and no later one: the job may be redriven before the
+    /// attempt is notified.
     Stopping {
         /// Its number.
         attempt: u32,
     },
     /// It had been cancelled before.
     AlreadyCancelled,
-    /// Too late: it is over in another way.
+    /// Too late: it is finalized in another state.
     Finalized(JobState),
 }
 
-/// The answer to a request to run a job again.
+/// The result of a redrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redrive {
     /// It is due now.
@@ -107,7 +107,7 @@ impl Lifecycle {
         }
     }
 
-    /// The state in people's words, at `now`.
+    /// The state as clients see it, at `now`.
     #[must_use]
     pub fn phase(&self, now: Timestamp) -> Phase {
         match self.state {
@@ -134,7 +134,7 @@ impl Lifecycle {
     }
 
     /// Whether a lost attempt counts, so that this job may be what took its host down. Suspects are
-    /// tried one at a time: which of two it was could not be told.
+    /// tried one at a time: of two, the cause could not be determined.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
         self.lost > 0
@@ -216,12 +216,12 @@ impl Lifecycle {
         } else if self.lost >= MAX_LOST {
             self.finalize(JobState::Discarded, now);
         } else {
-            // Its place in the queue is kept: it had been waiting since then.
+            // It keeps its place in the queue.
             self.state = JobState::Available;
         }
     }
 
-    /// Forgets lost attempts, because one got further: it saved progress or ran to its end. Says whether
+    /// Forgets lost attempts, because one got further: it saved progress or ran to its end. Returns whether
     /// there were any.
     pub fn forgive(&mut self) -> bool {
         let lost = (self.lost, self.lost_after);

@@ -5,13 +5,13 @@ use bytes::Bytes;
 /// Bytes with their media type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Payload {
-    /// The media type that the submitter gave, `application/json` for a JSON value; none for none.
+    /// The media type, `application/json` for a JSON value; `None` if the submitter gave none.
     pub content_type: Option<String>,
-    /// What the guest reads.
+    /// The bytes that the guest reads.
     pub bytes: Bytes,
 }
 
-/// What a job read from a store says of its output without carrying it.
+/// The description of an output, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The media type.

@@ -15,21 +15,21 @@ use crate::report::Progress;
 pub struct Job {
     /// Its identity.
     pub id: JobId,
-    /// What was asked for.
+    /// Its specification.
     pub spec: JobSpec,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// Where it stands.
+    /// Its state.
     pub lifecycle: Lifecycle,
     /// The attempts that have ended, oldest first; at most [`MAX_RECORDS`], the latest kept.
     pub attempts: Vec<AttemptRecord>,
-    /// Of the output, when it has completed; before that, of what a failed attempt left.
+    /// The description of the output, once it has completed; before that, of the output of a failed attempt.
     pub output: Option<Stored>,
-    /// What its latest attempt told last of how far it is.
+    /// The latest progress of its latest attempt.
     pub progress: Option<Progress>,
 }
 
-/// Which attempt at a job runs, or was the latest, and how many there can be.
+/// The running or latest attempt of a job, and how many there can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {
     /// Its number. It counts every attempt, also those that do not count as failures, and those before
@@ -44,7 +44,7 @@ pub struct Tries {
 }
 
 impl Job {
-    /// Whether it is over, with success.
+    /// Whether it completed.
     #[must_use]
     pub fn has_completed(&self) -> bool {
         self.lifecycle.state == JobState::Completed
@@ -58,19 +58,21 @@ impl Job {
         Tries { attempt, failures, left, last_attempt: attempt.saturating_add(left.into()) }
     }
 
-    /// About what it takes as text, in bytes: what it was asked for with, and what its attempts said.
+    /// Its approximate size as text, in bytes: its specification and the records of its attempts.
     #[must_use]
     pub fn text_bytes(&self) -> u64 {
-        let said = |error: &AttemptError| {
+        let error_bytes = |error: &AttemptError| {
             error.message.len() + error.backtrace.as_ref().map_or(0, String::len)
         };
-        let record =
-            |record: &AttemptRecord| RECORD_BYTES + record.error.as_ref().map_or(0, said) as u64;
+        let record = |record: &AttemptRecord| {
+            RECORD_BYTES + record.error.as_ref().map_or(0, error_bytes) as u64
+        };
         RECORD_BYTES + self.spec.held_bytes(0) + self.attempts.iter().map(record).sum::<u64>()
     }
 }
 
-/// About what an attempt's record takes as text beside its error, and a job beside what it carries.
+/// The approximate size of an attempt's record as text without its error, and of a job without its strings,
+/// in bytes.
 const RECORD_BYTES: u64 = 512;
 
 /// How many ended attempts a job remembers: 25 counted, 3 lost and 10 refused, and some more for

@@ -19,26 +19,26 @@ use crate::tenant::TenantName;
 /// How far ahead a job may be scheduled, and the longest wait that a guest may ask for.
 pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// What was asked for, complete and fixed at enqueue: a later change of the plugin, its settings
+/// The specification of a job, complete and fixed at enqueue: a later change of the plugin, its settings
 /// or the operator's defaults does not reach a job that was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
-    /// Whose it is.
+    /// Its tenant.
     #[serde(default, skip_serializing_if = "TenantName::is_default")]
     pub tenant: TenantName,
     /// The plugin's name.
     pub plugin: PluginName,
     /// The version that the reference resolved to.
     pub version: Version,
-    /// The code itself: every attempt runs these bytes.
+    /// The digest of the code that every attempt runs.
     pub digest: Digest,
-    /// Where the job waits.
+    /// Its queue.
     pub queue: QueueName,
     /// How urgent it is.
     pub priority: Priority,
     /// How often it may fail; 1 to 25. Lost and released attempts are not counted.
     pub max_attempts: u16,
-    /// What each attempt may use.
+    /// The limits of each attempt.
     pub limits: Limits,
     /// Which endings are tried again.
     #[serde(default)]
@@ -58,8 +58,8 @@ pub struct JobSpec {
     /// Whether the guest sees a clock and random bytes that are the same at every attempt.
     #[serde(default)]
     pub deterministic: bool,
-    /// Whether that was allowed by nothing but a grant of the plugin, so that it ends when the grant is
-    /// withdrawn: administrators may ask for it without one. False of jobs of earlier versions.
+    /// Whether only a grant of the plugin allowed that, so that it ends when the grant is withdrawn.
+    /// Administrators can ask for it without a grant. False for jobs of earlier versions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deterministic_by_grant: bool,
     /// The media type of the output, if the plugin's settings fix one.
@@ -68,7 +68,7 @@ pub struct JobSpec {
     /// Whether the guest's environment has the host's variables, `JOBWRIGHT_…`.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub inject_env: bool,
-    /// What the guest's exit codes mean, where that is not the usual.
+    /// The meaning of the guest's exit codes, where it differs from the default.
     #[serde(default, skip_serializing_if = "ExitCodes::is_empty")]
     pub exit_codes: ExitCodes,
 }
@@ -85,12 +85,12 @@ impl JobSpec {
         self.deterministic && self.deterministic_by_grant && grants.deterministic.is_never()
     }
 
-    /// What a submitter makes the host hold until the job is finalized, in bytes: a payload of
-    /// `payload_bytes`, with the arguments, variables and tags beside it.
+    /// The size of the data that the host keeps until the job is finalized, in bytes: a payload of
+    /// `payload_bytes`, the arguments, variables and tags.
     #[must_use]
     pub fn held_bytes(&self, payload_bytes: u64) -> u64 {
         let variables = self.env.iter().map(|(name, value)| name.len() + value.len());
-        let texts = self.args.iter().chain(&self.tags).map(String::len).chain(variables);
-        payload_bytes + texts.sum::<usize>() as u64
+        let strings = self.args.iter().chain(&self.tags).map(String::len).chain(variables);
+        payload_bytes + strings.sum::<usize>() as u64
     }
 }

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What is stored. *Scheduled* and *retryable* are not: they are `Available` with a future
-/// `scheduled_at`, see [`Lifecycle::phase`], so nothing has to flip states when the time comes.
+/// The stored state.
+///
+/// *Scheduled* and *retryable* are not stored: they are `Available` with a future `scheduled_at`, see
+/// [`Lifecycle::phase`](super::lifecycle::Lifecycle::phase), so no row changes when the time comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
@@ -11,16 +13,16 @@ pub enum JobState {
     Available,
     /// An attempt holds a lease on it.
     Running,
-    /// Over: it succeeded.
+    /// Finalized: it succeeded.
     Completed,
-    /// Over: it failed for good.
+    /// Finalized: it failed for good.
     Discarded,
-    /// Over: someone cancelled it.
+    /// Finalized: it was cancelled.
     Cancelled,
 }
 
 impl JobState {
-    /// Whether the job is over for good.
+    /// Whether the job is finalized.
     #[must_use]
     pub fn is_finalized(self) -> bool {
         match self {
@@ -30,7 +32,7 @@ impl JobState {
     }
 }
 
-/// The state in the words that people use; what HTTP answers call `state`.
+/// The state as clients see it: `state` in HTTP responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -38,9 +40,9 @@ pub enum Phase {
     Scheduled,
     /// Due.
     Available,
-    /// Not due yet, after an attempt that failed or was given back.
+    /// Not due yet, after an attempt that failed or was released.
     Retryable,
-    /// Held by an attempt.
+    /// An attempt holds a lease on it.
     Running,
     /// Succeeded.
     Completed,
@@ -51,7 +53,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Whether the job is over for good.
+    /// Whether the job is finalized.
     #[must_use]
     pub fn is_finalized(self) -> bool {
         match self {

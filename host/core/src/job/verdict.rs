@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 
-/// What is to be written at the end of an attempt.
+/// What is written at the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It succeeded.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fuel::Fuel;
 
-/// What one attempt may use. Complete: nothing is left to a default any more.
+/// The limits of one attempt. They are complete: no value is left to a default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -27,17 +27,17 @@ pub struct Limits {
     /// Length of the checkpoint, in bytes.
     #[serde(default = "Limits::default_checkpoint_bytes")]
     pub checkpoint_bytes: u64,
-    /// How long a guest that asks whether it is cancelled may go on after it was, in milliseconds.
+    /// How long a guest that polls for cancellation may run after the job was cancelled, in milliseconds.
     #[serde(default = "Limits::default_grace_ms")]
     pub grace_ms: u64,
 }
 
 impl Limits {
-    /// What a guest that computes uses up in a second on a server of today: measured guests that parse,
+    /// The fuel that a computing guest uses in a second on a present server: measured guests that parse,
     /// count, scale and draw took 2 to 7 × 10⁹, a loop that does nothing 1 × 10⁹.
     pub const FUEL_PER_SECOND: u64 = 5_000_000_000;
 
-    /// What an attempt may use when nobody says otherwise.
+    /// The defaults of a host whose operator sets none.
     pub const DEFAULT: Self = Self {
         fuel: Fuel::Units(Self::FUEL_PER_SECOND * 60), // as long as the time limit
         timeout_ms: 60_000,                            // River's default
@@ -47,10 +47,10 @@ impl Limits {
         tables: 100_000,                               // debug builds of C# need over 10,000
         resources: 1_000,          // wasmtime's default of a million is host memory
         checkpoint_bytes: 1 << 20, // as the output
-        grace_ms: 1_000,           // enough to write state down, not to go on working
+        grace_ms: 1_000,           // enough to save state, not to continue the work
     };
 
-    /// The most that an operator who configures nothing lets a job ask for.
+    /// The ceilings of a host whose operator sets none.
     pub const CEILING: Self = Self {
         fuel: Fuel::Unlimited,
         timeout_ms: 3_600_000,
@@ -63,7 +63,7 @@ impl Limits {
         grace_ms: 10_000,           // a third of the host's own grace at its shutdown
     };
 
-    // Jobs that were accepted before there were these two.
+    // For jobs that were accepted before these two limits existed.
     fn default_checkpoint_bytes() -> u64 {
         Self::DEFAULT.checkpoint_bytes
     }
@@ -72,12 +72,12 @@ impl Limits {
         Self::DEFAULT.grace_ms
     }
 
-    /// What every attempt may take beside that: its stack, and what its instances have beside their
-    /// memories and tables, of which a runtime lets in no more.
+    /// What every attempt may use in addition, in bytes: its stack, and its instances without their memories
+    /// and tables. Runtimes enforce this bound.
     pub const ATTEMPT_BYTES: u64 = 6 << 20;
 
-    /// What an attempt may take of its host's memory, in bytes: all that the guest has, the buffers of
-    /// what it leaves, and [what it takes beside](Self::ATTEMPT_BYTES).
+    /// The memory of its host that an attempt may use, in bytes: that of the guest, the buffers of its output,
+    /// log and checkpoint, and [a constant part](Self::ATTEMPT_BYTES).
     #[must_use]
     pub fn host_bytes(&self) -> u64 {
         let buffers =

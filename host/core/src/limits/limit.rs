@@ -54,7 +54,7 @@ impl Limit {
         }
     }
 
-    /// What raises the limit. The same for all attempts, so that it is the same when one is replayed.
+    /// How the limit is raised. The text is the same for all attempts, so that a replay has the same.
     #[must_use]
     pub fn remedy(self) -> String {
         let Some(field) = self.field() else {

@@ -8,7 +8,7 @@ use super::fuel::Fuel;
 use super::limit::flag;
 use super::request::LimitsRequest;
 
-/// A limit that was asked for and cannot be had.
+/// A limit in a request that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct InvalidLimit {
@@ -18,12 +18,12 @@ pub struct InvalidLimit {
     pub message: String,
 }
 
-/// What the operator gives and allows.
+/// The operator's defaults and ceilings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitPolicy {
-    /// For who asks for nothing.
+    /// For requests that set no limit.
     pub default: Limits,
-    /// For who asks for much.
+    /// The highest values that a request may set.
     pub ceiling: Limits,
 }
 

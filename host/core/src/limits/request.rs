@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::effective::Limits;
 use super::fuel::Fuel;
 
-/// The limits that someone asked for; what is absent comes from elsewhere.
+/// The limits that a job or a plugin's settings ask for. An absent limit is taken from the settings, then
+/// from the host's defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[serde(rename_all = "snake_case")]

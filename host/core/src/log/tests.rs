@@ -80,7 +80,7 @@ fn counts_that_cannot_be_true_stop_at_the_most() {
 }
 
 #[test]
-fn what_is_taken_of_a_log_that_goes_on_ends_with_a_whole_character() {
+fn a_snapshot_of_a_log_in_progress_ends_with_a_whole_character() {
     for (written, taken) in
         [(&b"z\xc3"[..], &b"z"[..]), (b"\xe2\x82", b""), ("zä".as_bytes(), "zä".as_bytes())]
     {

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::grant::capability::Capability;
 use crate::text::shorten;
 
-/// How a plugin is called, recognised from its bytes.
+/// The ABI of a plugin, recognised from its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Abi {
     /// A core module that exports `_start` and imports WASI preview 1.
@@ -44,37 +44,37 @@ impl fmt::Display for Abi {
 /// libraries thousands.
 pub const MAX_NAMES: usize = 100;
 
-/// What the bytes of a plugin say about it.
+/// What the bytes of a plugin contain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspection {
-    /// How it is called.
+    /// Its ABI.
     pub abi: Abi,
-    /// What it imports, sorted: of a core module as `module.name`, of a component its interfaces. At
+    /// Its imports, sorted: of a core module as `module.name`, of a component its interfaces. At
     /// most [`MAX_NAMES`].
     pub imports: Vec<String>,
-    /// What it exports, sorted; at most [`MAX_NAMES`].
+    /// Its exports, sorted; at most [`MAX_NAMES`].
     #[serde(default)]
     pub exports: Vec<String>,
     /// Which of its exports a job can name as its entry point, sorted; empty if there is no choice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entrypoints: Vec<String>,
-    /// What its memories and tables take at the start, in bytes.
+    /// The initial size of its memories and tables, in bytes.
     pub minimum_memory_bytes: u64,
 }
 
-/// A plugin of which it is not clear what a job is to call.
+/// A job that does not name an entry point of its plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct NoEntryPoint(String);
 
 impl Inspection {
-    /// What it has to be granted to do all that it might; without, it is denied that part.
+    /// The capabilities that its imports ask for; calls for those that are not granted are denied.
     #[must_use]
     pub fn grants(&self) -> Vec<Capability> {
         Capability::asked_for(&self.imports)
     }
 
-    /// What a job calls that asks for `asked`: none if there is no choice.
+    /// The entry point of a job that names `asked`; `None` if the plugin has only one.
     ///
     /// # Errors
     /// [`NoEntryPoint`], which names what could be asked for.

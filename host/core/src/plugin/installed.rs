@@ -22,7 +22,7 @@ pub struct PluginVersion {
     pub size_bytes: u64,
     /// When it was uploaded.
     pub created_at: Timestamp,
-    /// What its bytes say.
+    /// The result of its inspection.
     #[serde(flatten)]
     pub inspection: Inspection,
 }
@@ -30,12 +30,12 @@ pub struct PluginVersion {
 /// A plugin: its settings and its versions, in the order of upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plugin {
-    /// Whose it is.
+    /// Its tenant.
     #[serde(default, skip_serializing_if = "TenantName::is_default")]
     pub tenant: TenantName,
     /// Its name.
     pub name: PluginName,
-    /// What the operator set.
+    /// Its settings.
     pub settings: PluginSettings,
     /// Every version, oldest upload first.
     pub versions: Vec<PluginVersion>,

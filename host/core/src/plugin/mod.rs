@@ -3,7 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`name`], [`version`] | what identifies an uploaded version |
-//! | [`reference`] | how a job names its plugin |
+//! | [`mod@reference`] | how a job names its plugin |
 //! | [`inspection`] | what the bytes of a plugin contain |
 //! | [`settings`] | what an operator sets |
 //! | [`installed`] | a plugin with all its versions |

@@ -38,7 +38,7 @@ pub struct PluginRef {
     pub selector: Selector,
 }
 
-/// Text that names no plugin.
+/// A string that does not name a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidPluginRef {
     /// Before the `@`.

@@ -8,13 +8,13 @@ use crate::grant::grants::Grants;
 use crate::limits::request::LimitsRequest;
 use crate::retry::policy::RetryPolicy;
 
-/// What an operator sets for all versions of a plugin.
+/// The settings of a plugin, for all its versions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginSettings {
-    /// For jobs that ask for nothing.
+    /// For jobs that set no limits.
     pub limits: LimitsRequest,
-    /// Which endings are tried again; absent for the usual ones.
+    /// Which endings are tried again; absent for the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_on: Option<RetryPolicy>,
     /// The media type of its outputs; absent to guess from the bytes.
@@ -26,10 +26,10 @@ pub struct PluginSettings {
     /// Whether its environment has the host's variables, `JOBWRIGHT_…`; absent for yes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inject_env: Option<bool>,
-    /// What its exit codes mean, where that is not the usual.
+    /// The meaning of its exit codes, where it differs from the default.
     #[serde(skip_serializing_if = "ExitCodes::is_empty")]
     pub exit_codes: ExitCodes,
-    /// What it may reach.
+    /// Its grants.
     #[serde(skip_serializing_if = "Grants::is_empty")]
     pub grants: Grants,
 }

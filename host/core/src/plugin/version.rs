@@ -19,13 +19,13 @@ pub enum Version {
     Semantic(semver::Version),
 }
 
-/// The longest version, in bytes: fits a file name beside a plugin's name.
+/// The longest version, in bytes: fits a file name together with a plugin's name.
 pub const MAX_VERSION_BYTES: usize = 64;
 
-/// Text that is no version.
+/// A string that is not a version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "`{0}` is not a version: use a semantic version such as 1.2.0, of at most 64 bytes, or none \
+    "`{0}` is not a version: use a semantic version such as 1.2.0, of at most 64 bytes, or omit it \
      to have one made from the digest"
 )]
 pub struct InvalidVersion(String);

@@ -15,39 +15,39 @@ use crate::job::id::JobId;
 use crate::job::lifecycle::Lifecycle;
 use crate::tenant::TenantName;
 
-/// How long a job that must run alone lets others pass before they have to wait until it can: so long
+/// How long other jobs may start before a job that must run alone; after that they wait for it. Long enough
 /// that a host which is not always busy is idle for a moment.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long a job that needs more memory than is free lets jobs of other queues pass before they
-/// have to wait until it fits: as long as most jobs take. Those of its own queue wait at once.
+/// How long jobs of other queues may start before a job that needs more memory than is free; after that they
+/// wait for it. As long as most jobs take. Jobs of its own queue wait at once.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many lanes one claim passes over because their first job does not fit: it bounds what the claim
+/// How many lanes one claim skips because their first job does not fit: it bounds what the claim
 /// costs when many do not.
 const MOST_PASSED: usize = 64;
 
-/// How many jobs one claim sets aside under holds that came just now, for the same reason.
+/// How many jobs one claim sets aside under new holds, for the same reason.
 const MOST_SET_ASIDE: usize = 500;
 
-/// What a worker can take.
+/// What a worker asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// At most so many jobs.
+    /// The maximum number of jobs.
     pub max: usize,
-    /// That may take at most this of the host's memory together ([`Limits::host_bytes`]).
+    /// The maximum memory of the host that they may use together ([`Limits::host_bytes`]), in bytes.
     ///
     /// [`Limits::host_bytes`]: crate::Limits::host_bytes
     pub memory_bytes: u64,
-    /// Whether the worker's host runs nothing. The store may know of nothing that runs and an attempt
-    /// whose lease was lost still be at work.
+    /// Whether the worker's host runs no attempt. An attempt whose lease was lost may still run, which the
+    /// store does not know.
     pub idle: bool,
-    /// What queues and tenants with a large share of the host leave free.
+    /// The part of the host that queues and tenants with a large share leave free.
     pub reserve: Reserve,
     /// Until when the leases hold.
     pub expires_at: Timestamp,
-    /// What the wall clock says, which may differ from the time of the call: it decides when jobs are
-    /// due whose time a client gave.
+    /// The reading of the wall clock, which may differ from the time of the call. It decides when jobs are due
+    /// whose time a client gave.
     pub wall: Timestamp,
 }
 
@@ -58,13 +58,13 @@ impl Queue {
         let mut free = Room { attempts: want.max, memory_bytes: want.memory_bytes };
         let (mut leases, mut passed, mut set_aside) = (Vec::new(), BTreeSet::new(), 0);
         while free.attempts > 0 && passed.len() < MOST_PASSED && set_aside < MOST_SET_ASIDE {
-            // On an idle host every job fits: else one accepted under a larger budget would wait
-            // for ever, and all behind it.
+            // On an idle host every job fits: else a job that was accepted under a larger budget
+            // would wait for ever, with all jobs behind it.
             let idle = want.idle && self.running.is_empty();
             let offer = Offer { free, reserve: &want.reserve, now };
             let Some(Due { id, memory_bytes }) = self.next(idle, &offer, &passed) else { break };
             let Some(Slot { entry, .. }) = self.slots.get(&id) else { break };
-            // A hold that came just now has not moved all that it covers.
+            // A new hold may not have moved all jobs that it covers yet.
             if self.is_sweeping() && self.is_set_aside(&entry.facts) {
                 self.replace(id);
                 set_aside += 1;
@@ -95,7 +95,7 @@ impl Queue {
         })
     }
 
-    /// The first waiting job that may start beside those that run, of lanes that are not passed over.
+    /// The first due job that may start now, of lanes that are not skipped.
     fn next(
         &self,
         idle: bool,
@@ -108,7 +108,7 @@ impl Queue {
         if watched.iter().any(|lifecycle| lifecycle.runs_alone()) {
             return None;
         }
-        // One that must run alone waits for an idle host, and holds others back for it only after
+        // A job that must run alone waits for an idle host. It makes other jobs wait only after
         // a while, and not while another suspect runs.
         let waits = |lifecycle: &Lifecycle| {
             let since = lifecycle.attempted_at.unwrap_or(lifecycle.scheduled_at);
@@ -141,7 +141,7 @@ impl Queue {
         self.lanes.has_due()
     }
 
-    /// Lets a tenant have at most `most` attempts in flight.
+    /// Limits the attempts in flight of a tenant to `most`.
     pub fn bound(&mut self, tenant: &TenantName, most: Option<usize>) {
         self.lanes.bound(tenant, most);
     }

@@ -9,8 +9,8 @@ use crate::clock::{Timestamp, until};
 use crate::hold::Hold;
 
 impl Queue {
-    /// What every queue holds that has unfinished jobs or is paused, by tenant and name: as of the latest
-    /// [look](Self::pass_time) at what is due.
+    /// The counts of every queue that has unfinished jobs or is paused, by tenant and name, as of the latest
+    /// [pass of time](Self::pass_time).
     #[must_use]
     pub fn counts(&self, now: Timestamp, limits: &CapacityLimits) -> Vec<QueueCounts> {
         let mut counts: BTreeMap<_, _> = self

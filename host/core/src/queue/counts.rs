@@ -1,4 +1,4 @@
-//! What each queue holds, for people and programs that ask.
+//! How many jobs each queue has.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::waiting::Wait;
 use crate::capacity::limits::CapacityLimits;
 use crate::tenant::TenantName;
 
-/// What a queue holds.
+/// The counts of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct QueueCounts {
     /// The tenant that it belongs to.
@@ -31,7 +31,7 @@ pub struct QueueCounts {
     pub parked_capacity: usize,
     /// How long the oldest due job has been due, in milliseconds.
     pub oldest_age_ms: u64,
-    /// Whether claims pass it by.
+    /// Whether it is paused.
     pub paused: bool,
 }
 
@@ -58,9 +58,9 @@ impl QueueCounts {
 #[derive(Debug, Default)]
 pub(super) struct Load {
     pub(super) running: usize,
-    /// Those that wait and are due.
+    /// Waiting jobs that are due.
     pub(super) due: BTreeSet<Wait>,
-    /// Those that wait for their time.
+    /// Waiting jobs that are not due.
     pub(super) parked: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What the queue knows of each unfinished job.
+//! The entries of the queue: the scheduling facts of each unfinished job.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::job::state::JobState;
 /// The scheduling facts of an unfinished job.
 #[derive(Debug)]
 pub struct Entry {
-    /// What it belongs to.
+    /// Its tenant, queue and plugin.
     pub facts: Facts,
     /// Its priority.
     pub priority: Priority,
-    /// What an attempt may take of the host's memory.
+    /// The memory of the host that an attempt may use, in bytes.
     pub memory_bytes: u64,
     /// The length of its payload.
     pub payload_bytes: u64,
-    /// Where it stands.
+    /// Its state.
     pub lifecycle: Lifecycle,
     /// The number of its row, which is also the order of arrival.
     pub row: u64,
@@ -30,10 +30,10 @@ pub struct Entry {
     pub permit: Permit,
 }
 
-/// Where an unfinished job stands, or stood when it was finalized.
+/// The state of an unfinished job, or of one that was just finalized.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// What it belongs to.
+    /// Its tenant, queue and plugin.
     pub facts: Facts,
     /// The length of its payload.
     pub payload_bytes: u64,
@@ -44,7 +44,7 @@ pub struct Standing {
 }
 
 impl Entry {
-    /// Where the job stands.
+    /// The standing of the job.
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing {
@@ -67,7 +67,7 @@ pub(super) struct Slot {
 pub struct Holder {
     /// Until when the lease holds.
     pub expires_at: Timestamp,
-    /// When the holder last showed that it lives.
+    /// When the holder was last alive.
     pub alive_at: Timestamp,
 }
 

@@ -1,6 +1,6 @@
-//! What claims pass by. A queue or a tenant that is held keeps its jobs in their lanes, which have no
-//! turn. Other holds cover jobs of any lane: those are set aside, some at a time, as each step is a
-//! command of the store for which all others wait.
+//! Holds. The lanes of a paused queue or a disabled tenant keep their jobs and are not served. Other holds
+//! cover jobs of any lane: these are set aside, some at a time, as each step is a command of the store for
+//! which all others wait.
 
 use std::ops::Bound;
 
@@ -10,12 +10,12 @@ use super::sweep::{Sweep, covers_code};
 use crate::hold::Hold;
 use crate::job::id::JobId;
 
-/// How many jobs one step looks at, and moves at most: some hundred microseconds.
+/// How many jobs one step examines, and moves at most: some hundred microseconds.
 const SWEPT: usize = 500;
 
 impl Queue {
-    /// Makes claims pass by what `hold` covers, or not any more: at once if it covers a queue or a
-    /// tenant, and else as [`Self::sweep`] gets on.
+    /// Sets or releases a hold. It takes effect at once for a queue or a tenant, else as [`Self::sweep`]
+    /// proceeds.
     pub fn set_held(&mut self, hold: Hold, held: bool) {
         match held {
             true => drop(self.holds.insert(hold.clone())),
@@ -27,7 +27,7 @@ impl Queue {
         match of_any {
             Hold::Queue { tenant, queue } => self.lanes.hold_queue(tenant, queue, is_held),
             Hold::Tenant(tenant) => self.lanes.hold_tenant(tenant, is_held),
-            _ => {
+            Hold::Plugin { .. } | Hold::Version { .. } | Hold::Digest(_) | Hold::Operator(_) => {
                 self.sweeps.retain(|sweep| sweep.hold != hold);
                 self.sweeps.push(Sweep { hold, after: None });
                 self.sweep();
@@ -59,13 +59,13 @@ impl Queue {
         }
     }
 
-    /// What claims pass by, in no order.
+    /// The holds, in no order.
     #[must_use]
-    pub fn held(&self) -> Vec<Hold> {
+    pub fn holds(&self) -> Vec<Hold> {
         self.holds.iter().cloned().collect()
     }
 
-    /// The oldest unfinished jobs that `hold` covers and that nobody asked to cancel, at most `most`.
+    /// The oldest unfinished jobs that `hold` covers and whose cancellation was not requested, at most `most`.
     #[must_use]
     pub fn covered(&self, hold: &Hold, most: usize) -> Vec<JobId> {
         let covered = self.slots.iter().filter(|(_, slot)| {

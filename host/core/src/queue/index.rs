@@ -22,26 +22,26 @@ use crate::tenant::TenantName;
 /// The unfinished jobs of a store, ordered for claiming.
 #[derive(Debug, Default)]
 pub struct Queue {
-    /// By id, which is by age: what is done to some is done to the oldest.
+    /// By id, which is by age: operations on some jobs take the oldest.
     pub(super) slots: BTreeMap<JobId, Slot>,
     pub(super) loads: BTreeMap<(TenantName, QueueName), Load>,
     pub(super) holds: BTreeSet<Hold>,
-    /// Whether there are holds on code, under which jobs are set aside.
+    /// Whether there are holds on plugins or code, under which jobs are set aside.
     pub(super) holds_code: bool,
-    /// What is left to be moved for holds that came or went.
+    /// Holds that came or went, with jobs that are still to be moved.
     pub(super) sweeps: Vec<Sweep>,
-    /// Waiting jobs that were due at the latest look and that are not set aside.
+    /// Waiting jobs that are due and not set aside.
     pub(super) lanes: Lanes,
-    /// Waiting jobs that were not.
+    /// Waiting jobs that are not due.
     pub(super) future: Waiting,
     /// Jobs that became due by the wall clock since a store last asked.
     pub(super) fallen_due: Vec<JobId>,
     pub(super) running: BTreeSet<(Timestamp, JobId)>,
-    /// Those of `running` that are suspects.
+    /// The suspects among the running jobs.
     pub(super) running_suspects: BTreeSet<JobId>,
     pub(super) clocks: Clocks,
     pub(super) head_start: Duration,
-    /// Attempts that were finished: what a host has achieved beside the jobs that it lost.
+    /// How many attempts were finished.
     pub(super) finished: u64,
 }
 
@@ -75,19 +75,19 @@ impl Queue {
         self.slots.len()
     }
 
-    /// Whether every job is finished.
+    /// Whether there is no unfinished job.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// Where an unfinished job stands.
+    /// The lifecycle of an unfinished job.
     #[must_use]
     pub fn lifecycle(&self, id: JobId) -> Option<&Lifecycle> {
         self.slots.get(&id).map(|slot| &slot.entry.lifecycle)
     }
 
-    /// Where an unfinished job stands, with what it belongs to.
+    /// The standing of an unfinished job.
     #[must_use]
     pub fn standing(&self, id: JobId) -> Option<Standing> {
         self.slots.get(&id).map(|slot| slot.entry.standing())
@@ -99,7 +99,7 @@ impl Queue {
         self.slots.keys().copied().collect()
     }
 
-    /// Applies a transition to an entry; answers what it answers, and where the job stands then.
+    /// Applies a transition to an entry; returns its result, and the new standing of the job.
     pub(super) fn transition<A>(
         &mut self,
         id: JobId,
@@ -130,7 +130,7 @@ impl Queue {
         self.change(id, |_| ());
     }
 
-    /// Moves the jobs whose time has come to where they are claimed from.
+    /// Moves the jobs that became due into their lanes.
     pub(super) fn look(&mut self, clocks: Clocks) {
         self.clocks = clocks;
         while let Some(Wait { id, on_wall, .. }) = self.future.first_due(clocks) {

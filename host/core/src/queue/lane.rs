@@ -29,7 +29,7 @@ pub(super) struct Turn {
     pub(super) running: usize,
     /// The turn in which the lane was served last.
     pub(super) served: u64,
-    /// That of the job.
+    /// The place of its first job.
     pub(super) place: Place,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// The turn of one of its jobs.
+    /// The place of one of its jobs among the lanes.
     pub(super) fn turn_of(&self, place: Place) -> Turn {
         Turn { running: self.share.held.attempts, served: self.served, place }
     }

@@ -1,15 +1,15 @@
 //! Lanes: the jobs that are due, by tenant and queue, and which of them begins next.
 //!
-//! The tenant with the fewest attempts in flight is served, and of these the one that was served
-//! longest ago. Of its queues, the one with the fewest attempts in flight is served, and of these the
-//! one that was served longest ago: so queues take turns also where one attempt runs at a time. A tenant
-//! or a queue that comes has its turn before the one that was served last, and after those that have
-//! waited longer. A queue or a tenant with a large share leaves a [`Reserve`](super::Reserve) free.
+//! The tenant with the fewest attempts in flight is served, and of these the one that was served longest
+//! ago. Of its queues, the one with the fewest attempts in flight is served, and of these the one that was
+//! served longest ago: so queues alternate also where one attempt runs at a time. A new tenant or queue is
+//! served before the one that was served last, and after those that have waited longer. A queue or a tenant
+//! with a large share leaves a [`Reserve`](super::Reserve) free.
 //!
 //! Tenants and lanes are kept in the order in which they are served, so a pick costs a logarithm of
 //! their number. It passes over few of them: those with a large share, those whose first job needs more
-//! memory than is free (a claim bounds their number), and those with suspects only. Lanes that are held
-//! keep their jobs and have no turn.
+//! memory than is free (a claim bounds their number), and those with suspects only. Lanes under a
+//! hold keep their jobs and are not served.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +20,12 @@ use crate::hold::Facts;
 use crate::job::id::JobId;
 use crate::tenant::TenantName;
 
-/// How many lanes of a tenant a pick looks at, beside those that are passed over in this claim. Closed
-/// are at most two for want of slots; more only if the first jobs of all are too large for the memory
-/// that the tenant may take, which changes when attempts end.
+/// How many lanes of a tenant a pick examines, in addition to those that this claim skips. At most two have
+/// no slots left; more only if the first jobs of all are too large for the memory that the tenant may take,
+/// which changes when attempts end.
 const MOST_LOOKED: usize = 64;
 
-/// What a pick chooses by.
+/// The facts by which a pick chooses.
 #[derive(Clone, Copy)]
 pub(super) struct Pick<'a> {
     /// What is free, and what large shares leave free.
@@ -127,7 +127,7 @@ impl Lanes {
         self.most.clone_from(&other.most);
     }
 
-    /// Passes by a queue, or not any more.
+    /// Pauses a queue, or resumes it.
     pub(super) fn hold_queue(&mut self, tenant: &TenantName, queue: &QueueName, held: bool) {
         let queues = self.held_queues.entry(tenant.clone()).or_default();
         match held {
@@ -146,7 +146,7 @@ impl Lanes {
         self.moved(tenant, before);
     }
 
-    /// Passes by a tenant, or not any more.
+    /// Disables a tenant, or enables it.
     pub(super) fn hold_tenant(&mut self, tenant: &TenantName, held: bool) {
         let before = self.turn(tenant);
         match held {
@@ -156,7 +156,7 @@ impl Lanes {
         self.moved(tenant, before);
     }
 
-    /// A job is due.
+    /// Adds a job that is due.
     pub(super) fn insert(&mut self, facts: &Facts, place: Place, due: Due) {
         self.change(facts, |lane| {
             lane.due.insert(place, due);
@@ -174,7 +174,7 @@ impl Lanes {
         );
     }
 
-    /// A job does not wait in a lane, whether it was due or not.
+    /// Removes a job from its lane, if it is in one.
     pub(super) fn remove(&mut self, facts: &Facts, place: &Place) {
         let before = self.turn(&facts.tenant);
         let Some(tenant) = self.tenants.get_mut(&facts.tenant) else { return };
@@ -188,12 +188,12 @@ impl Lanes {
         self.moved(&facts.tenant, before);
     }
 
-    /// An attempt is in flight.
+    /// Counts an attempt that begins.
     pub(super) fn begin(&mut self, facts: &Facts, memory_bytes: u64) {
         self.change_share(facts, |share| share.held.add(memory_bytes));
     }
 
-    /// It is not any more.
+    /// Counts an attempt that ended.
     pub(super) fn end(&mut self, facts: &Facts, memory_bytes: u64) {
         self.change_share(facts, |share| share.held.take(memory_bytes));
     }
@@ -227,7 +227,7 @@ impl Lanes {
         !self.turns.is_empty()
     }
 
-    /// Forgets what has neither jobs that are due nor attempts in flight: its turn, too.
+    /// Removes a lane and a tenant without due jobs and attempts in flight.
     pub(super) fn forget_empty(&mut self, facts: &Facts) {
         let Some(tenant) = self.tenants.get_mut(&facts.tenant) else { return };
         if tenant.lanes.get(&facts.queue).is_some_and(Lane::is_empty) {

@@ -9,19 +9,19 @@ use crate::job::lifecycle::{CancelRequest, Lifecycle, LostHost, Redrive};
 use crate::job::state::JobState;
 use crate::job::verdict::Verdict;
 
-/// The answer to a renewal.
+/// The result of a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
-    /// It holds until the new time.
+    /// The lease is extended.
     Extended,
-    /// It holds, and someone asked the attempt to stop.
+    /// The lease is extended, and cancellation of the job was requested.
     CancelRequested,
-    /// It was taken away.
+    /// The lease was lost.
     LeaseLost,
 }
 
 impl Queue {
-    /// Extends a lease, as its holder is alive.
+    /// Renews a lease.
     pub fn renew(&mut self, lease: &Lease, expires_at: Timestamp, now: Timestamp) -> Renewal {
         self.pass_time(now);
         if !self.holds_lease(lease) {
@@ -38,7 +38,7 @@ impl Queue {
         }
     }
 
-    /// Ends the attempt that `lease` holds; `None` if it holds none any more.
+    /// Ends the attempt of `lease`; `None` if the lease was lost.
     pub fn finish(&mut self, lease: &Lease, verdict: Verdict, now: Timestamp) -> Option<Standing> {
         if !self.holds_lease(lease) {
             return None;
@@ -47,7 +47,7 @@ impl Queue {
         self.transition(lease.job, now, |lifecycle| lifecycle.finish(verdict, now)).map(|it| it.1)
     }
 
-    /// Forgives lost attempts at the job that `lease` holds, because this one saved its progress.
+    /// Forgives the lost attempts at the job of `lease`, because this one saved its progress.
     pub fn forgive(&mut self, lease: &Lease) {
         let lost = |lifecycle: &Lifecycle| lifecycle.clone().forgive();
         if self.holds_lease(lease) && self.lifecycle(lease.job).is_some_and(lost) {
@@ -76,7 +76,7 @@ impl Queue {
         expired.take(most).map(|(_, id)| *id).collect()
     }
 
-    /// Takes a running job back from an attempt whose host is gone.
+    /// Reclaims a running job from a dead host.
     pub fn reclaim(&mut self, id: JobId, now: Timestamp) -> Option<Standing> {
         let slot = self.slots.get(&id).filter(|slot| slot.home() == Some(Home::Running))?;
         let host = LostHost { alive_at: slot.holder.alive_at, finished: self.finished };

@@ -27,25 +27,25 @@ const LEAST_SHARED: usize = 4;
 pub struct Room {
     /// Attempts in flight.
     pub attempts: usize,
-    /// What they may take of the host's memory, in bytes.
+    /// The memory of the host that they may use, in bytes.
     pub memory_bytes: u64,
 }
 
 impl Room {
-    /// With one attempt more.
+    /// Adds one attempt.
     pub(super) fn add(&mut self, memory_bytes: u64) {
         self.attempts += 1;
         self.memory_bytes += memory_bytes;
     }
 
-    /// With one attempt fewer.
+    /// Removes one attempt.
     pub(super) fn take(&mut self, memory_bytes: u64) {
         self.attempts = self.attempts.saturating_sub(1);
         self.memory_bytes = self.memory_bytes.saturating_sub(memory_bytes);
     }
 }
 
-/// What large shares leave free of a host. The default is nothing.
+/// The part of a host that large shares leave free. The default is nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reserve {
     host: Room,
@@ -84,7 +84,7 @@ impl Reserve {
     }
 }
 
-/// What a queue or a tenant holds of the hosts.
+/// What a queue or a tenant uses of the hosts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Share {
     pub(super) held: Room,
@@ -94,7 +94,7 @@ pub(super) struct Share {
     drew_at: Option<Timestamp>,
 }
 
-/// What a claim has to give.
+/// What a claim offers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Offer<'a> {
     pub(super) free: Room,
@@ -114,13 +114,13 @@ impl Offer<'_> {
     }
 }
 
-/// What a claim has to give to the lanes of one tenant.
+/// What a claim offers to the lanes of one tenant.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TenantOffer {
     tenant: Share,
-    /// What the tenant has to leave free.
+    /// The part that the tenant leaves free.
     whole: Scope,
-    /// What each of its lanes has to leave free.
+    /// The part that each of its lanes leaves free.
     lane: Scope,
 }
 

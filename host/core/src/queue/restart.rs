@@ -1,10 +1,8 @@
 //! What a queue keeps when its host starts again.
 
-use super::entry::Slot;
+use super::entry::{Home, Slot};
 use super::index::Queue;
 use crate::job::id::JobId;
-use crate::job::lifecycle::Lifecycle;
-use crate::job::state::JobState;
 
 impl Queue {
     /// An empty queue in place of this one.
@@ -14,20 +12,20 @@ impl Queue {
         Self { head_start: self.head_start, clocks, ..Self::default() }
     }
 
-    /// Forgets what the queue of a host that is started again does not know: turns and the times of draws
-    /// within the reserve. What is not due yet waits for the wall clock from then on.
+    /// Resets what does not survive a restart of the host: the order in which lanes were served, and the
+    /// times of draws within the reserve. Jobs that are not due yet wait for the wall clock from then on.
     pub fn restart(&mut self) {
         let mut queue = Self::new(self.head_start, self.clocks.now);
-        for hold in self.held() {
+        for hold in self.holds() {
             queue.set_held(hold, true);
         }
         queue.lanes.bound_as(&self.lanes);
         let mut slots: Vec<_> = std::mem::take(&mut self.slots).into_iter().collect();
         slots.sort_unstable_by_key(|(_, slot)| slot.entry.row);
-        for (id, Slot { mut entry, holder, .. }) in slots {
-            let Lifecycle { state, scheduled_at, .. } = entry.lifecycle;
-            entry.lifecycle.on_wall =
-                state == JobState::Available && scheduled_at > queue.clocks.now;
+        for (id, slot) in slots {
+            let waits = slot.home() == Some(Home::Waiting);
+            let Slot { mut entry, holder } = slot;
+            entry.lifecycle.on_wall = waits && entry.lifecycle.scheduled_at > queue.clocks.now;
             queue.restore(id, entry, holder);
         }
         queue.count_on(self.finished);

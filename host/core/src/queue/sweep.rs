@@ -3,7 +3,7 @@
 use crate::hold::Hold;
 use crate::job::id::JobId;
 
-/// What is left to be looked at for a hold that came or went.
+/// The progress of moving the jobs of a hold that came or went.
 #[derive(Debug)]
 pub(super) struct Sweep {
     pub(super) hold: Hold,

@@ -148,7 +148,7 @@ fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
 }
 
 #[test]
-fn a_job_for_a_time_counts_as_scheduled_until_the_wall_clock_says_so() {
+fn a_job_for_a_time_counts_as_scheduled_until_the_wall_clock_reaches_it() {
     for (set, depths) in [(-7200, (1, 0)), (7200, (0, 1))] {
         let mut fixture = Fixture::new();
         let (facts, permit) =
@@ -297,7 +297,7 @@ fn a_paused_queue_is_passed_by_and_counted() {
 }
 
 #[test]
-fn what_is_held_is_passed_by_whatever_names_it() {
+fn jobs_under_a_hold_of_any_kind_are_skipped() {
     for n in 0..5 {
         let mut fixture = Fixture::new();
         fixture.add_of("acme", (1, "a"), 1, 0);
@@ -305,7 +305,7 @@ fn what_is_held_is_passed_by_whatever_names_it() {
         fixture.queue.set_held(hold.clone(), true);
         fixture.add_of("acme", (2, "a"), 1, 0);
         assert_eq!(fixture.claimed(9, 10), [] as [u8; 0], "{hold:?}");
-        assert_eq!(fixture.queue.held(), std::slice::from_ref(&hold));
+        assert_eq!(fixture.queue.holds(), std::slice::from_ref(&hold));
         assert_eq!(fixture.queue.covered(&hold, 9).len(), 2);
         fixture.queue.set_held(hold, false);
         assert_eq!(fixture.claimed(9, 10), [1, 2]);

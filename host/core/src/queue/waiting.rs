@@ -15,8 +15,8 @@ use crate::job::id::JobId;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clocks {
     pub(super) now: Timestamp,
-    /// What the wall clock says, if the latest command brought that: it may have been set since it was
-    /// last read.
+    /// The reading of the wall clock, if the latest command brought one: the clock may have been set since
+    /// it was last read.
     wall: Option<Timestamp>,
     /// How far the wall clock was ahead of the host's when it was last read.
     ahead: SignedDuration,
@@ -29,7 +29,7 @@ impl Default for Clocks {
 }
 
 impl Clocks {
-    /// Both clocks when the host starts: they say the same.
+    /// Both clocks when the host starts, with the same reading.
     pub(super) fn new(now: Timestamp) -> Self {
         Self { now, wall: Some(now), ahead: SignedDuration::ZERO }
     }
@@ -39,7 +39,7 @@ impl Clocks {
         Self { now: self.now.max(now), wall: None, ..self }
     }
 
-    /// As [`Self::at`], when the wall clock says `wall`.
+    /// As [`Self::at`], with the reading `wall` of the wall clock.
     pub(super) fn read(self, now: Timestamp, wall: Timestamp) -> Self {
         Self { wall: Some(wall), ahead: wall.duration_since(now), ..self.at(now) }
     }

@@ -17,8 +17,8 @@ pub const MAX_REFUSED: u16 = 10;
 /// would run a job again and again without a pause.
 pub const MIN_SNOOZE: Duration = Duration::from_secs(1);
 
-/// What to write after `outcome`, [as it counts](super::settle), of the running attempt. `jitter` is 0 to 1, from the caller, so
-/// that the same arguments always give the same verdict.
+/// The verdict on `outcome`, [as it counts](super::settle), of the running attempt. `jitter` is 0 to
+/// 1, from the caller, so that the same arguments always give the same verdict.
 #[must_use]
 pub fn decide(
     spec: &JobSpec,
@@ -53,8 +53,8 @@ pub fn decide(
             let wait = backoff(lifecycle.refused.saturating_add(1), jitter);
             Verdict::Release { at: after(now, wait), refused: true }
         }
-        // A lost attempt has nobody to finish it; if one is finished as lost all the same, the
-        // next host may try.
+        // A lost attempt is normally reclaimed, not finished. If one is finished as lost, it is released
+        // for the next host.
         Outcome::Interrupted | Outcome::Lost => Verdict::Release { at: now, refused: false },
     }
 }

@@ -50,7 +50,7 @@ impl From<Limit> for Cause {
     }
 }
 
-/// Which endings are tried again. By default those that may go better another time: failures,
+/// Which endings are tried again. By default those that another attempt may avoid: failures,
 /// traps and time-outs; the same fuel, memory or output limit would be reached again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

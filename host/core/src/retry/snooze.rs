@@ -11,11 +11,11 @@ use crate::outcome::{AttemptError, Outcome, RetryHint};
 /// How often in sequence an attempt may be snoozed; the next one is a failure.
 pub const MAX_SNOOZES: u16 = 100;
 
-/// How long a sequence of snoozes may go on; a snooze after that is a failure.
+/// The maximum duration of a sequence of snoozes; a later snooze counts as a failure.
 pub const MAX_SNOOZED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// `outcome` of the running attempt as it counts: a snooze is a failure once its sequence is too long,
-/// and no wait is longer than [`MAX_DELAY`]. What was changed is in the error's message.
+/// Applies the bounds to `outcome` of the running attempt: a snooze counts as a failure once its sequence
+/// is too long, and no wait is longer than [`MAX_DELAY`]. The error's message notes each change.
 #[must_use]
 pub fn settle(lifecycle: &Lifecycle, outcome: Outcome, now: Timestamp) -> Outcome {
     match outcome {
@@ -24,7 +24,7 @@ pub fn settle(lifecycle: &Lifecycle, outcome: Outcome, now: Timestamp) -> Outcom
             match exhausted(lifecycle, now) {
                 None => Outcome::Snoozed { error, wait },
                 Some(why) => {
-                    // Not before the usual back-off: the short waits have not helped.
+                    // At least the back-off of a failure: the short waits have not helped.
                     let usual = backoff(lifecycle.failures.saturating_add(1), 0.5);
                     let longer = wait.filter(|wait| *wait > usual);
                     let retry = longer.map_or(RetryHint::Backoff, RetryHint::After);
@@ -52,19 +52,19 @@ fn exhausted(lifecycle: &Lifecycle, now: Timestamp) -> Option<String> {
     let snoozed = until(lifecycle.snoozed_since?, now);
     (snoozed >= MAX_SNOOZED).then(|| {
         let days = MAX_SNOOZED.as_secs() / DAY_SECONDS;
-        format!("this counts as a failure, because the job is snoozed since {days} days, the most")
+        format!("this counts as a failure, because the job has been snoozed for {days} days, the maximum")
     })
 }
 
 pub(super) const DAY_SECONDS: u64 = 24 * 60 * 60;
 
-/// A wait of at most [`MAX_DELAY`]; the error says so if a longer one was asked for.
+/// A wait of at most [`MAX_DELAY`]. If the guest asked for a longer one, the error message notes it.
 fn bounded(error: AttemptError, wait: Option<Duration>) -> (AttemptError, Option<Duration>) {
     match wait {
         Some(wait) if wait > MAX_DELAY => {
             let (asked, most) = (wait.as_secs(), MAX_DELAY.as_secs() / DAY_SECONDS);
             let note = format!(
-                "it asked for a wait of {asked} s: the job waits for {most} days, the longest"
+                "it asked for a wait of {asked} s: the job waits for {most} days, the maximum"
             );
             (error.with_note(&note), Some(MAX_DELAY))
         }

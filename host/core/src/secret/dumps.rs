@@ -8,7 +8,7 @@ use super::left::Left;
 use super::radix::Lengths;
 use super::writing::{DEPTH, Reading, longest};
 
-/// Bytes of groups that are handed on at one time, beside those that two pieces have in common.
+/// Bytes of groups that are passed on at one time, in addition to those that two pieces share.
 const PIECE: usize = 64 << 10;
 
 /// Bytes that two pieces have in common, for each byte of the longest secret: three for each digit of base 64

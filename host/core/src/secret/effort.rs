@@ -1,16 +1,16 @@
-//! How much may be looked at to search one text for secrets.
+//! The bound on the steps that a search for secrets may take.
 
-/// Looks per byte of the text. A text that hides nothing takes about five: itself, and the four
+/// Steps per byte of the input. Input without secrets takes about five: itself, and the four
 /// alignments in which its words may be base64. Escapes take some more.
 const PER_BYTE: u64 = 64;
 
-/// Looks that any text may take: in a short one, nested escapes take many for each byte.
+/// Steps that any input may take: in a short one, nested escapes take many for each byte.
 const AT_LEAST: u64 = 1 << 20;
 
-/// Looks between two questions whether the search is still of use.
+/// Steps between two checks whether the result is still needed.
 const INTERVAL: u64 = 1 << 16;
 
-/// The looks that are left.
+/// The steps that are left.
 pub(super) struct Effort<'a> {
     left: u64,
     until_asked: u64,
@@ -18,13 +18,13 @@ pub(super) struct Effort<'a> {
 }
 
 impl<'a> Effort<'a> {
-    /// For a text of `length` bytes. The search ends early once `goes_on` answers no.
+    /// For `length` bytes of input. The search ends early once `goes_on` returns false.
     pub(super) fn new(length: usize, goes_on: &'a dyn Fn() -> bool) -> Self {
         let left = (length as u64).saturating_mul(PER_BYTE).saturating_add(AT_LEAST);
         Self { left, until_asked: INTERVAL, goes_on }
     }
 
-    /// Takes so many looks.
+    /// Takes so many steps.
     pub(super) fn spend(&mut self, looks: usize) {
         let looks = looks as u64;
         self.left = self.left.saturating_sub(looks);

@@ -1,4 +1,4 @@
-//! What is left of a text from which something was removed, and where it was. Pure.
+//! Input from which parts were removed, with the position of each remaining byte. Pure.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub(super) struct Left {
     pub(super) bytes: Vec<u8>,
-    /// Where each is in the text.
+    /// The position of each byte in the input.
     places: Vec<usize>,
 }
 

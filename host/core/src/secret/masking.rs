@@ -1,10 +1,10 @@
 //! Covers secrets in a response: a server that repeats what it was sent, now or in an earlier request,
-//! would tell the guest.
+//! would disclose them to the guest.
 //!
 //! A secret is found as it is, and with each byte [escaped](super::writing); also where
 //! [zero bytes](super::zeros) stand between the bytes of any of these, as UTF-16 and UTF-32 have them, and are
 //! escaped themselves; also within [base 64 or 16](super::radix) of any of these, or the
-//! [numbers](super::numbers) of their bytes, in lines as [dumps](super::dumps) have them or not; and within
+//! [`numbers`] of their bytes, in lines as [`dumps`] have them or not; and within
 //! these of that. What a server truncates or encrypts is not found: a secret must be
 //! bound to servers only that do not.
 
@@ -49,10 +49,10 @@ pub struct Mask {
     begins_with_quote: bool,
 }
 
-/// How far the reading of a value has come.
+/// The progress of reading a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    /// Where it goes on in the text.
+    /// Where it continues in the input.
     at: usize,
     /// The values that begin with what was read.
     values: Alike,
@@ -102,8 +102,9 @@ impl Mask {
         self.values.iter().map(Vec::len).sum()
     }
 
-    /// Writes `*` over every byte of each occurrence in `text`; over all of `text` if that takes too
-    /// many steps, or as soon as `goes_on`, which is asked now and then, says that nobody wants it.
+    /// Writes `*` over every byte of each occurrence in `text`; over all of `text` if that takes too many
+    /// steps, or as soon as `goes_on`, which is called now and then, returns false because the result is
+    /// not needed any more.
     pub fn cover(&self, text: &mut [u8], goes_on: &dyn Fn() -> bool) {
         if self.is_empty() {
             return;
@@ -122,7 +123,7 @@ impl Mask {
         }
     }
 
-    /// The same in the values of headers. A header whose name tells is removed.
+    /// The same in the values of headers. A header whose name contains a secret is removed.
     pub fn cover_headers(&self, headers: &mut HeaderMap, goes_on: &dyn Fn() -> bool) {
         if self.is_empty() {
             return;
@@ -211,7 +212,7 @@ impl Mask {
     /// Where values are written in `text` byte by byte.
     fn read_all(&self, text: &[u8], effort: &mut Effort<'_>, found: &mut dyn FnMut(Range<usize>)) {
         for (start, byte) in text.iter().enumerate() {
-            // Most bytes begin no value, which one look tells.
+            // Most bytes begin no value, which one lookup shows.
             let begins = self.begins[usize::from(*byte)];
             if !begins || (!self.begins_with_quote && is_escaped_quote(&text[start..])) {
                 continue;
@@ -229,7 +230,7 @@ impl Mask {
 
     /// Where the longest value ends that begins at `start`.
     fn end(&self, text: &[u8], start: usize, effort: &mut Effort<'_>) -> Option<usize> {
-        // Nearly always one place: there are more only where a text may be read in two ways.
+        // Nearly always one place: there are more only where the input may be read in two ways.
         let mut places = vec![Place { at: start, values: self.all() }];
         let (mut next, mut end, mut length) = (vec![], None, 0);
         while !places.is_empty() && !effort.is_spent() {
@@ -266,7 +267,7 @@ impl Mask {
 }
 
 /// How the names of headers have a value, which are in lower case: itself, and what base 64 makes of it.
-/// And as it is, which is what base 16 says in either case.
+/// And as it is, for base 16 in either case.
 fn in_names(value: &[u8]) -> Vec<Vec<u8>> {
     let mut texts = vec![value.to_vec()];
     for others in 0..3 {

@@ -1,5 +1,5 @@
-//! Secrets: what the host says for a guest, which holds only a
-//! [placeholder](SecretName::placeholder) of it.
+//! Secrets. The host adds them to the requests of a guest, which has only a
+//! [placeholder](crate::grant::SecretName::placeholder).
 //!
 //! | module | owns |
 //! |---|---|
@@ -7,12 +7,12 @@
 //! | [`placing`] | where a placeholder is replaced, and where that is refused |
 //! | [`masking`] | finding and covering secrets in a response |
 //! | [`writing`], [`names`], [`zeros`], [`radix`], [`numbers`], [`dumps`] | the encodings in which they are found |
-//! | [`left`] | what is left of a text from which something was removed |
-//! | [`tenant_secrets`] | which values a host may know, as they are and as they were |
+//! | [`left`] | input from which parts were removed, with the position of each byte |
+//! | [`tenant_secrets`] | the secrets of a tenant, current and retired |
 //! | [`effort`] | how many steps a search may take |
 //!
 //! Invariant: nothing here shows a value. [`SecretValue`] can be neither printed nor serialized;
-//! whoever needs its text calls [`SecretValue::reveal`].
+//! only [`SecretValue::reveal`] returns its text.
 
 mod dumps;
 mod effort;

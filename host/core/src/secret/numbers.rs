@@ -10,11 +10,11 @@ use super::writing::{DEPTH, Reading, longest};
 /// Numbers that follow each other, with anything but letters between them.
 #[derive(Debug, Default)]
 struct Numbers {
-    /// What each says in decimal, or [`u8::MAX`] if that is no byte.
+    /// The value of each in decimal, or [`u8::MAX`] if that is not a byte.
     decimal: Vec<u8>,
-    /// What each says in octal, or [`u8::MAX`] if that is no byte.
+    /// The value of each in octal, or [`u8::MAX`] if that is not a byte.
     octal: Vec<u8>,
-    /// Where each stands in the text.
+    /// The position of each in the input.
     places: Vec<Range<usize>>,
 }
 
@@ -56,7 +56,7 @@ impl Numbers {
         }
     }
 
-    /// Hands on what all of them say, and every second, between which their places are counted.
+    /// Passes on the values of all of them, and of every second: the others may be their indexes.
     fn hand_on(&self, lengths: Lengths, effort: &mut Effort<'_>, each: &mut Each<'_>) {
         for (bytes, first, step) in [
             (&self.decimal, 0, 1),

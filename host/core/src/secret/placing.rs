@@ -23,7 +23,7 @@ const BEGIN: &[u8] = b"jobwright-secret(";
 /// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What all values of headers may take once secrets stand in them, in bytes: more than servers take. A
+/// The maximum size of all values of headers with their secrets, in bytes: more than servers accept. A
 /// placeholder is short, so without a bound a guest could make the host write megabytes.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
@@ -31,11 +31,11 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 /// piece by piece, and no piece would be found.
 const PARTS: [HeaderName; 3] = [RANGE, IF_RANGE, HeaderName::from_static("a-im")];
 
-/// Why a request is not sent to where a secret may be used.
+/// Why a request with a placeholder is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Misplaced {
-    /// In the address, which servers log and pass on.
-    #[error("the secret `{0}` stands in its path or query: secrets are for headers only")]
+    /// It is in the address, which servers log and pass on.
+    #[error("its path or query contains the secret `{0}`: secrets are allowed in headers only")]
     InAddress(SecretName),
     /// The plugin may not use it.
     #[error("the secret `{0}` is not granted to the plugin")]
@@ -43,14 +43,14 @@ pub enum Misplaced {
     /// There is none of this name.
     #[error("the secret `{0}` is granted and was never set: use `jobwright secret set {0}`")]
     NotSet(SecretName),
-    /// It belongs to someone else.
+    /// It is not bound to this origin.
     #[error("the secret `{0}` is not for this origin")]
     Elsewhere(SecretName),
     /// The response would be a part, in which secrets are not found.
     #[error("the header `{0}` asks for a part, in which a secret of this host might be cut")]
     Part(HeaderName),
     /// There are too many of them.
-    #[error("with its secrets, its headers take more than {MAX_HEADER_BYTES} bytes")]
+    #[error("its headers exceed {MAX_HEADER_BYTES} bytes with their secrets")]
     TooLong,
 }
 
@@ -68,7 +68,7 @@ pub struct Secrets<'a, F> {
 /// Replaces every placeholder in the headers of a request by the secret that it names, as far as that is
 /// granted and for this origin.
 ///
-/// Answers what must be masked in the response: every value that the host of the request may know, for a
+/// Returns what must be masked in the response: every value that the host of the request may know, for a
 /// server may remember what it was sent before, by another plugin too. If there is any, the response is
 /// asked for whole, without an encoding and in no charset of the guest's choice, in which it would not be
 /// found.
@@ -80,7 +80,7 @@ pub fn place(
     secrets: &Secrets<'_, impl Fn(&SecretName) -> Option<Secret>>,
 ) -> Result<Mask, Misplaced> {
     let address = request.uri.path_and_query().map_or("", |address| address.as_str());
-    // Parentheses may stand in an address as they are or encoded; nobody encodes letters.
+    // Clients encode the parentheses of an address or not; they do not encode letters.
     let address = address.replace("%28", "(").replace("%29", ")");
     if let Some((_, _, name)) = next(address.as_bytes()) {
         return Err(Misplaced::InAddress(name));
@@ -154,7 +154,7 @@ fn next(text: &[u8]) -> Option<(usize, usize, SecretName)> {
     })
 }
 
-/// What the credentials of RFC 7617 say, decoded; `None` for any others.
+/// The decoded credentials of RFC 7617; `None` for any others.
 fn basic(value: &[u8]) -> Option<Vec<u8>> {
     let (scheme, encoded) = value.split_at_checked(6)?;
     let is_basic = scheme.eq_ignore_ascii_case(b"basic ");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_placeholder_stays() {
+    fn text_that_is_not_a_placeholder_is_not_changed() {
         for text in ["jobwright-secret(", "jobwright-secret()", "jobwright-secret(A-B)", "KEY"] {
             let (same, _) = placed(HOME, "x-a", text).expect("nothing to place");
             assert_eq!(same, text);

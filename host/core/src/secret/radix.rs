@@ -1,12 +1,12 @@
-//! Bytes that are written as digits of base 64 or 16: where such digits stand in a text, what they say,
-//! and which of them say some of it. Pure.
+//! Bytes that are encoded as digits of base 64 or 16: where such digits are in the input, which bytes they
+//! encode, and which digits encode some of these. Pure.
 
 use std::ops::Range;
 
 use super::effort::Effort;
 use super::writing::{DEPTH, Reading, begins_escape, is_escaped_quote, read};
 
-/// Digits that are decoded at one time, beside those that two pieces have in common.
+/// Digits that are decoded at one time, in addition to those that two pieces share.
 pub(super) const PIECE: usize = 64 << 10;
 
 /// Digits that two pieces have in common, for each byte of the longest secret: what it takes in base 64
@@ -59,23 +59,23 @@ fn digit_16(byte: u8) -> Option<u8> {
 #[derive(Debug, Default)]
 struct Run {
     values: Vec<u8>,
-    /// Where each stands in the text.
+    /// The position of each in the input.
     places: Vec<Range<usize>>,
     /// Whether something stands between each and the digit before it.
     begin: Vec<bool>,
 }
 
-/// Some bytes that a text says in digits.
+/// Bytes that are encoded as digits.
 pub(super) struct Decoded<'a> {
     pub(super) bytes: &'a [u8],
-    /// Where each digit stands in the text.
+    /// The position of each digit in the input.
     pub(super) places: &'a [Range<usize>],
     /// Of one digit.
     pub(super) bits: usize,
 }
 
 impl Decoded<'_> {
-    /// Where the digits stand that say some of these bytes.
+    /// Where the digits are that encode some of these bytes.
     pub(super) fn place(&self, bytes: Range<usize>) -> Range<usize> {
         let first = bytes.start * 8 / self.bits;
         let end = (bytes.end * 8).div_ceil(self.bits).min(self.places.len());
@@ -87,12 +87,12 @@ impl Decoded<'_> {
     }
 }
 
-/// What is looked for in digits.
+/// The secrets to find in digits, by their lengths.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Lengths {
-    /// Of the shortest secret, in bytes.
+    /// The length of the shortest secret, in bytes.
     pub(super) least: usize,
-    /// Of the longest, in bytes.
+    /// The length of the longest secret, in bytes.
     pub(super) most: usize,
 }
 

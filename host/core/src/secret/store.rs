@@ -26,15 +26,15 @@ pub const MAX_RETIRED: usize = 400;
 /// A secret, and where it belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
-    /// What is said.
+    /// Its value.
     pub value: SecretValue,
-    /// To whom alone.
+    /// The origins to which it may be sent.
     pub origins: Vec<Origin>,
     /// When it was set.
     pub created_at: Timestamp,
 }
 
-/// Keeps secrets. A change is on disk when it is answered, and happens entirely or not at all.
+/// Stores secrets. A change is atomic, and on disk when the call returns.
 #[async_trait]
 pub trait SecretStore: Debug + Send + Sync + 'static {
     /// One secret, as of now.
@@ -48,7 +48,7 @@ pub trait SecretStore: Debug + Send + Sync + 'static {
     /// All secrets of a tenant, by name.
     fn list(&self, tenant: &TenantName) -> Vec<(SecretName, Secret)>;
 
-    /// Sets a secret; says whether there was none of this name.
+    /// Sets a secret; returns whether the name is new.
     ///
     /// # Errors
     /// If there are too many, or it cannot be written.
@@ -59,7 +59,7 @@ pub trait SecretStore: Debug + Send + Sync + 'static {
         secret: Secret,
     ) -> Result<bool, SecretError>;
 
-    /// Removes a secret, at this time; says whether there was one.
+    /// Removes a secret at this time; returns whether there was one.
     ///
     /// # Errors
     /// If that cannot be written.
@@ -75,7 +75,7 @@ pub trait SecretStore: Debug + Send + Sync + 'static {
 #[derive(Debug, Error)]
 pub enum SecretError {
     /// No more are taken.
-    #[error("there are {MAX_SECRETS} secrets, the most that are kept; remove some first")]
+    #[error("the tenant has {MAX_SECRETS} secrets, the maximum; remove some first")]
     Full,
     /// The disk did not take it.
     #[error("the secrets cannot be written: {0}")]

@@ -16,19 +16,19 @@ pub struct TenantSecrets {
     names: BTreeMap<SecretName, Entry>,
 }
 
-/// All that has had one name.
+/// The current and retired secrets of one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
     /// The secret as it is; none if it was removed.
     pub current: Option<Secret>,
-    /// What it was before, the oldest first.
+    /// Earlier secrets of this name, the oldest first.
     pub retired: Vec<Retired>,
 }
 
 /// A secret that was replaced or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retired {
-    /// As it was.
+    /// The secret.
     pub secret: Secret,
     /// When it was replaced or removed.
     pub at: Timestamp,
@@ -63,7 +63,7 @@ impl TenantSecrets {
         self.names.insert(name, entry);
     }
 
-    /// Sets a secret; answers whether there was none of this name.
+    /// Sets a secret; returns whether the name is new.
     ///
     /// # Errors
     /// [`SecretError::Full`] if there are too many.
@@ -79,7 +79,7 @@ impl TenantSecrets {
         Ok(false)
     }
 
-    /// Removes a secret at this time; answers whether there was one.
+    /// Removes a secret at this time; returns whether there was one.
     pub fn remove(&mut self, name: &SecretName, at: Timestamp) -> bool {
         let Some(entry) = self.names.get_mut(name) else { return false };
         let Some(before) = entry.current.take() else { return false };

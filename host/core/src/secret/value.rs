@@ -15,16 +15,16 @@ pub const MAX_VALUE_BYTES: usize = 4 << 10;
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue(String);
 
-/// Text that cannot be a secret. Does not repeat it.
+/// A string that cannot be a secret. The message does not repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidValue {
     /// Too short or too long.
     #[error("a secret has {MIN_VALUE_BYTES} to {MAX_VALUE_BYTES} bytes; this one has {0}")]
     Length(usize),
-    /// It holds what no header can.
+    /// It has a byte that no header can carry.
     #[error(
-        "a secret is made of visible ASCII characters, and blanks between them; byte {0} of this \
-         one is none"
+        "a secret is made of visible ASCII characters, and spaces between them; byte {0} of this one \
+         is neither"
     )]
     Byte(usize),
 }

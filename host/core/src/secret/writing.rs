@@ -7,7 +7,7 @@ use super::names::{character, number};
 /// How often an escape may itself be escaped, as in JSON within JSON within JSON.
 pub(super) const DEPTH: u8 = 3;
 
-/// Readings of one place that are told apart: three times what a run of backslashes has.
+/// Readings of one place that are distinguished: three times what a run of backslashes has.
 const READINGS: usize = 24;
 
 /// The longest name or number of a character in HTML, in bytes, without `&` and `;`.
@@ -34,7 +34,7 @@ pub(super) struct Reading {
     pub(super) length: usize,
 }
 
-/// The ways to read the beginning of a text. The same text may be read in more ways than one:
+/// The ways to read the beginning of the input, of which there may be more than one:
 /// `\u0041` is an `A`, and within what escapes nothing it is a backslash.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Readings {
@@ -56,7 +56,8 @@ impl Readings {
     }
 }
 
-/// The longest reading of what `text` begins with, which is what was meant: a part of an escape says nothing.
+/// The longest reading of what `text` begins with, which is the intended one: a part of an escape has no
+/// meaning.
 ///
 /// `text` has at least one byte.
 pub(super) fn longest(text: &[u8], depth: u8, effort: &mut Effort<'_>) -> Reading {

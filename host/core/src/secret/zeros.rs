@@ -1,12 +1,12 @@
-//! Input in which zero bytes stand between those of characters, as in UTF-16 and UTF-32: what it
-//! says without them, and which of its bytes say it. Pure.
+//! Input in which zero bytes stand between those of characters, as in UTF-16 and UTF-32: the
+//! input without them, and which of its bytes that is. Pure.
 
 use super::effort::Effort;
 use super::left::Left;
 use super::radix::Lengths;
 use super::writing::{DEPTH, Reading, begins_escape, is_escaped_quote, longest, read};
 
-/// Bytes that are handed on at one time, beside those that two pieces have in common.
+/// Bytes that are passed on at one time, in addition to those that two pieces share.
 const PIECE: usize = 64 << 10;
 
 /// Bytes that two pieces have in common, for each byte of the longest secret: what a numeric character

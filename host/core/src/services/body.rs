@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::message::HttpRequestError;
 
-/// Pieces of a body, as they arrive. Dropping it ends the request that it answers.
+/// Pieces of a body, as they arrive. Dropping it ends the request.
 #[async_trait]
 pub trait Pieces: Debug + Send + 'static {
     /// The next piece, which is not empty; none after the last, and after an error.
@@ -15,7 +15,7 @@ pub trait Pieces: Debug + Send + 'static {
     /// A caller that drops the future may lose a piece.
     async fn next(&mut self) -> Option<Result<Bytes, HttpRequestError>>;
 
-    /// All that is still to come.
+    /// The remaining pieces, as one.
     ///
     /// # Errors
     /// [`HttpRequestError`] if it breaks off.
@@ -32,7 +32,7 @@ pub trait Pieces: Debug + Send + 'static {
 /// The body of a response.
 pub type Body = Box<dyn Pieces>;
 
-/// A body that is there already.
+/// A body that is complete.
 #[must_use]
 pub fn at_once(body: Bytes) -> Body {
     Box::new(AtOnce(body))

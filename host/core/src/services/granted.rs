@@ -15,29 +15,29 @@ use crate::log::LogBuffer;
 use crate::plugin::name::PluginName;
 use crate::tenant::TenantName;
 
-/// Looks up what a plugin is granted, and opens it to an attempt.
+/// Resolves the grants of a plugin to the capabilities of an attempt.
 #[async_trait]
 pub trait CapabilityProvider: Send + Sync + 'static {
-    /// What the attempt at `job` that writes `log` is granted, as of now.
+    /// The present capabilities of an attempt at `job`, which logs to `log`.
     fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities;
 
-    /// Forgets what jobs of a plugin kept that was just removed.
+    /// Removes the stored data of a plugin that was removed.
     async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {
         let _ = (tenant, plugin);
     }
 }
 
-/// What an attempt is granted: by the word, and to the touch.
+/// The capabilities of an attempt: its grants, and the host services that enforce them.
 #[derive(Debug, Clone)]
 pub struct Capabilities {
-    /// What the operator said.
+    /// The plugin's grants.
     pub grants: Arc<Grants>,
-    /// What can be reached of it.
+    /// The host services that enforce them.
     pub outside: Arc<dyn HostServices>,
 }
 
 impl Capabilities {
-    /// Nothing. What is asked for all the same is refused in `log`.
+    /// No capabilities. Calls are refused and logged to `log`.
     #[must_use]
     pub fn nothing(log: &Arc<LogBuffer>) -> Self {
         Self { grants: Arc::default(), outside: Arc::new(Closed { log: log.clone() }) }
@@ -51,11 +51,11 @@ impl Default for Capabilities {
     }
 }
 
-/// What one attempt reaches. Whoever implements it asks the grants, counts, and writes every refusal
-/// to the attempt's log; dropping a future stops what it does.
+/// What one attempt can reach beyond its sandbox. An implementation checks the grants, counts against their
+/// limits, and logs every refusal to the attempt's log. Dropping a future cancels the call.
 #[async_trait]
 pub trait HostServices: Debug + Send + Sync + 'static {
-    /// Sends a request, and answers as soon as the head of the response is there; its body follows.
+    /// Sends a request. Returns as soon as the head of the response has arrived; the body follows.
     ///
     /// # Errors
     /// [`HttpRequestError`] if it was not granted, or nothing came back.
@@ -65,7 +65,7 @@ pub trait HostServices: Debug + Send + Sync + 'static {
         timeouts: Timeouts,
     ) -> Result<http::Response<Body>, HttpRequestError>;
 
-    /// Reads or changes a value that the plugin keeps.
+    /// Reads or changes a value of the plugin's key-value store.
     ///
     /// # Errors
     /// [`KeyValueError`] if it was not granted, or there is no room.
@@ -75,7 +75,7 @@ pub trait HostServices: Debug + Send + Sync + 'static {
     fn request_bytes(&self) -> u64;
 }
 
-/// Grants nothing to anybody.
+/// Grants no capabilities to any plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct NoCapabilities;
 
@@ -86,7 +86,7 @@ impl CapabilityProvider for NoCapabilities {
     }
 }
 
-/// The outside of an attempt that reaches nothing.
+/// The host services of an attempt without capabilities: they refuse every call.
 #[derive(Debug)]
 struct Closed {
     log: Arc<LogBuffer>,
@@ -118,5 +118,5 @@ impl HostServices for Closed {
     }
 }
 
-/// Why a request is refused of a plugin that may send none.
+/// Why a request of a plugin without HTTP grants is refused.
 pub const NO_REQUEST: &str = "the plugin is granted no request";

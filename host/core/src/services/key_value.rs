@@ -1,4 +1,4 @@
-//! What a plugin keeps from one job to the next: the calls for it, and their answers.
+//! The key-value store of a plugin, which persists from one job to the next: calls, replies and errors.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub const MAX_VALUE_BYTES: usize = 1 << 20;
 /// A call of `wasi:keyvalue`. Keys and values are the plugin's own; a bucket is a part of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyValueCall {
-    /// Nothing yet: says whether the bucket can be used.
+    /// Checks whether the bucket can be used.
     Open {
         /// The bucket.
         bucket: String,
@@ -47,15 +47,15 @@ pub enum KeyValueCall {
         /// The key.
         key: String,
     },
-    /// Sets the value of a key if it still is what it was, told by its digest.
+    /// Compare and swap: sets the value of a key if the digest of the present value matches.
     Swap {
         /// The bucket.
         bucket: String,
         /// The key.
         key: String,
-        /// Of what it was; none if it had no value.
+        /// The digest of the expected value; `None` if the key is expected to have none.
         from: Option<Digest>,
-        /// What it is to be.
+        /// The new value.
         to: Bytes,
     },
     /// Adds to the number that a key holds, in decimal digits; none counts as 0.
@@ -64,9 +64,9 @@ pub enum KeyValueCall {
         bucket: String,
         /// The key.
         key: String,
-        /// How much.
+        /// The addend, which may be negative.
         by: i64,
-        /// The smallest sum that whoever adds can be told: a smaller one is refused.
+        /// The smallest sum that the guest's ABI can return; a smaller one is refused.
         least: i64,
     },
     /// A page of the keys, in the order of their bytes.
@@ -78,14 +78,14 @@ pub enum KeyValueCall {
     },
 }
 
-/// The answer to a [`Keep`].
+/// The reply to a [`KeyValueCall`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyValueReply {
     /// To `Get`.
     Value(Option<Bytes>),
     /// To `Open`, `Set` and `Delete`.
     Done,
-    /// To `Swap`: whether it was what it was to be.
+    /// To `Swap`: whether the digest matched.
     Swapped(bool),
     /// To `Increment`: the sum.
     Number(i64),
@@ -98,16 +98,16 @@ pub enum KeyValueReply {
     },
 }
 
-/// Why a value was not read or changed.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum KeyValueError {
-    /// The plugin was not granted to keep anything.
+    /// The plugin is not granted a key-value store.
     #[error("denied: {0}")]
     Denied(String),
     /// There is no room for it, or the key or value cannot be taken.
     #[error("{0}")]
     Refused(String),
-    /// The host could not.
+    /// The store of the host failed.
     #[error("values cannot be kept just now: {0}")]
     Failed(String),
 }

@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use crate::text::shorten;
 
-/// How long a guest wants to wait for each part of a response, as `wasi:http` has them. What is absent
-/// may take as long as the attempt, but for the connection, of which the host has a limit of its own.
+/// The timeouts of a guest for each part of a response, as in `wasi:http`. A part without a timeout may take as
+/// long as the attempt; the host has its own timeout for connecting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
     /// From the look-up of the name until the connection is there, and secure if it is to be.
@@ -19,13 +19,13 @@ pub struct Timeouts {
     pub between_bytes: Option<Duration>,
 }
 
-/// Why there is no response, or no more of it.
+/// Why a request failed, or its response broke off.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum HttpRequestError {
-    /// Nothing allows it: not where it goes, not its method, not the use of a secret.
+    /// No grant allows its origin, its method, or the use of a secret.
     #[error("denied: {0}")]
     Denied(String),
-    /// It may go where it names, and not to an address that this name has.
+    /// The origin is granted, but not an address to which the name resolves.
     #[error("denied: {0}")]
     DeniedAddress(String),
     /// The attempt has made as many requests as it may.
@@ -44,13 +44,13 @@ pub enum HttpRequestError {
         "the response is longer than the {0} bytes that `grants.http_limits.response_bytes` allows"
     )]
     ResponseTooLong(u64),
-    /// The name means no address.
+    /// The name does not resolve.
     #[error("the name cannot be resolved: {0}")]
     Unresolved(String),
-    /// Nobody answers there.
+    /// The connection was refused, or failed.
     #[error("cannot connect: {0}")]
     Unconnected(String),
-    /// Who answers there is not who it should be.
+    /// The TLS handshake failed: for example, the certificate is not valid for the name.
     #[error("no secure connection: {0}")]
     Insecure(String),
     /// There was no connection in time.
@@ -59,29 +59,29 @@ pub enum HttpRequestError {
     /// No response began in time.
     #[error("no response within {0:?}")]
     NoResponse(Duration),
-    /// The response did not go on in time.
+    /// The response stalled for longer than the timeout between bytes.
     #[error("the response did not go on for {0:?}")]
     Stalled(Duration),
     /// The headers of the response are longer, or more, than they may be.
     #[error("the headers of the response are longer than {0} bytes, or more than {MAX_HEADERS}")]
     ResponseHeadTooLong(u64),
     /// The host, or the attempt, holds as many bytes of bodies as it may.
-    #[error("there is no room for its body: {0}")]
+    #[error("no memory for its body: {0}")]
     NoRoom(String),
-    /// What came back is no HTTP, or broke off.
+    /// The response is not valid HTTP, or is truncated.
     #[error("the response is broken: {0}")]
     Broken(String),
 }
 
 impl HttpRequestError {
-    /// The line about it in the log of the attempt whose request it is, as [`shown`].
+    /// The line of the attempt's log that reports it, with the request as [`shown`].
     #[must_use]
     pub fn line(&self, shown: &str) -> String {
         format!("WARN: jobwright: {shown}: {self}\n")
     }
 }
 
-/// A request in a line of a log: without its query, in which there may be what is nobody's business.
+/// A request for a line of a log, without its query, which may be confidential.
 #[must_use]
 pub fn shown(method: &http::Method, to: &http::Uri) -> String {
     let text = to.to_string();
@@ -89,14 +89,14 @@ pub fn shown(method: &http::Method, to: &http::Uri) -> String {
     format!("{} {}", shorten(method.as_str()), shorten(&text[..end]))
 }
 
-/// What the headers of a message may take, in bytes, with the address of a request: eight times what most
-/// servers take.
+/// The maximum size of the headers of a message and the address of a request, in bytes: eight times the limit
+/// of most servers.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// The most headers of a response: what takes [`MAX_HEAD_BYTES`] at 32 bytes each.
 pub const MAX_HEADERS: usize = 2048;
 
-/// What headers take, in bytes, with the colon, the space and the end of the line of each.
+/// The size of headers, in bytes, with the colon, the space and the line end of each.
 #[must_use]
 pub fn header_bytes(headers: &http::HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()

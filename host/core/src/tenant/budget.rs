@@ -10,7 +10,7 @@
 pub struct Budget {
     /// All pieces.
     pub all: u64,
-    /// How many times the free pieces a tenant may hold.
+    /// A tenant may hold so many times the free pieces.
     pub weight: u64,
 }
 
@@ -24,7 +24,7 @@ pub enum Full {
 }
 
 impl Budget {
-    /// The weight of what stays until it is removed (jobs, payloads, values, answers to idempotency
+    /// The weight of data that stays until it is removed (jobs, payloads, values, answers to idempotency
     /// keys): a tenant that is alone has 7/8 of it.
     pub const KEPT: u64 = 7;
 
@@ -52,7 +52,7 @@ impl Budget {
         available - available / self.weight.saturating_add(1)
     }
 
-    /// What a tenant that is alone may have, in pieces; one at least.
+    /// The share of a tenant without competitors, in pieces; at least one.
     #[must_use]
     pub const fn alone(self) -> u64 {
         let most = (self.all / (self.weight + 1)).saturating_mul(self.weight);
@@ -64,7 +64,7 @@ impl Budget {
 mod tests {
     use super::*;
 
-    /// Takes single pieces until refused; answers how many.
+    /// Takes single pieces until refused; returns how many.
     fn fill(budget: Budget, taken: &mut u64) -> u64 {
         let mut own = 0;
         while budget.admits(*taken, own, 1).is_ok() {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_free_is_refused_and_nothing_can_always_be_taken() {
+    fn more_than_is_free_is_refused_and_zero_is_always_admitted() {
         let budget = Budget { all: 10, weight: 7 };
         assert_eq!(budget.admits(7, 7, 4), Err(Full::All));
         assert_eq!(budget.admits(7, 7, 3), Ok(()));

@@ -1,4 +1,4 @@
-//! Tenants: who share a host without seeing one another.
+//! Tenants: they share a host and cannot see each other.
 
 mod budget;
 mod pace;
@@ -17,29 +17,29 @@ name_type! {
 }
 
 impl Default for TenantName {
-    /// Whose everything is while nobody has made others.
+    /// The default tenant, which owns everything on a host without other tenants.
     fn default() -> Self {
         Self("default".into())
     }
 }
 
 impl TenantName {
-    /// Whether it is the one that always exists.
+    /// Whether it is the default tenant.
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What a tenant may take of a host; absent for as much as there is.
+/// The limits of a tenant. An absent limit means that only the limits of the host apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TenantLimits {
     /// Unfinished jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<usize>,
-    /// What they carry, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts it; and as much
-    /// again of answers to idempotency keys.
+    /// Bytes of their payloads and arguments, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts
+    /// it; and as much again of answers to idempotency keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_bytes: Option<u64>,
     /// Attempts in flight.

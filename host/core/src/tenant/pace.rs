@@ -1,11 +1,11 @@
-//! How fast jobs may come.
+//! The rate limit of submissions.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::clock::{Timestamp, after, until};
 
-/// How fast a tenant goes: the generic cell rate algorithm (ITU-T I.371), which needs no more than a
+/// The state of a tenant's rate limit: the generic cell rate algorithm (ITU-T I.371), whose only state is a
 /// time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pace {
@@ -17,8 +17,8 @@ impl Pace {
     /// Admits `jobs` at once at `now`, if no more than a second's worth is ahead of the rate.
     ///
     /// # Errors
-    /// How long it takes until they would be; of more than a second's worth, until they are admitted
-    /// because nothing else was.
+    /// The time to wait before the next try. More than a second's worth is admitted when nothing is ahead of
+    /// the rate.
     pub fn admit(
         &mut self,
         now: Timestamp,

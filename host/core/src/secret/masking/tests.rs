@@ -189,7 +189,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What is left of a text of which a secret is covered, without what says nothing.
+/// What is left of masked input, without characters that carry no information.
 fn left(seen: &str) -> usize {
     seen.chars().filter(|c| c.is_ascii_alphanumeric() || "+/-_".contains(*c)).count()
 }
@@ -293,7 +293,7 @@ fn a_long_text_that_hides_nothing_stays() {
 }
 
 #[test]
-fn a_text_that_takes_too_many_steps_is_covered_whole() {
+fn input_that_takes_too_many_steps_is_masked_as_a_whole() {
     let (secret, text) = (format!("{}b", "a".repeat(4000)), "a".repeat(200_000));
     assert_eq!(shown(&[&secret], &text), "*".repeat(text.len()));
     let text = "aaaa ".repeat(1000);
