@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_query_has_its_place_until_it_has_ended_whoever_waits() {
+    async fn a_query_keeps_its_connection_until_it_has_ended() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("jobs.db");
         Connection::open(&path)

@@ -17,7 +17,7 @@ pub struct ResumeToken(BTreeMap<u32, Position>);
 /// The most writers in a token: more than a fleet has hosts that commit within a retention.
 const MOST_WRITERS: usize = 4096;
 
-/// A text that is no resume token.
+/// A string that is not a resume token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this is not a resume token of Jobwright: leave it out to start from the present")]
 pub struct InvalidToken;
