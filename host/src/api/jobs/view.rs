@@ -132,7 +132,7 @@ fn output_url(id: JobId) -> String {
 }
 
 /// What is kept of attempts, but for what their random numbers follow from: guests make secrets of
-/// those. See [`seeds`](super::seeds).
+/// those. See [`seeds`](mod@super::seeds).
 fn without_seeds<S: Serializer>(records: &[AttemptRecord], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(records.iter().map(|record| {
         let mut shown = serde_json::to_value(record).unwrap_or_default();
