@@ -36,6 +36,7 @@ impl Embedded {
             let leased = self.begun(payload_bytes);
             self.end(&leased, Verdict::Complete, 0);
         }
+        self.seal().unwrap();
         self.connection().execute_batch("COMMIT").unwrap();
     }
 
