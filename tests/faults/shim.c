@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,14 +58,17 @@ static int made(const char *fault, int fd) {
     return yes;
 }
 
-// Copies the file behind fd, whole or not at all.
+// Copies the file behind fd, whole or not at all. One at a time: several threads sync the same file, and
+// the copy that ends last must not be the older one.
 static void keep(int fd) {
-    static _Thread_local char block[1 << 16];
+    static pthread_mutex_t keeping = PTHREAD_MUTEX_INITIALIZER;
+    static char block[1 << 16];
     char path[PATH_MAX], part[PATH_MAX + 64], whole[PATH_MAX + 64];
     const char *name, *faults = getenv("JOBWRIGHT_FAULTS");
     if (!faults || !database(fd, path, &name)) return;
     snprintf(whole, sizeof whole, "%s/synced/%s", faults, name);
     snprintf(part, sizeof part, "%s/%s.part", faults, name);
+    pthread_mutex_lock(&keeping);
     int to = open(part, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (to < 0) abort();
     // Through fd itself: opening the file again and closing it would give up the process's locks.
@@ -73,6 +77,7 @@ static void keep(int fd) {
         if (REAL(write)(to, block, length) != length) abort();
     close(to);
     if (rename(part, whole)) abort();
+    pthread_mutex_unlock(&keeping);
 }
 
 static int synced(int fd, int outcome) {

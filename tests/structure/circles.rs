@@ -64,7 +64,7 @@ fn without_tests(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The paths in a text that begin at the crate, at this module or at its parent.
+/// The paths in code that begin at the crate, at this module or at its parent.
 fn paths(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("::") {

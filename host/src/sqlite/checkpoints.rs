@@ -6,9 +6,9 @@
 //! long, the writer itself checkpoints the small rest between two groups of commands.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct Checkpoints {
     pages: Arc<AtomicU32>,
     /// How many it had when the latest checkpoint was asked for.
     asked: u32,
+    /// Held while the thread checkpoints.
+    at_work: Arc<Mutex<()>>,
     thread: Option<Thread>,
 }
 
@@ -54,14 +56,17 @@ impl Checkpoints {
         }))?;
         let connection = open_beside(path)?;
         let (ask, asked) = sync_channel(1);
+        let at_work = Arc::<Mutex<()>>::default();
+        let working = at_work.clone();
         let work = move || {
             while asked.recv() == Ok(()) {
+                let _working = lock(&working);
                 checkpoint(&connection, "PASSIVE");
             }
         };
         let thread = std::thread::Builder::new().name("jobs-checkpoint".to_owned());
         let handle = thread.spawn(work).context("cannot start a thread for checkpoints")?;
-        Ok(Self { pages, asked: 0, thread: Some(Thread { ask, handle }) })
+        Ok(Self { pages, asked: 0, at_work, thread: Some(Thread { ask, handle }) })
     }
 
     /// Asks for a checkpoint if much was written since the last one. Called after each commit.
@@ -79,12 +84,19 @@ impl Checkpoints {
         }
     }
 
-    /// Begins a log anew that has become too long, unless a reader or a checkpoint needs it just now. Called
+    /// Waits for a checkpoint that is being made, which takes some milliseconds: another one would be
+    /// refused meanwhile. None begins before the guard is dropped.
+    pub(crate) fn pause(&self) -> MutexGuard<'_, ()> {
+        lock(&self.at_work)
+    }
+
+    /// Begins a log anew that has become too long, unless a reader needs it just now. Called
     /// between two groups of commands.
     pub(crate) fn restart_long_log(&self, db: &Connection) {
         if self.pages.load(Ordering::Relaxed) < RESTART_PAGES {
             return;
         }
+        let _paused = self.pause();
         let without_waiting = db.busy_timeout(Duration::ZERO);
         if without_waiting.is_ok() {
             checkpoint(db, "RESTART");
@@ -109,6 +121,10 @@ impl Drop for Checkpoints {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn lock(at_work: &Mutex<()>) -> MutexGuard<'_, ()> {
+    at_work.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One checkpoint; one that is not possible now is made later.

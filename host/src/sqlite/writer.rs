@@ -2,7 +2,7 @@
 //! transaction, commits once, and then answers all. While one commit syncs the next group gathers,
 //! so the group grows with the load and light load pays for one sync.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -47,6 +47,11 @@ pub(crate) trait State: Send + 'static {
 
     /// Called when the commands of a group are answered.
     fn between_groups(&mut self) {}
+
+    /// Makes way for a checkpoint by the writer, until the guard is dropped.
+    fn pause_checkpoints(&self) -> Option<MutexGuard<'_, ()>> {
+        None
+    }
 
     /// Called before the connection is closed.
     fn closing(&mut self) {}
@@ -245,6 +250,7 @@ impl<S: State> Group<S> {
     fn shorten_log(&self) {
         let db = self.state.connection();
         let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let _paused = self.state.pause_checkpoints();
         let done =
             db.busy_timeout(Duration::ZERO).and_then(|()| db.query_row(truncate, [], |_| Ok(())));
         // Also after an error: else the writer waits for no other connection from then on.

@@ -1,8 +1,8 @@
 //! The ledger on the tables of `jobs.db`, as the writer's thread has it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 
 use anyhow::Context as _;
 use jobwright_core::capacity::Capacity;
@@ -111,6 +111,10 @@ impl State for Embedded {
 
     fn between_groups(&mut self) {
         self.checkpoints.restart_long_log(self.connection());
+    }
+
+    fn pause_checkpoints(&self) -> Option<MutexGuard<'_, ()>> {
+        Some(self.checkpoints.pause())
     }
 
     fn closing(&mut self) {
