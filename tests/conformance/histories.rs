@@ -25,20 +25,28 @@ use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use super::SQLITE;
 use super::drafts::{at, ending, paused_queue, unknown};
 use super::fixture::{Fixture, Place, walk, want};
-use super::steps::{Sketch, Step, later, older_than, steps};
+use super::steps::{PAYLOAD_UNIT, Sketch, Step, later, older_than, steps};
 
 /// Bounds that a history reaches.
 const LIMITS: CapacityLimits = CapacityLimits {
     per_queue: 7,
     parked_per_queue: 3,
     total: 12,
-    payload_bytes: 60,
+    payload_bytes: 60 * PAYLOAD_UNIT,
     kept: KeptLimits::DEFAULT,
     head_start: HEAD_START,
 };
 
 /// What a level of priority is worth: as much as times in a history differ.
 const HEAD_START: Duration = Duration::from_secs(3);
+
+/// The end of an attempt, of which every second one leaves more than a store keeps in the row of a job.
+fn leaving_much(mut end: Finish) -> Finish {
+    if let Some(output) = end.output.as_mut().filter(|_| end.lease.attempt % 2 == 1) {
+        output.bytes = output.bytes.repeat(200).into();
+    }
+    end
+}
 
 /// The most steps in a history.
 const STEPS: usize = 80;
@@ -164,7 +172,7 @@ impl Pair {
             }
             Step::Finish { newest, ending: end } => {
                 if let Some(leased) = self.leased.iter().rev().nth(*newest) {
-                    self.finish(ending(leased, end.verdict(now), now)).await?;
+                    self.finish(leaving_much(ending(leased, end.verdict(now), now))).await?;
                 }
             }
             Step::Cancel(which) => {

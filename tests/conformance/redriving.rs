@@ -2,6 +2,7 @@
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::job::{JobState, MAX_LOST, Verdict};
+use jobwright_core::outcome::Output;
 use jobwright_core::store::{Finish, Redriven};
 
 use super::drafts::{Draft as _, at, ending, job, named, unknown};
@@ -101,23 +102,32 @@ async fn what_a_failed_attempt_left_is_counted_after_redrive(store: Fixture) -> 
 }
 
 async fn the_output_of_a_success_is_gone_after_redrive(store: Fixture) -> anyhow::Result<()> {
-    let id = store.finished(Verdict::Complete, at(0)).await?;
-    assert!(store.output(id).await?.is_some());
-    store.redrive(id, at(1)).await?;
-    assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
-    let leased = store.claim_one(at(1)).await?;
-    let finish = Finish { output: None, ..ending(&leased, Verdict::Discard, at(1)) };
-    store.finish(finish, at(1)).await?;
-    assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
+    // A long output is kept elsewhere than a short one.
+    for length in [10, 10_000] {
+        let id = store.accept(job(), at(0)).await?;
+        let leased = store.claim_one(at(0)).await?;
+        let output = Some(Output::new(vec![b'x'; length].into(), None));
+        let finish = Finish { output, ..ending(&leased, Verdict::Complete, at(0)) };
+        store.finish(finish, at(0)).await?;
+        assert!(store.output(id).await?.is_some());
+        store.redrive(id, at(1)).await?;
+        assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
+        let leased = store.claim_one(at(1)).await?;
+        let finish = Finish { output: None, ..ending(&leased, Verdict::Discard, at(1)) };
+        store.finish(finish, at(1)).await?;
+        assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
+    }
     Ok(())
 }
 
 async fn the_payload_is_still_there_after_redrive(store: Fixture) -> anyhow::Result<()> {
-    store.accept(job().payload("kept"), at(0)).await?;
-    let first = store.claim_one(at(0)).await?;
-    store.finish_with(&first, Verdict::Complete, at(0)).await?;
-    store.redrive(first.job.id, at(0)).await?;
-    assert_eq!(store.claim_one(at(0)).await?.payload, first.payload);
+    for length in [4, 10_000] {
+        store.accept(job().payload(vec![b'x'; length]), at(0)).await?;
+        let first = store.claim_one(at(0)).await?;
+        store.finish_with(&first, Verdict::Complete, at(0)).await?;
+        store.redrive(first.job.id, at(0)).await?;
+        assert_eq!(store.claim_one(at(0)).await?.payload, first.payload);
+    }
     Ok(())
 }
 

@@ -52,6 +52,10 @@ pub(super) enum Step {
     Crash,
 }
 
+/// What payloads are multiples of, in bytes: of up to eight of them, some are longer than what a store keeps
+/// in the row of a job.
+pub(super) const PAYLOAD_UNIT: u64 = 250;
+
 /// A job to be enqueued.
 #[derive(Debug, Clone)]
 pub(super) struct Sketch {
@@ -71,7 +75,7 @@ impl Sketch {
             .priority(self.priority)
             .memory(self.memory)
             .due(later(now, self.delay_ms))
-            .payload(vec![b'x'; self.payload]);
+            .payload(vec![b'x'; self.payload * PAYLOAD_UNIT as usize]);
         draft.id = JobId::new(now);
         if let Some((key, body)) = self.key {
             draft = draft.key(key, body);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jiff::SignedDuration;
 use jobwright_core::attempt::{AttemptRecord, Lease};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Lifecycle, MAX_RECORDS, NewJob, Payload};
+use jobwright_core::job::{Job, Lifecycle, MAX_RECORDS, NewJob, Payload};
 use jobwright_core::ledger::{FoundJob, HostRow, Kept, Place, RowChange};
 use jobwright_core::store::Leased;
 use rusqlite::types::Type;
@@ -20,7 +20,11 @@ use crate::store::sqlite::rows::{self, state};
 const INLINE_BYTES: usize = 1024;
 
 /// Calls `each` with every unfinished job, in the order of arrival.
-pub(super) fn for_each(db: &Connection, each: &mut dyn FnMut(FoundJob)) -> Result<()> {
+pub(super) fn for_each(
+    db: &Connection,
+    fresh: &mut Fresh,
+    each: &mut dyn FnMut(FoundJob),
+) -> Result<()> {
     let sql = format!(
         "SELECT {}, seq, (SELECT length(bytes) FROM checkpoint WHERE checkpoint.seq = job.seq)
          FROM job ORDER BY seq",
@@ -31,7 +35,7 @@ pub(super) fn for_each(db: &Connection, each: &mut dyn FnMut(FoundJob)) -> Resul
     while let Some(row) = found.next()? {
         let number = |column| Ok::<_, Error>(row.get::<_, i64>(column)?.unsigned_abs());
         each(FoundJob {
-            job: rows::job(row)?,
+            job: job(row, fresh)?,
             row: number(rows::WIDTH)?,
             payload_bytes: number(rows::WIDTH - 1)?,
             checkpoint_bytes: row.get::<_, Option<i64>>(rows::WIDTH + 1)?.map(i64::unsigned_abs),
@@ -78,10 +82,7 @@ pub(super) fn leased(db: &Connection, at: u64, lease: Lease, fresh: &mut Fresh) 
     let sql = format!("SELECT {}, payload_type, payload FROM job WHERE seq = ?1", rows::COLUMNS);
     let mut statement = db.prepare_cached(&sql)?;
     let mut leased = statement.query_row([at.cast_signed()], |row| {
-        let spec = fresh
-            .spec(row.get_ref(1)?.as_str()?)
-            .map_err(|error| Error::FromSqlConversionFailure(1, Type::Text, Box::new(error)))?;
-        let job = rows::job_with(row, spec)?;
+        let job = job(row, fresh)?;
         let payload = match row.get::<_, Option<Vec<u8>>>(rows::WIDTH + 1)? {
             Some(bytes) => Payload { content_type: row.get(rows::WIDTH)?, bytes: bytes.into() },
             None => payload(db, at)?,
@@ -96,6 +97,13 @@ pub(super) fn leased(db: &Connection, at: u64, lease: Lease, fresh: &mut Fresh) 
         leased.checkpoint = found.map(Into::into);
     }
     Ok(leased)
+}
+
+/// The job in a row of [`rows::COLUMNS`]. Jobs of a backlog share specifications, so most are not parsed.
+fn job(row: &Row<'_>, fresh: &mut Fresh) -> Result<Job> {
+    let spec = fresh.spec(row.get_ref(1)?.as_str()?);
+    let failed = |error| Error::FromSqlConversionFailure(1, Type::Text, Box::new(error));
+    rows::job_with(row, spec.map_err(failed)?)
 }
 
 fn payload(db: &Connection, at: u64) -> Result<Payload> {
@@ -181,16 +189,17 @@ impl<'a> OutputColumns<'a> {
     pub(super) fn write_large(&self, db: &Connection, change: &RowChange<'_>) -> Result<()> {
         let at = change.row.cast_signed();
         match change.output {
+            Kept::Stays => Ok(()),
             Kept::Is(output) if self.inline.is_none() => {
                 let row = params![at, self.kind, &output.bytes[..]];
                 let sql = "INSERT OR REPLACE INTO output VALUES (?1, ?2, ?3)";
                 db.prepare_cached(sql)?.execute(row).map(drop)
             }
-            // The first attempt finds no earlier one.
-            _ if change.lifecycle.attempt > 1 => {
+            // What the first attempt leaves takes the place of nothing.
+            Kept::Is(_) if change.lifecycle.attempt <= 1 => Ok(()),
+            Kept::Is(_) | Kept::Goes => {
                 db.prepare_cached("DELETE FROM output WHERE seq = ?1")?.execute([at]).map(drop)
             }
-            _ => Ok(()),
         }
     }
 }
