@@ -71,6 +71,7 @@ use self::runtime::RuntimeConfig;
 use self::store::access::SqliteAccess;
 use self::store::memory::MemoryStore;
 use self::store::sqlite::{SqliteStore, with_room};
+use self::telemetry::DiscardedLog;
 
 /// The four effects that a host is made of.
 pub struct Parts {
@@ -97,6 +98,7 @@ pub struct Host {
     app: App,
     dispatcher: Dispatcher,
     stopping: watch::Sender<bool>,
+    _discarded: Arc<DiscardedLog>,
     /// Held until all is at rest.
     _data: Option<DataDir>,
 }
@@ -214,6 +216,8 @@ impl Front {
         // Before the dispatcher, which looks at them when it starts attempts.
         let controls = ControlsView::of(&*store).await?;
         let wake_ups = WakeUps::by(&store.changes());
+        let _discarded =
+            DiscardedLog::start(&store.changes()).context("cannot start a thread for the log")?;
         let limits = config.limit_policy()?;
         let seeds = data_dir::seed_key(&config.data)?;
         let (stopping, is_stopping) = watch::channel(false);
@@ -254,7 +258,7 @@ impl Front {
                 allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
             },
         );
-        Ok(Host { config, listener, app, dispatcher, stopping, _data: None })
+        Ok(Host { config, listener, app, dispatcher, stopping, _discarded, _data: None })
     }
 }
 

@@ -41,7 +41,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("detached", &[]),
     ("disk", &[]),
     ("dispatch", &["controls", "events", "telemetry"]),
-    ("events", &["shares", "telemetry"]),
+    ("events", &["shares"]),
     ("intake", &["controls", "detached", "disk", "events"]),
     ("outside", &["data_dir", "disk", "privacy", "shares", "sqlite", "telemetry", "tls"]),
     ("privacy", &[]),

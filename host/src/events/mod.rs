@@ -11,8 +11,6 @@ use tokio::sync::Notify;
 
 pub use self::waiters::{MAX_WAITERS, Place, TooManyWaiters, Waiter, Waiters};
 
-use crate::telemetry;
-
 /// The wake-ups of a host.
 #[derive(Debug, Default)]
 pub struct WakeUps {
@@ -37,7 +35,6 @@ impl WakeUps {
 
 impl Listener for WakeUps {
     fn committed(&self, changes: &[Change]) {
-        telemetry::committed(changes);
         let (mut work, mut room) = (false, false);
         for change in changes {
             match &change.event {

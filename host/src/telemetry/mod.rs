@@ -8,6 +8,7 @@
 //!
 //! Values that guests and clients choose are written on one line, without control characters.
 
+mod discarded;
 mod filter;
 mod line;
 mod refusals;
@@ -17,11 +18,9 @@ use std::io::IsTerminal as _;
 use std::str::FromStr;
 
 use jobwright_core::access::AuditEntry;
-use jobwright_core::change::{Change, Event, JobEvent, Transition};
-use jobwright_core::job::JobState;
-use jobwright_core::outcome::AttemptError;
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use self::discarded::{DiscardedLog, log_discarded};
 pub(crate) use self::filter::parse as parse_filter;
 use self::line::one_line;
 pub(crate) use self::refusals::Refusals;
@@ -64,32 +63,6 @@ pub(crate) fn start(filter: EnvFilter, format: LogFormat) {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
-}
-
-/// Logs the jobs that failed for good with these committed changes, each with the error of its last attempt.
-pub(crate) fn committed(changes: &[Change]) {
-    for change in changes {
-        if let Event::Job(job) = &change.event
-            && let Transition::Finalized { state: JobState::Discarded, error } = &job.transition
-        {
-            discarded(job, error.as_ref());
-        }
-    }
-}
-
-fn discarded(job: &JobEvent, error: Option<&AttemptError>) {
-    let code = error.map_or("none", |error| error.code.as_str());
-    let message = error.map_or("no attempt has an error", |error| error.message.as_str());
-    tracing::info!(
-        event = "job_discarded",
-        job = %job.job,
-        plugin = %format_args!("{}@{}", job.facts.plugin, job.facts.version),
-        tenant = %job.facts.tenant,
-        queue = %job.facts.queue,
-        attempt = job.attempt,
-        code,
-        message = one_line(message),
-    );
 }
 
 /// Logs an audit entry.

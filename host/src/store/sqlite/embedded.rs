@@ -78,7 +78,7 @@ impl Embedded {
         self.connection().execute_batch("COMMIT")?;
         self.measure_spare()?;
         // Nobody can have subscribed yet.
-        telemetry::committed(&self.ledger.take_changes());
+        telemetry::log_discarded(&self.ledger.take_changes());
         Ok(reclaimed)
     }
 
