@@ -16,8 +16,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::rows;
 use crate::sqlite::columns;
 
-/// Listings at one time. Each looks at many rows, so they have readers of their own, for which
-/// nobody waits who asks for one job, and leave a processor to others.
+/// Listings at one time. Each reads many rows, so they have readers of their own: a request for one job does
+/// not wait for them, and they leave a processor to others.
 pub(super) const LISTINGS: usize = 2;
 
 /// How many rows of a table one page looks at, which takes some tens of milliseconds. A listing whose
@@ -127,7 +127,10 @@ pub(super) fn changed_since(
     let columns = rows::COLUMNS;
     let sql = format!(
         "SELECT * FROM (SELECT {columns}, position FROM job WHERE position > ?1
-                        UNION ALL SELECT {columns}, position FROM history WHERE position > ?1)
+                        ORDER BY position LIMIT ?2)
+         UNION ALL
+         SELECT * FROM (SELECT {columns}, position FROM history WHERE position > ?1
+                        ORDER BY position LIMIT ?2)
          ORDER BY position LIMIT ?2"
     );
     let row = |row: &Row<'_>| {

@@ -2,7 +2,7 @@
 //! they ended. A job of an earlier schema has the number of its row as its position.
 
 use jobwright_core::change::Position;
-use jobwright_core::job::{JobId, JobState};
+use jobwright_core::job::JobId;
 use jobwright_core::ledger::{FinalizedRow, Place, RowChange};
 use jobwright_core::store::Retention;
 use jobwright_core::tenant::TenantName;
@@ -152,37 +152,16 @@ impl Cursors {
         retention: &Retention,
         most: usize,
     ) -> Result<Vec<FinalizedRow>> {
-        let mut expired = Vec::new();
-        for (state_of, sql) in [
-            (
-                JobState::Discarded,
-                "SELECT {} FROM history WHERE state = 3 AND position > ?1 ORDER BY position LIMIT ?2",
-            ),
-            (
-                JobState::Completed,
-                "SELECT {} FROM history WHERE state <> 3 AND position > ?1 ORDER BY position LIMIT ?2",
-            ),
-        ] {
-            let before = match state_of {
-                JobState::Discarded => retention.discarded_before,
-                _ => retention.completed_before,
-            };
-            let after = if state_of == JobState::Discarded { 0 } else { self.completed };
-            let room = (most - expired.len()) as i64;
-            let sql = sql.replace("{}", COLUMNS);
-            let mut query = db.prepare_cached(&sql)?;
-            let mut found = query.query([after, room])?;
-            while let Some(found) = found.next()? {
-                let (job, ended) = row(found)?;
-                if ended >= micros(before) {
-                    break;
-                }
-                if state_of != JobState::Discarded {
-                    self.completed = job.position.number().cast_signed();
-                }
-                expired.push(job);
-            }
-        }
+        let of = |found: Vec<(FinalizedRow, i64)>, before| {
+            let expired = found.into_iter().take_while(move |(_, ended)| *ended < micros(before));
+            expired.map(|(job, _)| job)
+        };
+        let discarded = first(db, DISCARDED, 0, most)?;
+        let mut expired: Vec<_> = of(discarded, retention.discarded_before).collect();
+        let others = first(db, NOT_DISCARDED, self.completed, most - expired.len())?;
+        let others: Vec<_> = of(others, retention.completed_before).collect();
+        self.completed = last_position(&others).unwrap_or(self.completed);
+        expired.extend(others);
         Ok(expired)
     }
 
@@ -196,18 +175,36 @@ impl Cursors {
         if !tenant.is_default() {
             return oldest_by_id(db, tenant, most);
         }
-        let sql = format!(
-            "SELECT {COLUMNS} FROM history WHERE position > ?1 AND tenant = ?2
-             ORDER BY position LIMIT ?3"
-        );
-        let parameters = params![self.default_tenant, tenant.as_str(), most as i64];
-        let mut query = db.prepare_cached(&sql)?;
-        let found = query.query_map(parameters, row)?.collect::<Result<Vec<_>>>()?;
-        if let Some((last, _)) = found.last() {
-            self.default_tenant = last.position.number().cast_signed();
-        }
-        Ok(found.into_iter().map(|(job, _)| job).collect())
+        let found = first(db, "tenant = 'default'", self.default_tenant, most)?;
+        let oldest: Vec<_> = found.into_iter().map(|(job, _)| job).collect();
+        self.default_tenant = last_position(&oldest).unwrap_or(self.default_tenant);
+        Ok(oldest)
     }
+}
+
+/// Discarded jobs, by the number of their state in `rows::state`. An index has these.
+const DISCARDED: &str = "state = 3";
+
+/// The others.
+const NOT_DISCARDED: &str = "state <> 3";
+
+/// The first jobs behind the position `after` for which `condition` holds, at most `most`, and when each ended.
+fn first(
+    db: &Connection,
+    condition: &str,
+    after: i64,
+    most: usize,
+) -> Result<Vec<(FinalizedRow, i64)>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM history WHERE {condition} AND position > ?1
+         ORDER BY position LIMIT ?2"
+    );
+    let mut query = db.prepare_cached(&sql)?;
+    query.query_map([after, most as i64], row)?.collect()
+}
+
+fn last_position(jobs: &[FinalizedRow]) -> Option<i64> {
+    jobs.last().map(|job| job.position.number().cast_signed())
 }
 
 /// As [`Cursors::oldest`], by an index that has the jobs of all tenants but the default one.

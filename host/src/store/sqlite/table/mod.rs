@@ -192,7 +192,7 @@ impl Rows for Tables {
 impl DurableRows for Tables {
     fn load(&mut self, each: &mut dyn FnMut(FoundJob)) -> Result<Found> {
         (self.fresh, self.cursors) = (Fresh::default(), Cursors::default());
-        unfinished::for_each(&self.db, each)?;
+        unfinished::for_each(&self.db, &mut self.fresh, each)?;
         settings::found(&self.db)
     }
 
