@@ -61,7 +61,7 @@ impl App {
     }
 
     /// What became of a job that `caller` did something to. It may be another's, with arguments and
-    /// variables that are not for whoever may submit: who may not read is told only how it stands.
+    /// variables that submitters may not read: a client without the scope to read sees only its state.
     pub(super) async fn answer_to(
         &self,
         caller: &Caller,

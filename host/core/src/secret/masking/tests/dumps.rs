@@ -120,7 +120,8 @@ impl Style {
 const SECRETS: [&str; 4] =
     ["s3cr3t-v4lue", ODD, "deadbeef00c0ffee11fade22decade33", "be a 12 \\n \\\\ | > ab cd ef"];
 
-/// Asserts that none of the secret is left in a dump of it between two texts, `written` in some way.
+/// Asserts that nothing of the secret is left in a dump that has other bytes around it and is `written` in
+/// some way.
 fn assert_covered_in(style: &Style, secret: &str, before: usize, written: Way) {
     let around = |length: usize| "~".repeat(length);
     let text = format!("{}{secret}{}", around(before), around(7));
