@@ -15,12 +15,12 @@ mod isolation;
 mod language;
 mod limits;
 mod load;
-mod outside;
 mod plugins;
 mod privacy;
 mod readme;
 mod restart;
 mod runtime;
+mod services;
 mod simulation;
 mod structure;
 mod upgrading;
@@ -51,12 +51,12 @@ fn main() -> ExitCode {
         language::trials(),
         limits::trials(),
         load::trials(),
-        outside::trials(),
         plugins::trials(),
         privacy::trials(),
         readme::trials(),
         restart::trials(),
         runtime::trials(),
+        services::trials(),
         simulation::trials(),
         structure::trials(),
         upgrading::trials(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use jobwright::store::sqlite::SqliteStore;
+use jobwright::store::embedded::EmbeddedStore;
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::store::Retention;
@@ -171,7 +171,7 @@ async fn jobs_of_an_earlier_version_are_removed_after_their_retention() -> anyho
         let folder = tempfile::tempdir()?;
         kept.unpack(folder.path())?;
         let limits = CapacityLimits::default();
-        let store = SqliteStore::open(&folder.path().join("data"), limits, now)?;
+        let store = EmbeddedStore::open(&folder.path().join("data"), limits, now)?;
         let is_there = async |id: &str| anyhow::Ok(store.get(id.parse()?).await?.is_some());
         let over = [kept.completed, kept.cancelled, kept.theirs, kept.discarded];
 

@@ -30,10 +30,10 @@ mod disk;
 pub mod dispatch;
 pub mod events;
 pub mod intake;
-pub mod outside;
 mod privacy;
 pub mod registry;
 pub mod runtime;
+pub mod services;
 mod shares;
 mod sqlite;
 pub mod store;
@@ -62,15 +62,15 @@ use self::controls::ControlsView;
 use self::data_dir::Part;
 use self::dispatch::{DispatchSettings, Dispatcher, RetentionSettings};
 use self::events::WakeUps;
-use self::outside::secrets::SecretFile;
-use self::outside::values::{Bounds, Values};
-use self::outside::web::Web;
-use self::outside::{Granting, Means};
 use self::registry::DiskRegistry;
 use self::runtime::RuntimeConfig;
+use self::services::secrets::SecretFile;
+use self::services::values::{Bounds, Values};
+use self::services::web::Web;
+use self::services::{GrantedCapabilities, SharedServices};
 use self::store::access::SqliteAccess;
+use self::store::embedded::{EmbeddedStore, with_room};
 use self::store::memory::MemoryStore;
-use self::store::sqlite::{SqliteStore, with_room};
 use self::telemetry::DiscardedLog;
 
 /// The four effects that a host is made of.
@@ -157,7 +157,7 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     let store: Arc<dyn Store> = match config.store {
         config::StoreChoice::Memory => Arc::new(MemoryStore::new(config.capacity())),
         config::StoreChoice::Sqlite => {
-            Arc::new(SqliteStore::open(data.path(), config.capacity(), clock.now())?)
+            Arc::new(EmbeddedStore::open(data.path(), config.capacity(), clock.now())?)
         }
     };
     let kept = config.retention.completed.max(config.retention.discarded);
@@ -165,8 +165,8 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     let web = Arc::new(Web::new(Handle::current()));
     let config::DiskConfig { value_bytes: most_bytes, free_bytes, .. } = config.disk;
     let values = Arc::new(Values::open(data.path(), Bounds { most_bytes, free_bytes })?);
-    let means = Means { secrets: secrets.clone(), web, values };
-    let grantor = Arc::new(Granting::new(registry.clone(), means));
+    let shared = SharedServices { secrets: secrets.clone(), web, values };
+    let grantor = Arc::new(GrantedCapabilities::new(registry.clone(), shared));
     let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
     front.host(config, parts).await
 }

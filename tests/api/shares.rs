@@ -12,7 +12,7 @@ use futures_util::future::{join_all, select_all};
 use jobwright_core::attempt::Attempt;
 use jobwright_core::job::JobId;
 use jobwright_core::plugin::{Digest, Inspection};
-use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, Unusable};
+use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, UnusablePlugin};
 use jobwright_core::store::JobFilter;
 use jobwright_core::tenant::TenantName;
 use jobwright_tests::{ScriptedRuntime, TestHost, tests};
@@ -228,7 +228,7 @@ struct Inspecting {
 
 #[async_trait]
 impl Runtime for Inspecting {
-    fn inspect(&self, wasm: &[u8]) -> Result<Inspection, Unusable> {
+    fn inspect(&self, wasm: &[u8]) -> Result<Inspection, UnusablePlugin> {
         if wasm.starts_with(GREEDY.as_bytes()) {
             Handle::current().block_on(self.latch.clone().pass());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use jobwright::runtime::{RuntimeConfig, WasmRuntime};
+use jobwright::runtime::{InProcessRuntime, RuntimeConfig};
 use jobwright_core::plugin::Digest;
 use jobwright_tests::{ScriptedRuntime, TestHost, guests, tests};
 use libtest_mimic::Trial;
@@ -50,7 +50,7 @@ impl Slow {
             let (inner, is_held) = (parts.registry.clone(), Box::new(is_held));
             parts.registry = Arc::new(InterposedRegistry { inner, latch: held, is_held });
             let config = RuntimeConfig { slots: 8, guest_threads: 2, ..RuntimeConfig::default() };
-            parts.runtime = Arc::new(WasmRuntime::new(config, parts.registry.clone())?);
+            parts.runtime = Arc::new(InProcessRuntime::new(config, parts.registry.clone())?);
             Ok(())
         })
         .await?;

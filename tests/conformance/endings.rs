@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
-use jobwright_core::job::{JobState, MAX_RECORDS, Phase, Stored, Verdict};
+use jobwright_core::job::{JobState, MAX_RECORDS, OutputInfo, Phase, Verdict};
 use jobwright_core::outcome::Output;
 use jobwright_core::store::Finished;
 
@@ -152,7 +152,7 @@ async fn the_output_of_a_success_is_kept_unchanged(store: Fixture) -> anyhow::Re
         finish.output = Some(output.clone());
         store.finish(finish, at(0)).await?;
         let bytes = output.bytes.len() as u64;
-        let stored = Stored { content_type: "image/png".to_owned(), bytes, attempt: 1 };
+        let stored = OutputInfo { content_type: "image/png".to_owned(), bytes, attempt: 1 };
         assert_eq!(store.job(id).await?.output, Some(stored));
         assert_eq!(store.output(id).await?, Some(output));
     }

@@ -26,8 +26,8 @@ mod tenants;
 
 use std::sync::Arc;
 
+use jobwright::store::embedded::EmbeddedStore;
 use jobwright::store::memory::MemoryStore;
-use jobwright::store::sqlite::SqliteStore;
 use jobwright_tests::{Running, trial};
 use libtest_mimic::Trial;
 
@@ -39,7 +39,7 @@ const DRIVERS: &[Driver] = &[
     Driver { name: "memory", open: |_, limits, _| Ok(Arc::new(MemoryStore::new(limits))) },
     Driver {
         name: "sqlite",
-        open: |dir, limits, now| Ok(Arc::new(SqliteStore::open(dir, limits, now)?)),
+        open: |dir, limits, now| Ok(Arc::new(EmbeddedStore::open(dir, limits, now)?)),
     },
 ];
 

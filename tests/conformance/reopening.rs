@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
-use jobwright_core::hold::{Facts, Hold, HoldNote};
+use jobwright_core::hold::{Hold, HoldNote, JobLabels};
 use jobwright_core::job::{Job, JobId, JobState, Lifecycle, MAX_LOST, Verdict};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{Claim, Enqueued, Finished, JobFilter, Retention};
@@ -121,11 +121,11 @@ async fn limits_of_tenants_survive_reopen(store: Fixture) -> anyhow::Result<()> 
 async fn holds_survive_reopen(store: Fixture) -> anyhow::Result<()> {
     store.accept(of("a"), at(0)).await?;
     let tenant = Hold::Tenant(named("a"));
-    for hold in Hold::over(&Facts::from(&of("a").spec)) {
+    for hold in Hold::over(&JobLabels::from(&of("a").spec)) {
         store.set_held(hold, Some(Default::default())).await?;
     }
     let store = store.reopen(at(1))?;
-    for hold in Hold::over(&Facts::from(&of("a").spec)) {
+    for hold in Hold::over(&JobLabels::from(&of("a").spec)) {
         if hold != tenant {
             store.set_held(hold, None).await?;
         }

@@ -1,7 +1,7 @@
 //! Tenants: each has its queues, its limits and its share; and what is held, whosever it is.
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
-use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::hold::{Hold, JobLabels};
 use jobwright_core::job::{CancelRequest, Idempotency, JobId, JobState, Verdict};
 use jobwright_core::store::{Claim, Enqueued, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
@@ -161,7 +161,7 @@ async fn whatever_is_held_is_passed_by(store: Fixture) -> anyhow::Result<()> {
     (other.spec.plugin, other.spec.digest) =
         (named("q"), named(&format!("sha256:{}", "7".repeat(64))));
     let other = store.accept(other, at(0)).await?;
-    for hold in Hold::over(&Facts::from(&of("a").spec)) {
+    for hold in Hold::over(&JobLabels::from(&of("a").spec)) {
         store.set_held(hold.clone(), Some(Default::default())).await?;
         assert_eq!(
             store.holds().await?.into_keys().collect::<Vec<_>>(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use jobwright::store::sqlite::SqliteStore;
+use jobwright::store::embedded::EmbeddedStore;
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::JobId;
@@ -90,8 +90,8 @@ fn kept(directory: &Path) -> anyhow::Result<Option<PathBuf>> {
     Ok(files.into_iter().find(|file| file.to_string_lossy().contains("jobs.db-wal.damaged-")))
 }
 
-fn open(directory: &Path) -> anyhow::Result<SqliteStore> {
-    SqliteStore::open(directory, CapacityLimits::default(), Timestamp::UNIX_EPOCH)
+fn open(directory: &Path) -> anyhow::Result<EmbeddedStore> {
+    EmbeddedStore::open(directory, CapacityLimits::default(), Timestamp::UNIX_EPOCH)
 }
 
 /// `whole` with half of a page replaced.
@@ -104,7 +104,7 @@ fn damaged(whole: &[u8], page: usize, byte: impl Fn(usize) -> u8) -> Vec<u8> {
 }
 
 /// Every job is there, or the store says that it cannot read it; says whether it did.
-async fn check(store: &SqliteStore, ids: &[JobId]) -> anyhow::Result<bool> {
+async fn check(store: &EmbeddedStore, ids: &[JobId]) -> anyhow::Result<bool> {
     let counts = store.counts(Timestamp::UNIX_EPOCH).await?;
     let waiting: usize = counts.iter().map(|counts| counts.depth).sum();
     ensure!(waiting == ids.len(), "{waiting} jobs wait, and {} were acknowledged", ids.len());

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use jobwright::outside::secrets::SecretFile;
 use jobwright::registry::DiskRegistry;
-use jobwright::runtime::{RuntimeConfig, WasmRuntime};
+use jobwright::runtime::{InProcessRuntime, RuntimeConfig};
+use jobwright::services::secrets::SecretFile;
 use jobwright::store::access::SqliteAccess;
 use jobwright::store::memory::MemoryStore;
 use jobwright::{Config, Host, Parts, SystemClock};
@@ -71,7 +71,7 @@ impl TestHost {
         let directory = Arc::new(tempfile::tempdir()?);
         let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
         let runtime = RuntimeConfig { slots: 8, guest_threads: 2, ..RuntimeConfig::default() };
-        let runtime = Arc::new(WasmRuntime::new(runtime, registry.clone())?);
+        let runtime = Arc::new(InProcessRuntime::new(runtime, registry.clone())?);
         let config = config(directory.path(), |config| config.workers = NonZeroU32::MIN);
         let store = Arc::new(MemoryStore::new(config.capacity()));
         let access = Arc::new(SqliteAccess::open(directory.path())?);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
 use jobwright_core::outcome::{Outcome, Output, Usage};
 use jobwright_core::plugin::{Abi, Digest, Inspection};
-use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, Unusable};
+use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, UnusablePlugin};
 use jobwright_core::tenant::TenantName;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc, oneshot};
 
@@ -87,7 +87,7 @@ impl InFlight {
 
 #[async_trait]
 impl Runtime for ScriptedRuntime {
-    fn inspect(&self, _wasm: &[u8]) -> Result<Inspection, Unusable> {
+    fn inspect(&self, _wasm: &[u8]) -> Result<Inspection, UnusablePlugin> {
         Ok(Inspection {
             abi: Abi::WasiCommandP1,
             imports: vec![],

@@ -180,9 +180,8 @@ fn nested(depth: usize) -> Vec<u8> {
 }
 
 /// Small, and far from compiled when the time for it is up.
-const BOMBS: &[(&str, Make)] = &[
-    ("a_bomb_that_takes_minutes_to_compile", || guests::slow_to_compile(200_000)),
-];
+const BOMBS: &[(&str, Make)] =
+    &[("a_bomb_that_takes_minutes_to_compile", || guests::slow_to_compile(200_000))];
 
 async fn takes_too_long(stage: &Stage, bomb: Vec<u8>) -> anyhow::Result<()> {
     let (_alone, host) = (stage.bombs.lock().await, stage.host().await?);

@@ -109,7 +109,8 @@ async fn processes_of_many_plugins_make_room_for_each_other() -> anyhow::Result<
 /// The same attempt, with a log and a report of its own.
 fn fresh(attempt: &Attempt) -> Attempt {
     let log = jobwright_core::LogBuffer::new(attempt.limits.log_bytes).into();
-    let report = jobwright_core::report::Report::new(None, attempt.limits.checkpoint_bytes).into();
+    let report =
+        jobwright_core::report::ProgressReporter::new(None, attempt.limits.checkpoint_bytes).into();
     Attempt { log, report, ..attempt.clone() }
 }
 

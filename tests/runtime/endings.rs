@@ -148,7 +148,7 @@ impl HostServices for Torn {
         panic!("on purpose")
     }
 
-    async fn keep(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+    async fn key_value(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         panic!("on purpose")
     }
 
@@ -166,7 +166,7 @@ async fn a_host_function_that_panics_ends_its_attempt_and_no_other() -> anyhow::
             (func (export "_start")
                 (drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 8)))))"#,
     )?;
-    let granted = Capabilities { outside: Arc::new(Torn), ..asks.granted.clone() };
+    let granted = Capabilities { services: Arc::new(Torn), ..asks.granted.clone() };
     let asks = Attempt { granted, ..asks };
     // It waits in a host function while the other's panics.
     let nap = SLEEP.replace("3600000000000", "20000000");

@@ -14,7 +14,7 @@ use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage};
 use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
 use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
-use jobwright_core::report::Report;
+use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
 use jobwright_core::{
     Attempt, Capabilities, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime, Start,
@@ -136,7 +136,7 @@ impl Lab {
 /// An attempt that was told to stop, and what it told before.
 pub(crate) struct Stopped {
     pub(crate) ended: Ended,
-    pub(crate) report: Arc<Report>,
+    pub(crate) report: Arc<ProgressReporter>,
 }
 
 /// Few slots: the tests run side by side.
@@ -174,7 +174,7 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let job =
         Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };
     let log = Arc::new(LogBuffer::new(limits.log_bytes));
-    let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
+    let report = Arc::new(ProgressReporter::new(None, limits.checkpoint_bytes));
     let start = Start::of_job(job.id, job.created_at);
     let (payload, granted) = (Payload::default(), Capabilities::nothing(&log));
     Ok(Attempt { job, limits, payload, log, report, granted, start })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobwright_core::limits::Fuel;
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
 use jobwright_core::plugin::{Abi, Digest};
-use jobwright_core::report::{Progress, Report};
+use jobwright_core::report::{Progress, ProgressReporter};
 use jobwright_core::runtime::{Ended, StopReason};
 use jobwright_core::tenant::TenantName;
 use jobwright_core::{Attempt, Start};
@@ -257,7 +257,7 @@ async fn a_checkpoint_is_saved_and_loaded() -> anyhow::Result<()> {
     )?;
     for (found, said) in [(Some("seven".into()), "seven"), (None, "")] {
         let mut attempt = attempt(lab.plugins.add(guest.clone()))?;
-        attempt.report = Report::new(found, 10).into();
+        attempt.report = ProgressReporter::new(found, 10).into();
         let (report, log) = (attempt.report.clone(), attempt.log.clone());
         assert_eq!(output(&lab.run(attempt).await)?, "mine");
         assert_eq!((text(&log).as_str(), report.checkpoint()), (said, Some("mine".into())));
@@ -277,7 +277,7 @@ async fn a_checkpoint_over_its_limit_is_refused_and_the_guest_goes_on() -> anyho
         (return (call $ok (i32.const 616) (i32.const 8)))",
     )?;
     let mut attempt = attempt(lab.plugins.add(guest))?;
-    attempt.report = Report::new(None, 9).into();
+    attempt.report = ProgressReporter::new(None, 9).into();
     let report = attempt.report.clone();
     assert_eq!(number(&output(&lab.run(attempt).await)?, 0)?, 9);
     assert_eq!(report.checkpoint(), Some(vec![0; 9].into()));

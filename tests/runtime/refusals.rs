@@ -4,7 +4,7 @@ use jobwright::runtime::RuntimeConfig;
 
 use jobwright_core::limits::Limits;
 use jobwright_core::plugin::{Abi, Inspection};
-use jobwright_core::runtime::{Unprepared, Unusable};
+use jobwright_core::runtime::{Unprepared, UnusablePlugin};
 use libtest_mimic::Trial;
 
 use super::fixture::{Lab, command, small};
@@ -29,7 +29,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-pub(super) fn inspect(text: &str) -> anyhow::Result<Result<Inspection, Unusable>> {
+pub(super) fn inspect(text: &str) -> anyhow::Result<Result<Inspection, UnusablePlugin>> {
     Ok(Lab::new()?.runtime.inspect(&wat::parse_str(text)?))
 }
 
@@ -38,7 +38,8 @@ pub(super) fn says<T>(
     code: &str,
     words: &[&str],
 ) -> anyhow::Result<()> {
-    let Err(Unprepared::Unusable(Unusable { code: found, message })) = found.map_err(Into::into)
+    let Err(Unprepared::Unusable(UnusablePlugin { code: found, message })) =
+        found.map_err(Into::into)
     else {
         anyhow::bail!("it passed, or the host was at fault")
     };
@@ -189,7 +190,7 @@ async fn many_unknown_imports_are_counted() -> anyhow::Result<()> {
     says(found, "unknown_import", &["`f4`", "and 95 more"])
 }
 
-fn under(ceiling: Limits, text: &str) -> anyhow::Result<Result<Inspection, Unusable>> {
+fn under(ceiling: Limits, text: &str) -> anyhow::Result<Result<Inspection, UnusablePlugin>> {
     let lab = Lab::with(RuntimeConfig { ceiling, ..small() })?;
     Ok(lab.runtime.inspect(&wat::parse_str(text)?))
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use jobwright_core::limits::{Fuel, Limit};
 use jobwright_core::outcome::{Outcome, RetryHint};
-use jobwright_core::report::{Progress, Report};
+use jobwright_core::report::{Progress, ProgressReporter};
 use jobwright_core::runtime::{Stop, StopReason};
 use libtest_mimic::Trial;
 
@@ -98,7 +98,7 @@ async fn a_checkpoint_is_saved_and_loaded() -> anyhow::Result<()> {
          (call $write (i32.const 300) (i32.const 6))
          (if (call $save (i32.const 100) (i32.const 4)) (then unreachable))",
     ))?;
-    attempt.report = Report::new(Some("seven b".into()), 10).into();
+    attempt.report = ProgressReporter::new(Some("seven b".into()), 10).into();
     let report = attempt.report.clone();
     assert_eq!(output(&lab.run(attempt).await)?, "7seven");
     assert_eq!(report.checkpoint(), Some("half".into()));
@@ -113,7 +113,7 @@ async fn a_checkpoint_over_its_limit_is_refused_and_the_guest_goes_on() -> anyho
         (if (i32.ne (call $load (i32.const 0) (i32.const 0)) (i32.const -1)) (then unreachable))
         (if (call $save (i32.const 100) (i32.const 9)) (then unreachable))";
     let mut attempt = lab.attempt(&guest(body))?;
-    attempt.report = Report::new(None, 9).into();
+    attempt.report = ProgressReporter::new(None, 9).into();
     let (report, log) = (attempt.report.clone(), attempt.log.clone());
     output(&lab.run(attempt).await)?;
     assert_eq!(report.checkpoint(), Some("half of i".into()));

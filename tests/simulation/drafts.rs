@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobwright_core::Limits;
 use jobwright_core::clock::{Timestamp, after};
-use jobwright_core::hold::Facts;
+use jobwright_core::hold::JobLabels;
 use jobwright_core::job::{JobId, JobSpec, NewJob, Payload, Priority};
 use jobwright_core::plugin::Digest;
 use jobwright_core::retry::RetryPolicy;
@@ -23,9 +23,9 @@ pub(super) const TENANTS: &[&str] = &["default", "other"];
 const PLUGINS: &[&str] = &["p", "q"];
 
 /// What a job is and where it waits, of which holds cover some.
-pub(super) fn facts(dice: &Dice) -> Facts {
+pub(super) fn labels(dice: &Dice) -> JobLabels {
     let plugin = dice.one_of(PLUGINS);
-    Facts {
+    JobLabels {
         tenant: named(dice.one_of(TENANTS)),
         queue: named(dice.one_of(QUEUES)),
         plugin: named(plugin),
@@ -50,7 +50,7 @@ pub(super) fn draft(dice: &Dice, id: JobId, now: Timestamp) -> NewJob {
     // Few jobs need more memory than all may use together: they run alone.
     let shares = dice.weighted(&[(40, 1), (25, 2), (20, 3), (10, 4), (5, 6)]);
     let timeout_ms = dice.one_of(&[50, 5_000, 60_000]);
-    let Facts { tenant, queue, plugin, version, digest } = facts(dice);
+    let JobLabels { tenant, queue, plugin, version, digest } = labels(dice);
     let spec = JobSpec {
         tenant,
         plugin,

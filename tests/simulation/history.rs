@@ -15,7 +15,7 @@ use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::store::{Enqueued, JobFilter, Page, Store};
 use jobwright_core::tenant::TenantLimits;
 
-use super::drafts::{QUEUES, TENANTS, draft, facts, limits};
+use super::drafts::{QUEUES, TENANTS, draft, labels, limits};
 use super::hosts::Host;
 use super::place::Place;
 use super::wire::at_once;
@@ -173,7 +173,7 @@ impl History {
                 });
             }
             Step::Limit => {
-                let (tenant, limits) = (facts(&dice).tenant, limits(&dice));
+                let (tenant, limits) = (labels(&dice).tenant, limits(&dice));
                 self.ask(move |api, _| async move { api.set_tenant(tenant, limits).await.is_ok() });
             }
             Step::Start if self.hosts.len() < HOSTS => self.start(),
@@ -278,7 +278,7 @@ impl History {
         if !held.is_empty() && dice.percent(50) {
             return held[dice.below(held.len() as u64) as usize].clone();
         }
-        let [queue, tenant, plugin, version, digest] = Hold::over(&facts(dice));
+        let [queue, tenant, plugin, version, digest] = Hold::over(&labels(dice));
         match dice.below(7) {
             0 => tenant,
             1 => plugin,

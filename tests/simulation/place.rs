@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jobwright::store::embedded::EmbeddedStore;
 use jobwright::store::memory::MemoryStore;
-use jobwright::store::sqlite::SqliteStore;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::store::Store;
 use tempfile::TempDir;
@@ -30,7 +30,7 @@ impl Place {
             return Ok((Self(None, None), Arc::new(MemoryStore::new(LIMITS))));
         }
         let directory = directory()?;
-        let store = SqliteStore::open(directory.path(), LIMITS, now)?;
+        let store = EmbeddedStore::open(directory.path(), LIMITS, now)?;
         Ok((Self(Some(directory), None), Arc::new(store)))
     }
 
@@ -51,7 +51,7 @@ impl Place {
                 std::fs::copy(file.path(), directory.path().join(file.file_name()))?;
             }
         }
-        let store = SqliteStore::open(directory.path(), LIMITS, now)?;
+        let store = EmbeddedStore::open(directory.path(), LIMITS, now)?;
         (self.0, self.1) = (Some(directory), Some(old));
         Ok(Some(Arc::new(store)))
     }

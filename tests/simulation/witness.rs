@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::Side;
 use jobwright_core::clock::{Timestamp, after, until};
-use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::hold::{Hold, JobLabels};
 use jobwright_core::job::{
     CancelRequest, JobId, JobState, MAX_LOST, NewJob, Priority, QueueName, Verdict,
 };
@@ -50,7 +50,7 @@ pub(super) struct Witness {
 /// A job, as far as is known from outside.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) facts: Facts,
+    pub(super) labels: JobLabels,
     pub(super) state: JobState,
     pub(super) attempt: u32,
     pub(super) failures: u16,
@@ -83,7 +83,7 @@ impl Seen {
 
     /// Its lane.
     fn lane(&self) -> (&TenantName, &QueueName) {
-        (&self.facts.tenant, &self.facts.queue)
+        (&self.labels.tenant, &self.labels.queue)
     }
 
     fn sort_key(&self) -> Timestamp {
@@ -171,9 +171,9 @@ impl Witness {
         // Places may be taken before the store has seen what has become due since the latest command.
         let times = [self.time, self.latest];
         for (job, answer) in jobs.iter().zip(answers) {
-            let (facts, side) = (Facts::from(&job.spec), Side::of(job.scheduled_at, now));
+            let (labels, side) = (JobLabels::from(&job.spec), Side::of(job.scheduled_at, now));
             let bytes = job.payload.bytes.len() as u64;
-            let rooms = times.map(|time| self.has_room(&facts, bytes, (side, time)));
+            let rooms = times.map(|time| self.has_room(&labels, bytes, (side, time)));
             let inserted = *answer == Enqueued::Inserted;
             self.must(rooms.contains(&inserted), || {
                 format!("{}: {answer:?}, room: {rooms:?}", short(job.id))
@@ -190,11 +190,16 @@ impl Witness {
 
     /// Whether one more job fits beside the unfinished ones: each of them takes one place, and gives
     /// it back once. `time` says which of them are due.
-    fn has_room(&self, facts: &Facts, payload_bytes: u64, (side, time): (Side, Timestamp)) -> bool {
-        let Facts { tenant, queue, .. } = facts;
+    fn has_room(
+        &self,
+        labels: &JobLabels,
+        payload_bytes: u64,
+        (side, time): (Side, Timestamp),
+    ) -> bool {
+        let JobLabels { tenant, queue, .. } = labels;
         let unfinished = || self.jobs.values().filter(|job| !job.is_over());
-        let of_tenant = || unfinished().filter(|job| job.facts.tenant == *tenant);
-        let in_queue = || of_tenant().filter(|job| job.facts.queue == *queue);
+        let of_tenant = || unfinished().filter(|job| job.labels.tenant == *tenant);
+        let in_queue = || of_tenant().filter(|job| job.labels.queue == *queue);
         let is_due = |job: &&Seen| job.state == JobState::Running || self.is_due(job, time);
         let due = in_queue().filter(is_due).count();
         let has_room_in_queue = match side {
@@ -224,14 +229,14 @@ impl Witness {
     /// Attempts of a tenant in flight.
     fn running(&self, tenant: &TenantName) -> usize {
         let running = self.jobs.values().filter(|job| job.state == JobState::Running);
-        running.filter(|job| job.facts.tenant == *tenant).count()
+        running.filter(|job| job.labels.tenant == *tenant).count()
     }
 
     /// Whether one more attempt at such a job may begin.
-    fn may_begin(&self, facts: &Facts) -> bool {
-        let most = self.limits(&facts.tenant).running;
-        most.is_none_or(|most| self.running(&facts.tenant) < most)
-            && !self.held.iter().any(|hold| hold.covers(facts))
+    fn may_begin(&self, labels: &JobLabels) -> bool {
+        let most = self.limits(&labels.tenant).running;
+        most.is_none_or(|most| self.running(&labels.tenant) < most)
+            && !self.held.iter().any(|hold| hold.covers(labels))
     }
 
     /// A job that should have been claimed before `claimed`: of a tenant with fewer attempts in flight,
@@ -249,10 +254,10 @@ impl Witness {
             let running = self.jobs.values().filter(|job| job.state == JobState::Running);
             running.filter(|other| other.lane() == job.lane()).count()
         };
-        let place = |job: &Seen| (self.running(&job.facts.tenant), runs(job), job.sort_key());
+        let place = |job: &Seen| (self.running(&job.labels.tenant), runs(job), job.sort_key());
         let goes_before = |job: &Seen| {
             let (before, claimed_place) = (place(job), place(claimed));
-            match job.facts.tenant == claimed.facts.tenant {
+            match job.labels.tenant == claimed.labels.tenant {
                 false => before.0 < claimed_place.0,
                 true if job.lane() == claimed.lane() => before.2 < claimed_place.2,
                 true => before.1 < claimed_place.1,
@@ -263,7 +268,7 @@ impl Witness {
             waits(job)
                 && job.lost == 0
                 && goes_before(job)
-                && self.may_begin(&job.facts)
+                && self.may_begin(&job.labels)
                 && !large.contains(&job.lane())
         };
         self.jobs.iter().find(|(_, job)| wronged(job)).map(|(id, _)| *id)
@@ -299,9 +304,9 @@ impl Witness {
         self.must(count <= want.max, || format!("{count} jobs were claimed for {}", want.max));
         for leased in &claimed.leased {
             let (id, attempt) = (leased.lease.job, leased.lease.attempt);
-            let facts = Facts::from(&leased.job.spec);
+            let labels = JobLabels::from(&leased.job.spec);
             let beside = self.jobs.values().any(|job| job.state == JobState::Running);
-            let may = self.may_begin(&facts);
+            let may = self.may_begin(&labels);
             let memory = if idle { u64::MAX } else { memory_left };
             let claimed = self.jobs.get(&id);
             let wronged = claimed.and_then(|claimed| self.is_wronged(claimed, memory));
@@ -477,7 +482,7 @@ impl Witness {
     ) {
         self.committed = self.time;
         let covered =
-            |job: &Seen| !job.is_over() && !job.cancel_requested && hold.covers(&job.facts);
+            |job: &Seen| !job.is_over() && !job.cancel_requested && hold.covers(&job.labels);
         let due = self.jobs.values().filter(|job| covered(job)).count().min(most);
         self.must(answers.len() == due, || format!("{due} are under {hold:?}, not {answers:?}"));
         for (id, answer) in answers {
@@ -494,7 +499,7 @@ impl Witness {
             return;
         };
         let over = job.is_over();
-        let room = !over || self.has_room(&job.facts, job.payload_bytes, (Side::Due, self.time));
+        let room = !over || self.has_room(&job.labels, job.payload_bytes, (Side::Due, self.time));
         let rightly = match (job.state, answer) {
             (JobState::Running, answer) => answer == Some(&Redriven::Running),
             (_, Some(Redriven::Due)) => room,
@@ -531,7 +536,7 @@ fn keep(job: &mut Seen, told: &ProgressUpdate) {
 
 fn seen(job: &NewJob, now: Timestamp) -> Seen {
     Seen {
-        facts: Facts::from(&job.spec),
+        labels: JobLabels::from(&job.spec),
         state: JobState::Available,
         attempt: 0,
         failures: 0,

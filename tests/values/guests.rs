@@ -114,7 +114,7 @@ async fn components_list_more_keys_than_a_page_has() -> anyhow::Result<()> {
     let (lab, shelf) = (Lab::new()?, Shelf::new()?);
     let plugin = shelf.of("one", 1 << 20)?;
     let names: Vec<String> = (0..1500).map(|number| number.to_string()).collect();
-    futures_util::future::try_join_all(names.iter().map(|key| plugin.keep(set(key, "")))).await?;
+    futures_util::future::try_join_all(names.iter().map(|key| plugin.call(set(key, "")))).await?;
     // How a page is asked for, and where it says its length, whether more follow, and from where.
     for (draft, cursor, asked, length, more, next) in [
         (DRAFTS[0], "i64", "(i64.load (i32.const 608))", 12, 16, "(i64.load (i32.const 24))"),
@@ -234,7 +234,7 @@ async fn components_keep_many_values_at_once() -> anyhow::Result<()> {
         assert_eq!(output(&ended)?, "helloother", "{draft}");
         let plugin = shelf.of("one", 1)?;
         for key in ["k", "n"] {
-            assert_eq!(plugin.keep(get(key)).await?, KeyValueReply::Value(None));
+            assert_eq!(plugin.call(get(key)).await?, KeyValueReply::Value(None));
         }
     }
     Ok(())
@@ -450,21 +450,21 @@ fn adds(by: &str) -> String {
 async fn an_increment_that_cannot_be_told_changes_nothing() -> anyhow::Result<()> {
     let (lab, shelf) = (Lab::new()?, Shelf::new()?);
     let plugin = shelf.of("one", 10_000)?;
-    plugin.keep(set("n", "-5")).await?;
+    plugin.call(set("n", "-5")).await?;
     // The numbers of the first draft begin at 0.
     for (draft, by, error, value) in
         [(DRAFTS[0], "1", 1, "-5"), (DRAFTS[1], "1", 0, "-4"), (DRAFTS[0], "6", 0, "2")]
     {
         let ended = lab.run(keeper(&lab, &shelf, &imports(draft), &adds(by))?).await;
         assert_eq!(output(&ended)?, [error][..], "{draft} {by}");
-        assert_eq!(plugin.keep(get("n")).await?, KeyValueReply::Value(Some(value.into())));
+        assert_eq!(plugin.call(get("n")).await?, KeyValueReply::Value(Some(value.into())));
     }
     Ok(())
 }
 
 async fn what_components_are_refused_is_in_their_log() -> anyhow::Result<()> {
     let (lab, shelf) = (Lab::new()?, Shelf::new()?);
-    shelf.of("one", 10 << 20)?.keep(set("k", vec![b'x'; 1 << 20])).await?;
+    shelf.of("one", 10 << 20)?.call(set("k", vec![b'x'; 1 << 20])).await?;
     let batch = r#"(import "wasi:keyvalue/batch@0.2.0-draft" "get-many"
         (func $get_many (param i32 i32 i32 i32)))"#;
     // The same key seventeen times.

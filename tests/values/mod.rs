@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
-use jobwright::outside::values::{Bounds, ENTRY_BYTES, Namespace, Values};
+use jobwright::services::values::{Bounds, ENTRY_BYTES, Namespace, Values};
 use jobwright_core::grant::{Grants, KeyValueGrant};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::plugin::{Digest, PluginName};
@@ -107,8 +107,8 @@ impl HostServices for Keeping {
         Err(HttpRequestError::Denied("no request is granted".to_owned()))
     }
 
-    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
-        self.0.keep(call).await
+    async fn key_value(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+        self.0.call(call).await
     }
 
     fn request_bytes(&self) -> u64 {
@@ -139,7 +139,7 @@ impl CapabilityProvider for Generous {
 /// What an attempt is granted that keeps values.
 fn granted(namespace: Namespace) -> Capabilities {
     let grants = Grants { key_value: namespace.grant, ..Grants::default() };
-    Capabilities { grants: Arc::new(grants), outside: Arc::new(Keeping(namespace)) }
+    Capabilities { grants: Arc::new(grants), services: Arc::new(Keeping(namespace)) }
 }
 
 fn bucket() -> String {
@@ -178,15 +178,15 @@ fn refused(kept: Result<KeyValueReply, KeyValueError>, part: &str) -> anyhow::Re
 async fn values_survive_a_restart() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10_000)?;
-    plugin.keep(set("k", "old")).await?;
-    plugin.keep(set("k", "new")).await?;
-    plugin.keep(add("n", 41)).await?;
+    plugin.call(set("k", "old")).await?;
+    plugin.call(set("k", "new")).await?;
+    plugin.call(add("n", 41)).await?;
     drop(plugin);
     let shelf = shelf.reopen()?;
     let plugin = shelf.of("one", 10_000)?;
-    assert_eq!(plugin.keep(get("k")).await, value("new"));
-    assert_eq!(plugin.keep(add("n", 1)).await, Ok(KeyValueReply::Number(42)));
-    assert_eq!(plugin.keep(get("n")).await, value("42"), "as digits");
+    assert_eq!(plugin.call(get("k")).await, value("new"));
+    assert_eq!(plugin.call(add("n", 1)).await, Ok(KeyValueReply::Number(42)));
+    assert_eq!(plugin.call(get("n")).await, value("42"), "as digits");
     Ok(())
 }
 
@@ -194,17 +194,17 @@ async fn a_plugin_sees_no_others_values() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let (one, two) = (shelf.of("one", 10_000)?, shelf.of("two", 10_000)?);
     let foreign = Namespace { tenant: "other".parse()?, ..one.clone() };
-    one.keep(set("k", "mine")).await?;
+    one.call(set("k", "mine")).await?;
     for other in [&two, &foreign] {
-        assert_eq!(other.keep(get("k")).await, NONE);
+        assert_eq!(other.call(get("k")).await, NONE);
         let keys = KeyValueCall::Keys { bucket: bucket(), after: None };
-        assert_eq!(other.keep(keys).await?, KeyValueReply::Keys { keys: vec![], more: false });
-        other.keep(set("k", "theirs")).await?;
-        other.keep(delete("k")).await?;
+        assert_eq!(other.call(keys).await?, KeyValueReply::Keys { keys: vec![], more: false });
+        other.call(set("k", "theirs")).await?;
+        other.call(delete("k")).await?;
     }
-    assert_eq!(one.keep(get("k")).await, value("mine"));
+    assert_eq!(one.call(get("k")).await, value("mine"));
     let elsewhere = KeyValueCall::Get { bucket: "c".to_owned(), key: "k".to_owned() };
-    assert_eq!(one.keep(elsewhere).await, NONE, "in another bucket");
+    assert_eq!(one.call(elsewhere).await, NONE, "in another bucket");
     Ok(())
 }
 
@@ -216,40 +216,40 @@ const fn entry(length: u64) -> u64 {
 async fn a_quota_is_obeyed_to_the_byte() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", entry(10) + entry(20))?;
-    plugin.keep(set("a", vec![0; 10])).await?;
-    plugin.keep(set("b", vec![0; 20])).await?;
-    refused(plugin.keep(set("b", vec![0; 21])).await, "the values of the plugin would take")?;
-    refused(plugin.keep(set("c", "")).await, "at most")?;
-    refused(plugin.keep(add("c", 1)).await, "at most")?;
+    plugin.call(set("a", vec![0; 10])).await?;
+    plugin.call(set("b", vec![0; 20])).await?;
+    refused(plugin.call(set("b", vec![0; 21])).await, "the values of the plugin would take")?;
+    refused(plugin.call(set("c", "")).await, "at most")?;
+    refused(plugin.call(add("c", 1)).await, "at most")?;
     assert_eq!(
-        plugin.keep(get("b")).await?,
+        plugin.call(get("b")).await?,
         KeyValueReply::Value(Some(vec![0; 20].into())),
         "as it was"
     );
-    plugin.keep(set("a", vec![0; 9])).await?;
-    plugin.keep(set("b", vec![0; 21])).await?;
+    plugin.call(set("a", vec![0; 9])).await?;
+    plugin.call(set("b", vec![0; 21])).await?;
     Ok(())
 }
 
 async fn a_quota_that_has_shrunk_lets_values_shrink() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
-    shelf.of("one", 10_000)?.keep(set("a", vec![0; 1000])).await?;
+    shelf.of("one", 10_000)?.call(set("a", vec![0; 1000])).await?;
     let plugin = shelf.of("one", 100)?;
-    refused(plugin.keep(set("a", vec![0; 1001])).await, "at most")?;
-    plugin.keep(set("a", vec![0; 999])).await?;
-    plugin.keep(delete("a")).await?;
-    plugin.keep(set("a", "fits")).await?;
+    refused(plugin.call(set("a", vec![0; 1001])).await, "at most")?;
+    plugin.call(set("a", vec![0; 999])).await?;
+    plugin.call(delete("a")).await?;
+    plugin.call(set("a", "fits")).await?;
     Ok(())
 }
 
 async fn the_bound_of_the_host_is_on_all_plugins_together() -> anyhow::Result<()> {
     let shelf = Shelf::open(TempDir::new()?, entry(10) + entry(20))?;
     let (one, two) = (shelf.of("one", 10_000)?, shelf.of("two", 10_000)?);
-    one.keep(set("a", vec![0; 10])).await?;
-    refused(two.keep(set("a", vec![0; 21])).await, "the values of all plugins would take")?;
-    two.keep(set("a", vec![0; 20])).await?;
-    one.keep(delete("a")).await?;
-    two.keep(set("a", vec![0; 21])).await?;
+    one.call(set("a", vec![0; 10])).await?;
+    refused(two.call(set("a", vec![0; 21])).await, "the values of all plugins would take")?;
+    two.call(set("a", vec![0; 20])).await?;
+    one.call(delete("a")).await?;
+    two.call(set("a", vec![0; 21])).await?;
     Ok(())
 }
 
@@ -260,26 +260,26 @@ async fn a_tenant_that_keeps_all_it_can_leaves_room_to_another() -> anyhow::Resu
     modest.tenant = "modest".parse()?;
     let mut kept = 0;
     let why = loop {
-        match greedy.keep(set(&format!("{kept:02}"), vec![0; 9])).await {
+        match greedy.call(set(&format!("{kept:02}"), vec![0; 9])).await {
             Ok(_) => kept += 1,
             Err(why) => break why,
         }
     };
     assert_eq!(kept, 35, "{why:?}");
     refused(Err(why), "its share of what the host keeps")?;
-    modest.keep(set("00", vec![0; 9])).await?;
+    modest.call(set("00", vec![0; 9])).await?;
     // What it has it may change and remove.
-    greedy.keep(set("00", vec![1; 9])).await?;
-    greedy.keep(delete("00")).await?;
-    greedy.keep(set("00", vec![2; 9])).await?;
+    greedy.call(set("00", vec![1; 9])).await?;
+    greedy.call(delete("00")).await?;
+    greedy.call(set("00", vec![2; 9])).await?;
     Ok(())
 }
 
 async fn below_the_floor_of_the_disk_values_do_not_grow() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10_000)?;
-    plugin.keep(set("a", "long")).await?;
-    plugin.keep(add("n", 9)).await?;
+    plugin.call(set("a", "long")).await?;
+    plugin.call(add("n", 9)).await?;
     drop(plugin);
     let shelf = shelf.reopen_below_the_floor()?;
     let plugin = shelf.of("one", 10_000)?;
@@ -297,7 +297,7 @@ async fn below_the_floor_of_the_disk_values_do_not_grow() -> anyhow::Result<()> 
         swap("b", None, "c"),
         swap("a", Some(b"long"), "longer"),
     ] {
-        let kept = plugin.keep(call).await;
+        let kept = plugin.call(call).await;
         let floor = "of free space, less than the floor of 17179869183.9 GiB (`disk.free_bytes`)";
         refused(kept, floor)?;
     }
@@ -308,34 +308,34 @@ async fn below_the_floor_of_the_disk_values_do_not_grow() -> anyhow::Result<()> 
         "{log}"
     );
     // What is there is read, listed, made no longer, and removed.
-    assert_eq!(plugin.keep(get("a")).await, value("long"));
-    assert_eq!(plugin.keep(add("n", -1)).await, Ok(KeyValueReply::Number(8)));
+    assert_eq!(plugin.call(get("a")).await, value("long"));
+    assert_eq!(plugin.call(add("n", -1)).await, Ok(KeyValueReply::Number(8)));
     assert_eq!(
-        plugin.keep(swap("a", Some(b"long"), "same")).await,
+        plugin.call(swap("a", Some(b"long"), "same")).await,
         Ok(KeyValueReply::Swapped(true))
     );
-    plugin.keep(set("a", "")).await?;
-    plugin.keep(delete("a")).await?;
-    let keys = plugin.keep(KeyValueCall::Keys { bucket: bucket(), after: None }).await?;
+    plugin.call(set("a", "")).await?;
+    plugin.call(delete("a")).await?;
+    let keys = plugin.call(KeyValueCall::Keys { bucket: bucket(), after: None }).await?;
     assert_eq!(keys, KeyValueReply::Keys { keys: vec!["n".to_owned()], more: false });
     shelf.values.remove(&plugin.tenant, &plugin.plugin).await?;
-    assert_eq!(plugin.keep(get("n")).await, NONE);
+    assert_eq!(plugin.call(get("n")).await, NONE);
     Ok(())
 }
 
 async fn free_pages_of_the_file_are_room_below_the_floor() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
-    shelf.of("one", 1 << 20)?.keep(set("a", vec![0; 512 << 10])).await?;
+    shelf.of("one", 1 << 20)?.call(set("a", vec![0; 512 << 10])).await?;
     let shelf = shelf.reopen_below_the_floor()?;
     let plugin = shelf.of("one", 1 << 20)?;
     let length =
         || Ok::<_, anyhow::Error>(shelf.directory.path().join("values.db").metadata()?.len());
     let before = length()?;
-    refused(plugin.keep(set("b", "small")).await, "of free space")?;
-    plugin.keep(delete("a")).await?;
-    plugin.keep(set("b", vec![1; 256 << 10])).await?;
-    refused(plugin.keep(set("c", vec![2; 256 << 10])).await, "of free space")?;
-    plugin.keep(set("c", vec![2; 128 << 10])).await?;
+    refused(plugin.call(set("b", "small")).await, "of free space")?;
+    plugin.call(delete("a")).await?;
+    plugin.call(set("b", vec![1; 256 << 10])).await?;
+    refused(plugin.call(set("c", vec![2; 256 << 10])).await, "of free space")?;
+    plugin.call(set("c", vec![2; 128 << 10])).await?;
     assert_eq!(length()?, before, "the file has not grown");
     Ok(())
 }
@@ -344,26 +344,26 @@ async fn keys_and_values_have_bounds() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10 << 20)?;
     let longest = "k".repeat(MAX_KEY_BYTES);
-    plugin.keep(set(&longest, vec![1; MAX_VALUE_BYTES])).await?;
-    let found = plugin.keep(get(&longest)).await?;
+    plugin.call(set(&longest, vec![1; MAX_VALUE_BYTES])).await?;
+    let found = plugin.call(get(&longest)).await?;
     assert!(matches!(found, KeyValueReply::Value(Some(value)) if value.len() == MAX_VALUE_BYTES));
     let longer = "k".repeat(MAX_KEY_BYTES + 1);
     for call in [set(&longer, "v"), get(&longer), delete(&longer), add(&longer, 1)] {
-        refused(plugin.keep(call).await, "the key has 1025 bytes")?;
+        refused(plugin.call(call).await, "the key has 1025 bytes")?;
     }
     refused(
-        plugin.keep(set("k", vec![1; MAX_VALUE_BYTES + 1])).await,
+        plugin.call(set("k", vec![1; MAX_VALUE_BYTES + 1])).await,
         "the value has 1048577 bytes",
     )?;
     let bucket = "b".repeat(MAX_BUCKET_BYTES + 1);
     refused(
-        plugin.keep(KeyValueCall::Open { bucket }).await,
+        plugin.call(KeyValueCall::Open { bucket }).await,
         "the name of the bucket has 256 bytes",
     )?;
-    plugin.keep(set("", "")).await?;
-    assert_eq!(plugin.keep(get("")).await, value(""), "nothing is a key and a value too");
-    plugin.keep(set("a\0b", "c")).await?;
-    assert_eq!(plugin.keep(get("a")).await, NONE);
+    plugin.call(set("", "")).await?;
+    assert_eq!(plugin.call(get("")).await, value(""), "nothing is a key and a value too");
+    plugin.call(set("a\0b", "c")).await?;
+    assert_eq!(plugin.call(get("a")).await, NONE);
     Ok(())
 }
 
@@ -371,11 +371,11 @@ async fn what_was_removed_is_gone_and_counts_no_more() -> anyhow::Result<()> {
     let shelf = Shelf::open(TempDir::new()?, 2 * entry(10))?;
     let (one, two) = (shelf.of("one", 10_000)?, shelf.of("two", 10_000)?);
     for plugin in [&one, &two] {
-        plugin.keep(set("a", vec![0; 10])).await?;
+        plugin.call(set("a", vec![0; 10])).await?;
     }
     shelf.values.remove(&one.tenant, &one.plugin).await?;
-    assert_eq!(one.keep(get("a")).await, NONE);
-    two.keep(set("b", vec![0; 10])).await?;
+    assert_eq!(one.call(get("a")).await, NONE);
+    two.call(set("b", vec![0; 10])).await?;
     shelf.values.remove(&one.tenant, &"unheard-of".parse()?).await?;
     Ok(())
 }
@@ -384,11 +384,11 @@ async fn keys_are_listed_in_pages() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 1 << 20)?;
     let names: Vec<String> = (0..1500).map(|number| format!("key {number:04}")).collect();
-    let all = names.iter().map(|key| plugin.keep(set(key, "")));
+    let all = names.iter().map(|key| plugin.call(set(key, "")));
     futures_util::future::try_join_all(all).await?;
     let (mut seen, mut after) = (vec![], None);
     for more_expected in [true, false] {
-        let page = plugin.keep(KeyValueCall::Keys { bucket: bucket(), after }).await?;
+        let page = plugin.call(KeyValueCall::Keys { bucket: bucket(), after }).await?;
         let KeyValueReply::Keys { keys, more } = page else { anyhow::bail!("no keys: {page:?}") };
         assert_eq!(more, more_expected);
         after = keys.last().cloned();
@@ -415,46 +415,46 @@ async fn a_swap_replaces_what_it_saw_and_nothing_else() -> anyhow::Result<()> {
         (Some("b"), "c", true),
     ] {
         assert_eq!(
-            plugin.keep(swap(from, to)).await?,
+            plugin.call(swap(from, to)).await?,
             KeyValueReply::Swapped(swapped),
             "{from:?} {to}"
         );
     }
-    assert_eq!(plugin.keep(get("k")).await, value("c"));
+    assert_eq!(plugin.call(get("k")).await, value("c"));
     Ok(())
 }
 
 async fn only_numbers_in_range_are_added_to() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10_000)?;
-    assert_eq!(plugin.keep(add("n", i64::MAX)).await?, KeyValueReply::Number(i64::MAX));
-    refused(plugin.keep(add("n", 1)).await, "is out of range")?;
-    assert_eq!(plugin.keep(add("n", i64::MIN)).await?, KeyValueReply::Number(-1));
-    plugin.keep(set("n", "seven")).await?;
-    refused(plugin.keep(add("n", 1)).await, "is not a whole number")?;
-    assert_eq!(plugin.keep(get("n")).await, value("seven"));
+    assert_eq!(plugin.call(add("n", i64::MAX)).await?, KeyValueReply::Number(i64::MAX));
+    refused(plugin.call(add("n", 1)).await, "is out of range")?;
+    assert_eq!(plugin.call(add("n", i64::MIN)).await?, KeyValueReply::Number(-1));
+    plugin.call(set("n", "seven")).await?;
+    refused(plugin.call(add("n", 1)).await, "is not a whole number")?;
+    assert_eq!(plugin.call(get("n")).await, value("seven"));
     Ok(())
 }
 
 async fn a_sum_that_is_less_than_the_least_is_not_kept() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10_000)?;
-    plugin.keep(set("n", "-5")).await?;
+    plugin.call(set("n", "-5")).await?;
     let from_zero =
         |by| KeyValueCall::Increment { bucket: bucket(), key: "n".to_owned(), by, least: 0 };
-    refused(plugin.keep(from_zero(4)).await, "`n` is -5: 4 more is out of range")?;
-    assert_eq!(plugin.keep(get("n")).await, value("-5"), "as it was");
-    assert_eq!(plugin.keep(from_zero(5)).await, Ok(KeyValueReply::Number(0)));
+    refused(plugin.call(from_zero(4)).await, "`n` is -5: 4 more is out of range")?;
+    assert_eq!(plugin.call(get("n")).await, value("-5"), "as it was");
+    assert_eq!(plugin.call(from_zero(5)).await, Ok(KeyValueReply::Number(0)));
     Ok(())
 }
 
 async fn without_a_grant_every_call_is_denied_and_logged() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
-    shelf.of("one", 10_000)?.keep(set("k", "v")).await?;
+    shelf.of("one", 10_000)?.call(set("k", "v")).await?;
     let plugin = Namespace { grant: None, ..shelf.of("one", 0)? };
     let open = KeyValueCall::Open { bucket: bucket() };
     for call in [open, get("k"), set("k", "w"), delete("k"), add("n", 1)] {
-        assert!(matches!(plugin.keep(call).await, Err(KeyValueError::Denied(_))));
+        assert!(matches!(plugin.call(call).await, Err(KeyValueError::Denied(_))));
     }
     let log = crate::runtime::fixture::text(&plugin.log);
     let line = "WARN: key-value: denied: the plugin is not granted to keep values\n";
@@ -465,7 +465,7 @@ async fn without_a_grant_every_call_is_denied_and_logged() -> anyhow::Result<()>
 async fn increments_at_the_same_time_lose_nothing() -> anyhow::Result<()> {
     let shelf = Shelf::new()?;
     let plugin = shelf.of("one", 10_000)?;
-    let all = (0..500).map(|_| plugin.keep(add("n", 1)));
+    let all = (0..500).map(|_| plugin.call(add("n", 1)));
     let sums = futures_util::future::try_join_all(all).await?;
     let mut numbers: Vec<i64> = vec![];
     for sum in sums {

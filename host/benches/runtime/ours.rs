@@ -11,7 +11,7 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
 use jobwright_core::outcome::Outcome;
 use jobwright_core::plugin::Digest;
-use jobwright_core::report::Report;
+use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::Stop;
 use jobwright_core::{
     Attempt, Capabilities, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime, Start, TenantName,
@@ -104,7 +104,7 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         bytes: Bytes::from_static(PAYLOAD),
     };
     let log = Arc::new(LogBuffer::new(Limits::DEFAULT.log_bytes));
-    let report = Arc::new(Report::new(None, Limits::DEFAULT.checkpoint_bytes));
+    let report = Arc::new(ProgressReporter::new(None, Limits::DEFAULT.checkpoint_bytes));
     let start = Start::of_job(job.id, job.created_at);
     let (limits, granted) = (Limits::DEFAULT, Capabilities::default());
     Ok(Attempt { job, limits, payload, log, report, granted, start })

@@ -8,7 +8,7 @@ use crate::job::payload::Payload;
 use crate::job::row::Job;
 use crate::limits::effective::Limits;
 use crate::log::LogBuffer;
-use crate::report::Report;
+use crate::report::ProgressReporter;
 use crate::services::granted::Capabilities;
 
 pub use crate::job::record::{AttemptRecord, Seed, Start};
@@ -37,7 +37,7 @@ pub struct Attempt {
     /// Receives its log.
     pub log: Arc<LogBuffer>,
     /// Receives its progress and checkpoints.
-    pub report: Arc<Report>,
+    pub report: Arc<ProgressReporter>,
     /// Its capabilities.
     pub granted: Capabilities,
     /// The start of its clocks and random numbers.

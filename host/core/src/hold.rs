@@ -15,9 +15,9 @@ use crate::plugin::version::Version;
 use crate::queue::name::QueueName;
 use crate::tenant::TenantName;
 
-/// The facts of a job on which the order of claims, capacity and holds depend.
+/// The labels of a job on which the order of claims, capacity and holds depend.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct JobLabels {
     /// Its tenant.
     pub tenant: TenantName,
     /// Its queue.
@@ -30,7 +30,7 @@ pub struct Facts {
     pub digest: Digest,
 }
 
-impl From<&JobSpec> for Facts {
+impl From<&JobSpec> for JobLabels {
     fn from(spec: &JobSpec) -> Self {
         Self {
             tenant: spec.tenant.clone(),
@@ -124,18 +124,18 @@ impl HoldNote {
 }
 
 impl Hold {
-    /// Whether it covers a job with these facts.
+    /// Whether it covers a job with these labels.
     #[must_use]
-    pub fn covers(&self, facts: &Facts) -> bool {
+    pub fn covers(&self, labels: &JobLabels) -> bool {
         match self {
-            Self::Queue { tenant, queue } => (tenant, queue) == (&facts.tenant, &facts.queue),
-            Self::Tenant(tenant) => tenant == &facts.tenant,
-            Self::Plugin { tenant, plugin } => (tenant, plugin) == (&facts.tenant, &facts.plugin),
+            Self::Queue { tenant, queue } => (tenant, queue) == (&labels.tenant, &labels.queue),
+            Self::Tenant(tenant) => tenant == &labels.tenant,
+            Self::Plugin { tenant, plugin } => (tenant, plugin) == (&labels.tenant, &labels.plugin),
             Self::Version { tenant, plugin, version } => {
-                (tenant, plugin, version) == (&facts.tenant, &facts.plugin, &facts.version)
+                (tenant, plugin, version) == (&labels.tenant, &labels.plugin, &labels.version)
             }
-            Self::Digest(digest) => *digest == facts.digest,
-            Self::Operator(hold) => hold.covers(facts),
+            Self::Digest(digest) => *digest == labels.digest,
+            Self::Operator(hold) => hold.covers(labels),
         }
     }
 
@@ -199,10 +199,10 @@ impl Hold {
         }
     }
 
-    /// Every hold that would cover a job with these facts, without [those of the operator](Self::by_operator).
+    /// Every hold that would cover a job with these labels, without [those of the operator](Self::by_operator).
     #[must_use]
-    pub fn over(facts: &Facts) -> [Self; 5] {
-        let Facts { tenant, queue, plugin, version, digest } = facts.clone();
+    pub fn over(labels: &JobLabels) -> [Self; 5] {
+        let JobLabels { tenant, queue, plugin, version, digest } = labels.clone();
         [
             Self::Queue { tenant: tenant.clone(), queue },
             Self::Tenant(tenant.clone()),
@@ -243,18 +243,18 @@ mod tests {
 
     #[test]
     fn a_hold_covers_what_it_names_and_nothing_else() {
-        let facts = |tenant: &str, plugin: &str, version: &str| Facts {
+        let labels = |tenant: &str, plugin: &str, version: &str| JobLabels {
             tenant: tenant.parse().expect("a name"),
             queue: QueueName::default(),
             plugin: plugin.parse().expect("a name"),
             version: version.parse().expect("a version"),
             digest: Digest::of(plugin.as_bytes()),
         };
-        let job = facts("acme", "p", "1.0.0");
+        let job = labels("acme", "p", "1.0.0");
         let others = [
-            facts("other", "p", "1.0.0"),
-            facts("acme", "q", "1.0.0"),
-            facts("acme", "p", "2.0.0"),
+            labels("other", "p", "1.0.0"),
+            labels("acme", "q", "1.0.0"),
+            labels("acme", "p", "2.0.0"),
         ];
         let covered = |hold: &Hold| others.each_ref().map(|other| hold.covers(other));
         let [queue, tenant, plugin, version, digest] = Hold::over(&job);

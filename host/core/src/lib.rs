@@ -73,7 +73,7 @@ pub use outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 pub use plugin::{PluginName, PluginRef, Version};
 pub use queue::QueueName;
 pub use registry::PluginRegistry;
-pub use report::{Progress, Report};
+pub use report::{Progress, ProgressReporter};
 pub use retry::RetryPolicy;
 pub use runtime::Runtime;
 pub use secret::SecretStore;

@@ -62,7 +62,7 @@ pub struct TooLarge {
 
 /// Receives the reports of one attempt. Written by the guest's thread, read by others meanwhile.
 #[derive(Debug)]
-pub struct Report {
+pub struct ProgressReporter {
     most: u64,
     state: Mutex<State>,
     asks: watch::Sender<bool>,
@@ -78,7 +78,7 @@ struct State {
     unsaved: ProgressUpdate,
 }
 
-impl Report {
+impl ProgressReporter {
     /// The reports of an attempt that resumes from `checkpoint`, and may save `most` bytes.
     #[must_use]
     pub fn new(checkpoint: Option<Bytes>, most: u64) -> Self {
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn an_attempt_goes_on_from_what_an_earlier_one_saved_until_it_saves_itself() {
-        let report = Report::new(Some(bytes("at 7")), 10);
+        let report = ProgressReporter::new(Some(bytes("at 7")), 10);
         assert_eq!(report.checkpoint(), Some(bytes("at 7")));
         assert!(report.take_unsaved().is_empty(), "that is stored already");
         report.save(bytes("at 8")).unwrap();
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_over_its_limit_changes_nothing() {
-        let report = Report::new(None, 3);
+        let report = ProgressReporter::new(None, 3);
         report.save(bytes("abc")).unwrap();
         assert_eq!(report.save(bytes("abcd")), Err(TooLarge { length: 4, most: 3 }));
         assert_eq!(report.checkpoint(), Some(bytes("abc")));

@@ -18,8 +18,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Inspects the bytes of a plugin, without compiling them.
     ///
     /// # Errors
-    /// [`Unusable`] if no attempt could ever run these bytes; the message names what is missing.
-    fn inspect(&self, wasm: &[u8]) -> Result<Inspection, Unusable>;
+    /// [`UnusablePlugin`] if no attempt could ever run these bytes; the message names what is missing.
+    fn inspect(&self, wasm: &[u8]) -> Result<Inspection, UnusablePlugin>;
 
     /// Compiles `wasm` ahead, so that the first attempt does not have to.
     ///
@@ -59,7 +59,7 @@ impl Ended {
 /// Bytes that are not a plugin, or a plugin that this host cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
-pub struct Unusable {
+pub struct UnusablePlugin {
     /// A stable word that programs may compare: `not_wasm`, `unknown_import`, …
     pub code: &'static str,
     /// A message for people, which names what to change.
@@ -71,13 +71,13 @@ pub struct Unusable {
 pub enum Unprepared {
     /// The plugin is at fault: it does not compile, or not within the limits.
     #[error(transparent)]
-    Unusable(#[from] Unusable),
+    Unusable(#[from] UnusablePlugin),
     /// The host is overloaded or failed. A later attempt may succeed.
     #[error("{0}")]
     NotNow(String),
 }
 
-impl Unusable {
+impl UnusablePlugin {
     /// Unusable for the reason `code`.
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {

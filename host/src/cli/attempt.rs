@@ -13,7 +13,7 @@ use jobwright_core::limits::{LimitPolicy, LimitsRequest};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_core::plugin::{PluginName, PluginVersion};
-use jobwright_core::report::Report;
+use jobwright_core::report::ProgressReporter;
 use jobwright_core::retry::{self, RetryPolicy};
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
 use jobwright_core::services::Capabilities;
@@ -198,7 +198,7 @@ impl AttemptResult {
         let LocalAttempt { job, start, payload, granting } = trial;
         let (limits, lifecycle) = (job.spec.limits, job.lifecycle.clone());
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
-        let report = Arc::new(Report::new(None, limits.checkpoint_bytes));
+        let report = Arc::new(ProgressReporter::new(None, limits.checkpoint_bytes));
         // Denied requests are logged, as on a host.
         let nothing = || Capabilities::nothing(&log);
         let granted = granting.map_or_else(nothing, |granting| granting.granted(&job, &log));

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use jobwright_core::runtime::Unusable;
+use jobwright_core::runtime::UnusablePlugin;
 use serde_json::{Value, json};
 
 use super::terminal::printable;
@@ -81,7 +81,7 @@ impl Fault {
             failure.fault
         } else if error.downcast_ref().is_some_and(|error: &reqwest::Error| !error.is_decode()) {
             Self::Unreachable
-        } else if error.is::<Unusable>() {
+        } else if error.is::<UnusablePlugin>() {
             Self::Data
         } else {
             Self::Other

@@ -23,10 +23,10 @@ use super::value_file::ValueFile;
 use crate::api::http::error::FieldError;
 use crate::api::plugin_settings::grants as api_grants;
 use crate::clock;
-use crate::outside::values::{Bounds, Values};
-use crate::outside::web::Web;
-use crate::outside::{Means, Reach};
 use crate::privacy;
+use crate::services::values::{Bounds, Values};
+use crate::services::web::Web;
+use crate::services::{AttemptServices, SharedServices};
 
 /// The heading of these options.
 const GRANTS: &str = "Grants";
@@ -63,7 +63,7 @@ pub(super) struct GrantOptions {
 #[derive(Debug)]
 pub(super) struct LocalGrants {
     grants: Arc<Grants>,
-    means: Means,
+    shared: SharedServices,
     file: Option<ValueFile>,
     /// Temporary directory of the values, deleted on drop.
     _folder: TempDir,
@@ -79,12 +79,12 @@ impl GrantOptions {
         let folder = privacy::temporary_folder().context("cannot create a temporary folder")?;
         let values = Arc::new(Values::open(folder.path(), VALUES)?);
         let file = self.key_value.clone().map(ValueFile::new);
-        let means = Means {
+        let shared = SharedServices {
             secrets: Arc::new(GivenSecrets(secrets)),
             web: Arc::new(Web::new(Handle::current())),
             values,
         };
-        Ok(LocalGrants { grants: Arc::new(grants), means, file, _folder: folder })
+        Ok(LocalGrants { grants: Arc::new(grants), shared, file, _folder: folder })
     }
 
     fn read(&self) -> anyhow::Result<(Grants, BTreeMap<SecretName, Secret>)> {
@@ -168,8 +168,9 @@ impl LocalGrants {
     /// The capabilities of an attempt of `job` that writes `log`.
     pub(super) fn granted(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities {
         let owner = (job.spec.tenant.clone(), job.spec.plugin.clone());
-        let reach = Reach::new(owner, self.grants.clone(), self.means.clone(), log.clone());
-        Capabilities { grants: self.grants.clone(), outside: Arc::new(reach) }
+        let reach =
+            AttemptServices::new(owner, self.grants.clone(), self.shared.clone(), log.clone());
+        Capabilities { grants: self.grants.clone(), services: Arc::new(reach) }
     }
 
     pub(super) fn grants(&self) -> &Grants {
@@ -180,14 +181,14 @@ impl LocalGrants {
     pub(super) async fn load_values(&self, job: &Job) -> anyhow::Result<()> {
         let owner = (&job.spec.tenant, &job.spec.plugin);
         let Some(file) = &self.file else { return Ok(()) };
-        file.load(&self.means.values, owner, self.grants.key_value).await
+        file.load(&self.shared.values, owner, self.grants.key_value).await
     }
 
     /// Writes the values of the plugin of `job` to the file.
     pub(super) async fn save_values(&self, job: &Job) -> anyhow::Result<()> {
         let owner = (&job.spec.tenant, &job.spec.plugin);
         let Some(file) = &self.file else { return Ok(()) };
-        file.save(&self.means.values, owner).await
+        file.save(&self.shared.values, owner).await
     }
 }
 

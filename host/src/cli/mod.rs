@@ -230,7 +230,7 @@ fn start_log(command: &Command) -> anyhow::Result<()> {
 fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) => "info",
-        Command::Run(_) | Command::Dev(_) => "warn,jobwright::outside=info",
+        Command::Run(_) | Command::Dev(_) => "warn,jobwright::services=info",
         _ => "warn",
     }
 }
@@ -341,7 +341,7 @@ mod tests {
         };
         for line in ["jobwright run x.wasm", "jobwright dev x.wasm"] {
             assert!(telemetry::parse_filter(filter(line)).is_ok());
-            assert_eq!(filter(line), "warn,jobwright::outside=info");
+            assert_eq!(filter(line), "warn,jobwright::services=info");
         }
         assert_eq!((filter("jobwright serve"), filter("jobwright plugin list")), ("info", "warn"));
     }

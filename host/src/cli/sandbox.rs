@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::privacy;
 use crate::registry::DiskRegistry;
-use crate::runtime::{RuntimeConfig, WasmRuntime};
+use crate::runtime::{InProcessRuntime, RuntimeConfig};
 
 /// The size limit of cached compiled code, in bytes: room for some tens of large plugins.
 const CACHE_BYTES: u64 = 1 << 30;
@@ -35,7 +35,7 @@ fn cache_dir() -> Option<PathBuf> {
 /// Inspects and runs plugins as a host does.
 #[derive(Debug)]
 pub(super) struct Sandbox {
-    pub(super) runtime: WasmRuntime,
+    pub(super) runtime: InProcessRuntime,
     registry: Arc<DiskRegistry>,
     /// The folder of the registry; removed on drop.
     _folder: TempDir,
@@ -57,10 +57,10 @@ impl Sandbox {
             stack_bytes: stack.bytes(),
             ..RuntimeConfig::default()
         };
-        let runtime = WasmRuntime::new(config.clone(), registry.clone()).or_else(|error| {
+        let runtime = InProcessRuntime::new(config.clone(), registry.clone()).or_else(|error| {
             // The cache is optional.
             tracing::warn!(error = format!("{error:#}"), "compiled code is not cached");
-            WasmRuntime::new(RuntimeConfig { cache_dir: None, ..config }, registry.clone())
+            InProcessRuntime::new(RuntimeConfig { cache_dir: None, ..config }, registry.clone())
         })?;
         Ok(Self { runtime, registry, _folder: folder })
     }

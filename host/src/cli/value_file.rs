@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::exit::Fault;
-use crate::outside::values::Values;
+use crate::services::values::Values;
 
 /// The owner of the values.
 type Owner<'a> = (&'a TenantName, &'a PluginName);
@@ -76,7 +76,7 @@ impl ValueFile {
                 let value =
                     value.into_bytes().map_err(|error| refused(format!("{key}: {error}")))?;
                 let call = KeyValueCall::Set { bucket: bucket.clone(), key: key.clone(), value };
-                let kept = values.keep(owner.0, owner.1, grant, call).await;
+                let kept = values.call(owner.0, owner.1, grant, call).await;
                 kept.map_err(|error| refused(format!("{key}: {error}")))?;
             }
         }
@@ -126,7 +126,7 @@ impl ValueFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outside::values::Bounds;
+    use crate::services::values::Bounds;
 
     #[tokio::test]
     async fn values_go_from_the_file_to_the_plugin_and_back() {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jobwright_core::change::{Change, Event, Listener};
-use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::hold::{Hold, JobLabels};
 use jobwright_core::store::{Store, StoreError};
 
 /// The holds that stop attempts: all but those of paused queues, whose attempts go on.
@@ -43,14 +43,14 @@ impl ControlsView {
         };
     }
 
-    /// What is disabled that jobs with these facts need.
+    /// What is disabled that jobs with these labels need.
     #[must_use]
-    pub fn disabled(&self, facts: &Facts) -> Option<Hold> {
+    pub fn disabled(&self, labels: &JobLabels) -> Option<Hold> {
         let disabled = self.disabled.read().unwrap_or_else(PoisonError::into_inner);
         if disabled.is_empty() {
             return None;
         }
-        Hold::over(facts).into_iter().find(|hold| hold.is_in(&disabled))
+        Hold::over(labels).into_iter().find(|hold| hold.is_in(&disabled))
     }
 
     /// Whether this is disabled, by the tenant's administrator or the operator.

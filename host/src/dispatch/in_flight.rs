@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jobwright_core::attempt::Lease;
 use jobwright_core::change::{Change, Event, JobEvent, Listener, Transition};
-use jobwright_core::hold::{Facts, Hold};
+use jobwright_core::hold::{Hold, JobLabels};
 use jobwright_core::job::JobId;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::report::Report;
+use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Stop, StopReason};
 
 use crate::controls::ControlsView;
@@ -39,7 +39,7 @@ pub(super) struct Running {
     /// The right to it.
     pub(super) lease: Lease,
     /// What its job belongs to.
-    pub(super) facts: Facts,
+    pub(super) labels: JobLabels,
     /// What stops it.
     pub(super) stop: Stop,
     /// What it leaves.
@@ -52,7 +52,7 @@ pub(super) struct Traces {
     /// Its log.
     pub(super) log: Arc<LogBuffer>,
     /// Its progress and checkpoint.
-    pub(super) report: Arc<Report>,
+    pub(super) report: Arc<ProgressReporter>,
 }
 
 /// Keeps an attempt among those in flight until dropped.
@@ -77,7 +77,7 @@ impl InFlight {
         }
         // The controls hear of a hold first, and it then waits for this lock: it is found here, or finds
         // the attempt.
-        if self.controls.disabled(&attempt.facts).is_some() {
+        if self.controls.disabled(&attempt.labels).is_some() {
             attempt.stop.raise(StopReason::SwitchedOff);
         }
         attempts.running.insert(key, attempt);
@@ -104,7 +104,7 @@ impl InFlight {
     /// Interrupts the attempts that `hold` disables; their jobs go back to where they are held.
     fn disable(&self, hold: &Hold) {
         let attempts = self.lock();
-        for attempt in attempts.running.values().filter(|attempt| hold.covers(&attempt.facts)) {
+        for attempt in attempts.running.values().filter(|attempt| hold.covers(&attempt.labels)) {
             attempt.stop.raise(StopReason::SwitchedOff);
         }
     }
@@ -179,16 +179,16 @@ mod tests {
         let stopped = |attempt| {
             let lease = Lease { job, attempt, expires_at: Timestamp::UNIX_EPOCH };
             let (stop, signal) = Stop::new();
-            let (log, report) = (LogBuffer::new(0), Report::new(None, 0));
+            let (log, report) = (LogBuffer::new(0), ProgressReporter::new(None, 0));
             let traces = Traces { log: Arc::new(log), report: Arc::new(report) };
-            let facts = Facts {
+            let labels = JobLabels {
                 tenant: TenantName::default(),
                 queue: QueueName::default(),
                 plugin: "p".parse().expect("a name"),
                 version: "1.0.0".parse().expect("a version"),
                 digest: Digest::of(b""),
             };
-            let _enlisted = in_flight.enlist(Running { lease, facts, stop, traces });
+            let _enlisted = in_flight.enlist(Running { lease, labels, stop, traces });
             signal.raised()
         };
         in_flight.cancel(job, 1);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
 use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::grant::Grants;
-use jobwright_core::hold::Facts;
+use jobwright_core::hold::JobLabels;
 use jobwright_core::job::{Job, Payload};
 use jobwright_core::limits::Limits;
 use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{Outcome, OutcomeKind, millis};
 use jobwright_core::queue::{Reserve, Room};
-use jobwright_core::report::Report;
+use jobwright_core::report::ProgressReporter;
 use jobwright_core::retry;
 use jobwright_core::runtime::{Stop, StopSignal};
 use jobwright_core::store::{Claim, Claimed, Finish, Finished, Leased};
@@ -144,11 +144,11 @@ impl Dispatcher {
         let limits = job.spec.limits.under(&self.settings.ceiling);
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let resumed = checkpoint.is_some();
-        let report = Arc::new(Report::new(checkpoint, limits.checkpoint_bytes));
+        let report = Arc::new(ProgressReporter::new(checkpoint, limits.checkpoint_bytes));
         let traces = Traces { log, report };
         let (stop, signal) = Stop::new();
-        let facts = Facts::from(&job.spec);
-        let running = Running { lease, facts, stop, traces: traces.clone() };
+        let labels = JobLabels::from(&job.spec);
+        let running = Running { lease, labels, stop, traces: traces.clone() };
         let enlisted = self.in_flight.enlist(running);
         Begun { lease, job, payload, limits, traces, resumed, signal, enlisted }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jobwright_core::clock::{Clock, Timestamp};
-use jobwright_core::hold::Facts;
+use jobwright_core::hold::JobLabels;
 use jobwright_core::job::{Job, JobId, JobSpec, NewJob};
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::plugin::{PluginRef, Selector};
@@ -111,7 +111,7 @@ impl Checks {
 
     /// Refuses a job of which something is disabled.
     fn enabled(&self, spec: &JobSpec) -> Result<(), Refused> {
-        match self.parts.controls.disabled(&Facts::from(spec)) {
+        match self.parts.controls.disabled(&JobLabels::from(spec)) {
             None => Ok(()),
             Some(disabled) => Err(Refused::Disabled(disabled)),
         }

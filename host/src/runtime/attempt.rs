@@ -84,9 +84,9 @@ fn armed(
     channel: GuestChannel,
 ) -> wasmtime::Result<Store<Guest>> {
     let limits = &attempt.limits;
-    let outside = attempt.granted.outside.clone();
+    let services = attempt.granted.services.clone();
     let wasi = code.sees(attempt, channel.clocks(), output);
-    let guest = Guest::new(wasi, limits, channel, outside);
+    let guest = Guest::new(wasi, limits, channel, services);
     let mut store = Store::new(code.engine(), guest);
     store.limiter(|guest| guest.budget_mut());
     store.set_hostcall_fuel(call_bytes(attempt));

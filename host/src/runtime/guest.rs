@@ -29,7 +29,7 @@ pub(super) struct Guest {
     channel: GuestChannel,
     extism: Kernel,
     last_response: LastResponse,
-    outside: Arc<dyn HostServices>,
+    services: Arc<dyn HostServices>,
     yield_state: YieldState,
 }
 
@@ -38,19 +38,19 @@ impl Guest {
         mut wasi: WasiP1Ctx,
         limits: &Limits,
         channel: GuestChannel,
-        outside: Arc<dyn HostServices>,
+        services: Arc<dyn HostServices>,
     ) -> Self {
         wasi.ctx().table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
         let (http, budget, extism) = (context(), Budget::new(limits), Kernel::default());
-        let requests = Requests::new(outside.clone(), channel.log_buffer());
+        let requests = Requests::new(services.clone(), channel.log_buffer());
         let (last_response, yield_state) = (LastResponse::default(), YieldState::default());
-        Self { wasi, http, requests, budget, channel, extism, last_response, outside, yield_state }
+        Self { wasi, http, requests, budget, channel, extism, last_response, services, yield_state }
     }
 
     /// A guest that never runs.
     pub(super) fn idle() -> Self {
         let wasi = WasiCtxBuilder::new().build_p1();
-        Self::new(wasi, &Limits::DEFAULT, GuestChannel::idle(), Capabilities::default().outside)
+        Self::new(wasi, &Limits::DEFAULT, GuestChannel::idle(), Capabilities::default().services)
     }
 
     pub(super) fn channel(&self) -> &GuestChannel {
@@ -80,8 +80,8 @@ impl Guest {
     }
 
     /// What the guest reaches outside of its sandbox.
-    pub(super) fn outside(&self) -> Arc<dyn HostServices> {
-        self.outside.clone()
+    pub(super) fn services(&self) -> Arc<dyn HostServices> {
+        self.services.clone()
     }
 
     /// Its clocks.

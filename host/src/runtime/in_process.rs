@@ -9,7 +9,7 @@ use jobwright_core::limits::Limits;
 use jobwright_core::outcome::millis;
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::registry::PluginRegistry;
-use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, Unusable};
+use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, UnusablePlugin};
 use jobwright_core::tenant::TenantName;
 use tokio::sync::Semaphore;
 
@@ -29,7 +29,7 @@ use crate::clock::Stopwatch;
 const SPARE_ATTEMPTS: usize = 8;
 
 /// Runs attempts with wasmtime in this process. Dropping it stops every guest, without waiting.
-pub struct WasmRuntime {
+pub struct InProcessRuntime {
     host: Arc<Host>,
     guests: Guests,
     ceiling: Limits,
@@ -44,7 +44,7 @@ struct Host {
     room: Semaphore,
 }
 
-impl WasmRuntime {
+impl InProcessRuntime {
     /// Makes the engine and starts the threads.
     ///
     /// # Errors
@@ -63,15 +63,15 @@ impl WasmRuntime {
     }
 }
 
-impl std::fmt::Debug for WasmRuntime {
+impl std::fmt::Debug for InProcessRuntime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WasmRuntime").field("guests", &self.guests).finish_non_exhaustive()
+        f.debug_struct("InProcessRuntime").field("guests", &self.guests).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl Runtime for WasmRuntime {
-    fn inspect(&self, wasm: &[u8]) -> Result<Inspection, Unusable> {
+impl Runtime for InProcessRuntime {
+    fn inspect(&self, wasm: &[u8]) -> Result<Inspection, UnusablePlugin> {
         inspect::inspect(wasm, &self.offer, &self.ceiling)
     }
 

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use jobwright_core::outcome::{Usage, millis};
-use jobwright_core::report::Report;
+use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{StopReason, StopSignal};
 
 use crate::clock::Stopwatch;
@@ -33,7 +33,7 @@ type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) struct Meter {
     stop: StopSignal,
     /// What says whether the guest asks, and the grace of one that does.
-    grace: Option<(Arc<Report>, Duration)>,
+    grace: Option<(Arc<ProgressReporter>, Duration)>,
     /// When and why the guest was found told to stop.
     told: Option<(Duration, StopReason)>,
     timeout: Duration,
@@ -58,7 +58,7 @@ impl Meter {
 
     /// Gives the guest `grace` to end by itself, if it has asked, as `report` says, by the time it is
     /// told to stop.
-    pub(super) fn with_grace(self, report: Arc<Report>, grace: Duration) -> Self {
+    pub(super) fn with_grace(self, report: Arc<ProgressReporter>, grace: Duration) -> Self {
         Self { grace: Some((report, grace)), ..self }
     }
 
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn who_is_in_its_grace_at_the_deadline_was_stopped() {
         let (stop, signal) = Stop::new();
-        let report = Arc::new(Report::new(None, 0));
+        let report = Arc::new(ProgressReporter::new(None, 0));
         report.ask();
         let mut meter = Meter::start(signal, Duration::from_millis(5)).with_grace(report, HOUR);
         stop.raise(StopReason::Cancelled);
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn whose_grace_is_taken_from_it_stops_at_once() {
         let (stop, signal) = Stop::new();
-        let report = Arc::new(Report::new(None, 0));
+        let report = Arc::new(ProgressReporter::new(None, 0));
         report.ask();
         let waiting = async {
             let mut meter = Meter::start(signal, HOUR).with_grace(report, HOUR);

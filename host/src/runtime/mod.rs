@@ -62,7 +62,7 @@ use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
 
 pub use self::config::{Allocator, RuntimeConfig};
-pub use self::in_process::WasmRuntime;
+pub use self::in_process::InProcessRuntime;
 #[cfg(target_os = "linux")]
 pub use self::process::ProcessRuntime;
 pub(crate) use self::receipt::PROCESS_DIED;
@@ -89,7 +89,7 @@ pub fn start(
     registry: Arc<dyn PluginRegistry>,
 ) -> anyhow::Result<Arc<dyn Runtime>> {
     if !in_processes {
-        return Ok(Arc::new(WasmRuntime::new(config, registry)?));
+        return Ok(Arc::new(InProcessRuntime::new(config, registry)?));
     }
     #[cfg(target_os = "linux")]
     return Ok(Arc::new(ProcessRuntime::new(config, registry)?));

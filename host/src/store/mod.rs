@@ -7,6 +7,6 @@
 pub mod access;
 #[cfg(test)]
 mod drafts;
+pub mod embedded;
 pub mod ledgered;
 pub mod memory;
-pub mod sqlite;

@@ -92,9 +92,9 @@ fn write(job: &JobEvent) {
     tracing::info!(
         event = "job_discarded",
         job = %job.job,
-        plugin = %format_args!("{}@{}", job.facts.plugin, job.facts.version),
-        tenant = %job.facts.tenant,
-        queue = %job.facts.queue,
+        plugin = %format_args!("{}@{}", job.labels.plugin, job.labels.version),
+        tenant = %job.labels.tenant,
+        queue = %job.labels.queue,
         attempt = job.attempt,
         code,
         message = one_line(message),

@@ -12,9 +12,9 @@ use jobwright::api::http::browser::AllowedHosts;
 use jobwright::api::{self, ApiSettings, App};
 use jobwright::controls::ControlsView;
 use jobwright::events::WakeUps;
-use jobwright::outside::secrets::SecretFile;
+use jobwright::services::secrets::SecretFile;
 use jobwright::registry::DiskRegistry;
-use jobwright::runtime::{Allocator, RuntimeConfig, WasmRuntime};
+use jobwright::runtime::{Allocator, RuntimeConfig, InProcessRuntime};
 use jobwright::store::access::SqliteAccess;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::clock::Timestamp;
@@ -22,7 +22,7 @@ use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
 use jobwright_core::limits::{Fuel, LimitPolicy};
 use jobwright_core::plugin::Inspection;
 use jobwright_core::registry::Upload;
-use jobwright_core::report::Report;
+use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Ended, Stop};
 use jobwright_core::{
     Attempt, Capabilities, Digest, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy,
@@ -34,7 +34,7 @@ use tower::ServiceExt as _;
 /// A host without a socket and without workers.
 pub struct Host {
     executor: tokio::runtime::Runtime,
-    runtime: Arc<WasmRuntime>,
+    runtime: Arc<InProcessRuntime>,
     registry: Arc<DiskRegistry>,
     router: Router,
     _folder: TempDir,
@@ -51,7 +51,7 @@ impl Host {
             allocator: Allocator::OnDemand,
             ..RuntimeConfig::default()
         };
-        let runtime = Arc::new(WasmRuntime::new(config, registry.clone())?);
+        let runtime = Arc::new(InProcessRuntime::new(config, registry.clone())?);
         let (_, stopping) = tokio::sync::watch::channel(false);
         let app = App::new(
             api::Parts {
@@ -147,7 +147,7 @@ impl Host {
             limits,
             payload: Payload { content_type: None, bytes: Bytes::copy_from_slice(payload) },
             log: Arc::new(LogBuffer::new(limits.log_bytes)),
-            report: Arc::new(Report::new(None, limits.checkpoint_bytes)),
+            report: Arc::new(ProgressReporter::new(None, limits.checkpoint_bytes)),
             granted: Capabilities::default(),
             start: Start::of_job(id, created_at),
         };

@@ -7,7 +7,7 @@ use super::limits::CapacityLimits;
 use super::side::Side;
 use super::used::Used;
 use super::uses::{Use, Uses};
-use crate::hold::Facts;
+use crate::hold::JobLabels;
 use crate::plugin::name::PluginName;
 use crate::plugin::version::Version;
 use crate::queue::name::QueueName;
@@ -99,38 +99,38 @@ impl Capacity {
     /// [`QueueFull`] if there is none.
     pub fn reserve(
         self: &Arc<Self>,
-        facts: &Facts,
+        labels: &JobLabels,
         held_bytes: u64,
         side: Side,
     ) -> Result<Permit, QueueFull> {
         let mut used = self.lock();
-        used.check_tenant(&facts.tenant, held_bytes)?;
+        used.check_tenant(&labels.tenant, held_bytes)?;
         used.check_host(&self.limits, held_bytes)?;
-        used.check_queue(&self.limits, facts, side)?;
-        used.check_share(&self.limits, &facts.tenant, held_bytes)?;
-        Ok(self.take(&mut used, facts, held_bytes, side))
+        used.check_queue(&self.limits, labels, side)?;
+        used.check_share(&self.limits, &labels.tenant, held_bytes)?;
+        Ok(self.take(&mut used, labels, held_bytes, side))
     }
 
     /// Takes a permit for a job that was accepted before, even if the bounds are lower by now. It counts
     /// as due until it is [shifted](Permit::shift).
     #[must_use]
-    pub fn readmit(self: &Arc<Self>, facts: &Facts, held_bytes: u64) -> Permit {
-        self.take(&mut self.lock(), facts, held_bytes, Side::Due)
+    pub fn readmit(self: &Arc<Self>, labels: &JobLabels, held_bytes: u64) -> Permit {
+        self.take(&mut self.lock(), labels, held_bytes, Side::Due)
     }
 
     fn take(
         self: &Arc<Self>,
         used: &mut Used,
-        facts: &Facts,
+        labels: &JobLabels,
         held_bytes: u64,
         side: Side,
     ) -> Permit {
-        let (tenant, queue) = (facts.tenant.clone(), facts.queue.clone());
+        let (tenant, queue) = (labels.tenant.clone(), labels.queue.clone());
         used.all.add(held_bytes);
         used.by_tenant.entry(tenant.clone()).or_default().add(held_bytes);
         let depth = used.by_queue.entry((tenant.clone(), queue.clone())).or_default();
         *depth.on(side) += 1;
-        let _use = self.uses.begin(facts);
+        let _use = self.uses.begin(labels);
         Permit { capacity: self.clone(), tenant, queue, held_bytes, side, _use }
     }
 

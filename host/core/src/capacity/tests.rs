@@ -1,9 +1,9 @@
 use super::*;
-use crate::hold::Facts;
+use crate::hold::JobLabels;
 use crate::tenant::TenantLimits;
 
-fn facts(tenant: &str, queue: &str) -> Facts {
-    Facts {
+fn labels(tenant: &str, queue: &str) -> JobLabels {
+    JobLabels {
         tenant: tenant.parse().expect("a name"),
         queue: queue.parse().expect("a name"),
         plugin: "p".parse().expect("a name"),
@@ -16,7 +16,7 @@ fn facts(tenant: &str, queue: &str) -> Facts {
 fn a_dropped_permit_makes_room_and_every_bound_is_its_own() {
     let limits = CapacityLimits { per_queue: 1, total: 2, payload_bytes: 10, ..Default::default() };
     let capacity = Capacity::new(limits);
-    let [a, b, c] = ["a", "b", "c"].map(|queue| facts("default", queue));
+    let [a, b, c] = ["a", "b", "c"].map(|queue| labels("default", queue));
 
     let first = capacity.reserve(&a, 4, Side::Due).expect("room");
     assert!(matches!(capacity.reserve(&a, 0, Side::Due), Err(QueueFull::Queue { depth: 1, .. })));
@@ -43,19 +43,19 @@ fn a_tenant_that_takes_all_it_can_leaves_places_and_bytes_to_others() {
         let capacity = Capacity::new(limits);
         let mut held = vec![];
         let full = loop {
-            match capacity.reserve(&facts("a", "q"), each, Side::Due) {
+            match capacity.reserve(&labels("a", "q"), each, Side::Due) {
                 Ok(permit) => held.push(permit),
                 Err(full) => break full,
             }
         };
         assert!(!full.is_of_tenant() && held.len() == 70, "{full} {}", held.len());
-        let tenant = facts("a", "q").tenant;
+        let tenant = labels("a", "q").tenant;
         let share = match by_bytes {
             false => QueueFull::Share { tenant, depth: 70, capacity: 70 },
             true => QueueFull::ShareBytes { tenant, depth_bytes: 700, capacity_bytes: 700 },
         };
         assert_eq!(full, share);
-        held.push(capacity.reserve(&facts("b", "q"), each, Side::Due).expect("some are left"));
+        held.push(capacity.reserve(&labels("b", "q"), each, Side::Due).expect("some are left"));
     }
 }
 
@@ -63,7 +63,7 @@ fn a_tenant_that_takes_all_it_can_leaves_places_and_bytes_to_others() {
 fn a_tenants_own_limits_bound_it_and_nobody_else() {
     let capacity = Capacity::new(CapacityLimits { per_queue: 1, ..Default::default() });
     let limits = TenantLimits { jobs: Some(2), payload_bytes: Some(10), ..Default::default() };
-    let [a, b, c] = ["a", "b", "c"].map(|queue| facts("acme", queue));
+    let [a, b, c] = ["a", "b", "c"].map(|queue| labels("acme", queue));
     capacity.bound(&a.tenant, limits);
 
     let first = capacity.reserve(&a, 4, Side::Due).expect("room");
@@ -72,7 +72,7 @@ fn a_tenants_own_limits_bound_it_and_nobody_else() {
     assert!(matches!(full, QueueFull::TenantBytes { depth_bytes: 4, .. }));
     let _second = capacity.reserve(&b, 6, Side::Due).expect("room");
     assert!(matches!(capacity.reserve(&c, 0, Side::Due), Err(QueueFull::Tenant { depth: 2, .. })));
-    assert!(capacity.reserve(&facts("other", "a"), 100, Side::Due).is_ok(), "a queue of its own");
+    assert!(capacity.reserve(&labels("other", "a"), 100, Side::Due).is_ok(), "a queue of its own");
     drop(first);
     assert!(capacity.reserve(&c, 4, Side::Due).is_ok());
 }
@@ -80,7 +80,7 @@ fn a_tenants_own_limits_bound_it_and_nobody_else() {
 #[test]
 fn each_side_of_a_queue_has_its_bound_and_an_accepted_job_changes_sides() {
     let limits = CapacityLimits { per_queue: 1, parked_per_queue: 1, ..Default::default() };
-    let (capacity, queue) = (Capacity::new(limits), facts("default", "a"));
+    let (capacity, queue) = (Capacity::new(limits), labels("default", "a"));
     let reserve = |side| capacity.reserve(&queue, 0, side);
 
     let mut first = reserve(Side::Due).expect("room");

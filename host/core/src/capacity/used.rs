@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::full::QueueFull;
 use super::limits::CapacityLimits;
 use super::side::Side;
-use crate::hold::Facts;
+use crate::hold::JobLabels;
 use crate::queue::name::QueueName;
 use crate::tenant::{Budget, Full, TenantLimits, TenantName};
 
@@ -92,10 +92,10 @@ impl Used {
     pub(super) fn check_queue(
         &self,
         limits: &CapacityLimits,
-        facts: &Facts,
+        labels: &JobLabels,
         side: Side,
     ) -> Result<(), QueueFull> {
-        let lane = (facts.tenant.clone(), facts.queue.clone());
+        let lane = (labels.tenant.clone(), labels.queue.clone());
         let Depth { due, parked } = self.by_queue.get(&lane).copied().unwrap_or_default();
         let (capacity, parked_capacity) = (limits.per_queue, limits.parked_per_queue);
         match side {

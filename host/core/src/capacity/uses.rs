@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::hold::Facts;
+use crate::hold::JobLabels;
 use crate::plugin::name::PluginName;
 use crate::plugin::version::Version;
 use crate::tenant::TenantName;
@@ -25,10 +25,10 @@ pub(super) struct Use {
 }
 
 impl Uses {
-    /// Counts a job with these facts.
-    pub(super) fn begin(&self, facts: &Facts) -> Use {
-        let plugin = (facts.tenant.clone(), facts.plugin.clone());
-        let version = facts.version.clone();
+    /// Counts a job with these labels.
+    pub(super) fn begin(&self, labels: &JobLabels) -> Use {
+        let plugin = (labels.tenant.clone(), labels.plugin.clone());
+        let version = labels.version.clone();
         *self.lock().entry(plugin.clone()).or_default().entry(version.clone()).or_default() += 1;
         Use { of: self.clone(), plugin, version }
     }
@@ -85,7 +85,7 @@ mod tests {
             let (tenant, queue) = (tenant.clone(), QueueName::default());
             let plugin: PluginName = "p".parse().expect("a name");
             let digest = Digest::of(b"");
-            uses.begin(&Facts { tenant, queue, plugin, version: version(text), digest })
+            uses.begin(&JobLabels { tenant, queue, plugin, version: version(text), digest })
         };
         let jobs = [begin("1.0.0"), begin("1.0.0"), begin("2.0.0")];
         assert_eq!(uses.count(&tenant, &plugin, None), 3);

@@ -2,7 +2,7 @@
 
 use super::position::Position;
 use crate::clock::Timestamp;
-use crate::hold::{Facts, Hold};
+use crate::hold::{Hold, JobLabels};
 use crate::job::JobId;
 use crate::job::JobState;
 use crate::outcome::AttemptError;
@@ -36,7 +36,7 @@ pub struct JobEvent {
     /// The job.
     pub job: JobId,
     /// Its tenant, queue and plugin.
-    pub facts: Facts,
+    pub labels: JobLabels,
     /// The number of its latest attempt, 0 before the first.
     pub attempt: u32,
     /// What became of it.

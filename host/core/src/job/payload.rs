@@ -13,7 +13,7 @@ pub struct Payload {
 
 /// The description of an output, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct OutputInfo {
     /// The media type.
     pub content_type: String,
     /// The length in bytes.

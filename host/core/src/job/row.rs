@@ -2,7 +2,7 @@
 
 use super::id::JobId;
 use super::lifecycle::Lifecycle;
-use super::payload::Stored;
+use super::payload::OutputInfo;
 use super::record::AttemptRecord;
 use super::spec::JobSpec;
 use super::state::JobState;
@@ -24,14 +24,14 @@ pub struct Job {
     /// The attempts that have ended, oldest first; at most [`MAX_RECORDS`], the latest kept.
     pub attempts: Vec<AttemptRecord>,
     /// The description of the output, once it has completed; before that, of the output of a failed attempt.
-    pub output: Option<Stored>,
+    pub output: Option<OutputInfo>,
     /// The latest progress of its latest attempt.
     pub progress: Option<Progress>,
 }
 
 /// The running or latest attempt of a job, and how many there can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tries {
+pub struct AttemptCounts {
     /// Its number. It counts every attempt, also those that do not count as failures, and those before
     /// the job was redriven.
     pub attempt: u32,
@@ -50,12 +50,12 @@ impl Job {
         self.lifecycle.state == JobState::Completed
     }
 
-    /// See [`Tries`].
+    /// See [`AttemptCounts`].
     #[must_use]
-    pub fn tries(&self) -> Tries {
+    pub fn attempt_counts(&self) -> AttemptCounts {
         let Lifecycle { attempt, failures, .. } = self.lifecycle;
         let left = self.lifecycle.attempts_left(self.spec.max_attempts);
-        Tries { attempt, failures, left, last_attempt: attempt.saturating_add(left.into()) }
+        AttemptCounts { attempt, failures, left, last_attempt: attempt.saturating_add(left.into()) }
     }
 
     /// Its approximate size as text, in bytes: its specification and the records of its attempts.

@@ -148,7 +148,7 @@ impl<R: Rows> Ledger<R> {
         }
         let id = job.id;
         let entry = Entry {
-            facts: (&job.spec).into(),
+            labels: (&job.spec).into(),
             priority: job.spec.priority,
             memory_bytes: job.spec.limits.host_bytes(),
             payload_bytes: job.payload.bytes.len() as u64,
@@ -273,17 +273,17 @@ impl<R: Rows> Ledger<R> {
     fn revive(&mut self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, R::Error> {
         let Some((mut job, payload_bytes)) = self.rows.job(id)? else { return Ok(None) };
         let held_bytes = job.spec.held_bytes(payload_bytes);
-        let facts = (&job.spec).into();
-        let permit = match self.capacity.reserve(&facts, held_bytes, Side::Due) {
+        let labels = (&job.spec).into();
+        let permit = match self.capacity.reserve(&labels, held_bytes, Side::Due) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
         let output_bytes = job.output.as_ref().map_or(0, |output| output.bytes);
-        self.history.remove(&facts.tenant, payload_bytes + output_bytes);
+        self.history.remove(&labels.tenant, payload_bytes + output_bytes);
         let has_completed = job.has_completed();
         job.lifecycle.redrive(now);
         let entry = Entry {
-            facts,
+            labels,
             priority: job.spec.priority,
             memory_bytes: job.spec.limits.host_bytes(),
             payload_bytes,
@@ -390,8 +390,8 @@ impl<R: Rows> Ledger<R> {
         standing: &Standing,
         transition: Transition,
     ) -> Position {
-        let (facts, attempt) = (standing.facts.clone(), standing.lifecycle.attempt);
-        self.note(Event::Job(JobEvent { job, facts, attempt, transition }))
+        let (labels, attempt) = (standing.labels.clone(), standing.lifecycle.attempt);
+        self.note(Event::Job(JobEvent { job, labels, attempt, transition }))
     }
 
     fn note(&mut self, event: Event) -> Position {

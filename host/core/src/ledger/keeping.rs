@@ -43,7 +43,8 @@ impl<R: Rows> Ledger<R> {
         if !self.rows.keeps_checkpoints() {
             return Ok(Kept::Stays);
         }
-        let (tenant, most) = (&standing.facts.tenant, self.capacity.limits().kept.checkpoint_bytes);
+        let (tenant, most) =
+            (&standing.labels.tenant, self.capacity.limits().kept.checkpoint_bytes);
         let length = saved.len() as u64;
         let Some(displaced) = self.checkpoints.admit(tenant, id, length, most) else {
             return Ok(Kept::Stays);
@@ -105,7 +106,8 @@ impl<R: Rows> Ledger<R> {
         standing: &Standing,
         length: u64,
     ) -> Result<bool, R::Error> {
-        let (tenant, most) = (&standing.facts.tenant, self.capacity.limits().kept.checkpoint_bytes);
+        let (tenant, most) =
+            (&standing.labels.tenant, self.capacity.limits().kept.checkpoint_bytes);
         let Some(displaced) = self.failed_outputs.admit(tenant, id, length, most) else {
             return Ok(false);
         };
@@ -137,6 +139,6 @@ impl<R: Rows> Ledger<R> {
             Kept::Goes => 0,
             Kept::Stays => earlier,
         };
-        self.history.add(&standing.facts.tenant, standing.payload_bytes + output_bytes);
+        self.history.add(&standing.labels.tenant, standing.payload_bytes + output_bytes);
     }
 }

@@ -145,10 +145,10 @@ impl<R: DurableRows> Ledger<R> {
             if let Some(bytes) = checkpoint_bytes {
                 checkpoints.admit(tenant, job.id, bytes, u64::MAX);
             }
-            let facts = (&job.spec).into();
+            let labels = (&job.spec).into();
             let entry = Entry {
-                permit: capacity.readmit(&facts, job.spec.held_bytes(payload_bytes)),
-                facts,
+                permit: capacity.readmit(&labels, job.spec.held_bytes(payload_bytes)),
+                labels,
                 priority: job.spec.priority,
                 memory_bytes: job.spec.limits.host_bytes(),
                 payload_bytes,

@@ -65,7 +65,7 @@ impl Queue {
             let Some(Due { id, memory_bytes }) = self.next(idle, &offer, &passed) else { break };
             let Some(Slot { entry, .. }) = self.slots.get(&id) else { break };
             // A new hold may not have moved all jobs that it covers yet.
-            if self.is_sweeping() && self.is_set_aside(&entry.facts) {
+            if self.is_sweeping() && self.is_set_aside(&entry.labels) {
                 self.replace(id);
                 set_aside += 1;
                 continue;
@@ -77,10 +77,10 @@ impl Queue {
                 if until(entry.lifecycle.scheduled_at, now) >= MEMORY_PATIENCE {
                     break;
                 }
-                passed.insert((entry.facts.tenant.clone(), entry.facts.queue.clone()));
+                passed.insert((entry.labels.tenant.clone(), entry.labels.queue.clone()));
                 continue;
             }
-            self.lanes.serve(&entry.facts, memory_bytes, &offer);
+            self.lanes.serve(&entry.labels, memory_bytes, &offer);
             free.take(memory_bytes);
             leases.extend(self.begin(id, now, want.expires_at));
         }

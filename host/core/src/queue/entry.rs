@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lane::{Due, Place};
 use crate::capacity::Permit;
 use crate::clock::{Timestamp, after};
-use crate::hold::Facts;
+use crate::hold::JobLabels;
 use crate::job::id::JobId;
 use crate::job::lifecycle::Lifecycle;
 use crate::job::priority::Priority;
@@ -15,7 +15,7 @@ use crate::job::state::JobState;
 #[derive(Debug)]
 pub struct Entry {
     /// Its tenant, queue and plugin.
-    pub facts: Facts,
+    pub labels: JobLabels,
     /// Its priority.
     pub priority: Priority,
     /// The memory of the host that an attempt may use, in bytes.
@@ -34,7 +34,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Its tenant, queue and plugin.
-    pub facts: Facts,
+    pub labels: JobLabels,
     /// The length of its payload.
     pub payload_bytes: u64,
     /// Its state.
@@ -48,7 +48,7 @@ impl Entry {
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing {
-            facts: self.facts.clone(),
+            labels: self.labels.clone(),
             payload_bytes: self.payload_bytes,
             lifecycle: self.lifecycle.clone(),
             row: self.row,

@@ -14,7 +14,7 @@ use super::sweep::{Sweep, covers_code};
 use super::waiting::{Clocks, Wait, Waiting};
 use crate::capacity::side::Side;
 use crate::clock::Timestamp;
-use crate::hold::{Facts, Hold};
+use crate::hold::{Hold, JobLabels};
 use crate::job::id::JobId;
 use crate::job::lifecycle::Lifecycle;
 use crate::tenant::TenantName;
@@ -116,11 +116,11 @@ impl Queue {
         let answer = step(&mut slot);
         match slot.home() {
             Some(_) => {
-                let facts = slot.entry.facts.clone();
+                let labels = slot.entry.labels.clone();
                 self.place(id, slot);
-                self.lanes.forget_empty(&facts);
+                self.lanes.forget_empty(&labels);
             }
-            None => self.forget_empty(&slot.entry.facts),
+            None => self.forget_empty(&slot.entry.labels),
         }
         Some(answer)
     }
@@ -153,9 +153,9 @@ impl Queue {
 
     fn place_running(&mut self, id: JobId, slot: &mut Slot) {
         slot.entry.permit.shift(Side::Due);
-        self.load(&slot.entry.facts).running += 1;
+        self.load(&slot.entry.labels).running += 1;
         self.running.insert((slot.holder.expires_at, id));
-        self.lanes.begin(&slot.entry.facts, slot.entry.memory_bytes);
+        self.lanes.begin(&slot.entry.labels, slot.entry.memory_bytes);
         if slot.entry.lifecycle.is_suspect() {
             self.running_suspects.insert(id);
         }
@@ -165,16 +165,16 @@ impl Queue {
         let wait = slot.wait(id);
         let is_due = self.clocks.have_reached(&wait);
         slot.entry.permit.shift(if is_due { Side::Due } else { Side::Parked });
-        self.load(&slot.entry.facts).add(wait, is_due);
-        let (facts, place, due) = (&slot.entry.facts, slot.place(self.head_start), slot.due(id));
+        self.load(&slot.entry.labels).add(wait, is_due);
+        let (labels, place, due) = (&slot.entry.labels, slot.place(self.head_start), slot.due(id));
         if !is_due {
             self.future.insert(wait);
-        } else if self.is_set_aside(facts) {
+        } else if self.is_set_aside(labels) {
             // In no lane until a sweep, or another change, places it again.
         } else if slot.entry.lifecycle.is_suspect() {
-            self.lanes.insert_suspect(facts, place, due);
+            self.lanes.insert_suspect(labels, place, due);
         } else {
-            self.lanes.insert(facts, place, due);
+            self.lanes.insert(labels, place, due);
         }
     }
 
@@ -183,36 +183,36 @@ impl Queue {
         let slot = self.slots.remove(&id)?;
         match slot.home()? {
             Home::Running => {
-                self.load(&slot.entry.facts).running -= 1;
+                self.load(&slot.entry.labels).running -= 1;
                 self.running.remove(&(slot.holder.expires_at, id));
                 self.running_suspects.remove(&id);
-                self.lanes.end(&slot.entry.facts, slot.entry.memory_bytes);
+                self.lanes.end(&slot.entry.labels, slot.entry.memory_bytes);
             }
             Home::Waiting => {
                 let wait = slot.wait(id);
-                self.load(&slot.entry.facts).remove(&wait);
+                self.load(&slot.entry.labels).remove(&wait);
                 self.future.remove(&wait);
-                self.lanes.remove(&slot.entry.facts, &slot.place(self.head_start));
+                self.lanes.remove(&slot.entry.labels, &slot.place(self.head_start));
             }
         }
         Some(slot)
     }
 
-    fn load(&mut self, facts: &Facts) -> &mut Load {
-        self.loads.entry((facts.tenant.clone(), facts.queue.clone())).or_default()
+    fn load(&mut self, labels: &JobLabels) -> &mut Load {
+        self.loads.entry((labels.tenant.clone(), labels.queue.clone())).or_default()
     }
 
-    fn forget_empty(&mut self, facts: &Facts) {
-        self.lanes.forget_empty(facts);
-        let key = (facts.tenant.clone(), facts.queue.clone());
+    fn forget_empty(&mut self, labels: &JobLabels) {
+        self.lanes.forget_empty(labels);
+        let key = (labels.tenant.clone(), labels.queue.clone());
         if self.loads.get(&key).is_some_and(Load::is_empty) {
             self.loads.remove(&key);
         }
     }
 
-    /// Whether a hold covers jobs with these facts that lets the others of their lane be claimed.
-    pub(super) fn is_set_aside(&self, facts: &Facts) -> bool {
+    /// Whether a hold covers jobs with these labels that lets the others of their lane be claimed.
+    pub(super) fn is_set_aside(&self, labels: &JobLabels) -> bool {
         let holds = |hold: &Hold| covers_code(hold) && hold.is_in(&self.holds);
-        self.holds_code && Hold::over(facts).iter().any(holds)
+        self.holds_code && Hold::over(labels).iter().any(holds)
     }
 }

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::lane::{Due, Lane, Place, Turn};
 use super::name::QueueName;
 use super::reserve::{Offer, Share};
-use crate::hold::Facts;
+use crate::hold::JobLabels;
 use crate::job::id::JobId;
 use crate::tenant::TenantName;
 
@@ -157,17 +157,17 @@ impl Lanes {
     }
 
     /// Adds a job that is due.
-    pub(super) fn insert(&mut self, facts: &Facts, place: Place, due: Due) {
-        self.change(facts, |lane| {
+    pub(super) fn insert(&mut self, labels: &JobLabels, place: Place, due: Due) {
+        self.change(labels, |lane| {
             lane.due.insert(place, due);
         });
     }
 
     /// As [`Self::insert`], for a suspect.
-    pub(super) fn insert_suspect(&mut self, facts: &Facts, place: Place, due: Due) {
+    pub(super) fn insert_suspect(&mut self, labels: &JobLabels, place: Place, due: Due) {
         self.change_both(
-            facts,
-            |tenant| drop(tenant.suspects.insert(place, (facts.queue.clone(), due))),
+            labels,
+            |tenant| drop(tenant.suspects.insert(place, (labels.queue.clone(), due))),
             |lane| {
                 lane.suspects += 1;
             },
@@ -175,45 +175,45 @@ impl Lanes {
     }
 
     /// Removes a job from its lane, if it is in one.
-    pub(super) fn remove(&mut self, facts: &Facts, place: &Place) {
-        let before = self.turn(&facts.tenant);
-        let Some(tenant) = self.tenants.get_mut(&facts.tenant) else { return };
+    pub(super) fn remove(&mut self, labels: &JobLabels, place: &Place) {
+        let before = self.turn(&labels.tenant);
+        let Some(tenant) = self.tenants.get_mut(&labels.tenant) else { return };
         let was_suspect = tenant.suspects.remove(place).is_some();
-        if tenant.lanes.contains_key(&facts.queue) {
-            tenant.change(&facts.queue, Lane::default(), |lane| {
+        if tenant.lanes.contains_key(&labels.queue) {
+            tenant.change(&labels.queue, Lane::default(), |lane| {
                 lane.suspects -= usize::from(was_suspect);
                 lane.due.remove(place);
             });
         }
-        self.moved(&facts.tenant, before);
+        self.moved(&labels.tenant, before);
     }
 
     /// Counts an attempt that begins.
-    pub(super) fn begin(&mut self, facts: &Facts, memory_bytes: u64) {
-        self.change_share(facts, |share| share.held.add(memory_bytes));
+    pub(super) fn begin(&mut self, labels: &JobLabels, memory_bytes: u64) {
+        self.change_share(labels, |share| share.held.add(memory_bytes));
     }
 
     /// Counts an attempt that ended.
-    pub(super) fn end(&mut self, facts: &Facts, memory_bytes: u64) {
-        self.change_share(facts, |share| share.held.take(memory_bytes));
+    pub(super) fn end(&mut self, labels: &JobLabels, memory_bytes: u64) {
+        self.change_share(labels, |share| share.held.take(memory_bytes));
     }
 
     /// A job was picked, and begins now.
-    pub(super) fn serve(&mut self, facts: &Facts, memory_bytes: u64, offer: &Offer<'_>) {
-        let (before, most) = (self.turn(&facts.tenant), self.most(&facts.tenant));
-        let Some(tenant) = self.tenants.get_mut(&facts.tenant) else { return };
+    pub(super) fn serve(&mut self, labels: &JobLabels, memory_bytes: u64, offer: &Offer<'_>) {
+        let (before, most) = (self.turn(&labels.tenant), self.most(&labels.tenant));
+        let Some(tenant) = self.tenants.get_mut(&labels.tenant) else { return };
         self.served += 2;
         let served = self.served;
         tenant.served = served;
         let (mut share, offer) = (tenant.share, offer.to(&tenant.share, most));
-        tenant.change(&facts.queue, Lane::default(), |lane| {
+        tenant.change(&labels.queue, Lane::default(), |lane| {
             lane.served = served;
             if let Some(offer) = offer {
                 offer.begins(&mut lane.share, &mut share, memory_bytes);
             }
         });
         tenant.share = share;
-        self.moved(&facts.tenant, before);
+        self.moved(&labels.tenant, before);
     }
 
     /// The job that begins next.
@@ -228,39 +228,39 @@ impl Lanes {
     }
 
     /// Removes a lane and a tenant without due jobs and attempts in flight.
-    pub(super) fn forget_empty(&mut self, facts: &Facts) {
-        let Some(tenant) = self.tenants.get_mut(&facts.tenant) else { return };
-        if tenant.lanes.get(&facts.queue).is_some_and(Lane::is_empty) {
-            tenant.lanes.remove(&facts.queue);
+    pub(super) fn forget_empty(&mut self, labels: &JobLabels) {
+        let Some(tenant) = self.tenants.get_mut(&labels.tenant) else { return };
+        if tenant.lanes.get(&labels.queue).is_some_and(Lane::is_empty) {
+            tenant.lanes.remove(&labels.queue);
         }
         if tenant.lanes.is_empty() {
-            self.tenants.remove(&facts.tenant);
+            self.tenants.remove(&labels.tenant);
         }
     }
 
-    fn change(&mut self, facts: &Facts, step: impl FnOnce(&mut Lane)) {
-        self.change_both(facts, |_| {}, step);
+    fn change(&mut self, labels: &JobLabels, step: impl FnOnce(&mut Lane)) {
+        self.change_both(labels, |_| {}, step);
     }
 
-    fn change_share(&mut self, facts: &Facts, step: impl Fn(&mut Share)) {
-        self.change_both(facts, |tenant| step(&mut tenant.share), |lane| step(&mut lane.share));
+    fn change_share(&mut self, labels: &JobLabels, step: impl Fn(&mut Share)) {
+        self.change_both(labels, |tenant| step(&mut tenant.share), |lane| step(&mut lane.share));
     }
 
     fn change_both(
         &mut self,
-        facts: &Facts,
+        labels: &JobLabels,
         of_tenant: impl FnOnce(&mut Tenant),
         of_lane: impl FnOnce(&mut Lane),
     ) {
-        let before = self.turn(&facts.tenant);
+        let before = self.turn(&labels.tenant);
         let served = self.served.saturating_sub(1);
-        let queues = self.held_queues.get(&facts.tenant);
-        let is_held = queues.is_some_and(|queues| queues.contains(&facts.queue));
-        let tenant = self.tenants.entry(facts.tenant.clone());
+        let queues = self.held_queues.get(&labels.tenant);
+        let is_held = queues.is_some_and(|queues| queues.contains(&labels.queue));
+        let tenant = self.tenants.entry(labels.tenant.clone());
         let tenant = tenant.or_insert_with(|| Tenant { served, ..Tenant::default() });
         of_tenant(tenant);
-        tenant.change(&facts.queue, Lane { served, is_held, ..Lane::default() }, of_lane);
-        self.moved(&facts.tenant, before);
+        tenant.change(&labels.queue, Lane { served, is_held, ..Lane::default() }, of_lane);
+        self.moved(&labels.tenant, before);
     }
 
     /// How many attempts of a tenant may be in flight.
@@ -290,8 +290,8 @@ impl Lanes {
 #[cfg(test)]
 impl Lanes {
     /// The turn in which a lane was served last.
-    pub(super) fn served(&self, facts: &Facts) -> Option<u64> {
-        Some(self.tenants.get(&facts.tenant)?.lanes.get(&facts.queue)?.served)
+    pub(super) fn served(&self, labels: &JobLabels) -> Option<u64> {
+        Some(self.tenants.get(&labels.tenant)?.lanes.get(&labels.queue)?.served)
     }
 
     /// Jobs that are due, and attempts in flight.

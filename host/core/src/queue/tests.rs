@@ -9,8 +9,8 @@ use super::*;
 use crate::attempt::Lease;
 use crate::capacity::{Capacity, CapacityLimits, Side};
 use crate::clock::Timestamp;
-use crate::hold::Facts;
 use crate::hold::Hold;
+use crate::hold::JobLabels;
 use crate::job::Phase;
 use crate::job::Priority;
 use crate::job::{JobId, JobState, Lifecycle, Verdict};
@@ -24,8 +24,8 @@ fn id(n: u8) -> JobId {
     JobId::from_bytes([n; 16])
 }
 
-fn facts(tenant: &str, queue: &str) -> Facts {
-    Facts {
+fn labels(tenant: &str, queue: &str) -> JobLabels {
+    JobLabels {
         tenant: tenant.parse().unwrap(),
         queue: queue.parse().unwrap(),
         plugin: "p".parse().unwrap(),
@@ -64,11 +64,11 @@ impl Fixture {
     }
 
     fn add_of(&mut self, tenant: &str, (n, lane): (u8, &str), priority: u8, due: i64) {
-        let facts = facts(tenant, lane);
-        let permit = self.capacity.readmit(&facts, 0);
+        let labels = labels(tenant, lane);
+        let permit = self.capacity.readmit(&labels, 0);
         self.rows += 1;
         let entry = Entry {
-            facts,
+            labels,
             priority: priority.try_into().unwrap(),
             memory_bytes: u64::from(n),
             payload_bytes: 0,
@@ -130,12 +130,12 @@ fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
     for set in [-hours, hours] {
         let mut fixture = Fixture::new();
         fixture.add(1, "a", 2, 50);
-        let (facts, permit) =
-            (facts("default", "b"), fixture.capacity.readmit(&facts("default", "b"), 0));
+        let (labels, permit) =
+            (labels("default", "b"), fixture.capacity.readmit(&labels("default", "b"), 0));
         let lifecycle = Lifecycle { on_wall: true, ..Lifecycle::new(at(50 + set)) };
         let priority = Priority::default();
         let (memory_bytes, payload_bytes, row) = (1, 0, 100);
-        let entry = Entry { facts, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
+        let entry = Entry { labels, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
         fixture.queue.insert(id(2), entry, at(0));
         let mut claim = |now: i64| {
             let want = Claim { wall: at(now + set), ..want(now) };
@@ -151,12 +151,12 @@ fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
 fn a_job_for_a_time_counts_as_scheduled_until_the_wall_clock_reaches_it() {
     for (set, depths) in [(-7200, (1, 0)), (7200, (0, 1))] {
         let mut fixture = Fixture::new();
-        let (facts, permit) =
-            (facts("default", "a"), fixture.capacity.readmit(&facts("default", "a"), 0));
+        let (labels, permit) =
+            (labels("default", "a"), fixture.capacity.readmit(&labels("default", "a"), 0));
         let lifecycle = Lifecycle { on_wall: true, ..Lifecycle::new(at(3600)) };
         let priority = Priority::default();
         let (memory_bytes, payload_bytes, row) = (1, 0, 100);
-        let entry = Entry { facts, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
+        let entry = Entry { labels, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
         fixture.queue.insert(id(1), entry, at(0));
         // By the host's clock its time has come where it has not by the wall clock, and the reverse.
         let now = 3600 - set / 2;
@@ -301,7 +301,7 @@ fn jobs_under_a_hold_of_any_kind_are_skipped() {
     for n in 0..5 {
         let mut fixture = Fixture::new();
         fixture.add_of("acme", (1, "a"), 1, 0);
-        let hold = Hold::over(&facts("acme", "a"))[n].clone();
+        let hold = Hold::over(&labels("acme", "a"))[n].clone();
         fixture.queue.set_held(hold.clone(), true);
         fixture.add_of("acme", (2, "a"), 1, 0);
         assert_eq!(fixture.claimed(9, 10), [] as [u8; 0], "{hold:?}");
@@ -335,14 +335,14 @@ fn a_hold_on_code_passes_by_all_that_it_covers_at_once_and_moves_them_by_and_by(
         JobId::from_bytes(bytes)
     };
     let [held, other] = ["held", "other"]
-        .map(|plugin| Facts { plugin: plugin.parse().unwrap(), ..facts("default", "a") });
+        .map(|plugin| JobLabels { plugin: plugin.parse().unwrap(), ..labels("default", "a") });
     const COVERED: u64 = 2000;
     for n in 0..=COVERED {
-        let facts = if n < COVERED { held.clone() } else { other.clone() };
-        let permit = capacity.readmit(&facts, 0);
+        let labels = if n < COVERED { held.clone() } else { other.clone() };
+        let permit = capacity.readmit(&labels, 0);
         let (priority, lifecycle) = (Priority::default(), Lifecycle::new(at(0)));
         let (memory_bytes, payload_bytes, row) = (1, 0, n);
-        let entry = Entry { facts, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
+        let entry = Entry { labels, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
         queue.insert(number(n), entry, at(0));
     }
     let hold = Hold::Plugin { tenant: held.tenant, plugin: held.plugin };
@@ -401,10 +401,10 @@ impl Fixture {
             let lifecycle = &slot.entry.lifecycle;
             lifecycle.state == JobState::Available
                 && lifecycle.scheduled_at <= at(now)
-                && !self.is_held(&slot.entry.facts)
+                && !self.is_held(&slot.entry.labels)
         });
         let running = |slot: &Slot| {
-            let lane = |other: &&Slot| other.entry.facts.queue == slot.entry.facts.queue;
+            let lane = |other: &&Slot| other.entry.labels.queue == slot.entry.labels.queue;
             self.queue
                 .slots
                 .values()
@@ -414,13 +414,13 @@ impl Fixture {
         };
         let head_start = self.queue.head_start;
         // Lanes that come before the claim have their turn by then.
-        let served = |slot: &Slot| self.queue.lanes.served(&slot.entry.facts);
+        let served = |slot: &Slot| self.queue.lanes.served(&slot.entry.labels);
         due.min_by_key(|(_, slot)| (running(slot), served(slot), slot.place(head_start)))
             .map(|(id, _)| *id)
     }
 
-    fn is_held(&self, facts: &Facts) -> bool {
-        Hold::over(facts).iter().any(|hold| hold.is_in(&self.queue.holds))
+    fn is_held(&self, labels: &JobLabels) -> bool {
+        Hold::over(labels).iter().any(|hold| hold.is_in(&self.queue.holds))
     }
 
     fn apply(&mut self, step: Step, now: &mut i64) {
@@ -499,10 +499,10 @@ proptest! {
         }
         let places = fixture.queue.len();
         let spare = fixture.capacity.limits().total - places;
-        let lane = facts("default", "z");
+        let lane = labels("default", "z");
         let permits: Vec<_> =
             std::iter::from_fn(|| fixture.capacity.readmit(&lane, 0).into()).take(spare).collect();
-        prop_assert!(fixture.capacity.reserve(&facts("default", "y"), 0, Side::Due).is_err());
+        prop_assert!(fixture.capacity.reserve(&labels("default", "y"), 0, Side::Due).is_err());
         drop(permits);
     }
 }

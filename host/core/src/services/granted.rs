@@ -33,14 +33,14 @@ pub struct Capabilities {
     /// The plugin's grants.
     pub grants: Arc<Grants>,
     /// The host services that enforce them.
-    pub outside: Arc<dyn HostServices>,
+    pub services: Arc<dyn HostServices>,
 }
 
 impl Capabilities {
     /// No capabilities. Calls are refused and logged to `log`.
     #[must_use]
     pub fn nothing(log: &Arc<LogBuffer>) -> Self {
-        Self { grants: Arc::default(), outside: Arc::new(Closed { log: log.clone() }) }
+        Self { grants: Arc::default(), services: Arc::new(Closed { log: log.clone() }) }
     }
 }
 
@@ -69,7 +69,7 @@ pub trait HostServices: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`KeyValueError`] if it was not granted, or there is no room.
-    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError>;
+    async fn key_value(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError>;
 
     /// The longest body that [`HostServices::send`] takes, in bytes: more need not be gathered.
     fn request_bytes(&self) -> u64;
@@ -109,7 +109,7 @@ impl HostServices for Closed {
         Err(HttpRequestError::Denied(self.refused(NO_REQUEST)))
     }
 
-    async fn keep(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+    async fn key_value(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         Err(KeyValueError::Denied(self.refused("the plugin is granted no values to keep")))
     }
 

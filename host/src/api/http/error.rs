@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use jobwright_core::capacity::QueueFull;
 use jobwright_core::name::shorten;
 use jobwright_core::registry::{NotFound, RegistryError};
-use jobwright_core::runtime::{Unprepared, Unusable};
+use jobwright_core::runtime::{Unprepared, UnusablePlugin};
 use jobwright_core::secret::SecretError;
 use jobwright_core::store::StoreError;
 use jobwright_core::text::cut;
@@ -324,8 +324,8 @@ impl From<Unprepared> for ApiError {
     }
 }
 
-impl From<Unusable> for ApiError {
-    fn from(unusable: Unusable) -> Self {
+impl From<UnusablePlugin> for ApiError {
+    fn from(unusable: UnusablePlugin) -> Self {
         let status = match unusable.code {
             "not_wasm" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             _ => StatusCode::UNPROCESSABLE_ENTITY,

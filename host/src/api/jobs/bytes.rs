@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Uri};
 use axum::response::Response;
-use jobwright_core::job::{Job, MAX_RECORDS, Payload, Stored};
+use jobwright_core::job::{Job, MAX_RECORDS, OutputInfo, Payload};
 use jobwright_core::outcome::Output;
 
 use super::answer::state_word;
@@ -56,7 +56,7 @@ pub(in crate::api) async fn output(
     Err(ApiError::not_found("no_output", detail))
 }
 
-fn left(job: &Job, stored: &Stored, output: Output) -> Response {
+fn left(job: &Job, stored: &OutputInfo, output: Output) -> Response {
     let Output { content_type, bytes } = output;
     let mut response = content::serve(bytes, Some(&content_type), &job.id.to_string());
     let headers = response.headers_mut();

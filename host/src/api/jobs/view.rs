@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::exit_codes::ExitCodes;
-use jobwright_core::job::{Job, JobId, Phase, Priority, QueueName, Stored};
+use jobwright_core::job::{Job, JobId, OutputInfo, Phase, Priority, QueueName};
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::plugin::Digest;
@@ -78,7 +78,7 @@ impl<'a> FailedOutput<'a> {
 }
 
 /// How the attempt ended that left this output.
-pub(super) fn left_by(job: &Job, stored: &Stored) -> OutcomeKind {
+pub(super) fn left_by(job: &Job, stored: &OutputInfo) -> OutcomeKind {
     let record = job.attempts.iter().find(|record| record.attempt == stored.attempt);
     let usual = if job.has_completed() { OutcomeKind::Succeeded } else { OutcomeKind::Failed };
     // Of very many attempts not all are remembered.
@@ -100,7 +100,7 @@ impl<'a> JobView<'a> {
             attempt: lifecycle.attempt,
             max_attempts: spec.max_attempts,
             failures: lifecycle.failures,
-            attempts_left: job.tries().left,
+            attempts_left: job.attempt_counts().left,
             snoozes: lifecycle.snoozes,
             created_at: job.created_at,
             scheduled_at: lifecycle.scheduled_at,

@@ -12,7 +12,7 @@ pub(super) fn variables(attempt: &Attempt) -> BTreeMap<String, String> {
 /// Facts about the job for every guest, under the names of its variables.
 pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 9] {
     let job = &attempt.job;
-    let (spec, tries) = (&job.spec, job.tries());
+    let (spec, tries) = (&job.spec, job.attempt_counts());
     // As JSON, because a tag may hold any character that a separator could be.
     let tags = serde_json::to_string(&spec.tags).unwrap_or_default();
     [

@@ -10,7 +10,7 @@ use jobwright_core::limits::flag;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, MAX_MESSAGE_BYTES, RetryHint, is_media_type};
-use jobwright_core::report::{MAX_PROGRESS_BYTES, Progress, Report, TooLarge};
+use jobwright_core::report::{MAX_PROGRESS_BYTES, Progress, ProgressReporter, TooLarge};
 use jobwright_core::runtime::{Stop, StopSignal};
 use jobwright_core::services::Capabilities;
 use jobwright_core::text;
@@ -50,7 +50,7 @@ impl Level {
 #[derive(Debug)]
 pub(in super::super) struct GuestChannel {
     log: Arc<LogBuffer>,
-    report: Arc<Report>,
+    report: Arc<ProgressReporter>,
     stop: StopSignal,
     /// They determine how much time is left.
     clocks: Clocks,
@@ -85,7 +85,7 @@ impl GuestChannel {
         let (_, stop) = Stop::new();
         Self {
             log: Arc::new(LogBuffer::new(0)),
-            report: Arc::new(Report::new(None, 0)),
+            report: Arc::new(ProgressReporter::new(None, 0)),
             stop,
             clocks: Clocks::still(),
             timeout: Duration::ZERO,

@@ -1,7 +1,7 @@
 //! Why there is no code: what is at fault decides whether another try can succeed.
 
 use jobwright_core::outcome::{AttemptError, Outcome};
-use jobwright_core::runtime::{Unprepared, Unusable};
+use jobwright_core::runtime::{Unprepared, UnusablePlugin};
 
 use super::super::abi::fit::Misfit;
 use super::super::single_flight::Broken;
@@ -48,8 +48,8 @@ impl Unready {
     /// The answer to an upload that has no code.
     pub(super) fn into_unprepared(self) -> Unprepared {
         match self.why {
-            Why::TooLong => Unusable::new("compile_timeout", self.message).into(),
-            Why::Plugin => Unusable::new(UNUSABLE, self.message).into(),
+            Why::TooLong => UnusablePlugin::new("compile_timeout", self.message).into(),
+            Why::Plugin => UnusablePlugin::new(UNUSABLE, self.message).into(),
             Why::Host => Unprepared::NotNow(self.message),
         }
     }

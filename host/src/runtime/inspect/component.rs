@@ -2,7 +2,7 @@
 
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::Abi;
-use jobwright_core::runtime::Unusable;
+use jobwright_core::runtime::UnusablePlugin;
 use wasmparser::{ComponentExternalKind, Parser, Payload, Result};
 
 use super::super::abi::job::world;
@@ -62,7 +62,7 @@ impl<'a> Outline<'a> {
     }
 
     /// How it is called.
-    pub(super) fn abi(&self) -> Result<Abi, Unusable> {
+    pub(super) fn abi(&self) -> Result<Abi, UnusablePlugin> {
         self.check_has_code()?;
         self.check_world()?;
         if let Some(abi) = of_component(self.exports.iter().copied()) {
@@ -80,7 +80,7 @@ impl<'a> Outline<'a> {
                  wasm32-wasip2)",
                 shorten(export)
             );
-            return Err(Unusable::new("wasi_version", message));
+            return Err(UnusablePlugin::new("wasi_version", message));
         }
         let message = format!(
             "it exports neither `{run}` nor `{handler}` of WASI 0.2 nor `{}@{}`, but {}; this host \
@@ -89,12 +89,12 @@ impl<'a> Outline<'a> {
             version_of(world::ENTRY_POINT),
             exported(self.exports.iter().copied())
         );
-        Err(Unusable::new("no_entry_point", message))
+        Err(UnusablePlugin::new("no_entry_point", message))
     }
 
     /// Refuses a WIT package: what `wasm-tools component wit --wasm` and registries of interfaces have is a
     /// component too, which exports each interface and world as a type.
-    fn check_has_code(&self) -> Result<(), Unusable> {
+    fn check_has_code(&self) -> Result<(), UnusablePlugin> {
         if self.is_more_than_types || self.exports.is_empty() {
             return Ok(());
         }
@@ -103,11 +103,11 @@ impl<'a> Outline<'a> {
              component that implements a world",
             exported(self.exports.iter().copied())
         );
-        Err(Unusable::new("wit_package", message))
+        Err(UnusablePlugin::new("wit_package", message))
     }
 
     /// Refuses a typed job of another version: it is a command too, and must not run as one.
-    fn check_world(&self) -> Result<(), Unusable> {
+    fn check_world(&self) -> Result<(), UnusablePlugin> {
         let world = world::ENTRY_POINT;
         let other = |export: &&&str| {
             export.split('@').next() == Some(world) && !is_release_of(world, export)
@@ -119,12 +119,12 @@ impl<'a> Outline<'a> {
             shorten(export),
             versions_of(world).join(" or ")
         );
-        Err(Unusable::new("world_version", message))
+        Err(UnusablePlugin::new("world_version", message))
     }
 
     /// Refuses imports that are not offered. The functions of an interface are compared when the
     /// component is linked: releases of one version agree on them.
-    pub(super) fn check_imports(&self) -> Result<(), Unusable> {
+    pub(super) fn check_imports(&self) -> Result<(), UnusablePlugin> {
         let faults: Vec<_> = self.imports.iter().filter_map(fault).collect();
         let Some(faults) = some_of(faults.into_iter()) else { return Ok(()) };
         let packages: Vec<_> = interfaces().map(|(package, _)| package).collect();
@@ -132,12 +132,12 @@ impl<'a> Outline<'a> {
             "it imports what this host does not offer: {faults}; it offers interfaces of {}",
             packages.join(", ")
         );
-        Err(Unusable::new("unknown_import", message))
+        Err(UnusablePlugin::new("unknown_import", message))
     }
 }
 
 /// Why `wasm` is refused as a WIT package, if it is one. It need not be valid here.
-pub(super) fn wit_package(wasm: &[u8]) -> Option<Unusable> {
+pub(super) fn wit_package(wasm: &[u8]) -> Option<UnusablePlugin> {
     Outline::read(wasm).ok()?.check_has_code().err()
 }
 

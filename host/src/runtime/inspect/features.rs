@@ -2,7 +2,7 @@
 //!
 //! Invariant: [`ours`] is what the engines compile; a test compares the two.
 
-use jobwright_core::runtime::Unusable;
+use jobwright_core::runtime::UnusablePlugin;
 use jobwright_core::text::excerpt;
 use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
@@ -51,10 +51,10 @@ pub(in super::super) fn ours() -> WasmFeatures {
 }
 
 /// Validates `wasm` as the engines will.
-pub(super) fn check(wasm: &[u8]) -> Result<(), Unusable> {
+pub(super) fn check(wasm: &[u8]) -> Result<(), UnusablePlugin> {
     let Err(error) = validate(wasm, ours()) else { return Ok(()) };
     match needed(wasm, &error) {
-        Some(name) => Err(Unusable::new(
+        Some(name) => Err(UnusablePlugin::new(
             "needs_feature",
             format!(
                 "it needs {name}, which this host does not have: {} at offset {:#x}; it has \
@@ -69,10 +69,10 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), Unusable> {
 }
 
 /// The answer for what is no valid module.
-pub(super) fn invalid(error: &BinaryReaderError) -> Unusable {
+pub(super) fn invalid(error: &BinaryReaderError) -> UnusablePlugin {
     let message = excerpt(error.message().as_bytes(), REASON_BYTES);
     let offset = error.offset();
-    Unusable::new("invalid_wasm", format!("it is damaged: {message} at offset {offset:#x}"))
+    UnusablePlugin::new("invalid_wasm", format!("it is damaged: {message} at offset {offset:#x}"))
 }
 
 /// The feature without which validation stops where it did.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jobwright_core::name::shorten;
-use jobwright_core::runtime::Unusable;
+use jobwright_core::runtime::UnusablePlugin;
 use wasmtime::{Extern, Linker, Store};
 
 use super::super::guest::Guest;
@@ -39,11 +39,11 @@ impl Offer {
     }
 
     /// Refuses what is wanted and not offered.
-    pub(super) fn check(&self, wanted: &[Wanted<'_>]) -> Result<(), Unusable> {
+    pub(super) fn check(&self, wanted: &[Wanted<'_>]) -> Result<(), UnusablePlugin> {
         let faults: Vec<_> = wanted.iter().filter_map(|wanted| self.fault(wanted)).collect();
         match some_of(faults.into_iter()) {
             None => Ok(()),
-            Some(faults) => Err(Unusable::new(
+            Some(faults) => Err(UnusablePlugin::new(
                 "unknown_import",
                 format!(
                     "it imports what this host does not offer: {faults}; it offers {}",

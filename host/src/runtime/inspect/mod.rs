@@ -15,7 +15,7 @@ mod sizes;
 use jobwright_core::limits::Limits;
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::Inspection;
-use jobwright_core::runtime::Unusable;
+use jobwright_core::runtime::UnusablePlugin;
 
 #[cfg(test)]
 pub(super) use self::features::ours as features;
@@ -30,7 +30,7 @@ pub(super) fn inspect(
     wasm: &[u8],
     offer: &Offer,
     ceiling: &Limits,
-) -> Result<Inspection, Unusable> {
+) -> Result<Inspection, UnusablePlugin> {
     check_kind(wasm)?;
     if wasmparser::Parser::is_component(wasm) {
         return inspect_component(wasm, ceiling);
@@ -50,7 +50,7 @@ pub(super) fn inspect(
     })
 }
 
-fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, Unusable> {
+fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, UnusablePlugin> {
     let instances = nesting::instances(wasm)?;
     features::check(wasm).map_err(|refused| match refused.code {
         // It describes what this host does not have, but needs nothing itself.
@@ -71,7 +71,7 @@ fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, Unusab
     })
 }
 
-fn check_kind(wasm: &[u8]) -> Result<(), Unusable> {
+fn check_kind(wasm: &[u8]) -> Result<(), UnusablePlugin> {
     if wasm.starts_with(MAGIC) {
         return Ok(());
     }
@@ -83,7 +83,7 @@ fn check_kind(wasm: &[u8]) -> Result<(), Unusable> {
         let start: Vec<_> = wasm.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         format!("it starts with {}: a WebAssembly binary starts with 00 61 73 6d", start.join(" "))
     };
-    Err(Unusable::new("not_wasm", message))
+    Err(UnusablePlugin::new("not_wasm", message))
 }
 
 fn looks_like_text(bytes: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::Abi;
-use jobwright_core::runtime::Unusable;
+use jobwright_core::runtime::UnusablePlugin;
 use wasmparser::{
     CompositeInnerType, ExportSectionReader, ExternalKind, FuncType, Import, Parser, Payload,
     Result, SubType, TypeRef,
@@ -102,7 +102,7 @@ impl<'a> Outline<'a> {
     }
 
     /// How it is called, and what a job can choose to call of it.
-    pub(super) fn called(&self) -> std::result::Result<(Abi, Vec<String>), Unusable> {
+    pub(super) fn called(&self) -> std::result::Result<(Abi, Vec<String>), UnusablePlugin> {
         if self.imports.iter().any(|wanted| wanted.module == ENV) {
             return self.entrypoints().map(|found| (Abi::Extism, found));
         }
@@ -120,11 +120,11 @@ impl<'a> Outline<'a> {
                 exported(self.names())
             ),
         };
-        Err(Unusable::new("no_entry_point", message))
+        Err(UnusablePlugin::new("no_entry_point", message))
     }
 
     /// What a job can call of an Extism plug-in.
-    fn entrypoints(&self) -> std::result::Result<Vec<String>, Unusable> {
+    fn entrypoints(&self) -> std::result::Result<Vec<String>, UnusablePlugin> {
         let callable = |(name, shape): &&(&str, String)| is_entry_point(name, shape);
         let found: Vec<_> = self.exports.iter().filter(callable).map(|(name, _)| *name).collect();
         // If there are other functions, a program's own entry point only prepares for them.
@@ -135,7 +135,7 @@ impl<'a> Outline<'a> {
                 "it exports no function () -> () or () -> (i32) that a job could call, but {}",
                 exported(self.names())
             );
-            return Err(Unusable::new("no_entry_point", message));
+            return Err(UnusablePlugin::new("no_entry_point", message));
         }
         Ok(found)
     }

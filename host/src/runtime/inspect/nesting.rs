@@ -5,7 +5,7 @@
 //! instances. wasmtime has no bound for that. Invariant: the count here is never below what compiling
 //! makes.
 
-use jobwright_core::runtime::Unusable;
+use jobwright_core::runtime::UnusablePlugin;
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentImportSectionReader, ComponentInstance,
     ComponentOuterAliasKind, ComponentTypeRef, Instance, Parser, Payload, Result,
@@ -38,7 +38,7 @@ struct Nesting {
 /// than composing makes it, because what follows goes into it recursively.
 ///
 /// `wasm` need not be valid: then the validation says what is wrong.
-pub(super) fn instances(wasm: &[u8]) -> Result<u64, Unusable> {
+pub(super) fn instances(wasm: &[u8]) -> Result<u64, UnusablePlugin> {
     let root = Frame { is_component: true, ..Frame::default() };
     let mut nesting = Nesting { open: vec![root], largest: 0, total: 0, hands_on: false };
     for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
@@ -47,13 +47,13 @@ pub(super) fn instances(wasm: &[u8]) -> Result<u64, Unusable> {
         }
         if nesting.open.len() > MAX_DEPTH + 1 {
             let message = format!("its components lie more than {MAX_DEPTH} deep in each other");
-            return Err(Unusable::new("too_deep", message));
+            return Err(UnusablePlugin::new("too_deep", message));
         }
     }
     if nesting.hands_on {
         let message = "a component in it takes other components as arguments, which this host \
                        cannot bound";
-        return Err(Unusable::new("component_argument", message));
+        return Err(UnusablePlugin::new("component_argument", message));
     }
     Ok(nesting.total)
 }

@@ -16,7 +16,7 @@ use super::message::{Answer, HostCall, Request, value_bytes};
 /// The calls that have no answer yet, and the responses that were not read to their ends. Dropping it drops
 /// both.
 pub(super) struct Calls {
-    outside: Arc<dyn HostServices>,
+    services: Arc<dyn HostServices>,
     running: FuturesUnordered<BoxFuture<'static, (u64, Result<Made, Aborted>)>>,
     under_way: HashMap<u64, UnderWay>,
     /// What all calls under way may carry, in bytes.
@@ -41,13 +41,13 @@ struct Made {
 
 impl Calls {
     pub(super) fn new(attempt: &Attempt) -> Self {
-        Self::to(attempt.granted.outside.clone(), value_bytes(&attempt.granted.grants))
+        Self::to(attempt.granted.services.clone(), value_bytes(&attempt.granted.grants))
     }
 
-    fn to(outside: Arc<dyn HostServices>, value_bytes: u64) -> Self {
-        let most_bytes = carried_bytes(outside.request_bytes(), value_bytes);
+    fn to(services: Arc<dyn HostServices>, value_bytes: u64) -> Self {
+        let most_bytes = carried_bytes(services.request_bytes(), value_bytes);
         let (running, under_way) = (FuturesUnordered::new(), HashMap::new());
-        Self { outside, running, under_way, most_bytes, bodies: HashMap::new() }
+        Self { services, running, under_way, most_bytes, bodies: HashMap::new() }
     }
 
     /// Begins a call.
@@ -99,25 +99,25 @@ impl Calls {
     }
 
     fn make(&mut self, call: u64, host_call: HostCall) -> BoxFuture<'static, Made> {
-        let outside = self.outside.clone();
+        let services = self.services.clone();
         match host_call {
             HostCall::KeyValue(keep) => Box::pin(async move {
-                Made { answer: Answer::KeyValue(outside.keep(keep).await), body: None }
+                Made { answer: Answer::KeyValue(services.key_value(keep).await), body: None }
             }),
-            HostCall::Send(request, timeouts) => Box::pin(sent(outside, call, request, timeouts)),
+            HostCall::Send(request, timeouts) => Box::pin(sent(services, call, request, timeouts)),
             HostCall::More(of) => Box::pin(more(of, self.bodies.remove(&of))),
         }
     }
 }
 
 async fn sent(
-    outside: Arc<dyn HostServices>,
+    services: Arc<dyn HostServices>,
     call: u64,
     request: Request,
     timeouts: Timeouts,
 ) -> Made {
     let answer = match request.try_into() {
-        Ok(request) => outside.send(request, timeouts).await,
+        Ok(request) => services.send(request, timeouts).await,
         Err(error) => {
             let error: http::Error = error;
             Err(HttpRequestError::Denied(format!("it is no request: {error}")))

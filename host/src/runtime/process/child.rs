@@ -146,15 +146,15 @@ impl Child {
         let key = assignment.code;
         let (request_bytes, value_bytes) = (assignment.request_bytes, assignment.value_bytes());
         let host = self.host.clone();
-        let outside = Arc::new(ThroughHost::new(host, self.calls, request_bytes, value_bytes));
-        let attempt = assignment.attempt(outside.clone());
+        let services = Arc::new(ThroughHost::new(host, self.calls, request_bytes, value_bytes));
+        let attempt = assignment.attempt(services.clone());
         let teller = Arc::new(Teller::new(attempt.log.clone(), attempt.report.clone()));
-        outside.tell_by(teller.clone());
+        services.tell_by(teller.clone());
         let code = self.codes.get(&key).context("there is no such code")?;
         let _watch = self.ticker.watch();
-        let links = Links { outside: &outside, teller: &teller, host: &self.host };
+        let links = Links { services: &services, teller: &teller, host: &self.host };
         let ended = attend(code, &attempt, &mut self.reader, links).await?;
-        self.calls = outside.next();
+        self.calls = services.next();
         let is_torn =
             matches!(&ended.outcome, Outcome::Trapped { error } if error.code == HOST_PANIC);
         let (ended, last) = (Box::new(ended), Box::new(teller.news()));
@@ -185,7 +185,7 @@ async fn speak(mut writer: FrameWriter<FromRunner>, mut outbox: mpsc::Receiver<F
 
 /// What connects an attempt to the host.
 struct Links<'a> {
-    outside: &'a ThroughHost,
+    services: &'a ThroughHost,
     teller: &'a Teller,
     host: &'a mpsc::Sender<FromRunner>,
 }
@@ -195,7 +195,7 @@ async fn attend(
     code: &Prepared,
     attempt: &Attempt,
     reader: &mut FrameReader<ToRunner>,
-    Links { outside, teller, host }: Links<'_>,
+    Links { services, teller, host }: Links<'_>,
 ) -> anyhow::Result<Ended> {
     let (stop, signal) = Stop::new();
     let running = AssertUnwindSafe(attempt::run(code, attempt, signal)).catch_unwind();
@@ -210,7 +210,7 @@ async fn attend(
             message = reader.read() => match message? {
                 ToRunner::Stop(StopMessage::Notice) => stop.notice(),
                 ToRunner::Stop(StopMessage::Raised(reason)) => stop.raise(reason),
-                ToRunner::Answer { call, answer } => outside.answered(call, *answer),
+                ToRunner::Answer { call, answer } => services.answered(call, *answer),
                 _ => bail!("a message that has to wait for the attempt's end"),
             },
             // Before other messages, because it is useful only in time.

@@ -44,7 +44,7 @@ pub(super) fn of_attempt(attempt: &Attempt) -> u64 {
     let http = grants.http_limits;
     let answers = if grants.http.is_empty() { 0 } else { http.response_bytes };
     let at_once = u64::from(http.concurrent).min(CALLS as u64);
-    let calls = attempt.granted.outside.request_bytes().saturating_add(answers);
+    let calls = attempt.granted.services.request_bytes().saturating_add(answers);
     let kept = value_bytes(grants);
     let copied = [
         attempt.payload.bytes.len() as u64,

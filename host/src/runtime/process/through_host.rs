@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::report::Report;
+use jobwright_core::report::ProgressReporter;
 use jobwright_core::services::{
     Body, HostServices, HttpRequestError, KeyValueCall, KeyValueError, KeyValueReply, Pieces,
     Timeouts, shown,
@@ -30,12 +30,12 @@ fn units(bytes: u64) -> u32 {
 #[derive(Debug)]
 pub(super) struct Teller {
     log: Arc<LogBuffer>,
-    report: Arc<Report>,
+    report: Arc<ProgressReporter>,
     position: Mutex<u64>,
 }
 
 impl Teller {
-    pub(super) fn new(log: Arc<LogBuffer>, report: Arc<Report>) -> Self {
+    pub(super) fn new(log: Arc<LogBuffer>, report: Arc<ProgressReporter>) -> Self {
         Self { log, report, position: Mutex::default() }
     }
 
@@ -234,7 +234,7 @@ impl HostServices for ThroughHost {
         }
     }
 
-    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+    async fn key_value(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         let length = length(&call);
         if length > self.value_bytes.saturating_add(SHORT_BYTES) {
             let most = self.value_bytes;

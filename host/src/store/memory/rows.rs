@@ -10,7 +10,7 @@ use jobwright_core::change::Position;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{
-    Idempotency, Job, JobId, Lifecycle, MAX_RECORDS, NewJob, Payload, Stored,
+    Idempotency, Job, JobId, Lifecycle, MAX_RECORDS, NewJob, OutputInfo, Payload,
 };
 use jobwright_core::ledger::{Bound, FinalizedRow, Kept, Place, RowChange, Rows, Unreadable};
 use jobwright_core::log::LogSnapshot;
@@ -159,7 +159,7 @@ impl Rows for MemoryRows {
             Kept::Is(left) => {
                 let (content_type, bytes) = (left.content_type.clone(), left.bytes.len() as u64);
                 let attempt = change.lifecycle.attempt;
-                job.output = Some(Stored { content_type, bytes, attempt });
+                job.output = Some(OutputInfo { content_type, bytes, attempt });
                 *output = Some(left.clone());
             }
         }

@@ -80,13 +80,13 @@ impl Guest {
         let request =
             read(&request, body).map_err(|why| self.failed(RequestFailed::refused(why)))?;
         let shown = shown(request.method(), request.uri());
-        let outside = self.outside();
+        let services = self.services();
         // What refuses it has written why to the log.
         let failed = |unsent: HttpRequestError| {
             let RequestFailed { why, again } = RequestFailed::of(&unsent);
             RequestFailed { why: format!("{shown}: {why}"), again }
         };
-        let response = outside.send(request, Timeouts::default()).await.map_err(failed)?;
+        let response = services.send(request, Timeouts::default()).await.map_err(failed)?;
         let (head, mut body) = response.into_parts();
         let body = body.rest().await.map_err(failed)?;
         let block = self.keep(body.to_vec());

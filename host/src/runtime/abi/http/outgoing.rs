@@ -34,7 +34,7 @@ const UNIT_BYTES: u64 = 1 << 10;
 /// Asks for one guest.
 #[derive(Debug)]
 pub(in super::super::super) struct Requests {
-    outside: Arc<dyn HostServices>,
+    services: Arc<dyn HostServices>,
     log: Arc<LogBuffer>,
     /// Room for bodies that are being gathered.
     room: Arc<Semaphore>,
@@ -46,13 +46,13 @@ type Sent<T> = Box<dyn Future<Output = Result<T, Error>> + Send>;
 
 impl Requests {
     pub(in super::super::super) fn new(
-        outside: Arc<dyn HostServices>,
+        services: Arc<dyn HostServices>,
         log: Arc<LogBuffer>,
     ) -> Self {
-        let room = units(outside.request_bytes().saturating_mul(BEGUN));
+        let room = units(services.request_bytes().saturating_mul(BEGUN));
         let heads = units(header_size::MOST_BYTES as u64);
         let [room, heads] = [room, heads].map(|units| Arc::new(Semaphore::new(units as usize)));
-        Self { outside, log, room, heads }
+        Self { services, log, room, heads }
     }
 }
 
@@ -63,11 +63,11 @@ impl WasiHttpHooks for Requests {
         options: Option<RequestOptions>,
         _: Sent<()>,
     ) -> Sent<(Response<WasiBody>, Sent<()>)> {
-        let (outside, log, room) = (self.outside.clone(), self.log.clone(), self.room.clone());
+        let (services, log, room) = (self.services.clone(), self.log.clone(), self.room.clone());
         let units = units(memory_bytes(request.headers()) as u64);
         let head = self.heads.clone().try_acquire_many_owned(units);
         let sending = async move {
-            let most = outside.request_bytes();
+            let most = services.request_bytes();
             let shown = shown(request.method(), request.uri());
             let refused = |unsent: HttpRequestError| {
                 log.write(unsent.line(&shown).as_bytes());
@@ -78,7 +78,7 @@ impl WasiHttpHooks for Requests {
                 Fault::Refused(unsent) => refused(unsent),
                 Fault::Failed(error) => error,
             })?;
-            outside.send(request, timeouts(options)).await.map_err(code)
+            services.send(request, timeouts(options)).await.map_err(code)
         };
         Box::new(async move {
             let all_done: Sent<()> = Box::new(async { Ok(()) });

@@ -28,7 +28,7 @@ pub(super) fn failed(error: types::Error) -> GuestResult {
 /// What a guest is given.
 pub(super) fn request(attempt: &Attempt) -> types::Request {
     let (job, spec) = (&attempt.job, &attempt.job.spec);
-    let tries = job.tries();
+    let tries = job.attempt_counts();
     types::Request {
         payload: types::Payload {
             content_type: attempt.payload.content_type.clone(),

@@ -35,7 +35,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 
 async fn send(mut guest: Caller<'_, Guest>, head: Region, body: Region) -> Called<i32> {
     // One byte too many is refused as well as any more.
-    let most = guest.data().outside().request_bytes().saturating_add(1);
+    let most = guest.data().services().request_bytes().saturating_add(1);
     let head = head.copy(&mut guest, MAX_JSON_BYTES as u64 + 1)?;
     let body = body.copy(&mut guest, most)?;
     let guest = guest.data_mut();
@@ -48,7 +48,7 @@ async fn send(mut guest: Caller<'_, Guest>, head: Region, body: Region) -> Calle
         Err(why) => return Ok(guest.unsent(&why)),
     };
     // What is refused or broken off is in the log by then.
-    let sending = guest.outside().send(request, Timeouts::default()).await;
+    let sending = guest.services().send(request, Timeouts::default()).await;
     let Ok((head, mut body)) = sending.map(http::Response::into_parts) else { return Ok(REFUSED) };
     let Ok(body) = body.rest().await else { return Ok(REFUSED) };
     let response = LastResponse { headers: headers_json(&head.headers), body };

@@ -49,7 +49,7 @@ impl From<KeyValueError> for Error {
 #[derive(Debug, Clone)]
 pub(in super::super) struct Bucket {
     name: Arc<str>,
-    outside: Arc<dyn HostServices>,
+    services: Arc<dyn HostServices>,
     log: Arc<LogBuffer>,
     /// Where the page after the latest one begins, for cursors that are numbers: its number, and the
     /// key before it.
@@ -82,8 +82,8 @@ fn odd<T>() -> Answer<T> {
 
 impl Bucket {
     pub(in super::super) fn new(guest: &Guest, name: String) -> Self {
-        let outside = guest.channel().granted().outside.clone();
-        Self { name: name.into(), outside, log: guest.channel().log_buffer(), next: None }
+        let services = guest.channel().granted().services.clone();
+        Self { name: name.into(), services, log: guest.channel().log_buffer(), next: None }
     }
 
     /// Refuses a call that was not passed on.
@@ -98,7 +98,11 @@ impl Bucket {
     }
 
     pub(in super::super) async fn get(&self, key: String) -> Answer<Option<Vec<u8>>> {
-        match self.outside.keep(KeyValueCall::Get { bucket: self.name.to_string(), key }).await? {
+        match self
+            .services
+            .key_value(KeyValueCall::Get { bucket: self.name.to_string(), key })
+            .await?
+        {
             KeyValueReply::Value(value) => Ok(value.map(Vec::from)),
             _ => odd(),
         }
@@ -114,7 +118,7 @@ impl Bucket {
     }
 
     async fn done(&self, call: KeyValueCall) -> Answer<()> {
-        match self.outside.keep(call).await? {
+        match self.services.key_value(call).await? {
             KeyValueReply::Done => Ok(()),
             _ => odd(),
         }
@@ -128,7 +132,7 @@ impl Bucket {
         least: i64,
     ) -> Answer<i64> {
         let bucket = self.name.to_string();
-        match self.outside.keep(KeyValueCall::Increment { bucket, key, by, least }).await? {
+        match self.services.key_value(KeyValueCall::Increment { bucket, key, by, least }).await? {
             KeyValueReply::Number(sum) => Ok(sum),
             _ => odd(),
         }
@@ -139,7 +143,10 @@ impl Bucket {
         &self,
         after: Option<String>,
     ) -> Answer<(Vec<String>, Option<String>)> {
-        match self.outside.keep(KeyValueCall::Keys { bucket: self.name.to_string(), after }).await?
+        match self
+            .services
+            .key_value(KeyValueCall::Keys { bucket: self.name.to_string(), after })
+            .await?
         {
             KeyValueReply::Keys { keys, more } => {
                 let last = keys.last().filter(|_| more).cloned();
@@ -195,7 +202,7 @@ impl Cas {
     pub(super) async fn swap(&mut self, to: Vec<u8>) -> Answer<bool> {
         let (bucket, key) = (self.bucket.name.to_string(), self.key.clone());
         let swap = KeyValueCall::Swap { bucket, key, from: self.from, to: Bytes::from(to) };
-        match self.bucket.outside.keep(swap).await? {
+        match self.bucket.services.key_value(swap).await? {
             KeyValueReply::Swapped(true) => Ok(true),
             KeyValueReply::Swapped(false) => self.read().await.map(|_| false),
             _ => odd(),

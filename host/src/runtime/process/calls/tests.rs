@@ -33,7 +33,7 @@ impl HostServices for Echo {
             .map_err(|error| HttpRequestError::Broken(error.to_string()))
     }
 
-    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+    async fn key_value(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         match call {
             KeyValueCall::Increment { by, .. } => Ok(KeyValueReply::Number(by + 1)),
             _ => Err(KeyValueError::Denied("no such luck".to_owned())),
@@ -46,18 +46,18 @@ impl HostServices for Echo {
 }
 
 /// What an attempt sees of `outside` through a pipe, which goes on for as long as the future does.
-fn through(outside: Arc<dyn HostServices>) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
-    narrowly(outside, 10)
+fn through(services: Arc<dyn HostServices>) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
+    narrowly(services, 10)
 }
 
 /// The same through one that takes so many messages before they are heard.
 fn narrowly(
-    outside: Arc<dyn HostServices>,
+    services: Arc<dyn HostServices>,
     messages: usize,
 ) -> (Arc<ThroughHost>, impl Future<Output = ()>) {
     let (sender, mut said) = mpsc::channel(messages);
-    let inside = Arc::new(ThroughHost::new(sender, 7, outside.request_bytes(), 0));
-    let mut calls = Calls::to(outside, 0);
+    let inside = Arc::new(ThroughHost::new(sender, 7, services.request_bytes(), 0));
+    let mut calls = Calls::to(services, 0);
     let answered = inside.clone();
     let serving = async move {
         loop {
@@ -83,10 +83,10 @@ fn carried<M: serde::Serialize + serde::de::DeserializeOwned>(message: M) -> M {
 }
 
 async fn send(
-    outside: &ThroughHost,
+    services: &ThroughHost,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<Body>, HttpRequestError> {
-    outside.send(request, Timeouts::default()).await
+    services.send(request, Timeouts::default()).await
 }
 
 fn request(path: &str, body: &'static [u8]) -> http::Request<Bytes> {
@@ -96,18 +96,18 @@ fn request(path: &str, body: &'static [u8]) -> http::Request<Bytes> {
 
 #[tokio::test]
 async fn requests_and_values_go_to_the_host_and_come_back() {
-    let (outside, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
+    let (services, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
     let asking = async {
-        let response = send(&outside, request("/x?y", b"body")).await.expect("an answer");
+        let response = send(&services, request("/x?y", b"body")).await.expect("an answer");
         assert_eq!(response.status(), 203);
         assert_eq!(response.headers()["x-shown"], "PUT http://a.example/x?y {\"x-a\": \"b\"}");
         assert_eq!(response.into_body().rest().await, Ok(Bytes::from_static(b"body")));
         let (bucket, key) = ("b".to_owned(), "k".to_owned());
-        let kept = outside
-            .keep(KeyValueCall::Increment { bucket: bucket.clone(), key, by: 41, least: 0 })
+        let kept = services
+            .key_value(KeyValueCall::Increment { bucket: bucket.clone(), key, by: 41, least: 0 })
             .await;
         assert_eq!(kept, Ok(KeyValueReply::Number(42)));
-        let denied = outside.keep(KeyValueCall::Keys { bucket, after: None }).await;
+        let denied = services.key_value(KeyValueCall::Keys { bucket, after: None }).await;
         assert_eq!(denied, Err(KeyValueError::Denied("no such luck".to_owned())));
     };
     tokio::select! { () = serving => {}, () = asking => {} }
@@ -115,15 +115,15 @@ async fn requests_and_values_go_to_the_host_and_come_back() {
 
 #[tokio::test]
 async fn what_is_too_long_stays_with_the_guest() {
-    let (outside, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
+    let (services, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
     let asking = async {
-        let fits = send(&outside, request("/", &[0; 100])).await;
+        let fits = send(&services, request("/", &[0; 100])).await;
         assert!(fits.is_ok(), "{fits:?}");
-        let long = send(&outside, request("/", &[0; 101])).await;
+        let long = send(&services, request("/", &[0; 101])).await;
         assert_eq!(long.err(), Some(HttpRequestError::RequestTooLong(100)));
         let value = Bytes::from(vec![0; 1 << 20]);
         let set = KeyValueCall::Set { bucket: String::new(), key: String::new(), value };
-        let refused = outside.keep(set).await;
+        let refused = services.key_value(set).await;
         assert!(matches!(refused, Err(KeyValueError::Refused(_))), "{refused:?}");
     };
     tokio::select! { () = serving => {}, () = asking => {} }
@@ -152,10 +152,10 @@ async fn calls_carry_no_more_at_one_time_than_an_honest_runner_lets_them() {
 #[tokio::test]
 async fn an_honest_runner_waits_for_room_for_what_calls_carry() {
     let slow = Arc::new(Semaphore::new(CALLS));
-    let (outside, serving) = through(Arc::new(Echo { slow }));
+    let (services, serving) = through(Arc::new(Echo { slow }));
     let body: &[u8] = &[0; 100];
     let asking = async {
-        let all = (0..10 * CALLS).map(|_| send(&outside, request("/", &[0; 100])));
+        let all = (0..10 * CALLS).map(|_| send(&services, request("/", &[0; 100])));
         for answer in futures_util::future::join_all(all).await {
             let whole = answer.expect("an answer").into_body().rest().await;
             assert_eq!(whole.as_deref(), Ok(body));
@@ -170,7 +170,7 @@ async fn an_honest_runner_waits_for_room_for_what_calls_carry() {
 #[tokio::test]
 async fn a_call_that_nobody_waits_for_is_given_up_and_others_go_on() {
     let slow = Arc::new(Semaphore::new(1));
-    let (outside, serving) = through(Arc::new(Echo { slow: slow.clone() }));
+    let (services, serving) = through(Arc::new(Echo { slow: slow.clone() }));
     let asking = async {
         let waited = async {
             // The call has begun when its place is taken, and is waited for until then.
@@ -180,13 +180,13 @@ async fn a_call_that_nobody_waits_for_is_given_up_and_others_go_on() {
                 }
             };
             tokio::select! {
-                answer = send(&outside, request("/slow", b"")) => panic!("{answer:?}"),
+                answer = send(&services, request("/slow", b"")) => panic!("{answer:?}"),
                 () = begun => {}
             }
             // Dropped by now.
             drop(slow.acquire().await);
         };
-        let other = send(&outside, request("/", b"other"));
+        let other = send(&services, request("/", b"other"));
         let ((), other) = tokio::join!(waited, other);
         let other = other.expect("an answer").into_body().rest().await;
         assert_eq!(other, Ok(Bytes::from_static(b"other")));
@@ -200,16 +200,16 @@ async fn a_call_that_nobody_waits_for_is_given_up_and_others_go_on() {
 #[tokio::test]
 async fn whatever_is_given_up_the_host_hears_of_it_before_there_are_more() {
     let slow = Arc::new(Semaphore::new(CALLS));
-    let (outside, serving) = narrowly(Arc::new(Echo { slow }), CALLS);
+    let (services, serving) = narrowly(Arc::new(Echo { slow }), CALLS);
     let asking = async {
         // As many as may be at one time: while they are not heard, there is no way for more.
         let mut many: Vec<_> =
-            (0..CALLS).map(|_| Box::pin(send(&outside, request("/slow", b"")))).collect();
+            (0..CALLS).map(|_| Box::pin(send(&services, request("/slow", b"")))).collect();
         for one in &mut many {
             assert!(futures_util::poll!(one).is_pending());
         }
         drop(many);
-        send(&outside, request("/", b"")).await.expect("an answer");
+        send(&services, request("/", b"")).await.expect("an answer");
     };
     let all = async {
         tokio::select! { () = serving => {}, () = asking => {} }
@@ -253,7 +253,7 @@ impl HostServices for InPieces {
         Ok(http::Response::new(body))
     }
 
-    async fn keep(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+    async fn key_value(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
         Err(KeyValueError::Denied("no such luck".to_owned()))
     }
 
@@ -264,15 +264,15 @@ impl HostServices for InPieces {
 
 #[tokio::test]
 async fn a_response_comes_in_pieces_and_ends_with_what_broke_it() {
-    let (outside, serving) = through(Arc::new(InPieces { slow: Arc::new(Semaphore::new(1)) }));
+    let (services, serving) = through(Arc::new(InPieces { slow: Arc::new(Semaphore::new(1)) }));
     let asking = async {
         for _ in 0..3 {
             // Of which there is one at a time: what has ended, or was dropped, is over there too.
-            let mut body = send(&outside, request("/", b"")).await.expect("a head").into_body();
+            let mut body = send(&services, request("/", b"")).await.expect("a head").into_body();
             assert_eq!(body.next().await, Some(Ok(Bytes::from_static(b"one"))));
             assert_eq!(body.next().await, Some(Err(HttpRequestError::ResponseTooLong(3))));
             assert_eq!(body.next().await, None);
-            drop(send(&outside, request("/", b"")).await.expect("a head"));
+            drop(send(&services, request("/", b"")).await.expect("a head"));
         }
     };
     let all = async {
@@ -284,16 +284,16 @@ async fn a_response_comes_in_pieces_and_ends_with_what_broke_it() {
 #[tokio::test]
 async fn so_many_responses_are_begun_and_no_more() {
     let slow = Arc::new(Semaphore::new(2 * RESPONSES));
-    let (outside, serving) = through(Arc::new(InPieces { slow }));
+    let (services, serving) = through(Arc::new(InPieces { slow }));
     let asking = async {
         let mut kept = vec![];
         for _ in 0..RESPONSES {
-            kept.push(send(&outside, request("/", b"")).await.expect("a head"));
+            kept.push(send(&services, request("/", b"")).await.expect("a head"));
         }
-        let refused = send(&outside, request("/", b"")).await.expect_err("one too many");
+        let refused = send(&services, request("/", b"")).await.expect_err("one too many");
         assert!(matches!(refused, HttpRequestError::NoRoom(_)), "{refused}");
         kept.pop();
-        send(&outside, request("/", b"")).await.expect("there is room again");
+        send(&services, request("/", b"")).await.expect("there is room again");
     };
     tokio::select! { () = serving => {}, () = asking => {} }
 }

@@ -9,7 +9,7 @@ use jobwright_core::grant::Grants;
 use jobwright_core::job::{Job, JobId, JobSpec, JobState, Lifecycle, Payload};
 use jobwright_core::limits::Limits;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::report::Report;
+use jobwright_core::report::ProgressReporter;
 use jobwright_core::services::{Capabilities, HostServices, MAX_VALUE_BYTES};
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,7 @@ impl Assignment {
             log_bytes: attempt.log.capacity(),
             checkpoint_bytes: attempt.report.most_bytes(),
             grants: Grants::clone(&granted.grants),
-            request_bytes: granted.outside.request_bytes(),
+            request_bytes: granted.services.request_bytes(),
             start: attempt.start,
         }
     }
@@ -66,7 +66,7 @@ impl Assignment {
     }
 
     /// The attempt that it was, which reaches `outside`.
-    pub(in super::super) fn attempt(self, outside: Arc<dyn HostServices>) -> Attempt {
+    pub(in super::super) fn attempt(self, services: Arc<dyn HostServices>) -> Attempt {
         let Self { limits, created_at, .. } = self;
         let lifecycle = Lifecycle {
             state: JobState::Running,
@@ -87,8 +87,8 @@ impl Assignment {
             limits,
             payload: Payload { content_type: self.content_type, bytes: self.payload },
             log: Arc::new(LogBuffer::new(self.log_bytes)),
-            report: Arc::new(Report::new(self.checkpoint, self.checkpoint_bytes)),
-            granted: Capabilities { grants: Arc::new(self.grants), outside },
+            report: Arc::new(ProgressReporter::new(self.checkpoint, self.checkpoint_bytes)),
+            granted: Capabilities { grants: Arc::new(self.grants), services },
             start: self.start,
         }
     }

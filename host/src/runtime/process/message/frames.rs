@@ -43,7 +43,7 @@ impl Longest {
         let traces = MESSAGE_BYTES.saturating_add(left);
         // A call sends a request or changes a value.
         let values = value_bytes(&attempt.granted.grants);
-        let sent = attempt.granted.outside.request_bytes().max(values);
+        let sent = attempt.granted.services.request_bytes().max(values);
         let call = traces.saturating_add(sent);
         let ended = traces.saturating_add(attempt.limits.output_bytes);
         Self { traces, call, ended }

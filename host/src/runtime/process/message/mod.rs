@@ -10,7 +10,7 @@ mod host_call;
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::log::{LogBuffer, LogPiece};
-use jobwright_core::report::{Progress, ProgressUpdate, Report};
+use jobwright_core::report::{Progress, ProgressReporter, ProgressUpdate};
 use jobwright_core::runtime::{Ended, StopReason};
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,7 @@ pub(super) struct Traces {
 
 impl Traces {
     /// What `attempt` has left since its log was `position` bytes long; moves that on.
-    pub(super) fn since(position: &mut u64, log: &LogBuffer, report: &Report) -> Self {
+    pub(super) fn since(position: &mut u64, log: &LogBuffer, report: &ProgressReporter) -> Self {
         let written = log.written();
         let log = if written == *position { LogPiece::default() } else { log.since(*position) };
         for length in [log.first.len() as u64, log.dropped, log.last.len() as u64] {

@@ -55,14 +55,14 @@ use self::values::{Namespace, Values};
 use self::web::{Errand, Web};
 
 /// Opens to each attempt what its plugin is granted.
-pub struct Granting {
+pub struct GrantedCapabilities {
     registry: Arc<dyn PluginRegistry>,
-    means: Means,
+    shared: SharedServices,
 }
 
 /// By what attempts reach outside.
 #[derive(Debug, Clone)]
-pub struct Means {
+pub struct SharedServices {
     /// The secrets of all tenants.
     pub secrets: Arc<dyn SecretStore>,
     /// The way to other hosts.
@@ -71,32 +71,32 @@ pub struct Means {
     pub values: Arc<Values>,
 }
 
-impl Granting {
+impl GrantedCapabilities {
     /// Looks up grants in `registry`.
     #[must_use]
-    pub fn new(registry: Arc<dyn PluginRegistry>, means: Means) -> Self {
-        Self { registry, means }
+    pub fn new(registry: Arc<dyn PluginRegistry>, shared: SharedServices) -> Self {
+        Self { registry, shared }
     }
 }
 
-impl Debug for Granting {
+impl Debug for GrantedCapabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Granting").field("means", &self.means).finish_non_exhaustive()
+        f.debug_struct("GrantedCapabilities").field("shared", &self.shared).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl CapabilityProvider for Granting {
+impl CapabilityProvider for GrantedCapabilities {
     fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities {
         let plugin = self.registry.get(&job.spec.tenant, &job.spec.plugin);
         let grants = Arc::new(plugin.map(|plugin| plugin.settings.grants).unwrap_or_default());
         let owner = (job.spec.tenant.clone(), job.spec.plugin.clone());
-        let reach = Reach::new(owner, grants.clone(), self.means.clone(), log.clone());
-        Capabilities { grants, outside: Arc::new(reach) }
+        let reach = AttemptServices::new(owner, grants.clone(), self.shared.clone(), log.clone());
+        Capabilities { grants, services: Arc::new(reach) }
     }
 
     async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {
-        if let Err(error) = self.means.values.remove(tenant, plugin).await {
+        if let Err(error) = self.shared.values.remove(tenant, plugin).await {
             tracing::warn!(%tenant, %plugin, %error, "cannot remove the values of a plugin");
         }
     }
@@ -104,10 +104,10 @@ impl CapabilityProvider for Granting {
 
 /// What one attempt reaches.
 #[derive(Debug)]
-pub struct Reach {
+pub struct AttemptServices {
     tenant: TenantName,
     grants: Arc<Grants>,
-    means: Means,
+    shared: SharedServices,
     log: Arc<LogBuffer>,
     /// Requests that were allowed, so far.
     sent: AtomicU32,
@@ -117,29 +117,29 @@ pub struct Reach {
     values: Namespace,
 }
 
-impl Reach {
+impl AttemptServices {
     /// An attempt at a plugin of a tenant with these `grants`, whose refusals go to `log`.
     #[must_use]
     pub fn new(
         (tenant, plugin): (TenantName, PluginName),
         grants: Arc<Grants>,
-        means: Means,
+        shared: SharedServices,
         log: Arc<LogBuffer>,
     ) -> Self {
         let limits = grants.http_limits;
         let turns = Arc::new(Semaphore::new(limits.concurrent.max(1) as usize));
         let each = limits.request_bytes.saturating_add(limits.response_bytes);
         let bytes = each.saturating_mul(u64::from(limits.concurrent.max(1)));
-        let room = means.web.room(&tenant, bytes);
+        let room = shared.web.room(&tenant, bytes);
         let values = Namespace {
-            values: means.values.clone(),
+            values: shared.values.clone(),
             tenant: tenant.clone(),
             plugin,
             grant: grants.key_value,
             log: log.clone(),
         };
         let sent = AtomicU32::new(0);
-        Self { tenant, grants, means, log, sent, turns, room, values }
+        Self { tenant, grants, shared, log, sent, turns, room, values }
     }
 
     async fn answer(
@@ -161,7 +161,7 @@ impl Reach {
         }
         self.count(limits.requests)?;
         let (tenant, to) = (self.tenant.clone(), request.uri().clone());
-        let hidden = Hidden { secrets: self.means.secrets.clone(), tenant, to };
+        let hidden = Hidden { secrets: self.shared.secrets.clone(), tenant, to };
         let (request, mask) = self.with_secrets(request)?;
         let turn = self.turns.clone().acquire_owned().await;
         let turn =
@@ -176,8 +176,8 @@ impl Reach {
             timeouts,
             turn,
         };
-        let (mut head, arriving) = self.means.web.fetch(errand).await?.into_parts();
-        let (web, log, shown) = (self.means.web.clone(), self.log.clone(), shown.to_owned());
+        let (mut head, arriving) = self.shared.web.fetch(errand).await?.into_parts();
+        let (web, log, shown) = (self.shared.web.clone(), self.log.clone(), shown.to_owned());
         let unsearchable = head.extensions.remove();
         hidden.cover_head(&mut head, unsearchable, web.threads()).await?;
         let (taken, is_over) = (None, false);
@@ -190,9 +190,9 @@ impl Reach {
         &self,
         request: Request<Bytes>,
     ) -> Result<(Request<Bytes>, Mask), HttpRequestError> {
-        let hidden = self.means.secrets.known_to(&self.tenant, request.uri());
+        let hidden = self.shared.secrets.known_to(&self.tenant, request.uri());
         let (mut head, body) = request.into_parts();
-        let find = |name: &_| self.means.secrets.get(&self.tenant, name);
+        let find = |name: &_| self.shared.secrets.get(&self.tenant, name);
         let secrets = Secrets { granted: &self.grants.secrets, find, hidden: &hidden };
         let mask = secret::place(&mut head, &secrets);
         let mask = mask.map_err(|misplaced| HttpRequestError::Denied(misplaced.to_string()))?;
@@ -220,7 +220,7 @@ impl Reach {
 }
 
 #[async_trait]
-impl HostServices for Reach {
+impl HostServices for AttemptServices {
     async fn send(
         &self,
         request: Request<Bytes>,
@@ -231,8 +231,8 @@ impl HostServices for Reach {
         answer.inspect_err(|unsent| self.log.write(unsent.line(&shown).as_bytes()))
     }
 
-    async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
-        self.values.keep(call).await
+    async fn key_value(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+        self.values.call(call).await
     }
 
     fn request_bytes(&self) -> u64 {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::fresh::Fresh;
 use crate::sqlite::columns::{micros, to_json};
-use crate::store::sqlite::rows::{self, state};
+use crate::store::embedded::rows::{self, state};
 
 /// Payloads and outputs up to this length are in the row of their job, longer ones in tables of their own:
 /// one row fewer is written for each job, and a page holds some rows all the same.

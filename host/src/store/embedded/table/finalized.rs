@@ -10,7 +10,7 @@ use rusqlite::{Connection, Error, Result, Row, ToSql, params};
 
 use super::unfinished::{OutputColumns, attempts};
 use crate::sqlite::columns::{self, micros, to_json};
-use crate::store::sqlite::rows::{self, state};
+use crate::store::embedded::rows::{self, state};
 
 /// How many of a tenant's oldest jobs are looked at for each that goes, as an index has them: a job that
 /// is old and has ended just now is then not the first to go.

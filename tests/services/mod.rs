@@ -21,11 +21,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
-use jobwright::outside::resolver::{Resolver, Turn};
-use jobwright::outside::secrets::SecretFile;
-use jobwright::outside::values::{Bounds, Values};
-use jobwright::outside::web::Web;
-use jobwright::outside::{Means, Reach};
+use jobwright::services::resolver::{Resolver, Turn};
+use jobwright::services::secrets::SecretFile;
+use jobwright::services::values::{Bounds, Values};
+use jobwright::services::web::Web;
+use jobwright::services::{AttemptServices, SharedServices};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::secret::Secret;
 use jobwright_core::services::{HostServices as _, HttpRequestError, Timeouts};
@@ -85,9 +85,9 @@ impl Resolver for Names {
 
 /// An attempt's outside, and its log.
 struct Stage {
-    reach: Arc<Reach>,
+    reach: Arc<AttemptServices>,
     log: Arc<LogBuffer>,
-    means: Means,
+    shared: SharedServices,
     _folder: TempDir,
 }
 
@@ -119,12 +119,12 @@ impl Stage {
         let web = Arc::new(change(Web::new(Handle::current())));
         let bounds = Bounds { most_bytes: u64::MAX, free_bytes: 0 };
         let values = Arc::new(Values::open(folder.path(), bounds)?);
-        let means = Means { secrets: Arc::new(file), web, values };
+        let shared = SharedServices { secrets: Arc::new(file), web, values };
         let log = Arc::new(LogBuffer::new(1 << 20));
         let grants = Arc::new(serde_json::from_value(grants)?);
         let owner = (tenant, "p".parse()?);
-        let reach = Arc::new(Reach::new(owner, grants, means.clone(), log.clone()));
-        Ok(Self { reach, log, means, _folder: folder })
+        let reach = Arc::new(AttemptServices::new(owner, grants, shared.clone(), log.clone()));
+        Ok(Self { reach, log, shared, _folder: folder })
     }
 
     /// Sends a request and takes the whole response.
@@ -133,10 +133,10 @@ impl Stage {
     }
 
     /// The same for an attempt at another plugin of the tenant.
-    fn of_another(&self, grants: Value) -> anyhow::Result<Reach> {
+    fn of_another(&self, grants: Value) -> anyhow::Result<AttemptServices> {
         let grants = Arc::new(serde_json::from_value(grants)?);
         let owner = (TenantName::default(), "other".parse()?);
-        Ok(Reach::new(owner, grants, self.means.clone(), self.log.clone()))
+        Ok(AttemptServices::new(owner, grants, self.shared.clone(), self.log.clone()))
     }
 
     async fn get(&self, url: &str) -> Result<Response<Bytes>, HttpRequestError> {
@@ -169,7 +169,10 @@ impl Silent {
     }
 }
 
-async fn sent(reach: &Reach, request: Request<Bytes>) -> Result<Response<Bytes>, HttpRequestError> {
+async fn sent(
+    reach: &AttemptServices,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, HttpRequestError> {
     let (head, mut body) = reach.send(request, Timeouts::default()).await?.into_parts();
     Ok(Response::from_parts(head, body.rest().await?))
 }

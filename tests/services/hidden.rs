@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jobwright::outside::Reach;
+use jobwright::services::AttemptServices;
 use jobwright_core::TenantName;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::secret::Secret;
@@ -133,7 +133,7 @@ impl Change {
             let (value, origins) = (value.to_owned().try_into()?, vec![origin.parse()?]);
             Ok(Secret { value, origins, created_at: Timestamp::UNIX_EPOCH })
         };
-        let (secrets, elsewhere) = (&stage.means.secrets, "https://elsewhere.example.com");
+        let (secrets, elsewhere) = (&stage.shared.secrets, "https://elsewhere.example.com");
         match self {
             Self::Nothing => {}
             Self::Replaced => {
@@ -151,7 +151,7 @@ impl Change {
 }
 
 /// Fails if an attempt that asks at `origin` is told the secret in any way.
-async fn told_nothing(reach: &Reach, origin: &str, who: &str) -> anyhow::Result<()> {
+async fn told_nothing(reach: &AttemptServices, origin: &str, who: &str) -> anyhow::Result<()> {
     for (path, way) in WAYS {
         let told = sent(reach, get(&format!("{origin}{path}"))).await?.into_body();
         let shown = String::from_utf8_lossy(&told).into_owned();

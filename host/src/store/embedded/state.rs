@@ -22,7 +22,7 @@ use crate::telemetry;
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Embedded {
+pub(super) struct WriterState {
     pub(super) ledger: Ledger<Tables>,
     checkpoints: Checkpoints,
     changes: Arc<ChangeStream>,
@@ -49,7 +49,7 @@ fn open_database(path: &Path, disk: &Floor) -> anyhow::Result<Connection> {
     Ok(db)
 }
 
-impl Embedded {
+impl WriterState {
     /// Opens or makes the database, rebuilds the ledger from its rows and reclaims what was running.
     pub(super) fn open(
         path: &Path,
@@ -61,13 +61,13 @@ impl Embedded {
         let mut db = open_database(path, &floor)?;
         let checkpoints = Checkpoints::start(path, &mut db)?;
         let ledger = Ledger::new(Tables::new(db, floor), capacity, now);
-        let mut embedded = Self { ledger, checkpoints, changes, spare: Arc::default() };
-        let reclaimed = embedded
+        let mut state = Self { ledger, checkpoints, changes, spare: Arc::default() };
+        let reclaimed = state
             .take_over()
             .with_context(|| format!("cannot read or write the job store {}", path.display()))?;
-        let unfinished = embedded.ledger.unfinished();
+        let unfinished = state.ledger.unfinished();
         tracing::info!(unfinished, reclaimed, "opened the job store");
-        Ok(embedded)
+        Ok(state)
     }
 
     /// Loads what the host that used the store before has left; returns how many jobs were running.
@@ -94,7 +94,7 @@ impl Embedded {
     }
 }
 
-impl State for Embedded {
+impl State for WriterState {
     fn connection(&self) -> &Connection {
         self.ledger.rows().db()
     }

@@ -37,7 +37,7 @@ pub(super) fn trials() -> Vec<Trial> {
 /// An attempt of `wasm` under `grants`.
 async fn granted(lab: &Lab, wasm: Vec<u8>, stage: &Stage) -> anyhow::Result<Attempt> {
     let mut attempt = attempt(lab.plugins.add(wasm))?;
-    attempt.granted = Capabilities { grants: Arc::default(), outside: stage.reach.clone() };
+    attempt.granted = Capabilities { grants: Arc::default(), services: stage.reach.clone() };
     Ok(attempt)
 }
 

@@ -76,7 +76,7 @@ impl Values {
     ///
     /// # Errors
     /// [`KeyValueError`]: there is no grant, no room, or the key or value cannot be taken; or the disk fails.
-    pub async fn keep(
+    pub async fn call(
         &self,
         tenant: &TenantName,
         plugin: &PluginName,
@@ -171,8 +171,8 @@ impl Namespace {
     ///
     /// # Errors
     /// As it does.
-    pub async fn keep(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
-        let kept = self.values.keep(&self.tenant, &self.plugin, self.grant, call).await;
+    pub async fn call(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
+        let kept = self.values.call(&self.tenant, &self.plugin, self.grant, call).await;
         kept.inspect_err(|why| self.log.write(why.line().as_bytes()))
     }
 }

@@ -43,7 +43,7 @@ fn labs() -> anyhow::Result<[Lab; 2]> {
 /// What a command leaves that sends `fetch`, and its log.
 async fn left(lab: &Lab, fetch: &Fetch, stage: &Stage) -> anyhow::Result<String> {
     let mut attempt = attempt(lab.plugins.add(fetch.command()?))?;
-    attempt.granted = Capabilities { outside: stage.reach.clone(), ..attempt.granted };
+    attempt.granted = Capabilities { services: stage.reach.clone(), ..attempt.granted };
     Ok(String::from_utf8_lossy(&output(&lab.run(attempt).await)?).into_owned())
 }
 
@@ -162,7 +162,7 @@ async fn read_on(head: &'static str) -> anyhow::Result<Option<Result<Bytes, Http
         origins: vec![origin.parse()?],
         created_at: Timestamp::UNIX_EPOCH,
     };
-    stage.means.secrets.set(&TenantName::default(), &"KEY".parse()?, secret).await?;
+    stage.shared.secrets.set(&TenantName::default(), &"KEY".parse()?, secret).await?;
     goes_on.notify_one();
     Ok(body.next().await)
 }

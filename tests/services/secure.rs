@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jobwright::outside::web::Web;
+use jobwright::services::web::Web;
 use jobwright_core::services::HttpRequestError;
 use jobwright_tests::tests;
 use libtest_mimic::Trial;

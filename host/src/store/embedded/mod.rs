@@ -10,11 +10,11 @@
 //! gone ahead of the disk. The data directory's lock is the lease on every running job, so at the
 //! start all of them are reclaimed, and renewals are not written.
 
-mod embedded;
 mod logs;
 mod queries;
 mod rows;
 mod schema;
+mod state;
 mod table;
 
 use std::path::Path;
@@ -37,9 +37,9 @@ use jobwright_core::store::{
     AttemptLog, ChangedSince, Enqueued, JobFilter, JobPage, JobReads, Page, StoreError,
 };
 
-use self::embedded::Embedded;
 use self::logs::Logs;
 use self::queries::LISTINGS;
+use self::state::WriterState;
 use self::table::Tables;
 use super::ledgered::{Effect, Engine, Ledgered};
 use crate::disk::Floor;
@@ -50,19 +50,19 @@ use crate::sqlite::writer::Writer;
 const FULL_BYTES: u64 = 4 << 20;
 
 /// See the module's text.
-pub type SqliteStore = Ledgered<Sqlite>;
+pub type EmbeddedStore = Ledgered<Sqlite>;
 
 /// The writer, the readers, and the logs.
 #[derive(Debug)]
 pub struct Sqlite {
-    writer: Writer<Embedded>,
+    writer: Writer<WriterState>,
     readers: Arc<Readers>,
     listings: Arc<Readers>,
     logs: Logs,
     spare: Arc<AtomicU64>,
 }
 
-impl SqliteStore {
+impl EmbeddedStore {
     /// Opens or makes the store in `directory`, which the caller has locked, and reclaims what was
     /// running when it was last used.
     ///
@@ -81,10 +81,10 @@ impl SqliteStore {
     ) -> anyhow::Result<Self> {
         let (capacity, changes) = (Capacity::new(limits), Arc::new(ChangeStream::default()));
         let path = directory.join("jobs.db");
-        let embedded = Embedded::open(&path, capacity.clone(), changes.clone(), now)?;
+        let state = WriterState::open(&path, capacity.clone(), changes.clone(), now)?;
         let engine = Sqlite {
-            spare: embedded.spare(),
-            writer: Writer::start("jobs", embedded)?,
+            spare: state.spare(),
+            writer: Writer::start("jobs", state)?,
             readers: Arc::new(Readers::new(&path, LOOKUPS)),
             listings: Arc::new(Readers::new(&path, LISTINGS)),
             logs: Logs::open(&directory.join("logs.db"), &path, limits.kept)?,
@@ -144,7 +144,7 @@ impl Engine for Sqlite {
         bytes: usize,
         step: impl FnOnce(&mut Ledger<Tables>) -> rusqlite::Result<A> + Send + 'static,
     ) -> Result<A, StoreError> {
-        self.writer.submit(effect, bytes, |embedded| step(&mut embedded.ledger)).await
+        self.writer.submit(effect, bytes, |state| step(&mut state.ledger)).await
     }
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
@@ -167,7 +167,7 @@ impl Engine for Sqlite {
 }
 
 #[async_trait]
-impl JobReads for SqliteStore {
+impl JobReads for EmbeddedStore {
     async fn answered(
         &self,
         key: &str,
@@ -230,7 +230,7 @@ mod tests {
     async fn who_asks_for_one_job_waits_for_no_listing() {
         let directory = tempfile::tempdir().unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let store = SqliteStore::open(directory.path(), CapacityLimits::default(), now).unwrap();
+        let store = EmbeddedStore::open(directory.path(), CapacityLimits::default(), now).unwrap();
         let mut held = Vec::new();
         for _ in 0..LISTINGS {
             let (release, released) = mpsc::channel::<()>();

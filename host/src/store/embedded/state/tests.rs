@@ -11,15 +11,15 @@ const JOBS: usize = 16;
 const PAYLOAD_BYTES: usize = 32 << 10;
 
 /// A store in `folder` that keeps so much history.
-fn embedded(folder: &Path, history_bytes: u64) -> Embedded {
+fn opened(folder: &Path, history_bytes: u64) -> WriterState {
     let mut limits = CapacityLimits::default();
     limits.kept.history_bytes = history_bytes;
     let path = folder.join("jobs.db");
-    Embedded::open(&path, Capacity::new(limits), Arc::default(), NOW).unwrap()
+    WriterState::open(&path, Capacity::new(limits), Arc::default(), NOW).unwrap()
 }
 
 /// Jobs of a store, by hand.
-impl Embedded {
+impl WriterState {
     fn begun(&mut self, payload_bytes: usize) -> Leased {
         let admission = Admission { job: job(payload_bytes), permit: None };
         self.ledger.enqueue(vec![admission], NOW).unwrap();
@@ -59,7 +59,7 @@ impl Embedded {
 #[test]
 fn on_a_full_disk_the_oldest_history_makes_room_before_an_output_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = embedded(folder.path(), u64::MAX);
+    let mut store = opened(folder.path(), u64::MAX);
     store.fill(JOBS, PAYLOAD_BYTES);
     assert_eq!(store.history(), JOBS, "nothing has made room yet");
     let leased = store.begun(0);
@@ -76,7 +76,7 @@ fn on_a_full_disk_the_oldest_history_makes_room_before_an_output_is_written() {
 #[test]
 fn on_a_full_disk_without_history_only_what_a_success_left_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = embedded(folder.path(), u64::MAX);
+    let mut store = opened(folder.path(), u64::MAX);
     store.fill_disk(folder.path());
     let failed = store.begun(0);
     store.end(&failed, Verdict::Retry { at: NOW }, PAYLOAD_BYTES);
@@ -90,10 +90,10 @@ fn on_a_full_disk_without_history_only_what_a_success_left_is_written() {
 #[test]
 fn one_command_removes_a_bounded_part_of_the_history_and_later_ones_the_rest() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = embedded(folder.path(), u64::MAX);
+    let mut store = opened(folder.path(), u64::MAX);
     store.fill(600, 0);
     drop(store);
-    let mut store = embedded(folder.path(), 0);
+    let mut store = opened(folder.path(), 0);
     let nothing = Timestamp::MIN;
     let retention = Retention { completed_before: nothing, discarded_before: nothing, now: NOW };
     store.ledger.prune(&retention, 1).unwrap();

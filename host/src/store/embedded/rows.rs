@@ -1,7 +1,7 @@
 //! How a job is written as a row, and read back. The one place that knows the columns.
 
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, JobSpec, JobState, Lifecycle, Stored};
+use jobwright_core::job::{Job, JobId, JobSpec, JobState, Lifecycle, OutputInfo};
 use rusqlite::Row;
 use rusqlite::types::Type;
 
@@ -35,7 +35,7 @@ pub(super) fn job_with(row: &Row<'_>, spec: JobSpec) -> rusqlite::Result<Job> {
         output: output_type
             .zip(output_bytes)
             .map(|(content_type, bytes)| (content_type, bytes.unsigned_abs()))
-            .map(|(content_type, bytes)| Stored { content_type, bytes, attempt }),
+            .map(|(content_type, bytes)| OutputInfo { content_type, bytes, attempt }),
         lifecycle: lifecycle(row)?,
         progress: row.get::<_, Option<String>>(15)?.map(|_| json(row, 15)).transpose()?,
     })

@@ -59,7 +59,7 @@ fn asking(request: &Value) -> anyhow::Result<Vec<u8>> {
 async fn granted(lab: &Lab, wasm: Vec<u8>, grants: Value) -> anyhow::Result<Attempt> {
     let stage = Stage::granted(grants).await?;
     let mut attempt = attempt(lab.plugins.add(wasm))?;
-    attempt.granted = Capabilities { grants: Arc::default(), outside: stage.reach.clone() };
+    attempt.granted = Capabilities { grants: Arc::default(), services: stage.reach.clone() };
     attempt.log = stage.log.clone();
     Ok(attempt)
 }

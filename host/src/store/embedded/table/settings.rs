@@ -11,7 +11,7 @@ use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::{Connection, Result, Row, params};
 
 use crate::sqlite::columns::{self, micros, to_json};
-use crate::store::sqlite::queries::host;
+use crate::store::embedded::queries::host;
 
 /// All that is kept here.
 pub(super) fn found(db: &Connection) -> Result<Found> {

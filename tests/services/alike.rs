@@ -37,7 +37,7 @@ async fn read(lab: &Lab, guest: Guest, stage: &Stage, to: &To) -> anyhow::Result
         Guest::Extism => fetch::extism()?,
     };
     let mut attempt = attempt(lab.plugins.add(wasm))?;
-    attempt.granted = Capabilities { outside: stage.reach.clone(), ..attempt.granted };
+    attempt.granted = Capabilities { services: stage.reach.clone(), ..attempt.granted };
     let headers: Value = to.header.map_or(json!({}), |(name, value)| json!({ name: value }));
     let asked = json!({ "url": url, "method": method, "headers": headers });
     attempt.payload.bytes = asked.to_string().into();
