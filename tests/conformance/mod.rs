@@ -1,28 +1,14 @@
 //! The laws that every driver of `JobStore` keeps: one law, one named test per driver, each with a
 //! store of its own. A new driver is one more line in [`DRIVERS`].
+//!
+//! [`safety`] has what holds whichever host calls a store, [`order`] what one claim begins first.
 
-mod cancelling;
-mod claiming;
-mod crashes;
-mod damage;
 mod drafts;
-mod endings;
 mod fixture;
 mod histories;
-mod keeping;
-mod keys;
-mod leases;
-mod listing;
-mod lost;
-mod pruning;
-mod redriving;
-mod reopening;
-mod room;
+mod order;
+mod safety;
 mod steps;
-mod storing;
-mod streaming;
-mod telling;
-mod tenants;
 
 use std::sync::Arc;
 
@@ -52,44 +38,43 @@ type Law = (&'static str, fn(Fixture) -> Running);
 /// Lists async functions of a module as its laws.
 macro_rules! laws {
     ($($name:ident),* $(,)?) => {
-        pub(super) const LAWS: &[super::Law] =
+        pub(super) const LAWS: &[crate::conformance::Law] =
             &[$((stringify!($name), |store| Box::pin($name(store)))),*];
     };
 }
 use laws;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let everywhere = [
-        claiming::LAWS,
-        leases::LAWS,
-        lost::LAWS,
-        telling::LAWS,
-        endings::LAWS,
-        cancelling::LAWS,
-        redriving::LAWS,
-        keys::LAWS,
-        room::LAWS,
-        storing::LAWS,
-        streaming::LAWS,
-        listing::LAWS,
-        pruning::LAWS,
-        keeping::LAWS,
-        tenants::LAWS,
-    ];
     let mut trials = Vec::new();
     for driver in DRIVERS {
-        let laws = everywhere.iter().copied().flatten();
-        trials.extend(laws.map(|law| hold(driver, Place::Memory, *law)));
+        trials
+            .extend(Suite { name: "safety", driver, place: Place::Memory }.of(safety::EVERYWHERE));
+        trials.extend(Suite { name: "order", driver, place: Place::Memory }.of(order::EVERYWHERE));
     }
-    let durable = [reopening::LAWS, crashes::LAWS, damage::LAWS];
-    trials.extend(durable.iter().copied().flatten().map(|law| hold(SQLITE, Place::Disk, *law)));
-    trials.push(damage::full_disk());
+    trials.extend(Suite { name: "safety", driver: SQLITE, place: Place::Disk }.of(safety::DURABLE));
+    trials.push(safety::full_disk());
     trials.push(histories::trial());
     trials
 }
 
-/// The test that `driver` keeps a law.
-fn hold(driver: &'static Driver, place: Place, (name, law): Law) -> Trial {
-    let name = format!("{}::{}::{name}", module_path!(), driver.name);
-    trial(&name, move || Box::pin(async move { law(Fixture::new(driver, place)?).await }))
+/// How a group of laws is tested.
+#[derive(Clone, Copy)]
+struct Suite {
+    name: &'static str,
+    driver: &'static Driver,
+    place: Place,
+}
+
+impl Suite {
+    /// A test for each law.
+    fn of(self, laws: &'static [&[Law]]) -> impl Iterator<Item = Trial> {
+        laws.iter().copied().flatten().map(move |law| self.hold(*law))
+    }
+
+    /// The test that the driver keeps a law.
+    fn hold(self, (name, law): Law) -> Trial {
+        let Self { name: suite, driver, place } = self;
+        let name = format!("{}::{suite}::{}::{name}", module_path!(), driver.name);
+        trial(&name, move || Box::pin(async move { law(Fixture::new(driver, place)?).await }))
+    }
 }

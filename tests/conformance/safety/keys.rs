@@ -5,9 +5,9 @@ use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::job::{NewJob, Verdict};
 use jobwright_core::store::{Enqueued, Retention};
 
-use super::drafts::{Draft as _, at, job};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, job};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     duplicate_key_answers_the_first,

@@ -5,9 +5,9 @@ use jobwright_core::job::{JobState, MAX_LOST, Verdict};
 use jobwright_core::outcome::Output;
 use jobwright_core::store::{Finish, Redriven};
 
-use super::drafts::{Draft as _, at, ending, job, named, unknown};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, ending, job, named, unknown};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     a_finalized_job_is_due_again,
@@ -19,9 +19,7 @@ laws![
     the_payload_is_still_there_after_redrive,
     a_scheduled_job_is_due_at_once,
     a_job_that_waits_for_a_retry_is_due_at_once_with_its_counts,
-    a_job_that_was_due_keeps_its_place,
-    a_redriven_job_goes_behind_those_that_are_due,
-    a_running_job_is_left_alone,
+    a_running_job_cannot_be_retried,
     an_unknown_job_cannot_be_redriven,
     redrive_of_a_finalized_job_needs_room,
     redrive_of_a_waiting_job_needs_no_room,
@@ -148,24 +146,7 @@ async fn a_job_that_waits_for_a_retry_is_due_at_once_with_its_counts(
     Ok(())
 }
 
-/// To ask for it again must not make a job wait longer.
-async fn a_job_that_was_due_keeps_its_place(store: Fixture) -> anyhow::Result<()> {
-    let first = store.accept(job(), at(0)).await?;
-    let second = store.accept(job(), at(1)).await?;
-    assert_eq!(store.redrive(first, at(5)).await?, Some(Redriven::Due));
-    assert_eq!(store.claim_all(at(5)).await?, [first, second]);
-    Ok(())
-}
-
-async fn a_redriven_job_goes_behind_those_that_are_due(store: Fixture) -> anyhow::Result<()> {
-    let first = store.finished(Verdict::Discard, at(0)).await?;
-    let second = store.accept(job(), at(5)).await?;
-    store.redrive(first, at(5)).await?;
-    assert_eq!(store.claim_all(at(5)).await?, [second, first]);
-    Ok(())
-}
-
-async fn a_running_job_is_left_alone(store: Fixture) -> anyhow::Result<()> {
+async fn a_running_job_cannot_be_retried(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
     assert_eq!(store.redrive(id, at(1)).await?, Some(Redriven::Running));

@@ -5,10 +5,10 @@ use jobwright_core::job::{JobId, JobState, Verdict};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{Enqueued, JobFilter};
 
-use super::drafts::{Draft as _, at, job, jobs, paused};
-use super::fixture::Fixture;
-use super::laws;
 use super::reopening::waits_for_the_wall_clock;
+use crate::conformance::drafts::{Draft as _, at, job, jobs, paused};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     each_answer_survives_a_crash_right_after_it,

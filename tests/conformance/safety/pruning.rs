@@ -4,9 +4,9 @@ use jobwright_core::job::{JobId, Verdict};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{JobFilter, Retention};
 
-use super::drafts::{Draft as _, at, job};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, job};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     prune_removes_only_finalized,

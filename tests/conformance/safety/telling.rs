@@ -4,9 +4,9 @@ use jobwright_core::job::{JobId, Verdict};
 use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{Finish, Finished};
 
-use super::drafts::{at, ending, job, told};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{at, ending, job, told};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     progress_is_kept_until_more_is_told,

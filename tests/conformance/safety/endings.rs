@@ -6,9 +6,9 @@ use jobwright_core::job::{JobState, MAX_RECORDS, OutputInfo, Phase, Verdict};
 use jobwright_core::outcome::Output;
 use jobwright_core::store::Finished;
 
-use super::drafts::{at, ending, job};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{at, ending, job};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     each_verdict_leads_to_its_state,

@@ -14,9 +14,9 @@ use libtest_mimic::Trial;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::drafts::{Draft as _, at, job, paused};
-use super::fixture::Fixture;
-use super::{SQLITE, laws};
+use crate::conformance::drafts::{Draft as _, at, job, paused};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::{SQLITE, laws};
 
 laws![
     a_directory_of_a_newer_version_is_refused,
@@ -141,7 +141,7 @@ async fn damaged_logs_are_set_aside(store: Fixture) -> anyhow::Result<()> {
 /// It would look like a new one, and every job that was acknowledged would be forgotten.
 async fn a_used_directory_without_its_jobs_is_refused(_: Fixture) -> anyhow::Result<()> {
     for (left, empty) in [("logs.db", false), ("jobs.db-wal", false), ("logs.db", true)] {
-        let store = Fixture::new(SQLITE, super::Place::Memory)?;
+        let store = Fixture::new(SQLITE, crate::conformance::Place::Memory)?;
         store.accept(job(), at(0)).await?;
         let directory = store.close();
         let jobs = directory.path().join("jobs.db");
@@ -173,7 +173,7 @@ async fn a_waiting_job_that_cannot_be_read_is_refused(_: Fixture) -> anyhow::Res
         "UPDATE job SET scheduled_at = 9223372036854775807",
         "UPDATE job SET attempts = 'x'",
     ] {
-        let store = Fixture::new(SQLITE, super::Place::Memory)?;
+        let store = Fixture::new(SQLITE, crate::conformance::Place::Memory)?;
         store.accept(job(), at(0)).await?;
         let directory = alter(store, "jobs.db", damage)?;
         refused(directory, &["cannot read", "jobs.db"]).context(damage)?;
@@ -228,7 +228,7 @@ impl Drop for SmallDisk {
 }
 
 /// The law of the full disk; ignored where a small one cannot be mounted.
-pub(super) fn full_disk() -> Trial {
+pub(in crate::conformance) fn full_disk() -> Trial {
     let name = format!("{}::a_full_disk_loses_nothing", module_path!());
     let name = name.replace("::damage::", "::sqlite::");
     let possible = SmallDisk::mount().is_ok();

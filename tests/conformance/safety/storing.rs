@@ -6,9 +6,9 @@ use jobwright_core::job::{Lifecycle, MAX_RECORDS, Verdict};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{AttemptLog, Finished, Retention};
 
-use super::drafts::{Draft as _, at, ending, job, unknown};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, ending, job, unknown};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     a_stored_job_is_what_was_enqueued,

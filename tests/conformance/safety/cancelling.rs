@@ -3,9 +3,9 @@
 use jobwright_core::job::{CancelRequest, JobState, Verdict};
 use jobwright_core::store::{Finished, Renewal};
 
-use super::drafts::{Draft as _, at, job, unknown};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, job, unknown};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     cancel_before_start_is_final,

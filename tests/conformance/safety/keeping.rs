@@ -7,9 +7,9 @@ use jobwright_core::log::LogSnapshot;
 use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{Enqueued, Finish, JobFilter, Leased, Retention};
 
-use super::drafts::{Draft as _, at, ending, job, named, of};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, ending, job, named, of};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     the_oldest_history_makes_room_for_the_latest,

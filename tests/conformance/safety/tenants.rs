@@ -3,21 +3,19 @@
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::hold::{Hold, JobLabels};
 use jobwright_core::job::{CancelRequest, Idempotency, JobId, JobState, Verdict};
-use jobwright_core::store::{Claim, Enqueued, JobFilter, Retention};
+use jobwright_core::store::{Enqueued, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
-use super::drafts::{Draft as _, at, named, of};
-use super::fixture::{Fixture, want};
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, named, of};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     a_queue_belongs_to_its_tenant,
     a_listing_shows_one_tenant,
-    a_flood_of_one_tenant_does_not_hold_up_another,
     a_tenants_limits_bound_it_and_nobody_else,
     a_tenants_answers_to_keys_are_bounded_as_its_payloads,
     a_tenant_runs_no_more_than_it_may,
-    a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while,
     a_tenant_whose_limits_are_taken_back_is_not_kept,
     whatever_is_held_is_passed_by,
     what_is_covered_is_cancelled_in_steps,
@@ -47,19 +45,6 @@ async fn a_listing_shows_one_tenant(store: Fixture) -> anyhow::Result<()> {
         let listed: Vec<JobId> = store.walk(filter, 1, at(2)).await?.iter().map(|j| j.id).collect();
         assert_eq!(listed, Vec::from_iter(id), "{tenant}");
     }
-    Ok(())
-}
-
-async fn a_flood_of_one_tenant_does_not_hold_up_another(store: Fixture) -> anyhow::Result<()> {
-    for _ in 0..20 {
-        store.accept(of("flood"), at(0)).await?;
-    }
-    for _ in 0..2 {
-        store.claim_one(at(1)).await?;
-    }
-    let other = store.accept(of("b").priority(4), at(1)).await?;
-    assert_eq!(store.claim_one(at(2)).await?.job.id, other);
-    assert_eq!(store.claim_one(at(2)).await?.job.spec.tenant, named("flood"));
     Ok(())
 }
 
@@ -113,30 +98,6 @@ async fn a_tenant_runs_no_more_than_it_may(store: Fixture) -> anyhow::Result<()>
     assert_eq!(store.claim_up_to(9, at(1)).await?.len(), 0);
     store.set_tenant(named("a"), TenantLimits::default()).await?;
     assert_eq!(store.claim_up_to(9, at(2)).await?.len(), 1);
-    Ok(())
-}
-
-async fn a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while(
-    store: Fixture,
-) -> anyhow::Result<()> {
-    let mut large = of("a");
-    large.spec.limits.memory_bytes = 1 << 30;
-    let small = || of("b");
-    store.accept(large, at(0)).await?;
-    // Behind it, of its own tenant.
-    store.accept(of("a").priority(4), at(0)).await?;
-    let room = 2 * small().spec.limits.host_bytes();
-    let claim = async |now: i64| {
-        let want = Claim { memory_bytes: room, idle: false, ..want(9, at(now)) };
-        let leased = store.claim(want, at(now)).await?.leased;
-        anyhow::Ok(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>())
-    };
-    let first = store.accept(small(), at(0)).await?;
-    assert_eq!(claim(1).await?, [first]);
-    let second = store.accept(small(), at(59)).await?;
-    assert_eq!(claim(59).await?, [second]);
-    store.accept(small(), at(60)).await?;
-    assert_eq!(claim(60).await?, [], "its turn has come, as soon as there is room");
     Ok(())
 }
 

@@ -9,9 +9,9 @@ use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{Claim, Enqueued, Finished, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
-use super::drafts::{Draft as _, at, job, jobs, named, of, paused, told};
-use super::fixture::{Fixture, want};
-use super::{SQLITE, laws};
+use crate::conformance::drafts::{Draft as _, at, job, jobs, named, of, paused, told};
+use crate::conformance::fixture::{Fixture, want};
+use crate::conformance::{SQLITE, laws};
 
 laws![
     waiting_and_finalized_jobs_survive_reopen,

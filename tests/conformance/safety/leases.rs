@@ -5,9 +5,9 @@ use jobwright_core::job::{JobState, Verdict};
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::store::{Finished, Renewal};
 
-use super::drafts::{at, job, jobs, unknown};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{at, job, jobs, unknown};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     finish_with_live_lease_is_recorded,

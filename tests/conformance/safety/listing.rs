@@ -5,9 +5,9 @@ use jobwright_core::queue::QueueCounts;
 use jobwright_core::store::{JobFilter, JobPage, Page};
 use jobwright_core::tenant::TenantName;
 
-use super::drafts::{Draft as _, at, job, jobs, named, paused};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, job, jobs, named, paused};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     an_empty_store_lists_nothing,

@@ -9,9 +9,9 @@ use jobwright_core::job::{Job, JobId, JobState};
 use jobwright_core::store::{ChangedSince, Retention};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use super::drafts::{at, job, jobs};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{at, job, jobs};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     each_transition_of_a_job_is_published_in_order,

@@ -6,9 +6,9 @@ use jobwright_core::job::Verdict;
 use jobwright_core::store::{Enqueued, Redriven};
 use jobwright_core::tenant::TenantLimits;
 
-use super::drafts::{Draft as _, at, job, jobs, named, of};
-use super::fixture::Fixture;
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, job, jobs, named, of};
+use crate::conformance::fixture::Fixture;
+use crate::conformance::laws;
 
 laws![
     a_full_queue_says_how_full_it_is,

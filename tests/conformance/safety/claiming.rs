@@ -3,34 +3,25 @@
 use jobwright_core::clock::after;
 use jobwright_core::job::{JobState, Payload, Phase, Verdict};
 use jobwright_core::limits::Limits;
-use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::store::{Claim, Claimed, JobFilter};
 
-use super::drafts::{Draft as _, at, job, jobs, named, of, paused};
-use super::fixture::{Fixture, LEASE, want};
-use super::laws;
+use crate::conformance::drafts::{Draft as _, at, job, jobs, paused};
+use crate::conformance::fixture::{Fixture, LEASE, want};
+use crate::conformance::laws;
 
 laws![
     enqueued_job_is_claimable,
     an_empty_store_has_nothing_to_claim,
     future_job_is_not_claimable_before_its_time,
     a_time_that_has_passed_means_now,
-    jobs_of_a_queue_go_by_due_time_with_a_head_start_then_arrival,
-    a_job_of_the_lowest_priority_is_overtaken_for_its_head_start_and_no_longer,
-    a_flood_of_one_queue_does_not_hold_up_another,
-    a_queue_that_has_filled_the_host_leaves_room_for_another,
-    a_queue_that_is_alone_may_fill_the_host,
     times_of_clients_follow_the_wall_clock_and_spans_do_not,
     a_job_for_a_time_is_scheduled_until_the_wall_clock_says_so,
     claim_never_returns_more_than_asked,
     claim_keeps_within_the_memory_asked_for,
-    a_job_that_does_not_fit_is_not_overtaken,
-    a_job_too_large_for_the_budget_runs_when_no_other_does,
     claim_tells_when_the_next_job_is_due,
     two_claimers_never_share_a_job,
     claim_increments_attempt,
     a_claim_carries_payload_and_spec_unchanged,
-    a_paused_queue_is_passed_by_and_resumes_in_order,
 ];
 
 async fn enqueued_job_is_claimable(store: Fixture) -> anyhow::Result<()> {
@@ -64,76 +55,6 @@ async fn a_time_that_has_passed_means_now(store: Fixture) -> anyhow::Result<()> 
 
 /// What every attempt takes beside the memory that it may have.
 const EACH: u64 = Limits::ATTEMPT_BYTES;
-
-async fn jobs_of_a_queue_go_by_due_time_with_a_head_start_then_arrival(
-    store: Fixture,
-) -> anyhow::Result<()> {
-    let drafts = [
-        job().priority(4),
-        job().priority(2).due(at(5)),
-        job().priority(2).due(at(3)),
-        job().priority(2).due(at(3)),
-        job().priority(1).due(at(9)),
-        job().priority(2).due(at(3)),
-    ];
-    let ids = drafts.each_ref().map(|draft| draft.id);
-    store.enqueue(drafts.into(), at(0)).await?;
-    let order = [4, 2, 3, 5, 1, 0].map(|place: usize| ids[place]);
-    assert_eq!(store.claim_all(at(9)).await?, order);
-    Ok(())
-}
-
-/// Else it would never begin while others keep coming.
-async fn a_job_of_the_lowest_priority_is_overtaken_for_its_head_start_and_no_longer(
-    store: Fixture,
-) -> anyhow::Result<()> {
-    let low = store.accept(job().priority(4), at(0)).await?;
-    let overtaking = store.accept(job().priority(1).due(at(899)), at(0)).await?;
-    let late = store.accept(job().priority(1).due(at(900)), at(0)).await?;
-    assert_eq!(store.claim_all(at(900)).await?, [overtaking, low, late]);
-    Ok(())
-}
-
-async fn a_flood_of_one_queue_does_not_hold_up_another(store: Fixture) -> anyhow::Result<()> {
-    store.enqueue(jobs(20), at(0)).await?;
-    store.claim_up_to(2, at(1)).await?;
-    let other = store.accept(job().queue("other").priority(4), at(1)).await?;
-    assert_eq!(store.claim_one(at(2)).await?.job.id, other);
-    assert_eq!(store.claim_one(at(2)).await?.job.spec.queue, named("default"));
-    Ok(())
-}
-
-/// A claim on a host of 64 slots, of which `free` are free.
-fn on_host(free: usize, now: i64) -> Claim {
-    let host = Room { attempts: 64, memory_bytes: u64::MAX };
-    Claim { idle: false, reserve: Reserve::new(host, 8), ..want(free, at(now)) }
-}
-
-async fn a_queue_that_has_filled_the_host_leaves_room_for_another(
-    store: Fixture,
-) -> anyhow::Result<()> {
-    store.enqueue(jobs(200), at(0)).await?;
-    let running = store.claim(on_host(64, 0), at(0)).await?;
-    assert_eq!((running.leased.len(), running.more), (56, true));
-    for tenant in ["default", "other"] {
-        let mut other = of(tenant).queue("other");
-        other.spec.priority = 4.try_into()?;
-        let id = store.accept(other, at(1)).await?;
-        let leased = store.claim(on_host(8, 1), at(1)).await?.leased;
-        assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
-    }
-    Ok(())
-}
-
-async fn a_queue_that_is_alone_may_fill_the_host(store: Fixture) -> anyhow::Result<()> {
-    store.enqueue(jobs(200), at(0)).await?;
-    let mut running = store.claim(on_host(64, 0), at(0)).await?.leased.len();
-    for now in (15..=240).step_by(15) {
-        running += store.claim(on_host(64 - running, now), at(now)).await?.leased.len();
-    }
-    assert_eq!(running, 64);
-    Ok(())
-}
 
 async fn times_of_clients_follow_the_wall_clock_and_spans_do_not(
     store: Fixture,
@@ -190,31 +111,6 @@ async fn claim_keeps_within_the_memory_asked_for(store: Fixture) -> anyhow::Resu
         let claimed = store.claim(want, at(0)).await?;
         assert_eq!(claimed.leased.len(), given, "with {memory_bytes} bytes of memory");
     }
-    Ok(())
-}
-
-/// Else a large job could wait for ever behind a stream of small ones.
-async fn a_job_that_does_not_fit_is_not_overtaken(store: Fixture) -> anyhow::Result<()> {
-    let sizes = [1, 80, 1];
-    store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
-    let memory_bytes = EACH + 50;
-    let want = Claim { memory_bytes, ..want(9, at(0)) };
-    assert_eq!(store.claim(want, at(0)).await?.leased.len(), 1);
-    assert_eq!(store.claim(want, at(0)).await?.leased, []);
-    Ok(())
-}
-
-/// Else one that was accepted under a larger budget would wait for ever, and all behind it.
-async fn a_job_too_large_for_the_budget_runs_when_no_other_does(
-    store: Fixture,
-) -> anyhow::Result<()> {
-    let large = store.accept(job().memory(80), at(0)).await?;
-    store.accept(job().memory(1), at(0)).await?;
-    let want = Claim { memory_bytes: EACH + 50, ..want(9, at(0)) };
-    // An attempt whose lease was lost may still be at work.
-    assert_eq!(store.claim(Claim { idle: false, ..want }, at(0)).await?.leased, []);
-    let leased = store.claim(want, at(0)).await?.leased;
-    assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [large]);
     Ok(())
 }
 
@@ -281,19 +177,5 @@ async fn a_claim_carries_payload_and_spec_unchanged(store: Fixture) -> anyhow::R
             assert_eq!((leased.payload, leased.job.spec), (draft.payload, draft.spec));
         }
     }
-    Ok(())
-}
-
-async fn a_paused_queue_is_passed_by_and_resumes_in_order(store: Fixture) -> anyhow::Result<()> {
-    let drafts =
-        [job().queue("off").priority(1), job().queue("off"), job(), job().queue("off").due(at(2))];
-    let ids = drafts.each_ref().map(|draft| draft.id);
-    store.enqueue(drafts.into(), at(0)).await?;
-    store.set_held(paused("off"), Some(Default::default())).await?;
-    assert_eq!(store.claim_all(at(5)).await?, [ids[2]]);
-    let late = store.accept(job().queue("off"), at(5)).await?;
-    assert_eq!(store.claim_all(at(5)).await?, []);
-    store.set_held(paused("off"), None).await?;
-    assert_eq!(store.claim_all(at(5)).await?, [ids[0], ids[1], ids[3], late]);
     Ok(())
 }

@@ -1,0 +1,14 @@
+//! Order laws: which job a claim begins first. They hold within one claim, and for every driver, because
+//! each asks [`order::pick`](jobwright_core::queue::order::pick); between claims of several hosts no order is
+//! promised.
+
+mod memory;
+mod places;
+mod shares;
+mod suspects;
+
+use super::Law;
+
+/// The laws of every driver.
+pub(super) const EVERYWHERE: &[&[Law]] =
+    &[places::LAWS, shares::LAWS, memory::LAWS, suspects::LAWS];
