@@ -1,7 +1,7 @@
 //! How attempts end: by a verdict, or because their host or their payload is lost.
 
-use super::commands::Ledger;
 use super::rows::{Kept, RowChange, Rows, Unreadable};
+use super::state::Ledger;
 use crate::attempt::{AttemptRecord, Lease};
 use crate::change::Transition;
 use crate::clock::Timestamp;

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::commands::Ledger;
 use super::rows::{Kept, RowChange, Rows};
+use super::state::Ledger;
 use crate::attempt::Lease;
 use crate::job::JobState;
 use crate::job::{Job, JobId};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use super::commands::Ledger;
 use super::history::History;
 use super::rows::Rows;
+use super::state::Ledger;
 use crate::capacity::{Checkpoints, HeldBytes, HeldKeys};
 use crate::change::Position;
 use crate::clock::Timestamp;

@@ -9,19 +9,25 @@
 //! | module | owns |
 //! |---|---|
 //! | [`rows`] | what a driver implements |
-//! | [`commands`], [`ending`] | the commands |
+//! | [`state`] | what is in memory, and the changes that are not published yet |
+//! | [`enqueueing`], [`claiming`], [`ending`], [`requests`], [`controls`] | the commands |
 //! | [`keeping`] | checkpoints and outputs: counted, bounded, displaced |
 //! | [`history`], [`trimming`] | the history: counted by tenant, removed when it is too much or too old |
 //! | [`loading`] | the ledger rebuilt from durable rows |
 
-mod commands;
+mod claiming;
+mod controls;
 mod ending;
+mod enqueueing;
 mod history;
 mod keeping;
 mod loading;
+mod requests;
 mod rows;
+mod state;
 mod trimming;
 
-pub use self::commands::{Admission, Ledger};
+pub use self::enqueueing::Admission;
 pub use self::loading::{DurableRows, Found, FoundJob, HostRow};
 pub use self::rows::{Bound, FinalizedRow, Kept, Place, RowChange, Rows, Unreadable};
+pub use self::state::Ledger;

@@ -1,8 +1,11 @@
-//! How the history makes room: from the tenant that holds most of it, the jobs that ended first.
+//! What is removed: finalized jobs and keys past their time; and, for room, of the tenant that holds most of
+//! the history, the jobs that ended first.
 
-use super::commands::Ledger;
 use super::history::ROW_BYTES;
 use super::rows::{Bound, FinalizedRow, Rows};
+use super::state::Ledger;
+use crate::job::JobId;
+use crate::store::Retention;
 
 /// How much is written between two looks at how much is kept.
 const MEASURE_BYTES: u64 = 1 << 20;
@@ -29,6 +32,23 @@ enum Trimmed {
 }
 
 impl<R: Rows> Ledger<R> {
+    /// See [`JobStore::prune`](crate::store::JobStore::prune); returns also which jobs went, now and to
+    /// make room since it was last called.
+    ///
+    /// # Errors
+    /// As the rows.
+    pub fn prune(
+        &mut self,
+        retention: &Retention,
+        most: usize,
+    ) -> Result<(usize, Vec<JobId>), R::Error> {
+        self.keys = self.rows.forget_keys(retention.now, most)?;
+        let expired = self.rows.expired(retention, most)?;
+        self.remove(&expired)?;
+        self.trim()?;
+        Ok((expired.len(), self.history.take_removed()))
+    }
+
     /// About how many bytes the finalized jobs take, which give way to new ones.
     #[must_use]
     pub fn history_bytes(&self) -> u64 {

@@ -1,0 +1,78 @@
+//! How jobs are accepted.
+
+use super::rows::{Place, Rows};
+use super::state::Ledger;
+use crate::capacity::{Permit, QueueFull};
+use crate::change::Transition;
+use crate::clock::Timestamp;
+use crate::job::NewJob;
+use crate::queue::Entry;
+use crate::store::Enqueued;
+
+/// A job to be enqueued with its place, if there was one; `None` to take one only when its turn comes.
+#[derive(Debug)]
+pub struct Admission {
+    /// The job.
+    pub job: NewJob,
+    /// Its place.
+    pub permit: Option<Result<Permit, QueueFull>>,
+}
+
+impl<R: Rows> Ledger<R> {
+    /// See [`JobStore::enqueue`](crate::store::JobStore::enqueue).
+    ///
+    /// # Errors
+    /// As the rows.
+    pub fn enqueue(
+        &mut self,
+        jobs: Vec<Admission>,
+        now: Timestamp,
+    ) -> Result<Vec<Enqueued>, R::Error> {
+        jobs.into_iter().map(|admission| self.enqueue_one(admission, now)).collect()
+    }
+
+    fn enqueue_one(&mut self, admission: Admission, now: Timestamp) -> Result<Enqueued, R::Error> {
+        let Admission { job, permit } = admission;
+        if let Some(key) = &job.idempotency
+            && let Some(answered) = self.rows.answered(&key.key, key.fingerprint, now)?
+        {
+            return Ok(answered);
+        }
+        if let Err(full) = self.room_for_key(&job) {
+            return Ok(Enqueued::QueueFull(full));
+        }
+        self.pass_time(now);
+        let (held_bytes, side) = (job.held_bytes(), job.side(now));
+        let reserve = || self.capacity.reserve(&(&job.spec).into(), held_bytes, side);
+        let permit = match permit.unwrap_or_else(reserve) {
+            Ok(permit) => permit,
+            Err(full) => return Ok(Enqueued::QueueFull(full)),
+        };
+        if let Some(key) = &job.idempotency {
+            self.rows.remember(job.id, key)?;
+            self.keys.add(key.tenant(), key.bytes());
+        }
+        let id = job.id;
+        let entry = Entry {
+            labels: (&job.spec).into(),
+            priority: job.spec.priority,
+            memory_bytes: job.spec.limits.host_bytes(),
+            payload_bytes: job.payload.bytes.len() as u64,
+            lifecycle: job.lifecycle(now),
+            row: self.next_row(),
+            permit,
+        };
+        let position = self.change(id, &entry.standing(), Transition::Enqueued);
+        let at = Place { row: entry.row, position, now };
+        self.rows.insert(at, job, &entry.lifecycle)?;
+        self.queue.insert(id, entry, now);
+        self.grow(held_bytes)?;
+        Ok(Enqueued::Inserted)
+    }
+
+    fn room_for_key(&self, job: &NewJob) -> Result<(), QueueFull> {
+        let Some(key) = &job.idempotency else { return Ok(()) };
+        let (tenant, kept) = (&job.spec.tenant, self.capacity.limits().kept);
+        self.keys.check((tenant, self.capacity.tenant(tenant)), key.bytes(), kept)
+    }
+}

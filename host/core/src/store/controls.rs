@@ -1,0 +1,30 @@
+//! The trait that keeps what administrators set.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::error::StoreError;
+use crate::hold::{Hold, HoldNote};
+use crate::tenant::{TenantLimits, TenantName};
+
+/// What administrators set: holds, and the limits of tenants.
+#[async_trait]
+pub trait Controls: Send + Sync + 'static {
+    /// Makes claims pass by what `hold` covers, with a note of who does that and why, which replaces an
+    /// earlier one; or without a note, not any more. Survives a restart.
+    async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError>;
+
+    /// What claims pass by, with the note of each.
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError>;
+
+    /// Gives a tenant limits of its own; survives a restart. What it holds and runs stays. Setting no
+    /// limits removes the tenant's entry.
+    async fn set_tenant(&self, tenant: TenantName, limits: TenantLimits) -> Result<(), StoreError>;
+
+    /// The limits of a tenant; all absent if it was given none.
+    async fn tenant(&self, name: &TenantName) -> Result<TenantLimits, StoreError>;
+
+    /// The tenants that were given limits, by name.
+    async fn tenants(&self) -> Result<Vec<(TenantName, TenantLimits)>, StoreError>;
+}
