@@ -4,7 +4,7 @@
 #[allow(dead_code, clippy::all)]
 pub mod jobwright {
     pub mod job {
-        /// Tells how far the job has come.
+        /// Reports the progress of the job.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod progress {
             #[used]
@@ -43,7 +43,7 @@ pub mod jobwright {
                 }
             }
         }
-        /// Lets a long job end well when its time has come.
+        /// Lets a long job end in an orderly way when it is cancelled or interrupted.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod cancellation {
             #[used]
@@ -70,9 +70,9 @@ pub mod jobwright {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Whether the attempt should end: the job was cancelled, or the host stops. Who has asked once
-            /// is given a grace (one second unless the job says otherwise) to save a checkpoint; who never
-            /// asks is stopped at once.
+            /// Whether the attempt should end: the job was cancelled, or the host stops. A guest that has called
+            /// this function gets a grace period (one second unless the job sets another) to save a checkpoint;
+            /// a guest that never calls it is stopped at once.
             #[allow(async_fn_in_trait)]
             pub fn is_cancelled() -> bool {
                 unsafe {
@@ -91,7 +91,7 @@ pub mod jobwright {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// What is left to this attempt.
+            /// The remaining time and fuel of this attempt.
             #[allow(async_fn_in_trait)]
             pub fn remaining() -> Budget {
                 unsafe {
@@ -130,8 +130,8 @@ pub mod jobwright {
                 }
             }
         }
-        /// State that survives a failed, interrupted or lost attempt, so that the next one goes on where
-        /// this one stopped. It belongs to the job and goes when the job is finalized.
+        /// State that survives a failed, interrupted or lost attempt, so that the next one can continue where
+        /// this one stopped. It belongs to the job and is removed when the job is finalized.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod checkpoint {
             #[used]
@@ -140,7 +140,8 @@ pub mod jobwright {
             use super::super::super::_rt;
             #[derive(Clone, Copy)]
             pub enum SaveError {
-                /// Longer than this, the job's `checkpoint_bytes` limit: nothing was changed.
+                /// The state is longer than the job's limit `checkpoint_bytes`, which is the value; nothing was
+                /// changed.
                 TooLarge(u64),
             }
             impl ::core::fmt::Debug for SaveError {
@@ -165,8 +166,8 @@ pub mod jobwright {
             }
             impl ::core::error::Error for SaveError {}
             #[allow(unused_unsafe, clippy::all)]
-            /// Replaces the checkpoint. It is on disk within a second, and with the end of the attempt at
-            /// the latest; a host that dies costs what was saved in its last second.
+            /// Replaces the checkpoint. It is on disk within a second, and at the end of the attempt at the
+            /// latest; if the host dies, what was saved in its last second is lost.
             #[allow(async_fn_in_trait)]
             pub fn save(state: &[u8]) -> ::core::result::Result<(), SaveError> {
                 unsafe {
@@ -217,7 +218,7 @@ pub mod jobwright {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// What was saved last, by this attempt or an earlier one.
+            /// The latest checkpoint, of this attempt or an earlier one.
             #[allow(async_fn_in_trait)]
             pub fn load() -> ::core::option::Option<_rt::Vec<u8>> {
                 unsafe {
@@ -268,7 +269,7 @@ pub mod jobwright {
                 }
             }
         }
-        /// What goes in and comes out.
+        /// The input and the result of a job.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod types {
             #[used]
@@ -299,16 +300,16 @@ pub mod jobwright {
                 /// The job's id, the same for all its attempts: a good idempotency key.
                 pub id: _rt::String,
                 /// The number of this attempt, from 1. It counts every attempt, also those that were lost,
-                /// given back or snoozed, and those before the job was retried by hand.
+                /// released or snoozed, and those before the job was retried on request.
                 pub attempt: u32,
                 /// The number of the last attempt if this one and all that follow fail: `attempt` plus
                 /// `attempts-left`.
                 pub max_attempts: u32,
-                /// The queue it came through.
+                /// The queue of the job.
                 pub queue: _rt::String,
                 /// The plugin as `name@version`.
                 pub plugin: _rt::String,
-                /// When it was accepted, in milliseconds since 1970-01-01T00:00:00Z.
+                /// When the job was accepted, in milliseconds since 1970-01-01T00:00:00Z.
                 pub created_at_ms: u64,
                 /// The submitter's tags.
                 pub tags: _rt::Vec<_rt::String>,
@@ -344,9 +345,9 @@ pub mod jobwright {
             /// One attempt at a job.
             #[derive(Clone)]
             pub struct Request {
-                /// What the submitter sent.
+                /// The payload of the job.
                 pub payload: Payload,
-                /// What the host says of it.
+                /// The metadata of the job.
                 pub job: Metadata,
             }
             impl ::core::fmt::Debug for Request {
@@ -360,10 +361,10 @@ pub mod jobwright {
                         .finish()
                 }
             }
-            /// What a success leaves.
+            /// The output of a success.
             #[derive(Clone)]
             pub struct Response {
-                /// Absent: the host looks whether it is JSON, text or neither.
+                /// If absent, the host detects JSON and text.
                 pub content_type: ::core::option::Option<_rt::String>,
                 /// Not longer than the job's `output_bytes` limit.
                 pub bytes: _rt::Vec<u8>,
@@ -379,11 +380,12 @@ pub mod jobwright {
                         .finish()
                 }
             }
-            /// A failure that may pass.
+            /// A temporary failure.
             #[derive(Clone)]
             pub struct Retry {
                 pub message: _rt::String,
-                /// After so many milliseconds, of at most 366 days; absent: the host's back-off.
+                /// The delay of the next attempt in milliseconds, at most 366 days; if absent, the host's back-off
+                /// applies.
                 pub delay_ms: ::core::option::Option<u64>,
             }
             impl ::core::fmt::Debug for Retry {
@@ -397,11 +399,12 @@ pub mod jobwright {
                         .finish()
                 }
             }
-            /// Why it is not the time.
+            /// Why the job cannot run now.
             #[derive(Clone)]
             pub struct Later {
                 pub message: _rt::String,
-                /// After so many milliseconds, of at most 366 days; absent: the host's back-off.
+                /// The delay of the next attempt in milliseconds, at most 366 days; if absent, the host's back-off
+                /// applies.
                 pub delay_ms: ::core::option::Option<u64>,
             }
             impl ::core::fmt::Debug for Later {
@@ -420,10 +423,10 @@ pub mod jobwright {
             pub enum Error {
                 /// The same payload will fail in the same way again: the job is discarded.
                 Permanent(_rt::String),
-                /// Another attempt may go better, while attempts are left.
+                /// Another attempt may succeed, while attempts are left.
                 Retry(Retry),
-                /// It is not the time for it, and nothing has failed: another attempt follows, and this one
-                /// does not count. After 100 of these in sequence, or after 7 days of them, the next one
+                /// The job cannot run now, but has not failed: another attempt follows, and this one does not
+                /// count. After 100 of these in sequence, or after 7 days of them, the next one
                 /// counts as a failure.
                 Later(Later),
             }
@@ -559,7 +562,7 @@ pub mod wasi {
 pub mod exports {
     pub mod jobwright {
         pub mod job {
-            /// What a plugin does.
+            /// The function of a plugin.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod run {
                 #[used]
@@ -965,7 +968,7 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// One attempt. A trap is a failed attempt too, which is tried again.
+                    /// Runs one attempt. A trap is a failed attempt too, and is retried.
                     #[allow(async_fn_in_trait)]
                     fn run(request: Request) -> ::core::result::Result<Response, Error>;
                 }

@@ -8,13 +8,13 @@ use serde::de::DeserializeOwned;
 use crate::JobError;
 use crate::backend::Host;
 
-/// State that survives a failed, interrupted or lost attempt, so that the next one goes on where
-/// this one stopped. It belongs to the job and goes when the job is finalized.
+/// State that survives a failed, interrupted or lost attempt, so that the next one can continue where
+/// this one stopped. It belongs to the job and is removed when the job is finalized.
 ///
 /// ```
 /// use jobwright_guest::{Job, JobError};
 ///
-/// /// Sums the lines, from the one on that the last attempt came to.
+/// /// Sums the lines, starting at the line that the last attempt reached.
 /// #[jobwright_guest::job]
 /// fn total(numbers: String, job: &Job) -> Result<i64, JobError> {
 ///     let (start, mut sum) = job.checkpoint().load_json()?.unwrap_or((0, 0));
@@ -39,7 +39,7 @@ impl<'a> Checkpoint<'a> {
         Self { host }
     }
 
-    /// What was saved last, by this attempt or an earlier one.
+    /// The latest checkpoint, of this attempt or an earlier one.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new().with_checkpoint("row 7");
@@ -50,7 +50,7 @@ impl<'a> Checkpoint<'a> {
         self.host.load_checkpoint()
     }
 
-    /// Replaces it. It is on disk within a second, and with the end of the attempt at the latest.
+    /// Replaces the checkpoint. It is on disk within a second, and at the end of the attempt at the latest.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new();
@@ -60,7 +60,7 @@ impl<'a> Checkpoint<'a> {
     /// ```
     ///
     /// # Errors
-    /// If it is longer than the job's limit; then the last one stays.
+    /// If `state` is longer than the job's limit; then the previous checkpoint stays.
     pub fn save(self, state: &[u8]) -> Result<(), CheckpointTooLarge> {
         self.host.save_checkpoint(state)
     }
@@ -75,7 +75,7 @@ impl<'a> Checkpoint<'a> {
     /// ```
     ///
     /// # Errors
-    /// A permanent one, if what was saved is not a `T`.
+    /// A permanent error, if the checkpoint is not a `T`.
     pub fn load_json<T: DeserializeOwned>(self) -> Result<Option<T>, JobError> {
         let Some(state) = self.load() else { return Ok(None) };
         serde_json::from_slice(&state)
@@ -93,7 +93,7 @@ impl<'a> Checkpoint<'a> {
     /// ```
     ///
     /// # Errors
-    /// A permanent one, if `state` has no JSON form or is longer than the job's limit.
+    /// A permanent error, if `state` has no JSON form or is longer than the job's limit.
     pub fn save_json<T: Serialize + ?Sized>(self, state: &T) -> Result<(), JobError> {
         Ok(self.save(&serde_json::to_vec(state)?)?)
     }
@@ -101,7 +101,7 @@ impl<'a> Checkpoint<'a> {
 
 /// A checkpoint is longer than the job's limit `checkpoint_bytes`.
 ///
-/// As a [`JobError`] it is permanent. A job that can do without may go on instead:
+/// As a [`JobError`] it is permanent. A job that does not need the checkpoint can continue instead:
 ///
 /// ```
 /// # let job = jobwright_guest::testing::TestJob::new().with_checkpoint_limit(3);
@@ -113,9 +113,9 @@ impl<'a> Checkpoint<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckpointTooLarge {
-    /// How long it is.
+    /// The length of the checkpoint.
     pub bytes: usize,
-    /// The limit, where it is known: a core module is not told.
+    /// The limit, if it is known: a core module does not get it.
     pub limit_bytes: Option<u64>,
 }
 

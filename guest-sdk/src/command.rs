@@ -7,7 +7,7 @@ use crate::backend::Host;
 use crate::metadata::Metadata;
 use crate::{Job, JobError, Request, Response};
 
-/// Attempts `job` with what this process was started with.
+/// Runs `job` with the input, arguments and environment of this process.
 pub(crate) fn run(
     host: Host,
     job: impl FnOnce(Request, &Job) -> Result<Response, JobError>,
@@ -22,15 +22,15 @@ pub(crate) fn run(
 
 fn request(payload: Vec<u8>) -> Request {
     let request = Request::new(payload);
-    // Where the submitter named none, the host says so by an empty one.
+    // The variable is empty if the submitter gave no media type.
     match std::env::var("JOBWRIGHT_CONTENT_TYPE") {
         Ok(content_type) if !content_type.is_empty() => request.with_content_type(content_type),
         _ => request,
     }
 }
 
-/// Writes what `result` leaves and says the exit code for it. Output is written only when the job
-/// has succeeded, so a failure leaves no half of it.
+/// Writes the output or the error, and returns the exit code. Output is written only when the job has
+/// succeeded, so a failure leaves no partial output.
 fn conclude(
     result: Result<Response, JobError>,
     output: &mut impl Write,
@@ -47,7 +47,7 @@ fn conclude(
         Ok(()) => 0,
         Err(error) => {
             error.announce();
-            // Without a log there is nowhere left to say so; the exit code still counts.
+            // If the log cannot be written either, only the exit code reports the failure.
             let _ = writeln!(log, "{error}");
             error.exit_code()
         }

@@ -1,4 +1,4 @@
-//! What a job may take and return.
+//! The types that a job may take and return.
 
 use std::any::Any;
 
@@ -7,10 +7,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{JobError, Request, Response};
 
-/// What a job can take as its payload.
+/// A type that a job can take as its payload.
 ///
-/// That is [`Request`] itself; `String` and `Vec<u8>`, which take the payload as it came; and any
-/// other type that serde can deserialize, from JSON. Implement it for a format of your own:
+/// It is implemented for [`Request`]; for `String` and `Vec<u8>`, which are the unchanged payload; and
+/// for any other type that serde can deserialize, from JSON. Implement it for other formats:
 ///
 /// ```
 /// use jobwright_guest::{FromRequest, JobError, Request};
@@ -36,10 +36,10 @@ use crate::{JobError, Request, Response};
     note = "derive `serde::Deserialize` for it, or implement `jobwright_guest::FromRequest`"
 )]
 pub trait FromRequest: Sized {
-    /// Makes it of the payload.
+    /// Converts the payload.
     ///
     /// # Errors
-    /// A permanent one as a rule: the payload is the same next time.
+    /// Usually a permanent error: the payload is the same at the next attempt.
     fn from_request(request: Request) -> Result<Self, JobError>;
 }
 
@@ -51,7 +51,7 @@ impl FromRequest for Request {
 
 impl<T: DeserializeOwned + 'static> FromRequest for T {
     fn from_request(request: Request) -> Result<Self, JobError> {
-        // Text and bytes are what came, not JSON. A trait cannot say "all but those"; this can.
+        // Strings and bytes are not JSON. Without specialization, they are distinguished by their type ids.
         let mut made: Option<T> = None;
         let slot: &mut dyn Any = &mut made;
         if let Some(text) = slot.downcast_mut::<Option<String>>() {
@@ -65,11 +65,11 @@ impl<T: DeserializeOwned + 'static> FromRequest for T {
     }
 }
 
-/// What a job can return as its output.
+/// A type that a job can return as its output.
 ///
-/// That is [`Response`] itself; `String`, `&'static str` and `Vec<u8>`, which become the output as
-/// they are; `()`, which leaves none; and any other type that serde can serialize, as JSON.
-/// Implement it for a format of your own:
+/// It is implemented for [`Response`]; for `String`, `&'static str` and `Vec<u8>`, which become the output
+/// unchanged; for `()`, which has no output; and for any other type that serde can serialize, as JSON.
+/// Implement it for other formats:
 ///
 /// ```
 /// use jobwright_guest::{IntoResponse, JobError, Response};
@@ -93,10 +93,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for T {
     note = "derive `serde::Serialize` for it, or implement `jobwright_guest::IntoResponse`"
 )]
 pub trait IntoResponse {
-    /// Makes the output of it.
+    /// Converts the value to the output.
     ///
     /// # Errors
-    /// If it has no such form.
+    /// If the value cannot be converted.
     fn into_response(self) -> Result<Response, JobError>;
 }
 

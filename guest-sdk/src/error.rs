@@ -1,4 +1,4 @@
-//! How a job fails: for good, or for now.
+//! How a job fails: permanently or temporarily.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::backend;
 use crate::link::Link;
 
-/// Why a job failed, and whether another attempt may go better.
+/// Why a job failed, and whether another attempt may succeed.
 ///
-/// `?` makes one of the errors that jobs meet most: of JSON, text and numbers that are not as they
-/// should be a permanent one, of input and output one that asks for a retry. A `Box<dyn Error>`, or
-/// with the feature `anyhow` an `anyhow::Error`, asks for a retry too, unless there is a `JobError`
-/// in it. Your own errors convert by `impl From<YourError> for JobError`; all others by
-/// `.map_err(JobError::permanent)` or `.map_err(JobError::retry)`.
+/// `?` converts common errors: errors of parsing JSON, text and numbers become permanent, errors of input
+/// and output request a retry. A `Box<dyn Error>`, or with the feature `anyhow` an `anyhow::Error`,
+/// requests a retry too, unless it contains a `JobError`. Convert your own errors with
+/// `impl From<YourError> for JobError`, and all others with `.map_err(JobError::permanent)` or
+/// `.map_err(JobError::retry)`.
 ///
 /// ```
 /// use jobwright_guest::JobError;
@@ -30,11 +30,11 @@ pub struct JobError {
     message: String,
     kind: Kind,
     delay: Option<Duration>,
-    /// How a core module's host is told what the exit code cannot say.
+    /// Tells the host of a core module what the exit code cannot express.
     announce: Option<Link<JobError>>,
 }
 
-/// What follows.
+/// What happens to the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Permanent,
@@ -45,7 +45,7 @@ enum Kind {
 impl JobError {
     /// The same payload will fail in the same way again: the host discards the job.
     ///
-    /// Takes anything that can be shown, so it fits `map_err`:
+    /// Takes anything that implements `Display`, so it can be passed to `map_err`:
     ///
     /// ```
     /// use jobwright_guest::JobError;
@@ -57,8 +57,8 @@ impl JobError {
         Self::of(Kind::Permanent, message)
     }
 
-    /// Something outside the payload stood in the way: the host tries again later, while attempts
-    /// are left.
+    /// The failure has a cause outside of the payload: the host retries the job later, while attempts are
+    /// left.
     ///
     /// ```
     /// use jobwright_guest::JobError;
@@ -69,7 +69,7 @@ impl JobError {
         Self::of(Kind::Retry, message)
     }
 
-    /// As [`retry`](Self::retry), but `delay` from now, of at most 366 days. A core module that calls it
+    /// As [`retry`](Self::retry), but `delay` from now, at most 366 days. A core module that calls it
     /// imports `jobwright.fail`.
     ///
     /// ```
@@ -84,8 +84,8 @@ impl JobError {
         Self { delay: Some(delay), announce, ..Self::retry(message) }
     }
 
-    /// It is not the time for the job, and nothing has failed: the host tries again `delay` from now, of
-    /// at most 366 days, and this attempt does not count. After 100 of these in sequence, or after 7 days
+    /// The job cannot run now, but has not failed: the host tries again `delay` from now, at most 366
+    /// days, and this attempt does not count. After 100 of these in sequence, or after 7 days
     /// of them, the next one counts as a failure. A core module that calls it imports `jobwright.later`.
     ///
     /// ```
@@ -104,7 +104,7 @@ impl JobError {
         Self { message: message.to_string(), kind, delay: None, announce: None }
     }
 
-    /// Whether another attempt may follow: false for a permanent error alone.
+    /// Whether another attempt may follow: false only for a permanent error.
     ///
     /// ```
     /// # use jobwright_guest::JobError;
@@ -115,7 +115,7 @@ impl JobError {
         self.kind != Kind::Permanent
     }
 
-    /// Whether the attempt is not to count.
+    /// Whether the attempt does not count as a failure.
     ///
     /// ```
     /// # use jobwright_guest::JobError;
@@ -126,7 +126,7 @@ impl JobError {
         self.kind == Kind::Later
     }
 
-    /// How long the next attempt is to wait; none for the host's own back-off.
+    /// The delay of the next attempt; `None` for the host's back-off.
     ///
     /// ```
     /// # use jobwright_guest::JobError;
@@ -137,7 +137,7 @@ impl JobError {
         self.delay
     }
 
-    /// An error of the same kind that says `message`.
+    /// An error of the same kind with another message.
     #[cfg(feature = "anyhow")]
     pub(crate) fn with_message(self, message: String) -> Self {
         Self { message, ..self }
@@ -148,7 +148,7 @@ impl JobError {
         if self.is_retry() { 75 } else { 65 }
     }
 
-    /// Tells a core module's host what the exit code cannot say.
+    /// Tells the host of a core module what the exit code cannot express.
     pub(crate) fn announce(&self) {
         if let Some(announce) = &self.announce {
             (announce.0)(self);

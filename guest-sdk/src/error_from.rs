@@ -1,4 +1,4 @@
-//! Which errors become a [`JobError`] by themselves, and of which kind.
+//! Conversions of common errors to [`JobError`].
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::string::FromUtf8Error;
 
 use crate::JobError;
 
-/// What does not parse will not do so next time either.
+/// Invalid text is still invalid at the next attempt.
 macro_rules! permanent {
     ($($error:ty),*) => {
         $(impl From<$error> for JobError {
@@ -21,22 +21,22 @@ macro_rules! permanent {
 
 permanent!(ParseIntError, ParseFloatError, Utf8Error, FromUtf8Error);
 
-/// JSON that does not parse, or does not fit, will not do so next time either. Only a reader that
-/// broke off may do better.
+/// Invalid JSON is still invalid at the next attempt. Only an I/O error of the reader may be
+/// temporary.
 impl From<serde_json::Error> for JobError {
     fn from(error: serde_json::Error) -> Self {
         if error.is_io() { Self::retry(error) } else { Self::permanent(error) }
     }
 }
 
-/// What goes in and out may be there next time.
+/// An I/O error may be temporary.
 impl From<std::io::Error> for JobError {
     fn from(error: std::io::Error) -> Self {
         Self::retry(error)
     }
 }
 
-/// Of an error that nobody classified nobody knows that it is for good.
+/// An unclassified error may be temporary.
 impl From<Box<dyn Error + Send + Sync>> for JobError {
     fn from(error: Box<dyn Error + Send + Sync>) -> Self {
         match error.downcast::<Self>() {
@@ -46,7 +46,7 @@ impl From<Box<dyn Error + Send + Sync>> for JobError {
     }
 }
 
-/// As for the `Box` of an error that can be sent.
+/// As for a `Box<dyn Error + Send + Sync>`.
 impl From<Box<dyn Error>> for JobError {
     fn from(error: Box<dyn Error>) -> Self {
         match error.downcast::<Self>() {
@@ -56,7 +56,7 @@ impl From<Box<dyn Error>> for JobError {
     }
 }
 
-/// As for the `Box` of an error. A `JobError` says its kind under any context.
+/// As for a `Box<dyn Error>`. A `JobError` keeps its kind below any context.
 #[cfg(feature = "anyhow")]
 impl From<anyhow::Error> for JobError {
     fn from(error: anyhow::Error) -> Self {
@@ -68,7 +68,7 @@ impl From<anyhow::Error> for JobError {
     }
 }
 
-/// The error and what caused it, outermost first.
+/// The error and its causes, outermost first.
 fn with_sources(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();

@@ -1,11 +1,11 @@
-//! What the host does for a job while it runs.
+//! The calls of the host that a running job can make.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use crate::{Checkpoint, Job, Level};
 
-/// One function a level.
+/// Defines one function for each level.
 macro_rules! levels {
     ($($(#[$doc:meta])* $name:ident $level:ident)*) => {
         $($(#[$doc])*
@@ -22,8 +22,8 @@ macro_rules! levels {
 }
 
 impl Job {
-    /// Writes a line to the job's log. What goes to stderr becomes part of the log too, without a
-    /// level and without an import.
+    /// Writes a line to the job's log. Stderr is part of the log too, without a level and without an
+    /// import.
     ///
     /// ```
     /// use jobwright_guest::Level;
@@ -51,8 +51,8 @@ impl Job {
         critical Critical
     }
 
-    /// Tells how far the job has come: from 0 to 1, or `None` when that cannot be known. Call it as
-    /// often as you like, the host keeps the latest.
+    /// Reports the progress of the job: from 0 to 1, or `None` if it is unknown. Call it as often as you
+    /// like; the host keeps the latest report.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new();
@@ -65,11 +65,11 @@ impl Job {
         self.host.progress(fraction.into(), &message.to_string());
     }
 
-    /// Whether the attempt should end: the job was cancelled, or the host stops. Who has asked once
-    /// is given a grace (one second unless the job says otherwise) to save a checkpoint; who never
-    /// asks is stopped at once.
+    /// Whether the attempt should end: the job was cancelled, or the host stops. A job that has called this
+    /// function gets a grace period (one second unless the job sets another) to save a checkpoint; a job
+    /// that never calls it is stopped at once.
     ///
-    /// What the job then returns does not matter, except that an output still counts.
+    /// The result that the job then returns does not matter, except that an output is still kept.
     ///
     /// ```
     /// use jobwright_guest::{Job, JobError};
@@ -95,7 +95,7 @@ impl Job {
         self.host.is_cancelled()
     }
 
-    /// What is left of the attempt's time; [`Duration::MAX`] where no host runs the program.
+    /// The remaining time of the attempt; [`Duration::MAX`] without a host.
     ///
     /// ```
     /// use std::time::Duration;
@@ -108,7 +108,7 @@ impl Job {
         self.host.remaining()
     }
 
-    /// What is left of the attempt's fuel; none if it is unlimited.
+    /// The remaining fuel of the attempt; `None` if it is unlimited.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new();
@@ -120,7 +120,7 @@ impl Job {
         self.host.remaining_fuel()
     }
 
-    /// The state that the next attempt finds if this one does not come to its end.
+    /// The state that the next attempt gets if this one does not succeed.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new();

@@ -1,4 +1,4 @@
-//! The job as its function sees it: who it is. What the host does for it is in `host_calls`.
+//! The job as its function sees it: its metadata. The calls of the host are in `host_calls`.
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -7,10 +7,10 @@ use crate::JobError;
 use crate::backend::Host;
 use crate::metadata::Metadata;
 
-/// The job that is attempted: what the host says of it and does for it.
+/// The job of the current attempt: its metadata, and the calls of the host.
 ///
-/// A job may be attempted more than once. The id stays the same over all attempts, which makes it
-/// the key by which an outside system can tell a repetition.
+/// A job may be attempted more than once. The id is the same for all attempts, so other systems can use
+/// it as an idempotency key.
 ///
 /// ```
 /// use jobwright_guest::{Job, JobError};
@@ -24,8 +24,8 @@ use crate::metadata::Metadata;
 /// }
 /// ```
 ///
-/// In a core module each of the functions that speak to the host is an import, which the module
-/// has only if it is used: see [the list](crate#what-a-core-module-imports).
+/// In a core module each of the functions that call the host is an import, which the module has only if
+/// it is used: see [the list](crate#what-a-core-module-imports).
 #[derive(Debug)]
 pub struct Job {
     metadata: Metadata,
@@ -37,7 +37,7 @@ impl Job {
         Self { metadata, host }
     }
 
-    /// The same for all attempts; `local` where no host runs the program.
+    /// The id of the job, the same for all attempts; `local` without a host.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new();
@@ -48,8 +48,8 @@ impl Job {
         &self.metadata.id
     }
 
-    /// The number of this attempt, from 1. It counts every attempt, also those that were lost, given
-    /// back or snoozed, and those before the job was retried by hand.
+    /// The number of this attempt, from 1. It counts every attempt, also those that were lost, released or
+    /// snoozed, and those before the job was retried on request.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new();
@@ -97,7 +97,7 @@ impl Job {
         attempts_left.unwrap_or(max_attempts.saturating_sub(attempt))
     }
 
-    /// The queue it came through.
+    /// The queue of the job.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new();
@@ -119,7 +119,7 @@ impl Job {
         &self.metadata.plugin
     }
 
-    /// When the host accepted it; 1970 where no host runs the program.
+    /// When the host accepted the job; 1970 without a host.
     ///
     /// ```
     /// # let job = jobwright_guest::testing::TestJob::new();
@@ -152,7 +152,7 @@ impl Job {
         &self.metadata.args
     }
 
-    /// The argument at `index`, counted from 0, as a `T`; none if there are fewer.
+    /// The argument at `index`, counted from 0, as a `T`; `None` if there are fewer.
     ///
     /// ```
     /// use jobwright_guest::testing::TestJob;
@@ -163,7 +163,7 @@ impl Job {
     /// ```
     ///
     /// # Errors
-    /// A permanent one that shows the argument, if it is not a `T`.
+    /// A permanent error with the argument, if it is not a `T`.
     pub fn arg<T: FromStr>(&self, index: usize) -> Result<Option<T>, JobError> {
         let Some(arg) = self.metadata.args.get(index) else { return Ok(None) };
         arg.parse().map(Some).map_err(|_| {
@@ -195,7 +195,7 @@ impl Job {
         self.env().iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// To set up what a test is to find.
+    /// Lets tests set the metadata.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn metadata_mut(&mut self) -> &mut Metadata {
         &mut self.metadata

@@ -1,8 +1,8 @@
-//! How much a line of the log matters.
+//! The level of a line of the log.
 
 use std::fmt;
 
-/// How much a line of the log matters; the later, the more.
+/// The level of a line of the log, in increasing order.
 ///
 /// ```
 /// use jobwright_guest::Level;
@@ -14,17 +14,17 @@ use std::fmt;
 // The numbers are those of `jobwright_level` in `include/jobwright.h`.
 #[repr(i32)]
 pub enum Level {
-    /// Every step.
+    /// Detailed steps.
     Trace,
-    /// What helps to find an error.
+    /// Information for debugging.
     Debug,
-    /// What the job does.
+    /// Ordinary events.
     Info,
-    /// What may be wrong.
+    /// Possible problems.
     Warn,
-    /// What is wrong.
+    /// Errors.
     Error,
-    /// What ends the attempt, as a panic does.
+    /// Errors that end the attempt, such as a panic.
     Critical,
 }
 

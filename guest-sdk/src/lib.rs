@@ -27,8 +27,8 @@ pub use level::Level;
 pub use request::Request;
 pub use response::Response;
 
-/// Attempts `job` and returns the exit code for `main` to return: what [`macro@job`] writes into `main`,
-/// for those who write it themselves.
+/// Runs `job` and returns the exit code for `main`. The attribute [`macro@job`] writes a `main` that
+/// calls it; use it in a `main` of your own.
 ///
 /// ```no_run
 /// use std::process::ExitCode;

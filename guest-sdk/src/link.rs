@@ -1,12 +1,12 @@
-//! A way to the host that is only linked where it is used.
+//! Host calls that are linked only if they are used.
 
 use std::fmt;
 
-/// A function that tells the host about the value beside it.
+/// A function that reports the value next to it to the host.
 ///
-/// It is put there by the constructor that makes it necessary, and nothing else names it. So a core
-/// module imports the function behind it only if its author calls that constructor, and runs on any
-/// other WASI host if not. It is no part of what the value is.
+/// Only the constructor that needs the function refers to it. So a core module imports the host call
+/// only if its code calls that constructor, and runs on any other WASI host otherwise. It is ignored in
+/// comparisons.
 pub(crate) struct Link<T: ?Sized>(pub(crate) fn(&T));
 
 impl<T: ?Sized> Copy for Link<T> {}

@@ -1,29 +1,29 @@
-//! Who the job is: the record `metadata` of `wit/job.wit`.
+//! The metadata of a job: the record `metadata` of `wit/job.wit`.
 
 use std::sync::OnceLock;
 
-/// What the host says of the job. The defaults hold where no host runs the program.
+/// The metadata of the job. The defaults apply without a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Metadata {
     pub(crate) id: String,
     pub(crate) attempt: u32,
     pub(crate) max_attempts: u32,
-    /// Absent where no host told it, as before version 0.2.
+    /// `None` without a host, or with one before version 0.2.
     pub(crate) failures: Option<u32>,
-    /// The same.
+    /// `None` without a host, or with one before version 0.2.
     pub(crate) attempts_left: Option<u32>,
     pub(crate) queue: String,
     pub(crate) plugin: String,
     pub(crate) created_at_ms: u64,
-    /// A core module reads them when it is asked for them: who never asks is spared the code that
-    /// reads JSON, 20 kB.
+    /// A core module parses the tags only when they are read: without that, the module does not contain the
+    /// JSON parser, which takes 20 kB.
     pub(crate) tags: OnceLock<Vec<String>>,
     pub(crate) tags_json: String,
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
 }
 
-/// The variables of this name are the host's, all others the submitter's.
+/// The prefix of the host's variables; all others are the submitter's.
 const OURS: &str = "JOBWRIGHT_";
 
 impl Default for Metadata {
@@ -46,7 +46,7 @@ impl Default for Metadata {
 }
 
 impl Metadata {
-    /// What a command is told: its arguments without its name, and its environment.
+    /// From the arguments of a command, without its name, and its environment.
     pub(crate) fn from_process() -> Self {
         let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
         let variables = std::env::vars_os().map(|(name, value)| {
@@ -73,8 +73,7 @@ impl Metadata {
         self.tags.get_or_init(|| serde_json::from_str(&self.tags_json).unwrap_or_default())
     }
 
-    /// Takes one of the host's variables. What does not parse, or is not known, came from no host
-    /// that we know.
+    /// Sets a field from one of the host's variables. Unknown variables and invalid values are ignored.
     fn set(&mut self, name: &str, value: String) {
         match name {
             "JOB_ID" => self.id = value,

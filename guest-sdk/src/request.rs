@@ -1,10 +1,10 @@
-//! What a job is given to work on.
+//! The payload of a job.
 
 use serde::de::DeserializeOwned;
 
 use crate::JobError;
 
-/// The payload of a job: bytes, with their media type if the submitter named one.
+/// The payload of a job: bytes, with their media type if the submitter gave one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
     payload: Vec<u8>,
@@ -40,7 +40,7 @@ impl Request {
         self
     }
 
-    /// The media type of the payload, if the submitter named one.
+    /// The media type of the payload, if the submitter gave one.
     ///
     /// ```
     /// # use jobwright_guest::Request;
@@ -51,7 +51,7 @@ impl Request {
         self.content_type.as_deref()
     }
 
-    /// The payload as it came.
+    /// The unchanged payload.
     ///
     /// ```
     /// # use jobwright_guest::Request;
@@ -62,7 +62,7 @@ impl Request {
         &self.payload
     }
 
-    /// The payload as it came, to keep.
+    /// The unchanged payload, as an owned value.
     ///
     /// ```
     /// # use jobwright_guest::Request;
@@ -81,12 +81,12 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// A permanent one that names the first offending byte, if it is not UTF-8.
+    /// A permanent error with the position of the first invalid byte, if the payload is not UTF-8.
     pub fn text(&self) -> Result<&str, JobError> {
         str::from_utf8(&self.payload).map_err(|error| self.not_text(error.valid_up_to()))
     }
 
-    /// The payload as text, to keep.
+    /// The payload as text, as an owned value.
     ///
     /// ```
     /// # use jobwright_guest::Request;
@@ -104,8 +104,8 @@ impl Request {
         JobError::permanent(format!("payload is not UTF-8: byte {at} of {}", self.payload.len()))
     }
 
-    /// The payload as JSON. An empty payload, which is what the host makes of an absent one, is read
-    /// as `null`: an `Option` may be absent.
+    /// The payload as JSON. An empty payload, to which the host converts an absent one, is read as
+    /// `null`, so that an `Option` may be absent.
     ///
     /// ```
     /// use jobwright_guest::Request;
@@ -116,7 +116,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// A permanent one with line and column, if it is not JSON or not a `T`.
+    /// A permanent error with line and column, if the payload is not JSON or not a `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, JobError> {
         if self.payload.is_empty() {
             return serde_json::from_str("null")

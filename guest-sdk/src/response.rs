@@ -1,15 +1,15 @@
-//! What a job leaves.
+//! The output of a job.
 
 use serde::Serialize;
 
 use crate::link::Link;
 use crate::{JobError, backend};
 
-/// The output of a job: bytes, and what they are.
+/// The output of a job: bytes and their media type.
 ///
-/// A component tells the host the media type. A core module does so only for a type that
-/// [`with_content_type`](Self::with_content_type) names; else the host tells it from the bytes: an
-/// object or array that parses is JSON, other valid UTF-8 is text.
+/// A component returns the media type to the host. A core module reports it only if it was set with
+/// [`with_content_type`](Self::with_content_type); otherwise the host detects it from the bytes: an object
+/// or array that parses is JSON, other valid UTF-8 is text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Response {
     bytes: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// `value` as JSON. The `Result` is that of a job, so it can be a job's last expression.
+    /// `value` as JSON. The `Result` has the error type of a job, so it can be a job's last expression.
     ///
     /// ```
     /// use jobwright_guest::Response;
@@ -29,7 +29,7 @@ impl Response {
     /// ```
     ///
     /// # Errors
-    /// A permanent one, if `value` has no JSON form, as a map whose keys are not strings.
+    /// A permanent error, if `value` has no JSON form, like a map whose keys are not strings.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, JobError> {
         Ok(Self::new(serde_json::to_vec(value)?, Some("application/json")))
     }
@@ -45,7 +45,7 @@ impl Response {
         Self::new(text.into().into_bytes(), Some("text/plain; charset=utf-8"))
     }
 
-    /// `bytes` as they are.
+    /// Unchanged `bytes`.
     ///
     /// ```
     /// use jobwright_guest::Response;
@@ -76,7 +76,7 @@ impl Response {
         self
     }
 
-    /// The media type of the output; none if the host is to tell it from the bytes.
+    /// The media type of the output; `None` if the host detects it from the bytes.
     ///
     /// ```
     /// # use jobwright_guest::Response;
@@ -101,13 +101,13 @@ impl Response {
     /// Bytes and media type.
     #[cfg_attr(
         not(all(target_os = "wasi", target_env = "p2")),
-        expect(dead_code, reason = "only a component hands them over")
+        expect(dead_code, reason = "only a component returns them")
     )]
     pub(crate) fn into_parts(self) -> (Vec<u8>, Option<String>) {
         (self.bytes, self.content_type)
     }
 
-    /// Tells a core module's host the media type, if that is necessary.
+    /// Reports the media type to the host of a core module, if it was set.
     pub(crate) fn announce_content_type(&self) {
         if let (Some(content_type), Some(announce)) = (&self.content_type, self.announce) {
             (announce.0)(content_type);

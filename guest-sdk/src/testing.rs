@@ -1,4 +1,4 @@
-//! Tests of a job without WebAssembly: a job is an ordinary function, and this is its [`Job`].
+//! Tests of a job without WebAssembly: a job is an ordinary function, and this module provides its [`Job`].
 //!
 //! ```
 //! use jobwright_guest::testing::TestJob;
@@ -15,7 +15,7 @@
 //! assert_eq!(job.reported()[0].message, "shouted");
 //! ```
 //!
-//! It is there for the machine's own target only: guard what uses it with `#[cfg(test)]`.
+//! It exists for the native target only: put code that uses it under `#[cfg(test)]`.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
@@ -25,7 +25,7 @@ use crate::backend::{Host, Record};
 use crate::metadata::Metadata;
 use crate::{Job, Level};
 
-/// How far a job said that it had come.
+/// A progress report of a job.
 ///
 /// ```
 /// use jobwright_guest::testing::TestJob;
@@ -38,14 +38,14 @@ use crate::{Job, Level};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// From 0 to 1; none if the job could not know.
+    /// From 0 to 1; `None` if it is unknown.
     pub fraction: Option<f64>,
-    /// What the job said beside it.
+    /// The message of the report.
     pub message: String,
 }
 
-/// A [`Job`] to call a job's function with, that can be told what the host would say and remembers
-/// what it was told.
+/// A [`Job`] to call a job's function with. A test sets what the host would return, and reads what the job
+/// reported.
 ///
 /// `&TestJob` can be given where `&Job` is taken.
 ///
@@ -97,8 +97,7 @@ impl TestJob {
         self.told(|metadata| metadata.id = id.into())
     }
 
-    /// The same as attempt `attempt` of at most `max_attempts`, after as many failures as there were
-    /// attempts.
+    /// The same as attempt `attempt` of at most `max_attempts`, all earlier attempts having failed.
     ///
     /// ```
     /// # use jobwright_guest::testing::TestJob;
@@ -149,7 +148,7 @@ impl TestJob {
         self.told(|metadata| metadata.tags = OnceLock::from(tags))
     }
 
-    /// The same with what an earlier attempt saved.
+    /// The same with the checkpoint of an earlier attempt.
     ///
     /// ```
     /// # use jobwright_guest::testing::TestJob;
@@ -160,7 +159,7 @@ impl TestJob {
         self.played(|record| record.checkpoint = Some(state.into()))
     }
 
-    /// The same where a checkpoint may be so long and no longer.
+    /// The same with a limit on the length of checkpoints.
     ///
     /// ```
     /// # use jobwright_guest::testing::TestJob;
@@ -171,7 +170,7 @@ impl TestJob {
         self.played(|record| record.checkpoint_limit = Some(bytes))
     }
 
-    /// The same with so much of its time and fuel left.
+    /// The same with this remaining time and fuel.
     ///
     /// ```
     /// # use jobwright_guest::testing::TestJob;
@@ -185,7 +184,7 @@ impl TestJob {
         self.played(|record| (record.remaining, record.remaining_fuel) = (time, fuel))
     }
 
-    /// The same, cancelled once it has asked so often whether it is.
+    /// The same, cancelled after so many calls of [`Job::is_cancelled`].
     ///
     /// ```
     /// # use jobwright_guest::testing::TestJob;

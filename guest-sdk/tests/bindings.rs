@@ -1,11 +1,11 @@
-//! The bindings that are checked in are those of the world as it is.
+//! Checks that the committed bindings are those of the current world.
 
 use std::path::Path;
 
 use wit_bindgen_core::wit_parser::Resolve;
 use wit_bindgen_core::{Files, WorldGenerator as _};
 
-/// Set to any value, it writes the bindings instead of comparing them.
+/// If this variable is set, the test writes the bindings instead of comparing them.
 const UPDATE: &str = "UPDATE_BINDINGS";
 
 #[test]
@@ -28,7 +28,7 @@ fn generate() -> String {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit");
     let (package, _) = resolve.push_dir(&wit).unwrap();
     let world = resolve.select_world(&[package], Some("job")).unwrap();
-    // `generate_all`: of the packages that the world imports, too.
+    // `generate_all`: also for the packages that the world imports.
     let options = wit_bindgen_rust::Opts { generate_all: true, format: true, ..Default::default() };
     let mut files = Files::default();
     options.build().generate(&mut resolve, world, &mut files).unwrap();

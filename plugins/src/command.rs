@@ -1,4 +1,4 @@
-//! Running other programs: always with their output captured, and a message that tells why one failed.
+//! Running other programs: with their output captured, and with the reason of a failure in the error.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-/// How often a program with a time limit is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The interval for polling a program with a time limit.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Variables of cargo that say how to reach the outside, not how to compile.
+/// Variables of cargo that configure its network access and folders, and do not affect the output.
 const KEPT: [&str; 7] = [
     "CARGO_BUILD_JOBS",
     "CARGO_HOME",
@@ -26,8 +26,8 @@ const KEPT: [&str; 7] = [
 /// What an outer cargo, nextest or coverage run sets for its own compiler.
 const DROPPED: [&str; 5] = ["CARGO", "LLVM_PROFILE_", "NEXTEST", "RUSTC", "RUSTFLAGS"];
 
-/// `program`, to be run as a shell at rest would run it: guests must come out the same from
-/// `cargo test`, from `cargo run` and by hand.
+/// A command without the variables of an outer build: guests must be the same when built by
+/// `cargo test`, by `cargo run` and by hand.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
@@ -44,13 +44,13 @@ fn is_inherited(name: &str) -> bool {
     starts(&KEPT) || !starts(&DROPPED)
 }
 
-/// What `command` writes to stdout, if it succeeds.
+/// The stdout of `command`, if it succeeds.
 pub(crate) fn stdout_of(command: &mut Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Runs `command` to its end and shows `line` what it writes to stderr, line by line.
+/// Runs `command` to its end, and passes each line of its stderr to `line`.
 pub(crate) fn run(command: &mut Command, line: impl Fn(&str)) -> anyhow::Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -61,7 +61,7 @@ pub(crate) fn run(command: &mut Command, line: impl Fn(&str)) -> anyhow::Result<
     let mut said = String::new();
     let stderr = child.stderr.take().map(BufReader::new);
     for bytes in stderr.into_iter().flat_map(|stderr| stderr.split(b'\n')) {
-        let bytes = bytes.with_context(|| format!("cannot read what `{name}` writes"))?;
+        let bytes = bytes.with_context(|| format!("cannot read the output of `{name}`"))?;
         let written = String::from_utf8_lossy(&bytes);
         line(&written);
         said.push_str(&written);
@@ -74,7 +74,7 @@ pub(crate) fn run(command: &mut Command, line: impl Fn(&str)) -> anyhow::Result<
     Ok(())
 }
 
-/// Whether `command` succeeds within `limit`; it is killed when that has passed.
+/// Whether `command` succeeds within `limit`; it is killed after that time.
 pub(crate) fn succeeds_within(limit: Duration, command: &mut Command) -> bool {
     let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut child) = quiet.spawn() else { return false };
@@ -82,12 +82,12 @@ pub(crate) fn succeeds_within(limit: Duration, command: &mut Command) -> bool {
     while waited < limit {
         match child.try_wait() {
             Ok(Some(status)) => return status.success(),
-            Ok(None) => thread::sleep(LOOK_AGAIN),
+            Ok(None) => thread::sleep(POLL_INTERVAL),
             Err(_) => break,
         }
-        waited += LOOK_AGAIN;
+        waited += POLL_INTERVAL;
     }
-    // Either may fail because it has just ended, which is what they are for.
+    // Both may fail if the process has just ended, which is fine.
     let _ = child.kill();
     let _ = child.wait();
     false
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_another_build_set_for_its_compiler_is_not_inherited() {
+    fn variables_of_another_build_are_not_inherited() {
         for name in [
             "CARGO",
             "CARGO_BUILD_TARGET",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_reaches_the_outside_is_inherited() {
+    fn variables_for_network_and_paths_are_inherited() {
         for name in ["CARGO_HOME", "CARGO_NET_OFFLINE", "HTTPS_PROXY", "PATH", "RUSTUP_TOOLCHAIN"] {
             assert!(is_inherited(name), "{name}");
         }
@@ -126,7 +126,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_failure_tells_what_the_program_said() {
+    fn a_failure_has_the_stderr_of_the_program() {
         let error =
             run(command("sh").args(["-c", "echo no luck >&2; exit 3"]), |_| ()).unwrap_err();
         assert!(error.to_string().ends_with("no luck"), "{error}");
@@ -136,7 +136,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_program_that_takes_too_long_is_ended() {
+    fn a_program_that_takes_too_long_is_killed() {
         assert!(succeeds_within(Duration::from_secs(60), &mut command("true")));
         assert!(!succeeds_within(Duration::from_millis(200), command("sleep").arg("600")));
     }

@@ -12,19 +12,19 @@ use crate::command::{command, run, stdout_of};
 use crate::packages;
 use crate::toolchain::{Probe, Toolchain};
 
-/// What a compiler says can be a page; its beginning says why it does not serve.
+/// The error of a compiler can be long; the first words are enough as a reason.
 const REASON_WORDS: usize = 40;
 
 pub(crate) struct Compiler {
     toolchain: &'static Toolchain,
-    /// The folder that is the language's own.
+    /// The target folder of the language.
     target: PathBuf,
     /// The program and its first arguments.
     line: String,
 }
 
 impl Compiler {
-    /// The first one that works, or what is needed in one line.
+    /// The first compiler that works, or one line that says what is needed.
     pub(crate) fn find(
         toolchain: &'static Toolchain,
         target: &Path,
@@ -40,27 +40,27 @@ impl Compiler {
             let compiler = Self { toolchain, target: target.to_owned(), line };
             let Err(error) = compiler.probe() else { return Ok(compiler) };
             if named.is_some() {
-                needs = one_line(error.context(format!("{} does not serve", toolchain.variable)));
+                needs = one_line(error.context(format!("{} does not work", toolchain.variable)));
             }
         }
         Err(needs)
     }
 
-    /// How a person would call it.
+    /// The command line of the compiler.
     pub(crate) fn line(&self) -> &str {
         &self.line
     }
 
-    /// Makes `wasm` of the sources in `folder`.
+    /// Compiles the sources in `folder` to `wasm`.
     pub(crate) fn make(&self, folder: &Path, wasm: &Path) -> anyhow::Result<()> {
-        // Something from before must not pass for what is made now.
+        // An earlier file must not be mistaken for the new one.
         let _ = fs::remove_file(wasm);
         let line = format!("{} {}", self.line, self.toolchain.arguments);
         let mut command = self.command(&line, folder, wasm)?;
         run(&mut command, |_| ())?;
         let made = fs::read(wasm).with_context(|| format!("cannot read {}", wasm.display()))?;
         if !made.starts_with(b"\0asm") {
-            bail!("`{}` made no wasm: it compiles for this machine", self.line);
+            bail!("`{}` produced no wasm: it compiles for this machine", self.line);
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Compiler {
     }
 }
 
-/// What the toolchain's variable says, if anything.
+/// The value of the toolchain's variable, if it is set.
 pub(crate) fn named(toolchain: &Toolchain) -> Option<String> {
     let value = env::var_os(toolchain.variable)?;
     Some(value.to_str()?.trim().to_owned()).filter(|value| !value.is_empty())
@@ -116,7 +116,7 @@ fn candidates(toolchain: &Toolchain, named: Option<&str>) -> Vec<String> {
     named.map_or_else(known, |line| vec![line.to_owned()])
 }
 
-/// A reason is shown in a table, and beside the name of a test.
+/// Converts an error to one line, for a table and for names of ignored tests.
 fn one_line(error: anyhow::Error) -> String {
     let words: Vec<_> =
         format!("{error:#}").split_whitespace().take(REASON_WORDS).map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! One guest: a folder of sources and the `.wasm` that is made of it, once for each state of them.
+//! One guest: a folder of sources and the `.wasm` that is built from it when they have changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::places::{Places, entries, name_of, sources};
 use crate::toolchain::Toolchain;
 use crate::{Availability, Plugin};
 
-/// What may lie among sources and says nothing about the `.wasm`.
+/// Files among the sources that do not affect the `.wasm`.
 const NOT_SOURCES: [&str; 3] = ["README.md", "__pycache__", "samples"];
 
-/// All guests in one language, made as far as a compiler is found.
+/// All guests in one language, built if a compiler is found.
 pub(crate) fn build(
     toolchain: &'static Toolchain,
     places: &Places,
@@ -47,8 +47,8 @@ struct Guest {
     name: String,
     folder: PathBuf,
     wasm: PathBuf,
-    /// Beside the wasm: all that it was made from. Times would miss an older file that was put
-    /// back, and a change of the command.
+    /// A file next to the wasm with everything that it was built from. Modification times would miss a
+    /// restored older file, and a change of the command.
     stamp: PathBuf,
     made_from: Vec<u8>,
 }
@@ -57,7 +57,7 @@ impl Guest {
     fn new(toolchain: &Toolchain, folder: &Path, target: &Path) -> anyhow::Result<Self> {
         let compiler = named(toolchain).unwrap_or_default();
         let mut made_from = format!("{compiler}\n{}\n", toolchain.arguments).into_bytes();
-        // What lies beside the guests' folders belongs to all of them.
+        // Files next to the guests' folders belong to all guests.
         let shared = folder.parent().map(|language| entries(language, Path::is_file));
         for path in shared.into_iter().flatten() {
             add(&path, &mut made_from)?;
@@ -74,7 +74,7 @@ impl Guest {
     }
 
     fn make(&self, compiler: &Compiler) -> anyhow::Result<()> {
-        // So that a build which is cut off leaves nothing that looks current.
+        // Removed first, so that an interrupted build does not look current.
         let _ = fs::remove_file(&self.stamp);
         compiler.make(&self.folder, &self.wasm)?;
         fs::write(&self.stamp, &self.made_from)
@@ -122,12 +122,12 @@ mod tests {
         make();
         write("samples/sample.out", "1");
         write("README.md", "text");
-        assert!(guest().is_current(), "samples and words about it change nothing");
+        assert!(guest().is_current(), "samples and the README change nothing");
         write("main.c", "int main(void) { return 1; }");
         assert!(!guest().is_current());
         make();
         fs::write(language.join("package-lock.json"), "{}").unwrap();
-        assert!(!guest().is_current(), "what lies beside its folder counts");
+        assert!(!guest().is_current(), "files next to its folder count");
         fs::remove_dir_all(&language).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! What a plugin is written in, and how it speaks to its host.
+//! The language of a plugin, and its ABI.
 
 use std::fmt;
 
@@ -23,13 +23,13 @@ pub enum Language {
     Python,
 }
 
-/// How a plugin takes its payload and leaves its output. The host reads this off the bytes; here
-/// it is what the source means to be.
+/// How a plugin reads its payload and writes its output. The host detects this from the bytes; here it is
+/// declared by the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abi {
     /// A core module, WASI preview 1: payload on stdin, output on stdout, log on stderr.
     Command,
-    /// A component that exports `wasi:cli/run`: the same, without exit codes but 0 and 1.
+    /// A component that exports `wasi:cli/run`: the same, with only the exit codes 0 and 1.
     CommandComponent,
     /// A component that exports `wasi:http/incoming-handler`: the payload is the body of a `POST`,
     /// the output that of the response.

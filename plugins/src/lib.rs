@@ -1,19 +1,19 @@
 //! Builds the example plugins on demand and hands out their paths, for tests, benches and the demo.
 //!
-//! [`build`] may be called from many processes at once, and again and again: the first call
-//! compiles, the others wait for it and find everything done. It belongs into no build script: it
-//! runs cargo, and may download.
+//! [`build`] may be called repeatedly and by many processes at once: the first call compiles, the others
+//! wait for it and find everything built. Do not call it in a build script: it runs cargo, and may
+//! download.
 //!
 //! | module | owns |
 //! |---|---|
 //! | `language` | the languages and ABIs |
-//! | `toolchain` | the table of languages but Rust: compilers and arguments |
-//! | `guest` | one guest of that table: what it is made of, and whether that has changed |
+//! | `toolchain` | the table of languages except Rust: compilers and arguments |
+//! | `guest` | one guest of that table: its sources, and whether they have changed |
 //! | `compiler` | finding the compiler of a row, and calling it |
-//! | `packages` | the npm packages that some compilers are made of |
-//! | `rust` | the Rust guests, and which compiler makes them |
-//! | `sample` | the payloads that come with a plugin, and what is expected of them |
-//! | `places` | where sources and targets are, and the lock on the target folder |
+//! | `packages` | the npm packages of some compilers |
+//! | `rust` | the Rust guests, and the choice of their compiler |
+//! | `sample` | the sample payloads of a plugin, and the expected results |
+//! | `places` | the folders of sources and targets, and the lock on the target folder |
 //! | `command` | running other programs |
 
 mod command;
@@ -35,30 +35,30 @@ use places::Places;
 pub use language::{Abi, Language};
 pub use sample::{Expected, Sample};
 
-/// All example plugins, built as far as this machine can.
+/// All example plugins, built if this machine has the compilers.
 #[derive(Debug, Clone)]
 pub struct Plugins(Vec<Plugin>);
 
 /// One example plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plugin {
-    /// Its name: that of its folder, of a second form of it with more to it.
+    /// The name of its folder, with a suffix for a second form of the same source.
     pub name: String,
     /// The language that it is written in.
     pub language: Language,
-    /// How it speaks to the host.
+    /// Its ABI.
     pub abi: Abi,
-    /// Where its source is.
+    /// The folder of its source.
     pub folder: PathBuf,
-    /// Where it is, or why it is not.
+    /// Its file, or why there is none.
     pub availability: Availability,
 }
 
 impl Plugin {
-    /// Where its `.wasm` file is.
+    /// The path of its `.wasm` file.
     ///
     /// # Errors
-    /// The reason why there is none, in a line.
+    /// One line with the reason why there is none.
     pub fn wasm(&self) -> Result<&Path, &str> {
         match &self.availability {
             Availability::Built(path) => Ok(path),
@@ -66,7 +66,7 @@ impl Plugin {
         }
     }
 
-    /// Payloads to try it with, by name, and what it makes of them. Found in its folder `samples`.
+    /// Sample payloads and their expected results, by name, from its folder `samples`.
     #[must_use]
     pub fn samples(&self) -> Vec<Sample> {
         sample::samples(&self.folder.join("samples"))
@@ -75,7 +75,7 @@ impl Plugin {
     /// The sample `name`.
     ///
     /// # Panics
-    /// If there is none: its name is then misspelt.
+    /// If there is no sample of this name.
     #[must_use]
     pub fn sample(&self, name: &str) -> Sample {
         let found = self.samples().into_iter().find(|sample| sample.name == name);
@@ -86,16 +86,16 @@ impl Plugin {
 /// Whether there is a `.wasm` file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Availability {
-    /// Here it is.
+    /// The path of the file.
     Built(PathBuf),
     /// A compiler is missing.
     Missing {
         /// One line that says what to install.
         reason: String,
     },
-    /// The compiler that had to be chosen cannot make it.
+    /// The chosen compiler cannot build it.
     Impossible {
-        /// One line that says what it lacks.
+        /// One line that says what the compiler lacks.
         reason: String,
     },
 }
@@ -104,8 +104,7 @@ impl Plugins {
     /// The plugin `name`.
     ///
     /// # Panics
-    /// If there is no such example plugin: its name is then misspelt, which must not look like a
-    /// plugin that is merely missing.
+    /// If there is no example plugin of this name, as opposed to one whose compiler is missing.
     #[must_use]
     pub fn get(&self, name: &str) -> &Plugin {
         let known = || self.0.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>();
@@ -115,18 +114,18 @@ impl Plugins {
         plugin
     }
 
-    /// All of them, by language and name.
+    /// All example plugins, by language and name.
     pub fn iter(&self) -> impl Iterator<Item = &Plugin> {
         self.0.iter()
     }
 }
 
-/// Builds every example plugin that is not up to date. What takes long is announced to `progress`,
-/// a line each time; when nothing has to be done it is not called.
+/// Builds every example plugin that is not up to date. Long steps are reported to `progress`, one line
+/// each; it is not called if nothing has to be built.
 ///
 /// # Errors
-/// If a Rust guest cannot be built, or the source of another does not compile; the message says
-/// what to do. One for which there is no compiler is [`Availability::Missing`].
+/// If a Rust guest cannot be built, or the source of another does not compile; the message says what to
+/// do. A guest without a compiler is [`Availability::Missing`].
 pub fn build(progress: impl Fn(&str)) -> anyhow::Result<Plugins> {
     let places = Places::of_this_process();
     let _lock = places.lock(&progress)?;
@@ -155,7 +154,7 @@ mod tests {
             assert_eq!(readme.lines().count(), 3, "{}", guest.display());
             let samples = sample::samples(&guest.join("samples"));
             let succeeds = |sample: &Sample| matches!(sample.expected, Expected::Output(_));
-            // Without its grants, one that needs some can only fail.
+            // A plugin that needs grants fails without them.
             let shows = if readme.contains("Needs grants") {
                 !samples.is_empty()
             } else {

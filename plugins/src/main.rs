@@ -1,4 +1,4 @@
-//! Builds the example plugins and shows where they are.
+//! Builds the example plugins and prints their paths.
 
 use std::env;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The npm packages that a language's compiler is made of: those of the lock file in its folder,
-//! installed into the target folder, so that the source tree stays as it is.
+//! The npm packages of a language's compiler: those of the lock file in its folder, installed into the
+//! target folder, so that the source tree is not changed.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::command::{command, run};
 use crate::places::sources;
 use crate::toolchain::Toolchain;
 
-/// Installs what the language's lock file lists, unless there is none or it is installed.
+/// Installs the packages of the language's lock file, if there is one and they are not installed.
 pub(crate) fn install(
     toolchain: &Toolchain,
     target: &Path,
@@ -27,11 +27,11 @@ pub(crate) fn install(
         fs::copy(folder.join(name), target.join(name))
             .with_context(|| format!("cannot copy {name} to {}", target.display()))?;
     }
-    // So that an installation which is cut off leaves nothing that looks complete.
+    // Removed first, so that an interrupted installation does not look complete.
     let _ = fs::remove_file(&stamp);
     let mut npm = command("npm");
-    // Not `ci`, which insists on the optional packages of every platform, and registries lack some.
-    // Scripts of packages have no business here, and would only download more.
+    // Not `ci`, which requires the optional packages of every platform, some of which may be unavailable.
+    // Install scripts of packages are not needed, and would download more.
     npm.args(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]);
     npm.arg("--loglevel=error").current_dir(target);
     run(&mut npm, |_| ()).context(toolchain.needs)?;

@@ -1,4 +1,4 @@
-//! Where sources and targets are. Owns the lock that keeps processes from building at once.
+//! The folders of sources and targets. Owns the lock that serializes builds of several processes.
 
 use std::env;
 use std::ffi::OsString;
@@ -20,9 +20,9 @@ pub(crate) fn root() -> &'static Path {
 /// The folders that a build writes.
 #[derive(Debug)]
 pub(crate) struct Places {
-    /// Everything that is made goes here.
+    /// The folder of all built files.
     pub(crate) target: PathBuf,
-    /// The compiler that is made where rustup has none.
+    /// The folder of the compiler that is used if rustup has none.
     pub(crate) wasm_rust: PathBuf,
 }
 
@@ -31,8 +31,8 @@ impl Places {
         Self::from_variables(|name| env::var_os(name).filter(|value| !value.is_empty()))
     }
 
-    /// Relative paths count from the root of the repository: a test's working folder is that of its
-    /// package, but whoever set the variable stood at the root.
+    /// Relative paths start at the root of the repository, where the variable was probably set; the working
+    /// folder of a test is that of its package.
     fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let folder = |name: &str| variable(name).map(|folder| root().join(folder));
         let target = folder("JOBWRIGHT_PLUGINS_TARGET").unwrap_or_else(|| {
@@ -42,8 +42,8 @@ impl Places {
         Self { target, wasm_rust }
     }
 
-    /// Makes the target folder and waits until no other process builds there, until the file that
-    /// is returned is dropped.
+    /// Creates the target folder and locks it, after waiting for other processes that build there. The lock
+    /// is released when the returned file is dropped.
     pub(crate) fn lock(&self, progress: &impl Fn(&str)) -> anyhow::Result<File> {
         fs::create_dir_all(&self.target)
             .with_context(|| format!("cannot make the folder {}", self.target.display()))?;
@@ -62,8 +62,8 @@ impl Places {
     }
 }
 
-/// What is in `folder` and is `wanted`, by name. Guests are found like this, so no list of them has
-/// to be kept.
+/// The entries of `folder` that are `wanted`, by name. Guests are found in this way, so there is no list
+/// of them.
 pub(crate) fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries.map(|entry| entry.path()).filter(|path| wanted(path)).collect();
@@ -71,7 +71,7 @@ pub(crate) fn entries(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Vec<Path
     found
 }
 
-/// The last part of a path as text: what a guest's folder, and so the guest, is called.
+/// The last part of a path: the name of a guest is that of its folder.
 pub(crate) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -1,11 +1,10 @@
 //! The Rust guests: a cargo workspace of their own, and the choice of the compiler for it.
 //!
-//! Cargo decides what is out of date, so it is always run. The compiler is the machine's own where
-//! it knows the target, or can be taught it by rustup; else one that a script puts beside it.
+//! Cargo decides what is out of date, so it is always run. The compiler is the installed one if it has the
+//! target, or if rustup can add it; otherwise one that a script sets up.
 //!
-//! A guest is a command, unless the line `abi = "…"` of its `Cargo.toml` says otherwise. Those that
-//! are components are linked by a linker that makes them, which rustup's toolchains have: so the
-//! one target serves for all.
+//! A guest is a command, unless its `Cargo.toml` has a line `abi = "…"`. Components are linked by
+//! `wasm-component-ld`, which rustup's toolchains have, so one target is enough for all.
 
 use std::cell::Cell;
 use std::env;
@@ -23,22 +22,22 @@ use crate::{Abi, Availability, Language, Plugin};
 
 const TARGET: &str = "wasm32-wasip1";
 
-/// Makes components of programs.
+/// The target that builds components from programs.
 const COMPONENTS: &str = "wasm32-wasip2";
 
-/// Makes a component of a library for that target, with the preview 1 calls of its std in terms of
-/// what the world of `wasi:http` has.
+/// Flags that build a component from a library for [`TARGET`]; the adapter maps preview 1 calls of std to
+/// the world of `wasi:http`.
 const COMPONENT: [&str; 2] = ["-Clinker=wasm-component-ld", "-Clink-arg=--wasi-adapter=proxy"];
 
-/// A download of some 20 MB; beyond this there is no network to speak of.
+/// The time limit of rustup, for a download of some 20 MB: after that the network is too slow.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
 
-/// What makes wasm of Rust.
+/// The compiler for the Rust guests.
 #[derive(Debug, PartialEq, Eq)]
 enum Compiler {
-    /// The `rustc` of the machine.
+    /// The installed `rustc`.
     Own,
-    /// The one that the script makes, in the folder of that name.
+    /// The compiler that the script sets up, in this folder.
     Fallback(PathBuf),
 }
 
@@ -92,14 +91,14 @@ fn plugin(folder: PathBuf, built: &Path) -> anyhow::Result<Plugin> {
     let (name, abi) = (name_of(&folder), abi(&text)?);
     let file = match abi {
         Abi::Command => name.clone(),
-        // A library's file is called as Rust would call it.
+        // The file of a library has underscores instead of dashes.
         _ => name.replace('-', "_"),
     };
     let availability = Availability::Built(built.join(file).with_extension("wasm"));
     Ok(Plugin { name, language: Language::Rust, abi, folder, availability })
 }
 
-/// What is to be made of some of the `commands`, as their manifests say, beside the commands.
+/// The additional components of those `commands` whose manifests request one.
 fn typed_jobs(
     commands: &[Plugin],
     compiler: &Compiler,
@@ -129,7 +128,7 @@ fn typed_jobs(
     Ok(jobs)
 }
 
-/// What the manifest `text` says about the ABI.
+/// The ABI in the manifest `text`.
 fn abi(text: &str) -> anyhow::Result<Abi> {
     match text.lines().find_map(|line| line.strip_prefix("abi = ")) {
         None => Ok(Abi::Command),
@@ -148,7 +147,7 @@ fn check(plugin: &Plugin) -> anyhow::Result<()> {
     }
 }
 
-/// The folder that cargo is run in, so that it obeys the same configuration wherever we are.
+/// The folder that cargo is run in, so that it always uses the same configuration.
 fn workspace() -> PathBuf {
     sources().join("rust")
 }
@@ -159,7 +158,7 @@ fn choose(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result<Compiler>
         return Ok(Compiler::Own);
     }
     let prefix = places.wasm_rust.clone();
-    // A fallback that is ready comes before rustup, which may take its whole time to fail again.
+    // A fallback that is set up takes precedence over rustup, which may take its whole time limit to fail.
     let has = |name: &str| prefix.join(name).exists();
     if has("env.sh") && has("bin/wasm-component-ld") {
         return Ok(Compiler::Fallback(prefix));
@@ -215,7 +214,7 @@ fn set_up_fallback(prefix: &Path, progress: &impl Fn(&str)) -> anyhow::Result<()
 }
 
 impl Compiler {
-    /// Cargo, about to use this compiler to make `what`, such as [`TARGET`], in the folder `target`.
+    /// The cargo command that uses this compiler for the target `what` in the folder `target`.
     fn cargo(&self, subcommand: &str, what: &str, target: &Path) -> Command {
         let mut cargo = match self {
             Self::Own => command("cargo"),
@@ -234,7 +233,7 @@ impl Compiler {
     fn target_folder(&self, places: &Places) -> PathBuf {
         match self {
             Self::Own => places.target.join("rust"),
-            // As in its `env.sh`. What two compilers made does not mix.
+            // As in its `env.sh`. Files of two compilers must not be mixed.
             Self::Fallback(prefix) => prefix.join("target"),
         }
     }

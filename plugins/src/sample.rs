@@ -1,5 +1,5 @@
-//! Samples: what a plugin is given, and what it then does. They are found by their names, so that
-//! a new plugin, or a new sample, needs no code.
+//! Samples: payloads of a plugin, and the expected results. They are found by their names, so a new
+//! plugin or sample needs no code.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,30 +7,30 @@ use std::path::{Path, PathBuf};
 
 use crate::places::{entries, name_of};
 
-/// A payload, and what becomes of it.
+/// A payload, and its expected result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// What its files are called, up to the dot.
+    /// The name of its files, without the extension.
     pub name: String,
     /// The file with the payload.
     pub payload: PathBuf,
     /// Arguments for the plugin: the words of the file `NAME.args`.
     pub args: Vec<String>,
-    /// What the plugin makes of it.
+    /// The expected result.
     pub expected: Expected,
 }
 
 /// How the job of a [`Sample`] ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
-    /// It succeeds, and leaves the bytes of this file, `NAME.out`.
+    /// It succeeds, and outputs the bytes of this file, `NAME.out`.
     Output(PathBuf),
-    /// It fails, and says this in its log or its answer: the line in the file `NAME.err`.
+    /// It fails, with this line in its log or response: that of the file `NAME.err`.
     Failure(String),
 }
 
-/// The samples in `folder`: each has a payload, whatever that is called after the dot, and a file
-/// that says what is expected.
+/// The samples in `folder`: each has a payload with any extension, and a file with the expected
+/// result.
 pub(crate) fn samples(folder: &Path) -> Vec<Sample> {
     let has = |path: &Path, extension: &str| path.extension() == Some(OsStr::new(extension));
     let expected = entries(folder, |path| has(path, "out") || has(path, "err"));
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_is_a_payload_and_what_becomes_of_it() {
+    fn a_sample_is_a_payload_and_its_expected_result() {
         let folder = env::temp_dir().join(format!("jobwright-samples-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let files = ["a.csv", "a.out", "a.args", "b.json", "b.err", "c.txt", "d.out"];

@@ -1,8 +1,7 @@
-//! The table of languages but Rust: how the compiler of each is found, and how it makes a guest.
+//! The table of languages except Rust: how the compiler of each is found, and how it builds a guest.
 //!
-//! A command line is a compiler and arguments, both split at spaces. It runs in the language's
-//! folder under the target folder, where whatever it leaves about is in nobody's way. Placeholders
-//! may stand in any word:
+//! A command line is a compiler and arguments, both split at spaces. It runs in the language's folder under
+//! the target folder, where its temporary files do no harm. Any word may contain placeholders:
 //!
 //! | placeholder | stands for |
 //! |---|---|
@@ -12,33 +11,33 @@
 
 use crate::{Abi, Language};
 
-/// How guests in one language are made.
+/// How guests in one language are built.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     pub(crate) language: Language,
     pub(crate) abi: Abi,
     /// The folder with a folder for each guest, here and in the target folder.
     pub(crate) folder: &'static str,
-    /// What the names of source files end with. A folder that has such a file is a guest.
+    /// The extension of source files. A folder with such a file is a guest.
     pub(crate) extension: &'static str,
-    /// A variable that names the compiler; none other is tried then.
+    /// The variable that selects a compiler; then no other is tried.
     pub(crate) variable: &'static str,
     /// Compilers to try, best first.
     pub(crate) compilers: &'static [&'static str],
     pub(crate) probe: Probe,
     pub(crate) arguments: &'static str,
     pub(crate) environment: &'static [(&'static str, &'static str)],
-    /// What to say when no compiler was found.
+    /// The message if no compiler was found.
     pub(crate) needs: &'static str,
 }
 
-/// How to see that a compiler is one: that a program of its name exists says little.
+/// How to check that a compiler works: it is not enough that a program of its name exists.
 #[derive(Debug)]
 pub(crate) enum Probe {
-    /// It makes a guest of this source.
+    /// It compiles this source.
     Makes(&'static str),
-    /// Given the first it writes the second. For those that bring their libraries with them, or
-    /// take long.
+    /// With the first string as argument it prints the second. For compilers that include their
+    /// libraries, or are slow.
     Says(&'static str, &'static str),
 }
 
@@ -52,16 +51,16 @@ pub(crate) static TOOLCHAINS: [Toolchain; 7] = [
         compilers: &[
             "python3 -m ziglang cc -target wasm32-wasi",
             "zig cc -target wasm32-wasi",
-            // The stack first, so that an overflow traps instead of writing over data; zig does
-            // that by itself.
+            // The stack first, so that an overflow traps instead of overwriting data; zig does
+            // that by default.
             "clang --target=wasm32-wasi -Wl,--stack-first",
-            // Where Debian's wasi-libc is.
+            // The location of Debian's wasi-libc.
             "clang --target=wasm32-wasi -Wl,--stack-first --sysroot=/usr",
         ],
         // Needs the headers, the library and the linker, as a guest does.
         probe: Probe::Makes("#include <stdio.h>\nint main(void) { return puts(\"\") < 0; }\n"),
-        // For size, and with a stack that leaves a small job's memory small: zig's own default is
-        // 16 MiB.
+        // Optimized for size, with a small stack, so that small jobs need little memory: zig's
+        // default is 16 MiB.
         arguments: "-std=c11 -Os -s -Wall -Wextra -Wl,-z,stack-size=131072 {sources} -o {wasm}",
         environment: &[],
         needs: "needs clang with the wasm32-wasi target or the Python package ziglang",

@@ -1,4 +1,4 @@
-//! From the annotated function to the program.
+//! Expands the annotated function to a program.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -8,7 +8,7 @@ use syn::{Error, FnArg, ItemFn, Result, ReturnType, Signature, Type, parse2};
 const SHAPE: &str = "a job is `fn name(payload: T, job: &Job) -> Result<U, E>`; \
                      `payload` and `job` may be left out";
 
-/// The function as it is, and a `main` that runs it.
+/// The unchanged function, and a `main` that runs it.
 pub(crate) fn job(options: TokenStream, function: TokenStream) -> Result<TokenStream> {
     if !options.is_empty() {
         return Err(Error::new(options.span(), "`job` takes no options"));
@@ -18,7 +18,7 @@ pub(crate) fn job(options: TokenStream, function: TokenStream) -> Result<TokenSt
     check(&function.sig)?;
     let name = &function.sig.ident;
     let arguments = arguments(&function.sig)?;
-    // Where the type of the output is written is where the compiler complains about it.
+    // The span of the output's type, so that the compiler reports errors there.
     let place = match &function.sig.output {
         ReturnType::Type(_, output) => output.span(),
         ReturnType::Default => name.span(),
@@ -35,7 +35,7 @@ pub(crate) fn job(options: TokenStream, function: TokenStream) -> Result<TokenSt
     })
 }
 
-/// Refuses what no host could call.
+/// Refuses functions that a host cannot call.
 fn check(signature: &Signature) -> Result<()> {
     let refuse = |place: &dyn Spanned, why: &str| Err(Error::new(place.span(), why));
     if signature.ident == "main" {
@@ -53,7 +53,7 @@ fn check(signature: &Signature) -> Result<()> {
     Ok(())
 }
 
-/// What the function is called with: a reference is the job, anything else the payload.
+/// The arguments of the call: a reference is the job, any other type the payload.
 fn arguments(signature: &Signature) -> Result<Vec<TokenStream>> {
     let mut arguments = Vec::new();
     let mut seen = (false, false);
@@ -84,7 +84,7 @@ fn arguments(signature: &Signature) -> Result<Vec<TokenStream>> {
     Ok(arguments)
 }
 
-/// Whether a reference to it is surely not meant to be the job.
+/// Whether a reference to this type is meant to be the payload.
 fn is_payload(borrowed: &Type) -> bool {
     match borrowed {
         Type::Slice(_) => true,

@@ -1,13 +1,13 @@
 //! The attribute of `jobwright-guest`, which re-exports it: use it from there.
 //!
-//! It decides as little as it can: what a job may take and return is for traits to say, whose
-//! errors the compiler explains better than a macro does.
+//! It checks little: traits define what a job may take and return, because the compiler explains their
+//! errors better than a macro can.
 
 mod expand;
 
 use proc_macro::TokenStream;
 
-/// Makes a program of a function: the job that it does is the plugin.
+/// Turns a function into a program that is a plugin.
 ///
 /// The function takes the payload, as anything that is `FromRequest`, then `&Job`; each may be left
 /// out. It returns a `Result` of anything that is `IntoResponse`, whose error converts into a
@@ -24,7 +24,7 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// What it cannot be used on is said at the place where it is wrong:
+/// Errors are reported where they occur:
 ///
 /// ```compile_fail
 /// #[jobwright_guest::job]

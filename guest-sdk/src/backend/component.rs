@@ -1,8 +1,8 @@
 //! The host as the world `job` of `wit/job.wit`, for a component.
 //!
-//! The component stays the WASI command that every program for `wasm32-wasip2` is. What the world
-//! exports runs the same `main`, and `main` finds the request of the call here instead of on stdin.
-//! So an author writes no export, and the same source makes a component and a core module.
+//! The component is a WASI command, like every program for `wasm32-wasip2`. The export of the world runs
+//! the same `main`, which gets the request of the call from here instead of stdin. So authors write no
+//! export, and the same source builds a component and a core module.
 
 #![allow(
     unsafe_code,
@@ -29,13 +29,13 @@ use crate::{CheckpointTooLarge, Job, JobError, Level, Request, Response, command
 mod bindings;
 
 thread_local! {
-    /// What the call of the export brought, until `main` takes it.
+    /// The request of the call, until `main` takes it.
     static REQUEST: Cell<Option<types::Request>> = const { Cell::new(None) };
-    /// What `main` left for the export to return.
+    /// The result of `main`, which the export returns.
     static RESULT: Cell<Option<Result<Response, JobError>>> = const { Cell::new(None) };
 }
 
-/// The world, exported.
+/// Implements the exports of the world.
 struct World;
 
 bindings::export!(World with_types_in bindings);
@@ -43,7 +43,8 @@ bindings::export!(World with_types_in bindings);
 impl Guest for World {
     fn run(request: types::Request) -> Result<types::Response, types::Error> {
         unsafe extern "C" {
-            /// The entry that rustc makes for a program's `main`, std's start included.
+            /// The entry point that rustc generates for a program's `main`, with the start code of
+            /// std.
             safe fn __main_void() -> i32;
         }
         REQUEST.set(Some(request));
@@ -103,7 +104,7 @@ fn failure(error: &JobError) -> types::Error {
     types::Error::Retry(Retry { message, delay_ms })
 }
 
-/// The host. Only what is called is imported.
+/// The host. Only the functions that are called are imported.
 #[derive(Debug)]
 pub(crate) struct Host;
 
@@ -147,11 +148,11 @@ impl Host {
     }
 }
 
-/// The export returns it with the output. As a plain command there is no one to tell.
+/// The export returns it with the output. A plain command cannot report it.
 pub(crate) fn announce_output_type(_: &str) {}
 
-/// The export returns it. As a plain command there is no one to tell.
+/// The export returns it. A plain command cannot report it.
 pub(crate) fn announce_failure(_: &JobError) {}
 
-/// The export returns it. As a plain command there is no one to tell.
+/// The export returns it. A plain command cannot report it.
 pub(crate) fn announce_later(_: &JobError) {}

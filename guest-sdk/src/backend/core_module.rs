@@ -32,7 +32,7 @@ unsafe extern "C" {
     fn import_later(delay_ms: i64, message: *const u8, length: usize);
 }
 
-/// The host. Its functions are not reached through a table, which would link them all.
+/// The host. Its functions are not called through a trait object, which would link them all.
 #[derive(Debug)]
 pub(crate) struct Host;
 
@@ -61,7 +61,7 @@ impl Host {
     }
 
     pub(crate) fn load_checkpoint(&self) -> Option<Vec<u8>> {
-        // SAFETY: nothing is written to a place of length 0.
+        // SAFETY: with length 0 nothing is written.
         let length = unsafe { import_checkpoint_load(ptr::null_mut(), 0) };
         let mut state = vec![0; usize::try_from(length).ok()?];
         // SAFETY: address and length are those of a vector that nothing else uses.
@@ -79,7 +79,7 @@ impl Host {
 }
 
 pub(crate) fn run(job: impl FnOnce(Request, &Job) -> Result<Response, JobError>) -> ExitCode {
-    // One line, without the thread and the advice that std's own hook gives.
+    // One line, without the thread name and the note on backtraces of the default hook.
     panic::set_hook(Box::new(|info| eprintln!("{info}")));
     command::run(Host, job)
 }
@@ -87,7 +87,7 @@ pub(crate) fn run(job: impl FnOnce(Request, &Job) -> Result<Response, JobError>)
 pub(crate) fn announce_output_type(media_type: &str) {
     // SAFETY: address and length are those of a string.
     if unsafe { import_output_type(media_type.as_ptr(), media_type.len()) } != 0 {
-        eprintln!("`{media_type}` is no media type: the host looks what the output is");
+        eprintln!("`{media_type}` is not a media type: the host detects the type of the output");
     }
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn announce_later(error: &JobError) {
     unsafe { import_later(delay_ms, message.as_ptr(), message.len()) }
 }
 
-/// As the imports take it: -1 for none.
+/// The delay as the imports take it: -1 for none.
 fn delay_ms(error: &JobError) -> i64 {
     error.delay().map_or(-1, |delay| i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
 }

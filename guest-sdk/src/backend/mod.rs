@@ -1,13 +1,13 @@
-//! The three places that a job can run in, behind one interface. The target decides:
+//! The three environments that a job can run in, behind one interface. The target decides:
 //!
-//! | target | module | the host is reached by |
+//! | target | module | how the host is called |
 //! |---|---|---|
 //! | `wasm32-wasip1` | `core_module` | stdio, environment, exit code and the imports of `include/jobwright.h` |
 //! | `wasm32-wasip2` | `component` | the world `job` of `wit/job.wit` |
-//! | the machine's own | `native` | nothing: it is played for `cargo run`, and watched in tests |
+//! | native | `native` | there is no host: it is emulated for `cargo run`, and recorded in tests |
 //!
 //! Each has `Host` with the functions that a job may call, `run` for `main`, and the
-//! announcements that [`Link`](crate::link::Link) leads to.
+//! announcements that [`Link`](crate::link::Link) refers to.
 
 #[cfg(all(target_os = "wasi", target_env = "p2"))]
 mod component;

@@ -1,4 +1,4 @@
-//! No host: what it would do is played and written down. For `cargo run` and for tests.
+//! An emulated host that records all calls, for `cargo run` and for tests.
 
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::testing::Progress;
 use crate::{CheckpointTooLarge, Job, JobError, Level, Request, Response, command};
 
-/// What the host is to answer, and what it was told.
+/// What the host returns, and what was reported to it.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) log: Vec<(Level, String)>,
     pub(crate) progress: Vec<Progress>,
     pub(crate) checkpoint: Option<Vec<u8>>,
     pub(crate) checkpoint_limit: Option<usize>,
-    /// How often the job may still ask whether it is cancelled before it is.
+    /// The number of calls of `is_cancelled` that still return false.
     pub(crate) asks_left: Option<u32>,
     pub(crate) remaining: Duration,
     pub(crate) remaining_fuel: Option<u64>,
@@ -34,17 +34,17 @@ impl Default for Record {
     }
 }
 
-/// The host that is not there.
+/// The emulated host.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
     record: Mutex<Record>,
-    /// Whether a person watches: what is told is shown on stderr instead of written down.
+    /// Whether calls are shown on stderr, for a person, instead of recorded.
     watched: bool,
 }
 
 impl Host {
     pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
-        // A test may panic on one thread and look at the record on another.
+        // A test may panic on one thread and read the record on another.
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,15 +105,15 @@ pub(crate) fn run(job: impl FnOnce(Request, &Job) -> Result<Response, JobError>)
     command::run(Host { watched: true, ..Host::default() }, job)
 }
 
-/// Nobody needs it.
+/// Not shown.
 pub(crate) fn announce_output_type(_: &str) {}
 
-/// As for a failure.
+/// Shown like a failure.
 pub(crate) fn announce_later(error: &JobError) {
     announce_failure(error);
 }
 
-/// A person who waits wants to know for how long.
+/// Shows the requested delay.
 pub(crate) fn announce_failure(error: &JobError) {
     if let Some(delay) = error.delay() {
         eprintln!("retry after {delay:?}");

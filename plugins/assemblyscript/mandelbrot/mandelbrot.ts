@@ -1,4 +1,4 @@
-// Draws a piece of the Mandelbrot set: five numbers on stdin, a grey picture (PGM) on stdout.
+// Draws a section of the Mandelbrot set: five numbers on stdin, a grey picture (PGM) on stdout.
 
 const MAX_PIXELS = 1_000_000;
 const MAX_STEPS = 255;
@@ -9,7 +9,7 @@ class View {
   constructor(
     public x: f64,
     public y: f64,
-    /** Of the piece, in the plane. */
+    /** The width of the section in the plane. */
     public width: f64,
     public columns: i32,
     public rows: i32,
@@ -43,7 +43,7 @@ function steps(re: f64, im: f64): u8 {
 }
 
 /** At most 1 KiB: five numbers are shorter. */
-/** More than five numbers need: what fills it is no payload. */
+/** More than five numbers need: a longer payload is invalid. */
 function readPayload(): string {
   const buffer = new ArrayBuffer(1024);
   let length = 0;

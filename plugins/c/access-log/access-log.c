@@ -3,8 +3,8 @@
  *
  *     192.0.2.1 - ada [20/Nov/2026:08:00:00 +0000] "GET /a?b HTTP/1.1" 200 512 "https://example.org/" "curl/8"
  *
- * Log on stdin, summary as JSON on stdout. Memory is bounded whatever the log holds: lines, keys and
- * the number of keys have a maximum, and what did not fit is counted or flagged, never hidden.
+ * Log on stdin, summary as JSON on stdout. Memory is bounded for any log: lines, keys and
+ * the number of keys have a maximum, and excess data is counted or flagged, never dropped silently.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,7 +31,7 @@ typedef struct {
     uint64_t count;
 } Slot;
 
-/* Counts per key. Once it is full, keys that are new are left out. */
+/* Counts per key. When the table is full, new keys are dropped. */
 typedef struct {
     Slot slots[SLOTS];
     char keys[KEY_BYTES];
@@ -270,7 +270,7 @@ static int by_rank(const void *left, const void *right)
     return order ? order : (a->key.len > b->key.len) - (a->key.len < b->key.len);
 }
 
-/* Moves the table's slots about: nothing is counted after this. */
+/* Reorders the table's slots: nothing can be counted after this. */
 static void print_top(const char *list, const char *name, Table *table)
 {
     Slot *slots = table->slots;

@@ -1,4 +1,4 @@
-// Finds the words of a text that its word list lacks, and suggests the nearest ones.
+// Finds the words of the text that are not in the word list, and suggests the nearest ones.
 //
 // Payload: the word list, a word a line; an empty line; the text. Output: a line for each unknown
 // word, in the order of their first use: the word, a tab, up to three suggestions.
@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t max_suggestions = 3;
 constexpr std::size_t max_distance = 2;
-// Longer "words" are no words, and comparing them is quadratic.
+// Longer runs of letters are not words, and comparing them takes quadratic time.
 constexpr std::size_t max_word = 64;
 constexpr int bad_data = 65;  // EX_DATAERR of sysexits.h
 

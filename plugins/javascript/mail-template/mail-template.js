@@ -39,7 +39,7 @@ function fill(template, values) {
     .replace(/\{\{([\w.]+)\}\}/g, (_, path) => String(lookup(values, path)));
 }
 
-/** Only what the values have themselves: a template must not reach `constructor`. */
+/** Only own properties of the values: a template must not access `constructor`. */
 function lookup(values, path) {
   return path.split(".").reduce((value, name) => {
     if (value === null || typeof value !== "object" || !Object.hasOwn(value, name)) throw new Fault(`there is no value \`${path}\``);

@@ -1,4 +1,4 @@
-//! Lays JSON out for people: payload on stdin, the same value with indentation on stdout.
+//! Formats JSON: payload on stdin, the same value with indentation on stdout.
 
 const std = @import("std");
 

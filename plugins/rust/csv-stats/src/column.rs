@@ -1,10 +1,10 @@
-//! What can be said about the values of one column.
+//! Statistics of the values of one column.
 
 use std::collections::HashMap;
 
 use serde::Serialize;
 
-/// One column. Its type is what all its values are.
+/// One column. Its type is the type of all its values.
 #[derive(Debug, Serialize)]
 pub struct Column {
     name: String,
@@ -18,7 +18,7 @@ pub struct Column {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Values {
-    /// There is no value.
+    /// The column has no values.
     Empty,
     /// Every value is a finite number.
     Number(Numbers),
@@ -31,7 +31,7 @@ struct Numbers {
     min: f64,
     max: f64,
     mean: f64,
-    /// Of a sample (n - 1); none for a single value.
+    /// The standard deviation of a sample (n - 1); `None` for a single value.
     stddev: Option<f64>,
 }
 
@@ -76,7 +76,7 @@ impl Values {
     }
 }
 
-/// Rust reads `inf` and `nan` as numbers; in a table they are words.
+/// Rust parses `inf` and `nan` as numbers; in a table they are words.
 fn number(value: &str) -> Option<f64> {
     value.parse().ok().filter(|number: &f64| number.is_finite())
 }

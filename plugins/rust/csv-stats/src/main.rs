@@ -30,7 +30,7 @@ fn csv_stats(file: Vec<u8>) -> Result<Table, JobError> {
     Ok(Table { rows: rows.len(), columns })
 }
 
-/// Says what is wrong with the file, by line: that is how editors find it.
+/// A permanent error with the line of the fault.
 fn explain(error: csv::Error) -> JobError {
     let line = error.position().map_or(1, csv::Position::line);
     JobError::permanent(match error.kind() {

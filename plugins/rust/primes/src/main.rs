@@ -1,5 +1,5 @@
-//! Counts primes: a job that takes long, and so tells its progress, ends when it is asked to, and
-//! goes on where an earlier attempt stopped.
+//! Counts primes: a long job that reports its progress, ends when it is cancelled, and continues where an
+//! earlier attempt stopped.
 
 mod sieve;
 
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use sieve::Sieve;
 
-/// Numbers are sieved in pieces of this size, each some milliseconds of work: often enough to be
-/// cancelled, seldom enough to tell the host about it.
+/// Numbers are sieved in segments of this size, each some milliseconds of work: short enough to be
+/// cancelled soon, and long enough to call the host after each.
 const PIECE: u64 = 1 << 20;
 
-/// Beyond this the sieve's own primes would fill the memory that a job has.
+/// Beyond this the primes of the sieve would exceed the default memory of a job.
 const MAX_UP_TO: u64 = 1_000_000_000_000;
 
 #[derive(Debug, Deserialize)]
@@ -20,7 +20,7 @@ struct Range {
     up_to: u64,
 }
 
-/// What was found among the numbers below `next`; also the checkpoint.
+/// The result for the numbers below `next`; also the checkpoint.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Found {
     next: u64,
@@ -67,7 +67,7 @@ fn primes(range: Range, job: &Job) -> Result<Answer, JobError> {
 impl Found {
     fn add(&mut self, prime: u64) {
         self.primes += 1;
-        // Of the pair, the one that comes later.
+        // The larger prime of the pair.
         self.twins += u64::from(self.largest.is_some_and(|largest| largest + 2 == prime));
         self.largest = Some(prime);
     }

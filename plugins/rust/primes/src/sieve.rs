@@ -1,8 +1,8 @@
-//! The sieve of Eratosthenes in pieces, so that memory does not grow with the numbers.
+//! The segmented sieve of Eratosthenes, whose memory does not grow with the numbers.
 
 use std::ops::Range;
 
-/// Finds the primes of any piece up to the number that it was made for.
+/// Finds the primes of any segment up to a given number.
 pub struct Sieve {
     /// The primes up to that number's square root.
     base: Vec<u64>,
@@ -11,13 +11,13 @@ pub struct Sieve {
 impl Sieve {
     /// A sieve for the numbers up to `up_to`.
     pub fn new(up_to: u64) -> Self {
-        // Of a piece from 0 on, only the primes below its own root are needed to sieve it.
+        // A segment from 0 on needs only the primes below its own square root.
         let root = up_to.isqrt();
         let first = Self { base: (2..=root.isqrt()).collect() };
         Self { base: first.primes(0..root + 1).collect() }
     }
 
-    /// The primes of `piece`, in order.
+    /// The primes of the segment `piece`, in order.
     pub fn primes(&self, piece: Range<u64>) -> impl Iterator<Item = u64> {
         let Range { start, end } = piece;
         let mut composite = vec![false; (end - start) as usize];

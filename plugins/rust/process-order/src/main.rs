@@ -1,5 +1,4 @@
-//! Checks an order and says what it costs: the classic job that a shop's web server must not wait
-//! for.
+//! Checks and prices an order: a classic background job of a shop's web server.
 
 mod order;
 mod price;
@@ -26,7 +25,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a payload.
+    /// Processes a payload.
     fn process(payload: impl Into<Vec<u8>>) -> Result<Invoice, JobError> {
         process_order(Order::from_request(Request::new(payload))?)
     }

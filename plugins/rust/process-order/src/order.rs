@@ -1,4 +1,4 @@
-//! An order as it arrives, and the rules that it must keep.
+//! An order, and the rules that it must keep.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ const MAX_QUANTITY: i64 = 10_000;
 /// A million in the currency's unit. With the two limits above, sums stay far below an `i64`.
 const MAX_UNIT_PRICE: i64 = 100_000_000;
 
-/// An order. A field that is not known is refused: a misspelt `coupon` would cost the customer.
+/// An order. Unknown fields are refused: a misspelt `coupon` would cost the customer.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
@@ -31,7 +31,7 @@ pub struct Order {
 #[serde(deny_unknown_fields)]
 pub struct Customer {
     pub email: String,
-    /// Where it goes, as in ISO 3166; decides the tax.
+    /// The destination by ISO 3166, which decides the tax.
     pub country: String,
 }
 
@@ -53,7 +53,7 @@ pub enum Shipping {
 }
 
 impl Order {
-    /// Everything that is wrong with it, so that nobody has to send it once for each fault.
+    /// All faults of the order, so that they can be corrected at once.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut check = |holds: bool, fault: &dyn Fn() -> String| {
@@ -103,7 +103,7 @@ fn line_faults(lines: &[Line]) -> Vec<String> {
     faults
 }
 
-/// Whether mail to it has a chance; only sending some would prove it.
+/// Whether this may be an e-mail address; only sending mail could prove it.
 fn is_address(email: &str) -> bool {
     let bare = !email.chars().any(|c| c.is_whitespace() || c.is_control());
     bare && email

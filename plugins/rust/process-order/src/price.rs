@@ -1,16 +1,17 @@
-//! What an order costs. Money is whole cents throughout, so nothing is ever lost to a float.
+//! The price of an order. All amounts are whole cents, so no rounding of floats occurs.
 
 use serde::Serialize;
 
 use crate::order::{Customer, Line, Order, Shipping};
 
-/// From so many pieces of one article on, so many percent off that line; the first that applies.
+/// Volume discounts: the minimum number of pieces of an article, and the discount in percent; the first
+/// that applies.
 const VOLUME_DISCOUNTS: [(i64, i64); 2] = [(100, 10), (10, 5)];
 
-/// Standard shipping costs nothing from here on, after discounts.
+/// The amount after discounts from which standard shipping is free.
 const FREE_SHIPPING_FROM: i64 = 5_000;
 
-/// What the customer gets to see. All amounts are in cents; `total` is the only one with tax.
+/// The priced order. All amounts are in cents; `total` is the only one with tax.
 #[derive(Debug, Serialize)]
 pub struct Invoice {
     pub order_id: String,
@@ -19,7 +20,7 @@ pub struct Invoice {
     lines: Vec<PricedLine>,
     /// Before discounts.
     subtotal: i64,
-    /// Of the lines and of the coupon.
+    /// The discounts of the lines and of the coupon.
     discount: i64,
     shipping: i64,
     tax_percent: i64,
@@ -76,19 +77,19 @@ impl PricedLine {
     }
 }
 
-/// A promise to the customer, known by a code.
+/// The reduction of a coupon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coupon {
-    /// So many percent off.
+    /// A discount in percent.
     Percent(i64),
-    /// So many cents off, at most what the goods cost.
+    /// A discount in cents, at most the price of the goods.
     Amount(i64),
-    /// Standard shipping costs nothing.
+    /// Free standard shipping.
     FreeShipping,
 }
 
 impl Coupon {
-    /// The coupon behind `code`, if there is one.
+    /// The coupon with this code, if there is one.
     pub fn find(code: &str) -> Option<Self> {
         match code {
             "WELCOME10" => Some(Self::Percent(10)),
@@ -107,7 +108,7 @@ impl Coupon {
     }
 }
 
-/// The tax in `country`, if we ship there.
+/// The tax in `country`, if the shop ships there.
 pub fn tax_percent(country: &str) -> Option<i64> {
     match country {
         "DE" => Some(19),
@@ -115,13 +116,13 @@ pub fn tax_percent(country: &str) -> Option<i64> {
         "BE" | "ES" | "NL" => Some(21),
         "IT" => Some(22),
         "IE" | "PL" | "PT" => Some(23),
-        // Not collected by us.
+        // Sales tax of the United States is not collected.
         "CH" | "US" => Some(0),
         _ => None,
     }
 }
 
-/// So many percent of an amount that is not negative, half a cent rounded up.
+/// A percentage of a non-negative amount; half a cent is rounded up.
 fn percent(cents: i64, percent: i64) -> i64 {
     (cents * percent + 50) / 100
 }

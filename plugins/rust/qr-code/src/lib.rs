@@ -1,11 +1,11 @@
-//! Draws a text as a QR code: the text in the body of a request, the picture in that of the response.
+//! Encodes text as a QR code: the text is the body of the request, the picture that of the response.
 
 use std::fmt::Write;
 
 use qrcodegen::{QrCode, QrCodeEcc};
 use wstd::http::{Body, Request, Response, Result, StatusCode};
 
-/// What must stay white around a code, in modules (ISO/IEC 18004).
+/// The width of the white border around a code, in modules (ISO/IEC 18004).
 const QUIET_ZONE: i32 = 4;
 
 #[wstd::http_server]

@@ -1,16 +1,16 @@
-//! Takes e-mail addresses and card numbers out of a text, so that it may be shown or stored.
+//! Removes e-mail addresses and card numbers from text, so that it may be shown or stored.
 #![allow(missing_docs, reason = "`plugin_fn` drops the comment of its function")]
 
 use extism_pdk::{FnResult, info, plugin_fn};
 use regex_lite::{Captures, Regex};
 
-/// What looks like an e-mail address.
+/// Text that looks like an e-mail address.
 const ADDRESS: &str = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+";
 
 /// 13 to 19 digits, perhaps in groups.
 const DIGITS: &str = r"\b\d(?:[ -]?\d){12,18}\b";
 
-/// The text with `[e-mail]` and `[card]` in the places of what was taken out.
+/// The text with `[e-mail]` and `[card]` in place of the removed parts.
 #[plugin_fn]
 pub fn run(text: String) -> FnResult<String> {
     let (text, addresses) = replace(ADDRESS, &text, |_| Some("[e-mail]"))?;
@@ -19,7 +19,7 @@ pub fn run(text: String) -> FnResult<String> {
     Ok(text)
 }
 
-/// `text` with what `by` says for each match of `pattern`, if anything, and how often it did.
+/// Replaces each match of `pattern` for which `by` returns a replacement; also returns how many there were.
 fn replace(
     pattern: &str,
     text: &str,

@@ -5,17 +5,17 @@ use std::io::Cursor;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits};
 use jobwright_guest::{Job, JobError};
 
-/// The longest side in pixels, unless the first argument says otherwise.
+/// The default length of the longest side in pixels; the first argument overrides it.
 const DEFAULT_SIDE: u32 = 160;
 
 /// A larger thumbnail is not one.
 const MAX_SIDE: u32 = 4096;
 
-/// No camera makes longer sides than this; forged headers do.
+/// The longest accepted side. No camera exceeds it; only forged headers do.
 const MAX_INPUT_SIDE: u32 = 16_384;
 
-/// What decoding may allocate: 13 megapixels of RGB, and room to spare for the rest of the program
-/// within the 64 MiB that a job has unless it asks for more.
+/// The memory limit of decoding: 13 megapixels of RGB, which leaves memory for the rest of the program
+/// within the default limit of 64 MiB.
 const MAX_DECODED_BYTES: u64 = 40 << 20;
 
 #[jobwright_guest::job]
@@ -42,7 +42,7 @@ fn shrink(bytes: &[u8], side: u32) -> Result<DynamicImage, JobError> {
     if picture.width().max(picture.height()) > side {
         picture = picture.thumbnail(side, side);
     }
-    // As its camera was held. Only now: turning needs the picture twice.
+    // Apply the orientation of the camera after scaling, as it needs the picture twice in memory.
     picture.apply_orientation(orientation);
     Ok(picture)
 }

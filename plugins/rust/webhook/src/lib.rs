@@ -1,13 +1,13 @@
-//! Delivers an event to a URL, under a key that the operator gave to the host and not to us.
+//! Delivers an event to a URL, with a key that only the host has.
 
 use serde::Deserialize;
 use wstd::http::error::ErrorCode;
 use wstd::http::{Body, Client, HeaderMap, Request, Response, Result, StatusCode};
 
-/// The host puts the secret here, if it was granted, and if the URL is where the secret belongs.
+/// The host replaces the placeholder by the secret, if it is granted and the URL is one of its origins.
 const AUTHORIZATION: &str = "Bearer jobwright-secret(WEBHOOK_KEY)";
 
-/// What the job is.
+/// The payload of the job.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Delivery {
@@ -32,7 +32,7 @@ async fn main(mut request: Request<Body>) -> Result<Response<Body>> {
     }
 }
 
-/// Sends it. A second attempt at the same job has the same id, by which the receiver knows it.
+/// Sends the event. All attempts at a job send the same id, by which the receiver detects repetitions.
 async fn deliver(delivery: &Delivery, job: &HeaderMap) -> Result<Response<Body>> {
     let mut request = Request::post(&delivery.url)
         .header("content-type", "application/json")
@@ -43,7 +43,7 @@ async fn deliver(delivery: &Delivery, job: &HeaderMap) -> Result<Response<Body>>
     Client::new().send(request.body(Body::from(delivery.event.to_string()))?).await
 }
 
-/// The receiver's answer as ours: the host reads from it whether to try again, and when.
+/// Converts the receiver's response to ours, from which the host decides whether and when to retry.
 fn passed_on(url: &str, response: &Response<Body>) -> Result<Response<Body>> {
     let status = response.status();
     if status.is_success() {
@@ -51,7 +51,7 @@ fn passed_on(url: &str, response: &Response<Body>) -> Result<Response<Body>> {
         let answer = Response::builder().header("content-type", "application/json");
         return Ok(answer.body(said.to_string().into())?);
     }
-    // Whoever redirects a delivery is not where it was to go.
+    // A redirect is a failure: the event must not go to another URL.
     let failed = if status.is_redirection() { StatusCode::BAD_GATEWAY } else { status };
     let mut answer = answer(failed, format!("{url} answered {status}"))?;
     if let Some(wait) = response.headers().get("retry-after") {
@@ -60,7 +60,7 @@ fn passed_on(url: &str, response: &Response<Body>) -> Result<Response<Body>> {
     Ok(answer)
 }
 
-/// What is denied stays denied; anything else may go better another time.
+/// A denied request stays denied; other errors may be temporary.
 fn status_of(error: Option<&ErrorCode>) -> StatusCode {
     match error {
         Some(ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited) => {

@@ -1,4 +1,4 @@
-//! Counts the words of a text and shows the most frequent ones.
+//! Counts the words of text and lists the most frequent ones.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use jobwright_guest::{Job, JobError};
 use serde::Serialize;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// How many words are shown unless the first argument says otherwise.
+/// The default number of listed words; the first argument overrides it.
 const DEFAULT_TOP: usize = 20;
 
 #[jobwright_guest::job]
