@@ -81,6 +81,12 @@ impl Load {
         }
     }
 
+    /// A job that is due begins.
+    pub(super) fn begin(&mut self, wait: &Wait) {
+        self.remove(wait);
+        self.running += 1;
+    }
+
     pub(super) fn remove(&mut self, wait: &Wait) {
         if !self.due.remove(wait) {
             self.parked -= 1;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::lane::{Due, Place};
+use super::order::due::Due;
+use super::order::place::Place;
 use crate::capacity::Permit;
-use crate::clock::{Timestamp, after};
+use crate::clock::Timestamp;
 use crate::hold::JobLabels;
 use crate::job::id::JobId;
 use crate::job::lifecycle::Lifecycle;
@@ -92,13 +93,12 @@ impl Slot {
 
     /// Its place in the order of claims.
     pub(super) fn place(&self, head_start: Duration) -> Place {
-        let levels = u32::from(u8::from(self.entry.priority)) - 1;
-        let sort_key = after(self.entry.lifecycle.scheduled_at, head_start.saturating_mul(levels));
-        Place { sort_key, arrival: self.entry.row }
+        let Entry { lifecycle, priority, row, .. } = &self.entry;
+        Place::new(lifecycle.scheduled_at, *priority, head_start, *row)
     }
 
     pub(super) fn due(&self, id: JobId) -> Due {
-        Due { id, memory_bytes: self.entry.memory_bytes }
+        Due::new(id, &self.entry.lifecycle, self.entry.memory_bytes)
     }
 
     pub(super) fn wait(&self, id: JobId) -> super::waiting::Wait {

@@ -171,8 +171,6 @@ impl Queue {
             self.future.insert(wait);
         } else if self.is_set_aside(labels) {
             // In no lane until a sweep, or another change, places it again.
-        } else if slot.entry.lifecycle.is_suspect() {
-            self.lanes.insert_suspect(labels, place, due);
         } else {
             self.lanes.insert(labels, place, due);
         }

@@ -2,63 +2,72 @@
 
 use std::collections::BTreeMap;
 
-use super::reserve::Share;
-use crate::clock::Timestamp;
-use crate::job::id::JobId;
+use super::order::due::{Due, Trust};
+use super::order::place::Place;
+use super::order::share::{LaneTurn, Share};
 
-/// A job's place in the order: its sort key, then its arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// When the job is due, later by the head start of higher priorities.
-    pub(super) sort_key: Timestamp,
-    /// The order of arrival.
-    pub(super) arrival: u64,
-}
-
-/// A job that is due.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Due {
-    pub(super) id: JobId,
-    pub(super) memory_bytes: u64,
-}
-
-/// A place among the lanes of a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn {
-    /// Attempts in flight.
-    pub(super) running: usize,
-    /// The turn in which the lane was served last.
-    pub(super) served: u64,
-    /// The place of its first job.
-    pub(super) place: Place,
-}
-
+/// The jobs of a lane are kept apart by their [`Trust`], as a job that may not start yet makes none of another
+/// kind wait.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) share: Share,
-    pub(super) served: u64,
+    /// Whether its queue is paused: it keeps its jobs and is not served.
     pub(super) is_held: bool,
-    pub(super) due: BTreeMap<Place, Due>,
-    pub(super) suspects: usize,
+    trusted: BTreeMap<Place, Due>,
+    suspects: BTreeMap<Place, Due>,
+    alone: BTreeMap<Place, Due>,
 }
 
+/// The turns of the first job of each kind, of those that may be served.
+pub(super) type Turns = [Option<LaneTurn>; 3];
+
 impl Lane {
-    /// The place of one of its jobs among the lanes.
-    pub(super) fn turn_of(&self, place: Place) -> Turn {
-        Turn { running: self.share.held.attempts, served: self.served, place }
+    /// A lane without jobs.
+    pub(super) fn new(share: Share, is_held: bool) -> Self {
+        Self { share, is_held, ..Self::default() }
     }
 
-    pub(super) fn turn(&self) -> Option<Turn> {
-        let first = self.due.keys().next().filter(|_| !self.is_held);
-        first.map(|place| self.turn_of(*place))
+    pub(super) fn insert(&mut self, place: Place, due: Due) {
+        match due.trust {
+            Trust::Trusted => self.trusted.insert(place, due),
+            Trust::Suspect => self.suspects.insert(place, due),
+            Trust::Alone => self.alone.insert(place, due),
+        };
+    }
+
+    /// Removes a job, if it is in the lane.
+    pub(super) fn remove(&mut self, place: &Place) {
+        let kinds = [&mut self.trusted, &mut self.suspects, &mut self.alone];
+        kinds.into_iter().find_map(|jobs| jobs.remove(place));
     }
 
     /// Jobs that wait for nothing but room.
     pub(super) fn waiting(&self) -> usize {
-        if self.is_held { 0 } else { self.due.len() }
+        if self.is_held { 0 } else { self.trusted.len() }
+    }
+
+    /// The first job of its kind that has this place.
+    pub(super) fn first_at(&self, place: Place) -> Option<Due> {
+        let mut firsts = self.kinds().into_iter().filter_map(|jobs| jobs.first_key_value());
+        firsts.find(|(at, _)| **at == place).map(|(_, due)| *due)
+    }
+
+    pub(super) fn turns(&self) -> Turns {
+        let turn = |place: &Place| self.share.lane_turn(*place);
+        let first = |jobs: &BTreeMap<Place, Due>| jobs.keys().next().map(turn);
+        self.kinds().map(|jobs| first(jobs).filter(|_| !self.is_held))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.due.is_empty() && self.suspects == 0 && self.share.held.attempts == 0
+        self.len() == 0 && self.share.running.attempts == 0
+    }
+
+    /// Its jobs that are due.
+    pub(super) fn len(&self) -> usize {
+        self.kinds().map(BTreeMap::len).into_iter().sum()
+    }
+
+    fn kinds(&self) -> [&BTreeMap<Place, Due>; 3] {
+        [&self.trusted, &self.suspects, &self.alone]
     }
 }

@@ -5,23 +5,18 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`order`] | which of the jobs that are due begins next: a pure function, for every driver |
 //! | [`index`] | every unfinished job, in each order in which it is looked for |
-//! | [`entry`] | the facts of each job, and its sort key |
+//! | [`entry`] | the facts of each job |
 //! | [`waiting`] | jobs that are not due yet |
-//! | [`lane`], [`lanes`] | jobs that are due, by tenant and queue, and which of them begins next |
-//! | [`reserve`] | what large shares leave free |
+//! | [`lane`], [`tenant`], [`lanes`] | jobs that are due, by tenant and queue, in the order of claims |
 //! | [`claim`], [`leases`] | which jobs begin, and the leases of those that run |
 //! | [`holding`], [`sweep`] | holds: paused queues, disabled tenants and plugins |
 //! | [`counts`], [`counting`] | how many jobs each queue has |
 //! | [`restart`] | what a queue keeps when its host starts again |
 //!
-//! Order: tenants share the workers, and so do the queues of a tenant, which alternate while they have
-//! equally many attempts in flight. Within a queue, jobs go by their sort key: the time at which they are
-//! due, later by a head start for each level of priority, so that no job starves. Jobs under a
-//! [hold](crate::hold::Hold) are skipped. A job that needs more memory than is free makes those behind it
-//! wait rather than starve. Suspects (jobs with a lost attempt that counts) are skipped while another one
-//! is watched, and for a while those that must run alone: a host that was killed with all its slots in use
-//! must not try them one by one before anything else.
+//! Tenants share the workers, and so do the queues of a tenant. Jobs under a [hold](crate::hold::Hold) are
+//! skipped. A job that needs more memory than is free makes those behind it wait rather than starve.
 
 mod claim;
 mod counting;
@@ -33,9 +28,10 @@ mod lane;
 mod lanes;
 mod leases;
 pub mod name;
-pub mod reserve;
+pub mod order;
 mod restart;
 mod sweep;
+mod tenant;
 mod waiting;
 
 pub use self::claim::Claim;
@@ -44,7 +40,7 @@ pub use self::entry::{Entry, Holder, Standing};
 pub use self::index::Queue;
 pub use self::leases::Renewal;
 pub use self::name::QueueName;
-pub use self::reserve::{Reserve, Room};
+pub use self::order::{Reserve, Room};
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,8 @@
 
 use std::time::Duration;
 
+use super::room::Room;
+use super::share::Share;
 use crate::clock::{Timestamp, until};
 
 /// How long a large share takes for all of a reserve: twice the default time limit of an attempt, so
@@ -21,29 +23,6 @@ const PACE: Duration = Duration::from_secs(120);
 /// The least limit of attempts in flight of which a tenant's queue leaves one free: of fewer, one is too
 /// large a part, and a tenant that needs no more than these waits for few.
 const LEAST_SHARED: usize = 4;
-
-/// Attempts in flight and their memory: what a host has, has free, or has given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Room {
-    /// Attempts in flight.
-    pub attempts: usize,
-    /// The memory of the host that they may use, in bytes.
-    pub memory_bytes: u64,
-}
-
-impl Room {
-    /// Adds one attempt.
-    pub(super) fn add(&mut self, memory_bytes: u64) {
-        self.attempts += 1;
-        self.memory_bytes += memory_bytes;
-    }
-
-    /// Removes one attempt.
-    pub(super) fn take(&mut self, memory_bytes: u64) {
-        self.attempts = self.attempts.saturating_sub(1);
-        self.memory_bytes = self.memory_bytes.saturating_sub(memory_bytes);
-    }
-}
 
 /// The part of a host that large shares leave free. The default is nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,16 +63,6 @@ impl Reserve {
     }
 }
 
-/// What a queue or a tenant uses of the hosts.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Share {
-    pub(super) held: Room,
-    /// Jobs that are due and wait.
-    pub(super) waiting: usize,
-    /// When it last began an attempt within the reserve, or first came to its edge.
-    drew_at: Option<Timestamp>,
-}
-
 /// What a claim offers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Offer<'a> {
@@ -104,8 +73,11 @@ pub(super) struct Offer<'a> {
 
 impl Offer<'_> {
     /// What is offered to a tenant with this share that may have at most `most` attempts in flight, if
-    /// there are slots for it.
+    /// it is below that and there are slots for it.
     pub(super) fn to(&self, tenant: &Share, most: Option<usize>) -> Option<TenantOffer> {
+        if most.is_some_and(|most| tenant.running.attempts >= most) {
+            return None;
+        }
         let Self { free, reserve, now } = *self;
         let whole = Scope { all: reserve.host, free, left: reserve.tenant, now };
         let lane = Scope { left: reserve.queue, ..whole }.within(tenant, most);
@@ -157,7 +129,7 @@ impl Scope {
         let least = usize::from(self.left.attempts > 0 && most >= LEAST_SHARED);
         self.left.attempts = part.max(least);
         self.all.attempts = most;
-        self.free.attempts = self.free.attempts.min(most.saturating_sub(tenant.held.attempts));
+        self.free.attempts = self.free.attempts.min(most.saturating_sub(tenant.running.attempts));
         self
     }
 
@@ -186,7 +158,7 @@ impl Scope {
     }
 
     fn is_large(&self, share: &Share) -> bool {
-        let Room { attempts, memory_bytes } = share.held;
+        let Room { attempts, memory_bytes } = share.running;
         let half = 2 * attempts >= self.all.attempts
             || memory_bytes.saturating_mul(2) >= self.all.memory_bytes;
         self.left.attempts > 0 && half
@@ -205,7 +177,7 @@ impl Scope {
         let draws = takes(&self, share);
         self.free.take(memory_bytes);
         let mut then = Share { waiting: share.waiting.saturating_sub(1), ..*share };
-        then.held.add(memory_bytes);
+        then.running.add(memory_bytes);
         // From the edge on, too: else the first attempt would begin there at once.
         if draws || share.drew_at.is_none() && takes(&self, &then) {
             share.drew_at = Some(self.now);

@@ -1,0 +1,5 @@
+//! Picks from rows, as a driver of a database has them.
+
+mod laws;
+mod rows;
+mod shares;

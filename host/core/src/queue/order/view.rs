@@ -1,0 +1,71 @@
+//! The facts that a pick sees, as plain data.
+
+use super::due::Due;
+use super::place::Place;
+use super::reserve::{Offer, Reserve};
+use super::room::Room;
+use super::share::{LaneTurn, Share};
+use super::suspects::InFlight;
+use crate::clock::Timestamp;
+use crate::queue::name::QueueName;
+
+/// What a worker has room for.
+#[derive(Debug, Clone, Copy)]
+pub struct Want<'a> {
+    /// What is free on its host.
+    pub free: Room,
+    /// Whether no attempt runs there.
+    pub idle: bool,
+    /// The part of the host that large shares leave free.
+    pub reserve: &'a Reserve,
+}
+
+impl<'a> Want<'a> {
+    /// What it offers to tenants.
+    pub(super) fn offer(&self, now: Timestamp) -> Offer<'a> {
+        Offer { free: self.free, reserve: self.reserve, now }
+    }
+}
+
+/// What may begin.
+#[derive(Debug, Clone, Copy)]
+pub struct View<T> {
+    /// The suspects among the attempts in flight.
+    pub in_flight: InFlight,
+    /// The [tenants](Tenant) that have a job that is due, by their [turn](Share::turn).
+    pub tenants: T,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, Copy)]
+pub struct Tenant<'a, L> {
+    /// What it uses.
+    pub share: &'a Share,
+    /// How many attempts it may have in flight, if less than the host; 0 if it is disabled.
+    pub limit: Option<usize>,
+    /// The [heads](Head) of its lanes, by their [turn](Head::turn).
+    pub lanes: L,
+}
+
+/// The first job of a lane among those of the same [`Trust`](super::due::Trust).
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// The queue of its tenant that is the lane.
+    pub queue: &'a QueueName,
+    /// What the lane uses.
+    pub share: &'a Share,
+    /// Whether the queue is paused.
+    pub is_held: bool,
+    /// The job's place in the lane.
+    pub place: Place,
+    /// The job.
+    pub due: Due,
+}
+
+impl Head<'_> {
+    /// Its place among the heads of its tenant.
+    #[must_use]
+    pub fn turn(&self) -> LaneTurn {
+        self.share.lane_turn(self.place)
+    }
+}
