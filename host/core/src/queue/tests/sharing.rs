@@ -1,6 +1,7 @@
 //! How tenants and queues share the workers.
 
-use super::*;
+use super::fixture::{Fixture, at, id, want};
+use crate::queue::{Claim, Reserve, Room};
 
 impl Fixture {
     /// What a host of 8 slots and 800 bytes of memory claims, of which a queue leaves 2 slots free.
@@ -11,6 +12,19 @@ impl Fixture {
         let leases = self.queue.claim(&want, at(now));
         leases.iter().map(|lease| lease.job.as_bytes()[0]).collect()
     }
+}
+
+#[test]
+fn queues_of_a_tenant_share_the_workers_however_much_each_has_waiting() {
+    let mut fixture = Fixture::new();
+    for n in 1..=6 {
+        fixture.add(n, "slow", 1, 0);
+    }
+    assert_eq!(fixture.claimed(3, 10), [1, 2, 3], "no other queue wants them");
+    fixture.add(11, "b", 4, 9);
+    fixture.add(21, "c", 3, 9);
+    fixture.add(22, "c", 4, 9);
+    assert_eq!(fixture.claimed(4, 10), [21, 11, 22, 4], "first the queues that run the fewest");
 }
 
 #[test]
