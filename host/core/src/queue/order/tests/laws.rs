@@ -97,7 +97,8 @@ proptest! {
         let mut without = rows.clone();
         let lanes = without.tenants.iter_mut().flat_map(|tenant| &mut tenant.lanes);
         lanes.for_each(|lane| lane.jobs.retain(|(_, due)| may(due)));
-        prop_assert_eq!(rows.pick(in_flight, &room(15)), without.pick(in_flight, &room(15)));
+        let expected = without.pick(InFlight::Trusted, &room(15));
+        prop_assert_eq!(rows.pick(in_flight, &room(15)), expected);
     }
 
     #[test]
@@ -126,6 +127,17 @@ fn a_job_that_does_not_fit_lets_other_lanes_pass_for_a_minute_and_its_own_not() 
         let expected = if begins { Pick::Begin(job(3, NOW).1) } else { Pick::Await(large) };
         assert_eq!(rows.pick(InFlight::Trusted, &room(10)), expected, "{waited} s");
     }
+}
+
+#[test]
+fn a_suspect_that_does_not_fit_lets_other_lanes_pass_and_its_own_not() {
+    let (place, small) = job(1, NOW - 5);
+    let suspect = Due { memory_bytes: 100, trust: Trust::Suspect, ..small };
+    let lane = LaneRow::new("a", vec![(place, suspect), job(2, NOW)]);
+    let mut rows = Rows::new(vec![TenantRow::new(vec![lane])]);
+    assert_eq!(rows.pick(InFlight::Trusted, &room(10)), Pick::Nothing);
+    rows.tenants[0].lanes.push(LaneRow::new("b", vec![job(3, NOW)]));
+    assert_eq!(rows.pick(InFlight::Trusted, &room(10)), Pick::Begin(job(3, NOW).1));
 }
 
 /// How many heads a pick examines of 1,000 lanes, half of each of two tenants, with so much memory free.
