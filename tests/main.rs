@@ -31,14 +31,14 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    // Of the hosts in this process.
+    // Hosts in this process start their child processes from this binary.
     if let Some(code) = jobwright::runtime::run_child_process_if_requested() {
         return code;
     }
     if std::env::var_os(jobwright_tests::AS_PROGRAM).is_some() {
         return jobwright::cli::main();
     }
-    // For the clients of the tests, whose library demands one of the whole process.
+    // The TLS library of the tests' clients requires a default provider.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let mut trials: Vec<Trial> = [
         api::trials(),

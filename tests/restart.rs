@@ -14,13 +14,13 @@ use tokio::sync::Mutex;
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        whatever_was_acknowledged_is_finalized_once_however_often_the_host_is_killed,
+        acknowledged_jobs_are_finalized_once_however_often_the_host_is_killed,
         a_plugin_whose_job_takes_its_host_down_is_flagged,
-        sigterm_ends_a_host_in_good_order,
+        sigterm_stops_a_host_gracefully,
         a_second_signal_ends_a_host_at_once,
         a_second_host_on_the_same_directory_is_refused,
-        a_host_with_little_address_space_holds_it_against_no_job,
-        a_stopped_host_releases_its_running_job_without_burning_an_attempt,
+        a_host_with_little_address_space_fails_no_job_for_it,
+        a_stopped_host_releases_its_running_job_without_counting_the_attempt,
     ]
 }
 
@@ -33,7 +33,7 @@ const CLIENTS: usize = 4;
 /// Every id that was answered with `202`, and how often each attempt count was seen at the end.
 type Ledger = Arc<Mutex<Vec<String>>>;
 
-async fn whatever_was_acknowledged_is_finalized_once_however_often_the_host_is_killed()
+async fn acknowledged_jobs_are_finalized_once_however_often_the_host_is_killed()
 -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let ledger = Ledger::default();
@@ -139,7 +139,7 @@ async fn a_plugin_whose_job_takes_its_host_down_is_flagged() -> anyhow::Result<(
     Ok(())
 }
 
-async fn sigterm_ends_a_host_in_good_order() -> anyhow::Result<()> {
+async fn sigterm_stops_a_host_gracefully() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let host = HostProcess::start(data.path(), &[]).await?;
     let id = host.id().context("it runs")?.to_string();
@@ -175,7 +175,7 @@ async fn a_second_signal_ends_a_host_at_once() -> anyhow::Result<()> {
 
 /// A pool needs terabytes of address space. Without, a guest gets what it holds, and one for which there
 /// is nothing is tried again later.
-async fn a_host_with_little_address_space_holds_it_against_no_job() -> anyhow::Result<()> {
+async fn a_host_with_little_address_space_fails_no_job_for_it() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let host = HostProcess::start_limited(data.path(), "ulimit -v 1500000").await?;
     let http = reqwest::Client::new();
@@ -222,7 +222,7 @@ async fn a_second_host_on_the_same_directory_is_refused() -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn a_stopped_host_releases_its_running_job_without_burning_an_attempt() -> anyhow::Result<()>
+async fn a_stopped_host_releases_its_running_job_without_counting_the_attempt() -> anyhow::Result<()>
 {
     let host =
         TestHost::configured(|config| config.shutdown_grace = Duration::from_millis(50)).await?;

@@ -1,4 +1,4 @@
-//! Data directories of earlier versions: this version opens them, and goes on with what they hold.
+//! Data directories of earlier versions: this version opens them, and continues their jobs.
 
 mod data_5;
 
@@ -19,18 +19,18 @@ use tempfile::TempDir;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = tests![
-        a_data_directory_of_an_earlier_version_goes_on,
+        a_data_directory_of_an_earlier_version_opens_and_its_jobs_continue,
         jobs_of_an_earlier_version_are_removed_after_their_retention,
     ];
     trials.extend(data_5::trials());
     trials
 }
 
-/// A directory, and the ids of the jobs that each of them has; `tests/kept/README.md` says how it came
-/// to be.
+/// A stored directory, and the ids of the jobs that each of them has; `tests/kept/README.md` describes how
+/// it was made.
 struct Kept {
     archive: &'static str,
-    /// Of an administrator.
+    /// The key of an administrator.
     key: &'static str,
     completed: &'static str,
     discarded: &'static str,
@@ -55,7 +55,7 @@ const DATA_4: Kept = Kept {
 
 const EACH: [&Kept; 2] = [&DATA_4, &data_5::DATA_5];
 
-/// Whatever the year of the test is, nothing of the directory is pruned.
+/// Nothing of the directory is pruned, however late the test runs.
 const CONFIG: &str = "[retention]\ncompleted = \"36500d\"\ndiscarded = \"36500d\"\n";
 
 impl Kept {
@@ -122,7 +122,8 @@ impl Upgraded {
     }
 }
 
-async fn a_data_directory_of_an_earlier_version_goes_on() -> anyhow::Result<()> {
+async fn a_data_directory_of_an_earlier_version_opens_and_its_jobs_continue() -> anyhow::Result<()>
+{
     for kept in EACH {
         let host = Upgraded::start(kept).await?;
         shows_what_was_kept(&host, kept).await.context(kept.archive)?;
@@ -148,7 +149,7 @@ async fn shows_what_was_kept(host: &Upgraded, kept: &Kept) -> anyhow::Result<()>
     Ok(())
 }
 
-/// What was paused and disabled still is; the attempt in flight was lost with its host.
+/// Holds are still there; the attempt in flight was lost with its host.
 async fn goes_on(host: &Upgraded, kept: &Kept) -> anyhow::Result<()> {
     assert_eq!(host.get("queues/held").await?["paused"], true);
     assert_eq!(host.get(&format!("jobs/{}", kept.available)).await?["attempt"], 0);
@@ -165,7 +166,7 @@ async fn goes_on(host: &Upgraded, kept: &Kept) -> anyhow::Result<()> {
 }
 
 async fn jobs_of_an_earlier_version_are_removed_after_their_retention() -> anyhow::Result<()> {
-    // After every job of every directory.
+    // A time after every job of every directory.
     let now: Timestamp = "2026-12-01T00:00:00Z".parse()?;
     for kept in EACH {
         let folder = tempfile::tempdir()?;

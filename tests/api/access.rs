@@ -1,4 +1,4 @@
-//! Who may ask for what: keys, scopes and tenants, on every route that there is.
+//! Access control: keys, scopes and tenants, on every route.
 
 use std::time::Duration;
 
@@ -10,34 +10,34 @@ use libtest_mimic::Trial;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, Stage, get, post, send};
+use super::{Answer, Fixture, get, post, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         every_route_demands_a_key_once_there_is_one,
         every_route_demands_its_scope,
-        no_route_shows_or_touches_what_is_another_tenants,
-        an_administrator_acts_for_any_tenant_and_nobody_else_does,
+        no_route_shows_or_changes_resources_of_another_tenant,
+        only_an_administrator_acts_for_another_tenant,
         a_key_is_shown_once_and_kept_as_a_digest,
         a_key_ends_at_its_time_and_when_it_is_revoked,
-        the_first_key_and_the_last_are_an_administrators,
-        a_key_that_cannot_be_is_refused_with_every_reason,
-        idempotency_keys_of_two_tenants_are_two,
-        a_tenants_own_limits_answer_429,
-        a_tenants_rate_answers_429_and_says_when,
-        a_tenant_has_its_share_of_room_for_plugins,
-        who_may_only_submit_is_not_shown_what_others_submitted,
+        the_first_key_and_the_last_belong_to_administrators,
+        an_invalid_key_is_refused_with_every_reason,
+        tenants_do_not_share_idempotency_keys,
+        a_tenant_above_its_own_limits_gets_429,
+        a_tenant_above_its_rate_gets_429_with_retry_after,
+        a_tenant_has_its_own_bound_on_plugin_bytes,
+        a_key_that_may_only_submit_does_not_see_details_of_other_jobs,
     ]
 }
 
-/// A stage with an administrator's key.
-pub(super) async fn stage() -> anyhow::Result<(Stage, String)> {
-    let stage = Stage::new().await?;
-    let admin = key(&stage.host, None, json!({ "scopes": ["admin"] })).await?;
-    Ok((stage, admin))
+/// A fixture with an administrator's key.
+pub(super) async fn fixture() -> anyhow::Result<(Fixture, String)> {
+    let fixture = Fixture::new().await?;
+    let admin = key(&fixture.host, None, json!({ "scopes": ["admin"] })).await?;
+    Ok((fixture, admin))
 }
 
-/// Makes a key, and answers its token.
+/// Creates a key, and returns its token.
 pub(super) async fn key(host: &TestHost, by: Option<&str>, draft: Value) -> anyhow::Result<String> {
     let made = ask(host, by, Method::POST, "/v1/keys", draft).await?.ok(201)?;
     Ok(made["key"].as_str().context("a token")?.to_owned())
@@ -55,11 +55,11 @@ pub(super) async fn ask(
     send(if body.is_null() { request } else { request.json(&body) }).await
 }
 
-/// A path of the route, with these things for its variable parts.
+/// A path of the route, with these values for its parameters.
 fn path(route: &Route, job: &str, plugin: &str) -> String {
     let name = match route.path {
         path if path.starts_with("/plugins") => plugin,
-        // Whose switching off disturbs nobody here.
+        // Disabling this digest affects no other test.
         path if path.starts_with("/tenants") => "nobody",
         _ => "default",
     };
@@ -69,7 +69,7 @@ fn path(route: &Route, job: &str, plugin: &str) -> String {
     format!("/v1{}", path.replace("{id}", id).replace("{digest}", &digest))
 }
 
-/// A body that the route may take.
+/// A valid body for the route.
 fn body(route: &Route) -> Value {
     match (route.method.as_str(), route.path) {
         ("POST", "/jobs") => json!({ "plugin": "p" }),
@@ -80,34 +80,35 @@ fn body(route: &Route) -> Value {
 }
 
 async fn every_route_demands_a_key_once_there_is_one() -> anyhow::Result<()> {
-    let (stage, _) = stage().await?;
+    let (fixture, _) = fixture().await?;
     let routes = jobwright::api::routes();
-    ensure!(routes.len() > 30, "the list of routes is not the list of routes");
+    ensure!(routes.len() > 30, "the list of routes is incomplete");
     for route in routes {
         let path = path(&route, "0", "p");
         for token in [None, Some("wrong")] {
-            let answer = ask(&stage.host, token, route.method.clone(), &path, body(&route)).await?;
+            let answer =
+                ask(&fixture.host, token, route.method.clone(), &path, body(&route)).await?;
             assert_eq!(answer.code(401)?, "unauthorized", "{route:?}");
         }
     }
-    assert_eq!(get(&stage.host, "/healthz").await?.status, StatusCode::OK);
+    assert_eq!(get(&fixture.host, "/healthz").await?.status, StatusCode::OK);
     Ok(())
 }
 
 async fn every_route_demands_its_scope() -> anyhow::Result<()> {
-    let (stage, admin) = stage().await?;
+    let (fixture, admin) = fixture().await?;
     for scope in Scope::ALL {
         let others: Vec<Scope> = Scope::ALL
             .into_iter()
             .filter(|other| *other != scope && *other != Scope::Admin)
             .collect();
         let draft = json!({ "scopes": others });
-        let without = key(&stage.host, Some(&admin), draft).await?;
-        let with = key(&stage.host, Some(&admin), json!({ "scopes": [scope] })).await?;
+        let without = key(&fixture.host, Some(&admin), draft).await?;
+        let with = key(&fixture.host, Some(&admin), json!({ "scopes": [scope] })).await?;
         for route in jobwright::api::routes().into_iter().filter(|route| route.scope == scope) {
             let path = path(&route, "no-job", "no-plugin");
             let ask = async |token| {
-                ask(&stage.host, Some(token), route.method.clone(), &path, body(&route)).await
+                ask(&fixture.host, Some(token), route.method.clone(), &path, body(&route)).await
             };
             assert_eq!(ask(&without).await?.code(403)?, "scope_missing", "{route:?}");
             let answer = ask(&with).await?;
@@ -118,7 +119,7 @@ async fn every_route_demands_its_scope() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything that a tenant can see.
+/// All resources that a tenant can read.
 async fn seen(host: &TestHost, token: &str, job: &str) -> anyhow::Result<Vec<Value>> {
     let mut seen = vec![];
     for path in
@@ -129,14 +130,14 @@ async fn seen(host: &TestHost, token: &str, job: &str) -> anyhow::Result<Vec<Val
     Ok(seen)
 }
 
-async fn no_route_shows_or_touches_what_is_another_tenants() -> anyhow::Result<()> {
+async fn no_route_shows_or_changes_resources_of_another_tenant() -> anyhow::Result<()> {
     const MARK: &str = "only-for-acme";
-    let (stage, admin) = stage().await?;
-    let host = &stage.host;
+    let (fixture, admin) = fixture().await?;
+    let host = &fixture.host;
     let scopes = json!(["plugins:write", "jobs:submit", "jobs:read", "jobs:replay"]);
     let owner =
         key(host, Some(&admin), json!({ "tenant": "acme", "scopes": scopes.clone() })).await?;
-    let stranger = key(host, Some(&admin), json!({ "tenant": "other", "scopes": scopes })).await?;
+    let outsider = key(host, Some(&admin), json!({ "tenant": "other", "scopes": scopes })).await?;
     let upload = host.request(Method::PUT, "/v1/plugins/p?version=1.0.0").bearer_auth(&owner);
     send(upload.body(MARK)).await?.ok(201)?;
     let draft = json!({ "plugin": "p", "payload": MARK, "tags": [MARK], "delay_ms": 3_600_000 });
@@ -145,11 +146,11 @@ async fn no_route_shows_or_touches_what_is_another_tenants() -> anyhow::Result<(
     let before = seen(host, &owner, job).await?;
 
     let mut routes = jobwright::api::routes();
-    // Last what makes the stranger a plugin of the same name.
+    // The upload comes last: it gives the other tenant a plugin of the same name.
     routes.sort_by_key(|route| route.method == Method::PUT);
     for route in routes.iter().filter(|route| route.scope != Scope::Admin) {
         let path = path(route, job, "p");
-        let answer = ask(host, Some(&stranger), route.method.clone(), &path, body(route)).await?;
+        let answer = ask(host, Some(&outsider), route.method.clone(), &path, body(route)).await?;
         let text = String::from_utf8_lossy(&answer.body);
         ensure!(!text.contains(MARK), "{route:?}: {text}");
         let shows = text.contains("created_at") && route.method != Method::PUT;
@@ -158,7 +159,7 @@ async fn no_route_shows_or_touches_what_is_another_tenants() -> anyhow::Result<(
             assert_eq!(answer.code(404)?, "job_not_found", "{route:?}");
         }
         if route.path.starts_with("/plugins/{name}") && route.path.ends_with("able") {
-            continue; // their own plugin of this name, whether there is one or not
+            continue; // this route concerns the tenant's own plugin of this name
         }
         if route.path.starts_with("/plugins/{name}") && route.method == Method::GET {
             ensure!(answer.status == StatusCode::NOT_FOUND, "{route:?}: {answer:?}");
@@ -168,9 +169,9 @@ async fn no_route_shows_or_touches_what_is_another_tenants() -> anyhow::Result<(
     Ok(())
 }
 
-async fn an_administrator_acts_for_any_tenant_and_nobody_else_does() -> anyhow::Result<()> {
-    let (stage, admin) = stage().await?;
-    let host = &stage.host;
+async fn only_an_administrator_acts_for_another_tenant() -> anyhow::Result<()> {
+    let (fixture, admin) = fixture().await?;
+    let host = &fixture.host;
     let draft = json!({ "tenant": "acme", "scopes": ["jobs:read"] });
     let reader = key(host, Some(&admin), draft).await?;
     let list = async |token: &str, tenant: &str| {
@@ -197,13 +198,13 @@ async fn a_key_is_shown_once_and_kept_as_a_digest() -> anyhow::Result<()> {
     let key = &listed.ok(200)?["keys"][0];
     assert_eq!((&key["id"], &key["name"]), (&made["id"], &json!("deploys")));
     assert_eq!((&key["tenant"], &key["scopes"]), (&json!("acme"), &json!(["admin"])));
-    // Nor is it in any file, and it lets its bearer in after a restart.
+    // The token is in no file either, and is valid after a restart.
     let directory = host.stop().await?;
     for file in std::fs::read_dir(directory.path())?.filter_map(Result::ok) {
         if file.file_type()?.is_file() {
             let bytes = std::fs::read(file.path())?;
             let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
-            ensure!(!found, "it is in {:?}", file.file_name());
+            ensure!(!found, "the token is in {:?}", file.file_name());
         }
     }
     let host = TestHost::on(directory, |_| {}).await?;
@@ -213,15 +214,15 @@ async fn a_key_is_shown_once_and_kept_as_a_digest() -> anyhow::Result<()> {
 }
 
 async fn a_key_ends_at_its_time_and_when_it_is_revoked() -> anyhow::Result<()> {
-    let (stage, admin) = stage().await?;
-    let host = &stage.host;
+    let (fixture, admin) = fixture().await?;
+    let host = &fixture.host;
     let read =
         async |token: &str| ask(host, Some(token), Method::GET, "/v1/jobs", Value::Null).await;
     let draft = json!({ "scopes": ["jobs:read"], "expires_in_s": 60 });
     let short = key(host, Some(&admin), draft).await?;
-    stage.clock.advance(Duration::from_secs(59));
+    fixture.clock.advance(Duration::from_secs(59));
     read(&short).await?.ok(200)?;
-    stage.clock.advance(Duration::from_secs(1));
+    fixture.clock.advance(Duration::from_secs(1));
     assert_eq!(read(&short).await?.code(401)?, "unauthorized");
 
     let draft = json!({ "scopes": ["jobs:read"] });
@@ -237,10 +238,10 @@ async fn a_key_ends_at_its_time_and_when_it_is_revoked() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Else nobody could make another one, and everyone or nobody could ask.
-async fn the_first_key_and_the_last_are_an_administrators() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let host = &stage.host;
+/// Otherwise keys could not be created any more, or requests would need none.
+async fn the_first_key_and_the_last_belong_to_administrators() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let host = &fixture.host;
     let draft = json!({ "scopes": ["jobs:read"] });
     assert_eq!(post(host, "/v1/keys", draft.clone()).await?.code(409)?, "first_key");
     let made = post(host, "/v1/keys", json!({ "scopes": ["admin"] })).await?.ok(201)?;
@@ -255,12 +256,12 @@ async fn the_first_key_and_the_last_are_an_administrators() -> anyhow::Result<()
     Ok(())
 }
 
-async fn a_key_that_cannot_be_is_refused_with_every_reason() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn an_invalid_key_is_refused_with_every_reason() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     let draft = json!({
         "name": "a\nb", "tenant": "NO", "scopes": ["jobs:reed", "admin"], "expires_in_s": -1, "x": 1,
     });
-    let problem = post(&stage.host, "/v1/keys", draft).await?.problem(422)?;
+    let problem = post(&fixture.host, "/v1/keys", draft).await?.problem(422)?;
     let fields: Vec<&str> = problem["errors"]
         .as_array()
         .context("errors")?
@@ -269,17 +270,17 @@ async fn a_key_that_cannot_be_is_refused_with_every_reason() -> anyhow::Result<(
         .collect();
     assert_eq!(fields, ["name", "tenant", "scopes", "expires_in_s", "x"]);
     for empty in [json!({}), json!({ "scopes": [] })] {
-        let problem = post(&stage.host, "/v1/keys", empty).await?.problem(422)?;
+        let problem = post(&fixture.host, "/v1/keys", empty).await?.problem(422)?;
         assert_eq!(problem["errors"][0]["field"], "scopes");
     }
     Ok(())
 }
 
-async fn idempotency_keys_of_two_tenants_are_two() -> anyhow::Result<()> {
-    let (stage, admin) = stage().await?;
+async fn tenants_do_not_share_idempotency_keys() -> anyhow::Result<()> {
+    let (fixture, admin) = fixture().await?;
     let submit = async |tenant: &str| {
         let ask = |path: &str, method| {
-            let request = stage.host.request(method, path).bearer_auth(&admin);
+            let request = fixture.host.request(method, path).bearer_auth(&admin);
             request.header("jobwright-tenant", tenant.to_owned())
         };
         send(ask("/v1/plugins/p", Method::PUT).body(tenant.to_owned())).await?;
@@ -293,17 +294,17 @@ async fn idempotency_keys_of_two_tenants_are_two() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives the usual tenant limits.
+/// Sets limits of the default tenant.
 async fn limit(host: &TestHost, limits: Value) -> anyhow::Result<Value> {
     let body = json!({ "limits": limits });
     ask(host, None, Method::PATCH, "/v1/tenants/default", body).await?.ok(200)
 }
 
-async fn a_tenants_own_limits_answer_429() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let set = limit(&stage.host, json!({ "jobs": 1, "payload_bytes": 100 })).await?;
+async fn a_tenant_above_its_own_limits_gets_429() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let set = limit(&fixture.host, json!({ "jobs": 1, "payload_bytes": 100 })).await?;
     assert_eq!(set["limits"], json!({ "jobs": 1, "payload_bytes": 100 }));
-    let submit = async |job: Value| post(&stage.host, "/v1/jobs", job).await;
+    let submit = async |job: Value| post(&fixture.host, "/v1/jobs", job).await;
     let large = json!({ "plugin": "p", "payload": "x".repeat(100) });
     let problem = submit(large.clone()).await?;
     assert_eq!(problem.header("retry-after"), "1");
@@ -311,17 +312,17 @@ async fn a_tenants_own_limits_answer_429() -> anyhow::Result<()> {
     submit(json!({ "plugin": "p" })).await?.ok(202)?;
     let problem = submit(json!({ "plugin": "p" })).await?.problem(429)?;
     assert_eq!((&problem["code"], &problem["depth"]), (&json!("tenant_full"), &json!(1)));
-    limit(&stage.host, json!({ "jobs": null })).await?;
+    limit(&fixture.host, json!({ "jobs": null })).await?;
     submit(json!({ "plugin": "p" })).await?.ok(202)?;
-    limit(&stage.host, Value::Null).await?;
+    limit(&fixture.host, Value::Null).await?;
     submit(large).await?.ok(202)?;
     Ok(())
 }
 
-async fn a_tenants_rate_answers_429_and_says_when() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    limit(&stage.host, json!({ "jobs_per_second": 2 })).await?;
-    let submit = async || post(&stage.host, "/v1/jobs", json!({ "plugin": "p" })).await;
+async fn a_tenant_above_its_rate_gets_429_with_retry_after() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    limit(&fixture.host, json!({ "jobs_per_second": 2 })).await?;
+    let submit = async || post(&fixture.host, "/v1/jobs", json!({ "plugin": "p" })).await;
     submit().await?.ok(202)?;
     submit().await?.ok(202)?;
     let refused = submit().await?;
@@ -331,12 +332,12 @@ async fn a_tenants_rate_answers_429_and_says_when() -> anyhow::Result<()> {
     let remedy = "jobwright tenant set default --jobs-per-second";
     ensure!(problem["detail"].to_string().contains(remedy), "{problem}");
     let batch = json!([{ "plugin": "p" }, { "plugin": "p" }]);
-    assert_eq!(post(&stage.host, "/v1/jobs/batch", &batch).await?.code(429)?, "too_fast");
-    stage.clock.advance(Duration::from_secs(1));
-    post(&stage.host, "/v1/jobs/batch", &batch).await?.ok(200)?;
+    assert_eq!(post(&fixture.host, "/v1/jobs/batch", &batch).await?.code(429)?, "too_fast");
+    fixture.clock.advance(Duration::from_secs(1));
+    post(&fixture.host, "/v1/jobs/batch", &batch).await?.ok(200)?;
     assert_eq!(submit().await?.code(429)?, "too_fast");
     let problem = ask(
-        &stage.host,
+        &fixture.host,
         None,
         Method::PATCH,
         "/v1/tenants/default",
@@ -346,12 +347,12 @@ async fn a_tenants_rate_answers_429_and_says_when() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_tenant_has_its_share_of_room_for_plugins() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    limit(&stage.host, json!({ "plugin_bytes": 100 })).await?;
+async fn a_tenant_has_its_own_bound_on_plugin_bytes() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    limit(&fixture.host, json!({ "plugin_bytes": 100 })).await?;
     let upload = async |tenant: &str, version: &str, bytes: usize| {
         let path = format!("/v1/plugins/q?version={version}");
-        let request = stage.host.request(Method::PUT, &path).header("jobwright-tenant", tenant);
+        let request = fixture.host.request(Method::PUT, &path).header("jobwright-tenant", tenant);
         send(request.body(vec![b'x'; bytes])).await
     };
     let refused = upload("default", "1.0.0", 90).await?.problem(507)?;
@@ -365,9 +366,9 @@ async fn a_tenant_has_its_share_of_room_for_plugins() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn who_may_only_submit_is_not_shown_what_others_submitted() -> anyhow::Result<()> {
-    let (stage, admin) = stage().await?;
-    let host = &stage.host;
+async fn a_key_that_may_only_submit_does_not_see_details_of_other_jobs() -> anyhow::Result<()> {
+    let (fixture, admin) = fixture().await?;
+    let host = &fixture.host;
     let submitter = key(host, Some(&admin), json!({ "scopes": ["jobs:submit"] })).await?;
     let both = json!({ "scopes": ["jobs:submit", "jobs:read"] });
     let reader = key(host, Some(&admin), both).await?;
@@ -376,22 +377,22 @@ async fn who_may_only_submit_is_not_shown_what_others_submitted() -> anyhow::Res
     });
     let job = ask(host, Some(&reader), Method::POST, "/v1/jobs", draft).await?.ok(202)?;
     let id = job["id"].as_str().context("an id")?;
-    for (deed, status, state) in [("cancel", 200, "cancelled"), ("retry", 202, "available")] {
-        let path = format!("/v1/jobs/{id}/{deed}");
+    for (action, status, state) in [("cancel", 200, "cancelled"), ("retry", 202, "available")] {
+        let path = format!("/v1/jobs/{id}/{action}");
         let told = ask(host, Some(&submitter), Method::POST, &path, Value::Null).await?;
         assert_eq!(told.header("location"), format!("/v1/jobs/{id}"));
         assert_eq!(told.ok(status)?, json!({ "id": id, "state": state, "attempt": 0 }));
-        // So that the second deed has something to do.
-        if deed == "cancel" {
+        // Cancelled, so that the job can be retried next.
+        if action == "cancel" {
             let told = ask(host, Some(&reader), Method::POST, &path, Value::Null).await?;
             assert_eq!(told.ok(status)?["args"], json!(["--token=t0ken"]));
         }
     }
-    // What became of one's own is told to who waits for it.
-    stage.begins().await?.succeed();
+    // A request that waits for its own job gets its details.
+    fixture.begins().await?.succeed();
     let wait = host.request(Method::POST, "/v1/jobs").bearer_auth(&submitter);
     let wait = wait.header("prefer", "wait=20").json(&json!({ "plugin": "p", "args": ["mine"] }));
-    let (answer, _) = tokio::try_join!(send(wait), stage.succeeds())?;
+    let (answer, _) = tokio::try_join!(send(wait), fixture.succeeds())?;
     assert_eq!(answer.ok(200)?["args"], json!(["mine"]));
     Ok(())
 }

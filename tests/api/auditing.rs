@@ -1,4 +1,4 @@
-//! What the audit log tells, and what it keeps.
+//! The entries of the audit log, and its bounds.
 
 use anyhow::{Context as _, ensure};
 use jobwright_tests::{TestHost, tests};
@@ -8,19 +8,19 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::access::{ask, key};
-use super::{Stage, delete, get, patch, post, send};
+use super::{Fixture, delete, get, patch, post, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        what_changes_nothing_is_not_in_the_log,
-        a_change_of_settings_is_told_and_not_all_of_them,
-        the_log_tells_when_a_key_ends,
-        what_fails_when_it_is_done_is_in_the_log_too,
-        a_tenant_displaces_its_own_entries_and_nobody_elses,
+        requests_that_change_nothing_have_no_audit_entry,
+        an_audit_entry_has_the_changed_settings_only,
+        the_audit_entry_of_a_key_has_its_expiry,
+        failed_actions_have_an_audit_entry_too,
+        a_tenant_displaces_only_its_own_audit_entries,
     ]
 }
 
-/// The log, oldest first: of each entry its number, what was done, and how.
+/// The log, oldest entry first: number, action and detail of each entry.
 async fn log(host: &TestHost, token: Option<&str>) -> anyhow::Result<Vec<(u64, String, Value)>> {
     let page = ask(host, token, Method::GET, "/v1/audit?limit=1000", Value::Null).await?.ok(200)?;
     let entries = page["entries"].as_array().context("entries")?.iter().rev();
@@ -31,22 +31,22 @@ async fn log(host: &TestHost, token: Option<&str>) -> anyhow::Result<Vec<(u64, S
     Ok(entries.map(told).collect())
 }
 
-async fn what_changes_nothing_is_not_in_the_log() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let host = &stage.host;
+async fn requests_that_change_nothing_have_no_audit_entry() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let host = &fixture.host;
     let digest = get(host, "/v1/plugins/p").await?.ok(200)?["versions"][0]["digest"].clone();
     let digest = digest.as_str().context("a digest")?;
     let [done, cancelled, running, due] =
         [json!({}), json!({ "delay_ms": 9 }), json!({}), json!({ "queue": "off" })];
-    let done = stage.submit(done).await?;
-    stage.begins().await?.succeed();
-    stage.host.finalized(&done).await?;
-    let cancelled = stage.submit(cancelled).await?;
+    let done = fixture.submit(done).await?;
+    fixture.begins().await?.succeed();
+    fixture.host.finalized(&done).await?;
+    let cancelled = fixture.submit(cancelled).await?;
     post(host, &format!("/v1/jobs/{cancelled}/cancel"), "").await?.ok(200)?;
-    let running = stage.submit(running).await?;
-    let _attempt = stage.begins().await?;
+    let running = fixture.submit(running).await?;
+    let _attempt = fixture.begins().await?;
     post(host, "/v1/queues/off/pause", "").await?.ok(200)?;
-    let due = stage.submit(due).await?;
+    let due = fixture.submit(due).await?;
     post(host, "/v1/plugins/p/disable", "").await?.ok(200)?;
     patch(host, "/v1/plugins/p", json!({ "limits": { "fuel": 7 } })).await?.ok(200)?;
     patch(host, "/v1/tenants/a", json!({ "limits": { "jobs": 7 } })).await?.ok(200)?;
@@ -74,14 +74,14 @@ async fn what_changes_nothing_is_not_in_the_log() -> anyhow::Result<()> {
     assert_eq!(log(host, None).await?, before);
 
     post(host, "/v1/plugins/p/enable", "").await?.ok(200)?;
-    let again = stage.begins().await?;
+    let again = fixture.begins().await?;
     assert_eq!(again.attempt.job.id.to_string(), running);
     let before = log(host, None).await?;
     let retry = async |id: &str| post(host, &format!("/v1/jobs/{id}/retry"), "").await;
     assert_eq!(retry(&running).await?.code(409)?, "already_running");
     retry(&due).await?.ok(202)?;
     assert_eq!(log(host, None).await?, before);
-    // Who asks again, while it stops or when it has, has said it once.
+    // A repeated request, while the attempt stops or afterwards, has no further entry.
     for _ in 0..2 {
         let asked = post(host, &format!("/v1/jobs/{running}/cancel"), "").await?;
         ensure!(asked.status.is_success(), "{asked:?}");
@@ -90,8 +90,8 @@ async fn what_changes_nothing_is_not_in_the_log() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_change_of_settings_is_told_and_not_all_of_them() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn an_audit_entry_has_the_changed_settings_only() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let env = json!({ "A": "x".repeat(1000) });
     for (body, told) in [
         (json!({ "grants": { "env": env } }), json!({ "grants": { "env": env } })),
@@ -116,8 +116,8 @@ async fn a_change_of_settings_is_told_and_not_all_of_them() -> anyhow::Result<()
     Ok(())
 }
 
-async fn the_log_tells_when_a_key_ends() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn the_audit_entry_of_a_key_has_its_expiry() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let admin = key(&host, None, json!({ "scopes": ["admin"] })).await?;
     let draft = json!({ "scopes": ["jobs:read"], "expires_in_s": 60 });
     let made = ask(&host, Some(&admin), Method::POST, "/v1/keys", draft).await?.ok(201)?;
@@ -127,21 +127,21 @@ async fn the_log_tells_when_a_key_ends() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An entry is there before its deed, so that no deed is without one.
-async fn what_fails_when_it_is_done_is_in_the_log_too() -> anyhow::Result<()> {
-    let stage = Stage::with_capacity(1).await?;
-    let id = stage.submit(json!({})).await?;
-    stage.begins().await?.succeed();
-    stage.host.finalized(&id).await?;
-    stage.submit(json!({})).await?;
-    let retry = post(&stage.host, &format!("/v1/jobs/{id}/retry"), "").await?;
+/// Entries are written before the action, so that no action is without one.
+async fn failed_actions_have_an_audit_entry_too() -> anyhow::Result<()> {
+    let fixture = Fixture::with_capacity(1).await?;
+    let id = fixture.submit(json!({})).await?;
+    fixture.begins().await?.succeed();
+    fixture.host.finalized(&id).await?;
+    fixture.submit(json!({})).await?;
+    let retry = post(&fixture.host, &format!("/v1/jobs/{id}/retry"), "").await?;
     assert_eq!(retry.code(503)?, "queue_full");
-    let told = log(&stage.host, None).await?.pop().context("an entry")?;
+    let told = log(&fixture.host, None).await?.pop().context("an entry")?;
     assert_eq!(told.1, "job.retry");
     Ok(())
 }
 
-async fn a_tenant_displaces_its_own_entries_and_nobody_elses() -> anyhow::Result<()> {
+async fn a_tenant_displaces_only_its_own_audit_entries() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let admin = key(&host, None, json!({ "scopes": ["admin"] })).await?;
     let submitter = async |tenant: &str| {
@@ -155,7 +155,7 @@ async fn a_tenant_displaces_its_own_entries_and_nobody_elses() -> anyhow::Result
     pause(&host, &other, "a").await?;
     pause(&host, &busy, "a").await?;
     let directory = host.stop().await?;
-    // Its room is full, as if it had gone on so.
+    // The log of the tenant is filled to its bound.
     Connection::open(directory.path().join("access.db"))?.execute(
         "WITH RECURSIVE n (place) AS (VALUES (2) UNION ALL SELECT place + 1 FROM n LIMIT 99999)
          INSERT INTO audit (entry, share, place)

@@ -1,4 +1,4 @@
-//! Many jobs in one request: each is answered as if it had come alone, in order.
+//! Many jobs in one request: each is answered in order, as if it were the only one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,27 +11,27 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::interposed::Interposed;
-use super::{Stage, get, patch, post};
+use super::{Fixture, get, patch, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         an_array_is_a_batch,
-        one_object_a_line_is_a_batch,
-        the_invalid_are_refused_in_their_places_and_the_rest_taken,
+        one_object_per_line_is_a_batch,
+        invalid_jobs_are_refused_in_their_places_and_the_rest_accepted,
         a_full_queue_refuses_the_rest_in_order,
-        what_was_accepted_before_is_answered_whatever_refuses_the_rest,
-        an_entry_that_cannot_be_read_takes_no_answer_from_the_others,
+        repeated_jobs_are_answered_even_if_the_rest_is_refused,
+        an_unreadable_entry_does_not_affect_the_others,
         a_batch_is_bounded,
-        a_batch_of_nothing_is_answered_with_nothing,
+        an_empty_batch_gets_an_empty_response,
         a_broken_batch_is_refused_as_a_whole,
         a_thousand_real_jobs_in_one_request_are_all_run,
     ]
 }
 
 async fn an_array_is_a_batch() -> anyhow::Result<()> {
-    let stage = Stage::one_by_one().await?;
+    let fixture = Fixture::one_by_one().await?;
     let batch = r#" [ {"plugin":"p","payload":{"n" : 1.0}}, {"plugin":"p"} ] "#;
-    let answers = post(&stage.host, "/v1/jobs/batch", batch).await?.ok(200)?;
+    let answers = post(&fixture.host, "/v1/jobs/batch", batch).await?.ok(200)?;
     assert_json_snapshot!(answers, { "[].id" => "[id]" }, @r#"
     [
       {
@@ -44,7 +44,7 @@ async fn an_array_is_a_batch() -> anyhow::Result<()> {
       }
     ]
     "#);
-    let (first, second) = (stage.succeeds().await?, stage.succeeds().await?);
+    let (first, second) = (fixture.succeeds().await?, fixture.succeeds().await?);
     assert_eq!(
         (&first.payload.bytes[..], &second.payload.bytes[..]),
         (&b"{\"n\" : 1.0}"[..], &b""[..])
@@ -54,18 +54,18 @@ async fn an_array_is_a_batch() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn one_object_a_line_is_a_batch() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn one_object_per_line_is_a_batch() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     let batch = "\n{\"plugin\":\"p\"}\r\n\n  {\"plugin\":\"p\",\"tags\":[\"last\"]}";
-    let answers = post(&stage.host, "/v1/jobs/batch", batch).await?.ok(200)?;
+    let answers = post(&fixture.host, "/v1/jobs/batch", batch).await?.ok(200)?;
     assert_eq!(answers.as_array().map(Vec::len), Some(2), "{answers}");
-    let last = stage.host.job(answers[1]["id"].as_str().unwrap_or_default()).await?;
+    let last = fixture.host.job(answers[1]["id"].as_str().unwrap_or_default()).await?;
     assert_eq!(last["tags"], json!(["last"]));
     Ok(())
 }
 
-async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_jobs_are_refused_in_their_places_and_the_rest_accepted() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let batch = [
         r#"{"plugin":"p"}"#,
         r#"{"plugin":"none"}"#,
@@ -162,7 +162,7 @@ async fn the_invalid_are_refused_in_their_places_and_the_rest_taken() -> anyhow:
 }
 
 async fn a_full_queue_refuses_the_rest_in_order() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::with_capacity(2).await?;
+    let Fixture { host, .. } = Fixture::with_capacity(2).await?;
     let job = json!({ "plugin": "p" });
     let other = json!({ "plugin": "p", "queue": "other" });
     let batch = json!([job, job, job, other, job]);
@@ -196,8 +196,8 @@ fn keyed(key: &str) -> Value {
     json!({ "plugin": "p", "delay_ms": 3_600_000, "idempotency_key": key })
 }
 
-async fn what_was_accepted_before_is_answered_whatever_refuses_the_rest() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn repeated_jobs_are_answered_even_if_the_rest_is_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     patch(&host, "/v1/tenants/default", json!({ "limits": { "jobs_per_second": 1 } }))
         .await?
         .ok(200)?;
@@ -211,13 +211,13 @@ async fn what_was_accepted_before_is_answered_whatever_refuses_the_rest() -> any
         (&answers[1]["status"], &answers[1]["error"]["code"]),
         (&json!(429), &json!("too_fast"))
     );
-    // What is wrong with an entry does not count as one.
+    // The explanation of an invalid entry is not an entry itself.
     let wrong = post(&host, "/v1/jobs/batch", json!([keyed("a"), 7])).await?.ok(200)?;
     assert_eq!((&wrong[0]["status"], &wrong[1]["status"]), (&json!(202), &json!(400)));
     Ok(())
 }
 
-async fn an_entry_that_cannot_be_read_takes_no_answer_from_the_others() -> anyhow::Result<()> {
+async fn an_unreadable_entry_does_not_affect_the_others() -> anyhow::Result<()> {
     let is_broken = Arc::new(AtomicBool::new(false));
     let broken = is_broken.clone();
     let store = Interposed::new(move |name, _| {
@@ -240,7 +240,7 @@ async fn an_entry_that_cannot_be_read_takes_no_answer_from_the_others() -> anyho
 }
 
 async fn a_batch_is_bounded() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let many = json!(vec![json!({ "plugin": "p" }); 1001]);
     let problem = post(&host, "/v1/jobs/batch", &many).await?.problem(400)?;
     assert_eq!(problem["code"], "batch_too_long");
@@ -254,7 +254,7 @@ async fn a_batch_is_bounded() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_batch_of_nothing_is_answered_with_nothing() -> anyhow::Result<()> {
+async fn an_empty_batch_gets_an_empty_response() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     for nothing in ["[]", "", "\n\n"] {
         assert_eq!(post(&host, "/v1/jobs/batch", nothing).await?.ok(200)?, json!([]));
@@ -265,13 +265,13 @@ async fn a_batch_of_nothing_is_answered_with_nothing() -> anyhow::Result<()> {
 }
 
 async fn a_broken_batch_is_refused_as_a_whole() -> anyhow::Result<()> {
-    let Stage { host, runtime, .. } = Stage::new().await?;
+    let Fixture { host, runtime, .. } = Fixture::new().await?;
     let job = r#"{"plugin":"p"}"#;
     for broken in [format!("[{job}"), format!("[{job}] {job}"), format!("[{job},]")] {
         let answer = post(&host, "/v1/jobs/batch", &broken).await?;
         assert_eq!(answer.code(400)?, "invalid_json", "{broken}");
     }
-    ensure!(runtime.begun().await.is_none(), "nothing was taken");
+    ensure!(runtime.begun().await.is_none(), "a job was accepted");
     Ok(())
 }
 

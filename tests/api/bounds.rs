@@ -1,4 +1,4 @@
-//! Requests for jobs that ask for too much, or are too much.
+//! Jobs with limits above the ceilings, and requests that are too large.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -7,18 +7,18 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{Stage, get, post};
+use super::{Fixture, get, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         limits_above_the_ceilings_are_refused_with_both_values,
         a_payload_over_its_limit_is_refused,
-        a_request_of_countless_fields_is_refused_in_few_words,
+        a_request_with_many_unknown_fields_gets_a_short_problem,
     ]
 }
 
 async fn limits_above_the_ceilings_are_refused_with_both_values() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::configured(|config| {
+    let Fixture { host, .. } = Fixture::configured(|config| {
         config.limits.fuel = Some(Fuel::Units(1000));
         config.ceilings.fuel = Some(Fuel::Units(2000));
     })
@@ -64,10 +64,10 @@ async fn limits_above_the_ceilings_are_refused_with_both_values() -> anyhow::Res
 }
 
 async fn a_payload_over_its_limit_is_refused() -> anyhow::Result<()> {
-    let stage = Stage::configured(|config| config.payload_bytes = 1000).await?;
+    let fixture = Fixture::configured(|config| config.payload_bytes = 1000).await?;
     let with = |length: usize| json!({ "plugin": "p", "payload": "x".repeat(length - 2) });
-    post(&stage.host, "/v1/jobs", with(1000)).await?.ok(202)?;
-    assert_json_snapshot!(post(&stage.host, "/v1/jobs", with(1001)).await?.problem(413)?, @r#"
+    post(&fixture.host, "/v1/jobs", with(1000)).await?.ok(202)?;
+    assert_json_snapshot!(post(&fixture.host, "/v1/jobs", with(1001)).await?.problem(413)?, @r#"
     {
       "code": "too_large",
       "detail": "the payload is larger than 1000 bytes, the most that is taken; the operator raises the limit with `payload_bytes`",
@@ -75,15 +75,15 @@ async fn a_payload_over_its_limit_is_refused() -> anyhow::Result<()> {
     }
     "#);
     let base64 = json!({ "plugin": "p", "payload_base64": "AAAA".repeat(334) });
-    assert_eq!(post(&stage.host, "/v1/jobs", base64).await?.code(413)?, "too_large");
-    // The request as a whole is bounded too, whatever it is made of.
+    assert_eq!(post(&fixture.host, "/v1/jobs", base64).await?.code(413)?, "too_large");
+    // The size of the whole request is bounded too, whatever it contains.
     let spaces = format!("{}{{}}", " ".repeat(100 << 10));
-    assert_eq!(post(&stage.host, "/v1/jobs", spaces).await?.code(413)?, "too_large");
+    assert_eq!(post(&fixture.host, "/v1/jobs", spaces).await?.code(413)?, "too_large");
     Ok(())
 }
 
-async fn a_request_of_countless_fields_is_refused_in_few_words() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_request_with_many_unknown_fields_gets_a_short_problem() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let unknown: Vec<String> = (0..50_000).map(|n| format!("\"{n}\":0")).collect();
     let many = format!("{{{}}}", unknown.join(","));
     let repeated = format!("{{{}}}", vec!["\"a\":0"; 100_000].join(","));
@@ -93,11 +93,11 @@ async fn a_request_of_countless_fields_is_refused_in_few_words() -> anyhow::Resu
         let answer = post(&host, "/v1/jobs", &body).await?;
         ensure!(answer.status.is_client_error(), "{}", answer.status);
         ensure!(answer.body.len() < 20_000, "{} bytes of answer", answer.body.len());
-        // A batch is no way around.
+        // The bound applies to batches too.
         let answer = post(&host, "/v1/jobs/batch", &body).await?.ok(200)?;
         ensure!(answer.to_string().len() < 20_000, "{} bytes of answer", answer.to_string().len());
     }
-    // The whole head of a request has room in 64 KiB.
+    // The head of a request may have 64 KiB.
     for parameters in [
         (0..7_000).map(|n| format!("a{n}")).collect::<Vec<_>>(),
         vec!["a".to_owned(); 25_000],

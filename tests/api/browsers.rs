@@ -1,4 +1,4 @@
-//! What keeps browsers and strangers out: `Host`, `Origin`, API keys, and the headers of answers.
+//! Protection against browsers and unknown clients: `Host`, `Origin`, API keys, and response headers.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -8,18 +8,18 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::wire::Wire;
-use super::{Stage, get, post, put, send};
+use super::{Fixture, get, post, put, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_host_that_is_not_expected_is_refused,
+        an_unexpected_host_header_is_refused,
         a_request_that_names_two_hosts_is_refused,
-        a_configured_name_is_expected,
-        a_write_from_another_site_is_refused_and_leaves_nothing,
-        a_read_from_another_site_is_refused_and_cannot_be_seen_there,
-        every_answer_tells_browsers_to_keep_still,
-        without_a_key_nothing_is_told,
-        with_a_key_all_is_as_usual,
+        a_configured_host_name_is_accepted,
+        a_write_from_another_site_is_refused_and_changes_nothing,
+        a_read_from_another_site_is_refused_and_the_response_is_unreadable_there,
+        every_response_has_the_security_headers,
+        without_a_key_nothing_is_disclosed,
+        a_key_allows_requests_but_no_foreign_origin,
         health_needs_no_key,
     ]
 }
@@ -32,8 +32,8 @@ const FOREIGN: [(&str, &str); 5] = [
     ("sec-fetch-site", "same-site"),
 ];
 
-async fn a_host_that_is_not_expected_is_refused() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn an_unexpected_host_header_is_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let request = host.request(Method::GET, "/v1/jobs").header("host", "evil.example");
     assert_json_snapshot!(send(request).await?.problem(403)?, @r#"
     {
@@ -68,7 +68,7 @@ async fn a_host_that_is_not_expected_is_refused() -> anyhow::Result<()> {
 }
 
 async fn a_request_that_names_two_hosts_is_refused() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let refused = (400, "several_hosts".to_owned());
     for head in [
         "GET /v1/jobs HTTP/1.1\r\nhost: localhost\r\nhost: evil.example",
@@ -89,9 +89,9 @@ async fn a_request_that_names_two_hosts_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_configured_name_is_expected() -> anyhow::Result<()> {
+async fn a_configured_host_name_is_accepted() -> anyhow::Result<()> {
     let names = || vec!["Jobs.Example".to_owned()];
-    let Stage { host, .. } = Stage::configured(|config| config.allowed_hosts = names()).await?;
+    let Fixture { host, .. } = Fixture::configured(|config| config.allowed_hosts = names()).await?;
     let ask = async |name: &str| {
         let request = host.request(Method::POST, "/v1/jobs?plugin=p").header("host", name);
         anyhow::Ok(send(request.header("origin", format!("https://{name}"))).await?.status.as_u16())
@@ -103,8 +103,8 @@ async fn a_configured_name_is_expected() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_write_from_another_site_is_refused_and_leaves_nothing() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_write_from_another_site_is_refused_and_changes_nothing() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for (name, value) in FOREIGN {
         for (method, path) in [
             (Method::POST, "/v1/jobs?plugin=p"),
@@ -127,8 +127,9 @@ async fn a_write_from_another_site_is_refused_and_leaves_nothing() -> anyhow::Re
     Ok(())
 }
 
-async fn a_read_from_another_site_is_refused_and_cannot_be_seen_there() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_read_from_another_site_is_refused_and_the_response_is_unreadable_there()
+-> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for (name, value) in FOREIGN {
         for path in ["/v1/jobs", "/healthz", "/"] {
             let answer = send(host.request(Method::GET, path).header(name, value)).await?;
@@ -139,7 +140,7 @@ async fn a_read_from_another_site_is_refused_and_cannot_be_seen_there() -> anyho
             assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin");
         }
     }
-    // A link may be followed to the first page, and to nothing else.
+    // A browser may follow a link to the start page, but to no other resource.
     let link = async |path: &str| {
         let request = host.request(Method::GET, path).header("sec-fetch-site", "cross-site");
         let request = request.header("sec-fetch-mode", "navigate");
@@ -150,8 +151,8 @@ async fn a_read_from_another_site_is_refused_and_cannot_be_seen_there() -> anyho
     Ok(())
 }
 
-async fn every_answer_tells_browsers_to_keep_still() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn every_response_has_the_security_headers() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for answer in [
         get(&host, "/healthz").await?,
         get(&host, "/readyz").await?,
@@ -185,7 +186,7 @@ async fn with_keys() -> anyhow::Result<TestHost> {
     TestHost::on(directory, |config| config.api_keys = Some(keys)).await
 }
 
-async fn without_a_key_nothing_is_told() -> anyhow::Result<()> {
+async fn without_a_key_nothing_is_disclosed() -> anyhow::Result<()> {
     let host = with_keys().await?;
     let answer = get(&host, "/v1/jobs").await?;
     assert_eq!(answer.header("www-authenticate"), "Bearer");
@@ -210,14 +211,14 @@ async fn without_a_key_nothing_is_told() -> anyhow::Result<()> {
             assert_eq!(send(request).await?.code(401)?, "unauthorized", "{wrong} {path}");
         }
     }
-    // Nor is a body read from someone without a key.
+    // The body of a client without a key is not read.
     let head = "PUT /v1/plugins/q HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n";
     let mut wire = Wire::with(&host, head).await?;
     assert_eq!(wire.problem().await?, (401, "unauthorized".to_owned()));
     Ok(())
 }
 
-async fn with_a_key_all_is_as_usual() -> anyhow::Result<()> {
+async fn a_key_allows_requests_but_no_foreign_origin() -> anyhow::Result<()> {
     let host = with_keys().await?;
     for right in ["Bearer 0123456789abcdef", "bearer fedcba9876543210"] {
         let request = host.request(Method::GET, "/v1/jobs").header("authorization", right);
@@ -226,7 +227,7 @@ async fn with_a_key_all_is_as_usual() -> anyhow::Result<()> {
     let foreign = host.request(Method::POST, "/v1/queues/default/pause");
     let foreign = foreign.header("authorization", "Bearer 0123456789abcdef");
     let answer = send(foreign.header("origin", "http://evil.example")).await?;
-    assert_eq!(answer.code(403)?, "foreign_origin", "a key is no excuse");
+    assert_eq!(answer.code(403)?, "foreign_origin", "a key does not allow a foreign origin");
     Ok(())
 }
 

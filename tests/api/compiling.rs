@@ -1,4 +1,4 @@
-//! What compiling may take, and that nobody notices who waits for something else.
+//! Limits of compilations, and that they do not delay other requests.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,13 +16,13 @@ pub fn trials() -> Vec<Trial> {
         a_plugin_that_takes_too_long_to_compile_is_refused,
         a_plugin_that_takes_too_much_memory_to_compile_is_refused,
         machine_code_is_no_plugin,
-        what_compiles_ends_with_its_host,
-        plugins_that_take_long_to_compile_hold_no_others_up,
-        who_ends_what_compiles_says_nothing_of_the_plugin,
+        the_compile_process_ends_with_its_host,
+        plugins_that_take_long_to_compile_do_not_delay_others,
+        an_upload_whose_compile_process_was_killed_may_be_retried,
     ]
 }
 
-/// Seconds of work, in some hundred kB.
+/// Code that takes seconds to compile, in some hundred kB.
 const BRANCHES: usize = 20_000;
 
 async fn a_plugin_that_takes_too_long_to_compile_is_refused() -> anyhow::Result<()> {
@@ -34,7 +34,7 @@ async fn a_plugin_that_takes_too_long_to_compile_is_refused() -> anyhow::Result<
     ensure!(victim?["state"] == "completed");
     let problem = refused?.problem(422)?;
     let code = problem["code"].as_str().unwrap_or_default();
-    // The clock or the processor's time, whichever is up first.
+    // Wall-clock time or processor time, whichever limit is reached first.
     ensure!(["compile_timeout", "plugin_unusable"].contains(&code), "{problem}");
     ensure!(problem["detail"].to_string().contains("1 s"), "{problem}");
     ensure!(host.get("/v1/plugins/bomb").await?.status() == 404, "nothing is left of it");
@@ -43,7 +43,7 @@ async fn a_plugin_that_takes_too_long_to_compile_is_refused() -> anyhow::Result<
 }
 
 async fn a_plugin_that_takes_too_much_memory_to_compile_is_refused() -> anyhow::Result<()> {
-    // The stacks of its threads and the two arenas of the C library take more than half of it.
+    // More than half of it is for the stacks of its threads and two arenas of the allocator.
     let host = TestHost::configured(|config| config.compile.memory_bytes = 320 << 20).await?;
     let bomb = guests::slow_to_compile(5 * BRANCHES)?;
     let problem = put(&host, "/v1/plugins/bomb", bomb).await?.problem(422)?;
@@ -57,7 +57,7 @@ async fn machine_code_is_no_plugin() -> anyhow::Result<()> {
     host.push("echo", guests::echo()?).await?;
     let compiled = std::fs::read_dir(host.directory().join("compiled"))?;
     for file in compiled {
-        // What the host itself has compiled, with its header and without.
+        // Code that the host has compiled, with its header and without.
         let code = std::fs::read(file?.path())?;
         let elf = code.windows(4).position(|bytes| bytes == b"\x7fELF").context("it is ELF")?;
         for code in [&code[..], &code[elf..]] {
@@ -68,7 +68,7 @@ async fn machine_code_is_no_plugin() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_compiles_ends_with_its_host() -> anyhow::Result<()> {
+async fn the_compile_process_ends_with_its_host() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let host = HostProcess::start(data.path(), &[]).await?;
     let id = host.id().context("it runs")?;
@@ -78,11 +78,11 @@ async fn what_compiles_ends_with_its_host() -> anyhow::Result<()> {
     let compiling = until(|| child_of(id)).await?;
     host.kill().await?;
     let gone = until(|| (!is_running(compiling)).then_some(())).await;
-    ensure!(upload.await?.is_err(), "nobody answers");
+    ensure!(upload.await?.is_err(), "the upload got a response");
     gone
 }
 
-async fn plugins_that_take_long_to_compile_hold_no_others_up() -> anyhow::Result<()> {
+async fn plugins_that_take_long_to_compile_do_not_delay_others() -> anyhow::Result<()> {
     let change = |config: &mut jobwright::Config| config.compile.timeout = Duration::from_secs(48);
     let host = TestHost::configured(change).await?;
     host.push("echo", guests::echo()?).await?;
@@ -94,19 +94,22 @@ async fn plugins_that_take_long_to_compile_hold_no_others_up() -> anyhow::Result
     }
     let process = std::process::id();
     until(|| child_of(process)).await?;
-    // What is compiled already, and what is compiled in no time.
+    // A plugin that is already compiled, and one that compiles quickly.
     put(&host, "/v1/plugins/other?version=1.0.0", guests::echo()?).await?.ok(201)?;
     put(&host, "/v1/plugins/small", guests::slow_to_compile(100)?).await?.ok(201)?;
-    ensure!(slow.iter().any(|upload| !upload.is_finished()), "they were not slow");
+    ensure!(
+        slow.iter().any(|upload| !upload.is_finished()),
+        "the slow plugins were compiled too soon"
+    );
     Ok(())
 }
 
-async fn who_ends_what_compiles_says_nothing_of_the_plugin() -> anyhow::Result<()> {
+async fn an_upload_whose_compile_process_was_killed_may_be_retried() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let host = HostProcess::start(data.path(), &[]).await?;
     let id = host.id().context("it runs")?;
     let url = format!("{}/v1/plugins/slow", host.url());
-    // Of those that it does not leave to its host.
+    // Signals that the compile process does not ignore.
     for signal in ["ABRT", "KILL", "QUIT"] {
         let slow = guests::slow_to_compile(10 * BRANCHES)?;
         let upload = tokio::spawn(reqwest::Client::new().put(&url).body(slow).send());
@@ -120,7 +123,7 @@ async fn who_ends_what_compiles_says_nothing_of_the_plugin() -> anyhow::Result<(
     Ok(())
 }
 
-/// What `look` finds, once it does.
+/// Calls `look` until it finds something; returns that.
 async fn until<T>(look: impl Fn() -> Option<T>) -> anyhow::Result<T> {
     let found = async {
         loop {
@@ -133,8 +136,8 @@ async fn until<T>(look: impl Fn() -> Option<T>) -> anyhow::Result<T> {
     Ok(tokio::time::timeout(DEADLINE, found).await?)
 }
 
-/// A process that the process `parent` has started, once it runs its own program: before that, a signal is
-/// handled as by its parent.
+/// A child of the process `parent` that runs its own program. Before `exec`, it would handle signals as
+/// its parent does.
 fn child_of(parent: u32) -> Option<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).ok()?;
     let children =
@@ -144,7 +147,7 @@ fn child_of(parent: u32) -> Option<u32> {
     (line(child)? != line(parent)?).then_some(child)
 }
 
-/// Whether it is there, and no mere entry that nobody has asked for yet.
+/// Whether the process exists and is not a zombie.
 fn is_running(process: u32) -> bool {
     let status = Path::new("/proc").join(process.to_string()).join("status");
     std::fs::read_to_string(status).is_ok_and(|status| !status.contains("State:\tZ"))

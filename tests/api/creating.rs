@@ -1,4 +1,4 @@
-//! Creating a job from JSON: what it says, and what the guest then reads.
+//! Creating a job from JSON, and what the guest then reads.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -6,25 +6,25 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{Stage, get, post};
+use super::{Fixture, get, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_job_is_answered_with_all_that_is_known_of_it,
-        a_job_that_is_over_says_how_it_went,
+        the_response_to_a_new_job_has_all_its_fields,
+        a_finalized_job_shows_its_attempts_and_outcome,
         a_payload_reaches_the_guest_as_it_was_written,
         a_payload_of_bytes_reaches_the_guest_decoded,
-        base64_that_is_none_is_explained,
+        invalid_base64_is_explained,
         a_string_of_another_media_type_reaches_the_guest_as_its_text,
-        what_is_no_string_needs_a_media_type_of_json,
-        a_text_whose_characters_are_all_escaped_is_taken_up_to_its_limit,
+        a_payload_that_is_not_a_string_needs_a_json_media_type,
+        a_fully_escaped_string_is_accepted_up_to_the_payload_limit,
         a_job_carries_all_its_options_to_the_guest,
         limits_come_from_the_job_then_the_plugin_then_the_host,
     ]
 }
 
-async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn the_response_to_a_new_job_has_all_its_fields() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let body = json!({ "plugin": "p", "delay_ms": 90_000, "tags": ["blue"] });
     let answer = post(&host, "/v1/jobs", body).await?;
     let job = answer.ok(202)?;
@@ -84,13 +84,13 @@ async fn a_job_is_answered_with_all_that_is_known_of_it() -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({ "payload": { "a": [1] } })).await?;
-    let attempt = stage.begins().await?;
-    assert_eq!(stage.host.job(&id).await?["state"], "running");
+async fn a_finalized_job_shows_its_attempts_and_outcome() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({ "payload": { "a": [1] } })).await?;
+    let attempt = fixture.begins().await?;
+    assert_eq!(fixture.host.job(&id).await?["state"], "running");
     attempt.succeed();
-    let job = stage.host.finalized(&id).await?;
+    let job = fixture.host.finalized(&id).await?;
     ensure!(job["output_url"] == format!("/v1/jobs/{id}/output"), "{job}");
     assert_json_snapshot!(job, {
         ".id" => "[id]", ".digest" => "[digest]", ".limits" => "[limits]",
@@ -163,7 +163,7 @@ async fn a_job_that_is_over_says_how_it_went() -> anyhow::Result<()> {
 }
 
 async fn a_payload_reaches_the_guest_as_it_was_written() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     for payload in [
         r#"{"a" : 1,"b":[ ],  "a": 2}"#,
@@ -176,21 +176,21 @@ async fn a_payload_reaches_the_guest_as_it_was_written() -> anyhow::Result<()> {
         &deep,
     ] {
         let body = format!(r#"{{"payload": {payload} ,"plugin":"p"}}"#);
-        post(&stage.host, "/v1/jobs", body).await?.ok(202)?;
-        let given = stage.succeeds().await?.payload;
+        post(&fixture.host, "/v1/jobs", body).await?.ok(202)?;
+        let given = fixture.succeeds().await?.payload;
         assert_eq!(std::str::from_utf8(&given.bytes)?, payload);
         assert_eq!(given.content_type.as_deref(), Some("application/json"));
     }
-    stage.submit(json!({})).await?;
-    let given = stage.succeeds().await?.payload;
+    fixture.submit(json!({})).await?;
+    let given = fixture.succeeds().await?.payload;
     ensure!(given.bytes.is_empty() && given.content_type.is_none(), "absent is empty: {given:?}");
     Ok(())
 }
 
 async fn a_payload_of_bytes_reaches_the_guest_decoded() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    stage.submit(json!({ "payload_base64": "AP/+", "content_type": "image/png" })).await?;
-    let given = stage.succeeds().await?.payload;
+    let fixture = Fixture::new().await?;
+    fixture.submit(json!({ "payload_base64": "AP/+", "content_type": "image/png" })).await?;
+    let given = fixture.succeeds().await?.payload;
     assert_eq!(
         (&*given.bytes, given.content_type.as_deref()),
         (&[0, 255, 254][..], Some("image/png"))
@@ -201,14 +201,14 @@ async fn a_payload_of_bytes_reaches_the_guest_decoded() -> anyhow::Result<()> {
         ("QUI", b"AB"),
         ("-_-_", &[0xfb, 0xff, 0xbf]),
     ] {
-        stage.submit(json!({ "payload_base64": text })).await?;
-        assert_eq!(&*stage.succeeds().await?.payload.bytes, bytes, "{text:?}");
+        fixture.submit(json!({ "payload_base64": text })).await?;
+        assert_eq!(&*fixture.succeeds().await?.payload.bytes, bytes, "{text:?}");
     }
     Ok(())
 }
 
-async fn base64_that_is_none_is_explained() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_base64_is_explained() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let job = json!({ "plugin": "p", "payload_base64": "QUJD\nQ*==" });
     let problem = post(&host, "/v1/jobs", job).await?.problem(422)?;
     assert_json_snapshot!(problem["errors"], @r#"
@@ -223,7 +223,7 @@ async fn base64_that_is_none_is_explained() -> anyhow::Result<()> {
 }
 
 async fn a_string_of_another_media_type_reaches_the_guest_as_its_text() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     for (payload, kind, bytes) in [
         (r#""to be\nor not \u00e4\ud83e\udd80 \"""#, "text/plain", "to be\nor not ä🦀 \""),
         (r##""# hi""##, "text/markdown; charset=utf-8", "# hi"),
@@ -233,19 +233,19 @@ async fn a_string_of_another_media_type_reaches_the_guest_as_its_text() -> anyho
         (r#"{"a" : 1.0}"#, "application/cloudevents+JSON", r#"{"a" : 1.0}"#),
     ] {
         let body = format!(r#"{{"plugin":"p","payload":{payload},"content_type":"{kind}"}}"#);
-        let id = post(&stage.host, "/v1/jobs", body).await?.ok(202)?["id"].clone();
-        let given = stage.succeeds().await?.payload;
+        let id = post(&fixture.host, "/v1/jobs", body).await?.ok(202)?["id"].clone();
+        let given = fixture.succeeds().await?.payload;
         assert_eq!(std::str::from_utf8(&given.bytes)?, bytes, "{kind}");
         assert_eq!(given.content_type.as_deref(), Some(kind));
         let path = format!("/v1/jobs/{}/payload", id.as_str().unwrap_or_default());
-        let shown = get(&stage.host, &path).await?;
+        let shown = get(&fixture.host, &path).await?;
         assert_eq!((shown.text()?, shown.header("content-type")), (bytes, kind));
     }
     Ok(())
 }
 
-async fn what_is_no_string_needs_a_media_type_of_json() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_payload_that_is_not_a_string_needs_a_json_media_type() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for payload in ["{}", "[\"a\"]", "7", "null", "true", r#""\ud800""#] {
         let body = format!(r#"{{"plugin":"p","payload":{payload},"content_type":"text/csv"}}"#);
         let problem = post(&host, "/v1/jobs", body).await?.problem(422)?;
@@ -256,40 +256,40 @@ async fn what_is_no_string_needs_a_media_type_of_json() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_text_whose_characters_are_all_escaped_is_taken_up_to_its_limit() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn a_fully_escaped_string_is_accepted_up_to_the_payload_limit() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     let text = r"\u00e4".repeat(1 << 19);
     let body = format!(r#"{{"plugin":"p","payload":"{text}","content_type":"text/plain"}}"#);
-    post(&stage.host, "/v1/jobs", body).await?.ok(202)?;
-    assert_eq!(stage.succeeds().await?.payload.bytes, "ä".repeat(1 << 19));
+    post(&fixture.host, "/v1/jobs", body).await?.ok(202)?;
+    assert_eq!(fixture.succeeds().await?.payload.bytes, "ä".repeat(1 << 19));
     let body = format!(r#"{{"plugin":"p","payload":"{text}x","content_type":"text/plain"}}"#);
-    assert_eq!(post(&stage.host, "/v1/jobs", body).await?.code(413)?, "too_large");
+    assert_eq!(post(&fixture.host, "/v1/jobs", body).await?.code(413)?, "too_large");
     Ok(())
 }
 
 async fn a_job_carries_all_its_options_to_the_guest() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     let options = json!({
         "queue": "slow", "priority": 1, "max_attempts": 25, "args": ["-x", "", "ä b"],
         "env": { "N": "5", "_empty": "" }, "tags": ["blue", "blue"], "deterministic": true,
     });
-    let id = stage.submit(options.clone()).await?;
-    let spec = stage.succeeds().await?.job.spec;
+    let id = fixture.submit(options.clone()).await?;
+    let spec = fixture.succeeds().await?.job.spec;
     assert_eq!(
         (&spec.args[..], &spec.env["N"], spec.deterministic),
         (&["-x", "", "ä b"].map(str::to_owned)[..], &"5".to_owned(), true)
     );
-    let job = stage.host.job(&id).await?;
+    let job = fixture.host.job(&id).await?;
     for (name, value) in options.as_object().into_iter().flatten() {
         assert_eq!(&job[name], value, "{name}");
     }
-    // As if they were not there.
+    // Ignored, as if they were absent.
     let none = json!({
         "plugin": "p", "queue": null, "priority": null, "max_attempts": null, "args": null,
         "env": null, "tags": null, "deterministic": null, "limits": null, "delay_ms": null,
         "scheduled_at": null, "payload_base64": null, "content_type": null,
     });
-    let job = post(&stage.host, "/v1/jobs", none).await?.ok(202)?;
+    let job = post(&fixture.host, "/v1/jobs", none).await?.ok(202)?;
     assert_eq!(
         (&job["queue"], &job["priority"], &job["max_attempts"]),
         (&json!("default"), &json!(2), &json!(5))
@@ -298,12 +298,12 @@ async fn a_job_carries_all_its_options_to_the_guest() -> anyhow::Result<()> {
 }
 
 async fn limits_come_from_the_job_then_the_plugin_then_the_host() -> anyhow::Result<()> {
-    let stage = Stage::configured(|config| config.limits.timeout_ms = Some(7000)).await?;
+    let fixture = Fixture::configured(|config| config.limits.timeout_ms = Some(7000)).await?;
     let settings = json!({ "limits": { "log_bytes": 100, "output_bytes": 200 } });
-    super::patch(&stage.host, "/v1/plugins/p", settings).await?.ok(200)?;
+    super::patch(&fixture.host, "/v1/plugins/p", settings).await?.ok(200)?;
     let asked = json!({ "limits": { "output_bytes": 300, "fuel": "unlimited" } });
-    let id = stage.submit(asked).await?;
-    let limits: Value = stage.host.job(&id).await?["limits"].clone();
+    let id = fixture.submit(asked).await?;
+    let limits: Value = fixture.host.job(&id).await?["limits"].clone();
     assert_json_snapshot!(limits, @r#"
     {
       "checkpoint_bytes": 1048576,

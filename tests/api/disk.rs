@@ -1,4 +1,4 @@
-//! The disk is bounded: a stranger who uploads and submits for ever fills his allowance.
+//! Disk use is bounded: a client that uploads and submits without end cannot fill the disk.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,17 +19,17 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = tests![
         below_the_floor_nothing_new_is_accepted,
         plugins_beyond_their_bound_are_refused,
-        plugins_of_one_tenant_leave_room_to_those_of_another,
+        plugins_of_one_tenant_leave_disk_space_for_those_of_another,
     ];
     let needs = SmallDisk::mount().err().map_or(String::new(), |error| format!("{error:#}"));
     let on_small_disks = tests![
-        a_stranger_fills_his_allowance_and_not_the_disk,
-        logs_leave_the_disk_to_the_jobs,
-        a_host_on_a_full_disk_gives_up_its_logs_to_start,
-        a_full_disk_that_prevents_the_start_is_named_with_the_remedy,
-        a_host_that_was_filled_takes_work_again_when_it_is_drained,
-        a_host_whose_jobs_were_pruned_takes_work_again,
-        plugins_leave_a_drained_host_what_its_jobs_need,
+        one_client_cannot_fill_the_disk,
+        logs_are_trimmed_before_jobs_are_refused,
+        a_host_on_a_full_disk_removes_logs_to_start,
+        a_start_on_a_full_disk_fails_with_the_directory_and_the_remedy,
+        a_full_host_accepts_jobs_again_after_it_is_drained,
+        a_full_host_accepts_jobs_again_after_pruning,
+        plugin_uploads_do_not_use_the_space_that_jobs_need,
     ];
     trials.extend(
         on_small_disks
@@ -46,7 +46,7 @@ async fn below_the_floor_nothing_new_is_accepted() -> anyhow::Result<()> {
     host.push("echo", guests::echo()?).await?;
     let done = host.run(json!({ "plugin": "echo" })).await?;
     let id = done["id"].as_str().context("an id")?.to_owned();
-    // A floor that no disk reaches.
+    // A floor above the free space of any disk.
     let host = TestHost::on(host.stop().await?, |config| config.disk.free_bytes = u64::MAX).await?;
     let job = json!({ "plugin": "echo" });
     let problem = post(&host, "/v1/jobs", job.to_string()).await?;
@@ -57,7 +57,7 @@ async fn below_the_floor_nothing_new_is_accepted() -> anyhow::Result<()> {
     post(&host, "/v1/jobs/batch", json!([job]).to_string()).await?.problem(503)?;
     post(&host, &format!("/v1/jobs/{id}/retry"), "").await?.problem(503)?;
     put(&host, "/v1/plugins/log", guests::log()?).await?.problem(503)?;
-    // What there is can be read and removed.
+    // Stored plugins can be read and removed.
     get(&host, &format!("/v1/jobs/{id}")).await?.ok(200)?;
     let gone = host.request(reqwest::Method::DELETE, "/v1/plugins/echo").send().await?;
     ensure!(gone.status().is_success(), "{gone:?}");
@@ -71,7 +71,7 @@ async fn plugins_beyond_their_bound_are_refused() -> anyhow::Result<()> {
     host.push("echo", echo.clone()).await?;
     let problem = put(&host, "/v1/plugins/log", log.clone()).await?.problem(507)?;
     ensure!(problem["code"] == "registry_full", "{problem}");
-    // The same bytes take no more room, and removed ones make some.
+    // The same bytes need no more space, and removing plugins makes space.
     put(&host, "/v1/plugins/other?version=2.0.0", echo).await?.ok(201)?;
     for name in ["echo", "other"] {
         let path = format!("/v1/plugins/{name}");
@@ -81,7 +81,7 @@ async fn plugins_beyond_their_bound_are_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn plugins_of_one_tenant_leave_room_to_those_of_another() -> anyhow::Result<()> {
+async fn plugins_of_one_tenant_leave_disk_space_for_those_of_another() -> anyhow::Result<()> {
     let host = TestHost::configured(|config| config.disk.plugin_bytes = 10_000).await?;
     let upload = async |tenant: &str, n: usize| {
         let filler =
@@ -126,7 +126,7 @@ impl SmallDisk {
         self.0.path().join("data")
     }
 
-    /// Takes all that is free, as another program might.
+    /// Uses up all free space, as another program might.
     fn fill(&self) -> anyhow::Result<()> {
         let mut file = std::fs::File::create(self.0.path().join("ballast"))?;
         for piece in [vec![0; MIB as usize], vec![0; 4096]] {
@@ -138,12 +138,12 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // A mount that stays behind holds some MiB until the machine stops.
+        // A remaining mount would use some MiB until the machine stops.
         let _ = Command::new("umount").arg(self.0.path()).output();
     }
 }
 
-/// Bounds that the small disk has room for, with write-ahead logs of 32 MiB for each database.
+/// Bounds that fit the small disk, with write-ahead logs of 32 MiB for each database.
 fn bounded(config: &mut Config, disk: &SmallDisk) {
     config.data = disk.folder();
     config.disk.free_bytes = 2 * MIB;
@@ -154,7 +154,7 @@ fn bounded(config: &mut Config, disk: &SmallDisk) {
     config.queue.payload_bytes = 4 * MIB;
 }
 
-/// A host on the small disk whose floor, unlike its bound of logs, will be reached.
+/// A host on the small disk that reaches its floor before its bound of logs.
 async fn host_with_a_floor(disk: &SmallDisk) -> anyhow::Result<TestHost> {
     let change = |config: &mut Config| {
         config.data = disk.folder();
@@ -175,7 +175,7 @@ const CHATTER: &str = r#"(module
       (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
       (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))"#;
 
-/// Jobs that log more together than the disk holds; all are accepted before the first one runs.
+/// Jobs that together log more than fits on the disk; all are accepted before the first one runs.
 async fn chatter(host: &TestHost) -> anyhow::Result<Vec<String>> {
     host.push("chatter", guests::assemble(CHATTER)?).await?;
     host.post("/v1/queues/default/pause", json!({})).await?.error_for_status()?;
@@ -188,7 +188,7 @@ async fn chatter(host: &TestHost) -> anyhow::Result<Vec<String>> {
     Ok(ids)
 }
 
-async fn logs_leave_the_disk_to_the_jobs() -> anyhow::Result<()> {
+async fn logs_are_trimmed_before_jobs_are_refused() -> anyhow::Result<()> {
     let disk = SmallDisk::mount()?;
     let host = host_with_a_floor(&disk).await?;
     let ids = chatter(&host).await?;
@@ -207,15 +207,15 @@ async fn logs_leave_the_disk_to_the_jobs() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_host_on_a_full_disk_gives_up_its_logs_to_start() -> anyhow::Result<()> {
+async fn a_host_on_a_full_disk_removes_logs_to_start() -> anyhow::Result<()> {
     let disk = SmallDisk::mount()?;
     let host = host_with_a_floor(&disk).await?;
     let ids = chatter(&host).await?;
     host.finalized(&ids[ids.len() - 1]).await?;
     host.stop().await?;
     disk.fill()?;
-    // A thread of the host before may hold a file open that was removed, a moment longer, as no other
-    // process would.
+    // A thread of the previous host may keep a removed file open for a moment, which no other process
+    // would.
     let started = async {
         loop {
             if let Ok(host) = host_with_a_floor(&disk).await {
@@ -233,29 +233,29 @@ async fn a_host_on_a_full_disk_gives_up_its_logs_to_start() -> anyhow::Result<()
     Ok(())
 }
 
-async fn a_full_disk_that_prevents_the_start_is_named_with_the_remedy() -> anyhow::Result<()> {
+async fn a_start_on_a_full_disk_fails_with_the_directory_and_the_remedy() -> anyhow::Result<()> {
     let disk = SmallDisk::mount()?;
     host_with_a_floor(&disk).await?.stop().await?;
     disk.fill()?;
-    let Err(error) = host_with_a_floor(&disk).await else { bail!("it had room to start") };
+    let Err(error) = host_with_a_floor(&disk).await else { bail!("the host started") };
     let (message, path) = (format!("{error:#}"), disk.folder().display().to_string());
     ensure!(message.contains("make room there") && message.contains(&path), "{message}");
     Ok(())
 }
 
-async fn a_stranger_fills_his_allowance_and_not_the_disk() -> anyhow::Result<()> {
+async fn one_client_cannot_fill_the_disk() -> anyhow::Result<()> {
     let disk = SmallDisk::mount()?;
     let host = TestHost::configured(|config| bounded(config, &disk)).await?;
     host.push("echo", guests::echo()?).await?;
     host.push("log", guests::log()?).await?;
-    // Twice the disk, in payloads that become outputs and logs.
+    // Payloads of twice the size of the disk, which become outputs and logs.
     let payload = "x".repeat(512 << 10);
     for n in 0..320 {
         let plugin = if n % 2 == 0 { "echo" } else { "log" };
         let job = host.run(json!({ "plugin": plugin, "payload": payload })).await?;
         ensure!(job["state"] == "completed", "{n}: {job}");
     }
-    // And plugins until no more are taken: each other bytes.
+    // Plugins with different bytes until no more are accepted.
     let mut refused = 0;
     for n in 0..40 {
         let filler = "x".repeat(100 << 10);
@@ -263,22 +263,22 @@ async fn a_stranger_fills_his_allowance_and_not_the_disk() -> anyhow::Result<()>
         let answer = put(&host, &format!("/v1/plugins/p{n}"), guests::assemble(&text)?).await?;
         refused += usize::from(answer.problem(507).is_ok());
     }
-    ensure!(refused > 0, "they would have filled the disk");
-    // Who comes after is served.
+    ensure!(refused > 0, "no upload was refused");
+    // Later requests succeed.
     let job = host.run(json!({ "plugin": "echo", "payload": 1 })).await?;
     ensure!(job["state"] == "completed" && job["output_bytes"] == 1, "{job}");
     host.stop().await?;
     Ok(())
 }
 
-/// Fills the disk with jobs that wait down to the floor, and checks that the host says so; answers
-/// them.
+/// Fills the disk down to the floor with waiting jobs, and checks that the host reports it; returns
+/// the ids of the jobs.
 async fn filled(host: &TestHost) -> anyhow::Result<Vec<String>> {
     host.push("echo", guests::echo()?).await?;
     host.post("/v1/queues/default/pause", json!({})).await?.error_for_status()?;
     let mut ids = vec![];
     let refused = loop {
-        // Two disks full would be enough.
+        // Twice the size of the disk must be enough.
         ensure!(ids.len() as u64 * 700_000 < 2 * SmallDisk::BYTES, "nothing is refused");
         let answer = post(host, "/v1/jobs?plugin=echo", "x".repeat(700_000)).await?;
         if answer.status != 202 {
@@ -293,7 +293,7 @@ async fn filled(host: &TestHost) -> anyhow::Result<Vec<String>> {
     Ok(ids)
 }
 
-/// A host that has a third of the small disk as its floor.
+/// A host whose floor is a third of the small disk.
 async fn host_to_be_filled(
     disk: &SmallDisk,
     change: impl FnOnce(&mut Config),
@@ -306,17 +306,17 @@ async fn host_to_be_filled(
     .await
 }
 
-async fn a_host_that_was_filled_takes_work_again_when_it_is_drained() -> anyhow::Result<()> {
+async fn a_full_host_accepts_jobs_again_after_it_is_drained() -> anyhow::Result<()> {
     let disk = SmallDisk::mount()?;
     let host = host_to_be_filled(&disk, |_| {}).await?;
     let ids = filled(&host).await?;
     for id in &ids {
         let answer = get(&host, &format!("/v1/jobs/{id}?wait=60s")).await?;
-        // Those before may have given way to the outputs of those after.
+        // Earlier jobs may have been removed for the outputs of later ones.
         ensure!([200, 404].contains(&answer.status.as_u16()), "{answer:?}");
     }
     get(&host, "/readyz").await?.ok(200)?;
-    // As much again as has filled it: finished jobs give way, and the disk does not fill.
+    // The same amount again: finalized jobs are removed, and the disk does not fill up.
     for n in 0..2 * ids.len() {
         let path = "/v1/jobs?plugin=echo";
         let answer = post(&host, path, "x".repeat(700_000)).await?.ok(202)?;
@@ -331,13 +331,13 @@ async fn a_host_that_was_filled_takes_work_again_when_it_is_drained() -> anyhow:
     Ok(())
 }
 
-async fn plugins_leave_a_drained_host_what_its_jobs_need() -> anyhow::Result<()> {
+async fn plugin_uploads_do_not_use_the_space_that_jobs_need() -> anyhow::Result<()> {
     let disk = SmallDisk::mount()?;
     let host = host_to_be_filled(&disk, |_| {}).await?;
     for id in &filled(&host).await? {
         get(&host, &format!("/v1/jobs/{id}?wait=60s")).await?;
     }
-    // More than all that is free.
+    // More than all free space.
     let filler = "x".repeat(2 << 20);
     for n in 0..SmallDisk::BYTES / 2 / MIB {
         let text = format!(r#"(module (func (export "_start")) (data "{n}{filler}"))"#);
@@ -350,7 +350,7 @@ async fn plugins_leave_a_drained_host_what_its_jobs_need() -> anyhow::Result<()>
     Ok(())
 }
 
-async fn a_host_whose_jobs_were_pruned_takes_work_again() -> anyhow::Result<()> {
+async fn a_full_host_accepts_jobs_again_after_pruning() -> anyhow::Result<()> {
     let disk = SmallDisk::mount()?;
     let short = |config: &mut Config| config.retention.completed = Duration::from_secs(1);
     let host = host_to_be_filled(&disk, short).await?;

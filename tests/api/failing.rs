@@ -1,4 +1,4 @@
-//! A store that fails: nothing is accepted, nothing that was accepted is lost, and it shows.
+//! A failing store: no job is accepted, no accepted job is lost, and the failure is reported.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,13 @@ use super::{get, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_store_that_takes_nothing_is_told_as_such,
-        what_is_wrong_inside_is_for_the_log,
-        a_store_that_recovers_takes_jobs_again,
+        a_failing_store_is_reported_as_unavailable,
+        causes_of_internal_errors_are_logged_and_not_returned,
+        a_store_that_recovers_accepts_jobs_again,
     ]
 }
 
-/// A host, and what breaks its store.
+/// A host, and the flag that makes its store fail.
 async fn host(error: StoreError) -> anyhow::Result<(TestHost, Arc<AtomicBool>)> {
     let is_broken = Arc::new(AtomicBool::new(false));
     let broken = is_broken.clone();
@@ -39,7 +39,7 @@ fn full_disk() -> StoreError {
     StoreError::Unavailable { reason: "the disk is full".to_owned() }
 }
 
-async fn a_store_that_takes_nothing_is_told_as_such() -> anyhow::Result<()> {
+async fn a_failing_store_is_reported_as_unavailable() -> anyhow::Result<()> {
     let (host, broken) = host(full_disk()).await?;
     let job = json!({ "plugin": "p" });
     let id = host.submit(job.clone()).await?;
@@ -79,7 +79,7 @@ async fn a_store_that_takes_nothing_is_told_as_such() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_wrong_inside_is_for_the_log() -> anyhow::Result<()> {
+async fn causes_of_internal_errors_are_logged_and_not_returned() -> anyhow::Result<()> {
     let secret = "row 7 holds `secret`";
     let (host, broken) = host(StoreError::Corrupt { what: secret.to_owned() }).await?;
     broken.store(true, Ordering::Relaxed);
@@ -90,11 +90,11 @@ async fn what_is_wrong_inside_is_for_the_log() -> anyhow::Result<()> {
       "detail": "the host failed; its log says why"
     }
     "#);
-    ensure!(!answer.text()?.contains("secret"), "the cause is for the log: {answer:?}");
+    ensure!(!answer.text()?.contains("secret"), "the response has the cause: {answer:?}");
     Ok(())
 }
 
-async fn a_store_that_recovers_takes_jobs_again() -> anyhow::Result<()> {
+async fn a_store_that_recovers_accepts_jobs_again() -> anyhow::Result<()> {
     let (host, broken) = host(full_disk()).await?;
     let id = host.submit(json!({ "plugin": "p", "delay_ms": 1000 })).await?;
     broken.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Grants, set over HTTP: changed member by member, checked, and kept by what jobs may do.
+//! Grants over HTTP: changed member by member, checked, and enforced for jobs.
 
 use insta::assert_json_snapshot;
 use jobwright_tests::fetch::{self, Fetch};
@@ -6,24 +6,24 @@ use jobwright_tests::{Server, TestHost, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{Stage, get, patch, put};
+use super::{Fixture, get, patch, put};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         grants_are_set_shown_and_taken_back_member_by_member,
-        wrong_grants_are_named_all_of_them_and_nothing_changes,
+        all_invalid_grants_are_reported_and_nothing_changes,
         a_plugin_fetches_with_a_secret_under_a_grant_and_is_refused_without,
-        what_is_taken_back_is_gone_for_jobs_that_wait,
-        jobs_that_wait_are_deterministic_no_longer_than_their_plugin_is_granted_that,
-        a_job_stays_deterministic_that_its_plugin_is_still_granted,
-        what_contradicts_itself_is_refused,
-        what_stands_there_twice_is_refused,
-        numbers_are_refused_with_their_most,
+        a_removed_grant_is_gone_for_waiting_jobs_too,
+        waiting_jobs_stop_being_deterministic_when_the_grant_is_removed,
+        a_waiting_job_stays_deterministic_while_the_grant_remains,
+        invalid_and_contradictory_grants_are_refused,
+        duplicate_members_of_grants_are_refused,
+        numbers_above_their_maximum_are_refused_with_it,
     ]
 }
 
 async fn grants_are_set_shown_and_taken_back_member_by_member() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let changed = async |change: Value| -> anyhow::Result<Value> {
         let change = json!({ "grants": change });
         let plugin = patch(&host, "/v1/plugins/p", change).await?.ok(200)?;
@@ -93,8 +93,8 @@ async fn grants_are_set_shown_and_taken_back_member_by_member() -> anyhow::Resul
     Ok(())
 }
 
-async fn wrong_grants_are_named_all_of_them_and_nothing_changes() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn all_invalid_grants_are_reported_and_nothing_changes() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let grants = json!({ "grants": {
         "http": [
             { "origin": "https://*.com", "methods": ["get"], "netwoks": [] },
@@ -174,7 +174,7 @@ async fn wrong_grants_are_named_all_of_them_and_nothing_changes() -> anyhow::Res
 
 const VALUE: &str = "s3cr3t-v4lue";
 
-/// A host, and a server that says back what it is sent.
+/// A host, and a server that echoes requests.
 async fn shown() -> anyhow::Result<(TestHost, Server, String)> {
     let server = Server::answering(Server::ok).await?;
     let origin = format!("http://{}", server.address());
@@ -229,7 +229,7 @@ async fn a_plugin_fetches_with_a_secret_under_a_grant_and_is_refused_without() -
     Ok(())
 }
 
-async fn what_is_taken_back_is_gone_for_jobs_that_wait() -> anyhow::Result<()> {
+async fn a_removed_grant_is_gone_for_waiting_jobs_too() -> anyhow::Result<()> {
     let (host, server, origin) = shown().await?;
     host.push("extism", fetch::extism()?).await?;
     let granted = json!({ "grants": { "http": [{ "origin": origin }] } });
@@ -246,8 +246,8 @@ async fn what_is_taken_back_is_gone_for_jobs_that_wait() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a clock 100,000 times and ends; exits with 1 if that took more than 90 s on it, as it does on the
-/// clock of a deterministic attempt, and as no attempt takes.
+/// Reads a clock 100,000 times. Exits with 1 if the clock advanced by more than 90 s, which happens only
+/// in a deterministic attempt.
 pub(crate) const READS: &str = r#"(module
   (import "wasi_snapshot_preview1" "clock_time_get"
     (func $clock (param i32 i64 i32) (result i32)))
@@ -265,12 +265,12 @@ pub(crate) const READS: &str = r#"(module
     (call $exit
       (i64.gt_u (i64.sub (call $read) (local.get $first)) (i64.const 90_000_000_000)))))"#;
 
-/// What the log of an attempt says whose job is no longer deterministic.
+/// The log line of an attempt at a job that is no longer deterministic.
 const WITHDRAWN: &str =
     "WARN: jobwright: deterministic mode is no longer allowed by the plugin's settings";
 
-/// Jobs that were submitted while the plugin was granted deterministic ones: first one that did not ask for
-/// it, then one for which an administrator did. They end when it has the grant `then`.
+/// Two jobs that were submitted while the plugin had the grant `deterministic`: one that did not request
+/// it, and one for which an administrator did. They run when the plugin has the grant `then`.
 async fn granted_until(host: &TestHost, then: Value) -> anyhow::Result<[Value; 2]> {
     host.push("reads", guests::assemble(READS)?).await?;
     let granted = async |grant: Value| {
@@ -289,7 +289,7 @@ async fn granted_until(host: &TestHost, then: Value) -> anyhow::Result<[Value; 2
     Ok([host.finalized(&granted_one).await?, host.finalized(&asked_one).await?])
 }
 
-/// Whether an attempt at `job` ran as a deterministic one, which all that is told of it must agree on.
+/// Whether the attempt at `job` was deterministic; its log, its start and its output must agree.
 async fn was_deterministic(host: &TestHost, job: &Value) -> anyhow::Result<bool> {
     let start = &job["attempts"][0]["start"];
     let was = start["clock"] == job["created_at"];
@@ -301,16 +301,15 @@ async fn was_deterministic(host: &TestHost, job: &Value) -> anyhow::Result<bool>
     Ok(was)
 }
 
-async fn jobs_that_wait_are_deterministic_no_longer_than_their_plugin_is_granted_that()
--> anyhow::Result<()> {
+async fn waiting_jobs_stop_being_deterministic_when_the_grant_is_removed() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let [granted, asked] = granted_until(&host, json!(false)).await?;
-    assert!(!was_deterministic(&host, &granted).await?, "nothing else allowed it");
+    assert!(!was_deterministic(&host, &granted).await?, "only the grant allowed it");
     assert!(was_deterministic(&host, &asked).await?, "an administrator needs no grant");
     Ok(())
 }
 
-async fn a_job_stays_deterministic_that_its_plugin_is_still_granted() -> anyhow::Result<()> {
+async fn a_waiting_job_stays_deterministic_while_the_grant_remains() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     for job in granted_until(&host, json!("optional")).await? {
         assert!(was_deterministic(&host, &job).await?, "{job}");
@@ -318,7 +317,7 @@ async fn a_job_stays_deterministic_that_its_plugin_is_still_granted() -> anyhow:
     Ok(())
 }
 
-/// What is wrong with these grants, each with its field.
+/// The faults of these grants, each with its field.
 async fn faults(host: &TestHost, grants: &str) -> anyhow::Result<Vec<String>> {
     let change = format!(r#"{{ "grants": {grants} }}"#);
     let request = host.request(reqwest::Method::PATCH, "/v1/plugins/p").body(change);
@@ -329,8 +328,8 @@ async fn faults(host: &TestHost, grants: &str) -> anyhow::Result<Vec<String>> {
     Ok(errors.iter().map(fault).collect())
 }
 
-async fn what_contradicts_itself_is_refused() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_and_contradictory_grants_are_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let variable = "is not a variable's name: use A-Z, a-z, 0-9 and `_`, no digit first, and not \
                     `JOBWRIGHT_…`";
     let both = "is the name of a granted secret too: one of them must go";
@@ -358,7 +357,7 @@ async fn what_contradicts_itself_is_refused() -> anyhow::Result<()> {
     }
     let fine = r#"{ "env": { "A": "" }, "config": { "A": "", "JOBWRIGHT_X y": "\u0000" } }"#;
     assert_eq!(faults(&host, fine).await?, Vec::<String>::new());
-    // Also if one of the two was there before.
+    // Also if one of the two was granted before.
     assert_eq!(
         faults(&host, r#"{ "secrets": ["A"] }"#).await?,
         [format!("grants.config.A: {both}"), format!("grants.env.A: {both}"),]
@@ -366,8 +365,8 @@ async fn what_contradicts_itself_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_stands_there_twice_is_refused() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn duplicate_members_of_grants_are_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for member in ["env", "config"] {
         let twice = format!(r#"{{ "{member}": {{ "A": "1", "B": "1", "A": "2" }} }}"#);
         let fault = format!("grants.{member}.A: is there twice");
@@ -383,8 +382,8 @@ async fn what_stands_there_twice_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn numbers_are_refused_with_their_most() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn numbers_above_their_maximum_are_refused_with_it() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for (grants, fault) in [
         (
             r#"{ "http_limits": { "requests": 4294967296 } }"#,

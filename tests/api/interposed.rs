@@ -1,5 +1,5 @@
-//! Drivers with a test in between: it may hold up a call, make it fail, or count it. As with real ones, what
-//! was asked for is done although the caller goes away.
+//! Wrappers of drivers by which a test can delay a call, make it fail, or count it. As with real drivers, a
+//! call is completed even if its caller is dropped.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -35,10 +35,10 @@ use tokio::sync::Semaphore;
 
 use super::soon;
 
-/// What happens before a call, told by its name and arguments.
+/// Called before each call, with its name and arguments.
 type Before<E> = dyn Fn(&str, &[&dyn Any]) -> BoxFuture<'static, Result<(), E>> + Send + Sync;
 
-/// Holds up what passes, until a test lets it.
+/// Delays its callers until the test lets them continue.
 #[derive(Debug)]
 pub(super) struct Latch {
     reached: Semaphore,
@@ -55,7 +55,7 @@ impl Latch {
         Arc::new(Self { reached, open, passing, most, all })
     }
 
-    /// Passes, when it may.
+    /// Waits until the test lets the caller continue.
     pub(super) async fn pass(self: Arc<Self>) {
         self.all.fetch_add(1, Ordering::SeqCst);
         let passing = 1 + self.passing.fetch_add(1, Ordering::SeqCst);
@@ -66,23 +66,23 @@ impl Latch {
         self.passing.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Returns when another one has come.
+    /// Returns when another caller waits.
     pub(super) async fn reached(&self) -> anyhow::Result<()> {
-        soon(self.reached.acquire()).await.context("nothing came")??.forget();
+        soon(self.reached.acquire()).await.context("no call came")??.forget();
         Ok(())
     }
 
-    /// Lets so many pass.
+    /// Lets `many` callers continue.
     pub(super) fn open(&self, many: usize) {
         self.open.add_permits(many);
     }
 
-    /// How many were there at one time, at the most.
+    /// The maximum number of callers that waited at one time.
     pub(super) fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
     }
 
-    /// How many came.
+    /// The number of callers so far.
     pub(super) fn all(&self) -> usize {
         self.all.load(Ordering::SeqCst)
     }
@@ -93,7 +93,7 @@ pub(super) fn argument<'a, T: 'static>(arguments: &[&'a dyn Any]) -> Option<&'a 
     arguments.iter().find_map(|argument| argument.downcast_ref())
 }
 
-/// A store in memory.
+/// A store in memory, whose calls pass through a function of the test.
 pub(super) struct Interposed {
     inner: Arc<MemoryStore>,
     before: Box<Before<StoreError>>,
@@ -110,7 +110,7 @@ impl Interposed {
         Arc::new(Self { inner, before: Box::new(before) })
     }
 
-    /// One whose calls `latch` holds up for which `is_held`, by their names and arguments.
+    /// A store in which `latch` delays the calls for which `is_held` returns true.
     pub(super) fn held(
         latch: &Arc<Latch>,
         is_held: impl Fn(&str, &[&dyn Any]) -> bool + Send + Sync + 'static,
@@ -245,8 +245,7 @@ forward! {
     {}
 }
 
-/// A registry whose changes and readings `latch` holds up for which `is_held`, by their names and the digest
-/// that is read.
+/// A registry in which `latch` delays the changes and reads for which `is_held` returns true.
 pub(super) struct InterposedRegistry {
     pub(super) inner: Arc<dyn PluginRegistry>,
     pub(super) latch: Arc<Latch>,

@@ -8,7 +8,7 @@ use jobwright_tests::{TestHost, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{Stage, get, post, put};
+use super::{Fixture, get, post, put};
 
 pub fn trials() -> Vec<Trial> {
     tests![
@@ -16,8 +16,8 @@ pub fn trials() -> Vec<Trial> {
         every_state_can_be_listed,
         jobs_are_listed_by_plugin_queue_and_tag,
         pages_follow_each_other_without_gap_or_repetition,
-        pages_of_a_filter_lead_to_the_end,
-        what_is_wrong_with_a_listing_is_named,
+        filtered_pages_reach_the_end,
+        invalid_parameters_of_a_listing_are_reported,
         outputs_are_not_in_listings,
     ]
 }
@@ -30,32 +30,32 @@ async fn ids(host: &TestHost, query: &str) -> anyhow::Result<Vec<String>> {
 }
 
 async fn the_newest_come_first() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     let mut submitted = Vec::new();
     for _ in 0..60 {
-        submitted.push(stage.submit(json!({})).await?);
+        submitted.push(fixture.submit(json!({})).await?);
     }
     submitted.reverse();
-    assert_eq!(ids(&stage.host, "").await?, submitted[..50], "50 unless asked otherwise");
-    assert_eq!(ids(&stage.host, "limit=200").await?, submitted);
+    assert_eq!(ids(&fixture.host, "").await?, submitted[..50], "50 unless asked otherwise");
+    assert_eq!(ids(&fixture.host, "limit=200").await?, submitted);
     Ok(())
 }
 
 async fn every_state_can_be_listed() -> anyhow::Result<()> {
-    let stage = Stage::one_by_one().await?;
-    let completed = stage.submit(json!({})).await?;
-    stage.begins().await?.succeed();
+    let fixture = Fixture::one_by_one().await?;
+    let completed = fixture.submit(json!({})).await?;
+    fixture.begins().await?.succeed();
     let failed = |retry| Outcome::Failed { error: AttemptError::new("x", "y"), retry };
-    let discarded = stage.submit(json!({})).await?;
-    stage.begins().await?.end(failed(RetryHint::Never));
-    let retryable = stage.submit(json!({})).await?;
-    stage.begins().await?.end(failed(RetryHint::After(Duration::from_secs(3600))));
-    let running = stage.submit(json!({})).await?;
-    let _attempt = stage.begins().await?;
-    let available = stage.submit(json!({})).await?;
-    let scheduled = stage.submit(json!({ "delay_ms": 5000 })).await?;
-    let cancelled = stage.submit(json!({})).await?;
-    post(&stage.host, &format!("/v1/jobs/{cancelled}/cancel"), "").await?.ok(200)?;
+    let discarded = fixture.submit(json!({})).await?;
+    fixture.begins().await?.end(failed(RetryHint::Never));
+    let retryable = fixture.submit(json!({})).await?;
+    fixture.begins().await?.end(failed(RetryHint::After(Duration::from_secs(3600))));
+    let running = fixture.submit(json!({})).await?;
+    let _attempt = fixture.begins().await?;
+    let available = fixture.submit(json!({})).await?;
+    let scheduled = fixture.submit(json!({ "delay_ms": 5000 })).await?;
+    let cancelled = fixture.submit(json!({})).await?;
+    post(&fixture.host, &format!("/v1/jobs/{cancelled}/cancel"), "").await?.ok(200)?;
     for (state, id) in [
         ("completed", completed),
         ("discarded", discarded),
@@ -65,14 +65,14 @@ async fn every_state_can_be_listed() -> anyhow::Result<()> {
         ("scheduled", scheduled),
         ("cancelled", cancelled),
     ] {
-        assert_eq!(stage.host.job(&id).await?["state"], state);
-        assert_eq!(ids(&stage.host, &format!("state={state}")).await?, [id], "{state}");
+        assert_eq!(fixture.host.job(&id).await?["state"], state);
+        assert_eq!(ids(&fixture.host, &format!("state={state}")).await?, [id], "{state}");
     }
     Ok(())
 }
 
 async fn jobs_are_listed_by_plugin_queue_and_tag() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     put(&host, "/v1/plugins/p?version=2.0.0", "newer bytes").await?.ok(201)?;
     host.push("q", "other bytes").await?;
     let old = host.submit(json!({ "plugin": "p@1", "tags": ["blue", "a b&c"] })).await?;
@@ -105,7 +105,7 @@ async fn pages(host: &TestHost, query: &str) -> anyhow::Result<(Vec<String>, usi
         let jobs = page["jobs"].as_array().context("jobs")?;
         all.extend(jobs.iter().filter_map(|job| job["id"].as_str().map(str::to_owned)));
         count += 1;
-        ensure!(count < 1000, "it does not end");
+        ensure!(count < 1000, "the pages do not end");
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return Ok((all, count)),
@@ -114,24 +114,28 @@ async fn pages(host: &TestHost, query: &str) -> anyhow::Result<(Vec<String>, usi
 }
 
 async fn pages_follow_each_other_without_gap_or_repetition() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     let mut submitted = Vec::new();
     for _ in 0..6 {
-        submitted.insert(0, stage.submit(json!({})).await?);
+        submitted.insert(0, fixture.submit(json!({})).await?);
     }
-    assert_eq!(pages(&stage.host, "limit=4").await?, (submitted.clone(), 2));
-    assert_eq!(pages(&stage.host, "limit=3").await?, (submitted.clone(), 2), "no empty last page");
-    // A job that comes meanwhile is newer than every page that follows.
-    let first = get(&stage.host, "/v1/jobs?limit=2").await?.ok(200)?;
-    stage.submit(json!({})).await?;
+    assert_eq!(pages(&fixture.host, "limit=4").await?, (submitted.clone(), 2));
+    assert_eq!(
+        pages(&fixture.host, "limit=3").await?,
+        (submitted.clone(), 2),
+        "no empty last page"
+    );
+    // A job that is created meanwhile is newer than every following page.
+    let first = get(&fixture.host, "/v1/jobs?limit=2").await?.ok(200)?;
+    fixture.submit(json!({})).await?;
     let cursor = first["next_cursor"].as_str().context("a cursor")?;
-    let next = ids(&stage.host, &format!("limit=2&cursor={cursor}")).await?;
+    let next = ids(&fixture.host, &format!("limit=2&cursor={cursor}")).await?;
     assert_eq!(next, submitted[2..4]);
     Ok(())
 }
 
-async fn pages_of_a_filter_lead_to_the_end() -> anyhow::Result<()> {
-    // On the durable store, among finalized jobs, of which one page looks at only so many.
+async fn filtered_pages_reach_the_end() -> anyhow::Result<()> {
+    // On the embedded store, among finalized jobs: it examines a bounded number of them for a page.
     let host = TestHost::start().await?;
     host.push("echo", guests::echo()?).await?;
     let job = |n: usize| {
@@ -151,8 +155,8 @@ async fn pages_of_a_filter_lead_to_the_end() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_wrong_with_a_listing_is_named() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_parameters_of_a_listing_are_reported() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for (query, field) in [
         ("limit=0", "limit"),
         ("limit=201", "limit"),
@@ -169,17 +173,17 @@ async fn what_is_wrong_with_a_listing_is_named() -> anyhow::Result<()> {
         let answer = get(&host, &format!("/v1/jobs?{query}")).await?;
         assert_eq!(answer.code(400)?, "invalid_query", "{query}");
     }
-    // The cursor of a job that is gone still is a place in the order.
+    // The cursor of a removed job still marks a place in the order.
     assert!(ids(&host, "cursor=019b7000-0000-7000-8000-000000000000").await?.is_empty());
     Ok(())
 }
 
 async fn outputs_are_not_in_listings() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({ "payload": [1] })).await?;
-    stage.begins().await?.succeed();
-    let job = stage.host.finalized(&id).await?;
-    let mut listed = get(&stage.host, "/v1/jobs").await?.ok(200)?["jobs"][0].clone();
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({ "payload": [1] })).await?;
+    fixture.begins().await?.succeed();
+    let job = fixture.host.finalized(&id).await?;
+    let mut listed = get(&fixture.host, "/v1/jobs").await?.ok(200)?["jobs"][0].clone();
     ensure!(listed.get("output").is_none(), "{listed}");
     listed["output"] = json!([1]);
     assert_eq!(listed, job, "all else is the same");

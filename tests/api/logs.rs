@@ -1,4 +1,4 @@
-//! What attempts wrote to their logs.
+//! Logs of attempts over HTTP.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{Answer, Stage, get, soon};
+use super::{Answer, Fixture, get, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_log_is_text_and_never_a_page,
+        a_log_is_served_as_plain_text,
         a_log_can_be_read_while_it_is_written,
         the_latest_log_is_shown_unless_another_attempt_is_asked_for,
-        what_a_log_dropped_is_counted,
+        dropped_log_bytes_are_counted,
         a_log_is_cut_between_characters,
-        an_attempt_that_there_was_not_has_no_log,
+        the_log_of_an_unknown_attempt_is_not_found,
     ]
 }
 
-impl Stage {
+impl Fixture {
     async fn log(&self, id: &str, query: &str) -> anyhow::Result<Answer> {
         get(&self.host, &format!("/v1/jobs/{id}/logs{query}")).await
     }
@@ -32,14 +32,14 @@ fn failed() -> Outcome {
     Outcome::Failed { error: AttemptError::new("x", "y"), retry }
 }
 
-async fn a_log_is_text_and_never_a_page() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({})).await?;
-    let attempt = stage.begins().await?;
+async fn a_log_is_served_as_plain_text() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({})).await?;
+    let attempt = fixture.begins().await?;
     attempt.attempt.log.write(b"<script>alert(1)</script>\xff\n");
     attempt.succeed();
-    stage.host.finalized(&id).await?;
-    let log = stage.log(&id, "").await?;
+    fixture.host.finalized(&id).await?;
+    let log = fixture.log(&id, "").await?;
     assert_eq!(log.body, &b"<script>alert(1)</script>\xff\n"[..]);
     for (name, value) in [
         ("content-type", "text/plain; charset=utf-8"),
@@ -55,32 +55,32 @@ async fn a_log_is_text_and_never_a_page() -> anyhow::Result<()> {
 }
 
 async fn a_log_can_be_read_while_it_is_written() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({})).await?;
-    ensure!(stage.log(&id, "").await?.body.is_empty());
-    let attempt = stage.begins().await?;
-    // The guest has not written its last character whole yet.
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({})).await?;
+    ensure!(fixture.log(&id, "").await?.body.is_empty());
+    let attempt = fixture.begins().await?;
+    // The guest has written only a part of the last character yet.
     attempt.attempt.log.write(b"first\nz\xc3");
     soon(async {
-        while stage.log(&id, "").await?.body != "first\nz" {
-            stage.clock.advance(Duration::from_secs(1));
+        while fixture.log(&id, "").await?.body != "first\nz" {
+            fixture.clock.advance(Duration::from_secs(1));
         }
         anyhow::Ok(())
     })
     .await??;
-    assert_eq!(stage.host.job(&id).await?["state"], "running");
+    assert_eq!(fixture.host.job(&id).await?["state"], "running");
     Ok(())
 }
 
 async fn the_latest_log_is_shown_unless_another_attempt_is_asked_for() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({})).await?;
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({})).await?;
     for text in ["one", "two", ""] {
         let attempt = soon(async {
             loop {
-                match stage.runtime.begun().await {
+                match fixture.runtime.begun().await {
                     Some(attempt) => break attempt,
-                    None => stage.clock.advance(Duration::from_secs(60)),
+                    None => fixture.clock.advance(Duration::from_secs(60)),
                 }
                 tokio::task::yield_now().await;
             }
@@ -90,7 +90,7 @@ async fn the_latest_log_is_shown_unless_another_attempt_is_asked_for() -> anyhow
         attempt.end(failed());
     }
     soon(async {
-        while stage.host.job(&id).await?["attempts"].as_array().map_or(0, Vec::len) < 3 {}
+        while fixture.host.job(&id).await?["attempts"].as_array().map_or(0, Vec::len) < 3 {}
         anyhow::Ok(())
     })
     .await??;
@@ -100,20 +100,20 @@ async fn the_latest_log_is_shown_unless_another_attempt_is_asked_for() -> anyhow
         ("?attempt=2", "2", "two"),
         ("?attempt=3", "3", ""),
     ] {
-        let log = stage.log(&id, query).await?;
+        let log = fixture.log(&id, query).await?;
         assert_eq!((log.header("jobwright-attempt"), log.text()?), (attempt, text), "{query}");
     }
     Ok(())
 }
 
-async fn what_a_log_dropped_is_counted() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({ "limits": { "log_bytes": 10 } })).await?;
-    let attempt = stage.begins().await?;
+async fn dropped_log_bytes_are_counted() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({ "limits": { "log_bytes": 10 } })).await?;
+    let attempt = fixture.begins().await?;
     attempt.attempt.log.write(b"the first and the last are kept");
     attempt.succeed();
-    stage.host.finalized(&id).await?;
-    let log = stage.log(&id, "").await?;
+    fixture.host.finalized(&id).await?;
+    let log = fixture.log(&id, "").await?;
     assert_eq!(
         log.text()?,
         "the f\n[… 21 bytes of log dropped: --log-limit or `limits.log_bytes` keeps more …]\n kept"
@@ -123,13 +123,13 @@ async fn what_a_log_dropped_is_counted() -> anyhow::Result<()> {
 }
 
 async fn a_log_is_cut_between_characters() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({ "limits": { "log_bytes": 10 } })).await?;
-    let attempt = stage.begins().await?;
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({ "limits": { "log_bytes": 10 } })).await?;
+    let attempt = fixture.begins().await?;
     attempt.attempt.log.write("€€ no one sees this €€".as_bytes());
     attempt.succeed();
-    stage.host.finalized(&id).await?;
-    let log = stage.log(&id, "").await?;
+    fixture.host.finalized(&id).await?;
+    let log = fixture.log(&id, "").await?;
     assert_eq!(
         log.text()?,
         "€\n[… 24 bytes of log dropped: --log-limit or `limits.log_bytes` keeps more …]\n€"
@@ -138,16 +138,16 @@ async fn a_log_is_cut_between_characters() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_attempt_that_there_was_not_has_no_log() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({})).await?;
-    let _attempt = stage.begins().await?;
+async fn the_log_of_an_unknown_attempt_is_not_found() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({})).await?;
+    let _attempt = fixture.begins().await?;
     for attempt in ["0", "2", "4294967295"] {
-        let answer = stage.log(&id, &format!("?attempt={attempt}")).await?;
+        let answer = fixture.log(&id, &format!("?attempt={attempt}")).await?;
         assert_eq!(answer.code(404)?, "attempt_not_found", "{attempt}");
     }
     for query in ["?attempt=x", "?attempt=-1", "?attempt=4294967296", "?follow"] {
-        assert_eq!(stage.log(&id, query).await?.code(400)?, "invalid_query", "{query}");
+        assert_eq!(fixture.log(&id, query).await?.code(400)?, "invalid_query", "{query}");
     }
     Ok(())
 }

@@ -1,8 +1,7 @@
 //! The HTTP interface as its clients see it: real requests to a real host. Where a test must decide
-//! when attempts end and what time it is, it uses a [`Stage`].
+//! when attempts end and what time it is, it uses a [`Fixture`].
 
 mod access;
-mod answers;
 mod auditing;
 mod batch;
 mod bounds;
@@ -10,14 +9,15 @@ mod browsers;
 mod cancelling;
 mod compiling;
 mod creating;
-mod departing;
+mod disabling;
+mod disconnects;
 mod disk;
 mod failing;
 pub(crate) mod granting;
 mod hostile;
 mod interposed;
+mod key_expiry;
 mod keys;
-mod lasting;
 mod listing;
 mod logs;
 mod outputs;
@@ -25,6 +25,7 @@ mod plugins;
 mod problems;
 mod queues;
 mod raw;
+mod readiness;
 mod reading;
 mod refusing;
 mod removing;
@@ -37,14 +38,13 @@ mod settings;
 mod shares;
 mod shares_of_code;
 mod sharing;
+mod start_page;
 mod starting;
-mod switching;
-mod telling;
 mod tenants;
+mod unread_responses;
 mod unused;
 mod uploads;
 mod waiting;
-mod welcome;
 mod wire;
 
 use std::num::NonZeroU32;
@@ -66,7 +66,7 @@ use serde_json::Value;
 pub fn trials() -> Vec<Trial> {
     [
         access::trials(),
-        answers::trials(),
+        unread_responses::trials(),
         auditing::trials(),
         batch::trials(),
         bounds::trials(),
@@ -74,13 +74,13 @@ pub fn trials() -> Vec<Trial> {
         cancelling::trials(),
         compiling::trials(),
         creating::trials(),
-        departing::trials(),
+        disconnects::trials(),
         disk::trials(),
         failing::trials(),
         granting::trials(),
         hostile::trials(),
         keys::trials(),
-        lasting::trials(),
+        key_expiry::trials(),
         listing::trials(),
         logs::trials(),
         outputs::trials(),
@@ -101,33 +101,33 @@ pub fn trials() -> Vec<Trial> {
         shares_of_code::trials(),
         sharing::trials(),
         starting::trials(),
-        switching::trials(),
-        telling::trials(),
+        disabling::trials(),
+        readiness::trials(),
         tenants::trials(),
         unused::trials(),
         uploads::trials(),
         waiting::trials(),
-        welcome::trials(),
+        start_page::trials(),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-/// How long something may take that ought to happen at once.
+/// The time limit for events that tests expect at once.
 const SOON: Duration = Duration::from_secs(20);
 
-/// How long leases hold on a [`Stage`]: longer than tests move its clock while attempts run.
+/// How long leases hold on a [`Fixture`]: longer than tests move its clock while attempts run.
 const LEASE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A host whose time and attempts the test controls, with the plugin `p`.
-struct Stage {
+struct Fixture {
     host: TestHost,
     runtime: ScriptedRuntime,
     clock: TestClock,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> anyhow::Result<Self> {
         Self::configured(|_| {}).await
     }
@@ -152,7 +152,7 @@ impl Stage {
         Self::configured(|config| config.workers = NonZeroU32::MIN).await
     }
 
-    /// A host whose queues hold so many unfinished jobs.
+    /// A host with this capacity of each queue.
     async fn with_capacity(jobs: usize) -> anyhow::Result<Self> {
         Self::configured(|config| config.queue.capacity = jobs).await
     }
@@ -163,7 +163,7 @@ impl Stage {
         self.host.submit(job).await
     }
 
-    /// The next attempt that begins. One that is dropped was interrupted, and begins again.
+    /// The next attempt that begins. If it is dropped, it counts as interrupted, and the job starts again.
     async fn begins(&self) -> anyhow::Result<InFlight> {
         soon(self.runtime.next()).await?
     }
@@ -177,12 +177,12 @@ impl Stage {
     }
 }
 
-/// Waits for what ought to happen at once.
+/// Waits for an event that should happen at once.
 async fn soon<T>(what: impl Future<Output = T>) -> anyhow::Result<T> {
-    tokio::time::timeout(SOON, what).await.context("it did not happen")
+    tokio::time::timeout(SOON, what).await.context("it did not happen in time")
 }
 
-/// An answer, read to its end.
+/// A response with its whole body.
 #[derive(Debug)]
 struct Answer {
     status: StatusCode,
@@ -190,7 +190,7 @@ struct Answer {
     body: Bytes,
 }
 
-/// Sends a request, and reads its answer.
+/// Sends a request, and reads the whole response.
 async fn send(request: RequestBuilder) -> anyhow::Result<Answer> {
     let response = soon(request.send()).await??;
     let (status, headers) = (response.status(), response.headers().clone());
@@ -209,7 +209,7 @@ async fn put(host: &TestHost, path: &str, body: impl Into<Vec<u8>>) -> anyhow::R
     send(host.request(Method::PUT, path).body(body.into())).await
 }
 
-/// Posts a body as it stands.
+/// Posts a body unchanged.
 async fn post(host: &TestHost, path: &str, body: impl ToString) -> anyhow::Result<Answer> {
     send(host.request(Method::POST, path).body(body.to_string())).await
 }
@@ -219,7 +219,7 @@ async fn patch(host: &TestHost, path: &str, body: impl ToString) -> anyhow::Resu
 }
 
 impl Answer {
-    /// A header's text; empty if it is not there.
+    /// The value of a header; empty if it is absent.
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -232,14 +232,14 @@ impl Answer {
         serde_json::from_slice(&self.body).with_context(|| format!("no JSON: {self:?}"))
     }
 
-    /// The JSON of an answer that must have this status.
+    /// The JSON of a response that must have this status.
     fn ok(&self, status: u16) -> anyhow::Result<Value> {
         ensure!(self.status == status, "not {status}: {self:?}");
         self.json()
     }
 
-    /// The members of a problem that are its own, of an answer that must be one with this status:
-    /// without those that are the same in all (RFC 9457), which are checked here.
+    /// The members of a problem (RFC 9457) that must have this status, without the members that all
+    /// problems have, which are checked here.
     fn problem(&self, status: u16) -> anyhow::Result<Value> {
         ensure!(self.status == status, "not {status}: {self:?}");
         ensure!(self.header("content-type") == "application/problem+json", "{self:?}");

@@ -1,4 +1,4 @@
-//! The bytes that a success left, served so that no browser takes them for a page.
+//! Outputs and payloads over HTTP, served so that no browser renders them as a page.
 
 use bytes::Bytes;
 use insta::assert_json_snapshot;
@@ -8,23 +8,23 @@ use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Stage, get, patch, send};
+use super::{Answer, Fixture, get, patch, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        an_output_is_served_as_it_was_left,
-        only_inert_types_are_shown_in_place,
-        a_json_output_is_part_of_the_job_as_it_is_written,
-        what_only_claims_to_be_json_is_not_part_of_the_job,
-        an_odd_media_type_does_no_harm,
+        an_output_is_served_unchanged,
+        only_inert_media_types_are_served_inline,
+        a_json_output_is_included_in_the_job_verbatim,
+        an_invalid_json_output_is_not_included_in_the_job,
+        an_invalid_media_type_is_served_as_bytes,
         without_a_success_there_is_no_output,
-        what_a_failed_attempt_left_is_told_apart_from_an_output,
-        a_payload_is_served_as_it_was_sent,
+        the_output_of_a_failed_attempt_is_separate_from_the_output,
+        a_payload_is_served_unchanged,
     ]
 }
 
-impl Stage {
-    /// A job that left this, and the answer to a request for it.
+impl Fixture {
+    /// A job with this output, and the response to a request for the output.
     async fn output(&self, kind: &str, bytes: &[u8]) -> anyhow::Result<(Value, Answer)> {
         let id = self.submit(json!({})).await?;
         let output = Output::new(Bytes::copy_from_slice(bytes), Some(kind));
@@ -35,9 +35,9 @@ impl Stage {
     }
 }
 
-async fn an_output_is_served_as_it_was_left() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let (job, output) = stage.output("text/csv", b"a,b\n").await?;
+async fn an_output_is_served_unchanged() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let (job, output) = fixture.output("text/csv", b"a,b\n").await?;
     assert_eq!((output.status.as_u16(), output.text()?), (200, "a,b\n"));
     let id = job["id"].as_str().unwrap_or_default();
     for (name, value) in [
@@ -52,13 +52,13 @@ async fn an_output_is_served_as_it_was_left() -> anyhow::Result<()> {
         assert_eq!(output.header(name), value, "{name}");
     }
     assert_eq!((&job["output_type"], &job["output_bytes"]), (&json!("text/csv"), &json!(4)));
-    let head = send(stage.host.request(Method::HEAD, &format!("/v1/jobs/{id}/output"))).await?;
+    let head = send(fixture.host.request(Method::HEAD, &format!("/v1/jobs/{id}/output"))).await?;
     assert_eq!((head.header("content-length"), head.body.len()), ("4", 0));
     Ok(())
 }
 
-async fn a_payload_is_served_as_it_was_sent() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn a_payload_is_served_unchanged() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     for (job, kind, placed, bytes) in [
         (json!({ "payload": { "a": 1 } }), "application/json", "inline", "{\"a\":1}"),
         (json!({ "payload_base64": "PGI+" }), "", "attachment", "<b>"),
@@ -70,8 +70,8 @@ async fn a_payload_is_served_as_it_was_sent() -> anyhow::Result<()> {
         ),
         (json!({}), "", "attachment", ""),
     ] {
-        let id = stage.submit(job).await?;
-        let payload = get(&stage.host, &format!("/v1/jobs/{id}/payload")).await?;
+        let id = fixture.submit(job).await?;
+        let payload = get(&fixture.host, &format!("/v1/jobs/{id}/payload")).await?;
         assert_eq!((payload.status.as_u16(), payload.text()?), (200, bytes));
         assert_eq!(payload.header("content-type"), kind);
         let disposition = payload.header("content-disposition");
@@ -80,13 +80,13 @@ async fn a_payload_is_served_as_it_was_sent() -> anyhow::Result<()> {
         assert!(payload.header("content-security-policy").contains("sandbox"));
     }
     let unknown = "/v1/jobs/00dc6acf-ac00-7000-8000-000000000000/payload";
-    let answer = get(&stage.host, unknown).await?;
+    let answer = get(&fixture.host, unknown).await?;
     assert_eq!((answer.status.as_u16(), &answer.json()?["code"]), (404, &json!("job_not_found")));
     Ok(())
 }
 
-async fn only_inert_types_are_shown_in_place() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn only_inert_media_types_are_served_inline() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     for (kind, placed) in [
         ("text/plain; charset=utf-8", "inline"),
         ("application/json", "inline"),
@@ -101,7 +101,7 @@ async fn only_inert_types_are_shown_in_place() -> anyhow::Result<()> {
         ("application/octet-stream", "attachment"),
         ("multipart/x-mixed-replace", "attachment"),
     ] {
-        let (_, output) = stage.output(kind, b"<script>alert(1)</script>").await?;
+        let (_, output) = fixture.output(kind, b"<script>alert(1)</script>").await?;
         let disposition = output.header("content-disposition");
         assert_eq!(disposition.split(';').next(), Some(placed), "{kind}");
         assert_eq!(output.header("content-type"), kind);
@@ -110,18 +110,18 @@ async fn only_inert_types_are_shown_in_place() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_json_output_is_part_of_the_job_as_it_is_written() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn a_json_output_is_included_in_the_job_verbatim() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     let written = "{ \"n\" : 12345678901234567890123.100, \"n\":\n2 }";
-    let (job, _) = stage.output("application/json; charset=utf-8", written.as_bytes()).await?;
+    let (job, _) = fixture.output("application/json; charset=utf-8", written.as_bytes()).await?;
     let id = job["id"].as_str().unwrap_or_default();
-    let text = get(&stage.host, &format!("/v1/jobs/{id}")).await?;
+    let text = get(&fixture.host, &format!("/v1/jobs/{id}")).await?;
     assert!(text.text()?.contains(written), "{}", text.text()?);
     Ok(())
 }
 
-async fn what_only_claims_to_be_json_is_not_part_of_the_job() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn an_invalid_json_output_is_not_included_in_the_job() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     let deep = [b"[".repeat(101), b"]".repeat(101)].concat();
     let injected: [&[u8]; 9] = [
         b"",
@@ -135,42 +135,42 @@ async fn what_only_claims_to_be_json_is_not_part_of_the_job() -> anyhow::Result<
         &deep,
     ];
     for bytes in injected {
-        let (job, output) = stage.output("application/json", bytes).await?;
+        let (job, output) = fixture.output("application/json", bytes).await?;
         assert_eq!((job.get("output"), &job["state"]), (None, &json!("completed")));
         assert_eq!(output.body, bytes);
     }
     Ok(())
 }
 
-async fn an_odd_media_type_does_no_harm() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn an_invalid_media_type_is_served_as_bytes() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     for kind in ["", "text/plain\r\nset-cookie: a=b", "text/plain\0", "ä", &"x".repeat(100_000)] {
-        let (_, output) = stage.output(kind, b"<b>").await?;
+        let (_, output) = fixture.output(kind, b"<b>").await?;
         assert_eq!((output.status.as_u16(), output.text()?), (200, "<b>"));
         assert_eq!(output.header("set-cookie"), "");
     }
     let declared = json!({ "output_type": "text/csv; header=present" });
-    patch(&stage.host, "/v1/plugins/p", declared).await?.ok(200)?;
-    let id = stage.submit(json!({})).await?;
-    let attempt = stage.begins().await?;
+    patch(&fixture.host, "/v1/plugins/p", declared).await?.ok(200)?;
+    let id = fixture.submit(json!({})).await?;
+    let attempt = fixture.begins().await?;
     assert_eq!(attempt.attempt.job.spec.output_type.as_deref(), Some("text/csv; header=present"));
     attempt.succeed();
-    stage.host.finalized(&id).await?;
+    fixture.host.finalized(&id).await?;
     Ok(())
 }
 
 async fn without_a_success_there_is_no_output() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({})).await?;
-    let attempt = stage.begins().await?;
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({})).await?;
+    let attempt = fixture.begins().await?;
     let path = format!("/v1/jobs/{id}/output");
-    let problem = get(&stage.host, &path).await?.problem(404)?;
+    let problem = get(&fixture.host, &path).await?.problem(404)?;
     assert_eq!(problem["code"], "no_output");
     assert_eq!(problem["detail"], format!("job {id} has no output: its state is running"));
     let error = AttemptError::new("x", "it failed");
     attempt.end(Outcome::Failed { error, retry: RetryHint::Never });
-    let job = stage.host.finalized(&id).await?;
-    assert_eq!(get(&stage.host, &path).await?.code(404)?, "no_output");
+    let job = fixture.host.finalized(&id).await?;
+    assert_eq!(get(&fixture.host, &path).await?.code(404)?, "no_output");
     assert_eq!((&job["output_url"], &job["output_type"]), (&Value::Null, &Value::Null));
     assert_json_snapshot!(job["attempts"][0], { ".usage" => "[usage]", ".start" => "[start]" }, @r#"
     {
@@ -206,7 +206,7 @@ fn prints(then: &str) -> anyhow::Result<Vec<u8>> {
     ))
 }
 
-async fn what_a_failed_attempt_left_is_told_apart_from_an_output() -> anyhow::Result<()> {
+async fn the_output_of_a_failed_attempt_is_separate_from_the_output() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     host.push("done", prints("")?).await?;
     host.push("failed", prints("(call $exit (i32.const 65))")?).await?;
@@ -227,7 +227,7 @@ async fn what_a_failed_attempt_left_is_told_apart_from_an_output() -> anyhow::Re
             "url": path,
         });
         assert_eq!((&job["state"], &job["failed_output"]), (&json!("discarded"), &left));
-        // What programs take for a result stays empty.
+        // The fields of the output stay empty.
         for field in ["output", "output_type", "output_bytes", "output_url"] {
             assert!(job[field].is_null(), "{field}: {job}");
         }

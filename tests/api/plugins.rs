@@ -1,4 +1,4 @@
-//! Looking at plugins, and which version a job's reference means.
+//! Reading plugins, and which version a reference selects.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -8,23 +8,23 @@ use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Stage, get, patch, put, send};
+use super::{Fixture, get, patch, put, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         a_plugin_shows_its_versions_and_settings,
         the_bytes_come_back_as_a_download_with_their_digest,
         plugins_are_listed_by_name_page_by_page,
-        what_is_not_there_is_not_found,
-        a_reference_means_the_version_that_it_selects,
-        a_reference_that_selects_nothing_says_what_there_is,
+        unknown_plugins_and_versions_are_not_found,
+        a_reference_selects_its_version,
+        an_unknown_reference_is_refused_with_the_existing_versions,
         plugins_and_their_settings_survive_a_restart,
-        what_a_crash_left_of_an_upload_goes_at_the_next_start,
+        remains_of_an_interrupted_upload_are_removed_at_the_next_start,
     ]
 }
 
 async fn a_plugin_shows_its_versions_and_settings() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     put(&host, "/v1/plugins/p?version=1.1.0", "newer bytes").await?.ok(201)?;
     let plugin = get(&host, "/v1/plugins/p").await?.ok(200)?;
     assert_json_snapshot!(plugin, { ".versions[].digest" => "[digest]" }, @r#"
@@ -73,7 +73,7 @@ async fn a_plugin_shows_its_versions_and_settings() -> anyhow::Result<()> {
 }
 
 async fn the_bytes_come_back_as_a_download_with_their_digest() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let path = "/v1/plugins/p/versions/1.0.0/wasm";
     let wasm = get(&host, path).await?;
     assert_eq!((wasm.status.as_u16(), wasm.text()?), (200, "any bytes will do"));
@@ -90,7 +90,7 @@ async fn the_bytes_come_back_as_a_download_with_their_digest() -> anyhow::Result
 }
 
 async fn plugins_are_listed_by_name_page_by_page() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     for number in 0..120 {
         host.push(&format!("n{number:03}"), "bytes").await?;
     }
@@ -112,8 +112,8 @@ async fn plugins_are_listed_by_name_page_by_page() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_not_there_is_not_found() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn unknown_plugins_and_versions_are_not_found() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for (path, code) in [
         ("/v1/plugins/none", "plugin_not_found"),
         ("/v1/plugins/none/versions/1.0.0", "plugin_not_found"),
@@ -128,8 +128,8 @@ async fn what_is_not_there_is_not_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_reference_means_the_version_that_it_selects() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_reference_selects_its_version() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for version in ["1.0.0", "1.10.0", "1.2.3", "2.1.0-rc.1", "0.9.0"] {
         put(&host, &format!("/v1/plugins/q?version={version}"), version).await?.ok(201)?;
     }
@@ -155,8 +155,8 @@ async fn a_reference_means_the_version_that_it_selects() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_reference_that_selects_nothing_says_what_there_is() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn an_unknown_reference_is_refused_with_the_existing_versions() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let submit = async |reference: &str| {
         super::post(&host, "/v1/jobs", json!({ "plugin": reference })).await
     };
@@ -194,12 +194,12 @@ async fn plugins_and_their_settings_survive_a_restart() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_a_crash_left_of_an_upload_goes_at_the_next_start() -> anyhow::Result<()> {
+async fn remains_of_an_interrupted_upload_are_removed_at_the_next_start() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     host.push("echo", guests::echo()?).await?;
     let directory = host.stop().await?;
     let plugins = directory.path().join("plugins");
-    // Bytes that no index names, and two files whose writing was cut short.
+    // Bytes that the index does not name, and two incompletely written files.
     let orphan = format!("wasm/{}.wasm", Digest::of(b"never named").hex());
     let left = [orphan.as_str(), "wasm/.tmpA1b2C3", "index/.tmpD4e5F6"];
     for file in left {

@@ -1,4 +1,4 @@
-//! Whatever goes wrong, the answer is a problem (RFC 9457) with a code and the request's id.
+//! Every error response is a problem (RFC 9457) with a code and the id of the request.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -6,20 +6,20 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use reqwest::Method;
 
-use super::{Stage, get, post, send};
+use super::{Fixture, get, post, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_problem_says_what_when_and_where,
-        an_address_with_nothing_behind_it_is_a_problem,
-        a_method_that_an_address_does_not_take_is_a_problem,
-        an_address_that_is_not_text_is_a_problem,
+        a_problem_has_code_detail_and_request_id,
+        an_unknown_path_is_a_problem,
+        a_method_that_a_path_does_not_support_is_a_problem,
+        a_path_that_is_not_utf_8_is_a_problem,
         each_request_has_an_id_of_its_own,
     ]
 }
 
-async fn a_problem_says_what_when_and_where() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_problem_has_code_detail_and_request_id() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let answer = post(&host, "/v1/jobs?plugin=none", "").await?;
     assert_eq!(answer.header("content-type"), "application/problem+json");
     assert_json_snapshot!(answer.json()?, { ".request_id" => "[id]" }, @r#"
@@ -36,8 +36,8 @@ async fn a_problem_says_what_when_and_where() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_address_with_nothing_behind_it_is_a_problem() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn an_unknown_path_is_a_problem() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     assert_json_snapshot!(get(&host, "/no/such/route").await?.problem(404)?, @r#"
     {
       "code": "no_such_route",
@@ -53,8 +53,8 @@ async fn an_address_with_nothing_behind_it_is_a_problem() -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn a_method_that_an_address_does_not_take_is_a_problem() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_method_that_a_path_does_not_support_is_a_problem() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let answer = send(host.request(Method::DELETE, "/v1/jobs")).await?;
     assert_eq!(answer.header("allow"), "GET,HEAD,POST");
     assert_json_snapshot!(answer.problem(405)?, @r#"
@@ -83,8 +83,8 @@ async fn a_method_that_an_address_does_not_take_is_a_problem() -> anyhow::Result
     Ok(())
 }
 
-async fn an_address_that_is_not_text_is_a_problem() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_path_that_is_not_utf_8_is_a_problem() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for path in [
         "/v1/jobs/%FF",
         "/v1/jobs/%FF/output",
@@ -102,10 +102,10 @@ async fn an_address_that_is_not_text_is_a_problem() -> anyhow::Result<()> {
 }
 
 async fn each_request_has_an_id_of_its_own() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let mut ids = std::collections::BTreeSet::new();
     for path in ["/healthz", "/healthz", "/v1/jobs", "/v1/jobs/7", "/none"] {
-        // What a client claims is no id of ours.
+        // An id sent by a client is not used.
         let request = host.request(Method::GET, path).header("x-request-id", "mine");
         ids.insert(send(request).await?.header("x-request-id").to_owned());
     }

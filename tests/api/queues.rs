@@ -1,4 +1,4 @@
-//! Queues: what they hold, how they are paused, and what happens when they are full.
+//! Queues: their counts, pausing them, and full queues.
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use jobwright_tests::{TestHost, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{Stage, get, post};
+use super::{Fixture, get, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_queue_says_what_it_holds,
+        a_queue_shows_its_counts,
         the_default_queue_always_exists,
         queues_are_listed_by_name,
-        a_paused_queue_takes_jobs_and_begins_none,
+        a_paused_queue_accepts_jobs_and_starts_none,
         a_pause_survives_a_restart,
-        only_so_many_queues_are_paused_before_they_have_jobs,
-        a_full_queue_says_how_full_and_when_to_come_back,
-        jobs_that_wait_for_a_retry_leave_the_queue_open_and_have_a_bound_of_their_own,
+        paused_queues_without_jobs_are_bounded,
+        a_full_queue_reports_its_depth_and_when_to_retry,
+        jobs_that_wait_for_a_retry_count_towards_the_parked_bound,
         a_full_queue_leaves_room_in_others,
-        a_full_host_refuses_in_every_queue,
-        payloads_take_room_too,
-        the_end_of_a_job_makes_room,
-        the_name_of_a_queue_follows_its_rule,
+        a_full_host_refuses_jobs_of_every_queue,
+        payload_bytes_are_bounded_too,
+        a_finalized_job_makes_room,
+        invalid_queue_names_are_refused,
     ]
 }
 
-async fn a_queue_says_what_it_holds() -> anyhow::Result<()> {
-    let stage = Stage::one_by_one().await?;
-    stage.submit(json!({})).await?;
-    let _running = stage.begins().await?;
-    stage.submit(json!({})).await?;
+async fn a_queue_shows_its_counts() -> anyhow::Result<()> {
+    let fixture = Fixture::one_by_one().await?;
+    fixture.submit(json!({})).await?;
+    let _running = fixture.begins().await?;
+    fixture.submit(json!({})).await?;
     for _ in 0..2 {
-        stage.submit(json!({ "delay_ms": 60_000 })).await?;
+        fixture.submit(json!({ "delay_ms": 60_000 })).await?;
     }
-    stage.clock.advance(Duration::from_millis(1500));
-    assert_json_snapshot!(get(&stage.host, "/v1/queues/default").await?.ok(200)?, @r#"
+    fixture.clock.advance(Duration::from_millis(1500));
+    assert_json_snapshot!(get(&fixture.host, "/v1/queues/default").await?.ok(200)?, @r#"
     {
       "capacity": 10000,
       "depth": 2,
@@ -55,41 +55,41 @@ async fn a_queue_says_what_it_holds() -> anyhow::Result<()> {
 }
 
 async fn the_default_queue_always_exists() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::with_capacity(7).await?;
+    let Fixture { host, .. } = Fixture::with_capacity(7).await?;
     let default = get(&host, "/v1/queues/default").await?.ok(200)?;
     assert_eq!((&default["depth"], &default["capacity"]), (&json!(0), &json!(7)));
     assert_eq!(get(&host, "/v1/queues").await?.ok(200)?, json!({ "queues": [default] }));
-    // Any other comes into being with its first job: until then it is empty, not missing.
+    // Any other queue exists from its first job on: until then it is empty, not unknown.
     let other = get(&host, "/v1/queues/other").await?.ok(200)?;
     assert_eq!((&other["name"], &other["capacity"]), (&json!("other"), &json!(7)));
     Ok(())
 }
 
 async fn queues_are_listed_by_name() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     for queue in ["zebra", "ant", "moth"] {
-        stage.submit(json!({ "queue": queue })).await?;
+        fixture.submit(json!({ "queue": queue })).await?;
     }
-    let queues = get(&stage.host, "/v1/queues").await?.ok(200)?;
+    let queues = get(&fixture.host, "/v1/queues").await?.ok(200)?;
     let names: Vec<&Value> =
         queues["queues"].as_array().into_iter().flatten().map(|q| &q["name"]).collect();
     assert_eq!(names, ["ant", "default", "moth", "zebra"]);
     Ok(())
 }
 
-async fn a_paused_queue_takes_jobs_and_begins_none() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let paused = post(&stage.host, "/v1/queues/slow/pause", "").await?.ok(200)?;
+async fn a_paused_queue_accepts_jobs_and_starts_none() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let paused = post(&fixture.host, "/v1/queues/slow/pause", "").await?.ok(200)?;
     assert_eq!((&paused["name"], &paused["paused"]), (&json!("slow"), &json!(true)));
-    assert_eq!(post(&stage.host, "/v1/queues/slow/pause", "").await?.ok(200)?, paused);
-    stage.submit(json!({ "queue": "slow" })).await?;
-    let id = stage.submit(json!({})).await?;
-    assert_eq!(stage.succeeds().await?.job.id.to_string(), id, "the other one goes on");
-    ensure!(stage.runtime.begun().await.is_none());
-    assert_eq!(get(&stage.host, "/v1/queues/slow").await?.ok(200)?["depth"], 1);
-    let resumed = post(&stage.host, "/v1/queues/slow/resume", "").await?.ok(200)?;
+    assert_eq!(post(&fixture.host, "/v1/queues/slow/pause", "").await?.ok(200)?, paused);
+    fixture.submit(json!({ "queue": "slow" })).await?;
+    let id = fixture.submit(json!({})).await?;
+    assert_eq!(fixture.succeeds().await?.job.id.to_string(), id, "the other one goes on");
+    ensure!(fixture.runtime.begun().await.is_none());
+    assert_eq!(get(&fixture.host, "/v1/queues/slow").await?.ok(200)?["depth"], 1);
+    let resumed = post(&fixture.host, "/v1/queues/slow/resume", "").await?.ok(200)?;
     assert_eq!(resumed["paused"], false);
-    assert_eq!(stage.succeeds().await?.job.spec.queue.as_str(), "slow");
+    assert_eq!(fixture.succeeds().await?.job.spec.queue.as_str(), "slow");
     Ok(())
 }
 
@@ -108,12 +108,12 @@ async fn a_pause_survives_a_restart() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_full_queue_says_how_full_and_when_to_come_back() -> anyhow::Result<()> {
-    let stage = Stage::with_capacity(2).await?;
+async fn a_full_queue_reports_its_depth_and_when_to_retry() -> anyhow::Result<()> {
+    let fixture = Fixture::with_capacity(2).await?;
     for _ in 0..2 {
-        stage.submit(json!({})).await?;
+        fixture.submit(json!({})).await?;
     }
-    let answer = post(&stage.host, "/v1/jobs", json!({ "plugin": "p" })).await?;
+    let answer = post(&fixture.host, "/v1/jobs", json!({ "plugin": "p" })).await?;
     assert_eq!(answer.header("retry-after"), "1");
     assert_json_snapshot!(answer.problem(503)?, @r#"
     {
@@ -128,20 +128,19 @@ async fn a_full_queue_says_how_full_and_when_to_come_back() -> anyhow::Result<()
     Ok(())
 }
 
-async fn jobs_that_wait_for_a_retry_leave_the_queue_open_and_have_a_bound_of_their_own()
--> anyhow::Result<()> {
-    let stage = Stage::configured(|config| {
+async fn jobs_that_wait_for_a_retry_count_towards_the_parked_bound() -> anyhow::Result<()> {
+    let fixture = Fixture::configured(|config| {
         (config.queue.capacity, config.queue.parked_capacity) = (1, 2);
     })
     .await?;
     for _ in 0..2 {
-        let id = stage.submit(json!({})).await?;
+        let id = fixture.submit(json!({})).await?;
         let error = AttemptError::new("exit_code", "an outage elsewhere");
-        stage.begins().await?.end(Outcome::Failed { error, retry: RetryHint::Backoff });
-        while stage.host.job(&id).await?["state"] != "retryable" {}
+        fixture.begins().await?.end(Outcome::Failed { error, retry: RetryHint::Backoff });
+        while fixture.host.job(&id).await?["state"] != "retryable" {}
     }
     let delayed = json!({ "plugin": "p", "delay_ms": 1000 });
-    let answer = post(&stage.host, "/v1/jobs", &delayed).await?;
+    let answer = post(&fixture.host, "/v1/jobs", &delayed).await?;
     assert_eq!(answer.header("retry-after"), "1");
     assert_json_snapshot!(answer.problem(503)?, @r#"
     {
@@ -153,26 +152,26 @@ async fn jobs_that_wait_for_a_retry_leave_the_queue_open_and_have_a_bound_of_the
       "queue": "default"
     }
     "#);
-    stage.submit(json!({})).await?;
-    let full = post(&stage.host, "/v1/jobs?plugin=p", "").await?.problem(503)?;
+    fixture.submit(json!({})).await?;
+    let full = post(&fixture.host, "/v1/jobs?plugin=p", "").await?.problem(503)?;
     assert_eq!((&full["code"], &full["depth"]), (&json!("queue_full"), &json!(1)));
-    let queue = get(&stage.host, "/v1/queues/default").await?.ok(200)?;
+    let queue = get(&fixture.host, "/v1/queues/default").await?.ok(200)?;
     assert_eq!((&queue["depth"], &queue["parked"]), (&json!(1), &json!(2)), "the same numbers");
     Ok(())
 }
 
 async fn a_full_queue_leaves_room_in_others() -> anyhow::Result<()> {
-    let stage = Stage::with_capacity(1).await?;
-    stage.submit(json!({})).await?;
-    assert_eq!(post(&stage.host, "/v1/jobs?plugin=p", "").await?.code(503)?, "queue_full");
-    post(&stage.host, "/v1/jobs?plugin=p&queue=other", "").await?.ok(202)?;
+    let fixture = Fixture::with_capacity(1).await?;
+    fixture.submit(json!({})).await?;
+    assert_eq!(post(&fixture.host, "/v1/jobs?plugin=p", "").await?.code(503)?, "queue_full");
+    post(&fixture.host, "/v1/jobs?plugin=p&queue=other", "").await?.ok(202)?;
     Ok(())
 }
 
-async fn a_full_host_refuses_in_every_queue() -> anyhow::Result<()> {
-    let stage = Stage::configured(|config| config.queue.total = 1).await?;
-    stage.submit(json!({})).await?;
-    let answer = post(&stage.host, "/v1/jobs?plugin=p&queue=other", "").await?;
+async fn a_full_host_refuses_jobs_of_every_queue() -> anyhow::Result<()> {
+    let fixture = Fixture::configured(|config| config.queue.total = 1).await?;
+    fixture.submit(json!({})).await?;
+    let answer = post(&fixture.host, "/v1/jobs?plugin=p&queue=other", "").await?;
     assert_json_snapshot!(answer.problem(503)?, @r#"
     {
       "capacity": 1,
@@ -186,10 +185,10 @@ async fn a_full_host_refuses_in_every_queue() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn payloads_take_room_too() -> anyhow::Result<()> {
-    let stage = Stage::configured(|config| config.queue.payload_bytes = 1500).await?;
-    post(&stage.host, "/v1/jobs?plugin=p", "x".repeat(1000)).await?.ok(202)?;
-    let answer = post(&stage.host, "/v1/jobs?plugin=p", "x".repeat(1000)).await?;
+async fn payload_bytes_are_bounded_too() -> anyhow::Result<()> {
+    let fixture = Fixture::configured(|config| config.queue.payload_bytes = 1500).await?;
+    post(&fixture.host, "/v1/jobs?plugin=p", "x".repeat(1000)).await?.ok(202)?;
+    let answer = post(&fixture.host, "/v1/jobs?plugin=p", "x".repeat(1000)).await?;
     assert_json_snapshot!(answer.problem(503)?, @r#"
     {
       "capacity_bytes": 1500,
@@ -199,24 +198,24 @@ async fn payloads_take_room_too() -> anyhow::Result<()> {
       "full": "bytes"
     }
     "#);
-    post(&stage.host, "/v1/jobs?plugin=p", "x".repeat(500)).await?.ok(202)?;
+    post(&fixture.host, "/v1/jobs?plugin=p", "x".repeat(500)).await?.ok(202)?;
     Ok(())
 }
 
-async fn the_end_of_a_job_makes_room() -> anyhow::Result<()> {
-    let stage = Stage::with_capacity(1).await?;
+async fn a_finalized_job_makes_room() -> anyhow::Result<()> {
+    let fixture = Fixture::with_capacity(1).await?;
     for _ in 0..3 {
-        let id = stage.submit(json!({})).await?;
-        let attempt = stage.begins().await?;
-        assert_eq!(post(&stage.host, "/v1/jobs?plugin=p", "").await?.code(503)?, "queue_full");
+        let id = fixture.submit(json!({})).await?;
+        let attempt = fixture.begins().await?;
+        assert_eq!(post(&fixture.host, "/v1/jobs?plugin=p", "").await?.code(503)?, "queue_full");
         attempt.succeed();
-        stage.host.finalized(&id).await?;
+        fixture.host.finalized(&id).await?;
     }
     Ok(())
 }
 
-async fn the_name_of_a_queue_follows_its_rule() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_queue_names_are_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for name in ["UPPER", "%2e%2e%2f", "a%20b", &"x".repeat(65)] {
         let path = format!("/v1/queues/{name}");
         assert_eq!(get(&host, &path).await?.code(400)?, "invalid_name", "{name}");
@@ -226,17 +225,17 @@ async fn the_name_of_a_queue_follows_its_rule() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each is kept for ever, and names cost nothing.
-async fn only_so_many_queues_are_paused_before_they_have_jobs() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let pause = async |n: usize| post(&stage.host, &format!("/v1/queues/q{n}/pause"), "").await;
+/// Paused queues are stored without a time limit, and a client can invent any number of names.
+async fn paused_queues_without_jobs_are_bounded() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let pause = async |n: usize| post(&fixture.host, &format!("/v1/queues/q{n}/pause"), "").await;
     // `default` is there already.
     for n in 1..1000 {
         pause(n).await?.ok(200)?;
     }
     assert_eq!(pause(1000).await?.problem(409)?["code"], "too_many_queues");
     pause(1).await?.ok(200)?;
-    stage.submit(json!({ "queue": "q1000" })).await?;
+    fixture.submit(json!({ "queue": "q1000" })).await?;
     pause(1000).await?.ok(200)?;
     Ok(())
 }

@@ -6,42 +6,42 @@ use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Stage, get, post, send};
+use super::{Fixture, get, post, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        the_body_is_the_payload_whatever_it_is,
-        the_query_has_every_option,
-        options_that_look_like_numbers_are_text_where_text_is_meant,
-        what_is_wrong_in_the_query_is_named,
+        the_body_is_the_payload_without_interpretation,
+        every_option_can_be_given_in_the_query,
+        numeric_values_of_string_options_are_strings,
+        invalid_options_in_the_query_are_reported,
         an_empty_body_is_an_empty_payload,
         a_raw_payload_over_its_limit_is_refused,
         a_real_guest_reads_the_bytes_as_they_were_sent,
     ]
 }
 
-async fn the_body_is_the_payload_whatever_it_is() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn the_body_is_the_payload_without_interpretation() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     for (kind, bytes) in [
         ("text/csv", &b"a,b\n1,2\n"[..]),
         ("application/octet-stream", &[0, 255, 10, 13]),
         ("application/json", b"{\"plugin\": not even json"),
         ("application/x-www-form-urlencoded", b"plugin=q"),
     ] {
-        let request = stage.host.request(Method::POST, "/v1/jobs?plugin=p");
+        let request = fixture.host.request(Method::POST, "/v1/jobs?plugin=p");
         send(request.header("content-type", kind).body(bytes.to_vec())).await?.ok(202)?;
-        let given = stage.succeeds().await?.payload;
+        let given = fixture.succeeds().await?.payload;
         assert_eq!((&*given.bytes, given.content_type.as_deref()), (bytes, Some(kind)));
     }
     Ok(())
 }
 
-async fn the_query_has_every_option() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn every_option_can_be_given_in_the_query() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     let query = "plugin=p%401&queue=slow&priority=1&max_attempts=3&delay_ms=5000&arg=-x&arg=a+b%26\
                  &tag=blue&tag=red&env.N=5&env.EMPTY=&deterministic=true&limits.fuel=unlimited\
                  &limits.timeout_ms=9000";
-    let job = post(&stage.host, &format!("/v1/jobs?{query}"), "payload").await?.ok(202)?;
+    let job = post(&fixture.host, &format!("/v1/jobs?{query}"), "payload").await?.ok(202)?;
     let expected = json!({
         "plugin": "p@1.0.0", "queue": "slow", "priority": 1, "max_attempts": 3,
         "state": "scheduled", "args": ["-x", "a b&"], "tags": ["blue", "red"],
@@ -52,24 +52,24 @@ async fn the_query_has_every_option() -> anyhow::Result<()> {
     }
     let limits = &job["limits"];
     assert_eq!((&limits["fuel"], &limits["timeout_ms"]), (&json!("unlimited"), &json!(9000)));
-    let at = post(&stage.host, "/v1/jobs?plugin=p&scheduled_at=2026-01-01T00:00:07Z", "").await?;
+    let at = post(&fixture.host, "/v1/jobs?plugin=p&scheduled_at=2026-01-01T00:00:07Z", "").await?;
     assert_eq!(at.ok(202)?["scheduled_at"], "2026-01-01T00:00:07Z");
     Ok(())
 }
 
-async fn options_that_look_like_numbers_are_text_where_text_is_meant() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    stage.host.push("2026", "bytes").await?;
+async fn numeric_values_of_string_options_are_strings() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    fixture.host.push("2026", "bytes").await?;
     let query = "plugin=2026&queue=7&arg=1&tag=2&env.N=3&env.T=true";
-    let job = post(&stage.host, &format!("/v1/jobs?{query}"), "").await?.ok(202)?;
+    let job = post(&fixture.host, &format!("/v1/jobs?{query}"), "").await?.ok(202)?;
     assert_eq!((&job["plugin"], &job["queue"]), (&json!("2026@1.0.0"), &json!("7")));
     assert_eq!((&job["args"], &job["tags"]), (&json!(["1"]), &json!(["2"])));
     assert_eq!(job["env"], json!({ "N": "3", "T": "true" }));
     Ok(())
 }
 
-async fn what_is_wrong_in_the_query_is_named() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_options_in_the_query_are_reported() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for (query, fields) in [
         ("queue=slow", &["plugin"][..]),
         ("plugin=p&priority=9&colour=red&env.1=x", &["priority", "env.1", "colour"]),
@@ -96,15 +96,15 @@ async fn what_is_wrong_in_the_query_is_named() -> anyhow::Result<()> {
 }
 
 async fn an_empty_body_is_an_empty_payload() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    send(stage.host.request(Method::POST, "/v1/jobs?plugin=p")).await?.ok(202)?;
-    let given = stage.succeeds().await?.payload;
+    let fixture = Fixture::new().await?;
+    send(fixture.host.request(Method::POST, "/v1/jobs?plugin=p")).await?.ok(202)?;
+    let given = fixture.succeeds().await?.payload;
     ensure!(given.bytes.is_empty() && given.content_type.is_none(), "{given:?}");
     Ok(())
 }
 
 async fn a_raw_payload_over_its_limit_is_refused() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::configured(|config| config.payload_bytes = 1000).await?;
+    let Fixture { host, .. } = Fixture::configured(|config| config.payload_bytes = 1000).await?;
     let path = "/v1/jobs?plugin=p";
     post(&host, path, "x".repeat(1000)).await?.ok(202)?;
     let problem = post(&host, path, "x".repeat(1001)).await?.problem(413)?;

@@ -1,4 +1,4 @@
-//! How requests are read: numbers, byte-order marks, times, and query strings, on every route.
+//! Parsing of requests: numbers, byte-order marks, times, and query strings, on every route.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -7,23 +7,23 @@ use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Answer, Stage, get, patch, post, put, send};
+use super::{Answer, Fixture, get, patch, post, put, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        whole_numbers_are_whole_however_they_are_written,
+        whole_numbers_are_accepted_in_every_notation,
         numbers_that_are_not_whole_are_refused_in_every_field,
-        numbers_of_a_query_are_read_as_those_of_a_body,
+        numbers_in_a_query_are_read_as_in_a_body,
         a_byte_order_mark_is_skipped_before_every_body,
         a_byte_order_mark_before_a_line_of_a_batch_is_skipped,
-        a_plus_in_a_query_is_understood_or_explained,
-        a_time_too_far_ahead_is_called_that,
-        every_wrong_parameter_is_named_and_those_that_exist_are_listed,
-        messages_quote_what_was_sent_and_escape_it_once,
+        a_plus_in_a_query_is_decoded_or_explained,
+        a_time_too_far_ahead_is_refused_with_that_reason,
+        every_unknown_parameter_is_reported_with_the_valid_ones,
+        messages_quote_the_invalid_value_and_escape_it_once,
     ]
 }
 
-/// Every numeric field that there is: how it is changed, and where it is shown. `N` stands for a number.
+/// Every numeric field: the request that sets it, and where it is shown. `N` stands for a number.
 const NUMBERS: [(&str, &str, &str, &str); 24] = [
     ("POST", "/v1/jobs", r#"{"plugin":"p","max_attempts":N}"#, "/max_attempts"),
     ("POST", "/v1/jobs", r#"{"plugin":"p","priority":N}"#, "/priority"),
@@ -85,8 +85,8 @@ async fn ask(
     send(host.request(Method::from_bytes(method.as_bytes())?, path).body(body.into())).await
 }
 
-async fn whole_numbers_are_whole_however_they_are_written() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn whole_numbers_are_accepted_in_every_notation() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for (method, path, body, shown) in NUMBERS {
         for number in ["3.0", "0.3e1", "30e-1", "3E0", "3.000"] {
             let (path, body) = (path.replace('N', number), body.replace('N', number));
@@ -103,13 +103,13 @@ async fn whole_numbers_are_whole_however_they_are_written() -> anyhow::Result<()
     let batch = post(&host, "/v1/jobs/batch", r#"[{"plugin":"p","delay_ms":5000.0}]"#).await?;
     assert_eq!(batch.ok(200)?[0]["status"], 202);
     let key = r#"{"scopes":["admin"],"expires_in_s":6e1}"#;
-    // The first key must not expire: that is what is wrong, not its number.
+    // The first key must not expire; the number itself is valid.
     assert_eq!(post(&host, "/v1/keys", key).await?.code(409)?, "first_key");
     Ok(())
 }
 
 async fn numbers_that_are_not_whole_are_refused_in_every_field() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     for (method, path, body, _) in NUMBERS {
         for (number, says) in [
             ("0.5", "expected "),
@@ -129,11 +129,11 @@ async fn numbers_that_are_not_whole_are_refused_in_every_field() -> anyhow::Resu
     Ok(())
 }
 
-async fn numbers_of_a_query_are_read_as_those_of_a_body() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({})).await?;
-    stage.begins().await?.succeed();
-    stage.host.finalized(&id).await?;
+async fn numbers_in_a_query_are_read_as_in_a_body() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({})).await?;
+    fixture.begins().await?.succeed();
+    fixture.host.finalized(&id).await?;
     for path in [
         "/v1/jobs?limit=1e2".to_owned(),
         "/v1/jobs?limit=50.0".to_owned(),
@@ -143,16 +143,16 @@ async fn numbers_of_a_query_are_read_as_those_of_a_body() -> anyhow::Result<()> 
         format!("/v1/jobs/{id}?wait=5.0"),
         format!("/v1/jobs/{id}/logs?attempt=1.0"),
     ] {
-        assert_eq!(get(&stage.host, &path).await?.status, 200, "{path}");
+        assert_eq!(get(&fixture.host, &path).await?.status, 200, "{path}");
     }
     for path in ["/v1/jobs?limit=0.5", "/v1/audit?limit=1e400", "/v1/audit?cursor=-1"] {
-        assert_eq!(get(&stage.host, path).await?.code(400)?, "invalid_query", "{path}");
+        assert_eq!(get(&fixture.host, path).await?.code(400)?, "invalid_query", "{path}");
     }
     Ok(())
 }
 
 async fn a_byte_order_mark_is_skipped_before_every_body() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let job = r#"{"plugin":"p"}"#;
     for (method, path, body, status) in [
         ("POST", "/v1/jobs", job.to_owned(), 202),
@@ -185,25 +185,25 @@ async fn a_byte_order_mark_is_skipped_before_every_body() -> anyhow::Result<()> 
 }
 
 async fn a_byte_order_mark_before_a_line_of_a_batch_is_skipped() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     let job = r#"{"plugin":"p"}"#;
-    // As files are put together that begin with one.
+    // As when files that begin with a mark are concatenated.
     let lines = format!("{job}\n\u{feff}{job}\r\n\u{feff}\n");
-    let answers = post(&stage.host, "/v1/jobs/batch", lines).await?.ok(200)?;
+    let answers = post(&fixture.host, "/v1/jobs/batch", lines).await?.ok(200)?;
     assert_eq!(answers.as_array().map(Vec::len), Some(2), "{answers}");
     for answer in answers.as_array().into_iter().flatten() {
         assert_eq!(answer["status"], 202, "{answers}");
-        stage.succeeds().await?;
+        fixture.succeeds().await?;
     }
-    // A payload is bytes, whatever they are.
+    // A raw payload is not parsed.
     let payload = "\u{feff}a,b\n";
-    post(&stage.host, "/v1/jobs?plugin=p", payload).await?.ok(202)?;
-    assert_eq!(stage.succeeds().await?.payload.bytes, payload);
+    post(&fixture.host, "/v1/jobs?plugin=p", payload).await?.ok(202)?;
+    assert_eq!(fixture.succeeds().await?.payload.bytes, payload);
     Ok(())
 }
 
-async fn a_plus_in_a_query_is_understood_or_explained() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_plus_in_a_query_is_decoded_or_explained() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let version = put(&host, "/v1/plugins/x?version=1.0.0+b7", "bytes").await?.ok(201)?;
     assert_eq!(version["version"], "1.0.0+b7");
     let at = "scheduled_at=2026-01-31T09:30:00+02:00";
@@ -228,8 +228,8 @@ async fn a_plus_in_a_query_is_understood_or_explained() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_time_too_far_ahead_is_called_that() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_time_too_far_ahead_is_refused_with_that_reason() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let too_far = "is too far ahead: a job can be scheduled at most 366 days ahead";
     for (field, value) in [
         ("scheduled_at", json!("2027-01-02T00:00:01Z")),
@@ -255,8 +255,8 @@ async fn a_time_too_far_ahead_is_called_that() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn every_wrong_parameter_is_named_and_those_that_exist_are_listed() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn every_unknown_parameter_is_reported_with_the_valid_ones() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let problem = get(&host, "/v1/jobs?limit=x&state=over&page=2&sort=id&queue=Q").await?;
     assert_json_snapshot!(problem.problem(400)?, @r#"
     {
@@ -302,8 +302,8 @@ async fn every_wrong_parameter_is_named_and_those_that_exist_are_listed() -> any
     Ok(())
 }
 
-async fn messages_quote_what_was_sent_and_escape_it_once() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn messages_quote_the_invalid_value_and_escape_it_once() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let queue = "it's \"a\\b\" ä\u{1b}";
     let problem = post(&host, "/v1/jobs", json!({ "plugin": "p", "queue": queue })).await?;
     let message = problem.problem(422)?["errors"][0]["message"].clone();

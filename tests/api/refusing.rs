@@ -1,4 +1,4 @@
-//! Requests for jobs that cannot be: each is refused with every reason, and leaves nothing.
+//! Invalid jobs: each is refused with every reason, and is not stored.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -6,24 +6,24 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{Answer, Stage, get, patch, post};
+use super::{Answer, Fixture, get, patch, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        several_invalid_fields_are_all_named,
-        every_invalid_limit_is_named_in_words_for_people,
+        all_invalid_fields_are_reported,
+        every_invalid_limit_is_reported_in_plain_words,
         every_field_has_its_bounds,
-        a_field_that_stands_there_twice_is_refused,
+        a_duplicate_field_is_refused,
         two_payloads_exclude_each_other,
-        what_is_no_json_object_is_refused,
-        ids_that_are_none_or_unknown_are_told_apart,
-        a_refused_job_leaves_nothing,
-        what_is_wrong_with_a_job_is_told_before_what_passes,
+        a_body_that_is_not_a_json_object_is_refused,
+        invalid_ids_and_unknown_ids_get_different_codes,
+        a_refused_job_leaves_nothing_in_the_store,
+        invalid_fields_are_reported_before_temporary_refusals,
     ]
 }
 
-async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn all_invalid_fields_are_reported() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let body = json!({
         "plugin": "Not A Name", "priority": 5, "queue": "Default", "colour": "red",
         "max_attempts": 26, "delay_ms": "soon", "limits": { "memory_bytes": 2_u64 << 30 },
@@ -67,8 +67,8 @@ async fn several_invalid_fields_are_all_named() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn every_invalid_limit_is_named_in_words_for_people() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn every_invalid_limit_is_reported_in_plain_words() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let limits = json!({
         "fuel": "much", "timeout_ms": "5s", "memory_bytes": -1, "output_bytes": 1.5,
         "log_bytes": [1], "tables": true, "resources": {}, "fule": 1,
@@ -116,7 +116,7 @@ async fn every_invalid_limit_is_named_in_words_for_people() -> anyhow::Result<()
     Ok(())
 }
 
-/// The fields that an answer says are invalid.
+/// The invalid fields that a response reports.
 fn fields(answer: &Answer) -> anyhow::Result<Vec<String>> {
     let problem = answer.problem(422)?;
     ensure!(problem["code"] == "invalid_fields", "{problem}");
@@ -125,7 +125,7 @@ fn fields(answer: &Answer) -> anyhow::Result<Vec<String>> {
 }
 
 async fn every_field_has_its_bounds() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let many = vec!["x"; 65];
     for (field, wrong) in [
         ("plugin", json!(7)),
@@ -178,8 +178,8 @@ async fn every_field_has_its_bounds() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_field_that_stands_there_twice_is_refused() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_duplicate_field_is_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for (field, body) in [
         ("plugin", r#"{"plugin":"p","plugin":"p"}"#),
         ("payload", r#"{"plugin":"p","payload":1,"payload":2}"#),
@@ -192,7 +192,7 @@ async fn a_field_that_stands_there_twice_is_refused() -> anyhow::Result<()> {
 }
 
 async fn two_payloads_exclude_each_other() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let body = json!({ "plugin": "p", "payload": null, "payload_base64": "" });
     assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(400)?, @r#"
     {
@@ -203,8 +203,8 @@ async fn two_payloads_exclude_each_other() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_no_json_object_is_refused() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_body_that_is_not_a_json_object_is_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     assert_json_snapshot!(post(&host, "/v1/jobs", "{\"plugin\":").await?.problem(400)?, @r#"
     {
       "code": "invalid_json",
@@ -221,8 +221,8 @@ async fn what_is_no_json_object_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ids_that_are_none_or_unknown_are_told_apart() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_ids_and_unknown_ids_get_different_codes() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let unknown = "019b7000-0000-7000-8000-000000000000";
     assert_json_snapshot!(get(&host, &format!("/v1/jobs/{unknown}")).await?.problem(404)?, @r#"
     {
@@ -256,8 +256,8 @@ async fn ids_that_are_none_or_unknown_are_told_apart() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_refused_job_leaves_nothing() -> anyhow::Result<()> {
-    let Stage { host, runtime, .. } = Stage::new().await?;
+async fn a_refused_job_leaves_nothing_in_the_store() -> anyhow::Result<()> {
+    let Fixture { host, runtime, .. } = Fixture::new().await?;
     for body in ["{", r#"{"plugin":"p","priority":9}"#, r#"{"plugin":"none"}"#] {
         ensure!(post(&host, "/v1/jobs", body).await?.status.is_client_error());
     }
@@ -267,11 +267,11 @@ async fn a_refused_job_leaves_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_wrong_with_a_job_is_told_before_what_passes() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_fields_are_reported_before_temporary_refusals() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let limits = json!({ "limits": { "jobs_per_second": 1 } });
     patch(&host, "/v1/tenants/default", limits).await?.ok(200)?;
-    // It uses up the rate.
+    // This job uses up the rate.
     let first = json!({ "plugin": "p", "delay_ms": 3_600_000, "idempotency_key": "first" });
     let accepted = post(&host, "/v1/jobs/batch", json!([first])).await?.ok(200)?;
     let id = accepted[0]["id"].as_str().unwrap_or_default().to_owned();

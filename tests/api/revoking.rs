@@ -1,4 +1,4 @@
-//! A key that is revoked while a request of it is under way does nothing more and is told nothing more.
+//! Keys that are revoked during a request: the request changes nothing more and gets no data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ pub fn trials() -> Vec<Trial> {
     tests![
         no_route_acts_for_a_key_that_was_revoked_before_the_action,
         a_submission_whose_key_is_revoked_while_it_is_sent_is_refused,
-        an_answer_that_was_waited_for_is_not_given_to_a_revoked_key,
-        an_upload_that_compiled_for_long_is_not_published_for_a_revoked_key,
+        a_revoked_key_gets_no_response_it_waited_for,
+        an_upload_is_not_published_if_its_key_is_revoked_while_compiling,
         a_request_that_revokes_its_own_key_is_answered,
-        jobs_are_cancelled_no_longer_than_the_key_lets_its_bearer_in,
+        cancelling_many_jobs_stops_when_the_key_is_revoked,
     ]
 }
 
-/// Keys and audit log that hold up the actions of one key.
+/// Keys and audit log that delay the actions of one key.
 pub(super) struct Gate {
     inner: SqliteAccess,
     pub(super) actor: Mutex<Option<String>>,
@@ -51,7 +51,7 @@ impl Gate {
         }
     }
 
-    /// Returns when another action is held up.
+    /// Returns when another action waits.
     pub(super) async fn reached(&self) -> anyhow::Result<()> {
         soon(self.reached.acquire()).await??.forget();
         Ok(())
@@ -62,7 +62,7 @@ impl Gate {
         self.looked_up.borrow().get(&Digest::of(token.as_bytes())).copied().unwrap_or(0)
     }
 
-    /// Returns when it was looked up so often.
+    /// Returns when the key was looked up `often` times.
     pub(super) async fn is_looked_up(&self, token: &str, often: usize) -> anyhow::Result<()> {
         let (mut looks, token) = (self.looked_up.subscribe(), Digest::of(token.as_bytes()));
         looks.wait_for(|looks| looks.get(&token).is_some_and(|times| *times >= often)).await?;
@@ -102,14 +102,14 @@ impl AccessStore for Gate {
 }
 
 /// A host with an administrator and the plugin `p`.
-pub(super) struct Lab {
+pub(super) struct GatedHost {
     pub(super) host: TestHost,
     pub(super) gate: Arc<Gate>,
     runtime: ScriptedRuntime,
     admin: String,
 }
 
-impl Lab {
+impl GatedHost {
     pub(super) async fn new() -> anyhow::Result<Self> {
         let (runtime, mut gate) = (ScriptedRuntime::default(), None);
         let host = TestHost::accessed(Arc::new(runtime.clone()), |inner| {
@@ -121,7 +121,7 @@ impl Lab {
         host.push("p", "any bytes will do").await?;
         let made = ask(&host, None, Method::POST, "/v1/keys", json!({ "scopes": ["admin"] }));
         let admin = made.await?.ok(201)?["key"].as_str().context("a token")?.to_owned();
-        Ok(Self { host, gate: gate.context("it was made")?, runtime, admin })
+        Ok(Self { host, gate: gate.context("the gate was created")?, runtime, admin })
     }
 
     pub(super) async fn admin(
@@ -141,7 +141,8 @@ impl Lab {
     /// A key: its id and its token.
     pub(super) async fn drafted(&self, draft: Value) -> anyhow::Result<(String, String)> {
         let made = self.admin(Method::POST, "/v1/keys", draft).await?.ok(201)?;
-        let text = |field: &str| made[field].as_str().map(str::to_owned).context("it is there");
+        let text =
+            |field: &str| made[field].as_str().map(str::to_owned).context("the field is a string");
         Ok((text("id")?, text("key")?))
     }
 
@@ -150,7 +151,7 @@ impl Lab {
         self.admin(Method::DELETE, &path, Value::Null).await?.ok(200).map(drop)
     }
 
-    /// The path and the body with which `route` would do something now.
+    /// A path and a body with which a request to `route` would have an effect now.
     async fn doing(&self, route: &Route) -> anyhow::Result<(String, Value)> {
         let digest = format!("sha256:{}", "0".repeat(64));
         let mut name = "p".to_owned();
@@ -178,7 +179,7 @@ impl Lab {
         let before = [("/enable", "/disable"), ("/resume", "/pause")];
         for (this, other) in before {
             if let Some(thing) = path.strip_suffix(this) {
-                // What an administrator switches off, nobody else switches on.
+                // Only an administrator can enable what an administrator disabled.
                 let (_, token) = self.key(&route.scope.to_string()).await?;
                 let path = format!("{thing}{other}");
                 let done = ask(&self.host, Some(&token), Method::POST, &path, json!({}));
@@ -200,88 +201,88 @@ impl Lab {
 }
 
 async fn no_route_acts_for_a_key_that_was_revoked_before_the_action() -> anyhow::Result<()> {
-    let lab = Lab::new().await?;
+    let gated = GatedHost::new().await?;
     let mut routes = jobwright::api::routes();
-    // Submissions leave no entry, and are another test's.
+    // Submissions have no audit entry; another test covers them.
     routes.retain(|route| !route.method.is_safe() && !route.path.ends_with("jobs"));
     routes.retain(|route| route.path != "/jobs/batch");
-    // Changes of keys and tenants exclude each other: a revocation waits for one that has begun.
+    // Changes of keys and tenants exclude each other: a revocation waits for a change that has begun.
     routes.retain(|route| !route.path.starts_with("/keys") && route.path != "/tenants/{name}");
     ensure!(routes.len() >= 18, "{}", routes.len());
     for route in routes {
-        let (path, body) = lab.doing(&route).await?;
-        let (id, token) = lab.key(&route.scope.to_string()).await?;
-        *lab.gate.actor.lock().await = Some(id.clone());
+        let (path, body) = gated.doing(&route).await?;
+        let (id, token) = gated.key(&route.scope.to_string()).await?;
+        *gated.gate.actor.lock().await = Some(id.clone());
         let request = async {
-            let asked = ask(&lab.host, Some(&token), route.method.clone(), &path, body).await;
+            let asked = ask(&gated.host, Some(&token), route.method.clone(), &path, body).await;
             asked.with_context(|| format!("{route:?}"))
         };
         let revoking = async {
-            lab.gate.reached().await.with_context(|| format!("{route:?}"))?;
-            lab.revoke(&id).await?;
-            lab.gate.open.add_permits(1);
+            gated.gate.reached().await.with_context(|| format!("{route:?}"))?;
+            gated.revoke(&id).await?;
+            gated.gate.open.add_permits(1);
             anyhow::Ok(())
         };
         let (answer, ()) = tokio::try_join!(request, revoking)?;
         assert_eq!(answer.code(401)?, "unauthorized", "{route:?}");
-        *lab.gate.actor.lock().await = None;
+        *gated.gate.actor.lock().await = None;
         if route.path.ends_with("/enable") || route.path.ends_with("/resume") {
-            // It was off, and was not switched on.
-            lab.admin(Method::POST, &path, json!({})).await?.ok(200)?;
+            // It was disabled, and was not enabled.
+            gated.admin(Method::POST, &path, json!({})).await?.ok(200)?;
         }
-        let log = lab.admin(Method::GET, "/v1/audit?limit=1000", Value::Null).await?.ok(200)?;
+        let log = gated.admin(Method::GET, "/v1/audit?limit=1000", Value::Null).await?.ok(200)?;
         let entries = log["entries"].as_array().context("entries")?;
         let acted = entries.iter().find(|entry| entry["actor"] == *id);
         ensure!(acted.is_none(), "{route:?}: {acted:?}");
     }
-    // Nothing of it was done.
-    let plugins = lab.admin(Method::GET, "/v1/plugins", Value::Null).await?.ok(200)?;
+    // The action was not executed.
+    let plugins = gated.admin(Method::GET, "/v1/plugins", Value::Null).await?.ok(200)?;
     assert_eq!(plugins["plugins"].as_array().map_or(0, Vec::len), 2, "{plugins}");
     assert_eq!(plugins["plugins"][0]["settings"]["output_type"], Value::Null);
-    let secrets = lab.admin(Method::GET, "/v1/secrets", Value::Null).await?.ok(200)?;
+    let secrets = gated.admin(Method::GET, "/v1/secrets", Value::Null).await?.ok(200)?;
     assert_eq!(secrets["secrets"], json!([]));
     Ok(())
 }
 
 async fn a_submission_whose_key_is_revoked_while_it_is_sent_is_refused() -> anyhow::Result<()> {
-    let lab = Lab::new().await?;
+    let gated = GatedHost::new().await?;
     for (path, body) in [
         ("/v1/jobs", r#"{"plugin":"p","delay_ms":3600000}"#),
         ("/v1/jobs?plugin=p&delay_ms=3600000", "payload"),
         ("/v1/jobs/batch", r#"[{"plugin":"p","delay_ms":3600000}]"#),
     ] {
-        let (id, token) = lab.key("jobs:submit").await?;
+        let (id, token) = gated.key("jobs:submit").await?;
         let length = body.len();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
              content-length: {length}\r\n\r\n"
         );
-        let mut wire = Wire::with(&lab.host, format!("{head}{}", &body[..3])).await?;
-        lab.revoke(&id).await?;
+        let mut wire = Wire::with(&gated.host, format!("{head}{}", &body[..3])).await?;
+        gated.revoke(&id).await?;
         wire.send(&body[3..]).await?;
         assert_eq!(wire.problem().await?, (401, "unauthorized".to_owned()), "{path}");
     }
-    let jobs = lab.admin(Method::GET, "/v1/jobs", Value::Null).await?.ok(200)?;
+    let jobs = gated.admin(Method::GET, "/v1/jobs", Value::Null).await?.ok(200)?;
     assert_eq!(jobs["jobs"], json!([]));
     Ok(())
 }
 
-async fn an_answer_that_was_waited_for_is_not_given_to_a_revoked_key() -> anyhow::Result<()> {
-    let lab = Lab::new().await?;
+async fn a_revoked_key_gets_no_response_it_waited_for() -> anyhow::Result<()> {
+    let gated = GatedHost::new().await?;
     for waits_for_submission in [true, false] {
-        let (id, token) = lab.key("admin").await?;
-        let submit = lab.host.request(Method::POST, "/v1/jobs").json(&json!({ "plugin": "p" }));
+        let (id, token) = gated.key("admin").await?;
+        let submit = gated.host.request(Method::POST, "/v1/jobs").json(&json!({ "plugin": "p" }));
         let waiting = async {
             if waits_for_submission {
                 return send(submit.bearer_auth(&token).header("prefer", "wait=60")).await;
             }
-            let job = send(submit.bearer_auth(&lab.admin)).await?.ok(202)?;
+            let job = send(submit.bearer_auth(&gated.admin)).await?.ok(202)?;
             let path = format!("/v1/jobs/{}?wait=60s", job["id"].as_str().context("an id")?);
-            ask(&lab.host, Some(&token), Method::GET, &path, Value::Null).await
+            ask(&gated.host, Some(&token), Method::GET, &path, Value::Null).await
         };
         let ending = async {
-            let attempt = soon(lab.runtime.next()).await??;
-            lab.revoke(&id).await?;
+            let attempt = soon(gated.runtime.next()).await??;
+            gated.revoke(&id).await?;
             attempt.succeed();
             anyhow::Ok(())
         };
@@ -291,37 +292,36 @@ async fn an_answer_that_was_waited_for_is_not_given_to_a_revoked_key() -> anyhow
     Ok(())
 }
 
-async fn an_upload_that_compiled_for_long_is_not_published_for_a_revoked_key() -> anyhow::Result<()>
-{
-    let lab = Lab::new().await?;
-    let (id, token) = lab.key("plugins:write").await?;
-    let compiler = lab.runtime.hold_compiler().await;
-    let upload = lab.host.request(Method::PUT, "/v1/plugins/late").bearer_auth(&token);
+async fn an_upload_is_not_published_if_its_key_is_revoked_while_compiling() -> anyhow::Result<()> {
+    let gated = GatedHost::new().await?;
+    let (id, token) = gated.key("plugins:write").await?;
+    let compiler = gated.runtime.hold_compiler().await;
+    let upload = gated.host.request(Method::PUT, "/v1/plugins/late").bearer_auth(&token);
     let revoking = async {
-        soon(lab.runtime.compiler_asked()).await?;
-        lab.revoke(&id).await?;
+        soon(gated.runtime.compiler_asked()).await?;
+        gated.revoke(&id).await?;
         drop(compiler);
         anyhow::Ok(())
     };
     let (answer, ()) = tokio::try_join!(send(upload.body("late bytes")), revoking)?;
     assert_eq!(answer.code(401)?, "unauthorized");
-    let late = lab.admin(Method::GET, "/v1/plugins/late", Value::Null).await?;
+    let late = gated.admin(Method::GET, "/v1/plugins/late", Value::Null).await?;
     assert_eq!(late.code(404)?, "plugin_not_found");
     Ok(())
 }
 
 async fn a_request_that_revokes_its_own_key_is_answered() -> anyhow::Result<()> {
-    let lab = Lab::new().await?;
-    let (id, token) = lab.key("admin").await?;
+    let gated = GatedHost::new().await?;
+    let (id, token) = gated.key("admin").await?;
     let path = format!("/v1/keys/{id}");
-    let revoked = ask(&lab.host, Some(&token), Method::DELETE, &path, Value::Null).await?;
+    let revoked = ask(&gated.host, Some(&token), Method::DELETE, &path, Value::Null).await?;
     assert_eq!(revoked.ok(200)?["state"], "revoked");
-    let again = ask(&lab.host, Some(&token), Method::GET, "/v1/keys", Value::Null).await?;
+    let again = ask(&gated.host, Some(&token), Method::GET, "/v1/keys", Value::Null).await?;
     assert_eq!(again.code(401)?, "unauthorized");
     Ok(())
 }
 
-async fn jobs_are_cancelled_no_longer_than_the_key_lets_its_bearer_in() -> anyhow::Result<()> {
+async fn cancelling_many_jobs_stops_when_the_key_is_revoked() -> anyhow::Result<()> {
     let latch = Latch::new();
     let store = Interposed::held(&latch, |name, _| name == "cancel_covered");
     let host = TestHost::replacing(Arc::new(ScriptedRuntime::default()), |parts, _| {
@@ -333,7 +333,8 @@ async fn jobs_are_cancelled_no_longer_than_the_key_lets_its_bearer_in() -> anyho
     let make = async |by: Option<&str>, scope: &str| {
         let draft = json!({ "scopes": [scope] });
         let made = ask(&host, by, Method::POST, "/v1/keys", draft).await?.ok(201)?;
-        let text = |field: &str| made[field].as_str().map(str::to_owned).context("it is there");
+        let text =
+            |field: &str| made[field].as_str().map(str::to_owned).context("the field is a string");
         anyhow::Ok((text("id")?, text("key")?))
     };
     let (_, admin) = make(None, "admin").await?;
@@ -351,7 +352,7 @@ async fn jobs_are_cancelled_no_longer_than_the_key_lets_its_bearer_in() -> anyho
     };
     let (answer, ()) = tokio::try_join!(disabling, revoking)?;
     assert_eq!(answer.code(401)?, "unauthorized");
-    // The step that was under way is done, and no other one.
+    // The step in progress is completed, and no further one begins.
     let queue = ask(&host, Some(&admin), Method::GET, "/v1/queues/default", Value::Null).await?;
     assert_eq!((latch.all(), &queue.ok(200)?["parked"]), (1, &json!(100)));
     Ok(())

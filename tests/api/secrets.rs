@@ -1,25 +1,25 @@
-//! Secrets over HTTP: taken, listed by name, removed; never shown.
+//! Secrets over HTTP: set, listed by name, and removed, but never shown.
 
 use insta::assert_json_snapshot;
 use jobwright_tests::{TestHost, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{Answer, Stage, delete, get, put};
+use super::{Answer, Fixture, delete, get, put};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         a_secret_is_set_listed_replaced_and_removed_and_never_shown,
         secrets_are_there_after_a_restart,
-        wrong_secrets_are_refused_without_repeating_them,
-        names_that_are_none_are_refused,
-        a_value_in_anothers_place_is_not_repeated,
+        invalid_secrets_are_refused_without_quoting_them,
+        invalid_names_of_secrets_are_refused,
+        a_value_in_the_wrong_field_is_not_quoted,
     ]
 }
 
 const VALUE: &str = "s3cr3t-v4lue";
 
-/// That nothing of it tells.
+/// Checks that a response has no part of the secret.
 fn tells_nothing(answer: &Answer) -> anyhow::Result<()> {
     let text = format!("{:?} {}", answer.headers, answer.text()?);
     anyhow::ensure!(!text.contains("s3cr3t"), "{text}");
@@ -27,7 +27,7 @@ fn tells_nothing(answer: &Answer) -> anyhow::Result<()> {
 }
 
 async fn a_secret_is_set_listed_replaced_and_removed_and_never_shown() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     assert_eq!(get(&host, "/v1/secrets").await?.ok(200)?, json!({ "secrets": [] }));
     let secret = json!({ "value": VALUE, "origins": ["https://API.example.com:443"] });
     let set = put(&host, "/v1/secrets/KEY", secret.to_string()).await?;
@@ -63,8 +63,8 @@ async fn secrets_are_there_after_a_restart() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn wrong_secrets_are_refused_without_repeating_them() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_secrets_are_refused_without_quoting_them() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let secret = json!({
         "value": "s3cr3t\nline", "origins": ["https://*.com", "ftp://a.example.com"], "orign": 1,
     });
@@ -113,8 +113,8 @@ async fn wrong_secrets_are_refused_without_repeating_them() -> anyhow::Result<()
     Ok(())
 }
 
-async fn names_that_are_none_are_refused() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_names_of_secrets_are_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let secret = json!({ "value": VALUE, "origins": ["https://api.example.com"] }).to_string();
     for name in ["1A", "A-B", "a.b", &"A".repeat(65), "%20"] {
         let path = format!("/v1/secrets/{name}");
@@ -124,8 +124,8 @@ async fn names_that_are_none_are_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_value_in_anothers_place_is_not_repeated() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_value_in_the_wrong_field_is_not_quoted() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let origins = r#""origins": ["https://a.example.com"]"#;
     for wrong in [
         format!(r#"{{ "value": "{VALUE}", "origins": "{VALUE}" }}"#),

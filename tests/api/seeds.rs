@@ -1,4 +1,4 @@
-//! Random numbers of guests: who may know what they follow from, and which jobs see the same again.
+//! Seeds of random numbers: which keys may read them, and which jobs get the same ones again.
 
 use anyhow::{Context as _, ensure};
 use jobwright_core::plugin::Digest;
@@ -7,31 +7,31 @@ use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::access::{ask, key, stage};
-use super::{Stage, get, post};
+use super::access::{ask, fixture, key};
+use super::{Fixture, get, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        seeds_are_shown_to_those_who_may_replay_and_nobody_else,
+        seeds_are_shown_only_to_keys_that_may_replay,
         seeds_of_attempts_and_hosts_differ_and_cannot_be_computed,
         attempts_at_a_deterministic_job_have_one_seed_that_cannot_be_computed,
-        a_job_is_deterministic_only_where_its_plugin_is_granted_that,
+        a_job_is_deterministic_only_if_its_plugin_is_granted_that,
     ]
 }
 
-/// Runs a job of `p` to its end, and answers its id.
-async fn ran(stage: &Stage, by: Option<&str>, job: Value) -> anyhow::Result<String> {
-    let job = ask(&stage.host, by, Method::POST, "/v1/jobs", job).await?.ok(202)?;
-    stage.succeeds().await?;
+/// Runs a job of `p` until it is finalized, and returns its id.
+async fn ran(fixture: &Fixture, by: Option<&str>, job: Value) -> anyhow::Result<String> {
+    let job = ask(&fixture.host, by, Method::POST, "/v1/jobs", job).await?.ok(202)?;
+    fixture.succeeds().await?;
     let id = job["id"].as_str().context("an id")?.to_owned();
-    ask(&stage.host, by, Method::GET, &format!("/v1/jobs/{id}?wait=20s"), Value::Null).await?;
+    ask(&fixture.host, by, Method::GET, &format!("/v1/jobs/{id}?wait=20s"), Value::Null).await?;
     Ok(id)
 }
 
-async fn seeds_are_shown_to_those_who_may_replay_and_nobody_else() -> anyhow::Result<()> {
-    let (stage, admin) = stage().await?;
-    let host = &stage.host;
-    let id = ran(&stage, Some(&admin), json!({ "plugin": "p" })).await?;
+async fn seeds_are_shown_only_to_keys_that_may_replay() -> anyhow::Result<()> {
+    let (fixture, admin) = fixture().await?;
+    let host = &fixture.host;
+    let id = ran(&fixture, Some(&admin), json!({ "plugin": "p" })).await?;
     let reader = json!({ "scopes": ["jobs:read", "jobs:submit", "plugins:write"] });
     let reader = key(host, Some(&admin), reader).await?;
     let replayer = key(host, Some(&admin), json!({ "scopes": ["jobs:replay"] })).await?;
@@ -57,21 +57,21 @@ async fn seeds_are_shown_to_those_who_may_replay_and_nobody_else() -> anyhow::Re
 }
 
 /// The seeds of a job's attempts, as hex.
-async fn seeds(stage: &Stage, id: &str) -> anyhow::Result<Vec<String>> {
-    let answer = get(&stage.host, &format!("/v1/jobs/{id}/seeds")).await?.ok(200)?;
+async fn seeds(fixture: &Fixture, id: &str) -> anyhow::Result<Vec<String>> {
+    let answer = get(&fixture.host, &format!("/v1/jobs/{id}/seeds")).await?.ok(200)?;
     let seeds = answer["seeds"].as_array().context("seeds")?;
     Ok(seeds.iter().map(|seed| seed["seed"].as_str().unwrap_or_default().to_owned()).collect())
 }
 
 async fn seeds_of_attempts_and_hosts_differ_and_cannot_be_computed() -> anyhow::Result<()> {
-    let (one, two) = (Stage::new().await?, Stage::new().await?);
+    let (one, two) = (Fixture::new().await?, Fixture::new().await?);
     let mut all = vec![];
-    for stage in [&one, &two] {
-        let id = ran(stage, None, json!({ "plugin": "p" })).await?;
-        let other = ran(stage, None, json!({ "plugin": "p" })).await?;
+    for fixture in [&one, &two] {
+        let id = ran(fixture, None, json!({ "plugin": "p" })).await?;
+        let other = ran(fixture, None, json!({ "plugin": "p" })).await?;
         for id in [id, other] {
             all.push(of_id(&id)?);
-            all.extend(seeds(stage, &id).await?);
+            all.extend(seeds(fixture, &id).await?);
         }
     }
     let count = all.len();
@@ -82,7 +82,7 @@ async fn seeds_of_attempts_and_hosts_differ_and_cannot_be_computed() -> anyhow::
     Ok(())
 }
 
-/// What everybody can compute of a job's id.
+/// A seed that could be computed from a job's id.
 fn of_id(id: &str) -> anyhow::Result<String> {
     let id: jobwright_core::JobId = id.parse()?;
     Ok(Digest::of(id.as_bytes()).hex())
@@ -90,15 +90,15 @@ fn of_id(id: &str) -> anyhow::Result<String> {
 
 async fn attempts_at_a_deterministic_job_have_one_seed_that_cannot_be_computed()
 -> anyhow::Result<()> {
-    let (one, two) = (Stage::new().await?, Stage::new().await?);
+    let (one, two) = (Fixture::new().await?, Fixture::new().await?);
     let mut all = vec![];
-    for stage in [&one, &two] {
+    for fixture in [&one, &two] {
         let job = json!({ "plugin": "p", "deterministic": true });
-        let id = ran(stage, None, job).await?;
-        post(&stage.host, &format!("/v1/jobs/{id}/retry"), "").await?.ok(202)?;
-        stage.succeeds().await?;
-        get(&stage.host, &format!("/v1/jobs/{id}?wait=20s")).await?;
-        let found = seeds(stage, &id).await?;
+        let id = ran(fixture, None, job).await?;
+        post(&fixture.host, &format!("/v1/jobs/{id}/retry"), "").await?.ok(202)?;
+        fixture.succeeds().await?;
+        get(&fixture.host, &format!("/v1/jobs/{id}?wait=20s")).await?;
+        let found = seeds(fixture, &id).await?;
         ensure!(found.len() == 2 && found[0] == found[1], "{found:?}");
         all.extend([of_id(&id)?, found[0].clone()]);
     }
@@ -106,9 +106,9 @@ async fn attempts_at_a_deterministic_job_have_one_seed_that_cannot_be_computed()
     Ok(())
 }
 
-async fn a_job_is_deterministic_only_where_its_plugin_is_granted_that() -> anyhow::Result<()> {
-    let (stage, admin) = stage().await?;
-    let host = &stage.host;
+async fn a_job_is_deterministic_only_if_its_plugin_is_granted_that() -> anyhow::Result<()> {
+    let (fixture, admin) = fixture().await?;
+    let host = &fixture.host;
     let scopes = json!({ "scopes": ["jobs:submit", "jobs:read", "plugins:write"] });
     let submitter = key(host, Some(&admin), scopes).await?;
     let submit = async |token: &str, asks: bool| {
@@ -126,7 +126,7 @@ async fn a_job_is_deterministic_only_where_its_plugin_is_granted_that() -> anyho
     let answers = ask(host, Some(&submitter), Method::POST, "/v1/jobs/batch", batch).await?;
     assert_eq!(answers.ok(200)?[0]["status"], 422);
     assert_eq!(submit(&submitter, false).await?.ok(202)?["deterministic"], false);
-    // Who could give the grant needs none.
+    // An administrator, who could set the grant, does not need it.
     assert_eq!(submit(&admin, true).await?.ok(202)?["deterministic"], true);
     assert_eq!(submit(&admin, false).await?.ok(202)?["deterministic"], false);
     for (granted, asks, is) in [
@@ -143,11 +143,11 @@ async fn a_job_is_deterministic_only_where_its_plugin_is_granted_that() -> anyho
     grant(json!({ "deterministic": null })).await?;
     submit(&submitter, true).await?.problem(422)?;
     let wrong = json!({ "grants": { "deterministic": "maybe" } });
-    let wrong = patch_as(&stage, &admin, wrong).await?;
+    let wrong = patch_as(&fixture, &admin, wrong).await?;
     assert_eq!(wrong["errors"][0]["field"], "grants.deterministic");
     Ok(())
 }
 
-async fn patch_as(stage: &Stage, token: &str, body: Value) -> anyhow::Result<Value> {
-    ask(&stage.host, Some(token), Method::PATCH, "/v1/plugins/p", body).await?.problem(422)
+async fn patch_as(fixture: &Fixture, token: &str, body: Value) -> anyhow::Result<Value> {
+    ask(&fixture.host, Some(token), Method::PATCH, "/v1/plugins/p", body).await?.problem(422)
 }

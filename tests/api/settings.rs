@@ -1,4 +1,4 @@
-//! The settings of a plugin: changed in part (RFC 7396), checked like what jobs ask for.
+//! The settings of a plugin: merge patches (RFC 7396), checked like the options of jobs.
 
 use insta::assert_json_snapshot;
 use jobwright::registry::DiskRegistry;
@@ -11,24 +11,24 @@ use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Stage, get, patch, put, send};
+use super::{Fixture, get, patch, put, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        settings_are_given_to_the_jobs_that_ask_for_nothing,
-        null_unsets_and_what_is_not_named_stays,
-        settings_that_cannot_be_are_refused_all_at_once,
-        settings_that_are_no_object_are_refused,
-        changes_at_the_same_time_are_all_kept,
-        a_plugin_that_is_granted_determinism_has_deterministic_jobs_only,
+        settings_are_the_defaults_of_jobs,
+        null_unsets_a_setting_and_absent_ones_stay,
+        all_invalid_settings_are_reported_at_once,
+        settings_that_are_not_an_object_are_refused,
+        concurrent_changes_are_all_kept,
+        a_plugin_granted_determinism_always_has_deterministic_jobs,
         a_job_keeps_the_settings_that_it_was_accepted_with,
         exit_codes_are_set_in_part_and_checked,
         the_hosts_variables_are_left_out_by_a_setting_or_a_field,
     ]
 }
 
-async fn settings_are_given_to_the_jobs_that_ask_for_nothing() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn settings_are_the_defaults_of_jobs() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let settings = json!({
         "limits": { "fuel": 1000, "timeout_ms": 2000 },
         "retry_on": ["failed", "fuel"],
@@ -57,7 +57,7 @@ async fn settings_are_given_to_the_jobs_that_ask_for_nothing() -> anyhow::Result
     Ok(())
 }
 
-async fn a_plugin_that_is_granted_determinism_has_deterministic_jobs_only() -> anyhow::Result<()> {
+async fn a_plugin_granted_determinism_always_has_deterministic_jobs() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     host.push("p", guests::echo()?).await?;
     let job = json!({ "plugin": "p" });
@@ -80,8 +80,8 @@ async fn a_plugin_that_is_granted_determinism_has_deterministic_jobs_only() -> a
     Ok(())
 }
 
-async fn null_unsets_and_what_is_not_named_stays() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn null_unsets_a_setting_and_absent_ones_stay() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let changed = async |change: Value| -> anyhow::Result<Value> {
         let plugin = patch(&host, "/v1/plugins/p", change).await?.ok(200)?;
         Ok(plugin["settings"].clone())
@@ -98,8 +98,8 @@ async fn null_unsets_and_what_is_not_named_stays() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn settings_that_cannot_be_are_refused_all_at_once() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn all_invalid_settings_are_reported_at_once() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let settings = json!({
         "limits": { "memory_bytes": 2_u64 << 30, "timeout_ms": 0 },
         "default_version": "9.0.0",
@@ -157,8 +157,8 @@ async fn settings_that_cannot_be_are_refused_all_at_once() -> anyhow::Result<()>
     Ok(())
 }
 
-async fn settings_that_are_no_object_are_refused() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn settings_that_are_not_an_object_are_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     for wrong in ["", "null", "[]", "7", "{\"limits\":", "\u{0}", &"[".repeat(1000)] {
         let answer = patch(&host, "/v1/plugins/p", wrong).await?;
         assert_eq!(answer.code(400)?, "invalid_json", "{wrong}");
@@ -168,8 +168,8 @@ async fn settings_that_are_no_object_are_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn changes_at_the_same_time_are_all_kept() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn concurrent_changes_are_all_kept() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let fields =
         ["fuel", "timeout_ms", "memory_bytes", "output_bytes", "log_bytes", "tables", "resources"];
     let changes = fields.map(|field| {
@@ -187,18 +187,18 @@ async fn changes_at_the_same_time_are_all_kept() -> anyhow::Result<()> {
 }
 
 async fn a_job_keeps_the_settings_that_it_was_accepted_with() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({})).await?;
-    let before = stage.host.job(&id).await?["limits"].clone();
-    patch(&stage.host, "/v1/plugins/p", json!({ "limits": { "fuel": 7 } })).await?.ok(200)?;
-    put(&stage.host, "/v1/plugins/p?version=2.0.0", "newer bytes").await?.ok(201)?;
-    let job = stage.host.job(&id).await?;
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({})).await?;
+    let before = fixture.host.job(&id).await?["limits"].clone();
+    patch(&fixture.host, "/v1/plugins/p", json!({ "limits": { "fuel": 7 } })).await?.ok(200)?;
+    put(&fixture.host, "/v1/plugins/p?version=2.0.0", "newer bytes").await?.ok(201)?;
+    let job = fixture.host.job(&id).await?;
     assert_eq!((&job["limits"], &job["plugin"]), (&before, &json!("p@1.0.0")));
     Ok(())
 }
 
 async fn exit_codes_are_set_in_part_and_checked() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let set =
         async |codes: Value| patch(&host, "/v1/plugins/p", json!({ "exit_codes": codes })).await;
     set(json!({ "succeed": [0, 10, "20-29"], "fail": [1] })).await?.ok(200)?;
@@ -220,26 +220,26 @@ async fn exit_codes_are_set_in_part_and_checked() -> anyhow::Result<()> {
     }
     let plugin = set(Value::Null).await?.ok(200)?;
     assert_eq!(plugin["settings"]["exit_codes"], Value::Null);
-    // The job that was accepted before keeps them.
+    // A job that was accepted before keeps the earlier settings.
     assert_eq!(host.job(&id).await?["exit_codes"], codes);
     Ok(())
 }
 
 async fn the_hosts_variables_are_left_out_by_a_setting_or_a_field() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     let injects = async |job: Value| {
-        stage.submit(job).await?;
-        let attempt = stage.begins().await?;
+        fixture.submit(job).await?;
+        let attempt = fixture.begins().await?;
         let injects = attempt.attempt.job.spec.inject_env;
         attempt.succeed();
         anyhow::Ok(injects)
     };
     assert!(injects(json!({})).await?);
     assert!(!injects(json!({ "inject_env": false })).await?);
-    patch(&stage.host, "/v1/plugins/p", json!({ "inject_env": false })).await?.ok(200)?;
+    patch(&fixture.host, "/v1/plugins/p", json!({ "inject_env": false })).await?.ok(200)?;
     assert!(!injects(json!({})).await?);
     assert!(injects(json!({ "inject_env": true })).await?);
-    patch(&stage.host, "/v1/plugins/p", json!({ "inject_env": null })).await?.ok(200)?;
+    patch(&fixture.host, "/v1/plugins/p", json!({ "inject_env": null })).await?.ok(200)?;
     assert!(injects(json!({})).await?);
     Ok(())
 }

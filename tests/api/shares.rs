@@ -1,6 +1,5 @@
-//! The rows of the table of shared resources, by requests: a tenant that takes all it can of one leaves some
-//! to the next. Those of bodies and of administrative writes are in `sharing`, those of compiled code in
-//! `shares_of_code`.
+//! Shared resources of requests: a tenant that takes as much as it can leaves a share to other tenants.
+//! Bodies and administrative writes are tested in `sharing`, compiled code in `shares_of_code`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,22 +27,22 @@ use super::{Answer, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_request_is_under_way_until_its_answer_is_read,
-        a_connection_that_says_nothing_gives_its_place_to_another,
-        requests_of_a_tenant_that_wait_leave_places_to_another,
-        listings_of_a_tenant_leave_a_turn_to_another,
-        reads_of_a_tenant_leave_turns_to_another,
-        uploads_of_a_tenant_leave_a_turn_to_be_inspected_to_another,
+        a_request_is_in_flight_until_its_response_is_read,
+        an_idle_connection_is_closed_for_a_new_one,
+        waiting_requests_of_a_tenant_leave_permits_for_another,
+        listings_of_a_tenant_leave_a_permit_for_another,
+        reads_of_a_tenant_leave_permits_for_another,
+        inspections_of_a_tenants_uploads_leave_a_permit_for_another,
     ]
 }
 
-/// Requests that another tenant makes while those of one are held up: by then all of these have come.
+/// Requests of another tenant while those of the first are delayed. By then all of the first have arrived.
 pub(super) const MEANWHILE: usize = 40;
 
 const GREEDY: &str = "greedy";
 const MODEST: &str = "modest";
 
-/// A request of a tenant, by the operator of a host that demands no keys.
+/// A request for a tenant, on a host without keys.
 fn of(host: &TestHost, tenant: &str, method: Method, path: &str) -> RequestBuilder {
     host.request(method, path).header("jobwright-tenant", tenant)
 }
@@ -57,7 +56,7 @@ async fn upload(host: &TestHost, tenant: &str, bytes: impl Into<Vec<u8>>) -> any
     send(of(host, tenant, Method::PUT, path).body(bytes.into())).await?.ok(201).map(drop)
 }
 
-/// Submits a job of `p` that does not become due; answers its id.
+/// Submits a job of `p` that does not become due; returns its id.
 async fn scheduled(host: &TestHost, tenant: &str) -> anyhow::Result<String> {
     let job = json!({ "plugin": "p", "delay_ms": 3_600_000 });
     submitted(of(host, tenant, Method::POST, "/v1/jobs").json(&job)).await
@@ -68,15 +67,15 @@ async fn submitted(request: RequestBuilder) -> anyhow::Result<String> {
     Ok(job["id"].as_str().context("an id")?.to_owned())
 }
 
-/// Lets this process have as many connections as it may: both of their ends are in it.
+/// Raises the limit of open files of this process, which has both ends of each connection.
 fn open_many_files() -> anyhow::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
-/// Sends all `requests` of the one tenant, the first of which `latch` holds up, and many of another tenant,
-/// which must be answered meanwhile.
+/// Sends all `requests` of one tenant, the first of which are delayed by `latch`, and many of another
+/// tenant, which must be answered meanwhile.
 async fn beside(
     latch: &Latch,
     requests: Vec<RequestBuilder>,
@@ -102,11 +101,11 @@ async fn beside(
     Ok(())
 }
 
-async fn a_request_is_under_way_until_its_answer_is_read() -> anyhow::Result<()> {
+async fn a_request_is_in_flight_until_its_response_is_read() -> anyhow::Result<()> {
     const SHARE: usize = 768;
     open_many_files()?;
     let host = TestHost::replacing(Arc::new(ScriptedRuntime::default()), |_, _| Ok(())).await?;
-    // More than the operating system takes for a client that does not read.
+    // More than the operating system buffers for a client that does not read.
     upload(&host, GREEDY, vec![b'x'; 24 << 20]).await?;
     let head = format!("HTTP/1.1\r\nhost: localhost\r\njobwright-tenant: {GREEDY}\r\n");
     let path = "/v1/plugins/p/versions/1.0.0/wasm";
@@ -117,7 +116,7 @@ async fn a_request_is_under_way_until_its_answer_is_read() -> anyhow::Result<()>
     let mut wires = vec![];
     for _ in 1..SHARE {
         let mut wire = Wire::with(&host, &upload).await?;
-        ensure!(wire.head().await?.0 == 100, "it reads the body");
+        ensure!(wire.head().await?.0 == 100, "the host reads the body");
         wires.push(wire);
     }
     assert_eq!(get(&host, GREEDY, "/v1/jobs").await?.code(503)?, "busy");
@@ -130,7 +129,7 @@ async fn a_request_is_under_way_until_its_answer_is_read() -> anyhow::Result<()>
     .await?
 }
 
-async fn a_connection_that_says_nothing_gives_its_place_to_another() -> anyhow::Result<()> {
+async fn an_idle_connection_is_closed_for_a_new_one() -> anyhow::Result<()> {
     const ALL: usize = 1024;
     open_many_files()?;
     let host = TestHost::start().await?;
@@ -141,12 +140,12 @@ async fn a_connection_that_says_nothing_gives_its_place_to_another() -> anyhow::
     let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut another = Wire::with(&host, request).await?;
     assert_eq!(another.answer().await?.0, 200);
-    // At once, and not when it has been silent for too long.
+    // At once, and not after the idle timeout.
     let given_up = tokio::time::timeout(Duration::from_secs(5), silent.remove(0).closed());
-    given_up.await.context("the one that was silent for longest is still there")?
+    given_up.await.context("the connection that was idle for longest is still open")?
 }
 
-async fn requests_of_a_tenant_that_wait_leave_places_to_another() -> anyhow::Result<()> {
+async fn waiting_requests_of_a_tenant_leave_permits_for_another() -> anyhow::Result<()> {
     const SHARE: usize = 576;
     open_many_files()?;
     let runtime = ScriptedRuntime::default();
@@ -173,7 +172,7 @@ async fn requests_of_a_tenant_that_wait_leave_places_to_another() -> anyhow::Res
     Ok(())
 }
 
-async fn listings_of_a_tenant_leave_a_turn_to_another() -> anyhow::Result<()> {
+async fn listings_of_a_tenant_leave_a_permit_for_another() -> anyhow::Result<()> {
     let latch = Latch::new();
     let store = Interposed::held(&latch, |name, arguments| {
         let tenant = argument::<JobFilter>(arguments).and_then(|filter| filter.tenant.as_ref());
@@ -186,11 +185,11 @@ async fn listings_of_a_tenant_leave_a_turn_to_another() -> anyhow::Result<()> {
     let greedy = paths.map(|path| of(&host, GREEDY, Method::GET, path));
     let another = |n: usize| of(&host, MODEST, Method::GET, paths[n % 3]);
     beside(&latch, greedy.into(), another).await?;
-    assert_eq!(latch.most(), 1, "of two, one is another tenant's");
+    assert_eq!(latch.most(), 1, "one of two permits is reserved for other tenants");
     Ok(())
 }
 
-async fn reads_of_a_tenant_leave_turns_to_another() -> anyhow::Result<()> {
+async fn reads_of_a_tenant_leave_permits_for_another() -> anyhow::Result<()> {
     for (name, path) in
         [("get", ""), ("payload", "/payload"), ("output", "/output"), ("logs", "/logs")]
     {
@@ -220,7 +219,7 @@ async fn reads_of_a_tenant_leave_turns_to_another() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Holds up the inspection of plugins that begin with the name of a tenant.
+/// Delays the inspection of plugins whose bytes begin with the name of a tenant.
 struct Inspecting {
     inner: ScriptedRuntime,
     latch: Arc<Latch>,
@@ -247,7 +246,7 @@ impl Runtime for Inspecting {
     }
 }
 
-async fn uploads_of_a_tenant_leave_a_turn_to_be_inspected_to_another() -> anyhow::Result<()> {
+async fn inspections_of_a_tenants_uploads_leave_a_permit_for_another() -> anyhow::Result<()> {
     let latch = Latch::new();
     let runtime = Inspecting { inner: ScriptedRuntime::default(), latch: latch.clone() };
     let host = TestHost::replacing(Arc::new(runtime), |_, _| Ok(())).await?;
@@ -257,7 +256,7 @@ async fn uploads_of_a_tenant_leave_a_turn_to_be_inspected_to_another() -> anyhow
     };
     let requests = (0..4).map(|n| upload(GREEDY, n)).collect();
     beside(&latch, requests, |n| upload(MODEST, n)).await?;
-    assert_eq!(latch.most(), 1, "of two, one is another tenant's");
+    assert_eq!(latch.most(), 1, "one of two permits is reserved for other tenants");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! The rows of the table of shared resources that plugins' code takes: a tenant whose plugins take long to
-//! compile for their attempts holds up no other one's.
+//! Shared resources of compiled code: a tenant whose plugins take long to compile does not delay the
+//! jobs of other tenants.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use super::{send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        plugins_of_a_tenant_that_are_compiled_leave_a_turn_to_another,
-        attempts_of_a_tenant_that_wait_for_their_code_leave_slots_to_others,
-        the_same_code_is_not_waited_for_in_another_tenants_turn,
+        compilations_of_a_tenant_leave_a_permit_for_another,
+        attempts_that_wait_for_their_code_leave_slots_for_other_tenants,
+        waiting_for_code_does_not_depend_on_permits_of_another_tenant,
     ]
 }
 
-/// A host of eight slots, which compiles the code of `slow` when the latch lets it.
+/// A host with eight slots, which compiles the code of `slow` when the latch is opened.
 struct Slow {
     host: TestHost,
     latch: Arc<Latch>,
 }
 
-/// A plugin like others, with bytes of its own.
+/// A plugin with different bytes for each name.
 fn plugin(name: &str) -> anyhow::Result<Vec<u8>> {
     guests::assemble(&format!(
         r#"(module (memory (export "memory") 1) (func (export "_start")) (data (i32.const 0) "{name}"))"#
@@ -44,7 +44,7 @@ impl Slow {
         let held = latch.clone();
         let host = TestHost::replacing(Arc::new(ScriptedRuntime::default()), |parts, _| {
             let is_held = move |name: &str, digest: Option<&Digest>| {
-                // An attempt's plugin is read when it has its turn to be compiled.
+                // The bytes are read when the compilation has its permit.
                 name == "wasm" && digest.is_some_and(|digest| digests.contains(digest))
             };
             let (inner, is_held) = (parts.registry.clone(), Box::new(is_held));
@@ -57,8 +57,8 @@ impl Slow {
         Ok(Self { host, latch })
     }
 
-    /// Uploads a plugin of a tenant, and submits a job of it for which it must be compiled again, without
-    /// fuel: answers its path.
+    /// Uploads a plugin of a tenant, and submits a job with unlimited fuel, for which the plugin must be
+    /// compiled again; returns the path of the job.
     async fn begin(&self, tenant: &str, name: &str) -> anyhow::Result<String> {
         let path = format!("/v1/plugins/{name}?version=1.0.0");
         let upload = self.host.request(Method::PUT, &path).header("jobwright-tenant", tenant);
@@ -81,7 +81,7 @@ impl Slow {
     }
 }
 
-async fn plugins_of_a_tenant_that_are_compiled_leave_a_turn_to_another() -> anyhow::Result<()> {
+async fn compilations_of_a_tenant_leave_a_permit_for_another() -> anyhow::Result<()> {
     let names = ["slow1", "slow2", "slow3"];
     let slow = Slow::new(&names).await?;
     for name in names {
@@ -92,19 +92,18 @@ async fn plugins_of_a_tenant_that_are_compiled_leave_a_turn_to_another() -> anyh
         let job = slow.begin("modest", &format!("fast{n}")).await?;
         slow.completes("modest", &job).await?;
     }
-    assert_eq!(slow.latch.most(), 1, "of two, one is another tenant's");
+    assert_eq!(slow.latch.most(), 1, "one of two permits is reserved for other tenants");
     Ok(())
 }
 
-async fn attempts_of_a_tenant_that_wait_for_their_code_leave_slots_to_others() -> anyhow::Result<()>
-{
+async fn attempts_that_wait_for_their_code_leave_slots_for_other_tenants() -> anyhow::Result<()> {
     let names = ["slow1", "slow2", "slow3"];
     let slow = Slow::new(&names).await?;
     let mut jobs = vec![];
     for name in names {
         jobs.push(slow.begin("greedy", name).await?);
     }
-    // One waits on; the others give their slots back.
+    // One continues to wait; the others release their slots.
     let given_back = async {
         let mut refused = BTreeSet::new();
         while refused.len() < 2 {
@@ -125,7 +124,7 @@ async fn attempts_of_a_tenant_that_wait_for_their_code_leave_slots_to_others() -
     slow.completes("greedy", waiting).await
 }
 
-async fn the_same_code_is_not_waited_for_in_another_tenants_turn() -> anyhow::Result<()> {
+async fn waiting_for_code_does_not_depend_on_permits_of_another_tenant() -> anyhow::Result<()> {
     let slow = Slow::new(&["slow1"]).await?;
     slow.begin("greedy", "slow1").await?;
     slow.latch.reached().await?;

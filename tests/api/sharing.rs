@@ -1,5 +1,5 @@
-//! What one tenant takes leaves some to the next: of the host's memory, turns and locks. What is kept on
-//! disk is in the conformance suite; the sizes of all shares are tested where their table is.
+//! Shared memory, permits and locks: a tenant leaves a share to others. Shares of the disk are tested in
+//! the conformance suite, and the sizes of all shares next to their table.
 
 use anyhow::Context as _;
 use futures_util::future::select_all;
@@ -11,46 +11,47 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::access::ask;
-use super::revoking::Lab;
+use super::revoking::GatedHost;
 use super::wire::Wire;
-use super::{Stage, send, soon};
+use super::{Fixture, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        bodies_that_one_tenant_does_not_finish_leave_room_to_another,
-        administrative_writes_of_one_tenant_hold_up_neither_jobs_nor_writes_of_another,
-        a_removal_holds_up_no_submission_of_another_plugin_or_tenant,
-        retries_and_switches_of_a_plugin_do_not_wait_for_one_another,
-        bodies_of_submissions_that_wait_keep_their_room,
-        a_tenant_that_has_its_share_of_places_is_told_so,
+        unfinished_bodies_of_a_tenant_leave_memory_for_another,
+        administrative_writes_of_a_tenant_do_not_delay_jobs_or_writes_of_another,
+        a_removal_does_not_delay_submissions_of_other_plugins_or_tenants,
+        retries_and_disabling_of_a_plugin_do_not_block_each_other,
+        bodies_of_waiting_submissions_stay_in_the_memory_budget,
+        a_tenant_at_its_share_of_connections_gets_that_reason,
     ]
 }
 
 const SCOPES: [&str; 3] = ["plugins:write", "jobs:submit", "jobs:read"];
 
-/// A host with two tenants, each with a key and the plugin `p`: the key's id of the first, and both tokens.
-async fn two() -> anyhow::Result<(Lab, String, [String; 2])> {
-    let lab = Lab::new().await?;
-    let (id, greedy) = lab.drafted(json!({ "tenant": "greedy", "scopes": SCOPES })).await?;
-    let (_, modest) = lab.drafted(json!({ "tenant": "modest", "scopes": SCOPES })).await?;
+/// A host with two tenants, each with a key and the plugin `p`. Returns the id of the first key, and both
+/// tokens.
+async fn two() -> anyhow::Result<(GatedHost, String, [String; 2])> {
+    let gated = GatedHost::new().await?;
+    let (id, greedy) = gated.drafted(json!({ "tenant": "greedy", "scopes": SCOPES })).await?;
+    let (_, modest) = gated.drafted(json!({ "tenant": "modest", "scopes": SCOPES })).await?;
     for token in [&greedy, &modest] {
         for name in ["p", "q"] {
             let path = format!("/v1/plugins/{name}?version=1.0.0");
-            let upload = lab.host.request(Method::PUT, &path).bearer_auth(token);
+            let upload = gated.host.request(Method::PUT, &path).bearer_auth(token);
             send(upload.body("any bytes")).await?.ok(201)?;
         }
     }
-    Ok((lab, id, [greedy, modest]))
+    Ok((gated, id, [greedy, modest]))
 }
 
-async fn submit(lab: &Lab, token: &str, plugin: &str) -> anyhow::Result<Value> {
+async fn submit(gated: &GatedHost, token: &str, plugin: &str) -> anyhow::Result<Value> {
     let job = json!({ "plugin": plugin, "delay_ms": 3_600_000 });
-    ask(&lab.host, Some(token), Method::POST, "/v1/jobs", job).await?.ok(202)
+    ask(&gated.host, Some(token), Method::POST, "/v1/jobs", job).await?.ok(202)
 }
 
-async fn bodies_that_one_tenant_does_not_finish_leave_room_to_another() -> anyhow::Result<()> {
+async fn unfinished_bodies_of_a_tenant_leave_memory_for_another() -> anyhow::Result<()> {
     const MIB: usize = 1 << 20;
-    let (lab, _, [greedy, modest]) = two().await?;
+    let (gated, _, [greedy, modest]) = two().await?;
     let head = format!(
         "POST /v1/jobs?plugin=p HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {greedy}\r\n\
          content-length: {MIB}\r\n\r\n"
@@ -58,23 +59,23 @@ async fn bodies_that_one_tenant_does_not_finish_leave_room_to_another() -> anyho
     // More than half of 256 MiB, so that some are refused.
     let mut wires = vec![];
     for _ in 0..140 {
-        let mut wire = Wire::with(&lab.host, &head).await?;
+        let mut wire = Wire::with(&gated.host, &head).await?;
         wire.send(vec![b'x'; MIB - 1]).await?;
         wires.push(wire);
     }
     let refused = select_all(wires.iter_mut().map(|wire| Box::pin(wire.problem())));
     assert_eq!(soon(refused).await?.0?, (503, "busy".to_owned()));
-    submit(&lab, &modest, "p").await?;
+    submit(&gated, &modest, "p").await?;
     Ok(())
 }
 
-async fn administrative_writes_of_one_tenant_hold_up_neither_jobs_nor_writes_of_another()
+async fn administrative_writes_of_a_tenant_do_not_delay_jobs_or_writes_of_another()
 -> anyhow::Result<()> {
-    let (lab, id, [greedy, modest]) = two().await?;
-    *lab.gate.actor.lock().await = Some(id);
+    let (gated, id, [greedy, modest]) = two().await?;
+    *gated.gate.actor.lock().await = Some(id);
     let change = async |token: &str, path: &str, n: usize| {
         let body = json!({ "output_type": format!("text/x{n}") });
-        ask(&lab.host, Some(token), Method::PATCH, path, body).await
+        ask(&gated.host, Some(token), Method::PATCH, path, body).await
     };
     let mut writes = FuturesUnordered::new();
     for n in 0..40 {
@@ -84,14 +85,14 @@ async fn administrative_writes_of_one_tenant_hold_up_neither_jobs_nor_writes_of_
         writes.push(async move { change(greedy, path, n).await });
     }
     let others = async {
-        lab.gate.reached().await?;
+        gated.gate.reached().await?;
         for n in 0..20 {
-            submit(&lab, &modest, "p").await?;
+            submit(&gated, &modest, "p").await?;
             change(&modest, "/v1/plugins/p", n).await?.ok(200)?;
         }
-        // Its own jobs go on, too.
-        submit(&lab, &greedy, "p").await?;
-        lab.gate.open.add_permits(40);
+        // Jobs of the first tenant continue, too.
+        submit(&gated, &greedy, "p").await?;
+        gated.gate.open.add_permits(40);
         anyhow::Ok(())
     };
     let all = async {
@@ -104,19 +105,19 @@ async fn administrative_writes_of_one_tenant_hold_up_neither_jobs_nor_writes_of_
     Ok(())
 }
 
-async fn a_removal_holds_up_no_submission_of_another_plugin_or_tenant() -> anyhow::Result<()> {
-    let (lab, id, [greedy, modest]) = two().await?;
-    *lab.gate.actor.lock().await = Some(id);
-    let removing = ask(&lab.host, Some(&greedy), Method::DELETE, "/v1/plugins/p", Value::Null);
+async fn a_removal_does_not_delay_submissions_of_other_plugins_or_tenants() -> anyhow::Result<()> {
+    let (gated, id, [greedy, modest]) = two().await?;
+    *gated.gate.actor.lock().await = Some(id);
+    let removing = ask(&gated.host, Some(&greedy), Method::DELETE, "/v1/plugins/p", Value::Null);
     let others = async {
-        lab.gate.reached().await?;
-        submit(&lab, &modest, "p").await?;
-        submit(&lab, &greedy, "q").await?;
-        // One of the plugin itself waits, and then finds none.
+        gated.gate.reached().await?;
+        submit(&gated, &modest, "p").await?;
+        submit(&gated, &greedy, "q").await?;
+        // A submission of the plugin itself waits, and then does not find it.
         let job = json!({ "plugin": "p" });
-        let late = ask(&lab.host, Some(&greedy), Method::POST, "/v1/jobs", job);
+        let late = ask(&gated.host, Some(&greedy), Method::POST, "/v1/jobs", job);
         let opening = async {
-            lab.gate.open.add_permits(1);
+            gated.gate.open.add_permits(1);
             anyhow::Ok(())
         };
         anyhow::Ok(tokio::try_join!(late, opening)?.0)
@@ -127,31 +128,31 @@ async fn a_removal_holds_up_no_submission_of_another_plugin_or_tenant() -> anyho
     Ok(())
 }
 
-async fn retries_and_switches_of_a_plugin_do_not_wait_for_one_another() -> anyhow::Result<()> {
-    let lab = Lab::new().await?;
+async fn retries_and_disabling_of_a_plugin_do_not_block_each_other() -> anyhow::Result<()> {
+    let gated = GatedHost::new().await?;
     let scopes = json!({ "scopes": ["plugins:write", "jobs:submit"] });
-    let (id, switching) = lab.drafted(scopes.clone()).await?;
-    let (_, retrying) = lab.drafted(scopes).await?;
-    let job = submit(&lab, &retrying, "p").await?;
+    let (id, switching) = gated.drafted(scopes.clone()).await?;
+    let (_, retrying) = gated.drafted(scopes).await?;
+    let job = submit(&gated, &retrying, "p").await?;
     let job = format!("/v1/jobs/{}", job["id"].as_str().context("an id")?);
-    lab.admin(Method::POST, &format!("{job}/cancel"), Value::Null).await?.ok(200)?;
-    // They have all turns of the tenant, and wait for the submissions that have begun.
-    *lab.gate.actor.lock().await = Some(id);
+    gated.admin(Method::POST, &format!("{job}/cancel"), Value::Null).await?.ok(200)?;
+    // They have all permits of the tenant, and wait for the submissions that have begun.
+    *gated.gate.actor.lock().await = Some(id);
     let post = async |token: &str, path: String| {
-        ask(&lab.host, Some(token), Method::POST, &path, Value::Null).await
+        ask(&gated.host, Some(token), Method::POST, &path, Value::Null).await
     };
     let plugin = post(&switching, "/v1/plugins/p/disable".to_owned());
     let version = post(&switching, "/v1/plugins/p/versions/1.0.0/disable".to_owned());
     let retry = async {
         for _ in 0..2 {
-            lab.gate.reached().await?;
+            gated.gate.reached().await?;
         }
-        // It has begun, and waits for its turn.
-        let looked = lab.gate.looked_up(&retrying);
+        // It has begun, and waits for a permit.
+        let looked = gated.gate.looked_up(&retrying);
         let retry = post(&retrying, format!("{job}/retry"));
         let opening = async {
-            soon(lab.gate.is_looked_up(&retrying, looked + LOOKS_OF_A_RETRY)).await??;
-            lab.gate.open.add_permits(2);
+            soon(gated.gate.is_looked_up(&retrying, looked + LOOKS_OF_A_RETRY)).await??;
+            gated.gate.open.add_permits(2);
             anyhow::Ok(())
         };
         anyhow::Ok(tokio::try_join!(retry, opening)?.0)
@@ -165,22 +166,22 @@ async fn retries_and_switches_of_a_plugin_do_not_wait_for_one_another() -> anyho
     Ok(())
 }
 
-/// How often a key is looked up until a retry waits for its turn: before the request, twice, and before the
-/// action.
+/// How often a key is looked up until a retry waits for its permit: twice before the request, and once
+/// before the action.
 const LOOKS_OF_A_RETRY: usize = 3;
 
-async fn bodies_of_submissions_that_wait_keep_their_room() -> anyhow::Result<()> {
+async fn bodies_of_waiting_submissions_stay_in_the_memory_budget() -> anyhow::Result<()> {
     const MIB: usize = 1 << 20;
-    let stage = Stage::with_capacity(1).await?;
-    stage.submit(json!({})).await?;
-    let _running = stage.begins().await?;
+    let fixture = Fixture::with_capacity(1).await?;
+    fixture.submit(json!({})).await?;
+    let _running = fixture.begins().await?;
     let head = format!(
         "POST /v1/jobs?plugin=p HTTP/1.1\r\nhost: localhost\r\nprefer: wait=60\r\n\
          content-length: {MIB}\r\n\r\n"
     );
     let mut wires = vec![];
     for _ in 0..140 {
-        let mut wire = Wire::with(&stage.host, &head).await?;
+        let mut wire = Wire::with(&fixture.host, &head).await?;
         wire.send(vec![b'x'; MIB]).await?;
         wires.push(wire);
     }
@@ -189,18 +190,18 @@ async fn bodies_of_submissions_that_wait_keep_their_room() -> anyhow::Result<()>
     Ok(())
 }
 
-async fn a_tenant_that_has_its_share_of_places_is_told_so() -> anyhow::Result<()> {
-    let stage = Stage::configured(|config| config.queue.total = 16).await?;
+async fn a_tenant_at_its_share_of_connections_gets_that_reason() -> anyhow::Result<()> {
+    let fixture = Fixture::configured(|config| config.queue.total = 16).await?;
     let submit = async |tenant: &str| {
         let job = json!({ "plugin": "p", "delay_ms": 3_600_000 });
-        let request = stage.host.request(Method::POST, "/v1/jobs").json(&job);
+        let request = fixture.host.request(Method::POST, "/v1/jobs").json(&job);
         send(request.header("jobwright-tenant", tenant)).await
     };
     for _ in 0..14 {
         submit("default").await?.ok(202)?;
     }
     let refused = submit("default").await?;
-    // It is no limit of its own: there may be a place at any time.
+    // It is not a limit of the tenant: a permit may become free at any time.
     assert_eq!(refused.header("retry-after"), "1");
     assert_json_snapshot!(refused.problem(503)?, @r#"
     {
@@ -212,7 +213,7 @@ async fn a_tenant_that_has_its_share_of_places_is_told_so() -> anyhow::Result<()
       "tenant": "default"
     }
     "#);
-    let upload = stage.host.request(Method::PUT, "/v1/plugins/p?version=1.0.0");
+    let upload = fixture.host.request(Method::PUT, "/v1/plugins/p?version=1.0.0");
     send(upload.header("jobwright-tenant", "other").body("bytes")).await?.ok(201)?;
     submit("other").await?.ok(202)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! What a host refuses to start with, and why.
+//! Why a host refuses to start.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,16 +14,16 @@ use super::get;
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        an_address_that_others_reach_demands_keys,
+        a_non_loopback_address_requires_keys,
         a_file_without_a_usable_key_is_refused,
         a_second_host_on_the_same_directory_is_refused,
-        a_directory_that_a_newer_version_wrote_is_refused_and_left_as_it_is,
-        a_broken_plugin_index_is_named,
-        an_address_that_is_taken_is_named,
+        a_directory_of_a_newer_version_is_refused_and_unchanged,
+        a_broken_plugin_index_is_reported_with_its_path,
+        an_address_in_use_is_reported,
     ]
 }
 
-/// Why no host starts on a directory.
+/// The error of a host that refuses to start on a directory.
 async fn refusal(
     directory: Arc<TempDir>,
     change: impl FnOnce(&mut Config),
@@ -45,7 +45,7 @@ fn says(message: &str, words: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_address_that_others_reach_demands_keys() -> anyhow::Result<()> {
+async fn a_non_loopback_address_requires_keys() -> anyhow::Result<()> {
     let everyone = SocketAddr::from(([0, 0, 0, 0], 0));
     let message = refusal(directory()?, |config| config.listen = everyone).await?;
     says(&message, &["0.0.0.0:0", "api_keys", "--insecure-no-auth"])?;
@@ -78,7 +78,7 @@ async fn a_file_without_a_usable_key_is_refused() -> anyhow::Result<()> {
         let message = refusal(folder, |config| config.api_keys = Some(path.clone())).await?;
         says(&message, words)?;
         says(&message, &[path.to_str().context("a path")?])?;
-        ensure!(!message.contains("0123"), "the key is not told: {message}");
+        ensure!(!message.contains("0123"), "the message has the key: {message}");
     }
     let missing = |config: &mut Config| config.api_keys = Some("/no/such/file".into());
     says(&refusal(directory()?, missing).await?, &["/no/such/file"])
@@ -99,8 +99,7 @@ async fn a_second_host_on_the_same_directory_is_refused() -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn a_directory_that_a_newer_version_wrote_is_refused_and_left_as_it_is() -> anyhow::Result<()>
-{
+async fn a_directory_of_a_newer_version_is_refused_and_unchanged() -> anyhow::Result<()> {
     let folder = TestHost::start().await?.stop().await?;
     let database = folder.path().join("jobs.db");
     let version = |db: &rusqlite::Connection| -> rusqlite::Result<u32> {
@@ -119,14 +118,14 @@ fn set_schema(database: &Path, version: u32) -> anyhow::Result<()> {
     Ok(rusqlite::Connection::open(database)?.pragma_update(None, "user_version", version)?)
 }
 
-async fn a_broken_plugin_index_is_named() -> anyhow::Result<()> {
+async fn a_broken_plugin_index_is_reported_with_its_path() -> anyhow::Result<()> {
     let folder = directory()?;
     std::fs::create_dir_all(folder.path().join("plugins/index"))?;
     std::fs::write(folder.path().join("plugins/index/word-count.json"), "{")?;
     says(&refusal(folder, |_| {}).await?, &["word-count.json", "unreadable"])
 }
 
-async fn an_address_that_is_taken_is_named() -> anyhow::Result<()> {
+async fn an_address_in_use_is_reported() -> anyhow::Result<()> {
     let first = TestHost::start().await?;
     let address = first.address();
     let message = refusal(directory()?, |config| config.listen = address).await?;

@@ -1,4 +1,4 @@
-//! What one tenant, or somebody who has lost his key, cannot do to others.
+//! Isolation of tenants, and keys that were revoked.
 
 use std::time::Duration;
 
@@ -10,69 +10,70 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Answer, Stage, delete, get, patch, post, put, send, soon};
+use super::{Answer, Fixture, delete, get, patch, post, put, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        what_the_operator_switched_off_only_he_switches_on,
-        the_operators_switches_and_a_tenants_have_room_of_their_own,
-        switching_on_and_off_at_once_leaves_one_answer,
-        a_batch_under_way_is_cancelled_with_what_waits,
-        a_key_that_is_revoked_while_its_request_comes_does_nothing,
-        a_key_that_is_revoked_while_it_waits_is_told_nothing,
-        another_rate_begins_anew,
+        only_an_administrator_enables_what_an_administrator_disabled,
+        holds_of_the_administrator_and_of_a_tenant_are_bounded_separately,
+        concurrent_enabling_and_disabling_leaves_a_consistent_state,
+        disabling_also_cancels_a_batch_in_flight,
+        a_key_revoked_while_its_request_arrives_changes_nothing,
+        a_key_revoked_while_its_request_waits_gets_no_data,
+        a_changed_rate_limit_starts_afresh,
         a_retry_counts_as_a_submission,
-        a_plugin_goes_with_all_versions_of_the_same_bytes,
+        removing_a_plugin_removes_all_versions_of_the_same_bytes,
         the_same_bytes_count_once,
     ]
 }
 
-/// A stage with an administrator's key, and one of the tenant `acme` that may do the rest.
+/// A fixture with an administrator's key, and a key of the tenant `acme` with all other scopes.
 struct Shared {
-    stage: Stage,
+    fixture: Fixture,
     admin: String,
     acme: (String, String),
 }
 
 impl Shared {
     async fn new() -> anyhow::Result<Self> {
-        let stage = Stage::new().await?;
-        let made = post(&stage.host, "/v1/keys", json!({ "scopes": ["admin"] })).await?.ok(201)?;
+        let fixture = Fixture::new().await?;
+        let made =
+            post(&fixture.host, "/v1/keys", json!({ "scopes": ["admin"] })).await?.ok(201)?;
         let admin = text(&made["key"])?;
         let scopes = ["plugins:write", "jobs:submit", "jobs:read"];
         let draft = json!({ "tenant": "acme", "scopes": scopes });
-        let request = stage.host.request(Method::POST, "/v1/keys").bearer_auth(&admin);
+        let request = fixture.host.request(Method::POST, "/v1/keys").bearer_auth(&admin);
         let made = send(request.json(&draft)).await?.ok(201)?;
         let acme = (text(&made["key"])?, text(&made["id"])?);
-        let plugin = stage.host.request(Method::PUT, "/v1/plugins/p").bearer_auth(&acme.0);
+        let plugin = fixture.host.request(Method::PUT, "/v1/plugins/p").bearer_auth(&acme.0);
         send(plugin.body("bytes of acme")).await?.ok(201)?;
-        Ok(Self { stage, admin, acme })
+        Ok(Self { fixture, admin, acme })
     }
 
     async fn acme(&self, method: Method, path: &str, body: Value) -> anyhow::Result<Answer> {
-        let request = self.stage.host.request(method, path).bearer_auth(&self.acme.0);
+        let request = self.fixture.host.request(method, path).bearer_auth(&self.acme.0);
         send(if body.is_null() { request } else { request.json(&body) }).await
     }
 
-    /// The operator, for acme.
+    /// A request of the administrator for `acme`.
     async fn operator(&self, path: &str) -> anyhow::Result<Answer> {
-        let request = self.stage.host.request(Method::POST, path).bearer_auth(&self.admin);
+        let request = self.fixture.host.request(Method::POST, path).bearer_auth(&self.admin);
         send(request.header("jobwright-tenant", "acme")).await
     }
 
     async fn revoke(&self) -> anyhow::Result<()> {
         let path = format!("/v1/keys/{}", self.acme.1);
-        let request = self.stage.host.request(Method::DELETE, &path).bearer_auth(&self.admin);
+        let request = self.fixture.host.request(Method::DELETE, &path).bearer_auth(&self.admin);
         send(request).await?.ok(200)?;
         Ok(())
     }
 }
 
 fn text(value: &Value) -> anyhow::Result<String> {
-    Ok(value.as_str().context("a text")?.to_owned())
+    Ok(value.as_str().context("a string")?.to_owned())
 }
 
-async fn what_the_operator_switched_off_only_he_switches_on() -> anyhow::Result<()> {
+async fn only_an_administrator_enables_what_an_administrator_disabled() -> anyhow::Result<()> {
     let shared = Shared::new().await?;
     for path in ["/v1/plugins/p", "/v1/plugins/p/versions/0.0.1"] {
         let version = shared.acme(Method::GET, "/v1/plugins/p", Value::Null).await?.ok(200)?;
@@ -81,7 +82,7 @@ async fn what_the_operator_switched_off_only_he_switches_on() -> anyhow::Result<
         shared.operator(&off).await?.ok(200)?;
         let answer = shared.acme(Method::POST, &on, Value::Null).await?;
         assert_eq!(answer.code(403)?, "disabled_by_operator");
-        // What a tenant switches off and on beside that is its own.
+        // A tenant can disable and enable everything else of its own.
         shared.acme(Method::POST, &off, Value::Null).await?.ok(200)?;
         let job = json!({ "plugin": "p" });
         let refused = shared.acme(Method::POST, "/v1/jobs", job.clone()).await?;
@@ -92,7 +93,7 @@ async fn what_the_operator_switched_off_only_he_switches_on() -> anyhow::Result<
     Ok(())
 }
 
-async fn the_operators_switches_and_a_tenants_have_room_of_their_own() -> anyhow::Result<()> {
+async fn holds_of_the_administrator_and_of_a_tenant_are_bounded_separately() -> anyhow::Result<()> {
     let shared = Shared::new().await?;
     let digest = |n: usize| format!("/v1/digests/sha256:{n:064x}/disable");
     for n in 0..1000 {
@@ -104,8 +105,8 @@ async fn the_operators_switches_and_a_tenants_have_room_of_their_own() -> anyhow
     Ok(())
 }
 
-async fn switching_on_and_off_at_once_leaves_one_answer() -> anyhow::Result<()> {
-    // On a real store, whose answers take their time.
+async fn concurrent_enabling_and_disabling_leaves_a_consistent_state() -> anyhow::Result<()> {
+    // On the embedded store, whose calls take some time.
     let host = &TestHost::start().await?;
     host.push("p", guests::echo()?).await?;
     for _ in 0..60 {
@@ -123,23 +124,23 @@ async fn switching_on_and_off_at_once_leaves_one_answer() -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn a_batch_under_way_is_cancelled_with_what_waits() -> anyhow::Result<()> {
+async fn disabling_also_cancels_a_batch_in_flight() -> anyhow::Result<()> {
     for _ in 0..10 {
-        let stage = Stage::one_by_one().await?;
+        let fixture = Fixture::one_by_one().await?;
         let batch = Value::Array(vec![json!({ "plugin": "p" }); 300]);
         let off = async {
             tokio::task::yield_now().await;
-            post(&stage.host, "/v1/plugins/p/disable", json!({ "jobs": "cancel" })).await?.ok(200)
+            post(&fixture.host, "/v1/plugins/p/disable", json!({ "jobs": "cancel" })).await?.ok(200)
         };
-        let (accepted, _) = tokio::try_join!(post(&stage.host, "/v1/jobs/batch", batch), off)?;
+        let (accepted, _) = tokio::try_join!(post(&fixture.host, "/v1/jobs/batch", batch), off)?;
         accepted.ok(200)?;
-        let waits = get(&stage.host, "/v1/queues/default").await?.ok(200)?;
+        let waits = get(&fixture.host, "/v1/queues/default").await?.ok(200)?;
         assert_eq!(waits["depth"], 0, "{waits}");
     }
     Ok(())
 }
 
-/// Begins a request, lets `meanwhile` happen, and ends it; answers the status.
+/// Begins a request, runs `meanwhile`, and ends the request; returns the status.
 async fn slowly(
     host: &TestHost,
     (head, body): (&str, &str),
@@ -152,7 +153,7 @@ async fn slowly(
          100-continue\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await?;
-    // The host asks for the body when it has let the request in.
+    // The host sends `100 Continue` when it has admitted the request.
     let mut asked = [0; 25];
     soon(stream.read_exact(&mut asked)).await??;
     ensure!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
@@ -163,7 +164,7 @@ async fn slowly(
     Ok(answer.get(9..12).context("a status")?.parse()?)
 }
 
-async fn a_key_that_is_revoked_while_its_request_comes_does_nothing() -> anyhow::Result<()> {
+async fn a_key_revoked_while_its_request_arrives_changes_nothing() -> anyhow::Result<()> {
     for (line, body) in [
         ("POST /v1/jobs", r#"{"plugin":"p"}"#),
         ("POST /v1/jobs/batch", r#"[{"plugin":"p"}]"#),
@@ -172,24 +173,24 @@ async fn a_key_that_is_revoked_while_its_request_comes_does_nothing() -> anyhow:
     ] {
         let shared = Shared::new().await?;
         let head = format!("{line} HTTP/1.1\r\nauthorization: Bearer {}\r\n", shared.acme.0);
-        let host = &shared.stage.host;
+        let host = &shared.fixture.host;
         assert_eq!(slowly(host, (&head, body), shared.revoke()).await?, 401, "{line}");
     }
-    // And nobody without a key makes one when there is one by then.
-    let stage = Stage::new().await?;
+    // A request without a key does not create a key if another was created meanwhile.
+    let fixture = Fixture::new().await?;
     let first = async {
-        post(&stage.host, "/v1/keys", json!({ "scopes": ["admin"] })).await?.ok(201)?;
+        post(&fixture.host, "/v1/keys", json!({ "scopes": ["admin"] })).await?.ok(201)?;
         Ok(())
     };
     let head = "POST /v1/keys HTTP/1.1\r\n";
-    assert_eq!(slowly(&stage.host, (head, r#"{"scopes":["admin"]}"#), first).await?, 401);
+    assert_eq!(slowly(&fixture.host, (head, r#"{"scopes":["admin"]}"#), first).await?, 401);
     Ok(())
 }
 
-async fn a_key_that_is_revoked_while_it_waits_is_told_nothing() -> anyhow::Result<()> {
+async fn a_key_revoked_while_its_request_waits_gets_no_data() -> anyhow::Result<()> {
     let shared = Shared::new().await?;
     let job = shared.acme(Method::POST, "/v1/jobs", json!({ "plugin": "p" })).await?.ok(202)?;
-    let running = shared.stage.begins().await?;
+    let running = shared.fixture.begins().await?;
     let path = format!("/v1/jobs/{}?wait=60s", text(&job["id"])?);
     let waits = shared.acme(Method::GET, &path, Value::Null);
     let ends = async {
@@ -202,16 +203,16 @@ async fn a_key_that_is_revoked_while_it_waits_is_told_nothing() -> anyhow::Resul
     Ok(())
 }
 
-async fn another_rate_begins_anew() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn a_changed_rate_limit_starts_afresh() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     let rate = async |jobs: u32| {
         let limits = json!({ "limits": { "jobs_per_second": jobs } });
-        patch(&stage.host, "/v1/tenants/default", limits).await?.ok(200)
+        patch(&fixture.host, "/v1/tenants/default", limits).await?.ok(200)
     };
-    let submit = async || post(&stage.host, "/v1/jobs", json!({ "plugin": "p" })).await;
+    let submit = async || post(&fixture.host, "/v1/jobs", json!({ "plugin": "p" })).await;
     rate(5).await?;
     let batch = Value::Array(vec![json!({ "plugin": "p" }); 500]);
-    post(&stage.host, "/v1/jobs/batch", batch).await?.ok(200)?;
+    post(&fixture.host, "/v1/jobs/batch", batch).await?.ok(200)?;
     assert_eq!(submit().await?.code(429)?, "too_fast");
     rate(1000).await?;
     submit().await?.ok(202)?;
@@ -219,42 +220,44 @@ async fn another_rate_begins_anew() -> anyhow::Result<()> {
 }
 
 async fn a_retry_counts_as_a_submission() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({})).await?;
-    stage.begins().await?.succeed();
-    stage.host.finalized(&id).await?;
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({})).await?;
+    fixture.begins().await?.succeed();
+    fixture.host.finalized(&id).await?;
     let limits = json!({ "limits": { "jobs_per_second": 1 } });
-    patch(&stage.host, "/v1/tenants/default", limits).await?.ok(200)?;
-    let retry = async || post(&stage.host, &format!("/v1/jobs/{id}/retry"), "").await;
+    patch(&fixture.host, "/v1/tenants/default", limits).await?.ok(200)?;
+    let retry = async || post(&fixture.host, &format!("/v1/jobs/{id}/retry"), "").await;
     retry().await?.ok(202)?;
-    stage.begins().await?.succeed();
-    stage.host.finalized(&id).await?;
+    fixture.begins().await?.succeed();
+    fixture.host.finalized(&id).await?;
     assert_eq!(retry().await?.code(429)?, "too_fast");
-    stage.clock.advance(Duration::from_secs(1));
+    fixture.clock.advance(Duration::from_secs(1));
     retry().await?.ok(202)?;
     Ok(())
 }
 
-async fn a_plugin_goes_with_all_versions_of_the_same_bytes() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn removing_a_plugin_removes_all_versions_of_the_same_bytes() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     for version in ["1.0.0", "2.0.0"] {
-        put(&stage.host, &format!("/v1/plugins/q?version={version}"), "the same").await?.ok(201)?;
+        put(&fixture.host, &format!("/v1/plugins/q?version={version}"), "the same")
+            .await?
+            .ok(201)?;
     }
-    assert_eq!(delete(&stage.host, "/v1/plugins/q").await?.status, 204);
-    assert_eq!(get(&stage.host, "/v1/plugins/q").await?.code(404)?, "plugin_not_found");
+    assert_eq!(delete(&fixture.host, "/v1/plugins/q").await?.status, 204);
+    assert_eq!(get(&fixture.host, "/v1/plugins/q").await?.code(404)?, "plugin_not_found");
     Ok(())
 }
 
 async fn the_same_bytes_count_once() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+    let fixture = Fixture::new().await?;
     let limits = json!({ "limits": { "plugin_bytes": 30 } });
-    patch(&stage.host, "/v1/tenants/default", limits).await?.ok(200)?;
-    // Beside the 17 bytes of `p`.
+    patch(&fixture.host, "/v1/tenants/default", limits).await?.ok(200)?;
+    // In addition to the 17 bytes of `p`.
     for (name, version) in [("q", "1.0.0"), ("q", "2.0.0"), ("r", "1.0.0")] {
         let path = format!("/v1/plugins/{name}?version={version}");
-        put(&stage.host, &path, "thirteen long").await?.ok(201)?;
+        put(&fixture.host, &path, "thirteen long").await?.ok(201)?;
     }
-    let more = put(&stage.host, "/v1/plugins/s", "one").await?;
+    let more = put(&fixture.host, "/v1/plugins/s", "one").await?;
     assert_eq!(more.code(507)?, "registry_full");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a request carries is used or refused, on every route that there is.
+//! Bodies and queries are used or refused, never ignored, on every route.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -7,19 +7,19 @@ use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{Answer, Stage, get, post, send};
+use super::{Answer, Fixture, get, post, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         no_route_ignores_a_body,
         no_route_ignores_a_query,
-        a_body_that_says_nothing_is_taken,
-        a_retry_explains_that_it_changes_nothing,
-        a_long_body_that_nobody_reads_is_refused,
+        an_empty_body_is_accepted_on_every_route,
+        a_retry_with_fields_explains_that_it_changes_nothing,
+        a_long_body_on_a_route_without_body_is_refused,
     ]
 }
 
-/// The address of some thing that the route may be about.
+/// A path of the route with existing resources.
 fn path(route: &Route, job: &str) -> String {
     let digest = format!("sha256:{}", "0".repeat(64));
     let name = if route.path.starts_with("/plugins") { "p" } else { "default" };
@@ -29,20 +29,20 @@ fn path(route: &Route, job: &str) -> String {
 }
 
 /// A host with a job that waits.
-async fn stage() -> anyhow::Result<(Stage, String)> {
-    let stage = Stage::new().await?;
-    let id = stage.submit(json!({ "delay_ms": 3_600_000 })).await?;
-    Ok((stage, id))
+async fn fixture() -> anyhow::Result<(Fixture, String)> {
+    let fixture = Fixture::new().await?;
+    let id = fixture.submit(json!({ "delay_ms": 3_600_000 })).await?;
+    Ok((fixture, id))
 }
 
 async fn no_route_ignores_a_body() -> anyhow::Result<()> {
-    let (stage, id) = stage().await?;
-    let before = stage.host.job(&id).await?;
+    let (fixture, id) = fixture().await?;
+    let before = fixture.host.job(&id).await?;
     let routes = jobwright::api::routes();
     ensure!(routes.iter().filter(|route| route.takes_body).count() > 8);
     for route in routes.iter().filter(|route| !route.takes_body) {
         let ask = async |body: &'static str| {
-            send(stage.host.request(route.method.clone(), &path(route, &id)).body(body)).await
+            send(fixture.host.request(route.method.clone(), &path(route, &id)).body(body)).await
         };
         let problem = ask(r#"{"bogus":1,"plugin":"p@2"}"#).await?.problem(422)?;
         let fields = problem["errors"].as_array().map_or(0, Vec::len);
@@ -51,15 +51,15 @@ async fn no_route_ignores_a_body() -> anyhow::Result<()> {
             assert_eq!(ask(other).await?.code(400)?, "unexpected_body", "{route:?}: {other}");
         }
     }
-    assert_eq!(stage.host.job(&id).await?, before, "and nothing was done");
+    assert_eq!(fixture.host.job(&id).await?, before, "a request had an effect");
     Ok(())
 }
 
 async fn no_route_ignores_a_query() -> anyhow::Result<()> {
-    let (stage, id) = stage().await?;
+    let (fixture, id) = fixture().await?;
     for route in jobwright::api::routes() {
         let path = format!("{}?bogus=1&other=2", path(&route, &id));
-        let answer = send(stage.host.request(route.method.clone(), &path)).await?;
+        let answer = send(fixture.host.request(route.method.clone(), &path)).await?;
         ensure!(matches!(answer.status.as_u16(), 400 | 422), "{route:?}: {answer:?}");
         let named = answer.json()?["errors"].to_string();
         ensure!(named.contains("bogus") && named.contains("other"), "{route:?}: {named}");
@@ -67,22 +67,22 @@ async fn no_route_ignores_a_query() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_body_that_says_nothing_is_taken() -> anyhow::Result<()> {
-    let (stage, id) = stage().await?;
+async fn an_empty_body_is_accepted_on_every_route() -> anyhow::Result<()> {
+    let (fixture, id) = fixture().await?;
     for nothing in ["", "{}", " { }\n", "null", "\r\n", "\u{feff}", "\u{feff}{}"] {
-        post(&stage.host, "/v1/queues/q/pause", nothing).await?.ok(200)?;
-        post(&stage.host, "/v1/queues/q/resume", nothing).await?.ok(200)?;
-        post(&stage.host, &format!("/v1/jobs/{id}/cancel"), nothing).await?.ok(200)?;
-        post(&stage.host, "/v1/plugins/p/enable", nothing).await?.ok(200)?;
+        post(&fixture.host, "/v1/queues/q/pause", nothing).await?.ok(200)?;
+        post(&fixture.host, "/v1/queues/q/resume", nothing).await?.ok(200)?;
+        post(&fixture.host, &format!("/v1/jobs/{id}/cancel"), nothing).await?.ok(200)?;
+        post(&fixture.host, "/v1/plugins/p/enable", nothing).await?.ok(200)?;
     }
-    get(&stage.host, "/v1/jobs").await?.ok(200)?;
+    get(&fixture.host, "/v1/jobs").await?.ok(200)?;
     Ok(())
 }
 
-async fn a_retry_explains_that_it_changes_nothing() -> anyhow::Result<()> {
-    let (stage, id) = stage().await?;
+async fn a_retry_with_fields_explains_that_it_changes_nothing() -> anyhow::Result<()> {
+    let (fixture, id) = fixture().await?;
     let retry = async |body: &str| -> anyhow::Result<Answer> {
-        post(&stage.host, &format!("/v1/jobs/{id}/retry"), body).await
+        post(&fixture.host, &format!("/v1/jobs/{id}/retry"), body).await
     };
     assert_json_snapshot!(retry(r#"{"plugin":"p@1.0.1"}"#).await?.problem(422)?, @r#"
     {
@@ -100,14 +100,14 @@ async fn a_retry_explains_that_it_changes_nothing() -> anyhow::Result<()> {
     let detail = problem["detail"].as_str().unwrap_or_default();
     let says = "POST /v1/jobs/{id}/retry takes no body: send none; a retry runs the job as it was";
     ensure!(detail.starts_with(says), "{detail}");
-    assert_eq!(stage.host.job(&id).await?["state"], "scheduled");
+    assert_eq!(fixture.host.job(&id).await?["state"], "scheduled");
     Ok(())
 }
 
-async fn a_long_body_that_nobody_reads_is_refused() -> anyhow::Result<()> {
-    let (stage, id) = stage().await?;
+async fn a_long_body_on_a_route_without_body_is_refused() -> anyhow::Result<()> {
+    let (fixture, id) = fixture().await?;
     let path = format!("/v1/jobs/{id}/cancel");
-    let answer = post(&stage.host, &path, " ".repeat(1 << 20)).await?;
+    let answer = post(&fixture.host, &path, " ".repeat(1 << 20)).await?;
     assert_eq!(answer.code(400)?, "unexpected_body");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Uploading a plugin: what is taken, what is refused and why.
+//! Uploading a plugin: what is accepted, what is refused, and why.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -10,29 +10,29 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::wire::Wire;
-use super::{Stage, get, post, put, send, soon};
+use super::{Fixture, get, post, put, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        an_upload_is_answered_with_what_the_host_read_from_the_bytes,
+        an_upload_is_answered_with_the_inspection_of_the_bytes,
         components_are_uploaded_and_run_like_any_other_plugin,
         the_same_bytes_again_change_nothing,
-        the_same_bytes_again_mend_a_damaged_file,
-        a_version_never_holds_other_bytes,
+        the_same_bytes_again_repair_a_damaged_file,
+        a_version_never_gets_other_bytes,
         an_upload_without_a_version_gets_one_from_its_digest,
-        bytes_that_are_no_plugin_are_refused_with_the_reason,
+        bytes_that_are_not_a_plugin_are_refused_with_the_reason,
         a_plugin_that_starts_with_more_memory_than_allowed_is_refused,
         a_plugin_that_is_too_large_is_refused_before_it_is_sent,
         a_plugin_of_unknown_length_is_refused_while_it_is_sent,
-        a_refused_upload_leaves_nothing,
-        an_upload_that_could_not_be_compiled_just_now_may_be_tried_again,
-        an_upload_whose_client_leaves_is_finished,
+        a_refused_upload_leaves_no_file,
+        an_upload_without_a_compile_slot_may_be_retried,
+        an_upload_whose_client_disconnects_is_finished,
         a_job_names_the_entry_point_of_a_plugin_that_has_several,
-        names_and_versions_follow_their_rules,
+        invalid_names_and_versions_are_refused,
     ]
 }
 
-async fn an_upload_is_answered_with_what_the_host_read_from_the_bytes() -> anyhow::Result<()> {
+async fn an_upload_is_answered_with_the_inspection_of_the_bytes() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let wasm = guests::echo()?;
     let answer = put(&host, "/v1/plugins/echo?version=1.2.0", wasm.clone()).await?;
@@ -100,7 +100,7 @@ async fn components_are_uploaded_and_run_like_any_other_plugin() -> anyhow::Resu
 }
 
 async fn the_same_bytes_again_change_nothing() -> anyhow::Result<()> {
-    let Stage { host, clock, .. } = Stage::new().await?;
+    let Fixture { host, clock, .. } = Fixture::new().await?;
     let first = put(&host, "/v1/plugins/q?version=1.0.0", "bytes").await?.ok(201)?;
     clock.advance(std::time::Duration::from_secs(60));
     let again = put(&host, "/v1/plugins/q?version=1.0.0", "bytes").await?;
@@ -109,7 +109,7 @@ async fn the_same_bytes_again_change_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn the_same_bytes_again_mend_a_damaged_file() -> anyhow::Result<()> {
+async fn the_same_bytes_again_repair_a_damaged_file() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let wasm = guests::echo()?;
     host.push("echo", wasm.clone()).await?;
@@ -123,8 +123,8 @@ async fn the_same_bytes_again_mend_a_damaged_file() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_version_never_holds_other_bytes() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_version_never_gets_other_bytes() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     put(&host, "/v1/plugins/q?version=1.0.0", "bytes").await?.ok(201)?;
     let other = put(&host, "/v1/plugins/q?version=1.0.0", "other bytes").await?;
     assert_json_snapshot!(other.problem(409)?, @r#"
@@ -139,7 +139,7 @@ async fn a_version_never_holds_other_bytes() -> anyhow::Result<()> {
 }
 
 async fn an_upload_without_a_version_gets_one_from_its_digest() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let version = put(&host, "/v1/plugins/q", "bytes").await?.ok(201)?;
     let digits = &Digest::of(b"bytes").hex()[..12];
     assert_eq!(version["version"], format!("sha-{digits}"));
@@ -149,7 +149,7 @@ async fn an_upload_without_a_version_gets_one_from_its_digest() -> anyhow::Resul
     Ok(())
 }
 
-async fn bytes_that_are_no_plugin_are_refused_with_the_reason() -> anyhow::Result<()> {
+async fn bytes_that_are_not_a_plugin_are_refused_with_the_reason() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let echo = guests::echo()?;
     let truncated = echo[..echo.len() - 7].to_vec();
@@ -161,7 +161,7 @@ async fn bytes_that_are_no_plugin_are_refused_with_the_reason() -> anyhow::Resul
     let shared = r#"(module (memory 1 1 shared) (func (export "_start")))"#;
     for (what, bytes, status, code, says) in [
         ("nothing", vec![], 415, "not_wasm", &[][..]),
-        ("a text", b"hello, world".to_vec(), 415, "not_wasm", &[]),
+        ("plain text", b"hello, world".to_vec(), 415, "not_wasm", &[]),
         ("wasm text", guests::TRAP.as_bytes().to_vec(), 415, "not_wasm", &["text"]),
         ("only the magic number", b"\0asm".to_vec(), 422, "invalid_wasm", &[]),
         ("truncated", truncated, 422, "invalid_wasm", &[]),
@@ -194,7 +194,7 @@ async fn a_plugin_that_starts_with_more_memory_than_allowed_is_refused() -> anyh
     let problem = put(&host, "/v1/plugins/big", pages(33)?).await?.problem(422)?;
     let detail = problem["detail"].to_string();
     ensure!(detail.contains("2.0 MiB") || detail.contains("2 MiB"), "{detail}");
-    // Above the default and under the ceiling: its jobs get what it starts with.
+    // Above the default and below the ceiling: its jobs get its initial memory as their limit.
     let version = put(&host, "/v1/plugins/fits", pages(32)?).await?.ok(201)?;
     assert_eq!(version["minimum_memory_bytes"], 2 << 20);
     let job = host.run(json!({ "plugin": "fits" })).await?;
@@ -206,7 +206,7 @@ async fn a_plugin_that_starts_with_more_memory_than_allowed_is_refused() -> anyh
 }
 
 async fn a_plugin_that_is_too_large_is_refused_before_it_is_sent() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::configured(|config| config.plugin_bytes = 1000).await?;
+    let Fixture { host, .. } = Fixture::configured(|config| config.plugin_bytes = 1000).await?;
     let head = "PUT /v1/plugins/q HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1001\r\n\r\n";
     let mut wire = Wire::with(&host, head).await?;
     assert_eq!(wire.problem().await?, (413, "too_large".to_owned()));
@@ -223,30 +223,30 @@ async fn a_plugin_that_is_too_large_is_refused_before_it_is_sent() -> anyhow::Re
 }
 
 async fn a_plugin_of_unknown_length_is_refused_while_it_is_sent() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::configured(|config| config.plugin_bytes = 1000).await?;
+    let Fixture { host, .. } = Fixture::configured(|config| config.plugin_bytes = 1000).await?;
     let head =
         "PUT /v1/plugins/q HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut wire = Wire::with(&host, head).await?;
-    // A chunk that is just too long, and no end.
+    // A chunk that is one byte too long, and no end.
     wire.send(format!("3e9\r\n{}\r\n", "x".repeat(1001))).await?;
     assert_eq!(wire.problem().await?, (413, "too_large".to_owned()));
     Ok(())
 }
 
-async fn a_refused_upload_leaves_nothing() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_refused_upload_leaves_no_file() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let head = "PUT /v1/plugins/q HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n";
     let mut wire = Wire::with(&host, head).await?;
     wire.send("only some of them").await?;
     drop(wire);
     assert_eq!(get(&host, "/v1/plugins/q").await?.code(404)?, "plugin_not_found");
     let files = std::fs::read_dir(host.directory().join("plugins/wasm"))?;
-    assert_eq!(files.count(), 1, "the plugin of the stage, and nothing else");
+    assert_eq!(files.count(), 1, "the plugin of the fixture, and nothing else");
     Ok(())
 }
 
-async fn names_and_versions_follow_their_rules() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn invalid_names_and_versions_are_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let long = "x".repeat(65);
     for name in ["UPPER", ".hidden", "a%2Fb", "%00", "%F0%9F%A6%80", "..%2f..%2fetc", &long] {
         let answer = put(&host, &format!("/v1/plugins/{name}"), "bytes").await?;
@@ -263,8 +263,8 @@ async fn names_and_versions_follow_their_rules() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_upload_that_could_not_be_compiled_just_now_may_be_tried_again() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn an_upload_without_a_compile_slot_may_be_retried() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let answer = put(&host, "/v1/plugins/q", NOT_NOW).await?;
     assert!(answer.headers.contains_key("retry-after"));
     assert_eq!(answer.code(503)?, "busy");
@@ -272,15 +272,15 @@ async fn an_upload_that_could_not_be_compiled_just_now_may_be_tried_again() -> a
     Ok(())
 }
 
-/// A client may give up sooner than a compiler.
-async fn an_upload_whose_client_leaves_is_finished() -> anyhow::Result<()> {
-    let Stage { host, runtime, .. } = Stage::new().await?;
+/// The timeout of a client may be shorter than a compilation.
+async fn an_upload_whose_client_disconnects_is_finished() -> anyhow::Result<()> {
+    let Fixture { host, runtime, .. } = Fixture::new().await?;
     let compiler = runtime.hold_compiler().await;
     let head = format!("PUT /v1/plugins/slow HTTP/1.1\r\nHost: {}\r\n", host.address());
     let client = Wire::with(&host, head + "Content-Length: 5\r\n\r\nbytes").await?;
     soon(runtime.compiler_asked()).await?;
     drop(client);
-    // By then the host has seen that the client is gone.
+    // By then the host has noticed that the client disconnected.
     for _ in 0..10 {
         get(&host, "/v1/plugins/slow").await?.problem(404)?;
     }
@@ -294,7 +294,7 @@ async fn an_upload_whose_client_leaves_is_finished() -> anyhow::Result<()> {
     soon(there).await?
 }
 
-/// An Extism plug-in that says which of these was called.
+/// An Extism plug-in whose output is the name of the called function.
 fn extism(names: &[&str]) -> anyhow::Result<Vec<u8>> {
     let function = |name: &&str| {
         let byte = name.as_bytes()[0];

@@ -1,4 +1,4 @@
-//! A connection on which a test writes every byte itself, as no decent client would.
+//! A raw connection on which a test writes every byte, to send invalid requests.
 
 use anyhow::{Context as _, ensure};
 use jobwright_tests::TestHost;
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::soon;
 
-/// See the module's text.
+/// A raw connection.
 pub(super) struct Wire {
     stream: TcpStream,
     read: Vec<u8>,
@@ -19,7 +19,7 @@ impl Wire {
         Ok(Self { stream: TcpStream::connect(host.address()).await?, read: vec![] })
     }
 
-    /// A connection on which this was sent.
+    /// Connects, and sends these bytes.
     pub(super) async fn with(host: &TestHost, sent: impl AsRef<[u8]>) -> anyhow::Result<Self> {
         let mut wire = Self::to(host).await?;
         wire.send(sent).await?;
@@ -30,7 +30,7 @@ impl Wire {
         Ok(soon(self.stream.write_all(bytes.as_ref())).await??)
     }
 
-    /// The status and the body of the next answer.
+    /// The status and the body of the next response.
     pub(super) async fn answer(&mut self) -> anyhow::Result<(u16, String)> {
         let (status, length) = self.head().await?;
         while self.read.len() < length {
@@ -40,7 +40,8 @@ impl Wire {
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// The status of the next answer and the length of its body, of which no more is read than has come.
+    /// The status of the next response and the length of its body. The body is read only as far as it has
+    /// arrived with the head.
     pub(super) async fn head(&mut self) -> anyhow::Result<(u16, usize)> {
         let head_ends = loop {
             if let Some(place) = find(&self.read, b"\r\n\r\n") {
@@ -56,7 +57,7 @@ impl Wire {
         Ok((status, length))
     }
 
-    /// Reads so much of a body.
+    /// Reads `length` bytes of a body.
     pub(super) async fn body(&mut self, length: usize) -> anyhow::Result<()> {
         while self.read.len() < length {
             ensure!(self.more().await?, "closed in the body");
@@ -65,7 +66,7 @@ impl Wire {
         Ok(())
     }
 
-    /// The status and the code of the next answer, which must be a problem.
+    /// The status and the code of the next response, which must be a problem.
     pub(super) async fn problem(&mut self) -> anyhow::Result<(u16, String)> {
         let (status, body) = self.answer().await?;
         let problem: Value =
@@ -73,11 +74,11 @@ impl Wire {
         Ok((status, problem["code"].as_str().context("a problem has a code")?.to_owned()))
     }
 
-    /// Waits until the host closes the connection; a reset is one way to.
+    /// Waits until the host closes or resets the connection.
     pub(super) async fn closed(mut self) -> anyhow::Result<()> {
         soon(async { while self.stream.read_buf(&mut self.read).await.is_ok_and(|n| n > 0) {} })
             .await
-            .context("the host still holds the connection")
+            .context("the host did not close the connection")
     }
 
     async fn more(&mut self) -> anyhow::Result<bool> {

@@ -1,4 +1,4 @@
-//! Jobs to put into a store, ends of attempts, and times by hand.
+//! Jobs, ends of attempts, and times for the laws.
 
 use bytes::Bytes;
 use jobwright_core::attempt::AttemptRecord;
@@ -13,27 +13,27 @@ use jobwright_core::retry::RetryPolicy;
 use jobwright_core::store::{Finish, Leased};
 use jobwright_core::tenant::TenantName;
 
-/// So many seconds after the beginning of the test.
+/// The time `seconds` after the beginning of the test.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_767_225_600 + seconds).expect("a time in the calendar")
 }
 
-/// The id of no job.
+/// The id of an unknown job.
 pub(crate) fn unknown() -> JobId {
     JobId::new(at(0))
 }
 
-/// A name that is known to be valid: of a queue, a plugin, a version.
+/// Parses a valid name: of a queue, a plugin or a version.
 pub(crate) fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> T {
     name.parse().expect("a valid name")
 }
 
-/// The hold on the paused queue `name` of the usual tenant.
+/// The hold on the paused queue `name` of the default tenant.
 pub(crate) fn paused(name: &str) -> Hold {
     paused_queue(&named(name))
 }
 
-/// The same.
+/// The hold on a paused queue of the default tenant.
 pub(crate) fn paused_queue(queue: &QueueName) -> Hold {
     Hold::Queue { tenant: TenantName::default(), queue: queue.clone() }
 }
@@ -78,7 +78,7 @@ pub(crate) fn job() -> NewJob {
     }
 }
 
-/// So many jobs, the oldest first.
+/// `count` jobs, the oldest first.
 pub(crate) fn jobs(count: usize) -> Vec<NewJob> {
     (0..count).map(|_| job()).collect()
 }
@@ -158,14 +158,14 @@ pub(crate) fn ending(leased: &Leased, verdict: Verdict, now: Timestamp) -> Finis
     Finish { lease: leased.lease, verdict, record, output: Some(output), told }
 }
 
-/// Progress and a checkpoint that tell the attempt.
+/// Progress and a checkpoint that contain the number of the attempt.
 pub(crate) fn told(attempt: u32) -> ProgressUpdate {
     let progress = Progress::new(Some(1.0 / f64::from(attempt)), &format!("\"{attempt}\" ä"));
     let checkpoint = format!("\0 state of attempt {attempt}").into();
     ProgressUpdate { progress: Some(progress), checkpoint: Some(checkpoint) }
 }
 
-/// A receipt whose every number tells the attempt.
+/// A receipt whose numbers are all derived from the attempt.
 pub(crate) fn usage(attempt: u32) -> Usage {
     let ms = f64::from(attempt);
     Usage {

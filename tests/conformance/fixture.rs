@@ -1,4 +1,4 @@
-//! What the laws are written with: a fresh store, with the calls that most laws make.
+//! The fixture of the laws: a new store, with helpers for common calls.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 
 use super::drafts::{at, ending, job};
 
-/// How long the leases of the laws hold.
+/// The duration of leases in the laws.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
-/// A claim of at most `max` jobs by an idle host, whatever memory they take.
+/// A claim of at most `max` jobs by an idle host, without a memory limit.
 pub(crate) fn want(max: usize, now: Timestamp) -> Claim {
     let (reserve, expires_at) = (Reserve::default(), after(now, LEASE));
     Claim { max, memory_bytes: u64::MAX, idle: true, reserve, expires_at, wall: now }
@@ -31,16 +31,16 @@ pub(crate) struct Driver {
     pub(crate) open: fn(&Path, CapacityLimits, Timestamp) -> anyhow::Result<Arc<dyn Store>>,
 }
 
-/// Where a store's directory is.
+/// The location of a store's directory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Place {
-    /// In memory if the machine has such a file system: syncs cost nothing.
+    /// On a file system in memory if the machine has one: syncs cost nothing.
     Memory,
     /// On a disk.
     Disk,
 }
 
-/// A store in a directory of its own. All that it does not do itself is the store's.
+/// A store in a directory of its own; dereferences to the store.
 pub(crate) struct Fixture {
     store: Arc<dyn Store>,
     driver: &'static Driver,
@@ -77,7 +77,7 @@ impl Fixture {
         Ok(Self { store, driver, directory })
     }
 
-    /// The same store, still empty, that holds no more than `limits`.
+    /// The same store, still empty, with these bounds.
     pub(crate) fn bounded(self, limits: CapacityLimits) -> anyhow::Result<Self> {
         self.reopen_bounded(limits, at(0))
     }
@@ -105,7 +105,7 @@ impl Fixture {
         let directory = TempDir::new_in(beside)?;
         for file in self.directory.path().read_dir()? {
             let file = file?;
-            // The index beside a write-ahead log is shared memory of the process that died.
+            // The `-shm` index of a write-ahead log is shared memory of the process that died.
             if !file.file_name().to_string_lossy().ends_with("-shm") {
                 std::fs::copy(file.path(), directory.path().join(file.file_name()))?;
             }
@@ -136,7 +136,7 @@ impl Fixture {
         self.store.enqueue(vec![job], now).await?.pop().context("one answer")
     }
 
-    /// Claims at most `max` jobs, whatever memory they take.
+    /// Claims at most `max` jobs, without a memory limit.
     pub(crate) async fn claim_up_to(
         &self,
         max: usize,

@@ -1,7 +1,8 @@
-//! Random histories: the embedded store against the one in memory, step by step, through crashes.
+//! Random histories: the embedded store is compared with the store in memory, step by step, through
+//! crashes.
 //!
-//! Both are built on the same queue, so what either answers is also held against rules that are
-//! written here anew: the order of claims, and counts that agree with the list.
+//! Both are built on the same queue, so their responses are also checked against rules that are written
+//! here independently: the order of claims, and counts that agree with the list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -27,7 +28,7 @@ use super::drafts::{at, ending, paused_queue, unknown};
 use super::fixture::{Fixture, Place, walk, want};
 use super::steps::{PAYLOAD_UNIT, Sketch, Step, later, older_than, steps};
 
-/// Bounds that a history reaches.
+/// Bounds small enough that a history reaches them.
 const LIMITS: CapacityLimits = CapacityLimits {
     per_queue: 7,
     parked_per_queue: 3,
@@ -37,10 +38,10 @@ const LIMITS: CapacityLimits = CapacityLimits {
     head_start: HEAD_START,
 };
 
-/// What a level of priority is worth: as much as times in a history differ.
+/// The head start of a priority level: as much as times in a history differ.
 const HEAD_START: Duration = Duration::from_secs(3);
 
-/// The end of an attempt, of which every second one leaves more than a store keeps in the row of a job.
+/// Gives every second end of an attempt an output that is too long for the row of a job.
 fn leaving_much(mut end: Finish) -> Finish {
     if let Some(output) = end.output.as_mut().filter(|_| end.lease.attempt % 2 == 1) {
         output.bytes = output.bytes.repeat(200).into();
@@ -48,14 +49,14 @@ fn leaving_much(mut end: Finish) -> Finish {
     end
 }
 
-/// The most steps in a history.
+/// The maximum number of steps in a history.
 const STEPS: usize = 80;
 
-/// The histories of one run.
+/// The number of histories.
 const CASES: u32 = 192;
 
 pub(super) fn trial() -> Trial {
-    let name = "conformance::sqlite::any_history_is_answered_as_in_memory";
+    let name = "conformance::sqlite::any_history_has_the_same_answers_as_in_memory";
     Trial::test(name, || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
@@ -91,17 +92,17 @@ struct Pair {
     memory: Arc<MemoryStore>,
     sqlite: Fixture,
     now: Timestamp,
-    /// Every job that was accepted, pruned ones too.
+    /// Every accepted job, including pruned ones.
     ids: Vec<JobId>,
-    /// When each came to wait, in the order of arrival.
+    /// When each job began to wait, in the order of arrival.
     arrivals: BTreeMap<JobId, usize>,
-    /// Every claim that was ever made.
+    /// Every claim so far.
     leased: Vec<Leased>,
     turns: Turns,
 }
 
-/// When which queue was served last, of those that have jobs due or running; what comes is served before
-/// the one that was served last.
+/// When each queue with due or running jobs was served last; a new queue comes before the one that was
+/// served last.
 #[derive(Default)]
 struct Turns {
     served: BTreeMap<QueueName, u64>,
@@ -147,7 +148,7 @@ impl Pair {
         })
     }
 
-    /// What both stores answer, if it is the same.
+    /// The result of a call on both stores, which must be the same.
     async fn both<A: PartialEq + Debug>(
         &self,
         call: impl AsyncFn(&dyn Store) -> Result<A, StoreError>,
@@ -204,7 +205,7 @@ impl Pair {
 
     async fn enqueue(&mut self, sketches: &[Sketch]) -> anyhow::Result<()> {
         let jobs: Vec<_> = sketches.iter().map(|sketch| sketch.job(self.now)).collect();
-        // As the dispatcher does every second: which jobs are due counts for the bounds of a queue.
+        // As the dispatcher does every second: the bounds of a queue depend on which jobs are due.
         self.both(async |s| s.claim(want(0, self.now), self.now).await).await?;
         let answers = self.both(async |s| s.enqueue(jobs.clone(), self.now).await).await?;
         for (job, answer) in jobs.iter().zip(answers) {
@@ -253,13 +254,13 @@ impl Pair {
         self.arrivals.insert(id, place);
     }
 
-    /// One of the jobs that there are, or an unknown one.
+    /// An existing job, or an unknown one.
     fn pick(&self, which: usize) -> JobId {
         self.ids.get(which % (self.ids.len() + 1)).copied().unwrap_or_else(unknown)
     }
 
-    /// Kills the embedded store. In memory a crash is what it is said to mean: every attempt in
-    /// flight is lost at once.
+    /// Kills the embedded store. For the store in memory a crash is emulated: every attempt in flight is
+    /// lost at once.
     async fn crash(&mut self) -> anyhow::Result<()> {
         self.both(async |s| s.alive(self.now).await).await?;
         self.memory.renew(self.leases(), self.now, self.now).await?;
@@ -295,7 +296,7 @@ impl Pair {
         Ok(jobs)
     }
 
-    /// Compares what the stores hold.
+    /// Compares the content of the stores.
     async fn compare(&mut self) -> anyhow::Result<()> {
         let jobs = self.all().await?;
         self.turns.follow(&jobs, self.now);
@@ -330,7 +331,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Compares every job, one by one, with all that belongs to it.
+    /// Compares every job with its payload, output and logs.
     async fn compare_each(&self) -> anyhow::Result<()> {
         for id in &self.ids {
             self.both(async |s| s.get(*id).await).await?;
@@ -340,10 +341,11 @@ impl Pair {
     }
 }
 
-/// Whether `claimed` is what a reading of the rules gives. `order` begins with the running jobs; the
-/// others are sorted by their keys. Each claim takes the first of the queue that runs the fewest, and of
-/// these the one that was served longest ago, as far as number and memory allow; of suspects one at a time, and one that was lost twice alone, for which
-/// others have to wait only when it has waited for ten minutes.
+/// Checks `claimed` against the rules of claiming. `order` begins with the running jobs; the others are
+/// sorted by their keys. Each claim takes the first job of the queue with the fewest running jobs, and of
+/// these queues the one that was served longest ago, as far as number and memory allow. Suspects run one
+/// at a time, and a job that was lost twice runs alone; others wait for it only when it has waited for ten
+/// minutes.
 fn claims_are_right(
     order: &[Job],
     want: &Claim,

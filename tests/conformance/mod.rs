@@ -1,7 +1,7 @@
 //! The laws that every driver of `JobStore` keeps: one law, one named test per driver, each with a
 //! store of its own. A new driver is one more line in [`DRIVERS`].
 //!
-//! [`safety`] has what holds whichever host calls a store, [`order`] what one claim begins first.
+//! [`safety`] has laws that hold for any number of hosts, [`order`] the order of jobs within one claim.
 
 mod drafts;
 mod fixture;
@@ -29,7 +29,7 @@ const DRIVERS: &[Driver] = &[
     },
 ];
 
-/// The embedded store, which is also held to the laws of what survives.
+/// The embedded store, which must also keep the laws of durability.
 const SQLITE: &Driver = &DRIVERS[1];
 
 /// A law and its name.
@@ -71,7 +71,7 @@ impl Suite {
         laws.iter().copied().flatten().map(move |law| self.hold(*law))
     }
 
-    /// The test that the driver keeps a law.
+    /// A test that the driver keeps a law.
     fn hold(self, (name, law): Law) -> Trial {
         let Self { name: suite, driver, place } = self;
         let name = format!("{}::{suite}::{}::{name}", module_path!(), driver.name);

@@ -11,7 +11,7 @@ use proptest::sample::select;
 
 use super::drafts::{Draft as _, job, named};
 
-/// Something that is done to a store. Jobs and leases are picked among those that there are by then.
+/// A call of a store. Jobs and leases are picked among the existing ones.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Enqueue(Vec<Sketch>),
@@ -21,7 +21,7 @@ pub(super) enum Step {
         idle: bool,
         lease_ms: i64,
     },
-    /// Every lease there ever was.
+    /// Every lease so far.
     Renew {
         lease_ms: i64,
     },
@@ -52,8 +52,8 @@ pub(super) enum Step {
     Crash,
 }
 
-/// What payloads are multiples of, in bytes: of up to eight of them, some are longer than what a store keeps
-/// in the row of a job.
+/// The unit of payload lengths, in bytes. Payloads have up to eight units; some are too long for the row
+/// of a job.
 pub(super) const PAYLOAD_UNIT: u64 = 250;
 
 /// A job to be enqueued.
@@ -99,7 +99,7 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    /// What is written of it at `now`.
+    /// Its verdict at `now`.
     pub(super) fn verdict(&self, now: Timestamp) -> Verdict {
         match *self {
             Self::Complete => Verdict::Complete,
@@ -117,7 +117,7 @@ pub(super) fn later(now: Timestamp, ms: i64) -> Timestamp {
     Timestamp::from_microsecond(now.as_microsecond() + ms * 1000).expect("a time in the calendar")
 }
 
-/// What prunes discarded jobs at twice the age of others.
+/// A retention that prunes discarded jobs at twice the age of others.
 pub(super) fn older_than(now: Timestamp, age_ms: i64) -> Retention {
     let (completed_before, discarded_before) = (later(now, -age_ms), later(now, -2 * age_ms));
     Retention { completed_before, discarded_before, now }
@@ -148,7 +148,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Memory for none, one, two or all.
+/// Memory for no, one, two or all jobs.
 fn room() -> impl Strategy<Value = u64> {
     let each = Limits::ATTEMPT_BYTES;
     select(vec![0, each + 5, 2 * each + 12, u64::MAX])

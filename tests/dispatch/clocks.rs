@@ -16,61 +16,61 @@ use libtest_mimic::Trial;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::Stage;
+use super::Fixture;
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_wall_clock_that_is_set_loses_no_attempt,
-        a_host_that_stood_still_loses_no_attempt,
-        a_host_that_stands_still_between_any_two_looks_at_the_clock_loses_no_attempt,
-        a_wall_clock_that_is_wrong_by_a_day_for_a_while_forgets_nothing,
-        a_wall_clock_that_is_set_moves_no_delay_and_no_retry,
-        a_job_for_a_time_starts_when_the_wall_clock_says_so,
-        a_wall_clock_that_is_set_forgets_no_idempotency_key_and_no_finished_job,
-        a_guest_sees_the_wall_clock,
+        setting_the_wall_clock_loses_no_attempt,
+        a_suspended_host_loses_no_attempt,
+        a_host_suspended_between_any_two_clock_reads_loses_no_attempt,
+        a_wall_clock_off_by_a_day_for_an_hour_removes_nothing,
+        setting_the_wall_clock_changes_no_delay_and_no_retry,
+        a_job_with_an_absolute_time_starts_by_the_wall_clock,
+        setting_the_wall_clock_removes_no_idempotency_key_and_no_finalized_job,
+        a_guest_reads_the_wall_clock,
     ]
 }
 
-/// Hours by which the wall clock is set, one after the other.
+/// Hours by which the wall clock is set, in this order.
 const SET: [i64; 4] = [7, -14, 30, -47];
 
-async fn a_wall_clock_that_is_set_loses_no_attempt() -> anyhow::Result<()> {
-    let stage = Stage::new(|_| {}).await?;
-    let id = stage.submit(json!({})).await?;
-    let attempt = stage.begins().await?;
+async fn setting_the_wall_clock_loses_no_attempt() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
+    let id = fixture.submit(json!({})).await?;
+    let attempt = fixture.begins().await?;
     for hours in SET {
-        stage.clock.set_wall(SignedDuration::from_hours(hours));
+        fixture.clock.set_wall(SignedDuration::from_hours(hours));
         for _ in 0..60 {
-            stage.clock.advance(Duration::from_secs(1));
+            fixture.clock.advance(Duration::from_secs(1));
             tokio::task::yield_now().await;
         }
     }
     ensure!(attempt.stop.raised().is_none(), "it was stopped");
     attempt.succeed();
-    let job = stage.host.finalized(&id).await?;
+    let job = fixture.host.finalized(&id).await?;
     ensure!(job["attempt"] == 1, "{job}");
     Ok(())
 }
 
 /// A laptop that was closed, a virtual machine that was paused, a process that was stopped.
-async fn a_host_that_stood_still_loses_no_attempt() -> anyhow::Result<()> {
-    let stage = Stage::new(|_| {}).await?;
-    let id = stage.submit(json!({})).await?;
-    let attempt = stage.begins().await?;
+async fn a_suspended_host_loses_no_attempt() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
+    let id = fixture.submit(json!({})).await?;
+    let attempt = fixture.begins().await?;
     for _ in 0..3 {
-        stage.clock.advance(Duration::from_secs(8 * 3600));
-        // Another job goes through all that the host does.
-        stage.submit(json!({})).await?;
-        stage.begins().await?.succeed();
+        fixture.clock.advance(Duration::from_secs(8 * 3600));
+        // Another job passes through the whole dispatcher.
+        fixture.submit(json!({})).await?;
+        fixture.begins().await?.succeed();
     }
     ensure!(attempt.stop.raised().is_none(), "it was stopped");
     attempt.succeed();
-    let job = stage.host.finalized(&id).await?;
+    let job = fixture.host.finalized(&id).await?;
     ensure!(job["attempt"] == 1, "{job}");
     Ok(())
 }
 
-/// A clock that shows another hour at each look, so many times.
+/// A clock whose first reads each return another hour.
 struct Leaping(TestClock, AtomicUsize);
 
 #[async_trait]
@@ -92,8 +92,7 @@ impl Clock for Leaping {
     }
 }
 
-async fn a_host_that_stands_still_between_any_two_looks_at_the_clock_loses_no_attempt()
--> anyhow::Result<()> {
+async fn a_host_suspended_between_any_two_clock_reads_loses_no_attempt() -> anyhow::Result<()> {
     let (runtime, hand) = (ScriptedRuntime::default(), TestClock::default());
     let clock = Arc::new(Leaping(hand.clone(), AtomicUsize::new(0)));
     let store = Arc::new(MemoryStore::new(Default::default()));
@@ -113,8 +112,8 @@ async fn a_host_that_stands_still_between_any_two_looks_at_the_clock_loses_no_at
     Ok(())
 }
 
-/// A host's own clock, which real time and a wall clock drive that is wrong for an hour.
-async fn a_wall_clock_that_is_wrong_by_a_day_for_a_while_forgets_nothing() -> anyhow::Result<()> {
+/// The host's own clock, driven by real time and by a wall clock that is wrong for an hour.
+async fn a_wall_clock_off_by_a_day_for_an_hour_removes_nothing() -> anyhow::Result<()> {
     struct Driven(TestClock, Mutex<HostTime>);
     #[async_trait]
     impl Clock for Driven {
@@ -148,7 +147,7 @@ async fn a_wall_clock_that_is_wrong_by_a_day_for_a_while_forgets_nothing() -> an
         hand.set_wall(SignedDuration::from_hours(hours));
         for _ in 0..30 {
             hand.advance(Duration::from_secs(60));
-            // Which goes through all that the host does.
+            // This job passes through the whole dispatcher.
             host.submit(json!({ "plugin": "p" })).await?;
             let begun = runtime.next().await?;
             ensure!(begun.attempt.job.id.to_string() != delayed, "began an hour early");
@@ -160,83 +159,83 @@ async fn a_wall_clock_that_is_wrong_by_a_day_for_a_while_forgets_nothing() -> an
     Ok(())
 }
 
-async fn a_wall_clock_that_is_set_moves_no_delay_and_no_retry() -> anyhow::Result<()> {
-    let stage = Stage::new(|_| {}).await?;
+async fn setting_the_wall_clock_changes_no_delay_and_no_retry() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
     for hours in SET {
-        let id = stage.submit(json!({ "delay_ms": 5000 })).await?;
-        stage.clock.set_wall(SignedDuration::from_hours(hours));
-        stage.clock.advance(Duration::from_secs(4));
-        ensure!(stage.runtime.begun().await.is_none(), "began before its time");
-        stage.clock.advance(Duration::from_secs(1));
+        let id = fixture.submit(json!({ "delay_ms": 5000 })).await?;
+        fixture.clock.set_wall(SignedDuration::from_hours(hours));
+        fixture.clock.advance(Duration::from_secs(4));
+        ensure!(fixture.runtime.begun().await.is_none(), "began before its time");
+        fixture.clock.advance(Duration::from_secs(1));
         let error = AttemptError::new("exit_code", "exited with 1");
-        stage.begins().await?.end(Outcome::Failed { error, retry: RetryHint::Backoff });
-        stage.rests(&id).await?;
-        stage.clock.set_wall(SignedDuration::from_hours(-hours));
-        stage.clock.advance(Duration::from_secs(4));
-        ensure!(stage.runtime.begun().await.is_none(), "was tried again before its time");
-        stage.clock.advance(Duration::from_secs(4));
-        stage.begins().await?.succeed();
-        ensure!(stage.rests(&id).await?.lifecycle.state == JobState::Completed);
+        fixture.begins().await?.end(Outcome::Failed { error, retry: RetryHint::Backoff });
+        fixture.rests(&id).await?;
+        fixture.clock.set_wall(SignedDuration::from_hours(-hours));
+        fixture.clock.advance(Duration::from_secs(4));
+        ensure!(fixture.runtime.begun().await.is_none(), "was tried again before its time");
+        fixture.clock.advance(Duration::from_secs(4));
+        fixture.begins().await?.succeed();
+        ensure!(fixture.rests(&id).await?.lifecycle.state == JobState::Completed);
     }
     Ok(())
 }
 
 /// As when a time server corrects what the clock was set to at boot.
-async fn a_job_for_a_time_starts_when_the_wall_clock_says_so() -> anyhow::Result<()> {
-    let stage = Stage::new(|_| {}).await?;
+async fn a_job_with_an_absolute_time_starts_by_the_wall_clock() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
     let (hours, seconds) = (SignedDuration::from_hours(7), Duration::from_secs(5));
     let succeeds = async |id: String| {
-        stage.begins().await?.succeed();
-        ensure!(stage.rests(&id).await?.lifecycle.state == JobState::Completed);
+        fixture.begins().await?.succeed();
+        ensure!(fixture.rests(&id).await?.lifecycle.state == JobState::Completed);
         anyhow::Ok(())
     };
-    let due = after(stage.clock.wall(), seconds).checked_add(hours)?;
-    let id = stage.submit(json!({ "scheduled_at": due })).await?;
-    stage.clock.set_wall(hours);
-    stage.clock.advance(Duration::from_secs(4));
-    ensure!(stage.runtime.begun().await.is_none(), "began before its time");
-    stage.clock.advance(Duration::from_secs(1));
+    let due = after(fixture.clock.wall(), seconds).checked_add(hours)?;
+    let id = fixture.submit(json!({ "scheduled_at": due })).await?;
+    fixture.clock.set_wall(hours);
+    fixture.clock.advance(Duration::from_secs(4));
+    ensure!(fixture.runtime.begun().await.is_none(), "began before its time");
+    fixture.clock.advance(Duration::from_secs(1));
     succeeds(id).await?;
 
-    let due = after(stage.clock.wall(), seconds);
-    let id = stage.submit(json!({ "scheduled_at": due })).await?;
-    stage.clock.set_wall(-hours);
-    stage.clock.advance(Duration::from_secs(3600));
-    ensure!(stage.runtime.begun().await.is_none(), "began hours before its time");
-    stage.clock.advance(Duration::from_secs(6 * 3600 + 5));
+    let due = after(fixture.clock.wall(), seconds);
+    let id = fixture.submit(json!({ "scheduled_at": due })).await?;
+    fixture.clock.set_wall(-hours);
+    fixture.clock.advance(Duration::from_secs(3600));
+    ensure!(fixture.runtime.begun().await.is_none(), "began hours before its time");
+    fixture.clock.advance(Duration::from_secs(6 * 3600 + 5));
     succeeds(id).await?;
 
-    let passed = stage.clock.wall();
-    succeeds(stage.submit(json!({ "scheduled_at": passed })).await?).await
+    let passed = fixture.clock.wall();
+    succeeds(fixture.submit(json!({ "scheduled_at": passed })).await?).await
 }
 
-async fn a_wall_clock_that_is_set_forgets_no_idempotency_key_and_no_finished_job()
+async fn setting_the_wall_clock_removes_no_idempotency_key_and_no_finalized_job()
 -> anyhow::Result<()> {
-    let stage = Stage::new(|_| {}).await?;
+    let fixture = Fixture::new(|_| {}).await?;
     let submit = async || {
-        let request = stage.host.request(reqwest::Method::POST, "/v1/jobs");
+        let request = fixture.host.request(reqwest::Method::POST, "/v1/jobs");
         let request = request.header("idempotency-key", "k").json(&json!({ "plugin": "p" }));
         let job: serde_json::Value = request.send().await?.json().await?;
         anyhow::Ok(job["id"].clone())
     };
     let id = submit().await?;
-    stage.begins().await?.succeed();
-    stage.host.finalized(id.as_str().unwrap_or_default()).await?;
+    fixture.begins().await?.succeed();
+    fixture.host.finalized(id.as_str().unwrap_or_default()).await?;
     for hours in SET {
-        stage.clock.set_wall(SignedDuration::from_hours(hours));
-        stage.clock.advance(Duration::from_secs(61));
+        fixture.clock.set_wall(SignedDuration::from_hours(hours));
+        fixture.clock.advance(Duration::from_secs(61));
         ensure!(submit().await? == id, "set by {hours} h");
     }
-    let found = stage.host.get(&format!("/v1/jobs/{}", id.as_str().unwrap_or_default())).await?;
+    let found = fixture.host.get(&format!("/v1/jobs/{}", id.as_str().unwrap_or_default())).await?;
     ensure!(found.status() == StatusCode::OK);
     Ok(())
 }
 
-async fn a_guest_sees_the_wall_clock() -> anyhow::Result<()> {
-    let stage = Stage::new(|_| {}).await?;
-    stage.clock.set_wall(SignedDuration::from_hours(-5));
-    stage.submit(json!({})).await?;
-    let attempt = stage.begins().await?;
-    ensure!(attempt.attempt.start.clock == stage.clock.wall());
+async fn a_guest_reads_the_wall_clock() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
+    fixture.clock.set_wall(SignedDuration::from_hours(-5));
+    fixture.submit(json!({})).await?;
+    let attempt = fixture.begins().await?;
+    ensure!(attempt.attempt.start.clock == fixture.clock.wall());
     Ok(())
 }

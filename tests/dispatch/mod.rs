@@ -1,4 +1,4 @@
-//! From claim to verdict, with attempts that end when the test says, on a clock that it moves.
+//! From claim to verdict, with attempts that the test ends, and a clock that the test moves.
 
 mod clocks;
 mod retries;
@@ -23,19 +23,19 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A host whose time and attempts the test controls.
-struct Stage {
+struct Fixture {
     host: TestHost,
     runtime: ScriptedRuntime,
     clock: TestClock,
     store: Arc<MemoryStore>,
 }
 
-impl Stage {
+impl Fixture {
     async fn new(change: impl FnOnce(&mut jobwright::Config)) -> anyhow::Result<Self> {
         Self::of(CapacityLimits::default(), change).await
     }
 
-    /// The same, with a store of these bounds.
+    /// A host whose store has these bounds.
     async fn of(
         limits: CapacityLimits,
         change: impl FnOnce(&mut jobwright::Config),
@@ -61,7 +61,7 @@ impl Stage {
             .context("no attempt began")?
     }
 
-    /// The state of a job once it is no longer running.
+    /// Waits until a job is no longer running; returns it.
     async fn rests(&self, id: &str) -> anyhow::Result<jobwright_core::Job> {
         let id = id.parse()?;
         loop {

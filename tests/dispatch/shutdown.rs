@@ -11,24 +11,24 @@ use jobwright_tests::{DEADLINE, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::Stage;
+use super::Fixture;
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_host_that_stops_is_not_ready_and_keeps_what_it_is_given_for_its_next_start,
-        a_running_job_gets_the_grace_period_and_nothing_new_begins,
-        what_the_grace_period_does_not_see_end_is_released_without_burning_an_attempt,
+        a_stopping_host_is_not_ready_and_keeps_new_jobs_for_its_next_start,
+        a_running_job_gets_the_grace_period_and_no_new_attempt_starts,
+        attempts_that_outlast_the_grace_period_are_released_without_counting,
     ]
 }
 
-async fn a_running_job_gets_the_grace_period_and_nothing_new_begins() -> anyhow::Result<()> {
-    let stage = Stage::new(|config| config.workers = std::num::NonZeroU32::MIN).await?;
-    let running = stage.submit(json!({})).await?;
-    let waiting = stage.submit(json!({})).await?;
-    let attempt = stage.begins().await?;
-    let Stage { host, runtime, clock, store } = stage;
+async fn a_running_job_gets_the_grace_period_and_no_new_attempt_starts() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|config| config.workers = std::num::NonZeroU32::MIN).await?;
+    let running = fixture.submit(json!({})).await?;
+    let waiting = fixture.submit(json!({})).await?;
+    let attempt = fixture.begins().await?;
+    let Fixture { host, runtime, clock, store } = fixture;
     let stopping = tokio::spawn(host.stop());
-    // If the attempt asks it hears of the end, but it is not told to stop, and ends by itself.
+    // `is_cancelled` returns true for the attempt, but it is not stopped, and ends by itself.
     let heard = async {
         while attempt.stop.noticed() != Some(StopReason::Interrupted) {
             tokio::task::yield_now().await;
@@ -49,9 +49,9 @@ async fn a_running_job_gets_the_grace_period_and_nothing_new_begins() -> anyhow:
     Ok(())
 }
 
-async fn a_host_that_stops_is_not_ready_and_keeps_what_it_is_given_for_its_next_start()
--> anyhow::Result<()> {
-    let Stage { host, runtime, clock: _, store } = Stage::new(|_| {}).await?;
+async fn a_stopping_host_is_not_ready_and_keeps_new_jobs_for_its_next_start() -> anyhow::Result<()>
+{
+    let Fixture { host, runtime, clock: _, store } = Fixture::new(|_| {}).await?;
     host.submit(json!({ "plugin": "p" })).await?;
     let attempt = runtime.next().await?;
     let (http, url) = (reqwest::Client::new(), format!("http://{}", host.address()));
@@ -79,13 +79,13 @@ async fn a_host_that_stops_is_not_ready_and_keeps_what_it_is_given_for_its_next_
     Ok(())
 }
 
-async fn what_the_grace_period_does_not_see_end_is_released_without_burning_an_attempt()
--> anyhow::Result<()> {
+async fn attempts_that_outlast_the_grace_period_are_released_without_counting() -> anyhow::Result<()>
+{
     let grace = Duration::from_millis(10);
-    let stage = Stage::new(|config| config.shutdown_grace = grace).await?;
-    let id = stage.submit(json!({})).await?;
-    let mut attempt = stage.begins().await?;
-    let Stage { host, store, .. } = stage;
+    let fixture = Fixture::new(|config| config.shutdown_grace = grace).await?;
+    let id = fixture.submit(json!({})).await?;
+    let mut attempt = fixture.begins().await?;
+    let Fixture { host, store, .. } = fixture;
     let stopping = tokio::spawn(host.stop());
     ensure!(attempt.stop.wait().await == StopReason::Interrupted);
     stopping.await??;

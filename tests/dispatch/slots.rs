@@ -1,4 +1,4 @@
-//! Who may run, and who has to stop.
+//! Which jobs may start, and which attempts must stop.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,62 +11,65 @@ use libtest_mimic::Trial;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::Stage;
+use super::Fixture;
 
 pub fn trials() -> Vec<Trial> {
     tests![
         no_more_attempts_run_than_there_are_slots,
-        no_more_memory_is_promised_than_there_is,
-        what_an_attempt_may_leave_counts_as_its_memory,
-        what_attempts_take_beside_their_memory_counts_too,
+        no_more_memory_is_reserved_than_the_budget_has,
+        the_output_limit_counts_towards_the_memory_of_an_attempt,
+        memory_outside_of_the_guests_memory_counts_too,
         a_cancelled_attempt_is_told_to_stop,
-        a_paused_queue_begins_nothing,
-        a_job_of_another_queue_begins_at_once_though_one_has_filled_the_host,
-        a_host_that_holds_all_it_may_is_not_ready,
+        a_paused_queue_starts_no_attempt,
+        a_job_of_another_queue_starts_while_one_queue_fills_the_host,
+        a_host_at_its_capacity_is_not_ready,
         a_single_worker_runs_queues_in_turn,
-        the_last_of_few_workers_is_left_to_another_queue,
+        the_last_of_few_workers_is_reserved_for_another_queue,
     ]
 }
 
 async fn no_more_attempts_run_than_there_are_slots() -> anyhow::Result<()> {
     let slots = NonZeroU32::new(2).unwrap_or(NonZeroU32::MIN);
-    let stage = Stage::new(|config| {
+    let fixture = Fixture::new(|config| {
         (config.workers, config.reserved_workers) = (slots, Some(0));
     })
     .await?;
     for _ in 0..3 {
-        stage.submit(json!({})).await?;
+        fixture.submit(json!({})).await?;
     }
-    let (first, _second) = (stage.begins().await?, stage.begins().await?);
-    let counts = stage.host.get("/v1/queues/default").await?.json::<serde_json::Value>().await?;
+    let (first, _second) = (fixture.begins().await?, fixture.begins().await?);
+    let counts = fixture.host.get("/v1/queues/default").await?.json::<serde_json::Value>().await?;
     ensure!((&counts["running"], &counts["depth"]) == (&json!(2), &json!(3)), "{counts}");
-    ensure!(stage.runtime.begun().await.is_none(), "a third began");
+    ensure!(fixture.runtime.begun().await.is_none(), "a third began");
     first.succeed();
-    stage.begins().await?;
+    fixture.begins().await?;
     Ok(())
 }
 
-async fn no_more_memory_is_promised_than_there_is() -> anyhow::Result<()> {
-    let stage = Stage::new(|config| {
+async fn no_more_memory_is_reserved_than_the_budget_has() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|config| {
         config.memory_budget_bytes = Some(100 << 20);
         config.ceilings.memory_bytes = Some(100 << 20);
     })
     .await?;
     let job = json!({ "limits": { "memory_bytes": 60 << 20 } });
-    stage.submit(job.clone()).await?;
-    stage.submit(job).await?;
-    let first = stage.begins().await?;
-    let counts = stage.host.get("/v1/queues/default").await?.json::<serde_json::Value>().await?;
+    fixture.submit(job.clone()).await?;
+    fixture.submit(job).await?;
+    let first = fixture.begins().await?;
+    let counts = fixture.host.get("/v1/queues/default").await?.json::<serde_json::Value>().await?;
     ensure!((&counts["running"], &counts["depth"]) == (&json!(1), &json!(2)), "{counts}");
-    ensure!(stage.runtime.begun().await.is_none(), "more memory was promised than there is");
+    ensure!(
+        fixture.runtime.begun().await.is_none(),
+        "more memory was reserved than the budget has"
+    );
     first.succeed();
-    stage.begins().await?;
+    fixture.begins().await?;
     Ok(())
 }
 
-/// The host holds it until it is written.
-async fn what_an_attempt_may_leave_counts_as_its_memory() -> anyhow::Result<()> {
-    let stage = Stage::new(|config| {
+/// The host buffers the output until it is written.
+async fn the_output_limit_counts_towards_the_memory_of_an_attempt() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|config| {
         config.memory_budget_bytes = Some(35 << 20);
         config.ceilings.memory_bytes = Some(35 << 20);
     })
@@ -74,27 +77,30 @@ async fn what_an_attempt_may_leave_counts_as_its_memory() -> anyhow::Result<()> 
     let limits =
         |output_bytes: u64| json!({ "memory_bytes": 1 << 20, "output_bytes": output_bytes });
     for output_bytes in [10 << 20, 1 << 20, 10 << 20] {
-        stage.submit(json!({ "limits": limits(output_bytes) })).await?;
+        fixture.submit(json!({ "limits": limits(output_bytes) })).await?;
     }
     // They begin in any order, if both were claimed at once.
-    let mut begun = [stage.begins().await?, stage.begins().await?];
+    let mut begun = [fixture.begins().await?, fixture.begins().await?];
     begun.sort_by_key(|begun| begun.attempt.limits.output_bytes);
     let [_small, large] = begun;
-    ensure!(stage.runtime.begun().await.is_none(), "more memory was promised than there is");
+    ensure!(
+        fixture.runtime.begun().await.is_none(),
+        "more memory was reserved than the budget has"
+    );
     large.succeed();
-    stage.begins().await?;
+    fixture.begins().await?;
     Ok(())
 }
 
-/// A guest with so many globals, which are no part of its memory, that logs and sleeps.
+/// A guest with `count` globals, which are not part of its memory. It logs and sleeps.
 fn globals(count: usize) -> anyhow::Result<Vec<u8>> {
     let globals = "(global (mut i64) (i64.const 7))".repeat(count);
     let text = guests::SLEEP.replacen("(memory (export", &format!("{globals} (memory (export"), 1);
     guests::assemble(&text)
 }
 
-/// Real guests in a process of their own, and the memory that it really takes.
-async fn what_attempts_take_beside_their_memory_counts_too() -> anyhow::Result<()> {
+/// Real guests on a host in a process of its own, and the memory that the process uses.
+async fn memory_outside_of_the_guests_memory_counts_too() -> anyhow::Result<()> {
     const BUDGET: u64 = 64 << 20;
     let data = tempfile::tempdir()?;
     let config = data.path().join("config.toml");
@@ -107,7 +113,7 @@ async fn what_attempts_take_beside_their_memory_counts_too() -> anyhow::Result<(
         http.put(format!("{url}/v1/plugins/{name}")).body(wasm).send().await
     };
     // Ten MiB for an attempt of 64 KiB.
-    ensure!(upload("greedy", globals(650_000)?).await?.status() == 422, "it was let in");
+    ensure!(upload("greedy", globals(650_000)?).await?.status() == 422, "it was accepted");
     upload("large", globals(120_000)?).await?.error_for_status()?;
     let limits = json!({
         "memory_bytes": 64 << 10, "output_bytes": 1, "log_bytes": 100, "checkpoint_bytes": 1,
@@ -140,7 +146,7 @@ async fn what_attempts_take_beside_their_memory_counts_too() -> anyhow::Result<(
     Ok(())
 }
 
-/// The most memory that a host ever had.
+/// The peak memory of a host.
 fn peak(host: &HostProcess) -> anyhow::Result<u64> {
     let id = host.id().context("it runs")?;
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
@@ -150,89 +156,94 @@ fn peak(host: &HostProcess) -> anyhow::Result<u64> {
 }
 
 async fn a_cancelled_attempt_is_told_to_stop() -> anyhow::Result<()> {
-    let stage = Stage::new(|_| {}).await?;
-    let id = stage.submit(json!({})).await?;
-    let mut attempt = stage.begins().await?;
-    let answer = stage.host.post(&format!("/v1/jobs/{id}/cancel"), json!(null)).await?;
+    let fixture = Fixture::new(|_| {}).await?;
+    let id = fixture.submit(json!({})).await?;
+    let mut attempt = fixture.begins().await?;
+    let answer = fixture.host.post(&format!("/v1/jobs/{id}/cancel"), json!(null)).await?;
     ensure!(answer.status() == StatusCode::ACCEPTED);
     ensure!(attempt.stop.wait().await == StopReason::Cancelled);
-    ensure!(stage.host.finalized(&id).await?["state"] == "cancelled");
+    ensure!(fixture.host.finalized(&id).await?["state"] == "cancelled");
     Ok(())
 }
 
-async fn a_paused_queue_begins_nothing() -> anyhow::Result<()> {
-    let stage = Stage::new(|_| {}).await?;
-    stage.host.post("/v1/queues/slow/pause", json!(null)).await?.error_for_status()?;
-    stage.submit(json!({ "queue": "slow" })).await?;
-    stage.submit(json!({})).await?;
-    let first = stage.begins().await?;
+async fn a_paused_queue_starts_no_attempt() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
+    fixture.host.post("/v1/queues/slow/pause", json!(null)).await?.error_for_status()?;
+    fixture.submit(json!({ "queue": "slow" })).await?;
+    fixture.submit(json!({})).await?;
+    let first = fixture.begins().await?;
     ensure!(first.attempt.job.spec.queue.as_str() == "default");
-    ensure!(stage.runtime.begun().await.is_none(), "a paused job began");
-    stage.host.post("/v1/queues/slow/resume", json!(null)).await?.error_for_status()?;
-    ensure!(stage.begins().await?.attempt.job.spec.queue.as_str() == "slow");
+    ensure!(fixture.runtime.begun().await.is_none(), "a paused job began");
+    fixture.host.post("/v1/queues/slow/resume", json!(null)).await?.error_for_status()?;
+    ensure!(fixture.begins().await?.attempt.job.spec.queue.as_str() == "slow");
     Ok(())
 }
 
-async fn a_job_of_another_queue_begins_at_once_though_one_has_filled_the_host() -> anyhow::Result<()>
-{
-    let stage = Stage::new(|_| {}).await?;
+async fn a_job_of_another_queue_starts_while_one_queue_fills_the_host() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
     let batch: Vec<Value> = vec![json!({ "plugin": "p", "queue": "slow" }); 200];
-    stage.host.post("/v1/jobs/batch", json!(batch)).await?.error_for_status()?;
+    fixture.host.post("/v1/jobs/batch", json!(batch)).await?.error_for_status()?;
     let mut running = vec![];
     for _ in 0..56 {
-        running.push(stage.begins().await?);
+        running.push(fixture.begins().await?);
     }
-    ensure!(stage.runtime.begun().await.is_none(), "the last workers are left to others");
+    ensure!(
+        fixture.runtime.begun().await.is_none(),
+        "the last workers are reserved for other queues"
+    );
     for queue in ["fast", "other"] {
-        stage.submit(json!({ "queue": queue, "priority": 4 })).await?;
-        let begun = stage.begins().await?;
+        fixture.submit(json!({ "queue": queue, "priority": 4 })).await?;
+        let begun = fixture.begins().await?;
         ensure!(begun.attempt.job.spec.queue.as_str() == queue);
         running.push(begun);
     }
     Ok(())
 }
 
-async fn a_host_that_holds_all_it_may_is_not_ready() -> anyhow::Result<()> {
-    let stage = Stage::of(CapacityLimits { total: 1, ..Default::default() }, |_| {}).await?;
-    stage.submit(json!({})).await?;
-    let attempt = stage.begins().await?;
-    let refused = stage.host.post("/v1/jobs", json!({ "plugin": "p" })).await?;
+async fn a_host_at_its_capacity_is_not_ready() -> anyhow::Result<()> {
+    let fixture = Fixture::of(CapacityLimits { total: 1, ..Default::default() }, |_| {}).await?;
+    fixture.submit(json!({})).await?;
+    let attempt = fixture.begins().await?;
+    let refused = fixture.host.post("/v1/jobs", json!({ "plugin": "p" })).await?;
     ensure!(refused.status() == StatusCode::SERVICE_UNAVAILABLE);
-    let answer = stage.host.get("/readyz").await?;
+    let answer = fixture.host.get("/readyz").await?;
     ensure!(answer.status() == StatusCode::SERVICE_UNAVAILABLE);
     ensure!(answer.json::<Value>().await?["code"] == "queue_full");
     let id = attempt.attempt.job.id.to_string();
     attempt.succeed();
-    stage.host.finalized(&id).await?;
-    ensure!(stage.host.get("/readyz").await?.status() == StatusCode::OK);
+    fixture.host.finalized(&id).await?;
+    ensure!(fixture.host.get("/readyz").await?.status() == StatusCode::OK);
     Ok(())
 }
 
 async fn a_single_worker_runs_queues_in_turn() -> anyhow::Result<()> {
-    let stage = Stage::new(|config| config.workers = NonZeroU32::MIN).await?;
+    let fixture = Fixture::new(|config| config.workers = NonZeroU32::MIN).await?;
     for queue in ["slow", "slow", "slow", "fast", "fast"] {
-        stage.submit(json!({ "queue": queue })).await?;
+        fixture.submit(json!({ "queue": queue })).await?;
     }
     for queue in ["slow", "fast", "slow", "fast", "slow"] {
-        let begun = stage.begins().await?;
-        ensure!(begun.attempt.job.spec.queue.as_str() == queue, "{queue} has its turn");
-        ensure!(stage.runtime.begun().await.is_none());
+        let begun = fixture.begins().await?;
+        ensure!(begun.attempt.job.spec.queue.as_str() == queue, "{queue} is next");
+        ensure!(fixture.runtime.begun().await.is_none());
         begun.succeed();
     }
     Ok(())
 }
 
-async fn the_last_of_few_workers_is_left_to_another_queue() -> anyhow::Result<()> {
+async fn the_last_of_few_workers_is_reserved_for_another_queue() -> anyhow::Result<()> {
     let slots = NonZeroU32::new(2).unwrap_or(NonZeroU32::MIN);
-    let stage = Stage::new(|config| {
+    let fixture = Fixture::new(|config| {
         (config.workers, config.reserved_workers) = (slots, Some(1));
     })
     .await?;
     let batch: Vec<Value> = vec![json!({ "plugin": "p", "queue": "slow" }); 20];
-    stage.host.post("/v1/jobs/batch", json!(batch)).await?.error_for_status()?;
-    let _slow = stage.begins().await?;
-    ensure!(stage.runtime.begun().await.is_none(), "the last worker is left to others");
-    stage.submit(json!({ "queue": "fast" })).await?;
-    ensure!(stage.begins().await?.attempt.job.spec.queue.as_str() == "fast");
+    fixture.host.post("/v1/jobs/batch", json!(batch)).await?.error_for_status()?;
+    let _slow = fixture.begins().await?;
+    ensure!(
+        fixture.runtime.begun().await.is_none(),
+        "the last worker is reserved for other queues"
+    );
+    fixture.submit(json!({ "queue": "fast" })).await?;
+    ensure!(fixture.begins().await?.attempt.job.spec.queue.as_str() == "fast");
     Ok(())
 }

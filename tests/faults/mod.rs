@@ -1,9 +1,9 @@
-//! A disk that fails under the host: syncs that fail, writes without room, calls that do half of what
-//! was asked, files that cannot be read, pages that are damaged, and power that is lost. Nothing that
-//! was acknowledged is lost, and what cannot be read is reported.
+//! A disk that fails under the host: failing syncs, a full disk, short reads and writes, unreadable
+//! files, damaged pages, and power loss. No acknowledged job is lost, and data that cannot be read is
+//! reported.
 //!
-//! `shim.c` stands between a host process and its files (`LD_PRELOAD`). Where no C compiler is, these
-//! trials say `ignored`; with `JOBWRIGHT_DEMAND_TOOLS` they fail.
+//! `shim.c` intercepts the system calls of a host process on its files (`LD_PRELOAD`). Without a C
+//! compiler these tests are reported as ignored; with `JOBWRIGHT_DEMAND_TOOLS` they fail.
 
 mod disk;
 mod pages;
@@ -22,7 +22,7 @@ type Test = (&'static str, fn(Arc<Shim>) -> Running);
 
 pub fn trials() -> Vec<Trial> {
     let demanded = std::env::var_os("JOBWRIGHT_DEMAND_TOOLS").is_some();
-    // Once for all: the trials are named by what there is.
+    // Compiled once: the names of the tests depend on whether there is a compiler.
     let shim = Shim::compile().map(Arc::new).map_err(|error| format!("{error:#}"));
     let listed = |(name, test): &Test| {
         let (test, made) = (*test, shim.clone());

@@ -1,4 +1,4 @@
-//! Pages of the store that hold something else than was written.
+//! Pages of the store whose content was changed on disk.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +17,14 @@ use crate::conformance::jobs;
 pub(super) fn trials() -> Vec<Trial> {
     tests![
         a_damaged_page_is_reported_and_no_job_is_skipped,
-        a_damaged_log_is_kept_before_it_is_written_over,
+        a_damaged_write_ahead_log_is_copied_before_it_is_overwritten,
     ]
 }
 
-/// Of SQLite, as a new database has it.
+/// The page size of a new SQLite database.
 const PAGE: usize = 4096;
 
-/// So many jobs that every table and index has several pages.
+/// Enough jobs for several pages in every table and index.
 const JOBS: usize = 200;
 
 async fn a_damaged_page_is_reported_and_no_job_is_skipped() -> anyhow::Result<()> {
@@ -52,14 +52,14 @@ async fn a_damaged_page_is_reported_and_no_job_is_skipped() -> anyhow::Result<()
     Ok(())
 }
 
-/// SQLite takes a log with such a header for empty, and writes over it.
-async fn a_damaged_log_is_kept_before_it_is_written_over() -> anyhow::Result<()> {
+/// SQLite treats a write-ahead log with such a header as empty, and overwrites it.
+async fn a_damaged_write_ahead_log_is_copied_before_it_is_overwritten() -> anyhow::Result<()> {
     let directory = TempDir::new()?;
     let jobs = jobs(JOBS);
     let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
     let store = open(directory.path())?;
     store.enqueue(jobs, Timestamp::UNIX_EPOCH).await?;
-    // As the death of the process leaves them.
+    // The files as a killed process leaves them.
     let files = ["jobs.db", "jobs.db-wal"].map(|file| std::fs::read(directory.path().join(file)));
     let [database, log] = files;
     let (database, log) = (database?, log?);
@@ -72,7 +72,7 @@ async fn a_damaged_log_is_kept_before_it_is_written_over() -> anyhow::Result<()>
         drop(open(copy.path()));
         let kept = kept(copy.path())?.with_context(|| format!("damage at {at} was not seen"))?;
         ensure!(std::fs::read(&kept)? == damaged, "another log was kept");
-        // Whoever can mend it has all the jobs.
+        // Once it is repaired, all jobs are there.
         damaged[at] ^= 1;
         std::fs::write(copy.path().join("jobs.db"), &database)?;
         std::fs::write(copy.path().join("jobs.db-wal"), &damaged)?;
@@ -103,7 +103,7 @@ fn damaged(whole: &[u8], page: usize, byte: impl Fn(usize) -> u8) -> Vec<u8> {
     bytes
 }
 
-/// Every job is there, or the store says that it cannot read it; says whether it did.
+/// Checks that every job is there or is reported as unreadable; returns whether some are unreadable.
 async fn check(store: &EmbeddedStore, ids: &[JobId]) -> anyhow::Result<bool> {
     let counts = store.counts(Timestamp::UNIX_EPOCH).await?;
     let waiting: usize = counts.iter().map(|counts| counts.depth).sum();

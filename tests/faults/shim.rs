@@ -23,7 +23,7 @@ impl Shim {
             command.args(&compiler[1..]).args(["-shared", "-fPIC", "-O1", "-o"]);
             match command.arg(&target).arg(&source).arg("-ldl").output() {
                 Ok(done) if done.status.success() => return Ok(Self(directory)),
-                // It is there, and does not like the source.
+                // A compiler was found, but it rejects the source.
                 Ok(done) if compiler.len() == 1 => {
                     bail!("{}", String::from_utf8_lossy(&done.stderr));
                 }
@@ -35,16 +35,16 @@ impl Shim {
 }
 
 /// Hosts on one data directory, one after the other, with a disk that fails on demand.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     shim: Arc<Shim>,
     pub(super) data: TempDir,
     faults: TempDir,
     pub(super) http: Client,
-    /// Where each job is that was acknowledged.
+    /// The paths of all acknowledged jobs.
     pub(super) ledger: Mutex<Vec<String>>,
 }
 
-impl Stage {
+impl Fixture {
     pub(super) fn new(shim: Arc<Shim>) -> anyhow::Result<Arc<Self>> {
         let faults = TempDir::new()?;
         std::fs::create_dir(faults.path().join("synced"))?;
@@ -52,7 +52,7 @@ impl Stage {
         Ok(Arc::new(Self { shim, data, faults, http, ledger }))
     }
 
-    /// What puts the shim between a process and its files.
+    /// The variables that load the shim into a process.
     pub(super) fn environment(&self) -> [(&'static str, PathBuf); 2] {
         let shim = self.shim.0.path().join("shim.so");
         [("LD_PRELOAD", shim), ("JOBWRIGHT_FAULTS", self.faults.path().to_owned())]
@@ -63,7 +63,7 @@ impl Stage {
         HostProcess::start_within(self.data.path(), &[], &self.environment()).await
     }
 
-    /// As [`Stage::start`], with a plugin that jobs can name.
+    /// As [`Fixture::start`], with a plugin that jobs can name.
     pub(super) async fn start_first(&self) -> anyhow::Result<HostProcess> {
         let host = self.start().await?;
         let url = format!("{}/v1/plugins/echo", host.url());
@@ -71,23 +71,23 @@ impl Stage {
         Ok(host)
     }
 
-    /// The disk fails so from now on.
+    /// Starts a fault of the disk.
     pub(super) fn raise(&self, fault: &str) -> anyhow::Result<()> {
         Ok(std::fs::write(self.faults.path().join(fault), "")?)
     }
 
-    /// It does not any more.
+    /// Ends a fault of the disk.
     pub(super) fn lower(&self, fault: &str) -> anyhow::Result<()> {
         Ok(std::fs::remove_file(self.faults.path().join(fault))?)
     }
 
-    /// How often it has failed so.
+    /// How often the disk has failed in this way.
     pub(super) fn made(&self, fault: &str) -> u64 {
         let path = self.faults.path().join(format!("{fault}.made"));
         std::fs::metadata(path).map_or(0, |made| made.len())
     }
 
-    /// A database file as it was when it was synced last.
+    /// A copy of a database file as of its last sync.
     pub(super) fn synced(&self, file: &str) -> PathBuf {
         self.faults.path().join("synced").join(file)
     }
@@ -96,13 +96,13 @@ impl Stage {
         self.http.post(format!("{}/v1/jobs", host.url())).json(job).send().await
     }
 
-    /// Submits a job; what is acknowledged is remembered.
+    /// Submits a job, and records it if it was acknowledged.
     pub(super) async fn submit(&self, url: &str) -> anyhow::Result<StatusCode> {
         let job = json!({ "plugin": "echo", "payload": "x".repeat(1000) });
         let answer = self.http.post(format!("{url}/v1/jobs")).json(&job).send().await?;
         if answer.status() == StatusCode::ACCEPTED {
             // The head has arrived, so the job is on disk, whether or not the rest arrives.
-            let place = answer.headers().get("location").context("it says where the job is")?;
+            let place = answer.headers().get("location").context("the response has a location")?;
             self.acknowledged(place.to_str()?.to_owned());
         }
         Ok(answer.status())
@@ -116,16 +116,16 @@ impl Stage {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Submits jobs from several clients until they are told otherwise than 202, or nothing.
+    /// Submits jobs from several clients until they get another status than 202, or no response.
     pub(super) fn submit_until_refused(
         self: &Arc<Self>,
         url: &str,
     ) -> Vec<tokio::task::JoinHandle<Option<StatusCode>>> {
         let client = || {
-            let (stage, url) = (self.clone(), url.to_owned());
+            let (fixture, url) = (self.clone(), url.to_owned());
             tokio::spawn(async move {
                 loop {
-                    match stage.submit(&url).await {
+                    match fixture.submit(&url).await {
                         Ok(StatusCode::ACCEPTED) => {}
                         Ok(other) => return Some(other),
                         Err(_) => return None,
@@ -136,13 +136,13 @@ impl Stage {
         (0..4).map(|_| client()).collect()
     }
 
-    /// Whether the host says that it takes jobs, with what it says.
+    /// Whether the host is ready, with the body of its response.
     pub(super) async fn ready(&self, host: &HostProcess) -> anyhow::Result<(bool, Value)> {
         let answer = self.http.get(format!("{}/readyz", host.url())).send().await?;
         Ok((answer.status() == StatusCode::OK, answer.json().await?))
     }
 
-    /// Every acknowledged job is there.
+    /// Checks that every acknowledged job is there.
     pub(super) async fn all_are_there(&self, host: &HostProcess) -> anyhow::Result<usize> {
         let places = self.places();
         for place in &places {
@@ -153,13 +153,13 @@ impl Stage {
         Ok(places.len())
     }
 
-    /// Every acknowledged job is run to its end.
+    /// Checks that every acknowledged job is finalized.
     pub(super) async fn all_are_completed(&self, host: &HostProcess) -> anyhow::Result<usize> {
         let places = self.places();
         for place in &places {
             let answer = self.http.get(format!("{}{place}?wait=60s", host.url())).send().await?;
             let job: Value = answer.error_for_status()?.json().await?;
-            // One that ran at each of three deaths is given up, which is an end as well.
+            // A job that was lost three times is discarded, which is final as well.
             let over = job["state"] == "completed" || job["state"] == "discarded";
             ensure!(over, "{job}");
         }

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jobwright_core::clock::{Clock, Timestamp, after};
 use tokio::sync::watch;
 
-/// Stands still until moved; who sleeps wakes when it is moved far enough.
+/// Stands still until it is moved. A task that sleeps wakes when it is moved far enough.
 #[derive(Debug, Clone)]
 pub struct TestClock(Arc<watch::Sender<Timestamp>>, Arc<watch::Sender<SignedDuration>>);
 

@@ -3,7 +3,7 @@
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
-/// What all guests below import.
+/// The imports of all guests below.
 const COMMON: &str = r#"
     (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
     (import "wasi:io/poll@0.2.0" "[resource-drop]pollable" (func $drop_pollable (param i32)))
@@ -23,8 +23,8 @@ const COMMON: &str = r#"
         (func $after (param i64) (result i32)))
 "#;
 
-/// What they define. Three pages of memory: the first 1 KiB is for results of calls, the last page for
-/// what calls allocate. And a write that waits for room.
+/// Their definitions. Three pages of memory: the first 1 KiB is for results of calls, the last page for
+/// allocations of calls. Also a write that waits for room.
 const HELPERS: &str = r#"
     (memory (export "memory") 3)
     (global $free (mut i32) (i32.const 131072))
@@ -70,14 +70,14 @@ const HELPERS: &str = r#"
     (func $sleep (param $nanos i64) (call $block (call $after (local.get $nanos))))
 "#;
 
-/// What commands have beside.
+/// Additional imports and definitions of commands.
 const COMMAND: &str = r#"
     (import "wasi:cli/stdin@0.2.0" "get-stdin" (func $stdin (result i32)))
     (import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))
     (import "wasi:cli/exit@0.2.0" "exit-with-code" (func $exit_with (param i32)))
 "#;
 
-/// What handlers have beside.
+/// Additional imports and definitions of HTTP handlers.
 const HANDLER: &str = r#"
     (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
     (import "wasi:http/types@0.2.0" "[method]fields.append"
@@ -105,7 +105,7 @@ const HANDLER: &str = r#"
         (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
 "#;
 
-/// An answer of which `$body` writes the body, until `$finish`.
+/// `$answer` begins a response, `$body` writes its body, and `$finish` ends it.
 const ANSWER: &str = r#"
     (global $body (mut i32) (i32.const 0))
     (global $stream (mut i32) (i32.const 0))
@@ -135,7 +135,8 @@ const ANSWER: &str = r#"
         (call $write (global.get $stream) (local.get $at) (local.get $len)))
 "#;
 
-/// What typed jobs have beside. A request is found at `$request`: the fields of `guest-sdk/wit/job.wit`
+/// Additional imports and definitions of typed jobs. The request is at `$request`: the fields of
+/// `guest-sdk/wit/job.wit`
 /// in order, each string and list as an address and a length.
 const JOB: &str = r#"
     (import "wasi:random/random@0.2.0" "get-random-u64" (func $random (result i64)))
@@ -147,7 +148,7 @@ const JOB: &str = r#"
     (import "jobwright:job/checkpoint@0.2.0" "load" (func $load (param i32)))
 "#;
 
-/// What their `run` answers, at 512.
+/// The results of their `run`, at 512.
 const ANSWERS: &str = r#"
     ;; A success with `len` bytes at `at`.
     (func $ok (param $at i32) (param $len i32) (result i32)
@@ -180,7 +181,7 @@ const ANSWERS: &str = r#"
         (call $fail (i32.const 1) (local.get $at) (local.get $len)))
 "#;
 
-/// A typed job: a module with `rest`, whose `run` is `body` and then leaves an empty output.
+/// A typed job: a module with `rest`, whose `run` is `body` and then returns an empty output.
 ///
 /// # Errors
 /// If the text is not valid.
@@ -219,7 +220,7 @@ pub fn command(rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
     component("command", &text)
 }
 
-/// The same with what lies outside of the sandbox to import: `wasi:keyvalue` and `wasi:config`.
+/// A WASI 0.2 command that can also import `wasi:keyvalue` and `wasi:config`.
 ///
 /// # Errors
 /// If the text is not valid.

@@ -1,30 +1,30 @@
-//! Guests that ask others: components whose request is written into them, and an Extism plug-in whose
+//! Guests that send HTTP requests: components that contain their request, and an Extism plug-in whose
 //! payload is the request.
 
 use crate::components::{command, handler, job};
 
-/// A request in a guest.
+/// The HTTP request of a guest.
 #[derive(Debug, Clone, Default)]
 pub struct Fetch {
-    /// Another than `http`.
+    /// `None` for `http`.
     pub scheme: Option<String>,
     /// `host:port`.
     pub authority: String,
-    /// With the query.
+    /// The path with the query.
     pub path: String,
-    /// A name and a value, if there is to be one.
+    /// Name and value of an additional header.
     pub header: Option<(String, String)>,
-    /// Empty for none.
+    /// The body of the request; empty for none.
     pub body: String,
-    /// How long it waits for the connection, in milliseconds, if it says.
+    /// The `connect-timeout`, in milliseconds, if the guest sets it.
     pub connect_ms: Option<u64>,
-    /// How long it waits for the first byte, in milliseconds, if it says.
+    /// The `first-byte-timeout`, in milliseconds, if the guest sets it.
     pub first_byte_ms: Option<u64>,
-    /// How long it waits between bytes, in milliseconds, if it says.
+    /// The `between-bytes-timeout`, in milliseconds, if the guest sets it.
     pub between_bytes_ms: Option<u64>,
-    /// Whether it is content with the first piece of the body.
+    /// Whether the guest reads only the first piece of the response's body.
     pub first_piece: bool,
-    /// Whether it leaves while the request is on its way.
+    /// Whether the guest ends while the request is in flight.
     pub leaves: bool,
 }
 
@@ -56,7 +56,7 @@ const IMPORTS: &str = r#"
         (func $in_consume (param i32 i32)))
 "#;
 
-/// Of these, handlers have their own.
+/// Imports that handlers already have in [`components`](crate::components).
 const IMPORTS_BESIDE_HANDLERS: &str = r#"
     (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
     (import "wasi:http/types@0.2.0" "[method]fields.append"
@@ -69,7 +69,7 @@ const IMPORTS_BESIDE_HANDLERS: &str = r#"
 "#;
 
 /// `$fetch` sends the request at the addresses above, and leaves the response at `$begin`, of
-/// `$length` bytes: its body, with a `!` after one that broke off, or `E` and the number of the error.
+/// `$length` bytes: its body, followed by `!` if it broke off, or `E` and the number of the error.
 const FETCH: &str = r#"
     (global $begin (mut i32) (i32.const 65536))
     (global $length (mut i32) (i32.const 0))
@@ -112,7 +112,7 @@ const FETCH: &str = r#"
 "#;
 
 impl Fetch {
-    /// The texts in memory, and the function that uses them.
+    /// The strings in memory, and the function that uses them.
     fn text(&self) -> String {
         let (name, value) = self.header.clone().unwrap_or_default();
         let mut data = String::new();
@@ -187,7 +187,7 @@ impl Fetch {
         )
     }
 
-    /// A WASI 0.2 command that prints what it is answered.
+    /// A WASI 0.2 command that prints the response.
     ///
     /// # Errors
     /// If this text is not valid.
@@ -198,7 +198,7 @@ impl Fetch {
         )
     }
 
-    /// A handler that answers so.
+    /// A handler that responds with the response.
     ///
     /// # Errors
     /// If this text is not valid.
@@ -210,7 +210,7 @@ impl Fetch {
         )
     }
 
-    /// A typed job whose output it is.
+    /// A typed job whose output is the response.
     ///
     /// # Errors
     /// If this text is not valid.
@@ -222,7 +222,7 @@ impl Fetch {
     }
 }
 
-/// An Extism plug-in that sends its payload as a request, and answers with the status on three digits
+/// An Extism plug-in that sends its payload as a request; its output is the status in three digits
 /// and the body.
 ///
 /// # Errors

@@ -1,11 +1,11 @@
-//! Small guests as WebAssembly text, each for one thing that tests need.
+//! Small guests in WebAssembly text, each for one purpose of the tests.
 
 use std::sync::OnceLock;
 
 /// The binary of a module in WebAssembly text.
 ///
 /// # Errors
-/// If the text is none.
+/// If the text is not valid.
 pub fn assemble(text: &str) -> anyhow::Result<Vec<u8>> {
     Ok(wat::parse_str(text)?)
 }

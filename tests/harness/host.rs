@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// See the module's text. Stopped with [`TestHost::stop`], or given up when dropped.
+/// A real host, with its port and directory. Stopped by [`TestHost::stop`], abandoned when dropped.
 pub struct TestHost {
     address: SocketAddr,
     http: reqwest::Client,
@@ -30,7 +30,7 @@ pub struct TestHost {
 }
 
 impl TestHost {
-    /// A host as it comes.
+    /// A host with the default configuration.
     pub async fn start() -> anyhow::Result<Self> {
         Self::configured(|_| {}).await
     }
@@ -49,7 +49,7 @@ impl TestHost {
         Self::running(jobwright::build(config).await?, directory)
     }
 
-    /// A host whose effects, but for the plugins' registry, the test provides.
+    /// A host whose parts, except the plugin registry, are provided by the test.
     pub async fn of(
         store: Arc<dyn Store>,
         runtime: Arc<dyn Runtime>,
@@ -66,7 +66,7 @@ impl TestHost {
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 
-    /// A host that runs real plugins, each granted what `grantor` says. Its jobs are in memory.
+    /// A host that runs real plugins with the grants that `grantor` returns. Its jobs are in memory.
     pub async fn granting(grantor: Arc<dyn CapabilityProvider>) -> anyhow::Result<Self> {
         let directory = Arc::new(tempfile::tempdir()?);
         let registry = Arc::new(DiskRegistry::open(&directory.path().join("plugins"), u64::MAX)?);
@@ -81,7 +81,7 @@ impl TestHost {
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 
-    /// A host whose keys and audit log `access` is around; its jobs are in memory.
+    /// A host whose keys and audit log are wrapped by `access`; its jobs are in memory.
     pub async fn accessed(
         runtime: Arc<dyn Runtime>,
         access: impl FnOnce(SqliteAccess) -> Arc<dyn AccessStore>,
@@ -93,8 +93,8 @@ impl TestHost {
         .await
     }
 
-    /// A host of which `replace` may replace parts that are there already, in its directory; its jobs are
-    /// in memory.
+    /// A host whose parts are built in its directory, after which `replace` may replace some of them; its
+    /// jobs are in memory.
     pub async fn replacing(
         runtime: Arc<dyn Runtime>,
         replace: impl FnOnce(&mut Parts, &Path) -> anyhow::Result<()>,
@@ -119,7 +119,7 @@ impl TestHost {
         Ok(Self { address, http: reqwest::Client::new(), stop, running, directory })
     }
 
-    /// Stops the host in good order; answers the directory it used.
+    /// Shuts the host down gracefully; returns the directory it used.
     pub async fn stop(self) -> anyhow::Result<Arc<TempDir>> {
         let _ = self.stop.send(());
         self.running.await?;
@@ -163,21 +163,21 @@ impl TestHost {
         .await
     }
 
-    /// Submits a job that must be accepted; answers its id.
+    /// Submits a job that must be accepted; returns its id.
     pub async fn submit(&self, job: Value) -> anyhow::Result<String> {
         let job = expect(StatusCode::ACCEPTED, self.post("/v1/jobs", job).await?).await?;
         Ok(job["id"].as_str().context("a job has an id")?.to_owned())
     }
 
-    /// The job, when it is over.
+    /// Waits until the job is finalized.
     pub async fn finalized(&self, id: &str) -> anyhow::Result<Value> {
         let response = self.get(&format!("/v1/jobs/{id}?wait=60s")).await?;
         let job = expect(StatusCode::OK, response).await?;
-        ensure!(!job["finalized_at"].is_null(), "not over within a minute: {job}");
+        ensure!(!job["finalized_at"].is_null(), "not finalized within a minute: {job}");
         Ok(job)
     }
 
-    /// Submits a job and answers it when it is over.
+    /// Submits a job and waits until it is finalized.
     pub async fn run(&self, job: Value) -> anyhow::Result<Value> {
         let id = self.submit(job).await?;
         self.finalized(&id).await
@@ -194,7 +194,7 @@ impl TestHost {
     }
 }
 
-/// The JSON of an answer that must have this status.
+/// The JSON of a response that must have this status.
 pub(crate) async fn expect(status: StatusCode, response: Response) -> anyhow::Result<Value> {
     let found = response.status();
     let body = response.text().await?;

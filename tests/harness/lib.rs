@@ -26,11 +26,11 @@ pub use self::process::{AS_PROGRAM, HostProcess, by_another, jobwright};
 pub use self::scripted::{InFlight, NOT_NOW, ScriptedRuntime};
 pub use self::server::Server;
 
-/// How long one test may take, so that one that waits in vain says so. The longest install and run
+/// The time limit of one test, so that a test that hangs fails. The longest tests install and run
 /// compilers: two minutes on two busy cores.
 pub const DEADLINE: Duration = Duration::from_secs(400);
 
-/// Writes a file that its owner alone can read and write, as a host demands of secrets.
+/// Writes a file that only its owner can read and write, as a host requires for secrets.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -47,13 +47,13 @@ thread_local! {
     static LISTING_ISOLATED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this test's attempts are to run in processes of their own: see [`isolated`].
+/// Whether attempts of this test run in processes of their own: see [`isolated`].
 #[must_use]
 pub fn is_isolated() -> bool {
     ISOLATED.try_with(|isolated| *isolated).unwrap_or(false)
 }
 
-/// The tests that `list` lists, for which [`is_isolated`], under names that begin so.
+/// The tests of `list` with [`is_isolated`] set; their names begin with `isolated`.
 pub fn isolated(list: impl FnOnce() -> Vec<Trial>) -> Vec<Trial> {
     LISTING_ISOLATED.set(true);
     let listed = list();
@@ -61,12 +61,12 @@ pub fn isolated(list: impl FnOnce() -> Vec<Trial>) -> Vec<Trial> {
     listed
 }
 
-/// A running test.
+/// The future of a test.
 pub type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// A test that runs `body` on a tokio runtime of its own.
 pub fn trial(name: &str, body: impl FnOnce() -> Running + Send + 'static) -> Trial {
-    // The binary's own name tells nothing.
+    // The name of the binary is the same for all tests.
     let name = name.split_once("::").map_or(name, |(_, rest)| rest);
     let isolated = LISTING_ISOLATED.get();
     let prefix = if isolated { "isolated::" } else { "" };
@@ -77,7 +77,7 @@ pub fn trial(name: &str, body: impl FnOnce() -> Running + Send + 'static) -> Tri
             let body = ISOLATED.scope(isolated, body());
             tokio::time::timeout(DEADLINE, body).await.map_err(late)?
         });
-        // Whatever a test left running must not hold up the next.
+        // Tasks that a test has left behind must not delay the next test.
         runtime.shutdown_background();
         outcome.map_err(|error| Failed::from(format!("{error:#}")))
     })

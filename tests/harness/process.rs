@@ -1,7 +1,7 @@
 //! The `jobwright` program in a process of its own.
 //!
-//! The test binary is that program too: started with [`AS_PROGRAM`] set, it is nothing else. So it
-//! is always the code under test that runs, built once, wherever cargo has put it.
+//! The test binary contains that program: with [`AS_PROGRAM`] set, it runs as `jobwright`. So the
+//! code under test is built once and does not need to be found.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,14 +12,14 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// Set for a process that is to be `jobwright` and not the tests.
+/// The variable that makes the test binary run as `jobwright`.
 pub const AS_PROGRAM: &str = "JOBWRIGHT_TESTS_AS_PROGRAM";
 
-/// `jobwright` with these arguments, to be started; killed when dropped. It has no input: what the
-/// tests were started with is not its payload.
+/// The command `jobwright` with these arguments; the process is killed when dropped. Its stdin is
+/// empty, as the stdin of the tests is not a payload.
 pub fn jobwright<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Result<Command> {
     let program = std::env::current_exe()?;
-    // Code that is compiled once is there for all tests, and not among the user's own.
+    // All tests share one cache of compiled code, which is not the user's.
     let cache = program.with_file_name("jobwright-cache");
     let mut command = Command::new(program);
     command.args(args).env(AS_PROGRAM, "1").env("JOBWRIGHT_LOG", "error").kill_on_drop(true);
@@ -27,11 +27,11 @@ pub fn jobwright<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::
     Ok(command)
 }
 
-/// A group that is not the superuser's.
+/// The id of a group other than root's.
 const NOGROUP: u32 = 65534;
 
-/// Has `command` run as anybody else than the superuser with the superuser's group, whose processes all
-/// look alike from outside, whether they let others trace them or not.
+/// Makes `command` run in another group if the tests run as root with root's group: `/proc` does not show
+/// for such processes that they cannot be traced.
 pub fn by_another(command: &mut Command) {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0);
     if is_root {
@@ -39,14 +39,14 @@ pub fn by_another(command: &mut Command) {
     }
 }
 
-/// What a host is started with; the data directory follows.
+/// The arguments of a host; the data directory follows.
 const SERVE: [&str; 5] = ["serve", "--json", "--listen", "127.0.0.1:0", "--data"];
 
 /// A `jobwright serve`. Killed when dropped.
 pub struct HostProcess {
     child: Child,
     url: String,
-    /// Held open: a host whose output nobody reads must not fail to write it.
+    /// Kept open, so that the host can write to its stdout.
     _output: BufReader<ChildStdout>,
 }
 
@@ -65,7 +65,7 @@ impl HostProcess {
         Self::listening(command.stdin(Stdio::null())).await
     }
 
-    /// Starts a host on `data` with more in its environment, and waits until it listens.
+    /// Starts a host on `data` with additional environment variables, and waits until it listens.
     pub async fn start_within(
         data: &Path,
         flags: &[&str],
@@ -75,8 +75,8 @@ impl HostProcess {
         Self::listening(command.arg(data).args(flags).envs(environment.iter().cloned())).await
     }
 
-    /// Starts a host on `data` at the head of a process group of its own, as a shell does, and waits
-    /// until it listens.
+    /// Starts a host on `data` as the leader of a new process group, as a shell does, and waits until it
+    /// listens.
     pub async fn start_in_group(data: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         Self::listening(jobwright(SERVE)?.arg(data).args(flags).process_group(0)).await
     }
@@ -97,7 +97,7 @@ impl HostProcess {
             bail!("the host ended before it listened: {}", child.wait().await?);
         }
         let told: serde_json::Value = serde_json::from_str(&line)?;
-        let url = told["address"].as_str().context("it tells its address")?.to_owned();
+        let url = told["address"].as_str().context("the host prints its address")?.to_owned();
         Ok(Self { child, url, _output: output })
     }
 
@@ -118,7 +118,7 @@ impl HostProcess {
         self.child.id()
     }
 
-    /// Waits for its end, which someone else has asked for.
+    /// Waits until the process has exited.
     pub async fn ended(mut self) -> anyhow::Result<std::process::ExitStatus> {
         Ok(self.child.wait().await?)
     }

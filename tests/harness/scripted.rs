@@ -1,4 +1,4 @@
-//! A runtime whose attempts end when and how a test says.
+//! A runtime whose attempts end when and how the test decides.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc, oneshot};
 /// A plugin for which the compiler has no room.
 pub const NOT_NOW: &[u8] = b"not now";
 
-/// See the module's text. Takes any bytes for a plugin.
+/// A runtime that accepts any bytes as a plugin, and whose attempts are ended by the test.
 #[derive(Debug, Clone)]
 pub struct ScriptedRuntime {
     begin: mpsc::Sender<InFlight>,
@@ -23,7 +23,7 @@ pub struct ScriptedRuntime {
     compiler: Arc<Compiler>,
 }
 
-/// Makes a test wait for a plugin that is being compiled, and the plugin for the test.
+/// Lets a test wait until a plugin is being compiled, and delay the end of the compilation.
 #[derive(Debug, Default)]
 struct Compiler {
     turn: Arc<Mutex<()>>,
@@ -33,7 +33,7 @@ struct Compiler {
 /// An attempt that began and waits for its end.
 #[derive(Debug)]
 pub struct InFlight {
-    /// What it was given.
+    /// The attempt as the host passed it.
     pub attempt: Attempt,
     /// Whether it was told to stop.
     pub stop: StopSignal,

@@ -1,4 +1,4 @@
-//! A server of HTTP that says what a test wants, also what no server should.
+//! An HTTP server that sends what a test wants, including invalid responses.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// See the module's text. Stops when dropped.
+/// A server that sends what a test wants. Stops when dropped.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -16,7 +16,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers each connection's request, whose text `answer` is given, and closes it.
+    /// Passes each connection's request to `answer`, sends the result, and closes the connection.
     ///
     /// # Errors
     /// If there is no port for it.
@@ -34,7 +34,7 @@ impl Server {
         .await
     }
 
-    /// Gives each connection, with the text of its request, to `serve`.
+    /// Passes each connection, with the text of its request, to `serve`.
     ///
     /// # Errors
     /// If there is no port for it.
@@ -86,7 +86,7 @@ impl Drop for Server {
     }
 }
 
-/// A whole request; none if it breaks off.
+/// A whole request; `None` if it breaks off.
 async fn request(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = vec![];
     loop {

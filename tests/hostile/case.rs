@@ -1,4 +1,4 @@
-//! A guest, the limits of its job, and how it ends.
+//! A test case: a guest, the limits of its job, and the expected end.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use anyhow::{Context as _, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use super::fixture::Fixture;
 use super::guests::Guest;
-use super::stage::Stage;
 
-/// How an attempt ends.
+/// The expected end of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum End {
     Succeeds,
-    /// It reaches this limit, which is its error's code too.
+    /// It reaches this limit, which is also the code of its error.
     Limit(&'static str),
     /// It traps with this code.
     Traps(&'static str),
-    /// It fails by its own account, with this code.
+    /// It fails by itself, with this code.
     Fails(&'static str),
 }
 
 use End::{Fails, Limit, Succeeds, Traps};
 
-/// How long after its time limit an attempt may have ended, in milliseconds: on a machine that is
-/// busy with other things.
+/// By how much an attempt may exceed its time limit, in milliseconds, on a machine that is busy with
+/// other things.
 const LATE_MS: f64 = 3_000.0;
 
 type Check = Box<dyn FnOnce(&Value) -> anyhow::Result<()> + Send>;
 
-/// A row of a table.
+/// A test case.
 pub(super) struct Case {
     name: String,
     guest: Guest,
@@ -39,7 +39,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// One that succeeds under the host's own limits.
+    /// A case that succeeds under the default limits.
     pub(super) fn new(name: impl Into<String>, guest: Guest) -> Self {
         Self { name: name.into(), guest, limits: json!({}), end: Succeeds, checks: vec![] }
     }
@@ -53,7 +53,7 @@ impl Case {
         Self { end, ..self }
     }
 
-    /// What else is true of its attempt.
+    /// Adds a check of its attempt.
     pub(super) fn and(
         mut self,
         check: impl FnOnce(&Value) -> anyhow::Result<()> + Send + 'static,
@@ -62,17 +62,17 @@ impl Case {
         self
     }
 
-    pub(super) fn trial(self, stage: &Arc<Stage>) -> Trial {
+    pub(super) fn trial(self, fixture: &Arc<Fixture>) -> Trial {
         let name = self.name.clone();
-        stage.trial(&name, |stage| async move { self.holds(&stage).await })
+        fixture.trial(&name, |fixture| async move { self.holds(&fixture).await })
     }
 
-    /// Runs it beside a victim, and checks its end and its receipt.
-    pub(super) async fn holds(self, stage: &Stage) -> anyhow::Result<()> {
-        let (host, plugin) = (stage.host().await?, stage.name());
+    /// Runs the guest at the same time as an ordinary job, and checks its end and its receipt.
+    pub(super) async fn holds(self, fixture: &Fixture) -> anyhow::Result<()> {
+        let (host, plugin) = (fixture.host().await?, fixture.name());
         host.accepts(&plugin, (self.guest)()?).await?;
         let job = json!({ "plugin": plugin, "limits": self.limits });
-        let job = stage.beside_a_victim(host.run(job)).await?;
+        let job = fixture.beside_a_victim(host.run(job)).await?;
         let attempt = only_attempt(&job)?;
         self.end.is(attempt)?;
         receipt(&job, attempt).with_context(|| attempt.to_string())?;
@@ -83,7 +83,7 @@ impl Case {
     }
 }
 
-/// What is said of a job's only attempt.
+/// The record of a job's only attempt.
 pub(super) fn only_attempt(job: &Value) -> anyhow::Result<&Value> {
     match job["attempts"].as_array().map(Vec::as_slice) {
         Some([attempt]) => Ok(attempt),
@@ -92,7 +92,7 @@ pub(super) fn only_attempt(job: &Value) -> anyhow::Result<&Value> {
 }
 
 impl End {
-    /// Whether that is how `attempt` ended.
+    /// Checks that `attempt` ended so.
     pub(super) fn is(self, attempt: &Value) -> anyhow::Result<()> {
         let (outcome, limit, code) = match self {
             Succeeds => ("succeeded", Value::Null, Value::Null),
@@ -113,12 +113,12 @@ pub(super) fn used(attempt: &Value, field: &str) -> anyhow::Result<f64> {
     attempt["usage"][field].as_f64().with_context(|| format!("no {field} in {}", attempt["usage"]))
 }
 
-/// The receipt is whole, however the attempt ended.
+/// Checks that the receipt is complete and within the limits.
 pub(super) fn receipt(job: &Value, attempt: &Value) -> anyhow::Result<()> {
     let limits = &job["limits"];
     let number = |field| limits[field].as_f64().with_context(|| format!("a limit {field}"));
     match limits["fuel"].as_f64() {
-        // A guest that never came to a save of the counter has used less than what is saved.
+        // A guest that ended before the counter was saved may show less fuel.
         Some(most) => ensure!((0.0..=most).contains(&used(attempt, "fuel")?), "its fuel"),
         None => ensure!(attempt["usage"]["fuel"].is_null(), "no fuel is counted"),
     }

@@ -1,4 +1,4 @@
-//! Uploads that are no plugins, or were ones: whatever comes, it is answered, and the host lives.
+//! Uploads that are not plugins, or damaged ones: each gets a response, and the host survives.
 
 use std::sync::Arc;
 
@@ -11,33 +11,32 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::case::{End::Traps, only_attempt};
-use super::stage::Stage;
+use super::fixture::Fixture;
 
-pub(super) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
+pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Trial> {
     vec![
-        stage.trial("damaged::what_is_not_wasm", |stage| async move { not_wasm(&stage).await }),
-        stage.trial("damaged::what_the_host_itself_compiled", |stage| async move {
-            compiled(&stage).await
+        fixture
+            .trial("damaged::what_is_not_wasm", |fixture| async move { not_wasm(&fixture).await }),
+        fixture.trial("damaged::what_the_host_itself_compiled", |fixture| async move {
+            compiled(&fixture).await
         }),
-        stage.trial(
-            "damaged::truncated_at_any_length",
-            |stage| async move { truncated(&stage).await },
-        ),
-        stage.trial("damaged::any_bit_flipped", |stage| async move { flipped(&stage).await }),
-        stage.trial(
-            "damaged::noise_after_a_good_beginning",
-            |stage| async move { noise(&stage).await },
-        ),
-        stage.trial("damaged::names_of_plugins", |stage| async move { names(&stage).await }),
-        stage.trial("damaged::names_in_plugins", |stage| async move { named(&stage).await }),
+        fixture.trial("damaged::truncated_at_any_length", |fixture| async move {
+            truncated(&fixture).await
+        }),
+        fixture.trial("damaged::any_bit_flipped", |fixture| async move { flipped(&fixture).await }),
+        fixture.trial("damaged::noise_after_a_good_beginning", |fixture| async move {
+            noise(&fixture).await
+        }),
+        fixture.trial("damaged::names_of_plugins", |fixture| async move { names(&fixture).await }),
+        fixture.trial("damaged::names_in_plugins", |fixture| async move { named(&fixture).await }),
     ]
 }
 
-/// Damaged in so many ways each.
+/// The number of damaged versions of each plugin.
 const WAYS: usize = 40;
 
-async fn not_wasm(stage: &Stage) -> anyhow::Result<()> {
-    let host = stage.host().await?;
+async fn not_wasm(fixture: &Fixture) -> anyhow::Result<()> {
+    let host = fixture.host().await?;
     for (what, bytes, status, code) in [
         ("nothing", vec![], 415, "not_wasm"),
         ("text", b"(module)".to_vec(), 415, "not_wasm"),
@@ -72,20 +71,20 @@ async fn not_wasm(stage: &Stage) -> anyhow::Result<()> {
             "invalid_wasm",
         ),
     ] {
-        let (found, problem) = host.upload(&stage.name(), bytes).await?;
+        let (found, problem) = host.upload(&fixture.name(), bytes).await?;
         ensure!(found == status && problem["code"] == code, "{what}: {found}: {problem}");
     }
     Ok(())
 }
 
-async fn compiled(stage: &Stage) -> anyhow::Result<()> {
-    let host = stage.host().await?;
+async fn compiled(fixture: &Fixture) -> anyhow::Result<()> {
+    let host = fixture.host().await?;
     let code = std::fs::read_dir(host.data().join("compiled"))?;
     let code = code.flatten().find(|file| file.path().is_file()).context("some code is kept")?;
     let code = std::fs::read(code.path())?;
     let elf = code.windows(4).position(|bytes| bytes == b"\x7fELF").context("it is ELF")?;
     for code in [&code[..], &code[elf..]] {
-        let (status, problem) = host.upload(&stage.name(), code.to_vec()).await?;
+        let (status, problem) = host.upload(&fixture.name(), code.to_vec()).await?;
         ensure!(status == 415 && problem["code"] == "not_wasm", "{status}: {problem}");
     }
     Ok(())
@@ -97,38 +96,38 @@ fn whole() -> anyhow::Result<[Vec<u8>; 3]> {
     Ok([guests::echo()?, command, components::job("", "")?])
 }
 
-/// Whether an upload that may be anything was answered as one: taken, or refused with a reason.
+/// Whether an upload was either accepted, or refused with a reason.
 fn is_answered(status: StatusCode, answer: &Value) -> bool {
     let refused = [415, 422].contains(&status.as_u16()) && answer["code"].is_string();
     refused || status == StatusCode::CREATED
 }
 
-async fn truncated(stage: &Stage) -> anyhow::Result<()> {
-    let host = stage.host().await?;
+async fn truncated(fixture: &Fixture) -> anyhow::Result<()> {
+    let host = fixture.host().await?;
     for wasm in whole()? {
         for way in 0..WAYS {
             let length = wasm.len() * way / WAYS;
-            // What only lacks its last names is still one.
-            let (status, answer) = host.upload(&stage.name(), wasm[..length].to_vec()).await?;
+            // A module that lacks only the end of its name section is still valid.
+            let (status, answer) = host.upload(&fixture.name(), wasm[..length].to_vec()).await?;
             ensure!(is_answered(status, &answer), "{length} bytes: {status}: {answer}");
         }
     }
     Ok(())
 }
 
-async fn flipped(stage: &Stage) -> anyhow::Result<()> {
-    let (host, seed) = (stage.host().await?, rand::random::<u64>());
+async fn flipped(fixture: &Fixture) -> anyhow::Result<()> {
+    let (host, seed) = (fixture.host().await?, rand::random::<u64>());
     let mut random = StdRng::seed_from_u64(seed);
     for wasm in whole()? {
         for _ in 0..WAYS {
             let (mut damaged, at) = (wasm.clone(), random.random_range(0..wasm.len()));
             let bit = random.random_range(0..8);
             damaged[at] ^= 1 << bit;
-            let plugin = stage.name();
+            let plugin = fixture.name();
             let (status, answer) = host.upload(&plugin, damaged).await?;
             ensure!(is_answered(status, &answer), "seed {seed}, byte {at}: {status}: {answer}");
             if status == StatusCode::CREATED {
-                // Then it is another plugin, which may do what it likes within its limits.
+                // The result is another plugin, which runs within its limits.
                 let limits = json!({ "timeout_ms": 100, "fuel": 10_000_000 });
                 host.run(json!({ "plugin": plugin, "limits": limits })).await?;
             }
@@ -137,27 +136,27 @@ async fn flipped(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn noise(stage: &Stage) -> anyhow::Result<()> {
-    let (host, seed) = (stage.host().await?, rand::random::<u64>());
+async fn noise(fixture: &Fixture) -> anyhow::Result<()> {
+    let (host, seed) = (fixture.host().await?, rand::random::<u64>());
     let mut random = StdRng::seed_from_u64(seed);
     for head in [&b"\0asm\x01\0\0\0"[..], b"\0asm\x0d\0\x01\0"] {
         for _ in 0..WAYS {
             let mut wasm = head.to_vec();
-            // A section that is known, of any content.
+            // A known section with random content.
             let length = random.random_range(0..127_u8);
             wasm.extend([random.random_range(0..14_u8), length]);
             wasm.extend((0..length).map(|_| random.random::<u8>()));
-            let (status, answer) = host.upload(&stage.name(), wasm).await?;
+            let (status, answer) = host.upload(&fixture.name(), wasm).await?;
             ensure!(is_answered(status, &answer), "seed {seed}: {status}: {answer}");
-            ensure!(status != StatusCode::CREATED, "seed {seed}: noise is no plugin");
+            ensure!(status != StatusCode::CREATED, "seed {seed}: random bytes were accepted");
         }
     }
     Ok(())
 }
 
-/// Names that would be something else as a path, a line or a text.
-async fn names(stage: &Stage) -> anyhow::Result<()> {
-    let host = stage.host().await?;
+/// Names that would have another meaning in a path, a line or a string.
+async fn names(fixture: &Fixture) -> anyhow::Result<()> {
+    let host = fixture.host().await?;
     for name in [
         "a%00b",
         "%00",
@@ -187,27 +186,27 @@ async fn names(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Names of imports, exports, functions and sections that act on whoever reads them.
-async fn named(stage: &Stage) -> anyhow::Result<()> {
-    let host = stage.host().await?;
+/// Names of imports, exports, functions and sections with control characters.
+async fn named(fixture: &Fixture) -> anyhow::Result<()> {
+    let host = fixture.host().await?;
     let evil = r"a\00b\1b[31m\0d\0a\e2\80\ae../../etc/passwd";
     let long = "x".repeat(99_000);
     for name in [evil, &long] {
         let import =
             format!(r#"(module (import "{name}" "{name}" (func)) (func (export "_start")))"#);
-        let (status, problem) = host.upload(&stage.name(), guests::assemble(&import)?).await?;
+        let (status, problem) = host.upload(&fixture.name(), guests::assemble(&import)?).await?;
         ensure!(status == 422 && problem["code"] == "unknown_import", "{status}: {problem}");
         is_harmless(&problem)?;
         let export = format!(r#"(module (func (export "{name}")))"#);
-        let (status, problem) = host.upload(&stage.name(), guests::assemble(&export)?).await?;
+        let (status, problem) = host.upload(&fixture.name(), guests::assemble(&export)?).await?;
         ensure!(status == 422 && problem["code"] == "no_entry_point", "{status}: {problem}");
         is_harmless(&problem)?;
-        // What is only carried along is kept from doing harm in what is told of it.
+        // Names in an accepted plugin are escaped where they are shown.
         let carried = format!(
             r#"(module (@custom "{name}" "{name}") (func $f (@name "{name}") unreachable)
                 (func (export "_start") (call $f)) (func (export "{name}")))"#
         );
-        let plugin = stage.name();
+        let plugin = fixture.name();
         let version = host.accepts(&plugin, guests::assemble(&carried)?).await?;
         is_harmless(&version)?;
         let job = host.run(json!({ "plugin": plugin })).await?;
@@ -217,7 +216,7 @@ async fn named(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether an answer is short, and has no text in it that acts on who reads it.
+/// Checks that a response is short, and has no control characters.
 fn is_harmless(answer: &Value) -> anyhow::Result<()> {
     let length = answer.to_string().len();
     ensure!(length < 10_000, "{length} bytes");

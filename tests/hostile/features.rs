@@ -1,5 +1,5 @@
-//! Parts of WebAssembly that this host does not have, and plugins that ask for more than there is:
-//! refused at upload, by name.
+//! Unsupported features of WebAssembly, and plugins that need more than the ceilings: refused at upload,
+//! with the name of the feature or limit.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use jobwright_tests::guests;
 use libtest_mimic::Trial;
 use reqwest::StatusCode;
 
+use super::fixture::Fixture;
 use super::memory::instances;
-use super::stage::Stage;
 
-pub(super) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
+pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Trial> {
     let refused = FEATURES.iter().map(|(name, text, says)| Refusal {
         name,
         text: (*text).to_owned(),
         code: "needs_feature",
         says,
     });
-    refused.chain(too_much()).map(|refusal| refusal.trial(stage)).collect()
+    refused.chain(too_much()).map(|refusal| refusal.trial(fixture)).collect()
 }
 
-/// A plugin in text, the code it is refused with, and a part of what is said.
+/// A plugin in text format, the code of its refusal, and a part of the message.
 struct Refusal {
     name: &'static str,
     text: String,
@@ -30,11 +30,11 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn trial(self, stage: &Arc<Stage>) -> Trial {
-        stage.trial(&format!("features::{}", self.name), move |stage| async move {
-            let (host, plugin) = (stage.host().await?, stage.name());
+    fn trial(self, fixture: &Arc<Fixture>) -> Trial {
+        fixture.trial(&format!("features::{}", self.name), move |fixture| async move {
+            let (host, plugin) = (fixture.host().await?, fixture.name());
             let wasm = guests::assemble(&self.text)?;
-            let (status, problem) = stage.beside_a_victim(host.upload(&plugin, wasm)).await?;
+            let (status, problem) = fixture.beside_a_victim(host.upload(&plugin, wasm)).await?;
             ensure!(status == StatusCode::UNPROCESSABLE_ENTITY, "{status}: {problem}");
             ensure!(problem["code"] == self.code, "{problem}");
             let detail = problem["detail"].as_str().unwrap_or_default();
@@ -87,17 +87,17 @@ const FEATURES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// What no attempt could start with.
+/// Plugins with which no attempt could start.
 fn too_much() -> Vec<Refusal> {
     let start = r#"(func (export "_start"))"#;
     let module = |parts: &str| format!("(module {parts} {start})");
-    // Ten levels, of which each has the one below it ten times.
+    // Ten levels, each of which contains the one below it ten times.
     let mut tower = "(component $c (core module $m) (core instance (instantiate $m)))".to_owned();
     for _ in 0..10 {
         let tenfold = "(instance (instantiate $c))".repeat(10);
         tower = format!("(component $c {tower} {tenfold})");
     }
-    // It would be a command, if there were less of it.
+    // A valid command, except for its size.
     let command = instances(1, "", "");
     let tower = command.replacen(
         "(component",

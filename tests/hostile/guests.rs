@@ -1,14 +1,14 @@
-//! What hostile guests are written in: the five kinds of plugins, each with its way to do the same.
+//! The five kinds of plugins in which hostile guests are written, each with its host calls.
 
 use jobwright_tests::{components, guests};
 
 pub(super) use crate::runtime::fixture::{SLEEP as HOUR, SPIN};
 use crate::runtime::{extism, fixture};
 
-/// A plugin's bytes, made when they are needed.
+/// A function that assembles a plugin.
 pub(super) type Guest = Box<dyn FnOnce() -> anyhow::Result<Vec<u8>> + Send>;
 
-/// A module or component in text.
+/// A module or component in text format.
 pub(super) fn text(text: impl Into<String>) -> Guest {
     let text = text.into();
     Box::new(move || guests::assemble(&text))
@@ -32,7 +32,7 @@ use Kind::{CommandP1, CommandP2, Extism, Http, Job};
 impl Kind {
     pub(super) const ALL: [Self; 5] = [CommandP1, CommandP2, Http, Job, Extism];
 
-    /// How it is named in a trial's name.
+    /// The kind as a part of test names.
     pub(super) fn word(self) -> &'static str {
         match self {
             CommandP1 => "a_command_of_preview_1",
@@ -43,12 +43,12 @@ impl Kind {
         }
     }
 
-    /// A plugin with `rest` that does `body` and then, if it comes so far, what it must to succeed.
+    /// A plugin with the definitions `rest` that runs `body` and then succeeds.
     pub(super) fn guest(self, rest: &str, body: &str) -> Guest {
         self.ending(rest, body, &self.leaves(0))
     }
 
-    /// A plugin with `rest` that does `body` and then `end`.
+    /// A plugin with the definitions `rest` that runs `body` and then `end`.
     pub(super) fn ending(self, rest: &str, body: &str, end: &str) -> Guest {
         let (rest, body) = (rest.to_owned(), format!("{body} {end}"));
         Box::new(move || match self {
@@ -60,7 +60,7 @@ impl Kind {
         })
     }
 
-    /// Leaves so many bytes of output: all that it does at its end.
+    /// Instructions that write `bytes` bytes of output and succeed.
     pub(super) fn leaves(self, bytes: u32) -> String {
         match self {
             CommandP1 => format!(
@@ -78,17 +78,17 @@ impl Kind {
         }
     }
 
-    /// Writes so many bytes of log.
+    /// Instructions that write `bytes` bytes of log.
     pub(super) fn logs(self, bytes: u32) -> String {
         match self {
             CommandP1 => write(2, 1024, bytes),
             CommandP2 | Http | Job => format!("(call $log (i32.const 1024) (i32.const {bytes}))"),
-            // With its level before it, and a line's end after it.
+            // The host adds the level and a line end.
             Extism => format!("(call $info (call $alloc (i64.const {})))", bytes - 7),
         }
     }
 
-    /// Sleeps for a year, in one call of the host.
+    /// Instructions that sleep for a year in one host call.
     pub(super) fn sleeps(self) -> String {
         match self {
             CommandP1 | Extism => HOUR.replace("3600000000000", &YEAR.to_string()),
@@ -97,7 +97,7 @@ impl Kind {
     }
 }
 
-/// Writes to a descriptor of preview 1.
+/// Instructions that write to a file descriptor of preview 1.
 fn write(descriptor: u32, at: u32, bytes: u32) -> String {
     format!("(call $write (i32.const {descriptor}) (i32.const {at}) (i32.const {bytes}))")
 }
@@ -127,17 +127,17 @@ pub(super) fn plugin(rest: &str, body: &str) -> Guest {
     Extism.ending(rest, body, "")
 }
 
-/// For ever `what`.
+/// A loop that runs `what` without end.
 pub(super) fn forever(what: &str) -> String {
     format!("(loop $for_ever {what} (br $for_ever))")
 }
 
-/// So many times `what`, counted in the local `$times`.
+/// A loop that runs `what` `count` times, with a new local `$times`.
 pub(super) fn times(count: u32, what: &str) -> String {
     format!("(local $times i32) {}", repeated(count, what))
 }
 
-/// The same, where that local is there already.
+/// A loop that runs `what` `count` times, with an existing local `$times`.
 pub(super) fn repeated(count: u32, what: &str) -> String {
     format!(
         "(loop $next {what}

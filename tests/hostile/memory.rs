@@ -1,11 +1,11 @@
-//! To take memory: in linear memories, tables, instances and stacks.
+//! Attacks on memory: linear memories, tables, instances and stacks.
 
 use anyhow::ensure;
 use serde_json::json;
 
 use super::case::{Case, End::Fails, End::Limit, End::Traps, used};
+use super::fixture::LARGEST;
 use super::guests::{Guest, forever, p1, p2, plugin, text, times};
-use super::stage::LARGEST;
 
 const MIB: u64 = 1 << 20;
 
@@ -18,7 +18,7 @@ fn case(name: &str, guest: Guest, memory_bytes: u64) -> Case {
 }
 
 impl Case {
-    /// The most that it held is exactly so much.
+    /// Checks that the peak memory is exactly `bytes`.
     fn holding(self, bytes: u64) -> Self {
         self.and(move |attempt| {
             let peak = used(attempt, "peak_memory_bytes")?;
@@ -28,7 +28,7 @@ impl Case {
     }
 }
 
-/// Grows by `step` pages until that is refused.
+/// Grows memory by `step` pages until that is refused.
 fn grows(step: u32) -> String {
     format!(
         "(loop $more (br_if $more
@@ -51,7 +51,7 @@ fn growth() -> Vec<Case> {
         case("a_huge_step", p1("", &then(32_768, "unreachable")), 2 * MIB).ends(Limit("memory")),
         case("all_that_can_be_addressed", p1("", &then(65_536, "unreachable")), LARGEST)
             .ends(Limit("memory")),
-        // What it would cost is more than any ordinary fuel.
+        // The growth would cost more than the default fuel.
         case("more_pages_than_there_are", p1("", &then(u32::MAX, "unreachable")), LARGEST)
             .ends(Limit("fuel")),
         case(
@@ -76,7 +76,7 @@ fn growth() -> Vec<Case> {
     ]
 }
 
-/// The largest memory that this host allows, all of it touched.
+/// The largest memory that this host allows, fully touched.
 fn largest() -> Vec<Case> {
     let pages = LARGEST / 65_536 - 1;
     let fill = format!("(memory.fill (i32.const 0) (i32.const 7) (i32.const {LARGEST}))");
@@ -107,7 +107,7 @@ fn largest() -> Vec<Case> {
     ]
 }
 
-/// A command of `count` instances of one module, which has `what`, and of which the last runs
+/// A command with `count` instances of one module with the definitions `what`; the last one runs
 /// `body`.
 pub(super) fn instances(count: usize, what: &str, body: &str) -> String {
     let instances: String =
@@ -132,7 +132,7 @@ fn many() -> Vec<Case> {
             )
         })
         .collect();
-    // Each in its turn, until one is refused.
+    // One after the other, until one is refused.
     let eight = |end: &str| {
         text(format!(r#"(module {memories} (func (export "_start") (loop $more {grow}) {end}))"#))
     };
@@ -171,7 +171,7 @@ fn tables() -> Vec<Case> {
         limited("a_huge_table", one(u32::MAX), 1_000).ends(Limit("tables")),
         limited("many_tables_up_to_the_limit_are_fine", many(&declared), 320).holding(2_560),
         limited("many_tables_together", many(&declared), 319).ends(Limit("tables")),
-        // As memory, because it is.
+        // Tables count as memory.
         limited("a_table_larger_than_memory", one(200_000), 1_000_000).ends(Limit("memory")),
         limited("tables_of_many_instances", text(instances(8, "(table 100 funcref)", "")), 799)
             .ends(Limit("tables")),
@@ -206,7 +206,7 @@ fn stacks() -> Vec<Case> {
     ]
 }
 
-/// Calls itself with so many numbers at hand, each of which has to be kept for afterwards.
+/// Calls itself with `numbers` live values on the stack.
 fn large_frame(numbers: usize) -> Guest {
     let loaded: String =
         (0..numbers).map(|n| format!("(i64.load (i32.const {})) ", 8 * n)).collect();
@@ -218,7 +218,7 @@ fn large_frame(numbers: usize) -> Guest {
     ))
 }
 
-/// What the host keeps for a guest counts too.
+/// Memory that the host keeps for a guest counts too.
 fn blocks() -> Vec<Case> {
     let takes = |bytes: u32, end: &str| {
         plugin(
@@ -229,7 +229,7 @@ fn blocks() -> Vec<Case> {
             ),
         )
     };
-    // A new value of 100,000 bytes each time, under the name that `number` makes.
+    // A new value of 100,000 bytes each time, under a new name.
     let variables = |number: &str| {
         plugin(
             "",

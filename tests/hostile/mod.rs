@@ -1,27 +1,28 @@
-//! Guests and uploads that mean harm, against one real host in a process of its own.
+//! Malicious guests and uploads, against one real host in a process of its own.
 //!
-//! | file | what is tried |
+//! | file | attack |
 //! |---|---|
-//! | [`time`], [`waiting`] | to take a processor for ever, or to wait for ever |
-//! | [`memory`], [`output`], [`handing`] | to take memory: as memory, as output and log, in calls of the host |
-//! | [`traps`] | to end badly, in every way there is |
-//! | [`alike`] | the limits, which are the same for every kind of plugin |
-//! | [`uploads`], [`damaged`], [`features`] | to hurt the host by what is uploaded alone |
-//! | [`floor`] | to leave something behind |
+//! | [`time`], [`waiting`] | use a processor or wait without end |
+//! | [`memory`], [`output`], [`host_memory`] | use memory: linear memory, output, log, arguments of host calls |
+//! | [`traps`] | trap in every way |
+//! | [`limits`] | exceed each limit, with every kind of plugin |
+//! | [`uploads`], [`damaged`], [`features`] | upload malformed or expensive plugins |
+//! | [`leftovers`] | leave memory allocated |
 //!
-//! Each case says how it ends, exactly. [`stage`] holds what is true of all of them: a victim beside it
-//! ends well, the interface answers meanwhile, the receipt is whole, and the host lives.
+//! Each case states exactly how it ends. [`fixture`] checks for all of them that an ordinary job succeeds
+//! at the same time, that the API responds meanwhile, that the receipt is complete, and that the host
+//! survives.
 
-mod alike;
 mod case;
 mod damaged;
 mod features;
-mod floor;
+mod fixture;
 mod guests;
-mod handing;
+mod host_memory;
+mod leftovers;
+mod limits;
 mod memory;
 mod output;
-mod stage;
 mod time;
 mod traps;
 mod uploads;
@@ -33,13 +34,13 @@ use jobwright::config::Isolation;
 use libtest_mimic::Trial;
 
 use self::case::Case;
-use self::stage::Stage;
+use self::fixture::Fixture;
 
 pub fn trials() -> Vec<Trial> {
-    let stage = |isolation| anyhow::Ok(Arc::new(Stage::new(isolation)?));
+    let fixture = |isolation| anyhow::Ok(Arc::new(Fixture::new(isolation)?));
     let listed = || {
-        let apart = isolated(stage(Isolation::Process)?);
-        let mut trials = listed(stage(Isolation::None)?, stage(Isolation::None)?);
+        let apart = isolated(fixture(Isolation::Process)?);
+        let mut trials = listed(fixture(Isolation::None)?, fixture(Isolation::None)?);
         trials.extend(apart);
         anyhow::Ok(trials)
     };
@@ -49,12 +50,12 @@ pub fn trials() -> Vec<Trial> {
     })
 }
 
-/// Trials of guests, on a host that runs each in another process. Uploads are the same there.
-fn isolated(stage: Arc<Stage>) -> Vec<Trial> {
-    let mut trials: Vec<Trial> = cases().into_iter().map(|case| case.trial(&stage)).collect();
-    trials.extend(alike::trials(&stage));
-    trials.extend(output::trials(&stage));
-    trials.push(floor::of_guests(stage));
+/// Tests of guests on a host with `--isolation process`. Uploads are the same there.
+fn isolated(fixture: Arc<Fixture>) -> Vec<Trial> {
+    let mut trials: Vec<Trial> = cases().into_iter().map(|case| case.trial(&fixture)).collect();
+    trials.extend(limits::trials(&fixture));
+    trials.extend(output::trials(&fixture));
+    trials.push(leftovers::of_guests(fixture));
     trials
 }
 
@@ -63,7 +64,7 @@ fn cases() -> Vec<Case> {
         time::cases(),
         waiting::cases(),
         memory::cases(),
-        handing::cases(),
+        host_memory::cases(),
         output::cases(),
         traps::cases(),
     ]
@@ -72,16 +73,16 @@ fn cases() -> Vec<Case> {
     .collect()
 }
 
-/// Trials on a host, and on one of its own for large plugins, because a host keeps the code of each.
-fn listed(stage: Arc<Stage>, large: Arc<Stage>) -> Vec<Trial> {
-    // The slowest first: others are tried beside them.
-    let mut trials = uploads::trials(&stage, &large);
-    trials.extend(cases().into_iter().map(|case| case.trial(&stage)));
-    trials.extend(alike::trials(&stage));
-    trials.extend(output::trials(&stage));
-    trials.extend(damaged::trials(&stage));
-    trials.extend(features::trials(&stage));
-    // Wait for all others to have ended, so they come last.
-    trials.extend([floor::of_guests(stage), floor::of_large_plugins(large)]);
+/// Tests on one host, and on a second one for large plugins, because a host keeps the code of each.
+fn listed(fixture: Arc<Fixture>, large: Arc<Fixture>) -> Vec<Trial> {
+    // The slowest first: others run in parallel.
+    let mut trials = uploads::trials(&fixture, &large);
+    trials.extend(cases().into_iter().map(|case| case.trial(&fixture)));
+    trials.extend(limits::trials(&fixture));
+    trials.extend(output::trials(&fixture));
+    trials.extend(damaged::trials(&fixture));
+    trials.extend(features::trials(&fixture));
+    // These wait until all others have ended, so they come last.
+    trials.extend([leftovers::of_guests(fixture), leftovers::of_large_plugins(large)]);
     trials
 }

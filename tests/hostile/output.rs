@@ -1,4 +1,4 @@
-//! To say too much, or what acts on whoever reads it.
+//! Attacks by output and log: too much of it, or control characters for a terminal.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::case::{Case, End::Fails, End::Limit, only_attempt, used};
+use super::fixture::Fixture;
 use super::guests::{forever, http, p1, p2, times};
-use super::stage::Stage;
 
-/// What is kept of a log unless a job says otherwise.
+/// The default limit of a log, in bytes.
 const LOG_BYTES: f64 = (256 << 10) as f64;
 
 const HUNDRED_MB: u64 = 100_000_000;
@@ -75,7 +75,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The log is cut to what may be kept, and what was dropped is counted.
+/// Checks that the log is cut to its limit, and that dropped bytes are counted.
 fn cut(attempt: &Value, written: Option<u64>) -> anyhow::Result<()> {
     let (kept, dropped) = (used(attempt, "log_bytes")?, used(attempt, "log_dropped_bytes")?);
     ensure!(kept == LOG_BYTES && dropped > 0.0, "{kept} kept, {dropped} dropped");
@@ -85,11 +85,11 @@ fn cut(attempt: &Value, written: Option<u64>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Clears the screen, names the terminal's window, rings, goes back to the line's start, and turns the
-/// direction of writing.
+/// Clears the screen, sets the title of the window, rings the bell, moves the cursor, and reverses the
+/// direction of text.
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\rgone\u{8}\u{202e}\u{9b}31m";
 
-/// Says [`ESCAPES`], then exits with 65.
+/// Logs [`ESCAPES`], then exits with 65.
 fn escapes() -> anyhow::Result<Vec<u8>> {
     let bytes: String = ESCAPES.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     let length = ESCAPES.len();
@@ -102,27 +102,27 @@ fn escapes() -> anyhow::Result<Vec<u8>> {
     ))
 }
 
-/// Gives a command a terminal.
+/// The program that runs a command on a terminal.
 const TERMINAL: &str = "/usr/bin/script";
 
-pub(super) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
+pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Trial> {
     let terminal = "output::what_acts_on_a_terminal_does_not_reach_it";
     let missing = !Path::new(TERMINAL).exists();
     vec![
-        stage
-            .trial(terminal, |stage| async move { reaches_no_terminal(&stage).await })
+        fixture
+            .trial(terminal, |fixture| async move { reaches_no_terminal(&fixture).await })
             .with_kind(if missing { "no program `script`" } else { "" })
             .with_ignored_flag(missing),
     ]
 }
 
-async fn reaches_no_terminal(stage: &Stage) -> anyhow::Result<()> {
-    let (host, plugin) = (stage.host().await?, stage.name());
+async fn reaches_no_terminal(fixture: &Fixture) -> anyhow::Result<()> {
+    let (host, plugin) = (fixture.host().await?, fixture.name());
     host.accepts(&plugin, escapes()?).await?;
     let job = host.run(json!({ "plugin": plugin })).await?;
     Fails("exit_code").is(only_attempt(&job)?)?;
     let id = job["id"].as_str().context("a job has an id")?;
-    ensure!(host.log(id).await? == ESCAPES.as_bytes(), "a program is given what was written");
+    ensure!(host.log(id).await? == ESCAPES.as_bytes(), "the log over HTTP is unchanged");
     for shows in [format!("job logs {id}"), format!("job show {id}"), "job list".to_owned()] {
         let shown = on_a_terminal(&shows, host.url()).await?;
         ensure!(shown.contains("gone") || shown.contains(&plugin), "{shows}: {shown:?}");
@@ -130,7 +130,7 @@ async fn reaches_no_terminal(stage: &Stage) -> anyhow::Result<()> {
             c == '\u{202e}' || (c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{1b}'))
         };
         ensure!(!shown.contains(acts), "{shows}: {shown:?}");
-        // Colours are the command's own; what a guest says has none of its own.
+        // Only the command itself uses colours, never the text of a guest.
         for foreign in ["\u{1b}[2J", "\u{1b}]0", "\rgone"] {
             ensure!(!shown.contains(foreign), "{shows}: {shown:?}");
         }
@@ -138,7 +138,7 @@ async fn reaches_no_terminal(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a terminal is sent by `jobwright` with the words of `line`.
+/// The bytes that `jobwright` with the arguments `line` writes to a terminal.
 async fn on_a_terminal(line: &str, host: &str) -> anyhow::Result<String> {
     let program = jobwright([""; 0])?;
     let program = program.as_std();

@@ -1,4 +1,4 @@
-//! To take a processor for ever: an endless loop, wherever a guest can have one.
+//! Attacks on the processor: an endless loop in every place where a guest can have one.
 
 use anyhow::ensure;
 use jobwright_tests::components;
@@ -16,7 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
             Case::new(format!("time::{name}"), guest)
                 .under(json!({ "timeout_ms": 250 }))
                 .ends(Limit("time"))
-                // It was the guest that took the time, not the host that lost it.
+                // The guest used the processor; the host was not just late.
                 .and(|attempt| {
                     ensure!(used(attempt, "cpu_ms")? > 10.0, "it did not spin");
                     Ok(())
@@ -30,7 +30,7 @@ fn starts(rest: &str) -> String {
     format!("{rest} (func $spin {SPIN}) (start $spin)")
 }
 
-/// Where a core module can spin, and how.
+/// Places where a core module can spin.
 fn positions() -> Vec<(&'static str, Guest)> {
     let tail = "(func $down (param i32) (return_call $down (local.get 0)))";
     let table = "(type $f (func)) (table 1 funcref) (elem (i32.const 0) $f) (func $f)";
@@ -53,7 +53,7 @@ fn positions() -> Vec<(&'static str, Guest)> {
     ]
 }
 
-/// Where a component can spin.
+/// Places where a component can spin.
 fn components() -> Vec<(&'static str, Guest)> {
     let after = |name: &str, params: &str| {
         format!(r#"(func (export "cabi_post_{name}") (param {params}) {SPIN})"#)
@@ -80,12 +80,12 @@ fn components() -> Vec<(&'static str, Guest)> {
     ]
 }
 
-/// Begins an answer that it never ends, while it spins.
+/// Begins a response and then spins.
 fn answering() -> String {
     format!("(call $answer (local.get $out) (i32.const 200) (call $fields)) {SPIN}")
 }
 
-/// Spins when the host asks for room for an argument.
+/// Spins in the allocator, when the host passes an argument.
 fn spinning_allocator() -> Guest {
     Box::new(|| {
         components::component(
@@ -102,7 +102,7 @@ fn spinning_allocator() -> Guest {
     })
 }
 
-/// Spins when the host asks for room for the payload, before the job is called.
+/// Spins in the allocator, when the host passes the payload.
 fn spinning_job_allocator() -> Guest {
     Box::new(|| {
         components::typed_job(
@@ -116,7 +116,7 @@ fn spinning_job_allocator() -> Guest {
     })
 }
 
-/// Spins when a handle of its own is dropped.
+/// Spins in the destructor of a resource.
 const DESTRUCTOR: &str = r#"(component
     (core module $destroys (func (export "destroy") (param i32) (loop $again (br $again))))
     (core instance $destroyer (instantiate $destroys))
@@ -133,7 +133,7 @@ const DESTRUCTOR: &str = r#"(component
     (instance $exported (export "run" (func $run)))
     (export "wasi:cli/run@0.2.0" (instance $exported)))"#;
 
-/// Spins in a component that the one that is run calls.
+/// Spins in a component that the main component calls.
 const CALLED: &str = r#"(component
     (component $callee
         (core module $m (func (export "f") (loop $again (br $again))))
@@ -154,7 +154,7 @@ const CALLED: &str = r#"(component
     (alias export $two "wasi:cli/run@0.2.0" (instance $exported))
     (export "wasi:cli/run@0.2.0" (instance $exported)))"#;
 
-/// Single instructions that take long, for ever.
+/// Endless loops of single instructions that take long.
 fn busy() -> Vec<(&'static str, Guest)> {
     let grow = "(drop (memory.grow (i32.const 800)))";
     let bulk = |what: &str| p1("", &format!("{grow} {}", forever(what)));
@@ -180,7 +180,7 @@ fn busy() -> Vec<(&'static str, Guest)> {
     ]
 }
 
-/// Calls of the host without end, none of which waits.
+/// Endless loops of host calls that do not wait.
 fn calls() -> Vec<(&'static str, Guest)> {
     let p1 = |what: &str| p1("", &forever(what));
     let job = |what: &str| job("", &forever(what));
@@ -230,12 +230,12 @@ fn calls() -> Vec<(&'static str, Guest)> {
     ]
 }
 
-/// What ends in time.
+/// Guests that end in time.
 fn obeyed() -> Vec<Case> {
     let whole = "(drop (memory.grow (i32.const 1000)))
         (memory.fill (i32.const 0) (i32.const 7) (i32.const 65000000))";
     vec![
-        // Memory that is asked for is paid for, also where it is refused.
+        // Requested memory costs fuel, also if it is refused.
         Case::new(
             "time::refused_growth_without_end_uses_up_its_fuel",
             p1("", &forever("(drop (memory.grow (i32.const 60000)))")),

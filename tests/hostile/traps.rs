@@ -1,4 +1,4 @@
-//! To end badly: in every way that WebAssembly has, and some that only hosts know.
+//! Traps: every trap of WebAssembly, and errors of host calls.
 
 use super::case::{Case, End::Fails, End::Traps};
 use super::guests::{Guest, Kind, job, p1, p2, plugin, text};
@@ -99,7 +99,7 @@ fn codes() -> Vec<Case> {
     .collect()
 }
 
-/// Bad ends that need a host, or more than one function.
+/// Traps that need a host call, or more than one function.
 fn calls() -> Vec<Case> {
     let start = "(func $start unreachable) (start $start)";
     // Segments are copied before the start function runs.
@@ -110,7 +110,7 @@ fn calls() -> Vec<Case> {
             (func $write (param i32 i32 i32 i32) (result i32)))
         (func (export "_start")
             (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
-    // The allocator of all components here hands out what lies at `$free`.
+    // The allocator of these components returns the address in `$free`.
     let nonsense = "(func $lose (global.set $free (i32.const -16))) (start $lose)";
     vec![
         case("a_start_function", p1(start, ""), "unreachable"),
@@ -144,7 +144,7 @@ fn calls() -> Vec<Case> {
     ]
 }
 
-/// The same end, whatever kind of plugin comes to it.
+/// The same trap for every kind of plugin.
 fn kinds() -> impl Iterator<Item = Case> {
     Kind::ALL.into_iter().map(|kind| {
         let name = format!("traps::{}", kind.word());

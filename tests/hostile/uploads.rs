@@ -1,4 +1,4 @@
-//! Plugins that are large, deep or slow to compile: each is taken and runs, or is refused in time.
+//! Plugins that are large, deep or slow to compile: each is accepted and runs, or is refused in time.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,48 +10,48 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::case::{Case, End::Limit, End::Succeeds, only_attempt};
+use super::fixture::Fixture;
 use super::guests::text;
-use super::stage::Stage;
 
-/// As in the table of the suite: what is counted in a module.
+/// The number of items in a large module.
 const MANY: usize = 100_000;
 
-/// Blocks in blocks.
+/// The depth of nested blocks.
 const DEEP: usize = 50_000;
 
-/// What is refused is tried on `stage`, what is taken on `large`.
-pub(super) fn trials(stage: &Arc<Stage>, large: &Arc<Stage>) -> Vec<Trial> {
+/// Refused plugins are tested on `fixture`, accepted ones on `large`.
+pub(super) fn trials(fixture: &Arc<Fixture>, large: &Arc<Fixture>) -> Vec<Trial> {
     let taken = taken().into_iter().map(|case| case.trial(large));
     let refused = refused().into_iter().map(|(name, make, code)| {
-        stage.trial(&format!("uploads::{name}"), move |stage| async move {
-            let (host, plugin, wasm) = (stage.host().await?, stage.name(), make()?);
-            let (status, problem) = stage.beside_a_victim(host.upload(&plugin, wasm)).await?;
+        fixture.trial(&format!("uploads::{name}"), move |fixture| async move {
+            let (host, plugin, wasm) = (fixture.host().await?, fixture.name(), make()?);
+            let (status, problem) = fixture.beside_a_victim(host.upload(&plugin, wasm)).await?;
             ensure!(problem["code"] == code, "{status}: {problem}");
-            ensure!(problem.to_string().len() < 2_000, "it says much");
+            ensure!(problem.to_string().len() < 2_000, "the message is too long");
             let there = host.get(&format!("/v1/plugins/{plugin}")).await?.status();
             ensure!(there == StatusCode::NOT_FOUND, "nothing is left of it: {there}");
             Ok(())
         })
     });
     let mut bombs = BOMBS.iter().map(|(name, make)| {
-        stage.trial(&format!("uploads::{name}"), move |stage| async move {
-            takes_too_long(&stage, make()?).await
+        fixture.trial(&format!("uploads::{name}"), move |fixture| async move {
+            takes_too_long(&fixture, make()?).await
         })
     });
     let mut slow = SLOW.iter().map(|(name, make)| {
-        large.trial(&format!("uploads::{name}"), move |stage| async move {
-            is_taken_or_takes_too_long(&stage, make()?).await
+        large.trial(&format!("uploads::{name}"), move |fixture| async move {
+            is_taken_or_takes_too_long(&fixture, make()?).await
         })
     });
-    // One of each at a time, because they wait for each other.
+    // One of these at a time, because they wait for each other.
     let first: Vec<Trial> = bombs.next().into_iter().chain(slow.next()).collect();
     first.into_iter().chain(taken).chain(refused).chain(bombs).chain(slow).collect()
 }
 
-/// What any plugin may import.
+/// An import that is always available.
 const YIELD: &str = r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))"#;
 
-/// Text, `MANY` times over, with its number.
+/// Concatenates `each` for the numbers below `MANY`.
 fn many(each: impl Fn(usize) -> String) -> String {
     (0..MANY).fold(String::new(), |mut text, n| {
         // Writing to a string cannot fail.
@@ -64,10 +64,10 @@ fn module(parts: &str) -> String {
     format!(r#"(module {parts} (func (export "_start")))"#)
 }
 
-/// What can be compiled in time runs like any other plugin.
+/// Plugins that compile in time, and run like any other.
 fn taken() -> Vec<Case> {
     let case = |name: &str, parts: &str| Case::new(format!("uploads::{name}"), text(module(parts)));
-    // One after the other, as compilers write them.
+    // Sequential blocks, as compilers emit them.
     let function = "(i32.const 0) drop ".repeat(5_000_000 / 3);
     let deep = format!("{} {}", "block ".repeat(5_000), "end ".repeat(5_000));
     let loops = format!("{} {}", "loop ".repeat(1_000), "end ".repeat(1_000));
@@ -111,7 +111,7 @@ fn refused() -> Vec<(&'static str, Make, &'static str)> {
             || guests::assemble(&module(&many(|n| format!(r#"(import "e" "f{n}" (func))"#)))),
             "unknown_import",
         ),
-        // Six MiB of each attempt.
+        // Each attempt would need six MiB for them.
         ("many_imports", || guests::assemble(&module(&YIELD.repeat(MANY))), "plugin_unusable"),
         (
             "many_exports_and_no_entry_point",
@@ -154,10 +154,10 @@ fn refused() -> Vec<(&'static str, Make, &'static str)> {
     ]
 }
 
-/// Components in each other, so deep.
+/// Nested components, `depth` levels deep.
 fn nested(depth: usize) -> Vec<u8> {
     const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
-    // From the inside out, backwards, so that each is written once.
+    // From the inside out, in reverse, so that each byte is written once.
     let mut backwards: Vec<u8> = HEADER.iter().rev().copied().collect();
     for _ in 1..depth {
         let mut length = backwards.len();
@@ -179,29 +179,29 @@ fn nested(depth: usize) -> Vec<u8> {
     backwards
 }
 
-/// Small, and far from compiled when the time for it is up.
+/// Small plugins whose compilation takes far longer than the limit.
 const BOMBS: &[(&str, Make)] =
     &[("a_bomb_that_takes_minutes_to_compile", || guests::slow_to_compile(200_000))];
 
-async fn takes_too_long(stage: &Stage, bomb: Vec<u8>) -> anyhow::Result<()> {
-    let (_alone, host) = (stage.bombs.lock().await, stage.host().await?);
-    let (status, problem) = stage.beside_a_victim(host.upload(&stage.name(), bomb)).await?;
+async fn takes_too_long(fixture: &Fixture, bomb: Vec<u8>) -> anyhow::Result<()> {
+    let (_alone, host) = (fixture.bombs.lock().await, fixture.host().await?);
+    let (status, problem) = fixture.beside_a_victim(host.upload(&fixture.name(), bomb)).await?;
     was_too_long(status, &problem)?;
-    // Whoever comes after it does not wait for it.
-    host.accepts(&stage.name(), guests::slow_to_compile(100)?).await?;
+    // The next upload does not wait for it.
+    host.accepts(&fixture.name(), guests::slow_to_compile(100)?).await?;
     Ok(())
 }
 
 fn was_too_long(status: StatusCode, problem: &Value) -> anyhow::Result<()> {
     ensure!(status == StatusCode::UNPROCESSABLE_ENTITY, "{status}: {problem}");
-    // The clock or the processor's time, whichever is up first.
+    // Wall-clock time or processor time, whichever limit is reached first.
     let code = problem["code"].as_str().unwrap_or_default();
     ensure!(["compile_timeout", "plugin_unusable"].contains(&code), "{problem}");
     ensure!(problem["detail"].to_string().contains("8 s"), "{problem}");
     Ok(())
 }
 
-/// What takes a time that depends on the machine.
+/// Plugins whose compile time depends on the machine.
 const SLOW: &[(&str, Make)] = &[
     ("loops_in_loops", || {
         let loops = format!("{} {}", "loop ".repeat(DEEP), "end ".repeat(DEEP));
@@ -214,9 +214,10 @@ const SLOW: &[(&str, Make)] = &[
     }),
 ];
 
-async fn is_taken_or_takes_too_long(stage: &Stage, wasm: Vec<u8>) -> anyhow::Result<()> {
-    let (_alone, host, plugin) = (stage.bombs.lock().await, stage.host().await?, stage.name());
-    let (status, answer) = stage.beside_a_victim(host.upload(&plugin, wasm)).await?;
+async fn is_taken_or_takes_too_long(fixture: &Fixture, wasm: Vec<u8>) -> anyhow::Result<()> {
+    let (_alone, host, plugin) =
+        (fixture.bombs.lock().await, fixture.host().await?, fixture.name());
+    let (status, answer) = fixture.beside_a_victim(host.upload(&plugin, wasm)).await?;
     if status != StatusCode::CREATED {
         return was_too_long(status, &answer);
     }

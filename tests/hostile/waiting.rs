@@ -1,4 +1,4 @@
-//! To wait for ever: for a clock, for nothing, or again and again for no time at all.
+//! Endless waits: for a clock, for nothing, or repeatedly for no time at all.
 
 use anyhow::ensure;
 use serde_json::json;
@@ -30,8 +30,8 @@ pub(super) fn cases() -> Vec<Case> {
     idle.chain(busy).chain(short).collect()
 }
 
-/// Waits in preview 1 for a clock: 0 tells the time of day, 1 only goes forward. With `flags` of 1 the
-/// time is not counted from now.
+/// Waits in preview 1 for a clock: 0 is the wall clock, 1 the monotonic clock. With `flags` 1 the time is
+/// absolute.
 fn polls(clock: u32, nanos: u64, flags: u32) -> String {
     format!(
         "(i32.store (i32.const 80) (i32.const {clock}))
@@ -52,7 +52,7 @@ fn sleepers() -> Vec<(&'static str, Guest)> {
         ("a_sleep_until_the_end_of_time", p1(polls(1, u64::MAX, 1))),
         (
             "two_clocks_that_never_ring",
-            // The second subscription is the first once more.
+            // The second subscription equals the first.
             p1(format!(
                 "{} {}",
                 polls(1, 0, 0),

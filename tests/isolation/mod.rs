@@ -1,28 +1,28 @@
-//! Attempts in processes of their own: what it costs when one dies, what such a process can do, and that
-//! none is left behind. That attempts are the same there is what the tests of the runtime and the
-//! hostile guests say, all of which run there too: filter by `isolated`.
+//! Attempts in processes of their own: the consequences when one dies, what such a process can do, and
+//! that none is left behind. The tests of the runtime and of hostile guests also run in such processes:
+//! filter by `isolated`.
 
-mod alike;
-mod dying;
-mod leaving;
+mod abandoned_requests;
+mod confinement;
+mod process_deaths;
 mod runners;
+mod same_outcomes;
 mod sharing;
-mod shut_in;
 mod signals;
-mod trying;
+mod trial_loads;
 mod unconfined;
 
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
     [
-        alike::trials(),
-        dying::trials(),
-        leaving::trials(),
+        same_outcomes::trials(),
+        process_deaths::trials(),
+        abandoned_requests::trials(),
         sharing::trials(),
-        shut_in::trials(),
+        confinement::trials(),
         signals::trials(),
-        trying::trials(),
+        trial_loads::trials(),
         unconfined::trials(),
     ]
     .into_iter()

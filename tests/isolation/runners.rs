@@ -1,4 +1,4 @@
-//! A host whose attempts run in processes of their own, and those processes as the system shows them.
+//! A host whose attempts run in processes of their own, and those processes as `/proc` shows them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,17 +13,17 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How long something may take that is about to happen.
+/// The time limit for events that tests expect soon.
 const SOON: Duration = Duration::from_secs(20);
 
-/// The host.
+/// A host with `--isolation process`.
 pub(super) struct Isolated {
     pub(super) process: HostProcess,
     http: Client,
     data: TempDir,
 }
 
-/// What it is started with.
+/// The flags of the host.
 const FLAGS: [&str; 2] = ["--isolation", "process"];
 
 impl Isolated {
@@ -33,21 +33,21 @@ impl Isolated {
         Ok(Self { process, http: Client::new(), data })
     }
 
-    /// One at the head of a process group of its own.
+    /// A host that leads a process group of its own.
     pub(super) async fn start_in_group() -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let process = HostProcess::start_in_group(data.path(), &FLAGS).await?;
         Ok(Self { process, http: Client::new(), data })
     }
 
-    /// One [by another](jobwright_tests::by_another).
+    /// A host that is not in root's group: see [`by_another`](jobwright_tests::by_another).
     pub(super) async fn start_by_another() -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let process = HostProcess::start_by_another(data.path(), &FLAGS).await?;
         Ok(Self { process, http: Client::new(), data })
     }
 
-    /// Waits until it has ended, in good order, and starts it again.
+    /// Waits until the host has exited successfully, and starts it again.
     pub(super) async fn started_again(self) -> anyhow::Result<Self> {
         let Self { process, http, data } = self;
         let end = process.ended().await?;
@@ -70,7 +70,7 @@ impl Isolated {
         Ok(())
     }
 
-    /// Begins to upload a plugin of a tenant; answers the status.
+    /// Begins to upload a plugin of a tenant; the task returns the status.
     pub(super) fn upload(
         &self,
         tenant: &str,
@@ -96,7 +96,7 @@ impl Isolated {
         Ok(())
     }
 
-    /// Submits a job; answers its id.
+    /// Submits a job; returns its id.
     pub(super) async fn submit(&self, job: Value) -> anyhow::Result<String> {
         let answer = self.http.post(self.url("jobs")).json(&job).send().await?;
         let job: Value = answer.error_for_status()?.json().await?;
@@ -108,7 +108,7 @@ impl Isolated {
         Ok(answer.error_for_status()?.json().await?)
     }
 
-    /// The job when it is over.
+    /// Waits until the job is finalized.
     pub(super) async fn finalized(&self, id: &str) -> anyhow::Result<Value> {
         let answer = self.http.get(self.url(&format!("jobs/{id}?wait=60s"))).send().await?;
         let job: Value = answer.error_for_status()?.json().await?;
@@ -116,7 +116,7 @@ impl Isolated {
         Ok(job)
     }
 
-    /// The job when its first attempt has ended.
+    /// Waits until the first attempt of the job has ended.
     pub(super) async fn tried(&self, id: &str) -> anyhow::Result<Value> {
         let since = Instant::now();
         loop {
@@ -137,18 +137,18 @@ impl Isolated {
         Ok(())
     }
 
-    /// Starts a job of a guest that sleeps, and answers its id and the process that runs it: the one
-    /// that there has been from the start.
+    /// Starts a job of a guest that sleeps, and returns its id and the process that runs it: the only one,
+    /// which exists from the start.
     pub(super) async fn sleeper(&self, limits: Value) -> anyhow::Result<(String, Runner)> {
         self.push("sleep", guests::SLEEP).await?;
         let id = self.submit(json!({ "plugin": "sleep", "limits": limits })).await?;
         self.heard(&id).await?;
         let runners = self.runners()?;
         ensure!(runners.len() == 1, "{runners:?}");
-        Ok((id, runners.into_iter().next().context("one runs it")?))
+        Ok((id, runners.into_iter().next().context("a process runs the attempt")?))
     }
 
-    /// The processes that there are.
+    /// The processes of the host that run attempts.
     pub(super) fn runners(&self) -> anyhow::Result<Vec<Runner>> {
         let host = self.process.id().context("the host has ended")?;
         let mut runners = vec![];
@@ -163,7 +163,7 @@ impl Isolated {
     }
 }
 
-/// Whether the process at `path` was started by `host` to run attempts. One that has just ended is none.
+/// Whether the process at `path` was started by `host` to run attempts; false if it has just ended.
 fn is_runner_of(host: u32, path: &Path) -> bool {
     let text = |file| std::fs::read_to_string(path.join(file)).unwrap_or_default();
     text("status").lines().any(|line| line == format!("PPid:\t{host}"))
@@ -175,28 +175,28 @@ fn is_runner_of(host: u32, path: &Path) -> bool {
 pub(super) struct Runner(PathBuf);
 
 impl Runner {
-    /// Where the system shows it.
+    /// Its folder in `/proc`.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Stops it, at once.
+    /// Suspends the process (`SIGSTOP`).
     pub(super) fn stop(&self) -> anyhow::Result<()> {
         let id = self.0.file_name().and_then(|id| id.to_str()?.parse().ok());
         let id = id.and_then(Pid::from_raw).context("it has a number")?;
         match kill_process(id, Signal::STOP) {
-            // It has just ended.
+            // The process has just ended.
             Err(Errno::SRCH) => Ok(()),
             other => Ok(other?),
         }
     }
 
-    /// Whether it is there and stopped.
+    /// Whether the process exists and is suspended.
     pub(super) fn is_stopped(&self) -> bool {
         std::fs::read_to_string(self.0.join("status")).is_ok_and(|it| it.contains("State:\tT"))
     }
 
-    /// Sends it a signal, by its name.
+    /// Sends a signal, given its name.
     pub(super) async fn signal(&self, signal: &str) -> anyhow::Result<()> {
         let id = self.0.file_name().context("it has a number")?;
         let mut kill = tokio::process::Command::new("kill");
@@ -205,10 +205,10 @@ impl Runner {
         Ok(())
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub(super) async fn gone(&self) -> anyhow::Result<()> {
         let since = Instant::now();
-        // One that has ended and that nobody has asked about has no command line any more.
+        // A zombie has no command line.
         while std::fs::read(self.0.join("cmdline")).is_ok_and(|line| !line.is_empty()) {
             ensure!(since.elapsed() < SOON, "{} is still there", self.0.display());
             tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! What plugins share under `--isolation process`: no process, no code in the host, and of the machine's
-//! memory only as much as an attempt may have.
+//! Plugins under `--isolation process` share no process, have no code in the host, and use no more memory
+//! than an attempt may have.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,15 +15,15 @@ use super::runners::Isolated;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        jobs_of_one_plugin_share_a_process_and_those_of_another_do_not,
+        only_jobs_of_one_plugin_share_a_process,
         a_new_version_has_a_process_of_its_own,
         the_host_loads_no_code_of_plugins,
-        a_process_may_take_no_more_memory_than_its_attempt_could_need,
+        the_memory_of_a_process_is_limited_by_its_attempt,
     ]
 }
 
 impl Isolated {
-    /// Runs a job of this plugin; answers the processes that there are then.
+    /// Runs a job of this plugin; returns the processes that exist afterwards.
     async fn after_job_of(&self, plugin: &str) -> anyhow::Result<BTreeSet<String>> {
         let job = self.finalized(&self.submit(json!({ "plugin": plugin })).await?).await?;
         ensure!(job["state"] == "completed", "{job}");
@@ -32,9 +32,9 @@ impl Isolated {
     }
 }
 
-async fn jobs_of_one_plugin_share_a_process_and_those_of_another_do_not() -> anyhow::Result<()> {
+async fn only_jobs_of_one_plugin_share_a_process() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
-    // The same bytes: another plugin all the same, with grants and jobs of its own.
+    // The same bytes, but another plugin, with its own grants and jobs.
     for name in ["a", "b"] {
         host.push_wasm(name, guests::echo()?).await?;
     }
@@ -58,7 +58,7 @@ async fn a_new_version_has_a_process_of_its_own() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The memory of a process that can be executed and is of no file: machine code that was loaded.
+/// The executable anonymous memory of a process: machine code that was loaded.
 fn loaded_code(process: u32) -> anyhow::Result<Vec<String>> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
     let is_code = |line: &&str| {
@@ -75,7 +75,7 @@ async fn the_host_loads_no_code_of_plugins() -> anyhow::Result<()> {
     let id = host.process.id().context("it runs")?;
     assert_eq!(loaded_code(id)?, Vec::<String>::new());
 
-    // Without isolation it is there, so this would see it.
+    // Without isolation there is such memory, so the check detects it.
     let data = tempfile::tempdir()?;
     let open = HostProcess::start(data.path(), &[]).await?;
     let put = Client::new().put(format!("{}/v1/plugins/a", open.url()));
@@ -84,7 +84,7 @@ async fn the_host_loads_no_code_of_plugins() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The limit of a process on what it can write to, in bytes.
+/// The limit of a process on its data segment, in bytes.
 fn data_limit(process: &Path) -> anyhow::Result<u64> {
     let limits = fs::read_to_string(process.join("limits"))?;
     let line = limits.lines().find(|line| line.starts_with("Max data size"));
@@ -92,7 +92,7 @@ fn data_limit(process: &Path) -> anyhow::Result<u64> {
     soft.parse().with_context(|| soft.to_owned())
 }
 
-async fn a_process_may_take_no_more_memory_than_its_attempt_could_need() -> anyhow::Result<()> {
+async fn the_memory_of_a_process_is_limited_by_its_attempt() -> anyhow::Result<()> {
     const MIB: u64 = 1 << 20;
     let host = Isolated::start().await?;
     let (_, small) = host.sleeper(json!({ "memory_bytes": 64 * MIB })).await?;

@@ -1,4 +1,4 @@
-//! That the signals which tell a host to stop reach the host alone.
+//! Signals that stop a host stop only the host.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,31 +11,30 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::dying::NAP;
+use super::process_deaths::NAP;
 use super::runners::Isolated;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        attempts_have_their_grace_when_all_processes_of_a_host_are_told_to_stop,
-        a_process_that_compiles_goes_on_when_it_is_told_to_stop,
+        attempts_get_the_grace_period_when_all_processes_get_a_signal,
+        a_compile_process_ignores_signals_to_stop,
     ]
 }
 
-/// What a terminal, or what supervises services, sends to all processes at once.
+/// Signals that a terminal or a service manager sends to all processes of a group.
 const SIGNALS: [(&str, u32); 3] = [("INT", 2), ("TERM", 15), ("HUP", 1)];
 
-/// How long something may take that is about to happen.
+/// The time limit for events that tests expect soon.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Sends a signal to a process, or with `-` before its number to its group.
-async fn signal(name: &str, whom: &str) -> anyhow::Result<()> {
-    let sent = Command::new("kill").args(["-s", name, "--", whom]).status().await?;
+/// Sends a signal to a process, or to a process group if the number is preceded by `-`.
+async fn signal(name: &str, target: &str) -> anyhow::Result<()> {
+    let sent = Command::new("kill").args(["-s", name, "--", target]).status().await?;
     ensure!(sent.success(), "{sent}");
     Ok(())
 }
 
-async fn attempts_have_their_grace_when_all_processes_of_a_host_are_told_to_stop()
--> anyhow::Result<()> {
+async fn attempts_get_the_grace_period_when_all_processes_get_a_signal() -> anyhow::Result<()> {
     for (name, _) in &SIGNALS[..2] {
         let host = Isolated::start_in_group().await?;
         host.push("nap", NAP).await?;
@@ -50,7 +49,7 @@ async fn attempts_have_their_grace_when_all_processes_of_a_host_are_told_to_stop
     Ok(())
 }
 
-async fn a_process_that_compiles_goes_on_when_it_is_told_to_stop() -> anyhow::Result<()> {
+async fn a_compile_process_ignores_signals_to_stop() -> anyhow::Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.env_clear().env("JOBWRIGHT_COMPILE", format!("fuel 120 {}", 2_u64 << 30));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -58,7 +57,7 @@ async fn a_process_that_compiles_goes_on_when_it_is_told_to_stop() -> anyhow::Re
     let id = process.id().context("it has just started")?;
     let since = Instant::now();
     while !catches_all(id)? {
-        ensure!(since.elapsed() < SOON, "it lets signals end it");
+        ensure!(since.elapsed() < SOON, "the default action of a signal would end the process");
         tokio::task::yield_now().await;
     }
     for (name, _) in SIGNALS {
@@ -73,10 +72,10 @@ async fn a_process_that_compiles_goes_on_when_it_is_told_to_stop() -> anyhow::Re
     Ok(())
 }
 
-/// Whether the process has something to do at each of [`SIGNALS`] but to end.
+/// Whether the process catches each of [`SIGNALS`].
 fn catches_all(process: u32) -> anyhow::Result<bool> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let caught = u64::from_str_radix(caught.context("a system tells it")?.trim(), 16)?;
+    let caught = u64::from_str_radix(caught.context("a line SigCgt")?.trim(), 16)?;
     Ok(SIGNALS.iter().all(|(_, number)| caught & (1 << (number - 1)) != 0))
 }

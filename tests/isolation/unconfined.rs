@@ -1,4 +1,4 @@
-//! Processes that cannot be confined do nothing: where the system denies what confines them.
+//! Processes that cannot be confined do nothing: the system denies the calls that confine them.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -21,7 +21,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What the system is to deny.
+/// A system call that is denied.
 #[derive(Debug, Clone, Copy)]
 enum Denied {
     /// To set a limit on resources.
@@ -54,8 +54,8 @@ impl Denied {
         Ok(SeccompFilter::new(rules, SeccompAction::Allow, denied, here)?.try_into()?)
     }
 
-    /// Does `work` on a thread for which, and for whose processes, this is denied. It must wait for these,
-    /// as they end with the thread.
+    /// Runs `work` on a thread for which, and for whose child processes, the call is denied. `work` must
+    /// wait for the processes, as they end with the thread.
     fn to<A: Send>(self, work: impl FnOnce() -> anyhow::Result<A> + Send) -> anyhow::Result<A> {
         let filter = self.filter()?;
         let denied = move || {
@@ -67,14 +67,14 @@ impl Denied {
     }
 }
 
-/// What a process says that is to run attempts, before it ends.
-fn told_by_runner() -> anyhow::Result<String> {
+/// The stderr of an attempt process that fails to start.
+fn stderr_of_runner() -> anyhow::Result<String> {
     let (mut ours, its) = UnixStream::pair()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("run-attempts").env_clear().env("JOBWRIGHT_RUNNER", "1");
     command.stdin(OwnedFd::from(its)).stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = command.spawn()?;
-    // The command has the other end too.
+    // The command keeps the other end open.
     drop(command);
     let mut said = vec![];
     ours.read_to_end(&mut said)?;
@@ -87,13 +87,13 @@ async fn a_process_that_cannot_be_confined_runs_no_attempts() -> anyhow::Result<
         (Denied::Limits, "cannot limit core dumps"),
         (Denied::Dumpable, "cannot keep its memory from other processes"),
     ] {
-        let said = denied.to(told_by_runner)?;
+        let said = denied.to(stderr_of_runner)?;
         ensure!(said.contains(what) && said.contains("Operation not permitted"), "{said}");
     }
     Ok(())
 }
 
-/// How a process ends that is to compile, and is given nothing.
+/// The result of a compile process without input.
 fn compiled() -> anyhow::Result<Output> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("compile-plugin").env_clear();
@@ -109,7 +109,7 @@ async fn a_process_that_cannot_be_confined_compiles_nothing() -> anyhow::Result<
     ] {
         let output = denied.to(compiled)?;
         let said = String::from_utf8_lossy(&output.stderr);
-        // Not as for a plugin that does not compile.
+        // The exit code differs from that for a plugin that does not compile.
         ensure!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
         ensure!(said.contains(what) && said.contains("Operation not permitted"), "{said}");
     }

@@ -7,10 +7,10 @@ use crate::runtime::fixture::{SLEEP, SPIN, WASI, command};
 
 /// A guest's definitions, and the body of its function `$work`.
 ///
-/// Guests of all ABIs have these functions beside: `$tell` writes the bytes at an address to the log,
-/// `$put` makes them the output or adds them to it, `$room` grows memory by some pages if outputs of
-/// the ABI lie there, `$doze` sleeps for long in one host call, `$call` is a host call that returns at
-/// once, and `$open` leaves a handle open. Their own data begins at 1024.
+/// Guests of all ABIs also have these functions: `$tell` writes the bytes at an address to the log,
+/// `$put` makes them the output or appends them to it, `$room` grows memory by some pages if outputs of
+/// the ABI are in linear memory, `$doze` sleeps for long in one host call, `$call` is a host call that
+/// returns at once, and `$open` leaves a handle open. Their own data begins at 1024.
 pub(super) struct Source<'a> {
     pub(super) rest: &'a str,
     pub(super) body: &'a str,
@@ -23,19 +23,19 @@ impl Source<'_> {
     }
 }
 
-/// One way in which plugins and the host work together.
+/// An ABI: how plugins and the host exchange data.
 pub(super) struct Abi {
     pub(super) name: &'static str,
     pub(super) build: fn(&Source<'_>) -> anyhow::Result<Vec<u8>>,
-    /// What stands before and after what is told, in the log.
+    /// Text that the host adds before and after a logged line.
     pub(super) line: (&'static str, &'static str),
-    /// How many table elements a guest may have before its own.
+    /// The number of table elements that guests of this ABI have in addition to their own.
     pub(super) other_elements: u64,
-    /// How many handles 30 calls of `$open` leave open.
+    /// The number of handles that 30 calls of `$open` leave open.
     pub(super) handles: u64,
-    /// Guests that spin in what the host calls beside their start function and `$work`.
+    /// Guests that spin in other functions that the host calls than their start function and `$work`.
     pub(super) spinning_elsewhere: fn() -> anyhow::Result<Vec<Vec<u8>>>,
-    /// Laws that cannot exist for it, with the reason.
+    /// Laws that do not apply to this ABI, with the reason.
     pub(super) without: &'static [(&'static str, &'static str)],
 }
 
@@ -106,20 +106,20 @@ pub(super) const ABIS: &[Abi] = &[
     },
 ];
 
-/// The names of laws that some ABI has not.
+/// The names of laws that do not apply to every ABI.
 const ELSEWHERE: &str = "a_guest_that_spins_in_another_function_ends_at_its_time_limit";
 const FLOOD: &str = "a_flood_of_output_ends_at_once";
 
-/// Far more than the elements of the table through which the parts of a component call each other.
+/// More than the elements of the table through which the modules of a component call each other.
 const SHIM: u64 = 90;
 
 /// Each standard stream is a handle.
 const STREAMS: u64 = 3;
 
-/// A pollable has one, and so has the clock's event that it waits for.
+/// A pollable has a handle, and so has the timer that it waits for.
 const POLLABLES: u64 = 60;
 
-/// What components have alike.
+/// Common definitions of components.
 macro_rules! component {
     ($put:literal) => {
         concat!(
@@ -133,7 +133,7 @@ macro_rules! component {
     };
 }
 
-/// What core modules have alike that print.
+/// Common definitions of core modules that print.
 macro_rules! module {
     ($tell:literal, $call:literal) => {
         concat!(
@@ -174,7 +174,7 @@ const JOB: &str = component!(
 );
 const JOB_RUN: &str = "(call $work) (return (call $ok (global.get $at) (global.get $len)))";
 
-/// It answers when it first puts something, or at its end.
+/// It responds when it first puts output, or at its end.
 const HTTP: &str = component!(
     "(global $to (mut i32) (i32.const 0)) (global $begun (mut i32) (i32.const 0))
     (func $begin
@@ -228,12 +228,12 @@ fn spinning_allocator() -> anyhow::Result<Vec<u8>> {
     )
 }
 
-/// Spins in what is called when the host has read the output.
+/// Spins in the `post-return` function, which the host calls after it has read the output.
 fn after_return() -> String {
     format!(r#"(func (export "cabi_post_jobwright:job/run@0.2.0#run") (param i32) {SPIN})"#)
 }
 
-/// Spins in what makes a plug-in's runtime ready.
+/// Spins in the constructors of a plug-in's language runtime.
 fn constructors() -> String {
     format!(r#"(func (export "__wasm_call_ctors") {SPIN})"#)
 }

@@ -1,4 +1,4 @@
-//! Cancelling and interrupting, whatever the guest does at that moment.
+//! Cancelling and interrupting, in every state of the guest.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ super::laws![
 /// Far above what stopping takes, for machines that are busy with other things.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Stops the attempt when its guest has told `here`, which is kept.
+/// Stops the attempt when its guest has logged `here`, and checks that the log is kept.
 async fn stopped(bench: &Bench, attempt: Attempt, reason: StopReason) -> anyhow::Result<Ended> {
     let (stop, signal) = Stop::new();
-    let (log, runtime) = (attempt.log.clone(), bench.lab.runtime.clone());
+    let (log, runtime) = (attempt.log.clone(), bench.fixture.runtime.clone());
     let running = tokio::spawn(async move { runtime.run(attempt, signal).await });
     while log.written() == 0 {
         tokio::task::yield_now().await;
@@ -42,7 +42,7 @@ async fn stopped(bench: &Bench, attempt: Attempt, reason: StopReason) -> anyhow:
 }
 
 async fn a_guest_that_is_not_stopped_succeeds(bench: Bench) -> anyhow::Result<()> {
-    output(&bench.lab.run(bench.telling("")?).await)?;
+    output(&bench.fixture.run(bench.telling("")?).await)?;
     Ok(())
 }
 
@@ -85,7 +85,7 @@ async fn a_guest_that_was_cancelled_before_its_start_never_runs(
     let log = attempt.log.clone();
     let (stop, signal) = Stop::new();
     stop.raise(StopReason::Cancelled);
-    let ended = bench.lab.runtime.run(attempt, signal).await;
+    let ended = bench.fixture.runtime.run(attempt, signal).await;
     assert_eq!((ended.outcome, log.written()), (Outcome::Cancelled, 0));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Fuel: what suffices is counted the same at each attempt, and a guest that has used it up ends.
+//! Fuel: it is counted the same at each attempt, and a guest that has used it up ends.
 
 use jobwright_core::limits::{Fuel, Limit};
 
@@ -12,7 +12,7 @@ super::laws![
     growing_memory_costs_fuel,
 ];
 
-/// Does `what` so many times.
+/// Runs `what` `times` times.
 fn repeat(times: u32, what: &str) -> String {
     format!(
         "(local $n i32)

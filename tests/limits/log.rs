@@ -1,20 +1,20 @@
-//! Log: what is too much is dropped, and ends nothing.
+//! Log: excess bytes are dropped, and the guest continues.
 
 use super::Bench;
 use crate::runtime::fixture::{attempt, output, text};
 
-super::laws![a_short_log_is_kept_whole, a_flood_of_log_ends_nothing];
+super::laws![a_short_log_is_kept_whole, a_flood_of_log_does_not_end_the_guest];
 
 async fn a_short_log_is_kept_whole(bench: Bench) -> anyhow::Result<()> {
     let attempt = bench.telling("")?;
     let log = attempt.log.clone();
-    let ended = bench.lab.run(attempt).await;
+    let ended = bench.fixture.run(attempt).await;
     output(&ended)?;
     assert_eq!((text(&log), ended.usage.log_dropped_bytes), (bench.line("here"), 0));
     Ok(())
 }
 
-async fn a_flood_of_log_ends_nothing(bench: Bench) -> anyhow::Result<()> {
+async fn a_flood_of_log_does_not_end_the_guest(bench: Bench) -> anyhow::Result<()> {
     let flood = "(local $n i32)
         (call $tell (i32.const 1024) (i32.const 5))
         (loop $again
@@ -24,9 +24,9 @@ async fn a_flood_of_log_ends_nothing(bench: Bench) -> anyhow::Result<()> {
         (call $tell (i32.const 1029) (i32.const 5))
         (call $put (i32.const 1024) (i32.const 5))";
     let words = r#"(data (i32.const 1024) "firstlast!")"#;
-    let attempt = attempt(bench.lab.plugins.add(bench.guest(words, flood)?))?;
+    let attempt = attempt(bench.fixture.plugins.add(bench.guest(words, flood)?))?;
     let log = attempt.log.clone();
-    let ended = bench.lab.run(attempt).await;
+    let ended = bench.fixture.run(attempt).await;
     assert_eq!(output(&ended)?.len(), 5);
     let usage = ended.usage;
     assert_eq!(usage.log_bytes, 256 << 10);

@@ -1,4 +1,4 @@
-//! Memory: a guest may grow to its limit, is refused more, and ends if it cannot do without.
+//! Memory: a guest may grow to its limit. More is refused, and the guest may handle that or end.
 
 use jobwright::runtime::{Allocator, RuntimeConfig};
 use jobwright_core::limits::{Fuel, Limit, Limits, show_bytes};
@@ -8,7 +8,7 @@ use crate::runtime::fixture::{exceeded, output, small, trapped};
 
 super::laws![
     growth_within_the_limit_succeeds_and_the_peak_is_exact,
-    a_guest_that_does_without_a_refused_growth_succeeds,
+    a_guest_that_handles_a_refused_growth_succeeds,
     a_guest_that_traps_after_a_refused_growth_reached_its_memory_limit,
     a_huge_step_is_refused,
     memory_at_the_start_counts,
@@ -54,7 +54,7 @@ async fn growth_within_the_limit_succeeds_and_the_peak_is_exact(
     Ok(())
 }
 
-async fn a_guest_that_does_without_a_refused_growth_succeeds(bench: Bench) -> anyhow::Result<()> {
+async fn a_guest_that_handles_a_refused_growth_succeeds(bench: Bench) -> anyhow::Result<()> {
     let ended = bench.run(&grows(1, ""), memory(2 * MIB)).await?;
     output(&ended)?;
     let peak = ended.usage.peak_memory_bytes;
@@ -70,7 +70,7 @@ async fn a_guest_that_traps_after_a_refused_growth_reached_its_memory_limit(
     assert_eq!(error.code, "memory");
     assert!(error.message.starts_with("memory limit 2 MiB exceeded"), "{}", error.message);
     assert!(error.backtrace.is_some());
-    // The same without a refusal is just a trap.
+    // Without a refusal it is an ordinary trap.
     let ended = bench.run("unreachable", memory(2 * MIB)).await?;
     assert_eq!(trapped(&ended)?.code, "unreachable");
     Ok(())

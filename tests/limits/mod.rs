@@ -24,7 +24,7 @@ use jobwright_tests::{Running, isolated, trial};
 use libtest_mimic::Trial;
 
 use self::abis::{ABIS, Abi, Source};
-use crate::runtime::fixture::{Lab, attempt, small};
+use crate::runtime::fixture::{RuntimeFixture, attempt, small};
 
 /// A law and its name.
 type Law = (&'static str, fn(&'static Abi) -> Running);
@@ -82,10 +82,10 @@ async fn every_exception_names_a_law_and_a_reason() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where guests of one ABI are run.
+/// A runtime for guests of one ABI.
 struct Bench {
     abi: &'static Abi,
-    lab: Lab,
+    fixture: RuntimeFixture,
 }
 
 impl Bench {
@@ -94,10 +94,10 @@ impl Bench {
     }
 
     fn with(abi: &'static Abi, config: RuntimeConfig) -> anyhow::Result<Self> {
-        Ok(Self { abi, lab: Lab::with(config)? })
+        Ok(Self { abi, fixture: RuntimeFixture::with(config)? })
     }
 
-    /// The guest that does `body`, with the definitions `rest`.
+    /// The guest that runs `body`, with the definitions `rest`.
     fn guest(&self, rest: &str, body: &str) -> anyhow::Result<Vec<u8>> {
         (self.abi.build)(&Source { rest, body })
     }
@@ -107,24 +107,24 @@ impl Bench {
         self.run_with("", body, change).await
     }
 
-    /// The same with definitions.
+    /// As [`run`](Self::run), with the definitions `rest`.
     async fn run_with(
         &self,
         rest: &str,
         body: &str,
         change: impl FnOnce(&mut Limits),
     ) -> anyhow::Result<Ended> {
-        self.lab.try_wasm(self.guest(rest, body)?, change).await
+        self.fixture.try_wasm(self.guest(rest, body)?, change).await
     }
 
-    /// An attempt of the guest that tells `here` and does `body`.
+    /// An attempt of the guest that logs `here` and runs `body`.
     fn telling(&self, body: &str) -> anyhow::Result<Attempt> {
         let word = r#"(data (i32.const 1024) "here")"#;
         let body = format!("(call $tell (i32.const 1024) (i32.const 4)) {body}");
-        attempt(self.lab.plugins.add(self.guest(word, &body)?))
+        attempt(self.fixture.plugins.add(self.guest(word, &body)?))
     }
 
-    /// What the log holds when a guest told `words`.
+    /// The log after a guest logged `words`.
     fn line(&self, words: &str) -> String {
         let (before, after) = self.abi.line;
         format!("{before}{words}{after}")

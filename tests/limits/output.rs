@@ -1,4 +1,4 @@
-//! Output: a guest may leave as much as its limit is, and ends at the first byte more.
+//! Output: a guest may output as much as its limit, and ends at the first byte more.
 
 use jobwright_core::limits::{Limit, Limits};
 
@@ -13,7 +13,7 @@ super::laws![
 
 const MIB: u64 = 1 << 20;
 
-/// Puts so many bytes in one call.
+/// Outputs `bytes` bytes in one call.
 fn puts(bytes: u64) -> String {
     let pages = bytes.div_ceil(65_536);
     format!("(call $room (i32.const {pages})) (call $put (i32.const 1024) (i32.const {bytes}))")
@@ -31,7 +31,7 @@ async fn an_output_of_exactly_the_limit_succeeds(bench: Bench) -> anyhow::Result
 }
 
 async fn an_output_beyond_the_limit_ends_the_guest(bench: Bench) -> anyhow::Result<()> {
-    // The last is more than the host copies at all.
+    // The last size is more than the host copies in one call.
     for bytes in [100_001, 10 * MIB, 50 * MIB] {
         let ended = bench.run(&puts(bytes), limit).await?;
         let error = exceeded(&ended, Limit::Output)?;

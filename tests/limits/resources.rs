@@ -1,4 +1,4 @@
-//! Handles to what the host keeps for a guest.
+//! Handles to objects that the host keeps for a guest.
 
 use jobwright_core::limits::Limit;
 
@@ -7,7 +7,7 @@ use crate::runtime::fixture::{exceeded, output};
 
 super::laws![few_handles_are_within_the_resource_limit, too_many_handles_reach_the_resource_limit];
 
-/// Opens 30 handles where each call opens one more, or the standard streams where there are only those.
+/// Opens 30 handles, or only the standard streams if the ABI has no others.
 const OPENS: &str = "(local $n i32)
     (loop $again
         (call $open)

@@ -12,7 +12,7 @@ super::laws![
     an_operator_can_give_more_stack,
 ];
 
-/// Calls itself as often as its argument says.
+/// Calls itself `$n` times.
 const DOWN: &str = "(func $down (param $n i32) (result i32)
     (if (result i32) (local.get $n)
         (then (i32.add (i32.const 1)
@@ -36,7 +36,7 @@ async fn endless_recursion_reaches_the_stack_limit(bench: Bench) -> anyhow::Resu
 }
 
 async fn an_operator_can_give_more_stack(bench: Bench) -> anyhow::Result<()> {
-    // It needs more than 512 KiB, and less than 4 MiB.
+    // The recursion needs more than 512 KiB, and less than 4 MiB.
     let deep = recursion(40_000);
     exceeded(&bench.run_with(DOWN, &deep, |_| {}).await?, Limit::Stack)?;
     let bench = Bench::with(bench.abi, RuntimeConfig { stack_bytes: 4 << 20, ..small() })?;

@@ -1,4 +1,4 @@
-//! Tables: their elements are limited together, and count as memory.
+//! Tables: the sum of their elements is limited, and counts as memory.
 
 use jobwright::runtime::{Allocator, RuntimeConfig};
 use jobwright_core::limits::{Fuel, Limit, Limits};
@@ -7,7 +7,7 @@ use super::Bench;
 use crate::runtime::fixture::{exceeded, output, small};
 
 super::laws![
-    a_guest_that_does_without_more_elements_succeeds_and_they_count_as_memory,
+    a_guest_that_handles_refused_elements_succeeds_and_they_count_as_memory,
     a_guest_that_traps_after_a_refused_element_reached_its_tables_limit,
     tables_at_the_start_count,
     tables_that_take_all_memory_are_refused,
@@ -30,7 +30,7 @@ fn tables(elements: u64) -> impl FnOnce(&mut Limits) {
     move |limits| limits.tables = elements
 }
 
-async fn a_guest_that_does_without_more_elements_succeeds_and_they_count_as_memory(
+async fn a_guest_that_handles_refused_elements_succeeds_and_they_count_as_memory(
     bench: Bench,
 ) -> anyhow::Result<()> {
     let peak = async |elements| {

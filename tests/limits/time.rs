@@ -13,18 +13,18 @@ super::laws![
     a_guest_that_sleeps_ends_at_its_time_limit,
 ];
 
-/// Long enough that a busy machine lets a guest run a millisecond of it, after which its fuel is saved
-/// for the first time.
+/// Long enough that a guest on a busy machine runs for a millisecond of it, after which its fuel is
+/// saved for the first time.
 const LIMIT_MS: u64 = 200;
 
-/// Spins for ever, with fuel that is counted and with fuel that is not.
+/// Spins without end, with metered and with unlimited fuel.
 async fn spins(bench: &Bench, guest: Vec<u8>) -> anyhow::Result<Vec<Usage>> {
     let mut usages = Vec::new();
     for fuel in [Fuel::Units(100_000_000_000), Fuel::Unlimited] {
         let limit = |limits: &mut jobwright_core::Limits| {
             (limits.fuel, limits.timeout_ms) = (fuel, LIMIT_MS);
         };
-        let ended = bench.lab.try_wasm(guest.clone(), limit).await?;
+        let ended = bench.fixture.try_wasm(guest.clone(), limit).await?;
         assert_eq!(exceeded(&ended, Limit::Time)?.message, "time limit 200 ms exceeded");
         let usage = ended.usage;
         let whole = usage.instantiate_ms + usage.run_ms;

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 pub fn trials() -> Vec<Trial> {
     let mut measurements = tests![
-        the_interface_answers_while_every_worker_spins,
+        the_api_responds_while_every_worker_spins,
         a_cancelled_job_stops_within_fifty_milliseconds,
-        the_interface_answers_while_every_process_spins,
+        the_api_responds_while_every_process_spins,
         a_cancelled_job_in_another_process_stops_within_fifty_milliseconds,
     ];
     measurements.extend(routes::trials());
@@ -31,21 +31,21 @@ pub fn finish() {
     table::finish();
 }
 
-/// Attempts in flight of a host that is told nothing else.
+/// The default number of attempts in flight.
 const SLOTS: usize = 64;
 
-async fn the_interface_answers_while_every_worker_spins() -> anyhow::Result<()> {
-    the_interface_answers(&[]).await
+async fn the_api_responds_while_every_worker_spins() -> anyhow::Result<()> {
+    the_api_responds(&[]).await
 }
 
-async fn the_interface_answers_while_every_process_spins() -> anyhow::Result<()> {
-    the_interface_answers(ISOLATED).await
+async fn the_api_responds_while_every_process_spins() -> anyhow::Result<()> {
+    the_api_responds(ISOLATED).await
 }
 
-/// Of a host with a process for each attempt.
+/// The flags of a host that runs each attempt in a process.
 const ISOLATED: &[&str] = &["--isolation", "process"];
 
-async fn the_interface_answers(flags: &[&str]) -> anyhow::Result<()> {
+async fn the_api_responds(flags: &[&str]) -> anyhow::Result<()> {
     let data = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
     let host = HostProcess::start(data.path(), flags).await?;
     push(&host, "spin", guests::assemble(guests::SPIN)?).await?;
@@ -75,14 +75,14 @@ async fn the_interface_answers(flags: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Calls the host again and again, a millisecond and more in each call, which nothing interrupts.
+/// Calls the host repeatedly; each call takes a millisecond or more and cannot be interrupted.
 const ASK: &str = r#"(module
   (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
   (memory (export "memory") 17)
   (func (export "_start")
     (loop $again (drop (call $random (i32.const 0) (i32.const 1048576))) (br $again))))"#;
 
-/// Waits in the host for what never comes.
+/// Waits in a host call that never returns.
 const WAIT: &str = "(call $sleep (i64.const -1))";
 
 async fn a_cancelled_job_stops_within_fifty_milliseconds() -> anyhow::Result<()> {
@@ -119,7 +119,7 @@ async fn a_cancelled_job_stops(flags: &[&str]) -> anyhow::Result<()> {
         }
         anyhow::Ok(url)
     };
-    // All slots spin but the one of the job that is cancelled.
+    // All slots spin except the one of the job that is cancelled.
     for _ in 1..SLOTS {
         begin("spin").await?;
     }
@@ -145,7 +145,7 @@ async fn push(host: &HostProcess, name: &str, wasm: Vec<u8>) -> anyhow::Result<(
     Ok(())
 }
 
-/// What the queue says of itself.
+/// The counts of the default queue.
 async fn queue(host: &HostProcess, http: &reqwest::Client) -> anyhow::Result<Value> {
     Ok(http.get(format!("{}/v1/queues/default", host.url())).send().await?.json().await?)
 }
@@ -169,7 +169,7 @@ pub(crate) fn spread(times: &mut [Duration]) -> String {
     format!("p50 {p50:.1?}, p99 {p99:.1?}, slowest {most:.1?}")
 }
 
-/// Of sorted times.
+/// A percentile of sorted times.
 pub(crate) fn percentile(times: &[Duration], percent: usize) -> Duration {
     let place = (times.len() * percent).div_ceil(100).saturating_sub(1);
     times.get(place).copied().unwrap_or_default()

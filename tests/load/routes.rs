@@ -1,4 +1,4 @@
-//! What a tenant notices of another one that loops over every route, with requests that do something.
+//! The effect on a tenant of another one that loops over every route, with requests that succeed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{percentile, spread};
 
 pub(super) fn trials() -> Vec<Trial> {
-    tests![a_tenant_that_loops_over_every_route_does_not_hold_up_another]
+    tests![a_tenant_that_loops_over_every_route_does_not_delay_another]
 }
 
 /// Connections of the tenant that loops.
@@ -26,11 +26,11 @@ const LOOPS: usize = 40;
 /// Its unfinished jobs, which wait for an hour.
 const WAITING: usize = 8_000;
 
-/// The longest that one submission of a hundred may take beside it.
+/// The bound for the 99th percentile of submissions meanwhile.
 const MOST: Duration = Duration::from_millis(250);
 
-/// How many answers of a hundred must be successes: a job that waits has no output, what is paused or
-/// disabled by one connection refuses another.
+/// The percentage of responses that must be successes: waiting jobs have no output, and a plugin or queue
+/// that one connection disabled or paused refuses requests of another.
 const SUCCESSES: usize = 75;
 
 /// A host that demands keys.
@@ -80,18 +80,18 @@ struct Looping {
     keyed: Arc<Keyed>,
     token: String,
     number: usize,
-    /// A job of its own that waits.
+    /// A waiting job that only this connection uses.
     job: String,
 }
 
-/// By route, how many answers there were, and how many were successes.
+/// The number of responses and of successes for each route.
 type Answers = BTreeMap<String, (usize, usize)>;
 
 impl Looping {
-    /// A request that does what `route` is for.
+    /// A valid request for `route`.
     fn request(&self, route: &Route, turn: usize) -> anyhow::Result<RequestBuilder> {
         let is = |method: Method, path: &str| route.method == method && route.path == path;
-        // What is uploaded at each turn is removed at each turn; all else is of the plugin with the jobs.
+        // Each round uploads and removes a plugin; all other requests concern the plugin with the jobs.
         let comes_and_goes = is(Method::PUT, "/plugins/{name}") || route.method == Method::DELETE;
         let name = match route.path {
             path if path.starts_with("/queues") => "default".to_owned(),
@@ -117,7 +117,7 @@ impl Looping {
         })
     }
 
-    /// Goes round until it is `over`. What one route switches off, the next one switches on.
+    /// Loops over the routes until `over` is set. What one route disables, the next one enables.
     async fn run(self, over: Arc<AtomicBool>) -> anyhow::Result<Answers> {
         let mut routes = jobwright::api::routes();
         routes.retain(|route| route.scope != Scope::Admin);
@@ -141,7 +141,7 @@ impl Looping {
     }
 }
 
-/// A host with a tenant that has much waiting and another one: their tokens, and jobs of the first.
+/// A host with a tenant that has many waiting jobs, and another one: their tokens, and jobs of the first.
 async fn prepared() -> anyhow::Result<(Keyed, [String; 2], Vec<String>, tempfile::TempDir)> {
     let data = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
     let host = HostProcess::start(data.path(), &[]).await?;
@@ -165,7 +165,7 @@ async fn prepared() -> anyhow::Result<(Keyed, [String; 2], Vec<String>, tempfile
     Ok((keyed, [tokens[0].clone(), tokens[1].clone()], jobs, data))
 }
 
-async fn a_tenant_that_loops_over_every_route_does_not_hold_up_another() -> anyhow::Result<()> {
+async fn a_tenant_that_loops_over_every_route_does_not_delay_another() -> anyhow::Result<()> {
     let (keyed, [looping, modest], jobs, _data) = prepared().await?;
     let keyed = Arc::new(keyed);
     println!("alone: {}", spread(&mut submissions(&keyed, &modest, 300).await?));

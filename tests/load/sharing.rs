@@ -1,4 +1,4 @@
-//! What tenants notice of one another, and how fast a switch works.
+//! The effect of tenants on one another, and how fast disabling stops attempts.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use super::{ISOLATED, SLOTS, percentile, push, queue, spread};
 pub(super) fn trials() -> Vec<Trial> {
     tests![
         a_flood_delays_another_tenants_job_by_two_job_lengths_at_most,
-        what_is_switched_off_stops_within_fifty_milliseconds,
-        what_is_switched_off_in_other_processes_stops_within_fifty_milliseconds,
+        attempts_of_a_disabled_plugin_stop_within_fifty_milliseconds,
+        attempts_of_a_disabled_plugin_in_processes_stop_within_fifty_milliseconds,
     ]
 }
 
-/// How long each job takes, in nanoseconds as guests count.
+/// The duration of each job, in nanoseconds of the guest's clock.
 const NAP: &str = "100000000";
 
-/// The same.
+/// The duration of each job.
 const JOB: Duration = Duration::from_millis(100);
 
-/// What the one tenant has waiting.
+/// The number of waiting jobs of one tenant.
 const FLOOD: usize = 10_000;
 
 async fn a_flood_delays_another_tenants_job_by_two_job_lengths_at_most() -> anyhow::Result<()> {
@@ -59,16 +59,16 @@ async fn a_flood_delays_another_tenants_job_by_two_job_lengths_at_most() -> anyh
     Ok(())
 }
 
-async fn what_is_switched_off_stops_within_fifty_milliseconds() -> anyhow::Result<()> {
-    what_is_switched_off_stops(&[]).await
+async fn attempts_of_a_disabled_plugin_stop_within_fifty_milliseconds() -> anyhow::Result<()> {
+    attempts_of_a_disabled_plugin_stop(&[]).await
 }
 
-async fn what_is_switched_off_in_other_processes_stops_within_fifty_milliseconds()
+async fn attempts_of_a_disabled_plugin_in_processes_stop_within_fifty_milliseconds()
 -> anyhow::Result<()> {
-    what_is_switched_off_stops(ISOLATED).await
+    attempts_of_a_disabled_plugin_stop(ISOLATED).await
 }
 
-async fn what_is_switched_off_stops(flags: &[&str]) -> anyhow::Result<()> {
+async fn attempts_of_a_disabled_plugin_stop(flags: &[&str]) -> anyhow::Result<()> {
     let data = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
     let host = HostProcess::start(data.path(), flags).await?;
     let http = reqwest::Client::new();
@@ -85,7 +85,7 @@ async fn what_is_switched_off_stops(flags: &[&str]) -> anyhow::Result<()> {
     };
     let running = async |count: usize| {
         while queue(&host, &http).await?["running"] != count {
-            // Whoever measures is not to be what takes the time.
+            // The polling must not take the time that is measured.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         anyhow::Ok(())
@@ -93,7 +93,7 @@ async fn what_is_switched_off_stops(flags: &[&str]) -> anyhow::Result<()> {
     let mut times = vec![];
     for _ in 0..30 {
         running(SLOTS).await?;
-        // Until those that have just begun have all they need.
+        // Wait until the attempts that have just begun are running.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let start = Instant::now();
         switch("disable").await?;

@@ -1,25 +1,25 @@
-//! What the samples of `process-order` do not say.
+//! Behaviour of `process-order` that its samples do not cover.
 
 use std::sync::Arc;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::stage::{Of, Stage};
+use super::fixture::{Fixture, Of};
 
-pub(super) fn trials(stage: &Arc<Stage>) -> Vec<Of> {
+pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Of> {
     let name = "a_bad_order_is_refused_for_good_and_all_its_faults_are_named";
-    vec![("process-order".to_owned(), stage.trial(name, bad_order))]
+    vec![("process-order".to_owned(), fixture.trial(name, bad_order))]
 }
 
-async fn bad_order(stage: Arc<Stage>) -> anyhow::Result<()> {
-    let sample = stage.plugins.get("process-order").sample("order");
+async fn bad_order(fixture: Arc<Fixture>) -> anyhow::Result<()> {
+    let sample = fixture.plugins.get("process-order").sample("order");
     let mut order: Value = serde_json::from_slice(&std::fs::read(sample.payload)?)?;
     order["lines"][0]["quantity"] = 0.into();
     order["customer"]["email"] = "nobody".into();
-    stage.push("process-order").await?;
-    let host = stage.host().await?;
-    // As often as a job may be tried, unless told that it is of no use.
+    fixture.push("process-order").await?;
+    let host = fixture.host().await?;
+    // With the default number of attempts, as the failure must be permanent.
     let job = host.run(json!({ "plugin": "process-order", "payload": order })).await?;
     ensure!(job["state"] == "discarded" && job["attempt"] == 1, "{job}");
     ensure!(job["attempts"][0]["error"]["code"] == "exit_code", "{job}");

@@ -1,6 +1,6 @@
 //! Each plugin many times, as users run it: with clocks and random numbers that differ each time.
-//! A fault that depends on when a program first reads a clock shows in some attempts only, and in a
-//! release build more often than in a debug build.
+//! A fault that depends on the first reading of a clock occurs in some attempts only, and in a release
+//! build more often than in a debug build.
 
 use std::sync::Arc;
 
@@ -11,28 +11,29 @@ use jobwright_tests::TestHost;
 use reqwest::Method;
 use serde_json::Value;
 
+use super::fixture::{Fixture, Of};
 use super::samples::succeeding;
-use super::stage::{Of, Stage};
 
-/// Jobs of each plugin. A debug build runs them slowly.
+/// The number of jobs of each plugin; fewer in a debug build, which is slow.
 const TIMES: usize = if cfg!(debug_assertions) { 10 } else { 100 };
 
 /// Jobs in flight: more than the cores of most machines, so that attempts interrupt each other.
 const AT_ONCE: usize = 8;
 
-pub(super) fn trials(stage: &Arc<Stage>) -> Vec<Of> {
+pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Of> {
     let of = |plugin: &jobwright_plugins::Plugin| {
         let (name, sample) = (plugin.name.clone(), succeeding(plugin)?);
         let title = format!("repeated::{name}_succeeds_every_time");
-        let body = move |stage: Arc<Stage>| async move { repeat(&stage, &name, &sample).await };
-        Some((plugin.name.clone(), stage.trial(&title, body)))
+        let body =
+            move |fixture: Arc<Fixture>| async move { repeat(&fixture, &name, &sample).await };
+        Some((plugin.name.clone(), fixture.trial(&title, body)))
     };
-    stage.plugins.iter().filter_map(of).collect()
+    fixture.plugins.iter().filter_map(of).collect()
 }
 
-async fn repeat(stage: &Stage, plugin: &str, sample: &Sample) -> anyhow::Result<()> {
-    stage.push(plugin).await?;
-    let (host, payload) = (stage.host().await?, std::fs::read(&sample.payload)?);
+async fn repeat(fixture: &Fixture, plugin: &str, sample: &Sample) -> anyhow::Result<()> {
+    fixture.push(plugin).await?;
+    let (host, payload) = (fixture.host().await?, std::fs::read(&sample.payload)?);
     let run = |_| run_once(host, plugin, &sample.args, payload.clone());
     stream::iter(0..TIMES).map(run).buffer_unordered(AT_ONCE).try_collect::<()>().await
 }

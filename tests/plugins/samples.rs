@@ -1,4 +1,4 @@
-//! Every sample, and what each plugin costs.
+//! Every sample, and the size, time and fuel of each plugin.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,36 +9,38 @@ use jobwright_plugins::{Expected, Plugin, Sample};
 use jobwright_tests::jobwright;
 use libtest_mimic::Trial;
 
-use super::stage::{Of, Stage};
+use super::fixture::{Fixture, Of};
 
-pub(super) fn trials(stage: &Arc<Stage>) -> Vec<Of> {
+pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Of> {
     let mut trials = Vec::new();
-    for plugin in stage.plugins.iter() {
+    for plugin in fixture.plugins.iter() {
         let add = |trial| trials.push((plugin.name.clone(), trial));
-        of_plugin(stage, plugin).into_iter().for_each(add);
+        of_plugin(fixture, plugin).into_iter().for_each(add);
     }
     trials
 }
 
-fn of_plugin(stage: &Arc<Stage>, plugin: &Plugin) -> Vec<Trial> {
-    // As its folder is called, because `C++` is no part of a name.
+fn of_plugin(fixture: &Arc<Fixture>, plugin: &Plugin) -> Vec<Trial> {
+    // The name of the folder, because `C++` cannot be part of a test name.
     let language = plugin.folder.parent().and_then(Path::file_name).unwrap_or_default();
     let prefix = format!("{}::{}", language.to_string_lossy(), plugin.name);
     let over_http = |sample: Sample| {
         let (plugin, name) = (plugin.name.clone(), format!("{prefix}::{}", sample.name));
-        stage.trial(&name, |stage| async move { over_http(&stage, &plugin, &sample).await })
+        fixture.trial(&name, |fixture| async move { over_http(&fixture, &plugin, &sample).await })
     };
     let mut trials: Vec<_> = plugin.samples().into_iter().map(over_http).collect();
     if let Some(sample) = failing(plugin) {
         let (plugin, name) = (plugin.name.clone(), format!("{prefix}::uses_the_same_fuel_again"));
-        let body = |stage: Arc<Stage>| async move { the_same_fuel(&stage, &plugin, &sample).await };
-        trials.push(stage.trial(&name, body));
+        let body =
+            |fixture: Arc<Fixture>| async move { the_same_fuel(&fixture, &plugin, &sample).await };
+        trials.push(fixture.trial(&name, body));
     }
     if let Some(sample) = succeeding(plugin) {
         let (plugin, name) = (plugin.name.clone(), format!("{prefix}::from_the_command_line"));
-        let body =
-            |stage: Arc<Stage>| async move { at_the_shell(stage.wasm(&plugin)?, &sample).await };
-        trials.push(stage.trial(&name, body));
+        let body = |fixture: Arc<Fixture>| async move {
+            at_the_shell(fixture.wasm(&plugin)?, &sample).await
+        };
+        trials.push(fixture.trial(&name, body));
     }
     trials
 }
@@ -49,21 +51,21 @@ pub(super) fn succeeding(plugin: &Plugin) -> Option<Sample> {
     plugin.samples().into_iter().find(succeeds)
 }
 
-/// The first sample that is refused, so that a second attempt may be asked for.
+/// The first sample that fails, so that it can be retried.
 fn failing(plugin: &Plugin) -> Option<Sample> {
     let fails = |sample: &Sample| matches!(sample.expected, Expected::Failure(_));
     plugin.samples().into_iter().find(fails)
 }
 
-async fn the_same_fuel(stage: &Stage, plugin: &str, sample: &Sample) -> anyhow::Result<()> {
-    let job = stage.run_twice(plugin, sample).await?;
+async fn the_same_fuel(fixture: &Fixture, plugin: &str, sample: &Sample) -> anyhow::Result<()> {
+    let job = fixture.run_twice(plugin, sample).await?;
     let fuel = |attempt: usize| job["attempts"][attempt]["usage"]["fuel"].as_u64();
     ensure!(fuel(0) > Some(0) && fuel(0) == fuel(1), "{job}");
     Ok(())
 }
 
-async fn over_http(stage: &Stage, plugin: &str, sample: &Sample) -> anyhow::Result<()> {
-    let ran = stage.run_sample(plugin, sample).await?;
+async fn over_http(fixture: &Fixture, plugin: &str, sample: &Sample) -> anyhow::Result<()> {
+    let ran = fixture.run_sample(plugin, sample).await?;
     match &sample.expected {
         Expected::Output(file) => {
             ensure!(ran.job["state"] == "completed", "{}\n{}", ran.job, ran.log);
@@ -98,13 +100,13 @@ fn is_as_expected(output: &[u8], file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A line for each plugin: what it is made with, how large it is, and what its first sample took,
-/// at its second run in one host.
-pub(super) fn costs(stage: &Arc<Stage>) -> Trial {
-    stage.trial("what_each_plugin_costs_is_shown", |stage| async move {
+/// Prints a line for each plugin: its language and size, and time and fuel of its first sample, in its
+/// second run on one host.
+pub(super) fn costs(fixture: &Arc<Fixture>) -> Trial {
+    fixture.trial("what_each_plugin_costs_is_shown", |fixture| async move {
         let mut lines = Vec::new();
-        for plugin in stage.plugins.iter() {
-            lines.push(line(&stage, plugin).await?);
+        for plugin in fixture.plugins.iter() {
+            lines.push(line(&fixture, plugin).await?);
         }
         let titles = row(["PLUGIN", "LANGUAGE", "ABI", "SIZE", "INSTANTIATE", "RUN", "FUEL"]);
         println!("\n{titles}\n{}", lines.join("\n"));
@@ -112,7 +114,7 @@ pub(super) fn costs(stage: &Arc<Stage>) -> Trial {
     })
 }
 
-async fn line(stage: &Stage, plugin: &Plugin) -> anyhow::Result<String> {
+async fn line(fixture: &Fixture, plugin: &Plugin) -> anyhow::Result<String> {
     let (language, abi) = (plugin.language.to_string(), plugin.abi.to_string());
     let path = match plugin.wasm() {
         Ok(path) => path,
@@ -120,11 +122,11 @@ async fn line(stage: &Stage, plugin: &Plugin) -> anyhow::Result<String> {
             return Ok(row([&plugin.name, &language, &abi, "missing:", reason, "", ""]));
         }
     };
-    // One that reaches outside fails without a grant, and that is a cost too.
+    // A plugin that sends requests fails without a grant; the cost of that is shown.
     let sample = succeeding(plugin).or_else(|| failing(plugin));
     let sample = sample.context("each plugin has a sample")?;
-    stage.run_sample(&plugin.name, &sample).await?;
-    let ran = stage.run_sample(&plugin.name, &sample).await?;
+    fixture.run_sample(&plugin.name, &sample).await?;
+    let ran = fixture.run_sample(&plugin.name, &sample).await?;
     let usage = &ran.attempt()["usage"];
     let ready = usage["compile_ms"].as_f64().is_some_and(|ms| ms < 5.0);
     ensure!(ready, "it was compiled when it was uploaded: {usage}");

@@ -1,4 +1,4 @@
-//! `webhook` with what it is granted, and without.
+//! `webhook` with and without its grants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,18 +8,18 @@ use jobwright_tests::{Server, TestHost};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::stage::{Of, Stage};
+use super::fixture::{Fixture, Of};
 
-pub(super) fn trials(stage: &Arc<Stage>) -> Vec<Of> {
+pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Of> {
     let name = "webhook::delivers_under_a_grant_and_is_refused_without";
-    vec![("webhook".to_owned(), stage.trial(name, delivers))]
+    vec![("webhook".to_owned(), fixture.trial(name, delivers))]
 }
 
 const KEY: &str = "s3cr3t-of-the-receiver";
 
-/// A job of the plugin `name`, which the operator lets send to `server` with the key for it.
-async fn granted(stage: &Stage, name: &str, server: &Server) -> anyhow::Result<Value> {
-    let (host, wasm) = (stage.host().await?, tokio::fs::read(stage.wasm("webhook")?).await?);
+/// A job of the plugin `name`, which is granted requests to `server` and the secret for it.
+async fn granted(fixture: &Fixture, name: &str, server: &Server) -> anyhow::Result<Value> {
+    let (host, wasm) = (fixture.host().await?, tokio::fs::read(fixture.wasm("webhook")?).await?);
     host.push(name, wasm).await?;
     let origin = format!("http://{}", server.address());
     let secret = json!({ "value": KEY, "origins": [origin] });
@@ -40,7 +40,7 @@ async fn set(host: &TestHost, method: Method, path: &str, body: Value) -> anyhow
     Ok(())
 }
 
-/// Is busy at first.
+/// A server that first responds that it is busy.
 async fn receiver() -> anyhow::Result<Server> {
     let asked = AtomicBool::new(false);
     Server::answering(move |_| match asked.swap(true, Ordering::SeqCst) {
@@ -50,10 +50,10 @@ async fn receiver() -> anyhow::Result<Server> {
     .await
 }
 
-async fn delivers(stage: Arc<Stage>) -> anyhow::Result<()> {
+async fn delivers(fixture: Arc<Fixture>) -> anyhow::Result<()> {
     let server = receiver().await?;
-    stage.push("webhook").await?;
-    let host = stage.host().await?;
+    fixture.push("webhook").await?;
+    let host = fixture.host().await?;
     let refused = host.run(job("webhook", &server)).await?;
     ensure!(refused["state"] == "discarded" && refused["attempt"] == 1, "{refused}");
     let said = refused["attempts"][0]["error"]["message"].as_str().unwrap_or_default();
@@ -62,7 +62,7 @@ async fn delivers(stage: Arc<Stage>) -> anyhow::Result<()> {
     ensure!(log.contains("denied: the plugin is granted no request"), "{log}");
     ensure!(server.seen().is_empty());
 
-    let delivered = host.run(granted(&stage, "webhook-granted", &server).await?).await?;
+    let delivered = host.run(granted(&fixture, "webhook-granted", &server).await?).await?;
     ensure!(delivered["state"] == "completed" && delivered["attempt"] == 2, "{delivered}");
     ensure!(delivered["output"] == json!({ "delivered": true, "status": 200 }), "{delivered}");
     let id = delivered["id"].as_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The clocks of guests: what they show first, and what sleeping does to them.
+//! The clocks of guests: their first reading, and sleeping.
 
 use std::num::NonZeroU32;
 
@@ -10,17 +10,17 @@ use jobwright_tests::guests::assemble;
 use libtest_mimic::Trial;
 
 use super::extism::plugin;
-use super::fixture::{Lab, attempt, command, number, output};
+use super::fixture::{RuntimeFixture, attempt, command, number, output};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
         the_monotonic_clock_begins_well_above_zero,
-        a_guest_that_sleeps_until_a_clock_shows_a_time_goes_on_then,
+        a_guest_can_sleep_until_an_absolute_time,
         a_deterministic_guest_that_sleeps_reads_the_same_at_each_attempt,
-        of_several_clocks_only_what_has_come_is_told,
-        a_deterministic_guest_that_only_asks_whether_a_timer_has_rung_sees_it_ring,
-        the_time_that_is_left_shrinks_by_what_a_guest_slept,
-        a_sleep_ends_no_earlier_than_it_should,
+        a_poll_reports_only_expired_timers,
+        a_deterministic_guest_that_polls_a_timer_sees_it_expire,
+        sleeping_reduces_the_remaining_time,
+        a_sleep_does_not_end_early,
     ]
 }
 
@@ -29,7 +29,7 @@ const MS: u64 = 1_000_000;
 /// How long guests here sleep, in nanoseconds.
 const NAP: u64 = 30 * MS;
 
-/// The same guest for each kind: leaves what the monotonic clock shows first.
+/// A guest of each kind whose output is the first reading of the monotonic clock.
 fn first_readings() -> anyhow::Result<[(&'static str, Vec<u8>); 6]> {
     let now = r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))"#;
     let read = "(i64.store (i32.const 1024) (call $now))";
@@ -58,16 +58,16 @@ fn first_readings() -> anyhow::Result<[(&'static str, Vec<u8>); 6]> {
     ])
 }
 
-/// A module of preview 1 as one of preview 0.
+/// Converts a module of preview 1 to preview 0.
 pub(super) fn unstable(text: &str) -> String {
     text.replace("wasi_snapshot_preview1", "wasi_unstable")
 }
 
 async fn the_monotonic_clock_begins_well_above_zero() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let hour = 3_600_000 * MS;
     for (kind, wasm) in first_readings()? {
-        let attempt = attempt(lab.plugins.add(wasm))?;
+        let attempt = attempt(fixture.plugins.add(wasm))?;
         for (deterministic, step_us) in
             [(false, 1_000), (true, 1_000), (false, 1), (true, 60_000_000)]
         {
@@ -76,7 +76,7 @@ async fn the_monotonic_clock_begins_well_above_zero() -> anyhow::Result<()> {
             let clock_precision_us = NonZeroU32::new(step_us);
             attempt.start =
                 attempt.start.under(&Grants { clock_precision_us, ..Grants::default() });
-            let shown = number(&output(&lab.run(attempt).await)?, 0)?;
+            let shown = number(&output(&fixture.run(attempt).await)?, 0)?;
             assert!(shown > hour, "{kind}, {deterministic}, {step_us}: {shown}");
             assert!(shown.is_multiple_of(u64::from(step_us) * 1_000), "{kind}: {shown}");
         }
@@ -84,14 +84,14 @@ async fn the_monotonic_clock_begins_well_above_zero() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where preview 1 has a clock, its time and its flags in a subscription at 64; preview 0 has them 8 bytes
-/// later.
+/// The addresses of clock, time and flags of a subscription at 64 in preview 1; in preview 0 they are 8
+/// bytes higher.
 fn subscription(offset: u32) -> [u32; 3] {
     [80 + offset, 88 + offset, 104 + offset]
 }
 
-/// Sleeps until `clock` shows a time that is [`NAP`] later than what it shows first, in as many sleeps as
-/// that takes; writes both times that it saw.
+/// Sleeps until `clock` is [`NAP`] later than its first reading, in as many sleeps as needed; writes the
+/// first and the last reading.
 fn sleeps_until(clock: u32, absolute: bool, offset: u32) -> String {
     let [id, time, flags] = subscription(offset);
     let until = match absolute {
@@ -123,7 +123,7 @@ fn sleeps_until(clock: u32, absolute: bool, offset: u32) -> String {
     )
 }
 
-/// The same with the timers of WASI 0.2.
+/// As [`sleeps_until`], with the timers of WASI 0.2.
 fn sleeps_until_p2(absolute: bool) -> anyhow::Result<Vec<u8>> {
     let timer = match absolute {
         true => "(call $at (local.get $end))",
@@ -162,7 +162,7 @@ fn sleepers() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     Ok(all)
 }
 
-/// That a nap was taken, once, in real time.
+/// Checks that the guest slept once, in real time.
 fn check_nap(ended: &Ended) -> anyhow::Result<()> {
     let seen = output(ended)?;
     let (from, to) = (number(&seen, 0)?, number(&seen, 8)?);
@@ -173,25 +173,28 @@ fn check_nap(ended: &Ended) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_guest_that_sleeps_until_a_clock_shows_a_time_goes_on_then() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_guest_can_sleep_until_an_absolute_time() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for (name, wasm) in sleepers()? {
-        let mut attempt = attempt(lab.plugins.add(wasm))?;
+        let mut attempt = attempt(fixture.plugins.add(wasm))?;
         for deterministic in [false, true] {
             attempt.job.spec.deterministic = deterministic;
-            let napped = check_nap(&lab.run(attempt.clone()).await);
+            let napped = check_nap(&fixture.run(attempt.clone()).await);
             napped.map_err(|error| error.context(format!("{name}, {deterministic}")))?;
         }
     }
     Ok(())
 }
 
-/// Runs a deterministic attempt three times; answers its output.
-async fn always_the_same(lab: &Lab, mut attempt: Attempt) -> anyhow::Result<Vec<u8>> {
+/// Runs a deterministic attempt three times; returns its output, which must be the same.
+async fn always_the_same(
+    fixture: &RuntimeFixture,
+    mut attempt: Attempt,
+) -> anyhow::Result<Vec<u8>> {
     attempt.job.spec.deterministic = true;
-    let first = lab.run(attempt.clone()).await;
+    let first = fixture.run(attempt.clone()).await;
     for _ in 0..2 {
-        let again = lab.run(attempt.clone()).await;
+        let again = fixture.run(attempt.clone()).await;
         assert_eq!(output(&again)?, output(&first)?);
         assert_eq!(again.usage.fuel, first.usage.fuel);
     }
@@ -199,16 +202,16 @@ async fn always_the_same(lab: &Lab, mut attempt: Attempt) -> anyhow::Result<Vec<
 }
 
 async fn a_deterministic_guest_that_sleeps_reads_the_same_at_each_attempt() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     for (name, wasm) in sleepers()? {
-        let seen = always_the_same(&lab, attempt(lab.plugins.add(wasm))?).await?;
+        let seen = always_the_same(&fixture, attempt(fixture.plugins.add(wasm))?).await?;
         let slept = number(&seen, 8)? - number(&seen, 0)?;
         assert!((NAP..NAP + 10 * MS).contains(&slept), "{name}: {slept}");
     }
     Ok(())
 }
 
-/// Waits at once for timers of 30, 10, 20 and 10 ms; leaves how many have rung, and which.
+/// Polls timers of 30, 10, 20 and 10 ms; outputs how many have expired, and which.
 fn several() -> anyhow::Result<[Vec<u8>; 2]> {
     let subscribe: String = [30, 10, 20, 10]
         .iter()
@@ -225,7 +228,7 @@ fn several() -> anyhow::Result<[Vec<u8>; 2]> {
             )
         })
         .collect();
-    // Of each event its number.
+    // The index of each event.
     let p1 = command(
         "",
         &format!(
@@ -257,19 +260,18 @@ fn several() -> anyhow::Result<[Vec<u8>; 2]> {
     Ok([assemble(&p1)?, p2])
 }
 
-async fn of_several_clocks_only_what_has_come_is_told() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_poll_reports_only_expired_timers() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for wasm in several()? {
-        let seen = always_the_same(&lab, attempt(lab.plugins.add(wasm))?).await?;
+        let seen = always_the_same(&fixture, attempt(fixture.plugins.add(wasm))?).await?;
         assert_eq!(seen, [2, 0, 0, 0, 1, 3], "those of 10 ms");
     }
     Ok(())
 }
 
-async fn a_deterministic_guest_that_only_asks_whether_a_timer_has_rung_sees_it_ring()
--> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // By a poll with another timer that has always rung.
+async fn a_deterministic_guest_that_polls_a_timer_sees_it_expire() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    // By a poll with another timer that has already expired.
     let guest = components::command(
         r#"(import "wasi:io/poll@0.2.0" "poll" (func $poll (param i32 i32 i32)))"#,
         &format!(
@@ -284,14 +286,14 @@ async fn a_deterministic_guest_that_only_asks_whether_a_timer_has_rung_sees_it_r
             (call $print (i32.const 1032) (i32.const 4))"
         ),
     )?;
-    let seen = always_the_same(&lab, attempt(lab.plugins.add(guest))?).await?;
+    let seen = always_the_same(&fixture, attempt(fixture.plugins.add(guest))?).await?;
     let times = u32::from_le_bytes(seen[..].try_into()?);
     assert!((10..40).contains(&times), "{times}");
     Ok(())
 }
 
-async fn the_time_that_is_left_shrinks_by_what_a_guest_slept() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn sleeping_reduces_the_remaining_time() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = job(
         "",
         &format!(
@@ -301,16 +303,16 @@ async fn the_time_that_is_left_shrinks_by_what_a_guest_slept() -> anyhow::Result
             (return (call $ok (i32.const 1024) (i32.const 56)))"
         ),
     )?;
-    let seen = always_the_same(&lab, attempt(lab.plugins.add(guest))?).await?;
+    let seen = always_the_same(&fixture, attempt(fixture.plugins.add(guest))?).await?;
     let passed = number(&seen, 0)? - number(&seen, 24)?;
     assert!((NAP / MS..NAP / MS + 10).contains(&passed), "{passed} ms");
     Ok(())
 }
 
-async fn a_sleep_ends_no_earlier_than_it_should() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // The clocks show hours: the sleep is as long as asked for all the same.
-    let mut attempt = lab.attempt(&command(
+async fn a_sleep_does_not_end_early() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    // The clocks have a resolution of hours, but the sleep has the requested length.
+    let mut attempt = fixture.attempt(&command(
         "",
         &format!(
             "(i32.store (i32.const 80) (i32.const 1))
@@ -320,7 +322,7 @@ async fn a_sleep_ends_no_earlier_than_it_should() -> anyhow::Result<()> {
     ))?;
     let clock_precision_us = NonZeroU32::new(3_600_000_000);
     attempt.start = attempt.start.under(&Grants { clock_precision_us, ..Grants::default() });
-    let ended = lab.run(attempt).await;
+    let ended = fixture.run(attempt).await;
     output(&ended)?;
     assert!((25.0..5_000.0).contains(&ended.usage.run_ms), "{:?}", ended.usage);
     Ok(())

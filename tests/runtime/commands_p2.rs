@@ -1,4 +1,4 @@
-//! WASI 0.2 commands: what they see, how they end, and what they are denied.
+//! WASI 0.2 commands: inputs, exit codes, and denied capabilities.
 
 use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::limits::Limit;
@@ -6,7 +6,7 @@ use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_tests::components::{command, component};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, attempt, exceeded, number, output, text, trapped};
+use super::fixture::{RuntimeFixture, attempt, exceeded, number, output, text, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -16,17 +16,17 @@ pub(super) fn trials() -> Vec<Trial> {
         arguments_and_variables_are_the_same_as_for_preview_1,
         every_release_of_the_version_runs,
         a_deterministic_job_reads_the_same_at_each_attempt,
-        sockets_and_names_are_denied_and_the_job_goes_on,
-        requests_are_denied_and_the_job_goes_on,
-        there_is_one_directory_and_it_is_empty,
-        a_guest_that_tries_to_use_files_is_told_once,
-        huge_requests_of_the_host_are_refused,
-        a_stream_takes_a_whole_output_at_once,
-        handles_of_its_own_reach_the_resource_limit,
+        sockets_and_name_lookups_are_denied_and_the_job_continues,
+        requests_are_denied_and_the_job_continues,
+        the_only_directory_is_empty,
+        a_guest_that_tries_to_use_files_gets_one_log_line,
+        host_calls_with_huge_arguments_are_refused,
+        a_stream_accepts_a_whole_output_in_one_write,
+        handles_of_a_component_reach_the_resource_limit,
     ]
 }
 
-/// Copies its payload to its output, and says so on its log.
+/// Copies its payload to its output, and logs that.
 const ECHO: &str = r#"
     (local $in i32) (local $out i32)
     (local.set $in (call $stdin))
@@ -40,13 +40,13 @@ const ECHO: &str = r#"
             (br $more))))"#;
 
 async fn a_payload_becomes_an_output_and_the_receipt_is_complete() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let echo = command(r#"(data (i32.const 1024) "copies")"#, ECHO)?;
-    let mut attempt = attempt(lab.plugins.add(echo))?;
+    let mut attempt = attempt(fixture.plugins.add(echo))?;
     let payload: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     attempt.payload.bytes = payload.clone().into();
     let log = attempt.log.clone();
-    let ended = lab.run(attempt).await;
+    let ended = fixture.run(attempt).await;
     assert_eq!(output(&ended)?, payload);
     assert_eq!(text(&log), "copies");
     let usage = ended.usage;
@@ -59,7 +59,7 @@ async fn a_payload_becomes_an_output_and_the_receipt_is_complete() -> anyhow::Re
 }
 
 async fn exit_codes_mean_the_same_as_for_preview_1() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let ends = |how: &str| {
         command(
             r#"(data (i32.const 1024) "out\nall went wrong\n")"#,
@@ -70,7 +70,7 @@ async fn exit_codes_mean_the_same_as_for_preview_1() -> anyhow::Result<()> {
         )
     };
     for how in ["", "(call $exit (i32.const 0))", "(call $exit_with (i32.const 0))"] {
-        assert_eq!(&output(&lab.try_wasm(ends(how)?, |_| {}).await?)?[..], b"out", "{how}");
+        assert_eq!(&output(&fixture.try_wasm(ends(how)?, |_| {}).await?)?[..], b"out", "{how}");
     }
     let expected = [
         ("(return (i32.const 1))", RetryHint::Backoff, "exited with 1: all went wrong"),
@@ -92,7 +92,7 @@ async fn exit_codes_mean_the_same_as_for_preview_1() -> anyhow::Result<()> {
         ),
     ];
     for (how, hint, message) in expected {
-        let ended = lab.try_wasm(ends(how)?, |_| {}).await?;
+        let ended = fixture.try_wasm(ends(how)?, |_| {}).await?;
         let Outcome::Failed { error, retry } = ended.outcome else {
             anyhow::bail!("{how}: {:?}", ended.outcome);
         };
@@ -105,17 +105,17 @@ async fn exit_codes_mean_the_same_as_for_preview_1() -> anyhow::Result<()> {
 }
 
 async fn a_trap_has_a_code_and_the_frames_of_the_guest() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let guest = command("(func $inner unreachable)", "(call $inner)")?;
-    let error = trapped(&lab.try_wasm(guest, |_| {}).await?)?;
+    let error = trapped(&fixture.try_wasm(guest, |_| {}).await?)?;
     assert_eq!(error.code, "unreachable");
     let frames = error.backtrace.unwrap_or_default();
     assert!(frames.starts_with("0: inner "), "{frames}");
     Ok(())
 }
 
-/// Prints the strings of a list that a call left at 32, each with a line's end; of a list of pairs
-/// if `width` is 16, both of each.
+/// Prints the strings of a list that a call returned at 32, one per line. If `width` is 16, the elements
+/// are pairs, and both strings are printed.
 fn lists(import: &str, width: u32) -> anyhow::Result<Vec<u8>> {
     let rest = format!(
         r#"(import "wasi:cli/environment@0.2.0" "{import}" (func $list (param i32)))
@@ -141,12 +141,12 @@ fn lists(import: &str, width: u32) -> anyhow::Result<Vec<u8>> {
 }
 
 async fn arguments_and_variables_are_the_same_as_for_preview_1() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut one = attempt(lab.plugins.add(lists("get-arguments", 8)?))?;
+    let fixture = RuntimeFixture::new()?;
+    let mut one = attempt(fixture.plugins.add(lists("get-arguments", 8)?))?;
     one.job.spec.args = vec!["--top".to_owned(), "ten words".to_owned()];
-    assert_eq!(&output(&lab.run(one).await)?[..], b"probe\n--top\nten words\n");
+    assert_eq!(&output(&fixture.run(one).await)?[..], b"probe\n--top\nten words\n");
 
-    let mut two = attempt(lab.plugins.add(lists("get-environment", 16)?))?;
+    let mut two = attempt(fixture.plugins.add(lists("get-environment", 16)?))?;
     let set = [("COLOUR", "blue"), ("JOBWRIGHT_ATTEMPT", "99")];
     two.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     two.payload.content_type = Some("text/csv".to_owned());
@@ -156,11 +156,11 @@ async fn arguments_and_variables_are_the_same_as_for_preview_1() -> anyhow::Resu
          JOBWRIGHT_FAILURES\n0\nJOBWRIGHT_ATTEMPTS_LEFT\n4\nJOBWRIGHT_QUEUE\ndefault\nJOBWRIGHT_PLUGIN\nprobe@1.0.0\nJOBWRIGHT_CREATED_AT_MS\n{created_ms}\n\
          JOBWRIGHT_TAGS\n[]\nJOBWRIGHT_CONTENT_TYPE\ntext/csv\n"
     );
-    assert_eq!(String::from_utf8_lossy(&output(&lab.run(two).await)?), expected);
+    assert_eq!(String::from_utf8_lossy(&output(&fixture.run(two).await)?), expected);
     Ok(())
 }
 
-/// Ends well, without an import. Its only export is `wasi:cli/run` in this version.
+/// Succeeds without any import. Its only export is `wasi:cli/run` in this version.
 pub(super) fn bare(version: &str) -> String {
     format!(
         r#"(component
@@ -173,16 +173,16 @@ pub(super) fn bare(version: &str) -> String {
 }
 
 async fn every_release_of_the_version_runs() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     for version in ["0.2.0", "0.2.3", "0.2.12", "0.2.99"] {
-        output(&lab.try_with(&bare(version), |_| {}).await?).map_err(|e| e.context(version))?;
+        output(&fixture.try_with(&bare(version), |_| {}).await?).map_err(|e| e.context(version))?;
     }
     Ok(())
 }
 
 async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // The wall clock, the monotonic one, and the numbers.
+    let fixture = RuntimeFixture::new()?;
+    // The wall clock, the monotonic clock, and random numbers.
     let reads = command(
         r#"(import "wasi:clocks/wall-clock@0.2.0" "now" (func $wall (param i32)))
         (import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
@@ -197,24 +197,24 @@ async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<
         (call $seed (i32.const 1072))
         (call $print (i32.const 1024) (i32.const 64))",
     )?;
-    let mut attempt = attempt(lab.plugins.add(reads))?;
-    let one = output(&lab.run(attempt.clone()).await)?;
+    let mut attempt = attempt(fixture.plugins.add(reads))?;
+    let one = output(&fixture.run(attempt.clone()).await)?;
     let start = Start::new([7; 32], attempt.job.created_at);
-    let two = output(&lab.run(Attempt { start, ..attempt.clone() }).await)?;
+    let two = output(&fixture.run(Attempt { start, ..attempt.clone() }).await)?;
     for at in [32, 40, 48] {
         assert_ne!(number(&one, at)?, number(&two, at)?, "{at}");
     }
     attempt.job.spec.deterministic = true;
-    let one = output(&lab.run(attempt.clone()).await)?;
-    let two = output(&lab.run(attempt.clone()).await)?;
+    let one = output(&fixture.run(attempt.clone()).await)?;
+    let two = output(&fixture.run(attempt.clone()).await)?;
     assert_eq!(one, two);
-    assert_eq!(number(&one, 0)?, 1_767_225_600, "it starts at the job");
+    assert_eq!(number(&one, 0)?, 1_767_225_600, "the clock starts when the job was created");
     assert_eq!(number(&one, 24)? - number(&one, 16)?, 1_000_000, "a step for each reading");
     Ok(())
 }
 
-async fn sockets_and_names_are_denied_and_the_job_goes_on() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn sockets_and_name_lookups_are_denied_and_the_job_continues() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = command(
         r#"(import "wasi:sockets/tcp-create-socket@0.2.0" "create-tcp-socket"
             (func $tcp (param i32 i32)))
@@ -230,8 +230,8 @@ async fn sockets_and_names_are_denied_and_the_job_goes_on() -> anyhow::Result<()
         (call $resolve (call $network) (i32.const 2048) (i32.const 9) (i32.const 1040))
         (call $print (i32.const 1024) (i32.const 24))",
     )?;
-    let answers = output(&lab.try_wasm(guest, |_| {}).await?)?;
-    // Each a `result` that is an error, and that error `access-denied`; of names, for good.
+    let answers = output(&fixture.try_wasm(guest, |_| {}).await?)?;
+    // Each result is the error `access-denied`; for name lookups `permanent-resolver-failure`.
     let [access_denied, never_resolved] = [1, 20];
     assert_eq!((answers[0], answers[4]), (1, access_denied));
     assert_eq!((answers[8], answers[12]), (1, access_denied));
@@ -240,8 +240,8 @@ async fn sockets_and_names_are_denied_and_the_job_goes_on() -> anyhow::Result<()
     Ok(())
 }
 
-async fn requests_are_denied_and_the_job_goes_on() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn requests_are_denied_and_the_job_continues() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = command(
         r#"(import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
         (import "wasi:http/types@0.2.0" "[constructor]outgoing-request"
@@ -270,8 +270,8 @@ async fn requests_are_denied_and_the_job_goes_on() -> anyhow::Result<()> {
         (call $get (local.get $future) (i32.const 1088))
         (call $print (i32.const 1088) (i32.const 32))",
     )?;
-    let answer = output(&lab.try_wasm(guest, |_| {}).await?)?;
-    // There is an answer, it was not taken before, it is an error: `HTTP-request-denied`.
+    let answer = output(&fixture.try_wasm(guest, |_| {}).await?)?;
+    // The future is ready, was not read before, and has the error `HTTP-request-denied`.
     assert_eq!((answer[0], answer[8], answer[16], answer[24]), (1, 0, 1, 15));
     Ok(())
 }
@@ -286,8 +286,8 @@ const FILES: &str = r#"
         (func $open (param i32 i32 i32 i32 i32 i32 i32)))
     (data (i32.const 2048) "etc/passwd")"#;
 
-async fn there_is_one_directory_and_it_is_empty() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_only_directory_is_empty() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = command(
         FILES,
         "(local $list i32)
@@ -302,13 +302,13 @@ async fn there_is_one_directory_and_it_is_empty() -> anyhow::Result<()> {
         (call $print (i32.const 1056) (i32.const 1))
         (call $print (i32.const 1060) (i32.const 1))",
     )?;
-    let seen = output(&lab.try_wasm(guest, |_| {}).await?)?;
+    let seen = output(&fixture.try_wasm(guest, |_| {}).await?)?;
     assert_eq!(seen[..], [1, 0, 0, 0, b'/', 0, 0]);
     Ok(())
 }
 
-async fn a_guest_that_tries_to_use_files_is_told_once() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_guest_that_tries_to_use_files_gets_one_log_line() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let open = |how: u32| {
         format!(
             "(call $open (i32.load (i32.load (i32.const 1024))) (i32.const 0)
@@ -317,9 +317,9 @@ async fn a_guest_that_tries_to_use_files_is_told_once() -> anyhow::Result<()> {
         )
     };
     let body = format!("(call $directories (i32.const 1024)) {} {}", open(0), open(1));
-    let attempt = attempt(lab.plugins.add(command(FILES, &body)?))?;
+    let attempt = attempt(fixture.plugins.add(command(FILES, &body)?))?;
     let log = attempt.log.clone();
-    let seen = output(&lab.run(attempt).await)?;
+    let seen = output(&fixture.run(attempt).await)?;
     let (no_entry, read_only) = (20, 33);
     assert_eq!(seen[..], [1, no_entry, 1, read_only]);
     let log = text(&log);
@@ -328,8 +328,8 @@ async fn a_guest_that_tries_to_use_files_is_told_once() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn huge_requests_of_the_host_are_refused() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn host_calls_with_huge_arguments_are_refused() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let zeroes = r#"(import "wasi:io/streams@0.2.0" "[method]output-stream.write-zeroes"
         (func $zeroes (param i32 i64 i32)))"#;
     let huge = "(i64.const 0x10000000000)";
@@ -343,12 +343,12 @@ async fn huge_requests_of_the_host_are_refused() -> anyhow::Result<()> {
                 .to_owned(),
         ),
     ] {
-        let ended = lab.try_wasm(command(import, &body)?, |_| {}).await?;
+        let ended = fixture.try_wasm(command(import, &body)?, |_| {}).await?;
         let error = trapped(&ended).map_err(|error| error.context(body))?;
         println!("{}: {}", error.code, error.message);
         assert!(ended.usage.run_ms < 1_000.0, "{:?}", ended.usage);
     }
-    // A memory that is large enough, and a write that comes without having asked.
+    // A memory that is large enough, and a write without `check-write`.
     let module = r#"(module
         (import "wasi:cli/stdout@0.2.0" "get-stdout" (func $stdout (result i32)))
         (import "wasi:io/streams@0.2.0" "[method]output-stream.write"
@@ -357,26 +357,26 @@ async fn huge_requests_of_the_host_are_refused() -> anyhow::Result<()> {
         (func (export "wasi:cli/run@0.2.0#run") (result i32)
             (call $write (call $stdout) (i32.const 0) (i32.const 50000000) (i32.const 0))
             (i32.const 0)))"#;
-    let ended = lab.try_wasm(component("command", module)?, |_| {}).await?;
+    let ended = fixture.try_wasm(component("command", module)?, |_| {}).await?;
     exceeded(&ended, Limit::Output)?;
     Ok(())
 }
 
-/// Some language runtimes take a short write for a whole one.
-async fn a_stream_takes_a_whole_output_at_once() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+/// Some language runtimes treat a short write as a complete one.
+async fn a_stream_accepts_a_whole_output_in_one_write() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = command(
         "",
         "(call $check_write (call $stdout) (i32.const 64))
         (drop (call $write (call $stdout) (i32.const 72) (i32.const 8)))",
     )?;
-    let permitted = output(&lab.try_wasm(guest, |_| {}).await?)?;
-    assert_eq!(number(&permitted, 0)?, (1 << 20) + 1, "and the byte that is too much");
+    let permitted = output(&fixture.try_wasm(guest, |_| {}).await?)?;
+    assert_eq!(number(&permitted, 0)?, (1 << 20) + 1, "one byte more than the limit");
     Ok(())
 }
 
-async fn handles_of_its_own_reach_the_resource_limit() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn handles_of_a_component_reach_the_resource_limit() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let makes = |times: u32| {
         format!(
             r#"(component
@@ -399,8 +399,8 @@ async fn handles_of_its_own_reach_the_resource_limit() -> anyhow::Result<()> {
         )
     };
     let limit = |limits: &mut jobwright_core::Limits| limits.resources = 50;
-    output(&lab.try_with(&makes(50), limit).await?)?;
-    let error = exceeded(&lab.try_with(&makes(51), limit).await?, Limit::Resources)?;
+    output(&fixture.try_with(&makes(50), limit).await?)?;
+    let error = exceeded(&fixture.try_with(&makes(51), limit).await?, Limit::Resources)?;
     assert_eq!(error.message, "resource limit 50 handles exceeded");
     Ok(())
 }

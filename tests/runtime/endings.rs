@@ -11,7 +11,7 @@ use jobwright_core::services::{
 use jobwright_core::{Attempt, Capabilities};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SLEEP, command, output, trapped};
+use super::fixture::{RuntimeFixture, SLEEP, command, output, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
@@ -26,15 +26,15 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 async fn returning_succeeds_with_an_output_and_its_type() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let guest = command(
         r#"(data (i32.const 100) "{\"a\":1}")"#,
         "(call $write (i32.const 1) (i32.const 100) (i32.const 7))",
     );
     for (declared, expected) in [(None, "application/json"), (Some("text/x-a"), "text/x-a")] {
-        let mut attempt = lab.attempt(&guest)?;
+        let mut attempt = fixture.attempt(&guest)?;
         attempt.job.spec.output_type = declared.map(str::to_owned);
-        let Outcome::Succeeded { output } = lab.run(attempt).await.outcome else {
+        let Outcome::Succeeded { output } = fixture.run(attempt).await.outcome else {
             anyhow::bail!("it did not succeed");
         };
         assert_eq!(
@@ -46,7 +46,7 @@ async fn returning_succeeds_with_an_output_and_its_type() -> anyhow::Result<()> 
 }
 
 async fn exit_codes_mean_what_sysexits_says() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let exits = |code: i32| {
         command(
             r#"(data (i32.const 100) "out\nall went wrong\n")"#,
@@ -57,7 +57,7 @@ async fn exit_codes_mean_what_sysexits_says() -> anyhow::Result<()> {
             ),
         )
     };
-    assert_eq!(&output(&lab.try_with(&exits(0), |_| {}).await?)?[..], b"out");
+    assert_eq!(&output(&fixture.try_with(&exits(0), |_| {}).await?)?[..], b"out");
     let expected = [
         (1, RetryHint::Backoff, "exited with 1: all went wrong"),
         (64, RetryHint::Never, "exited with 64 (usage error): all went wrong"),
@@ -66,7 +66,7 @@ async fn exit_codes_mean_what_sysexits_says() -> anyhow::Result<()> {
         (255, RetryHint::Backoff, "exited with 255: all went wrong"),
     ];
     for (code, hint, message) in expected {
-        let ended = lab.try_with(&exits(code), |_| {}).await?;
+        let ended = fixture.try_with(&exits(code), |_| {}).await?;
         let Outcome::Failed { error, retry } = ended.outcome else {
             anyhow::bail!("{code}: {:?}", ended.outcome);
         };
@@ -79,9 +79,9 @@ async fn exit_codes_mean_what_sysexits_says() -> anyhow::Result<()> {
 }
 
 async fn a_trap_has_a_code_and_the_frames_of_the_guest() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let guest = command("(func $inner unreachable) (func $outer (call $inner))", "(call $outer)");
-    let error = trapped(&lab.try_with(&guest, |_| {}).await?)?;
+    let error = trapped(&fixture.try_with(&guest, |_| {}).await?)?;
     assert_eq!(error.code, "unreachable");
     assert_eq!(error.message, "wasm trap: wasm `unreachable` instruction executed");
     let frames = error.backtrace.unwrap_or_default();
@@ -92,7 +92,7 @@ async fn a_trap_has_a_code_and_the_frames_of_the_guest() -> anyhow::Result<()> {
 }
 
 async fn each_trap_has_its_code() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let traps = [
         ("(drop (i32.load (i32.const -4)))", "memory_out_of_bounds"),
         ("(drop (i32.div_u (i32.const 1) (i32.const 0)))", "integer_division_by_zero"),
@@ -105,41 +105,41 @@ async fn each_trap_has_its_code() -> anyhow::Result<()> {
     ];
     for (body, code) in traps {
         let guest = command("(table 2 funcref) (elem (i32.const 1) func $none) (func $none)", body);
-        assert_eq!(trapped(&lab.try_with(&guest, |_| {}).await?)?.code, code, "{body}");
+        assert_eq!(trapped(&fixture.try_with(&guest, |_| {}).await?)?.code, code, "{body}");
     }
     Ok(())
 }
 
 async fn a_host_call_with_a_bad_pointer_traps() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let guest = command("", "(call $write (i32.const 1) (i32.const 65530) (i32.const 600))");
-    let error = trapped(&lab.try_with(&guest, |_| {}).await?)?;
+    let error = trapped(&fixture.try_with(&guest, |_| {}).await?)?;
     assert!(error.message.contains("out of bounds"), "{}", error.message);
     let guest = command("", "(drop (call $random (i32.const 0) (i32.const 0x7fffffff)))");
-    let error = trapped(&lab.try_with(&guest, |_| {}).await?)?;
+    let error = trapped(&fixture.try_with(&guest, |_| {}).await?)?;
     assert_eq!(error.code, "host_call");
     assert!(error.message.contains("out of bounds"), "{}", error.message);
     Ok(())
 }
 
 async fn names_in_a_backtrace_are_escaped_and_bounded() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let name = format!("a\\1b[31m{}", "x".repeat(100_000));
     let guest = format!(
         "(module (func $f (@name \"{name}\") unreachable) (func (export \"_start\") (call $f)))"
     );
-    let frames = trapped(&lab.try_with(&guest, |_| {}).await?)?.backtrace.unwrap_or_default();
+    let frames = trapped(&fixture.try_with(&guest, |_| {}).await?)?.backtrace.unwrap_or_default();
     assert!(frames.len() < 1_000, "{}", frames.len());
     assert!(frames.starts_with("0: a\\u{1b}[31mxxx"), "{frames}");
     Ok(())
 }
 
-/// What panics when a guest asks for a value.
+/// Host services that panic when a guest reads a value.
 #[derive(Debug)]
-struct Torn;
+struct PanickingServices;
 
 #[async_trait]
-impl HostServices for Torn {
+impl HostServices for PanickingServices {
     async fn send(
         &self,
         _: http::Request<Bytes>,
@@ -158,23 +158,23 @@ impl HostServices for Torn {
 }
 
 async fn a_host_function_that_panics_ends_its_attempt_and_no_other() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let asks = lab.attempt(
+    let fixture = RuntimeFixture::new()?;
+    let asks = fixture.attempt(
         r#"(module
             (import "jobwright" "value_get" (func $get (param i32 i32 i32 i32) (result i32)))
             (memory (export "memory") 1)
             (func (export "_start")
                 (drop (call $get (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 8)))))"#,
     )?;
-    let granted = Capabilities { services: Arc::new(Torn), ..asks.granted.clone() };
+    let granted = Capabilities { services: Arc::new(PanickingServices), ..asks.granted.clone() };
     let asks = Attempt { granted, ..asks };
-    // It waits in a host function while the other's panics.
+    // This guest waits in a host function while that of the other panics.
     let nap = SLEEP.replace("3600000000000", "20000000");
     let say = "(call $write (i32.const 1) (i32.const 100) (i32.const 4))";
     let rest = r#"(data (i32.const 100) "well")"#;
-    let neighbour = lab.attempt(&command(rest, &format!("{nap} {say}")))?;
+    let neighbour = fixture.attempt(&command(rest, &format!("{nap} {say}")))?;
     for _ in 0..3 {
-        let (torn, well) = tokio::join!(lab.run(asks.clone()), lab.run(neighbour.clone()));
+        let (torn, well) = tokio::join!(fixture.run(asks.clone()), fixture.run(neighbour.clone()));
         let error = trapped(&torn)?;
         assert_eq!(error.code, "host_panic");
         assert_eq!(error.message, "the host panicked: on purpose");

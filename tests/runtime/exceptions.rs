@@ -5,14 +5,14 @@ use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_tests::components::command;
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, exceeded, trapped};
+use super::fixture::{RuntimeFixture, exceeded, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
-        an_exception_is_reported_by_its_own_line,
-        a_trap_after_other_words_is_a_trap,
-        an_exception_for_want_of_memory_reached_its_limit,
-        another_exception_after_a_refusal_stands,
+        the_error_of_an_exception_is_its_own_line,
+        a_trap_after_other_output_is_a_trap,
+        an_exception_for_lack_of_memory_is_a_memory_limit,
+        another_exception_after_a_refused_growth_is_a_trap_of_its_own,
     ]
 }
 
@@ -23,7 +23,7 @@ const PYTHON: &str = "Traceback (most recent call last):\\n  File \\22/0/app.py\
 const JAVASCRIPT: &str = "LINE\\nStack:\\n  run@source.js:2:30\\n\\n\
     Redirecting call to abort() to mozalloc_abort\\n";
 
-/// A component that does `first`, prints `words`, as they stand in WebAssembly text, and traps.
+/// A component that runs `first`, prints `words` (escaped as in WebAssembly text), and traps.
 fn dies(first: &str, words: &str) -> anyhow::Result<Vec<u8>> {
     let length = words.replace("\\n", "n").replace("\\22", "q").len();
     command(
@@ -32,11 +32,11 @@ fn dies(first: &str, words: &str) -> anyhow::Result<Vec<u8>> {
     )
 }
 
-async fn an_exception_is_reported_by_its_own_line() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_error_of_an_exception_is_its_own_line() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for words in [PYTHON, JAVASCRIPT] {
         let wasm = dies("", &words.replace("LINE", "ValueError: bad row"))?;
-        match lab.try_wasm(wasm, |_| {}).await?.outcome {
+        match fixture.try_wasm(wasm, |_| {}).await?.outcome {
             Outcome::Failed { error, retry: RetryHint::Backoff } => assert_eq!(
                 (error.code.as_str(), error.message.as_str()),
                 ("exception", "ValueError: bad row")
@@ -47,30 +47,30 @@ async fn an_exception_is_reported_by_its_own_line() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_trap_after_other_words_is_a_trap() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_trap_after_other_output_is_a_trap() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let wasm = dies("", "ValueError: bad row\\n")?;
-    assert_eq!(trapped(&lab.try_wasm(wasm, |_| {}).await?)?.code, "unreachable");
+    assert_eq!(trapped(&fixture.try_wasm(wasm, |_| {}).await?)?.code, "unreachable");
     Ok(())
 }
 
-/// Is refused more memory than there may be.
+/// Tries to grow memory beyond the limit.
 const REFUSED: &str = "(drop (memory.grow (i32.const 2000)))";
 
-async fn an_exception_for_want_of_memory_reached_its_limit() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn an_exception_for_lack_of_memory_is_a_memory_limit() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for words in
         [PYTHON.replace("LINE", "MemoryError"), JAVASCRIPT.replace("LINE", "out of memory")]
     {
-        exceeded(&lab.try_wasm(dies(REFUSED, &words)?, |_| {}).await?, Limit::Memory)?;
+        exceeded(&fixture.try_wasm(dies(REFUSED, &words)?, |_| {}).await?, Limit::Memory)?;
     }
     Ok(())
 }
 
-async fn another_exception_after_a_refusal_stands() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn another_exception_after_a_refused_growth_is_a_trap_of_its_own() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let wasm = dies(REFUSED, &PYTHON.replace("LINE", "ValueError: bad row"))?;
-    let outcome = lab.try_wasm(wasm, |_| {}).await?.outcome;
+    let outcome = fixture.try_wasm(wasm, |_| {}).await?.outcome;
     assert_eq!(outcome.error().map(|error| error.message.as_str()), Some("ValueError: bad row"));
     Ok(())
 }

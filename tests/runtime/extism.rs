@@ -1,4 +1,4 @@
-//! Extism plug-ins: what they see, how they end, and what is called of them.
+//! Extism plug-ins: input and output, errors, and entry points.
 
 use std::sync::Arc;
 
@@ -10,27 +10,27 @@ use jobwright_core::runtime::{Ended, StopReason};
 use jobwright_core::{Capabilities, Grants};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SLEEP, SPIN, exceeded, output, text, trapped};
+use super::fixture::{RuntimeFixture, SLEEP, SPIN, exceeded, output, text, trapped};
 use super::refusals::{inspect, says};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
         the_payload_is_the_input_and_the_output_is_what_it_sets,
-        an_error_is_a_failure_in_its_own_words,
-        a_code_that_is_not_zero_is_a_failure,
-        a_limit_goes_before_an_error,
-        exiting_well_is_returning_and_exiting_badly_is_failing,
+        an_error_is_a_failure_with_the_guests_message,
+        a_nonzero_return_code_is_a_failure,
+        a_limit_takes_precedence_over_an_error,
+        exit_code_0_is_success_and_others_are_failures,
         the_jobs_variables_are_its_configuration,
-        what_the_operator_configured_lies_over_the_jobs_variables,
-        its_own_variables_are_kept_up_to_a_bound,
-        what_it_logs_and_prints_is_the_log,
+        the_operators_configuration_overrides_the_jobs_variables,
+        variables_of_a_plug_in_are_bounded,
+        logged_and_printed_lines_are_the_log,
         a_request_without_a_grant_fails_the_call,
-        an_address_that_is_not_whole_is_wrong_and_not_denied,
-        its_runtime_is_made_ready_first,
-        the_entry_point_is_the_only_one_or_the_one_that_is_named,
-        a_program_is_called_at_its_start,
-        a_plugin_is_told_what_it_is,
-        what_is_not_offered_is_named,
+        a_relative_url_is_invalid_and_not_denied,
+        the_language_runtime_is_initialized_first,
+        the_entry_point_is_the_only_function_or_the_named_one,
+        a_program_is_called_by_its_start_function,
+        the_inspection_describes_the_plugin,
+        missing_host_functions_are_reported,
         a_deterministic_job_reads_the_same_at_each_attempt,
     ]
 }
@@ -82,7 +82,7 @@ const EXTISM: &str = r#"
         (call $output (local.get $block) (call $length (local.get $block))))
 "#;
 
-/// A plug-in with `rest`, whose function `run` is `body` and then answers 0.
+/// A plug-in with the definitions `rest`, whose function `run` is `body` and then returns 0.
 pub(crate) fn plugin(rest: &str, body: &str) -> String {
     format!(r#"(module {EXTISM} {rest} (func (export "run") (result i32) {body} (i32.const 0)))"#)
 }
@@ -95,7 +95,7 @@ pub(super) fn failed(ended: &Ended) -> anyhow::Result<(AttemptError, RetryHint)>
 }
 
 async fn the_payload_is_the_input_and_the_output_is_what_it_sets() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let by_pointer = plugin("", "(call $output (call $input) (call $input_length))");
     // Eight bytes at once, and the last three one by one.
     let by_copy = plugin(
@@ -115,25 +115,25 @@ async fn the_payload_is_the_input_and_the_output_is_what_it_sets() -> anyhow::Re
         (call $leave (local.get $block))",
     );
     for guest in [by_pointer, by_copy] {
-        let mut attempt = lab.attempt(&guest)?;
+        let mut attempt = fixture.attempt(&guest)?;
         attempt.payload.bytes = "nineteen bytes long".into();
-        let ended = lab.run(attempt).await;
+        let ended = fixture.run(attempt).await;
         assert_eq!(output(&ended)?, "nineteen bytes long");
         let usage = ended.usage;
         assert_eq!((usage.payload_bytes, usage.output_bytes), (19, 19));
         assert!(usage.fuel > Some(0) && usage.instantiate_ms > 0.0 && usage.run_ms > 0.0);
     }
-    // Who sets no output leaves an empty one.
-    assert_eq!(output(&lab.try_with(&plugin("", ""), |_| {}).await?)?, "");
+    // Without a call of `output_set` the output is empty.
+    assert_eq!(output(&fixture.try_with(&plugin("", ""), |_| {}).await?)?, "");
     Ok(())
 }
 
-async fn an_error_is_a_failure_in_its_own_words() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn an_error_is_a_failure_with_the_guests_message() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let words = r#"(data (i32.const 100) "all went wrong")"#;
     let set = "(call $error (call $block (i32.const 100) (i32.const 14)))";
     for end in ["", "(return (i32.const 3))", "unreachable", "(call $exit (i32.const 1))"] {
-        let ended = lab.try_with(&plugin(words, &format!("{set} {end}")), |_| {}).await?;
+        let ended = fixture.try_with(&plugin(words, &format!("{set} {end}")), |_| {}).await?;
         let (error, retry) = failed(&ended)?;
         assert_eq!(
             (error.message.as_str(), retry),
@@ -141,48 +141,48 @@ async fn an_error_is_a_failure_in_its_own_words() -> anyhow::Result<()> {
             "{end}"
         );
     }
-    // It may think better of it.
+    // The error can be cleared again.
     let none = plugin(words, &format!("{set} (call $error (i64.const 0))"));
-    output(&lab.try_with(&none, |_| {}).await?)?;
+    output(&fixture.try_with(&none, |_| {}).await?)?;
     Ok(())
 }
 
-async fn a_code_that_is_not_zero_is_a_failure() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_nonzero_return_code_is_a_failure() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for (code, message) in [("7", "`run` answered 7"), ("-1", "`run` answered -1")] {
         let body = format!("(return (i32.const {code}))");
-        let (error, retry) = failed(&lab.try_with(&plugin("", &body), |_| {}).await?)?;
+        let (error, retry) = failed(&fixture.try_with(&plugin("", &body), |_| {}).await?)?;
         assert_eq!((error.message.as_str(), retry), (message, RetryHint::Backoff));
     }
-    let error = trapped(&lab.try_with(&plugin("", "unreachable"), |_| {}).await?)?;
+    let error = trapped(&fixture.try_with(&plugin("", "unreachable"), |_| {}).await?)?;
     assert_eq!(error.code, "unreachable");
     assert!(error.backtrace.is_some());
     Ok(())
 }
 
-async fn a_limit_goes_before_an_error() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_limit_takes_precedence_over_an_error() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let set = "(call $error (call $block (i32.const 100) (i32.const 4)))";
     let spins = plugin("", &format!("{set} {SPIN}"));
-    let ended = lab.try_with(&spins, |limits| limits.fuel = Fuel::Units(1_000_000)).await?;
+    let ended = fixture.try_with(&spins, |limits| limits.fuel = Fuel::Units(1_000_000)).await?;
     exceeded(&ended, Limit::Fuel)?;
     let falls = plugin("(func $down (call $down) (call $down))", &format!("{set} (call $down)"));
-    exceeded(&lab.try_with(&falls, |_| {}).await?, Limit::Stack)?;
-    // So does being cancelled.
+    exceeded(&fixture.try_with(&falls, |_| {}).await?, Limit::Stack)?;
+    // Cancellation takes precedence too.
     let tells = "(call $info (call $block (i32.const 100) (i32.const 4)))";
     for body in [SPIN, SLEEP] {
-        let attempt = lab.attempt(&plugin("", &format!("{set} {tells} {body}")))?;
-        let stopped = lab.stop(attempt, StopReason::Cancelled).await;
+        let attempt = fixture.attempt(&plugin("", &format!("{set} {tells} {body}")))?;
+        let stopped = fixture.stop(attempt, StopReason::Cancelled).await;
         assert_eq!(stopped.ended.outcome, Outcome::Cancelled);
     }
-    // A limit that it survived does not.
+    // A refused growth that the guest handled does not.
     let large = plugin("", &format!("(drop (call $alloc (i64.const -1))) {set}"));
-    failed(&lab.try_with(&large, |_| {}).await?)?;
+    failed(&fixture.try_with(&large, |_| {}).await?)?;
     Ok(())
 }
 
-async fn exiting_well_is_returning_and_exiting_badly_is_failing() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn exit_code_0_is_success_and_others_are_failures() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let exits = |code: u32| {
         plugin(
             r#"(data (i32.const 100) "done")"#,
@@ -192,8 +192,8 @@ async fn exiting_well_is_returning_and_exiting_badly_is_failing() -> anyhow::Res
             ),
         )
     };
-    assert_eq!(output(&lab.try_with(&exits(0), |_| {}).await?)?, "done");
-    let (error, retry) = failed(&lab.try_with(&exits(65), |_| {}).await?)?;
+    assert_eq!(output(&fixture.try_with(&exits(0), |_| {}).await?)?, "done");
+    let (error, retry) = failed(&fixture.try_with(&exits(65), |_| {}).await?)?;
     assert_eq!(
         (error.message.as_str(), retry),
         ("exited with 65 (data error): done", RetryHint::Never)
@@ -202,28 +202,28 @@ async fn exiting_well_is_returning_and_exiting_badly_is_failing() -> anyhow::Res
 }
 
 async fn the_jobs_variables_are_its_configuration() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&plugin(
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&plugin(
         r#"(data (i32.const 100) "COLOURSHAPE\ff")"#,
         "(if (i64.ne (call $config (call $block (i32.const 106) (i32.const 5))) (i64.const 0))
             (then unreachable))
         (call $leave (call $config (call $block (i32.const 100) (i32.const 6))))",
     ))?;
     attempt.job.spec.env = [("COLOUR".to_owned(), "blue".to_owned())].into();
-    assert_eq!(output(&lab.run(attempt).await)?, "blue");
-    // A name is text.
+    assert_eq!(output(&fixture.run(attempt).await)?, "blue");
+    // A name must be UTF-8.
     let bad = plugin(
         r#"(data (i32.const 100) "\ff")"#,
         "(drop (call $config (call $block (i32.const 100) (i32.const 1))))",
     );
-    let error = trapped(&lab.try_with(&bad, |_| {}).await?)?;
+    let error = trapped(&fixture.try_with(&bad, |_| {}).await?)?;
     assert!(error.message.contains("not UTF-8"), "{error:?}");
     Ok(())
 }
 
-async fn what_the_operator_configured_lies_over_the_jobs_variables() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&plugin(
+async fn the_operators_configuration_overrides_the_jobs_variables() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&plugin(
         r#"(data (i32.const 100) "AB")"#,
         "(call $info (call $config (call $block (i32.const 100) (i32.const 1))))
         (call $leave (call $config (call $block (i32.const 101) (i32.const 1))))",
@@ -233,7 +233,7 @@ async fn what_the_operator_configured_lies_over_the_jobs_variables() -> anyhow::
     let env = [("A", "three"), ("C", "four")];
     attempt.job.spec.env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let log = attempt.log.clone();
-    assert_eq!(output(&lab.run(attempt).await)?, "two");
+    assert_eq!(output(&fixture.run(attempt).await)?, "two");
     assert!(text(&log).contains("one"), "{}", text(&log));
     Ok(())
 }
@@ -249,9 +249,9 @@ const VARIABLES: &str = r#"(data (i32.const 100) "abcdefghijklmnopqrstuvwxyz")
     (func $has (param $nth i32) (param $bytes i64)
         (if (i64.ne (call $bytes_of (local.get $nth)) (local.get $bytes)) (then unreachable)))"#;
 
-async fn its_own_variables_are_kept_up_to_a_bound() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // Two of half a MiB, less their names; one is replaced, and one removed to have room.
+async fn variables_of_a_plug_in_are_bounded() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    // Two variables of half a MiB, including their names; one is replaced, and one is removed to make room.
     let fits = "(call $set (i32.const 0) (i64.const 524287))
         (call $set (i32.const 1) (i64.const 7))
         (call $set (i32.const 1) (i64.const 524287))
@@ -261,20 +261,20 @@ async fn its_own_variables_are_kept_up_to_a_bound() -> anyhow::Result<()> {
         (call $has (i32.const 0) (i64.const 0))
         (call $set (i32.const 2) (i64.const 524287))
         (call $has (i32.const 2) (i64.const 524287))";
-    output(&lab.try_with(&plugin(VARIABLES, fits), |_| {}).await?)?;
+    output(&fixture.try_with(&plugin(VARIABLES, fits), |_| {}).await?)?;
     let one_more = format!("{fits} (call $set (i32.const 3) (i64.const 1))");
-    let error = trapped(&lab.try_with(&plugin(VARIABLES, &one_more), |_| {}).await?)?;
+    let error = trapped(&fixture.try_with(&plugin(VARIABLES, &one_more), |_| {}).await?)?;
     assert!(error.message.contains("variables exceed 1048576 bytes"), "{error:?}");
-    // They are memory of the job.
+    // They count towards the memory of the job.
     let limit = |limits: &mut Limits| limits.memory_bytes = 1 << 20;
-    let ended = lab.try_with(&plugin(VARIABLES, fits), limit).await?;
+    let ended = fixture.try_with(&plugin(VARIABLES, fits), limit).await?;
     exceeded(&ended, Limit::Memory)?;
     Ok(())
 }
 
-async fn what_it_logs_and_prints_is_the_log() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let attempt = lab.attempt(&plugin(
+async fn logged_and_printed_lines_are_the_log() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let attempt = fixture.attempt(&plugin(
         r#"(data (i32.const 100) "half of it\n")"#,
         "(call $info (call $block (i32.const 100) (i32.const 4)))
         (call $log_error (call $block (i32.const 100) (i32.const 10)))
@@ -285,21 +285,21 @@ async fn what_it_logs_and_prints_is_the_log() -> anyhow::Result<()> {
         (call $info (i64.const 12345))",
     ))?;
     let log = attempt.log.clone();
-    assert_eq!(output(&lab.run(attempt).await)?, "");
+    assert_eq!(output(&fixture.run(attempt).await)?, "");
     let lines = "INFO: half\nERROR: half of it\nhalf of it\nhalf of it\nINFO: \n";
     assert_eq!(text(&log), lines);
     Ok(())
 }
 
 async fn a_request_without_a_grant_fails_the_call() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let attempt = lab.attempt(&plugin(
+    let fixture = RuntimeFixture::new()?;
+    let attempt = fixture.attempt(&plugin(
         r#"(data (i32.const 100) "{\"url\":\"http://127.0.0.1/\"}went on")"#,
         "(drop (call $http (call $block (i32.const 100) (i32.const 27)) (i64.const 0)))
         (call $leave (call $block (i32.const 127) (i32.const 7)))",
     ))?;
     let log = attempt.log.clone();
-    let (error, retry) = failed(&lab.run(attempt).await)?;
+    let (error, retry) = failed(&fixture.run(attempt).await)?;
     let why = "denied: the plugin is granted no request";
     let message = format!("http_request failed: GET http://127.0.0.1/: {why}");
     assert_eq!(error, AttemptError::new("http_request", message));
@@ -307,15 +307,15 @@ async fn a_request_without_a_grant_fails_the_call() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_address_that_is_not_whole_is_wrong_and_not_denied() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_relative_url_is_invalid_and_not_denied() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for url in ["", "/x", "example", "example.com:80", "example.com/x"] {
         let json = format!(r#"(data (i32.const 100) "{{\"url\":\"{url}\"}}")"#);
         let length = url.len() + 10;
         let call = format!(
             "(drop (call $http (call $block (i32.const 100) (i32.const {length})) (i64.const 0)))"
         );
-        let (error, retry) = failed(&lab.try_with(&plugin(&json, &call), |_| {}).await?)?;
+        let (error, retry) = failed(&fixture.try_with(&plugin(&json, &call), |_| {}).await?)?;
         let why = "is no address such as `https://example.com/path`";
         let message = format!("http_request failed: its url `{url}` {why}");
         assert_eq!((error.message, retry), (message, RetryHint::Never));
@@ -323,8 +323,8 @@ async fn an_address_that_is_not_whole_is_wrong_and_not_denied() -> anyhow::Resul
     Ok(())
 }
 
-async fn its_runtime_is_made_ready_first() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_language_runtime_is_initialized_first() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let says = |letter: char| {
         format!(
             "(i32.store8 (i32.add (i32.const 100) (global.get $said)) (i32.const {}))
@@ -341,22 +341,22 @@ async fn its_runtime_is_made_ready_first() -> anyhow::Result<()> {
         ("", "r"),
         (constructors.as_str(), "cr"),
         (initialize.as_str(), "ir"),
-        // The second calls the first, where a linker makes both.
+        // If there are both, the second calls the first.
         (&format!("{constructors} {initialize}"), "cr"),
         (&format!("{initialize} {haskell}"), "ihr"),
         (&format!("{constructors} {haskell}"), "hr"),
         (r#"(func (export "_initialize") (param i32) unreachable)"#, "r"),
     ] {
         let rest = format!("(global $said (mut i32) (i32.const 0)) {exports}");
-        assert_eq!(output(&lab.try_with(&plugin(&rest, &run), |_| {}).await?)?, said);
+        assert_eq!(output(&fixture.try_with(&plugin(&rest, &run), |_| {}).await?)?, said);
     }
     let traps = plugin(r#"(func (export "_initialize") unreachable)"#, "");
-    assert_eq!(trapped(&lab.try_with(&traps, |_| {}).await?)?.code, "unreachable");
+    assert_eq!(trapped(&fixture.try_with(&traps, |_| {}).await?)?.code, "unreachable");
     Ok(())
 }
 
-async fn the_entry_point_is_the_only_one_or_the_one_that_is_named() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_entry_point_is_the_only_function_or_the_named_one() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let leaves = |name: &str| {
         format!(
             r#"(func (export "{name}") (call $leave (call $block (i32.const 100) (i32.const 5))))"#
@@ -371,12 +371,12 @@ async fn the_entry_point_is_the_only_one_or_the_one_that_is_named() -> anyhow::R
     );
     let guest = plugin(&rest, "");
     let named = |name: Option<&str>| -> anyhow::Result<Attempt> {
-        let mut attempt = lab.attempt(&guest)?;
+        let mut attempt = fixture.attempt(&guest)?;
         attempt.job.spec.entrypoint = name.map(str::to_owned);
         Ok(attempt)
     };
     for (name, left) in [("run", ""), ("other", "named"), ("_start", "named")] {
-        assert_eq!(output(&lab.run(named(Some(name))?).await)?, left);
+        assert_eq!(output(&fixture.run(named(Some(name))?).await)?, left);
     }
     for (name, why) in [
         (None, "names no entry point"),
@@ -385,29 +385,29 @@ async fn the_entry_point_is_the_only_one_or_the_one_that_is_named() -> anyhow::R
         (Some("memory"), "`memory`"),
         (Some("_hidden"), "`_hidden`"),
     ] {
-        let (error, retry) = failed(&lab.run(named(name)?).await)?;
+        let (error, retry) = failed(&fixture.run(named(name)?).await)?;
         assert_eq!((error.code.as_str(), retry), ("no_entry_point", RetryHint::Never), "{name:?}");
         assert!(error.message.contains(why), "{error:?}");
     }
     Ok(())
 }
 
-async fn a_program_is_called_at_its_start() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_program_is_called_by_its_start_function() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let start = r#"(func (export "_start")
         (call $leave (call $block (i32.const 100) (i32.const 5))))"#;
     let program = plugin(&format!(r#"(data (i32.const 100) "start") {start}"#), "")
         .replace(r#"(export "run")"#, "");
-    assert_eq!(output(&lab.try_with(&program, |_| {}).await?)?, "start");
+    assert_eq!(output(&fixture.try_with(&program, |_| {}).await?)?, "start");
     assert_eq!(inspect(&program)??.entrypoints, ["_start"]);
-    // It prepares its runtime itself.
+    // The start function initializes the language runtime itself.
     let prepared =
         program.replace("(memory ", r#"(func (export "_initialize") unreachable) (memory "#);
-    assert_eq!(output(&lab.try_with(&prepared, |_| {}).await?)?, "start");
+    assert_eq!(output(&fixture.try_with(&prepared, |_| {}).await?)?, "start");
     Ok(())
 }
 
-async fn a_plugin_is_told_what_it_is() -> anyhow::Result<()> {
+async fn the_inspection_describes_the_plugin() -> anyhow::Result<()> {
     let guest = plugin(
         r#"(func (export "_initialize")) (func (export "hs_init") (param i32 i32))
         (func (export "count")) (func (export "_start"))
@@ -429,7 +429,7 @@ async fn a_plugin_is_told_what_it_is() -> anyhow::Result<()> {
     says(inspect(&none)?, "no_entry_point", &words)
 }
 
-async fn what_is_not_offered_is_named() -> anyhow::Result<()> {
+async fn missing_host_functions_are_reported() -> anyhow::Result<()> {
     let importing =
         |import: &str| plugin("", "").replacen("(module", &format!("(module {import}"), 1);
     let own = importing(r#"(import "extism:host/user" "lookup" (func (param i64) (result i64)))"#);
@@ -440,18 +440,18 @@ async fn what_is_not_offered_is_named() -> anyhow::Result<()> {
 }
 
 async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&plugin(
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&plugin(
         "",
         "(drop (call $random (i32.const 104) (i32.const 8)))
         (drop (call $clock (i32.const 0) (i64.const 1) (i32.const 112)))
         (call $leave (call $block (i32.const 104) (i32.const 16)))",
     ))?;
-    let one = output(&lab.run(attempt.clone()).await)?;
+    let one = output(&fixture.run(attempt.clone()).await)?;
     let start = Start::new([7; 32], attempt.job.created_at);
-    assert_ne!(one, output(&lab.run(Attempt { start, ..attempt.clone() }).await)?);
+    assert_ne!(one, output(&fixture.run(Attempt { start, ..attempt.clone() }).await)?);
     attempt.job.spec.deterministic = true;
-    let (one, two) = (lab.run(attempt.clone()).await, lab.run(attempt.clone()).await);
+    let (one, two) = (fixture.run(attempt.clone()).await, fixture.run(attempt.clone()).await);
     assert_eq!(output(&one)?, output(&two)?);
     assert_eq!(one.usage.fuel, two.usage.fuel);
     Ok(())

@@ -1,18 +1,18 @@
-//! Files, of which there are none: a guest finds `/`, which is empty, and is told in its log.
+//! Files: a guest finds only the empty directory `/`, and its log says that jobs have no files.
 
 use jobwright_core::attempt::Attempt;
 use libtest_mimic::Trial;
 
 use super::clocks::unstable;
-use super::fixture::{Lab, output, text};
+use super::fixture::{RuntimeFixture, output, text};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
-        there_is_one_directory_and_it_is_empty,
-        a_file_is_not_found_and_none_can_be_made,
-        a_guest_that_tries_to_use_files_is_told_once,
-        a_guest_that_only_looks_is_told_nothing,
-        what_the_host_tells_is_not_what_the_guest_said_last,
+        the_only_directory_is_empty,
+        files_are_not_found_and_cannot_be_created,
+        a_guest_that_tries_to_use_files_gets_one_log_line,
+        a_guest_that_only_looks_for_files_gets_no_log_line,
+        log_lines_of_the_host_are_not_the_guests_last_words,
     ]
 }
 
@@ -56,17 +56,17 @@ const FILES: &str = r#"
         (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
 "#;
 
-/// A guest that does `body` and writes what it kept, of preview 1 and of preview 0.
-fn guests(lab: &Lab, body: &str) -> anyhow::Result<[Attempt; 2]> {
+/// Guests of preview 1 and preview 0 that run `body` and write the bytes that it stored.
+fn guests(fixture: &RuntimeFixture, body: &str) -> anyhow::Result<[Attempt; 2]> {
     let text = format!("(module {FILES} (func (export \"_start\") {body} (call $leave)))");
-    Ok([lab.attempt(&text)?, lab.attempt(&unstable(&text))?])
+    Ok([fixture.attempt(&text)?, fixture.attempt(&unstable(&text))?])
 }
 
-/// What a guest of each preview keeps of `body`, which must be the same.
-async fn kept(lab: &Lab, body: &str) -> anyhow::Result<Vec<u8>> {
-    let [one, zero] = guests(lab, body)?;
-    let seen = output(&lab.run(one).await)?;
-    assert_eq!(output(&lab.run(zero).await)?, seen);
+/// The bytes that `body` stores in a guest of each preview, which must be the same.
+async fn kept(fixture: &RuntimeFixture, body: &str) -> anyhow::Result<Vec<u8>> {
+    let [one, zero] = guests(fixture, body)?;
+    let seen = output(&fixture.run(one).await)?;
+    assert_eq!(output(&fixture.run(zero).await)?, seen);
     Ok(seen.to_vec())
 }
 
@@ -75,10 +75,10 @@ const BADF: u8 = 8;
 const NOENT: u8 = 44;
 const ROFS: u8 = 69;
 
-async fn there_is_one_directory_and_it_is_empty() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_only_directory_is_empty() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let seen = kept(
-        &lab,
+        &fixture,
         "(call $keep (call $prestat (i32.const 3) (i32.const 200)))
         (call $keep (i32.load (i32.const 200))) (call $keep (i32.load (i32.const 204)))
         (call $keep (call $name (i32.const 3) (i32.const 208) (i32.const 1)))
@@ -93,9 +93,9 @@ async fn there_is_one_directory_and_it_is_empty() -> anyhow::Result<()> {
     )
     .await?;
     assert_eq!(seen, [0, 0, 1, 0, b'/', BADF, 0, 3, 0, 0]);
-    // `.` in it is itself, which can be closed.
+    // `.` is the directory itself, and can be closed.
     let seen = kept(
-        &lab,
+        &fixture,
         "(call $keep (call $opens (i32.const 3) (i32.const 410) (i32.const 3) (i32.const 2)))
         (call $keep (i32.load (i32.const 300)))
         (call $keep (call $close (i32.load (i32.const 300))))
@@ -107,10 +107,10 @@ async fn there_is_one_directory_and_it_is_empty() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_file_is_not_found_and_none_can_be_made() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn files_are_not_found_and_cannot_be_created() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let seen = kept(
-        &lab,
+        &fixture,
         "(call $keep (call $opens (i32.const 3) (i32.const 400) (i32.const 10) (i32.const 0)))
         (call $keep (call $opens (i32.const 3) (i32.const 400) (i32.const 10) (i32.const 1)))
         (call $keep (call $opens (i32.const 0) (i32.const 400) (i32.const 10) (i32.const 0)))
@@ -125,16 +125,16 @@ async fn a_file_is_not_found_and_none_can_be_made() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_guest_that_tries_to_use_files_is_told_once() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_guest_that_tries_to_use_files_gets_one_log_line() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for directory in [3, -1] {
         let body = format!(
             "(drop (call $opens (i32.const {directory}) (i32.const 400) (i32.const 10)
                 (i32.const 0)))"
         );
-        for attempt in guests(&lab, &body.repeat(3))? {
+        for attempt in guests(&fixture, &body.repeat(3))? {
             let log = attempt.log.clone();
-            output(&lab.run(attempt).await)?;
+            output(&fixture.run(attempt).await)?;
             let log = text(&log);
             assert_eq!(log.matches("jobs have no files").count(), 1, "{log}");
             assert!(log.contains("`etc/passwd`"), "{log}");
@@ -143,22 +143,22 @@ async fn a_guest_that_tries_to_use_files_is_told_once() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_guest_that_only_looks_is_told_nothing() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_guest_that_only_looks_for_files_gets_no_log_line() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let looks = "(drop (call $prestat (i32.const 3) (i32.const 200)))
         (drop (call $stat (i32.const 3) (i32.const 0) (i32.const 400) (i32.const 10)
             (i32.const 512)))
         (drop (call $opens (i32.const 3) (i32.const 410) (i32.const 1) (i32.const 0)))";
-    for attempt in guests(&lab, looks)? {
+    for attempt in guests(&fixture, looks)? {
         let log = attempt.log.clone();
-        output(&lab.run(attempt).await)?;
+        output(&fixture.run(attempt).await)?;
         assert_eq!(text(&log), "");
     }
     Ok(())
 }
 
-async fn what_the_host_tells_is_not_what_the_guest_said_last() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn log_lines_of_the_host_are_not_the_guests_last_words() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = |said: &str| {
         format!(
             r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) {FILES}
@@ -176,14 +176,14 @@ async fn what_the_host_tells_is_not_what_the_guest_said_last() -> anyhow::Result
         )
     };
     let quoted = async |text: &str| {
-        let ended = lab.try_with(text, |_| {}).await?;
+        let ended = fixture.try_with(text, |_| {}).await?;
         anyhow::Ok(ended.outcome.error().map(|error| error.message.clone()).unwrap_or_default())
     };
     for descriptor in [1, 2] {
         let message = quoted(&guest(&says(descriptor))).await?;
         assert_eq!(message, "exited with 1: row 7: bad date", "{descriptor}");
     }
-    // It said nothing itself.
+    // The guest itself logged nothing.
     let message = quoted(&guest("")).await?;
     assert!(message.contains("jobs have no files"), "{message}");
     Ok(())

@@ -21,7 +21,7 @@ use jobwright_core::{
     TenantName,
 };
 
-/// The functions that guests below import, and a memory of one page.
+/// The functions that the guests below import, and a memory of one page.
 pub(crate) const WASI: &str = r#"
     (import "wasi_snapshot_preview1" "fd_write"
         (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -62,12 +62,12 @@ pub(crate) const SLEEP: &str = r"
     (drop (call $poll (i32.const 64) (i32.const 256) (i32.const 1) (i32.const 512)))";
 
 /// A runtime and its plugins.
-pub(crate) struct Lab {
+pub(crate) struct RuntimeFixture {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) plugins: Arc<Plugins>,
 }
 
-impl Lab {
+impl RuntimeFixture {
     pub(crate) fn new() -> anyhow::Result<Self> {
         Self::with(small())
     }
@@ -76,7 +76,7 @@ impl Lab {
         Self::started(jobwright_tests::is_isolated(), config)
     }
 
-    /// One that runs each attempt in a process of its own, in every test.
+    /// A fixture that runs each attempt in a process of its own, in every test.
     pub(crate) fn in_processes(config: RuntimeConfig) -> anyhow::Result<Self> {
         Self::started(true, config)
     }
@@ -87,18 +87,18 @@ impl Lab {
         Ok(Self { runtime, plugins })
     }
 
-    /// An attempt at a job of the plugin that `text` is.
+    /// An attempt at a job of the plugin `text`.
     pub(crate) fn attempt(&self, text: &str) -> anyhow::Result<Attempt> {
         attempt(self.plugins.add(wat::parse_str(text)?))
     }
 
-    /// Runs an attempt that nobody stops.
+    /// Runs an attempt without stopping it.
     pub(crate) async fn run(&self, attempt: Attempt) -> Ended {
         let (_stop, signal) = Stop::new();
         self.runtime.run(attempt, signal).await
     }
 
-    /// Runs an attempt whose guest logs when it runs; it is told to stop then.
+    /// Runs an attempt whose guest logs when it runs, and stops it then.
     pub(crate) async fn stop(&self, attempt: Attempt, reason: StopReason) -> Stopped {
         let (log, report) = (attempt.log.clone(), attempt.report.clone());
         let (stop, signal) = Stop::new();
@@ -112,7 +112,7 @@ impl Lab {
         Stopped { ended, report }
     }
 
-    /// Runs the plugin that `text` is, under limits that `change` makes of the default ones.
+    /// Runs the plugin `text` with the default limits as changed by `change`.
     pub(crate) async fn try_with(
         &self,
         text: &str,
@@ -121,7 +121,7 @@ impl Lab {
         self.try_wasm(wat::parse_str(text)?, change).await
     }
 
-    /// The same for a plugin that is binary already.
+    /// As [`try_with`](Self::try_with), for a binary plugin.
     pub(crate) async fn try_wasm(
         &self,
         wasm: Vec<u8>,
@@ -133,13 +133,13 @@ impl Lab {
     }
 }
 
-/// An attempt that was told to stop, and what it told before.
+/// An attempt that was stopped, and its last progress and checkpoint.
 pub(crate) struct Stopped {
     pub(crate) ended: Ended,
     pub(crate) report: Arc<ProgressReporter>,
 }
 
-/// Few slots: the tests run side by side.
+/// Few slots, because tests run in parallel.
 pub(crate) fn small() -> RuntimeConfig {
     RuntimeConfig { slots: 8, guest_threads: 2, ..RuntimeConfig::default() }
 }
@@ -188,8 +188,8 @@ pub(crate) fn output(ended: &Ended) -> anyhow::Result<Bytes> {
     }
 }
 
-/// The error of an attempt that reached `limit`, without what raises the limit, which every message must
-/// say.
+/// The error of an attempt that reached `limit`, without the hint how to raise it, which every message must
+/// have.
 pub(crate) fn exceeded(ended: &Ended, limit: Limit) -> anyhow::Result<AttemptError> {
     match &ended.outcome {
         Outcome::LimitExceeded { limit: found, error } if *found == limit => {
@@ -209,8 +209,8 @@ pub(crate) fn trapped(ended: &Ended) -> anyhow::Result<AttemptError> {
     }
 }
 
-/// Whether the receipt says what the guest took; or else that its process was killed, because on a
-/// busy machine it did not answer at once.
+/// Whether the receipt has the guest's usage. It has none if the process was killed because it did not
+/// respond in time on a busy machine.
 pub(crate) fn is_measured(ended: &Ended) -> bool {
     let Usage { fuel, cpu_ms, .. } = ended.usage;
     let was_killed = jobwright_tests::is_isolated() && fuel.is_none() && cpu_ms == 0.0;
@@ -222,7 +222,7 @@ pub(crate) fn text(log: &LogBuffer) -> String {
     String::from_utf8_lossy(&log.snapshot().bytes).into_owned()
 }
 
-/// Plugins' bytes, and nothing else of a registry.
+/// A registry that only has the bytes of plugins.
 #[derive(Debug, Default)]
 pub(crate) struct Plugins {
     bytes: Mutex<HashMap<Digest, Result<Bytes, String>>>,
@@ -236,12 +236,12 @@ impl Plugins {
         digest
     }
 
-    /// Makes reading `digest` fail with `reason`, or `panic`, or end `never`.
+    /// Makes reading `digest` fail with `reason`; with `panic` it panics, with `never` it does not return.
     pub(crate) fn fail(&self, digest: Digest, reason: &str) {
         self.lock().insert(digest, Err(reason.to_owned()));
     }
 
-    /// Keeps other bytes under `digest`.
+    /// Replaces the bytes of `digest` by others.
     pub(crate) fn corrupt(&self, digest: Digest) {
         self.lock().insert(digest, Ok(Bytes::from_static(b"rot")));
     }

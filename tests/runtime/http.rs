@@ -1,4 +1,4 @@
-//! HTTP components: what they are asked, what their answers mean, and what they may do to a host.
+//! HTTP components: their request, the meaning of their response, and misbehaviour.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use jobwright_core::runtime::Ended;
 use jobwright_tests::components::handler;
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, attempt, exceeded, output, text, trapped};
+use super::fixture::{RuntimeFixture, attempt, exceeded, output, text, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
-        the_job_is_a_post_request_with_its_payload_and_its_facts,
-        the_answers_body_and_type_are_the_outputs,
-        a_type_that_the_plugin_is_set_to_wins_and_a_bad_one_is_not_taken,
-        what_is_printed_is_log,
-        the_status_says_whether_it_succeeded_and_is_tried_again,
-        a_wait_that_is_asked_for_is_passed_on,
+        the_job_is_a_post_request_with_its_payload_and_metadata,
+        body_and_media_type_of_the_response_are_the_output,
+        the_configured_output_type_wins_and_an_invalid_type_is_ignored,
+        printed_text_is_the_log,
+        the_status_decides_success_and_retry,
+        retry_after_delays_the_next_attempt,
         an_error_is_a_failure,
-        no_answer_is_a_failure,
-        exiting_well_is_returning_and_exiting_badly_is_failing,
-        a_handler_that_answers_and_never_returns_ends_at_its_time_limit,
+        a_missing_response_is_a_failure,
+        exit_code_0_is_success_and_others_are_failures,
+        a_handler_that_responds_and_never_returns_ends_at_its_time_limit,
         an_endless_body_reaches_the_output_limit,
-        a_body_that_is_given_up_is_a_failure,
-        a_body_that_is_not_finished_ends_with_the_guest,
-        a_body_shorter_than_it_said_is_a_failure,
-        a_trap_after_the_answer_is_a_trap,
-        bad_headers_are_refused_and_the_job_goes_on,
+        an_aborted_body_is_a_failure,
+        an_unfinished_body_ends_with_the_guest,
+        a_body_shorter_than_its_content_length_is_a_failure,
+        a_trap_after_the_response_is_a_trap,
+        invalid_headers_are_refused_and_the_job_continues,
     ]
 }
 
-/// Begins an answer with `status` and headers that `headers` makes.
+/// Begins a response with `status` and the headers that `headers` creates.
 pub(super) fn begins(status: u32, headers: &str) -> String {
     format!("(call $answer (local.get $out) (i32.const {status}) {headers})")
 }
@@ -43,8 +43,8 @@ fn failed(ended: &Ended) -> anyhow::Result<(AttemptError, RetryHint)> {
     }
 }
 
-async fn the_job_is_a_post_request_with_its_payload_and_its_facts() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_job_is_a_post_request_with_its_payload_and_metadata() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let body = format!(
         r#"(local $at i32) (local $end i32) (local $in i32)
         {}
@@ -92,12 +92,12 @@ async fn the_job_is_a_post_request_with_its_payload_and_its_facts() -> anyhow::R
         (data (i32.const 1024) "\n=")"#,
         &body,
     )?;
-    let mut attempt = attempt(lab.plugins.add(asked))?;
+    let mut attempt = attempt(fixture.plugins.add(asked))?;
     attempt.payload.content_type = Some("text/plain; charset=utf-8".to_owned());
     attempt.payload.bytes = "ten words".into();
     attempt.job.spec.tags = vec!["a".to_owned()];
     let (id, created_ms) = (attempt.job.id, attempt.job.created_at.as_millisecond());
-    let ended = lab.run(attempt).await;
+    let ended = fixture.run(attempt).await;
     let answer = output(&ended)?;
     let answer = String::from_utf8_lossy(&answer);
     let mut lines: Vec<_> = answer.lines().collect();
@@ -124,7 +124,7 @@ async fn the_job_is_a_post_request_with_its_payload_and_its_facts() -> anyhow::R
     Ok(())
 }
 
-/// Answers with `status`, the headers that `headers` makes, and `hello`.
+/// Responds with `status`, the headers that `headers` creates, and the body `hello`.
 fn hello(status: u32, headers: &str) -> anyhow::Result<Vec<u8>> {
     let begins = begins(status, headers);
     handler(
@@ -133,12 +133,12 @@ fn hello(status: u32, headers: &str) -> anyhow::Result<Vec<u8>> {
     )
 }
 
-async fn the_answers_body_and_type_are_the_outputs() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn body_and_media_type_of_the_response_are_the_output() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for (headers, expected) in
         [("(call $typed)", "text/csv"), ("(call $fields)", "text/plain; charset=utf-8")]
     {
-        let ended = lab.try_wasm(hello(200, headers)?, |_| {}).await?;
+        let ended = fixture.try_wasm(hello(200, headers)?, |_| {}).await?;
         let Outcome::Succeeded { output } = ended.outcome else {
             anyhow::bail!("{:?}", ended.outcome);
         };
@@ -148,10 +148,10 @@ async fn the_answers_body_and_type_are_the_outputs() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_type_that_the_plugin_is_set_to_wins_and_a_bad_one_is_not_taken() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let typed = |attempt, lab: &Lab| {
-        let runtime = lab.runtime.clone();
+async fn the_configured_output_type_wins_and_an_invalid_type_is_ignored() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let typed = |attempt, fixture: &RuntimeFixture| {
+        let runtime = fixture.runtime.clone();
         async move {
             let (_stop, signal) = jobwright_core::runtime::Stop::new();
             match runtime.run(attempt, signal).await.outcome {
@@ -160,11 +160,11 @@ async fn a_type_that_the_plugin_is_set_to_wins_and_a_bad_one_is_not_taken() -> a
             }
         }
     };
-    let mut set = attempt(lab.plugins.add(hello(200, "(call $typed)")?))?;
+    let mut set = attempt(fixture.plugins.add(hello(200, "(call $typed)")?))?;
     set.job.spec.output_type = Some("image/png".to_owned());
-    assert_eq!(typed(set, &lab).await?, "image/png");
+    assert_eq!(typed(set, &fixture).await?, "image/png");
 
-    // A byte that is no character, and a word that is no type.
+    // A byte that is not UTF-8, and a word that is not a media type.
     for kind in [r"te\fft/csv", "whatever"] {
         let begins = begins(200, "(local.get $fields)");
         let guest = handler(
@@ -177,14 +177,14 @@ async fn a_type_that_the_plugin_is_set_to_wins_and_a_bad_one_is_not_taken() -> a
                 {begins} (drop (call $body (i32.const 1024) (i32.const 5))) (call $finish)"
             ),
         )?;
-        let attempt = attempt(lab.plugins.add(guest))?;
-        assert_eq!(typed(attempt, &lab).await?, "text/plain; charset=utf-8", "{kind}");
+        let attempt = attempt(fixture.plugins.add(guest))?;
+        assert_eq!(typed(attempt, &fixture).await?, "text/plain; charset=utf-8", "{kind}");
     }
     Ok(())
 }
 
-async fn what_is_printed_is_log() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn printed_text_is_the_log() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = handler(
         r#"(data (i32.const 1024) "onetwo")"#,
         &format!(
@@ -193,17 +193,17 @@ async fn what_is_printed_is_log() -> anyhow::Result<()> {
             begins(204, "(call $fields)")
         ),
     )?;
-    let attempt = attempt(lab.plugins.add(guest))?;
+    let attempt = attempt(fixture.plugins.add(guest))?;
     let log = attempt.log.clone();
-    assert!(output(&lab.run(attempt).await)?.is_empty());
+    assert!(output(&fixture.run(attempt).await)?.is_empty());
     assert_eq!(text(&log), "onetwo");
     Ok(())
 }
 
-async fn the_status_says_whether_it_succeeded_and_is_tried_again() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_status_decides_success_and_retry() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for status in [200, 201, 204, 299] {
-        output(&lab.try_wasm(hello(status, "(call $fields)")?, |_| {}).await?)?;
+        output(&fixture.try_wasm(hello(status, "(call $fields)")?, |_| {}).await?)?;
     }
     for (status, hint, message) in [
         (301, RetryHint::Never, "answered 301 Moved Permanently: hello"),
@@ -214,7 +214,7 @@ async fn the_status_says_whether_it_succeeded_and_is_tried_again() -> anyhow::Re
         (500, RetryHint::Backoff, "answered 500 Internal Server Error: hello"),
         (503, RetryHint::Backoff, "answered 503 Service Unavailable: hello"),
     ] {
-        let ended = lab.try_wasm(hello(status, "(call $fields)")?, |_| {}).await?;
+        let ended = fixture.try_wasm(hello(status, "(call $fields)")?, |_| {}).await?;
         let (error, retry) = failed(&ended)?;
         assert_eq!(
             (error.code.as_str(), error.message.as_str(), retry),
@@ -224,9 +224,9 @@ async fn the_status_says_whether_it_succeeded_and_is_tried_again() -> anyhow::Re
     Ok(())
 }
 
-async fn a_wait_that_is_asked_for_is_passed_on() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let (later, retry) = (Asked::Later, Asked::Retry);
+async fn retry_after_delays_the_next_attempt() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let (later, retry) = (Requested::Later, Requested::Retry);
     let seconds = Duration::from_secs;
     for (status, text, asked) in [
         (503, "120", later(seconds(120))),
@@ -252,7 +252,7 @@ async fn a_wait_that_is_asked_for_is_passed_on() -> anyhow::Result<()> {
                 begins(status, "(local.get $fields)")
             ),
         )?;
-        let found = match lab.try_wasm(guest, |_| {}).await?.outcome {
+        let found = match fixture.try_wasm(guest, |_| {}).await?.outcome {
             Outcome::Snoozed { error, wait: Some(wait) } if error.code == "http_status" => {
                 later(wait)
             }
@@ -264,23 +264,23 @@ async fn a_wait_that_is_asked_for_is_passed_on() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an answer asks for.
+/// What a response requests.
 #[derive(Debug, PartialEq)]
-enum Asked {
+enum Requested {
     Later(Duration),
     Retry(RetryHint),
 }
 
 async fn an_error_is_a_failure() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // `internal-error` with a text.
+    let fixture = RuntimeFixture::new()?;
+    // `internal-error` with a message.
     let guest = handler(
         r#"(data (i32.const 1024) "no tea")"#,
         "(call $set (local.get $out) (i32.const 1) (i32.const 38)
             (i32.const 1) (i64.const 1024) (i32.const 6)
             (i32.const 0) (i32.const 0) (i32.const 0))",
     )?;
-    let (error, retry) = failed(&lab.try_wasm(guest, |_| {}).await?)?;
+    let (error, retry) = failed(&fixture.try_wasm(guest, |_| {}).await?)?;
     assert_eq!((error.code.as_str(), retry), ("http_error", RetryHint::Backoff));
     assert!(
         error.message.contains("InternalError") && error.message.contains("no tea"),
@@ -289,9 +289,9 @@ async fn an_error_is_a_failure() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn no_answer_is_a_failure() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let (error, retry) = failed(&lab.try_wasm(handler("", "")?, |_| {}).await?)?;
+async fn a_missing_response_is_a_failure() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let (error, retry) = failed(&fixture.try_wasm(handler("", "")?, |_| {}).await?)?;
     assert_eq!(
         (error.code.as_str(), error.message.as_str(), retry),
         ("no_answer", "the handler returned without an answer", RetryHint::Backoff)
@@ -299,8 +299,8 @@ async fn no_answer_is_a_failure() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn exiting_well_is_returning_and_exiting_badly_is_failing() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn exit_code_0_is_success_and_others_are_failures() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let exits = |before: &str, code: u8| {
         handler(
             r#"(import "wasi:cli/exit@0.2.0" "exit-with-code" (func $exit (param i32)))"#,
@@ -308,24 +308,24 @@ async fn exiting_well_is_returning_and_exiting_badly_is_failing() -> anyhow::Res
         )
     };
     let answers = format!("{} (call $finish)", begins(200, "(call $fields)"));
-    output(&lab.try_wasm(exits(&answers, 0)?, |_| {}).await?)?;
-    let ended = lab.try_wasm(exits("", 0)?, |_| {}).await?;
+    output(&fixture.try_wasm(exits(&answers, 0)?, |_| {}).await?)?;
+    let ended = fixture.try_wasm(exits("", 0)?, |_| {}).await?;
     assert_eq!(failed(&ended)?.0.code, "no_answer");
     for before in ["", &answers] {
-        let ended = lab.try_wasm(exits(before, 65)?, |_| {}).await?;
+        let ended = fixture.try_wasm(exits(before, 65)?, |_| {}).await?;
         let (error, retry) = failed(&ended)?;
         assert_eq!((error.code.as_str(), retry), ("exit_code", RetryHint::Never));
     }
     Ok(())
 }
 
-async fn a_handler_that_answers_and_never_returns_ends_at_its_time_limit() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_handler_that_responds_and_never_returns_ends_at_its_time_limit() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for last in ["(call $sleep (i64.const 31536000000000000))", "(loop $again (br $again))"] {
         let begins = begins(200, "(call $fields)");
         for body in [format!("{begins} (call $finish) {last}"), format!("{begins} {last}")] {
             let guest = handler("", &body)?;
-            let ended = lab.try_wasm(guest, |limits| limits.timeout_ms = 100).await?;
+            let ended = fixture.try_wasm(guest, |limits| limits.timeout_ms = 100).await?;
             exceeded(&ended, Limit::Time).map_err(|error| error.context(body))?;
         }
     }
@@ -333,12 +333,12 @@ async fn a_handler_that_answers_and_never_returns_ends_at_its_time_limit() -> an
 }
 
 async fn an_endless_body_reaches_the_output_limit() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     for status in [200, 503] {
         let begins = begins(status, "(call $fields)");
         let endless =
             "(loop $again (drop (call $body (i32.const 0) (i32.const 60000))) (br $again))";
-        let ended = lab.try_wasm(handler("", &format!("{begins} {endless}"))?, |_| {}).await?;
+        let ended = fixture.try_wasm(handler("", &format!("{begins} {endless}"))?, |_| {}).await?;
         match status {
             200 => drop(exceeded(&ended, Limit::Output)?),
             _ => assert_eq!(failed(&ended)?.0.code, "http_status"),
@@ -350,14 +350,14 @@ async fn an_endless_body_reaches_the_output_limit() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_body_that_is_given_up_is_a_failure() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn an_aborted_body_is_a_failure() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let begins = begins(200, "(call $fields)");
     let body = format!(
         "{begins} (drop (call $body (i32.const 112) (i32.const 7)))
         (call $drop_output (global.get $stream)) (call $drop_body (global.get $body))"
     );
-    let (error, retry) = failed(&lab.try_wasm(handler("", &body)?, |_| {}).await?)?;
+    let (error, retry) = failed(&fixture.try_wasm(handler("", &body)?, |_| {}).await?)?;
     assert_eq!(
         (error.code.as_str(), error.message.as_str(), retry),
         ("http_body", "the answer's body broke off after 7 bytes", RetryHint::Backoff)
@@ -365,16 +365,16 @@ async fn a_body_that_is_given_up_is_a_failure() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_body_that_is_not_finished_ends_with_the_guest() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn an_unfinished_body_ends_with_the_guest() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let begins = begins(200, "(call $fields)");
     let body = format!("{begins} (drop (call $body (i32.const 112) (i32.const 7)))");
-    assert_eq!(&output(&lab.try_wasm(handler("", &body)?, |_| {}).await?)?[..], b"content");
+    assert_eq!(&output(&fixture.try_wasm(handler("", &body)?, |_| {}).await?)?[..], b"content");
     Ok(())
 }
 
-async fn a_body_shorter_than_it_said_is_a_failure() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_body_shorter_than_its_content_length_is_a_failure() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = |length: &str, end: &str| {
         handler(
             &format!(r#"(data (i32.const 1024) "content-length{length}")"#),
@@ -389,31 +389,31 @@ async fn a_body_shorter_than_it_said_is_a_failure() -> anyhow::Result<()> {
             ),
         )
     };
-    // Also of a guest that leaves without finishing its body.
+    // Also for a guest that ends without finishing its body.
     for end in ["(call $finish)", ""] {
-        assert_eq!(output(&lab.try_wasm(guest("7", end)?, |_| {}).await?)?.len(), 7);
+        assert_eq!(output(&fixture.try_wasm(guest("7", end)?, |_| {}).await?)?.len(), 7);
         for other in ["8", "6"] {
-            let (error, _) = failed(&lab.try_wasm(guest(other, end)?, |_| {}).await?)?;
+            let (error, _) = failed(&fixture.try_wasm(guest(other, end)?, |_| {}).await?)?;
             assert_eq!(error.code, "http_body", "{other} {end}");
         }
     }
     Ok(())
 }
 
-async fn a_trap_after_the_answer_is_a_trap() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_trap_after_the_response_is_a_trap() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let begins = begins(200, "(call $fields)");
     for body in [format!("{begins} (call $finish) unreachable"), format!("{begins} unreachable")] {
-        let ended = lab.try_wasm(handler("", &body)?, |_| {}).await?;
+        let ended = fixture.try_wasm(handler("", &body)?, |_| {}).await?;
         assert_eq!(trapped(&ended)?.code, "unreachable");
     }
     Ok(())
 }
 
-async fn bad_headers_are_refused_and_the_job_goes_on() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // A name with a space, a value with a line's end, a name that is the host's, a status that is
-    // none; each answer is kept and becomes the body.
+async fn invalid_headers_are_refused_and_the_job_continues() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    // A name with a space, a value with a line end, a name that only the host sets, an invalid status; each
+    // result is stored and becomes the body.
     let append = |at: u32, length: u32, value: u32, kept: u32| {
         format!(
             "(call $append (local.get $fields) (i32.const {at}) (i32.const {length})
@@ -436,7 +436,7 @@ async fn bad_headers_are_refused_and_the_job_goes_on() -> anyhow::Result<()> {
             begins(200, "(local.get $fields)")
         ),
     )?;
-    let answers = output(&lab.try_wasm(guest, |_| {}).await?)?;
+    let answers = output(&fixture.try_wasm(guest, |_| {}).await?)?;
     let (invalid_syntax, forbidden) = (0, 1);
     assert_eq!(answers[..2], [1, invalid_syntax]);
     assert_eq!(answers[2..4], [1, invalid_syntax]);

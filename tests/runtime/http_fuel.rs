@@ -1,32 +1,32 @@
-//! That HTTP components use the same fuel each time, however often they have to give way to others.
+//! HTTP components use the same fuel each time, however often they yield.
 
 use anyhow::ensure;
 use jobwright_tests::components::handler;
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, attempt, output};
+use super::fixture::{RuntimeFixture, attempt, output};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
-        a_handler_that_writes_much_uses_the_same_fuel_each_time,
-        a_handler_that_passes_much_on_uses_the_same_fuel_each_time,
+        a_handler_that_writes_a_large_body_uses_the_same_fuel_each_time,
+        a_handler_that_copies_a_large_body_uses_the_same_fuel_each_time,
     ]
 }
 
-/// How often each runs, and gives way a few times at each: where that counted, hardly two used the
+/// The number of attempts. Each yields a few times; if yields used fuel, hardly two attempts would use the
 /// same.
 const TIMES: usize = 8;
 
-/// Runs the handler with this payload again and again, each time with an output of `length` bytes.
+/// Runs the handler with this payload [`TIMES`] times; each output must have `length` bytes.
 async fn the_same_fuel(guest: Vec<u8>, payload: Vec<u8>, length: usize) -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let handler = lab.plugins.add(guest);
+    let fixture = RuntimeFixture::new()?;
+    let handler = fixture.plugins.add(guest);
     let mut fuel = vec![];
     for _ in 0..TIMES {
         let mut attempt = attempt(handler)?;
         attempt.payload.bytes = payload.clone().into();
         attempt.limits.output_bytes = 16 << 20;
-        let ended = lab.run(attempt).await;
+        let ended = fixture.run(attempt).await;
         ensure!(output(&ended)?.len() == length, "{:?}", ended.usage);
         fuel.push(ended.usage.fuel);
     }
@@ -34,7 +34,7 @@ async fn the_same_fuel(guest: Vec<u8>, payload: Vec<u8>, length: usize) -> anyho
     Ok(())
 }
 
-async fn a_handler_that_writes_much_uses_the_same_fuel_each_time() -> anyhow::Result<()> {
+async fn a_handler_that_writes_a_large_body_uses_the_same_fuel_each_time() -> anyhow::Result<()> {
     let guest = handler(
         "",
         "(local $left i32)
@@ -49,8 +49,8 @@ async fn a_handler_that_writes_much_uses_the_same_fuel_each_time() -> anyhow::Re
     the_same_fuel(guest, vec![], 900 * 16384).await
 }
 
-async fn a_handler_that_passes_much_on_uses_the_same_fuel_each_time() -> anyhow::Result<()> {
-    // Each piece is put where the one before it was.
+async fn a_handler_that_copies_a_large_body_uses_the_same_fuel_each_time() -> anyhow::Result<()> {
+    // Each piece overwrites the previous one.
     let guest = handler(
         "",
         "(local $in i32)

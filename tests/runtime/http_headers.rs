@@ -1,24 +1,23 @@
-//! How long the headers may be that HTTP components make.
+//! The size limit of headers that HTTP components create.
 
 use jobwright_core::limits::Limit;
 use jobwright_tests::components::handler;
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, attempt, exceeded, output, text};
+use super::fixture::{RuntimeFixture, attempt, exceeded, output, text};
 use super::http::begins;
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
-        headers_of_64_kib_are_taken_and_more_is_an_error_that_a_guest_can_handle,
-        headers_without_end_are_refused_each_and_hold_no_memory,
-        a_guest_holds_few_long_lists_of_headers,
-        clones_of_a_long_list_that_change_are_long_lists_too,
-        headers_that_are_replaced_do_not_count,
+        headers_of_64_kib_are_accepted_and_more_is_an_error_for_the_guest,
+        endless_headers_are_refused_and_take_no_memory,
+        long_header_lists_of_a_guest_are_bounded,
+        changed_clones_of_a_long_header_list_count_too,
+        replaced_headers_do_not_count,
     ]
 }
 
-/// Answers with so many headers, each of 100 bytes on the way, and with `told` as its body where one was
-/// refused.
+/// Responds with `count` headers of 100 bytes each, and with the body `told` if one was refused.
 fn answers_with_headers(count: u32) -> anyhow::Result<Vec<u8>> {
     let value = "x".repeat(93);
     handler(
@@ -38,22 +37,21 @@ fn answers_with_headers(count: u32) -> anyhow::Result<Vec<u8>> {
     )
 }
 
-async fn headers_of_64_kib_are_taken_and_more_is_an_error_that_a_guest_can_handle()
--> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn headers_of_64_kib_are_accepted_and_more_is_an_error_for_the_guest() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     // 65,500 bytes of 65,536, and one header more.
     for (count, told) in [(655, ""), (656, "told"), (5000, "told")] {
-        let attempt = attempt(lab.plugins.add(answers_with_headers(count)?))?;
+        let attempt = attempt(fixture.plugins.add(answers_with_headers(count)?))?;
         let log = attempt.log.clone();
-        assert_eq!(output(&lab.run(attempt).await)?, told, "{count}");
+        assert_eq!(output(&fixture.run(attempt).await)?, told, "{count}");
         let line = "WARN: jobwright: refused a header: its headers have 65600 bytes: 65536 at most";
         assert_eq!(text(&log).contains(line), !told.is_empty(), "{}", text(&log));
     }
     Ok(())
 }
 
-async fn headers_without_end_are_refused_each_and_hold_no_memory() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn endless_headers_are_refused_and_take_no_memory() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = handler(
         "",
         "(local $fields i32)
@@ -63,14 +61,14 @@ async fn headers_without_end_are_refused_each_and_hold_no_memory() -> anyhow::Re
                 (i32.const 112) (i32.const 20) (i32.const 64))
             (br $again))",
     )?;
-    let ended = lab.try_wasm(guest, |limits| limits.timeout_ms = 300).await?;
+    let ended = fixture.try_wasm(guest, |limits| limits.timeout_ms = 300).await?;
     exceeded(&ended, Limit::Time)?;
     Ok(())
 }
 
-async fn a_guest_holds_few_long_lists_of_headers() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // Lists of 180 headers each, which are long, until one is refused; says how many were taken.
+async fn long_header_lists_of_a_guest_are_bounded() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    // Lists of 180 headers each, which are long, until one is refused; outputs how many were accepted.
     let guest = handler(
         "",
         &format!(
@@ -91,15 +89,15 @@ async fn a_guest_holds_few_long_lists_of_headers() -> anyhow::Result<()> {
             begins(200, "(call $fields)")
         ),
     )?;
-    let lists = output(&lab.try_wasm(guest, |_| {}).await?)?;
+    let lists = output(&fixture.try_wasm(guest, |_| {}).await?)?;
     assert_eq!(lists[..], [64]);
     Ok(())
 }
 
-async fn clones_of_a_long_list_that_change_are_long_lists_too() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // 500 clones of a list of 180 headers, of each of which a name is deleted that it does not have; says
-    // how many deletions were refused: with 500 clones held, all.
+async fn changed_clones_of_a_long_header_list_count_too() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    // 500 clones of a list of 180 headers, in each of which a missing name is deleted; outputs how many
+    // deletions were refused: all, with 500 clones.
     let guest = handler(
         "",
         &format!(
@@ -128,16 +126,16 @@ async fn clones_of_a_long_list_that_change_are_long_lists_too() -> anyhow::Resul
             begins(200, "(call $fields)")
         ),
     )?;
-    let attempt = attempt(lab.plugins.add(guest))?;
+    let attempt = attempt(fixture.plugins.add(guest))?;
     let log = attempt.log.clone();
-    let refused = output(&lab.run(attempt).await)?;
+    let refused = output(&fixture.run(attempt).await)?;
     assert_eq!(refused[..], 500_u32.to_le_bytes());
     assert!(text(&log).contains("the guest holds 64 lists of headers that are long"), "{log:?}");
     Ok(())
 }
 
-async fn headers_that_are_replaced_do_not_count() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn replaced_headers_do_not_count() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     // A header of 40 KiB, set twice; then deleted, and set once more.
     let set = "(call $set_values (local.get $fields) (i32.const 1024) (i32.const 3)
         (i32.const 1032) (i32.const 1) (i32.const 64))
@@ -159,7 +157,7 @@ async fn headers_that_are_replaced_do_not_count() -> anyhow::Result<()> {
             begins(200, "(call $fields)")
         ),
     )?;
-    let told = output(&lab.try_wasm(guest, |_| {}).await?)?;
+    let told = output(&fixture.try_wasm(guest, |_| {}).await?)?;
     assert_eq!(told[..], [0], "no change was refused");
     Ok(())
 }

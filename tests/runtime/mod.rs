@@ -1,4 +1,4 @@
-//! The runtime alone, with guests that really do what each limit is there for.
+//! The runtime alone, with real guests.
 
 mod clocks;
 mod commands_p2;
@@ -6,23 +6,23 @@ mod endings;
 mod exceptions;
 pub(crate) mod extism;
 mod extism_blocks;
+mod failed_outputs;
 mod files;
 pub(crate) mod fixture;
+mod host_calls;
 mod http;
 mod http_fuel;
 mod http_headers;
 mod jobs;
 mod large;
-mod leaving;
 mod memory;
 mod plugins;
 mod preview0;
 mod refusals;
 mod refusals_p2;
+mod refused_growth;
 mod sandbox;
 mod stopping;
-mod surviving;
-mod telling;
 
 use libtest_mimic::Trial;
 
@@ -45,7 +45,7 @@ fn listed() -> Vec<Trial> {
         http_headers::trials(),
         jobs::trials(),
         large::trials(),
-        leaving::trials(),
+        failed_outputs::trials(),
         memory::trials(),
         plugins::trials(),
         preview0::trials(),
@@ -53,8 +53,8 @@ fn listed() -> Vec<Trial> {
         refusals_p2::trials(),
         sandbox::trials(),
         stopping::trials(),
-        surviving::trials(),
-        telling::trials(),
+        refused_growth::trials(),
+        host_calls::trials(),
     ]
     .into_iter()
     .flatten()

@@ -15,7 +15,7 @@ use jobwright_core::tenant::TenantName;
 use jobwright_tests::components;
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, attempt, command, output, small};
+use super::fixture::{RuntimeFixture, attempt, command, output, small};
 use super::refusals::says;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -24,18 +24,18 @@ pub(super) fn trials() -> Vec<Trial> {
         corrupt_bytes_are_refused_for_good,
         bytes_that_do_not_compile_are_refused_for_good,
         bytes_that_do_not_link_are_refused_for_good,
-        bytes_that_cannot_be_read_now_are_refused_for_now,
-        a_registry_that_panics_is_refused_for_now,
+        unreadable_bytes_are_refused_temporarily,
+        a_panic_of_the_registry_is_a_temporary_refusal,
         waiting_for_code_can_be_cancelled,
         few_attempts_wait_long_for_their_code,
-        code_is_made_once_for_all_who_want_it,
+        code_is_compiled_once_for_concurrent_attempts,
         a_prepared_plugin_is_not_read_again,
-        what_does_not_compile_cannot_be_prepared,
-        code_beyond_the_bound_in_memory_is_dropped_and_made_again,
+        code_that_does_not_compile_cannot_be_prepared,
+        code_beyond_the_memory_bound_is_dropped_and_built_again,
         compiled_code_survives_the_runtime,
         compiled_components_survive_the_runtime_in_both_profiles,
         each_profile_has_its_own_code,
-        damaged_compiled_code_is_made_again,
+        damaged_compiled_code_is_compiled_again,
         a_receipt_is_complete,
     ]
 }
@@ -54,8 +54,8 @@ fn refused(ended: &Ended) -> anyhow::Result<(AttemptError, bool)> {
     }
 }
 
-async fn is_unusable(lab: &Lab, digest: Digest, why: &str) -> anyhow::Result<()> {
-    let ended = lab.run(attempt(digest)?).await;
+async fn is_unusable(fixture: &RuntimeFixture, digest: Digest, why: &str) -> anyhow::Result<()> {
+    let ended = fixture.run(attempt(digest)?).await;
     let (error, transient) = refused(&ended)?;
     assert_eq!((error.code.as_str(), transient), ("plugin_unusable", false));
     assert!(error.message.contains(why), "{}", error.message);
@@ -63,66 +63,66 @@ async fn is_unusable(lab: &Lab, digest: Digest, why: &str) -> anyhow::Result<()>
 }
 
 async fn missing_bytes_are_refused_for_good() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    is_unusable(&lab, Digest::of(b"nothing"), "are missing").await
+    let fixture = RuntimeFixture::new()?;
+    is_unusable(&fixture, Digest::of(b"nothing"), "are missing").await
 }
 
 async fn corrupt_bytes_are_refused_for_good() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let digest = lab.plugins.add(wat::parse_str(hello())?);
-    lab.plugins.corrupt(digest);
-    is_unusable(&lab, digest, "is corrupt").await
+    let fixture = RuntimeFixture::new()?;
+    let digest = fixture.plugins.add(wat::parse_str(hello())?);
+    fixture.plugins.corrupt(digest);
+    is_unusable(&fixture, digest, "is corrupt").await
 }
 
 async fn bytes_that_do_not_compile_are_refused_for_good() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let digest = lab.plugins.add(b"\0asm\x01\0\0\0junk".to_vec());
-    is_unusable(&lab, digest, "does not compile").await
+    let fixture = RuntimeFixture::new()?;
+    let digest = fixture.plugins.add(b"\0asm\x01\0\0\0junk".to_vec());
+    is_unusable(&fixture, digest, "does not compile").await
 }
 
 async fn bytes_that_do_not_link_are_refused_for_good() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let unknown = r#"(module (import "env" "nope" (func)) (func (export "_start")))"#;
-    let digest = lab.plugins.add(wat::parse_str(unknown)?);
-    is_unusable(&lab, digest, "does not fit").await?;
-    let digest = lab.plugins.add(wat::parse_str("(module)")?);
-    is_unusable(&lab, digest, "exports no `_start`").await
+    let digest = fixture.plugins.add(wat::parse_str(unknown)?);
+    is_unusable(&fixture, digest, "does not fit").await?;
+    let digest = fixture.plugins.add(wat::parse_str("(module)")?);
+    is_unusable(&fixture, digest, "exports no `_start`").await
 }
 
-async fn bytes_that_cannot_be_read_now_are_refused_for_now() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn unreadable_bytes_are_refused_temporarily() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let wasm = wat::parse_str(hello())?;
-    let digest = lab.plugins.add(wasm.clone());
-    lab.plugins.fail(digest, "disk on fire");
-    let (error, transient) = refused(&lab.run(attempt(digest)?).await)?;
-    assert!(transient && error.message.contains("disk on fire"), "{error:?}");
-    // The failure is not kept.
-    lab.plugins.add(wasm);
-    output(&lab.run(attempt(digest)?).await)?;
+    let digest = fixture.plugins.add(wasm.clone());
+    fixture.plugins.fail(digest, "read error");
+    let (error, transient) = refused(&fixture.run(attempt(digest)?).await)?;
+    assert!(transient && error.message.contains("read error"), "{error:?}");
+    // The failure is not cached.
+    fixture.plugins.add(wasm);
+    output(&fixture.run(attempt(digest)?).await)?;
     Ok(())
 }
 
-async fn a_registry_that_panics_is_refused_for_now() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_panic_of_the_registry_is_a_temporary_refusal() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let wasm = wat::parse_str(hello())?;
-    let digest = lab.plugins.add(wasm.clone());
-    lab.plugins.fail(digest, "panic");
-    let (_, transient) = refused(&lab.run(attempt(digest)?).await)?;
+    let digest = fixture.plugins.add(wasm.clone());
+    fixture.plugins.fail(digest, "panic");
+    let (_, transient) = refused(&fixture.run(attempt(digest)?).await)?;
     assert!(transient);
-    lab.plugins.add(wasm);
-    output(&lab.run(attempt(digest)?).await)?;
+    fixture.plugins.add(wasm);
+    output(&fixture.run(attempt(digest)?).await)?;
     Ok(())
 }
 
 async fn waiting_for_code_can_be_cancelled() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let digest = lab.plugins.add(wat::parse_str(hello())?);
-    lab.plugins.fail(digest, "never");
+    let fixture = RuntimeFixture::new()?;
+    let digest = fixture.plugins.add(wat::parse_str(hello())?);
+    fixture.plugins.fail(digest, "never");
     let (stop, signal) = Stop::new();
-    let runtime = lab.runtime.clone();
+    let runtime = fixture.runtime.clone();
     let waiting = attempt(digest)?;
     let running = tokio::spawn(async move { runtime.run(waiting, signal).await });
-    while lab.plugins.reads() == 0 {
+    while fixture.plugins.reads() == 0 {
         tokio::task::yield_now().await;
     }
     stop.raise(StopReason::Cancelled);
@@ -130,36 +130,36 @@ async fn waiting_for_code_can_be_cancelled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The others give their jobs back, and leave their slots to those whose code is ready.
+/// The others release their jobs, and leave their slots to attempts whose code is ready.
 async fn few_attempts_wait_long_for_their_code() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let digest = lab.plugins.add(wat::parse_str(hello())?);
-    lab.plugins.fail(digest, "never");
+    let fixture = RuntimeFixture::new()?;
+    let digest = fixture.plugins.add(wat::parse_str(hello())?);
+    fixture.plugins.fail(digest, "never");
     let (mut all, mut stops) = (tokio::task::JoinSet::new(), vec![]);
     for _ in 0..8 {
         let (runtime, attempt, (stop, signal)) =
-            (lab.runtime.clone(), attempt(digest)?, Stop::new());
+            (fixture.runtime.clone(), attempt(digest)?, Stop::new());
         stops.push(stop);
         all.spawn(async move { runtime.run(attempt, signal).await });
     }
     for _ in 0..7 {
-        let ended = all.join_next().await.context("it ends")??;
+        let ended = all.join_next().await.context("an attempt ends")??;
         let (error, transient) = refused(&ended)?;
         assert!(transient, "{error:?}");
         assert!(error.message.contains("still being compiled"), "{error:?}");
     }
     stops.iter().for_each(|stop| stop.raise(StopReason::Cancelled));
-    let last = all.join_next().await.context("one waits")??;
+    let last = all.join_next().await.context("one attempt waits")??;
     assert_eq!(last.outcome, Outcome::Cancelled);
     Ok(())
 }
 
-async fn code_is_made_once_for_all_who_want_it() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let digest = lab.plugins.add(wat::parse_str(hello())?);
+async fn code_is_compiled_once_for_concurrent_attempts() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let digest = fixture.plugins.add(wat::parse_str(hello())?);
     let mut all = vec![];
     for _ in 0..20 {
-        let (runtime, attempt) = (lab.runtime.clone(), attempt(digest)?);
+        let (runtime, attempt) = (fixture.runtime.clone(), attempt(digest)?);
         all.push(tokio::spawn(async move {
             let (_stop, signal) = Stop::new();
             runtime.run(attempt, signal).await
@@ -168,38 +168,39 @@ async fn code_is_made_once_for_all_who_want_it() -> anyhow::Result<()> {
     for running in all {
         assert_eq!(&output(&running.await?)?[..], b"hello");
     }
-    assert_eq!(lab.plugins.reads(), 1);
+    assert_eq!(fixture.plugins.reads(), 1);
     Ok(())
 }
 
 async fn a_prepared_plugin_is_not_read_again() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let wasm = wat::parse_str(hello())?;
-    let digest = lab.plugins.add(wasm.clone());
-    lab.runtime.prepare(&TenantName::default(), digest, wasm.into()).await?;
-    let ended = lab.run(attempt(digest)?).await;
+    let digest = fixture.plugins.add(wasm.clone());
+    fixture.runtime.prepare(&TenantName::default(), digest, wasm.into()).await?;
+    let ended = fixture.run(attempt(digest)?).await;
     output(&ended)?;
-    assert_eq!(lab.plugins.reads(), 0);
+    assert_eq!(fixture.plugins.reads(), 0);
     assert!(ended.usage.compile_ms < 5.0, "{:?}", ended.usage);
     Ok(())
 }
 
-async fn what_does_not_compile_cannot_be_prepared() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn code_that_does_not_compile_cannot_be_prepared() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let junk = b"\0asm\x01\0\0\0junk".to_vec();
-    let refused = lab.runtime.prepare(&TenantName::default(), Digest::of(&junk), junk.into()).await;
+    let refused =
+        fixture.runtime.prepare(&TenantName::default(), Digest::of(&junk), junk.into()).await;
     says(refused, "plugin_unusable", &["it does not compile"])?;
     Ok(())
 }
 
-async fn code_beyond_the_bound_in_memory_is_dropped_and_made_again() -> anyhow::Result<()> {
-    let lab = Lab::with(RuntimeConfig { code_cache_bytes: 1, ..small() })?;
-    let one = lab.plugins.add(wat::parse_str(hello())?);
-    let two = lab.plugins.add(wat::parse_str(command("", ""))?);
+async fn code_beyond_the_memory_bound_is_dropped_and_built_again() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::with(RuntimeConfig { code_cache_bytes: 1, ..small() })?;
+    let one = fixture.plugins.add(wat::parse_str(hello())?);
+    let two = fixture.plugins.add(wat::parse_str(command("", ""))?);
     for digest in [one, one, two, one] {
-        output(&lab.run(attempt(digest)?).await)?;
+        output(&fixture.run(attempt(digest)?).await)?;
     }
-    assert_eq!(lab.plugins.reads(), 3);
+    assert_eq!(fixture.plugins.reads(), 3);
     Ok(())
 }
 
@@ -208,14 +209,16 @@ fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(entries.iter().map(fs::DirEntry::path).collect())
 }
 
-/// Runs `hello` on a new runtime over `directory`; says how often the plugin was read, too.
+/// Runs `hello` on a new runtime with the code cache `directory`; also returns how often the plugin was
+/// read.
 async fn run_over(directory: &Path, fuel: Fuel) -> anyhow::Result<(Ended, usize)> {
-    let lab = Lab::with(RuntimeConfig { cache_dir: Some(directory.to_owned()), ..small() })?;
-    let mut attempt = lab.attempt(&hello())?;
+    let fixture =
+        RuntimeFixture::with(RuntimeConfig { cache_dir: Some(directory.to_owned()), ..small() })?;
+    let mut attempt = fixture.attempt(&hello())?;
     attempt.limits.fuel = fuel;
-    let ended = lab.run(attempt).await;
+    let ended = fixture.run(attempt).await;
     assert_eq!(&output(&ended)?[..], b"hello");
-    Ok((ended, lab.plugins.reads()))
+    Ok((ended, fixture.plugins.reads()))
 }
 
 const METERED: Fuel = Fuel::Units(1_000_000_000);
@@ -239,11 +242,11 @@ async fn compiled_components_survive_the_runtime_in_both_profiles() -> anyhow::R
     )?;
     for (reads, files_kept) in [(1, 1), (0, 1), (1, 2), (0, 2)] {
         let config = RuntimeConfig { cache_dir: Some(directory.path().to_owned()), ..small() };
-        let lab = Lab::with(config)?;
+        let fixture = RuntimeFixture::with(config)?;
         let fuel = if files_kept == 1 { METERED } else { Fuel::Unlimited };
-        let ended = lab.try_wasm(says.clone(), |limits| limits.fuel = fuel).await?;
+        let ended = fixture.try_wasm(says.clone(), |limits| limits.fuel = fuel).await?;
         assert_eq!(&output(&ended)?[..], b"hello");
-        assert_eq!((lab.plugins.reads(), files(directory.path())?.len()), (reads, files_kept));
+        assert_eq!((fixture.plugins.reads(), files(directory.path())?.len()), (reads, files_kept));
     }
     Ok(())
 }
@@ -256,7 +259,7 @@ async fn each_profile_has_its_own_code() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn damaged_compiled_code_is_made_again() -> anyhow::Result<()> {
+async fn damaged_compiled_code_is_compiled_again() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     run_over(directory.path(), METERED).await?;
     let file = files(directory.path())?.pop().context("no file")?;
@@ -275,12 +278,12 @@ async fn damaged_compiled_code_is_made_again() -> anyhow::Result<()> {
 }
 
 async fn a_receipt_is_complete() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&hello())?;
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&hello())?;
     attempt.payload.bytes = b"some payload".to_vec().into();
     let log = Arc::clone(&attempt.log);
     log.write(b"from before");
-    let usage = lab.run(attempt).await.usage;
+    let usage = fixture.run(attempt).await.usage;
     assert_eq!(usage.queue_ms, 0.0);
     assert!(usage.compile_ms > 0.0 && usage.instantiate_ms > 0.0 && usage.run_ms > 0.0);
     assert!(usage.cpu_ms > 0.0 && usage.cpu_ms <= usage.instantiate_ms + usage.run_ms);

@@ -1,4 +1,4 @@
-//! What uploads are told: every reason to refuse one, and what is accepted.
+//! Inspection of uploaded modules: accepted ones, and every reason for a refusal.
 
 use jobwright::runtime::RuntimeConfig;
 
@@ -7,30 +7,30 @@ use jobwright_core::plugin::{Abi, Inspection};
 use jobwright_core::runtime::{Unprepared, UnusablePlugin};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, command, small};
+use super::fixture::{RuntimeFixture, command, small};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
-        a_command_is_told_what_it_is,
-        what_is_no_webassembly_is_told_so,
-        a_damaged_module_is_told_where,
-        a_missing_feature_is_named,
-        features_that_this_host_has_pass,
-        a_missing_entry_point_is_told_with_what_there_is,
-        an_entry_point_of_another_type_is_told,
-        unknown_imports_are_named,
-        imports_of_another_type_are_told_both,
+        the_inspection_describes_a_command,
+        bytes_that_are_not_webassembly_are_refused,
+        a_damaged_module_is_refused_with_the_offset,
+        an_unsupported_feature_is_reported,
+        supported_features_are_accepted,
+        a_missing_entry_point_is_reported_with_the_exports,
+        an_entry_point_of_another_type_is_reported,
+        unknown_imports_are_reported,
+        imports_of_another_type_are_reported_with_both_types,
         imported_memories_are_refused,
         many_unknown_imports_are_counted,
-        memory_over_the_ceiling_is_told_both_values,
-        tables_over_the_ceiling_are_told_both_values,
-        too_many_memories_are_told,
+        memory_over_the_ceiling_is_refused_with_both_values,
+        tables_over_the_ceiling_are_refused_with_both_values,
+        too_many_memories_are_refused,
         messages_are_bounded_and_escaped,
     ]
 }
 
 pub(super) fn inspect(text: &str) -> anyhow::Result<Result<Inspection, UnusablePlugin>> {
-    Ok(Lab::new()?.runtime.inspect(&wat::parse_str(text)?))
+    Ok(RuntimeFixture::new()?.runtime.inspect(&wat::parse_str(text)?))
 }
 
 pub(super) fn says<T>(
@@ -41,7 +41,7 @@ pub(super) fn says<T>(
     let Err(Unprepared::Unusable(UnusablePlugin { code: found, message })) =
         found.map_err(Into::into)
     else {
-        anyhow::bail!("it passed, or the host was at fault")
+        anyhow::bail!("it was accepted, or the error is not about the plugin")
     };
     println!("{found}: {message}");
     assert_eq!(found, code, "{message}");
@@ -51,7 +51,7 @@ pub(super) fn says<T>(
     Ok(())
 }
 
-async fn a_command_is_told_what_it_is() -> anyhow::Result<()> {
+async fn the_inspection_describes_a_command() -> anyhow::Result<()> {
     let inspection = inspect(&command("(table 10 funcref)", ""))??;
     assert_eq!(inspection.abi, Abi::WasiCommandP1);
     assert_eq!(inspection.minimum_memory_bytes, 65_536 + 80);
@@ -62,32 +62,36 @@ async fn a_command_is_told_what_it_is() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_no_webassembly_is_told_so() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    says(lab.runtime.inspect(b""), "not_wasm", &["empty"])?;
-    says(lab.runtime.inspect(b"\x7fELF\x02"), "not_wasm", &["7f 45 4c 46", "00 61 73 6d"])?;
-    says(lab.runtime.inspect(b"PK"), "not_wasm", &["50 4b"])?;
-    says(lab.runtime.inspect(b"\0as"), "not_wasm", &["00 61 73:"])?;
+async fn bytes_that_are_not_webassembly_are_refused() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    says(fixture.runtime.inspect(b""), "not_wasm", &["empty"])?;
+    says(fixture.runtime.inspect(b"\x7fELF\x02"), "not_wasm", &["7f 45 4c 46", "00 61 73 6d"])?;
+    says(fixture.runtime.inspect(b"PK"), "not_wasm", &["50 4b"])?;
+    says(fixture.runtime.inspect(b"\0as"), "not_wasm", &["00 61 73:"])?;
     for text in ["(module)", "\n  (module $a)", ";; comment\n(module)"] {
-        says(lab.runtime.inspect(text.as_bytes()), "not_wasm", &["WebAssembly text", "wat2wasm"])?;
+        says(
+            fixture.runtime.inspect(text.as_bytes()),
+            "not_wasm",
+            &["WebAssembly text", "wat2wasm"],
+        )?;
     }
     Ok(())
 }
 
-async fn a_damaged_module_is_told_where() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_damaged_module_is_refused_with_the_offset() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let whole = wat::parse_str(command("", ""))?;
     for cut in 4..whole.len() {
-        let found = lab.runtime.inspect(&whole[..cut]);
+        let found = fixture.runtime.inspect(&whole[..cut]);
         let Err(error) = found else { continue };
         let known = ["invalid_wasm", "no_entry_point"].contains(&error.code);
         assert!(known, "{cut}: {error:?}");
     }
-    says(lab.runtime.inspect(&whole[..50]), "invalid_wasm", &["offset 0x"])?;
+    says(fixture.runtime.inspect(&whole[..50]), "invalid_wasm", &["offset 0x"])?;
     says(inspect("(module (func (result i32)))")?, "invalid_wasm", &["offset 0x"])
 }
 
-async fn a_missing_feature_is_named() -> anyhow::Result<()> {
+async fn an_unsupported_feature_is_reported() -> anyhow::Result<()> {
     let start = r#"(func (export "_start"))"#;
     for (text, name) in [
         ("(memory 1 1 shared)", "threads"),
@@ -109,8 +113,8 @@ async fn a_missing_feature_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn features_that_this_host_has_pass() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn supported_features_are_accepted() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for text in [
         "(memory 1) (memory 2)",
         "(func (result v128) (v128.const i64x2 1 2))",
@@ -126,15 +130,15 @@ async fn features_that_this_host_has_pass() -> anyhow::Result<()> {
     ] {
         let text = format!(r#"(module {text} (func (export "_start")))"#);
         let wasm = wat::parse_str(&text)?;
-        lab.runtime.inspect(&wasm)?;
-        // What passes here, the engines take.
-        let ended = lab.try_with(&text, |_| {}).await?;
+        fixture.runtime.inspect(&wasm)?;
+        // The engines accept the same modules.
+        let ended = fixture.try_with(&text, |_| {}).await?;
         super::fixture::output(&ended).map_err(|error| error.context(text))?;
     }
     Ok(())
 }
 
-async fn a_missing_entry_point_is_told_with_what_there_is() -> anyhow::Result<()> {
+async fn a_missing_entry_point_is_reported_with_the_exports() -> anyhow::Result<()> {
     let words = ["exports no `_start`", "`run`", "`memory`", "WASI command"];
     says(
         inspect(r#"(module (memory (export "memory") 1) (func (export "run")))"#)?,
@@ -144,14 +148,14 @@ async fn a_missing_entry_point_is_told_with_what_there_is() -> anyhow::Result<()
     says(inspect("(module)")?, "no_entry_point", &["nothing"])
 }
 
-async fn an_entry_point_of_another_type_is_told() -> anyhow::Result<()> {
+async fn an_entry_point_of_another_type_is_reported() -> anyhow::Result<()> {
     let found = inspect(r#"(module (func (export "_start") (param i32)))"#)?;
     says(found, "no_entry_point", &["(i32) -> ()", "() -> ()"])?;
     let found = inspect(r#"(module (memory (export "_start") 1))"#)?;
     says(found, "no_entry_point", &["no function"])
 }
 
-async fn unknown_imports_are_named() -> anyhow::Result<()> {
+async fn unknown_imports_are_reported() -> anyhow::Result<()> {
     let found = inspect(
         r#"(module (import "env" "nope" (func))
             (import "wasi_snapshot_preview1" "fd_nope" (func)) (func (export "_start")))"#,
@@ -167,7 +171,7 @@ async fn unknown_imports_are_named() -> anyhow::Result<()> {
     )
 }
 
-async fn imports_of_another_type_are_told_both() -> anyhow::Result<()> {
+async fn imports_of_another_type_are_reported_with_both_types() -> anyhow::Result<()> {
     let found = inspect(
         r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i64)))
             (func (export "_start")))"#,
@@ -191,11 +195,11 @@ async fn many_unknown_imports_are_counted() -> anyhow::Result<()> {
 }
 
 fn under(ceiling: Limits, text: &str) -> anyhow::Result<Result<Inspection, UnusablePlugin>> {
-    let lab = Lab::with(RuntimeConfig { ceiling, ..small() })?;
-    Ok(lab.runtime.inspect(&wat::parse_str(text)?))
+    let fixture = RuntimeFixture::with(RuntimeConfig { ceiling, ..small() })?;
+    Ok(fixture.runtime.inspect(&wat::parse_str(text)?))
 }
 
-async fn memory_over_the_ceiling_is_told_both_values() -> anyhow::Result<()> {
+async fn memory_over_the_ceiling_is_refused_with_both_values() -> anyhow::Result<()> {
     let ceiling = Limits { memory_bytes: 1 << 20, ..Limits::CEILING };
     let start = r#"(func (export "_start"))"#;
     under(ceiling, &format!("(module (memory 16) {start})"))??;
@@ -206,7 +210,7 @@ async fn memory_over_the_ceiling_is_told_both_values() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn tables_over_the_ceiling_are_told_both_values() -> anyhow::Result<()> {
+async fn tables_over_the_ceiling_are_refused_with_both_values() -> anyhow::Result<()> {
     let ceiling = Limits { tables: 100, ..Limits::CEILING };
     let start = r#"(func (export "_start"))"#;
     under(ceiling, &format!("(module (table 100 funcref) {start})"))??;
@@ -214,7 +218,7 @@ async fn tables_over_the_ceiling_are_told_both_values() -> anyhow::Result<()> {
     says(found, "table_over_ceiling", &["101", "100"])
 }
 
-async fn too_many_memories_are_told() -> anyhow::Result<()> {
+async fn too_many_memories_are_refused() -> anyhow::Result<()> {
     let start = r#"(func (export "_start"))"#;
     let found = inspect(&format!("(module {} {start})", "(memory 1)".repeat(9)))?;
     says(found, "too_many_memories", &["9", "8"])?;
@@ -226,10 +230,10 @@ async fn messages_are_bounded_and_escaped() -> anyhow::Result<()> {
     let name = format!("\\1b[31m{}", "x".repeat(50_000));
     let import = format!(r#"(import "{name}" "{name}" (func))"#);
     let found = inspect(&format!(r#"(module {import} (func (export "_start")))"#))?;
-    let Err(error) = found else { anyhow::bail!("it passed") };
+    let Err(error) = found else { anyhow::bail!("it was accepted") };
     assert!(error.message.len() < 1_000 && !error.message.contains('\x1b'), "{error}");
     let found = inspect(&format!(r#"(module (func (export "{name}")))"#))?;
-    let Err(error) = found else { anyhow::bail!("it passed") };
+    let Err(error) = found else { anyhow::bail!("it was accepted") };
     assert!(error.message.len() < 1_000 && !error.message.contains('\x1b'), "{error}");
     Ok(())
 }

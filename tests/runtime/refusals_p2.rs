@@ -1,4 +1,4 @@
-//! Components that cannot run here, and what they are told.
+//! Inspection of uploaded components: accepted ones, and every reason for a refusal.
 
 use jobwright_core::plugin::{Abi, Digest};
 use jobwright_core::tenant::TenantName;
@@ -7,29 +7,29 @@ use libtest_mimic::Trial;
 use wit_parser::Resolve;
 
 use super::commands_p2::bare;
-use super::fixture::Lab;
+use super::fixture::RuntimeFixture;
 use super::refusals::{inspect, says};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
-        a_component_is_told_what_it_is,
-        unknown_imports_are_named_with_what_is_offered,
-        every_interface_that_is_offered_passes_and_links,
-        other_versions_of_wasi_are_named,
-        a_missing_entry_point_is_told_with_what_there_is,
-        a_wit_package_is_told_that_it_is_one,
-        functions_that_are_unknown_are_refused_when_the_code_is_prepared,
-        unfinished_features_are_named,
-        sizes_over_what_this_host_gives_are_told,
-        components_in_components_without_end_are_refused,
-        components_that_become_many_are_refused_however_small_they_are,
-        damaged_components_are_told_so,
+        the_inspection_describes_a_component,
+        unknown_imports_are_reported_with_the_supported_ones,
+        every_supported_interface_is_accepted_and_links,
+        other_versions_of_wasi_are_reported,
+        a_missing_entry_point_is_reported_with_the_exports,
+        a_wit_package_is_refused_as_such,
+        unknown_functions_are_refused_when_the_code_is_prepared,
+        unfinished_features_are_reported,
+        sizes_above_the_ceilings_are_refused,
+        endlessly_nested_components_are_refused,
+        components_that_expand_exponentially_are_refused,
+        damaged_components_are_refused,
     ]
 }
 
-async fn a_component_is_told_what_it_is() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let found = lab.runtime.inspect(&command("", "")?)?;
+async fn the_inspection_describes_a_component() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let found = fixture.runtime.inspect(&command("", "")?)?;
     assert_eq!(
         (found.abi, found.abi.to_string().as_str()),
         (Abi::WasiCommandP2, "wasi-command-p2")
@@ -38,7 +38,7 @@ async fn a_component_is_told_what_it_is() -> anyhow::Result<()> {
     assert!(found.imports.is_sorted());
     assert!(found.imports.contains(&"wasi:cli/stdin@0.2.0".to_owned()), "{:?}", found.imports);
     assert!(found.minimum_memory_bytes >= 3 * 65_536, "{}", found.minimum_memory_bytes);
-    let found = lab.runtime.inspect(&handler("", "")?)?;
+    let found = fixture.runtime.inspect(&handler("", "")?)?;
     assert_eq!((found.abi, found.abi.to_string().as_str()), (Abi::WasiHttpP2, "wasi-http-p2"));
     assert_eq!(found.exports, ["wasi:http/incoming-handler@0.2.0"]);
     assert!(found.imports.contains(&"wasi:http/types@0.2.0".to_owned()), "{:?}", found.imports);
@@ -50,7 +50,7 @@ fn importing(name: &str) -> String {
     bare("0.2.0").replacen("(component", &format!(r#"(component (import "{name}" (instance))"#), 1)
 }
 
-async fn unknown_imports_are_named_with_what_is_offered() -> anyhow::Result<()> {
+async fn unknown_imports_are_reported_with_the_supported_ones() -> anyhow::Result<()> {
     for name in ["wasi:keyvalue/watcher@0.2.0-draft2", "my:own/thing", "wasi:cli/nope@0.2.0"] {
         let offered = "wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets, \
                        wasi:http, wasi:keyvalue, wasi:config, jobwright:job, wasi:logging";
@@ -63,9 +63,9 @@ async fn unknown_imports_are_named_with_what_is_offered() -> anyhow::Result<()> 
     says(inspect(&function)?, "unknown_import", &["the func `f`", "only interfaces"])
 }
 
-async fn every_interface_that_is_offered_passes_and_links() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // With one function or resource of each, so that linking finds whether it is there.
+async fn every_supported_interface_is_accepted_and_links() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    // With one function or resource of each interface, so that linking would fail if it were missing.
     let function = |name: &str, ty: &str| format!(r#"(export "{name}" (func {ty}))"#);
     let resource = |name: &str| format!(r#"(export "{name}" (type (sub resource)))"#);
     let strings = "(result (option string))";
@@ -90,10 +90,10 @@ async fn every_interface_that_is_offered_passes_and_links() -> anyhow::Result<()
     ] {
         let import = format!(r#"(component (import "wasi:{interface}@0.2.9" (instance {item}))"#);
         let wasm = wat::parse_str(bare("0.2.0").replacen("(component", &import, 1))?;
-        lab.runtime.inspect(&wasm)?;
-        lab.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await?;
+        fixture.runtime.inspect(&wasm)?;
+        fixture.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await?;
     }
-    // What the others have needs types of each other; tests of guests import those.
+    // The other functions need types of each other; tests with guests import those.
     for interface in ["stdin", "stdout", "stderr"] {
         inspect(&importing(&format!("wasi:cli/{interface}@0.2.0")))??;
         inspect(&importing(&format!("wasi:cli/terminal-{interface}@0.2.0")))??;
@@ -101,7 +101,7 @@ async fn every_interface_that_is_offered_passes_and_links() -> anyhow::Result<()
     Ok(())
 }
 
-async fn other_versions_of_wasi_are_named() -> anyhow::Result<()> {
+async fn other_versions_of_wasi_are_reported() -> anyhow::Result<()> {
     for version in ["0.3.0", "0.2.0-rc-2023-11-10", "0.1.0", "1.0.0"] {
         let name = format!("wasi:cli/environment@{version}");
         says(inspect(&importing(&name))?, "unknown_import", &[&name, "here it is of 0.2"])?;
@@ -112,7 +112,7 @@ async fn other_versions_of_wasi_are_named() -> anyhow::Result<()> {
     says(inspect(&later)?, "wasi_version", &["wasi:http/handler@0.3.0"])
 }
 
-async fn a_missing_entry_point_is_told_with_what_there_is() -> anyhow::Result<()> {
+async fn a_missing_entry_point_is_reported_with_the_exports() -> anyhow::Result<()> {
     let other = bare("1.0.0").replace("wasi:cli/run", "my:own/thing");
     let words = ["`wasi:cli/run`", "`wasi:http/incoming-handler`", "`jobwright:job/run@0.2`"];
     says(inspect(&other)?, "no_entry_point", &words)?;
@@ -121,18 +121,22 @@ async fn a_missing_entry_point_is_told_with_what_there_is() -> anyhow::Result<()
     says(inspect("(component)")?, "no_entry_point", &["but nothing"])
 }
 
-async fn a_wit_package_is_told_that_it_is_one() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_wit_package_is_refused_as_such() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let (mut resolve, wasi) = (Resolve::default(), include_str!("../wit/wasi.wit"));
     let package = resolve.push_str("wasi.wit", wasi)?;
     let wasm = wit_component::encode(&resolve, package)?;
-    says(lab.runtime.inspect(&wasm), "wit_package", &["WIT package", "`command`", "has no code"])?;
-    // One of WASI 0.3 describes what this host does not have.
+    says(
+        fixture.runtime.inspect(&wasm),
+        "wit_package",
+        &["WIT package", "`command`", "has no code"],
+    )?;
+    // A package of WASI 0.3 has features that this host does not support.
     let later = "package my:later@0.3.0; interface pieces { read: func() -> stream<u8>; }";
     let package = resolve.push_str("later.wit", later)?;
     let wasm = wit_component::encode(&resolve, package)?;
-    says(lab.runtime.inspect(&wasm), "wit_package", &["WIT package", "pieces", "has no code"])?;
-    // A component that has an interface's type beside what it does is none.
+    says(fixture.runtime.inspect(&wasm), "wit_package", &["WIT package", "pieces", "has no code"])?;
+    // A component that also exports the type of an interface is not a WIT package.
     let exports_a_type = bare("0.2.0").replacen(
         "(component",
         r#"(component (type $t (component (export "x" (func)))) (export "t" (type $t))"#,
@@ -141,12 +145,12 @@ async fn a_wit_package_is_told_that_it_is_one() -> anyhow::Result<()> {
     inspect(&exports_a_type)?.map(drop).map_err(Into::into)
 }
 
-async fn functions_that_are_unknown_are_refused_when_the_code_is_prepared() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn unknown_functions_are_refused_when_the_code_is_prepared() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let import = r#"(component (import "wasi:cli/exit@0.2.50"
         (instance (export "exit-with-grace" (func))))"#;
     let unknown = bare("0.2.0").replacen("(component", import, 1);
-    // Of a type that is not what `run` has.
+    // Of another type than `run`.
     let typed = r#"(component
         (core module $m (func (export "run") (result i32) (i32.const 0)))
         (core instance $i (instantiate $m))
@@ -155,15 +159,15 @@ async fn functions_that_are_unknown_are_refused_when_the_code_is_prepared() -> a
         (export "wasi:cli/run@0.2.0" (instance $exported)))"#;
     for (text, word) in [(unknown.as_str(), "exit-with-grace"), (typed, "run")] {
         let wasm = wat::parse_str(text)?;
-        lab.runtime.inspect(&wasm)?;
+        fixture.runtime.inspect(&wasm)?;
         let refused =
-            lab.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await;
+            fixture.runtime.prepare(&TenantName::default(), Digest::of(&wasm), wasm.into()).await;
         says(refused, "plugin_unusable", &["it does not fit this host", word])?;
     }
     Ok(())
 }
 
-async fn unfinished_features_are_named() -> anyhow::Result<()> {
+async fn unfinished_features_are_reported() -> anyhow::Result<()> {
     for (text, word) in [
         ("(type (stream u8))", "WASI 0.3"),
         ("(type (future))", "WASI 0.3"),
@@ -174,7 +178,7 @@ async fn unfinished_features_are_named() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn sizes_over_what_this_host_gives_are_told() -> anyhow::Result<()> {
+async fn sizes_above_the_ceilings_are_refused() -> anyhow::Result<()> {
     let with = |what: &str| bare("0.2.0").replacen("(component", &format!("(component {what}"), 1);
     let module = |what: &str| format!("(core module {what})");
     says(inspect(&with(&module("(memory 1)").repeat(9)))?, "too_many_memories", &["9", "8"])?;
@@ -190,9 +194,9 @@ async fn sizes_over_what_this_host_gives_are_told() -> anyhow::Result<()> {
     says(inspect(&with(&nested))?, "memory_over_ceiling", &["1.2 GiB", "1 GiB"])
 }
 
-async fn components_in_components_without_end_are_refused() -> anyhow::Result<()> {
+async fn endlessly_nested_components_are_refused() -> anyhow::Result<()> {
     let nested = |depth: usize| {
-        // By hand: the text format would recurse.
+        // Encoded by hand: the text format would recurse.
         let header = b"\0asm\x0d\0\x01\0";
         let mut wasm = header.to_vec();
         for _ in 0..depth {
@@ -209,14 +213,14 @@ async fn components_in_components_without_end_are_refused() -> anyhow::Result<()
         }
         wasm
     };
-    let lab = Lab::new()?;
-    says(lab.runtime.inspect(&nested(16)), "no_entry_point", &[])?;
-    says(lab.runtime.inspect(&nested(17)), "too_deep", &["16"])?;
-    says(lab.runtime.inspect(&nested(5_000)), "too_deep", &["16"])
+    let fixture = RuntimeFixture::new()?;
+    says(fixture.runtime.inspect(&nested(16)), "no_entry_point", &[])?;
+    says(fixture.runtime.inspect(&nested(17)), "too_deep", &["16"])?;
+    says(fixture.runtime.inspect(&nested(5_000)), "too_deep", &["16"])
 }
 
-async fn components_that_become_many_are_refused_however_small_they_are() -> anyhow::Result<()> {
-    // Levels that each instantiate the next five times, by every name that it may have.
+async fn components_that_expand_exponentially_are_refused() -> anyhow::Result<()> {
+    // Levels that each instantiate the next one five times, in every encoding of a name.
     let names: [fn(usize) -> String; 3] = [
         |_| "(instance (instantiate $next))".to_owned(),
         |n| format!("(alias outer 0 $next (component $o{n})) (instance (instantiate $o{n}))"),
@@ -233,8 +237,8 @@ async fn components_that_become_many_are_refused_however_small_they_are() -> any
         };
         inspect(&bomb(2))??;
         says(inspect(&bomb(4))?, "too_many_instances", &["at most 200"])?;
-        // Their types become too large, too, if they export each other.
-        let Err(error) = inspect(&bomb(9))? else { anyhow::bail!("it passed") };
+        // If they export each other, their types become too large too.
+        let Err(error) = inspect(&bomb(9))? else { anyhow::bail!("it was accepted") };
         assert!(["too_many_instances", "invalid_wasm"].contains(&error.code), "{error}");
     }
     let handed = "(component $a (import \"b\" (component $b)) (instance (instantiate $b)))";
@@ -242,12 +246,12 @@ async fn components_that_become_many_are_refused_however_small_they_are() -> any
     says(inspect(&handed)?, "component_argument", &["arguments"])
 }
 
-async fn damaged_components_are_told_so() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn damaged_components_are_refused() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let whole = command("", "")?;
     for cut in (9..whole.len()).step_by(37) {
-        let Err(error) = lab.runtime.inspect(&whole[..cut]) else {
-            anyhow::bail!("cut at {cut} it passes");
+        let Err(error) = fixture.runtime.inspect(&whole[..cut]) else {
+            anyhow::bail!("cut at {cut} it was accepted");
         };
         assert!(["invalid_wasm", "no_entry_point"].contains(&error.code), "{error:?}");
     }

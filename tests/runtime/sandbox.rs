@@ -1,4 +1,4 @@
-//! What a guest sees, and what it does not.
+//! Arguments, variables, clocks and random numbers of guests.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use jobwright_core::job::JobId;
 use jobwright_core::{Capabilities, Grants, Start};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, command, number, output};
+use super::fixture::{RuntimeFixture, command, number, output};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
         arguments_begin_with_the_plugins_name,
-        variables_are_the_submitters_and_ours_and_none_of_the_host,
-        a_job_can_leave_the_hosts_variables_out,
-        granted_variables_lie_under_the_submitters_and_ours,
-        random_numbers_and_the_wall_clock_follow_from_where_the_attempt_begins,
-        clocks_show_the_step_that_is_granted_and_nothing_finer,
+        variables_are_those_of_the_submitter_and_of_jobwright,
+        a_job_can_omit_the_variables_of_jobwright,
+        granted_variables_are_overridden_by_all_others,
+        random_numbers_and_the_wall_clock_depend_on_the_start_of_the_attempt,
+        clocks_have_the_granted_resolution,
         a_deterministic_job_reads_the_same_at_each_attempt,
         another_deterministic_job_reads_other_random_numbers,
     ]
 }
 
-/// Writes all arguments, or all variables, with what the host puts between them.
+/// Writes all arguments, or all variables, with their separators.
 fn lists(call: &str) -> String {
     command(
         "",
@@ -41,27 +41,27 @@ fn listed(output: &[u8]) -> Vec<String> {
 }
 
 async fn arguments_begin_with_the_plugins_name() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&lists("$args_get"))?;
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&lists("$args_get"))?;
     attempt.job.spec.args = vec!["--top".to_owned(), "ten words".to_owned()];
-    let ended = lab.run(attempt).await;
+    let ended = fixture.run(attempt).await;
     assert_eq!(listed(&output(&ended)?), ["probe", "--top", "ten words"]);
     Ok(())
 }
 
-async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow::Result<()> {
-    assert!(std::env::vars().count() > 0, "there is something to leak");
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&lists("$environ_get"))?;
+async fn variables_are_those_of_the_submitter_and_of_jobwright() -> anyhow::Result<()> {
+    assert!(std::env::vars().count() > 0, "the test process has variables");
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&lists("$environ_get"))?;
     let set = [("COLOUR", "blue"), ("JOBWRIGHT_ATTEMPT", "99"), ("JOBWRIGHT_MINE", "1")];
     attempt.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     attempt.payload.content_type = Some("text/csv".to_owned());
-    // As the second after a retry by hand, with one of two failures.
+    // The second attempt after a manual retry, with one of two failures.
     (attempt.job.lifecycle.attempt, attempt.job.lifecycle.failures) = (6, 1);
     attempt.job.spec.max_attempts = 2;
     attempt.job.spec.tags = vec!["a".to_owned(), "b, \"c\"".to_owned()];
     let (id, created_ms) = (attempt.job.id, attempt.job.created_at.as_millisecond());
-    let ended = lab.run(attempt).await;
+    let ended = fixture.run(attempt).await;
     assert_eq!(
         listed(&output(&ended)?),
         [
@@ -82,26 +82,26 @@ async fn variables_are_the_submitters_and_ours_and_none_of_the_host() -> anyhow:
     Ok(())
 }
 
-async fn a_job_can_leave_the_hosts_variables_out() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&lists("$environ_get"))?;
+async fn a_job_can_omit_the_variables_of_jobwright() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&lists("$environ_get"))?;
     attempt.job.spec.inject_env = false;
     attempt.payload.content_type = Some("text/csv".to_owned());
     attempt.job.spec.env = [("COLOUR".to_owned(), "blue".to_owned())].into();
-    assert_eq!(listed(&output(&lab.run(attempt).await)?), ["COLOUR=blue"]);
+    assert_eq!(listed(&output(&fixture.run(attempt).await)?), ["COLOUR=blue"]);
     Ok(())
 }
 
-async fn granted_variables_lie_under_the_submitters_and_ours() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&lists("$environ_get"))?;
+async fn granted_variables_are_overridden_by_all_others() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&lists("$environ_get"))?;
     let grants: Grants = serde_json::from_str(
         r#"{ "env": { "A": "1", "B": "2", "JOBWRIGHT_ATTEMPT": "9" }, "secrets": ["KEY"] }"#,
     )?;
     let set = [("B", "3"), ("KEY", "4")];
     attempt.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     attempt.granted = Capabilities { grants: Arc::new(grants), ..Capabilities::default() };
-    let seen = listed(&output(&lab.run(attempt).await)?);
+    let seen = listed(&output(&fixture.run(attempt).await)?);
     assert_eq!(seen[..3], ["A=1", "B=3", "KEY=jobwright-secret(KEY)"]);
     assert!(seen.contains(&"JOBWRIGHT_ATTEMPT=1".to_owned()), "{seen:?}");
     Ok(())
@@ -120,26 +120,26 @@ fn reads() -> String {
     )
 }
 
-async fn random_numbers_and_the_wall_clock_follow_from_where_the_attempt_begins()
--> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&reads())?;
+async fn random_numbers_and_the_wall_clock_depend_on_the_start_of_the_attempt() -> anyhow::Result<()>
+{
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&reads())?;
     attempt.start = Start::new([1; 32], Timestamp::from_second(1_000)?);
-    let one = output(&lab.run(attempt.clone()).await)?;
-    let again = output(&lab.run(attempt.clone()).await)?;
+    let one = output(&fixture.run(attempt.clone()).await)?;
+    let again = output(&fixture.run(attempt.clone()).await)?;
     assert_eq!(one[24..40], again[24..40], "the same seed");
     let minute = 1_000_000_000_000..1_060_000_000_000;
     assert!(minute.contains(&number(&one, 0)?), "{}", number(&one, 0)?);
-    assert!(number(&one, 8)? <= number(&one, 16)?, "the monotonic clock does not go back");
+    assert!(number(&one, 8)? <= number(&one, 16)?, "the monotonic clock went back");
     attempt.start = Start::new([2; 32], Timestamp::from_second(5_000)?);
-    let other = output(&lab.run(attempt).await)?;
+    let other = output(&fixture.run(attempt).await)?;
     assert_ne!(number(&one, 24)?, number(&other, 24)?, "another seed");
     assert!(number(&other, 0)? >= 5_000_000_000_000);
     Ok(())
 }
 
-/// Waits for the monotonic clock to move ten times, and writes by how little it moved; then what it
-/// says of its resolution, and what of the wall clock is finer than 10 ms.
+/// Waits until the monotonic clock has changed ten times, and writes the smallest change; then its reported
+/// resolution, and the part of the wall clock below 10 ms.
 fn finest() -> String {
     command(
         "(func $now (param $which i32) (result i64)
@@ -164,46 +164,46 @@ fn finest() -> String {
     )
 }
 
-async fn clocks_show_the_step_that_is_granted_and_nothing_finer() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&finest())?;
+async fn clocks_have_the_granted_resolution() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&finest())?;
     for (granted, step) in [(None, 1_000_000), (Some(10_000), 10_000_000)] {
         let clock_precision_us = granted.and_then(NonZeroU32::new);
         attempt.start = attempt.start.under(&Grants { clock_precision_us, ..Grants::default() });
-        let seen = output(&lab.run(attempt.clone()).await)?;
+        let seen = output(&fixture.run(attempt.clone()).await)?;
         assert!(number(&seen, 0)? >= step, "{} moved by {}", step, number(&seen, 0)?);
         assert_eq!((number(&seen, 8)?, number(&seen, 16)?), (step, step), "resolution");
         assert!(number(&seen, 24)?.is_multiple_of(step.min(10_000_000)));
     }
     let clock_precision_us = NonZeroU32::new(1);
     attempt.start = attempt.start.under(&Grants { clock_precision_us, ..Grants::default() });
-    let seen = output(&lab.run(attempt).await)?;
+    let seen = output(&fixture.run(attempt).await)?;
     assert!(number(&seen, 0)? < 1_000_000, "a finer one moves by {}", number(&seen, 0)?);
     Ok(())
 }
 
 async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&reads())?;
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&reads())?;
     attempt.job.spec.deterministic = true;
-    let one = output(&lab.run(attempt.clone()).await)?;
+    let one = output(&fixture.run(attempt.clone()).await)?;
     attempt.job.lifecycle.attempt = 2;
     let created_at = u64::try_from(attempt.job.created_at.as_nanosecond())?;
-    let two = output(&lab.run(attempt).await)?;
+    let two = output(&fixture.run(attempt).await)?;
     assert_eq!(one, two);
     assert_eq!(number(&one, 0)?, created_at);
     assert_eq!(number(&one, 16)? - number(&one, 8)?, 1_000_000, "a step for each reading");
-    assert_ne!(number(&one, 24)?, number(&one, 32)?, "random numbers go on");
+    assert_ne!(number(&one, 24)?, number(&one, 32)?, "random numbers must differ");
     Ok(())
 }
 
 async fn another_deterministic_job_reads_other_random_numbers() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(&reads())?;
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(&reads())?;
     attempt.job.spec.deterministic = true;
-    let one = output(&lab.run(attempt.clone()).await)?;
+    let one = output(&fixture.run(attempt.clone()).await)?;
     attempt.start = Start::of_job(JobId::new(attempt.job.created_at), attempt.job.created_at);
-    let two = output(&lab.run(attempt).await)?;
+    let two = output(&fixture.run(attempt).await)?;
     assert_ne!(number(&one, 24)?, number(&two, 24)?);
     Ok(())
 }

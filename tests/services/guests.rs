@@ -1,4 +1,4 @@
-//! Guests of every kind that ask others, in a real sandbox.
+//! Guests of every kind that send HTTP requests from a real sandbox.
 
 use std::sync::Arc;
 
@@ -13,39 +13,43 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
-use super::Stage;
-use crate::runtime::fixture::{Lab, attempt, exceeded, output};
+use super::TestServices;
+use crate::runtime::fixture::{RuntimeFixture, attempt, exceeded, output};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        every_kind_of_component_asks_under_a_grant_and_is_denied_without,
-        an_extism_plug_in_does_too,
-        a_method_of_an_extism_plug_in_is_in_capitals_before_grants_are_asked,
-        what_the_host_sets_is_left_out_of_an_extism_plug_ins_request,
-        bodies_are_sent_and_taken_whole,
+        every_kind_of_component_sends_granted_requests_and_is_denied_others,
+        an_extism_plug_in_sends_granted_requests_and_is_denied_others,
+        methods_of_extism_plug_ins_are_upper_cased_before_grants_are_checked,
+        headers_that_the_host_sets_are_dropped_from_extism_requests,
+        bodies_are_sent_and_received_completely,
         every_refusal_has_its_own_error,
-        headers_of_a_component_are_as_long_as_they_may_be_and_beyond_it_is_told,
+        headers_of_a_component_above_the_limit_are_an_error,
         a_secret_is_sent_by_a_guest_that_never_sees_it,
-        a_host_that_never_answers_ends_with_the_jobs_time,
-        a_guest_that_loses_patience_is_told,
-        what_a_component_is_refused_is_in_its_log,
-        an_extism_plug_in_asks_in_so_many_bytes_and_no_more,
-        a_response_that_memory_has_no_room_for_is_told,
+        a_request_to_an_unresponsive_server_ends_at_the_jobs_time_limit,
+        a_timeout_set_by_the_guest_is_an_error,
+        refused_requests_of_components_are_logged,
+        the_request_of_an_extism_plug_in_is_limited_in_size,
+        a_response_above_the_memory_limit_is_reported,
     ]
 }
 
 /// An attempt of `wasm` under `grants`.
-async fn granted(lab: &Lab, wasm: Vec<u8>, stage: &Stage) -> anyhow::Result<Attempt> {
-    let mut attempt = attempt(lab.plugins.add(wasm))?;
-    attempt.granted = Capabilities { grants: Arc::default(), services: stage.reach.clone() };
+async fn granted(
+    fixture: &RuntimeFixture,
+    wasm: Vec<u8>,
+    services: &TestServices,
+) -> anyhow::Result<Attempt> {
+    let mut attempt = attempt(fixture.plugins.add(wasm))?;
+    attempt.granted = Capabilities { grants: Arc::default(), services: services.reach.clone() };
     Ok(attempt)
 }
 
-/// What a guest leaves under these grants.
-async fn left(lab: &Lab, wasm: Vec<u8>, grants: Value) -> anyhow::Result<String> {
-    let stage = Stage::granted(grants).await?;
-    let attempt = granted(lab, wasm, &stage).await?;
-    Ok(String::from_utf8_lossy(&output(&lab.run(attempt).await)?).into_owned())
+/// The output of a guest with these grants.
+async fn left(fixture: &RuntimeFixture, wasm: Vec<u8>, grants: Value) -> anyhow::Result<String> {
+    let services = TestServices::granted(grants).await?;
+    let attempt = granted(fixture, wasm, &services).await?;
+    Ok(String::from_utf8_lossy(&output(&fixture.run(attempt).await)?).into_owned())
 }
 
 fn to(server: &Server) -> Value {
@@ -60,52 +64,57 @@ fn asking(server: &Server, path: &str) -> Fetch {
 /// The number of `HTTP-request-denied` in `wasi:http`.
 const DENIED: &str = "E15";
 
-async fn every_kind_of_component_asks_under_a_grant_and_is_denied_without() -> anyhow::Result<()> {
-    let (lab, server) = (Lab::new()?, Server::answering(|_| Server::ok("hello")).await?);
+async fn every_kind_of_component_sends_granted_requests_and_is_denied_others() -> anyhow::Result<()>
+{
+    let (fixture, server) =
+        (RuntimeFixture::new()?, Server::answering(|_| Server::ok("hello")).await?);
     let fetch = asking(&server, "/");
     for guest in [fetch.command()?, fetch.handler()?, fetch.job()?] {
-        assert_eq!(left(&lab, guest.clone(), to(&server)).await?, "hello");
+        assert_eq!(left(&fixture, guest.clone(), to(&server)).await?, "hello");
         let before = server.seen().len();
-        assert_eq!(left(&lab, guest, json!({})).await?, DENIED);
+        assert_eq!(left(&fixture, guest, json!({})).await?, DENIED);
         assert_eq!(server.seen().len(), before);
     }
     Ok(())
 }
 
-/// What an Extism plug-in leaves that sends this, or how it fails; and its log.
+/// The output of an Extism plug-in that sends this request, or its error; and its log.
 async fn extism(
-    stage: &Stage,
+    services: &TestServices,
     payload: &Value,
     memory_bytes: u64,
 ) -> anyhow::Result<(Result<String, String>, String)> {
-    let lab = Lab::new()?;
-    let mut attempt = granted(&lab, fetch::extism()?, stage).await?;
-    attempt.log = stage.log.clone();
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = granted(&fixture, fetch::extism()?, services).await?;
+    attempt.log = services.log.clone();
     attempt.limits.memory_bytes = memory_bytes;
     attempt.payload.bytes = payload.to_string().into();
-    let left = match lab.run(attempt).await.outcome {
+    let left = match fixture.run(attempt).await.outcome {
         Outcome::Succeeded { output } => Ok(String::from_utf8_lossy(&output.bytes).into_owned()),
         Outcome::Failed { error, .. } if error.code == "http_request" => Err(error.message),
         Outcome::LimitExceeded { limit: Limit::Memory, error } => {
             let remedy = Limit::Memory.remedy();
-            anyhow::ensure!(error.message.ends_with(&remedy), "it says how to raise it: {error:?}");
+            anyhow::ensure!(
+                error.message.ends_with(&remedy),
+                "the message does not say how to raise the limit: {error:?}"
+            );
             Err(format!("memory: {}", error.message))
         }
         other => anyhow::bail!("{other:?}"),
     };
-    Ok((left, stage.log()))
+    Ok((left, services.log()))
 }
 
-async fn an_extism_plug_in_does_too() -> anyhow::Result<()> {
+async fn an_extism_plug_in_sends_granted_requests_and_is_denied_others() -> anyhow::Result<()> {
     let server = Server::answering(|request| Server::ok(&format!("({request})"))).await?;
     let url = format!("http://{}/", server.address());
     let asks = async |payload: Value, grants: Value| {
-        anyhow::Ok(extism(&Stage::granted(grants).await?, &payload, 1 << 24).await?.0)
+        anyhow::Ok(extism(&TestServices::granted(grants).await?, &payload, 1 << 24).await?.0)
     };
     let request = json!({ "url": url, "method": "PUT", "headers": { "X-A": "1" } });
     let answer = asks(request.clone(), to(&server)).await?.map_err(anyhow::Error::msg)?;
     assert!(answer.starts_with("200(PUT / HTTP/1.1\r\nx-a: 1\r\n"), "{answer}");
-    let nobody = json!({ "http": [{ "origin": "http://127.0.0.1:1" }] });
+    let elsewhere = json!({ "http": [{ "origin": "http://127.0.0.1:1" }] });
     for (request, grants, why) in [
         (request, json!({}), "denied: the plugin is granted no request"),
         (json!({ "url": "no url" }), to(&server), "its url `no url` is no address"),
@@ -114,7 +123,7 @@ async fn an_extism_plug_in_does_too() -> anyhow::Result<()> {
             to(&server),
             "its header `a b` has a name",
         ),
-        (json!({ "url": "http://127.0.0.1:1/" }), nobody, "cannot connect: "),
+        (json!({ "url": "http://127.0.0.1:1/" }), elsewhere, "cannot connect: "),
     ] {
         let failure = asks(request.clone(), grants).await?.expect_err("it fails");
         assert!(failure.starts_with("http_request failed: "), "{failure}");
@@ -124,14 +133,14 @@ async fn an_extism_plug_in_does_too() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_method_of_an_extism_plug_in_is_in_capitals_before_grants_are_asked() -> anyhow::Result<()>
+async fn methods_of_extism_plug_ins_are_upper_cased_before_grants_are_checked() -> anyhow::Result<()>
 {
     let server = Server::answering(|_| Server::ok("")).await?;
     let origin = format!("http://{}", server.address());
     let asks = async |method: &str| {
         let grants = json!({ "http": [{ "origin": origin, "methods": ["POST"] }] });
         let request = json!({ "url": format!("{origin}/"), "method": method });
-        anyhow::Ok(extism(&Stage::granted(grants).await?, &request, 1 << 24).await?.0)
+        anyhow::Ok(extism(&TestServices::granted(grants).await?, &request, 1 << 24).await?.0)
     };
     for method in ["post", "Post", "POST"] {
         assert_eq!(asks(method).await?, Ok("200".to_owned()), "{method}");
@@ -141,12 +150,12 @@ async fn a_method_of_an_extism_plug_in_is_in_capitals_before_grants_are_asked() 
     Ok(())
 }
 
-async fn what_the_host_sets_is_left_out_of_an_extism_plug_ins_request() -> anyhow::Result<()> {
+async fn headers_that_the_host_sets_are_dropped_from_extism_requests() -> anyhow::Result<()> {
     let server = Server::answering(|_| Server::ok("")).await?;
     let at = server.address();
     let asks = async |headers: Value| {
         let request = json!({ "url": format!("http://{at}/"), "headers": headers });
-        extism(&Stage::granted(to(&server)).await?, &request, 1 << 24).await
+        extism(&TestServices::granted(to(&server)).await?, &request, 1 << 24).await
     };
     let headers = json!({ "Connection": "keep-alive", "Keep-Alive": "5", "Host": at, "X-A": "1" });
     let (left, log) = asks(headers).await?;
@@ -161,30 +170,30 @@ async fn what_the_host_sets_is_left_out_of_an_extism_plug_ins_request() -> anyho
     Ok(())
 }
 
-async fn bodies_are_sent_and_taken_whole() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn bodies_are_sent_and_received_completely() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let server = Server::answering(|request| {
         let body = request.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         Server::ok(&format!("{}{}", body.len(), "y".repeat(40_000)))
     })
     .await?;
     let mut fetch = asking(&server, "/");
-    // Some of the pieces in which guests write.
+    // Several times the pieces in which guests write.
     fetch.body = "x".repeat(40_000);
-    let answer = left(&lab, fetch.command()?, to(&server)).await?;
+    let answer = left(&fixture, fetch.command()?, to(&server)).await?;
     assert_eq!(answer, format!("40000{}", "y".repeat(40_000)));
     let grants = json!({
         "http": [{ "origin": format!("http://{}", server.address()) }],
         "http_limits": { "request_bytes": 39_999 },
     });
-    // `HTTP-request-body-size`: what is too long is not gathered.
-    assert_eq!(left(&lab, fetch.command()?, grants).await?, "E17");
+    // `HTTP-request-body-size`: a body that is too long is not buffered.
+    assert_eq!(left(&fixture, fetch.command()?, grants).await?, "E17");
     assert_eq!(server.seen().len(), 1);
     Ok(())
 }
 
 async fn every_refusal_has_its_own_error() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let server = Server::answering(|_| Server::ok("hello")).await?;
     let port = server.address().port();
     let answer = async |host: &str, mut grants: Value| {
@@ -196,7 +205,7 @@ async fn every_refusal_has_its_own_error() -> anyhow::Result<()> {
             { "origin": "http://*:2" },
         ]);
         let (authority, path) = (host.to_owned(), "/".to_owned());
-        left(&lab, Fetch { authority, path, ..Fetch::default() }.command()?, grants).await
+        left(&fixture, Fetch { authority, path, ..Fetch::default() }.command()?, grants).await
     };
     let here = format!("127.0.0.1:{port}");
     for (host, grants, code) in [
@@ -212,26 +221,26 @@ async fn every_refusal_has_its_own_error() -> anyhow::Result<()> {
         assert_eq!(answer(host, grants.clone()).await?, code, "{host} {grants}");
     }
     let broken = Server::answering(|_| b"no HTTP\r\n\r\n".into()).await?;
-    let answer = left(&lab, asking(&broken, "/").command()?, to(&broken)).await?;
+    let answer = left(&fixture, asking(&broken, "/").command()?, to(&broken)).await?;
     assert_eq!(answer, "E35", "HTTP-protocol-error");
     Ok(())
 }
 
-async fn headers_of_a_component_are_as_long_as_they_may_be_and_beyond_it_is_told()
--> anyhow::Result<()> {
-    let (lab, server) = (Lab::new()?, Server::answering(|_| Server::ok("hello")).await?);
+async fn headers_of_a_component_above_the_limit_are_an_error() -> anyhow::Result<()> {
+    let (fixture, server) =
+        (RuntimeFixture::new()?, Server::answering(|_| Server::ok("hello")).await?);
     let most = MAX_HEAD_BYTES - "x-a: \r\n".len();
     let with_address = most - server.address().to_string().len() - "/".len();
     for (length, answer) in [
         (with_address, "hello"),
-        // `HTTP-request-header-section-size`, and where the guest adds the header.
+        // `HTTP-request-header-section-size`, and the error of the call that adds the header.
         (with_address + 1, "E21"),
         (most, "E21"),
         (most + 1, "E99"),
     ] {
         let header = Some(("x-a".to_owned(), "x".repeat(length)));
         let fetch = Fetch { header, ..asking(&server, "/") };
-        assert_eq!(left(&lab, fetch.command()?, to(&server)).await?, answer, "{length}");
+        assert_eq!(left(&fixture, fetch.command()?, to(&server)).await?, answer, "{length}");
     }
     assert_eq!(server.seen().len(), 1);
     Ok(())
@@ -239,56 +248,56 @@ async fn headers_of_a_component_are_as_long_as_they_may_be_and_beyond_it_is_told
 
 async fn a_secret_is_sent_by_a_guest_that_never_sees_it() -> anyhow::Result<()> {
     const VALUE: &str = "s3cr3t-v4lue";
-    let (lab, server) = (Lab::new()?, Server::answering(Server::ok).await?);
+    let (fixture, server) = (RuntimeFixture::new()?, Server::answering(Server::ok).await?);
     let origin = format!("http://{}", server.address());
     let grants = json!({ "http": [{ "origin": origin }], "secrets": ["KEY"] });
     let mut fetch = asking(&server, "/");
     fetch.header = Some(("authorization".to_owned(), "Bearer jobwright-secret(KEY)".to_owned()));
-    let stage = Stage::with(grants, |web| web, &[("KEY", VALUE, &origin)]).await?;
-    let answer = lab.run(granted(&lab, fetch.command()?, &stage).await?).await;
+    let services = TestServices::with(grants, |web| web, &[("KEY", VALUE, &origin)]).await?;
+    let answer = fixture.run(granted(&fixture, fetch.command()?, &services).await?).await;
     let answer = String::from_utf8_lossy(&output(&answer)?).into_owned();
     assert!(server.seen()[0].contains(&format!("authorization: Bearer {VALUE}\r\n")));
     assert!(answer.contains("authorization: Bearer ************\r\n"), "{answer}");
     Ok(())
 }
 
-async fn a_host_that_never_answers_ends_with_the_jobs_time() -> anyhow::Result<()> {
+async fn a_request_to_an_unresponsive_server_ends_at_the_jobs_time_limit() -> anyhow::Result<()> {
     for first in ["", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nh"] {
         let (closes, mut closed) = mpsc::channel(1);
         let server = Server::serving(move |mut stream, _| {
             let closes = closes.clone();
             async move {
-                // And then a byte in each minute, of which none comes in time.
+                // Then a byte each minute, none of which arrives in time.
                 let _ = stream.write_all(first.as_bytes()).await;
                 let _ = stream.read(&mut [0; 1]).await;
                 let _ = closes.send(()).await;
             }
         })
         .await?;
-        let lab = Lab::new()?;
-        let stage = Stage::granted(to(&server)).await?;
-        let mut attempt = granted(&lab, asking(&server, "/").command()?, &stage).await?;
+        let fixture = RuntimeFixture::new()?;
+        let services = TestServices::granted(to(&server)).await?;
+        let mut attempt = granted(&fixture, asking(&server, "/").command()?, &services).await?;
         attempt.limits.timeout_ms = 300;
-        exceeded(&lab.run(attempt).await, Limit::Time)?;
+        exceeded(&fixture.run(attempt).await, Limit::Time)?;
         closed.recv().await;
     }
     Ok(())
 }
 
-async fn a_guest_that_loses_patience_is_told() -> anyhow::Result<()> {
+async fn a_timeout_set_by_the_guest_is_an_error() -> anyhow::Result<()> {
     let server = Server::serving(|mut stream, _| async move {
         let _ = stream.read(&mut [0; 1]).await;
     })
     .await?;
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let fetch = Fetch { first_byte_ms: Some(50), ..asking(&server, "/") };
     // `connection-read-timeout`.
-    assert_eq!(left(&lab, fetch.command()?, to(&server)).await?, "E09");
+    assert_eq!(left(&fixture, fetch.command()?, to(&server)).await?, "E09");
     Ok(())
 }
 
-async fn what_a_component_is_refused_is_in_its_log() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn refused_requests_of_components_are_logged() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let server = Server::answering(|_| Server::ok("hello")).await?;
     let at = server.address();
     let grants = json!({
@@ -312,43 +321,44 @@ async fn what_a_component_is_refused_is_in_its_log() -> anyhow::Result<()> {
             format!("GET ftp://{at}/p: denied: no grant allows this method and origin"),
         ),
     ] {
-        let stage = Stage::granted(grants.clone()).await?;
-        let mut attempt = granted(&lab, fetch.command()?, &stage).await?;
-        attempt.log = stage.log.clone();
-        let left = output(&lab.run(attempt).await)?;
+        let services = TestServices::granted(grants.clone()).await?;
+        let mut attempt = granted(&fixture, fetch.command()?, &services).await?;
+        attempt.log = services.log.clone();
+        let left = output(&fixture.run(attempt).await)?;
         let line = if line.is_empty() { line } else { format!("WARN: jobwright: {line}\n") };
-        assert_eq!((String::from_utf8_lossy(&left).as_ref(), stage.log()), (answer, line));
+        assert_eq!((String::from_utf8_lossy(&left).as_ref(), services.log()), (answer, line));
     }
     Ok(())
 }
 
-async fn an_extism_plug_in_asks_in_so_many_bytes_and_no_more() -> anyhow::Result<()> {
+async fn the_request_of_an_extism_plug_in_is_limited_in_size() -> anyhow::Result<()> {
     let server = Server::answering(|_| Server::ok("")).await?;
     let url = format!("http://{}/", server.address());
     let request = |length: usize| json!({ "url": url, "headers": { "x-a": "x".repeat(length) } });
-    let stage = Stage::granted(to(&server)).await?;
-    // With the address, and the name and ends of the header.
+    let services = TestServices::granted(to(&server)).await?;
+    // Less the URL, and the name and line end of the header.
     let most = MAX_HEAD_BYTES - (url.len() - "http://".len()) - "x-a: \r\n".len();
-    assert_eq!(extism(&stage, &request(most), 1 << 24).await?.0, Ok("200".to_owned()));
-    let (answer, log) = extism(&stage, &request(most + 1), 1 << 24).await?;
+    assert_eq!(extism(&services, &request(most), 1 << 24).await?.0, Ok("200".to_owned()));
+    let (answer, log) = extism(&services, &request(most + 1), 1 << 24).await?;
     let line = "its address and headers are longer than the 65536 bytes that they may have\n";
     assert!(answer.is_err() && log.ends_with(line), "{log}");
-    // More headers than there can be.
+    // More headers than the limit allows.
     let headers: serde_json::Map<_, _> =
         (0..40_000).map(|number| (format!("a{number}"), json!(""))).collect();
-    let (answer, log) = extism(&stage, &json!({ "url": url, "headers": headers }), 1 << 24).await?;
+    let (answer, log) =
+        extism(&services, &json!({ "url": url, "headers": headers }), 1 << 24).await?;
     assert!(answer.is_err() && log.contains("http_request failed: its JSON has "), "{log}");
     assert_eq!(server.seen().len(), 1);
     Ok(())
 }
 
-async fn a_response_that_memory_has_no_room_for_is_told() -> anyhow::Result<()> {
+async fn a_response_above_the_memory_limit_is_reported() -> anyhow::Result<()> {
     let server = Server::answering(|_| Server::ok(&"x".repeat(500_000))).await?;
     let request = json!({ "url": format!("http://{}/", server.address()) });
-    let stage = Stage::granted(to(&server)).await?;
-    let (answer, log) = extism(&stage, &request, 2 << 20).await?;
+    let services = TestServices::granted(to(&server)).await?;
+    let (answer, log) = extism(&services, &request, 2 << 20).await?;
     assert!(answer.is_ok_and(|answer| answer.starts_with("200xxx")) && log.is_empty(), "{log}");
-    let (answer, log) = extism(&stage, &request, 512 << 10).await?;
+    let (answer, log) = extism(&services, &request, 512 << 10).await?;
     let why = "http_request failed: there is no memory left for the 500000 bytes of its response";
     assert_eq!(log, format!("WARN: jobwright: {why}\n"));
     let reached = answer.expect_err("it reached its limit, and is not tried again");

@@ -1,4 +1,4 @@
-//! What a grant costs. Measurements, ignored unless asked for, as those of [`crate::load`].
+//! The cost of a grant. Measurements, ignored by default like those of [`crate::load`].
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::Stage;
+use super::TestServices;
 use crate::load::{percentile, spread};
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -24,7 +24,7 @@ pub(super) fn trials() -> Vec<Trial> {
 /// Requests of each kind.
 const REQUESTS: usize = 3000;
 
-/// What is demanded at the middle of them.
+/// The target for the median.
 const MOST: Duration = Duration::from_millis(1);
 
 async fn a_grant_adds_less_than_a_millisecond_to_a_request() -> anyhow::Result<()> {
@@ -36,9 +36,10 @@ async fn a_grant_adds_less_than_a_millisecond_to_a_request() -> anyhow::Result<(
         "secrets": ["KEY"],
     });
     let origin = format!("http://{at}");
-    let stage = Stage::with(grants, |web| web, &[("KEY", "s3cr3t-v4lue", &origin)]).await?;
+    let services =
+        TestServices::with(grants, |web| web, &[("KEY", "s3cr3t-v4lue", &origin)]).await?;
     let (mut direct, mut granted) = (vec![], vec![]);
-    // In turns, so that whatever else the machine does is in both.
+    // Alternating, so that other load on the machine affects both.
     for _ in 0..REQUESTS {
         let start = Instant::now();
         ensure!(directly(&url).await?.len() == 1000);
@@ -46,7 +47,7 @@ async fn a_grant_adds_less_than_a_millisecond_to_a_request() -> anyhow::Result<(
         let mut request = super::get(&url);
         request.headers_mut().insert("x-key", "jobwright-secret(KEY)".parse()?);
         let start = Instant::now();
-        ensure!(stage.send(request).await?.body().len() == 1000);
+        ensure!(services.send(request).await?.body().len() == 1000);
         granted.push(start.elapsed());
     }
     println!("by hyper alone: {}", spread(&mut direct));
@@ -57,7 +58,7 @@ async fn a_grant_adds_less_than_a_millisecond_to_a_request() -> anyhow::Result<(
     Ok(())
 }
 
-/// The same request on a connection of its own, without anything of ours.
+/// The same request on a separate connection, without the host's services.
 async fn directly(url: &str) -> anyhow::Result<Bytes> {
     let uri: http::Uri = url.parse()?;
     let authority = uri.authority().map(ToString::to_string).unwrap_or_default();

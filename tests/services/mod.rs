@@ -1,16 +1,15 @@
-//! What guests reach outside of their sandboxes, and what they do not: against real servers, with
-//! names that mean what a test wants.
+//! Host services of guests: requests to real servers, with host names that resolve as the test wants.
 
-mod alike;
-mod answering;
+mod destinations;
+mod every_guest;
 mod guests;
-mod hidden;
 mod load;
+mod masking;
 mod modules;
-mod reaching;
+mod responses;
 mod secrets;
-mod secure;
 mod streaming;
+mod tls;
 
 use std::collections::VecDeque;
 use std::io;
@@ -38,20 +37,20 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials = answering::trials();
-    trials.extend(alike::trials());
+    let mut trials = responses::trials();
+    trials.extend(every_guest::trials());
     trials.extend(guests::trials());
-    trials.extend(hidden::trials());
+    trials.extend(masking::trials());
     trials.extend(load::trials());
     trials.extend(modules::trials());
-    trials.extend(reaching::trials());
+    trials.extend(destinations::trials());
     trials.extend(secrets::trials());
-    trials.extend(secure::trials());
+    trials.extend(tls::trials());
     trials.extend(streaming::trials());
     trials
 }
 
-/// Names that mean one thing at the first look-up and another at the next; the last for ever.
+/// A resolver with a list of answers, one for each lookup; the last one is repeated.
 #[derive(Debug, Default)]
 struct Names {
     answers: Mutex<VecDeque<Vec<IpAddr>>>,
@@ -83,26 +82,26 @@ impl Resolver for Names {
     }
 }
 
-/// An attempt's outside, and its log.
-struct Stage {
+/// The services of an attempt, and its log.
+struct TestServices {
     reach: Arc<AttemptServices>,
     log: Arc<LogBuffer>,
     shared: SharedServices,
     _folder: TempDir,
 }
 
-impl Stage {
-    /// With grants, and names that mean nothing.
+impl TestServices {
+    /// With these grants, and names that do not resolve.
     async fn granted(grants: Value) -> anyhow::Result<Self> {
         Self::with(grants, |web| web.resolving(Arc::new(Names::default())), &[]).await
     }
 
-    /// With names that mean this.
+    /// With this resolver.
     async fn named(grants: Value, names: &Arc<Names>) -> anyhow::Result<Self> {
         Self::with(grants, |web| web.resolving(names.clone()), &[]).await
     }
 
-    /// With secrets: name, value, origin.
+    /// With secrets, each as name, value and origin.
     async fn with(
         grants: Value,
         change: impl FnOnce(Web) -> Web,
@@ -127,12 +126,12 @@ impl Stage {
         Ok(Self { reach, log, shared, _folder: folder })
     }
 
-    /// Sends a request and takes the whole response.
+    /// Sends a request and reads the whole response.
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpRequestError> {
         sent(&self.reach, request).await
     }
 
-    /// The same for an attempt at another plugin of the tenant.
+    /// The services of an attempt at another plugin of the tenant.
     fn of_another(&self, grants: Value) -> anyhow::Result<AttemptServices> {
         let grants = Arc::new(serde_json::from_value(grants)?);
         let owner = (TenantName::default(), "other".parse()?);
@@ -148,7 +147,7 @@ impl Stage {
     }
 }
 
-/// A port at which no connection is answered, and none refused: its listener has as many as it takes.
+/// A port on which connections are neither accepted nor refused: the backlog of its listener is full.
 struct Silent {
     _listener: TcpListener,
     _taken: Vec<TcpStream>,
@@ -183,14 +182,18 @@ fn get(url: &str) -> Request<Bytes> {
     request
 }
 
-/// Fails unless it was denied, with a line in the log for it.
+/// Fails unless the request was denied with a line in the log; returns the reason.
 fn denied(
-    stage: &Stage,
+    services: &TestServices,
     answer: Result<Response<Bytes>, HttpRequestError>,
 ) -> anyhow::Result<String> {
     match answer {
         Err(HttpRequestError::Denied(why)) => {
-            anyhow::ensure!(stage.log().contains(&format!("denied: {why}\n")), "{}", stage.log());
+            anyhow::ensure!(
+                services.log().contains(&format!("denied: {why}\n")),
+                "{}",
+                services.log()
+            );
             Ok(why)
         }
         other => anyhow::bail!("it was not denied: {other:?}"),

@@ -1,4 +1,4 @@
-//! Core modules that send requests by the plain functions of the module `jobwright`.
+//! Core modules that send requests with the functions of the module `jobwright`.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use jobwright_tests::{Server, guests, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::Stage;
-use crate::runtime::fixture::{Lab, attempt, output};
+use super::TestServices;
+use crate::runtime::fixture::{RuntimeFixture, attempt, output};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        a_core_module_asks_under_a_grant_and_is_refused_without,
-        a_response_that_the_memory_limit_has_no_room_for_is_refused,
+        a_core_module_sends_granted_requests_and_is_refused_others,
+        a_response_above_the_memory_limit_is_refused,
     ]
 }
 
@@ -56,11 +56,15 @@ fn asking(request: &Value) -> anyhow::Result<Vec<u8>> {
 }
 
 /// An attempt of `wasm` under these grants.
-async fn granted(lab: &Lab, wasm: Vec<u8>, grants: Value) -> anyhow::Result<Attempt> {
-    let stage = Stage::granted(grants).await?;
-    let mut attempt = attempt(lab.plugins.add(wasm))?;
-    attempt.granted = Capabilities { grants: Arc::default(), services: stage.reach.clone() };
-    attempt.log = stage.log.clone();
+async fn granted(
+    fixture: &RuntimeFixture,
+    wasm: Vec<u8>,
+    grants: Value,
+) -> anyhow::Result<Attempt> {
+    let services = TestServices::granted(grants).await?;
+    let mut attempt = attempt(fixture.plugins.add(wasm))?;
+    attempt.granted = Capabilities { grants: Arc::default(), services: services.reach.clone() };
+    attempt.log = services.log.clone();
     Ok(attempt)
 }
 
@@ -68,11 +72,12 @@ fn to(server: &Server) -> Value {
     json!({ "http": [{ "origin": format!("http://{}", server.address()) }] })
 }
 
-async fn a_core_module_asks_under_a_grant_and_is_refused_without() -> anyhow::Result<()> {
-    let (lab, server) = (Lab::new()?, Server::answering(|_| Server::ok("hello")).await?);
+async fn a_core_module_sends_granted_requests_and_is_refused_others() -> anyhow::Result<()> {
+    let (fixture, server) =
+        (RuntimeFixture::new()?, Server::answering(|_| Server::ok("hello")).await?);
     let url = format!("http://{}/x", server.address());
     let request = json!({ "url": url, "method": "PUT", "headers": { "X-A": "1" } });
-    let ended = lab.run(granted(&lab, asking(&request)?, to(&server)).await?).await;
+    let ended = fixture.run(granted(&fixture, asking(&request)?, to(&server)).await?).await;
     assert_eq!(output(&ended)?, "{\"content-length\":\"5\"}hello");
     let seen = server.seen();
     ensure!(
@@ -80,9 +85,9 @@ async fn a_core_module_asks_under_a_grant_and_is_refused_without() -> anyhow::Re
         "{seen:?}"
     );
     for (request, grants) in [(request, json!({})), (json!({ "url": "no url" }), to(&server))] {
-        let attempt = granted(&lab, asking(&request)?, grants).await?;
+        let attempt = granted(&fixture, asking(&request)?, grants).await?;
         let log = attempt.log.clone();
-        assert_eq!(lab.run(attempt).await.outcome.kind(), OutcomeKind::Failed);
+        assert_eq!(fixture.run(attempt).await.outcome.kind(), OutcomeKind::Failed);
         let log = String::from_utf8_lossy(&log.snapshot().bytes).into_owned();
         ensure!(log.contains("denied") || log.contains("http_send refused: its url"), "{log}");
     }
@@ -90,18 +95,18 @@ async fn a_core_module_asks_under_a_grant_and_is_refused_without() -> anyhow::Re
     Ok(())
 }
 
-async fn a_response_that_the_memory_limit_has_no_room_for_is_refused() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn a_response_above_the_memory_limit_is_refused() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let server = Server::answering(|_| Server::ok(&"x".repeat(100_000))).await?;
     let request = json!({ "url": format!("http://{}/", server.address()) });
     // The guest handles the refusal: it exits with 7.
     for (memory_bytes, outcome) in
         [(1 << 20, OutcomeKind::Succeeded), (200_000, OutcomeKind::Failed)]
     {
-        let mut attempt = granted(&lab, asking(&request)?, to(&server)).await?;
+        let mut attempt = granted(&fixture, asking(&request)?, to(&server)).await?;
         attempt.limits.memory_bytes = memory_bytes;
         let log = attempt.log.clone();
-        assert_eq!(lab.run(attempt).await.outcome.kind(), outcome, "{memory_bytes}");
+        assert_eq!(fixture.run(attempt).await.outcome.kind(), outcome, "{memory_bytes}");
         let log = String::from_utf8_lossy(&log.snapshot().bytes).into_owned();
         let refused = log.contains("there is no memory left for its response of 100");
         assert_eq!(refused, outcome == OutcomeKind::Failed, "{log}");

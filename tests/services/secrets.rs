@@ -1,4 +1,4 @@
-//! Secrets: said to those they are for, and to nobody else; not even to the guest that asked for it.
+//! Secrets: sent to their origins only, and never shown to the guest.
 
 use std::sync::Mutex;
 
@@ -9,29 +9,29 @@ use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{Names, Stage, denied, get};
+use super::{Names, TestServices, denied, get};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        a_secret_reaches_whom_it_is_for,
-        what_comes_back_does_not_tell,
-        so_in_basic_credentials,
-        a_secret_goes_to_nobody_else,
-        a_secret_in_an_address_is_refused,
+        a_secret_is_sent_to_its_origin,
+        a_secret_in_a_response_is_masked,
+        a_secret_in_basic_credentials_is_masked_too,
+        a_secret_is_sent_to_no_other_origin,
+        a_secret_in_a_url_is_refused,
         a_secret_in_a_body_stays_a_placeholder,
-        a_secret_that_is_not_granted_is_not_said,
-        an_encoded_answer_to_a_secret_is_not_taken,
-        what_a_server_remembers_of_an_earlier_request_does_not_tell,
-        what_comes_back_does_not_tell_however_it_is_written,
-        a_long_answer_is_covered_too,
-        no_part_is_asked_for_where_a_secret_is_for,
-        no_part_is_taken_where_a_secret_is_for,
+        a_secret_that_is_not_granted_is_not_sent,
+        an_encoded_response_to_a_request_with_a_secret_is_refused,
+        a_secret_of_an_earlier_request_is_masked_too,
+        a_secret_is_masked_in_every_encoding,
+        a_secret_in_a_long_response_is_masked,
+        range_requests_to_the_origin_of_a_secret_are_refused,
+        partial_responses_from_the_origin_of_a_secret_are_refused,
     ]
 }
 
 const VALUE: &str = "s3cr3t/v4lue";
 
-/// Says back all that it was sent, in headers and body.
+/// A server that echoes requests in headers and body.
 async fn echo() -> anyhow::Result<Server> {
     Server::answering(|request| {
         let named = |line: &&str| line.starts_with("authorization") || line.starts_with("x-");
@@ -47,9 +47,9 @@ async fn echo() -> anyhow::Result<Server> {
     .await
 }
 
-/// An attempt that may ask this server as `a.example.com` and as `b.example.com`, and has a secret for
-/// the first.
-async fn stage(server: &Server) -> anyhow::Result<(Stage, String)> {
+/// An attempt that may send requests to this server as `a.example.com` and as `b.example.com`, and has a
+/// secret for the first.
+async fn services(server: &Server) -> anyhow::Result<(TestServices, String)> {
     let port = server.address().port();
     let grants = json!({
         "http": [{ "origin": "http://*.example.com:*", "networks": ["127.0.0.0/8"] }],
@@ -58,8 +58,8 @@ async fn stage(server: &Server) -> anyhow::Result<(Stage, String)> {
     let names = Names::meaning(&[&["127.0.0.1"]])?;
     let origin = format!("http://a.example.com:{port}");
     let secrets = [("KEY", VALUE, origin.as_str()), ("OTHER", "another-value", origin.as_str())];
-    let stage = Stage::with(grants, |web| web.resolving(names), &secrets).await?;
-    Ok((stage, origin))
+    let services = TestServices::with(grants, |web| web.resolving(names), &secrets).await?;
+    Ok((services, origin))
 }
 
 fn with(mut request: Request<Bytes>, name: &'static str, value: &str) -> Request<Bytes> {
@@ -69,16 +69,16 @@ fn with(mut request: Request<Bytes>, name: &'static str, value: &str) -> Request
 
 const KEY: &str = "jobwright-secret(KEY)";
 
-async fn a_secret_reaches_whom_it_is_for() -> anyhow::Result<()> {
+async fn a_secret_is_sent_to_its_origin() -> anyhow::Result<()> {
     let server = echo().await?;
-    let (stage, origin) = stage(&server).await?;
+    let (services, origin) = services(&server).await?;
     let request = with(get(&origin), "authorization", &format!("Bearer {KEY}"));
-    stage.send(with(request, "accept-encoding", "gzip, br")).await?;
+    services.send(with(request, "accept-encoding", "gzip, br")).await?;
     let seen = server.seen().concat();
     assert!(seen.contains(&format!("authorization: Bearer {VALUE}\r\n")), "{seen}");
     assert!(seen.contains("accept-encoding: identity\r\n"), "{seen}");
     assert!(!seen.contains("jobwright-secret"), "{seen}");
-    assert_eq!(stage.log(), "");
+    assert_eq!(services.log(), "");
     Ok(())
 }
 
@@ -87,10 +87,10 @@ fn all(headers: &HeaderMap, body: &[u8]) -> String {
     format!("{headers:?} {}", String::from_utf8_lossy(body))
 }
 
-async fn what_comes_back_does_not_tell() -> anyhow::Result<()> {
+async fn a_secret_in_a_response_is_masked() -> anyhow::Result<()> {
     let server = echo().await?;
-    let (stage, origin) = stage(&server).await?;
-    let response = stage.send(with(get(&origin), "x-key", &format!("<{KEY}>"))).await?;
+    let (services, origin) = services(&server).await?;
+    let response = services.send(with(get(&origin), "x-key", &format!("<{KEY}>"))).await?;
     assert!(server.seen().concat().contains(VALUE));
     let stars = "*".repeat(VALUE.len());
     assert_eq!(response.headers()["echo-x-key"], format!("<{stars}>"));
@@ -98,16 +98,16 @@ async fn what_comes_back_does_not_tell() -> anyhow::Result<()> {
     assert!(text.contains(&format!("x-key: <{stars}>")), "{text}");
     assert!(text.contains(&format!("x-key: <{stars}*>")), "{text}");
     assert!(!text.contains(VALUE) && !text.contains("s3cr3t"), "{text}");
-    // Of the length that it had: nothing else is out of place.
+    // The length is unchanged.
     assert_eq!(response.headers()["content-length"], response.body().len().to_string());
     Ok(())
 }
 
-async fn so_in_basic_credentials() -> anyhow::Result<()> {
+async fn a_secret_in_basic_credentials_is_masked_too() -> anyhow::Result<()> {
     let server = echo().await?;
-    let (stage, origin) = stage(&server).await?;
+    let (services, origin) = services(&server).await?;
     let credentials = format!("Basic {}", encode(&format!("me:{KEY}")));
-    let response = stage.send(with(get(&origin), "authorization", &credentials)).await?;
+    let response = services.send(with(get(&origin), "authorization", &credentials)).await?;
     let encoded = encode(&format!("me:{VALUE}"));
     let (own, secret) = encoded.split_at(4);
     let seen = server.seen().concat();
@@ -118,69 +118,78 @@ async fn so_in_basic_credentials() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// That it was denied, with a line that names the secret and not its value, and nothing was sent.
-async fn unsaid(stage: &Stage, server: &Server, request: Request<Bytes>) -> anyhow::Result<()> {
+/// Checks that the request was denied and not sent, with a log line that has the secret's name and not
+/// its value.
+async fn not_sent(
+    services: &TestServices,
+    server: &Server,
+    request: Request<Bytes>,
+) -> anyhow::Result<()> {
     let before = server.seen().len();
-    denied(stage, stage.send(request).await)?;
+    denied(services, services.send(request).await)?;
     assert_eq!(server.seen().len(), before);
-    let log = stage.log();
+    let log = services.log();
     assert!(log.lines().all(|line| line.contains("the secret `")), "{log}");
     assert!(!log.contains(VALUE) && !log.contains("s3cr3t"), "{log}");
     Ok(())
 }
 
-async fn a_secret_goes_to_nobody_else() -> anyhow::Result<()> {
+async fn a_secret_is_sent_to_no_other_origin() -> anyhow::Result<()> {
     let server = echo().await?;
-    let (stage, origin) = stage(&server).await?;
+    let (services, origin) = services(&server).await?;
     let port = server.address().port();
     let elsewhere = format!("http://b.example.com:{port}/");
-    stage.get(&elsewhere).await?;
-    unsaid(&stage, &server, with(get(&elsewhere), "x-key", KEY)).await?;
-    assert!(stage.log().contains("the secret `KEY` is not for this origin"), "{}", stage.log());
-    stage.send(with(get(&origin), "x-key", KEY)).await?;
+    services.get(&elsewhere).await?;
+    not_sent(&services, &server, with(get(&elsewhere), "x-key", KEY)).await?;
+    assert!(
+        services.log().contains("the secret `KEY` is not for this origin"),
+        "{}",
+        services.log()
+    );
+    services.send(with(get(&origin), "x-key", KEY)).await?;
     Ok(())
 }
 
-async fn a_secret_in_an_address_is_refused() -> anyhow::Result<()> {
+async fn a_secret_in_a_url_is_refused() -> anyhow::Result<()> {
     let server = echo().await?;
-    let (stage, origin) = stage(&server).await?;
+    let (services, origin) = services(&server).await?;
     for address in [
         "/jobwright-secret(KEY)",
         "/?key=jobwright-secret(KEY)",
         "/?key=jobwright-secret%28KEY%29",
         "/jobwright-secret(OTHER)",
     ] {
-        unsaid(&stage, &server, get(&format!("{origin}{address}"))).await?;
+        not_sent(&services, &server, get(&format!("{origin}{address}"))).await?;
     }
     Ok(())
 }
 
 async fn a_secret_in_a_body_stays_a_placeholder() -> anyhow::Result<()> {
     let server = echo().await?;
-    let (stage, origin) = stage(&server).await?;
+    let (services, origin) = services(&server).await?;
     let body = Bytes::from_static(KEY.as_bytes());
-    let response = stage.send(Request::post(&origin).body(body)?).await?;
+    let response = services.send(Request::post(&origin).body(body)?).await?;
     assert!(server.seen()[0].ends_with(KEY));
     assert!(!all(response.headers(), response.body()).contains(VALUE));
     Ok(())
 }
 
-async fn a_secret_that_is_not_granted_is_not_said() -> anyhow::Result<()> {
+async fn a_secret_that_is_not_granted_is_not_sent() -> anyhow::Result<()> {
     let server = echo().await?;
-    let (stage, origin) = stage(&server).await?;
+    let (services, origin) = services(&server).await?;
     for (name, why) in [
         ("OTHER", "the secret `OTHER` is not granted to the plugin"),
         ("UNSET", "the secret `UNSET` is granted and was never set"),
         ("NONE", "the secret `NONE` is not granted to the plugin"),
     ] {
         let placeholder = format!("jobwright-secret({name})");
-        unsaid(&stage, &server, with(get(&origin), "x-key", &placeholder)).await?;
-        assert!(stage.log().contains(why), "{}", stage.log());
+        not_sent(&services, &server, with(get(&origin), "x-key", &placeholder)).await?;
+        assert!(services.log().contains(why), "{}", services.log());
     }
     Ok(())
 }
 
-async fn an_encoded_answer_to_a_secret_is_not_taken() -> anyhow::Result<()> {
+async fn an_encoded_response_to_a_request_with_a_secret_is_refused() -> anyhow::Result<()> {
     for encoded in [
         "content-encoding: gzip\r\ncontent-length: 4\r\n\r\ngzip",
         "content-encoding: identity\r\ncontent-encoding: br\r\ncontent-length: 4\r\n\r\ngzip",
@@ -190,20 +199,20 @@ async fn an_encoded_answer_to_a_secret_is_not_taken() -> anyhow::Result<()> {
     ] {
         let answer = format!("HTTP/1.1 200 OK\r\n{encoded}").into_bytes();
         let server = Server::answering(move |_| answer.clone()).await?;
-        let (stage, origin) = stage(&server).await?;
+        let (services, origin) = services(&server).await?;
         let elsewhere = origin.replace("a.example", "b.example");
-        assert_eq!(&stage.get(&elsewhere).await?.body()[..], b"gzip", "{encoded}");
+        assert_eq!(&services.get(&elsewhere).await?.body()[..], b"gzip", "{encoded}");
         for request in [with(get(&origin), "x-key", KEY), get(&origin)] {
-            let answer = stage.send(request).await;
+            let answer = services.send(request).await;
             assert!(matches!(answer, Err(HttpRequestError::Broken(_))), "{encoded}: {answer:?}");
         }
-        assert!(stage.log().contains("it is encoded, so that a secret"), "{}", stage.log());
+        assert!(services.log().contains("it is encoded, so that a secret"), "{}", services.log());
     }
     let plain = "HTTP/1.1 200 OK\r\ncontent-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n\
                  4\r\ntext\r\n0\r\n\r\n";
     let server = Server::answering(move |_| plain.into()).await?;
-    let (stage, origin) = stage(&server).await?;
-    assert_eq!(&stage.send(with(get(&origin), "x-key", KEY)).await?.body()[..], b"text");
+    let (services, origin) = services(&server).await?;
+    assert_eq!(&services.send(with(get(&origin), "x-key", KEY)).await?.body()[..], b"text");
     Ok(())
 }
 
@@ -212,7 +221,7 @@ fn encode(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-async fn what_a_server_remembers_of_an_earlier_request_does_not_tell() -> anyhow::Result<()> {
+async fn a_secret_of_an_earlier_request_is_masked_too() -> anyhow::Result<()> {
     let memory = Mutex::new(String::new());
     let server = Server::answering(move |request| {
         let mut memory = memory.lock().expect("no panic");
@@ -220,16 +229,16 @@ async fn what_a_server_remembers_of_an_earlier_request_does_not_tell() -> anyhow
         Server::ok(&before)
     })
     .await?;
-    let (stage, origin) = stage(&server).await?;
+    let (services, origin) = services(&server).await?;
     for user in ["", "m", "me"] {
         let basic = format!("Basic {}", encode(&format!("{user}:{KEY}")));
         for (name, value) in [("x-a", KEY), ("authorization", &basic)] {
-            stage.send(with(get(&format!("{origin}/store")), name, value)).await?;
-            let told = stage.get(&format!("{origin}/last")).await?;
+            services.send(with(get(&format!("{origin}/store")), name, value)).await?;
+            let told = services.get(&format!("{origin}/last")).await?;
             let told = String::from_utf8_lossy(told.body()).into_owned();
             assert!(told.starts_with("GET /store "), "{told}");
             assert!(!told.contains(VALUE), "{told}");
-            // The user is the guest's own; what follows it is all of the secret.
+            // The user is the guest's own; the rest is the secret.
             let encoded = encode(&format!("{user}:{VALUE}"));
             assert!(!told.contains(encoded[4..].trim_end_matches('=')), "{told}");
             assert!(told.contains("**********"), "{told}");
@@ -238,10 +247,10 @@ async fn what_a_server_remembers_of_an_earlier_request_does_not_tell() -> anyhow
     Ok(())
 }
 
-/// How somebody writes a character that is no letter and no digit.
+/// An encoding of characters other than letters and digits.
 type Way = fn(char) -> String;
 
-async fn what_comes_back_does_not_tell_however_it_is_written() -> anyhow::Result<()> {
+async fn a_secret_is_masked_in_every_encoding() -> anyhow::Result<()> {
     const ODD: &str = r#"k>e?y~/+"&<'\1"#;
     let plain = |c: char| c.is_ascii_alphanumeric();
     let ways: [(&str, Way); 6] = [
@@ -260,12 +269,12 @@ async fn what_comes_back_does_not_tell_however_it_is_written() -> anyhow::Result
         let server = Server::answering(move |request| Server::ok(&write(request))).await?;
         let origin = format!("http://{}", server.address());
         let grants = json!({ "http": [{ "origin": origin }], "secrets": ["KEY"] });
-        let stage = Stage::with(grants, |web| web, &[("KEY", ODD, &origin)]).await?;
+        let services = TestServices::with(grants, |web| web, &[("KEY", ODD, &origin)]).await?;
         let credentials = format!("Basic {}", encode(&format!("??:{KEY}")));
         for (name, value, hidden) in
             [("x-key", KEY, ODD), ("authorization", &credentials, &basic[4..])]
         {
-            let told = stage.send(with(get(&origin), name, value)).await?;
+            let told = services.send(with(get(&origin), name, value)).await?;
             let told = String::from_utf8_lossy(told.body()).into_owned();
             assert!(!told.contains(&write(hidden)), "{who}: {told}");
             let end = write("\r\n");
@@ -276,40 +285,40 @@ async fn what_comes_back_does_not_tell_however_it_is_written() -> anyhow::Result
     Ok(())
 }
 
-async fn a_long_answer_is_covered_too() -> anyhow::Result<()> {
+async fn a_secret_in_a_long_response_is_masked() -> anyhow::Result<()> {
     let server = Server::answering(|request| Server::ok(&request.repeat(10_000))).await?;
-    let (stage, origin) = stage(&server).await?;
-    let told = stage.send(with(get(&origin), "x-key", KEY)).await?;
+    let (services, origin) = services(&server).await?;
+    let told = services.send(with(get(&origin), "x-key", KEY)).await?;
     let told = String::from_utf8_lossy(told.body()).into_owned();
     let line = format!("x-key: {}\r\n", "*".repeat(VALUE.len()));
     assert_eq!((told.matches(&line).count(), told.contains(VALUE)), (10_000, false));
     Ok(())
 }
 
-async fn no_part_is_asked_for_where_a_secret_is_for() -> anyhow::Result<()> {
+async fn range_requests_to_the_origin_of_a_secret_are_refused() -> anyhow::Result<()> {
     let server = Server::answering(|_| Server::ok("whole")).await?;
-    let (stage, origin) = stage(&server).await?;
+    let (services, origin) = services(&server).await?;
     for (name, value) in [("range", "bytes=0-3"), ("if-range", "\"tag\""), ("a-im", "vcdiff")] {
         let before = server.seen().len();
-        let why = denied(&stage, stage.send(with(get(&origin), name, value)).await)?;
+        let why = denied(&services, services.send(with(get(&origin), name, value)).await)?;
         assert!(why.contains(&format!("the header `{name}` asks for a part")), "{why}");
         assert_eq!(server.seen().len(), before);
         let elsewhere = origin.replace("a.example", "b.example");
-        stage.send(with(get(&elsewhere), name, value)).await?;
+        services.send(with(get(&elsewhere), name, value)).await?;
     }
     Ok(())
 }
 
-async fn no_part_is_taken_where_a_secret_is_for() -> anyhow::Result<()> {
+async fn partial_responses_from_the_origin_of_a_secret_are_refused() -> anyhow::Result<()> {
     for status in ["206 Partial Content", "226 IM Used"] {
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\ns3cr").into_bytes();
         let server = Server::answering(move |_| answer.clone()).await?;
-        let (stage, origin) = stage(&server).await?;
-        let broken = stage.get(&origin).await;
+        let (services, origin) = services(&server).await?;
+        let broken = services.get(&origin).await;
         assert!(matches!(broken, Err(HttpRequestError::Broken(_))), "{broken:?}");
-        assert!(stage.log().contains("it is a part, so that a secret"), "{}", stage.log());
+        assert!(services.log().contains("it is a part, so that a secret"), "{}", services.log());
         let elsewhere = origin.replace("a.example", "b.example");
-        assert_eq!(&stage.get(&elsewhere).await?.body()[..], b"s3cr");
+        assert_eq!(&services.get(&elsewhere).await?.body()[..], b"s3cr");
     }
     Ok(())
 }

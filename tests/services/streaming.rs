@@ -1,4 +1,4 @@
-//! Responses that take their time: what a guest sees of them when, and how long it waits for what.
+//! Slow responses: when a guest sees which part, and the timeouts that apply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,34 +17,38 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
-use super::{Names, Silent, Stage, get};
-use crate::runtime::fixture::{Lab, attempt, output, small};
+use super::{Names, Silent, TestServices, get};
+use crate::runtime::fixture::{RuntimeFixture, attempt, output, small};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
         a_response_is_read_as_it_arrives,
-        a_response_that_nobody_reads_on_ends,
-        a_response_in_which_a_secret_may_be_comes_as_a_whole,
-        a_secret_that_is_set_during_a_response_is_covered_in_the_rest,
-        a_response_that_cannot_be_searched_breaks_off_when_a_secret_is_set,
-        the_wait_for_the_first_byte_ends_with_the_head,
-        the_wait_for_the_connection_is_its_own,
-        the_wait_between_bytes_is_for_each_piece,
-        a_response_that_becomes_too_long_breaks_off,
-        responses_that_wait_to_be_read_do_not_hold_up_requests,
+        an_abandoned_response_closes_the_connection,
+        a_response_that_may_contain_a_secret_is_buffered,
+        a_secret_set_during_a_response_is_masked_in_the_rest,
+        an_unsearchable_response_is_cut_off_when_a_secret_is_set,
+        the_first_byte_timeout_ends_with_the_head,
+        the_connect_timeout_is_separate,
+        the_between_bytes_timeout_is_per_piece,
+        a_response_that_becomes_too_long_is_cut_off,
+        unread_responses_do_not_delay_requests,
     ]
 }
 
-/// In the host, and in processes of their own.
-fn labs() -> anyhow::Result<[Lab; 2]> {
-    Ok([Lab::new()?, Lab::in_processes(small())?])
+/// Runtimes with attempts in the host's process, and in processes of their own.
+fn fixtures() -> anyhow::Result<[RuntimeFixture; 2]> {
+    Ok([RuntimeFixture::new()?, RuntimeFixture::in_processes(small())?])
 }
 
-/// What a command leaves that sends `fetch`, and its log.
-async fn left(lab: &Lab, fetch: &Fetch, stage: &Stage) -> anyhow::Result<String> {
-    let mut attempt = attempt(lab.plugins.add(fetch.command()?))?;
-    attempt.granted = Capabilities { services: stage.reach.clone(), ..attempt.granted };
-    Ok(String::from_utf8_lossy(&output(&lab.run(attempt).await)?).into_owned())
+/// The output of a command that sends `fetch`, and its log.
+async fn left(
+    fixture: &RuntimeFixture,
+    fetch: &Fetch,
+    services: &TestServices,
+) -> anyhow::Result<String> {
+    let mut attempt = attempt(fixture.plugins.add(fetch.command()?))?;
+    attempt.granted = Capabilities { services: services.reach.clone(), ..attempt.granted };
+    Ok(String::from_utf8_lossy(&output(&fixture.run(attempt).await)?).into_owned())
 }
 
 fn to(server: &Server) -> Value {
@@ -71,23 +75,23 @@ async fn closed(mut stream: TcpStream) {
 }
 
 async fn a_response_is_read_as_it_arrives() -> anyhow::Result<()> {
-    for lab in labs()? {
+    for fixture in fixtures()? {
         let server = Server::serving(|mut stream, _| async move {
             write(&mut stream, HEAD).await;
             chunk(&mut stream, "data: 1\n\n").await;
-            // There will be no more, and no end.
+            // No more data follows, and no end.
             closed(stream).await;
         })
         .await?;
-        let stage = Stage::granted(to(&server)).await?;
+        let services = TestServices::granted(to(&server)).await?;
         let fetch = Fetch { first_piece: true, ..asking(&server) };
-        assert_eq!(left(&lab, &fetch, &stage).await?, "data: 1\n\n");
+        assert_eq!(left(&fixture, &fetch, &services).await?, "data: 1\n\n");
     }
     Ok(())
 }
 
-async fn a_response_that_nobody_reads_on_ends() -> anyhow::Result<()> {
-    for lab in labs()? {
+async fn an_abandoned_response_closes_the_connection() -> anyhow::Result<()> {
+    for fixture in fixtures()? {
         let (closes, mut has_closed) = mpsc::channel(1);
         let server = Server::serving(move |mut stream, _| {
             let closes = closes.clone();
@@ -99,16 +103,16 @@ async fn a_response_that_nobody_reads_on_ends() -> anyhow::Result<()> {
             }
         })
         .await?;
-        let stage = Stage::granted(to(&server)).await?;
+        let services = TestServices::granted(to(&server)).await?;
         let fetch = Fetch { first_piece: true, ..asking(&server) };
-        assert_eq!(left(&lab, &fetch, &stage).await?, "first");
+        assert_eq!(left(&fixture, &fetch, &services).await?, "first");
         has_closed.recv().await;
     }
     Ok(())
 }
 
-async fn a_response_in_which_a_secret_may_be_comes_as_a_whole() -> anyhow::Result<()> {
-    for lab in labs()? {
+async fn a_response_that_may_contain_a_secret_is_buffered() -> anyhow::Result<()> {
+    for fixture in fixtures()? {
         let server = Server::serving(|mut stream, _| async move {
             write(&mut stream, HEAD).await;
             for piece in ["<s3cr", "3t-v4", "lue>"] {
@@ -119,17 +123,17 @@ async fn a_response_in_which_a_secret_may_be_comes_as_a_whole() -> anyhow::Resul
         })
         .await?;
         let origin = format!("http://{}", server.address());
-        let stage =
-            Stage::with(to(&server), |web| web, &[("KEY", "s3cr3t-v4lue", &origin)]).await?;
+        let services =
+            TestServices::with(to(&server), |web| web, &[("KEY", "s3cr3t-v4lue", &origin)]).await?;
         let fetch = Fetch { first_piece: true, ..asking(&server) };
-        assert_eq!(left(&lab, &fetch, &stage).await?, "<************>");
+        assert_eq!(left(&fixture, &fetch, &services).await?, "<************>");
     }
     Ok(())
 }
 
 const VALUE: &str = "s3cr3t-v4lue";
 
-/// A server that sends `head` and a first piece, and once it may go on the secret in two more.
+/// A server that sends `head` and a first piece, and, when notified, the secret in two more pieces.
 async fn telling_later(head: &'static str) -> anyhow::Result<(Server, Arc<Notify>)> {
     let goes_on = Arc::new(Notify::new());
     let gate = goes_on.clone();
@@ -149,32 +153,31 @@ async fn telling_later(head: &'static str) -> anyhow::Result<(Server, Arc<Notify
     Ok((server, goes_on))
 }
 
-/// What is read of such a response once a secret was set between its pieces.
+/// The rest of such a response, read after a secret was set between its pieces.
 async fn read_on(head: &'static str) -> anyhow::Result<Option<Result<Bytes, HttpRequestError>>> {
     let (server, goes_on) = telling_later(head).await?;
-    let stage = Stage::granted(to(&server)).await?;
+    let services = TestServices::granted(to(&server)).await?;
     let origin = format!("http://{}", server.address());
     let request = get(&format!("{origin}/"));
-    let mut body = stage.reach.send(request, Timeouts::default()).await?.into_body();
+    let mut body = services.reach.send(request, Timeouts::default()).await?.into_body();
     assert_eq!(body.next().await, Some(Ok(Bytes::from_static(b"first"))));
     let secret = Secret {
         value: VALUE.to_owned().try_into()?,
         origins: vec![origin.parse()?],
         created_at: Timestamp::UNIX_EPOCH,
     };
-    stage.shared.secrets.set(&TenantName::default(), &"KEY".parse()?, secret).await?;
+    services.shared.secrets.set(&TenantName::default(), &"KEY".parse()?, secret).await?;
     goes_on.notify_one();
     Ok(body.next().await)
 }
 
-async fn a_secret_that_is_set_during_a_response_is_covered_in_the_rest() -> anyhow::Result<()> {
+async fn a_secret_set_during_a_response_is_masked_in_the_rest() -> anyhow::Result<()> {
     let rest = read_on(HEAD).await?;
     assert_eq!(rest, Some(Ok(Bytes::from("*".repeat(VALUE.len())))));
     Ok(())
 }
 
-async fn a_response_that_cannot_be_searched_breaks_off_when_a_secret_is_set() -> anyhow::Result<()>
-{
+async fn an_unsearchable_response_is_cut_off_when_a_secret_is_set() -> anyhow::Result<()> {
     let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n";
     let rest = read_on(head).await?;
     assert!(
@@ -184,8 +187,8 @@ async fn a_response_that_cannot_be_searched_breaks_off_when_a_secret_is_set() ->
     Ok(())
 }
 
-async fn the_wait_for_the_first_byte_ends_with_the_head() -> anyhow::Result<()> {
-    for lab in labs()? {
+async fn the_first_byte_timeout_ends_with_the_head() -> anyhow::Result<()> {
+    for fixture in fixtures()? {
         let server = Server::serving(|mut stream, request| async move {
             if request.starts_with("GET /late ") {
                 return closed(stream).await;
@@ -197,19 +200,23 @@ async fn the_wait_for_the_first_byte_ends_with_the_head() -> anyhow::Result<()> 
         })
         .await?;
         let fetch = Fetch { first_byte_ms: Some(400), ..asking(&server) };
-        let stage = Stage::granted(to(&server)).await?;
-        assert_eq!(left(&lab, &fetch, &stage).await?, "late");
-        assert_eq!(stage.log(), "");
+        let services = TestServices::granted(to(&server)).await?;
+        assert_eq!(left(&fixture, &fetch, &services).await?, "late");
+        assert_eq!(services.log(), "");
         let fetch = Fetch { path: "/late".to_owned(), first_byte_ms: Some(100), ..fetch };
         // `connection-read-timeout`.
-        assert_eq!(left(&lab, &fetch, &stage).await?, "E09");
-        assert!(stage.log().ends_with("/late: no response within 100ms\n"), "{}", stage.log());
+        assert_eq!(left(&fixture, &fetch, &services).await?, "E09");
+        assert!(
+            services.log().ends_with("/late: no response within 100ms\n"),
+            "{}",
+            services.log()
+        );
     }
     Ok(())
 }
 
-async fn the_wait_for_the_connection_is_its_own() -> anyhow::Result<()> {
-    for lab in labs()? {
+async fn the_connect_timeout_is_separate() -> anyhow::Result<()> {
+    for fixture in fixtures()? {
         let server = Server::answering(|_| Server::ok("hello")).await?;
         let port = server.address().port();
         let _silent = Silent::at("127.0.0.2", port).await?;
@@ -222,15 +229,16 @@ async fn the_wait_for_the_connection_is_its_own() -> anyhow::Result<()> {
             ..asking(&server)
         };
         for (address, answer) in [("127.0.0.1", "hello"), ("127.0.0.2", "E08")] {
-            let stage = Stage::named(grants.clone(), &Names::meaning(&[&[address]])?).await?;
-            assert_eq!(left(&lab, &fetch, &stage).await?, answer);
+            let services =
+                TestServices::named(grants.clone(), &Names::meaning(&[&[address]])?).await?;
+            assert_eq!(left(&fixture, &fetch, &services).await?, answer);
         }
     }
     Ok(())
 }
 
-async fn the_wait_between_bytes_is_for_each_piece() -> anyhow::Result<()> {
-    for lab in labs()? {
+async fn the_between_bytes_timeout_is_per_piece() -> anyhow::Result<()> {
+    for fixture in fixtures()? {
         let server = Server::serving(|mut stream, request| async move {
             write(&mut stream, HEAD).await;
             for piece in ["a", "b", "c", "d", "e"] {
@@ -243,21 +251,21 @@ async fn the_wait_between_bytes_is_for_each_piece() -> anyhow::Result<()> {
             write(&mut stream, "0\r\n\r\n").await;
         })
         .await?;
-        let stage = Stage::granted(to(&server)).await?;
-        // Less than all of it takes, and more than any piece.
+        let services = TestServices::granted(to(&server)).await?;
+        // Less than the whole response takes, and more than any piece.
         let fetch = Fetch { between_bytes_ms: Some(500), ..asking(&server) };
-        assert_eq!(left(&lab, &fetch, &stage).await?, "abcde");
-        assert_eq!(stage.log(), "");
+        assert_eq!(left(&fixture, &fetch, &services).await?, "abcde");
+        assert_eq!(services.log(), "");
         let fetch = Fetch { path: "/stalls".to_owned(), ..fetch };
-        assert_eq!(left(&lab, &fetch, &stage).await?, "abcde!");
+        assert_eq!(left(&fixture, &fetch, &services).await?, "abcde!");
         let line = "/stalls: the response did not go on for 500ms\n";
-        assert!(stage.log().ends_with(line), "{}", stage.log());
+        assert!(services.log().ends_with(line), "{}", services.log());
     }
     Ok(())
 }
 
-async fn a_response_that_becomes_too_long_breaks_off() -> anyhow::Result<()> {
-    for lab in labs()? {
+async fn a_response_that_becomes_too_long_is_cut_off() -> anyhow::Result<()> {
+    for fixture in fixtures()? {
         let server = Server::serving(|mut stream, _| async move {
             write(&mut stream, HEAD).await;
             for _ in 0..3 {
@@ -269,26 +277,26 @@ async fn a_response_that_becomes_too_long_breaks_off() -> anyhow::Result<()> {
         for (most, is_whole) in [(12, true), (11, false)] {
             let mut grants = to(&server);
             grants["http_limits"] = json!({ "response_bytes": most });
-            let stage = Stage::granted(grants).await?;
-            let answer = left(&lab, &asking(&server), &stage).await?;
+            let services = TestServices::granted(grants).await?;
+            let answer = left(&fixture, &asking(&server), &services).await?;
             assert_eq!(answer == "fourfourfour", is_whole, "{answer}");
             assert_eq!(answer.ends_with('!'), !is_whole, "{answer}");
-            assert_eq!(stage.log().contains("longer than the 11 bytes"), !is_whole);
+            assert_eq!(services.log().contains("longer than the 11 bytes"), !is_whole);
         }
     }
     Ok(())
 }
 
-async fn responses_that_wait_to_be_read_do_not_hold_up_requests() -> anyhow::Result<()> {
+async fn unread_responses_do_not_delay_requests() -> anyhow::Result<()> {
     use jobwright_core::services::{HostServices as _, Timeouts};
     let server = Server::answering(|_| Server::ok("hello")).await?;
     let mut grants = to(&server);
     grants["http_limits"] = json!({ "concurrent": 1 });
-    let stage = Stage::granted(grants).await?;
+    let services = TestServices::granted(grants).await?;
     let url = format!("http://{}/", server.address());
     let mut unread = vec![];
     for _ in 0..5 {
-        unread.push(stage.reach.send(super::get(&url), Timeouts::default()).await?);
+        unread.push(services.reach.send(super::get(&url), Timeouts::default()).await?);
     }
     for response in unread {
         assert_eq!(response.into_body().rest().await?, "hello");

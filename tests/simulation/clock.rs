@@ -1,4 +1,4 @@
-//! Clocks over the paused time of tokio: they run as fast as nothing happens. The wall clock jumps.
+//! Clocks over tokio's paused time, which advances when all tasks are idle. The wall clock can jump.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,18 +7,18 @@ use async_trait::async_trait;
 use jobwright_core::clock::{Clock, Timestamp, until};
 use tokio::time::{Duration, Instant, sleep};
 
-/// As the machine's: who sleeps waits for a span of time, which a jump neither shortens nor extends.
+/// Like the machine's clocks: a jump of the wall clock neither shortens nor extends a sleep.
 #[derive(Debug, Clone)]
 pub(super) struct WallClock {
     start: Instant,
-    /// Milliseconds that were left out.
+    /// Milliseconds that were skipped.
     skipped: Arc<AtomicI64>,
     /// Milliseconds by which the wall clock has been set since the start.
     set: Arc<AtomicI64>,
 }
 
 impl WallClock {
-    /// Of the runtime of this task, whose time is paused.
+    /// A clock over the paused time of the current runtime.
     pub(super) fn new() -> Self {
         Self { start: Instant::now(), skipped: Arc::default(), set: Arc::default() }
     }
@@ -28,17 +28,17 @@ impl WallClock {
         self.set.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// A process starts: its clock is what the wall clock says.
+    /// Called when a process starts: its clock starts at the wall clock.
     pub(super) fn restart(&self) {
         self.skip(self.set.swap(0, Ordering::Relaxed));
     }
 
-    /// Leaves out a time in which nothing happens.
+    /// Skips a time in which nothing happens.
     pub(super) fn skip(&self, ms: i64) {
         self.skipped.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// What has passed, whatever the clock was set to.
+    /// The elapsed time, independent of the wall clock.
     pub(super) fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }

@@ -1,4 +1,5 @@
-//! What a host's calls and guests go through: open, held up while the host stalls, or never again.
+//! The gate that all calls and guests of a host pass: open, blocked while the host stalls, or closed for
+//! ever.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +12,7 @@ enum Way {
     Closed,
 }
 
-/// See the module's text.
+/// The gate of one host.
 #[derive(Debug)]
 pub(super) struct Gate {
     way: Mutex<Way>,
@@ -25,7 +26,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Holds up the host, or lets it go on.
+    /// Stalls the host, or lets it continue.
     pub(super) fn hold(&self, held: bool) {
         let mut way = self.way();
         if *way != Way::Closed {
@@ -35,7 +36,7 @@ impl Gate {
         self.changed.notify_waiters();
     }
 
-    /// Kills the host: what is in it waits for ever.
+    /// Kills the host: its tasks never continue.
     pub(super) fn close(&self) {
         *self.way() = Way::Closed;
     }
@@ -44,7 +45,7 @@ impl Gate {
         *self.way() == Way::Open
     }
 
-    /// Returns when the host goes on.
+    /// Returns when the host is not stalled.
     pub(super) async fn pass(&self) {
         loop {
             let changed = self.changed.notified();

@@ -1,5 +1,5 @@
-//! Guests that do what a seed says: succeed, fail in every way, never end, heed a stop late or at
-//! once, take the attempt's task down; and a count of those that run at one time.
+//! Guests whose behaviour is random: they succeed, fail in every way, never end, react to a stop late or at
+//! once, or make the attempt's task panic. The number of running guests is counted.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,21 +16,21 @@ use jobwright_core::tenant::TenantName;
 use super::hosts::{MEMORY, SLOTS};
 use super::world::{Life, World, lock, short};
 
-/// The guests of one life of a host.
+/// The guests of one incarnation of a host.
 pub(super) struct Guests {
     world: Arc<World>,
     life: Arc<Life>,
     running: Arc<Mutex<Running>>,
 }
 
-/// The guests that run, and the memory that they may use.
+/// The number of running guests, and the memory that they may use.
 #[derive(Debug, Default)]
 struct Running {
     guests: u32,
     memory_bytes: u64,
 }
 
-/// Counts a guest among those that run.
+/// Counts a guest as running until it is dropped.
 struct Counted {
     running: Arc<Mutex<Running>>,
     memory_bytes: u64,
@@ -59,7 +59,7 @@ enum Ending {
     Never,
 }
 
-/// How often each is thrown.
+/// Endings with their weights.
 const ENDINGS: &[(u64, Ending)] = &[
     (40, Ending::Succeed),
     (12, Ending::Fail),
@@ -79,7 +79,7 @@ impl Guests {
         Self { world, life, running: Arc::default() }
     }
 
-    /// How many run.
+    /// The number of running guests.
     pub(super) fn count(&self) -> u32 {
         lock(&self.running).guests
     }
@@ -90,24 +90,24 @@ impl Guests {
         running.guests += 1;
         running.memory_bytes += memory_bytes;
         let (guests, memory, life) = (running.guests, running.memory_bytes, self.life.number);
-        let mut witness = self.world.witness();
-        witness.must(guests <= SLOTS, || format!("{guests} guests run on host {life}"));
-        // One that needs more than all may run, but only alone.
-        witness.must(guests == 1 || memory <= MEMORY, || {
+        let mut model = self.world.model();
+        model.must(guests <= SLOTS, || format!("{guests} guests run on host {life}"));
+        // A guest that needs more than the budget may run, but only alone.
+        model.must(guests == 1 || memory <= MEMORY, || {
             format!("{guests} guests use {memory} bytes of memory on host {life}")
         });
         Counted { running: self.running.clone(), memory_bytes }
     }
 
-    /// What the guest does when nobody stops it.
+    /// The behaviour of a guest that is not stopped.
     async fn script(&self, attempt: &Attempt, ending: Ending) -> Outcome {
-        let dice = &self.world.dice;
+        let rng = &self.world.rng;
         let most = if self.world.is_calm() {
             100
         } else {
-            dice.weighted(&[(30, 1), (30, 50), (25, 5_000), (15, 50_000)])
+            rng.weighted(&[(30, 1), (30, 50), (25, 5_000), (15, 50_000)])
         };
-        tokio::time::sleep(Duration::from_millis(dice.below(most))).await;
+        tokio::time::sleep(Duration::from_millis(rng.below(most))).await;
         let error = || AttemptError::new("simulated", "as the seed says");
         match ending {
             Ending::Succeed => {
@@ -115,11 +115,11 @@ impl Guests {
             }
             Ending::Fail => Outcome::Failed { error: error(), retry: RetryHint::Backoff },
             Ending::FailLater => {
-                let after = Duration::from_secs(dice.below(4000));
+                let after = Duration::from_secs(rng.below(4000));
                 Outcome::Failed { error: error(), retry: RetryHint::After(after) }
             }
             Ending::Snooze => {
-                let wait = Some(Duration::from_secs(dice.below(4000)));
+                let wait = Some(Duration::from_secs(rng.below(4000)));
                 Outcome::Snoozed { error: error(), wait }
             }
             Ending::FailForGood => Outcome::Failed { error: error(), retry: RetryHint::Never },
@@ -127,18 +127,18 @@ impl Guests {
             Ending::Fuel => Outcome::LimitExceeded { limit: Limit::Fuel, error: error() },
             Ending::RefusedForNow => Outcome::Refused { error: error(), transient: true },
             Ending::RefusedForGood => Outcome::Refused { error: error(), transient: false },
-            // Without the hook, which would print thousands of them.
+            // `resume_unwind` skips the panic hook, which would print thousands of messages.
             Ending::Panic => std::panic::resume_unwind(Box::new("as the seed says")),
             Ending::Never => std::future::pending().await,
         }
     }
 
-    /// A guest that is told to stop may take its time.
+    /// A guest that is told to stop may end with a delay.
     async fn stopped(&self, stop: &mut StopSignal) -> Outcome {
         let reason = stop.wait().await;
         let long = if self.world.faults.stalls { 15_000 } else { 1 };
-        let grace = self.world.dice.weighted(&[(70, 1), (20, 900), (10, long)]);
-        tokio::time::sleep(Duration::from_millis(self.world.dice.below(grace))).await;
+        let grace = self.world.rng.weighted(&[(70, 1), (20, 900), (10, long)]);
+        tokio::time::sleep(Duration::from_millis(self.world.rng.below(grace))).await;
         match reason {
             StopReason::Cancelled => Outcome::Cancelled,
             StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
@@ -158,7 +158,7 @@ impl Runtime for Guests {
 
     async fn run(&self, attempt: Attempt, mut stop: StopSignal) -> Ended {
         let calm = self.world.is_calm();
-        let ending = if calm { Ending::Succeed } else { self.world.dice.weighted(ENDINGS) };
+        let ending = if calm { Ending::Succeed } else { self.world.rng.weighted(ENDINGS) };
         let ending = match ending {
             Ending::Panic if !self.world.faults.panics => Ending::Trap,
             ending => ending,
@@ -169,7 +169,7 @@ impl Runtime for Guests {
         let counted = self.counted(&attempt);
         attempt.log.write(b"a line\n");
         let state = format!("state of attempt {number}");
-        // It is shorter than its limit.
+        // The output is shorter than its limit.
         let _ = attempt.report.save(state.into());
         let outcome = tokio::select! {
             biased;
@@ -180,7 +180,7 @@ impl Runtime for Guests {
                 Outcome::LimitExceeded { limit: Limit::Time, error }
             }
         };
-        // A host that stalls does not notice the end, and one that is dead never does.
+        // A stalled host does not notice the end, and a dead one never does.
         self.life.gate.pass().await;
         drop(counted);
         self.world.note(|| format!("host {life}: attempt {number} of {id}: {:?}", outcome.kind()));

@@ -1,4 +1,4 @@
-//! One history: steps that the seed chooses, and what must be true after each of them.
+//! One history: random steps, and the invariants that are checked after each of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::place::Place;
 use super::wire::at_once;
 use super::world::{World, job_id, short};
 
-/// Bounds that a history reaches.
+/// Bounds of the store, small enough that histories reach them.
 pub(super) const LIMITS: CapacityLimits = CapacityLimits {
     per_queue: 6,
     parked_per_queue: 4,
@@ -34,17 +34,17 @@ pub(super) const LIMITS: CapacityLimits = CapacityLimits {
 /// Hosts that run at one time: the laws of a store hold for any number.
 const HOSTS: usize = 2;
 
-/// The most time in which all jobs are over when nothing goes wrong any more, on top of what all of
-/// them wait for: leases expire, time limits pass, suspects run one by one.
+/// The time within which all jobs must be finalized after faults have ended, in addition to their own
+/// delays: leases expire, time limits pass, suspects run one by one.
 const CALM: Duration = Duration::from_secs(1800);
 
-/// How often a history looks whether all are over.
+/// The interval at which a history checks whether all jobs are finalized.
 const CALM_STEP: Duration = Duration::from_secs(2);
 
-/// After so many looks at which nothing has changed, nothing will before the next lease expires.
+/// After so many checks without a change, nothing changes before the next lease expires.
 const QUIET: u32 = 20;
 
-/// The longest that a call of the store takes, there and back.
+/// The longest delay of a call of the store, including its response.
 const LONGEST_CALL: Duration = Duration::from_secs(90);
 
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,7 @@ enum Step {
     Leave,
 }
 
-/// How often each is thrown; what the history's faults exclude is left out.
+/// Steps with their weights; steps that the history's faults exclude are skipped.
 const STEPS: &[(u64, Step)] = &[
     (26, Step::Submit),
     (9, Step::Cancel),
@@ -87,13 +87,13 @@ const STEPS: &[(u64, Step)] = &[
     (3, Step::Leave),
 ];
 
-/// What a history consisted of.
+/// Counters of a history.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Tally {
     pub(super) steps: usize,
     pub(super) jobs: usize,
     pub(super) attempts: u64,
-    /// Of them, those that began while others ran.
+    /// Attempts that began while others ran.
     pub(super) beside: u64,
     pub(super) crashes: usize,
     pub(super) lost: u64,
@@ -126,11 +126,11 @@ impl History {
         Self { world, place, hosts: vec![], lives: 0, submitted: 0, tally: Tally::default() }
     }
 
-    /// Plays it to its end.
+    /// Runs the history to its end.
     pub(super) async fn play(mut self) -> anyhow::Result<Tally> {
         self.start();
-        for number in 0..self.world.dice.between(10, 60) {
-            let step = self.world.dice.weighted(STEPS);
+        for number in 0..self.world.rng.between(10, 60) {
+            let step = self.world.rng.weighted(STEPS);
             self.take(step)?;
             self.pass_time().await;
             self.tally.steps += 1;
@@ -140,16 +140,16 @@ impl History {
         self.come_to_an_end().await?;
         self.leave().await?;
         self.fill()?;
-        let witness = self.world.witness();
-        self.tally.jobs = witness.jobs.len();
-        self.tally.attempts = witness.jobs.values().map(|job| u64::from(job.attempt)).sum();
-        self.tally.beside = witness.beside;
-        self.tally.lost = witness.jobs.values().map(|job| u64::from(job.lost)).sum();
+        let model = self.world.model();
+        self.tally.jobs = model.jobs.len();
+        self.tally.attempts = model.jobs.values().map(|job| u64::from(job.attempt)).sum();
+        self.tally.beside = model.beside;
+        self.tally.lost = model.jobs.values().map(|job| u64::from(job.lost)).sum();
         Ok(self.tally)
     }
 
     fn take(&mut self, step: Step) -> anyhow::Result<()> {
-        let (dice, faults) = (self.world.dice.clone(), self.world.faults);
+        let (rng, faults) = (self.world.rng.clone(), self.world.faults);
         match step {
             Step::Submit => self.submit(),
             Step::Cancel => {
@@ -167,13 +167,13 @@ impl History {
                 });
             }
             Step::CancelHeld => {
-                let (hold, most) = (self.any_hold(), dice.between(1, 5) as usize);
+                let (hold, most) = (self.any_hold(), rng.between(1, 5) as usize);
                 self.ask(move |api, now| async move {
                     api.cancel_covered(hold, now, most).await.is_ok()
                 });
             }
             Step::Limit => {
-                let (tenant, limits) = (labels(&dice).tenant, limits(&dice));
+                let (tenant, limits) = (labels(&rng).tenant, limits(&rng));
                 self.ask(move |api, _| async move { api.set_tenant(tenant, limits).await.is_ok() });
             }
             Step::Start if self.hosts.len() < HOSTS => self.start(),
@@ -190,8 +190,8 @@ impl History {
                 host.life.unrenewed.store(true, Ordering::Relaxed);
             }),
             Step::Jump if faults.jumps => {
-                let most = dice.one_of(&[1_000, 60_000, 4_000_000]);
-                let ms = dice.below(2 * most).cast_signed() - most.cast_signed();
+                let most = rng.one_of(&[1_000, 60_000, 4_000_000]);
+                let ms = rng.below(2 * most).cast_signed() - most.cast_signed();
                 self.world.note(|| format!("the clock is set by {ms} ms"));
                 self.world.clock.jump(ms);
             }
@@ -209,7 +209,7 @@ impl History {
 
     fn crash(&mut self) {
         if !self.hosts.is_empty() {
-            let which = self.world.dice.below(self.hosts.len() as u64) as usize;
+            let which = self.world.rng.below(self.hosts.len() as u64) as usize;
             let host = self.hosts.swap_remove(which);
             self.world.note(|| format!("host {} dies", host.life.number));
             host.crash();
@@ -217,7 +217,7 @@ impl History {
         }
     }
 
-    /// All die, and the store with them, if it is one that can be opened again.
+    /// All hosts crash, and the store with them, if it is durable.
     fn reopen(&mut self) -> anyhow::Result<()> {
         self.hosts.drain(..).for_each(|host| host.crash());
         if self.place.is_durable() {
@@ -226,7 +226,7 @@ impl History {
         let now = self.world.clock.now();
         if let Some(store) = self.place.reopened(now)? {
             self.world.note(|| "the store dies and is opened again".to_owned());
-            self.world.witness().reopened(now);
+            self.world.model().reopened(now);
             self.place.close(self.world.replace_store(store))?;
             self.tally.crashes += 1;
         }
@@ -235,7 +235,7 @@ impl History {
 
     fn to_one(&self, what: &str, change: impl FnOnce(&Host)) {
         if !self.hosts.is_empty() {
-            let which = self.world.dice.below(self.hosts.len() as u64) as usize;
+            let which = self.world.rng.below(self.hosts.len() as u64) as usize;
             let host = &self.hosts[which];
             self.world.note(|| format!("host {} {what}", host.life.number));
             change(host);
@@ -248,17 +248,17 @@ impl History {
         request: impl FnOnce(Arc<dyn Store>, jiff::Timestamp) -> F,
     ) {
         if !self.hosts.is_empty() {
-            let which = self.world.dice.below(self.hosts.len() as u64) as usize;
+            let which = self.world.rng.below(self.hosts.len() as u64) as usize;
             tokio::spawn(request(self.hosts[which].api.clone(), self.world.clock.now()));
         }
     }
 
     fn submit(&mut self) {
         let now = self.world.clock.now();
-        let jobs: Vec<NewJob> = (0..self.world.dice.between(1, 3))
+        let jobs: Vec<NewJob> = (0..self.world.rng.between(1, 3))
             .map(|_| {
                 self.submitted += 1;
-                draft(&self.world.dice, job_id(self.submitted), now)
+                draft(&self.world.rng, job_id(self.submitted), now)
             })
             .collect();
         let world = self.world.clone();
@@ -266,20 +266,20 @@ impl History {
             let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
             let Ok(answers) = api.enqueue(jobs, now).await else { return false };
             let accepted = ids.iter().zip(answers).filter(|(_, a)| *a == Enqueued::Inserted);
-            world.witness().acknowledged.extend(accepted.map(|(id, _)| id));
+            world.model().acknowledged.extend(accepted.map(|(id, _)| id));
             true
         });
     }
 
-    /// One that exists, or one that may be.
+    /// An existing hold, or a random one.
     fn any_hold(&self) -> Hold {
-        let held: Vec<Hold> = self.world.witness().held.iter().cloned().collect();
-        let dice = &self.world.dice;
-        if !held.is_empty() && dice.percent(50) {
-            return held[dice.below(held.len() as u64) as usize].clone();
+        let held: Vec<Hold> = self.world.model().held.iter().cloned().collect();
+        let rng = &self.world.rng;
+        if !held.is_empty() && rng.percent(50) {
+            return held[rng.below(held.len() as u64) as usize].clone();
         }
-        let [queue, tenant, plugin, version, digest] = Hold::over(&labels(dice));
-        match dice.below(7) {
+        let [queue, tenant, plugin, version, digest] = Hold::over(&labels(rng));
+        match rng.below(7) {
             0 => tenant,
             1 => plugin,
             2 => version,
@@ -288,28 +288,28 @@ impl History {
         }
     }
 
-    /// One of those that were submitted, or one that never was.
+    /// A submitted job, or an unknown one.
     fn any_job(&self) -> JobId {
-        job_id(self.world.dice.between(1, self.submitted + 1))
+        job_id(self.world.rng.between(1, self.submitted + 1))
     }
 
-    /// None, no more than some turns of the tasks, or some time.
+    /// Lets no time pass, yields a few times, or lets a random time pass.
     async fn pass_time(&self) {
-        let dice = &self.world.dice;
-        match dice.weighted(&[(15, 0), (25, 1), (25, 20), (20, 3_000), (15, 40_000)]) {
+        let rng = &self.world.rng;
+        match rng.weighted(&[(15, 0), (25, 1), (25, 20), (20, 3_000), (15, 40_000)]) {
             0 => {}
             1 => {
-                for _ in 0..dice.between(1, 8) {
+                for _ in 0..rng.between(1, 8) {
                     tokio::task::yield_now().await;
                 }
             }
-            most => tokio::time::sleep(Duration::from_millis(dice.below(most))).await,
+            most => tokio::time::sleep(Duration::from_millis(rng.below(most))).await,
         }
     }
 
-    /// What must be true at any moment.
+    /// Checks the invariants.
     fn check(&mut self) -> anyhow::Result<()> {
-        if let Some(wrong) = self.world.witness().wrong() {
+        if let Some(wrong) = self.world.model().wrong() {
             bail!("{wrong}");
         }
         self.hosts.retain(|host| {
@@ -333,14 +333,14 @@ impl History {
     }
 
     fn check_each(&self, jobs: &[Job]) -> anyhow::Result<()> {
-        let witness = self.world.witness();
-        ensure!(jobs.len() == witness.jobs.len(), "{} jobs are listed", jobs.len());
+        let model = self.world.model();
+        ensure!(jobs.len() == model.jobs.len(), "{} jobs are listed", jobs.len());
         for job in jobs {
             let (id, now) = (short(job.id), &job.lifecycle);
-            let seen = witness.jobs.get(&job.id).with_context(|| format!("{id} is unknown"))?;
+            let seen = model.jobs.get(&job.id).with_context(|| format!("{id} is unknown"))?;
             let same = (seen.state, seen.attempt, seen.failures, seen.lost, seen.refused)
                 == (now.state, now.attempt, now.failures, now.lost, now.refused);
-            // What was due by a wall clock that was set is written with the next transition.
+            // A job that became due by a wall clock that was set is written with its next transition.
             let time = seen.scheduled_at == now.scheduled_at
                 || (self.world.faults.jumps && seen.scheduled_at <= now.scheduled_at);
             ensure!(same && time, "{id}: {now:?}\nnot {seen:?}");
@@ -368,7 +368,7 @@ impl History {
         let mut counted = 0;
         let now = self.world.clock.now();
         let counts = at_once(self.world.store().counts(now))?;
-        self.world.witness().looks(now);
+        self.world.model().looks(now);
         for counts in counts {
             counted += counts.depth + counts.running;
             let count = |state| {
@@ -379,16 +379,16 @@ impl History {
             let (depth, running) = (count(JobState::Available), count(JobState::Running));
             ensure!((counts.depth, counts.running) == (depth, running), "{counts:?}");
             let pause = Hold::Queue { tenant: counts.tenant.clone(), queue: counts.name.clone() };
-            ensure!(counts.paused == self.world.witness().held.contains(&pause), "{counts:?}");
+            ensure!(counts.paused == self.world.model().held.contains(&pause), "{counts:?}");
         }
         let held = BTreeSet::from_iter(at_once(self.world.store().holds())?.into_keys());
-        ensure!(held == self.world.witness().held, "{held:?} is held");
+        ensure!(held == self.world.model().held, "{held:?} is held");
         let unfinished = jobs.iter().filter(|job| !job.lifecycle.state.is_finalized()).count();
         ensure!(counted == unfinished, "{counted} jobs are counted, {unfinished} listed");
         Ok(())
     }
 
-    /// Nothing goes wrong any more and time passes: every job is finalized, every guest ends.
+    /// Ends all faults and lets time pass: every job is finalized, every guest ends.
     async fn come_to_an_end(&mut self) -> anyhow::Result<()> {
         self.world.calm();
         self.hosts.iter().for_each(Host::mend);
@@ -398,12 +398,12 @@ impl History {
             if !self.hosts.iter().any(|host| !host.is_leaving()) {
                 self.start();
             }
-            // Again, as a request that was held up may still come.
-            self.let_go_of_all()?;
+            // Repeated, as a delayed request may still arrive.
+            self.remove_all_holds()?;
             tokio::time::sleep(CALM_STEP).await;
-            self.check().context("while all comes to its end")?;
+            self.check().context("while the history ends")?;
             let guests: u32 = self.hosts.iter().map(|host| host.guests.count()).sum();
-            let changes = self.world.witness().changes();
+            let changes = self.world.model().changes();
             quiet = if guests == 0 && changes == last { quiet + 1 } else { 0 };
             last = changes;
             let held_up =
@@ -415,34 +415,34 @@ impl History {
         let jobs = self.jobs()?;
         let left = jobs.iter().filter(|job| !job.lifecycle.state.is_finalized());
         let left: Vec<_> = left.map(|job| (short(job.id), &job.lifecycle)).collect();
-        bail!("after {CALM:?} of calm these are not over: {left:?}")
+        bail!("{CALM:?} after the last fault these are not finalized: {left:?}")
     }
 
-    fn let_go_of_all(&self) -> anyhow::Result<()> {
-        let (store, mut witness) = (self.world.store(), self.world.witness());
-        for hold in witness.held.clone() {
+    fn remove_all_holds(&self) -> anyhow::Result<()> {
+        let (store, mut model) = (self.world.store(), self.world.model());
+        for hold in model.held.clone() {
             at_once(store.set_held(hold.clone(), None))?;
-            witness.hold(hold, false);
+            model.hold(hold, false);
         }
-        for (tenant, _) in std::mem::take(&mut witness.tenants) {
+        for (tenant, _) in std::mem::take(&mut model.tenants) {
             at_once(store.set_tenant(tenant, TenantLimits::default()))?;
         }
         Ok(())
     }
 
-    /// Sets the clock to when the next job is due or the next lease of a dead host expires, if all
-    /// only wait for that; says whether all are over.
+    /// Sets the clock to when the next job is due or the next lease of a dead host expires, if everything
+    /// waits for that; returns whether all jobs are finalized.
     fn skip(&self, quiet: u32) -> anyhow::Result<bool> {
         let now = self.world.clock.now();
-        let witness = self.world.witness();
-        let unfinished = witness.jobs.values().filter(|job| !job.is_over());
+        let model = self.world.model();
+        let unfinished = model.jobs.values().filter(|job| !job.is_over());
         let times: Vec<_> = unfinished
             .map(|job| match job.state {
                 JobState::Running => job.expires_at,
-                _ => witness.due_at(job),
+                _ => model.due_at(job),
             })
             .collect();
-        // What is due may have to wait for the end of a lease.
+        // A due job may have to wait for the end of a lease.
         let waits = quiet >= QUIET || times.iter().all(|time| *time > now);
         if let Some(next) = times.iter().filter(|time| **time > now).min().filter(|_| waits) {
             self.world.clock.skip(i64::try_from(until(now, *next).as_millis())?);
@@ -450,7 +450,7 @@ impl History {
         Ok(times.is_empty())
     }
 
-    /// Every host stops in good order, and at once, as nothing is in flight: no slot and no finish
+    /// Every host shuts down gracefully, and at once, as nothing is in flight: no slot and no finish
     /// was leaked.
     async fn leave(&mut self) -> anyhow::Result<()> {
         for host in self.hosts.drain(..) {
@@ -460,23 +460,23 @@ impl History {
             let took = self.world.clock.elapsed() - begin;
             ensure!(took < Duration::from_secs(1), "an idle host took {took:?} to stop");
         }
-        let witness = self.world.witness();
-        let over = |id: &JobId| witness.jobs.get(id).is_some_and(|job| job.is_over());
-        ensure!(witness.acknowledged.iter().all(over), "an acknowledged job is not over");
+        let model = self.world.model();
+        let over = |id: &JobId| model.jobs.get(id).is_some_and(|job| job.is_over());
+        ensure!(model.acknowledged.iter().all(over), "an acknowledged job is not over");
         Ok(())
     }
 
-    /// All places are free again: as many jobs fit as in the beginning, and no more.
+    /// All capacity is free again: as many jobs fit as in the beginning, and no more.
     fn fill(&mut self) -> anyhow::Result<()> {
-        self.let_go_of_all()?;
+        self.remove_all_holds()?;
         let (store, now) = (self.world.store(), self.world.clock.now());
         let mut accepted = 0;
         for queue in QUEUES {
             for _ in 0..=LIMITS.per_queue {
                 self.submitted += 1;
-                let mut job = draft(&self.world.dice, job_id(self.submitted), now);
+                let mut job = draft(&self.world.rng, job_id(self.submitted), now);
                 job.scheduled_at = now;
-                // By turns: one alone has no more than its share.
+                // Alternating: one tenant alone has only its share.
                 job.spec.tenant = TENANTS[accepted % TENANTS.len()].parse()?;
                 (job.spec.queue, job.payload.bytes) = (queue.parse()?, Default::default());
                 let answers = at_once(store.enqueue(vec![job], now))?;

@@ -1,4 +1,4 @@
-//! Hosts: the real dispatcher and the real hints, over the simulated wire and guests.
+//! Hosts: the real dispatcher and the real wake-ups, over the simulated wire and guests.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,23 +18,23 @@ use super::guests::Guests;
 use super::wire::{Wire, at_once};
 use super::world::{Life, World};
 
-/// Attempts in flight at most.
+/// The maximum number of attempts in flight.
 pub(super) const SLOTS: u32 = 3;
 
-/// What memory limits are multiples of: much more than an attempt takes beside its memory.
+/// The unit of memory limits: much more than the memory of an attempt outside of its guest.
 pub(super) const SHARE: u64 = 64 << 20;
 
-/// What running guests may use together: four shares, and what they take beside them.
+/// The memory budget of running guests: four units, and the memory of attempts outside of guests.
 pub(super) const MEMORY: u64 = 5 * SHARE;
 
 /// Nothing is pruned within a history.
 const KEPT: Duration = Duration::from_secs(1000 * 24 * 3600);
 
-/// One life of a host.
+/// One incarnation of a host.
 pub(super) struct Host {
     pub(super) life: Arc<Life>,
     pub(super) guests: Arc<Guests>,
-    /// What its API works with.
+    /// The store as its API uses it.
     pub(super) api: Arc<dyn Store>,
     stop: watch::Sender<bool>,
     pub(super) running: JoinHandle<()>,
@@ -49,33 +49,33 @@ impl Host {
             unrenewed: Default::default(),
         });
         let api: Arc<dyn Store> = Arc::new(Wire { world: world.clone(), life: life.clone() });
-        let controls = at_once(ControlsView::of(&*api)).expect("the store answers");
+        let controls = at_once(ControlsView::of(&*api)).expect("the store works");
         let guests = Arc::new(Guests::new(world.clone(), life.clone()));
-        let dice = world.dice.clone();
+        let rng = world.rng.clone();
         let parts = Parts {
             store: api.clone(),
             runtime: guests.clone() as Arc<dyn Runtime>,
             clock: Arc::new(world.clock.clone()),
             wake_ups: WakeUps::by(&api.changes()),
             controls,
-            jitter: Arc::new(move || dice.fraction()),
-            // Guests here take no random numbers.
+            jitter: Arc::new(move || rng.fraction()),
+            // These guests use no random numbers.
             seeds: SeedKey::new([0; 32]),
             grantor: Arc::new(NoCapabilities),
         };
         let (stop, stopping) = watch::channel(false);
-        let grace = Duration::from_millis(world.dice.below(20_000));
+        let grace = Duration::from_millis(world.rng.below(20_000));
         let running = tokio::spawn(Dispatcher::new(parts, settings()).run(stopping, grace));
         Self { life, guests, api, stop, running }
     }
 
-    /// As the death of its process: whatever it was about to do or to hear, it never will.
+    /// Kills the host: its tasks never continue, and it receives no more changes.
     pub(super) fn crash(&self) {
         self.life.gate.close();
         self.running.abort();
     }
 
-    /// Asks it to stop in good order.
+    /// Starts a graceful shutdown.
     pub(super) fn leave(&self) {
         self.stop.send_replace(true);
     }
@@ -84,7 +84,7 @@ impl Host {
         *self.stop.borrow()
     }
 
-    /// Takes all that is wrong with it away.
+    /// Ends all faults of the host.
     pub(super) fn mend(&self) {
         self.life.refused.store(false, Ordering::Relaxed);
         self.life.unrenewed.store(false, Ordering::Relaxed);
@@ -95,7 +95,7 @@ impl Host {
 fn settings() -> DispatchSettings {
     DispatchSettings {
         slots: SLOTS,
-        // Of so few, none: what the reserve does is tested beside the queue.
+        // No reserve for so few slots: it is tested next to the queue.
         reserved_slots: 0,
         memory_bytes: MEMORY,
         lease: Duration::from_secs(30),

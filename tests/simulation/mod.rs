@@ -1,24 +1,24 @@
-//! Deterministic simulation: the real dispatcher and the real stores through histories of crashes,
-//! stalls past the lease, clocks that jump, refusals, cancellations and shutdowns, in no time.
+//! Deterministic simulation: the real dispatcher and the real stores go through histories of crashes,
+//! stalls past the lease, clocks that jump, refusals, cancellations and shutdowns, in simulated time.
 //!
-//! Each history follows from its seed, on one thread and on time that tokio moves when nothing else
-//! is left to do, so it can be played again exactly: a seed that fails is printed with its history.
+//! A history is determined by its seed: it runs on one thread, with tokio's paused time, so it can be
+//! repeated exactly. A seed that fails is printed with its history.
 //!
-//! | variable | does |
+//! | variable | effect |
 //! |---|---|
-//! | `JOBWRIGHT_SEED=N` | plays only this history, and prints it |
-//! | `JOBWRIGHT_HISTORIES=N` | plays so many of each kind, not the default number |
+//! | `JOBWRIGHT_SEED=N` | runs only this history, and prints it |
+//! | `JOBWRIGHT_HISTORIES=N` | runs `N` histories of each kind instead of the default number |
 
 mod clock;
-mod dice;
 mod drafts;
 mod gate;
 mod guests;
 mod history;
 mod hosts;
+mod model;
 mod place;
+mod rng;
 mod wire;
-mod witness;
 mod world;
 
 use anyhow::{Context as _, ensure};
@@ -30,13 +30,13 @@ use self::history::{History, Tally};
 use self::place::{Driver, Place};
 use self::world::World;
 
-/// The histories of one run: some ten seconds of a debug build.
+/// The number of histories: about ten seconds in a debug build.
 const MEMORY_HISTORIES: u64 = 1500;
 
-/// As [`MEMORY_HISTORIES`], with files.
+/// As [`MEMORY_HISTORIES`], for the store with files.
 const SQLITE_HISTORIES: u64 = 150;
 
-/// The last lines of a history that are printed.
+/// How many lines at the end of a history are printed.
 const LINES: usize = 120;
 
 pub fn trials() -> Vec<Trial> {
@@ -75,7 +75,7 @@ fn play(driver: Driver, histories: u64) -> anyhow::Result<()> {
         }
     }
     println!("{driver:?}: {histories} histories, {total:?}");
-    // A world in which hardly anything meets would prove nothing.
+    // Without concurrency the histories would prove little.
     ensure!(total.beside * 10 > total.attempts, "few attempts ran beside others: {total:?}");
     Ok(())
 }
@@ -91,7 +91,7 @@ fn a_history_is_the_same_each_time() -> anyhow::Result<()> {
             ensure!(first.len() == second.len(), "{driver:?}, seed {seed}");
             lines += first.len();
         }
-        ensure!(lines > 1000, "{driver:?}: {lines} lines tell little");
+        ensure!(lines > 1000, "{driver:?}: only {lines} lines");
     }
     Ok(())
 }
@@ -101,7 +101,7 @@ fn number(variable: &str) -> anyhow::Result<Option<u64>> {
     text.parse().map(Some).with_context(|| format!("{variable}={text} is no number"))
 }
 
-/// Plays one history; answers how it ended, and its notes, if it is `noted`.
+/// Runs one history; returns its result, and its notes if it is `noted`.
 fn history(
     driver: Driver,
     seed: u64,

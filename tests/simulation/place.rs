@@ -1,4 +1,4 @@
-//! Where a history's store is, and what of it survives.
+//! The location of a history's store, and what survives a crash.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use super::history::LIMITS;
 /// A kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Driver {
-    /// Survives the hosts, as one that several of them share would.
+    /// Survives the hosts, like a store that several hosts share.
     Memory,
-    /// Dies with its host, and is opened again on what was on disk then.
+    /// Ends with its host, and is opened again from the files on disk.
     Sqlite,
 }
 
-/// Where a store is.
+/// The directories of a store.
 pub(super) struct Place(Option<TempDir>, Option<TempDir>);
 
 impl Place {
-    /// A place and an empty store in it.
+    /// New directories, with an empty store.
     pub(super) fn new(driver: Driver, now: Timestamp) -> anyhow::Result<(Self, Arc<dyn Store>)> {
         if driver == Driver::Memory {
             return Ok((Self(None, None), Arc::new(MemoryStore::new(LIMITS))));
@@ -39,8 +39,8 @@ impl Place {
         self.0.is_some()
     }
 
-    /// The store as the next process finds it if this one is killed now; none if it would find
-    /// nothing.
+    /// The store as the next process finds it if this one is killed now; `None` for the store in
+    /// memory.
     pub(super) fn reopened(&mut self, now: Timestamp) -> anyhow::Result<Option<Arc<dyn Store>>> {
         let Some(old) = self.0.take() else { return Ok(None) };
         let directory = directory()?;
@@ -56,14 +56,14 @@ impl Place {
         Ok(Some(Arc::new(store)))
     }
 
-    /// Removes what the store that died has left.
+    /// Removes the files of a store that was replaced.
     pub(super) fn close(&mut self, store: Arc<dyn Store>) -> anyhow::Result<()> {
         drop(store);
         Ok(self.1.take().map_or(Ok(()), TempDir::close)?)
     }
 }
 
-/// In memory if the machine has such a file system: what a disk does is not the question here.
+/// On a file system in memory if the machine has one: disks are not tested here.
 fn directory() -> std::io::Result<TempDir> {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }

@@ -1,6 +1,5 @@
-//! A host's way to the store: each call may be held up before it is done and before it is answered,
-//! refused, or cut off by the host's death at either of these moments. What is done is done at once,
-//! and witnessed.
+//! A host's connection to the store: a call may be delayed before and after its execution, refused, or cut
+//! off by the host's death at either point. The execution itself is atomic, and recorded in the model.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -30,14 +29,14 @@ use jobwright_core::tenant::{TenantLimits, TenantName};
 
 use super::world::{Life, World, short};
 
-/// See the module's text.
+/// The connection of one host.
 pub(super) struct Wire {
     pub(super) world: Arc<World>,
     pub(super) life: Arc<Life>,
 }
 
 impl Wire {
-    /// The way there.
+    /// The way of a request to the store.
     async fn there(&self) -> Result<(), StoreError> {
         self.held_up().await;
         if self.life.refused.load(Ordering::Relaxed) {
@@ -47,19 +46,19 @@ impl Wire {
         Ok(())
     }
 
-    /// The way there, or back.
+    /// Delays a request or a response.
     async fn held_up(&self) {
-        let dice = &self.world.dice;
+        let rng = &self.world.rng;
         self.life.gate.pass().await;
-        if !self.world.is_calm() && dice.percent(12) {
-            if dice.percent(60) {
-                for _ in 0..dice.between(1, 4) {
+        if !self.world.is_calm() && rng.percent(12) {
+            if rng.percent(60) {
+                for _ in 0..rng.between(1, 4) {
                     tokio::task::yield_now().await;
                 }
             } else {
                 let long = if self.world.faults.stalls { 45_000 } else { 5 };
-                let most = dice.weighted(&[(70, 5), (20, 500), (10, long)]);
-                tokio::time::sleep(Duration::from_millis(dice.below(most))).await;
+                let most = rng.weighted(&[(70, 5), (20, 500), (10, long)]);
+                tokio::time::sleep(Duration::from_millis(rng.below(most))).await;
             }
             self.life.gate.pass().await;
         }
@@ -85,7 +84,7 @@ impl JobStore for Wire {
                 format!("enqueue {id} of {} in {}: {answer:?}", spec.tenant, spec.queue)
             });
         }
-        self.world.witness().enqueued(&jobs, &answers, now);
+        self.world.model().enqueued(&jobs, &answers, now);
         self.held_up().await;
         Ok(answers)
     }
@@ -97,7 +96,7 @@ impl JobStore for Wire {
             let (id, attempt) = (leased.lease.job, leased.lease.attempt);
             self.note(|| format!("claim {} for attempt {attempt}", short(id)));
         }
-        self.world.witness().claimed(&want, now, &claimed);
+        self.world.model().claimed(&want, now, &claimed);
         self.held_up().await;
         Ok(claimed)
     }
@@ -119,7 +118,7 @@ impl JobStore for Wire {
             let Lease { job, attempt, .. } = *lease;
             self.note(|| format!("renew attempt {attempt} of {}: {answer:?}", short(job)));
         }
-        self.world.witness().renewed(&leases, (expires_at, now), &answers);
+        self.world.model().renewed(&leases, (expires_at, now), &answers);
         self.held_up().await;
         Ok(answers)
     }
@@ -127,7 +126,7 @@ impl JobStore for Wire {
     async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
         self.there().await?;
         self.world.at_once(self.world.store().alive(now))?;
-        self.world.witness().commits(now);
+        self.world.model().commits(now);
         Ok(())
     }
 
@@ -138,7 +137,7 @@ impl JobStore for Wire {
         self.note(|| {
             format!("finish attempt {attempt} of {}: {:?}: {answer:?}", short(job), finish.verdict)
         });
-        self.world.witness().finished(&finish, now, answer);
+        self.world.model().finished(&finish, now, answer);
         self.held_up().await;
         Ok(answer)
     }
@@ -151,7 +150,7 @@ impl JobStore for Wire {
         self.there().await?;
         let answer = self.world.at_once(self.world.store().request_cancel(id, now))?;
         self.note(|| format!("cancel {}: {answer:?}", short(id)));
-        self.world.witness().cancelled(id, now, answer.as_ref());
+        self.world.model().cancelled(id, now, answer.as_ref());
         self.held_up().await;
         Ok(answer)
     }
@@ -166,7 +165,7 @@ impl JobStore for Wire {
         let answers =
             self.world.at_once(self.world.store().cancel_covered(hold.clone(), now, most))?;
         self.note(|| format!("cancel {} under {hold:?}", answers.len()));
-        self.world.witness().cancelled_under(&hold, (now, most), &answers);
+        self.world.model().cancelled_under(&hold, (now, most), &answers);
         self.held_up().await;
         Ok(answers)
     }
@@ -175,7 +174,7 @@ impl JobStore for Wire {
         self.there().await?;
         let answer = self.world.at_once(self.world.store().redrive(id, now))?;
         self.note(|| format!("redrive {}: {answer:?}", short(id)));
-        self.world.witness().redriven(id, now, answer.as_ref());
+        self.world.model().redriven(id, now, answer.as_ref());
         self.held_up().await;
         Ok(answer)
     }
@@ -186,7 +185,7 @@ impl JobStore for Wire {
         for id in &ids {
             self.note(|| format!("reclaim {}", short(*id)));
         }
-        self.world.witness().reclaimed(now, most, &ids);
+        self.world.model().reclaimed(now, most, &ids);
         self.held_up().await;
         Ok(ids)
     }
@@ -255,7 +254,7 @@ impl JobReads for Wire {
 
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
         let counts = self.world.at_once(self.world.store().counts(now))?;
-        self.world.witness().looks(now);
+        self.world.model().looks(now);
         Ok(counts)
     }
 
@@ -275,7 +274,7 @@ impl Controls for Wire {
         let held = note.is_some();
         self.world.at_once(self.world.store().set_held(hold.clone(), note))?;
         self.note(|| format!("{} {hold:?}", if held { "hold" } else { "let go" }));
-        self.world.witness().hold(hold, held);
+        self.world.model().hold(hold, held);
         self.held_up().await;
         Ok(())
     }
@@ -288,7 +287,7 @@ impl Controls for Wire {
         self.there().await?;
         self.world.at_once(self.world.store().set_tenant(name.clone(), limits))?;
         self.note(|| format!("tenant {name}: {limits:?}"));
-        self.world.witness().tenants.insert(name, limits);
+        self.world.model().tenants.insert(name, limits);
         self.held_up().await;
         Ok(())
     }
@@ -312,13 +311,13 @@ impl AttemptTraces for Wire {
     async fn save_progress(&self, lease: Lease, told: ProgressUpdate) -> Result<(), StoreError> {
         self.there().await?;
         self.world.at_once(self.world.store().save_progress(lease, told.clone()))?;
-        self.world.witness().told(&lease, &told);
+        self.world.model().told(&lease, &told);
         self.held_up().await;
         Ok(())
     }
 }
 
-/// Waits for what other threads do, in no time of the history: how long they take must not matter.
+/// Waits for other threads without advancing the time of the history: their speed must not matter.
 pub(super) fn at_once<A>(work: impl Future<Output = A>) -> A {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -327,8 +326,8 @@ pub(super) fn at_once<A>(work: impl Future<Output = A>) -> A {
         }
     }
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    // Else tokio may make a task that has done much wait for its next turn, which is not until this
-    // is done.
+    // Otherwise tokio's cooperative budget may make the task yield, and it would never be polled again
+    // while this function waits.
     let mut work = pin!(tokio::task::unconstrained(work));
     loop {
         match work.as_mut().poll(&mut Context::from_waker(&waker)) {

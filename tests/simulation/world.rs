@@ -1,4 +1,4 @@
-//! What the parts of one history share.
+//! The shared state of one history.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,51 +9,51 @@ use jobwright_core::job::JobId;
 use jobwright_core::store::Store;
 
 use super::clock::WallClock;
-use super::dice::Dice;
 use super::gate::Gate;
+use super::model::Model;
+use super::rng::Rng;
 use super::wire::at_once;
-use super::witness::Witness;
 
-/// See the module's text.
+/// The shared state of one history.
 pub(super) struct World {
-    pub(super) dice: Dice,
+    pub(super) rng: Rng,
     pub(super) clock: WallClock,
     pub(super) faults: Faults,
-    /// No new faults: what there is must come to its end.
+    /// Whether no new faults begin: the history must end.
     calm: AtomicBool,
     store: Mutex<Arc<dyn Store>>,
-    /// What hosts hear of the store, also after another one took its place.
+    /// The changes that hosts receive from the store, also after it was replaced.
     pub(super) changes: Arc<ChangeStream>,
     relay: Arc<Relay>,
-    witness: Mutex<Witness>,
-    /// What happened, for people; only of a history that is replayed.
+    model: Mutex<Model>,
+    /// Notes for people, only of a history that is repeated.
     notes: Option<Mutex<Vec<String>>>,
 }
 
-/// What may go wrong in a history. Most have some of it, some none: then no attempt may be lost.
+/// The faults of a history. Some histories have none: then no attempt may be lost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Faults {
     /// Hosts die.
     pub(super) crashes: bool,
-    /// Hosts, calls and guests take longer than anyone waits.
+    /// Hosts, calls and guests take longer than all timeouts.
     pub(super) stalls: bool,
-    /// The store refuses for a while.
+    /// The store refuses calls for a while.
     pub(super) refusals: bool,
     /// The wall clock is set.
     pub(super) jumps: bool,
-    /// An attempt's task breaks.
+    /// The task of an attempt panics.
     pub(super) panics: bool,
 }
 
 impl Faults {
-    fn thrown(dice: &Dice) -> Self {
-        let likely = dice.one_of(&[0, 30, 60, 100]);
+    fn drawn(rng: &Rng) -> Self {
+        let likely = rng.one_of(&[0, 30, 60, 100]);
         Self {
-            crashes: dice.percent(likely),
-            stalls: dice.percent(likely),
-            refusals: dice.percent(likely),
-            jumps: dice.percent(likely),
-            panics: dice.percent(likely),
+            crashes: rng.percent(likely),
+            stalls: rng.percent(likely),
+            refusals: rng.percent(likely),
+            jumps: rng.percent(likely),
+            panics: rng.percent(likely),
         }
     }
 
@@ -63,18 +63,18 @@ impl Faults {
     }
 }
 
-/// One life of a host process.
+/// One incarnation of a host process.
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) number: usize,
     pub(super) gate: Gate,
-    /// The store refuses all that this host asks.
+    /// The store refuses all calls of this host.
     pub(super) refused: AtomicBool,
     /// The store refuses to renew this host's leases.
     pub(super) unrenewed: AtomicBool,
 }
 
-/// What a store has published and hosts have not heard of yet.
+/// Changes that a store has published and hosts have not received yet.
 #[derive(Default)]
 struct Relay(Mutex<Vec<Change>>);
 
@@ -93,25 +93,25 @@ impl Listener for Relay {
 
 impl World {
     pub(super) fn new(seed: u64, store: Arc<dyn Store>, noted: bool) -> Arc<Self> {
-        let dice = Dice::seeded(seed);
+        let rng = Rng::seeded(seed);
         let changes = Arc::<ChangeStream>::default();
         let relay = Arc::<Relay>::default();
         relay.follow(&*store);
         Arc::new(Self {
-            faults: Faults::thrown(&dice),
-            dice,
+            faults: Faults::drawn(&rng),
+            rng,
             clock: WallClock::new(),
             calm: AtomicBool::new(false),
             store: Mutex::new(store),
             changes,
             relay,
-            witness: Mutex::default(),
+            model: Mutex::default(),
             notes: noted.then(Mutex::default),
         })
     }
 
-    /// Waits for a call of the store, and lets hosts hear of what it changed. From the thread of the history:
-    /// if the store's thread woke tasks, their order would be left to chance.
+    /// Waits for a call of the store, and passes its changes on to the hosts, on the thread of the history:
+    /// if the store's thread woke tasks, their order would be random.
     pub(super) fn at_once<A>(&self, call: impl Future<Output = A>) -> A {
         let answer = at_once(call);
         self.changes.publish(std::mem::take(&mut lock(&self.relay.0)));
@@ -122,14 +122,14 @@ impl World {
         lock(&self.store).clone()
     }
 
-    /// Puts another store in the place of the one that died; answers that one.
+    /// Replaces the store; returns the old one.
     pub(super) fn replace_store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         self.relay.follow(&*store);
         std::mem::replace(&mut lock(&self.store), store)
     }
 
-    pub(super) fn witness(&self) -> MutexGuard<'_, Witness> {
-        lock(&self.witness)
+    pub(super) fn model(&self) -> MutexGuard<'_, Model> {
+        lock(&self.model)
     }
 
     pub(super) fn is_calm(&self) -> bool {
@@ -140,7 +140,7 @@ impl World {
         self.calm.store(true, Ordering::Relaxed);
     }
 
-    /// Writes down what happens.
+    /// Adds a note.
     pub(super) fn note(&self, what: impl FnOnce() -> String) {
         if let Some(notes) = &self.notes {
             let (since, now) = (self.clock.elapsed().as_secs_f64(), self.clock.now());
@@ -154,7 +154,7 @@ impl World {
     }
 }
 
-/// The id of the `n`-th job of a history: the same each time it is played.
+/// The id of the `n`-th job of a history: the same each time it is run.
 pub(super) fn job_id(n: u64) -> JobId {
     let mut bytes = [0; 16];
     bytes[8..].copy_from_slice(&n.to_be_bytes());

@@ -1,4 +1,4 @@
-//! What `data-5.tar.gz` holds beyond what each directory does.
+//! The additional content of `data-5.tar.gz`.
 
 use anyhow::{Context as _, ensure};
 use jobwright_tests::tests;
@@ -10,16 +10,16 @@ use super::{Kept, Upgraded};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        holds_keep_who_set_them_and_why,
+        holds_keep_their_actor_and_reason,
         payloads_and_outputs_are_as_they_were,
-        what_failed_attempts_left_is_still_told_apart,
-        a_running_and_a_snoozed_job_go_on_from_their_checkpoints,
-        a_job_that_was_lost_stays_held_and_can_be_cancelled,
+        outputs_of_failed_attempts_are_still_separate,
+        a_running_and_a_snoozed_job_continue_from_their_checkpoints,
+        a_lost_job_stays_in_its_paused_queue_and_can_be_cancelled,
         a_scheduled_job_keeps_its_time,
-        the_jobs_of_two_tenants_stay_apart,
-        a_repeated_request_is_still_answered_as_one,
+        jobs_of_two_tenants_stay_separate,
+        a_repeated_request_is_still_recognized,
         a_deterministic_job_reads_the_same_as_before,
-        what_a_plugin_kept_is_there_for_its_next_job,
+        values_of_a_plugin_are_there_for_its_next_job,
     ]
 }
 
@@ -39,9 +39,9 @@ pub(super) const DATA_5: Kept = Kept {
 const COPIED: &str = "01a224f1-0d25-7000-9819-a497e7c6fa16";
 /// As [`COPIED`], waiting in the paused queue `held`.
 const LARGE: &str = "01a224f1-0d87-7000-804b-dd078ebcf74f";
-/// Of a deterministic plugin, whose output is 16 random bytes.
+/// A job of a deterministic plugin, whose output is 16 random bytes.
 const ROLLED: &str = "01a224f1-0d2b-7000-a4b8-18bf132f77c0";
-/// Of a plugin whose output is how many of its jobs have run.
+/// A job of a plugin whose output is the number of its jobs that have run.
 const COUNTED: &str = "01a224f1-0d30-7000-b849-7a7ad91062fb";
 /// Was snoozed once, after the checkpoint `asked`, in the queue `held`.
 const SNOOZED: &str = "01a224f1-0d5d-7000-9570-2718e6989325";
@@ -49,10 +49,10 @@ const SNOOZED: &str = "01a224f1-0d5d-7000-9570-2718e6989325";
 const SCHEDULED: &str = "01a224f1-0d8a-7000-bdfa-fbfd1e860e57";
 /// Was lost once, and waits in the paused queue `lossy`.
 const LOST: &str = "01a224f1-0d92-7000-9e03-1d20f90fcc85";
-/// Of the tenant `acme`, in its paused queue `held`.
+/// A job of the tenant `acme`, in its paused queue `held`.
 const THEIRS_WAITING: &str = "01a224f1-0d85-7000-89ca-b2b9fd09961e";
 
-async fn holds_keep_who_set_them_and_why() -> anyhow::Result<()> {
+async fn holds_keep_their_actor_and_reason() -> anyhow::Result<()> {
     let host = Upgraded::start(&DATA_5).await?;
     let keys = host.get("keys").await?;
     let administrator = &keys["keys"][0]["id"];
@@ -85,7 +85,7 @@ async fn payloads_and_outputs_are_as_they_were() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_failed_attempts_left_is_still_told_apart() -> anyhow::Result<()> {
+async fn outputs_of_failed_attempts_are_still_separate() -> anyhow::Result<()> {
     let host = Upgraded::start(&DATA_5).await?;
     for (id, left) in [(DATA_5.discarded, "partial"), (DATA_5.retryable, "so far")] {
         let job = host.get(&format!("jobs/{id}")).await?;
@@ -101,7 +101,7 @@ async fn what_failed_attempts_left_is_still_told_apart() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_running_and_a_snoozed_job_go_on_from_their_checkpoints() -> anyhow::Result<()> {
+async fn a_running_and_a_snoozed_job_continue_from_their_checkpoints() -> anyhow::Result<()> {
     let host = Upgraded::start(&DATA_5).await?;
     let running = host.completed(DATA_5.running).await?;
     assert_eq!(outcomes(&running), json!(["lost", "succeeded"]));
@@ -110,7 +110,7 @@ async fn a_running_and_a_snoozed_job_go_on_from_their_checkpoints() -> anyhow::R
     let snoozed = host.get(&format!("jobs/{SNOOZED}")).await?;
     assert_eq!((&snoozed["snoozes"], &snoozed["failures"]), (&json!(1), &json!(0)), "{snoozed}");
     assert_eq!(snoozed["exit_codes"], json!({ "snooze": [75] }));
-    // At once, even if its time has not come.
+    // A retry makes it due at once, even before its time.
     host.post(&format!("jobs/{SNOOZED}/retry"), "default").await?;
     host.post("queues/held/resume", "default").await?;
     assert_eq!(outcomes(&host.completed(SNOOZED).await?), json!(["snoozed", "succeeded"]));
@@ -123,7 +123,7 @@ fn outcomes(job: &Value) -> Value {
     attempts.map(|attempt| attempt["outcome"].clone()).collect()
 }
 
-async fn a_job_that_was_lost_stays_held_and_can_be_cancelled() -> anyhow::Result<()> {
+async fn a_lost_job_stays_in_its_paused_queue_and_can_be_cancelled() -> anyhow::Result<()> {
     let host = Upgraded::start(&DATA_5).await?;
     let lost = host.get(&format!("jobs/{LOST}")).await?;
     assert_eq!((&lost["state"], outcomes(&lost)), (&json!("available"), json!(["lost"])), "{lost}");
@@ -140,7 +140,7 @@ async fn a_scheduled_job_keeps_its_time() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn the_jobs_of_two_tenants_stay_apart() -> anyhow::Result<()> {
+async fn jobs_of_two_tenants_stay_separate() -> anyhow::Result<()> {
     let host = Upgraded::start(&DATA_5).await?;
     let listed: Value = serde_json::from_str(&host.text("jobs", "acme").await?)?;
     let listed = listed["jobs"].as_array().context("jobs")?;
@@ -158,8 +158,8 @@ async fn the_jobs_of_two_tenants_stay_apart() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A repetition is the same byte for byte.
-async fn a_repeated_request_is_still_answered_as_one() -> anyhow::Result<()> {
+/// The response to a repeated request is the same byte for byte.
+async fn a_repeated_request_is_still_recognized() -> anyhow::Result<()> {
     let host = Upgraded::start(&DATA_5).await?;
     let submit = async |job: &'static str| {
         let request = host.request(Method::POST, "jobs", "default").body(job);
@@ -169,7 +169,7 @@ async fn a_repeated_request_is_still_answered_as_one() -> anyhow::Result<()> {
     let answer = submit(r#"{"plugin": "ok", "tags": ["first"]}"#).await?;
     let said = answer.headers().get("idempotency-replayed").cloned();
     let job: Value = answer.error_for_status()?.json().await?;
-    assert_eq!(said.context("it says so")?, "true");
+    assert_eq!(said.context("a header")?, "true");
     assert_eq!(
         (&job["id"], &job["state"]),
         (&json!(DATA_5.completed), &json!("completed")),
@@ -195,7 +195,7 @@ async fn a_deterministic_job_reads_the_same_as_before() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_a_plugin_kept_is_there_for_its_next_job() -> anyhow::Result<()> {
+async fn values_of_a_plugin_are_there_for_its_next_job() -> anyhow::Result<()> {
     let host = Upgraded::start(&DATA_5).await?;
     assert_eq!(host.output(COUNTED).await?, "1");
     host.post(&format!("jobs/{COUNTED}/retry"), "default").await?;

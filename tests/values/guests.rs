@@ -1,4 +1,4 @@
-//! Guests that keep values and read their configuration, by each of the interfaces for it.
+//! Guests that keep values and read their configuration, through each of the interfaces for that.
 
 use std::sync::Arc;
 
@@ -12,33 +12,33 @@ use jobwright_core::services::{Capabilities, KeyValueReply};
 use jobwright_tests::{components, guests, tests};
 use libtest_mimic::Trial;
 
-use super::{Shelf, get, granted, set};
-use crate::runtime::fixture::{Lab, attempt, exceeded, number, output, text};
+use super::{TestValues, get, granted, set};
+use crate::runtime::fixture::{RuntimeFixture, attempt, exceeded, number, output, text};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        components_keep_values_by_either_draft,
+        components_keep_values_with_either_draft,
         components_list_more_keys_than_a_page_has,
-        components_replace_values_that_nobody_else_has_changed,
+        components_swap_values_that_were_not_changed_meanwhile,
         components_keep_many_values_at_once,
-        components_without_a_grant_are_denied_and_go_on,
-        modules_keep_values_by_plain_functions,
-        modules_without_a_grant_are_refused_and_go_on,
-        a_plugin_that_keeps_values_is_told_what_it_may_ask_for,
-        jobs_at_the_same_time_lose_no_increment,
+        components_without_a_grant_are_denied_and_continue,
+        modules_keep_values_with_plain_functions,
+        modules_without_a_grant_are_refused_and_continue,
+        the_inspection_lists_the_capabilities_of_a_plugin_with_values,
+        concurrent_jobs_lose_no_increment,
         components_read_what_the_operator_configured,
         modules_read_what_the_operator_configured,
-        without_a_configuration_the_error_and_the_log_say_so,
-        what_guests_hold_of_buckets_is_bounded,
-        an_increment_that_cannot_be_told_changes_nothing,
-        what_components_are_refused_is_in_their_log,
+        without_a_configuration_the_call_fails_with_a_log_line,
+        open_buckets_of_a_guest_are_bounded,
+        an_increment_whose_sum_cannot_be_returned_changes_nothing,
+        refused_calls_of_components_are_logged,
     ]
 }
 
 /// Both drafts of `wasi:keyvalue`.
 const DRAFTS: [&str; 2] = ["0.2.0-draft", "0.2.0-draft2"];
 
-/// What is common to them, and a bucket that is opened; the last page of memory is for results.
+/// The common imports, and code that opens a bucket; the last page of memory is for results.
 fn imports(draft: &str) -> String {
     let store = format!("wasi:keyvalue/store@{draft}");
     format!(
@@ -52,7 +52,7 @@ fn imports(draft: &str) -> String {
     )
 }
 
-/// Keys and values, and what makes sure of results, whose first byte says whether they are errors.
+/// Keys and values, and a check of results, whose first byte tells whether they are errors.
 const REST: &str = r#"
     (data (i32.const 1024) "bknhelloother")
     (global $bucket (mut i32) (i32.const 0))
@@ -76,16 +76,21 @@ const N: &str = "(i32.const 1026)";
 const HELLO: &str = "(i32.const 1027)";
 const OTHER: &str = "(i32.const 1032)";
 
-/// A command with these `imports`, that is granted what is kept on the shelf.
-fn keeper(lab: &Lab, shelf: &Shelf, imports: &str, body: &str) -> anyhow::Result<Attempt> {
+/// A command with these `imports`, granted the values of the fixture.
+fn keeper(
+    fixture: &RuntimeFixture,
+    test_values: &TestValues,
+    imports: &str,
+    body: &str,
+) -> anyhow::Result<Attempt> {
     let rest = format!("{imports} {REST}");
     let guest = components::keeper(&rest, &format!("(call $opened) {body}"))?;
-    let granted = granted(shelf.of("one", 1 << 20)?);
-    Ok(Attempt { granted, ..attempt(lab.plugins.add(guest))? })
+    let granted = granted(test_values.of("one", 1 << 20)?);
+    Ok(Attempt { granted, ..attempt(fixture.plugins.add(guest))? })
 }
 
-async fn components_keep_values_by_either_draft() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
+async fn components_keep_values_with_either_draft() -> anyhow::Result<()> {
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
     for (draft, sum) in DRAFTS.into_iter().zip([12, 24]) {
         let body = format!(
             "(call $put {K} {HELLO}) (call $say {K})
@@ -103,7 +108,7 @@ async fn components_keep_values_by_either_draft() -> anyhow::Result<()> {
             (call $get (global.get $bucket) {K} (i32.const 1) (i32.const 0)) (call $well)
             (call $must (i32.eqz (i32.load8_u (i32.const 4))))"
         );
-        let ended = lab.run(keeper(&lab, &shelf, &imports(draft), &body)?).await;
+        let ended = fixture.run(keeper(&fixture, &test_values, &imports(draft), &body)?).await;
         let seen = output(&ended)?;
         assert_eq!((&seen[..5], number(&seen, 5)?), (&b"hello"[..], sum), "{draft}");
     }
@@ -111,11 +116,11 @@ async fn components_keep_values_by_either_draft() -> anyhow::Result<()> {
 }
 
 async fn components_list_more_keys_than_a_page_has() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
-    let plugin = shelf.of("one", 1 << 20)?;
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
+    let plugin = test_values.of("one", 1 << 20)?;
     let names: Vec<String> = (0..1500).map(|number| number.to_string()).collect();
     futures_util::future::try_join_all(names.iter().map(|key| plugin.call(set(key, "")))).await?;
-    // How a page is asked for, and where it says its length, whether more follow, and from where.
+    // The call for a page, and the addresses of its length and its cursor.
     for (draft, cursor, asked, length, more, next) in [
         (DRAFTS[0], "i64", "(i64.load (i32.const 608))", 12, 16, "(i64.load (i32.const 24))"),
         (
@@ -143,14 +148,14 @@ async fn components_list_more_keys_than_a_page_has() -> anyhow::Result<()> {
             (call $print (i32.const 616) (i32.const 8))"
         );
         let imports = format!("{list} {}", imports(draft));
-        let ended = lab.run(keeper(&lab, &shelf, &imports, &body)?).await;
+        let ended = fixture.run(keeper(&fixture, &test_values, &imports, &body)?).await;
         assert_eq!(number(&output(&ended)?, 0)?, 1500, "{draft}");
     }
     Ok(())
 }
 
-async fn components_replace_values_that_nobody_else_has_changed() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
+async fn components_swap_values_that_were_not_changed_meanwhile() -> anyhow::Result<()> {
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
     let atomics = "wasi:keyvalue/atomics@0.2.0-draft2";
     let imports = format!(
         r#"(import "{atomics}" "[static]cas.new" (func $cas (param i32 i32 i32 i32)))
@@ -172,13 +177,13 @@ async fn components_replace_values_that_nobody_else_has_changed() -> anyhow::Res
         (call $swap (global.get $handle) {HELLO} (i32.const 5) (i32.const 0)) (call $well)
         (call $say {K})"
     );
-    let ended = lab.run(keeper(&lab, &shelf, &imports, &body)?).await;
+    let ended = fixture.run(keeper(&fixture, &test_values, &imports, &body)?).await;
     assert_eq!(output(&ended)?, "otherhello");
     Ok(())
 }
 
 async fn components_keep_many_values_at_once() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
     for draft in DRAFTS {
         let batch = format!("wasi:keyvalue/batch@{draft}");
         let imports = format!(
@@ -230,9 +235,9 @@ async fn components_keep_many_values_at_once() -> anyhow::Result<()> {
             answer(0),
             answer(40),
         );
-        let ended = lab.run(keeper(&lab, &shelf, &imports, &body)?).await;
+        let ended = fixture.run(keeper(&fixture, &test_values, &imports, &body)?).await;
         assert_eq!(output(&ended)?, "helloother", "{draft}");
-        let plugin = shelf.of("one", 1)?;
+        let plugin = test_values.of("one", 1)?;
         for key in ["k", "n"] {
             assert_eq!(plugin.call(get(key)).await?, KeyValueReply::Value(None));
         }
@@ -240,8 +245,8 @@ async fn components_keep_many_values_at_once() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn components_without_a_grant_are_denied_and_go_on() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
+async fn components_without_a_grant_are_denied_and_continue() -> anyhow::Result<()> {
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
     for draft in DRAFTS {
         let guest = components::keeper(
             &format!("{} {REST}", imports(draft)),
@@ -249,19 +254,23 @@ async fn components_without_a_grant_are_denied_and_go_on() -> anyhow::Result<()>
             (i64.store (i32.const 600) (i64.load (i32.const 0)))
             (call $print (i32.const 600) (i32.const 8))",
         )?;
-        let mut attempt = attempt(lab.plugins.add(guest))?;
+        let mut attempt = attempt(fixture.plugins.add(guest))?;
         let access_denied = |seen: Bytes| (seen[0], seen[4]) == (1, 1);
-        assert!(access_denied(output(&lab.run(attempt.clone()).await)?), "with nothing outside");
-        let mut namespace = shelf.of("one", 0)?;
+        assert!(
+            access_denied(output(&fixture.run(attempt.clone()).await)?),
+            "without host services"
+        );
+        let mut namespace = test_values.of("one", 0)?;
         (namespace.grant, namespace.log) = (None, attempt.log.clone());
         attempt.granted = granted(namespace);
-        assert!(access_denied(output(&lab.run(attempt.clone()).await)?));
+        assert!(access_denied(output(&fixture.run(attempt.clone()).await)?));
         assert!(text(&attempt.log).contains("key-value: denied: "), "{}", text(&attempt.log));
     }
     Ok(())
 }
 
-/// A core module that keeps values: adds to a number, and leaves it; keeps a text, and leaves it.
+/// A core module that keeps values: it adds to a number, and outputs the sum; it sets a string, and outputs
+/// that.
 pub(super) const MODULE: &str = r#"(module
   (import "jobwright" "value_get" (func $get (param i32 i32 i32 i32) (result i32)))
   (import "jobwright" "value_set" (func $set (param i32 i32 i32 i32) (result i32)))
@@ -284,40 +293,40 @@ pub(super) const MODULE: &str = r#"(module
     (i32.store (i32.const 4) (i32.const 40))
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-/// What [`MODULE`] was answered.
+/// The results of the calls of [`MODULE`].
 fn answers(seen: &[u8]) -> Vec<i32> {
     let words = seen[..20].chunks_exact(4);
     words.map(|word| i32::from_le_bytes(word.try_into().unwrap_or_default())).collect()
 }
 
-async fn modules_keep_values_by_plain_functions() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
-    let mut attempt = lab.attempt(MODULE)?;
-    attempt.granted = granted(shelf.of("one", 10_000)?);
+async fn modules_keep_values_with_plain_functions() -> anyhow::Result<()> {
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
+    let mut attempt = fixture.attempt(MODULE)?;
+    attempt.granted = granted(test_values.of("one", 10_000)?);
     for sum in [7, 14] {
-        let seen = output(&lab.run(attempt.clone()).await)?;
+        let seen = output(&fixture.run(attempt.clone()).await)?;
         assert_eq!(answers(&seen), [0, 5, 0, -1, 0]);
         assert_eq!((number(&seen, 24)?, &seen[32..36]), (sum, &b"hel\0"[..]));
     }
     Ok(())
 }
 
-async fn modules_without_a_grant_are_refused_and_go_on() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
-    let mut attempt = lab.attempt(MODULE)?;
-    assert_eq!(answers(&output(&lab.run(attempt.clone()).await)?), [-2; 5]);
-    let mut full = shelf.of("one", 10)?;
+async fn modules_without_a_grant_are_refused_and_continue() -> anyhow::Result<()> {
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
+    let mut attempt = fixture.attempt(MODULE)?;
+    assert_eq!(answers(&output(&fixture.run(attempt.clone()).await)?), [-2; 5]);
+    let mut full = test_values.of("one", 10)?;
     full.log = attempt.log.clone();
     attempt.granted = granted(full);
-    assert_eq!(answers(&output(&lab.run(attempt.clone()).await)?), [-2, -1, 0, -1, -2]);
+    assert_eq!(answers(&output(&fixture.run(attempt.clone()).await)?), [-2, -1, 0, -1, -2]);
     let log = text(&attempt.log);
     assert!(log.contains("WARN: key-value: the values of the plugin would take"), "{log}");
     Ok(())
 }
 
-async fn a_plugin_that_keeps_values_is_told_what_it_may_ask_for() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let asks = |wasm: &[u8]| anyhow::Ok(lab.runtime.inspect(wasm)?.grants());
+async fn the_inspection_lists_the_capabilities_of_a_plugin_with_values() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    let asks = |wasm: &[u8]| anyhow::Ok(fixture.runtime.inspect(wasm)?.grants());
     assert_eq!(asks(&guests::assemble(MODULE)?)?, [Capability::KeyValue]);
     for draft in DRAFTS {
         let guest = components::keeper(
@@ -325,25 +334,25 @@ async fn a_plugin_that_keeps_values_is_told_what_it_may_ask_for() -> anyhow::Res
             "(call $opened) (call $must (i32.const 1))",
         )?;
         assert_eq!(asks(&guest)?, [Capability::KeyValue], "{draft}");
-        lab.runtime.prepare(&Default::default(), Digest::of(&guest), guest.into()).await?;
+        fixture.runtime.prepare(&Default::default(), Digest::of(&guest), guest.into()).await?;
     }
     Ok(())
 }
 
-async fn jobs_at_the_same_time_lose_no_increment() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
-    let mut attempt = lab.attempt(MODULE)?;
-    attempt.granted = granted(shelf.of("one", 10_000)?);
-    let runs = (0..40).map(|_| lab.run(attempt.clone()));
+async fn concurrent_jobs_lose_no_increment() -> anyhow::Result<()> {
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
+    let mut attempt = fixture.attempt(MODULE)?;
+    attempt.granted = granted(test_values.of("one", 10_000)?);
+    let runs = (0..40).map(|_| fixture.run(attempt.clone()));
     for ended in futures_util::future::join_all(runs).await {
         output(&ended)?;
     }
-    let seen = output(&lab.run(attempt).await)?;
+    let seen = output(&fixture.run(attempt).await)?;
     assert_eq!(number(&seen, 24)?, 41 * 7);
     Ok(())
 }
 
-/// Prints what is configured under `a` and whether there is a `z`; then how many values there are.
+/// Prints the configured `a` and whether there is a `z`; then the number of values.
 fn reads_config(interface: &str) -> anyhow::Result<Vec<u8>> {
     let rest = format!(
         r#"(import "{interface}" "get" (func $config (param i32 i32 i32)))
@@ -364,24 +373,24 @@ fn reads_config(interface: &str) -> anyhow::Result<Vec<u8>> {
     )
 }
 
-/// What an attempt is granted that only reads these values and these secrets' placeholders.
+/// The capabilities of an attempt that only reads these configured values and placeholders of secrets.
 fn configured(json: &str) -> anyhow::Result<Capabilities> {
     let grants: Grants = serde_json::from_str(json)?;
     Ok(Capabilities { grants: Arc::new(grants), ..Capabilities::default() })
 }
 
 async fn components_read_what_the_operator_configured() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     for interface in ["wasi:config/store@0.2.0-rc.1", "wasi:config/runtime@0.2.0-draft"] {
-        let mut attempt = attempt(lab.plugins.add(reads_config(interface)?))?;
+        let mut attempt = attempt(fixture.plugins.add(reads_config(interface)?))?;
         attempt.granted =
             configured(r#"{ "config": { "a": "blue", "b": "1" }, "secrets": ["S"] }"#)?;
-        assert_eq!(output(&lab.run(attempt).await)?, "blue\0\x03", "{interface}");
+        assert_eq!(output(&fixture.run(attempt).await)?, "blue\0\x03", "{interface}");
     }
     Ok(())
 }
 
-/// Leaves what is configured under `a`, and the answers for it and for `z`.
+/// Outputs the configured `a`, and the results of the calls for `a` and `z`.
 const CONFIGURED: &str = r#"(module
   (import "jobwright" "config_get" (func $config (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write"
@@ -396,16 +405,16 @@ const CONFIGURED: &str = r#"(module
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
 async fn modules_read_what_the_operator_configured() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let mut attempt = lab.attempt(CONFIGURED)?;
+    let fixture = RuntimeFixture::new()?;
+    let mut attempt = fixture.attempt(CONFIGURED)?;
     attempt.granted = configured(r#"{ "config": { "a": "blue" } }"#)?;
-    let seen = output(&lab.run(attempt).await)?;
+    let seen = output(&fixture.run(attempt).await)?;
     assert_eq!((&answers(&seen)[..2], &seen[8..12]), (&[4, -1][..], &b"blue"[..]));
     Ok(())
 }
 
-async fn without_a_configuration_the_error_and_the_log_say_so() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn without_a_configuration_the_call_fails_with_a_log_line() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = components::keeper(
         r#"(import "wasi:config/store@0.2.0-rc.1" "get" (func $config (param i32 i32 i32)))"#,
         "(call $config (i32.const 1024) (i32.const 1) (i32.const 0))
@@ -413,33 +422,33 @@ async fn without_a_configuration_the_error_and_the_log_say_so() -> anyhow::Resul
         (call $print (i32.load (i32.const 8)) (i32.load (i32.const 12)))
         (call $print (i32.const 600) (i32.const 8))",
     )?;
-    let attempt = attempt(lab.plugins.add(guest))?;
-    let seen = output(&lab.run(attempt.clone()).await)?;
+    let attempt = attempt(fixture.plugins.add(guest))?;
+    let seen = output(&fixture.run(attempt.clone()).await)?;
     let (said, tags) = seen.split_at(seen.len() - 8);
     let why = "denied: the plugin is granted no configuration";
-    assert_eq!((said, tags[0], tags[4]), (why.as_bytes(), 1, 0), "an error of the kind `upstream`");
+    assert_eq!((said, tags[0], tags[4]), (why.as_bytes(), 1, 0), "the error `upstream`");
     assert_eq!(text(&attempt.log), format!("WARN: config: {why}\n"));
-    let module = lab.attempt(CONFIGURED)?;
-    assert_eq!(answers(&output(&lab.run(module).await)?)[..2], [-2, -2]);
+    let module = fixture.attempt(CONFIGURED)?;
+    assert_eq!(answers(&output(&fixture.run(module).await)?)[..2], [-2, -2]);
     Ok(())
 }
 
-async fn what_guests_hold_of_buckets_is_bounded() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
+async fn open_buckets_of_a_guest_are_bounded() -> anyhow::Result<()> {
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
     let body = "(loop $more (call $opened) (br $more))";
-    let mut attempt = keeper(&lab, &shelf, &imports(DRAFTS[1]), body)?;
+    let mut attempt = keeper(&fixture, &test_values, &imports(DRAFTS[1]), body)?;
     attempt.limits.resources = 100;
-    let ended = lab.run(attempt).await;
+    let ended = fixture.run(attempt).await;
     let error = exceeded(&ended, Limit::Resources)?;
     ensure!(error.message.contains("100"), "{error:?}");
     Ok(())
 }
 
-/// Leaves the first byte of the result. Printing needs the place where that is.
+/// Outputs the first byte of the result, saved before printing overwrites it.
 const SAYS_WHETHER: &str = "(i32.store8 (i32.const 720) (i32.load8_u (i32.const 0)))
     (call $print (i32.const 720) (i32.const 1))";
 
-/// Adds to `n`, and leaves whether that was an error.
+/// Adds to `n`, and outputs whether that was an error.
 fn adds(by: &str) -> String {
     format!(
         "(call $increment (global.get $bucket) {N} (i32.const 1) (i64.const {by}) (i32.const 0))
@@ -447,27 +456,27 @@ fn adds(by: &str) -> String {
     )
 }
 
-async fn an_increment_that_cannot_be_told_changes_nothing() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
-    let plugin = shelf.of("one", 10_000)?;
+async fn an_increment_whose_sum_cannot_be_returned_changes_nothing() -> anyhow::Result<()> {
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
+    let plugin = test_values.of("one", 10_000)?;
     plugin.call(set("n", "-5")).await?;
-    // The numbers of the first draft begin at 0.
+    // The numbers of the first draft are unsigned.
     for (draft, by, error, value) in
         [(DRAFTS[0], "1", 1, "-5"), (DRAFTS[1], "1", 0, "-4"), (DRAFTS[0], "6", 0, "2")]
     {
-        let ended = lab.run(keeper(&lab, &shelf, &imports(draft), &adds(by))?).await;
+        let ended = fixture.run(keeper(&fixture, &test_values, &imports(draft), &adds(by))?).await;
         assert_eq!(output(&ended)?, [error][..], "{draft} {by}");
         assert_eq!(plugin.call(get("n")).await?, KeyValueReply::Value(Some(value.into())));
     }
     Ok(())
 }
 
-async fn what_components_are_refused_is_in_their_log() -> anyhow::Result<()> {
-    let (lab, shelf) = (Lab::new()?, Shelf::new()?);
-    shelf.of("one", 10 << 20)?.call(set("k", vec![b'x'; 1 << 20])).await?;
+async fn refused_calls_of_components_are_logged() -> anyhow::Result<()> {
+    let (fixture, test_values) = (RuntimeFixture::new()?, TestValues::new()?);
+    test_values.of("one", 10 << 20)?.call(set("k", vec![b'x'; 1 << 20])).await?;
     let batch = r#"(import "wasi:keyvalue/batch@0.2.0-draft" "get-many"
         (func $get_many (param i32 i32 i32 i32)))"#;
-    // The same key seventeen times.
+    // Seventeen times the same key.
     let get_many = format!(
         "(loop $more
             (i32.store (i32.add (i32.const 640) (i32.load (i32.const 600))) {K})
@@ -482,8 +491,8 @@ async fn what_components_are_refused_is_in_their_log() -> anyhow::Result<()> {
         (get_many, "the values have more than 16777216 bytes: get fewer"),
         (adds("-1"), "18446744073709551615 is out of range: 9223372036854775807 at most is added"),
     ] {
-        let attempt = keeper(&lab, &shelf, &both, &body)?;
-        assert_eq!(output(&lab.run(attempt.clone()).await)?, [1][..]);
+        let attempt = keeper(&fixture, &test_values, &both, &body)?;
+        assert_eq!(output(&fixture.run(attempt.clone()).await)?, [1][..]);
         assert_eq!(text(&attempt.log), format!("WARN: key-value: {line}\n"));
     }
     Ok(())

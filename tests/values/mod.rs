@@ -1,4 +1,4 @@
-//! What plugins keep from one job to the next: its bounds, and that it lasts.
+//! Values that plugins keep from one job to the next: their bounds and their durability.
 
 mod guests;
 
@@ -25,35 +25,35 @@ use tempfile::TempDir;
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = tests![
         values_survive_a_restart,
-        a_plugin_sees_no_others_values,
+        a_plugin_does_not_see_values_of_another,
         a_quota_is_obeyed_to_the_byte,
-        a_quota_that_has_shrunk_lets_values_shrink,
-        the_bound_of_the_host_is_on_all_plugins_together,
-        a_tenant_that_keeps_all_it_can_leaves_room_to_another,
-        below_the_floor_of_the_disk_values_do_not_grow,
-        free_pages_of_the_file_are_room_below_the_floor,
-        jobs_of_a_host_whose_disk_is_below_its_floor_keep_nothing_new,
+        under_a_lowered_quota_values_may_only_shrink,
+        the_bound_of_the_host_covers_all_plugins_together,
+        a_tenant_at_its_bound_leaves_room_for_another,
+        below_the_disk_floor_values_do_not_grow,
+        below_the_disk_floor_free_pages_of_the_file_are_used,
+        below_the_disk_floor_jobs_store_no_new_values,
         keys_and_values_have_bounds,
-        what_was_removed_is_gone_and_counts_no_more,
+        removed_values_are_gone_and_no_longer_count,
         keys_are_listed_in_pages,
-        a_swap_replaces_what_it_saw_and_nothing_else,
+        a_swap_replaces_only_the_value_that_it_read,
         only_numbers_in_range_are_added_to,
-        a_sum_that_is_less_than_the_least_is_not_kept,
+        a_sum_below_the_minimum_is_not_stored,
         without_a_grant_every_call_is_denied_and_logged,
-        increments_at_the_same_time_lose_nothing,
-        jobs_of_a_host_keep_values_until_their_plugin_is_removed,
+        concurrent_increments_are_all_counted,
+        values_are_kept_until_their_plugin_is_removed,
     ];
     trials.extend(guests::trials());
     trials
 }
 
-/// Values in a directory of their own.
-struct Shelf {
+/// Stored values in a directory of their own.
+struct TestValues {
     values: Arc<Values>,
     directory: TempDir,
 }
 
-impl Shelf {
+impl TestValues {
     fn new() -> anyhow::Result<Self> {
         Self::open(TempDir::new()?, u64::MAX)
     }
@@ -67,21 +67,21 @@ impl Shelf {
         Ok(Self { values, directory })
     }
 
-    /// What a host finds that opens the same directory, on a disk that has less free space than its floor.
+    /// The values as a host opens them again on a disk below its floor.
     fn reopen_below_the_floor(self) -> anyhow::Result<Self> {
         let Self { values, directory } = self;
         drop(values);
         Self::bounded(directory, Bounds { most_bytes: u64::MAX, free_bytes: u64::MAX })
     }
 
-    /// What a host finds that opens the same directory.
+    /// The values as a host opens them again.
     fn reopen(self) -> anyhow::Result<Self> {
         let Self { values, directory } = self;
         drop(values);
         Self::open(directory, u64::MAX)
     }
 
-    /// The values of a plugin, which may keep so many bytes.
+    /// The values of a plugin with this quota.
     fn of(&self, plugin: &str, bytes: u64) -> anyhow::Result<Namespace> {
         Ok(Namespace {
             values: self.values.clone(),
@@ -93,7 +93,7 @@ impl Shelf {
     }
 }
 
-/// An attempt's way outside that leads to values and to nothing else.
+/// Host services that only have values.
 #[derive(Debug)]
 struct Keeping(Namespace);
 
@@ -116,7 +116,7 @@ impl HostServices for Keeping {
     }
 }
 
-/// Lets every plugin keep values.
+/// Grants every plugin values.
 struct Generous(Arc<Values>);
 
 #[async_trait]
@@ -136,7 +136,7 @@ impl CapabilityProvider for Generous {
     }
 }
 
-/// What an attempt is granted that keeps values.
+/// The capabilities of an attempt that keeps values.
 fn granted(namespace: Namespace) -> Capabilities {
     let grants = Grants { key_value: namespace.grant, ..Grants::default() };
     Capabilities { grants: Arc::new(grants), services: Arc::new(Keeping(namespace)) }
@@ -176,23 +176,23 @@ fn refused(kept: Result<KeyValueReply, KeyValueError>, part: &str) -> anyhow::Re
 }
 
 async fn values_survive_a_restart() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let plugin = shelf.of("one", 10_000)?;
+    let test_values = TestValues::new()?;
+    let plugin = test_values.of("one", 10_000)?;
     plugin.call(set("k", "old")).await?;
     plugin.call(set("k", "new")).await?;
     plugin.call(add("n", 41)).await?;
     drop(plugin);
-    let shelf = shelf.reopen()?;
-    let plugin = shelf.of("one", 10_000)?;
+    let test_values = test_values.reopen()?;
+    let plugin = test_values.of("one", 10_000)?;
     assert_eq!(plugin.call(get("k")).await, value("new"));
     assert_eq!(plugin.call(add("n", 1)).await, Ok(KeyValueReply::Number(42)));
     assert_eq!(plugin.call(get("n")).await, value("42"), "as digits");
     Ok(())
 }
 
-async fn a_plugin_sees_no_others_values() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let (one, two) = (shelf.of("one", 10_000)?, shelf.of("two", 10_000)?);
+async fn a_plugin_does_not_see_values_of_another() -> anyhow::Result<()> {
+    let test_values = TestValues::new()?;
+    let (one, two) = (test_values.of("one", 10_000)?, test_values.of("two", 10_000)?);
     let foreign = Namespace { tenant: "other".parse()?, ..one.clone() };
     one.call(set("k", "mine")).await?;
     for other in [&two, &foreign] {
@@ -208,14 +208,14 @@ async fn a_plugin_sees_no_others_values() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an entry takes whose bucket and key have a letter each.
+/// The size of an entry whose bucket and key have one letter each.
 const fn entry(length: u64) -> u64 {
     ENTRY_BYTES + 2 + length
 }
 
 async fn a_quota_is_obeyed_to_the_byte() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let plugin = shelf.of("one", entry(10) + entry(20))?;
+    let test_values = TestValues::new()?;
+    let plugin = test_values.of("one", entry(10) + entry(20))?;
     plugin.call(set("a", vec![0; 10])).await?;
     plugin.call(set("b", vec![0; 20])).await?;
     refused(plugin.call(set("b", vec![0; 21])).await, "the values of the plugin would take")?;
@@ -231,10 +231,10 @@ async fn a_quota_is_obeyed_to_the_byte() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_quota_that_has_shrunk_lets_values_shrink() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    shelf.of("one", 10_000)?.call(set("a", vec![0; 1000])).await?;
-    let plugin = shelf.of("one", 100)?;
+async fn under_a_lowered_quota_values_may_only_shrink() -> anyhow::Result<()> {
+    let test_values = TestValues::new()?;
+    test_values.of("one", 10_000)?.call(set("a", vec![0; 1000])).await?;
+    let plugin = test_values.of("one", 100)?;
     refused(plugin.call(set("a", vec![0; 1001])).await, "at most")?;
     plugin.call(set("a", vec![0; 999])).await?;
     plugin.call(delete("a")).await?;
@@ -242,9 +242,9 @@ async fn a_quota_that_has_shrunk_lets_values_shrink() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn the_bound_of_the_host_is_on_all_plugins_together() -> anyhow::Result<()> {
-    let shelf = Shelf::open(TempDir::new()?, entry(10) + entry(20))?;
-    let (one, two) = (shelf.of("one", 10_000)?, shelf.of("two", 10_000)?);
+async fn the_bound_of_the_host_covers_all_plugins_together() -> anyhow::Result<()> {
+    let test_values = TestValues::open(TempDir::new()?, entry(10) + entry(20))?;
+    let (one, two) = (test_values.of("one", 10_000)?, test_values.of("two", 10_000)?);
     one.call(set("a", vec![0; 10])).await?;
     refused(two.call(set("a", vec![0; 21])).await, "the values of all plugins would take")?;
     two.call(set("a", vec![0; 20])).await?;
@@ -253,10 +253,10 @@ async fn the_bound_of_the_host_is_on_all_plugins_together() -> anyhow::Result<()
     Ok(())
 }
 
-async fn a_tenant_that_keeps_all_it_can_leaves_room_to_another() -> anyhow::Result<()> {
-    let shelf = Shelf::open(TempDir::new()?, 40 * entry(10))?;
-    let greedy = shelf.of("one", u64::MAX)?;
-    let mut modest = shelf.of("one", u64::MAX)?;
+async fn a_tenant_at_its_bound_leaves_room_for_another() -> anyhow::Result<()> {
+    let test_values = TestValues::open(TempDir::new()?, 40 * entry(10))?;
+    let greedy = test_values.of("one", u64::MAX)?;
+    let mut modest = test_values.of("one", u64::MAX)?;
     modest.tenant = "modest".parse()?;
     let mut kept = 0;
     let why = loop {
@@ -268,21 +268,21 @@ async fn a_tenant_that_keeps_all_it_can_leaves_room_to_another() -> anyhow::Resu
     assert_eq!(kept, 35, "{why:?}");
     refused(Err(why), "its share of what the host keeps")?;
     modest.call(set("00", vec![0; 9])).await?;
-    // What it has it may change and remove.
+    // Existing values may be changed and removed.
     greedy.call(set("00", vec![1; 9])).await?;
     greedy.call(delete("00")).await?;
     greedy.call(set("00", vec![2; 9])).await?;
     Ok(())
 }
 
-async fn below_the_floor_of_the_disk_values_do_not_grow() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let plugin = shelf.of("one", 10_000)?;
+async fn below_the_disk_floor_values_do_not_grow() -> anyhow::Result<()> {
+    let test_values = TestValues::new()?;
+    let plugin = test_values.of("one", 10_000)?;
     plugin.call(set("a", "long")).await?;
     plugin.call(add("n", 9)).await?;
     drop(plugin);
-    let shelf = shelf.reopen_below_the_floor()?;
-    let plugin = shelf.of("one", 10_000)?;
+    let test_values = test_values.reopen_below_the_floor()?;
+    let plugin = test_values.of("one", 10_000)?;
     let swap = |key: &str, from: Option<&[u8]>, to: &'static str| KeyValueCall::Swap {
         bucket: bucket(),
         key: key.to_owned(),
@@ -307,7 +307,7 @@ async fn below_the_floor_of_the_disk_values_do_not_grow() -> anyhow::Result<()> 
         6,
         "{log}"
     );
-    // What is there is read, listed, made no longer, and removed.
+    // Existing values can be read, listed, replaced without growing, and removed.
     assert_eq!(plugin.call(get("a")).await, value("long"));
     assert_eq!(plugin.call(add("n", -1)).await, Ok(KeyValueReply::Number(8)));
     assert_eq!(
@@ -318,18 +318,18 @@ async fn below_the_floor_of_the_disk_values_do_not_grow() -> anyhow::Result<()> 
     plugin.call(delete("a")).await?;
     let keys = plugin.call(KeyValueCall::Keys { bucket: bucket(), after: None }).await?;
     assert_eq!(keys, KeyValueReply::Keys { keys: vec!["n".to_owned()], more: false });
-    shelf.values.remove(&plugin.tenant, &plugin.plugin).await?;
+    test_values.values.remove(&plugin.tenant, &plugin.plugin).await?;
     assert_eq!(plugin.call(get("n")).await, NONE);
     Ok(())
 }
 
-async fn free_pages_of_the_file_are_room_below_the_floor() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    shelf.of("one", 1 << 20)?.call(set("a", vec![0; 512 << 10])).await?;
-    let shelf = shelf.reopen_below_the_floor()?;
-    let plugin = shelf.of("one", 1 << 20)?;
+async fn below_the_disk_floor_free_pages_of_the_file_are_used() -> anyhow::Result<()> {
+    let test_values = TestValues::new()?;
+    test_values.of("one", 1 << 20)?.call(set("a", vec![0; 512 << 10])).await?;
+    let test_values = test_values.reopen_below_the_floor()?;
+    let plugin = test_values.of("one", 1 << 20)?;
     let length =
-        || Ok::<_, anyhow::Error>(shelf.directory.path().join("values.db").metadata()?.len());
+        || Ok::<_, anyhow::Error>(test_values.directory.path().join("values.db").metadata()?.len());
     let before = length()?;
     refused(plugin.call(set("b", "small")).await, "of free space")?;
     plugin.call(delete("a")).await?;
@@ -341,8 +341,8 @@ async fn free_pages_of_the_file_are_room_below_the_floor() -> anyhow::Result<()>
 }
 
 async fn keys_and_values_have_bounds() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let plugin = shelf.of("one", 10 << 20)?;
+    let test_values = TestValues::new()?;
+    let plugin = test_values.of("one", 10 << 20)?;
     let longest = "k".repeat(MAX_KEY_BYTES);
     plugin.call(set(&longest, vec![1; MAX_VALUE_BYTES])).await?;
     let found = plugin.call(get(&longest)).await?;
@@ -367,22 +367,22 @@ async fn keys_and_values_have_bounds() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_was_removed_is_gone_and_counts_no_more() -> anyhow::Result<()> {
-    let shelf = Shelf::open(TempDir::new()?, 2 * entry(10))?;
-    let (one, two) = (shelf.of("one", 10_000)?, shelf.of("two", 10_000)?);
+async fn removed_values_are_gone_and_no_longer_count() -> anyhow::Result<()> {
+    let test_values = TestValues::open(TempDir::new()?, 2 * entry(10))?;
+    let (one, two) = (test_values.of("one", 10_000)?, test_values.of("two", 10_000)?);
     for plugin in [&one, &two] {
         plugin.call(set("a", vec![0; 10])).await?;
     }
-    shelf.values.remove(&one.tenant, &one.plugin).await?;
+    test_values.values.remove(&one.tenant, &one.plugin).await?;
     assert_eq!(one.call(get("a")).await, NONE);
     two.call(set("b", vec![0; 10])).await?;
-    shelf.values.remove(&one.tenant, &"unheard-of".parse()?).await?;
+    test_values.values.remove(&one.tenant, &"unheard-of".parse()?).await?;
     Ok(())
 }
 
 async fn keys_are_listed_in_pages() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let plugin = shelf.of("one", 1 << 20)?;
+    let test_values = TestValues::new()?;
+    let plugin = test_values.of("one", 1 << 20)?;
     let names: Vec<String> = (0..1500).map(|number| format!("key {number:04}")).collect();
     let all = names.iter().map(|key| plugin.call(set(key, "")));
     futures_util::future::try_join_all(all).await?;
@@ -398,9 +398,9 @@ async fn keys_are_listed_in_pages() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_swap_replaces_what_it_saw_and_nothing_else() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let plugin = shelf.of("one", 10_000)?;
+async fn a_swap_replaces_only_the_value_that_it_read() -> anyhow::Result<()> {
+    let test_values = TestValues::new()?;
+    let plugin = test_values.of("one", 10_000)?;
     let swap = |from: Option<&str>, to: &'static str| KeyValueCall::Swap {
         bucket: bucket(),
         key: "k".to_owned(),
@@ -425,8 +425,8 @@ async fn a_swap_replaces_what_it_saw_and_nothing_else() -> anyhow::Result<()> {
 }
 
 async fn only_numbers_in_range_are_added_to() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let plugin = shelf.of("one", 10_000)?;
+    let test_values = TestValues::new()?;
+    let plugin = test_values.of("one", 10_000)?;
     assert_eq!(plugin.call(add("n", i64::MAX)).await?, KeyValueReply::Number(i64::MAX));
     refused(plugin.call(add("n", 1)).await, "is out of range")?;
     assert_eq!(plugin.call(add("n", i64::MIN)).await?, KeyValueReply::Number(-1));
@@ -436,9 +436,9 @@ async fn only_numbers_in_range_are_added_to() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_sum_that_is_less_than_the_least_is_not_kept() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let plugin = shelf.of("one", 10_000)?;
+async fn a_sum_below_the_minimum_is_not_stored() -> anyhow::Result<()> {
+    let test_values = TestValues::new()?;
+    let plugin = test_values.of("one", 10_000)?;
     plugin.call(set("n", "-5")).await?;
     let from_zero =
         |by| KeyValueCall::Increment { bucket: bucket(), key: "n".to_owned(), by, least: 0 };
@@ -449,9 +449,9 @@ async fn a_sum_that_is_less_than_the_least_is_not_kept() -> anyhow::Result<()> {
 }
 
 async fn without_a_grant_every_call_is_denied_and_logged() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    shelf.of("one", 10_000)?.call(set("k", "v")).await?;
-    let plugin = Namespace { grant: None, ..shelf.of("one", 0)? };
+    let test_values = TestValues::new()?;
+    test_values.of("one", 10_000)?.call(set("k", "v")).await?;
+    let plugin = Namespace { grant: None, ..test_values.of("one", 0)? };
     let open = KeyValueCall::Open { bucket: bucket() };
     for call in [open, get("k"), set("k", "w"), delete("k"), add("n", 1)] {
         assert!(matches!(plugin.call(call).await, Err(KeyValueError::Denied(_))));
@@ -462,9 +462,9 @@ async fn without_a_grant_every_call_is_denied_and_logged() -> anyhow::Result<()>
     Ok(())
 }
 
-async fn increments_at_the_same_time_lose_nothing() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let plugin = shelf.of("one", 10_000)?;
+async fn concurrent_increments_are_all_counted() -> anyhow::Result<()> {
+    let test_values = TestValues::new()?;
+    let plugin = test_values.of("one", 10_000)?;
     let all = (0..500).map(|_| plugin.call(add("n", 1)));
     let sums = futures_util::future::try_join_all(all).await?;
     let mut numbers: Vec<i64> = vec![];
@@ -477,16 +477,16 @@ async fn increments_at_the_same_time_lose_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The sum that a job of `plugin` was answered.
+/// The sum that a job of `plugin` outputs.
 async fn sum(host: &TestHost, plugin: &str) -> anyhow::Result<u64> {
     let job = host.run(json!({ "plugin": plugin })).await?;
     let url = job["output_url"].as_str().context("it has an output")?;
     crate::runtime::fixture::number(&host.get(url).await?.bytes().await?, 24)
 }
 
-async fn jobs_of_a_host_keep_values_until_their_plugin_is_removed() -> anyhow::Result<()> {
-    let shelf = Shelf::new()?;
-    let host = TestHost::granting(Arc::new(Generous(shelf.values.clone()))).await?;
+async fn values_are_kept_until_their_plugin_is_removed() -> anyhow::Result<()> {
+    let test_values = TestValues::new()?;
+    let host = TestHost::granting(Arc::new(Generous(test_values.values.clone()))).await?;
     for plugin in ["one", "two"] {
         host.push(plugin, jobwright_tests::guests::assemble(guests::MODULE)?).await?;
     }
@@ -508,7 +508,7 @@ const KEEPS: &str = r#"(module
     (call $exit (i32.sub (i32.const 0)
       (call $set (i32.const 1024) (i32.const 1) (i32.const 1026) (i32.const 5))))))"#;
 
-async fn jobs_of_a_host_whose_disk_is_below_its_floor_keep_nothing_new() -> anyhow::Result<()> {
+async fn below_the_disk_floor_jobs_store_no_new_values() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     host.push("one", jobwright_tests::guests::assemble(KEEPS)?).await?;
     let grants = json!({ "grants": { "key_value": { "bytes": 1000 } } });

@@ -16,7 +16,7 @@ laws![
 /// What every attempt takes in addition to the memory of its guest, in bytes.
 const EACH: u64 = Limits::ATTEMPT_BYTES;
 
-/// Else a large job could wait for ever behind a stream of small ones.
+/// Otherwise a large job could wait for ever behind a stream of small ones.
 async fn a_job_that_does_not_fit_is_not_overtaken(store: Fixture) -> anyhow::Result<()> {
     let sizes = [1, 80, 1];
     store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
@@ -27,14 +27,14 @@ async fn a_job_that_does_not_fit_is_not_overtaken(store: Fixture) -> anyhow::Res
     Ok(())
 }
 
-/// Else one that was accepted under a larger budget would wait for ever, and all behind it.
+/// Otherwise a job accepted under a larger budget would wait for ever, and all jobs behind it.
 async fn a_job_too_large_for_the_budget_runs_when_no_other_does(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let large = store.accept(job().memory(80), at(0)).await?;
     store.accept(job().memory(1), at(0)).await?;
     let want = Claim { memory_bytes: EACH + 50, ..want(9, at(0)) };
-    // An attempt whose lease was lost may still be at work.
+    // An attempt whose lease was lost may still be running.
     assert_eq!(store.claim(Claim { idle: false, ..want }, at(0)).await?.leased, []);
     let leased = store.claim(want, at(0)).await?.leased;
     assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [large]);
@@ -48,7 +48,7 @@ async fn a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while(
     large.spec.limits.memory_bytes = 1 << 30;
     let small = || of("b");
     store.accept(large, at(0)).await?;
-    // Behind it, of its own tenant.
+    // Behind it, a job of the same tenant.
     store.accept(of("a").priority(4), at(0)).await?;
     let room = 2 * small().spec.limits.host_bytes();
     let claim = async |now: i64| {

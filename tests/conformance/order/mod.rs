@@ -1,4 +1,4 @@
-//! Order laws: which job a claim begins first. They hold within one claim, and for every driver, because
+//! Order laws: the order of jobs within one claim. They hold for every driver, because
 //! each asks [`order::pick`](jobwright_core::queue::order::pick); between claims of several hosts no order is
 //! promised.
 

@@ -8,15 +8,15 @@ use crate::conformance::fixture::Fixture;
 use crate::conformance::laws;
 
 laws![
-    jobs_of_a_queue_go_by_due_time_with_a_head_start_then_arrival,
+    jobs_of_a_queue_are_ordered_by_due_time_with_a_head_start_then_arrival,
     a_job_of_the_lowest_priority_is_overtaken_for_its_head_start_and_no_longer,
-    a_paused_queue_is_passed_by_and_resumes_in_order,
+    a_paused_queue_is_skipped_and_resumes_in_order,
     a_reclaimed_job_keeps_its_place,
     a_job_that_was_due_keeps_its_place,
     a_redriven_job_goes_behind_those_that_are_due,
 ];
 
-async fn jobs_of_a_queue_go_by_due_time_with_a_head_start_then_arrival(
+async fn jobs_of_a_queue_are_ordered_by_due_time_with_a_head_start_then_arrival(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let drafts = [
@@ -34,7 +34,7 @@ async fn jobs_of_a_queue_go_by_due_time_with_a_head_start_then_arrival(
     Ok(())
 }
 
-/// Else it would never begin while others keep coming.
+/// Otherwise it would never start while others keep coming.
 async fn a_job_of_the_lowest_priority_is_overtaken_for_its_head_start_and_no_longer(
     store: Fixture,
 ) -> anyhow::Result<()> {
@@ -45,7 +45,7 @@ async fn a_job_of_the_lowest_priority_is_overtaken_for_its_head_start_and_no_lon
     Ok(())
 }
 
-async fn a_paused_queue_is_passed_by_and_resumes_in_order(store: Fixture) -> anyhow::Result<()> {
+async fn a_paused_queue_is_skipped_and_resumes_in_order(store: Fixture) -> anyhow::Result<()> {
     let drafts =
         [job().queue("off").priority(1), job().queue("off"), job(), job().queue("off").due(at(2))];
     let ids = drafts.each_ref().map(|draft| draft.id);
@@ -68,7 +68,7 @@ async fn a_reclaimed_job_keeps_its_place(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// To ask for it again must not make a job wait longer.
+/// Retrying a waiting job must not make it wait longer.
 async fn a_job_that_was_due_keeps_its_place(store: Fixture) -> anyhow::Result<()> {
     let first = store.accept(job(), at(0)).await?;
     let second = store.accept(job(), at(1)).await?;

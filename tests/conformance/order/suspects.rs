@@ -8,9 +8,9 @@ use crate::conformance::laws;
 
 laws![
     jobs_that_were_lost_are_tried_one_at_a_time,
-    jobs_that_were_lost_hold_no_other_back,
+    jobs_that_were_lost_do_not_delay_others,
     a_job_that_was_lost_twice_waits_until_nothing_else_runs,
-    a_job_that_was_lost_twice_lets_nothing_run_beside_it,
+    a_job_that_was_lost_twice_runs_alone,
     a_job_that_must_run_alone_lets_others_pass_for_ten_minutes,
 ];
 
@@ -26,8 +26,8 @@ async fn jobs_that_were_lost_are_tried_one_at_a_time(store: Fixture) -> anyhow::
     Ok(())
 }
 
-/// Else a host that was killed in full work would do nothing else for a long time.
-async fn jobs_that_were_lost_hold_no_other_back(store: Fixture) -> anyhow::Result<()> {
+/// Otherwise a host that was killed with many attempts in flight would run nothing else for a long time.
+async fn jobs_that_were_lost_do_not_delay_others(store: Fixture) -> anyhow::Result<()> {
     let suspects = [store.accept(job(), at(0)).await?, store.accept(job(), at(0)).await?];
     store.claim_up_to(2, at(0)).await?;
     let other = store.accept(job(), at(1)).await?;
@@ -61,9 +61,7 @@ async fn a_job_that_was_lost_twice_waits_until_nothing_else_runs(
     Ok(())
 }
 
-async fn a_job_that_was_lost_twice_lets_nothing_run_beside_it(
-    store: Fixture,
-) -> anyhow::Result<()> {
+async fn a_job_that_was_lost_twice_runs_alone(store: Fixture) -> anyhow::Result<()> {
     let suspect = lost_twice(&store).await?;
     let other = store.accept(job(), at(30)).await?;
     let leased = store.claim_up_to(9, at(30)).await?;
@@ -74,7 +72,7 @@ async fn a_job_that_was_lost_twice_lets_nothing_run_beside_it(
     Ok(())
 }
 
-/// Else it would wait for as long as other jobs keep coming.
+/// Otherwise it would wait as long as other jobs keep coming.
 async fn a_job_that_must_run_alone_lets_others_pass_for_ten_minutes(
     store: Fixture,
 ) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Cancelling against everything that may come between.
+//! Cancelling, in every order with other transitions.
 
 use jobwright_core::job::{CancelRequest, JobState, Verdict};
 use jobwright_core::store::{Finished, Renewal};
@@ -74,7 +74,7 @@ async fn the_first_cancel_request_is_remembered(store: Fixture) -> anyhow::Resul
     Ok(())
 }
 
-/// The state of a job that is asked to stop while it runs and then ends with `verdict`.
+/// The state of a job that is cancelled while it runs and then ends with `verdict`.
 async fn stopped_with(store: &Fixture, verdict: Verdict) -> anyhow::Result<JobState> {
     let id = store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;

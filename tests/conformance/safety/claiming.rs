@@ -1,4 +1,4 @@
-//! What is claimed, when, in which order and how much at once.
+//! Claims: which jobs, when, and how many at once.
 
 use jobwright_core::clock::after;
 use jobwright_core::job::{JobState, Payload, Phase, Verdict};
@@ -14,11 +14,11 @@ laws![
     an_empty_store_has_nothing_to_claim,
     future_job_is_not_claimable_before_its_time,
     a_time_that_has_passed_means_now,
-    times_of_clients_follow_the_wall_clock_and_spans_do_not,
+    absolute_times_follow_the_wall_clock_and_delays_do_not,
     a_job_for_a_time_is_scheduled_until_the_wall_clock_says_so,
     claim_never_returns_more_than_asked,
-    claim_keeps_within_the_memory_asked_for,
-    claim_tells_when_the_next_job_is_due,
+    claim_stays_within_the_requested_memory,
+    claim_reports_when_the_next_job_is_due,
     two_claimers_never_share_a_job,
     claim_increments_attempt,
     a_claim_carries_payload_and_spec_unchanged,
@@ -53,10 +53,10 @@ async fn a_time_that_has_passed_means_now(store: Fixture) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// What every attempt takes beside the memory that it may have.
+/// What every attempt takes in addition to the memory of its guest, in bytes.
 const EACH: u64 = Limits::ATTEMPT_BYTES;
 
-async fn times_of_clients_follow_the_wall_clock_and_spans_do_not(
+async fn absolute_times_follow_the_wall_clock_and_delays_do_not(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let span = store.accept(job().due(at(60)), at(0)).await?;
@@ -102,7 +102,7 @@ async fn claim_never_returns_more_than_asked(store: Fixture) -> anyhow::Result<(
     Ok(())
 }
 
-async fn claim_keeps_within_the_memory_asked_for(store: Fixture) -> anyhow::Result<()> {
+async fn claim_stays_within_the_requested_memory(store: Fixture) -> anyhow::Result<()> {
     let sizes = [1, 40, 60, 1];
     store.enqueue(sizes.map(|bytes| job().memory(bytes)).into(), at(0)).await?;
     store.claim_one(at(0)).await?;
@@ -114,11 +114,11 @@ async fn claim_keeps_within_the_memory_asked_for(store: Fixture) -> anyhow::Resu
     Ok(())
 }
 
-async fn claim_tells_when_the_next_job_is_due(store: Fixture) -> anyhow::Result<()> {
+async fn claim_reports_when_the_next_job_is_due(store: Fixture) -> anyhow::Result<()> {
     let drafts = vec![job(), job().due(at(20)), job().due(at(10)), job().queue("off").due(at(5))];
     store.enqueue(drafts, at(0)).await?;
     store.set_held(paused("off"), Some(Default::default())).await?;
-    // That in a paused queue counts as due from then on.
+    // The job in the paused queue counts as due from then on.
     for (now, next_due) in [(0, Some(at(5))), (5, Some(at(10))), (10, Some(at(20))), (20, None)] {
         assert_eq!(store.claim(want(9, at(now)), at(now)).await?.next_due, next_due, "at {now} s");
     }

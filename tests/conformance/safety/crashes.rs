@@ -1,4 +1,4 @@
-//! A process that is killed: what was answered is there for the next one.
+//! A process that is killed: acknowledged changes are there for the next process.
 
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::job::{JobId, JobState, Verdict};

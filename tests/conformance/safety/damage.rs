@@ -1,5 +1,5 @@
-//! Directories that cannot be used as they are, and disks that are full: refused with a message that
-//! a person can act on, and never at the cost of a job that was acknowledged.
+//! Unusable directories and full disks: refused with a message that names the remedy, and never at the
+//! cost of an acknowledged job.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -35,7 +35,7 @@ fn open(directory: TempDir) -> anyhow::Result<Fixture> {
     Fixture::open(SQLITE, directory, CapacityLimits::default(), at(1))
 }
 
-/// What a person is told who opens the directory; all of `facts` must be in it.
+/// Checks that the directory cannot be opened, with all of `facts` in the error.
 fn refused(directory: TempDir, facts: &[&str]) -> anyhow::Result<()> {
     let path = directory.path().display().to_string();
     let Err(error) = open(directory) else { bail!("the store was opened") };
@@ -105,7 +105,7 @@ async fn a_job_whose_payload_is_lost_is_discarded_alone(store: Fixture) -> anyho
     assert_eq!(store.claim_all(at(1)).await?, [other]);
     let discarded = store.job(lost).await?;
     assert_eq!(discarded.lifecycle.state, JobState::Discarded);
-    let error = discarded.attempts[0].error.as_ref().context("it says why")?;
+    let error = discarded.attempts[0].error.as_ref().context("an error")?;
     assert_eq!(error.code, "payload_lost");
     assert_eq!(store.ready(), Ok(()));
     store.accept(job(), at(1)).await?;
@@ -123,7 +123,7 @@ fn letter() -> String {
     "this is a letter to my aunt and no database; ".repeat(100)
 }
 
-/// No job needs them, so no job waits until a person has looked at them.
+/// No job depends on logs, so the host starts without waiting for a repair.
 async fn damaged_logs_are_set_aside(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let directory = store.close();
@@ -138,7 +138,7 @@ async fn damaged_logs_are_set_aside(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// It would look like a new one, and every job that was acknowledged would be forgotten.
+/// Otherwise it would be treated as a new directory, and every acknowledged job would be lost.
 async fn a_used_directory_without_its_jobs_is_refused(_: Fixture) -> anyhow::Result<()> {
     for (left, empty) in [("logs.db", false), ("jobs.db-wal", false), ("logs.db", true)] {
         let store = Fixture::new(SQLITE, crate::conformance::Place::Memory)?;
@@ -163,7 +163,7 @@ async fn a_missing_directory_is_refused(_: Fixture) -> anyhow::Result<()> {
     refused(directory, &["cannot open the store"])
 }
 
-/// A job that was skipped would be a job that was lost.
+/// Skipping the job would lose it.
 async fn a_waiting_job_that_cannot_be_read_is_refused(_: Fixture) -> anyhow::Result<()> {
     for damage in [
         "UPDATE job SET spec = '{'",
@@ -211,7 +211,7 @@ impl SmallDisk {
         Ok(Self(directory))
     }
 
-    /// Takes all the room that is left.
+    /// Uses up all free space.
     fn fill(&self) -> anyhow::Result<PathBuf> {
         let ballast = self.0.path().join("ballast");
         let outcome = std::fs::write(&ballast, vec![0; 8 << 20]);
@@ -222,7 +222,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // A mount that stays behind holds a few MiB until the machine stops.
+        // A remaining mount would use a few MiB until the machine stops.
         let _ = Command::new("umount").arg(self.0.path()).output();
     }
 }
@@ -273,8 +273,8 @@ fn assert_unavailable(answer: anyhow::Result<Enqueued>) {
     assert!(reason.contains("full"), "{reason}");
 }
 
-/// Offers a job until it is taken. The store looks for room each second of the machine's clock, so
-/// this is the one test that waits.
+/// Offers a job until it is accepted. The store checks for free space each second of the machine's
+/// clock, so this is the only test that waits.
 async fn until_accepted(store: &Fixture) -> anyhow::Result<()> {
     for _ in 0..100 {
         if store.offer(job(), at(1)).await.is_ok_and(|answer| answer == Enqueued::Inserted) {
@@ -282,5 +282,5 @@ async fn until_accepted(store: &Fixture) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    bail!("no job is taken although there is room again: {:?}", store.ready())
+    bail!("no job is accepted although there is space again: {:?}", store.ready())
 }

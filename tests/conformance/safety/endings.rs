@@ -1,4 +1,4 @@
-//! What each verdict leaves of a job.
+//! The effect of each verdict on a job.
 
 use bytes::Bytes;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
@@ -12,18 +12,18 @@ use crate::conformance::laws;
 
 laws![
     each_verdict_leads_to_its_state,
-    retry_hides_until_due,
+    a_retried_job_is_not_claimable_until_due,
     a_snooze_is_not_counted_as_an_attempt,
     a_snoozed_job_shows_as_scheduled_until_it_is_due,
     failures_are_counted,
     release_does_not_count_the_attempt,
-    refusals_are_counted_apart,
+    refusals_are_counted_separately,
     every_ended_attempt_is_recorded_in_order_with_its_usage,
     the_latest_records_are_kept,
     the_output_of_a_success_is_kept_unchanged,
     a_success_may_leave_no_output,
-    what_a_failed_attempt_left_is_kept_until_another_leaves_more,
-    what_failed_attempts_leave_of_unfinished_jobs_is_bounded,
+    the_output_of_a_failed_attempt_is_kept_until_a_later_one_replaces_it,
+    outputs_of_failed_attempts_of_unfinished_jobs_are_bounded,
 ];
 
 async fn each_verdict_leads_to_its_state(store: Fixture) -> anyhow::Result<()> {
@@ -47,7 +47,7 @@ async fn each_verdict_leads_to_its_state(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn retry_hides_until_due(store: Fixture) -> anyhow::Result<()> {
+async fn a_retried_job_is_not_claimable_until_due(store: Fixture) -> anyhow::Result<()> {
     let id = store.finished(Verdict::Retry { at: at(10) }, at(0)).await?;
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!((lifecycle.phase(at(9)), lifecycle.scheduled_at), (Phase::Retryable, at(10)));
@@ -103,7 +103,7 @@ async fn release_does_not_count_the_attempt(store: Fixture) -> anyhow::Result<()
     Ok(())
 }
 
-async fn refusals_are_counted_apart(store: Fixture) -> anyhow::Result<()> {
+async fn refusals_are_counted_separately(store: Fixture) -> anyhow::Result<()> {
     let id = store.finished(Verdict::Release { at: at(5), refused: true }, at(0)).await?;
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!((lifecycle.failures, lifecycle.refused, lifecycle.lost), (0, 1, 0));
@@ -169,7 +169,7 @@ async fn a_success_may_leave_no_output(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_a_failed_attempt_left_is_kept_until_another_leaves_more(
+async fn the_output_of_a_failed_attempt_is_kept_until_a_later_one_replaces_it(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
@@ -194,14 +194,14 @@ async fn what_a_failed_attempt_left_is_kept_until_another_leaves_more(
     assert_eq!(ends(None, retry).await?, kept("last", 5));
     assert_eq!(ends(Some("again"), retry).await?, kept("again", 7));
     assert_eq!(ends(Some("done"), Verdict::Complete).await?, kept("done", 8));
-    // A success that leaves nothing does not leave what failed.
+    // A success without output removes the failed output.
     store.redrive(id, at(0)).await?;
     assert_eq!(ends(Some("failed"), retry).await?, kept("failed", 9));
     assert_eq!(ends(None, Verdict::Complete).await?, (None, None));
     Ok(())
 }
 
-async fn what_failed_attempts_leave_of_unfinished_jobs_is_bounded(
+async fn outputs_of_failed_attempts_of_unfinished_jobs_are_bounded(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let kept = KeptLimits { checkpoint_bytes: 10, ..KeptLimits::default() };
@@ -215,7 +215,7 @@ async fn what_failed_attempts_leave_of_unfinished_jobs_is_bounded(
     }
     assert!(store.output(ids[0]).await?.is_some());
     assert_eq!(store.output(ids[1]).await?, None, "there is no room beside the first");
-    // What is over counts as history, and makes room.
+    // Outputs of finalized jobs count as history, and make room.
     let leased = store.claim_up_to(2, at(9)).await?;
     store.finish_with(&leased[0], Verdict::Discard, at(9)).await?;
     let mut finish = ending(&leased[1], Verdict::Retry { at: at(9) }, at(9));

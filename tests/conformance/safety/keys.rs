@@ -1,4 +1,4 @@
-//! Idempotency keys: a repeated request is answered like the first.
+//! Idempotency keys: a repeated request gets the response of the first.
 
 use anyhow::Context as _;
 use jobwright_core::capacity::CapacityLimits;
@@ -20,13 +20,13 @@ laws![
     an_expired_key_may_be_used_anew_after_prune,
     a_live_key_survives_prune,
     a_key_outlives_its_pruned_job,
-    a_key_that_was_refused_for_want_of_room_is_not_used,
+    a_key_that_a_full_queue_refused_is_not_used,
     a_duplicate_is_answered_even_when_the_queue_is_full,
     a_duplicate_takes_no_room_from_the_rest_of_its_batch,
-    what_was_answered_under_a_key_can_be_asked_for,
+    the_answer_to_a_key_can_be_looked_up,
 ];
 
-/// The answer to a repetition of the request that made `first`.
+/// The answer to a repetition of the request that created `first`.
 fn duplicate_of(first: &NewJob) -> Enqueued {
     let answer = first.idempotency.as_ref().map(|key| key.answer.clone()).unwrap_or_default();
     Enqueued::Duplicate { id: first.id, answer }
@@ -147,7 +147,7 @@ async fn a_key_outlives_its_pruned_job(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_key_that_was_refused_for_want_of_room_is_not_used(store: Fixture) -> anyhow::Result<()> {
+async fn a_key_that_a_full_queue_refused_is_not_used(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(CapacityLimits { total: 1, ..Default::default() })?;
     let first = store.accept(job(), at(0)).await?;
     let refused = store.offer(job().key("k", "body"), at(0)).await?;
@@ -179,7 +179,7 @@ async fn a_duplicate_takes_no_room_from_the_rest_of_its_batch(
     Ok(())
 }
 
-async fn what_was_answered_under_a_key_can_be_asked_for(store: Fixture) -> anyhow::Result<()> {
+async fn the_answer_to_a_key_can_be_looked_up(store: Fixture) -> anyhow::Result<()> {
     let [first, other] = [job().key("k", "body"), job().key("k", "other")];
     let ask = async |asked: &NewJob, second| {
         let key = asked.idempotency.as_ref().context("it has a key")?;

@@ -1,4 +1,4 @@
-//! Who may end an attempt, and until when.
+//! Leases: which one may end an attempt, and until when.
 
 use jobwright_core::attempt::Lease;
 use jobwright_core::job::{JobState, Verdict};
@@ -35,7 +35,7 @@ async fn finish_with_live_lease_is_recorded(store: Fixture) -> anyhow::Result<()
     Ok(())
 }
 
-/// Only the reaper takes a lease away: a late answer is still an answer.
+/// Only the reaper ends a lease: until then a late finish is accepted.
 async fn finish_after_expiry_but_before_reclaim_is_recorded(store: Fixture) -> anyhow::Result<()> {
     store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;

@@ -1,4 +1,4 @@
-//! Lists of jobs, and what queues hold.
+//! Lists of jobs, and counts of queues.
 
 use jobwright_core::job::{JobId, NewJob, Phase, Verdict};
 use jobwright_core::queue::QueueCounts;
@@ -21,14 +21,14 @@ laws![
     a_filtered_list_walks_all_its_pages,
     a_rare_match_is_found_behind_many_others,
     long_jobs_make_short_pages,
-    counts_tell_depth_scheduled_running_and_age,
+    counts_report_depth_scheduled_running_and_age,
     counts_match_list,
     a_queue_is_counted_while_it_has_jobs_or_is_paused,
 ];
 
 const ALL: Page = Page { before: None, most: 1000 };
 
-/// Twelve jobs, every second one over; their ids, newest first.
+/// Twelve jobs, every second one finalized; returns their ids, newest first.
 async fn twelve_jobs(store: &Fixture) -> anyhow::Result<Vec<JobId>> {
     let mut ids = Vec::new();
     for _ in 0..6 {
@@ -181,7 +181,7 @@ async fn a_filtered_list_walks_all_its_pages(store: Fixture) -> anyhow::Result<(
     Ok(())
 }
 
-/// More than a driver looks at for one page.
+/// More jobs than a driver examines for one page.
 async fn a_rare_match_is_found_behind_many_others(store: Fixture) -> anyhow::Result<()> {
     let oldest = store.accept(job().queue("rare"), at(0)).await?;
     store.enqueue(jobs(10_000), at(0)).await?;
@@ -213,7 +213,7 @@ async fn long_jobs_make_short_pages(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn counts_tell_depth_scheduled_running_and_age(store: Fixture) -> anyhow::Result<()> {
+async fn counts_report_depth_scheduled_running_and_age(store: Fixture) -> anyhow::Result<()> {
     let drafts = vec![job(), job().due(at(4)), job().due(at(6)), job().due(at(100))];
     store.enqueue(drafts, at(0)).await?;
     store.claim_one(at(0)).await?;

@@ -16,8 +16,8 @@ laws![
     a_lost_attempt_is_recorded_and_is_no_failure,
     an_attempt_that_ran_for_ten_seconds_does_not_count_when_it_is_lost,
     a_second_loss_counts_if_nothing_else_was_finished_since,
-    progress_forgives_what_was_lost,
-    an_ordinary_failure_forgives_what_was_lost,
+    progress_resets_the_count_of_losses,
+    a_counted_failure_resets_the_count_of_losses,
     third_lost_attempt_discards,
 ];
 
@@ -61,7 +61,7 @@ async fn a_lost_attempt_is_recorded_and_is_no_failure(store: Fixture) -> anyhow:
     Ok(())
 }
 
-/// Claims the only job at `begun`, shows that its holder lives at `alive`, and loses it.
+/// Claims the only job at `begun`, records that its host is alive at `alive`, and loses it.
 async fn lose(store: &Fixture, begun: i64, alive: i64) -> anyhow::Result<JobId> {
     let leased = store.claim_one(at(begun)).await?;
     store.renew(vec![leased.lease], at(alive + 30), at(alive)).await?;
@@ -103,7 +103,7 @@ async fn a_second_loss_counts_if_nothing_else_was_finished_since(
     Ok(())
 }
 
-async fn progress_forgives_what_was_lost(store: Fixture) -> anyhow::Result<()> {
+async fn progress_resets_the_count_of_losses(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     lose(&store, 0, 0).await?;
     lose(&store, 50, 50).await?;
@@ -113,13 +113,13 @@ async fn progress_forgives_what_was_lost(store: Fixture) -> anyhow::Result<()> {
     store.save_progress(leased.lease, told(1)).await?;
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!((lifecycle.lost, lifecycle.lost_after), (0, None));
-    // It is no suspect any more: others may begin beside it.
+    // The job is not a suspect any more: others may start at the same time.
     let other = store.accept(job(), at(101)).await?;
     assert_eq!(store.claim_all(at(101)).await?, [other]);
     Ok(())
 }
 
-async fn an_ordinary_failure_forgives_what_was_lost(store: Fixture) -> anyhow::Result<()> {
+async fn a_counted_failure_resets_the_count_of_losses(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     for begun in [0, 100, 200, 300] {
         lose(&store, begun, begun).await?;

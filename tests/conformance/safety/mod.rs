@@ -1,23 +1,23 @@
-//! Safety laws: what is true of a store whichever host calls it, and in whichever order: no job is lost, none
-//! has two live leases, what is answered is kept, and bounds hold.
+//! Safety laws, which hold for any number of hosts and any order of calls: no job is lost, none has two
+//! live leases, acknowledged changes are kept, and bounds hold.
 
 mod cancelling;
 mod claiming;
 mod crashes;
 mod damage;
+mod disk_bounds;
 mod endings;
-mod keeping;
 mod keys;
 mod leases;
 mod listing;
 mod lost;
+mod progress;
 mod pruning;
 mod redriving;
 mod reopening;
 mod room;
 mod storing;
 mod streaming;
-mod telling;
 mod tenants;
 
 use super::Law;
@@ -29,7 +29,7 @@ pub(super) const EVERYWHERE: &[&[Law]] = &[
     claiming::LAWS,
     leases::LAWS,
     lost::LAWS,
-    telling::LAWS,
+    progress::LAWS,
     endings::LAWS,
     cancelling::LAWS,
     redriving::LAWS,
@@ -39,7 +39,7 @@ pub(super) const EVERYWHERE: &[&[Law]] = &[
     streaming::LAWS,
     listing::LAWS,
     pruning::LAWS,
-    keeping::LAWS,
+    disk_bounds::LAWS,
     tenants::LAWS,
 ];
 

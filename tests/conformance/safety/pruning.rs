@@ -1,4 +1,4 @@
-//! What goes when it is old, and what stays.
+//! Pruning: which jobs are removed, and which stay.
 
 use jobwright_core::job::{JobId, Verdict};
 use jobwright_core::log::LogSnapshot;
@@ -10,7 +10,7 @@ use crate::conformance::laws;
 
 laws![
     prune_removes_only_finalized,
-    prune_spares_what_is_within_its_retention,
+    prune_keeps_jobs_within_their_retention,
     each_state_has_its_retention,
     prune_removes_at_most_as_many_as_asked,
     prune_takes_payload_output_and_logs,
@@ -18,7 +18,7 @@ laws![
     a_pruned_job_cannot_be_redriven_or_cancelled,
 ];
 
-/// Everything that was finalized before so many seconds.
+/// A retention that prunes jobs finalized before `seconds`.
 fn before(seconds: i64) -> Retention {
     let at = at(seconds);
     Retention { completed_before: at, discarded_before: at, now: at }
@@ -43,7 +43,7 @@ async fn prune_removes_only_finalized(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn prune_spares_what_is_within_its_retention(store: Fixture) -> anyhow::Result<()> {
+async fn prune_keeps_jobs_within_their_retention(store: Fixture) -> anyhow::Result<()> {
     store.finished(Verdict::Complete, at(9)).await?;
     let young = store.finished(Verdict::Complete, at(10)).await?;
     assert_eq!(store.prune(before(10), 100).await?, 1);

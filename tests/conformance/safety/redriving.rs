@@ -1,4 +1,4 @@
-//! Running a job again because someone asked for it.
+//! Retrying a job on request.
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::job::{JobState, MAX_LOST, Verdict};
@@ -14,8 +14,8 @@ laws![
     redrive_keeps_the_attempts_and_resets_the_counts,
     an_attempt_number_is_never_used_twice,
     the_output_of_a_success_is_gone_after_redrive,
-    what_a_failed_attempt_left_is_there_after_redrive,
-    what_a_failed_attempt_left_is_counted_after_redrive,
+    the_output_of_a_failed_attempt_is_there_after_redrive,
+    the_output_of_a_failed_attempt_is_counted_after_redrive,
     the_payload_is_still_there_after_redrive,
     a_scheduled_job_is_due_at_once,
     a_job_that_waits_for_a_retry_is_due_at_once_with_its_counts,
@@ -66,7 +66,9 @@ async fn an_attempt_number_is_never_used_twice(store: Fixture) -> anyhow::Result
     Ok(())
 }
 
-async fn what_a_failed_attempt_left_is_there_after_redrive(store: Fixture) -> anyhow::Result<()> {
+async fn the_output_of_a_failed_attempt_is_there_after_redrive(
+    store: Fixture,
+) -> anyhow::Result<()> {
     for verdict in [Verdict::Discard, Verdict::Cancel] {
         let id = store.finished(verdict, at(0)).await?;
         let (stored, output) = (store.job(id).await?.output, store.output(id).await?);
@@ -82,7 +84,9 @@ async fn what_a_failed_attempt_left_is_there_after_redrive(store: Fixture) -> an
     Ok(())
 }
 
-async fn what_a_failed_attempt_left_is_counted_after_redrive(store: Fixture) -> anyhow::Result<()> {
+async fn the_output_of_a_failed_attempt_is_counted_after_redrive(
+    store: Fixture,
+) -> anyhow::Result<()> {
     let mut limits = CapacityLimits::default();
     limits.kept.checkpoint_bytes = 30;
     let store = store.bounded(limits)?;
@@ -100,7 +104,7 @@ async fn what_a_failed_attempt_left_is_counted_after_redrive(store: Fixture) -> 
 }
 
 async fn the_output_of_a_success_is_gone_after_redrive(store: Fixture) -> anyhow::Result<()> {
-    // A long output is kept elsewhere than a short one.
+    // Long outputs are stored separately from the row of the job.
     for length in [10, 10_000] {
         let id = store.accept(job(), at(0)).await?;
         let leased = store.claim_one(at(0)).await?;

@@ -1,4 +1,4 @@
-//! What a durable store still knows when it is opened again.
+//! The state of a durable store after it is opened again.
 
 use std::num::NonZeroU32;
 
@@ -28,20 +28,20 @@ laws![
     a_running_job_is_reclaimed_at_reopen_and_counted_as_lost,
     jobs_that_were_lost_at_reopen_are_tried_one_at_a_time,
     the_third_loss_at_reopen_discards,
-    what_was_due_is_due_at_reopen_though_the_clock_was_set_back,
-    a_wall_clock_that_was_set_moves_no_delay_and_no_snooze_at_reopen,
-    what_fell_due_by_the_wall_clock_is_due_at_reopen_though_that_was_set_back,
-    a_time_that_a_client_gave_is_the_same_at_reopen_whatever_the_host_took_for_the_time,
+    due_jobs_stay_due_at_reopen_after_the_clock_was_set_back,
+    setting_the_wall_clock_changes_no_delay_and_no_snooze_at_reopen,
+    jobs_due_by_the_wall_clock_stay_due_at_reopen_after_it_was_set_back,
+    an_absolute_time_is_unchanged_at_reopen_whatever_the_clock_of_the_host,
     free_pages_go_back_to_the_disk_at_reopen,
-    logs_of_a_version_without_tenants_belong_to_those_of_their_jobs,
-    an_attempt_that_ran_long_is_not_held_against_its_job_at_reopen,
+    logs_of_a_version_without_tenants_get_the_tenants_of_their_jobs,
+    a_long_attempt_does_not_count_as_a_loss_at_reopen,
     a_job_that_saves_its_progress_survives_any_number_of_kills,
     a_cancel_request_survives_reopen,
     a_lease_from_before_reopen_is_lost,
     capacity_is_rebuilt_at_reopen,
     jobs_are_readmitted_above_lowered_bounds,
     pruned_jobs_stay_pruned,
-    what_tenants_hold_of_history_and_logs_survives_reopen,
+    the_use_of_history_and_logs_per_tenant_survives_reopen,
 ];
 
 async fn waiting_and_finalized_jobs_survive_reopen(store: Fixture) -> anyhow::Result<()> {
@@ -61,7 +61,7 @@ async fn waiting_and_finalized_jobs_survive_reopen(store: Fixture) -> anyhow::Re
     Ok(())
 }
 
-/// What a host that is started again makes of the times of jobs that are not due.
+/// Converts the time of a job that is not due, as a host does at its start.
 pub(super) fn waits_for_the_wall_clock(job: &mut Job) {
     let Lifecycle { state, scheduled_at, .. } = job.lifecycle;
     job.lifecycle.on_wall = state == JobState::Available && scheduled_at >= at(50);
@@ -241,7 +241,7 @@ async fn the_third_loss_at_reopen_discards(mut store: Fixture) -> anyhow::Result
     Ok(())
 }
 
-async fn what_was_due_is_due_at_reopen_though_the_clock_was_set_back(
+async fn due_jobs_stay_due_at_reopen_after_the_clock_was_set_back(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let waits = store.accept(job(), at(7200)).await?;
@@ -253,10 +253,10 @@ async fn what_was_due_is_due_at_reopen_though_the_clock_was_set_back(
     Ok(())
 }
 
-async fn a_wall_clock_that_was_set_moves_no_delay_and_no_snooze_at_reopen(
+async fn setting_the_wall_clock_changes_no_delay_and_no_snooze_at_reopen(
     mut store: Fixture,
 ) -> anyhow::Result<()> {
-    // By the clock of each host.
+    // The clock of each host.
     let mut now = 0;
     for set in [7 * 3600, -7 * 3600] {
         let mut ids = vec![];
@@ -264,7 +264,7 @@ async fn a_wall_clock_that_was_set_moves_no_delay_and_no_snooze_at_reopen(
             ids.push(store.accept(job(), at(now)).await?);
         }
         let running = store.claim_up_to(9, at(now)).await?;
-        // The host sees it at its next look.
+        // The host notices it at its next reading.
         store.claim(Claim { wall: at(now + set), ..want(0, at(now)) }, at(now)).await?;
         for (leased, verdict) in running.iter().zip([
             Verdict::Retry { at: at(now + 6) },
@@ -278,7 +278,7 @@ async fn a_wall_clock_that_was_set_moves_no_delay_and_no_snooze_at_reopen(
         let early = store.claim(want(9, at(now + 5)), at(now + 5)).await?;
         assert_eq!((early.leased, early.next_due), (vec![], Some(at(now + 6))), "set by {set} s");
         assert_eq!(store.job(ids[1]).await?.lifecycle.snoozed_since, Some(at(now)));
-        // And once more, with a host that has run with the right time.
+        // Once more, with a host that has run with the correct time.
         store = store.reopen(at(now + 5))?;
         for leased in store.claim_up_to(9, at(now + 6)).await? {
             ids.retain(|id| *id != leased.job.id);
@@ -290,7 +290,7 @@ async fn a_wall_clock_that_was_set_moves_no_delay_and_no_snooze_at_reopen(
     Ok(())
 }
 
-async fn what_fell_due_by_the_wall_clock_is_due_at_reopen_though_that_was_set_back(
+async fn jobs_due_by_the_wall_clock_stay_due_at_reopen_after_it_was_set_back(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let mut given = job().due(at(3600));
@@ -302,7 +302,7 @@ async fn what_fell_due_by_the_wall_clock_is_due_at_reopen_though_that_was_set_ba
     Ok(())
 }
 
-async fn a_time_that_a_client_gave_is_the_same_at_reopen_whatever_the_host_took_for_the_time(
+async fn an_absolute_time_is_unchanged_at_reopen_whatever_the_clock_of_the_host(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let mut given = job().due(at(3600));
@@ -334,7 +334,7 @@ async fn free_pages_go_back_to_the_disk_at_reopen(store: Fixture) -> anyhow::Res
     Ok(())
 }
 
-async fn logs_of_a_version_without_tenants_belong_to_those_of_their_jobs(
+async fn logs_of_a_version_without_tenants_get_the_tenants_of_their_jobs(
     store: Fixture,
 ) -> anyhow::Result<()> {
     for tenant in ["a", "default"] {
@@ -356,20 +356,18 @@ async fn logs_of_a_version_without_tenants_belong_to_those_of_their_jobs(
     Ok(())
 }
 
-async fn an_attempt_that_ran_long_is_not_held_against_its_job_at_reopen(
-    store: Fixture,
-) -> anyhow::Result<()> {
+async fn a_long_attempt_does_not_count_as_a_loss_at_reopen(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     store.claim_one(at(0)).await?;
     store.alive(at(10)).await?;
     let store = store.reopen(at(20))?;
     assert_eq!(store.job(id).await?.lifecycle.lost, 0);
-    // Again, and it may be what kills the host after 25 s: nothing else was finished since.
+    // A second loss: the job may have killed the host after 25 s, as nothing else was finished since.
     store.claim_one(at(20)).await?;
     store.alive(at(45)).await?;
     let store = store.reopen(at(50))?;
     assert_eq!(store.job(id).await?.lifecycle.lost, 1);
-    // Unless something was.
+    // Unless another attempt was finished since.
     store.claim_one(at(50)).await?;
     store.finished(Verdict::Complete, at(61)).await?;
     let store = store.reopen(at(70))?;
@@ -439,7 +437,7 @@ async fn pruned_jobs_stay_pruned(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_tenants_hold_of_history_and_logs_survives_reopen(
+async fn the_use_of_history_and_logs_per_tenant_survives_reopen(
     store: Fixture,
 ) -> anyhow::Result<()> {
     const MIB: usize = 1 << 20;

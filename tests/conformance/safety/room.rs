@@ -1,5 +1,5 @@
-//! Bounds: a full queue refuses at once and says how full it is; room comes back at the end of a
-//! job and not before.
+//! Capacity: a full queue refuses jobs at once and reports its depth; a place is free again when a job is
+//! finalized, and not before.
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::job::Verdict;
@@ -11,48 +11,48 @@ use crate::conformance::fixture::Fixture;
 use crate::conformance::laws;
 
 laws![
-    a_full_queue_says_how_full_it_is,
-    a_full_host_says_how_full_it_is,
-    full_payload_bytes_say_how_full_they_are,
+    a_full_queue_reports_its_depth_and_capacity,
+    a_full_host_reports_its_depth_and_capacity,
+    full_payload_bytes_report_their_use_and_bound,
     arguments_variables_and_tags_count_with_the_payload,
     a_full_queue_leaves_room_in_others,
     a_full_queue_refuses_the_rest_of_a_batch_in_order,
-    what_was_refused_leaves_no_trace,
+    a_refused_job_leaves_no_trace,
     due_and_running_jobs_take_room,
     scheduled_jobs_and_retries_have_a_bound_of_their_own,
-    an_accepted_job_changes_sides_without_being_refused,
+    an_accepted_job_moves_between_due_and_parked_without_refusal,
     host_and_tenant_bounds_count_both_sides,
     room_returns_at_finalization,
     room_does_not_return_at_a_retry_that_is_due,
     room_returns_when_a_waiting_job_is_cancelled,
     room_returns_when_the_last_loss_discards,
-    many_at_once_never_exceed_the_bound,
+    concurrent_enqueues_never_exceed_the_bound,
 ];
 
 fn at_most(jobs: usize) -> CapacityLimits {
     CapacityLimits { per_queue: jobs, parked_per_queue: jobs, ..Default::default() }
 }
 
-/// As [`full`], of jobs that are neither due nor running.
+/// As [`full`], for the bound of jobs that are neither due nor running.
 fn parked_full(jobs: usize, capacity: usize) -> Enqueued {
     let queue = named("default");
     Enqueued::QueueFull(QueueFull::Parked { queue, depth: jobs, capacity })
 }
 
-/// The answer of the default queue that holds as many jobs as it may.
+/// The answer of a full default queue.
 fn full(jobs: usize) -> Enqueued {
     let queue = named("default");
     Enqueued::QueueFull(QueueFull::Queue { queue, depth: jobs, capacity: jobs })
 }
 
-async fn a_full_queue_says_how_full_it_is(store: Fixture) -> anyhow::Result<()> {
+async fn a_full_queue_reports_its_depth_and_capacity(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(at_most(2))?;
     store.enqueue(jobs(2), at(0)).await?;
     assert_eq!(store.offer(job(), at(0)).await?, full(2));
     Ok(())
 }
 
-async fn a_full_host_says_how_full_it_is(store: Fixture) -> anyhow::Result<()> {
+async fn a_full_host_reports_its_depth_and_capacity(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(CapacityLimits { total: 2, ..Default::default() })?;
     store.enqueue(vec![job().queue("a"), job().queue("b")], at(0)).await?;
     let full = Enqueued::QueueFull(QueueFull::Host { depth: 2, capacity: 2 });
@@ -60,7 +60,7 @@ async fn a_full_host_says_how_full_it_is(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn full_payload_bytes_say_how_full_they_are(store: Fixture) -> anyhow::Result<()> {
+async fn full_payload_bytes_report_their_use_and_bound(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(CapacityLimits { payload_bytes: 10, ..Default::default() })?;
     store.accept(job().payload("1234567"), at(0)).await?;
     let full = Enqueued::QueueFull(QueueFull::Bytes { depth_bytes: 7, capacity_bytes: 10 });
@@ -98,7 +98,7 @@ async fn a_full_queue_refuses_the_rest_of_a_batch_in_order(store: Fixture) -> an
     Ok(())
 }
 
-async fn what_was_refused_leaves_no_trace(store: Fixture) -> anyhow::Result<()> {
+async fn a_refused_job_leaves_no_trace(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(at_most(1))?;
     let batch = jobs(2);
     let ids = [batch[0].id, batch[1].id];
@@ -117,7 +117,7 @@ async fn due_and_running_jobs_take_room(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Else the retries of an outage elsewhere would close the intake.
+/// Otherwise the retries of an outage elsewhere would fill the queue.
 async fn scheduled_jobs_and_retries_have_a_bound_of_their_own(
     store: Fixture,
 ) -> anyhow::Result<()> {
@@ -130,12 +130,14 @@ async fn scheduled_jobs_and_retries_have_a_bound_of_their_own(
     Ok(())
 }
 
-async fn an_accepted_job_changes_sides_without_being_refused(store: Fixture) -> anyhow::Result<()> {
+async fn an_accepted_job_moves_between_due_and_parked_without_refusal(
+    store: Fixture,
+) -> anyhow::Result<()> {
     let store = store.bounded(at_most(1))?;
     let scheduled = store.accept(job().due(at(100)), at(0)).await?;
     store.finished(Verdict::Retry { at: at(50) }, at(0)).await?;
     assert_eq!(store.offer(job().due(at(100)), at(0)).await?, parked_full(2, 1));
-    // Both become due, and count there: new jobs wait until it is below its bound.
+    // Both become due, and count towards that bound: new jobs are refused until the depth is below it.
     let retried = store.claim_one(at(50)).await?;
     assert_eq!(store.redrive(scheduled, at(50)).await?, Some(Redriven::Due));
     let over =
@@ -204,7 +206,7 @@ async fn room_returns_when_the_last_loss_discards(store: Fixture) -> anyhow::Res
     Ok(())
 }
 
-async fn many_at_once_never_exceed_the_bound(store: Fixture) -> anyhow::Result<()> {
+async fn concurrent_enqueues_never_exceed_the_bound(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(at_most(50))?;
     let requests = (0..100).map(|_| {
         let store = store.handle();

@@ -1,4 +1,4 @@
-//! What comes back as it went in, and what is known of nothing.
+//! Stored data is returned unchanged, and unknown ids return nothing.
 
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
@@ -14,7 +14,7 @@ laws![
     a_stored_job_is_what_was_enqueued,
     timestamps_round_trip_to_the_microsecond,
     a_payload_is_kept_as_long_as_its_job,
-    unknown_ids_answer_none,
+    reads_of_unknown_ids_return_none,
     an_empty_batch_is_answered_empty,
     logs_are_replaced_per_attempt_and_listed_oldest_first,
     logs_of_the_latest_attempts_are_listed,
@@ -71,7 +71,7 @@ async fn a_payload_is_kept_as_long_as_its_job(store: Fixture) -> anyhow::Result<
     Ok(())
 }
 
-async fn unknown_ids_answer_none(store: Fixture) -> anyhow::Result<()> {
+async fn reads_of_unknown_ids_return_none(store: Fixture) -> anyhow::Result<()> {
     store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
     let id = unknown();
@@ -109,7 +109,7 @@ async fn logs_are_replaced_per_attempt_and_listed_oldest_first(
     Ok(())
 }
 
-/// Who makes a job due again and again must not have all its logs in memory at once.
+/// A job that is retried many times must not bring all its logs into memory at once.
 async fn logs_of_the_latest_attempts_are_listed(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let latest = MAX_RECORDS as u32 + 3;

@@ -1,4 +1,4 @@
-//! The stream of committed changes: what subscribers hear, and how one that was cut off catches up.
+//! The stream of committed changes: what subscribers receive, and how one that was cut off catches up.
 
 use std::collections::BTreeMap;
 
@@ -59,14 +59,14 @@ async fn each_transition_of_a_job_is_published_in_order(store: Fixture) -> anyho
     Ok(())
 }
 
-/// All that changed and was not `seen`, read in pages.
+/// All changes after those in `seen`, read in pages.
 async fn catch_up(
     store: &Fixture,
     mut seen: ResumeToken,
 ) -> anyhow::Result<(BTreeMap<JobId, Job>, ResumeToken)> {
     let mut latest = BTreeMap::new();
     loop {
-        // As clients keep it.
+        // As clients store the token.
         seen = seen.to_string().parse()?;
         let ChangedSince::Jobs(page) = store.changed_since(&seen, 500).await? else {
             anyhow::bail!("nothing was pruned");
@@ -96,7 +96,7 @@ async fn a_subscriber_that_was_cut_off_misses_no_jobs_latest_state(
     let Err(RecvError::Lagged(missed)) = changes.recv().await else {
         anyhow::bail!("the ring has room for more than {RING} changes");
     };
-    ensure!(missed > 0, "it is told how many it missed");
+    ensure!(missed > 0, "the number of missed changes is reported");
 
     let (latest, seen) = catch_up(&store, seen).await?;
     for id in &ids {
@@ -104,7 +104,7 @@ async fn a_subscriber_that_was_cut_off_misses_no_jobs_latest_state(
         assert_eq!(found, &store.job(*id).await?, "the latest state");
     }
     let (again, _) = catch_up(&store, seen).await?;
-    ensure!(again.is_empty(), "it has caught up");
+    ensure!(again.is_empty(), "the subscriber has caught up");
     Ok(())
 }
 

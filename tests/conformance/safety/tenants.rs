@@ -1,4 +1,4 @@
-//! Tenants: each has its queues, its limits and its share; and what is held, whosever it is.
+//! Tenants: each has its queues, its limits and its share; and holds of one tenant and of all.
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::hold::{Hold, JobLabels};
@@ -13,12 +13,12 @@ use crate::conformance::laws;
 laws![
     a_queue_belongs_to_its_tenant,
     a_listing_shows_one_tenant,
-    a_tenants_limits_bound_it_and_nobody_else,
-    a_tenants_answers_to_keys_are_bounded_as_its_payloads,
-    a_tenant_runs_no_more_than_it_may,
-    a_tenant_whose_limits_are_taken_back_is_not_kept,
-    whatever_is_held_is_passed_by,
-    what_is_covered_is_cancelled_in_steps,
+    a_tenants_limits_apply_to_that_tenant_only,
+    a_tenants_answers_to_keys_are_bounded_like_its_payloads,
+    a_tenant_runs_no_more_attempts_than_its_limit,
+    a_tenant_whose_limits_are_removed_is_not_stored,
+    jobs_under_a_hold_are_skipped,
+    covered_jobs_are_cancelled_in_steps,
 ];
 
 async fn a_queue_belongs_to_its_tenant(store: Fixture) -> anyhow::Result<()> {
@@ -48,7 +48,7 @@ async fn a_listing_shows_one_tenant(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_tenants_limits_bound_it_and_nobody_else(store: Fixture) -> anyhow::Result<()> {
+async fn a_tenants_limits_apply_to_that_tenant_only(store: Fixture) -> anyhow::Result<()> {
     let limits = TenantLimits { jobs: Some(1), payload_bytes: Some(10), ..Default::default() };
     store.set_tenant(named("a"), limits).await?;
     let long = "12345678901";
@@ -63,7 +63,7 @@ async fn a_tenants_limits_bound_it_and_nobody_else(store: Fixture) -> anyhow::Re
     Ok(())
 }
 
-async fn a_tenants_answers_to_keys_are_bounded_as_its_payloads(
+async fn a_tenants_answers_to_keys_are_bounded_like_its_payloads(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let keyed = |tenant: &str, key: &str| {
@@ -80,14 +80,14 @@ async fn a_tenants_answers_to_keys_are_bounded_as_its_payloads(
     let full = QueueFull::TenantKeys { tenant: named("a"), depth_bytes, capacity_bytes };
     assert_eq!(store.offer(keyed("a", "3"), at(0)).await?, Enqueued::QueueFull(full.clone()));
     store.accept(keyed("b", "3"), at(0)).await?;
-    // Also when they are counted anew.
+    // Also when the counts are rebuilt.
     let retention = Retention { completed_before: at(0), discarded_before: at(0), now: at(1) };
     store.prune(retention, 10).await?;
     assert_eq!(store.offer(keyed("a", "3"), at(1)).await?, Enqueued::QueueFull(full));
     Ok(())
 }
 
-async fn a_tenant_runs_no_more_than_it_may(store: Fixture) -> anyhow::Result<()> {
+async fn a_tenant_runs_no_more_attempts_than_its_limit(store: Fixture) -> anyhow::Result<()> {
     store.set_tenant(named("a"), TenantLimits { running: Some(1), ..Default::default() }).await?;
     for tenant in ["a", "a", "b"] {
         store.accept(of(tenant), at(0)).await?;
@@ -101,7 +101,7 @@ async fn a_tenant_runs_no_more_than_it_may(store: Fixture) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn a_tenant_whose_limits_are_taken_back_is_not_kept(store: Fixture) -> anyhow::Result<()> {
+async fn a_tenant_whose_limits_are_removed_is_not_stored(store: Fixture) -> anyhow::Result<()> {
     let limits = TenantLimits { jobs: Some(1), running: Some(0), ..Default::default() };
     for name in ["a", "b"] {
         store.set_tenant(named(name), limits).await?;
@@ -116,7 +116,7 @@ async fn a_tenant_whose_limits_are_taken_back_is_not_kept(store: Fixture) -> any
     Ok(())
 }
 
-async fn whatever_is_held_is_passed_by(store: Fixture) -> anyhow::Result<()> {
+async fn jobs_under_a_hold_are_skipped(store: Fixture) -> anyhow::Result<()> {
     let held = store.accept(of("a"), at(0)).await?;
     let mut other = of("b").queue("other");
     (other.spec.plugin, other.spec.digest) =
@@ -138,7 +138,7 @@ async fn whatever_is_held_is_passed_by(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_is_covered_is_cancelled_in_steps(store: Fixture) -> anyhow::Result<()> {
+async fn covered_jobs_are_cancelled_in_steps(store: Fixture) -> anyhow::Result<()> {
     for tenant in ["a", "a", "a", "b"] {
         store.accept(of(tenant), at(0)).await?;
     }

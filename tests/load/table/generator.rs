@@ -39,7 +39,7 @@ fn has_wrk() -> bool {
     command.arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-/// Submits jobs for so long. An answer that is no success is an error.
+/// Submits jobs for `span`. A response that is not a success is an error.
 pub(super) async fn submit(url: &str, span: Duration) -> anyhow::Result<Load> {
     if has_wrk() {
         return wrk(url, span).await;
@@ -144,7 +144,7 @@ impl Client {
         Ok(took)
     }
 
-    /// Reads one whole answer, whose head tells its length.
+    /// Reads one whole response, whose head has its length.
     async fn read(&mut self) -> anyhow::Result<()> {
         use tokio::io::AsyncReadExt as _;
         self.answer.clear();

@@ -1,4 +1,4 @@
-//! What a host takes that does nothing, and how soon it answers.
+//! Memory and latency of an idle host.
 
 use anyhow::ensure;
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use super::measured::MeasuredHost;
 use super::{ALONE, record, rounds, scaled};
 use crate::load::percentile;
 
-/// Round trips of a round.
+/// The number of round trips in a round.
 const ROUND_TRIPS: usize = 2_000;
 
 /// Jobs that wait while memory and restart are measured.

@@ -61,7 +61,7 @@ impl MeasuredHost {
     /// A host on a new data directory, with nothing uploaded.
     pub(super) async fn empty() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
-        // What is kept by default is more than any measurement leaves.
+        // The default retention limits exceed what any measurement leaves.
         std::fs::write(folder.path().join("config.toml"), config(4 << 30))?;
         Self::start(folder).await
     }
@@ -173,7 +173,7 @@ impl MeasuredHost {
         Ok(Used { writer, process: proc::time_of_process(id)? })
     }
 
-    /// In bytes.
+    /// The memory of the host, in bytes.
     pub(super) fn memory(&self) -> anyhow::Result<u64> {
         proc::memory(self.id()?)
     }

@@ -1,4 +1,4 @@
-//! What jobs leave behind is bounded: the oldest makes room for the latest.
+//! History, logs, keys and checkpoints are bounded: the oldest make room for the latest.
 
 use bytes::Bytes;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits, QueueFull};
@@ -13,30 +13,30 @@ use crate::conformance::laws;
 
 laws![
     the_oldest_history_makes_room_for_the_latest,
-    what_waits_is_no_history,
-    neither_are_keys_and_checkpoints,
-    no_more_keys_are_taken_than_can_be_kept,
+    waiting_jobs_are_not_history,
+    keys_and_checkpoints_are_not_history,
+    idempotency_keys_are_bounded,
     the_oldest_logs_make_room_for_the_latest,
     checkpoints_are_kept_while_there_is_room,
-    a_checkpoint_that_goes_makes_room,
-    a_checkpoint_that_is_not_kept_forgives_lost_attempts_all_the_same,
-    an_old_job_that_has_ended_just_now_is_not_the_first_to_go,
-    history_makes_room_where_one_tenant_holds_most_of_it,
-    logs_make_room_where_one_tenant_holds_most_of_them,
+    a_removed_checkpoint_makes_room,
+    a_dropped_checkpoint_still_resets_the_count_of_losses,
+    an_old_job_that_was_just_finalized_is_not_trimmed_first,
+    history_of_the_tenant_with_the_most_is_removed_first,
+    logs_of_the_tenant_with_the_most_are_removed_first,
     a_checkpoint_of_another_tenant_displaces_one_of_the_tenant_that_holds_most,
     jobs_and_keys_of_one_tenant_leave_room_to_another,
 ];
 
 const MIB: usize = 1 << 20;
 
-/// A store that keeps so much of one kind.
+/// A store with changed bounds.
 fn keeping(store: Fixture, change: impl FnOnce(&mut KeptLimits)) -> anyhow::Result<Fixture> {
     let mut limits = CapacityLimits::default();
     change(&mut limits.kept);
     store.bounded(limits)
 }
 
-/// A job with a payload of so many bytes that is over.
+/// A finalized job with a payload of `length` bytes.
 async fn over(store: &Fixture, length: usize, second: i64) -> anyhow::Result<JobId> {
     let id = store.accept(job().payload(vec![7; length]), at(second)).await?;
     let leased = store.claim_one(at(second)).await?;
@@ -51,7 +51,7 @@ async fn the_oldest_history_makes_room_for_the_latest(store: Fixture) -> anyhow:
         ended.push(over(&store, MIB, second).await?);
     }
     let left = store.walk(JobFilter::default(), 100, at(40)).await?;
-    // How exactly a driver counts is its own affair.
+    // Drivers may count slightly differently.
     assert!((4..=8).contains(&left.len()), "{}", left.len());
     let left: Vec<JobId> = left.into_iter().rev().map(|job| job.id).collect();
     assert_eq!(left, ended[40 - left.len()..]);
@@ -59,7 +59,7 @@ async fn the_oldest_history_makes_room_for_the_latest(store: Fixture) -> anyhow:
     Ok(())
 }
 
-async fn what_waits_is_no_history(store: Fixture) -> anyhow::Result<()> {
+async fn waiting_jobs_are_not_history(store: Fixture) -> anyhow::Result<()> {
     let store = keeping(store, |kept| kept.history_bytes = 4 * MIB as u64)?;
     let ended = over(&store, MIB, 0).await?;
     let mut waiting = Vec::new();
@@ -71,7 +71,7 @@ async fn what_waits_is_no_history(store: Fixture) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn neither_are_keys_and_checkpoints(store: Fixture) -> anyhow::Result<()> {
+async fn keys_and_checkpoints_are_not_history(store: Fixture) -> anyhow::Result<()> {
     let store = keeping(store, |kept| kept.history_bytes = 4 * MIB as u64)?;
     let ended = over(&store, MIB, 0).await?;
     for key in 0..8 {
@@ -86,13 +86,13 @@ async fn neither_are_keys_and_checkpoints(store: Fixture) -> anyhow::Result<()> 
         let running = store.claim_one(at(0)).await?;
         store.save_progress(running.lease, checkpoint(MIB)).await?;
     }
-    // Which makes it look.
+    // This call makes the store trim.
     over(&store, MIB, 1).await?;
     assert_eq!(store.state(ended).await?, JobState::Completed);
     Ok(())
 }
 
-async fn no_more_keys_are_taken_than_can_be_kept(store: Fixture) -> anyhow::Result<()> {
+async fn idempotency_keys_are_bounded(store: Fixture) -> anyhow::Result<()> {
     let first = job().key("first", "body");
     let length = first.idempotency.as_ref().map_or(0, Idempotency::bytes);
     let store = keeping(store, |kept| kept.key_bytes = length)?;
@@ -100,11 +100,11 @@ async fn no_more_keys_are_taken_than_can_be_kept(store: Fixture) -> anyhow::Resu
     let refused = store.offer(job().key("other", "body"), at(0)).await?;
     let full = QueueFull::Keys { depth_bytes: length, capacity_bytes: length };
     assert_eq!(refused, Enqueued::QueueFull(full));
-    // Those that are there are answered, and those without are taken.
+    // Stored keys are answered, and jobs without a key are accepted.
     let again = store.offer(job().key("first", "body"), at(0)).await?;
     assert!(matches!(again, Enqueued::Duplicate { .. }), "{again:?}");
     store.accept(job(), at(0)).await?;
-    // And there is room again when they have expired.
+    // There is room again when the keys have expired.
     let retention = Retention { completed_before: at(0), discarded_before: at(0), now: at(90_000) };
     store.prune(retention, 10).await?;
     store.accept(job().key("other", "body"), at(90_000)).await?;
@@ -136,7 +136,7 @@ fn checkpoint(length: usize) -> ProgressUpdate {
     ProgressUpdate { checkpoint: Some(Bytes::from(vec![7; length])), ..ProgressUpdate::default() }
 }
 
-/// A job at its second attempt, whose first left a checkpoint of so many bytes.
+/// A job in its second attempt, whose first saved a checkpoint of `length` bytes.
 async fn retried(store: &Fixture, length: usize) -> anyhow::Result<Leased> {
     store.accept(job(), at(0)).await?;
     let first = store.claim_one(at(0)).await?;
@@ -155,7 +155,7 @@ async fn checkpoints_are_kept_while_there_is_room(store: Fixture) -> anyhow::Res
     let second = retried(&store, 400).await?;
     assert_eq!(length(&second), Some(400));
     assert_eq!(length(&retried(&store, 1).await?), None, "there is no room");
-    // One that is too long leaves the earlier one in its place.
+    // A checkpoint that is too long does not replace the earlier one.
     store.save_progress(second.lease, checkpoint(401)).await?;
     let end = ending(&second, Verdict::Retry { at: at(0) }, at(0));
     store.finish(Finish { told: ProgressUpdate::default(), ..end }, at(0)).await?;
@@ -163,7 +163,7 @@ async fn checkpoints_are_kept_while_there_is_room(store: Fixture) -> anyhow::Res
     Ok(())
 }
 
-async fn a_checkpoint_that_goes_makes_room(store: Fixture) -> anyhow::Result<()> {
+async fn a_removed_checkpoint_makes_room(store: Fixture) -> anyhow::Result<()> {
     let store = keeping(store, |kept| kept.checkpoint_bytes = 1000)?;
     let first = retried(&store, 1000).await?;
     store.finish_with(&first, Verdict::Complete, at(0)).await?;
@@ -174,7 +174,7 @@ async fn a_checkpoint_that_goes_makes_room(store: Fixture) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn a_checkpoint_that_is_not_kept_forgives_lost_attempts_all_the_same(
+async fn a_dropped_checkpoint_still_resets_the_count_of_losses(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let store = keeping(store, |kept| kept.checkpoint_bytes = 10)?;
@@ -188,7 +188,7 @@ async fn a_checkpoint_that_is_not_kept_forgives_lost_attempts_all_the_same(
     Ok(())
 }
 
-async fn an_old_job_that_has_ended_just_now_is_not_the_first_to_go(
+async fn an_old_job_that_was_just_finalized_is_not_trimmed_first(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let store = keeping(store, |kept| kept.history_bytes = 8 * MIB as u64)?;
@@ -205,7 +205,7 @@ async fn an_old_job_that_has_ended_just_now_is_not_the_first_to_go(
     Ok(())
 }
 
-async fn history_makes_room_where_one_tenant_holds_most_of_it(
+async fn history_of_the_tenant_with_the_most_is_removed_first(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let store = keeping(store, |kept| kept.history_bytes = 8 * MIB as u64)?;
@@ -223,7 +223,7 @@ async fn history_makes_room_where_one_tenant_holds_most_of_it(
     Ok(())
 }
 
-async fn logs_make_room_where_one_tenant_holds_most_of_them(store: Fixture) -> anyhow::Result<()> {
+async fn logs_of_the_tenant_with_the_most_are_removed_first(store: Fixture) -> anyhow::Result<()> {
     let store = keeping(store, |kept| kept.log_bytes = 8 * MIB as u64)?;
     let log = |length: usize| LogSnapshot {
         bytes: vec![b'x'; length],
@@ -273,7 +273,7 @@ async fn jobs_and_keys_of_one_tenant_leave_room_to_another(store: Fixture) -> an
             other => anyhow::bail!("{other:?}"),
         }
     };
-    // Which is no limit of its own.
+    // This is not a limit per tenant.
     let share = QueueFull::Share { tenant: named("greedy"), depth: 14, capacity: 14 };
     assert_eq!(refused, share);
     store.accept(of("modest"), at(0)).await?;

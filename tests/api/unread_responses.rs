@@ -1,5 +1,5 @@
-//! Clients that ask for much and read nothing: the host holds no more for all of them than it has
-//! room for.
+//! Clients that request large responses and never read them: the memory that the host uses for all of
+//! them is bounded.
 
 use anyhow::{Context as _, ensure};
 use jobwright_tests::{HostProcess, guests, tests};
@@ -11,18 +11,15 @@ use tokio::net::TcpStream;
 use super::soon;
 
 pub fn trials() -> Vec<Trial> {
-    tests![
-        plugins_that_nobody_reads_take_no_memory,
-        outputs_that_nobody_reads_take_no_more_memory_than_there_is_room_for,
-    ]
+    tests![unread_plugin_downloads_take_no_memory, unread_outputs_take_bounded_memory,]
 }
 
 const MIB: u64 = 1 << 20;
 
-/// Clients that read the first line of what they asked for, and nothing after it.
+/// Clients that read the first line of a response, and nothing after it.
 const CLIENTS: usize = 60;
 
-/// A host in a process of its own, whose memory is all that is measured.
+/// A host in a process of its own, so that its memory can be measured.
 struct Crowded {
     host: HostProcess,
     _data: tempfile::TempDir,
@@ -40,8 +37,8 @@ impl Crowded {
         Ok(())
     }
 
-    /// The first lines of the answers to many who ask for `path` at the same time, and what the
-    /// host's memory grew by meanwhile, at its peak.
+    /// Many clients request `path` at the same time. Returns the first lines of the responses, and the
+    /// peak growth of the host's memory meanwhile.
     async fn asked_for(&self, path: &str) -> anyhow::Result<(Vec<String>, u64)> {
         let before = self.peak()?;
         let mut waiting = vec![];
@@ -50,7 +47,7 @@ impl Crowded {
             let mut stream = TcpStream::connect(address).await?;
             let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
             stream.write_all(request.as_bytes()).await?;
-            // With a buffer of some kilobytes, so that hardly anything is taken.
+            // A receive buffer of some kilobytes, so that hardly anything is read.
             waiting.push(BufReader::with_capacity(64, stream));
         }
         let mut lines = vec![];
@@ -62,7 +59,7 @@ impl Crowded {
         Ok((lines, self.peak()? - before))
     }
 
-    /// The most memory that the host ever had.
+    /// The peak memory of the host.
     fn peak(&self) -> anyhow::Result<u64> {
         let id = self.host.id().context("it runs")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
@@ -72,13 +69,13 @@ impl Crowded {
     }
 }
 
-/// A plugin of about so many MiB, of which nothing has to be compiled.
+/// A plugin of about `mib` MiB that has hardly any code to compile.
 fn large(mib: usize) -> anyhow::Result<Vec<u8>> {
     let filler = "x".repeat(mib << 20);
     guests::assemble(&format!(r#"(module (func (export "_start")) (@custom "filler" "{filler}"))"#))
 }
 
-async fn plugins_that_nobody_reads_take_no_memory() -> anyhow::Result<()> {
+async fn unread_plugin_downloads_take_no_memory() -> anyhow::Result<()> {
     let crowded = Crowded::start().await?;
     crowded.push("large", large(30)?).await?;
     let (lines, grown) = crowded.asked_for("/v1/plugins/large/versions/1.0.0/wasm").await?;
@@ -99,8 +96,7 @@ const FLOOD: &str = r#"(module
       (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
       (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))"#;
 
-async fn outputs_that_nobody_reads_take_no_more_memory_than_there_is_room_for() -> anyhow::Result<()>
-{
+async fn unread_outputs_take_bounded_memory() -> anyhow::Result<()> {
     let crowded = Crowded::start().await?;
     crowded.push("flood", guests::assemble(FLOOD)?).await?;
     let job = json!({ "plugin": "flood", "limits": { "output_bytes": 16 * MIB } });
@@ -113,10 +109,10 @@ async fn outputs_that_nobody_reads_take_no_more_memory_than_there_is_room_for() 
     let served = lines.iter().filter(|line| *line == "HTTP/1.1 200 OK").count();
     let refused = lines.iter().filter(|line| *line == "HTTP/1.1 503 Service Unavailable").count();
     ensure!(served == 8 && served + refused == CLIENTS, "{lines:?}");
-    // Another tenant is answered meanwhile.
+    // Another tenant gets a response meanwhile.
     let other = reqwest::Client::new().get(format!("{}/v1/jobs?limit=1", crowded.host.url()));
     soon(other.header("jobwright-tenant", "other").send()).await??.error_for_status()?;
-    // The tenant's share of the room of all answers, and what reading the latest of them takes.
+    // The tenant's share of the budget of all responses, and the memory for reading the latest output.
     ensure!(grown < 450 * MIB, "{} MiB for {CLIENTS} clients", grown / MIB);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What must never run out: someone who may make keys, and room for keys and tenants.
+//! Keys that end, and what must never run out: an administrator's key, and room for keys and tenants.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,34 +12,34 @@ use reqwest::Method;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
-use super::access::{ask, key, stage};
-use super::{Stage, patch, post};
+use super::access::{ask, fixture, key};
+use super::{Fixture, patch, post};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         the_first_key_does_not_expire,
-        no_key_is_over_when_it_is_made,
-        an_administrators_key_that_does_not_expire_is_always_left,
-        a_listed_key_says_whether_it_lets_its_bearer_in,
-        who_has_no_key_left_comes_in_with_one_from_a_file,
-        keys_that_are_over_give_way_to_new_ones,
-        a_tenant_whose_limits_are_taken_back_makes_room_for_another,
+        a_key_that_expires_in_the_past_is_refused,
+        the_last_admin_key_without_expiry_cannot_be_revoked,
+        a_listed_key_shows_its_state,
+        a_key_from_a_file_restores_access,
+        expired_and_revoked_keys_are_replaced_by_new_ones,
+        removing_a_tenants_limits_makes_room_for_another_tenant,
     ]
 }
 
 async fn the_first_key_does_not_expire() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let draft = json!({ "scopes": ["admin"], "expires_in_s": 3600 });
     let refused = post(&host, "/v1/keys", draft.clone()).await?.problem(409)?;
     assert_eq!(refused["code"], "first_key");
-    // Nothing was made: everyone may still do everything.
+    // No key was created: requests still need none.
     let admin = key(&host, None, json!({ "scopes": ["admin"] })).await?;
     key(&host, Some(&admin), draft).await?;
     Ok(())
 }
 
-async fn no_key_is_over_when_it_is_made() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_key_that_expires_in_the_past_is_refused() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let draft = json!({ "scopes": ["admin"], "expires_in_s": 0 });
     let problem = post(&host, "/v1/keys", draft).await?.problem(422)?;
     assert_eq!(
@@ -49,9 +49,9 @@ async fn no_key_is_over_when_it_is_made() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn an_administrators_key_that_does_not_expire_is_always_left() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    let host = &stage.host;
+async fn the_last_admin_key_without_expiry_cannot_be_revoked() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let host = &fixture.host;
     let make = async |by: Option<&str>, draft: Value| {
         let made = ask(host, by, Method::POST, "/v1/keys", draft).await?.ok(201)?;
         let text = |field: &str| made[field].as_str().unwrap_or_default().to_owned();
@@ -71,14 +71,14 @@ async fn an_administrators_key_that_does_not_expire_is_always_left() -> anyhow::
         ensure!(revoke(&its_path).await?.ok(200)?["revoked_at"].is_string());
     }
     revoke(&short_path).await?.ok(200)?;
-    stage.clock.advance(Duration::from_secs(3600));
+    fixture.clock.advance(Duration::from_secs(3600));
     make(Some(&next), json!({ "scopes": ["jobs:read"] })).await?;
     Ok(())
 }
 
-async fn a_listed_key_says_whether_it_lets_its_bearer_in() -> anyhow::Result<()> {
-    let (stage, admin) = stage().await?;
-    let host = &stage.host;
+async fn a_listed_key_shows_its_state() -> anyhow::Result<()> {
+    let (fixture, admin) = fixture().await?;
+    let host = &fixture.host;
     let short = json!({ "scopes": ["jobs:read"], "expires_in_s": 60 });
     key(host, Some(&admin), short.clone()).await?;
     let made = ask(host, Some(&admin), Method::POST, "/v1/keys", short).await?.ok(201)?;
@@ -86,7 +86,7 @@ async fn a_listed_key_says_whether_it_lets_its_bearer_in() -> anyhow::Result<()>
     let path = format!("/v1/keys/{}", made["id"].as_str().context("an id")?);
     let revoked = ask(host, Some(&admin), Method::DELETE, &path, Value::Null).await?.ok(200)?;
     assert_eq!(revoked["state"], "revoked");
-    stage.clock.advance(Duration::from_secs(60));
+    fixture.clock.advance(Duration::from_secs(60));
     let listed = ask(host, Some(&admin), Method::GET, "/v1/keys", Value::Null).await?.ok(200)?;
     let keys = listed["keys"].as_array().context("keys")?;
     let mut states: Vec<_> = keys.iter().filter_map(|key| key["state"].as_str()).collect();
@@ -95,7 +95,7 @@ async fn a_listed_key_says_whether_it_lets_its_bearer_in() -> anyhow::Result<()>
     Ok(())
 }
 
-async fn who_has_no_key_left_comes_in_with_one_from_a_file() -> anyhow::Result<()> {
+async fn a_key_from_a_file_restores_access() -> anyhow::Result<()> {
     const KEY: &str = "0123456789abcdef-of-the-file";
     let host = TestHost::start().await?;
     key(&host, None, json!({ "scopes": ["admin"] })).await?;
@@ -112,10 +112,10 @@ async fn who_has_no_key_left_comes_in_with_one_from_a_file() -> anyhow::Result<(
     Ok(())
 }
 
-/// Keys that a host keeps at the most.
+/// The maximum number of keys of a host.
 const MOST_KEYS: usize = 10_000;
 
-/// Makes so many keys, all but the first revoked.
+/// Creates `keys` keys, and revokes all but the first.
 fn fill(directory: &Path, keys: usize) -> anyhow::Result<()> {
     let mut db = Connection::open(directory.join("access.db"))?;
     let change = db.transaction()?;
@@ -136,7 +136,7 @@ fn fill(directory: &Path, keys: usize) -> anyhow::Result<()> {
     Ok(change.commit()?)
 }
 
-async fn keys_that_are_over_give_way_to_new_ones() -> anyhow::Result<()> {
+async fn expired_and_revoked_keys_are_replaced_by_new_ones() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let admin = key(&host, None, json!({ "scopes": ["admin"] })).await?;
     let directory = host.stop().await?;
@@ -152,14 +152,14 @@ async fn keys_that_are_over_give_way_to_new_ones() -> anyhow::Result<()> {
     assert_eq!(count, MOST_KEYS);
     assert_eq!(oldest.collect::<Vec<_>>(), ["key-000001", "key-000003", "key-000004"]);
     ask(&host, Some(&made), Method::GET, "/v1/jobs", Value::Null).await?.ok(200)?;
-    // What is forgotten stays so.
+    // Removed keys stay removed.
     let host = TestHost::on(host.stop().await?, |_| {}).await?;
     assert_eq!(listed(&host).await?.0, MOST_KEYS);
     Ok(())
 }
 
-async fn a_tenant_whose_limits_are_taken_back_makes_room_for_another() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn removing_a_tenants_limits_makes_room_for_another_tenant() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let limit = async |n: usize, limits: Value| {
         patch(&host, &format!("/v1/tenants/t{n}"), json!({ "limits": limits })).await
     };

@@ -13,25 +13,25 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, OnceCell};
 
-/// A trial, and the plugin that it needs.
+/// A test, and the plugin that it needs.
 pub(super) type Of = (String, Trial);
 
-/// Goes with the last of the trials that share it.
-pub(super) struct Stage {
+/// The shared host; it is stopped with the last test that uses it.
+pub(super) struct Fixture {
     pub(super) plugins: Plugins,
-    /// Not that of a trial, which the host outlives.
+    /// A runtime of the fixture, because the host outlives the runtime of each test.
     runtime: Runtime,
     host: OnceCell<TestHost>,
     pushed: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
 }
 
-impl Stage {
+impl Fixture {
     pub(super) fn new(plugins: Plugins) -> anyhow::Result<Self> {
         let (host, pushed) = <_>::default();
         Ok(Self { plugins, runtime: Runtime::new()?, host, pushed })
     }
 
-    /// A trial that runs `body` beside the host.
+    /// A test that runs `body` with the host.
     pub(super) fn trial<F>(
         self: &Arc<Self>,
         name: &str,
@@ -40,10 +40,10 @@ impl Stage {
     where
         F: Future<Output = anyhow::Result<()>>,
     {
-        let stage = self.clone();
+        let fixture = self.clone();
         Trial::test(format!("plugins::{name}"), move || {
-            let body = async { tokio::time::timeout(DEADLINE, body(stage.clone())).await? };
-            stage.runtime.block_on(body).map_err(|error| format!("{error:#}").into())
+            let body = async { tokio::time::timeout(DEADLINE, body(fixture.clone())).await? };
+            fixture.runtime.block_on(body).map_err(|error| format!("{error:#}").into())
         })
     }
 
@@ -52,13 +52,13 @@ impl Stage {
         self.host.get_or_try_init(TestHost::start).await
     }
 
-    /// Where the plugin is.
+    /// The path of the plugin.
     pub(super) fn wasm(&self, plugin: &str) -> anyhow::Result<&Path> {
         let missing = |reason| anyhow!("there is no {plugin}: {reason}");
         self.plugins.get(plugin).wasm().map_err(missing)
     }
 
-    /// Uploads the plugin, if that was not done.
+    /// Uploads the plugin, once.
     pub(super) async fn push(&self, plugin: &str) -> anyhow::Result<()> {
         let cell = self.pushed.lock().await.entry(plugin.to_owned()).or_default().clone();
         let push = || async {
@@ -68,7 +68,7 @@ impl Stage {
         cell.get_or_try_init(push).await.copied()
     }
 
-    /// The finalized job of `payload`, which had one attempt; its log, and the output if it left any.
+    /// Runs a job of `payload` with one attempt; returns the finalized job, its log, and its output.
     pub(super) async fn run(
         &self,
         plugin: &str,
@@ -84,12 +84,12 @@ impl Stage {
         Ok(Ran { job, log, output })
     }
 
-    /// The same for a sample.
+    /// As [`run`](Self::run), for a sample.
     pub(super) async fn run_sample(&self, plugin: &str, sample: &Sample) -> anyhow::Result<Ran> {
         self.run(plugin, &sample.args, std::fs::read(&sample.payload)?).await
     }
 
-    /// Submits a job that is deterministic and has one attempt; answers its id.
+    /// Submits a deterministic job with one attempt; returns its id.
     async fn submit(
         &self,
         plugin: &str,
@@ -105,7 +105,7 @@ impl Stage {
         Ok(job["id"].as_str().context("a job has an id")?.to_owned())
     }
 
-    /// The finalized job of a sample that fails, which was then retried: it has two attempts.
+    /// Runs and retries the job of a sample that fails: the returned job has two attempts.
     pub(super) async fn run_twice(&self, plugin: &str, sample: &Sample) -> anyhow::Result<Value> {
         let (host, payload) = (self.host().await?, std::fs::read(&sample.payload)?);
         let id = self.submit(plugin, &sample.args, payload).await?;
@@ -116,16 +116,16 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Fixture {
     fn drop(&mut self) {
         if let Some(host) = self.host.take() {
-            // It has done what it was for.
+            // Errors of the shutdown do not matter here.
             drop(self.runtime.block_on(host.stop()));
         }
     }
 }
 
-/// What became of a job.
+/// A finalized job with its log and output.
 pub(super) struct Ran {
     pub(super) job: Value,
     pub(super) log: String,
@@ -133,7 +133,7 @@ pub(super) struct Ran {
 }
 
 impl Ran {
-    /// What is said of its only attempt.
+    /// The record of the only attempt.
     pub(super) fn attempt(&self) -> &Value {
         &self.job["attempts"][0]
     }

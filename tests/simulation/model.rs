@@ -1,5 +1,5 @@
-//! What must be true, written anew: which jobs there are, who holds them and what they went through,
-//! told only by what was asked of the store and what it answered.
+//! A model of the store, written independently: which jobs exist, their leases and their transitions,
+//! derived only from requests to the store and its responses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,37 +19,37 @@ use jobwright_core::tenant::{TenantLimits, TenantName};
 use super::history::LIMITS;
 use super::world::short;
 
-/// See the module's text.
+/// The model of a store.
 #[derive(Debug, Default)]
-pub(super) struct Witness {
-    pub(super) jobs: BTreeMap<JobId, Seen>,
-    /// Jobs whose submitters have heard that they are accepted.
+pub(super) struct Model {
+    pub(super) jobs: BTreeMap<JobId, ModelJob>,
+    /// Jobs whose acceptance was acknowledged.
     pub(super) acknowledged: BTreeSet<JobId>,
-    /// What claims pass by.
+    /// The holds, whose jobs claims skip.
     pub(super) held: BTreeSet<Hold>,
-    /// The limits of tenants that were given some.
+    /// The limits of tenants that have some.
     pub(super) tenants: BTreeMap<TenantName, TenantLimits>,
     /// Attempts that began while others ran.
     pub(super) beside: u64,
-    /// The latest time that a command brought, and how far the wall clock was ahead of it at the latest
-    /// claim, in microseconds.
+    /// The latest time of a command, and how far the wall clock was ahead of it at the latest claim, in
+    /// microseconds.
     time: Timestamp,
     ahead: i64,
     /// The time of the latest claim, at which the store last read the wall clock.
     claimed_at: Timestamp,
-    /// As `time`, with the commands of which nobody knows whether the store has seen them.
+    /// As `time`, including commands that may not have reached the store.
     latest: Timestamp,
-    /// The latest time that was committed, which a host that is started later finds.
+    /// The latest committed time, which a host that is started later finds.
     committed: Timestamp,
-    /// Attempts that were finished.
+    /// The number of finished attempts.
     finished: u64,
-    /// The first thing that must not be.
+    /// The first violation of an invariant.
     wrong: Option<String>,
 }
 
-/// A job, as far as is known from outside.
+/// A job, as far as its state can be derived from outside.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct ModelJob {
     pub(super) labels: JobLabels,
     pub(super) state: JobState,
     pub(super) attempt: u32,
@@ -65,14 +65,14 @@ pub(super) struct Seen {
     memory_bytes: u64,
     payload_bytes: u64,
     cancel_requested: bool,
-    /// Until when the lease of a running job holds, when its attempt began, and when it was renewed.
+    /// When the lease of a running job expires, when its attempt began, and when it was renewed.
     pub(super) expires_at: Timestamp,
     attempted_at: Timestamp,
     alive_at: Timestamp,
     checkpoint: Option<Bytes>,
 }
 
-impl Seen {
+impl ModelJob {
     pub(super) fn is_over(&self) -> bool {
         self.state.is_finalized()
     }
@@ -81,7 +81,7 @@ impl Seen {
         (self.state, self.scheduled_at, self.on_wall) = (JobState::Available, at, false);
     }
 
-    /// Its lane.
+    /// The lane of the job.
     fn lane(&self) -> (&TenantName, &QueueName) {
         (&self.labels.tenant, &self.labels.queue)
     }
@@ -113,7 +113,7 @@ impl Seen {
         }
     }
 
-    /// Loses the attempt with its host, which last lived at `alive_at`.
+    /// Loses the attempt with its host, which was last alive at `alive_at`.
     fn lose(&mut self, alive_at: Timestamp, finished: u64) {
         let at_once = until(self.attempted_at, alive_at) < Duration::from_secs(10);
         self.lost += u16::from(at_once || self.lost_after == Some(finished));
@@ -128,8 +128,8 @@ impl Seen {
     }
 }
 
-impl Witness {
-    /// Notes what must not be; the first of it is what a history fails with.
+impl Model {
+    /// Records a violation if `holds` is false; a history fails with the first one.
     pub(super) fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds && self.wrong.is_none() {
             self.wrong = Some(what());
@@ -140,26 +140,26 @@ impl Witness {
         self.wrong.as_ref()
     }
 
-    /// A command brought the time, and was committed.
+    /// A command at this time was committed.
     pub(super) fn commits(&mut self, now: Timestamp) {
         self.time = self.time.max(now);
         self.latest = self.latest.max(now);
         self.committed = self.time;
     }
 
-    /// A command brought the time, and wrote nothing.
+    /// A command at this time wrote nothing.
     pub(super) fn looks(&mut self, now: Timestamp) {
         self.time = self.time.max(now);
         self.latest = self.latest.max(now);
     }
 
-    /// Whether the store knows at `time` that the time of a waiting job has come.
-    fn is_due(&self, job: &Seen, time: Timestamp) -> bool {
+    /// Whether a waiting job is due at `time`, as far as the store knows.
+    fn is_due(&self, job: &ModelJob, time: Timestamp) -> bool {
         self.due_at(job) <= if job.on_wall { self.claimed_at } else { time }
     }
 
-    /// When a waiting job is due, by the host's clock.
-    pub(super) fn due_at(&self, job: &Seen) -> Timestamp {
+    /// When a waiting job is due by the host's clock.
+    pub(super) fn due_at(&self, job: &ModelJob) -> Timestamp {
         let ahead = if job.on_wall { self.ahead } else { 0 };
         let at = job.scheduled_at.as_microsecond() - ahead;
         Timestamp::from_microsecond(at).unwrap_or_default()
@@ -168,7 +168,7 @@ impl Witness {
     pub(super) fn enqueued(&mut self, jobs: &[NewJob], answers: &[Enqueued], now: Timestamp) {
         self.must(jobs.len() == answers.len(), || "an enqueue was not answered".to_owned());
         self.latest = self.latest.max(now);
-        // Places may be taken before the store has seen what has become due since the latest command.
+        // The store may not know yet which jobs have become due since the latest command.
         let times = [self.time, self.latest];
         for (job, answer) in jobs.iter().zip(answers) {
             let (labels, side) = (JobLabels::from(&job.spec), Side::of(job.scheduled_at, now));
@@ -182,14 +182,14 @@ impl Witness {
                 self.jobs.insert(job.id, seen(job, now));
             }
         }
-        // One of which all jobs are refused is answered without a commit.
+        // A request whose jobs are all refused is not committed.
         if answers.contains(&Enqueued::Inserted) {
             self.commits(now);
         }
     }
 
-    /// Whether one more job fits beside the unfinished ones: each of them takes one place, and gives
-    /// it back once. `time` says which of them are due.
+    /// Whether one more job fits in addition to the unfinished ones, each of which counts once. `time`
+    /// decides which of them are due.
     fn has_room(
         &self,
         labels: &JobLabels,
@@ -200,17 +200,17 @@ impl Witness {
         let unfinished = || self.jobs.values().filter(|job| !job.is_over());
         let of_tenant = || unfinished().filter(|job| job.labels.tenant == *tenant);
         let in_queue = || of_tenant().filter(|job| job.labels.queue == *queue);
-        let is_due = |job: &&Seen| job.state == JobState::Running || self.is_due(job, time);
+        let is_due = |job: &&ModelJob| job.state == JobState::Running || self.is_due(job, time);
         let due = in_queue().filter(is_due).count();
         let has_room_in_queue = match side {
             Side::Due => due < LIMITS.per_queue,
             Side::Parked => in_queue().count() - due < LIMITS.parked_per_queue,
         };
-        let bytes = |job: &Seen| job.payload_bytes;
+        let bytes = |job: &ModelJob| job.payload_bytes;
         let limits = self.limits(tenant);
         let (all, all_bytes) = (unfinished().count(), unfinished().map(bytes).sum::<u64>());
         let (own, own_bytes) = (of_tenant().count(), of_tenant().map(bytes).sum::<u64>());
-        // A tenant holds less than seven times what it leaves to others.
+        // A tenant may use less than seven times what it leaves to others.
         let has_share = own < 7 * LIMITS.total.saturating_sub(all)
             && (payload_bytes == 0
                 || own_bytes < 7 * LIMITS.payload_bytes.saturating_sub(all_bytes));
@@ -240,22 +240,23 @@ impl Witness {
     }
 
     /// A job that should have been claimed before `claimed`: of a tenant with fewer attempts in flight,
-    /// of a queue of the same tenant with fewer, or of the same queue with a smaller sort key. Lanes with
-    /// a job that does not fit into the memory that is left do not count.
-    fn is_wronged(&self, claimed: &Seen, memory_left: u64) -> Option<JobId> {
-        let waits = |job: &Seen| job.state == JobState::Available && self.is_due(job, self.time);
+    /// of a queue of the same tenant with fewer, or of the same queue with a smaller sort key. Lanes whose
+    /// first job does not fit into the remaining memory do not count.
+    fn is_wronged(&self, claimed: &ModelJob, memory_left: u64) -> Option<JobId> {
+        let waits =
+            |job: &ModelJob| job.state == JobState::Available && self.is_due(job, self.time);
         let large: BTreeSet<_> = self
             .jobs
             .values()
             .filter(|job| waits(job) && job.memory_bytes > memory_left)
             .map(|job| job.lane())
             .collect();
-        let runs = |job: &Seen| {
+        let runs = |job: &ModelJob| {
             let running = self.jobs.values().filter(|job| job.state == JobState::Running);
             running.filter(|other| other.lane() == job.lane()).count()
         };
-        let place = |job: &Seen| (self.running(&job.labels.tenant), runs(job), job.sort_key());
-        let goes_before = |job: &Seen| {
+        let place = |job: &ModelJob| (self.running(&job.labels.tenant), runs(job), job.sort_key());
+        let goes_before = |job: &ModelJob| {
             let (before, claimed_place) = (place(job), place(claimed));
             match job.labels.tenant == claimed.labels.tenant {
                 false => before.0 < claimed_place.0,
@@ -263,8 +264,8 @@ impl Witness {
                 true => before.1 < claimed_place.1,
             }
         };
-        let wronged = |job: &Seen| {
-            // One that was lost may have to wait until nothing else runs.
+        let wronged = |job: &ModelJob| {
+            // A job that was lost may have to wait until nothing else runs.
             waits(job)
                 && job.lost == 0
                 && goes_before(job)
@@ -283,7 +284,7 @@ impl Witness {
         }
     }
 
-    /// What is due by the wall clock is due from now on, wherever that is set.
+    /// Jobs that are due by the wall clock stay due, even if it is set back.
     fn settle(&mut self) {
         let (time, ahead) = (self.time, self.ahead);
         for job in self.jobs.values_mut().filter(|job| job.state == JobState::Available) {
@@ -431,7 +432,7 @@ impl Witness {
 
     pub(super) fn reclaimed(&mut self, now: Timestamp, most: usize, ids: &[JobId]) {
         self.commits(now);
-        let expired = |job: &Seen| job.state == JobState::Running && job.expires_at <= now;
+        let expired = |job: &ModelJob| job.state == JobState::Running && job.expires_at <= now;
         let due = self.jobs.values().filter(|job| expired(job)).count().min(most);
         self.must(ids.len() == due, || format!("{} leases expired, reclaimed: {ids:?}", due));
         for id in ids {
@@ -442,9 +443,8 @@ impl Witness {
         }
     }
 
-    /// The embedded store was opened again: nobody holds anything any more, and the times of jobs are
-    /// those of the wall clock, as the host's clock starts with it. Those that are not were of a clock that
-    /// the wall clock was ahead of.
+    /// The embedded store was opened again: there are no leases any more, and times of jobs follow the wall
+    /// clock, as the host's clock starts with it. Other times were of a clock behind the wall clock.
     pub(super) fn reopened(&mut self, now: Timestamp) {
         let micros = jiff::SignedDuration::from_micros(self.ahead);
         let on_wall = |at: Timestamp| at.checked_add(micros).unwrap_or(at);
@@ -456,7 +456,7 @@ impl Witness {
             if !job.on_wall {
                 job.scheduled_at = on_wall(job.scheduled_at);
             }
-            // What was due by the clocks of the earlier process is due.
+            // Jobs that were due by the clocks of the earlier process are due.
             job.on_wall = job.scheduled_at > was_due;
             job.scheduled_at =
                 if job.on_wall { job.scheduled_at } else { job.scheduled_at.min(now) };
@@ -468,7 +468,7 @@ impl Witness {
 
     pub(super) fn cancelled(&mut self, id: JobId, now: Timestamp, answer: Option<&CancelRequest>) {
         self.commits(now);
-        let expected = self.jobs.get_mut(&id).map(Seen::cancel);
+        let expected = self.jobs.get_mut(&id).map(ModelJob::cancel);
         self.must(answer == expected.as_ref(), || {
             format!("cancelling {}: {answer:?}, not {expected:?}", short(id))
         });
@@ -482,7 +482,7 @@ impl Witness {
     ) {
         self.committed = self.time;
         let covered =
-            |job: &Seen| !job.is_over() && !job.cancel_requested && hold.covers(&job.labels);
+            |job: &ModelJob| !job.is_over() && !job.cancel_requested && hold.covers(&job.labels);
         let due = self.jobs.values().filter(|job| covered(job)).count().min(most);
         self.must(answers.len() == due, || format!("{due} are under {hold:?}, not {answers:?}"));
         for (id, answer) in answers {
@@ -519,23 +519,23 @@ impl Witness {
 
     /// Grows with every attempt that begins or is over.
     pub(super) fn changes(&self) -> u64 {
-        let changes = |job: &Seen| u64::from(job.attempt) * 2 + u64::from(job.is_over());
+        let changes = |job: &ModelJob| u64::from(job.attempt) * 2 + u64::from(job.is_over());
         self.jobs.values().map(changes).sum()
     }
 
-    /// The job that the lease is still the right to try.
-    fn holder(&mut self, lease: &Lease) -> Option<&mut Seen> {
+    /// The job of a live lease.
+    fn holder(&mut self, lease: &Lease) -> Option<&mut ModelJob> {
         let job = self.jobs.get_mut(&lease.job)?;
         (job.state == JobState::Running && job.attempt == lease.attempt).then_some(job)
     }
 }
 
-fn keep(job: &mut Seen, told: &ProgressUpdate) {
+fn keep(job: &mut ModelJob, told: &ProgressUpdate) {
     job.checkpoint = told.checkpoint.clone().or(job.checkpoint.take());
 }
 
-fn seen(job: &NewJob, now: Timestamp) -> Seen {
-    Seen {
+fn seen(job: &NewJob, now: Timestamp) -> ModelJob {
+    ModelJob {
         labels: JobLabels::from(&job.spec),
         state: JobState::Available,
         attempt: 0,

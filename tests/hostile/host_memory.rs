@@ -1,4 +1,4 @@
-//! To take memory of the host's own: by what one call hands over, and by handles.
+//! Attacks on the host's own memory: huge arguments of host calls, and many handles.
 
 use anyhow::ensure;
 use serde_json::json;
@@ -11,14 +11,14 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn case(name: &str, guest: Guest, end: End) -> Case {
-    // It ends by what it does, not by the time that takes.
-    Case::new(format!("handing::{name}"), guest).ends(end).and(|attempt| {
-        ensure!(used(attempt, "run_ms")? < 10_000.0, "it takes long");
+    // It must end by its error or limit, and not by its time limit.
+    Case::new(format!("host_memory::{name}"), guest).ends(end).and(|attempt| {
+        ensure!(used(attempt, "run_ms")? < 10_000.0, "it takes too long");
         Ok(())
     })
 }
 
-/// More than any call may copy.
+/// More bytes than any call may copy.
 const LONG: &str = "(i32.const 1024) (i32.const 50000000)";
 const GROW: &str = "(drop (memory.grow (i32.const 800)))";
 
@@ -27,7 +27,7 @@ const RANDOM: &str = r#"(import "wasi:random/random@0.2.0" "get-random-bytes"
 const ZEROES: &str = r#"(import "wasi:io/streams@0.2.0" "[method]output-stream.write-zeroes"
     (func $zeroes (param i32 i64 i32)))"#;
 
-/// One call, with an argument that is far too large.
+/// One host call with an argument that is far too large.
 fn calls() -> Vec<Case> {
     let refused = Traps("host_call");
     let p1 = |body: &str| p1("", body);
@@ -70,7 +70,7 @@ fn calls() -> Vec<Case> {
         case(
             "a_huge_checkpoint",
             job("", &format!("{GROW} (call $save {LONG} (i32.const 600))")),
-            // In words of its type.
+            // The error is one of its type.
             End::Succeeds,
         ),
         case(
@@ -91,7 +91,7 @@ fn calls() -> Vec<Case> {
             p1("(call $write (i32.const 1) (i32.const 65530) (i32.const 600))"),
             refused,
         ),
-        // An error, which a guest may survive.
+        // An error that a guest may handle.
         case(
             "a_list_of_writes_beyond_memory",
             p1("(if (i32.eqz (call $fd_write (i32.const 1) (i32.const 0) (i32.const 0x7fffffff)
@@ -120,15 +120,15 @@ fn calls() -> Vec<Case> {
     ]
 }
 
-/// Fields made of a list, and headers that are added one by one.
+/// Imports that create fields from a list.
 const FROM_LIST: &str = r#"(import "wasi:http/types@0.2.0" "[static]fields.from-list"
     (func $from_list (param i32 i32 i32)))"#;
 
 const POLL: &str = r#"(import "wasi:io/poll@0.2.0" "poll" (func $poll (param i32 i32 i32)))"#;
 
-/// Lists whose elements are all the same long text: small in the guest, and huge as a copy.
+/// Lists whose elements are all the same long string: small in the guest, but huge when copied.
 fn lists() -> Vec<Case> {
-    // So many headers at 131072, of which each has the name and value that are given.
+    // `count` headers at 131072, each with the given name and value.
     let entries = |count: u32, value: u32| {
         format!(
             "{} (drop (memory.grow (i32.const 600))) {}
@@ -190,8 +190,8 @@ fn lists() -> Vec<Case> {
     ]
 }
 
-/// A component that hands another one a list in which the same text of 100,000 bytes is so many
-/// times: each becomes a copy there.
+/// A component that passes to another one a list with `count` times the same string of 100,000 bytes;
+/// each is copied.
 fn strings(count: u32) -> String {
     format!(
         r#"(component
@@ -246,7 +246,7 @@ fn strings(count: u32) -> String {
     )
 }
 
-/// Handles, each of which stands for something in the host.
+/// Handles, each of which refers to an object in the host.
 fn handles() -> Vec<Case> {
     let limited = |name: &str, guest, end| {
         case(name, guest, end).under(json!({ "resources": 100, "timeout_ms": 20_000 }))

@@ -1,4 +1,4 @@
-//! What is told to callers with a key, and what is told of them.
+//! Details for callers with a key, and names of keys in the audit log.
 
 use anyhow::{Context as _, ensure};
 use jobwright_core::plugin::Digest;
@@ -12,13 +12,13 @@ use super::{get, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_host_that_is_not_ready_says_why_to_callers_with_a_key,
-        each_key_of_the_file_has_a_name_of_its_own_in_the_audit_log,
+        a_host_that_is_not_ready_gives_the_reason_to_callers_with_a_key,
+        each_key_of_the_file_has_its_own_name_in_the_audit_log,
     ]
 }
 
-async fn a_host_that_is_not_ready_says_why_to_callers_with_a_key() -> anyhow::Result<()> {
-    // A floor that no disk reaches.
+async fn a_host_that_is_not_ready_gives_the_reason_to_callers_with_a_key() -> anyhow::Result<()> {
+    // A floor above the free space of any disk.
     let host = TestHost::configured(|config| config.disk.free_bytes = u64::MAX).await?;
     let open = get(&host, "/readyz").await?.ok(503)?;
     ensure!(open["reason"].to_string().contains("of free space"), "{open}");
@@ -33,7 +33,7 @@ async fn a_host_that_is_not_ready_says_why_to_callers_with_a_key() -> anyhow::Re
     Ok(())
 }
 
-async fn each_key_of_the_file_has_a_name_of_its_own_in_the_audit_log() -> anyhow::Result<()> {
+async fn each_key_of_the_file_has_its_own_name_in_the_audit_log() -> anyhow::Result<()> {
     const KEYS: [&str; 2] = ["0123456789abcdef-one", "0123456789abcdef-two"];
     let host = TestHost::start().await?;
     let directory = host.stop().await?;

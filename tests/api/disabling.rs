@@ -1,4 +1,4 @@
-//! The kill switch, and the log of who used it.
+//! Disabling plugins, versions, bytes and tenants, and the audit log of it.
 
 use anyhow::{Context as _, ensure};
 use jobwright_core::runtime::StopReason;
@@ -7,23 +7,23 @@ use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Stage, get, post, send, soon};
+use super::{Fixture, get, post, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        what_is_switched_off_stops_and_waits_until_it_is_on_again,
-        what_is_switched_off_is_cancelled_if_asked,
-        nothing_new_is_taken_for_what_is_switched_off,
-        a_switch_survives_a_restart,
-        a_tenant_that_is_switched_off_may_only_look,
-        a_guest_is_given_no_grace,
-        a_grace_that_was_given_is_taken_back,
-        what_was_done_is_in_the_audit_log,
-        the_audit_log_is_read_in_pages,
+        disabling_stops_attempts_and_jobs_wait_until_enabled,
+        disabling_can_cancel_all_jobs,
+        disabled_plugins_accept_no_jobs,
+        disabling_survives_a_restart,
+        a_disabled_tenant_may_only_read,
+        disabling_gives_guests_no_grace_period,
+        disabling_ends_a_running_grace_period,
+        administrative_actions_are_in_the_audit_log,
+        the_audit_log_has_pages,
     ]
 }
 
-/// Every way to switch the jobs of `p` off.
+/// Every path that disables jobs of `p`.
 async fn switches(host: &TestHost) -> anyhow::Result<[String; 4]> {
     let plugin = get(host, "/v1/plugins/p").await?.ok(200)?;
     let digest = plugin["versions"][0]["digest"].as_str().context("a digest")?.to_owned();
@@ -36,86 +36,86 @@ async fn switches(host: &TestHost) -> anyhow::Result<[String; 4]> {
     ])
 }
 
-async fn what_is_switched_off_stops_and_waits_until_it_is_on_again() -> anyhow::Result<()> {
+async fn disabling_stops_attempts_and_jobs_wait_until_enabled() -> anyhow::Result<()> {
     for n in 0..4 {
-        let stage = Stage::one_by_one().await?;
-        let switch = &switches(&stage.host).await?[n];
-        let (first, second) = (stage.submit(json!({})).await?, stage.submit(json!({})).await?);
-        let mut running = stage.begins().await?;
-        // A body that says nothing is taken, however it does so.
+        let fixture = Fixture::one_by_one().await?;
+        let switch = &switches(&fixture.host).await?[n];
+        let (first, second) = (fixture.submit(json!({})).await?, fixture.submit(json!({})).await?);
+        let mut running = fixture.begins().await?;
+        // An empty body is accepted in every form.
         let nothing = ["", "null", "{}", "\u{feff}"][n];
-        let off = post(&stage.host, &format!("{switch}/disable"), nothing).await?.ok(200)?;
+        let off = post(&fixture.host, &format!("{switch}/disable"), nothing).await?.ok(200)?;
         assert_eq!(off, json!({ "disabled": true, "cancelled_jobs": 0 }));
         assert_eq!(soon(running.stop.wait()).await?, StopReason::SwitchedOff, "{switch}");
-        // It is given back, uncounted, and not begun again.
+        // The job is released without counting the attempt, and does not start again.
         let back = async {
-            while stage.host.job(&first).await?["state"] != "available" {
+            while fixture.host.job(&first).await?["state"] != "available" {
                 tokio::task::yield_now().await;
             }
             anyhow::Ok(())
         };
         soon(back).await??;
-        assert_eq!(stage.host.job(&first).await?["failures"], 0);
-        assert_eq!(stage.host.job(&second).await?["state"], "available");
-        ensure!(stage.runtime.begun().await.is_none(), "what is off began");
-        let on = post(&stage.host, &format!("{switch}/enable"), "").await?.ok(200)?;
+        assert_eq!(fixture.host.job(&first).await?["failures"], 0);
+        assert_eq!(fixture.host.job(&second).await?["state"], "available");
+        ensure!(fixture.runtime.begun().await.is_none(), "a disabled job began");
+        let on = post(&fixture.host, &format!("{switch}/enable"), "").await?.ok(200)?;
         assert_eq!(on, json!({ "disabled": false }));
         for _ in 0..2 {
-            stage.begins().await?.succeed();
+            fixture.begins().await?.succeed();
         }
-        stage.host.finalized(&first).await?;
-        stage.host.finalized(&second).await?;
+        fixture.host.finalized(&first).await?;
+        fixture.host.finalized(&second).await?;
     }
     Ok(())
 }
 
-async fn what_is_switched_off_is_cancelled_if_asked() -> anyhow::Result<()> {
+async fn disabling_can_cancel_all_jobs() -> anyhow::Result<()> {
     for n in 0..4 {
-        let stage = Stage::one_by_one().await?;
-        let switch = &switches(&stage.host).await?[n];
-        let (first, second) = (stage.submit(json!({})).await?, stage.submit(json!({})).await?);
-        let _running = stage.begins().await?;
+        let fixture = Fixture::one_by_one().await?;
+        let switch = &switches(&fixture.host).await?[n];
+        let (first, second) = (fixture.submit(json!({})).await?, fixture.submit(json!({})).await?);
+        let _running = fixture.begins().await?;
         let body = json!({ "jobs": "cancel" });
-        let off = post(&stage.host, &format!("{switch}/disable"), body).await?.ok(200)?;
+        let off = post(&fixture.host, &format!("{switch}/disable"), body).await?.ok(200)?;
         assert_eq!(off["cancelled_jobs"], 2, "{switch}");
         for id in [first, second] {
-            assert_eq!(stage.host.finalized(&id).await?["state"], "cancelled");
+            assert_eq!(fixture.host.finalized(&id).await?["state"], "cancelled");
         }
     }
     Ok(())
 }
 
-async fn nothing_new_is_taken_for_what_is_switched_off() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    stage.host.push("q", "other bytes").await?;
+async fn disabled_plugins_accept_no_jobs() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    fixture.host.push("q", "other bytes").await?;
     let job = json!({ "plugin": "p" });
-    let over = stage.submit(json!({})).await?;
-    stage.begins().await?.succeed();
-    stage.host.finalized(&over).await?;
-    for switch in switches(&stage.host).await?.iter().take(3) {
-        post(&stage.host, &format!("{switch}/disable"), "").await?.ok(200)?;
-        assert_eq!(post(&stage.host, "/v1/jobs", &job).await?.code(409)?, "disabled");
-        let batch = post(&stage.host, "/v1/jobs/batch", json!([job])).await?.ok(200)?;
+    let over = fixture.submit(json!({})).await?;
+    fixture.begins().await?.succeed();
+    fixture.host.finalized(&over).await?;
+    for switch in switches(&fixture.host).await?.iter().take(3) {
+        post(&fixture.host, &format!("{switch}/disable"), "").await?.ok(200)?;
+        assert_eq!(post(&fixture.host, "/v1/jobs", &job).await?.code(409)?, "disabled");
+        let batch = post(&fixture.host, "/v1/jobs/batch", json!([job])).await?.ok(200)?;
         assert_eq!(batch[0]["error"]["code"], "disabled");
-        let retry = post(&stage.host, &format!("/v1/jobs/{over}/retry"), "").await?;
+        let retry = post(&fixture.host, &format!("/v1/jobs/{over}/retry"), "").await?;
         assert_eq!(retry.code(409)?, "disabled");
-        post(&stage.host, "/v1/jobs", json!({ "plugin": "q" })).await?.ok(202)?;
-        post(&stage.host, &format!("{switch}/enable"), "").await?.ok(200)?;
+        post(&fixture.host, "/v1/jobs", json!({ "plugin": "q" })).await?.ok(202)?;
+        post(&fixture.host, &format!("{switch}/enable"), "").await?.ok(200)?;
     }
-    post(&stage.host, "/v1/jobs", &job).await?.ok(202)?;
+    post(&fixture.host, "/v1/jobs", &job).await?.ok(202)?;
     for (path, code) in [
         ("/v1/plugins/none/disable", "plugin_not_found"),
         ("/v1/plugins/p/versions/9.9.9/disable", "version_not_found"),
     ] {
-        assert_eq!(post(&stage.host, path, "").await?.code(404)?, code);
+        assert_eq!(post(&fixture.host, path, "").await?.code(404)?, code);
     }
     let wrong =
-        post(&stage.host, "/v1/plugins/p/disable", json!({ "jobs": "burn", "x": 1 })).await?;
+        post(&fixture.host, "/v1/plugins/p/disable", json!({ "jobs": "burn", "x": 1 })).await?;
     assert_eq!(wrong.problem(422)?["errors"].as_array().map_or(0, Vec::len), 2);
     Ok(())
 }
 
-async fn a_switch_survives_a_restart() -> anyhow::Result<()> {
+async fn disabling_survives_a_restart() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     host.push("echo", guests::echo()?).await?;
     let why = json!({ "reason": "it loops" });
@@ -134,10 +134,10 @@ async fn a_switch_survives_a_restart() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_tenant_that_is_switched_off_may_only_look() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn a_disabled_tenant_may_only_read() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
     let make = async |token: Option<&str>, draft: Value| {
-        let request = stage.host.request(Method::POST, "/v1/keys").json(&draft);
+        let request = fixture.host.request(Method::POST, "/v1/keys").json(&draft);
         let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
         let made = send(request).await?.ok(201)?;
         anyhow::Ok(made["key"].as_str().context("a token")?.to_owned())
@@ -146,25 +146,25 @@ async fn a_tenant_that_is_switched_off_may_only_look() -> anyhow::Result<()> {
     let scopes = json!(["plugins:write", "jobs:submit", "jobs:read"]);
     let theirs = make(Some(&admin), json!({ "tenant": "acme", "scopes": scopes })).await?;
     let ask = async |token: &str, method: Method, path: &str| {
-        send(stage.host.request(method, path).bearer_auth(token)).await
+        send(fixture.host.request(method, path).bearer_auth(token)).await
     };
     ask(&admin, Method::POST, "/v1/tenants/acme/disable").await?.ok(200)?;
     ask(&theirs, Method::GET, "/v1/jobs").await?.ok(200)?;
     let refused = ask(&theirs, Method::PUT, "/v1/plugins/p").await?;
     assert_eq!(refused.code(403)?, "disabled");
     ask(&admin, Method::POST, "/v1/tenants/acme/enable").await?.ok(200)?;
-    let upload = stage.host.request(Method::PUT, "/v1/plugins/p").bearer_auth(&theirs);
+    let upload = fixture.host.request(Method::PUT, "/v1/plugins/p").bearer_auth(&theirs);
     send(upload.body("bytes")).await?.ok(201)?;
     Ok(())
 }
 
-/// It asks all the time whether it should end, and never does.
+/// Polls for cancellation all the time, and never ends.
 const DEAF: &str = r#"(module
   (import "jobwright" "is_cancelled" (func $asked (result i32)))
   (memory (export "memory") 1)
   (func (export "_start") (loop $again (drop (call $asked)) (br $again))))"#;
 
-/// A job whose guest asks whether it is cancelled, and goes on.
+/// A job whose guest polls for cancellation and ignores it.
 async fn deaf(host: &TestHost) -> anyhow::Result<String> {
     host.push("deaf", guests::assemble(DEAF)?).await?;
     let limits = json!({ "grace_ms": 10_000, "timeout_ms": 600_000, "fuel": "unlimited" });
@@ -183,33 +183,33 @@ async fn becomes(host: &TestHost, id: &str, state: &str) -> anyhow::Result<()> {
     soon(becomes).await?
 }
 
-async fn a_guest_is_given_no_grace() -> anyhow::Result<()> {
+async fn disabling_gives_guests_no_grace_period() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let id = deaf(&host).await?;
     let began = tokio::time::Instant::now();
     post(&host, "/v1/plugins/deaf/disable", "").await?.ok(200)?;
     becomes(&host, &id, "available").await?;
-    ensure!(began.elapsed().as_secs() < 5, "it had its grace: {:?}", began.elapsed());
+    ensure!(began.elapsed().as_secs() < 5, "it had its grace period: {:?}", began.elapsed());
     let attempt = &host.job(&id).await?["attempts"][0];
     assert_eq!(attempt["outcome"], "interrupted", "{attempt}");
     Ok(())
 }
 
-async fn a_grace_that_was_given_is_taken_back() -> anyhow::Result<()> {
+async fn disabling_ends_a_running_grace_period() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let id = deaf(&host).await?;
     let began = tokio::time::Instant::now();
     post(&host, &format!("/v1/jobs/{id}/cancel"), "").await?.ok(202)?;
     post(&host, "/v1/plugins/deaf/disable", "").await?.ok(200)?;
     assert_eq!(host.finalized(&id).await?["state"], "cancelled");
-    ensure!(began.elapsed().as_secs() < 5, "it had its grace: {:?}", began.elapsed());
+    ensure!(began.elapsed().as_secs() < 5, "it had its grace period: {:?}", began.elapsed());
     Ok(())
 }
 
-async fn what_was_done_is_in_the_audit_log() -> anyhow::Result<()> {
-    let stage = Stage::one_by_one().await?;
-    let host = &stage.host;
-    let id = stage.submit(json!({})).await?;
+async fn administrative_actions_are_in_the_audit_log() -> anyhow::Result<()> {
+    let fixture = Fixture::one_by_one().await?;
+    let host = &fixture.host;
+    let id = fixture.submit(json!({})).await?;
     for path in [
         &format!("/v1/jobs/{id}/cancel"),
         "/v1/plugins/p/disable",
@@ -228,7 +228,7 @@ async fn what_was_done_is_in_the_audit_log() -> anyhow::Result<()> {
     let request = host.request(Method::DELETE, "/v1/plugins/p").bearer_auth(token);
     send(request).await?;
     let log = send(host.request(Method::GET, "/v1/audit").bearer_auth(token)).await?;
-    ensure!(!log.text()?.contains(token), "the log tells a key");
+    ensure!(!log.text()?.contains(token), "the log has a key");
     let log = log.ok(200)?;
     let entries = log["entries"].as_array().context("entries")?.iter().rev();
     let told: Vec<(&str, &str, &str)> = entries
@@ -255,21 +255,21 @@ async fn what_was_done_is_in_the_audit_log() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn the_audit_log_is_read_in_pages() -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
-    for deed in ["pause", "resume", "pause", "resume"] {
-        post(&stage.host, &format!("/v1/queues/q/{deed}"), "").await?.ok(200)?;
+async fn the_audit_log_has_pages() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    for action in ["pause", "resume", "pause", "resume"] {
+        post(&fixture.host, &format!("/v1/queues/q/{action}"), "").await?.ok(200)?;
     }
     let (mut seen, mut cursor) = (vec![], String::new());
     loop {
-        let page = get(&stage.host, &format!("/v1/audit?limit=2{cursor}")).await?.ok(200)?;
+        let page = get(&fixture.host, &format!("/v1/audit?limit=2{cursor}")).await?.ok(200)?;
         seen.extend(page["entries"].as_array().context("entries")?.iter().map(|e| e["id"].clone()));
         let Some(next) = page["next_cursor"].as_u64() else { break };
         cursor = format!("&cursor={next}");
     }
     assert_eq!(seen, [5, 4, 3, 2, 1]);
     assert_eq!(
-        get(&stage.host, "/v1/audit?limit=0").await?.problem(422)?["code"],
+        get(&fixture.host, "/v1/audit?limit=0").await?.problem(422)?["code"],
         "invalid_fields"
     );
     Ok(())

@@ -1,5 +1,5 @@
-//! Secrets that a server knows: hidden from every plugin of the tenant, whatever was changed since, and
-//! however the server writes them.
+//! Secrets that a server was sent: masked for every plugin of the tenant, after any later change, and in
+//! every encoding.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,17 +14,17 @@ use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{Stage, get, sent};
+use super::{TestServices, get, sent};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        what_a_server_knows_is_hidden_whoever_asks_and_whatever_was_changed,
-        another_host_may_say_what_it_likes,
-        the_beginning_of_a_secret_is_shown_where_a_server_truncates_it,
+        a_secret_that_a_server_knows_is_hidden_from_all_plugins_after_any_change,
+        responses_of_servers_without_the_secret_are_unchanged,
+        a_secret_that_a_server_truncates_is_shown,
     ]
 }
 
-/// As many keys of services look, with what JSON, addresses and HTML escape.
+/// A value like the keys of many services, with characters that JSON, URLs and HTML escape.
 const VALUE: &str = r#"ab+cd/ef==gh"ij&kl"#;
 
 type Way = fn(&str) -> Vec<u8>;
@@ -72,7 +72,7 @@ fn words(text: &str) -> Vec<u8> {
     format!("0000000 {}\n0000000\n", words.join(" ")).into()
 }
 
-/// By name, which is the path that it is asked for by.
+/// Encodings by name, which is the path of the request.
 const WAYS: [(&str, Way); 25] = [
     ("/plain", |text| text.into()),
     ("/json", |text| json_of(text).into()),
@@ -101,7 +101,7 @@ const WAYS: [(&str, Way); 25] = [
     ("/base64-of-utf-16", |text| STANDARD.encode(utf_16(text)).into()),
 ];
 
-/// A server that remembers the key that it was sent, and writes it as it is asked to.
+/// A server that stores the key that it was sent, and returns it in the requested encoding.
 async fn remembering(memory: Arc<Mutex<String>>) -> anyhow::Result<Server> {
     Server::answering(move |request| {
         let mut memory = memory.lock().expect("no panic");
@@ -127,13 +127,13 @@ enum Change {
 }
 
 impl Change {
-    async fn make(self, stage: &Stage, origin: &str) -> anyhow::Result<()> {
+    async fn make(self, services: &TestServices, origin: &str) -> anyhow::Result<()> {
         let (tenant, name) = (TenantName::default(), "KEY".parse()?);
         let secret = |value: &str, origin: &str| -> anyhow::Result<Secret> {
             let (value, origins) = (value.to_owned().try_into()?, vec![origin.parse()?]);
             Ok(Secret { value, origins, created_at: Timestamp::UNIX_EPOCH })
         };
-        let (secrets, elsewhere) = (&stage.shared.secrets, "https://elsewhere.example.com");
+        let (secrets, elsewhere) = (&services.shared.secrets, "https://elsewhere.example.com");
         match self {
             Self::Nothing => {}
             Self::Replaced => {
@@ -150,14 +150,14 @@ impl Change {
     }
 }
 
-/// Fails if an attempt that asks at `origin` is told the secret in any way.
-async fn told_nothing(reach: &AttemptServices, origin: &str, who: &str) -> anyhow::Result<()> {
+/// Fails if an attempt that sends requests to `origin` gets the secret in any encoding.
+async fn gets_no_secret(reach: &AttemptServices, origin: &str, who: &str) -> anyhow::Result<()> {
     for (path, way) in WAYS {
         let told = sent(reach, get(&format!("{origin}{path}"))).await?.into_body();
         let shown = String::from_utf8_lossy(&told).into_owned();
         assert_eq!(told.len(), way(VALUE).len(), "{who} {path}");
-        // Beside what stands around it: quotes, escaped or not, the zeros of offsets, line breaks in JSON,
-        // and the padding of base 64, of whose digits one is of a zero of UTF-16.
+        // Apart from the surrounding bytes: quotes, escaped or not, zeros of offsets, line breaks in JSON,
+        // and padding of base64, where one digit may belong to a zero byte of UTF-16.
         let says = |byte: &&u8| byte.is_ascii_alphanumeric() && **byte != b'0';
         let left = told.iter().filter(says).count();
         assert!(left <= 1 && shown.contains("**********"), "{who} {path}: {shown}");
@@ -169,8 +169,8 @@ async fn told_nothing(reach: &AttemptServices, origin: &str, who: &str) -> anyho
     Ok(())
 }
 
-async fn what_a_server_knows_is_hidden_whoever_asks_and_whatever_was_changed() -> anyhow::Result<()>
-{
+async fn a_secret_that_a_server_knows_is_hidden_from_all_plugins_after_any_change()
+-> anyhow::Result<()> {
     for change in [Change::Nothing, Change::Replaced, Change::Removed, Change::Moved] {
         let memory = Arc::new(Mutex::new(String::new()));
         let server = remembering(memory.clone()).await?;
@@ -180,40 +180,40 @@ async fn what_a_server_knows_is_hidden_whoever_asks_and_whatever_was_changed() -
         let http = json!([{ "origin": origin }, { "origin": other }]);
         let granted = |secrets: Value| json!({ "http": http, "secrets": secrets });
         let secrets = [("KEY", VALUE, origin.as_str())];
-        let stage = Stage::with(granted(json!(["KEY"])), |web| web, &secrets).await?;
+        let services = TestServices::with(granted(json!(["KEY"])), |web| web, &secrets).await?;
         let mut storing = get(&format!("{origin}/store"));
         storing.headers_mut().insert("x-key", "jobwright-secret(KEY)".parse()?);
-        stage.send(storing).await?;
+        services.send(storing).await?;
         assert_eq!(*memory.lock().expect("no panic"), VALUE);
-        change.make(&stage, &origin).await?;
+        change.make(&services, &origin).await?;
         for secrets in [json!(["KEY"]), json!([])] {
-            let reach = stage.of_another(granted(secrets.clone()))?;
+            let reach = services.of_another(granted(secrets.clone()))?;
             for place in [&origin, &other] {
-                told_nothing(&reach, place, &format!("{change:?} {secrets} {place}")).await?;
+                gets_no_secret(&reach, place, &format!("{change:?} {secrets} {place}")).await?;
             }
         }
     }
     Ok(())
 }
 
-async fn another_host_may_say_what_it_likes() -> anyhow::Result<()> {
+async fn responses_of_servers_without_the_secret_are_unchanged() -> anyhow::Result<()> {
     let memory = Arc::new(Mutex::new(VALUE.to_owned()));
     let server = remembering(memory).await?;
     let origin = format!("http://{}", server.address());
     let grants = json!({ "http": [{ "origin": origin }] });
     let elsewhere = [("KEY", VALUE, "https://elsewhere.example.com")];
-    let stage = Stage::with(grants, |web| web, &elsewhere).await?;
-    assert_eq!(stage.get(&format!("{origin}/plain")).await?.body(), VALUE);
+    let services = TestServices::with(grants, |web| web, &elsewhere).await?;
+    assert_eq!(services.get(&format!("{origin}/plain")).await?.body(), VALUE);
     Ok(())
 }
 
-async fn the_beginning_of_a_secret_is_shown_where_a_server_truncates_it() -> anyhow::Result<()> {
-    // Documented, since nothing could tell it from other text: README, grants and secrets.
+async fn a_secret_that_a_server_truncates_is_shown() -> anyhow::Result<()> {
+    // Documented in the README (grants and secrets): a prefix cannot be distinguished from other text.
     let memory = Arc::new(Mutex::new(VALUE[..8].to_owned()));
     let server = remembering(memory).await?;
     let origin = format!("http://{}", server.address());
     let grants = json!({ "http": [{ "origin": origin }], "secrets": ["KEY"] });
-    let stage = Stage::with(grants, |web| web, &[("KEY", VALUE, &origin)]).await?;
-    assert_eq!(stage.get(&format!("{origin}/plain")).await?.body(), &VALUE[..8]);
+    let services = TestServices::with(grants, |web| web, &[("KEY", VALUE, &origin)]).await?;
+    assert_eq!(services.get(&format!("{origin}/plain")).await?.body(), &VALUE[..8]);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a host says to people and programs that know nothing of it, and to balancers.
+//! The start page for browsers and programs, and health checks of load balancers.
 
 use anyhow::ensure;
 use insta::assert_json_snapshot;
@@ -7,23 +7,23 @@ use libtest_mimic::Trial;
 use reqwest::Method;
 
 use super::wire::Wire;
-use super::{Stage, get, send};
+use super::{Fixture, get, send};
 
 pub fn trials() -> Vec<Trial> {
     tests![
         a_browser_is_shown_a_page_that_runs_nothing,
-        a_program_is_told_where_to_go_on,
-        a_foreign_page_is_not_shown_even_that,
-        a_health_check_of_http_1_0_needs_no_host,
-        a_health_check_may_ask_for_the_options,
+        a_program_gets_links_to_the_api,
+        the_start_page_is_refused_for_a_foreign_host_header,
+        a_health_check_of_http_1_0_needs_no_host_header,
+        a_health_check_may_use_options,
     ]
 }
 
-/// What browsers send.
+/// The `Accept` header of browsers.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 async fn a_browser_is_shown_a_page_that_runs_nothing() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+    let Fixture { host, .. } = Fixture::new().await?;
     let page = send(host.request(Method::GET, "/").header("accept", BROWSER)).await?;
     assert_eq!(
         (page.status.as_u16(), page.header("content-type")),
@@ -34,7 +34,7 @@ async fn a_browser_is_shown_a_page_that_runs_nothing() -> anyhow::Result<()> {
         text.contains("job host for WebAssembly") && text.contains("href=\"/readyz\""),
         "{text}"
     );
-    // In a sandbox it would have no origin, and its links would be requests of a foreign page.
+    // In a sandbox the page would have no origin, and its links would be cross-site requests.
     let policy = page.header("content-security-policy");
     assert_eq!(
         policy,
@@ -48,8 +48,8 @@ async fn a_browser_is_shown_a_page_that_runs_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_program_is_told_where_to_go_on() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn a_program_gets_links_to_the_api() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     assert_json_snapshot!(get(&host, "/").await?.ok(200)?, @r#"
     {
       "api": "/v1",
@@ -64,15 +64,15 @@ async fn a_program_is_told_where_to_go_on() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_foreign_page_is_not_shown_even_that() -> anyhow::Result<()> {
-    let Stage { host, .. } = Stage::new().await?;
+async fn the_start_page_is_refused_for_a_foreign_host_header() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
     let foreign = host.request(Method::GET, "/").header("accept", BROWSER);
     let answer = send(foreign.header("host", "evil.example")).await?;
     assert_eq!(answer.code(403)?, "foreign_host");
     Ok(())
 }
 
-async fn a_health_check_of_http_1_0_needs_no_host() -> anyhow::Result<()> {
+async fn a_health_check_of_http_1_0_needs_no_host_header() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let ask = async |head: &str| Wire::with(&host, format!("{head}\r\n\r\n")).await?.answer().await;
     for path in ["/healthz", "/readyz"] {
@@ -91,10 +91,10 @@ async fn a_health_check_of_http_1_0_needs_no_host() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_health_check_may_ask_for_the_options() -> anyhow::Result<()> {
+async fn a_health_check_may_use_options() -> anyhow::Result<()> {
     let host = TestHost::start().await?;
     let ask = async |head: &str| Wire::with(&host, format!("{head}\r\n\r\n")).await?.answer().await;
-    // As HAProxy does with a bare `option httpchk`.
+    // As HAProxy sends with a plain `option httpchk`.
     for path in ["/", "/healthz", "/readyz"] {
         assert_eq!(ask(&format!("OPTIONS {path} HTTP/1.0")).await?, (204, String::new()), "{path}");
         assert_eq!(ask(&format!("OPTIONS {path} HTTP/1.1")).await?.0, 403, "{path}");

@@ -1,4 +1,4 @@
-//! The same limits for every kind of plugin: each law is tried with all five.
+//! The same limits for every kind of plugin: each law is tested with all five.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,18 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::case::{Case, End::Limit, only_attempt, receipt, used};
+use super::fixture::Fixture;
 use super::guests::{Kind, SPIN, times};
-use super::stage::Stage;
 
-pub(super) fn trials(stage: &Arc<Stage>) -> Vec<Trial> {
-    let cases = Kind::ALL.into_iter().flat_map(cases).map(|case| case.trial(stage));
+pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Trial> {
+    let cases = Kind::ALL.into_iter().flat_map(cases).map(|case| case.trial(fixture));
     let cancelled = Kind::ALL.into_iter().flat_map(|kind| {
         [("while_it_spins", SPIN.to_owned()), ("while_it_sleeps", kind.sleeps())].map(
             |(when, does)| {
-                let name = format!("alike::{}_is_cancelled_{when}", kind.word());
-                stage.trial(
-                    &name,
-                    move |stage| async move { is_cancelled(&stage, kind, &does).await },
-                )
+                let name = format!("limits::{}_is_cancelled_{when}", kind.word());
+                fixture.trial(&name, move |fixture| async move {
+                    is_cancelled(&fixture, kind, &does).await
+                })
             },
         )
     });
@@ -33,11 +32,11 @@ const FUEL: u64 = 3_000_000;
 const OUTPUT: u32 = 100_000;
 const MEMORY: u64 = 2 << 20;
 
-/// What is written by [`flood`].
+/// The number of bytes that [`flood`] writes.
 const FLOOD: f64 = 6_000_000.0;
 
 fn cases(kind: Kind) -> Vec<Case> {
-    let law = |what: &str, guest| Case::new(format!("alike::{}_{what}", kind.word()), guest);
+    let law = |what: &str, guest| Case::new(format!("limits::{}_{what}", kind.word()), guest);
     let short = json!({ "timeout_ms": 250 });
     let output = json!({ "output_bytes": OUTPUT });
     let memory = json!({ "memory_bytes": MEMORY });
@@ -58,7 +57,7 @@ fn cases(kind: Kind) -> Vec<Case> {
             .under(json!({ "fuel": FUEL }))
             .ends(Limit("fuel"))
             .and(|attempt| {
-                ensure!(used(attempt, "fuel")? == FUEL as f64, "not all of it");
+                ensure!(used(attempt, "fuel")? == FUEL as f64, "less than the whole fuel");
                 Ok(())
             }),
         law("may_use_its_fuel", kind.guest("", &times(100_000, "")))
@@ -100,15 +99,15 @@ fn cases(kind: Kind) -> Vec<Case> {
     ]
 }
 
-/// How long a cancelled guest may take to be over, on a machine that is busy with other things.
+/// The bound for the end of a cancelled guest, on a machine that is busy with other things.
 const SOON: Duration = Duration::from_secs(2);
 
-async fn is_cancelled(stage: &Stage, kind: Kind, does: &str) -> anyhow::Result<()> {
-    let (host, plugin) = (stage.host().await?, stage.name());
+async fn is_cancelled(fixture: &Fixture, kind: Kind, does: &str) -> anyhow::Result<()> {
+    let (host, plugin) = (fixture.host().await?, fixture.name());
     host.accepts(&plugin, kind.guest("", &format!("{} {does}", kind.logs(20)))()?).await?;
     let attack = async {
         let id = host.submit(json!({ "plugin": plugin })).await?;
-        heard(stage, &id).await?;
+        heard(fixture, &id).await?;
         let since = Instant::now();
         let cancel = host.request(Method::POST, &format!("/v1/jobs/{id}/cancel"));
         cancel.send().await?.error_for_status()?;
@@ -116,23 +115,24 @@ async fn is_cancelled(stage: &Stage, kind: Kind, does: &str) -> anyhow::Result<(
         ensure!(since.elapsed() < SOON, "it took {:?}", since.elapsed());
         Ok(job)
     };
-    let job: Value = stage.beside_a_victim(attack).await?;
+    let job: Value = fixture.beside_a_victim(attack).await?;
     let attempt = only_attempt(&job)?;
     ensure!(job["state"] == "cancelled" && attempt["outcome"] == "cancelled", "{job}");
     receipt(&job, attempt)?;
-    // What it had said by then is kept.
+    // The log up to then is kept.
     ensure!(used(attempt, "log_bytes")? == 20.0 && used(attempt, "fuel")? > 0.0, "{attempt}");
     Ok(())
 }
 
-/// Returns when something of the job's log is there: it is at what it does.
-async fn heard(stage: &Stage, id: &str) -> anyhow::Result<()> {
-    let (host, mut next) = (stage.host().await?, tokio::time::interval(Duration::from_millis(20)));
+/// Returns when the job has written to its log: then the guest is running.
+async fn heard(fixture: &Fixture, id: &str) -> anyhow::Result<()> {
+    let (host, mut next) =
+        (fixture.host().await?, tokio::time::interval(Duration::from_millis(20)));
     let said = async {
         while host.log(id).await?.is_empty() {
             next.tick().await;
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(Duration::from_secs(20), said).await.context("it says nothing")?
+    tokio::time::timeout(Duration::from_secs(20), said).await.context("no log")?
 }

@@ -1,4 +1,4 @@
-//! What attempts tell while they run: progress, and checkpoints for the attempts after them.
+//! Updates of running attempts: progress, and checkpoints for later attempts.
 
 use jobwright_core::job::{JobId, Verdict};
 use jobwright_core::report::ProgressUpdate;
@@ -9,16 +9,16 @@ use crate::conformance::fixture::Fixture;
 use crate::conformance::laws;
 
 laws![
-    progress_is_kept_until_more_is_told,
+    progress_is_kept_until_the_next_report,
     progress_survives_the_end_and_goes_with_a_redrive,
-    what_is_not_told_stays_as_it_was,
+    absent_fields_of_an_update_stay_unchanged,
     a_checkpoint_is_given_to_the_next_attempt,
     a_checkpoint_survives_a_lost_attempt,
     a_checkpoint_goes_when_its_job_is_finalized,
-    who_has_lost_the_lease_tells_nothing_any_more,
+    updates_without_the_lease_are_ignored,
 ];
 
-async fn progress_is_kept_until_more_is_told(store: Fixture) -> anyhow::Result<()> {
+async fn progress_is_kept_until_the_next_report(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     assert_eq!(store.job(id).await?.progress, None);
     let leased = store.claim_one(at(0)).await?;
@@ -37,7 +37,7 @@ async fn progress_survives_the_end_and_goes_with_a_redrive(store: Fixture) -> an
     Ok(())
 }
 
-async fn what_is_not_told_stays_as_it_was(store: Fixture) -> anyhow::Result<()> {
+async fn absent_fields_of_an_update_stay_unchanged(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
     store.save_progress(leased.lease, told(7)).await?;
@@ -71,7 +71,7 @@ async fn a_checkpoint_survives_a_lost_attempt(store: Fixture) -> anyhow::Result<
     Ok(())
 }
 
-/// What its next attempt is given, after it was made due again.
+/// Whether the next attempt gets a checkpoint after a redrive.
 async fn checkpoint_after_redrive(store: &Fixture, id: JobId) -> anyhow::Result<bool> {
     store.redrive(id, at(50)).await?;
     let leased = store.claim_one(at(50)).await?;
@@ -92,7 +92,7 @@ async fn a_checkpoint_goes_when_its_job_is_finalized(store: Fixture) -> anyhow::
     Ok(())
 }
 
-async fn who_has_lost_the_lease_tells_nothing_any_more(store: Fixture) -> anyhow::Result<()> {
+async fn updates_without_the_lease_are_ignored(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let stalled = store.claim_one(at(0)).await?;
     store.reclaim_expired(at(30), 9).await?;

@@ -1,4 +1,4 @@
-//! TLS: who answers is who was asked, or nothing is said.
+//! TLS: the identity of servers is verified before a request is sent.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use super::{Names, Stage};
+use super::{Names, TestServices};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        who_has_the_certificate_of_the_name_is_talked_to,
-        another_name_is_not,
-        who_is_trusted_by_nobody_is_not,
-        who_speaks_no_tls_is_not,
+        a_server_with_a_certificate_of_the_name_is_accepted,
+        a_certificate_of_another_name_is_refused,
+        an_untrusted_certificate_is_refused,
+        a_server_without_tls_is_refused,
     ]
 }
 
-/// A server that is `a.example.com` by a certificate of its own. Answers its port and that.
+/// A server with a self-signed certificate for `a.example.com`. Returns its port and the certificate.
 async fn server() -> anyhow::Result<(u16, CertificateDer<'static>)> {
     let made = generate_simple_self_signed(["a.example.com".to_owned(), "127.0.0.1".to_owned()])?;
     let CertifiedKey { cert, signing_key } = made;
@@ -54,7 +54,7 @@ async fn server() -> anyhow::Result<(u16, CertificateDer<'static>)> {
     Ok((port, cert.der().clone()))
 }
 
-async fn stage(roots: Vec<CertificateDer<'static>>) -> anyhow::Result<Stage> {
+async fn services(roots: Vec<CertificateDer<'static>>) -> anyhow::Result<TestServices> {
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root)?;
@@ -63,14 +63,14 @@ async fn stage(roots: Vec<CertificateDer<'static>>) -> anyhow::Result<Stage> {
         { "origin": "https://*:*", "networks": ["127.0.0.0/8"] },
     ] });
     let names = Names::meaning(&[&["127.0.0.1"]])?;
-    Stage::with(grants, |web: Web| web.resolving(names).trusting(store), &[]).await
+    TestServices::with(grants, |web: Web| web.resolving(names).trusting(store), &[]).await
 }
 
-async fn who_has_the_certificate_of_the_name_is_talked_to() -> anyhow::Result<()> {
+async fn a_server_with_a_certificate_of_the_name_is_accepted() -> anyhow::Result<()> {
     let (port, certificate) = server().await?;
-    let stage = stage(vec![certificate]).await?;
+    let services = services(vec![certificate]).await?;
     for host in ["a.example.com", "A.example.com.", "127.0.0.1"] {
-        let response = stage.get(&format!("https://{host}:{port}/")).await?;
+        let response = services.get(&format!("https://{host}:{port}/")).await?;
         assert_eq!(&response.body()[..], b"hello", "{host}");
     }
     Ok(())
@@ -79,27 +79,27 @@ async fn who_has_the_certificate_of_the_name_is_talked_to() -> anyhow::Result<()
 fn insecure<T: std::fmt::Debug>(answer: Result<T, HttpRequestError>) -> anyhow::Result<String> {
     match answer {
         Err(HttpRequestError::Insecure(why)) => Ok(why),
-        other => anyhow::bail!("it was talked to: {other:?}"),
+        other => anyhow::bail!("the connection was accepted: {other:?}"),
     }
 }
 
-async fn another_name_is_not() -> anyhow::Result<()> {
+async fn a_certificate_of_another_name_is_refused() -> anyhow::Result<()> {
     let (port, certificate) = server().await?;
-    let stage = stage(vec![certificate]).await?;
-    let why = insecure(stage.get(&format!("https://b.example.com:{port}/")).await)?;
-    assert!(stage.log().contains(&format!("no secure connection: {why}")), "{}", stage.log());
+    let services = services(vec![certificate]).await?;
+    let why = insecure(services.get(&format!("https://b.example.com:{port}/")).await)?;
+    assert!(services.log().contains(&format!("no secure connection: {why}")), "{}", services.log());
     Ok(())
 }
 
-async fn who_is_trusted_by_nobody_is_not() -> anyhow::Result<()> {
+async fn an_untrusted_certificate_is_refused() -> anyhow::Result<()> {
     let (port, _) = server().await?;
     let (_, another) = server().await?;
-    let stage = stage(vec![another]).await?;
-    insecure(stage.get(&format!("https://a.example.com:{port}/")).await)?;
+    let services = services(vec![another]).await?;
+    insecure(services.get(&format!("https://a.example.com:{port}/")).await)?;
     Ok(())
 }
 
-async fn who_speaks_no_tls_is_not() -> anyhow::Result<()> {
+async fn a_server_without_tls_is_refused() -> anyhow::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {
@@ -107,7 +107,7 @@ async fn who_speaks_no_tls_is_not() -> anyhow::Result<()> {
             let _ = stream.write_all(b"220 mail.example.com ESMTP\r\n").await;
         }
     });
-    let stage = stage(vec![]).await?;
-    insecure(stage.get(&format!("https://a.example.com:{port}/")).await)?;
+    let services = services(vec![]).await?;
+    insecure(services.get(&format!("https://a.example.com:{port}/")).await)?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Requests of guests, by every way in which guests send them: a component or an Extism plug-in, in the host
-//! or in a process of its own. What is allowed, and what the log says, is the same.
+//! HTTP requests of every kind of guest: components and Extism plug-ins, in the host's process and in a
+//! process of their own. Grants and log lines are the same for all.
 
 use jobwright_core::outcome::Outcome;
 use jobwright_core::services::Capabilities;
@@ -8,22 +8,27 @@ use jobwright_tests::{Server, tests};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::Stage;
-use crate::runtime::fixture::{Lab, attempt, small};
+use super::TestServices;
+use crate::runtime::fixture::{RuntimeFixture, attempt, small};
 
 pub(super) fn trials() -> Vec<Trial> {
-    tests![every_law_of_requests_holds_in_every_way]
+    tests![every_law_of_requests_holds_for_every_kind_of_guest]
 }
 
-/// A way in which guests send requests.
+/// A kind of guest that sends requests.
 #[derive(Debug, Clone, Copy)]
 enum Guest {
     Component,
     Extism,
 }
 
-/// What a guest reads of a response; none if there was none, or it broke off.
-async fn read(lab: &Lab, guest: Guest, stage: &Stage, to: &To) -> anyhow::Result<Option<String>> {
+/// The response as a guest reads it; `None` if there was none, or if it broke off.
+async fn read(
+    fixture: &RuntimeFixture,
+    guest: Guest,
+    services: &TestServices,
+    to: &To,
+) -> anyhow::Result<Option<String>> {
     let (method, url) = (to.method, format!("http://{}{}", to.authority, to.path));
     let wasm = match guest {
         Guest::Component => Fetch {
@@ -36,13 +41,13 @@ async fn read(lab: &Lab, guest: Guest, stage: &Stage, to: &To) -> anyhow::Result
         .command()?,
         Guest::Extism => fetch::extism()?,
     };
-    let mut attempt = attempt(lab.plugins.add(wasm))?;
-    attempt.granted = Capabilities { services: stage.reach.clone(), ..attempt.granted };
+    let mut attempt = attempt(fixture.plugins.add(wasm))?;
+    attempt.granted = Capabilities { services: services.reach.clone(), ..attempt.granted };
     let headers: Value = to.header.map_or(json!({}), |(name, value)| json!({ name: value }));
     let asked = json!({ "url": url, "method": method, "headers": headers });
     attempt.payload.bytes = asked.to_string().into();
-    attempt.log = stage.log.clone();
-    match (lab.run(attempt).await.outcome, guest) {
+    attempt.log = services.log.clone();
+    match (fixture.run(attempt).await.outcome, guest) {
         (Outcome::Succeeded { output }, Guest::Component) => {
             let text = String::from_utf8_lossy(&output.bytes).into_owned();
             let failed = text.ends_with('!') || (text.len() == 3 && text.starts_with('E'));
@@ -65,7 +70,7 @@ struct To {
     header: Option<(&'static str, &'static str)>,
 }
 
-/// A law: which grants, what is asked, what is read, and what the log says.
+/// A law: grants, request, expected response, and expected log line.
 struct Law {
     grants: Value,
     to: To,
@@ -116,7 +121,7 @@ fn answer(request: &str) -> Vec<u8> {
     match path {
         "/chunked" => with("transfer-encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
         "/broken" => with("content-length: 10\r\n", "hello"),
-        // With the length of the body, 10 bytes less than may be, and some more.
+        // With the length of the body: 10 bytes below the limit, and above it.
         "/headers" => headers(65_500),
         "/long" => headers(65_700),
         "/gzip" => with("content-encoding: gzip\r\ncontent-length: 4\r\n", "gzip"),
@@ -126,20 +131,20 @@ fn answer(request: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-async fn every_law_of_requests_holds_in_every_way() -> anyhow::Result<()> {
+async fn every_law_of_requests_holds_for_every_kind_of_guest() -> anyhow::Result<()> {
     let server = Server::answering(answer).await?;
     let origin = format!("http://{}", server.address());
-    for lab in [Lab::new()?, Lab::in_processes(small())?] {
+    for fixture in [RuntimeFixture::new()?, RuntimeFixture::in_processes(small())?] {
         for guest in [Guest::Component, Guest::Extism] {
             for Law { grants, to, read: expected, log } in laws(&server.address().to_string()) {
                 let secrets = [("KEY", "s3cr3t-v4lue", origin.as_str())];
-                let stage = Stage::with(grants.clone(), |web| web, &secrets).await?;
-                let seen = read(&lab, guest, &stage, &to).await?;
+                let services = TestServices::with(grants.clone(), |web| web, &secrets).await?;
+                let seen = read(&fixture, guest, &services, &to).await?;
                 let way = format!("{guest:?} {} {} {grants}", to.method, to.path);
-                assert_eq!(seen.as_deref(), expected, "{way}: {}", stage.log());
-                let lines = stage.log().lines().count();
-                assert_eq!(lines, usize::from(!log.is_empty()), "{way}: {}", stage.log());
-                assert!(stage.log().contains(log), "{way}: {}", stage.log());
+                assert_eq!(seen.as_deref(), expected, "{way}: {}", services.log());
+                let lines = services.log().lines().count();
+                assert_eq!(lines, usize::from(!log.is_empty()), "{way}: {}", services.log());
+                assert!(services.log().contains(log), "{way}: {}", services.log());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a guest leaves in a process at its end, and what comes of the process.
+//! Requests that a guest leaves in flight when it ends, and the process that it ran in.
 
 use std::future::pending;
 
@@ -11,14 +11,13 @@ use serde_json::json;
 use super::runners::Isolated;
 
 pub(super) fn trials() -> Vec<Trial> {
-    tests![a_process_whose_guest_left_a_request_behind_has_the_next_attempt_too]
+    tests![a_process_with_an_abandoned_request_runs_the_next_attempt]
 }
 
-async fn a_process_whose_guest_left_a_request_behind_has_the_next_attempt_too() -> anyhow::Result<()>
-{
+async fn a_process_with_an_abandoned_request_runs_the_next_attempt() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
     let server = Server::serving(|stream, _| async move {
-        // It never answers.
+        // The server never responds.
         let _open = stream;
         pending().await
     })

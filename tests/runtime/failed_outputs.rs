@@ -1,4 +1,4 @@
-//! What attempts leave that did not succeed, and what their exit codes mean to their plugin.
+//! Outputs of failed attempts, and configured exit codes.
 
 use jobwright_core::exit_codes::ExitCodes;
 use jobwright_core::limits::Limit;
@@ -7,24 +7,24 @@ use jobwright_core::runtime::{Ended, StopReason};
 use jobwright_tests::components::{command as command_p2, handler};
 use libtest_mimic::Trial;
 
-use super::fixture::{Lab, SLEEP, SPIN, attempt, command, exceeded, output, trapped};
+use super::fixture::{RuntimeFixture, SLEEP, SPIN, attempt, command, exceeded, output, trapped};
 
 pub(super) fn trials() -> Vec<Trial> {
     jobwright_tests::tests![
-        what_a_command_printed_before_it_failed_is_kept,
-        an_output_over_its_limit_is_kept_up_to_it_and_cut_between_characters,
-        what_a_cancelled_attempt_printed_is_kept,
-        the_body_of_an_answer_that_failed_is_kept_with_its_type,
+        the_output_of_a_failed_command_is_kept,
+        an_output_over_its_limit_is_cut_at_the_limit_between_characters,
+        the_output_of_a_cancelled_attempt_is_kept,
+        the_body_of_a_failed_response_is_kept_with_its_media_type,
         the_output_of_an_extism_plug_in_that_failed_is_kept,
         a_failure_without_a_log_quotes_its_output,
-        a_plugin_says_what_its_exit_codes_mean,
+        the_meaning_of_exit_codes_can_be_configured,
         a_command_of_wasi_0_2_exits_with_its_code,
-        the_answer_of_an_extism_function_is_an_exit_code,
-        returning_is_exiting_with_0,
+        the_return_value_of_an_extism_function_is_an_exit_code,
+        returning_counts_as_exit_code_0,
     ]
 }
 
-/// What was left without success.
+/// The failed output of an attempt.
 fn left(ended: &Ended) -> Option<(&[u8], &str)> {
     let Output { bytes, content_type } = ended.failed_output.as_ref()?;
     Some((bytes, content_type))
@@ -32,7 +32,7 @@ fn left(ended: &Ended) -> Option<(&[u8], &str)> {
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Prints `{"a":1}`, then does `then`.
+/// Prints `{"a":1}`, then runs `then`.
 fn prints(then: &str) -> String {
     command(
         r#"(data (i32.const 100) "{\"a\":1}")"#,
@@ -40,60 +40,63 @@ fn prints(then: &str) -> String {
     )
 }
 
-async fn what_a_command_printed_before_it_failed_is_kept() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_output_of_a_failed_command_is_kept() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let kept = Some((&br#"{"a":1}"#[..], "application/json"));
-    let ended = lab.try_with(&prints("(call $exit (i32.const 65))"), |_| {}).await?;
+    let ended = fixture.try_with(&prints("(call $exit (i32.const 65))"), |_| {}).await?;
     assert!(matches!(ended.outcome, Outcome::Failed { .. }), "{ended:?}");
     assert_eq!((left(&ended), ended.usage.output_bytes), (kept, 7));
-    let ended = lab.try_with(&prints("unreachable"), |_| {}).await?;
+    let ended = fixture.try_with(&prints("unreachable"), |_| {}).await?;
     trapped(&ended)?;
     assert_eq!(left(&ended), kept);
-    let ended = lab.try_with(&prints(SPIN), |limits| limits.timeout_ms = 100).await?;
+    let ended = fixture.try_with(&prints(SPIN), |limits| limits.timeout_ms = 100).await?;
     exceeded(&ended, Limit::Time)?;
     assert_eq!(left(&ended), kept);
-    // What succeeded is an output, and what printed nothing left nothing.
-    let ended = lab.try_with(&prints(""), |_| {}).await?;
+    // A success has an ordinary output, and a guest that prints nothing has none.
+    let ended = fixture.try_with(&prints(""), |_| {}).await?;
     assert_eq!((left(&ended), &output(&ended)?[..]), (None, &br#"{"a":1}"#[..]));
-    let ended = lab.try_with(&command("", "unreachable"), |_| {}).await?;
+    let ended = fixture.try_with(&command("", "unreachable"), |_| {}).await?;
     assert_eq!(left(&ended), None);
     Ok(())
 }
 
-async fn an_output_over_its_limit_is_kept_up_to_it_and_cut_between_characters() -> anyhow::Result<()>
-{
-    let lab = Lab::new()?;
+async fn an_output_over_its_limit_is_cut_at_the_limit_between_characters() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = command(
         r#"(data (i32.const 100) "abcdäöü")"#,
         "(call $write (i32.const 1) (i32.const 100) (i32.const 10))",
     );
     for (most, kept) in [(3, "abc"), (4, "abcd"), (5, "abcd"), (6, "abcdä"), (9, "abcdäö")] {
-        let ended = lab.try_with(&guest, |limits| limits.output_bytes = most).await?;
+        let ended = fixture.try_with(&guest, |limits| limits.output_bytes = most).await?;
         exceeded(&ended, Limit::Output)?;
         assert_eq!(left(&ended), Some((kept.as_bytes(), TEXT)));
     }
     Ok(())
 }
 
-async fn what_a_cancelled_attempt_printed_is_kept() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    // What it printed is where the flags of the clock are that it then waits for.
+async fn the_output_of_a_cancelled_attempt_is_kept() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
+    // The printed bytes are at the address of the flags of the following poll.
     let guest = prints(&format!(
         "(call $write (i32.const 2) (i32.const 100) (i32.const 7))
         (i64.store (i32.const 100) (i64.const 0)) {SLEEP}"
     ));
     for (reason, kept) in [(StopReason::Cancelled, true), (StopReason::Interrupted, false)] {
-        let ended = answered(&lab, &guest, reason).await?;
+        let ended = answered(&fixture, &guest, reason).await?;
         assert_eq!(left(&ended).is_some(), kept, "{ended:?}");
     }
     Ok(())
 }
 
-/// How a guest ended that was stopped and had time to. A process that does not answer at once, as on a
-/// busy machine, is killed and leaves nothing: then another is started.
-async fn answered(lab: &Lab, guest: &str, reason: StopReason) -> anyhow::Result<Ended> {
+/// Runs and stops a guest. A process that does not respond at once, on a busy machine, is killed and has no
+/// output: then another is started.
+async fn answered(
+    fixture: &RuntimeFixture,
+    guest: &str,
+    reason: StopReason,
+) -> anyhow::Result<Ended> {
     for _ in 0..50 {
-        let ended = lab.stop(lab.attempt(guest)?, reason).await.ended;
+        let ended = fixture.stop(fixture.attempt(guest)?, reason).await.ended;
         if ended.usage.fuel.is_some() {
             return Ok(ended);
         }
@@ -101,8 +104,8 @@ async fn answered(lab: &Lab, guest: &str, reason: StopReason) -> anyhow::Result<
     anyhow::bail!("each of many processes was killed before it answered")
 }
 
-async fn the_body_of_an_answer_that_failed_is_kept_with_its_type() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_body_of_a_failed_response_is_kept_with_its_media_type() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let guest = handler(
         r#"(data (i32.const 1024) "content-typeapplication/problem+json{}")"#,
         "(local $fields i32)
@@ -113,13 +116,13 @@ async fn the_body_of_an_answer_that_failed_is_kept_with_its_type() -> anyhow::Re
         (drop (call $body (i32.const 1060) (i32.const 2)))
         (call $finish)",
     )?;
-    let ended = lab.try_wasm(guest, |_| {}).await?;
+    let ended = fixture.try_wasm(guest, |_| {}).await?;
     assert!(matches!(ended.outcome, Outcome::Failed { retry: RetryHint::Never, .. }), "{ended:?}");
     assert_eq!(left(&ended), Some((&b"{}"[..], "application/problem+json")));
     Ok(())
 }
 
-/// An Extism plug-in that leaves `out` as its output, and whose function then is `body`.
+/// An Extism plug-in that sets `out` as its output, and then runs `body`.
 fn extism(body: &str) -> String {
     format!(
         r#"(module
@@ -143,14 +146,14 @@ const ERROR: &str = "(local.set $at (call $alloc (i64.const 1)))
     (call $store (local.get $at) (i32.const 33)) (call $error (local.get $at))";
 
 async fn the_output_of_an_extism_plug_in_that_failed_is_kept() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let failing = ["(i32.const 1)", "unreachable", &format!("{ERROR} (i32.const 0)")];
     for body in failing {
-        let ended = lab.try_with(&extism(body), |_| {}).await?;
+        let ended = fixture.try_with(&extism(body), |_| {}).await?;
         assert!(output(&ended).is_err(), "{ended:?}");
         assert_eq!(left(&ended), Some((&b"out"[..], TEXT)), "{body}");
-        // That it is too long does not change how the guest failed.
-        let short = lab.try_with(&extism(body), |limits| limits.output_bytes = 2).await?;
+        // An output that is too long does not change the outcome.
+        let short = fixture.try_with(&extism(body), |limits| limits.output_bytes = 2).await?;
         assert_eq!(left(&short), Some((&b"ou"[..], TEXT)), "{body}");
         assert_eq!(short.outcome.kind(), ended.outcome.kind(), "{body}");
     }
@@ -158,7 +161,7 @@ async fn the_output_of_an_extism_plug_in_that_failed_is_kept() -> anyhow::Result
 }
 
 async fn a_failure_without_a_log_quotes_its_output() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     let guest = |log: u32| {
         command(
             r#"(data (i32.const 100) "one\nrow 7: bad date\n\nlogged\n")"#,
@@ -170,20 +173,20 @@ async fn a_failure_without_a_log_quotes_its_output() -> anyhow::Result<()> {
         )
     };
     for (log, words) in [(0, "row 7: bad date"), (7, "logged")] {
-        let ended = lab.try_with(&guest(log), |_| {}).await?;
+        let ended = fixture.try_with(&guest(log), |_| {}).await?;
         let Outcome::Failed { error, .. } = ended.outcome else { panic!("{ended:?}") };
         assert_eq!(error.message, format!("exited with 65 (data error): {words}"));
     }
     Ok(())
 }
 
-/// What is set of exit codes in these tests.
+/// The exit codes that these tests configure.
 fn codes() -> anyhow::Result<ExitCodes> {
     let set = r#"{"succeed":[10],"retry":[65,"200-210"],"fail":[1],"snooze":[75,255]}"#;
     Ok(serde_json::from_str(set)?)
 }
 
-/// How an attempt ended, in a word.
+/// The outcome of an attempt in a few words.
 fn word(ended: &Ended) -> &'static str {
     match &ended.outcome {
         Outcome::Succeeded { .. } => "succeeded",
@@ -194,8 +197,8 @@ fn word(ended: &Ended) -> &'static str {
     }
 }
 
-async fn a_plugin_says_what_its_exit_codes_mean() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_meaning_of_exit_codes_can_be_configured() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     for (code, expected) in [
         (0, "succeeded"),
         (1, "failed for good"),
@@ -208,9 +211,9 @@ async fn a_plugin_says_what_its_exit_codes_mean() -> anyhow::Result<()> {
         (-1, "snoozed"),
     ] {
         let guest = prints(&format!("(call $exit (i32.const {code}))"));
-        let mut attempt = lab.attempt(&guest)?;
+        let mut attempt = fixture.attempt(&guest)?;
         attempt.job.spec.exit_codes = codes()?;
-        let ended = lab.run(attempt).await;
+        let ended = fixture.run(attempt).await;
         assert_eq!(word(&ended), expected, "{code}");
         if let Outcome::Succeeded { output } = &ended.outcome {
             assert_eq!(&output.bytes[..], br#"{"a":1}"#);
@@ -220,7 +223,7 @@ async fn a_plugin_says_what_its_exit_codes_mean() -> anyhow::Result<()> {
 }
 
 async fn a_command_of_wasi_0_2_exits_with_its_code() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+    let fixture = RuntimeFixture::new()?;
     for (body, expected) in [
         ("(call $exit_with (i32.const 10))", "succeeded"),
         ("(call $exit_with (i32.const 64))", "failed for good"),
@@ -229,40 +232,40 @@ async fn a_command_of_wasi_0_2_exits_with_its_code() -> anyhow::Result<()> {
         ("(call $exit (i32.const 1))", "failed for good"),
         ("(return (i32.const 1))", "failed for good"),
     ] {
-        let mut attempt = attempt(lab.plugins.add(command_p2("", body)?))?;
+        let mut attempt = attempt(fixture.plugins.add(command_p2("", body)?))?;
         attempt.job.spec.exit_codes = codes()?;
-        assert_eq!(word(&lab.run(attempt).await), expected, "{body}");
+        assert_eq!(word(&fixture.run(attempt).await), expected, "{body}");
     }
     Ok(())
 }
 
-async fn the_answer_of_an_extism_function_is_an_exit_code() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn the_return_value_of_an_extism_function_is_an_exit_code() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let error = |code: u32| format!("{ERROR} (i32.const {code})");
     for (body, expected) in [
         ("(i32.const 10)", "succeeded"),
         ("(i32.const 1)", "failed for good"),
         ("(i32.const 2)", "failed"),
         ("(i32.const 75)", "snoozed"),
-        // An error is never a success, whatever the code.
+        // An error is never a success, with any code.
         (&error(10), "failed"),
         (&error(1), "failed for good"),
         (&error(0), "failed"),
     ] {
-        let mut attempt = lab.attempt(&extism(body))?;
+        let mut attempt = fixture.attempt(&extism(body))?;
         attempt.job.spec.exit_codes = codes()?;
-        assert_eq!(word(&lab.run(attempt).await), expected, "{body}");
+        assert_eq!(word(&fixture.run(attempt).await), expected, "{body}");
     }
     Ok(())
 }
 
-async fn returning_is_exiting_with_0() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+async fn returning_counts_as_exit_code_0() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::new()?;
     let never: ExitCodes = serde_json::from_str(r#"{"fail":[0]}"#)?;
     for wasm in [wat::parse_str(prints(""))?, command_p2("", "")?] {
-        let mut attempt = attempt(lab.plugins.add(wasm))?;
+        let mut attempt = attempt(fixture.plugins.add(wasm))?;
         attempt.job.spec.exit_codes = never.clone();
-        assert_eq!(word(&lab.run(attempt).await), "failed for good");
+        assert_eq!(word(&fixture.run(attempt).await), "failed for good");
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What a process that runs attempts has of the machine, as the system shows it. What it is denied when
-//! it tries is tested beside its sandbox.
+//! The confinement of attempt processes, as `/proc` shows it. Denied operations are tested next to the code
+//! of the sandbox.
 
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,20 +17,22 @@ use tokio::process::Child;
 
 use super::runners::{Isolated, Runner};
 
-/// How long something may take that is about to happen.
+/// The time limit for events that tests expect soon.
 const SOON: Duration = Duration::from_secs(20);
 
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = tests![
-        its_system_calls_are_filtered_on_every_thread,
-        one_that_cannot_begin_says_why,
-        what_compiles_is_confined,
+        system_calls_of_an_attempt_process_are_filtered_on_every_thread,
+        an_attempt_process_that_cannot_start_reports_why,
+        a_compile_process_is_confined,
         neither_a_host_nor_its_processes_can_be_traced_by_their_user,
     ];
-    // The files of such a process are for the superuser alone to look at.
+    // Only root can read the `/proc` files of such a process.
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0);
-    let looking =
-        tests![it_has_no_file_and_no_variable_of_the_host, what_compiles_has_no_file_of_the_host,];
+    let looking = tests![
+        an_attempt_process_has_no_file_and_no_variable_of_the_host,
+        a_compile_process_has_no_file_of_the_host,
+    ];
     let kind = if is_root { "" } else { "not the superuser" };
     let looking = looking.into_iter().map(|trial| trial.with_kind(kind));
     trials.extend(looking.map(|trial| trial.with_ignored_flag(!is_root)));
@@ -43,7 +45,7 @@ async fn running() -> anyhow::Result<(Isolated, Runner)> {
     Ok((host, runner))
 }
 
-async fn its_system_calls_are_filtered_on_every_thread() -> anyhow::Result<()> {
+async fn system_calls_of_an_attempt_process_are_filtered_on_every_thread() -> anyhow::Result<()> {
     let (_host, runner) = running().await?;
     let mut threads = 0;
     for thread in std::fs::read_dir(runner.path().join("task"))? {
@@ -53,11 +55,11 @@ async fn its_system_calls_are_filtered_on_every_thread() -> anyhow::Result<()> {
         }
         threads += 1;
     }
-    ensure!(threads == 2, "the guest's, and the one that interrupts it: {threads}");
+    ensure!(threads == 2, "expected the guest's thread and the epoch thread: {threads}");
     Ok(())
 }
 
-async fn it_has_no_file_and_no_variable_of_the_host() -> anyhow::Result<()> {
+async fn an_attempt_process_has_no_file_and_no_variable_of_the_host() -> anyhow::Result<()> {
     let (_host, runner) = running().await?;
     for file in std::fs::read_dir(runner.path().join("fd"))? {
         let file = std::fs::read_link(file?.path())?;
@@ -74,15 +76,15 @@ async fn it_has_no_file_and_no_variable_of_the_host() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn one_that_cannot_begin_says_why() -> anyhow::Result<()> {
+async fn an_attempt_process_that_cannot_start_reports_why() -> anyhow::Result<()> {
     let (mut ours, its) = UnixStream::pair()?;
     let mut command = Command::new("sh");
-    // Three streams and one more file: what it needs to start, and less than what it needs to go on.
+    // Three streams and one more file: enough to start, but too few to continue.
     command.args(["-c", "ulimit -n 4 && exec \"$0\" run-attempts"]).arg(std::env::current_exe()?);
     command.env_clear().env("JOBWRIGHT_RUNNER", "1");
     command.stdin(std::os::fd::OwnedFd::from(its)).stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = command.spawn()?;
-    // The command has the other end too.
+    // The command keeps the other end open.
     drop(command);
     let mut said = vec![];
     ours.read_to_end(&mut said)?;
@@ -92,7 +94,7 @@ async fn one_that_cannot_begin_says_why() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts a process that compiles with a file of its parent's open, and waits until it reads the plugin.
+/// Starts a compile process that inherits an open file, and waits until it reads the plugin.
 async fn compiling() -> anyhow::Result<Child> {
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", "exec 9</etc/hostname && exec \"$0\" compile-plugin"]);
@@ -100,7 +102,7 @@ async fn compiling() -> anyhow::Result<Child> {
     confined(command).await
 }
 
-/// Starts a process that compiles, and waits until it reads the plugin.
+/// Starts a compile process, and waits until it reads the plugin.
 async fn confined(mut command: tokio::process::Command) -> anyhow::Result<Child> {
     command.env_clear().env("JOBWRIGHT_COMPILE", format!("fuel 120 {}", 2_u64 << 30));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -114,7 +116,7 @@ async fn confined(mut command: tokio::process::Command) -> anyhow::Result<Child>
     Ok(child)
 }
 
-async fn what_compiles_has_no_file_of_the_host() -> anyhow::Result<()> {
+async fn a_compile_process_has_no_file_of_the_host() -> anyhow::Result<()> {
     let child = compiling().await?;
     let process = child.id().context("it waits for the plugin")?;
     for file in std::fs::read_dir(format!("/proc/{process}/fd"))? {
@@ -125,7 +127,7 @@ async fn what_compiles_has_no_file_of_the_host() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_compiles_is_confined() -> anyhow::Result<()> {
+async fn a_compile_process_is_confined() -> anyhow::Result<()> {
     let mut child = compiling().await?;
     let process = format!("/proc/{}", child.id().context("it waits for the plugin")?);
     let status = std::fs::read_to_string(format!("{process}/status"))?;
@@ -137,7 +139,7 @@ async fn what_compiles_is_confined() -> anyhow::Result<()> {
         let line = limits.lines().find(|line| line.starts_with(limit)).context(limit)?;
         ensure!(line[limit.len()..].split_whitespace().next() == Some(value), "{line}");
     }
-    // And it does compile.
+    // The confined process can compile.
     let mut input = child.stdin.take().context("its input is piped")?;
     input.write_all(&guests::echo()?).await?;
     drop(input);
@@ -150,12 +152,12 @@ async fn what_compiles_is_confined() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// That what the system shows of a process is the superuser's: then it lets no others of the same user trace
-/// it, and dumps no core.
+/// Checks that the `/proc` folder of a process belongs to root: then other processes of the same user
+/// cannot trace it, and it dumps no core.
 fn is_kept_from_its_user(process: &Path) -> anyhow::Result<()> {
     const ROOT: (u32, u32) = (0, 0);
     let owner = |path: &Path| std::fs::metadata(path).map(|about| (about.uid(), about.gid()));
-    ensure!(owner(process)? != ROOT, "{} is the superuser's", process.display());
+    ensure!(owner(process)? != ROOT, "{} belongs to root", process.display());
     let (user, group) = owner(&process.join("mem"))?;
     ensure!((user, group) == ROOT, "{} is open to {user}:{group}", process.display());
     Ok(())

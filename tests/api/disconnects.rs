@@ -1,5 +1,5 @@
-//! Clients that go away while the host works for them: what they asked for is done to its end, and all that
-//! guards or bounds it is held for as long.
+//! Clients that disconnect while the host works on their request: the work is finished, and its locks and
+//! permits are kept until then.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,15 +22,15 @@ use super::{Answer, delete, get, patch, post, put, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
-        a_removal_goes_on_without_its_client,
-        a_plugin_stays_until_the_store_has_the_job_of_a_client_that_left,
-        a_listing_has_its_turn_until_it_has_ended,
-        what_waits_for_a_listing_holds_up_no_change,
-        a_plugin_is_shown_as_it_is_after_the_wait,
+        a_removal_continues_when_its_client_disconnects,
+        a_plugin_stays_until_the_job_of_a_disconnected_client_is_stored,
+        a_listing_keeps_its_permit_until_it_has_ended,
+        responses_that_wait_for_a_listing_do_not_delay_changes,
+        a_plugin_removed_during_the_wait_is_not_shown,
     ]
 }
 
-/// Sends a request, and goes away when the host is at work.
+/// Sends a request, and disconnects when the host has begun to work on it.
 async fn leave(request: RequestBuilder, latch: &Latch) -> anyhow::Result<()> {
     let sending = tokio::spawn(send(request));
     latch.reached().await?;
@@ -39,8 +39,8 @@ async fn leave(request: RequestBuilder, latch: &Latch) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The answer to a request that waits for what is held up, which goes on when the host has had time to notice
-/// that its client left.
+/// The response to a request that waits for the delayed call. The call continues when the host has had time
+/// to notice that its client disconnected.
 async fn after(
     host: &TestHost,
     latch: &Latch,
@@ -56,7 +56,7 @@ async fn after(
     Ok(tokio::try_join!(request, others)?.0)
 }
 
-/// Knows of what it was told to forget.
+/// Records calls of `forget`.
 #[derive(Default)]
 struct Forgetful(Notify);
 
@@ -70,7 +70,7 @@ impl CapabilityProvider for Forgetful {
     }
 }
 
-async fn a_removal_goes_on_without_its_client() -> anyhow::Result<()> {
+async fn a_removal_continues_when_its_client_disconnects() -> anyhow::Result<()> {
     let (latch, grantor) = (Latch::new(), Arc::new(Forgetful::default()));
     let host = TestHost::replacing(Arc::new(ScriptedRuntime::default()), |parts, _| {
         let is_held = Box::new(|name: &str, _: Option<&_>| name == "remove");
@@ -88,7 +88,7 @@ async fn a_removal_goes_on_without_its_client() -> anyhow::Result<()> {
     soon(grantor.0.notified()).await
 }
 
-/// A host whose store's calls of one name, which can be changed, are held up, with the plugins `p` and `q`.
+/// A host with the plugins `p` and `q` whose store delays all calls of one name; the name can be changed.
 struct Held {
     host: TestHost,
     runtime: ScriptedRuntime,
@@ -120,7 +120,7 @@ impl Held {
     }
 }
 
-async fn a_plugin_stays_until_the_store_has_the_job_of_a_client_that_left() -> anyhow::Result<()> {
+async fn a_plugin_stays_until_the_job_of_a_disconnected_client_is_stored() -> anyhow::Result<()> {
     for is_retry in [false, true] {
         let Held { host, latch, .. } = &held_after_a_job(is_retry).await?;
         let request = match is_retry {
@@ -142,7 +142,7 @@ async fn a_plugin_stays_until_the_store_has_the_job_of_a_client_that_left() -> a
     Ok(())
 }
 
-/// A host that holds up what is enqueued; or, with a job that has ended, what is to run again.
+/// A host that delays `enqueue`; or, with a finalized job, `redrive`.
 async fn held_after_a_job(is_retry: bool) -> anyhow::Result<Held> {
     let held = Held::new("").await?;
     if is_retry {
@@ -154,7 +154,7 @@ async fn held_after_a_job(is_retry: bool) -> anyhow::Result<Held> {
     Ok(held)
 }
 
-async fn a_listing_has_its_turn_until_it_has_ended() -> anyhow::Result<()> {
+async fn a_listing_keeps_its_permit_until_it_has_ended() -> anyhow::Result<()> {
     let Held { host, latch, .. } = &Held::new("list").await?;
     for _ in 0..5 {
         let listing = host.request(Method::GET, "/v1/jobs");
@@ -171,13 +171,13 @@ async fn a_listing_has_its_turn_until_it_has_ended() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn what_waits_for_a_listing_holds_up_no_change() -> anyhow::Result<()> {
+async fn responses_that_wait_for_a_listing_do_not_delay_changes() -> anyhow::Result<()> {
     let Held { host, latch, .. } = &Held::new("list").await?;
     let change = |path| patch(host, path, json!({ "output_type": "text/x" }));
     let changes = async { tokio::try_join!(change("/v1/plugins/p"), change("/v1/plugins/q")) };
     let others = async {
         latch.reached().await?;
-        // Both have what they wanted; only their answers wait.
+        // Both changes are done; only their responses wait.
         soon(async {
             loop {
                 let log = get(host, "/v1/audit").await?.ok(200)?;
@@ -204,7 +204,7 @@ async fn what_waits_for_a_listing_holds_up_no_change() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_plugin_is_shown_as_it_is_after_the_wait() -> anyhow::Result<()> {
+async fn a_plugin_removed_during_the_wait_is_not_shown() -> anyhow::Result<()> {
     let Held { host, latch, .. } = &Held::new("list").await?;
     let others = async {
         latch.reached().await?;

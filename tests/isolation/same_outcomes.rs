@@ -1,4 +1,4 @@
-//! That an attempt is the same in another process, down to its fuel and its backtrace.
+//! Attempts in another process have the same outcome, down to fuel and backtrace.
 
 use anyhow::ensure;
 use bytes::Bytes;
@@ -9,22 +9,22 @@ use jobwright_core::runtime::Ended;
 use jobwright_tests::tests;
 use libtest_mimic::Trial;
 
-use crate::runtime::fixture::{Lab, SPIN, command, small, text};
+use crate::runtime::fixture::{RuntimeFixture, SPIN, command, small, text};
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        outcomes_fuel_and_traces_are_the_same,
-        what_a_guest_tells_comes_whole_at_its_end,
-        processes_of_many_plugins_make_room_for_each_other,
+        outcome_fuel_and_backtrace_are_the_same,
+        progress_and_checkpoint_are_complete_at_the_end,
+        idle_processes_are_replaced_by_those_of_other_plugins,
     ]
 }
 
-/// Random bytes and the time, as output.
+/// Writes random bytes and the time to the output.
 const RANDOM: &str = "(drop (call $random (i32.const 64) (i32.const 32)))
     (drop (call $clock (i32.const 0) (i64.const 1) (i32.const 96)))
     (call $write (i32.const 1) (i32.const 64) (i32.const 40))";
 
-/// Two megabytes of log, the last of them another.
+/// Writes two megabytes of log; the last line differs.
 const FLOOD: &str = "(local $n i32)
     (loop $again
         (i32.store (i32.const 1024) (local.get $n))
@@ -37,7 +37,7 @@ const DEEP: &str = "(func $deep (param i32)
         (if (i32.eqz (local.get 0)) (then unreachable))
         (call $deep (i32.sub (local.get 0) (i32.const 1))))";
 
-async fn outcomes_fuel_and_traces_are_the_same() -> anyhow::Result<()> {
+async fn outcome_fuel_and_backtrace_are_the_same() -> anyhow::Result<()> {
     let guests = [
         command("", RANDOM),
         command("", FLOOD),
@@ -47,7 +47,7 @@ async fn outcomes_fuel_and_traces_are_the_same() -> anyhow::Result<()> {
         command("", "(drop (memory.grow (i32.const 100))) unreachable"),
         format!("(module {TELLING})"),
     ];
-    let labs = [Lab::with(small())?, Lab::in_processes(small())?];
+    let labs = [RuntimeFixture::with(small())?, RuntimeFixture::in_processes(small())?];
     for guest in &guests {
         let mut attempt = labs[0].attempt(guest)?;
         labs[1].plugins.add(wat::parse_str(guest)?);
@@ -56,9 +56,9 @@ async fn outcomes_fuel_and_traces_are_the_same() -> anyhow::Result<()> {
         attempt.limits.memory_bytes = 1 << 20;
         attempt.payload.bytes = Bytes::from_static(b"payload");
         let mut ends = vec![];
-        for lab in &labs {
+        for fixture in &labs {
             let attempt = fresh(&attempt);
-            let ended = lab.run(attempt.clone()).await;
+            let ended = fixture.run(attempt.clone()).await;
             ends.push((ended, text(&attempt.log), attempt.report.told()));
         }
         let [here, there] = &mut ends[..] else { anyhow::bail!("two ends") };
@@ -69,7 +69,7 @@ async fn outcomes_fuel_and_traces_are_the_same() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells progress, and saves what it was given.
+/// Reports progress, and saves its payload as the checkpoint.
 const TELLING: &str = r#"
     (import "jobwright" "progress" (func $progress (param f64 i32 i32)))
     (import "jobwright" "checkpoint_save" (func $save (param i32 i32) (result i32)))
@@ -79,10 +79,10 @@ const TELLING: &str = r#"
         (call $progress (f64.const 0.5) (i32.const 64) (i32.const 4))
         (drop (call $save (i32.const 64) (i32.const 4))))"#;
 
-async fn what_a_guest_tells_comes_whole_at_its_end() -> anyhow::Result<()> {
-    let lab = Lab::in_processes(small())?;
-    let attempt = lab.attempt(&format!("(module {TELLING})"))?;
-    let ended = lab.run(attempt.clone()).await;
+async fn progress_and_checkpoint_are_complete_at_the_end() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::in_processes(small())?;
+    let attempt = fixture.attempt(&format!("(module {TELLING})"))?;
+    let ended = fixture.run(attempt.clone()).await;
     ensure!(matches!(ended.outcome, Outcome::Succeeded { .. }), "{ended:?}");
     let told = attempt.report.told();
     assert_eq!(told.checkpoint.as_deref(), Some(b"half".as_slice()));
@@ -91,13 +91,13 @@ async fn what_a_guest_tells_comes_whole_at_its_end() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn processes_of_many_plugins_make_room_for_each_other() -> anyhow::Result<()> {
-    let lab = Lab::in_processes(small())?;
+async fn idle_processes_are_replaced_by_those_of_other_plugins() -> anyhow::Result<()> {
+    let fixture = RuntimeFixture::in_processes(small())?;
     let guest = |n: usize| command("", &format!("(call $exit (i32.const {n}))"));
     for round in 0..2 {
         // More than there are slots, one after the other.
         for n in 1..20 {
-            let ended = lab.run(lab.attempt(&guest(n))?).await;
+            let ended = fixture.run(fixture.attempt(&guest(n))?).await;
             let error = ended.outcome.error().map(|error| error.message.clone());
             let expected = format!("exited with {n}");
             ensure!(error.as_ref().is_some_and(|e| e.starts_with(&expected)), "{round}: {error:?}");
@@ -106,7 +106,7 @@ async fn processes_of_many_plugins_make_room_for_each_other() -> anyhow::Result<
     Ok(())
 }
 
-/// The same attempt, with a log and a report of its own.
+/// The same attempt, with its own log and report.
 fn fresh(attempt: &Attempt) -> Attempt {
     let log = jobwright_core::LogBuffer::new(attempt.limits.log_bytes).into();
     let report =

@@ -1,15 +1,15 @@
-//! Every choice of a history, from its seed.
+//! The random numbers of a history, from its seed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// Thrown in the order in which the tasks of a history run, which is the same each time.
+/// Used in the order in which the tasks of a history run, which is the same each time.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(Arc<Mutex<Xoshiro256PlusPlus>>);
+pub(super) struct Rng(Arc<Mutex<Xoshiro256PlusPlus>>);
 
-impl Dice {
+impl Rng {
     pub(super) fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Xoshiro256PlusPlus::seed_from_u64(seed))))
     }
@@ -24,7 +24,7 @@ impl Dice {
         from + self.below(to - from + 1)
     }
 
-    /// True so many times in a hundred.
+    /// True with this probability in percent.
     pub(super) fn percent(&self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -34,12 +34,12 @@ impl Dice {
         self.below(1001) as f64 / 1000.0
     }
 
-    /// One of them.
+    /// One of the values.
     pub(super) fn one_of<T: Copy>(&self, all: &[T]) -> T {
         all[self.below(all.len() as u64) as usize]
     }
 
-    /// One of them, each as likely as its weight.
+    /// One of the values, with probabilities by weight.
     pub(super) fn weighted<T: Copy>(&self, all: &[(u64, T)]) -> T {
         let mut left = self.below(all.iter().map(|(weight, _)| weight).sum());
         for (weight, choice) in all {

@@ -1,4 +1,4 @@
-//! Uploads whose code is tried, each in a process of its own: how tenants share their turns.
+//! Trial loads of uploaded code, each in a process of its own: how tenants share the permits.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use tokio::time::{Instant, timeout};
 use super::runners::{Isolated, Runner};
 
 pub(super) fn trials() -> Vec<Trial> {
-    tests![uploads_of_a_tenant_that_are_tried_leave_a_turn_to_another]
+    tests![trial_loads_of_a_tenant_leave_a_permit_for_another]
 }
 
-/// How long something may take that is about to happen; half of what a process may take to load code.
+/// The time limit for events that tests expect soon: half of the time in which a process must load code.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A plugin like others, with bytes of its own.
+/// A plugin with different bytes for each name.
 fn plugin(name: &str) -> anyhow::Result<Vec<u8>> {
     guests::assemble(&format!(
         r#"(module (memory (export "memory") 1) (func (export "_start")) (data (i32.const 0) "{name}"))"#
@@ -25,8 +25,8 @@ fn plugin(name: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 impl Isolated {
-    /// Stops the processes that the host starts to try uploads, until so many plugins are compiled and
-    /// there is one that does not go on; answers it.
+    /// Suspends the processes that load uploaded code, until `compiled` plugins are compiled and one
+    /// process is suspended; returns that process.
     async fn stuck(&self, known: &[Runner], compiled: usize) -> anyhow::Result<Runner> {
         let since = Instant::now();
         let mut stopped: Vec<Runner> = vec![];
@@ -41,13 +41,13 @@ impl Isolated {
                     stopped.push(runner);
                 }
             }
-            ensure!(since.elapsed() < SOON, "no process tries an upload");
+            ensure!(since.elapsed() < SOON, "no process loads an upload");
             tokio::task::yield_now().await;
         }
     }
 }
 
-async fn uploads_of_a_tenant_that_are_tried_leave_a_turn_to_another() -> anyhow::Result<()> {
+async fn trial_loads_of_a_tenant_leave_a_permit_for_another() -> anyhow::Result<()> {
     const UPLOADS: usize = 3;
     let host = Isolated::start().await?;
     let known = host.runners()?;
@@ -59,14 +59,16 @@ async fn uploads_of_a_tenant_that_are_tried_leave_a_turn_to_another() -> anyhow:
     let stuck = host.stuck(&known, UPLOADS).await?;
     let answered = || greedy.iter().filter(|upload| upload.is_finished()).count();
     let before = answered();
-    ensure!(before < UPLOADS - 1, "one is stuck, and another waits for its turn");
+    ensure!(before < UPLOADS - 1, "one upload is stuck, and another waits for a permit");
     for n in 0..5 {
         let name = format!("modest{n}");
         let upload = host.upload("modest", &name, plugin(&name)?);
-        let status = timeout(SOON, upload).await.context("it waits for another tenant's")???;
+        let status = timeout(SOON, upload)
+            .await
+            .context("it waits for an upload of another tenant")???;
         assert_eq!(status, StatusCode::CREATED);
     }
-    assert_eq!(answered(), before, "a tenant has one turn of two");
+    assert_eq!(answered(), before, "a tenant has one permit of two");
     stuck.signal("KILL").await?;
     let mut failed = 0;
     for upload in greedy {
@@ -74,6 +76,6 @@ async fn uploads_of_a_tenant_that_are_tried_leave_a_turn_to_another() -> anyhow:
         failed += usize::from(status == StatusCode::SERVICE_UNAVAILABLE);
         ensure!(status == StatusCode::CREATED || failed == 1, "{status}");
     }
-    assert_eq!(failed, 1, "the one whose process has died");
+    assert_eq!(failed, 1, "only the upload whose process died fails");
     Ok(())
 }

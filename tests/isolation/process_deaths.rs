@@ -1,4 +1,4 @@
-//! What happens when a process that runs attempts, or its host, comes to its end.
+//! What happens when a process that runs attempts, or its host, dies.
 
 use anyhow::{Context as _, ensure};
 use jobwright_tests::{jobwright, tests};
@@ -9,13 +9,13 @@ use super::runners::Isolated;
 
 pub(super) fn trials() -> Vec<Trial> {
     tests![
-        a_process_that_is_killed_costs_one_attempt_and_no_neighbour,
-        one_that_is_killed_while_it_has_nothing_to_do_costs_nothing,
-        one_that_does_not_answer_is_killed_at_the_deadline,
-        one_that_does_not_answer_is_killed_when_its_job_is_cancelled,
-        a_replay_says_that_the_process_of_the_attempt_had_died,
-        a_host_that_stops_leaves_none_behind,
-        a_host_that_is_killed_leaves_none_behind,
+        a_killed_process_fails_one_attempt_and_no_other,
+        a_process_killed_while_idle_fails_no_attempt,
+        an_unresponsive_process_is_killed_at_the_deadline,
+        an_unresponsive_process_is_killed_when_its_job_is_cancelled,
+        a_replay_reports_that_the_process_of_the_attempt_died,
+        a_stopped_host_leaves_no_process_behind,
+        a_killed_host_leaves_no_process_behind,
     ]
 }
 
@@ -34,7 +34,7 @@ pub(super) const NAP: &str = r#"(module
     (i64.store (i32.const 152) (i64.const 2000000000))
     (drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 32)))))"#;
 
-async fn a_process_that_is_killed_costs_one_attempt_and_no_neighbour() -> anyhow::Result<()> {
+async fn a_killed_process_fails_one_attempt_and_no_other() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
     let (job, runner) = host.sleeper(json!({})).await?;
     host.push("nap", NAP).await?;
@@ -50,9 +50,9 @@ async fn a_process_that_is_killed_costs_one_attempt_and_no_neighbour() -> anyhow
     let attempt = &tried["attempts"][0];
     assert_eq!(attempt["outcome"], "trapped", "{tried}");
     assert_eq!(attempt["error"]["code"], "process_died");
-    let message = attempt["error"]["message"].as_str().context("it says why")?;
+    let message = attempt["error"]["message"].as_str().context("a message")?;
     ensure!(message.contains("was ended by signal 9 (SIGKILL"), "{message}");
-    assert_eq!(tried["state"], "retryable", "it is tried again: {tried}");
+    assert_eq!(tried["state"], "retryable", "the job is not retried: {tried}");
     for neighbour in neighbours {
         let job = host.finalized(&neighbour).await?;
         assert_eq!((&job["state"], &job["attempt"]), (&json!("completed"), &json!(1)), "{job}");
@@ -60,7 +60,7 @@ async fn a_process_that_is_killed_costs_one_attempt_and_no_neighbour() -> anyhow
     Ok(())
 }
 
-async fn one_that_is_killed_while_it_has_nothing_to_do_costs_nothing() -> anyhow::Result<()> {
+async fn a_process_killed_while_idle_fails_no_attempt() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
     host.push("nap", NAP).await?;
     let runners = host.runners()?;
@@ -72,7 +72,7 @@ async fn one_that_is_killed_while_it_has_nothing_to_do_costs_nothing() -> anyhow
     Ok(())
 }
 
-async fn one_that_does_not_answer_is_killed_at_the_deadline() -> anyhow::Result<()> {
+async fn an_unresponsive_process_is_killed_at_the_deadline() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
     // Time enough for the log to be seen.
     let limits = json!({ "timeout_ms": 4_000, "grace_ms": 1 });
@@ -84,17 +84,17 @@ async fn one_that_does_not_answer_is_killed_at_the_deadline() -> anyhow::Result<
         (&attempt["outcome"], &attempt["limit"]),
         (&json!("limit_exceeded"), &json!("time"))
     );
-    let message = attempt["error"]["message"].as_str().context("it says why")?;
+    let message = attempt["error"]["message"].as_str().context("a message")?;
     ensure!(message.contains("its process did not answer and was killed"), "{message}");
     runner.gone().await
 }
 
-/// The longest that anybody may ask for.
+/// The longest grace period that a job may have.
 const GRACE_MS: u32 = 10_000;
 
-async fn one_that_does_not_answer_is_killed_when_its_job_is_cancelled() -> anyhow::Result<()> {
+async fn an_unresponsive_process_is_killed_when_its_job_is_cancelled() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
-    // Its guest does not ask whether it is cancelled, so there is no grace that it could wait for.
+    // The guest never polls for cancellation, so the grace period does not apply.
     let (job, runner) = host.sleeper(json!({ "grace_ms": GRACE_MS })).await?;
     runner.signal("STOP").await?;
     let url = format!("{}/v1/jobs/{job}/cancel", host.process.url());
@@ -106,7 +106,7 @@ async fn one_that_does_not_answer_is_killed_when_its_job_is_cancelled() -> anyho
     runner.gone().await
 }
 
-async fn a_replay_says_that_the_process_of_the_attempt_had_died() -> anyhow::Result<()> {
+async fn a_replay_reports_that_the_process_of_the_attempt_died() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
     let (job, runner) = host.sleeper(json!({ "timeout_ms": 2_000 })).await?;
     runner.signal("KILL").await?;
@@ -117,12 +117,12 @@ async fn a_replay_says_that_the_process_of_the_attempt_had_died() -> anyhow::Res
     let receipt: serde_json::Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
     let notes = receipt["replay"]["notes"].to_string();
     ensure!(notes.contains("the recorded attempt was ended by its host"), "{said}");
-    let found = receipt["replay"]["differences"].as_array().context("it differs")?;
+    let found = receipt["replay"]["differences"].as_array().context("differences")?;
     ensure!(found.iter().all(|found| found["what"] != "fuel"), "{said}");
     Ok(())
 }
 
-async fn a_host_that_stops_leaves_none_behind() -> anyhow::Result<()> {
+async fn a_stopped_host_leaves_no_process_behind() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
     let (job, _) = host.sleeper(json!({})).await?;
     host.push("nap", NAP).await?;
@@ -140,10 +140,10 @@ async fn a_host_that_stops_leaves_none_behind() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_host_that_is_killed_leaves_none_behind() -> anyhow::Result<()> {
+async fn a_killed_host_leaves_no_process_behind() -> anyhow::Result<()> {
     let host = Isolated::start().await?;
     let (_, stopped) = host.sleeper(json!({})).await?;
-    // Not even one that cannot notice.
+    // Not even a stopped process, which cannot notice the death of its host.
     stopped.signal("STOP").await?;
     let id = host.submit(json!({ "plugin": "sleep" })).await?;
     host.heard(&id).await?;

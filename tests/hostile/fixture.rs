@@ -1,5 +1,5 @@
-//! One host for the whole suite, in a process of its own: so that its memory can be measured, and that
-//! a crash of it is seen.
+//! One host for the whole suite, in a process of its own, so that its memory can be measured and a crash is
+//! noticed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,11 +16,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
-use super::floor::Resident;
+use super::leftovers::Resident;
 
-/// What the host is told. Few slots, so that guests use the same ones again and again; room to compile
-/// two plugins at a time, so that a bomb holds up nobody; a limit for it that bombs reach soon, and
-/// that whatever else there is here stays far below.
+/// The configuration of the host. Few slots, so that guests reuse them; two compilations at a time, so
+/// that a compile bomb does not delay others; and a compile time limit that bombs reach soon, while all
+/// other plugins stay far below.
 const CONFIG: &str = r#"
 workers = 8
 guest_threads = 4
@@ -35,17 +35,18 @@ capacity = 1000
 /// The largest memory that the host allows.
 pub(super) const LARGEST: u64 = 256 << 20;
 
-/// How long the interface may take for an answer that takes it no work. On a busy machine it has a
-/// processor to wait for, not a guest to end.
+/// The bound for a response that needs no work. On a busy machine the host waits for a processor, but not
+/// for the end of a guest.
 const RESPONSIVE: Duration = Duration::from_secs(3);
 
-/// How often it is asked.
+/// The interval between requests.
 const BETWEEN: Duration = Duration::from_millis(50);
 
-/// What the victim answers: the sum of the numbers below a million.
+/// The output of the ordinary job: the sum of the numbers below a million.
 const SUM: &[u8] = &499_999_500_000_u64.to_le_bytes();
 
-/// A job beside each hostile one: computes for some tens of milliseconds, then answers [`SUM`].
+/// An ordinary job that runs at the same time as each hostile one: it computes for some tens of
+/// milliseconds, then outputs [`SUM`].
 const VICTIM: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
@@ -58,20 +59,20 @@ const VICTIM: &str = r#"(module
     (i64.store (i32.const 16) (local.get $sum))
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-/// Goes with the last of the trials that share it.
-pub(super) struct Stage {
-    /// Not that of a trial, which the host outlives.
+/// The shared host; it is stopped with the last test that uses it.
+pub(super) struct Fixture {
+    /// A runtime of the fixture, because the host outlives the runtime of each test.
     runtime: Runtime,
     isolation: Isolation,
     host: OnceCell<Host>,
-    /// How many plugins were uploaded, which names the next.
+    /// The number of uploaded plugins, from which names are made.
     plugins: AtomicUsize,
     slowest_micros: AtomicU64,
-    /// Held by what takes all the time that compiling may take: two would leave no room for others.
+    /// Locked by uploads that use the whole compile time: two at a time would leave no permit for others.
     pub(super) bombs: Mutex<()>,
 }
 
-/// The host, and what was measured of it before the first case.
+/// The host, and its memory before the first case.
 pub(super) struct Host {
     pub(super) process: HostProcess,
     http: reqwest::Client,
@@ -79,13 +80,13 @@ pub(super) struct Host {
     directory: TempDir,
 }
 
-impl Stage {
+impl Fixture {
     pub(super) fn new(isolation: Isolation) -> anyhow::Result<Self> {
         let (host, plugins, slowest_micros, bombs) = <_>::default();
         Ok(Self { runtime: Runtime::new()?, isolation, host, plugins, slowest_micros, bombs })
     }
 
-    /// A trial that runs `body` beside the host, and sees that the host survives it.
+    /// A test that runs `body` and checks that the host survives it.
     pub(super) fn trial<F>(
         self: &Arc<Self>,
         name: &str,
@@ -94,36 +95,36 @@ impl Stage {
     where
         F: Future<Output = anyhow::Result<()>>,
     {
-        let stage = self.clone();
+        let fixture = self.clone();
         let prefix = match self.isolation {
             Isolation::None => "hostile",
             Isolation::Process => "hostile::isolated",
         };
         Trial::test(format!("{prefix}::{name}"), move || {
             let body = async {
-                tokio::time::timeout(DEADLINE, body(stage.clone())).await??;
-                stage.host().await?.lives().await
+                tokio::time::timeout(DEADLINE, body(fixture.clone())).await??;
+                fixture.host().await?.lives().await
             };
-            stage.runtime.block_on(body).map_err(|error| format!("{error:#}").into())
+            fixture.runtime.block_on(body).map_err(|error| format!("{error:#}").into())
         })
     }
 
-    /// The host, warmed up.
+    /// The host, after the warm-up.
     pub(super) async fn host(&self) -> anyhow::Result<&Host> {
         self.host.get_or_try_init(|| Host::start(self)).await
     }
 
-    /// A name that no plugin has yet.
+    /// An unused plugin name.
     pub(super) fn name(&self) -> String {
         format!("guest-{}", self.plugins.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The longest that the interface took for an answer, so far.
+    /// The longest response time of the API so far.
     pub(super) fn slowest(&self) -> Duration {
         Duration::from_micros(self.slowest_micros.load(Ordering::Relaxed))
     }
 
-    /// What `attack` answers, while a victim runs beside it and ends well, and the interface answers.
+    /// Runs `attack` while an ordinary job runs and succeeds and the API responds; returns its result.
     pub(super) async fn beside_a_victim<T>(
         &self,
         attack: impl Future<Output = anyhow::Result<T>>,
@@ -142,7 +143,7 @@ impl Stage {
         answer
     }
 
-    /// Asks the interface until `end`.
+    /// Sends requests to the API until `end`.
     async fn answers(&self, host: &Host, end: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (mut end, mut next) = (std::pin::pin!(end), tokio::time::interval(BETWEEN));
         next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -164,14 +165,14 @@ impl Stage {
 }
 
 impl Host {
-    /// A host on which every kind of thing was done once.
-    async fn start(stage: &Stage) -> anyhow::Result<Self> {
+    /// Starts the host and warms it up.
+    async fn start(fixture: &Fixture) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let config = directory.path().join("jobwright.toml");
         std::fs::write(&config, CONFIG)?;
         let config = config.to_str().context("the path is text")?;
         let data = directory.path().join("data");
-        let isolation = match stage.isolation {
+        let isolation = match fixture.isolation {
             Isolation::None => "none",
             Isolation::Process => "process",
         };
@@ -180,12 +181,12 @@ impl Host {
         let (http, before) = (reqwest::Client::new(), Resident::default());
         let mut host = Self { process, http, before, directory };
         host.accepts("victim", guests::assemble(VICTIM)?).await?;
-        super::floor::warm_up(stage, &host).await?;
+        super::leftovers::warm_up(fixture, &host).await?;
         host.before = host.resident()?;
         Ok(host)
     }
 
-    /// Where it keeps its data.
+    /// The data directory.
     pub(super) fn data(&self) -> std::path::PathBuf {
         self.directory.path().join("data")
     }
@@ -195,12 +196,12 @@ impl Host {
         self.process.url()
     }
 
-    /// What it has in memory.
+    /// The memory of the process.
     pub(super) fn resident(&self) -> anyhow::Result<Resident> {
         Resident::of(self.process.id().context("the host has ended")?)
     }
 
-    /// Fails if the process has ended, or does not answer.
+    /// Fails if the process has ended or is not ready.
     pub(super) async fn lives(&self) -> anyhow::Result<()> {
         self.resident().context("the host has ended")?;
         let answer = tokio::time::timeout(RESPONSIVE, self.get("/readyz")).await??;
@@ -216,7 +217,7 @@ impl Host {
         Ok(self.request(Method::GET, path).send().await?)
     }
 
-    /// What an upload is answered with.
+    /// Uploads a plugin; returns status and body of the response.
     pub(super) async fn upload(
         &self,
         name: &str,
@@ -226,14 +227,14 @@ impl Host {
         answer(request.body(wasm).send().await?).await
     }
 
-    /// Uploads a plugin that must be taken.
+    /// Uploads a plugin that must be accepted.
     pub(super) async fn accepts(&self, name: &str, wasm: Vec<u8>) -> anyhow::Result<Value> {
         let (status, answer) = self.upload(name, wasm).await?;
         ensure!(status == StatusCode::CREATED, "{status}: {answer}");
         Ok(answer)
     }
 
-    /// Submits a job that has one attempt; answers its id.
+    /// Submits a job with one attempt; returns its id.
     pub(super) async fn submit(&self, mut job: Value) -> anyhow::Result<String> {
         job["max_attempts"] = 1.into();
         let request = self.request(Method::POST, "/v1/jobs").json(&job);
@@ -242,7 +243,7 @@ impl Host {
         Ok(job["id"].as_str().context("a job has an id")?.to_owned())
     }
 
-    /// The job, when it is over.
+    /// Waits until the job is finalized.
     pub(super) async fn finalized(&self, id: &str) -> anyhow::Result<Value> {
         let (status, job) = answer(self.get(&format!("/v1/jobs/{id}?wait=60s")).await?).await?;
         ensure!(status == StatusCode::OK && !job["finalized_at"].is_null(), "{status}: {job}");
@@ -253,7 +254,7 @@ impl Host {
         self.finalized(&self.submit(job).await?).await
     }
 
-    /// The log of a job's attempt, as far as it is written.
+    /// The log of a job's latest attempt so far.
     pub(super) async fn log(&self, id: &str) -> anyhow::Result<Vec<u8>> {
         let answer = self.get(&format!("/v1/jobs/{id}/logs")).await?;
         Ok(answer.error_for_status()?.bytes().await?.to_vec())
@@ -262,7 +263,7 @@ impl Host {
     async fn victim(&self) -> anyhow::Result<()> {
         let job = self.run(json!({ "plugin": "victim" })).await?;
         ensure!(job["state"] == "completed", "{job}");
-        let url = job["output_url"].as_str().context("it has an output")?;
+        let url = job["output_url"].as_str().context("no output")?;
         let output = self.get(url).await?.bytes().await?;
         ensure!(output == SUM, "{output:?}");
         Ok(())

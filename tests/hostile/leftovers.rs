@@ -1,6 +1,6 @@
-//! What the suite leaves behind in the host's memory.
+//! The memory that the suite leaves allocated in the host.
 //!
-//! The trial is the last of the suite: it waits for all others that run, and then compares.
+//! These tests come last: they wait for all others of the suite, and then compare.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::fixture::{Fixture, Host};
 use super::guests::{Kind, times};
-use super::stage::{Host, Stage};
 
-/// What a process has in memory, in bytes.
+/// The memory of a process, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Resident {
-    /// All of it.
+    /// All resident memory.
     pub(super) whole: u64,
-    /// What no file backs: the system cannot take it back.
+    /// Anonymous memory, which the system cannot reclaim.
     pub(super) own: u64,
-    /// The most that it ever had.
+    /// The peak of the resident memory.
     pub(super) peak: u64,
 }
 
 impl Resident {
-    /// What the process `id` has, which must be running.
+    /// The memory of the process `id`, which must be running.
     pub(super) fn of(id: u32) -> anyhow::Result<Self> {
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
         let field = |name: &str| {
@@ -44,12 +44,12 @@ impl Resident {
 /// Attempts that the host makes at one time.
 const SLOTS: usize = 8;
 
-/// Does with `host` what it does for ordinary guests of every kind, in every slot at once: what it
-/// keeps of that, it keeps for good.
-pub(super) async fn warm_up(stage: &Stage, host: &Host) -> anyhow::Result<()> {
+/// Runs ordinary guests of every kind in every slot at once: memory that the host keeps for that is not
+/// a leak.
+pub(super) async fn warm_up(fixture: &Fixture, host: &Host) -> anyhow::Result<()> {
     for kind in Kind::ALL {
-        let plugin = stage.name();
-        // More than is kept of each slot's memory.
+        let plugin = fixture.name();
+        // More than the pool keeps of each slot's memory.
         let grow = "(drop (memory.grow (i32.const 32)))
             (memory.fill (i32.const 4096) (i32.const 7) (i32.const 0x200000))";
         host.accepts(&plugin, kind.guest("", grow)()?).await?;
@@ -61,45 +61,45 @@ pub(super) async fn warm_up(stage: &Stage, host: &Host) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Kept of each small plugin: its code, the types and names in it, and its entry on the shelf.
+/// Kept for each small plugin: its code, types and names, and its entry in the index.
 const SMALL_BYTES: u64 = 128 << 10;
 
-/// Kept of each large one, which is some times the size of its code: an import takes 160 bytes, and is
-/// written down in 12.
+/// Kept for each large plugin, which is several times the size of its code: an import takes 160 bytes in
+/// memory and 12 bytes in the file.
 const LARGE_BYTES: u64 = 24 << 20;
 
-/// Kept of the pool, beyond what warming up has touched: 1 MiB of each memory that was ever used.
+/// Kept by the pool in addition to the warm-up: 1 MiB of each memory that was ever used.
 const POOL_BYTES: u64 = 32 << 20;
 
-/// What the allocator does not give back at once of what it had. Where buffers of 32 MiB have been,
-/// glibc's keeps up to 64 MiB at the end of each of its arenas, one for each of the threads that had
-/// them: of two uploads at a time.
+/// Kept by the allocator. After buffers of 32 MiB, glibc keeps up to 64 MiB at the end of each arena; two
+/// uploads at a time use two arenas.
 const HEAP_BYTES: u64 = 2 * (64 << 20);
 
-/// What rounds of the same guests may add: nothing, but for the slots that no guest has come to yet,
-/// of 16 attempts. It is half of what one of those guests takes.
+/// How much rounds of the same guests may add: nothing except for slots, of 16, that were not used yet.
+/// This is half of the memory of one of those guests.
 const ROUND_BYTES: u64 = 32 << 20;
 
-pub(super) fn of_guests(stage: Arc<Stage>) -> Trial {
-    stage.trial("floor::guests_leave_no_memory_taken", |stage| async move {
-        returns(&stage, SMALL_BYTES).await?;
-        rounds_add_nothing(&stage).await
+pub(super) fn of_guests(fixture: Arc<Fixture>) -> Trial {
+    fixture.trial("leftovers::guests_leave_no_memory_taken", |fixture| async move {
+        returns(&fixture, SMALL_BYTES).await?;
+        rounds_add_nothing(&fixture).await
     })
 }
 
-pub(super) fn of_large_plugins(stage: Arc<Stage>) -> Trial {
-    stage.trial("floor::large_plugins_take_no_more_than_their_code", |stage| async move {
-        returns(&stage, LARGE_BYTES).await
+pub(super) fn of_large_plugins(fixture: Arc<Fixture>) -> Trial {
+    fixture.trial("leftovers::large_plugins_take_no_more_than_their_code", |fixture| async move {
+        returns(&fixture, LARGE_BYTES).await
     })
 }
 
-/// Holds if the host has little more than before the first trial: `each` of the plugins that it took.
-async fn returns(stage: &Arc<Stage>, each: u64) -> anyhow::Result<()> {
-    let host = stage.host().await?;
-    // Each trial holds the stage until it has ended; this one does so twice.
-    until(Duration::from_secs(300), || Arc::strong_count(stage) <= 2).await?;
+/// Checks that the host has little more memory than before the first test: `each` bytes for each accepted
+/// plugin.
+async fn returns(fixture: &Arc<Fixture>, each: u64) -> anyhow::Result<()> {
+    let host = fixture.host().await?;
+    // Each running test has a reference to the fixture; this one has two.
+    until(Duration::from_secs(300), || Arc::strong_count(fixture) <= 2).await?;
     let plugins = std::fs::read_dir(host.data().join("compiled"))?.count() as u64;
-    // The store keeps pages of its files in memory, up to a bound of its own.
+    // The page cache of the store is bounded separately.
     let pages = size_of(&host.data())?;
     let most = plugins * each + POOL_BYTES + HEAP_BYTES + pages;
     let (before, after) = (host.before, host.resident()?);
@@ -112,12 +112,12 @@ async fn returns(stage: &Arc<Stage>, each: u64) -> anyhow::Result<()> {
         after.whole >> 20,
         after.own >> 20,
         after.peak >> 20,
-        stage.slowest()
+        fixture.slowest()
     );
     added(before, after, most)
 }
 
-/// What the files in a folder hold, without those in folders of their own.
+/// The size of the files in a folder, without subfolders.
 fn size_of(folder: &Path) -> anyhow::Result<u64> {
     let mut size = 0;
     for file in std::fs::read_dir(folder)? {
@@ -133,13 +133,13 @@ fn added(before: Resident, after: Resident, most: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How often the same guests run again.
+/// The number of rounds of the same guests.
 const ROUNDS: usize = 8;
 
-/// Holds if guests that take all that they may leave nothing, however often they run.
-async fn rounds_add_nothing(stage: &Stage) -> anyhow::Result<()> {
-    let (host, mut jobs) = (stage.host().await?, vec![]);
-    // All of the default limit, but for some pages.
+/// Checks that guests that use all of their limits leave no memory allocated, however often they run.
+async fn rounds_add_nothing(fixture: &Fixture) -> anyhow::Result<()> {
+    let (host, mut jobs) = (fixture.host().await?, vec![]);
+    // The default limit, except for some pages.
     let grow = "(drop (memory.grow (i32.const 900)))
         (memory.fill (i32.const 65536) (i32.const 7) (i32.const 50000000))";
     for kind in Kind::ALL {
@@ -148,9 +148,9 @@ async fn rounds_add_nothing(stage: &Stage) -> anyhow::Result<()> {
             kind.guest("", &times(100, &kind.logs(60_000))),
             kind.ending("", "", &kind.leaves(100_000)),
         ] {
-            let plugin = stage.name();
+            let plugin = fixture.name();
             host.accepts(&plugin, guest()?).await?;
-            // Of log and output nothing is kept: the store would have it in memory for a while.
+            // No log and output is kept: the store would have them in memory for a while.
             let limits = json!({ "log_bytes": 1_000, "output_bytes": 50_000 });
             jobs.push(json!({ "plugin": plugin, "limits": limits }));
         }
@@ -164,7 +164,7 @@ async fn rounds_add_nothing(stage: &Stage) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         let after = round().await?;
         rounds.push(after.own >> 20);
-        // Also what the last guests had is given back at their end, not when others need it.
+        // The memory of the last guests is freed at their end, not when others need it.
         added(before, after, ROUND_BYTES)?;
     }
     println!("{} MiB of its own before, {rounds:?} after each round", before.own >> 20);
