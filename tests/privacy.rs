@@ -1,4 +1,4 @@
-//! What other users of the machine find of a host: nothing. And that a host misses what it has lost.
+//! Other users of the machine cannot read a host's data, and a host detects that data is missing.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -51,7 +51,7 @@ fn all(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// That nobody but the owner may do anything with what is at and below `path`.
+/// Checks that only the owner may access `path` and everything below it.
 fn is_private(path: &Path) -> anyhow::Result<()> {
     let found = all(path)?;
     for name in ["lock", "jobs.db", "jobs.db-wal", "access.db", "values.db", "plugins", "seed.key"]
@@ -91,7 +91,7 @@ async fn files_of_earlier_versions_are_tightened() -> anyhow::Result<()> {
     uses(&host).await?;
     host.kill().await?;
     for path in all(data.path())? {
-        // That file never had another mode, and is refused with one.
+        // Every version creates this file with mode 0600, and a host refuses it with another mode.
         if !path.ends_with("secrets.json") {
             set_mode(&path, if path.is_dir() { 0o755 } else { 0o644 })?;
         }
@@ -123,7 +123,7 @@ async fn a_host_leaves_no_core_dump() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Why no host starts on a directory.
+/// The error of a host that refuses to start on a directory.
 async fn refusal(
     directory: &Arc<TempDir>,
     change: impl FnOnce(&mut Config),
@@ -149,7 +149,7 @@ async fn a_file_of_keys_that_others_can_read_is_refused() -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Removes a part of a data directory, with what SQLite keeps beside.
+/// Removes a part of a data directory, with SQLite's `-wal` and `-shm` files.
 fn lose(directory: &TempDir, name: &str) -> anyhow::Result<()> {
     let mut lost = 0;
     for entry in fs::read_dir(directory.path())? {
@@ -199,7 +199,7 @@ async fn a_host_that_is_not_given_its_file_of_keys_again_does_not_start() -> any
     Ok(())
 }
 
-/// That a directory on which `host` ran is refused when it has lost `name`, and taken once it is back.
+/// Checks that the directory of `host` is refused without `name`, and accepted when it is back.
 async fn is_missed(host: TestHost, name: &str, part: &str) -> anyhow::Result<()> {
     let directory = host.stop().await?;
     let kept = tempfile::tempdir()?;

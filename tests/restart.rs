@@ -1,4 +1,4 @@
-//! What survives the death of the host: everything that was answered.
+//! Every acknowledged job survives the death of the host.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,10 +27,10 @@ pub fn trials() -> Vec<Trial> {
 /// How often the host is killed.
 const KILLS: usize = 20;
 
-/// Clients that submit meanwhile.
+/// The number of clients that submit meanwhile.
 const CLIENTS: usize = 4;
 
-/// Every id that was answered with `202`, and how often each attempt count was seen at the end.
+/// The ids of all jobs that were acknowledged with `202`.
 type Ledger = Arc<Mutex<Vec<String>>>;
 
 async fn acknowledged_jobs_are_finalized_once_however_often_the_host_is_killed()
@@ -52,7 +52,7 @@ async fn acknowledged_jobs_are_finalized_once_however_often_the_host_is_killed()
                 ))
             })
             .collect();
-        // A random moment: it is the moments in between that are being looked for.
+        // A random moment, to interrupt the host at any point of its work.
         let moment = Duration::from_micros(20_000 + u64::from(rand::random::<u16>()) * 4);
         tokio::time::sleep(moment).await;
         host.kill().await?;
@@ -86,7 +86,7 @@ async fn submit_until_dead(url: String, ledger: Ledger, alive: Arc<AtomicBool>) 
     }
 }
 
-/// Starts the host a last time and waits until every job of the ledger is over; answers how many
+/// Starts the host a last time and waits until every job of the ledger is finalized; returns how many
 /// jobs took how many attempts.
 async fn drain(data: &Path, ledger: &[String]) -> anyhow::Result<BTreeMap<u64, usize>> {
     let host = HostProcess::start(data, &[]).await?;
@@ -146,7 +146,7 @@ async fn sigterm_stops_a_host_gracefully() -> anyhow::Result<()> {
     let told = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await?;
     ensure!(told.success());
     ensure!(host.ended().await?.success());
-    // At rest: no write-ahead log is left to be replayed.
+    // After a graceful shutdown no write-ahead log is left.
     let log = data.path().join("jobs.db-wal");
     ensure!(!log.exists() || std::fs::metadata(&log)?.len() == 0);
     Ok(())
@@ -173,8 +173,8 @@ async fn a_second_signal_ends_a_host_at_once() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A pool needs terabytes of address space. Without, a guest gets what it holds, and one for which there
-/// is nothing is tried again later.
+/// A pool needs terabytes of address space. Without it, a guest's memory is allocated as it grows, and a
+/// job for which there is no memory is retried later.
 async fn a_host_with_little_address_space_fails_no_job_for_it() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let host = HostProcess::start_limited(data.path(), "ulimit -v 1500000").await?;
@@ -192,7 +192,7 @@ async fn a_host_with_little_address_space_fails_no_job_for_it() -> anyhow::Resul
     // Each would have reserved 4 GiB.
     let echoed = run("echo", "wait=30").await?;
     ensure!(echoed["state"] == "completed", "{echoed}");
-    // More than is left beside the program itself.
+    // More than the program itself leaves.
     let id = run("large", "wait=0").await?["id"].as_str().context("an id")?.to_owned();
     let tried = async {
         loop {

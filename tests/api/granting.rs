@@ -289,7 +289,7 @@ async fn granted_until(host: &TestHost, then: Value) -> anyhow::Result<[Value; 2
     Ok([host.finalized(&granted_one).await?, host.finalized(&asked_one).await?])
 }
 
-/// Whether the attempt at `job` was deterministic; its log, its start and its output must agree.
+/// Whether the attempt at `job` was deterministic; its start, its outcome and its log must agree.
 async fn was_deterministic(host: &TestHost, job: &Value) -> anyhow::Result<bool> {
     let start = &job["attempts"][0]["start"];
     let was = start["clock"] == job["created_at"];

@@ -1,9 +1,9 @@
-// Stands between a process and its files: faults on demand, and a copy of what a power loss leaves.
+// Intercepts a process's calls on its files, to inject faults and to copy what a power loss leaves.
 //
 // JOBWRIGHT_FAULTS names a directory. While it holds a file `sync`, `full`, `read` or `short`, syncs
-// fail with EIO, writes with ENOSPC, reads with EIO, and reads and writes do half of what was asked.
-// In its folder `synced` is each database file as it was when it was last synced: what a disk is
-// bound to hold. Faults that were made are counted by the bytes of `sync.made` and so on.
+// fail with EIO, writes with ENOSPC, reads with EIO, and reads and writes are short.
+// Its folder `synced` has a copy of each database file as of its last sync, which a disk is
+// guaranteed to hold. The size of `sync.made` and so on counts the injected faults.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -18,7 +18,7 @@
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-// The name of the database file behind fd, in name; 0 if it is none.
+// Sets name to the name of the database file behind fd; returns 0 if it is another file.
 static int database(int fd, char *path, const char **name) {
     char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -40,7 +40,7 @@ static int wanted(const char *fault) {
     return access(path, F_OK) == 0;
 }
 
-// Whether the call on fd is to fail so; if it is, that is counted.
+// Whether the call on fd must fail in this way; if so, it is counted.
 static int made(const char *fault, int fd) {
     char path[PATH_MAX];
     const char *name;
@@ -58,8 +58,8 @@ static int made(const char *fault, int fd) {
     return yes;
 }
 
-// Copies the file behind fd, whole or not at all. One at a time: several threads sync the same file, and
-// the copy that ends last must not be the older one.
+// Copies the file behind fd atomically. One at a time: several threads sync the same file, and the copy
+// that ends last must not be the older one.
 static void keep(int fd) {
     static pthread_mutex_t keeping = PTHREAD_MUTEX_INITIALIZER;
     static char block[1 << 16];

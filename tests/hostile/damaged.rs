@@ -16,8 +16,8 @@ use super::fixture::Fixture;
 pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Trial> {
     vec![
         fixture
-            .trial("damaged::what_is_not_wasm", |fixture| async move { not_wasm(&fixture).await }),
-        fixture.trial("damaged::what_the_host_itself_compiled", |fixture| async move {
+            .trial("damaged::bytes_that_are_not_wasm", |fixture| async move { not_wasm(&fixture).await }),
+        fixture.trial("damaged::code_that_the_host_compiled", |fixture| async move {
             compiled(&fixture).await
         }),
         fixture.trial("damaged::truncated_at_any_length", |fixture| async move {

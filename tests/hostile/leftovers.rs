@@ -80,7 +80,7 @@ const HEAP_BYTES: u64 = 2 * (64 << 20);
 const ROUND_BYTES: u64 = 32 << 20;
 
 pub(super) fn of_guests(fixture: Arc<Fixture>) -> Trial {
-    fixture.trial("leftovers::guests_leave_no_memory_taken", |fixture| async move {
+    fixture.trial("leftovers::guests_leave_no_memory_allocated", |fixture| async move {
         returns(&fixture, SMALL_BYTES).await?;
         rounds_add_nothing(&fixture).await
     })

@@ -106,7 +106,7 @@ fn escapes() -> anyhow::Result<Vec<u8>> {
 const TERMINAL: &str = "/usr/bin/script";
 
 pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Trial> {
-    let terminal = "output::what_acts_on_a_terminal_does_not_reach_it";
+    let terminal = "output::control_characters_do_not_reach_a_terminal";
     let missing = !Path::new(TERMINAL).exists();
     vec![
         fixture

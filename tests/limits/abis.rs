@@ -1,4 +1,4 @@
-//! The table of ABIs: how a guest of each is written, and which laws cannot exist for it.
+//! The table of ABIs: how a guest of each is written, and which laws do not apply to it.
 
 use jobwright_tests::components;
 
@@ -17,7 +17,7 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Both, with the ABI's `functions`.
+    /// The definitions and `$work`, with the ABI's `functions`.
     fn with(&self, functions: &str) -> String {
         format!("{functions} {} (func $work {})", self.rest, self.body)
     }

@@ -231,7 +231,7 @@ async fn sockets_and_name_lookups_are_denied_and_the_job_continues() -> anyhow::
         (call $print (i32.const 1024) (i32.const 24))",
     )?;
     let answers = output(&fixture.try_wasm(guest, |_| {}).await?)?;
-    // Each result is the error `access-denied`; for name lookups `permanent-resolver-failure`.
+    // Each result is the error `access-denied`; for name lookups also `permanent-resolver-failure`.
     let [access_denied, never_resolved] = [1, 20];
     assert_eq!((answers[0], answers[4]), (1, access_denied));
     assert_eq!((answers[8], answers[12]), (1, access_denied));

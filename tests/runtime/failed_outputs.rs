@@ -88,8 +88,8 @@ async fn the_output_of_a_cancelled_attempt_is_kept() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs and stops a guest. A process that does not respond at once, on a busy machine, is killed and has no
-/// output: then another is started.
+/// Runs and stops a guest. A process that does not respond at once, on a busy machine, is killed and has
+/// no output: then another is started.
 async fn answered(
     fixture: &RuntimeFixture,
     guest: &str,

@@ -138,8 +138,8 @@ async fn random_numbers_and_the_wall_clock_depend_on_the_start_of_the_attempt() 
     Ok(())
 }
 
-/// Waits until the monotonic clock has changed ten times, and writes the smallest change; then its reported
-/// resolution, and the part of the wall clock below 10 ms.
+/// Waits until the monotonic clock has changed ten times, and writes the smallest change; then its
+/// reported resolution, and the part of the wall clock below 10 ms.
 fn finest() -> String {
     command(
         "(func $now (param $which i32) (result i64)

@@ -61,7 +61,7 @@ async fn waiting_and_finalized_jobs_survive_reopen(store: Fixture) -> anyhow::Re
     Ok(())
 }
 
-/// Converts the time of a job that is not due, as a host does at its start.
+/// Marks the time of a job that is not due as one of the wall clock, as a host does at its start.
 pub(super) fn waits_for_the_wall_clock(job: &mut Job) {
     let Lifecycle { state, scheduled_at, .. } = job.lifecycle;
     job.lifecycle.on_wall = state == JobState::Available && scheduled_at >= at(50);

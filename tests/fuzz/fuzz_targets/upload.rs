@@ -1,4 +1,4 @@
-//! Uploads: inspection, and compiling what passes it.
+//! Uploads: inspection, and compilation of accepted plugins.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The host's interface and its runtime, for arbitrary bytes.
+//! The host's API and its runtime, for arbitrary bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,14 +81,14 @@ impl Host {
         Ok(Self { executor, runtime, registry, router: api::router(app), _folder: folder })
     }
 
-    /// Answers a request; a failure of the host's own is a fault.
+    /// Handles a request; an internal error of the host is a fault.
     pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> StatusCode {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "localhost")
             .body(Body::from(body.to_vec()));
-        // A path that is no path.
+        // Not a valid path.
         let Ok(request) = request else { return StatusCode::BAD_REQUEST };
         let answer = self.executor.block_on(self.router.clone().oneshot(request));
         let status = answer.unwrap_or_else(|never| match never {}).status();
