@@ -15,8 +15,9 @@ use super::fixture::Fixture;
 
 pub(super) fn trials(fixture: &Arc<Fixture>) -> Vec<Trial> {
     vec![
-        fixture
-            .trial("damaged::bytes_that_are_not_wasm", |fixture| async move { not_wasm(&fixture).await }),
+        fixture.trial("damaged::bytes_that_are_not_wasm", |fixture| async move {
+            not_wasm(&fixture).await
+        }),
         fixture.trial("damaged::code_that_the_host_compiled", |fixture| async move {
             compiled(&fixture).await
         }),
