@@ -141,6 +141,10 @@ impl Lanes {
 
     /// Makes a lane, if there is none.
     fn arrive(&mut self, labels: &JobLabels) {
+        let tenant = self.tenants.get(&labels.tenant);
+        if tenant.is_some_and(|tenant| tenant.lanes.contains_key(&labels.queue)) {
+            return;
+        }
         let share = Share::arriving(self.latest);
         let tenant = self.tenants.entry(labels.tenant.clone());
         let tenant = tenant.or_insert_with(|| Tenant::new(share));
