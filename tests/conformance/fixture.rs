@@ -29,6 +29,8 @@ pub(crate) fn want(max: usize, now: Timestamp) -> Claim {
 pub(crate) struct Driver {
     pub(crate) name: &'static str,
     pub(crate) open: fn(&Path, CapacityLimits, Timestamp) -> anyhow::Result<Arc<dyn Store>>,
+    /// Opens another handle on an open store, as a second host does; `None` if a store has one host.
+    pub(crate) second: Option<fn(&Arc<dyn Store>) -> anyhow::Result<Arc<dyn Store>>>,
 }
 
 /// The location of a store's directory.
@@ -116,6 +118,12 @@ impl Fixture {
     /// The directory, after the store in it was closed.
     pub(crate) fn close(self) -> TempDir {
         self.directory
+    }
+
+    /// Another handle on the store, as a second host has it.
+    pub(crate) fn second(&self) -> anyhow::Result<Self> {
+        let second = self.driver.second.context("the store has one host")?;
+        Ok(Self { store: second(&self.store)?, driver: self.driver, directory: TempDir::new()? })
     }
 
     /// The store, for another task.

@@ -22,10 +22,15 @@ pub(crate) use self::drafts::jobs;
 use self::fixture::{Driver, Fixture, Place};
 
 const DRIVERS: &[Driver] = &[
-    Driver { name: "memory", open: |_, limits, _| Ok(Arc::new(MemoryStore::new(limits))) },
+    Driver {
+        name: "memory",
+        open: |_, limits, _| Ok(Arc::new(MemoryStore::new(limits))),
+        second: Some(|store| Ok(store.clone())),
+    },
     Driver {
         name: "sqlite",
         open: |dir, limits, now| Ok(Arc::new(EmbeddedStore::open(dir, limits, now)?)),
+        second: None,
     },
 ];
 
@@ -47,9 +52,12 @@ use laws;
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for driver in DRIVERS {
-        trials
-            .extend(Suite { name: "safety", driver, place: Place::Memory }.of(safety::EVERYWHERE));
-        trials.extend(Suite { name: "order", driver, place: Place::Memory }.of(order::EVERYWHERE));
+        let safety = Suite { name: "safety", driver, place: Place::Memory };
+        trials.extend(safety.of(safety::EVERYWHERE));
+        if driver.second.is_some() {
+            trials.extend(safety.of(safety::SHARED));
+        }
+        trials.extend(Suite { name: "order", ..safety }.of(order::EVERYWHERE));
     }
     trials.extend(Suite { name: "safety", driver: SQLITE, place: Place::Disk }.of(safety::DURABLE));
     trials.push(safety::full_disk());

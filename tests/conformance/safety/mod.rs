@@ -7,6 +7,7 @@ mod crashes;
 mod damage;
 mod disk_bounds;
 mod endings;
+mod hosts;
 mod keys;
 mod leases;
 mod listing;
@@ -42,6 +43,9 @@ pub(super) const EVERYWHERE: &[&[Law]] = &[
     disk_bounds::LAWS,
     tenants::LAWS,
 ];
+
+/// The laws of a driver whose store hosts can share.
+pub(super) const SHARED: &[&[Law]] = &[hosts::LAWS];
 
 /// The laws of a driver whose jobs survive its process.
 pub(super) const DURABLE: &[&[Law]] = &[reopening::LAWS, crashes::LAWS, damage::LAWS];
