@@ -10,7 +10,9 @@ use jobwright_core::attempt::Attempt;
 use jobwright_core::limits::Limit;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 use jobwright_core::plugin::{Digest, Inspection};
-use jobwright_core::runtime::{Ended, Runtime, StopReason, StopSignal, Unprepared, UnusablePlugin};
+use jobwright_core::runtime::{
+    Ended, Runtime, StopReason, StopSignal, Unprepared, UnusableCode, UnusablePlugin,
+};
 use jobwright_core::tenant::TenantName;
 
 use super::hosts::{MEMORY, SLOTS};
@@ -149,7 +151,7 @@ impl Guests {
 #[async_trait]
 impl Runtime for Guests {
     fn inspect(&self, _: &[u8]) -> Result<Inspection, UnusablePlugin> {
-        Err(UnusablePlugin::new("not_wasm", "nothing is uploaded here"))
+        Err(UnusablePlugin::new(UnusableCode::NotWasm, "nothing is uploaded here"))
     }
 
     async fn prepare(&self, _: &TenantName, _: Digest, _: Bytes) -> Result<(), Unprepared> {

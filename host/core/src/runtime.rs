@@ -1,5 +1,7 @@
 //! The trait of the WebAssembly runtime, and the signal that stops an attempt.
 
+mod unusable;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,8 @@ use crate::digest::Digest;
 use crate::outcome::{Outcome, Output, Usage};
 use crate::plugin::inspection::Inspection;
 use crate::tenant::TenantName;
+
+pub use self::unusable::UnusableCode;
 
 /// Runs attempts in sandboxes.
 #[async_trait]
@@ -60,8 +64,8 @@ impl Ended {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct UnusablePlugin {
-    /// A stable word that programs may compare: `not_wasm`, `unknown_import`, …
-    pub code: &'static str,
+    /// A stable code, which programs may compare.
+    pub code: UnusableCode,
     /// A message for people, which names what to change.
     pub message: String,
 }
@@ -80,7 +84,7 @@ pub enum Unprepared {
 impl UnusablePlugin {
     /// Unusable for the reason `code`.
     #[must_use]
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(code: UnusableCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 }

@@ -1,14 +1,14 @@
 //! Why there is no code: what is at fault decides whether another try can succeed.
 
 use jobwright_core::outcome::{AttemptError, Outcome};
-use jobwright_core::runtime::{Unprepared, UnusablePlugin};
+use jobwright_core::runtime::{Unprepared, UnusableCode, UnusablePlugin};
 
 use super::super::abi::fit::Misfit;
 use super::super::single_flight::Broken;
 use crate::registry::compiler::Failure;
 
 /// The error code of a plugin that no attempt can ever run.
-pub(in super::super) const UNUSABLE: &str = "plugin_unusable";
+pub(in super::super) const UNUSABLE: &str = UnusableCode::PluginUnusable.as_str();
 
 /// Why there is no code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +48,8 @@ impl Unready {
     /// The answer to an upload that has no code.
     pub(super) fn into_unprepared(self) -> Unprepared {
         match self.why {
-            Why::TooLong => UnusablePlugin::new("compile_timeout", self.message).into(),
-            Why::Plugin => UnusablePlugin::new(UNUSABLE, self.message).into(),
+            Why::TooLong => UnusablePlugin::new(UnusableCode::CompileTimeout, self.message).into(),
+            Why::Plugin => UnusablePlugin::new(UnusableCode::PluginUnusable, self.message).into(),
             Why::Host => Unprepared::NotNow(self.message),
         }
     }

@@ -2,7 +2,7 @@
 
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::Abi;
-use jobwright_core::runtime::UnusablePlugin;
+use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
 use wasmparser::{ComponentExternalKind, Parser, Payload, Result};
 
 use super::super::abi::job::world;
@@ -80,7 +80,7 @@ impl<'a> Outline<'a> {
                  wasm32-wasip2)",
                 shorten(export)
             );
-            return Err(UnusablePlugin::new("wasi_version", message));
+            return Err(UnusablePlugin::new(UnusableCode::WasiVersion, message));
         }
         let message = format!(
             "it exports neither `{run}` nor `{handler}` of WASI 0.2 nor `{}@{}`, but {}; this host \
@@ -89,7 +89,7 @@ impl<'a> Outline<'a> {
             version_of(world::ENTRY_POINT),
             exported(self.exports.iter().copied())
         );
-        Err(UnusablePlugin::new("no_entry_point", message))
+        Err(UnusablePlugin::new(UnusableCode::NoEntryPoint, message))
     }
 
     /// Refuses a WIT package: what `wasm-tools component wit --wasm` and registries of interfaces have is a
@@ -103,7 +103,7 @@ impl<'a> Outline<'a> {
              component that implements a world",
             exported(self.exports.iter().copied())
         );
-        Err(UnusablePlugin::new("wit_package", message))
+        Err(UnusablePlugin::new(UnusableCode::WitPackage, message))
     }
 
     /// Refuses a typed job of another version: it is a command too, and must not run as one.
@@ -119,7 +119,7 @@ impl<'a> Outline<'a> {
             shorten(export),
             versions_of(world).join(" or ")
         );
-        Err(UnusablePlugin::new("world_version", message))
+        Err(UnusablePlugin::new(UnusableCode::WorldVersion, message))
     }
 
     /// Refuses imports that are not offered. The functions of an interface are compared when the
@@ -132,7 +132,7 @@ impl<'a> Outline<'a> {
             "it imports what this host does not offer: {faults}; it offers interfaces of {}",
             packages.join(", ")
         );
-        Err(UnusablePlugin::new("unknown_import", message))
+        Err(UnusablePlugin::new(UnusableCode::UnknownImport, message))
     }
 }
 

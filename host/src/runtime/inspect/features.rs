@@ -2,7 +2,7 @@
 //!
 //! Invariant: [`ours`] is what the engines compile; a test compares the two.
 
-use jobwright_core::runtime::UnusablePlugin;
+use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
 use jobwright_core::text::excerpt;
 use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
@@ -55,7 +55,7 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), UnusablePlugin> {
     let Err(error) = validate(wasm, ours()) else { return Ok(()) };
     match needed(wasm, &error) {
         Some(name) => Err(UnusablePlugin::new(
-            "needs_feature",
+            UnusableCode::NeedsFeature,
             format!(
                 "it needs {name}, which this host does not have: {} at offset {:#x}; it has \
                  WebAssembly 2.0 with SIMD, multiple memories, tail calls, extended constants and \
@@ -72,7 +72,10 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), UnusablePlugin> {
 pub(super) fn invalid(error: &BinaryReaderError) -> UnusablePlugin {
     let message = excerpt(error.message().as_bytes(), REASON_BYTES);
     let offset = error.offset();
-    UnusablePlugin::new("invalid_wasm", format!("it is damaged: {message} at offset {offset:#x}"))
+    UnusablePlugin::new(
+        UnusableCode::InvalidWasm,
+        format!("it is damaged: {message} at offset {offset:#x}"),
+    )
 }
 
 /// The feature without which validation stops where it did.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jobwright_core::name::shorten;
-use jobwright_core::runtime::UnusablePlugin;
+use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
 use wasmtime::{Extern, Linker, Store};
 
 use super::super::guest::Guest;
@@ -44,7 +44,7 @@ impl Offer {
         match some_of(faults.into_iter()) {
             None => Ok(()),
             Some(faults) => Err(UnusablePlugin::new(
-                "unknown_import",
+                UnusableCode::UnknownImport,
                 format!(
                     "it imports what this host does not offer: {faults}; it offers {}",
                     self.summary

@@ -15,7 +15,7 @@ mod sizes;
 use jobwright_core::limits::Limits;
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::Inspection;
-use jobwright_core::runtime::UnusablePlugin;
+use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
 
 #[cfg(test)]
 pub(super) use self::features::ours as features;
@@ -54,7 +54,7 @@ fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, Unusab
     let instances = nesting::instances(wasm)?;
     features::check(wasm).map_err(|refused| match refused.code {
         // It describes what this host does not have, but needs nothing itself.
-        "needs_feature" => component::wit_package(wasm).unwrap_or(refused),
+        UnusableCode::NeedsFeature => component::wit_package(wasm).unwrap_or(refused),
         _ => refused,
     })?;
     let mut outline = component::Outline::read(wasm).map_err(|error| features::invalid(&error))?;
@@ -83,7 +83,7 @@ fn check_kind(wasm: &[u8]) -> Result<(), UnusablePlugin> {
         let start: Vec<_> = wasm.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         format!("it starts with {}: a WebAssembly binary starts with 00 61 73 6d", start.join(" "))
     };
-    Err(UnusablePlugin::new("not_wasm", message))
+    Err(UnusablePlugin::new(UnusableCode::NotWasm, message))
 }
 
 fn looks_like_text(bytes: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::Abi;
-use jobwright_core::runtime::UnusablePlugin;
+use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
 use wasmparser::{
     CompositeInnerType, ExportSectionReader, ExternalKind, FuncType, Import, Parser, Payload,
     Result, SubType, TypeRef,
@@ -120,7 +120,7 @@ impl<'a> Outline<'a> {
                 exported(self.names())
             ),
         };
-        Err(UnusablePlugin::new("no_entry_point", message))
+        Err(UnusablePlugin::new(UnusableCode::NoEntryPoint, message))
     }
 
     /// What a job can call of an Extism plug-in.
@@ -135,7 +135,7 @@ impl<'a> Outline<'a> {
                 "it exports no function () -> () or () -> (i32) that a job could call, but {}",
                 exported(self.names())
             );
-            return Err(UnusablePlugin::new("no_entry_point", message));
+            return Err(UnusablePlugin::new(UnusableCode::NoEntryPoint, message));
         }
         Ok(found)
     }

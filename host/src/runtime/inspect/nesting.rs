@@ -5,7 +5,7 @@
 //! instances. wasmtime has no bound for that. Invariant: the count here is never below what compiling
 //! makes.
 
-use jobwright_core::runtime::UnusablePlugin;
+use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentImportSectionReader, ComponentInstance,
     ComponentOuterAliasKind, ComponentTypeRef, Instance, Parser, Payload, Result,
@@ -47,13 +47,13 @@ pub(super) fn instances(wasm: &[u8]) -> Result<u64, UnusablePlugin> {
         }
         if nesting.open.len() > MAX_DEPTH + 1 {
             let message = format!("its components lie more than {MAX_DEPTH} deep in each other");
-            return Err(UnusablePlugin::new("too_deep", message));
+            return Err(UnusablePlugin::new(UnusableCode::TooDeep, message));
         }
     }
     if nesting.hands_on {
         let message = "a component in it takes other components as arguments, which this host \
                        cannot bound";
-        return Err(UnusablePlugin::new("component_argument", message));
+        return Err(UnusablePlugin::new(UnusableCode::ComponentArgument, message));
     }
     Ok(nesting.total)
 }

@@ -1,7 +1,7 @@
 //! What a plugin's memories and tables take at the start, against what this host gives.
 
 use jobwright_core::limits::{Limits, show_bytes};
-use jobwright_core::runtime::UnusablePlugin;
+use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
 use wasmparser::{MemoryType, Table};
 
 use super::super::limiter::{ELEMENT_BYTES, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
@@ -44,9 +44,9 @@ impl Sizes {
     /// Refuses what no attempt under `ceiling` could start with.
     pub(super) fn check(&self, ceiling: &Limits) -> Result<(), UnusablePlugin> {
         for (code, count, most, what) in [
-            ("too_many_memories", self.memories, MAX_MEMORIES, "memories"),
-            ("too_many_tables", self.tables, MAX_TABLES, "tables"),
-            ("too_many_instances", self.instances, MAX_INSTANCES, "instances"),
+            (UnusableCode::TooManyMemories, self.memories, MAX_MEMORIES, "memories"),
+            (UnusableCode::TooManyTables, self.tables, MAX_TABLES, "tables"),
+            (UnusableCode::TooManyInstances, self.instances, MAX_INSTANCES, "instances"),
         ] {
             if count > u64::from(most) {
                 let message = format!("it has {count} {what}; this host gives at most {most}");
@@ -59,7 +59,7 @@ impl Sizes {
                  `ceilings.tables` in the host's configuration sets",
                 self.elements, ceiling.tables
             );
-            return Err(UnusablePlugin::new("table_over_ceiling", message));
+            return Err(UnusablePlugin::new(UnusableCode::TableOverCeiling, message));
         }
         let bytes = self.starting_bytes();
         if bytes > ceiling.memory_bytes {
@@ -69,7 +69,7 @@ impl Sizes {
                 show_bytes(bytes),
                 show_bytes(ceiling.memory_bytes)
             );
-            return Err(UnusablePlugin::new("memory_over_ceiling", message));
+            return Err(UnusablePlugin::new(UnusableCode::MemoryOverCeiling, message));
         }
         Ok(())
     }

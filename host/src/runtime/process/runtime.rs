@@ -11,7 +11,9 @@ use jobwright_core::limits::Limits;
 use jobwright_core::outcome::{AttemptError, Outcome, millis};
 use jobwright_core::plugin::{Digest, Inspection};
 use jobwright_core::registry::PluginRegistry;
-use jobwright_core::runtime::{Ended, Runtime, StopSignal, Unprepared, UnusablePlugin};
+use jobwright_core::runtime::{
+    Ended, Runtime, StopSignal, Unprepared, UnusableCode, UnusablePlugin,
+};
 use jobwright_core::tenant::TenantName;
 
 use super::super::code::key::CodeKey;
@@ -162,7 +164,9 @@ impl Host {
         let not_now = |why: String| Unprepared::NotNow(format!("it was not loaded: {why}"));
         match tokio::time::timeout(TRY, trying).await {
             Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(Unloaded::Misfit(why)))) => Err(UnusablePlugin::new(UNUSABLE, why).into()),
+            Ok(Ok(Err(Unloaded::Misfit(why)))) => {
+                Err(UnusablePlugin::new(UnusableCode::PluginUnusable, why).into())
+            }
             Ok(Ok(Err(Unloaded::Failed(why)))) => Err(not_now(why)),
             Ok(Err(error)) => Err(not_now(format!("{error:#}"))),
             Err(_) => Err(not_now(format!("no process was free within {TRY:?}"))),
