@@ -235,7 +235,7 @@ impl Source {
 /// Other plugins were compiled for as long as this one could wait.
 pub(super) fn busy(waited: Duration) -> Unready {
     let seconds = waited.as_secs();
-    Unready::transient(format!("others were compiled for {seconds} s: try again later"))
+    Unready::transient(format!("no compile slot became free within {seconds} s; try again later"))
 }
 
 fn ready<R: Ready>(wanted: &Wanted, loaded: Loaded) -> Result<Made<Arc<R>>, Unready> {
