@@ -161,7 +161,7 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
         }
     };
     let kept = config.retention.completed.max(config.retention.discarded);
-    let secrets = Arc::new(SecretFile::open(data.path())?.hiding_retired(kept));
+    let secrets = Arc::new(SecretFile::open(data.path())?.masking_retired(kept));
     let web = Arc::new(Web::new(Handle::current()));
     let config::DiskConfig { value_bytes: most_bytes, free_bytes, .. } = config.disk;
     let values = Arc::new(Values::open(data.path(), Bounds { most_bytes, free_bytes })?);
@@ -189,7 +189,7 @@ struct Front {
 impl Front {
     async fn open(config: &Config, access: &dyn AccessStore) -> anyhow::Result<Self> {
         let keys = config.api_keys.as_deref().map(ApiKeys::read).transpose()?.unwrap_or_default();
-        let has_keys = keys.are_there() || access.has_keys();
+        let has_keys = keys.has_file() || access.has_keys();
         config.check_reach(has_keys)?;
         if has_keys {
             Part::Keys.note_in(&config.data);

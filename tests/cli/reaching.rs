@@ -50,7 +50,10 @@ async fn a_run_reaches_granted_origins_and_logs_denied_requests() -> anyhow::Res
     let mut run = shell.command(&format!("run named.wasm --grants {grants}"))?;
     let denied = run.env_remove("JOBWRIGHT_LOG").output().await?;
     let log = String::from_utf8_lossy(&denied.stderr).into_owned();
-    ensure!(log.contains("refused a request to an address") && log.contains("127.0.0.1"), "{log}");
+    ensure!(
+        log.contains("denied a request: the name has an address") && log.contains("127.0.0.1"),
+        "{log}"
+    );
     shell.put("grants.json", to(&server))?;
     for grants in [to(&server), "grants.json".to_owned(), "@grants.json".to_owned()] {
         let granted = shell.run(&format!("run fetch.wasm --grants {grants}")).await?;

@@ -107,7 +107,7 @@ fn laws(authority: &str) -> Vec<Law> {
         law(granted(), with(("range", "bytes=0-1"), to("GET", "/hello")), None, "asks for a part"),
         law(granted(), with(key, to("GET", "/hello")), None, "the secret `KEY` is not granted"),
         law(secret.clone(), with(key, to("GET", "/secret")), Some("<************>"), ""),
-        law(secret, to("GET", "/gzip"), None, "it is encoded, so that a secret"),
+        law(secret, to("GET", "/gzip"), None, "it is encoded, so it cannot be searched"),
     ]
 }
 

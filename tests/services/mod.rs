@@ -20,9 +20,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
-use jobwright::services::resolver::{Resolver, Turn};
+use jobwright::services::resolver::{Permit, Resolver};
 use jobwright::services::secrets::SecretFile;
-use jobwright::services::values::{Bounds, Values};
+use jobwright::services::values::{Bounds, Owner, Values};
 use jobwright::services::web::Web;
 use jobwright::services::{AttemptServices, SharedServices};
 use jobwright_core::clock::Timestamp;
@@ -73,7 +73,7 @@ impl Names {
 
 #[async_trait]
 impl Resolver for Names {
-    async fn resolve(&self, host: &str, port: u16, _: Turn) -> io::Result<Vec<SocketAddr>> {
+    async fn resolve(&self, host: &str, port: u16, _: Permit) -> io::Result<Vec<SocketAddr>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(host.to_owned());
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
@@ -121,7 +121,7 @@ impl TestServices {
         let shared = SharedServices { secrets: Arc::new(file), web, values };
         let log = Arc::new(LogBuffer::new(1 << 20));
         let grants = Arc::new(serde_json::from_value(grants)?);
-        let owner = (tenant, "p".parse()?);
+        let owner = Owner { tenant, plugin: "p".parse()? };
         let reach = Arc::new(AttemptServices::new(owner, grants, shared.clone(), log.clone()));
         Ok(Self { reach, log, shared, _folder: folder })
     }
@@ -134,7 +134,7 @@ impl TestServices {
     /// The services of an attempt at another plugin of the tenant.
     fn of_another(&self, grants: Value) -> anyhow::Result<AttemptServices> {
         let grants = Arc::new(serde_json::from_value(grants)?);
-        let owner = (TenantName::default(), "other".parse()?);
+        let owner = Owner { tenant: TenantName::default(), plugin: "other".parse()? };
         Ok(AttemptServices::new(owner, grants, self.shared.clone(), self.log.clone()))
     }
 

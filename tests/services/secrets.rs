@@ -206,7 +206,11 @@ async fn an_encoded_response_to_a_request_with_a_secret_is_refused() -> anyhow::
             let answer = services.send(request).await;
             assert!(matches!(answer, Err(HttpRequestError::Broken(_))), "{encoded}: {answer:?}");
         }
-        assert!(services.log().contains("it is encoded, so that a secret"), "{}", services.log());
+        assert!(
+            services.log().contains("it is encoded, so it cannot be searched"),
+            "{}",
+            services.log()
+        );
     }
     let plain = "HTTP/1.1 200 OK\r\ncontent-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n\
                  4\r\ntext\r\n0\r\n\r\n";
@@ -316,7 +320,11 @@ async fn partial_responses_from_the_origin_of_a_secret_are_refused() -> anyhow::
         let (services, origin) = services(&server).await?;
         let broken = services.get(&origin).await;
         assert!(matches!(broken, Err(HttpRequestError::Broken(_))), "{broken:?}");
-        assert!(services.log().contains("it is a part, so that a secret"), "{}", services.log());
+        assert!(
+            services.log().contains("it is partial, so it cannot be searched for secrets"),
+            "{}",
+            services.log()
+        );
         let elsewhere = origin.replace("a.example", "b.example");
         assert_eq!(&services.get(&elsewhere).await?.body()[..], b"s3cr");
     }

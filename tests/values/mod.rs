@@ -266,7 +266,7 @@ async fn a_tenant_at_its_bound_leaves_room_for_another() -> anyhow::Result<()> {
         }
     };
     assert_eq!(kept, 35, "{why:?}");
-    refused(Err(why), "its share of what the host keeps")?;
+    refused(Err(why), "its share of the host's maximum")?;
     modest.call(set("00", vec![0; 9])).await?;
     // Existing values may be changed and removed.
     greedy.call(set("00", vec![1; 9])).await?;
@@ -457,7 +457,7 @@ async fn without_a_grant_every_call_is_denied_and_logged() -> anyhow::Result<()>
         assert!(matches!(plugin.call(call).await, Err(KeyValueError::Denied(_))));
     }
     let log = crate::runtime::fixture::text(&plugin.log);
-    let line = "WARN: key-value: denied: the plugin is not granted to keep values\n";
+    let line = "WARN: key-value: denied: the plugin is not granted a key-value store\n";
     assert_eq!(log, line.repeat(5));
     Ok(())
 }

@@ -24,7 +24,7 @@ use crate::api::http::error::FieldError;
 use crate::api::plugin_settings::grants as api_grants;
 use crate::clock;
 use crate::privacy;
-use crate::services::values::{Bounds, Values};
+use crate::services::values::{Bounds, Owner, Values};
 use crate::services::web::Web;
 use crate::services::{AttemptServices, SharedServices};
 
@@ -167,10 +167,10 @@ fn value(name: &SecretName, file: Option<&str>) -> anyhow::Result<SecretValue> {
 impl LocalGrants {
     /// The capabilities of an attempt of `job` that writes `log`.
     pub(super) fn granted(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities {
-        let owner = (job.spec.tenant.clone(), job.spec.plugin.clone());
-        let reach =
+        let owner = Owner { tenant: job.spec.tenant.clone(), plugin: job.spec.plugin.clone() };
+        let services =
             AttemptServices::new(owner, self.grants.clone(), self.shared.clone(), log.clone());
-        Capabilities { grants: self.grants.clone(), services: Arc::new(reach) }
+        Capabilities { grants: self.grants.clone(), services: Arc::new(services) }
     }
 
     pub(super) fn grants(&self) -> &Grants {

@@ -1,29 +1,28 @@
-//! What guests reach outside of their sandboxes: the host's side of every grant.
+//! Host services: what guests with grants can use outside of their sandboxes.
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`web`] | a request to an address that was checked, and its response |
-//! | [`connecting`] | connecting to one of several addresses |
-//! | [`tls`] | that the server is the one that was named |
-//! | [`arriving`] | the body of a response between the connection and the guest |
-//! | [`covering`] | that no secret is in it |
-//! | [`resolver`] | which addresses a name has |
-//! | [`room`] | how many bytes of bodies are held |
-//! | [`request`] | what a guest may not say in a request, and what it need not |
+//! | [`web`] | one HTTP request to a checked address, and its response |
+//! | [`request`] | the checks of a request before it is sent |
+//! | [`resolver`] | name lookups |
+//! | [`connect`] | connecting to one of several addresses |
+//! | [`tls`] | verifying the identity of the server |
+//! | [`response_body`] | the buffer between a connection and its guest |
+//! | [`body_budget`] | the memory budget of bodies |
+//! | [`masking`] | masking secrets in responses |
 //! | [`secrets`] | the file of secrets |
-//! | [`values`] | what plugins keep from one job to the next |
+//! | [`values`] | the key-value store of plugins |
 //!
-//! Invariants: nothing leaves without a grant that allows its method, where it goes by name, and every
-//! address of that name; secrets leave only to where they belong, and do not come back; whatever is
-//! refused is a typed error for the guest and a line in the log of its attempt; a request ends with
-//! the attempt that sent it.
+//! Invariants: a request is sent only if a grant allows its method, its origin, and every address of its
+//! host; secrets are sent only to their origins, and masked in responses; each refused call is a typed error
+//! for the guest and a line in the log of its attempt; requests end with their attempt.
 
-mod arriving;
-mod connecting;
-mod covering;
+mod body_budget;
+mod connect;
+mod masking;
 mod request;
 pub mod resolver;
-mod room;
+mod response_body;
 pub mod secrets;
 mod tls;
 pub mod values;
@@ -49,30 +48,30 @@ use jobwright_core::services::{
 use jobwright_core::tenant::TenantName;
 use tokio::sync::Semaphore;
 
-use self::covering::{Hidden, Reading};
-use self::room::Room;
-use self::values::{Namespace, Values};
-use self::web::{Errand, Web};
+use self::body_budget::BodyBudget;
+use self::masking::{KnownSecrets, MaskedBody};
+use self::values::{Namespace, Owner, Values};
+use self::web::{OutgoingRequest, Web};
 
-/// Opens to each attempt what its plugin is granted.
+/// Gives each attempt the capabilities that its plugin is granted.
 pub struct GrantedCapabilities {
     registry: Arc<dyn PluginRegistry>,
     shared: SharedServices,
 }
 
-/// By what attempts reach outside.
+/// The services that all attempts share.
 #[derive(Debug, Clone)]
 pub struct SharedServices {
     /// The secrets of all tenants.
     pub secrets: Arc<dyn SecretStore>,
-    /// The way to other hosts.
+    /// The HTTP client.
     pub web: Arc<Web>,
-    /// What plugins keep.
+    /// The key-value store.
     pub values: Arc<Values>,
 }
 
 impl GrantedCapabilities {
-    /// Looks up grants in `registry`.
+    /// Resolves grants by the settings in `registry`.
     #[must_use]
     pub fn new(registry: Arc<dyn PluginRegistry>, shared: SharedServices) -> Self {
         Self { registry, shared }
@@ -90,47 +89,49 @@ impl CapabilityProvider for GrantedCapabilities {
     fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities {
         let plugin = self.registry.get(&job.spec.tenant, &job.spec.plugin);
         let grants = Arc::new(plugin.map(|plugin| plugin.settings.grants).unwrap_or_default());
-        let owner = (job.spec.tenant.clone(), job.spec.plugin.clone());
-        let reach = AttemptServices::new(owner, grants.clone(), self.shared.clone(), log.clone());
-        Capabilities { grants, services: Arc::new(reach) }
+        let owner = Owner { tenant: job.spec.tenant.clone(), plugin: job.spec.plugin.clone() };
+        let services =
+            AttemptServices::new(owner, grants.clone(), self.shared.clone(), log.clone());
+        Capabilities { grants, services: Arc::new(services) }
     }
 
     async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {
         if let Err(error) = self.shared.values.remove(tenant, plugin).await {
-            tracing::warn!(%tenant, %plugin, %error, "cannot remove the values of a plugin");
+            tracing::warn!(%tenant, %plugin, %error, "cannot remove the stored values of a plugin");
         }
     }
 }
 
-/// What one attempt reaches.
+/// The host services of one attempt.
 #[derive(Debug)]
 pub struct AttemptServices {
     tenant: TenantName,
     grants: Arc<Grants>,
     shared: SharedServices,
     log: Arc<LogBuffer>,
-    /// Requests that were allowed, so far.
+    /// The number of requests so far that a grant allowed.
     sent: AtomicU32,
-    /// One for each request that may be on its way at one time.
-    turns: Arc<Semaphore>,
-    room: Room,
+    /// One permit for each concurrent request.
+    concurrent: Arc<Semaphore>,
+    budget: BodyBudget,
     values: Namespace,
 }
 
 impl AttemptServices {
-    /// An attempt at a plugin of a tenant with these `grants`, whose refusals go to `log`.
+    /// The services of an attempt at the plugin of `owner`, which has `grants`. Refusals are logged to `log`.
     #[must_use]
     pub fn new(
-        (tenant, plugin): (TenantName, PluginName),
+        owner: Owner,
         grants: Arc<Grants>,
         shared: SharedServices,
         log: Arc<LogBuffer>,
     ) -> Self {
+        let Owner { tenant, plugin } = owner;
         let limits = grants.http_limits;
-        let turns = Arc::new(Semaphore::new(limits.concurrent.max(1) as usize));
+        let concurrent = Arc::new(Semaphore::new(limits.concurrent.max(1) as usize));
         let each = limits.request_bytes.saturating_add(limits.response_bytes);
         let bytes = each.saturating_mul(u64::from(limits.concurrent.max(1)));
-        let room = shared.web.room(&tenant, bytes);
+        let budget = shared.web.body_budget(&tenant, bytes);
         let values = Namespace {
             values: shared.values.clone(),
             tenant: tenant.clone(),
@@ -139,53 +140,74 @@ impl AttemptServices {
             log: log.clone(),
         };
         let sent = AtomicU32::new(0);
-        Self { tenant, grants, shared, log, sent, turns, room, values }
+        Self { tenant, grants, shared, log, sent, concurrent, budget, values }
     }
 
-    async fn answer(
+    /// Checks a request against the grants, sends it, and masks secrets in the response.
+    async fn send_granted(
+        &self,
+        request: Request<Bytes>,
+        timeouts: Timeouts,
+        shown: &str,
+    ) -> Result<Response<Body>, HttpRequestError> {
+        let secrets = KnownSecrets {
+            secrets: self.shared.secrets.clone(),
+            tenant: self.tenant.clone(),
+            to: request.uri().clone(),
+        };
+        let outgoing = self.prepare(request, timeouts, shown).await?;
+        let (mut head, body) = self.shared.web.fetch(outgoing).await?.into_parts();
+        let unsearchable = head.extensions.remove();
+        secrets.mask_head(&mut head, unsearchable, self.shared.web.runtime()).await?;
+        let body = MaskedBody {
+            body,
+            secrets,
+            unsearchable,
+            web: self.shared.web.clone(),
+            log: self.log.clone(),
+            shown: shown.to_owned(),
+            taken: None,
+            has_ended: false,
+        };
+        Ok(Response::from_parts(head, Box::new(body)))
+    }
+
+    /// Checks a request against the grants and their limits, inserts secrets, and waits until the attempt may
+    /// send it.
+    async fn prepare(
         &self,
         mut request: Request<Bytes>,
         timeouts: Timeouts,
         shown: &str,
-    ) -> Result<Response<Body>, HttpRequestError> {
+    ) -> Result<OutgoingRequest, HttpRequestError> {
         let limits = self.grants.http_limits;
         if self.grants.http.is_empty() {
             return Err(HttpRequestError::Denied(NO_REQUEST.to_owned()));
         }
-        if let Some(line) = request::settle(&mut request, shown)? {
+        if let Some(line) = request::check_and_clean(&mut request, shown)? {
             self.log.write(line.as_bytes());
         }
-        let allowing = self.allowing(&request)?;
+        let grants = self.matching_grants(&request)?;
         if request.body().len() as u64 > limits.request_bytes {
             return Err(HttpRequestError::RequestTooLong(limits.request_bytes));
         }
         self.count(limits.requests)?;
-        let (tenant, to) = (self.tenant.clone(), request.uri().clone());
-        let hidden = Hidden { secrets: self.shared.secrets.clone(), tenant, to };
         let (request, mask) = self.with_secrets(request)?;
-        let turn = self.turns.clone().acquire_owned().await;
-        let turn =
-            turn.map_err(|_| HttpRequestError::Broken("the host is about to stop".to_owned()))?;
-        let errand = Errand {
+        let stopping = |_| HttpRequestError::Broken("the host is stopping".to_owned());
+        let permit = self.concurrent.clone().acquire_owned().await.map_err(stopping)?;
+        Ok(OutgoingRequest {
             request,
             tenant: self.tenant.clone(),
-            allowing,
-            room: self.room.clone(),
-            most: limits.response_bytes,
-            plain: !mask.is_empty(),
+            grants,
+            budget: self.budget.clone(),
+            max_response_bytes: limits.response_bytes,
+            must_be_searchable: !mask.is_empty(),
             timeouts,
-            turn,
-        };
-        let (mut head, arriving) = self.shared.web.fetch(errand).await?.into_parts();
-        let (web, log, shown) = (self.shared.web.clone(), self.log.clone(), shown.to_owned());
-        let unsearchable = head.extensions.remove();
-        hidden.cover_head(&mut head, unsearchable, web.threads()).await?;
-        let (taken, is_over) = (None, false);
-        let body = Reading { arriving, hidden, unsearchable, web, log, shown, taken, is_over };
-        Ok(Response::from_parts(head, Box::new(body)))
+            permit,
+        })
     }
 
-    /// The request with the secrets that it names, and what must be covered in the response.
+    /// The request with the secrets that it names, and the mask for its response.
     fn with_secrets(
         &self,
         request: Request<Bytes>,
@@ -199,23 +221,31 @@ impl AttemptServices {
         Ok((Request::from_parts(head, body), mask))
     }
 
-    /// The grants that allow it by name and method.
-    fn allowing(&self, request: &Request<Bytes>) -> Result<Vec<HttpGrant>, HttpRequestError> {
-        let allowing = self.grants.allowing(request.method(), request.uri());
-        let allowing: Vec<HttpGrant> = allowing.cloned().collect();
-        if allowing.is_empty() {
-            return Err(HttpRequestError::Denied(
-                "no grant allows this method and origin".to_owned(),
-            ));
+    /// The grants of the method and the origin of a request.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn matching_grants(
+        &self,
+        request: &Request<Bytes>,
+    ) -> Result<Vec<HttpGrant>, HttpRequestError> {
+        let grants = self.grants.allowing(request.method(), request.uri());
+        let grants: Vec<HttpGrant> = grants.cloned().collect();
+        if grants.is_empty() {
+            let why = "no grant allows this method and origin";
+            return Err(HttpRequestError::Denied(why.to_owned()));
         }
-        Ok(allowing)
+        Ok(grants)
     }
 
-    /// Counts a request, if it is not one too many.
-    fn count(&self, most: u32) -> Result<(), HttpRequestError> {
-        let one_more = |sent: u32| (sent < most).then_some(sent + 1);
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// If the attempt has sent `max` already.
+    fn count(&self, max: u32) -> Result<(), HttpRequestError> {
+        let one_more = |sent: u32| (sent < max).then_some(sent + 1);
         let counted = self.sent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        counted.map(drop).map_err(|_| HttpRequestError::TooMany(most))
+        counted.map(drop).map_err(|_| HttpRequestError::TooMany(max))
     }
 }
 
@@ -227,8 +257,8 @@ impl HostServices for AttemptServices {
         timeouts: Timeouts,
     ) -> Result<Response<Body>, HttpRequestError> {
         let shown = shown(request.method(), request.uri());
-        let answer = self.answer(request, timeouts, &shown).await;
-        answer.inspect_err(|unsent| self.log.write(unsent.line(&shown).as_bytes()))
+        let response = self.send_granted(request, timeouts, &shown).await;
+        response.inspect_err(|error| self.log.write(error.line(&shown).as_bytes()))
     }
 
     async fn key_value(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {

@@ -1,6 +1,5 @@
-//! What a guest may not say in a request: two truths about one thing, what makes it something else than a
-//! request, and too much; and what it need not say, because it is between two neighbours on the way
-//! (RFC 9110, 7.6.1) and the host says it. Pure.
+//! Checks the requests of guests: refuses contradictory headers, headers that change the protocol, and
+//! requests that are too long; removes hop-by-hop headers (RFC 9110, 7.6.1), which the host sets. Pure.
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -10,9 +9,9 @@ use jobwright_core::name::shorten;
 use jobwright_core::services::{HttpRequestError, MAX_HEAD_BYTES, header_bytes};
 use thiserror::Error;
 
-/// Of the connection, which is the host's, as is how the body is framed. A request says the same without
-/// them.
-const LEFT_OUT: [HeaderName; 7] = [
+/// Headers of the connection and of the framing of the body, which the host sets. A request means the same
+/// without them.
+const REMOVED: [HeaderName; 7] = [
     header::CONNECTION,
     header::HOST,
     header::TE,
@@ -22,7 +21,8 @@ const LEFT_OUT: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// What asks for another protocol, or of a proxy. A request without them would be another one.
+/// Headers that request another protocol, or that are for a proxy. A request means something else without
+/// them.
 const REFUSED: [HeaderName; 4] = [
     header::UPGRADE,
     header::PROXY_AUTHENTICATE,
@@ -30,17 +30,17 @@ const REFUSED: [HeaderName; 4] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// What is wrong with a request.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum Fault {
     #[error("the header `{0}` is for the host to set")]
     Header(HeaderName),
-    #[error("the header `host` is `{said}`, and the request goes to `{to}`")]
-    Host { said: String, to: String },
+    #[error("the header `host` is `{given}`, and the request goes to `{to}`")]
+    Host { given: String, to: String },
     #[error("the body cannot be sent with the `transfer-encoding` `{0}`: send it without")]
     Coding(String),
-    #[error("`content-length` is `{said}`, and the body has {found} bytes")]
-    Length { said: String, found: usize },
+    #[error("`content-length` is `{given}`, and the body has {bytes} bytes")]
+    Length { given: String, bytes: usize },
     #[error("the method `{0}` makes a tunnel")]
     Tunnel(Method),
     #[error("the address names a user: put credentials into the header `authorization`")]
@@ -49,9 +49,12 @@ pub(super) enum Fault {
     Port,
 }
 
-/// Refuses what is too much, and what would make of one request something else; leaves out what the host
-/// sets, and answers the line about that for the log of the guest, in which the request is `shown` so.
-pub(super) fn settle(
+/// Checks a request, and removes the headers that the host sets. Returns the line about these for the log of
+/// the attempt, which shows the request as `shown`.
+///
+/// # Errors
+/// If the request is too long, or must not be sent: see [`Fault`].
+pub(super) fn check_and_clean(
     request: &mut Request<Bytes>,
     shown: &str,
 ) -> Result<Option<String>, HttpRequestError> {
@@ -60,17 +63,17 @@ pub(super) fn settle(
     }
     check(request).map_err(|fault| HttpRequestError::Denied(fault.to_string()))?;
     let headers = request.headers_mut();
-    let left_out = LEFT_OUT.into_iter().filter(|name| headers.remove(name).is_some());
-    let names: Vec<_> = left_out.map(|name| format!("`{name}`")).collect();
+    let removed = REMOVED.into_iter().filter(|name| headers.remove(name).is_some());
+    let names: Vec<_> = removed.map(|name| format!("`{name}`")).collect();
     Ok((!names.is_empty()).then(|| {
         let names = names.join(", ");
         format!("INFO: jobwright: {shown}: left out {names}, which the host sets\n")
     }))
 }
 
-/// What its address and headers take.
+/// The length of the address and the headers.
 fn head_bytes(request: &Request<Bytes>) -> usize {
-    // Its parts one by one: they are not put together for this.
+    // The sum of the parts, without building the string of the address.
     let (uri, length) = (request.uri(), |text: Option<&str>| text.map_or(0, str::len));
     let authority = uri.authority().map(http::uri::Authority::as_str);
     length(authority) + uri.path().len() + length(uri.query()) + header_bytes(request.headers())
@@ -83,8 +86,8 @@ fn check(request: &Request<Bytes>) -> Result<(), Fault> {
     if request.uri().authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(Fault::User);
     }
-    let of_the_web = matches!(request.uri().scheme_str(), Some("http" | "https"));
-    if of_the_web && origin::port(request.uri()).is_none() {
+    let is_http = matches!(request.uri().scheme_str(), Some("http" | "https"));
+    if is_http && origin::port(request.uri()).is_none() {
         return Err(Fault::Port);
     }
     let headers = request.headers();
@@ -92,31 +95,31 @@ fn check(request: &Request<Bytes>) -> Result<(), Fault> {
         return Err(Fault::Header(name.clone()));
     }
     let all = |name| headers.get_all(name).iter();
-    if let Some(said) = all(header::HOST).find(|said| !names(said, request.uri())) {
+    if let Some(given) = all(header::HOST).find(|given| !names(given, request.uri())) {
         let to = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-        return Err(Fault::Host { said: text(said), to: shorten(&to) });
+        return Err(Fault::Host { given: text(given), to: shorten(&to) });
     }
-    let is_chunked = |said: &&HeaderValue| said.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if let Some(said) = all(header::TRANSFER_ENCODING).find(|said| !is_chunked(said)) {
-        return Err(Fault::Coding(text(said)));
+    let is_chunked = |given: &&HeaderValue| given.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if let Some(given) = all(header::TRANSFER_ENCODING).find(|given| !is_chunked(given)) {
+        return Err(Fault::Coding(text(given)));
     }
-    let found = request.body().len();
-    let is_length = |said: &&HeaderValue| said.as_bytes() == found.to_string().as_bytes();
-    match all(header::CONTENT_LENGTH).find(|said| !is_length(said)) {
-        Some(said) => Err(Fault::Length { said: text(said), found }),
+    let bytes = request.body().len();
+    let is_length = |given: &&HeaderValue| given.as_bytes() == bytes.to_string().as_bytes();
+    match all(header::CONTENT_LENGTH).find(|given| !is_length(given)) {
+        Some(given) => Err(Fault::Length { given: text(given), bytes }),
         None => Ok(()),
     }
 }
 
 /// Whether a `Host` header names the host and port of `to`.
-fn names(said: &HeaderValue, to: &Uri) -> bool {
+fn names(given: &HeaderValue, to: &Uri) -> bool {
     let Some(scheme) = to.scheme_str() else { return false };
-    // An authority, and nothing else that an address has.
-    let said = said.to_str().ok().filter(|said| !said.contains(['@', '/', '?', '#']));
-    let said = said.and_then(|said| format!("{scheme}://{said}/").parse::<Uri>().ok());
-    let Some(said) = said else { return false };
+    // Only a host and a port, and no other part of an address.
+    let given = given.to_str().ok().filter(|given| !given.contains(['@', '/', '?', '#']));
+    let given = given.and_then(|given| format!("{scheme}://{given}/").parse::<Uri>().ok());
+    let Some(given) = given else { return false };
     let host = |uri: &Uri| uri.host().map(str::to_ascii_lowercase);
-    host(&said) == host(to) && origin::port(&said) == origin::port(to)
+    host(&given) == host(to) && origin::port(&given) == origin::port(to)
 }
 
 fn text(value: &HeaderValue) -> String {

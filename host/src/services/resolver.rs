@@ -1,4 +1,4 @@
-//! Which addresses a name has.
+//! Resolves host names to addresses.
 
 use std::fmt::Debug;
 use std::io;
@@ -11,45 +11,45 @@ use jobwright_core::services::HttpRequestError;
 use jobwright_core::tenant::TenantName;
 use tokio::time::timeout;
 
-pub use crate::shares::Permit as Turn;
+pub use crate::shares::Permit;
 use crate::shares::Shares;
 use crate::shares::table::NAME_LOOKUPS;
 
 /// Looks up the addresses of hosts.
 #[async_trait]
 pub trait Resolver: Debug + Send + Sync + 'static {
-    /// Every address of `host`, a name. Whoever goes on looking when nobody waits for it any more keeps
-    /// the `turn` until then.
+    /// Every address of the name `host`. A lookup that continues after the future was dropped keeps
+    /// `permit` until it ends.
     ///
     /// # Errors
-    /// If it has none, or nobody says.
-    async fn resolve(&self, host: &str, port: u16, turn: Turn) -> io::Result<Vec<SocketAddr>>;
+    /// If the name has no address, or the lookup fails.
+    async fn resolve(&self, host: &str, port: u16, permit: Permit) -> io::Result<Vec<SocketAddr>>;
 }
 
-/// How long names may take: as long as resolvers commonly wait for one server.
+/// The timeout of a lookup: as long as resolvers commonly wait for one server.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Look-ups, so many at a time.
+/// Lookups, a bounded number at a time.
 #[derive(Debug)]
-pub(super) struct LookUps {
+pub(super) struct Lookups {
     resolver: Arc<dyn Resolver>,
-    turns: Shares,
+    permits: Shares,
 }
 
-impl LookUps {
+impl Lookups {
     pub(super) fn new(resolver: Arc<dyn Resolver>) -> Self {
-        Self { resolver, turns: Shares::new(&NAME_LOOKUPS) }
+        Self { resolver, permits: Shares::new(&NAME_LOOKUPS) }
     }
 
-    /// The addresses of `host`, of which there is one at least. What it waits for a turn is no part of
-    /// what the name may take.
+    /// The addresses of `host`, at least one. The timeout begins when the lookup has its permit.
     pub(super) async fn addresses(
         &self,
         tenant: &TenantName,
-        (host, port): (&str, u16),
+        host: &str,
+        port: u16,
     ) -> Result<Vec<SocketAddr>, HttpRequestError> {
-        let turn = self.turns.of(tenant).acquire().await;
-        match timeout(RESOLVE_DEADLINE, self.resolver.resolve(host, port, turn)).await {
+        let permit = self.permits.of(tenant).acquire().await;
+        match timeout(RESOLVE_DEADLINE, self.resolver.resolve(host, port, permit)).await {
             Ok(Ok(addresses)) if addresses.is_empty() => {
                 Err(HttpRequestError::Unresolved("it has no address".to_owned()))
             }
@@ -57,26 +57,26 @@ impl LookUps {
             Ok(Err(error)) => Err(HttpRequestError::Unresolved(error.to_string())),
             Err(_) => {
                 let seconds = RESOLVE_DEADLINE.as_secs();
-                Err(HttpRequestError::Unresolved(format!("nobody says within {seconds} s")))
+                Err(HttpRequestError::Unresolved(format!("no response within {seconds} s")))
             }
         }
     }
 }
 
-/// As the machine does it.
+/// The resolver of the operating system.
 #[derive(Debug, Clone, Copy)]
 pub struct System;
 
 #[async_trait]
 impl Resolver for System {
-    async fn resolve(&self, host: &str, port: u16, turn: Turn) -> io::Result<Vec<SocketAddr>> {
+    async fn resolve(&self, host: &str, port: u16, permit: Permit) -> io::Result<Vec<SocketAddr>> {
         let host = host.to_owned();
-        let looking = tokio::task::spawn_blocking(move || {
-            // Kept until the system answers, not until nobody asks any more.
-            let _turn = turn;
+        let lookup = tokio::task::spawn_blocking(move || {
+            // Until the lookup ends: it goes on when the future is dropped.
+            let _permit = permit;
             (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
         });
-        looking.await.map_err(io::Error::other)?
+        lookup.await.map_err(io::Error::other)?
     }
 }
 

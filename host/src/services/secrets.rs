@@ -1,7 +1,7 @@
-//! The file of secrets: all of all tenants, as they are and as they were, in one file that its owner
-//! alone reads, in memory too.
+//! The file of secrets: the current and retired values of all tenants, in one file that only its owner can
+//! read. They are in memory too.
 //!
-//! Invariants: what was answered is on disk; a value is written to that file and nowhere else.
+//! Invariants: a change is on disk before it is acknowledged; values are written to this file only.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,8 +26,8 @@ use crate::privacy;
 /// The name of the file in the data directory.
 const FILE: &str = "secrets.json";
 
-/// How long a value stays hidden after it was replaced or removed, if nothing else is said: as long as
-/// jobs are kept by default.
+/// How long a value is masked after it was replaced or removed, by default: as long as discarded jobs are
+/// kept by default.
 const RETIRED: Duration = Duration::from_secs(14 * 86_400);
 
 type All = BTreeMap<TenantName, TenantSecrets>;
@@ -43,15 +43,15 @@ pub struct SecretFile {
 struct OnDisk {
     path: PathBuf,
     all: RwLock<All>,
-    /// Held over each change, from reading what there is to having written what there is then.
+    /// Locked for the whole of a change, from reading the secrets to having written them.
     changing: Mutex<()>,
 }
 
-/// A secret as it stands in the file.
+/// A secret as the file has it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
-    /// None of one that was removed.
+    /// `None` if the secret was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -73,10 +73,10 @@ impl fmt::Debug for Line {
 
 impl SecretFile {
     /// Opens the file in the data directory, which the caller has locked. A directory that never had
-    /// secrets needs none.
+    /// secrets has no file.
     ///
     /// # Errors
-    /// With a reason a person can act on, if it cannot be read, others can read it too, or it is lost.
+    /// If the file cannot be read, if others than its owner can read it, or if it is lost.
     pub fn open(data: &Path) -> anyhow::Result<Self> {
         Part::Secrets.refuse_if_lost(data)?;
         let path = data.join(FILE);
@@ -89,14 +89,14 @@ impl SecretFile {
         Ok(Self { file: Arc::new(file), retired: RETIRED })
     }
 
-    /// Hides values for so long after they were replaced or removed.
+    /// Masks values for `retired` after they were replaced or removed.
     #[must_use]
-    pub fn hiding_retired(self, retired: Duration) -> Self {
+    pub fn masking_retired(self, retired: Duration) -> Self {
         Self { retired, ..self }
     }
 
-    /// Changes the secrets of a tenant at a time, on a blocking thread, where it is done to its end even if
-    /// the caller goes away.
+    /// Changes the secrets of a tenant, by `spawn_blocking`: the change completes even if the future is
+    /// dropped.
     async fn change(
         &self,
         tenant: &TenantName,
@@ -104,13 +104,13 @@ impl SecretFile {
         change: impl FnOnce(&mut TenantSecrets) -> Result<bool, SecretError> + Send + 'static,
     ) -> Result<bool, SecretError> {
         let (file, tenant) = (self.file.clone(), tenant.clone());
-        let then = at.checked_sub(self.retired).unwrap_or(Timestamp::MIN);
+        let retired_before = at.checked_sub(self.retired).unwrap_or(Timestamp::MIN);
         let changing = move || {
             file.change(move |all| {
-                let answer = change(all.entry(tenant).or_default())?;
-                all.values_mut().for_each(|shelf| shelf.forget(then));
-                all.retain(|_, shelf| !shelf.is_empty());
-                Ok(answer)
+                let result = change(all.entry(tenant).or_default())?;
+                all.values_mut().for_each(|secrets| secrets.forget(retired_before));
+                all.retain(|_, secrets| !secrets.is_empty());
+                Ok(result)
             })
         };
         let changing = tokio::task::spawn_blocking(changing);
@@ -123,21 +123,21 @@ impl OnDisk {
         self.all.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what `change` makes of the secrets, then shows it.
+    /// Applies `change`, writes the file, and then publishes the changed secrets.
     fn change(
         &self,
         change: impl FnOnce(&mut All) -> Result<bool, SecretError>,
     ) -> Result<bool, SecretError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = self.all().clone();
-        let answer = change(&mut all)?;
+        let result = change(&mut all)?;
         let json = serde_json::to_vec_pretty(&lines(&all)).map_err(io::Error::from)?;
         data_dir::write(&self.path, &json)?;
         if let Some(directory) = self.path.parent() {
             Part::Secrets.note_in(directory);
         }
         *self.all.write().unwrap_or_else(PoisonError::into_inner) = all;
-        Ok(answer)
+        Ok(result)
     }
 }
 
@@ -148,7 +148,7 @@ impl SecretStore for SecretFile {
     }
 
     fn known_to(&self, tenant: &TenantName, to: &http::Uri) -> Vec<SecretValue> {
-        self.file.all().get(tenant).map(|shelf| shelf.known_to(to)).unwrap_or_default()
+        self.file.all().get(tenant).map(|secrets| secrets.known_to(to)).unwrap_or_default()
     }
 
     fn list(&self, tenant: &TenantName) -> Vec<(SecretName, Secret)> {
@@ -164,7 +164,7 @@ impl SecretStore for SecretFile {
         secret: Secret,
     ) -> Result<bool, SecretError> {
         let (name, at) = (name.clone(), secret.created_at);
-        self.change(tenant, at, move |shelf| shelf.set(&name, secret)).await
+        self.change(tenant, at, move |secrets| secrets.set(&name, secret)).await
     }
 
     async fn remove(
@@ -174,15 +174,15 @@ impl SecretStore for SecretFile {
         at: Timestamp,
     ) -> Result<bool, SecretError> {
         let name = name.clone();
-        self.change(tenant, at, move |shelf| Ok(shelf.remove(&name, at))).await
+        self.change(tenant, at, move |secrets| Ok(secrets.remove(&name, at))).await
     }
 }
 
 fn lines(all: &All) -> Lines {
-    let of_tenant = |shelf: &TenantSecrets| {
-        shelf.names().iter().map(|(name, entry)| (name.clone(), Line::of(entry))).collect()
+    let of_tenant = |secrets: &TenantSecrets| {
+        secrets.names().iter().map(|(name, entry)| (name.clone(), Line::of(entry))).collect()
     };
-    all.iter().map(|(tenant, shelf)| (tenant.clone(), of_tenant(shelf))).collect()
+    all.iter().map(|(tenant, secrets)| (tenant.clone(), of_tenant(secrets))).collect()
 }
 
 impl Line {
@@ -196,14 +196,14 @@ impl Line {
         };
         let retired = entry.retired.iter();
         let retired: Vec<_> = retired.map(|old| line(&old.secret, Some(old.at))).collect();
-        let gone = || Self {
+        let removed = || Self {
             value: None,
             origins: vec![],
             created_at: entry.retired.last().map_or(Timestamp::MIN, |old| old.at),
             retired_at: None,
             retired: vec![],
         };
-        let now = entry.current.as_ref().map_or_else(gone, |secret| line(secret, None));
+        let now = entry.current.as_ref().map_or_else(removed, |secret| line(secret, None));
         Self { retired, ..now }
     }
 
@@ -238,10 +238,10 @@ fn load(path: &Path) -> anyhow::Result<All> {
     privacy::check_mode(&file)?;
     let mut text = vec![];
     file.read_to_end(&mut text)?;
-    // Where and not what: a message would repeat what it cannot read, which may be a value.
+    // Only the position: serde's message would repeat the input, which may be a value.
     let lines: Lines = serde_json::from_slice(&text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        anyhow::anyhow!("line {line}, column {column}: not as this host writes it")
+        anyhow::anyhow!("line {line}, column {column}: not in the format that this host writes")
     })?;
     let mut all = All::default();
     for (tenant, lines) in lines {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_set_is_there_after_a_restart_and_of_its_tenant_alone() {
+    async fn secrets_survive_a_restart_and_belong_to_one_tenant() {
         let folder = tempfile::tempdir().expect("a folder");
         let (tenant, name) = names();
         let other: TenantName = "other".parse().expect("a name");
@@ -290,7 +290,7 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn nobody_else_can_read_the_file() {
+    async fn only_the_owner_can_read_the_file() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         let (tenant, name) = names();
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_the_file_is_said_without_repeating_it() {
+    async fn errors_of_the_file_have_a_position_and_no_content() {
         let folder = tempfile::tempdir().expect("a folder");
         for wrong in [
             r#"{ "default": { "KEY": "s3cr3t-v4lue" } }"#,
@@ -316,9 +316,9 @@ mod tests {
         ] {
             data_dir::write(&folder.path().join(FILE), wrong.as_bytes()).expect("a file");
             let error = SecretFile::open(folder.path()).expect_err(wrong);
-            let told = format!("{error:#} {error:?}");
-            assert!(!told.contains("s3cr3t"), "{told}");
-            assert!(told.contains("secrets.json") && told.contains("line 1, column "), "{told}");
+            let text = format!("{error:#} {error:?}");
+            assert!(!text.contains("s3cr3t"), "{text}");
+            assert!(text.contains("secrets.json") && text.contains("line 1, column "), "{text}");
         }
     }
 
@@ -329,12 +329,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_replaced_or_removed_stays_hidden_for_so_long() {
+    async fn replaced_and_removed_values_are_masked_for_a_period() {
         let folder = tempfile::tempdir().expect("a folder");
         let (tenant, name) = names();
         let open = || {
             let secrets = SecretFile::open(folder.path()).expect("the file");
-            secrets.hiding_retired(Duration::from_secs(60))
+            secrets.masking_retired(Duration::from_secs(60))
         };
         let secrets = open();
         let at = |second| Timestamp::from_second(second).expect("a time");

@@ -1,4 +1,4 @@
-//! TLS of guests' requests: verifies that the server is the one that was asked for.
+//! TLS for requests of guests: verifies the identity of the server.
 
 use std::fmt::{self, Debug};
 use std::sync::{Arc, OnceLock};
@@ -12,10 +12,10 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::tls;
 
-/// Makes connections secure.
+/// Adds TLS to connections.
 #[derive(Default)]
 pub(super) struct Tls {
-    /// Made when it is first needed: reading a machine's roots takes some milliseconds.
+    /// Created on first use: reading the roots of the machine takes some milliseconds.
     connector: OnceLock<Result<TlsConnector, String>>,
 }
 
@@ -26,12 +26,12 @@ impl Debug for Tls {
 }
 
 impl Tls {
-    /// Trusts these roots, and none of the machine.
+    /// Trusts only `roots`, not those of the machine.
     pub(super) fn trusting(roots: RootCertStore) -> Self {
         Self { connector: OnceLock::from(connector(roots)) }
     }
 
-    /// Speaks TLS on `stream` with `host`, a name or an address.
+    /// Does the TLS handshake on `stream`, and verifies the certificate of `host`, a name or an address.
     pub(super) async fn secure(
         &self,
         host: &str,

@@ -1,8 +1,8 @@
-//! One request: its name looked up once, every address of it checked, a connection to one of those very
-//! addresses, the request, the response as it arrives.
+//! Sends one HTTP request: looks up the name once, checks every address of it, connects to one of these
+//! addresses, sends the request, and passes on the response as it arrives.
 //!
-//! Invariants: what is connected to was checked; there is no second look-up, no redirect is followed,
-//! no proxy asked; no body is held longer or larger than it may be; a dropped request closes its
+//! Invariants: connections go only to checked addresses; there is no second lookup, redirects are not
+//! followed and proxies not used; bodies stay within their limits and budgets; dropping a request closes its
 //! connection.
 
 use std::fmt::Display;
@@ -35,23 +35,23 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::rustls::RootCertStore;
 
-use super::arriving::{self, Arriving, Filling};
-use super::connecting;
-use super::resolver::{LookUps, Resolver, System};
-use super::room::{HostRoom, Room};
+use super::body_budget::{BodyBudget, HostBodyBudget};
+use super::connect;
+use super::resolver::{Lookups, Resolver, System};
+use super::response_body::{self, BodyWriter, ResponseBody};
 use super::tls::Tls;
 use crate::shares::Shares;
 use crate::shares::table::GUEST_REQUESTS;
 use crate::telemetry::Refusals;
 
-/// How long a connection may take, and then its security, if the guest says nothing of it.
+/// The timeout for connecting, and again for the TLS handshake, if the guest sets none.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What is read of the head of a response, in bytes: its headers, and more than any status line.
+/// The maximum size of the head of a response, in bytes: its headers, and more than any status line.
 const HEAD_BYTES: usize = MAX_HEAD_BYTES + (8 << 10);
 
-/// Headers of a response that are of the connection, and that nobody gets who has no part in it.
-const OF_THE_CONNECTION: [HeaderName; 8] = [
+/// Headers of a response that belong to the connection. They are not passed on to the guest.
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::TE,
@@ -62,135 +62,143 @@ const OF_THE_CONNECTION: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// What a refusal for an address is called in the log of the host.
+/// The code of a refused address in the log of the host.
 const DENIED_ADDRESS: &str = "denied_address";
 
-/// The way to other hosts, for all attempts.
+/// The HTTP client of all attempts.
 #[derive(Debug)]
 pub struct Web {
-    /// Where sockets are waited for: guests' own threads wait for time only.
-    threads: Handle,
-    look_ups: LookUps,
+    /// The runtime of connections: the threads of guests have timers, but no I/O.
+    runtime: Handle,
+    lookups: Lookups,
     tls: Tls,
-    room: HostRoom,
+    body_budget: HostBodyBudget,
     requests: Shares,
     refusals: Refusals,
 }
 
-/// One request that was allowed by its name.
+/// A request whose method and origin are granted.
 #[derive(Debug)]
-pub(super) struct Errand {
+pub(super) struct OutgoingRequest {
     pub(super) request: Request<Bytes>,
-    /// Whose it is.
+    /// The tenant of the attempt.
     pub(super) tenant: TenantName,
-    /// One of these must let it reach all addresses of its name.
-    pub(super) allowing: Vec<HttpGrant>,
-    /// Where its bodies are held.
-    pub(super) room: Room,
-    /// The longest response, in bytes.
-    pub(super) most: u64,
-    /// Whether the response must be whole, and not encoded: it is searched for what must not come back.
-    pub(super) plain: bool,
+    /// The grants of its method and origin. One of them must reach all addresses of the host.
+    pub(super) grants: Vec<HttpGrant>,
+    /// The budget of its bodies.
+    pub(super) budget: BodyBudget,
+    /// The maximum length of the response's body.
+    pub(super) max_response_bytes: u64,
+    /// Whether the response must be complete and unencoded, because it is searched for secrets.
+    pub(super) must_be_searchable: bool,
     pub(super) timeouts: Timeouts,
-    /// Its turn among the requests of its attempt, until the response has ended.
-    pub(super) turn: OwnedSemaphorePermit,
+    /// One of the concurrent requests of its attempt, until the response has ended.
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// Where a response goes.
-struct Answer {
-    /// Until the head was sent.
+/// The receiver of a response.
+struct ResponseSink {
+    /// `None` once the head was sent.
     head: Option<oneshot::Sender<Result<Parts, HttpRequestError>>>,
-    body: Filling,
+    body: BodyWriter,
 }
 
-impl Answer {
-    fn end(self, how: Result<(), HttpRequestError>) {
-        match (self.head, how) {
-            (Some(head), Err(unsent)) => drop(head.send(Err(unsent))),
-            (_, how) => self.body.end(how),
+impl ResponseSink {
+    fn end(self, result: Result<(), HttpRequestError>) {
+        match (self.head, result) {
+            (Some(head), Err(error)) => drop(head.send(Err(error))),
+            (_, result) => self.body.end(result),
         }
     }
 }
 
-/// What requests are sent over.
+/// A stream that requests are sent over.
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<C: AsyncRead + AsyncWrite + Unpin + Send> Connection for C {}
 
 impl Web {
-    /// Names and roots as the machine has them; `threads` wait for what comes.
+    /// A client with the resolver and the TLS roots of the machine, whose connections run on `runtime`.
     #[must_use]
-    pub fn new(threads: Handle) -> Self {
-        let look_ups = LookUps::new(Arc::new(System));
-        let (room, requests) = (HostRoom::default(), Shares::new(&GUEST_REQUESTS));
+    pub fn new(runtime: Handle) -> Self {
+        let lookups = Lookups::new(Arc::new(System));
+        let (body_budget, requests) = (HostBodyBudget::default(), Shares::new(&GUEST_REQUESTS));
         let (tls, refusals) = (Tls::default(), Refusals::default());
-        Self { threads, look_ups, tls, room, requests, refusals }
+        Self { runtime, lookups, tls, body_budget, requests, refusals }
     }
 
-    /// Names as `resolver` has them.
+    /// Resolves names by `resolver`.
     #[must_use]
     pub fn resolving(self, resolver: Arc<dyn Resolver>) -> Self {
-        Self { look_ups: LookUps::new(resolver), ..self }
+        Self { lookups: Lookups::new(resolver), ..self }
     }
 
-    /// Trusts these roots instead of the machine's.
+    /// Trusts `roots` instead of those of the machine.
     #[must_use]
     pub fn trusting(self, roots: RootCertStore) -> Self {
         Self { tls: Tls::trusting(roots), ..self }
     }
 
-    /// Room for the bodies of one attempt of `tenant`.
-    pub(super) fn room(&self, tenant: &TenantName, bytes: u64) -> Room {
-        self.room.part(tenant, bytes)
+    /// The budget for the bodies of one attempt of `tenant`.
+    pub(super) fn body_budget(&self, tenant: &TenantName, bytes: u64) -> BodyBudget {
+        self.body_budget.of_attempt(tenant, bytes)
     }
 
-    /// Where what takes long is computed.
-    pub(super) fn threads(&self) -> &Handle {
-        &self.threads
+    /// The runtime of connections, which has blocking threads for long computations too.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
-    /// Does an errand. Dropping the answer ends it.
+    /// Sends a request, and returns its response when the head has arrived. Dropping the future or the body
+    /// closes the connection.
     pub(super) async fn fetch(
         self: &Arc<Self>,
-        errand: Errand,
-    ) -> Result<Response<Arriving>, HttpRequestError> {
-        let (web, mut going) = (self.clone(), JoinSet::new());
-        let (filling, ready) = arriving::ends(&errand.room, errand.most);
-        let (head, begun) = oneshot::channel();
-        let mut answer = Answer { head: Some(head), body: filling };
-        let going_there = async move {
-            let ended = web.go(errand, &mut answer).await;
-            answer.end(ended);
+        outgoing: OutgoingRequest,
+    ) -> Result<Response<ResponseBody>, HttpRequestError> {
+        let (web, mut tasks) = (self.clone(), JoinSet::new());
+        let (body, pending) = response_body::channel(&outgoing.budget, outgoing.max_response_bytes);
+        let (head_sender, head) = oneshot::channel();
+        let mut sink = ResponseSink { head: Some(head_sender), body };
+        let task = async move {
+            let result = web.exchange(outgoing, &mut sink).await;
+            sink.end(result);
         };
-        going.spawn_on(going_there, &self.threads);
+        tasks.spawn_on(task, &self.runtime);
         let stopped =
-            |_| Err(HttpRequestError::Broken("the host failed, or is about to stop".to_owned()));
-        let head = begun.await.unwrap_or_else(stopped)?;
-        Ok(Response::from_parts(head, ready.from(going)))
+            |_| Err(HttpRequestError::Broken("the host failed, or is stopping".to_owned()));
+        let head = head.await.unwrap_or_else(stopped)?;
+        Ok(Response::from_parts(head, pending.filled_by(tasks)))
     }
 
-    async fn go(&self, errand: Errand, answer: &mut Answer) -> Result<(), HttpRequestError> {
-        let _under_way = self.requests.of(&errand.tenant).acquire().await;
-        // Until all of it is sent: the guest may have let go of it long before.
-        let _place = errand.room.take(errand.request.body().len() as u64)?;
-        let connecting = self.connect(&errand);
-        let connection = match errand.timeouts.connect {
+    async fn exchange(
+        &self,
+        outgoing: OutgoingRequest,
+        sink: &mut ResponseSink,
+    ) -> Result<(), HttpRequestError> {
+        let _in_flight = self.requests.of(&outgoing.tenant).acquire().await;
+        // Until the response has ended: the guest may have dropped its copy of the body long before.
+        let _bytes = outgoing.budget.try_acquire(outgoing.request.body().len() as u64)?;
+        let connecting = self.connect(&outgoing);
+        let connection = match outgoing.timeouts.connect {
             Some(limit) => in_time(limit, connecting).await?,
             None => connecting.await?,
         };
-        let Errand { mut request, plain, timeouts, turn, .. } = errand;
-        let _turn = turn;
+        let OutgoingRequest { mut request, must_be_searchable, timeouts, permit, .. } = outgoing;
+        let _permit = permit;
         let to = std::mem::take(request.uri_mut());
-        address_to(&mut request, &to)?;
-        Exchange { plain, timeouts, answer }.over(connection, request).await
+        set_target(&mut request, &to)?;
+        Exchange { must_be_searchable, timeouts, sink }.over(connection, request).await
     }
 
-    /// A connection to an address of the host, all of which were checked; secure if it is to be.
-    async fn connect(&self, errand: &Errand) -> Result<Box<dyn Connection>, HttpRequestError> {
-        let limit = errand.timeouts.connect.unwrap_or(CONNECT_DEADLINE);
-        let to = errand.request.uri();
-        let addresses = self.addresses(errand).await?;
-        let stream = in_time(limit, connecting::connect(addresses)).await?;
+    /// A connection to a checked address of the host, with TLS for `https`.
+    async fn connect(
+        &self,
+        outgoing: &OutgoingRequest,
+    ) -> Result<Box<dyn Connection>, HttpRequestError> {
+        let limit = outgoing.timeouts.connect.unwrap_or(CONNECT_DEADLINE);
+        let to = outgoing.request.uri();
+        let addresses = self.addresses(outgoing).await?;
+        let stream = in_time(limit, connect::connect(addresses)).await?;
         if to.scheme_str() == Some("https") {
             let secured = self.tls.secure(to.host().unwrap_or_default(), stream);
             return Ok(Box::new(in_time(limit, secured).await?));
@@ -198,33 +206,43 @@ impl Web {
         Ok(Box::new(stream))
     }
 
-    /// The addresses of the host, all of which one grant reaches.
-    async fn addresses(&self, errand: &Errand) -> Result<Vec<SocketAddr>, HttpRequestError> {
-        let Errand { tenant, allowing, request, .. } = errand;
+    /// The addresses of the host.
+    ///
+    /// # Errors
+    /// If no grant reaches all of them.
+    async fn addresses(
+        &self,
+        outgoing: &OutgoingRequest,
+    ) -> Result<Vec<SocketAddr>, HttpRequestError> {
+        let OutgoingRequest { tenant, grants, request, .. } = outgoing;
         let host = request.uri().host().unwrap_or_default();
-        let unreadable = || HttpRequestError::Denied("its port cannot be read".to_owned());
-        let port = port(request.uri()).ok_or_else(unreadable)?;
+        let invalid = || HttpRequestError::Denied("its port is invalid".to_owned());
+        let port = port(request.uri()).ok_or_else(invalid)?;
         let addresses = match literal(host) {
             Some(address) => vec![SocketAddr::new(address, port)],
-            None => self.look_ups.addresses(tenant, (host, port)).await?,
+            None => self.lookups.addresses(tenant, host, port).await?,
         };
         let reaches = |grant: &HttpGrant| addresses.iter().all(|at| grant.reaches(at.ip()));
-        if !allowing.iter().any(reaches) {
-            return Err(self.refused(errand, &addresses));
+        if !grants.iter().any(reaches) {
+            return Err(self.denied_address(outgoing, &addresses));
         }
         Ok(addresses)
     }
 
-    /// Refuses a name for an address of it. Which one is for the operator to read: with a grant for every
-    /// host, a guest could map the names of a network.
-    fn refused(&self, errand: &Errand, addresses: &[SocketAddr]) -> HttpRequestError {
-        let reached = |at: &&SocketAddr| errand.allowing.iter().any(|grant| grant.reaches(at.ip()));
+    /// The error for a name with an address that is not granted. Only the log of the host has the address:
+    /// a guest with a grant for every host could use it to map the names of a network.
+    fn denied_address(
+        &self,
+        outgoing: &OutgoingRequest,
+        addresses: &[SocketAddr],
+    ) -> HttpRequestError {
+        let reached = |at: &&SocketAddr| outgoing.grants.iter().any(|grant| grant.reaches(at.ip()));
         let wrong = addresses.iter().find(|at| !reached(at)).or(addresses.first());
-        let host = jobwright_core::name::shorten(errand.request.uri().host().unwrap_or_default());
+        let host = jobwright_core::name::shorten(outgoing.request.uri().host().unwrap_or_default());
         let address = wrong.map(|at| at.ip().to_string()).unwrap_or_default();
         if let Some(count) = self.refusals.due(DENIED_ADDRESS) {
-            let (event, code, tenant) = ("refused", DENIED_ADDRESS, &errand.tenant);
-            let message = "refused a request to an address";
+            let (event, code, tenant) = ("refused", DENIED_ADDRESS, &outgoing.tenant);
+            let message = "denied a request: the name has an address that is not granted";
             tracing::info!(event, code, count, %tenant, %host, %address, message);
         }
         HttpRequestError::DeniedAddress(format!(
@@ -240,12 +258,11 @@ async fn in_time<T>(
     timeout(limit, step).await.unwrap_or(Err(HttpRequestError::TimedOut(limit)))
 }
 
-/// Makes the target that which servers are sent (RFC 9112, 3.2.1), and names who is asked.
-fn address_to(request: &mut Request<Bytes>, to: &Uri) -> Result<(), HttpRequestError> {
-    let wrong = |error: &dyn Display| {
-        HttpRequestError::Denied(format!("no address to send it to: {error}"))
-    };
-    // A path that is empty is `/` on the way.
+/// Sets the target of the request to the origin form (RFC 9112, 3.2.1), and the header `host`.
+fn set_target(request: &mut Request<Bytes>, to: &Uri) -> Result<(), HttpRequestError> {
+    let wrong =
+        |error: &dyn Display| HttpRequestError::Denied(format!("its address is invalid: {error}"));
+    // An empty path becomes `/`.
     let query = to.query().map(|query| format!("?{query}")).unwrap_or_default();
     let target = PathAndQuery::try_from(format!("{}{query}", to.path()));
     *request.uri_mut() = Uri::from(target.map_err(|error| wrong(&error))?);
@@ -253,21 +270,20 @@ fn address_to(request: &mut Request<Bytes>, to: &Uri) -> Result<(), HttpRequestE
     let host = to.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let host = HeaderValue::try_from(host).map_err(|error| wrong(&error))?;
     request.headers_mut().insert(header::HOST, host);
-    // Written by who writes the body, whose length it is.
+    // hyper sets it to the length of the body.
     request.headers_mut().remove(header::CONTENT_LENGTH);
     Ok(())
 }
 
 /// A request and its response over one connection.
 struct Exchange<'a> {
-    plain: bool,
+    must_be_searchable: bool,
     timeouts: Timeouts,
-    answer: &'a mut Answer,
+    sink: &'a mut ResponseSink,
 }
 
 impl Exchange<'_> {
-    /// Sends the request, and hands on the response as it arrives. Both ends of the connection are this
-    /// future.
+    /// Sends the request, and passes on the response as it arrives. The future drives the connection too.
     async fn over(
         self,
         connection: Box<dyn Connection>,
@@ -279,7 +295,7 @@ impl Exchange<'_> {
             .handshake(TokioIo::new(connection))
             .await
             .map_err(broken)?;
-        let asking = async move {
+        let exchange = async move {
             let responding = sender.send_request(request.map(Full::new));
             let response = match self.timeouts.first_byte {
                 Some(limit) => {
@@ -290,43 +306,41 @@ impl Exchange<'_> {
             };
             self.receive(response.map_err(broken)?).await
         };
-        match select(pin!(asking), pin!(connection)).await {
-            Either::Left((ended, _)) => ended,
-            // What has come before the end is still to be taken.
-            Either::Right((_, asking)) => asking.await,
+        match select(pin!(exchange), pin!(connection)).await {
+            Either::Left((result, _)) => result,
+            // The connection has ended; bytes that arrived before are still to be passed on.
+            Either::Right((_, exchange)) => exchange.await,
         }
     }
 
     async fn receive(self, response: Response<Incoming>) -> Result<(), HttpRequestError> {
-        let Answer { head: tell, body: filling } = self.answer;
+        let ResponseSink { head: head_sender, body: writer } = self.sink;
         let (mut head, mut body) = response.into_parts();
-        self::head(&mut head, self.plain)?;
-        filling.expect(body.size_hint().lower())?;
-        if let Some(tell) = tell.take() {
-            // A guest that is gone ends this soon.
-            let _ = tell.send(Ok(head));
+        check_head(&mut head, self.must_be_searchable)?;
+        writer.check_length(body.size_hint().lower())?;
+        if let Some(sender) = head_sender.take() {
+            // If the guest does not wait any more, it drops the body, which aborts this task.
+            let _ = sender.send(Ok(head));
         }
         loop {
-            let coming = body.frame();
+            let next = body.frame();
             let frame = match self.timeouts.between_bytes {
                 Some(limit) => {
-                    timeout(limit, coming).await.map_err(|_| HttpRequestError::Stalled(limit))?
+                    timeout(limit, next).await.map_err(|_| HttpRequestError::Stalled(limit))?
                 }
-                None => coming.await,
+                None => next.await,
             };
-            // Other frames are trailers.
-            match frame {
-                None => return Ok(()),
-                Some(frame) => {
-                    frame.map_err(broken)?.into_data().map_or(Ok(()), |data| filling.push(&data))?
-                }
+            let Some(frame) = frame else { return Ok(()) };
+            // Frames without data are trailers.
+            if let Ok(data) = frame.map_err(broken)?.into_data() {
+                writer.push(&data)?;
             }
         }
     }
 }
 
-/// Checks the head of a response, and removes what is of the connection.
-fn head(head: &mut Parts, plain: bool) -> Result<(), HttpRequestError> {
+/// Checks the head of a response, and removes the headers of the connection.
+fn check_head(head: &mut Parts, must_be_searchable: bool) -> Result<(), HttpRequestError> {
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(HttpRequestError::Broken("it switches to another protocol".to_owned()));
     }
@@ -334,40 +348,40 @@ fn head(head: &mut Parts, plain: bool) -> Result<(), HttpRequestError> {
         return Err(HttpRequestError::ResponseHeadTooLong(MAX_HEAD_BYTES as u64));
     }
     if let Some(why) = unsearchable(head) {
-        if plain {
+        if must_be_searchable {
             return Err(why.into());
         }
         head.extensions.insert(why);
     }
-    for name in OF_THE_CONNECTION {
+    for name in HOP_BY_HOP {
         head.headers.remove(name);
     }
     Ok(())
 }
 
-/// Why a secret would not be found in a response: what is said of it.
+/// Why secrets cannot be found in a response: a word that describes the response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unsearchable(&'static str);
 
 impl From<Unsearchable> for HttpRequestError {
     fn from(Unsearchable(fault): Unsearchable) -> Self {
-        let why = format!("it is {fault}, so that a secret might come back in it unseen");
+        let why = format!("it is {fault}, so it cannot be searched for secrets");
         Self::Broken(why)
     }
 }
 
 fn unsearchable(head: &Parts) -> Option<Unsearchable> {
-    let all_are = |name: HeaderName, plain: &str| {
+    let all_are = |name: HeaderName, allowed: &str| {
         let mut values = head.headers.get_all(name).iter();
-        values.all(|value| value.as_bytes().eq_ignore_ascii_case(plain.as_bytes()))
+        values.all(|value| value.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
     };
-    let part = [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED].contains(&head.status);
+    let partial = [StatusCode::PARTIAL_CONTENT, StatusCode::IM_USED].contains(&head.status);
     let encoded = !all_are(header::CONTENT_ENCODING, "identity")
         || !all_are(header::TRANSFER_ENCODING, "chunked");
-    part.then_some("a part").or(encoded.then_some("encoded")).map(Unsearchable)
+    partial.then_some("partial").or(encoded.then_some("encoded")).map(Unsearchable)
 }
 
-/// With its cause, which says more.
+/// The error with its cause, which has the details.
 fn broken(error: hyper::Error) -> HttpRequestError {
     if error.is_parse_too_large() {
         return HttpRequestError::ResponseHeadTooLong(MAX_HEAD_BYTES as u64);

@@ -6,21 +6,21 @@ fn request(header: (&str, &str)) -> Request<Bytes> {
 }
 
 #[test]
-fn what_is_between_the_guest_and_who_answers_passes() {
+fn end_to_end_headers_pass() {
     for header in [("accept", "*/*"), ("content-length", "5"), ("cookie", "a=b")] {
         assert_eq!(check(&request(header)), Ok(()), "{header:?}");
     }
 }
 
-/// The line about what is left out, and the headers that remain.
-fn settled(header: (&str, &str)) -> Result<(Option<String>, usize), HttpRequestError> {
+/// The line about removed headers, and the number of remaining ones.
+fn cleaned(header: (&str, &str)) -> Result<(Option<String>, usize), HttpRequestError> {
     let mut request = request(header);
-    let line = settle(&mut request, "POST …")?;
+    let line = check_and_clean(&mut request, "POST …")?;
     Ok((line, request.headers().len()))
 }
 
 #[test]
-fn what_the_host_sets_anyway_is_left_out() {
+fn headers_that_the_host_sets_are_removed() {
     for header in [
         ("connection", "keep-alive"),
         ("connection", "close, x-a"),
@@ -35,13 +35,13 @@ fn what_the_host_sets_anyway_is_left_out() {
     ] {
         let line =
             format!("INFO: jobwright: POST …: left out `{}`, which the host sets\n", header.0);
-        assert_eq!(settled(header), Ok((Some(line), 0)), "{header:?}");
+        assert_eq!(cleaned(header), Ok((Some(line), 0)), "{header:?}");
     }
-    assert_eq!(settled(("x-a", "1")), Ok((None, 1)));
+    assert_eq!(cleaned(("x-a", "1")), Ok((None, 1)));
 }
 
 #[test]
-fn what_would_make_of_it_another_request_is_refused() {
+fn headers_that_contradict_or_change_the_request_are_refused() {
     for name in REFUSED {
         let refused = check(&request((name.as_str(), "websocket")));
         assert_eq!(refused, Err(Fault::Header(name)));
@@ -72,7 +72,7 @@ fn what_would_make_of_it_another_request_is_refused() {
 }
 
 #[test]
-fn a_port_that_is_none_is_refused() {
+fn an_invalid_port_is_refused() {
     let fault = |address: &str| {
         let request = Request::get(address).body(Bytes::new()).expect(address);
         check(&request).err()
@@ -87,18 +87,18 @@ fn a_port_that_is_none_is_refused() {
 }
 
 #[test]
-fn address_and_headers_are_as_long_as_they_may_be_and_no_longer() {
+fn address_and_headers_are_bounded() {
     let with = |length: usize| request(("a", &"x".repeat(length)));
     let most = MAX_HEAD_BYTES - head_bytes(&with(0));
-    assert_eq!(settle(&mut with(most), ""), Ok(None));
+    assert_eq!(check_and_clean(&mut with(most), ""), Ok(None));
     let too_long = Err(HttpRequestError::HeadTooLong(MAX_HEAD_BYTES as u64));
-    assert_eq!(settle(&mut with(most + 1), ""), too_long);
+    assert_eq!(check_and_clean(&mut with(most + 1), ""), too_long);
     let address = format!("http://a.example.com/{}", "x".repeat(60_000));
     let mut long = Request::get(address).body(Bytes::new()).expect("a request");
-    assert_eq!(settle(&mut long, ""), Ok(None));
+    assert_eq!(check_and_clean(&mut long, ""), Ok(None));
     for number in 0..1000 {
         let name = format!("a{number}").parse::<HeaderName>().expect("a name");
         long.headers_mut().insert(name, header::HeaderValue::from_static(""));
     }
-    assert_eq!(settle(&mut long, ""), too_long);
+    assert_eq!(check_and_clean(&mut long, ""), too_long);
 }

@@ -1,15 +1,16 @@
-//! What plugins keep from one job to the next: keys and values in `values.db`, in the data directory.
+//! The key-value store of plugins, whose values persist from one job to the next. It is the file `values.db`
+//! in the data directory.
 //!
 //! ```text
-//! KeyValueCall::Set, Delete, Swap, Increment ─▶ writer thread: all that wait, in one COMMIT ─▶ answers
+//! KeyValueCall::Set, Delete, Swap, Increment ─▶ writer thread: waiting calls in one COMMIT ─▶ replies
 //! KeyValueCall::Get, Keys ───────────────────▶ read-only connections
 //! ```
 //!
-//! Owns what is kept and its bounds; not who may keep anything, which the grant says. Invariants: what
-//! was answered is on disk; each call happens entirely or not at all, also beside others; a plugin
-//! sees what jobs of the same plugin and tenant kept, and nothing else; what a plugin keeps stays
-//! within its grant, and what all keep within the bound of the host; on a disk with less free space than
-//! its floor the file does not grow, and values are read, replaced and deleted all the same.
+//! Owns the values and their bounds; the caller passes the grant. Invariants: a change is on disk before it is
+//! acknowledged; each call is atomic, also with concurrent calls; a plugin sees only values of the same plugin
+//! and tenant; the values of a plugin stay within its grant, and all values within the bound of the host; while
+//! the disk has less free space than its floor, the file does not grow, but values can be read, replaced and
+//! deleted.
 
 mod table;
 
@@ -27,8 +28,8 @@ use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 use rusqlite::Connection;
 
-pub use self::table::ENTRY_BYTES;
-use self::table::{Change, Ledger};
+use self::table::{Change, Table};
+pub use self::table::{ENTRY_BYTES, Owner};
 use crate::data_dir::Part;
 use crate::disk::Floor;
 use crate::shares::Shares;
@@ -37,45 +38,44 @@ use crate::sqlite::open;
 use crate::sqlite::readers::{LOOKUPS, Readers};
 use crate::sqlite::writer::{Effect, Writer};
 
-/// What the values of all plugins may take of the disk, in bytes.
+/// The bounds of the disk space of all values, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// All of them together.
+    /// The maximum for all values together.
     pub most_bytes: u64,
-    /// The free space of the disk below which they do not grow.
+    /// The floor: values do not grow while the disk has less free space.
     pub free_bytes: u64,
 }
 
 /// See the module's text.
 #[derive(Debug)]
 pub struct Values {
-    writer: Writer<Ledger>,
+    writer: Writer<Table>,
     readers: Arc<Readers>,
     reads: Shares,
 }
 
 impl Values {
-    /// Opens or makes `values.db` in `directory`, which the caller has locked.
+    /// Opens or creates `values.db` in `directory`, which the caller has locked.
     ///
     /// # Errors
-    /// With a reason a person can act on: it cannot be read or written, a newer version has, or it is
-    /// lost.
+    /// If the file cannot be read or written, if a newer version wrote it, or if it is lost.
     pub fn open(directory: &Path, bounds: Bounds) -> anyhow::Result<Self> {
         Part::Values.refuse_if_lost(directory)?;
         let path = directory.join("values.db");
         let floor = Floor::new(directory, bounds.free_bytes);
         let db = open::open(&path, table::STEPS)?;
-        let ledger = Ledger::new(db, bounds.most_bytes, floor)?;
+        let table = Table::new(db, bounds.most_bytes, floor)?;
         Part::Values.note_in(directory);
         let readers = Arc::new(Readers::new(&path, LOOKUPS));
         let reads = Shares::new(&READS);
-        Ok(Self { writer: Writer::start("values", ledger)?, readers, reads })
+        Ok(Self { writer: Writer::start("values", table)?, readers, reads })
     }
 
-    /// Does what a job of `plugin` calls for, as far as `grant` lets it.
+    /// Executes `call` of a job of `plugin`, within `grant`.
     ///
     /// # Errors
-    /// [`KeyValueError`]: there is no grant, no room, or the key or value cannot be taken; or the disk fails.
+    /// [`KeyValueError`]: there is no grant or no space, the key or value is invalid, or the disk fails.
     pub async fn call(
         &self,
         tenant: &TenantName,
@@ -84,10 +84,10 @@ impl Values {
         call: KeyValueCall,
     ) -> Result<KeyValueReply, KeyValueError> {
         let denied =
-            || KeyValueError::Denied("the plugin is not granted to keep values".to_owned());
+            || KeyValueError::Denied("the plugin is not granted a key-value store".to_owned());
         let KeyValueGrant { bytes: most_bytes } = grant.ok_or_else(denied)?;
         check(&call)?;
-        let owner = (tenant.clone(), plugin.clone());
+        let owner = Owner { tenant: tenant.clone(), plugin: plugin.clone() };
         let change = match call {
             KeyValueCall::Open { .. } => return Ok(KeyValueReply::Done),
             KeyValueCall::Get { bucket, key } => {
@@ -110,11 +110,11 @@ impl Values {
             }
         };
         let length = change.length();
-        let step = move |ledger: &mut Ledger| ledger.change(&owner, most_bytes, change);
+        let step = move |table: &mut Table| table.change(&owner, most_bytes, change);
         self.writer.submit(Effect::Synced, length, step).await.map_err(failed)?
     }
 
-    /// Removes all that jobs of `plugin` kept.
+    /// Removes all values of `plugin`.
     ///
     /// # Errors
     /// [`KeyValueError::Failed`] if the disk fails.
@@ -123,12 +123,12 @@ impl Values {
         tenant: &TenantName,
         plugin: &PluginName,
     ) -> Result<(), KeyValueError> {
-        let owner = (tenant.clone(), plugin.clone());
-        let step = move |ledger: &mut Ledger| ledger.remove(&owner);
+        let owner = Owner { tenant: tenant.clone(), plugin: plugin.clone() };
+        let step = move |table: &mut Table| table.remove(&owner);
         self.writer.submit(Effect::Synced, 0, step).await.map_err(failed)
     }
 
-    /// All values that jobs of `plugin` kept, with their buckets and keys.
+    /// All values of `plugin`, with their buckets and keys.
     ///
     /// # Errors
     /// [`KeyValueError::Failed`] if the disk fails.
@@ -137,7 +137,7 @@ impl Values {
         tenant: &TenantName,
         plugin: &PluginName,
     ) -> Result<Vec<(String, String, Vec<u8>)>, KeyValueError> {
-        let owner = (tenant.clone(), plugin.clone());
+        let owner = Owner { tenant: tenant.clone(), plugin: plugin.clone() };
         self.read(tenant, move |db: &Connection| table::entries(db, &owner)).await
     }
 
@@ -146,38 +146,38 @@ impl Values {
         tenant: &TenantName,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
     ) -> Result<A, KeyValueError> {
-        let _turn = self.reads.of(tenant).acquire().await;
+        let _permit = self.reads.of(tenant).acquire().await;
         self.readers.read(query).await.map_err(failed)
     }
 }
 
-/// The values that one attempt reaches: those of its plugin, with every refusal in its log.
+/// The values of the plugin of one attempt. Refusals are logged to the log of the attempt.
 #[derive(Debug, Clone)]
 pub struct Namespace {
-    /// Where they are.
+    /// The key-value store.
     pub values: Arc<Values>,
-    /// Whose the plugin is.
+    /// The tenant of the plugin.
     pub tenant: TenantName,
     /// The plugin.
     pub plugin: PluginName,
-    /// How much it may keep, if it may.
+    /// The plugin's grant, if it has one.
     pub grant: Option<KeyValueGrant>,
     /// The log of the attempt.
     pub log: Arc<LogBuffer>,
 }
 
 impl Namespace {
-    /// See [`Values::keep`].
+    /// See [`Values::call`].
     ///
     /// # Errors
-    /// As it does.
+    /// Those of [`Values::call`], which are logged too.
     pub async fn call(&self, call: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
-        let kept = self.values.call(&self.tenant, &self.plugin, self.grant, call).await;
-        kept.inspect_err(|why| self.log.write(why.line().as_bytes()))
+        let reply = self.values.call(&self.tenant, &self.plugin, self.grant, call).await;
+        reply.inspect_err(|error| self.log.write(error.line().as_bytes()))
     }
 }
 
-/// Refuses what is too long, before it is passed on.
+/// Checks the lengths of the bucket, the key and the value.
 fn check(call: &KeyValueCall) -> Result<(), KeyValueError> {
     let (bucket, key, value) = match call {
         KeyValueCall::Open { bucket } => (bucket, None, None),

@@ -1,7 +1,7 @@
 //! The tables of `values.db`, and the statements on them.
 //!
-//! Invariants: what a space is said to hold is the sum of its entries, changed in the same commit; a
-//! change that is refused has changed nothing.
+//! Invariants: the bytes recorded for a space are the sum of its entries, and change in the same commit; a
+//! refused change has changed nothing.
 
 use bytes::Bytes;
 use jobwright_core::capacity::HeldBytes;
@@ -16,10 +16,10 @@ use crate::disk::Floor;
 use crate::sqlite::writer::State;
 use crate::sqlite::{columns, pages};
 
-/// What an entry counts beside its bucket, key and value, in bytes: about what its row takes.
+/// The bytes that an entry counts in addition to its bucket, key and value: the approximate overhead of a row.
 pub const ENTRY_BYTES: u64 = 64;
 
-/// The tables, in the steps in which they came to be. A space is all that a plugin keeps.
+/// The steps of the schema. A space has all values of one plugin.
 pub(super) const STEPS: &[&str] = &["
 CREATE TABLE space (
     id INTEGER PRIMARY KEY,
@@ -37,17 +37,23 @@ CREATE TABLE entry (
 );
 "];
 
-/// Keys on one page: some of it are a fair answer to one call.
+/// The maximum number of keys in one reply: with the longest keys, 1 MiB.
 const PAGE: usize = 1000;
 
-/// What a new entry takes of the file beside its bytes, at most: pages that are not full, of the table and
-/// its index.
+/// The maximum growth of the file by a new entry in addition to its bytes: pages of the table and its index
+/// that are not full.
 const PAGES_BYTES: u64 = 64 << 10;
 
-/// Whose values they are.
-pub(super) type Owner = (TenantName, PluginName);
+/// The plugin to which values belong.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// The tenant of the plugin.
+    pub tenant: TenantName,
+    /// The plugin.
+    pub plugin: PluginName,
+}
 
-/// What changes a value.
+/// A change of a value.
 #[derive(Debug)]
 pub(super) enum Change {
     Set { bucket: String, key: String, value: Bytes },
@@ -57,7 +63,7 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// What it writes, in bytes.
+    /// The length of the value that it writes, in bytes.
     pub(super) fn length(&self) -> usize {
         match self {
             Self::Set { value: to, .. } | Self::Swap { to, .. } => to.len(),
@@ -66,32 +72,32 @@ impl Change {
     }
 }
 
-/// Where an entry is, and what it and all of its space take.
+/// An entry, by its key, and the sizes of its space.
 #[derive(Debug)]
-struct Place<'a> {
+struct Entry<'a> {
     space: i64,
     bucket: &'a str,
     key: &'a str,
-    /// What the space holds.
-    held_bytes: u64,
-    /// What it may hold.
-    most_bytes: u64,
+    /// The bytes of all entries of the space.
+    space_bytes: u64,
+    /// The maximum for the space.
+    max_space_bytes: u64,
     tenant: &'a TenantName,
 }
 
-/// The writer's side.
+/// The tables, as the writer changes them.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct Table {
     db: Connection,
-    /// What the spaces of each tenant hold.
+    /// The bytes of all spaces, by tenant.
     held: HeldBytes,
-    most_bytes: u64,
+    max_bytes: u64,
     floor: Floor,
     /// Whether the disk had less free space than the floor at the last change.
     is_low: bool,
 }
 
-impl State for Ledger {
+impl State for Table {
     fn connection(&self) -> &Connection {
         &self.db
     }
@@ -106,80 +112,81 @@ impl State for Ledger {
     }
 }
 
-/// An answer, or why there is none; the outer result is about the disk.
-type Answered<A> = rusqlite::Result<Result<A, KeyValueError>>;
+/// A result for the guest. The outer error is one of the database.
+type GuestResult<A> = rusqlite::Result<Result<A, KeyValueError>>;
 
-impl Ledger {
-    /// Of a database that had its [`STEPS`].
-    pub(super) fn new(db: Connection, most_bytes: u64, floor: Floor) -> rusqlite::Result<Self> {
-        Ok(Self { held: held(&db)?, db, most_bytes, floor, is_low: false })
+impl Table {
+    /// The tables of a database that has all [`STEPS`].
+    pub(super) fn new(db: Connection, max_bytes: u64, floor: Floor) -> rusqlite::Result<Self> {
+        Ok(Self { held: held(&db)?, db, max_bytes, floor, is_low: false })
     }
 
-    /// Makes a change of a plugin that may hold `most_bytes`.
+    /// Applies a change of a plugin whose values may have `max_space_bytes`.
     pub(super) fn change(
         &mut self,
         owner: &Owner,
-        most_bytes: u64,
+        max_space_bytes: u64,
         change: Change,
-    ) -> Answered<KeyValueReply> {
+    ) -> GuestResult<KeyValueReply> {
         self.is_low = self.floor.is_reached();
-        let (space, held_bytes) = self.space(owner)?;
-        let tenant = &owner.0;
-        let place = |bucket, key| Place { space, bucket, key, held_bytes, most_bytes, tenant };
+        let Space { id: space, bytes: space_bytes } = self.space(owner)?;
+        let tenant = &owner.tenant;
+        let entry =
+            |bucket, key| Entry { space, bucket, key, space_bytes, max_space_bytes, tenant };
         match change {
             Change::Set { bucket, key, value } => {
-                let written = self.write(&place(&bucket, &key), &value)?;
+                let written = self.write(&entry(&bucket, &key), &value)?;
                 Ok(written.map(|()| KeyValueReply::Done))
             }
             Change::Delete { bucket, key } => {
-                self.delete(&place(&bucket, &key))?;
+                self.delete(&entry(&bucket, &key))?;
                 Ok(Ok(KeyValueReply::Done))
             }
             Change::Swap { bucket, key, from, to } => {
-                let place = place(&bucket, &key);
-                if self.value(&place)?.map(|value| Digest::of(&value)) != from {
+                let entry = entry(&bucket, &key);
+                if self.value(&entry)?.map(|value| Digest::of(&value)) != from {
                     return Ok(Ok(KeyValueReply::Swapped(false)));
                 }
-                Ok(self.write(&place, &to)?.map(|()| KeyValueReply::Swapped(true)))
+                Ok(self.write(&entry, &to)?.map(|()| KeyValueReply::Swapped(true)))
             }
             Change::Increment { bucket, key, by, least } => {
-                self.increment(&place(&bucket, &key), by, least)
+                self.increment(&entry(&bucket, &key), by, least)
             }
         }
     }
 
-    /// Removes a space with all that it holds.
+    /// Removes a space with all its entries.
     pub(super) fn remove(&mut self, owner: &Owner) -> rusqlite::Result<()> {
-        let Some((space, held_bytes)) = find(&self.db, owner)? else { return Ok(()) };
-        self.db.prepare_cached("DELETE FROM entry WHERE space = ?1")?.execute([space])?;
-        self.db.prepare_cached("DELETE FROM space WHERE id = ?1")?.execute([space])?;
-        self.held.remove(&owner.0, held_bytes);
+        let Some(space) = find(&self.db, owner)? else { return Ok(()) };
+        self.db.prepare_cached("DELETE FROM entry WHERE space = ?1")?.execute([space.id])?;
+        self.db.prepare_cached("DELETE FROM space WHERE id = ?1")?.execute([space.id])?;
+        self.held.remove(&owner.tenant, space.bytes);
         Ok(())
     }
 
-    /// The space of `owner`, made if it has none, and what it holds.
-    fn space(&self, owner: &Owner) -> rusqlite::Result<(i64, u64)> {
+    /// The space of `owner`, which is created if it does not exist.
+    fn space(&self, owner: &Owner) -> rusqlite::Result<Space> {
         if let Some(found) = find(&self.db, owner)? {
             return Ok(found);
         }
-        let (tenant, plugin) = owner;
+        let Owner { tenant, plugin } = owner;
         let sql = "INSERT INTO space (tenant, plugin, bytes) VALUES (?1, ?2, 0)";
         self.db.prepare_cached(sql)?.execute([tenant.as_str(), plugin.as_str()])?;
-        Ok((self.db.last_insert_rowid(), 0))
+        Ok(Space { id: self.db.last_insert_rowid(), bytes: 0 })
     }
 
-    fn value(&self, place: &Place<'_>) -> rusqlite::Result<Option<Vec<u8>>> {
+    fn value(&self, entry: &Entry<'_>) -> rusqlite::Result<Option<Vec<u8>>> {
         let sql = "SELECT value FROM entry WHERE space = ?1 AND bucket = ?2 AND key = ?3";
-        let Place { space, bucket, key, .. } = place;
+        let Entry { space, bucket, key, .. } = entry;
         let value = |row: &rusqlite::Row<'_>| row.get(0);
         self.db.prepare_cached(sql)?.query_row(params![space, bucket, key], value).optional()
     }
 
-    /// Adds to a number, if the sum is `least` or more.
-    fn increment(&mut self, place: &Place<'_>, by: i64, least: i64) -> Answered<KeyValueReply> {
-        let key = shorten(place.key);
+    /// Adds `by` to a number, unless the sum is below `least`.
+    fn increment(&mut self, entry: &Entry<'_>, by: i64, least: i64) -> GuestResult<KeyValueReply> {
+        let key = shorten(entry.key);
         let refused = |why: String| Ok(Err(KeyValueError::Refused(why)));
-        let number = match self.value(place)? {
+        let number = match self.value(entry)? {
             None => 0,
             Some(value) => match std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok()) {
                 Some(number) => number,
@@ -189,15 +196,15 @@ impl Ledger {
         let Some(sum) = i64::checked_add(number, by).filter(|sum| *sum >= least) else {
             return refused(format!("`{key}` is {number}: {by} more is out of range"));
         };
-        let written = self.write(place, sum.to_string().as_bytes())?;
+        let written = self.write(entry, sum.to_string().as_bytes())?;
         Ok(written.map(|()| KeyValueReply::Number(sum)))
     }
 
-    /// Sets a value, if there is room.
-    fn write(&mut self, place: &Place<'_>, value: &[u8]) -> Answered<()> {
-        let before = self.taken(place)?;
-        let after = cost(place, value.len() as u64);
-        let refusal = match self.over_bound(place, before, after) {
+    /// Sets a value, if the bounds allow it.
+    fn write(&mut self, entry: &Entry<'_>, value: &[u8]) -> GuestResult<()> {
+        let before = self.bytes_of(entry)?;
+        let after = cost(entry, value.len() as u64);
+        let refusal = match self.over_bound(entry, before, after) {
             None => self.short_of_disk(before, after)?,
             over => over,
         };
@@ -206,39 +213,39 @@ impl Ledger {
         }
         let sql = "INSERT INTO entry (space, bucket, key, value) VALUES (?1, ?2, ?3, ?4)
                    ON CONFLICT DO UPDATE SET value = excluded.value";
-        let row = params![place.space, place.bucket, place.key, value];
+        let row = params![entry.space, entry.bucket, entry.key, value];
         self.db.prepare_cached(sql)?.execute(row)?;
-        self.held.remove(place.tenant, before);
-        self.held.add(place.tenant, after);
-        self.account(place.space, place.held_bytes.saturating_sub(before) + after).map(Ok)
+        self.held.remove(entry.tenant, before);
+        self.held.add(entry.tenant, after);
+        self.record_bytes(entry.space, entry.space_bytes.saturating_sub(before) + after).map(Ok)
     }
 
-    /// Which bound an entry exceeds that took `before` bytes and is to take `after`.
-    fn over_bound(&self, place: &Place<'_>, before: u64, after: u64) -> Option<String> {
-        let space = place.held_bytes.saturating_sub(before) + after;
+    /// The error message if a bound does not allow an entry to change from `before` to `after` bytes.
+    fn over_bound(&self, entry: &Entry<'_>, before: u64, after: u64) -> Option<String> {
+        let space = entry.space_bytes.saturating_sub(before) + after;
         let all = self.held.bytes().saturating_sub(before) + after;
-        // Whoever holds more than he may since his grant has shrunk may still shrink.
-        for (whose, bytes, most) in
-            [("the plugin", space, place.most_bytes), ("all plugins", all, self.most_bytes)]
+        // A plugin over its bound, whose grant has become smaller, may still shrink its values.
+        for (owner, bytes, max) in
+            [("the plugin", space, entry.max_space_bytes), ("all plugins", all, self.max_bytes)]
         {
-            if after > before && bytes > most {
-                let (bytes, most) = (show_bytes(bytes), show_bytes(most));
-                return Some(format!("the values of {whose} would take {bytes}: {most} at most"));
+            if after > before && bytes > max {
+                let (bytes, max) = (show_bytes(bytes), show_bytes(max));
+                return Some(format!("the values of {owner} would take {bytes}: {max} at most"));
             }
         }
-        let budget = Budget { all: self.most_bytes, weight: Budget::KEPT };
-        let own = self.held.of(place.tenant);
+        let budget = Budget { all: self.max_bytes, weight: Budget::KEPT };
+        let own = self.held.of(entry.tenant);
         let more = after.saturating_sub(before);
         (budget.admits(self.held.bytes(), own, more) == Err(Full::Tenant)).then(|| {
             let own = show_bytes(own);
             format!(
-                "the values of all plugins of the tenant take {own}, its share of what the host keeps"
+                "the values of all plugins of the tenant take {own}, its share of the host's maximum"
             )
         })
     }
 
-    /// Why an entry cannot grow from `before` to `after` bytes, if the disk is short of space and the file
-    /// would grow: free pages in it are used first.
+    /// The error message if an entry cannot grow from `before` to `after` bytes because the disk is below its
+    /// floor and the file would grow. Free pages of the file are used first.
     fn short_of_disk(&self, before: u64, after: u64) -> rusqlite::Result<Option<String>> {
         if !self.is_low || after <= before {
             return Ok(None);
@@ -250,43 +257,44 @@ impl Ledger {
         Ok(Some(format!(
             "the disk under the data directory has {free} of free space, less than the floor of {least} \
              (`disk.free_bytes`): until there is more, values can be read, deleted, and replaced by \
-             values that are no longer"
+             values that are not longer"
         )))
     }
 
-    fn delete(&mut self, place: &Place<'_>) -> rusqlite::Result<()> {
-        let before = self.taken(place)?;
+    fn delete(&mut self, entry: &Entry<'_>) -> rusqlite::Result<()> {
+        let before = self.bytes_of(entry)?;
         let sql = "DELETE FROM entry WHERE space = ?1 AND bucket = ?2 AND key = ?3";
-        let row = params![place.space, place.bucket, place.key];
+        let row = params![entry.space, entry.bucket, entry.key];
         if self.db.prepare_cached(sql)?.execute(row)? == 0 {
             return Ok(());
         }
-        let space = place.held_bytes.saturating_sub(before);
-        self.held.remove(place.tenant, before);
-        self.account(place.space, space)
+        let space = entry.space_bytes.saturating_sub(before);
+        self.held.remove(entry.tenant, before);
+        self.record_bytes(entry.space, space)
     }
 
-    /// What an entry takes; nothing if it is not there.
-    fn taken(&self, place: &Place<'_>) -> rusqlite::Result<u64> {
+    /// The bytes that an entry counts; 0 if it does not exist.
+    fn bytes_of(&self, entry: &Entry<'_>) -> rusqlite::Result<u64> {
         let sql = "SELECT length(value) FROM entry WHERE space = ?1 AND bucket = ?2 AND key = ?3";
-        let row = params![place.space, place.bucket, place.key];
+        let row = params![entry.space, entry.bucket, entry.key];
         let length = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0).map(i64::unsigned_abs);
         let found = self.db.prepare_cached(sql)?.query_row(row, length).optional()?;
-        Ok(found.map_or(0, |length| cost(place, length)))
+        Ok(found.map_or(0, |length| cost(entry, length)))
     }
 
-    /// Writes down what a space holds now.
-    fn account(&self, space: i64, bytes: u64) -> rusqlite::Result<()> {
+    /// Records the bytes of a space.
+    fn record_bytes(&self, space: i64, bytes: u64) -> rusqlite::Result<()> {
         let sql = "UPDATE space SET bytes = ?2 WHERE id = ?1";
         self.db.prepare_cached(sql)?.execute(params![space, bytes.cast_signed()]).map(drop)
     }
 }
 
-/// What an entry with a value of `length` takes.
-fn cost(place: &Place<'_>, length: u64) -> u64 {
-    (place.bucket.len() + place.key.len()) as u64 + length + ENTRY_BYTES
+/// The bytes that an entry with a value of `length` bytes counts.
+fn cost(entry: &Entry<'_>, length: u64) -> u64 {
+    (entry.bucket.len() + entry.key.len()) as u64 + length + ENTRY_BYTES
 }
 
+/// The bytes of all spaces, by tenant.
 fn held(db: &Connection) -> rusqlite::Result<HeldBytes> {
     let sql = "SELECT tenant, sum(bytes) FROM space GROUP BY tenant";
     let share = |row: &rusqlite::Row<'_>| {
@@ -295,17 +303,25 @@ fn held(db: &Connection) -> rusqlite::Result<HeldBytes> {
     db.prepare(sql)?.query_map([], share)?.collect()
 }
 
-/// The space of `owner`, if it has one, and what it holds.
-fn find(db: &Connection, (tenant, plugin): &Owner) -> rusqlite::Result<Option<(i64, u64)>> {
+/// A row of `space`.
+struct Space {
+    id: i64,
+    bytes: u64,
+}
+
+/// The space of `owner`, if it has one.
+fn find(db: &Connection, Owner { tenant, plugin }: &Owner) -> rusqlite::Result<Option<Space>> {
     let sql = "SELECT id, bytes FROM space WHERE tenant = ?1 AND plugin = ?2";
-    let found = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    let found = |row: &rusqlite::Row<'_>| {
+        Ok(Space { id: row.get(0)?, bytes: row.get::<_, i64>(1)?.unsigned_abs() })
+    };
     db.prepare_cached(sql)?.query_row([tenant.as_str(), plugin.as_str()], found).optional()
 }
 
 /// The value of a key.
 pub(super) fn get(
     db: &Connection,
-    (tenant, plugin): &Owner,
+    Owner { tenant, plugin }: &Owner,
     bucket: &str,
     key: &str,
 ) -> rusqlite::Result<Option<Bytes>> {
@@ -319,7 +335,7 @@ pub(super) fn get(
 /// A page of keys, and whether there are more.
 pub(super) fn keys(
     db: &Connection,
-    (tenant, plugin): &Owner,
+    Owner { tenant, plugin }: &Owner,
     bucket: &str,
     after: Option<&str>,
 ) -> rusqlite::Result<(Vec<String>, bool)> {
@@ -346,7 +362,7 @@ pub(super) fn keys(
 /// All entries of a space: bucket, key and value.
 pub(super) fn entries(
     db: &Connection,
-    (tenant, plugin): &Owner,
+    Owner { tenant, plugin }: &Owner,
 ) -> rusqlite::Result<Vec<(String, String, Vec<u8>)>> {
     let sql = "SELECT bucket, key, value FROM entry WHERE space =
                  (SELECT id FROM space WHERE tenant = ?1 AND plugin = ?2)

@@ -1,7 +1,7 @@
-//! Connecting to one of several addresses: side by side, after RFC 8305 (Happy Eyeballs).
+//! Connects to one of several addresses, in parallel, after RFC 8305 (Happy Eyeballs).
 //!
-//! Invariant: every address was checked before; the first connection that is there is taken, and the
-//! others are given up.
+//! Invariants: the caller has checked every address; the first established connection is used, and the
+//! other attempts to connect are dropped.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use jobwright_core::services::HttpRequestError;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-/// How much later the next address is tried while the one before does not answer (RFC 8305, section 5).
+/// The delay before the next address is tried while the previous one does not respond (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// The most addresses of a name that are tried: within the limit for a connection there is time for 40.
-const MOST: usize = 16;
+/// The maximum number of addresses that are tried. There is time for 40 within the timeout for connecting.
+const MAX_ADDRESSES: usize = 16;
 
 /// A connection to one of these addresses.
 ///
 /// # Errors
-/// With that of the address that failed last, once all have.
+/// If all attempts to connect fail: the last error.
 pub(super) async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, HttpRequestError> {
-    race(addresses, connected).await
+    race(addresses, connect_to).await
 }
 
-async fn connected(address: SocketAddr) -> Result<TcpStream, HttpRequestError> {
+async fn connect_to(address: SocketAddr) -> Result<TcpStream, HttpRequestError> {
     let failed = |error: std::io::Error| HttpRequestError::Unconnected(error.to_string());
     let stream = TcpStream::connect(address).await.map_err(failed)?;
-    // Requests are written whole.
+    // Each request is written at once, so delaying small segments would only cost time.
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
 }
@@ -38,11 +38,11 @@ async fn race<T, C: Future<Output = Result<T, HttpRequestError>>>(
     addresses: Vec<SocketAddr>,
     connect: impl Fn(SocketAddr) -> C,
 ) -> Result<T, HttpRequestError> {
-    let mut waiting = interleaved(addresses).into_iter().take(MOST).peekable();
+    let mut waiting = interleaved(addresses).into_iter().take(MAX_ADDRESSES).peekable();
     let mut trying = FuturesUnordered::new();
     let mut failure = HttpRequestError::Unresolved("it has no address".to_owned());
     loop {
-        // The next is due: the latest has failed, or has had its time.
+        // The latest attempt has failed, or the delay has passed: try the next address.
         trying.extend(waiting.next().map(&connect));
         tokio::select! {
             biased;
@@ -56,7 +56,7 @@ async fn race<T, C: Future<Output = Result<T, HttpRequestError>>>(
     }
 }
 
-/// One family after the other, that of the first address first (RFC 8305, section 4).
+/// The addresses with their families alternating, beginning with that of the first (RFC 8305, section 4).
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (one, other): (Vec<_>, Vec<_>) =
@@ -84,12 +84,12 @@ mod tests {
         texts.iter().map(|text| text.parse().expect("an address")).collect()
     }
 
-    /// What an address does: after so many milliseconds it answers, or refuses.
-    fn behaving(address: SocketAddr) -> (u64, bool) {
+    /// How an address behaves: its port is the delay in milliseconds; loopback addresses refuse.
+    fn behavior(address: SocketAddr) -> (u64, bool) {
         (u64::from(address.port()), !address.ip().is_loopback())
     }
 
-    /// Which address wins, when, and in which order and when they were tried.
+    /// The winning address, the time until then, and the addresses tried with the times of these tries.
     async fn raced(
         texts: &[&str],
     ) -> (Result<SocketAddr, HttpRequestError>, u128, Vec<(String, u128)>) {
@@ -97,10 +97,10 @@ mod tests {
         let connect = |address: SocketAddr| {
             tried.borrow_mut().push((address.to_string(), start.elapsed().as_millis()));
             async move {
-                let (after, answers) = behaving(address);
-                sleep(Duration::from_millis(after)).await;
+                let (delay, accepts) = behavior(address);
+                sleep(Duration::from_millis(delay)).await;
                 let refused = || HttpRequestError::Unconnected(address.to_string());
-                if answers { Ok(address) } else { Err(refused()) }
+                if accepts { Ok(address) } else { Err(refused()) }
             }
         };
         let won = race(addresses(texts), connect).await;
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn families_alternate_from_that_of_the_first_on() {
+    fn address_families_alternate_beginning_with_the_first() {
         let mixed = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "1.1.1.2:1"]);
         let expected = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1", "[::3]:1"]);
         assert_eq!(interleaved(mixed), expected);
@@ -117,28 +117,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_does_not_answer_holds_the_next_up_for_a_quarter_of_a_second() {
+    async fn an_unresponsive_address_delays_the_next_by_250_milliseconds() {
         let (won, after, tried) = raced(&["1.1.1.1:60000", "[::2]:100", "1.1.1.2:10"]).await;
-        assert_eq!((won.expect("it answers").to_string(), after), ("[::2]:100".to_owned(), 350));
+        assert_eq!((won.expect("it accepts").to_string(), after), ("[::2]:100".to_owned(), 350));
         let expected = [("1.1.1.1:60000".to_owned(), 0), ("[::2]:100".to_owned(), 250)];
         assert_eq!(tried, expected);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_refuses_does_not_hold_the_next_up() {
+    async fn an_address_that_refuses_does_not_delay_the_next() {
         let (won, after, _) = raced(&["127.0.0.1:5", "127.0.0.2:5", "1.1.1.1:10"]).await;
-        assert_eq!((won.expect("it answers").to_string(), after), ("1.1.1.1:10".to_owned(), 20));
+        assert_eq!((won.expect("it accepts").to_string(), after), ("1.1.1.1:10".to_owned(), 20));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_answers_late_wins_over_those_that_never_do() {
+    async fn a_slow_address_wins_over_unresponsive_ones() {
         let (won, after, tried) = raced(&["1.1.1.1:600", "1.1.1.2:60000", "1.1.1.3:60000"]).await;
-        assert_eq!((won.expect("it answers").to_string(), after), ("1.1.1.1:600".to_owned(), 600));
+        assert_eq!((won.expect("it accepts").to_string(), after), ("1.1.1.1:600".to_owned(), 600));
         assert_eq!(tried.len(), 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_all_refuse_the_last_says_why() {
+    async fn if_all_addresses_refuse_the_last_error_is_returned() {
         let (lost, _, tried) = raced(&["127.0.0.1:5", "127.0.0.2:5"]).await;
         assert_eq!(lost, Err(HttpRequestError::Unconnected("127.0.0.2:5".to_owned())));
         assert_eq!(tried.len(), 2);
@@ -147,9 +147,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn so_many_addresses_are_tried_and_no_more() {
+    async fn at_most_16_addresses_are_tried() {
         let many: Vec<String> = (0..100).map(|n| format!("127.0.0.1:{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(raced(&many).await.2.len(), MOST);
+        assert_eq!(raced(&many).await.2.len(), MAX_ADDRESSES);
     }
 }
