@@ -1,4 +1,5 @@
-//! What attempts in flight need now and then: a longer lease, and saved what they log and tell.
+//! Periodic tasks for the attempts in flight: renewing their leases, and saving their logs, progress and
+//! checkpoints.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,31 +15,32 @@ use tokio::sync::Mutex;
 use super::Dispatcher;
 use super::in_flight::Traces;
 
-/// How often what attempts log and tell is saved: a crash costs the last second of it.
-const SAVE: Duration = Duration::from_secs(1);
+/// The interval at which logs, progress and checkpoints are saved: a crash loses at most the last second.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a heartbeat waits for the end of a claim: much longer than one takes. With one that is stuck it
-/// renews all the same, and leaves the reclaiming to the next heartbeat.
-const CLAIM: Duration = Duration::from_secs(1);
+/// How long a heartbeat waits for a claim to end, which usually takes milliseconds. After this timeout it renews
+/// the leases, but leaves reclaiming to the next heartbeat.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
-    /// Renews every lease in flight at a third of its length, from a task that no guest can delay; then
-    /// reclaims those that have expired. In this order: a process that was stopped for longer than a
-    /// lease, with the whole machine or alone, must not take its own attempts for lost when it goes on. Both
-    /// are done as of one moment, however long the first takes, and while nothing is being claimed.
+    /// At every heartbeat, renews the leases in flight, and then reclaims expired ones. The task does not run
+    /// on the threads of guests, so they cannot delay it.
+    ///
+    /// The order matters: a process that was suspended for longer than a lease must not reclaim its own
+    /// attempts when it resumes. Both steps use the same time, and wait for a claim in progress.
     pub(super) async fn heartbeats(self) {
         self.repeat(self.settings.heartbeat, || self.heartbeat()).await;
     }
 
     async fn heartbeat(&self) {
-        let no_claim = tokio::time::timeout(CLAIM, self.claiming.lock()).await;
+        let no_claim = tokio::time::timeout(CLAIM_TIMEOUT, self.claiming.lock()).await;
         let now = self.clock.now();
         if self.renew(now).await && no_claim.is_ok() {
             self.reap(now).await;
         }
     }
 
-    /// Says whether that succeeded.
+    /// Renews the leases in flight. Returns whether the store did it.
     async fn renew(&self, now: Timestamp) -> bool {
         let leases = self.in_flight.leases();
         if leases.is_empty() {
@@ -66,10 +68,11 @@ impl Dispatcher {
         }
     }
 
-    /// Saves what attempts in flight logged and told since it was last saved, and that the host lives.
+    /// Saves the new logs, progress and checkpoints of the attempts in flight, and records that the host is
+    /// alive.
     pub(super) async fn saves(self) {
         let logged = Mutex::new(HashMap::new());
-        self.repeat(SAVE, || self.save(&logged)).await;
+        self.repeat(SAVE_INTERVAL, || self.save(&logged)).await;
     }
 
     async fn save(&self, logged: &Mutex<HashMap<(JobId, u32), u64>>) {
@@ -77,7 +80,7 @@ impl Dispatcher {
         if !traces.is_empty()
             && let Err(error) = self.store.alive(self.clock.now()).await
         {
-            tracing::warn!(%error, "cannot note that the host lives");
+            tracing::warn!(%error, "cannot record that the host is alive");
         }
         let mut logged = logged.lock().await;
         let mut current = HashMap::with_capacity(traces.len());
@@ -93,13 +96,14 @@ impl Dispatcher {
         *logged = current;
     }
 
-    /// All of it is written again at the end of the attempt, so a failure here costs little.
-    async fn save_progress(&self, lease: Lease, told: ProgressUpdate) {
-        if told.is_empty() {
+    /// Saves progress and checkpoint. They are written again at the end of the attempt, so an error is only
+    /// logged.
+    async fn save_progress(&self, lease: Lease, update: ProgressUpdate) {
+        if update.is_empty() {
             return;
         }
-        if let Err(error) = self.store.save_progress(lease, told).await {
-            tracing::warn!(job = %lease.job, %error, "cannot save progress and checkpoint");
+        if let Err(error) = self.store.save_progress(lease, update).await {
+            tracing::warn!(job = %lease.job, %error, "cannot save the progress and checkpoint");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The attempts that this host makes: their leases, how each is stopped, and what it has left so far.
+//! The attempts in flight on this host: their leases, stop handles, and logs and reports so far.
 //!
-//! The heartbeat renews the leases of exactly these attempts: one that is not here loses its lease. What
-//! was committed stops them: a request to cancel, or a hold that disables their plugin or tenant.
+//! The heartbeat renews the leases of exactly these attempts. Committed changes stop them: requests to cancel,
+//! and holds that disable their plugin or tenant.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,26 +27,26 @@ pub(super) struct InFlight {
 
 #[derive(Debug, Default)]
 struct Attempts {
-    /// By job and number: one whose lease was lost may still run when the next begins.
+    /// By job and attempt number: an attempt whose lease was lost may still run when the next one begins.
     running: BTreeMap<(JobId, u32), Running>,
-    /// Requests to stop that came between a claim and the start of its attempt.
+    /// Requests to cancel that were committed between the claim of an attempt and its start.
     early: HashSet<(JobId, u32)>,
 }
 
-/// An attempt that this host makes.
+/// An attempt in flight.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// The right to it.
+    /// Its lease.
     pub(super) lease: Lease,
-    /// What its job belongs to.
+    /// The labels of its job, by which holds cover it.
     pub(super) labels: JobLabels,
-    /// What stops it.
+    /// Stops it.
     pub(super) stop: Stop,
-    /// What it leaves.
+    /// Its log and reports so far.
     pub(super) traces: Traces,
 }
 
-/// What an attempt leaves while it runs.
+/// The log and the reports of a running attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Traces {
     /// Its log.
@@ -55,7 +55,7 @@ pub(super) struct Traces {
     pub(super) report: Arc<ProgressReporter>,
 }
 
-/// Keeps an attempt among those in flight until dropped.
+/// Removes an attempt from those in flight on drop.
 #[derive(Debug)]
 pub(super) struct Enlisted {
     in_flight: Arc<InFlight>,
@@ -68,15 +68,15 @@ impl InFlight {
         Arc::new(Self { controls, wake_ups, attempts: Mutex::default() })
     }
 
-    /// Counts an attempt among those in flight, so that its lease is renewed and it can be stopped.
+    /// Adds an attempt, so that its lease is renewed and it can be stopped.
     pub(super) fn enlist(self: &Arc<Self>, attempt: Running) -> Enlisted {
         let key = (attempt.lease.job, attempt.lease.attempt);
         let mut attempts = self.lock();
         if attempts.early.remove(&key) {
             attempt.stop.raise(StopReason::Cancelled);
         }
-        // The controls hear of a hold first, and it then waits for this lock: it is found here, or finds
-        // the attempt.
+        // A hold reaches the controls before `disable`, which waits for this lock: either the hold is
+        // found here, or `disable` finds the attempt.
         if self.controls.disabled(&attempt.labels).is_some() {
             attempt.stop.raise(StopReason::SwitchedOff);
         }
@@ -84,8 +84,8 @@ impl InFlight {
         Enlisted { in_flight: self.clone(), key }
     }
 
-    /// Asks an attempt at `job` to stop because it was cancelled, also one that is just starting. A
-    /// later attempt is not stopped: the job was redriven in between.
+    /// Stops an attempt because its job was cancelled, also if it has not started yet. Later attempts of a
+    /// job that was redriven go on.
     fn cancel(&self, job: JobId, attempt: u32) {
         let mut attempts = self.lock();
         match attempts.running.get(&(job, attempt)) {
@@ -94,14 +94,14 @@ impl InFlight {
         }
     }
 
-    /// Asks the attempt that holds, or held, `lease` to stop.
+    /// Stops the attempt of `lease`.
     pub(super) fn stop(&self, lease: Lease, reason: StopReason) {
         if let Some(attempt) = self.lock().running.get(&(lease.job, lease.attempt)) {
             attempt.stop.raise(reason);
         }
     }
 
-    /// Interrupts the attempts that `hold` disables; their jobs go back to where they are held.
+    /// Interrupts the attempts that `hold` disables; their jobs return to the queue.
     fn disable(&self, hold: &Hold) {
         let attempts = self.lock();
         for attempt in attempts.running.values().filter(|attempt| hold.covers(&attempt.labels)) {
@@ -109,12 +109,12 @@ impl InFlight {
         }
     }
 
-    /// Lets every attempt know that the host is about to stop.
+    /// Notifies every attempt that the host is stopping.
     pub(super) fn notice_all(&self) {
         self.lock().running.values().for_each(|attempt| attempt.stop.notice());
     }
 
-    /// Asks every attempt to stop.
+    /// Stops every attempt.
     pub(super) fn stop_all(&self, reason: StopReason) {
         self.lock().running.values().for_each(|attempt| attempt.stop.raise(reason));
     }
@@ -124,7 +124,7 @@ impl InFlight {
         self.lock().running.values().map(|attempt| attempt.lease).collect()
     }
 
-    /// What the attempts in flight have left so far.
+    /// The logs and reports of the attempts in flight.
     pub(super) fn traces(&self) -> Vec<(Lease, Traces)> {
         self.lock().running.values().map(|it| (it.lease, it.traces.clone())).collect()
     }
@@ -158,7 +158,7 @@ impl Listener for InFlight {
 impl Drop for Enlisted {
     fn drop(&mut self) {
         self.in_flight.lock().running.remove(&self.key);
-        // Its slot and its memory are free.
+        // Its slot and its memory are free again.
         self.in_flight.wake_ups.work.notify_one();
     }
 }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_to_cancel_that_comes_early_waits_for_its_attempt_and_for_no_other() {
+    fn a_request_to_cancel_before_the_start_stops_only_its_own_attempt() {
         let in_flight = InFlight::new(Arc::default(), Arc::default());
         let job = JobId::new(Timestamp::UNIX_EPOCH);
         let stopped = |attempt| {
@@ -194,6 +194,6 @@ mod tests {
         in_flight.cancel(job, 1);
         assert_eq!(stopped(2), None, "the job was redriven");
         assert_eq!(stopped(1), Some(StopReason::Cancelled));
-        assert_eq!(stopped(1), None, "it has been told");
+        assert_eq!(stopped(1), None, "the request was removed when its attempt started");
     }
 }

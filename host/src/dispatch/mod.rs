@@ -1,11 +1,13 @@
-//! From the queue to the sandbox and back: claim, run, finish; and what keeps that true over time.
+//! The dispatcher: claims jobs, runs their attempts, and records how they ended.
 //!
-//! | module | does |
+//! | module | owns |
 //! |---|---|
-//! | [`worker`] | waits for a free slot and memory, claims, runs, finishes |
-//! | [`in_flight`] | the attempts that this host makes, and how each is stopped |
-//! | [`heartbeat`] | renews the leases in flight, then reclaims; saves what attempts log and tell |
-//! | [`reaper`] | takes back what a dead host held, removes what is past its retention |
+//! | [`worker`] | the claim loop, and an attempt from its claim to its verdict |
+//! | [`in_flight`] | the attempts in flight, and stopping them |
+//! | [`heartbeat`] | renewing leases; saving logs, progress and checkpoints |
+//! | [`reaper`] | reclaiming expired leases; removing finalized jobs after their retention |
+//!
+//! An attempt begins when a claim finds a job for which there is a permit of `slots` and enough of `memory`.
 
 pub mod heartbeat;
 mod in_flight;
@@ -30,46 +32,47 @@ use crate::controls::ControlsView;
 use crate::events::WakeUps;
 use crate::telemetry::Refusals;
 
-/// Finishes that may await their commit while their slots are used again: some commits' worth.
+/// The maximum number of ended attempts that wait for the commit of their verdict while their slots are in use
+/// again: as many as some commits take.
 const MAX_FINISHING: u32 = 1024;
 
-/// How long attempts that were told to stop may take to end, and their finishes to be written.
+/// The timeout for stopped attempts to end, and for their verdicts to be written.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A WebAssembly page, the unit in which memory is admitted.
+/// The bytes of a WebAssembly page, the unit of memory permits.
 const PAGE_BYTES: u64 = 64 << 10;
 
-/// What an operator decides about dispatching.
+/// The configuration of the dispatcher.
 #[derive(Debug, Clone)]
 pub struct DispatchSettings {
-    /// Attempts in flight at most.
+    /// The maximum number of attempts in flight.
     pub slots: u32,
     /// How many slots a queue with a large share leaves free: see [`Reserve`](jobwright_core::queue::Reserve).
     pub reserved_slots: u32,
-    /// The sum of what they may take of the host's memory at most, in bytes.
+    /// The maximum sum of their memory, in bytes.
     pub memory_bytes: u64,
-    /// How long a lease holds without being renewed.
+    /// The duration of a lease that is not renewed.
     pub lease: Duration,
-    /// How often leases are renewed; a third of the lease leaves two tries more.
+    /// The interval at which leases are renewed; with a third of the lease, two renewals can fail.
     pub heartbeat: Duration,
-    /// How often the queue is looked at when no hint comes.
+    /// The interval at which the queue is polled without a wake-up.
     pub poll: Duration,
-    /// Today's ceilings: they apply also to jobs that were accepted under higher ones.
+    /// The present ceilings, which also apply to jobs that were accepted under higher ones.
     pub ceiling: Limits,
-    /// How long finalized jobs are kept.
+    /// The retention of finalized jobs.
     pub retention: RetentionSettings,
 }
 
-/// How long finalized jobs are kept.
+/// The retention of finalized jobs.
 #[derive(Debug, Clone, Copy)]
 pub struct RetentionSettings {
-    /// Completed and cancelled ones.
+    /// Of completed and cancelled jobs.
     pub completed: Duration,
-    /// Discarded ones.
+    /// Of discarded jobs.
     pub discarded: Duration,
 }
 
-/// Runs jobs until told to stop.
+/// Runs jobs until the host stops. Clones share its state.
 #[derive(Clone)]
 pub struct Dispatcher {
     store: Arc<dyn Store>,
@@ -85,38 +88,39 @@ pub struct Dispatcher {
     slots: Arc<Semaphore>,
     /// One permit for each page of memory.
     memory: Arc<Semaphore>,
+    /// One permit for each verdict that is not committed yet.
     finishing: Arc<Semaphore>,
-    /// Held from a claim until its attempts are among those in flight: nothing is reclaimed meanwhile, as a
-    /// store that stands still may begin an attempt whose lease has expired by then.
+    /// Locked from a claim until its attempts are in flight. Nothing is reclaimed meanwhile: if the store was
+    /// slow, the leases of the claim may have expired already.
     claiming: Arc<Mutex<()>>,
     refusals: Arc<Refusals>,
 }
 
-/// What a dispatcher works with.
+/// What a dispatcher is built from.
 pub struct Parts {
-    /// Where jobs are.
+    /// The store of jobs.
     pub store: Arc<dyn Store>,
-    /// What runs them.
+    /// Runs attempts.
     pub runtime: Arc<dyn Runtime>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// What wakes it when there may be work.
+    /// Wakes the claim loop when there may be work.
     pub wake_ups: Arc<WakeUps>,
     /// What administrators disabled.
     pub controls: Arc<ControlsView>,
-    /// What spreads retries, so that jobs which failed together do not return together.
+    /// Randomizes the back-off of retries, so that jobs that failed together do not return together.
     pub jitter: Jitter,
-    /// What random numbers of guests follow from.
+    /// The key from which the seeds of attempts are derived.
     pub seeds: SeedKey,
-    /// What says what attempts are granted.
+    /// Resolves the grants of plugins.
     pub grantor: Arc<dyn CapabilityProvider>,
 }
 
-/// Random numbers from 0 to 1. Given, so that whoever gives all of them can replay a history.
+/// Random numbers from 0 to 1. They are a parameter, so that tests can replay a history.
 pub type Jitter = Arc<dyn Fn() -> f64 + Send + Sync>;
 
 impl Dispatcher {
-    /// A dispatcher that does nothing yet.
+    /// A dispatcher, which does nothing before [`Self::run`].
     #[must_use]
     pub fn new(parts: Parts, settings: DispatchSettings) -> Self {
         let in_flight = InFlight::new(parts.controls, parts.wake_ups.clone());
@@ -141,28 +145,32 @@ impl Dispatcher {
         }
     }
 
-    /// Runs jobs until `stopping` turns true. Then claims no more, gives the attempts in flight
-    /// `grace`, of which those hear that ask, stops those that are left and releases their jobs, and returns when all is written.
+    /// Runs jobs until `stopping` becomes true. Then it claims no more and notifies the attempts in flight,
+    /// which have `grace` to end. Attempts that have not ended by then are stopped and their jobs released. It
+    /// returns when all verdicts are written.
     pub async fn run(self, stopping: watch::Receiver<bool>, grace: Duration) {
-        let alive = tokio::task::JoinSet::from_iter([
+        let background = tokio::task::JoinSet::from_iter([
             spawnable(self.clone().heartbeats()),
             spawnable(self.clone().saves()),
             spawnable(self.clone().pruning()),
         ]);
         self.clone().claims(stopping).await;
-        // Those that ask end with a checkpoint, and need not be waited for.
+        // Guests that poll for it can save a checkpoint and end early.
         self.in_flight.notice_all();
         if !self.idle_within(grace).await {
-            tracing::info!("stopping the attempts that the grace period did not see end");
+            tracing::info!("the grace period is over: stopping the attempts that still run");
             self.in_flight.stop_all(StopReason::Interrupted);
             if !self.idle_within(STOP_DEADLINE).await {
-                tracing::warn!("some attempts did not end in time: the next start reclaims them");
+                let seconds = STOP_DEADLINE.as_secs();
+                tracing::warn!(
+                    "some attempts did not end within {seconds} s: the next start reclaims them"
+                );
             }
         }
-        drop(alive);
+        drop(background);
     }
 
-    /// Waits until nothing is in flight; says whether that came in time.
+    /// Waits until no attempt is in flight and all verdicts are written. Returns whether that was in time.
     async fn idle_within(&self, deadline: Duration) -> bool {
         let idle = async {
             let _slots = self.slots.acquire_many(self.settings.slots).await;
@@ -171,7 +179,7 @@ impl Dispatcher {
         tokio::time::timeout(deadline, idle).await.is_ok()
     }
 
-    /// Calls `work` again and again, `every` apart.
+    /// Calls `work` again and again, with pauses of `every`.
     async fn repeat<F: Future<Output = ()>>(&self, every: Duration, work: impl Fn() -> F) {
         loop {
             self.clock.sleep_until(after(self.clock.now(), every)).await;

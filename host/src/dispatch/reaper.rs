@@ -1,4 +1,4 @@
-//! Takes back what a dead or stalled host held, and removes what is past its retention.
+//! Reclaims the leases of dead and stalled hosts, and removes finalized jobs after their retention.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use jobwright_core::store::Retention;
 
 use super::Dispatcher;
 
-/// Jobs that one step takes back or removes: a step is one command of the store, so a small number
-/// keeps others from waiting behind it.
+/// The maximum number of jobs that one command of the store reclaims or removes. A small number keeps other
+/// commands from waiting.
 const BATCH: usize = 500;
 
-/// How often finalized jobs are looked at. A retention of hours needs no better.
-const PRUNE: Duration = Duration::from_secs(60);
+/// The interval at which finalized jobs are removed; retention is a matter of hours.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Dispatcher {
-    /// Reclaims leases that have expired at `now`. Needs no leader: every host may.
+    /// Reclaims leases that have expired at `now`. Any host can do this; no leader is needed.
     pub(super) async fn reap(&self, now: Timestamp) {
         loop {
             match self.store.reclaim_expired(now, BATCH).await {
@@ -31,9 +31,9 @@ impl Dispatcher {
         }
     }
 
-    /// Removes finalized jobs that are past their retention.
+    /// Removes finalized jobs after their retention.
     pub(super) async fn pruning(self) {
-        self.repeat(PRUNE, || self.prune()).await;
+        self.repeat(PRUNE_INTERVAL, || self.prune()).await;
     }
 
     async fn prune(&self) {
@@ -49,7 +49,7 @@ impl Dispatcher {
                 Ok(BATCH) => {}
                 Ok(_) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot prune");
+                    tracing::warn!(%error, "cannot remove finalized jobs");
                     return;
                 }
             }

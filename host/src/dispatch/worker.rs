@@ -14,102 +14,112 @@ use jobwright_core::outcome::{Outcome, OutcomeKind, millis};
 use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::retry;
-use jobwright_core::runtime::{Stop, StopSignal};
+use jobwright_core::runtime::{Ended, Stop, StopSignal};
 use jobwright_core::store::{Claim, Claimed, Finish, Finished, Leased};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::in_flight::{Enlisted, Running, Traces};
 use super::{DispatchSettings, Dispatcher, PAGE_BYTES};
 
-/// How long to wait before writing a verdict again that a failing store did not take.
+/// The pause before a verdict is written again after an error of the store.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
 
-/// How long to let slots become free while more jobs wait than there were slots: a claim costs a turn
-/// of the store, so it should take many. Less than a turn takes, and nothing under light load.
+/// The pause between claims while jobs wait and less than half of the slots are free, so that a claim takes
+/// many jobs: each costs a commit of the store. It is shorter than a commit, and there is none under light load.
 const GATHER: Duration = Duration::from_millis(1);
 
-/// What the log of an attempt says whose job was accepted as a deterministic one.
+/// Logged to an attempt whose job was accepted as deterministic, if the plugin no longer allows that.
 const DETERMINISM_WITHDRAWN: &[u8] =
     b"WARN: jobwright: deterministic mode is no longer allowed by the plugin's settings: this attempt has \
       the real clock and random bytes of its own\n";
 
-/// What a claim tells about the next.
-struct Turn {
-    /// When the next job becomes due, as far as is known.
+/// When to claim next.
+struct NextClaim {
+    /// When the next job becomes due, if known.
     next_due: Option<Timestamp>,
     /// Whether jobs may be due that were not claimed.
     more: bool,
 }
 
-/// What an attempt holds of the host while the guest runs.
-struct Place {
+/// The permits of an attempt while its guest runs.
+struct Permits {
     _slot: OwnedSemaphorePermit,
     _memory: OwnedSemaphorePermit,
 }
 
-/// An attempt that is among those in flight.
+/// An attempt in flight, before it runs.
 struct Begun {
     lease: Lease,
     job: Job,
     payload: Payload,
-    /// What it may use today.
+    /// Its limits, under the present ceilings.
     limits: Limits,
     traces: Traces,
-    /// Whether it goes on from a checkpoint.
+    /// Whether it resumes from a checkpoint.
     resumed: bool,
     signal: StopSignal,
     enlisted: Enlisted,
 }
 
+/// An attempt that has run, as its record describes it.
+struct Started {
+    lease: Lease,
+    job: Job,
+    limits: Limits,
+    resumed: bool,
+    start: Start,
+    grants: Arc<Grants>,
+    traces: Traces,
+}
+
 impl Dispatcher {
-    /// Claims whenever there may be something to claim and room to run it, until told to stop.
+    /// The claim loop: claims when there may be jobs to run and permits for them, until `stopping` is true.
     pub(super) async fn claims(self, mut stopping: watch::Receiver<bool>) {
         let mut polls = true;
         while !*stopping.borrow() {
-            let turn = self.claim_and_start(polls).await;
+            let next = self.claim_and_start(polls).await;
             let poll = after(self.clock.now(), self.settings.poll);
-            let wake_at = turn.next_due.map_or(poll, |due| due.min(poll));
+            let wake_at = next.next_due.map_or(poll, |due| due.min(poll));
             polls = tokio::select! {
-                // In order: which of two that are ready ends the wait must not be left to chance,
-                // or no history could be replayed.
+                // A random choice between ready branches would make histories irreproducible.
                 biased;
                 () = self.wake_ups.work.notified() => false,
                 () = self.clock.sleep_until(wake_at) => true,
                 _ = stopping.changed() => false,
             };
             let free = self.slots.available_permits();
-            if turn.more && free * 2 < self.settings.slots as usize {
+            if next.more && free * 2 < self.settings.slots as usize {
                 tokio::time::sleep(GATHER).await;
             }
         }
     }
 
-    /// Starts as many attempts as there is room for. Without any, it claims only if it `polls`: the
-    /// store then learns which jobs have become due, which count against another bound from then on.
-    async fn claim_and_start(&self, polls: bool) -> Turn {
-        // Only this loop takes places, so what is free now stays free.
+    /// Starts as many attempts as there are permits for. Without a free slot it claims only if it `polls`: the
+    /// store then moves jobs that have become due from the bound of parked jobs to that of due ones.
+    async fn claim_and_start(&self, polls: bool) -> NextClaim {
+        // Only this loop acquires permits, so free ones stay free.
         let slots = self.slots.available_permits();
         if slots == 0 && !polls {
-            return Turn { next_due: None, more: true };
+            return NextClaim { next_due: None, more: true };
         }
         let _claiming = self.claiming.lock().await;
         let now = self.clock.now();
         let Claimed { leased, next_due, more } =
-            match self.store.claim(self.want(slots, now), now).await {
+            match self.store.claim(self.claim_for(slots, now), now).await {
                 Ok(claimed) => claimed,
                 Err(error) => {
                     tracing::warn!(%error, "cannot claim");
-                    return Turn { next_due: None, more: false };
+                    return NextClaim { next_due: None, more: false };
                 }
             };
         for leased in leased {
             self.start(leased);
         }
-        Turn { next_due, more: more || slots == 0 }
+        NextClaim { next_due, more: more || slots == 0 }
     }
 
-    /// What there is room for, with so many free slots.
-    fn want(&self, slots: usize, now: Timestamp) -> Claim {
+    /// A claim of as much as `slots` free slots and the free memory can run.
+    fn claim_for(&self, slots: usize, now: Timestamp) -> Claim {
         let DispatchSettings { slots: all, memory_bytes, reserved_slots, .. } = *self.settings;
         let host = Room { attempts: all as usize, memory_bytes };
         Claim {
@@ -123,6 +133,7 @@ impl Dispatcher {
         }
     }
 
+    /// Starts an attempt in a task of its own.
     fn start(&self, leased: Leased) {
         let bytes = leased.job.spec.limits.host_bytes();
         let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX);
@@ -131,14 +142,17 @@ impl Dispatcher {
         let memory = self.memory.clone().try_acquire_many_owned(
             pages.min(u32::try_from(self.memory.available_permits()).unwrap_or(u32::MAX)),
         );
-        if let (Ok(slot), Ok(memory)) = (slot, memory) {
-            let place = Place { _slot: slot, _memory: memory };
-            let enlisted = self.enlist(leased);
-            tokio::spawn(Box::pin(self.clone().attempt(enlisted, place)));
-        }
+        let (Ok(slot), Ok(memory)) = (slot, memory) else {
+            // Only this loop acquires permits, so this is a defect. The lease expires and is reclaimed.
+            tracing::error!(job = %leased.job.id, "a claimed job has no permits: its lease expires");
+            return;
+        };
+        let permits = Permits { _slot: slot, _memory: memory };
+        let begun = self.enlist(leased);
+        tokio::spawn(Box::pin(self.clone().attempt(begun, permits)));
     }
 
-    /// Counts an attempt among those in flight.
+    /// Adds an attempt to those in flight.
     fn enlist(&self, leased: Leased) -> Begun {
         let Leased { lease, job, payload, checkpoint } = leased;
         let limits = job.spec.limits.under(&self.settings.ceiling);
@@ -153,28 +167,43 @@ impl Dispatcher {
         Begun { lease, job, payload, limits, traces, resumed, signal, enlisted }
     }
 
-    async fn attempt(self, begun: Begun, place: Place) {
+    /// Runs an attempt, and records how it ended.
+    async fn attempt(self, begun: Begun, permits: Permits) {
         let Begun { lease, job, payload, limits, traces, resumed, signal, enlisted } = begun;
-        let Traces { log, report } = traces;
-        let (job, log) = (&job, &log);
-        let granted = self.grantor.open(job, log);
+        let granted = self.grantor.open(&job, &traces.log);
         let grants = granted.grants.clone();
-        let start = self.start_of(job, lease.attempt, &grants);
+        let start = self.start_of(&job, lease.attempt, &grants);
         if start.determinism_withdrawn {
-            log.write(DETERMINISM_WITHDRAWN);
+            traces.log.write(DETERMINISM_WITHDRAWN);
         }
         let attempt = Attempt {
             job: job.clone(),
             limits,
             payload,
-            log: log.clone(),
-            report: report.clone(),
+            log: traces.log.clone(),
+            report: traces.report.clone(),
             granted,
             start,
         };
+        let ended = self.runtime.run(attempt, signal).await;
+        let started = Started { lease, job, limits, resumed, start, grants, traces };
+        let finish = self.conclude(&started, ended);
+        // The guest has ended, so other attempts can have its slot. The lease is renewed until the verdict is
+        // committed.
+        let _finishing = self.finishing.acquire().await;
+        drop(permits);
+        self.wake_ups.work.notify_one();
+        self.save_log(lease, started.traces.log.snapshot()).await;
+        if let (OutcomeKind::Refused, Some(error)) = (finish.record.outcome, &finish.record.error) {
+            self.refusals.note(&error.code, &error.message);
+        }
+        self.finish(finish).await;
+        drop(enlisted);
+    }
 
-        let mut ended = self.runtime.run(attempt, signal).await;
-
+    /// The verdict on an attempt, with its record and output.
+    fn conclude(&self, started: &Started, mut ended: Ended) -> Finish {
+        let Started { lease, job, limits, resumed, start, grants, traces } = started;
         let lifecycle = &job.lifecycle;
         let queued = until(lifecycle.scheduled_at, lifecycle.attempted_at.unwrap_or_default());
         ended.usage.queue_ms = millis(queued);
@@ -182,10 +211,10 @@ impl Dispatcher {
         ended.outcome = retry::settle(lifecycle, ended.outcome, now);
         let verdict = retry::decide(&job.spec, lifecycle, &ended.outcome, now, (self.jitter)());
         let record = AttemptRecord {
-            start: Some(start),
-            resumed,
+            start: Some(*start),
+            resumed: *resumed,
             granted: grants.reach_outside(),
-            limits: (limits != job.spec.limits).then_some(limits),
+            limits: (*limits != job.spec.limits).then_some(*limits),
             ..AttemptRecord::new(lifecycle, &ended.outcome, ended.usage, now)
         };
         tracing::debug!(job = %job.id, attempt = lease.attempt, outcome = ?record.outcome, "ended");
@@ -193,20 +222,10 @@ impl Dispatcher {
             Outcome::Succeeded { output } => Some(output),
             _ => ended.failed_output,
         };
-        // The guest has ended, so its slot goes on; the lease is renewed until it is written.
-        let _finishing = self.finishing.acquire().await;
-        drop(place);
-        self.wake_ups.work.notify_one();
-        self.save_log(lease, log.snapshot()).await;
-        if let (OutcomeKind::Refused, Some(error)) = (record.outcome, &record.error) {
-            self.refusals.note(&error.code, &error.message);
-        }
-        let finish = Finish { lease, verdict, record, output, told: report.told() };
-        self.finish(finish).await;
-        drop(enlisted);
+        Finish { lease: *lease, verdict, record, output, told: traces.report.told() }
     }
 
-    /// Where the clocks and random numbers of an attempt at `job` begin, under the `grants` of today.
+    /// The start of the clocks and random numbers of an attempt at `job`, under the present `grants`.
     fn start_of(&self, job: &Job, attempt: u32, grants: &Grants) -> Start {
         let determinism_withdrawn = job.spec.is_determinism_withdrawn(grants);
         let start = if job.spec.deterministic && !determinism_withdrawn {
@@ -217,8 +236,7 @@ impl Dispatcher {
         Start { determinism_withdrawn, ..start.under(grants) }
     }
 
-    /// Writes a verdict, again and again while the store is away: the job's work is done, and only
-    /// this knows it.
+    /// Writes a verdict, and repeats that while the store is unavailable: otherwise the attempt would be lost.
     async fn finish(&self, finish: Finish) {
         loop {
             match self.store.finish(finish.clone(), self.clock.now()).await {
@@ -229,14 +247,14 @@ impl Dispatcher {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(job = %finish.lease.job, %error, "cannot finish yet");
+                    tracing::warn!(job = %finish.lease.job, %error, "cannot write the verdict of an attempt; trying again");
                     self.clock.sleep_until(after(self.clock.now(), FINISH_RETRY)).await;
                 }
             }
         }
     }
 
-    /// Keeps what the log holds, if it holds anything.
+    /// Saves a log, unless it is empty.
     pub(super) async fn save_log(&self, lease: Lease, log: LogSnapshot) {
         if log.bytes.is_empty() {
             return;
