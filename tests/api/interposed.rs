@@ -17,7 +17,7 @@ use jobwright_core::capacity::QueueFull;
 use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{CancelRequest, Job, JobId, NewJob, Payload};
+use jobwright_core::job::{CancelRequest, Dedup, Job, JobId, NewJob, Payload};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
 use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
@@ -199,15 +199,15 @@ forward! {
         counts(now: Timestamp) -> Vec<QueueCounts>;
     }
     {
-        async fn answered(
+        async fn repeated(
             &self,
-            key: &str,
-            fingerprint: Digest,
+            tenant: &TenantName,
+            dedup: &Dedup,
             now: Timestamp,
         ) -> Result<Option<Enqueued>, StoreError> {
-            let before = (self.before)("answered", &[]);
+            let before = (self.before)("repeated", &[]);
             before.await?;
-            self.inner.answered(key, fingerprint, now).await
+            self.inner.repeated(tenant, dedup, now).await
         }
         async fn changed_since(
             &self,

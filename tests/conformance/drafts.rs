@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
-use jobwright_core::job::{Idempotency, JobId, JobSpec, NewJob, Payload, QueueName, Verdict};
+use jobwright_core::job::{Dedup, DedupScope, JobId, JobSpec, NewJob, Payload, QueueName, Verdict};
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 use jobwright_core::plugin::Digest;
@@ -74,7 +74,7 @@ pub(crate) fn job() -> NewJob {
         payload,
         scheduled_at: at(0),
         on_wall: false,
-        idempotency: None,
+        dedup: None,
     }
 }
 
@@ -128,11 +128,11 @@ impl Draft for NewJob {
     }
 
     fn key(mut self, key: &str, body: &str) -> Self {
-        self.idempotency = Some(Idempotency {
+        self.dedup = Some(Dedup {
             key: key.to_owned(),
+            scope: DedupScope::Request,
             fingerprint: Digest::of(body.as_bytes()),
-            answer: format!("{{\"id\":\"{}\"}}", self.id).into(),
-            expires_at: at(24 * 3600),
+            until: at(24 * 3600),
         });
         self
     }

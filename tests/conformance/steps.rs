@@ -80,8 +80,8 @@ impl Sketch {
         if let Some((key, body)) = self.key {
             draft = draft.key(key, body);
         }
-        if let Some(key) = &mut draft.idempotency {
-            key.expires_at = later(now, 20_000);
+        if let Some(key) = &mut draft.dedup {
+            key.until = later(now, 20_000);
         }
         draft
     }

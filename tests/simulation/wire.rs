@@ -15,10 +15,10 @@ use jobwright_core::capacity::QueueFull;
 use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{CancelRequest, Job, JobId, NewJob, Payload};
+use jobwright_core::job::{CancelRequest, Dedup, Job, JobId, NewJob, Payload};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::{Digest, PluginName, Version};
+use jobwright_core::plugin::{PluginName, Version};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{
@@ -218,13 +218,13 @@ impl JobStore for Wire {
 
 #[async_trait]
 impl JobReads for Wire {
-    async fn answered(
+    async fn repeated(
         &self,
-        key: &str,
-        fingerprint: Digest,
+        tenant: &TenantName,
+        dedup: &Dedup,
         now: Timestamp,
     ) -> Result<Option<Enqueued>, StoreError> {
-        self.world.at_once(self.world.store().answered(key, fingerprint, now))
+        self.world.at_once(self.world.store().repeated(tenant, dedup, now))
     }
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {

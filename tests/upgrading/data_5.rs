@@ -1,6 +1,12 @@
 //! The additional content of `data-5.tar.gz`.
 
 use anyhow::{Context as _, ensure};
+use jobwright::store::embedded::EmbeddedStore;
+use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::clock::Timestamp;
+use jobwright_core::job::{Dedup, DedupScope};
+use jobwright_core::store::{Enqueued, Retention};
+use jobwright_core::{JobReads as _, JobStore as _, TenantName};
 use jobwright_tests::tests;
 use libtest_mimic::Trial;
 use reqwest::{Method, StatusCode};
@@ -18,6 +24,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_scheduled_job_keeps_its_time,
         jobs_of_two_tenants_stay_separate,
         a_repeated_request_is_still_recognized,
+        a_repeated_request_is_answered_after_its_job_was_pruned,
         a_deterministic_job_reads_the_same_as_before,
         values_of_a_plugin_are_there_for_its_next_job,
     ]
@@ -177,6 +184,27 @@ async fn a_repeated_request_is_still_recognized() -> anyhow::Result<()> {
     );
     let other = submit(r#"{"plugin": "ok", "tags": ["another"]}"#).await?;
     assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    Ok(())
+}
+
+async fn a_repeated_request_is_answered_after_its_job_was_pruned() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    DATA_5.unpack(folder.path())?;
+    // After every job of the directory.
+    let now: Timestamp = "2026-12-01T00:00:00Z".parse()?;
+    let store = EmbeddedStore::open(&folder.path().join("data"), CapacityLimits::default(), now)?;
+    store.prune(Retention { completed_before: now, discarded_before: now, now }, 100).await?;
+    ensure!(store.get(DATA_5.completed.parse()?).await?.is_none(), "it is pruned");
+    let fingerprint = "sha256:4a63a04947fc296eb0722cdbeb20b5a3a8aec836bcde083f7b25413a4871629e";
+    let (key, fingerprint) = ("kept".to_owned(), fingerprint.parse()?);
+    let dedup = Dedup { key, scope: DedupScope::Request, fingerprint, until: now };
+    let answer = store.repeated(&TenantName::default(), &dedup, now).await?;
+    let Some(Enqueued::Duplicate(first)) = answer else { anyhow::bail!("{answer:?}") };
+    assert_eq!(first.id.to_string(), DATA_5.completed);
+    assert_eq!(first.created_at, "2026-11-29T01:35:07.032271Z".parse::<Timestamp>()?);
+    let spec = &first.spec;
+    assert_eq!((spec.plugin.as_str(), &spec.version.to_string()[..]), ("ok", "1.0.0"));
+    assert_eq!((&spec.tags[..], spec.limits.memory_bytes), (&["first".to_owned()][..], 64 << 20));
     Ok(())
 }
 

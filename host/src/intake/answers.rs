@@ -20,7 +20,7 @@ impl Answers {
 
     /// Whether a job was accepted before under its key.
     pub(super) fn have_repetitions(&self) -> bool {
-        self.0.iter().any(|answer| matches!(answer, Some(Ok(Accepted::Repeated { .. }))))
+        self.0.iter().any(|answer| matches!(answer, Some(Ok(Accepted::Repeated(_)))))
     }
 
     pub(super) fn finish(self) -> Vec<Answer> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jobwright_core::clock::{Clock, Timestamp};
 use jobwright_core::hold::JobLabels;
-use jobwright_core::job::{Job, JobId, JobSpec, NewJob};
+use jobwright_core::job::{JobId, JobSpec, NewJob};
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::plugin::{PluginRef, Selector};
 use jobwright_core::registry::PluginRegistry;
@@ -16,7 +16,7 @@ use super::draft::{Context, Due, JobDraft};
 use super::floor::DiskFloor;
 use super::pace::Paces;
 use super::refused::Refused;
-use super::submission::{Accepted, Dedup, Submitter};
+use super::submission::{Accepted, RequestKey, Submitter};
 use crate::controls::ControlsView;
 use crate::events::WakeUps;
 
@@ -64,15 +64,13 @@ impl Checks {
     /// The job that was accepted under this key before.
     pub(super) async fn repeated(
         &self,
-        dedup: &Dedup,
+        tenant: &TenantName,
+        key: &RequestKey,
         now: Timestamp,
     ) -> Result<Option<Accepted>, Refused> {
-        let (key, fingerprint) = (&dedup.key, dedup.fingerprint);
-        match self.parts.store.answered(key, fingerprint, now).await? {
+        match self.parts.store.repeated(tenant, &key.dedup(now), now).await? {
             None => Ok(None),
-            Some(Enqueued::Duplicate { id, answer: remembered }) => {
-                Ok(Some(Accepted::Repeated { id, remembered }))
-            }
+            Some(Enqueued::Duplicate(first)) => Ok(Some(Accepted::Repeated(first))),
             Some(Enqueued::KeyReused) => Err(Refused::KeyReused),
             Some(Enqueued::QueueFull(full)) => Err(full.into()),
             Some(Enqueued::Inserted) => Err(Refused::Broken("nothing was inserted".to_owned())),
@@ -106,7 +104,7 @@ impl Checks {
         let on_wall = matches!(due, Due::At(_)) && at > self.parts.clock.wall();
         let scheduled_at = if on_wall { at } else { at.max(now) };
         let id = JobId::new(now);
-        Ok(NewJob { id, spec, payload, scheduled_at, on_wall, idempotency: None })
+        Ok(NewJob { id, spec, payload, scheduled_at, on_wall, dedup: None })
     }
 
     /// Refuses a job of which something is disabled.
@@ -146,18 +144,5 @@ impl Checks {
         };
         let admitted = self.paces.admit(tenant, rate, jobs, now);
         admitted.map_err(|wait| Refused::TooFast { tenant: tenant.clone(), rate, wait })
-    }
-}
-
-/// `job` as it stands when it is accepted at `now`.
-pub(super) fn accepted(job: &NewJob, now: Timestamp) -> Job {
-    Job {
-        id: job.id,
-        spec: job.spec.clone(),
-        created_at: now,
-        lifecycle: job.lifecycle(now),
-        attempts: vec![],
-        output: None,
-        progress: None,
     }
 }

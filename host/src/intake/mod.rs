@@ -28,5 +28,5 @@ pub use self::checks::{IntakeSettings, Parts};
 pub use self::draft::{Due, JobDraft, JobOptions, TOO_FAR, fault_of_payload};
 pub use self::plugin_locks::PluginLocks;
 pub use self::refused::{FieldFault, NotAdmitted, Refused};
-pub use self::submission::{Accepted, Answer, Dedup, Order, Submission, Submitter};
+pub use self::submission::{Accepted, Answer, Order, RequestKey, Submission, Submitter};
 pub use self::submit::Intake;

@@ -4,9 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jobwright_core::clock::{Timestamp, after};
-use jobwright_core::job::{Idempotency, Job, JobId};
+use jobwright_core::job::{Dedup, DedupScope, Job, JobId};
 use jobwright_core::plugin::Digest;
 use jobwright_core::tenant::TenantName;
 
@@ -38,28 +37,26 @@ pub struct Submission {
     /// The job; `None` if it could not be read. Then it is refused, unless its key is known.
     pub draft: Option<JobDraft>,
     /// Its key, if it has one.
-    pub dedup: Option<Dedup>,
+    pub key: Option<RequestKey>,
 }
 
-/// A key that makes a submission a repetition of an earlier one.
+/// A key that makes a submission a repetition of an earlier one of its tenant.
 #[derive(Debug, Clone)]
-pub struct Dedup {
-    /// As the store knows it: the keys of one tenant are not those of another.
+pub struct RequestKey {
+    /// The key.
     pub key: String,
     /// A digest of the submission: another one under the same key is refused.
     pub fingerprint: Digest,
-    /// What is remembered with the key about a job that is accepted.
-    pub remembered: fn(&Job) -> Bytes,
 }
 
-impl Dedup {
-    /// What the store remembers with `job`.
-    pub(super) fn remember(&self, job: &Job) -> Idempotency {
-        Idempotency {
+impl RequestKey {
+    /// What makes a job unique that is accepted at `now`.
+    pub(super) fn dedup(&self, now: Timestamp) -> Dedup {
+        Dedup {
             key: self.key.clone(),
+            scope: DedupScope::Request,
             fingerprint: self.fingerprint,
-            answer: (self.remembered)(job),
-            expires_at: after(job.created_at, KEY_LIFE),
+            until: after(now, KEY_LIFE),
         }
     }
 }
@@ -77,27 +74,27 @@ pub struct Order<'a> {
 /// The answer about one job.
 pub type Answer = Result<Accepted, Refused>;
 
-/// A job that is accepted.
+/// A job that is accepted, as it stood then.
 #[derive(Debug)]
 pub enum Accepted {
-    /// Now: as it stood then.
+    /// Now.
     New(Box<Job>),
-    /// Earlier, under the same key.
-    Repeated {
-        /// Its id.
-        id: JobId,
-        /// What was remembered with the key.
-        remembered: Bytes,
-    },
+    /// Earlier, under the same key. It may be pruned by now.
+    Repeated(Box<Job>),
 }
 
 impl Accepted {
+    /// The job, as it stood when it was accepted.
+    #[must_use]
+    pub fn job(&self) -> &Job {
+        match self {
+            Self::New(job) | Self::Repeated(job) => job,
+        }
+    }
+
     /// The id of the job.
     #[must_use]
     pub fn id(&self) -> JobId {
-        match self {
-            Self::New(job) => job.id,
-            Self::Repeated { id, .. } => *id,
-        }
+        self.job().id
     }
 }

@@ -8,11 +8,11 @@ use jobwright_core::store::Enqueued;
 use jobwright_core::tenant::TenantName;
 
 use super::answers::Answers;
-use super::checks::{Checks, IntakeSettings, Parts, accepted};
+use super::checks::{Checks, IntakeSettings, Parts};
 use super::draft::JobDraft;
 use super::plugin_locks::{Accepting, PluginLocks};
 use super::refused::Refused;
-use super::submission::{Accepted, Answer, Dedup, Order, Submission};
+use super::submission::{Accepted, Answer, Order, RequestKey, Submission};
 use crate::detached;
 
 /// How often a submitter that waits for room tries again while nothing wakes it.
@@ -30,14 +30,14 @@ struct Entry {
     /// Its place among the answers.
     at: usize,
     draft: JobDraft,
-    dedup: Option<Dedup>,
+    key: Option<RequestKey>,
 }
 
 /// A job that passed all checks but that of its queue.
 struct Checked {
     at: usize,
     job: NewJob,
-    dedup: Option<Dedup>,
+    key: Option<RequestKey>,
 }
 
 /// Jobs that are about to be enqueued, whose plugins stay meanwhile.
@@ -65,13 +65,13 @@ impl Intake {
     ) -> Result<Vec<Answer>, Refused> {
         let now = self.checks.parts.clock.now();
         let mut answers = Answers::of(submissions.len());
-        let entries = self.unless_repeated(submissions, &mut answers, now).await;
+        let entries = self.unless_repeated(order, submissions, &mut answers).await;
         let plugins = entries.iter().map(|entry| &entry.draft.plugin.name).collect();
         let stays = self.plugins.accepting(order.by.tenant(), plugins).await;
         let mut jobs = Vec::with_capacity(entries.len());
-        for Entry { at, draft, dedup } in entries {
+        for Entry { at, draft, key } in entries {
             match self.checks.job(order.by, draft, now) {
-                Ok(job) => jobs.push(Checked { at, job, dedup }),
+                Ok(job) => jobs.push(Checked { at, job, key }),
                 Err(refused) => answers.set(at, Err(refused)),
             }
         }
@@ -104,19 +104,20 @@ impl Intake {
     /// The submissions whose keys are new; the others are answered.
     async fn unless_repeated(
         &self,
+        order: &Order<'_>,
         submissions: Vec<Submission>,
         answers: &mut Answers,
-        now: Timestamp,
     ) -> Vec<Entry> {
+        let (tenant, now) = (order.by.tenant(), self.checks.parts.clock.now());
         let mut entries = Vec::with_capacity(submissions.len());
-        for (at, Submission { draft, dedup }) in submissions.into_iter().enumerate() {
-            let before = match &dedup {
-                Some(dedup) => self.checks.repeated(dedup, now).await.transpose(),
+        for (at, Submission { draft, key }) in submissions.into_iter().enumerate() {
+            let before = match &key {
+                Some(key) => self.checks.repeated(tenant, key, now).await.transpose(),
                 None => None,
             };
             match (before, draft) {
                 (Some(answer), _) => answers.set(at, answer),
-                (None, Some(draft)) => entries.push(Entry { at, draft, dedup }),
+                (None, Some(draft)) => entries.push(Entry { at, draft, key }),
                 (None, None) => answers.set(at, Err(Refused::Unread)),
             }
         }
@@ -195,9 +196,8 @@ impl Intake {
         if jobs.is_empty() {
             return Ok(jobs);
         }
-        for Checked { job, dedup, .. } in &mut jobs {
-            let remember = |dedup: &Dedup| dedup.remember(&accepted(job, now));
-            job.idempotency = dedup.as_ref().map(remember);
+        for Checked { job, key, .. } in &mut jobs {
+            job.dedup = key.as_ref().map(|key| key.dedup(now));
         }
         let store = self.checks.parts.store.clone();
         let stored: Vec<NewJob> = jobs.iter().map(|checked| checked.job.clone()).collect();
@@ -245,8 +245,8 @@ impl Intake {
 /// The answer about a job, from that of the store at `now`.
 fn answer(enqueued: Enqueued, job: &NewJob, now: Timestamp) -> Answer {
     match enqueued {
-        Enqueued::Inserted => Ok(Accepted::New(Box::new(accepted(job, now)))),
-        Enqueued::Duplicate { id, answer: remembered } => Ok(Accepted::Repeated { id, remembered }),
+        Enqueued::Inserted => Ok(Accepted::New(Box::new(job.accepted(now)))),
+        Enqueued::Duplicate(first) => Ok(Accepted::Repeated(first)),
         Enqueued::QueueFull(full) => Err(full.into()),
         Enqueued::KeyReused => Err(Refused::KeyReused),
     }

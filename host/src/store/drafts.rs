@@ -29,7 +29,7 @@ pub(super) fn job(payload_bytes: usize) -> NewJob {
     let spec = serde_json::from_value(spec).unwrap();
     let payload = Payload { content_type: None, bytes: vec![7; payload_bytes].into() };
     let (id, scheduled_at) = (JobId::new(NOW), NOW);
-    NewJob { id, spec, payload, scheduled_at, on_wall: false, idempotency: None }
+    NewJob { id, spec, payload, scheduled_at, on_wall: false, dedup: None }
 }
 
 /// A claim of the next job.

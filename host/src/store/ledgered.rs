@@ -1,4 +1,5 @@
-//! A store on a ledger: the traits of a store, implemented once for every engine that runs commands.
+//! A store on a ledger: the traits of a store, implemented once for every engine that runs commands. Its
+//! reads are in [`reading`](super::reading).
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,17 +17,20 @@ use jobwright_core::log::LogSnapshot;
 use jobwright_core::plugin::{PluginName, Version};
 use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{
-    AttemptTraces, Claim, Claimed, Controls, Enqueued, Finish, Finished, JobStore, Redriven,
-    Renewal, Retention, StoreError,
+    AttemptLog, AttemptTraces, Claim, Claimed, Controls, Enqueued, Finish, Finished, JobStore,
+    Redriven, Renewal, Retention, StoreError,
 };
 use jobwright_core::tenant::{TenantLimits, TenantName};
 
+use super::view::{ReadKind, View};
 pub use crate::sqlite::writer::Effect;
 
 /// Runs commands on a ledger, one after another, and publishes the changes of each commit.
 pub trait Engine: Send + Sync + 'static {
     /// The rows under the ledger.
     type Rows: Rows;
+    /// The committed state, for reads.
+    type View: View;
 
     /// Runs `step`, which carries about `bytes`, and returns when it is committed.
     fn run<A: Send + 'static>(
@@ -38,6 +42,13 @@ pub trait Engine: Send + Sync + 'static {
         + 'static,
     ) -> impl Future<Output = Result<A, StoreError>> + Send;
 
+    /// Reads the committed state, concurrently with commands.
+    fn read<A: Send + 'static>(
+        &self,
+        kind: ReadKind,
+        step: impl FnOnce(&Self::View) -> Result<A, <Self::View as View>::Error> + Send + 'static,
+    ) -> impl Future<Output = Result<A, StoreError>> + Send;
+
     /// Keeps the log of an attempt.
     fn save_log(
         &self,
@@ -46,14 +57,24 @@ pub trait Engine: Send + Sync + 'static {
         log: LogSnapshot,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes the logs of jobs.
-    fn remove_logs(&self, ids: Vec<JobId>) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// See [`JobReads::logs`](jobwright_core::store::JobReads::logs).
+    fn logs(&self, id: JobId) -> impl Future<Output = Result<Vec<AttemptLog>, StoreError>> + Send;
 
-    /// See [`JobStore::spare_bytes`].
-    fn spare_bytes(&self) -> u64;
+    /// Removes the logs of jobs that were removed, where they are kept apart from these.
+    fn remove_logs(&self, ids: Vec<JobId>) -> impl Future<Output = Result<(), StoreError>> + Send {
+        drop(ids);
+        async { Ok(()) }
+    }
 
-    /// See [`JobStore::ready`].
-    fn ready(&self) -> Result<(), StoreError>;
+    /// See [`JobStore::spare_bytes`]; none where nothing is on disk.
+    fn spare_bytes(&self) -> u64 {
+        0
+    }
+
+    /// See [`JobStore::ready`]; always, where nothing is on disk.
+    fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// See the module's text.
@@ -77,7 +98,7 @@ impl<E: Engine> Ledgered<E> {
     /// Takes the places of jobs before their turn: a full queue is refused at once. Only a request that
     /// carries a key takes them later, as it may have been answered before.
     fn admit(&self, jobs: Vec<NewJob>, now: Timestamp) -> Vec<Admission> {
-        let keyed = jobs.iter().any(|job| job.idempotency.is_some());
+        let keyed = jobs.iter().any(|job| job.dedup.is_some());
         let admit = |job: NewJob| {
             let reserve =
                 || self.capacity.reserve(&(&job.spec).into(), job.held_bytes(), job.side(now));

@@ -2,7 +2,7 @@
 //!
 //! A driver is [`Rows`](jobwright_core::ledger::Rows) and an [`Engine`](ledgered::Engine) that runs
 //! commands on the ledger above them; [`ledgered`] makes a store of these, once for all drivers. No driver
-//! decides anything about a job. Beside them, in [`access`], API keys and the audit log are kept.
+//! decides anything about a job. [`access`] stores API keys and the audit log.
 
 pub mod access;
 #[cfg(test)]
@@ -10,3 +10,5 @@ mod drafts;
 pub mod embedded;
 pub mod ledgered;
 pub mod memory;
+mod reading;
+pub mod view;

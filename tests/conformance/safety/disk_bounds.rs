@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits, QueueFull};
-use jobwright_core::job::{Idempotency, JobId, JobState, Verdict};
+use jobwright_core::job::{JobId, JobState, Verdict};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{Enqueued, Finish, JobFilter, Leased, Retention};
@@ -76,9 +76,7 @@ async fn keys_and_checkpoints_are_not_history(store: Fixture) -> anyhow::Result<
     let ended = over(&store, MIB, 0).await?;
     for key in 0..8 {
         let mut asked = job().key(&format!("{key}"), "body").due(at(1_000));
-        if let Some(key) = &mut asked.idempotency {
-            key.answer = vec![b'x'; MIB].into();
-        }
+        asked.spec.tags = vec!["x".repeat(MIB)];
         store.accept(asked, at(0)).await?;
     }
     for _ in 0..8 {
@@ -94,7 +92,7 @@ async fn keys_and_checkpoints_are_not_history(store: Fixture) -> anyhow::Result<
 
 async fn idempotency_keys_are_bounded(store: Fixture) -> anyhow::Result<()> {
     let first = job().key("first", "body");
-    let length = first.idempotency.as_ref().map_or(0, Idempotency::bytes);
+    let length = first.dedup.as_ref().map_or(0, |key| key.bytes(&first.spec));
     let store = keeping(store, |kept| kept.key_bytes = length)?;
     store.accept(first, at(0)).await?;
     let refused = store.offer(job().key("other", "body"), at(0)).await?;
@@ -102,7 +100,7 @@ async fn idempotency_keys_are_bounded(store: Fixture) -> anyhow::Result<()> {
     assert_eq!(refused, Enqueued::QueueFull(full));
     // Stored keys are answered, and jobs without a key are accepted.
     let again = store.offer(job().key("first", "body"), at(0)).await?;
-    assert!(matches!(again, Enqueued::Duplicate { .. }), "{again:?}");
+    assert!(matches!(again, Enqueued::Duplicate(_)), "{again:?}");
     store.accept(job(), at(0)).await?;
     // There is room again when the keys have expired.
     let retention = Retention { completed_before: at(0), discarded_before: at(0), now: at(90_000) };

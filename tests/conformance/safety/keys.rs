@@ -5,7 +5,7 @@ use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::job::{NewJob, Verdict};
 use jobwright_core::store::{Enqueued, Retention};
 
-use crate::conformance::drafts::{Draft as _, at, job};
+use crate::conformance::drafts::{Draft as _, at, job, of};
 use crate::conformance::fixture::Fixture;
 use crate::conformance::laws;
 
@@ -14,6 +14,7 @@ laws![
     a_duplicate_adds_no_job,
     the_same_key_for_another_request_is_refused,
     different_keys_are_different_requests,
+    equal_keys_of_two_tenants_are_different,
     a_key_used_twice_within_one_batch_is_a_duplicate,
     of_many_requests_at_once_with_one_key_one_is_inserted,
     an_expired_key_may_be_used_anew,
@@ -28,8 +29,7 @@ laws![
 
 /// The answer to a repetition of the request that created `first`.
 fn duplicate_of(first: &NewJob) -> Enqueued {
-    let answer = first.idempotency.as_ref().map(|key| key.answer.clone()).unwrap_or_default();
-    Enqueued::Duplicate { id: first.id, answer }
+    Enqueued::Duplicate(Box::new(first.accepted(at(0))))
 }
 
 async fn duplicate_key_answers_the_first(store: Fixture) -> anyhow::Result<()> {
@@ -68,6 +68,18 @@ async fn different_keys_are_different_requests(store: Fixture) -> anyhow::Result
     Ok(())
 }
 
+async fn equal_keys_of_two_tenants_are_different(store: Fixture) -> anyhow::Result<()> {
+    let [ours, theirs] = [of("a"), of("b")].map(|job| job.key("k", "body"));
+    for first in [&ours, &theirs] {
+        store.accept(first.clone(), at(0)).await?;
+    }
+    for (tenant, first) in [("a", ours), ("b", theirs)] {
+        let again = store.offer(of(tenant).key("k", "body"), at(1)).await?;
+        assert_eq!(again, duplicate_of(&first), "{tenant}");
+    }
+    Ok(())
+}
+
 async fn a_key_used_twice_within_one_batch_is_a_duplicate(store: Fixture) -> anyhow::Result<()> {
     let first = job().key("k", "body");
     let batch = vec![
@@ -94,7 +106,7 @@ async fn of_many_requests_at_once_with_one_key_one_is_inserted(
     for request in requests.collect::<Vec<_>>() {
         match request.await??.as_slice() {
             [Enqueued::Inserted] => inserted += 1,
-            [Enqueued::Duplicate { .. }] => {}
+            [Enqueued::Duplicate(_)] => {}
             other => anyhow::bail!("{other:?}"),
         }
     }
@@ -105,12 +117,12 @@ async fn of_many_requests_at_once_with_one_key_one_is_inserted(
 async fn an_expired_key_may_be_used_anew(store: Fixture) -> anyhow::Result<()> {
     store.accept(job().key("k", "body"), at(0)).await?;
     let mut second = job().key("k", "other");
-    if let Some(key) = &mut second.idempotency {
-        key.expires_at = at(48 * 3600);
+    if let Some(key) = &mut second.dedup {
+        key.until = at(48 * 3600);
     }
     store.accept(second.clone(), at(24 * 3600)).await?;
     let again = store.offer(job().key("k", "other"), at(25 * 3600)).await?;
-    assert_eq!(again, duplicate_of(&second));
+    assert_eq!(again, Enqueued::Duplicate(Box::new(second.accepted(at(24 * 3600)))));
     Ok(())
 }
 
@@ -136,7 +148,8 @@ async fn a_live_key_survives_prune(store: Fixture) -> anyhow::Result<()> {
 }
 
 async fn a_key_outlives_its_pruned_job(store: Fixture) -> anyhow::Result<()> {
-    let first = job().key("k", "body");
+    let mut first = job().key("k", "body");
+    first.spec.tags = vec!["blue".to_owned()];
     store.accept(first.clone(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
     store.finish_with(&leased, Verdict::Complete, at(1)).await?;
@@ -182,8 +195,8 @@ async fn a_duplicate_takes_no_room_from_the_rest_of_its_batch(
 async fn the_answer_to_a_key_can_be_looked_up(store: Fixture) -> anyhow::Result<()> {
     let [first, other] = [job().key("k", "body"), job().key("k", "other")];
     let ask = async |asked: &NewJob, second| {
-        let key = asked.idempotency.as_ref().context("it has a key")?;
-        anyhow::Ok(store.answered(&key.key, key.fingerprint, at(second)).await?)
+        let key = asked.dedup.as_ref().context("it has a key")?;
+        anyhow::Ok(store.repeated(&asked.spec.tenant, key, at(second)).await?)
     };
     assert_eq!(ask(&first, 0).await?, None);
     store.accept(first.clone(), at(0)).await?;

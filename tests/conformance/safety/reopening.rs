@@ -163,11 +163,10 @@ async fn a_resumed_queue_stays_resumed(store: Fixture) -> anyhow::Result<()> {
 
 async fn idempotency_keys_survive_reopen(store: Fixture) -> anyhow::Result<()> {
     let first = job().key("k", "body");
-    let answer = first.idempotency.clone().map(|key| key.answer).unwrap_or_default();
     store.accept(first.clone(), at(0)).await?;
     let store = store.reopen(at(1))?;
     let again = store.offer(job().key("k", "body"), at(1)).await?;
-    assert_eq!(again, Enqueued::Duplicate { id: first.id, answer });
+    assert_eq!(again, Enqueued::Duplicate(Box::new(first.accepted(at(0)))));
     assert_eq!(store.offer(job().key("k", "other"), at(1)).await?, Enqueued::KeyReused);
     Ok(())
 }

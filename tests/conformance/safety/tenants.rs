@@ -2,7 +2,7 @@
 
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::hold::{Hold, JobLabels};
-use jobwright_core::job::{CancelRequest, Idempotency, JobId, JobState, Verdict};
+use jobwright_core::job::{CancelRequest, JobId, JobState, Verdict};
 use jobwright_core::store::{Enqueued, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
@@ -66,11 +66,9 @@ async fn a_tenants_limits_apply_to_that_tenant_only(store: Fixture) -> anyhow::R
 async fn a_tenants_answers_to_keys_are_bounded_like_its_payloads(
     store: Fixture,
 ) -> anyhow::Result<()> {
-    let keyed = |tenant: &str, key: &str| {
-        let key = Idempotency::key_of(&named(tenant), key);
-        of(tenant).key(&key, "request")
-    };
-    let length = keyed("a", "1").idempotency.map_or(0, |key| key.bytes());
+    let keyed = |tenant: &str, key: &str| of(tenant).key(key, "request");
+    let job = keyed("a", "1");
+    let length = job.dedup.as_ref().map_or(0, |key| key.bytes(&job.spec));
     let limits = TenantLimits { payload_bytes: Some(2 * length), ..Default::default() };
     store.set_tenant(named("a"), limits).await?;
     for key in ["1", "2"] {

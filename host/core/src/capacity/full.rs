@@ -44,13 +44,13 @@ pub enum QueueFull {
         /// The bound.
         capacity: usize,
     },
-    /// The answers to idempotency keys.
+    /// The idempotency keys.
     #[error(
-        "the host is full: it holds {} of answers to idempotency keys of at most {}",
+        "the host is full: it holds {} of idempotency keys of at most {}",
         show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
     )]
     Keys {
-        /// Bytes of answers.
+        /// Bytes of keys.
         depth_bytes: u64,
         /// The bound.
         capacity_bytes: u64,
@@ -78,15 +78,15 @@ pub enum QueueFull {
         /// The bound.
         capacity_bytes: u64,
     },
-    /// The answers to idempotency keys of a tenant, by its own limit.
+    /// The idempotency keys of a tenant, by its own limit.
     #[error(
-        "tenant `{tenant}` holds {} of answers to idempotency keys of at most {}",
+        "tenant `{tenant}` holds {} of idempotency keys of at most {}",
         show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
     )]
     TenantKeys {
         /// Its name.
         tenant: TenantName,
-        /// Bytes of its answers.
+        /// Bytes of its keys.
         depth_bytes: u64,
         /// The bound.
         capacity_bytes: u64,
@@ -117,16 +117,16 @@ pub enum QueueFull {
         /// Its share, given what other tenants hold.
         capacity_bytes: u64,
     },
-    /// The answers to idempotency keys of a tenant, by its share of the room.
+    /// The idempotency keys of a tenant, by its share of the room.
     #[error(
-        "tenant `{tenant}` holds its share of the host's room for answers to idempotency keys: {} of at \
+        "tenant `{tenant}` holds its share of the host's room for idempotency keys: {} of at \
          most {}",
         show_bytes(*depth_bytes), show_bytes(*capacity_bytes)
     )]
     ShareKeys {
         /// Its name.
         tenant: TenantName,
-        /// Bytes of its answers.
+        /// Bytes of its keys.
         depth_bytes: u64,
         /// Its share, given what other tenants hold.
         capacity_bytes: u64,

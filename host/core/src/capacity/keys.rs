@@ -1,4 +1,4 @@
-//! The size of the responses that are kept for idempotency keys.
+//! The size of the idempotency keys in use, with what is kept of their jobs.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::full::QueueFull;
 use super::limits::KeptLimits;
 use crate::tenant::{Budget, Full, TenantLimits, TenantName};
 
-/// The bytes of responses that are kept for idempotency keys, by tenant.
+/// The bytes of idempotency keys in use, by tenant.
 #[derive(Debug, Default)]
 pub struct HeldKeys {
     by_tenant: BTreeMap<TenantName, u64>,
@@ -27,7 +27,7 @@ impl HeldKeys {
     }
 
     /// Whether there is room for `more` bytes of a tenant with these limits: it may hold as much of
-    /// answers as of payloads.
+    /// keys as of payloads.
     ///
     /// # Errors
     /// If there is none.

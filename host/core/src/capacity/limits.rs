@@ -37,8 +37,8 @@ pub struct KeptLimits {
     /// it, the oldest of the tenant that holds most go; new checkpoints of that tenant are not kept, and
     /// its next attempts resume from earlier ones, or start over.
     pub checkpoint_bytes: u64,
-    /// Responses for idempotency keys, which are guaranteed for a day. Beyond it, requests with a new key are
-    /// refused.
+    /// Idempotency keys with what is kept of their jobs, which are guaranteed for a day. Beyond it, requests
+    /// with a new key are refused.
     pub key_bytes: u64,
     /// Free space of the disk, below which the oldest logs go for each that comes; below half of it
     /// so does history, and no checkpoint is kept. None for 0.
@@ -47,7 +47,7 @@ pub struct KeptLimits {
 
 impl KeptLimits {
     /// 4 GiB of history, 1 GiB of logs, 1 GiB of checkpoints: what a small disk has room for. And
-    /// 1 GiB of answers, some hundred thousand jobs a day.
+    /// 1 GiB of keys, some hundred thousand jobs a day.
     pub const DEFAULT: Self = Self {
         history_bytes: 4 << 30,
         log_bytes: 1 << 30,

@@ -1,9 +1,10 @@
 //! A job to be enqueued.
 
+use super::dedup::Dedup;
 use super::id::JobId;
-use super::idempotency::Idempotency;
 use super::lifecycle::Lifecycle;
 use super::payload::Payload;
+use super::row::Job;
 use super::spec::JobSpec;
 use crate::capacity::side::Side;
 use crate::clock::Timestamp;
@@ -23,8 +24,8 @@ pub struct NewJob {
     /// come. Otherwise it is one of the host's clock: the end of a span that the host measures, which
     /// a correction of the wall clock neither shortens nor extends.
     pub on_wall: bool,
-    /// Makes the enqueue answer a repeated request like the first.
-    pub idempotency: Option<Idempotency>,
+    /// Makes it unique: under a key in use, the enqueue answers with the job that has it.
+    pub dedup: Option<Dedup>,
 }
 
 impl NewJob {
@@ -38,6 +39,20 @@ impl NewJob {
     #[must_use]
     pub fn lifecycle(&self, now: Timestamp) -> Lifecycle {
         Lifecycle { on_wall: self.on_wall, ..Lifecycle::new(self.due_at(now)) }
+    }
+
+    /// The job as it stands when it is accepted at `now`.
+    #[must_use]
+    pub fn accepted(&self, now: Timestamp) -> Job {
+        Job {
+            id: self.id,
+            spec: self.spec.clone(),
+            created_at: now,
+            lifecycle: self.lifecycle(now),
+            attempts: vec![],
+            output: None,
+            progress: None,
+        }
     }
 
     /// Which bound of its queue it counts against, if it is accepted at `now`.

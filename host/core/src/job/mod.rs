@@ -4,13 +4,13 @@
 //! |---|---|
 //! | [`id`] | the identity of a job, ordered by time |
 //! | [`spec`], [`priority`], [`payload`] | what the submitter asked for, fixed at enqueue |
-//! | [`draft`], [`idempotency`] | a job to be enqueued |
+//! | [`draft`], [`dedup`] | a job to be enqueued, and what makes it unique |
 //! | [`state`], [`lifecycle`], [`verdict`] | the states and every transition between them |
 //! | [`row`], [`record`] | a job as a store keeps it, with the records of its attempts |
 
+pub mod dedup;
 pub mod draft;
 pub mod id;
-pub mod idempotency;
 pub mod lifecycle;
 pub mod payload;
 pub mod priority;
@@ -20,9 +20,9 @@ pub mod spec;
 pub mod state;
 pub mod verdict;
 
+pub use self::dedup::{Dedup, DedupScope, UsedKey};
 pub use self::draft::NewJob;
 pub use self::id::{InvalidJobId, JobId, JobIdPrefix};
-pub use self::idempotency::Idempotency;
 pub use self::lifecycle::{CancelRequest, Lifecycle, LostHost, MAX_LOST, Redrive, WATCH};
 pub use self::payload::{OutputInfo, Payload};
 pub use self::priority::{InvalidPriority, Priority};

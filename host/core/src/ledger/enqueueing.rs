@@ -5,7 +5,7 @@ use super::state::Ledger;
 use crate::capacity::{Permit, QueueFull};
 use crate::change::Transition;
 use crate::clock::Timestamp;
-use crate::job::NewJob;
+use crate::job::{NewJob, UsedKey};
 use crate::queue::Entry;
 use crate::store::Enqueued;
 
@@ -33,10 +33,11 @@ impl<R: Rows> Ledger<R> {
 
     fn enqueue_one(&mut self, admission: Admission, now: Timestamp) -> Result<Enqueued, R::Error> {
         let Admission { job, permit } = admission;
-        if let Some(key) = &job.idempotency
-            && let Some(answered) = self.rows.answered(&key.key, key.fingerprint, now)?
+        if let Some(dedup) = &job.dedup
+            && let Some(used) = self.rows.used_key(&job.spec.tenant, dedup)?
+            && let Some(answer) = Enqueued::repeated(used, dedup, now)
         {
-            return Ok(answered);
+            return Ok(answer);
         }
         if let Err(full) = self.room_for_key(&job) {
             return Ok(Enqueued::QueueFull(full));
@@ -48,9 +49,9 @@ impl<R: Rows> Ledger<R> {
             Ok(permit) => permit,
             Err(full) => return Ok(Enqueued::QueueFull(full)),
         };
-        if let Some(key) = &job.idempotency {
-            self.rows.remember(job.id, key)?;
-            self.keys.add(key.tenant(), key.bytes());
+        if let Some(dedup) = &job.dedup {
+            self.rows.use_key(&UsedKey { dedup: dedup.clone(), first: job.accepted(now) })?;
+            self.keys.add(job.spec.tenant.clone(), dedup.bytes(&job.spec));
         }
         let id = job.id;
         let entry = Entry {
@@ -71,8 +72,8 @@ impl<R: Rows> Ledger<R> {
     }
 
     fn room_for_key(&self, job: &NewJob) -> Result<(), QueueFull> {
-        let Some(key) = &job.idempotency else { return Ok(()) };
+        let Some(dedup) = &job.dedup else { return Ok(()) };
         let (tenant, kept) = (&job.spec.tenant, self.capacity.limits().kept);
-        self.keys.check((tenant, self.capacity.tenant(tenant)), key.bytes(), kept)
+        self.keys.check((tenant, self.capacity.tenant(tenant)), dedup.bytes(&job.spec), kept)
     }
 }

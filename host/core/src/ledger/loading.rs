@@ -78,7 +78,7 @@ pub struct Found {
     pub holds: BTreeMap<Hold, HoldNote>,
     /// The tenants that have limits of their own.
     pub tenants: Vec<(TenantName, TenantLimits)>,
-    /// What the answers to idempotency keys take.
+    /// What the keys in use take.
     pub keys: HeldKeys,
     /// What tenants hold of the history.
     pub history: HeldBytes,

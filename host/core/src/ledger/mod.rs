@@ -13,6 +13,7 @@
 //! | [`enqueueing`], [`claiming`], [`ending`], [`requests`], [`controls`] | the commands |
 //! | [`keeping`] | checkpoints and outputs: counted, bounded, displaced |
 //! | [`history`], [`trimming`] | the history: counted by tenant, removed when it is too much or too old |
+//! | [`memory`] | rows in memory |
 //! | [`loading`] | the ledger rebuilt from durable rows |
 
 mod claiming;
@@ -22,6 +23,7 @@ mod enqueueing;
 mod history;
 mod keeping;
 mod loading;
+mod memory;
 mod requests;
 mod rows;
 mod state;
@@ -29,5 +31,6 @@ mod trimming;
 
 pub use self::enqueueing::Admission;
 pub use self::loading::{DurableRows, Found, FoundJob, HostRow};
-pub use self::rows::{Bound, FinalizedRow, Kept, Place, RowChange, Rows, Unreadable};
+pub use self::memory::MemoryRows;
+pub use self::rows::{Bound, FinalizedRow, Kept, Place, Removable, RowChange, Rows, Unreadable};
 pub use self::state::Ledger;

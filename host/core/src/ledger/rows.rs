@@ -7,12 +7,10 @@ use crate::capacity::HeldKeys;
 use crate::change::Position;
 use crate::clock::Timestamp;
 use crate::hold::{Hold, HoldNote};
-use crate::job::Lifecycle;
-use crate::job::{Idempotency, Job, JobId, NewJob};
+use crate::job::{Dedup, Job, JobId, Lifecycle, NewJob, UsedKey};
 use crate::outcome::Output;
-use crate::plugin::Digest;
 use crate::report::Progress;
-use crate::store::{Enqueued, Leased, Retention};
+use crate::store::{Leased, Retention};
 use crate::tenant::{TenantLimits, TenantName};
 
 /// Reads and writes rows, and decides nothing about a job. All calls between two commits are one
@@ -38,19 +36,12 @@ pub trait Rows {
     -> Result<Result<Leased, Unreadable>, Self::Error>;
 
     /// A job, and how many bytes its payload has; `None` if unknown or removed.
-    fn job(&mut self, id: JobId) -> Result<Option<(Job, u64)>, Self::Error>;
+    fn job(&self, id: JobId) -> Result<Option<(Job, u64)>, Self::Error>;
 
-    /// At most `most` finalized jobs that are past their retention.
-    fn expired(
+    /// At most `most` of these finalized jobs, those that ended first.
+    fn removable(
         &mut self,
-        retention: &Retention,
-        most: usize,
-    ) -> Result<Vec<FinalizedRow>, Self::Error>;
-
-    /// At most `most` finalized jobs of a tenant, those that ended first.
-    fn oldest(
-        &mut self,
-        tenant: &TenantName,
+        which: Removable<'_>,
         most: usize,
     ) -> Result<Vec<FinalizedRow>, Self::Error>;
 
@@ -59,34 +50,41 @@ pub trait Rows {
 
     /// Whether what is kept exceeds `bound`, or the disk is short of space, so that finalized jobs are to
     /// be removed.
-    fn is_over(&mut self, bound: &Bound) -> Result<bool, Self::Error>;
+    fn is_over(&mut self, bound: &Bound) -> Result<bool, Self::Error> {
+        Ok(bound.counted_bytes > bound.history_bytes)
+    }
 
     /// Whether `bytes` more can be kept: on a disk that is short of space only where no file grows.
-    fn has_room(&mut self, bytes: u64) -> Result<bool, Self::Error>;
+    fn has_room(&mut self, bytes: u64) -> Result<bool, Self::Error> {
+        let _ = bytes;
+        Ok(true)
+    }
 
     /// Whether the disk has room for checkpoints.
-    fn keeps_checkpoints(&self) -> bool;
+    fn keeps_checkpoints(&self) -> bool {
+        true
+    }
 
-    /// What a request under this idempotency key was answered: `Duplicate` or `KeyReused`; `None` if the
-    /// key is free at `now`.
-    fn answered(
-        &mut self,
-        key: &str,
-        fingerprint: Digest,
-        now: Timestamp,
-    ) -> Result<Option<Enqueued>, Self::Error>;
+    /// The tenant's key that is equal to that of `dedup`, if there is one. It may have ended.
+    fn used_key(&self, tenant: &TenantName, dedup: &Dedup) -> Result<Option<UsedKey>, Self::Error>;
 
-    /// Remembers the answer to a request, in place of one that has expired.
-    fn remember(&mut self, job: JobId, key: &Idempotency) -> Result<(), Self::Error>;
+    /// Keeps a key with its job, in place of an equal one that has ended.
+    fn use_key(&mut self, used: &UsedKey) -> Result<(), Self::Error>;
 
-    /// Forgets at most `most` answers that have expired, and returns what the others take.
-    fn forget_keys(&mut self, now: Timestamp, most: usize) -> Result<HeldKeys, Self::Error>;
+    /// Removes at most `most` keys that have ended, and returns what the others take.
+    fn remove_keys(&mut self, now: Timestamp, most: usize) -> Result<HeldKeys, Self::Error>;
 
-    /// Writes or removes a hold.
-    fn set_hold(&mut self, hold: &Hold, note: Option<&HoldNote>) -> Result<(), Self::Error>;
+    /// Writes or removes a hold, where rows outlive the ledger.
+    fn set_hold(&mut self, hold: &Hold, note: Option<&HoldNote>) -> Result<(), Self::Error> {
+        let _ = (hold, note);
+        Ok(())
+    }
 
-    /// Writes the limits of a tenant; removes them if all are absent.
-    fn set_tenant(&mut self, name: &TenantName, limits: TenantLimits) -> Result<(), Self::Error>;
+    /// Writes the limits of a tenant, where rows outlive the ledger; removes them if all are absent.
+    fn set_tenant(&mut self, name: &TenantName, limits: TenantLimits) -> Result<(), Self::Error> {
+        let _ = (name, limits);
+        Ok(())
+    }
 }
 
 /// Where a job is put: its row number, the position of the change, and when that was.
@@ -139,6 +137,41 @@ pub enum Kept<T> {
     Goes,
     /// It is this now. An output is that of the latest attempt.
     Is(T),
+}
+
+impl<T> Kept<&T> {
+    /// Makes `there` what it is now.
+    pub fn apply(self, there: &mut Option<T>)
+    where
+        T: Clone,
+    {
+        match self {
+            Kept::Stays => {}
+            Kept::Goes => *there = None,
+            Kept::Is(new) => *there = Some(new.clone()),
+        }
+    }
+}
+
+/// Which finalized jobs are to be removed.
+#[derive(Debug, Clone, Copy)]
+pub enum Removable<'a> {
+    /// Those that are past their retention.
+    Expired(&'a Retention),
+    /// Those of a tenant.
+    Of(&'a TenantName),
+}
+
+impl Removable<'_> {
+    /// Whether a finalized job is one of them.
+    #[must_use]
+    pub fn includes(&self, job: &Job) -> bool {
+        let Lifecycle { state, finalized_at, .. } = job.lifecycle;
+        match self {
+            Self::Expired(retention) => finalized_at.is_some_and(|at| retention.expired(state, at)),
+            Self::Of(tenant) => job.spec.tenant == **tenant,
+        }
+    }
 }
 
 /// A finalized job that can be removed.

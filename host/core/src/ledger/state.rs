@@ -21,7 +21,7 @@ pub struct Ledger<R> {
     /// The latest time that a command brought.
     pub(super) now: Timestamp,
     pub(super) holds: BTreeMap<Hold, HoldNote>,
-    /// What the answers to idempotency keys take.
+    /// What the keys in use take.
     pub(super) keys: HeldKeys,
     pub(super) checkpoints: Checkpoints,
     /// What failed attempts at unfinished jobs left, which is counted as checkpoints are.

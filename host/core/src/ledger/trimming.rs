@@ -2,7 +2,7 @@
 //! the history, the jobs that ended first.
 
 use super::history::ROW_BYTES;
-use super::rows::{Bound, FinalizedRow, Rows};
+use super::rows::{Bound, FinalizedRow, Removable, Rows};
 use super::state::Ledger;
 use crate::job::JobId;
 use crate::store::Retention;
@@ -42,8 +42,8 @@ impl<R: Rows> Ledger<R> {
         retention: &Retention,
         most: usize,
     ) -> Result<(usize, Vec<JobId>), R::Error> {
-        self.keys = self.rows.forget_keys(retention.now, most)?;
-        let expired = self.rows.expired(retention, most)?;
+        self.keys = self.rows.remove_keys(retention.now, most)?;
+        let expired = self.rows.removable(Removable::Expired(retention), most)?;
         self.remove(&expired)?;
         self.trim()?;
         Ok((expired.len(), self.history.take_removed()))
@@ -101,7 +101,7 @@ impl<R: Rows> Ledger<R> {
             let Some(largest) = self.history.held.largest().cloned() else {
                 return Ok(Trimmed::Empty);
             };
-            let oldest = self.rows.oldest(&largest, TRIM)?;
+            let oldest = self.rows.removable(Removable::Of(&largest), TRIM)?;
             if oldest.is_empty() {
                 // It holds less than was counted.
                 self.history.remove(&largest, u64::MAX - ROW_BYTES);

@@ -11,7 +11,7 @@ use crate::capacity::QueueFull;
 use crate::change::ChangeStream;
 use crate::clock::Timestamp;
 use crate::hold::Hold;
-use crate::job::{CancelRequest, Job, JobId, JobState, NewJob, Payload, Verdict};
+use crate::job::{CancelRequest, Dedup, Job, JobId, JobState, NewJob, Payload, UsedKey, Verdict};
 use crate::outcome::Output;
 use crate::plugin::{PluginName, Version};
 use crate::queue::{Claim, Renewal};
@@ -69,7 +69,7 @@ pub trait JobStore: Send + Sync + 'static {
     async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError>;
 
     /// Removes at most `most` finalized jobs, and what belongs to them, that are older than their
-    /// retention, and expired idempotency keys; returns how many jobs were removed.
+    /// retention, and keys that have ended; returns how many jobs were removed.
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError>;
 
     /// The committed changes.
@@ -94,21 +94,28 @@ pub trait JobStore: Send + Sync + 'static {
 }
 
 /// The answer to an enqueue.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Enqueued {
     /// It is on disk.
     Inserted,
-    /// The idempotency key was used for the same request before.
-    Duplicate {
-        /// The job of the first request.
-        id: JobId,
-        /// The body of the first answer.
-        answer: Bytes,
-    },
-    /// The idempotency key was used for another request before.
+    /// Its key was used for the same submission before: the job of that, as it stood when it was accepted.
+    Duplicate(Box<Job>),
+    /// Its key was used for another submission before.
     KeyReused,
     /// There is no room.
     QueueFull(QueueFull),
+}
+
+impl Enqueued {
+    /// The answer to a submission with `dedup`, whose key `used` is; `None` if that has ended.
+    #[must_use]
+    pub fn repeated(used: UsedKey, dedup: &Dedup, now: Timestamp) -> Option<Self> {
+        match used.dedup.fingerprint == dedup.fingerprint {
+            _ if used.dedup.until <= now => None,
+            true => Some(Self::Duplicate(Box::new(used.first))),
+            false => Some(Self::KeyReused),
+        }
+    }
 }
 
 /// The answer to a claim.
@@ -188,7 +195,7 @@ pub struct Retention {
     pub completed_before: Timestamp,
     /// Discarded jobs that were finalized before this are removed.
     pub discarded_before: Timestamp,
-    /// The present, for idempotency keys.
+    /// The present, at which keys end.
     pub now: Timestamp,
 }
 

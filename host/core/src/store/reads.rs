@@ -6,22 +6,22 @@ use super::error::StoreError;
 use super::jobs::Enqueued;
 use crate::change::{Position, ResumeToken};
 use crate::clock::Timestamp;
-use crate::job::{Job, JobId, Payload, Phase, QueueName};
+use crate::job::{Dedup, Job, JobId, Payload, Phase, QueueName};
 use crate::log::LogSnapshot;
 use crate::outcome::Output;
-use crate::plugin::{Digest, PluginName, Version};
+use crate::plugin::{PluginName, Version};
 use crate::queue::QueueCounts;
 use crate::tenant::TenantName;
 
 /// What reads jobs. A replica may serve it.
 #[async_trait]
 pub trait JobReads: Send + Sync + 'static {
-    /// What a request under this idempotency key was answered before, as an enqueue would return it:
-    /// `Duplicate` or `KeyReused`; `None` if the key is free.
-    async fn answered(
+    /// What an enqueue would answer to a job of the tenant with this key, if it is in use: `Duplicate` or
+    /// `KeyReused`.
+    async fn repeated(
         &self,
-        key: &str,
-        fingerprint: Digest,
+        tenant: &TenantName,
+        dedup: &Dedup,
         now: Timestamp,
     ) -> Result<Option<Enqueued>, StoreError>;
 
@@ -142,4 +142,22 @@ impl JobPage {
     /// What the jobs of a page may take together, as [`Job::text_bytes`] counts, and one more: some
     /// thousand ordinary ones, and the host has room for many pages.
     pub const MAX_BYTES: u64 = 2 << 20;
+
+    /// A page of `jobs`, which come newest first and begin where the page begins.
+    pub fn of<'a>(
+        jobs: impl Iterator<Item = &'a Job>,
+        filter: &JobFilter,
+        most: usize,
+        now: Timestamp,
+    ) -> Self {
+        let mut matching = jobs.filter(|job| filter.matches(job, now));
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while found.len() < most && bytes <= Self::MAX_BYTES {
+            let Some(job) = matching.next() else { break };
+            bytes += job.text_bytes();
+            found.push(job.clone());
+        }
+        let next = matching.next().and_then(|_| found.last().map(|job| job.id));
+        Self { jobs: found, next }
+    }
 }

@@ -24,8 +24,7 @@ pub enum Full {
 }
 
 impl Budget {
-    /// The weight of data that stays until it is removed (jobs, payloads, values, answers to idempotency
-    /// keys): a tenant that is alone has 7/8 of it.
+    /// The weight of data that stays until it is removed (jobs, payloads, values, idempotency keys): a tenant that is alone has 7/8 of it.
     pub const KEPT: u64 = 7;
 
     /// Whether a tenant that holds `own` of the `taken` pieces may take `more`.

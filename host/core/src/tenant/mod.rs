@@ -39,7 +39,7 @@ pub struct TenantLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<usize>,
     /// Bytes of their payloads and arguments, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes) counts
-    /// it; and as much again of answers to idempotency keys.
+    /// it; and as much again of idempotency keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_bytes: Option<u64>,
     /// Attempts in flight.

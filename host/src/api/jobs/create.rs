@@ -1,10 +1,9 @@
-//! Accepting one job.
+//! Accepts one job.
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
 use axum::response::Response;
 use jobwright_core::clock::after;
 
@@ -12,6 +11,7 @@ use super::request::{JobRequest, Reader};
 use crate::api::app::App;
 use crate::api::client::Client;
 use crate::api::http::auth::By;
+use crate::api::http::body::RawBody;
 use crate::api::http::error::ApiError;
 use crate::api::http::wait;
 use crate::intake::Order;
@@ -20,26 +20,26 @@ pub(in crate::api) async fn create(
     State(app): State<App>,
     By(caller): By,
     uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    body: RawBody,
 ) -> Result<Response, ApiError> {
     let (what, most) = match uri.query().unwrap_or_default() {
         "" => ("job", app.settings.job_bytes()),
         _ => ("payload", app.settings.payload_bytes),
     };
-    let body = app.body(&caller, what, &headers, body, most).await?;
+    let headers = body.headers.clone();
+    let body = app.body(&caller, body, what, most).await?;
     let now = app.clock.now();
-    let reader = Reader { tenant: &caller.tenant, settings: &app.settings, now };
+    let reader = Reader { settings: &app.settings, now };
     let JobRequest { submission, unread } = reader.one(&uri, &headers, body.bytes.clone())?;
     let wait = wait::preferred(&headers);
     let deadline = after(now, wait.unwrap_or_default());
     let by = Client { app: &app, caller: &caller };
-    // The body has its room until the job is stored or refused.
+    // The body keeps its permit until the job is stored or refused.
     let order = Order { by: &by, deadline, held: Arc::new(body) };
     let answer = app.intake.submit(&order, vec![submission]).await?.pop();
     drop(order);
     let accepted = unread.answered(answer)?;
     let mut response = app.answer_accepted(&caller, accepted, wait.map(|_| deadline)).await?;
-    wait::tell_applied(&mut response, wait);
+    wait::set_preference_applied(&mut response, wait);
     Ok(response)
 }

@@ -1,35 +1,26 @@
-//! The answer to a request that was accepted: by itself, or when it came for the first time. A repeated
-//! request says so, and shows the job as it is now.
+//! The response to an accepted request. The response to a repeated request has a header that says so, and shows
+//! the job in its present state.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use jobwright_core::access::Caller;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId};
+use jobwright_core::job::Job;
 use jobwright_core::tenant::TenantName;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::view::{self, JobView};
 use crate::api::app::App;
 use crate::api::http::error::ApiError;
 use crate::intake::Accepted;
 
-/// The header that tells a repeated request from the first, as other interfaces with such keys name it.
+/// The header of responses to repeated requests, with the name that is common for idempotency keys.
 const REPLAYED: &str = "idempotency-replayed";
 
-/// What is remembered with a key about its job: the answer to the request that was accepted.
-pub(super) fn remembered(job: &Job) -> Bytes {
-    // It has no keys that are not strings, so this does not fail.
-    serde_json::to_vec(&JobView::new(job, None, job.created_at))
-        .map(Bytes::from)
-        .unwrap_or_default()
-}
-
 impl App {
-    /// The answer to a request whose job was accepted; with a deadline, when the job is finalized or
-    /// that has passed.
+    /// The response for an accepted job. With a deadline, it waits until the job is finalized or the deadline has
+    /// passed.
     pub(super) async fn answer_accepted(
         &self,
         caller: &Caller,
@@ -42,7 +33,7 @@ impl App {
                 let status = if is_awaited { StatusCode::OK } else { StatusCode::ACCEPTED };
                 match self.answer(caller, status, &job).await {
                     Ok(shown) => shown,
-                    // It was accepted, also if there is no room to show its output.
+                    // The job was accepted, even if there is no memory to show its output.
                     Err(_) => {
                         let view = JobView::new(&job, None, self.clock.now());
                         (StatusCode::ACCEPTED, Json(view)).into_response()
@@ -62,7 +53,7 @@ impl App {
         Ok(response)
     }
 
-    /// The job as it is now or at the deadline, if it must be looked up and is still there.
+    /// The job now or at the deadline, if it must be looked up and was not pruned.
     async fn present(
         &self,
         tenant: &TenantName,
@@ -75,7 +66,7 @@ impl App {
         };
         match awaited {
             Some(found) => Ok(found),
-            // It was accepted, whatever keeps this host from waiting for its end.
+            // The job was accepted, even if this host cannot wait for its end.
             None if is_repeated(accepted) => Ok(self.store.get(accepted.id()).await?),
             None => Ok(None),
         }
@@ -83,23 +74,23 @@ impl App {
 }
 
 fn is_repeated(accepted: &Accepted) -> bool {
-    matches!(accepted, Accepted::Repeated { .. })
+    matches!(accepted, Accepted::Repeated(_))
 }
 
-/// The answer about a job that was not looked up, or is gone.
+/// The response for a job that was not looked up, or was pruned.
 fn without_lookup(accepted: &Accepted) -> Response {
+    let job = accepted.job();
+    let first = JobView::new(job, None, job.created_at);
     match accepted {
-        Accepted::New(job) => Json(JobView::new(job, None, job.created_at)).into_response(),
-        Accepted::Repeated { id, remembered } => Json(pruned(*id, remembered)).into_response(),
+        Accepted::New(_) => Json(first).into_response(),
+        Accepted::Repeated(_) => Json(pruned(&first)).into_response(),
     }
 }
 
-/// What is still known of a job that is gone: what its first answer said, but for its state.
-fn pruned(id: JobId, remembered: &[u8]) -> Value {
-    let mut known: Map<String, Value> =
-        serde_json::from_slice(remembered).unwrap_or_else(|_| Map::new());
-    known.insert("id".to_owned(), json!(id));
-    known.insert("state".to_owned(), Value::Null);
-    known.insert("pruned".to_owned(), true.into());
-    known.into()
+/// The first response for a pruned job, without its state.
+fn pruned(first: &JobView<'_>) -> Value {
+    let mut known = json!(first);
+    known["state"] = Value::Null;
+    known["pruned"] = true.into();
+    known
 }

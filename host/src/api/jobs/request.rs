@@ -1,52 +1,49 @@
-//! A request for one job, alone or among many: its key, and the job as far as it can be read.
+//! Parses a submission: its key, and the job or the error of parsing it.
 
 use std::borrow::Cow;
 
 use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Idempotency, Payload};
-use jobwright_core::plugin::Digest;
-use jobwright_core::tenant::TenantName;
+use jobwright_core::job::Payload;
 
-use super::{idempotency, reading, replay};
+use super::{idempotency, reading};
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::{Fields, utf8};
 use crate::api::http::pairs::pairs;
 use crate::api::settings::ApiSettings;
-use crate::intake::{Accepted, Answer, Dedup, JobDraft, Refused, Submission};
+use crate::intake::{Accepted, Answer, JobDraft, Refused, RequestKey, Submission};
 
-/// What was read of a request.
+/// A parsed submission.
 pub(super) struct JobRequest {
-    /// What is submitted.
+    /// The submission for intake.
     pub(super) submission: Submission,
-    /// Its error, if the job could not be read. Until its key is known to be new, that is none.
+    /// The error of parsing the job, which is reported only if the key is new.
     pub(super) unread: Unread,
 }
 
-/// Why a job could not be read.
+/// The error of parsing a job, if there was one.
 pub(super) struct Unread(Option<ApiError>);
 
 impl Unread {
-    /// What became of the job.
+    /// The result for the job, by the answer of intake.
     pub(super) fn answered(self, answer: Option<Answer>) -> Result<Accepted, ApiError> {
         match (answer, self.0) {
             (Some(Err(Refused::Unread)), Some(error)) => Err(error),
             (Some(answer), _) => Ok(answer?),
-            (None, _) => Err(ApiError::internal("intake answered too few jobs")),
+            (None, _) => Err(ApiError::internal("intake returned too few results")),
         }
     }
 }
 
-/// Reads requests for jobs of a tenant.
+/// Parses submissions.
 pub(super) struct Reader<'a> {
-    pub(super) tenant: &'a TenantName,
     pub(super) settings: &'a ApiSettings,
     pub(super) now: Timestamp,
 }
 
 impl Reader<'_> {
-    /// Reads a request for one job: its fields are in the body or, with the payload as the body, in the query.
+    /// Parses a request with one job: its fields are in the body, or in the query with the payload as the body.
     pub(super) fn one(
         &self,
         uri: &Uri,
@@ -64,33 +61,28 @@ impl Reader<'_> {
         } else {
             Fields::of_query(query, &["arg", "tag"])
         };
-        let dedup = key.map(|key| {
+        let key = key.map(|key| {
             let kind = content_type.as_deref().unwrap_or_default();
             let said = if is_json { idempotency::without_key(&body) } else { Cow::from(&body[..]) };
-            self.dedup(&key, idempotency::of_request(uri, kind, &said))
+            RequestKey { key, fingerprint: idempotency::of_request(uri, kind, &said) }
         });
         let payload = (!is_json).then(|| Payload { content_type, bytes: body });
-        Ok(self.request(fields, payload, dedup))
+        Ok(self.request(fields, payload, key))
     }
 
-    /// Reads a job among many, as JSON.
+    /// Parses a job of a batch, as JSON.
     pub(super) fn entry(&self, text: &str) -> Result<JobRequest, ApiError> {
         let mut fields = Fields::of_json(text, "body")?;
         let key = idempotency::of_fields(&mut fields, None);
-        let dedup = key.map(|key| self.dedup(&key, idempotency::of_job(text)));
-        Ok(self.request(fields, None, dedup))
-    }
-
-    fn dedup(&self, key: &str, fingerprint: Digest) -> Dedup {
-        let key = Idempotency::key_of(self.tenant, key);
-        Dedup { key, fingerprint, remembered: replay::remembered }
+        let key = key.map(|key| RequestKey { key, fingerprint: idempotency::of_job(text) });
+        Ok(self.request(fields, None, key))
     }
 
     fn request(
         &self,
         fields: Fields,
         payload: Option<Payload>,
-        dedup: Option<Dedup>,
+        key: Option<RequestKey>,
     ) -> JobRequest {
         let read: Result<JobDraft, ApiError> =
             reading::draft(fields, payload, self.settings, self.now);
@@ -98,7 +90,7 @@ impl Reader<'_> {
             Ok(draft) => (Some(draft), None),
             Err(error) => (None, Some(error)),
         };
-        JobRequest { submission: Submission { draft, dedup }, unread: Unread(unread) }
+        JobRequest { submission: Submission { draft, key }, unread: Unread(unread) }
     }
 }
 

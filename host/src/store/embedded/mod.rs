@@ -1,13 +1,13 @@
 //! Jobs on disk, for one host: the ledger of `jobwright-core` with durable tables under it.
 //!
 //! ```text
-//! JobStore method ─▶ command ─▶ writer thread: take what waits ─▶ ledger + tables ─▶ one COMMIT ─▶ changes, answers
+//! JobStore method ─▶ command ─▶ writer thread: take waiting commands ─▶ ledger + tables ─▶ one COMMIT ─▶ changes, answers
 //! reads ─────────────────────▶ read-only connections
 //! logs ──────────────────────▶ a writer and a file of their own, so that chatter never delays a job
 //! ```
 //!
-//! What was answered is on disk. A failed commit answers nobody and stops the store: memory had
-//! gone ahead of the disk. The data directory's lock is the lease on every running job, so at the
+//! A command is on disk before its result is returned. A failed commit returns no results and stops the store:
+//! memory was ahead of the disk. The data directory's lock is the lease on every running job, so at the
 //! start all of them are reclaimed, and renewals are not written.
 
 mod logs;
@@ -22,26 +22,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
-use async_trait::async_trait;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
-use jobwright_core::change::{ChangeStream, ResumeToken};
+use jobwright_core::change::ChangeStream;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, Payload};
+use jobwright_core::job::JobId;
 use jobwright_core::ledger::Ledger;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::log::LogSnapshot;
-use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
-use jobwright_core::queue::QueueCounts;
-use jobwright_core::store::{
-    AttemptLog, ChangedSince, Enqueued, JobFilter, JobPage, JobReads, Page, StoreError,
-};
+use jobwright_core::store::{AttemptLog, StoreError};
+use rusqlite::Connection;
 
 use self::logs::Logs;
 use self::queries::LISTINGS;
 use self::state::WriterState;
 use self::table::Tables;
 use super::ledgered::{Effect, Engine, Ledgered};
+use super::view::ReadKind;
 use crate::disk::Floor;
 use crate::sqlite::readers::{LOOKUPS, Readers};
 use crate::sqlite::writer::Writer;
@@ -96,7 +92,7 @@ impl EmbeddedStore {
 /// What `open` opens in the data directory; on a full disk without the logs that are there.
 ///
 /// # Errors
-/// As `open` says, with what to do if the disk is full.
+/// The error of `open`, with the remedy if the disk is full.
 pub fn with_room<T>(directory: &Path, open: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let floor = Floor::new(directory, FULL_BYTES);
     let opened = open();
@@ -118,7 +114,7 @@ pub fn with_room<T>(directory: &Path, open: impl Fn() -> anyhow::Result<T>) -> a
     })
 }
 
-/// A directory that was used has its jobs. One that has lost them must not be taken for a new one:
+/// A directory that was used has a job store. One that has lost it must not be treated as new:
 /// its jobs would be forgotten, and SQLite would remove the write-ahead log that may hold them.
 fn refuse_if_missing(directory: &Path) -> anyhow::Result<()> {
     let length = |file: &str| std::fs::metadata(directory.join(file)).map_or(0, |it| it.len());
@@ -137,6 +133,7 @@ fn refuse_if_missing(directory: &Path) -> anyhow::Result<()> {
 
 impl Engine for Sqlite {
     type Rows = Tables;
+    type View = Connection;
 
     async fn run<A: Send + 'static>(
         &self,
@@ -147,10 +144,26 @@ impl Engine for Sqlite {
         self.writer.submit(effect, bytes, |state| step(&mut state.ledger)).await
     }
 
+    async fn read<A: Send + 'static>(
+        &self,
+        kind: ReadKind,
+        step: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
+    ) -> Result<A, StoreError> {
+        let readers = match kind {
+            ReadKind::Lookup => &self.readers,
+            ReadKind::Listing => &self.listings,
+        };
+        readers.read(step).await
+    }
+
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
         let tenant =
             self.readers.read(move |db| queries::tenant(db, id)).await?.unwrap_or_default();
         self.logs.save((tenant, id, attempt), log).await
+    }
+
+    async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
+        self.logs.read(id).await
     }
 
     async fn remove_logs(&self, ids: Vec<JobId>) -> Result<(), StoreError> {
@@ -166,68 +179,18 @@ impl Engine for Sqlite {
     }
 }
 
-#[async_trait]
-impl JobReads for EmbeddedStore {
-    async fn answered(
-        &self,
-        key: &str,
-        fingerprint: Digest,
-        now: Timestamp,
-    ) -> Result<Option<Enqueued>, StoreError> {
-        let key = key.to_owned();
-        self.engine.readers.read(move |db| queries::answered(db, &key, fingerprint, now)).await
-    }
-
-    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        self.engine.readers.read(move |db| queries::job(db, id)).await
-    }
-
-    async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
-        self.engine.readers.read(move |db| queries::payload(db, id)).await
-    }
-
-    async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
-        self.engine.readers.read(move |db| queries::output(db, id)).await
-    }
-
-    async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
-        self.engine.logs.read(id).await
-    }
-
-    async fn list(
-        &self,
-        filter: JobFilter,
-        page: Page,
-        now: Timestamp,
-    ) -> Result<JobPage, StoreError> {
-        self.engine.listings.read(move |db| queries::list(db, &filter, page, now)).await
-    }
-
-    async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        self.engine.run(Effect::Nothing, 0, move |ledger| Ok(ledger.counts(now))).await
-    }
-
-    async fn changed_since(
-        &self,
-        seen: &ResumeToken,
-        most: usize,
-    ) -> Result<ChangedSince, StoreError> {
-        let position = seen.latest();
-        self.engine.listings.read(move |db| queries::changed_since(db, position, most)).await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use jobwright_core::store::{JobFilter, JobPage, JobReads as _, Page};
     use tokio::sync::oneshot;
 
     use super::*;
 
     #[tokio::test]
-    async fn who_asks_for_one_job_waits_for_no_listing() {
+    async fn a_read_of_one_job_does_not_wait_for_listings() {
         let directory = tempfile::tempdir().unwrap();
         let now = Timestamp::UNIX_EPOCH;
         let store = EmbeddedStore::open(directory.path(), CapacityLimits::default(), now).unwrap();

@@ -5,27 +5,55 @@ use std::collections::HashMap;
 use jiff::SignedDuration;
 use jobwright_core::change::Position;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, Payload};
+use jobwright_core::job::{Dedup, Job, JobId, Lifecycle, Payload, UsedKey};
 use jobwright_core::ledger::HostRow;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
-use jobwright_core::store::{ChangedSince, Enqueued, JobFilter, JobPage, Page};
+use jobwright_core::store::{ChangedSince, JobFilter, JobPage, Page};
 use jobwright_core::tenant::TenantName;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::rows;
 use crate::sqlite::columns;
+use crate::store::view::View;
 
 /// Listings at one time. Each reads many rows, so they have readers of their own: a request for one job does
 /// not wait for them, and they leave a processor to others.
 pub(super) const LISTINGS: usize = 2;
 
 /// How many rows of a table one page looks at, which takes some tens of milliseconds. A listing whose
-/// filter matches little answers a short page and goes on from there, instead of reading a long
+/// filter matches little returns a short page and continues from there, instead of reading a long
 /// history at once.
 const SCANNED_ROWS: usize = 2_000;
 
-/// What is known of the host that used the store last.
+impl View for Connection {
+    type Error = rusqlite::Error;
+
+    fn get(&self, id: JobId) -> rusqlite::Result<Option<Job>> {
+        Ok(job_and_payload_bytes(self, id)?.map(|(job, _)| job))
+    }
+
+    fn payload(&self, id: JobId) -> rusqlite::Result<Option<Payload>> {
+        payload(self, id)
+    }
+
+    fn output(&self, id: JobId) -> rusqlite::Result<Option<Output>> {
+        output(self, id)
+    }
+
+    fn key(&self, tenant: &TenantName, dedup: &Dedup) -> rusqlite::Result<Option<UsedKey>> {
+        key(self, tenant, dedup)
+    }
+
+    fn list(&self, filter: &JobFilter, page: Page, now: Timestamp) -> rusqlite::Result<JobPage> {
+        list(self, filter, page, now)
+    }
+
+    fn changed_since(&self, position: Position, most: usize) -> rusqlite::Result<ChangedSince> {
+        changed_since(self, position, most)
+    }
+}
+
+/// The host that used the store last.
 pub(super) fn host(db: &Connection) -> rusqlite::Result<HostRow> {
     let number = |row: &Row<'_>, column: usize| -> rusqlite::Result<u64> {
         Ok(row.get::<_, i64>(column)?.unsigned_abs())
@@ -49,7 +77,7 @@ pub(super) fn job_and_payload_bytes(
     db: &Connection,
     id: JobId,
 ) -> rusqlite::Result<Option<(Job, u64)>> {
-    // One statement, so that a job which is just moving is seen in one of its places.
+    // One statement, so that a job that moves between tables meanwhile is found in exactly one of them.
     let columns = rows::COLUMNS;
     let sql = format!(
         "SELECT {columns} FROM job WHERE id = ?1 UNION ALL SELECT {columns} FROM history WHERE id = ?1"
@@ -57,11 +85,6 @@ pub(super) fn job_and_payload_bytes(
     let read =
         |row: &Row<'_>| Ok((rows::job(row)?, row.get::<_, i64>(rows::WIDTH - 1)?.unsigned_abs()));
     db.prepare_cached(&sql)?.query_row([id.as_bytes()], read).optional()
-}
-
-/// One job, finished or not.
-pub(super) fn job(db: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
-    Ok(job_and_payload_bytes(db, id)?.map(|(job, _)| job))
 }
 
 /// Whose job it is.
@@ -73,7 +96,7 @@ pub(super) fn tenant(db: &Connection, id: JobId) -> rusqlite::Result<Option<Tena
 }
 
 /// What a job's guest reads.
-pub(super) fn payload(db: &Connection, id: JobId) -> rusqlite::Result<Option<Payload>> {
+fn payload(db: &Connection, id: JobId) -> rusqlite::Result<Option<Payload>> {
     let found = apart_or_inline(db, "payload", id)?;
     Ok(found.map(|(content_type, bytes)| Payload { content_type, bytes: bytes.into() }))
 }
@@ -114,7 +137,7 @@ fn apart_or_inline(
 }
 
 /// The latest state of jobs that changed after `position`, at most `most`, in the order of their changes.
-pub(super) fn changed_since(
+fn changed_since(
     db: &Connection,
     position: Position,
     most: usize,
@@ -144,26 +167,36 @@ pub(super) fn changed_since(
     Ok(ChangedSince::Jobs(found))
 }
 
-/// The answer to a request with this key, if it was answered before.
-pub(super) fn answered(
+/// The tenant's key that is equal to that of `dedup`, with its job.
+pub(super) fn key(
     db: &Connection,
-    key: &str,
-    fingerprint: Digest,
-    now: Timestamp,
-) -> rusqlite::Result<Option<Enqueued>> {
-    let sql = "SELECT job, fingerprint, answer FROM idempotency WHERE key = ?1 AND expires_at > ?2";
-    let answer = |row: &Row<'_>| {
-        if row.get_ref(1)?.as_str()? != fingerprint.to_string() {
-            return Ok(Enqueued::KeyReused);
-        }
-        let answer: Vec<u8> = row.get(2)?;
-        Ok(Enqueued::Duplicate { id: rows::id(row, 0)?, answer: answer.into() })
+    tenant: &TenantName,
+    dedup: &Dedup,
+) -> rusqlite::Result<Option<UsedKey>> {
+    let sql = "SELECT job, spec, created_at, scheduled_at, on_wall, fingerprint, until
+               FROM dedup WHERE tenant = ?1 AND scope = ?2 AND key = ?3";
+    let used = |row: &Row<'_>| {
+        let scheduled_at = columns::time(row, 3)?;
+        let lifecycle = Lifecycle { on_wall: row.get(4)?, ..Lifecycle::new(scheduled_at) };
+        let first = Job {
+            id: rows::id(row, 0)?,
+            spec: columns::json(row, 1)?,
+            created_at: columns::time(row, 2)?,
+            lifecycle,
+            attempts: vec![],
+            output: None,
+            progress: None,
+        };
+        let (fingerprint, until) = (rows::digest(row, 5)?, columns::time(row, 6)?);
+        let (key, scope) = (dedup.key.clone(), dedup.scope);
+        Ok(UsedKey { dedup: Dedup { key, scope, fingerprint, until }, first })
     };
-    db.prepare_cached(sql)?.query_row(params![key, columns::micros(now)], answer).optional()
+    let name = params![tenant.as_str(), rows::scope(dedup.scope), dedup.key];
+    db.prepare_cached(sql)?.query_row(name, used).optional()
 }
 
 /// A page of jobs, newest first.
-pub(super) fn list(
+fn list(
     db: &Connection,
     filter: &JobFilter,
     page: Page,
@@ -190,7 +223,7 @@ pub(super) fn list(
     Ok(JobPage { jobs, next })
 }
 
-/// Adds what matches in one table; answers the last id it looked at, unless that was the end.
+/// Adds the matching rows of one table. Returns the last id that it examined, unless that was the end.
 fn scan(
     db: &Connection,
     table: &str,
@@ -204,7 +237,7 @@ fn scan(
     let sql = format!(
         "SELECT {columns} FROM {table} WHERE id < ?1 {} ORDER BY id DESC",
         // Through an index of all tenants but the default one: a tenant with few jobs does not wait while
-        // those of others are passed over.
+        // those of others are skipped.
         match &filter.tenant {
             None => "AND ?2 IS NULL",
             Some(tenant) if tenant.is_default() => "AND tenant = ?2",

@@ -1,7 +1,8 @@
-//! How a job is written as a row, and read back. The one place that knows the columns.
+//! Writes a job as a row, and reads it back. Only this file knows the columns.
 
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, JobSpec, JobState, Lifecycle, OutputInfo};
+use jobwright_core::job::{DedupScope, Job, JobId, JobSpec, JobState, Lifecycle, OutputInfo};
+use jobwright_core::plugin::Digest;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
@@ -81,6 +82,20 @@ fn state_of(row: &Row<'_>, column: usize) -> rusqlite::Result<JobState> {
     let number: i64 = row.get(column)?;
     let found = states.into_iter().find(|s| state(*s) == number);
     found.ok_or_else(|| unreadable(column, Type::Integer, format!("{number} is no job state")))
+}
+
+/// The number that stands for a scope of keys.
+pub(super) fn scope(scope: DedupScope) -> i64 {
+    match scope {
+        DedupScope::Request => 0,
+    }
+}
+
+/// The digest in a column.
+pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    let text: String = row.get(column)?;
+    let digest = text.parse();
+    digest.map_err(|error| unreadable(column, Type::Text, format!("`{text}`: {error}")))
 }
 
 fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {

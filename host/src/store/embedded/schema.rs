@@ -20,6 +20,7 @@ const JOBS: &[&str] = &[
     HISTORY_SHARES,
     CLOCKS,
     POSITIONS,
+    DEDUP,
 ];
 
 /// As [`JOBS`], for `logs.db`.
@@ -87,7 +88,7 @@ ALTER TABLE history ADD COLUMN progress TEXT;
 CREATE TABLE checkpoint (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 ";
 
-/// Whose jobs are, what tenants may take, and what is held: holds as JSON, paused queues among them.
+/// The tenants of jobs, the limits of tenants, and holds as JSON, which include paused queues.
 const TENANTS: &str = "
 ALTER TABLE job ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
 ALTER TABLE history ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
@@ -118,7 +119,7 @@ const HOLD_NOTES: &str = "
 ALTER TABLE hold ADD COLUMN note TEXT NOT NULL DEFAULT '{}';
 ";
 
-/// What tells whether a lost attempt counts: when the host last lived, and what it has finished. Of a
+/// Decides whether a lost attempt counts: when the host was last alive, and what it has finished. Of a
 /// host of an earlier version that is unknown, and every attempt counts that it lost.
 const LOSSES: &str = "
 CREATE TABLE host (alive_at INTEGER NOT NULL, finished INTEGER NOT NULL);
@@ -167,6 +168,61 @@ UPDATE host SET last_row = max(
     coalesce((SELECT max(seq) FROM job), 0), coalesce((SELECT max(position) FROM history), 0));
 ";
 
+/// Keys by what they belong to (the numbers of `rows::scope`), each with its job as it stood when it was
+/// accepted. Before, the answer to the request was kept; it says the same.
+const DEDUP: &str = "
+CREATE TABLE dedup (
+    tenant TEXT NOT NULL,
+    scope INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    job BLOB NOT NULL,
+    spec TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    scheduled_at INTEGER NOT NULL,
+    on_wall INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (tenant, scope, key)
+);
+CREATE INDEX dedup_by_end ON dedup (until);
+WITH earlier AS (
+    SELECT key, fingerprint, job, expires_at, length(answer) AS bytes,
+           CAST(answer AS TEXT) AS answer,
+           CAST(answer AS TEXT) ->> '$.plugin' AS plugin,
+           CAST(answer AS TEXT) ->> '$.created_at' AS created,
+           CAST(answer AS TEXT) ->> '$.scheduled_at' AS scheduled,
+           CASE instr(key, char(31)) WHEN 0 THEN 'default'
+                ELSE substr(key, 1, instr(key, char(31)) - 1) END AS tenant
+    FROM idempotency WHERE json_valid(CAST(answer AS TEXT))
+)
+INSERT INTO dedup
+SELECT tenant, 0, substr(key, instr(key, char(31)) + 1), fingerprint, expires_at, job,
+       json_patch('{}', json_object(
+           'tenant', nullif(tenant, 'default'),
+           'plugin', substr(plugin, 1, instr(plugin, '@') - 1),
+           'version', substr(plugin, instr(plugin, '@') + 1),
+           'digest', answer -> '$.digest',
+           'queue', answer -> '$.queue',
+           'priority', answer -> '$.priority',
+           'max_attempts', answer -> '$.max_attempts',
+           'limits', answer -> '$.limits',
+           'entrypoint', answer -> '$.entrypoint',
+           'args', answer -> '$.args',
+           'env', answer -> '$.env',
+           'tags', answer -> '$.tags',
+           'deterministic', answer -> '$.deterministic',
+           'inject_env', answer -> '$.inject_env',
+           'exit_codes', answer -> '$.exit_codes')),
+       1000000 * strftime('%s', substr(created, 1, 19))
+           + substr(replace(substr(created, 21), 'Z', '') || '000000', 1, 6),
+       1000000 * strftime('%s', substr(scheduled, 1, 19))
+           + substr(replace(substr(scheduled, 21), 'Z', '') || '000000', 1, 6),
+       0, bytes + 200 + length(CAST(key AS BLOB))
+FROM earlier WHERE created IS NOT NULL AND scheduled IS NOT NULL;
+DROP TABLE idempotency;
+";
+
 const LOG_TABLES: &str = "
 CREATE TABLE log (
     job BLOB NOT NULL,
@@ -184,7 +240,7 @@ ALTER TABLE log ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
 CREATE INDEX log_by_tenant ON log (tenant);
 ";
 
-/// Whose the logs are that were there before [`LOG_TENANTS`], as the jobs say.
+/// Sets the tenants of the logs that existed before [`LOG_TENANTS`], by their jobs.
 const LOG_OWNERS: &str = "
 UPDATE log SET tenant = coalesce(
     (SELECT tenant FROM jobs.job WHERE id = log.job),
@@ -208,3 +264,6 @@ pub(super) fn open_logs(path: &Path, jobs: &Path) -> anyhow::Result<Connection> 
     connection.execute_batch("DETACH jobs").with_context(failed)?;
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests;

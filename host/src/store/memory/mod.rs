@@ -1,28 +1,24 @@
 //! Jobs in memory: for tests, for `jobwright run`, and as the model that durable drivers are held
 //! against. Nothing survives the process.
 
-mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
-use jobwright_core::change::{ChangeStream, ResumeToken};
+use jobwright_core::change::{ChangeStream, Position};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, Payload};
-use jobwright_core::ledger::{Ledger, Rows as _};
+use jobwright_core::job::{Dedup, Job, JobId, Payload, UsedKey};
+use jobwright_core::ledger::{Ledger, MemoryRows, Rows as _};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::Digest;
-use jobwright_core::queue::QueueCounts;
-use jobwright_core::store::{
-    AttemptLog, ChangedSince, Enqueued, JobFilter, JobPage, JobReads, Page, StoreError,
-};
+use jobwright_core::store::{AttemptLog, ChangedSince, JobFilter, JobPage, Page, StoreError};
+use jobwright_core::tenant::TenantName;
 
-use self::rows::MemoryRows;
 use super::ledgered::{Effect, Engine, Ledgered};
+use super::view::{ReadKind, View};
 
 /// See the module's text.
 pub type MemoryStore = Ledgered<Memory>;
@@ -35,13 +31,13 @@ pub struct Memory {
 }
 
 impl MemoryStore {
-    /// An empty store that holds at most what `limits` say.
+    /// An empty store within `limits`.
     #[must_use]
     pub fn new(limits: CapacityLimits) -> Self {
         let (capacity, changes) = (Capacity::new(limits), Arc::new(ChangeStream::default()));
-        let ledger = Ledger::new(MemoryRows::new(limits.kept), capacity.clone(), Timestamp::MIN);
-        let engine = Memory { ledger: Mutex::new(ledger), changes: changes.clone() };
-        Self { engine, capacity, changes }
+        let rows = MemoryRows::new(limits.kept.log_bytes);
+        let ledger = Mutex::new(Ledger::new(rows, capacity.clone(), Timestamp::MIN));
+        Self { engine: Memory { ledger, changes: changes.clone() }, capacity, changes }
     }
 
     /// Forgets what a host that is started again does not know, and reads the times of jobs as it does:
@@ -59,12 +55,13 @@ impl Memory {
 
 impl Engine for Memory {
     type Rows = MemoryRows;
+    type View = MemoryRows;
 
     async fn run<A: Send + 'static>(
         &self,
         _effect: Effect,
         _bytes: usize,
-        step: impl FnOnce(&mut Ledger<MemoryRows>) -> Result<A, std::convert::Infallible> + Send,
+        step: impl FnOnce(&mut Ledger<MemoryRows>) -> Result<A, Infallible> + Send,
     ) -> Result<A, StoreError> {
         let mut ledger = self.lock();
         let Ok(answer) = step(&mut ledger);
@@ -75,76 +72,50 @@ impl Engine for Memory {
         Ok(answer)
     }
 
-    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
-        self.lock().rows_mut().save_log(id, attempt, log);
-        Ok(())
-    }
-
-    async fn remove_logs(&self, ids: Vec<JobId>) -> Result<(), StoreError> {
-        self.lock().rows_mut().remove_logs(&ids);
-        Ok(())
-    }
-
-    fn spare_bytes(&self) -> u64 {
-        0
-    }
-
-    fn ready(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl JobReads for MemoryStore {
-    async fn answered(
+    async fn read<A: Send + 'static>(
         &self,
-        key: &str,
-        fingerprint: Digest,
-        now: Timestamp,
-    ) -> Result<Option<Enqueued>, StoreError> {
-        let Ok(answer) = self.engine.lock().rows_mut().answered(key, fingerprint, now);
+        _kind: ReadKind,
+        step: impl FnOnce(&MemoryRows) -> Result<A, Infallible> + Send,
+    ) -> Result<A, StoreError> {
+        let Ok(answer) = step(self.lock().rows());
         Ok(answer)
     }
 
-    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        Ok(self.engine.lock().rows().record(id).map(|record| record.job.clone()))
-    }
-
-    async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError> {
-        Ok(self.engine.lock().rows().record(id).map(|record| record.payload.clone()))
-    }
-
-    async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError> {
-        Ok(self.engine.lock().rows().record(id).and_then(|record| record.output.clone()))
+    async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
+        self.lock().rows_mut().save_log(id, AttemptLog { attempt, log });
+        Ok(())
     }
 
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {
-        Ok(self.engine.lock().rows().logs(id))
+        Ok(self.lock().rows().logs().of(id))
+    }
+}
+
+impl View for MemoryRows {
+    type Error = Infallible;
+
+    fn get(&self, id: JobId) -> Result<Option<Job>, Infallible> {
+        Ok(self.stored(id).map(|stored| stored.job.clone()))
     }
 
-    async fn list(
-        &self,
-        filter: JobFilter,
-        page: Page,
-        now: Timestamp,
-    ) -> Result<JobPage, StoreError> {
-        Ok(self.engine.lock().rows().list(&filter, page, now))
+    fn payload(&self, id: JobId) -> Result<Option<Payload>, Infallible> {
+        Ok(self.stored(id).map(|stored| stored.payload.clone()))
     }
 
-    async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError> {
-        Ok(self.engine.lock().counts(now))
+    fn output(&self, id: JobId) -> Result<Option<Output>, Infallible> {
+        Ok(self.stored(id).and_then(|stored| stored.output.clone()))
     }
 
-    async fn changed_since(
-        &self,
-        seen: &ResumeToken,
-        most: usize,
-    ) -> Result<ChangedSince, StoreError> {
-        let position = seen.latest();
-        let ledger = self.engine.lock();
-        if position < ledger.pruned() {
-            return Ok(ChangedSince::Reset);
-        }
-        Ok(ChangedSince::Jobs(ledger.rows().changed_since(position, most)))
+    fn key(&self, tenant: &TenantName, dedup: &Dedup) -> Result<Option<UsedKey>, Infallible> {
+        self.used_key(tenant, dedup)
+    }
+
+    fn list(&self, filter: &JobFilter, page: Page, now: Timestamp) -> Result<JobPage, Infallible> {
+        let jobs = self.below(page.before.unwrap_or(JobId::from_bytes([0xff; 16])));
+        Ok(JobPage::of(jobs, filter, page.most, now))
+    }
+
+    fn changed_since(&self, position: Position, most: usize) -> Result<ChangedSince, Infallible> {
+        Ok(self.changed_since(position, most))
     }
 }

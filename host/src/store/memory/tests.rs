@@ -17,7 +17,7 @@ fn retention(before: Timestamp) -> Retention {
 #[tokio::test]
 async fn the_history_holds_finalized_jobs_only() {
     let store = MemoryStore::new(CapacityLimits::default());
-    let finalized = || store.engine.lock().rows().finalized_count();
+    let finalized = || store.engine.lock().rows().finalized();
     let job = job(10);
     let id = job.id;
     store.enqueue(vec![job], NOW).await.unwrap();
@@ -43,5 +43,5 @@ async fn jobs_that_make_room_are_removed_from_the_history() {
         complete(&store).await;
     }
     store.prune(retention(Timestamp::MIN), 10).await.unwrap();
-    assert_eq!(store.engine.lock().rows().finalized_count(), 0, "eight go at a time");
+    assert_eq!(store.engine.lock().rows().finalized(), 0, "eight go at a time");
 }

@@ -5,11 +5,13 @@
 //! |---|---|
 //! | [`unfinished`] | the table `job` |
 //! | [`finalized`] | the table `history` |
-//! | [`settings`] | holds, tenants, idempotency keys, what is known of the host |
+//! | [`keys`] | the table `dedup` |
+//! | [`settings`] | holds, tenants, the record of the host |
 //! | [`fresh`] | jobs that were accepted just now, in memory |
 
 mod finalized;
 mod fresh;
+mod keys;
 mod settings;
 mod unfinished;
 
@@ -17,13 +19,12 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::HeldKeys;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{Idempotency, Job, JobId, Lifecycle, NewJob};
+use jobwright_core::job::{Dedup, Job, JobId, Lifecycle, NewJob, UsedKey};
 use jobwright_core::ledger::{
-    Bound, DurableRows, FinalizedRow, Found, FoundJob, HostRow, Kept, Place, RowChange, Rows,
-    Unreadable,
+    Bound, DurableRows, FinalizedRow, Found, FoundJob, HostRow, Kept, Place, Removable,
+    RowChange, Rows, Unreadable,
 };
-use jobwright_core::plugin::Digest;
-use jobwright_core::store::{Enqueued, Leased, Retention, StoreError};
+use jobwright_core::store::{Leased, StoreError};
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::{Connection, Error, Result};
 
@@ -128,16 +129,15 @@ impl Rows for Tables {
         }
     }
 
-    fn job(&mut self, id: JobId) -> Result<Option<(Job, u64)>> {
+    fn job(&self, id: JobId) -> Result<Option<(Job, u64)>> {
         queries::job_and_payload_bytes(&self.db, id)
     }
 
-    fn expired(&mut self, retention: &Retention, most: usize) -> Result<Vec<FinalizedRow>> {
-        self.cursors.expired(&self.db, retention, most)
-    }
-
-    fn oldest(&mut self, tenant: &TenantName, most: usize) -> Result<Vec<FinalizedRow>> {
-        self.cursors.oldest(&self.db, tenant, most)
+    fn removable(&mut self, which: Removable<'_>, most: usize) -> Result<Vec<FinalizedRow>> {
+        match which {
+            Removable::Expired(retention) => self.cursors.expired(&self.db, retention, most),
+            Removable::Of(tenant) => self.cursors.oldest(&self.db, tenant, most),
+        }
     }
 
     fn remove(&mut self, jobs: &[FinalizedRow]) -> Result<()> {
@@ -148,7 +148,7 @@ impl Rows for Tables {
         let mut most = bound.history_bytes.saturating_add(bound.apart_bytes);
         self.is_low = self.floor.free_bytes() / LATER < self.floor.least_bytes();
         if self.floor.is_reached() {
-            // In the file there is then room for as much again as has come: it need not grow.
+            // The file then has free pages for as many bytes again, so it need not grow.
             let file_bytes = pages::file_bytes(&self.db)?;
             most = most.min(file_bytes.saturating_sub(bound.grown_bytes));
         }
@@ -163,21 +163,17 @@ impl Rows for Tables {
         !self.floor.is_reached()
     }
 
-    fn answered(
-        &mut self,
-        key: &str,
-        fingerprint: Digest,
-        now: Timestamp,
-    ) -> Result<Option<Enqueued>> {
-        queries::answered(&self.db, key, fingerprint, now)
+    fn used_key(&self, tenant: &TenantName, dedup: &Dedup) -> Result<Option<UsedKey>> {
+        queries::key(&self.db, tenant, dedup)
     }
 
-    fn remember(&mut self, job: JobId, key: &Idempotency) -> Result<()> {
-        settings::remember_key(&self.db, job, key)
+    fn use_key(&mut self, used: &UsedKey) -> Result<()> {
+        keys::insert(&self.db, used)
     }
 
-    fn forget_keys(&mut self, now: Timestamp, most: usize) -> Result<HeldKeys> {
-        settings::forget_keys(&self.db, now, most)
+    fn remove_keys(&mut self, now: Timestamp, most: usize) -> Result<HeldKeys> {
+        keys::remove(&self.db, now, most)?;
+        keys::held(&self.db)
     }
 
     fn set_hold(&mut self, hold: &Hold, note: Option<&HoldNote>) -> Result<()> {

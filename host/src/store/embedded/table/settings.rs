@@ -1,11 +1,9 @@
-//! Holds, tenants and idempotency keys; what is known of the host, and of what tenants hold.
+//! Holds and limits of tenants, the record of the host, and the bytes of each tenant.
 
 use std::collections::BTreeMap;
 
-use jobwright_core::capacity::{HeldBytes, HeldKeys};
-use jobwright_core::clock::Timestamp;
+use jobwright_core::capacity::HeldBytes;
 use jobwright_core::hold::{Hold, HoldNote};
-use jobwright_core::job::{Idempotency, JobId};
 use jobwright_core::ledger::{Found, HostRow};
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::{Connection, Result, Row, params};
@@ -19,12 +17,12 @@ pub(super) fn found(db: &Connection) -> Result<Found> {
         host: host(db)?,
         holds: holds(db)?,
         tenants: tenants(db)?,
-        keys: keys(db)?,
+        keys: super::keys::held(db)?,
         history: shares(db)?,
     })
 }
 
-/// Remembers what is known of the host.
+/// Writes the record of the host.
 pub(super) fn set_host(db: &Connection, host: &HostRow) -> Result<()> {
     let row = params![
         micros(host.alive_at),
@@ -88,36 +86,4 @@ pub(super) fn set_tenant(db: &Connection, name: &TenantName, limits: &TenantLimi
     }
     let sql = "INSERT OR REPLACE INTO tenant VALUES (?1, ?2)";
     db.prepare_cached(sql)?.execute(params![name.as_str(), to_json(limits)?]).map(drop)
-}
-
-/// Remembers the answer to a request with this key, in place of one that has expired.
-pub(super) fn remember_key(db: &Connection, id: JobId, key: &Idempotency) -> Result<()> {
-    let sql = "INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5)";
-    let (fingerprint, expires_at) = (key.fingerprint.to_string(), micros(key.expires_at));
-    let row = params![key.key, fingerprint, id.as_bytes(), &key.answer[..], expires_at];
-    db.prepare_cached(sql)?.execute(row).map(drop)
-}
-
-/// Forgets at most `most` answers that have expired; returns what the others take.
-pub(super) fn forget_keys(db: &Connection, now: Timestamp, most: usize) -> Result<HeldKeys> {
-    let sql = "DELETE FROM idempotency WHERE key IN
-                 (SELECT key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    db.prepare_cached(sql)?.execute(params![micros(now), most])?;
-    keys(db)
-}
-
-/// What the answers to idempotency keys take, as `Idempotency::bytes` counts them.
-fn keys(db: &Connection) -> Result<HeldKeys> {
-    // A tenant's name is before the first unit separator; the default tenant's keys have none.
-    let sql = "SELECT substr(key, 1, instr(key, char(31)) - 1),
-                      sum(length(CAST(key AS BLOB)) + length(answer) + ?1)
-               FROM idempotency GROUP BY 1";
-    let each = Idempotency::ROW_BYTES.cast_signed();
-    let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map([each], |row| {
-        let (tenant, bytes): (String, i64) = (row.get(0)?, row.get(1)?);
-        Ok((tenant.parse().unwrap_or_default(), bytes.unsigned_abs()))
-    })?;
-    rows.collect()
 }
