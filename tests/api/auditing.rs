@@ -1,14 +1,17 @@
 //! The entries of the audit log, and its bounds.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, ensure};
-use jobwright_tests::{TestHost, tests};
+use jobwright_tests::{InFlight, ScriptedRuntime, TestClock, TestHost, tests};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::access::{ask, key};
-use super::{Fixture, delete, get, patch, post, send};
+use super::interposed::{Interposed, Latch};
+use super::{Fixture, delete, get, patch, post, send, soon};
 
 pub fn trials() -> Vec<Trial> {
     tests![
@@ -16,6 +19,9 @@ pub fn trials() -> Vec<Trial> {
         an_audit_entry_has_the_changed_settings_only,
         the_audit_entry_of_a_key_has_its_expiry,
         failed_actions_have_an_audit_entry_too,
+        an_entry_has_what_was_decided_about_a_cancel_or_a_retry,
+        an_entry_claims_no_cancel_of_a_job_that_finished_first,
+        an_entry_is_completed_if_its_client_disconnects,
         a_tenant_displaces_only_its_own_audit_entries,
     ]
 }
@@ -136,9 +142,82 @@ async fn failed_actions_have_an_audit_entry_too() -> anyhow::Result<()> {
     fixture.submit(json!({})).await?;
     let retry = post(&fixture.host, &format!("/v1/jobs/{id}/retry"), "").await?;
     assert_eq!(retry.code(503)?, "queue_full");
-    let told = log(&fixture.host, None).await?.pop().context("an entry")?;
-    assert_eq!(told.1, "job.retry");
+    let (_, action, detail) = log(&fixture.host, None).await?.pop().context("an entry")?;
+    assert_eq!((action.as_str(), detail), ("job.retry", json!({ "decision": "queue_full" })));
     Ok(())
+}
+
+async fn an_entry_has_what_was_decided_about_a_cancel_or_a_retry() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let running = fixture.submit(json!({})).await?;
+    let _attempt = fixture.begins().await?;
+    let waiting = fixture.submit(json!({ "delay_ms": 9 })).await?;
+    for (id, action, decision) in [
+        (&waiting, "cancel", "cancelled"),
+        (&running, "cancel", "stopping"),
+        (&waiting, "retry", "due"),
+    ] {
+        post(&fixture.host, &format!("/v1/jobs/{id}/{action}"), "").await?;
+        let (_, recorded, detail) = log(&fixture.host, None).await?.pop().context("an entry")?;
+        let expected = (format!("job.{action}"), json!({ "decision": decision }));
+        assert_eq!((recorded, detail), expected);
+    }
+    Ok(())
+}
+
+/// A host whose store delays calls of the method `held`, with the id of a running job and its attempt.
+async fn held_at(
+    latch: &Arc<Latch>,
+    held: &'static str,
+) -> anyhow::Result<(TestHost, String, InFlight)> {
+    let store = Interposed::held(latch, move |name, _| name == held);
+    let (runtime, clock) = (ScriptedRuntime::default(), Arc::new(TestClock::default()));
+    let host = TestHost::of(store, Arc::new(runtime.clone()), clock, |_| {}).await?;
+    host.push("p", "bytes").await?;
+    let id = host.submit(json!({ "plugin": "p" })).await?;
+    let attempt = soon(runtime.next()).await??;
+    Ok((host, id, attempt))
+}
+
+async fn an_entry_claims_no_cancel_of_a_job_that_finished_first() -> anyhow::Result<()> {
+    let latch = Latch::new();
+    let (host, id, attempt) = held_at(&latch, "request_cancel").await?;
+    let path = format!("/v1/jobs/{id}/cancel");
+    let finishing = async {
+        latch.reached().await?;
+        let (_, _, detail) = log(&host, None).await?.pop().context("an entry")?;
+        assert_eq!(detail, json!({}), "nothing is decided yet");
+        attempt.succeed();
+        host.finalized(&id).await?;
+        latch.open(1);
+        anyhow::Ok(())
+    };
+    let (answer, ()) = tokio::try_join!(post(&host, &path, ""), finishing)?;
+    assert_eq!(answer.code(409)?, "already_finalized");
+    let (_, action, detail) = log(&host, None).await?.pop().context("an entry")?;
+    assert_eq!(
+        (action.as_str(), detail),
+        ("job.cancel", json!({ "decision": "already_finalized" }))
+    );
+    Ok(())
+}
+
+async fn an_entry_is_completed_if_its_client_disconnects() -> anyhow::Result<()> {
+    let latch = Latch::new();
+    let (host, id, _attempt) = held_at(&latch, "request_cancel").await?;
+    let path = format!("/v1/jobs/{id}/cancel");
+    tokio::select! {
+        answer = post(&host, &path, "") => anyhow::bail!("{answer:?}"),
+        reached = latch.reached() => reached?,
+    }
+    latch.open(1);
+    soon(async {
+        while log(&host, None).await?.pop().context("an entry")?.2
+            != json!({ "decision": "stopping" })
+        {}
+        anyhow::Ok(())
+    })
+    .await?
 }
 
 async fn a_tenant_displaces_only_its_own_audit_entries() -> anyhow::Result<()> {

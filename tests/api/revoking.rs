@@ -92,9 +92,12 @@ impl AccessStore for Gate {
     async fn forget_key(&self, id: &str) -> Result<(), StoreError> {
         self.inner.forget_key(id).await
     }
-    async fn record(&self, act: Act) -> Result<bool, StoreError> {
+    async fn record(&self, act: Act) -> Result<Option<u64>, StoreError> {
         self.pass(&act).await;
         self.inner.record(act).await
+    }
+    async fn complete(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.inner.complete(entry).await
     }
     async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError> {
         self.inner.audit(before, most).await

@@ -171,8 +171,8 @@ pub enum AuditShare {
     Tenant(TenantName),
 }
 
-/// An attempted administrative action. Never changed; the oldest entries of a share are removed when it is
-/// full.
+/// An attempted administrative action. Its details are completed at most once, with what was decided; the
+/// oldest entries of a share are removed when it is full.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// Its number, from 1.
@@ -225,8 +225,11 @@ pub trait AccessStore: Send + Sync + 'static {
     async fn forget_key(&self, id: &str) -> Result<(), StoreError>;
 
     /// Adds to the audit log, unless the caller is no longer authorized at the time of the entry; returns
-    /// whether it was added.
-    async fn record(&self, act: Act) -> Result<bool, StoreError>;
+    /// the number of the entry if it was added.
+    async fn record(&self, act: Act) -> Result<Option<u64>, StoreError>;
+
+    /// Writes the details of an entry anew. Does nothing if it was removed.
+    async fn complete(&self, entry: AuditEntry) -> Result<(), StoreError>;
 
     /// At most `most` entries, newest first, those before the entry `before`.
     async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError>;

@@ -231,36 +231,61 @@ impl Lifecycle {
 
     /// Cancels a waiting job, or asks the attempt of a running one to stop.
     pub fn request_cancel(&mut self, now: Timestamp) -> CancelRequest {
+        let answer = self.on_cancel();
+        match answer {
+            CancelRequest::Cancelled => self.finalize(JobState::Cancelled, now),
+            CancelRequest::Stopping { .. } => drop(self.cancel_requested_at.get_or_insert(now)),
+            CancelRequest::AlreadyCancelled | CancelRequest::Finalized(_) => {}
+        }
+        answer
+    }
+
+    fn on_cancel(&self) -> CancelRequest {
         match self.state {
-            JobState::Available => {
-                self.finalize(JobState::Cancelled, now);
-                CancelRequest::Cancelled
-            }
-            JobState::Running => {
-                self.cancel_requested_at.get_or_insert(now);
-                CancelRequest::Stopping { attempt: self.attempt }
-            }
+            JobState::Available => CancelRequest::Cancelled,
+            JobState::Running => CancelRequest::Stopping { attempt: self.attempt },
             JobState::Cancelled => CancelRequest::AlreadyCancelled,
             JobState::Completed | JobState::Discarded => CancelRequest::Finalized(self.state),
         }
     }
 
+    /// The answer to a request to cancel, if it has nothing to change: the job is over, or its attempt was
+    /// asked to stop before.
+    #[must_use]
+    pub fn settled_cancel(&self) -> Option<CancelRequest> {
+        let answer = self.on_cancel();
+        let is_settled = match answer {
+            CancelRequest::Cancelled => false,
+            CancelRequest::Stopping { .. } => self.cancel_requested_at.is_some(),
+            CancelRequest::AlreadyCancelled | CancelRequest::Finalized(_) => true,
+        };
+        is_settled.then_some(answer)
+    }
+
     /// Makes a job due now: a waiting one at once, a finalized one again, with all its attempts
     /// before it. One that was due keeps its place.
     pub fn redrive(&mut self, now: Timestamp) -> Redrive {
-        match self.state {
-            JobState::Running => return Redrive::Running,
-            JobState::Available if self.on_wall => self.wait_until(now),
-            JobState::Available => self.wait_until(now.min(self.scheduled_at)),
-            JobState::Completed | JobState::Discarded | JobState::Cancelled => {
-                (self.failures, self.refused) = (0, 0);
-                (self.snoozes, self.snoozed_since) = (0, None);
-                self.forgive();
-                (self.finalized_at, self.cancel_requested_at) = (None, None);
-                self.wait_until(now);
-            }
+        if let Some(settled) = self.settled_redrive(now) {
+            return settled;
         }
+        if self.state.is_finalized() {
+            (self.failures, self.refused) = (0, 0);
+            (self.snoozes, self.snoozed_since) = (0, None);
+            self.forgive();
+            (self.finalized_at, self.cancel_requested_at) = (None, None);
+        }
+        self.wait_until(now);
         Redrive::Due
+    }
+
+    /// The answer to a redrive at `now`, if it has nothing to change: the job runs, or is due.
+    #[must_use]
+    pub fn settled_redrive(&self, now: Timestamp) -> Option<Redrive> {
+        match self.state {
+            JobState::Running => Some(Redrive::Running),
+            JobState::Available => self.is_due(now).then_some(Redrive::Due),
+            JobState::Completed | JobState::Discarded | JobState::Cancelled => None,
+        }
     }
 
     /// How many more attempts can begin if this one and all that follow fail.

@@ -1,11 +1,10 @@
-//! Jobs are cancelled and retried.
+//! Cancels and retries jobs.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use jobwright_core::access::Caller;
-use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{CancelRequest, Job, JobId, Redrive};
+use jobwright_core::job::{CancelRequest, JobId, Redrive};
 use jobwright_core::store::Redriven;
 use serde_json::json;
 
@@ -15,8 +14,9 @@ use crate::api::app::App;
 use crate::api::http::auth::By;
 use crate::api::http::error::ApiError;
 use crate::api::http::path::Path;
+use crate::api::http::problem_code::ProblemCode;
 
-/// What is said to a client that sends a body with a retry.
+/// The hint for clients that send a body with a retry.
 pub(in crate::api) const RETRY_HINT: &str = "a retry runs the job as it was submitted, with the same version \
      of its plugin: to run another version, submit a new job";
 
@@ -26,13 +26,17 @@ pub(in crate::api) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let job = app.job(&caller, &id).await?;
-    let (id, now) = (job.id, app.clock.now());
-    let status = match app.request_cancel(&caller, job, now).await? {
+    let id = job.id;
+    let answer = match job.lifecycle.settled_cancel() {
+        Some(settled) => settled,
+        None => app.request_cancel(&caller, id).await?,
+    };
+    let status = match answer {
         CancelRequest::Cancelled | CancelRequest::AlreadyCancelled => StatusCode::OK,
         CancelRequest::Stopping { .. } => StatusCode::ACCEPTED,
         CancelRequest::Finalized(state) => {
-            let detail = format!("job {id} is over: it was {}", state_word(state));
-            return Err(ApiError::conflict("already_finalized", detail));
+            let detail = format!("job {id} is finalized: it was {}", state_word(state));
+            return Err(ApiError::new(ProblemCode::AlreadyFinalized, detail));
         }
     };
     app.answer_to(&caller, status, id).await
@@ -44,49 +48,53 @@ pub(in crate::api) async fn retry(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let job = app.job(&caller, &id).await?;
-    let (id, now) = (job.id, app.clock.now());
-    // A plugin that is just going must not gain a job.
+    let id = job.id;
+    // The plugin cannot be removed while the job is resubmitted.
     let _stays = app.intake.resubmit(&job.spec).await?;
-    let mut lifecycle = job.lifecycle.clone();
-    if lifecycle.redrive(now) == Redrive::Running {
-        return Err(running(id));
-    }
-    if lifecycle == job.lifecycle {
-        return app.answer_to(&caller, StatusCode::ACCEPTED, id).await;
-    }
-    let _turn = app.audit(&caller, "job.retry", &id.to_string(), json!({})).await?;
-    match app.store.redrive(id, now).await? {
-        None => Err(unknown(id)),
-        Some(Redriven::Due) => app.answer_to(&caller, StatusCode::ACCEPTED, id).await,
-        Some(Redriven::QueueFull(full)) => Err(full.into()),
-        Some(Redriven::Running) => Err(running(id)),
+    let answer = match job.lifecycle.settled_redrive(app.clock.now()) {
+        Some(Redrive::Due) => Redriven::Due,
+        Some(Redrive::Running) => Redriven::Running,
+        None => app.redrive(&caller, id).await?,
+    };
+    match answer {
+        Redriven::Due => app.answer_to(&caller, StatusCode::ACCEPTED, id).await,
+        Redriven::QueueFull(full) => Err(full.into()),
+        Redriven::Running => Err(running(id)),
     }
 }
 
 impl App {
-    /// Cancels `job`, as it was just read. What is over already is left alone.
-    async fn request_cancel(
-        &self,
-        caller: &Caller,
-        job: Job,
-        now: Timestamp,
-    ) -> Result<CancelRequest, ApiError> {
-        let Job { id, mut lifecycle, .. } = job;
-        let asked_before = lifecycle.cancel_requested_at.is_some();
-        let mut _turn = None;
-        match lifecycle.request_cancel(now) {
-            over @ (CancelRequest::AlreadyCancelled | CancelRequest::Finalized(_)) => {
-                return Ok(over);
-            }
-            // The attempt is only told again.
-            _ if asked_before => {}
-            _ => _turn = Some(self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?),
-        }
-        self.store.request_cancel(id, now).await?.ok_or_else(|| unknown(id))
+    /// Lets the store cancel a job, with an audit entry of what it decides.
+    async fn request_cancel(&self, caller: &Caller, id: JobId) -> Result<CancelRequest, ApiError> {
+        let turn = self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?;
+        let (store, now) = (self.store.clone(), self.clock.now());
+        let deciding = async move { store.request_cancel(id, now).await };
+        let word = |answer: &Option<CancelRequest>| match answer {
+            None => "job_not_found",
+            Some(CancelRequest::Cancelled) => "cancelled",
+            Some(CancelRequest::Stopping { .. }) => "stopping",
+            Some(CancelRequest::AlreadyCancelled) => "already_cancelled",
+            Some(CancelRequest::Finalized(_)) => "already_finalized",
+        };
+        self.decided(turn, deciding, word).await?.ok_or_else(|| unknown(id))
+    }
+
+    /// Lets the store run a job anew, with an audit entry of what it decides.
+    async fn redrive(&self, caller: &Caller, id: JobId) -> Result<Redriven, ApiError> {
+        let turn = self.audit(caller, "job.retry", &id.to_string(), json!({})).await?;
+        let (store, now) = (self.store.clone(), self.clock.now());
+        let deciding = async move { store.redrive(id, now).await };
+        let word = |answer: &Option<Redriven>| match answer {
+            None => "job_not_found",
+            Some(Redriven::Due) => "due",
+            Some(Redriven::Running) => "already_running",
+            Some(Redriven::QueueFull(_)) => "queue_full",
+        };
+        self.decided(turn, deciding, word).await?.ok_or_else(|| unknown(id))
     }
 }
 
 fn running(id: JobId) -> ApiError {
     let detail = format!("job {id} is running: there is nothing to retry yet");
-    ApiError::conflict("already_running", detail)
+    ApiError::new(ProblemCode::AlreadyRunning, detail)
 }

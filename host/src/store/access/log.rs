@@ -1,6 +1,7 @@
 //! The rows of the audit log.
 //!
-//! Invariants: an entry is never changed, and goes only when newer ones of its share need its place.
+//! Invariants: an entry is changed at most once, to complete its details, and is removed
+//! only when newer ones of its share need its space.
 
 use jobwright_core::access::{AuditEntry, AuditShare};
 use rusqlite::{Connection, Row, params};
@@ -31,13 +32,13 @@ impl Default for Bounds {
     }
 }
 
-/// Adds an entry, in the place of the oldest one of its share if that is full.
+/// Adds an entry, which replaces the oldest one of its share if that is full. Returns its number.
 pub(super) fn record(
     db: &Connection,
     entry: &AuditEntry,
     share: &AuditShare,
     bounds: Bounds,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<u64> {
     let (name, most) = match share {
         AuditShare::Operator => ("", bounds.operator),
         AuditShare::Tenant(name) => (name.as_str(), bounds.tenant),
@@ -45,14 +46,22 @@ pub(super) fn record(
     let last = "SELECT place FROM audit WHERE share = ?2 ORDER BY place DESC LIMIT 1";
     let sql = format!(
         "INSERT INTO audit (entry, share, place)
-         VALUES (?1, ?2, 1 + coalesce(({last}), 0)) RETURNING place"
+         VALUES (?1, ?2, 1 + coalesce(({last}), 0)) RETURNING id, place"
     );
     let row = params![to_json(entry)?, name];
-    let place: i64 = db.prepare_cached(&sql)?.query_row(row, |row| row.get(0))?;
+    let numbers = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+    let (id, place) = db.prepare_cached(&sql)?.query_row(row, numbers)?;
     let sql = "DELETE FROM audit WHERE share = ?1 AND place <= ?2";
     let gone = place.saturating_sub_unsigned(most);
     db.prepare_cached(sql)?.execute(params![name, gone])?;
-    Ok(())
+    Ok(id.unsigned_abs())
+}
+
+/// Writes an entry with its details anew, if it is still there.
+pub(super) fn complete(db: &Connection, entry: &AuditEntry) -> rusqlite::Result<()> {
+    let sql = "UPDATE audit SET entry = ?2 WHERE id = ?1";
+    let row = params![entry.id.cast_signed(), to_json(&AuditEntry { id: 0, ..entry.clone() })?];
+    db.prepare_cached(sql)?.execute(row).map(drop)
 }
 
 /// At most `most` entries of all shares, newest first, those before the entry `before`.

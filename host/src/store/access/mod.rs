@@ -50,7 +50,7 @@ struct Inner {
     directory: PathBuf,
 }
 
-/// The writer's side: what is decided by the keys is decided here, in the order of the log.
+/// The writer's state: decisions that depend on keys are made here, in the order of the log.
 #[derive(Debug)]
 struct Database {
     db: Connection,
@@ -118,8 +118,8 @@ impl Database {
         Ok(())
     }
 
-    /// Adds an entry, if something still lets its actor act.
-    fn record(&self, act: &Act) -> rusqlite::Result<bool> {
+    /// Adds an entry, if something still lets its actor act; returns its number.
+    fn record(&self, act: &Act) -> rusqlite::Result<Option<u64>> {
         let holds = match &act.proof {
             Proof::File => true,
             Proof::Open => self.keys().is_empty(),
@@ -127,17 +127,15 @@ impl Database {
                 self.keys().get(token).is_some_and(|key| key.is_valid(act.entry.at))
             }
         };
-        if holds {
-            log::record(&self.db, &act.entry, &act.share, self.bounds)?;
-        }
-        Ok(holds)
+        let record = || log::record(&self.db, &act.entry, &act.share, self.bounds);
+        holds.then(record).transpose()
     }
 
     /// Revokes a key, after `act` was recorded.
     fn revoke(&self, id: &str, act: &Act) -> rusqlite::Result<Option<ApiKey>> {
         let found = self.keys().iter().find(|(_, key)| key.id == id).map(|(t, k)| (*t, k.clone()));
         let Some((token, mut key)) = found else { return Ok(None) };
-        if !self.record(act)? {
+        if self.record(act)?.is_none() {
             return Ok(None);
         }
         key.revoked_at = key.revoked_at.or(Some(act.entry.at));
@@ -200,8 +198,12 @@ impl AccessStore for SqliteAccess {
         self.change(move |access| access.forget(&id)).await
     }
 
-    async fn record(&self, act: Act) -> Result<bool, StoreError> {
+    async fn record(&self, act: Act) -> Result<Option<u64>, StoreError> {
         self.change(move |access| access.record(&act)).await
+    }
+
+    async fn complete(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.change(move |access| log::complete(&access.db, &entry)).await
     }
 
     async fn audit(&self, before: Option<u64>, most: usize) -> Result<Vec<AuditEntry>, StoreError> {

@@ -170,3 +170,29 @@ fn a_redriven_job_starts_with_a_clean_count_but_never_reuses_an_attempt_number()
     assert_eq!(job.attempt, 2);
     assert_eq!(job.redrive(at(5)), Redrive::Running);
 }
+
+#[test]
+fn a_settled_request_is_exactly_one_that_changes_nothing() {
+    let mut waiting = Lifecycle::new(at(5));
+    let mut states = vec![waiting.clone()];
+    waiting.claim(at(5));
+    states.push(waiting.clone());
+    waiting.request_cancel(at(6));
+    states.push(waiting.clone());
+    for verdict in [Verdict::Complete, Verdict::Discard, Verdict::Cancel] {
+        let mut over = waiting.clone();
+        over.finish(verdict, at(7));
+        states.push(over);
+    }
+    for before in states {
+        for now in [at(4), at(5), at(9)] {
+            let (mut cancelled, mut redriven) = (before.clone(), before.clone());
+            let answer = cancelled.request_cancel(now);
+            let unchanged = (cancelled == before).then_some(answer);
+            assert_eq!(before.settled_cancel(), unchanged, "{before:?}");
+            let answer = redriven.redrive(now);
+            let unchanged = (redriven == before).then_some(answer);
+            assert_eq!(before.settled_redrive(now), unchanged, "{before:?} at {now}");
+        }
+    }
+}
