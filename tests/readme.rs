@@ -3,6 +3,7 @@
 
 mod commands;
 mod links;
+mod problem_codes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ pub fn trials() -> Vec<Trial> {
     ];
     trials.extend(commands::trials());
     trials.extend(links::trials());
+    trials.extend(problem_codes::trials());
     trials
 }
 

@@ -70,7 +70,7 @@ async fn a_payload_over_its_limit_is_refused() -> anyhow::Result<()> {
     assert_json_snapshot!(post(&fixture.host, "/v1/jobs", with(1001)).await?.problem(413)?, @r#"
     {
       "code": "too_large",
-      "detail": "the payload is larger than 1000 bytes, the most that is taken; the operator raises the limit with `payload_bytes`",
+      "detail": "the payload is larger than the limit of 1000 bytes; the operator raises the limit with `payload_bytes`",
       "limit_bytes": 1000
     }
     "#);

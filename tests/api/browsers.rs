@@ -38,7 +38,7 @@ async fn an_unexpected_host_header_is_refused() -> anyhow::Result<()> {
     assert_json_snapshot!(send(request).await?.problem(403)?, @r#"
     {
       "code": "foreign_host",
-      "detail": "the Host `evil.example` is not expected here; if it is this host's name, add it to --allowed-hosts or `allowed_hosts` in the configuration"
+      "detail": "the Host `evil.example` is not an allowed name; if it is this host's name, add it to --allowed-hosts or `allowed_hosts` in the configuration"
     }
     "#);
     for bad in [
@@ -193,7 +193,7 @@ async fn without_a_key_nothing_is_disclosed() -> anyhow::Result<()> {
     assert_json_snapshot!(answer.problem(401)?, @r#"
     {
       "code": "unauthorized",
-      "detail": "this host demands an API key that is valid: send `Authorization: Bearer KEY`; an operator without one restarts it with `--api-keys FILE`"
+      "detail": "this host demands a valid API key: send `Authorization: Bearer KEY`; an operator without a key restarts the host with `--api-keys FILE`"
     }
     "#);
     for wrong in [

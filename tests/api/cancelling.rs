@@ -66,7 +66,7 @@ async fn a_finalized_job_cannot_be_cancelled() -> anyhow::Result<()> {
     assert_json_snapshot!(problem, @r#"
     {
       "code": "already_finalized",
-      "detail": "job [id] is over: it was completed"
+      "detail": "job [id] is finalized: it was completed"
     }
     "#);
     assert_eq!(fixture.host.job(&id).await?, job, "it changed nothing");

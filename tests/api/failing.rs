@@ -50,7 +50,7 @@ async fn a_failing_store_is_reported_as_unavailable() -> anyhow::Result<()> {
     assert_json_snapshot!(answer.problem(503)?, @r#"
     {
       "code": "store_unavailable",
-      "detail": "the job store takes nothing at the moment; /readyz and the host's log say why"
+      "detail": "the store is unavailable; /readyz and the host's log have the cause"
     }
     "#);
     for (path, body) in [
@@ -87,7 +87,7 @@ async fn causes_of_internal_errors_are_logged_and_not_returned() -> anyhow::Resu
     assert_json_snapshot!(answer.problem(500)?, @r#"
     {
       "code": "internal",
-      "detail": "the host failed; its log says why"
+      "detail": "the host failed; its log has the cause"
     }
     "#);
     ensure!(!answer.text()?.contains("secret"), "the response has the cause: {answer:?}");

@@ -124,7 +124,7 @@ async fn all_invalid_grants_are_reported_and_nothing_changes() -> anyhow::Result
       },
       {
         "field": "grants.http.1.origin",
-        "message": "is needed"
+        "message": "is missing"
       },
       {
         "field": "grants.http.2.networks",
@@ -397,7 +397,7 @@ async fn numbers_above_their_maximum_are_refused_with_it() -> anyhow::Result<()>
             r#"{ "key_value": { "bytes": -1 } }"#,
             "key_value.bytes: `-1` is negative: expected a whole number of bytes",
         ),
-        (r#"{ "key_value": {} }"#, "key_value.bytes: is needed"),
+        (r#"{ "key_value": {} }"#, "key_value.bytes: is missing"),
         (
             r#"{ "key_value": { "bytes": 1, "byte": 1 } }"#,
             "key_value.byte: is not a grant; there are: bytes",

@@ -41,7 +41,7 @@ async fn an_unknown_path_is_a_problem() -> anyhow::Result<()> {
     assert_json_snapshot!(get(&host, "/no/such/route").await?.problem(404)?, @r#"
     {
       "code": "no_such_route",
-      "detail": "there is nothing at this address"
+      "detail": "no route has this path"
     }
     "#);
     for path in
@@ -60,7 +60,7 @@ async fn a_method_that_a_path_does_not_support_is_a_problem() -> anyhow::Result<
     assert_json_snapshot!(answer.problem(405)?, @r#"
     {
       "code": "method_not_allowed",
-      "detail": "this address does not take this method"
+      "detail": "this path does not support this method"
     }
     "#);
     for (method, path) in [

@@ -218,7 +218,7 @@ async fn a_plus_in_a_query_is_decoded_or_explained() -> anyhow::Result<()> {
     get(&host, "/v1/jobs?limit=1e+2").await?.ok(200)?;
     let listed = get(&host, "/v1/jobs?plugin=x@1.0.0+b7").await?.ok(200)?;
     assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1));
-    let explained = "(in a query a `+` stands for a space: write %2B for a plus sign)";
+    let explained = "(in a query, `+` is a space: write %2B for a plus sign)";
     for wrong in ["env.1N=a+b", "arg=a+b%00"] {
         let raw = post(&host, &format!("/v1/jobs?plugin=p&{wrong}"), "").await?.problem(422)?;
         ensure!(raw["detail"].as_str().is_some_and(|text| text.contains(explained)), "{raw}");

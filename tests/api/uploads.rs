@@ -130,7 +130,7 @@ async fn a_version_never_gets_other_bytes() -> anyhow::Result<()> {
     assert_json_snapshot!(other.problem(409)?, @r#"
     {
       "code": "version_taken",
-      "detail": "q@1.0.0 holds other bytes, sha256:277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9: versions never change, so upload another one"
+      "detail": "q@1.0.0 exists with other bytes, sha256:277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9: versions never change, so upload another one"
     }
     "#);
     let kept = get(&host, "/v1/plugins/q/versions/1.0.0/wasm").await?;
@@ -214,7 +214,7 @@ async fn a_plugin_that_is_too_large_is_refused_before_it_is_sent() -> anyhow::Re
     assert_json_snapshot!(problem, @r#"
     {
       "code": "too_large",
-      "detail": "the plugin is larger than 1000 bytes, the most that is taken; the operator raises the limit with `plugin_bytes`",
+      "detail": "the plugin is larger than the limit of 1000 bytes; the operator raises the limit with `plugin_bytes`",
       "limit_bytes": 1000
     }
     "#);

@@ -1,4 +1,4 @@
-//! What requests are answered from, and the budgets that they share.
+//! The state of the HTTP interface: what handlers use, and the budgets that requests share.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use jobwright_core::services::CapabilityProvider;
 use jobwright_core::store::Store;
 use tokio::sync::{Mutex, watch};
 
-use super::http::answers::Answers;
 use super::http::body::Bodies;
+use super::http::response_budget::Responses;
 use super::settings::ApiSettings;
 use crate::controls::ControlsView;
 use crate::events::WakeUps;
@@ -20,79 +20,94 @@ use crate::intake::{self, Intake, IntakeSettings};
 use crate::shares::{Shares, table};
 use crate::telemetry::Refusals;
 
-/// What requests are answered from.
+/// The state of the HTTP interface. Clones share it.
 #[derive(Clone)]
 pub struct App {
-    /// Where jobs are.
+    /// The store of jobs.
     pub store: Arc<dyn Store>,
-    /// Where plugins are.
+    /// The registry of plugins.
     pub registry: Arc<dyn PluginRegistry>,
-    /// What says whether bytes are a plugin.
+    /// Inspects and compiles uploads.
     pub runtime: Arc<dyn Runtime>,
-    /// Where keys and the audit log are.
+    /// The store of keys and of the audit log.
     pub access: Arc<dyn AccessStore>,
-    /// Where secrets are.
+    /// The store of secrets.
     pub secrets: Arc<dyn SecretStore>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// What has kept values for plugins.
+    /// Removes the stored values of removed plugins.
     pub grantor: Arc<dyn CapabilityProvider>,
-    /// What wakes requests that wait.
+    /// Wakes requests that wait for jobs.
     pub wake_ups: Arc<WakeUps>,
     /// What administrators disabled.
     pub controls: Arc<ControlsView>,
-    /// Whether the host was told to stop.
+    /// Whether the host is stopping.
     pub stopping: watch::Receiver<bool>,
-    /// What an operator decided.
+    /// The configuration.
     pub settings: Arc<ApiSettings>,
-    /// What accepts jobs.
+    /// Accepts jobs.
     pub(super) intake: Arc<Intake>,
-    pub(super) gates: Arc<Gates>,
+    pub(super) budgets: Arc<Budgets>,
+    pub(super) refusals: Arc<Refusals>,
+    /// Locked for the whole of each change of keys and tenants, which depends on the others that exist.
+    pub(super) administration: Arc<Mutex<()>>,
 }
 
-/// What keeps requests from getting in each other's way.
+/// The budgets that requests of all tenants share: see [`table`].
 #[derive(Debug)]
-pub(super) struct Gates {
+pub(super) struct Budgets {
     pub(super) bodies: Bodies,
-    /// Apart, so that uploads, which are long and take their time, never keep jobs out.
-    pub(super) plugins: Bodies,
-    pub(super) answers: Answers,
+    /// Separate from `bodies`, so that long uploads do not block jobs.
+    pub(super) uploads: Bodies,
+    pub(super) responses: Responses,
     pub(super) requests: Shares,
     pub(super) listings: Shares,
     pub(super) reads: Shares,
     pub(super) changes: Shares,
     pub(super) inspections: Shares,
-    pub(super) refusals: Refusals,
-    /// Held over each change of keys and tenants, from looking at what there is.
-    pub(super) administration: Mutex<()>,
 }
 
-/// What the interface works with.
+impl Budgets {
+    fn new(settings: &ApiSettings) -> Self {
+        Self {
+            bodies: Bodies::new(&table::BODIES, settings.job_bytes()),
+            uploads: Bodies::new(&table::UPLOADS, settings.plugin_bytes),
+            responses: Responses::new(settings.limits.ceiling.output_bytes),
+            requests: Shares::new(&table::REQUESTS),
+            listings: Shares::new(&table::LISTINGS),
+            reads: Shares::new(&table::READS),
+            changes: Shares::new(&table::CHANGES),
+            inspections: Shares::new(&table::INSPECTIONS),
+        }
+    }
+}
+
+/// What the interface is built from.
 pub struct Parts {
-    /// Where jobs are.
+    /// The store of jobs.
     pub store: Arc<dyn Store>,
-    /// Where plugins are.
+    /// The registry of plugins.
     pub registry: Arc<dyn PluginRegistry>,
-    /// What says whether bytes are a plugin.
+    /// Inspects and compiles uploads.
     pub runtime: Arc<dyn Runtime>,
-    /// Where keys and the audit log are.
+    /// The store of keys and of the audit log.
     pub access: Arc<dyn AccessStore>,
-    /// Where secrets are.
+    /// The store of secrets.
     pub secrets: Arc<dyn SecretStore>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// What has kept values for plugins.
+    /// Removes the stored values of removed plugins.
     pub grantor: Arc<dyn CapabilityProvider>,
-    /// What wakes requests that wait.
+    /// Wakes requests that wait for jobs.
     pub wake_ups: Arc<WakeUps>,
     /// What administrators disabled.
     pub controls: Arc<ControlsView>,
-    /// Whether the host was told to stop.
+    /// Whether the host is stopping.
     pub stopping: watch::Receiver<bool>,
 }
 
 impl App {
-    /// The interface to these parts.
+    /// The interface to `parts`.
     #[must_use]
     pub fn new(parts: Parts, settings: ApiSettings) -> Self {
         let intake = Arc::new(intake(&parts, &settings));
@@ -108,18 +123,9 @@ impl App {
             controls: parts.controls,
             stopping: parts.stopping,
             intake,
-            gates: Arc::new(Gates {
-                bodies: Bodies::new(&table::BODIES, settings.job_bytes()),
-                plugins: Bodies::new(&table::UPLOADS, settings.plugin_bytes),
-                answers: Answers::new(settings.limits.ceiling.output_bytes),
-                requests: Shares::new(&table::REQUESTS),
-                listings: Shares::new(&table::LISTINGS),
-                reads: Shares::new(&table::READS),
-                changes: Shares::new(&table::CHANGES),
-                inspections: Shares::new(&table::INSPECTIONS),
-                refusals: Refusals::default(),
-                administration: Mutex::default(),
-            }),
+            budgets: Arc::new(Budgets::new(&settings)),
+            refusals: Arc::default(),
+            administration: Arc::default(),
             settings: Arc::new(settings),
         }
     }

@@ -1,4 +1,4 @@
-//! A client of the HTTP interface, as intake sees it.
+//! An HTTP client as a submitter of jobs.
 
 use jobwright_core::access::{Caller, Scope};
 use jobwright_core::tenant::TenantName;
@@ -6,7 +6,7 @@ use jobwright_core::tenant::TenantName;
 use super::app::App;
 use crate::intake::{NotAdmitted, Submitter};
 
-/// See the module's text.
+/// The caller of a request.
 pub(super) struct Client<'a> {
     pub(super) app: &'a App,
     pub(super) caller: &'a Caller,

@@ -1,12 +1,10 @@
-//! The kill switch: a plugin, a version, a digest or a tenant is switched off with one call. What runs
-//! is stopped, what waits is held or cancelled, nothing new is taken; and on again.
+//! The kill switch: disables and enables a plugin, a version, a digest or a tenant. While it is disabled, its
+//! running attempts are stopped, its waiting jobs are held or cancelled, and new jobs are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use jobwright_core::access::{Caller, Scope};
 use jobwright_core::hold::{Hold, HoldNote};
 use serde::Deserialize;
@@ -15,56 +13,62 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::http::auth::By;
+use super::http::body::RawBody;
 use super::http::error::ApiError;
 use super::http::fields::{Fields, utf8};
 use super::http::path::Path;
+use super::http::problem_code::ProblemCode;
 use super::plugins::{parse_name, parse_version};
 use super::tenants;
 
-/// The longest request, in bytes: a word and a reason.
+/// The longest body, in bytes: an action and a reason.
 const MAX_BYTES: u64 = 4 << 10;
 
-/// Things that one tenant has switched off at one time, and the operator: all of them are in memory.
+/// The maximum number of disabled plugins, versions, digests and tenants of one owner: of a tenant, or of all
+/// administrators. All of them are in memory.
 const MAX_HOLDS: usize = 1000;
 
-/// Jobs that are cancelled in one step of the store.
+/// The maximum number of jobs that one command of the store cancels.
 const BATCH: usize = 500;
 
-/// What becomes of the unfinished jobs of what is switched off.
+/// What happens to unfinished jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Jobs {
-    /// They wait.
+    /// They wait until they are enabled.
     #[default]
     Hold,
     /// They are cancelled.
     Cancel,
 }
 
-/// What can be switched, as a path names it.
-pub(super) trait Switched: DeserializeOwned + Send {
-    /// What is done to it, in the audit log: to disable and to enable it.
-    const DEEDS: [&'static str; 2];
+/// A target of the kill switch, as the path of a request names it.
+pub(super) trait Target: DeserializeOwned + Send {
+    /// The actions in the audit log: to disable and to enable it.
+    const ACTIONS: [&'static str; 2];
 
-    /// What is held while it is off.
+    /// The hold while it is disabled.
     fn hold(&self, caller: &Caller) -> Result<Hold, ApiError>;
 
-    /// Its name in the audit log.
+    /// The name in the audit log.
     fn name(&self) -> String;
 
-    /// Refuses what cannot be switched off, because there is no such thing.
+    /// Checks that it exists, so that it can be disabled.
+    ///
+    /// # Errors
+    /// If it does not.
     fn check(&self, _: &App, _: &Caller) -> Result<(), ApiError> {
         Ok(())
     }
 }
 
 #[derive(Deserialize)]
-pub(super) struct OfPlugin {
+pub(super) struct PluginTarget {
     name: String,
 }
 
-impl Switched for OfPlugin {
-    const DEEDS: [&'static str; 2] = ["plugin.disable", "plugin.enable"];
+impl Target for PluginTarget {
+    const ACTIONS: [&'static str; 2] = ["plugin.disable", "plugin.enable"];
 
     fn hold(&self, caller: &Caller) -> Result<Hold, ApiError> {
         Ok(Hold::Plugin { tenant: caller.tenant.clone(), plugin: parse_name(&self.name)? })
@@ -80,13 +84,13 @@ impl Switched for OfPlugin {
 }
 
 #[derive(Deserialize)]
-pub(super) struct OfVersion {
+pub(super) struct VersionTarget {
     name: String,
     version: String,
 }
 
-impl Switched for OfVersion {
-    const DEEDS: [&'static str; 2] = ["version.disable", "version.enable"];
+impl Target for VersionTarget {
+    const ACTIONS: [&'static str; 2] = ["version.disable", "version.enable"];
 
     fn hold(&self, caller: &Caller) -> Result<Hold, ApiError> {
         let (plugin, version) = (parse_name(&self.name)?, parse_version(&self.version)?);
@@ -102,18 +106,18 @@ impl Switched for OfVersion {
     }
 }
 
-/// Whose code has these bytes: whatever it is called, and whoever's it is.
+/// All plugins with these bytes, of any name and tenant.
 #[derive(Deserialize)]
-pub(super) struct OfDigest {
+pub(super) struct DigestTarget {
     digest: String,
 }
 
-impl Switched for OfDigest {
-    const DEEDS: [&'static str; 2] = ["digest.disable", "digest.enable"];
+impl Target for DigestTarget {
+    const ACTIONS: [&'static str; 2] = ["digest.disable", "digest.enable"];
 
     fn hold(&self, _: &Caller) -> Result<Hold, ApiError> {
         let digest = self.digest.parse();
-        digest.map(Hold::Digest).map_err(|error| ApiError::bad_request("invalid_digest", error))
+        digest.map(Hold::Digest).map_err(|error| ApiError::new(ProblemCode::InvalidDigest, error))
     }
 
     fn name(&self) -> String {
@@ -122,12 +126,12 @@ impl Switched for OfDigest {
 }
 
 #[derive(Deserialize)]
-pub(super) struct OfTenant {
+pub(super) struct TenantTarget {
     name: String,
 }
 
-impl Switched for OfTenant {
-    const DEEDS: [&'static str; 2] = ["tenant.disable", "tenant.enable"];
+impl Target for TenantTarget {
+    const ACTIONS: [&'static str; 2] = ["tenant.disable", "tenant.enable"];
 
     fn hold(&self, _: &Caller) -> Result<Hold, ApiError> {
         Ok(Hold::Tenant(tenants::parse(&self.name)?))
@@ -138,71 +142,75 @@ impl Switched for OfTenant {
     }
 }
 
-pub(super) async fn disable<T: Switched>(
+pub(super) async fn disable<T: Target>(
     State(app): State<App>,
     By(caller): By,
-    Path(what): Path<T>,
-    headers: HeaderMap,
-    body: Body,
+    Path(target): Path<T>,
+    body: RawBody,
 ) -> Result<Json<Value>, ApiError> {
-    what.check(&app, &caller)?;
-    let hold = what.hold(&caller)?;
+    target.check(&app, &caller)?;
+    let hold = target.hold(&caller)?;
     let hold = if caller.may(Scope::Admin) { hold.by_operator() } else { hold };
-    let body = app.body(&caller, "request", &headers, body, MAX_BYTES).await?.bytes;
-    let (jobs, note) = asked(utf8(&body, "request")?, app.note(&caller))?;
+    let body = app.body(&caller, body, "request", MAX_BYTES).await?.bytes;
+    let (jobs, note) = parse(utf8(&body, "request")?, app.note(&caller))?;
     let cancels = jobs == Jobs::Cancel;
     let held = app.store.holds().await?;
     let own = held.keys().filter(|other| other.stops() && other.owner() == hold.owner());
     if own.count() >= MAX_HOLDS && !held.contains_key(&hold) {
-        let detail = format!("{MAX_HOLDS} things are switched off, the most that may be");
-        return Err(ApiError::conflict("too_many_disabled", detail));
+        let detail = format!(
+            "{MAX_HOLDS} plugins, versions, digests and tenants are disabled, the maximum: enable some first"
+        );
+        return Err(ApiError::new(ProblemCode::TooManyDisabled, detail));
     }
-    let there = held.get(&hold);
-    // What is disabled already stays as it was noted, unless there is another reason to note.
-    let is_news = there.is_none_or(|there| note.reason.is_some() && note.reason != there.reason);
-    if !is_news && !cancels {
+    // If it is disabled already, the note stays, unless the request has another reason.
+    let is_change =
+        held.get(&hold).is_none_or(|old| note.reason.is_some() && note.reason != old.reason);
+    if !is_change && !cancels {
         return Ok(Json(json!({ "disabled": true, "cancelled_jobs": 0 })));
     }
     let detail = json!({ "cancels_jobs": cancels, "reason": note.reason });
-    let turn = app.audit(&caller, T::DEEDS[0], &what.name(), detail).await?;
-    if is_news {
+    let permit = app.audit(&caller, T::ACTIONS[0], &target.name(), detail).await?;
+    if is_change {
         app.store.set_held(hold.clone(), Some(note)).await?;
     }
-    // Submissions that are waited for may wait for a turn themselves.
-    drop(turn);
-    // Jobs that were being accepted before it was off are in the queue when this is passed.
+    // The submissions that `drained` waits for may wait for a permit themselves.
+    drop(permit);
+    // Afterwards, all jobs that were accepted before the hold are in the queue.
     app.intake.plugins.drained(&hold).await;
     let cancelled = if cancels { app.cancel_all(&caller, hold).await? } else { 0 };
     Ok(Json(json!({ "disabled": true, "cancelled_jobs": cancelled })))
 }
 
-pub(super) async fn enable<T: Switched>(
+pub(super) async fn enable<T: Target>(
     State(app): State<App>,
     By(caller): By,
-    Path(what): Path<T>,
+    Path(target): Path<T>,
 ) -> Result<Json<Value>, ApiError> {
-    let hold = what.hold(&caller)?;
-    let (operators, held) = (hold.clone().by_operator(), app.store.holds().await?);
-    if !caller.may(Scope::Admin) && held.contains_key(&operators) {
-        let detail = format!("{} was switched off by an administrator", what.name());
-        return Err(ApiError::forbidden("disabled_by_operator", detail));
+    let hold = target.hold(&caller)?;
+    let (by_operator, held) = (hold.clone().by_operator(), app.store.holds().await?);
+    if !caller.may(Scope::Admin) && held.contains_key(&by_operator) {
+        let detail = format!(
+            "an administrator disabled {}: only an administrator can enable it",
+            target.name()
+        );
+        return Err(ApiError::new(ProblemCode::DisabledByOperator, detail));
     }
-    let off = BTreeSet::from([hold, operators]).into_iter().filter(|hold| held.contains_key(hold));
-    let off: Vec<Hold> = off.collect();
-    if off.is_empty() {
+    let mut present = BTreeSet::from([hold, by_operator]);
+    present.retain(|hold| held.contains_key(hold));
+    if present.is_empty() {
         return Ok(Json(json!({ "disabled": false })));
     }
-    let _turn = app.audit(&caller, T::DEEDS[1], &what.name(), json!({})).await?;
-    for hold in off {
+    let _permit = app.audit(&caller, T::ACTIONS[1], &target.name(), json!({})).await?;
+    for hold in present {
         app.store.set_held(hold, None).await?;
     }
     Ok(Json(json!({ "disabled": false })))
 }
 
-/// What is disabled: by whom, since when and why.
+/// Everything that is disabled, with the actor, the time and the reason.
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let mut disabled: BTreeMap<Hold, HoldNote> = BTreeMap::new();
-    // Sorted: those of administrators come last, and their notes stand.
+    // The holds of administrators come last in the order, so their notes replace those of tenants.
     for (hold, note) in app.store.holds().await?.into_iter().filter(|(hold, _)| hold.stops()) {
         let hold = match hold {
             Hold::Operator(hold) => *hold,
@@ -221,10 +229,9 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError
 }
 
 impl App {
-    /// Cancels every unfinished job that `hold` covers, for as long as the caller may; answers how many
-    /// there were.
+    /// Cancels every unfinished job that `hold` covers, while the caller is authorized. Returns their number.
     async fn cancel_all(&self, caller: &Caller, hold: Hold) -> Result<usize, ApiError> {
-        let _turn = self.gates.changes.of(&caller.tenant).acquire().await;
+        let _permit = self.budgets.changes.of(&caller.tenant).acquire().await;
         let mut cancelled = 0;
         loop {
             self.still_admits(caller, false)?;
@@ -236,24 +243,24 @@ impl App {
         }
     }
 
-    /// The note of what `caller` holds now, without a reason.
+    /// The note of a hold that `caller` places now, without a reason.
     pub(super) fn note(&self, caller: &Caller) -> HoldNote {
         let (by, at) = (Some(caller.actor.clone()), Some(self.clock.now()));
         HoldNote { by, at, reason: None }
     }
 }
 
-/// `{"jobs": "hold" | "cancel", "reason": "…"}`; nothing is `hold`, without a reason.
-fn asked(body: &str, note: HoldNote) -> Result<(Jobs, HoldNote), ApiError> {
+/// Parses `{"jobs": "hold" | "cancel", "reason": "…"}`. The default is `hold`, without a reason.
+fn parse(body: &str, note: HoldNote) -> Result<(Jobs, HoldNote), ApiError> {
     let mut fields = Fields::of_optional_json(body, "request")?;
     let jobs = fields.take("jobs", "hold or cancel").unwrap_or_default();
-    let note = noted(&mut fields, note);
+    let note = with_reason(&mut fields, note);
     let errors = fields.into_errors("is not a field of this request");
     if errors.is_empty() { Ok((jobs, note)) } else { Err(ApiError::invalid(errors)) }
 }
 
-/// `note` with the reason that is given, if one is.
-pub(super) fn noted(fields: &mut Fields, note: HoldNote) -> HoldNote {
+/// `note` with the reason of the request, if it has one.
+pub(super) fn with_reason(fields: &mut Fields, note: HoldNote) -> HoldNote {
     let reason: Option<String> = fields.take("reason", "a string");
     match note.clone().because(reason.as_deref().unwrap_or_default()) {
         Ok(noted) => noted,

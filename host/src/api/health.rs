@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it takes jobs.
+//! Liveness and readiness of the host.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,22 +8,23 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::http::auth;
+use super::http::problem_code::ProblemCode;
 
-/// The process answers.
+/// `GET /healthz`: 200 while the process serves requests.
 pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// The host takes jobs and goes on to run them; 503 if not. The reason says where things are and how much
-/// of them, which is for callers that may read jobs.
+/// `GET /readyz`: 200 while the host accepts and runs jobs, else 503. The reason has paths and numbers, so only
+/// callers with the scope `jobs:read` see it.
 pub(super) async fn ready(State(app): State<App>, headers: HeaderMap) -> (StatusCode, Json<Value>) {
     let Err(Unready { code, reason, public }) = app.ready() else {
         return (StatusCode::OK, Json(json!({ "status": "ready" })));
     };
     let (keys, now) = (&app.settings.keys, app.clock.now());
     let caller = auth::identify(&headers, keys, &*app.access, now);
-    let may_know = public || caller.is_ok_and(|caller| caller.may(Scope::JobsRead));
-    let reason = if may_know {
+    let may_see = public || caller.is_ok_and(|caller| caller.may(Scope::JobsRead));
+    let reason = if may_see {
         reason
     } else {
         "send an API key with the scope `jobs:read` to see the reason".to_owned()
@@ -32,7 +33,7 @@ pub(super) async fn ready(State(app): State<App>, headers: HeaderMap) -> (Status
     (StatusCode::SERVICE_UNAVAILABLE, Json(body))
 }
 
-/// What some balancers ask for instead: that there is an answer says that the process lives.
+/// `OPTIONS`, which some load balancers send as a liveness check.
 pub(super) async fn options() -> (StatusCode, [(HeaderName, &'static str); 1]) {
     (StatusCode::NO_CONTENT, [(header::ALLOW, "GET,HEAD,OPTIONS")])
 }
@@ -41,22 +42,26 @@ pub(super) async fn options() -> (StatusCode, [(HeaderName, &'static str); 1]) {
 struct Unready {
     code: &'static str,
     reason: String,
+    /// Whether all callers can see the reason.
     public: bool,
 }
 
 impl App {
-    /// Whether submissions are taken and run: by what refuses them, and whether the host stops.
+    /// Checks what would refuse a job, and whether the host is stopping.
     fn ready(&self) -> Result<(), Unready> {
         if *self.stopping.borrow() {
-            let reason = "the host is stopping: what it accepts now runs at its next start";
+            let reason = "the host is stopping: jobs that it accepts now run at its next start";
             return Err(Unready { code: "stopping", reason: reason.to_owned(), public: true });
         }
-        let unready = |code, reason| Unready { code, reason, public: false };
+        let unready = |code: ProblemCode, reason| {
+            let code = code.as_str();
+            Unready { code, reason, public: false }
+        };
         let store = self.store.ready();
-        store.map_err(|error| unready("store_unavailable", error.to_string()))?;
+        store.map_err(|error| unready(ProblemCode::StoreUnavailable, error.to_string()))?;
         let disk = self.intake.has_disk_for_jobs(self.clock.now());
-        disk.map_err(|low| unready("disk_low", low.to_string()))?;
-        let full = self.store.full().map(|full| unready("queue_full", full.to_string()));
+        disk.map_err(|low| unready(ProblemCode::DiskLow, low.to_string()))?;
+        let full = self.store.full().map(|full| unready(ProblemCode::QueueFull, full.to_string()));
         full.map_or(Ok(()), Err)
     }
 }

@@ -1,13 +1,12 @@
-//! API keys: made, shown without their tokens, revoked.
+//! API keys: creating, listing without tokens, and revoking.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,84 +18,86 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::http::auth::{self, By};
+use super::http::body::RawBody;
 use super::http::error::ApiError;
 use super::http::fields::{Fields, utf8};
-use super::http::layers::Lasting;
+use super::http::layers::CredentialsChanged;
 use super::http::path::Path;
+use super::http::problem_code::ProblemCode;
 
-/// The longest request, in bytes: a name and some words.
+/// The longest body, in bytes: a name and scopes.
 const MAX_BYTES: u64 = 16 << 10;
 
-/// Keys that are kept: each is an entry in memory. Revoked and expired ones give way to new ones.
+/// The maximum number of keys, each of which is in memory. New keys replace revoked and expired ones.
 const MAX_KEYS: usize = 10_000;
 
-/// The longest name of a key, in characters.
+/// The maximum length of the name of a key, in characters.
 const MAX_NAME: usize = 100;
 
-/// What tokens begin with, so that scanners of source code can find those that were left there.
+/// The beginning of tokens, by which secret scanners find them in source code.
 const PREFIX: &str = "jwk_";
 
-/// Makes a key, and answers its token this once.
+/// Creates a key. Only this response has its token.
 pub(super) async fn create(
     State(app): State<App>,
     By(caller): By,
-    headers: HeaderMap,
-    body: Body,
+    body: RawBody,
 ) -> Result<Response, ApiError> {
-    let body = app.body(&caller, "key", &headers, body, MAX_BYTES).await?.bytes;
-    let _alone = app.gates.administration.lock().await;
-    // Another one may have been the first meanwhile, or have revoked the caller's.
+    let body = app.body(&caller, body, "key", MAX_BYTES).await?.bytes;
+    let _lock = app.administration.lock().await;
+    // Another request may have created the first key meanwhile, or revoked the key of the caller.
     app.still_admits(&caller, false)?;
     let now = app.clock.now();
     let key = draft(utf8(&body, "key")?, now)?;
     let keys = app.access.keys();
     let Some(evicted) = access::evictable(&keys, MAX_KEYS, now) else {
-        let detail =
-            format!("{MAX_KEYS} keys are in use, the most that may be: revoke some that are not");
-        return Err(ApiError::conflict("too_many_keys", detail));
+        let detail = format!("{MAX_KEYS} keys are valid, the maximum: revoke some first");
+        return Err(ApiError::new(ProblemCode::TooManyKeys, detail));
     };
-    if auth::is_open(&app.settings.keys, &*app.access) && !lets_admins_in_for_good(&key, now) {
-        let detail = "from the first key on every request needs one: give it the scope admin and no \
-                      end, or nobody could make another";
-        return Err(ApiError::conflict("first_key", detail));
+    if auth::is_open(&app.settings.keys, &*app.access) && !is_lasting_admin_key(&key, now) {
+        let detail = "once the host has a key, every request needs one: the first key must have the \
+                      scope admin and must not expire, so that it can create others";
+        return Err(ApiError::new(ProblemCode::FirstKey, detail));
     }
-    // 256 random bits: a plain digest of them is as good as they are.
+    // With 256 random bits, a plain digest is as safe as a password hash.
     let token = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
     let ApiKey { name, tenant, scopes, expires_at, .. } = &key;
     let detail =
         json!({ "name": name, "tenant": tenant, "scopes": scopes, "expires_at": expires_at });
-    let _turn = app.audit(&caller, "key.create", &key.id, detail).await?;
+    let _permit = app.audit(&caller, "key.create", &key.id, detail).await?;
     for old in evicted {
         app.access.forget_key(&old.id).await?;
     }
     app.access.add_key(key.clone(), Digest::of(token.as_bytes())).await?;
     let mut view = view(&key, now);
     view["key"] = token.into();
-    Ok(Lasting::mark((StatusCode::CREATED, Json(view))))
+    Ok(CredentialsChanged::mark((StatusCode::CREATED, Json(view))))
 }
 
-/// Whether it lets its bearer make another key, now and whenever that is needed.
-fn lets_admins_in_for_good(key: &ApiKey, now: Timestamp) -> bool {
+/// Whether a key is an administrator's and does not expire, so that it can always create other keys.
+fn is_lasting_admin_key(key: &ApiKey, now: Timestamp) -> bool {
     key.is_valid(now) && key.expires_at.is_none() && key.scopes.contains(&Scope::Admin)
 }
 
 impl App {
-    /// Refuses to do without the keys `gone`, of which one is an administrator's, if none of `others` lets
-    /// an administrator in for good.
-    pub(super) fn still_lets_admins_in(
+    /// Checks that the keys `removed` can be revoked.
+    ///
+    /// # Errors
+    /// If one of them is an administrator's, and none of `others` is an administrator's that does not expire.
+    pub(super) fn check_admin_key_remains(
         &self,
-        gone: &[ApiKey],
+        removed: &[ApiKey],
         others: &[ApiKey],
     ) -> Result<(), ApiError> {
         let now = self.clock.now();
         let is_admin = |key: &ApiKey| key.is_valid(now) && key.scopes.contains(&Scope::Admin);
-        let is_left = || others.iter().any(|other| lets_admins_in_for_good(other, now));
-        if self.settings.keys.are_there() || !gone.iter().any(is_admin) || is_left() {
+        let is_left = || others.iter().any(|other| is_lasting_admin_key(other, now));
+        if self.settings.keys.has_file() || !removed.iter().any(is_admin) || is_left() {
             return Ok(());
         }
-        let detail = "it would leave no key with the scope admin that does not expire: make such a \
+        let detail = "this is the last key with the scope admin that does not expire: create another such \
                       key first";
-        Err(ApiError::conflict("last_key", detail))
+        Err(ApiError::new(ProblemCode::LastKey, detail))
     }
 }
 
@@ -116,7 +117,7 @@ fn draft(text: &str, now: Timestamp) -> Result<ApiKey, ApiError> {
         }
     }
     if scopes.is_none_or(|scopes| scopes.is_empty()) {
-        fields.missing("scopes", "is missing: name what the key may do");
+        fields.missing("scopes", "is missing: list the scopes of the key");
     }
     let life: Option<NonZeroU64> = fields.take("expires_in_s", "a whole number of seconds from 1");
     let expires_at = life.map(|seconds| after(now, Duration::from_secs(seconds.get())));
@@ -134,7 +135,7 @@ pub(super) async fn list(State(app): State<App>) -> Json<Value> {
     Json(json!({ "keys": keys.iter().map(|key| view(key, now)).collect::<Vec<_>>() }))
 }
 
-/// A key, and whether it lets its bearer in: by the host's clock, which decides that.
+/// A key with its state, by the host's clock.
 fn view(key: &ApiKey, now: Timestamp) -> Value {
     let state = match key.revoked_at {
         Some(_) => "revoked",
@@ -146,24 +147,24 @@ fn view(key: &ApiKey, now: Timestamp) -> Value {
     view
 }
 
-/// Revokes a key: it lets nobody in from now on.
+/// Revokes a key, at once.
 pub(super) async fn revoke(
     State(app): State<App>,
     By(caller): By,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let _alone = app.gates.administration.lock().await;
+    let _lock = app.administration.lock().await;
     app.still_admits(&caller, false)?;
     let keys = app.access.keys();
-    let unknown = || ApiError::not_found("key_not_found", "there is no key with this id");
-    let (gone, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.id == id);
-    let key = gone.first().ok_or_else(unknown)?;
+    let unknown = || ApiError::new(ProblemCode::KeyNotFound, "there is no key with this id");
+    let (removed, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.id == id);
+    let key = removed.first().ok_or_else(unknown)?;
     let now = app.clock.now();
-    app.still_lets_admins_in(&gone, &others)?;
+    app.check_admin_key_remains(&removed, &others)?;
     if key.revoked_at.is_some() {
         return Ok(Json(view(key, now)).into_response());
     }
     let act = app.act(&caller, "key.revoke", &id, json!({ "tenant": key.tenant }));
     let revoked = app.revoke_key(&id, act).await?;
-    Ok(Lasting::mark(Json(view(&revoked, now))))
+    Ok(CredentialsChanged::mark(Json(view(&revoked, now))))
 }

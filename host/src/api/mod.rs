@@ -1,5 +1,4 @@
-//! The HTTP interface: [`router`] is its table of contents. One file for each resource; the mechanisms of
-//! HTTP are in [`http`], and nothing here names a driver.
+//! The HTTP interface: [`router`] has its routes. Each resource has a file; [`http`] has the mechanisms of HTTP.
 
 mod app;
 mod audit;
@@ -26,114 +25,135 @@ use jobwright_core::access::Scope;
 pub use self::app::{App, Parts};
 use self::http::error::ApiError;
 use self::http::layers;
+pub use self::http::problem_code::ProblemCode;
 pub use self::http::route::Route;
 use self::http::routes::Routes;
 use self::plugin_settings::configure;
 pub use self::settings::ApiSettings;
 
-/// Every route.
+/// The router of all routes.
 pub fn router(app: App) -> Router {
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), layers::authenticate);
-    // Inside of it, as room for answers is shared by tenants.
-    let hold = axum::middleware::from_fn_with_state(app.clone(), layers::hold);
-    let v1 = v1().into_router().layer(hold).layer(authenticate);
+    // Inside of `authenticate`, because each tenant has a budget.
+    let charge = axum::middleware::from_fn_with_state(app.clone(), layers::charge_response);
+    let v1 = v1().into_router().layer(charge).layer(authenticate);
     Router::new()
         .route("/", get(welcome::page).options(health::options))
         .route("/healthz", get(health::alive).options(health::options))
         .route("/readyz", get(health::ready).options(health::options))
         .nest("/v1", v1)
-        .fallback(async || ApiError::not_found("no_such_route", "there is nothing at this address"))
+        .fallback(async || ApiError::new(ProblemCode::NoSuchRoute, "no route has this path"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        // Bodies are read, and bounded, by `body`.
+        // `http::body` reads bodies within their limits.
         .layer(DefaultBodyLimit::disable())
-        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::guard))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::refuse_foreign))
         .layer(axum::middleware::from_fn_with_state(app.clone(), layers::finish))
         .with_state(app)
 }
 
-/// Every route under `/v1`, as tests and documents need to know them.
+/// All routes under `/v1`, for tests and documentation.
 #[must_use]
 pub fn routes() -> Vec<Route> {
     v1().into_table()
 }
 
-/// What there is, and what a caller needs for it.
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
+const PATCH: Method = Method::PATCH;
+const DELETE: Method = Method::DELETE;
+
+/// The routes under `/v1`, with their scopes.
 fn v1() -> Routes {
-    use Scope::{Admin, JobsRead, JobsReplay, JobsSubmit, PluginsWrite};
-    use disabled::{OfDigest, OfPlugin, OfTenant, OfVersion};
-    const GET: Method = Method::GET;
-    const POST: Method = Method::POST;
-    const DELETE: Method = Method::DELETE;
-    Routes::default()
-        .on((GET, "/plugins"), JobsRead, plugins::list)
+    admin_routes(job_routes(plugin_routes(Routes::default())))
+}
+
+fn plugin_routes(routes: Routes) -> Routes {
+    use Scope::{JobsRead, PluginsWrite};
+    use disabled::{PluginTarget, VersionTarget};
+    routes
+        .on(GET, "/plugins", JobsRead, plugins::list)
         .with_query()
-        .on((GET, "/plugins/{name}"), JobsRead, plugins::show)
-        .on((Method::PUT, "/plugins/{name}"), PluginsWrite, plugins::upload)
+        .on(GET, "/plugins/{name}", JobsRead, plugins::show)
+        .on(PUT, "/plugins/{name}", PluginsWrite, plugins::upload)
         .with_query()
         .with_body()
-        .on((Method::PATCH, "/plugins/{name}"), PluginsWrite, configure::configure)
+        .on(PATCH, "/plugins/{name}", PluginsWrite, configure::configure)
         .with_body()
-        .on((DELETE, "/plugins/{name}"), PluginsWrite, plugins::remove)
-        .on((POST, "/plugins/{name}/disable"), PluginsWrite, disabled::disable::<OfPlugin>)
+        .on(DELETE, "/plugins/{name}", PluginsWrite, plugins::remove)
+        .on(POST, "/plugins/{name}/disable", PluginsWrite, disabled::disable::<PluginTarget>)
         .with_body()
-        .on((POST, "/plugins/{name}/enable"), PluginsWrite, disabled::enable::<OfPlugin>)
-        .on((GET, "/plugins/{name}/versions/{version}"), JobsRead, plugins::show_version)
-        .on((DELETE, "/plugins/{name}/versions/{version}"), PluginsWrite, plugins::remove_version)
-        .on((GET, "/plugins/{name}/versions/{version}/wasm"), JobsRead, plugins::wasm)
+        .on(POST, "/plugins/{name}/enable", PluginsWrite, disabled::enable::<PluginTarget>)
+        .on(GET, "/plugins/{name}/versions/{version}", JobsRead, plugins::show_version)
+        .on(DELETE, "/plugins/{name}/versions/{version}", PluginsWrite, plugins::remove_version)
+        .on(GET, "/plugins/{name}/versions/{version}/wasm", JobsRead, plugins::wasm)
         .on(
-            (POST, "/plugins/{name}/versions/{version}/disable"),
+            POST,
+            "/plugins/{name}/versions/{version}/disable",
             PluginsWrite,
-            disabled::disable::<OfVersion>,
+            disabled::disable::<VersionTarget>,
         )
         .with_body()
         .on(
-            (POST, "/plugins/{name}/versions/{version}/enable"),
+            POST,
+            "/plugins/{name}/versions/{version}/enable",
             PluginsWrite,
-            disabled::enable::<OfVersion>,
+            disabled::enable::<VersionTarget>,
         )
-        .on((GET, "/jobs"), JobsRead, jobs::list)
+}
+
+fn job_routes(routes: Routes) -> Routes {
+    use Scope::{JobsRead, JobsReplay, JobsSubmit};
+    routes
+        .on(GET, "/jobs", JobsRead, jobs::list)
         .with_query()
-        .on((POST, "/jobs"), JobsSubmit, jobs::create)
+        .on(POST, "/jobs", JobsSubmit, jobs::create)
         .with_query()
         .with_body()
         .waiting()
-        .on((POST, "/jobs/batch"), JobsSubmit, jobs::create_batch)
+        .on(POST, "/jobs/batch", JobsSubmit, jobs::create_batch)
         .with_body()
-        .on((GET, "/jobs/{id}"), JobsRead, jobs::show)
+        .on(GET, "/jobs/{id}", JobsRead, jobs::show)
         .with_query()
-        .on((GET, "/jobs/{id}/payload"), JobsRead, jobs::payload)
-        .on((GET, "/jobs/{id}/output"), JobsRead, jobs::output)
-        .on((GET, "/jobs/{id}/logs"), JobsRead, jobs::logs)
+        .on(GET, "/jobs/{id}/payload", JobsRead, jobs::payload)
+        .on(GET, "/jobs/{id}/output", JobsRead, jobs::output)
+        .on(GET, "/jobs/{id}/logs", JobsRead, jobs::logs)
         .with_query()
-        .on((GET, "/jobs/{id}/seeds"), JobsReplay, jobs::seeds)
-        .on((POST, "/jobs/{id}/cancel"), JobsSubmit, jobs::cancel)
-        .on((POST, "/jobs/{id}/retry"), JobsSubmit, jobs::retry)
+        .on(GET, "/jobs/{id}/seeds", JobsReplay, jobs::seeds)
+        .on(POST, "/jobs/{id}/cancel", JobsSubmit, jobs::cancel)
+        .on(POST, "/jobs/{id}/retry", JobsSubmit, jobs::retry)
         .hinting(jobs::RETRY_HINT)
-        .on((GET, "/queues"), JobsRead, queues::list)
-        .on((GET, "/queues/{name}"), JobsRead, queues::show)
-        .on((POST, "/queues/{name}/pause"), JobsSubmit, queues::pause)
+        .on(GET, "/queues", JobsRead, queues::list)
+        .on(GET, "/queues/{name}", JobsRead, queues::show)
+        .on(POST, "/queues/{name}/pause", JobsSubmit, queues::pause)
         .with_body()
-        .on((POST, "/queues/{name}/resume"), JobsSubmit, queues::resume)
-        .on((GET, "/secrets"), Admin, secrets::list)
-        .on((Method::PUT, "/secrets/{name}"), Admin, secrets::set)
+        .on(POST, "/queues/{name}/resume", JobsSubmit, queues::resume)
+}
+
+fn admin_routes(routes: Routes) -> Routes {
+    use Scope::Admin;
+    use disabled::{DigestTarget, TenantTarget};
+    routes
+        .on(GET, "/secrets", Admin, secrets::list)
+        .on(PUT, "/secrets/{name}", Admin, secrets::set)
         .with_body()
-        .on((DELETE, "/secrets/{name}"), Admin, secrets::remove)
-        .on((GET, "/keys"), Admin, keys::list)
-        .on((POST, "/keys"), Admin, keys::create)
+        .on(DELETE, "/secrets/{name}", Admin, secrets::remove)
+        .on(GET, "/keys", Admin, keys::list)
+        .on(POST, "/keys", Admin, keys::create)
         .with_body()
-        .on((DELETE, "/keys/{id}"), Admin, keys::revoke)
-        .on((GET, "/tenants"), Admin, tenants::list)
-        .on((GET, "/tenants/{name}"), Admin, tenants::show)
-        .on((Method::PATCH, "/tenants/{name}"), Admin, tenants::configure)
+        .on(DELETE, "/keys/{id}", Admin, keys::revoke)
+        .on(GET, "/tenants", Admin, tenants::list)
+        .on(GET, "/tenants/{name}", Admin, tenants::show)
+        .on(PATCH, "/tenants/{name}", Admin, tenants::configure)
         .with_body()
-        .on((DELETE, "/tenants/{name}"), Admin, tenants::remove)
-        .on((POST, "/tenants/{name}/disable"), Admin, disabled::disable::<OfTenant>)
+        .on(DELETE, "/tenants/{name}", Admin, tenants::remove)
+        .on(POST, "/tenants/{name}/disable", Admin, disabled::disable::<TenantTarget>)
         .with_body()
-        .on((POST, "/tenants/{name}/enable"), Admin, disabled::enable::<OfTenant>)
-        .on((POST, "/digests/{digest}/disable"), Admin, disabled::disable::<OfDigest>)
+        .on(POST, "/tenants/{name}/enable", Admin, disabled::enable::<TenantTarget>)
+        .on(POST, "/digests/{digest}/disable", Admin, disabled::disable::<DigestTarget>)
         .with_body()
-        .on((POST, "/digests/{digest}/enable"), Admin, disabled::enable::<OfDigest>)
-        .on((GET, "/disabled"), Admin, disabled::list)
-        .on((GET, "/audit"), Admin, audit::list)
+        .on(POST, "/digests/{digest}/enable", Admin, disabled::enable::<DigestTarget>)
+        .on(GET, "/disabled", Admin, disabled::list)
+        .on(GET, "/audit", Admin, audit::list)
         .with_query()
 }

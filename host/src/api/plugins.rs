@@ -1,11 +1,11 @@
-//! Plugins: uploaded, shown and removed.
+//! Plugins: uploading, showing and removing.
 
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::access::Caller;
 use jobwright_core::hold::Hold;
@@ -24,51 +24,46 @@ use super::http::body::Received;
 use super::http::content;
 use super::http::error::ApiError;
 use super::http::path::Path;
+use super::http::problem_code::ProblemCode;
 use super::http::query::Query;
 use crate::detached;
 
-/// Plugins on one page.
+/// The number of plugins on a page.
 const PAGE: usize = 100;
 
-/// How long an upload waits for those before it to be inspected: less than clients commonly wait for an
-/// answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an upload waits for the inspection of earlier ones: less than common timeouts of clients.
+const INSPECTION_WAIT: Duration = Duration::from_secs(30);
 
-/// Lost jobs that are shown of a plugin: one is a reason to look, and these say more.
+/// The maximum number of lost jobs in the view of a plugin: a sample for the investigation.
 const LOST_SHOWN: usize = 10;
 
 pub(super) async fn upload(
     State(app): State<App>,
     By(caller): By,
     Path(name): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let name = parse_name(&name)?;
-    let mut query = Query::of(&uri);
-    let version = query.parse("version", "invalid_version");
+    let mut query = Query::of(request.uri());
+    let version = query.parse("version", ProblemCode::InvalidVersion);
     query.finish()?;
-    let body = app
-        .gates
-        .plugins
-        .of(&caller.tenant)
-        .read("plugin", &headers, body, app.settings.plugin_bytes)
-        .await?;
+    let (uploads, max) = (app.budgets.uploads.of(&caller.tenant), app.settings.plugin_bytes);
+    let body = uploads.read(request.into(), "plugin", max).await?;
     app.still_admits(&caller, false)?;
-    let (status, version) = match publish(&app, &caller, (name.clone(), version), body).await? {
+    let upload = NamedUpload { name: name.clone(), version, body };
+    let (status, version) = match publish(&app, &caller, upload).await? {
         Published::Created(version) => (StatusCode::CREATED, version),
         Published::Unchanged(version) => (StatusCode::OK, version),
-        Published::Conflict(there) => {
+        Published::Conflict(existing) => {
             let detail = format!(
-                "{name}@{} holds other bytes, {}: versions never change, so upload another one",
-                there.version, there.digest
+                "{name}@{} exists with other bytes, {}: versions never change, so upload another one",
+                existing.version, existing.digest
             );
-            return Err(ApiError::conflict("version_taken", detail));
+            return Err(ApiError::new(ProblemCode::VersionTaken, detail));
         }
     };
     let url = format!("/v1/plugins/{name}/versions/{}", version.version);
-    let view = app.version_view((&caller.tenant, &name), &version);
+    let view = app.version_view(&caller.tenant, &name, &version);
     let mut response = (status, Json(view)).into_response();
     if let Ok(url) = HeaderValue::from_str(&url) {
         response.headers_mut().insert(header::LOCATION, url);
@@ -76,13 +71,19 @@ pub(super) async fn upload(
     Ok(response)
 }
 
-/// Compiling takes long: a client that does not wait for the answer finds its plugin there all the same,
-/// and the log says what became of it. `body` has a place among the bodies, which it keeps until the end.
+/// An upload that was received. The body keeps its permit until the plugin is published.
+struct NamedUpload {
+    name: PluginName,
+    version: Option<Version>,
+    body: Received,
+}
+
+/// Inspects, compiles and publishes a plugin. Compiling takes long: if the client disconnects, the plugin is
+/// published all the same, and the log has the result.
 async fn publish(
     app: &App,
     caller: &Caller,
-    (name, version): (PluginName, Option<Version>),
-    body: Received,
+    NamedUpload { name, version, body }: NamedUpload,
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
     app.intake.has_disk_beside_jobs(app.clock.now())?;
@@ -95,8 +96,8 @@ async fn publish(
     let tenant = caller.tenant.clone();
     let tenant_bytes = app.store.tenant(&tenant).await?.plugin_bytes;
     let detail = json!({ "version": version, "digest": digest });
-    // Compiling may have taken minutes: the key is checked again here.
-    let _turn = app.audit(caller, "plugin.upload", name.as_str(), detail).await?;
+    // `audit` checks the key again, as compiling may have taken minutes.
+    let _permit = app.audit(caller, "plugin.upload", name.as_str(), detail).await?;
     let upload = Upload { tenant, tenant_bytes, name: name.clone(), version, wasm, inspection };
     let published = app.registry.publish(upload, app.clock.now()).await?;
     if let Published::Created(version) = &published {
@@ -105,20 +106,23 @@ async fn publish(
     Ok(published)
 }
 
-/// Takes turns, not with what is compiled, which takes long and has turns of its own.
+/// Inspects an upload, by `spawn_blocking`: it takes time in proportion to the length. The number of concurrent
+/// inspections is bounded; compilations have a bound of their own.
 async fn inspect(app: &App, tenant: &TenantName, wasm: Bytes) -> Result<Inspection, ApiError> {
-    let share = app.gates.inspections.of(tenant);
-    let turn = tokio::time::timeout(PATIENCE, share.acquire()).await;
-    let turn =
-        turn.map_err(|_| ApiError::busy("other plugins are being uploaded: try again later"))?;
+    let share = app.budgets.inspections.of(tenant);
+    let permit = tokio::time::timeout(INSPECTION_WAIT, share.acquire()).await;
+    let permit = permit.map_err(|_| {
+        let seconds = INSPECTION_WAIT.as_secs();
+        let detail = format!("other uploads were inspected for {seconds} s; try again later");
+        ApiError::busy(detail)
+    })?;
     let runtime = app.runtime.clone();
-    // It takes time in proportion to the length, so not on a thread that answers requests.
-    let inspecting = move || {
-        // To its end, also if the client goes away.
-        let _turn = turn;
+    let inspect = move || {
+        // Until the inspection ends: it goes on if the client disconnects.
+        let _permit = permit;
         runtime.inspect(&wasm)
     };
-    let inspection = tokio::task::spawn_blocking(inspecting).await;
+    let inspection = tokio::task::spawn_blocking(inspect).await;
     Ok(inspection.map_err(ApiError::internal)??)
 }
 
@@ -128,15 +132,15 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let mut query = Query::of(&uri);
-    let after: Option<PluginName> = query.parse("cursor", "invalid_name");
+    let after: Option<PluginName> = query.parse("cursor", ProblemCode::InvalidName);
     query.finish()?;
     let page = || app.registry.list(&caller.tenant, after.as_ref(), PAGE);
-    let most = page().iter().map(view_bytes).sum();
-    let room = app.gates.answers.of(&caller.tenant).room(most).await?;
+    let bytes = page().iter().map(view_bytes).sum();
+    let permit = app.budgets.responses.of(&caller.tenant).acquire(bytes).await?;
     let plugins = page();
     let next = (plugins.len() == PAGE).then(|| plugins.last().map(|p| p.name.clone())).flatten();
     let plugins: Vec<Value> = plugins.iter().map(|plugin| app.plugin_view(plugin)).collect();
-    Ok(room.with(Json(json!({ "plugins": plugins, "next_cursor": next })).into_response()))
+    Ok(permit.attach(Json(json!({ "plugins": plugins, "next_cursor": next })).into_response()))
 }
 
 pub(super) async fn show(
@@ -147,9 +151,9 @@ pub(super) async fn show(
     let name = parse_name(&name)?;
     app.installed(&caller, &name)?;
     let lost = app.lost_jobs(&caller.tenant, &name).await;
-    let most = view_bytes(&app.installed(&caller, &name)?);
-    let room = app.gates.answers.of(&caller.tenant).room(most).await?;
-    Ok(room.with(Json(app.shown(&app.installed(&caller, &name)?, lost)).into_response()))
+    let bytes = view_bytes(&app.installed(&caller, &name)?);
+    let permit = app.budgets.responses.of(&caller.tenant).acquire(bytes).await?;
+    Ok(permit.attach(Json(app.shown(&app.installed(&caller, &name)?, lost)).into_response()))
 }
 
 pub(super) async fn show_version(
@@ -159,7 +163,7 @@ pub(super) async fn show_version(
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
     let version = app.version(&caller, &name, &version)?;
-    Ok(Json(app.version_view((&caller.tenant, &name), &version)))
+    Ok(Json(app.version_view(&caller.tenant, &name, &version)))
 }
 
 pub(super) async fn wasm(
@@ -169,11 +173,11 @@ pub(super) async fn wasm(
 ) -> Result<Response, ApiError> {
     let name = parse_name(&name)?;
     let version = app.version(&caller, &name, &version)?;
-    let missing = || ApiError::internal(format!("the bytes of {} are gone", version.digest));
+    let missing = || ApiError::internal(format!("the bytes of {} are missing", version.digest));
     let bytes = app.registry.open(&version.digest).await?.ok_or_else(missing)?;
-    let whole = content::Whole { length: version.size_bytes, digest: version.digest };
+    let body = content::Described { length: version.size_bytes, digest: version.digest };
     let name = format!("{name}-{}.wasm", version.version);
-    Ok(content::serve_in_pieces(bytes, &whole, "application/wasm", &name))
+    Ok(content::serve_in_pieces(bytes, &body, "application/wasm", &name))
 }
 
 pub(super) async fn remove(
@@ -201,7 +205,7 @@ impl App {
         Ok(plugin.ok_or_else(|| NotFound::Plugin(name.clone()))?)
     }
 
-    /// A version of it.
+    /// A version of a plugin of the caller's tenant.
     pub(super) fn version(
         &self,
         caller: &Caller,
@@ -222,22 +226,25 @@ impl App {
         self.installed(&caller, &name)?;
         self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
         let gate = self.intake.plugins.gate(&caller.tenant, &name);
-        let _alone = gate.change().await;
-        // Before there is a turn, for which a submission may wait that holds the gate.
-        let _removing = gate.remove().await;
+        let _change_lock = gate.change().await;
+        // Before `audit` acquires a permit: a submission that holds this lock may wait for one.
+        let _remove_lock = gate.remove().await;
         // A job may have been accepted meanwhile.
         self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
         let detail = json!({ "version": version });
-        let _turn = self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
+        let _permit = self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
         let removed = self.registry.remove(&caller.tenant, &name, version.as_ref()).await;
         if self.registry.get(&caller.tenant, &name).is_none() {
-            // Another plugin may have the name next, also if not all of this one could be removed.
+            // Even after an error: another plugin can get this name, and must not see these values.
             self.grantor.forget(&caller.tenant, &name).await;
         }
         if removed? { Ok(StatusCode::NO_CONTENT) } else { Err(NotFound::Plugin(name).into()) }
     }
 
-    /// Refuses to remove what unfinished jobs need.
+    /// Checks that no unfinished job needs the plugin or version.
+    ///
+    /// # Errors
+    /// If some do; the message has their number.
     fn no_job_needs(
         &self,
         tenant: &TenantName,
@@ -253,21 +260,20 @@ impl App {
         let detail = format!(
             "{jobs} unfinished job{s} still {are} {name}{version}: wait for them, or cancel them"
         );
-        Err(ApiError::conflict("plugin_in_use", detail))
+        Err(ApiError::new(ProblemCode::PluginInUse, detail))
     }
 }
 
 impl App {
-    /// A plugin with all that is known of it. `lost` waits for a turn, so it is looked up before the rest
-    /// is made, which may be long.
+    /// The complete view of a plugin. The caller looks up `lost` before, because that waits for a permit.
     pub(super) fn shown(&self, plugin: &Plugin, lost: Option<Vec<Value>>) -> Value {
         let mut view = self.plugin_view(plugin);
         view["lost_jobs"] = lost.into();
         view
     }
 
-    /// The latest jobs of a plugin that were running each time a host died, until they were discarded:
-    /// what speaks against it. `None` while the store of jobs is away: plugins can be looked at then too.
+    /// The latest jobs of a plugin that were discarded because a host died each time they ran. `None` while the
+    /// store is unavailable, so that plugins can be shown even then.
     pub(super) async fn lost_jobs(
         &self,
         tenant: &TenantName,
@@ -280,10 +286,10 @@ impl App {
             ..JobFilter::default()
         };
         let page = Page { before: None, most: PAGE };
-        let turn = self.gates.listings.of(tenant).acquire().await;
+        let permit = self.budgets.listings.of(tenant).acquire().await;
         let (store, now) = (self.store.clone(), self.clock.now());
         let listing = async move { store.list(filter, page, now).await };
-        let discarded = detached::run(turn, listing).await.ok()?.ok()?.jobs;
+        let discarded = detached::run(permit, listing).await.ok()?.ok()?.jobs;
         let lost = discarded.into_iter().filter(|job| job.lifecycle.lost >= MAX_LOST);
         let view = |job: Job| {
             let at = job.lifecycle.finalized_at;
@@ -295,33 +301,35 @@ impl App {
     fn plugin_view(&self, plugin: &Plugin) -> Value {
         let Plugin { tenant, name, settings, versions } = plugin;
         let default = plugin.select(&Selector::Default).map(|v| v.version.to_string());
-        let versions = versions.iter().map(|version| self.version_view((tenant, name), version));
-        let off = Hold::Plugin { tenant: tenant.clone(), plugin: name.clone() };
+        let versions = versions.iter().map(|version| self.version_view(tenant, name, version));
+        let hold = Hold::Plugin { tenant: tenant.clone(), plugin: name.clone() };
         json!({
             "name": name,
             "default_version": default,
             "settings": settings,
-            "disabled": self.controls.is_disabled(&off),
+            "disabled": self.controls.is_disabled(&hold),
             "versions": versions.collect::<Vec<_>>(),
         })
     }
 
-    /// A version, and whether it is switched off, by itself or by its bytes.
+    /// The view of a version, with whether the version or its digest is disabled.
     fn version_view(
         &self,
-        (tenant, name): (&TenantName, &PluginName),
+        tenant: &TenantName,
+        name: &PluginName,
         version: &PluginVersion,
     ) -> Value {
         let (tenant, plugin, digest) = (tenant.clone(), name.clone(), version.digest);
-        let off = Hold::Version { tenant, plugin, version: version.version.clone() };
-        let off = [off, Hold::Digest(digest)].iter().any(|off| self.controls.is_disabled(off));
+        let hold = Hold::Version { tenant, plugin, version: version.version.clone() };
+        let holds = [hold, Hold::Digest(digest)];
+        let disabled = holds.iter().any(|hold| self.controls.is_disabled(hold));
         let mut view = version_view(name, version);
-        view["disabled"] = off.into();
+        view["disabled"] = disabled.into();
         view
     }
 }
 
-/// What the view of a plugin takes: as it is read, as it is told, and as text.
+/// The approximate memory for the response with a plugin: as a value, as its view, and as JSON.
 fn view_bytes(plugin: &Plugin) -> u64 {
     struct Length(u64);
     impl std::io::Write for Length {
@@ -334,7 +342,7 @@ fn view_bytes(plugin: &Plugin) -> u64 {
         }
     }
     let mut length = Length(0);
-    // It has no keys that are not strings, so this does not fail.
+    // All keys are strings, so this does not fail.
     let _ = serde_json::to_writer(&mut length, plugin);
     3 * length.0
 }
@@ -356,9 +364,9 @@ fn version_view(name: &PluginName, version: &PluginVersion) -> Value {
 }
 
 pub(super) fn parse_name(text: &str) -> Result<PluginName, ApiError> {
-    text.parse().map_err(|error| ApiError::bad_request("invalid_name", error))
+    text.parse().map_err(|error| ApiError::new(ProblemCode::InvalidName, error))
 }
 
 pub(super) fn parse_version(text: &str) -> Result<Version, ApiError> {
-    text.parse().map_err(|error| ApiError::bad_request("invalid_version", error))
+    text.parse().map_err(|error| ApiError::new(ProblemCode::InvalidVersion, error))
 }

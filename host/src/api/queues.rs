@@ -1,11 +1,9 @@
-//! Queues: what they hold, and whether claims pass them by.
+//! Queues: their depths, pausing and resuming.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use jobwright_core::access::Caller;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::QueueName;
@@ -15,26 +13,28 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::app::App;
-use super::disabled::noted;
+use super::disabled::with_reason;
 use super::http::auth::By;
+use super::http::body::RawBody;
 use super::http::error::ApiError;
 use super::http::fields::{Fields, utf8};
 use super::http::path::Path;
+use super::http::problem_code::ProblemCode;
 use crate::detached;
 
-/// The longest request, in bytes: a reason.
+/// The longest body, in bytes: a reason.
 const MAX_BYTES: u64 = 4 << 10;
 
-/// A queue that does not exist yet can be paused only while fewer than so many do: jobs are bounded,
-/// and with them the queues that have some, but a paused one needs none.
+/// A queue without jobs can be paused only while the tenant has fewer queues. The number of queues with jobs is
+/// bounded by the number of jobs, but paused queues need none.
 const MAX_QUEUES: usize = 1000;
 
-/// A queue as it is shown: what it holds, and who paused it.
+/// A queue as clients see it.
 #[derive(Serialize)]
 pub(super) struct QueueView {
     #[serde(flatten)]
     counts: QueueCounts,
-    /// Only of a paused queue.
+    /// The note of the pause, if the queue is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<HoldNote>,
 }
@@ -57,12 +57,11 @@ pub(super) async fn pause(
     State(app): State<App>,
     By(caller): By,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    body: RawBody,
 ) -> Result<Json<QueueView>, ApiError> {
-    let body = app.body(&caller, "request", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body(&caller, body, "request", MAX_BYTES).await?.bytes;
     let mut fields = Fields::of_optional_json(utf8(&body, "request")?, "request")?;
-    let note = noted(&mut fields, app.note(&caller));
+    let note = with_reason(&mut fields, app.note(&caller));
     let errors = fields.into_errors("is not a field of this request");
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
@@ -70,8 +69,10 @@ pub(super) async fn pause(
     let queue = parse(&name)?;
     let known = all(&app, &caller.tenant).await?;
     if known.len() >= MAX_QUEUES && known.iter().all(|known| known.name != queue) {
-        let detail = format!("{MAX_QUEUES} queues have jobs or are paused; resume or empty some");
-        return Err(ApiError::conflict("too_many_queues", detail));
+        let detail = format!(
+            "{MAX_QUEUES} queues have jobs or are paused, the maximum: resume or empty some first"
+        );
+        return Err(ApiError::new(ProblemCode::TooManyQueues, detail));
     }
     set_held(&app, &caller, queue, Some(note)).await
 }
@@ -84,8 +85,8 @@ pub(super) async fn resume(
     set_held(&app, &caller, parse(&name)?, None).await
 }
 
-/// Pauses a queue, with a note, or resumes it. Does nothing if it is so already, unless there is
-/// another reason to note.
+/// Pauses a queue, with a note, or resumes it. Does nothing if the queue is in this state already, unless the
+/// reason changes.
 async fn set_held(
     app: &App,
     caller: &Caller,
@@ -94,17 +95,17 @@ async fn set_held(
 ) -> Result<Json<QueueView>, ApiError> {
     let hold = Hold::Queue { tenant: caller.tenant.clone(), queue: queue.clone() };
     let holds = app.store.holds().await?;
-    let is_news = match (&note, holds.get(&hold)) {
-        (None, there) => there.is_some(),
+    let is_change = match (&note, holds.get(&hold)) {
+        (None, old) => old.is_some(),
         (Some(_), None) => true,
-        (Some(note), Some(there)) => note.reason.is_some() && note.reason != there.reason,
+        (Some(note), Some(old)) => note.reason.is_some() && note.reason != old.reason,
     };
-    if is_news {
+    if is_change {
         let (action, detail) = match &note {
             Some(note) => ("queue.pause", json!({ "reason": note.reason })),
             None => ("queue.resume", json!({})),
         };
-        let _turn = app.audit(caller, action, queue.as_str(), detail).await?;
+        let _permit = app.audit(caller, action, queue.as_str(), detail).await?;
         app.store.set_held(hold, note).await?;
     }
     shown(app, &caller.tenant, &queue).await
@@ -113,15 +114,15 @@ async fn set_held(
 impl QueueView {
     fn new(counts: QueueCounts, holds: &BTreeMap<Hold, HoldNote>) -> Self {
         let hold = Hold::Queue { tenant: counts.tenant.clone(), queue: counts.name.clone() };
-        // What `capacity` bounds, as in the refusal of a full queue; what is not due is `parked`.
+        // The depth that `capacity` bounds, as in the error of a full queue; jobs that are not due are `parked`.
         let depth = counts.depth.saturating_sub(counts.parked) + counts.running;
         let counts = QueueCounts { depth, ..counts };
         Self { pause: holds.get(&hold).cloned(), counts }
     }
 }
 
-/// A queue. Queues come into being with their first job, so every name is one: a queue without jobs
-/// is empty, not missing.
+/// A queue as clients see it. Queues are created by their first job, so a queue without jobs is shown as empty
+/// and is not an error.
 async fn shown(
     app: &App,
     tenant: &TenantName,
@@ -134,21 +135,21 @@ async fn shown(
     Ok(Json(QueueView::new(counts, &holds)))
 }
 
-/// Every queue of a tenant that has unfinished jobs or is paused, and `default`, which always exists.
+/// All queues of a tenant with unfinished jobs or a pause, and `default`, which always exists.
 async fn all(app: &App, tenant: &TenantName) -> Result<Vec<QueueCounts>, ApiError> {
-    // They are counted by the store's writer, which must have time for others.
-    let turn = app.gates.listings.of(tenant).acquire().await;
+    // The permit limits the load on the store's writer, which counts the jobs.
+    let permit = app.budgets.listings.of(tenant).acquire().await;
     let (store, now) = (app.store.clone(), app.clock.now());
-    let mut queues = detached::run(turn, async move { store.counts(now).await }).await??;
+    let mut queues = detached::run(permit, async move { store.counts(now).await }).await??;
     queues.retain(|queue| &queue.tenant == tenant);
     let default = QueueName::default();
-    if let Err(place) = queues.binary_search_by(|queue| queue.name.cmp(&default)) {
+    if let Err(position) = queues.binary_search_by(|queue| queue.name.cmp(&default)) {
         let empty = QueueCounts::empty(tenant.clone(), default, &app.settings.capacity);
-        queues.insert(place, empty);
+        queues.insert(position, empty);
     }
     Ok(queues)
 }
 
 fn parse(name: &str) -> Result<QueueName, ApiError> {
-    name.parse().map_err(|error| ApiError::bad_request("invalid_name", error))
+    name.parse().map_err(|error| ApiError::new(ProblemCode::InvalidName, error))
 }

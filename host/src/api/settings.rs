@@ -1,4 +1,4 @@
-//! What an operator decides about the interface.
+//! The configuration of the HTTP interface.
 
 use std::path::PathBuf;
 
@@ -8,30 +8,30 @@ use jobwright_core::limits::LimitPolicy;
 use super::http::auth::ApiKeys;
 use super::http::browser::AllowedHosts;
 
-/// What an operator decides about the interface.
+/// The configuration of the HTTP interface.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
-    /// Limits that jobs get and may ask for.
+    /// The default limits of jobs, and their ceilings.
     pub limits: LimitPolicy,
-    /// How many unfinished jobs queues may hold.
+    /// The capacity of queues.
     pub capacity: CapacityLimits,
-    /// The longest payload, in bytes.
+    /// The maximum length of a payload.
     pub payload_bytes: u64,
-    /// The longest plugin, in bytes.
+    /// The maximum length of a plugin.
     pub plugin_bytes: u64,
     /// The data directory.
     pub data: PathBuf,
-    /// How much of its file system is to stay free, in bytes.
+    /// The floor: jobs and plugins are refused while the file system has less free space.
     pub free_bytes: u64,
-    /// The keys that may ask.
+    /// The API keys of the operator's file.
     pub keys: ApiKeys,
-    /// The names under which the host may be asked.
+    /// The names that the header `Host` may have.
     pub allowed_hosts: AllowedHosts,
 }
 
 impl ApiSettings {
-    /// The longest JSON of a job, in bytes: base64 in lines, and text whose characters are all escaped as
-    /// most JSON libraries do it (`\u00e4` for two bytes), take three times the payload at the most.
+    /// The maximum length of the JSON of a job. base64 in lines, and strings with all characters escaped
+    /// (`\u00e4` for two bytes), have at most three times the length of the payload.
     pub(super) fn job_bytes(&self) -> u64 {
         self.payload_bytes.saturating_mul(3).saturating_add(64 << 10)
     }

@@ -1,13 +1,13 @@
-//! Tenants: what each may take.
+//! Tenants: their limits, and removing them.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
-use jobwright_core::access::{Act, Proof};
+use jobwright_core::access::{Act, ApiKey, Caller, Proof};
+use jobwright_core::grant::SecretName;
 use jobwright_core::hold::Hold;
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use serde_json::{Value, json};
@@ -15,27 +15,29 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::audit;
 use super::http::auth::By;
+use super::http::body::RawBody;
 use super::http::error::ApiError;
 use super::http::fields::{Fields, utf8};
-use super::http::layers::Lasting;
+use super::http::layers::CredentialsChanged;
 use super::http::path::Path;
+use super::http::problem_code::ProblemCode;
 
-/// The longest request, in bytes: a few numbers.
+/// The longest body, in bytes: a few numbers.
 const MAX_BYTES: u64 = 4 << 10;
 
-/// Tenants that have limits of their own: each is looked at when the next attempt is chosen.
+/// The maximum number of tenants with limits, which are in memory.
 const MAX_TENANTS: usize = 1000;
 
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let mut tenants: BTreeMap<TenantName, TenantLimits> =
         app.store.tenants().await?.into_iter().collect();
-    // Who has a key is one too, and so is whose everything is by default.
-    let named = app.access.keys().into_iter().map(|key| key.tenant);
+    // Tenants with keys or a hold are listed too, and the default tenant.
+    let with_keys = app.access.keys().into_iter().map(|key| key.tenant);
     let disabled = app.store.holds().await?.into_keys().filter_map(|hold| match hold {
         Hold::Tenant(name) => Some(name),
         _ => None,
     });
-    for name in named.chain(disabled).chain([TenantName::default()]) {
+    for name in with_keys.chain(disabled).chain([TenantName::default()]) {
         tenants.entry(name).or_default();
     }
     let tenants: Vec<Value> = tenants.iter().map(|(name, limits)| app.view(name, limits)).collect();
@@ -56,12 +58,11 @@ pub(super) async fn configure(
     State(app): State<App>,
     By(caller): By,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    body: RawBody,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse(&name)?;
-    let body = app.body(&caller, "limits", &headers, body, MAX_BYTES).await?.bytes;
-    let _alone = app.gates.administration.lock().await;
+    let body = app.body(&caller, body, "limits", MAX_BYTES).await?.bytes;
+    let _lock = app.administration.lock().await;
     let before = app.store.tenant(&name).await?;
     let mut limits = before;
     let mut fields = Fields::of_json(utf8(&body, "limits")?, "limits")?;
@@ -78,21 +79,21 @@ pub(super) async fn configure(
         return Ok(Json(app.view(&name, &limits)));
     }
     let known = app.store.tenants().await?;
-    if known.len() >= MAX_TENANTS && !known.iter().any(|(there, _)| there == &name) {
+    if known.len() >= MAX_TENANTS && !known.iter().any(|(known, _)| known == &name) {
         let detail = format!(
-            "{MAX_TENANTS} tenants have limits, the most that may: take those of another one back \
-             with `{{\"limits\": null}}`"
+            "{MAX_TENANTS} tenants have limits, the maximum: remove those of another tenant with \
+             `{{\"limits\": null}}` first"
         );
-        return Err(ApiError::conflict("too_many_tenants", detail));
+        return Err(ApiError::new(ProblemCode::TooManyTenants, detail));
     }
     let detail = audit::change(&before, &limits);
-    let _turn = app.audit(&caller, "tenant.configure", name.as_str(), detail).await?;
+    let _permit = app.audit(&caller, "tenant.configure", name.as_str(), detail).await?;
     app.store.set_tenant(name.clone(), limits).await?;
     Ok(Json(app.view(&name, &limits)))
 }
 
-/// Removes a tenant that has no plugins and no unfinished jobs: its limits, secrets, keys and switches.
-/// Its finalized jobs stay for their retention.
+/// Removes a tenant without plugins and unfinished jobs: its limits, secrets, keys and holds. Its finalized jobs
+/// stay for their retention.
 pub(super) async fn remove(
     State(app): State<App>,
     By(caller): By,
@@ -101,42 +102,76 @@ pub(super) async fn remove(
     let name = parse(&name)?;
     if name.is_default() {
         let detail =
-            "the tenant `default` always exists; `{\"limits\": null}` takes its limits back";
-        return Err(ApiError::conflict("default_tenant", detail));
+            "the tenant `default` cannot be removed; `{\"limits\": null}` removes its limits";
+        return Err(ApiError::new(ProblemCode::DefaultTenant, detail));
     }
-    let _alone = app.gates.administration.lock().await;
-    app.tenant_is_unused(&name).await?;
+    let _lock = app.administration.lock().await;
+    app.check_unused(&name).await?;
     let keys = app.access.keys();
     let (own, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.tenant == name);
-    app.still_lets_admins_in(&own, &others)?;
-    let secrets = app.secrets.list(&name);
-    let holds: Vec<_> =
-        app.store.holds().await?.into_keys().filter(|hold| hold.is_of(&name)).collect();
-    let limits = app.store.tenant(&name).await?;
-    let is_bounded = limits != TenantLimits::default();
-    if own.is_empty() && secrets.is_empty() && holds.is_empty() && !is_bounded {
+    app.check_admin_key_remains(&own, &others)?;
+    let belongings = app.belongings(&name, own).await?;
+    if belongings.is_empty() {
         let detail = format!(
             "there is no tenant `{name}`: it has no limits, API keys, secrets, plugins, unfinished \
              jobs or disabled flags"
         );
-        return Err(ApiError::not_found("tenant_not_found", detail));
+        return Err(ApiError::new(ProblemCode::TenantNotFound, detail));
     }
-    let detail = json!({ "keys": own.len() });
-    let _turn = app.audit(&caller, "tenant.remove", name.as_str(), detail).await?;
-    for key in own {
-        // Let in by the removal, also if the caller's own key is among them.
-        let act = app.act(&caller, "key.revoke", &key.id, json!({ "tenant": name }));
-        app.revoke_key(&key.id, Act { proof: Proof::File, ..act }).await?;
-        app.access.forget_key(&key.id).await?;
+    let detail = json!({ "keys": belongings.keys.len() });
+    let _permit = app.audit(&caller, "tenant.remove", name.as_str(), detail).await?;
+    app.remove_belongings(&caller, &name, belongings).await?;
+    Ok(CredentialsChanged::mark(StatusCode::NO_CONTENT))
+}
+
+/// What is stored of a tenant without plugins and unfinished jobs, except its finalized jobs.
+struct Belongings {
+    keys: Vec<ApiKey>,
+    secrets: Vec<SecretName>,
+    holds: Vec<Hold>,
+    limits: TenantLimits,
+}
+
+impl Belongings {
+    fn is_empty(&self) -> bool {
+        let has_limits = self.limits != TenantLimits::default();
+        self.keys.is_empty() && self.secrets.is_empty() && self.holds.is_empty() && !has_limits
     }
-    for (secret, _) in secrets {
-        app.secrets.remove(&name, &secret, app.clock.now()).await?;
+}
+
+impl App {
+    async fn belongings(
+        &self,
+        tenant: &TenantName,
+        keys: Vec<ApiKey>,
+    ) -> Result<Belongings, ApiError> {
+        let secrets = self.secrets.list(tenant).into_iter().map(|(name, _)| name).collect();
+        let holds = self.store.holds().await?.into_keys().filter(|hold| hold.is_of(tenant));
+        let limits = self.store.tenant(tenant).await?;
+        Ok(Belongings { keys, secrets, holds: holds.collect(), limits })
     }
-    app.store.set_tenant(name.clone(), TenantLimits::default()).await?;
-    for hold in holds {
-        app.store.set_held(hold, None).await?;
+
+    async fn remove_belongings(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        belongings: Belongings,
+    ) -> Result<(), ApiError> {
+        for key in belongings.keys {
+            // The removal is authorized already, even if the caller's own key is revoked by it.
+            let act = self.act(caller, "key.revoke", &key.id, json!({ "tenant": tenant }));
+            self.revoke_key(&key.id, Act { proof: Proof::File, ..act }).await?;
+            self.access.forget_key(&key.id).await?;
+        }
+        for secret in belongings.secrets {
+            self.secrets.remove(tenant, &secret, self.clock.now()).await?;
+        }
+        self.store.set_tenant(tenant.clone(), TenantLimits::default()).await?;
+        for hold in belongings.holds {
+            self.store.set_held(hold, None).await?;
+        }
+        Ok(())
     }
-    Ok(Lasting::mark(StatusCode::NO_CONTENT))
 }
 
 fn change(limits: &mut TenantLimits, mut given: Fields, fields: &mut Fields) {
@@ -152,12 +187,15 @@ fn change(limits: &mut TenantLimits, mut given: Fields, fields: &mut Fields) {
 }
 
 impl App {
-    /// Refuses a tenant that has plugins or unfinished jobs.
-    async fn tenant_is_unused(&self, name: &TenantName) -> Result<(), ApiError> {
-        let in_use = |detail: String| Err(ApiError::conflict("tenant_in_use", detail));
+    /// Checks that a tenant has no plugins and no unfinished jobs.
+    ///
+    /// # Errors
+    /// If it has some.
+    async fn check_unused(&self, name: &TenantName) -> Result<(), ApiError> {
+        let in_use = |detail: String| Err(ApiError::new(ProblemCode::TenantInUse, detail));
         if let Some(plugin) = self.registry.list(name, None, 1).first() {
             return in_use(format!(
-                "tenant `{name}` has the plugin `{}`, and perhaps others: remove its plugins first",
+                "tenant `{name}` has the plugin `{}`, and maybe others: remove its plugins first",
                 plugin.name
             ));
         }
@@ -182,5 +220,5 @@ impl App {
 }
 
 pub(super) fn parse(name: &str) -> Result<TenantName, ApiError> {
-    name.parse().map_err(|error| ApiError::bad_request("invalid_name", error))
+    name.parse().map_err(|error| ApiError::new(ProblemCode::InvalidName, error))
 }

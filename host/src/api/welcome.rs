@@ -1,21 +1,21 @@
-//! What answers at `/`: a page for people who open the address in a browser, and a few words of JSON
-//! for programs. Both say the same to everybody, and nothing about this host.
+//! The start page at `/`: HTML for browsers, and JSON for programs. Both are the same for all callers, and have
+//! no information about this host.
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use serde_json::json;
 
-/// Static, without scripts, styles and images.
+/// The page, which is static and has no scripts, styles or images.
 const PAGE: &str = include_str!("welcome.html");
 
-/// Nothing is run or loaded, as in all answers. But the page is not in a sandbox, where it would have no
-/// origin: its links would be requests of another site, which are refused.
+/// As for all responses, nothing is executed or loaded. But the page has no `sandbox` directive, which would
+/// remove its origin: its links would then be requests of another site, which are refused.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// The page, if the client prefers HTML.
+/// The page or the JSON, by the header `Accept`.
 pub(super) async fn page(headers: HeaderMap) -> Response {
     let mut response = if wants_html(&headers) {
         ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)).into_response()
@@ -33,8 +33,7 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
     response
 }
 
-/// Whether `Accept` (RFC 9110, section 12.5.1) names HTML, and not only by a wildcard, which programs
-/// send.
+/// Whether `Accept` (RFC 9110, section 12.5.1) names HTML explicitly: programs send wildcards.
 fn wants_html(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).into_iter();
     accepted.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn browsers_are_told_from_programs() {
+    fn browsers_and_programs_are_distinguished() {
         let wants = |accept: &str| {
             wants_html(&HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]))
         };
@@ -73,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_runs_and_loads_nothing() {
+    fn the_page_executes_and_loads_nothing() {
         for forbidden in
             ["<script", "<style", "<img", "<link", "<iframe", "style=", "src=", "javascript"]
         {

@@ -1,4 +1,5 @@
-//! The caller of a request, and its tenant: bearer tokens (RFC 6750), from a file or made over HTTP.
+//! Authentication: the caller of a request and its tenant, by bearer tokens (RFC 6750) from a file or created
+//! over HTTP.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -14,18 +15,19 @@ use jobwright_core::plugin::Digest;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::error::ApiError;
+use super::problem_code::ProblemCode;
 use crate::privacy;
 
-/// The shortest key that is taken, in bytes: 96 bits in hex or base64.
+/// The minimum length of a key, in bytes: 96 bits in base64.
 const MIN_KEY_BYTES: usize = 16;
 
-/// With which an administrator says for which tenant a request is.
+/// The header by which an administrator selects the tenant of a request.
 const TENANT: &str = "jobwright-tenant";
 
-/// The keys in an operator's file; none if there is no file.
+/// The keys of the operator's file, if there is one.
 #[derive(Debug, Clone, Default)]
 pub struct ApiKeys {
-    /// Digests, so that all comparisons are of one length, and no key stays in memory.
+    /// The digests of the keys, so that all comparisons have one length and no key stays in memory.
     keys: Option<Vec<Digest>>,
 }
 
@@ -36,11 +38,11 @@ impl ApiKeys {
         Self::default()
     }
 
-    /// The keys in a file: one a line; empty lines and lines that begin with `#` are passed over.
+    /// Reads a file with one key per line. Empty lines and lines that begin with `#` are skipped.
     ///
     /// # Errors
-    /// If the file cannot be read, can be read or written by others than its owner, holds no key, or
-    /// a key that is shorter than 16 bytes or not made of visible ASCII characters.
+    /// If the file cannot be read, if others than its owner can read or write it, or if it has no key or an
+    /// invalid one: shorter than 16 bytes, or with characters that are not visible ASCII.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let read = || -> anyhow::Result<String> {
             let mut file = File::open(path)?;
@@ -62,18 +64,18 @@ impl ApiKeys {
             if line.trim().is_empty() || line.trim_start().starts_with('#') {
                 continue;
             }
-            // No header carries anything else, so such a key would never be accepted.
-            if let Some(place) = line.bytes().position(|byte| !byte.is_ascii_graphic()) {
+            // Headers have visible ASCII only, so such a key could never be sent.
+            if let Some(position) = line.bytes().position(|byte| !byte.is_ascii_graphic()) {
                 bail!(
-                    "line {}: a key is made of visible ASCII characters, without blanks; byte {} \
-                     of this one is none",
+                    "line {}: a key has visible ASCII characters only, without blanks; byte {} of this \
+                     key is another one",
                     number + 1,
-                    place + 1
+                    position + 1
                 );
             }
             if line.len() < MIN_KEY_BYTES {
                 bail!(
-                    "line {}: a key is at least {MIN_KEY_BYTES} bytes long; this one has {}",
+                    "line {}: a key has at least {MIN_KEY_BYTES} bytes; this one has {}",
                     number + 1,
                     line.len()
                 );
@@ -81,30 +83,30 @@ impl ApiKeys {
             keys.push(Digest::of(line.as_bytes()));
         }
         if keys.is_empty() {
-            bail!("there is no key in it");
+            bail!("the file has no key");
         }
         Ok(Self { keys: Some(keys) })
     }
 
     /// Whether there is a file.
     #[must_use]
-    pub fn are_there(&self) -> bool {
+    pub fn has_file(&self) -> bool {
         self.keys.is_some()
     }
 
-    fn hold(&self, token: &Digest) -> bool {
-        // Every key is compared, in constant time: the answer's time tells nothing about any.
+    fn contains(&self, token: &Digest) -> bool {
+        // Every key is compared, in constant time, so the duration reveals nothing about the keys.
         let same = |key: &Digest| key.as_bytes().ct_eq(token.as_bytes());
         let keys = self.keys.iter().flatten();
         keys.fold(Choice::from(0), |known, key| known | same(key)).into()
     }
 }
 
-/// Who sends a request with these headers.
+/// The caller of a request with these headers.
 ///
 /// # Errors
-/// If a key is demanded and none is given that is valid at `now`, or the caller names a tenant and may
-/// not.
+/// If the host demands a key and the request has none that is valid at `now`, or if it selects a tenant and its
+/// key is not an administrator's.
 pub(in crate::api) fn identify(
     headers: &HeaderMap,
     file: &ApiKeys,
@@ -113,9 +115,9 @@ pub(in crate::api) fn identify(
 ) -> Result<Caller, ApiError> {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     let caller = match given.map(Digest::of) {
-        // What is looked up is a digest: its time tells nothing of a token.
-        Some(token) if file.hold(&token) => {
-            // Enough of the digest to tell keys apart, and none of the key.
+        // Tokens are looked up by digest, so the duration reveals nothing about them.
+        Some(token) if file.contains(&token) => {
+            // Enough of the digest to distinguish keys, and nothing of the key.
             Caller::operator(format!("file:{}", &token.hex()[..8]), Proof::File)
         }
         Some(token) => match access.bearer(&token).filter(|key| key.is_valid(now)) {
@@ -129,9 +131,9 @@ pub(in crate::api) fn identify(
     for_tenant(caller, headers)
 }
 
-/// Whether what let `caller` in still does at `now`. It costs a look into memory, so it is asked again
-/// before each action and each answer.
-pub(in crate::api) fn holds(
+/// Whether the credentials of `caller` are still valid at `now`. This is a lookup in memory, so it is checked
+/// before each action and each response.
+pub(in crate::api) fn is_valid(
     caller: &Caller,
     file: &ApiKeys,
     access: &dyn AccessStore,
@@ -144,18 +146,18 @@ pub(in crate::api) fn holds(
     }
 }
 
-/// Whether no key is demanded: there never was one.
+/// Whether the host demands no key, because it never had one.
 pub(in crate::api) fn is_open(file: &ApiKeys, access: &dyn AccessStore) -> bool {
-    !file.are_there() && !access.has_keys()
+    !file.has_file() && !access.has_keys()
 }
 
 fn for_tenant(caller: Caller, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let Some(named) = headers.get(TENANT) else { return Ok(caller) };
     let text = String::from_utf8_lossy(named.as_bytes());
-    let tenant = text.parse().map_err(|error| ApiError::bad_request("invalid_name", error))?;
+    let tenant = text.parse().map_err(|error| ApiError::new(ProblemCode::InvalidName, error))?;
     if tenant != caller.tenant && !caller.may(Scope::Admin) {
-        let detail = "only a key with the scope admin may ask for another tenant";
-        return Err(ApiError::forbidden("other_tenant", detail));
+        let detail = "only a key with the scope admin can select another tenant";
+        return Err(ApiError::new(ProblemCode::OtherTenant, detail));
     }
     Ok(Caller { tenant, ..caller })
 }
@@ -165,7 +167,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// The caller of a request that was let in.
+/// Extracts the caller of an authenticated request.
 pub(in crate::api) struct By(pub(in crate::api) Caller);
 
 impl<S: Send + Sync> FromRequestParts<S> for By {
@@ -180,18 +182,18 @@ impl<S: Send + Sync> FromRequestParts<S> for By {
 mod tests {
     use super::*;
 
-    fn hold(keys: &ApiKeys, token: &str) -> bool {
-        keys.hold(&Digest::of(token.as_bytes()))
+    fn contains(keys: &ApiKeys, token: &str) -> bool {
+        keys.contains(&Digest::of(token.as_bytes()))
     }
 
     #[test]
-    fn only_a_key_of_the_file_passes() {
+    fn only_keys_of_the_file_are_accepted() {
         let keys = ApiKeys::parse("# ours\n\n0123456789abcdef\nfedcba9876543210\n").unwrap();
-        assert!(hold(&keys, "0123456789abcdef") && hold(&keys, "fedcba9876543210"));
+        assert!(contains(&keys, "0123456789abcdef") && contains(&keys, "fedcba9876543210"));
         for bad in ["", "0", "0123456789abcdeF", "# ours"] {
-            assert!(!hold(&keys, bad), "{bad:?}");
+            assert!(!contains(&keys, bad), "{bad:?}");
         }
-        assert!(!hold(&ApiKeys::none(), ""));
+        assert!(!contains(&ApiKeys::none(), ""));
     }
 
     #[test]
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_what_no_header_carries_is_refused_by_its_line_and_not_told() {
+    fn an_error_of_a_key_has_its_line_and_not_the_key() {
         for bad in [
             "0123456789abcdef and more",
             "\t0123456789abcdef",
@@ -226,7 +228,7 @@ mod tests {
             assert!(error.starts_with("line 2: ") && !error.contains("0123"), "{error}");
         }
         assert!(ApiKeys::parse("  # ours\r\n0123456789abcdef\r\n \t\r\n").is_ok());
-        let marked = ApiKeys::parse("\u{feff}0123456789abcdef\n").expect("the mark is no key's");
-        assert!(hold(&marked, "0123456789abcdef"));
+        let marked = ApiKeys::parse("\u{feff}0123456789abcdef\n").expect("the mark is skipped");
+        assert!(contains(&marked, "0123456789abcdef"));
     }
 }

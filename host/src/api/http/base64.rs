@@ -1,13 +1,12 @@
-//! base64 (RFC 4648) as programs write it: in lines, with or without padding, in either alphabet. Pure.
+//! base64 (RFC 4648) in all common forms: in lines, with or without padding, in either alphabet. Pure.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-/// The bytes of a base64 text. White space is skipped, `-` and `_` stand for `+` and `/`, and padding
-/// may be missing.
+/// Decodes base64. White space is skipped, `-` and `_` mean `+` and `/`, and padding is optional.
 ///
 /// # Errors
-/// What is wrong and at which character, counted from 1.
+/// A message with the position of the first invalid character, counted from 1.
 pub(in crate::api) fn decode(text: &str) -> Result<Vec<u8>, String> {
     let mut digits = Vec::with_capacity(text.len());
     let mut padding = 0;
@@ -27,7 +26,10 @@ pub(in crate::api) fn decode(text: &str) -> Result<Vec<u8>, String> {
             }
         };
         if padding > 0 {
-            return Err(format!("character {} comes after the `=` that end base64", place + 1));
+            return Err(format!(
+                "character {} follows the padding `=`, which ends base64",
+                place + 1
+            ));
         }
         digits.push(digit);
     }
@@ -39,10 +41,10 @@ pub(in crate::api) fn decode(text: &str) -> Result<Vec<u8>, String> {
         ));
     }
     if padding > 0 && padding != missing {
-        return Err(format!("ends with {padding} `=` where {missing} belong"));
+        return Err(format!("ends with {padding} `=`; expected {missing}"));
     }
     STANDARD_NO_PAD.decode(&digits).map_err(|_| {
-        "ends within a byte: its last character has bits that belong to no byte".to_owned()
+        "ends within a byte: its last character has bits beyond the last byte".to_owned()
     })
 }
 
@@ -51,7 +53,7 @@ mod tests {
     use super::decode;
 
     #[test]
-    fn base64_is_read_as_programs_write_it() {
+    fn base64_is_decoded_in_all_common_forms() {
         for (text, bytes) in [
             ("", &b""[..]),
             ("QUJD\n", b"ABC"),
@@ -70,17 +72,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_place() {
+    fn errors_have_a_position() {
         for (text, message) in [
             ("QUJ*", "character 4 is `*`, which base64 does not use"),
             ("ä\n🦀", "character 1 is `ä`, which base64 does not use"),
             ("QU\u{7}", "character 3 is `\\u{7}`, which base64 does not use"),
-            ("QQ==QQ==", "character 5 comes after the `=` that end base64"),
+            ("QQ==QQ==", "character 5 follows the padding `=`, which ends base64"),
             ("QUJDR", "ends within a byte: 5 characters of base64 are one too many or two too few"),
-            ("QUI==", "ends with 2 `=` where 1 belong"),
-            ("QUJD=", "ends with 1 `=` where 0 belong"),
-            ("=", "ends with 1 `=` where 0 belong"),
-            ("QUJ", "ends within a byte: its last character has bits that belong to no byte"),
+            ("QUI==", "ends with 2 `=`; expected 1"),
+            ("QUJD=", "ends with 1 `=`; expected 0"),
+            ("=", "ends with 1 `=`; expected 0"),
+            ("QUJ", "ends within a byte: its last character has bits beyond the last byte"),
         ] {
             assert_eq!(decode(text), Err(message.to_owned()), "{text:?}");
         }

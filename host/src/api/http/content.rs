@@ -1,4 +1,4 @@
-//! Bytes that guests and uploaders chose, served so that no browser takes them for a page.
+//! Serves bytes that guests and uploaders chose, so that no browser renders them as a page.
 
 use std::io::{self, Read};
 
@@ -12,41 +12,41 @@ use futures_util::{Stream, stream};
 use jobwright_core::outcome::is_json;
 use jobwright_core::plugin::Digest;
 
-/// Media types that a browser shows without running anything, beside those of JSON.
+/// Media types, in addition to those of JSON, that browsers show without running code.
 const INERT: [&str; 6] =
     ["text/plain", "text/csv", "image/png", "image/jpeg", "image/gif", "image/webp"];
 
-/// How much is read at once of what is served in pieces, and so held for each client.
+/// The size of a piece of a streamed body, which is in memory for each client.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// What is told of bytes before they are sent.
+/// The length and the digest of a streamed body.
 #[derive(Debug)]
-pub(in crate::api) struct Whole {
+pub(in crate::api) struct Described {
     pub(in crate::api) length: u64,
     pub(in crate::api) digest: Digest,
 }
 
-/// `bytes` under their media type, if they have one, with their digest (RFC 9530), as a download named
-/// `name` unless the type is inert. The headers against sniffing and scripts are every answer's.
+/// A response with `bytes`, their media type, if they have one, and their digest (RFC 9530). It is a download
+/// named `name`, unless the type is inert. Headers against sniffing and scripts are added to every response.
 pub(in crate::api) fn serve(bytes: Bytes, content_type: Option<&str>, name: &str) -> Response {
     let digest = Digest::of(&bytes);
     described(Body::from(bytes), &digest, content_type, name)
 }
 
-/// As [`serve`], of what is read only as far as the client takes it.
+/// Like [`serve`], streamed: bytes are read as the client receives them.
 pub(in crate::api) fn serve_in_pieces(
     from: Box<dyn Read + Send>,
-    whole: &Whole,
+    body: &Described,
     content_type: &str,
     name: &str,
 ) -> Response {
-    let body = Body::from_stream(pieces(from));
-    let mut response = described(body, &whole.digest, Some(content_type), name);
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(whole.length));
+    let stream = Body::from_stream(pieces(from));
+    let mut response = described(stream, &body.digest, Some(content_type), name);
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.length));
     response
 }
 
-/// All that there is to read, each piece read on a thread that may block.
+/// The pieces of a reader, each read by `spawn_blocking`.
 fn pieces(from: Box<dyn Read + Send>) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold(from, |mut from| async {
         let read = move || {

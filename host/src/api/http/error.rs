@@ -1,9 +1,9 @@
-//! What an HTTP client is told when something is wrong: RFC 9457 problem details. The only file
-//! that knows status codes of failures; the cause of an internal one goes to the log.
+//! Errors as HTTP clients see them: problem details (RFC 9457). Each has a [`ProblemCode`], which decides
+//! its status. The cause of an internal error goes to the log, not to the client.
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::capacity::QueueFull;
 use jobwright_core::name::shorten;
@@ -16,24 +16,23 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinError;
 
+use super::problem_code::ProblemCode;
 use crate::intake::{FieldFault, NotAdmitted, Refused};
 
-/// Seconds after which a client that was turned away for lack of room may ask again: some hundred
-/// jobs are done by then.
+/// `Retry-After` of a full queue or a busy host, in seconds: some hundred jobs are finalized by then.
 const RETRY_AFTER_S: u64 = 1;
 
-/// The same for lack of disk: someone has to clean up, or the oldest to be pruned.
+/// `Retry-After` of a full disk, in seconds: an operator has to free space, or old jobs to be pruned.
 const DISK_RETRY_AFTER_S: u64 = 60;
 
 /// The longest message about one field, in bytes: some repeat the value, which may be long, and some
-/// list what there is instead.
+/// list the valid values.
 const MAX_MESSAGE_BYTES: usize = 1000;
 
-/// A failure as the client sees it.
+/// An error as the client sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
-    status: StatusCode,
-    code: &'static str,
+    code: ProblemCode,
     detail: String,
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -42,7 +41,7 @@ pub(crate) struct ApiError {
 /// One invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct FieldError {
-    /// Its name; inner fields after a dot.
+    /// The name of the field; names of inner fields follow a dot.
     pub(crate) field: String,
     /// What is wrong with it.
     pub(crate) message: String,
@@ -54,14 +53,14 @@ impl FieldError {
     }
 }
 
-/// A problem on its way to the client: the outermost layer adds the request's id and writes it.
+/// The members of a problem, as an extension of the response: the outermost layer adds the request's id and
+/// writes the body.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem(pub(crate) Map<String, Value>);
 
 impl ApiError {
-    fn new(status: StatusCode, code: &'static str, detail: impl ToString) -> Self {
-        let detail = detail.to_string();
-        Self { status, code, detail, members: Map::new(), headers: vec![] }
+    pub(crate) fn new(code: ProblemCode, detail: impl ToString) -> Self {
+        Self { code, detail: detail.to_string(), members: Map::new(), headers: vec![] }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -74,69 +73,39 @@ impl ApiError {
         self
     }
 
-    /// 400: the request is malformed.
-    pub(crate) fn bad_request(code: &'static str, detail: impl ToString) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, detail)
-    }
-
-    /// 422: the request is well formed, and these fields are invalid.
+    /// The request is well formed, and these fields are invalid.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
-        Self::of_fields(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", &errors)
+        Self::of_fields(ProblemCode::InvalidFields, errors)
     }
 
-    /// 400: these parameters of the query are wrong.
-    pub(crate) fn invalid_query(code: &'static str, errors: Vec<FieldError>) -> Self {
-        Self::of_fields(StatusCode::BAD_REQUEST, code, &errors)
-    }
-
-    fn of_fields(status: StatusCode, code: &'static str, errors: &[FieldError]) -> Self {
+    /// An error with the code `code` that lists all invalid fields or parameters.
+    pub(crate) fn of_fields(code: ProblemCode, errors: Vec<FieldError>) -> Self {
         let fields: Vec<String> =
             errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
-        Self::new(status, code, fields.join("; ")).with("errors", json!(errors))
+        Self::new(code, fields.join("; ")).with("errors", json!(errors))
     }
 
-    /// Adds a sentence to what is said.
+    /// Adds `hint` to the detail.
     pub(crate) fn explained(mut self, hint: &str) -> Self {
         self.detail.push_str("; ");
         self.detail.push_str(hint);
         self
     }
 
-    /// The request is well formed and contradicts an earlier one.
-    pub(crate) fn unprocessable(code: &'static str, detail: impl ToString) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
-    }
-
-    pub(crate) fn forbidden(code: &'static str, detail: impl ToString) -> Self {
-        Self::new(StatusCode::FORBIDDEN, code, detail)
-    }
-
-    pub(crate) fn timeout(code: &'static str, detail: impl ToString) -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, code, detail)
-    }
-
     pub(crate) fn method_not_allowed() -> Self {
-        let detail = "this address does not take this method";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        let detail = "this path does not support this method";
+        Self::new(ProblemCode::MethodNotAllowed, detail)
     }
 
-    pub(crate) fn not_found(code: &'static str, detail: impl ToString) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, detail)
-    }
-
-    pub(crate) fn conflict(code: &'static str, detail: impl ToString) -> Self {
-        Self::new(StatusCode::CONFLICT, code, detail)
-    }
-
-    /// A name that several things have; `candidates` are their full names.
+    /// A prefix that several job ids have; `candidates` are these ids.
     pub(crate) fn ambiguous(detail: impl ToString, candidates: Vec<String>) -> Self {
-        Self::conflict("ambiguous_job_id", detail).with("candidates", candidates)
+        Self::new(ProblemCode::AmbiguousJobId, detail).with("candidates", candidates)
     }
 
     pub(crate) fn too_large(what: &str, most: u64) -> Self {
         let most_text = jobwright_core::limits::show_bytes(most);
-        let detail = format!("the {what} is larger than {most_text}, the most that is taken");
-        let error = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail);
+        let detail = format!("the {what} is larger than the limit of {most_text}");
+        let error = Self::new(ProblemCode::TooLarge, detail);
         let remedy = match what {
             "payload" | "job" => "the operator raises the limit with `payload_bytes`",
             "plugin" => "the operator raises the limit with `plugin_bytes`",
@@ -149,52 +118,48 @@ impl ApiError {
     pub(crate) fn encoded(what: &str, encoding: &str) -> Self {
         let encoding = shorten(encoding);
         let detail = format!(
-            "the {what} is encoded as `{encoding}`: encodings are not supported, send it plain"
+            "the {what} is encoded as `{encoding}`: content encodings are not supported; send it without"
         );
-        // RFC 9110, 15.5.16: says what would have been taken.
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail)
+        // RFC 9110, 15.5.16: the response lists the supported encodings.
+        Self::new(ProblemCode::UnsupportedEncoding, detail)
             .header(header::ACCEPT_ENCODING, "identity")
     }
 
     pub(crate) fn busy(detail: impl ToString) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
-            .header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string())
+        Self::new(ProblemCode::Busy, detail).header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string())
     }
 
-    /// A tenant is faster than it may be.
+    /// The tenant exceeds its rate limit; it is below the limit again after `wait`.
     pub(crate) fn too_fast(detail: impl ToString, wait: Duration) -> Self {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_fast", detail)
-            .header(header::RETRY_AFTER, &seconds.to_string())
+        Self::new(ProblemCode::TooFast, detail).header(header::RETRY_AFTER, &seconds.to_string())
     }
 
     pub(crate) fn disk_low(detail: impl ToString) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "disk_low", detail)
+        Self::new(ProblemCode::DiskLow, detail)
             .header(header::RETRY_AFTER, &DISK_RETRY_AFTER_S.to_string())
     }
 
     pub(crate) fn unauthorized() -> Self {
-        let detail = "this host demands an API key that is valid: send `Authorization: Bearer KEY`; \
-                      an operator without one restarts it with `--api-keys FILE`";
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-            .header(header::WWW_AUTHENTICATE, "Bearer")
+        let detail = "this host demands a valid API key: send `Authorization: Bearer KEY`; an operator \
+                      without a key restarts the host with `--api-keys FILE`";
+        Self::new(ProblemCode::Unauthorized, detail).header(header::WWW_AUTHENTICATE, "Bearer")
     }
 
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "a request failed inside the host");
-        let detail = "the host failed; its log says why";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+        Self::new(ProblemCode::Internal, "the host failed; its log has the cause")
     }
 }
 
 impl From<QueueFull> for ApiError {
     fn from(full: QueueFull) -> Self {
-        let (status, code) = match &full {
-            full if full.is_of_tenant() => (StatusCode::TOO_MANY_REQUESTS, "tenant_full"),
-            QueueFull::Parked { .. } => (StatusCode::SERVICE_UNAVAILABLE, "parked_full"),
-            _ => (StatusCode::SERVICE_UNAVAILABLE, "queue_full"),
+        let code = match &full {
+            full if full.is_of_tenant() => ProblemCode::TenantFull,
+            QueueFull::Parked { .. } => ProblemCode::ParkedFull,
+            _ => ProblemCode::QueueFull,
         };
-        let mut error = Self::new(status, code, &full)
+        let mut error = Self::new(code, &full)
             .explained(&full.remedy())
             .header(header::RETRY_AFTER, &RETRY_AFTER_S.to_string());
         if let Ok(Value::Object(members)) = serde_json::to_value(&full) {
@@ -208,13 +173,9 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable { .. } => {
-                tracing::warn!(%error, "turned a request away");
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "store_unavailable",
-                    "the job store takes nothing at the moment; /readyz and the host's log say why",
-                )
-                .header(header::RETRY_AFTER, "10")
+                tracing::warn!(%error, "rejected a request: the store is unavailable");
+                let detail = "the store is unavailable; /readyz and the host's log have the cause";
+                Self::new(ProblemCode::StoreUnavailable, detail).header(header::RETRY_AFTER, "10")
             }
             StoreError::Corrupt { .. } => Self::internal(error),
         }
@@ -231,7 +192,7 @@ impl From<NotAdmitted> for ApiError {
     fn from(not_admitted: NotAdmitted) -> Self {
         match not_admitted {
             NotAdmitted::KeyInvalid => Self::unauthorized(),
-            NotAdmitted::TenantDisabled(_) => Self::forbidden("disabled", not_admitted),
+            NotAdmitted::TenantDisabled(_) => Self::new(ProblemCode::TenantDisabled, not_admitted),
         }
     }
 }
@@ -243,9 +204,9 @@ impl From<Refused> for ApiError {
             Refused::Fields(faults) => {
                 Self::invalid(faults.into_iter().map(FieldError::from).collect())
             }
-            Refused::KeyReused => Self::unprocessable("idempotency_key_reused", refused),
+            Refused::KeyReused => Self::new(ProblemCode::IdempotencyKeyReused, refused),
             Refused::NotFound(missing) => missing.into(),
-            Refused::Disabled(_) => Self::conflict("disabled", refused),
+            Refused::Disabled(_) => Self::new(ProblemCode::PluginDisabled, refused),
             Refused::NotAdmitted(not_admitted) => not_admitted.into(),
             Refused::DiskLow(detail) => Self::disk_low(detail),
             Refused::TooFast { wait, .. } => Self::too_fast(refused, wait),
@@ -266,16 +227,21 @@ impl From<JoinError> for ApiError {
 impl From<NotFound> for ApiError {
     fn from(missing: NotFound) -> Self {
         let code = match missing {
-            NotFound::Plugin(_) => "plugin_not_found",
-            NotFound::Version { .. } => "version_not_found",
+            NotFound::Plugin(_) => ProblemCode::PluginNotFound,
+            NotFound::Version { .. } => ProblemCode::VersionNotFound,
         };
-        Self::not_found(code, missing)
+        Self::new(code, missing)
     }
 }
 
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
+fn disk_full(error: &dyn std::error::Error) -> ApiError {
+    tracing::warn!(%error, "rejected a request: the disk is full");
+    ApiError::new(ProblemCode::DiskFull, "the disk under the data directory is full")
 }
 
 impl From<RegistryError> for ApiError {
@@ -287,14 +253,10 @@ impl From<RegistryError> for ApiError {
             | RegistryError::Share { .. }
             | RegistryError::TooManyVersions { .. } => {
                 let remedy = error.remedy();
-                let full = Self::new(StatusCode::INSUFFICIENT_STORAGE, "registry_full", error);
+                let full = Self::new(ProblemCode::RegistryFull, error);
                 remedy.into_iter().fold(full, |full, remedy| full.explained(&remedy))
             }
-            RegistryError::Io { source, .. } if is_full(source) => {
-                tracing::warn!(%error, "turned an upload away");
-                let detail = "the disk under the data directory is full";
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail)
-            }
+            RegistryError::Io { source, .. } if is_full(source) => disk_full(&error),
             RegistryError::Io { .. } | RegistryError::Corrupt { .. } => Self::internal(error),
         }
     }
@@ -303,13 +265,8 @@ impl From<RegistryError> for ApiError {
 impl From<SecretError> for ApiError {
     fn from(error: SecretError) -> Self {
         match &error {
-            SecretError::Full => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "too_many_secrets", error)
-            }
-            SecretError::Io(source) if is_full(source) => {
-                let detail = "the disk under the data directory is full";
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail)
-            }
+            SecretError::Full => Self::new(ProblemCode::TooManySecrets, error),
+            SecretError::Io(source) if is_full(source) => disk_full(&error),
             SecretError::Io(_) => Self::internal(error),
         }
     }
@@ -326,16 +283,12 @@ impl From<Unprepared> for ApiError {
 
 impl From<UnusablePlugin> for ApiError {
     fn from(unusable: UnusablePlugin) -> Self {
-        let status = match unusable.code {
-            "not_wasm" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            _ => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        Self::new(status, unusable.code, unusable.message)
+        Self::new(ProblemCode::UnusablePlugin(unusable.code), unusable.message)
     }
 }
 
 impl ApiError {
-    /// Seconds after which the same request may go better, if it may.
+    /// The header `Retry-After`, if the same request may succeed later.
     pub(crate) fn retry_after(&self) -> Option<&HeaderValue> {
         self.headers.iter().find_map(|(name, value)| (name == header::RETRY_AFTER).then_some(value))
     }
@@ -344,9 +297,10 @@ impl ApiError {
     pub(crate) fn problem(self) -> Map<String, Value> {
         let mut members = self.members;
         members.insert("type".to_owned(), "about:blank".into());
-        members.insert("title".to_owned(), self.status.canonical_reason().into());
-        members.insert("status".to_owned(), self.status.as_u16().into());
-        members.insert("code".to_owned(), self.code.into());
+        let status = self.code.status();
+        members.insert("title".to_owned(), status.canonical_reason().into());
+        members.insert("status".to_owned(), status.as_u16().into());
+        members.insert("code".to_owned(), self.code.as_str().into());
         members.insert("detail".to_owned(), self.detail.into());
         members
     }
@@ -355,7 +309,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(mut self) -> Response {
         let headers = std::mem::take(&mut self.headers);
-        let mut response = self.status.into_response();
+        let mut response = self.code.status().into_response();
         response.headers_mut().extend(headers);
         response.extensions_mut().insert(Problem(self.problem()));
         response

@@ -1,5 +1,5 @@
-//! The fields of a request, taken one by one, so that every invalid one is named and not only the
-//! first, in words for people. Pure.
+//! Parses the fields of a request one by one, so that the response names every invalid field and not only the
+//! first. Pure.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,42 +12,41 @@ use serde_json::value::RawValue;
 use super::error::{ApiError, FieldError};
 use super::number::{self, Number};
 use super::pairs::Pair;
+use super::problem_code::ProblemCode;
 
-/// The most fields of one object: some more than there are, for the misspelt ones.
+/// The maximum number of fields of one object: more than any has, so that misspelt ones are named too.
 const MAX_FIELDS: usize = 64;
 
-/// Named values, still as JSON text, and what was wrong with those that were taken.
+/// Named values that were not taken yet, as JSON, and the errors of those that were.
 #[derive(Debug, Default)]
 pub(in crate::api) struct Fields {
     values: BTreeMap<String, Box<RawValue>>,
     errors: Vec<FieldError>,
-    /// The fields that exist: all that were asked for, in that order.
+    /// The names of the fields that exist: those that were taken, in order.
     known: Vec<String>,
-    /// Whether these are parameters of a query, where every value is a string.
+    /// Whether these are query parameters, whose values are all strings.
     is_query: bool,
-    /// The parameters of a query that may be repeated.
+    /// The query parameters that can be repeated.
     repeated: Vec<String>,
-    /// The fields in whose values a `+` of the query stands for a space.
+    /// The query parameters in whose values a `+` was read as a space.
     with_plus: BTreeSet<String>,
-    /// What is said instead of all else, of a query with too many parameters.
+    /// The only error of a query with too many parameters.
     flood: Option<FieldError>,
 }
 
 impl Fields {
-    /// The fields of a JSON object, which `what` names. A field that the object has twice is an error
-    /// of that field.
+    /// The fields of a JSON object; `what` names it in errors. Duplicate fields are errors.
     pub(in crate::api) fn of_json(text: &str, what: &str) -> Result<Self, ApiError> {
-        let invalid = |message: String| ApiError::bad_request("invalid_json", message);
+        let invalid = |message: String| ApiError::new(ProblemCode::InvalidJson, message);
         if !is_object(text) {
             return Err(invalid(format!("the {what} is not a JSON object")));
         }
         Self::read(text).map_err(|error| invalid(format!("the {what}: {error}")))
     }
 
-    /// As [`Fields::of_json`], of a body that may say nothing: an empty one and `null`, which some clients
-    /// send, have no fields.
+    /// Like [`Fields::of_json`], but an empty body and `null`, which some clients send, have no fields.
     pub(in crate::api) fn of_optional_json(text: &str, what: &str) -> Result<Self, ApiError> {
-        if says_nothing(text) { Ok(Self::default()) } else { Self::of_json(text, what) }
+        if is_empty_json(text) { Ok(Self::default()) } else { Self::of_json(text, what) }
     }
 
     fn read(text: &str) -> serde_json::Result<Self> {
@@ -56,8 +55,8 @@ impl Fields {
         reader.end().map(|()| fields)
     }
 
-    /// The fields of a query string. `limits.fuel=5` and `env.NAME=value` are inner fields, and those
-    /// of `repeated` make lists, which are named in the plural.
+    /// The fields of a query string. `limits.fuel=5` and `env.NAME=value` are inner fields. Parameters in
+    /// `repeated` become lists, with their names in the plural.
     pub(in crate::api) fn of_query(pairs: Vec<Pair>, repeated: &[&str]) -> Self {
         let repeated_names = repeated.iter().map(ToString::to_string).collect();
         let mut fields = Self { is_query: true, repeated: repeated_names, ..Self::default() };
@@ -68,7 +67,7 @@ impl Fields {
             let is_list = repeated.contains(&name.as_str());
             let field = if is_list { format!("{name}s") } else { name.clone() };
             fields.with_plus.extend(has_plus.then_some(field));
-            // How long lists may be is for their fields to say.
+            // The fields of lists check their lengths themselves.
             fields.flood = if is_list { None } else { counted(&mut counts, &name) };
             if fields.flood.is_some() {
                 break;
@@ -98,17 +97,17 @@ impl Fields {
         }
     }
 
-    /// Adds a field, as it is written.
+    /// Adds a field.
     pub(in crate::api) fn put_raw(&mut self, name: String, value: Box<RawValue>) {
         match self.values.entry(name) {
-            Entry::Vacant(place) => drop(place.insert(value)),
-            Entry::Occupied(there) => {
-                self.errors.push(FieldError::new(shorten(there.key()), TWICE));
+            Entry::Vacant(entry) => drop(entry.insert(value)),
+            Entry::Occupied(entry) => {
+                self.errors.push(FieldError::new(shorten(entry.key()), TWICE));
             }
         }
     }
 
-    /// Takes a field as it is written, also if that is `null`.
+    /// Takes the JSON of a field, which can be `null`.
     pub(in crate::api) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
         if self.known.iter().all(|known| known != name) {
             self.known.push(name.to_owned());
@@ -116,8 +115,7 @@ impl Fields {
         self.values.remove(name)
     }
 
-    /// Takes a field of a type whose values `shape` describes; absent if it is not there, `null`,
-    /// or something else.
+    /// Takes a field; `shape` describes its values in errors. `None` if it is missing, `null` or invalid.
     pub(in crate::api) fn take<T: DeserializeOwned>(
         &mut self,
         name: &str,
@@ -126,7 +124,7 @@ impl Fields {
         self.change(name, shape).flatten()
     }
 
-    /// As [`Fields::take`], but tells `null` (`Some(None)`) from what is not there.
+    /// Like [`Fields::take`], but distinguishes `null` (`Some(None)`) from a missing field (`None`).
     pub(in crate::api) fn change<T: DeserializeOwned>(
         &mut self,
         name: &str,
@@ -142,12 +140,12 @@ impl Fields {
         value
     }
 
-    /// The text of a parameter of a query.
+    /// The string of a query parameter.
     fn text_of(&self, raw: &RawValue) -> Option<String> {
         if self.is_query { serde_json::from_str(raw.get()).ok() } else { None }
     }
 
-    /// Takes a string that is read as a type which says itself what is wrong.
+    /// Takes a string, and parses it as a type with an error message of its own.
     pub(in crate::api) fn parse<T>(&mut self, name: &str) -> Option<T>
     where
         T: std::str::FromStr<Err: Display>,
@@ -156,8 +154,8 @@ impl Fields {
         text.parse().map_err(|error| self.wrong(name, error)).ok()
     }
 
-    /// Takes an object, to take its fields, and to give the rest back to [`Fields::absorb`]; tells
-    /// `null` (`Some(None)`) from what is not there.
+    /// Takes the fields of an object. When they were taken, [`Fields::absorb`] reports the errors. Distinguishes
+    /// `null` (`Some(None)`) from a missing field (`None`).
     pub(in crate::api) fn take_object(&mut self, name: &str) -> Option<Option<Self>> {
         let raw = self.take_raw(name)?;
         if !is_object(raw.get()) && raw.get() != "null" {
@@ -173,33 +171,31 @@ impl Fields {
         inner.map_err(|error| self.wrong(name, plain(&error))).ok()
     }
 
-    /// Takes back what is left of an object whose fields were taken: what is wrong with it is wrong
-    /// here. `unknown` is said of fields that do not exist.
+    /// Adds the errors of an object whose fields were taken. `unknown` is the message for unknown fields.
     pub(in crate::api) fn absorb(&mut self, name: &str, inner: Self, unknown: &str) {
         for error in inner.into_errors(unknown) {
             self.wrong(format!("{name}.{}", error.field), error.message);
         }
     }
 
-    /// The names of all fields that were not taken yet.
+    /// The names of the fields that were not taken yet.
     pub(in crate::api) fn names(&self) -> Vec<String> {
         self.values.keys().cloned().collect()
     }
 
-    /// Says that a field is wrong.
+    /// Adds an error of a field.
     pub(in crate::api) fn wrong(&mut self, field: impl Into<String>, message: impl ToString) {
         self.errors.push(FieldError::new(field, message));
     }
 
-    /// Says that a field is needed, unless it is there and wrong.
+    /// Adds an error of a missing field, unless the field has an error already.
     pub(in crate::api) fn missing(&mut self, field: &str, message: &str) {
         if self.errors.iter().all(|error| error.field != field) {
             self.wrong(field, message);
         }
     }
 
-    /// Everything that is wrong, with the fields that do not exist, of which `unknown` is said, and
-    /// once which ones do.
+    /// All errors. Unknown fields have the message `unknown`, the first of them with the list of known fields.
     pub(in crate::api) fn into_errors(mut self, unknown: &str) -> Vec<FieldError> {
         if let Some(flood) = self.flood {
             return vec![flood];
@@ -217,7 +213,7 @@ impl Fields {
         self.errors
     }
 
-    /// The fields that exist, as a message lists them.
+    /// The list of known fields, for a message.
     fn choice(&self) -> String {
         let names = self.known.iter().filter(|name| !name.contains('.'));
         let is_list = |name: &str| self.repeated.iter().any(|one| format!("{one}s") == name);
@@ -244,27 +240,27 @@ fn counted(counts: &mut BTreeMap<String, usize>, name: &str) -> Option<FieldErro
     is_flood.then(|| FieldError::new(shorten(many), message))
 }
 
-/// What is said of a name that an object has twice: which value counts is anyone's guess.
+/// The message for duplicate fields, which are refused because it is not clear which value counts.
 const TWICE: &str = "is there twice";
 
-/// What is said of a wrong value in which a `+` was read as a space.
-const PLUS: &str = " (in a query a `+` stands for a space: write %2B for a plus sign)";
+/// The hint for an invalid value in which a `+` was read as a space.
+const PLUS: &str = " (in a query, `+` is a space: write %2B for a plus sign)";
 
-/// The text of a JSON body, which `what` names, without a byte-order mark at its start.
+/// A body as a string, without a byte-order mark; `what` names it in errors.
 pub(in crate::api) fn utf8<'a>(body: &'a [u8], what: &str) -> Result<&'a str, ApiError> {
-    let invalid = |message: String| ApiError::bad_request("invalid_json", message);
+    let invalid = |message: String| ApiError::new(ProblemCode::InvalidJson, message);
     if body.starts_with(&[0xff, 0xfe]) || body.starts_with(&[0xfe, 0xff]) {
         return Err(invalid(format!("the {what} is UTF-16: send it as UTF-8")));
     }
     let text = std::str::from_utf8(body).map_err(|error| {
-        let place = error.valid_up_to() + 1;
-        invalid(format!("the {what} is not valid UTF-8 at byte {place}"))
+        let position = error.valid_up_to() + 1;
+        invalid(format!("the {what} is not valid UTF-8 at byte {position}"))
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
-/// Whether the text of a body is empty or `null`.
-pub(in crate::api) fn says_nothing(text: &str) -> bool {
+/// Whether a body is empty or `null`.
+pub(in crate::api) fn is_empty_json(text: &str) -> bool {
     matches!(text.trim(), "" | "null")
 }
 
@@ -272,7 +268,7 @@ fn is_object(json: &str) -> bool {
     json.trim_start().starts_with('{')
 }
 
-/// A parameter's text as the JSON number or boolean that it looks like.
+/// A query parameter as a JSON number or boolean, if it is one.
 fn scalar(text: &str) -> Option<String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let digits = text.trim_start_matches('0');
@@ -281,7 +277,7 @@ fn scalar(text: &str) -> Option<String> {
     (number::is_number(text) || matches!(text, "true" | "false")).then(|| text.to_owned())
 }
 
-/// What is wrong with a value that is not what `shape` describes.
+/// The message for a value that does not match `shape`.
 fn mismatch(value: &str, shape: &str) -> String {
     let shown = shorten(value);
     let number = number::is_number(value).then(|| Number::of(value));
@@ -289,17 +285,17 @@ fn mismatch(value: &str, shape: &str) -> String {
         Some(Number::Whole(digits)) if digits.starts_with('-') => "negative",
         Some(Number::TooLarge) if value.starts_with('-') => "negative",
         Some(Number::TooLarge) => "too large",
-        // It is one, so what the field cannot hold is its size.
+        // It is a whole number, so it is out of range.
         Some(Number::Whole(digits)) if digits != "0" && shape.starts_with(WHOLE) => "too large",
         _ => return format!("expected {shape}, got `{shown}`"),
     };
     format!("`{shown}` is {fault}: expected {shape}")
 }
 
-/// How the shapes begin that every whole number has which is not too large.
+/// The beginning of the shapes that match every whole number in range.
 const WHOLE: &str = "a whole number";
 
-/// The message without the place, which is counted within the field and so tells nothing.
+/// The message without its position, which is relative to the field and so not helpful.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())

@@ -1,12 +1,11 @@
-//! What happens around every request: who may ask, an id, a deadline, headers that keep browsers
-//! from being clever, and problems written out.
+//! The middleware around every request: authentication, the request id, the timeout, security headers, and the
+//! bodies of problems.
 
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -15,21 +14,20 @@ use jobwright_core::hold::Hold;
 use serde_json::{Map, Value};
 
 use super::auth;
-use super::body::Received;
+use super::body::{RawBody, Received};
+use super::connection_slots::RequestPermit;
 use super::error::{ApiError, Problem};
 use super::linger::lingering;
-use super::places::UnderWay;
 use super::server::Peer;
 use super::wait::MAX_WAIT;
 use crate::api::app::App;
 use crate::intake::NotAdmitted;
 
-/// The longest that any request may take: the longest wait that one may ask for, an upload that
-/// takes its time, and some slack.
+/// The timeout of any request: the longest wait for a job, and a slow upload with its compilation.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 300);
 
-/// Authenticates the request. For a disabled tenant only reads pass, except for administrators.
-/// Credentials are checked again before the response is sent.
+/// Authenticates the request. Callers of a disabled tenant can only read, except administrators. The
+/// credentials are checked again before the response is sent.
 pub(in crate::api) async fn authenticate(
     State(app): State<App>,
     mut request: Request,
@@ -38,31 +36,31 @@ pub(in crate::api) async fn authenticate(
     let reads = request.method().is_safe();
     let caller = app.identify(&request)?;
     app.still_admits(&caller, reads)?;
-    let under_way = app.gates.requests.of(&caller.tenant).try_acquire(1u64);
-    let under_way = UnderWay::new(under_way.map_err(|_| {
-        ApiError::busy("this tenant has too many concurrent requests: try again later")
+    let permit = app.budgets.requests.of(&caller.tenant).try_acquire(1u64);
+    let permit = RequestPermit::new(permit.map_err(|_| {
+        ApiError::busy("this tenant has too many concurrent requests; try again later")
     })?);
     request.extensions_mut().insert(caller.clone());
-    request.extensions_mut().insert(under_way.clone());
+    request.extensions_mut().insert(permit.clone());
     let mut response = next.run(request).await;
-    if response.extensions_mut().remove::<Lasting>().is_none()
-        // Also of a tenant that was switched off meanwhile: what was done is told.
+    if response.extensions_mut().remove::<CredentialsChanged>().is_none()
+        // As a read, so that a client of a tenant that was disabled meanwhile learns the result of its change.
         && let Err(error) = app.still_admits(&caller, true)
     {
         response = ApiError::from(error).into_response();
     }
-    // The connection keeps it until the answer is written.
-    response.extensions_mut().insert(under_way);
+    // The connection keeps it until the response is written.
+    response.extensions_mut().insert(permit);
     Ok(response)
 }
 
-/// Marks the answer to a request that may have ended what let its caller in: it has made the first key,
-/// or revoked its own.
+/// Marks the response to a request that may have invalidated its own credentials: it created the first key, or
+/// revoked its own key.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::api) struct Lasting;
+pub(in crate::api) struct CredentialsChanged;
 
-impl Lasting {
-    /// `response`, marked.
+impl CredentialsChanged {
+    /// `response` with the mark.
     pub(in crate::api) fn mark(response: impl IntoResponse) -> Response {
         let mut response = response.into_response();
         response.extensions_mut().insert(Self);
@@ -76,56 +74,55 @@ impl App {
         auth::identify(request.headers(), keys, &*self.access, now)
     }
 
-    /// Checks what let `caller` in once more: a key can be revoked or expire, and a tenant be switched
-    /// off, while a request is under way.
+    /// Checks the credentials of `caller` again: a key can be revoked or expire, and a tenant be disabled,
+    /// during a request. `reads` is true if the request changes nothing.
     ///
     /// # Errors
-    /// If it does not let the caller in any more; `reads` says whether the request changes nothing.
+    /// If the caller is no longer authorized.
     pub(in crate::api) fn still_admits(
         &self,
         caller: &Caller,
         reads: bool,
     ) -> Result<(), NotAdmitted> {
-        if !auth::holds(caller, &self.settings.keys, &*self.access, self.clock.now()) {
+        if !auth::is_valid(caller, &self.settings.keys, &*self.access, self.clock.now()) {
             return Err(NotAdmitted::KeyInvalid);
         }
-        let off = self.controls.is_disabled(&Hold::Tenant(caller.tenant.clone()));
-        if off && !reads && !caller.may(Scope::Admin) {
+        let is_disabled = self.controls.is_disabled(&Hold::Tenant(caller.tenant.clone()));
+        if is_disabled && !reads && !caller.may(Scope::Admin) {
             return Err(NotAdmitted::TenantDisabled(caller.tenant.clone()));
         }
         Ok(())
     }
 
-    /// The whole body of a request that changes something, of at most `most` bytes; `what` names it in
-    /// errors.
+    /// Reads the body of a request that changes something, of at most `most` bytes; `what` names it in errors.
+    /// Then it checks the credentials of `caller` again.
     pub(in crate::api) async fn body(
         &self,
         caller: &Caller,
+        body: RawBody,
         what: &str,
-        headers: &HeaderMap,
-        body: Body,
         most: u64,
     ) -> Result<Received, ApiError> {
-        let received = self.gates.bodies.of(&caller.tenant).read(what, headers, body, most).await?;
+        let received = self.budgets.bodies.of(&caller.tenant).read(body, what, most).await?;
         self.still_admits(caller, false)?;
         Ok(received)
     }
 }
 
 impl App {
-    /// Reports a request, or an entry of a batch, that was refused for lack of permission or of room.
-    pub(in crate::api) fn note_refusal(&self, problem: &Map<String, Value>, peer: Option<Peer>) {
+    /// Logs the refusal of a request, or of a job of a batch, for lack of permission or capacity.
+    pub(in crate::api) fn log_refusal(&self, problem: &Map<String, Value>, peer: Option<Peer>) {
         let status = problem.get("status").and_then(Value::as_u64);
         let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
         if matches!(status, Some(401 | 403 | 429 | 503 | 507)) {
             let peer = peer.map(|Peer(address)| address);
-            self.gates.refusals.note_from(text("code"), text("detail"), peer);
+            self.refusals.note_from(text("code"), text("detail"), peer);
         }
     }
 }
 
-/// Answers within the room of the tenant: see [`answers`](super::answers).
-pub(in crate::api) async fn hold(
+/// Keeps responses within the memory budget of the tenant: see [`response_budget`](super::response_budget).
+pub(in crate::api) async fn charge_response(
     State(app): State<App>,
     request: Request,
     next: Next,
@@ -133,11 +130,11 @@ pub(in crate::api) async fn hold(
     let refusable = request.method().is_safe();
     let tenant = request.extensions().get::<Caller>().map(|caller| caller.tenant.clone());
     let response = next.run(request).await;
-    app.gates.answers.of(&tenant.unwrap_or_default()).hold(response, refusable).await
+    app.budgets.responses.of(&tenant.unwrap_or_default()).charge(response, refusable).await
 }
 
-/// Turns away what a foreign page can have sent.
-pub(in crate::api) async fn guard(
+/// Refuses requests of pages of other sites.
+pub(in crate::api) async fn refuse_foreign(
     State(app): State<App>,
     request: Request,
     next: Next,
@@ -146,7 +143,7 @@ pub(in crate::api) async fn guard(
     Ok(next.run(request).await)
 }
 
-/// Gives the request an id and a deadline, and finishes its answer.
+/// Adds a request id, the timeout, security headers and the bodies of problems.
 pub(in crate::api) async fn finish(
     State(app): State<App>,
     request: Request,
@@ -154,31 +151,43 @@ pub(in crate::api) async fn finish(
 ) -> Response {
     let id = format!("{:016x}", rand::random::<u64>());
     let peer = request.extensions().get::<Peer>().copied();
-    let answer = tokio::time::timeout(REQUEST_DEADLINE, next.run(lingering(request))).await;
-    let mut response = answer
-        .unwrap_or_else(|_| ApiError::busy("the request took longer than any may").into_response());
+    let handled = tokio::time::timeout(REQUEST_DEADLINE, next.run(lingering(request))).await;
+    let mut response = handled.unwrap_or_else(|_| {
+        let seconds = REQUEST_DEADLINE.as_secs();
+        ApiError::busy(format!("the request timed out after {seconds} s")).into_response()
+    });
     if let Some(Problem(mut members)) = response.extensions_mut().remove() {
         members.insert("request_id".to_owned(), id.as_str().into());
-        app.note_refusal(&members, peer);
-        let (mut parts, _) = response.into_parts();
-        let (json, body) = Json(members).into_response().into_parts();
-        let kind = HeaderValue::from_static("application/problem+json");
-        parts.headers.extend(json.headers);
-        parts.headers.insert(header::CONTENT_TYPE, kind);
-        response = Response::from_parts(parts, body);
+        app.log_refusal(&members, peer);
+        response = with_problem(response, members);
     }
+    add_headers(&mut response, &id);
+    response
+}
+
+/// `response` with a problem as its body.
+fn with_problem(response: Response, members: Map<String, Value>) -> Response {
+    let (mut parts, _) = response.into_parts();
+    let (json, body) = Json(members).into_response().into_parts();
+    parts.headers.extend(json.headers);
+    let content_type = HeaderValue::from_static("application/problem+json");
+    parts.headers.insert(header::CONTENT_TYPE, content_type);
+    Response::from_parts(parts, body)
+}
+
+/// Adds the request id and the security headers.
+fn add_headers(response: &mut Response, id: &str) {
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(HeaderName::from_static("x-request-id"), id);
     }
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
         (header::CACHE_CONTROL, "no-store"),
-        // No page of another origin embeds an answer, also where its browser sends requests for one.
+        // Pages of other origins cannot embed responses, even in browsers that send requests for them.
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    response
 }

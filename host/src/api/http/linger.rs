@@ -1,6 +1,5 @@
-//! What becomes of a body that is refused before its end. A client that is still sending when the
-//! connection is closed sees a broken connection and never the answer that says why. So the rest is
-//! read for a moment, and thrown away.
+//! Reads and discards the rest of a body that was refused before its end. A client that is still sending when
+//! the connection is closed gets a connection error instead of the response.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,21 +12,21 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
 
-/// How long: who sends 32 MiB too much over a fast network is done by then.
+/// How long the rest is read: enough for 32 MiB over a fast network.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How much, in bytes: twice the longest plugin that hosts take unless told otherwise.
+/// How much of the rest is read, in bytes: twice the default limit of plugins.
 const LINGER_BYTES: usize = 64 << 20;
 
-/// A body whose rest is read when it is dropped before its end.
+/// A body whose rest is read in the background if it is dropped before its end.
 struct Lingering {
     body: Body,
     ended: bool,
 }
 
-/// The request, with a body that is read to its end or for a moment longer than it was needed.
+/// The request, with a body whose rest is read in the background if it is dropped before its end.
 pub(in crate::api) fn lingering(request: Request) -> Request {
-    // A client that expects `100 Continue` waits for the answer: its body need not be read.
+    // A client that expects `100 Continue` has not begun to send its body.
     if request.headers().contains_key(header::EXPECT) {
         return request;
     }
@@ -65,9 +64,9 @@ impl Drop for Lingering {
         if self.ended || rest.is_end_stream() {
             return;
         }
-        // Without a runtime the process is ending, and the connection with it.
+        // Without a runtime, the process is ending and closes the connection.
         if let Ok(runtime) = Handle::try_current() {
-            let reading = async move {
+            let draining = async move {
                 let mut left = LINGER_BYTES;
                 while left > 0
                     && let Some(Ok(frame)) = rest.frame().await
@@ -75,7 +74,7 @@ impl Drop for Lingering {
                     left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
                 }
             };
-            runtime.spawn(async { drop(tokio::time::timeout(LINGER, reading).await) });
+            runtime.spawn(async { drop(tokio::time::timeout(LINGER, draining).await) });
         }
     }
 }

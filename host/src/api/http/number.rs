@@ -1,26 +1,26 @@
-//! Whole numbers in JSON: `5000.0` and `5e3` are 5000 (RFC 8259, section 6, knows one kind of number).
+//! Whole numbers in JSON: `5000.0` and `5e3` are 5000 (RFC 8259, section 6, has one type of number).
 //!
-//! Everything here works on the text of a number, so nothing is rounded: 9007199254740993 stays what it
-//! is, which as a binary floating-point number it would not. Pure.
+//! The functions work on the digits of a number, so nothing is rounded: 9007199254740993 cannot be represented
+//! as a binary floating-point number. Pure.
 
 use std::borrow::Cow;
 
-/// The most digits of a whole number that is read: those of `u64::MAX`, beyond which no field goes.
+/// The maximum number of digits of a whole number: those of `u64::MAX`, the maximum of all fields.
 const MAX_DIGITS: usize = 20;
 
-/// What a JSON number is.
+/// The kind of a JSON number.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::api) enum Number {
-    /// A whole number, in digits alone.
+    /// A whole number, in digits only.
     Whole(String),
-    /// A whole number further from zero than any field takes: than `u64::MAX`.
+    /// A whole number whose absolute value exceeds `u64::MAX`, the maximum of all fields.
     TooLarge,
     /// A number with a fraction.
     Fractional,
 }
 
 impl Number {
-    /// Reads a number that is written as JSON writes them.
+    /// Parses a JSON number.
     pub(in crate::api) fn of(text: &str) -> Self {
         let (sign, text) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
@@ -47,7 +47,7 @@ impl Number {
     }
 }
 
-/// The exponent; the largest or smallest if it has too many digits.
+/// The exponent; if it has too many digits, the largest or smallest `i64`.
 fn power(exponent: &str) -> i64 {
     let most = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
     exponent.trim_start_matches('+').parse().unwrap_or(most)
@@ -60,7 +60,7 @@ pub(in crate::api) fn is_number(text: &str) -> bool {
             .is_ok_and(|raw| raw.get() == text)
 }
 
-/// `json`, in which every whole number is written in digits alone.
+/// `json` with every whole number in digits only.
 pub(in crate::api) fn plain(json: &str) -> Cow<'_, str> {
     let mut written = String::new();
     let mut copied = 0;
@@ -82,7 +82,7 @@ pub(in crate::api) fn plain(json: &str) -> Cow<'_, str> {
     Cow::Owned(written)
 }
 
-/// Where the numbers of a JSON text are, outside of its strings.
+/// The ranges of the numbers in JSON, outside of strings.
 fn numbers(json: &str) -> Vec<(usize, usize)> {
     let bytes = json.as_bytes();
     let (mut found, mut at) = (Vec::new(), 0);
@@ -102,7 +102,7 @@ fn numbers(json: &str) -> Vec<(usize, usize)> {
     found
 }
 
-/// Where the string ends whose text begins at `at`.
+/// The position behind the string whose contents begin at `at`.
 fn after_string(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         match byte {

@@ -1,9 +1,9 @@
-//! The parameters of a query string, decoded as forms are.
+//! The parameters of a query string, decoded like forms.
 
 use axum::http::Uri;
 
-/// Whether values of this parameter may have spaces. In all others a `+` is a plus sign: `p@1.0.0+build`,
-/// `1e+9`; but for the one between a date and a time.
+/// Whether a `+` in the value of this parameter is a space. In all others it is a plus sign, as in
+/// `p@1.0.0+build` and `1e+9`, except between a date and a time.
 fn may_have_spaces(name: &str) -> bool {
     matches!(name, "tag" | "arg") || name.starts_with("env.")
 }
@@ -11,15 +11,15 @@ fn may_have_spaces(name: &str) -> bool {
 /// A parameter.
 #[derive(Debug)]
 pub(in crate::api) struct Pair {
-    /// Its name.
+    /// The decoded name.
     pub(in crate::api) name: String,
-    /// Its value.
+    /// The decoded value.
     pub(in crate::api) value: String,
-    /// Whether a `+` in it was read as a space.
+    /// Whether a `+` in the value was read as a space.
     pub(in crate::api) has_plus: bool,
 }
 
-/// The parameters of a request, in their order.
+/// The parameters of a request, in order.
 pub(in crate::api) fn pairs(uri: &Uri) -> Vec<Pair> {
     let parts = uri.query().unwrap_or_default().split('&');
     parts.filter(|part| !part.is_empty()).filter_map(pair).collect()
@@ -37,7 +37,7 @@ fn pair(part: &str) -> Option<Pair> {
     }
     let (_, mut value) = decoded(&part.replace('+', "%2B"))?;
     if name == "scheduled_at" && !value.contains(['T', 't', ' ']) {
-        // As a form encodes `2027-01-31 09:30:00+02:00`.
+        // A form encodes `2027-01-31 09:30:00+02:00` this way.
         value = value.replacen('+', " ", 1);
     }
     Some(Pair { name, value, has_plus: false })

@@ -1,5 +1,5 @@
-//! Query strings: decoded as forms are, and checked as the fields of a body are: every wrong parameter
-//! is named, and those that exist are listed.
+//! Query strings. They are decoded like forms, and checked like the fields of a body: the response names
+//! every invalid parameter and lists the valid ones.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -10,16 +10,14 @@ use serde::de::DeserializeOwned;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::pairs::pairs;
+use super::problem_code::ProblemCode;
 
-/// The code of parameters that are well formed and cannot be had.
-pub(in crate::api) const INVALID_FIELDS: &str = "invalid_fields";
-
-/// The parameters of a request that reads something.
+/// The query parameters of a request.
 #[derive(Debug)]
 pub(in crate::api) struct Query {
     fields: Fields,
-    /// The codes of values that are well formed and wrong.
-    codes: Vec<&'static str>,
+    /// The codes of the errors that have one of their own.
+    codes: Vec<ProblemCode>,
 }
 
 impl Query {
@@ -37,9 +35,9 @@ impl Query {
         self.fields.take(name, shape)
     }
 
-    /// Takes a parameter that is read as a type which says itself what is wrong; `code` is the
-    /// problem's if nothing else is wrong.
-    pub(in crate::api) fn parse<T>(&mut self, name: &str, code: &'static str) -> Option<T>
+    /// Takes a parameter whose type has an error message of its own. The problem has the code `code` if
+    /// no other parameter is invalid.
+    pub(in crate::api) fn parse<T>(&mut self, name: &str, code: ProblemCode) -> Option<T>
     where
         T: FromStr<Err: Display>,
     {
@@ -52,32 +50,36 @@ impl Query {
         let shape = format!("a whole number from 1 to {most}");
         let limit: usize = self.take("limit", &shape).unwrap_or(default);
         if !(1..=most).contains(&limit) {
-            self.wrong("limit", INVALID_FIELDS, format!("expected {shape}, got `{limit}`"));
+            self.wrong(
+                "limit",
+                ProblemCode::InvalidFields,
+                format!("expected {shape}, got `{limit}`"),
+            );
         }
         limit
     }
 
-    /// Says that a parameter that is well formed is wrong.
-    pub(in crate::api) fn wrong(&mut self, name: &str, code: &'static str, message: impl ToString) {
+    /// Adds an error of the parameter `name`, with a code of its own.
+    pub(in crate::api) fn wrong(&mut self, name: &str, code: ProblemCode, message: impl ToString) {
         self.fields.wrong(name, message);
         self.codes.push(code);
     }
 
-    /// Whether all was taken and nothing wrong.
+    /// Checks that every parameter was taken and is valid.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// With all invalid and unknown parameters.
     pub(in crate::api) fn finish(self) -> Result<(), ApiError> {
         let errors = self.fields.into_errors("is not a parameter of this request");
         if errors.is_empty() {
             return Ok(());
         }
-        let code = self.codes.first().filter(|first| self.codes.iter().all(|code| code == *first));
-        Err(match code {
-            Some(&INVALID_FIELDS) if errors.len() == self.codes.len() => ApiError::invalid(errors),
-            Some(code) if errors.len() == self.codes.len() => ApiError::invalid_query(code, errors),
-            _ => ApiError::invalid_query("invalid_query", errors),
-        })
+        let first = self.codes.first().copied();
+        // Their common code, if all errors have one and the same.
+        let common = first.filter(|first| {
+            errors.len() == self.codes.len() && self.codes.iter().all(|code| code == first)
+        });
+        Err(ApiError::of_fields(common.unwrap_or(ProblemCode::InvalidQuery), errors))
     }
 }
 

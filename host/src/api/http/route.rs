@@ -1,24 +1,24 @@
-//! What a route takes, and what a caller needs for it.
+//! The description of a route.
 
 use axum::http::Method;
 use jobwright_core::access::Scope;
 
-/// A route, as tests and documents need to know it.
+/// A route, for the router, tests and documentation.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Its path under `/v1`, with the variable parts in braces.
+    /// The path under `/v1`, with variable parts in braces.
     pub path: &'static str,
-    /// What a caller needs.
+    /// The scope that a caller needs.
     pub scope: Scope,
-    /// Whether it takes query parameters. Others refuse them.
+    /// Whether it takes query parameters. Other routes refuse them.
     pub takes_query: bool,
-    /// Whether it takes a body. Others refuse one that says something.
+    /// Whether it takes a body. Other routes refuse bodies that are not empty.
     pub takes_body: bool,
-    /// What is said to a client that sends a body nevertheless, and may expect it to have an effect.
+    /// A hint in the error for clients that send a body although the route takes none.
     pub(in crate::api) hint: Option<&'static str>,
-    /// Whether it may wait for long, for a client that waits too. Others that change something go on
-    /// when their client goes away.
+    /// Whether it may wait for long; it is aborted when the client disconnects. Other routes that change
+    /// something complete even then.
     pub(in crate::api) waits: bool,
 }

@@ -1,5 +1,5 @@
-//! The routes under `/v1`, each with the scope that it needs and with what it takes beside its path. There
-//! is no other way to add a route, so none is without a scope, and none ignores what it is sent.
+//! Builds the router of `/v1`. A route is added with its scope, and with whether it takes a query and a body.
+//! There is no other way to add one, so every route has a scope, and none ignores parts of a request.
 
 use axum::Router;
 use axum::extract::Request;
@@ -10,14 +10,15 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use jobwright_core::access::{Caller, Scope};
 
+use super::connection_slots::RequestPermit;
 use super::error::ApiError;
-use super::places::UnderWay;
+use super::problem_code::ProblemCode;
 use super::route::Route;
 use super::unused;
 use crate::api::app::App;
 use crate::detached;
 
-/// Routes, as they are added.
+/// The routes so far.
 #[derive(Default)]
 pub(in crate::api) struct Routes {
     routes: Vec<(Route, MethodRouter<App>)>,
@@ -27,7 +28,8 @@ impl Routes {
     /// Adds a route that takes neither query parameters nor a body.
     pub(in crate::api) fn on<H, T>(
         mut self,
-        (method, path): (Method, &'static str),
+        method: Method,
+        path: &'static str,
         scope: Scope,
         handler: H,
     ) -> Self
@@ -35,7 +37,7 @@ impl Routes {
         H: Handler<T, App>,
         T: 'static,
     {
-        // Of the methods that there are, all can be routed.
+        // All standard methods can be routed.
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
         let (takes_query, takes_body, hint, waits) = (false, false, None, false);
         let route = Route { method, path, scope, takes_query, takes_body, hint, waits };
@@ -43,22 +45,22 @@ impl Routes {
         self
     }
 
-    /// The route that was added last takes query parameters.
+    /// The last route takes query parameters.
     pub(in crate::api) fn with_query(self) -> Self {
         self.changed(|route| route.takes_query = true)
     }
 
-    /// The route that was added last takes a body.
+    /// The last route takes a body.
     pub(in crate::api) fn with_body(self) -> Self {
         self.changed(|route| route.takes_body = true)
     }
 
-    /// `hint` is said to clients that send a body to the route that was added last.
+    /// Clients that send a body to the last route get `hint`.
     pub(in crate::api) fn hinting(self, hint: &'static str) -> Self {
         self.changed(|route| route.hint = Some(hint))
     }
 
-    /// The route that was added last may wait for long.
+    /// The last route may wait for long.
     pub(in crate::api) fn waiting(self) -> Self {
         self.changed(|route| route.waits = true)
     }
@@ -73,8 +75,9 @@ impl Routes {
     pub(in crate::api) fn into_router(self) -> Router<App> {
         self.routes.into_iter().fold(Router::new(), |router, (route, handler)| {
             let path = route.path;
-            let guard =
-                from_fn(move |request: Request, next: Next| pass(route.clone(), request, next));
+            let guard = from_fn(move |request: Request, next: Next| {
+                check_and_handle(route.clone(), request, next)
+            });
             router.route(path, handler.route_layer(guard))
         })
     }
@@ -84,27 +87,30 @@ impl Routes {
     }
 }
 
-/// Lets only those requests pass whose caller has the scope, and that carry nothing that the route
-/// would ignore.
-async fn pass(route: Route, request: Request, next: Next) -> Result<Response, ApiError> {
+/// Checks the scope of the caller, and that the route uses all of the request. Then handles it.
+async fn check_and_handle(
+    route: Route,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     match request.extensions().get::<Caller>() {
         Some(caller) if caller.may(route.scope) => {
-            answer(&route, unused::refuse(&route, request).await?, next).await
+            handle(&route, unused::refuse(&route, request).await?, next).await
         }
-        Some(_) => Err(ApiError::forbidden(
-            "scope_missing",
+        Some(_) => Err(ApiError::new(
+            ProblemCode::ScopeMissing,
             format!("this key does not have the scope {}, which this request needs", route.scope),
         )),
         None => Err(ApiError::unauthorized()),
     }
 }
 
-/// A change is made to its end with all its locks and turns, also if the client goes away meanwhile;
-/// until then the request counts among those of its tenant.
-async fn answer(route: &Route, request: Request, next: Next) -> Result<Response, ApiError> {
+/// Handles a request. Changes complete even if the client disconnects, and keep the permit of the request until
+/// then.
+async fn handle(route: &Route, request: Request, next: Next) -> Result<Response, ApiError> {
     if route.waits || route.method.is_safe() {
         return Ok(next.run(request).await);
     }
-    let under_way = request.extensions().get::<UnderWay>().cloned();
-    Ok(detached::run(under_way, next.run(request)).await?)
+    let permit = request.extensions().get::<RequestPermit>().cloned();
+    Ok(detached::run(permit, next.run(request)).await?)
 }

@@ -1,5 +1,5 @@
-//! Connections: bounded in number, in what they hold, in the time they take to say what they want, and
-//! closed in good order when the host stops.
+//! Accepts connections. Their number, their buffers and the time until a request are bounded, and they are
+//! closed gracefully when the host stops.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,64 +19,64 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
 
-use super::framing::Framed;
-use super::places::{Place, Places, UnderWay};
-use super::stall::{Impatient, PATIENCE};
+use super::connection_slots::{ConnectionSlot, ConnectionSlots, RequestPermit};
+use super::framing::FramingGuard;
+use super::stall::{STALL_LIMITS, StallGuard};
 use crate::events::MAX_WAITERS;
 use crate::shares::table::REQUESTS;
 
-/// Connections at one time. More wait in the kernel's queue; each takes some tens of kilobytes.
+/// The maximum number of connections, each of which takes some tens of kilobytes. More wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = REQUESTS.all as usize;
 
-// Or those who wait would keep all others out.
+// Otherwise requests that wait could use all connections.
 const _: () = assert!(MAX_WAITERS * 4 <= MAX_CONNECTIONS as u64 * 3);
 
-/// How long a client may take to send a request's head: ends connections that only hold a place.
+/// The timeout for the head of a request, which closes idle connections.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What a connection holds of what it reads and of an answer that is sent in pieces: a head of a
-/// request must fit, and answers gain nothing from more.
+/// The size of a connection's buffers, for reading and for streamed responses. The head of a request must fit;
+/// larger buffers do not make responses faster.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// How long answers that are being written may take when the host stops.
+/// The timeout for writing responses when the host stops.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A pause after the operating system refused a connection (out of files, say).
+/// The pause after an error of `accept`, for example because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The other end of the connection on which a request came.
+/// The address of the client of a request.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::api) struct Peer(pub(in crate::api) SocketAddr);
 
-/// Answers requests on `listener` until `stopped`, then lets the ones in flight end.
+/// Serves requests on `listener` until `stopped`; requests in flight then complete.
 pub async fn serve(listener: TcpListener, router: Router, stopped: impl Future<Output = ()>) {
-    let places = Places::new(MAX_CONNECTIONS);
+    let slots = ConnectionSlots::new(MAX_CONNECTIONS);
     let graceful = GracefulShutdown::new();
     let mut stopped = std::pin::pin!(stopped);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &slots) => accepted,
             () = &mut stopped => break,
         };
-        tokio::spawn(accepted.answer(router.clone(), graceful.watcher()));
+        tokio::spawn(accepted.serve(router.clone(), graceful.watcher()));
     }
     drop(listener);
     let _ = tokio::time::timeout(DRAIN_DEADLINE, graceful.shutdown()).await;
 }
 
-/// A connection that has its place.
+/// A connection with its slot.
 struct Accepted {
     stream: TcpStream,
     peer: SocketAddr,
-    place: Arc<Place>,
+    slot: Arc<ConnectionSlot>,
 }
 
-async fn accept(listener: &TcpListener, places: &Places) -> Accepted {
+async fn accept(listener: &TcpListener, slots: &ConnectionSlots) -> Accepted {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let place = places.take(peer.ip()).await;
-                return Accepted { stream, peer, place };
+                let slot = slots.acquire(peer.ip()).await;
+                return Accepted { stream, peer, slot };
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -87,17 +87,17 @@ async fn accept(listener: &TcpListener, places: &Places) -> Accepted {
 }
 
 impl Accepted {
-    async fn answer(self, router: Router, watcher: Watcher) {
-        let Self { stream, peer, place } = self;
-        // Answers are small and wait for nothing: send them at once.
+    async fn serve(self, router: Router, watcher: Watcher) {
+        let Self { stream, peer, slot } = self;
+        // Responses are written whole, so delaying small segments would only cost time.
         let _ = stream.set_nodelay(true);
-        let stream = Framed::new(Impatient::new(stream, PATIENCE), place.clone());
-        let of = place.clone();
+        let stream = FramingGuard::new(StallGuard::new(stream, STALL_LIMITS), slot.clone());
+        let of = slot.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            let answering = Answering::new(&of);
+            let handling = Handling::new(&of);
             request.extensions_mut().insert(Peer(peer));
-            let answer = router.clone().oneshot(request.map(Body::new));
-            async move { answer.await.map(|response| answering.with(response)) }
+            let response = router.clone().oneshot(request.map(Body::new));
+            async move { response.await.map(|response| handling.with(response)) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -105,44 +105,44 @@ impl Accepted {
             .max_buf_size(BUFFER_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         tokio::select! {
-            // A connection that breaks is the client's to notice.
+            // Errors of a connection are not logged: clients disconnect at any time.
             _ = watcher.watch(connection) => {}
-            () = place.given_up() => {}
+            () = slot.evicted() => {}
         }
     }
 }
 
-/// A request that is answered on a connection, until its answer was made and handed on.
-struct Answering {
-    place: Arc<Place>,
-    request: Option<UnderWay>,
+/// A request that is being handled on a connection, until hyper has taken the whole response.
+struct Handling {
+    slot: Arc<ConnectionSlot>,
+    permit: Option<RequestPermit>,
 }
 
-impl Answering {
-    fn new(place: &Arc<Place>) -> Self {
-        place.begin();
-        Self { place: place.clone(), request: None }
+impl Handling {
+    fn new(slot: &Arc<ConnectionSlot>) -> Self {
+        slot.begin();
+        Self { slot: slot.clone(), permit: None }
     }
 
-    fn with(mut self, mut response: Response) -> Response<Answer> {
-        self.request = response.extensions_mut().remove();
-        response.map(|body| Answer { body, _answering: self })
+    fn with(mut self, mut response: Response) -> Response<TrackedBody> {
+        self.permit = response.extensions_mut().remove();
+        response.map(|body| TrackedBody { body, _handling: self })
     }
 }
 
-impl Drop for Answering {
+impl Drop for Handling {
     fn drop(&mut self) {
-        self.place.end(self.request.take());
+        self.slot.end(self.permit.take());
     }
 }
 
-/// The body of an answer that is under way.
-struct Answer {
+/// The body of a response, which ends the handling of its request on drop.
+struct TrackedBody {
     body: Body,
-    _answering: Answering,
+    _handling: Handling,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

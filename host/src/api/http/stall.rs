@@ -1,5 +1,5 @@
-//! A connection whose other end must take what it asked for. One that sends a request and reads no
-//! answer would hold its place for ever, and some hundred of those all places.
+//! Closes connections whose client stops reading. Otherwise a client that sends requests and reads no response
+//! would keep its connection slot for ever, and some hundred of them all slots.
 
 use std::io;
 use std::pin::Pin;
@@ -9,36 +9,37 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long writes may wait for the other end, all in all, and what makes good for it.
+/// The slowest client that a connection accepts.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::api) struct Patience {
-    /// How long it may take nothing at all: networks that are only slow take something.
-    pub(in crate::api) most: Duration,
-    /// What it must take in a second of waiting, so that the waiting does not count. Without such a
-    /// pace, one byte now and then would hold an answer, and the room it has, for days.
-    pub(in crate::api) bytes_a_second: u64,
+pub(in crate::api) struct StallLimits {
+    /// How long writes may wait in all. Bytes that the client reads earn time back, up to this maximum.
+    pub(in crate::api) max_wait: Duration,
+    /// The read bytes that earn back one second. Without a minimum rate, a client that reads one byte now and
+    /// then would keep a response and its permit for days.
+    pub(in crate::api) bytes_per_second: u64,
 }
 
-/// Half a minute, and 1 Mbit/s, with which the longest output takes two minutes.
-pub(in crate::api) const PATIENCE: Patience =
-    Patience { most: Duration::from_secs(30), bytes_a_second: 128 << 10 };
+/// 30 s, because slow networks transfer something in that time; and 1 Mbit/s, at which the longest output takes
+/// two minutes.
+pub(in crate::api) const STALL_LIMITS: StallLimits =
+    StallLimits { max_wait: Duration::from_secs(30), bytes_per_second: 128 << 10 };
 
-/// A stream that fails when what is written waits for too long, or goes too slowly.
-pub(in crate::api) struct Impatient<S> {
+/// A stream whose writes fail with `TimedOut` if the client reads too slowly.
+pub(in crate::api) struct StallGuard<S> {
     stream: S,
-    patience: Patience,
-    /// How long writes may still wait: less for all waiting, more for all that is taken.
+    limits: StallLimits,
+    /// How long writes may still wait.
     left: Duration,
-    /// Runs while a write waits.
+    /// The timer, which runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Impatient<S> {
-    pub(in crate::api) fn new(stream: S, patience: Patience) -> Self {
-        Self { stream, patience, left: patience.most, stalled: None }
+impl<S> StallGuard<S> {
+    pub(in crate::api) fn new(stream: S, limits: StallLimits) -> Self {
+        Self { stream, limits, left: limits.max_wait, stalled: None }
     }
 
-    /// The result of a write of some bytes, or a failure if writes have waited for too long.
+    /// The result of a write, or an error if writes have waited for too long.
     fn watch(
         &mut self,
         cx: &mut Context<'_>,
@@ -48,9 +49,9 @@ impl<S> Impatient<S> {
             if let Some(stalled) = self.stalled.take() {
                 self.left = stalled.deadline().saturating_duration_since(Instant::now());
             }
-            let taken = result.as_ref().copied().unwrap_or(0) as u64;
-            let earned = taken.saturating_mul(1_000_000) / self.patience.bytes_a_second;
-            self.left = (self.left + Duration::from_micros(earned)).min(self.patience.most);
+            let written = result.as_ref().copied().unwrap_or(0) as u64;
+            let earned = written.saturating_mul(1_000_000) / self.limits.bytes_per_second;
+            self.left = (self.left + Duration::from_micros(earned)).min(self.limits.max_wait);
             return Poll::Ready(result);
         }
         let left = self.left;
@@ -60,7 +61,7 @@ impl<S> Impatient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -70,7 +71,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

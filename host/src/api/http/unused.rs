@@ -1,6 +1,5 @@
-//! What a request carries and its route would ignore is refused: a client that sends it expects it to
-//! have an effect. A body that says nothing is taken: an empty one, white space, `{}` and `null`, which
-//! many clients send with every `POST`.
+//! Refuses query parameters and bodies that a route would ignore: a client that sends them expects an effect.
+//! An empty body, white space, `{}` and `null`, which many clients send with every `POST`, are accepted.
 
 use std::time::Duration;
 
@@ -9,20 +8,21 @@ use axum::extract::Request;
 use http_body_util::{BodyExt as _, Limited};
 
 use super::error::ApiError;
-use super::fields::{Fields, says_nothing, utf8};
+use super::fields::{Fields, is_empty_json, utf8};
+use super::problem_code::ProblemCode;
 use super::query::Query;
 use super::route::Route;
 
-/// The longest body that is looked at, in bytes: enough for its fields to be named.
+/// The longest body that is parsed, in bytes: enough to name its fields in the error.
 const MAX_BYTES: usize = 4 << 10;
 
-/// How long such a body may take: a client that sends so little sends it at once.
+/// The timeout for such a body: clients send short bodies at once.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The request, if it carries nothing that `route` does not take.
+/// The request, if `route` uses all of it.
 ///
 /// # Errors
-/// What of it the route does not take.
+/// With the parameters or fields that the route does not take.
 pub(in crate::api) async fn refuse(route: &Route, request: Request) -> Result<Request, ApiError> {
     if !route.takes_query {
         Query::of(request.uri()).finish()?;
@@ -37,18 +37,18 @@ pub(in crate::api) async fn refuse(route: &Route, request: Request) -> Result<Re
         Ok(Err(_)) => return Err(unexpected(route)),
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", DEADLINE.as_secs());
-            return Err(ApiError::timeout("body_timeout", detail));
+            return Err(ApiError::new(ProblemCode::BodyTimeout, detail));
         }
     };
     match utf8(&bytes, "body") {
-        Ok(text) if says_nothing(text) => {}
+        Ok(text) if is_empty_json(text) => {}
         Ok(text) => check(route, text)?,
         Err(_) => return Err(unexpected(route)),
     }
     Ok(Request::from_parts(head, Body::empty()))
 }
 
-/// Refuses a body that is more than `{}`, by its fields if it has some.
+/// Refuses a body, unless it is `{}`; the error names its fields.
 fn check(route: &Route, text: &str) -> Result<(), ApiError> {
     let fields = Fields::of_json(text, "body").map_err(|_| unexpected(route))?;
     let errors = fields.into_errors("is not a field of this request, which takes no body");
@@ -61,7 +61,7 @@ fn check(route: &Route, text: &str) -> Result<(), ApiError> {
 fn unexpected(route: &Route) -> ApiError {
     let Route { method, path, .. } = route;
     let detail = format!("{method} /v1{path} takes no body: send none");
-    hinted(ApiError::bad_request("unexpected_body", detail), route)
+    hinted(ApiError::new(ProblemCode::UnexpectedBody, detail), route)
 }
 
 fn hinted(error: ApiError, route: &Route) -> ApiError {

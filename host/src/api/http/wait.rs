@@ -1,4 +1,4 @@
-//! Waiting, as a client asks for it: `Prefer: wait=N` (RFC 7240) and `?wait=30s`.
+//! Waiting for a job to be finalized: `Prefer: wait=N` (RFC 7240) and `?wait=30s`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,35 +15,35 @@ use super::error::ApiError;
 use super::number;
 use crate::api::app::App;
 
-/// The longest wait: what proxies commonly allow, and some.
+/// The longest wait: longer than the common timeouts of proxies.
 pub(in crate::api) const MAX_WAIT: Duration = Duration::from_secs(300);
 
-/// How often the store is looked at while no hint comes.
+/// The interval at which the store is polled without a wake-up.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The seconds of `Prefer: wait=N`, at most [`MAX_WAIT`]; anything else in the header is not ours.
+/// The seconds of `Prefer: wait=N`, at most [`MAX_WAIT`]. Other preferences are ignored.
 pub(in crate::api) fn preferred(headers: &HeaderMap) -> Option<Duration> {
     let preferences = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
     preferences.flat_map(|value| value.split(',')).find_map(|preference| {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
         let value = value.trim().trim_matches('"');
         let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        // More than a number of 64 bits is more than the most, too.
+        // Numbers of more than 64 bits exceed the maximum too.
         let seconds = is_number.then(|| value.parse().unwrap_or(u64::MAX))?;
         let is_wait = name.trim().eq_ignore_ascii_case("wait");
         is_wait.then(|| Duration::from_secs(seconds).min(MAX_WAIT))
     })
 }
 
-/// Tells a client whose preference was followed that it was (RFC 7240, 3).
-pub(in crate::api) fn tell_applied(response: &mut Response, wait: Option<Duration>) {
+/// Sets `Preference-Applied` (RFC 7240, 3), if a wait was applied.
+pub(in crate::api) fn set_preference_applied(response: &mut Response, wait: Option<Duration>) {
     let applied = wait.map(|wait| HeaderValue::from_str(&format!("wait={}", wait.as_secs())));
     if let Some(Ok(applied)) = applied {
         response.headers_mut().insert("preference-applied", applied);
     }
 }
 
-/// The time of `?wait=`: `30s`, `1m30s`, or a whole number of seconds; at most [`MAX_WAIT`].
+/// The duration of `?wait=`: `30s`, `1m30s`, or a whole number of seconds; at most [`MAX_WAIT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::api) struct Wait(pub(in crate::api) Duration);
 
@@ -61,7 +61,7 @@ impl FromStr for Wait {
 }
 
 impl App {
-    /// The job, finalized if that comes by `deadline`; `None` if it is unknown.
+    /// Waits until the job is finalized or `deadline` has passed, and returns the job; `None` if it is unknown.
     pub(in crate::api) async fn finalized_by(
         &self,
         tenant: &TenantName,
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_read_from_the_header_among_other_preferences() {
+    fn a_wait_is_parsed_among_other_preferences() {
         let wait = |value: &str| {
             preferred(&HeaderMap::from_iter([("prefer".parse().unwrap(), value.parse().unwrap())]))
         };
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_in_the_query_is_a_time() {
+    fn a_wait_in_the_query_is_a_duration() {
         for (text, seconds) in
             [("30s", 30), ("2", 2), ("2.0", 2), ("1e1", 10), ("9h", MAX_WAIT.as_secs())]
         {

@@ -1,4 +1,4 @@
-//! A job as the answer to a request.
+//! Responses that show a job.
 
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
@@ -13,12 +13,12 @@ use super::named::unknown;
 use super::output;
 use super::view::{self, JobView};
 use crate::api::app::App;
-use crate::api::http::answers::Room;
 use crate::api::http::error::ApiError;
+use crate::api::http::response_budget::ResponsePermit;
 use crate::detached;
 
 impl App {
-    /// A job as an answer, with its output if that is JSON.
+    /// A response with a job, and with its output if that is JSON.
     pub(super) async fn answer(
         &self,
         caller: &Caller,
@@ -29,39 +29,40 @@ impl App {
             .output
             .as_ref()
             .filter(|stored| job.has_completed() && is_json(&stored.content_type));
-        let (json, room) = match stored {
+        let (json, permit) = match stored {
             Some(stored) => {
-                // As it is stored, as it is checked, and as it is sent.
-                let room = self.gates.answers.of(&caller.tenant).room(3 * stored.bytes).await?;
-                (self.read_output(&caller.tenant, job.id, &room).await?, Some(room))
+                // Three copies: as stored, as checked, and as sent.
+                let permit =
+                    self.budgets.responses.of(&caller.tenant).acquire(3 * stored.bytes).await?;
+                (self.read_output(&caller.tenant, job.id, &permit).await?, Some(permit))
             }
             None => (None, None),
         };
-        // A plugin may be set to leave JSON and leave something else.
+        // The media type of the output may be wrong: a setting of the plugin can override it.
         let json = json.and_then(|output| output::embeddable(&output.bytes));
         let view = JobView::new(job, json.as_deref(), self.clock.now());
         let response = (status, located(job.id), Json(view)).into_response();
-        Ok(match room {
-            Some(room) => room.with(response),
+        Ok(match permit {
+            Some(permit) => permit.attach(response),
             None => response,
         })
     }
 
-    /// The output of a job, for which there is room.
+    /// The output of a job, for which the caller has a permit.
     pub(super) async fn read_output(
         &self,
         tenant: &TenantName,
         id: JobId,
-        room: &Room,
+        permit: &ResponsePermit,
     ) -> Result<Option<Output>, ApiError> {
-        let turn = self.gates.reads.of(tenant).acquire().await;
+        let reading_permit = self.budgets.reads.of(tenant).acquire().await;
         let store = self.store.clone();
         let reading = async move { store.output(id).await };
-        Ok(detached::run((turn, room.clone()), reading).await??)
+        Ok(detached::run((reading_permit, permit.clone()), reading).await??)
     }
 
-    /// What became of a job that `caller` did something to. It may be another's, with arguments and
-    /// variables that submitters may not read: a client without the scope to read sees only its state.
+    /// A response with a job that `caller` changed. Callers without the scope `jobs:read` see only its state: the
+    /// job may be another submitter's, with confidential arguments and variables.
     pub(super) async fn answer_to(
         &self,
         caller: &Caller,
@@ -82,7 +83,7 @@ fn located(id: JobId) -> [(HeaderName, String); 1] {
     [(header::LOCATION, view::url(id))]
 }
 
-/// The word that a state has in JSON.
+/// The name of a state in JSON.
 pub(super) fn state_word(state: impl serde::Serialize) -> String {
     serde_json::to_value(state).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

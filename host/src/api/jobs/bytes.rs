@@ -1,4 +1,4 @@
-//! What a job carried, left and logged, as bytes.
+//! The payload, the output and the logs of a job.
 
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Uri};
@@ -14,26 +14,28 @@ use crate::api::http::auth::By;
 use crate::api::http::content;
 use crate::api::http::error::ApiError;
 use crate::api::http::path::Path;
+use crate::api::http::problem_code::ProblemCode;
 use crate::api::http::query::Query;
 use crate::detached;
 
-/// Under its media type; without one, if the submitter named none.
+/// The payload, with its media type if the submitter named one.
 pub(in crate::api) async fn payload(
     State(app): State<App>,
     By(caller): By,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let id = app.job(&caller, &id).await?.id;
-    let room = app.gates.answers.of(&caller.tenant).room(app.settings.payload_bytes).await?;
-    let turn = app.gates.reads.of(&caller.tenant).acquire().await;
+    let permit =
+        app.budgets.responses.of(&caller.tenant).acquire(app.settings.payload_bytes).await?;
+    let turn = app.budgets.reads.of(&caller.tenant).acquire().await;
     let store = app.store.clone();
     let reading = async move { store.payload(id).await };
-    let payload = detached::run((turn, room.clone()), reading).await??;
+    let payload = detached::run((turn, permit.clone()), reading).await??;
     let Payload { content_type, bytes } = payload.ok_or_else(|| unknown(id))?;
-    Ok(room.with(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload"))))
+    Ok(permit.attach(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload"))))
 }
 
-/// What the job left, or a failed attempt at it: headers say which attempt, and how it ended.
+/// The output of the job, or of a failed attempt. Headers have the number and the outcome of the attempt.
 pub(in crate::api) async fn output(
     State(app): State<App>,
     By(caller): By,
@@ -42,18 +44,18 @@ pub(in crate::api) async fn output(
     let mut job = app.job(&caller, &id).await?;
     let id = job.id;
     while let Some(stored) = &job.output {
-        let room = app.gates.answers.of(&caller.tenant).room(stored.bytes).await?;
-        let Some(output) = app.read_output(&caller.tenant, id, &room).await? else { break };
+        let permit = app.budgets.responses.of(&caller.tenant).acquire(stored.bytes).await?;
+        let Some(output) = app.read_output(&caller.tenant, id, &permit).await? else { break };
         let now = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
         if now.output.as_ref() == Some(stored) && now.has_completed() == job.has_completed() {
-            return Ok(room.with(left(&job, stored, output)));
+            return Ok(permit.attach(left(&job, stored, output)));
         }
-        // Another attempt has left something in between.
+        // Another attempt has stored an output meanwhile.
         job = now;
     }
     let state = state_word(job.lifecycle.phase(app.clock.now()));
     let detail = format!("job {id} has no output: its state is {state}");
-    Err(ApiError::not_found("no_output", detail))
+    Err(ApiError::new(ProblemCode::NoOutput, detail))
 }
 
 fn left(job: &Job, stored: &OutputInfo, output: Output) -> Response {
@@ -67,13 +69,13 @@ fn left(job: &Job, stored: &OutputInfo, output: Output) -> Response {
     response
 }
 
-/// The number of the attempt that an answer is of.
+/// The number of the attempt.
 const ATTEMPT: HeaderName = HeaderName::from_static("jobwright-attempt");
 
-/// How that attempt ended, in the word of its record.
+/// The outcome of the attempt, as in its record.
 const OUTCOME: HeaderName = HeaderName::from_static("jobwright-outcome");
 
-/// The log of the latest attempt that wrote one, or of the attempt asked for.
+/// The log of the latest attempt that wrote one, or of the attempt in the query.
 pub(in crate::api) async fn logs(
     State(app): State<App>,
     By(caller): By,
@@ -88,16 +90,16 @@ pub(in crate::api) async fn logs(
     if let Some(attempt) = wanted.filter(|n| !(1..=job.lifecycle.attempt).contains(n)) {
         let detail =
             format!("job {id} has no attempt {attempt}; its latest is {}", job.lifecycle.attempt);
-        return Err(ApiError::not_found("attempt_not_found", detail));
+        return Err(ApiError::new(ProblemCode::AttemptNotFound, detail));
     }
-    // Those of many attempts are read.
+    // The logs of several attempts are read.
     let attempts = u64::from(job.lifecycle.attempt).min(MAX_RECORDS as u64);
     let most = attempts.saturating_mul(job.spec.limits.log_bytes);
-    let room = app.gates.answers.of(&caller.tenant).room(most).await?;
-    let turn = app.gates.reads.of(&caller.tenant).acquire().await;
+    let permit = app.budgets.responses.of(&caller.tenant).acquire(most).await?;
+    let turn = app.budgets.reads.of(&caller.tenant).acquire().await;
     let store = app.store.clone();
     let reading = async move { store.logs(id).await };
-    let mut logs = detached::run((turn, room.clone()), reading).await??;
+    let mut logs = detached::run((turn, permit.clone()), reading).await??;
     logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));
     let latest = logs.pop();
     let (attempt, log) = match latest {
@@ -112,5 +114,5 @@ pub(in crate::api) async fn logs(
     ] {
         response.headers_mut().insert(name, HeaderValue::from(value));
     }
-    Ok(room.with(response))
+    Ok(permit.attach(response))
 }

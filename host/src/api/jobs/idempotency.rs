@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: what makes a request a repetition of an earlier one.
+//! `Idempotency-Key`, and the fingerprint of a request.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,20 +9,21 @@ use serde_json::value::RawValue;
 
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::Fields;
+use crate::api::http::problem_code::ProblemCode;
 
-/// The longest key, in bytes: what other interfaces take.
+/// The maximum length of a key, in bytes, as in comparable interfaces.
 const MAX_KEY_BYTES: usize = 255;
 
-/// The member of a job that carries its key.
+/// The field of a job with its key.
 const FIELD: &str = "idempotency_key";
 
 /// The key in the header of a request, if it has one: a string (RFC 8941, section 3.3.3), as the draft of
 /// the standard demands, or the same without quotes, as most clients send it.
 ///
 /// # Errors
-/// If there are several, or it is no key.
+/// If there are several keys, or the key is invalid.
 pub(super) fn of_headers(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let invalid = |detail: String| ApiError::bad_request("invalid_idempotency_key", detail);
+    let invalid = |detail: String| ApiError::new(ProblemCode::InvalidIdempotencyKey, detail);
     let mut values = headers.get_all("idempotency-key").into_iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -32,7 +33,7 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Result<Option<String>, ApiError
     key.map(Some).ok_or_else(|| invalid(format!("an Idempotency-Key is {}", shape())))
 }
 
-/// The key that a job carries itself, which must not contradict that of its request's header.
+/// The key in the fields of a job. It must not differ from that in the header of the request.
 pub(super) fn of_fields(fields: &mut Fields, header: Option<&str>) -> Option<String> {
     let text: String = fields.take(FIELD, "a string")?;
     let Some(key) = key(&text) else {
@@ -64,7 +65,7 @@ fn is_key(key: &str) -> bool {
     (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b))
 }
 
-/// The text of a string of structured fields, after its first quote. Parameters behind it say nothing here.
+/// The contents of a string in a structured field, after its first quote. Parameters after it are ignored.
 fn unquoted(quoted: &str) -> Option<String> {
     let (mut key, mut chars) = (String::new(), quoted.chars());
     loop {
@@ -78,19 +79,19 @@ fn unquoted(quoted: &str) -> Option<String> {
     (rest.is_empty() || rest.starts_with(';')).then_some(key)
 }
 
-/// What makes two requests the same: where they go and what they carry.
+/// The fingerprint of a request: its target, its content type and its body.
 pub(super) fn of_request(uri: &Uri, content_type: &str, body: &[u8]) -> Digest {
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     fingerprint(target, content_type, body)
 }
 
-/// As [`of_request`], of a job among many: as if it had come alone.
+/// The fingerprint of a job of a batch: that of a request with this job alone.
 pub(super) fn of_job(text: &str) -> Digest {
     // The path as the router under `/v1` sees it.
     fingerprint("/jobs", "application/json", &without_key(text.as_bytes()))
 }
 
-/// A job in JSON without its key, as it is where the header has the key.
+/// A job in JSON without its key, so that it equals a job whose key is in the header.
 pub(super) fn without_key(body: &[u8]) -> Cow<'_, [u8]> {
     let parts = std::str::from_utf8(body).ok().and_then(around_key);
     parts.map_or(Cow::Borrowed(body), |(before, after)| {
@@ -98,7 +99,7 @@ pub(super) fn without_key(body: &[u8]) -> Cow<'_, [u8]> {
     })
 }
 
-/// What stands before and behind the key's member of a JSON object, without the comma beside it.
+/// The parts of a JSON object before and after the member of the key, without the comma of that member.
 fn around_key(text: &str) -> Option<(&str, &str)> {
     let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).ok()?;
     let value = members.get(FIELD)?.get();

@@ -1,4 +1,4 @@
-//! Jobs, newest first, a page at a time.
+//! Lists jobs in pages, newest first.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,20 +13,24 @@ use super::view::JobView;
 use crate::api::app::App;
 use crate::api::http::auth::By;
 use crate::api::http::error::ApiError;
-use crate::api::http::query::{INVALID_FIELDS, Query};
+use crate::api::http::problem_code::ProblemCode;
+use crate::api::http::query::Query;
 use crate::detached;
 
-/// Jobs on one page, unless asked otherwise, and at most.
-const PAGE: (usize, usize) = (50, 200);
+/// The default number of jobs on a page.
+const PAGE: usize = 50;
+
+/// The maximum number of jobs on a page.
+const MAX_PAGE: usize = 200;
 
 /// The states that jobs are listed by.
 const STATES: &str =
     "one of scheduled, available, retryable, running, completed, discarded, cancelled";
 
-/// What a page takes: its jobs as they are read, as they are told, and as text.
-pub(super) const PAGE_ROOM_BYTES: u64 = 3 * JobPage::MAX_BYTES;
+/// The approximate memory for a page: its jobs as values, as views, and as JSON.
+pub(super) const PAGE_BYTES: u64 = 3 * JobPage::MAX_BYTES;
 
-/// What a client asks of a listing.
+/// The parameters of a listing.
 struct Listing {
     filter: JobFilter,
     page: Page,
@@ -36,17 +40,17 @@ impl Listing {
     fn of(uri: &Uri, tenant: TenantName) -> Result<Self, ApiError> {
         let mut query = Query::of(uri);
         let phase = query.take("state", STATES);
-        let plugin: Option<PluginRef> = query.parse("plugin", INVALID_FIELDS);
-        let queue = query.parse("queue", INVALID_FIELDS);
+        let plugin: Option<PluginRef> = query.parse("plugin", ProblemCode::InvalidFields);
+        let queue = query.parse("queue", ProblemCode::InvalidFields);
         let tag = query.take("tag", "a string");
-        let before = query.parse("cursor", INVALID_FIELDS);
-        let most = query.limit(PAGE.0, PAGE.1);
+        let before = query.parse("cursor", ProblemCode::InvalidFields);
+        let most = query.limit(PAGE, MAX_PAGE);
         let version = match plugin.as_ref().map(|plugin| &plugin.selector) {
             Some(Selector::Exact(version)) => Some(version.clone()),
             None | Some(Selector::Default) => None,
             Some(_) => {
                 let message = "name the plugin, or one exact version of it";
-                query.wrong("plugin", INVALID_FIELDS, message);
+                query.wrong("plugin", ProblemCode::InvalidFields, message);
                 None
             }
         };
@@ -64,11 +68,11 @@ pub(in crate::api) async fn list(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let Listing { filter, page } = Listing::of(&uri, caller.tenant.clone())?;
-    let room = app.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
-    let turn = app.gates.listings.of(&caller.tenant).acquire().await;
+    let permit = app.budgets.responses.of(&caller.tenant).acquire(PAGE_BYTES).await?;
+    let turn = app.budgets.listings.of(&caller.tenant).acquire().await;
     let (store, now) = (app.store.clone(), app.clock.now());
     let listing = async move { store.list(filter, page, now).await };
-    let page = detached::run((turn, room.clone()), listing).await??;
+    let page = detached::run((turn, permit.clone()), listing).await??;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();
-    Ok(room.with(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response()))
+    Ok(permit.attach(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response()))
 }

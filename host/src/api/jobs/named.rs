@@ -1,30 +1,31 @@
-//! A job by its id, or by the beginning of its id.
+//! Finds a job by its id, or by a prefix of its id.
 
 use jobwright_core::access::Caller;
 use jobwright_core::job::{Job, JobId, JobIdPrefix};
 use jobwright_core::store::{JobFilter, Page, StoreError};
 use jobwright_core::tenant::TenantName;
 
-use super::list::PAGE_ROOM_BYTES;
+use super::list::PAGE_BYTES;
 use crate::api::app::App;
 use crate::api::http::error::ApiError;
+use crate::api::http::problem_code::ProblemCode;
 use crate::detached;
 
-/// Candidates that an ambiguous prefix is answered with.
+/// The maximum number of candidates in the error of an ambiguous prefix.
 const CANDIDATES: usize = 10;
 
-/// Pages that are looked at for a prefix: a page may be short, or empty, and not the last.
+/// The maximum number of pages that are read for a prefix: a page can be short or empty without being the last.
 const PAGES: usize = 8;
 
 impl App {
-    /// The job of the caller's tenant that `text` names: an id, or a prefix of one. A job of another
-    /// tenant is not known.
+    /// The job of the caller's tenant with the id `text`, or with an id of which `text` is a prefix. Jobs of other
+    /// tenants are not found.
     pub(in crate::api) async fn job(&self, caller: &Caller, text: &str) -> Result<Job, ApiError> {
         let named: JobIdPrefix =
-            text.parse().map_err(|error| ApiError::bad_request("invalid_job_id", error))?;
+            text.parse().map_err(|error| ApiError::new(ProblemCode::InvalidJobId, error))?;
         match named.whole() {
             Some(id) => {
-                let turn = self.gates.reads.of(&caller.tenant).acquire().await;
+                let turn = self.budgets.reads.of(&caller.tenant).acquire().await;
                 let store = self.store.clone();
                 let job = detached::run(turn, async move { store.get(id).await }).await??;
                 job.filter(|job| job.spec.tenant == caller.tenant).ok_or_else(|| unknown(id))
@@ -35,15 +36,15 @@ impl App {
 
     /// The only job whose id begins with `prefix`.
     async fn only_job(&self, caller: &Caller, prefix: &JobIdPrefix) -> Result<Job, ApiError> {
-        let room = self.gates.answers.of(&caller.tenant).room(PAGE_ROOM_BYTES).await?;
-        let turn = self.gates.listings.of(&caller.tenant).acquire().await;
+        let permit = self.budgets.responses.of(&caller.tenant).acquire(PAGE_BYTES).await?;
+        let turn = self.budgets.listings.of(&caller.tenant).acquire().await;
         let (app, tenant, of) = (self.clone(), caller.tenant.clone(), prefix.clone());
         let listing = async move { app.beginning_with(tenant, &of).await };
-        let mut found = detached::run((turn, room), listing).await??;
+        let mut found = detached::run((turn, permit), listing).await??;
         match (found.len(), found.pop()) {
             (1, Some(job)) => Ok(job),
-            (_, None) => Err(ApiError::not_found(
-                "job_not_found",
+            (_, None) => Err(ApiError::new(
+                ProblemCode::JobNotFound,
                 format!("no job has an id that begins with `{prefix}`; it may have been pruned"),
             )),
             (_, Some(last)) => {
@@ -53,7 +54,7 @@ impl App {
         }
     }
 
-    /// The jobs of a tenant whose ids begin with `prefix`, or more of them than are told.
+    /// The jobs of a tenant whose ids begin with `prefix`, at most one more than the candidates.
     async fn beginning_with(
         &self,
         tenant: TenantName,
@@ -75,7 +76,7 @@ impl App {
     }
 }
 
-/// Says which jobs a prefix may mean.
+/// The error of an ambiguous prefix, with the candidates.
 fn ambiguous(prefix: &JobIdPrefix, found: &[Job]) -> ApiError {
     let shown: Vec<String> = found.iter().take(CANDIDATES).map(|job| job.id.to_string()).collect();
     let more = if found.len() > CANDIDATES { ", and more" } else { "" };
@@ -87,5 +88,8 @@ fn ambiguous(prefix: &JobIdPrefix, found: &[Job]) -> ApiError {
 }
 
 pub(super) fn unknown(id: JobId) -> ApiError {
-    ApiError::not_found("job_not_found", format!("job {id} is not known; it may have been pruned"))
+    ApiError::new(
+        ProblemCode::JobNotFound,
+        format!("job {id} is not known; it may have been pruned"),
+    )
 }

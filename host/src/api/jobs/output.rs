@@ -1,38 +1,37 @@
-//! Outputs that may stand in a job's JSON: those that cannot break it for anyone who reads it.
+//! Checks whether an output can be embedded in the JSON of a job: only if every JSON parser accepts it.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The deepest that an embedded output may nest; parsers commonly stop at 128, and the job around it
-/// takes one.
+/// The maximum nesting of an embedded output. Parsers commonly have a limit of 128, and the job adds one level.
 const MAX_DEPTH: usize = 100;
 
-/// The JSON text that these bytes are, as it is written, if every parser reads it: nothing before or
-/// after it, no halves of characters, no number out of range, not nested too deep.
+/// `bytes` as JSON, unchanged, if every parser accepts it: without other bytes around it, unpaired surrogates,
+/// numbers out of range, or deep nesting.
 pub(super) fn embeddable(bytes: &[u8]) -> Option<Box<RawValue>> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    Plain { depth: MAX_DEPTH }.deserialize(&mut reader).ok()?;
+    Validator { depth: MAX_DEPTH }.deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     serde_json::from_slice(bytes).ok()
 }
 
-/// Reads a value with all its texts and numbers, and keeps nothing: an output in memory as a tree
-/// would take many times its length.
+/// Parses a value with all its strings and numbers without building it: a tree would need many times the memory
+/// of its JSON.
 #[derive(Clone, Copy)]
-struct Plain {
+struct Validator {
     depth: usize,
 }
 
-impl Plain {
+impl Validator {
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1);
         depth.map(|depth| Self { depth }).ok_or_else(|| E::custom("nested too deep"))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Plain {
+impl<'de> DeserializeSeed<'de> for Validator {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -40,7 +39,7 @@ impl<'de> DeserializeSeed<'de> for Plain {
     }
 }
 
-impl<'de> Visitor<'de> for Plain {
+impl<'de> Visitor<'de> for Validator {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_every_parser_reads_is_embedded_as_it_is_written() {
+    fn json_that_every_parser_accepts_is_embedded_unchanged() {
         let deep = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         for good in
             ["null", "{ \"a\" : [1.50, -2, true] }", r#""\ud83e\udd80 \u0000""#, "1e300", &deep]
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_some_parser_refuses_is_not_embedded() {
+    fn json_that_some_parsers_refuse_is_not_embedded() {
         let deep = format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1));
         let objects = "{\"a\":".repeat(MAX_DEPTH + 1) + "1" + &"}".repeat(MAX_DEPTH + 1);
         for bad in [

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use crate::api::http::base64;
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::Fields;
+use crate::api::http::problem_code::ProblemCode;
 
-/// Takes what the guest reads: the text of a JSON value as it is written, or with a media type that is none of
-/// JSON the string that it is, or bytes that are encoded in base64.
+/// Takes the payload: a JSON value verbatim, the contents of a JSON string if the media type is not JSON, or
+/// decoded base64.
 pub(super) fn take(fields: &mut Fields) -> Result<Payload, ApiError> {
     let json = fields.take_raw("payload");
     let base64 = fields.take::<String>("payload_base64", "a string");
@@ -18,7 +19,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<Payload, ApiError> {
     let bytes = match (json, base64) {
         (Some(_), Some(_)) => {
             let detail = "`payload` and `payload_base64` exclude each other: give one";
-            return Err(ApiError::bad_request("two_payloads", detail));
+            return Err(ApiError::new(ProblemCode::TwoPayloads, detail));
         }
         (Some(json), None) => {
             let kind = content_type.unwrap_or_else(|| "application/json".to_owned());

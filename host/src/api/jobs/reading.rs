@@ -1,4 +1,4 @@
-//! The job that a request asks for, read from its fields, so that every invalid one is named.
+//! Parses a job from the fields of a request, so that every invalid field is named.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::api::plugin_settings::limits;
 use crate::api::settings::ApiSettings;
 use crate::intake::{Due, FieldFault, JobDraft, JobOptions, TOO_FAR, fault_of_payload};
 
-/// The message about a field that no job has.
+/// The message for an unknown field.
 const UNKNOWN_FIELD: &str = "is not a field of a job";
 
-/// Reads a job; without `payload`, that is a field too. What intake would refuse by the values of the fields
-/// is named here already, beside the fields that cannot be read.
+/// Parses a job. If `payload` is `None`, it is a field too. Values that intake would refuse are reported here,
+/// together with fields that cannot be parsed.
 pub(super) fn draft(
     mut fields: Fields,
     payload: Option<Payload>,
@@ -59,14 +59,14 @@ fn options(fields: &mut Fields, settings: &ApiSettings, now: Timestamp) -> JobOp
     let max_attempts = fields.take("max_attempts", &JobOptions::attempts_shape());
     let max_attempts = max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS);
     name_all(fields, JobOptions::fault_of_attempts(max_attempts));
-    let mut asked = LimitsRequest::default();
-    limits::take(fields, &mut asked, &settings.limits);
+    let mut requested = LimitsRequest::default();
+    limits::take(fields, &mut requested, &settings.limits);
     let options = JobOptions {
         due,
         queue: fields.parse("queue").unwrap_or_default(),
         priority: fields.take("priority", "one of 1 (first) to 4 (last)").unwrap_or_default(),
         max_attempts,
-        limits: asked,
+        limits: requested,
         entrypoint: fields.take("entrypoint", "a string"),
         args: fields.take("args", "a list of strings").unwrap_or_default(),
         env: variables(fields),
@@ -120,7 +120,7 @@ fn time(fields: &mut Fields, name: &str) -> Option<Timestamp> {
     time
 }
 
-/// Whether a text would be a time if its year were another one: [`Timestamp`] ends within the year 9999.
+/// Whether a string would be a time if its year were another one: [`Timestamp`] ends within the year 9999.
 fn is_beyond_all_time(text: &str) -> bool {
     let text = text.strip_prefix('+').unwrap_or(text);
     let Some((year, rest)) = text.split_once('-') else { return false };

@@ -1,5 +1,5 @@
-//! What the random numbers of a job's attempts follow from: with it an attempt can be made again, and
-//! all secrets that its guest made of them be known. So it has a scope of its own.
+//! The seeds of the attempts at a job. With a seed, an attempt can be replayed, and all secrets that its guest
+//! derived from random numbers are known. So the route has a scope of its own.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! One job, as it is now or when it is over.
+//! Shows one job, now or when it is finalized.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -10,6 +10,7 @@ use crate::api::app::App;
 use crate::api::http::auth::By;
 use crate::api::http::error::ApiError;
 use crate::api::http::path::Path;
+use crate::api::http::problem_code::ProblemCode;
 use crate::api::http::query::Query;
 use crate::api::http::wait::{self, Wait};
 
@@ -21,7 +22,7 @@ pub(in crate::api) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let mut query = Query::of(&uri);
-    let asked = query.parse("wait", "invalid_wait");
+    let asked = query.parse("wait", ProblemCode::InvalidWait);
     query.finish()?;
     let found = app.job(&caller, &id).await?;
     let id = found.id;
@@ -36,7 +37,7 @@ pub(in crate::api) async fn show(
     };
     let mut response =
         app.answer(&caller, StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
-    // Also of `?wait=`: a longer wait than is taken is cut.
-    wait::tell_applied(&mut response, asked.or(preferred));
+    // For `?wait=` too, because a longer wait than the maximum is reduced.
+    wait::set_preference_applied(&mut response, asked.or(preferred));
     Ok(response)
 }

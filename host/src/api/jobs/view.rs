@@ -1,4 +1,4 @@
-//! A job as JSON: the one place that decides what clients see of it.
+//! A job as JSON: decides which of its data clients see.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// See the module's text. Absent values are `null`, so that scripts find every field.
+/// A job as clients see it. Absent values are `null`, so that scripts find every field.
 #[derive(Debug, Serialize)]
 pub(super) struct JobView<'a> {
     id: JobId,
@@ -53,8 +53,8 @@ pub(super) struct JobView<'a> {
     attempts: &'a [AttemptRecord],
 }
 
-/// What a failed attempt left of a job that has not completed. It is told apart from the `output` of a
-/// success, which programs take for a result.
+/// The output of a failed attempt at a job that has not completed. It is separate from `output`, which programs
+/// treat as a result.
 #[derive(Debug, Serialize)]
 struct FailedOutput<'a> {
     attempt: u32,
@@ -77,16 +77,16 @@ impl<'a> FailedOutput<'a> {
     }
 }
 
-/// How the attempt ended that left this output.
+/// The outcome of the attempt that stored this output.
 pub(super) fn left_by(job: &Job, stored: &OutputInfo) -> OutcomeKind {
     let record = job.attempts.iter().find(|record| record.attempt == stored.attempt);
-    let usual = if job.has_completed() { OutcomeKind::Succeeded } else { OutcomeKind::Failed };
-    // Of very many attempts not all are remembered.
-    record.map_or(usual, |record| record.outcome)
+    let default = if job.has_completed() { OutcomeKind::Succeeded } else { OutcomeKind::Failed };
+    // If there were very many attempts, not all records are kept.
+    record.map_or(default, |record| record.outcome)
 }
 
 impl<'a> JobView<'a> {
-    /// `job` as it stands at `now`; with its output's text, if that is JSON and was asked for.
+    /// `job` at `now`, with its output if it is JSON and requested.
     pub(super) fn new(job: &'a Job, output: Option<&'a RawValue>, now: Timestamp) -> Self {
         let (spec, lifecycle) = (&job.spec, &job.lifecycle);
         let stored = job.output.as_ref().filter(|_| job.has_completed());
@@ -131,8 +131,8 @@ fn output_url(id: JobId) -> String {
     format!("{}/output", url(id))
 }
 
-/// What is kept of attempts, but for what their random numbers follow from: guests make secrets of
-/// those. See [`seeds`](mod@super::seeds).
+/// The records of attempts without their seeds, from which secrets of guests could be derived. See
+/// [`seeds`](mod@super::seeds).
 fn without_seeds<S: Serializer>(records: &[AttemptRecord], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(records.iter().map(|record| {
         let mut shown = serde_json::to_value(record).unwrap_or_default();

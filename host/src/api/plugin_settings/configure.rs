@@ -1,9 +1,7 @@
-//! The settings of a plugin: changed in part, and checked like what jobs ask for.
+//! Changes the settings of a plugin.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use jobwright_core::access::Scope;
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::outcome::is_media_type;
@@ -17,12 +15,14 @@ use super::limits;
 use crate::api::app::App;
 use crate::api::audit;
 use crate::api::http::auth::By;
+use crate::api::http::body::RawBody;
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::{Fields, utf8};
 use crate::api::http::path::Path;
+use crate::api::http::problem_code::ProblemCode;
 use crate::api::plugins::parse_name;
 
-/// The longest request, in bytes: settings are few and short.
+/// The longest body, in bytes: settings are few and short.
 const MAX_BYTES: u64 = 64 << 10;
 
 /// Changes the settings that are given (RFC 7396: `null` unsets).
@@ -30,29 +30,29 @@ pub(in crate::api) async fn configure(
     State(app): State<App>,
     By(caller): By,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    body: RawBody,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
-    let body = app.body(&caller, "settings", &headers, body, MAX_BYTES).await?.bytes;
+    let body = app.body(&caller, body, "settings", MAX_BYTES).await?.bytes;
     let gate = app.intake.plugins.gate(&caller.tenant, &name);
-    // From what they are until they are changed, nobody else may change them.
-    let alone = gate.change().await;
+    // From reading the settings to having written them.
+    let lock = gate.change().await;
     let plugin = app.installed(&caller, &name)?;
     let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
     let settings = changed(&plugin, fields, &app.settings.limits)?;
     if settings.grants != plugin.settings.grants && !caller.may(Scope::Admin) {
-        let detail = "grants are for the operator to give: this needs a key with the scope admin";
-        return Err(ApiError::forbidden("scope_missing", detail));
+        let detail =
+            "only an administrator can change grants: this needs a key with the scope admin";
+        return Err(ApiError::new(ProblemCode::ScopeMissing, detail));
     }
     if settings != plugin.settings {
         let detail = audit::change(&plugin.settings, &settings);
-        let _turn = app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
+        let _permit = app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
         let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
         changed.ok_or_else(|| NotFound::Plugin(name.clone()))?;
     }
-    // The answer may wait for its turn: nobody else waits for that.
-    drop((alone, plugin));
+    // The response may wait for a permit; other changes need not.
+    drop((lock, plugin));
     let lost = app.lost_jobs(&caller.tenant, &name).await;
     Ok(Json(app.shown(&app.installed(&caller, &name)?, lost)))
 }

@@ -1,15 +1,15 @@
-//! The setting that says what a plugin's exit codes mean, as requests give it.
+//! Parses the setting `exit_codes` of a plugin.
 
 use jobwright_core::exit_codes::{ExitCodes, Lists};
 
 use crate::api::http::fields::Fields;
 
-/// What each member is.
+/// The shape of each member.
 const LIST: &str =
     "a list of exit codes from 0 to 255 and ranges of them, such as [0, 10, \"20-29\"]";
 
-/// Takes the field `exit_codes`: the lists that it gives replace those that were set (RFC 7396), and
-/// `null` takes one back, or all.
+/// Takes the field `exit_codes`. Its lists replace the present ones (RFC 7396); `null` removes one of them, or
+/// all.
 pub(in crate::api) fn take(fields: &mut Fields, codes: &mut ExitCodes) {
     let mut given = match fields.take_object("exit_codes") {
         None => return,

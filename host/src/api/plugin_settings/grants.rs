@@ -1,5 +1,5 @@
-//! The grants of a plugin as a change of its settings: each member is replaced as a whole, and `null`
-//! takes it back (RFC 7396).
+//! Parses the setting `grants` of a plugin: each given member is replaced as a whole, and `null` removes it
+//! (RFC 7396).
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::api::http::fields::Fields;
 
 const UNKNOWN_GRANT: &str = "is not a grant";
 
-/// Grants that are given at once, as the field `grants` of a plugin's settings gives them.
+/// Parses grants, in the form of the field `grants` of a plugin's settings.
 ///
 /// # Errors
-/// With everything that is wrong, by the names of the fields.
+/// With all invalid fields.
 pub(crate) fn of_json(json: Box<RawValue>) -> Result<Grants, Vec<FieldError>> {
     let (mut fields, mut grants) = (Fields::default(), Grants::default());
     fields.put_raw("grants".to_owned(), json);
@@ -23,7 +23,7 @@ pub(crate) fn of_json(json: Box<RawValue>) -> Result<Grants, Vec<FieldError>> {
     if errors.is_empty() { Ok(grants) } else { Err(errors) }
 }
 
-/// Takes the field `grants`, if there is one, and changes `grants` as it says.
+/// Takes the field `grants`, if there is one, and applies it to `grants`.
 pub(in crate::api) fn take(fields: &mut Fields, grants: &mut Grants) {
     let mut inner = match fields.take_object("grants") {
         None => return,
@@ -36,9 +36,9 @@ pub(in crate::api) fn take(fields: &mut Fields, grants: &mut Grants) {
     take_http(&mut inner, grants);
     take_http_limits(&mut inner, grants);
     take_key_value(&mut inner, grants);
-    take_texts(&mut inner, "config", &mut grants.config);
+    take_strings(&mut inner, "config", &mut grants.config);
     member(&mut inner, "secrets", "a list of names of secrets", &mut grants.secrets);
-    take_texts(&mut inner, "env", &mut grants.env);
+    take_strings(&mut inner, "env", &mut grants.env);
     let microseconds = format!("a number of microseconds from 1 to {}", u32::MAX);
     member(&mut inner, "clock_precision_us", &microseconds, &mut grants.clock_precision_us);
     member(&mut inner, "deterministic", "true, false or \"optional\"", &mut grants.deterministic);
@@ -48,23 +48,23 @@ pub(in crate::api) fn take(fields: &mut Fields, grants: &mut Grants) {
     fields.absorb("grants", inner, UNKNOWN_GRANT);
 }
 
-/// Replaces a member that is given.
-fn member<T>(inner: &mut Fields, name: &str, shape: &str, place: &mut T)
+/// Replaces `member`, if the field is given.
+fn member<T>(inner: &mut Fields, name: &str, shape: &str, member: &mut T)
 where
     T: serde::de::DeserializeOwned + Default,
 {
     if let Some(value) = inner.change(name, shape) {
-        *place = value.unwrap_or_default();
+        *member = value.unwrap_or_default();
     }
 }
 
-/// Each of the places that requests may go to, so that every wrong field is named.
+/// Takes the origins that requests can go to. Each is parsed on its own, so that every invalid field is named.
 fn take_http(inner: &mut Fields, grants: &mut Grants) {
     let shape = "a list of objects such as {\"origin\": \"https://api.example.com\"}";
     let Some(all) = inner.change::<Vec<Box<RawValue>>>("http", shape) else { return };
     grants.http.clear();
-    for (place, raw) in all.unwrap_or_default().into_iter().enumerate() {
-        let name = format!("http.{place}");
+    for (index, raw) in all.unwrap_or_default().into_iter().enumerate() {
+        let name = format!("http.{index}");
         inner.put_raw(name.clone(), raw);
         let Some(Some(mut grant)) = inner.take_object(&name) else {
             inner.missing(&name, "is not an object");
@@ -78,7 +78,7 @@ fn take_http(inner: &mut Fields, grants: &mut Grants) {
                 methods: methods.flatten(),
                 networks: networks.flatten().unwrap_or_default(),
             }),
-            None => grant.missing("origin", "is needed"),
+            None => grant.missing("origin", "is missing"),
         }
         inner.absorb(&name, grant, UNKNOWN_GRANT);
     }
@@ -92,11 +92,11 @@ fn take_http_limits(inner: &mut Fields, grants: &mut Grants) {
     let HttpLimits { requests, concurrent, request_bytes, response_bytes } =
         &mut grants.http_limits;
     let count = format!("a whole number of at most {}", u32::MAX);
-    for (name, place) in [("requests", requests), ("concurrent", concurrent)] {
-        *place = given.take(name, &count).unwrap_or(*place);
+    for (name, limit) in [("requests", requests), ("concurrent", concurrent)] {
+        *limit = given.take(name, &count).unwrap_or(*limit);
     }
-    for (name, place) in [("request_bytes", request_bytes), ("response_bytes", response_bytes)] {
-        *place = given.take(name, "a whole number of bytes").unwrap_or(*place);
+    for (name, limit) in [("request_bytes", request_bytes), ("response_bytes", response_bytes)] {
+        *limit = given.take(name, "a whole number of bytes").unwrap_or(*limit);
     }
     inner.absorb(name, given, UNKNOWN_GRANT);
 }
@@ -108,19 +108,19 @@ fn take_key_value(inner: &mut Fields, grants: &mut Grants) {
     let Some(mut given) = given else { return };
     match given.take("bytes", "a whole number of bytes") {
         Some(bytes) => grants.key_value = Some(KeyValueGrant { bytes }),
-        None => given.missing("bytes", "is needed"),
+        None => given.missing("bytes", "is missing"),
     }
     inner.absorb(name, given, UNKNOWN_GRANT);
 }
 
-/// Replaces texts by those of an object, if it is given.
-fn take_texts(inner: &mut Fields, name: &str, texts: &mut BTreeMap<String, String>) {
+/// Replaces `strings` by the members of an object, if it is given.
+fn take_strings(inner: &mut Fields, name: &str, strings: &mut BTreeMap<String, String>) {
     let Some(given) = inner.take_object(name) else { return };
-    texts.clear();
+    strings.clear();
     let Some(mut given) = given else { return };
     for key in given.names() {
         match given.change::<String>(&key, "a string") {
-            Some(Some(text)) => drop(texts.insert(key, text)),
+            Some(Some(string)) => drop(strings.insert(key, string)),
             Some(None) => given.wrong(key, "expected a string, got `null`"),
             None => {}
         }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn null_takes_a_grant_back_and_whole_numbers_are_whole() {
+    fn null_removes_a_grant_and_numbers_are_accepted_in_every_notation() {
         assert_eq!(read("null"), Ok(Grants::default()));
         assert_eq!(read(r#"{"http": null, "secrets": null}"#), Ok(Grants::default()));
         let bytes = |json| read(json).expect("grants").key_value.map(|grant| grant.bytes);
@@ -145,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_named() {
+    fn every_invalid_field_is_named() {
         let errors = read(r#"{"http": [{"origin": "x"}], "key_value": {}, "htp": 1}"#);
-        let errors = errors.expect_err("all are wrong");
+        let errors = errors.expect_err("all are invalid");
         let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
         for field in ["grants.http.0.origin", "grants.key_value.bytes", "grants.htp"] {
             assert!(fields.contains(&field), "{field}: {fields:?}");

@@ -1,12 +1,12 @@
-//! Limits as requests carry them, for a job or as the settings of a plugin.
+//! Parses limits, of a job or in the settings of a plugin.
 
 use jobwright_core::limits::{InvalidLimit, LimitPolicy, LimitsRequest};
 
 use crate::api::http::error::FieldError;
 use crate::api::http::fields::Fields;
 
-/// Takes the field `limits`: what it gives replaces what `limits` holds, and `null` unsets. Each
-/// limit is checked on its own, so that every wrong one is named.
+/// Takes the field `limits`. Its members replace those of `limits`, and `null` removes them. Each limit is
+/// checked on its own, so that every invalid one is named.
 pub(in crate::api) fn take(fields: &mut Fields, limits: &mut LimitsRequest, policy: &LimitPolicy) {
     match fields.take_object("limits") {
         None => {}
@@ -35,7 +35,7 @@ pub(in crate::api) fn take(fields: &mut Fields, limits: &mut LimitsRequest, poli
     }
 }
 
-/// What is said of a limit that cannot be had.
+/// The error of an invalid limit.
 pub(in crate::api) fn error(fault: &InvalidLimit) -> FieldError {
     FieldError::new(format!("limits.{}", fault.field), &fault.message)
 }

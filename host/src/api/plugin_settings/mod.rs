@@ -1,4 +1,4 @@
-//! The settings of a plugin, each read and checked as a request gives it.
+//! The settings of a plugin: parsing and changing them.
 
 pub(in crate::api) mod configure;
 mod exit_codes;

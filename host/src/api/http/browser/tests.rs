@@ -12,7 +12,7 @@ fn allowed(method: Method, headers: &[(&'static str, &str)]) -> bool {
 }
 
 #[test]
-fn only_expected_hosts_are_answered() {
+fn only_allowed_hosts_are_served() {
     for good in [
         "localhost:7878",
         "127.0.0.1:7878",
@@ -56,7 +56,7 @@ fn only_health_checks_of_http_1_0_need_no_host() {
 }
 
 #[test]
-fn what_another_site_sends_is_refused_but_for_a_link_to_the_first_page() {
+fn requests_of_other_sites_are_refused_except_links_to_the_start_page() {
     let host = ("host", "localhost:7878");
     for foreign in
         [("origin", "http://evil.example"), ("origin", "null"), ("origin", "http://localhost:9999")]

@@ -18,7 +18,7 @@ fn messages(fields: Fields) -> Vec<String> {
 }
 
 #[test]
-fn every_wrong_field_is_named_and_those_that_exist_are_listed() {
+fn every_invalid_field_is_named_and_the_known_ones_are_listed() {
     let text = r#"{"a":1,"b":"x","b":"y","c":null,"d":"5","more":0,"surprise":[1]}"#;
     let mut fields = of_json(text).unwrap();
     assert_eq!(fields.take::<String>("a", "a string"), None);
@@ -38,13 +38,13 @@ fn every_wrong_field_is_named_and_those_that_exist_are_listed() {
 }
 
 #[test]
-fn a_value_is_kept_as_it_is_written() {
+fn raw_json_is_kept_unchanged() {
     let mut fields = of_json(r#"{"payload":{"n" : 1.50, "n":2e0}}"#).unwrap();
     assert_eq!(fields.take_raw("payload").unwrap().get(), r#"{"n" : 1.50, "n":2e0}"#);
 }
 
 #[test]
-fn whole_numbers_are_taken_however_they_are_written() {
+fn whole_numbers_are_accepted_in_every_notation() {
     let mut fields =
         of_json(r#"{"a":5000.0,"b":1e3,"c":9007199254740993.0,"d":[1.0,2e1]}"#).unwrap();
     assert_eq!(fields.take::<u64>("a", "n"), Some(5000));
@@ -75,14 +75,14 @@ fn whole_numbers_are_taken_however_they_are_written() {
 }
 
 #[test]
-fn what_is_no_object_is_refused() {
+fn other_json_than_an_object_is_refused() {
     for bad in ["", "[]", "7", "{\"a\":1}x", "{\"a\":}", "{"] {
         assert!(of_json(bad).is_err(), "{bad}");
     }
 }
 
 #[test]
-fn a_byte_order_mark_is_skipped_at_the_start_and_nowhere_else() {
+fn a_byte_order_mark_is_skipped_only_at_the_start() {
     assert_eq!(utf8(b"\xef\xbb\xbf{}", "body").unwrap(), "{}");
     assert_eq!(utf8(b"\xef\xbb\xbf\xef\xbb\xbf{}", "body").unwrap(), "\u{feff}{}");
     assert_eq!(utf8("{}\u{feff}".as_bytes(), "body").unwrap(), "{}\u{feff}");
@@ -96,7 +96,7 @@ fn a_byte_order_mark_is_skipped_at_the_start_and_nowhere_else() {
 }
 
 #[test]
-fn every_wrong_inner_field_is_named_with_its_object() {
+fn every_invalid_inner_field_is_named_with_its_object() {
     let text = r#"{"in":{"a":"x","a":1,"b":7,"c":1},"list":[],"none":null}"#;
     let mut fields = of_json(text).unwrap();
     let mut inner = fields.take_object("in").flatten().unwrap();
@@ -136,7 +136,7 @@ fn a_query_has_the_same_fields() {
 }
 
 #[test]
-fn what_is_wrong_in_a_query_is_said_in_its_own_words() {
+fn errors_of_a_query_show_the_given_values() {
     let mut fields = of_query("a=soon+or%20so&b=null&c=-1&x+y=1&arg=a+b&env.N=a+b&limit=1e+2");
     assert_eq!(fields.take::<u64>("a", "a number"), None);
     assert_eq!(fields.take::<u64>("b", "a number"), None);
@@ -152,10 +152,10 @@ fn what_is_wrong_in_a_query_is_said_in_its_own_words() {
             "a: expected a number, got `soon+or so`",
             "b: expected a number, got `null`",
             "c: `-1` is negative: expected a number",
-            "args: expected numbers, got `[\"a b\"]` (in a query a `+` stands for a space: write %2B for \
-             a plus sign)",
-            "env.N: expected a number, got `a b` (in a query a `+` stands for a space: write %2B for a \
+            "args: expected numbers, got `[\"a b\"]` (in a query, `+` is a space: write %2B for a \
              plus sign)",
+            "env.N: expected a number, got `a b` (in a query, `+` is a space: write %2B for a plus \
+             sign)",
             "x y: is not a field; there are: a, b, c, arg, env.NAME, limit",
         ]
     );

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn whole_numbers_are_whole_however_they_are_written() {
+fn whole_numbers_are_accepted_in_every_notation() {
     for (written, digits) in [
         ("5000.0", "5000"),
         ("1e3", "1000"),
@@ -23,7 +23,7 @@ fn whole_numbers_are_whole_however_they_are_written() {
 }
 
 #[test]
-fn what_is_not_whole_or_too_large_is_told_apart() {
+fn fractional_and_too_large_numbers_are_distinguished() {
     for fractional in ["0.5", "1e-1", "1.5e0", "123e-3", "1e-99999999999999999999"] {
         assert_eq!(Number::of(fractional), Number::Fractional, "{fractional}");
     }
@@ -41,7 +41,7 @@ fn what_is_not_whole_or_too_large_is_told_apart() {
 }
 
 #[test]
-fn only_numbers_are_rewritten_and_only_those_that_need_it() {
+fn only_numbers_with_fraction_or_exponent_are_rewritten() {
     let json = r#"{"a":1e3,"1e3":[-2.0, 0.5 ,7],"s":"1e3 \" 2.0","n":null}"#;
     let expected = r#"{"a":1000,"1e3":[-2, 0.5 ,7],"s":"1e3 \" 2.0","n":null}"#;
     assert_eq!(plain(json), expected);
@@ -51,7 +51,7 @@ fn only_numbers_are_rewritten_and_only_those_that_need_it() {
 }
 
 #[test]
-fn a_number_is_what_json_takes_for_one() {
+fn only_json_numbers_are_numbers() {
     for number in ["0", "-1", "1.5", "1e400", "12E+3"] {
         assert!(is_number(number), "{number}");
     }

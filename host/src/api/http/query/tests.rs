@@ -6,7 +6,7 @@ fn values(query: &str) -> Vec<(String, bool)> {
 }
 
 #[test]
-fn a_plus_is_a_plus_where_no_space_can_be() {
+fn a_plus_stays_a_plus_in_values_without_spaces() {
     for (query, value) in [
         ("version=1.0.0+b7", "1.0.0+b7"),
         ("version=1.0.0%2Bb7", "1.0.0+b7"),
@@ -26,7 +26,7 @@ fn a_plus_is_a_plus_where_no_space_can_be() {
 }
 
 #[test]
-fn a_plus_where_a_space_can_be_is_one_and_remembered() {
+fn a_plus_is_a_space_in_values_with_spaces() {
     for name in ["tag", "arg", "env.NAME"] {
         assert_eq!(values(&format!("{name}=a+b")), [("a b".to_owned(), true)]);
         assert_eq!(values(&format!("{name}=a%2Bb")), [("a+b".to_owned(), false)]);
