@@ -1,9 +1,9 @@
-//! Checkpoints of the write-ahead log, on a thread and a connection of their own: the writer goes on
-//! meanwhile.
+//! Checkpoints of the write-ahead log, on a thread and a connection of their own, concurrently with
+//! the writer.
 //!
-//! A passive checkpoint copies what it can and waits for nobody. Under load the writer appends while it
-//! copies, so it never reaches the end of the log, and the log is never begun anew; where that makes it too
-//! long, the writer itself checkpoints the small rest between two groups of commands.
+//! A passive checkpoint copies what it can without waiting for readers or the writer. Under load the writer
+//! appends while it copies, so it never reaches the end of the log, and the log never restarts. If the log
+//! becomes too long, the writer itself checkpoints the small rest between two groups of commands.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | [`open`] | how connections are opened, and schema steps |
 //! | [`writer`] | one thread that writes, with group commit |
-//! | [`readers`] | read-only connections beside it |
+//! | [`readers`] | read-only connections |
 //! | [`checkpoints`] | checkpoints of the write-ahead log on a thread of their own |
 //! | [`wal`] | damage of a write-ahead log, found before SQLite opens it |
 //! | [`columns`] | how values are written in columns |
-//! | [`pages`], [`vacuum`] | what a database takes of the disk, and how it is given back |
+//! | [`pages`], [`vacuum`] | the disk space of a database, and shrinking it |
 
 pub(crate) mod checkpoints;
 pub(crate) mod columns;

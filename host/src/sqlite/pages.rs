@@ -4,7 +4,7 @@ use rusqlite::{Connection, Result};
 
 use crate::disk::Floor;
 
-/// What an output takes of the file beside its bytes, at most: pages that are not full.
+/// The maximum space of an output in addition to its bytes: pages that are not full.
 const OUTPUT_PAGES_BYTES: u64 = 64 << 10;
 
 /// What the tables take of the file, in bytes: it does not shrink, but what is free in it is used
@@ -18,7 +18,7 @@ pub(crate) fn file_bytes(db: &Connection) -> Result<u64> {
     bytes_of_pages(db, "PRAGMA page_count")
 }
 
-/// What is free in the file, in bytes.
+/// The free space in the file, in bytes.
 pub(crate) fn free_bytes(db: &Connection) -> Result<u64> {
     bytes_of_pages(db, "PRAGMA freelist_count")
 }

@@ -1,4 +1,4 @@
-//! Reading, beside the writer: a few read-only connections, each query on a blocking thread.
+//! Read-only connections, a few at a time. Each query runs by `spawn_blocking`, concurrently with the writer.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,8 +28,8 @@ impl Readers {
         Self { path: path.to_owned(), idle: Mutex::default(), places }
     }
 
-    /// Runs `query` on a connection of its own. It keeps its place until it has ended, also if the
-    /// caller goes away: there are never more queries, and connections, than places.
+    /// Runs `query` on a connection of its own. It keeps its permit until it has ended, even if the future is
+    /// dropped, so there are never more queries and connections than permits.
     pub(crate) async fn read<A: Send + 'static>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
@@ -104,11 +104,11 @@ mod tests {
         });
         begun.await.expect("it begins");
         first.abort();
-        first.await.expect_err("nobody waits for it any more");
+        first.await.expect_err("its future was dropped");
         let mut second = Box::pin(readers.read(|_| Ok(())));
         assert!(futures_util::poll!(&mut second).is_pending(), "the first goes on");
         drop(end);
-        second.await.expect("it is its turn");
+        second.await.expect("it has a permit");
         assert_eq!(readers.lock().len(), 1, "there never was another connection");
     }
 }

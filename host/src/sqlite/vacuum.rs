@@ -12,7 +12,7 @@ const LEAST_FREE_BYTES: u64 = 8 << 20;
 /// The most that is copied, in memory and to the write-ahead log: it takes about a second.
 const MOST_COPIED_BYTES: u64 = 128 << 20;
 
-/// Gives back what is free in the file, if that is more than half of it and there is room to copy the rest.
+/// Shrinks the file if more than half of it is free and the disk has space for a copy of the rest.
 pub(crate) fn vacuum(db: &Connection, disk: &Floor) -> rusqlite::Result<()> {
     let (free, used) = (pages::free_bytes(db)?, pages::used_bytes(db)?);
     let is_worth_it = free > used && free >= LEAST_FREE_BYTES;

@@ -5,7 +5,7 @@
 //! after a crash; a log whose header is not whole it takes for empty. It says nothing of either. After
 //! a crash no commit lies behind such an end: a commit is the last frame that a process writes of its
 //! transaction. One that does was written before the damage, or, if the machine lost power, in part
-//! and was never acknowledged. Which it is nobody can tell, so the log is copied first.
+//! and was never acknowledged. These cases cannot be distinguished, so the log is copied first.
 //!
 //! The format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
@@ -20,7 +20,7 @@ use jobwright_core::plugin::Digest;
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 
-/// What the first word of a log is, but for its last bit, which says how its checksums are made.
+/// The first word of a log, except for its last bit, which is the byte order of its checksums.
 const MAGIC: u32 = 0x377f_0682;
 
 /// Pages of the store's databases: SQLite's default.
@@ -30,7 +30,7 @@ const PAGE_BYTES: usize = 4096;
 /// more than one damage means a disk that has to go.
 const COPIES: usize = 3;
 
-/// What is wrong with a log.
+/// The damage of a log.
 #[derive(Debug)]
 pub(crate) struct Damage {
     /// Commits that SQLite does not find.
@@ -137,7 +137,7 @@ impl Checksum {
     }
 }
 
-/// Copies `log` to a file beside it that is named by what it holds, so that a start that fails and
+/// Copies `log` to a file in the same directory that is named by its contents, so that a start that fails and
 /// is tried again makes no other one.
 fn set_aside(log: &Path) -> anyhow::Result<PathBuf> {
     let prefix = format!("{}.damaged-", log.display());

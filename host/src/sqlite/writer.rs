@@ -18,13 +18,13 @@ use crate::clock::Stopwatch;
 /// Commands that may wait for the writer; more make their senders wait.
 const QUEUED_COMMANDS: usize = 4096;
 
-/// The most commands in one commit: bounds how long the first of them waits for its answer.
+/// The maximum number of commands in one commit, which bounds how long the first of them waits for its result.
 const GROUP_COMMANDS: usize = 1024;
 
 /// The most payload and output bytes in one commit, for the same reason.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// How soon a store that ran out of disk looks whether there is room again.
+/// The interval at which a store that ran out of disk space checks for free space.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What commands change: memory with a database under it.
@@ -32,7 +32,7 @@ pub(crate) trait State: Send + 'static {
     /// The database.
     fn connection(&self) -> &Connection;
 
-    /// Whether the disk is so low that what the write-ahead log takes of it is to be given back.
+    /// Whether the disk is so low that the write-ahead log must be truncated.
     fn is_disk_low(&mut self) -> bool {
         false
     }
@@ -56,7 +56,7 @@ pub(crate) trait State: Send + 'static {
     /// Called before the connection is closed.
     fn closing(&mut self) {}
 
-    /// Whether something is left to be done beside the commands.
+    /// Whether there is background work in addition to the commands.
     fn has_chore(&self) -> bool {
         false
     }
@@ -108,7 +108,7 @@ impl<S: State> Writer<S> {
         Ok(Self { commands: Some(commands), health, thread: Some(thread) })
     }
 
-    /// Applies `step` in the next group and answers when that is committed.
+    /// Applies `step` in the next group, and returns its result when that is committed.
     pub(crate) async fn submit<A: Send + 'static>(
         &self,
         effect: Effect,
@@ -118,7 +118,7 @@ impl<S: State> Writer<S> {
         let (answer, answered) = oneshot::channel();
         let apply = Box::new(move |state: &mut S| {
             let value = step(state)?;
-            // Nobody listens when the caller has gone away; what was done is done all the same.
+            // The receiver is gone if the caller was dropped; the command is committed all the same.
             Ok(Box::new(move || drop(answer.send(value))) as Reply)
         });
         let commands = self.commands.as_ref().ok_or_else(|| self.health.error())?;
@@ -162,7 +162,7 @@ struct Health {
 #[derive(Debug)]
 struct Fault {
     error: StoreError,
-    /// None if the store must not go on: after a failed sync nobody knows what the disk holds.
+    /// None if the store must not go on: after a failed sync the contents of the disk are unknown.
     retry: Option<Stopwatch>,
 }
 
@@ -306,13 +306,13 @@ impl<S: State> Group<S> {
             Some(_) => return false,
         }
         let connection = self.state.connection();
-        // What a failed transaction left open; an error says that nothing was.
+        // Ends a transaction that a failure left open; an error means that there was none.
         let _ = connection.execute_batch("ROLLBACK");
         let probe = "CREATE TABLE probe (x); DROP TABLE probe;";
         let outcome = connection.execute_batch(probe).and_then(|()| self.state.reload());
         match outcome {
             Ok(()) => {
-                tracing::info!(store = self.health.store, "a store goes on");
+                tracing::info!(store = self.health.store, "store recovered");
                 *self.health.lock() = None;
                 true
             }

@@ -46,18 +46,18 @@ struct Database {
 /// How much is written between two looks at how much there is.
 const MEASURE_BYTES: u64 = 1 << 20;
 
-/// Logs that go at a time to make room: few, as they may be large.
+/// The number of logs that are removed at a time: few, because they can be large.
 const TRIM: u32 = 4;
 
 /// The part of the floor by which more is to stay free for the file to grow: more than what comes in the
 /// write-ahead logs meanwhile.
 const ABOVE_FLOOR: u64 = 4;
 
-/// What a row takes of the file beside the log: pages that are not full, of the table and its index.
+/// The space of a row in addition to the log: pages of the table and its index that are not full.
 const ROW_BYTES: u64 = 64 << 10;
 
 impl Database {
-    /// Counts what is written; now and then removes the oldest logs if there is too much.
+    /// Counts written bytes; at intervals it removes the oldest logs if they exceed the limit.
     fn grow(&mut self, bytes: u64) -> rusqlite::Result<()> {
         self.grown_bytes += bytes + COUNTED_BYTES;
         if self.grown_bytes < MEASURE_BYTES {
@@ -94,7 +94,7 @@ impl Database {
         Ok(fits)
     }
 
-    /// Removes some of the oldest logs of the tenant that holds most; answers how many.
+    /// Removes some of the oldest logs of the tenant with the most bytes. Returns their number.
     fn remove_oldest(&mut self) -> rusqlite::Result<usize> {
         while let Some(largest) = self.held.largest().cloned() {
             let sql = "DELETE FROM log WHERE rowid IN
@@ -131,7 +131,7 @@ impl Database {
     }
 }
 
-/// What a log counts beside its bytes: the least that a row takes.
+/// The bytes that a log counts in addition to its own: the minimum of a row.
 const COUNTED_BYTES: u64 = 64;
 
 /// What tenants hold, as it is counted.
@@ -166,12 +166,12 @@ fn is_damaged(error: &anyhow::Error) -> bool {
 /// Removes the database and what belongs to it.
 pub(super) fn remove(path: &Path) {
     for suffix in ["-wal", "-shm", ""] {
-        // What cannot be removed makes no room, which is found out at once.
+        // If nothing can be removed, the next write fails at once.
         let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
     }
 }
 
-/// Renames the database and what belongs to it; one that was set aside before goes.
+/// Renames the files of the database; an earlier renamed one is replaced.
 fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
     let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
     for suffix in ["", "-wal", "-shm"] {
@@ -203,7 +203,7 @@ impl Logs {
             );
             schema::open_logs(path, jobs)
         });
-        // Above the floor of jobs: logs must not be what takes their room.
+        // Above the floor of jobs, so that logs do not use the space of jobs.
         let least_bytes = limits.free_bytes.saturating_add(limits.free_bytes / ABOVE_FLOOR);
         let (most_bytes, floor) = (limits.log_bytes, Floor::new(path, least_bytes));
         let db = opened?;
@@ -214,7 +214,7 @@ impl Logs {
         Ok(Self { writer: Writer::start("logs", database)?, readers })
     }
 
-    /// Keeps `log` in place of what was kept of this attempt before.
+    /// Stores `log`, which replaces an earlier log of this attempt.
     pub(super) async fn save(
         &self,
         (tenant, id, attempt): (TenantName, JobId, u32),

@@ -77,7 +77,7 @@ impl WriterState {
         let reclaimed = self.ledger.open(&before)?;
         self.connection().execute_batch("COMMIT")?;
         self.measure_spare()?;
-        // Nobody can have subscribed yet.
+        // There are no subscribers yet.
         telemetry::log_discarded(&self.ledger.take_changes());
         Ok(reclaimed)
     }

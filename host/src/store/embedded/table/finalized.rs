@@ -22,7 +22,7 @@ const CARRIED: &str = "id, spec, payload_bytes, created_at, tenant, payload_type
 /// The columns of its output.
 const OUTPUT: &str = "output_type, output_bytes, output_attempt, output";
 
-/// The columns that say where it stands.
+/// The columns of its position.
 const STANDING: &str = "attempts, progress, state, attempt, failures, lost, refused, scheduled_at, \
      attempted_at, finalized_at, cancel_requested_at, snoozes, snoozed_since, lost_after, on_wall";
 
@@ -165,7 +165,7 @@ impl Cursors {
         Ok(expired)
     }
 
-    /// At most `most` jobs of `tenant`, those that ended first.
+    /// The `most` jobs of `tenant` that ended first.
     pub(super) fn oldest(
         &mut self,
         db: &Connection,

@@ -9,10 +9,10 @@ use jobwright_core::job::{Job, JobId, JobSpec, Lifecycle, NewJob, Payload};
 use jobwright_core::ledger::Place;
 use jobwright_core::store::Leased;
 
-/// What fresh jobs may take in memory. Those that come when it is full are read when they are claimed.
+/// The memory limit of fresh jobs, in bytes. Jobs beyond it are read from disk when they are claimed.
 const MOST_BYTES: usize = 16 << 20;
 
-/// About what a job takes beside what its client sent.
+/// The approximate memory of a job in addition to the bytes that its client sent.
 const JOB_BYTES: usize = 1024;
 
 /// Specifications that are remembered: a backlog has few, each of many jobs.

@@ -185,7 +185,7 @@ impl<'a> OutputColumns<'a> {
         }
     }
 
-    /// Writes an output that is not in the row of its job, in place of an earlier one.
+    /// Writes an output that is not in the row of its job; it replaces an earlier one.
     pub(super) fn write_large(&self, db: &Connection, change: &RowChange<'_>) -> Result<()> {
         let at = change.row.cast_signed();
         match change.output {
@@ -195,7 +195,7 @@ impl<'a> OutputColumns<'a> {
                 let sql = "INSERT OR REPLACE INTO output VALUES (?1, ?2, ?3)";
                 db.prepare_cached(sql)?.execute(row).map(drop)
             }
-            // What the first attempt leaves takes the place of nothing.
+            // The output of a first attempt replaces none.
             Kept::Is(_) if change.lifecycle.attempt <= 1 => Ok(()),
             Kept::Is(_) | Kept::Goes => {
                 db.prepare_cached("DELETE FROM output WHERE seq = ?1")?.execute([at]).map(drop)
@@ -222,7 +222,7 @@ pub(super) fn attempts(db: &Connection, change: &RowChange<'_>) -> Result<Option
     to_json(&all).map(Some)
 }
 
-/// Keeps a checkpoint in place of the earlier one.
+/// Stores a checkpoint, which replaces an earlier one.
 pub(super) fn set_checkpoint(db: &Connection, at: u64, bytes: &Bytes) -> Result<()> {
     let sql = "INSERT OR REPLACE INTO checkpoint VALUES (?1, ?2)";
     db.prepare_cached(sql)?.execute(params![at.cast_signed(), &bytes[..]]).map(drop)
