@@ -85,7 +85,11 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
         ALTER TABLE history DROP COLUMN output_attempt; ALTER TABLE job DROP COLUMN lost_after;
         ALTER TABLE history DROP COLUMN lost_after; DROP TABLE host;
         ALTER TABLE job DROP COLUMN on_wall; ALTER TABLE history DROP COLUMN on_wall;
-        DROP TABLE history_share; PRAGMA user_version = 1;";
+        DROP TABLE history_share; DROP TABLE dedup;
+        CREATE TABLE idempotency (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL,
+            job BLOB NOT NULL, answer BLOB NOT NULL, expires_at INTEGER NOT NULL);
+        CREATE INDEX idempotency_by_end ON idempotency (expires_at);
+        PRAGMA user_version = 1;";
     let store = open(alter(store, "jobs.db", first_version)?)?;
     assert_eq!(store.holds().await?.into_keys().collect::<Vec<_>>(), [paused("off")]);
     store.set_held(paused("off"), None).await?;
