@@ -372,8 +372,11 @@ async fn a_key_that_may_only_submit_does_not_see_details_of_other_jobs() -> anyh
     let submitter = key(host, Some(&admin), json!({ "scopes": ["jobs:submit"] })).await?;
     let both = json!({ "scopes": ["jobs:submit", "jobs:read"] });
     let reader = key(host, Some(&admin), both).await?;
+    // In a paused queue, the retried job stays available.
+    ask(host, Some(&admin), Method::POST, "/v1/queues/q/pause", Value::Null).await?.ok(200)?;
     let draft = json!({
-        "plugin": "p", "args": ["--token=t0ken"], "env": { "A": "b" }, "delay_ms": 3_600_000,
+        "plugin": "p", "queue": "q", "args": ["--token=t0ken"], "env": { "A": "b" },
+        "delay_ms": 3_600_000,
     });
     let job = ask(host, Some(&reader), Method::POST, "/v1/jobs", draft).await?.ok(202)?;
     let id = job["id"].as_str().context("an id")?;

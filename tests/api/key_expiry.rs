@@ -65,7 +65,7 @@ async fn the_last_admin_key_without_expiry_cannot_be_revoked() -> anyhow::Result
     let refused = revoke(&its_path).await?.problem(409)?;
     assert_eq!(refused["code"], "last_key");
     let detail = refused["detail"].as_str().unwrap_or_default();
-    ensure!(detail.ends_with("make such a key first"), "{detail}");
+    ensure!(detail.ends_with("create another such key first"), "{detail}");
     let (next, _) = make(Some(&short), json!({ "scopes": ["admin"] })).await?;
     for _ in 0..2 {
         ensure!(revoke(&its_path).await?.ok(200)?["revoked_at"].is_string());
