@@ -392,7 +392,6 @@ async fn a_key_that_may_only_submit_does_not_see_details_of_other_jobs() -> anyh
         }
     }
     // A request that waits for its own job gets its details.
-    fixture.begins().await?.succeed();
     let wait = host.request(Method::POST, "/v1/jobs").bearer_auth(&submitter);
     let wait = wait.header("prefer", "wait=20").json(&json!({ "plugin": "p", "args": ["mine"] }));
     let (answer, _) = tokio::try_join!(send(wait), fixture.succeeds())?;
