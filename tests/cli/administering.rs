@@ -141,7 +141,7 @@ async fn a_tenant_is_removed_when_it_has_nothing_left() -> anyhow::Result<()> {
     let id = shell.text("job submit echo --delay 1h --tenant acme").await?;
     shell.text("queue pause slow --tenant acme").await?;
     says("tenant rm acme", "has the plugin `echo`").await?;
-    says("tenant rm default", "always exists").await?;
+    says("tenant rm default", "cannot be removed").await?;
     says("plugin rm echo --tenant acme", "still needs echo").await?;
     shell.text(&format!("job cancel {} --tenant acme", id.trim())).await?;
     shell.text("plugin rm echo --tenant acme").await?;
