@@ -25,12 +25,15 @@ pub(crate) fn want(max: usize, now: Timestamp) -> Claim {
     Claim { max, memory_bytes: u64::MAX, idle: true, reserve, expires_at, wall: now }
 }
 
+/// Opens another handle on an open store, as a second host does.
+type Second = fn(&Arc<dyn Store>) -> anyhow::Result<Arc<dyn Store>>;
+
 /// A driver: how its store is opened in a directory.
 pub(crate) struct Driver {
     pub(crate) name: &'static str,
     pub(crate) open: fn(&Path, CapacityLimits, Timestamp) -> anyhow::Result<Arc<dyn Store>>,
-    /// Opens another handle on an open store, as a second host does; `None` if a store has one host.
-    pub(crate) second: Option<fn(&Arc<dyn Store>) -> anyhow::Result<Arc<dyn Store>>>,
+    /// `None` if a store has one host.
+    pub(crate) second: Option<Second>,
 }
 
 /// The location of a store's directory.
