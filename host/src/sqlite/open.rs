@@ -41,10 +41,12 @@ pub(crate) fn prepare(connection: &Connection, steps: &[&str]) -> anyhow::Result
     }
     connection.execute_batch(
         // 8,000 pages: a checkpoint each 32 MiB of log, some tens of milliseconds of the writer.
-        // What a burst made of it goes again.
+        // What a burst made of it goes again. The page cache holds what a few groups of commands
+        // touch: SQLite walks its whole table at the end of most transactions, because a
+        // rearrangement of pages moves one far beyond the end of the file for a moment.
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 8000;
          PRAGMA journal_size_limit = 67108864;
-         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192;",
     )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     keep_plans(connection)?;

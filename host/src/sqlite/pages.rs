@@ -2,8 +2,6 @@
 
 use rusqlite::{Connection, Result};
 
-use crate::disk::Floor;
-
 /// The maximum space of an output in addition to its bytes: pages that are not full.
 const OUTPUT_PAGES_BYTES: u64 = 64 << 10;
 
@@ -23,10 +21,9 @@ pub(crate) fn free_bytes(db: &Connection) -> Result<u64> {
     bytes_of_pages(db, "PRAGMA freelist_count")
 }
 
-/// Whether there is room for an output: on a disk that is short of space only where the file need not
-/// grow.
-pub(crate) fn has_room(db: &Connection, floor: &Floor, bytes: u64) -> Result<bool> {
-    Ok(!floor.is_reached() || free_bytes(db)? >= bytes + OUTPUT_PAGES_BYTES)
+/// Whether an output of `bytes` fits into the file without growing it.
+pub(crate) fn has_room(db: &Connection, bytes: u64) -> Result<bool> {
+    Ok(free_bytes(db)? >= bytes + OUTPUT_PAGES_BYTES)
 }
 
 fn bytes_of_pages(db: &Connection, counted: &str) -> Result<u64> {

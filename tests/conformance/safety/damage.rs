@@ -66,6 +66,10 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
     let over = store.finished(Verdict::Complete, at(0)).await?;
     let waiting = store.accept(job(), at(0)).await?;
     let first_version = "DROP INDEX history_by_tenant; DROP INDEX history_discarded;
+        UPDATE job SET spec = (SELECT json FROM shared_spec WHERE number = spec)
+            WHERE spec NOT LIKE '{%';
+        UPDATE history SET spec = (SELECT json FROM shared_spec WHERE number = spec)
+            WHERE spec NOT LIKE '{%';
         INSERT INTO payload SELECT seq, payload_type, payload FROM job;
         INSERT INTO payload SELECT seq, payload_type, payload FROM history;
         ALTER TABLE job DROP COLUMN position; ALTER TABLE job DROP COLUMN payload_type;
@@ -85,7 +89,7 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
         ALTER TABLE history DROP COLUMN output_attempt; ALTER TABLE job DROP COLUMN lost_after;
         ALTER TABLE history DROP COLUMN lost_after; DROP TABLE host;
         ALTER TABLE job DROP COLUMN on_wall; ALTER TABLE history DROP COLUMN on_wall;
-        DROP TABLE history_share; DROP TABLE dedup;
+        DROP TABLE history_share; DROP TABLE dedup; DROP TABLE shared_spec;
         CREATE TABLE idempotency (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL,
             job BLOB NOT NULL, answer BLOB NOT NULL, expires_at INTEGER NOT NULL);
         CREATE INDEX idempotency_by_end ON idempotency (expires_at);

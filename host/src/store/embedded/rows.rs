@@ -8,18 +8,37 @@ use rusqlite::types::Type;
 
 use crate::sqlite::columns::{json, time, unreadable};
 
-/// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them.
-pub(super) const COLUMNS: &str = "id, spec, created_at, attempts, output_type, output_bytes, \
-     state, attempt, failures, lost, refused, scheduled_at, attempted_at, finalized_at, \
-     cancel_requested_at, progress, snoozes, snoozed_since, output_attempt, lost_after, on_wall, \
-     payload_bytes";
+/// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them, with this expression
+/// for the specification.
+macro_rules! columns {
+    ($spec:literal) => {
+        concat!(
+            "id, ",
+            $spec,
+            ", created_at, attempts, output_type, output_bytes, state, attempt, failures, lost, \
+             refused, scheduled_at, attempted_at, finalized_at, cancel_requested_at, progress, \
+             snoozes, snoozed_since, output_attempt, lost_after, on_wall, payload_bytes"
+        )
+    };
+}
+pub(super) use columns;
+
+/// The columns, with the specification as JSON.
+pub(super) const COLUMNS: &str =
+    columns!("coalesce((SELECT json FROM shared_spec WHERE number = spec), spec)");
+
+/// The columns as they are.
+pub(super) const RAW_COLUMNS: &str = columns!("spec");
+
+/// The column of the specification.
+pub(super) const SPEC: usize = 1;
 
 /// Where [`COLUMNS`] end.
 pub(super) const WIDTH: usize = 22;
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
-    job_with(row, json(row, 1)?)
+    job_with(row, json(row, SPEC)?)
 }
 
 /// The job in a row of [`COLUMNS`] whose specification is `spec`.

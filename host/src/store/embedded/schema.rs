@@ -21,6 +21,7 @@ const JOBS: &[&str] = &[
     CLOCKS,
     POSITIONS,
     DEDUP,
+    SHARED_SPECS,
 ];
 
 /// As [`JOBS`], for `logs.db`.
@@ -221,6 +222,11 @@ SELECT tenant, 0, substr(key, instr(key, char(31)) + 1), fingerprint, expires_at
        0, bytes + 200 + length(CAST(key AS BLOB))
 FROM earlier WHERE created IS NOT NULL AND scheduled IS NOT NULL;
 DROP TABLE idempotency;
+";
+
+/// Specifications that jobs share. The column `spec` has the number of one, or JSON.
+const SHARED_SPECS: &str = "
+CREATE TABLE shared_spec (number INTEGER PRIMARY KEY, json TEXT NOT NULL);
 ";
 
 const LOG_TABLES: &str = "

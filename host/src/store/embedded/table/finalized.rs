@@ -17,14 +17,64 @@ use crate::store::embedded::rows::{self, state};
 const LOOKED_FOR_EACH: usize = 8;
 
 /// The columns that a job takes along when it is finalized or revived, whatever becomes of it.
-const CARRIED: &str = "id, spec, payload_bytes, created_at, tenant, payload_type, payload";
+macro_rules! carried {
+    () => {
+        "id, spec, payload_bytes, created_at, tenant, payload_type, payload"
+    };
+}
 
 /// The columns of its output.
-const OUTPUT: &str = "output_type, output_bytes, output_attempt, output";
+macro_rules! output {
+    () => {
+        "output_type, output_bytes, output_attempt, output"
+    };
+}
 
-/// The columns of its position.
-const STANDING: &str = "attempts, progress, state, attempt, failures, lost, refused, scheduled_at, \
-     attempted_at, finalized_at, cancel_requested_at, snoozes, snoozed_since, lost_after, on_wall";
+/// The columns of its state and its attempts.
+macro_rules! standing {
+    () => {
+        "attempts, progress, state, attempt, failures, lost, refused, scheduled_at, attempted_at, \
+         finalized_at, cancel_requested_at, snoozes, snoozed_since, lost_after, on_wall"
+    };
+}
+
+/// All of them.
+macro_rules! columns {
+    () => {
+        concat!(carried!(), ", ", standing!(), ", ", output!())
+    };
+}
+
+/// Moves a row of `job` to `history`, with the columns of the output in `$output`.
+macro_rules! move_with {
+    ($output:expr) => {
+        concat!(
+            "INSERT INTO history (position, seq, ",
+            columns!(),
+            ") SELECT ?1, seq, ",
+            carried!(),
+            ", coalesce(?3, attempts), coalesce(?4, progress), ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
+             ?13, ?14, ?15, ?16, ?17, ",
+            $output,
+            " FROM job WHERE seq = ?2"
+        )
+    };
+}
+
+/// Moves a job whose output stays as it is.
+const MOVE: &str = move_with!(output!());
+
+/// Moves a job with a new output.
+const MOVE_WITH_OUTPUT: &str = move_with!("?18, ?19, ?20, ?21");
+
+/// Moves a finalized job back to `job`.
+const REVIVE: &str = concat!(
+    "INSERT INTO job (seq, position, ",
+    columns!(),
+    ") SELECT ?2, ?3, ",
+    columns!(),
+    " FROM history WHERE position = ?1"
+);
 
 /// Moves a job that is over from `job` to `history`.
 pub(super) fn finalize(db: &Connection, change: &RowChange<'_>) -> Result<()> {
@@ -49,29 +99,16 @@ pub(super) fn finalize(db: &Connection, change: &RowChange<'_>) -> Result<()> {
         &now.lost_after.map(u64::cast_signed),
         &now.on_wall,
     ];
-    let standing_in_sql = "coalesce(?3, attempts), coalesce(?4, progress), ?5, ?6, ?7, ?8, ?9, ?10, \
-                           ?11, ?12, ?13, ?14, ?15, ?16, ?17";
     let mut row: Vec<&dyn ToSql> = vec![&position, &at];
     row.extend(standing);
     let moved = match OutputColumns::of(change) {
-        None => {
-            let sql = format!(
-                "INSERT INTO history (position, seq, {CARRIED}, {STANDING}, {OUTPUT})
-                 SELECT ?1, seq, {CARRIED}, {standing_in_sql}, {OUTPUT} FROM job WHERE seq = ?2"
-            );
-            db.prepare_cached(&sql)?.execute(&row[..])?
-        }
+        None => db.prepare_cached(MOVE)?.execute(&row[..])?,
         Some(output) => {
             output.write_large(db, change)?;
-            let sql = format!(
-                "INSERT INTO history (position, seq, {CARRIED}, {STANDING}, {OUTPUT})
-                 SELECT ?1, seq, {CARRIED}, {standing_in_sql}, ?18, ?19, ?20, ?21
-                 FROM job WHERE seq = ?2"
-            );
             let columns: [&dyn ToSql; 4] =
                 [&output.kind, &output.bytes, &output.attempt, &output.inline];
             row.extend(columns);
-            db.prepare_cached(&sql)?.execute(&row[..])?
+            db.prepare_cached(MOVE_WITH_OUTPUT)?.execute(&row[..])?
         }
     };
     // The queue knows a job whose row is not there: memory and disk disagree.
@@ -92,11 +129,7 @@ pub(super) fn revive(db: &Connection, at: Place, id: JobId) -> Result<()> {
     {
         db.prepare_cached(sql)?.execute([before, row])?;
     }
-    let sql = format!(
-        "INSERT INTO job (seq, position, {CARRIED}, {STANDING}, {OUTPUT})
-         SELECT ?2, ?3, {CARRIED}, {STANDING}, {OUTPUT} FROM history WHERE position = ?1"
-    );
-    db.execute(&sql, [position, row, at.position.number().cast_signed()])?;
+    db.execute(REVIVE, [position, row, at.position.number().cast_signed()])?;
     db.execute("UPDATE job SET progress = NULL WHERE seq = ?1", [row])?;
     db.execute("DELETE FROM history WHERE position = ?1", [position]).map(drop)
 }

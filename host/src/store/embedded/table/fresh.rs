@@ -1,5 +1,4 @@
-//! What a claim needs of jobs that were accepted just now, and specifications that were read before: kept
-//! in memory, so that most claims read nothing.
+//! What a claim needs of jobs that were accepted just now: kept in memory, so that most claims read nothing.
 
 use std::collections::HashMap;
 
@@ -15,18 +14,11 @@ const MOST_BYTES: usize = 16 << 20;
 /// The approximate memory of a job in addition to the bytes that its client sent.
 const JOB_BYTES: usize = 1024;
 
-/// Specifications that are remembered: a backlog has few, each of many jobs.
-const SPECS: usize = 256;
-
-/// The longest specification that is remembered, as JSON.
-const SPEC_BYTES: usize = 4096;
-
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
     jobs: HashMap<u64, FreshJob>,
     bytes: usize,
-    specs: HashMap<Box<str>, JobSpec>,
 }
 
 /// A job as it was accepted.
@@ -56,21 +48,6 @@ impl Fresh {
         let job = self.jobs.remove(&row)?;
         self.bytes -= job.bytes;
         Some(job)
-    }
-
-    /// The specification that is written as `json`.
-    pub(super) fn spec(&mut self, json: &str) -> serde_json::Result<JobSpec> {
-        if let Some(spec) = self.specs.get(json) {
-            return Ok(spec.clone());
-        }
-        let spec: JobSpec = serde_json::from_str(json)?;
-        if json.len() <= SPEC_BYTES {
-            if self.specs.len() >= SPECS {
-                self.specs.clear();
-            }
-            self.specs.insert(json.into(), spec.clone());
-        }
-        Ok(spec)
     }
 }
 

@@ -7,13 +7,17 @@
 //! | [`finalized`] | the table `history` |
 //! | [`keys`] | the table `dedup` |
 //! | [`settings`] | holds, tenants, the record of the host |
+//! | [`specs`] | the specifications of jobs, and the table `shared_spec` |
 //! | [`fresh`] | jobs that were accepted just now, in memory |
 
 mod finalized;
 mod fresh;
 mod keys;
 mod settings;
+mod specs;
 mod unfinished;
+
+use std::cell::Cell;
 
 use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::HeldKeys;
@@ -21,8 +25,8 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Dedup, Job, JobId, Lifecycle, NewJob, UsedKey};
 use jobwright_core::ledger::{
-    Bound, DurableRows, FinalizedRow, Found, FoundJob, HostRow, Kept, Place, Removable,
-    RowChange, Rows, Unreadable,
+    Bound, DurableRows, FinalizedRow, Found, FoundJob, HostRow, Kept, Place, Removable, RowChange,
+    Rows, Unreadable,
 };
 use jobwright_core::store::{Leased, StoreError};
 use jobwright_core::tenant::{TenantLimits, TenantName};
@@ -30,6 +34,7 @@ use rusqlite::{Connection, Error, Result};
 
 use self::finalized::Cursors;
 use self::fresh::Fresh;
+use self::specs::Specs;
 use super::queries;
 use crate::disk::Floor;
 use crate::sqlite::pages;
@@ -43,17 +48,41 @@ const LATER: u64 = 2;
 #[derive(Debug)]
 pub struct Tables {
     db: Connection,
-    floor: Floor,
+    disk: Disk,
     /// Whether the disk was below all of the floor when it was last looked at.
     is_low: bool,
     fresh: Fresh,
+    specs: Specs,
     cursors: Cursors,
+}
+
+/// The free space of the disk, which is read at most once for each commit: a system call for each job would
+/// cost about as much as its row.
+#[derive(Debug)]
+struct Disk {
+    floor: Floor,
+    free_bytes: Cell<Option<u64>>,
+}
+
+impl Disk {
+    fn free_bytes(&self) -> u64 {
+        let free_bytes = self.free_bytes.get().unwrap_or_else(|| self.floor.free_bytes());
+        self.free_bytes.set(Some(free_bytes));
+        free_bytes
+    }
+
+    /// Whether less is free than the floor.
+    fn is_low(&self) -> bool {
+        self.floor.least_bytes() > 0 && self.free_bytes() < self.floor.least_bytes()
+    }
 }
 
 impl Tables {
     /// The tables of an open database, on a disk of which `free_bytes` are to stay free.
     pub(super) fn new(db: Connection, floor: Floor) -> Self {
-        Self { db, floor, is_low: false, fresh: Fresh::default(), cursors: Cursors::default() }
+        let (fresh, specs, cursors) = <(Fresh, Specs, Cursors)>::default();
+        let disk = Disk { floor, free_bytes: Cell::new(None) };
+        Self { db, disk, is_low: false, fresh, specs, cursors }
     }
 
     /// The floor of the disk under `path` for the store of jobs.
@@ -63,7 +92,8 @@ impl Tables {
 
     #[cfg(test)]
     pub(super) fn floor_mut(&mut self) -> &mut Floor {
-        &mut self.floor
+        self.disk.free_bytes.set(None);
+        &mut self.disk.floor
     }
 
     pub(super) fn db(&self) -> &Connection {
@@ -91,7 +121,8 @@ impl Rows for Tables {
     type Error = Error;
 
     fn insert(&mut self, at: Place, job: NewJob, lifecycle: &Lifecycle) -> Result<()> {
-        unfinished::insert(&self.db, at, &job, lifecycle)?;
+        let spec = self.specs.column(&self.db, &job.spec)?;
+        unfinished::insert(&self.db, at, &job, &spec, lifecycle)?;
         self.fresh.insert(at, job);
         Ok(())
     }
@@ -123,7 +154,7 @@ impl Rows for Tables {
         if let Some(leased) = self.fresh.take(row).filter(|_| lease.attempt == 1) {
             return Ok(Ok(leased.under(lease)));
         }
-        match unfinished::leased(&self.db, row, lease, &mut self.fresh) {
+        match unfinished::leased(&self.db, row, lease, &mut self.specs) {
             Ok(leased) => Ok(Ok(leased)),
             Err(error) => unreadable(error).map(Err),
         }
@@ -146,8 +177,8 @@ impl Rows for Tables {
 
     fn is_over(&mut self, bound: &Bound) -> Result<bool> {
         let mut most = bound.history_bytes.saturating_add(bound.apart_bytes);
-        self.is_low = self.floor.free_bytes() / LATER < self.floor.least_bytes();
-        if self.floor.is_reached() {
+        self.is_low = self.disk.free_bytes() / LATER < self.disk.floor.least_bytes();
+        if self.disk.is_low() {
             // The file then has free pages for as many bytes again, so it need not grow.
             let file_bytes = pages::file_bytes(&self.db)?;
             most = most.min(file_bytes.saturating_sub(bound.grown_bytes));
@@ -156,11 +187,11 @@ impl Rows for Tables {
     }
 
     fn has_room(&mut self, bytes: u64) -> Result<bool> {
-        pages::has_room(&self.db, &self.floor, bytes)
+        Ok(!self.disk.is_low() || pages::has_room(&self.db, bytes)?)
     }
 
     fn keeps_checkpoints(&self) -> bool {
-        !self.floor.is_reached()
+        !self.disk.is_low()
     }
 
     fn used_key(&self, tenant: &TenantName, dedup: &Dedup) -> Result<Option<UsedKey>> {
@@ -187,8 +218,10 @@ impl Rows for Tables {
 
 impl DurableRows for Tables {
     fn load(&mut self, each: &mut dyn FnMut(FoundJob)) -> Result<Found> {
+        self.disk.free_bytes.set(None);
         (self.fresh, self.cursors) = (Fresh::default(), Cursors::default());
-        unfinished::for_each(&self.db, &mut self.fresh, each)?;
+        self.specs = Specs::load(&self.db)?;
+        unfinished::for_each(&self.db, &mut self.specs, each)?;
         settings::found(&self.db)
     }
 
@@ -197,6 +230,7 @@ impl DurableRows for Tables {
     }
 
     fn seal(&mut self, host: &HostRow, shares: &[(TenantName, u64)]) -> Result<()> {
+        self.disk.free_bytes.set(None);
         settings::set_shares(&self.db, shares)?;
         settings::set_host(&self.db, host)
     }

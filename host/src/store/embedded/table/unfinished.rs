@@ -11,7 +11,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension as _, Result, Row, params};
 use serde_json::value::RawValue;
 
-use super::fresh::Fresh;
+use super::specs::Specs;
 use crate::sqlite::columns::{micros, to_json};
 use crate::store::embedded::rows::{self, state};
 
@@ -22,20 +22,20 @@ const INLINE_BYTES: usize = 1024;
 /// Calls `each` with every unfinished job, in the order of arrival.
 pub(super) fn for_each(
     db: &Connection,
-    fresh: &mut Fresh,
+    specs: &mut Specs,
     each: &mut dyn FnMut(FoundJob),
 ) -> Result<()> {
     let sql = format!(
         "SELECT {}, seq, (SELECT length(bytes) FROM checkpoint WHERE checkpoint.seq = job.seq)
          FROM job ORDER BY seq",
-        rows::COLUMNS
+        rows::RAW_COLUMNS
     );
     let mut statement = db.prepare(&sql)?;
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
         let number = |column| Ok::<_, Error>(row.get::<_, i64>(column)?.unsigned_abs());
         each(FoundJob {
-            job: job(row, fresh)?,
+            job: job(row, specs)?,
             row: number(rows::WIDTH)?,
             payload_bytes: number(rows::WIDTH - 1)?,
             checkpoint_bytes: row.get::<_, Option<i64>>(rows::WIDTH + 1)?.map(i64::unsigned_abs),
@@ -49,6 +49,7 @@ pub(super) fn insert(
     db: &Connection,
     at: Place,
     job: &NewJob,
+    spec: &str,
     lifecycle: &Lifecycle,
 ) -> Result<()> {
     let sql = "INSERT INTO job (seq, id, spec, payload_bytes, created_at, state, attempt, failures,
@@ -59,7 +60,7 @@ pub(super) fn insert(
     db.prepare_cached(sql)?.execute(params![
         at.row.cast_signed(),
         job.id.as_bytes(),
-        to_json(&job.spec)?,
+        spec,
         bytes.len() as i64,
         micros(at.now),
         state(lifecycle.state),
@@ -77,12 +78,15 @@ pub(super) fn insert(
     Ok(())
 }
 
+/// A job with its payload, if that is in its row.
+const LEASED: &str =
+    concat!("SELECT ", rows::columns!("spec"), ", payload_type, payload FROM job WHERE seq = ?1");
+
 /// Reads a claimed job with its payload.
-pub(super) fn leased(db: &Connection, at: u64, lease: Lease, fresh: &mut Fresh) -> Result<Leased> {
-    let sql = format!("SELECT {}, payload_type, payload FROM job WHERE seq = ?1", rows::COLUMNS);
-    let mut statement = db.prepare_cached(&sql)?;
+pub(super) fn leased(db: &Connection, at: u64, lease: Lease, specs: &mut Specs) -> Result<Leased> {
+    let mut statement = db.prepare_cached(LEASED)?;
     let mut leased = statement.query_row([at.cast_signed()], |row| {
-        let job = job(row, fresh)?;
+        let job = job(row, specs)?;
         let payload = match row.get::<_, Option<Vec<u8>>>(rows::WIDTH + 1)? {
             Some(bytes) => Payload { content_type: row.get(rows::WIDTH)?, bytes: bytes.into() },
             None => payload(db, at)?,
@@ -99,11 +103,10 @@ pub(super) fn leased(db: &Connection, at: u64, lease: Lease, fresh: &mut Fresh) 
     Ok(leased)
 }
 
-/// The job in a row of [`rows::COLUMNS`]. Jobs of a backlog share specifications, so most are not parsed.
-fn job(row: &Row<'_>, fresh: &mut Fresh) -> Result<Job> {
-    let spec = fresh.spec(row.get_ref(1)?.as_str()?);
-    let failed = |error| Error::FromSqlConversionFailure(1, Type::Text, Box::new(error));
-    rows::job_with(row, spec.map_err(failed)?)
+/// The job in a row of [`rows::RAW_COLUMNS`].
+fn job(row: &Row<'_>, specs: &mut Specs) -> Result<Job> {
+    let spec = specs.read_column(row, rows::SPEC)?;
+    rows::job_with(row, spec)
 }
 
 fn payload(db: &Connection, at: u64) -> Result<Payload> {

@@ -1,0 +1,135 @@
+//! The specifications of jobs in the column `spec`. Most jobs share theirs with others, and it is the
+//! largest part of a row: one that is written more than once goes to the table `shared_spec`, and the column
+//! has its number. One that comes once is in the column itself, as JSON.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use jobwright_core::job::JobSpec;
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, Result, Row, params};
+
+use crate::sqlite::columns::{json, to_json};
+
+/// How many specifications are shared. When there are so many, others are written in their columns.
+const MOST_SHARED: usize = 4096;
+
+/// The longest specification that is shared or remembered, as JSON: with [`MOST_SHARED`] it bounds the memory.
+const MOST_BYTES: usize = 4096;
+
+/// How many specifications that came once are remembered, to know them when they come again.
+const REMEMBERED: usize = 256;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Specs {
+    /// The numbers of shared specifications, by their JSON.
+    numbers: HashMap<Arc<str>, i64>,
+    /// The shared specifications by what the column has for them.
+    shared: HashMap<Box<str>, JobSpec>,
+    /// Specifications that were written in their columns lately.
+    seen_once: HashSet<Arc<str>>,
+    /// Specifications that were read lately and are not shared, by their JSON.
+    parsed: HashMap<Box<str>, JobSpec>,
+    /// What was written last: jobs that arrive together mostly share their specification.
+    last: Option<(JobSpec, Column)>,
+}
+
+/// What is written in a column.
+#[derive(Debug, Clone)]
+enum Column {
+    Number(Arc<str>),
+    Json(Arc<str>),
+}
+
+impl Specs {
+    /// The specifications that are shared in `db`. Removes those that no job has any more, if there is no room
+    /// for others.
+    pub(super) fn load(db: &Connection) -> Result<Self> {
+        let mut specs = Self::default();
+        specs.read(db)?;
+        if specs.numbers.len() >= MOST_SHARED {
+            remove_unused(db)?;
+            specs = Self::default();
+            specs.read(db)?;
+        }
+        Ok(specs)
+    }
+
+    fn read(&mut self, db: &Connection) -> Result<()> {
+        let mut statement = db.prepare("SELECT number, json FROM shared_spec")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            self.share(row.get(0)?, json(row, 1)?, row.get::<_, String>(1)?.into());
+        }
+        Ok(())
+    }
+
+    fn share(&mut self, number: i64, spec: JobSpec, json: Arc<str>) {
+        self.numbers.insert(json, number);
+        self.shared.insert(number.to_string().into(), spec);
+    }
+
+    /// What the column of a new job with this specification has.
+    pub(super) fn column(&mut self, db: &Connection, spec: &JobSpec) -> Result<Arc<str>> {
+        let column = match &self.last {
+            Some((last, Column::Number(number))) if last == spec => return Ok(number.clone()),
+            Some((last, Column::Json(json))) if last == spec => {
+                self.column_of(db, spec, json.clone())?
+            }
+            _ => self.column_of(db, spec, to_json(spec)?.into())?,
+        };
+        let (Column::Number(text) | Column::Json(text)) = &column;
+        let text = text.clone();
+        self.last = Some((spec.clone(), column));
+        Ok(text)
+    }
+
+    fn column_of(&mut self, db: &Connection, spec: &JobSpec, json: Arc<str>) -> Result<Column> {
+        if let Some(number) = self.numbers.get(&json) {
+            return Ok(Column::Number(number.to_string().into()));
+        }
+        if json.len() > MOST_BYTES || self.numbers.len() >= MOST_SHARED {
+            return Ok(Column::Json(json));
+        }
+        if !self.seen_once.remove(&json) {
+            if self.seen_once.len() >= REMEMBERED {
+                self.seen_once.clear();
+            }
+            self.seen_once.insert(json.clone());
+            return Ok(Column::Json(json));
+        }
+        db.prepare_cached("INSERT INTO shared_spec (json) VALUES (?1)")?.execute(params![json])?;
+        let number = db.last_insert_rowid();
+        self.share(number, spec.clone(), json);
+        Ok(Column::Number(number.to_string().into()))
+    }
+
+    /// The specification in the column `at` of a row.
+    pub(super) fn read_column(&mut self, row: &Row<'_>, at: usize) -> Result<JobSpec> {
+        let column = row.get_ref(at)?.as_str()?;
+        if let Some(spec) = self.shared.get(column).or_else(|| self.parsed.get(column)) {
+            return Ok(spec.clone());
+        }
+        let failed = |error| Error::FromSqlConversionFailure(at, Type::Text, Box::new(error));
+        let spec: JobSpec = serde_json::from_str(column).map_err(failed)?;
+        if column.len() <= MOST_BYTES {
+            if self.parsed.len() >= REMEMBERED {
+                self.parsed.clear();
+            }
+            self.parsed.insert(column.into(), spec.clone());
+        }
+        Ok(spec)
+    }
+}
+
+/// Reads all jobs, which takes seconds where the history is long: it is done when a host that has shared as many
+/// specifications as it may is started.
+fn remove_unused(db: &Connection) -> Result<()> {
+    let sql = "DELETE FROM shared_spec WHERE CAST(number AS TEXT) NOT IN
+                 (SELECT spec FROM job UNION SELECT spec FROM history)";
+    db.execute(sql, []).map(drop)
+}
+
+#[cfg(test)]
+mod tests;
