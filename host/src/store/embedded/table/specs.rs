@@ -1,18 +1,26 @@
 //! The specifications of jobs in the column `spec`. Most jobs share theirs with others, and it is the
-//! largest part of a row: one that is written more than once goes to the table `shared_spec`, and the column
-//! has its number. One that comes once is in the column itself, as JSON.
+//! largest part of a row: a specification that is written more than once goes to the table `shared_spec`, and
+//! the column has its number. Others are in the column itself, as JSON.
+//!
+//! A shared specification outlives its jobs, so one with arguments, variables or tags is not shared: what
+//! submitters wrote goes when the job is removed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jobwright_core::job::JobSpec;
+use jobwright_core::tenant::TenantName;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Result, Row, params};
 
 use crate::sqlite::columns::{json, to_json};
 
-/// How many specifications are shared. When there are so many, others are written in their columns.
+/// The maximum number of shared specifications. Beyond it, further ones are written in their columns.
 const MOST_SHARED: usize = 4096;
+
+/// The maximum number of one tenant, so that the jobs of no tenant become slower because another submits many
+/// different ones.
+const MOST_OF_TENANT: usize = MOST_SHARED / 8;
 
 /// The longest specification that is shared or remembered, as JSON: with [`MOST_SHARED`] it bounds the memory.
 const MOST_BYTES: usize = 4096;
@@ -27,6 +35,8 @@ pub(super) struct Specs {
     numbers: HashMap<Arc<str>, i64>,
     /// The shared specifications by what the column has for them.
     shared: HashMap<Box<str>, JobSpec>,
+    /// How many each tenant shares.
+    of_tenants: HashMap<TenantName, usize>,
     /// Specifications that were written in their columns lately.
     seen_once: HashSet<Arc<str>>,
     /// Specifications that were read lately and are not shared, by their JSON.
@@ -44,11 +54,12 @@ enum Column {
 
 impl Specs {
     /// The specifications that are shared in `db`. Removes those that no job has any more, if there is no room
-    /// for others.
+    /// for others, of all tenants or of one.
     pub(super) fn load(db: &Connection) -> Result<Self> {
         let mut specs = Self::default();
         specs.read(db)?;
-        if specs.numbers.len() >= MOST_SHARED {
+        let is_full = specs.numbers.len() >= MOST_SHARED;
+        if is_full || specs.of_tenants.values().any(|count| *count >= MOST_OF_TENANT) {
             remove_unused(db)?;
             specs = Self::default();
             specs.read(db)?;
@@ -67,6 +78,7 @@ impl Specs {
 
     fn share(&mut self, number: i64, spec: JobSpec, json: Arc<str>) {
         self.numbers.insert(json, number);
+        *self.of_tenants.entry(spec.tenant.clone()).or_default() += 1;
         self.shared.insert(number.to_string().into(), spec);
     }
 
@@ -89,7 +101,7 @@ impl Specs {
         if let Some(number) = self.numbers.get(&json) {
             return Ok(Column::Number(number.to_string().into()));
         }
-        if json.len() > MOST_BYTES || self.numbers.len() >= MOST_SHARED {
+        if json.len() > MOST_BYTES || !self.may_share(spec) {
             return Ok(Column::Json(json));
         }
         if !self.seen_once.remove(&json) {
@@ -103,6 +115,12 @@ impl Specs {
         let number = db.last_insert_rowid();
         self.share(number, spec.clone(), json);
         Ok(Column::Number(number.to_string().into()))
+    }
+
+    fn may_share(&self, spec: &JobSpec) -> bool {
+        let of_tenant = self.of_tenants.get(&spec.tenant).copied().unwrap_or_default();
+        let has_room = self.numbers.len() < MOST_SHARED && of_tenant < MOST_OF_TENANT;
+        has_room && spec.held_bytes(0) == 0
     }
 
     /// The specification in the column `at` of a row.
@@ -123,11 +141,12 @@ impl Specs {
     }
 }
 
-/// Reads all jobs, which takes seconds where the history is long: it is done when a host that has shared as many
-/// specifications as it may is started.
+/// Reads all jobs, which takes seconds where the history is long: it is done when a host is started that
+/// shares as many specifications as it may. Only numbers are gathered in memory, not the JSON of other jobs.
 fn remove_unused(db: &Connection) -> Result<()> {
     let sql = "DELETE FROM shared_spec WHERE CAST(number AS TEXT) NOT IN
-                 (SELECT spec FROM job UNION SELECT spec FROM history)";
+                 (SELECT spec FROM job WHERE spec NOT LIKE '{%'
+                  UNION SELECT spec FROM history WHERE spec NOT LIKE '{%')";
     db.execute(sql, []).map(drop)
 }
 

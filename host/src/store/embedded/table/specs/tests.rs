@@ -4,10 +4,30 @@ use super::*;
 use crate::store::drafts;
 use crate::store::embedded::schema;
 
-fn tagged(tag: &str) -> JobSpec {
+fn exporting(entrypoint: &str) -> JobSpec {
     let NewJob { mut spec, .. } = drafts::job(0);
-    spec.tags = vec![tag.to_owned()];
+    spec.entrypoint = Some(entrypoint.to_owned());
     spec
+}
+
+/// The same of a tenant.
+fn of(tenant: usize, entrypoint: &str) -> JobSpec {
+    JobSpec { tenant: format!("t{tenant}").parse().unwrap(), ..exporting(entrypoint) }
+}
+
+/// Shares `count` specifications of a tenant.
+fn share(db: &Connection, specs: &mut Specs, tenant: usize, count: usize) {
+    for n in 0..count {
+        let spec = of(tenant, &n.to_string());
+        for _ in 0..2 {
+            specs.column(db, &spec).unwrap();
+        }
+    }
+}
+
+fn is_shared(db: &Connection, specs: &mut Specs, spec: &JobSpec) -> bool {
+    specs.column(db, spec).unwrap();
+    is_number(&specs.column(db, spec).unwrap())
 }
 
 /// A database in `folder`, of which nothing is in memory.
@@ -30,7 +50,7 @@ fn read(db: &Connection, specs: &mut Specs, text: &str) -> JobSpec {
 fn a_specification_is_shared_when_it_comes_again() {
     let folder = tempfile::tempdir().unwrap();
     let (db, mut specs) = opened(&folder);
-    let [a, b] = ["a", "b"].map(tagged);
+    let [a, b] = ["a", "b"].map(exporting);
     let columns = [&a, &b, &a, &b, &a].map(|spec| specs.column(&db, spec).unwrap());
     assert_eq!(
         columns.each_ref().map(|column| is_number(column)),
@@ -46,7 +66,7 @@ fn a_specification_is_shared_when_it_comes_again() {
 fn a_shared_specification_is_known_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (db, mut specs) = opened(&folder);
-    let spec = tagged("a");
+    let spec = exporting("a");
     let [_, column] = [(), ()].map(|()| specs.column(&db, &spec).unwrap());
     drop(db);
     let (db, mut specs) = opened(&folder);
@@ -58,10 +78,35 @@ fn a_shared_specification_is_known_after_a_restart() {
 fn long_specifications_are_not_shared() {
     let folder = tempfile::tempdir().unwrap();
     let (db, mut specs) = opened(&folder);
-    let spec = tagged(&"a".repeat(MOST_BYTES));
+    let spec = exporting(&"a".repeat(MOST_BYTES));
     for _ in 0..3 {
         assert!(!is_number(&specs.column(&db, &spec).unwrap()));
     }
+}
+
+#[test]
+fn what_a_submitter_wrote_is_not_shared() {
+    let folder = tempfile::tempdir().unwrap();
+    let (db, mut specs) = opened(&folder);
+    let plain = exporting("a");
+    for spec in [
+        JobSpec { tags: vec!["tag".to_owned()], ..plain.clone() },
+        JobSpec { args: vec!["argument".to_owned()], ..plain.clone() },
+        JobSpec { env: [("NAME".to_owned(), "value".to_owned())].into(), ..plain.clone() },
+    ] {
+        assert!(!is_shared(&db, &mut specs, &spec));
+    }
+    assert!(is_shared(&db, &mut specs, &plain));
+}
+
+#[test]
+fn a_tenant_that_shares_many_leaves_room_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (db, mut specs) = opened(&folder);
+    db.execute_batch("BEGIN").unwrap();
+    share(&db, &mut specs, 0, MOST_OF_TENANT);
+    assert!(!is_shared(&db, &mut specs, &of(0, "late")));
+    assert!(is_shared(&db, &mut specs, &of(1, "late")));
 }
 
 #[test]
@@ -69,17 +114,12 @@ fn when_there_is_no_room_a_start_removes_those_that_no_job_has() {
     let folder = tempfile::tempdir().unwrap();
     let (mut db, mut specs) = opened(&folder);
     let filling = db.transaction().unwrap();
-    for number in 0..MOST_SHARED {
-        let spec = tagged(&number.to_string());
-        for _ in 0..2 {
-            specs.column(&filling, &spec).unwrap();
-        }
+    for tenant in 0..MOST_SHARED / MOST_OF_TENANT {
+        share(&filling, &mut specs, tenant, MOST_OF_TENANT);
     }
-    let late = tagged("late");
-    for _ in 0..3 {
-        assert!(!is_number(&specs.column(&filling, &late).unwrap()), "there is no room");
-    }
-    let used = specs.column(&filling, &tagged("7")).unwrap();
+    let late = exporting("late");
+    assert!(!is_shared(&filling, &mut specs, &late), "there is no room");
+    let used = specs.column(&filling, &of(0, "7")).unwrap();
     let sql =
         "INSERT INTO job (id, spec, payload_bytes, created_at, state, attempt, failures, lost,
                  refused, scheduled_at, attempts) VALUES (x'00', ?1, 0, 0, 0, 0, 0, 0, 0, 0, '[]')";
@@ -87,10 +127,9 @@ fn when_there_is_no_room_a_start_removes_those_that_no_job_has() {
     filling.commit().unwrap();
     drop(db);
     let (db, mut specs) = opened(&folder);
-    assert_eq!(read(&db, &mut specs, &used), tagged("7"));
-    let count: i64 =
-        db.query_row("SELECT count(*) FROM shared_spec", [], |row| row.get(0)).unwrap();
+    assert_eq!(read(&db, &mut specs, &used), of(0, "7"));
+    let count = "SELECT count(*) FROM shared_spec";
+    let count: i64 = db.query_row(count, [], |row| row.get(0)).unwrap();
     assert_eq!(count, 1);
-    let [_, column] = [(), ()].map(|()| specs.column(&db, &late).unwrap());
-    assert!(is_number(&column), "there is room again");
+    assert!(is_shared(&db, &mut specs, &late), "there is room again");
 }
