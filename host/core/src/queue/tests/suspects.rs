@@ -12,7 +12,7 @@ fn suspects_are_tried_one_at_a_time_and_hold_no_other_job_back() {
     for n in 1..=3 {
         fixture.lose(n, 11);
     }
-    assert_eq!(fixture.claimed(9, 12), [1, 4], "the first suspect, and who is none");
+    assert_eq!(fixture.claimed(9, 12), [1, 4], "the first suspect, and the job that is no suspect");
     assert_eq!(fixture.claimed(9, 13), [] as [u8; 0]);
     fixture.complete(1, 2, 14);
     assert_eq!(fixture.claimed(9, 14), [2]);
