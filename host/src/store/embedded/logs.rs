@@ -214,12 +214,14 @@ impl Logs {
         Ok(Self { writer: Writer::start("logs", database)?, readers })
     }
 
-    /// Stores `log`, which replaces an earlier log of this attempt.
+    /// Stores the log of an attempt at a job of `tenant`, in place of an earlier log of this attempt.
     pub(super) async fn save(
         &self,
-        (tenant, id, attempt): (TenantName, JobId, u32),
-        log: LogSnapshot,
+        tenant: TenantName,
+        id: JobId,
+        log: AttemptLog,
     ) -> Result<(), StoreError> {
+        let AttemptLog { attempt, log } = log;
         let length = log.bytes.len();
         let step = move |database: &mut Database| {
             if !database.has_room(log.bytes.len() as u64)? {

@@ -159,7 +159,7 @@ impl Engine for Sqlite {
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
         let tenant =
             self.readers.read(move |db| queries::tenant(db, id)).await?.unwrap_or_default();
-        self.logs.save((tenant, id, attempt), log).await
+        self.logs.save(tenant, id, AttemptLog { attempt, log }).await
     }
 
     async fn logs(&self, id: JobId) -> Result<Vec<AttemptLog>, StoreError> {

@@ -204,13 +204,13 @@ fn list(
 ) -> rusqlite::Result<JobPage> {
     // One transaction: between two statements a job could move from one table to the other.
     let view = db.unchecked_transaction()?;
-    let below = page.before.unwrap_or(JobId::from_bytes([0xff; 16]));
+    let listing = Listing { filter, page, now };
     let mut found = HashMap::new();
     // Below the higher of the two ends one of the tables has not been looked at.
     let mut seen_down_to = None;
     for (table, finalized) in [("job", false), ("history", true)] {
         if filter.wants(finalized) {
-            let end = scan(&view, table, below, filter, now, page.most, &mut found)?;
+            let end = listing.scan(&view, table, &mut found)?;
             seen_down_to = seen_down_to.max(end);
         }
     }
@@ -223,43 +223,50 @@ fn list(
     Ok(JobPage { jobs, next })
 }
 
-/// Adds the matching rows of one table. Returns the last id that it examined, unless that was the end.
-fn scan(
-    db: &Connection,
-    table: &str,
-    below: JobId,
-    filter: &JobFilter,
+/// The jobs that a page may have.
+struct Listing<'a> {
+    filter: &'a JobFilter,
+    page: Page,
     now: Timestamp,
-    most: usize,
-    found: &mut HashMap<JobId, Job>,
-) -> rusqlite::Result<Option<JobId>> {
-    let columns = rows::COLUMNS;
-    let sql = format!(
-        "SELECT {columns} FROM {table} WHERE id < ?1 {} ORDER BY id DESC",
-        // Through an index of all tenants but the default one: a tenant with few jobs does not wait while
-        // those of others are skipped.
-        match &filter.tenant {
-            None => "AND ?2 IS NULL",
-            Some(tenant) if tenant.is_default() => "AND tenant = ?2",
-            Some(_) => "AND tenant = ?2 AND tenant <> 'default'",
+}
+
+impl Listing<'_> {
+    /// Adds the matching rows of one table. Returns the last id that it examined, unless that was the end.
+    fn scan(
+        &self,
+        db: &Connection,
+        table: &str,
+        found: &mut HashMap<JobId, Job>,
+    ) -> rusqlite::Result<Option<JobId>> {
+        let columns = rows::COLUMNS;
+        let sql = format!(
+            "SELECT {columns} FROM {table} WHERE id < ?1 {} ORDER BY id DESC",
+            // Through an index of all tenants but the default one: a tenant with few jobs does not wait while
+            // those of others are skipped.
+            match &self.filter.tenant {
+                None => "AND ?2 IS NULL",
+                Some(tenant) if tenant.is_default() => "AND tenant = ?2",
+                Some(_) => "AND tenant = ?2 AND tenant <> 'default'",
+            }
+        );
+        let mut statement = db.prepare_cached(&sql)?;
+        let tenant = self.filter.tenant.as_ref().map(TenantName::as_str);
+        let below = self.page.before.unwrap_or(JobId::from_bytes([0xff; 16]));
+        let mut rows = statement.query(params![below.as_bytes(), tenant])?;
+        let (mut matches, mut scanned, mut bytes) = (0, 0, 0);
+        while let Some(row) = rows.next()? {
+            let job = rows::job(row)?;
+            let id = job.id;
+            if self.filter.matches(&job, self.now) {
+                matches += 1;
+                bytes += job.text_bytes();
+                found.insert(id, job);
+            }
+            scanned += 1;
+            if matches > self.page.most || scanned >= SCANNED_ROWS || bytes > JobPage::MAX_BYTES {
+                return Ok(Some(id));
+            }
         }
-    );
-    let mut statement = db.prepare_cached(&sql)?;
-    let tenant = filter.tenant.as_ref().map(TenantName::as_str);
-    let mut rows = statement.query(params![below.as_bytes(), tenant])?;
-    let (mut matches, mut scanned, mut bytes) = (0, 0, 0);
-    while let Some(row) = rows.next()? {
-        let job = rows::job(row)?;
-        let id = job.id;
-        if filter.matches(&job, now) {
-            matches += 1;
-            bytes += job.text_bytes();
-            found.insert(id, job);
-        }
-        scanned += 1;
-        if matches > most || scanned >= SCANNED_ROWS || bytes > JobPage::MAX_BYTES {
-            return Ok(Some(id));
-        }
+        Ok(None)
     }
-    Ok(None)
 }

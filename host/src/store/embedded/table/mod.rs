@@ -35,6 +35,7 @@ use rusqlite::{Connection, Error, Result};
 use self::finalized::Cursors;
 use self::fresh::Fresh;
 use self::specs::Specs;
+use self::unfinished::NewRow;
 use super::queries;
 use crate::disk::Floor;
 use crate::sqlite::pages;
@@ -122,7 +123,7 @@ impl Rows for Tables {
 
     fn insert(&mut self, at: Place, job: NewJob, lifecycle: &Lifecycle) -> Result<()> {
         let spec = self.specs.column(&self.db, &job.spec)?;
-        unfinished::insert(&self.db, at, &job, &spec, lifecycle)?;
+        unfinished::insert(&self.db, &NewRow { at, job: &job, spec: &spec, lifecycle })?;
         self.fresh.insert(at, job);
         Ok(())
     }

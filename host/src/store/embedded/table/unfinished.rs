@@ -44,14 +44,18 @@ pub(super) fn for_each(
     Ok(())
 }
 
+/// A job that arrived.
+pub(super) struct NewRow<'a> {
+    pub(super) at: Place,
+    pub(super) job: &'a NewJob,
+    /// What the column of its specification has.
+    pub(super) spec: &'a str,
+    pub(super) lifecycle: &'a Lifecycle,
+}
+
 /// Adds a job and its payload.
-pub(super) fn insert(
-    db: &Connection,
-    at: Place,
-    job: &NewJob,
-    spec: &str,
-    lifecycle: &Lifecycle,
-) -> Result<()> {
+pub(super) fn insert(db: &Connection, new: &NewRow<'_>) -> Result<()> {
+    let NewRow { at, job, spec, lifecycle } = new;
     let sql = "INSERT INTO job (seq, id, spec, payload_bytes, created_at, state, attempt, failures,
                  lost, refused, scheduled_at, attempts, tenant, on_wall, position, payload_type, payload)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, 0, ?7, '[]', ?8, ?9, ?10, ?11, ?12)";
@@ -119,32 +123,8 @@ fn payload(db: &Connection, at: u64) -> Result<Payload> {
 
 /// Writes where an unfinished job stands, and what its attempt left.
 pub(super) fn update(db: &Connection, change: &RowChange<'_>) -> Result<()> {
-    let (at, now) = (change.row.cast_signed(), change.lifecycle);
-    let sql = "UPDATE job SET state = ?2, attempt = ?3, failures = ?4, lost = ?5, refused = ?6,
-                 scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10,
-                 snoozes = ?11, snoozed_since = ?12, lost_after = ?13, on_wall = ?14, position = ?15
-               WHERE seq = ?1";
-    let changed = db.prepare_cached(sql)?.execute(params![
-        at,
-        state(now.state),
-        now.attempt,
-        now.failures,
-        now.lost,
-        now.refused,
-        micros(now.scheduled_at),
-        now.attempted_at.map(micros),
-        now.finalized_at.map(micros),
-        now.cancel_requested_at.map(micros),
-        now.snoozes,
-        now.snoozed_since.map(micros),
-        now.lost_after.map(u64::cast_signed),
-        now.on_wall,
-        change.position.number().cast_signed(),
-    ])?;
-    // The queue knows a job whose row is not there: memory and disk disagree.
-    if changed != 1 {
-        return Err(Error::StatementChangedRows(changed));
-    }
+    let at = change.row.cast_signed();
+    set_lifecycle(db, change)?;
     if let Some(attempts) = attempts(db, change)? {
         let sql = "UPDATE job SET attempts = ?2 WHERE seq = ?1";
         db.prepare_cached(sql)?.execute(params![at, attempts])?;
@@ -162,6 +142,33 @@ pub(super) fn update(db: &Connection, change: &RowChange<'_>) -> Result<()> {
         db.prepare_cached(sql)?.execute(row)?;
     }
     Ok(())
+}
+
+fn set_lifecycle(db: &Connection, change: &RowChange<'_>) -> Result<()> {
+    let now = change.lifecycle;
+    let sql = "UPDATE job SET state = ?2, attempt = ?3, failures = ?4, lost = ?5, refused = ?6,
+                 scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10,
+                 snoozes = ?11, snoozed_since = ?12, lost_after = ?13, on_wall = ?14, position = ?15
+               WHERE seq = ?1";
+    let changed = db.prepare_cached(sql)?.execute(params![
+        change.row.cast_signed(),
+        state(now.state),
+        now.attempt,
+        now.failures,
+        now.lost,
+        now.refused,
+        micros(now.scheduled_at),
+        now.attempted_at.map(micros),
+        now.finalized_at.map(micros),
+        now.cancel_requested_at.map(micros),
+        now.snoozes,
+        now.snoozed_since.map(micros),
+        now.lost_after.map(u64::cast_signed),
+        now.on_wall,
+        change.position.number().cast_signed(),
+    ])?;
+    // The queue knows a job whose row is not there: memory and disk disagree.
+    if changed == 1 { Ok(()) } else { Err(Error::StatementChangedRows(changed)) }
 }
 
 /// The columns of an output that is new, or goes.
