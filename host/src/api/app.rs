@@ -1,5 +1,6 @@
 //! The state of the HTTP interface: what handlers use, and the budgets that requests share.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use jobwright_core::access::AccessStore;
@@ -20,9 +21,21 @@ use crate::intake::{self, Intake, IntakeSettings};
 use crate::shares::{Shares, table};
 use crate::telemetry::Refusals;
 
-/// The state of the HTTP interface. Clones share it.
+/// The state of the HTTP interface. Clones share it, for the price of one counter: each layer of the router clones
+/// it for each request.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<AppState>);
+
+impl Deref for App {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.0
+    }
+}
+
+/// What handlers use.
+pub struct AppState {
     /// The store of jobs.
     pub store: Arc<dyn Store>,
     /// The registry of plugins.
@@ -44,13 +57,13 @@ pub struct App {
     /// Whether the host is stopping.
     pub stopping: watch::Receiver<bool>,
     /// The configuration.
-    pub settings: Arc<ApiSettings>,
+    pub settings: ApiSettings,
     /// Accepts jobs.
-    pub(super) intake: Arc<Intake>,
-    pub(super) budgets: Arc<Budgets>,
-    pub(super) refusals: Arc<Refusals>,
+    pub(super) intake: Intake,
+    pub(super) budgets: Budgets,
+    pub(super) refusals: Refusals,
     /// Locked for the whole of each change of keys and tenants, which depends on the others that exist.
-    pub(super) administration: Arc<Mutex<()>>,
+    pub(super) administration: Mutex<()>,
 }
 
 /// The budgets that requests of all tenants share: see [`table`].
@@ -110,8 +123,8 @@ impl App {
     /// The interface to `parts`.
     #[must_use]
     pub fn new(parts: Parts, settings: ApiSettings) -> Self {
-        let intake = Arc::new(intake(&parts, &settings));
-        Self {
+        let intake = intake(&parts, &settings);
+        Self(Arc::new(AppState {
             store: parts.store,
             registry: parts.registry,
             runtime: parts.runtime,
@@ -123,11 +136,11 @@ impl App {
             controls: parts.controls,
             stopping: parts.stopping,
             intake,
-            budgets: Arc::new(Budgets::new(&settings)),
-            refusals: Arc::default(),
-            administration: Arc::default(),
-            settings: Arc::new(settings),
-        }
+            budgets: Budgets::new(&settings),
+            refusals: Refusals::default(),
+            administration: Mutex::default(),
+            settings,
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 //! checkpoints.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jobwright_core::attempt::Lease;
@@ -28,7 +29,7 @@ impl Dispatcher {
     ///
     /// The order matters: a process that was suspended for longer than a lease must not reclaim its own
     /// attempts when it resumes. Both steps use the same time, and wait for a claim in progress.
-    pub(super) async fn heartbeats(self) {
+    pub(super) async fn heartbeats(self: Arc<Self>) {
         self.repeat(self.settings.heartbeat, || self.heartbeat()).await;
     }
 
@@ -70,7 +71,7 @@ impl Dispatcher {
 
     /// Saves the new logs, progress and checkpoints of the attempts in flight, and records that the host is
     /// alive.
-    pub(super) async fn saves(self) {
+    pub(super) async fn saves(self: Arc<Self>) {
         let logged = Mutex::new(HashMap::new());
         self.repeat(SAVE_INTERVAL, || self.save(&logged)).await;
     }

@@ -138,7 +138,9 @@ impl Listener for InFlight {
     fn committed(&self, changes: &[Change]) {
         for change in changes {
             match &change.event {
-                Event::Hold(hold, true) if hold.stops() => self.disable(hold),
+                Event::Hold(change) if change.held && change.hold.stops() => {
+                    self.disable(&change.hold);
+                }
                 Event::Hold(..) | Event::Tenant(_) => {}
                 Event::Job(JobEvent { job, attempt, transition, .. }) => match transition {
                     Transition::CancelRequested => self.cancel(*job, *attempt),

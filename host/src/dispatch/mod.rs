@@ -72,8 +72,7 @@ pub struct RetentionSettings {
     pub discarded: Duration,
 }
 
-/// Runs jobs until the host stops. Clones share its state.
-#[derive(Clone)]
+/// Runs jobs until the host stops. Its tasks share it.
 pub struct Dispatcher {
     store: Arc<dyn Store>,
     runtime: Arc<dyn Runtime>,
@@ -83,17 +82,17 @@ pub struct Dispatcher {
     jitter: Jitter,
     seeds: SeedKey,
     grantor: Arc<dyn CapabilityProvider>,
-    settings: Arc<DispatchSettings>,
+    settings: DispatchSettings,
     /// One permit for each attempt in flight.
     slots: Arc<Semaphore>,
     /// One permit for each page of memory.
     memory: Arc<Semaphore>,
     /// One permit for each verdict that is not committed yet.
-    finishing: Arc<Semaphore>,
+    finishing: Semaphore,
     /// Locked from a claim until its attempts are in flight. Nothing is reclaimed meanwhile: if the store was
     /// slow, the leases of the claim may have expired already.
-    claiming: Arc<Mutex<()>>,
-    refusals: Arc<Refusals>,
+    claiming: Mutex<()>,
+    refusals: Refusals,
 }
 
 /// What a dispatcher is built from.
@@ -138,10 +137,10 @@ impl Dispatcher {
             grantor: parts.grantor,
             slots: Arc::new(Semaphore::new(settings.slots as usize)),
             memory: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
-            finishing: Arc::new(Semaphore::new(MAX_FINISHING as usize)),
-            claiming: Arc::default(),
-            refusals: Arc::default(),
-            settings: Arc::new(settings),
+            finishing: Semaphore::new(MAX_FINISHING as usize),
+            claiming: Mutex::default(),
+            refusals: Refusals::default(),
+            settings,
         }
     }
 
@@ -149,18 +148,19 @@ impl Dispatcher {
     /// which have `grace` to end. Attempts that have not ended by then are stopped and their jobs released. It
     /// returns when all verdicts are written.
     pub async fn run(self, stopping: watch::Receiver<bool>, grace: Duration) {
+        let shared = Arc::new(self);
         let background = tokio::task::JoinSet::from_iter([
-            spawnable(self.clone().heartbeats()),
-            spawnable(self.clone().saves()),
-            spawnable(self.clone().pruning()),
+            spawnable(shared.clone().heartbeats()),
+            spawnable(shared.clone().saves()),
+            spawnable(shared.clone().pruning()),
         ]);
-        self.clone().claims(stopping).await;
+        shared.claims(stopping).await;
         // Guests that poll for it can save a checkpoint and end early.
-        self.in_flight.notice_all();
-        if !self.idle_within(grace).await {
+        shared.in_flight.notice_all();
+        if !shared.idle_within(grace).await {
             tracing::info!("the grace period is over: stopping the attempts that still run");
-            self.in_flight.stop_all(StopReason::Interrupted);
-            if !self.idle_within(STOP_DEADLINE).await {
+            shared.in_flight.stop_all(StopReason::Interrupted);
+            if !shared.idle_within(STOP_DEADLINE).await {
                 let seconds = STOP_DEADLINE.as_secs();
                 tracing::warn!(
                     "some attempts did not end within {seconds} s: the next start reclaims them"

@@ -1,5 +1,6 @@
 //! Reclaims the leases of dead and stalled hosts, and removes finalized jobs after their retention.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jobwright_core::clock::Timestamp;
@@ -32,7 +33,7 @@ impl Dispatcher {
     }
 
     /// Removes finalized jobs after their retention.
-    pub(super) async fn pruning(self) {
+    pub(super) async fn pruning(self: Arc<Self>) {
         self.repeat(PRUNE_INTERVAL, || self.prune()).await;
     }
 

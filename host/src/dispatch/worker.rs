@@ -74,7 +74,7 @@ struct Started {
 
 impl Dispatcher {
     /// The claim loop: claims when there may be jobs to run and permits for them, until `stopping` is true.
-    pub(super) async fn claims(self, mut stopping: watch::Receiver<bool>) {
+    pub(super) async fn claims(self: &Arc<Self>, mut stopping: watch::Receiver<bool>) {
         let mut polls = true;
         while !*stopping.borrow() {
             let next = self.claim_and_start(polls).await;
@@ -96,7 +96,7 @@ impl Dispatcher {
 
     /// Starts as many attempts as there are permits for. Without a free slot it claims only if it `polls`: the
     /// store then moves jobs that have become due from the bound of parked jobs to that of due ones.
-    async fn claim_and_start(&self, polls: bool) -> NextClaim {
+    async fn claim_and_start(self: &Arc<Self>, polls: bool) -> NextClaim {
         // Only this loop acquires permits, so free ones stay free.
         let slots = self.slots.available_permits();
         if slots == 0 && !polls {
@@ -120,7 +120,7 @@ impl Dispatcher {
 
     /// A claim of as much as `slots` free slots and the free memory can run.
     fn claim_for(&self, slots: usize, now: Timestamp) -> Claim {
-        let DispatchSettings { slots: all, memory_bytes, reserved_slots, .. } = *self.settings;
+        let DispatchSettings { slots: all, memory_bytes, reserved_slots, .. } = self.settings;
         let host = Room { attempts: all as usize, memory_bytes };
         Claim {
             max: slots,
@@ -134,7 +134,7 @@ impl Dispatcher {
     }
 
     /// Starts an attempt in a task of its own.
-    fn start(&self, leased: Leased) {
+    fn start(self: &Arc<Self>, leased: Leased) {
         let bytes = leased.job.spec.limits.host_bytes();
         let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX);
         let slot = self.slots.clone().try_acquire_owned();
@@ -168,7 +168,7 @@ impl Dispatcher {
     }
 
     /// Runs an attempt, and records how it ended.
-    async fn attempt(self, begun: Begun, permits: Permits) {
+    async fn attempt(self: Arc<Self>, begun: Begun, permits: Permits) {
         let Begun { lease, job, payload, limits, traces, resumed, signal, enlisted } = begun;
         let granted = self.grantor.open(&job, &traces.log);
         let grants = granted.grants.clone();
