@@ -2,7 +2,6 @@
 //! call is completed even if its caller is dropped.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +15,7 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::QueueFull;
 use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::{Hold, HoldNote};
+use jobwright_core::hold::{Hold, HoldNote, VersionedHolds};
 use jobwright_core::job::{CancelRequest, Dedup, Job, JobId, NewJob, Payload};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -224,7 +223,7 @@ forward! {
 forward! {
     Controls {
         set_held(hold: Hold, note: Option<HoldNote>) -> ();
-        holds() -> BTreeMap<Hold, HoldNote>;
+        versioned_holds() -> VersionedHolds;
         set_tenant(tenant: TenantName, limits: TenantLimits) -> ();
         tenants() -> Vec<(TenantName, TenantLimits)>;
     }

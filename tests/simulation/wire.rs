@@ -1,7 +1,6 @@
 //! A host's connection to the store: a call may be delayed before and after its execution, refused, or cut
 //! off by the host's death at either point. The execution itself is atomic, and recorded in the model.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +13,7 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::QueueFull;
 use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::{Hold, HoldNote};
+use jobwright_core::hold::{Hold, HoldNote, VersionedHolds};
 use jobwright_core::job::{CancelRequest, Dedup, Job, JobId, NewJob, Payload};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -279,8 +278,8 @@ impl Controls for Wire {
         Ok(())
     }
 
-    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
-        self.world.at_once(self.world.store().holds())
+    async fn versioned_holds(&self) -> Result<VersionedHolds, StoreError> {
+        self.world.at_once(self.world.store().versioned_holds())
     }
 
     async fn set_tenant(&self, name: TenantName, limits: TenantLimits) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! Holds: paused queues, and disabled tenants, plugins, versions and digests. Claims skip the jobs under a
 //! hold until it is released.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,38 @@ impl From<&JobSpec> for JobLabels {
             digest: spec.digest,
         }
     }
+}
+
+/// A version of the controls of a store. It grows with each change of a hold, by any host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct ControlsVersion(u64);
+
+impl ControlsVersion {
+    /// The version with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// The holds of a store at one version of its controls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VersionedHolds {
+    /// The version: every change up to it is included, and no later one.
+    pub version: ControlsVersion,
+    /// The holds, with the note of each.
+    pub holds: BTreeMap<Hold, HoldNote>,
+}
+
+/// A change of a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldChange {
+    /// The hold.
+    pub hold: Hold,
+    /// Whether it was set; otherwise it was released.
+    pub held: bool,
+    /// The version of the controls from this change on.
+    pub version: ControlsVersion,
 }
 
 /// A hold, by the jobs that it covers.

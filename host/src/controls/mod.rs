@@ -1,19 +1,30 @@
 //! What administrators disabled, as this host knows it.
 //!
-//! It is loaded at the start and refreshed by the changes that the store publishes. On the host that changes
-//! a hold, the change takes effect before it is answered.
+//! It is read at the start and follows the changes that the store publishes, so it is as new as these: see
+//! [staleness](jobwright_core::store#staleness). On the host that changes a hold, the change takes effect
+//! before it is answered.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use jobwright_core::change::{Change, Event, Listener};
-use jobwright_core::hold::{Hold, JobLabels};
-use jobwright_core::store::{Store, StoreError};
+use jobwright_core::change::{Change, ChangeStream, Event, Listener};
+use jobwright_core::hold::{ControlsVersion, Hold, HoldChange, JobLabels, VersionedHolds};
+use jobwright_core::store::{Controls, Store, StoreError};
+
+#[cfg(test)]
+mod tests;
 
 /// The holds that stop attempts: all but those of paused queues, whose attempts go on.
 #[derive(Debug, Default)]
-pub struct ControlsView {
-    disabled: RwLock<BTreeSet<Hold>>,
+pub struct ControlsView(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    disabled: BTreeSet<Hold>,
+    /// The version at which the holds were read: older changes are included.
+    version: ControlsVersion,
+    /// The changes that were published while the holds are read.
+    meanwhile: Option<Vec<HoldChange>>,
 }
 
 impl ControlsView {
@@ -22,49 +33,78 @@ impl ControlsView {
     /// # Errors
     /// If they cannot be read.
     pub async fn of(store: &dyn Store) -> Result<Arc<Self>, StoreError> {
-        let view = Arc::new(Self::default());
-        let listener: Arc<dyn Listener> = view.clone();
-        // Before they are read: a change that comes meanwhile is not missed.
-        store.changes().listen(Arc::downgrade(&listener));
-        for hold in store.holds().await?.into_keys() {
-            view.set(hold, true);
-        }
-        Ok(view)
+        Self::following(store, &store.changes()).await
     }
 
-    fn set(&self, hold: Hold, held: bool) {
-        if !hold.stops() {
-            return;
-        }
-        let mut disabled = self.disabled.write().unwrap_or_else(PoisonError::into_inner);
-        match held {
-            true => disabled.insert(hold),
-            false => disabled.remove(&hold),
-        };
+    /// The `controls` of a store that publishes `changes`.
+    ///
+    /// It subscribes before it reads, so it misses no change. A change that is published meanwhile may be
+    /// included in what is read or not: its version decides whether it is applied.
+    async fn following(
+        controls: &dyn Controls,
+        changes: &ChangeStream,
+    ) -> Result<Arc<Self>, StoreError> {
+        let known = Known { meanwhile: Some(vec![]), ..Known::default() };
+        let view = Arc::new(Self(RwLock::new(known)));
+        let listener: Arc<dyn Listener> = view.clone();
+        changes.listen(Arc::downgrade(&listener));
+        let read = controls.versioned_holds().await?;
+        view.write().load(read);
+        Ok(view)
     }
 
     /// What is disabled that jobs with these labels need.
     #[must_use]
     pub fn disabled(&self, labels: &JobLabels) -> Option<Hold> {
-        let disabled = self.disabled.read().unwrap_or_else(PoisonError::into_inner);
-        if disabled.is_empty() {
+        let known = self.read();
+        if known.disabled.is_empty() {
             return None;
         }
-        Hold::over(labels).into_iter().find(|hold| hold.is_in(&disabled))
+        Hold::over(labels).into_iter().find(|hold| hold.is_in(&known.disabled))
     }
 
     /// Whether this is disabled, by the tenant's administrator or the operator.
     #[must_use]
     pub fn is_disabled(&self, hold: &Hold) -> bool {
-        hold.is_in(&self.disabled.read().unwrap_or_else(PoisonError::into_inner))
+        hold.is_in(&self.read().disabled)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Takes over the holds that were read, and then the changes that were published since.
+    fn load(&mut self, VersionedHolds { version, holds }: VersionedHolds) {
+        self.disabled = holds.into_keys().filter(Hold::stops).collect();
+        self.version = version;
+        for change in self.meanwhile.take().unwrap_or_default() {
+            self.apply(change);
+        }
+    }
+
+    fn apply(&mut self, change: HoldChange) {
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.push(change);
+        } else if change.version > self.version && change.hold.stops() {
+            match change.held {
+                true => self.disabled.insert(change.hold),
+                false => self.disabled.remove(&change.hold),
+            };
+        }
     }
 }
 
 impl Listener for ControlsView {
     fn committed(&self, changes: &[Change]) {
         for change in changes {
-            if let Event::Hold(hold, held) = &change.event {
-                self.set(hold.clone(), *held);
+            if let Event::Hold(change) = &change.event {
+                self.write().apply(change.clone());
             }
         }
     }

@@ -1,7 +1,6 @@
 //! A store on a ledger: the traits of a store, implemented once for every engine that runs commands. Its
 //! reads are in [`reading`](super::reading).
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{Capacity, QueueFull};
 use jobwright_core::change::ChangeStream;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::{Hold, HoldNote};
+use jobwright_core::hold::{Hold, HoldNote, VersionedHolds};
 use jobwright_core::job::{CancelRequest, JobId, NewJob};
 use jobwright_core::ledger::{Admission, Ledger, Rows};
 use jobwright_core::log::LogSnapshot;
@@ -222,8 +221,8 @@ impl<E: Engine> Controls for Ledgered<E> {
         self.engine.run(Effect::Synced, 0, step).await
     }
 
-    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
-        self.engine.run(Effect::Nothing, 0, |ledger| Ok(ledger.holds().clone())).await
+    async fn versioned_holds(&self) -> Result<VersionedHolds, StoreError> {
+        self.engine.run(Effect::Nothing, 0, |ledger| Ok(ledger.versioned_holds())).await
     }
 
     async fn set_tenant(&self, tenant: TenantName, limits: TenantLimits) -> Result<(), StoreError> {

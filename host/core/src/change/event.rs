@@ -2,7 +2,7 @@
 
 use super::position::Position;
 use crate::clock::Timestamp;
-use crate::hold::{Hold, JobLabels};
+use crate::hold::{HoldChange, JobLabels};
 use crate::job::JobId;
 use crate::job::JobState;
 use crate::outcome::AttemptError;
@@ -24,8 +24,9 @@ pub struct Change {
 pub enum Event {
     /// A job.
     Job(JobEvent),
-    /// Claims pass by what the hold covers (`true`), or not any more.
-    Hold(Hold, bool),
+    /// A hold. The changes of one hold are published in the order of their versions, by whichever host
+    /// they were made.
+    Hold(HoldChange),
     /// A tenant's limits.
     Tenant(TenantName),
 }

@@ -1,12 +1,10 @@
 //! What administrators set, and what they see of queues.
 
-use std::collections::BTreeMap;
-
 use super::rows::Rows;
 use super::state::Ledger;
 use crate::change::Event;
 use crate::clock::Timestamp;
-use crate::hold::{Hold, HoldNote};
+use crate::hold::{ControlsVersion, Hold, HoldChange, HoldNote, VersionedHolds};
 use crate::queue::QueueCounts;
 use crate::tenant::{TenantLimits, TenantName};
 
@@ -23,8 +21,10 @@ impl<R: Rows> Ledger<R> {
     /// As the rows.
     pub fn set_held(&mut self, hold: Hold, note: Option<HoldNote>) -> Result<(), R::Error> {
         self.rows.set_hold(&hold, note.as_ref())?;
-        self.queue.set_held(hold.clone(), note.is_some());
-        self.note(Event::Hold(hold.clone(), note.is_some()));
+        let held = note.is_some();
+        self.queue.set_held(hold.clone(), held);
+        let version = ControlsVersion::new(self.position.next().number());
+        self.note(Event::Hold(HoldChange { hold: hold.clone(), held, version }));
         match note {
             Some(note) => drop(self.holds.insert(hold, note)),
             None => drop(self.holds.remove(&hold)),
@@ -32,10 +32,12 @@ impl<R: Rows> Ledger<R> {
         Ok(())
     }
 
-    /// See [`Controls::holds`](crate::store::Controls::holds).
+    /// See [`Controls::versioned_holds`](crate::store::Controls::versioned_holds). Positions grow with each
+    /// change, so they are versions.
     #[must_use]
-    pub fn holds(&self) -> &BTreeMap<Hold, HoldNote> {
-        &self.holds
+    pub fn versioned_holds(&self) -> VersionedHolds {
+        let version = ControlsVersion::new(self.position.number());
+        VersionedHolds { version, holds: self.holds.clone() }
     }
 
     /// Whether jobs are left to be moved that a hold covers or covered.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::error::StoreError;
-use crate::hold::{Hold, HoldNote};
+use crate::hold::{Hold, HoldNote, VersionedHolds};
 use crate::tenant::{TenantLimits, TenantName};
 
 /// What administrators set: holds, and the limits of tenants.
@@ -15,8 +15,13 @@ pub trait Controls: Send + Sync + 'static {
     /// earlier one; or without a note, not any more. Survives a restart.
     async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError>;
 
+    /// What claims pass by, with the note of each, at one version.
+    async fn versioned_holds(&self) -> Result<VersionedHolds, StoreError>;
+
     /// What claims pass by, with the note of each.
-    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError>;
+    async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
+        Ok(self.versioned_holds().await?.holds)
+    }
 
     /// Gives a tenant limits of its own; survives a restart. What it holds and runs stays. Setting no
     /// limits removes the tenant's entry.
