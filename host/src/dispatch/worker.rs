@@ -144,7 +144,8 @@ impl Dispatcher {
         );
         let (Ok(slot), Ok(memory)) = (slot, memory) else {
             // Only this loop acquires permits, so this is a defect. The lease expires and is reclaimed.
-            tracing::error!(job = %leased.job.id, "a claimed job has no permits: its lease expires");
+            tracing::error!(job = %leased.job.id, "a claimed job has no permits; it is reclaimed \
+                                                   when its lease expires");
             return;
         };
         let permits = Permits { _slot: slot, _memory: memory };
@@ -209,7 +210,7 @@ impl Dispatcher {
         ended.usage.queue_ms = millis(queued);
         let now = self.clock.now();
         ended.outcome = retry::settle(lifecycle, ended.outcome, now);
-        let verdict = retry::decide(&job.spec, lifecycle, &ended.outcome, now, (self.jitter)());
+        let verdict = retry::decide(job, &ended.outcome, now, (self.jitter)());
         let record = AttemptRecord {
             start: Some(*start),
             resumed: *resumed,
@@ -260,7 +261,7 @@ impl Dispatcher {
             return;
         }
         if let Err(error) = self.store.save_log(lease.job, lease.attempt, log).await {
-            tracing::warn!(job = %lease.job, %error, "cannot save the log");
+            tracing::warn!(job = %lease.job, %error, "cannot store the log of an attempt");
         }
     }
 }

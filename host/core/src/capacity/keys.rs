@@ -33,7 +33,8 @@ impl HeldKeys {
     /// If there is none.
     pub fn check(
         &self,
-        (tenant, limits): (&TenantName, TenantLimits),
+        tenant: &TenantName,
+        limits: TenantLimits,
         more: u64,
         kept: KeptLimits,
     ) -> Result<(), QueueFull> {
@@ -75,13 +76,13 @@ mod tests {
         let mut held = HeldKeys::default();
         let [a, b] = ["a", "b"].map(|name| name.parse::<TenantName>().expect("a name"));
         let limits = TenantLimits::default();
-        while held.check((&a, limits), 10, kept).is_ok() {
+        while held.check(&a, limits, 10, kept).is_ok() {
             held.add(a.clone(), 10);
         }
         assert_eq!(held.bytes(), 700);
-        let full = held.check((&a, limits), 10, kept).expect_err("it has its share");
+        let full = held.check(&a, limits, 10, kept).expect_err("it has its share");
         let share = QueueFull::ShareKeys { tenant: a, depth_bytes: 700, capacity_bytes: 700 };
         assert!(full == share && !full.is_of_tenant(), "{full}");
-        held.check((&b, limits), 10, kept).expect("some is left");
+        held.check(&b, limits, 10, kept).expect("some is left");
     }
 }

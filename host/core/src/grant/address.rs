@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn all_others_are_not_in_whatever_clothes() {
+    fn no_other_ipv4_address_is_public() {
         for address in [
             "0.0.0.0",
             "10.0.0.1",
@@ -148,6 +148,14 @@ mod tests {
             "224.0.0.1",
             "240.0.0.1",
             "255.255.255.255",
+        ] {
+            assert!(!public(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn no_other_ipv6_address_is_public_and_none_that_maps_a_private_ipv4_address() {
+        for address in [
             "::",
             "::1",
             "::ffff:127.0.0.1",

@@ -73,7 +73,8 @@ impl<R: Rows> Ledger<R> {
 
     fn room_for_key(&self, job: &NewJob) -> Result<(), QueueFull> {
         let Some(dedup) = &job.dedup else { return Ok(()) };
-        let (tenant, kept) = (&job.spec.tenant, self.capacity.limits().kept);
-        self.keys.check((tenant, self.capacity.tenant(tenant)), dedup.bytes(&job.spec), kept)
+        let tenant = &job.spec.tenant;
+        let (limits, kept) = (self.capacity.tenant(tenant), self.capacity.limits().kept);
+        self.keys.check(tenant, limits, dedup.bytes(&job.spec), kept)
     }
 }

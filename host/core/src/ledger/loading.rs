@@ -1,13 +1,14 @@
 //! The ledger rebuilt from durable rows: when a store is opened, and after a transaction was rolled back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
 use super::history::History;
 use super::rows::Rows;
 use super::state::Ledger;
-use crate::capacity::{Checkpoints, HeldBytes, HeldKeys};
+use crate::capacity::{Capacity, Checkpoints, HeldBytes, HeldKeys};
 use crate::change::Position;
 use crate::clock::Timestamp;
 use crate::hold::{Hold, HoldNote};
@@ -137,25 +138,14 @@ impl<R: DurableRows> Ledger<R> {
         let capacity = self.capacity.clone();
         let mut jobs = Vec::new();
         let found = self.rows.load(&mut |found| {
-            let FoundJob { job, row, payload_bytes, checkpoint_bytes } = found;
-            let tenant = &job.spec.tenant;
+            let (job, tenant) = (&found.job, &found.job.spec.tenant);
             if let Some(output) = &job.output {
                 outputs.admit(tenant, job.id, output.bytes, u64::MAX);
             }
-            if let Some(bytes) = checkpoint_bytes {
+            if let Some(bytes) = found.checkpoint_bytes {
                 checkpoints.admit(tenant, job.id, bytes, u64::MAX);
             }
-            let labels = (&job.spec).into();
-            let entry = Entry {
-                permit: capacity.readmit(&labels, job.spec.held_bytes(payload_bytes)),
-                labels,
-                priority: job.spec.priority,
-                memory_bytes: job.spec.limits.host_bytes(),
-                payload_bytes,
-                lifecycle: job.lifecycle,
-                row,
-            };
-            jobs.push((job.id, entry));
+            jobs.push((job.id, entry(&capacity, found)));
         })?;
         // Before the jobs, so that each is placed once.
         for hold in found.holds.keys() {
@@ -176,5 +166,20 @@ impl<R: DurableRows> Ledger<R> {
         self.history = History::new(found.history);
         self.changes.clear();
         Ok(())
+    }
+}
+
+/// The queue's entry of a job, which has a place whether or not there is room.
+fn entry(capacity: &Arc<Capacity>, found: FoundJob) -> Entry {
+    let FoundJob { job, row, payload_bytes, .. } = found;
+    let labels = (&job.spec).into();
+    Entry {
+        permit: capacity.readmit(&labels, job.spec.held_bytes(payload_bytes)),
+        labels,
+        priority: job.spec.priority,
+        memory_bytes: job.spec.limits.host_bytes(),
+        payload_bytes,
+        lifecycle: job.lifecycle,
+        row,
     }
 }

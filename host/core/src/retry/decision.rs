@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::backoff::backoff;
 use super::policy::Cause;
 use crate::clock::{Timestamp, after};
-use crate::job::lifecycle::Lifecycle;
-use crate::job::spec::JobSpec;
+use crate::job::row::Job;
 use crate::job::verdict::Verdict;
 use crate::outcome::{Outcome, RetryHint};
 
@@ -17,16 +16,11 @@ pub const MAX_REFUSED: u16 = 10;
 /// would run a job again and again without a pause.
 pub const MIN_SNOOZE: Duration = Duration::from_secs(1);
 
-/// The verdict on `outcome`, [as it counts](super::settle), of the running attempt. `jitter` is 0 to
-/// 1, from the caller, so that the same arguments always give the same verdict.
+/// The verdict on `outcome`, [as it counts](super::settle), of the running attempt at `job`. `jitter` is 0
+/// to 1, from the caller, so that the same arguments always give the same verdict.
 #[must_use]
-pub fn decide(
-    spec: &JobSpec,
-    lifecycle: &Lifecycle,
-    outcome: &Outcome,
-    now: Timestamp,
-    jitter: f64,
-) -> Verdict {
+pub fn decide(job: &Job, outcome: &Outcome, now: Timestamp, jitter: f64) -> Verdict {
+    let Job { spec, lifecycle, .. } = job;
     let retry = |cause: Cause, asked: Option<Duration>| {
         let failures = lifecycle.failures.saturating_add(1);
         if !spec.retry.allows(cause) || failures >= spec.max_attempts {

@@ -6,7 +6,7 @@ use super::backoff::backoff;
 use super::snooze::DAY_SECONDS;
 use super::*;
 use crate::clock::{Timestamp, after, until};
-use crate::job::{JobSpec, Lifecycle, MAX_DELAY, Verdict};
+use crate::job::{Job, JobId, JobSpec, Lifecycle, MAX_DELAY, Verdict};
 use crate::limits::Limit;
 use crate::limits::Limits;
 use crate::outcome::{AttemptError, Output};
@@ -42,6 +42,12 @@ fn running(failures: u16, refused: u16) -> Lifecycle {
     let mut lifecycle = Lifecycle::new(NOW);
     lifecycle.claim(NOW);
     Lifecycle { failures, refused, ..lifecycle }
+}
+
+fn job(spec: JobSpec, lifecycle: Lifecycle) -> Job {
+    let (attempts, output, progress) = (vec![], None, None);
+    let id = JobId::from_bytes([0; 16]);
+    Job { id, spec, created_at: NOW, lifecycle, attempts, output, progress }
 }
 
 fn error() -> AttemptError {
@@ -82,14 +88,16 @@ fn every_ending_has_its_verdict() {
         (Outcome::Refused { error: error(), transient: true }, refused),
         (Outcome::Refused { error: error(), transient: false }, Verdict::Discard),
     ] {
-        assert_eq!(decide(&spec(5), &running(0, 0), &outcome, NOW, 0.5), verdict, "{outcome:?}");
+        let job = job(spec(5), running(0, 0));
+        assert_eq!(decide(&job, &outcome, NOW, 0.5), verdict, "{outcome:?}");
     }
 }
 
 #[test]
 fn a_plugin_may_have_other_endings_tried_again() {
     let spec = JobSpec { retry: [Cause::Fuel].into_iter().collect(), ..spec(5) };
-    let decide = |outcome| decide(&spec, &running(0, 0), &outcome, NOW, 0.5);
+    let job = job(spec, running(0, 0));
+    let decide = |outcome| decide(&job, &outcome, NOW, 0.5);
     assert!(matches!(decide(reached(Limit::Fuel)), Verdict::Retry { .. }));
     assert_eq!(decide(failed(RetryHint::Backoff)), Verdict::Discard);
 }
@@ -105,11 +113,10 @@ fn a_wait_that_the_guest_names_is_taken_as_it_is_up_to_the_longest_schedule() {
         (Duration::from_secs(1_000_000_000_000), MAX_DELAY),
         (Duration::MAX, MAX_DELAY),
     ] {
-        let job = running(0, 0);
+        let job = job(spec(5), running(0, 0));
         for outcome in [failed(RetryHint::After(asked)), snoozed(Some(asked))] {
-            let outcome = settle(&job, outcome, NOW);
-            let (Verdict::Retry { at } | Verdict::Snooze { at }) =
-                decide(&spec(5), &job, &outcome, NOW, 0.5)
+            let outcome = settle(&job.lifecycle, outcome, NOW);
+            let (Verdict::Retry { at } | Verdict::Snooze { at }) = decide(&job, &outcome, NOW, 0.5)
             else {
                 panic!("{outcome:?} is not tried again");
             };
@@ -141,19 +148,21 @@ fn a_hundred_snoozes_in_sequence_are_not_counted_and_the_next_one_is() {
 #[test]
 fn a_snooze_is_no_failure_even_where_failures_are_final() {
     let spec = JobSpec { retry: RetryPolicy::from_iter([]), ..spec(1) };
-    let verdict = decide(&spec, &running(0, 0), &snoozed(Some(Duration::ZERO)), NOW, 0.5);
+    let job = job(spec, running(0, 0));
+    let verdict = decide(&job, &snoozed(Some(Duration::ZERO)), NOW, 0.5);
     assert_eq!(verdict, Verdict::Snooze { at: after(NOW, MIN_SNOOZE) });
 }
 
 #[test]
 fn a_job_that_asks_for_no_wait_at_all_is_not_run_again_and_again() {
-    let (mut lifecycle, mut now, mut tries) = (Lifecycle::new(NOW), NOW, 0);
-    while !lifecycle.state.is_finalized() {
-        now = now.max(lifecycle.scheduled_at);
-        lifecycle.claim(now);
+    let (mut job, mut now, mut tries) = (job(spec(5), Lifecycle::new(NOW)), NOW, 0);
+    while !job.lifecycle.state.is_finalized() {
+        now = now.max(job.lifecycle.scheduled_at);
+        job.lifecycle.claim(now);
         tries += 1;
-        let outcome = settle(&lifecycle, snoozed(Some(Duration::ZERO)), now);
-        lifecycle.finish(decide(&spec(5), &lifecycle, &outcome, now, 0.5), now);
+        let outcome = settle(&job.lifecycle, snoozed(Some(Duration::ZERO)), now);
+        let verdict = decide(&job, &outcome, now, 0.5);
+        job.lifecycle.finish(verdict, now);
     }
     let each = until(NOW, now) / tries;
     assert!(each >= MIN_SNOOZE, "{tries} attempts, {each:?} apart");
@@ -175,7 +184,7 @@ fn after_too_many_snoozes_the_longer_of_the_asked_wait_and_the_usual_back_off_is
 #[test]
 fn a_host_that_keeps_refusing_discards_in_the_end() {
     let outcome = Outcome::Refused { error: error(), transient: true };
-    let verdict = |refused| decide(&spec(5), &running(0, refused), &outcome, NOW, 0.5);
+    let verdict = |refused| decide(&job(spec(5), running(0, refused)), &outcome, NOW, 0.5);
     assert!(matches!(verdict(MAX_REFUSED - 1), Verdict::Release { .. }));
     assert_eq!(verdict(MAX_REFUSED), Verdict::Discard);
 }
@@ -183,13 +192,13 @@ fn a_host_that_keeps_refusing_discards_in_the_end() {
 proptest! {
     #[test]
     fn a_job_never_fails_more_often_than_it_may(max in 1..=MAX_ATTEMPTS_CAP, jitter in 0.0..=1.0) {
-        let mut lifecycle = Lifecycle::new(NOW);
+        let mut job = job(spec(max), Lifecycle::new(NOW));
         let mut tries = 0;
-        while !lifecycle.state.is_finalized() {
-            lifecycle.claim(NOW);
+        while !job.lifecycle.state.is_finalized() {
+            job.lifecycle.claim(NOW);
             tries += 1;
-            let verdict = decide(&spec(max), &lifecycle, &failed(RetryHint::Backoff), NOW, jitter);
-            lifecycle.finish(verdict, NOW);
+            let verdict = decide(&job, &failed(RetryHint::Backoff), NOW, jitter);
+            job.lifecycle.finish(verdict, NOW);
         }
         prop_assert_eq!(tries, max);
     }

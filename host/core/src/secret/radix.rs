@@ -120,11 +120,7 @@ impl Base {
             let is_first = is_indented || run.values.is_empty();
             is_indented = matches!(found, Found::Between);
             match found {
-                Found::Digit(value) => {
-                    run.values.push(value);
-                    run.places.push(place..place + length);
-                    run.begin.push(is_first);
-                }
+                Found::Digit(value) => run.push(value, place..place + length, is_first),
                 Found::Between => {}
                 Found::Other => {
                     if run.values.len() >= least {
@@ -228,6 +224,12 @@ impl Run {
             start = end;
         }
         are_words.then_some(ordered)
+    }
+
+    fn push(&mut self, value: u8, place: Range<usize>, begins: bool) {
+        self.values.push(value);
+        self.places.push(place);
+        self.begin.push(begins);
     }
 
     /// Forgets all but the last `kept` digits.

@@ -26,14 +26,15 @@ impl Logs {
     /// Keeps the log of an attempt at a job of `tenant`, in place of what was kept before.
     pub fn save(&mut self, tenant: &TenantName, id: JobId, log: AttemptLog) {
         let AttemptLog { attempt, log } = log;
-        self.remove((id, attempt));
+        self.remove(id, attempt);
         self.held.add(tenant, log.bytes.len() as u64);
         self.logs.insert((id, attempt), (tenant.clone(), log));
         while self.held.bytes() > self.most_bytes
             && let Some(largest) = self.held.largest()
-            && let Some((oldest, _)) = self.logs.iter().find(|(_, (tenant, _))| tenant == largest)
+            && let Some((&(id, attempt), _)) =
+                self.logs.iter().find(|(_, (tenant, _))| tenant == largest)
         {
-            self.remove(*oldest);
+            self.remove(id, attempt);
         }
     }
 
@@ -50,12 +51,12 @@ impl Logs {
     /// Removes the logs of a job.
     pub fn remove_all(&mut self, id: JobId) {
         let kept = self.logs.range((id, 0)..=(id, u32::MAX));
-        let attempts: Vec<_> = kept.map(|(attempt, _)| *attempt).collect();
-        attempts.into_iter().for_each(|attempt| self.remove(attempt));
+        let attempts: Vec<u32> = kept.map(|((_, attempt), _)| *attempt).collect();
+        attempts.into_iter().for_each(|attempt| self.remove(id, attempt));
     }
 
-    fn remove(&mut self, attempt: (JobId, u32)) {
-        if let Some((tenant, log)) = self.logs.remove(&attempt) {
+    fn remove(&mut self, id: JobId, attempt: u32) {
+        if let Some((tenant, log)) = self.logs.remove(&(id, attempt)) {
             self.held.remove(&tenant, log.bytes.len() as u64);
         }
     }

@@ -53,24 +53,14 @@ impl Fixture {
         Self { queue, rows: 0, capacity: Capacity::new(limits) }
     }
 
+    /// Adds a job of the default tenant.
     pub(super) fn add(&mut self, n: u8, lane: &str, priority: u8, due: i64) {
-        self.add_of("default", (n, lane), priority, due);
+        self.of("default").add(n, lane, priority, due);
     }
 
-    pub(super) fn add_of(&mut self, tenant: &str, (n, lane): (u8, &str), priority: u8, due: i64) {
-        let labels = labels(tenant, lane);
-        let permit = self.capacity.readmit(&labels, 0);
-        self.rows += 1;
-        let entry = Entry {
-            labels,
-            priority: priority.try_into().unwrap(),
-            memory_bytes: u64::from(n),
-            payload_bytes: 0,
-            lifecycle: Lifecycle::new(at(due)),
-            row: self.rows,
-            permit,
-        };
-        self.queue.insert(id(n), entry, at(0));
+    /// Adds jobs of another tenant.
+    pub(super) fn of<'a>(&'a mut self, tenant: &'a str) -> OfTenant<'a> {
+        OfTenant { fixture: self, tenant }
     }
 
     pub(super) fn claim(&mut self, max: usize, memory_bytes: u64, now: i64) -> Vec<Lease> {
@@ -79,6 +69,31 @@ impl Fixture {
 
     pub(super) fn claimed(&mut self, max: usize, now: i64) -> Vec<u8> {
         self.claim(max, u64::MAX, now).iter().map(|lease| lease.job.as_bytes()[0]).collect()
+    }
+}
+
+/// What a tenant adds.
+pub(super) struct OfTenant<'a> {
+    fixture: &'a mut Fixture,
+    tenant: &'a str,
+}
+
+impl OfTenant<'_> {
+    pub(super) fn add(self, n: u8, lane: &str, priority: u8, due: i64) {
+        let Fixture { queue, rows, capacity } = self.fixture;
+        let labels = labels(self.tenant, lane);
+        let permit = capacity.readmit(&labels, 0);
+        *rows += 1;
+        let entry = Entry {
+            labels,
+            priority: priority.try_into().unwrap(),
+            memory_bytes: u64::from(n),
+            payload_bytes: 0,
+            lifecycle: Lifecycle::new(at(due)),
+            row: *rows,
+            permit,
+        };
+        queue.insert(id(n), entry, at(0));
     }
 }
 

@@ -84,20 +84,7 @@ impl Fixture {
                     }
                 }
             }
-            Step::Finish { n, verdict } => {
-                let attempt = self.queue.lifecycle(id(n)).map_or(1, |l| l.attempt);
-                let later = at(*now + 10);
-                let verdict = match verdict {
-                    0 => Verdict::Complete,
-                    1 => Verdict::Discard,
-                    2 => Verdict::Retry { at: later },
-                    3 => Verdict::Release { at: at(*now), refused: false },
-                    _ => Verdict::Cancel,
-                };
-                let stale = Lease { job: id(n), attempt: attempt + 1, expires_at: later };
-                assert_eq!(self.queue.finish(&stale, verdict, at(*now)), None);
-                self.queue.finish(&Lease { attempt, ..stale }, verdict, at(*now));
-            }
+            Step::Finish { n, verdict } => self.finish(n, verdict, *now),
             Step::Cancel { n } => drop(self.queue.request_cancel(id(n), at(*now))),
             Step::Reclaim { n } => drop(self.queue.reclaim(id(n), at(*now))),
             Step::Redrive { n } => drop(self.queue.redrive(id(n), at(*now))),
@@ -106,6 +93,22 @@ impl Fixture {
             }
             Step::Advance { by } => *now += by,
         }
+    }
+
+    /// Finishes the attempt that runs, and no other.
+    fn finish(&mut self, n: u8, verdict: u8, now: i64) {
+        let attempt = self.queue.lifecycle(id(n)).map_or(1, |l| l.attempt);
+        let later = at(now + 10);
+        let verdict = match verdict {
+            0 => Verdict::Complete,
+            1 => Verdict::Discard,
+            2 => Verdict::Retry { at: later },
+            3 => Verdict::Release { at: at(now), refused: false },
+            _ => Verdict::Cancel,
+        };
+        let stale = Lease { job: id(n), attempt: attempt + 1, expires_at: later };
+        assert_eq!(self.queue.finish(&stale, verdict, at(now)), None);
+        self.queue.finish(&Lease { attempt, ..stale }, verdict, at(now));
     }
 
     fn check(&self, now: i64) {

@@ -27,10 +27,10 @@ fn a_paused_queue_is_passed_by_and_counted() {
 fn jobs_under_a_hold_of_any_kind_are_skipped() {
     for n in 0..5 {
         let mut fixture = Fixture::new();
-        fixture.add_of("acme", (1, "a"), 1, 0);
+        fixture.of("acme").add(1, "a", 1, 0);
         let hold = Hold::over(&labels("acme", "a"))[n].clone();
         fixture.queue.set_held(hold.clone(), true);
-        fixture.add_of("acme", (2, "a"), 1, 0);
+        fixture.of("acme").add(2, "a", 1, 0);
         assert_eq!(fixture.claimed(9, 10), [] as [u8; 0], "{hold:?}");
         assert_eq!(fixture.queue.holds(), std::slice::from_ref(&hold));
         assert_eq!(fixture.queue.covered(&hold, 9).len(), 2);
@@ -56,11 +56,7 @@ fn a_job_that_two_things_hold_waits_for_both() {
 fn a_hold_on_code_passes_by_all_that_it_covers_at_once_and_moves_them_by_and_by() {
     let mut queue = Queue::new(Duration::ZERO, at(0));
     let capacity = Capacity::new(CapacityLimits::default());
-    let number = |n: u64| {
-        let mut bytes = [0; 16];
-        bytes[8..].copy_from_slice(&n.to_be_bytes());
-        JobId::from_bytes(bytes)
-    };
+    let number = |n: u64| JobId::from_bytes(u128::from(n).to_be_bytes());
     let [held, other] = ["held", "other"]
         .map(|plugin| JobLabels { plugin: plugin.parse().unwrap(), ..labels("default", "a") });
     const COVERED: u64 = 2000;

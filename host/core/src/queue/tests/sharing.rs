@@ -68,7 +68,7 @@ fn a_queue_of_a_tenant_with_a_limit_leaves_a_part_of_that() {
     let (mut fixture, acme) = (Fixture::new(), "acme".parse().unwrap());
     fixture.queue.bound(&acme, Some(8));
     for n in 1..=20 {
-        fixture.add_of("acme", (n, "slow"), 1, 0);
+        fixture.of("acme").add(n, "slow", 1, 0);
     }
     let host = Room { attempts: 64, memory_bytes: 6400 };
     let claim = |fixture: &mut Fixture, free: usize| {
@@ -78,7 +78,7 @@ fn a_queue_of_a_tenant_with_a_limit_leaves_a_part_of_that() {
         leases.iter().map(|lease| lease.job.as_bytes()[0]).collect::<Vec<_>>()
     };
     assert_eq!(claim(&mut fixture, 64), [1, 2, 3, 4, 5, 6, 7]);
-    fixture.add_of("acme", (30, "fast"), 4, 0);
+    fixture.of("acme").add(30, "fast", 4, 0);
     assert_eq!(claim(&mut fixture, 57), [30]);
 }
 
@@ -151,7 +151,7 @@ fn a_tenant_with_a_large_share_leaves_half_of_the_reserve_whatever_its_queues() 
     }
     assert_eq!(fixture.claim_beside(8, 800, 0).len(), 7);
     assert_eq!(fixture.claim_beside(1, 800, 1), [] as [u8; 0]);
-    fixture.add_of("other", (30, "a"), 4, 1);
+    fixture.of("other").add(30, "a", 4, 1);
     assert_eq!(fixture.claim_beside(1, 800, 1), [30]);
 }
 
@@ -182,16 +182,16 @@ fn the_reserve_holds_for_memory_too() {
 fn tenants_share_the_workers_however_much_each_has_waiting() {
     let mut fixture = Fixture::new();
     for n in 1..=6 {
-        fixture.add_of("flood", (n, "a"), 1, 0);
+        fixture.of("flood").add(n, "a", 1, 0);
     }
     assert_eq!(fixture.claimed(3, 10), [1, 2, 3], "nobody else wants them");
-    fixture.add_of("b", (11, "a"), 4, 9);
-    fixture.add_of("c", (21, "a"), 4, 9);
-    fixture.add_of("c", (22, "a"), 1, 9);
+    fixture.of("b").add(11, "a", 4, 9);
+    fixture.of("c").add(21, "a", 4, 9);
+    fixture.of("c").add(22, "a", 1, 9);
     assert_eq!(fixture.claimed(4, 10), [11, 22, 21, 4], "first those who run the fewest");
     fixture.complete(1, 1, 11);
     fixture.complete(11, 1, 11);
-    fixture.add_of("b", (12, "a"), 4, 9);
+    fixture.of("b").add(12, "a", 4, 9);
     assert_eq!(fixture.claimed(9, 11), [12, 5, 6]);
 }
 
@@ -199,8 +199,8 @@ fn tenants_share_the_workers_however_much_each_has_waiting() {
 fn of_tenants_who_run_as_many_the_one_is_next_that_was_served_longest_ago() {
     let mut fixture = Fixture::new();
     for n in 1..=3 {
-        fixture.add_of("a", (n, "a"), 1, 0);
-        fixture.add_of("b", (n + 10, "a"), 1, 0);
+        fixture.of("a").add(n, "a", 1, 0);
+        fixture.of("b").add(n + 10, "a", 1, 0);
     }
     let mut turns = vec![];
     for now in 10..16 {
@@ -217,13 +217,13 @@ fn a_tenant_runs_no_more_than_its_own_limit() {
     let tenant = "acme".parse().unwrap();
     fixture.queue.bound(&tenant, Some(2));
     for n in 1..=3 {
-        fixture.add_of("acme", (n, "a"), 1, 0);
+        fixture.of("acme").add(n, "a", 1, 0);
     }
     fixture.add(9, "a", 4, 0);
     assert_eq!(fixture.claimed(9, 10), [1, 9, 2]);
     fixture.complete(1, 1, 11);
     assert_eq!(fixture.claimed(9, 11), [3]);
-    fixture.add_of("acme", (4, "a"), 1, 0);
+    fixture.of("acme").add(4, "a", 1, 0);
     fixture.queue.bound(&tenant, None);
     assert_eq!(fixture.claimed(9, 12), [4]);
 }

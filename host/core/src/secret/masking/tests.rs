@@ -131,7 +131,7 @@ const AROUND: [Way; 4] = [
 ];
 
 /// Asserts that nothing is left of a secret in this `text` of this width, but for the zeros around it.
-fn assert_covered_wide(text: &str, (width, little): (usize, bool), around: Way) {
+fn assert_covered_wide(text: &str, width: usize, little: bool, around: Way) {
     let wide = String::from_utf8(bytes_of(text, width, little)).expect("ASCII");
     let wide = around.1(&wide);
     let seen = shown(&[ODD], &format!("<{wide}>"));
@@ -144,7 +144,7 @@ fn assert_covered_wide(text: &str, (width, little): (usize, bool), around: Way) 
 fn a_secret_is_found_in_utf_16_of_each_escape_within_each_other() {
     for (_, inner) in ESCAPES {
         for (_, outer) in ESCAPES {
-            assert_covered_wide(&outer(&inner(ODD)), (2, true), AROUND[0]);
+            assert_covered_wide(&outer(&inner(ODD)), 2, true, AROUND[0]);
         }
     }
 }
@@ -153,8 +153,8 @@ fn a_secret_is_found_in_utf_16_of_each_escape_within_each_other() {
 fn a_secret_is_found_in_utf_16_and_utf_32_that_are_escaped_themselves() {
     for (_, escape) in ESCAPES {
         for around in AROUND {
-            for width in [(2, true), (2, false), (4, true)] {
-                assert_covered_wide(&escape(ODD), width, around);
+            for (width, little) in [(2, true), (2, false), (4, true)] {
+                assert_covered_wide(&escape(ODD), width, little, around);
             }
         }
     }
