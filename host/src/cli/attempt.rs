@@ -9,10 +9,10 @@ use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::Determinism;
 use jobwright_core::job::{Job, JobId, JobSpec, Lifecycle, Payload, Priority, QueueName};
-use jobwright_core::limits::{LimitPolicy, LimitsRequest};
+use jobwright_core::limits::{LimitPolicy, Limits, LimitsRequest};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, RetryHint};
-use jobwright_core::plugin::{PluginName, PluginVersion};
+use jobwright_core::plugin::{Inspection, PluginName, PluginVersion};
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::retry::{self, RetryPolicy};
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
@@ -57,6 +57,13 @@ pub(super) struct Wasm<'a> {
     pub(super) bytes: Bytes,
 }
 
+/// What stands in for a host: the sandbox, and the host services that are granted. Several attempts can use it in
+/// sequence.
+pub(super) struct LocalHost {
+    sandbox: Sandbox,
+    grants: LocalGrants,
+}
+
 /// The outcome of an attempt, and its log.
 #[derive(Debug)]
 pub(super) struct AttemptResult {
@@ -65,38 +72,33 @@ pub(super) struct AttemptResult {
 }
 
 impl AttemptOptions {
-    /// Opens a sandbox, which can run several attempts in sequence.
-    pub(super) fn sandbox(&self) -> anyhow::Result<Sandbox> {
-        Sandbox::open(self.stack)
+    /// Opens the sandbox and the granted host services.
+    pub(super) fn open(&self) -> anyhow::Result<LocalHost> {
+        Ok(LocalHost { sandbox: Sandbox::open(self.stack)?, grants: self.grants.open()? })
     }
 
-    /// Opens the granted host services, for several attempts in sequence.
-    pub(super) fn open(&self) -> anyhow::Result<LocalGrants> {
-        self.grants.open()
-    }
-
-    /// Runs an attempt with `plugin` and the grants of `granting`. The attempt is cancelled when `cancelled`
-    /// completes.
+    /// Runs an attempt with `plugin` on `host`. The attempt is cancelled when `cancelled` completes.
     pub(super) async fn make(
         &self,
-        (sandbox, granting): (&Sandbox, &LocalGrants),
+        host: &LocalHost,
         plugin: Wasm<'_>,
         payload: Payload,
         cancelled: impl Future,
     ) -> anyhow::Result<AttemptResult> {
+        let LocalHost { sandbox, grants } = host;
         let name = name(plugin.file);
         let version = sandbox.publish(name.clone(), plugin.bytes).await?;
-        let job = self.job(name, version, granting)?;
+        let job = self.job(name, version, grants)?;
         let start = if job.spec.deterministic {
             Start::of_job(job.id, job.created_at)
         } else {
             Start::new(rand::random(), job.created_at)
         };
-        let start = start.under(granting.grants());
-        granting.load_values(&job).await?;
-        let trial = LocalAttempt { job: job.clone(), start, payload, granting: Some(granting) };
+        let start = start.under(grants.grants());
+        grants.load_values(&job).await?;
+        let trial = LocalAttempt { job: job.clone(), start, payload, granting: Some(grants) };
         let made = AttemptResult::run(sandbox, trial, cancelled).await;
-        granting.save_values(&job).await?;
+        grants.save_values(&job).await?;
         Ok(made)
     }
 
@@ -111,18 +113,22 @@ impl AttemptOptions {
         })
     }
 
+    /// The limits of a job of the plugin, which is as much as a host gives by default.
+    fn limits(&self, plugin: &Inspection) -> anyhow::Result<Limits> {
+        let (request, none) = (self.limits.request()?, LimitsRequest::default());
+        let completed = LimitPolicy::default().complete(request, none, plugin.minimum_memory_bytes);
+        completed.map_err(|faults| {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Fault::Data.failure(faults.join("; ")).into()
+        })
+    }
+
     fn job(
         &self,
         plugin: PluginName,
         found: PluginVersion,
         granting: &LocalGrants,
     ) -> anyhow::Result<Job> {
-        let (request, none) = (self.limits.request()?, LimitsRequest::default());
-        let minimum = found.inspection.minimum_memory_bytes;
-        let limits = LimitPolicy::default().complete(request, none, minimum).map_err(|faults| {
-            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            Fault::Data.failure(faults.join("; "))
-        })?;
         let asked = self.command.entrypoint.as_deref();
         let entrypoint = found
             .inspection
@@ -140,7 +146,7 @@ impl AttemptOptions {
             queue: QueueName::default(),
             priority: Priority::default(),
             max_attempts: 1,
-            limits,
+            limits: self.limits(&found.inspection)?,
             retry: RetryPolicy::default(),
             entrypoint,
             args: self.command.args.clone(),

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use jobwright_core::job::Payload;
 use serde_json::json;
 
-use super::attempt::{AttemptOptions, Wasm};
+use super::attempt::{AttemptOptions, LocalHost, Wasm};
 use super::exit::{self, Ending};
-use super::grants::LocalGrants;
 use super::payload;
-use super::sandbox::{self, Sandbox};
+use super::sandbox;
 use super::signals::Signals;
 use super::terminal::Terminal;
 use super::watch::Watch;
@@ -42,13 +41,12 @@ impl Dev {
     pub(super) async fn execute(self, terminal: &Terminal) -> anyhow::Result<Ending> {
         let mut signals = Signals::listen()?;
         // Reused for all attempts, so that only changed plugins are compiled again.
-        let (sandbox, granting) = (self.options.sandbox()?, self.options.open()?);
-        let here = (&sandbox, &granting);
+        let host = self.options.open()?;
         let files = std::iter::once(&self.file).chain(&self.payload).cloned();
         let mut watch = Watch::new(files.collect());
         let mut cut = next(&mut watch, &mut signals).await;
         while cut == Interruption::FilesChanged {
-            cut = match self.attempt(here, terminal, next(&mut watch, &mut signals)).await {
+            cut = match self.attempt(&host, terminal, next(&mut watch, &mut signals)).await {
                 Ok(Some(cut)) => cut,
                 Ok(None) => next(&mut watch, &mut signals).await,
                 Err(error) if exit::is_broken_pipe(&error) => return Err(error),
@@ -65,7 +63,7 @@ impl Dev {
     /// Runs an attempt and shows its result. Returns what interrupted it, if anything.
     async fn attempt(
         &self,
-        here: (&Sandbox, &LocalGrants),
+        host: &LocalHost,
         terminal: &Terminal,
         next: impl Future<Output = Interruption>,
     ) -> anyhow::Result<Option<Interruption>> {
@@ -82,7 +80,7 @@ impl Dev {
         let cancelled = async { cut = Some(next.await) };
         let plugin = Wasm { file: &self.file, bytes: wasm };
         let progress = terminal.progress(format!("compiling and running {}", self.file.display()));
-        let made = self.options.make(here, plugin, payload, cancelled).await;
+        let made = self.options.make(host, plugin, payload, cancelled).await;
         progress.finish_and_clear();
         let made = made?;
         if cut != Some(Interruption::Signal) {

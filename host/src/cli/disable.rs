@@ -1,6 +1,6 @@
 //! The kill switch: disables and enables plugins and tenants. And `jobwright disabled`.
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -20,15 +20,30 @@ pub(super) struct DisableOptions {
     reason: Option<String>,
 }
 
-/// Disables the resource at `path`, which messages call `name`.
+/// A resource that can be disabled.
+pub(super) struct Target {
+    /// Its path under `/v1`.
+    pub(super) path: Vec<String>,
+    /// Its name in messages.
+    pub(super) name: String,
+}
+
+impl Target {
+    /// A request to do `action` to it.
+    fn request(&self, client: &Client, action: &str) -> RequestBuilder {
+        let path: Vec<&str> = self.path.iter().map(String::as_str).chain([action]).collect();
+        client.request(Method::POST, &path)
+    }
+}
+
+/// Disables a resource.
 pub(super) async fn disable(
     client: &Client,
     terminal: &Terminal,
-    (path, name): (&[&str], &str),
+    target: &Target,
     how: DisableOptions,
 ) -> anyhow::Result<Ending> {
-    let path = [path, &["disable"]].concat();
-    let request = client.request(Method::POST, &path);
+    let (request, name) = (target.request(client, "disable"), &target.name);
     let jobs = if how.cancel { "cancel" } else { "hold" };
     let answer = client.json(request.json(&json!({ "jobs": jobs, "reason": how.reason }))).await?;
     terminal.result(
@@ -41,15 +56,14 @@ pub(super) async fn disable(
     Ok(Ending::Done)
 }
 
-/// Enables the resource at `path`.
+/// Enables a disabled resource.
 pub(super) async fn enable(
     client: &Client,
     terminal: &Terminal,
-    (path, name): (&[&str], &str),
+    target: &Target,
 ) -> anyhow::Result<Ending> {
-    let path = [path, &["enable"]].concat();
-    let answer = client.json(client.request(Method::POST, &path)).await?;
-    terminal.result(|| answer.clone(), |out| writeln!(out, "enabled {name}"))?;
+    let answer = client.json(target.request(client, "enable")).await?;
+    terminal.result(|| answer.clone(), |out| writeln!(out, "enabled {}", target.name))?;
     Ok(Ending::Done)
 }
 

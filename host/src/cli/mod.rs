@@ -6,9 +6,7 @@
 mod attempt;
 mod channel;
 mod client;
-mod cut_off;
 mod dev;
-mod differences;
 mod disable;
 mod exit;
 mod exit_codes;

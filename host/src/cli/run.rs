@@ -27,11 +27,11 @@ impl Run {
         let wasm = sandbox::read(&self.file).await?;
         let (bytes, content_type) = self.payload.read().await?;
         let payload = Payload { content_type, bytes: bytes.into() };
-        let (sandbox, grants) = (self.options.sandbox()?, self.options.open()?);
+        let host = self.options.open()?;
         let plugin = Wasm { file: &self.file, bytes: wasm };
         let progress = terminal.progress(format!("compiling and running {}", self.file.display()));
         let stopped = signals.stopped();
-        let made = self.options.make((&sandbox, &grants), plugin, payload, stopped).await;
+        let made = self.options.make(&host, plugin, payload, stopped).await;
         progress.finish_and_clear();
         made?.show(terminal)
     }

@@ -5,7 +5,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::disable::{self, DisableOptions};
+use super::disable::{self, DisableOptions, Target};
 use super::exit::Ending;
 use super::json::text;
 use super::plugin::state;
@@ -113,11 +113,9 @@ impl TenantCommand {
             }
             Self::Rm { name } => remove(client, terminal, &name).await,
             Self::Disable { name, how } => {
-                disable::disable(client, terminal, (&path(&name), name.as_str()), how).await
+                disable::disable(client, terminal, &target(&name), how).await
             }
-            Self::Enable { name } => {
-                disable::enable(client, terminal, (&path(&name), name.as_str())).await
-            }
+            Self::Enable { name } => disable::enable(client, terminal, &target(&name)).await,
         }
     }
 }
@@ -130,6 +128,10 @@ async fn remove(client: &Client, terminal: &Terminal, name: &TenantName) -> anyh
 
 fn path(name: &TenantName) -> [&str; 2] {
     ["tenants", name.as_str()]
+}
+
+fn target(name: &TenantName) -> Target {
+    Target { path: path(name).map(str::to_owned).to_vec(), name: name.to_string() }
 }
 
 async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {

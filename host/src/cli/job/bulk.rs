@@ -120,7 +120,7 @@ impl Bulk {
             terminal.table(|| jobs.clone().into(), || list::table(&jobs, clock::wall()))?;
             return Ok(Ending::Done);
         }
-        if !jobs.is_empty() && !yes && !confirmed(action, (jobs.len(), more), terminal)? {
+        if !jobs.is_empty() && !yes && !confirmed(action, jobs.len(), more, terminal)? {
             let message = format!("not confirmed: no job was {}", action.past());
             return Err(Fault::Other.failure(message).into());
         }
@@ -132,7 +132,8 @@ impl Bulk {
 /// Asks for confirmation. Without a terminal, `--yes` is required.
 fn confirmed(
     action: Action,
-    (count, more): (usize, bool),
+    count: usize,
+    more: bool,
     terminal: &Terminal,
 ) -> anyhow::Result<bool> {
     let (word, more) = (action.word(), if more { ", and there are more" } else { "" });

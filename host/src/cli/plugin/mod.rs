@@ -1,39 +1,28 @@
 //! `jobwright plugin …`
 
+mod push;
 mod set;
 
-use std::path::PathBuf;
-
-use anyhow::Context as _;
 use jobwright_core::limits::show_bytes;
 use jobwright_core::plugin::{PluginRef, Selector};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use self::push::Push;
 use self::set::Set;
 use super::client::Client;
-use super::disable::{self, DisableOptions};
+use super::disable::{self, DisableOptions, Target};
 use super::exit::{Ending, Fault};
 use super::inspect::Inspect;
 use super::json::text;
 use super::options::of_setting;
-use super::sandbox;
 use super::table::table;
 use super::terminal::{Terminal, printable};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PluginCommand {
     /// Upload a plugin.
-    Push {
-        /// The WebAssembly binary.
-        file: PathBuf,
-        /// The name of the plugin [default: the file's name].
-        #[arg(long)]
-        name: Option<String>,
-        /// The version, such as 1.2.0 [default: made from its digest].
-        #[arg(long)]
-        version: Option<String>,
-    },
+    Push(Push),
     /// Check a plugin without a host, and show its kind, imports, exports and the grants it can use.
     Inspect(Inspect),
     /// List the plugins.
@@ -73,60 +62,21 @@ impl PluginCommand {
     ) -> anyhow::Result<Ending> {
         match self {
             Self::Inspect(inspect) => inspect.execute(terminal).await,
-            Self::Push { file, name, version } => {
-                push(&client()?, terminal, file, name, version).await
-            }
+            Self::Push(push) => push.execute(&client()?, terminal).await,
             Self::List => list(&client()?, terminal).await,
             Self::Show { name } => show(&client()?, terminal, &name).await,
             Self::Set(set) => set.execute(&client()?, terminal).await,
             Self::Rm { plugin } => remove(&client()?, terminal, plugin).await,
             Self::Disable { plugin, how } => {
-                let (path, name) = (disable_path(&plugin)?, plugin.to_string());
-                let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                disable::disable(&client()?, terminal, (&path, &name), how).await
+                let target = target(&plugin)?;
+                disable::disable(&client()?, terminal, &target, how).await
             }
             Self::Enable { plugin } => {
-                let (path, name) = (disable_path(&plugin)?, plugin.to_string());
-                let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                disable::enable(&client()?, terminal, (&path, &name)).await
+                let target = target(&plugin)?;
+                disable::enable(&client()?, terminal, &target).await
             }
         }
     }
-}
-
-async fn push(
-    client: &Client,
-    terminal: &Terminal,
-    file: PathBuf,
-    name: Option<String>,
-    version: Option<String>,
-) -> anyhow::Result<Ending> {
-    let stem = || file.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-"));
-    let name = name.or_else(stem).context("the file has no name: name the plugin with --name")?;
-    let wasm = sandbox::read(&file).await?;
-    let progress = terminal.progress(format!("uploading and compiling {name}"));
-    let mut request = client.request(Method::PUT, &["plugins", &name]).body(wasm);
-    if let Some(version) = version {
-        request = request.query(&[("version", version)]);
-    }
-    let answer = client.json(request).await;
-    progress.finish_and_clear();
-    let version = answer?;
-    terminal.result(
-        || version.clone(),
-        |out| {
-            let text = |field: &str| printable(version[field].as_str().unwrap_or_default());
-            writeln!(
-                out,
-                "{}@{}  {}  {}",
-                text("name"),
-                text("version"),
-                text("abi"),
-                text("digest")
-            )
-        },
-    )?;
-    Ok(Ending::Done)
 }
 
 async fn list(client: &Client, terminal: &Terminal) -> anyhow::Result<Ending> {
@@ -207,17 +157,18 @@ fn versions(plugin: &Value) -> String {
     }
 }
 
-/// The path of what a reference disables.
-fn disable_path(plugin: &PluginRef) -> anyhow::Result<Vec<String>> {
+/// The resource that a reference disables.
+fn target(plugin: &PluginRef) -> anyhow::Result<Target> {
     let name = plugin.name.to_string();
-    match &plugin.selector {
-        Selector::Default => Ok(vec!["plugins".to_owned(), name]),
+    let path = match &plugin.selector {
+        Selector::Default => vec!["plugins".to_owned(), name],
         Selector::Exact(version) => {
-            Ok(vec!["plugins".to_owned(), name, "versions".to_owned(), version.to_string()])
+            vec!["plugins".to_owned(), name, "versions".to_owned(), version.to_string()]
         }
-        Selector::Digest(digest) => Ok(vec!["digests".to_owned(), digest.to_string()]),
-        Selector::Highest { .. } => Err(ambiguous(plugin)),
-    }
+        Selector::Digest(digest) => vec!["digests".to_owned(), digest.to_string()],
+        Selector::Highest { .. } => return Err(ambiguous(plugin)),
+    };
+    Ok(Target { path, name: plugin.to_string() })
 }
 
 fn ambiguous(plugin: &PluginRef) -> anyhow::Error {

@@ -9,7 +9,7 @@ use jobwright_core::runtime::Ended;
 use serde::Serialize;
 
 use super::cut_off::cut_off;
-use super::receipt::{grouped, words};
+use crate::cli::receipt::{grouped, words};
 
 /// A property that is not the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,7 +25,8 @@ pub(super) struct Difference {
 /// The differences of two attempts with these `limits`. `output` is the output of the recorded one, if
 /// it is known.
 pub(super) fn differences(
-    (recorded, limits): (&AttemptRecord, &Limits),
+    recorded: &AttemptRecord,
+    limits: &Limits,
     output: Option<&Bytes>,
     ended: &Ended,
 ) -> Vec<Difference> {
@@ -91,7 +92,7 @@ mod tests {
 
     fn named(recorded: &AttemptRecord, output: Option<&str>, now: &Ended) -> Vec<&'static str> {
         let output = output.map(|text| Bytes::copy_from_slice(text.as_bytes()));
-        differences((recorded, &Limits::DEFAULT), output.as_ref(), now)
+        differences(recorded, &Limits::DEFAULT, output.as_ref(), now)
             .iter()
             .map(|found| found.what)
             .collect()
@@ -110,7 +111,7 @@ mod tests {
         let one = record(&ended(succeeded("a"), 7));
         assert_eq!(named(&one, Some("b"), &ended(succeeded("a"), 7)), ["output"]);
         assert_eq!(named(&one, None, &ended(succeeded("a"), 7)), Vec::<&str>::new());
-        let found = differences((&one, &Limits::DEFAULT), None, &ended(succeeded("a"), 1_234));
+        let found = differences(&one, &Limits::DEFAULT, None, &ended(succeeded("a"), 1_234));
         let (recorded, replayed) = ("7".to_owned(), "1 234".to_owned());
         assert_eq!(found, [Difference { what: "fuel", recorded, replayed }]);
         let trapped =
@@ -135,7 +136,7 @@ mod tests {
         unreported.usage.fuel = None;
         let one = record(&ended(succeeded("a"), 7));
         let replayed = |limits| {
-            let found = differences((&one, limits), None, &unreported);
+            let found = differences(&one, limits, None, &unreported);
             found.into_iter().find(|found| found.what == "fuel").map(|found| found.replayed)
         };
         assert_eq!(replayed(&Limits::DEFAULT).as_deref(), Some("not known"));
