@@ -45,9 +45,7 @@ pub(crate) fn build(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result
     let compiler = choose(places, progress)?;
     let target = compiler.target_folder(places);
     let built = target.join(TARGET).join("release");
-    let folders = entries(&workspace(), |folder| folder.join("Cargo.toml").is_file());
-    let mut plugins: Vec<Plugin> =
-        folders.into_iter().map(|folder| plugin(folder, &built)).collect::<anyhow::Result<_>>()?;
+    let mut plugins = guests(&built)?;
     let components = plugins.iter().filter(|plugin| plugin.abi == Abi::Http);
 
     let announced = Cell::new(false);
@@ -82,6 +80,12 @@ pub(crate) fn build(places: &Places, progress: &impl Fn(&str)) -> anyhow::Result
     plugins.extend(jobs);
     plugins.iter().try_for_each(check)?;
     Ok(plugins)
+}
+
+/// The guests of the workspace, whose modules are in `built`.
+fn guests(built: &Path) -> anyhow::Result<Vec<Plugin>> {
+    let folders = entries(&workspace(), |folder| folder.join("Cargo.toml").is_file());
+    folders.into_iter().map(|folder| plugin(folder, built)).collect()
 }
 
 fn plugin(folder: PathBuf, built: &Path) -> anyhow::Result<Plugin> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::command::CommandInput;
 use jobwright_core::job::{JobSpec, MAX_DELAY, Payload, Priority, QueueName};
-use jobwright_core::limits::{InvalidLimit, LimitPolicy, LimitsRequest};
+use jobwright_core::limits::{InvalidLimit, LimitPolicy, Limits, LimitsRequest};
 use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::PluginRef;
 use jobwright_core::registry::Resolved;
@@ -116,22 +116,7 @@ impl JobDraft {
         context: &Context<'_>,
     ) -> Result<(JobSpec, Payload), Vec<FieldFault>> {
         let Self { plugin, payload, options } = self;
-        let inspection = &found.version.inspection;
-        let minimum = inspection.minimum_memory_bytes;
-        let limits = context.policy.complete(options.limits, found.settings.limits, minimum);
-        let entrypoint = inspection.entrypoint(options.entrypoint.as_deref());
-        let granted = found.settings.grants.deterministic;
-        let deterministic =
-            Deterministic::decide(granted, context.by_administrator, options.deterministic);
-        let (limits, entrypoint, deterministic) = match (limits, entrypoint, deterministic) {
-            (Ok(limits), Ok(entrypoint), Ok(is)) => (limits, entrypoint, is),
-            (limits, entrypoint, deterministic) => {
-                let faults = limits.err().unwrap_or_default();
-                let fault = entrypoint.err().map(|fault| FieldFault::new("entrypoint", fault));
-                let faults = faults.iter().map(fault_of_limit).chain(fault);
-                return Err(faults.chain(deterministic.err()).collect());
-            }
-        };
+        let Fitted { limits, entrypoint, deterministic } = options.fit(&found, context)?;
         let spec = JobSpec {
             tenant: context.tenant.clone(),
             plugin: plugin.name,
@@ -156,6 +141,13 @@ impl JobDraft {
     }
 }
 
+/// The options of a draft that its plugin has a say in.
+struct Fitted {
+    limits: Limits,
+    entrypoint: Option<String>,
+    deterministic: Deterministic,
+}
+
 /// What a draft is resolved with, beside its plugin.
 pub(super) struct Context<'a> {
     pub(super) tenant: &'a TenantName,
@@ -164,6 +156,28 @@ pub(super) struct Context<'a> {
 }
 
 impl JobOptions {
+    /// Completes the options from the plugin and the host.
+    fn fit(&self, found: &Resolved, context: &Context<'_>) -> Result<Fitted, Vec<FieldFault>> {
+        let inspection = &found.version.inspection;
+        let minimum = inspection.minimum_memory_bytes;
+        let limits = context.policy.complete(self.limits, found.settings.limits, minimum);
+        let entrypoint = inspection.entrypoint(self.entrypoint.as_deref());
+        let granted = found.settings.grants.deterministic;
+        let deterministic =
+            Deterministic::decide(granted, context.by_administrator, self.deterministic);
+        match (limits, entrypoint, deterministic) {
+            (Ok(limits), Ok(entrypoint), Ok(deterministic)) => {
+                Ok(Fitted { limits, entrypoint, deterministic })
+            }
+            (limits, entrypoint, deterministic) => {
+                let faults = limits.err().unwrap_or_default();
+                let fault = entrypoint.err().map(|fault| FieldFault::new("entrypoint", fault));
+                let faults = faults.iter().map(fault_of_limit).chain(fault);
+                Err(faults.chain(deterministic.err()).collect())
+            }
+        }
+    }
+
     /// The numbers of attempts that a job may have, in words.
     #[must_use]
     pub fn attempts_shape() -> String {

@@ -110,12 +110,13 @@ impl PluginIndex {
                 Published::Conflict(there)
             });
         }
-        self.check_room(&plugin.tenant, (digest, upload.wasm.len() as u64), upload.tenant_bytes)?;
+        let size_bytes = upload.wasm.len() as u64;
+        self.check_room(&plugin.tenant, digest, size_bytes, upload.tenant_bytes)?;
         self.files.write_wasm(&digest, &upload.wasm)?;
         let created = PluginVersion {
             version,
             digest,
-            size_bytes: upload.wasm.len() as u64,
+            size_bytes,
             created_at: now,
             inspection: upload.inspection,
         };
@@ -128,7 +129,8 @@ impl PluginIndex {
     fn check_room(
         &self,
         tenant: &TenantName,
-        (digest, size_bytes): (Digest, u64),
+        digest: Digest,
+        size_bytes: u64,
         tenant_bytes: Option<u64>,
     ) -> Result<(), RegistryError> {
         let held: usize = self.plugins().values().map(|plugin| plugin.versions.len()).sum();

@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use jiff::SignedDuration;
@@ -13,6 +15,8 @@ use jobwright_core::tenant::TenantName;
 
 use super::error::ApiError;
 use super::number;
+use super::problem_code::ProblemCode;
+use super::query::Query;
 use crate::api::app::App;
 
 /// The longest wait: longer than the common timeouts of proxies.
@@ -20,6 +24,21 @@ pub(in crate::api) const MAX_WAIT: Duration = Duration::from_secs(300);
 
 /// The interval at which the store is polled without a wake-up.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How long a request waits for a job, by `?wait=` or else `Prefer: wait=N`. It has no other parameters.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) struct RequestedWait(pub(in crate::api) Option<Duration>);
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestedWait {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut query = Query::of(&parts.uri);
+        let asked = query.parse("wait", ProblemCode::InvalidWait).map(|Wait(span)| span);
+        query.finish()?;
+        Ok(Self(asked.or_else(|| preferred(&parts.headers))))
+    }
+}
 
 /// The seconds of `Prefer: wait=N`, at most [`MAX_WAIT`]. Other preferences are ignored.
 pub(in crate::api) fn preferred(headers: &HeaderMap) -> Option<Duration> {
@@ -45,7 +64,7 @@ pub(in crate::api) fn set_preference_applied(response: &mut Response, wait: Opti
 
 /// The duration of `?wait=`: `30s`, `1m30s`, or a whole number of seconds; at most [`MAX_WAIT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::api) struct Wait(pub(in crate::api) Duration);
+struct Wait(Duration);
 
 impl FromStr for Wait {
     type Err = String;

@@ -1,7 +1,7 @@
 //! Shows one job, now or when it is finalized.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::StatusCode;
 use axum::response::Response;
 use jobwright_core::clock::after;
 
@@ -10,25 +10,17 @@ use crate::api::app::App;
 use crate::api::http::auth::By;
 use crate::api::http::error::ApiError;
 use crate::api::http::path::Path;
-use crate::api::http::problem_code::ProblemCode;
-use crate::api::http::query::Query;
-use crate::api::http::wait::{self, Wait};
+use crate::api::http::wait::{self, RequestedWait};
 
 pub(in crate::api) async fn show(
     State(app): State<App>,
     By(caller): By,
     Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
+    RequestedWait(wait): RequestedWait,
 ) -> Result<Response, ApiError> {
-    let mut query = Query::of(&uri);
-    let asked = query.parse("wait", ProblemCode::InvalidWait);
-    query.finish()?;
     let found = app.job(&caller, &id).await?;
     let id = found.id;
-    let asked = asked.map(|Wait(span)| span);
-    let preferred = wait::preferred(&headers).filter(|_| asked.is_none());
-    let job = match asked.or(preferred) {
+    let job = match wait {
         None => Some(found),
         Some(span) => {
             let deadline = after(app.clock.now(), span);
@@ -38,6 +30,6 @@ pub(in crate::api) async fn show(
     let mut response =
         app.answer(&caller, StatusCode::OK, &job.ok_or_else(|| unknown(id))?).await?;
     // For `?wait=` too, because a longer wait than the maximum is reduced.
-    wait::set_preference_applied(&mut response, asked.or(preferred));
+    wait::set_preference_applied(&mut response, wait);
     Ok(response)
 }

@@ -1,27 +1,27 @@
 use super::*;
 
-fn request(header: (&str, &str)) -> Request<Bytes> {
-    let request = Request::post("http://a.example.com/p?secret=1").header(header.0, header.1);
+fn request(name: &str, value: &str) -> Request<Bytes> {
+    let request = Request::post("http://a.example.com/p?secret=1").header(name, value);
     request.body(Bytes::from_static(b"12345")).expect("a request")
 }
 
 #[test]
 fn end_to_end_headers_pass() {
-    for header in [("accept", "*/*"), ("content-length", "5"), ("cookie", "a=b")] {
-        assert_eq!(check(&request(header)), Ok(()), "{header:?}");
+    for (name, value) in [("accept", "*/*"), ("content-length", "5"), ("cookie", "a=b")] {
+        assert_eq!(check(&request(name, value)), Ok(()), "{name}: {value}");
     }
 }
 
 /// The line about removed headers, and the number of remaining ones.
-fn cleaned(header: (&str, &str)) -> Result<(Option<String>, usize), HttpRequestError> {
-    let mut request = request(header);
+fn cleaned(name: &str, value: &str) -> Result<(Option<String>, usize), HttpRequestError> {
+    let mut request = request(name, value);
     let line = check_and_clean(&mut request, "POST …")?;
     Ok((line, request.headers().len()))
 }
 
 #[test]
 fn headers_that_the_host_sets_are_removed() {
-    for header in [
+    for (name, value) in [
         ("connection", "keep-alive"),
         ("connection", "close, x-a"),
         ("keep-alive", "timeout=5"),
@@ -33,40 +33,39 @@ fn headers_that_the_host_sets_are_removed() {
         ("host", "a.example.com"),
         ("host", "A.Example.com:80"),
     ] {
-        let line =
-            format!("INFO: jobwright: POST …: left out `{}`, which the host sets\n", header.0);
-        assert_eq!(cleaned(header), Ok((Some(line), 0)), "{header:?}");
+        let line = format!("INFO: jobwright: POST …: left out `{name}`, which the host sets\n");
+        assert_eq!(cleaned(name, value), Ok((Some(line), 0)), "{name}: {value}");
     }
-    assert_eq!(cleaned(("x-a", "1")), Ok((None, 1)));
+    assert_eq!(cleaned("x-a", "1"), Ok((None, 1)));
 }
 
 #[test]
 fn headers_that_contradict_or_change_the_request_are_refused() {
     for name in REFUSED {
-        let refused = check(&request((name.as_str(), "websocket")));
+        let refused = check(&request(name.as_str(), "websocket"));
         assert_eq!(refused, Err(Fault::Header(name)));
     }
     for other in
         ["b.example.com", "a.example.com:81", "a.example.com/p", "u@b.example.com", "", "a b"]
     {
-        let refused = check(&request(("host", other)));
+        let refused = check(&request("host", other));
         assert!(matches!(refused, Err(Fault::Host { .. })), "{other}: {refused:?}");
     }
     for coded in ["gzip", "gzip, chunked"] {
-        let refused = check(&request(("transfer-encoding", coded)));
+        let refused = check(&request("transfer-encoding", coded));
         assert_eq!(refused, Err(Fault::Coding(coded.to_owned())));
     }
     for wrong in ["4", "6", "+5", "05", "5, 5", ""] {
-        let refused = check(&request(("content-length", wrong)));
+        let refused = check(&request("content-length", wrong));
         assert!(matches!(refused, Err(Fault::Length { .. })), "{wrong}");
     }
-    let mut twice = request(("content-length", "5"));
+    let mut twice = request("content-length", "5");
     twice.headers_mut().append("content-length", header::HeaderValue::from_static("6"));
     assert!(matches!(check(&twice), Err(Fault::Length { .. })));
-    let mut tunnel = request(("a", "b"));
+    let mut tunnel = request("a", "b");
     *tunnel.method_mut() = Method::CONNECT;
     assert!(matches!(check(&tunnel), Err(Fault::Tunnel(_))));
-    let mut user = request(("a", "b"));
+    let mut user = request("a", "b");
     *user.uri_mut() = "http://me:pw@a.example.com/".parse().expect("a URI");
     assert_eq!(check(&user), Err(Fault::User));
 }
@@ -88,7 +87,7 @@ fn an_invalid_port_is_refused() {
 
 #[test]
 fn address_and_headers_are_bounded() {
-    let with = |length: usize| request(("a", &"x".repeat(length)));
+    let with = |length: usize| request("a", &"x".repeat(length));
     let most = MAX_HEAD_BYTES - head_bytes(&with(0));
     assert_eq!(check_and_clean(&mut with(most), ""), Ok(None));
     let too_long = Err(HttpRequestError::HeadTooLong(MAX_HEAD_BYTES as u64));
