@@ -189,7 +189,7 @@ struct Front {
 impl Front {
     async fn open(config: &Config, access: &dyn AccessStore) -> anyhow::Result<Self> {
         let keys = config.api_keys.as_deref().map(ApiKeys::read).transpose()?.unwrap_or_default();
-        let has_keys = keys.has_file() || access.has_keys();
+        let has_keys = keys.has_file() || access.has_keys()?;
         config.check_reach(has_keys)?;
         if has_keys {
             Part::Keys.note_in(&config.data);
@@ -201,8 +201,8 @@ impl Front {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         if !has_keys {
             tracing::warn!(
-                "no API key is demanded: all programs that can reach {} may do everything; make the \
-                 first key with `jobwright key create --scope admin`",
+                "no API key is required: every program that can reach {} may do everything; \
+                 create the first key with `jobwright key create --scope admin`",
                 listener.local_addr()?
             );
         }
@@ -289,7 +289,7 @@ impl Host {
         self.stopping.send_replace(true);
         for (part, task) in [("dispatcher", dispatching), ("server", server)] {
             if let Err(error) = task.await {
-                tracing::error!(%error, "the {part} broke");
+                tracing::error!(%error, "the {part} panicked");
             }
             stopped.send_replace(true);
         }

@@ -68,7 +68,7 @@ async fn a_failing_store_is_reported_as_unavailable() -> anyhow::Result<()> {
     assert_json_snapshot!(ready, @r#"
     {
       "code": "store_unavailable",
-      "reason": "the job store is unavailable: the disk is full",
+      "reason": "the store is unavailable: the disk is full",
       "status": "not_ready"
     }
     "#);

@@ -72,13 +72,13 @@ impl Gate {
 
 #[async_trait]
 impl AccessStore for Gate {
-    fn keys(&self) -> Vec<ApiKey> {
-        self.inner.keys()
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        self.inner.keys().await
     }
-    fn has_keys(&self) -> bool {
+    fn has_keys(&self) -> Result<bool, StoreError> {
         self.inner.has_keys()
     }
-    fn bearer(&self, token: &Digest) -> Option<ApiKey> {
+    fn bearer(&self, token: &Digest) -> Result<Option<Arc<ApiKey>>, StoreError> {
         self.looked_up.send_modify(|looks| *looks.entry(*token).or_default() += 1);
         self.inner.bearer(token)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -140,8 +141,9 @@ impl Caller {
 
     /// The bearer of `key`, whose token has this digest.
     #[must_use]
-    pub fn of(key: ApiKey, token: Digest) -> Self {
-        let ApiKey { id: actor, tenant, scopes, .. } = key;
+    pub fn of(key: &ApiKey, token: Digest) -> Self {
+        let ApiKey { id, tenant, scopes, .. } = key;
+        let (actor, tenant, scopes) = (id.clone(), tenant.clone(), scopes.clone());
         Self { actor, tenant, scopes, proof: Proof::Key(token) }
     }
 
@@ -203,16 +205,27 @@ pub struct Act {
 }
 
 /// Stores keys and the audit log.
+///
+/// Each request is authenticated several times: before it is read, before it acts and before it is answered.
+/// So the methods for that answer from memory, within the bound of [staleness](crate::store#staleness). An
+/// administrative action does not depend on them alone: it is recorded only if its key is valid in the same
+/// transaction.
 #[async_trait]
 pub trait AccessStore: Send + Sync + 'static {
     /// Every key, also those that were revoked and not removed, oldest first.
-    fn keys(&self) -> Vec<ApiKey>;
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
 
-    /// Whether there ever was a key.
-    fn has_keys(&self) -> bool;
+    /// Whether there ever was a key. From memory.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the memory is too old.
+    fn has_keys(&self) -> Result<bool, StoreError>;
 
-    /// The key of which the bearer's token has this digest.
-    fn bearer(&self, token: &Digest) -> Option<ApiKey>;
+    /// The key of which the bearer's token has this digest. From memory.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the memory is too old: a key that was revoked must not be accepted.
+    fn bearer(&self, token: &Digest) -> Result<Option<Arc<ApiKey>>, StoreError>;
 
     /// Adds a key, whose bearer's token has the digest `token`.
     async fn add_key(&self, key: ApiKey, token: Digest) -> Result<(), StoreError>;

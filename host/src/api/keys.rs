@@ -49,12 +49,12 @@ pub(super) async fn create(
     app.still_admits(&caller, false)?;
     let now = app.clock.now();
     let key = draft(utf8(&body, "key")?, now)?;
-    let keys = app.access.keys();
+    let keys = app.access.keys().await?;
     let Some(evicted) = access::evictable(&keys, MAX_KEYS, now) else {
         let detail = format!("{MAX_KEYS} keys are valid, the maximum: revoke some first");
         return Err(ApiError::new(ProblemCode::TooManyKeys, detail));
     };
-    if auth::is_open(&app.settings.keys, &*app.access) && !is_lasting_admin_key(&key, now) {
+    if auth::is_open(&app.settings.keys, &*app.access)? && !is_lasting_admin_key(&key, now) {
         let detail = "once the host has a key, every request needs one: the first key must have the \
                       scope admin and must not expire, so that it can create others";
         return Err(ApiError::new(ProblemCode::FirstKey, detail));
@@ -130,9 +130,9 @@ fn draft(text: &str, now: Timestamp) -> Result<ApiKey, ApiError> {
     Ok(ApiKey { id, name, tenant, scopes, created_at, expires_at, revoked_at: None })
 }
 
-pub(super) async fn list(State(app): State<App>) -> Json<Value> {
-    let (keys, now) = (app.access.keys(), app.clock.now());
-    Json(json!({ "keys": keys.iter().map(|key| view(key, now)).collect::<Vec<_>>() }))
+pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+    let (keys, now) = (app.access.keys().await?, app.clock.now());
+    Ok(Json(json!({ "keys": keys.iter().map(|key| view(key, now)).collect::<Vec<_>>() })))
 }
 
 /// A key with its state, by the host's clock.
@@ -155,7 +155,7 @@ pub(super) async fn revoke(
 ) -> Result<Response, ApiError> {
     let _lock = app.administration.lock().await;
     app.still_admits(&caller, false)?;
-    let keys = app.access.keys();
+    let keys = app.access.keys().await?;
     let unknown = || ApiError::new(ProblemCode::KeyNotFound, "there is no key with this id");
     let (removed, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.id == id);
     let key = removed.first().ok_or_else(unknown)?;

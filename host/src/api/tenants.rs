@@ -32,7 +32,7 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError
     let mut tenants: BTreeMap<TenantName, TenantLimits> =
         app.store.tenants().await?.into_iter().collect();
     // Tenants with keys or a hold are listed too, and the default tenant.
-    let with_keys = app.access.keys().into_iter().map(|key| key.tenant);
+    let with_keys = app.access.keys().await?.into_iter().map(|key| key.tenant);
     let disabled = app.store.holds().await?.into_keys().filter_map(|hold| match hold {
         Hold::Tenant(name) => Some(name),
         _ => None,
@@ -107,7 +107,7 @@ pub(super) async fn remove(
     }
     let _lock = app.administration.lock().await;
     app.check_unused(&name).await?;
-    let keys = app.access.keys();
+    let keys = app.access.keys().await?;
     let (own, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.tenant == name);
     app.check_admin_key_remains(&own, &others)?;
     let belongings = app.belongings(&name, own).await?;

@@ -31,11 +31,14 @@ impl FieldFault {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotAdmitted {
     /// Its key was revoked or has expired.
-    #[error("the key is not valid any more")]
+    #[error("the API key was revoked or has expired")]
     KeyInvalid,
     /// Its tenant is disabled.
     #[error("tenant {0} is switched off")]
     TenantDisabled(TenantName),
+    /// Whether it may cannot be checked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why a job is not accepted.

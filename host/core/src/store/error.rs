@@ -6,13 +6,13 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreError {
     /// It has stopped, or cannot be reached.
-    #[error("the job store is unavailable: {reason}")]
+    #[error("the store is unavailable: {reason}")]
     Unavailable {
         /// Why.
         reason: String,
     },
     /// It holds something that it cannot have written.
-    #[error("the job store is corrupt: {what}")]
+    #[error("the store is corrupt: {what}")]
     Corrupt {
         /// What it holds.
         what: String,

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, header};
 use jobwright_core::access::{AccessStore, Caller, Proof, Scope};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::plugin::Digest;
+use jobwright_core::store::StoreError;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::error::ApiError;
@@ -105,8 +106,8 @@ impl ApiKeys {
 /// The caller of a request with these headers.
 ///
 /// # Errors
-/// If the host demands a key and the request has none that is valid at `now`, or if it selects a tenant and its
-/// key is not an administrator's.
+/// If the host demands a key and the request has none that is valid at `now`, if it selects a tenant and its
+/// key is not an administrator's, or if the keys cannot be read.
 pub(in crate::api) fn identify(
     headers: &HeaderMap,
     file: &ApiKeys,
@@ -120,35 +121,50 @@ pub(in crate::api) fn identify(
             // Enough of the digest to distinguish keys, and nothing of the key.
             Caller::operator(format!("file:{}", &token.hex()[..8]), Proof::File)
         }
-        Some(token) => match access.bearer(&token).filter(|key| key.is_valid(now)) {
-            Some(key) => Caller::of(key, token),
-            None if is_open(file, access) => Caller::operator("anyone", Proof::Open),
-            None => return Err(ApiError::unauthorized()),
+        Some(token) => match access.bearer(&token)?.filter(|key| key.is_valid(now)) {
+            Some(key) => Caller::of(&key, token),
+            None => anyone(file, access)?,
         },
-        None if is_open(file, access) => Caller::operator("anyone", Proof::Open),
-        None => return Err(ApiError::unauthorized()),
+        None => anyone(file, access)?,
     };
     for_tenant(caller, headers)
 }
 
+/// The caller of a request without a valid key.
+fn anyone(file: &ApiKeys, access: &dyn AccessStore) -> Result<Caller, ApiError> {
+    match is_open(file, access)? {
+        true => Ok(Caller::operator("anyone", Proof::Open)),
+        false => Err(ApiError::unauthorized()),
+    }
+}
+
 /// Whether the credentials of `caller` are still valid at `now`. This is a lookup in memory, so it is checked
 /// before each action and each response.
+///
+/// # Errors
+/// If the keys cannot be read.
 pub(in crate::api) fn is_valid(
     caller: &Caller,
     file: &ApiKeys,
     access: &dyn AccessStore,
     now: Timestamp,
-) -> bool {
+) -> Result<bool, StoreError> {
     match &caller.proof {
-        Proof::File => true,
+        Proof::File => Ok(true),
         Proof::Open => is_open(file, access),
-        Proof::Key(token) => access.bearer(token).is_some_and(|key| key.is_valid(now)),
+        Proof::Key(token) => Ok(access.bearer(token)?.is_some_and(|key| key.is_valid(now))),
     }
 }
 
 /// Whether the host demands no key, because it never had one.
-pub(in crate::api) fn is_open(file: &ApiKeys, access: &dyn AccessStore) -> bool {
-    !file.has_file() && !access.has_keys()
+///
+/// # Errors
+/// If the keys cannot be read.
+pub(in crate::api) fn is_open(
+    file: &ApiKeys,
+    access: &dyn AccessStore,
+) -> Result<bool, StoreError> {
+    Ok(!file.has_file() && !access.has_keys()?)
 }
 
 fn for_tenant(caller: Caller, headers: &HeaderMap) -> Result<Caller, ApiError> {

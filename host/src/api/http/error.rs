@@ -141,8 +141,8 @@ impl ApiError {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        let detail = "this host demands a valid API key: send `Authorization: Bearer KEY`; an operator \
-                      without a key restarts the host with `--api-keys FILE`";
+        let detail = "this host requires a valid API key: send `Authorization: Bearer KEY`; an \
+                      operator without a key restarts the host with `--api-keys FILE`";
         Self::new(ProblemCode::Unauthorized, detail).header(header::WWW_AUTHENTICATE, "Bearer")
     }
 
@@ -193,6 +193,7 @@ impl From<NotAdmitted> for ApiError {
         match not_admitted {
             NotAdmitted::KeyInvalid => Self::unauthorized(),
             NotAdmitted::TenantDisabled(_) => Self::new(ProblemCode::TenantDisabled, not_admitted),
+            NotAdmitted::Store(error) => error.into(),
         }
     }
 }

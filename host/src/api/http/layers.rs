@@ -78,13 +78,13 @@ impl App {
     /// during a request. `reads` is true if the request changes nothing.
     ///
     /// # Errors
-    /// If the caller is no longer authorized.
+    /// If the caller is no longer authorized, or that cannot be checked.
     pub(in crate::api) fn still_admits(
         &self,
         caller: &Caller,
         reads: bool,
     ) -> Result<(), NotAdmitted> {
-        if !auth::is_valid(caller, &self.settings.keys, &*self.access, self.clock.now()) {
+        if !auth::is_valid(caller, &self.settings.keys, &*self.access, self.clock.now())? {
             return Err(NotAdmitted::KeyInvalid);
         }
         let is_disabled = self.controls.is_disabled(&Hold::Tenant(caller.tenant.clone()));

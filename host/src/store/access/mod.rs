@@ -40,7 +40,9 @@ pub struct SqliteAccess {
 }
 
 /// By the digest of the bearer's token.
-type Keys = Arc<RwLock<HashMap<Digest, ApiKey>>>;
+type Keys = Arc<RwLock<KeysByToken>>;
+
+type KeysByToken = HashMap<Digest, Arc<ApiKey>>;
 
 #[derive(Debug)]
 struct Inner {
@@ -101,20 +103,20 @@ impl SqliteAccess {
 }
 
 impl Inner {
-    fn keys(&self) -> RwLockReadGuard<'_, HashMap<Digest, ApiKey>> {
+    fn keys(&self) -> RwLockReadGuard<'_, KeysByToken> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Database {
-    fn keys(&self) -> RwLockWriteGuard<'_, HashMap<Digest, ApiKey>> {
+    fn keys(&self) -> RwLockWriteGuard<'_, KeysByToken> {
         self.keys.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, token: Digest, key: ApiKey) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO key VALUES (?1, ?2, ?3)";
         self.db.execute(sql, params![key.id, token.as_bytes(), to_json(&key)?])?;
-        self.keys().insert(token, key);
+        self.keys().insert(token, Arc::new(key));
         Ok(())
     }
 
@@ -133,7 +135,8 @@ impl Database {
 
     /// Revokes a key, after `act` was recorded.
     fn revoke(&self, id: &str, act: &Act) -> rusqlite::Result<Option<ApiKey>> {
-        let found = self.keys().iter().find(|(_, key)| key.id == id).map(|(t, k)| (*t, k.clone()));
+        let found =
+            self.keys().iter().find(|(_, key)| key.id == id).map(|(t, k)| (*t, ApiKey::clone(k)));
         let Some((token, mut key)) = found else { return Ok(None) };
         if self.record(act)?.is_none() {
             return Ok(None);
@@ -150,31 +153,31 @@ impl Database {
     }
 }
 
-fn read_keys(db: &Connection) -> rusqlite::Result<HashMap<Digest, ApiKey>> {
+fn read_keys(db: &Connection) -> rusqlite::Result<KeysByToken> {
     let mut keys = HashMap::new();
     let mut query = db.prepare("SELECT token, key FROM key")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         let token: [u8; 32] = row.get(0)?;
-        keys.insert(Digest::from_bytes(token), columns::json(row, 1)?);
+        keys.insert(Digest::from_bytes(token), Arc::new(columns::json(row, 1)?));
     }
     Ok(keys)
 }
 
 #[async_trait]
 impl AccessStore for SqliteAccess {
-    fn keys(&self) -> Vec<ApiKey> {
-        let mut keys: Vec<ApiKey> = self.inner.keys().values().cloned().collect();
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        let mut keys: Vec<ApiKey> = self.inner.keys().values().map(|key| (**key).clone()).collect();
         keys.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        keys
+        Ok(keys)
     }
 
-    fn has_keys(&self) -> bool {
-        !self.inner.keys().is_empty()
+    fn has_keys(&self) -> Result<bool, StoreError> {
+        Ok(!self.inner.keys().is_empty())
     }
 
-    fn bearer(&self, token: &Digest) -> Option<ApiKey> {
-        self.inner.keys().get(token).cloned()
+    fn bearer(&self, token: &Digest) -> Result<Option<Arc<ApiKey>>, StoreError> {
+        Ok(self.inner.keys().get(token).cloned())
     }
 
     async fn add_key(&self, key: ApiKey, token: Digest) -> Result<(), StoreError> {
