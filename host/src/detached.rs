@@ -1,10 +1,10 @@
-//! Work that goes on when its client goes away. The driver under it does what it was asked to do in any
-//! case, so whatever bounds or guards the work must be held for as long.
+//! Work that continues when its client disconnects. Drivers complete a command even if its caller
+//! is dropped, so permits and locks of the work must be held until the work has ended.
 
 use tokio::task::JoinError;
 
-/// Runs `work` to its end on a task of its own, also if nobody waits for it any more. `held` is dropped
-/// then, and not before.
+/// Runs `work` to its end on a task of its own, even if the caller is dropped. Drops `held` when
+/// the work has ended.
 ///
 /// # Errors
 /// If the work panicked.

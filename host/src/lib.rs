@@ -1,4 +1,4 @@
-//! Jobwright: a job host for WebAssembly. This crate is the effects and the binary; the domain is
+//! Jobwright: a job host for WebAssembly. This crate has the effects and the program; the domain is
 //! `jobwright-core`.
 //!
 //! ```text
@@ -10,14 +10,14 @@
 //! dispatch::worker ─ waits for a free slot and memory, then claims
 //!    └ runtime::run ─ one fresh sandbox for each attempt, in another process if so configured ─ Outcome
 //!        └ core::retry::decide ─ Verdict ─ store::finish, fenced by the attempt's number
-//! dispatch::heartbeat renews and saves logs; dispatch::reaper takes back what a dead host held
-//! outside: what guests reach beyond their sandboxes, as far as their plugin is granted it
+//! dispatch::heartbeat renews and saves logs; dispatch::reaper reclaims jobs of dead hosts
+//! services: HTTP, secrets and stored values for guests, as far as their plugin is granted them
 //! the store publishes every committed change: events wakes workers and waiters, dispatch::in_flight stops
 //! attempts, controls follows what administrators disable
 //! ```
 //!
-//! Arrows point one way: `main → cli → lib → api, dispatch → intake → events, controls → core's traits ← store,
-//! runtime, registry, outside`. A test holds the tree to it.
+//! Arrows point one way: `main → cli → lib → api, dispatch → intake → events, controls → core's
+//! traits ← store, runtime, registry, services`. The `structure` test checks it.
 
 pub mod api;
 pub mod cli;
@@ -73,25 +73,25 @@ use self::store::embedded::{EmbeddedStore, with_room};
 use self::store::memory::MemoryStore;
 use self::telemetry::DiscardedLog;
 
-/// The four effects that a host is made of.
+/// The drivers that a host is made of.
 pub struct Parts {
-    /// Where jobs are.
+    /// The store of jobs.
     pub store: Arc<dyn Store>,
-    /// Where plugins are.
+    /// The store of plugins.
     pub registry: Arc<dyn PluginRegistry>,
-    /// What runs them.
+    /// Runs attempts.
     pub runtime: Arc<dyn Runtime>,
-    /// Where API keys and the audit log are.
+    /// The store of API keys and the audit log.
     pub access: Arc<dyn AccessStore>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// What says what attempts are granted.
+    /// Resolves the grants of a plugin when an attempt starts.
     pub grantor: Arc<dyn CapabilityProvider>,
-    /// Where secrets are.
+    /// The store of secrets.
     pub secrets: Arc<dyn SecretStore>,
 }
 
-/// A host that listens and does not answer yet.
+/// A host that listens, and handles no requests yet.
 pub struct Host {
     config: Config,
     listener: TcpListener,
@@ -99,19 +99,18 @@ pub struct Host {
     dispatcher: Dispatcher,
     stopping: watch::Sender<bool>,
     _discarded: Arc<DiscardedLog>,
-    /// Held until all is at rest.
+    /// Held until every write has ended.
     _data: Option<DataDir>,
 }
 
-/// Makes a host of the parts that `config` names.
+/// Builds a host from a configuration.
 ///
 /// # Errors
-/// With a reason a person can act on: the configuration contradicts itself, the data directory is
-/// in use or unreadable, the address is taken.
+/// With a reason that an operator can act on: the configuration contradicts itself, the data
+/// directory is in use or unreadable, the address is in use.
 ///
-/// Plugins are compiled by this program in another process, and so are attempts run if the
-/// configuration says so: it calls
-/// [`runtime::run_child_process_if_requested`] first of all.
+/// This program is started again to compile plugins, and, if so configured, to run attempts. So it
+/// must call [`runtime::run_child_process_if_requested`] before anything else.
 pub async fn build(config: Config) -> anyhow::Result<Host> {
     config.check()?;
     let data = DataDir::lock(&config.data)?;
@@ -127,7 +126,7 @@ pub async fn build(config: Config) -> anyhow::Result<Host> {
     }
 }
 
-/// Makes a host whose data is in `data`.
+/// Builds a host whose data is in `data`.
 async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     let access = with_room(data.path(), || SqliteAccess::open(data.path()))?;
     let access = Arc::new(access);
@@ -153,7 +152,8 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     )?;
     privacy::protect_memory().context("cannot protect the memory of this process")?;
     let clock = Arc::new(SystemClock::default());
-    // Last, because it takes back what was running: a start that fails leaves all as it was.
+    // Last, because opening the store reclaims running jobs: a start that fails before changes
+    // nothing.
     let store: Arc<dyn Store> = match config.store {
         config::StoreChoice::Memory => Arc::new(MemoryStore::new(config.capacity())),
         config::StoreChoice::Sqlite => {
@@ -171,16 +171,16 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     front.host(config, parts).await
 }
 
-/// Makes a host of the given parts.
+/// Builds a host from the given drivers.
 ///
 /// # Errors
-/// If the address is taken, the API keys cannot be read, or the configuration contradicts itself.
+/// If the address is in use, the API keys cannot be read, or the configuration contradicts itself.
 pub async fn assemble(config: Config, parts: Parts) -> anyhow::Result<Host> {
     config.check()?;
     Front::open(&config, &*parts.access).await?.host(config, parts).await
 }
 
-/// What requests reach first.
+/// The listener and the API keys, which are opened before the stores.
 struct Front {
     listener: TcpListener,
     keys: ApiKeys,
@@ -209,11 +209,11 @@ impl Front {
         Ok(Self { listener, keys })
     }
 
-    /// The host behind it.
+    /// Builds the host that handles the requests of this listener.
     async fn host(self, config: Config, parts: Parts) -> anyhow::Result<Host> {
         let Self { listener, keys } = self;
         let store = parts.store;
-        // Before the dispatcher, which looks at them when it starts attempts.
+        // Before the dispatcher, which reads them when it starts attempts.
         let controls = ControlsView::of(&*store).await?;
         let wake_ups = WakeUps::by(&store.changes());
         let _discarded =
@@ -263,17 +263,17 @@ impl Front {
 }
 
 impl Host {
-    /// Where it listens; tells the port when the configuration says 0.
+    /// The address that the host listens on, with the actual port if the configuration has port 0.
     ///
     /// # Errors
-    /// If the operating system does not tell.
+    /// If the operating system does not report it.
     pub fn address(&self) -> anyhow::Result<SocketAddr> {
         Ok(self.listener.local_addr()?)
     }
 
     /// Answers requests and runs jobs until `stop`; then claims no more, gives running jobs the
-    /// grace period, releases the rest, and returns when all is written. Requests are answered
-    /// meanwhile: a job accepted then waits for the next start.
+    /// grace period, releases the rest, and returns when everything is written. Requests are
+    /// handled meanwhile: a job that is accepted then runs at the next start.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let is_stopping = self.stopping.subscribe();
         let (stopped, mut is_stopped) = watch::channel(false);

@@ -193,7 +193,7 @@ async fn without_a_key_nothing_is_disclosed() -> anyhow::Result<()> {
     assert_json_snapshot!(answer.problem(401)?, @r#"
     {
       "code": "unauthorized",
-      "detail": "this host demands a valid API key: send `Authorization: Bearer KEY`; an operator without a key restarts the host with `--api-keys FILE`"
+      "detail": "this host requires a valid API key: send `Authorization: Bearer KEY`; an operator without a key restarts the host with `--api-keys FILE`"
     }
     "#);
     for wrong in [

@@ -53,7 +53,10 @@ async fn below_the_floor_nothing_new_is_accepted() -> anyhow::Result<()> {
     assert_eq!(problem.header("retry-after"), "60");
     let problem = problem.problem(503)?;
     ensure!(problem["code"] == "disk_low", "{problem}");
-    ensure!(problem["detail"].to_string().contains("of free space, less than the"), "{problem}");
+    ensure!(
+        problem["detail"].to_string().contains("of free space, and the job store can reuse"),
+        "{problem}"
+    );
     post(&host, "/v1/jobs/batch", json!([job]).to_string()).await?.problem(503)?;
     post(&host, &format!("/v1/jobs/{id}/retry"), "").await?.problem(503)?;
     put(&host, "/v1/plugins/log", guests::log()?).await?.problem(503)?;
@@ -239,7 +242,7 @@ async fn a_start_on_a_full_disk_fails_with_the_directory_and_the_remedy() -> any
     disk.fill()?;
     let Err(error) = host_with_a_floor(&disk).await else { bail!("the host started") };
     let (message, path) = (format!("{error:#}"), disk.folder().display().to_string());
-    ensure!(message.contains("make room there") && message.contains(&path), "{message}");
+    ensure!(message.contains("free some space") && message.contains(&path), "{message}");
     Ok(())
 }
 

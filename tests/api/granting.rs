@@ -194,7 +194,7 @@ async fn a_plugin_fetches_with_a_secret_under_a_grant_and_is_refused_without() -
     let payload = json!({
         "url": format!("{origin}/"), "headers": { "Authorization": "Bearer jobwright-secret(KEY)" },
     });
-    let denied = "denied: the plugin is granted no request\n";
+    let denied = "denied: the plugin is not granted HTTP requests\n";
     // A component handles the error; a call of an Extism plug-in fails with it.
     for (name, refused) in [("component", ("completed", "E15")), ("extism", ("discarded", ""))] {
         let before = server.seen().len();
@@ -241,7 +241,7 @@ async fn a_removed_grant_is_gone_for_waiting_jobs_too() -> anyhow::Result<()> {
     host.post("/v1/queues/default/resume", Value::Null).await?.error_for_status()?;
     let error = &host.finalized(&id).await?["attempts"][0]["error"];
     assert_eq!(error["code"], "http_request", "{error}");
-    assert!(error["message"].to_string().contains("granted no request"), "{error}");
+    assert!(error["message"].to_string().contains("not granted HTTP requests"), "{error}");
     assert_eq!(server.seen(), Vec::<String>::new());
     Ok(())
 }
@@ -332,7 +332,7 @@ async fn invalid_and_contradictory_grants_are_refused() -> anyhow::Result<()> {
     let Fixture { host, .. } = Fixture::new().await?;
     let variable = "is not a variable's name: use A-Z, a-z, 0-9 and `_`, no digit first, and not \
                     `JOBWRIGHT_…`";
-    let both = "is the name of a granted secret too: one of them must go";
+    let both = "is also the name of a granted secret: remove one of them";
     for (grants, fault) in [
         (r#"{ "env": { "A=B": "" } }"#, format!("grants.env.A=B: {variable}")),
         (r#"{ "env": { "": "" } }"#, format!("grants.env.: {variable}")),
@@ -340,7 +340,10 @@ async fn invalid_and_contradictory_grants_are_refused() -> anyhow::Result<()> {
             r#"{ "env": { "JOBWRIGHT_JOB_ID": "" } }"#,
             format!("grants.env.JOBWRIGHT_JOB_ID: {variable}"),
         ),
-        (r#"{ "env": { "A": "\u0000" } }"#, "grants.env.A: no variable may contain a NUL".into()),
+        (
+            r#"{ "env": { "A": "\u0000" } }"#,
+            "grants.env.A: the value contains a NUL character, which variables cannot have".into(),
+        ),
         (
             r#"{ "secrets": ["JOBWRIGHT_QUEUE"] }"#,
             format!("grants.secrets: `JOBWRIGHT_QUEUE` {variable}"),
@@ -349,7 +352,8 @@ async fn invalid_and_contradictory_grants_are_refused() -> anyhow::Result<()> {
         (r#"{ "secrets": ["A"], "env": { "A": "" } }"#, format!("grants.env.A: {both}")),
         (
             r#"{ "http": [{ "origin": "https://*", "methods": [] }] }"#,
-            "grants.http.0.methods: names none, so nothing is allowed: leave it out to allow any"
+            "grants.http.0.methods: is empty, so nothing is allowed: leave it out to allow every \
+             method"
                 .into(),
         ),
     ] {

@@ -31,11 +31,11 @@ async fn all_invalid_fields_are_reported() -> anyhow::Result<()> {
     assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(422)?, @r#"
     {
       "code": "invalid_fields",
-      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; queue: `Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
+      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; queue: `Default` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
       "errors": [
         {
           "field": "plugin",
-          "message": "`Not A Name` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit"
+          "message": "`Not A Name` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit"
         },
         {
           "field": "delay_ms",
@@ -51,7 +51,7 @@ async fn all_invalid_fields_are_reported() -> anyhow::Result<()> {
         },
         {
           "field": "queue",
-          "message": "`Default` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit"
+          "message": "`Default` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit"
         },
         {
           "field": "priority",

@@ -208,7 +208,7 @@ async fn a_tenant_at_its_share_of_connections_gets_that_reason() -> anyhow::Resu
       "capacity": 14,
       "code": "queue_full",
       "depth": 14,
-      "detail": "tenant `default` holds its share of the host's places: 14 unfinished jobs of at most 14; the operator raises it with `queue.total`",
+      "detail": "tenant `default` holds its share of the host's capacity: 14 unfinished jobs of at most 14; the operator raises it with `queue.total`",
       "full": "share",
       "tenant": "default"
     }

@@ -85,7 +85,7 @@ fn stderr_of_runner() -> anyhow::Result<String> {
 async fn a_process_that_cannot_be_confined_runs_no_attempts() -> anyhow::Result<()> {
     for (denied, what) in [
         (Denied::Limits, "cannot limit core dumps"),
-        (Denied::Dumpable, "cannot keep its memory from other processes"),
+        (Denied::Dumpable, "cannot protect its memory from other processes"),
     ] {
         let said = denied.to(stderr_of_runner)?;
         ensure!(said.contains(what) && said.contains("Operation not permitted"), "{said}");
@@ -104,7 +104,7 @@ fn compiled() -> anyhow::Result<Output> {
 async fn a_process_that_cannot_be_confined_compiles_nothing() -> anyhow::Result<()> {
     for (denied, what) in [
         (Denied::Limits, "cannot limit the compiler process"),
-        (Denied::Dumpable, "cannot keep its memory from other processes"),
+        (Denied::Dumpable, "cannot protect its memory from other processes"),
         (Denied::Filters, "cannot filter system calls"),
     ] {
         let output = denied.to(compiled)?;

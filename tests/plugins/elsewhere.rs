@@ -131,6 +131,6 @@ async fn its_request_is_refused(fixture: Arc<Fixture>) -> anyhow::Result<()> {
     // As by Extism's own hosts, the call fails.
     ensure!(job["attempts"][0]["error"]["code"] == "http_request", "{job}");
     let log = host.log(job["id"].as_str().unwrap_or_default()).await?;
-    ensure!(log.contains("denied: the plugin is granted no request"), "{log}");
+    ensure!(log.contains("denied: the plugin is not granted HTTP requests"), "{log}");
     Ok(())
 }

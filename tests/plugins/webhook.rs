@@ -59,7 +59,7 @@ async fn delivers(fixture: Arc<Fixture>) -> anyhow::Result<()> {
     let said = refused["attempts"][0]["error"]["message"].as_str().unwrap_or_default();
     ensure!(said.contains("403") && said.contains("HttpRequestDenied"), "{said}");
     let log = host.log(refused["id"].as_str().unwrap_or_default()).await?;
-    ensure!(log.contains("denied: the plugin is granted no request"), "{log}");
+    ensure!(log.contains("denied: the plugin is not granted HTTP requests"), "{log}");
     ensure!(server.seen().is_empty());
 
     let delivered = host.run(granted(&fixture, "webhook-granted", &server).await?).await?;

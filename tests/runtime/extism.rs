@@ -149,7 +149,9 @@ async fn an_error_is_a_failure_with_the_guests_message() -> anyhow::Result<()> {
 
 async fn a_nonzero_return_code_is_a_failure() -> anyhow::Result<()> {
     let fixture = RuntimeFixture::new()?;
-    for (code, message) in [("7", "`run` answered 7"), ("-1", "`run` answered -1")] {
+    for (code, message) in
+        [("7", "the function `run` returned 7"), ("-1", "the function `run` returned -1")]
+    {
         let body = format!("(return (i32.const {code}))");
         let (error, retry) = failed(&fixture.try_with(&plugin("", &body), |_| {}).await?)?;
         assert_eq!((error.message.as_str(), retry), (message, RetryHint::Backoff));
@@ -300,7 +302,7 @@ async fn a_request_without_a_grant_fails_the_call() -> anyhow::Result<()> {
     ))?;
     let log = attempt.log.clone();
     let (error, retry) = failed(&fixture.run(attempt).await)?;
-    let why = "denied: the plugin is granted no request";
+    let why = "denied: the plugin is not granted HTTP requests";
     let message = format!("http_request failed: GET http://127.0.0.1/: {why}");
     assert_eq!(error, AttemptError::new("http_request", message));
     assert_eq!((retry, text(&log)), (RetryHint::Never, format!("WARN: jobwright: {why}\n")));
@@ -316,7 +318,7 @@ async fn a_relative_url_is_invalid_and_not_denied() -> anyhow::Result<()> {
             "(drop (call $http (call $block (i32.const 100) (i32.const {length})) (i64.const 0)))"
         );
         let (error, retry) = failed(&fixture.try_with(&plugin(&json, &call), |_| {}).await?)?;
-        let why = "is no address such as `https://example.com/path`";
+        let why = "is not an address such as `https://example.com/path`";
         let message = format!("http_request failed: its url `{url}` {why}");
         assert_eq!((error.message, retry), (message, RetryHint::Never));
     }

@@ -117,7 +117,7 @@ async fn an_invalid_block_handle_fails_the_call() -> anyhow::Result<()> {
         for at in ["(i64.const -1)", "(i64.add (local.get $block) (i64.const 2))"] {
             let body = call.replace("$p", at);
             let error = trapped(&fixture.try_with(&with_words(&body), |_| {}).await?)?;
-            assert!(error.message.contains("the handle of no block"), "{}", error.message);
+            assert!(error.message.contains("that names no block"), "{}", error.message);
         }
     }
     let body = format!("{freed} {}", calls[0].replace("$p", "(local.get $block)"));
@@ -150,7 +150,7 @@ async fn a_request_with_an_invalid_body_handle_is_not_sent() -> anyhow::Result<(
         ["(i64.const -1)", "(i64.add (local.get $block) (i64.const 2))", "(local.get $request)"]
     {
         let error = trapped(&fixture.try_with(&with_body(body), |_| {}).await?)?;
-        assert!(error.message.contains("the handle of no block"), "{body}: {}", error.message);
+        assert!(error.message.contains("that names no block"), "{body}: {}", error.message);
     }
     Ok(())
 }

@@ -294,7 +294,7 @@ async fn a_missing_response_is_a_failure() -> anyhow::Result<()> {
     let (error, retry) = failed(&fixture.try_wasm(handler("", "")?, |_| {}).await?)?;
     assert_eq!(
         (error.code.as_str(), error.message.as_str(), retry),
-        ("no_answer", "the handler returned without an answer", RetryHint::Backoff)
+        ("no_answer", "the handler returned without a response", RetryHint::Backoff)
     );
     Ok(())
 }
@@ -360,7 +360,7 @@ async fn an_aborted_body_is_a_failure() -> anyhow::Result<()> {
     let (error, retry) = failed(&fixture.try_wasm(handler("", &body)?, |_| {}).await?)?;
     assert_eq!(
         (error.code.as_str(), error.message.as_str(), retry),
-        ("http_body", "the answer's body broke off after 7 bytes", RetryHint::Backoff)
+        ("http_body", "the body of the response ended early, after 7 bytes", RetryHint::Backoff)
     );
     Ok(())
 }

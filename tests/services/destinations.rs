@@ -57,7 +57,7 @@ async fn without_a_grant_for_its_method_and_origin_nothing_is_sent() -> anyhow::
     let at = server.address();
     let url = format!("http://{at}/");
     let none = TestServices::granted(json!({})).await?;
-    assert_eq!(denied(&none, none.get(&url).await)?, "the plugin is granted no request");
+    assert_eq!(denied(&none, none.get(&url).await)?, "the plugin is not granted HTTP requests");
     for grant in [
         json!({ "origin": format!("http://{at}"), "methods": ["POST"] }),
         json!({ "origin": format!("https://{at}") }),
@@ -364,7 +364,9 @@ async fn url_and_headers_at_their_size_limit_are_sent_and_one_byte_more_is_not()
     services.send(with(most)).await?;
     let over = services.send(with(most + 1)).await.expect_err("too long");
     assert_eq!(over, HttpRequestError::HeadTooLong(MAX_HEAD_BYTES as u64));
-    assert!(services.log().contains("its address and headers are longer than the 65536 bytes"));
+    assert!(services.log().contains(
+        "the address and headers of the request are longer than the limit of 65536 bytes"
+    ));
     assert_eq!(server.seen().len(), 1);
     Ok(())
 }

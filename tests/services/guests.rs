@@ -116,8 +116,8 @@ async fn an_extism_plug_in_sends_granted_requests_and_is_denied_others() -> anyh
     assert!(answer.starts_with("200(PUT / HTTP/1.1\r\nx-a: 1\r\n"), "{answer}");
     let elsewhere = json!({ "http": [{ "origin": "http://127.0.0.1:1" }] });
     for (request, grants, why) in [
-        (request, json!({}), "denied: the plugin is granted no request"),
-        (json!({ "url": "no url" }), to(&server), "its url `no url` is no address"),
+        (request, json!({}), "denied: the plugin is not granted HTTP requests"),
+        (json!({ "url": "no url" }), to(&server), "its url `no url` is not an address"),
         (
             json!({ "url": url, "headers": { "a b": "1" } }),
             to(&server),
@@ -160,8 +160,7 @@ async fn headers_that_the_host_sets_are_dropped_from_extism_requests() -> anyhow
     let headers = json!({ "Connection": "keep-alive", "Keep-Alive": "5", "Host": at, "X-A": "1" });
     let (left, log) = asks(headers).await?;
     let names = "`connection`, `host`, `keep-alive`";
-    let line =
-        format!("INFO: jobwright: GET http://{at}/: left out {names}, which the host sets\n");
+    let line = format!("INFO: jobwright: GET http://{at}/: dropped {names}, which the host sets\n");
     assert_eq!((left, log), (Ok("200".to_owned()), line));
     let seen = server.seen().concat();
     assert_eq!(seen, format!("GET / HTTP/1.1\r\nx-a: 1\r\nhost: {at}\r\n\r\n"));
@@ -311,8 +310,8 @@ async fn refused_requests_of_components_are_logged() -> anyhow::Result<()> {
             Fetch { body: "123456".into(), ..asking.clone() },
             "E17",
             format!(
-                "POST http://{at}/p: the request is longer than the 5 bytes that \
-                 `grants.http_limits.request_bytes` allows"
+                "POST http://{at}/p: the body of the request is longer than the limit of 5 bytes \
+                 (`grants.http_limits.request_bytes`)"
             ),
         ),
         (
@@ -340,14 +339,17 @@ async fn the_request_of_an_extism_plug_in_is_limited_in_size() -> anyhow::Result
     let most = MAX_HEAD_BYTES - (url.len() - "http://".len()) - "x-a: \r\n".len();
     assert_eq!(extism(&services, &request(most), 1 << 24).await?.0, Ok("200".to_owned()));
     let (answer, log) = extism(&services, &request(most + 1), 1 << 24).await?;
-    let line = "its address and headers are longer than the 65536 bytes that they may have\n";
+    let line = "the address and headers of the request are longer than the limit of 65536 bytes\n";
     assert!(answer.is_err() && log.ends_with(line), "{log}");
     // More headers than the limit allows.
     let headers: serde_json::Map<_, _> =
         (0..40_000).map(|number| (format!("a{number}"), json!(""))).collect();
     let (answer, log) =
         extism(&services, &json!({ "url": url, "headers": headers }), 1 << 24).await?;
-    assert!(answer.is_err() && log.contains("http_request failed: its JSON has "), "{log}");
+    assert!(
+        answer.is_err() && log.contains("http_request failed: the request's JSON has "),
+        "{log}"
+    );
     assert_eq!(server.seen().len(), 1);
     Ok(())
 }
@@ -359,7 +361,8 @@ async fn a_response_above_the_memory_limit_is_reported() -> anyhow::Result<()> {
     let (answer, log) = extism(&services, &request, 2 << 20).await?;
     assert!(answer.is_ok_and(|answer| answer.starts_with("200xxx")) && log.is_empty(), "{log}");
     let (answer, log) = extism(&services, &request, 512 << 10).await?;
-    let why = "http_request failed: there is no memory left for the 500000 bytes of its response";
+    let why = "http_request failed: the memory limit leaves no room for the 500000 bytes of its \
+               response";
     assert_eq!(log, format!("WARN: jobwright: {why}\n"));
     let reached = answer.expect_err("it reached its limit, and is not tried again");
     assert!(reached.starts_with("memory: memory limit 512 KiB exceeded"), "{reached}");

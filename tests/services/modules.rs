@@ -108,7 +108,7 @@ async fn a_response_above_the_memory_limit_is_refused() -> anyhow::Result<()> {
         let log = attempt.log.clone();
         assert_eq!(fixture.run(attempt).await.outcome.kind(), outcome, "{memory_bytes}");
         let log = String::from_utf8_lossy(&log.snapshot().bytes).into_owned();
-        let refused = log.contains("there is no memory left for its response of 100");
+        let refused = log.contains("the memory limit leaves no room for its response of 100");
         assert_eq!(refused, outcome == OutcomeKind::Failed, "{log}");
     }
     Ok(())

@@ -51,8 +51,8 @@ async fn a_response_at_its_size_limit_is_accepted_and_one_byte_more_is_not() -> 
     assert_eq!(services.get(&url).await?.body().len(), 1000);
     let over = services.get(&format!("{url}more")).await;
     assert_eq!(over.expect_err("too long"), HttpRequestError::ResponseTooLong(1000));
-    let line = "/more: the response is longer than the 1000 bytes that \
-        `grants.http_limits.response_bytes` allows\n";
+    let line = "/more: the body of the response is longer than the limit of 1000 bytes \
+                (`grants.http_limits.response_bytes`)\n";
     assert!(services.log().ends_with(line), "{}", services.log());
     Ok(())
 }
@@ -203,7 +203,7 @@ async fn the_number_of_requests_is_limited() -> anyhow::Result<()> {
         assert_eq!(services.get(&url).await.expect_err("too many"), HttpRequestError::TooMany(3));
     }
     assert_eq!(server.seen().len(), 3);
-    assert!(services.log().contains("the attempt has sent 3 requests, all that"));
+    assert!(services.log().contains("the attempt has sent 3 requests, the maximum of"));
     Ok(())
 }
 

@@ -142,7 +142,7 @@ async fn a_secret_is_sent_to_no_other_origin() -> anyhow::Result<()> {
     services.get(&elsewhere).await?;
     not_sent(&services, &server, with(get(&elsewhere), "x-key", KEY)).await?;
     assert!(
-        services.log().contains("the secret `KEY` is not for this origin"),
+        services.log().contains("the secret `KEY` is not bound to this origin"),
         "{}",
         services.log()
     );
@@ -179,7 +179,7 @@ async fn a_secret_that_is_not_granted_is_not_sent() -> anyhow::Result<()> {
     let (services, origin) = services(&server).await?;
     for (name, why) in [
         ("OTHER", "the secret `OTHER` is not granted to the plugin"),
-        ("UNSET", "the secret `UNSET` is granted and was never set"),
+        ("UNSET", "the secret `UNSET` is granted but not set"),
         ("NONE", "the secret `NONE` is not granted to the plugin"),
     ] {
         let placeholder = format!("jobwright-secret({name})");
@@ -305,7 +305,7 @@ async fn range_requests_to_the_origin_of_a_secret_are_refused() -> anyhow::Resul
     for (name, value) in [("range", "bytes=0-3"), ("if-range", "\"tag\""), ("a-im", "vcdiff")] {
         let before = server.seen().len();
         let why = denied(&services, services.send(with(get(&origin), name, value)).await)?;
-        assert!(why.contains(&format!("the header `{name}` asks for a part")), "{why}");
+        assert!(why.contains(&format!("the header `{name}` requests a part")), "{why}");
         assert_eq!(server.seen().len(), before);
         let elsewhere = origin.replace("a.example", "b.example");
         services.send(with(get(&elsewhere), name, value)).await?;

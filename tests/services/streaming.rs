@@ -258,7 +258,7 @@ async fn the_between_bytes_timeout_is_per_piece() -> anyhow::Result<()> {
         assert_eq!(services.log(), "");
         let fetch = Fetch { path: "/stalls".to_owned(), ..fetch };
         assert_eq!(left(&fixture, &fetch, &services).await?, "abcde!");
-        let line = "/stalls: the response did not go on for 500ms\n";
+        let line = "/stalls: the response stalled: no bytes arrived for 500ms\n";
         assert!(services.log().ends_with(line), "{}", services.log());
     }
     Ok(())
@@ -281,7 +281,7 @@ async fn a_response_that_becomes_too_long_is_cut_off() -> anyhow::Result<()> {
             let answer = left(&fixture, &asking(&server), &services).await?;
             assert_eq!(answer == "fourfourfour", is_whole, "{answer}");
             assert_eq!(answer.ends_with('!'), !is_whole, "{answer}");
-            assert_eq!(services.log().contains("longer than the 11 bytes"), !is_whole);
+            assert_eq!(services.log().contains("longer than the limit of 11 bytes"), !is_whole);
         }
     }
     Ok(())

@@ -488,8 +488,12 @@ async fn refused_calls_of_components_are_logged() -> anyhow::Result<()> {
     );
     let both = format!("{batch} {}", imports(DRAFTS[0]));
     for (body, line) in [
-        (get_many, "the values have more than 16777216 bytes: get fewer"),
-        (adds("-1"), "18446744073709551615 is out of range: 9223372036854775807 at most is added"),
+        (get_many, "the values have more than 16777216 bytes: read fewer keys at a time"),
+        (
+            adds("-1"),
+            "18446744073709551615 is out of range: at most 9223372036854775807 can be added at a \
+             time",
+        ),
     ] {
         let attempt = keeper(&fixture, &test_values, &both, &body)?;
         assert_eq!(output(&fixture.run(attempt.clone()).await)?, [1][..]);

@@ -219,8 +219,8 @@ async fn a_quota_is_obeyed_to_the_byte() -> anyhow::Result<()> {
     plugin.call(set("a", vec![0; 10])).await?;
     plugin.call(set("b", vec![0; 20])).await?;
     refused(plugin.call(set("b", vec![0; 21])).await, "the values of the plugin would take")?;
-    refused(plugin.call(set("c", "")).await, "at most")?;
-    refused(plugin.call(add("c", 1)).await, "at most")?;
+    refused(plugin.call(set("c", "")).await, "more than the maximum of")?;
+    refused(plugin.call(add("c", 1)).await, "more than the maximum of")?;
     assert_eq!(
         plugin.call(get("b")).await?,
         KeyValueReply::Value(Some(vec![0; 20].into())),
@@ -235,7 +235,7 @@ async fn under_a_lowered_quota_values_may_only_shrink() -> anyhow::Result<()> {
     let test_values = TestValues::new()?;
     test_values.of("one", 10_000)?.call(set("a", vec![0; 1000])).await?;
     let plugin = test_values.of("one", 100)?;
-    refused(plugin.call(set("a", vec![0; 1001])).await, "at most")?;
+    refused(plugin.call(set("a", vec![0; 1001])).await, "more than the maximum of")?;
     plugin.call(set("a", vec![0; 999])).await?;
     plugin.call(delete("a")).await?;
     plugin.call(set("a", "fits")).await?;
@@ -442,7 +442,7 @@ async fn a_sum_below_the_minimum_is_not_stored() -> anyhow::Result<()> {
     plugin.call(set("n", "-5")).await?;
     let from_zero =
         |by| KeyValueCall::Increment { bucket: bucket(), key: "n".to_owned(), by, least: 0 };
-    refused(plugin.call(from_zero(4)).await, "`n` is -5: 4 more is out of range")?;
+    refused(plugin.call(from_zero(4)).await, "the value of `n` is -5: adding 4 is out of range")?;
     assert_eq!(plugin.call(get("n")).await, value("-5"), "as it was");
     assert_eq!(plugin.call(from_zero(5)).await, Ok(KeyValueReply::Number(0)));
     Ok(())

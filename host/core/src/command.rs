@@ -47,19 +47,22 @@ impl CommandInput<'_> {
             [("args", self.args.len()), ("env", self.env.len()), ("tags", self.tags.len())]
         {
             if count > MAX_ITEMS {
-                wrong(field, format!("{count} exceed the maximum of {MAX_ITEMS}"));
+                wrong(field, format!("has {count} items, more than the maximum of {MAX_ITEMS}"));
             }
         }
         let total = self.bytes();
         if total > MAX_TEXT_BYTES {
             let message = format!(
-                "args, env and tags take {total} bytes, more than {MAX_TEXT_BYTES}: put long data \
-                 into the payload"
+                "args, env and tags take {total} bytes, more than the maximum of {MAX_TEXT_BYTES} \
+                 bytes: put long data into the payload"
             );
             wrong("args", message);
         }
         if self.args.iter().any(|arg| arg.contains('\0')) {
-            wrong("args", "no argument may contain a NUL".to_owned());
+            wrong(
+                "args",
+                "an argument contains a NUL character, which commands cannot receive".to_owned(),
+            );
         }
         for (name, value) in self.env.iter().take(MAX_ITEMS) {
             let field = format!("env.{}", shorten(name));
@@ -84,7 +87,7 @@ pub(crate) fn variable_fault(name: &str, value: &str) -> Option<&'static str> {
              `JOBWRIGHT_…`",
         )
     } else if value.contains('\0') {
-        Some("no variable may contain a NUL")
+        Some("the value contains a NUL character, which variables cannot have")
     } else {
         None
     }

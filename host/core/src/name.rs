@@ -10,7 +10,8 @@ pub const MAX_NAME_BYTES: usize = 64;
 /// A name that breaks the rule `[a-z0-9][a-z0-9._-]{0,63}`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "`{0}` is not a name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit"
+    "`{0}` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a \
+     letter or digit"
 )]
 pub struct InvalidName(String);
 

@@ -1,4 +1,4 @@
-//! What this host does when a store publishes committed changes: wake those who wait for them.
+//! Wakes workers and waiting requests when a store publishes committed changes.
 //!
 //! Wake-ups are hints. Losing one costs time, never a job: every waiter also polls the store.
 

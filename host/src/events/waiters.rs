@@ -1,4 +1,4 @@
-//! Who waits: for which job's end, and how many in all.
+//! Requests that wait for jobs to be finalized, with a bound on their number.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::shares::table::WAITERS;
 use crate::shares::{Permit, Shares};
 
-/// Requests that may wait at one time.
+/// The maximum number of waiting requests.
 pub const MAX_WAITERS: u64 = WAITERS.all;
 
 /// See the module's text.
@@ -21,10 +21,10 @@ pub struct Waiters {
     by_job: Arc<Mutex<ByJob>>,
 }
 
-/// By job, what wakes those who wait for it, and how many they are.
+/// The waiters of each job: the channel that wakes them, and their number.
 type ByJob = HashMap<JobId, (Arc<Notify>, usize)>;
 
-/// There are too many already.
+/// The maximum number of requests waits already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "this tenant already has as many waiting requests as it may (of {MAX_WAITERS} on this host): \
@@ -32,13 +32,13 @@ type ByJob = HashMap<JobId, (Arc<Notify>, usize)>;
 )]
 pub struct TooManyWaiters;
 
-/// A place among all who wait, until dropped.
+/// The permit of a waiting request, until dropped.
 #[derive(Debug)]
 pub struct Place {
     _taken: Permit,
 }
 
-/// One who waits for a job, until dropped.
+/// A request that waits for a job, until dropped.
 #[derive(Debug)]
 pub struct Waiter {
     waiters: Waiters,
@@ -54,7 +54,7 @@ impl Default for Waiters {
 }
 
 impl Waiters {
-    /// Begins to listen for the end of `job`; look at the store after this, not before.
+    /// Subscribes to the end of `job`. Read the store after this call, not before.
     ///
     /// # Errors
     /// [`TooManyWaiters`].
@@ -66,7 +66,7 @@ impl Waiters {
         Ok(Waiter { waiters: self.clone(), _place: place, job, notify: notify.clone() })
     }
 
-    /// A place for a request that waits for something else than a job.
+    /// A permit for a request that waits for something else than a job.
     ///
     /// # Errors
     /// [`TooManyWaiters`].
@@ -75,7 +75,7 @@ impl Waiters {
         Ok(Place { _taken: taken })
     }
 
-    /// Tells everyone who waits for `job` that it is over.
+    /// Wakes all requests that wait for `job`.
     pub(super) fn wake(&self, job: JobId) {
         if let Some((notify, _)) = self.lock().get(&job) {
             notify.notify_waiters();
@@ -88,8 +88,8 @@ impl Waiters {
 }
 
 impl Waiter {
-    /// The next hint that the job may be over. Make it before looking at the store, await it after:
-    /// a hint that comes between is not missed.
+    /// The next wake-up for the job. Create the future before reading the store and await it
+    /// afterwards, so that no wake-up in between is missed.
     pub fn hint(&self) -> tokio::sync::futures::Notified<'_> {
         self.notify.notified()
     }

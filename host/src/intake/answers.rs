@@ -1,4 +1,4 @@
-//! The answers to the jobs of one request, in their order, while they come in.
+//! Collects the answers to the jobs of one request, in the order of the jobs.
 
 use super::refused::Refused;
 use super::submission::{Accepted, Answer};
@@ -7,7 +7,7 @@ use super::submission::{Accepted, Answer};
 pub(super) struct Answers(Vec<Option<Answer>>);
 
 impl Answers {
-    /// None of `count` answers is there yet.
+    /// `count` answers, none of which is known yet.
     pub(super) fn of(count: usize) -> Self {
         Self((0..count).map(|_| None).collect())
     }

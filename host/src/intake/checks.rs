@@ -1,4 +1,4 @@
-//! The single checks of a job, each for itself.
+//! The checks of a submission, one function each.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,30 +20,30 @@ use super::submission::{Accepted, RequestKey, Submitter};
 use crate::controls::ControlsView;
 use crate::events::WakeUps;
 
-/// What jobs are accepted with.
+/// The drivers and views that intake uses.
 pub struct Parts {
-    /// Where jobs are.
+    /// The store of jobs.
     pub store: Arc<dyn Store>,
-    /// Where plugins are.
+    /// The store of plugins.
     pub registry: Arc<dyn PluginRegistry>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// What is disabled.
+    /// The holds.
     pub controls: Arc<ControlsView>,
-    /// What wakes submitters that wait for room.
+    /// Wakes submitters that wait for room.
     pub wake_ups: Arc<WakeUps>,
 }
 
-/// What an operator decides about accepting jobs.
+/// The operator's settings for accepting jobs.
 #[derive(Debug, Clone)]
 pub struct IntakeSettings {
-    /// Limits that jobs get and may ask for.
+    /// The default limits and the ceilings.
     pub limits: LimitPolicy,
     /// The longest payload, in bytes.
     pub payload_bytes: u64,
     /// The data directory.
     pub data: PathBuf,
-    /// How much of its file system is to stay free, in bytes.
+    /// The minimum free space of its file system, in bytes.
     pub free_bytes: u64,
 }
 
@@ -77,8 +77,8 @@ impl Checks {
         }
     }
 
-    /// The job that a draft asks for, with the plugin's digest pinned as of now, unless it is refused for
-    /// what it is.
+    /// The job of a draft, with the present digest of its plugin; refused if a field is invalid or
+    /// the plugin is not installed.
     pub(super) fn job(
         &self,
         by: &dyn Submitter,
@@ -107,7 +107,7 @@ impl Checks {
         Ok(NewJob { id, spec, payload, scheduled_at, on_wall, dedup: None })
     }
 
-    /// Refuses a job of which something is disabled.
+    /// Refuses a job that a hold covers.
     fn enabled(&self, spec: &JobSpec) -> Result<(), Refused> {
         match self.parts.controls.disabled(&JobLabels::from(spec)) {
             None => Ok(()),
@@ -115,7 +115,7 @@ impl Checks {
         }
     }
 
-    /// Refuses a job whose code is gone or disabled.
+    /// Refuses a job whose plugin version was removed or is disabled.
     pub(super) fn runnable(&self, spec: &JobSpec) -> Result<(), Refused> {
         let (name, selector) = (spec.plugin.clone(), Selector::Digest(spec.digest));
         self.parts.registry.resolve(&spec.tenant, &PluginRef { name, selector })?;
@@ -127,7 +127,7 @@ impl Checks {
         self.floor.check(self.parts.store.spare_bytes(), now).map_err(Refused::DiskLow)
     }
 
-    /// As [`Self::disk`], of what is kept beside jobs, such as a plugin.
+    /// Like [`Self::disk`], for data other than jobs, such as a plugin.
     pub(super) fn disk_beside_jobs(&self, now: Timestamp) -> Result<(), Refused> {
         self.floor.check(0, now).map_err(Refused::DiskLow)
     }

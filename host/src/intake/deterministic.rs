@@ -1,4 +1,5 @@
-//! Whether a job is deterministic: by its plugin's grant, or because an administrator asks for it.
+//! Decides whether a job is deterministic: by its plugin's grant, or because an administrator
+//! requested it.
 
 use jobwright_core::grant::Determinism;
 
@@ -8,15 +9,15 @@ use super::refused::FieldFault;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Deterministic {
     pub(super) is: bool,
-    /// Whether nothing but the grant allows it.
+    /// Whether only the grant allows it.
     pub(super) by_grant: bool,
 }
 
 impl Deterministic {
-    /// From the grant and the draft. Administrators need no grant.
+    /// Decides by the grant and the draft. Administrators need no grant.
     ///
     /// # Errors
-    /// If it is asked for and not granted.
+    /// If it is requested and not granted.
     pub(super) fn decide(
         granted: Determinism,
         by_administrator: bool,

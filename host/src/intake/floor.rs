@@ -1,7 +1,7 @@
-//! The floor of free space: below it nothing new is accepted, so that what was accepted can still
-//! be run, written down and read. For jobs, what the job store would use before it grows counts as free:
-//! the free pages in its file, and the history, which gives way to new work. For what is kept elsewhere it
-//! does not: else that could push the disk below what jobs need whatever the store can use again.
+//! The floor of free disk space. Below it nothing new is accepted, so that accepted jobs can still
+//! be run, recorded and read. For jobs, the space that the job store can reuse before it grows
+//! counts as free: free pages in its file, and the history, which is trimmed. For other data, such
+//! as plugins, only the free space of the file system counts.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -12,29 +12,29 @@ use jobwright_core::limits::show_bytes;
 
 use crate::disk::Floor;
 
-/// How long an answer of the file system holds: what a fast disk takes in that time is a small part of
-/// the floor.
+/// How long a measurement of the file system is reused: a fast disk can write only a small part of
+/// the floor in that time.
 const HOLDS: Duration = Duration::from_millis(50);
 
-/// The part of the floor that is to stay free of the file system, whatever the store can use again: its
-/// write-ahead log, outputs and logs of what runs are written there first.
+/// The part of the floor that must be free on the file system, regardless of reusable space: the
+/// write-ahead log, outputs and logs of running jobs are written there first.
 const LEAST_PART: u64 = 4;
 
 /// The file system under the data directory.
 #[derive(Debug)]
 pub(super) struct DiskFloor {
     floor: Floor,
-    /// Until when which answer holds.
+    /// The latest measurement, and until when it is reused.
     seen: Mutex<(Timestamp, u64)>,
 }
 
 impl DiskFloor {
-    /// That under `path`, of which `least_bytes` are to stay free.
+    /// The file system under `path`, of which `least_bytes` must stay free.
     pub(super) fn new(path: &Path, least_bytes: u64) -> Self {
         Self { floor: Floor::new(path, least_bytes), seen: Mutex::new((Timestamp::MIN, 0)) }
     }
 
-    /// Whether there is room for more, beside `spare` bytes that the store can use again.
+    /// Checks the free space; `spare` is the number of bytes that the store can reuse.
     ///
     /// # Errors
     /// If there is less than the floor, with the figures.
@@ -45,15 +45,16 @@ impl DiskFloor {
         }
         let [free, spare, least] = [free, spare, least].map(show_bytes);
         Err(format!(
-            "the disk under the data directory has {free} of free space, less than the {least} that \
-             are kept for jobs which were accepted before, beside {spare} that the job store can use \
-             again: make room there, or wait until jobs are over"
+            "the disk under the data directory has {free} of free space, and the job store can \
+             reuse {spare}: too little for the floor of {least} (`disk.free_bytes`), which is \
+             reserved for accepted jobs, and of which a quarter must be free; free some space, \
+             or wait until jobs are finalized"
         ))
     }
 
     fn free_bytes(&self, now: Timestamp) -> u64 {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that was set back makes it look again, too.
+        // A clock that was set back causes a new measurement too.
         if now >= seen.0 || after(now, HOLDS) < seen.0 {
             *seen = (after(now, HOLDS), self.floor.free_bytes());
         }

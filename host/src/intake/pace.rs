@@ -1,4 +1,4 @@
-//! How fast a tenant may submit: its own rate, in the memory of this host.
+//! The rate limits of tenants, in the memory of this host.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::tenant::{Pace, TenantName};
 
-/// The paces of the tenants that have a rate, and which. Another rate is another pace: what was ahead
-/// of the earlier one is forgotten.
+/// The pace of each tenant with a rate limit, and the rate. A new rate starts a new pace, without
+/// the jobs that were ahead of the earlier one.
 #[derive(Debug, Default)]
 pub(super) struct Paces(Mutex<HashMap<TenantName, (NonZeroU32, Pace)>>);
 
 impl Paces {
-    /// Admits `jobs` of a tenant that may submit `rate` of them a second.
+    /// Admits `jobs` of a tenant with the limit of `rate` jobs per second.
     ///
     /// # Errors
-    /// When the same may be submitted, of a tenant that is faster than that.
+    /// With the time at which they are admitted, if the tenant exceeds its rate.
     pub(super) fn admit(
         &self,
         tenant: &TenantName,

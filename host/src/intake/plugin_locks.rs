@@ -23,26 +23,26 @@ type Key = (TenantName, PluginName);
 #[derive(Debug, Default)]
 pub struct PluginLocks(Mutex<HashMap<Key, Weak<Gate>>>);
 
-/// What one plugin of one tenant is locked by.
+/// The locks of one plugin of one tenant.
 #[derive(Debug, Default)]
 pub struct Gate {
     /// Held by a request that configures or removes the plugin.
     changing: AsyncMutex<()>,
     /// Whether the plugin, or a version of it, is being removed.
     removing: AtomicBool,
-    /// Shared while a job is accepted, from looking at its plugin to its being stored; alone for no
-    /// longer than it takes to get it.
+    /// Read-locked while a job is accepted, from resolving its plugin until it is stored;
+    /// write-locked only to wait for these readers.
     accepting: Arc<RwLock<()>>,
 }
 
 /// Keeps plugins from being removed until dropped.
 #[derive(Debug)]
 pub struct Accepting {
-    /// With their gates, which must outlive them.
+    /// The guards, with their gates, which must outlive them.
     _guards: Vec<(OwnedRwLockReadGuard<()>, Arc<Gate>)>,
 }
 
-/// While this is there, jobs that need the plugin are not accepted.
+/// A removal in progress: until this is dropped, jobs that need the plugin are not accepted.
 #[derive(Debug)]
 pub struct Removing<'a>(&'a Gate);
 
@@ -62,14 +62,15 @@ impl PluginLocks {
         gate
     }
 
-    /// Waits until none of these plugins is being removed, and keeps it so.
+    /// Waits until none of these plugins is being removed, and excludes removals until the result
+    /// is dropped.
     pub async fn accepting(
         &self,
         tenant: &TenantName,
         plugins: BTreeSet<&PluginName>,
     ) -> Accepting {
         let mut guards = Vec::with_capacity(plugins.len());
-        // In the order of their names, so that requests for several of them never wait in a circle.
+        // In the order of their names, so that requests for several plugins cannot deadlock.
         for plugin in plugins {
             let gate = self.gate(tenant, plugin);
             guards.push((gate.accept().await, gate));
@@ -77,7 +78,7 @@ impl PluginLocks {
         Accepting { _guards: guards }
     }
 
-    /// Waits for the submissions of what `hold` covers that have begun already.
+    /// Waits for submissions that have begun and whose jobs `hold` covers.
     pub async fn drained(&self, hold: &Hold) {
         let gates: Vec<Arc<Gate>> = {
             let all = self.lock();
@@ -104,7 +105,7 @@ impl Gate {
     pub async fn remove(&self) -> Removing<'_> {
         self.removing.store(true, Ordering::SeqCst);
         let removing = Removing(self);
-        // Those that did not see it have their place in the queue when this is passed.
+        // Submissions that did not see the flag have stored their jobs when this returns.
         drop(self.accepting.write().await);
         removing
     }
@@ -116,7 +117,7 @@ impl Gate {
                 return accepting;
             }
             drop(accepting);
-            // The removal has it to its end.
+            // The flag stays set until the removal has ended.
             drop(self.changing.lock().await);
         }
     }

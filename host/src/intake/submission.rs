@@ -1,4 +1,4 @@
-//! What is submitted, by what, and the answer.
+//! Submissions, their submitter, and the answers.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use super::refused::{NotAdmitted, Refused};
 /// How long a key is remembered.
 const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What submits jobs: a client of the HTTP interface, for one.
+/// A submitter of jobs, such as a client of the HTTP interface.
 pub trait Submitter: Send + Sync {
     /// The tenant of its jobs.
     fn tenant(&self) -> &TenantName;
 
-    /// Whether it needs no grants.
+    /// Whether it is an administrator, who needs no grants.
     fn is_administrator(&self) -> bool;
 
-    /// Whether it may submit at this moment: a key can be revoked and a tenant be disabled while a request
-    /// is under way.
+    /// Checks that it may still submit: its key may be revoked, or its tenant disabled, during a
+    /// request.
     ///
     /// # Errors
     /// Why not.
@@ -50,7 +50,7 @@ pub struct RequestKey {
 }
 
 impl RequestKey {
-    /// What makes a job unique that is accepted at `now`.
+    /// The uniqueness of a job that is accepted at `now`.
     pub(super) fn dedup(&self, now: Timestamp) -> Dedup {
         Dedup {
             key: self.key.clone(),
@@ -61,11 +61,11 @@ impl RequestKey {
     }
 }
 
-/// What holds for all jobs of one request.
+/// The properties of all jobs of one request.
 pub struct Order<'a> {
-    /// What submits them.
+    /// The submitter.
     pub by: &'a dyn Submitter,
-    /// Until when they wait for room in their queues; a time in the past does not wait.
+    /// Until when they wait for room in their queues; with a time in the past they do not wait.
     pub deadline: Timestamp,
     /// Dropped when the store has answered, and not before.
     pub held: Arc<dyn Any + Send + Sync>,
@@ -77,9 +77,9 @@ pub type Answer = Result<Accepted, Refused>;
 /// A job that is accepted, as it stood then.
 #[derive(Debug)]
 pub enum Accepted {
-    /// Now.
+    /// Accepted now.
     New(Box<Job>),
-    /// Earlier, under the same key. It may be pruned by now.
+    /// Accepted earlier, under the same key. It may be pruned.
     Repeated(Box<Job>),
 }
 

@@ -1,4 +1,5 @@
-//! The one way to a job, with its checks in the order of the [module](super)'s text.
+//! Accepts submissions: the only way to create a job. The documentation of the [module](super) has
+//! the order of the checks.
 
 use std::time::Duration;
 
@@ -15,13 +16,13 @@ use super::refused::Refused;
 use super::submission::{Accepted, Answer, Order, RequestKey, Submission};
 use crate::detached;
 
-/// How often a submitter that waits for room tries again while nothing wakes it.
+/// The interval at which a submitter that waits for room retries without a wake-up.
 const ROOM_POLL: Duration = Duration::from_millis(100);
 
 /// Accepts jobs.
 pub struct Intake {
     checks: Checks,
-    /// What keeps plugins that are changed, and the submissions that need them, apart.
+    /// Locks between changes of plugins and submissions that need them.
     pub plugins: PluginLocks,
 }
 
@@ -33,14 +34,14 @@ struct Entry {
     key: Option<RequestKey>,
 }
 
-/// A job that passed all checks but that of its queue.
+/// A job that passed all checks except the room in its queue.
 struct Checked {
     at: usize,
     job: NewJob,
     key: Option<RequestKey>,
 }
 
-/// Jobs that are about to be enqueued, whose plugins stay meanwhile.
+/// Jobs that are about to be enqueued, with locks that keep their plugins installed.
 struct Round {
     jobs: Vec<Checked>,
     stays: Accepting,
@@ -54,10 +55,11 @@ impl Intake {
         Self { checks: Checks::new(parts, settings), plugins: PluginLocks::default() }
     }
 
-    /// Accepts or refuses jobs, each for itself, and answers in their order.
+    /// Accepts or refuses each job, and returns the answers in the order of the jobs.
     ///
     /// # Errors
-    /// If all are refused for a reason that is none of theirs: they can be submitted again as they are.
+    /// If all are refused for a reason that does not depend on the jobs: they can be submitted
+    /// again unchanged.
     pub async fn submit(
         &self,
         order: &Order<'_>,
@@ -89,8 +91,8 @@ impl Intake {
         Ok(answers.finish())
     }
 
-    /// Checks whether a job that was accepted before may be run anew, in the same order, but for its place
-    /// in the queue. Its plugin stays until the answer is dropped.
+    /// Checks whether a job that was accepted before may run again, in the same order, without the
+    /// room in its queue. Its plugin stays installed until the result is dropped.
     ///
     /// # Errors
     /// Why not.
@@ -124,7 +126,7 @@ impl Intake {
         entries
     }
 
-    /// The checks that no job passes or fails by itself, before those of its queue.
+    /// The checks that do not depend on single jobs, before those of their queues.
     async fn disk_and_pace(
         &self,
         tenant: &TenantName,
@@ -135,7 +137,7 @@ impl Intake {
         self.checks.pace(tenant, jobs, now).await
     }
 
-    /// Enqueues jobs; until the deadline those whose queues have no room wait for it.
+    /// Enqueues jobs. Jobs without room in their queue wait for it until the deadline.
     async fn enqueue(
         &self,
         order: &Order<'_>,
@@ -145,7 +147,7 @@ impl Intake {
         let wake_ups = &self.checks.parts.wake_ups;
         let mut place = None;
         loop {
-            // Before the store looks, so that no room that comes afterwards is missed.
+            // Before the store is asked, so that no wake-up in between is missed.
             let room = wake_ups.room.notified();
             let now = round.now;
             let waiting = self.enqueue_now(order, round, answers).await?;
@@ -164,7 +166,7 @@ impl Intake {
         }
     }
 
-    /// Checks jobs that waited once more: meanwhile much may have changed.
+    /// Checks jobs again that waited, because plugins, holds and keys may have changed.
     async fn checked_again(
         &self,
         order: &Order<'_>,
@@ -186,7 +188,7 @@ impl Intake {
         Ok(Round { jobs, stays, now })
     }
 
-    /// Enqueues jobs, and answers which are to wait for room.
+    /// Enqueues jobs, and returns those that must wait for room.
     async fn enqueue_now(
         &self,
         order: &Order<'_>,
@@ -202,7 +204,8 @@ impl Intake {
         let store = self.checks.parts.store.clone();
         let stored: Vec<NewJob> = jobs.iter().map(|checked| checked.job.clone()).collect();
         let enqueuing = async move { store.enqueue(stored, now).await };
-        // The store may still take the jobs when the submitter has gone: their plugins stay until then.
+        // The store may still enqueue the jobs after the submitter has disconnected, so their
+        // plugins stay installed until then.
         let told = detached::run((stays, order.held.clone()), enqueuing).await;
         let told = told.map_err(|error| Refused::Broken(error.to_string()))??;
         let mut waiting = Vec::new();
@@ -225,7 +228,7 @@ impl Intake {
         self.checks.disk(now)
     }
 
-    /// The same for what is kept beside jobs, such as a plugin.
+    /// Like [`Self::has_disk_for_jobs`], for data other than jobs, such as a plugin.
     ///
     /// # Errors
     /// [`Refused::DiskLow`].

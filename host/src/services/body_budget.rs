@@ -55,13 +55,13 @@ impl BodyBudget {
         let units = units(bytes);
         let full = |owner: &str, max: u64| {
             let max = show_bytes(max);
-            HttpRequestError::NoRoom(format!("{owner} holds {max} of bodies, its maximum"))
+            HttpRequestError::NoRoom(format!("{owner} holds bodies of {max}, its maximum"))
         };
         let own = self.own.clone().try_acquire_many_owned(units);
         let own = own.map_err(|_| {
             let max = show_bytes(self.own_bytes);
             HttpRequestError::NoRoom(format!(
-                "the attempt holds {max} of bodies, its maximum, which follows from \
+                "the attempt holds bodies of {max}, its maximum, which follows from \
                  `grants.http_limits` (concurrent, request_bytes, response_bytes)"
             ))
         })?;

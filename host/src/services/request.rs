@@ -33,7 +33,7 @@ const REFUSED: [HeaderName; 4] = [
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum Fault {
-    #[error("the header `{0}` is for the host to set")]
+    #[error("the header `{0}` is set by the host only")]
     Header(HeaderName),
     #[error("the header `host` is `{given}`, and the request goes to `{to}`")]
     Host { given: String, to: String },
@@ -41,9 +41,9 @@ pub(super) enum Fault {
     Coding(String),
     #[error("`content-length` is `{given}`, and the body has {bytes} bytes")]
     Length { given: String, bytes: usize },
-    #[error("the method `{0}` makes a tunnel")]
+    #[error("the method `{0}` opens a tunnel, which is not allowed")]
     Tunnel(Method),
-    #[error("the address names a user: put credentials into the header `authorization`")]
+    #[error("the address contains a user name: put credentials into the header `authorization`")]
     User,
     #[error("its port is not a number from 0 to 65535")]
     Port,
@@ -67,7 +67,7 @@ pub(super) fn check_and_clean(
     let names: Vec<_> = removed.map(|name| format!("`{name}`")).collect();
     Ok((!names.is_empty()).then(|| {
         let names = names.join(", ");
-        format!("INFO: jobwright: {shown}: left out {names}, which the host sets\n")
+        format!("INFO: jobwright: {shown}: dropped {names}, which the host sets\n")
     }))
 }
 

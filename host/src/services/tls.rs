@@ -42,7 +42,7 @@ impl Tls {
             connector.as_ref().map_err(|why| HttpRequestError::Insecure(why.clone()))?;
         let name = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
-            HttpRequestError::Insecure("its name cannot be in a certificate".to_owned())
+            HttpRequestError::Insecure("the host's name cannot occur in a certificate".to_owned())
         })?;
         let secured = connector.connect(name, stream).await;
         secured.map_err(|error| HttpRequestError::Insecure(error.to_string()))

@@ -342,7 +342,7 @@ impl Exchange<'_> {
 /// Checks the head of a response, and removes the headers of the connection.
 fn check_head(head: &mut Parts, must_be_searchable: bool) -> Result<(), HttpRequestError> {
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(HttpRequestError::Broken("it switches to another protocol".to_owned()));
+        return Err(HttpRequestError::Broken("the server switches to another protocol".to_owned()));
     }
     if header_bytes(&head.headers) > MAX_HEAD_BYTES {
         return Err(HttpRequestError::ResponseHeadTooLong(MAX_HEAD_BYTES as u64));

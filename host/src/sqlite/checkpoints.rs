@@ -20,7 +20,7 @@ use super::open::{BUSY_TIMEOUT, open_beside};
 /// How many pages are written between two checkpoints: 4 MiB, some milliseconds of copying.
 const PASSIVE_PAGES: u32 = 1024;
 
-/// From how many pages on the writer begins the log anew: 64 MiB.
+/// The length of the log, in pages, above which the writer restarts it: 64 MiB.
 const RESTART_PAGES: u32 = 16_384;
 
 /// See the module's text.
@@ -28,7 +28,7 @@ const RESTART_PAGES: u32 = 16_384;
 pub(crate) struct Checkpoints {
     /// How many pages the log has, as of the latest commit.
     pages: Arc<AtomicU32>,
-    /// How many it had when the latest checkpoint was asked for.
+    /// The length at the latest request for a checkpoint.
     asked: u32,
     /// Held while the thread checkpoints.
     at_work: Arc<Mutex<()>>,
@@ -42,7 +42,7 @@ struct Thread {
 }
 
 impl Checkpoints {
-    /// Takes over the checkpoints of the database at `path`, of which `db` is the writer's connection.
+    /// Starts the checkpoints of the database at `path`, whose writer uses the connection `db`.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -69,7 +69,7 @@ impl Checkpoints {
         Ok(Self { pages, asked: 0, at_work, thread: Some(Thread { ask, handle }) })
     }
 
-    /// Asks for a checkpoint if much was written since the last one. Called after each commit.
+    /// Requests a checkpoint if enough was written since the last one. Called after each commit.
     pub(crate) fn committed(&mut self) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.asked {
@@ -78,7 +78,7 @@ impl Checkpoints {
         if pages - self.asked >= PASSIVE_PAGES
             && let Some(thread) = &self.thread
         {
-            // If one is asked for already, it copies this too.
+            // A checkpoint that is requested already copies this too.
             let _ = thread.ask.try_send(());
             self.asked = pages;
         }
@@ -90,8 +90,8 @@ impl Checkpoints {
         lock(&self.at_work)
     }
 
-    /// Begins a log anew that has become too long, unless a reader needs it just now. Called
-    /// between two groups of commands.
+    /// Restarts a log that has become too long, unless a reader is using it. Called between two
+    /// groups of commands.
     pub(crate) fn restart_long_log(&self, db: &Connection) {
         if self.pages.load(Ordering::Relaxed) < RESTART_PAGES {
             return;
@@ -127,10 +127,10 @@ fn lock(at_work: &Mutex<()>) -> MutexGuard<'_, ()> {
     at_work.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One checkpoint; one that is not possible now is made later.
+/// Makes one checkpoint. If it is not possible now, a later one copies the rest.
 fn checkpoint(db: &Connection, mode: &str) {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
     if let Err(error) = db.query_row(&sql, [], |_| Ok(())) {
-        tracing::debug!(%error, mode, "a checkpoint of the job store is put off");
+        tracing::debug!(%error, mode, "a checkpoint of the job store is postponed");
     }
 }

@@ -28,13 +28,13 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlit
         .map_err(|error| unreadable(column, Type::Text, error))
 }
 
-/// `value` as it is written; everything that is stored so can be written.
+/// The JSON of `value`; serializing a stored type never fails.
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-/// A column that does not hold what was written.
+/// A column with an invalid value.
 pub(crate) fn unreadable(
     column: usize,
     kind: Type,

@@ -10,10 +10,10 @@ use rusqlite::{Connection, OpenFlags};
 /// How long a statement waits for another connection.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens the database at `path` for its writer, taking the `steps` that it has not had yet.
+/// Opens the database at `path` for its writer, and applies the schema `steps` that it lacks.
 ///
 /// # Errors
-/// If it cannot be written, or a newer version of Jobwright has.
+/// If it cannot be written, or was written by a newer version of Jobwright.
 pub(crate) fn open(path: &Path, steps: &[&str]) -> anyhow::Result<Connection> {
     let failed = || format!("cannot open the store {}", path.display());
     let connection = Connection::open(path).with_context(failed)?;
@@ -67,7 +67,8 @@ pub(super) fn open_beside(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Keeps the plan of a prepared statement whatever is bound to it: else SQLite plans a join anew at each call.
+/// Keeps the plan of a prepared statement for all bound values; otherwise SQLite plans a join again
+/// at each call.
 fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }

@@ -1,17 +1,16 @@
-//! What a database takes of the disk.
+//! The disk space of a database.
 
 use rusqlite::{Connection, Result};
 
 /// The maximum space of an output in addition to its bytes: pages that are not full.
 const OUTPUT_PAGES_BYTES: u64 = 64 << 10;
 
-/// What the tables take of the file, in bytes: it does not shrink, but what is free in it is used
-/// again.
+/// The used space in the file, in bytes. The file does not shrink; its free space is reused.
 pub(crate) fn used_bytes(db: &Connection) -> Result<u64> {
     Ok(file_bytes(db)?.saturating_sub(free_bytes(db)?))
 }
 
-/// What the file takes, in bytes.
+/// The size of the file, in bytes.
 pub(crate) fn file_bytes(db: &Connection) -> Result<u64> {
     bytes_of_pages(db, "PRAGMA page_count")
 }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::open::open_reader;
 
-/// Queries for single rows, at one time: more only wait for the same disk.
+/// The number of concurrent queries for single rows: more would only wait for the same disk.
 pub(crate) const LOOKUPS: usize = 4;
 
 /// Read-only connections, opened when they are first needed.
@@ -22,7 +22,7 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// So many readers of the database at `path`, which exists.
+    /// This number of readers of the database at `path`, which exists.
     pub(crate) fn new(path: &Path, count: usize) -> Self {
         let places = Arc::new(Semaphore::new(count));
         Self { path: path.to_owned(), idle: Mutex::default(), places }
@@ -48,7 +48,7 @@ impl Readers {
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(answer) => answer.map_err(|error| store_error(&error)),
-            Err(_) => Err(ended("a query was broken off")),
+            Err(_) => Err(ended("a query was interrupted")),
         }
     }
 
@@ -57,7 +57,7 @@ impl Readers {
     }
 }
 
-/// What a failure of SQLite means to the callers of the store.
+/// The store's error for an error of SQLite.
 pub(crate) fn store_error(error: &rusqlite::Error) -> StoreError {
     use rusqlite::{Error, ErrorCode};
     let corrupt = match error {

@@ -1,11 +1,11 @@
-//! A look at a write-ahead log that a crash has left, before SQLite takes from it what it can and
-//! writes over the rest: whether something in it is damaged.
+//! Checks a write-ahead log that a crash has left for damage, before SQLite recovers from it and
+//! overwrites it.
 //!
-//! SQLite reads a log up to the first frame that is not whole and takes that for the end, as it is
-//! after a crash; a log whose header is not whole it takes for empty. It says nothing of either. After
-//! a crash no commit lies behind such an end: a commit is the last frame that a process writes of its
-//! transaction. One that does was written before the damage, or, if the machine lost power, in part
-//! and was never acknowledged. These cases cannot be distinguished, so the log is copied first.
+//! SQLite reads a log up to the first incomplete frame, which is the end after a crash, and treats
+//! a log with an incomplete header as empty. It reports neither. After a crash no commit lies
+//! behind such an end: a commit is the last frame that a process writes of its transaction. One
+//! that does was written before the damage, or, if the machine lost power, in part and was never
+//! acknowledged. These cases cannot be distinguished, so the log is copied first.
 //!
 //! The format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use jobwright_core::plugin::Digest;
 
-/// Of the log, and of each frame before its page.
+/// The sizes of the headers of the log and of each frame.
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 
@@ -26,16 +26,16 @@ const MAGIC: u32 = 0x377f_0682;
 /// Pages of the store's databases: SQLite's default.
 const PAGE_BYTES: usize = 4096;
 
-/// Copies of damaged logs that are kept, the latest: each may be as long as a log gets, 64 MiB, and
-/// more than one damage means a disk that has to go.
+/// Copies of damaged logs that are kept, the latest: each can have 64 MiB, the maximum length of a
+/// log, and repeated damage means that the disk must be replaced.
 const COPIES: usize = 3;
 
 /// The damage of a log.
 #[derive(Debug)]
 pub(crate) struct Damage {
-    /// Commits that SQLite does not find.
+    /// The number of commits that SQLite ignores.
     pub(crate) commits: usize,
-    /// Where the log was copied to.
+    /// The path of the copy.
     pub(crate) copy: PathBuf,
 }
 
@@ -57,15 +57,15 @@ pub(crate) fn set_aside_if_damaged(path: &Path) -> anyhow::Result<Option<Damage>
     };
     let copy = set_aside(&log).with_context(|| {
         format!(
-            "the write-ahead log {} is damaged and cannot be copied before it is written over: make \
-             room beside it, or keep a copy elsewhere and remove it",
+            "the write-ahead log {} is damaged and cannot be copied before it is overwritten: \
+             free some disk space in its directory, or copy it elsewhere and remove it",
             log.display()
         )
     })?;
     Ok(Some(Damage { commits, copy }))
 }
 
-/// The commits in a log that SQLite does not find.
+/// The commits in a log that SQLite would ignore.
 fn lost_commits(log: File) -> io::Result<usize> {
     let mut log = BufReader::new(log);
     let mut header = [0; HEADER_BYTES];
@@ -82,7 +82,7 @@ fn lost_commits(log: File) -> io::Result<usize> {
         let whole = fill(&mut log, &mut page)?;
         // Frames with other salts were left by an earlier use of the file.
         let is_current = salts.is_none_or(|salts| &frame[8..16] == salts);
-        // Once one does not follow from all before it, none does.
+        // After the first frame with a wrong checksum, all checksums are wrong.
         sum = sum.filter(|_| whole && is_current);
         sum = sum.and_then(|sum| sum.follows(&frame, &page));
         // The size of the database after a commit; 0 of any other frame. One whose page has not come
@@ -94,7 +94,7 @@ fn lost_commits(log: File) -> io::Result<usize> {
     Ok(lost)
 }
 
-/// The checksum of a log so far, which goes on from frame to frame.
+/// The cumulative checksum of a log up to a frame.
 #[derive(Debug, Clone, Copy)]
 struct Checksum {
     word: fn([u8; 4]) -> u32,
@@ -102,7 +102,7 @@ struct Checksum {
 }
 
 impl Checksum {
-    /// That of the header; none if the header is damaged.
+    /// The checksum of the header; `None` if the header is damaged.
     fn begin(header: &[u8; HEADER_BYTES]) -> Option<Self> {
         let magic = number(&header[..4]);
         let word = if magic & 1 == 0 { u32::from_le_bytes } else { u32::from_be_bytes };
@@ -115,7 +115,7 @@ impl Checksum {
         is_whole.then_some(sum)
     }
 
-    /// That of all up to a frame; none if the frame does not follow.
+    /// The checksum up to and including a frame; `None` if the frame does not match it.
     fn follows(self, frame: &[u8; FRAME_HEADER_BYTES], page: &[u8]) -> Option<Self> {
         let sum = self.with(&frame[..8]).with(page);
         (sum.is(&frame[16..24]) && number(&frame[..4]) > 0).then_some(sum)
@@ -161,7 +161,7 @@ fn set_aside(log: &Path) -> anyhow::Result<PathBuf> {
     Ok(copy)
 }
 
-/// Whether there was as much as that to read.
+/// Fills the buffer; returns false at the end of the file.
 fn fill(from: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     match from.read_exact(bytes) {
         Ok(()) => Ok(true),

@@ -1,4 +1,4 @@
-//! One thread writes: it takes the first command and all that wait behind it, applies them in one
+//! Group commit: one thread takes the first command and all commands that wait, applies them in one
 //! transaction, commits once, and then answers all. While one commit syncs the next group gathers,
 //! so the group grows with the load and light load pays for one sync.
 
@@ -21,13 +21,13 @@ const QUEUED_COMMANDS: usize = 4096;
 /// The maximum number of commands in one commit, which bounds how long the first of them waits for its result.
 const GROUP_COMMANDS: usize = 1024;
 
-/// The most payload and output bytes in one commit, for the same reason.
+/// The maximum number of payload and output bytes in one commit, for the same reason.
 const GROUP_BYTES: usize = 4 << 20;
 
 /// The interval at which a store that ran out of disk space checks for free space.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What commands change: memory with a database under it.
+/// The state that commands change: memory, and the database under it.
 pub(crate) trait State: Send + 'static {
     /// The database.
     fn connection(&self) -> &Connection;
@@ -37,7 +37,7 @@ pub(crate) trait State: Send + 'static {
         false
     }
 
-    /// Writes what belongs to every commit, at the end of its transaction.
+    /// Writes the rows of every commit, at the end of its transaction.
     fn seal(&mut self) -> rusqlite::Result<()> {
         Ok(())
     }
@@ -48,7 +48,8 @@ pub(crate) trait State: Send + 'static {
     /// Called when the commands of a group are answered.
     fn between_groups(&mut self) {}
 
-    /// Makes way for a checkpoint by the writer, until the guard is dropped.
+    /// Excludes checkpoints of another thread, so that the writer can make one, until the guard is
+    /// dropped.
     fn pause_checkpoints(&self) -> Option<MutexGuard<'_, ()>> {
         None
     }
@@ -61,14 +62,15 @@ pub(crate) trait State: Send + 'static {
         false
     }
 
-    /// Does a small part of that, in memory: between two groups, as it is not to delay a command.
+    /// Does a small part of the background work, in memory, between two groups, so that no command
+    /// is delayed.
     fn chore(&mut self) {}
 
-    /// Forgets what memory holds and reads it anew, after a transaction was rolled back.
+    /// Loads the state in memory again after a transaction was rolled back.
     fn reload(&mut self) -> rusqlite::Result<()>;
 }
 
-/// What a command needs of its commit. The greatest in a group decides.
+/// The durability that a command needs. The highest in a group decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// Writes nothing.
@@ -89,7 +91,7 @@ struct Command<S> {
     apply: Step<S>,
 }
 
-/// The way to the writing thread, which ends when this is dropped.
+/// The handle of the writer thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Writer<S> {
     commands: Option<mpsc::Sender<Command<S>>>,
@@ -118,7 +120,8 @@ impl<S: State> Writer<S> {
         let (answer, answered) = oneshot::channel();
         let apply = Box::new(move |state: &mut S| {
             let value = step(state)?;
-            // The receiver is gone if the caller was dropped; the command is committed all the same.
+            // If the caller was dropped, the receiver is closed; the command is committed
+            // nevertheless.
             Ok(Box::new(move || drop(answer.send(value))) as Reply)
         });
         let commands = self.commands.as_ref().ok_or_else(|| self.health.error())?;
@@ -127,7 +130,7 @@ impl<S: State> Writer<S> {
         answered.await.map_err(|_| self.health.error())
     }
 
-    /// Whether commands are taken.
+    /// Whether commands are accepted.
     pub(crate) fn healthy(&self) -> Result<(), StoreError> {
         match &*self.health.lock() {
             None => Ok(()),
@@ -139,7 +142,8 @@ impl<S: State> Writer<S> {
 impl<S> Drop for Writer<S> {
     fn drop(&mut self) {
         self.commands = None;
-        // Waits for the last commit, so that the directory is at rest when its lock is given up.
+        // Waits for the last commit, so that nothing is written after the directory's lock is
+        // released.
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -151,18 +155,18 @@ impl<S> Drop for Writer<S> {
 /// The fault that stopped the writer, if one did.
 #[derive(Debug, Default)]
 struct Health {
-    /// What it writes, for the host's log.
+    /// The name of the database in the host's log.
     store: &'static str,
     fault: Mutex<Option<Fault>>,
-    /// Held while a group is written: a caller that is left without an answer then must not ask for
-    /// the fault before it is known.
+    /// Held while a group is written, so that a caller without an answer reads the fault only after
+    /// it is known.
     turn: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Fault {
     error: StoreError,
-    /// None if the store must not go on: after a failed sync the contents of the disk are unknown.
+    /// `None` after a failed sync: the contents of the disk are unknown, so the store must stop.
     retry: Option<Stopwatch>,
 }
 
@@ -177,7 +181,7 @@ impl Health {
 
     fn error(&self) -> StoreError {
         drop(self.turn());
-        let ended = || StoreError::Unavailable { reason: "its writer has ended".to_owned() };
+        let ended = || StoreError::Unavailable { reason: "the writer thread has ended".to_owned() };
         self.lock().as_ref().map_or_else(ended, |fault| fault.error.clone())
     }
 
@@ -188,12 +192,12 @@ impl Health {
                 ErrorCode::DiskFull
                     | ErrorCode::ReadOnly
                     | ErrorCode::CannotOpen
-                    // Another program holds the database; nothing of the group was applied.
+                    // Another program has locked the database; nothing of the group was applied.
                     | ErrorCode::DatabaseBusy
             )
         );
         let error = store_error(error);
-        tracing::error!(%error, recoverable = passes, store = self.store, "a store stops");
+        tracing::error!(%error, recoverable = passes, store = self.store, "a write failed: the store stops");
         *self.lock() = Some(Fault { error, retry: passes.then(Stopwatch::start) });
     }
 }
@@ -203,7 +207,8 @@ struct Group<S> {
     state: S,
     waiting: mpsc::Receiver<Command<S>>,
     health: Arc<Health>,
-    /// What the connection's `synchronous` is set for; `Nothing` before it was first set.
+    /// The durability for which the connection's `synchronous` is set; `Nothing` before it was
+    /// first set.
     synchronous: Effect,
 }
 
@@ -228,11 +233,12 @@ impl<S: State> Group<S> {
             }
         }
         self.state.closing();
-        // Leaves one file behind, not three; whatever fails here is made up for at the next start.
+        // Leaves one file instead of three. A failure here is repaired at the next start.
         let _ = self.state.connection().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
-    /// The next command. Until it comes, chores are done, and one of them in any case.
+    /// Waits for the next command. Background work is done meanwhile, and one part of it in any
+    /// case.
     fn next(&mut self) -> Option<Command<S>> {
         while self.state.has_chore() {
             self.state.chore();
@@ -245,18 +251,18 @@ impl<S: State> Group<S> {
         self.waiting.blocking_recv()
     }
 
-    /// Gives back what the write-ahead log takes of the disk, if no reader needs it just now: the next
-    /// group asks again.
+    /// Truncates the write-ahead log, if no reader is using it; otherwise the next group tries
+    /// again.
     fn shorten_log(&self) {
         let db = self.state.connection();
         let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
         let _paused = self.state.pause_checkpoints();
         let done =
             db.busy_timeout(Duration::ZERO).and_then(|()| db.query_row(truncate, [], |_| Ok(())));
-        // Also after an error: else the writer waits for no other connection from then on.
+        // Also after an error: otherwise the writer would never wait for another connection again.
         let done = db.busy_timeout(BUSY_TIMEOUT).and(done);
         if let Err(error) = done {
-            tracing::warn!(%error, store = self.health.store, "cannot shorten a write-ahead log");
+            tracing::warn!(%error, store = self.health.store, "cannot truncate a write-ahead log");
         }
     }
 
@@ -298,7 +304,7 @@ impl<S: State> Group<S> {
         Ok(())
     }
 
-    /// Whether the store can go on: always, unless it had failed and still does.
+    /// Whether the store can continue: always, unless it had failed and still fails.
     fn recovered(&mut self) -> bool {
         match &*self.health.lock() {
             None => return true,
@@ -306,7 +312,7 @@ impl<S: State> Group<S> {
             Some(_) => return false,
         }
         let connection = self.state.connection();
-        // Ends a transaction that a failure left open; an error means that there was none.
+        // Rolls back a transaction that a failure left open; an error means that there was none.
         let _ = connection.execute_batch("ROLLBACK");
         let probe = "CREATE TABLE probe (x); DROP TABLE probe;";
         let outcome = connection.execute_batch(probe).and_then(|()| self.state.reload());

@@ -31,7 +31,7 @@ pub trait Engine: Send + Sync + 'static {
     /// The committed state, for reads.
     type View: View;
 
-    /// Runs `step`, which carries about `bytes`, and returns when it is committed.
+    /// Runs `step`, which writes about `bytes`, and returns when it is committed.
     fn run<A: Send + 'static>(
         &self,
         effect: Effect,
@@ -59,7 +59,7 @@ pub trait Engine: Send + Sync + 'static {
     /// See [`JobReads::logs`](jobwright_core::store::JobReads::logs).
     fn logs(&self, id: JobId) -> impl Future<Output = Result<Vec<AttemptLog>, StoreError>> + Send;
 
-    /// Removes the logs of jobs that were removed, where they are kept apart from these.
+    /// Removes the logs of removed jobs, if logs are stored separately.
     fn remove_logs(&self, ids: Vec<JobId>) -> impl Future<Output = Result<(), StoreError>> + Send {
         drop(ids);
         async { Ok(()) }
@@ -84,7 +84,7 @@ pub struct Ledgered<E> {
     pub(super) changes: Arc<ChangeStream>,
 }
 
-/// The answers, if they are all the same and need no look at the rows: there is no place.
+/// The answers, if all jobs are refused for lack of capacity without reading rows.
 fn refusals(admissions: &[Admission]) -> Option<Vec<Enqueued>> {
     let refusal = |admission: &Admission| match &admission.permit {
         Some(Err(full)) => Some(Enqueued::QueueFull(full.clone())),
@@ -94,8 +94,8 @@ fn refusals(admissions: &[Admission]) -> Option<Vec<Enqueued>> {
 }
 
 impl<E: Engine> Ledgered<E> {
-    /// Takes the places of jobs before their turn: a full queue is refused at once. Only a request that
-    /// carries a key takes them later, as it may have been answered before.
+    /// Acquires the permits of jobs before the command is queued, so that a full queue is refused
+    /// at once. Jobs with a key acquire them later, because the key may be in use.
     fn admit(&self, jobs: Vec<NewJob>, now: Timestamp) -> Vec<Admission> {
         let keyed = jobs.iter().any(|job| job.dedup.is_some());
         let admit = |job: NewJob| {
@@ -118,8 +118,8 @@ impl<E: Engine> JobStore for Ledgered<E> {
         let bytes =
             jobs.iter().map(|job| usize::try_from(job.held_bytes()).unwrap_or(usize::MAX)).sum();
         let admissions = self.admit(jobs, now);
-        // An engine that has stopped holds places of jobs that it could not write: it must have the
-        // chance to recover, so it is asked even when there seems to be no room.
+        // A stopped engine holds permits of jobs that it could not write. It gets the command even
+        // if no permit is free, so that it can recover.
         if let Some(answers) = refusals(&admissions)
             && self.engine.ready().is_ok()
         {
@@ -130,7 +130,7 @@ impl<E: Engine> JobStore for Ledgered<E> {
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
-        // A power loss that forgets a claim only makes the attempt again: no fsync of its own.
+        // No fsync: if a power loss undoes a claim, the attempt is only repeated.
         self.engine.run(Effect::Unsynced, 0, move |ledger| ledger.claim(&want, now)).await
     }
 
@@ -145,7 +145,7 @@ impl<E: Engine> JobStore for Ledgered<E> {
     }
 
     async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
-        // The death of the process does not undo it, and that is what it is for.
+        // Without a sync: it must survive the death of the process only.
         let step = move |ledger: &mut Ledger<_>| {
             ledger.pass_time(now);
             Ok(())
@@ -246,7 +246,7 @@ impl<E: Engine> AttemptTraces for Ledgered<E> {
     }
 
     async fn save_progress(&self, lease: Lease, told: ProgressUpdate) -> Result<(), StoreError> {
-        // A power loss may cost what was saved last, never all of it: a commit is whole.
+        // Without a sync: a power loss may cost the latest save, but commits are atomic.
         let bytes = told.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len());
         let step = move |ledger: &mut Ledger<_>| ledger.save_progress(&lease, &told);
         self.engine.run(Effect::Unsynced, bytes, step).await

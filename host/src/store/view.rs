@@ -15,10 +15,10 @@ pub trait View {
     /// One job.
     fn get(&self, id: JobId) -> Result<Option<Job>, Self::Error>;
 
-    /// What a job's guest reads.
+    /// The payload of a job.
     fn payload(&self, id: JobId) -> Result<Option<Payload>, Self::Error>;
 
-    /// What a job left.
+    /// The output of a job.
     fn output(&self, id: JobId) -> Result<Option<Output>, Self::Error>;
 
     /// The tenant's key that is equal to that of `dedup`, if there is one. It may have ended.
@@ -31,7 +31,7 @@ pub trait View {
     fn changed_since(&self, position: Position, most: usize) -> Result<ChangedSince, Self::Error>;
 }
 
-/// What a read costs.
+/// The cost of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadKind {
     /// It finds a row by its key.

@@ -64,7 +64,7 @@ fn log(waiting: &Receiver<JobEvent>, lost: &AtomicU64) {
         write(&job);
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            tracing::warn!(lost, "the log is too slow for the lines of all discarded jobs");
+            tracing::warn!(lost, "the log is too slow: some lines of discarded jobs are missing");
         }
     }
 }

@@ -93,8 +93,8 @@ pub enum QueueFull {
     },
     /// The jobs of a tenant, by its share of all places.
     #[error(
-        "tenant `{tenant}` holds its share of the host's places: {depth} unfinished jobs of at most \
-         {capacity}"
+        "tenant `{tenant}` holds its share of the host's capacity: {depth} unfinished jobs of at \
+         most {capacity}"
     )]
     Share {
         /// Its name.

@@ -19,7 +19,7 @@ const MOST_WRITERS: usize = 4096;
 
 /// A string that is not a resume token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("this is not a resume token of Jobwright: leave it out to start from the present")]
+#[error("the resume token is not valid: leave it out to start at the present")]
 pub struct InvalidToken;
 
 impl ResumeToken {

@@ -26,7 +26,8 @@ impl Grants {
         let mut faults = vec![];
         let mut at_most = |field: String, found: usize, most: usize, what: &str| {
             if found > most {
-                faults.push((field, format!("has {found} {what}, at most {most} are taken")));
+                faults
+                    .push((field, format!("has {found} {what}, more than the maximum of {most}")));
             }
         };
         at_most("http".to_owned(), self.http.len(), MAX_ORIGINS, "origins");
@@ -39,7 +40,8 @@ impl Grants {
         }
         for (place, grant) in self.http.iter().enumerate() {
             if grant.methods.as_ref().is_some_and(Vec::is_empty) {
-                let message = "names none, so nothing is allowed: leave it out to allow any";
+                let message = "is empty, so nothing is allowed: leave it out to allow every \
+                               method";
                 faults.push((format!("http.{place}.methods"), message.to_owned()));
             }
         }
@@ -53,7 +55,10 @@ impl Grants {
         {
             if bytes > MAX_BODY_BYTES {
                 let (found, most) = (show_bytes(bytes), show_bytes(MAX_BODY_BYTES));
-                faults.push((format!("http_limits.{name}"), format!("is {found}, at most {most}")));
+                faults.push((
+                    format!("http_limits.{name}"),
+                    format!("is {found}, more than the maximum of {most}"),
+                ));
             }
         }
         self.name_faults(&mut faults);
@@ -73,7 +78,7 @@ impl Grants {
             }
             for (member, values) in [("config", &self.config), ("env", &self.env)] {
                 if values.contains_key(name.as_str()) {
-                    let message = "is the name of a granted secret too: one of them must go";
+                    let message = "is also the name of a granted secret: remove one of them";
                     faults.push((format!("{member}.{name}"), message.to_owned()));
                 }
             }

@@ -62,7 +62,7 @@ impl<R: Rows> Ledger<R> {
         let id = lease.job;
         let Some(running) = self.queue.lifecycle(id).cloned() else { return Ok(()) };
         let message = format!(
-            "its payload cannot be read from the job store: {}; submit the job again, and look after \
+            "the payload cannot be read from the job store: {}; submit the job again, and check \
              the disk",
             unreadable.0
         );

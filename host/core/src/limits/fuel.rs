@@ -33,7 +33,7 @@ impl<'de> Deserialize<'de> for Fuel {
         match Form::deserialize(from) {
             Ok(Form::Units(units)) => Ok(Self::Units(units)),
             Ok(Form::Word(word)) if word == "unlimited" => Ok(Self::Unlimited),
-            _ => Err(serde::de::Error::custom("fuel must be a whole number or \"unlimited\"")),
+            _ => Err(serde::de::Error::custom("fuel is a whole number or \"unlimited\"")),
         }
     }
 }

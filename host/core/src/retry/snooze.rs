@@ -46,7 +46,7 @@ fn exhausted(lifecycle: &Lifecycle, now: Timestamp) -> Option<String> {
     if lifecycle.snoozes >= MAX_SNOOZES {
         return Some(format!(
             "this counts as a failure, because the {MAX_SNOOZES} attempts before it were snoozed, \
-             the most in sequence"
+             the maximum in sequence"
         ));
     }
     let snoozed = until(lifecycle.snoozed_since?, now);

@@ -110,7 +110,7 @@ impl HostServices for Closed {
     }
 
     async fn key_value(&self, _: KeyValueCall) -> Result<KeyValueReply, KeyValueError> {
-        Err(KeyValueError::Denied(self.refused("the plugin is granted no values to keep")))
+        Err(KeyValueError::Denied(self.refused("the plugin is not granted a key-value store")))
     }
 
     fn request_bytes(&self) -> u64 {
@@ -119,4 +119,4 @@ impl HostServices for Closed {
 }
 
 /// Why a request of a plugin without HTTP grants is refused.
-pub const NO_REQUEST: &str = "the plugin is granted no request";
+pub const NO_REQUEST: &str = "the plugin is not granted HTTP requests";

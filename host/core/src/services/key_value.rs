@@ -108,7 +108,7 @@ pub enum KeyValueError {
     #[error("{0}")]
     Refused(String),
     /// The store of the host failed.
-    #[error("values cannot be kept just now: {0}")]
+    #[error("values cannot be stored at the moment: {0}")]
     Failed(String),
 }
 

@@ -29,19 +29,21 @@ pub enum HttpRequestError {
     #[error("denied: {0}")]
     DeniedAddress(String),
     /// The attempt has made as many requests as it may.
-    #[error("the attempt has sent {0} requests, all that `grants.http_limits.requests` allows")]
+    #[error("the attempt has sent {0} requests, the maximum of `grants.http_limits.requests`")]
     TooMany(u32),
     /// The body of the request is longer than it may be.
     #[error(
-        "the request is longer than the {0} bytes that `grants.http_limits.request_bytes` allows"
+        "the body of the request is longer than the limit of {0} bytes \
+         (`grants.http_limits.request_bytes`)"
     )]
     RequestTooLong(u64),
     /// The address and headers of the request are longer than they may be.
-    #[error("its address and headers are longer than the {0} bytes that they may have")]
+    #[error("the address and headers of the request are longer than the limit of {0} bytes")]
     HeadTooLong(u64),
     /// The body of the response is longer than it may be.
     #[error(
-        "the response is longer than the {0} bytes that `grants.http_limits.response_bytes` allows"
+        "the body of the response is longer than the limit of {0} bytes \
+         (`grants.http_limits.response_bytes`)"
     )]
     ResponseTooLong(u64),
     /// The name does not resolve.
@@ -60,13 +62,13 @@ pub enum HttpRequestError {
     #[error("no response within {0:?}")]
     NoResponse(Duration),
     /// The response stalled for longer than the timeout between bytes.
-    #[error("the response did not go on for {0:?}")]
+    #[error("the response stalled: no bytes arrived for {0:?}")]
     Stalled(Duration),
     /// The headers of the response are longer, or more, than they may be.
-    #[error("the headers of the response are longer than {0} bytes, or more than {MAX_HEADERS}")]
+    #[error("the response has headers of more than {0} bytes, or more than {MAX_HEADERS} headers")]
     ResponseHeadTooLong(u64),
     /// The host, or the attempt, holds as many bytes of bodies as it may.
-    #[error("no memory for its body: {0}")]
+    #[error("no memory is available for its body: {0}")]
     NoRoom(String),
     /// The response is not valid HTTP, or is truncated.
     #[error("the response is broken: {0}")]

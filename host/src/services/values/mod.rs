@@ -195,7 +195,9 @@ fn check(call: &KeyValueCall) -> Result<(), KeyValueError> {
     ] {
         if length > most {
             let (length, most) = (show_bytes(length as u64), show_bytes(most as u64));
-            return Err(KeyValueError::Refused(format!("the {what} has {length}: {most} at most")));
+            return Err(KeyValueError::Refused(format!(
+                "the {what} has {length}, more than the maximum of {most}"
+            )));
         }
     }
     Ok(())

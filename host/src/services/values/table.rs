@@ -194,7 +194,9 @@ impl Table {
             },
         };
         let Some(sum) = i64::checked_add(number, by).filter(|sum| *sum >= least) else {
-            return refused(format!("`{key}` is {number}: {by} more is out of range"));
+            return refused(format!(
+                "the value of `{key}` is {number}: adding {by} is out of range"
+            ));
         };
         let written = self.write(entry, sum.to_string().as_bytes())?;
         Ok(written.map(|()| KeyValueReply::Number(sum)))
@@ -230,7 +232,9 @@ impl Table {
         {
             if after > before && bytes > max {
                 let (bytes, max) = (show_bytes(bytes), show_bytes(max));
-                return Some(format!("the values of {owner} would take {bytes}: {max} at most"));
+                return Some(format!(
+                    "the values of {owner} would take {bytes}, more than the maximum of {max}"
+                ));
             }
         }
         let budget = Budget { all: self.max_bytes, weight: Budget::KEPT };

@@ -8,8 +8,8 @@ use rusqlite::{Connection, Row, params};
 
 use crate::sqlite::columns::{self, to_json};
 
-/// Whose share an entry takes (the operator's has no name, which no tenant is called), and which it is
-/// of that share, counted from 1: the oldest are found without counting the rest.
+/// The share that an entry counts against (an empty name for the operator), and the entry's number
+/// in that share, from 1, so that the oldest entries are found without counting.
 pub(super) const SHARES: &str = "
 ALTER TABLE audit ADD COLUMN share TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN place INTEGER NOT NULL DEFAULT 0;
@@ -17,7 +17,7 @@ UPDATE audit SET place = id;
 CREATE INDEX audit_by_share ON audit (share, place);
 ";
 
-/// How many entries are kept.
+/// The maximum number of entries.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     operator: u64,
@@ -25,8 +25,8 @@ pub(super) struct Bounds {
 }
 
 impl Default for Bounds {
-    /// Of operators some hundred megabytes, years of their work; of each tenant, who may be a script
-    /// that does one thing for ever, some ten.
+    /// Some hundred megabytes for administrators, which is years of work, and some ten for each
+    /// tenant, whose client may be a script that repeats one action for ever.
     fn default() -> Self {
         Self { operator: 1_000_000, tenant: 100_000 }
     }
@@ -57,7 +57,7 @@ pub(super) fn record(
     Ok(id.unsigned_abs())
 }
 
-/// Writes an entry with its details anew, if it is still there.
+/// Replaces the details of an entry, if it was not removed.
 pub(super) fn complete(db: &Connection, entry: &AuditEntry) -> rusqlite::Result<()> {
     let sql = "UPDATE audit SET entry = ?2 WHERE id = ?1";
     let row = params![entry.id.cast_signed(), to_json(&AuditEntry { id: 0, ..entry.clone() })?];

@@ -74,7 +74,7 @@ impl Database {
         self.is_low = self.floor.is_reached();
         if !self.is_low {
             if self.dropped > 0 {
-                tracing::info!(dropped = self.dropped, "logs of attempts are kept again");
+                tracing::info!(dropped = self.dropped, "logs of attempts are stored again");
                 self.dropped = 0;
             }
             return Ok(true);
@@ -87,7 +87,9 @@ impl Database {
         if !fits {
             if self.dropped == 0 {
                 let least = show_bytes(self.floor.least_bytes());
-                tracing::warn!("logs of attempts are not kept: less than {least} of disk are free");
+                tracing::warn!(
+                    "logs of attempts are not stored: less than {least} of disk space is free"
+                );
             }
             self.dropped += 1;
         }
@@ -199,7 +201,7 @@ impl Logs {
             tracing::error!(
                 error = format!("{error:#}"),
                 aside = %aside.display(),
-                "the logs of attempts are damaged: set aside, new ones begin"
+                "the file of logs of attempts is damaged: it was renamed, and a new one is used"
             );
             schema::open_logs(path, jobs)
         });

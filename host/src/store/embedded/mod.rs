@@ -106,7 +106,7 @@ pub fn with_room<T>(directory: &Path, open: impl Fn() -> anyhow::Result<T>) -> a
     logs::remove(&directory.join("logs.db"));
     open().with_context(|| {
         format!(
-            "the disk under {} has {} of free space: make room there and start again; no job is \
+            "the disk under {} has {} of free space: free some space and start again; no job is \
              lost",
             directory.display(),
             show_bytes(floor.free_bytes())
@@ -123,8 +123,8 @@ fn refuse_if_missing(directory: &Path) -> anyhow::Result<()> {
         && let Some(trace) = traces.into_iter().find(|file| length(file) > 0)
     {
         anyhow::bail!(
-            "the job store {} is missing or empty, but there is {trace} beside it: put back the \
-             file that belongs to it, or use another data directory",
+            "the job store {} is missing or empty, but the directory has {trace}: restore the \
+             missing file, or use another data directory",
             directory.join("jobs.db").display()
         );
     }

@@ -100,7 +100,7 @@ fn state_of(row: &Row<'_>, column: usize) -> rusqlite::Result<JobState> {
     ];
     let number: i64 = row.get(column)?;
     let found = states.into_iter().find(|s| state(*s) == number);
-    found.ok_or_else(|| unreadable(column, Type::Integer, format!("{number} is no job state")))
+    found.ok_or_else(|| unreadable(column, Type::Integer, format!("{number} is not a job state")))
 }
 
 /// The number that stands for a scope of keys.

@@ -37,14 +37,14 @@ fn open_database(path: &Path, disk: &Floor) -> anyhow::Result<Connection> {
             path = %path.display(),
             copy = %copy.display(),
             commits,
-            "the write-ahead log is damaged, and commits behind the damage are lost: unless they \
-             were never answered, as when power went, jobs that were accepted are missing, and \
-             what can still be read of them is in the copy"
+            "the write-ahead log is damaged, and the commits after the damage are lost. After a \
+             power loss these were not acknowledged yet; otherwise accepted jobs are missing, \
+             and their readable parts are in the copy"
         );
     }
     let db = schema::open_jobs(path)?;
     if let Err(error) = vacuum::vacuum(&db, disk) {
-        tracing::warn!(%error, "cannot give free pages of the job store back to the disk");
+        tracing::warn!(%error, "cannot return free pages of the job store to the disk");
     }
     Ok(db)
 }

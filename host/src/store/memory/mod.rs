@@ -1,5 +1,5 @@
-//! Jobs in memory: for tests, for `jobwright run`, and as the model that durable drivers are held
-//! against. Nothing survives the process.
+//! Jobs in memory: for tests, for `jobwright run`, and as the model that durable drivers are
+//! compared with. Nothing survives the process.
 
 #[cfg(test)]
 mod tests;
@@ -40,8 +40,8 @@ impl MemoryStore {
         Self { engine: Memory { ledger, changes: changes.clone() }, capacity, changes }
     }
 
-    /// Forgets what a host that is started again does not know, and reads the times of jobs as it does:
-    /// for tests that hold a durable store against this one.
+    /// Resets the state that does not survive a restart, and adjusts the times of jobs as a restart
+    /// does: for tests that compare a durable store with this one.
     pub fn restart(&self) {
         let Ok(()) = self.engine.lock().restart();
     }
