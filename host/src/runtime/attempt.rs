@@ -1,8 +1,8 @@
 //! One attempt: a fresh `wasmtime::Store`, the guest in it, and the receipt.
 //!
-//! Invariants: every limit is armed before the first instruction of the guest, its start function
-//! included; the receipt is complete however the attempt ends; the `wasmtime::Store` is dropped with
-//! the attempt and never used for another.
+//! Invariants: every limit is in force before the first instruction of the guest, including its
+//! start function; the receipt is complete however the attempt ends; the `wasmtime::Store` is
+//! dropped with the attempt and never used for another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +21,12 @@ use super::guest::Guest;
 use super::meter::Meter;
 use super::stdio::OutputBuffer;
 
-/// Fuel between two saves of the counter, at each of which the guest also yields: the receipt of an attempt
-/// that was stopped is short by at most that, about a millisecond's work.
+/// The fuel between two saves of the counter, at each of which the guest also yields. The receipt
+/// of a stopped attempt lacks at most this much, about a millisecond of computing.
 const FUEL_INTERVAL: u64 = 1_000_000;
 
-/// What one host call may copy, in addition to all that a guest can have in its memory, or is given: room for
-/// lists of strings that name the same bytes again and again.
+/// The number of bytes that one host call may copy in addition to the guest's memory and payload:
+/// for lists of strings that refer to the same bytes repeatedly.
 const CALL_BYTES: u64 = 16 << 20;
 
 /// Runs `attempt` on `code` to its end.
@@ -61,8 +61,8 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
     Ended { outcome, usage, failed_output }
 }
 
-/// How a guest ended: as it announced, if it then failed by itself and not at a limit, because the
-/// announcement says more than an exit code or a trap.
+/// The result of a guest: its announced ending, if it then failed by itself and not at a limit,
+/// because that has more information than an exit code or a trap.
 fn or_announced(
     ending: Result<GuestResult, Abort>,
     guest: &mut Guest,
@@ -76,7 +76,7 @@ fn or_announced(
     }
 }
 
-/// A `wasmtime::Store` in which all limits are armed.
+/// A `wasmtime::Store` that enforces all limits.
 fn armed(
     code: &Prepared,
     attempt: &Attempt,
@@ -102,8 +102,9 @@ fn armed(
     Ok(store)
 }
 
-/// What one host call may copy. A call with a buffer as large as the guest's memory is legitimate: programs
-/// read into buffers that are larger than their input, and write output that is too long, to be refused.
+/// The number of bytes that one host call may copy. A call with a buffer as large as the guest's
+/// memory is legitimate: programs read into buffers that are larger than their input, and write
+/// output that is too long, to be refused.
 fn call_bytes(attempt: &Attempt) -> usize {
     let Limits { memory_bytes, checkpoint_bytes, .. } = attempt.limits;
     let given = checkpoint_bytes.max(attempt.payload.bytes.len() as u64);

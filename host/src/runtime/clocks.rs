@@ -3,10 +3,10 @@
 //! Both clocks show one time: the wall clock counted from 1970, the monotonic one from [`ORIGIN`]. Moments
 //! are nanoseconds since the attempt began.
 //!
-//! Invariants: no clock shows more than the step that the attempt's start allows; the monotonic clock never
-//! shows zero. The time of a deterministic job moves by a step with each reading, and to the end of each
-//! sleep: both follow from what the guest does, so the attempt can be made again. The time of any other
-//! job is real. A sleep takes real time in both.
+//! Invariants: no clock has a finer resolution than the attempt's start allows; the monotonic clock
+//! never shows zero. The time of a deterministic job moves by a step with each reading, and to the
+//! end of each sleep: both follow from what the guest does, so the attempt can be replayed. The
+//! time of any other job is real. A sleep takes real time in both.
 
 mod simulated;
 
@@ -20,14 +20,14 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 use self::simulated::Simulated;
 use crate::clock::Stopwatch;
 
-/// What the monotonic clock shows when an attempt begins: a day. Go's runtime takes zero for a broken
+/// The monotonic clock at the start of an attempt: one day. Go's runtime treats zero as a broken
 /// clock, and programs subtract minutes and hours from their first reading.
 const ORIGIN: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// The clocks of one guest. Copies show the same time.
 #[derive(Debug, Clone)]
 pub(super) struct Clocks {
-    /// What the wall clock shows when the attempt begins, in nanoseconds since 1970.
+    /// The wall clock at the start of the attempt, in nanoseconds since 1970.
     wall: u64,
     /// In nanoseconds, at least 1.
     step: u64,
@@ -40,14 +40,14 @@ enum Time {
     Simulated(Arc<Simulated>),
 }
 
-/// When a timer rings.
+/// When a timer expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// After so many nanoseconds from now.
+    /// This number of nanoseconds from now.
     After(u64),
-    /// When the monotonic clock shows this, in nanoseconds.
+    /// At this reading of the monotonic clock, in nanoseconds.
     Monotonic(u64),
-    /// When the wall clock shows this, in nanoseconds since 1970.
+    /// At this reading of the wall clock, in nanoseconds since 1970.
     Wall(u64),
 }
 
@@ -84,12 +84,12 @@ impl Clocks {
         }
     }
 
-    /// What the wall clock shows.
+    /// The reading of the wall clock.
     fn wall(&self) -> u64 {
         self.floor(self.wall.saturating_add(self.read()))
     }
 
-    /// What the monotonic clock shows.
+    /// The reading of the monotonic clock.
     pub(super) fn monotonic(&self) -> u64 {
         self.floor(ORIGIN.saturating_add(self.read()))
     }
@@ -99,8 +99,8 @@ impl Clocks {
         self.step
     }
 
-    /// The moment of a timer that is set at `now`. A clock that is waited for shows the time by then, and
-    /// not the step before it.
+    /// The moment of a timer that is set at `now`, rounded up, so that a clock which is read
+    /// afterwards shows at least the time of the timer.
     pub(super) fn moment(&self, due: Due, now: u64) -> u64 {
         let shown = |time: u64| time.checked_next_multiple_of(self.step).unwrap_or(u64::MAX);
         match due {
@@ -117,8 +117,8 @@ impl Clocks {
         Timer { clocks: self.clone(), moment, yields: moment <= now }
     }
 
-    /// Waits until `moment`. If several are waited for at once and the first ends all waits, only those
-    /// timers have rung that were due with it.
+    /// Waits until `moment`. If several moments are awaited at once and the first ends the wait,
+    /// only the timers that were due with it have expired.
     pub(super) async fn wait_until(&self, moment: u64) {
         match &self.time {
             Time::Real(watch) => {
@@ -142,13 +142,13 @@ impl Clocks {
 pub(super) struct Timer {
     clocks: Clocks,
     moment: u64,
-    /// Whether the first wait lets others go on although nothing is waited for: a guest may look at other
-    /// things again and again, with a timer that has rung.
+    /// Whether the first wait yields although the timer has expired: a guest may poll in a loop
+    /// with an expired timer.
     yields: bool,
 }
 
 impl Timer {
-    /// Waits until it rings.
+    /// Waits until it expires.
     pub(super) async fn rings(&mut self) {
         if std::mem::take(&mut self.yields) {
             tokio::task::yield_now().await;

@@ -1,8 +1,8 @@
 //! Plugins' code, from their bytes to the form in which attempts use it.
 //!
-//! Owns the way there (memory, disk, compiler); not the bytes, which the registry keeps. Invariants:
-//! code is compiled in a separate process, and only a few plugins at a time; a plugin that no attempt can
-//! ever run is distinguished from a host that could not make its code ready just now.
+//! Owns the way there (memory, disk, compiler); not the bytes, which the registry keeps.
+//! Invariants: code is compiled in a separate process, and only a few plugins at a time; a plugin
+//! that no attempt can ever run is distinguished from a temporary failure of the host.
 //!
 //! | module | owns |
 //! |---|---|
@@ -48,7 +48,7 @@ use crate::registry::compiler::Compiler;
 use crate::shares::Shares;
 use crate::shares::table::CODE_WAITERS;
 
-/// How long every attempt waits for its code: what is compiled already is loaded by then.
+/// How long every attempt waits for its code: compiled code is loaded by then.
 const BRIEFLY: Duration = Duration::from_secs(2);
 
 /// The part of all slots whose attempts may wait for longer, until their code is compiled. The others
@@ -105,18 +105,18 @@ impl<R: Ready> CodeCache<R> {
     ) -> Result<Arc<R>, Unprepared> {
         let limit = self.source.longest();
         let making = self.get(CodeKey { digest, profile: Profile::Fuel }, tenant, Some(wasm));
-        // The making goes on, and a later request finds the code.
+        // Compiling continues, and a later request finds the code.
         let made = tokio::time::timeout(limit, making).await.unwrap_or_else(|_| Err(busy(limit)));
         made.map_err(|unready| {
             let unprepared = unready.into_unprepared();
             if let Unprepared::NotNow(message) = &unprepared {
-                tracing::warn!(%digest, message, "a plugin could not be compiled just now");
+                tracing::warn!(%digest, message, "cannot compile a plugin at the moment");
             }
             unprepared
         })
     }
 
-    /// The code for `attempt`, or how the attempt ends without.
+    /// The code for `attempt`, or the outcome of the attempt if there is none.
     pub(super) async fn of_attempt(
         &self,
         attempt: &Attempt,
@@ -133,7 +133,9 @@ impl<R: Ready> CodeCache<R> {
                 return made;
             }
             let _place = self.waiting.of(tenant).try_acquire(1u64).map_err(|_| {
-                Unready::transient("its code is still being compiled, and others wait for theirs")
+                Unready::transient(
+                    "its code is still being compiled, and too many other attempts wait for code",
+                )
             })?;
             making.await
         };

@@ -1,8 +1,9 @@
 //! Plugins' debugging information, which turns the frames of a backtrace into lines of source.
 //!
-//! wasmtime reads it anew for each frame whenever a guest traps or exits with a code, and a guest's
-//! thread can do nothing else meanwhile. So what is larger than ordinary is dropped before compiling:
-//! backtraces then have the names of functions only. What a plugin computes does not change.
+//! wasmtime reads it again for each frame whenever a guest traps or exits with a code, and blocks
+//! the guest's thread meanwhile. So unusually large debugging information is dropped before
+//! compiling: backtraces then have the names of functions only. The plugin's behaviour does not
+//! change.
 
 use std::borrow::Cow;
 
@@ -19,8 +20,8 @@ const HEADER_BYTES: usize = 8;
 /// Sections of a component that hold a module or a component.
 const NESTED: [u8; 2] = [1, 4];
 
-/// How deep modules may lie in components here: deeper ones stay as they are. Uploads are refused
-/// that go deeper.
+/// The maximum depth of modules in components: deeper ones stay unchanged, and uploads with deeper
+/// ones are refused.
 pub(super) const MAX_DEPTH: usize = 16;
 
 /// `wasm`, a module or a component, without debugging information if it has too much.
@@ -40,8 +41,8 @@ fn without_over(wasm: &[u8], most: usize) -> Cow<'_, [u8]> {
 enum Part<'a> {
     /// DWARF, with its header.
     Debug(&'a [u8]),
-    /// A module or component within a component: the section's number, its content, and the parts of
-    /// that.
+    /// A module or component within a component: the section's number, its content, and the parts
+    /// of the content.
     Nested(u8, &'a [u8], Vec<Part<'a>>),
     /// Any other, with its header.
     Plain(&'a [u8]),
@@ -57,8 +58,7 @@ impl Part<'_> {
     }
 }
 
-/// The sections of a module or component; `None` if it is damaged, which the compiler then says
-/// better.
+/// The sections of a module or component; `None` if it is damaged, which the compiler then reports.
 fn parts(wasm: &[u8], depth: usize) -> Option<Vec<Part<'_>>> {
     let mut rest = wasm.get(HEADER_BYTES..)?;
     let nests = Parser::is_component(wasm) && depth > 0;
@@ -79,7 +79,7 @@ fn parts(wasm: &[u8], depth: usize) -> Option<Vec<Part<'_>>> {
     Some(parts)
 }
 
-/// `wasm`, whose parts these are, without the debugging ones.
+/// `wasm`, which consists of `parts`, without its debugging information.
 fn rebuilt(wasm: &[u8], parts: &[Part<'_>]) -> Vec<u8> {
     let mut kept = wasm[..HEADER_BYTES].to_vec();
     for part in parts {
@@ -104,7 +104,7 @@ fn is_debug(content: &[u8]) -> bool {
     name.is_some_and(|name| name.starts_with(b".debug_"))
 }
 
-/// An unsigned LEB128 number of at most 32 bits, and how many bytes it takes.
+/// An unsigned LEB128 number of at most 32 bits, and its length in bytes.
 fn number(bytes: &[u8]) -> Option<(usize, usize)> {
     let mut value = 0_u64;
     for (index, byte) in bytes.iter().take(5).enumerate() {

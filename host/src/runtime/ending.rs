@@ -1,9 +1,9 @@
-//! What an ending means: from wasmtime's error and the [`evidence`] that the host has, to an [`Outcome`].
-//!
-//! Pure. Invariant, in this order: what the host decided (stop, time); what the guest itself returned (an
-//! [`exit`] code, a status, an error), whatever it was refused before; a limit that ended it (output, fuel, stack,
-//! resources); memory that the host itself did not get; a refusal of memory or tables that the guest did not
-//! survive; an exception that its language's runtime printed; a trap.
+//! The [`Outcome`] of an attempt: determined by the guest's result or wasmtime's error, and by the
+//! [`evidence`] that the host has. Pure. Invariant, the order of precedence: the host's decision
+//! (stop, time); the guest's own result (an [`exit`] code, a status, an error), even if it was
+//! refused memory before; a limit that ended it (output, fuel, stack, resources); memory that the
+//! system refused to the host; a refusal of memory or tables that the guest did not survive; an
+//! exception that its language's runtime printed; a trap.
 
 mod evidence;
 mod exit;
@@ -24,10 +24,11 @@ use super::limiter::{Refusal, is_starved};
 use super::meter::StopCause;
 use super::{exception, trap};
 
-/// The code of an attempt for which the host got no memory.
+/// The error code of an attempt for which the system refused memory to the host.
 pub(super) const HOST_MEMORY: &str = "host_memory";
 
-/// What an attempt has left that did not succeed: marked as such, it may tell why.
+/// The output of an attempt that did not succeed. It is kept, marked as such, because it may show
+/// the cause.
 pub(super) fn failed_output(outcome: &Outcome, evidence: &Evidence<'_>) -> Option<Output> {
     match outcome {
         Outcome::Failed { .. }
@@ -51,11 +52,11 @@ pub(super) fn failed_output(outcome: &Outcome, evidence: &Evidence<'_>) -> Optio
     (!bytes.is_empty()).then(|| Output::new(bytes, evidence.output_type.as_deref()))
 }
 
-/// What `ending` means.
+/// The outcome of an attempt with this `ending`.
 pub(super) fn outcome(ending: Result<GuestResult, Abort>, evidence: &Evidence<'_>) -> Outcome {
     match (answered(ending, evidence), evidence.stopped) {
         (Err(Abort::Stopped(cause)), _) => stopped_by(cause, &evidence.attempt.limits),
-        // How it failed then is how it stopped.
+        // A failure after the stop signal counts as the stop.
         (Err(Abort::Failed(_)), Some(reason)) => stopped(reason),
         (Ok(GuestResult::Failed { .. } | GuestResult::Later { .. }), Some(reason)) => {
             stopped(reason)
@@ -71,7 +72,7 @@ pub(super) fn outcome(ending: Result<GuestResult, Abort>, evidence: &Evidence<'_
     }
 }
 
-/// An exit is what the guest says by its code.
+/// The outcome of an exit code is that of the guest's result.
 fn answered(
     ending: Result<GuestResult, Abort>,
     evidence: &Evidence<'_>,
@@ -106,8 +107,8 @@ pub(super) fn stopped(reason: StopReason) -> Outcome {
     }
 }
 
-/// The output is of the type that the plugin's settings fix, else that the guest named, else that
-/// its bytes show.
+/// The media type of the output is that of the plugin's settings, else the one that the guest
+/// named, else the one detected from the bytes.
 fn succeeded(named: Option<&str>, evidence: &Evidence<'_>) -> Outcome {
     let named = named.or(evidence.output_type.as_deref());
     let declared = evidence.attempt.job.spec.output_type.as_deref().or(named);
@@ -123,7 +124,7 @@ fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
         return starved(&error.root_cause().to_string());
     }
     let exception = exception(error, evidence);
-    // One that is about memory is explained by what was refused.
+    // A failure that is about memory is explained by the refused growth.
     let is_of_memory =
         |line: &String| line.starts_with("MemoryError") || line.contains("out of memory");
     if let Some(refusal) = evidence.refused
@@ -138,7 +139,7 @@ fn failed(error: &Error, evidence: &Evidence<'_>) -> Outcome {
     with_frames(Outcome::Trapped { error: with_words(trap::describe(error), evidence) }, error)
 }
 
-/// What the guest said before it trapped often tells more than the trap.
+/// The last line that the guest wrote often explains more than the trap.
 fn with_words(trap: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
     match last_words(evidence) {
         Some(line) => AttemptError::new(&trap.code, format!("{}: {line}", trap.message)),
@@ -146,7 +147,7 @@ fn with_words(trap: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
     }
 }
 
-/// The exception that a language's runtime ended the guest for, in the line that names it.
+/// The line that names the exception for which a language's runtime ended the guest.
 fn exception(error: &Error, evidence: &Evidence<'_>) -> Option<String> {
     match error.downcast_ref() {
         Some(Trap::UnreachableCodeReached) => {
@@ -177,8 +178,8 @@ fn enforced_message(limit: Limit, evidence: &Evidence<'_>) -> String {
     }
 }
 
-/// Handles are counted twice: what the host keeps for them, and a component's own table of them, of
-/// which wasmtime says it in words only.
+/// Handles are limited in two tables: the host's, and a component's own, whose error wasmtime
+/// reports as text only.
 fn is_out_of_handles(error: &Error) -> bool {
     matches!(error.downcast_ref(), Some(ResourceTableError::Full))
         || error.root_cause().to_string().contains("store handle limit exceeded")
@@ -198,8 +199,8 @@ fn refusal_message(Refusal { limit, wanted }: Refusal, limits: &Limits) -> Strin
     }
 }
 
-/// What growth was refused, if none has succeeded since: perhaps that is why the guest failed. What it says
-/// in its own words alone stays as it is.
+/// Adds the refused growth to the error, if none has succeeded since: it may be the cause of the
+/// failure. An error of the guest's own result is not changed.
 fn with_refusal(error: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
     match evidence.refused {
         Some(refusal) if matches!(error.code.as_str(), "exit_code" | "http_status") => {
@@ -210,7 +211,7 @@ fn with_refusal(error: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
     }
 }
 
-/// The exception for which a request handler answered an error without a body, if one was printed.
+/// Adds the printed exception for which a request handler responded with an error without a body.
 fn with_exception(error: AttemptError, evidence: &Evidence<'_>) -> AttemptError {
     if error.code != "http_status" || evidence.output.tried() > 0 {
         return error;
@@ -221,7 +222,7 @@ fn with_exception(error: AttemptError, evidence: &Evidence<'_>) -> AttemptError 
     }
 }
 
-/// The host got no memory for what the guest may have: no fault of the guest.
+/// The system refused memory that the guest may have: the guest is not at fault.
 fn starved(cause: &str) -> Outcome {
     let message = format!("the host has no memory for the guest: {cause}");
     Outcome::Refused { error: AttemptError::new(HOST_MEMORY, message), transient: true }

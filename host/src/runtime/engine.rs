@@ -1,8 +1,8 @@
 //! wasmtime's engines: how code is generated, and where instances live.
 //!
-//! Owns the engine of each [`Profile`], and their [`settings`]; not the code itself. Invariants: all code
-//! runs under epochs; the pool of an engine always has room for as many attempts as the runtime lets
-//! in, so that no attempt fails for want of a slot.
+//! Owns the engine of each [`Profile`], and their [`settings`]; not the code itself. Invariants:
+//! all code runs under epochs; the pool of an engine has room for as many attempts as the runtime
+//! admits, so that no attempt fails because the pool is full.
 
 mod settings;
 
@@ -41,7 +41,7 @@ impl Engines {
     /// The engine for code of this profile.
     ///
     /// # Errors
-    /// If it has to be made and cannot.
+    /// If it must be created and that fails.
     pub(super) fn machine(&self, profile: Profile) -> anyhow::Result<Arc<Machine>> {
         if profile == Profile::Fuel {
             return Ok(self.fuel.clone());
@@ -64,9 +64,9 @@ impl Engines {
 fn machine(profile: Profile, shape: &Shape) -> wasmtime::Result<Machine> {
     let (engine, space) = engine(profile, shape)?;
     let mut modules = Linker::new(&engine);
-    offer::link_modules(&mut modules).context("cannot offer host functions")?;
+    offer::link_modules(&mut modules).context("cannot link the host functions")?;
     let mut components = component::Linker::new(&engine);
-    offer::link_components(&mut components).context("cannot offer interfaces")?;
+    offer::link_components(&mut components).context("cannot link the interfaces of the host")?;
     Ok(Machine { engine, target: Target { profile, space }, modules, components })
 }
 
@@ -78,7 +78,7 @@ fn engine(profile: Profile, shape: &Shape) -> wasmtime::Result<(Engine, Space)> 
         config
     };
     if allocator != Allocator::OnDemand {
-        // All address space is reserved here, so that making the engine is the probe.
+        // All address space is reserved here, so creating the engine shows whether there is enough.
         let made = Engine::new(config(Space::Ample).allocation_strategy(pool(shape)));
         match (made, allocator) {
             (Ok(engine), _) => return Ok((engine, Space::Ample)),
@@ -91,16 +91,16 @@ fn engine(profile: Profile, shape: &Shape) -> wasmtime::Result<(Engine, Space)> 
             (Err(error), _) => tracing::warn!(
                 guests = shape.attempts,
                 error = format!("{error:#}"),
-                "cannot reserve address space for a pool of guests: each attempt will allocate for \
-                 itself, which is several times slower for short jobs; {REMEDY}"
+                "cannot reserve address space for a pool of guests: each attempt will allocate \
+                 its own memory, which is several times slower for short jobs; {REMEDY}"
             ),
         }
     }
     let scarce = Engine::new(&config(Space::Scarce));
-    Ok((scarce.context("cannot make an engine for guests")?, Space::Scarce))
+    Ok((scarce.context("cannot create the engine for guests")?, Space::Scarce))
 }
 
-/// An engine that compiles code for this target and runs none.
+/// An engine that only compiles code for this target.
 ///
 /// # Errors
 /// If wasmtime cannot compile for this machine.
@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn uploads_are_checked_for_the_features_that_code_is_compiled_with() {
-        // Each side has a wasmparser of its own: only names compare.
+        // wasmtime and this crate use different versions of wasmparser, so only names can be
+        // compared.
         let names = |all: &mut dyn Iterator<Item = &'static str>| -> BTreeSet<_> { all.collect() };
         let checked = names(&mut inspect::features().iter_names().map(|(name, _)| name));
         for target in Target::ALL {

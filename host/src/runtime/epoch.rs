@@ -1,8 +1,8 @@
 //! The epochs of all engines: a guest checks its engine's epoch, and yields when it has changed.
 //!
-//! Owns the one thread that advances epochs. Not what a guest does then: that is its
-//! `wasmtime::Store`'s callback. Invariant: while a [`Watch`] is held, every engine that still lives
-//! is advanced every [`PERIOD`]; while none is, the thread sleeps.
+//! Owns the one thread that advances epochs. The guest's reaction is in the callback of its
+//! `wasmtime::Store`. Invariant: while a [`Watch`] is held, every engine that still lives is
+//! advanced every [`PERIOD`]; while none is, the thread sleeps.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +55,7 @@ impl Ticker {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub(super) fn start() -> anyhow::Result<Self> {
         let pulse = Arc::new(Pulse::default());
         let beating = pulse.clone();

@@ -1,26 +1,27 @@
-//! Exceptions that ended a guest: what the runtimes of Python and JavaScript print before they trap.
-//!
-//! Some have words of their own at the end, by which they are told from a trace that a program printed and
-//! went on; of others the trace is the end of the log.
+//! Exceptions that ended a guest, as the runtimes of Python and JavaScript print them before they
+//! trap. Some runtimes print a line of their own at the end, which distinguishes the trace of a
+//! fatal exception from one that a program printed and survived; for other runtimes, the trace must
+//! be the end of the log.
 
 use jobwright_core::text::excerpt;
 
 use super::words::{self, LINE_BYTES, is_frame};
 
-/// How componentize-py's runtime begins and ends what it prints.
+/// The lines by which the output of componentize-py's runtime begins and ends.
 const PYTHON: &str = "Traceback (most recent call last):";
 const PYTHON_GROUP: &str = "  + Exception Group Traceback (most recent call last):";
 const PYTHON_ENDS: &str = "Python function threw an unexpected exception";
 
-/// How that of componentize-js does, after the message.
+/// The line by which that of componentize-js begins, after the message.
 const JAVASCRIPT: &str = "Stack:";
 const JAVASCRIPT_ENDS: &str = "Redirecting call to abort() to mozalloc_abort";
 
-/// How componentize-js's runtime begins what it prints of a request handler that threw; it then answers
-/// 500 without a body.
+/// The prefix of the line that componentize-js's runtime prints when a request handler threw; it
+/// then responds with 500 without a body.
 const HANDLER: &str = "Error while running request handler: ";
 
-/// What Python says between two tracebacks of which the second is of what ended the guest.
+/// The lines that Python prints between two tracebacks of which the second is that of the fatal
+/// exception.
 const PYTHON_CHAINS: [&str; 2] = [
     "The above exception was the direct cause of the following exception:",
     "During handling of the above exception, another exception occurred:",
@@ -41,8 +42,8 @@ pub(super) fn named(log: &[u8]) -> Option<String> {
     Some(excerpt(line.as_bytes(), LINE_BYTES))
 }
 
-/// The first line after the last traceback that is no frame: more may follow, if the message has them. One
-/// that the message of another announces is part of that message.
+/// The first line after the last traceback that is no frame; a message of several lines continues
+/// after it. A traceback within the message of another exception is part of that message.
 fn python<'a>(lines: &[&'a str]) -> Option<&'a str> {
     let mut lines = match lines.iter().rposition(|line| *line == PYTHON_ENDS) {
         Some(end) => &lines[..end],
@@ -60,7 +61,7 @@ fn python<'a>(lines: &[&'a str]) -> Option<&'a str> {
     }
 }
 
-/// Where the last traceback begins, and the line that names its exception.
+/// The index of the last traceback, and the line that names its exception.
 fn traceback<'a>(lines: &[&'a str]) -> Option<(usize, &'a str)> {
     let start = lines.iter().rposition(|line| [PYTHON, PYTHON_GROUP].contains(line))?;
     let bar = if lines[start] == PYTHON { "" } else { "  | " };
@@ -103,7 +104,7 @@ mod tests {
         assert_eq!(named(told.as_bytes()).as_deref(), Some("RuntimeError: the worker failed:"));
         let before = format!("{trace}KeyError: 1\n{trace}ValueError: bad row\n{PANIC}");
         assert_eq!(named(before.as_bytes()).as_deref(), Some("ValueError: bad row"));
-        // What a program printed itself and survived says nothing of its end.
+        // A trace that a program printed itself and survived does not explain its end.
         assert_eq!(named(format!("{trace}ValueError: bad row\nrow 8\n").as_bytes()), None);
         let last = named(format!("row 7\n{trace}ValueError: bad row\n").as_bytes());
         assert_eq!(last.as_deref(), Some("ValueError: bad row"));

@@ -1,4 +1,4 @@
-//! What a guest's `wasmtime::Store` holds.
+//! The state of a guest in its `wasmtime::Store`.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use super::clocks::Clocks;
 use super::limiter::Budget;
 use super::yield_state::YieldState;
 
-/// What a guest's `wasmtime::Store` holds for the host's functions, whichever kind it is of.
+/// The state of a guest in its `wasmtime::Store`, for the host functions of every kind of plugin.
 pub(super) struct Guest {
-    /// Of both previews: the first is made of the second.
+    /// The state of both previews: wasmtime implements preview 1 with that of 0.2.
     wasi: WasiP1Ctx,
     http: WasiHttpCtx,
     requests: Requests,
@@ -69,17 +69,17 @@ impl Guest {
         &mut self.budget
     }
 
-    /// What an Extism plug-in sees; of any other guest it is empty.
+    /// The state of an Extism plug-in; empty for any other guest.
     pub(super) fn extism(&mut self) -> &mut Kernel {
         &mut self.extism
     }
 
-    /// What a core module can copy of its last response.
+    /// The last response, which a core module can copy.
     pub(super) fn last_response(&mut self) -> &mut LastResponse {
         &mut self.last_response
     }
 
-    /// What the guest reaches outside of its sandbox.
+    /// The host services that the attempt was granted.
     pub(super) fn services(&self) -> Arc<dyn HostServices> {
         self.services.clone()
     }
@@ -89,7 +89,7 @@ impl Guest {
         self.channel.clocks()
     }
 
-    /// Whether it waits or only yielded.
+    /// The state that shows whether it waits or only yielded.
     pub(super) fn yield_state(&self) -> YieldState {
         self.yield_state.clone()
     }
@@ -103,7 +103,7 @@ impl Guest {
         self.wasi.ctx().ctx.random()
     }
 
-    /// What the guest's handles stand for.
+    /// The table of the guest's handles.
     pub(super) fn handles(&mut self) -> &mut ResourceTable {
         self.wasi.ctx().table
     }

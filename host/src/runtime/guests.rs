@@ -1,5 +1,5 @@
-//! The threads that guests run on: a tokio runtime of their own, so that nothing a guest does
-//! delays the rest of the host.
+//! The threads that guests run on: a tokio runtime of their own, so that guests do not delay the
+//! rest of the host.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,7 +20,7 @@ impl Guests {
     /// Starts `threads` threads.
     ///
     /// # Errors
-    /// If the system gives none.
+    /// If the system cannot start them.
     pub(super) fn start(threads: usize) -> anyhow::Result<Self> {
         // No I/O driver: guests wait for time only.
         Self::built(&mut Builder::new_multi_thread(), threads)
@@ -29,7 +29,7 @@ impl Guests {
     /// Starts `threads` threads that also wait for pipes and processes, for guests in other processes.
     ///
     /// # Errors
-    /// If the system gives none.
+    /// If the system cannot start them.
     #[cfg(target_os = "linux")]
     pub(super) fn start_with_files(threads: usize) -> anyhow::Result<Self> {
         Self::built(Builder::new_multi_thread().enable_io(), threads)

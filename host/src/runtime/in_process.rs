@@ -25,7 +25,8 @@ use super::meter::unless_stopped;
 use super::{attempt, ending, receipt};
 use crate::clock::Stopwatch;
 
-/// Room in addition to the slots, for attempts that were dropped and whose guest has not yielded yet.
+/// Permits in addition to the slots, for attempts that were dropped and whose guest has not yielded
+/// yet.
 const SPARE_ATTEMPTS: usize = 8;
 
 /// Runs attempts with wasmtime in this process. Dropping it stops every guest, without waiting.
@@ -36,11 +37,11 @@ pub struct InProcessRuntime {
     offer: Offer,
 }
 
-/// What every attempt needs.
+/// The state that all attempts share.
 struct Host {
     code_cache: CodeCache<Prepared>,
     ticker: Arc<Ticker>,
-    /// One permit for each attempt that the pool has room for.
+    /// A permit for each attempt that fits the pool.
     room: Semaphore,
 }
 
@@ -105,7 +106,8 @@ impl Host {
     }
 
     async fn run(&self, code: &Prepared, attempt: &Attempt, mut stop: StopSignal) -> Ended {
-        // Held to the end of the attempt. Never closed, so an error means nothing.
+        // Held to the end of the attempt. The semaphore is never closed, so acquiring does not
+        // fail.
         let _room = match self.room.try_acquire() {
             Ok(room) => Ok(room),
             Err(_) => match unless_stopped(&mut stop, self.room.acquire()).await {

@@ -1,13 +1,13 @@
-//! What one attempt takes of memory and tables, and what it was refused.
+//! Accounts for the memory and tables of one attempt, and remembers refused growth.
 //!
 //! Invariant: the sum over all memories and tables of an attempt never exceeds its limits. Growth
-//! beyond answers −1 to the guest, as WebAssembly wants it. The refusal is remembered until a growth
-//! succeeds: it explains why a guest that traps did so, and a guest that goes on to grow has survived it.
+//! beyond them returns −1 to the guest, as WebAssembly specifies. The refusal is remembered until a
+//! growth succeeds: it explains a trap, while a guest that grows later has survived the refusal.
 
 use jobwright_core::limits::{Limit, Limits};
 use wasmtime::ResourceLimiter;
 
-/// What a table element takes: wasmtime keeps a pointer for each.
+/// The size of a table element: wasmtime stores a pointer for each.
 pub(super) const ELEMENT_BYTES: u64 = 8;
 
 /// Memories of one plugin. Programs have one, components that were composed of others one for each.
@@ -17,11 +17,11 @@ pub(super) const MAX_MEMORIES: u32 = 8;
 /// Tables of one plugin. Modules have one or two, components one or two more for each memory.
 pub(super) const MAX_TABLES: u32 = 32;
 
-/// Instances of modules and components in one plugin. What componentize-py makes has one for each
-/// shared library, some tens; Spin takes as many.
+/// Instances of modules and components in one plugin. Components of componentize-py have one for
+/// each shared library, some tens; the bound is that of Spin.
 pub(super) const MAX_INSTANCES: u32 = 200;
 
-/// A limit that an attempt ran into, and the size it wanted instead: bytes or elements.
+/// A limit that refused growth, and the requested size, in bytes or elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) limit: Limit,
@@ -53,7 +53,7 @@ impl Budget {
         }
     }
 
-    /// The most that all memories and tables held at once, in bytes.
+    /// The peak size of all memories and tables, in bytes.
     pub(super) fn peak(&self) -> u64 {
         self.peak
     }
@@ -63,7 +63,7 @@ impl Budget {
         self.refused
     }
 
-    /// Whether the system refused memory that the guest may have, and has given none since.
+    /// Whether the system refused memory that the guest may have, and no later growth succeeded.
     pub(super) fn starved(&self) -> bool {
         self.starved
     }
@@ -80,12 +80,12 @@ impl Budget {
         wasmtime::bail!("{bytes} bytes do not fit into a memory of {}", self.memory_limit)
     }
 
-    /// Takes bytes that the host keeps for the guest; says whether there is room for them.
+    /// Charges bytes that the host stores for the guest; returns whether there is room for them.
     pub(super) fn hold(&mut self, bytes: u64) -> bool {
         self.take(self.memory.saturating_add(bytes), self.elements)
     }
 
-    /// Gives back what was [held](Self::hold).
+    /// Releases bytes that were [charged](Self::hold).
     pub(super) fn give_back(&mut self, bytes: u64) {
         self.memory = self.memory.saturating_sub(bytes);
     }
@@ -109,13 +109,13 @@ impl Budget {
     }
 }
 
-/// Whether the guest asks for more than its own declaration allows, when that allows less than our
-/// limit: what then fails is the guest's own bound.
+/// Whether the growth exceeds the guest's own declared maximum, where that is below the attempt's
+/// limit: the limit is then not the cause.
 fn beyond_its_own(desired: usize, maximum: Option<usize>, limit: u64) -> bool {
     maximum.is_some_and(|most| desired > most && (most as u64) < limit)
 }
 
-/// Whether the system gave the host no memory.
+/// Whether the error is that the system refused memory.
 pub(super) fn is_starved(error: &wasmtime::Error) -> bool {
     #[cfg(unix)]
     let is_refused = |cause: &(dyn std::error::Error + 'static)| {
@@ -143,8 +143,9 @@ impl ResourceLimiter for Budget {
         Ok(self.take(memory, self.elements))
     }
 
-    /// Called when the type of a memory cannot be that large, without having asked; or when the
-    /// system gives nothing. Then the account keeps what was granted, which is only stricter.
+    /// Called when the memory's type does not allow that size, without a previous check, or when
+    /// the system refuses memory. In the second case the granted bytes stay charged, which is only
+    /// stricter.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         self.starved |= is_starved(&error);
         self.refused = Some(Refusal { limit: Limit::Memory, wanted: u64::from(u32::MAX) + 1 });

@@ -29,21 +29,23 @@ pub(super) enum StopCause {
 
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The clock of one attempt, which runs from its making. It is read before and after each poll.
+/// The clock of one attempt, which starts when it is created. It is read before and after each
+/// poll.
 pub(super) struct Meter {
     stop: StopSignal,
-    /// What says whether the guest asks, and the grace of one that does.
+    /// The reporter, which knows whether the guest polls for cancellation, and the grace period of
+    /// a guest that does.
     grace: Option<(Arc<ProgressReporter>, Duration)>,
-    /// When and why the guest was found told to stop.
+    /// When and why the guest was told to stop, as the meter noticed it.
     told: Option<(Duration, StopReason)>,
     timeout: Duration,
     since: Stopwatch,
     /// The last reading.
     now: Duration,
     cpu: Duration,
-    /// When the guest had been made, or its making was broken off.
+    /// When the instantiation ended or was aborted.
     instantiated: Option<Duration>,
-    /// Made when the guest waits for the first time: most never do.
+    /// Created when the guest waits for the first time: most never do.
     alarm: Option<Alarm>,
 }
 
@@ -56,19 +58,19 @@ impl Meter {
         Self { stop, grace, told, timeout, since, now, cpu, instantiated, alarm }
     }
 
-    /// Gives the guest `grace` to end by itself, if it has asked, as `report` says, by the time it is
-    /// told to stop.
+    /// Sets the grace period, which a guest gets if it has polled for cancellation, as `report`
+    /// knows, before it is told to stop.
     pub(super) fn with_grace(self, report: Arc<ProgressReporter>, grace: Duration) -> Self {
         Self { grace: Some((report, grace)), ..self }
     }
 
-    /// Why the guest was told to stop, or will soon be, if it has asked: it may know before we look.
+    /// Why the guest was told to stop, or is about to be: a guest that polls for cancellation may
+    /// know before the meter does.
     pub(super) fn stopped(&self) -> Option<StopReason> {
         self.stop.noticed().filter(|_| self.grace().is_some())
     }
 
-    /// Writes what was measured: the making of the guest, its run, and what of both was spent in
-    /// polls.
+    /// Writes the measured times: instantiation, run, and the time of both that was spent in polls.
     pub(super) fn note(&self, usage: &mut Usage) {
         let instantiated = self.instantiated.unwrap_or_default();
         usage.instantiate_ms = millis(instantiated);
@@ -76,7 +78,7 @@ impl Meter {
         usage.cpu_ms = millis(self.cpu);
     }
 
-    /// Runs the making of a guest, as [`Self::drive`] does its run.
+    /// Drives the instantiation of a guest, as [`Self::drive`] does its run.
     pub(super) async fn instantiate<F: Future>(
         &mut self,
         making: F,
@@ -86,7 +88,7 @@ impl Meter {
         made
     }
 
-    /// Runs `guest` to its end or until it is to stop; then it is dropped.
+    /// Drives `guest` to its end or until it must stop; then it is dropped.
     pub(super) async fn drive<F: Future>(&mut self, guest: F) -> Result<F::Output, StopCause> {
         let mut guest = pin!(guest);
         std::future::poll_fn(|wake| self.poll(guest.as_mut(), wake)).await
@@ -126,20 +128,20 @@ impl Meter {
         Some(self.told.map_or(StopCause::Deadline, |(_, reason)| StopCause::Stopped(reason)))
     }
 
-    /// The grace of a guest that asks.
+    /// The grace period of a guest that polls for cancellation.
     fn grace(&self) -> Option<Duration> {
         let (report, grace) = self.grace.as_ref()?;
         report.asks().then_some(*grace)
     }
 
-    /// How long the guest may go on waiting.
+    /// How long the guest may keep waiting.
     fn patience(&self) -> Duration {
         let graced = |at| self.timeout.min(at + self.grace().unwrap_or_default());
         let end = self.told.map_or(self.timeout, |(at, _)| graced(at));
         end.saturating_sub(self.now)
     }
 
-    /// Ready when there is a reason to stop; else `wake` is called when there is one.
+    /// Ready when there is a reason to stop; otherwise the task is woken when there is one.
     fn wait(&mut self, wake: &mut Context<'_>) -> Poll<StopCause> {
         loop {
             let (stop, is_told, left) = (&self.stop, self.told.is_some(), self.patience());
@@ -166,8 +168,8 @@ pub(super) async fn unless_stopped<F: Future>(
     }
 }
 
-/// Rings when the signal is raised, or, for a guest that was told so and has its grace, when that is
-/// taken from it; and at the end of `left`.
+/// Completes when the signal is raised, or, for a guest in its grace period, when the signal ends
+/// that period; and after `left`.
 async fn alarm(mut stop: StopSignal, is_told: bool, left: Duration) {
     let signal = async {
         match is_told {

@@ -1,7 +1,7 @@
 //! Long work of one host call, done in pieces.
 //!
-//! Invariant: each piece is paid for in fuel before it is done, and the guest yields between two, so that a
-//! cancel, the deadline and other guests do not wait for the whole.
+//! Invariant: each piece costs fuel before it is done, and the guest yields between two pieces, so
+//! that a cancellation, the deadline and other guests do not wait for the whole work.
 
 use wasmtime::{AsContextMut, Trap};
 

@@ -13,8 +13,8 @@ pub(super) const HOST_PANIC: &str = "host_panic";
 /// The error code of an attempt whose process ended before it did.
 pub(crate) const PROCESS_DIED: &str = "process_died";
 
-/// The end of an attempt's task, with the fields of the receipt that the host itself knows: the length of
-/// the payload, and what was kept of the log.
+/// The end of an attempt's task, with the fields of the receipt that the host itself knows: the
+/// length of the payload, and the stored length of the log.
 pub(super) fn complete(
     joined: Result<Ended, JoinError>,
     payload_bytes: u64,

@@ -1,6 +1,5 @@
-//! What follows from where an attempt begins: the random numbers and the clocks of its guest.
-//!
-//! Invariant: random numbers follow from the seed alone, so an attempt that is made again sees the same.
+//! The random numbers and the clocks of a guest, derived from the recorded start of its attempt.
+//! Invariant: random numbers depend on the seed only, so a replayed attempt gets the same ones.
 
 use jobwright_core::attempt::Seed;
 use rand::rngs::ChaCha20Rng;
@@ -9,15 +8,14 @@ use wasmtime_wasi::WasiCtxBuilder;
 
 use super::clocks::Clocks;
 
-/// The streams of the generator, so that reading one kind of numbers tells nothing of another.
+/// The streams of the generator, so that one kind of numbers reveals nothing about another.
 const SECURE: u64 = 0;
 const INSECURE: u64 = 1;
 const INSECURE_SEED: u64 = 2;
 
 /// Gives a guest its clocks, and the random numbers that follow from `seed`.
 pub(super) fn apply(wasi: &mut WasiCtxBuilder, seed: Seed, clocks: &Clocks) {
-    // An algorithm that is fixed for good, unlike rand's `StdRng`, and that guests may make secrets
-    // with.
+    // A cryptographic algorithm that never changes, unlike rand's `StdRng`.
     let stream = |number: u64| {
         let mut stream = ChaCha20Rng::from_seed(seed.0);
         stream.set_stream(number);

@@ -1,7 +1,7 @@
 //! A guest's standard streams: payload in, output and log out.
 //!
-//! Invariants: no write is ever waited for; an output never holds more than its limit, and the write
-//! that exceeds it ends the guest, after what fits of it was kept; a log takes everything.
+//! Invariants: no write ever blocks; an output never exceeds its limit, and the write that exceeds
+//! it ends the guest after the part that fits was stored; a log accepts every write.
 
 use std::io;
 use std::pin::Pin;
@@ -25,14 +25,14 @@ const ZEROS: &[u8] = &[0; 16 << 10];
 
 /// Where written bytes go.
 pub(super) trait Sink: Send + Sync + 'static {
-    /// Takes `bytes`, or says that the guest must end.
+    /// Accepts `bytes`, or returns an error that ends the guest.
     fn take(&self, bytes: &[u8]) -> Result<(), OutputFull>;
 
-    /// How much it says it takes at once.
+    /// The number of bytes that it accepts at once.
     fn permit(&self) -> usize;
 }
 
-/// A guest wrote more output than it may leave.
+/// A guest exceeded its output limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the output limit was exceeded")]
 pub(super) struct OutputFull;
@@ -47,7 +47,7 @@ pub(super) struct OutputBuffer {
 #[derive(Debug, Default)]
 struct Written {
     bytes: Vec<u8>,
-    /// All that the guest tried to write.
+    /// The number of bytes that the guest tried to write.
     tried: u64,
 }
 
@@ -62,7 +62,7 @@ impl OutputBuffer {
         self.lock().tried
     }
 
-    /// Whether that was more than it may.
+    /// Whether that exceeded the limit.
     pub(super) fn exceeded(&self) -> bool {
         self.tried() > self.most
     }
@@ -72,8 +72,8 @@ impl OutputBuffer {
         std::mem::take(&mut self.lock().bytes).into()
     }
 
-    /// Takes `bytes` as far as there is room for them; that there is no more is not held against the
-    /// guest, which has ended in another way.
+    /// Stores `bytes` as far as there is room for them. Exceeding the limit is no error here,
+    /// because the guest has ended in another way.
     pub(super) fn keep(&self, bytes: &[u8]) {
         let room = self.most.saturating_sub(self.tried());
         let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -111,7 +111,8 @@ impl Sink for OutputBuffer {
         if written.tried > self.most { Err(OutputFull) } else { Ok(()) }
     }
 
-    /// A byte more than it takes: a write that is too long must come, to be seen and refused.
+    /// One byte more than the limit: a write that is too long must be attempted, to be noticed and
+    /// refused.
     fn permit(&self) -> usize {
         usize::try_from(self.most).unwrap_or(usize::MAX).saturating_add(1)
     }
@@ -168,7 +169,7 @@ impl<S: Sink> OutputStream for Pipe<S> {
         Ok(self.0.permit())
     }
 
-    /// Without making them all at once.
+    /// In pieces, without allocating all zeros at once.
     fn write_zeroes(&mut self, count: usize) -> StreamResult<()> {
         // The loop below cannot be interrupted, and nothing else checks the number.
         if count > self.0.permit() {
@@ -182,7 +183,7 @@ impl<S: Sink> OutputStream for Pipe<S> {
         Ok(())
     }
 
-    /// The same in one step: nothing here is ever waited for.
+    /// In one step, because no write blocks.
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.write(bytes)
     }

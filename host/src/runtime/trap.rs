@@ -1,4 +1,4 @@
-//! Traps, in words: a stable code for programs, a message and the guest's frames for people.
+//! Descriptions of traps: a stable code for programs, a message and the guest's frames for people.
 
 use std::fmt::Write as _;
 
@@ -6,18 +6,18 @@ use jobwright_core::name::shorten;
 use jobwright_core::outcome::{AttemptError, MAX_BACKTRACE_BYTES};
 use wasmtime::{Error, FrameInfo, Trap, WasmBacktrace};
 
-/// What trapped.
+/// The error of a trap.
 pub(super) fn describe(error: &Error) -> AttemptError {
     match error.downcast_ref::<Trap>() {
         Some(trap) => AttemptError::new(code(*trap), trap.to_string()),
-        // The last cause is the reason; what is around it are our frames.
+        // The innermost cause is the reason; the outer ones are contexts of the host.
         None => {
             AttemptError::new("host_call", format!("a host call failed: {}", error.root_cause()))
         }
     }
 }
 
-/// The word for a trap.
+/// The code of a trap.
 fn code(trap: Trap) -> &'static str {
     match trap {
         Trap::UnreachableCodeReached => "unreachable",

@@ -1,23 +1,22 @@
-//! The last words of a guest: the line that most likely says why it ended. Pure.
+//! The line of a guest's output or log that most likely explains why it ended. Pure.
 
 use jobwright_core::text::excerpt;
 
-/// The most of a line that a message quotes, in bytes: a long exception is shown whole.
+/// The maximum length of a quoted line, in bytes: a long exception is shown whole.
 pub(super) const LINE_BYTES: usize = 1000;
 
-/// What is looked at of a log, in bytes: a trace is longer than the frames that matter, and shorter than
-/// this.
+/// The length of the end of a log that is searched, in bytes: more than a trace has.
 const MOST_BYTES: usize = 64 << 10;
 
-/// The last that a guest logged; if it logged nothing, the last line of its `output`; and if it has none,
-/// the last that the host wrote to the log.
+/// The last line that a guest logged; otherwise the last line of its `output`; otherwise the last
+/// line that the host wrote to the log.
 pub(super) fn last(log: &[u8], output: &[u8]) -> Option<String> {
     let host = || lines(log).into_iter().rfind(|line| is_of_host(line));
     let line = said(lines(log)).or_else(|| said(lines(output))).or_else(host)?;
     Some(excerpt(line.trim_ascii(), LINE_BYTES))
 }
 
-/// The last lines of a log that a guest wrote and that say something, without notes on how to debug it.
+/// The last lines of a log that a guest wrote, without empty lines and notes on how to debug it.
 pub(super) fn of_guest(log: &[u8]) -> Vec<&[u8]> {
     lines(log).into_iter().filter(|line| !is_of_host(line) && !is_note(line)).collect()
 }
@@ -35,11 +34,11 @@ fn lines(text: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-/// The last line that a guest wrote and that is part of no trace.
+/// The last line that a guest wrote, apart from the frames of a trace.
 fn said(lines: Vec<&[u8]>) -> Option<&[u8]> {
     let mut lines = lines;
     lines.retain(|line| !is_of_host(line) && !is_note(line));
-    // Go prints what its routines did after the reason.
+    // Go prints its goroutines after the reason.
     let begins = |line: &&[u8]| line.starts_with(b"goroutine ") && line.ends_with(b"]:");
     let panicked =
         |line: &&[u8]| line.starts_with(b"panic: ") || line.starts_with(b"fatal error: ");
@@ -97,8 +96,8 @@ mod tests {
     fn traces_and_notes_are_no_last_words() {
         for (log, words) in [
             (
-                "thread 'main' panicked at src/main.rs:2:5:\nbad row\nnote: run with `RUST_BACKTRACE=1` \
-              environment variable to display a backtrace\n",
+                "thread 'main' panicked at src/main.rs:2:5:\nbad row\nnote: run with \
+                 `RUST_BACKTRACE=1` environment variable to display a backtrace\n",
                 "bad row",
             ),
             (

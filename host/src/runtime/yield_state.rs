@@ -16,8 +16,8 @@ impl YieldState {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the guest has yielded, and will go on without an event. When that happens depends on other
-    /// tasks, so nothing that the guest sees may depend on it.
+    /// Whether the guest has yielded, and will go on without an event. The time of that depends on
+    /// other tasks, so nothing that the guest can observe may depend on it.
     pub(super) fn is_yielding(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! One attempt, as its kind of plugin sees it.
+//! The call of an attempt: what each kind of plugin gets to run it.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::super::guest::Guest;
 use super::super::meter::Meter;
 use super::super::stdio::OutputBuffer;
 
-/// One attempt. Everything that the guest does runs in `store` and through `meter`, which are armed with
-/// the limits of the attempt.
+/// One attempt. The guest runs in `store` and is polled through `meter`; both enforce the limits of
+/// the attempt.
 pub(in super::super) struct Call<'a> {
     pub(in super::super) attempt: &'a Attempt,
     pub(in super::super) output: &'a Arc<OutputBuffer>,

@@ -1,4 +1,5 @@
-//! WASI 0.2 commands: components that are called as commands of preview 1 are.
+//! WASI 0.2 commands: components with the same payload, output, log and exit code as commands of
+//! preview 1.
 
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::I32Exit;
@@ -9,10 +10,10 @@ use super::super::guest::Guest;
 use super::call::Call;
 use super::fit::{EntryPoint, Misfit};
 
-/// What a command exports, in any release of 0.2.
+/// The interface that a command exports, in any release of 0.2.
 pub(in super::super) const ENTRY_POINT: &str = "wasi:cli/run";
 
-/// The exit code of a command whose `run` answers that it failed.
+/// The exit code of a command whose `run` returns an error.
 const FAILURE: i32 = 1;
 
 /// A command, linked.

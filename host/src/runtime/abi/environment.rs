@@ -1,4 +1,4 @@
-//! The variables of every guest, of whichever kind: those of its job, and facts about the job.
+//! The environment variables of guests of every kind: those of the job, and facts about the job.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub(super) fn variables(attempt: &Attempt) -> BTreeMap<String, String> {
 pub(super) fn facts(attempt: &Attempt) -> [(&'static str, String); 9] {
     let job = &attempt.job;
     let (spec, tries) = (&job.spec, job.attempt_counts());
-    // As JSON, because a tag may hold any character that a separator could be.
+    // As JSON, because a tag may contain any separator.
     let tags = serde_json::to_string(&spec.tags).unwrap_or_default();
     [
         ("JOBWRIGHT_JOB_ID", job.id.to_string()),

@@ -1,4 +1,4 @@
-//! Whether code can be called by this host.
+//! The check that this host can call the code of a plugin.
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower};
@@ -7,7 +7,7 @@ use wasmtime::error::Context as _;
 use super::super::guest::Guest;
 use super::versions::version_of;
 
-/// Why code can never be called by this host.
+/// Why this host can never call the code of a plugin.
 #[derive(Debug)]
 pub(in super::super) struct Misfit(pub(in super::super) String);
 
@@ -21,7 +21,7 @@ impl From<wasmtime::Error> for Misfit {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EntryPoint<'a> {
     pub(super) interface: &'a str,
-    /// A minor version of the interface.
+    /// The minor version of the interface.
     pub(super) version: &'a str,
     pub(super) function: &'a str,
 }
@@ -32,8 +32,8 @@ impl<'a> EntryPoint<'a> {
         Self { interface, version: version_of(interface), function }
     }
 
-    /// Refuses a component whose function does not take and return these types: the generated bindings
-    /// find that only when they call it.
+    /// Refuses a component whose function does not take and return these types: the generated
+    /// bindings detect a mismatch only at the call.
     pub(super) fn check<Params, Return>(self, linked: &InstancePre<Guest>) -> Result<(), Misfit>
     where
         Params: ComponentNamedList + Lower,

@@ -1,4 +1,4 @@
-//! What guests can import, and how a component is recognised.
+//! The imports that guests can have, and how the kind of a component is recognised.
 
 use jobwright_core::plugin::Abi;
 use wasmtime::{Linker, component};
@@ -9,14 +9,14 @@ use super::job::world;
 use super::versions::is_release_of;
 use super::{command_p2, extism, http, job, preview1, wasi};
 
-/// Offers everything that a core module may import. Nothing else is.
+/// Links every function that a core module can import.
 pub(in super::super) fn link_modules(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     preview1::link(linker)?;
     capability::imports::link(linker)?;
     extism::kernel::link(linker)
 }
 
-/// Offers everything that a component may import. Nothing else is.
+/// Links every interface that a component can import.
 pub(in super::super) fn link_components(
     linker: &mut component::Linker<Guest>,
 ) -> wasmtime::Result<()> {
@@ -27,17 +27,15 @@ pub(in super::super) fn link_components(
     job::link(linker)
 }
 
-/// The interfaces that a component may import, by package: what [`link_components`] offers.
+/// The interfaces that a component can import, by package: those that [`link_components`] adds.
 pub(in super::super) fn interfaces() -> impl Iterator<Item = (&'static str, &'static [&'static str])>
 {
     let granted = [http::INTERFACES, key_value::INTERFACES, config::INTERFACES];
     wasi::INTERFACES.iter().copied().chain(granted).chain(world::INTERFACES)
 }
 
-/// How a component with these exports is called.
-///
-/// A typed job goes before all, and a handler before a command: what makes handlers of programs
-/// leaves them a `run` that only panics.
+/// The kind of a component with these exports. A typed job takes precedence over all kinds, and a
+/// handler over a command: tools that turn programs into handlers leave a `run` that only panics.
 pub(in super::super) fn of_component<'a>(exports: impl Iterator<Item = &'a str>) -> Option<Abi> {
     let kinds = [
         (world::ENTRY_POINT, Abi::JobwrightJob),

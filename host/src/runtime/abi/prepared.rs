@@ -23,7 +23,7 @@ use super::offer::of_component;
 use super::wasi;
 use crate::registry::compiled::Compiled;
 
-/// What an attempt is made of: compiled, linked to the host's functions, ready to be called.
+/// The code of a plugin, compiled and linked to the host's functions.
 pub(in super::super) enum Prepared {
     CommandP1(CommandP1),
     CommandP2(CommandP2),
@@ -33,7 +33,7 @@ pub(in super::super) enum Prepared {
 }
 
 impl Prepared {
-    /// Links `compiled`, which is of `machine`.
+    /// Links `compiled`, which was compiled for `machine`.
     pub(in super::super) fn new(machine: &Machine, compiled: &Compiled) -> Result<Self, Misfit> {
         match compiled {
             Compiled::Module(module) => {
@@ -51,7 +51,10 @@ impl Prepared {
                     Some(Abi::JobwrightJob) => Function::new(linker, component).map(Self::Job),
                     Some(Abi::WasiHttpP2) => Handler::new(linker, component).map(Self::Http),
                     Some(_) => CommandP2::new(linker, component).map(Self::CommandP2),
-                    None => Err(Misfit("it exports nothing that this host calls".to_owned())),
+                    None => Err(Misfit(
+                        "it exports no entry point of any kind of plugin that this host runs"
+                            .to_owned(),
+                    )),
                 }
             }
         }
@@ -67,7 +70,7 @@ impl Prepared {
         }
     }
 
-    /// What the guest of `attempt` sees of WASI.
+    /// The WASI context of the guest of `attempt`.
     pub(in super::super) fn sees(
         &self,
         attempt: &Attempt,
@@ -80,9 +83,9 @@ impl Prepared {
         }
     }
 
-    /// Takes a guest from its instantiation to its end.
+    /// Runs a guest from its instantiation to its end.
     pub(in super::super) async fn run(&self, call: Call<'_>) -> Result<GuestResult, Abort> {
-        // Boxed, so that not every attempt moves as many bytes as the largest of them takes.
+        // Boxed, so that the future of an attempt is not as large as that of the largest kind.
         match self {
             Self::CommandP1(command) => Box::pin(command.run(call)).await,
             Self::CommandP2(command) => Box::pin(command.run(call)).await,

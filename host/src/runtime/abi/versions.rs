@@ -4,7 +4,7 @@ use super::super::capability::{config, key_value};
 use super::job::world;
 
 /// Whether `name` is `interface` in a version that this host has: any release of its minor version,
-/// whose releases only ever add to each other; of a draft that one alone.
+/// because releases only add functions, or exactly that draft.
 pub(in super::super) fn is_release_of(interface: &str, name: &str) -> bool {
     let named = name.strip_prefix(interface).and_then(|rest| rest.strip_prefix('@'));
     let is_of = |version: &&str| {
@@ -17,7 +17,8 @@ pub(in super::super) fn is_release_of(interface: &str, name: &str) -> bool {
     versions_of(interface).iter().any(is_of)
 }
 
-/// The latest version of an interface that this host has: a minor one, or the first of its drafts.
+/// The latest version of an interface that this host has: a minor version, or the first of its
+/// drafts.
 pub(in super::super) fn version_of(interface: &str) -> &'static str {
     versions_of(interface)[0]
 }

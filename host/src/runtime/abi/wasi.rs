@@ -1,7 +1,6 @@
-//! What guests of all kinds see of WASI: arguments, variables, clocks and random numbers, standard streams.
-//!
-//! Invariant: nothing of the host: no files, no sockets, none of the host's variables. Functions for them are
-//! linked, because language runtimes import them and never call them, and are denied when called.
+//! The WASI context of guests of all kinds: arguments, variables, clocks and random numbers,
+//! standard streams. Functions for them are linked, because language runtimes import them and never
+//! call them, and are denied when called.
 
 mod files;
 mod random;
@@ -58,10 +57,10 @@ pub(super) const INTERFACES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Offers [`INTERFACES`] to components.
+/// Links [`INTERFACES`] for components.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut options = LinkOptions::default();
-    // Some language runtimes import it, and it only looks at an error.
+    // Some language runtimes import it, and it only inspects an error.
     options.network_error_code(true);
     wasmtime_wasi::p2::add_to_linker_with_options_async(linker, &options)?;
     linker.allow_shadowing(true);
@@ -72,7 +71,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// What a command sees: it reads the payload and writes the output.
+/// The context of a command, which reads the payload and writes the output.
 pub(super) fn of_command(
     attempt: &Attempt,
     clocks: &Clocks,
@@ -84,8 +83,8 @@ pub(super) fn of_command(
     wasi.build_p1()
 }
 
-/// What a guest sees that is called with its payload and returns its output: everything that it prints is
-/// log.
+/// The context of a guest that gets its payload as an argument and returns its output: its standard
+/// streams are the log.
 pub(super) fn of_service(attempt: &Attempt, clocks: &Clocks) -> WasiP1Ctx {
     let mut wasi = common(attempt, clocks);
     wasi.stdout(Pipe::new(attempt.log.clone()));
@@ -97,7 +96,7 @@ fn common(attempt: &Attempt, clocks: &Clocks) -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stderr(Pipe::new(attempt.log.clone()))
         .max_random_size(PIECE_BYTES as u64)
-        // Not even an unconnected socket: each would be one of the host's files.
+        // Not even an unconnected socket: each would be an open file of the host.
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
@@ -108,8 +107,8 @@ fn common(attempt: &Attempt, clocks: &Clocks) -> WasiCtxBuilder {
     wasi
 }
 
-/// The variables of the plugin's grants and of the submitter, then ours, which neither can set, unless
-/// they are left out.
+/// Sets the variables of the plugin's grants and of the submitter, then the host's, which neither
+/// can override, unless `inject_env` is false.
 fn set_variables(wasi: &mut WasiCtxBuilder, attempt: &Attempt) {
     if !attempt.job.spec.inject_env {
         for (name, value) in &variables(attempt) {

@@ -18,7 +18,8 @@ use jobwright_core::text;
 use super::super::clocks::Clocks;
 use super::super::ending::GuestResult;
 
-/// The most of a path that is read for a message: four bytes hold any character, and 80 are shown.
+/// The number of bytes of a path that are read for a message: 80 characters are shown, of four
+/// bytes at most.
 const MAX_SHOWN_BYTES: usize = 4 * 81;
 
 /// The level of a log line.
@@ -52,7 +53,7 @@ pub(in super::super) struct GuestChannel {
     log: Arc<LogBuffer>,
     report: Arc<ProgressReporter>,
     stop: StopSignal,
-    /// They determine how much time is left.
+    /// The clocks, which determine how much time is left.
     clocks: Clocks,
     timeout: Duration,
     granted: Capabilities,
@@ -119,8 +120,8 @@ impl GuestChannel {
         }
     }
 
-    /// Logs that there are no files, for a guest that tries to use the file at `path`; once, because programs
-    /// try many.
+    /// Logs that there are no files, for a guest that tries to use the file at `path`. Logged once,
+    /// because programs try many paths.
     pub(in super::super) fn tell_of_no_files(&mut self, path: &[u8]) {
         if std::mem::replace(&mut self.told_of_no_files, true) {
             return;

@@ -1,7 +1,7 @@
 //! `wasi:config`: the values that the operator set for the plugin, and a placeholder for each secret
 //! that it was granted.
 //!
-//! By hand, because the drafts that guests import differ in nothing but their names.
+//! Linked by hand, because the drafts that guests import differ in their names only.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower};
@@ -15,7 +15,8 @@ pub(in super::super) const PACKAGE: &str = "wasi:config";
 /// Its interfaces, by package.
 pub(in super::super) const INTERFACES: (&str, &[&str]) = (PACKAGE, &["store", "runtime"]);
 
-/// The drafts that guests are built with. The first interface was named as the last one before.
+/// The drafts that guests are built with. In the earlier draft, the first interface had the name of
+/// the last one.
 pub(in super::super) const DRAFTS: &[&str] =
     &["0.2.0-rc.1", "0.2.0-draft", "0.2.0-draft-2024-09-27"];
 
@@ -26,13 +27,13 @@ pub(super) enum Error {
     /// The provider of the values reports an error.
     #[component(name = "upstream")]
     Upstream(String),
-    /// Never: there is no device between.
+    /// Never returned: no I/O is involved.
     #[component(name = "io")]
     #[expect(dead_code, reason = "the interface has it")]
     Io(String),
 }
 
-/// Offers it to components.
+/// Links the interface for components.
 pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     for interface in INTERFACES.1 {
         for draft in DRAFTS {
@@ -54,7 +55,7 @@ impl Guest {
         Ok(all.into_iter().find_map(|(name, value)| (name == key).then_some(value)))
     }
 
-    /// All that is configured, if anything is.
+    /// All configured values.
     fn configuration(&self) -> Result<Vec<(String, String)>, String> {
         let all: Vec<_> = self.channel().granted().grants.configuration().collect();
         if all.is_empty() {

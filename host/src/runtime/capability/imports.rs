@@ -1,5 +1,5 @@
-//! The module `jobwright` of core modules: what `guest-sdk/include/jobwright.h` declares. What reaches
-//! outside of the sandbox is in [`values`] and [`http`].
+//! The module `jobwright` of core modules: what `guest-sdk/include/jobwright.h` declares. The
+//! functions that need a grant are in [`values`] and [`http`].
 //!
 //! Invariant: every pointer is checked against the guest's memory before anything is read or
 //! written, and no call copies more than the limits on logs, progress, checkpoints and values allow.
@@ -18,7 +18,7 @@ use self::memory::{Called, MODULE, NONE, Region};
 use super::super::guest::Guest;
 use super::channel::Level;
 
-/// What a guest sees of time or fuel that is without limit.
+/// The value that a guest reads for time or fuel without a limit.
 const UNLIMITED: i64 = -1;
 
 pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {

@@ -1,5 +1,6 @@
-//! What the host offers to guests in addition to WASI: log lines, progress, cancellation, checkpoints, and the
-//! capabilities that a plugin was granted. It is the same for every kind of plugin that has functions for it.
+//! Host functions in addition to WASI: log lines, progress, cancellation, checkpoints, and the
+//! capabilities that a plugin was granted. They behave the same for every kind of plugin that has
+//! them.
 //!
 //! | file | offers |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! HTTP requests and headers as JSON, as Extism's PDKs write and read them, and core modules that import
-//! `jobwright`.
+//! HTTP requests and headers as JSON, in the format of Extism's PDKs, which core modules that
+//! import `jobwright` use too.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use jobwright_core::name::shorten;
 use jobwright_core::services::MAX_HEAD_BYTES;
 use serde::Deserialize;
 
-/// The longest JSON of a request, in bytes: its headers may be as long as they may be, each byte escaped.
+/// The longest JSON of a request, in bytes: headers of maximum length with each byte escaped.
 pub(in crate::runtime) const MAX_JSON_BYTES: usize = 6 * MAX_HEAD_BYTES;
 
 /// The JSON of a request.
@@ -30,13 +30,13 @@ pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Byt
         serde_json::from_slice(text).map_err(|error| format!("its JSON: {error}"))?;
     let url = ascii(&asked.url);
     let uri: Uri = url.parse().ok().filter(is_whole).ok_or_else(|| {
-        wrong("url", &asked.url, "is no address such as `https://example.com/path`")
+        wrong("url", &asked.url, "is not an address such as `https://example.com/path`")
     })?;
-    // In capitals, as by Extism's own hosts; grants name methods so.
+    // In capitals, as by Extism's own hosts and in grants.
     let method = asked.method.as_deref().unwrap_or("GET").to_ascii_uppercase();
     let method = method.as_str();
     let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| wrong("method", method, "is no method"))?;
+        .map_err(|_| wrong("method", method, "is not an HTTP method"))?;
     let mut request = Request::new(Bytes::from(body));
     (*request.uri_mut(), *request.method_mut()) = (uri, method);
     let mut headers = HeaderMap::new();
@@ -44,14 +44,10 @@ pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Byt
         match (name.parse::<http::HeaderName>(), value.parse()) {
             (Ok(name), Ok(value)) => {
                 let added = headers.try_append(name, value);
-                added.map_err(|_| "its headers are too many".to_owned())?;
+                added.map_err(|_| "the request has too many headers".to_owned())?;
             }
             _ => {
-                return Err(wrong(
-                    "header",
-                    name,
-                    "has a name or a value that HTTP does not allow",
-                ));
+                return Err(wrong("header", name, "has a name or a value that is invalid in HTTP"));
             }
         }
     }
@@ -59,7 +55,7 @@ pub(in crate::runtime) fn read(text: &[u8], body: Vec<u8>) -> Result<Request<Byt
     Ok(request)
 }
 
-/// Whether it says how and from where: of a name or a path alone, no grant could be asked.
+/// Whether the address has a scheme and a host, which grants are compared with.
 fn is_whole(uri: &Uri) -> bool {
     uri.scheme().is_some() && uri.host().is_some()
 }

@@ -1,7 +1,5 @@
-//! Time that follows from what a guest does.
-//!
-//! Invariant: which of several timers have rung when a wait ends depends on their moments, and not on how
-//! late the machine was.
+//! Simulated time, which the guest's own calls advance. Invariant: the set of timers that have
+//! expired when a wait ends depends on their moments, and not on delays of the machine.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -16,23 +14,23 @@ use std::time::Duration;
 pub(super) struct Simulated {
     step: u64,
     now: AtomicU64,
-    /// The moments that are being waited for, each with a number of its own.
+    /// The awaited moments, each with a unique number.
     awaited: Mutex<BTreeSet<(u64, u64)>>,
     waits: AtomicU64,
 }
 
 impl Simulated {
-    /// Time that each reading moves by `step`. A program that waits for a second to pass by reading sees
-    /// it pass after a thousand readings, unless it was granted another step.
+    /// Time that each reading advances by `step`. By default, a program that reads the clock until
+    /// a second has passed needs a thousand readings.
     pub(super) fn new(step: u64) -> Self {
         Self { step, ..Self::default() }
     }
 
-    /// The time, which this moves: the first reading sees zero.
+    /// Reads the time and advances it: the first reading is zero.
     pub(super) fn read(&self) -> u64 {
         let later = |now: u64| Some(now.saturating_add(self.step));
         let read = self.now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
-        // It is always updated.
+        // The update never fails.
         read.unwrap_or_else(|now| now)
     }
 
@@ -41,22 +39,22 @@ impl Simulated {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Waits for as long as it is until `moment`, which is the time then. To look whether it has come is a
-    /// reading, and one for all that are looked at together.
+    /// Waits until `moment`, and sets the time to it. Polling a wait counts as a reading, and
+    /// polling several waits together as one reading.
     pub(super) async fn wait_until(&self, moment: u64) {
         if self.awaited().is_empty() {
             self.read();
         }
         let Some(left) = moment.checked_sub(self.now()).filter(|left| *left > 0) else { return };
         let wait = Wait::new(self, moment);
-        // All that are waited for at once are known before the first can end.
+        // Yields, so that all concurrent waits are registered before the first can end.
         tokio::task::yield_now().await;
         let mut sleep = pin!(tokio::time::sleep(Duration::from_nanos(left)));
         poll_fn(|wake| {
             if self.now() < moment {
                 ready!(sleep.as_mut().poll(wake));
                 if !wait.is_first() {
-                    // The first one wakes whatever waits for both.
+                    // The first wait to end wakes the task that awaits both.
                     return Poll::Pending;
                 }
                 self.now.fetch_max(moment, Ordering::Relaxed);
@@ -71,7 +69,7 @@ impl Simulated {
     }
 }
 
-/// A moment that is being waited for, until this is dropped.
+/// An awaited moment, until this is dropped.
 struct Wait<'a> {
     time: &'a Simulated,
     place: (u64, u64),
@@ -84,8 +82,9 @@ impl<'a> Wait<'a> {
         Self { time, place }
     }
 
-    /// Whether no other is due before. Of those of the same moment it is the one that was first waited
-    /// for: it is looked at before the others, so all of them have rung when it has.
+    /// Whether no other wait is due before this one. Of waits for the same moment, the first
+    /// registered one counts as the first: it is polled before the others, so all of them have
+    /// expired when it has.
     fn is_first(&self) -> bool {
         self.time.awaited().first() == Some(&self.place)
     }

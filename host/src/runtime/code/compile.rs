@@ -1,4 +1,4 @@
-//! Compiling: in this process, or as the process that a host started for it.
+//! Compiles plugins: in this process, or as the compiler process of a host.
 
 use std::process::ExitCode;
 
@@ -33,12 +33,13 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Closes what this process inherited, and confines it as far as it can still set its limits. The returned
-/// function does the rest, and returns which layers of the sandbox the system lacks.
+/// Closes inherited files, and confines this process as far as it can still set its limits. The
+/// returned function applies the other layers, and returns the layers of the sandbox that the
+/// system lacks.
 fn confined() -> anyhow::Result<impl FnOnce() -> anyhow::Result<Vec<String>>> {
     #[cfg(target_os = "linux")]
     sandbox::close_inherited().context("cannot close inherited files")?;
-    signals::leave_to_host().context("cannot leave signals to the host")?;
+    signals::leave_to_host().context("cannot ignore signals")?;
     #[cfg(target_os = "linux")]
     return Ok(sandbox::confine_compiler);
     #[cfg(not(target_os = "linux"))]

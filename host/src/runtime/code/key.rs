@@ -1,4 +1,4 @@
-//! Which code an attempt needs.
+//! The key of the code that an attempt needs.
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::plugin::Digest;

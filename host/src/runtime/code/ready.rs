@@ -1,4 +1,4 @@
-//! What the compiler's output becomes before attempts use it.
+//! The conversion of the compiler's output to the form that attempts use.
 
 use super::super::abi::prepared::Prepared;
 use super::super::machine::Machine;
@@ -7,10 +7,10 @@ use crate::registry::compiled;
 
 /// Code in the form in which attempts use it: linked in this process, or bytes for another one.
 pub(in super::super) trait Ready: Sized + Send + Sync + 'static {
-    /// Makes it from the compiler's output.
+    /// Converts the compiler's output.
     ///
     /// # Errors
-    /// If that cannot be used, as far as this finds out.
+    /// If the output is found to be unusable.
     fn ready(machine: &Machine, artefact: Vec<u8>) -> Result<Self, Unready>;
 }
 

@@ -1,6 +1,5 @@
-//! Where code comes from: the disk, or the compiler.
-//!
-//! Invariant: no more is compiled at one time than there are permits, and no tenant takes all of them.
+//! The source of code: the disk, or the compiler. Invariant: the number of concurrent compilations
+//! is bounded by permits, and no tenant takes all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +25,13 @@ use crate::shares::{Permit, Shares};
 /// The part of the time to compile that a short permit allows: 5 s of 120, in which most plugins are done.
 const SHORT_PART: u32 = 24;
 
-/// What else it takes to make code ready: reading, starting a process, loading.
+/// The time for everything except compiling: reading, starting a process, loading.
 const OVERHEAD: Duration = Duration::from_secs(5);
 
 /// The code that is ready or being made, by tenant: each making waits for a permit of its tenant.
 pub(super) type ReadyCode<R> = SingleFlight<TenantName, CodeKey, Arc<R>, Unready>;
 
-/// Where code comes from.
+/// The source of code.
 pub(super) struct Source {
     engines: Engines,
     registry: Arc<dyn PluginRegistry>,
@@ -46,7 +45,7 @@ pub(super) struct Source {
     long_permits: Shares,
 }
 
-/// What a [`Source`] is made of.
+/// The parts of a [`Source`].
 pub(super) struct SourceParts {
     pub(super) engines: Engines,
     pub(super) registry: Arc<dyn PluginRegistry>,
@@ -57,14 +56,15 @@ pub(super) struct SourceParts {
     pub(super) compilations: usize,
 }
 
-/// A request for code, and where another making of it may have put it while this one waited for a permit.
+/// A request for code, with the cache, where another tenant's request may have put the code while
+/// this one waited for a permit.
 pub(super) struct Request<R> {
     pub(super) ready: ReadyCode<R>,
     pub(super) key: CodeKey,
     pub(super) tenant: TenantName,
 }
 
-/// Code that is to be made.
+/// The code to make.
 #[derive(Clone)]
 struct Wanted {
     name: CodeName,
@@ -184,7 +184,9 @@ impl Source {
     async fn fetch(&self, digest: &Digest) -> Result<Bytes, Unready> {
         match self.registry.wasm(digest).await {
             Ok(Some(wasm)) => Ok(wasm),
-            Ok(None) => Err(Unready::unusable(format!("the plugin's bytes {digest} are missing"))),
+            Ok(None) => Err(Unready::unusable(format!(
+                "the plugin's bytes with the digest {digest} are missing in the registry"
+            ))),
             Err(error @ RegistryError::Corrupt { .. }) => Err(Unready::unusable(error.to_string())),
             Err(error) => Err(Unready::transient(error.to_string())),
         }
@@ -203,7 +205,7 @@ impl Source {
             if let Some(disk) = &source.disk
                 && let Err(error) = disk.store(&wanted.name, &artefact, weight)
             {
-                tracing::warn!(%error, "cannot keep compiled code: it will be compiled again");
+                tracing::warn!(%error, "cannot cache compiled code: it will be compiled again");
             }
             ready(&wanted, Loaded { artefact, weight })
         })
@@ -232,7 +234,7 @@ impl Source {
     }
 }
 
-/// Other plugins were compiled for as long as this one could wait.
+/// No permit to compile became free within `waited`.
 pub(super) fn busy(waited: Duration) -> Unready {
     let seconds = waited.as_secs();
     Unready::transient(format!("no compile slot became free within {seconds} s; try again later"))
@@ -243,7 +245,7 @@ fn ready<R: Ready>(wanted: &Wanted, loaded: Loaded) -> Result<Made<Arc<R>>, Unre
     Ok(Made { value: Arc::new(R::ready(&wanted.machine, artefact)?), bytes: weight })
 }
 
-/// Does long work on a thread for blocking work.
+/// Runs blocking work on a thread for it.
 async fn blocking<A: Send + 'static>(
     work: impl FnOnce() -> A + Send + 'static,
 ) -> Result<A, Unready> {

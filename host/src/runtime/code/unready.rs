@@ -1,4 +1,4 @@
-//! Why there is no code: what is at fault decides whether another try can succeed.
+//! Why there is no code. The party at fault decides whether a retry can succeed.
 
 use jobwright_core::outcome::{AttemptError, Outcome};
 use jobwright_core::runtime::{Unprepared, UnusableCode, UnusablePlugin};
@@ -17,14 +17,14 @@ pub(in super::super) struct Unready {
     pub(in super::super) why: Why,
 }
 
-/// What is at fault.
+/// The party at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Why {
-    /// The plugin: no attempt can ever run it.
+    /// The plugin: no attempt can run it.
     Plugin,
-    /// Either: compiling it took too long by the clock.
+    /// Unknown: compiling exceeded its wall time.
     TooLong,
-    /// The host: another try may succeed.
+    /// The host: a retry may succeed.
     Host,
 }
 
@@ -37,15 +37,15 @@ impl Unready {
         Self { message: message.into(), why: Why::Host }
     }
 
-    /// How an attempt ends that has no code.
+    /// The outcome of an attempt without code.
     pub(super) fn into_outcome(self) -> Outcome {
-        // On a busy machine, what takes too long now may be fast enough another time.
+        // On a busy machine, a compilation that took too long may be fast enough the next time.
         let transient = self.why != Why::Plugin;
         let code = if transient { "plugin_unavailable" } else { UNUSABLE };
         Outcome::Refused { error: AttemptError::new(code, self.message), transient }
     }
 
-    /// The answer to an upload that has no code.
+    /// The error of an upload without code.
     pub(super) fn into_unprepared(self) -> Unprepared {
         match self.why {
             Why::TooLong => UnusablePlugin::new(UnusableCode::CompileTimeout, self.message).into(),

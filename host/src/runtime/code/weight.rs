@@ -1,11 +1,11 @@
-//! What code takes in memory.
+//! The size of code in memory.
 
 use wasmparser::{Parser, Payload};
 
-/// About what the code of `wasm` takes in memory, in bytes: the machine code as it is, and of what is
-/// imported, exported, declared and named many times what it takes in the plugin.
+/// The approximate size of the code of `wasm` in memory, in bytes: the machine code, and many times
+/// the size of the plugin's imports, exports, declarations and names.
 pub(super) fn weight(wasm: &[u8], artefact: &[u8]) -> u64 {
-    /// As much as of the worst: imports and exports by the hundred thousand (measured).
+    /// The factor of the worst case: hundreds of thousands of imports and exports (measured).
     const TIMES: u64 = 16;
     let is_declaration = |payload: &Payload<'_>| {
         !matches!(

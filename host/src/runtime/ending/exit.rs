@@ -1,4 +1,4 @@
-//! What exit codes mean.
+//! The meaning of exit codes.
 
 use jobwright_core::attempt::Attempt;
 use jobwright_core::exit_codes::Meaning;
@@ -9,7 +9,7 @@ use wasmtime_wasi::I32Exit;
 use super::evidence::{Evidence, last_words};
 use super::guest_result::{Abort, GuestResult};
 
-/// The end of a command that returned, which is to exit with 0.
+/// The result of a command that returned, which is the same as exit code 0.
 pub(in super::super) fn returned(attempt: &Attempt) -> Result<GuestResult, Abort> {
     match attempt.job.spec.exit_codes.meaning(0) {
         None | Some(Meaning::Succeed) => Ok(GuestResult::Done { content_type: None }),
@@ -22,8 +22,8 @@ pub(in super::super) fn is_exit(error: &Error, code: i32) -> bool {
     error.downcast_ref().is_some_and(|I32Exit(exit)| *exit == code)
 }
 
-/// What a guest says that exits with `code`: what its plugin's settings say of it, else what it is in
-/// BSD's `sysexits.h`.
+/// The result of a guest that exits with `code`: by its plugin's settings, else by BSD's
+/// `sysexits.h`.
 pub(super) fn exited(code: i32, evidence: &Evidence<'_>) -> GuestResult {
     let set = evidence.attempt.job.spec.exit_codes.meaning(code);
     let usual = match code {
@@ -44,7 +44,7 @@ pub(super) fn exited(code: i32, evidence: &Evidence<'_>) -> GuestResult {
     said(meaning, AttemptError::new("exit_code", message))
 }
 
-/// What a guest says with a code of this meaning, for this reason if it is no success.
+/// The result of a guest whose exit code has this meaning, with this error if it is no success.
 pub(in super::super) fn said(meaning: Meaning, error: AttemptError) -> GuestResult {
     match meaning {
         Meaning::Succeed => GuestResult::Done { content_type: None },
@@ -62,7 +62,7 @@ fn in_words(code: i32) -> &'static str {
         66 => " (no input)",
         69 => " (service unavailable)",
         70 => " (internal error)",
-        // What old C libraries exit with that cannot take the host's variables.
+        // The exit code of old C libraries that fail to read the environment variables.
         71 => " (operating system error)",
         75 => " (temporary failure)",
         78 => " (configuration error)",

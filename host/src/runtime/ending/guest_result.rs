@@ -7,7 +7,7 @@ use wasmtime::Error;
 
 use super::super::meter::StopCause;
 
-/// The result of a guest that came to its end.
+/// The result of a guest that ended by itself.
 #[derive(Debug)]
 pub(in super::super) enum GuestResult {
     /// It succeeded, and its output is complete.
@@ -17,26 +17,26 @@ pub(in super::super) enum GuestResult {
     },
     /// It failed.
     Failed {
-        /// In its own words.
+        /// The error that the guest reported.
         error: AttemptError,
-        /// When it asks to be tried again.
+        /// The retry that the guest requests.
         retry: RetryHint,
     },
-    /// It asked to be tried again later, which is no failure.
+    /// It requested a later attempt, which is no failure.
     Later {
-        /// In its own words.
+        /// The error that the guest reported.
         error: AttemptError,
         /// How long from now; `None` for the default back-off.
         wait: Option<Duration>,
     },
 }
 
-/// Why a guest did not come to its end.
+/// Why a guest did not end by itself.
 #[derive(Debug)]
 pub(in super::super) enum Abort {
     /// The host stopped it.
     Stopped(StopCause),
-    /// It trapped, exited, or could not be made.
+    /// It trapped, exited, or could not be instantiated.
     Failed(Error),
 }
 

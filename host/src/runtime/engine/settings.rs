@@ -12,48 +12,52 @@ use super::super::config::EngineConfig;
 use super::super::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use super::super::profile::{Profile, Space, Target};
 
-/// The part of an attempt's stack for calls of the host, in addition to the guest's own: what wasmtime
-/// reserves for them by default.
+/// The part of an attempt's stack for calls of the host, in addition to the guest's own: wasmtime's
+/// default.
 pub(super) const HOST_STACK_BYTES: usize = 1536 << 10;
 
-/// What WebAssembly with 32-bit addresses can address, and so what is reserved for each memory: then
+/// The address space of WebAssembly with 32-bit addresses, which is reserved for each memory: then
 /// no access needs a check, because every access beyond the memory faults.
 const RESERVED_BYTES: u64 = 4 << 30;
 
-/// Spare room of a memory where there is no address space for a pool: each memory has its current size,
-/// every access is checked, and a growth beyond the spare room moves the memory.
+/// The spare room of a memory on a machine without address space for a pool: only the current size
+/// of a memory is reserved, every access is checked, and a growth beyond the spare room moves the
+/// memory.
 const SPARE_BYTES: u64 = 16 << 20;
 
-/// What an instance takes besides its memories and tables: globals, functions, types. The largest of the
-/// example plugins, written in Go, takes 80 KiB; programs compiled from C# come close to one MiB.
+/// The maximum size of an instance without its memories and tables: globals, functions, types. The
+/// largest of the example plugins, written in Go, takes 80 KiB; programs compiled from C# come
+/// close to one MiB.
 const INSTANCE_BYTES: usize = 2 << 20;
 
-/// The same for all instances of a component. Python and JavaScript take a few hundred KiB.
+/// The maximum size of all instances of a component, without memories and tables. Python and
+/// JavaScript take a few hundred KiB.
 const COMPONENT_BYTES: usize = 4 << 20;
 
-// Admission counts on it, so nothing larger is let in.
+// Admission reserves this much, so larger instances must not be possible.
 const _: () = assert!(
     (COMPONENT_BYTES + HOST_STACK_BYTES) as u64 + DEFAULT_STACK_BYTES <= Limits::ATTEMPT_BYTES
 );
 const _: () = assert!(INSTANCE_BYTES <= COMPONENT_BYTES);
 
-/// Kept of each memory that was used, so that the next attempt finds its pages mapped. It pays for
-/// itself (measured: twice the small jobs per second); 64 slots take 64 MiB, and eight times that if
-/// each has had a guest with the maximum number of memories.
+/// The part of each used memory that stays mapped for the next attempt. It pays for itself
+/// (measured: twice the small jobs per second); 64 slots take 64 MiB, and eight times that if each
+/// has had a guest with the maximum number of memories.
 const RESIDENT_BYTES: usize = 1 << 20;
 
-/// The same for each table and each stack.
+/// The part of each used table and stack that stays mapped.
 const RESIDENT_SMALL_BYTES: usize = 64 << 10;
 
 /// How many parts of slots are given back to the system at once. More would save system calls, but an
 /// idle host would keep up to seven memories of finished attempts, of a GiB each.
 const DECOMMIT_BATCH: usize = 1;
 
-/// The most frames of a backtrace, as by default. Each is looked up in the plugin's debugging information,
-/// which takes half a millisecond for two MiB of it (measured) and cannot be interrupted.
+/// The maximum number of frames of a backtrace: wasmtime's default. Each is looked up in the
+/// plugin's debugging information, which takes half a millisecond for two MiB of it (measured) and
+/// cannot be interrupted.
 const FRAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19);
 
-/// What the pool of each engine must hold.
+/// The requirements on the pool of each engine.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Shape {
     /// The maximum number of attempts at one time.
@@ -79,11 +83,11 @@ pub(super) fn config(target: Target) -> Config {
         .consume_fuel(target.profile == Profile::Fuel)
         .operator_cost(costs())
         .memory_init_cow(true)
-        // Threads, GC and exceptions are not even compiled into wasmtime here.
+        // Support for threads, GC and exceptions is not compiled into wasmtime here.
         .shared_memory(false)
         .wasm_memory64(false)
         .wasm_gc(false)
-        // On by default, although what it is for is not compiled in.
+        // On by default, although the features that need it are not compiled in.
         .wasm_features(WasmFeatures::FUNCTION_REFERENCES, false)
         .wasm_custom_page_sizes(false)
         .wasm_stack_switching(false)
@@ -96,8 +100,8 @@ pub(super) fn config(target: Target) -> Config {
     config
 }
 
-/// As by default, and memory that grows is charged: the system zeroes its pages at first use. 255 a
-/// page is the most that wasmtime takes.
+/// The default costs, and a cost for memory growth, because the system zeroes pages at first use.
+/// 255 per page is wasmtime's maximum.
 fn costs() -> OperatorCost {
     let variable = VariableOperatorCost { memory_grow_per_page: u8::MAX, ..Default::default() };
     OperatorCost { variable, ..OperatorCost::new() }

@@ -1,4 +1,5 @@
-//! What a component declares: its interfaces, and what the modules in it take.
+//! The declarations of a component: its interfaces, and the memories and tables of the modules in
+//! it.
 
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::Abi;
@@ -61,7 +62,7 @@ impl<'a> Outline<'a> {
         Ok(outline)
     }
 
-    /// How it is called.
+    /// The kind of plugin, by the exports.
     pub(super) fn abi(&self) -> Result<Abi, UnusablePlugin> {
         self.check_has_code()?;
         self.check_world()?;
@@ -71,7 +72,7 @@ impl<'a> Outline<'a> {
         let (run, handler) = (command_p2::ENTRY_POINT, http::ENTRY_POINT);
         let in_another = |export: &&&str| {
             let interface = export.split('@').next().unwrap_or_default();
-            // The last is what WASI 0.3 has in place of the second.
+            // The last is WASI 0.3's name for the second.
             [run, handler, "wasi:http/handler"].contains(&interface)
         };
         if let Some(export) = self.exports.iter().find(in_another) {
@@ -92,8 +93,8 @@ impl<'a> Outline<'a> {
         Err(UnusablePlugin::new(UnusableCode::NoEntryPoint, message))
     }
 
-    /// Refuses a WIT package: what `wasm-tools component wit --wasm` and registries of interfaces have is a
-    /// component too, which exports each interface and world as a type.
+    /// Refuses a WIT package: the files of `wasm-tools component wit --wasm` and of registries of
+    /// interfaces are components too, which export each interface and world as a type.
     fn check_has_code(&self) -> Result<(), UnusablePlugin> {
         if self.is_more_than_types || self.exports.is_empty() {
             return Ok(());
@@ -122,26 +123,27 @@ impl<'a> Outline<'a> {
         Err(UnusablePlugin::new(UnusableCode::WorldVersion, message))
     }
 
-    /// Refuses imports that are not offered. The functions of an interface are compared when the
-    /// component is linked: releases of one version agree on them.
+    /// Refuses imports that this host does not have. The functions of an interface are compared
+    /// when the component is linked: releases of one version agree on them.
     pub(super) fn check_imports(&self) -> Result<(), UnusablePlugin> {
         let faults: Vec<_> = self.imports.iter().filter_map(fault).collect();
         let Some(faults) = some_of(faults.into_iter()) else { return Ok(()) };
         let packages: Vec<_> = interfaces().map(|(package, _)| package).collect();
         let message = format!(
-            "it imports what this host does not offer: {faults}; it offers interfaces of {}",
+            "it imports interfaces that this host does not have: {faults}; this host has \
+             interfaces of {}",
             packages.join(", ")
         );
         Err(UnusablePlugin::new(UnusableCode::UnknownImport, message))
     }
 }
 
-/// Why `wasm` is refused as a WIT package, if it is one. It need not be valid here.
+/// The refusal of `wasm` if it is a WIT package. It need not be valid here.
 pub(super) fn wit_package(wasm: &[u8]) -> Option<UnusablePlugin> {
     Outline::read(wasm).ok()?.check_has_code().err()
 }
 
-/// Why an import is not offered, if it is not.
+/// Why this host does not have an import, if it has not.
 fn fault(ComponentImport { name, kind }: &ComponentImport<'_>) -> Option<String> {
     let shown = shorten(name);
     if *kind != ComponentExternalKind::Instance {

@@ -1,4 +1,4 @@
-//! Which parts of WebAssembly this host has, and which one an upload lacks.
+//! The features of WebAssembly that this host has, and the missing feature of an upload.
 //!
 //! Invariant: [`ours`] is what the engines compile; a test compares the two.
 
@@ -6,10 +6,10 @@ use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
 use jobwright_core::text::excerpt;
 use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
-/// The most of a validator's message that is shown, in bytes: all of any that there is.
+/// The maximum length of a validator's message that is shown, in bytes: longer than all of them.
 const REASON_BYTES: usize = 400;
 
-/// What an upload may ask for in vain, with the name that people know.
+/// Features that this host does not have, with their common names.
 const MISSING: [(WasmFeatures, &str); 12] = [
     (WasmFeatures::THREADS, "threads"),
     (WasmFeatures::SHARED_EVERYTHING_THREADS, "shared-everything threads"),
@@ -25,14 +25,14 @@ const MISSING: [(WasmFeatures, &str); 12] = [
     (UNFINISHED, "an unfinished part of the component model"),
 ];
 
-/// What WASI 0.3 is made of, and WASI 0.2 is not.
+/// The features of WASI 0.3 that WASI 0.2 does not use.
 const ASYNC: WasmFeatures = WasmFeatures::CM_ASYNC
     .union(WasmFeatures::CM_ASYNC_STACKFUL)
     .union(WasmFeatures::CM_MORE_ASYNC_BUILTINS)
     .union(WasmFeatures::CM_THREADING)
     .union(WasmFeatures::CM_ERROR_CONTEXT);
 
-/// What no WASI uses.
+/// Features that no version of WASI uses.
 const UNFINISHED: WasmFeatures = WasmFeatures::CM_VALUES
     .union(WasmFeatures::CM_NESTED_NAMES)
     .union(WasmFeatures::CM_FIXED_LENGTH_LISTS)
@@ -41,7 +41,7 @@ const UNFINISHED: WasmFeatures = WasmFeatures::CM_VALUES
     .union(WasmFeatures::CM_IMPLEMENTS)
     .union(WasmFeatures::CM_CANON_NAMES);
 
-/// What the engines compile.
+/// The features that the engines compile.
 pub(in super::super) fn ours() -> WasmFeatures {
     let mut features = WasmFeatures::WASM3.union(WasmFeatures::COMPONENT_MODEL);
     for (missing, _) in MISSING {
@@ -68,7 +68,7 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), UnusablePlugin> {
     }
 }
 
-/// The answer for what is no valid module.
+/// The refusal of an invalid module.
 pub(super) fn invalid(error: &BinaryReaderError) -> UnusablePlugin {
     let message = excerpt(error.message().as_bytes(), REASON_BYTES);
     let offset = error.offset();
@@ -78,7 +78,7 @@ pub(super) fn invalid(error: &BinaryReaderError) -> UnusablePlugin {
     )
 }
 
-/// The feature without which validation stops where it did.
+/// The missing feature that stopped the validation.
 fn needed(wasm: &[u8], error: &BinaryReaderError) -> Option<&'static str> {
     let everything = MISSING.iter().fold(ours(), |all, (missing, _)| all.union(*missing));
     if !gets_beyond(wasm, everything, error) {
@@ -86,7 +86,7 @@ fn needed(wasm: &[u8], error: &BinaryReaderError) -> Option<&'static str> {
     }
     let alone = |with| gets_beyond(wasm, ours().union(with), error);
     let found = MISSING.iter().find(|(feature, _)| alone(*feature));
-    // Some need each other: then the one that all others cannot replace.
+    // Some features depend on each other: then the one without which validation stops.
     let without = |missing| !gets_beyond(wasm, everything.difference(missing), error);
     let found = found.or_else(|| MISSING.iter().find(|(feature, _)| without(*feature)));
     Some(found.map_or("a feature", |(_, name)| name))

@@ -1,4 +1,4 @@
-//! What this host offers to core modules, and what an upload wants beyond it.
+//! The functions that core modules can import, and the check of an upload's imports.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,7 +18,7 @@ pub(in super::super) struct Offer {
 }
 
 impl Offer {
-    /// What `linker` has. `idle` is a guest that never runs.
+    /// The functions of `linker`. `idle` is a guest that never runs.
     pub(in super::super) fn new(linker: &Linker<Guest>, idle: Guest) -> Self {
         let mut store = Store::new(linker.engine(), idle);
         let mut functions: HashMap<String, HashMap<String, String>> = HashMap::new();
@@ -38,7 +38,7 @@ impl Offer {
         Self { functions, summary: counts.join(", ") }
     }
 
-    /// Refuses what is wanted and not offered.
+    /// Refuses imports that this host does not have.
     pub(super) fn check(&self, wanted: &[Wanted<'_>]) -> Result<(), UnusablePlugin> {
         let faults: Vec<_> = wanted.iter().filter_map(|wanted| self.fault(wanted)).collect();
         match some_of(faults.into_iter()) {
@@ -46,7 +46,8 @@ impl Offer {
             Some(faults) => Err(UnusablePlugin::new(
                 UnusableCode::UnknownImport,
                 format!(
-                    "it imports what this host does not offer: {faults}; it offers {}",
+                    "it imports functions that this host does not have: {faults}; this host has \
+                     {}",
                     self.summary
                 ),
             )),

@@ -1,8 +1,10 @@
-//! Whether bytes are a plugin that this host can run, found out before anything is compiled.
+//! The inspection of an upload: checks, before anything is compiled, that this host can run the
+//! bytes.
 //!
-//! Owns the checks and their words; not the upload. Invariant: what passes here compiles and links,
-//! except for wasmtime's own bounds on code and the types of what components import and export; a refusal
-//! says what is missing and what would be accepted, in a message of bounded length.
+//! Owns the checks and their messages; not the upload. Invariant: a plugin that passes compiles and
+//! links, except for wasmtime's own bounds on code and the types of what components import and
+//! export; a refusal states what is missing and what would be accepted, in a message of bounded
+//! length.
 
 mod component;
 mod features;
@@ -22,10 +24,10 @@ pub(super) use self::features::ours as features;
 pub(super) use self::imports::Offer;
 use self::names::listed;
 
-/// How WebAssembly begins.
+/// The first bytes of WebAssembly.
 const MAGIC: &[u8] = b"\0asm";
 
-/// What `wasm` is and needs.
+/// The kind and the declarations of `wasm`.
 pub(super) fn inspect(
     wasm: &[u8],
     offer: &Offer,
@@ -53,7 +55,7 @@ pub(super) fn inspect(
 fn inspect_component(wasm: &[u8], ceiling: &Limits) -> Result<Inspection, UnusablePlugin> {
     let instances = nesting::instances(wasm)?;
     features::check(wasm).map_err(|refused| match refused.code {
-        // It describes what this host does not have, but needs nothing itself.
+        // A WIT package may describe features that this host does not have.
         UnusableCode::NeedsFeature => component::wit_package(wasm).unwrap_or(refused),
         _ => refused,
     })?;

@@ -1,4 +1,4 @@
-//! What a module declares: read from its first sections, nothing of its code.
+//! The declarations of a module: read from its first sections, without its code.
 
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::Abi;
@@ -17,7 +17,7 @@ use super::sizes::Sizes;
 #[derive(Debug, Default)]
 pub(super) struct Outline<'a> {
     pub(super) imports: Vec<Wanted<'a>>,
-    /// What it exports: names, and the signatures of functions.
+    /// Its exports: names, and the signatures of functions.
     pub(super) exports: Vec<(&'a str, String)>,
     pub(super) sizes: Sizes,
 }
@@ -80,7 +80,7 @@ impl<'a> Outline<'a> {
                 }
                 Payload::ExportSection(exports) => {
                     outline.add_exports(exports, &functions)?;
-                    // What follows is the start function, elements, code and data.
+                    // Only the start function, elements, code and data follow.
                     break;
                 }
                 _ => {}
@@ -101,7 +101,7 @@ impl<'a> Outline<'a> {
         Ok(())
     }
 
-    /// How it is called, and what a job can choose to call of it.
+    /// The kind of plugin, and the entry points that a job can choose.
     pub(super) fn called(&self) -> std::result::Result<(Abi, Vec<String>), UnusablePlugin> {
         if self.imports.iter().any(|wanted| wanted.module == ENV) {
             return self.entrypoints().map(|found| (Abi::Extism, found));
@@ -123,11 +123,12 @@ impl<'a> Outline<'a> {
         Err(UnusablePlugin::new(UnusableCode::NoEntryPoint, message))
     }
 
-    /// What a job can call of an Extism plug-in.
+    /// The entry points of an Extism plug-in.
     fn entrypoints(&self) -> std::result::Result<Vec<String>, UnusablePlugin> {
         let callable = |(name, shape): &&(&str, String)| is_entry_point(name, shape);
         let found: Vec<_> = self.exports.iter().filter(callable).map(|(name, _)| *name).collect();
-        // If there are other functions, a program's own entry point only prepares for them.
+        // If there are other functions, a program's own entry point only prepares for them, so it
+        // is no choice.
         let others = found.iter().filter(|name| found.len() == 1 || **name != ENTRY_POINT);
         let found = listed(others.map(|name| (*name).to_owned()));
         if found.is_empty() {
@@ -140,7 +141,7 @@ impl<'a> Outline<'a> {
         Ok(found)
     }
 
-    /// The names of what it exports.
+    /// The names of its exports.
     fn names(&self) -> impl ExactSizeIterator<Item = &'a str> {
         self.exports.iter().map(|(name, _)| *name)
     }

@@ -1,4 +1,4 @@
-//! How messages and records show names that a plugin chose: shortened, and only some of many.
+//! Names that a plugin chose, in messages and records: shortened, and a bounded number of them.
 
 use jobwright_core::name::shorten;
 use jobwright_core::plugin::MAX_NAMES;
@@ -23,7 +23,7 @@ pub(super) fn some_of(all: impl ExactSizeIterator<Item = String>) -> Option<Stri
     Some(shown.join(", ") + &more)
 }
 
-/// Names as a plugin's record keeps them: sorted, each once, and no more than fit.
+/// The names in a plugin's record: sorted, without duplicates, and bounded.
 pub(super) fn listed(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut names: Vec<_> = names.collect();
     names.sort();

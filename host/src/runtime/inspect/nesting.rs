@@ -1,9 +1,9 @@
-//! How deep a component goes, and how many instances it becomes.
+//! The depth of a component, and the number of instances that it becomes.
 //!
 //! Compiling a component puts the components in it into each other, as often as they are
 //! instantiated: ten levels that each instantiate the next ten times are small and become 10¹⁰
-//! instances. wasmtime has no bound for that. Invariant: the count here is never below what compiling
-//! makes.
+//! instances. wasmtime has no bound for that. Invariant: the count is never below the number of
+//! instances that compiling makes.
 
 use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
 use wasmparser::{
@@ -17,27 +17,27 @@ use super::super::debug_info::MAX_DEPTH;
 #[derive(Debug, Default)]
 struct Frame {
     is_component: bool,
-    /// What each becomes.
+    /// The number of instances that each becomes.
     components: Vec<u64>,
-    /// What this one becomes.
+    /// The number of instances that this one becomes.
     instances: u64,
 }
 
-/// The way to the place that is being read.
+/// The nesting at the position that is being read.
 #[derive(Debug)]
 struct Nesting {
     open: Vec<Frame>,
-    /// The most that any component read so far becomes: what stands for those that are known by
-    /// another name.
+    /// The largest number of instances of any component so far, which is assumed for a component
+    /// that is known by another name.
     largest: u64,
     total: u64,
     hands_on: bool,
 }
 
-/// How many instances of modules and components `wasm` becomes, at most; refused if it goes deeper
-/// than composing makes it, because what follows goes into it recursively.
+/// An upper bound of the instances of modules and components that `wasm` becomes. A component that
+/// is nested deeper than composition tools do is refused, because later steps are recursive.
 ///
-/// `wasm` need not be valid: then the validation says what is wrong.
+/// `wasm` need not be valid: the validation reports that later.
 pub(super) fn instances(wasm: &[u8]) -> Result<u64, UnusablePlugin> {
     let root = Frame { is_component: true, ..Frame::default() };
     let mut nesting = Nesting { open: vec![root], largest: 0, total: 0, hands_on: false };
@@ -46,13 +46,13 @@ pub(super) fn instances(wasm: &[u8]) -> Result<u64, UnusablePlugin> {
             break;
         }
         if nesting.open.len() > MAX_DEPTH + 1 {
-            let message = format!("its components lie more than {MAX_DEPTH} deep in each other");
+            let message = format!("its components are nested more than {MAX_DEPTH} deep");
             return Err(UnusablePlugin::new(UnusableCode::TooDeep, message));
         }
     }
     if nesting.hands_on {
-        let message = "a component in it takes other components as arguments, which this host \
-                       cannot bound";
+        let message = "a component in it takes other components as arguments, whose number and \
+                       size this host cannot limit";
         return Err(UnusablePlugin::new(UnusableCode::ComponentArgument, message));
     }
     Ok(nesting.total)

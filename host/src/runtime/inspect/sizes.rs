@@ -1,4 +1,5 @@
-//! What a plugin's memories and tables take at the start, against what this host gives.
+//! The initial size of a plugin's memories and tables, and its check against the limits of this
+//! host.
 
 use jobwright_core::limits::{Limits, show_bytes};
 use jobwright_core::runtime::{UnusableCode, UnusablePlugin};
@@ -6,11 +7,11 @@ use wasmparser::{MemoryType, Table};
 
 use super::super::limiter::{ELEMENT_BYTES, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 
-/// What WebAssembly counts memory in.
+/// The unit of WebAssembly memories, in bytes.
 const PAGE_BYTES: u64 = 64 << 10;
 
 /// The memories and tables that a plugin declares. A module that a component instantiates twice is
-/// counted once: the rest is left to the limits of the attempt.
+/// counted once: the limits of the attempt cover the rest.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
     memories: u64,
@@ -36,12 +37,12 @@ impl Sizes {
         self.instances = instances;
     }
 
-    /// What the memories and tables take at the start.
+    /// The initial size of all memories and tables, in bytes.
     pub(super) fn starting_bytes(&self) -> u64 {
         self.memory_bytes.saturating_add(self.elements.saturating_mul(ELEMENT_BYTES))
     }
 
-    /// Refuses what no attempt under `ceiling` could start with.
+    /// Refuses a plugin that no attempt under `ceiling` could instantiate.
     pub(super) fn check(&self, ceiling: &Limits) -> Result<(), UnusablePlugin> {
         for (code, count, most, what) in [
             (UnusableCode::TooManyMemories, self.memories, MAX_MEMORIES, "memories"),
@@ -49,7 +50,7 @@ impl Sizes {
             (UnusableCode::TooManyInstances, self.instances, MAX_INSTANCES, "instances"),
         ] {
             if count > u64::from(most) {
-                let message = format!("it has {count} {what}; this host gives at most {most}");
+                let message = format!("it has {count} {what}, more than the maximum of {most}");
                 return Err(UnusablePlugin::new(code, message));
             }
         }

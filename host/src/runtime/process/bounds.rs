@@ -1,4 +1,4 @@
-//! How much one attempt may ask of its host at one time. A runner waits for room within these bounds; the
+//! Bounds on the concurrent calls of one attempt. A runner waits for room within these bounds; the
 //! host refuses what exceeds them.
 
 /// The maximum of calls of one attempt at one time: many more than any grant allows.
@@ -8,12 +8,12 @@ pub(super) const CALLS: usize = 64;
 /// default.
 pub(super) const RESPONSES: usize = 1000;
 
-/// A call this short fits in any message: the host says what is wrong with it.
+/// A call this short fits in any message, so the host can report what is wrong with it.
 pub(super) const SHORT_BYTES: u64 = 64 << 10;
 
-/// What the calls of one attempt may carry at one time, in bytes, for these bounds on one request and one
-/// value: as much as a guest may gather of requests.
+/// The maximum size of the concurrent calls of one attempt, in bytes, for these bounds on one
+/// request and one value: as much as the requests that a guest may write at one time.
 pub(super) fn carried_bytes(request_bytes: u64, value_bytes: u64) -> u64 {
-    // The host refuses a value that is longer than it may be, and says why.
+    // A value that is too long reaches the host, which refuses it with the reason.
     request_bytes.max(value_bytes.saturating_add(SHORT_BYTES)).saturating_mul(4)
 }

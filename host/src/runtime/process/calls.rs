@@ -1,4 +1,4 @@
-//! The calls of one attempt to the services that it was granted, which the host makes for it.
+//! The calls of one attempt to host services, which the host makes for it.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -19,23 +19,23 @@ pub(super) struct Calls {
     services: Arc<dyn HostServices>,
     running: FuturesUnordered<BoxFuture<'static, (u64, Result<Made, Aborted>)>>,
     under_way: HashMap<u64, UnderWay>,
-    /// What all calls under way may carry, in bytes.
+    /// The maximum size of all concurrent calls, in bytes.
     most_bytes: u64,
-    /// By the number of the call that had the head.
+    /// By the number of the call that returned the head.
     bodies: HashMap<u64, Body>,
 }
 
-/// A call that has no answer yet.
+/// A call without a reply.
 struct UnderWay {
     handle: AbortHandle,
-    /// What it carries, in bytes.
+    /// Its size, in bytes.
     bytes: u64,
 }
 
 /// The result of a call.
 struct Made {
     answer: Answer,
-    /// A response that goes on, by the number of the call that had the head.
+    /// A response whose body is not complete, by the number of the call that returned the head.
     body: Option<(u64, Body)>,
 }
 
@@ -53,7 +53,7 @@ impl Calls {
     /// Begins a call.
     ///
     /// # Errors
-    /// With the bound that the call exceeds, which an honest runner keeps to.
+    /// With the bound that the call exceeds, which a runner that follows the protocol obeys.
     pub(super) fn start(&mut self, call: u64, host_call: HostCall) -> Result<(), String> {
         if self.under_way.len() >= CALLS {
             return Err(format!("more than {CALLS} calls at one time"));
@@ -64,7 +64,10 @@ impl Calls {
         let bytes = host_call.body_bytes();
         let carried = self.under_way.values().map(|call| call.bytes).sum::<u64>() + bytes;
         if carried > self.most_bytes {
-            return Err(format!("calls that carry {carried} of {} bytes", self.most_bytes));
+            return Err(format!(
+                "calls with {carried} bytes, more than the maximum of {} bytes",
+                self.most_bytes
+            ));
         }
         if self.under_way.contains_key(&call) || self.bodies.contains_key(&call) {
             return Err(format!("two calls with the number {call}"));
@@ -120,7 +123,7 @@ async fn sent(
         Ok(request) => services.send(request, timeouts).await,
         Err(error) => {
             let error: http::Error = error;
-            Err(HttpRequestError::Denied(format!("it is no request: {error}")))
+            Err(HttpRequestError::Denied(format!("not a valid request: {error}")))
         }
     };
     match answer {

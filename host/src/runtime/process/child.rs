@@ -54,18 +54,18 @@ pub(crate) fn run_if_requested() -> Option<ExitCode> {
         Ok(begun) => begun,
         Err(error) => {
             let reason = FromRunner::Ready(Err(format!("{error:#}")));
-            // If the pipe is closed, there is no host to tell.
+            // If the pipe is closed, the error cannot be reported.
             let _ = pipe::write_at_once(std::io::stdin(), &reason);
             return Some(ExitCode::FAILURE);
         }
     };
-    // The host has closed the pipe, or sent what it must not send: there is nothing to report to.
+    // The host has closed the pipe or violated the protocol: no error can be reported.
     Some(runtime.block_on(runner.serve()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS))
 }
 
 fn begin() -> anyhow::Result<(Runtime, Child)> {
     let missing = sandbox::enter()?;
-    signals::leave_to_host().context("cannot leave signals to the host")?;
+    signals::leave_to_host().context("cannot ignore signals")?;
     let pipe = std::io::stdin().as_fd().try_clone_to_owned()?;
     let pipe = std::os::unix::net::UnixStream::from(pipe);
     pipe.set_nonblocking(true)?;
@@ -110,7 +110,7 @@ impl Child {
         // A separate task, so that the pipe is read while messages wait to be written: two ends that
         // only write would deadlock.
         tokio::spawn(speak(writer, outbox));
-        host.try_send(FromRunner::Ready(Ok(missing))).context("the host is gone")?;
+        host.try_send(FromRunner::Ready(Ok(missing))).context("the host process has ended")?;
         Ok(Self { engines, ticker, codes: HashMap::new(), host, reader, calls: 0 })
     }
 
@@ -124,7 +124,7 @@ impl Child {
                     self.host.send(FromRunner::Loaded(loaded)).await?;
                 }
                 ToRunner::Run(assignment) => self.run(*assignment).await?,
-                // Sent when the attempt that it is for had just ended.
+                // Sent for an attempt that had just ended.
                 ToRunner::Stop(_) | ToRunner::Answer { .. } => {}
                 ToRunner::Begin { .. } => bail!("another beginning"),
             }
@@ -190,7 +190,8 @@ struct Links<'a> {
     host: &'a mpsc::Sender<FromRunner>,
 }
 
-/// Runs `attempt` to its end; meanwhile reads the pipe, and sends what the attempt leaves.
+/// Runs `attempt` to its end; meanwhile reads the pipe, and sends the attempt's log, progress and
+/// checkpoints.
 async fn attend(
     code: &Prepared,
     attempt: &Attempt,
@@ -213,7 +214,7 @@ async fn attend(
                 ToRunner::Answer { call, answer } => services.answered(call, *answer),
                 _ => bail!("a message that has to wait for the attempt's end"),
             },
-            // Before other messages, because it is useful only in time.
+            // Before other messages, because it must arrive in time.
             () = &mut asks => host.send(FromRunner::Asks).await?,
             ended = &mut running => {
                 return Ok(ended.unwrap_or_else(|panic| {
@@ -225,7 +226,7 @@ async fn attend(
     }
 }
 
-/// Sends new traces to the host, if there are any, and room for them.
+/// Sends new traces to the host, if there are any and the outbox has room.
 fn tell(teller: &Teller, host: &mpsc::Sender<FromRunner>) {
     // Only when nothing waits to be written: so there is never more than one message of traces waiting.
     if let Ok(way) = host.try_reserve()

@@ -14,18 +14,19 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use super::bounds::CALLS;
 use super::message::value_bytes;
 
-/// What a runner may take in addition to what follows from its attempt: buffers of host calls, and the spare
+/// The memory of a runner in addition to that of its attempt: buffers of host calls, and the spare
 /// room of memories that grow where wasmtime has no pool, 16 MiB for each of eight.
 const SPARE_BYTES: u64 = 256 << 20;
 
-/// How many times over something may be in memory on its way to or from the host: as the guest has it,
-/// in a buffer that grows, in a message, encoded, and in a frame, with a spare.
+/// The number of copies of data on its way to or from the host: in the guest's form, in a growing
+/// buffer, in a message, encoded, in a frame, and a spare one.
 const COPIES: u64 = 6;
 
-/// How many times over a guest's memories may be: once more while they are moved to grow.
+/// The number of copies of a guest's memories: a second one while they are moved to grow.
 const MEMORY_COPIES: u64 = 2;
 
-/// What a process can write to, in bytes, by what the system shows of it; `None` if it does not.
+/// The size of the memory that a process can write to, in bytes; `None` if the system does not show
+/// it.
 pub(super) fn footprint(process: Pid) -> Option<u64> {
     let shown = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).ok()?;
     let data = shown.lines().find_map(|line| line.strip_prefix("VmData:"))?;
@@ -33,12 +34,12 @@ pub(super) fn footprint(process: Pid) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// What a runner may take that holds so many bytes of code, besides its footprint.
+/// The memory of a runner with this size of code, in addition to its footprint.
 pub(super) fn of_code(code_bytes: u64) -> u64 {
     SPARE_BYTES.saturating_add(code_bytes.saturating_mul(COPIES))
 }
 
-/// What it may take for `attempt`, besides that.
+/// The memory for `attempt`, in addition to that.
 pub(super) fn of_attempt(attempt: &Attempt) -> u64 {
     let (limits, grants) = (&attempt.limits, &attempt.granted.grants);
     let http = grants.http_limits;
@@ -58,12 +59,12 @@ pub(super) fn of_attempt(attempt: &Attempt) -> u64 {
     limits.memory_bytes.saturating_mul(MEMORY_COPIES).saturating_add(copied)
 }
 
-/// Lets a process take so many bytes.
+/// Limits a process to this many bytes.
 ///
 /// # Errors
 /// If the system refuses.
 pub(super) fn bound(process: Pid, bytes: u64) -> io::Result<()> {
-    // Its own limit is that of the host, which started it, and cannot be raised.
+    // The hard limit of the process is that of the host and cannot be raised.
     let maximum = getrlimit(Resource::Data).maximum;
     let current = Some(maximum.unwrap_or(u64::MAX).min(bytes));
     prlimit(Some(process), Resource::Data, Rlimit { current, maximum })?;

@@ -47,8 +47,8 @@ impl<W: Serialize, R: DeserializeOwned> Pipe<W, R> {
 /// The longest frame that a host sends: more than the code of any plugin.
 pub(super) const FRAME_BYTES: usize = 1 << 30;
 
-/// Writes a short `message` into an end that nothing was written to before, with nothing that could
-/// be unavailable: it opens no file and needs no tokio runtime.
+/// Writes a short `message` as the first one to an end. It works without resources that could be
+/// missing: it opens no file and needs no tokio runtime.
 ///
 /// # Errors
 /// If the other end is closed.

@@ -1,7 +1,7 @@
 //! One attempt in a runner, as the host sees it.
 //!
-//! Invariant: whatever the runner sends, or if it sends nothing any more, its attempt ends at its stop, or
-//! soon after its deadline.
+//! Invariant: even if the runner sends invalid messages or none, its attempt ends when it is
+//! stopped, or soon after its deadline.
 
 use std::future::pending;
 use std::io;
@@ -37,7 +37,7 @@ const AT_ONCE: Duration = Duration::from_millis(10);
 pub(super) enum Broken {
     /// Its pipe is closed: it has ended.
     Ended,
-    /// It sent a message that an honest runner cannot send.
+    /// It sent a message that violates the protocol.
     Nonsense(String),
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Ran {
     pub(super) can_continue: bool,
 }
 
-/// An attempt that is under way.
+/// An attempt that is running.
 struct Attending<'a> {
     attempt: &'a Attempt,
     longest: Longest,
@@ -77,13 +77,12 @@ impl Runner {
                     let is_torn = ended.outcome.error().is_some_and(|e| e.code == HOST_PANIC);
                     return Ran { ended, can_continue: !is_torn };
                 }
-                // It has done what it was told to do.
+                // The runner was told to stop, so its end is that of the attempt.
                 Err(_) if told.raised().is_some() => told.raised().map(ending::stopped),
                 Err(Broken::Ended) => Some(died(&self.end().await)),
                 Err(Broken::Nonsense(what)) => {
-                    tracing::warn!(job = %attempt.job.id, what, "a process that runs attempts was \
-                        killed: it sent what it must not send, as if a guest had broken out");
-                    Some(died(&format!("was killed, because it broke the rules: {what}")))
+                    tracing::warn!(job = %attempt.job.id, what, "killed an attempt process: it violated the protocol");
+                    Some(died(&format!("was killed: it violated the protocol: {what}")))
                 }
             },
             () = patience => told.raised().map(ending::stopped),
@@ -145,7 +144,7 @@ impl<'a> Attending<'a> {
             }
             FromRunner::Dropped { call } => self.calls.drop(call),
             FromRunner::Ready(_) | FromRunner::Loaded(_) => {
-                return Err(Broken::Nonsense("an answer to no request".to_owned()));
+                return Err(Broken::Nonsense("a reply to no request".to_owned()));
             }
         }
         Ok(None)
@@ -167,7 +166,7 @@ fn accepted(attempt: &Attempt, stop: &StopSignal) -> Option<StopReason> {
     stop.raised().or_else(|| stop.noticed().filter(|_| attempt.report.asks()))
 }
 
-/// What the attempt is to be told next about its end, after `sent`.
+/// The next stop message to the attempt, after `sent`.
 async fn stop_message(stop: &mut StopSignal, sent: Option<StopMessage>) -> StopMessage {
     loop {
         let next = match (stop.raised(), stop.noticed()) {

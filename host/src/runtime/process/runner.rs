@@ -29,10 +29,10 @@ use super::message::{FromRunner, ToRunner, Unloaded};
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
 
-/// What the process is called in a list of processes.
+/// The name of the process in a list of processes.
 const TITLE: &str = "run-attempts";
 
-/// How long a process may take to get ready: a thousand times what it usually takes.
+/// The time limit for a process to become ready: a thousand times the usual time.
 const START: Duration = Duration::from_secs(20);
 
 /// How long it may take to load code: the largest plugins take a second on a busy machine.
@@ -50,7 +50,8 @@ pub(super) struct Runner {
     pub(super) pipe: Pipe<ToRunner, FromRunner>,
     /// The code that it has loaded: of one digest, in one or both profiles.
     loaded: Vec<CodeKey>,
-    /// Whose attempts it runs: what an attempt leaves behind in the process reaches no other owner's.
+    /// The owner of its attempts: data that an attempt leaves behind in the process reaches no
+    /// other owner.
     pub(super) owner: Option<Owner>,
     /// The memory that it could write to when it was ready, in bytes, if the system shows it.
     footprint: Option<u64>,
@@ -60,8 +61,8 @@ pub(super) struct Runner {
     pub(super) idle: Stopwatch,
 }
 
-/// Whose attempts share a process. Those of other plugins of the same tenant do not: their payloads,
-/// outputs and grants are none of this plugin's.
+/// The owner of the attempts that share a process. Other plugins of the same tenant have other
+/// owners, because their payloads, outputs and grants must not reach this plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
     tenant: TenantName,
@@ -70,7 +71,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// The one of `attempt`.
+    /// The owner of `attempt`.
     pub(super) fn of(attempt: &Attempt) -> Self {
         let JobSpec { tenant, plugin, digest, .. } = &attempt.job.spec;
         Self { tenant: tenant.clone(), plugin: plugin.clone(), digest: *digest }
@@ -99,18 +100,18 @@ impl Runner {
         match timeout(START, ready).await {
             Ok(Ok(FromRunner::Ready(Ok(mut missing)))) => {
                 runner.footprint = runner.process().and_then(memory::footprint);
-                missing.extend(runner.bound(0).err().map(|why| format!("memory bound ({why})")));
+                missing.extend(runner.bound(0).err().map(|why| format!("memory limit ({why})")));
                 Ok(Started { runner, missing })
             }
             Ok(Ok(FromRunner::Ready(Err(why)))) => {
-                bail!("a process that runs attempts cannot begin: {why}")
+                bail!("an attempt process cannot start: {why}")
             }
-            Ok(Ok(_)) => bail!("a process that runs attempts began with something else"),
+            Ok(Ok(_)) => bail!("an attempt process sent an unexpected first message"),
             Ok(Err(_)) => {
                 let end = runner.end().await;
-                bail!("a process that runs attempts did not get ready: it {end}")
+                bail!("an attempt process did not become ready: it {end}")
             }
-            Err(_) => bail!("a process that runs attempts was not ready within {START:?}"),
+            Err(_) => bail!("an attempt process did not become ready within {START:?}"),
         }
     }
 
@@ -129,7 +130,7 @@ impl Runner {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .context("cannot start a process that runs attempts")?;
+            .context("cannot start an attempt process")?;
         Ok(Self {
             child,
             pipe: Pipe::new(ours, SHORT_BYTES),
@@ -168,8 +169,8 @@ impl Runner {
         self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
     }
 
-    /// Bounds what it takes of memory: what it took when it was ready, again for a second engine, its
-    /// code, and `more` bytes.
+    /// Limits its memory: its footprint when it was ready, the same for a second engine, its code,
+    /// and `more` bytes.
     ///
     /// # Errors
     /// With the reason; then it is not bounded.
@@ -183,7 +184,7 @@ impl Runner {
         memory::bound(process, most).map_err(|error| error.to_string())
     }
 
-    /// Has it load code, unless it has.
+    /// Loads code into the process, unless it is loaded.
     ///
     /// # Errors
     /// With the reason. The runner cannot be used any more.
@@ -203,13 +204,13 @@ impl Runner {
         };
         Err(Unloaded::Failed(match timeout(LOAD, loading).await {
             Ok(Ok(FromRunner::Loaded(loaded))) => return loaded,
-            Ok(Ok(_)) => "it answered something else".to_owned(),
+            Ok(Ok(_)) => "it sent an unexpected reply".to_owned(),
             Ok(Err(_)) => format!("its process {}", self.end().await),
             Err(_) => format!("it took more than {LOAD:?}"),
         }))
     }
 
-    /// Ends it, and waits until it has.
+    /// Kills the process, and waits for its end.
     pub(super) async fn stop(mut self) {
         // An error means that it has already ended.
         let _ = self.child.kill().await;
@@ -220,7 +221,7 @@ impl Runner {
         match timeout(BURIAL, self.child.wait()).await {
             Ok(Ok(status)) => how(status),
             Ok(Err(error)) => format!("ended: {error}"),
-            Err(_) => "closed its pipe and went on".to_owned(),
+            Err(_) => "closed its pipe and kept running".to_owned(),
         }
     }
 }
@@ -230,7 +231,7 @@ fn how(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => {
             let name = match signal {
-                libc::SIGKILL => " (SIGKILL: by someone, or by a system that is out of memory)",
+                libc::SIGKILL => " (SIGKILL: sent by a user, or by a system that is out of memory)",
                 libc::SIGSEGV => " (SIGSEGV)",
                 libc::SIGABRT => " (SIGABRT)",
                 libc::SIGBUS => " (SIGBUS)",

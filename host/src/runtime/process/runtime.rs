@@ -43,7 +43,7 @@ pub struct ProcessRuntime {
     offer: Offer,
 }
 
-/// What every attempt needs.
+/// The state that all attempts share.
 struct Host {
     code_cache: CodeCache<Artefact>,
     pool: Arc<Pool>,
@@ -73,7 +73,8 @@ impl ProcessRuntime {
     pub fn new(config: RuntimeConfig, registry: Arc<dyn PluginRegistry>) -> anyhow::Result<Self> {
         // A thread that lives as long as the runtime: processes end with the thread that started them.
         let threads = Guests::start_with_files(1)?;
-        // For what the host offers, and for the settings of compiled code: those of the processes.
+        // An engine for the table of host functions and for the settings of compiled code, which
+        // are those of the processes.
         let engine_config = config.engines();
         let shape = Shape { attempts: 1, config: engine_config, asks_for_pages: false };
         let engines = Engines::new(shape, Arc::new(Ticker::start()?))?;
@@ -83,9 +84,9 @@ impl ProcessRuntime {
         threads.handle().spawn(async move {
             let _ = sender.send(Runner::start(engine_config).await);
         });
-        let first = started.recv().context("cannot start processes for attempts")??;
+        let first = started.recv().context("cannot start attempt processes")??;
         for what in &first.missing {
-            tracing::warn!("processes that run attempts have a weaker sandbox here: no {what}");
+            tracing::warn!("attempt processes have a weaker sandbox on this machine: no {what}");
         }
         let sizes = Sizes { slots: config.slots.max(1), kept: config.guest_threads.max(1) };
         let pool = Arc::new(Pool::new(sizes, engine_config, first));
@@ -161,7 +162,7 @@ impl Host {
             runner.stop().await;
             anyhow::Ok(loaded)
         };
-        let not_now = |why: String| Unprepared::NotNow(format!("it was not loaded: {why}"));
+        let not_now = |why: String| Unprepared::NotNow(format!("the plugin was not loaded: {why}"));
         match tokio::time::timeout(TRY, trying).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(Unloaded::Misfit(why)))) => {
@@ -169,11 +170,12 @@ impl Host {
             }
             Ok(Ok(Err(Unloaded::Failed(why)))) => Err(not_now(why)),
             Ok(Err(error)) => Err(not_now(format!("{error:#}"))),
-            Err(_) => Err(not_now(format!("no process was free within {TRY:?}"))),
+            Err(_) => Err(not_now(format!("no attempt process became free within {TRY:?}"))),
         }
     }
 
-    /// A runner that has the code for `attempt`, or how the attempt ends without.
+    /// A runner that has loaded the code of `attempt`, or the outcome of the attempt if there is
+    /// none.
     async fn ready(&self, attempt: &Attempt, stop: &mut StopSignal) -> Result<Taken, Outcome> {
         let artefact = self.code_cache.of_attempt(attempt, stop).await?;
         let key = CodeKey::of(attempt);
@@ -184,7 +186,7 @@ impl Host {
             Ok(Ok(taken)) => Ok(taken),
             Ok(Err(Unloaded::Misfit(why))) => refused(UNUSABLE, why, false),
             Ok(Err(Unloaded::Failed(why))) => {
-                let message = format!("a process did not load the plugin: {why}");
+                let message = format!("an attempt process did not load the plugin: {why}");
                 refused("process_unavailable", message, true)
             }
             Err(reason) => Err(ending::stopped(reason)),

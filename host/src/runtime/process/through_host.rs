@@ -123,8 +123,8 @@ impl ThroughHost {
 }
 
 impl Link {
-    /// The answer, and the call, which is aborted when it is dropped. `None` if the host is gone: then this
-    /// process is about to end too.
+    /// The answer, and the call, which is aborted when it is dropped. `None` if the host process
+    /// has ended: then this process is about to end too.
     async fn call(self: &Arc<Self>, host_call: HostCall) -> Option<(Answer, Begun)> {
         let place = self.places.clone().acquire_owned().await.ok()?;
         let room =
@@ -172,7 +172,8 @@ impl Drop for Begun {
         if let Err(TrySendError::Full(dropped)) = host.try_send(dropped)
             && let Ok(runtime) = Handle::try_current()
         {
-            // The host counts the call until it reads this message: its permits are kept until then.
+            // The host counts the call until it reads this message, so its permits are held until
+            // then.
             let (host, places) = (host.clone(), std::mem::take(&mut self.places));
             runtime.spawn(async move {
                 let _ = host.send(dropped).await;
@@ -201,7 +202,7 @@ impl Pieces for Remote {
     }
 }
 
-const GONE: &str = "the host is gone";
+const GONE: &str = "the host process has ended";
 
 #[async_trait]
 impl HostServices for ThroughHost {
@@ -238,7 +239,7 @@ impl HostServices for ThroughHost {
         let length = length(&call);
         if length > self.value_bytes.saturating_add(SHORT_BYTES) {
             let most = self.value_bytes;
-            let message = format!("{length} bytes exceed the {most} bytes that are granted");
+            let message = format!("{length} bytes exceed the granted maximum of {most} bytes");
             let unkept = KeyValueError::Refused(message);
             self.log(&unkept.line());
             return Err(unkept);
@@ -254,7 +255,7 @@ impl HostServices for ThroughHost {
     }
 }
 
-/// What a call takes, in bytes.
+/// The size of a call, in bytes.
 fn length(call: &KeyValueCall) -> u64 {
     let parts = match call {
         KeyValueCall::Get { bucket, key } | KeyValueCall::Delete { bucket, key } => {
@@ -262,7 +263,7 @@ fn length(call: &KeyValueCall) -> u64 {
         }
         KeyValueCall::Increment { bucket, key, .. } => [bucket.len(), key.len(), 0, 0],
         KeyValueCall::Set { bucket, key, value } => [bucket.len(), key.len(), value.len(), 0],
-        // What it is compared with is a digest.
+        // The expected value is sent as a digest.
         KeyValueCall::Swap { bucket, key, to, .. } => [bucket.len(), key.len(), to.len(), 0],
         KeyValueCall::Open { bucket } => [bucket.len(), 0, 0, 0],
         KeyValueCall::Keys { bucket, after } => {

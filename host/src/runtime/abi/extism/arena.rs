@@ -1,31 +1,31 @@
 //! The memory that an Extism guest reaches through host functions only: blocks with 64-bit handles.
 //!
-//! Invariants: a handle is never given out twice, so a stale one finds nothing; nothing outside of a
-//! block is read or written; what a block takes was granted before. Reading beyond gives zeros and
-//! writing beyond does nothing, as in Extism's own kernel.
+//! Invariants: a handle is never reused, so a stale handle finds nothing; nothing outside of a
+//! block is read or written; the memory of a block is charged to the guest before it is allocated.
+//! Reads outside of a block return zeros and writes are ignored, as in Extism's own kernel.
 
 use std::collections::BTreeMap;
 
-/// What a block takes in addition to its bytes, so that a million empty ones are not free.
+/// The size of a block in addition to its bytes, so that a million empty blocks are charged too.
 pub(super) const BLOCK_BYTES: u64 = 128;
 
-/// Between two blocks, so that the end of one is not the start of the next.
+/// The gap between two blocks, so that the end of a block is not the start of the next one.
 const GAP: u64 = 16;
 
-/// The memory of Extism's own kernel grows by so much at a time, in bytes.
+/// The step by which the memory of Extism's own kernel grows, in bytes.
 const PAGE_BYTES: u64 = 64 << 10;
 
 /// The blocks of one guest.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     blocks: BTreeMap<u64, Vec<u8>>,
-    /// Where the last block ended.
+    /// The end of the last block.
     end: u64,
     held: u64,
 }
 
 impl Arena {
-    /// A new block with these bytes; returns its handle, 0 for no bytes.
+    /// Adds a block with these bytes; returns its handle, or 0 if there are no bytes.
     pub(super) fn insert(&mut self, bytes: Vec<u8>) -> u64 {
         if bytes.is_empty() {
             return 0;
@@ -37,13 +37,13 @@ impl Arena {
         handle
     }
 
-    /// Puts a block of another arena under the same handle.
+    /// Adds a block of another arena under the same handle.
     pub(super) fn put(&mut self, handle: u64, bytes: Vec<u8>) {
         self.held += bytes.len() as u64;
         self.blocks.insert(handle, bytes);
     }
 
-    /// Forgets blocks, by handle and length; returns what they took.
+    /// Removes the blocks that `is_gone` selects by handle and length; returns their size.
     pub(super) fn forget(&mut self, is_gone: impl Fn(u64, u64) -> bool) -> u64 {
         let before = self.held + self.blocks.len() as u64 * BLOCK_BYTES;
         self.blocks.retain(|handle, bytes| !is_gone(*handle, bytes.len() as u64));
@@ -57,25 +57,25 @@ impl Arena {
         address > 0 && address < end && length <= end - address
     }
 
-    /// What is at an address until the end of its block.
+    /// The bytes from an address to the end of its block.
     pub(super) fn at(&self, address: u64) -> Option<&[u8]> {
         let (start, block) = self.blocks.range(..=address).next_back()?;
         block.get(usize::try_from(address - start).ok()?..).filter(|rest| !rest.is_empty())
     }
 
-    /// Takes a block away.
+    /// Removes a block.
     pub(super) fn remove(&mut self, handle: u64) -> Option<Vec<u8>> {
         let bytes = self.blocks.remove(&handle)?;
         self.held -= bytes.len() as u64;
         Some(bytes)
     }
 
-    /// The length of a block; 0 for what is none.
+    /// The length of a block; 0 if there is no block with this handle.
     pub(super) fn length(&self, handle: u64) -> u64 {
         self.block(handle).len() as u64
     }
 
-    /// A whole block; nothing for what is none.
+    /// A whole block; empty if there is no block with this handle.
     pub(super) fn block(&self, handle: u64) -> &[u8] {
         self.blocks.get(&handle).map_or(&[], Vec::as_slice)
     }
@@ -87,12 +87,12 @@ impl Arena {
         block.get(from..from.checked_add(usize::try_from(length).ok()?)?)
     }
 
-    /// The bytes at an address; zeros outside of a block.
+    /// Reads the bytes at an address; zeros outside of a block.
     pub(super) fn load<const N: usize>(&self, address: u64) -> [u8; N] {
         self.slice(address, N as u64).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; N])
     }
 
-    /// Writes bytes at an address; nothing outside of a block.
+    /// Writes bytes at an address; ignored outside of a block.
     pub(super) fn store<const N: usize>(&mut self, address: u64, bytes: [u8; N]) {
         let found = self.blocks.range_mut(..=address).next_back();
         if let Some((start, block)) = found
@@ -104,7 +104,7 @@ impl Arena {
         }
     }
 
-    /// What all blocks hold, in bytes.
+    /// The size of all blocks, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.held
     }

@@ -1,9 +1,10 @@
 //! The functions of `extism:host/env`.
 //!
-//! Invariant: what a guest makes the host keep (blocks and variables) is granted by the attempt's
-//! memory limit first; an allocation beyond answers 0, which PDKs take for a failure. A guest that passes
-//! a block to a function gives it away, as to Extism's own hosts; the output and the error are read when
-//! the guest has ended, also in blocks that it freed. What is no block is treated as by Extism's own hosts.
+//! Invariant: blocks and variables, which the host stores for the guest, are charged to the
+//! attempt's memory limit first; an allocation beyond it returns 0, which PDKs treat as a failure.
+//! A guest that passes a block to a function gives it away, as to Extism's own hosts; the output
+//! and the error are read when the guest has ended, also in blocks that it freed. What is no block
+//! is treated as by Extism's own hosts.
 
 use wasmtime::{Caller, Linker, bail};
 
@@ -13,16 +14,16 @@ use super::arena::BLOCK_BYTES;
 use super::names::ENV;
 use super::requests;
 
-/// The most that the names and values of all variables of an attempt may take, in bytes: as by Extism's own
-/// hosts, which count 48 bytes more for each.
+/// The maximum size of the names and values of all variables of an attempt, in bytes: the limit of
+/// Extism's own hosts, which count 48 bytes more for each variable.
 const MAX_VARIABLES_BYTES: u64 = 1 << 20;
 
-/// The longest block that is kept after an allocation that followed its release, in bytes: what programs
-/// read of a block that they freed is short.
+/// The longest freed block that is kept at the next allocation, in bytes: programs that read a
+/// block after they freed it read short ones.
 const FREED_BYTES: u64 = 64 << 10;
 
 impl Guest {
-    /// A new block with these bytes; 0 if there is no memory left for it.
+    /// Adds a block with these bytes; returns 0 if the memory limit leaves no room for it.
     pub(super) fn keep(&mut self, bytes: Vec<u8>) -> u64 {
         self.make_room();
         let wanted = (bytes.len() as u64).saturating_add(BLOCK_BYTES);
@@ -32,7 +33,7 @@ impl Guest {
         self.extism().arena.insert(bytes)
     }
 
-    /// Forgets the latest block that was freed, if it is long: another is about to be made.
+    /// Drops the block that was freed last, if it is long, before another one is allocated.
     fn make_room(&mut self) {
         let kernel = self.extism();
         if kernel.freed.length(kernel.latest) > FREED_BYTES {
@@ -44,7 +45,7 @@ impl Guest {
 
     fn allocate(&mut self, length: u64) -> u64 {
         self.make_room();
-        // Before anything is made: a guest may ask for any length.
+        // Before anything is allocated: a guest may pass any length.
         let wanted = length.saturating_add(BLOCK_BYTES);
         match usize::try_from(length) {
             Ok(length) if length > 0 && self.budget_mut().hold(wanted) => {
@@ -54,7 +55,7 @@ impl Guest {
         }
     }
 
-    /// Frees a block, if it is one.
+    /// Frees a block, if the handle names one.
     fn free(&mut self, handle: u64) {
         let kernel = self.extism();
         if let Some(bytes) = kernel.arena.remove(handle) {
@@ -65,7 +66,7 @@ impl Guest {
         }
     }
 
-    /// A block that the guest gives away with the call; none for what is no block.
+    /// A block that the call takes from the guest; `None` if the handle names no block.
     fn given(&mut self, handle: u64) -> Option<Vec<u8>> {
         // The payload's block was not charged.
         let kernel = self.extism();
@@ -82,20 +83,22 @@ impl Guest {
         Some(bytes)
     }
 
-    /// The same; empty for what is no block.
+    /// Like [`Self::given`]; empty if the handle names no block.
     pub(super) fn taken(&mut self, handle: u64) -> Vec<u8> {
         self.given(handle).unwrap_or_default()
     }
 
-    /// The same for what must be a block, or 0, which is empty.
+    /// Like [`Self::taken`]; a trap unless the handle names a block or is 0, which is empty.
     pub(super) fn taken_block(&mut self, handle: u64) -> wasmtime::Result<Vec<u8>> {
         match self.given(handle) {
-            None if handle != 0 => bail!("the guest passed to `{ENV}` the handle of no block"),
+            None if handle != 0 => {
+                bail!("the guest passed a handle to `{ENV}` that names no block")
+            }
             bytes => Ok(bytes.unwrap_or_default()),
         }
     }
 
-    /// The same as text.
+    /// Like [`Self::taken_block`], as text.
     fn taken_text(&mut self, handle: u64) -> wasmtime::Result<String> {
         match String::from_utf8(self.taken_block(handle)?) {
             Ok(text) => Ok(text),
@@ -116,7 +119,7 @@ impl Guest {
             bail!("the guest's variables exceed {MAX_VARIABLES_BYTES} bytes");
         }
         if !self.budget_mut().hold(bytes + BLOCK_BYTES) {
-            bail!("there is no memory left for the guest's variables");
+            bail!("the memory limit leaves no room for the guest's variables");
         }
         self.extism().variables_bytes += bytes;
         self.extism().variables.insert(name, value);
@@ -126,7 +129,7 @@ impl Guest {
 
 type Plugin<'a> = Caller<'a, Guest>;
 
-/// Offers all of it.
+/// Adds all functions of the interface to `linker`.
 pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     link_memory(linker)?;
     link_input(linker)?;
@@ -229,7 +232,7 @@ fn link_log(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             guest.channel().log(level, "", &message);
         })?;
     }
-    // The lowest: the log takes everything, and is bounded.
+    // The lowest level: every line is logged, and the log is bounded.
     linker.func_wrap(ENV, "get_log_level", |_: Plugin<'_>| 0_i32)?;
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Extism plug-ins: core modules that import `extism:host/env`, written with any of Extism's PDKs.
 //!
-//! The job's payload is their input, its environment their configuration, but for what the operator
-//! configured. Extism's own kernel is a module that needs features which this host does not compile in, so
-//! [`kernel`] is one of our own, with the same functions over a [`state`] whose [`arena`] counts as memory
-//! of the job. [`requests`] sends HTTP requests.
+//! The job's payload is their input; their configuration is the environment of the job, and the
+//! values that the operator configured, which take precedence. Extism's own kernel is a module that
+//! needs features which this host does not compile in, so [`kernel`] is one of our own, with the
+//! same functions over a [`state`] whose [`arena`] counts as memory of the job. [`requests`] sends
+//! HTTP requests.
 
 mod arena;
 pub(super) mod kernel;
@@ -30,9 +31,9 @@ use super::fit::Misfit;
 /// A plug-in, linked.
 pub(in super::super) struct Plugin {
     pub(super) linked: InstancePre<Guest>,
-    /// What is called before its function.
+    /// The functions that are called before the entry point.
     before: Vec<&'static str>,
-    /// What a job may call that does not say what.
+    /// The entry point of a job that names none.
     only: Option<String>,
 }
 
@@ -41,7 +42,8 @@ impl Plugin {
         let linked = linker.instantiate_pre(module)?;
         let names = module.exports().map(|export| export.name());
         let callable: Vec<_> = names.filter(|name| is_callable(module, name)).collect();
-        // If there are other functions, a program's own entry point only prepares for them.
+        // If there are other functions, a program's own entry point only prepares for them, so it
+        // is no choice.
         let mut others = callable.iter().filter(|name| callable.len() == 1 || **name != START);
         let only = others.next().filter(|_| others.next().is_none());
         let only = only.map(|name| (*name).to_owned());
@@ -84,7 +86,8 @@ impl Plugin {
                 return Ok(announced);
             }
         }
-        let answered = || format!("`{}` answered {}", shorten(name), code.unwrap_or_default());
+        let answered =
+            || format!("the function `{}` returned {}", shorten(name), code.unwrap_or_default());
         let message = said.unwrap_or_else(answered);
         Ok(ending::said(meaning, AttemptError::new("failed", message)))
     }
@@ -92,17 +95,19 @@ impl Plugin {
     /// The function that the job calls.
     fn entry_point<'a>(&'a self, attempt: &'a Attempt) -> Result<&'a str, String> {
         let Some(name) = &attempt.job.spec.entrypoint else {
-            let none = "the job names no entry point, and the plugin has not just one";
+            let none = "the job names no entry point, and the plugin does not have exactly one: \
+                        set `entrypoint`";
             return self.only.as_deref().ok_or_else(|| none.to_owned());
         };
         if is_callable(self.linked.module(), name) {
             return Ok(name);
         }
         let shown = shorten(name);
-        Err(format!("the plugin exports no function `{shown}` that takes nothing and answers i32"))
+        Err(format!("the plugin exports no function `{shown}` of the type () -> (i32)"))
     }
 
-    /// Makes the guest and calls it; returns what its function returns, or 0 if that is nothing.
+    /// Instantiates the guest and calls its function; returns the result, or 0 if the function has
+    /// none.
     async fn answer(
         &self,
         name: &str,
@@ -121,15 +126,15 @@ impl Plugin {
     }
 }
 
-/// The end of a job that names nothing to call.
+/// The result of a job without an entry point.
 fn no_entry_point(message: String) -> GuestResult {
     let error = AttemptError::new("no_entry_point", message);
     GuestResult::Failed { error, retry: RetryHint::Never }
 }
 
-/// Calls a function with zeros.
+/// Calls a function; its arguments are zeros.
 async fn called(function: Func, store: &mut Store<Guest>, meter: &mut Meter) -> Result<i32, Abort> {
-    // As nearly all are: such a call is the cheapest.
+    // Nearly all functions have this type, and typed calls are the cheapest.
     if let Ok(function) = function.typed::<(), i32>(&*store) {
         return Ok(meter.drive(function.call_async(&mut *store, ())).await??);
     }
@@ -151,7 +156,7 @@ fn is_callable(module: &Module, name: &str) -> bool {
     is_entry_point(name, signature)
 }
 
-/// What is called first, as by Extism's own hosts.
+/// The functions that are called first, as by Extism's own hosts.
 fn before(module: &Module) -> Vec<&'static str> {
     let nothing = |name: &str| match module.get_export(name) {
         Some(ExternType::Func(ty)) => ty.params().len() + ty.results().len() == 0,
@@ -163,15 +168,16 @@ fn before(module: &Module) -> Vec<&'static str> {
     [CONSTRUCTORS, INITIALIZE].into_iter().find(|name| nothing(name)).into_iter().collect()
 }
 
-/// What the answer of its function means, which is none if it trapped; it failed if it set an error.
+/// The meaning of the code that the function returned, or `None` if it trapped. A guest that set an
+/// error failed.
 fn meaning(attempt: &Attempt, is_error: bool, code: Option<i32>) -> Meaning {
     let usual = if is_error || code != Some(0) { Meaning::Retry } else { Meaning::Succeed };
     let set = code.and_then(|code| attempt.job.spec.exit_codes.meaning(code));
-    // An error is a failure, but for how it is tried again.
+    // A guest that set an error failed; its exit codes only decide whether it is retried.
     set.filter(|set| !(is_error && (*set == Meaning::Succeed || code == Some(0)))).unwrap_or(usual)
 }
 
-/// A call that did not return: because of a request that failed, or for what wasmtime says.
+/// The result of a call that did not return: a failed request, or wasmtime's error.
 fn unanswered(abort: Abort) -> Result<GuestResult, Abort> {
     if let Abort::Failed(error) = &abort
         && let Some(failed) = error.downcast_ref::<RequestFailed>()

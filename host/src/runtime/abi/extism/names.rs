@@ -1,10 +1,10 @@
-//! The names of what Extism plug-ins import and export.
+//! The names of imports and exports of Extism plug-ins.
 
 /// The module whose functions make a module an Extism plug-in.
 pub(in crate::runtime) const ENV: &str = "extism:host/env";
 
-/// What prepares a language's runtime. Of the first two one is called, because the second calls the
-/// first; the last is Haskell's, and comes after the second.
+/// Functions that initialize a language's runtime. Only one of the first two is called, because the
+/// second calls the first; the last is Haskell's, and is called after the second.
 pub(super) const RUNTIME: [&str; 3] = [CONSTRUCTORS, INITIALIZE, HASKELL];
 
 pub(super) const CONSTRUCTORS: &str = "__wasm_call_ctors";

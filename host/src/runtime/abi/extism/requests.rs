@@ -15,12 +15,12 @@ use super::super::super::guest::Guest;
 use super::names::ENV;
 use super::state::Answered;
 
-/// Why the call of a plug-in failed that sent a request.
+/// Why a call that sent a request failed.
 #[derive(Debug, Error)]
 #[error("http_request failed: {why}")]
 pub(super) struct RequestFailed {
     why: String,
-    /// Whether another try may go better.
+    /// Whether a retry may succeed.
     again: bool,
 }
 
@@ -30,7 +30,7 @@ impl RequestFailed {
     }
 
     fn of(unsent: &HttpRequestError) -> Self {
-        // What the request is, and not what became of it on the way.
+        // Faults of the request itself, not of the connection.
         let refused = matches!(
             unsent,
             HttpRequestError::Denied(_)
@@ -41,14 +41,14 @@ impl RequestFailed {
         Self { why: unsent.to_string(), again: !refused }
     }
 
-    /// What it means for the job.
+    /// The error and the retry hint of the attempt.
     pub(super) fn error(&self) -> (AttemptError, RetryHint) {
         let retry = if self.again { RetryHint::Backoff } else { RetryHint::Never };
         (AttemptError::new("http_request", self.to_string()), retry)
     }
 }
 
-/// Offers it.
+/// Adds the function to `linker`.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.func_wrap_async(
         ENV,
@@ -68,20 +68,23 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 impl Guest {
-    /// Sends a request; answers the block of the response's body.
+    /// Sends a request; returns the handle of the block with the response's body.
     async fn http_request(&mut self, request: u64, body: u64) -> wasmtime::Result<u64> {
         let (request, body) = (self.taken_block(request)?, self.taken_block(body)?);
         if request.len() > MAX_JSON_BYTES {
-            // Before it is read: what is made of it takes several times as much.
+            // Before the JSON is parsed: its parsed form takes several times as much memory.
             let (found, most) = (request.len(), MAX_JSON_BYTES);
-            let why = format!("its JSON has {found} bytes: {most} at most, and the body apart");
+            let why = format!(
+                "the request's JSON has {found} bytes, more than the maximum of {most} without the \
+                 body"
+            );
             return Err(self.failed(RequestFailed::refused(why)));
         }
         let request =
             read(&request, body).map_err(|why| self.failed(RequestFailed::refused(why)))?;
         let shown = shown(request.method(), request.uri());
         let services = self.services();
-        // What refuses it has written why to the log.
+        // The service that refuses a request logs the reason.
         let failed = |unsent: HttpRequestError| {
             let RequestFailed { why, again } = RequestFailed::of(&unsent);
             RequestFailed { why: format!("{shown}: {why}"), again }
@@ -91,9 +94,11 @@ impl Guest {
         let body = body.rest().await.map_err(failed)?;
         let block = self.keep(body.to_vec());
         if !body.is_empty() && block == 0 {
-            // A limit is final: that the memory was refused is remembered, and says how to raise it.
+            // A limit is final: the refusal of memory is recorded, and the error states how the
+            // limit is raised.
             let bytes = body.len();
-            let why = format!("there is no memory left for the {bytes} bytes of its response");
+            let why =
+                format!("the memory limit leaves no room for the {bytes} bytes of its response");
             let error = wasmtime::format_err!("http_request failed: {why}");
             self.channel().log(Level::Warn, "jobwright", error.to_string().as_bytes());
             return Err(error);
@@ -102,7 +107,7 @@ impl Guest {
         Ok(block)
     }
 
-    /// Says in the log why a request failed here.
+    /// Logs why a request failed here.
     fn failed(&self, failed: RequestFailed) -> wasmtime::Error {
         self.channel().log(Level::Warn, "jobwright", failed.to_string().as_bytes());
         failed.into()

@@ -1,4 +1,5 @@
-//! What the host keeps for an Extism guest: its memory, variables and configuration, and what it leaves.
+//! The state of an Extism guest in the host: its memory, variables, configuration, output and
+//! error.
 
 use std::collections::BTreeMap;
 
@@ -12,37 +13,38 @@ use super::super::super::stdio::OutputBuffer;
 use super::super::environment::{facts, variables};
 use super::arena::Arena;
 
-/// What an attempt's guest sees of Extism.
+/// The state of Extism for the guest of one attempt.
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Kernel {
     pub(super) arena: Arena,
     /// The block of the payload.
     pub(super) input: u64,
     pub(super) left: Left,
-    /// Blocks that the guest freed: those that it had made its output or its error, and the latest, which
-    /// it may still name as its output. They count as memory until they are forgotten.
+    /// Blocks that the guest freed and that may still be read: its output, its error, and the block
+    /// that it freed last, which it may still set as its output. They count as memory until they
+    /// are dropped.
     pub(super) freed: Arena,
-    /// The latest of them.
+    /// The handle of the block that was freed last.
     pub(super) latest: u64,
     pub(super) config: BTreeMap<String, String>,
     pub(super) variables: BTreeMap<String, Vec<u8>>,
-    /// What their names and values take.
+    /// The size of their names and values, in bytes.
     pub(super) variables_bytes: u64,
     /// The response to its last request.
     pub(super) answered: Answered,
 }
 
-/// What is read when the guest has ended.
+/// The ranges that are read when the guest has ended.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Left {
-    /// Where its output begins, and how long it is.
+    /// The address and the length of its output.
     output: (u64, u64),
     /// The block of its error; 0 for none.
     pub(super) error: u64,
 }
 
 impl Left {
-    /// Whether some of it is in this block.
+    /// Whether a part of the output or error is in this block.
     pub(super) fn is_in(self, handle: u64, length: u64) -> bool {
         let (at, bytes) = self.output;
         let is_output = bytes > 0 && (handle..handle + length).contains(&at);
@@ -51,8 +53,9 @@ impl Left {
 }
 
 impl Kernel {
-    /// With the attempt's payload as input. Its configuration is its variables, over them what the
-    /// operator configured, and what the host tells of the job.
+    /// The state at the start of `attempt`, with its payload as input. The configuration is made of
+    /// the variables, then the values that the operator configured, then the host's facts about the
+    /// job; later ones override.
     pub(super) fn new(attempt: &Attempt) -> Self {
         let configured = attempt.granted.grants.configuration();
         let facts = facts(attempt).map(|(name, value)| (name.to_owned(), value));
@@ -64,8 +67,8 @@ impl Kernel {
         kernel
     }
 
-    /// What the guest left: the bytes that it named, as they are now, in pieces. Outside of a block they are
-    /// zeros, as in the memory of Extism's own kernel.
+    /// The output: the bytes of the range that the guest set, as they are now, in pieces. Outside
+    /// of a block they are zeros, as in the memory of Extism's own kernel.
     pub(super) fn output(&self) -> impl Iterator<Item = &[u8]> {
         let (at, bytes) = self.left.output;
         let found = self.arena.at(at).or_else(|| self.freed.at(at)).unwrap_or_default();
@@ -78,29 +81,30 @@ impl Kernel {
         std::iter::once(first).chain(zeros)
     }
 
-    /// Keeps in `output` what an attempt that did not succeed left, as far as it is in a block.
+    /// Keeps the output of an attempt that did not succeed in `output`, as far as it is in a block.
     pub(super) fn keep_in(&self, output: &OutputBuffer) {
         if let Some(first) = self.output().next() {
             output.keep(first);
         }
     }
 
-    /// Sets what the guest leaves. A range outside of memory is ignored, as by Extism's own kernel.
+    /// Sets the range of the output. A range outside of memory is ignored, as by Extism's own
+    /// kernel.
     pub(super) fn set_output(&mut self, at: u64, length: u64) {
         if self.arena.reaches(at, length) {
             self.left.output = (at, length);
         }
     }
 
-    /// Sets its error, or none. What is outside of memory is ignored; what is there and no block is an
-    /// error without words, as by Extism's own kernel.
+    /// Sets or clears the error. A handle outside of memory is ignored; a handle in memory that
+    /// names no block is an error without a message, as by Extism's own kernel.
     pub(super) fn set_error(&mut self, handle: u64) {
         if handle == 0 || self.arena.reaches(handle, 1) {
             self.left.error = handle;
         }
     }
 
-    /// Forgets freed blocks that are not read any more; returns what they took.
+    /// Drops freed blocks that are not read any more; returns their size.
     pub(super) fn forget(&mut self) -> u64 {
         let (left, payload, latest) = (self.left, self.input, self.latest);
         self.freed.forget(|handle, length| {
@@ -122,15 +126,15 @@ impl Kernel {
     }
 }
 
-/// What is beyond the end of a block.
+/// The bytes beyond the end of a block.
 static ZEROS: [u8; 4096] = [0; 4096];
 
-/// What a guest can read about its last request.
+/// The facts about its last request that a guest can read.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
     /// 0 before the first.
     pub(super) status: u16,
-    /// As Extism writes them: a JSON object.
+    /// A JSON object, in the format of Extism.
     pub(super) headers: String,
 }
 

@@ -1,6 +1,7 @@
 //! Receives the response while the guest writes it.
 //!
-//! Invariant: when some of its body is taken depends on what the guest does, and not on how fast.
+//! Invariant: the moments at which parts of the body are received depend on the guest's calls only,
+//! not on timing.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,13 +19,13 @@ use super::super::super::stdio::{OutputBuffer, Sink as _};
 use super::super::super::yield_state::YieldState;
 use super::response::Answer;
 
-/// Where the answer comes out.
+/// The receiver of the response's head.
 type Answered = Receiver<Result<::http::Response<HyperOutgoingBody>, ErrorCode>>;
 
 /// Receives the response whenever the guest waits. An error of either future ends both.
 ///
-/// A guest sees how much room is left in its body, and uses fuel to wait for some. So nothing is taken
-/// when it only yields.
+/// A guest sees how much room is left in its body, and uses fuel to wait for more. So nothing is
+/// received when it only yields.
 pub(super) async fn exchange(
     handling: impl Future<Output = wasmtime::Result<()>>,
     receiving: impl Future<Output = wasmtime::Result<Answer>>,
@@ -42,7 +43,7 @@ pub(super) async fn exchange(
         }
         Either::Right((received, handling)) => {
             let answer = received?;
-            // A guest that floods its answer is not waited for.
+            // A guest whose response exceeds the limit is not run to its end.
             if !matches!(answer, Answer::Cut(_)) {
                 handling.await?;
             }
@@ -51,10 +52,9 @@ pub(super) async fn exchange(
     }
 }
 
-/// The answer, once its body has ended; the body goes to `output` as it comes.
-///
-/// The body of an error is no output: whatever becomes of it, the status says what the error means. As much
-/// of it is kept as fits.
+/// The answer, once its body has ended; the body is written to `output` as it arrives. The body of
+/// an error status is no output: the status alone decides the outcome, and the body is kept as far
+/// as it fits.
 pub(super) async fn receive(
     answered: Answered,
     output: &Arc<OutputBuffer>,
@@ -81,7 +81,8 @@ pub(super) async fn receive(
     if !head.status.is_success() {
         return Ok(Answer::Whole(head));
     }
-    // A guest that leaves without finishing its body has ended it, but not if it had promised more.
+    // A guest that returns without finishing its body has ended it, unless its `content-length`
+    // promised more.
     let promised = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     match promised.map(str::parse::<u64>) {
         Some(Ok(promised)) if output.tried() != promised => Ok(Answer::Broken),

@@ -1,10 +1,10 @@
-//! How long headers may be that a guest makes: `fields` of `wasi:http`.
+//! The limits on the headers that a guest makes: `fields` of `wasi:http`.
 //!
-//! wasmtime's own functions trap a guest that exceeds the limit. These say so with an error that the guest
-//! can handle, and leave the rest to wasmtime's. Invariants: the headers of one message take at most
-//! [`MAX_HEAD_BYTES`], counted as in a request, and [`MEMORY_BYTES`] in memory; of all that one guest
-//! holds, few are long. Clones share their memory until one of them changes, so every function that
-//! changes a list counts them all as if they did not.
+//! wasmtime's own functions trap a guest that exceeds the limit. These functions return an error
+//! that the guest can handle, and otherwise call wasmtime's. Invariants: the headers of one message
+//! take at most [`MAX_HEAD_BYTES`], counted as in a request, and [`MEMORY_BYTES`] in memory; of all
+//! that one guest holds, few are long. Clones share their memory until one of them changes, so
+//! every function that changes a list counts them all as if they did not.
 
 use std::any::Any;
 
@@ -22,7 +22,7 @@ use super::super::super::guest::Guest;
 use super::super::super::pieces::pay;
 use super::header_size::{ENTRY, LONG_BYTES, MEMORY_BYTES, MOST_LONG, is_long};
 
-/// The interface, of the release that wasmtime offers.
+/// The interface, in the release that wasmtime implements.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
 type Fields = Resource<FieldMap>;
@@ -30,7 +30,7 @@ type Entries = Vec<(String, Vec<u8>)>;
 type Answer<T> = wasmtime::Result<(Result<T, HeaderError>,)>;
 type Store<'a> = StoreContextMut<'a, Guest>;
 
-/// Offers the functions by which headers grow, in place of wasmtime's.
+/// Links the functions that add headers, in place of wasmtime's.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;
@@ -93,8 +93,8 @@ fn delete(mut store: Store<'_>, fields: Fields, name: String) -> Answer<()> {
     shrunk(guest, &fields, deleted)
 }
 
-/// The answer to a change after which a list may be short that was long. Its memory is given back: that of
-/// short lists is not counted.
+/// The answer to a change after which a long list may be short. Its spare memory is released,
+/// because the memory of short lists is not counted.
 fn shrunk(guest: &mut Guest, fields: &Fields, changed: HeaderResult<()>) -> Answer<()> {
     let WasiHttpCtxView { table, hooks, .. } = guest.http();
     let held = table.get_mut(fields).context("getting fields")?;
@@ -110,18 +110,18 @@ fn shrunk(guest: &mut Guest, fields: &Fields, changed: HeaderResult<()>) -> Answ
 /// A header that is to be added.
 struct Header<'a> {
     name: &'a str,
-    /// Of its value.
+    /// The length of its value.
     bytes: usize,
 }
 
-/// What is to become of a list of headers.
+/// A change of a list of headers.
 struct Change<'a> {
     added: Vec<Header<'a>>,
     /// The name whose headers are removed first.
     replaces: Option<&'a str>,
 }
 
-/// Why `fields` would be too much with this change, if they would.
+/// Why `fields` would exceed a limit after this change, if they would.
 fn excess(
     store: &mut Store<'_>,
     fields: Option<&Fields>,
@@ -142,21 +142,22 @@ fn excess(
         memory += header.name.len() + header.bytes + ENTRY;
     }
     if bytes > MAX_HEAD_BYTES {
-        let why = format!("its headers have {bytes} bytes: {MAX_HEAD_BYTES} at most");
+        let why = format!(
+            "its headers have {bytes} bytes, more than the maximum of {MAX_HEAD_BYTES} bytes"
+        );
         return Ok(Some(why));
     }
-    // What is long is copied before it changes, if a clone shares it.
+    // A long list that a clone shares is copied before it changes.
     if memory <= LONG_BYTES && !was_long {
         return Ok(None);
     }
     let others = long_lists(store)? - usize::from(was_long);
-    Ok((others >= MOST_LONG).then(|| {
-        format!("the guest holds {MOST_LONG} lists of headers that are long, the most it may hold")
-    }))
+    Ok((others >= MOST_LONG)
+        .then(|| format!("the guest holds {MOST_LONG} long lists of headers, the maximum")))
 }
 
-/// How many long lists the guest holds, or [`MOST_LONG`] and one if there are more. What is looked at is
-/// paid for.
+/// The number of long lists that the guest holds, at most [`MOST_LONG`] and one. Looking at each
+/// list costs fuel.
 fn long_lists(store: &mut Store<'_>) -> wasmtime::Result<usize> {
     let (mut looks, mut long) = (0, 0);
     for held in store.data_mut().handles().iter_mut() {
@@ -179,7 +180,7 @@ fn headers_of(held: &(dyn Any + Send)) -> Option<&HeaderMap> {
     fields.map(|fields| &**fields)
 }
 
-/// What wasmtime's own function came to.
+/// The result of wasmtime's own function.
 fn answered<T>(guest: &Guest, result: HeaderResult<T>) -> Answer<T> {
     let error = match result {
         Ok(answer) => return Ok((Ok(answer),)),
@@ -197,7 +198,8 @@ fn answered<T>(guest: &Guest, result: HeaderResult<T>) -> Answer<T> {
     }
 }
 
-/// Refuses what is too much: of the errors that there are for it, the one of a header that may not be set.
+/// Refuses a change that exceeds a limit, by the error of a header that must not be set, as the
+/// interface has none for limits.
 fn refused<T>(guest: &Guest, why: &str) -> Answer<T> {
     let message = format!("refused a header: {why}");
     guest.channel().log(Level::Warn, "jobwright", message.as_bytes());

@@ -1,5 +1,5 @@
-//! HTTP components: the job is a `POST` request whose body is the payload, the answer's body is the
-//! output, and what the guest prints is log.
+//! HTTP components: the job is a `POST` request whose body is the payload, the body of the response
+//! is the output, and the standard streams of the guest are the log.
 //!
 //! [`request`] owns the request, [`mod@exchange`] how the response is received, [`response`] what it means,
 //! [`outgoing`] the requests of guests, [`fields`] and [`header_size`] how long headers may be.
@@ -26,13 +26,13 @@ use super::super::guest::Guest;
 use super::call::Call;
 use super::fit::{EntryPoint, Misfit};
 
-/// What a handler exports, in any release of 0.2.
+/// The interface that a handler exports, in any release of 0.2.
 pub(in super::super) const ENTRY_POINT: &str = "wasi:http/incoming-handler";
 
-/// The interfaces that [`link`] offers.
+/// The interfaces that [`link`] adds.
 pub(super) const INTERFACES: (&str, &[&str]) = ("wasi:http", &["outgoing-handler", "types"]);
 
-/// Offers `wasi:http` to components.
+/// Links `wasi:http` for components.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     fields::link(linker)
@@ -43,7 +43,7 @@ pub(in super::super) struct Handler {
     pub(super) linked: ProxyPre<Guest>,
 }
 
-/// What the guest is given: the request, and where to put the answer.
+/// The arguments of the guest's function: the request, and the outparam for the response.
 type Given = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>);
 
 impl Handler {
@@ -64,12 +64,13 @@ impl Handler {
         let handling = async {
             let handler = proxy.wasi_http_incoming_handler();
             returned(handler.call_handle(&mut *store, request, out).await)?;
-            // The guest is gone: what it still held of its answer ends with its handles.
+            // The guest has ended: a part of its response that it still holds is dropped with its
+            // handles.
             *store.data_mut().handles() = ResourceTable::new();
             Ok(())
         };
         let exchange = exchange(handling, receive(answered, output), state);
-        // Tokio's budget, which is used up by chance, must not have it wait either.
+        // Tokio's cooperative budget, which depends on timing, must not make it wait either.
         let answer = meter.drive(unconstrained(exchange)).await??;
         if let Some(content_type) = response::content_type(&answer) {
             store.data_mut().channel_mut().set_output_type(content_type.as_bytes());
@@ -78,7 +79,7 @@ impl Handler {
     }
 }
 
-/// Exiting well is returning: whether the guest succeeded is for its answer to say.
+/// Exit code 0 is the same as returning: the response decides whether the guest succeeded.
 fn returned(handled: wasmtime::Result<()>) -> wasmtime::Result<()> {
     match handled {
         Err(error) if matches!(error.downcast_ref(), Some(I32Exit(0))) => Ok(()),

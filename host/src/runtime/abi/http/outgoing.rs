@@ -1,9 +1,10 @@
 //! HTTP requests of components: `wasi:http/outgoing-handler`.
 //!
-//! Owns no grant, no socket and no timer: a request is gathered and passed to the attempt's [`HostServices`]; its
-//! response, as it arrives, or its refusal is translated to WASI. Invariants: no more of a guest's bodies is
-//! held than it could send at a time; what a guest drops or leaves behind ends; every refusal is a line in
-//! the log, here as in [`HostServices`].
+//! Owns no grant, no socket and no timer: a request is gathered and passed to the attempt's
+//! [`HostServices`]; its response, as it arrives, or its refusal is translated to WASI. Invariants:
+//! the host holds no more of a guest's bodies than the guest could send at a time; requests and
+//! bodies that a guest drops or leaves behind are aborted; every refusal is a line in the log, here
+//! as in [`HostServices`].
 
 use std::sync::Arc;
 
@@ -21,24 +22,24 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::header_size::{self, memory_bytes};
 
-/// What one write to a body may take: the host keeps two for each body, of which a guest may have a
-/// third as many as it may hold resources.
+/// The maximum length of one write to a body: the host buffers two for each body, and a guest may
+/// have a third as many bodies as resources.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// Requests that a guest may have begun to write at one time, if each is as long as it may be.
+/// The number of requests of maximum length that a guest may write at one time.
 const BEGUN: u64 = 4;
 
-/// The unit in which those are counted, in bytes.
+/// The unit in which those requests are counted, in bytes.
 const UNIT_BYTES: u64 = 1 << 10;
 
-/// Asks for one guest.
+/// Sends the requests of one guest.
 #[derive(Debug)]
 pub(in super::super::super) struct Requests {
     services: Arc<dyn HostServices>,
     log: Arc<LogBuffer>,
-    /// Room for bodies that are being gathered.
+    /// Permits for bodies that are being read from the guest.
     room: Arc<Semaphore>,
-    /// Room for the headers of requests under way, which the guest has no handle to any more.
+    /// Permits for the headers of concurrent requests, to which the guest has no handle any more.
     heads: Arc<Semaphore>,
 }
 
@@ -86,12 +87,12 @@ impl WasiHttpHooks for Requests {
         })
     }
 
-    /// Others are refused where all requests are, with a line in the log.
+    /// Other schemes are refused where requests are checked, with a line in the log.
     fn is_supported_scheme(&mut self, _: &Scheme) -> bool {
         true
     }
 
-    /// The address says it already.
+    /// The address has the host already.
     fn set_host_header(&mut self) -> bool {
         false
     }
@@ -101,15 +102,15 @@ impl WasiHttpHooks for Requests {
     }
 }
 
-/// Why a request was not gathered.
+/// Why a request was not read from the guest.
 enum Fault {
     Refused(HttpRequestError),
-    /// By the guest itself.
+    /// The guest itself failed to write it.
     Failed(Error),
 }
 
-/// The request with all of its body. Of a guest that may send nothing, nothing is gathered: it is to
-/// learn that, and not how long its body is.
+/// The request with its whole body. The body of a guest without any grant is not read: the error is
+/// that nothing is granted, not that the body is too long.
 async fn gathered(
     request: Request<WasiBody>,
     room: &Arc<Semaphore>,
@@ -135,7 +136,7 @@ async fn gathered(
 fn no_room(most: u64) -> HttpRequestError {
     let all = show_bytes(most.saturating_mul(BEGUN));
     HttpRequestError::NoRoom(format!(
-        "the attempt has begun requests of {all}, its maximum: {BEGUN} times \
+        "the attempt has begun requests with bodies of {all}, its maximum: {BEGUN} times \
          `grants.http_limits.request_bytes`"
     ))
 }
@@ -143,7 +144,7 @@ fn no_room(most: u64) -> HttpRequestError {
 fn no_room_for_head() -> HttpRequestError {
     let all = show_bytes(header_size::MOST_BYTES as u64);
     HttpRequestError::NoRoom(format!(
-        "the headers of the attempt's requests under way take {all}, the maximum"
+        "the headers of the attempt's concurrent requests take {all}, the maximum"
     ))
 }
 
@@ -164,7 +165,7 @@ fn timeouts(options: Option<RequestOptions>) -> Timeouts {
     })
 }
 
-/// A refusal in the words of `wasi:http`.
+/// The error code of `wasi:http` for a refusal.
 fn code(unsent: HttpRequestError) -> Error {
     match unsent {
         HttpRequestError::Denied(_) => Error::HttpRequestDenied,
@@ -179,7 +180,7 @@ fn code(unsent: HttpRequestError) -> Error {
         HttpRequestError::Unconnected(_) => Error::ConnectionRefused,
         HttpRequestError::Insecure(_) => Error::TlsCertificateError,
         HttpRequestError::TimedOut(_) => Error::ConnectionTimeout,
-        // In the words of RFC 9209: nothing came within the limit that was set for it.
+        // As RFC 9209 defines the code: no bytes arrived within the time limit.
         HttpRequestError::NoResponse(_) | HttpRequestError::Stalled(_) => {
             Error::ConnectionReadTimeout
         }

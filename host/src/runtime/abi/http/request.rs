@@ -1,4 +1,4 @@
-//! The request that a job is.
+//! The HTTP request that represents a job.
 
 use std::convert::Infallible;
 
@@ -12,15 +12,15 @@ use wasmtime_wasi_http::Error;
 
 use super::super::environment::facts;
 
-/// Where every job goes. A guest sees the path `/` and the authority `jobwright`.
+/// The address of every such request. A guest sees the path `/` and the authority `jobwright`.
 const TARGET: &str = "http://jobwright/";
 
-/// Bytes that are all there: reading them never fails.
+/// A body that is complete: reading it never fails.
 type Body = MapErr<Full<Bytes>, Never>;
 type Never = fn(Infallible) -> Error;
 
-/// The payload with its type, and what the host tells about the job in headers that are named as its
-/// variables are: `jobwright-job-id` for `JOBWRIGHT_JOB_ID`.
+/// The payload with its media type, and the facts about the job in headers that are named after its
+/// variables: `jobwright-job-id` for `JOBWRIGHT_JOB_ID`.
 pub(super) fn of(attempt: &Attempt) -> wasmtime::Result<Request<Body>> {
     let payload = &attempt.payload;
     let body = Full::new(payload.bytes.clone()).map_err((|never| match never {}) as Never);
@@ -33,7 +33,7 @@ pub(super) fn of(attempt: &Attempt) -> wasmtime::Result<Request<Body>> {
     }
     for (variable, value) in facts(attempt) {
         let name = variable.to_ascii_lowercase().replace('_', "-");
-        // A tag may hold what no header can.
+        // A tag may contain characters that are invalid in a header.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::try_from(name)?, value);
         }

@@ -1,6 +1,6 @@
-//! What an answer means (RFC 9110, section 15): 2xx succeeds; 429 and 503 with a `Retry-After` ask to be
-//! tried later, which is no failure; 408, 429 and 5xx without one ask for another try; everything else
-//! fails for good.
+//! The meaning of a response (RFC 9110, section 15): 2xx succeeds; 429 and 503 with a `Retry-After`
+//! are a snooze, which is no failure; 408, 429 and 5xx without one request a retry; any other
+//! status fails for good.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,22 +16,22 @@ use super::super::super::ending::GuestResult;
 use super::super::super::stdio::OutputBuffer;
 use crate::clock;
 
-/// What came of a request.
+/// The result of the guest's handler.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// An answer whose body has ended.
+    /// A response whose body has ended.
     Whole(Parts),
-    /// An error whose body was longer than an output may be.
+    /// An error status with a body that is longer than the output limit.
     Cut(Parts),
-    /// A success whose body was given up, or was not as long as it had said.
+    /// A success whose body was aborted, or is shorter than its `content-length`.
     Broken,
-    /// The guest answered that it cannot.
+    /// The guest responded with an error code instead of a response.
     Error(ErrorCode),
-    /// The handler returned without an answer.
+    /// The handler returned without a response.
     Missing,
 }
 
-/// What the guest said with `answer`, whose body is `output`.
+/// The result of a guest that responded with `answer`, whose body is in `output`.
 pub(super) fn said(answer: Answer, output: &Arc<OutputBuffer>) -> GuestResult {
     let failed = |code, message: String| GuestResult::Failed {
         error: AttemptError::new(code, message),
@@ -42,20 +42,25 @@ pub(super) fn said(answer: Answer, output: &Arc<OutputBuffer>) -> GuestResult {
         Answer::Whole(head) | Answer::Cut(head) => refused(&head, output),
         Answer::Broken => {
             let bytes = output.tried();
-            failed("http_body", format!("the answer's body broke off after {bytes} bytes"))
+            failed(
+                "http_body",
+                format!("the body of the response ended early, after {bytes} bytes"),
+            )
         }
         Answer::Error(code) => failed(
             "http_error",
             format!(
-                "answered with the error {}",
+                "the handler responded with the error {}",
                 excerpt(format!("{code:?}").as_bytes(), BODY_BYTES)
             ),
         ),
-        Answer::Missing => failed("no_answer", "the handler returned without an answer".to_owned()),
+        Answer::Missing => {
+            failed("no_answer", "the handler returned without a response".to_owned())
+        }
     }
 }
 
-/// The most of an answer's body, or of its error, that a message quotes, in bytes.
+/// The maximum length of a quotation of a response's body or error in a message, in bytes.
 const BODY_BYTES: usize = 1000;
 
 fn refused(head: &Parts, output: &Arc<OutputBuffer>) -> GuestResult {
@@ -78,14 +83,15 @@ fn refused(head: &Parts, output: &Arc<OutputBuffer>) -> GuestResult {
     }
 }
 
-/// Whether another try may be answered otherwise.
+/// Whether a retry may get another status.
 fn may_pass(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
-/// How long to wait, as a number of seconds or until a date (RFC 9110, section 10.2.3): none if it is
-/// neither, and no time if the date has passed. The decision on the next attempt bounds it.
+/// The wait of `Retry-After`, given as a number of seconds or a date (RFC 9110, section 10.2.3):
+/// `None` if it is neither, zero if the date has passed. The decision on the next attempt bounds
+/// it.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -95,7 +101,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// The media type of the answer, if it says one.
+/// The media type of the response, if it has one.
 pub(super) fn content_type(answer: &Answer) -> Option<String> {
     let (Answer::Whole(head) | Answer::Cut(head)) = answer else { return None };
     head.headers.get(CONTENT_TYPE)?.to_str().ok().map(str::to_owned)

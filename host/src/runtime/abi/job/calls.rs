@@ -1,4 +1,4 @@
-//! What a typed job is given, and what its errors mean.
+//! The request of a typed job, and the meaning of its errors.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::super::super::ending::GuestResult;
 use super::super::environment::variables;
 use super::bindings::jobwright::job::types;
 
-/// What an error of a guest means.
+/// The result of a guest that returned an error.
 pub(super) fn failed(error: types::Error) -> GuestResult {
     let (message, retry) = match error {
         types::Error::Permanent(message) => (message, RetryHint::Never),
@@ -25,7 +25,7 @@ pub(super) fn failed(error: types::Error) -> GuestResult {
     GuestResult::Failed { error: AttemptError::new("failed", message), retry }
 }
 
-/// What a guest is given.
+/// The request that a guest gets.
 pub(super) fn request(attempt: &Attempt) -> types::Request {
     let (job, spec) = (&attempt.job, &attempt.job.spec);
     let tries = job.attempt_counts();

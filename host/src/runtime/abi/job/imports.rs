@@ -1,4 +1,4 @@
-//! What the world offers to jobs: their log, progress, checkpoint, and whether to stop.
+//! The host functions of the world: log, progress, checkpoint and cancellation.
 //!
 //! Linked by hand, under the name of each version: these functions are the same in all of them, and the
 //! generated code does not show the `wasmtime::Store`, which has the fuel.
@@ -14,12 +14,12 @@ use super::world::{PACKAGE, VERSIONS};
 
 type Host<'a> = StoreContextMut<'a, Guest>;
 
-/// Offers what the world imports, in every version of it.
+/// Links the imports of the world, in every version.
 pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     logging::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     for version in VERSIONS {
         let name = |interface: &str| format!("{PACKAGE}/{interface}@{version}.0");
-        // It has no functions.
+        // This interface has no functions.
         linker.instance(&name("types"))?;
         link_progress(linker, &name("progress"))?;
         link_cancellation(linker, &name("cancellation"))?;

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`world`] | names and versions |
 //! | [`bindings`], [`v0_1`] | the types of the latest version, and of version 0.1 |
-//! | [`calls`] | what a job is given, and what its errors mean |
-//! | [`imports`] | what the world offers, the same in all versions |
+//! | [`calls`] | the request of a job, and the meaning of its errors |
+//! | [`imports`] | the host functions, the same in all versions |
 //!
 //! A new version of the world gets its types in a file here; those before it run as they did.
 

@@ -1,4 +1,5 @@
-//! Version 0.1 of the world: without snoozes, failures so far, and attempts that are left.
+//! Version 0.1 of the world, which has no snoozes, no number of failures and no number of attempts
+//! left.
 
 use wasmtime::component::InstancePre;
 

@@ -1,6 +1,6 @@
-//! Error numbers, which are the same in both previews.
+//! Error numbers; they are the same in both previews.
 
-/// What a host function returns: an error number, or a trap.
+/// The result of a host function: an error number, or a trap.
 pub(super) type Errno = wasmtime::Result<i32>;
 
 pub(super) const SUCCESS: i32 = 0;

@@ -1,7 +1,7 @@
 //! Files: there are none. A guest finds one directory, `/`, which is empty and cannot be written to.
 //!
-//! It is there so that a guest can be told, once, in its log: C libraries look for a directory that a path
-//! lies in before they ask for a file, and ask for nothing where there is no directory.
+//! The directory exists so that the log can say, once, that there are no files: C libraries search
+//! for the directory of a path before they open a file, and make no call if there is none.
 //!
 //! Invariant: nothing here touches a file of the host, and nothing is kept: all descriptors of `/` are
 //! [`ROOT`], which is always open.
@@ -19,20 +19,21 @@ use super::version::PREVIEW1;
 /// The descriptor of `/`: the first after the standard streams.
 const ROOT: i32 = 3;
 
-/// The type of a directory, and of what is none of those that have a number, as the standard streams.
+/// The types of a directory and of descriptors without a type of their own, such as the standard
+/// streams.
 const DIRECTORY: u8 = 3;
 const UNKNOWN: u8 = 0;
 
-/// All rights that there are: which of them serve for something, the calls say.
+/// All rights: each call decides by itself whether it is possible.
 const ALL_RIGHTS: u64 = (1 << 29) - 1;
 
 const STAT: &str = "path_filestat_get";
 const OPEN: &str = "path_open";
 
-/// The longest path that is looked at, in bytes: as on Linux.
+/// The longest path that is read, in bytes: as on Linux.
 const MAX_PATH_BYTES: usize = 4096;
 
-/// The flag of `path_open` that makes a file.
+/// The flag of `path_open` that creates a file.
 const CREATE: i32 = 1;
 
 /// A function that takes a path.
@@ -41,13 +42,14 @@ struct PathCall {
     name: &'static str,
     /// `i` for a parameter of 32 bits, `l` for one of 64.
     parameters: &'static str,
-    /// Where the path is; its length follows its address.
+    /// The position of the path's address; its length follows.
     at: At,
-    /// What it returns for a path in `/` that is not `/` itself.
+    /// The error number for a path in `/` that is not `/` itself.
     answer: i32,
 }
 
-/// Which parameters of a [`PathCall`] are the directory's descriptor and the path's address.
+/// The positions of the directory's descriptor and of the path's address among the parameters of a
+/// [`PathCall`].
 #[derive(Debug, Clone, Copy)]
 struct At {
     directory: usize,
@@ -57,7 +59,7 @@ struct At {
 /// The first two parameters.
 const FIRST: At = At { directory: 0, path: 1 };
 
-/// The same with flags in between.
+/// Like [`FIRST`], with flags in between.
 const AFTER_FLAGS: At = At { directory: 0, path: 2 };
 
 const PATH_CALLS: [PathCall; 10] = [
@@ -103,7 +105,7 @@ pub(super) fn link(linker: &mut Linker<Guest>, module: &'static str) -> wasmtime
     Ok(())
 }
 
-/// What a guest is told of an open descriptor.
+/// Links the functions that describe an open descriptor.
 fn link_status(
     linker: &mut Linker<Guest>,
     module: &str,
@@ -132,13 +134,13 @@ fn link_status(
     Ok(())
 }
 
-/// What tells that there is `/`, its name, and what is in it.
+/// Links the functions that describe `/`, its name and its entries.
 fn link_preopen(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result<()> {
     linker.func_wrap(
         module,
         "fd_prestat_get",
         |mut guest: Caller<'_, Guest>, fd, to| match fd {
-            // A tag that is 0, and the length of the name.
+            // The tag 0, and the length of the name.
             ROOT => put(&mut guest, to, &[0, 0, 0, 0, 1, 0, 0, 0]),
             _ => Ok(errno::BADF),
         },
@@ -158,7 +160,7 @@ fn link_preopen(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result<()
 }
 
 impl PathCall {
-    /// What it answers when it is `given` this.
+    /// The error number of a call with these arguments.
     fn answer(self, guest: &mut Caller<'_, Guest>, given: &[Val], stat_bytes: usize) -> Errno {
         let number = |at: usize| given.get(at).and_then(Val::i32).unwrap_or_default();
         let address = |at: usize| number(at).cast_unsigned();
@@ -187,14 +189,14 @@ pub(in super::super) fn is_root(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/').all(|part| matches!(part, b"" | b"."))
 }
 
-/// A `filestat` of what has nothing but a type.
+/// A `filestat` with a type and nothing else.
 fn stat(kind: u8) -> [u8; 64] {
     let mut stat = [0; 64];
     stat[16] = kind;
     stat
 }
 
-/// An `fdstat`: what is inherited is all the same, because there is nothing to open.
+/// An `fdstat`. The inherited rights have no effect, because nothing can be opened.
 fn status(kind: u8, rights: u64) -> [u8; 24] {
     let mut status = [0; 24];
     status[0] = kind;
@@ -203,7 +205,7 @@ fn status(kind: u8, rights: u64) -> [u8; 24] {
     status
 }
 
-/// Writes an answer.
+/// Writes a result to the guest's memory.
 fn put(guest: &mut Caller<'_, Guest>, at: u32, bytes: &[u8]) -> Errno {
     let memory = memory(guest)?;
     slice(memory.data_mut(&mut *guest), at, bytes.len() as u64)?.copy_from_slice(bytes);

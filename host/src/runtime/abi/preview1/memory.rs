@@ -1,4 +1,4 @@
-//! Access to the guest's memory. A pointer beyond it traps, as the specification demands.
+//! Access to the guest's memory. A pointer beyond it traps, as the specification requires.
 
 use wasmtime::{Caller, Extern, Memory, bail};
 

@@ -1,9 +1,10 @@
 //! WASI preview 1 for core modules, and preview 0, which is the same under the name `wasi_unstable` but for
 //! the layout of some structs.
 //!
-//! Most of it is wasmtime's. Ours is what must be bounded, or follow from the attempt alone: [`random`] bytes
-//! and [`mod@write`] of any length, in pieces, and lists of [`vectors`], also of [`mod@read`]; [`poll`] on the
-//! attempt's own clocks; [`files`] and [`sockets`], of which there are none; exit codes.
+//! Most functions are wasmtime's. The host's own ones are those that must be bounded, or depend on
+//! the attempt alone: [`random`] bytes and [`mod@write`] of any length, in pieces, and lists of
+//! [`vectors`], also of [`mod@read`]; [`poll`] on the attempt's own clocks; [`files`] and
+//! [`sockets`], of which there are none; exit codes.
 //!
 //! Invariant: no call traps because it is large. A pointer beyond the guest's memory traps, as the
 //! specification demands.
@@ -27,13 +28,14 @@ pub(super) use self::files::is_root;
 use self::version::{PREVIEW0, PREVIEW1};
 use super::super::guest::Guest;
 
-/// Offers both.
+/// Links both previews.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     p1::add_to_linker_async(linker, Guest::wasi)?;
     p0::add_to_linker_async(linker, Guest::wasi)?;
     linker.allow_shadowing(true);
     for module in [PREVIEW1, PREVIEW0] {
-        // Theirs takes codes from 126 on for a broken guest; `exit(-1)` is 255, and means a failure.
+        // wasmtime's function traps for codes from 126 on, but `exit(-1)` is 255 and reports a
+        // failure.
         let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
         linker.func_wrap(module, "proc_exit", exit)?;
         random::link(linker, module)?;

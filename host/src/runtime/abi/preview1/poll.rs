@@ -1,8 +1,8 @@
 //! `poll_oneoff`: waits for clocks and descriptors.
 //!
-//! Standard streams are always ready: input is there from the start, and output is never waited for. So a
-//! guest waits only if all that it names are clocks. Which of them have come is decided by the attempt's
-//! own time, so a deterministic job sees the same each time.
+//! Standard streams are always ready: input is there from the start, and output is never waited
+//! for. So a guest waits only if all its subscriptions are clocks. The attempt's own time decides
+//! which of them are due, so a deterministic job sees the same each time.
 
 use wasmtime::{Caller, Linker, Memory};
 
@@ -14,13 +14,13 @@ use super::memory::{memory, read, slice};
 use super::rights::{Rights, rights};
 use super::version::{PREVIEW0, PREVIEW1};
 
-/// What an event takes.
+/// The size of an event, in bytes.
 const EVENT_BYTES: u32 = 32;
 
-/// Subscriptions that are looked at before others go on.
+/// The number of subscriptions that are read before the guest yields.
 const AT_ONCE: u32 = 1_024;
 
-/// Where a subscription has what, which is where the two previews differ.
+/// The layout of a subscription, which differs between the two previews.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     bytes: u32,
@@ -31,11 +31,11 @@ struct Layout {
 
 const LAYOUTS: [(&str, Layout); 2] = [
     (PREVIEW1, Layout { bytes: 48, clock: 16, timeout: 24, flags: 40 }),
-    // With a number of the clock's own before it, which nothing uses.
+    // With an identifier before the clock's number, which is not used.
     (PREVIEW0, Layout { bytes: 56, clock: 24, timeout: 32, flags: 48 }),
 ];
 
-/// What a guest asks for.
+/// The arguments of the call.
 #[derive(Debug, Clone, Copy)]
 struct Poll {
     layout: Layout,
@@ -44,14 +44,14 @@ struct Poll {
     count: u32,
 }
 
-/// When the timers were set, and what the time is.
+/// The time at which the timers were set, and the present time.
 #[derive(Debug, Clone, Copy)]
 struct Time {
     set_at: u64,
     now: u64,
 }
 
-/// What a subscription waits for.
+/// The event that a subscription waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     Clock(Due),
@@ -70,7 +70,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Waits until something has come; writes it as events, and how many there are to `found`.
+/// Waits until a subscription is ready; writes the events, and their number to `found`.
 async fn poll(mut guest: Caller<'_, Guest>, asked: Poll, found: u32) -> Errno {
     let memory = memory(&mut guest)?;
     if asked.count == 0 {
@@ -97,7 +97,8 @@ async fn poll(mut guest: Caller<'_, Guest>, asked: Poll, found: u32) -> Errno {
 }
 
 impl Poll {
-    /// The moment of what comes first; or the error number of what cannot be waited for.
+    /// The moment at which the first subscription is ready; or the error number of one that is
+    /// invalid.
     async fn first(
         self,
         guest: &mut Caller<'_, Guest>,
@@ -119,7 +120,7 @@ impl Poll {
         Ok(Ok(first))
     }
 
-    /// Writes an event for each that has come; returns how many have.
+    /// Writes an event for each subscription that is ready; returns their number.
     async fn tell(
         self,
         guest: &mut Caller<'_, Guest>,
@@ -148,7 +149,8 @@ impl Poll {
         Ok(count)
     }
 
-    /// Lets others go on before subscription `n`, if many were looked at since; each is paid for.
+    /// Yields before subscription `n` if many were read since the last yield. Each subscription
+    /// costs fuel.
     async fn pause(self, guest: &mut Caller<'_, Guest>, n: u32) -> wasmtime::Result<()> {
         if n > 0 && n.is_multiple_of(AT_ONCE) {
             yield_now(guest).await;
@@ -156,13 +158,13 @@ impl Poll {
         pay(guest, self.layout.bytes as usize)
     }
 
-    /// Where subscription `n` is, and its content.
+    /// The address of subscription `n`, and of its content.
     fn place(self, n: u32) -> (usize, usize) {
         let at = self.subscriptions as usize + n as usize * self.layout.bytes as usize;
         (at, at + 8)
     }
 
-    /// What subscription `n` waits for; or the error number of what is no subscription.
+    /// The event that subscription `n` waits for; or the error number of an invalid subscription.
     fn awaited(self, memory: &[u8], n: u32) -> wasmtime::Result<Result<Awaited, i32>> {
         let (at, content) = self.place(n);
         let Layout { clock, timeout, flags, .. } = self.layout;
@@ -181,7 +183,7 @@ impl Poll {
     }
 }
 
-/// Whether `descriptor` is open for what `right` is of.
+/// Whether `descriptor` is open and has the right `right`.
 fn may(
     guest: &mut Caller<'_, Guest>,
     descriptor: i32,

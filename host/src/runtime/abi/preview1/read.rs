@@ -1,4 +1,5 @@
-//! `fd_read`, and what needs a position to read or write at, which standard streams do not have.
+//! `fd_read`, and the functions that read or write at a position, which standard streams do not
+//! have.
 
 use wasmtime::{Caller, Linker};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as preview1, WasiSnapshotPreview1 as _};
@@ -10,12 +11,12 @@ use super::memory::memory;
 use super::rights::rights;
 use super::vectors::Vectors;
 
-/// What a guest asks for.
+/// The arguments of the call.
 #[derive(Debug, Clone, Copy)]
 struct Read {
     descriptor: i32,
     vectors: Vectors,
-    /// Where it looks for the number of bytes that were read.
+    /// The address for the number of bytes that were read.
     length: i32,
 }
 
@@ -35,7 +36,7 @@ pub(super) fn link(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result
     Ok(())
 }
 
-/// Reads into what the first vector that is not empty names: wasmtime's function is given that one alone.
+/// Reads into the first vector that is not empty: wasmtime's function gets that vector only.
 async fn read(mut guest: Caller<'_, Guest>, asked: Read) -> Errno {
     let memory = memory(&mut guest)?;
     let Some(first) = asked.vectors.first(&mut guest, memory).await? else {
@@ -43,7 +44,7 @@ async fn read(mut guest: Caller<'_, Guest>, asked: Read) -> Errno {
     };
     let (bytes, data) = memory.data_and_store_mut(&mut guest);
     let (wasi, mut bytes) = (data.wasi(), GuestMemory::Unshared(bytes));
-    // Its bound on what a call copies: there is no more to read than the payload.
+    // wasmtime's bound on copied bytes is not needed: no more than the payload can be read.
     wasi.set_hostcall_fuel(usize::MAX);
     let Vectors { at, count } = first.list;
     let (at, count) = (at.cast_signed(), count.cast_signed());

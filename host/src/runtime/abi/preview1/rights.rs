@@ -1,4 +1,4 @@
-//! What may be done with open descriptors.
+//! The rights of open descriptors.
 
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as preview1;
@@ -7,7 +7,7 @@ use wiggle::GuestMemory;
 use super::errno;
 use super::memory::read;
 
-/// What may be done with an open descriptor.
+/// The rights of an open descriptor.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rights(pub(super) u64);
 
@@ -21,9 +21,9 @@ impl Rights {
     }
 }
 
-/// What may be done with `descriptor`; `None` if it is not open.
+/// The rights of `descriptor`; `None` if it is not open.
 pub(super) fn rights(wasi: &mut WasiP1Ctx, descriptor: i32) -> wasmtime::Result<Option<Rights>> {
-    // By the function that guests call, because only wasmtime knows its descriptors.
+    // By the function that guests call, because only wasmtime has the table of descriptors.
     let mut stat = [0; 24];
     let mut memory = GuestMemory::Unshared(&mut stat);
     let asked = preview1::fd_fdstat_get(wasi, &mut memory, descriptor, 0);

@@ -1,4 +1,5 @@
-//! Sockets: there are none. Wasmtime's functions trap, or write a warning to the host's own log at each call.
+//! Sockets: there are none. wasmtime's functions would trap, or write a warning to the host's own
+//! log at each call.
 
 use wasmtime::{Caller, Linker};
 

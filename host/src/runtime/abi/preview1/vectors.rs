@@ -6,7 +6,7 @@ use super::super::super::guest::Guest;
 use super::super::super::pieces::{pay, pieces, yield_now};
 use super::memory::{read, slice};
 
-/// What a vector takes: an address and a length.
+/// The size of a vector, in bytes: an address and a length.
 const VECTOR_BYTES: usize = 8;
 
 /// A list in the guest's memory.
@@ -27,13 +27,13 @@ pub(super) struct Range {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct First {
     pub(super) range: Range,
-    /// The list of this vector alone.
+    /// The list that consists of this vector.
     pub(super) list: Vectors,
 }
 
 impl Vectors {
-    /// The first that is not empty; none if the list is not in memory. A long list is looked through in
-    /// pieces.
+    /// The first vector that is not empty; `None` if the list is not in memory. A long list is read
+    /// in pieces.
     pub(super) async fn first(
         self,
         guest: &mut Caller<'_, Guest>,

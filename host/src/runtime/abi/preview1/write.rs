@@ -11,15 +11,16 @@ use super::memory::{memory, slice};
 use super::rights::{Rights, rights};
 use super::vectors::{Range, Vectors};
 
-/// What the write of a piece begins with: its vector, and the number of bytes that were written.
+/// The size of the head of a piece's write, in bytes: its vector, and the number of bytes that were
+/// written.
 const HEAD_BYTES: usize = 16;
 
-/// What a guest asks for.
+/// The arguments of the call.
 #[derive(Debug, Clone, Copy)]
 struct Write {
     descriptor: i32,
     vectors: Vectors,
-    /// Where it looks for the number of bytes that were written.
+    /// The address for the number of bytes that were written.
     written: u32,
 }
 
@@ -33,7 +34,7 @@ pub(super) fn link(linker: &mut Linker<Guest>, module: &str) -> wasmtime::Result
     Ok(())
 }
 
-/// Writes what the first vector that is not empty names: the rest is for the guest to write again.
+/// Writes the first vector that is not empty; the guest calls again for the rest.
 async fn write(mut guest: Caller<'_, Guest>, asked: Write) -> Errno {
     let memory = memory(&mut guest)?;
     let Some(found) = asked.vectors.first(&mut guest, memory).await? else {
@@ -46,7 +47,7 @@ async fn write(mut guest: Caller<'_, Guest>, asked: Write) -> Errno {
     Ok(error)
 }
 
-/// Writes `range` piece by piece. Answers an error number and how much was written.
+/// Writes `range` in pieces. Returns an error number and the number of bytes that were written.
 async fn write_all(
     guest: &mut Caller<'_, Guest>,
     memory: Memory,
@@ -68,7 +69,7 @@ async fn write_all(
         piece[..4].copy_from_slice(&(HEAD_BYTES as u32).to_le_bytes());
         piece[4..8].copy_from_slice(&u32::try_from(length)?.to_le_bytes());
         let (wasi, mut piece) = (data.wasi(), GuestMemory::Unshared(&mut piece));
-        // Its bound on what a call copies: a piece is one already.
+        // wasmtime's bound on copied bytes is not needed: a piece is bounded.
         wasi.set_hostcall_fuel(usize::MAX);
         let error = preview1::fd_write(wasi, &mut piece, descriptor, 0, 1, 8).await?;
         if error != errno::SUCCESS {

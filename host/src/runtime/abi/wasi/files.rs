@@ -1,5 +1,5 @@
-//! `wasi:filesystem`, without files: as for preview 1 there is `/`, which is empty and cannot be written to,
-//! so that a guest which tries to use a file can be told.
+//! `wasi:filesystem`, without files: as for preview 1, there is `/`, which is empty and read-only,
+//! so that the log can report a guest that tries to use a file.
 //!
 //! Invariant: no descriptor of the host. All handles stand for `/`; they are numbers, and nothing is kept.
 
@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 use super::super::super::guest::Guest;
 use super::super::preview1::is_root;
 
-/// What a handle of `/`, or of what is read of it, stands for.
+/// The value of every handle: of `/`, and of streams over it.
 const ROOT: u32 = 0;
 
 type Handle = Resource<Descriptor>;
@@ -26,14 +26,14 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 impl Guest {
-    /// There is nothing at `path`: the guest is told so.
+    /// Logs that there is no file at `path`, and returns the error.
     fn without_file<T>(&mut self, path: &str, error: ErrorCode) -> FsResult<T> {
         self.channel_mut().tell_of_no_files(path.as_bytes());
         Err(error.into())
     }
 }
 
-/// What is known of `/`.
+/// The status of `/`.
 fn status() -> DescriptorStat {
     DescriptorStat {
         type_: DescriptorType::Directory,
@@ -134,7 +134,7 @@ impl HostDescriptor for Guest {
         Err(ErrorCode::IsDirectory.into())
     }
 
-    // Calls on what is in it.
+    // Calls on the entries of `/`.
 
     async fn open_at(
         &mut self,
@@ -153,7 +153,7 @@ impl HostDescriptor for Guest {
         }
     }
 
-    /// A look, as programs do at many paths: the guest is told nothing.
+    /// A status is not logged, because programs read the status of many paths.
     async fn stat_at(&mut self, _: Handle, _: PathFlags, path: String) -> FsResult<DescriptorStat> {
         if is_root(path.as_bytes()) { Ok(status()) } else { Err(ErrorCode::NoEntry.into()) }
     }

@@ -1,4 +1,4 @@
-//! The functions of `wasi:random` that answer bytes, in pieces.
+//! The functions of `wasi:random` that return bytes, made in pieces.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
@@ -12,7 +12,8 @@ use super::super::super::pieces::{pay, pieces, yield_now};
 /// Makes some random bytes.
 type Source = fn(&mut WasiRandomCtx, u64) -> wasmtime::Result<Vec<u8>>;
 
-/// The release that wasmtime offers: a function that is linked under another one replaces nothing.
+/// In the release that wasmtime implements: a function that is linked under another release
+/// replaces nothing.
 const SOURCES: [(&str, &str, Source); 2] = [
     ("wasi:random/random@0.2.12", "get-random-bytes", WasiRandomCtx::get_random_bytes),
     (
@@ -37,7 +38,7 @@ async fn bytes(
     length: u64,
     source: Source,
 ) -> wasmtime::Result<Vec<u8>> {
-    // There is no room for them in the guest: the host does not make them either.
+    // Bytes for which the guest has no room are not made.
     guest.data_mut().budget_mut().check_copy(length)?;
     let mut bytes = Vec::new();
     for (start, length) in pieces(usize::try_from(length)?) {

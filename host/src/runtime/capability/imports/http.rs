@@ -1,8 +1,8 @@
-//! The functions of the module `jobwright` by which core modules send HTTP requests, as far as their
-//! plugin is granted them: a request as JSON, its body apart, and what came back to be copied.
+//! The functions of the module `jobwright` by which core modules send HTTP requests under the
+//! grants of their plugin: a request is JSON and a body, and the guest copies the response.
 //!
-//! Invariant: a request that was not sent, or had no answer, leaves the guest running, and the log says
-//! why; what is kept of a response counts as the guest's memory.
+//! Invariant: after a request that was not sent, or had no response, the guest continues, and the
+//! log has the reason; a stored response counts against the guest's memory limit.
 
 use jobwright_core::services::Timeouts;
 use wasmtime::{Caller, Linker};
@@ -34,7 +34,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 async fn send(mut guest: Caller<'_, Guest>, head: Region, body: Region) -> Called<i32> {
-    // One byte too many is refused as well as any more.
+    // One byte more than the limit is enough to be refused.
     let most = guest.data().services().request_bytes().saturating_add(1);
     let head = head.copy(&mut guest, MAX_JSON_BYTES as u64 + 1)?;
     let body = body.copy(&mut guest, most)?;
@@ -47,16 +47,16 @@ async fn send(mut guest: Caller<'_, Guest>, head: Region, body: Region) -> Calle
         Ok(request) => request,
         Err(why) => return Ok(guest.unsent(&why)),
     };
-    // What is refused or broken off is in the log by then.
+    // A request that was refused or aborted is in the log already.
     let sending = guest.services().send(request, Timeouts::default()).await;
     let Ok((head, mut body)) = sending.map(http::Response::into_parts) else { return Ok(REFUSED) };
     let Ok(body) = body.rest().await else { return Ok(REFUSED) };
     let response = LastResponse { headers: headers_json(&head.headers), body };
     if !guest.budget_mut().hold(response.bytes()) {
         let length = response.bytes();
-        return Ok(
-            guest.unsent(&format!("there is no memory left for its response of {length} bytes"))
-        );
+        return Ok(guest.unsent(&format!(
+            "the memory limit leaves no room for its response of {length} bytes"
+        )));
     }
     *guest.last_response() = response;
     Ok(i32::from(head.status.as_u16()))
@@ -69,7 +69,7 @@ impl Guest {
         self.budget_mut().give_back(before);
     }
 
-    /// Logs why a request was not sent, or its response not taken.
+    /// Logs why a request was not sent, or its response not stored.
     fn unsent(&mut self, why: &str) -> i32 {
         self.channel().log(
             Level::Warn,

@@ -11,7 +11,7 @@ pub(in crate::runtime) struct LastResponse {
 }
 
 impl LastResponse {
-    /// What it takes of the guest's memory limit.
+    /// Its size, which counts against the guest's memory limit.
     pub(super) fn bytes(&self) -> u64 {
         (self.headers.len() + self.body.len()) as u64
     }

@@ -1,4 +1,4 @@
-//! What core modules pass to the functions of the module `jobwright`, and are given by them.
+//! The arguments and results of the functions of the module `jobwright`.
 
 use wasmtime::{Caller, Extern, Memory, bail};
 
@@ -8,13 +8,13 @@ use super::super::channel::GuestChannel;
 /// The module that core modules import.
 pub(super) const MODULE: &str = "jobwright";
 
-/// The result of a function that could not do what was asked, or has nothing.
+/// The result of a function that failed or found nothing.
 pub(super) const NONE: i32 = -1;
 
-/// The result of a function whose call was denied, or for which there is no room; the log says why.
+/// The result of a call that was denied, or for which there is no room; the log has the reason.
 pub(super) const REFUSED: i32 = -2;
 
-/// What a function returns, or the trap of a guest that passed what it must not.
+/// The result of a function, or the trap of a guest that passed invalid arguments.
 pub(super) type Called<T> = wasmtime::Result<T>;
 
 /// Bytes in the guest's memory.

@@ -1,7 +1,5 @@
-//! The functions of the module `jobwright` for values that the plugin keeps, and for what the operator
-//! configured.
-//!
-//! Invariant: as for all of the module; and a call that was not granted returns [`REFUSED`].
+//! The functions of the module `jobwright` for stored values and for configured values. A call that
+//! is not granted returns [`REFUSED`].
 
 use jobwright_core::services::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use wasmtime::{Caller, Linker, bail};
@@ -13,7 +11,7 @@ use super::memory::{Called, MODULE, NONE, REFUSED, Region};
 /// The bucket of `wasi:keyvalue` that these functions work on.
 const BUCKET: &str = "default";
 
-/// A key, and where its value is or goes, as guests pass them.
+/// A key and a region for its value, as guests pass them.
 type KeyAndValue = (u32, u32, u32, u32);
 
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -66,7 +64,7 @@ async fn get(mut guest: Caller<'_, Guest>, key: Region, to: Region) -> Called<i3
 
 async fn set(mut guest: Caller<'_, Guest>, key: Region, value: Region) -> Called<i32> {
     let key = name(&mut guest, key)?;
-    // One byte too many is refused as well as any more.
+    // One byte more than the limit is enough to be refused.
     let value = value.copy(&mut guest, MAX_VALUE_BYTES as u64 + 1)?;
     Ok(bucket(&guest).set(key, value).await.map_or(REFUSED, |()| 0))
 }
@@ -99,7 +97,7 @@ fn bucket(guest: &Caller<'_, Guest>) -> Bucket {
 /// A name that the guest passed.
 fn name(guest: &mut Caller<'_, Guest>, passed: Region) -> Called<String> {
     match std::str::from_utf8(passed.bytes_mut(guest)?) {
-        // One byte too many is refused as well as any more.
+        // One byte more than the limit is enough to be refused.
         Ok(name) => Ok(name[..name.ceil_char_boundary(MAX_KEY_BYTES + 1)].to_owned()),
         Err(_) => bail!("the guest passed a name to `{MODULE}` that is not UTF-8"),
     }

@@ -1,7 +1,6 @@
-//! A bucket of values, as far as the attempt was granted to keep any.
-//!
-//! Invariant: whatever is kept goes through what the attempt was granted, and what that refuses is an
-//! error of the interface; what is refused here is a line in the log, as what is refused there.
+//! A bucket of stored values. Invariant: every call goes through the attempt's host services; a
+//! refusal there is an error of the interface, and a refusal here is a line in the log like one
+//! there.
 
 use std::sync::Arc;
 
@@ -14,24 +13,24 @@ use wasmtime::component::{ComponentType, Lower};
 
 use super::super::super::guest::Guest;
 
-/// Calls of one batch that are under way at a time: they share commits.
+/// The number of concurrent calls of one batch: they share commits.
 const AT_ONCE: usize = 16;
 
-/// What the values of one batch may take, in bytes: the host holds them until all are there.
+/// The maximum size of the values of one batch, in bytes: the host holds them until all are read.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// Why a call did nothing.
+/// Why a call failed.
 #[derive(Debug, Clone, ComponentType, Lower)]
 #[component(variant)]
 pub(in super::super) enum Error {
-    /// Never: a bucket is there as soon as it is opened.
+    /// Never returned: opening a bucket creates it.
     #[component(name = "no-such-store")]
     #[expect(dead_code, reason = "the interface has it")]
     NoSuchStore,
-    /// It was not granted.
+    /// The call is not granted.
     #[component(name = "access-denied")]
     AccessDenied,
-    /// Anything else.
+    /// Any other error.
     #[component(name = "other")]
     Other(String),
 }
@@ -51,23 +50,22 @@ pub(in super::super) struct Bucket {
     name: Arc<str>,
     services: Arc<dyn HostServices>,
     log: Arc<LogBuffer>,
-    /// Where the page after the latest one begins, for cursors that are numbers: its number, and the
-    /// key before it.
+    /// The start of the next page, for cursors that are numbers: its number, and the key before it.
     pub(super) next: Option<(u64, String)>,
 }
 
-/// A value that a guest wants to replace, if nobody else does before.
+/// A compare-and-swap of a value.
 #[derive(Debug, Clone)]
 pub(super) struct Cas {
     bucket: Bucket,
     key: String,
-    /// Of the value as the guest knows it; none if there was none.
+    /// The digest of the value that the guest read; `None` if there was no value.
     from: Option<Digest>,
 }
 
 type Answer<T> = Result<T, Error>;
 
-/// Calls for all of them, some at a time; the first failure ends it.
+/// Makes the call for each item, some at a time; the first failure ends it.
 async fn each<T, F>(all: Vec<T>, call: impl FnMut(T) -> F) -> Answer<()>
 where
     F: Future<Output = Answer<()>>,
@@ -75,9 +73,9 @@ where
     stream::iter(all).map(call).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// An answer that belongs to another call.
+/// The error for a reply that belongs to another call.
 fn odd<T>() -> Answer<T> {
-    Err(Error::Other("the host answered another call".to_owned()))
+    Err(Error::Other("the host's reply belongs to another call".to_owned()))
 }
 
 impl Bucket {
@@ -86,7 +84,7 @@ impl Bucket {
         Self { name: name.into(), services, log: guest.channel().log_buffer(), next: None }
     }
 
-    /// Refuses a call that was not passed on.
+    /// Refuses a call before it reaches the host services.
     pub(super) fn refuse<T>(&self, why: String) -> Answer<T> {
         let why = KeyValueError::Refused(why);
         self.log.write(why.line().as_bytes());
@@ -124,7 +122,7 @@ impl Bucket {
         }
     }
 
-    /// Adds to a number, whose sum is to be `least` or more.
+    /// Adds to a number; the sum must be `least` or more.
     pub(in super::super) async fn increment(
         &self,
         key: String,
@@ -177,7 +175,9 @@ impl Bucket {
         while let Some(pair) = found.try_next().await? {
             taken += pair.as_ref().map_or(0, |(_, value)| value.len());
             if taken > BATCH_BYTES {
-                let why = format!("the values have more than {BATCH_BYTES} bytes: get fewer");
+                let why = format!(
+                    "the values have more than {BATCH_BYTES} bytes: read fewer keys at a time"
+                );
                 return self.refuse(why);
             }
             all.push(pair);
@@ -191,14 +191,15 @@ impl Cas {
         Self { bucket, key, from: None }
     }
 
-    /// The value as it is now, which is what a swap replaces from now on.
+    /// The present value, which the next swap compares with.
     pub(super) async fn read(&mut self) -> Answer<Option<Vec<u8>>> {
         let value = self.bucket.get(self.key.clone()).await?;
         self.from = value.as_deref().map(Digest::of);
         Ok(value)
     }
 
-    /// Replaces the value; if somebody else did before, says so and holds what it is now.
+    /// Replaces the value. Returns false if it was changed since it was read; the next swap
+    /// compares with the present value.
     pub(super) async fn swap(&mut self, to: Vec<u8>) -> Answer<bool> {
         let (bucket, key) = (self.bucket.name.to_string(), self.key.clone());
         let swap = KeyValueCall::Swap { bucket, key, from: self.from, to: Bytes::from(to) };

@@ -1,9 +1,7 @@
-//! `wasi:keyvalue`: values that a plugin keeps from one job to the next, in both drafts that guests
-//! import.
-//!
-//! By hand, because the drafts share all but their cursors and their atomics. Owns the interfaces;
-//! [`bucket`] what their calls do. Invariant: what a guest makes the host hold is bounded, by handles
-//! and by the answer to one call.
+//! `wasi:keyvalue`: values that persist from one job of a plugin to the next, in both drafts that
+//! guests import. Linked by hand, because the drafts differ in their cursors and atomics only. Owns
+//! the interfaces; [`bucket`] implements the calls. Invariant: the memory that a guest takes from
+//! the host is bounded, by the number of handles and by the size of the reply to one call.
 
 pub(super) mod bucket;
 
@@ -23,13 +21,13 @@ pub(in super::super) const PACKAGE: &str = "wasi:keyvalue";
 /// Its interfaces, by package.
 pub(in super::super) const INTERFACES: (&str, &[&str]) = (PACKAGE, &["store", "atomics", "batch"]);
 
-/// What wasmtime and wasmCloud have, and what Spin has.
+/// The draft of wasmtime and wasmCloud, and the draft of Spin.
 pub(in super::super) const DRAFTS: &[&str] = &[NUMBERS, TEXTS];
 
 /// The draft whose cursors are numbers.
 const NUMBERS: &str = "0.2.0-draft";
 
-/// The draft whose cursors are texts.
+/// The draft whose cursors are strings.
 const TEXTS: &str = "0.2.0-draft2";
 
 /// A page of keys.
@@ -44,10 +42,10 @@ struct KeyResponse<C> {
 #[derive(Debug, ComponentType, Lower)]
 #[component(variant)]
 enum CasError {
-    /// It could not be.
+    /// The call failed.
     #[component(name = "store-error")]
     Store(Error),
-    /// Somebody else did; to be tried again with what the value is now.
+    /// The value was changed since it was read; the guest can retry with the present value.
     #[component(name = "cas-failed")]
     Failed(Resource<Cas>),
 }
@@ -56,7 +54,7 @@ type Store<'a> = StoreContextMut<'a, Guest>;
 type Instance<'a> = LinkerInstance<'a, Guest>;
 type Handle = Resource<Bucket>;
 
-/// Offers it to components.
+/// Links the interface for components.
 pub(in super::super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     for draft in DRAFTS {
         let name = |interface: &str| format!("{PACKAGE}/{interface}@{draft}");
@@ -106,7 +104,7 @@ fn link_store(store: &mut Instance<'_>) -> wasmtime::Result<()> {
     })
 }
 
-/// Lists keys with cursors that are numbers: that of the latest page is remembered.
+/// Lists keys with cursors that are numbers; the cursor of the latest page is stored.
 fn link_numbers(store: &mut Instance<'_>) -> wasmtime::Result<()> {
     store.func_wrap_async(
         "[method]bucket.list-keys",
@@ -117,7 +115,7 @@ fn link_numbers(store: &mut Instance<'_>) -> wasmtime::Result<()> {
                     (None, _) => (0, None),
                     (Some(asked), Some((next, after))) if asked == next => (next, Some(after)),
                     (Some(_), _) => {
-                        let why = "only the cursor of the latest page can be gone on from";
+                        let why = "the cursor is not that of the latest page: list the keys again";
                         return Ok((bucket.refuse(why.to_owned()),));
                     }
                 };
@@ -134,7 +132,7 @@ fn link_numbers(store: &mut Instance<'_>) -> wasmtime::Result<()> {
     )
 }
 
-/// Lists keys with cursors that are texts: the last key of the page.
+/// Lists keys with cursors that are strings: the last key of the page.
 fn link_texts(store: &mut Instance<'_>) -> wasmtime::Result<()> {
     store.func_wrap_async(
         "[method]bucket.list-keys",
@@ -166,7 +164,7 @@ fn link_batch(batch: &mut Instance<'_>) -> wasmtime::Result<()> {
     })
 }
 
-/// Adds to numbers, which are of one type in one draft and of another in the other, from `least` on.
+/// Adds to numbers, whose type differs between the drafts; sums start at `least`.
 fn link_sum<N>(atomics: &mut Instance<'_>, least: i64) -> wasmtime::Result<()>
 where
     N: ComponentType
@@ -185,11 +183,12 @@ where
         Box::new(async move {
             let bucket = bucket?;
             let Ok(number) = by.try_into() else {
-                let why = format!("{by} is out of range: {} at most is added", i64::MAX);
+                let why =
+                    format!("{by} is out of range: at most {} can be added at a time", i64::MAX);
                 return Ok((bucket.refuse(why),));
             };
             let sum = bucket.increment(key, number, least).await;
-            // Never: what is less than it can tell was refused.
+            // Never happens: sums below `least` were refused.
             let odd = |_| Error::Other("the sum is out of range".to_owned());
             Ok((sum.and_then(|sum| N::try_from(sum).map_err(odd)),))
         })

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::super::code::key::CodeKey;
 
-/// What a runner has to know of an attempt.
+/// The facts about an attempt that a runner needs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) struct Assignment {
     pub(in super::super) code: CodeKey,
@@ -60,12 +60,12 @@ impl Assignment {
         }
     }
 
-    /// The longest value that can be kept, in bytes.
+    /// The longest value that can be stored, in bytes.
     pub(in super::super) fn value_bytes(&self) -> u64 {
         value_bytes(&self.grants)
     }
 
-    /// The attempt that it was, which reaches `outside`.
+    /// The attempt that this describes, with these host services.
     pub(in super::super) fn attempt(self, services: Arc<dyn HostServices>) -> Attempt {
         let Self { limits, created_at, .. } = self;
         let lifecycle = Lifecycle {
@@ -94,7 +94,7 @@ impl Assignment {
     }
 }
 
-/// The longest value that `grants` let a plugin keep, in bytes.
+/// The longest value that a plugin with `grants` can store, in bytes.
 pub(in super::super) fn value_bytes(grants: &Grants) -> u64 {
     grants.key_value.map_or(0, |grant| grant.bytes.min(MAX_VALUE_BYTES as u64))
 }

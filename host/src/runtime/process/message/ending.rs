@@ -9,7 +9,7 @@ use jobwright_core::runtime::{Ended, StopReason};
 
 use super::super::super::ending::{HOST_MEMORY, stopped};
 
-/// What the host knows about the attempt by itself.
+/// The facts about the attempt that the host knows by itself.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Asked<'a> {
     /// The limits of the attempt.
@@ -20,7 +20,7 @@ pub(in super::super) struct Asked<'a> {
     pub(in super::super) elapsed: Duration,
 }
 
-/// The reported end of an attempt, or what in it cannot be true.
+/// The reported end of an attempt, or the part of it that cannot be true.
 pub(in super::super) fn believed(
     mut ended: Ended,
     asked: Asked<'_>,
@@ -42,10 +42,10 @@ pub(in super::super) fn believed(
     match &mut ended.outcome {
         // A released job is tried again at once, without being counted as an attempt.
         Outcome::Interrupted | Outcome::Cancelled => {
-            ended.outcome = asked.stop.map(stopped).ok_or("a stop that nobody asked for")?;
+            ended.outcome = asked.stop.map(stopped).ok_or("a stop that was not requested")?;
         }
         Outcome::Refused { error, transient } if !*transient || error.code != HOST_MEMORY => {
-            return Err("a refusal, which is the host's to make");
+            return Err("a refusal, which only the host can make");
         }
         Outcome::Lost => return Err("an attempt that was lost"),
         Outcome::Failed { error, .. }
@@ -65,7 +65,7 @@ fn check_usage(usage: &Usage, asked: Asked<'_>) -> Result<(), &'static str> {
     let times =
         [usage.queue_ms, usage.compile_ms, usage.instantiate_ms, usage.run_ms, usage.cpu_ms];
     if !times.iter().all(|time| (0.0..=most_ms).contains(time)) {
-        return Err("a receipt with a time that is none");
+        return Err("a receipt with an invalid time");
     }
     let is_fuel = match (usage.fuel, asked.limits.fuel) {
         (Some(used), Fuel::Units(most)) => used <= most,
@@ -73,17 +73,17 @@ fn check_usage(usage: &Usage, asked: Asked<'_>) -> Result<(), &'static str> {
         (None, _) => true,
     };
     if !is_fuel {
-        return Err("a receipt with more fuel than there was");
+        return Err("a receipt with more fuel than the limit");
     }
     if usage.peak_memory_bytes > asked.limits.memory_bytes {
-        return Err("a receipt with more memory than there was");
+        return Err("a receipt with more memory than the limit");
     }
     Ok(())
 }
 
 /// The error within its bounds.
 fn cut(mut code: String, error: &AttemptError) -> AttemptError {
-    /// As long as the longest of our own, and some more.
+    /// Longer than the longest code of this host.
     const CODE_BYTES: usize = 64;
     code.truncate(code.floor_char_boundary(CODE_BYTES));
     let cut = AttemptError::new(&code, error.message.clone());

@@ -1,7 +1,8 @@
-//! How long the messages of a runner may be, looked at before anything is decoded.
+//! The maximum length of a runner's messages, checked before anything is decoded.
 //!
 //! A message is data from a process that may be under the control of a guest. Decoding it takes
-//! memory of the host, so each kind is bounded by what an honest runner can have to say in it.
+//! memory of the host, so each kind is bounded by the longest message of a runner that follows the
+//! protocol.
 
 use jobwright_core::attempt::Attempt;
 use serde::Deserialize;
@@ -9,22 +10,22 @@ use serde::de::IgnoredAny;
 
 use super::assignment::value_bytes;
 
-/// What a message takes beside what guests choose the length of: names, headers, error messages, and
-/// what encodes them.
+/// The maximum size of a message without the parts whose length guests choose: names, headers,
+/// error messages, and the encoding.
 const MESSAGE_BYTES: u64 = 1 << 20;
 
 /// The longest messages that a runner may send about one attempt, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Longest {
-    /// With what the attempt left so far.
+    /// Of messages with traces.
     traces: u64,
-    /// The same, and a call.
+    /// Of messages with traces and a call.
     call: u64,
-    /// The same, and the output.
+    /// Of messages with traces and the output.
     ended: u64,
 }
 
-/// Which message it is. Decoding this takes no memory: whatever it holds is skipped.
+/// The kind of a message. Decoding it takes no memory: the contents are skipped.
 #[derive(Debug, Deserialize)]
 enum Kind {
     Ready(IgnoredAny),
@@ -37,7 +38,7 @@ enum Kind {
 }
 
 impl Longest {
-    /// Of messages about `attempt`.
+    /// The bounds on messages about `attempt`.
     pub(in super::super) fn of(attempt: &Attempt) -> Self {
         let left = attempt.log.capacity().saturating_add(attempt.report.most_bytes());
         let traces = MESSAGE_BYTES.saturating_add(left);
@@ -49,12 +50,12 @@ impl Longest {
         Self { traces, call, ended }
     }
 
-    /// Of any of them.
+    /// The bound on messages of any kind.
     pub(in super::super) fn of_any(self) -> usize {
         usize::try_from(self.call.max(self.ended)).unwrap_or(usize::MAX)
     }
 
-    /// Refuses a frame that is longer than its kind may be, or that is no message.
+    /// Refuses a frame that is longer than the bound of its kind, or that is no message.
     ///
     /// # Errors
     /// With what is wrong.
@@ -69,7 +70,10 @@ impl Longest {
             Kind::Ended(_) => ("an ending", self.ended),
         };
         if frame.len() as u64 > most {
-            return Err(format!("{what} of {} bytes, of at most {most}", frame.len()));
+            return Err(format!(
+                "{what} of {} bytes, more than the maximum of {most} bytes",
+                frame.len()
+            ));
         }
         Ok(())
     }

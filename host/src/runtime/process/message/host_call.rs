@@ -1,4 +1,4 @@
-//! The calls that an attempt makes through its host, and the answers.
+//! The calls that an attempt makes through its host, and the replies.
 
 use bytes::Bytes;
 use jobwright_core::services::{
@@ -17,7 +17,7 @@ pub(in super::super) enum HostCall {
 }
 
 impl HostCall {
-    /// What it carries beside names and headers, in bytes.
+    /// The size of its body or value, in bytes.
     pub(in super::super) fn body_bytes(&self) -> u64 {
         let bytes = match self {
             Self::Send(request, _) => request.body.len(),
@@ -34,7 +34,7 @@ impl HostCall {
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) enum Answer {
     Sent(Result<Head, HttpRequestError>),
-    /// None after the last.
+    /// `None` after the last piece.
     Piece(Result<Option<Bytes>, HttpRequestError>),
     KeyValue(Result<KeyValueReply, KeyValueError>),
 }
@@ -85,7 +85,7 @@ impl From<http::response::Parts> for Head {
 }
 
 impl Head {
-    /// The response that has it and this body.
+    /// The response with this head and `body`.
     pub(in super::super) fn with<B>(self, body: B) -> Result<http::Response<B>, http::Error> {
         let mut builder = http::Response::builder().status(self.status);
         for (name, value) in self.headers {

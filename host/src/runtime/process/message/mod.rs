@@ -36,16 +36,16 @@ pub(super) enum ToRunner {
     Answer { call: u64, answer: Box<Answer> },
 }
 
-/// Why a process did not load code.
+/// Why a process could not load code.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Unloaded {
-    /// It does not fit what the host offers, so no process can ever run it.
+    /// It does not fit the functions of the host, so no process can run it.
     Misfit(String),
     /// This process failed; another one may succeed.
     Failed(String),
 }
 
-/// What an attempt is told about its end while it runs.
+/// The message to a running attempt that it must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum StopMessage {
     /// The host is about to stop.
@@ -61,9 +61,9 @@ pub(super) enum FromRunner {
     Ready(Result<Vec<String>, String>),
     /// The reply to `Load`.
     Loaded(Result<(), Unloaded>),
-    /// The guest has asked whether it is to end: it gets a grace period when it is.
+    /// The guest has polled for cancellation: it gets a grace period when it is told to stop.
     Asks,
-    /// What the attempt has left since the last message that held traces.
+    /// The traces of the attempt since the last message with traces.
     Traces(Box<Traces>),
     /// The attempt calls a service of the host.
     Call { call: u64, host_call: Box<HostCall>, before: Box<Traces> },
@@ -73,7 +73,7 @@ pub(super) enum FromRunner {
     Ended { ended: Box<Ended>, last: Box<Traces> },
 }
 
-/// What an attempt leaves while it runs.
+/// The traces of a running attempt: log, progress and checkpoint.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Traces {
     log: LogPiece,
@@ -81,7 +81,7 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// What `attempt` has left since its log was `position` bytes long; moves that on.
+    /// The traces since the log was `position` bytes long; advances `position`.
     pub(super) fn since(position: &mut u64, log: &LogBuffer, report: &ProgressReporter) -> Self {
         let written = log.written();
         let log = if written == *position { LogPiece::default() } else { log.since(*position) };
@@ -95,7 +95,7 @@ impl Traces {
         self.log == LogPiece::default() && self.told.is_empty()
     }
 
-    /// Adds them to those of `attempt`.
+    /// Adds the traces to those of `attempt`.
     pub(super) fn add_to(self, attempt: &Attempt) {
         attempt.log.add(&self.log);
         let ProgressUpdate { progress, checkpoint } = self.told;
@@ -103,7 +103,7 @@ impl Traces {
             attempt.report.progress(Progress::new(fraction, &message));
         }
         if let Some(checkpoint) = checkpoint {
-            // One that is too long is not kept, as if the guest itself had tried.
+            // A checkpoint that is too long is not stored, as without isolation.
             let _ = attempt.report.save(checkpoint);
         }
     }

@@ -7,8 +7,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule,
 };
 
-/// What running WebAssembly takes, beside what is [`restricted`]: the pipe, memory, time,
-/// waiting, and ending.
+/// The system calls for running WebAssembly, in addition to [`restricted`] ones: the pipe, memory,
+/// time, waiting, and ending.
 const ALLOWED: &[i64] = &[
     libc::SYS_read,
     libc::SYS_write,
@@ -57,7 +57,8 @@ const ALLOWED: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// What compiling takes, besides what is [`restricted`]: its three streams, memory, threads, ending.
+/// The system calls for compiling, in addition to [`restricted`] ones: three streams, memory,
+/// threads, ending.
 const ALLOWED_TO_COMPILE: &[i64] = &[
     libc::SYS_read,
     libc::SYS_write,
@@ -91,7 +92,8 @@ const ALLOWED_TO_COMPILE: &[i64] = &[
     libc::SYS_clone3,
 ];
 
-/// What may be asked of a file: not who is signalled about it, which could be anybody.
+/// The allowed controls of files. Setting the process that gets a file's signals is not allowed: it
+/// could be any process.
 const FILE_CONTROLS: &[i32] = &[
     libc::F_GETFD,
     libc::F_SETFD,
@@ -104,7 +106,7 @@ const FILE_CONTROLS: &[i32] = &[
 /// System calls that are allowed with some arguments only.
 fn restricted() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
     let dword = SeccompCmpArgLen::Dword;
-    // To abort is to send oneself a signal.
+    // `abort` sends a signal to the process itself.
     let this = u64::from(std::process::id());
     let signals = vec![equal(0, dword.clone(), this)?];
     let controls: Result<Vec<_>, _> = FILE_CONTROLS
@@ -117,12 +119,12 @@ fn restricted() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
     Ok(vec![(libc::SYS_tgkill, signals), (libc::SYS_fcntl, controls?), (libc::SYS_mmap, private)])
 }
 
-/// A rule about an argument that is this value.
+/// A rule that an argument has this value.
 fn equal(index: u8, length: SeccompCmpArgLen, value: u64) -> Result<SeccompRule, BackendError> {
     SeccompRule::new(vec![SeccompCondition::new(index, length, SeccompCmpOp::Eq, value)?])
 }
 
-/// A rule about an argument of whose bits in `mask` these are set.
+/// A rule that the bits of an argument in `mask` have this value.
 fn masked(index: u8, mask: u64, value: u64) -> Result<SeccompRule, BackendError> {
     let (length, operator) = (SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask));
     SeccompRule::new(vec![SeccompCondition::new(index, length, operator, value)?])
@@ -133,8 +135,8 @@ pub(super) fn running() -> Result<BpfProgram, BackendError> {
     allowing(ALLOWED, restricted()?)
 }
 
-/// The filters of a process that compiles: the first makes `clone3` look as if the system did not have
-/// it, the second allows what compiling takes.
+/// The filters of a process that compiles: the first makes `clone3` fail as on a system without it,
+/// the second allows the system calls for compiling.
 pub(super) fn compiling() -> Result<[BpfProgram; 2], BackendError> {
     let unknown = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let rules = BTreeMap::from([(libc::SYS_clone3, vec![])]);

@@ -1,5 +1,5 @@
-//! The sandbox of a runner: what a guest that has broken out of WebAssembly finds. And that of a process
-//! that compiles, which reads bytes that may have been made to mislead a compiler.
+//! The sandbox of a runner, which confines a guest that has escaped from WebAssembly, and the
+//! sandbox of a compiler process, whose input may exploit a bug of the compiler.
 //!
 //! | layer | takes away |
 //! |---|---|
@@ -34,27 +34,28 @@ const FILES: u64 = 64;
 /// The version of landlock whose every right is taken away, as far as the system knows them.
 const LANDLOCK: ABI = ABI::V6;
 
-/// The first layers, for a process that has one thread and has opened nothing yet. Answers what the
-/// system does not have.
+/// The first layers, for a process that has one thread and has opened nothing yet. Returns the
+/// layers that the system does not have.
 ///
 /// # Errors
-/// If what every system has cannot be set.
+/// If a layer that every system has cannot be set.
 pub(super) fn enter() -> anyhow::Result<Vec<String>> {
-    // With the thread of the host that started this process, which lives as long as the host.
+    // The signal is sent when the host's thread that started this process ends; that thread lives
+    // as long as the host.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     close_inherited().context("cannot close inherited files")?;
     rustix::process::nice(NICE).context("cannot lower the priority")?;
     restrict()
 }
 
-/// Confines a process that compiles, once it has set its limits. Answers what the system does not have:
-/// landlock at most, without which the filter of system calls keeps files away too.
+/// Confines a compiler process after it has set its limits. Returns the layers that the system does
+/// not have: at most landlock, without which the filter of system calls denies files too.
 ///
 /// # Errors
-/// If anything else cannot be taken away: nothing is to be compiled then.
+/// If another layer cannot be set: nothing must be compiled then.
 pub(in super::super) fn confine_compiler() -> anyhow::Result<Vec<String>> {
     let missing = restrict()?;
-    // One after the other, in this order: the second leaves no way to set another.
+    // In this order: the second filter does not allow to set another one.
     let filters = filter::compiling().map_err(seccompiler::Error::from);
     filters
         .and_then(|both| both.iter().try_for_each(|one| seccompiler::apply_filter(one)))
@@ -70,20 +71,20 @@ pub(super) fn bound_files(memory_bytes: u64) -> std::io::Result<()> {
     limit(Resource::Fsize, memory_bytes)
 }
 
-/// What needs nothing to be closed.
+/// Sets the limits, which do not depend on closed files.
 fn restrict() -> anyhow::Result<Vec<String>> {
     limit(Resource::Core, 0).context("cannot limit core dumps")?;
     limit(Resource::Nofile, FILES).context("cannot limit open files")?;
     // No core, whatever the system does with them, and no tracing by others of the same user.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .context("cannot keep its memory from other processes")?;
+        .context("cannot protect its memory from other processes")?;
     Ok(landlock().err().into_iter().collect())
 }
 
-/// The last layer, on all threads: from here on there are few system calls left.
+/// The last layer, on all threads: few system calls are allowed afterwards.
 ///
 /// # Errors
-/// What the system does not have.
+/// With the layer that the system does not have.
 pub(super) fn shut() -> Result<(), String> {
     let applied = filter::running()
         .map_err(seccompiler::Error::from)
@@ -100,7 +101,7 @@ pub(super) fn check_not_weaker(first: &[String], missing: &[String]) -> anyhow::
         missing.iter().filter(|what| !first.contains(what)).map(String::as_str).collect();
     ensure!(
         more.is_empty(),
-        "a process that runs attempts has a weaker sandbox than the first one: no {}",
+        "an attempt process has a weaker sandbox than the first one: no {}",
         more.join(", no ")
     );
     Ok(())
@@ -115,7 +116,7 @@ pub(in super::super) fn close_inherited() -> std::io::Result<()> {
         open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
     }
     for file in open.into_iter().filter(|file| *file > 2) {
-        // One of them was the list itself, which is closed.
+        // One entry was the directory of the list itself, which is closed.
         if fs::symlink_metadata(format!("/proc/self/fd/{file}")).is_err() {
             continue;
         }
@@ -129,13 +130,13 @@ pub(in super::super) fn close_inherited() -> std::io::Result<()> {
 }
 
 fn limit(resource: Resource, most: u64) -> std::io::Result<()> {
-    // No process may raise what it was given; less is strict enough.
+    // A process cannot raise its hard limit; a lower one is strict enough.
     let given = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let most = Some(most.min(given));
     Ok(rustix::process::setrlimit(resource, Rlimit { current: most, maximum: most })?)
 }
 
-/// No file, no port, no signal to anybody outside.
+/// Denies files, ports and signals to other processes.
 fn landlock() -> Result<(), String> {
     let restricted = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -181,7 +182,7 @@ mod tests {
         assert!(output.status.success() && said.contains("all is denied"), "{within}: {said}");
     }
 
-    /// What succeeds of what should not.
+    /// The names of the tries that succeed.
     fn succeeding(tries: &[(&'static str, &dyn Fn() -> bool)]) -> Vec<&'static str> {
         tries.iter().filter(|(_, attempt)| attempt()).map(|(name, _)| *name).collect()
     }
