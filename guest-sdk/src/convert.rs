@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_bytes_are_taken_as_they_came_and_all_else_as_json() {
+    fn strings_and_bytes_are_read_unchanged_and_other_types_as_json() {
         assert_eq!(taken::<String>("\"a\""), "\"a\"");
         assert_eq!(taken::<Vec<u8>>("[1]"), b"[1]");
         assert_eq!(taken::<Vec<u16>>("[1]"), [1]);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_bytes_are_left_as_they_are_and_all_else_as_json() {
+    fn strings_and_bytes_are_written_unchanged_and_other_types_as_json() {
         let left = |response: Result<Response, JobError>| {
             let response = response.unwrap();
             let kind = response.content_type().unwrap_or("-").to_owned();

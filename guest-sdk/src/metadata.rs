@@ -96,7 +96,7 @@ mod tests {
     use super::Metadata;
 
     #[test]
-    fn the_environment_says_which_job_it_is() {
+    fn the_environment_identifies_the_job() {
         let variables = [
             ("JOBWRIGHT_JOB_ID", "0199-7"),
             ("JOBWRIGHT_ATTEMPT", "3"),

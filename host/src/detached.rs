@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_given_is_dropped_at_the_end_of_the_work_and_not_before() {
+    async fn held_values_are_dropped_when_the_work_has_ended() {
         let turns = Arc::new(Semaphore::new(1));
         let turn = turns.clone().try_acquire_owned().expect("it is free");
         let (end, ended) = oneshot::channel::<()>();

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_borrowed_payload_is_told_how_to_be_taken() {
+    fn a_borrowed_payload_is_refused_with_the_types_to_use() {
         for ty in [quote!(&str), quote!(&[u8]), quote!(&std::string::String)] {
             let said = refusal(quote!(
                 fn f(text: #ty) -> Result<(), JobError> {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_job_is_refused_with_the_reason() {
+    fn functions_that_are_not_jobs_are_refused_with_the_reason() {
         let generic = refusal(quote!(
             fn f<T>(x: T) -> Result<(), E> {
                 Ok(())

@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_for_a_key_is_made_by_the_oldest_that_let_nobody_in_any_more() {
+    fn the_oldest_invalid_keys_are_removed_to_make_room() {
         let at = |second| Timestamp::from_second(second).expect("in range");
         let key = |id: &str, revoked: bool, end: Option<i64>| ApiKey {
             id: id.to_owned(),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn who_administers_takes_the_operators_share_of_the_log_and_others_their_tenants() {
+    fn administrators_count_against_the_operators_audit_share_and_others_against_their_tenants() {
         let tenant: TenantName = "acme".parse().expect("a name");
         let of = |scopes: &[Scope]| {
             let scopes = scopes.iter().copied().collect();

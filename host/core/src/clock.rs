@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_goes_back() {
+    fn the_clock_never_goes_back() {
         let mut clock = HostTime::new(HOUR, at(100));
         assert_eq!(clock.read(HOUR, at(0)), at(100));
         assert_eq!(clock.read(seconds(0), at(0)), at(100), "a reading out of order");

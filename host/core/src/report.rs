@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_goes_on_from_what_an_earlier_one_saved_until_it_saves_itself() {
+    fn an_attempt_resumes_from_the_earlier_checkpoint_until_it_saves_its_own() {
         let report = ProgressReporter::new(Some(bytes("at 7")), 10);
         assert_eq!(report.checkpoint(), Some(bytes("at 7")));
         assert!(report.take_unsaved().is_empty(), "that is stored already");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_brought_into_its_bounds() {
+    fn progress_is_clamped_to_its_bounds() {
         let long = "é".repeat(MAX_PROGRESS_BYTES);
         for (told, kept) in [(-1.0, Some(0.0)), (0.25, Some(0.25)), (9.0, Some(1.0))] {
             assert_eq!(Progress::new(Some(told), "").fraction, kept);

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_wait_than_may_whatever_for() {
+    fn the_number_of_waiting_requests_is_bounded() {
         let (waiters, job) = (Waiters::default(), JobId::new(Timestamp::UNIX_EPOCH));
         let [a, b] = ["a", "b"].map(|name| name.parse::<TenantName>().expect("a name"));
         let mut places: Vec<Place> =

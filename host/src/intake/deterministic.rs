@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn administrators_allow_what_they_ask_for_and_the_grant_all_else() {
+    fn administrators_need_no_grant_for_deterministic_jobs_and_others_do() {
         for (granted, by_administrator, asked, decided) in [
             (Determinism::Never, true, true, Some((true, false))),
             (Determinism::Never, true, false, Some((false, false))),

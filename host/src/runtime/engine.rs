@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_is_used_where_the_system_gives_the_address_space() {
+    fn the_pool_is_used_if_its_address_space_is_available() {
         let pooled = |allocator| {
             let (engine, space) = engine(Profile::Fuel, &shape(4, allocator)).expect("an engine");
             let pooled = engine.get_pooling_config().is_some();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_the_system_does_not_give_is_done_without() {
+    fn without_address_space_instances_are_allocated_on_demand() {
         // 2^20 guests need 2^54 bytes; processors have 2^47.
         let shape = |allocator| shape(1 << 20, allocator);
         engine(Profile::Fuel, &shape(Allocator::Auto)).expect("an engine without a pool");

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_of_any_bytes_is_looked_at() {
+    fn a_log_may_contain_any_bytes() {
         assert_eq!(named(b""), None);
         let long =
             [&[0xff; 100_000][..], b"\nStack:\nRedirecting call to abort() to mozalloc_abort"];

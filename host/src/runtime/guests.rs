@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_what_is_awaited_stops_the_guest() {
+    fn dropping_the_awaited_future_stops_the_guest() {
         let guests = Guests::start(1).expect("threads");
         let (alive, gone) = oneshot::channel::<()>();
         let guest = guests.run(async move {

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_remembered_until_something_grows() {
+    fn a_refusal_is_remembered_until_a_growth_succeeds() {
         let mut budget = budget(1_000, 100);
         let refused = Some(Refusal { limit: Limit::Memory, wanted: 2_000 });
         assert!(!budget.memory_growing(0, 2_000, None).unwrap());
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_maximum_that_the_guest_declared_itself_is_not_our_limit() {
+    fn the_declared_maximum_of_a_guest_is_not_the_attempts_limit() {
         let mut budget = budget(1_000, 100);
         assert!(!budget.memory_growing(0, 5_000, Some(500)).unwrap());
         assert!(!budget.table_growing(0, 5_000, Some(10)).unwrap());

@@ -200,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_in_time_is_not_disturbed() {
+    fn a_future_that_ends_in_time_is_not_stopped() {
         let (_stop, signal) = Stop::new();
         let ended = block_on(async { Meter::start(signal, HOUR).drive(async { 7 }).await });
         assert_eq!(ended, Ok(7));
     }
 
     #[test]
-    fn what_waits_is_woken_by_the_signal_and_by_the_deadline() {
+    fn a_waiting_future_is_woken_by_the_signal_and_by_the_deadline() {
         let (stop, signal) = Stop::new();
         let waiting = async {
             let mut meter = Meter::start(signal, HOUR);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_in_its_grace_at_the_deadline_was_stopped() {
+    fn a_guest_in_its_grace_period_at_the_deadline_counts_as_stopped() {
         let (stop, signal) = Stop::new();
         let report = Arc::new(ProgressReporter::new(None, 0));
         report.ask();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_grace_is_taken_from_it_stops_at_once() {
+    fn a_guest_whose_grace_period_is_ended_stops_at_once() {
         let (stop, signal) = Stop::new();
         let report = Arc::new(ProgressReporter::new(None, 0));
         report.ask();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_waits_is_not_polled_again_after_a_halt() {
+    fn a_future_that_never_waits_is_not_polled_again_after_a_stop() {
         let (_stop, signal) = Stop::new();
         let spin = async {
             loop {

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn threads_that_were_stopped_interrupt_their_guests() {
+    async fn stopping_the_threads_interrupts_their_guests() {
         let guests = Guests::start(1).expect("threads");
         let waiting = guests.run(std::future::pending::<()>());
         drop(guests);

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_more_is_refused_and_what_fits_is_kept() {
+    fn one_byte_more_is_refused_and_the_part_that_fits_is_stored() {
         let output = OutputBuffer::new(5);
         assert_eq!(output.take(b"abcd"), Ok(()));
         assert_eq!(output.take(b"ef"), Err(OutputFull));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_failure_does_not_exceed_the_limit() {
+    fn the_stored_output_of_a_failure_does_not_exceed_the_limit() {
         let output = OutputBuffer::new(5);
         assert_eq!(output.take(b"abc"), Ok(()));
         output.keep(b"defg");

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_that_says_something_is_shown() {
+    fn the_last_meaningful_line_is_shown() {
         assert_eq!(of_log(""), None);
         assert_eq!(of_log("\n \n"), None);
         assert_eq!(of_log("one\ntwo\r\n\n").as_deref(), Some("two"));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_output_speaks_for_a_guest_that_logged_nothing_and_the_host_last() {
+    fn a_guest_without_a_log_is_quoted_by_its_output_then_by_the_hosts_lines() {
         let host = "WARN: jobwright: denied: x\n";
         assert_eq!(last(host.as_bytes(), b"row 7\n").as_deref(), Some("row 7"));
         assert_eq!(of_log(host).as_deref(), Some("WARN: jobwright: denied: x"));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn traces_and_notes_are_no_last_words() {
+    fn traces_and_notes_are_not_quoted() {
         for (log, words) in [
             (
                 "thread 'main' panicked at src/main.rs:2:5:\nbad row\nnote: run with \

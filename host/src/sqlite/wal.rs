@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_behind_damage_is_counted_and_kept() {
+    fn commits_behind_damage_are_counted_and_copied() {
         let mut harmed = vec![];
         let (_folder, damage) = crashed(|log| {
             let middle = log.len() / 2;
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_damaged_header_lies_everything() {
+    fn behind_a_damaged_header_every_commit_is_counted() {
         for at in 0..HEADER_BYTES {
             let (_folder, damage) = crashed(|log| log[at] ^= 0x10);
             assert_eq!(damage.map(|damage| damage.commits), Some(10), "byte {at}");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn few_copies_are_kept() {
+    fn the_number_of_copies_is_bounded() {
         let (folder, _) = crashed(|log| log[20] ^= 1);
         let path = folder.path().join("jobs.db");
         for byte in 0..10 {

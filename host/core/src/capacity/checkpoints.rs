@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn room_for_another_tenant_is_made_by_the_oldest_of_the_one_that_holds_most() {
+    fn room_is_made_by_removing_the_oldest_checkpoints_of_the_largest_tenant() {
         let mut held = Checkpoints::default();
         let [a, b, c] = ["a", "b", "c"].map(|name| name.parse::<TenantName>().expect("a name"));
         let [first, second, third, other, late] = jobs();

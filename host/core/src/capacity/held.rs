@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tenant_that_holds_most_is_known_while_things_come_and_go() {
+    fn the_tenant_with_the_most_bytes_is_tracked_through_changes() {
         let [a, b] = ["a", "b"].map(|name| name.parse::<TenantName>().expect("a name"));
         let mut held = HeldBytes::from_iter([(a.clone(), 5), (b.clone(), 7)]);
         assert_eq!(held.largest(), Some(&b));

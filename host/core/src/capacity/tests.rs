@@ -13,7 +13,7 @@ fn labels(tenant: &str, queue: &str) -> JobLabels {
 }
 
 #[test]
-fn a_dropped_permit_makes_room_and_every_bound_is_its_own() {
+fn a_dropped_permit_makes_room_and_each_bound_is_separate() {
     let limits = CapacityLimits { per_queue: 1, total: 2, payload_bytes: 10, ..Default::default() };
     let capacity = Capacity::new(limits);
     let [a, b, c] = ["a", "b", "c"].map(|queue| labels("default", queue));
@@ -32,7 +32,7 @@ fn a_dropped_permit_makes_room_and_every_bound_is_its_own() {
 }
 
 #[test]
-fn a_tenant_that_takes_all_it_can_leaves_places_and_bytes_to_others() {
+fn a_tenant_that_takes_all_it_can_leaves_capacity_to_others() {
     for (each, by_bytes) in [(0, false), (10, true)] {
         let limits = CapacityLimits {
             per_queue: 1000,
@@ -60,7 +60,7 @@ fn a_tenant_that_takes_all_it_can_leaves_places_and_bytes_to_others() {
 }
 
 #[test]
-fn a_tenants_own_limits_bound_it_and_nobody_else() {
+fn a_tenants_own_limits_bound_no_other_tenant() {
     let capacity = Capacity::new(CapacityLimits { per_queue: 1, ..Default::default() });
     let limits = TenantLimits { jobs: Some(2), payload_bytes: Some(10), ..Default::default() };
     let [a, b, c] = ["a", "b", "c"].map(|queue| labels("acme", queue));

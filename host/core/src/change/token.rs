@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_tokens() {
+    fn other_strings_are_not_tokens() {
         for text in ["x", "AAAA", "not a token", "AAAAAAAAAAAAAAAAAAAAAA"] {
             assert_eq!(text.parse::<ResumeToken>(), Err(InvalidToken), "{text}");
         }

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_named() {
+    fn contradictions_are_reported() {
         let faults = |json: &str| -> Vec<String> {
             let grants: Grants = serde_json::from_str(json).expect(json);
             grants.faults().into_iter().map(|(field, _)| field).collect()

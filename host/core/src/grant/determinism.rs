@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_written_as_a_boolean_or_a_word() {
+    fn determinism_is_written_as_a_boolean_or_a_word() {
         for (text, granted, unasked, asked) in [
             ("false", Determinism::Never, Some(false), None),
             ("\"optional\"", Determinism::Optional, Some(false), Some(true)),

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_itself_however_it_is_written() {
+    fn a_host_matches_in_every_notation() {
         for to in [
             "https://api.example.com/x",
             "https://API.Example.com:443",
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_for_whole_labels_below_and_nothing_else() {
+    fn a_wildcard_matches_only_whole_labels_below_a_name() {
         for to in ["https://a.example.com/", "https://a.b.example.com/"] {
             assert!(matches("https://*.example.com", to), "{to}");
         }

@@ -70,7 +70,7 @@ fn a_secret_is_seen_as_its_placeholder() {
 }
 
 #[test]
-fn a_job_overlays_variables_and_no_secret() {
+fn variables_of_a_job_override_those_of_grants_but_no_secret() {
     let grants = grants(r#"{ "env": { "A": "1", "B": "2" }, "secrets": ["KEY"] }"#);
     let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let job = BTreeMap::from([("B", "3"), ("C", "4"), ("KEY", "5")].map(text));

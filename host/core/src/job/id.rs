@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_stands_for_the_ids_that_begin_so() {
+    fn a_prefix_matches_the_ids_that_begin_with_it() {
         let id = JobId::new(Timestamp::UNIX_EPOCH);
         let text = id.to_string();
         for length in MIN_PREFIX..=LENGTH {

@@ -4,7 +4,7 @@ use super::{LogBuffer, LogPiece};
 
 proptest! {
     #[test]
-    fn a_log_that_is_given_all_pieces_of_another_keeps_the_same(
+    fn a_log_built_from_the_pieces_of_another_is_equal(
         writes in prop::collection::vec((0_usize..30, any::<bool>()), 0..40),
     ) {
         let (log, copy, mut position, mut next) = (LogBuffer::new(20), LogBuffer::new(20), 0, 0_u8);
@@ -65,7 +65,7 @@ fn a_log_over_its_bound_keeps_both_ends_and_counts_the_middle() {
 }
 
 #[test]
-fn counts_that_cannot_be_true_stop_at_the_most() {
+fn impossible_counts_stop_at_the_maximum() {
     let log = LogBuffer::new(10);
     let piece = LogPiece { first: "abc".into(), dropped: u64::MAX, last: "def".into() };
     for _ in 0..2 {

@@ -33,7 +33,7 @@ fn selected(plugin: &Plugin, reference: &str) -> Option<String> {
 }
 
 #[test]
-fn a_reference_selects_the_version_that_it_says() {
+fn a_reference_selects_its_version() {
     let plugin = plugin(&["1.0.0", "1.10.0", "1.9.9", "2.0.0-rc.1", "sha-0123456789ab"], None);
     let digest = Digest::of(b"1.9.9");
     for (reference, version) in [
@@ -60,7 +60,7 @@ fn a_bare_name_is_the_pinned_version_if_there_is_one() {
 }
 
 #[test]
-fn what_names_no_plugin_is_refused_and_what_does_is_shown_as_it_was() {
+fn invalid_references_are_refused_and_valid_ones_round_trip() {
     for good in ["p", "p@1", "p@1.2", "p@1.2.3", "p@1.2.3-rc.1+x", "p@sha-0123456789ab"] {
         assert_eq!(good.parse::<PluginRef>().map(|r| r.to_string()).as_deref(), Ok(good));
     }

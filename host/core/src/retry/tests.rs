@@ -94,7 +94,7 @@ fn every_ending_has_its_verdict() {
 }
 
 #[test]
-fn a_plugin_may_have_other_endings_tried_again() {
+fn a_plugin_can_configure_which_endings_are_retried() {
     let spec = JobSpec { retry: [Cause::Fuel].into_iter().collect(), ..spec(5) };
     let job = job(spec, running(0, 0));
     let decide = |outcome| decide(&job, &outcome, NOW, 0.5);
@@ -103,7 +103,7 @@ fn a_plugin_may_have_other_endings_tried_again() {
 }
 
 #[test]
-fn a_wait_that_the_guest_names_is_taken_as_it_is_up_to_the_longest_schedule() {
+fn a_wait_named_by_the_guest_is_used_up_to_the_maximum_delay() {
     let day = Duration::from_secs(DAY_SECONDS);
     for (asked, taken) in [
         (Duration::from_secs(1), Duration::from_secs(1)),
@@ -154,7 +154,7 @@ fn a_snooze_is_no_failure_even_where_failures_are_final() {
 }
 
 #[test]
-fn a_job_that_asks_for_no_wait_at_all_is_not_run_again_and_again() {
+fn a_snooze_without_a_wait_still_waits() {
     let (mut job, mut now, mut tries) = (job(spec(5), Lifecycle::new(NOW)), NOW, 0);
     while !job.lifecycle.state.is_finalized() {
         now = now.max(job.lifecycle.scheduled_at);
@@ -169,7 +169,7 @@ fn a_job_that_asks_for_no_wait_at_all_is_not_run_again_and_again() {
 }
 
 #[test]
-fn after_too_many_snoozes_the_longer_of_the_asked_wait_and_the_usual_back_off_is_waited() {
+fn after_too_many_snoozes_the_longer_of_wait_and_back_off_is_used() {
     let job = Lifecycle { snoozes: MAX_SNOOZES, snoozed_since: Some(NOW), ..running(0, 0) };
     for (asked, retry) in [(1, None), (6, None), (7, Some(7)), (3600, Some(3600))] {
         let outcome = settle(&job, snoozed(Some(Duration::from_secs(asked))), NOW);
@@ -182,7 +182,7 @@ fn after_too_many_snoozes_the_longer_of_the_asked_wait_and_the_usual_back_off_is
 }
 
 #[test]
-fn a_host_that_keeps_refusing_discards_in_the_end() {
+fn a_job_is_discarded_after_too_many_refusals() {
     let outcome = Outcome::Refused { error: error(), transient: true };
     let verdict = |refused| decide(&job(spec(5), running(0, refused)), &outcome, NOW, 0.5);
     assert!(matches!(verdict(MAX_REFUSED - 1), Verdict::Release { .. }));

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_retired_and_then_the_oldest_is_forgotten() {
+    fn above_the_bound_the_oldest_retired_value_is_forgotten() {
         let mut shelf = TenantSecrets::default();
         let most = i64::try_from(MAX_RETIRED).expect("a number");
         for second in 0..=most + 1 {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_current_and_no_more() {
+    fn the_number_of_current_secrets_is_bounded() {
         let mut shelf = TenantSecrets::default();
         for number in 0..MAX_SECRETS {
             shelf.set(&name(&format!("S{number}")), secret("the-value", HOME, 1)).expect("room");

@@ -2,7 +2,7 @@ use super::*;
 use crate::clock::Timestamp;
 
 #[test]
-fn a_value_is_what_a_header_carries() {
+fn a_value_consists_of_characters_that_are_valid_in_headers() {
     for good in ["12345678", "a b\"c\\d,e;f", &"x".repeat(MAX_VALUE_BYTES)] {
         assert!(SecretValue::try_from(good.to_owned()).is_ok(), "{good}");
     }

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_itself_alone() {
+    fn other_bytes_stand_for_themselves() {
         for text in ["a", "%", "%4", "%4g", "&", "&#;", "&nbsp;", "&plus", "&apos", "\\"] {
             assert_eq!(all(text, DEPTH), [(text.as_bytes()[0], 1)], "{text}");
         }

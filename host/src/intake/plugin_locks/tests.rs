@@ -34,7 +34,7 @@ async fn another_plugin_and_the_same_name_of_another_tenant_are_not_held_up() {
 }
 
 #[tokio::test]
-async fn what_is_switched_off_waits_only_for_what_it_covers() {
+async fn disabling_waits_only_for_submissions_that_it_covers() {
     let (intake, (tenant, p), (_, q)) = (PluginLocks::default(), names("p"), names("q"));
     let accepting = intake.accepting(&tenant, [&p].into()).await;
     let hold =
@@ -48,7 +48,7 @@ async fn what_is_switched_off_waits_only_for_what_it_covers() {
 }
 
 #[tokio::test]
-async fn idle_locks_are_forgotten() {
+async fn idle_locks_are_dropped() {
     let intake = PluginLocks::default();
     for number in 0..3 * SWEEP {
         let (tenant, plugin) = names(&format!("p{number}"));

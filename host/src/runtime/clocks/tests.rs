@@ -8,7 +8,7 @@ fn simulated(step: u64) -> Clocks {
 }
 
 #[test]
-fn deterministic_clocks_share_one_time_that_each_reading_moves() {
+fn each_reading_advances_the_common_time_of_deterministic_clocks() {
     let clocks = simulated(STEP);
     assert_eq!(clocks.monotonic(), ORIGIN);
     assert_eq!(clocks.wall(), 1_000 * SECOND + STEP);
@@ -32,7 +32,7 @@ fn the_monotonic_clock_is_far_from_zero_whatever_its_step() {
 }
 
 #[test]
-fn a_timer_for_a_clock_rings_when_that_shows_the_time() {
+fn a_timer_expires_when_its_clock_shows_the_time() {
     let clocks = simulated(STEP);
     for (due, moment) in [
         (Due::After(5), 105),

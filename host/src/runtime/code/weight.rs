@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_declared_weighs_more_than_code_and_data() {
+    fn declarations_weigh_more_than_code_and_data() {
         let weigh = |text: String| {
             let wasm = wat::parse_str(text).expect("valid text");
             (weight(&wasm, &[]), wasm.len() as u64)

@@ -13,7 +13,7 @@ fn debugging_information_within_the_bound_is_kept() {
 }
 
 #[test]
-fn more_is_dropped_and_nothing_else() {
+fn debugging_information_above_the_bound_is_dropped_alone() {
     let wasm = module();
     let kept = without_over(&wasm, 20);
     let find = |text: &[u8]| kept.windows(text.len()).any(|window| window == text);
@@ -31,7 +31,7 @@ fn component() -> Vec<u8> {
 }
 
 #[test]
-fn what_lies_in_components_is_dropped_too() {
+fn debugging_information_within_components_is_dropped_too() {
     let wasm = component();
     assert!(matches!(without_over(&wasm, 1_000), Cow::Borrowed(_)));
     let kept = without_over(&wasm, 100);
@@ -41,7 +41,7 @@ fn what_lies_in_components_is_dropped_too() {
 }
 
 #[test]
-fn what_is_damaged_is_left_to_the_compiler() {
+fn damaged_bytes_are_left_to_the_compiler() {
     for wasm in [module(), component()] {
         for cut in 0..wasm.len() {
             assert!(without_over(&wasm[..cut], 0).len() <= cut);

@@ -15,7 +15,7 @@ fn made(value: &'static str, bytes: u64) -> Made<&'static str> {
 }
 
 #[tokio::test]
-async fn all_who_wait_get_the_value_of_one_making() {
+async fn all_waiters_get_the_value_of_one_computation() {
     let (cache, here) = (Cache::new(10), Handle::current());
     let makings = Arc::new(AtomicUsize::new(0));
     let (go, gone) = oneshot::channel();
@@ -43,7 +43,7 @@ async fn neither_failures_nor_panics_are_kept() {
 }
 
 #[tokio::test]
-async fn what_was_not_used_for_longest_makes_room() {
+async fn the_least_recently_used_value_is_evicted_first() {
     let (cache, here) = (Cache::new(10), Handle::current());
     for (key, text) in [(1, "one"), (2, "two")] {
         assert_eq!(
@@ -59,7 +59,7 @@ async fn what_was_not_used_for_longest_makes_room() {
 }
 
 #[tokio::test]
-async fn an_owner_does_not_wait_for_what_is_made_for_another() {
+async fn an_owner_does_not_wait_for_another_owners_computation() {
     let (cache, here) = (Cache::new(10), Handle::current());
     let (go, gone) = oneshot::channel();
     let slow = cache.get(of("a", 1), &here, || async move {

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_text_is_named_by_its_line() {
+    fn bytes_that_are_not_text_are_reported_with_their_line() {
         let error = csv_stats(b"a\n1\n\xff\n".to_vec()).unwrap_err();
         assert_eq!(error, JobError::permanent("line 3 is not UTF-8"));
     }

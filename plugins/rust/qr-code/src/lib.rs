@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_code_is_named() {
+    fn text_that_fits_no_code_is_reported() {
         assert_eq!(code(b"").err().unwrap(), "there is no text");
         let fault = code(&[b'x'; 3000]).err().unwrap();
         assert_eq!(fault, "3000 bytes of text are more than a QR code holds");

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_is_counted() {
+    fn replacements_are_counted() {
         let (text, count) = replace(ADDRESS, "a@b.org, c@d, e.f@g.example", |_| Some("X")).unwrap();
         assert_eq!((text.as_str(), count), ("X, c@d, X", 2));
         assert_eq!(replace(DIGITS, "1 234 5678901234567", |_| None).unwrap().1, 0);

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_side_is_what_was_asked_for() {
+    fn the_longest_side_is_the_requested_one() {
         assert_eq!(size_after(&png(400, 200), 100), (100, 50));
         assert_eq!(size_after(&png(200, 400), 100), (50, 100));
         assert_eq!(size_after(&png(1000, 1), 100), (100, 1));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_an_error() {
+    fn bytes_that_are_not_a_picture_are_an_error() {
         for bytes in [&b""[..], b"hello", &png(30, 20)[..60]] {
             assert!(!shrink(bytes, 10).unwrap_err().is_retry(), "{bytes:?}");
         }

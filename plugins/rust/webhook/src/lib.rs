@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_denied_is_of_no_use_another_time() {
+    fn only_denied_requests_fail_for_good() {
         assert_eq!(status_of(Some(&ErrorCode::HttpRequestDenied)), StatusCode::FORBIDDEN);
         assert_eq!(status_of(Some(&ErrorCode::ConnectionRefused)), StatusCode::BAD_GATEWAY);
         assert_eq!(status_of(None), StatusCode::BAD_GATEWAY);

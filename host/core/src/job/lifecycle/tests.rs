@@ -91,7 +91,7 @@ fn a_cancel_request_turns_a_retry_a_release_and_a_reclaim_into_cancelled() {
 }
 
 #[test]
-fn a_success_beats_a_cancel_request_that_came_before_it() {
+fn a_success_takes_precedence_over_an_earlier_cancel_request() {
     let mut job = running();
     job.request_cancel(at(2));
     job.finish(Verdict::Complete, at(3));
@@ -145,7 +145,7 @@ fn a_later_loss_counts_if_no_other_attempt_was_finished_since_the_one_before() {
 }
 
 #[test]
-fn progress_and_an_ordinary_failure_forgive_what_was_lost() {
+fn progress_and_an_ordinary_failure_reset_the_count_of_losses() {
     let mut job = Lifecycle::new(at(0));
     lose(&mut job, 0, 1);
     assert!(job.forgive() && !job.forgive());

@@ -135,7 +135,7 @@ impl Fixture {
 
 proptest! {
     #[test]
-    fn every_history_leaves_the_indexes_true(steps in proptest::collection::vec(step(), 1..200)) {
+    fn every_history_leaves_consistent_indexes(steps in proptest::collection::vec(step(), 1..200)) {
         let mut fixture = Fixture::new();
         let mut now = 0;
         for step in steps {

@@ -10,7 +10,7 @@ use crate::queue::{Entry, Queue};
 use crate::tenant::TenantName;
 
 #[test]
-fn a_paused_queue_is_passed_by_and_counted() {
+fn jobs_of_a_paused_queue_are_skipped_and_counted() {
     let mut fixture = Fixture::new();
     fixture.add(1, "a", 1, 0);
     fixture.add(2, "b", 2, 0);
@@ -40,7 +40,7 @@ fn jobs_under_a_hold_of_any_kind_are_skipped() {
 }
 
 #[test]
-fn a_job_that_two_things_hold_waits_for_both() {
+fn a_job_under_two_holds_waits_for_both() {
     let mut fixture = Fixture::new();
     fixture.add(1, "a", 1, 0);
     let tenant = Hold::Tenant(TenantName::default());
@@ -53,7 +53,7 @@ fn a_job_that_two_things_hold_waits_for_both() {
 }
 
 #[test]
-fn a_hold_on_code_passes_by_all_that_it_covers_at_once_and_moves_them_by_and_by() {
+fn a_hold_on_code_skips_its_jobs_at_once_and_moves_them_in_steps() {
     let mut queue = Queue::new(Duration::ZERO, at(0));
     let capacity = Capacity::new(CapacityLimits::default());
     let number = |n: u64| JobId::from_bytes(u128::from(n).to_be_bytes());

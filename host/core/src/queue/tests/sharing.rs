@@ -121,7 +121,7 @@ fn queues_take_turns_where_one_attempt_runs_at_a_time() {
 }
 
 #[test]
-fn a_queue_that_comes_anew_with_each_job_starves_no_other() {
+fn a_queue_that_is_new_with_each_job_starves_no_other() {
     let mut fixture = Fixture::new();
     for n in 1..=4 {
         fixture.add(n, "a", 1, 0);
@@ -196,7 +196,7 @@ fn tenants_share_the_workers_however_much_each_has_waiting() {
 }
 
 #[test]
-fn of_tenants_who_run_as_many_the_one_is_next_that_was_served_longest_ago() {
+fn among_tenants_with_equal_attempts_the_least_recently_served_is_next() {
     let mut fixture = Fixture::new();
     for n in 1..=3 {
         fixture.of("a").add(n, "a", 1, 0);

@@ -3,7 +3,7 @@
 use super::fixture::{Fixture, pause};
 
 #[test]
-fn suspects_are_tried_one_at_a_time_and_hold_no_other_job_back() {
+fn suspects_are_tried_one_at_a_time_and_delay_no_other_job() {
     let mut fixture = Fixture::new();
     for n in 1..=4 {
         fixture.add(n, "a", 2, i64::from(n));
@@ -60,7 +60,7 @@ fn a_job_that_must_run_alone_lets_others_pass_for_a_while_and_not_for_ever() {
 }
 
 #[test]
-fn of_two_that_must_run_alone_the_second_holds_nobody_back_while_the_first_runs() {
+fn while_one_job_runs_alone_the_next_one_that_must_delays_no_other() {
     let mut fixture = Fixture::new();
     for (n, lane) in [(1, "a"), (2, "b")] {
         fixture.add(n, lane, 2, i64::from(n));

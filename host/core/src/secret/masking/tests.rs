@@ -20,7 +20,7 @@ fn shown(secrets: &[&str], text: &str) -> String {
 }
 
 #[test]
-fn every_occurrence_is_covered_in_its_length() {
+fn every_occurrence_is_masked_in_its_length() {
     assert_eq!(shown(&["12345678"], "12345678 a 1234567 1234567812345678"), {
         "******** a 1234567 ****************"
     });
@@ -28,7 +28,7 @@ fn every_occurrence_is_covered_in_its_length() {
 }
 
 #[test]
-fn secrets_that_overlap_are_both_covered() {
+fn overlapping_secrets_are_both_masked() {
     assert_eq!(shown(&["abcdefgh", "efghijkl"], "<abcdefghijkl>"), "<************>");
     assert_eq!(shown(&["abcdefgh", "abcdefghijkl"], "<abcdefghijkl>"), "<************>");
     assert_eq!(shown(&["abcdefgh", "abcdefghijkl"], "<abcdefghijk>"), "<********ijk>");
@@ -93,7 +93,7 @@ fn a_secret_is_found_in_each_escape_within_each_other_within_each_other() {
 }
 
 #[test]
-fn a_secret_is_found_behind_what_might_be_an_escape() {
+fn a_secret_is_found_after_an_incomplete_escape() {
     for before in ["%", "\\", "\\u00", "&", "&#", "+", "="] {
         let seen = shown(&["41424344;"], &format!("{before}41424344;"));
         assert!(seen.ends_with("*********"), "{seen}");
@@ -277,7 +277,7 @@ fn a_long_text_of_digits_is_decoded_in_pieces_that_overlap() {
 }
 
 #[test]
-fn a_long_text_that_hides_nothing_stays() {
+fn a_long_text_without_secrets_is_unchanged() {
     let words = "the quick brown fox \\\"jumps\\\" over %20 the lazy dog &amp; ".repeat(400);
     assert_eq!(shown(&[ODD, "s3cr3t-v4lue"], &words), words);
     // JSON within JSON within JSON, of which a third is backslashes.
@@ -306,7 +306,7 @@ fn input_that_takes_too_many_steps_is_masked_as_a_whole() {
 }
 
 #[test]
-fn a_flood_of_what_begins_escapes_is_searched_within_bounds() {
+fn a_flood_of_escape_prefixes_is_searched_within_bounds() {
     let secrets = ["s3cr3t-v4lue", "\\\\\\\\\\\\\\\\x"];
     for flood in [
         "\\", "%25", "&amp;", "&amp", "%", "=3D", "\\u005c", "+", "\\u0000", "\0", "&#38", "\\134",
@@ -331,7 +331,7 @@ fn a_flood_of_what_begins_escapes_is_searched_within_bounds() {
 }
 
 #[test]
-fn a_search_that_nobody_waits_for_ends() {
+fn a_search_whose_caller_is_dropped_ends() {
     use std::cell::Cell;
     let (asked, text) = (Cell::new(0), "s3cr3t-v4lue ".repeat(100_000));
     let mut bytes = text.clone().into_bytes();
@@ -343,7 +343,7 @@ fn a_search_that_nobody_waits_for_ends() {
 }
 
 #[test]
-fn headers_are_covered_too_and_their_names() {
+fn header_names_and_values_are_masked_too() {
     let mask = mask(&["S3cretValue"]);
     let mut headers = HeaderMap::new();
     headers.insert("x-echo", HeaderValue::from_static("Bearer S3cretValue"));

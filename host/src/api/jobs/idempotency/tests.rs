@@ -24,7 +24,7 @@ fn a_key_is_the_same_with_and_without_quotes() {
 }
 
 #[test]
-fn two_keys_are_none() {
+fn two_keys_are_invalid() {
     let headers = [("idempotency-key", "a"), ("idempotency-key", "a")];
     let headers = headers
         .map(|(name, value)| (axum::http::HeaderName::from_static(name), value.parse().unwrap()));

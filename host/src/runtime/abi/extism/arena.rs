@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_stored_is_loaded() {
+    fn stored_bytes_are_loaded() {
         let mut arena = Arena::default();
         let (first, second) = (arena.insert(vec![0; 10]), arena.insert(b"second".to_vec()));
         arena.store(first + 2, 0x0102_0304_0506_0708_u64.to_le_bytes());
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_blocks_there_is_nothing() {
+    fn bytes_outside_of_blocks_are_zero_and_not_writable() {
         let mut arena = Arena::default();
         let handle = arena.insert(vec![7; 8]);
         for address in [0, handle - 1, handle + 1, handle + 8, u64::MAX, u64::MAX - 7] {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_is_never_given_out_twice() {
+    fn a_handle_is_never_reused() {
         let mut arena = Arena::default();
         let first = arena.insert(vec![1]);
         assert_eq!(arena.remove(first), Some(vec![1]));

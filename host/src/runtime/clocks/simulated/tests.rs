@@ -20,7 +20,7 @@ async fn polled(time: &Simulated, moments: &[u64]) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn only_the_earliest_of_several_timers_has_rung() {
+async fn only_the_earliest_of_several_timers_has_expired() {
     for (moments, rung) in [
         (&[3 * MS, 2 * MS, 4 * MS][..], &[1][..]),
         (&[2 * MS + 1, 2 * MS], &[1]),
@@ -43,7 +43,7 @@ async fn a_sleep_takes_real_time() {
 }
 
 #[tokio::test]
-async fn to_ask_again_and_again_whether_a_timer_has_rung_lets_it_ring() {
+async fn polling_a_timer_repeatedly_makes_it_expire() {
     let time = Simulated::new(MS);
     let mut asked = 0;
     while poll_immediate(time.wait_until(10 * MS)).await.is_none() {
@@ -53,7 +53,7 @@ async fn to_ask_again_and_again_whether_a_timer_has_rung_lets_it_ring() {
 }
 
 #[test]
-fn a_time_that_has_come_to_its_end_stays_there() {
+fn simulated_time_stops_at_its_maximum() {
     let time = Simulated::new(u64::MAX - 1);
     let readings = [(); 4].map(|()| time.read());
     assert_eq!(readings, [0, u64::MAX - 1, u64::MAX, u64::MAX]);

@@ -95,7 +95,7 @@ fn request(path: &str, body: &'static [u8]) -> http::Request<Bytes> {
 }
 
 #[tokio::test]
-async fn requests_and_values_go_to_the_host_and_come_back() {
+async fn requests_and_values_pass_through_the_host() {
     let (services, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
     let asking = async {
         let response = send(&services, request("/x?y", b"body")).await.expect("an answer");
@@ -114,7 +114,7 @@ async fn requests_and_values_go_to_the_host_and_come_back() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_stays_with_the_guest() {
+async fn calls_that_are_too_long_are_not_sent_to_the_host() {
     let (services, serving) = through(Arc::new(Echo { slow: Arc::new(Semaphore::new(1)) }));
     let asking = async {
         let fits = send(&services, request("/", &[0; 100])).await;
@@ -130,7 +130,7 @@ async fn what_is_too_long_stays_with_the_guest() {
 }
 
 #[tokio::test]
-async fn calls_carry_no_more_at_one_time_than_an_honest_runner_lets_them() {
+async fn concurrent_calls_above_their_size_bound_are_refused() {
     let slow = Arc::new(Semaphore::new(CALLS));
     let value_bytes = 100 << 10;
     let most = carried_bytes(100, value_bytes);
@@ -150,7 +150,7 @@ async fn calls_carry_no_more_at_one_time_than_an_honest_runner_lets_them() {
 }
 
 #[tokio::test]
-async fn an_honest_runner_waits_for_room_for_what_calls_carry() {
+async fn a_runner_waits_for_room_within_the_size_bound_of_calls() {
     let slow = Arc::new(Semaphore::new(CALLS));
     let (services, serving) = through(Arc::new(Echo { slow }));
     let body: &[u8] = &[0; 100];
@@ -168,7 +168,7 @@ async fn an_honest_runner_waits_for_room_for_what_calls_carry() {
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_waits_for_is_given_up_and_others_go_on() {
+async fn a_dropped_call_is_aborted_and_others_continue() {
     let slow = Arc::new(Semaphore::new(1));
     let (services, serving) = through(Arc::new(Echo { slow: slow.clone() }));
     let asking = async {
@@ -198,7 +198,7 @@ async fn a_call_that_nobody_waits_for_is_given_up_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn whatever_is_given_up_the_host_hears_of_it_before_there_are_more() {
+async fn the_host_learns_of_a_dropped_call_before_the_next_one() {
     let slow = Arc::new(Semaphore::new(CALLS));
     let (services, serving) = narrowly(Arc::new(Echo { slow }), CALLS);
     let asking = async {
@@ -263,7 +263,7 @@ impl HostServices for InPieces {
 }
 
 #[tokio::test]
-async fn a_response_comes_in_pieces_and_ends_with_what_broke_it() {
+async fn a_response_arrives_in_pieces_and_ends_with_its_error() {
     let (services, serving) = through(Arc::new(InPieces { slow: Arc::new(Semaphore::new(1)) }));
     let asking = async {
         for _ in 0..3 {
@@ -282,7 +282,7 @@ async fn a_response_comes_in_pieces_and_ends_with_what_broke_it() {
 }
 
 #[tokio::test]
-async fn so_many_responses_are_begun_and_no_more() {
+async fn unread_responses_are_bounded() {
     let slow = Arc::new(Semaphore::new(2 * RESPONSES));
     let (services, serving) = through(Arc::new(InPieces { slow }));
     let asking = async {

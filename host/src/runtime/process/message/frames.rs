@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn invalid_messages_are_refused() {
         let longest = Longest { traces: 1_000, call: 2_000, ended: 3_000 };
         for frame in [&b""[..], b"\xc1", b"\x81\xa4Cell\xc0", b"\xa4Call", b"\x93\x01\x02\x03"] {
             assert!(longest.check(frame).is_err(), "{frame:?}");

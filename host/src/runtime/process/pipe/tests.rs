@@ -8,7 +8,7 @@ fn ends(longest: usize) -> (End, End) {
 }
 
 #[tokio::test]
-async fn a_message_of_the_longest_length_is_heard_and_a_longer_one_is_an_error() {
+async fn a_message_of_the_maximum_length_is_read_and_a_longer_one_is_an_error() {
     // A list of so many numbers below 128 takes three bytes more.
     for (length, is_heard) in [(997, true), (998, false)] {
         let (mut one, mut other) = ends(1_000);
@@ -22,7 +22,7 @@ async fn a_message_of_the_longest_length_is_heard_and_a_longer_one_is_an_error()
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_an_error() {
+async fn invalid_messages_are_errors() {
     let (mut one, mut other) = ends(1_000);
     one.writer.write_raw(Bytes::from_static(b"\xc1")).await.expect("it listens");
     let error = other.reader.read().await.expect_err("no message begins so");
@@ -30,7 +30,7 @@ async fn what_is_no_message_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_pipe_that_is_closed_is_at_its_end() {
+async fn reading_a_closed_pipe_reports_its_end() {
     let (one, mut other) = ends(1_000);
     drop(one);
     let error = other.reader.read().await.expect_err("nobody is there");
@@ -38,7 +38,7 @@ async fn a_pipe_that_is_closed_is_at_its_end() {
 }
 
 #[tokio::test]
-async fn what_is_said_at_once_is_heard() {
+async fn a_message_written_at_once_is_read() {
     let (one, other) = UnixStream::pair().expect("a pipe");
     write_at_once(&one, &vec![7_u8; 10]).expect("it listens");
     let mut other: End = Pipe::new(other, 1_000);

@@ -216,12 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_out_finds_no_file_and_no_network_and_starts_nothing() {
+    fn a_runner_sandbox_denies_files_network_and_processes() {
         let parent = getppid().expect("a parent");
         let Ok(within) = std::env::var(WITHIN) else {
             assert_eq!(files().len(), 4, "all of it is there outside");
             assert!(everything_else(parent).len() > 7, "all of it is there outside");
-            again("what_breaks_out_finds_no_file_and_no_network_and_starts_nothing", "all");
+            again("a_runner_sandbox_denies_files_network_and_processes", "all");
             return;
         };
         assert_eq!(within, "all");
@@ -235,11 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn what_misleads_the_compiler_finds_no_file_and_no_network_and_starts_threads_only() {
+    fn a_compiler_sandbox_denies_files_network_and_processes_but_not_threads() {
         let parent = getppid().expect("a parent");
         let Ok(within) = std::env::var(WITHIN) else {
             again(
-                "what_misleads_the_compiler_finds_no_file_and_no_network_and_starts_threads_only",
+                "a_compiler_sandbox_denies_files_network_and_processes_but_not_threads",
                 "compiling",
             );
             return;
@@ -253,10 +253,10 @@ mod tests {
     }
 
     #[test]
-    fn each_layer_keeps_files_away_by_itself() {
+    fn each_layer_denies_files_by_itself() {
         let Ok(within) = std::env::var(WITHIN) else {
-            again("each_layer_keeps_files_away_by_itself", "landlock");
-            again("each_layer_keeps_files_away_by_itself", "seccomp");
+            again("each_layer_denies_files_by_itself", "landlock");
+            again("each_layer_denies_files_by_itself", "seccomp");
             return;
         };
         let missing = match within.as_str() {

@@ -63,7 +63,7 @@ async fn each_share_is_bounded_by_itself() {
 }
 
 #[tokio::test]
-async fn a_log_from_before_there_were_shares_is_the_operators() {
+async fn entries_from_before_shares_count_against_the_operator() {
     let folder = tempfile::tempdir().unwrap();
     let old = Connection::open(folder.path().join("access.db")).unwrap();
     old.execute_batch(TABLES).unwrap();

@@ -74,7 +74,7 @@ fn on_a_full_disk_the_oldest_history_makes_room_before_an_output_is_written() {
 }
 
 #[test]
-fn on_a_full_disk_without_history_only_what_a_success_left_is_written() {
+fn on_a_full_disk_without_history_only_the_output_of_a_success_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = opened(folder.path(), u64::MAX);
     store.fill_disk(folder.path());

@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn what_begins_fits_unless_the_host_is_idle(rows in rows(), memory in 0..30_u64, idle: bool) {
+    fn a_picked_job_fits_unless_the_host_is_idle(rows in rows(), memory in 0..30_u64, idle: bool) {
         if let Pick::Begin(due) = rows.pick(InFlight::Trusted, &Want { idle, ..room(memory) }) {
             prop_assert!(idle || due.memory_bytes <= memory);
         }
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn a_suspect_that_may_not_start_holds_no_trusted_job_back(
+    fn a_suspect_that_may_not_start_delays_no_other_job(
         rows in rows(), suspects in 0..=1_u8,
     ) {
         let in_flight = [InFlight::Suspects, InFlight::Watched][usize::from(suspects)];

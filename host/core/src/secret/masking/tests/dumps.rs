@@ -174,7 +174,7 @@ fn in_json_of(text: &str) -> String {
 }
 
 #[test]
-fn a_secret_is_found_in_a_dump_of_what_it_is_encoded_in() {
+fn a_secret_is_found_in_a_dump_of_its_encoding() {
     let inner: [Digits; 3] = [
         ("as it is", lossy),
         ("base64", |bytes| STANDARD.encode(bytes)),
@@ -198,7 +198,7 @@ fn a_secret_is_found_in_a_dump_of_what_it_is_encoded_in() {
 }
 
 #[test]
-fn a_dump_that_hides_nothing_stays() {
+fn a_dump_without_secrets_is_unchanged() {
     let bytes: Vec<u8> =
         (0..4_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     for style in &STYLES {
@@ -276,7 +276,7 @@ fn a_secret_is_found_in_numbers_of_digits_and_in_digits_of_numbers() {
 }
 
 #[test]
-fn numbers_that_hide_nothing_stay() {
+fn numbers_without_secrets_are_unchanged() {
     let bytes: Vec<u8> =
         (0..4_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     for (name, array) in NUMBERS {

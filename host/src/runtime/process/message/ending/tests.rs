@@ -25,7 +25,7 @@ fn used(usage: Usage) -> Ended {
 }
 
 #[test]
-fn an_ending_is_believed_only_as_far_as_it_can_be_true() {
+fn an_impossible_report_of_an_ending_is_refused() {
     let limits = Limits { output_bytes: 10, fuel: Fuel::Units(7), ..Limits::DEFAULT };
     let usage = Usage::default;
     for possible in [
@@ -65,7 +65,7 @@ fn fuel_is_counted_only_where_it_is_limited() {
 }
 
 #[test]
-fn an_attempt_was_stopped_only_if_the_host_asked_for_it_and_for_the_reason_it_gave() {
+fn a_reported_stop_must_be_one_that_the_host_requested() {
     let limits = Limits::DEFAULT;
     for said in [Outcome::Interrupted, Outcome::Cancelled] {
         assert!(believed(ended(said.clone()), asked(&limits)).is_err(), "{said:?}");
@@ -78,7 +78,7 @@ fn an_attempt_was_stopped_only_if_the_host_asked_for_it_and_for_the_reason_it_ga
 }
 
 #[test]
-fn an_error_is_brought_into_its_bounds() {
+fn an_error_is_cut_to_its_bounds() {
     let long = "é".repeat(100_000);
     let error = AttemptError { code: long.clone(), message: long.clone(), backtrace: Some(long) };
     let failed = ended(Outcome::Failed { error, retry: RetryHint::Never });

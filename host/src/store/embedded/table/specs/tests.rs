@@ -85,7 +85,7 @@ fn long_specifications_are_not_shared() {
 }
 
 #[test]
-fn what_a_submitter_wrote_is_not_shared() {
+fn strings_of_a_submitter_are_not_shared() {
     let folder = tempfile::tempdir().unwrap();
     let (db, mut specs) = opened(&folder);
     let plain = exporting("a");
@@ -110,7 +110,7 @@ fn a_tenant_that_shares_many_leaves_room_to_others() {
 }
 
 #[test]
-fn when_there_is_no_room_a_start_removes_those_that_no_job_has() {
+fn when_there_is_no_room_a_start_removes_unused_specifications() {
     let folder = tempfile::tempdir().unwrap();
     let (mut db, mut specs) = opened(&folder);
     let filling = db.transaction().unwrap();
