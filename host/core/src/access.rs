@@ -77,11 +77,11 @@ pub struct ApiKey {
     pub name: String,
     /// Its tenant.
     pub tenant: TenantName,
-    /// What it may be used for.
+    /// Its scopes.
     pub scopes: BTreeSet<Scope>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it expires, if it does.
+    /// When it expires; `None` for never.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
@@ -95,8 +95,8 @@ impl ApiKey {
     }
 }
 
-/// The keys to forget so that one more makes no more than `most` of `keys`, which are sorted from the
-/// oldest on: the oldest that are revoked or expired. `None` if too many are valid.
+/// The keys to remove so that at most `most` of `keys` remain after another one is added: the
+/// oldest revoked or expired keys. `keys` are sorted, oldest first. `None` if too many are valid.
 #[must_use]
 pub fn evictable(keys: &[ApiKey], most: usize, now: Timestamp) -> Option<Vec<&ApiKey>> {
     let surplus = (keys.len() + 1).saturating_sub(most);
@@ -122,7 +122,7 @@ pub struct Caller {
 /// before each action and each response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// None: the host requires no key.
+    /// No proof: the host requires no key.
     Open,
     /// A key of the operator's file, which is read at the start only.
     File,
@@ -167,9 +167,9 @@ impl Caller {
 /// displace the entries of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditShare {
-    /// That of callers with the scope admin, for every tenant.
+    /// The share of callers with the scope admin, for every tenant.
     Operator,
-    /// That of a tenant's own keys.
+    /// The share of a tenant's own keys.
     Tenant(TenantName),
 }
 
@@ -241,7 +241,7 @@ pub trait AccessStore: Send + Sync + 'static {
     /// the number of the entry if it was added.
     async fn record(&self, act: Act) -> Result<Option<u64>, StoreError>;
 
-    /// Writes the details of an entry anew. Does nothing if it was removed.
+    /// Replaces the details of an entry. Does nothing if it was removed.
     async fn complete(&self, entry: AuditEntry) -> Result<(), StoreError>;
 
     /// At most `most` entries, newest first, those before the entry `before`.

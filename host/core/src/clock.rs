@@ -1,4 +1,4 @@
-//! Time, as the rest of the code may see it. The machine's clock is read in the host only.
+//! Time. Only the host crate reads the machine's clock.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ pub type Timestamp = jiff::Timestamp;
 
 /// The present time, and waiting for a time. Tests set it.
 ///
-/// A host has two clocks. Its own never steps, so that a span (a lease, a delay, a back-off, the life of
-/// a key) is neither shortened nor extended when the machine's clock is set. The wall clock is the
-/// machine's, whatever it is set to.
+/// A host has two clocks. Its own never steps, so that a span (a lease, a delay, a back-off, the
+/// life of a key) is neither shortened nor extended when the machine's clock is set. The wall clock
+/// is the machine's clock as it is set.
 #[async_trait]
 pub trait Clock: Send + Sync + 'static {
     /// The present time by the host's clock, without anything finer than a microsecond.

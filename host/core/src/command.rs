@@ -7,11 +7,11 @@ use thiserror::Error;
 
 use crate::name::shorten;
 
-/// The most that arguments, environment and tags may take together, in bytes: they are kept in the
+/// The maximum size of arguments, environment and tags together, in bytes: they are stored in the
 /// hot table. Long data belongs into the payload.
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
-/// The most arguments, variables, and tags, each.
+/// The maximum number of arguments, of variables, and of tags.
 const MAX_ITEMS: usize = 64;
 
 /// The arguments, variables and tags of a job.

@@ -105,7 +105,7 @@ pub enum Hold {
     },
     /// The jobs of all tenants that run these bytes.
     Digest(Digest),
-    /// The same, by the operator: a separate hold, which the tenant cannot release.
+    /// The same hold by the operator, separate from the tenant's, which the tenant cannot release.
     Operator(Box<Hold>),
 }
 
@@ -115,7 +115,7 @@ pub struct HoldNote {
     /// The id of the key, or what stands in for one.
     #[serde(default)]
     pub by: Option<String>,
-    /// When.
+    /// When it was set.
     #[serde(default)]
     pub at: Option<Timestamp>,
     /// The reason, in their own words; at most [`MAX_REASON_BYTES`].

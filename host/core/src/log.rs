@@ -22,8 +22,8 @@ pub struct LogSnapshot {
 }
 
 impl LogSnapshot {
-    /// What it holds of a log that is still written: without the beginning of a character whose rest is not
-    /// written yet. It may be the last that is known of the log.
+    /// A snapshot of a log that is still written. It ends with a complete character, because it may
+    /// be the last snapshot.
     #[must_use]
     pub fn so_far(mut self) -> Self {
         let torn = torn_end(&self.bytes);
@@ -33,12 +33,12 @@ impl LogSnapshot {
     }
 }
 
-/// The kept part of what was written to a log after some moment.
+/// The stored part of the bytes that were written to a log after a position.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LogPiece {
     /// The bytes before the gap.
     pub first: Bytes,
-    /// How much was dropped after it, in bytes.
+    /// The number of bytes that were dropped after it.
     pub dropped: u64,
     /// The bytes after the gap.
     pub last: Bytes,
@@ -52,7 +52,7 @@ pub struct LogBuffer {
     kept: Mutex<Kept>,
 }
 
-/// The most bytes that are counted: stores keep signed numbers of 64 bits.
+/// The maximum count of bytes: stores use signed numbers of 64 bits.
 const MOST: u64 = i64::MAX as u64;
 
 #[derive(Debug, Default)]
@@ -71,7 +71,7 @@ impl LogBuffer {
         Self { half, kept: Mutex::default() }
     }
 
-    /// How much it keeps, in bytes.
+    /// The maximum number of bytes that it stores.
     #[must_use]
     pub fn capacity(&self) -> u64 {
         2 * self.half as u64
@@ -97,7 +97,7 @@ impl LogBuffer {
         self.lock().written
     }
 
-    /// What was written after the first `position` bytes.
+    /// The bytes that were written after the first `position` bytes.
     #[must_use]
     pub fn since(&self, position: u64) -> LogPiece {
         let kept = self.lock();
@@ -130,7 +130,8 @@ impl LogBuffer {
             let bytes: Vec<u8> = kept.head.iter().chain(&kept.tail).copied().collect();
             return LogSnapshot { kept_bytes: bytes.len() as u64, bytes, dropped_bytes: 0 };
         }
-        // What was dropped may begin and end within a character: its remains go too.
+        // The dropped part may begin and end within a character, whose remaining bytes are dropped
+        // too.
         let head = &kept.head[..kept.head.len() - torn_end(&kept.head)];
         let tail = kept.tail.range(torn_start(&kept.tail)..);
         let kept_bytes = (head.len() + tail.len()) as u64;

@@ -1,4 +1,5 @@
-//! How an attempt ended, and what it used. Running a job never returns `Err`: every ending is a value.
+//! The outcome of an attempt, and its usage. Running a job never returns `Err`: every ending is a
+//! value.
 
 use std::time::Duration;
 
@@ -140,9 +141,9 @@ impl Outcome {
 pub enum RetryHint {
     /// Try again after the default back-off.
     Backoff,
-    /// Try again so long from now, in place of the back-off.
+    /// Retry after this duration, instead of the back-off.
     After(Duration),
-    /// Trying again is of no use.
+    /// No retry: it would fail again.
     Never,
 }
 
@@ -228,15 +229,15 @@ impl AttemptError {
     }
 }
 
-/// The receipt of an attempt: what it took. Times are in milliseconds, to the microsecond.
+/// The receipt of an attempt: its usage. Times are in milliseconds, to the microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
     /// From the time the job was due until it was claimed.
     pub queue_ms: f64,
-    /// Making the plugin's code ready: near zero when it was.
+    /// Loading or compiling the plugin's code: near zero if it was in memory.
     pub compile_ms: f64,
-    /// Making the instance, start function included.
+    /// Instantiating, including the start function.
     pub instantiate_ms: f64,
     /// From the call of the guest to its end.
     pub run_ms: f64,
@@ -244,7 +245,7 @@ pub struct Usage {
     pub cpu_ms: f64,
     /// Fuel used; none when the job runs without a fuel limit.
     pub fuel: Option<u64>,
-    /// The most that all memories and tables held at once.
+    /// The peak size of all memories and tables.
     pub peak_memory_bytes: u64,
     /// Length of the payload.
     pub payload_bytes: u64,

@@ -25,7 +25,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Progress within its bounds: a fraction that is no number is none, a long message is cut.
+    /// Progress within its bounds: a fraction that is not a number is dropped, a long message is
+    /// cut.
     #[must_use]
     pub fn new(fraction: Option<f64>, message: &str) -> Self {
         let fraction = fraction.filter(|f| !f.is_nan()).map(|f| f.clamp(0.0, 1.0));
@@ -146,7 +147,7 @@ impl ProgressReporter {
         let _ = self.asks.subscribe().wait_for(|asks| *asks).await;
     }
 
-    /// What was reported since the last call, to be stored.
+    /// The reports since the last call, to be stored.
     #[must_use]
     pub fn take_unsaved(&self) -> ProgressUpdate {
         std::mem::take(&mut self.lock().unsaved)

@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 use crate::job::id::JobId;
 
-/// Sets seeds apart from whatever else may be derived from the key one day.
+/// Separates seeds from other values that may be derived from the key later.
 const PURPOSE: &[u8] = b"jobwright seed 1\0";
 
 /// 32 random bytes that no client and no guest knows. Two hosts with the same key derive the same seeds.

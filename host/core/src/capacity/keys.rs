@@ -1,4 +1,4 @@
-//! The size of the idempotency keys in use, with what is kept of their jobs.
+//! The size of the idempotency keys in use, with the stored parts of their jobs.
 
 use std::collections::BTreeMap;
 
@@ -26,11 +26,11 @@ impl HeldKeys {
         self.bytes += bytes;
     }
 
-    /// Whether there is room for `more` bytes of a tenant with these limits: it may hold as much of
-    /// keys as of payloads.
+    /// Whether there is room for `more` bytes of a tenant with these limits: the limit on its
+    /// payloads applies to its keys too.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is no room.
     pub fn check(
         &self,
         tenant: &TenantName,

@@ -1,8 +1,8 @@
-//! The bounds on what a store holds.
+//! The bounds on the contents of a store.
 
 use std::time::Duration;
 
-/// The bounds on what a store holds, and the head start of its jobs.
+/// The bounds on the contents of a store, and the head start of its jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapacityLimits {
     /// Jobs in one queue that are due or running.
@@ -14,7 +14,7 @@ pub struct CapacityLimits {
     /// Bytes of payloads and arguments of all jobs, as [`JobSpec::held_bytes`](crate::JobSpec::held_bytes)
     /// counts it.
     pub payload_bytes: u64,
-    /// Bounds on what jobs leave behind.
+    /// Bounds on outputs, logs, checkpoints and keys.
     pub kept: KeptLimits,
     /// How much earlier a job is claimed for each level of priority, see
     /// [`Queue::new`](crate::queue::Queue::new).
@@ -28,8 +28,8 @@ pub const HEAD_START: Duration = Duration::from_secs(5 * 60);
 /// The bounds on what jobs leave behind, in bytes as a driver counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptLimits {
-    /// Finalized jobs with their outputs. Beyond it, those of the tenant that holds most go that ended
-    /// first, whatever their retention.
+    /// Finalized jobs with their outputs. Above it, the oldest jobs of the tenant with the most
+    /// bytes are removed before their retention ends.
     pub history_bytes: u64,
     /// Logs. Beyond it, the oldest of the tenant that holds most go.
     pub log_bytes: u64,
@@ -37,17 +37,17 @@ pub struct KeptLimits {
     /// it, the oldest of the tenant that holds most go; new checkpoints of that tenant are not kept, and
     /// its next attempts resume from earlier ones, or start over.
     pub checkpoint_bytes: u64,
-    /// Idempotency keys with what is kept of their jobs, which are guaranteed for a day. Beyond it, requests
-    /// with a new key are refused.
+    /// Idempotency keys with the stored parts of their jobs, which are kept for a day. Above it,
+    /// requests with a new key are refused.
     pub key_bytes: u64,
-    /// Free space of the disk, below which the oldest logs go for each that comes; below half of it
-    /// so does history, and no checkpoint is kept. None for 0.
+    /// Free disk space, below which the oldest logs are removed for each new one; below half of it,
+    /// history is removed too, and no checkpoint is stored. 0 disables the floor.
     pub free_bytes: u64,
 }
 
 impl KeptLimits {
-    /// 4 GiB of history, 1 GiB of logs, 1 GiB of checkpoints: what a small disk has room for. And
-    /// 1 GiB of keys, some hundred thousand jobs a day.
+    /// 4 GiB of history, 1 GiB of logs, 1 GiB of checkpoints: sizes for a small disk. And 1 GiB of
+    /// keys, for some hundred thousand jobs a day.
     pub const DEFAULT: Self = Self {
         history_bytes: 4 << 30,
         log_bytes: 1 << 30,

@@ -1,4 +1,4 @@
-//! How much a store holds.
+//! The capacity of a store.
 //!
 //! A permit for every unfinished job, held from acceptance to finalization, so that a full queue is
 //! refused at once. A queue has two bounds: one on the jobs that are due or running, one on those that
@@ -6,7 +6,7 @@
 //! close the intake. A new job needs a place on the side where it starts. An accepted job changes sides
 //! without being refused; new jobs are refused until the side is below its bound again.
 //!
-//! There are also bounds on what jobs leave behind: beyond them, the oldest is removed.
+//! There are also bounds on outputs, logs and checkpoints: above them, the oldest ones are removed.
 //!
 //! | module | owns |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | [`used`], [`side`], [`limits`], [`full`] | the bounds, and why a job is refused |
 //! | [`uses`] | which versions of plugins unfinished jobs need |
 //! | [`keys`] | the responses that are kept for idempotency keys |
-//! | [`held`], [`checkpoints`] | what is trimmed when there is too much of it |
+//! | [`held`], [`checkpoints`] | the sizes of data that is trimmed above a bound |
 
 mod checkpoints;
 pub mod full;

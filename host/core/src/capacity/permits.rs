@@ -13,7 +13,7 @@ use crate::plugin::version::Version;
 use crate::queue::name::QueueName;
 use crate::tenant::{TenantLimits, TenantName};
 
-/// Counts unfinished jobs and what they carry.
+/// Counts unfinished jobs and the bytes of their payloads and arguments.
 #[derive(Debug)]
 pub struct Capacity {
     limits: CapacityLimits,
@@ -62,7 +62,7 @@ impl Capacity {
         self.limits
     }
 
-    /// Gives a tenant limits of its own, or none any more. What it holds already stays.
+    /// Gives a tenant limits of its own, or none any more. Its accepted jobs stay.
     pub fn bound(&self, tenant: &TenantName, limits: TenantLimits) {
         let tenants = &mut self.lock().tenants;
         match limits == TenantLimits::default() {
@@ -96,7 +96,7 @@ impl Capacity {
     /// Takes a permit for a job with `held_bytes` of payload and arguments that starts on this side.
     ///
     /// # Errors
-    /// [`QueueFull`] if there is none.
+    /// [`QueueFull`] if a bound is reached.
     pub fn reserve(
         self: &Arc<Self>,
         labels: &JobLabels,

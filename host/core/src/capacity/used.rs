@@ -1,4 +1,4 @@
-//! What unfinished jobs take of each bound, and the checks of a job more against them.
+//! The use of each bound by unfinished jobs, and the check of a new job against the bounds.
 
 use std::collections::HashMap;
 
@@ -110,7 +110,7 @@ impl Used {
         }
     }
 
-    /// Refuses a job of a tenant that has its share of all places, or of what jobs carry.
+    /// Refuses a job of a tenant that uses its share of the host's capacity or payload bytes.
     pub(super) fn check_share(
         &self,
         limits: &CapacityLimits,

@@ -8,7 +8,7 @@ use crate::job::JobState;
 use crate::outcome::AttemptError;
 use crate::tenant::TenantName;
 
-/// A change that is committed.
+/// A committed change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// Its place in the stream.
@@ -40,11 +40,11 @@ pub struct JobEvent {
     pub labels: JobLabels,
     /// The number of its latest attempt, 0 before the first.
     pub attempt: u32,
-    /// What became of it.
+    /// The transition.
     pub transition: Transition,
 }
 
-/// What became of a job.
+/// A transition of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Transition {
     /// It was accepted.
@@ -57,9 +57,9 @@ pub enum Transition {
     CancelRequested,
     /// It is over for good.
     Finalized {
-        /// In which state.
+        /// The final state.
         state: JobState,
-        /// What went wrong in the attempt that ended with it.
+        /// The error of the attempt that ended with it.
         error: Option<AttemptError>,
     },
 }

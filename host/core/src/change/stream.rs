@@ -37,15 +37,16 @@ impl fmt::Debug for ChangeStream {
 }
 
 impl ChangeStream {
-    /// Calls `listener` with the changes of each later commit, as long as it exists.
+    /// Calls `listener` with the changes of each later commit, until it is dropped.
     pub fn listen(&self, listener: Weak<dyn Listener>) {
         let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|earlier| earlier.strong_count() > 0);
         listeners.push(listener);
     }
 
-    /// Every later change. A subscriber that is more than [`RING`] changes behind is told how many it
-    /// missed, and resumes with [`JobReads::changed_since`](crate::store::JobReads::changed_since).
+    /// Subscribes to all later changes. A subscriber that is more than [`RING`] changes behind gets
+    /// the number of changes that it missed, and resumes with
+    /// [`JobReads::changed_since`](crate::store::JobReads::changed_since).
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Change>> {
         self.ring.subscribe()

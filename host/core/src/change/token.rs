@@ -1,4 +1,5 @@
-//! Where a subscriber is in the stream, as text that it keeps and gives back.
+//! Resume tokens: the position of a subscriber in the stream, as text that the client stores and
+//! returns.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use super::position::Position;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResumeToken(BTreeMap<u32, Position>);
 
-/// The most writers in a token: more than a fleet has hosts that commit within a retention.
+/// The maximum number of writers in a token: more than the starts of hosts within a retention.
 const MOST_WRITERS: usize = 4096;
 
 /// A string that is not a resume token.

@@ -1,4 +1,5 @@
-//! What the exit codes of a plugin mean: as in BSD's `sysexits.h`, unless its settings say otherwise.
+//! The meaning of a plugin's exit codes: that of BSD's `sysexits.h`, unless its settings override
+//! it.
 
 mod codes;
 
@@ -10,7 +11,7 @@ pub use self::codes::{Codes, InvalidCodes};
 /// The meaning of an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// The output is whole.
+    /// Succeeded: the output is complete.
     Succeed,
     /// A failure that may pass.
     Retry,
@@ -55,17 +56,17 @@ pub struct Lists {
 /// Exit codes that cannot be set.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidExitCodes {
-    /// A code that would mean two things.
+    /// A code with two meanings.
     #[error("exit code {code} is in both `{one}` and `{other}`: put it in one list")]
     Twice {
         /// The code.
         code: u8,
         /// A list.
         one: &'static str,
-        /// Another.
+        /// The other list.
         other: &'static str,
     },
-    /// More than there are codes.
+    /// More items than there are codes.
     #[error("the lists have {0} items, and there are 256 exit codes: use ranges such as \"20-29\"")]
     TooMany(usize),
 }

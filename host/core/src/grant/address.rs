@@ -1,7 +1,7 @@
-//! Which addresses a request may go to: public ones, and those that its grant names.
+//! The check of the address that a request connects to: it must be public, or named by the grant.
 //!
-//! A name may mean any address, and another one a moment later: what counts is the address that is
-//! connected to.
+//! A name can resolve to any address, and to another one a moment later, so the connected address is
+//! checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::http::HttpGrant;
 
-/// The networks of version 4 that are not public (IANA's registry of special purposes), and multicast.
+/// The IPv4 networks that are not public (IANA's registry of special purposes), and multicast.
 const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),       // this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),      // private
@@ -29,10 +29,10 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),     // reserved, and broadcast
 ];
 
-/// The part of version 6 that is public at all.
+/// The part of IPv6 that has public addresses.
 const GLOBAL_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// The networks within it that are not.
+/// The networks within it that are not public.
 const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments, Teredo
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
@@ -40,14 +40,14 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
 ];
 
-/// Where addresses of version 6 have one of version 4 inside: mapped, and translated (RFC 6052).
+/// The IPv6 networks with embedded IPv4 addresses: mapped, and translated (RFC 6052).
 const V4_INSIDE: [(Ipv6Addr, u8); 2] = [
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96),
     (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96),
 ];
 
-/// Whether `address` is one of the Internet. Addresses of version 4 within version 6 (mapped and
-/// translated ones) are what they are in version 4, or not public.
+/// Whether `address` is public. An IPv6 address with an embedded IPv4 address (mapped or
+/// translated) is public if the IPv4 address is.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     let within_v4 =
@@ -61,12 +61,12 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Whether one of `networks` is such.
+/// Whether one of `networks` fulfils the condition.
 fn within<const N: usize>(networks: [(Ipv6Addr, u8); N], such: impl Fn(&Ipv6Net) -> bool) -> bool {
     networks.into_iter().any(|(net, bits)| Ipv6Net::new(net, bits).is_ok_and(|net| such(&net)))
 }
 
-/// The address of version 4 that `address` is, if it is [one inside](V4_INSIDE) of another.
+/// The IPv4 address that is [embedded](V4_INSIDE) in `address`, otherwise `address` itself.
 fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     if within(V4_INSIDE, |inside| inside.contains(&v6)) {
@@ -86,7 +86,7 @@ fn means(network: &IpNet, address: IpAddr) -> bool {
 }
 
 impl HttpGrant {
-    /// Whether a request that this grant allows by its name may go to `address`.
+    /// Whether a request that this grant allows by name may connect to `address`.
     #[must_use]
     pub fn reaches(&self, address: IpAddr) -> bool {
         is_public(address)

@@ -9,17 +9,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub enum Determinism {
-    /// No job is.
+    /// No job is deterministic.
     #[default]
     Never,
-    /// Jobs that ask for it are.
+    /// Jobs that request it are deterministic.
     Optional,
-    /// Every job is.
+    /// Every job is deterministic.
     Always,
 }
 
 impl Determinism {
-    /// Whether a job is deterministic that `asked` for it or did not; `None` if it must not ask.
+    /// Whether a job is deterministic; `asked` is whether it requests that. `None` if it must not
+    /// request it.
     #[must_use]
     pub fn decide(self, asked: bool) -> Option<bool> {
         match self {

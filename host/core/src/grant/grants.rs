@@ -1,4 +1,4 @@
-//! What an operator lets a plugin reach.
+//! The grants of a plugin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -30,10 +30,10 @@ pub struct Grants {
     /// configuration.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub secrets: BTreeSet<SecretName>,
-    /// Variables, which those of a job overlay.
+    /// Variables, which those of a job override.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// The step of the clocks that it sees, in microseconds; absent for [`CLOCK_PRECISION_US`].
+    /// The resolution of its clocks, in microseconds; absent for [`CLOCK_PRECISION_US`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_precision_us: Option<NonZeroU32>,
     /// Whether jobs see a clock and random bytes that are the same at every attempt.
@@ -61,8 +61,8 @@ impl Grants {
         !none || key_value.is_some()
     }
 
-    /// The grants that let a request with `method` go to where `to` names. One of them must also let it
-    /// reach every address that the name has.
+    /// The grants that allow a request with `method` to the address `to`. One of them must also
+    /// allow every IP address of the name.
     pub fn allowing<'a>(
         &'a self,
         method: &'a http::Method,
@@ -76,8 +76,8 @@ impl Grants {
         Self::with_placeholders(&self.env, &self.secrets)
     }
 
-    /// The variables that an attempt at a job with the variables `env` sees: the job's overlay those
-    /// of the grants, but no secret's.
+    /// The variables that an attempt at a job with the variables `env` sees: the job's override
+    /// those of the grants, except placeholders of secrets.
     #[must_use]
     pub fn variables_under(&self, env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let is_secret = |name: &String| self.secrets.iter().any(|secret| secret.as_str() == name);

@@ -1,4 +1,4 @@
-//! Where HTTP requests may go, with which methods, how many and how large.
+//! Grants of HTTP requests: their origins, methods, number and size.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub struct HttpGrant {
 }
 
 impl HttpGrant {
-    /// Whether a request with `method` may go to where `to` names.
+    /// Whether it allows a request with `method` to the address `to`.
     pub(super) fn allows(&self, method: &http::Method, to: &http::Uri) -> bool {
         let named = |allowed: &Vec<Method>| allowed.iter().any(|m| m.0 == method.as_str());
         self.origin.matches(to) && self.methods.as_ref().is_none_or(named)

@@ -1,4 +1,4 @@
-//! Where HTTP requests may go: `scheme://host[:port]`, after the origin of RFC 6454.
+//! Patterns of origins that HTTP requests may be sent to: `scheme://host[:port]`, after RFC 6454.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,8 +19,7 @@ use crate::name::shorten;
 /// | `https://*` | every host |
 /// | `http://api.example.com:*` | any port |
 ///
-/// A `*` stands for whole labels, the first ones; never for a part of one, and never above a name of
-/// two labels.
+/// A `*` stands for one or more whole labels at the start of a name of at least two further labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Origin {
@@ -37,9 +36,9 @@ enum Scheme {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Host {
-    /// Every one.
+    /// Every host.
     Any,
-    /// Every one whose name ends with this, which begins with a dot.
+    /// Every host whose name ends with this suffix, which begins with a dot.
     Below(String),
     Name(String),
     Address(IpAddr),
@@ -79,7 +78,7 @@ impl Scheme {
 }
 
 impl Origin {
-    /// Whether `to`, an absolute URI, is of one of these origins.
+    /// Whether `to`, an absolute URI, matches the pattern.
     #[must_use]
     pub fn matches(&self, to: &http::Uri) -> bool {
         let Some(scheme) = to.scheme_str().and_then(Scheme::of) else { return false };
@@ -91,7 +90,7 @@ impl Origin {
         scheme == self.scheme && is_port && self.has_host_of(to)
     }
 
-    /// Whether `to` is of the same host, whatever its scheme and port.
+    /// Whether `to` has the same host, with any scheme and port.
     #[must_use]
     pub fn has_host_of(&self, to: &http::Uri) -> bool {
         let Some(host) = to.host().map(normal) else { return false };
@@ -103,7 +102,7 @@ impl Origin {
         }
     }
 
-    /// The address, if it names one and no host.
+    /// The IP address, if the host is one.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match self.host {
@@ -113,7 +112,7 @@ impl Origin {
     }
 }
 
-/// The port that `to` names, or else that of its scheme; none if what it names is no port.
+/// The port of `to`, or the default of its scheme; `None` if the port is invalid.
 #[must_use]
 pub fn port(to: &http::Uri) -> Option<u16> {
     let authority = to.authority()?;
@@ -129,12 +128,12 @@ pub fn port(to: &http::Uri) -> Option<u16> {
     }
 }
 
-/// A host as it is compared: small letters, without the dot that ends a full name.
+/// A host in the form that is compared: lower case, without the final dot of a full name.
 fn normal(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
-/// The address that a host names, if it does: `127.0.0.1`, `[::1]`.
+/// The IP address of a host that is one: `127.0.0.1`, `[::1]`.
 #[must_use]
 pub fn literal(host: &str) -> Option<IpAddr> {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -294,7 +293,8 @@ mod tests {
         assert!(matches("http://127.0.0.1:8080", "http://127.0.0.1:8080/"));
         assert!(matches("http://[::1]", "http://[0:0:0:0:0:0:0:1]/"));
         assert!(!matches("http://127.0.0.1", "http://127.0.0.2/"));
-        // Other ways to write it are names to us, and what they mean is looked at when it is known.
+        // Other notations of addresses are treated as names; their addresses are checked when they
+        // are resolved.
         assert!(!matches("http://127.0.0.1", "http://0x7f.1/"));
     }
 

@@ -5,33 +5,33 @@ use super::spec::JobSpec;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 
-/// What makes a job unique among the jobs of its tenant: until its end, no other job is accepted under the
-/// same key of the same scope.
+/// Makes a job unique among the jobs of its tenant: until `until`, no other job is accepted under
+/// the same key of the same scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dedup {
     /// The key, at most 255 bytes.
     pub key: String,
-    /// What the key belongs to.
+    /// The scope of the key.
     pub scope: DedupScope,
-    /// A digest of what was submitted: a submission that differs is refused under the same key.
+    /// A digest of the submission: another submission under the same key is refused.
     pub fingerprint: Digest,
-    /// When the key may be used anew.
+    /// When the key may be used again.
     pub until: Timestamp,
 }
 
-/// What a key belongs to. Equal keys of different scopes are different keys.
+/// The scope of a key. Equal keys of different scopes are different keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DedupScope {
-    /// A request: it is the `Idempotency-Key`.
+    /// A request, with an `Idempotency-Key`.
     Request,
 }
 
 impl Dedup {
-    /// What is counted for one in addition to its key and to the strings of its job, in bytes: the rest of
-    /// the job's specification, the fingerprint, the row and its entries in indexes.
+    /// The counted size of a key in addition to its text and to the strings of its job, in bytes:
+    /// the rest of the job's specification, the fingerprint, the row and its entries in indexes.
     pub const ROW_BYTES: u64 = 1024;
 
-    /// About its size in the store with the job that `spec` specifies, in bytes.
+    /// Its approximate size in the store with the job of `spec`, in bytes.
     #[must_use]
     pub fn bytes(&self, spec: &JobSpec) -> u64 {
         self.key.len() as u64 + spec.held_bytes(0) + Self::ROW_BYTES

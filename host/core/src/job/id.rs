@@ -14,10 +14,10 @@ use crate::name::shorten;
 /// The length of an id as text, in bytes.
 const LENGTH: usize = 36;
 
-/// The shortest prefix that is looked up: less would name the jobs of hours.
+/// The shortest prefix that is looked up: a shorter one would match all jobs of several hours.
 const MIN_PREFIX: usize = 8;
 
-/// What a millisecond has room for in the sequence of an id: 12 bits.
+/// The number of ids in a millisecond: the sequence has 12 bits.
 const SEQUENCE: u16 = 0xfff;
 
 /// The identity of a job: a UUID of version 7 (RFC 9562), so that ids sort by creation.
@@ -116,13 +116,13 @@ impl JobIdPrefix {
         self.0.parse().ok()
     }
 
-    /// Whether `id` begins so.
+    /// Whether `id` begins with the prefix.
     #[must_use]
     pub fn matches(&self, id: JobId) -> bool {
         id.to_string().starts_with(&self.0)
     }
 
-    /// The greatest id that begins so.
+    /// The greatest id that begins with the prefix.
     #[must_use]
     pub fn last(&self) -> JobId {
         const HIGHEST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";

@@ -10,7 +10,7 @@ use crate::clock::{Timestamp, after};
 /// After how many lost attempts that count a job is discarded: it may be what takes the host down.
 pub const MAX_LOST: u16 = 3;
 
-/// For how long an attempt at a suspect keeps other suspects back, and after how long a loss does not
+/// For how long an attempt at a suspect delays other suspects, and after how long a loss does not
 /// count by itself any more.
 ///
 /// A job that takes its host down usually does so at once. Without an end, the long jobs that a power loss
@@ -39,7 +39,7 @@ pub struct Lifecycle {
     /// the job is discarded.
     pub lost: u16,
     /// How many attempts were finished in the store when one at this job was last lost; none if that
-    /// was [forgiven](Self::forgive).
+    /// was [reset](Self::reset_losses).
     pub lost_after: Option<u64>,
     /// Attempts that the host could not start.
     pub refused: u16,
@@ -150,8 +150,8 @@ impl Lifecycle {
     /// Whether it is a suspect whose running attempt is still watched, see [`WATCH`].
     #[must_use]
     pub fn is_watched(&self, now: Timestamp) -> bool {
-        // On both sides of it: a clock that was set back must not keep others back until it is again
-        // what it was.
+        // In both directions: a clock that was set back must not delay others until it reaches its
+        // earlier time.
         let near = |began| now < after(began, WATCH) && began < after(now, WATCH);
         self.state == JobState::Running && self.is_suspect() && self.attempted_at.is_some_and(near)
     }
@@ -185,13 +185,13 @@ impl Lifecycle {
                 self.failures += 1;
                 (self.snoozes, self.snoozed_since) = (0, None);
                 // It ran to its end, and the host lives.
-                self.forgive();
+                self.reset_losses();
                 self.wait_until(at);
             }
             Verdict::Snooze { at } => {
                 self.snoozes += 1;
                 self.snoozed_since.get_or_insert(now);
-                self.forgive();
+                self.reset_losses();
                 self.wait_until(at);
             }
             Verdict::Release { at, refused } => {
@@ -223,7 +223,7 @@ impl Lifecycle {
 
     /// Forgets lost attempts, because one got further: it saved progress or ran to its end. Returns whether
     /// there were any.
-    pub fn forgive(&mut self) -> bool {
+    pub fn reset_losses(&mut self) -> bool {
         let lost = (self.lost, self.lost_after);
         (self.lost, self.lost_after) = (0, None);
         lost != (0, None)
@@ -271,7 +271,7 @@ impl Lifecycle {
         if self.state.is_finalized() {
             (self.failures, self.refused) = (0, 0);
             (self.snoozes, self.snoozed_since) = (0, None);
-            self.forgive();
+            self.reset_losses();
             (self.finalized_at, self.cancel_requested_at) = (None, None);
         }
         self.wait_until(now);

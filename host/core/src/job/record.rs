@@ -1,4 +1,4 @@
-//! What a job remembers of an attempt that ended.
+//! The record of an attempt that ended.
 
 use std::num::NonZeroU32;
 
@@ -86,13 +86,13 @@ pub struct AttemptRecord {
     pub error: Option<AttemptError>,
     /// Its usage.
     pub usage: Usage,
-    /// Where its clocks and random numbers began; absent if the attempt was lost.
+    /// The start of its clocks and random numbers; absent if the attempt was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
     /// Whether it resumed from a checkpoint, which is not kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
-    /// Whether it was granted anything that reaches outside of its sandbox, or comes from there.
+    /// Whether it had grants, which a replay lacks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub granted: bool,
     /// Its limits, if they differ from those of its job because a ceiling was lowered in between.

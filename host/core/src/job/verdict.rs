@@ -1,8 +1,8 @@
-//! What is written at the end of an attempt.
+//! The decision about a job at the end of an attempt.
 
 use crate::clock::Timestamp;
 
-/// What is written at the end of an attempt.
+/// The decision about a job at the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It succeeded.

@@ -1,4 +1,4 @@
-//! What administrators set, and what they see of queues.
+//! Commands of administrators: holds and tenant limits, and the counts of queues.
 
 use super::rows::Rows;
 use super::state::Ledger;

@@ -21,7 +21,7 @@ impl<R: Rows> Ledger<R> {
         self.pass_time(now);
         let kept = end.kept();
         if !kept.is_empty() {
-            self.queue.forgive(&end.lease);
+            self.queue.reset_losses(&end.lease);
         }
         let Some(standing) = self.queue.finish(&end.lease, end.verdict, now) else {
             return Ok(Finished::LeaseLost);

@@ -6,17 +6,17 @@ use crate::capacity::HeldBytes;
 use crate::job::JobId;
 use crate::tenant::TenantName;
 
-/// What a job counts in the history beside its payload and output, in bytes: about its rows and their
-/// entries in indexes.
+/// The counted size of a job in the history without its payload and output, in bytes: about its
+/// rows and their entries in indexes.
 pub(super) const ROW_BYTES: u64 = 1024;
 
-/// What tenants hold of the history.
+/// The size of the history by tenant.
 #[derive(Debug, Default)]
 pub(super) struct History {
     pub(super) held: HeldBytes,
     /// The tenants whose share changed since it was written.
     changed: BTreeSet<TenantName>,
-    /// About what was written since the history was last measured.
+    /// The approximate number of bytes that were written since the history was last measured.
     pub(super) grown_bytes: u64,
     /// Jobs that were removed to make room and whose logs are still there.
     pub(super) removed: Vec<JobId>,

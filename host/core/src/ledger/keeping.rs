@@ -1,4 +1,4 @@
-//! What attempts leave: their checkpoints, and the outputs of those that failed while their jobs go on.
+//! Checkpoints, and the outputs of failed attempts at unfinished jobs.
 
 use bytes::Bytes;
 
@@ -21,8 +21,8 @@ impl<R: Rows> Ledger<R> {
         if told.is_empty() || !self.queue.holds_lease(lease) {
             return Ok(());
         }
-        // The attempt got further, whether or not there is room for what it saved.
-        self.queue.forgive(lease);
+        // The attempt made progress, even if there is no room for its checkpoint.
+        self.queue.reset_losses(lease);
         let Some(standing) = self.queue.standing(lease.job) else { return Ok(()) };
         let checkpoint = self.checkpoint_of(lease.job, &standing, told.checkpoint.as_ref())?;
         self.rows.write(&RowChange {
@@ -32,7 +32,7 @@ impl<R: Rows> Ledger<R> {
         })
     }
 
-    /// What becomes of the checkpoint of an unfinished job whose attempt saved `saved`.
+    /// The change of the checkpoint of an unfinished job whose attempt saved `saved`.
     pub(super) fn checkpoint_of<'a>(
         &mut self,
         id: JobId,
@@ -55,12 +55,12 @@ impl<R: Rows> Ledger<R> {
         Ok(Kept::Is(saved))
     }
 
-    /// What becomes of the checkpoint of a job that is over.
+    /// The change of the checkpoint of a finalized job.
     pub(super) fn last_checkpoint<'a>(&self, id: JobId) -> Kept<&'a Bytes> {
         if self.checkpoints.has(id) { Kept::Goes } else { Kept::Stays }
     }
 
-    /// What becomes of the output of a job whose attempt ended as `end`.
+    /// The change of the output of a job whose attempt ended as `end`.
     pub(super) fn output_of<'a>(
         &mut self,
         end: &'a Finish,
@@ -69,7 +69,7 @@ impl<R: Rows> Ledger<R> {
         let (id, state) = (end.lease.job, standing.lifecycle.state);
         let has_completed = state == JobState::Completed;
         let Some(output) = &end.output else {
-            // What failed is not what a success left.
+            // The output of a failure replaces no output of a success.
             let goes = has_completed && self.failed_outputs.has(id);
             return Ok(if goes { Kept::Goes } else { Kept::Stays });
         };
@@ -117,7 +117,7 @@ impl<R: Rows> Ledger<R> {
         Ok(true)
     }
 
-    /// Changes what is kept of an unfinished job, and not where it stands.
+    /// Changes the stored data of an unfinished job, and not its state.
     fn rewrite(
         &mut self,
         id: JobId,
@@ -129,8 +129,7 @@ impl<R: Rows> Ledger<R> {
         self.rows.write(&change)
     }
 
-    /// A job is over, with this output of its last attempt: what is counted of it is now counted as
-    /// history.
+    /// A job is finalized, with this output of its last attempt: its bytes count as history now.
     pub(super) fn finalized(&mut self, id: JobId, standing: &Standing, output: Kept<&Output>) {
         self.checkpoints.forget(id);
         let earlier = self.failed_outputs.forget(id);

@@ -18,29 +18,29 @@ use crate::tenant::{TenantLimits, TenantName};
 
 /// Rows that outlive the process.
 pub trait DurableRows: Rows {
-    /// Reads what is kept; calls `each` with every unfinished job, in the order of arrival.
+    /// Reads the stored state; calls `each` with every unfinished job, in the order of arrival.
     ///
     /// # Errors
     /// If it cannot be read.
     fn load(&mut self, each: &mut dyn FnMut(FoundJob)) -> Result<Found, Self::Error>;
 
-    /// Makes the times of unfinished jobs, which the host before has written, those of a host that starts
-    /// at `now` and whose clock says what the wall clock does. What was due is due, also if the clock was
-    /// set back meanwhile; what was not waits for the wall clock.
+    /// Converts the times of unfinished jobs from the clock of the previous host to that of a host
+    /// that starts at `now`, whose clock starts with the wall clock. Jobs that were due stay due,
+    /// also if the clock was set back meanwhile; the others wait for the wall clock.
     ///
     /// # Errors
     /// If they cannot be written.
     fn take_over_times(&mut self, before: &HostRow, now: Timestamp) -> Result<(), Self::Error>;
 
-    /// Writes what belongs to every commit: what is known of the host, and the shares of the history that
-    /// changed.
+    /// Writes the rows of every commit: the facts about the host, and the changed sizes of the
+    /// history.
     ///
     /// # Errors
     /// If it cannot be written.
     fn seal(&mut self, host: &HostRow, shares: &[(TenantName, u64)]) -> Result<(), Self::Error>;
 }
 
-/// What is known of the host that uses a store, or used it last.
+/// The facts about the host that uses a store, or used it last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostRow {
     /// The time of its latest commit.
@@ -70,7 +70,7 @@ pub struct FoundJob {
     pub checkpoint_bytes: Option<u64>,
 }
 
-/// What durable rows hold beside unfinished jobs.
+/// The stored state without unfinished jobs.
 #[derive(Debug)]
 pub struct Found {
     /// The host that used the store last.
@@ -79,15 +79,15 @@ pub struct Found {
     pub holds: BTreeMap<Hold, HoldNote>,
     /// The tenants that have limits of their own.
     pub tenants: Vec<(TenantName, TenantLimits)>,
-    /// What the keys in use take.
+    /// The size of the keys in use.
     pub keys: HeldKeys,
-    /// What tenants hold of the history.
+    /// The size of the history by tenant.
     pub history: HeldBytes,
 }
 
 impl<R: DurableRows> Ledger<R> {
-    /// Loads what the host that used the store before has left, and takes back what was running; returns
-    /// how many jobs that were. All in one transaction, which the caller begins and commits.
+    /// Loads the state of the previous host and reclaims its running jobs; returns their number.
+    /// The caller begins and commits the transaction.
     ///
     /// # Errors
     /// As the rows.
@@ -102,8 +102,8 @@ impl<R: DurableRows> Ledger<R> {
         Ok(reclaimed.len())
     }
 
-    /// Loads what is committed, after a transaction was rolled back. Attempts went on meanwhile; the
-    /// heartbeat sets the ends of their leases.
+    /// Loads the committed state after a transaction was rolled back. Attempts continued meanwhile;
+    /// the heartbeat sets the ends of their leases.
     ///
     /// # Errors
     /// As the rows.

@@ -1,4 +1,4 @@
-//! What clients ask of jobs that were accepted: to cancel them, and to run them again.
+//! Requests of clients for accepted jobs: cancel and redrive.
 
 use super::rows::{Place, Rows};
 use super::state::Ledger;

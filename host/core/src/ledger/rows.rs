@@ -31,7 +31,7 @@ pub trait Rows {
     /// Makes a finalized job an unfinished one, without its progress. Its output stays.
     fn revive(&mut self, at: Place, id: JobId, lifecycle: &Lifecycle) -> Result<(), Self::Error>;
 
-    /// What a worker is given of the job whose attempt began under `lease`.
+    /// The parts of the job under `lease` that a worker gets.
     fn leased(&mut self, row: u64, lease: Lease)
     -> Result<Result<Leased, Unreadable>, Self::Error>;
 
@@ -48,8 +48,8 @@ pub trait Rows {
     /// Removes finalized jobs, with their payloads and outputs.
     fn remove(&mut self, jobs: &[FinalizedRow]) -> Result<(), Self::Error>;
 
-    /// Whether what is kept exceeds `bound`, or the disk is short of space, so that finalized jobs are to
-    /// be removed.
+    /// Whether the stored bytes exceed `bound`, or the disk is short of space, so that finalized
+    /// jobs must be removed.
     fn is_over(&mut self, bound: &Bound) -> Result<bool, Self::Error> {
         Ok(bound.counted_bytes > bound.history_bytes)
     }
@@ -87,7 +87,7 @@ pub trait Rows {
     }
 }
 
-/// Where a job is put: its row number, the position of the change, and when that was.
+/// The place of a new row: its number, the position of the change, and its time.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     /// The row number.
@@ -98,7 +98,7 @@ pub struct Place {
     pub now: Timestamp,
 }
 
-/// What becomes of an unfinished job.
+/// A change of an unfinished job.
 #[derive(Debug)]
 pub struct RowChange<'a> {
     /// Its row number.
@@ -107,20 +107,20 @@ pub struct RowChange<'a> {
     pub id: JobId,
     /// The position of the change.
     pub position: Position,
-    /// Where it stands now.
+    /// Its new state.
     pub lifecycle: &'a Lifecycle,
     /// The attempt that ended.
     pub ended: Option<&'a AttemptRecord>,
-    /// What its attempt reported of its progress.
+    /// The progress that its attempt reported.
     pub progress: Option<&'a Progress>,
     /// Its checkpoint.
     pub checkpoint: Kept<&'a Bytes>,
-    /// What its attempts left.
+    /// The change of its output.
     pub output: Kept<&'a Output>,
 }
 
 impl<'a> RowChange<'a> {
-    /// Nothing but where the job stands changes.
+    /// A change of the state only.
     #[must_use]
     pub fn new(row: u64, id: JobId, position: Position, lifecycle: &'a Lifecycle) -> Self {
         let (checkpoint, output) = (Kept::Stays, Kept::Stays);
@@ -128,7 +128,7 @@ impl<'a> RowChange<'a> {
     }
 }
 
-/// What becomes of something that a row may have.
+/// A change of an optional part of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept<T> {
     /// It stays as it is.
@@ -140,7 +140,7 @@ pub enum Kept<T> {
 }
 
 impl<T> Kept<&T> {
-    /// Makes `there` what it is now.
+    /// Applies the change to `there`.
     pub fn apply(self, there: &mut Option<T>)
     where
         T: Clone,
@@ -156,9 +156,9 @@ impl<T> Kept<&T> {
 /// Which finalized jobs are to be removed.
 #[derive(Debug, Clone, Copy)]
 pub enum Removable<'a> {
-    /// Those that are past their retention.
+    /// Jobs whose retention has ended.
     Expired(&'a Retention),
-    /// Those of a tenant.
+    /// Jobs of a tenant.
     Of(&'a TenantName),
 }
 
@@ -193,15 +193,15 @@ pub struct FinalizedRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable(pub String);
 
-/// How much may be kept.
+/// The bound on stored bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bound {
     /// At most so many bytes of finalized jobs.
     pub history_bytes: u64,
-    /// What finalized jobs are counted with.
+    /// The counted size of finalized jobs.
     pub counted_bytes: u64,
-    /// What is kept of unfinished jobs, which is bounded apart.
+    /// The size of the data of unfinished jobs, which has a bound of its own.
     pub apart_bytes: u64,
-    /// About what was written since this was last asked.
+    /// The approximate number of bytes that were written since the last check.
     pub grown_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! What a ledger has in memory, and how changes are noted.
+//! The state of a ledger in memory, and the recording of changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ pub struct Ledger<R> {
     /// The latest time that a command brought.
     pub(super) now: Timestamp,
     pub(super) holds: BTreeMap<Hold, HoldNote>,
-    /// What the keys in use take.
+    /// The size of the keys in use.
     pub(super) keys: HeldKeys,
     pub(super) checkpoints: Checkpoints,
-    /// What failed attempts at unfinished jobs left, which is counted as checkpoints are.
+    /// The outputs of failed attempts at unfinished jobs, which are counted like checkpoints.
     pub(super) failed_outputs: Checkpoints,
     pub(super) history: History,
     /// The row number of the latest job that arrived.
@@ -64,7 +64,7 @@ impl<R: Rows> Ledger<R> {
         &self.rows
     }
 
-    /// The rows, for what is not a matter of the ledger.
+    /// The rows, for access that does not concern the ledger.
     pub fn rows_mut(&mut self) -> &mut R {
         &mut self.rows
     }

@@ -1,5 +1,5 @@
-//! What is removed: finalized jobs and keys past their time; and, for room, of the tenant that holds most of
-//! the history, the jobs that ended first.
+//! Removes finalized jobs and keys whose retention has ended; and, to make room, the oldest
+//! finalized jobs of the tenant with the largest history.
 
 use super::history::ROW_BYTES;
 use super::rows::{Bound, FinalizedRow, Removable, Rows};
@@ -7,10 +7,10 @@ use super::state::Ledger;
 use crate::job::JobId;
 use crate::store::Retention;
 
-/// How much is written between two looks at how much is kept.
+/// The number of bytes that are written between two measurements.
 const MEASURE_BYTES: u64 = 1 << 20;
 
-/// What a job takes beside its payload and output until it is measured: at least a page.
+/// The assumed size of a job without its payload and output until it is measured: a page.
 const JOB_BYTES: u64 = 4096;
 
 /// How many jobs are removed at a time to make room: few, as they may be large.
@@ -55,7 +55,8 @@ impl<R: Rows> Ledger<R> {
         self.history.bytes()
     }
 
-    /// Counts what is written; now and then removes the oldest of the history if there is too much.
+    /// Counts written bytes; at intervals it removes the oldest of the history if its bound is
+    /// exceeded.
     pub(super) fn grow(&mut self, bytes: u64) -> Result<(), R::Error> {
         self.history.grown_bytes += bytes + JOB_BYTES;
         if self.history.grown_bytes < MEASURE_BYTES { Ok(()) } else { self.trim() }
@@ -66,7 +67,8 @@ impl<R: Rows> Ledger<R> {
         let bound = Bound {
             history_bytes: self.capacity.limits().kept.history_bytes,
             counted_bytes: self.history.bytes(),
-            // What waits and what is promised is bounded apart, and must not cost the history its place.
+            // Unfinished jobs and reserved space have bounds of their own, and must not displace
+            // the history.
             apart_bytes: self.capacity.held_bytes()
                 + self.checkpoints.bytes()
                 + self.failed_outputs.bytes()

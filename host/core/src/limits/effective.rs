@@ -72,8 +72,8 @@ impl Limits {
         Self::DEFAULT.grace_ms
     }
 
-    /// What every attempt may use in addition, in bytes: its stack, and its instances without their memories
-    /// and tables. Runtimes enforce this bound.
+    /// The memory that every attempt may use in addition, in bytes: its stack, and its instances
+    /// without their memories and tables. Runtimes enforce this bound.
     pub const ATTEMPT_BYTES: u64 = 6 << 20;
 
     /// The memory of its host that an attempt may use, in bytes: that of the guest, the buffers of its output,

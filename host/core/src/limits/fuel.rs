@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A budget of instructions: a number, or `"unlimited"`, which runs code without fuel metering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fuel {
-    /// So many units; about one per instruction.
+    /// This number of units; about one per instruction.
     Units(u64),
     /// Not metered: only the time limit ends an endless loop.
     Unlimited,

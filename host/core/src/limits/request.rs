@@ -41,7 +41,7 @@ pub struct LimitsRequest {
 }
 
 impl LimitsRequest {
-    /// This request, with what it leaves open taken from `other`.
+    /// This request; its absent limits are taken from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl LimitsRequest {
         }
     }
 
-    /// This request, with what it leaves open taken from `limits`.
+    /// This request; its absent limits are taken from `limits`.
     pub(super) fn or_limits(self, limits: &Limits) -> Limits {
         Limits {
             fuel: self.fuel.unwrap_or(limits.fuel),

@@ -1,4 +1,4 @@
-//! What the bytes of a plugin contain: its ABI, imports, exports and entry points.
+//! The inspection of a plugin's bytes: its ABI, imports, exports and entry points.
 
 use std::fmt;
 
@@ -40,11 +40,11 @@ impl fmt::Display for Abi {
     }
 }
 
-/// The most imports, and the most exports, that an [`Inspection`] names: programs have some tens,
+/// The maximum number of imports, and of exports, in an [`Inspection`]: programs have some tens,
 /// libraries thousands.
 pub const MAX_NAMES: usize = 100;
 
-/// What the bytes of a plugin contain.
+/// The result of inspecting a plugin's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspection {
     /// Its ABI.
@@ -68,7 +68,7 @@ pub struct Inspection {
 pub struct NoEntryPoint(String);
 
 impl Inspection {
-    /// The capabilities that its imports ask for; calls for those that are not granted are denied.
+    /// The capabilities that its imports use; calls of those that are not granted are denied.
     #[must_use]
     pub fn grants(&self) -> Vec<Capability> {
         Capability::asked_for(&self.imports)
@@ -77,7 +77,7 @@ impl Inspection {
     /// The entry point of a job that names `asked`; `None` if the plugin has only one.
     ///
     /// # Errors
-    /// [`NoEntryPoint`], which names what could be asked for.
+    /// [`NoEntryPoint`], which lists the entry points.
     pub fn entrypoint(&self, asked: Option<&str>) -> Result<Option<String>, NoEntryPoint> {
         let choice = self.entrypoints.join("`, `");
         match (asked, self.entrypoints.as_slice()) {

@@ -1,4 +1,4 @@
-//! What an operator sets for all versions of a plugin.
+//! The settings of a plugin, which apply to all its versions.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::retry::policy::RetryPolicy;
 pub struct PluginSettings {
     /// For jobs that set no limits.
     pub limits: LimitsRequest,
-    /// Which endings are tried again; absent for the default.
+    /// The endings that are retried; absent for the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_on: Option<RetryPolicy>,
     /// The media type of its outputs; absent to guess from the bytes.

@@ -11,7 +11,7 @@ use crate::tenant::TenantName;
 /// How many jobs one claim sets aside under new holds: it bounds what the claim costs.
 const MOST_SET_ASIDE: usize = 500;
 
-/// What a worker asks for.
+/// The request of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// The maximum number of jobs.

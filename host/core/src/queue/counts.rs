@@ -19,7 +19,7 @@ pub struct QueueCounts {
     pub name: QueueName,
     /// Waiting jobs, due or not.
     pub depth: usize,
-    /// Of these, the ones that are not due yet.
+    /// The jobs among these that are not due yet.
     pub scheduled: usize,
     /// Running jobs.
     pub running: usize,

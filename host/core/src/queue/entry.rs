@@ -72,7 +72,7 @@ pub struct Holder {
     pub alive_at: Timestamp,
 }
 
-/// Where the index keeps an unfinished job.
+/// The place of an unfinished job in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Home {
     /// Among the jobs that wait, due or not.
@@ -82,7 +82,7 @@ pub(super) enum Home {
 }
 
 impl Slot {
-    /// Where the index keeps the job; `None` if it is finalized.
+    /// The place of the job in the index; `None` if it is finalized.
     pub(super) fn home(&self) -> Option<Home> {
         match self.entry.lifecycle.state {
             JobState::Available => Some(Home::Waiting),

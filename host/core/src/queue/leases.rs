@@ -48,10 +48,10 @@ impl Queue {
     }
 
     /// Forgives the lost attempts at the job of `lease`, because this one saved its progress.
-    pub fn forgive(&mut self, lease: &Lease) {
-        let lost = |lifecycle: &Lifecycle| lifecycle.clone().forgive();
+    pub fn reset_losses(&mut self, lease: &Lease) {
+        let lost = |lifecycle: &Lifecycle| lifecycle.clone().reset_losses();
         if self.holds_lease(lease) && self.lifecycle(lease.job).is_some_and(lost) {
-            self.change(lease.job, |slot| slot.entry.lifecycle.forgive());
+            self.change(lease.job, |slot| slot.entry.lifecycle.reset_losses());
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a queue keeps when its host starts again.
+//! The state of a queue across a restart of its host.
 
 use super::entry::{Home, Slot};
 use super::index::Queue;

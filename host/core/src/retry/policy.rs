@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::limit::Limit;
 
-/// The most attempts that a job may ask for: what Sidekiq and River use as their default.
+/// The maximum number of attempts of a job: the default of Sidekiq and River.
 pub const MAX_ATTEMPTS_CAP: u16 = 25;
 
 /// The attempts of a job that asks for no number: uploaded code tends to fail the same way again.

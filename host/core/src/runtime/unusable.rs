@@ -31,7 +31,7 @@ unusable_codes! {
     NotWasm = "not_wasm",
     /// The binary is damaged: it does not pass validation.
     InvalidWasm = "invalid_wasm",
-    /// Nothing is exported that an attempt could call.
+    /// No export can be called by an attempt.
     NoEntryPoint = "no_entry_point",
     /// An import is not offered, or not with this type.
     UnknownImport = "unknown_import",

@@ -18,13 +18,14 @@ const COMMON: usize = 48;
 /// The fewest digits of an offset.
 const OFFSET: usize = 4;
 
-/// The most digits of a group, which is a word of 64 bits, and of an offset.
+/// The maximum number of digits of a group, which is a word of 64 bits, and of an offset.
 const WORD: usize = 16;
 
-/// The most blanks between groups, and before the first.
+/// The maximum number of blanks between groups, and before the first.
 const GAP: usize = 8;
 
-/// The most blanks before the characters: in the place of all groups but one of 16 bytes, and some more.
+/// The maximum number of blanks before the characters: the width of all groups but one of 16 bytes,
+/// and some more.
 const WIDE: usize = 80;
 
 /// The groups of a dump.
@@ -34,7 +35,7 @@ pub(super) struct Dump {
     lines: Vec<Line>,
 }
 
-/// Where a line has what.
+/// The layout of a line.
 #[derive(Debug)]
 struct Line {
     groups: Range<usize>,

@@ -1,12 +1,11 @@
-//! Covers secrets in a response: a server that repeats what it was sent, now or in an earlier request,
-//! would disclose them to the guest.
+//! Masks secrets in a response: a server that repeats a secret of this or an earlier request would
+//! disclose it to the guest.
 //!
-//! A secret is found as it is, and with each byte [escaped](super::writing); also where
-//! [zero bytes](super::zeros) stand between the bytes of any of these, as UTF-16 and UTF-32 have them, and are
-//! escaped themselves; also within [base 64 or 16](super::radix) of any of these, or the
-//! [`numbers`] of their bytes, in lines as [`dumps`] have them or not; and within
-//! these of that. What a server truncates or encrypts is not found: a secret must be
-//! bound to servers only that do not.
+//! A secret is found as it is, and with each byte [escaped](super::writing); also where [zero
+//! bytes](super::zeros) stand between the bytes of any of these, as UTF-16 and UTF-32 have them,
+//! and are escaped themselves; also within [base 64 or 16](super::radix) of any of these, or the
+//! [`numbers`] of their bytes, in lines as [`dumps`] have them or not; and within these of that.
+//! Truncated or encrypted secrets are not found: bind a secret only to servers that do neither.
 
 use std::fmt;
 use std::ops::Range;
@@ -52,7 +51,7 @@ pub struct Mask {
 /// The progress of reading a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    /// Where it continues in the input.
+    /// The position in the input.
     at: usize,
     /// The values that begin with what was read.
     values: Alike,
@@ -96,7 +95,7 @@ impl Mask {
         self.values.is_empty()
     }
 
-    /// How much there is to hide, in bytes.
+    /// The total length of the values, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.values.iter().map(Vec::len).sum()
@@ -123,7 +122,7 @@ impl Mask {
         }
     }
 
-    /// The same in the values of headers. A header whose name contains a secret is removed.
+    /// Masks the values in headers. A header whose name contains a secret is removed.
     pub fn cover_headers(&self, headers: &mut HeaderMap, goes_on: &dyn Fn() -> bool) {
         if self.is_empty() {
             return;
@@ -224,7 +223,7 @@ impl Mask {
                 return;
             }
         }
-        // A long text that hides nothing takes its time too.
+        // A long text without secrets takes steps too.
         effort.spend(text.len());
     }
 

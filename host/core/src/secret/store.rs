@@ -11,13 +11,13 @@ use crate::grant::origin::Origin;
 use crate::grant::secret_name::SecretName;
 use crate::tenant::TenantName;
 
-/// The most origins of one secret: one service has some names.
+/// The maximum number of origins of a secret: a service has a few names.
 pub const MAX_ORIGINS: usize = 16;
 
-/// The most secrets of one tenant: all are held in memory, and written together.
+/// The maximum number of secrets of a tenant: all are held in memory, and written together.
 pub const MAX_SECRETS: usize = 100;
 
-/// The most values of one tenant that are hidden though they were replaced or removed.
+/// The maximum number of replaced or removed values of a tenant that stay masked.
 ///
 /// One of an hour for as long as jobs are kept by default, which is 14 days, and some more. Beyond, the
 /// oldest is forgotten.

@@ -58,7 +58,7 @@ impl TenantSecrets {
         self.names.is_empty()
     }
 
-    /// Puts back what was kept under a name.
+    /// Restores the previous secret of a name.
     pub fn restore(&mut self, name: SecretName, entry: Entry) {
         self.names.insert(name, entry);
     }
@@ -98,7 +98,7 @@ impl TenantSecrets {
         known.map(|secret| secret.value.clone()).collect()
     }
 
-    /// Forgets what was retired before `then`.
+    /// Forgets values that were retired before `then`.
     pub fn forget(&mut self, then: Timestamp) {
         for entry in self.names.values_mut() {
             entry.retired.retain(|retired| retired.at >= then);
@@ -119,7 +119,7 @@ impl TenantSecrets {
 }
 
 impl Entry {
-    /// Keeps what was known elsewhere than the present secret is.
+    /// Retires the value for origins that the present secret does not have.
     fn retire(&mut self, before: Secret, at: Timestamp) {
         let is_known = |secret: &Secret| {
             secret.value == before.value

@@ -4,8 +4,8 @@ use std::fmt::{self, Debug};
 
 use thiserror::Error;
 
-/// The shortest value, in bytes: what is shorter is guessed, and masking it would spoil responses in
-/// which it stands by chance.
+/// The shortest value, in bytes: a shorter one can be guessed, and masking it would damage
+/// responses that contain it by chance.
 pub const MIN_VALUE_BYTES: usize = 8;
 
 /// The longest value, in bytes: servers take headers of 8 KiB, and the rest of the header needs room.

@@ -95,7 +95,7 @@ pub fn shown(method: &http::Method, to: &http::Uri) -> String {
 /// of most servers.
 pub const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// The most headers of a response: what takes [`MAX_HEAD_BYTES`] at 32 bytes each.
+/// The maximum number of headers of a response: [`MAX_HEAD_BYTES`] at 32 bytes each.
 pub const MAX_HEADERS: usize = 2048;
 
 /// The size of headers, in bytes, with the colon, the space and the line end of each.

@@ -8,17 +8,17 @@ use super::error::StoreError;
 use crate::hold::{Hold, HoldNote, VersionedHolds};
 use crate::tenant::{TenantLimits, TenantName};
 
-/// What administrators set: holds, and the limits of tenants.
+/// Settings of administrators: holds, and the limits of tenants.
 #[async_trait]
 pub trait Controls: Send + Sync + 'static {
-    /// Makes claims pass by what `hold` covers, with a note of who does that and why, which replaces an
-    /// earlier one; or without a note, not any more. Survives a restart.
+    /// Sets `hold` with a note, which replaces an earlier one, or releases it without a note.
+    /// Claims skip the jobs that a hold covers. Survives a restart.
     async fn set_held(&self, hold: Hold, note: Option<HoldNote>) -> Result<(), StoreError>;
 
-    /// What claims pass by, with the note of each, at one version.
+    /// The holds, with the note of each, at one version.
     async fn versioned_holds(&self) -> Result<VersionedHolds, StoreError>;
 
-    /// What claims pass by, with the note of each.
+    /// The holds, with the note of each.
     async fn holds(&self) -> Result<BTreeMap<Hold, HoldNote>, StoreError> {
         Ok(self.versioned_holds().await?.holds)
     }

@@ -1,11 +1,11 @@
-//! The seam to where jobs are kept, as four traits by who uses them. Every driver keeps the laws of the
-//! conformance suite.
+//! The job store as four traits, by their callers. Every driver obeys the laws of the conformance
+//! suite.
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`jobs`] | what changes jobs: [`JobStore`] |
-//! | [`reads`] | what reads them: [`JobReads`] |
-//! | [`controls`] | what administrators set: [`Controls`] |
+//! | [`jobs`] | changes of jobs: [`JobStore`] |
+//! | [`reads`] | reads of jobs: [`JobReads`] |
+//! | [`controls`] | settings of administrators: [`Controls`] |
 //! | [`traces`] | what attempts leave while they run: [`AttemptTraces`] |
 //! | [`error`] | the failure of a store, as opposed to an expected answer |
 //!
@@ -28,7 +28,7 @@
 //! its key is valid in the same transaction.
 
 mod controls;
-mod error;
+pub(crate) mod error;
 mod jobs;
 mod reads;
 mod traces;

@@ -13,11 +13,11 @@ use crate::plugin::{PluginName, Version};
 use crate::queue::QueueCounts;
 use crate::tenant::TenantName;
 
-/// What reads jobs. A replica may serve it.
+/// Reads jobs. A replica may serve it.
 #[async_trait]
 pub trait JobReads: Send + Sync + 'static {
-    /// What an enqueue would answer to a job of the tenant with this key, if it is in use: `Duplicate` or
-    /// `KeyReused`.
+    /// The answer of an enqueue to a job of the tenant with this key, if the key is in use:
+    /// `Duplicate` or `KeyReused`.
     async fn repeated(
         &self,
         tenant: &TenantName,
@@ -28,11 +28,11 @@ pub trait JobReads: Send + Sync + 'static {
     /// One job; `None` if unknown or pruned.
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError>;
 
-    /// What a job's guest reads; `None` if unknown or pruned.
+    /// The payload of a job; `None` if the job is unknown or pruned.
     async fn payload(&self, id: JobId) -> Result<Option<Payload>, StoreError>;
 
-    /// What the success of a job left, or else the latest of its failed attempts that left anything;
-    /// `None` if unknown, or nothing is kept.
+    /// The output of a job, or else that of its latest failed attempt with an output; `None` if the
+    /// job is unknown, or has no output.
     async fn output(&self, id: JobId) -> Result<Option<Output>, StoreError>;
 
     /// The kept logs of a job's attempts, oldest first; of more than [`MAX_RECORDS`](crate::job::MAX_RECORDS) the latest.
@@ -46,7 +46,7 @@ pub trait JobReads: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<JobPage, StoreError>;
 
-    /// What the queues of all tenants hold that have unfinished jobs or are paused.
+    /// The counts of all queues, of every tenant, that have unfinished jobs or are paused.
     async fn counts(&self, now: Timestamp) -> Result<Vec<QueueCounts>, StoreError>;
 
     /// The jobs of which `seen` does not include the latest change, at most `most` of them, in the order of
@@ -64,7 +64,7 @@ pub enum ChangedSince {
     /// The latest state of jobs that changed, each with the position of its latest change. Fewer than
     /// asked for: there are no more.
     Jobs(Vec<(Position, Job)>),
-    /// Jobs that changed since were pruned: start anew from the present.
+    /// Jobs that changed since were pruned: the subscriber must read everything again.
     Reset,
 }
 
@@ -80,15 +80,15 @@ pub struct AttemptLog {
 /// Which jobs to list: all that match every given field.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobFilter {
-    /// Of this tenant.
+    /// Jobs of this tenant.
     pub tenant: Option<TenantName>,
     /// In this phase at the time of the listing.
     pub phase: Option<Phase>,
     /// Only those that are over for good, or only the others.
     pub finalized: Option<bool>,
-    /// Of this plugin.
+    /// Jobs of this plugin.
     pub plugin: Option<PluginName>,
-    /// Of this version.
+    /// Jobs of this version.
     pub version: Option<Version>,
     /// In this queue.
     pub queue: Option<QueueName>,
@@ -134,13 +134,13 @@ pub struct Page {
 pub struct JobPage {
     /// The jobs, newest first.
     pub jobs: Vec<Job>,
-    /// Where the next page begins; none after the last.
+    /// The start of the next page; `None` after the last page.
     pub next: Option<JobId>,
 }
 
 impl JobPage {
-    /// What the jobs of a page may take together, as [`Job::text_bytes`] counts, and one more: some
-    /// thousand ordinary ones, and the host has room for many pages.
+    /// The maximum size of the jobs of a page, as [`Job::text_bytes`] counts it, except the last
+    /// job: some thousand ordinary jobs, and the host has room for many pages.
     pub const MAX_BYTES: u64 = 2 << 20;
 
     /// A page of `jobs`, which come newest first and begin where the page begins.

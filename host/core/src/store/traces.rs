@@ -8,14 +8,14 @@ use crate::job::JobId;
 use crate::log::LogSnapshot;
 use crate::report::ProgressUpdate;
 
-/// What keeps what attempts leave while they run.
+/// Stores the log, progress and checkpoint of running attempts.
 #[async_trait]
 pub trait AttemptTraces: Send + Sync + 'static {
-    /// Keeps the log of an attempt as it is now, in place of what was kept before. May lose the
-    /// latest second when the machine loses power.
+    /// Stores the log of an attempt, in place of an earlier one. May lose the latest second when
+    /// the machine loses power.
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError>;
 
-    /// Keeps what the attempt that holds the lease reported, in place of what was kept before, and forgives
-    /// the job its lost attempts; does nothing if the lease was taken away.
+    /// Stores the progress and the checkpoint of the attempt that holds the lease, in place of
+    /// earlier ones, and resets the count of the job's losses. Does nothing if the lease was lost.
     async fn save_progress(&self, lease: Lease, told: ProgressUpdate) -> Result<(), StoreError>;
 }

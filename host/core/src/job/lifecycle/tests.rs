@@ -148,7 +148,7 @@ fn a_later_loss_counts_if_no_other_attempt_was_finished_since_the_one_before() {
 fn progress_and_an_ordinary_failure_reset_the_count_of_losses() {
     let mut job = Lifecycle::new(at(0));
     lose(&mut job, 0, 1);
-    assert!(job.forgive() && !job.forgive());
+    assert!(job.reset_losses() && !job.reset_losses());
     lose(&mut job, 25, 1);
     assert_eq!(job.lost, 0, "as if none was lost before");
     lose(&mut job, 0, 1);

@@ -23,7 +23,7 @@ impl Logs {
         Self { most_bytes, ..Self::default() }
     }
 
-    /// Keeps the log of an attempt at a job of `tenant`, in place of what was kept before.
+    /// Keeps the log of an attempt at a job of `tenant`, in place of an earlier one.
     pub fn save(&mut self, tenant: &TenantName, id: JobId, log: AttemptLog) {
         let AttemptLog { attempt, log } = log;
         self.remove(id, attempt);

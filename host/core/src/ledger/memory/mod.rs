@@ -74,7 +74,7 @@ impl MemoryRows {
         ChangedSince::Jobs(changed.map(|it| (it.position, it.job.clone())).collect())
     }
 
-    /// Keeps the log of an attempt, in place of what was kept before.
+    /// Keeps the log of an attempt, in place of an earlier one.
     pub fn save_log(&mut self, id: JobId, log: AttemptLog) {
         if let Some(stored) = self.jobs.get(&id) {
             self.logs.save(&stored.job.spec.tenant, id, log);

@@ -14,11 +14,11 @@ use crate::store::Leased;
 pub struct StoredJob {
     /// The job.
     pub job: Job,
-    /// What its guest reads.
+    /// The payload.
     pub payload: Payload,
-    /// What its attempts left.
+    /// The output.
     pub output: Option<Output>,
-    /// What its latest attempt saved.
+    /// The checkpoint.
     pub checkpoint: Option<Bytes>,
     /// The position of its latest change.
     pub position: Position,
@@ -33,7 +33,7 @@ impl StoredJob {
         Self { job: accepted, payload, output: None, checkpoint: None, position }
     }
 
-    /// Makes it what it is after a change.
+    /// Applies a change.
     pub fn apply(&mut self, change: &RowChange<'_>) {
         let job = &mut self.job;
         self.position = change.position;
@@ -60,7 +60,7 @@ impl StoredJob {
         self.job.progress = None;
     }
 
-    /// What a worker is given of it.
+    /// The parts of it that a worker gets.
     #[must_use]
     pub fn leased(&self, lease: Lease) -> Leased {
         let Self { job, payload, checkpoint, .. } = self.clone();

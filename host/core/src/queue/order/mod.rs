@@ -58,7 +58,7 @@ pub const MOST_LANES: usize = 64;
 /// wait for it. As long as most jobs take. Jobs of its own lane wait at once.
 pub const MEMORY_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a pick decided.
+/// The decision of a pick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pick {
     /// This job begins.

@@ -63,7 +63,7 @@ impl Reserve {
     }
 }
 
-/// What a claim offers.
+/// The slots and memory that a claim offers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Offer<'a> {
     pub(super) free: Room,
@@ -72,8 +72,8 @@ pub(super) struct Offer<'a> {
 }
 
 impl Offer<'_> {
-    /// What is offered to a tenant with this share that may have at most `most` attempts in flight, if
-    /// it is below that and there are slots for it.
+    /// The offer to a tenant with this share and a limit of `most` attempts in flight, if it is
+    /// below that and there are slots for it.
     pub(super) fn to(&self, tenant: &Share, most: Option<usize>) -> Option<TenantOffer> {
         if most.is_some_and(|most| tenant.running.attempts >= most) {
             return None;
@@ -86,7 +86,7 @@ impl Offer<'_> {
     }
 }
 
-/// What a claim offers to the lanes of one tenant.
+/// The slots and memory that a claim offers to the lanes of one tenant.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TenantOffer {
     tenant: Share,
@@ -111,7 +111,7 @@ impl TenantOffer {
     }
 }
 
-/// What is shared, and what a large share leaves free of it.
+/// A shared resource, and the part that a large share leaves free.
 #[derive(Debug, Clone, Copy)]
 struct Scope {
     all: Room,
@@ -121,8 +121,8 @@ struct Scope {
 }
 
 impl Scope {
-    /// The same for the lanes of a tenant that may have at most `most` attempts in flight: they share
-    /// these, and leave the same part of them free.
+    /// The resource for the lanes of a tenant that may have at most `most` attempts in flight: they
+    /// share these, and leave the same part of them free.
     fn within(mut self, tenant: &Share, most: Option<usize>) -> Self {
         let Some(most) = most.filter(|most| *most < self.all.attempts) else { return self };
         let part = self.left.attempts * most / self.all.attempts;

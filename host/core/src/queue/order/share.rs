@@ -1,10 +1,10 @@
-//! What a tenant or a lane uses of the hosts, and its turn, which follows from that.
+//! The share of a tenant or a lane in the hosts, and its turn, which is derived from it.
 
 use super::place::Place;
 use super::room::Room;
 use crate::clock::Timestamp;
 
-/// What a tenant or a lane uses.
+/// The share of a tenant or a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Share {
     /// Its attempts in flight.
@@ -60,11 +60,11 @@ impl Share {
 /// The shares in which a job begins.
 #[derive(Debug)]
 pub struct Shares<'a> {
-    /// That of its tenant.
+    /// The turn of its tenant.
     pub tenant: &'a mut Share,
     /// How many attempts the tenant may have in flight, if less than the host.
     pub limit: Option<usize>,
-    /// That of its lane.
+    /// The turn of its lane.
     pub lane: &'a mut Share,
     /// The number of this turn.
     pub turn: u64,

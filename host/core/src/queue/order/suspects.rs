@@ -14,10 +14,10 @@ use crate::job::lifecycle::Lifecycle;
 /// that a host which is not always busy is idle for a moment.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The suspects among the attempts in flight, by what they keep from starting.
+/// The effect of running suspects on other jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum InFlight {
-    /// There is none.
+    /// No suspect is running.
     #[default]
     Trusted,
     /// Some, all of which have run for long: jobs that must run alone are kept back.
@@ -29,7 +29,7 @@ pub enum InFlight {
 }
 
 impl InFlight {
-    /// That of these running suspects.
+    /// The effect of these running suspects.
     pub fn of<'a>(suspects: impl Iterator<Item = &'a Lifecycle>, now: Timestamp) -> Self {
         let keeps_back = suspects.map(|job| match (job.is_watched(now), job.runs_alone()) {
             (false, _) => Self::Suspects,

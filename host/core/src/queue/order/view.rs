@@ -9,10 +9,10 @@ use super::suspects::InFlight;
 use crate::clock::Timestamp;
 use crate::queue::name::QueueName;
 
-/// What a worker has room for.
+/// The room of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Want<'a> {
-    /// What is free on its host.
+    /// The free slots and memory of its host.
     pub free: Room,
     /// Whether no attempt runs there.
     pub idle: bool,
@@ -21,13 +21,13 @@ pub struct Want<'a> {
 }
 
 impl<'a> Want<'a> {
-    /// What it offers to tenants.
+    /// The offer to tenants.
     pub(super) fn offer(&self, now: Timestamp) -> Offer<'a> {
         Offer { free: self.free, reserve: self.reserve, now }
     }
 }
 
-/// What may begin.
+/// The jobs that may begin.
 #[derive(Debug, Clone, Copy)]
 pub struct View<T> {
     /// The suspects among the attempts in flight.
@@ -39,7 +39,7 @@ pub struct View<T> {
 /// A tenant.
 #[derive(Debug, Clone, Copy)]
 pub struct Tenant<'a, L> {
-    /// What it uses.
+    /// The share of the tenant.
     pub share: &'a Share,
     /// How many attempts it may have in flight, if less than the host; 0 if it is disabled.
     pub limit: Option<usize>,
@@ -52,7 +52,7 @@ pub struct Tenant<'a, L> {
 pub struct Head<'a> {
     /// The queue of its tenant that is the lane.
     pub queue: &'a QueueName,
-    /// What the lane uses.
+    /// The share of the lane.
     pub share: &'a Share,
     /// Whether the queue is paused.
     pub is_held: bool,
